@@ -5,10 +5,11 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tamis_api::{
-    Applied, ApplyRequest, ApproveRequest, Approved, DocumentText, DocumentVersion, HistoryItem,
-    LogPage, MoveRequest, Pin, PinRequest, Pinned, Planned, Problem, ReassignRequest, Reassigned,
-    Resource, ResourceList, RevokeRequest, Revoked, RollbackRequest, RolloutRequest, RolloutView,
-    RotateRequest, Status, TokenMade, TokenRequest, TokenView, UnpinRequest, WhoRan, paths,
+    ApiProblem, ApplyRequest, ApplyResult, ApprovalResult, ApproveRequest, DocumentText,
+    DocumentVersion, FleetStatus, HistoryItem, LogPage, MoveRequest, PinRequest, PinResult,
+    PinView, PlanResult, ReassignRequest, ReassignResult, Resource, ResourceList, RevocationView,
+    RevokeRequest, RollbackRequest, RolloutRequest, RolloutView, RotateRequest, TokenMade,
+    TokenRequest, TokenView, UnpinRequest, WhoRan, paths,
 };
 
 use crate::exchange::{Ask, Reply};
@@ -24,12 +25,12 @@ const KEPT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_')
 #[expect(clippy::missing_errors_doc, reason = "all of them fail alike, as the block says")]
 impl Client {
     /// Reports what an apply would do. Writes nothing.
-    pub async fn plan(&self, request: &ApplyRequest) -> Result<Planned, ClientError> {
+    pub async fn plan(&self, request: &ApplyRequest) -> Result<PlanResult, ClientError> {
         self.ask(Method::POST, paths::PLAN, Some(request)).await
     }
 
     /// Applies and removes documents, all or nothing.
-    pub async fn apply(&self, request: &ApplyRequest) -> Result<Applied, ClientError> {
+    pub async fn apply(&self, request: &ApplyRequest) -> Result<ApplyResult, ClientError> {
         self.ask(Method::POST, paths::APPLY, Some(request)).await
     }
 
@@ -72,42 +73,42 @@ impl Client {
     }
 
     /// Assigns every slot of a service, or of all services, again.
-    pub async fn reassign(&self, request: &ReassignRequest) -> Result<Reassigned, ClientError> {
+    pub async fn reassign(&self, request: &ReassignRequest) -> Result<ReassignResult, ClientError> {
         self.ask(Method::POST, paths::REASSIGN, Some(request)).await
     }
 
     /// The pins in force.
-    pub async fn pins(&self) -> Result<Vec<Pin>, ClientError> {
+    pub async fn pins(&self) -> Result<Vec<PinView>, ClientError> {
         self.read(paths::PINS).await
     }
 
     /// Pins a filter for a service; with `dry_run`, only reports what the pin would do.
-    pub async fn pin(&self, request: &PinRequest) -> Result<Pinned, ClientError> {
+    pub async fn pin(&self, request: &PinRequest) -> Result<PinResult, ClientError> {
         self.ask(Method::POST, paths::PINS, Some(request)).await
     }
 
     /// Removes a pin.
-    pub async fn unpin(&self, request: &UnpinRequest) -> Result<Pinned, ClientError> {
+    pub async fn unpin(&self, request: &UnpinRequest) -> Result<PinResult, ClientError> {
         self.ask(Method::DELETE, paths::PINS, Some(request)).await
     }
 
     /// Restores the previous pin.
-    pub async fn rollback(&self, request: &RollbackRequest) -> Result<Pinned, ClientError> {
+    pub async fn rollback(&self, request: &RollbackRequest) -> Result<PinResult, ClientError> {
         self.ask(Method::POST, paths::ROLLBACK, Some(request)).await
     }
 
     /// Approves another person's change.
-    pub async fn approve(&self, request: &ApproveRequest) -> Result<Approved, ClientError> {
+    pub async fn approve(&self, request: &ApproveRequest) -> Result<ApprovalResult, ClientError> {
         self.ask(Method::POST, paths::APPROVALS, Some(request)).await
     }
 
     /// The revocations in force.
-    pub async fn revocations(&self) -> Result<Vec<Revoked>, ClientError> {
+    pub async fn revocations(&self) -> Result<Vec<RevocationView>, ClientError> {
         self.read(paths::REVOCATIONS).await
     }
 
     /// Revokes a digest or a key.
-    pub async fn revoke(&self, request: &RevokeRequest) -> Result<Revoked, ClientError> {
+    pub async fn revoke(&self, request: &RevokeRequest) -> Result<RevocationView, ClientError> {
         self.ask(Method::POST, paths::REVOCATIONS, Some(request)).await
     }
 
@@ -177,7 +178,7 @@ impl Client {
     }
 
     /// What each proxy runs: every proxy, or those of one service.
-    pub async fn status(&self, service: Option<&str>) -> Result<Status, ClientError> {
+    pub async fn status(&self, service: Option<&str>) -> Result<FleetStatus, ClientError> {
         let query = service.map(|service| format!("?service={}", encoded(service)));
         self.read(&format!("{}{}", paths::STATUS, query.unwrap_or_default())).await
     }
@@ -242,7 +243,7 @@ impl Client {
     /// The error for a response that is not a success: the control plane's problem document if the body is
     /// one.
     fn refused(&self, path: &str, reply: &Reply) -> ClientError {
-        match serde_json::from_slice::<Problem>(&reply.body) {
+        match serde_json::from_slice::<ApiProblem>(&reply.body) {
             Ok(problem) => ClientError::Refused(Box::new(problem)),
             Err(_) => self.oci_refusal(path, reply),
         }

@@ -10,17 +10,16 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::json;
+use tamis_resources::MAX_COMPONENT_BYTES;
 use tamis_trust::{Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, Manifest};
 
-use crate::oci::{MANIFEST_TYPE, Reference};
+use crate::oci::{MANIFEST_TYPE, ManifestReference};
 use crate::{Client, ClientError};
 
 /// Artifact type and media type of signatures.
 pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const PREDICATE_TYPE: &str = "https://sigstore.dev/cosign/sign/v1";
 const EMPTY_TYPE: &str = "application/vnd.oci.empty.v1+json";
-/// Largest component in bytes; the engine refuses larger ones.
-const COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// A filter's files as bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +34,7 @@ pub struct Artifact {
 
 /// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pushed {
+pub struct PushResult {
     /// Digest of the manifest.
     pub digest: Digest,
     /// The tag that names it: its version.
@@ -46,7 +45,7 @@ pub struct Pushed {
 
 /// A pulled filter. Its digests were checked; its signers were not.
 #[derive(Debug, Clone)]
-pub struct Pulled {
+pub struct PulledFilter {
     /// Digest of the manifest.
     pub digest: Digest,
     /// The manifest, parsed.
@@ -90,25 +89,31 @@ impl Client {
     /// [`ClientError::Artifact`] when the manifest does not describe the component or the version cannot be
     /// a tag, [`ClientError::Oci`] when the registry refuses, for example because the version already names
     /// another filter.
-    pub async fn push(&self, repository: &str, artifact: &Artifact) -> Result<Pushed, ClientError> {
+    pub async fn push(
+        &self,
+        repository: &str,
+        artifact: &Artifact,
+    ) -> Result<PushResult, ClientError> {
         let repository = checked(repository)?;
         let parsed = parsed(&artifact.manifest)?;
         parsed.check(&artifact.component).map_err(|error| {
             ClientError::Artifact(format!("the component does not match its manifest: {error}"))
         })?;
-        let tag: Reference = parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
+        let tag: ManifestReference =
+            parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
         let (config, bytes) = config(&artifact.manifest)?;
         self.ensure(repository, &config, bytes).await?;
         let component = parsed.component_digest();
         self.ensure(repository, &component, Bytes::from(artifact.component.clone())).await?;
         let digest = parsed.digest();
-        self.put_manifest(repository, &Reference::Digest(digest), &artifact.manifest).await?;
+        self.put_manifest(repository, &ManifestReference::Digest(digest), &artifact.manifest)
+            .await?;
         let mut signatures = Vec::new();
         for bundle in &artifact.bundles {
             signatures.push(self.sign(repository, &artifact.manifest, bundle).await?);
         }
         self.put_manifest(repository, &tag, &artifact.manifest).await?;
-        Ok(Pushed { digest, tag: tag.to_string(), signatures })
+        Ok(PushResult { digest, tag: tag.to_string(), signatures })
     }
 
     /// Attaches one more signature to a filter that is in a repository; tags stay as they are. Returns the digest
@@ -137,7 +142,7 @@ impl Client {
         version: &str,
     ) -> Result<Option<Digest>, ClientError> {
         let repository = checked(repository)?;
-        let tag: Reference = version.parse().map_err(ClientError::Artifact)?;
+        let tag: ManifestReference = version.parse().map_err(ClientError::Artifact)?;
         match self.manifest(repository, &tag).await {
             Ok(there) => Ok(Some(Digest::of(&there))),
             Err(error) if error.is_not_found() => Ok(None),
@@ -153,7 +158,8 @@ impl Client {
     pub async fn has(&self, repository: &str, artifact: &Artifact) -> Result<bool, ClientError> {
         let repository = checked(repository)?;
         let parsed = parsed(&artifact.manifest)?;
-        let tag: Reference = parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
+        let tag: ManifestReference =
+            parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
         match self.manifest(repository, &tag).await {
             Ok(there) if *there == *artifact.manifest => {}
             Ok(_) => return Ok(false),
@@ -193,7 +199,7 @@ impl Client {
         self.ensure(repository, &Digest::of(bundle), bytes).await?;
         let manifest = signature(subject, bundle);
         let digest = Digest::of(&manifest);
-        self.put_manifest(repository, &Reference::Digest(digest), &manifest).await?;
+        self.put_manifest(repository, &ManifestReference::Digest(digest), &manifest).await?;
         Ok(digest)
     }
 
@@ -205,14 +211,14 @@ impl Client {
     pub async fn pull(
         &self,
         repository: &str,
-        reference: &Reference,
-    ) -> Result<Pulled, ClientError> {
+        reference: &ManifestReference,
+    ) -> Result<PulledFilter, ClientError> {
         let repository = checked(repository)?;
         let manifest = self.manifest(repository, reference).await?;
         let parsed = parsed(&manifest)?;
         let size = parsed.component_size();
-        if size > COMPONENT_BYTES {
-            let why = format!("its component has {size} bytes, more than {COMPONENT_BYTES}");
+        if size > MAX_COMPONENT_BYTES {
+            let why = format!("its component has {size} bytes, more than {MAX_COMPONENT_BYTES}");
             return Err(ClientError::Artifact(why));
         }
         let limit = usize::try_from(size).unwrap_or(usize::MAX);
@@ -226,7 +232,7 @@ impl Client {
             bundles.extend(self.signature(repository, &one.digest).await?);
         }
         let (manifest, component) = (manifest.to_vec(), component.to_vec());
-        Ok(Pulled { digest, parsed, artifact: Artifact { manifest, component, bundles } })
+        Ok(PulledFilter { digest, parsed, artifact: Artifact { manifest, component, bundles } })
     }
 
     /// The bundle in a signature's manifest; `None` when the manifest has another layout, which we ignore.
@@ -236,7 +242,7 @@ impl Client {
         digest: &str,
     ) -> Result<Option<Vec<u8>>, ClientError> {
         let Ok(digest) = digest.parse() else { return Ok(None) };
-        let manifest = self.manifest(repository, &Reference::Digest(digest)).await?;
+        let manifest = self.manifest(repository, &ManifestReference::Digest(digest)).await?;
         let Ok(manifest) = serde_json::from_slice::<SignatureManifest>(&manifest) else {
             return Ok(None);
         };

@@ -10,7 +10,7 @@ use crate::{ClientError, Server};
 
 /// How to reach a registry.
 #[derive(Clone)]
-pub struct Options {
+pub struct ClientOptions {
     /// Where it is.
     pub server: Server,
     /// The token; `None` gives the rights of callers without a token.
@@ -33,7 +33,7 @@ pub struct OwnFiles {
     pub key: PathBuf,
 }
 
-impl Options {
+impl ClientOptions {
     /// A registry, without token and certificates.
     #[must_use]
     pub fn new(server: Server) -> Self {
@@ -54,8 +54,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::NoAuthority`], [`ClientError::NoTls`], [`ClientError::Tls`], [`ClientError::Token`].
-    pub fn new(options: Options) -> Result<Self, ClientError> {
-        let Options { server, token, ca, own, timeout } = options;
+    pub fn new(options: ClientOptions) -> Result<Self, ClientError> {
+        let ClientOptions { server, token, ca, own, timeout } = options;
         let tls = match (&server, ca) {
             (Server::Tcp { host, tls: true, .. }, Some(ca)) => {
                 let own = own.as_ref();
@@ -97,8 +97,8 @@ fn bearer(token: &str) -> Result<HeaderValue, ClientError> {
 mod tests {
     use super::*;
 
-    fn refused(server: &str, change: impl FnOnce(&mut Options)) -> String {
-        let mut options = Options::new(server.parse().unwrap());
+    fn refused(server: &str, change: impl FnOnce(&mut ClientOptions)) -> String {
+        let mut options = ClientOptions::new(server.parse().unwrap());
         change(&mut options);
         Client::new(options).err().unwrap().to_string()
     }
@@ -117,8 +117,10 @@ mod tests {
         for bad in ["", " ", "a b", "a\nb", "ä"] {
             assert!(refused("http://a", |it| it.token = Some(bad.into())).contains("token"));
         }
-        let options =
-            Options { token: Some("abc\n".into()), ..Options::new("http://a".parse().unwrap()) };
+        let options = ClientOptions {
+            token: Some("abc\n".into()),
+            ..ClientOptions::new("http://a".parse().unwrap())
+        };
         assert!(Client::new(options).unwrap().bearer.unwrap().is_sensitive());
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use http::StatusCode;
-use tamis_api::Problem;
+use tamis_api::ApiProblem;
 use tamis_transport::{ConnectError, TlsError};
 use thiserror::Error;
 
@@ -102,7 +102,7 @@ pub enum ClientError {
     },
     /// The control plane refuses.
     #[error("{}", said(.0))]
-    Refused(Box<Problem>),
+    Refused(Box<ApiProblem>),
     /// The OCI API refuses.
     #[error("{path}: {message} ({code})")]
     Oci {
@@ -149,7 +149,7 @@ impl ClientError {
 
     /// The problem document of the control plane, unchanged.
     #[must_use]
-    pub fn problem(&self) -> Option<&Problem> {
+    pub fn problem(&self) -> Option<&ApiProblem> {
         match self {
             Self::Refused(problem) => Some(problem),
             _ => None,
@@ -164,7 +164,7 @@ const APPROVALS: &str = "guard.approvals";
 const SHOWN: usize = 3;
 
 /// A problem on one line: what is refused, by which rules, who set them, the ways out.
-fn said(problem: &Problem) -> String {
+fn said(problem: &ApiProblem) -> String {
     let title = problem.title.trim_end_matches('.');
     // When the title repeats a rule, the rule's own line is better: it has its name and its owner.
     let told = problem.refusals.iter().any(|refusal| refusal.rule == title);
@@ -199,15 +199,15 @@ fn said(problem: &Problem) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{DocumentProblem, Refusal};
+    use tamis_api::{DocumentProblem, RefusalView};
 
-    fn problem() -> Problem {
-        Problem {
+    fn problem() -> ApiProblem {
+        ApiProblem {
             status: 409,
             code: "refused".into(),
             title: "the change is refused.".into(),
             remedy: None,
-            refusals: vec![Refusal {
+            refusals: vec![RefusalView {
                 code: "guard.blast-radius".into(),
                 rule: "3 of 4 services would change".into(),
                 set_by: "the blast radius".into(),
@@ -232,12 +232,12 @@ mod tests {
     #[test]
     fn what_has_to_be_approved_is_named_once() {
         let said = |remedy: &str| {
-            let refusal = Refusal {
+            let refusal = RefusalView {
                 code: APPROVALS.into(),
                 remedy: remedy.into(),
                 ..problem().refusals.remove(0)
             };
-            ClientError::Refused(Box::new(Problem { refusals: vec![refusal], ..problem() }))
+            ClientError::Refused(Box::new(ApiProblem { refusals: vec![refusal], ..problem() }))
                 .to_string()
         };
         assert!(said("ask somebody").ends_with("ask somebody; approvals name sha256:00"));
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_rule_is_not_told_twice() {
         let rule = problem().refusals.remove(0).rule;
-        let error = ClientError::Refused(Box::new(Problem { title: rule, ..problem() }));
+        let error = ClientError::Refused(Box::new(ApiProblem { title: rule, ..problem() }));
         assert!(error.to_string().starts_with("refused; guard.blast-radius: 3 of 4"), "{error}");
     }
 
@@ -262,7 +262,7 @@ mod tests {
             column: 2,
         };
         let told =
-            Problem { status: 422, refusals: Vec::new(), problems: vec![one; 5], ..problem() };
+            ApiProblem { status: 422, refusals: Vec::new(), problems: vec![one; 5], ..problem() };
         let text = ClientError::Refused(Box::new(told)).to_string();
         assert!(text.contains("a.yaml:4:2: there is no `prts` (did you mean `ports`?)"), "{text}");
         assert!(text.ends_with("; and 2 more"), "{text}");

@@ -26,8 +26,8 @@ mod server;
 #[cfg(test)]
 mod testing;
 
-pub use artifact::{Artifact, BUNDLE_TYPE, Pulled, Pushed};
-pub use client::{Client, Options, OwnFiles};
+pub use artifact::{Artifact, BUNDLE_TYPE, PulledFilter, PushResult};
+pub use client::{Client, ClientOptions, OwnFiles};
 pub use error::ClientError;
-pub use oci::Reference;
+pub use oci::ManifestReference;
 pub use server::{BadServer, Server};

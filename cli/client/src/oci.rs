@@ -18,14 +18,14 @@ const MANIFEST_BYTES: usize = 8 * 1024 * 1024;
 
 /// How a manifest is named in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reference {
+pub enum ManifestReference {
     /// By tag, which may name another manifest tomorrow.
     Tag(String),
     /// By digest.
     Digest(Digest),
 }
 
-impl FromStr for Reference {
+impl FromStr for ManifestReference {
     type Err = String;
 
     /// A tag is 1 to 128 characters of `A-Za-z0-9_.-`; the first is neither a dot nor a dash.
@@ -53,7 +53,7 @@ fn no_tag(text: &str) -> String {
     )
 }
 
-impl fmt::Display for Reference {
+impl fmt::Display for ManifestReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tag(tag) => f.write_str(tag),
@@ -174,7 +174,7 @@ impl Client {
     pub(crate) async fn manifest(
         &self,
         repository: &str,
-        reference: &Reference,
+        reference: &ManifestReference,
     ) -> Result<Bytes, ClientError> {
         let path = format!("/v2/{repository}/manifests/{reference}");
         let ask = Ask::new(Method::GET, &path).header(header::ACCEPT, MANIFEST_TYPE);
@@ -183,8 +183,8 @@ impl Client {
             return Err(self.oci_refusal(&path, &reply));
         }
         match reference {
-            Reference::Digest(digest) => self.genuine(digest, reply.body),
-            Reference::Tag(_) => Ok(reply.body),
+            ManifestReference::Digest(digest) => self.genuine(digest, reply.body),
+            ManifestReference::Tag(_) => Ok(reply.body),
         }
     }
 
@@ -192,7 +192,7 @@ impl Client {
     pub(crate) async fn put_manifest(
         &self,
         repository: &str,
-        reference: &Reference,
+        reference: &ManifestReference,
         manifest: &[u8],
     ) -> Result<(), ClientError> {
         let path = format!("/v2/{repository}/manifests/{reference}");

@@ -14,11 +14,11 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use tamis_transport::ServerTls;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::{Client, Options};
+use crate::{Client, ClientOptions};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct RecordedRequest {
     pub(crate) method: Method,
     pub(crate) path: String,
     pub(crate) token: Option<String>,
@@ -34,19 +34,21 @@ pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
     response
 }
 
-type Says = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+type AnswerFunction = Arc<dyn Fn(&RecordedRequest) -> Answer + Send + Sync>;
 
 /// The server.
-pub(crate) struct Fake {
+pub(crate) struct FakeServer {
     pub(crate) address: String,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    asked: Arc<Mutex<Vec<RecordedRequest>>>,
 }
 
-impl Fake {
-    pub(crate) async fn new(says: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+impl FakeServer {
+    pub(crate) async fn new(
+        says: impl Fn(&RecordedRequest) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
-        let (says, asked): (Says, _) = (Arc::new(says), Arc::default());
+        let (says, asked): (AnswerFunction, _) = (Arc::new(says), Arc::default());
         let kept = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -58,10 +60,10 @@ impl Fake {
 
     pub(crate) async fn on_unix(
         path: &std::path::Path,
-        says: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        says: impl Fn(&RecordedRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let listener = UnixListener::bind(path).unwrap();
-        let (says, asked): (Says, _) = (Arc::new(says), Arc::default());
+        let (says, asked): (AnswerFunction, _) = (Arc::new(says), Arc::default());
         let kept = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -74,12 +76,12 @@ impl Fake {
     /// Serves TLS with a certificate for `localhost`; writes the PEM of its authority to `ca`.
     pub(crate) async fn on_tls(
         folder: &std::path::Path,
-        says: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+        says: impl Fn(&RecordedRequest) -> Answer + Send + Sync + 'static,
     ) -> Self {
         let tls = certificates(folder);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-        let (says, asked): (Says, _) = (Arc::new(says), Arc::default());
+        let (says, asked): (AnswerFunction, _) = (Arc::new(says), Arc::default());
         let kept = Arc::clone(&asked);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -91,15 +93,15 @@ impl Fake {
         Self { address, asked }
     }
 
-    pub(crate) fn options(&self) -> Options {
-        Options::new(self.address.parse().unwrap())
+    pub(crate) fn options(&self) -> ClientOptions {
+        ClientOptions::new(self.address.parse().unwrap())
     }
 
     pub(crate) fn client(&self) -> Client {
-        Client::new(Options { token: Some("secret".into()), ..self.options() }).unwrap()
+        Client::new(ClientOptions { token: Some("secret".into()), ..self.options() }).unwrap()
     }
 
-    pub(crate) fn asked(&self) -> Vec<Asked> {
+    pub(crate) fn asked(&self) -> Vec<RecordedRequest> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -118,7 +120,7 @@ fn certificates(folder: &std::path::Path) -> ServerTls {
     ServerTls::from_files(&path("server.pem"), &path("server.key"), None).unwrap()
 }
 
-fn serve<IO>(io: IO, says: Says, kept: Arc<Mutex<Vec<Asked>>>)
+fn serve<IO>(io: IO, says: AnswerFunction, kept: Arc<Mutex<Vec<RecordedRequest>>>)
 where
     IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
 {
@@ -128,7 +130,7 @@ where
             async move {
                 let (head, body) = request.into_parts();
                 let token = head.headers.get("authorization");
-                let asked = Asked {
+                let asked = RecordedRequest {
                     method: head.method,
                     path: head.uri.to_string(),
                     token: token.map(|token| token.to_str().unwrap().to_owned()),

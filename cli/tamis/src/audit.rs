@@ -6,7 +6,7 @@ mod who;
 mod words;
 
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use anyhow::Result;
 use serde_json::json;
 use std::process::ExitCode;
@@ -40,7 +40,7 @@ enum Command {
 #[derive(clap::Args)]
 struct Key {
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Runs the command.

@@ -3,15 +3,15 @@
 use crate::check::render;
 use crate::failure::REFUSED;
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use anyhow::{Context as _, Result, bail};
-use diff::Made;
+use diff::ChangeState;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_api::{ApplyRequest, FileText, Refusal, SourceText};
+use tamis_api::{ApplyRequest, FileText, RefusalView, SourceText};
 use tamis_client::ClientError;
 use tamis_node::Source;
 use tamis_resources::{Document, Resource, fold};
@@ -35,7 +35,7 @@ pub(crate) struct Plan {
     #[command(flatten)]
     documents: Documents,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Arguments of `apply`.
@@ -47,7 +47,7 @@ pub(crate) struct Apply {
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Shows what an apply would do, and the rules that would refuse it.
@@ -58,7 +58,7 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let planned = remote.ask("planning", async |client| client.plan(&request).await)?;
     output::answer(output, &planned, || {
-        let mut text = diff::text(&planned.diff, Made::No);
+        let mut text = diff::text(&planned.diff, ChangeState::No);
         if !planned.refusals.is_empty() {
             text.push_str("\nWith these options it would be refused:\n");
             planned.refusals.iter().for_each(|one| text.push_str(&refusal(one)));
@@ -72,8 +72,8 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     Ok(if refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
-fn refusal(one: &Refusal) -> String {
-    let Refusal { code, rule, set_by, remedy } = one;
+fn refusal(one: &RefusalView) -> String {
+    let RefusalView { code, rule, set_by, remedy } = one;
     format!("  {code}: {rule} (set by {set_by}); {remedy}\n")
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
                 let planned = remote.ask("planning", async |client| client.plan(&request).await);
                 // The refusal is the message that matters; a failure to get its plan is not reported.
                 if let Ok(planned) = planned {
-                    output::line(&output::plain(&diff::text(&planned.diff, Made::No)));
+                    output::line(&output::plain(&diff::text(&planned.diff, ChangeState::No)));
                 }
             }
             return Err(error);
@@ -107,7 +107,7 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
         } else {
             String::new()
         };
-        format!("{}{end}", diff::text(&applied.diff, Made::Yes))
+        format!("{}{end}", diff::text(&applied.diff, ChangeState::Yes))
     });
     Ok(ExitCode::SUCCESS)
 }
@@ -151,7 +151,11 @@ fn whole(source: &Source, documents: &[Document]) -> Result<ApplyRequest> {
 ///
 /// # Errors
 /// The registry cannot be asked, or does not let this token see what the documents name.
-pub(crate) fn judged(source: &Source, documents: &[Document], at: &Where) -> Result<Vec<String>> {
+pub(crate) fn judged(
+    source: &Source,
+    documents: &[Document],
+    at: &RegistryAccess,
+) -> Result<Vec<String>> {
     let request = whole(source, documents)?;
     let remote = at.remote()?;
     let planned = remote.ask("asking the registry", async |client| client.plan(&request).await)?;

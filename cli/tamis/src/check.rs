@@ -2,7 +2,7 @@
 
 use crate::change;
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use anyhow::{Context as _, Result, bail};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
@@ -11,7 +11,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_ambient::{Clock, Random};
-use tamis_node::{Documents, Examiner, Finding, Shared, Source, Store};
+use tamis_node::{ArtifactStore, Documents, Examiner, Finding, NodeResources, Source};
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
 /// Arguments of `check`.
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long, conflicts_with_all = ["node", "store"])]
     live: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Prints every problem with its place; fails if there is one.
@@ -132,8 +132,8 @@ fn examine(
     problems: &mut Vec<Problem>,
     notes: &mut Vec<String>,
 ) -> Result<()> {
-    let shared = Shared::new(None, Clock::system(), Random::system())?;
-    let mut examiner = Examiner::new(&shared, source.clone(), Store::new(stores))?;
+    let shared = NodeResources::new(None, Clock::system(), Random::system())?;
+    let mut examiner = Examiner::new(&shared, source.clone(), ArtifactStore::new(stores))?;
     for node in nodes {
         for finding in examiner.look(documents, node) {
             match finding {

@@ -2,12 +2,12 @@
 
 use crate::get::items;
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use crate::table::table;
 use crate::when::{ago, dated, now_ms};
 use anyhow::Result;
 use std::process::ExitCode;
-use tamis_api::{ApproveRequest, RevokeRequest, Revoked};
+use tamis_api::{ApproveRequest, RevocationView, RevokeRequest};
 use tamis_trust::Digest;
 
 /// Arguments of `approve`.
@@ -16,18 +16,18 @@ pub(crate) struct Approve {
     /// Digest of the change, as a plan or a refusal names it.
     subject: Digest,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Arguments of `revoke`.
 #[derive(clap::Args)]
 pub(crate) struct Revoke {
     #[command(subcommand)]
-    what: What,
+    what: RevocationSubject,
 }
 
 #[derive(clap::Subcommand)]
-enum What {
+enum RevocationSubject {
     /// Revoke a filter by the digest of its manifest, everywhere: it can no longer be pinned; with --now it
     /// also stops where it runs.
     #[command(
@@ -81,7 +81,7 @@ struct Withdraw {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 impl Withdraw {
@@ -101,7 +101,7 @@ impl Withdraw {
 #[derive(clap::Args)]
 struct List {
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Approves another person's change.
@@ -121,16 +121,16 @@ pub(crate) fn approve(arguments: &Approve, output: Output) -> Result<ExitCode> {
 /// Revokes, or lists what is revoked.
 pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
     let (how, request) = match &arguments.what {
-        What::List(List { at }) => {
+        RevocationSubject::List(List { at }) => {
             let remote = at.remote()?;
             let all = remote.ask("reading", async |client| client.revocations().await)?;
             output::answer(output, &items(&all), || listed(&all, now_ms()));
             return Ok(ExitCode::SUCCESS);
         }
-        What::Digest(RevokeDigest { digest, how }) => {
+        RevocationSubject::Digest(RevokeDigest { digest, how }) => {
             (how, RevokeRequest { digest: Some(digest.to_string()), ..how.request() })
         }
-        What::Key(RevokeKey { key, from_index, how }) => {
+        RevocationSubject::Key(RevokeKey { key, from_index, how }) => {
             let (key, from_index) = (Some(key.clone()), *from_index);
             (how, RevokeRequest { key, from_index, ..how.request() })
         }
@@ -142,7 +142,7 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
 }
 
 /// What a revocation did or would do, and where the filter runs.
-fn told(revoked: &Revoked, dry: bool) -> String {
+fn told(revoked: &RevocationView, dry: bool) -> String {
     let done = if dry { "would be" } else { "is" };
     let mut text = format!(
         "{} {done} revoked (revision {}): {}\n",
@@ -163,19 +163,20 @@ fn told(revoked: &Revoked, dry: bool) -> String {
     text
 }
 
-fn scope(revoked: &Revoked) -> String {
+fn scope(revoked: &RevocationView) -> String {
     match revoked.from_index {
         Some(index) => format!("{} from index {index} on", revoked.what),
         None => revoked.what.clone(),
     }
 }
 
-fn listed(all: &[Revoked], now: u64) -> String {
+fn listed(all: &[RevocationView], now: u64) -> String {
     if all.is_empty() {
         return "nothing is revoked\n".to_owned();
     }
-    let row =
-        |one: &Revoked| [scope(one), ago(now, one.time_ms), one.actor.clone(), one.reason.clone()];
+    let row = |one: &RevocationView| {
+        [scope(one), ago(now, one.time_ms), one.actor.clone(), one.reason.clone()]
+    };
     let rows: Vec<_> = all.iter().map(row).collect();
     table(["WHAT", "WHEN", "BY", "REASON"], &rows)
 }
@@ -186,7 +187,7 @@ mod tests {
 
     #[test]
     fn a_withdrawn_key_says_from_where_on() {
-        let one = Revoked {
+        let one = RevocationView {
             what: "release".into(),
             from_index: Some(7),
             reason: "lost".into(),

@@ -1,17 +1,17 @@
 //! `tamis diff`, `tamis delete`, and the versions of a document.
 
-use crate::change::diff::{self, Made, fields};
+use crate::change::diff::{self, ChangeState, fields};
 use crate::get::Kind;
 use crate::names;
 use crate::output::{self, Output};
-use crate::remote::{Remote, Where};
+use crate::remote::{RegistryAccess, Remote};
 use crate::table::table;
 use crate::when::{ago, dated, now_ms};
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use tamis_api::{Applied, ApplyRequest, DocumentVersion, SourceText};
+use tamis_api::{ApplyRequest, ApplyResult, DocumentVersion, SourceText};
 use tamis_client::ClientError;
 
 mod lines;
@@ -36,7 +36,7 @@ pub(crate) struct Delete {
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Removes a document, or shows what that would do.
@@ -52,7 +52,7 @@ pub(crate) fn delete(arguments: &Delete, output: Output) -> Result<ExitCode> {
     let request = ApplyRequest { removed, confirm, ..ApplyRequest::default() };
     if arguments.dry_run {
         let planned = remote.ask("planning", async |client| client.plan(&request).await)?;
-        output::answer(output, &planned, || diff::text(&planned.diff, Made::No));
+        output::answer(output, &planned, || diff::text(&planned.diff, ChangeState::No));
         return Ok(ExitCode::SUCCESS);
     }
     let applied = remote.ask("deleting", async |client| client.apply(&request).await)?;
@@ -60,8 +60,12 @@ pub(crate) fn delete(arguments: &Delete, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn taken_out(applied: &Applied) -> String {
-    format!("{}\nremoved at revision {}\n", diff::text(&applied.diff, Made::Yes), applied.revision)
+fn taken_out(applied: &ApplyResult) -> String {
+    format!(
+        "{}\nremoved at revision {}\n",
+        diff::text(&applied.diff, ChangeState::Yes),
+        applied.revision
+    )
 }
 
 /// Fails when there is no such document, and names similar ones.
@@ -86,7 +90,7 @@ fn exists(remote: &Remote, kind: &str, namespace: &str, name: &str) -> Result<()
 /// Lists the versions of a document.
 pub(crate) fn history(
     (kind, namespace, name): (&'static str, &str, &str),
-    at: &Where,
+    at: &RegistryAccess,
     output: Output,
 ) -> Result<ExitCode> {
     let remote = at.remote()?;
@@ -136,7 +140,7 @@ pub(crate) fn rollback(
     (kind, namespace, name): (&'static str, &str, &str),
     to: Option<u64>,
     confirm: bool,
-    at: &Where,
+    at: &RegistryAccess,
     output: Output,
 ) -> Result<ExitCode> {
     let remote = at.remote()?;
@@ -154,7 +158,7 @@ pub(crate) fn rollback(
         format!(
             "{kind} {namespace}/{name} rolled back to what it was at revision {revision} (revision {})\n\n{}",
             applied.revision,
-            diff::text(&applied.diff, Made::Yes)
+            diff::text(&applied.diff, ChangeState::Yes)
         )
     });
     Ok(ExitCode::SUCCESS)
@@ -184,7 +188,7 @@ pub(crate) struct Diff {
     #[arg(long)]
     prune: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Shows how the texts of a folder differ from those in force; exits with 1 when they do.

@@ -8,13 +8,14 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tamis_ambient::Clock;
 
 /// Exit code of a process that was interrupted, as shells write it: 128 and the signal's number.
 const INTERRUPTED: i32 = 130;
 
 /// Whether the end has been requested.
-pub(crate) struct Ending {
+pub(crate) struct EndSignal {
     asked: Arc<AtomicBool>,
     /// Set by SIGTERM, which service managers send; Ctrl-C comes from a person who waits.
     gently: Arc<AtomicBool>,
@@ -23,7 +24,7 @@ pub(crate) struct Ending {
     rings: UnixStream,
 }
 
-/// Wakes the thread that waits in [`Ending::wait`].
+/// Wakes the thread that waits in [`EndSignal::wait`].
 pub(crate) struct Bell(UnixStream);
 
 impl Bell {
@@ -34,7 +35,7 @@ impl Bell {
     }
 }
 
-impl Ending {
+impl EndSignal {
     /// Starts to listen for SIGINT and SIGTERM.
     pub(crate) fn new() -> Result<Self> {
         let asked = Arc::new(AtomicBool::new(false));
@@ -79,15 +80,13 @@ impl Ending {
 
     /// Waits for at most `time`; true as soon as the end is requested.
     pub(crate) fn within(&self, time: Duration) -> bool {
-        let until = Instant::now() + time;
+        let clock = Clock::system();
+        let until = clock.now() + time;
         loop {
             if self.asked() {
                 return true;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return false;
-            }
+            let Some(left) = clock.until(until) else { return false };
             self.sleep(Some(left));
         }
     }
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_wait_ends_with_a_ring_and_one_that_came_before_counts() {
-        let ending = Ending::new().unwrap();
+        let ending = EndSignal::new().unwrap();
         let bell = ending.bell().unwrap();
         bell.ring();
         ending.wait();

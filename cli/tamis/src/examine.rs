@@ -3,24 +3,24 @@
 use crate::filter::configured;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use tamis_api::Grown;
+use tamis_api::GrowthView;
 use tamis_engine::{
-    Authority, Compiled, Declaration, Declared, EngineError, FailureMode, FilterOptions,
-    FilterState, Grant, Growth, Isolation,
+    Authority, CompiledComponent, Declaration, DeclaredAccess, EngineError, FilterOptions,
+    FilterState, Grant, Growth, Isolation, OnFailure,
 };
 use tamis_node::{Secrets, check_allowed, check_claims, refusal, stand_ins};
 use tamis_observe::Metrics;
-use tamis_resources::Verdict;
+use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
 use tamis_server::{Examine, Faults};
-use tamis_trust::{Digest, Manifest, Refused, code as rule};
+use tamis_trust::{Digest, Manifest, TrustRefusal, code as rule};
 
 /// The engine of this binary.
 pub(crate) struct Engine;
 
 impl Examine for Engine {
-    fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
-        let inspection = tamis_engine::inspect(component).map_err(|error| Refused {
+    fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal> {
+        let inspection = tamis_engine::inspect(component).map_err(|error| TrustRefusal {
             code: rule::FORMAT,
             rule: format!("the component must be a filter ({error})"),
             set_by: "the artifact format".to_owned(),
@@ -32,7 +32,7 @@ impl Examine for Engine {
     fn validate(&self, component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {
         // Before it is compiled, which may take a minute.
         if let Err(refused) = check_allowed(component, plan) {
-            return Err(Box::new(Faults { refused, places: Verdict::new() }));
+            return Err(Box::new(Faults { refused, places: ValidationFaults::new() }));
         }
         let Err(error) = tried(component, plan) else { return Ok(()) };
         let refused = refusal(&error);
@@ -44,7 +44,7 @@ impl Examine for Engine {
             | EngineError::Ceiling(_)
             | EngineError::Field { .. }
             | EngineError::Interest { .. } => {
-                Err(Box::new(Faults { refused, places: Verdict::new() }))
+                Err(Box::new(Faults { refused, places: ValidationFaults::new() }))
             }
             // A component that cannot run at all was refused when it was pushed; what else fails may depend
             // on the machine, and the proxy that runs it reports so.
@@ -57,7 +57,7 @@ impl Examine for Engine {
         }
     }
 
-    fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<Grown> {
+    fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<GrowthView> {
         let mut grown: Vec<Growth> = Vec::new();
         for config in configs {
             match (authority(before, config), authority(after, config)) {
@@ -69,14 +69,14 @@ impl Examine for Engine {
         grown.sort();
         grown.dedup();
         let told = grown.into_iter();
-        told.map(|one| Grown { kind: one.kind.as_str().to_owned(), what: one.what }).collect()
+        told.map(|one| GrowthView { kind: one.kind.as_str().to_owned(), what: one.what }).collect()
     }
 }
 
 /// Compiled components: a router is asked about halves of its routes, and is not compiled each time.
 struct Code {
     engine: tamis_engine::Engine,
-    compiled: Mutex<VecDeque<(Digest, Compiled)>>,
+    compiled: Mutex<VecDeque<(Digest, CompiledComponent)>>,
 }
 
 /// Components kept compiled in memory.
@@ -92,7 +92,7 @@ fn code() -> Option<&'static Code> {
 }
 
 impl Code {
-    fn compile(&self, component: &[u8]) -> Result<Compiled, EngineError> {
+    fn compile(&self, component: &[u8]) -> Result<CompiledComponent, EngineError> {
         let digest = Digest::of(component);
         let kept = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, compiled)) = kept().iter().find(|(known, _)| *known == digest) {
@@ -122,7 +122,7 @@ fn tried(component: &[u8], plan: &FilterPlan) -> Result<(), EngineError> {
         grant: grant.unwrap_or_default(),
         state: Arc::new(state.with_secrets(Secrets::new(stand_ins([plan])))),
         fetch: None,
-        failure: FailureMode::Closed,
+        failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
     tamis_engine::Filter::new(&compiled, options).map(drop)
@@ -131,7 +131,7 @@ fn tried(component: &[u8], plan: &FilterPlan) -> Result<(), EngineError> {
 fn authority(component: &[u8], config: &str) -> Option<Authority> {
     let inspection = tamis_engine::inspect(component).ok()?;
     let declaration = match configured(component, config) {
-        Ok(filter) => Declaration::Known(Declared::of(&filter)),
+        Ok(filter) => Declaration::Known(DeclaredAccess::of(&filter)),
         Err(why) => Declaration::Unknown(why),
     };
     Some(Authority::new(&inspection, declaration))

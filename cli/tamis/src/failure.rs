@@ -34,18 +34,19 @@ fn code(said: Option<&ClientError>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{Problem, Refusal};
+    use tamis_api::{ApiProblem, RefusalView};
 
     #[test]
     fn refusals_and_missing_things_have_exit_codes_of_their_own() {
         let problem = |status, refusals| {
             let (code, title) = ("a".to_owned(), "b".to_owned());
             let (remedy, subject, problems) = (None, None, Vec::new());
-            let problem = Problem { status, code, title, remedy, refusals, problems, subject };
+            let problem = ApiProblem { status, code, title, remedy, refusals, problems, subject };
             ClientError::Refused(Box::new(problem))
         };
         let words = || "x".to_owned();
-        let refusal = Refusal { code: words(), rule: words(), set_by: words(), remedy: words() };
+        let refusal =
+            RefusalView { code: words(), rule: words(), set_by: words(), remedy: words() };
         let said = |error: &ClientError| format!("{:?}", code(Some(error)));
         let exits = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(said(&problem(409, vec![refusal])), exits(3));

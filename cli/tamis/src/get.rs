@@ -1,7 +1,7 @@
 //! `tamis get` and `tamis describe`: documents in force.
 
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use crate::table::table;
 use crate::when::{ago, dated, now_ms, rfc3339};
 use anyhow::Result;
@@ -47,7 +47,7 @@ pub(crate) struct Get {
     #[arg(short, long)]
     namespace: Option<String>,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Arguments of `describe`.
@@ -62,7 +62,7 @@ pub(crate) struct Describe {
     #[arg(short, long, default_value = "default")]
     namespace: String,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Lists documents, or prints the text of one.
@@ -165,7 +165,7 @@ pub(crate) fn items<T: serde::Serialize>(items: &[T]) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{Condition, Programmed};
+    use tamis_api::{ConditionView, ProgrammedView};
 
     fn summary() -> ResourceSummary {
         ResourceSummary {
@@ -203,13 +203,13 @@ mod tests {
 
     #[test]
     fn a_description_has_conditions_proxies_and_the_text() {
-        let condition = Condition {
+        let condition = ConditionView {
             kind: "Accepted".into(),
             status: true,
             reason: "Accepted".into(),
             message: String::new(),
         };
-        let programmed = Programmed {
+        let programmed = ProgrammedView {
             node: "sidecar:shop/a/0".into(),
             status: false,
             reason: "trust.threshold".into(),

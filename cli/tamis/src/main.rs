@@ -108,7 +108,7 @@ enum Command {
     Pin(pin::Arguments),
     /// Take a pin out.
     #[command(after_help = "Example:\n  tamis unpin shop/checkout acme/retry")]
-    Unpin(pin::Which),
+    Unpin(pin::UnpinArguments),
     /// List the pins in force.
     #[command(after_help = "Example:\n  tamis pins")]
     Pins(pin::All),

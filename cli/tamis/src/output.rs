@@ -75,20 +75,20 @@ pub(crate) fn failed(output: Output, why: &str) {
 }
 
 /// Shows on a terminal what takes a while, until it is dropped.
-pub(crate) struct Busy(ProgressBar);
+pub(crate) struct BusyIndicator(ProgressBar);
 
 /// Shows on a terminal that something is in progress; silent elsewhere.
-pub(crate) fn busy(what: impl Into<String>) -> Busy {
+pub(crate) fn busy(what: impl Into<String>) -> BusyIndicator {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }
     bar.set_message(what.into());
     bar.enable_steady_tick(Duration::from_millis(200));
-    Busy(bar)
+    BusyIndicator(bar)
 }
 
-impl Drop for Busy {
+impl Drop for BusyIndicator {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

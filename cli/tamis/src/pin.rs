@@ -1,17 +1,17 @@
 //! `tamis pin`, `unpin`, `rollback`, `pins`, `history`: the digest of a service's filter.
 
-use crate::change::diff::{self, Made};
+use crate::change::diff::{self, ChangeState};
 use crate::document;
 use crate::get::{Kind, items, kind};
 use crate::names::{self, Release};
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use crate::table::{short, table};
 use crate::when::{ago, dated, now_ms};
 use anyhow::{Result, bail};
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use tamis_api::{HistoryItem, Pin, PinRequest, Pinned, RollbackRequest, UnpinRequest};
+use tamis_api::{HistoryItem, PinRequest, PinResult, PinView, RollbackRequest, UnpinRequest};
 
 /// Arguments of `pin`.
 #[derive(clap::Args)]
@@ -29,22 +29,22 @@ pub(crate) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    how: How,
+    how: PinOptions,
 }
 
 /// Options that all changes of pins have.
 #[derive(clap::Args)]
-struct How {
+struct PinOptions {
     /// Confirm what --dry-run shows: passes the guards against emptied chains and wide changes.
     #[arg(long)]
     confirm: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Arguments of `unpin`.
 #[derive(clap::Args)]
-pub(crate) struct Which {
+pub(crate) struct UnpinArguments {
     /// Service or gateway, NAMESPACE/NAME, or `*`, as it was pinned.
     #[arg(value_parser = names::service)]
     service: String,
@@ -52,7 +52,7 @@ pub(crate) struct Which {
     #[arg(value_parser = names::filter)]
     filter: String,
     #[command(flatten)]
-    how: How,
+    how: PinOptions,
 }
 
 /// Arguments of `rollback`.
@@ -69,14 +69,14 @@ pub(crate) struct Rollback {
     #[arg(long, value_name = "REVISION")]
     to: Option<u64>,
     #[command(flatten)]
-    how: How,
+    how: PinOptions,
 }
 
 /// Arguments of `pins`.
 #[derive(clap::Args)]
 pub(crate) struct All {
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Arguments of `history`.
@@ -90,7 +90,7 @@ pub(crate) struct History {
     #[arg(short, long, default_value = "default")]
     namespace: String,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Pins a filter for a service, or shows what that would do.
@@ -107,19 +107,20 @@ pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     };
     let remote = how.at.remote()?;
     let pinned = remote.ask("pinning", async |client| client.pin(&request).await)?;
-    let (done, made) = if *dry_run { ("would be pinned", Made::No) } else { ("pinned", Made::Yes) };
+    let (done, made) =
+        if *dry_run { ("would be pinned", ChangeState::No) } else { ("pinned", ChangeState::Yes) };
     output::answer(output, &dated(&pinned), || told(&pinned, service, &release.filter, done, made));
     Ok(ExitCode::SUCCESS)
 }
 
 /// Removes a pin.
-pub(crate) fn unpin(arguments: &Which, output: Output) -> Result<ExitCode> {
-    let Which { service, filter, how } = arguments;
+pub(crate) fn unpin(arguments: &UnpinArguments, output: Output) -> Result<ExitCode> {
+    let UnpinArguments { service, filter, how } = arguments;
     let (service, filter, confirm) = (service.clone(), filter.clone(), how.confirm);
     let request = UnpinRequest { service, filter, confirm };
     let remote = how.at.remote()?;
     let pinned = remote.ask("unpinning", async |client| client.unpin(&request).await)?;
-    let told = || told(&pinned, &request.service, &request.filter, "unpinned", Made::Yes);
+    let told = || told(&pinned, &request.service, &request.filter, "unpinned", ChangeState::Yes);
     output::answer(output, &dated(&pinned), told);
     Ok(ExitCode::SUCCESS)
 }
@@ -142,7 +143,7 @@ pub(crate) fn rollback(arguments: &Rollback, output: Output) -> Result<ExitCode>
     let request = RollbackRequest { service, filter, confirm };
     let remote = how.at.remote()?;
     let pinned = remote.ask("rolling back", async |client| client.rollback(&request).await)?;
-    let told = || told(&pinned, &request.service, &request.filter, "rolled back", Made::Yes);
+    let told = || told(&pinned, &request.service, &request.filter, "rolled back", ChangeState::Yes);
     output::answer(output, &dated(&pinned), told);
     Ok(ExitCode::SUCCESS)
 }
@@ -157,7 +158,7 @@ fn of_document(what: &str) -> Option<&'static str> {
 }
 
 /// What a change of a pin did, and what the new digest may do that the previous one could not.
-fn told(pinned: &Pinned, service: &str, filter: &str, done: &str, made: Made) -> String {
+fn told(pinned: &PinResult, service: &str, filter: &str, done: &str, made: ChangeState) -> String {
     let release = pinned.pin.as_ref().map(|pin| format!(" {}", pin.version)).unwrap_or_default();
     let all = if service == "*" { "all services without a pin of their own" } else { service };
     let mut text = format!("{filter}{release} {done} for {all}");
@@ -188,11 +189,11 @@ pub(crate) fn pins(arguments: &All, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn listed(pins: &[Pin], now: u64) -> String {
+fn listed(pins: &[PinView], now: u64) -> String {
     if pins.is_empty() {
         return "nothing is pinned\n".to_owned();
     }
-    let row = |pin: &Pin| {
+    let row = |pin: &PinView| {
         let (digest, when) = (short(&pin.digest), ago(now, pin.time_ms));
         let (service, filter) = (pin.service.clone(), pin.filter.clone());
         [service, filter, pin.version.clone(), digest, when, pin.actor.clone()]
@@ -235,10 +236,10 @@ fn past(happened: &[HistoryItem], now: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{Diff, Grown};
+    use tamis_api::{Diff, GrowthView};
 
-    fn pinned() -> Pinned {
-        let pin = Pin {
+    fn pinned() -> PinResult {
+        let pin = PinView {
             service: "shop/a".into(),
             filter: "acme/retry".into(),
             version: "1.4.2".into(),
@@ -247,12 +248,12 @@ mod tests {
             time_ms: 60_000,
             actor: "ada".into(),
         };
-        Pinned {
+        PinResult {
             revision: 9,
             subject: "sha256:01".into(),
             pin: Some(pin),
             diff: Diff::default(),
-            grown: vec![Grown { kind: "import".into(), what: "http-client".into() }],
+            grown: vec![GrowthView { kind: "import".into(), what: "http-client".into() }],
             signers: vec!["release".into()],
         }
     }
@@ -260,7 +261,7 @@ mod tests {
     #[test]
     fn a_pin_tells_the_digest_the_signers_and_what_grew() {
         assert_eq!(
-            told(&pinned(), "shop/a", "acme/retry", "pinned", Made::Yes),
+            told(&pinned(), "shop/a", "acme/retry", "pinned", ChangeState::Yes),
             "acme/retry 1.4.2 pinned for shop/a (revision 9)\nsha256:00\nsigned by release\n\
              ! it may do what the previous one could not: import http-client\n\nnothing changes\n"
         );

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tamis_tuf::{KeyChange, Lifetimes, Repository, Role, Signers, Trusted, Waiting, Withdrawal};
+use tamis_tuf::{
+    KeyChange, Lifetimes, PolicyRepository, Role, Signers, StagedFile, TrustedPolicies, Withdrawal,
+};
 
 mod arguments;
 
@@ -18,7 +20,7 @@ pub(crate) use arguments::Arguments;
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let folder = &arguments.folder;
     let now = when::now_ms() / 1_000;
-    let open = || Repository::open(folder);
+    let open = || PolicyRepository::open(folder);
     match &arguments.command {
         Command::Init(init) => staged(&begin(folder, init, now)?, output)?,
         Command::AddKey(change) => {
@@ -67,11 +69,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn begin(folder: &Path, init: &Init, now: u64) -> Result<Repository> {
+fn begin(folder: &Path, init: &Init, now: u64) -> Result<PolicyRepository> {
     let root = signers(&init.root, init.root_threshold)?;
     let targets = signers(&init.targets, init.targets_threshold)?;
     let online = signers(&init.online, Some(1))?;
-    Ok(Repository::init(folder, &root, &targets, &online, now)?)
+    Ok(PolicyRepository::init(folder, &root, &targets, &online, now)?)
 }
 
 fn public(paths: &[PathBuf]) -> Result<Vec<tamis_trust::PublicKey>> {
@@ -96,30 +98,35 @@ fn withdrawal(revoke: &Revoke) -> Result<Withdrawal> {
 }
 
 fn changed(
-    repository: &Repository,
+    repository: &PolicyRepository,
     output: Output,
-    change: impl FnOnce(&Repository) -> Result<(), tamis_tuf::Error>,
+    change: impl FnOnce(&PolicyRepository) -> Result<(), tamis_tuf::TufError>,
 ) -> Result<()> {
     change(repository)?;
     staged(repository, output)
 }
 
 /// Prints what is waiting for signatures.
-fn staged(repository: &Repository, output: Output) -> Result<()> {
+fn staged(repository: &PolicyRepository, output: Output) -> Result<()> {
     let waiting = repository.overview()?.waiting;
     output::result(output, &json!({ "waiting": waiting }), || lines("staged", &waiting));
     Ok(())
 }
 
-fn lines(verb: &str, files: &[Waiting]) -> String {
-    let line = |one: &Waiting| {
-        let Waiting { file, version, signatures, threshold } = one;
+fn lines(verb: &str, files: &[StagedFile]) -> String {
+    let line = |one: &StagedFile| {
+        let StagedFile { file, version, signatures, threshold } = one;
         format!("{verb} {file} version {version}: {signatures} of {threshold} signatures\n")
     };
     files.iter().map(line).collect()
 }
 
-fn publish(repository: Repository, refresh: &Refresh, now: u64, output: Output) -> Result<()> {
+fn publish(
+    repository: PolicyRepository,
+    refresh: &Refresh,
+    now: u64,
+    output: Output,
+) -> Result<()> {
     let key = keys::read_private(&refresh.key)?;
     let repository = repository.with_lifetimes(Lifetimes {
         timestamp: Duration::from_secs(u64::from(refresh.timestamp_hours) * 3_600),
@@ -137,7 +144,7 @@ fn publish(repository: Repository, refresh: &Refresh, now: u64, output: Output) 
     Ok(())
 }
 
-fn show(repository: &Repository, output: Output) -> Result<()> {
+fn show(repository: &PolicyRepository, output: Output) -> Result<()> {
     let overview = repository.overview()?;
     output::result(output, &overview, || {
         let rows: Vec<[String; 5]> = (overview.roles.iter())
@@ -157,7 +164,12 @@ fn show(repository: &Repository, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn verify(repository: &Repository, root: Option<&Path>, now: u64, output: Output) -> Result<()> {
+fn verify(
+    repository: &PolicyRepository,
+    root: Option<&Path>,
+    now: u64,
+    output: Output,
+) -> Result<()> {
     let root = match root {
         Some(path) => std::fs::read(path)
             .with_context(|| format!("the root {} cannot be read", path.display()))?,
@@ -175,7 +187,7 @@ fn verify(repository: &Repository, root: Option<&Path>, now: u64, output: Output
     Ok(())
 }
 
-fn believed(trusted: &Trusted, now: u64) -> Value {
+fn believed(trusted: &TrustedPolicies, now: u64) -> Value {
     let namespaces: Vec<Value> = (trusted.namespaces())
         .map(|(namespace, role)| json!({ "namespace": namespace.to_string(), "role": role }))
         .collect();

@@ -5,7 +5,7 @@ mod records;
 mod run;
 
 use crate::check;
-use crate::ending::Ending;
+use crate::ending::EndSignal;
 use crate::output::{self, Output};
 use crate::secrets;
 use crate::user_state;
@@ -18,8 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Reload, Shared, Source,
-    Store, Watch,
+    ArtifactStore, CacheFolders, CertificateWatch, Follow, FollowedNode, Node, NodeOptions,
+    NodeResources, Reload, Source, Watch,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::{AdminAccess, Inherited, ProxyOptions};
@@ -196,7 +196,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let state = arguments.cache.as_ref().map(|_| user_state::folder()).transpose()?;
     let folders = arguments.cache.as_deref().zip(state.as_deref());
     let also = user_state::code();
-    let shared = Shared::new(
+    let shared = NodeResources::new(
         folders.map(|(code, state)| CacheFolders { code, state, also: also.as_deref() }),
         Clock::system(),
         Random::system(),
@@ -228,7 +228,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let options = NodeOptions {
         name: name.clone(),
         source: Source::folder(&arguments.root()),
-        store: Store::new(arguments.store.clone()),
+        store: ArtifactStore::new(arguments.store.clone()),
         secrets: secrets::kept(&arguments.secrets)?,
         proxy,
     };
@@ -247,9 +247,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let (node, reload) = Node::start(&shared, options)?;
     drop(busy);
     // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
-    let ending = Ending::new()?;
+    let ending = EndSignal::new()?;
     let node = Arc::new(node);
-    let teller = Teller::new(output);
+    let teller = ReloadPrinter::new(output);
     teller.tell(&reload);
     let watch = if arguments.no_watch {
         None
@@ -282,16 +282,16 @@ impl Start<'_> {
     /// Runs a proxy that receives its plan from a director.
     fn following(
         self,
-        shared: &Shared,
+        shared: &NodeResources,
         options: NodeOptions,
         follow: Follow,
         output: Output,
     ) -> Result<ExitCode> {
         let busy = output::busy(format!("waiting for {}", follow.director));
         let (following, reload) =
-            Following::start(shared, options, follow, move |reload| told(reload, output))?;
+            FollowedNode::start(shared, options, follow, move |reload| told(reload, output))?;
         drop(busy);
-        let ending = Ending::new()?;
+        let ending = EndSignal::new()?;
         let node = Arc::clone(following.node());
         told(&reload, output);
         let certificates = certificates(&node, output)?;
@@ -322,7 +322,7 @@ impl Start<'_> {
 
     /// Waits until the listeners are closed: after a signal, after a drain, or because a successor took
     /// them.
-    fn until_closed(&self, ending: &Ending, node: &Node) -> Result<()> {
+    fn until_closed(&self, ending: &EndSignal, node: &Node) -> Result<()> {
         let proxy = node.proxy();
         let bell = ending.bell().context("cannot wait for the end")?;
         proxy.on_close(move || bell.ring());
@@ -443,12 +443,12 @@ fn ready(node: &Node) -> serde_json::Value {
 }
 
 /// Prints the results of reloads; a problem that persists is printed once.
-struct Teller {
+struct ReloadPrinter {
     output: Output,
     last: Mutex<Vec<String>>,
 }
 
-impl Teller {
+impl ReloadPrinter {
     fn new(output: Output) -> Self {
         Self { output, last: Mutex::default() }
     }

@@ -2,7 +2,7 @@
 
 use crate::names;
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use crate::table::count;
 use anyhow::Result;
 use std::process::ExitCode;
@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Begins an epoch: assignments from now on have higher versions than all that proxies have seen.

@@ -1,6 +1,6 @@
 //! `tamis registry`: runs a registry in the foreground, and manages its tokens.
 
-use crate::ending::Ending;
+use crate::ending::EndSignal;
 use crate::examine::Engine;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
@@ -11,9 +11,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::private;
-use tamis_oci::{Anonymous, Limits, Versions};
+use tamis_oci::{AnonymousRights, Limits, Versions};
 use tamis_server::{Guards, Rules, Terms};
-use tamis_server::{LostKeys, Options, Registry, Storage, TlsFiles};
+use tamis_server::{LostKeys, Registry, RegistryOptions, Storage, TlsFiles};
 use tamis_transport::Address;
 
 mod token;
@@ -39,7 +39,7 @@ enum Command {
 
 /// Where a registry stores everything.
 #[derive(clap::Args)]
-struct Kept {
+struct StorageOptions {
     /// Folder for the journal, the blobs and the admin token.
     #[arg(long, default_value = ".tamis/registry")]
     data: PathBuf,
@@ -57,7 +57,7 @@ struct Kept {
 #[derive(clap::Args)]
 struct Serve {
     #[command(flatten)]
-    kept: Kept,
+    kept: StorageOptions,
     /// Address to listen on; one that other machines can reach requires a certificate.
     #[arg(long, default_value = "127.0.0.1:5000")]
     listen: Address,
@@ -123,8 +123,8 @@ struct Serve {
     #[arg(long)]
     restored: bool,
     /// Rights of callers without a token, in every repository.
-    #[arg(long, value_enum, default_value_t = Without::None)]
-    anonymous: Without,
+    #[arg(long, value_enum, default_value_t = AnonymousVerbs::None)]
+    anonymous: AnonymousVerbs,
     /// Allow tags that name versions, such as 1.2.3, to move.
     #[arg(long)]
     mutable_tags: bool,
@@ -148,7 +148,7 @@ struct Serve {
 
 /// Rights of callers without a token.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum Without {
+enum AnonymousVerbs {
     /// Nothing.
     None,
     /// Pull.
@@ -157,7 +157,7 @@ enum Without {
     Push,
 }
 
-impl Kept {
+impl StorageOptions {
     fn storage(&self) -> Result<Storage> {
         let objects = match &self.blobs {
             None => None,
@@ -240,9 +240,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         _ => None,
     };
     let anonymous = match arguments.anonymous {
-        Without::None => Anonymous::None,
-        Without::Pull => Anonymous::Pull,
-        Without::Push => Anonymous::Push,
+        AnonymousVerbs::None => AnonymousRights::None,
+        AnonymousVerbs::Pull => AnonymousRights::Pull,
+        AnonymousVerbs::Push => AnonymousRights::Push,
     };
     let versions = if arguments.mutable_tags { Versions::Mutable } else { Versions::Immutable };
     let scheme = if tls.is_some() { "https" } else { "http" };
@@ -254,7 +254,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
             .with_context(|| format!("{} cannot be made private to its owner", data.display()))
     };
     closed()?;
-    let options = Options {
+    let options = RegistryOptions {
         tls,
         hosts: arguments.host.clone(),
         proxies: arguments.proxies(),
@@ -273,13 +273,17 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         },
         grace: Duration::from_secs(arguments.grace_hours.saturating_mul(3_600)),
         drain: Duration::from_secs(arguments.drain_seconds),
-        ..Options::new(arguments.kept.storage()?, arguments.listen.clone(), Arc::new(Engine))
+        ..RegistryOptions::new(
+            arguments.kept.storage()?,
+            arguments.listen.clone(),
+            Arc::new(Engine),
+        )
     };
     let busy = output::busy("opening the registry");
     let registry = Registry::start(options)?;
     drop(busy);
     closed()?;
-    let ending = Ending::new()?;
+    let ending = EndSignal::new()?;
     let (address, token) = (registry.address().to_string(), registry.admin_token());
     if let Some(token) = token {
         output::note(&format!("the admin token is in {}", token.display()));

@@ -3,7 +3,7 @@
 use crate::output;
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
-use tamis_client::{Client, ClientError, Options, OwnFiles, Server};
+use tamis_client::{Client, ClientError, ClientOptions, OwnFiles, Server};
 use tokio::runtime::Runtime;
 
 /// Heading of these arguments; the reference lists them once.
@@ -13,7 +13,7 @@ const DEFAULT: &str = "http://127.0.0.1:5000";
 
 /// The registry and the caller's credentials.
 #[derive(clap::Args, Clone, Default)]
-pub(crate) struct Where {
+pub(crate) struct RegistryAccess {
     /// Address of the registry: http://HOST:PORT, https://HOST:PORT or unix:/absolute/path. Default: the
     /// variable TAMIS_REGISTRY, else http://127.0.0.1:5000.
     #[arg(long, value_name = "URL", help_heading = HEADING)]
@@ -41,7 +41,7 @@ pub(crate) struct Remote {
     runtime: Runtime,
 }
 
-impl Where {
+impl RegistryAccess {
     /// Whether a registry is named explicitly.
     pub(crate) fn is_said(&self) -> bool {
         self.registry.is_some()
@@ -61,7 +61,7 @@ impl Where {
             _ => None,
         };
         let (token, ca) = (self.token()?, self.ca.clone());
-        let client = Client::new(Options { token, ca, own, ..Options::new(server) });
+        let client = Client::new(ClientOptions { token, ca, own, ..ClientOptions::new(server) });
         let client = client.map_err(|error| match error {
             ClientError::NoAuthority { .. } => anyhow::Error::new(error).context("--ca is missing"),
             other => other.into(),
@@ -130,10 +130,10 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        at: Where,
+        at: RegistryAccess,
     }
 
-    fn parsed(line: &[&str]) -> Where {
+    fn parsed(line: &[&str]) -> RegistryAccess {
         Line::try_parse_from([&["x"], line].concat()).unwrap_or_else(|error| panic!("{error}")).at
     }
 

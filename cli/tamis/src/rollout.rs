@@ -5,8 +5,8 @@ mod view;
 
 use crate::get::items;
 use crate::output::{self, Output};
-use crate::remote::Where;
-use crate::watch::{Look, watch};
+use crate::remote::RegistryAccess;
+use crate::watch::{RefreshView, watch};
 use crate::when::{dated, now_ms};
 use anyhow::Result;
 use std::process::ExitCode;
@@ -56,7 +56,7 @@ struct Move {
     #[arg(long, default_value = "")]
     why: String,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 #[derive(clap::Args)]
@@ -67,7 +67,7 @@ struct Status {
     #[arg(long, requires = "name")]
     watch: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Runs the command.
@@ -115,7 +115,12 @@ fn status(it: &Status, output: Output) -> Result<ExitCode> {
         return watch(output, || {
             let view = look()?;
             let (value, over) = (dated(&view), view.ended);
-            Ok(Look { key: value.to_string(), value, text: view::text(&view, now_ms()), over })
+            Ok(RefreshView {
+                key: value.to_string(),
+                value,
+                text: view::text(&view, now_ms()),
+                over,
+            })
         });
     }
     let view = look()?;

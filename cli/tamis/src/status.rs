@@ -2,12 +2,12 @@
 
 use crate::names;
 use crate::output::{self, Output};
-use crate::remote::{Remote, Where};
-use crate::watch::{Look, watch};
+use crate::remote::{RegistryAccess, Remote};
+use crate::watch::{RefreshView, watch};
 use crate::when::dated;
 use anyhow::{Result, bail};
 use std::process::ExitCode;
-use tamis_api::{ProxyStatus, SlotState, SlotStatus, Status};
+use tamis_api::{FleetStatus, ProxyStatus, SlotStateView, SlotView};
 
 #[cfg(test)]
 mod tests;
@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// The state of a slot.
@@ -58,15 +58,15 @@ enum State {
 }
 
 impl State {
-    fn is(self, state: SlotState) -> bool {
+    fn is(self, state: SlotStateView) -> bool {
         self == match state {
-            SlotState::Serving => Self::Serving,
-            SlotState::Pending => Self::Pending,
-            SlotState::KeptLastGood => Self::KeptLastGood,
-            SlotState::Refused => Self::Refused,
-            SlotState::Drift => Self::Drift,
-            SlotState::Unassigned => Self::Unassigned,
-            SlotState::Disconnected => Self::Disconnected,
+            SlotStateView::Serving => Self::Serving,
+            SlotStateView::Pending => Self::Pending,
+            SlotStateView::KeptLastGood => Self::KeptLastGood,
+            SlotStateView::Refused => Self::Refused,
+            SlotStateView::Drift => Self::Drift,
+            SlotStateView::Unassigned => Self::Unassigned,
+            SlotStateView::Disconnected => Self::Disconnected,
         }
     }
 }
@@ -88,7 +88,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if arguments.watch {
         return watch(output, || {
             let status = ask(&remote, arguments)?;
-            Ok(Look {
+            Ok(RefreshView {
                 value: dated(&status),
                 text: text::text(&status, arguments.part()),
                 key: key(&status),
@@ -111,11 +111,11 @@ impl Arguments {
     }
 
     /// The requested part of a status.
-    fn select(&self, mut status: Status) -> Status {
-        let wanted = |slot: &SlotStatus| {
+    fn select(&self, mut status: FleetStatus) -> FleetStatus {
+        let wanted = |slot: &SlotView| {
             self.filter.as_ref().is_none_or(|filter| slot.filter == *filter)
                 && (self.state.is_empty() || self.state.iter().any(|state| state.is(slot.state)))
-                && (!self.problems || slot.state != SlotState::Serving)
+                && (!self.problems || slot.state != SlotStateView::Serving)
         };
         let narrow = self.filter.is_some() || !self.state.is_empty();
         for proxy in &mut status.proxies {
@@ -134,10 +134,10 @@ fn is_wrong(proxy: &ProxyStatus) -> bool {
     !proxy.connected
         || proxy.why.is_some()
         || !proxy.problems.is_empty()
-        || proxy.slots.iter().any(|slot| slot.state != SlotState::Serving)
+        || proxy.slots.iter().any(|slot| slot.state != SlotStateView::Serving)
 }
 
-fn ask(remote: &Remote, arguments: &Arguments) -> Result<Status> {
+fn ask(remote: &Remote, arguments: &Arguments) -> Result<FleetStatus> {
     let service = arguments.service.as_deref();
     let status = remote.ask("asking", async |client| client.status(service).await)?;
     if let (Some(service), true) = (service, status.proxies.is_empty()) {
@@ -150,7 +150,7 @@ fn ask(remote: &Remote, arguments: &Arguments) -> Result<Status> {
 }
 
 /// A status without values that change only with time.
-fn key(status: &Status) -> String {
+fn key(status: &FleetStatus) -> String {
     let mut still = status.clone();
     still.now_ms = 0;
     still.proxies.iter_mut().for_each(|proxy| proxy.seen_ms = None);

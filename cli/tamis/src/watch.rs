@@ -1,6 +1,6 @@
 //! Commands that refresh their output.
 
-use crate::ending::Ending;
+use crate::ending::EndSignal;
 use crate::output::{self, Output};
 use anyhow::Result;
 use console::Term;
@@ -12,7 +12,7 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// The result of one refresh.
-pub(crate) struct Look {
+pub(crate) struct RefreshView {
     /// For programs.
     pub(crate) value: Value,
     /// For people.
@@ -42,8 +42,11 @@ fn fitting(text: &str, (rows, columns): (usize, usize)) -> String {
 /// Refreshes until the user ends it or it is over. A terminal shows the latest result; elsewhere each new
 /// one is printed, as JSON on one line. A failure is reported and tried again, since registries restart;
 /// only the first refresh must succeed.
-pub(crate) fn watch(output: Output, mut look: impl FnMut() -> Result<Look>) -> Result<ExitCode> {
-    let ending = Ending::new()?;
+pub(crate) fn watch(
+    output: Output,
+    mut look: impl FnMut() -> Result<RefreshView>,
+) -> Result<ExitCode> {
+    let ending = EndSignal::new()?;
     let terminal = Term::stdout();
     let redraw = output == Output::Text && terminal.is_term();
     let mut last: Option<String> = None;

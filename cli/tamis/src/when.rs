@@ -3,14 +3,13 @@
 use anyhow::{Result, bail};
 use serde::Serialize;
 use serde_json::Value;
-use std::time::{SystemTime, UNIX_EPOCH};
+use tamis_ambient::Clock;
 use tamis_resources::Millis;
 use tamis_trust::Timestamp;
 
 /// Now, in milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    Clock::system().unix_ms()
 }
 
 /// A moment as RFC 3339 in UTC, to the second.

@@ -82,11 +82,11 @@ impl Clock {
 /// Each `ManualTime` stays in memory until the process ends, so that a [`Clock`] stays a word that can be
 /// copied.
 #[derive(Clone, Copy, Debug)]
-pub struct ManualTime(&'static Hands);
+pub struct ManualTime(&'static TestClocks);
 
 /// Both clocks of a test.
 #[derive(Debug)]
-struct Hands {
+struct TestClocks {
     start: Instant,
     /// Nanoseconds since `start`.
     monotonic: AtomicU64,
@@ -105,7 +105,7 @@ impl ManualTime {
         reason = "each call makes another time: it is no empty value"
     )]
     pub fn new() -> Self {
-        Self(Box::leak(Box::new(Hands {
+        Self(Box::leak(Box::new(TestClocks {
             start: Instant::now(),
             monotonic: AtomicU64::new(0),
             wall: AtomicU64::new(nanos(Duration::from_secs(Self::FIRST_UNIX_SECS))),

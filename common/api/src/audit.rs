@@ -48,7 +48,7 @@ pub struct WhoRan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to_ms: Option<u64>,
     /// By proxy and slot.
-    pub runs: Vec<Ran>,
+    pub runs: Vec<RunView>,
     /// Proof that the reports behind this answer are in the log.
     pub proof: Proof,
 }
@@ -56,7 +56,7 @@ pub struct WhoRan {
 /// What ran in a slot of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Ran {
+pub struct RunView {
     /// The proxy.
     pub node: String,
     /// The slot.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DocumentProblem, Refusal};
+use crate::{DocumentProblem, RefusalView};
 
 /// Documents to apply and to remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,19 +52,19 @@ pub struct FileText {
 /// What a change would do, and the rules that would refuse it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Planned {
+pub struct PlanResult {
     /// The digest of the whole change, which approvals name.
     pub subject: String,
     /// What it would do.
     pub diff: Diff,
     /// The rules that would refuse this request.
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RefusalView>,
 }
 
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Applied {
+pub struct ApplyResult {
     /// The journal's revision with the change; the previous one when nothing changed.
     pub revision: u64,
     /// What it did.
@@ -91,7 +91,7 @@ pub struct Diff {
     /// Proxies removed.
     pub nodes_removed: Vec<String>,
     /// Chains that have filters and would lose all of them.
-    pub emptied: Vec<Emptied>,
+    pub emptied: Vec<EmptiedChain>,
     /// Problems that the change introduces.
     pub problems: Vec<DocumentProblem>,
     /// Number of services that have proxies now.
@@ -127,7 +127,7 @@ pub struct FieldChange {
 /// A chain that would lose all its filters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Emptied {
+pub struct EmptiedChain {
     /// The proxy.
     pub node: String,
     /// Its listener.
@@ -148,10 +148,10 @@ pub struct SlotDiff {
     pub change: SlotChange,
     /// Its content before the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Side>,
+    pub before: Option<SlotContents>,
     /// Its content after the change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub after: Option<Side>,
+    pub after: Option<SlotContents>,
     /// What differs: `filter`, `digest`, `config`, `grant`, `placement`, `faults`, `refused`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<String>,
@@ -172,7 +172,7 @@ pub enum SlotChange {
 /// The content of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Side {
+pub struct SlotContents {
     /// The filter's name.
     pub filter: String,
     /// Version of the artifact; empty when unknown.

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 /// `application/problem+json` (RFC 9457).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Problem {
+pub struct ApiProblem {
     /// Status of the response.
     pub status: u16,
     /// Stable name of the problem, like `not-found` or `refused`.
@@ -19,7 +19,7 @@ pub struct Problem {
     pub remedy: Option<String>,
     /// All the rules that refused, not only the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refusals: Vec<Refusal>,
+    pub refusals: Vec<RefusalView>,
     /// Problems of documents, each with its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<DocumentProblem>,
@@ -31,7 +31,7 @@ pub struct Problem {
 /// A rule that refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Refusal {
+pub struct RefusalView {
     /// Stable name of the rule, like `guard.blast-radius`.
     pub code: String,
     /// What the rule requires.

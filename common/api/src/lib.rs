@@ -14,25 +14,27 @@ mod rollout;
 mod status;
 mod token;
 
-pub use audit::{LogEntry, LogPage, Proof, ProvenEntry, Ran, WhoRan};
+pub use audit::{LogEntry, LogPage, Proof, ProvenEntry, RunView, WhoRan};
 pub use change::{
-    Applied, ApplyRequest, Diff, DocumentDiff, Emptied, FieldChange, FileText, Planned, Side,
-    SlotChange, SlotDiff, SourceText,
+    ApplyRequest, ApplyResult, Diff, DocumentDiff, EmptiedChain, FieldChange, FileText, PlanResult,
+    SlotChange, SlotContents, SlotDiff, SourceText,
 };
-pub use error::{DocumentProblem, Problem, Refusal};
+pub use error::{ApiProblem, DocumentProblem, RefusalView};
 pub use pin::{
-    ApproveRequest, Approved, Grown, HistoryItem, Pin, PinRequest, Pinned, ReassignRequest,
-    Reassigned, RevokeRequest, Revoked, RollbackRequest, Stop, UnpinRequest,
+    ApprovalResult, ApproveRequest, GrowthView, HistoryItem, PinRequest, PinResult, PinView,
+    ReassignRequest, ReassignResult, RevocationView, RevokeRequest, RollbackRequest, Stop,
+    UnpinRequest,
 };
 pub use resource::{
-    Condition, DocumentText, DocumentVersion, Programmed, Resource, ResourceList, ResourceSummary,
+    ConditionView, DocumentText, DocumentVersion, ProgrammedView, Resource, ResourceList,
+    ResourceSummary,
 };
 pub use rollout::{
     DifferenceView, Gates, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutSide,
-    RolloutView, Shadow, Wave,
+    RolloutView, ShadowRules, Wave,
 };
 pub use status::{
-    AssignedView, ProxyProblem, ProxyStatus, RunningView, SlotState, SlotStatus, Status,
+    AssignmentView, FleetStatus, ProxyProblem, ProxyStatus, RunningView, SlotStateView, SlotView,
 };
 pub use token::{RotateRequest, TokenMade, TokenRequest, TokenView};
 
@@ -64,7 +66,7 @@ pub mod paths {
     /// `GET`: all rollouts; `POST` [`RolloutRequest`](crate::RolloutRequest); below it `/{name}`, and
     /// `/{name}/move` for `POST` [`MoveRequest`](crate::MoveRequest).
     pub const ROLLOUTS: &str = "/v1/rollouts";
-    /// `GET`: [`Status`](crate::Status), optionally of one `service`.
+    /// `GET`: [`FleetStatus`](crate::FleetStatus), optionally of one `service`.
     pub const STATUS: &str = "/v1/status";
     /// `GET` with `after` and `limit`: [`LogPage`](crate::LogPage).
     pub const LOG: &str = "/v1/log";

@@ -59,7 +59,7 @@ pub struct RollbackRequest {
 /// A pin in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Pin {
+pub struct PinView {
     /// `namespace/name` of a service or gateway, or `*`.
     pub service: String,
     /// The filter's name.
@@ -79,18 +79,18 @@ pub struct Pin {
 /// The result of a pin, an unpin or a rollback.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Pinned {
+pub struct PinResult {
     /// The journal's revision with the change; the current one for a dry run.
     pub revision: u64,
     /// The digest that approvals must name.
     pub subject: String,
     /// The pin now in force; `None` after an unpin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pin: Option<Pin>,
+    pub pin: Option<PinView>,
     /// Its effect.
     pub diff: Diff,
     /// What the new digest may do and the previous one could not.
-    pub grown: Vec<Grown>,
+    pub grown: Vec<GrowthView>,
     /// Names of the keys that signed it, by the trust policy.
     pub signers: Vec<String>,
 }
@@ -98,7 +98,7 @@ pub struct Pinned {
 /// One thing that a filter may do and its predecessor could not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Grown {
+pub struct GrowthView {
     /// `hook`, `import`, `read`, `write`, `request-body`, `response-body`, `backend`, `tunnel` or `unknown`.
     pub kind: String,
     /// The hook, capability, field, mode or service.
@@ -116,7 +116,7 @@ pub struct ApproveRequest {
 /// A recorded approval.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Approved {
+pub struct ApprovalResult {
     /// The journal's revision with the approval.
     pub revision: u64,
     /// The approved change.
@@ -169,7 +169,7 @@ pub struct Stop {
 /// A revocation in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Revoked {
+pub struct RevocationView {
     /// Digest of a manifest, or id or name of a key.
     pub what: String,
     /// As in the request.
@@ -205,7 +205,7 @@ pub struct ReassignRequest {
 /// The result of a reassignment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Reassigned {
+pub struct ReassignResult {
     /// The journal's revision with it.
     pub revision: u64,
     /// As in the request.

@@ -46,10 +46,10 @@ pub struct Resource {
     pub summary: ResourceSummary,
     /// Its text.
     pub text: String,
-    /// `Accepted` and `ResolvedRefs`, by the documents; `Programmed`, by what proxies do.
-    pub conditions: Vec<Condition>,
+    /// `Accepted` and `ResolvedRefs`, by the documents; `ProgrammedView`, by what proxies do.
+    pub conditions: Vec<ConditionView>,
     /// Whether each proxy does what the document says; proxies that it does not concern are left out.
-    pub programmed: Vec<Programmed>,
+    pub programmed: Vec<ProgrammedView>,
     /// Problems of the document.
     pub problems: Vec<DocumentProblem>,
 }
@@ -91,7 +91,7 @@ pub struct DocumentText {
 /// A condition of the Gateway API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Condition {
+pub struct ConditionView {
     /// Its type.
     #[serde(rename = "type")]
     pub kind: String,
@@ -106,12 +106,12 @@ pub struct Condition {
 /// Whether a proxy does what a document says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Programmed {
+pub struct ProgrammedView {
     /// The proxy.
     pub node: String,
     /// Whether the proxy does.
     pub status: bool,
-    /// One word or a code: `Programmed`, `Pending`, `Disconnected`, `trust.threshold`.
+    /// One word or a code: `ProgrammedView`, `Pending`, `Disconnected`, `trust.threshold`.
     pub reason: String,
     /// The explanation; empty when the proxy does.
     #[serde(default)]

@@ -29,7 +29,7 @@ pub struct RolloutRequest {
     pub gates: Gates,
     /// Comparison of verdicts before the first wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<ShadowRules>,
     /// What happens when a gate fails.
     #[serde(default)]
     pub on_breach: OnBreach,
@@ -79,7 +79,7 @@ pub struct Gates {
 /// The comparison before the first wave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Shadow {
+pub struct ShadowRules {
     /// Verdicts to compare, at least 1.
     pub min_samples: u64,
     /// Most of them that may differ.

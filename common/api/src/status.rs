@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::Refusal;
+use crate::RefusalView;
 
 /// Every proxy and every slot of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Status {
+pub struct FleetStatus {
     /// The journal's revision of this status.
     pub revision: u64,
     /// The server's time.
@@ -45,7 +45,7 @@ pub struct ProxyStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProxyProblem>,
     /// Its slots, by name.
-    pub slots: Vec<SlotStatus>,
+    pub slots: Vec<SlotView>,
 }
 
 /// A problem of a proxy, as it reports it.
@@ -61,31 +61,31 @@ pub struct ProxyProblem {
 /// A slot of a proxy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SlotStatus {
+pub struct SlotView {
     /// Its name: that of its attachment, with a listener if they differ, and `~shadow` for a candidate.
     pub slot: String,
     /// The filter's name.
     pub filter: String,
     /// Its assignment; `None`: nothing is assigned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub assigned: Option<AssignedView>,
+    pub assigned: Option<AssignmentView>,
     /// What it runs, as the proxy reports; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningView>,
     /// Its state.
-    pub state: SlotState,
+    pub state: SlotStateView,
     /// Why it does not serve what is assigned, in a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// The whole refusal, unchanged from where it was made; `None` when nothing is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<Refusal>,
+    pub refusal: Option<RefusalView>,
 }
 
 /// The state of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum SlotState {
+pub enum SlotStateView {
     /// It runs what is assigned.
     Serving,
     /// Its proxy has not reported yet.
@@ -105,7 +105,7 @@ pub enum SlotState {
 /// The assignment of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct AssignedView {
+pub struct AssignmentView {
     /// Digest of the manifest.
     pub digest: String,
     /// Digest of the configuration.

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 
 use crate::format;
 use crate::problem::Problem;
-use crate::tree::{Entry, Node, Span, Value};
+use crate::tree::{TextSpan, Value, YamlEntry, YamlNode};
 
 /// The state of a check.
 pub(crate) struct Checker<'a> {
@@ -21,7 +21,7 @@ pub(crate) struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    pub(crate) fn problem(&mut self, code: &str, span: Span, message: String) -> &mut Problem {
+    pub(crate) fn problem(&mut self, code: &str, span: TextSpan, message: String) -> &mut Problem {
         self.problems.push(Problem::new(code, self.source, self.text, span, message));
         let last = self.problems.len() - 1;
         #[expect(clippy::indexing_slicing, reason = "it was pushed one line above")]
@@ -29,7 +29,7 @@ impl Checker<'_> {
     }
 
     /// Checks `node`, which is at `path` (in notation for people: `spec.ports[0]`).
-    pub(crate) fn check(&mut self, node: &Node, schema: &Json, path: &str) {
+    pub(crate) fn check(&mut self, node: &YamlNode, schema: &Json, path: &str) {
         if let Some(alternatives) = list(schema, "oneOf").or_else(|| list(schema, "anyOf")) {
             return self.alternatives(node, alternatives, path);
         }
@@ -75,7 +75,7 @@ impl Checker<'_> {
         }
     }
 
-    fn alternatives(&mut self, node: &Node, alternatives: &[Json], path: &str) {
+    fn alternatives(&mut self, node: &YamlNode, alternatives: &[Json], path: &str) {
         let allowed: Vec<&str> = alternatives.iter().flat_map(choices).collect();
         let nullable = alternatives.iter().any(|one| types(one).contains(&"null"));
         if nullable && node.value == Value::Null {
@@ -91,7 +91,7 @@ impl Checker<'_> {
         }
     }
 
-    fn choice(&mut self, node: &Node, allowed: &[&str], path: &str) {
+    fn choice(&mut self, node: &YamlNode, allowed: &[&str], path: &str) {
         let Value::Text(text) = &node.value else {
             let message = format!("{path} must be {}, found {}", or(allowed), found(node));
             self.problem("field.type", node.span, message);
@@ -104,7 +104,7 @@ impl Checker<'_> {
         }
     }
 
-    fn text(&mut self, node: &Node, text: &str, schema: &Json, path: &str) {
+    fn text(&mut self, node: &YamlNode, text: &str, schema: &Json, path: &str) {
         let format = schema.get("format").and_then(Json::as_str).unwrap_or_default();
         if !format::accepts(format, text) {
             let message = format!("{path} cannot be `{text}`");
@@ -117,7 +117,7 @@ impl Checker<'_> {
         }
     }
 
-    fn number(&mut self, node: &Node, value: f64, schema: &Json, path: &str) {
+    fn number(&mut self, node: &YamlNode, value: f64, schema: &Json, path: &str) {
         let bound = |name| schema.get(name).and_then(Json::as_f64);
         if let Some(least) = bound("minimum").filter(|least| value < *least) {
             self.problem("field.range", node.span, format!("{path} must be at least {least}"));
@@ -127,7 +127,7 @@ impl Checker<'_> {
         }
     }
 
-    fn list(&mut self, node: &Node, items: &[Node], schema: &Json, path: &str) {
+    fn list(&mut self, node: &YamlNode, items: &[YamlNode], schema: &Json, path: &str) {
         let least = schema.get("minItems").and_then(Json::as_u64).unwrap_or(0);
         if items.is_empty() && least > 0 {
             self.problem("field.empty", node.span, format!("{path} must not be empty"));
@@ -139,7 +139,7 @@ impl Checker<'_> {
         }
     }
 
-    fn map(&mut self, node: &Node, entries: &[Entry], schema: &Json, path: &str) {
+    fn map(&mut self, node: &YamlNode, entries: &[YamlEntry], schema: &Json, path: &str) {
         let properties = schema.get("properties").and_then(Json::as_object);
         let rest = schema.get("additionalProperties");
         for entry in entries {
@@ -162,7 +162,7 @@ impl Checker<'_> {
 
     fn unknown(
         &mut self,
-        entry: &Entry,
+        entry: &YamlEntry,
         known: Option<&serde_json::Map<String, Json>>,
         path: &str,
     ) {
@@ -207,7 +207,7 @@ fn choices(schema: &Json) -> Vec<&str> {
         .collect()
 }
 
-fn is(node: &Node, name: &str) -> bool {
+fn is(node: &YamlNode, name: &str) -> bool {
     match name {
         "null" => node.value == Value::Null,
         "boolean" => matches!(node.value, Value::Bool(_)),
@@ -232,7 +232,7 @@ fn named(name: &str) -> &str {
     }
 }
 
-fn found(node: &Node) -> String {
+fn found(node: &YamlNode) -> String {
     match &node.value {
         Value::Null => "nothing".to_owned(),
         Value::Bool(value) => format!("`{value}`"),

@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::check::{Checker, suggestion};
 use crate::kinds::{self, KindSchema, LOCK, PathMatchType, Resource, call_path};
-use crate::problem::{Place, Problem};
-use crate::recover::{self, Recovered};
+use crate::problem::{Problem, SourcePlace};
+use crate::recover::{self, Recovery};
 use crate::secrets;
-use crate::tree::{self, Node, Span};
+use crate::tree::{self, TextSpan, YamlNode};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -33,7 +33,7 @@ pub struct Document {
     pub paths_since: BTreeMap<String, u64>,
     pub(crate) stub: Option<Stub>,
     text: Arc<str>,
-    tree: Arc<Node>,
+    tree: Arc<YamlNode>,
     /// Lines of its source before `text`.
     lines_before: usize,
 }
@@ -63,7 +63,7 @@ pub(crate) enum Reach {
 
 /// The result of reading a text.
 #[derive(Debug, Clone, Default)]
-pub struct Parsed {
+pub struct ParseResult {
     /// Documents that can be used.
     pub documents: Vec<Document>,
     /// The problems of all other documents.
@@ -126,7 +126,7 @@ impl Document {
     /// Its own text, without what comes before and after it in its source.
     #[must_use]
     pub fn text(&self) -> &str {
-        let Span { start, end } = self.tree.span;
+        let TextSpan { start, end } = self.tree.span;
         let before = self.text.get(..start).unwrap_or_default();
         let line = before.rfind('\n').map_or(0, |at| at + 1);
         // An indented document keeps its first indentation, which is part of its meaning.
@@ -175,9 +175,9 @@ impl Document {
 
     /// The place of the deepest existing part of `pointer`.
     #[must_use]
-    pub fn place(&self, pointer: &str, label: &str) -> Place {
-        let place = Place::new(&self.source, &self.text, self.tree.place(pointer), label);
-        Place { line: place.line.saturating_add(self.lines_before), ..place }
+    pub fn place(&self, pointer: &str, label: &str) -> SourcePlace {
+        let place = SourcePlace::new(&self.source, &self.text, self.tree.place(pointer), label);
+        SourcePlace { line: place.line.saturating_add(self.lines_before), ..place }
     }
 
     /// The paths that a route asks for, each with the parents and hosts that it asks there for.
@@ -248,30 +248,30 @@ impl Document {
 /// kept; after a YAML syntax error the rest of the text is lost.
 #[must_use]
 pub fn parse(source_name: &str, text: &str) -> (Vec<Document>, Vec<Problem>) {
-    let Parsed { documents, problems, .. } = read(source_name, text);
+    let ParseResult { documents, problems, .. } = read(source_name, text);
     (documents, problems)
 }
 
 /// As [`parse`], also with replacements for documents that cannot be used.
 #[must_use]
-pub fn read(source_name: &str, text: &str) -> Parsed {
+pub fn read(source_name: &str, text: &str) -> ParseResult {
     if text.len() > MAX_BYTES {
-        let (empty, span) = (Arc::from(""), Span::default());
+        let (empty, span) = (Arc::from(""), TextSpan::default());
         let message = format!("{source_name} is larger than {MAX_BYTES} bytes; split it");
         let problems = vec![Problem::new("yaml.size", source_name, &empty, span, message)];
-        return Parsed { problems, lost: true, ..Parsed::default() };
+        return ParseResult { problems, lost: true, ..ParseResult::default() };
     }
     let text: Arc<str> = Arc::from(text);
     if let Some(at) = text.find('\0') {
         // YAML has no such character (1.2.2 §5.1): a parser may take it for the end.
-        let span = Span { start: at, end: at + 1 };
+        let span = TextSpan { start: at, end: at + 1 };
         let message = format!("{source_name} is not text: it contains a NUL character");
         let problems = vec![Problem::new("yaml.character", source_name, &text, span, message)];
-        return Parsed { problems, lost: true, ..Parsed::default() };
+        return ParseResult { problems, lost: true, ..ParseResult::default() };
     }
     let (trees, problems) = tree::read(source_name, &text);
     // A YAML syntax error loses a document of which nothing is known.
-    let mut parsed = Parsed { lost: !problems.is_empty(), ..Parsed::default() };
+    let mut parsed = ParseResult { lost: !problems.is_empty(), ..ParseResult::default() };
     let mut checker = Checker { source: source_name, text: &text, problems };
     for tree in trees {
         let before = checker.problems.len();
@@ -281,9 +281,9 @@ pub fn read(source_name: &str, text: &str) -> Parsed {
             None => {
                 let why = checker.problems.get(before).map_or("", |one| one.message.as_str());
                 match recover::stub(&tree, why) {
-                    Recovered::Lost => parsed.lost = true,
-                    Recovered::Nothing => {}
-                    Recovered::Stub(metadata, resource, stub) => parsed.stubs.push(Document {
+                    Recovery::Lost => parsed.lost = true,
+                    Recovery::Nothing => {}
+                    Recovery::Stub(metadata, resource, stub) => parsed.stubs.push(Document {
                         source: source_name.to_owned(),
                         metadata: *metadata,
                         resource: *resource,
@@ -302,7 +302,7 @@ pub fn read(source_name: &str, text: &str) -> Parsed {
     parsed
 }
 
-fn document(checker: &mut Checker<'_>, tree: &Arc<Node>) -> Option<Document> {
+fn document(checker: &mut Checker<'_>, tree: &Arc<YamlNode>) -> Option<Document> {
     let kind = kind_of(checker, tree)?;
     let before = checker.problems.len();
     checker.check(tree, &kind.schema, "");
@@ -343,7 +343,7 @@ fn document(checker: &mut Checker<'_>, tree: &Arc<Node>) -> Option<Document> {
 }
 
 /// Reports what is wrong with a document beyond its schema; returns whether there was anything.
-fn wrong(checker: &mut Checker<'_>, tree: &Node, resource: &Resource) -> bool {
+fn wrong(checker: &mut Checker<'_>, tree: &YamlNode, resource: &Resource) -> bool {
     let before = checker.problems.len();
     for (pointer, secret) in secrets::written(tree) {
         let message = format!("a document, which many can read, contains {}", secret.name());
@@ -361,7 +361,7 @@ fn wrong(checker: &mut Checker<'_>, tree: &Node, resource: &Resource) -> bool {
 }
 
 /// The kind that a document names; reports problems if there is none.
-fn kind_of(checker: &mut Checker<'_>, tree: &Node) -> Option<&'static KindSchema> {
+fn kind_of(checker: &mut Checker<'_>, tree: &YamlNode) -> Option<&'static KindSchema> {
     let Some(name) = tree.text("kind") else {
         checker.problem("document.kind", tree.span, "the document lacks `kind`".to_owned());
         return None;

@@ -29,7 +29,7 @@ pub(crate) type Files<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
 
 /// The result of a fold.
 #[derive(Debug, Clone)]
-pub struct Folded {
+pub struct FoldResult {
     /// The plan; `None` when the documents do not declare the proxy.
     pub plan: Option<NodePlan>,
     /// All problems, including those of documents that do not concern this proxy.
@@ -86,7 +86,7 @@ impl Security<'_> {
 }
 
 /// The proxy that the plan is for.
-pub(crate) enum Place<'a> {
+pub(crate) enum PlannedProxy<'a> {
     Gateway(&'a Document, &'a GatewaySpec),
     Sidecar(&'a Document, &'a ServiceSpec, usize),
 }
@@ -115,7 +115,7 @@ pub fn fold(
     documents: &[Document],
     node: &NodeName,
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
-) -> Folded {
+) -> FoldResult {
     fold_under(documents, node, files, Security::Everybody)
 }
 
@@ -126,7 +126,7 @@ pub fn fold_under(
     node: &NodeName,
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
     security: Security<'_>,
-) -> Folded {
+) -> FoldResult {
     let mut fold = Fold {
         node,
         files,
@@ -143,7 +143,7 @@ pub fn fold_under(
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         ResourceStatus { kind: kind.to_owned(), namespace, name, conditions }
     });
-    Folded { plan, problems: fold.problems, statuses: statuses.collect() }
+    FoldResult { plan, problems: fold.problems, statuses: statuses.collect() }
 }
 
 /// The trust policies among the documents, as the trust crate reads them; whichever proxy asks, they are the same. Those
@@ -306,8 +306,8 @@ impl<'a> Fold<'a> {
         let place = self.place();
         let trust = self.trust();
         let (identity, admin) = match &place {
-            Some(Place::Gateway(_, spec)) => (spec.identity.clone(), spec.admin.clone()),
-            Some(Place::Sidecar(_, spec, index)) => {
+            Some(PlannedProxy::Gateway(_, spec)) => (spec.identity.clone(), spec.admin.clone()),
+            Some(PlannedProxy::Sidecar(_, spec, index)) => {
                 let endpoint = spec.endpoints.get(*index);
                 (spec.identity.clone(), endpoint.and_then(|one| one.admin.clone()))
             }
@@ -337,11 +337,11 @@ impl<'a> Fold<'a> {
     }
 
     /// Finds the proxy among the documents.
-    fn place(&mut self) -> Option<Place<'a>> {
+    fn place(&mut self) -> Option<PlannedProxy<'a>> {
         match self.node {
             NodeName::Gateway { key } => {
                 let found = self.find::<GatewaySpec>(key);
-                found.map(|(document, spec)| Place::Gateway(document, spec))
+                found.map(|(document, spec)| PlannedProxy::Gateway(document, spec))
             }
             NodeName::Sidecar { key, index } => {
                 let (document, spec) = self.find::<ServiceSpec>(key)?;
@@ -352,7 +352,7 @@ impl<'a> Fold<'a> {
                     self.fail(document, ACCEPTED, "Invalid", problem);
                     return None;
                 }
-                Some(Place::Sidecar(document, spec, *index))
+                Some(PlannedProxy::Sidecar(document, spec, *index))
             }
         }
     }
@@ -379,7 +379,7 @@ pub(crate) fn longest(since: impl Iterator<Item = u64>) -> Option<usize> {
     first.filter(|(_, since)| !tie && *since != NEW).map(|(at, _)| at)
 }
 
-impl<'a> Place<'a> {
+impl<'a> PlannedProxy<'a> {
     /// The files with which this proxy proves its identity.
     pub(crate) fn identity_files(&self) -> Option<&'a IdentityFiles> {
         match self {

@@ -87,7 +87,7 @@ impl Rate {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Written {
+enum DurationText {
     Number(u64),
     Text(String),
 }
@@ -97,9 +97,9 @@ macro_rules! written {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let from_number: fn(u64) -> Option<Self> = $from_number;
-                let read = match Written::deserialize(deserializer)? {
-                    Written::Number(number) => from_number(number),
-                    Written::Text(text) => Self::parse(&text),
+                let read = match DurationText::deserialize(deserializer)? {
+                    DurationText::Number(number) => from_number(number),
+                    DurationText::Text(text) => Self::parse(&text),
                 };
                 read.ok_or_else(|| de::Error::custom(rule($format)))
             }

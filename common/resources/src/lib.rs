@@ -19,6 +19,7 @@ mod document;
 mod fold;
 mod format;
 mod kinds;
+mod limits;
 mod narrow;
 mod node_name;
 pub mod plan;
@@ -35,19 +36,20 @@ mod text;
 mod touches;
 mod tree;
 
-pub use document::{Document, Metadata, NEW, Parsed, parse, read};
+pub use document::{Document, Metadata, NEW, ParseResult, parse, read};
 pub use fold::{
-    Condition, Folded, ResourceStatus, Security, fold, fold_under, grant_plan, trust_beyond,
+    Condition, FoldResult, ResourceStatus, Security, fold, fold_under, grant_plan, trust_beyond,
     trust_policies,
 };
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
+pub use limits::MAX_COMPONENT_BYTES;
 pub use narrow::narrowed;
 pub use node_name::{BadNodeName, NodeName};
-pub use problem::{Place, Problem};
-pub use secrets::{Secret, secret_of};
-pub use sound::{LeftOut, Verdict, sound_routes};
+pub use problem::{Problem, SourcePlace};
+pub use secrets::{SecretKind, secret_of};
+pub use sound::{RouteFault, ValidationFaults, sound_routes};
 pub use split::{parts, texts};
 pub use text::{CheckedText, suggest};
-pub use touches::{Names, Touch, Touched, names};
-pub use tree::{Node, Span, Value};
+pub use touches::{Names, Touch, TouchTarget, names};
+pub use tree::{TextSpan, Value, YamlNode};

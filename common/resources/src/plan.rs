@@ -47,9 +47,9 @@ plans! {
         /// `host.name:PORT`, resolved by the proxy. Never the address of a listener.
         Dns(String),
     }
-    /// Direction of traffic through a listener.
+    /// Which way traffic flows through a listener.
     #[derive(Copy, Eq)]
-    pub enum DirectionPlan {
+    pub enum TrafficDirection {
         /// From outside the mesh.
         Gateway,
         /// To the local service.
@@ -66,7 +66,7 @@ plans! {
         /// TLS; `None`: clear text.
         pub tls: Option<TlsPlan>,
         /// Direction of traffic.
-        pub direction: DirectionPlan,
+        pub direction: TrafficDirection,
         /// The filters for its exchanges.
         pub chain: ChainPlan,
         /// How it reads requests.
@@ -272,6 +272,18 @@ plans! {
         /// With a smaller share of closed circuits, circuits are ignored.
         #[serde(default = "half", skip_serializing_if = "is_half")]
         pub panic_percent: u32,
+    }
+}
+
+impl TrafficDirection {
+    /// Its name in metrics and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Gateway => "gateway",
+            Self::Inbound => "inbound",
+            Self::Outbound => "outbound",
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::Serialize;
 
-use crate::tree::Span;
+use crate::tree::TextSpan;
 
 /// One problem of one document.
 #[derive(Debug, Clone, Serialize, thiserror::Error)]
@@ -19,11 +19,11 @@ pub struct Problem {
     /// The way out.
     pub help: Option<String>,
     /// Its place.
-    pub place: Place,
+    pub place: SourcePlace,
     /// The document that it is a problem of, as `Kind/namespace/name`; `None` where no document could be read.
     pub of: Option<String>,
     /// Further places involved, possibly in other sources.
-    pub also: Vec<Place>,
+    pub also: Vec<SourcePlace>,
     /// The text of `place`, for rendering.
     #[serde(skip)]
     text: NamedSource<Arc<str>>,
@@ -31,7 +31,7 @@ pub struct Problem {
 
 /// A place in a source.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Place {
+pub struct SourcePlace {
     /// Name of the source as given to `parse`.
     pub source: String,
     /// First byte.
@@ -46,9 +46,9 @@ pub struct Place {
     pub label: String,
 }
 
-impl Place {
+impl SourcePlace {
     /// The part of `span` on its first line.
-    pub(crate) fn new(source: &str, text: &str, span: Span, label: &str) -> Self {
+    pub(crate) fn new(source: &str, text: &str, span: TextSpan, label: &str) -> Self {
         let start = floor(text, span.start);
         let end = floor(text, span.end).max(start);
         let first = text.get(start..end).and_then(|part| part.lines().next()).map_or(0, str::len);
@@ -84,14 +84,14 @@ impl Problem {
         code: &str,
         source: &str,
         text: &Arc<str>,
-        span: Span,
+        span: TextSpan,
         message: impl Into<String>,
     ) -> Self {
         Self {
             code: code.to_owned(),
             message: message.into(),
             help: None,
-            place: Place::new(source, text, span, "here"),
+            place: SourcePlace::new(source, text, span, "here"),
             of: None,
             also: Vec::new(),
             text: NamedSource::new(source, Arc::clone(text)),
@@ -107,7 +107,7 @@ impl Problem {
 
     /// Adds another place that is involved.
     #[must_use]
-    pub(crate) fn also(mut self, place: Place) -> Self {
+    pub(crate) fn also(mut self, place: SourcePlace) -> Self {
         self.also.push(place);
         self
     }
@@ -137,6 +137,6 @@ impl Diagnostic for Problem {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let same = self.also.iter().filter(|place| place.source == self.place.source);
-        Some(Box::new(std::iter::once(&self.place).chain(same).map(Place::labeled)))
+        Some(Box::new(std::iter::once(&self.place).chain(same).map(SourcePlace::labeled)))
     }
 }

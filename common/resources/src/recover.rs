@@ -12,10 +12,10 @@ use crate::check::suggestion;
 use crate::document::{Document, Metadata, Reach, Stub, default_namespace};
 use crate::format;
 use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
-use crate::tree::{Node, Value};
+use crate::tree::{Value, YamlNode};
 
 /// The result for a document that cannot be used.
-pub(crate) enum Recovered {
+pub(crate) enum Recovery {
     /// Ignoring it harms only its owner.
     Nothing,
     /// Ignoring it would do harm, and there is no replacement.
@@ -118,22 +118,22 @@ fn without_null(json: Json) -> Json {
 }
 
 /// The replacement for the document of that tree.
-pub(crate) fn stub(tree: &Node, why: &str) -> Recovered {
+pub(crate) fn stub(tree: &YamlNode, why: &str) -> Recovery {
     let kind = near(tree, "kind", &TOP).and_then(text);
     let known = kind.map(|kind| KINDS.into_iter().find(|one| is_like(kind, one, &KINDS)));
     match known {
-        Some(Some("TrustPolicy")) => Recovered::Lost,
+        Some(Some("TrustPolicy")) => Recovery::Lost,
         Some(Some("FilterAttachment")) => attachment(tree, why),
         Some(Some(kind @ ("HTTPRoute" | "GRPCRoute"))) => route(tree, kind, why),
-        Some(Some(_)) => Recovered::Nothing,
+        Some(Some(_)) => Recovery::Nothing,
         // Of no known kind: it may have been meant to attach a filter.
         Some(None) | None if attaches(tree) => attachment(tree, why),
-        Some(None) | None => Recovered::Nothing,
+        Some(None) | None => Recovery::Nothing,
     }
 }
 
 /// Whether its `spec` looks like that of an attachment.
-fn attaches(tree: &Node) -> bool {
+fn attaches(tree: &YamlNode) -> bool {
     let Some(spec) = near(tree, "spec", &TOP) else { return false };
     let has = |key| near(spec, key, &ATTACHMENT).is_some();
     [has("targetRefs"), has("filter"), has("phase")].into_iter().filter(|there| *there).count() >= 2
@@ -147,26 +147,26 @@ fn is_like(word: &str, wanted: &str, all: &[&str]) -> bool {
 }
 
 /// The value under a key, or under a misspelling of it.
-fn near<'a>(node: &'a Node, key: &str, all: &[&str]) -> Option<&'a Node> {
+fn near<'a>(node: &'a YamlNode, key: &str, all: &[&str]) -> Option<&'a YamlNode> {
     let Value::Map(entries) = &node.value else { return None };
     let exact = entries.iter().find(|entry| entry.key == key);
     let found = exact.or_else(|| entries.iter().find(|entry| is_like(&entry.key, key, all)));
     found.map(|entry| &entry.value)
 }
 
-fn text(node: &Node) -> Option<&str> {
+fn text(node: &YamlNode) -> Option<&str> {
     match &node.value {
         Value::Text(text) => Some(text),
         _ => None,
     }
 }
 
-fn name(node: &Node) -> Option<&str> {
+fn name(node: &YamlNode) -> Option<&str> {
     text(node).filter(|text| format::accepts("resource-name", text))
 }
 
 /// Name and namespace; the second value: whether the namespace is known.
-fn metadata(tree: &Node) -> (Metadata, bool) {
+fn metadata(tree: &YamlNode) -> (Metadata, bool) {
     let metadata = near(tree, "metadata", &TOP);
     let is_map = metadata.is_some_and(|node| matches!(node.value, Value::Map(_)));
     let said = metadata.and_then(|node| near(node, "namespace", &METADATA));
@@ -188,7 +188,7 @@ fn metadata(tree: &Node) -> (Metadata, bool) {
     (metadata, known)
 }
 
-fn attachment(tree: &Node, why: &str) -> Recovered {
+fn attachment(tree: &YamlNode, why: &str) -> Recovery {
     let (metadata, known) = metadata(tree);
     let spec = near(tree, "spec", &TOP);
     let field = |key| spec.and_then(|spec| near(spec, key, &ATTACHMENT));
@@ -200,7 +200,7 @@ fn attachment(tree: &Node, why: &str) -> Recovered {
     let guards = matches!(phase, None | Some(Phase::Authn | Phase::Authz));
     let open = matches!(failure, Some(OnFailure::Open | OnFailure::SkipAndAlert));
     if open && !guards {
-        return Recovered::Nothing;
+        return Recovery::Nothing;
     }
     let (targets, all) = targets(field("targetRefs"));
     let reach = match (known, all) {
@@ -228,22 +228,22 @@ fn attachment(tree: &Node, why: &str) -> Recovered {
     stands_in(metadata, "FilterAttachment", spec, Stub { why: why.to_owned(), reach })
 }
 
-fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: Stub) -> Recovered {
+fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: Stub) -> Recovery {
     match Resource::read(kind, spec) {
-        Ok(resource) => Recovered::Stub(Box::new(metadata), Box::new(resource), stub),
-        Err(_) => Recovered::Lost,
+        Ok(resource) => Recovery::Stub(Box::new(metadata), Box::new(resource), stub),
+        Err(_) => Recovery::Lost,
     }
 }
 
 /// The targets that can be read; whether these are all targets.
-fn targets(node: Option<&Node>) -> (Vec<Json>, bool) {
+fn targets(node: Option<&YamlNode>) -> (Vec<Json>, bool) {
     let Some(Value::List(items)) = node.map(|node| &node.value) else { return (Vec::new(), false) };
     let read: Vec<Option<Json>> = items.iter().map(target).collect();
     let all = !read.is_empty() && read.iter().all(Option::is_some);
     (read.into_iter().flatten().collect(), all)
 }
 
-fn target(node: &Node) -> Option<Json> {
+fn target(node: &YamlNode) -> Option<Json> {
     let field = |key| near(node, key, &TARGET);
     let kind = field("kind").and_then(text).and_then(word::<TargetKind>)?;
     if kind == TargetKind::Mesh {
@@ -261,10 +261,10 @@ fn word<T: serde::de::DeserializeOwned>(text: &str) -> Option<T> {
 }
 
 /// A route that claims what the document should route, as far as that can be read, and has no backend.
-fn route(tree: &Node, kind: &str, why: &str) -> Recovered {
+fn route(tree: &YamlNode, kind: &str, why: &str) -> Recovery {
     let (metadata, known) = metadata(tree);
     if !known {
-        return Recovered::Nothing;
+        return Recovery::Nothing;
     }
     let spec = near(tree, "spec", &TOP);
     let list = |key| match spec.and_then(|spec| near(spec, key, &ROUTE)).map(|it| &it.value) {
@@ -279,7 +279,7 @@ fn route(tree: &Node, kind: &str, why: &str) -> Recovered {
     let meshed = parents.iter().any(|parent| parent["kind"] == "Service");
     // For a route of a gateway without a readable host, a replacement would claim requests of other routes.
     let Some(hostnames) = hostnames.filter(|all| meshed || !all.is_empty()) else {
-        return Recovered::Nothing;
+        return Recovery::Nothing;
     };
     let names = list("rules").iter().map(|rule| {
         let name = near(rule, "name", &["name", "matches", "filters", "backendRefs", "timeouts"]);
@@ -290,7 +290,7 @@ fn route(tree: &Node, kind: &str, why: &str) -> Recovered {
     stands_in(metadata, kind, spec, Stub { why: why.to_owned(), reach: Reach::Targets })
 }
 
-fn parent(node: &Node) -> Option<Json> {
+fn parent(node: &YamlNode) -> Option<Json> {
     let field = |key| near(node, key, &PARENT);
     let namespace = match field("namespace") {
         None => None,

@@ -46,12 +46,12 @@ const FRAMING: [&str; 10] = [
     "upgrade",
 ];
 
-struct Found {
+struct RuleBreaks {
     rule: usize,
     broken: Vec<BrokenRule>,
 }
 
-impl Found {
+impl RuleBreaks {
     fn add(&mut self, pointer: String, message: impl Into<String>, help: &'static str) {
         let (rule, message) = (self.rule, message.into());
         self.broken.push(BrokenRule { rule, pointer, message, help, matches: false });
@@ -65,14 +65,14 @@ impl Found {
 
 /// Faults in the rules of an `HTTPRoute`.
 pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
-    let mut found = Found { rule: 0, broken: Vec::new() };
+    let mut found = RuleBreaks { rule: 0, broken: Vec::new() };
     for (at, rule) in spec.rules.iter().enumerate() {
         found.rule = at;
         let base = format!("/spec/rules/{at}");
         for (index, one) in rule.matches.iter().enumerate() {
             http_match(&mut found, one, &format!("{base}/matches/{index}"));
         }
-        filters(&mut found, &rule.filters, &base, Place::Rule);
+        filters(&mut found, &rule.filters, &base, FilterListPlace::Rule);
         let prefix = |one: &HttpMatch| {
             let kind = one.path.as_ref().and_then(|path| path.kind);
             matches!(kind, None | Some(PathMatchType::PathPrefix))
@@ -90,7 +90,7 @@ pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
         for (index, backend) in rule.backend_refs.iter().enumerate() {
             let pointer = format!("{base}/backendRefs/{index}");
             weight(&mut found, backend.weight, &pointer);
-            filters(&mut found, &backend.filters, &pointer, Place::Backend);
+            filters(&mut found, &backend.filters, &pointer, FilterListPlace::Backend);
             replaces.extend(replaced(&backend.filters, &pointer));
         }
         for pointer in replaces.into_iter().filter(|_| !all_prefixes) {
@@ -109,7 +109,7 @@ pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
 
 /// Faults in the rules of a `GRPCRoute`.
 pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
-    let mut found = Found { rule: 0, broken: Vec::new() };
+    let mut found = RuleBreaks { rule: 0, broken: Vec::new() };
     for (at, rule) in spec.rules.iter().enumerate() {
         found.rule = at;
         let base = format!("/spec/rules/{at}");
@@ -133,11 +133,11 @@ pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
                 }
             }
         }
-        filters(&mut found, &rule.filters, &base, Place::Grpc);
+        filters(&mut found, &rule.filters, &base, FilterListPlace::Grpc);
         for (index, backend) in rule.backend_refs.iter().enumerate() {
             let pointer = format!("{base}/backendRefs/{index}");
             weight(&mut found, backend.weight, &pointer);
-            filters(&mut found, &backend.filters, &pointer, Place::Grpc);
+            filters(&mut found, &backend.filters, &pointer, FilterListPlace::Grpc);
         }
     }
     found.broken
@@ -145,13 +145,13 @@ pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
 
 /// Where a list of filters is.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum FilterListPlace {
     Rule,
     Backend,
     Grpc,
 }
 
-fn http_match(found: &mut Found, one: &HttpMatch, pointer: &str) {
+fn http_match(found: &mut RuleBreaks, one: &HttpMatch, pointer: &str) {
     values(found, &one.headers, &format!("{pointer}/headers"), true);
     values(found, &one.query_params, &format!("{pointer}/queryParams"), false);
     let Some(path) = &one.path else { return };
@@ -230,7 +230,7 @@ fn misspelled(path: &str) -> Option<&'static str> {
 
 /// Conditions on headers or query parameters: each name once (Gateway API: of equal names only the first
 /// would count).
-fn values(found: &mut Found, all: &[ValueMatch], pointer: &str, headers: bool) {
+fn values(found: &mut RuleBreaks, all: &[ValueMatch], pointer: &str, headers: bool) {
     let mut seen = BTreeSet::new();
     for (at, one) in all.iter().enumerate() {
         let name = if headers { one.name.to_ascii_lowercase() } else { one.name.clone() };
@@ -246,14 +246,14 @@ fn values(found: &mut Found, all: &[ValueMatch], pointer: &str, headers: bool) {
     }
 }
 
-fn weight(found: &mut Found, weight: Option<u32>, pointer: &str) {
+fn weight(found: &mut RuleBreaks, weight: Option<u32>, pointer: &str) {
     if weight.is_some_and(|weight| weight > MAX_WEIGHT) {
         let message = format!("a weight is at most {MAX_WEIGHT}");
         found.add(format!("{pointer}/weight"), message, "weights are shares; divide them all");
     }
 }
 
-fn patience(found: &mut Found, timeouts: &RouteTimeouts, pointer: &str) {
+fn patience(found: &mut RuleBreaks, timeouts: &RouteTimeouts, pointer: &str) {
     let (Some(whole), Some(attempt)) = (timeouts.request, timeouts.backend_request) else { return };
     // Zero means no limit.
     if whole.0 > 0 && attempt.0 > whole.0 {
@@ -287,7 +287,7 @@ fn replaced(filters: &[RouteFilter], base: &str) -> Vec<String> {
     places
 }
 
-fn filters(found: &mut Found, filters: &[RouteFilter], base: &str, place: Place) {
+fn filters(found: &mut RuleBreaks, filters: &[RouteFilter], base: &str, place: FilterListPlace) {
     use RouteFilterType::{RequestMirror, RequestRedirect, URLRewrite};
     let mut seen: Vec<RouteFilterType> = Vec::new();
     for (at, filter) in filters.iter().enumerate() {
@@ -303,8 +303,10 @@ fn filters(found: &mut Found, filters: &[RouteFilter], base: &str, place: Place)
             found.add(format!("{pointer}/type"), message, "keep one of them");
         }
         let misplaced = match (filter.kind, place) {
-            (RequestRedirect, Place::Backend) => Some("a redirect must not have a backend"),
-            (RequestRedirect | URLRewrite, Place::Grpc) => {
+            (RequestRedirect, FilterListPlace::Backend) => {
+                Some("a redirect must not have a backend")
+            }
+            (RequestRedirect | URLRewrite, FilterListPlace::Grpc) => {
                 Some("a GRPCRoute cannot redirect or rewrite")
             }
             _ => None,
@@ -318,7 +320,7 @@ fn filters(found: &mut Found, filters: &[RouteFilter], base: &str, place: Place)
 }
 
 /// Checks that exactly the field named after the type is present.
-fn one_filter(found: &mut Found, filter: &RouteFilter, pointer: &str) {
+fn one_filter(found: &mut RuleBreaks, filter: &RouteFilter, pointer: &str) {
     use RouteFilterType as Type;
     let fields = [
         (
@@ -370,7 +372,7 @@ fn one_filter(found: &mut Found, filter: &RouteFilter, pointer: &str) {
     }
 }
 
-fn headers(found: &mut Found, modifier: &HeaderModifier, pointer: &str) {
+fn headers(found: &mut RuleBreaks, modifier: &HeaderModifier, pointer: &str) {
     if modifier.set.is_empty() && modifier.add.is_empty() && modifier.remove.is_empty() {
         let help = "write `set`, `add` or `remove`";
         found.add(pointer.to_owned(), "this filter changes nothing", help);
@@ -408,7 +410,7 @@ fn headers(found: &mut Found, modifier: &HeaderModifier, pointer: &str) {
     }
 }
 
-fn redirected(found: &mut Found, redirect: &RequestRedirect, pointer: &str) {
+fn redirected(found: &mut RuleBreaks, redirect: &RequestRedirect, pointer: &str) {
     if !matches!(redirect.scheme.as_deref(), None | Some("http" | "https")) {
         found.add(
             format!("{pointer}/scheme"),
@@ -428,7 +430,7 @@ fn redirected(found: &mut Found, redirect: &RequestRedirect, pointer: &str) {
 }
 
 /// A host of a redirect or rewrite: a full name without wildcard and port (Gateway API, `PreciseHostname`).
-fn hostname(found: &mut Found, hostname: Option<&str>, pointer: &str) {
+fn hostname(found: &mut RuleBreaks, hostname: Option<&str>, pointer: &str) {
     let fits = |host: &str| !host.starts_with("*.") && crate::format::accepts("hostname", host);
     if let Some(host) = hostname.filter(|host| !fits(host)) {
         let message = format!("`{host}` is not a hostname");
@@ -440,7 +442,7 @@ fn hostname(found: &mut Found, hostname: Option<&str>, pointer: &str) {
     }
 }
 
-fn new_path(found: &mut Found, path: Option<&PathModifier>, pointer: &str) {
+fn new_path(found: &mut RuleBreaks, path: Option<&PathModifier>, pointer: &str) {
     let Some(path) = path else { return };
     let both = [
         (PathModifierType::ReplaceFullPath, "replaceFullPath", &path.replace_full_path),
@@ -474,7 +476,7 @@ fn new_path(found: &mut Found, path: Option<&PathModifier>, pointer: &str) {
     }
 }
 
-fn mirrored(found: &mut Found, mirror: &RequestMirror, pointer: &str) {
+fn mirrored(found: &mut RuleBreaks, mirror: &RequestMirror, pointer: &str) {
     if mirror.percent.is_some() && mirror.fraction.is_some() {
         let help = "keep one of them";
         found.add(format!("{pointer}/percent"), "percent and fraction are both present", help);

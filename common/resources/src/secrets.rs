@@ -3,7 +3,7 @@
 //! The API shows documents, the journal stores them for ever, and proxies receive them. So a document may
 //! only refer to a secret: by the name of a file, or of a secret that the host holds.
 
-use crate::tree::{Node, Value};
+use crate::tree::{Value, YamlNode};
 
 /// Names of fields whose text is a secret, in lower case and without `-` and `_`.
 const FIELDS: [&str; 11] = [
@@ -22,7 +22,7 @@ const FIELDS: [&str; 11] = [
 
 /// Kind of a secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Secret {
+pub enum SecretKind {
     /// A private key: PEM (RFC 7468 §10, §11, §13) or a JWK with `d` (RFC 7518 §6.2.2, §6.3.2).
     PrivateKey,
     /// A key that signs and verifies: a JWK of type `oct` (RFC 7518 §6.4).
@@ -31,7 +31,7 @@ pub enum Secret {
     Word,
 }
 
-impl Secret {
+impl SecretKind {
     /// What it is called.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -60,9 +60,9 @@ impl Secret {
 
 /// The secret in a text, such as the content of a file; `None` when no secret is recognised.
 #[must_use]
-pub fn secret_of(text: &str) -> Option<Secret> {
+pub fn secret_of(text: &str) -> Option<SecretKind> {
     if text.contains("PRIVATE KEY-----") {
-        return Some(Secret::PrivateKey);
+        return Some(SecretKind::PrivateKey);
     }
     match serde_json::from_str::<serde_json::Value>(text) {
         Ok(json) if json.is_object() || json.is_array() => in_json(&json),
@@ -70,7 +70,7 @@ pub fn secret_of(text: &str) -> Option<Secret> {
     }
 }
 
-fn in_json(json: &serde_json::Value) -> Option<Secret> {
+fn in_json(json: &serde_json::Value) -> Option<SecretKind> {
     match json {
         serde_json::Value::Object(map) => {
             let text = |name: &str| map.get(name).and_then(serde_json::Value::as_str);
@@ -83,26 +83,26 @@ fn in_json(json: &serde_json::Value) -> Option<Secret> {
 }
 
 /// The secret part of a JWK.
-fn key(kind: Option<&str>, symmetric: Option<&str>, private: Option<&str>) -> Option<Secret> {
+fn key(kind: Option<&str>, symmetric: Option<&str>, private: Option<&str>) -> Option<SecretKind> {
     match (kind?, symmetric, private) {
-        (_, _, Some(_)) => Some(Secret::PrivateKey),
-        ("oct", Some(_), _) => Some(Secret::SymmetricKey),
+        (_, _, Some(_)) => Some(SecretKind::PrivateKey),
+        ("oct", Some(_), _) => Some(SecretKind::SymmetricKey),
         _ => None,
     }
 }
 
 /// The secrets in a document, each with its place.
-pub(crate) fn written(tree: &Node) -> Vec<(String, Secret)> {
+pub(crate) fn written(tree: &YamlNode) -> Vec<(String, SecretKind)> {
     let mut found = Vec::new();
     walk(tree, String::new(), "", &mut found);
     found
 }
 
-fn walk(node: &Node, pointer: String, name: &str, found: &mut Vec<(String, Secret)>) {
+fn walk(node: &YamlNode, pointer: String, name: &str, found: &mut Vec<(String, SecretKind)>) {
     match &node.value {
         Value::Text(text) => {
             let secret = secret_of(text)
-                .or_else(|| (!text.is_empty() && is_secret(name)).then_some(Secret::Word));
+                .or_else(|| (!text.is_empty() && is_secret(name)).then_some(SecretKind::Word));
             found.extend(secret.map(|secret| (pointer, secret)));
         }
         Value::List(items) => {
@@ -190,9 +190,12 @@ mod tests {
     #[test]
     fn a_file_with_a_secret_is_known_by_its_content() {
         for (text, secret) in [
-            ("{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}", Some(Secret::SymmetricKey)),
-            ("{\"kty\":\"RSA\",\"n\":\"a\",\"e\":\"AQAB\",\"d\":\"b\"}", Some(Secret::PrivateKey)),
-            ("-----BEGIN PRIVATE KEY-----\n", Some(Secret::PrivateKey)),
+            ("{\"keys\":[{\"kty\":\"oct\",\"k\":\"c2VjcmV0\"}]}", Some(SecretKind::SymmetricKey)),
+            (
+                "{\"kty\":\"RSA\",\"n\":\"a\",\"e\":\"AQAB\",\"d\":\"b\"}",
+                Some(SecretKind::PrivateKey),
+            ),
+            ("-----BEGIN PRIVATE KEY-----\n", Some(SecretKind::PrivateKey)),
             ("-----BEGIN PUBLIC KEY-----\n", None),
             ("{\"keys\":[]}", None),
             ("", None),

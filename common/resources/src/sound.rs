@@ -7,11 +7,11 @@ use serde_json::{Value as Json, json};
 
 /// The result of a filter's `validate`: JSON pointer and message of every fault; empty when it accepts the
 /// configuration.
-pub type Verdict = Vec<(String, String)>;
+pub type ValidationFaults = Vec<(String, String)>;
 
 /// A route that a router refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct RouteFault {
     /// Its kind.
     pub kind: String,
     /// Its `namespace/name`.
@@ -29,8 +29,8 @@ pub struct LeftOut {
 /// Tries halves until the faulty routes are known: a few calls per faulty route, however many are sound.
 pub fn sound_routes(
     config: &Json,
-    validate: &mut dyn FnMut(&Json) -> Verdict,
-) -> (Json, Vec<LeftOut>) {
+    validate: &mut dyn FnMut(&Json) -> ValidationFaults,
+) -> (Json, Vec<RouteFault>) {
     let all: Vec<Json> = config.get("routes").and_then(Json::as_array).cloned().unwrap_or_default();
     let mut faulty = Vec::new();
     seek(&all, 0, validate, &mut faulty);
@@ -46,7 +46,7 @@ pub fn sound_routes(
         for (pointer, message) in said {
             let (kind, route, pointer) = (text("kind"), text("name"), in_document(pointer));
             let whole = !matches!(kept, Some((_, false)));
-            left_out.push(LeftOut { kind, route, pointer, message: message.clone(), whole });
+            left_out.push(RouteFault { kind, route, pointer, message: message.clone(), whole });
         }
         match kept {
             // Its matches are known, so it keeps its place.
@@ -67,8 +67,8 @@ pub fn sound_routes(
 fn seek(
     routes: &[Json],
     from: usize,
-    validate: &mut dyn FnMut(&Json) -> Verdict,
-    faulty: &mut Vec<(usize, Verdict)>,
+    validate: &mut dyn FnMut(&Json) -> ValidationFaults,
+    faulty: &mut Vec<(usize, ValidationFaults)>,
 ) {
     if routes.is_empty() {
         return;
@@ -90,8 +90,8 @@ fn seek(
 /// matches. The second value: whether it is the latter. `None` when the router accepts neither.
 fn reduced(
     route: &Json,
-    said: &Verdict,
-    validate: &mut dyn FnMut(&Json) -> Verdict,
+    said: &ValidationFaults,
+    validate: &mut dyn FnMut(&Json) -> ValidationFaults,
 ) -> Option<(Json, bool)> {
     let mut takes = |route: &Json| validate(&json!({ "routes": [route] })).is_empty();
     let faults: Option<Vec<usize>> = said.iter().map(|(pointer, _)| rule_of(pointer)).collect();
@@ -160,8 +160,8 @@ mod tests {
     }
 
     /// A router that refuses the value `bad`, wherever it is.
-    fn validate(config: &Json) -> Verdict {
-        fn seek(json: &Json, place: &str, found: &mut Verdict) {
+    fn validate(config: &Json) -> ValidationFaults {
+        fn seek(json: &Json, place: &str, found: &mut ValidationFaults) {
             match json {
                 Json::Object(map) => {
                     map.iter().for_each(|(name, one)| seek(one, &format!("{place}/{name}"), found));

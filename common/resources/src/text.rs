@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use crate::check::{Checker, suggestion};
 use crate::problem::Problem;
-use crate::tree::{self, Node, Span};
+use crate::tree::{self, TextSpan, YamlNode};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -16,7 +16,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 pub struct CheckedText {
     source: String,
     text: Arc<str>,
-    tree: Node,
+    tree: YamlNode,
 }
 
 impl CheckedText {
@@ -28,7 +28,7 @@ impl CheckedText {
     pub fn read(source_name: &str, text: &str, schema: &Json) -> Result<Self, Vec<Problem>> {
         let whole: Arc<str> = Arc::from(if text.len() > MAX_BYTES { "" } else { text });
         let alone = |code: &str, message: String| {
-            vec![Problem::new(code, source_name, &whole, Span::default(), message)]
+            vec![Problem::new(code, source_name, &whole, TextSpan::default(), message)]
         };
         if text.len() > MAX_BYTES {
             let message = format!("{source_name} is larger than {MAX_BYTES} bytes; split it");

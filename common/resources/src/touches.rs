@@ -51,12 +51,12 @@ pub struct Touch {
     /// The place in the document.
     pub pointer: String,
     /// What it is.
-    pub what: Touched,
+    pub what: TouchTarget,
 }
 
 /// What a document touches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Touched {
+pub enum TouchTarget {
     /// A document, service or repository.
     Place {
         /// Its kind.
@@ -415,7 +415,7 @@ impl Document {
                 continue;
             }
             let steps: Vec<&str> = pattern.split('/').skip(1).collect();
-            let mut found = Found { document: self, names, touches: &mut touches };
+            let mut found = RuleTouches { document: self, names, touches: &mut touches };
             found.walk(&json, None, &steps, String::new(), "");
         }
         touches
@@ -441,13 +441,13 @@ impl Document {
 }
 
 /// The result of one rule in a document.
-struct Found<'a> {
+struct RuleTouches<'a> {
     document: &'a Document,
     names: Names,
     touches: &'a mut Vec<Touch>,
 }
 
-impl Found<'_> {
+impl RuleTouches<'_> {
     /// Follows a pattern; `beside` is the map that contains the value, `key` the last key of a map on the
     /// way.
     fn walk(
@@ -485,7 +485,7 @@ impl Found<'_> {
         if self.names == Names::Configuration {
             let touches = &mut *self.touches;
             key_sets(value, &pointer, &mut |path, pointer| {
-                let what = Touched::File(path.to_owned());
+                let what = TouchTarget::File(path.to_owned());
                 touches.push(Touch { pointer: pointer.to_owned(), what });
             });
             return;
@@ -497,24 +497,24 @@ impl Found<'_> {
         }
     }
 
-    fn named(&self, text: &str, beside: Option<&Json>) -> Option<Touched> {
+    fn named(&self, text: &str, beside: Option<&Json>) -> Option<TouchTarget> {
         let field = |name: &str| beside.and_then(|it| it.get(name)).and_then(Json::as_str);
         let text = text.to_owned();
         Some(match self.names {
             Names::Reference(kind) => {
                 let namespace = field("namespace").unwrap_or(&self.document.metadata.namespace);
                 let kind = field("kind").unwrap_or(kind).to_owned();
-                Touched::Place { kind, key: format!("{namespace}/{text}") }
+                TouchTarget::Place { kind, key: format!("{namespace}/{text}") }
             }
-            Names::Target => return (text == "Mesh").then_some(Touched::Mesh),
-            Names::Service if text == "*" => Touched::Mesh,
-            Names::Service => Touched::Place { kind: "Service".to_owned(), key: text },
-            Names::Repository => Touched::Place { kind: "Repository".to_owned(), key: text },
-            Names::Filters => Touched::Filters(text),
-            Names::File => Touched::File(text),
-            Names::Identity => Touched::Identity(text),
-            Names::Socket => Touched::Socket(text),
-            Names::Host => Touched::Host(text),
+            Names::Target => return (text == "Mesh").then_some(TouchTarget::Mesh),
+            Names::Service if text == "*" => TouchTarget::Mesh,
+            Names::Service => TouchTarget::Place { kind: "Service".to_owned(), key: text },
+            Names::Repository => TouchTarget::Place { kind: "Repository".to_owned(), key: text },
+            Names::Filters => TouchTarget::Filters(text),
+            Names::File => TouchTarget::File(text),
+            Names::Identity => TouchTarget::Identity(text),
+            Names::Socket => TouchTarget::Socket(text),
+            Names::Host => TouchTarget::Host(text),
             Names::Nothing
             | Names::Itself
             | Names::Common

@@ -16,7 +16,7 @@ const MAX_PROBLEMS: usize = 1_000;
 
 /// Bytes of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Span {
+pub struct TextSpan {
     /// First byte.
     pub start: usize,
     /// Byte after the last.
@@ -25,9 +25,9 @@ pub struct Span {
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Node {
+pub struct YamlNode {
     /// Where it is written.
-    pub span: Span,
+    pub span: TextSpan,
     /// The value.
     pub value: Value,
 }
@@ -46,26 +46,26 @@ pub enum Value {
     /// Text.
     Text(String),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<YamlNode>),
     /// Keys in their order; each once.
-    Map(Vec<Entry>),
+    Map(Vec<YamlEntry>),
 }
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
+pub struct YamlEntry {
     /// The key.
     pub key: String,
     /// Where the key is.
-    pub span: Span,
+    pub span: TextSpan,
     /// Its value.
-    pub value: Node,
+    pub value: YamlNode,
 }
 
-impl Node {
+impl YamlNode {
     /// The entry of that key; `None` also when this is not a map.
     #[must_use]
-    pub fn entry(&self, key: &str) -> Option<&Entry> {
+    pub fn entry(&self, key: &str) -> Option<&YamlEntry> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key),
             _ => None,
@@ -83,7 +83,7 @@ impl Node {
 
     /// The span of the deepest existing part of `pointer` (`/spec/rules/0`, no escapes).
     #[must_use]
-    pub fn place(&self, pointer: &str) -> Span {
+    pub fn place(&self, pointer: &str) -> TextSpan {
         let mut node = self;
         let mut span = self.span;
         for step in pointer.split('/').skip(1) {
@@ -121,7 +121,7 @@ impl Node {
 }
 
 /// Reads all documents; those with problems are left out. Empty documents are skipped.
-pub(crate) fn read(source: &str, text: &Arc<str>) -> (Vec<Node>, Vec<Problem>) {
+pub(crate) fn read(source: &str, text: &Arc<str>) -> (Vec<YamlNode>, Vec<Problem>) {
     let mut reader = Reader {
         source,
         text,
@@ -154,8 +154,16 @@ pub(crate) fn read(source: &str, text: &Arc<str>) -> (Vec<Node>, Vec<Problem>) {
 
 /// A collection whose end has not been read yet.
 enum Open {
-    List { start: usize, items: Vec<Node> },
-    Map { start: usize, entries: Vec<Entry>, keys: HashSet<String>, key: Option<(String, Span)> },
+    List {
+        start: usize,
+        items: Vec<YamlNode>,
+    },
+    Map {
+        start: usize,
+        entries: Vec<YamlEntry>,
+        keys: HashSet<String>,
+        key: Option<(String, TextSpan)>,
+    },
 }
 
 struct Reader<'a> {
@@ -164,23 +172,23 @@ struct Reader<'a> {
     /// Byte offset of each character; `None` when all characters are single bytes.
     offsets: Option<Vec<usize>>,
     open: Vec<Open>,
-    root: Option<Node>,
-    documents: Vec<Node>,
+    root: Option<YamlNode>,
+    documents: Vec<YamlNode>,
     problems: Vec<Problem>,
     /// Whether the current document has no problem so far.
     sound: bool,
 }
 
 impl Reader<'_> {
-    fn span(&self, start: usize, end: usize) -> Span {
+    fn span(&self, start: usize, end: usize) -> TextSpan {
         let byte = |at: usize| match &self.offsets {
             Some(offsets) => offsets.get(at).copied().unwrap_or(self.text.len()),
             None => at.min(self.text.len()),
         };
-        Span { start: byte(start), end: byte(end) }
+        TextSpan { start: byte(start), end: byte(end) }
     }
 
-    fn problem(&mut self, code: &str, span: Span, message: impl Into<String>) {
+    fn problem(&mut self, code: &str, span: TextSpan, message: impl Into<String>) {
         self.sound = false;
         if self.problems.len() < MAX_PROBLEMS {
             self.problems.push(Problem::new(code, self.source, self.text, span, message));
@@ -188,7 +196,7 @@ impl Reader<'_> {
     }
 
     /// Processes one event; `false` when reading cannot continue.
-    fn take(&mut self, event: Event<'_>, span: Span) -> bool {
+    fn take(&mut self, event: Event<'_>, span: TextSpan) -> bool {
         match event {
             Event::DocumentStart(_) => {
                 (self.sound, self.root) = (true, None);
@@ -197,7 +205,7 @@ impl Reader<'_> {
             Event::DocumentEnd => return self.end_document(span),
             Event::Alias(_) => {
                 self.problem("yaml.alias", span, "aliases are refused; write the value out");
-                self.finish(Node { span, value: Value::Null });
+                self.finish(YamlNode { span, value: Value::Null });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.plain_only(anchor, tag.is_some(), span);
@@ -209,7 +217,7 @@ impl Reader<'_> {
                     *key = Some((text.into_owned(), span));
                     return self.new_key(span);
                 }
-                self.finish(Node { span, value });
+                self.finish(YamlNode { span, value });
             }
             Event::SequenceStart(anchor, tag) => {
                 self.plain_only(anchor, tag.is_some(), span);
@@ -223,12 +231,12 @@ impl Reader<'_> {
             }
             Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
                 Some(Open::List { start, items }) => {
-                    let span = Span { start, end: span.end.max(start) };
-                    self.finish(Node { span, value: Value::List(items) });
+                    let span = TextSpan { start, end: span.end.max(start) };
+                    self.finish(YamlNode { span, value: Value::List(items) });
                 }
                 Some(Open::Map { start, entries, .. }) => {
-                    let span = Span { start, end: span.end.max(start) };
-                    self.finish(Node { span, value: Value::Map(entries) });
+                    let span = TextSpan { start, end: span.end.max(start) };
+                    self.finish(YamlNode { span, value: Value::Map(entries) });
                 }
                 None => {}
             },
@@ -237,7 +245,7 @@ impl Reader<'_> {
         true
     }
 
-    fn plain_only(&mut self, anchor: usize, tagged: bool, span: Span) {
+    fn plain_only(&mut self, anchor: usize, tagged: bool, span: TextSpan) {
         if anchor != 0 {
             self.problem("yaml.anchor", span, "anchors are refused; write the value out");
         }
@@ -246,7 +254,7 @@ impl Reader<'_> {
         }
     }
 
-    fn deeper(&mut self, open: Open, span: Span) -> bool {
+    fn deeper(&mut self, open: Open, span: TextSpan) -> bool {
         if self.open.len() >= MAX_DEPTH {
             self.problem("yaml.depth", span, format!("nested deeper than {MAX_DEPTH}"));
             return false;
@@ -255,7 +263,7 @@ impl Reader<'_> {
         true
     }
 
-    fn new_key(&mut self, span: Span) -> bool {
+    fn new_key(&mut self, span: TextSpan) -> bool {
         let fresh = match self.open.last_mut() {
             Some(Open::Map { keys, key: Some((key, _)), .. }) => keys.insert(key.clone()),
             _ => true,
@@ -267,13 +275,13 @@ impl Reader<'_> {
     }
 
     /// Puts a finished value in its place.
-    fn finish(&mut self, node: Node) {
+    fn finish(&mut self, node: YamlNode) {
         let mut bad_key = None;
         match self.open.last_mut() {
             None => self.root = Some(node),
             Some(Open::List { items, .. }) => items.push(node),
             Some(Open::Map { entries, key, .. }) => match key.take() {
-                Some((name, span)) => entries.push(Entry { key: name, span, value: node }),
+                Some((name, span)) => entries.push(YamlEntry { key: name, span, value: node }),
                 None => {
                     bad_key = Some(node.span);
                     *key = Some((String::new(), node.span));
@@ -285,7 +293,7 @@ impl Reader<'_> {
         }
     }
 
-    fn end_document(&mut self, span: Span) -> bool {
+    fn end_document(&mut self, span: TextSpan) -> bool {
         let root = self.root.take();
         if let Some(root) = root.filter(|root| self.sound && root.value != Value::Null) {
             if self.documents.len() >= MAX_DOCUMENTS {

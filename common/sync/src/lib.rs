@@ -19,13 +19,13 @@ mod tests;
 mod wire;
 
 pub use backoff::Backoff;
-pub use part::{Activation, Assembled, BadParts, Part, Parts, assemble};
-pub use replica::{Change, MAX_PARTS, Replica};
+pub use part::{Activation, AssembledPlan, BadParts, Part, Parts, assemble};
+pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
-    Counts, DifferenceReport, Histogram, MAX_PROBLEMS, NodeReported, ProblemReport, Refusal,
-    RefusedReport, Running, ShadowReport, SlotReport, Statistics,
+    ComparisonReport, Counts, DifferenceReport, Histogram, MAX_PROBLEMS, NodeReported,
+    ProblemReport, RefusalReport, RefusedReport, RunningReport, SlotReport, SlotStatistics,
 };
 pub use session::Session;
 pub use slots::{SHADOW, placed};
-pub use split::{Upstreams, slot_part, split, split_again};
-pub use wire::{FromNode, Hello, Outcome, PROTOCOL, ProtocolError, Push, ToNode};
+pub use split::{UpstreamParts, slot_part, split, split_again};
+pub use wire::{FromNode, Hello, PROTOCOL, ProtocolError, Push, PushOutcome, ToNode};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tamis_resources::plan::{
-    AddressPlan, ChainPlan, DirectionPlan, FilterPlan, ListenerPlan, ListenerRulesPlan, NodePlan,
-    ServicePlan, TlsPlan,
+    AddressPlan, ChainPlan, FilterPlan, ListenerPlan, ListenerRulesPlan, NodePlan, ServicePlan,
+    TlsPlan, TrafficDirection,
 };
 use tamis_trust::{Digest, config_digest};
 use thiserror::Error;
@@ -168,7 +168,7 @@ pub(crate) struct ListenerPart {
     pub(crate) name: String,
     pub(crate) address: AddressPlan,
     pub(crate) tls: Option<TlsPlan>,
-    pub(crate) direction: DirectionPlan,
+    pub(crate) direction: TrafficDirection,
     pub(crate) chain: Vec<String>,
     /// Omitted at its default, so that an older proxy can read the part.
     #[serde(default, skip_serializing_if = "says_nothing")]
@@ -181,7 +181,7 @@ fn says_nothing(rules: &ListenerRulesPlan) -> bool {
 
 /// A plan assembled from its parts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Assembled {
+pub struct AssembledPlan {
     /// The plan; each of its filters belongs to one slot.
     pub plan: NodePlan,
     /// The slot of each filter of the plan, in the same order.
@@ -212,7 +212,7 @@ pub enum BadParts {
 ///
 /// # Errors
 /// [`BadParts`].
-pub fn assemble(parts: &Parts) -> Result<Assembled, BadParts> {
+pub fn assemble(parts: &Parts) -> Result<AssembledPlan, BadParts> {
     let node: NodePart = one(parts, NODE)?;
     let mut all: BTreeMap<String, Activation> = BTreeMap::new();
     for (slot, part) in below(parts, SLOT) {
@@ -252,7 +252,7 @@ pub fn assemble(parts: &Parts) -> Result<Assembled, BadParts> {
         admin: node.admin,
         trust: below(parts, TRUST).map(|(_, part)| part.body.clone()).collect(),
     };
-    Ok(Assembled { plan, slot_of_filter, slots, shadows })
+    Ok(AssembledPlan { plan, slot_of_filter, slots, shadows })
 }
 
 fn below<'a>(parts: &'a Parts, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a Part)> {

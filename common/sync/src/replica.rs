@@ -17,11 +17,11 @@ pub struct Replica {
     revision: u64,
     parts: Parts,
     /// A change in progress, on top of `parts`.
-    coming: Option<Coming>,
+    coming: Option<PendingChange>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-struct Coming {
+struct PendingChange {
     nonce: u64,
     upserts: BTreeMap<String, Arc<Part>>,
     removes: Vec<String>,
@@ -29,7 +29,7 @@ struct Coming {
 
 /// A complete change: all parts as they will be. It takes effect when the proxy calls [`Replica::keep`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct Change {
+pub struct ReplicaChange {
     /// Named in the outcome.
     pub nonce: u64,
     /// The journal's revision behind it.
@@ -82,9 +82,9 @@ impl Replica {
     ///
     /// # Errors
     /// [`ProtocolError`]; the caller must end the stream, and the current parts stay.
-    pub fn take(&mut self, push: Push) -> Result<Option<Change>, ProtocolError> {
+    pub fn take(&mut self, push: Push) -> Result<Option<ReplicaChange>, ProtocolError> {
         let Push { nonce, revision, upserts, removes, last } = push;
-        let coming = self.coming.get_or_insert_with(|| Coming {
+        let coming = self.coming.get_or_insert_with(|| PendingChange {
             nonce,
             upserts: BTreeMap::new(),
             removes: Vec::new(),
@@ -105,15 +105,17 @@ impl Replica {
         if !last {
             return Ok(None);
         }
-        let Some(Coming { upserts, removes, .. }) = self.coming.take() else { return Ok(None) };
+        let Some(PendingChange { upserts, removes, .. }) = self.coming.take() else {
+            return Ok(None);
+        };
         let mut parts = self.parts.clone();
         removes.iter().for_each(|name| parts.remove(name));
         upserts.into_values().for_each(|part| parts.insert(part));
-        Ok(Some(Change { nonce, revision, parts }))
+        Ok(Some(ReplicaChange { nonce, revision, parts }))
     }
 
     /// Adopts a change.
-    pub fn keep(&mut self, change: Change) {
+    pub fn keep(&mut self, change: ReplicaChange) {
         self.revision = change.revision;
         self.parts = change.parts;
     }

@@ -15,10 +15,10 @@ pub struct NodeReported {
     pub slots: Vec<SlotReport>,
     /// Its counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub statistics: Vec<Statistics>,
+    pub statistics: Vec<SlotStatistics>,
     /// The comparisons of shadows.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shadows: Vec<ShadowReport>,
+    pub shadows: Vec<ComparisonReport>,
     /// Its problems outside slots: files, certificates, sockets, documents; at most [`MAX_PROBLEMS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
@@ -40,7 +40,7 @@ pub struct ProblemReport {
 
 /// Why something does not run, unchanged from where it was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
+pub struct RefusalReport {
     /// Stable name of the rule, like `trust.threshold`.
     pub code: String,
     /// The rule and the evidence.
@@ -54,14 +54,14 @@ pub struct Refusal {
     pub remedy: String,
 }
 
-impl From<tamis_trust::Refused> for Refusal {
-    fn from(refused: tamis_trust::Refused) -> Self {
-        let tamis_trust::Refused { code, rule, set_by, remedy } = refused;
+impl From<tamis_trust::TrustRefusal> for RefusalReport {
+    fn from(refused: tamis_trust::TrustRefusal) -> Self {
+        let tamis_trust::TrustRefusal { code, rule, set_by, remedy } = refused;
         Self { code: code.to_owned(), rule, set_by, remedy }
     }
 }
 
-impl Refusal {
+impl RefusalReport {
     fn cut(&mut self, most: usize) {
         for text in [&mut self.code, &mut self.rule, &mut self.set_by, &mut self.remedy] {
             cut(text, most);
@@ -133,7 +133,7 @@ pub struct SlotReport {
     pub filter: Name,
     /// What runs in it; `None`: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub running: Option<Running>,
+    pub running: Option<RunningReport>,
     /// The refused assignment; `None`: nothing was refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refused: Option<RefusedReport>,
@@ -141,7 +141,7 @@ pub struct SlotReport {
 
 /// What runs in a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Running {
+pub struct RunningReport {
     /// Digest of its manifest.
     pub digest: Digest,
     /// Digest of its configuration.
@@ -161,7 +161,7 @@ pub struct RefusedReport {
     pub digest: Digest,
     /// Why.
     #[serde(flatten)]
-    pub why: Refusal,
+    pub why: RefusalReport,
 }
 
 /// Counts of one digest in one slot since the previous report.
@@ -186,7 +186,7 @@ pub struct Counts {
 
 /// [`Counts`] with their slot and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Statistics {
+pub struct SlotStatistics {
     /// The slot.
     pub slot: String,
     /// The digest.
@@ -198,7 +198,7 @@ pub struct Statistics {
 
 /// Comparison of a shadow's verdicts with the effective ones, since the previous report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShadowReport {
+pub struct ComparisonReport {
     /// The slot of the effective filter.
     pub slot: String,
     /// The digest in the shadow.
@@ -335,7 +335,7 @@ mod tests {
         let mut counts = Counts { exchanges: 3, ..Counts::default() };
         [1, 5, 1_000].iter().for_each(|us| counts.added.count(*us));
         let digest = Digest::of(b"a");
-        let statistics = vec![Statistics { slot: "a/b".to_owned(), digest, counts }];
+        let statistics = vec![SlotStatistics { slot: "a/b".to_owned(), digest, counts }];
         let node = "sidecar:shop/a/0".to_owned();
         let problems = vec![ProblemReport { code: "node".into(), message: "ca.crt".into() }];
         let report = NodeReported { node, slots: vec![], statistics, shadows: vec![], problems };
@@ -349,7 +349,8 @@ mod tests {
     #[test]
     fn a_report_of_many_words_is_cut_until_it_fits_and_keeps_its_codes() {
         let long = || "\u{1b}x".repeat(5_000);
-        let why = Refusal { code: "a.b".into(), rule: long(), set_by: long(), remedy: long() };
+        let why =
+            RefusalReport { code: "a.b".into(), rule: long(), set_by: long(), remedy: long() };
         let digest = Digest::of(b"a");
         let slot = |at| SlotReport {
             slot: format!("shop/{at}"),

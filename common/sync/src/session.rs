@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tamis_trust::Digest;
 
 use crate::part::{Part, Parts};
-use crate::wire::{Hello, Outcome, ProtocolError, Push};
+use crate::wire::{Hello, ProtocolError, Push, PushOutcome};
 
 /// Approximate bytes of parts per frame; a larger part gets a frame of its own.
 const FRAME_BYTES: usize = 1 << 20;
@@ -15,7 +15,7 @@ const FRAME_BYTES: usize = 1 << 20;
 /// of the next.
 #[derive(Debug)]
 pub struct Session {
-    has: Has,
+    has: PeerParts,
     nonce: u64,
     /// The parts being sent, until the proxy answers.
     sent: Option<Parts>,
@@ -25,14 +25,14 @@ pub struct Session {
 
 /// What a proxy has.
 #[derive(Debug)]
-enum Has {
+enum PeerParts {
     /// As it reported.
     Told(BTreeMap<String, Digest>),
     /// What it was sent and accepted.
     Taken(Parts),
 }
 
-impl Has {
+impl PeerParts {
     /// The parts to send, and the names of parts to remove.
     fn lacks(&self, wanted: &Parts) -> (Vec<Arc<Part>>, Vec<String>) {
         match self {
@@ -56,7 +56,7 @@ impl Session {
     /// The session of a proxy, from its first line.
     #[must_use]
     pub fn new(hello: &Hello) -> Self {
-        Self { has: Has::Told(hello.parts.clone()), nonce: 0, sent: None, refused: None }
+        Self { has: PeerParts::Told(hello.parts.clone()), nonce: 0, sent: None, refused: None }
     }
 
     /// The frames that change the proxy's parts to `wanted`; `None` when it has them, refused them, or has
@@ -66,11 +66,11 @@ impl Session {
             return None;
         }
         let (upserts, removes) = self.has.lacks(wanted);
-        let refused = self.refused.clone().map(Has::Taken);
+        let refused = self.refused.clone().map(PeerParts::Taken);
         if upserts.is_empty() && removes.is_empty() {
             // The reported parts equal the wanted ones: from now on, parts shared in memory need no
             // comparison.
-            self.has = Has::Taken(wanted.clone());
+            self.has = PeerParts::Taken(wanted.clone());
             return None;
         }
         if refused.is_some_and(|refused| refused.is(wanted)) {
@@ -108,13 +108,13 @@ impl Session {
     ///
     /// # Errors
     /// [`ProtocolError::Nonce`] when it names another change.
-    pub fn answered(&mut self, outcome: &Outcome) -> Result<(), ProtocolError> {
+    pub fn answered(&mut self, outcome: &PushOutcome) -> Result<(), ProtocolError> {
         if outcome.nonce != self.nonce {
             return Err(ProtocolError::Nonce(outcome.nonce));
         }
         let sent = self.sent.take().ok_or(ProtocolError::Nonce(outcome.nonce))?;
         if outcome.taken {
-            self.has = Has::Taken(sent);
+            self.has = PeerParts::Taken(sent);
             self.refused = None;
         } else {
             self.refused = Some(sent);

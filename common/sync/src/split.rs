@@ -17,14 +17,14 @@ const FEW: usize = 1_000;
 
 /// Parts of upstreams, each built once for all plans that share the upstream in memory.
 #[derive(Debug, Default)]
-pub struct Upstreams {
+pub struct UpstreamParts {
     /// By address in memory, which is not reused while the upstream is held here.
     made: HashMap<usize, (Arc<ServicePlan>, Arc<Part>)>,
     /// Number of entries at which those that no plan uses any more are dropped.
     most: usize,
 }
 
-impl Upstreams {
+impl UpstreamParts {
     fn part(&mut self, service: &Arc<ServicePlan>) -> Option<Arc<Part>> {
         let place = Arc::as_ptr(service).addr();
         if let Some((_, part)) = self.made.get(&place) {
@@ -55,7 +55,7 @@ pub fn split(plan: &NodePlan, activations: &BTreeMap<String, Activation>) -> Par
     let without = without.filter_map(|(slot, filter)| slot_part(&slot, &bare(filter)));
     let with = activations.iter().filter_map(|(slot, activation)| slot_part(slot, activation));
     let slots: Vec<Arc<Part>> = without.chain(with).map(Arc::new).collect();
-    split_again(None, &mut Upstreams::default(), plan, slots)
+    split_again(None, &mut UpstreamParts::default(), plan, slots)
 }
 
 /// The part of a slot.
@@ -69,7 +69,7 @@ pub fn slot_part(slot: &str, activation: &Activation) -> Option<Part> {
 #[must_use]
 pub fn split_again(
     before: Option<(&NodePlan, &Parts)>,
-    upstreams: &mut Upstreams,
+    upstreams: &mut UpstreamParts,
     plan: &NodePlan,
     slots: impl IntoIterator<Item = Arc<Part>>,
 ) -> Parts {
@@ -185,15 +185,16 @@ mod tests {
 
     #[test]
     fn a_plan_cut_again_is_the_plan_cut_anew_and_keeps_in_memory_what_stays() {
-        let mut upstreams = Upstreams::default();
-        let cut =
-            |before: Option<(&NodePlan, &Parts)>, upstreams: &mut Upstreams, plan: &NodePlan| {
-                let whole = split(plan, &BTreeMap::new());
-                let slots = whole.iter().filter(|part| part.name.starts_with("slot/")).cloned();
-                let parts = split_again(before, upstreams, plan, slots);
-                assert_eq!(parts, whole);
-                parts
-            };
+        let mut upstreams = UpstreamParts::default();
+        let cut = |before: Option<(&NodePlan, &Parts)>,
+                   upstreams: &mut UpstreamParts,
+                   plan: &NodePlan| {
+            let whole = split(plan, &BTreeMap::new());
+            let slots = whole.iter().filter(|part| part.name.starts_with("slot/")).cloned();
+            let parts = split_again(before, upstreams, plan, slots);
+            assert_eq!(parts, whole);
+            parts
+        };
         let old = plan();
         let before = cut(None, &mut upstreams, &old);
         let service = old.services.first().unwrap();

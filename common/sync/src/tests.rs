@@ -23,8 +23,8 @@ fn report() -> NodeReported {
     }
 }
 
-fn outcome(nonce: u64, taken: bool) -> Outcome {
-    Outcome { nonce, taken, why: None, report: report() }
+fn outcome(nonce: u64, taken: bool) -> PushOutcome {
+    PushOutcome { nonce, taken, why: None, report: report() }
 }
 
 fn hello(replica: &mut Replica) -> Hello {
@@ -204,7 +204,7 @@ struct World {
     session: Session,
     /// Frames and answers in transit.
     down: std::collections::VecDeque<Push>,
-    up: std::collections::VecDeque<Outcome>,
+    up: std::collections::VecDeque<PushOutcome>,
 }
 
 impl World {

@@ -20,7 +20,7 @@ pub enum FromNode {
     /// Its name and what it has; only as the first line.
     Hello(Hello),
     /// The outcome of a push.
-    Outcome(Outcome),
+    Outcome(PushOutcome),
     /// What it runs and its counts.
     Report(NodeReported),
 }
@@ -46,7 +46,7 @@ pub struct Hello {
 
 /// The outcome of a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Outcome {
+pub struct PushOutcome {
     /// The push.
     pub nonce: u64,
     /// Whether its parts form a plan, which is now in use. Individual slots may still have refused their

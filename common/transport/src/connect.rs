@@ -14,7 +14,7 @@ use crate::tls::{ClientTls, PeerIdentity, TlsError};
 
 /// A connection without TLS.
 #[derive(Debug)]
-pub enum Plain {
+pub enum PlainStream {
     /// TCP.
     Tcp(TcpStream),
     /// A unix socket.
@@ -25,9 +25,9 @@ pub enum Plain {
 #[derive(Debug)]
 pub enum Stream {
     /// Without TLS.
-    Plain(Plain),
+    Plain(PlainStream),
     /// With TLS, and the identity that the peer proved.
-    Tls(Box<tokio_rustls::client::TlsStream<Plain>>, PeerIdentity),
+    Tls(Box<tokio_rustls::client::TlsStream<PlainStream>>, PeerIdentity),
 }
 
 /// Why a connection failed. No byte of a request had been sent, so an attempt at another endpoint is always
@@ -89,14 +89,14 @@ async fn establish(address: &Address, tls: Option<&ClientTls>) -> Result<Stream,
     Ok(Stream::Tls(Box::new(stream), identity))
 }
 
-async fn dial(address: &Address) -> io::Result<Plain> {
+async fn dial(address: &Address) -> io::Result<PlainStream> {
     match address {
         Address::Tcp(address) => {
             let stream = TcpStream::connect(address).await?;
             stream.set_nodelay(true)?;
-            Ok(Plain::Tcp(stream))
+            Ok(PlainStream::Tcp(stream))
         }
-        Address::Unix(path) => UnixStream::connect(path).await.map(Plain::Unix),
+        Address::Unix(path) => UnixStream::connect(path).await.map(PlainStream::Unix),
     }
 }
 
@@ -121,10 +121,10 @@ impl Stream {
             Self::Tls(stream, _) => stream.get_ref().0,
         };
         match plain {
-            Plain::Tcp(stream) => socket2::SockRef::from(stream).set_tcp_keepalive(
+            PlainStream::Tcp(stream) => socket2::SockRef::from(stream).set_tcp_keepalive(
                 &socket2::TcpKeepalive::new().with_time(interval).with_interval(interval),
             ),
-            Plain::Unix(_) => Ok(()),
+            PlainStream::Unix(_) => Ok(()),
         }
     }
 
@@ -142,7 +142,7 @@ macro_rules! each {
     };
 }
 
-impl AsyncRead for Plain {
+impl AsyncRead for PlainStream {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -152,7 +152,7 @@ impl AsyncRead for Plain {
     }
 }
 
-impl AsyncWrite for Plain {
+impl AsyncWrite for PlainStream {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

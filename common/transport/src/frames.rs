@@ -54,7 +54,7 @@ enum Peer {
 
 /// A stream whose frames are counted.
 #[derive(Debug)]
-pub struct Metered<IO> {
+pub struct MeteredStream<IO> {
     peer: Peer,
     /// `None` once the peer was sent away.
     io: Option<IO>,
@@ -65,7 +65,7 @@ pub struct Metered<IO> {
     turn_octets: usize,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
     /// For a connection that a client opened, which may send `most` unnecessary frames.
     pub fn from_client(io: IO, most: u32) -> Self {
         Self::new(Peer::Client, io, most)
@@ -257,7 +257,7 @@ impl Frames {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for Metered<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for MeteredStream<IO> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -281,7 +281,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for Metered<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Metered<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for MeteredStream<IO> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -330,7 +330,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for Metered<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> Metered<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
     fn note_sent(&mut self, octets: &[u8]) {
         let Self { peer, sent, budget, .. } = self;
         sent.walk(octets, |frame| match frame.kind {
@@ -377,7 +377,7 @@ mod tests {
                 client.write_all(PREFACE).await.unwrap();
                 client.write_all(&frames).await.unwrap();
                 client.shutdown().await.unwrap();
-                let mut metered = Metered::from_client(server, most);
+                let mut metered = MeteredStream::from_client(server, most);
                 let read = metered.read_to_end(&mut Vec::new()).await;
                 drop(metered);
                 let mut answer = Vec::new();
@@ -432,7 +432,7 @@ mod tests {
                 let (mut server, near) = tokio::io::duplex(16 << 20);
                 server.write_all(&octets).await.unwrap();
                 server.shutdown().await.unwrap();
-                Metered::to_server(near, 100).read_to_end(&mut Vec::new()).await
+                MeteredStream::to_server(near, 100).read_to_end(&mut Vec::new()).await
             });
             let error = read.await.err().map(|error| error.kind());
             assert_eq!(error, (!passes).then_some(io::ErrorKind::InvalidData), "{what}");
@@ -442,14 +442,14 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn requests_of_ours_call_for_frames_of_a_server() {
         let (_server, near) = tokio::io::duplex(1 << 16);
-        let mut metered = Metered::to_server(near, 100);
+        let mut metered = MeteredStream::to_server(near, 100);
         metered.budget.left = 0;
         metered.write_all(PREFACE).await.unwrap();
         metered.write_all(&frame(HEADERS, 5, 1, &[0x82]).repeat(2)).await.unwrap();
         assert_eq!(metered.budget.left, 8);
         // However many there are: a head, trailers and two WINDOW_UPDATE for each.
         let (mut server, near) = tokio::io::duplex(16 << 20);
-        let mut metered = Metered::to_server(near, 100);
+        let mut metered = MeteredStream::to_server(near, 100);
         metered.write_all(PREFACE).await.unwrap();
         let answer = [
             frame(HEADERS, 4, 1, &[0x88]),
@@ -492,7 +492,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3600)).await;
         assert_eq!(spent(&mut budget), 10);
         let (_client, server) = tokio::io::duplex(1 << 16);
-        let mut metered = Metered::from_client(server, 10);
+        let mut metered = MeteredStream::from_client(server, 10);
         metered.budget.left = 0;
         metered.write_all(&frame(DATA, 0, 1, &[0; 100]).repeat(2)).await.unwrap();
         assert_eq!(metered.budget.left, 8);
@@ -505,7 +505,7 @@ mod tests {
         LocalSet::new()
             .run_until(async {
                 let (mut upstream, ours) = tokio::io::duplex(1 << 20);
-                let mut metered = Metered::to_server(ours, 100);
+                let mut metered = MeteredStream::to_server(ours, 100);
                 metered.write_all(PREFACE).await.unwrap();
                 metered.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
                 upstream.write_all(&frame(PING, 0, 0, &[0; 8]).repeat(300)).await.unwrap();
@@ -533,7 +533,7 @@ mod tests {
                         tokio::task::yield_now().await;
                     }
                 }));
-                let mut metered = Metered::from_client(server, 20_000);
+                let mut metered = MeteredStream::from_client(server, 20_000);
                 let mut octets = [0; 1_000];
                 for _ in 0..100 {
                     metered.read_exact(&mut octets).await.unwrap();

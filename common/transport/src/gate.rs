@@ -100,11 +100,11 @@ impl Default for GateLimits {
 
 /// Reports the result of an upgrade to the gate, and exposes the gate's state.
 #[derive(Debug, Clone, Default)]
-pub struct GateControl(Arc<Shared>);
+pub struct GateControl(Arc<GateState>);
 
 // Shared with hyper's `Upgraded`, which must be `Send` although a worker never sends it.
 #[derive(Debug, Default)]
-struct Shared {
+struct GateState {
     phase: AtomicU8,
     refused: OnceLock<GateRefusal>,
     reader: AtomicWaker,
@@ -184,7 +184,7 @@ enum Wait {
 /// Invariants: the first `cleared` bytes of `buffer` are checked and not yet passed on; nothing after a
 /// message's end is checked before its last byte is passed on; after `ended` nothing is checked.
 #[derive(Debug)]
-pub struct Gate<IO> {
+pub struct MessageGate<IO> {
     io: IO,
     buffer: BytesMut,
     cleared: usize,
@@ -206,7 +206,7 @@ pub struct Gate<IO> {
     refused_line: Option<Vec<u8>>,
 }
 
-impl<IO> Gate<IO> {
+impl<IO> MessageGate<IO> {
     /// Puts a gate before `io`; `seen` are bytes that were read from it already.
     pub fn new(io: IO, seen: BytesMut, limits: GateLimits) -> Self {
         Self {
@@ -371,7 +371,7 @@ impl<IO> Gate<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> Gate<IO> {
+impl<IO: AsyncRead + Unpin> MessageGate<IO> {
     /// Reads once, and records the end of the stream.
     fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if self.peer_ended {
@@ -500,7 +500,7 @@ impl<IO: AsyncRead + Unpin> Gate<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for MessageGate<IO> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -539,7 +539,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Gate<IO> {
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for MessageGate<IO> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -37,7 +37,7 @@ const SERVING: &[u8] = b"serving";
 
 /// A listening socket with its listener's name.
 #[derive(Debug)]
-pub struct Handed {
+pub struct NamedSocket {
     /// The listener's name; without a line break.
     pub name: String,
     /// The configured address; with port 0 it differs from the bound one.
@@ -75,7 +75,7 @@ impl Giver {
     ///
     /// # Errors
     /// The successor failed before it served: the caller continues as before.
-    pub fn give(&self, sockets: impl FnOnce() -> io::Result<Vec<Handed>>) -> io::Result<()> {
+    pub fn give(&self, sockets: impl FnOnce() -> io::Result<Vec<NamedSocket>>) -> io::Result<()> {
         let (stream, _) = self.0.accept()?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
@@ -99,7 +99,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// No process listens there, or it does not send a list of sockets.
-    pub fn ask(path: &Path) -> io::Result<(Self, Vec<Handed>)> {
+    pub fn ask(path: &Path) -> io::Result<(Self, Vec<NamedSocket>)> {
         let stream = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
         stream.connect(&SockAddr::unix(path)?)?;
         stream.set_read_timeout(Some(PATIENCE))?;
@@ -138,11 +138,11 @@ fn is_left_behind(path: &Path, address: &SockAddr) -> io::Result<bool> {
     Ok(refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-fn handed(message: &[u8], socket: BoundListener) -> io::Result<Handed> {
+fn handed(message: &[u8], socket: BoundListener) -> io::Result<NamedSocket> {
     let text = std::str::from_utf8(message).map_err(|_| unexpected())?;
     let (name, address) = text.split_once('\n').ok_or_else(unexpected)?;
     let address = address.parse().map_err(|_| unexpected())?;
-    Ok(Handed { name: name.to_owned(), address, socket })
+    Ok(NamedSocket { name: name.to_owned(), address, socket })
 }
 
 fn expect(stream: &Socket, message: &[u8]) -> io::Result<()> {

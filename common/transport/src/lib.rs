@@ -34,13 +34,13 @@ pub use causes::causes;
 pub use client::{
     ClientConnection, ClientError, ClientTunnel, OutgoingRequest, RequestLine, ResponseHead,
 };
-pub use connect::{ConnectError, Plain, Stream, connect};
-pub use frames::{IDLE_FRAMES_MAX, Metered};
+pub use connect::{ConnectError, PlainStream, Stream, connect};
+pub use frames::{IDLE_FRAMES_MAX, MeteredStream};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
 pub use listen::{BoundListener, ListenError, Listener, bind, spread};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnInfo, ServeError, ServeLimits, Shutdown, Stage, serve_and_note, serve_connection,
+    ConnInfo, ServeError, ServeLimits, ServeStage, Shutdown, serve_and_note, serve_connection,
 };
 pub use tls::spiffe::SpiffeId;
 pub use tls::{

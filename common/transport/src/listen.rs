@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use thiserror::Error;
 
 use crate::address::Address;
-use crate::connect::Plain;
+use crate::connect::PlainStream;
 
 const BACKLOG: i32 = 4096;
 /// Waits after a failed accept: they double up to the second value, so that a lack of descriptors does not
@@ -172,7 +172,7 @@ impl Listener {
     ///
     /// A connection that died in the queue is skipped. When descriptors or memory run out, it tries again
     /// after a short, growing wait. Cancel-safe.
-    pub async fn accept(&self) -> (Plain, Option<SocketAddr>) {
+    pub async fn accept(&self) -> (PlainStream, Option<SocketAddr>) {
         let (mut wait, longest) = BACKOFF;
         loop {
             match self.accept_once().await {
@@ -187,17 +187,17 @@ impl Listener {
         }
     }
 
-    async fn accept_once(&self) -> io::Result<(Plain, Option<SocketAddr>)> {
+    async fn accept_once(&self) -> io::Result<(PlainStream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
                 // Fails only when the peer has already left, which the first read will show.
                 let _gone = stream.set_nodelay(true);
-                Ok((Plain::Tcp(stream), Some(peer)))
+                Ok((PlainStream::Tcp(stream), Some(peer)))
             }
             Self::Unix(listener) => {
                 let (stream, _unnamed) = listener.accept().await?;
-                Ok((Plain::Unix(stream), None))
+                Ok((PlainStream::Unix(stream), None))
             }
         }
     }
@@ -214,7 +214,7 @@ fn died_in_queue(error: &io::Error) -> bool {
 
 fn bind_tcp(wanted: SocketAddr, workers: NonZeroUsize) -> io::Result<Vec<BoundListener>> {
     // Without SO_REUSEPORT this fails when anybody listens there, even with SO_REUSEPORT.
-    let alone = tcp_socket(wanted, Sharing::Alone)?;
+    let alone = tcp_socket(wanted, SocketSharing::Alone)?;
     if workers == NonZeroUsize::MIN {
         // No process can join it later either, not even one of the same user that tested at the same
         // moment.
@@ -225,7 +225,7 @@ fn bind_tcp(wanted: SocketAddr, workers: NonZeroUsize) -> io::Result<Vec<BoundLi
     let mut address = wanted;
     let mut listeners = Vec::with_capacity(workers.get());
     for _ in 0..workers.get() {
-        let socket = tcp_socket(address, Sharing::Workers)?;
+        let socket = tcp_socket(address, SocketSharing::Workers)?;
         socket.listen(BACKLOG)?;
         let listener = std::net::TcpListener::from(socket);
         address = listener.local_addr()?;
@@ -235,15 +235,15 @@ fn bind_tcp(wanted: SocketAddr, workers: NonZeroUsize) -> io::Result<Vec<BoundLi
 }
 
 #[derive(PartialEq)]
-enum Sharing {
+enum SocketSharing {
     Alone,
     Workers,
 }
 
-fn tcp_socket(address: SocketAddr, sharing: Sharing) -> io::Result<Socket> {
+fn tcp_socket(address: SocketAddr, sharing: SocketSharing) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(sharing == Sharing::Workers)?;
+    socket.set_reuse_port(sharing == SocketSharing::Workers)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket)

@@ -127,12 +127,12 @@ pub struct ResponseGate<IO> {
     came_back: bool,
     /// Bytes passed on since we last had to wait for the peer.
     turn: usize,
-    broken: Option<Broken>,
+    broken: Option<WriteFailure>,
 }
 
 /// A write that failed and is not reported yet.
 #[derive(Debug)]
-struct Broken {
+struct WriteFailure {
     kind: io::ErrorKind,
     /// Receiver of the result.
     waker: Option<Waker>,
@@ -286,7 +286,7 @@ impl<IO> ResponseGate<IO> {
         match written {
             Poll::Ready(Err(error)) if !self.is_answered() => {
                 let limit = Box::pin(tokio::time::sleep(HELD_MAX));
-                self.broken = Some(Broken { kind: error.kind(), waker: None, limit });
+                self.broken = Some(WriteFailure { kind: error.kind(), waker: None, limit });
                 self.after_failure(cx, bytes).unwrap_or(Poll::Pending)
             }
             other => other,

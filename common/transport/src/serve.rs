@@ -24,10 +24,10 @@ use thiserror::Error as ThisError;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
-use self::rewound::Rewound;
+use self::rewound::PrefixedStream;
 use crate::address::Address;
-use crate::frames::{IDLE_FRAMES_MAX, Metered};
-use crate::gate::{Gate, GateControl, GateLimits, RefusedRequest};
+use crate::frames::{IDLE_FRAMES_MAX, MeteredStream};
+use crate::gate::{GateControl, GateLimits, MessageGate, RefusedRequest};
 use crate::tls::PeerIdentity;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -78,7 +78,7 @@ impl Default for ServeLimits {
 
 /// The stage of a listener's end, which its connections follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Stage {
+pub enum ServeStage {
     /// It serves.
     #[default]
     Serve,
@@ -91,7 +91,7 @@ pub enum Stage {
 }
 
 /// The current stage of a listener's end.
-pub type Shutdown = watch::Receiver<Stage>;
+pub type Shutdown = watch::Receiver<ServeStage>;
 
 /// How a connection failed; only records use it, since its exchanges have their own outcome.
 #[derive(Debug, ThisError)]
@@ -107,10 +107,10 @@ pub enum ServeError {
     Http(#[source] hyper::Error),
 }
 
-/// Serves a connection to its end, or until `shutdown` reaches [`Stage::End`] and its exchanges are done.
+/// Serves a connection to its end, or until `shutdown` reaches [`ServeStage::End`] and its exchanges are done.
 ///
 /// With ALPN the negotiated protocol is used; without, HTTP/2 by prior knowledge is recognised by its
-/// preface. HTTP/1 goes through the [`Gate`]. The handler runs on the current thread and need not be
+/// preface. HTTP/1 goes through the [`MessageGate`]. The handler runs on the current thread and need not be
 /// `Send`; it is dropped when its peer resets the stream. On HTTP/1 a peer may end its side after the last
 /// request and still gets its response if that begins soon ([`GateLimits::left_timeout`]); after that it
 /// counts as gone, and the handler is dropped too.
@@ -167,17 +167,17 @@ where
         Some(true) | None => tokio::select! {
             biased;
             protocol = sniff(&mut io, &mut seen, &limits.gate) => protocol?,
-            () = reached(&mut shutdown, Stage::End) => return Ok(()),
+            () = reached(&mut shutdown, ServeStage::End) => return Ok(()),
         },
     };
     match (protocol, negotiated) {
         (Protocol::Nothing, _) => Ok(()),
         (Protocol::Http1, None | Some(false)) => {
-            let gate = Gate::new(io, seen, limits.gate.clone());
+            let gate = MessageGate::new(io, seen, limits.gate.clone());
             serve_http1(gate, info, handler, refused, shutdown).await
         }
         (Protocol::Http2, _) => {
-            let io = Rewound::new(io, seen);
+            let io = PrefixedStream::new(io, seen);
             Box::pin(serve_http2(io, info, limits, handler, shutdown)).await
         }
         (Protocol::Neither, _) | (Protocol::Http1, Some(true)) => {
@@ -222,7 +222,7 @@ async fn sniff<IO: AsyncRead + Unpin>(
 }
 
 async fn serve_http1<IO, H, B>(
-    gate: Gate<IO>,
+    gate: MessageGate<IO>,
     info: Rc<ConnInfo>,
     handler: H,
     refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
@@ -244,7 +244,7 @@ where
             let connect = request.method() == Method::CONNECT;
             let old = request.version() == Version::HTTP_10;
             let mut response = handler(request, &info).await;
-            let leaves = *stage.borrow() != Stage::Serve;
+            let leaves = *stage.borrow() != ServeStage::Serve;
             settle(&control, connect, leaves, &mut response);
             if old && ends_with_the_connection(&response) {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -264,7 +264,7 @@ where
     let outcome = tokio::select! {
         biased;
         outcome = &mut connection => outcome,
-        () = reached(&mut shutdown, Stage::End) => {
+        () = reached(&mut shutdown, ServeStage::End) => {
             std::pin::Pin::new(&mut connection).graceful_shutdown();
             (&mut connection).await
         }
@@ -303,7 +303,7 @@ fn ends_with_the_connection<B: Body>(response: &Response<B>) -> bool {
 }
 
 async fn finish_http1<IO: AsyncRead + AsyncWrite + Unpin>(
-    gate: Gate<IO>,
+    gate: MessageGate<IO>,
     request_id: Option<HeaderValue>,
 ) {
     let reply = match gate.control().refused() {
@@ -317,7 +317,7 @@ async fn finish_http1<IO: AsyncRead + AsyncWrite + Unpin>(
 }
 
 async fn serve_http2<IO, H, B>(
-    io: Rewound<IO>,
+    io: PrefixedStream<IO>,
     info: Rc<ConnInfo>,
     limits: &ServeLimits,
     handler: H,
@@ -344,14 +344,14 @@ where
         .keep_alive_interval(limits.ping_interval)
         .keep_alive_timeout(limits.ping_timeout)
         .enable_connect_protocol();
-    let io = Metered::from_client(io, limits.max_idle_frames);
+    let io = MeteredStream::from_client(io, limits.max_idle_frames);
     let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
     let outcome = tokio::select! {
         biased;
         outcome = connection.as_mut() => outcome,
         // A GOAWAY with the highest stream id, and the true last one a round trip later: requests in
         // transit are answered (RFC 9113 §6.8).
-        () = reached(&mut shutdown, Stage::Leave) => {
+        () = reached(&mut shutdown, ServeStage::Leave) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -360,7 +360,7 @@ where
 }
 
 /// Ready once that stage is reached; never when the sender is gone.
-async fn reached(shutdown: &mut Shutdown, stage: Stage) {
+async fn reached(shutdown: &mut Shutdown, stage: ServeStage) {
     if shutdown.wait_for(|now| *now >= stage).await.is_err() {
         std::future::pending::<()>().await;
     }

@@ -158,17 +158,17 @@ pub enum TlsError {
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
-    shown: Shown,
+    shown: ShownChain,
 }
 
 /// A certificate chain that is shown, and its facts.
 #[derive(Debug, Clone)]
-struct Shown {
+struct ShownChain {
     chain: Arc<Vec<CertificateDer<'static>>>,
     facts: Arc<CertificateFacts>,
 }
 
-impl Shown {
+impl ShownChain {
     fn new(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Self, TlsError> {
         let facts = CertificateFacts::of(chain);
         let facts =
@@ -191,7 +191,7 @@ impl ServerTls {
         client_ca: Option<&Path>,
     ) -> Result<Self, TlsError> {
         let chain = files::certificates(certificate)?;
-        let shown = Shown::new(certificate, &chain)?;
+        let shown = ShownChain::new(certificate, &chain)?;
         let secret = files::key(key)?;
         let builder = ServerConfig::builder_with_provider(verify::provider())
             .with_safe_default_protocol_versions()
@@ -246,7 +246,7 @@ impl ServerTls {
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
-    shown: Option<Shown>,
+    shown: Option<ShownChain>,
 }
 
 /// Our own certificate, shown to servers that ask: two PEM files.
@@ -281,7 +281,7 @@ impl ClientTls {
         let mut config = match own {
             Some(OwnCertificate { certificate, key }) => {
                 let chain = files::certificates(certificate)?;
-                shown = Some(Shown::new(certificate, &chain)?);
+                shown = Some(ShownChain::new(certificate, &chain)?);
                 builder
                     .with_client_auth_cert(chain, files::key(key)?)
                     .map_err(|source| files::pair(certificate, key, source))?

@@ -12,15 +12,15 @@ use serde_json::{Map, Value};
 
 use crate::bundle::{PAYLOAD_TYPE, STATEMENT_TYPE, Statement, Subject, SubjectDigest};
 use crate::sign::{bundle, to_json};
-use crate::{Digest, Error, Name, PrivateKey};
+use crate::{Digest, Name, PrivateKey, TrustError};
 
 mod keys;
 mod seen;
 mod verify;
 
 pub use keys::DirectorKeys;
-pub use seen::Seen;
-pub use verify::{Assigned, CLOCK_SKEW_SECONDS, verify_assignment};
+pub use seen::VersionFloors;
+pub use verify::{CLOCK_SKEW_SECONDS, VerifiedAssignment, verify_assignment};
 
 const ASSIGNMENT_TYPE: &str = "https://tamis.dev/assignment/v1";
 /// Longest name of a service or slot in bytes.
@@ -116,14 +116,14 @@ struct Predicate {
 /// # Errors
 /// No verifier would accept the assignment (a service or slot that is empty, longer than [`PLACE_BYTES`] or
 /// not one line; version 0; an end before its beginning), or the cryptographic library fails.
-pub fn sign_assignment(key: &PrivateKey, assignment: &Assignment) -> Result<String, Error> {
+pub fn sign_assignment(key: &PrivateKey, assignment: &Assignment) -> Result<String, TrustError> {
     assignment.check()?;
     bundle(key, PAYLOAD_TYPE, &to_json(&assignment.statement()?)?)
 }
 
 impl Assignment {
-    fn check(&self) -> Result<(), Error> {
-        let broken = |reason: String| Err(Error::Assignment(reason));
+    fn check(&self) -> Result<(), TrustError> {
+        let broken = |reason: String| Err(TrustError::Assignment(reason));
         for (what, text) in [("service", &self.service), ("slot", &self.slot)] {
             let one_line = !text.chars().any(char::is_control);
             if text.is_empty() || text.len() > PLACE_BYTES || !one_line {
@@ -139,7 +139,7 @@ impl Assignment {
         Ok(())
     }
 
-    fn statement(&self) -> Result<Statement, Error> {
+    fn statement(&self) -> Result<Statement, TrustError> {
         let predicate = Predicate {
             service: self.service.clone(),
             slot: self.slot.clone(),
@@ -150,7 +150,7 @@ impl Assignment {
             mode: self.mode,
         };
         let Ok(Value::Object(predicate)) = serde_json::to_value(predicate) else {
-            return Err(Error::Assignment("the predicate is not a JSON object".to_owned()));
+            return Err(TrustError::Assignment("the predicate is not a JSON object".to_owned()));
         };
         Ok(Statement {
             statement_type: STATEMENT_TYPE.to_owned(),
@@ -165,8 +165,8 @@ impl Assignment {
     }
 
     /// Reads a statement whose signature the caller has checked.
-    fn of(statement: Statement) -> Result<Self, Error> {
-        let broken = |reason: &str| Error::Assignment(reason.to_owned());
+    fn of(statement: Statement) -> Result<Self, TrustError> {
+        let broken = |reason: &str| TrustError::Assignment(reason.to_owned());
         if statement.statement_type != STATEMENT_TYPE {
             return Err(broken("the statement is not in-toto v1"));
         }
@@ -180,7 +180,7 @@ impl Assignment {
             .ok_or_else(|| broken("the subject's sha256 is not 64 lower-case hex digits"))?;
         let filter: Name = subject.name.parse()?;
         let predicate: Predicate = serde_json::from_value(Value::Object(statement.predicate))
-            .map_err(|error| Error::Assignment(one_line(&error.to_string())))?;
+            .map_err(|error| TrustError::Assignment(one_line(&error.to_string())))?;
         let Predicate { service, slot, config, version, issued, expires, mode } = predicate;
         let assignment =
             Self { service, slot, filter, manifest, config, version, issued, expires, mode };

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Digest, Error, KeyId, Policy, json};
+use crate::{Digest, KeyId, SignaturePolicy, TrustError, json};
 
 /// Most bundles that are tried with every trusted key; further ones are only checked if they name one. A
 /// client that fetches some of many bundles fetches this many.
@@ -89,9 +89,9 @@ pub(crate) fn hint(bundle: &[u8]) -> Option<KeyId> {
 /// Whether a bundle is signed by the key that it names, if a policy has that key, and is about this manifest.
 /// What else it says does not matter.
 #[must_use]
-pub fn is_by(bundle: &[u8], manifest: &Digest, policies: &[Policy]) -> bool {
+pub fn is_by(bundle: &[u8], manifest: &Digest, policies: &[SignaturePolicy]) -> bool {
     let Ok(envelope) = Envelope::parse(bundle) else { return false };
-    let keys = policies.iter().flat_map(Policy::keys);
+    let keys = policies.iter().flat_map(SignaturePolicy::keys);
     let mut named = keys.filter(|key| envelope.hint == Some(key.id));
     let signed = envelope.signed_bytes();
     // Bundles of the same key about other manifests are public, so anybody may bring them here.
@@ -102,7 +102,7 @@ pub fn is_by(bundle: &[u8], manifest: &Digest, policies: &[Policy]) -> bool {
 }
 
 impl Envelope {
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, TrustError> {
         let document: BundleDocument = json::read("bundle", bytes, MAX_BUNDLE_BYTES)?;
         require(
             document.media_type == BUNDLE_TYPE,
@@ -111,7 +111,7 @@ impl Envelope {
         let envelope = document.dsse_envelope;
         require(envelope.payload_type == PAYLOAD_TYPE, "payloadType must be that of in-toto")?;
         let [signature] = envelope.signatures.as_slice() else {
-            return Err(Error::Bundle(
+            return Err(TrustError::Bundle(
                 "there must be exactly one signature; more signers need a bundle each".to_owned(),
             ));
         };
@@ -128,17 +128,17 @@ impl Envelope {
     }
 
     /// Reads the payload. Only call it after the signature was checked.
-    pub(crate) fn statement(&self) -> Result<Statement, Error> {
+    pub(crate) fn statement(&self) -> Result<Statement, TrustError> {
         json::read("signed statement", &self.payload, MAX_BUNDLE_BYTES)
     }
 }
 
-fn base64(text: &str, reason: &str) -> Result<Vec<u8>, Error> {
-    STANDARD.decode(text).map_err(|_| Error::Bundle(reason.to_owned()))
+fn base64(text: &str, reason: &str) -> Result<Vec<u8>, TrustError> {
+    STANDARD.decode(text).map_err(|_| TrustError::Bundle(reason.to_owned()))
 }
 
-fn require(holds: bool, rule: &str) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(Error::Bundle(rule.to_owned())) }
+fn require(holds: bool, rule: &str) -> Result<(), TrustError> {
+    if holds { Ok(()) } else { Err(TrustError::Bundle(rule.to_owned())) }
 }
 
 /// DSSE's PAE: type and body with their lengths, so that no two pairs have the same encoding.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::TrustError;
 
 const PREFIX: &str = "sha256:";
 
@@ -68,12 +68,12 @@ fn nibble(digit: u8) -> Option<u8> {
 }
 
 impl FromStr for Digest {
-    type Err = Error;
+    type Err = TrustError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TrustError> {
         text.strip_prefix(PREFIX)
             .and_then(Self::from_hex)
-            .ok_or_else(|| Error::Digest(text.chars().take(80).collect()))
+            .ok_or_else(|| TrustError::Digest(text.chars().take(80).collect()))
     }
 }
 

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Input that does not have the form it should. Each message names the place, the rule and the way out.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum TrustError {
     /// A digest is not `sha256:` and 64 lower-case hex digits.
     #[error("digest {0:?} is not \"sha256:\" followed by 64 lower-case hex digits")]
     Digest(String),

@@ -10,7 +10,7 @@ use serde::de::{
 };
 use serde_json::{Map, Number, Value};
 
-use crate::Error;
+use crate::TrustError;
 
 const MAX_DEPTH: usize = 16;
 
@@ -19,35 +19,35 @@ pub(crate) fn read<T: DeserializeOwned>(
     place: &'static str,
     bytes: &[u8],
     limit: usize,
-) -> Result<T, Error> {
+) -> Result<T, TrustError> {
     if bytes.len() > limit {
-        return Err(Error::TooLarge { place, actual: bytes.len(), limit });
+        return Err(TrustError::TooLarge { place, actual: bytes.len(), limit });
     }
     let value = strict(bytes).map_err(|error| broken(place, &error))?;
     serde_json::from_value(value).map_err(|error| broken(place, &error))
 }
 
-fn broken(place: &'static str, error: &serde_json::Error) -> Error {
+fn broken(place: &'static str, error: &serde_json::Error) -> TrustError {
     // Messages quote foreign text; keep them on one line.
     let message = error.to_string();
     let reason = message.chars().map(|c| if c.is_control() { ' ' } else { c });
-    Error::Json { place, reason: reason.take(200).collect() }
+    TrustError::Json { place, reason: reason.take(200).collect() }
 }
 
 fn strict(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: MAX_DEPTH }.deserialize(&mut reader)?;
+    let value = StrictValue { depth: MAX_DEPTH }.deserialize(&mut reader)?;
     reader.end()?;
     Ok(value)
 }
 
 #[derive(Clone, Copy)]
-struct Strict {
+struct StrictValue {
     /// How many more levels may open.
     depth: usize,
 }
 
-impl Strict {
+impl StrictValue {
     fn inner<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth.checked_sub(1) {
             Some(depth) => Ok(Self { depth }),
@@ -56,7 +56,7 @@ impl Strict {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for StrictValue {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -64,7 +64,7 @@ impl<'de> DeserializeSeed<'de> for Strict {
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for StrictValue {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

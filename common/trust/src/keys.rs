@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::digest::sha256;
-use crate::{Error, pem};
+use crate::{TrustError, pem};
 
 const PUBLIC: &str = "PUBLIC KEY";
 const PRIVATE: &str = "PRIVATE KEY";
@@ -34,29 +34,29 @@ impl PrivateKey {
     ///
     /// # Errors
     /// The system provides no randomness.
-    pub fn generate() -> Result<Self, Error> {
+    pub fn generate() -> Result<Self, TrustError> {
         EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING)
             .map(Self)
-            .map_err(|_| Error::Crypto("key generation"))
+            .map_err(|_| TrustError::Crypto("key generation"))
     }
 
     /// Reads unencrypted PKCS#8 PEM (`BEGIN PRIVATE KEY`), as `openssl genpkey` writes it.
     ///
     /// # Errors
     /// The text is not such a block, or the key is not on P-256.
-    pub fn from_pem(text: &str) -> Result<Self, Error> {
+    pub fn from_pem(text: &str) -> Result<Self, TrustError> {
         let der = pem::decode(PRIVATE, text)?;
         EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der)
             .map(Self)
-            .map_err(|_| Error::Key("not a PKCS#8 private key on the curve P-256"))
+            .map_err(|_| TrustError::Key("not a PKCS#8 private key on the curve P-256"))
     }
 
     /// Writes unencrypted PKCS#8 PEM.
     ///
     /// # Errors
     /// The cryptographic library is out of memory.
-    pub fn to_pem(&self) -> Result<String, Error> {
-        let der = self.0.to_pkcs8v1().map_err(|_| Error::Crypto("key encoding"))?;
+    pub fn to_pem(&self) -> Result<String, TrustError> {
+        let der = self.0.to_pkcs8v1().map_err(|_| TrustError::Crypto("key encoding"))?;
         Ok(pem::encode(PRIVATE, der.as_ref()))
     }
 
@@ -83,9 +83,11 @@ impl PrivateKey {
     ///
     /// # Errors
     /// The system provides no randomness.
-    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        let signature =
-            self.0.sign(&SystemRandom::new(), message).map_err(|_| Error::Crypto("signing"))?;
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TrustError> {
+        let signature = self
+            .0
+            .sign(&SystemRandom::new(), message)
+            .map_err(|_| TrustError::Crypto("signing"))?;
         Ok(signature.as_ref().to_vec())
     }
 }
@@ -109,7 +111,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// The text is not such a block, or the key is not an uncompressed P-256 point.
-    pub fn from_pem(text: &str) -> Result<Self, Error> {
+    pub fn from_pem(text: &str) -> Result<Self, TrustError> {
         Self::from_der(&pem::decode(PUBLIC, text)?)
     }
 
@@ -117,15 +119,15 @@ impl PublicKey {
     ///
     /// # Errors
     /// The bytes are not the SPKI of an uncompressed P-256 point on the curve.
-    pub fn from_der(der: &[u8]) -> Result<Self, Error> {
+    pub fn from_der(der: &[u8]) -> Result<Self, TrustError> {
         const REASON: &str = "not the SPKI of an uncompressed P-256 point; \
                               cosign generate-key-pair makes one";
         if der.len() != P256_SPKI_BYTES || !der.starts_with(&P256_SPKI_PREFIX) {
-            return Err(Error::Key(REASON));
+            return Err(TrustError::Key(REASON));
         }
         match ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, der) {
             Ok(_) => Ok(Self { spki: der.into() }),
-            Err(_) => Err(Error::Key(REASON)),
+            Err(_) => Err(TrustError::Key(REASON)),
         }
     }
 
@@ -167,15 +169,15 @@ impl fmt::Debug for PublicKey {
 pub struct KeyId([u8; 32]);
 
 impl FromStr for KeyId {
-    type Err = Error;
+    type Err = TrustError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TrustError> {
         STANDARD
             .decode(text)
             .ok()
             .and_then(|bytes| <[u8; 32]>::try_from(bytes).ok())
             .map(Self)
-            .ok_or(Error::Key("a key id is the base64 of 32 bytes"))
+            .ok_or(TrustError::Key("a key id is the base64 of 32 bytes"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Whether a filter may run: keys, signing, verification and policies.
 //!
 //! An author signs the digest of a manifest. Whoever is about to run the filter calls [`verify`] with the
-//! pinned digest, the bytes and the policies in force. The result is [`Verified`], or a [`Refused`] that
+//! pinned digest, the bytes and the policies in force. The result is [`VerifiedFilter`], or a [`TrustRefusal`] that
 //! names the rule, who set it and what would satisfy it. There is no third result: no fallback to another
 //! format, and nothing is allowed when no policy exists.
 //!
@@ -57,19 +57,19 @@ mod time;
 mod verify;
 
 pub use assign::{
-    Assigned, Assignment, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH, Mode, PLACE_BYTES, Seen,
-    epoch, first_version, sign_assignment, verify_assignment, version_words,
+    Assignment, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH, Mode, PLACE_BYTES, VerifiedAssignment,
+    VersionFloors, epoch, first_version, sign_assignment, verify_assignment, version_words,
 };
 pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines, is_by};
 pub use canonical::config_digest;
 pub use digest::Digest;
-pub use error::Error;
+pub use error::TrustError;
 pub use keys::{KeyId, PrivateKey, PublicKey};
 pub use manifest::{BuildInput, MAX_MANIFEST_BYTES, Manifest, TITLE, VERSION, build};
 pub use name::{Name, Version};
-pub use policy::{Pattern, Policy, TrustedKey};
-pub use refused::{Refused, code};
+pub use policy::{NamePattern, SignaturePolicy, TrustedKey};
+pub use refused::{TrustRefusal, code};
 pub use revoke::Revocation;
 pub use sign::sign;
 pub use time::Timestamp;
-pub use verify::{Request, SignerName, Verified, verify, verify_manifest};
+pub use verify::{Request, SignerName, VerifiedFilter, verify, verify_manifest};

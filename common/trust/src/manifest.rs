@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::{Digest, Error, Name, Timestamp, Version, json};
+use crate::{Digest, Name, Timestamp, TrustError, Version, json};
 
 /// The annotation that names the filter.
 pub const TITLE: &str = "org.opencontainers.image.title";
@@ -100,7 +100,7 @@ impl BuildInput {
 ///
 /// # Errors
 /// The name or the version is malformed, or the result would break a rule of [`Manifest::parse`].
-pub fn build(component: &[u8], input: &BuildInput) -> Result<Vec<u8>, Error> {
+pub fn build(component: &[u8], input: &BuildInput) -> Result<Vec<u8>, TrustError> {
     let name: Name = input.name.parse()?;
     let version: Version = input.version.parse()?;
     let layer = descriptor(LAYER_TYPE, component);
@@ -136,8 +136,8 @@ pub fn build(component: &[u8], input: &BuildInput) -> Result<Vec<u8>, Error> {
     Ok(bytes)
 }
 
-fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::Manifest(error.to_string()))
+fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, TrustError> {
+    serde_json::to_vec(value).map_err(|error| TrustError::Manifest(error.to_string()))
 }
 
 fn descriptor(media_type: &str, bytes: &[u8]) -> Descriptor {
@@ -169,7 +169,7 @@ impl Manifest {
     /// # Errors
     /// They are not strict JSON, do not have this layout, or the config is not the one that its descriptor
     /// names.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, TrustError> {
         let document: Document = json::read("manifest", bytes, MAX_MANIFEST_BYTES)?;
         require(document.schema_version == 2, "schemaVersion must be 2")?;
         require(
@@ -181,7 +181,7 @@ impl Manifest {
             "the config must be of the type for Wasm, v0",
         )?;
         let [layer] = document.layers.as_slice() else {
-            return Err(Error::Manifest("there must be exactly one layer".to_owned()));
+            return Err(TrustError::Manifest("there must be exactly one layer".to_owned()));
         };
         require(layer.media_type == LAYER_TYPE, "the layer must be of type application/wasm")?;
         require(layer.data.is_none(), "the layer must not be embedded")?;
@@ -208,10 +208,10 @@ impl Manifest {
     /// Checks that these are the component's bytes: their size first, then their digest.
     ///
     /// # Errors
-    /// [`Error::Component`] when they are not.
-    pub fn check(&self, component: &[u8]) -> Result<(), Error> {
+    /// [`TrustError::Component`] when they are not.
+    pub fn check(&self, component: &[u8]) -> Result<(), TrustError> {
         if component.len() as u64 != self.size {
-            return Err(Error::Component {
+            return Err(TrustError::Component {
                 what: "size",
                 actual: component.len().to_string(),
                 expected: self.size.to_string(),
@@ -219,7 +219,7 @@ impl Manifest {
         }
         let actual = Digest::of(component);
         if actual != self.layer {
-            return Err(Error::Component {
+            return Err(TrustError::Component {
                 what: "digest",
                 actual: actual.to_string(),
                 expected: self.layer.to_string(),
@@ -277,27 +277,27 @@ impl Manifest {
     }
 }
 
-fn config_of(descriptor: &Descriptor) -> Result<Config, Error> {
+fn config_of(descriptor: &Descriptor) -> Result<Config, TrustError> {
     let data = descriptor.data.as_deref().ok_or_else(|| {
-        Error::Manifest(
+        TrustError::Manifest(
             "the config must be embedded as data; `tamis filter sign` writes it so".to_owned(),
         )
     })?;
     let bytes = STANDARD
         .decode(data)
-        .map_err(|_| Error::Manifest("the config's data is not base64".to_owned()))?;
+        .map_err(|_| TrustError::Manifest("the config's data is not base64".to_owned()))?;
     require(bytes.len() as u64 == descriptor.size, "the config's data has another size")?;
     require(Digest::of(&bytes) == descriptor.digest, "the config's data has another digest")?;
     json::read("config of the manifest", &bytes, MAX_MANIFEST_BYTES)
 }
 
-fn annotation<'a>(all: &'a BTreeMap<String, String>, key: &str) -> Result<&'a str, Error> {
+fn annotation<'a>(all: &'a BTreeMap<String, String>, key: &str) -> Result<&'a str, TrustError> {
     let found = all.get(key).map(String::as_str);
-    found.ok_or_else(|| Error::Manifest(format!("the annotation {key} is missing")))
+    found.ok_or_else(|| TrustError::Manifest(format!("the annotation {key} is missing")))
 }
 
-fn require(holds: bool, rule: &str) -> Result<(), Error> {
-    if holds { Ok(()) } else { Err(Error::Manifest(rule.to_owned())) }
+fn require(holds: bool, rule: &str) -> Result<(), TrustError> {
+    if holds { Ok(()) } else { Err(TrustError::Manifest(rule.to_owned())) }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::TrustError;
 
 /// `NAMESPACE/NAME`: two or more components of the OCI repository grammar, at most 255 bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -21,14 +21,14 @@ impl Name {
 }
 
 impl FromStr for Name {
-    type Err = Error;
+    type Err = TrustError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TrustError> {
         let ok = text.len() <= 255 && text.contains('/') && text.split('/').all(is_component);
         if ok {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::Name(text.chars().take(80).collect()))
+            Err(TrustError::Name(text.chars().take(80).collect()))
         }
     }
 }
@@ -65,10 +65,10 @@ enum Identifier {
 }
 
 impl FromStr for Version {
-    type Err = Error;
+    type Err = TrustError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        parse_version(text).ok_or_else(|| Error::Version(text.chars().take(80).collect()))
+    fn from_str(text: &str) -> Result<Self, TrustError> {
+        parse_version(text).ok_or_else(|| TrustError::Version(text.chars().take(80).collect()))
     }
 }
 

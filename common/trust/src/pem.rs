@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::Error;
+use crate::TrustError;
 
 /// Largest PEM block in bytes; keys are far smaller.
 const MAX_PEM_BYTES: usize = 4096;
@@ -21,15 +21,15 @@ pub(crate) fn encode(label: &str, der: &[u8]) -> String {
     text
 }
 
-pub(crate) fn decode(label: &'static str, text: &str) -> Result<Vec<u8>, Error> {
+pub(crate) fn decode(label: &'static str, text: &str) -> Result<Vec<u8>, TrustError> {
     if text.len() > MAX_PEM_BYTES {
-        return Err(Error::Pem(label));
+        return Err(TrustError::Pem(label));
     }
     let body = text
         .trim()
         .strip_prefix(&format!("-----BEGIN {label}-----"))
         .and_then(|rest| rest.strip_suffix(&format!("-----END {label}-----")))
-        .ok_or(Error::Pem(label))?;
+        .ok_or(TrustError::Pem(label))?;
     let body: String = body.split_ascii_whitespace().collect();
-    STANDARD.decode(body).map_err(|_| Error::Pem(label))
+    STANDARD.decode(body).map_err(|_| TrustError::Pem(label))
 }

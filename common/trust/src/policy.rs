@@ -10,7 +10,7 @@ use crate::name::is_component;
 use crate::policy::salvage::Withdrawals;
 use crate::revoke::{Revocation, RevokedKey};
 use crate::time::Span;
-use crate::{Digest, Error, KeyId, Name, PublicKey, Timestamp, Version, json};
+use crate::{Digest, KeyId, Name, PublicKey, Timestamp, TrustError, Version, json};
 
 mod salvage;
 
@@ -24,9 +24,9 @@ pub(crate) const MAX_KEYS: usize = 64;
 /// counts people; 1 ≤ threshold ≤ number of keys.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Document")]
-pub struct Policy {
+pub struct SignaturePolicy {
     name: String,
-    namespaces: Vec<Pattern>,
+    namespaces: Vec<NamePattern>,
     keys: Vec<TrustedKey>,
     threshold: usize,
     floor_versions: BTreeMap<Name, Version>,
@@ -58,7 +58,7 @@ pub struct TrustedKey {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct Document {
     name: String,
-    namespaces: Vec<Pattern>,
+    namespaces: Vec<NamePattern>,
     keys: Vec<KeyDocument>,
     threshold: usize,
     #[serde(default)]
@@ -84,11 +84,11 @@ pub(crate) struct KeyDocument {
     expires: Option<Timestamp>,
 }
 
-impl TryFrom<Document> for Policy {
-    type Error = Error;
+impl TryFrom<Document> for SignaturePolicy {
+    type Error = TrustError;
 
-    fn try_from(document: Document) -> Result<Self, Error> {
-        let broken = |reason: String| Error::Policy { name: document.name.clone(), reason };
+    fn try_from(document: Document) -> Result<Self, TrustError> {
+        let broken = |reason: String| TrustError::Policy { name: document.name.clone(), reason };
         let name_fits = !document.name.is_empty()
             && document.name.len() <= 253
             && !document.name.chars().any(char::is_control);
@@ -130,11 +130,11 @@ impl TryFrom<Document> for Policy {
     }
 }
 
-impl Policy {
+impl SignaturePolicy {
     /// Reads a policy; one that is wrong trusts nobody about what it speaks of, and why it is wrong is told. Left out, a
     /// wider policy would count in its place. What it withdraws stays withdrawn, also where a closer one decides.
     #[must_use]
-    pub fn read_or_nobody(document: &serde_json::Value) -> (Self, Option<Error>) {
+    pub fn read_or_nobody(document: &serde_json::Value) -> (Self, Option<TrustError>) {
         let error = match Self::from_json(document.to_string().as_bytes()) {
             Ok(policy) => return (policy, None),
             Err(error) => error,
@@ -151,9 +151,9 @@ impl Policy {
     /// ignored, a wider policy would decide. An invalid pattern stands for every filter.
     #[must_use]
     pub fn trusting_nobody(name: &str, namespaces: &[String]) -> Self {
-        let all = || Pattern("*".to_owned());
+        let all = || NamePattern("*".to_owned());
         let pattern = |text: &String| text.parse().unwrap_or_else(|_| all());
-        let mut patterns: Vec<Pattern> = namespaces.iter().map(pattern).collect();
+        let mut patterns: Vec<NamePattern> = namespaces.iter().map(pattern).collect();
         if patterns.is_empty() {
             patterns.push(all());
         }
@@ -230,12 +230,12 @@ pub(crate) fn trusted_keys(documents: &[KeyDocument]) -> Result<Vec<TrustedKey>,
     Ok(keys)
 }
 
-impl Policy {
+impl SignaturePolicy {
     /// Reads a policy from strict JSON.
     ///
     /// # Errors
     /// It is malformed, has an unknown or duplicate member, or contradicts itself.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_json(bytes: &[u8]) -> Result<Self, TrustError> {
         json::read("trust policy", bytes, MAX_POLICY_BYTES)
     }
 
@@ -247,7 +247,7 @@ impl Policy {
 
     /// The filters it covers, in the order written.
     #[must_use]
-    pub fn namespaces(&self) -> &[Pattern] {
+    pub fn namespaces(&self) -> &[NamePattern] {
         &self.namespaces
     }
 
@@ -323,9 +323,9 @@ impl Policy {
 
 /// Which filters a policy covers: `*` (all), `NAMESPACE/*` (all below), `NAMESPACE/NAME` (one).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Pattern(String);
+pub struct NamePattern(String);
 
-impl Pattern {
+impl NamePattern {
     /// The pattern as written.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -341,22 +341,22 @@ impl Pattern {
     }
 }
 
-impl FromStr for Pattern {
-    type Err = Error;
+impl FromStr for NamePattern {
+    type Err = TrustError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TrustError> {
         let ok = text == "*"
             || text.parse::<Name>().is_ok()
             || text.strip_suffix("/*").is_some_and(|prefix| prefix.split('/').all(is_component));
         if ok {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::Pattern(text.chars().take(80).collect()))
+            Err(TrustError::Pattern(text.chars().take(80).collect()))
         }
     }
 }
 
-impl<'de> Deserialize<'de> for Pattern {
+impl<'de> Deserialize<'de> for NamePattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -379,8 +379,8 @@ mod tests {
                 "floorVersions": { "acme/a": "1.2.0" }, "revokedKeys": ["k1"] })
     }
 
-    fn read(value: &Value) -> Result<Policy, Error> {
-        Policy::from_json(value.to_string().as_bytes())
+    fn read(value: &Value) -> Result<SignaturePolicy, TrustError> {
+        SignaturePolicy::from_json(value.to_string().as_bytes())
     }
 
     #[test]
@@ -398,12 +398,12 @@ mod tests {
 
     #[test]
     fn a_policy_that_trusts_nobody_speaks_of_what_the_wrong_one_spoke_of() {
-        let policy = Policy::trusting_nobody("p", &["acme/*".to_owned()]);
-        let covers = |policy: &Policy, name: &str| policy.covers(&name.parse().unwrap());
+        let policy = SignaturePolicy::trusting_nobody("p", &["acme/*".to_owned()]);
+        let covers = |policy: &SignaturePolicy, name: &str| policy.covers(&name.parse().unwrap());
         assert_eq!((covers(&policy, "acme/a"), covers(&policy, "beta/a")), (Some(5), None));
         assert!(policy.keys().is_empty() && policy.threshold() == 1);
         for unreadable in [vec![], vec!["*me".to_owned()]] {
-            let policy = Policy::trusting_nobody("p", &unreadable);
+            let policy = SignaturePolicy::trusting_nobody("p", &unreadable);
             assert_eq!(covers(&policy, "beta/a"), Some(0));
         }
     }

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// Why a filter may not run.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("refused ({code}): {rule}; set by {set_by}; to satisfy it: {remedy}")]
-pub struct Refused {
+pub struct TrustRefusal {
     /// One of [`code`].
     pub code: &'static str,
     /// The rule that refused, and the evidence.

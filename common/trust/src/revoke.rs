@@ -37,7 +37,7 @@ pub(crate) struct RevokedKey {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct RevokedFrom {
+struct RevokedKeyDocument {
     key: String,
     from_index: u64,
 }
@@ -47,7 +47,7 @@ impl<'de> Deserialize<'de> for RevokedKey {
         match Value::deserialize(deserializer)? {
             Value::String(key) => Ok(Self { key, since: Revocation::Ever }),
             other => {
-                let from: RevokedFrom = serde_json::from_value(other).map_err(|error| {
+                let from: RevokedKeyDocument = serde_json::from_value(other).map_err(|error| {
                     de::Error::custom(format_args!(
                         "revokedKeys has names, ids and {{ key, fromIndex }}: {error}"
                     ))

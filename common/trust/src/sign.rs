@@ -9,14 +9,14 @@ use crate::bundle::{
     BUNDLE_TYPE, PAYLOAD_TYPE, PREDICATE_TYPE, STATEMENT_TYPE, Statement, Subject, SubjectDigest,
     pre_authentication_encoding,
 };
-use crate::{Error, KeyId, Manifest, PrivateKey, TITLE, VERSION};
+use crate::{KeyId, Manifest, PrivateKey, TITLE, TrustError, VERSION};
 
 /// Signs a manifest: its digest, and the name and version in it. The result is one line of JSON without a
 /// line end. The payload is a pure function of the manifest; the signature is randomised.
 ///
 /// # Errors
 /// A verifier would not accept the manifest, or the cryptographic library fails.
-pub fn sign(key: &PrivateKey, manifest: &[u8]) -> Result<String, Error> {
+pub fn sign(key: &PrivateKey, manifest: &[u8]) -> Result<String, TrustError> {
     let statement = statement(&Manifest::parse(manifest)?);
     bundle(key, PAYLOAD_TYPE, &to_json(&statement)?)
 }
@@ -42,7 +42,7 @@ pub(crate) fn bundle(
     key: &PrivateKey,
     payload_type: &str,
     payload: &[u8],
-) -> Result<String, Error> {
+) -> Result<String, TrustError> {
     let signature = key.sign(&pre_authentication_encoding(payload_type, payload))?;
     Ok(written(&key.public_key().id(), payload_type, payload, &signature))
 }
@@ -66,6 +66,6 @@ pub(crate) fn written(
     value.to_string()
 }
 
-pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    serde_json::to_vec(value).map_err(|error| Error::Bundle(error.to_string()))
+pub(crate) fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>, TrustError> {
+    serde_json::to_vec(value).map_err(|error| TrustError::Bundle(error.to_string()))
 }

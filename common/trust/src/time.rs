@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::Error;
+use crate::TrustError;
 
 const DAY: u64 = 86_400;
 
@@ -15,10 +15,10 @@ const DAY: u64 = 86_400;
 pub struct Timestamp(pub u64);
 
 impl FromStr for Timestamp {
-    type Err = Error;
+    type Err = TrustError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
-        parse(text).ok_or_else(|| Error::Time(text.chars().take(40).collect()))
+    fn from_str(text: &str) -> Result<Self, TrustError> {
+        parse(text).ok_or_else(|| TrustError::Time(text.chars().take(40).collect()))
     }
 }
 

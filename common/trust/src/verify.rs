@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement, hint};
 use crate::policy::TrustedKey;
-use crate::refused::{Refused, code};
+use crate::refused::{TrustRefusal, code};
 use crate::verify::withdrawn::{Revocations, fresh, withdrawn};
-use crate::{Digest, Error, Manifest, Name, Policy, TITLE, VERSION, Version};
+use crate::{Digest, Manifest, Name, SignaturePolicy, TITLE, TrustError, VERSION, Version};
 
 /// What to verify, by which policies, and when.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +32,7 @@ pub struct Request<'a> {
     pub logged: &'a [Option<u64>],
     /// The policies in force. Of those that decide, the one that speaks of the name most closely does; those that
     /// narrow ask for more beside it; the revocations and floors of all that speak of it hold.
-    pub policies: &'a [Policy],
+    pub policies: &'a [SignaturePolicy],
     /// How long ago the policies were last known to be in force. Zero for a caller that just read them at
     /// their source, and for the question whether what runs may keep running: staleness stops new
     /// activations only.
@@ -43,7 +43,7 @@ pub struct Request<'a> {
 
 /// The verified facts about a filter that may run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verified {
+pub struct VerifiedFilter {
     /// The manifest's digest.
     pub digest: Digest,
     /// The filter's name.
@@ -54,19 +54,19 @@ pub struct Verified {
     pub signers: Vec<SignerName>,
 }
 
-impl Verified {
+impl VerifiedFilter {
     /// Checks that at least `threshold` of the keys of these names signed: what a grant may ask for beyond
     /// the policy.
     ///
     /// # Errors
-    /// [`Refused`] with `trust.threshold`.
-    pub fn enough(&self, keys: &[String], threshold: u32) -> Result<(), Refused> {
+    /// [`TrustRefusal`] with `trust.threshold`.
+    pub fn enough(&self, keys: &[String], threshold: u32) -> Result<(), TrustRefusal> {
         let by = self.signers.iter().filter(|signer| keys.contains(&signer.0)).count();
         if u32::try_from(by).is_ok_and(|by| by >= threshold) {
             return Ok(());
         }
         let keys = keys.join(", ");
-        Err(Refused {
+        Err(TrustRefusal {
             code: code::THRESHOLD,
             rule: format!(
                 "its grant asks for {threshold} of the keys {keys} to have signed, {by} did"
@@ -98,10 +98,10 @@ const FORMAT_SETTER: &str = "the artifact format";
 /// Verifies a filter: pin, policy, signatures, and that `component` is what the manifest describes.
 ///
 /// # Errors
-/// [`Refused`], always with the rule, who set it and the way out.
-pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<Verified, Refused> {
+/// [`TrustRefusal`], always with the rule, who set it and the way out.
+pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<VerifiedFilter, TrustRefusal> {
     let (manifest, verified) = check(request)?;
-    manifest.check(component).map_err(|error| Refused {
+    manifest.check(component).map_err(|error| TrustRefusal {
         code: code::ALTERED,
         rule: format!("the component must be the one the manifest names ({error})"),
         set_by: format!("the manifest {}", request.pinned),
@@ -115,19 +115,19 @@ pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<Verified, Refus
 /// [`Manifest::check`] must still succeed before it is compiled.
 ///
 /// # Errors
-/// [`Refused`], always with the rule, who set it and the way out.
-pub fn verify_manifest(request: &Request<'_>) -> Result<Verified, Refused> {
+/// [`TrustRefusal`], always with the rule, who set it and the way out.
+pub fn verify_manifest(request: &Request<'_>) -> Result<VerifiedFilter, TrustRefusal> {
     check(request).map(|(_, verified)| verified)
 }
 
-fn check(request: &Request<'_>) -> Result<(Manifest, Verified), Refused> {
+fn check(request: &Request<'_>) -> Result<(Manifest, VerifiedFilter), TrustRefusal> {
     let manifest = pinned_manifest(request)?;
     let policy = policy_for(&manifest, request.policies)?;
     withdrawn(&manifest, request.policies)?;
     fresh(&manifest, request)?;
     let signers = signers(&manifest, policy, request)?;
     narrowed(&manifest, request)?;
-    let verified = Verified {
+    let verified = VerifiedFilter {
         digest: manifest.digest(),
         name: manifest.name().clone(),
         version: manifest.version().clone(),
@@ -136,10 +136,10 @@ fn check(request: &Request<'_>) -> Result<(Manifest, Verified), Refused> {
     Ok((manifest, verified))
 }
 
-fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
+fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, TrustRefusal> {
     let actual = Digest::of(request.manifest);
     if actual != *request.pinned {
-        return Err(Refused {
+        return Err(TrustRefusal {
             code: code::ALTERED,
             rule: format!(
                 "the manifest's digest must be the pinned {}, it is {actual}",
@@ -149,14 +149,14 @@ fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
             remedy: "fetch the manifest again, or pin the other digest after review".to_owned(),
         });
     }
-    let manifest = Manifest::parse(request.manifest).map_err(|error| Refused {
+    let manifest = Manifest::parse(request.manifest).map_err(|error| TrustRefusal {
         code: code::FORMAT,
         rule: format!("the manifest must be one of a Wasm component ({error})"),
         set_by: FORMAT_SETTER.to_owned(),
         remedy: "build and sign the artifact again with `tamis filter sign`".to_owned(),
     })?;
     match request.name {
-        Some(name) if name != manifest.name().as_str() => Err(Refused {
+        Some(name) if name != manifest.name().as_str() => Err(TrustRefusal {
             code: code::WRONG_NAME,
             rule: format!(
                 "the pinned digest must be of {name:?}, its manifest says {}",
@@ -169,14 +169,17 @@ fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
     }
 }
 
-fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Policy, Refused> {
+fn policy_for<'a>(
+    manifest: &Manifest,
+    policies: &'a [SignaturePolicy],
+) -> Result<&'a SignaturePolicy, TrustRefusal> {
     let name = manifest.name();
     let deciding = || policies.iter().filter(|policy| !policy.narrows());
     let closest = deciding().filter_map(|policy| policy.covers(name)).max();
     let mut best = deciding().filter(|policy| closest.is_some() && policy.covers(name) == closest);
     match (best.next(), best.next()) {
         (Some(policy), None) => Ok(policy),
-        (Some(one), Some(other)) => Err(Refused {
+        (Some(one), Some(other)) => Err(TrustRefusal {
             code: code::UNKNOWN_KEY,
             rule: format!(
                 "one trust policy must decide on {name}, but two cover it with equally specific patterns"
@@ -184,7 +187,7 @@ fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Pol
             set_by: format!("trust policies {:?} and {:?}", one.name(), other.name()),
             remedy: "merge them, or make the pattern of one more specific".to_owned(),
         }),
-        (None, _) => Err(Refused {
+        (None, _) => Err(TrustRefusal {
             code: code::UNKNOWN_KEY,
             rule: format!("a trust policy must cover {name}, but there is none"),
             set_by: "default deny".to_owned(),
@@ -195,13 +198,13 @@ fn policy_for<'a>(manifest: &Manifest, policies: &'a [Policy]) -> Result<&'a Pol
 
 /// What policies ask for beside the one that decides. Their keys prove nothing more: whoever signed is known by the names that
 /// the policy that decides gives them.
-fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
+fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), TrustRefusal> {
     let name = manifest.name();
     let narrowing = request.policies.iter().filter(|policy| policy.narrows());
-    let narrowing: Vec<&Policy> =
+    let narrowing: Vec<&SignaturePolicy> =
         narrowing.filter(|policy| policy.covers(name).is_some()).collect();
     if let Some(one) = narrowing.get(MAX_NARROWING) {
-        return Err(Refused {
+        return Err(TrustRefusal {
             code: code::UNKNOWN_KEY,
             rule: format!(
                 "at most {MAX_NARROWING} trust policies may ask for more about {name}, {} do",
@@ -214,7 +217,7 @@ fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
     narrowing.into_iter().try_for_each(|policy| signers(manifest, policy, request).map(drop))
 }
 
-fn set_by(policy: &Policy) -> String {
+fn set_by(policy: &SignaturePolicy) -> String {
     format!("trust policy {:?}", policy.name())
 }
 
@@ -232,14 +235,14 @@ impl Miss {
 
 fn signers(
     manifest: &Manifest,
-    policy: &Policy,
+    policy: &SignaturePolicy,
     request: &Request<'_>,
-) -> Result<Vec<SignerName>, Refused> {
+) -> Result<Vec<SignerName>, TrustRefusal> {
     let bundles = request.bundles;
     let revoked = Revocations::of(manifest, request.policies);
     let remedy = || who_may_sign(policy, &revoked, request.now);
     if bundles.is_empty() {
-        return Err(Refused {
+        return Err(TrustRefusal {
             code: code::UNSIGNED,
             rule: format!(
                 "{} must be signed by {}, but has no signature",
@@ -276,7 +279,7 @@ fn signers(
 /// Anybody may attach bundles to an artifact. One that names a trusted key costs one check of a signature,
 /// so that useless bundles, however many, do not stop an artifact from running; beyond [`MAX_BUNDLES`] of
 /// them no other key is tried.
-fn in_turn(bundles: &[&[u8]], policy: &Policy) -> Vec<(usize, Tried)> {
+fn in_turn(bundles: &[&[u8]], policy: &SignaturePolicy) -> Vec<(usize, KeyChoice)> {
     let (mut turn, mut claimed, mut rest) = (Vec::new(), 0, 0);
     for (at, bundle) in bundles.iter().enumerate().take(MAX_LOOKED) {
         let named = hint(bundle);
@@ -284,8 +287,8 @@ fn in_turn(bundles: &[&[u8]], policy: &Policy) -> Vec<(usize, Tried)> {
         let count = if trusted { &mut claimed } else { &mut rest };
         *count += 1;
         match (trusted, *count <= MAX_BUNDLES) {
-            (_, true) => turn.push((at, Tried::All)),
-            (true, false) => turn.push((at, Tried::Named)),
+            (_, true) => turn.push((at, KeyChoice::All)),
+            (true, false) => turn.push((at, KeyChoice::Named)),
             (false, false) => {}
         }
     }
@@ -294,7 +297,7 @@ fn in_turn(bundles: &[&[u8]], policy: &Policy) -> Vec<(usize, Tried)> {
 
 /// Which keys are tried for a bundle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Tried {
+enum KeyChoice {
     /// The key that it names, then all others.
     All,
     /// Only the key that it names.
@@ -302,7 +305,7 @@ enum Tried {
 }
 
 /// What would satisfy the count; names only keys that count at this moment.
-fn who_may_sign(policy: &Policy, revoked: &Revocations<'_>, now: u64) -> String {
+fn who_may_sign(policy: &SignaturePolicy, revoked: &Revocations<'_>, now: u64) -> String {
     // A signature made now is recorded late, if at all.
     let counts = |key: &&TrustedKey| usable(key, None, revoked, now).is_ok();
     let usable = policy.keys().iter().filter(counts);
@@ -323,11 +326,11 @@ fn distinct_keys(count: usize) -> String {
 
 /// If there is a valid signature, the count is at fault; otherwise the most informative failure.
 fn too_few(
-    policy: &Policy,
+    policy: &SignaturePolicy,
     good: &BTreeSet<SignerName>,
     misses: &[Miss],
     remedy: String,
-) -> Refused {
+) -> TrustRefusal {
     const TELLING: [&str; 6] = [
         code::REVOKED_KEY,
         code::EXPIRED,
@@ -345,22 +348,22 @@ fn too_few(
         if !why.is_empty() {
             rule.push_str(&format!("; not counted: {}", why.join("; ")));
         }
-        return Refused { code: code::THRESHOLD, rule, set_by: set_by(policy), remedy };
+        return TrustRefusal { code: code::THRESHOLD, rule, set_by: set_by(policy), remedy };
     }
     let telling = TELLING.into_iter().find(|code| misses.iter().any(|miss| miss.code == *code));
     let code = telling.unwrap_or(code::FORMAT);
     let set_by = if code == code::FORMAT { FORMAT_SETTER.to_owned() } else { set_by(policy) };
     let rule = format!("{wanted} must have signed, none did: {}", why.join("; "));
-    Refused { code, rule, set_by, remedy }
+    TrustRefusal { code, rule, set_by, remedy }
 }
 
 /// The trusted key that signed this bundle about this manifest.
 fn signer<'a>(
     bundle: &[u8],
-    tried: Tried,
+    tried: KeyChoice,
     logged: Option<u64>,
     manifest: &Manifest,
-    policy: &'a Policy,
+    policy: &'a SignaturePolicy,
     revoked: &Revocations<'_>,
     now: u64,
 ) -> Result<&'a TrustedKey, Miss> {
@@ -372,22 +375,22 @@ fn signer<'a>(
     Ok(key)
 }
 
-fn format_miss(error: &Error) -> Miss {
+fn format_miss(error: &TrustError) -> Miss {
     Miss::new(code::FORMAT, error.to_string())
 }
 
 /// The policy's key that verifies the signature; the hint only determines which is tried first.
 fn key_of<'a>(
     envelope: &Envelope,
-    tried: Tried,
+    tried: KeyChoice,
     logged: Option<u64>,
-    policy: &'a Policy,
+    policy: &'a SignaturePolicy,
     revoked: &Revocations<'_>,
 ) -> Result<&'a TrustedKey, Miss> {
     let signed = envelope.signed_bytes();
     let hinted = |key: &&TrustedKey| envelope.hint == Some(key.id);
     let first = policy.keys().iter().filter(hinted);
-    let rest = policy.keys().iter().filter(|key| !hinted(key) && tried == Tried::All);
+    let rest = policy.keys().iter().filter(|key| !hinted(key) && tried == KeyChoice::All);
     let found = first.chain(rest).find(|key| key.key.verifies(&signed, &envelope.signature));
     found.ok_or_else(|| {
         let Some(hint) = &envelope.hint else {

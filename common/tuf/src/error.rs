@@ -7,7 +7,7 @@ use thiserror::Error;
 /// Metadata that is not trusted, or a repository that cannot do what was requested.
 #[derive(Debug, Error)]
 #[non_exhaustive]
-pub enum Error {
+pub enum TufError {
     /// A namespace does not follow the grammar.
     #[error(
         "namespace {0:?} is neither \"*\" nor lower-case letters and digits joined by '.', '_' or '-', in \
@@ -82,7 +82,7 @@ pub enum Error {
     Change(String),
     /// A key or a document does not parse.
     #[error(transparent)]
-    Trust(#[from] tamis_trust::Error),
+    Trust(#[from] tamis_trust::TrustError),
 }
 
 /// The rules of TUF that a file can break.
@@ -112,7 +112,7 @@ impl Rule {
     }
 }
 
-impl Error {
+impl TufError {
     /// The error for a file that the TUF state machine rejected.
     pub(crate) fn tuf(file: &str, error: &sigstore_tuf::Error) -> Self {
         use sigstore_tuf::Error as Tuf;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
+use crate::TufError;
 
 /// The only format so far.
 const FORMAT: u32 = 1;
@@ -16,16 +16,16 @@ const MAX_BYTES: u64 = 1024 * 1024 * 1024;
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Kept {
+struct CacheFile {
     format: u32,
     /// Content by name. Metadata and documents are JSON, hence text.
     files: BTreeMap<String, String>,
 }
 
 /// The stored files; `None` when there is no state file yet.
-pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, Error> {
-    let failed = |source| Error::File { path: path.to_owned(), act: "cannot be read", source };
-    let broken = |reason: String| Error::Kept { path: path.to_owned(), reason };
+pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, TufError> {
+    let failed = |source| TufError::File { path: path.to_owned(), act: "cannot be read", source };
+    let broken = |reason: String| TufError::Kept { path: path.to_owned(), reason };
     match fs::metadata(path) {
         Ok(metadata) if metadata.len() > MAX_BYTES => {
             return Err(broken(format!("it has more than {MAX_BYTES} bytes")));
@@ -35,7 +35,8 @@ pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, Err
         Err(error) => return Err(failed(error)),
     }
     let bytes = fs::read(path).map_err(failed)?;
-    let kept: Kept = serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
+    let kept: CacheFile =
+        serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
     if kept.format != FORMAT {
         return Err(broken(format!("it has the format {}, known is {FORMAT}", kept.format)));
     }
@@ -43,20 +44,21 @@ pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, Err
 }
 
 /// Replaces the stored files. After a power failure the file has either the old or the new content.
-pub(crate) fn write(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), Error> {
+pub(crate) fn write(path: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<(), TufError> {
     let mut texts = BTreeMap::new();
     for (name, bytes) in files {
         let text = String::from_utf8(bytes.clone());
-        texts.insert(name.clone(), text.map_err(|_| Error::format(name, "it is not text"))?);
+        texts.insert(name.clone(), text.map_err(|_| TufError::format(name, "it is not text"))?);
     }
-    let bytes = serde_json::to_vec(&Kept { format: FORMAT, files: texts })
-        .map_err(|error| Error::format("the file that keeps the metadata", error.to_string()))?;
+    let bytes = serde_json::to_vec(&CacheFile { format: FORMAT, files: texts })
+        .map_err(|error| TufError::format("the file that keeps the metadata", error.to_string()))?;
     replace(path, &bytes)
 }
 
 /// Writes a file atomically and durably, whether or not it existed.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Error> {
-    let failed = |source| Error::File { path: path.to_owned(), act: "cannot be written", source };
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), TufError> {
+    let failed =
+        |source| TufError::File { path: path.to_owned(), act: "cannot be written", source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;

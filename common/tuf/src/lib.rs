@@ -1,14 +1,14 @@
 //! Trust policies as TUF metadata: who may decide which keys are trusted, and until when.
 //!
-//! The documents are those that [`tamis_trust::Policy`] reads, one per namespace. The metadata around them
+//! The documents are those that [`tamis_trust::SignaturePolicy`] reads, one per namespace. The metadata around them
 //! has the format of [The Update Framework](https://theupdateframework.github.io/specification/latest/), so
 //! that its clients can check what this crate writes. A *root*, signed by m of n offline keys, names the
 //! keys of all other roles; *targets*, and the roles to which it delegates namespaces, vouch for the
 //! documents; *snapshot* lists the versions of all of them; *timestamp* states which snapshot is the
 //! newest, and when.
 //!
-//! [`Trusted`] is the reader: starting from a root that an operator pinned, it accepts metadata from any
-//! source, and refuses what is forged, older, mixed or expired. [`Repository`] is the writer: a folder of
+//! [`TrustedPolicies`] is the reader: starting from a root that an operator pinned, it accepts metadata from any
+//! source, and refuses what is forged, older, mixed or expired. [`PolicyRepository`] is the writer: a folder of
 //! files in which changes wait until enough keys have signed them.
 //!
 //! The crate has no clock (`now` is an argument, in seconds since the Unix epoch) and no network.
@@ -46,10 +46,10 @@ mod repository;
 mod testing;
 mod trusted;
 
-pub use error::{Error, Rule};
+pub use error::{Rule, TufError};
 pub use namespace::Namespace;
 pub use repository::{
-    KeyChange, Lifetimes, Overview, Published, Repository, Role, RoleView, Signers, Waiting,
-    Withdrawal,
+    KeyChange, Lifetimes, Overview, PolicyRepository, PublishResult, Role, RoleView, Signers,
+    StagedFile, Withdrawal,
 };
-pub use trusted::{MAX_FILE_BYTES, Standing, Taken, Trusted};
+pub use trusted::{MAX_FILE_BYTES, RoleStatus, TrustedPolicies, UpdateOutcome};

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use tamis_trust::{Name, Pattern};
+use tamis_trust::{Name, NamePattern};
 
-use crate::Error;
+use crate::TufError;
 
 /// Folder of policy documents among the targets.
 const FOLDER: &str = "policy/";
@@ -58,9 +58,9 @@ impl Namespace {
     ///
     /// # Errors
     /// It is in the folder of policy documents but does not have a valid name.
-    pub(crate) fn of_path(path: &str) -> Result<Option<Self>, Error> {
+    pub(crate) fn of_path(path: &str) -> Result<Option<Self>, TufError> {
         let Some(file) = path.strip_prefix(FOLDER) else { return Ok(None) };
-        let broken = || Error::Path(path.chars().take(80).collect());
+        let broken = || TufError::Path(path.chars().take(80).collect());
         let flat = file.strip_suffix(".json").ok_or_else(broken)?;
         if flat == ALL {
             return Ok(Some(Self::ALL));
@@ -77,7 +77,7 @@ impl Namespace {
     }
 
     /// Whether everything that the pattern matches is in this namespace.
-    pub(crate) fn holds(&self, pattern: &Pattern) -> bool {
+    pub(crate) fn holds(&self, pattern: &NamePattern) -> bool {
         self.contains(pattern.as_str())
     }
 
@@ -115,16 +115,16 @@ impl Namespace {
 }
 
 impl FromStr for Namespace {
-    type Err = Error;
+    type Err = TufError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TufError> {
         if text == "*" {
             return Ok(Self::ALL);
         }
-        let broken = || Error::Namespace(text.chars().take(80).collect());
+        let broken = || TufError::Namespace(text.chars().take(80).collect());
         // What may stand before `/*` in a pattern has the form of a namespace.
         let fits = text.len() <= 200 && !text.contains('*');
-        let pattern: Result<Pattern, _> = format!("{text}/*").parse();
+        let pattern: Result<NamePattern, _> = format!("{text}/*").parse();
         if fits && pattern.is_ok() { Ok(Self(Some(text.to_owned()))) } else { Err(broken()) }
     }
 }

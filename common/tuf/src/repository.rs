@@ -6,8 +6,8 @@
 //! staged/     what waits for signatures, in the same names
 //! ```
 //!
-//! Keys stay with their owners: [`Repository::sign`] adds one signature to everything that waits for it, on
-//! whatever machine the folder was copied to. [`Repository::refresh`] publishes everything with enough
+//! Keys stay with their owners: [`PolicyRepository::sign`] adds one signature to everything that waits for it, on
+//! whatever machine the folder was copied to. [`PolicyRepository::refresh`] publishes everything with enough
 //! signatures.
 
 use std::collections::BTreeMap;
@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use tamis_trust::{PublicKey, Timestamp};
 
-use crate::{Error, Taken, Trusted, kept};
-use format::{Envelope, Head, Headed, Root, Targets};
+use crate::{TrustedPolicies, TufError, UpdateOutcome, kept};
+use format::{Envelope, Head, HeadedRole, Root, Targets};
 
 mod authority;
 mod documents;
@@ -32,8 +32,8 @@ mod tests;
 
 pub use documents::Withdrawal;
 pub use keys::{KeyChange, Role};
-pub use overview::{Overview, RoleView, Waiting};
-pub use publish::Published;
+pub use overview::{Overview, RoleView, StagedFile};
+pub use publish::PublishResult;
 
 const METADATA: &str = "metadata";
 const DOCUMENTS: &str = "targets";
@@ -42,7 +42,7 @@ pub(crate) const TARGETS_FILE: &str = "targets.json";
 
 /// A folder of metadata. The module's documentation describes its layout.
 #[derive(Debug, Clone)]
-pub struct Repository {
+pub struct PolicyRepository {
     folder: PathBuf,
     lifetimes: Lifetimes,
 }
@@ -77,7 +77,7 @@ pub struct Signers {
     pub threshold: usize,
 }
 
-impl Repository {
+impl PolicyRepository {
     /// Begins a repository: stages a first root and empty targets, to be signed by their keys.
     ///
     /// # Errors
@@ -89,10 +89,10 @@ impl Repository {
         targets: &Signers,
         online: &Signers,
         now: u64,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, TufError> {
         let repository = Self::at(folder);
         if repository.folder.join(METADATA).exists() || repository.folder.join(STAGED).exists() {
-            return Err(Error::Change(format!(
+            return Err(TufError::Change(format!(
                 "{} contains policy metadata already; choose another folder",
                 folder.display()
             )));
@@ -125,10 +125,10 @@ impl Repository {
     ///
     /// # Errors
     /// There is no repository.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
+    pub fn open(folder: &Path) -> Result<Self, TufError> {
         let repository = Self::at(folder);
         if repository.root_file()?.is_none() {
-            return Err(Error::Change(format!(
+            return Err(TufError::Change(format!(
                 "{} contains no policy metadata; create it with `tamis policy init`",
                 folder.display()
             )));
@@ -143,11 +143,11 @@ impl Repository {
         self
     }
 
-    /// The published files, as [`Trusted::take`] expects them.
+    /// The published files, as [`TrustedPolicies::take`] expects them.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    pub fn files(&self) -> Result<BTreeMap<String, Vec<u8>>, TufError> {
         let mut files = BTreeMap::new();
         for (folder, prefix) in [(METADATA, ""), ("targets/policy", "policy/")] {
             for name in self.names(folder)? {
@@ -163,9 +163,9 @@ impl Repository {
     ///
     /// # Errors
     /// That reader refuses them.
-    pub fn verify(&self, pinned_root: &[u8], now: u64) -> Result<Trusted, Error> {
-        let mut trusted = Trusted::new(pinned_root)?;
-        let _: Taken = trusted.take(&self.files()?, now)?;
+    pub fn verify(&self, pinned_root: &[u8], now: u64) -> Result<TrustedPolicies, TufError> {
+        let mut trusted = TrustedPolicies::new(pinned_root)?;
+        let _: UpdateOutcome = trusted.take(&self.files()?, now)?;
         Ok(trusted)
     }
 
@@ -173,9 +173,9 @@ impl Repository {
     ///
     /// # Errors
     /// It is not published yet or cannot be read.
-    pub fn first_root(&self) -> Result<Vec<u8>, Error> {
+    pub fn first_root(&self) -> Result<Vec<u8>, TufError> {
         self.read(METADATA, "1.root.json")?.ok_or_else(|| {
-            Error::Change(
+            TufError::Change(
                 "1.root.json is not published yet; publish it with `tamis policy sign` and `tamis policy refresh`"
                     .to_owned(),
             )
@@ -191,26 +191,26 @@ impl Repository {
     }
 
     /// The name and version of the newest root, staged or published.
-    fn root_file(&self) -> Result<Option<(String, u64)>, Error> {
+    fn root_file(&self) -> Result<Option<(String, u64)>, TufError> {
         let newest = self.newest_root(STAGED)?.max(self.newest_root(METADATA)?);
         Ok(newest.map(|version| (format!("{version}.root.json"), version)))
     }
 
-    fn newest_root(&self, folder: &str) -> Result<Option<u64>, Error> {
+    fn newest_root(&self, folder: &str) -> Result<Option<u64>, TufError> {
         let names = self.names(folder)?;
         Ok(names.iter().filter_map(|name| name.strip_suffix(".root.json")?.parse().ok()).max())
     }
 
     /// The newest root, staged or published.
-    fn root(&self) -> Result<Envelope<Root>, Error> {
+    fn root(&self) -> Result<Envelope<Root>, TufError> {
         let none =
-            || Error::Change("there is no root; create one with `tamis policy init`".to_owned());
+            || TufError::Change("there is no root; create one with `tamis policy init`".to_owned());
         let (file, _) = self.root_file()?.ok_or_else(none)?;
         self.current(&file)?.ok_or_else(none)
     }
 
     /// A file after publication: the staged one, or else the published one.
-    fn current<T: Headed>(&self, file: &str) -> Result<Option<Envelope<T>>, Error> {
+    fn current<T: HeadedRole>(&self, file: &str) -> Result<Option<Envelope<T>>, TufError> {
         let bytes = match self.read(STAGED, file)? {
             Some(bytes) => Some(bytes),
             None => self.read(METADATA, file)?,
@@ -219,9 +219,11 @@ impl Repository {
     }
 
     /// A role with documents after publication.
-    fn targets(&self, file: &str) -> Result<Envelope<Targets>, Error> {
+    fn targets(&self, file: &str) -> Result<Envelope<Targets>, TufError> {
         self.current(file)?.ok_or_else(|| {
-            Error::Change(format!("{file} is missing; restore it from another copy of the folder"))
+            TufError::Change(format!(
+                "{file} is missing; restore it from another copy of the folder"
+            ))
         })
     }
 
@@ -231,8 +233,8 @@ impl Repository {
         &self,
         file: &str,
         now: u64,
-        change: impl FnOnce(&mut Targets) -> Result<(), Error>,
-    ) -> Result<(), Error> {
+        change: impl FnOnce(&mut Targets) -> Result<(), TufError>,
+    ) -> Result<(), TufError> {
         let mut targets = self.targets(file)?.signed;
         change(&mut targets)?;
         self.stage(file, file, targets, self.end(now, self.lifetimes.targets))
@@ -241,8 +243,8 @@ impl Repository {
     fn change_root(
         &self,
         now: u64,
-        change: impl FnOnce(&mut Root) -> Result<(), Error>,
-    ) -> Result<String, Error> {
+        change: impl FnOnce(&mut Root) -> Result<(), TufError>,
+    ) -> Result<String, TufError> {
         let mut root = self.root()?.signed;
         let published = self.newest_root(METADATA)?.unwrap_or(0);
         let file = format!("{}.root.json", published.saturating_add(1));
@@ -253,13 +255,13 @@ impl Repository {
     }
 
     /// Stages new content, one version above the published file `before`.
-    fn stage<T: Headed>(
+    fn stage<T: HeadedRole>(
         &self,
         before: &str,
         file: &str,
         mut signed: T,
         expires: Timestamp,
-    ) -> Result<(), Error> {
+    ) -> Result<(), TufError> {
         let published = self.read(METADATA, before)?;
         let published: Option<Envelope<T>> =
             published.map(|bytes| Envelope::parse(before, &bytes)).transpose()?;
@@ -269,35 +271,40 @@ impl Repository {
         self.write_staged(file, &Envelope::unsigned(signed))
     }
 
-    fn write_staged<T: Headed>(&self, file: &str, envelope: &Envelope<T>) -> Result<(), Error> {
+    fn write_staged<T: HeadedRole>(
+        &self,
+        file: &str,
+        envelope: &Envelope<T>,
+    ) -> Result<(), TufError> {
         kept::replace(&self.folder.join(STAGED).join(file), &envelope.to_bytes()?)
     }
 
     /// Drops a staged change.
-    fn unstage(&self, file: &str) -> Result<(), Error> {
+    fn unstage(&self, file: &str) -> Result<(), TufError> {
         let path = self.folder.join(STAGED).join(file);
         match fs::remove_file(&path) {
             Err(source) if source.kind() != ErrorKind::NotFound => {
-                Err(Error::File { path, act: "cannot be removed", source })
+                Err(TufError::File { path, act: "cannot be removed", source })
             }
             Ok(()) | Err(_) => Ok(()),
         }
     }
 
     /// A file of a folder; `None` when it does not exist.
-    fn read(&self, folder: &str, file: &str) -> Result<Option<Vec<u8>>, Error> {
+    fn read(&self, folder: &str, file: &str) -> Result<Option<Vec<u8>>, TufError> {
         let path = self.folder.join(folder).join(file);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(Error::File { path, act: "cannot be read", source }),
+            Err(source) => Err(TufError::File { path, act: "cannot be read", source }),
         }
     }
 
     /// The names of the JSON files of a folder, sorted; empty when the folder does not exist.
-    fn names(&self, folder: &str) -> Result<Vec<String>, Error> {
+    fn names(&self, folder: &str) -> Result<Vec<String>, TufError> {
         let path = self.folder.join(folder);
-        let failed = |source| Error::File { path: path.clone(), act: "cannot be listed", source };
+        let failed =
+            |source| TufError::File { path: path.clone(), act: "cannot be listed", source };
         let entries = match fs::read_dir(&path) {
             Ok(entries) => entries,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),

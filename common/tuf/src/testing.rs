@@ -6,14 +6,14 @@ use serde_json::json;
 use tamis_trust::{PrivateKey, PublicKey};
 use tempfile::TempDir;
 
-use crate::{Namespace, Published, Repository, Signers, Trusted};
+use crate::{Namespace, PolicyRepository, PublishResult, Signers, TrustedPolicies};
 
 pub(crate) const NOW: u64 = 1_800_000_000;
 pub(crate) const DAY: u64 = 86_400;
 
 pub(crate) struct World {
     pub(crate) folder: TempDir,
-    pub(crate) repository: Repository,
+    pub(crate) repository: PolicyRepository,
     pub(crate) root: Vec<PrivateKey>,
     pub(crate) security: Vec<PrivateKey>,
     pub(crate) online: PrivateKey,
@@ -43,7 +43,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (root, security) = (vec![key(), key()], vec![key(), key()]);
         let online = key();
-        let repository = Repository::init(
+        let repository = PolicyRepository::init(
             &folder.path().join("policy"),
             &signers(&root, 2),
             &signers(&security, 2),
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    pub(crate) fn refresh(&self, now: u64) -> Published {
+    pub(crate) fn refresh(&self, now: u64) -> PublishResult {
         self.repository.refresh(&self.online, now).unwrap()
     }
 
@@ -110,13 +110,13 @@ impl World {
     }
 
     /// A node that has the published state.
-    pub(crate) fn node(&self) -> Trusted {
-        let mut node = Trusted::new(&self.first_root()).unwrap();
+    pub(crate) fn node(&self) -> TrustedPolicies {
+        let mut node = TrustedPolicies::new(&self.first_root()).unwrap();
         node.take(&self.files(), NOW).unwrap();
         node
     }
 }
 
-pub(crate) fn names(trusted: &Trusted) -> Vec<String> {
+pub(crate) fn names(trusted: &TrustedPolicies) -> Vec<String> {
     trusted.policies().iter().map(|policy| policy.name().to_owned()).collect()
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use jiff::Timestamp as Moment;
 use sigstore_tuf::TrustedMetadataSet;
-use tamis_trust::{CLOCK_SKEW_SECONDS, Name, Policy, Refused, Timestamp, code};
+use tamis_trust::{CLOCK_SKEW_SECONDS, Name, SignaturePolicy, Timestamp, TrustRefusal, code};
 
-use crate::{Error, Namespace, kept};
+use crate::{Namespace, TufError, kept};
 
 mod keys;
 mod lower;
@@ -33,7 +33,7 @@ const MAX_ROOTS: usize = 1024;
 ///   exception: they are accepted even if the rest is refused, so that withholding the rest cannot keep
 ///   revoked keys alive.
 #[derive(Debug)]
-pub struct Trusted {
+pub struct TrustedPolicies {
     /// The version of the pinned root, and its bytes.
     pinned: (u64, Vec<u8>),
     /// The newest root, without the files below it.
@@ -46,7 +46,7 @@ pub struct Trusted {
 
 /// The result of taking a set of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum UpdateOutcome {
     /// It is newer than the old state and replaces it.
     New,
     /// It equals the current state.
@@ -55,7 +55,7 @@ pub enum Taken {
 
 /// One role of the current state.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct RoleStatus {
     /// `root`, `timestamp`, `snapshot`, `targets`, or the name of a delegated role.
     pub role: String,
     /// Its version.
@@ -64,16 +64,16 @@ pub struct Standing {
     pub expires: Timestamp,
 }
 
-impl Trusted {
+impl TrustedPolicies {
     /// Starts with a pinned root and no state.
     ///
     /// # Errors
     /// The bytes are not a root signed by enough of its own keys.
-    pub fn new(pinned_root: &[u8]) -> Result<Self, Error> {
+    pub fn new(pinned_root: &[u8]) -> Result<Self, TufError> {
         let file = "the pinned root";
         limited(file, pinned_root)?;
-        let root =
-            TrustedMetadataSet::from_root(pinned_root).map_err(|error| Error::tuf(file, &error))?;
+        let root = TrustedMetadataSet::from_root(pinned_root)
+            .map_err(|error| TufError::tuf(file, &error))?;
         keys::check(file, &root.root().keys)?;
         let pinned = (root.root().version, pinned_root.to_vec());
         Ok(Self { pinned, root, roots: Vec::new(), lower: None, path: None })
@@ -83,12 +83,12 @@ impl Trusted {
     /// need not exist yet. Expired files are accepted too: what runs keeps running.
     ///
     /// # Errors
-    /// As [`Trusted::new`]; also if the file cannot be read or its content does not follow from the root.
-    pub fn open(pinned_root: &[u8], path: &Path) -> Result<Self, Error> {
+    /// As [`TrustedPolicies::new`]; also if the file cannot be read or its content does not follow from the root.
+    pub fn open(pinned_root: &[u8], path: &Path) -> Result<Self, TufError> {
         let mut trusted = Self::new(pinned_root)?;
         trusted.path = Some(path.to_owned());
         let Some(files) = kept::read(path)? else { return Ok(trusted) };
-        let broken = |reason: String| Error::Kept { path: path.to_owned(), reason };
+        let broken = |reason: String| TufError::Kept { path: path.to_owned(), reason };
         let mut sets = vec![trusted.root.clone()];
         while let Some(set) =
             trusted.next_root(&files).map_err(|error| broken(error.to_string()))?
@@ -120,22 +120,26 @@ impl Trusted {
     /// # Errors
     /// A rule is broken, something is missing or expired, or the state cannot be stored. The old state then
     /// stays, except that newer roots are accepted.
-    pub fn take(&mut self, files: &BTreeMap<String, Vec<u8>>, now: u64) -> Result<Taken, Error> {
+    pub fn take(
+        &mut self,
+        files: &BTreeMap<String, Vec<u8>>,
+        now: u64,
+    ) -> Result<UpdateOutcome, TufError> {
         let moved = self.take_roots(files)?;
         let at = moment(now);
         let root_file = format!("{}.root.json", self.root.root().version);
-        self.root.check_root_expired(at).map_err(|error| Error::tuf(&root_file, &error))?;
+        self.root.check_root_expired(at).map_err(|error| TufError::tuf(&root_file, &error))?;
         let set = self.floors();
         let timestamp = file(files, lower::TIMESTAMP, &root_file)?;
         if let Some(lower) = self.lower.as_ref().filter(|_| self.lapsed().is_none())
             && lower.is_of(&set, timestamp)
         {
             lower.in_time(at)?;
-            return Ok(if moved { Taken::New } else { Taken::Unchanged });
+            return Ok(if moved { UpdateOutcome::New } else { UpdateOutcome::Unchanged });
         }
         let new = Lower::read(set, files, at)?;
         if new.issued > now.saturating_add(CLOCK_SKEW_SECONDS) {
-            return Err(Error::format(
+            return Err(TufError::format(
                 lower::TIMESTAMP,
                 format!(
                     "it was issued at {}, after now: correct the clocks",
@@ -145,13 +149,13 @@ impl Trusted {
         }
         self.keep(&self.roots, Some(&new))?;
         self.lower = Some(new);
-        Ok(Taken::New)
+        Ok(UpdateOutcome::New)
     }
 
     /// The current policies, expired or not, in the order of their paths. Empty before the first state:
     /// then nothing may run.
     #[must_use]
-    pub fn policies(&self) -> Vec<Policy> {
+    pub fn policies(&self) -> Vec<SignaturePolicy> {
         let documents = self.lower.iter().flat_map(|lower| &lower.documents);
         documents.map(|document| document.policy.clone()).collect()
     }
@@ -171,9 +175,9 @@ impl Trusted {
     /// # Errors
     /// There is no state yet, a role that covers the filter has expired, or the newest root revoked the
     /// keys.
-    pub fn fresh(&self, name: &Name, now: u64) -> Result<(), Refused> {
+    pub fn fresh(&self, name: &Name, now: u64) -> Result<(), TrustRefusal> {
         let version = self.root.root().version;
-        let refused = |rule: String, remedy: &str| Refused {
+        let refused = |rule: String, remedy: &str| TrustRefusal {
             code: code::STALE,
             rule: format!("{rule}: nothing new is activated"),
             set_by: format!("the policy metadata, root version {version}"),
@@ -191,7 +195,7 @@ impl Trusted {
                 "publish the policy metadata signed by the new root's keys",
             ));
         }
-        let ended = |standing: &Standing| standing.expires.0 < now;
+        let ended = |standing: &RoleStatus| standing.expires.0 < now;
         let speaking = self.expires().into_iter().filter(|one| lower.concerns(&one.role, name));
         match speaking.min_by_key(|standing| standing.expires) {
             Some(standing) if ended(&standing) => Err(refused(
@@ -204,7 +208,7 @@ impl Trusted {
 
     /// Every role of the current state: its version and expiry.
     #[must_use]
-    pub fn expires(&self) -> Vec<Standing> {
+    pub fn expires(&self) -> Vec<RoleStatus> {
         let root = self.root.root();
         let root = lower::standing("root", root.version, root.expires);
         let lower = self.lower.iter().flat_map(|lower| lower.standings.iter().cloned());
@@ -253,7 +257,7 @@ impl Trusted {
     }
 
     /// Accepts following roots among the files; returns whether there was one.
-    fn take_roots(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<bool, Error> {
+    fn take_roots(&mut self, files: &BTreeMap<String, Vec<u8>>) -> Result<bool, TufError> {
         let before = (self.root.clone(), self.roots.len());
         let mut outcome = Ok(true);
         for _ in 0..MAX_ROOTS {
@@ -290,20 +294,20 @@ impl Trusted {
     fn next_root(
         &mut self,
         files: &BTreeMap<String, Vec<u8>>,
-    ) -> Result<Option<TrustedMetadataSet>, Error> {
+    ) -> Result<Option<TrustedMetadataSet>, TufError> {
         let Some(version) = self.root.root().version.checked_add(1) else { return Ok(None) };
         let name = format!("{version}.root.json");
         let Some(bytes) = files.get(&name) else { return Ok(None) };
         limited(&name, bytes)?;
         let mut set = self.root.clone();
-        set.update_root(bytes).map_err(|error| Error::tuf(&name, &error))?;
+        set.update_root(bytes).map_err(|error| TufError::tuf(&name, &error))?;
         keys::check(&name, &set.root().keys)?;
         self.roots.push((version, bytes.clone()));
         self.root = set;
         Ok(Some(self.root.clone()))
     }
 
-    fn keep(&self, roots: &[(u64, Vec<u8>)], lower: Option<&Lower>) -> Result<(), Error> {
+    fn keep(&self, roots: &[(u64, Vec<u8>)], lower: Option<&Lower>) -> Result<(), TufError> {
         match &self.path {
             Some(path) => kept::write(path, &collect(roots, lower)),
             None => Ok(()),
@@ -318,17 +322,21 @@ fn collect(roots: &[(u64, Vec<u8>)], lower: Option<&Lower>) -> BTreeMap<String, 
 }
 
 /// A file that another names.
-fn file<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str, by: &str) -> Result<&'a [u8], Error> {
-    let missing = || Error::Missing { file: name.to_owned(), by: by.to_owned() };
+fn file<'a>(
+    files: &'a BTreeMap<String, Vec<u8>>,
+    name: &str,
+    by: &str,
+) -> Result<&'a [u8], TufError> {
+    let missing = || TufError::Missing { file: name.to_owned(), by: by.to_owned() };
     let bytes = files.get(name).ok_or_else(missing)?;
     limited(name, bytes)?;
     Ok(bytes)
 }
 
-fn limited(name: &str, bytes: &[u8]) -> Result<(), Error> {
+fn limited(name: &str, bytes: &[u8]) -> Result<(), TufError> {
     if bytes.len() > MAX_FILE_BYTES {
         let (actual, limit) = (bytes.len(), MAX_FILE_BYTES);
-        return Err(Error::Limit { file: name.to_owned(), actual, limit, unit: "bytes" });
+        return Err(TufError::Limit { file: name.to_owned(), actual, limit, unit: "bytes" });
     }
     Ok(())
 }

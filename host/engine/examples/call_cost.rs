@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p tamis-engine --example call_cost [--json] [COMPONENT [CONFIG_JSON]]`; without a component
 //! the built-in route policy from `target/components`.
+
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 use tamis_engine::{
-    Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Hook, Instance, Isolation,
+    Engine, Filter, FilterOptions, FilterState, Grant, Hook, Instance, Isolation, OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, Scheme, View};
 use tamis_observe::Metrics;
@@ -42,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             grant: Grant::everything(),
             state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
             fetch: None,
-            failure: FailureMode::Closed,
+            failure: OnFailure::Closed,
             isolation: Isolation::Worker,
         },
     )?;

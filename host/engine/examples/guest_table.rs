@@ -2,6 +2,7 @@
 //!
 //! `cargo run --release -p tamis-engine --example guest_table [--json] [COMPONENT …]`; without components all that
 //! `cargo xtask guests` left in `target/guests`. Fails when a case fails.
+
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tamis_engine::{
-    Compiled, Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Isolation,
+    CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, Scheme, View};
 use tamis_observe::Metrics;
@@ -51,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Results of one component.
 struct Guest {
-    compiled: Compiled,
+    compiled: CompiledComponent,
     compiling: Duration,
     instantiating: Duration,
     report: Report,
@@ -147,7 +148,7 @@ fn built(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
 }
 
 fn filter(
-    compiled: &Compiled,
+    compiled: &CompiledComponent,
     table: &Table,
     state: &Arc<FilterState>,
 ) -> Result<Filter, Box<dyn Error>> {
@@ -162,7 +163,7 @@ fn filter(
             grant: table.grant.clone().unwrap_or_else(Grant::everything),
             state: Arc::clone(state),
             fetch: None,
-            failure: FailureMode::Closed,
+            failure: OnFailure::Closed,
             isolation: Isolation::Worker,
         },
     )?)

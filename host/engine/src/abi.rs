@@ -61,8 +61,8 @@ pub(crate) struct Span {
     length: u32,
 }
 
-impl From<&x::Span> for Span {
-    fn from(span: &x::Span) -> Self {
+impl From<&x::FieldSpan> for Span {
+    fn from(span: &x::FieldSpan) -> Self {
         Self {
             field: span.field,
             start: span.start,

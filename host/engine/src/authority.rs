@@ -26,14 +26,14 @@ pub struct Authority {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Declaration {
     /// It was configured and declared this.
-    Known(Declared),
+    Known(DeclaredAccess),
     /// Unknown: the component refuses the configuration at hand, for this reason.
     Unknown(String),
 }
 
 /// What a configured filter reads and writes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Declared {
+pub struct DeclaredAccess {
     /// Fields its hooks read, as declared: `cookie`, `:path`, `request:cookie`, `@attribute`, `*`.
     pub reads: BTreeSet<String>,
     /// Fields its edits write, as declared: `x-a`, `:path`, `@attribute`, `*`.
@@ -111,7 +111,7 @@ impl fmt::Display for Growth {
     }
 }
 
-impl Declared {
+impl DeclaredAccess {
     /// What this filter declared.
     pub fn of(filter: &Filter) -> Self {
         let names = |names: &[String]| names.iter().cloned().collect();
@@ -167,7 +167,7 @@ impl Authority {
     }
 }
 
-fn declared(this: &Declared, that: &Declared, mut add: impl FnMut(GrowthKind, &str)) {
+fn declared(this: &DeclaredAccess, that: &DeclaredAccess, mut add: impl FnMut(GrowthKind, &str)) {
     for read in this.reads.iter().filter(|read| !covers(&that.reads, read)) {
         add(GrowthKind::Read, read);
     }
@@ -222,13 +222,13 @@ mod tests {
         names.iter().map(|name| T::from(name)).collect()
     }
 
-    fn declaring(change: impl FnOnce(&mut Declared)) -> Authority {
-        let mut declared = Declared {
+    fn declaring(change: impl FnOnce(&mut DeclaredAccess)) -> Authority {
+        let mut declared = DeclaredAccess {
             reads: set(&["cookie", ":path", "@peer.spiffe-id"]),
             writes: set(&["x-a"]),
             request_body: BodyMode::Buffered,
             body_limit_bytes: 1000,
-            ..Declared::default()
+            ..DeclaredAccess::default()
         };
         change(&mut declared);
         Authority {

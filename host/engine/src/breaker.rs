@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 
 /// This many faults …
 const FAULTS: usize = 5;
@@ -27,6 +28,7 @@ pub enum BreakerStatus {
 /// Counts faults of all instances of an attachment.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
+    clock: Clock,
     /// Almost always false: a healthy filter costs one load.
     tripped: AtomicBool,
     inner: Mutex<Inner>,
@@ -41,18 +43,23 @@ struct Inner {
 }
 
 impl Breaker {
+    /// A closed breaker.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// Whether a call may be made now. `true` while the breaker is open means that this call is the probe.
     pub(crate) fn allows(&self) -> bool {
         if !self.tripped.load(Ordering::Relaxed) {
             return true;
         }
-        self.allows_at(Instant::now())
+        self.allows_at(self.clock.now())
     }
 
     /// Whether no call may be made now, not even a probe. Changes nothing.
     pub(crate) fn refuses(&self) -> bool {
         self.tripped.load(Ordering::Relaxed)
-            && self.lock().until.is_some_and(|until| Instant::now() < until)
+            && self.lock().until.is_some_and(|until| self.clock.now() < until)
     }
 
     fn allows_at(&self, now: Instant) -> bool {
@@ -86,7 +93,7 @@ impl Breaker {
 
     /// A call failed.
     pub(crate) fn failed(&self) {
-        self.failed_at(Instant::now());
+        self.failed_at(self.clock.now());
     }
 
     fn failed_at(&self, now: Instant) {

@@ -7,13 +7,14 @@
 //! combined with the machine's id and the user's number, so that a copy of the file elsewhere yields
 //! another key. A file whose MAC is wrong is ignored and written again.
 
-use aws_lc_rs::{hmac, rand};
+use aws_lc_rs::hmac;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use tamis_ambient::Random;
 
 const MAC_BYTES: usize = 32;
 const KEY_FILE: &str = "compiled-code.key";
@@ -88,12 +89,12 @@ impl Cache {
     }
 
     /// The cached code under a name; `None` unless this user wrote it on this machine.
-    pub(crate) fn read(&self, name: &str) -> Option<Sealed> {
+    pub(crate) fn read(&self, name: &str) -> Option<SealedFile> {
         let folders = [Some(&self.directory), self.also.as_ref()];
         folders.into_iter().flatten().find_map(|folder| self.read_in(folder, name))
     }
 
-    fn read_in(&self, folder: &Path, name: &str) -> Option<Sealed> {
+    fn read_in(&self, folder: &Path, name: &str) -> Option<SealedFile> {
         let path = folder.join(name);
         let mut file = open_nofollow(&path).ok()?;
         let found = file.metadata().ok()?;
@@ -111,7 +112,7 @@ impl Cache {
         let (mac, code) = octets.split_at_checked(MAC_BYTES)?;
         let message = [name.as_bytes(), code].concat();
         hmac::verify(&self.key, &message, mac).ok()?;
-        Some(Sealed(octets))
+        Some(SealedFile(octets))
     }
 
     /// Writes a temporary file and renames it, so that a reader finds a complete file or nothing. A full
@@ -160,9 +161,9 @@ impl Cache {
 }
 
 /// The content of a cache file whose MAC was right.
-pub(crate) struct Sealed(Vec<u8>);
+pub(crate) struct SealedFile(Vec<u8>);
 
-impl Sealed {
+impl SealedFile {
     /// The code, without the MAC.
     pub(crate) fn octets(&self) -> &[u8] {
         self.0.get(MAC_BYTES..).unwrap_or_default()
@@ -206,7 +207,7 @@ fn secret(state: &Path, user: u32) -> io::Result<Vec<u8>> {
 
 fn make_secret(path: &Path) -> io::Result<Vec<u8>> {
     let mut octets = vec![0; MAC_BYTES];
-    rand::fill(&mut octets).map_err(|_| {
+    Random::system().fill(&mut octets).map_err(|_| {
         io::Error::other("the operating system provides no randomness for the cache's key")
     })?;
     let beside = path.with_extension("new");

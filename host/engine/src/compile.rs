@@ -1,7 +1,7 @@
 //! From a component to machine code. Compiled code is never accepted from outside; [`Cache`] holds what was
 //! compiled here.
 
-use crate::engine::Compiled;
+use crate::engine::CompiledComponent;
 use crate::error::printable;
 use crate::filter::MAX_CAUSE;
 use crate::{Cache, Engine, EngineError, inspect, native};
@@ -16,10 +16,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`inspect`](crate::inspect()) or the compiler refuses the component.
-    pub fn compile(&self, bytes: &[u8], cache: Option<&Cache>) -> Result<Compiled, EngineError> {
+    pub fn compile(
+        &self,
+        bytes: &[u8],
+        cache: Option<&Cache>,
+    ) -> Result<CompiledComponent, EngineError> {
         let inspection = Arc::new(inspect(bytes)?);
         let name = self.cache_name(bytes);
-        let done = |component, cached| Compiled {
+        let done = |component, cached| CompiledComponent {
             engine: self.clone(),
             component,
             inspection: Arc::clone(&inspection),

@@ -140,7 +140,7 @@ fn epochs(engine: &wasmtime::Engine) -> Result<Arc<Epochs>, EngineError> {
 
 /// A compiled component; shared by all its filters.
 #[derive(Clone)]
-pub struct Compiled {
+pub struct CompiledComponent {
     pub(crate) engine: Engine,
     pub(crate) component: wasmtime::component::Component,
     pub(crate) inspection: Arc<crate::Inspection>,
@@ -148,7 +148,7 @@ pub struct Compiled {
     pub(crate) cached: bool,
 }
 
-impl Compiled {
+impl CompiledComponent {
     /// What the component exports and imports.
     pub fn inspection(&self) -> &crate::Inspection {
         &self.inspection
@@ -160,7 +160,7 @@ impl Compiled {
     }
 }
 
-impl std::fmt::Debug for Compiled {
+impl std::fmt::Debug for CompiledComponent {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Compiled")
             .field("hooks", &self.inspection.hooks)

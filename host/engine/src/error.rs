@@ -35,7 +35,7 @@ pub enum EngineError {
     },
     /// Its grant exceeds the limits of this host.
     #[error(transparent)]
-    Ceiling(#[from] crate::OverCeiling),
+    Ceiling(#[from] crate::CeilingExcess),
     /// The interest that `configure` returned is invalid.
     #[error("filter `{filter}` declares an invalid interest: {rule}")]
     Interest {

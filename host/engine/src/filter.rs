@@ -1,12 +1,12 @@
 //! A component with its configuration and grant, checked and ready to serve.
 
 use crate::deadline;
-use crate::engine::Compiled;
+use crate::engine::CompiledComponent;
 use crate::error::{places, printable, short};
 use crate::host::Settings;
 use crate::imports::{self, http_client::HttpFetch};
-use crate::instance::Running;
-use crate::maker::Ready;
+use crate::instance::RunningInstance;
+use crate::maker::ReadyInstances;
 use crate::{
     BodyMode, CallFault, Contract, EngineError, FilterState, Grant, GrantField, Hook, Host,
     Instance, Lack, Responses, abi, check_ceilings, check_imports, selftest,
@@ -16,29 +16,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tamis_exchange::{Reads, Writes};
+use tamis_resources::plan::{Isolation, OnFailure};
 use wasmtime::component::InstancePre;
-
-/// What happens to an exchange when a call of the filter fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum FailureMode {
-    /// The exchange is refused.
-    #[default]
-    Closed,
-    /// The exchange continues as if the filter had passed it.
-    Open,
-    /// As `Open`, and an alert is raised.
-    SkipAndAlert,
-}
-
-/// How long an instance lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Isolation {
-    /// As long as its worker, or until it fails.
-    #[default]
-    Worker,
-    /// For one exchange.
-    Request,
-}
 
 /// Arguments of [`Filter::new`], except the code.
 pub struct FilterOptions {
@@ -57,7 +36,7 @@ pub struct FilterOptions {
     /// Sends its requests; without it `http-client` answers `denied`.
     pub fetch: Option<Arc<dyn HttpFetch>>,
     /// Failure mode; the caller applies it.
-    pub failure: FailureMode,
+    pub failure: OnFailure,
     /// How long an instance lives.
     pub isolation: Isolation,
 }
@@ -71,22 +50,22 @@ pub struct Filter(pub(crate) Arc<Plan>);
 pub const MAX_WAITING: usize = 64;
 
 /// A place among the calls of a filter that wait: see [`Filter::wait`].
-pub struct Place(Arc<Plan>);
+pub struct QueuePlace(Arc<Plan>);
 
-impl std::fmt::Debug for Place {
+impl std::fmt::Debug for QueuePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Place").finish_non_exhaustive()
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 pub(crate) struct Plan {
-    pub(crate) compiled: Compiled,
+    pub(crate) compiled: CompiledComponent,
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: Arc<FilterState>,
     pub(crate) config: String,
@@ -96,10 +75,10 @@ pub(crate) struct Plan {
     pub(crate) suspending: Option<InstancePre<Host>>,
     pub(crate) isolation: Isolation,
     /// Instances made ahead.
-    pub(crate) ready: Ready,
+    pub(crate) ready: ReadyInstances,
     /// Calls that wait.
     waiting: AtomicUsize,
-    failure: FailureMode,
+    failure: OnFailure,
     interest: Interest,
     backends: Vec<String>,
     connection_backends: Vec<String>,
@@ -126,7 +105,7 @@ impl Filter {
     ///
     /// # Errors
     /// [`EngineError::code`] states the kind; the text states what to change.
-    pub fn new(compiled: &Compiled, options: FilterOptions) -> Result<Self, EngineError> {
+    pub fn new(compiled: &CompiledComponent, options: FilterOptions) -> Result<Self, EngineError> {
         let FilterOptions {
             name,
             digest,
@@ -161,7 +140,7 @@ impl Filter {
             direct,
             suspending,
             isolation,
-            ready: Ready::default(),
+            ready: ReadyInstances::default(),
             waiting: AtomicUsize::new(0),
             failure,
             interest: Interest::default(),
@@ -177,7 +156,7 @@ impl Filter {
         drop(tested);
         // The first instance is configured against the real state: a conflict, such as a metric name that
         // another filter owns, shows now.
-        let first = Running::configured(&plan, &plan.direct, &plan.state)?;
+        let first = RunningInstance::configured(&plan, &plan.direct, &plan.state)?;
         plan.ready.put(first);
         Ok(Self(Arc::new(plan)))
     }
@@ -189,7 +168,10 @@ impl Filter {
     ///
     /// # Errors
     /// As [`Filter::new`].
-    pub fn shadow(compiled: &Compiled, options: FilterOptions) -> Result<Self, EngineError> {
+    pub fn shadow(
+        compiled: &CompiledComponent,
+        options: FilterOptions,
+    ) -> Result<Self, EngineError> {
         let state = Arc::new(options.state.shadow());
         Self::new(compiled, FilterOptions { state, fetch: None, ..options })
     }
@@ -219,7 +201,7 @@ impl Filter {
             if deadline::used().saturating_sub(began) > PREPARE {
                 return;
             }
-            match Running::configured(&self.0, &self.0.direct, &self.0.state) {
+            match RunningInstance::configured(&self.0, &self.0.direct, &self.0.state) {
                 Ok(running) => self.0.ready.put(running),
                 Err(error) => {
                     self.0.state.breaker.failed();
@@ -333,11 +315,11 @@ impl Filter {
     ///
     /// # Errors
     /// When all [`MAX_WAITING`] are taken.
-    pub fn wait(&self) -> Result<Place, CallFault> {
+    pub fn wait(&self) -> Result<QueuePlace, CallFault> {
         let more = |waiting: usize| (waiting < MAX_WAITING).then(|| waiting + 1);
         let taken = self.0.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         match taken {
-            Ok(_) => Ok(Place(Arc::clone(&self.0))),
+            Ok(_) => Ok(QueuePlace(Arc::clone(&self.0))),
             Err(_) => Err(CallFault::Instantiate("too many of its calls are waiting".to_owned())),
         }
     }
@@ -363,7 +345,7 @@ impl Filter {
     }
 
     /// What a failed call does to the exchange.
-    pub fn failure(&self) -> FailureMode {
+    pub fn failure(&self) -> OnFailure {
         self.0.failure
     }
 
@@ -400,7 +382,7 @@ impl Plan {
             let cause = printable(&format!("{e:#}"), MAX_CAUSE);
             EngineError::Instantiate { filter: self.name(), cause }
         })?;
-        let mut running = Running::bare(self, &pre, &self.state)?;
+        let mut running = RunningInstance::bare(self, &pre, &self.state)?;
         let answer = running.configure_call(self, "validate", |exports, store| {
             exports.validate.call(store, (&self.config,))
         })?;
@@ -408,9 +390,9 @@ impl Plan {
     }
 
     /// Configures an instance against throw-away state, and keeps its declaration. Returns that instance.
-    fn configure(&mut self) -> Result<Running, EngineError> {
+    fn configure(&mut self) -> Result<RunningInstance, EngineError> {
         let scratch = Arc::new(self.state.scratch());
-        let mut running = Running::bare(self, &self.direct, &scratch)?;
+        let mut running = RunningInstance::bare(self, &self.direct, &scratch)?;
         let (answer,) = running.configure_call(self, "configure", |exports, store| {
             exports.configure.call(store, (&self.config,))
         })?;

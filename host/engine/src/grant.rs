@@ -48,9 +48,9 @@ pub struct Grant {
 pub struct Imports {
     pub log: Option<LogGrant>,
     pub metrics: Option<MetricsGrant>,
-    pub clock: Option<Plain>,
-    pub random: Option<Plain>,
-    pub crypto: Option<Plain>,
+    pub clock: Option<UnitSettings>,
+    pub random: Option<UnitSettings>,
+    pub crypto: Option<UnitSettings>,
     pub secrets: Option<SecretsGrant>,
     pub quota: Option<QuotaGrant>,
     pub counters: Option<CountersGrant>,
@@ -64,7 +64,7 @@ pub struct Imports {
 /// A capability without settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Plain {}
+pub struct UnitSettings {}
 
 macro_rules! settings {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $ty:ty = $default:expr,)* }) => {
@@ -215,7 +215,7 @@ settings! {
 #[error(
     "the grant of filter `{filter}` sets `{setting}: {asked}`, but this host allows at most {most}; lower it"
 )]
-pub struct OverCeiling {
+pub struct CeilingExcess {
     /// Name of the filter.
     pub filter: String,
     /// Its path in the grant.
@@ -231,7 +231,7 @@ pub struct OverCeiling {
 ///
 /// # Errors
 /// Names the first setting above its limit.
-pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), OverCeiling> {
+pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), CeilingExcess> {
     const MIB: u64 = 1024 * 1024;
     let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
     let (imports, limits) = (&grant.imports, &grant.limits);
@@ -286,7 +286,7 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), OverCeiling> {
     match asked.into_iter().find(|(_, asked, most)| asked > most) {
         None => Ok(()),
         Some((setting, asked, most)) => {
-            Err(OverCeiling { filter: filter.to_owned(), setting, asked, most })
+            Err(CeilingExcess { filter: filter.to_owned(), setting, asked, most })
         }
     }
 }
@@ -363,9 +363,9 @@ impl Imports {
         Self {
             log: Some(LogGrant::default()),
             metrics: Some(MetricsGrant::default()),
-            clock: Some(Plain {}),
-            random: Some(Plain {}),
-            crypto: Some(Plain {}),
+            clock: Some(UnitSettings {}),
+            random: Some(UnitSettings {}),
+            crypto: Some(UnitSettings {}),
             secrets: Some(SecretsGrant::default()),
             quota: Some(QuotaGrant { endless: true, ..QuotaGrant::default() }),
             counters: Some(CountersGrant::default()),

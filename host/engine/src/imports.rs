@@ -14,7 +14,7 @@ mod telemetry;
 mod wasi;
 
 use crate::Host;
-use crate::engine::Compiled;
+use crate::engine::CompiledComponent;
 use aws_lc_rs::digest;
 use std::time::{Duration, Instant};
 use wasmtime::component::{InstancePre, Linker, LinkerInstance};
@@ -31,7 +31,10 @@ pub(crate) enum Mode {
 }
 
 /// Resolves a component's imports, once per filter.
-pub(crate) fn link(compiled: &Compiled, mode: Mode) -> wasmtime::Result<InstancePre<Host>> {
+pub(crate) fn link(
+    compiled: &CompiledComponent,
+    mode: Mode,
+) -> wasmtime::Result<InstancePre<Host>> {
     let mut linker: Linker<Host> = compiled.engine.linker();
     wasi::add(&mut linker, compiled)?;
     if mode == Mode::Trapping {

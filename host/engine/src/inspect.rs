@@ -2,12 +2,11 @@
 
 use crate::error::printable;
 use crate::{Contract, EngineError, Hook};
+use tamis_resources::MAX_COMPONENT_BYTES;
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
 
 /// Namespace and package of the contract.
 const PACKAGE: &str = "tamis:filter/";
-/// Larger components are refused; a Python filter has about 18 MB.
-pub const MAX_COMPONENT_BYTES: usize = 64 * 1024 * 1024;
 /// Nested modules and components a file may contain.
 const MAX_NESTED: usize = 256;
 /// Octets of what is said against a component: it quotes it.
@@ -54,7 +53,7 @@ pub(crate) const TYPES_ONLY: [&str; 1] = ["types"];
 /// import something unknown to this host.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
     let invalid = |rule: String| Err(EngineError::Invalid { rule });
-    if bytes.len() > MAX_COMPONENT_BYTES {
+    if bytes.len() as u64 > MAX_COMPONENT_BYTES {
         return invalid(format!(
             "it has {} bytes; a component may have at most {MAX_COMPONENT_BYTES}",
             bytes.len()

@@ -3,18 +3,19 @@
 use crate::deadline;
 use crate::error::{places, printable};
 use crate::exports::{BodyHook, Exports};
-use crate::filter::{Filter, Isolation, MAX_CAUSE, Plan};
+use crate::filter::{Filter, MAX_CAUSE, Plan};
 use crate::host::Host;
 use crate::state::Tally;
 use crate::trap::classify;
 use crate::{
-    CallFault, Contract, EndpointState, EngineError, FilterState, Grant, Hook, Latencies, abi,
-    maker,
+    CallFault, Contract, EndpointState, EngineError, FilterState, Grant, Hook, Isolation,
+    Latencies, abi, maker,
 };
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 use tamis_exchange as x;
 use wasmtime::Store;
 use wasmtime::component::{Instance as Started, InstancePre};
@@ -43,14 +44,14 @@ fn instantiate(pre: &InstancePre<Host>, store: &mut Store<Host>) -> wasmtime::Re
 }
 
 /// A store and the functions in it.
-pub(crate) struct Running {
+pub(crate) struct RunningInstance {
     pub(crate) store: Store<Host>,
     pub(crate) exports: Exports,
     /// A suspended call is in progress, or was dropped halfway.
     busy: bool,
 }
 
-impl Running {
+impl RunningInstance {
     fn store(plan: &Plan, state: &Arc<FilterState>) -> Store<Host> {
         let host =
             Host::new(Arc::clone(&plan.settings), Arc::clone(state), plan.compiled.engine.mark());
@@ -197,8 +198,8 @@ impl Running {
 /// it.
 pub struct Instance {
     filter: Filter,
-    direct: Option<Running>,
-    suspending: Option<Running>,
+    direct: Option<RunningInstance>,
+    suspending: Option<RunningInstance>,
     spans: Vec<abi::Span>,
     tally: Arc<Tally>,
     /// Largest memory that was reported.
@@ -238,10 +239,11 @@ impl Instance {
     /// An instance that is made on the calling thread.
     pub(crate) fn new(filter: Filter) -> Result<Self, CallFault> {
         let plan = &filter.0;
-        let running = Running::configured(plan, &plan.direct, &plan.state).map_err(|error| {
-            plan.state.breaker.failed();
-            CallFault::Instantiate(error.to_string())
-        })?;
+        let running =
+            RunningInstance::configured(plan, &plan.direct, &plan.state).map_err(|error| {
+                plan.state.breaker.failed();
+                CallFault::Instantiate(error.to_string())
+            })?;
         let mut instance = Self::empty(filter);
         instance.direct = Some(running);
         Ok(instance)
@@ -249,7 +251,7 @@ impl Instance {
 
     /// An instance that takes what is ready at its first call.
     pub(crate) fn empty(filter: Filter) -> Self {
-        let tally = filter.0.state.tally();
+        let (tally, began) = (filter.0.state.tally(), filter.0.state.clock.now());
         let (direct, suspending, spans) = (None, None, Vec::new());
         Self {
             filter,
@@ -260,8 +262,12 @@ impl Instance {
             memory_told: 0,
             failures: 0,
             lacks: false,
-            began: Instant::now(),
+            began,
         }
+    }
+
+    fn clock(&self) -> Clock {
+        self.filter.0.state.clock
     }
 
     /// The filter it is an instance of.
@@ -502,7 +508,7 @@ impl Instance {
         let (delay,) = if self.filter.0.suspending.is_some() {
             self.suspended(Hook::Tick, 0).await?;
             let answer = match self.suspending.as_mut() {
-                Some(Running { store, exports, .. }) => match exports.on_tick.as_ref() {
+                Some(RunningInstance { store, exports, .. }) => match exports.on_tick.as_ref() {
                     Some(slot) => slot.call_async(store, ()).await.map(Some),
                     None => Ok(None),
                 },
@@ -532,7 +538,7 @@ impl Instance {
         self.suspended(Hook::Request, view.exchange).await?;
         let mut spans = std::mem::take(&mut self.spans);
         let answer = match self.suspending.as_mut() {
-            Some(Running { store, exports, .. }) => match exports.on_request.as_ref() {
+            Some(RunningInstance { store, exports, .. }) => match exports.on_request.as_ref() {
                 Some(slot) => {
                     slot.call_async(store, (abi::View::of(view, &mut spans),)).await.map(Some)
                 }
@@ -599,9 +605,10 @@ impl Instance {
         if !self.filter.0.state.breaker.allows() {
             return Err(CallFault::BreakerOpen);
         }
+        let clock = self.clock();
         let Some(running) = self.direct.as_mut() else { return Err(CallFault::Remaking) };
         running.arm(exchange);
-        let start = self.tally.times_next(hook).then(Instant::now);
+        let start = self.tally.times_next(hook).then(|| clock.now());
         let answer = call(&running.exports, &mut running.store);
         self.settle(hook, answer, start)
     }
@@ -617,7 +624,7 @@ impl Instance {
             // limit of a call.
             Err(CallFault::Remaking) if plan.isolation == Isolation::Request => {
                 let limit_us = plan.settings.grant.limits.time_us;
-                let made = Running::configured_within(plan, limit_us).map_err(|error| {
+                let made = RunningInstance::configured_within(plan, limit_us).map_err(|error| {
                     plan.state.breaker.failed();
                     CallFault::Instantiate(error.to_string())
                 })?;
@@ -639,7 +646,7 @@ impl Instance {
         answer: wasmtime::Result<Option<R>>,
         start: Option<Instant>,
     ) -> Result<R, CallFault> {
-        self.tally.count(hook, start.map(|start| start.elapsed()));
+        self.tally.count(hook, start.map(|start| self.clock().since(start)));
         self.tell_memory();
         match answer {
             Ok(Some(answer)) => {
@@ -662,7 +669,7 @@ impl Instance {
     }
 
     fn tell_memory(&mut self) {
-        let of = |running: &Option<Running>| {
+        let of = |running: &Option<RunningInstance>| {
             running.as_ref().map_or(0, |running| running.store.data().limiter.used_bytes)
         };
         let used = of(&self.direct).max(of(&self.suspending));
@@ -675,7 +682,7 @@ impl Instance {
     /// With isolation by request, another exchange gets another instance.
     fn fresh_for(&mut self, exchange: u64) {
         if self.filter.0.isolation == Isolation::Request {
-            let other = |r: &Running| r.store.data().exchange != exchange;
+            let other = |r: &RunningInstance| r.store.data().exchange != exchange;
             if self.direct.as_ref().is_some_and(other) {
                 self.direct = None;
             }
@@ -703,7 +710,7 @@ impl Instance {
         if !plan.state.breaker.allows() {
             return Err(CallFault::BreakerOpen);
         }
-        self.began = Instant::now();
+        self.began = self.clock().now();
         if let Some(running) = self.suspending.as_mut() {
             running.arm(exchange);
             running.busy = true;
@@ -717,7 +724,7 @@ impl Instance {
         answer: wasmtime::Result<Option<R>>,
     ) -> Result<R, CallFault> {
         let waited = self.suspending.as_ref().map(|running| running.store.data().waited);
-        let took = self.began.elapsed().saturating_sub(waited.unwrap_or_default());
+        let took = self.clock().since(self.began).saturating_sub(waited.unwrap_or_default());
         self.tally.count(hook, Some(took));
         self.tell_memory();
         let limit_us = self.filter.0.settings.grant.limits.time_us;

@@ -1,7 +1,7 @@
 //! A filter as a function: compile, limits, plan, instance, hooks, imports. The only crate that uses
 //! wasmtime; opens no socket.
 //!
-//! A component becomes [`Compiled`] code (inspected, compiled, cached under a MAC), code with a
+//! A component becomes [`CompiledComponent`] code (inspected, compiled, cached under a MAC), code with a
 //! configuration and a [`Grant`] becomes a [`Filter`] (validated, configured, self-tested), and each worker
 //! calls an [`Instance`] of it. A call that fails returns a [`CallFault`] and never panics; its instance is
 //! dropped and the next call has a fresh one. [`FilterState`] holds what outlives instances.
@@ -34,23 +34,24 @@ mod selftest;
 mod state;
 mod trap;
 
-pub use authority::{Authority, Declaration, Declared, Growth, GrowthKind};
+pub use authority::{Authority, Declaration, DeclaredAccess, Growth, GrowthKind};
 pub use breaker::BreakerStatus;
 pub use cache::{Cache, CacheFolders};
 pub use contract::Contract;
-pub use engine::{Allocation, Compiled, Engine, MAX_MEMORY_BYTES};
+pub use engine::{Allocation, CompiledComponent, Engine, MAX_MEMORY_BYTES};
 pub use error::{CallFault, EngineError};
 pub use field::{GrantField, Lack};
-pub use filter::{FailureMode, Filter, FilterOptions, Isolation, MAX_WAITING, Place};
+pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{
-    CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant, Imports, KvGrant, Limits, LogGrant,
-    MetricsGrant, MissingGrant, OverCeiling, Plain, QuotaClass, QuotaGrant, RateGrant,
-    SecretsGrant, check_ceilings, check_imports,
+    CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant, Imports, KvGrant,
+    Limits, LogGrant, MetricsGrant, MissingGrant, QuotaClass, QuotaGrant, RateGrant, SecretsGrant,
+    UnitSettings, check_ceilings, check_imports,
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;
-pub use imports::http_client::{FetchFailure, Fetching, HttpFetch, Incoming, Outgoing};
-pub use inspect::{Inspection, MAX_COMPONENT_BYTES, inspect};
+pub use imports::http_client::{FetchFailure, FetchFuture, HttpFetch, Incoming, Outgoing};
+pub use inspect::{Inspection, inspect};
 pub use instance::Instance;
 pub use secrets::Secrets;
-pub use state::{Exporter, FilterSpan, FilterState, HookNumbers, Statistics};
+pub use state::{Exporter, FilterSpan, FilterState, FilterStatistics, HookNumbers};
+pub use tamis_resources::plan::{Isolation, OnFailure};

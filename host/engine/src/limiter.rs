@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 
 /// Table elements of an instance, all tables together.
 const MAX_TABLE_ELEMENTS: usize = 200_000;
@@ -57,14 +58,20 @@ impl wasmtime::ResourceLimiter for MemoryLimiter {
 /// Counts events in spans of a second or a minute; events above the rate are dropped and counted.
 #[derive(Debug, Default)]
 pub(crate) struct RateLimiter {
+    clock: Clock,
     span: Mutex<Option<(Instant, u32)>>,
     dropped: AtomicU64,
 }
 
 impl RateLimiter {
+    /// Nothing was counted yet.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
     /// Whether `count` more events fit into the current span of length `every`.
     pub(crate) fn take(&self, count: u32, rate: u32, every: Duration) -> bool {
-        let now = Instant::now();
+        let now = self.clock.now();
         let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
         let used = match *span {
             Some((start, used)) if now.saturating_duration_since(start) < every => used,

@@ -9,9 +9,10 @@
 //! uses at most a tenth of a processor.
 
 use crate::CallFault;
+use crate::Isolation;
 use crate::deadline;
-use crate::filter::{Isolation, Plan};
-use crate::instance::Running;
+use crate::filter::Plan;
+use crate::instance::RunningInstance;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -35,12 +36,12 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// Instances of a filter that are ready, and the demand for more.
 #[derive(Default)]
-pub(crate) struct Ready(Mutex<Inner>);
+pub(crate) struct ReadyInstances(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    direct: Vec<Running>,
-    suspending: Vec<Running>,
+    direct: Vec<RunningInstance>,
+    suspending: Vec<RunningInstance>,
     /// Number of workers that lost their instance and found no spare.
     lacking: usize,
     waiting: Vec<Waker>,
@@ -50,20 +51,20 @@ struct Inner {
     failures: u32,
 }
 
-enum Next {
+enum MakerStep {
     Nothing,
     Pause(Duration),
     Direct,
     Suspending,
 }
 
-impl Ready {
+impl ReadyInstances {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds an instance that was made elsewhere.
-    pub(crate) fn put(&self, running: Running) {
+    pub(crate) fn put(&self, running: RunningInstance) {
         self.lock().direct.push(running);
     }
 
@@ -75,20 +76,20 @@ impl Ready {
 }
 
 impl Inner {
-    fn next(&self, plan: &Plan, now: Instant) -> Next {
+    fn next(&self, plan: &Plan, now: Instant) -> MakerStep {
         let spare = match plan.isolation {
             Isolation::Worker => SPARE,
             Isolation::Request => SPARE_PER_REQUEST,
         };
         let wanted = if self.suspending.len() < self.waiting.len() {
-            Next::Suspending
+            MakerStep::Suspending
         } else if self.direct.len() < spare + self.lacking {
-            Next::Direct
+            MakerStep::Direct
         } else {
-            return Next::Nothing;
+            return MakerStep::Nothing;
         };
         match self.not_before {
-            Some(at) if at > now => Next::Pause(at.saturating_duration_since(now)),
+            Some(at) if at > now => MakerStep::Pause(at.saturating_duration_since(now)),
             _ => wanted,
         }
     }
@@ -101,7 +102,8 @@ impl Inner {
             n => RETRY.saturating_mul(1 << n.min(10)),
         };
         let pause = dear.max(failed).min(MAX_PAUSE);
-        self.not_before = if pause.is_zero() { None } else { Instant::now().checked_add(pause) };
+        self.not_before =
+            if pause.is_zero() { None } else { plan.state.clock.now().checked_add(pause) };
         if !made && !plan.state.is_shadow() {
             tracing::warn!(target: "tamis::filter", filter = plan.settings.name,
                 pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
@@ -111,7 +113,7 @@ impl Inner {
 }
 
 /// Takes a spare instance for a worker, or orders one. `lacks` is whether the caller waits already.
-pub(crate) fn take(plan: &Arc<Plan>, lacks: &mut bool) -> Result<Running, CallFault> {
+pub(crate) fn take(plan: &Arc<Plan>, lacks: &mut bool) -> Result<RunningInstance, CallFault> {
     let mut inner = plan.ready.lock();
     let taken = inner.direct.pop();
     if *lacks && taken.is_some() {
@@ -134,13 +136,13 @@ pub(crate) fn refill(plan: &Arc<Plan>) {
 ///
 /// # Errors
 /// None may be made now: the last ones were too expensive, or could not be made.
-pub(crate) async fn waiting(plan: &Arc<Plan>) -> Result<Running, CallFault> {
+pub(crate) async fn waiting(plan: &Arc<Plan>) -> Result<RunningInstance, CallFault> {
     std::future::poll_fn(|context| {
         let mut inner = plan.ready.lock();
         if let Some(running) = inner.suspending.pop() {
             return Poll::Ready(Ok(running));
         }
-        if inner.not_before.is_some_and(|at| at > Instant::now()) {
+        if inner.not_before.is_some_and(|at| at > plan.state.clock.now()) {
             return Poll::Ready(Err(CallFault::Remaking));
         }
         if !inner.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
@@ -154,7 +156,7 @@ pub(crate) async fn waiting(plan: &Arc<Plan>) -> Result<Running, CallFault> {
 
 /// Starts a thread that makes instances, unless one runs already.
 fn order(plan: &Arc<Plan>, mut inner: MutexGuard<'_, Inner>) {
-    if inner.making || matches!(inner.next(plan, Instant::now()), Next::Nothing) {
+    if inner.making || matches!(inner.next(plan, plan.state.clock.now()), MakerStep::Nothing) {
         return;
     }
     inner.making = true;
@@ -180,20 +182,22 @@ fn make(weak: &Weak<Plan>) {
         let Some(plan) = weak.upgrade() else { return };
         let next = {
             let mut inner = plan.ready.lock();
-            let next = inner.next(&plan, Instant::now());
-            inner.making = !matches!(next, Next::Nothing);
+            let next = inner.next(&plan, plan.state.clock.now());
+            inner.making = !matches!(next, MakerStep::Nothing);
             next
         };
         let began = deadline::used();
         let (made, suspends) = match next {
-            Next::Nothing => return,
-            Next::Pause(pause) => {
+            MakerStep::Nothing => return,
+            MakerStep::Pause(pause) => {
                 drop(plan);
                 std::thread::sleep(pause.min(LOOK));
                 continue;
             }
-            Next::Direct => (Running::configured(&plan, &plan.direct, &plan.state), false),
-            Next::Suspending => (Running::suspending(&plan), true),
+            MakerStep::Direct => {
+                (RunningInstance::configured(&plan, &plan.direct, &plan.state), false)
+            }
+            MakerStep::Suspending => (RunningInstance::suspending(&plan), true),
         };
         let cost = deadline::used().saturating_sub(began);
         let mut inner = plan.ready.lock();

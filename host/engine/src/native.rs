@@ -5,15 +5,15 @@
 )]
 
 use crate::Host;
-use crate::cache::Sealed;
+use crate::cache::SealedFile;
 use std::marker::PhantomData;
 use wasmtime::component::{Component, ComponentNamedList, Func, Lift, Lower, TypedFunc};
 use wasmtime::{AsContext, Store};
 
 /// Loads code that this host compiled itself. `sealed` is the proof: only the cache makes one, after it has
 /// checked the MAC.
-pub(crate) fn load(engine: &wasmtime::Engine, sealed: &Sealed) -> Option<Component> {
-    // SAFETY: `Sealed` is made only for bytes whose HMAC, under a key only this user can read, covers
+pub(crate) fn load(engine: &wasmtime::Engine, sealed: &SealedFile) -> Option<Component> {
+    // SAFETY: `SealedFile` is made only for bytes whose HMAC, under a key only this user can read, covers
     // exactly what `Component::serialize` returned here for an engine with the same compatibility hash.
     unsafe { Component::deserialize(engine, sealed.octets()) }.ok()
 }

@@ -2,7 +2,7 @@
 
 use crate::exports::{BodyHook, Exports};
 use crate::filter::Plan;
-use crate::instance::Running;
+use crate::instance::RunningInstance;
 use crate::{EngineError, Hook, Host, abi};
 use http::HeaderMap;
 use tamis_exchange as x;
@@ -12,7 +12,7 @@ use wasmtime::Store;
 ///
 /// # Errors
 /// A hook fails; its answer does not matter.
-pub(crate) fn run(plan: &Plan, running: &mut Running) -> Result<(), EngineError> {
+pub(crate) fn run(plan: &Plan, running: &mut RunningInstance) -> Result<(), EngineError> {
     let (request, response) = views(plan);
     let (mut request_spans, mut response_spans) = (Vec::new(), Vec::new());
     let seen = abi::View::of(&request, &mut request_spans);

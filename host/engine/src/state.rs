@@ -7,6 +7,7 @@ use crate::{Hook, Secrets};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tamis_ambient::{Clock, Random};
 use tamis_observe::Metrics;
 
 /// Receives finished spans and access records of filters.
@@ -35,6 +36,8 @@ pub struct FilterSpan {
 /// Host state of one attachment: keep it as long as the attachment lives, pass it to the filter of every
 /// new generation.
 pub struct FilterState {
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
     pub(crate) kv: Store,
     pub(crate) counters: Counters,
     pub(crate) quotas: Buckets,
@@ -59,9 +62,9 @@ pub struct FilterState {
 }
 
 /// An exporter for self-tests and shadows that discards everything.
-struct Nowhere;
+struct NullExporter;
 
-impl Exporter for Nowhere {
+impl Exporter for NullExporter {
     fn record(&self, _filter: &str, _json: &str) {}
     fn span(&self, _filter: &str, _span: &FilterSpan) {}
 }
@@ -152,7 +155,7 @@ pub struct HookNumbers {
 
 /// Statistics of an attachment's filter.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Statistics {
+pub struct FilterStatistics {
     /// Hooks called at least once.
     pub hooks: Vec<HookNumbers>,
     /// Largest memory of an instance.
@@ -169,6 +172,8 @@ impl FilterState {
     /// Empty state; metrics that the filter defines go into `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Self {
         Self {
+            clock: Clock::system(),
+            random: Random::system(),
             kv: Store::default(),
             counters: Counters::default(),
             quotas: Buckets::default(),
@@ -191,6 +196,24 @@ impl FilterState {
         }
     }
 
+    /// Takes time and randomness from these, for everything that expires, is limited by a rate, or is given to the filter.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Clock, random: Random) -> Self {
+        (self.clock, self.random) = (clock, random);
+        self.breaker = Breaker::new(clock);
+        for limiter in [
+            &mut self.log,
+            &mut self.spans,
+            &mut self.records,
+            &mut self.span_octets,
+            &mut self.record_octets,
+            &mut self.fetches,
+        ] {
+            *limiter = RateLimiter::new(clock);
+        }
+        self
+    }
+
     /// Sends spans and records to `exporter` instead of the log.
     #[must_use]
     pub fn with_exporter(mut self, exporter: Arc<dyn Exporter>) -> Self {
@@ -208,8 +231,9 @@ impl FilterState {
     /// Empty state with the same secrets, for a self-test: its effects are discarded.
     pub(crate) fn scratch(&self) -> Self {
         let scratch = Self::new(Arc::new(Metrics::new()))
+            .with_clock(self.clock, self.random)
             .with_secrets(self.secrets.clone())
-            .with_exporter(Arc::new(Nowhere));
+            .with_exporter(Arc::new(NullExporter));
         // The exchange of a self-test.
         scratch.begin(0, Some(0));
         scratch
@@ -244,7 +268,7 @@ impl FilterState {
     }
 
     /// A snapshot of the numbers; it includes every call that has ended.
-    pub fn statistics(&self) -> Statistics {
+    pub fn statistics(&self) -> FilterStatistics {
         let calls = self.calls();
         let sums = (0..Hook::ALL.len()).map(|hook| {
             let mut sum = calls.gone.get(hook).copied().unwrap_or_default();
@@ -260,7 +284,7 @@ impl FilterState {
         });
         let limits =
             [&self.log, &self.spans, &self.records, &self.span_octets, &self.record_octets];
-        Statistics {
+        FilterStatistics {
             hooks: hooks.collect(),
             memory_high_bytes: self.memory_high_bytes.load(Ordering::Relaxed),
             instances: self.instances.load(Ordering::Relaxed),

@@ -5,6 +5,7 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// Why a body ended early.
 #[derive(Debug, thiserror::Error)]
@@ -58,9 +59,56 @@ impl Body {
         if octets.is_empty() { Self::Empty } else { Self::Full(Some(octets)) }
     }
 
+    /// A body of the frames that are sent to it; it ends when every sender is dropped. A sender waits while `frames`
+    /// frames are not read yet, and fails when the body was dropped.
+    #[must_use]
+    pub fn channel(frames: usize) -> (FrameSender, Self) {
+        let (send, body) = ChannelBody::new(frames);
+        (send, Self::stream(body))
+    }
+
     /// Boxes any other body.
     pub fn stream(inner: impl HttpBody<Data = Bytes, Error = BodyError> + 'static) -> Self {
         Self::Stream(Box::pin(inner))
+    }
+}
+
+/// Sends the frames of a [`Body::channel`].
+pub type FrameSender = mpsc::Sender<Result<Frame<Bytes>, BodyError>>;
+
+/// The frames that are sent to it, for connections that may move between threads, as a [`Body`] may not.
+#[derive(Debug)]
+pub struct ChannelBody(mpsc::Receiver<Result<Frame<Bytes>, BodyError>>);
+
+impl ChannelBody {
+    /// See [`Body::channel`].
+    #[must_use]
+    pub fn new(frames: usize) -> (FrameSender, Self) {
+        let (send, receive) = mpsc::channel(frames);
+        (send, Self(receive))
+    }
+
+    /// A body without content.
+    #[must_use]
+    pub fn empty() -> Self {
+        let (_, receive) = mpsc::channel(1);
+        Self(receive)
+    }
+}
+
+impl HttpBody for ChannelBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.get_mut().0.poll_recv(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_closed() && self.0.is_empty()
     }
 }
 

@@ -17,7 +17,7 @@ mod target;
 mod upgrade;
 mod view;
 
-pub use body::{Body, BodyError};
+pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use edit::{
     Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_FIELDS,
     MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, Writes, apply, check, check_reply,
@@ -32,7 +32,7 @@ pub use hooks::{
 };
 pub use refusal::{Fault, Refusal};
 pub use target::{
-    Ambiguous, EmptySegments, Escapes, PathRules, TargetError, normal_authority, normal_path,
+    AmbiguityRule, EmptySegments, Escapes, PathRules, TargetError, normal_authority, normal_path,
 };
 pub use upgrade::{Protocols, is_agreed, is_carried};
-pub use view::{MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, Span, View};
+pub use view::{FieldSpan, MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, View};

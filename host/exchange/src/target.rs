@@ -14,9 +14,9 @@ pub struct PathRules {
     /// `//`.
     pub empty_segments: EmptySegments,
     /// `%2F` and `%5C`: a slash and a backslash to servers that decode before they split.
-    pub escaped_slashes: Ambiguous,
+    pub escaped_slashes: AmbiguityRule,
     /// `;`: Java servers cut it off, with everything that follows it in its segment.
-    pub parameters: Ambiguous,
+    pub parameters: AmbiguityRule,
     /// Which escapes are replaced by the character they stand for.
     pub escapes: Escapes,
 }
@@ -35,7 +35,7 @@ pub enum EmptySegments {
 
 /// Treatment of a path whose reading depends on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ambiguous {
+pub enum AmbiguityRule {
     /// The request is refused.
     #[default]
     Refuse,
@@ -58,8 +58,8 @@ impl PathRules {
     /// Keeps what is ambiguous: for paths written by filters, which are responsible for them.
     pub const KEEP: Self = Self {
         empty_segments: EmptySegments::Keep,
-        escaped_slashes: Ambiguous::Keep,
-        parameters: Ambiguous::Keep,
+        escaped_slashes: AmbiguityRule::Keep,
+        parameters: AmbiguityRule::Keep,
         escapes: Escapes::Unreserved,
     };
 }
@@ -187,7 +187,9 @@ fn spell(path: &[u8], rules: PathRules) -> Result<String, TargetError> {
                 spell_escaped(&mut out, octet, after, rules)?;
             }
             b'\\' => return Err(TargetError::Backslash),
-            b';' if rules.parameters == Ambiguous::Refuse => return Err(TargetError::Parameters),
+            b';' if rules.parameters == AmbiguityRule::Refuse => {
+                return Err(TargetError::Parameters);
+            }
             b';' | b'/' => out.push(char::from(first)),
             _ if is_segment_octet(first) => out.push(char::from(first)),
             // A character that a path must not contain unescaped.
@@ -205,7 +207,7 @@ fn spell_escaped(
 ) -> Result<(), TargetError> {
     match octet {
         0 => return Err(TargetError::Control),
-        b'/' | b'\\' if rules.escaped_slashes == Ambiguous::Refuse => {
+        b'/' | b'\\' if rules.escaped_slashes == AmbiguityRule::Refuse => {
             return Err(TargetError::EscapedSlash);
         }
         _ if is_overlong(octet, after) => return Err(TargetError::Overlong),

@@ -141,7 +141,7 @@ impl Reads {
 
 /// Where one field is in [`View::octets`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct FieldSpan {
     /// Index into `interest.reads`.
     pub field: u32,
     /// Offset.
@@ -164,7 +164,7 @@ pub struct View {
     /// Names and values, back to back.
     pub octets: Vec<u8>,
     /// Absent fields have no span; repeated fields have one for each occurrence, in order.
-    pub spans: Vec<Span>,
+    pub spans: Vec<FieldSpan>,
     /// A field did not fit into [`MAX_VIEW_OCTETS`]; the caller must refuse the request.
     pub truncated: bool,
 }
@@ -229,7 +229,7 @@ impl View {
         self.octets.extend_from_slice(value);
         // Bounded by MAX_VIEW_OCTETS, so the conversions below cannot saturate.
         let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        self.spans.push(Span {
+        self.spans.push(FieldSpan {
             field,
             start: number(start),
             name_length: number(name.len()),
@@ -271,7 +271,7 @@ mod tests {
         assert_eq!(reads.selectors().iter().map(ToString::to_string).collect::<Vec<_>>(), names);
     }
 
-    fn text(view: &View, span: &Span) -> String {
+    fn text(view: &View, span: &FieldSpan) -> String {
         let start = span.start as usize;
         let end = start + span.name_length as usize + span.length as usize;
         String::from_utf8(view.octets[start..end].to_vec()).unwrap()

@@ -4,14 +4,14 @@
 use std::collections::HashMap;
 use tamis_engine::{EngineError, Grant, Hook, Inspection, check_ceilings, check_imports, inspect};
 use tamis_resources::plan::{FilterPlan, World};
-use tamis_trust::Refused;
+use tamis_trust::TrustRefusal;
 
 /// Decides, before a component is compiled, whether a proxy would refuse it in the place of this plan: for an
 /// import that its grant does not cover, a grant beyond the limits of a host, or another world.
 ///
 /// # Errors
-/// [`Refused`] in the words of the proxy.
-pub fn check_allowed(component: &[u8], plan: &FilterPlan) -> Result<(), Refused> {
+/// [`TrustRefusal`] in the words of the proxy.
+pub fn check_allowed(component: &[u8], plan: &FilterPlan) -> Result<(), TrustRefusal> {
     let grant = granted(plan)?;
     let inspection = inspect(component).map_err(|error| refusal(&error))?;
     allowed(plan, &inspection, &grant)
@@ -20,9 +20,9 @@ pub fn check_allowed(component: &[u8], plan: &FilterPlan) -> Result<(), Refused>
 /// The grant of a plan.
 ///
 /// # Errors
-/// [`Refused`] when a part of it cannot be used.
-pub(crate) fn granted(plan: &FilterPlan) -> Result<Grant, Refused> {
-    let wrong = |rule: String, remedy: &str| Refused {
+/// [`TrustRefusal`] when a part of it cannot be used.
+pub(crate) fn granted(plan: &FilterPlan) -> Result<Grant, TrustRefusal> {
+    let wrong = |rule: String, remedy: &str| TrustRefusal {
         code: "grant.format",
         rule,
         set_by: "the proxy".to_owned(),
@@ -44,7 +44,7 @@ pub(crate) fn allowed(
     plan: &FilterPlan,
     inspection: &Inspection,
     grant: &Grant,
-) -> Result<(), Refused> {
+) -> Result<(), TrustRefusal> {
     let lacks = check_imports(&plan.filter, inspection, grant).map_err(EngineError::from);
     let over = || check_ceilings(&plan.filter, grant).map_err(EngineError::from);
     lacks.and_then(|()| over()).map_err(|error| refusal(&error))?;
@@ -56,7 +56,7 @@ pub(crate) fn allowed(
 
 /// Checks that a component implements the world that its Filter document names: it has the characteristic
 /// hook, and no hook beyond the world (`wit/worlds.wit`).
-fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Refused> {
+fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), TrustRefusal> {
     let (needs, may): (&[Hook], &[Hook]) = match world {
         World::Authorizer => (&[Hook::Request], &[]),
         World::RefreshingAuthorizer => (&[Hook::Request], &[Hook::Tick]),
@@ -81,7 +81,7 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Re
         (None, Some(hook)) => format!("it also exports `{}`", hook.as_str()),
         (None, None) => return Ok(()),
     };
-    Err(Refused {
+    Err(TrustRefusal {
         code: "filter.world",
         rule: format!("the component of {filter} is not a {world:?}: {why}"),
         set_by: "the proxy".to_owned(),
@@ -103,7 +103,7 @@ const STAND_IN: &[u8] = b"stand-in";
 
 /// A refusal of the engine, with who set the rule and the way out.
 #[must_use]
-pub fn refusal(error: &EngineError) -> Refused {
+pub fn refusal(error: &EngineError) -> TrustRefusal {
     let (set_by, remedy) = match error {
         EngineError::Start(_) => ("the engine", "run the proxy where memory can be reserved"),
         EngineError::Invalid { .. } | EngineError::Compile(_) | EngineError::Instantiate { .. } => {
@@ -120,7 +120,7 @@ pub fn refusal(error: &EngineError) -> Refused {
             ("the self-test", "raise the limits of its grant, or pin another version")
         }
     };
-    Refused {
+    TrustRefusal {
         code: error.code(),
         rule: error.to_string(),
         set_by: set_by.to_owned(),

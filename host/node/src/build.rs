@@ -4,32 +4,30 @@ mod ahead;
 
 use crate::allowed::{allowed, granted, refusal};
 use crate::claims::check_claims;
-use crate::node::Shared;
-use crate::store::{Artifact, Store};
+use crate::code::Code;
+use crate::node_resources::NodeResources;
+use crate::store::{ArtifactStore, StoredArtifact};
 use crate::ticks::{Ticking, Ticks};
 use ahead::Compiler;
 use serde_json::Value as Json;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
-use tamis_ambient::Clock;
+use tamis_ambient::{Clock, Random};
 use tamis_engine::{
-    Cache, Compiled, Engine, EngineError, Exporter, FailureMode, Filter, FilterOptions,
-    FilterState, Hook, HttpFetch, Inspection, Isolation, Secrets, inspect,
+    Cache, CompiledComponent, Engine, EngineError, Exporter, Filter, FilterOptions, FilterState,
+    Hook, HttpFetch, Inspection, Secrets, inspect,
 };
 use tamis_observe::Metrics;
-use tamis_proxy::{Attachment, Occupant, Phase, Shadow, SlotRefusal, SlotState, SlotStatus};
+use tamis_proxy::{Attachment, Occupant, Shadow, SlotRefusal, SlotState, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, World};
-use tamis_resources::{LeftOut, sound_routes};
+use tamis_resources::{RouteFault, sound_routes};
 use tamis_trust::{
-    Digest, Manifest, Policy, Request, Verified, Version, bundle_lines, verify, verify_manifest,
+    Digest, Manifest, Request, SignaturePolicy, VerifiedFilter, Version, bundle_lines, verify,
+    verify_manifest,
 };
-
-/// Machine code by digest of the component, shared by the nodes of a process.
-#[derive(Clone, Default)]
-pub(crate) struct Code(Arc<Mutex<HashMap<String, Compiled>>>);
 
 /// Builds filters and keeps the last good ones.
 pub(crate) struct Builder {
@@ -37,45 +35,46 @@ pub(crate) struct Builder {
     pub(crate) cache: Option<Arc<Cache>>,
     pub(crate) code: Code,
     clock: Clock,
-    pub(crate) store: Store,
+    random: Random,
+    pub(crate) store: ArtifactStore,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exporter: Arc<dyn Exporter>,
     pub(crate) fetch: Arc<dyn HttpFetch>,
     pub(crate) secrets: Secrets,
     pub(crate) ticks: Ticks,
-    states: HashMap<String, Kept>,
-    good: HashMap<String, Good>,
+    states: HashMap<String, KeptState>,
+    good: HashMap<String, LastGoodFilter>,
     shadows: HashMap<String, Candidate>,
 }
 
 /// The filter that an attachment ran last.
 #[derive(Clone)]
-struct Good {
+struct LastGoodFilter {
     key: String,
     filter: Filter,
     /// The evidence of its artifact, to verify it again under another policy.
     proof: Arc<Proof>,
-    verified: Verified,
+    verified: VerifiedFilter,
     /// Routes that it refuses, if it is a router.
-    left_out: Vec<LeftOut>,
+    left_out: Vec<RouteFault>,
     /// Stops its background work when the last holder is dropped.
     _ticking: Option<Arc<Ticking>>,
 }
 
-impl Good {
+impl LastGoodFilter {
     fn running(&self) -> Option<(Digest, Version)> {
         Some((self.verified.digest, self.verified.version.clone()))
     }
 }
 
 /// The state of a filter in a slot: counters, values, its breaker.
-struct Kept {
+struct KeptState {
     filter: String,
     signers: Vec<String>,
     state: Arc<FilterState>,
 }
 
-impl Kept {
+impl KeptState {
     /// Whether a filter may continue with this state: it has the same name, and one of the keys that signed
     /// the previous version signed it too. State of another author's filter is never passed on.
     fn is_of(&self, filter: &str, signers: &[String]) -> bool {
@@ -84,7 +83,7 @@ impl Kept {
 }
 
 /// The names of the keys that signed an artifact.
-fn signers(verified: &Verified) -> Vec<String> {
+fn signers(verified: &VerifiedFilter) -> Vec<String> {
     verified.signers.iter().map(|signer| signer.0.clone()).collect()
 }
 
@@ -95,7 +94,7 @@ struct Proof {
 }
 
 /// The desired content of a slot.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct DesiredSlot<'a> {
     /// Its name: that of its attachment, or the one that the director assigned.
     pub(crate) slot: &'a str,
     /// What should run in it and how.
@@ -111,7 +110,7 @@ pub(crate) struct Wanted<'a> {
 /// The policies, and how long ago they were known to be in force.
 #[derive(Clone, Copy)]
 pub(crate) struct Rules<'a> {
-    pub(crate) policies: &'a [Policy],
+    pub(crate) policies: &'a [SignaturePolicy],
     pub(crate) age: Duration,
 }
 
@@ -131,9 +130,9 @@ impl Refusal {
     }
 }
 
-impl From<tamis_trust::Refused> for Refusal {
-    fn from(refused: tamis_trust::Refused) -> Self {
-        let tamis_trust::Refused { code, rule, set_by, remedy } = refused;
+impl From<tamis_trust::TrustRefusal> for Refusal {
+    fn from(refused: tamis_trust::TrustRefusal) -> Self {
+        let tamis_trust::TrustRefusal { code, rule, set_by, remedy } = refused;
         Self(SlotRefusal { code: code.to_owned(), rule, set_by, remedy })
     }
 }
@@ -145,19 +144,19 @@ impl From<EngineError> for Refusal {
 }
 
 /// A refusal with the places of the faults in the configuration.
-pub(crate) struct Faulty {
+pub(crate) struct PlacedRefusal {
     pub(crate) refusal: Refusal,
     /// JSON pointers into the configuration, each with its fault.
     pub(crate) places: Vec<(String, String)>,
 }
 
-impl From<Refusal> for Faulty {
+impl From<Refusal> for PlacedRefusal {
     fn from(refusal: Refusal) -> Self {
         Self { refusal, places: Vec::new() }
     }
 }
 
-impl From<EngineError> for Faulty {
+impl From<EngineError> for PlacedRefusal {
     fn from(error: EngineError) -> Self {
         let places = match &error {
             EngineError::Configure { errors, .. } => errors.clone(),
@@ -224,12 +223,12 @@ fn rule_names(config: &Json) -> Vec<String> {
 /// The refusal of a guard of a part of a route that its router refuses: the part is unknown then, and other
 /// routes may now match it. Refused, it guards all routes of that namespace. `None` when the attachment is
 /// not such a guard.
-fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[LeftOut])]) -> Option<FilterPlan> {
+fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[RouteFault])]) -> Option<FilterPlan> {
     let scope = plan.scope.as_ref()?;
     if !matches!(plan.phase, plan::Phase::Authn | plan::Phase::Authz) {
         return None;
     }
-    let guarded = |one: &&LeftOut| {
+    let guarded = |one: &&RouteFault| {
         let prefix = format!("{}/", one.route);
         one.whole && scope.iter().any(|entry| entry.starts_with(&prefix))
     };
@@ -259,22 +258,22 @@ fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[LeftOut])]) -> Option
 }
 
 /// The result for one attachment in a generation, and its report.
-pub(crate) struct Built {
+pub(crate) struct BuiltAttachment {
     /// `None` when it fails open and cannot run.
     pub(crate) attached: Option<Attachment>,
     pub(crate) status: SlotStatus,
     /// The digest and version that run in it; `None`: nothing does.
     pub(crate) running: Option<(Digest, Version)>,
     /// Routes that it refuses, if it is a router.
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<RouteFault>,
     /// The candidate in its shadow, or why there is none; `None`: there should be none.
     pub(crate) shadow: Option<Result<(Digest, Version), Refusal>>,
 }
 
 /// An artifact that may run in a slot, and the parts to make the filter from.
-struct Proven {
-    artifact: Artifact,
-    verified: Verified,
+struct ProvenArtifact {
+    artifact: StoredArtifact,
+    verified: VerifiedFilter,
     config: String,
     /// Identifies everything that the filter is made from.
     key: String,
@@ -289,8 +288,8 @@ struct Candidate {
 
 impl Builder {
     pub(crate) fn new(
-        shared: &Shared,
-        store: Store,
+        shared: &NodeResources,
+        store: ArtifactStore,
         metrics: Arc<Metrics>,
         exporter: Arc<dyn Exporter>,
         fetch: Arc<dyn HttpFetch>,
@@ -303,6 +302,7 @@ impl Builder {
             cache: shared.cache.clone(),
             code: shared.code.clone(),
             clock: shared.clock,
+            random: shared.random,
             store,
             metrics,
             exporter,
@@ -319,27 +319,36 @@ impl Builder {
     pub(crate) fn build(
         &mut self,
         plans: &[impl Borrow<FilterPlan>],
-        policies: &[Policy],
-    ) -> Vec<Built> {
+        policies: &[SignaturePolicy],
+    ) -> Vec<BuiltAttachment> {
         // A folder has no log: signatures of a key that is revoked from an index on are refused.
-        let of =
-            |plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
-        let wanted: Vec<Wanted<'_>> = plans.iter().map(|plan| of(plan.borrow())).collect();
+        let of = |plan| DesiredSlot {
+            slot: slot_of(plan),
+            plan,
+            refused: None,
+            logged: &[],
+            shadow: None,
+        };
+        let wanted: Vec<DesiredSlot<'_>> = plans.iter().map(|plan| of(plan.borrow())).collect();
         self.build_wanted(&wanted, Rules { policies, age: Duration::ZERO })
     }
 
     /// Builds the desired slots. A failure affects only its own slot.
-    pub(crate) fn build_wanted(&mut self, wanted: &[Wanted<'_>], rules: Rules<'_>) -> Vec<Built> {
+    pub(crate) fn build_wanted(
+        &mut self,
+        wanted: &[DesiredSlot<'_>],
+        rules: Rules<'_>,
+    ) -> Vec<BuiltAttachment> {
         let index = self.store.index();
         self.compile_ahead(wanted, rules, &index);
         // Routers first: a guard of a route that its router refuses no longer guards anything specific.
-        let mut made: HashMap<usize, Built> = HashMap::new();
+        let mut made: HashMap<usize, BuiltAttachment> = HashMap::new();
         let scopes: Vec<&[String]> =
             wanted.iter().filter_map(|one| one.plan.scope.as_deref()).collect();
         for (at, one) in wanted.iter().enumerate().filter(|(_, one)| routes(one.plan)) {
             made.insert(at, self.slot(one, rules, &index, &scopes));
         }
-        let routers: Vec<(&FilterPlan, &[LeftOut])> = made
+        let routers: Vec<(&FilterPlan, &[RouteFault])> = made
             .iter()
             .filter_map(|(at, one)| Some((wanted.get(*at)?.plan, one.left_out.as_slice())))
             .collect();
@@ -350,9 +359,9 @@ impl Builder {
             built.push(match (made.remove(&at), closed) {
                 (Some(made), _) => made,
                 (None, Some(plan)) => {
-                    let Wanted { slot, logged, .. } = *one;
+                    let DesiredSlot { slot, logged, .. } = *one;
                     let refused = one.refused.clone();
-                    let closed = Wanted { slot, plan, refused, logged, shadow: None };
+                    let closed = DesiredSlot { slot, plan, refused, logged, shadow: None };
                     self.slot(&closed, rules, &index, &[])
                 }
                 (None, None) => self.slot(one, rules, &index, &[]),
@@ -374,8 +383,8 @@ impl Builder {
     /// Puts the candidate of a slot into its shadow. A failure leaves the slot as it is.
     fn shadow(
         &mut self,
-        wanted: &Wanted<'_>,
-        built: &mut Built,
+        wanted: &DesiredSlot<'_>,
+        built: &mut BuiltAttachment,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
     ) {
@@ -401,7 +410,7 @@ impl Builder {
     fn candidate(
         &mut self,
         slot: &str,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
     ) -> Result<&Candidate, Refusal> {
@@ -410,7 +419,7 @@ impl Builder {
             let compiled = self.compiled(wanted.plan, &proven)?;
             let options = self.options(slot, wanted.plan, &proven, None)?;
             let filter = Filter::shadow(&compiled, options)?;
-            let Verified { digest, version, .. } = proven.verified;
+            let VerifiedFilter { digest, version, .. } = proven.verified;
             let candidate = Candidate {
                 key: proven.key,
                 shadow: Shadow::new(filter),
@@ -424,11 +433,11 @@ impl Builder {
 
     fn slot(
         &mut self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
         scopes: &[&[String]],
-    ) -> Built {
+    ) -> BuiltAttachment {
         let plan = wanted.plan;
         let refusal = match self.run(wanted, rules, index, scopes) {
             Ok(good) => {
@@ -436,7 +445,13 @@ impl Builder {
                 let attached = attached(wanted, Occupant::Running(good.filter.clone()));
                 let (running, left_out) = (good.running(), good.left_out.clone());
                 self.good.insert(wanted.slot.to_owned(), good);
-                return Built { attached: Some(attached), status, running, left_out, shadow: None };
+                return BuiltAttachment {
+                    attached: Some(attached),
+                    status,
+                    running,
+                    left_out,
+                    shadow: None,
+                };
             }
             Err(Refusal(refusal)) => refusal,
         };
@@ -448,7 +463,7 @@ impl Builder {
             let pinned = &good.verified.digest;
             // Staleness prevents new activations and stops nothing.
             let rules = Rules { age: Duration::ZERO, ..rules };
-            let signed = Signed {
+            let signed = SignedManifest {
                 manifest: &good.proof.manifest,
                 bundles: &lines,
                 logged: &good.proof.logged,
@@ -463,24 +478,30 @@ impl Builder {
             let status = status(wanted, Some(good), state, Some(detail));
             let attached = attached(wanted, Occupant::Running(good.filter.clone()));
             let (running, left_out) = (good.running(), Vec::new());
-            return Built { attached: Some(attached), status, running, left_out, shadow: None };
+            return BuiltAttachment {
+                attached: Some(attached),
+                status,
+                running,
+                left_out,
+                shadow: None,
+            };
         }
         let closed = plan.on_failure == OnFailure::Closed;
         let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
         tracing::warn!(attachment = wanted.slot, code, "{detail}; {then}");
         let status = status(wanted, None, state, Some(format!("{detail}; {then}")));
         let attached = closed.then(|| attached(wanted, Occupant::Refused(refusal)));
-        Built { attached, status, running: None, left_out: Vec::new(), shadow: None }
+        BuiltAttachment { attached, status, running: None, left_out: Vec::new(), shadow: None }
     }
 
     /// From pin to running filter.
     fn run(
         &mut self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
         scopes: &[&[String]],
-    ) -> Result<Good, Refusal> {
+    ) -> Result<LastGoodFilter, Refusal> {
         let proven = self.proven(wanted, rules, index)?;
         if let Some(good) = self.good.get(wanted.slot)
             && good.key == proven.key
@@ -488,7 +509,7 @@ impl Builder {
             if let Some(refusal) = uncovered(&good.filter, wanted.plan, scopes) {
                 return Err(refusal);
             }
-            return Ok(Good { verified: proven.verified, ..good.clone() });
+            return Ok(LastGoodFilter { verified: proven.verified, ..good.clone() });
         }
         let made = self.make(wanted, &proven);
         let (filter, left_out) = made.map_err(|faulty| faulty.refusal)?;
@@ -497,22 +518,22 @@ impl Builder {
         }
         let state = Arc::clone(filter.state());
         let (name, signers) = (wanted.plan.filter.clone(), signers(&proven.verified));
-        self.states.insert(wanted.slot.to_owned(), Kept { filter: name, signers, state });
+        self.states.insert(wanted.slot.to_owned(), KeptState { filter: name, signers, state });
         // What it fetches before its first exchange (such as keys) is available when the exchange comes.
         let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
-        let Proven { artifact, verified, key, .. } = proven;
+        let ProvenArtifact { artifact, verified, key, .. } = proven;
         let logged = wanted.logged.to_vec();
         let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles, logged };
         let proof = Arc::new(proof);
-        Ok(Good { key, filter, proof, verified, left_out, _ticking: ticking })
+        Ok(LastGoodFilter { key, filter, proof, verified, left_out, _ticking: ticking })
     }
 
     /// Makes the filter. A router that refuses some of its routes is made with the routes that it accepts.
     fn make(
         &mut self,
-        wanted: &Wanted<'_>,
-        proven: &Proven,
-    ) -> Result<(Filter, Vec<LeftOut>), Faulty> {
+        wanted: &DesiredSlot<'_>,
+        proven: &ProvenArtifact,
+    ) -> Result<(Filter, Vec<RouteFault>), PlacedRefusal> {
         let (slot, plan) = (wanted.slot, wanted.plan);
         let compiled = self.compiled(plan, proven)?;
         let refusal = match Filter::new(&compiled, self.options(slot, plan, proven, None)?) {
@@ -536,10 +557,11 @@ impl Builder {
     pub(crate) fn tried(
         &mut self,
         plan: &FilterPlan,
-        policies: &[Policy],
-    ) -> Result<(Filter, Vec<LeftOut>), Faulty> {
+        policies: &[SignaturePolicy],
+    ) -> Result<(Filter, Vec<RouteFault>), PlacedRefusal> {
         let index = self.store.index();
-        let wanted = Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
+        let wanted =
+            DesiredSlot { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
         let proven = self.proven(&wanted, Rules { policies, age: Duration::ZERO }, &index)?;
         self.make(&wanted, &proven)
     }
@@ -547,10 +569,10 @@ impl Builder {
     /// From pin to an artifact that may run there.
     fn proven(
         &self,
-        wanted: &Wanted<'_>,
+        wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
-    ) -> Result<Proven, Refusal> {
+    ) -> Result<ProvenArtifact, Refusal> {
         let plan = wanted.plan;
         if let Some(refusal) = &wanted.refused {
             return Err(refusal.clone());
@@ -573,12 +595,12 @@ impl Builder {
                 "store the artifact there, or pin another",
             )
         })?;
-        let artifact = Artifact::read(path).map_err(|error| {
+        let artifact = StoredArtifact::read(path).map_err(|error| {
             Refusal::new("artifact.unreadable", error, "store the artifact there again")
         })?;
         let lines = bundle_lines(&artifact.bundles);
         let signed =
-            Signed { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
+            SignedManifest { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
         let request = request(&pinned, signed, rules, Some(&plan.filter), self.clock)?;
         let verified = verify(&request, &artifact.component)?;
         if let Some(signed_by) = &plan.signed_by {
@@ -590,12 +612,16 @@ impl Builder {
             "{pinned} {:?} {:?} {} {config} {grant}",
             plan.isolation, plan.on_failure, plan.filter
         );
-        Ok(Proven { artifact, verified, config, key })
+        Ok(ProvenArtifact { artifact, verified, config, key })
     }
 
     /// Its machine code. What may not run is not compiled: compiling may take a minute, and missing grants are
     /// known before.
-    fn compiled(&self, plan: &FilterPlan, proven: &Proven) -> Result<Compiled, Refusal> {
+    fn compiled(
+        &self,
+        plan: &FilterPlan,
+        proven: &ProvenArtifact,
+    ) -> Result<CompiledComponent, Refusal> {
         let component = &proven.artifact.component;
         let key = Digest::of(component).to_string();
         if let Some(compiled) = self.compiler().known(&key) {
@@ -614,7 +640,7 @@ impl Builder {
     fn allowed(
         &self,
         plan: &FilterPlan,
-        proven: &Proven,
+        proven: &ProvenArtifact,
         inspection: &Inspection,
     ) -> Result<(), Refusal> {
         let grant = granted(plan)?;
@@ -631,7 +657,7 @@ impl Builder {
         &self,
         slot: &str,
         plan: &FilterPlan,
-        proven: &Proven,
+        proven: &ProvenArtifact,
         config: Option<&Json>,
     ) -> Result<FilterOptions, Refusal> {
         let grant = granted(plan)?;
@@ -643,15 +669,8 @@ impl Builder {
             grant,
             state: self.state(slot, &plan.filter, &signers(&proven.verified)),
             fetch: Some(Arc::clone(&self.fetch)),
-            failure: match plan.on_failure {
-                OnFailure::Closed => FailureMode::Closed,
-                OnFailure::Open => FailureMode::Open,
-                OnFailure::SkipAndAlert => FailureMode::SkipAndAlert,
-            },
-            isolation: match plan.isolation {
-                plan::Isolation::Worker => Isolation::Worker,
-                plan::Isolation::Request => Isolation::Request,
-            },
+            failure: plan.on_failure,
+            isolation: plan.isolation,
         })
     }
 
@@ -661,6 +680,7 @@ impl Builder {
             Some(kept) if kept.is_of(filter, signers) => Arc::clone(&kept.state),
             _ => {
                 let state = FilterState::new(Arc::clone(&self.metrics));
+                let state = state.with_clock(self.clock, self.random);
                 let state = state.with_exporter(Arc::clone(&self.exporter));
                 Arc::new(state.with_secrets(self.secrets.clone()))
             }
@@ -674,7 +694,7 @@ fn slot_of(plan: &FilterPlan) -> &str {
 
 /// A manifest and what speaks for it.
 #[derive(Clone, Copy)]
-struct Signed<'a> {
+struct SignedManifest<'a> {
     manifest: &'a [u8],
     bundles: &'a [&'a [u8]],
     logged: &'a [Option<u64>],
@@ -682,7 +702,7 @@ struct Signed<'a> {
 
 fn request<'a>(
     pinned: &'a Digest,
-    signed: Signed<'a>,
+    signed: SignedManifest<'a>,
     rules: Rules<'a>,
     name: Option<&'a str>,
     clock: Clock,
@@ -703,36 +723,21 @@ fn request<'a>(
     })
 }
 
-fn phase(phase: plan::Phase) -> Phase {
-    match phase {
-        plan::Phase::Connection => Phase::Connection,
-        plan::Phase::Authn => Phase::Authn,
-        plan::Phase::Authz => Phase::Authz,
-        plan::Phase::Traffic => Phase::Traffic,
-        plan::Phase::Transform => Phase::Transform,
-        plan::Phase::Observe => Phase::Observe,
-    }
-}
-
-fn attached(wanted: &Wanted<'_>, occupant: Occupant) -> Attachment {
+fn attached(wanted: &DesiredSlot<'_>, occupant: Occupant) -> Attachment {
     let plan = wanted.plan;
     Attachment {
         name: wanted.slot.to_owned(),
         occupant,
-        phase: phase(plan.phase),
+        phase: plan.phase,
         scope: plan.scope.clone(),
-        failure: match plan.on_failure {
-            OnFailure::Closed => FailureMode::Closed,
-            OnFailure::Open => FailureMode::Open,
-            OnFailure::SkipAndAlert => FailureMode::SkipAndAlert,
-        },
+        failure: plan.on_failure,
         shadow: None,
     }
 }
 
 fn status(
-    wanted: &Wanted<'_>,
-    good: Option<&Good>,
+    wanted: &DesiredSlot<'_>,
+    good: Option<&LastGoodFilter>,
     state: SlotState,
     detail: Option<String>,
 ) -> SlotStatus {
@@ -746,7 +751,7 @@ fn status(
         digest: plan.digest.clone(),
         signers: signers.iter().map(|signer| signer.0.clone()).collect(),
         hooks: hooks.iter().map(|hook| hook.as_str().to_owned()).collect(),
-        phase: phase(plan.phase),
+        phase: plan.phase,
         grant: serde_json::to_value(&plan.grant).unwrap_or_default(),
         state,
         detail,

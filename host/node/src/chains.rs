@@ -1,10 +1,10 @@
 //! Checks that a chain has at most one router, one retry policy, and so on, whatever worlds their filters claim.
 
-use crate::build::Built;
+use crate::build::BuiltAttachment;
 use std::collections::BTreeSet;
-use tamis_engine::{FailureMode, Hook};
-use tamis_proxy::{Occupant, Phase, SlotRefusal, SlotState};
-use tamis_resources::plan::{FilterPlan, NodePlan, World};
+use tamis_engine::Hook;
+use tamis_proxy::{Occupant, SlotRefusal, SlotState};
+use tamis_resources::plan::{FilterPlan, NodePlan, OnFailure, Phase, World};
 
 /// Hooks of which a chain has at most one, with the worlds that are for them.
 const ALONE: [(Hook, World); 5] = [
@@ -17,7 +17,10 @@ const ALONE: [(Hook, World); 5] = [
 
 /// Refuses what would take the place of another in a chain. Documents are judged by worlds; a filter of the world
 /// `everything` may have a router inside. Who is of the hook's own world stays; when none or several are, none does.
-pub(crate) fn one_of_each(plan: &NodePlan, mut built: Vec<Built>) -> Vec<Built> {
+pub(crate) fn one_of_each(
+    plan: &NodePlan,
+    mut built: Vec<BuiltAttachment>,
+) -> Vec<BuiltAttachment> {
     // Whoever loses to one that stays is left out; where none stays, all are refused.
     let mut lost: BTreeSet<(usize, bool)> = BTreeSet::new();
     for listener in &plan.listeners {
@@ -49,14 +52,14 @@ pub(crate) fn one_of_each(plan: &NodePlan, mut built: Vec<Built>) -> Vec<Built> 
     built
 }
 
-fn has(one: &Built, hook: Hook) -> bool {
+fn has(one: &BuiltAttachment, hook: Hook) -> bool {
     match one.attached.as_ref().map(|attached| &attached.occupant) {
         Some(Occupant::Running(filter)) => filter.has(hook),
         Some(Occupant::Refused(_)) | None => false,
     }
 }
 
-fn refuse(one: &mut Built, stays: bool) {
+fn refuse(one: &mut BuiltAttachment, stays: bool) {
     let refusal = SlotRefusal {
         code: "attachment.second".to_owned(),
         rule: "a chain has one router, retry policy, circuit breaker, hedge and balancer, and this would be another"
@@ -71,7 +74,7 @@ fn refuse(one: &mut Built, stays: bool) {
     let closed = one
         .attached
         .as_ref()
-        .is_some_and(|it| it.failure == FailureMode::Closed && (!stays || guards(it.phase)));
+        .is_some_and(|it| it.failure == OnFailure::Closed && (!stays || guards(it.phase)));
     if !closed {
         one.attached = None;
     } else if let Some(attached) = &mut one.attached {

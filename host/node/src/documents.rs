@@ -6,7 +6,7 @@ use std::io::Read as _;
 use std::ops::Bound;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tamis_resources::{Document, Parsed, Problem};
+use tamis_resources::{Document, ParseResult, Problem};
 
 /// The places of documents.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub struct Documents {
     /// The problems of the others.
     pub problems: Vec<Problem>,
     /// Files and folders that could not be read.
-    pub unreadable: Vec<Unreadable>,
+    pub unreadable: Vec<ReadFailure>,
     /// Replacements for documents that cannot be used, to be used where no valid version is known.
     pub stubs: Vec<Document>,
     /// Files with a part that could not be read at all.
@@ -42,14 +42,14 @@ pub struct Documents {
 
 /// A file or folder that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unreadable {
+pub struct ReadFailure {
     /// Its path below the root.
     pub path: String,
     /// Why, and the way out.
     pub why: String,
 }
 
-impl std::fmt::Display for Unreadable {
+impl std::fmt::Display for ReadFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.path, self.why)
     }
@@ -108,7 +108,7 @@ impl Source {
             let mut inputs = self.inputs();
             inputs.before = std::mem::take(&mut inputs.now);
         }
-        let mut found = Found::default();
+        let mut found = FolderContent::default();
         for path in &self.paths {
             if path.is_dir() {
                 found.collect(path, 0);
@@ -123,20 +123,20 @@ impl Source {
         self.inputs().now.extend(found.files.iter().map(|file| plain(file)));
         let mut read = Documents::default();
         for (folder, why) in found.unreadable {
-            read.unreadable.push(Unreadable { path: below(&folder), why });
+            read.unreadable.push(ReadFailure { path: below(&folder), why });
         }
         for file in found.files {
             let name = below(&file);
             match text(&file) {
                 Ok(text) => {
-                    let Parsed { documents, problems, stubs, lost } =
+                    let ParseResult { documents, problems, stubs, lost } =
                         tamis_resources::read(&name, &text);
                     read.documents.extend(documents);
                     read.problems.extend(problems);
                     read.stubs.extend(stubs);
                     read.lost.extend(lost.then_some(name));
                 }
-                Err(why) => read.unreadable.push(Unreadable { path: name, why }),
+                Err(why) => read.unreadable.push(ReadFailure { path: name, why }),
             }
         }
         Ok(read)
@@ -201,12 +201,12 @@ pub(crate) fn octets(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 
 /// The result of walking through folders.
 #[derive(Default)]
-struct Found {
+struct FolderContent {
     files: Vec<PathBuf>,
     unreadable: Vec<(PathBuf, String)>,
 }
 
-impl Found {
+impl FolderContent {
     fn collect(&mut self, folder: &Path, depth: usize) {
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,

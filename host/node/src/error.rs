@@ -41,7 +41,7 @@ pub enum NodeError {
     },
     /// The root of policy metadata is invalid, or the stored state does not follow from it.
     #[error("the policy metadata cannot be opened")]
-    Policy(#[from] tamis_tuf::Error),
+    Policy(#[from] tamis_tuf::TufError),
     /// The folder for compiled code cannot be used.
     #[error("compiled code cannot be stored in {path}; name a writable folder", path = path.display())]
     Cache {

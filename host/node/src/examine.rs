@@ -2,11 +2,13 @@
 //! nothing that serves.
 
 use crate::allowed::stand_ins;
-use crate::build::{Builder, Faulty};
+use crate::build::{Builder, PlacedRefusal};
 use crate::fetch::Fetcher;
-use crate::node::{Shared, policies, refused_route};
+use crate::node_resources::NodeResources;
+use crate::policies::policies;
 use crate::sockets::Sockets;
-use crate::store::Store;
+use crate::staging::refused_route;
+use crate::store::ArtifactStore;
 use crate::ticks::Ticks;
 use crate::{NodeError, Source};
 use std::collections::HashSet;
@@ -18,9 +20,9 @@ use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, NodeName, Problem, fold};
 
 /// Discards what a filter exports while it is examined.
-struct Nowhere;
+struct NullExporter;
 
-impl Exporter for Nowhere {
+impl Exporter for NullExporter {
     fn record(&self, _: &str, _: &str) {}
     fn span(&self, _: &str, _: &FilterSpan) {}
 }
@@ -50,13 +52,17 @@ impl Examiner {
     ///
     /// # Errors
     /// No thread can be started.
-    pub fn new(shared: &Shared, source: Source, store: Store) -> Result<Self, NodeError> {
+    pub fn new(
+        shared: &NodeResources,
+        source: Source,
+        store: ArtifactStore,
+    ) -> Result<Self, NodeError> {
         let secrets = Secrets::default();
         let builder = Builder::new(
             shared,
             store,
             Arc::new(Metrics::new()),
-            Arc::new(Nowhere),
+            Arc::new(NullExporter),
             Arc::new(Fetcher),
             secrets.clone(),
             Ticks::new()?,
@@ -114,7 +120,7 @@ fn stamp(filter: &FilterPlan, plan: &NodePlan) -> String {
 fn at_its_place(
     documents: &[Document],
     filter: &FilterPlan,
-    Faulty { refusal, places }: Faulty,
+    PlacedRefusal { refusal, places }: PlacedRefusal,
 ) -> Vec<Finding> {
     let (code, said) = (refusal.0.code.clone(), refusal.0.to_string());
     let of = |one: &&Document| one.kind() == "FilterAttachment" && one.key() == filter.attachment;

@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
-use tamis_engine::{FetchFailure, Fetching, HttpFetch, Incoming, Outgoing};
+use tamis_engine::{FetchFailure, FetchFuture, HttpFetch, Incoming, Outgoing};
 use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLimits, connect};
 
 /// Sends requests of filters.
@@ -22,7 +22,7 @@ const AUTHORITIES: [&str; 4] = [
 ];
 
 impl HttpFetch for Fetcher {
-    fn fetch(&self, request: Outgoing) -> Fetching {
+    fn fetch(&self, request: Outgoing) -> FetchFuture {
         Box::pin(async move {
             let timeout = request.timeout;
             match tokio::time::timeout(timeout, send(request)).await {
@@ -151,7 +151,7 @@ async fn dial(
         }
         match connect(&Address::Tcp(address), tls, timeout).await {
             Ok(stream) => return Ok(stream),
-            Err(error) => last = FetchFailure::Connect(crate::sockets::causes(&error)),
+            Err(error) => last = FetchFailure::Connect(tamis_transport::causes(&error)),
         }
     }
     Err(last)
@@ -166,7 +166,7 @@ pub(crate) fn check_authorities(pem: &str) -> Result<(), String> {
         return Err(format!("{GRANTED} has at most {MAX_AUTHORITIES} octets"));
     }
     let tls = ClientTls::from_authorities(pem, Path::new(GRANTED), "localhost");
-    tls.map(drop).map_err(|error| crate::sockets::causes(&error))
+    tls.map(drop).map_err(|error| tamis_transport::causes(&error))
 }
 
 /// Octets of a grant's own authorities: some hundred certificates. They go with the plan to every proxy.
@@ -178,7 +178,7 @@ fn authorities(host: &str, granted: Option<&str>) -> Result<ClientTls, FetchFail
     if let Some(pem) = granted {
         return ClientTls::from_authorities(pem, Path::new(GRANTED), host)
             .map(|tls| tls.with_alpn(&[b"http/1.1"]))
-            .map_err(|error| FetchFailure::Connect(crate::sockets::causes(&error)));
+            .map_err(|error| FetchFailure::Connect(tamis_transport::causes(&error)));
     }
     let own = std::env::var("SSL_CERT_FILE").ok();
     let file = own.as_deref().into_iter().chain(AUTHORITIES).map(Path::new);
@@ -187,7 +187,7 @@ fn authorities(host: &str, granted: Option<&str>) -> Result<ClientTls, FetchFail
     })?;
     ClientTls::from_files(None, file, None, host)
         .map(|tls| tls.with_alpn(&[b"http/1.1"]))
-        .map_err(|error| FetchFailure::Connect(crate::sockets::causes(&error)))
+        .map_err(|error| FetchFailure::Connect(tamis_transport::causes(&error)))
 }
 
 #[cfg(test)]

@@ -11,9 +11,8 @@ use std::time::Duration;
 use tamis_trust::DirectorKeys;
 use tokio::sync::watch;
 
-use crate::{Node, NodeError, NodeOptions, Reload, Shared};
+use crate::{Node, NodeError, NodeOptions, NodeResources, Reload};
 
-mod body;
 mod dial;
 mod followed;
 mod lines;
@@ -22,7 +21,7 @@ mod pull;
 mod report;
 mod state;
 
-pub(crate) use followed::{Followed, NowRuns};
+pub(crate) use followed::{FollowedPlan, SlotOutcome};
 
 use link::Link;
 use state::StateFolder;
@@ -55,29 +54,29 @@ pub struct Follow {
 
 /// A proxy that follows a director. Dropping it ends the stream; the proxy keeps running until it is shut
 /// down.
-pub struct Following {
+pub struct FollowedNode {
     node: Arc<Node>,
     stop: watch::Sender<bool>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
 /// A running proxy, and its first reload.
-type Begun = Result<(Arc<Node>, Reload), NodeError>;
+type StartResult = Result<(Arc<Node>, Reload), NodeError>;
 
 /// The proxy, once there is one.
 #[derive(Default)]
-pub(crate) struct Started {
-    outcome: Mutex<Option<Begun>>,
+pub(crate) struct NodeStart {
+    outcome: Mutex<Option<StartResult>>,
     there: Condvar,
 }
 
-impl Started {
-    pub(crate) fn set(&self, outcome: Begun) {
+impl NodeStart {
+    pub(crate) fn set(&self, outcome: StartResult) {
         *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
         self.there.notify_all();
     }
 
-    fn wait(&self) -> Begun {
+    fn wait(&self) -> StartResult {
         let mut outcome = self.outcome.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             if let Some(outcome) = outcome.take() {
@@ -88,7 +87,7 @@ impl Started {
     }
 }
 
-impl Following {
+impl FollowedNode {
     /// Starts from the state folder at once, or else as soon as the director has sent a plan. `told`
     /// receives the result of every later change.
     ///
@@ -98,7 +97,7 @@ impl Following {
     /// # Errors
     /// The state folder cannot be used, or the first plan cannot be served.
     pub fn start(
-        shared: &Shared,
+        shared: &NodeResources,
         mut options: NodeOptions,
         follow: Follow,
         told: impl Fn(&Reload) + Send + Sync + 'static,
@@ -107,7 +106,7 @@ impl Following {
         options.store = state.store();
         options.source.paths.clear();
         let followed =
-            Arc::new(Followed::open(options.name.clone(), &follow, state, shared.clock)?);
+            Arc::new(FollowedPlan::open(options.name.clone(), &follow, state, shared.clock)?);
         let node = match followed.assembled() {
             // A plan that cannot be served from the folder may be replaced by the director's current one.
             None => None,
@@ -118,7 +117,7 @@ impl Following {
             }
         };
         let (stop, stopped) = watch::channel(false);
-        let started = Arc::new(Started::default());
+        let started = Arc::new(NodeStart::default());
         let link = Link {
             follow,
             followed,
@@ -148,7 +147,7 @@ impl Following {
     }
 }
 
-impl Drop for Following {
+impl Drop for FollowedNode {
     fn drop(&mut self) {
         let _ = self.stop.send(true);
         if let Some(thread) = self.thread.take() {

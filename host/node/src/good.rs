@@ -25,31 +25,31 @@ const MOVED: u64 = 2;
 type Id = (String, String);
 
 /// The last good version of the documents of a folder.
-pub(crate) struct Good {
+pub(crate) struct LastGoodDocuments {
     /// The file that outlives the process; `None`: nothing is stored.
     file: Option<PathBuf>,
     documents: BTreeMap<String, Vec<Document>>,
     /// The content and the file of each document in force.
-    held: BTreeMap<Id, Held>,
+    held: BTreeMap<Id, HeldDocument>,
     written: Option<Digest>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Held {
+struct HeldDocument {
     source: String,
     digest: String,
 }
 
 /// The form on disk.
 #[derive(Default, Serialize, Deserialize)]
-struct Kept {
+struct GoodFile {
     /// Documents by file: the line on which each begins, and its text.
     files: BTreeMap<String, Vec<(usize, String)>>,
     /// Kind, `namespace/name`, and what is in force of it.
-    held: Vec<(String, String, Held)>,
+    held: Vec<(String, String, HeldDocument)>,
 }
 
-impl Good {
+impl LastGoodDocuments {
     /// The last good documents when the proxy of that name ended, if it stored them below `root`. A file
     /// that others may have written is not trusted; the second value reports it.
     pub(crate) fn open(root: &Path, node: &NodeName) -> (Self, Option<String>) {
@@ -166,7 +166,7 @@ impl Good {
             let id = id(document);
             // For several with one name, and for refused ones, what was in force before is kept.
             if counts.get(&id) == Some(&1) && !refused.contains(&id) {
-                let held = Held { source: document.source.clone(), digest: says(document) };
+                let held = HeldDocument { source: document.source.clone(), digest: says(document) };
                 self.held.insert(id, held);
             }
         }
@@ -180,7 +180,7 @@ impl Good {
         let texts = |all: &Vec<Document>| {
             all.iter().map(|one| (one.line(), one.text().to_owned())).collect::<Vec<_>>()
         };
-        let kept = Kept {
+        let kept = GoodFile {
             files: self.documents.iter().map(|(file, all)| (file.clone(), texts(all))).collect(),
             held: self
                 .held
@@ -222,7 +222,7 @@ fn restored(file: String, texts: Vec<(usize, String)>) -> (String, Vec<Document>
     (file, documents)
 }
 
-fn read(file: &Path) -> Result<Kept, String> {
+fn read(file: &Path) -> Result<GoodFile, String> {
     serde_json::from_slice(&octets(file, MAX_BYTES)?).map_err(|error| error.to_string())
 }
 

@@ -9,26 +9,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Clock;
-use tamis_exchange::{Ambiguous, EmptySegments, Escapes, PathRules, Protocols};
-use tamis_proxy::{CertificateStatus, Direction, Listener, ListenerRules, Reasons};
+use tamis_exchange::{AmbiguityRule, EmptySegments, Escapes, PathRules, Protocols};
+use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons};
 use tamis_resources::plan::{
-    AddressPlan, Algorithm, AmbiguousPaths, DirectionPlan, EmptySegments as EmptySegmentsPlan,
-    EndpointPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan, PathEscapes, PolicyPlan,
-    ProtocolPlan, ServicePlan, TlsPlan, UpstreamTlsPlan,
+    AddressPlan, Algorithm, AmbiguousPaths, EmptySegments as EmptySegmentsPlan, EndpointPlan,
+    ListenerPlan, ListenerReasons, ListenerRulesPlan, PathEscapes, PolicyPlan, ProtocolPlan,
+    ServicePlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
     ServerTls, SpiffeId,
 };
-use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+use tamis_upstream::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 
-pub(crate) use tamis_transport::causes;
+use tamis_transport::causes;
 
 /// The rules of a listener in the proxy's form.
 fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
     let ambiguous = |plan: AmbiguousPaths| match plan {
-        AmbiguousPaths::Refuse => Ambiguous::Refuse,
-        AmbiguousPaths::Keep => Ambiguous::Keep,
+        AmbiguousPaths::Refuse => AmbiguityRule::Refuse,
+        AmbiguousPaths::Keep => AmbiguityRule::Keep,
     };
     ListenerRules {
         paths: PathRules {
@@ -58,8 +58,8 @@ pub(crate) struct Sockets {
     clock: Clock,
     /// SPIFFE id of the proxy, which its certificates inside the mesh must have.
     identity: Option<String>,
-    servers: HashMap<String, Used<ServerTls>>,
-    clients: HashMap<String, Used<ClientTls>>,
+    servers: HashMap<String, UsedCertificate<ServerTls>>,
+    clients: HashMap<String, UsedCertificate<ClientTls>>,
     /// Every checked file, and its state at that time.
     looked: BTreeMap<PathBuf, String>,
     /// Renewed certificates, one per line.
@@ -67,7 +67,7 @@ pub(crate) struct Sockets {
 }
 
 /// A certificate in use.
-struct Used<T> {
+struct UsedCertificate<T> {
     /// Its file, as documents name it.
     file: String,
     made_of: String,
@@ -149,7 +149,7 @@ impl Sockets {
         source: &Source,
         plans: &[ListenerPlan],
         notes: &mut Vec<String>,
-    ) -> Vec<Listener> {
+    ) -> Vec<ListenerConfig> {
         let mut listeners = Vec::new();
         for (index, plan) in plans.iter().enumerate() {
             let name = &plan.name;
@@ -167,13 +167,8 @@ impl Sockets {
                     None => continue,
                 },
             };
-            let direction = match plan.direction {
-                DirectionPlan::Gateway => Direction::Gateway,
-                DirectionPlan::Inbound => Direction::Inbound,
-                DirectionPlan::Outbound => Direction::Outbound,
-            };
-            let (name, rules) = (name.clone(), rules(&plan.rules));
-            listeners.push(Listener { name, address, tls, direction, chain: index, rules });
+            let (name, rules, direction) = (name.clone(), rules(&plan.rules), plan.direction);
+            listeners.push(ListenerConfig { name, address, tls, direction, chain: index, rules });
         }
         listeners
     }
@@ -198,7 +193,7 @@ impl Sockets {
         }
         // A certificate for the mesh must have the proxy's identity, and peers of the same authority must
         // trust it. A certificate for other clients has names of its own.
-        let mesh = listener.direction == DirectionPlan::Inbound && client_ca.is_some();
+        let mesh = listener.direction == TrafficDirection::Inbound && client_ca.is_some();
         let same_file = before.filter(|used| used.file == plan.certificate);
         let needs = CertificateNeeds {
             now: Some(self.clock.wall()),
@@ -217,7 +212,7 @@ impl Sockets {
                     ));
                 }
                 let (tls, file) = (Arc::new(tls), plan.certificate.clone());
-                let used = Used { file, made_of, tls: Arc::clone(&tls) };
+                let used = UsedCertificate { file, made_of, tls: Arc::clone(&tls) };
                 self.servers.insert(name.to_owned(), used);
                 Some(tls)
             }
@@ -275,7 +270,7 @@ impl Sockets {
     ) -> Result<EndpointConfig, String> {
         let target = match &plan.address {
             AddressPlan::Dns(name) => dns(name)?,
-            other => Target::Address(listen_address(other)?),
+            other => EndpointTarget::Address(listen_address(other)?),
         };
         let (tls, tls_key) = match &plan.tls {
             None => (None, String::new()),
@@ -325,7 +320,8 @@ impl Sockets {
                 if before.is_some() && !self.renewed.contains(&line) {
                     self.renewed.push(line);
                 }
-                let used = Used { file, made_of: made_of.clone(), tls: Arc::clone(&tls) };
+                let used =
+                    UsedCertificate { file, made_of: made_of.clone(), tls: Arc::clone(&tls) };
                 self.clients.insert(name.clone(), used);
                 Ok((tls, format!("{name} {made_of}")))
             }
@@ -356,15 +352,15 @@ fn listen_address(plan: &AddressPlan) -> Result<Address, String> {
     }
 }
 
-fn dns(text: &str) -> Result<Target, String> {
+fn dns(text: &str) -> Result<EndpointTarget, String> {
     let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("`{text}` has no port"))?;
     let port = port.parse().map_err(|_| format!("`{text}` has no port"))?;
-    Ok(Target::Dns { host: host.to_owned(), port })
+    Ok(EndpointTarget::Dns { host: host.to_owned(), port })
 }
 
-fn policy(plan: &PolicyPlan) -> Policy {
+fn policy(plan: &PolicyPlan) -> ServiceSettings {
     let millis = Duration::from_millis;
-    Policy {
+    ServiceSettings {
         algorithm: match plan.algorithm {
             Algorithm::P2c => tamis_upstream::Algorithm::P2c,
             Algorithm::RoundRobin => tamis_upstream::Algorithm::RoundRobin,

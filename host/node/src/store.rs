@@ -6,20 +6,19 @@
 use crate::documents::octets;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use tamis_resources::MAX_COMPONENT_BYTES;
 use tamis_trust::Digest;
 
 /// Suffix of manifests.
 pub(crate) const MANIFEST: &str = ".manifest.json";
 /// Suffix of bundles.
 pub(crate) const BUNDLES: &str = ".sigstore.json";
-/// Largest component in bytes; the engine refuses larger ones anyway.
-const MAX_COMPONENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Largest manifest, or total of bundles, in bytes.
 const MAX_SMALL_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The bytes of one artifact, as they are on disk.
 #[derive(Debug, Clone)]
-pub struct Artifact {
+pub struct StoredArtifact {
     /// Path of the component.
     pub path: PathBuf,
     /// The component.
@@ -32,11 +31,11 @@ pub struct Artifact {
 
 /// Folders of artifacts.
 #[derive(Debug, Clone)]
-pub struct Store {
+pub struct ArtifactStore {
     folders: Vec<PathBuf>,
 }
 
-impl Store {
+impl ArtifactStore {
     /// A store of these folders; the first that has a digest is used.
     pub fn new(folders: Vec<PathBuf>) -> Self {
         Self { folders }
@@ -69,7 +68,7 @@ impl Store {
     }
 }
 
-impl Artifact {
+impl StoredArtifact {
     /// Reads the three files of `component`. Without a bundle file the artifact has no signature.
     ///
     /// # Errors

@@ -1,9 +1,10 @@
 //! Shared by tests of this crate: the built-in filters, signed by the test.
 
-use crate::build::{Builder, Code};
+use crate::build::Builder;
+use crate::code::Code;
 use crate::fetch::Fetcher;
-use crate::node::Shared;
-use crate::store::Store;
+use crate::node_resources::NodeResources;
+use crate::store::ArtifactStore;
 use crate::ticks::Ticks;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use tamis_ambient::{Clock, Random};
 use tamis_engine::{Engine, Exporter, FilterSpan, Secrets};
 use tamis_observe::Metrics;
 use tamis_resources::plan::{FilterPlan, GrantPlan, Isolation, LimitsPlan, OnFailure, Phase};
-use tamis_trust::{BuildInput, Digest, Policy, PrivateKey};
+use tamis_trust::{BuildInput, Digest, PrivateKey, SignaturePolicy};
 use tempfile::TempDir;
 
 /// One engine for all tests, as in a process.
@@ -36,20 +37,20 @@ pub(crate) fn component(name: &str) -> Vec<u8> {
     read.unwrap_or_else(|error| panic!("{}: {error}; run cargo xtask filters", path.display()))
 }
 
-struct Nowhere;
+struct NullExporter;
 
-impl Exporter for Nowhere {
+impl Exporter for NullExporter {
     fn record(&self, _: &str, _: &str) {}
     fn span(&self, _: &str, _: &FilterSpan) {}
 }
 
 /// A store of its own, and the key that signs its artifacts.
-pub(crate) struct Signed {
+pub(crate) struct SigningStore {
     pub(crate) folder: TempDir,
     pub(crate) key: PrivateKey,
 }
 
-impl Signed {
+impl SigningStore {
     pub(crate) fn new() -> Self {
         Self { folder: TempDir::new().unwrap(), key: PrivateKey::generate().unwrap() }
     }
@@ -90,8 +91,8 @@ impl Signed {
     }
 
     /// A policy that trusts the key, with additional fields.
-    pub(crate) fn policy(&self, more: &Value) -> Policy {
-        Policy::from_json(self.document(more).to_string().as_bytes()).unwrap()
+    pub(crate) fn policy(&self, more: &Value) -> SignaturePolicy {
+        SignaturePolicy::from_json(self.document(more).to_string().as_bytes()).unwrap()
     }
 
     /// The document of that policy.
@@ -113,10 +114,10 @@ impl Signed {
     /// A builder with machine code of its own.
     pub(crate) fn builder_with(&self, code: Code) -> Builder {
         Builder::new(
-            &Shared { code, ..shared() },
-            Store::new(vec![self.folder.path().to_owned()]),
+            &NodeResources { code, ..shared() },
+            ArtifactStore::new(vec![self.folder.path().to_owned()]),
             Arc::new(Metrics::new()),
-            Arc::new(Nowhere),
+            Arc::new(NullExporter),
             Arc::new(Fetcher),
             Secrets::default(),
             Ticks::new().unwrap(),
@@ -125,9 +126,9 @@ impl Signed {
 }
 
 /// What nodes of tests share: the clock of the machine, and no cache on disk.
-pub(crate) fn shared() -> Shared {
+pub(crate) fn shared() -> NodeResources {
     let (clock, random) = (Clock::system(), Random::system());
-    Shared { engine: engine().clone(), cache: None, code: code(), clock, random }
+    NodeResources { engine: engine().clone(), cache: None, code: code(), clock, random }
 }
 
 /// An attachment of `tamis/NAME` with what it needs, failing closed.

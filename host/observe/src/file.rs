@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 
 /// How often to check that the file is still the one at its path.
 const LOOK: Duration = Duration::from_secs(1);
@@ -34,7 +35,7 @@ impl LogFile {
     pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
         let file = open(path, mode)?;
         let reopen = Arc::default();
-        Ok(Self { path: path.to_owned(), mode, file, looked: Instant::now(), reopen })
+        Ok(Self { path: path.to_owned(), mode, file, looked: Clock::system().now(), reopen })
     }
 
     /// Set this flag, for example from a signal handler, to have the file opened again before the next
@@ -46,10 +47,10 @@ impl LogFile {
 
     fn look(&mut self) -> io::Result<()> {
         let asked = self.reopen.swap(false, Ordering::Relaxed);
-        if !asked && self.looked.elapsed() < LOOK {
+        if !asked && Clock::system().since(self.looked) < LOOK {
             return Ok(());
         }
-        self.looked = Instant::now();
+        self.looked = Clock::system().now();
         let about = self.file.metadata()?;
         // Other than a regular file, such as a pipe, cannot be rotated.
         let moved = about.is_file()

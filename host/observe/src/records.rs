@@ -97,48 +97,48 @@ pub struct AccessRecord<'a> {
 
 /// Origin of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
+enum LineOrigin {
     Host,
     Filter,
 }
 
 /// A line that waits to be written.
 struct Line {
-    whose: Whose,
+    whose: LineOrigin,
     octets: Vec<u8>,
 }
 
 /// Amounts that wait to be written.
 #[derive(Default)]
-struct Waiting {
+struct WaitingAmounts {
     octets: AtomicUsize,
     filter_lines: AtomicUsize,
     filter_octets: AtomicUsize,
 }
 
-impl Waiting {
+impl WaitingAmounts {
     /// Whether a line may wait too.
-    fn admits(&self, whose: Whose, size: usize) -> bool {
+    fn admits(&self, whose: LineOrigin, size: usize) -> bool {
         let fits = |number: &AtomicUsize, more: usize, most: usize| {
             number.load(Ordering::Relaxed).saturating_add(more) <= most
         };
         fits(&self.octets, size, WAITING_OCTETS_MAX)
-            && (whose == Whose::Host
+            && (whose == LineOrigin::Host
                 || (fits(&self.filter_lines, 1, WAITING_MAX / FILTERS_PART)
                     && fits(&self.filter_octets, size, WAITING_OCTETS_MAX / FILTERS_PART)))
     }
 
-    fn more(&self, whose: Whose, size: usize) {
+    fn more(&self, whose: LineOrigin, size: usize) {
         self.octets.fetch_add(size, Ordering::Relaxed);
-        if whose == Whose::Filter {
+        if whose == LineOrigin::Filter {
             self.filter_lines.fetch_add(1, Ordering::Relaxed);
             self.filter_octets.fetch_add(size, Ordering::Relaxed);
         }
     }
 
-    fn less(&self, whose: Whose, size: usize) {
+    fn less(&self, whose: LineOrigin, size: usize) {
         self.octets.fetch_sub(size, Ordering::Relaxed);
-        if whose == Whose::Filter {
+        if whose == LineOrigin::Filter {
             self.filter_lines.fetch_sub(1, Ordering::Relaxed);
             self.filter_octets.fetch_sub(size, Ordering::Relaxed);
         }
@@ -150,7 +150,7 @@ impl Waiting {
 pub struct Recorder {
     mode: AccessLog,
     lines: Option<SyncSender<Line>>,
-    waiting: Arc<Waiting>,
+    waiting: Arc<WaitingAmounts>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -172,7 +172,7 @@ impl Recorder {
     /// No thread can be started.
     pub fn to(mode: AccessLog, out: impl Write + Send + 'static) -> std::io::Result<Self> {
         let (send, receive) = sync_channel(WAITING_MAX);
-        let waiting: Arc<Waiting> = Arc::default();
+        let waiting: Arc<WaitingAmounts> = Arc::default();
         let left = Arc::clone(&waiting);
         std::thread::Builder::new().name("tamis-records".to_owned()).spawn(move || {
             write(&receive, &left, std::io::BufWriter::with_capacity(64 * 1024, out));
@@ -197,24 +197,24 @@ impl Recorder {
             return;
         }
         line.push(b'\n');
-        self.send(lines, Whose::Host, line);
+        self.send(lines, LineOrigin::Host, line);
     }
 
     #[cfg(test)]
     fn line_of_host(&self, json: &str) {
         if let Some(lines) = &self.lines {
-            self.send(lines, Whose::Host, format!("{json}\n").into_bytes());
+            self.send(lines, LineOrigin::Host, format!("{json}\n").into_bytes());
         }
     }
 
     /// Accepts one line of a filter's own record; `json` must not contain a line break.
     pub fn line(&self, json: &str) {
         if let Some(lines) = &self.lines {
-            self.send(lines, Whose::Filter, format!("{json}\n").into_bytes());
+            self.send(lines, LineOrigin::Filter, format!("{json}\n").into_bytes());
         }
     }
 
-    fn send(&self, lines: &SyncSender<Line>, whose: Whose, octets: Vec<u8>) {
+    fn send(&self, lines: &SyncSender<Line>, whose: LineOrigin, octets: Vec<u8>) {
         let size = octets.len();
         if !self.waiting.admits(whose, size) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -240,7 +240,7 @@ impl Recorder {
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Writes until all recorders are gone; flushes whenever no line waits.
-fn write(lines: &Receiver<Line>, waiting: &Waiting, mut out: impl Write) {
+fn write(lines: &Receiver<Line>, waiting: &WaitingAmounts, mut out: impl Write) {
     let put = |out: &mut dyn Write, line: Line| {
         let failed = out.write_all(&line.octets).is_err();
         waiting.less(line.whose, line.octets.len());
@@ -268,9 +268,9 @@ mod tests {
     use super::*;
     use std::sync::{Mutex, mpsc};
 
-    struct Out(Arc<Mutex<Vec<u8>>>, mpsc::Sender<()>);
+    struct SharedOutput(Arc<Mutex<Vec<u8>>>, mpsc::Sender<()>);
 
-    impl Write for Out {
+    impl Write for SharedOutput {
         fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(octets);
             Ok(octets.len())
@@ -285,7 +285,8 @@ mod tests {
     #[test]
     fn a_record_is_one_line_of_json() {
         let (written, (send, flushed)) = (Arc::new(Mutex::new(Vec::new())), mpsc::channel());
-        let recorder = Recorder::to(AccessLog::Refused, Out(written.clone(), send)).unwrap();
+        let recorder =
+            Recorder::to(AccessLog::Refused, SharedOutput(written.clone(), send)).unwrap();
         assert!(recorder.wants(true) && !recorder.wants(false));
         recorder.line("{\"a\":\"b\"}");
         flushed.recv().unwrap();
@@ -293,9 +294,9 @@ mod tests {
     }
 
     /// A disk that stands still until it is let go.
-    struct Still(Receiver<()>, Arc<Mutex<Vec<u8>>>);
+    struct StalledDisk(Receiver<()>, Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Still {
+    impl Write for StalledDisk {
         fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
             // An error means: let go for good.
             let _ = self.0.recv();
@@ -315,7 +316,7 @@ mod tests {
         ] {
             let (let_go, held) = mpsc::channel();
             let written: Arc<Mutex<Vec<u8>>> = Arc::default();
-            let out = Still(held, Arc::clone(&written));
+            let out = StalledDisk(held, Arc::clone(&written));
             let recorder = Recorder::to(AccessLog::All, out).unwrap();
             for _ in 0..20_000.min(wanted * 4) {
                 recorder.line(&line);

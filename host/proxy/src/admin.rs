@@ -1,20 +1,19 @@
 //! The admin listener: health, metrics, configuration, filters, upstreams, drain.
 //!
 //! It listens on a network address and on a unix socket of the proxy's user. Whoever can open the socket is
-//! the operator; [`access`] decides which requests from the network are answered.
+//! the operator; [`admin_access`](crate::admin_access) decides which requests from the network are answered.
 
-mod access;
 mod metrics;
 mod pages;
 #[cfg(test)]
 mod tests;
 
-pub use access::AdminAccess;
 pub use metrics::METRICS;
 pub(crate) use metrics::metrics;
 
-use crate::proxy::{Inner, ProxyError, TooLate};
-use access::Door;
+use crate::admin_access::Door;
+use crate::error::ProxyError;
+use crate::proxy_state::{ProxyState, TooLate};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -28,8 +27,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, GateLimits, Listener, Plain, ServeLimits, Shutdown, Stage,
-    bind, serve_connection,
+    Address, BoundListener, ConnInfo, GateLimits, Listener, PlainStream, ServeLimits, ServeStage,
+    Shutdown, bind, serve_connection,
 };
 use tokio::task::LocalSet;
 
@@ -57,7 +56,7 @@ pub(crate) fn bound(
 /// Serves it on a separate thread until `stop`.
 pub(crate) fn start(
     socket: BoundListener,
-    inner: Arc<Inner>,
+    inner: Arc<ProxyState>,
     stop: Shutdown,
 ) -> Result<(), ProxyError> {
     let run = move || {
@@ -74,8 +73,8 @@ pub(crate) fn start(
     thread.spawn(run).map(drop).map_err(ProxyError::Thread)
 }
 
-async fn serve(listener: &Listener, inner: &Arc<Inner>, mut stop: Shutdown) {
-    let open = Rc::new(Open::default());
+async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut stop: Shutdown) {
+    let open = Rc::new(OpenConnections::default());
     let limits = ServeLimits::default();
     let gate = GateLimits { idle_timeout: IDLE_MAX, ..limits.gate };
     let limits = Rc::new(ServeLimits { gate, ..limits });
@@ -83,12 +82,14 @@ async fn serve(listener: &Listener, inner: &Arc<Inner>, mut stop: Shutdown) {
         let ending = stop.clone();
         let (plain, peer) = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stage| *stage == Stage::End) => return,
+            _ = stop.wait_for(|stage| *stage == ServeStage::End) => return,
         };
-        let Some(counted) = Counted::new(&open, peer.map(|peer| peer.ip())) else { continue };
+        let Some(counted) = CountedConnection::new(&open, peer.map(|peer| peer.ip())) else {
+            continue;
+        };
         let door = match &plain {
-            Plain::Unix(_) => Door::Socket,
-            Plain::Tcp(stream) => match stream.local_addr() {
+            PlainStream::Unix(_) => Door::Socket,
+            PlainStream::Tcp(stream) => match stream.local_addr() {
                 Ok(local) => Door::Network(local.ip()),
                 Err(_gone) => continue,
             },
@@ -110,17 +111,17 @@ async fn serve(listener: &Listener, inner: &Arc<Inner>, mut stop: Shutdown) {
 
 /// The connections there are, by whom; none: a unix socket's.
 #[derive(Default)]
-struct Open(RefCell<HashMap<Option<IpAddr>, usize>>);
+struct OpenConnections(RefCell<HashMap<Option<IpAddr>, usize>>);
 
 /// A connection that counts as open until it is dropped.
-struct Counted {
-    open: Rc<Open>,
+struct CountedConnection {
+    open: Rc<OpenConnections>,
     of: Option<IpAddr>,
 }
 
-impl Counted {
+impl CountedConnection {
     /// None when there are as many as may be, of all or of this one.
-    fn new(open: &Rc<Open>, of: Option<IpAddr>) -> Option<Self> {
+    fn new(open: &Rc<OpenConnections>, of: Option<IpAddr>) -> Option<Self> {
         let mut counts = open.0.borrow_mut();
         let all: usize = counts.values().sum();
         let own = counts.get(&of).copied().unwrap_or(0);
@@ -133,7 +134,7 @@ impl Counted {
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedConnection {
     fn drop(&mut self) {
         let mut counts = self.open.0.borrow_mut();
         if let Some(own) = counts.get_mut(&self.of) {
@@ -147,14 +148,14 @@ impl Drop for Counted {
 
 /// Effect of a page.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum PageEffect {
     /// It only reads: GET and HEAD.
     Look,
     /// It changes the proxy: POST.
     Change,
 }
 
-impl Way {
+impl PageEffect {
     fn methods(self) -> &'static str {
         match self {
             Self::Look => "GET, HEAD",
@@ -171,28 +172,36 @@ impl Way {
 }
 
 /// Every page, in the order of the list.
-const PAGES: [(&str, Way, &str); 10] = [
-    ("/", Way::Look, "this list"),
-    ("/healthz", Way::Look, "the process serves"),
-    ("/readyz", Way::Look, "a generation serves and nobody drains it"),
-    ("/metrics", Way::Look, "Prometheus text"),
-    ("/config", Way::Look, "the generation in use, without secrets"),
-    ("/filters", Way::Look, "what runs where: digest, version, signers, hooks, grants, statistics"),
-    ("/upstreams", Way::Look, "services, endpoints, circuits"),
-    ("/routes", Way::Look, "listeners, their chains, and the rules of their routers"),
-    ("/drain", Way::Change, "send everybody elsewhere, then close; ?seconds=N says after how long"),
-    ("/undrain", Way::Change, "serve on after all, while listeners are open"),
+const PAGES: [(&str, PageEffect, &str); 10] = [
+    ("/", PageEffect::Look, "this list"),
+    ("/healthz", PageEffect::Look, "the process serves"),
+    ("/readyz", PageEffect::Look, "a generation serves and the proxy is not draining"),
+    ("/metrics", PageEffect::Look, "Prometheus text"),
+    ("/config", PageEffect::Look, "the generation in use, without secrets"),
+    (
+        "/filters",
+        PageEffect::Look,
+        "what runs where: digest, version, signers, hooks, grants, statistics",
+    ),
+    ("/upstreams", PageEffect::Look, "services, endpoints, circuits"),
+    ("/routes", PageEffect::Look, "listeners, their chains, and the rules of their routers"),
+    (
+        "/drain",
+        PageEffect::Change,
+        "send everybody elsewhere, then close; ?seconds=N says after how long",
+    ),
+    ("/undrain", PageEffect::Change, "serve on after all, while listeners are open"),
 ];
 
 fn list() -> String {
-    let line = |(path, way, what): &(&str, Way, &str)| {
-        let method = if *way == Way::Look { "GET" } else { "POST" };
+    let line = |(path, way, what): &(&str, PageEffect, &str)| {
+        let method = if *way == PageEffect::Look { "GET" } else { "POST" };
         format!("{method:<4} {path:<10} {what}\n")
     };
     PAGES.iter().map(line).collect()
 }
 
-fn answer<B>(inner: &Arc<Inner>, door: &Door, request: &Request<B>) -> Response<Full<Bytes>> {
+fn answer<B>(inner: &Arc<ProxyState>, door: &Door, request: &Request<B>) -> Response<Full<Bytes>> {
     let mut response = decide(inner, door, request);
     let headers = response.headers_mut();
     // A page that leads a browser here must not be able to use the response.
@@ -206,7 +215,7 @@ fn answer<B>(inner: &Arc<Inner>, door: &Door, request: &Request<B>) -> Response<
     response
 }
 
-fn decide<B>(inner: &Arc<Inner>, door: &Door, request: &Request<B>) -> Response<Full<Bytes>> {
+fn decide<B>(inner: &Arc<ProxyState>, door: &Door, request: &Request<B>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if let Err(why) = inner.access.admits(door, request) {
         return text(StatusCode::FORBIDDEN, why);
@@ -221,7 +230,7 @@ fn decide<B>(inner: &Arc<Inner>, door: &Door, request: &Request<B>) -> Response<
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
         return response;
     }
-    if *way == Way::Change
+    if *way == PageEffect::Change
         && let Err((status, why)) = inner.access.may_change(door, request)
     {
         let mut response = text(status, why);
@@ -234,7 +243,7 @@ fn decide<B>(inner: &Arc<Inner>, door: &Door, request: &Request<B>) -> Response<
     page(inner, path, request.uri().query())
 }
 
-fn page(inner: &Arc<Inner>, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+fn page(inner: &Arc<ProxyState>, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
     match path {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => match readiness(inner) {
@@ -255,14 +264,14 @@ fn page(inner: &Arc<Inner>, path: &str, query: Option<&str>) -> Response<Full<By
     }
 }
 
-fn readiness(inner: &Inner) -> Result<(), &'static str> {
+fn readiness(inner: &ProxyState) -> Result<(), &'static str> {
     if inner.shared.is_draining() {
         return Err("draining");
     }
     if inner.generation.load().number == 0 { Err("no generation yet") } else { Ok(()) }
 }
 
-fn drain(inner: &Arc<Inner>, query: Option<&str>) -> Response<Full<Bytes>> {
+fn drain(inner: &Arc<ProxyState>, query: Option<&str>) -> Response<Full<Bytes>> {
     let lame_duck = match query.map(|query| query.strip_prefix("seconds=")) {
         None => inner.lame_duck,
         Some(seconds) => match seconds.and_then(|seconds| seconds.parse().ok()) {

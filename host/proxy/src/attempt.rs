@@ -76,16 +76,17 @@ pub(crate) async fn send(
     let (chain, template) = (&*chain, &template);
     let plan = AttemptPlan { chain, selection, upstream, template, hash, deadline };
     let mut tried: Vec<String> = Vec::new();
-    let first = Instant::now();
+    let clock = state.clock;
+    let first = clock.now();
     let mut began = first;
     loop {
         state.attempts += 1;
         let outcome = once(&plan, state, &tried).await;
-        state.upstream_time += began.elapsed();
+        state.upstream_time += clock.since(began);
         let failed = match outcome {
             Ok(response) => {
                 if let Some(hedges) = &chain.hedges {
-                    hedges.note(selection.rule, first.elapsed());
+                    hedges.note(selection.rule, clock.since(first));
                 }
                 return Ok(response);
             }
@@ -114,7 +115,7 @@ pub(crate) async fn send(
                 tokio::time::sleep(delay).await;
             }
         }
-        began = Instant::now();
+        began = clock.now();
     }
 }
 
@@ -172,7 +173,8 @@ fn prepare(
         refusal,
         untouched: true,
     })?;
-    let limit = time_limit(plan.selection.attempt_timeout_ms, plan.deadline);
+    let left = plan.deadline.map(|at| at.saturating_duration_since(state.clock.now()));
+    let limit = time_limit(plan.selection.attempt_timeout_ms, left);
     Ok(PreparedAttempt { attempt, request, limit })
 }
 
@@ -252,12 +254,11 @@ fn is_good(plan: &AttemptPlan<'_>, sent: &SendResult) -> bool {
         if !is_failure(response) && !asks_about(plan.chain, response))
 }
 
-fn time_limit(attempt_ms: u32, deadline: Option<Instant>) -> Duration {
+fn time_limit(attempt_ms: u32, left: Option<Duration>) -> Duration {
     let own = match attempt_ms {
         0 => ATTEMPT_MAX,
         ms => Duration::from_millis(ms.into()),
     };
-    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     left.map_or(own, |left| left.min(own))
 }
 
@@ -310,7 +311,7 @@ fn retry(
         return None;
     }
     let replayable = template.body.is_replayable();
-    let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    let left = deadline.map(|at| at.saturating_duration_since(state.clock.now()));
     let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
     let response = failed.response.as_deref();
     let failure = Failure {
@@ -319,13 +320,13 @@ fn retry(
         cause: failed.cause,
         status: response.map_or(0, |response| response.status().as_u16()),
         grpc_status: response.and_then(|response| grpc_status(response.headers())),
-        elapsed_ms: millis(state.started.elapsed()),
+        elapsed_ms: millis(state.elapsed()),
         // 0 means no deadline, so a deadline that has almost passed counts as one millisecond.
         remaining_ms: left.map_or(0, |left| millis(left).max(1)),
         idempotent: state.exchange.method.is_idempotent() || failed.untouched,
         replayable,
         retry_after_ms: response
-            .and_then(|response| retry_after(response.headers(), SystemTime::now)),
+            .and_then(|response| retry_after(response.headers(), || state.clock.wall())),
         budget_left: upstream.budget_left(),
     };
     let decision = slot.ask(&RetryQuestion(&failure), state).ok()??;

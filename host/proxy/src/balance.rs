@@ -74,13 +74,18 @@ impl Balancing {
             Ok(weights) => {
                 if let Err(refused) = upstream.set_weights(&weights) {
                     let service = upstream.name();
-                    tracing::warn!(attachment, service, "weights are not taken: {refused}");
+                    tracing::warn!(attachment, service, "the weights are refused: {refused}");
                 }
                 self.shown.replace(states);
             }
             Err(fault) => {
                 let (kind, service) = (fault.kind(), upstream.name());
-                tracing::warn!(attachment, service, kind, "a balancer failed; weights stay");
+                tracing::warn!(
+                    attachment,
+                    service,
+                    kind,
+                    "a balancer filter failed; the previous weights stay"
+                );
             }
         }
     }

@@ -1,12 +1,9 @@
-//! Bodies that this proxy makes: of what was read whole, and of frames that come one after the other.
+//! Bodies that this proxy makes of what was read whole.
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tamis_exchange::{Body, BodyError};
-use tokio::sync::mpsc;
+use tamis_exchange::Body;
 
 /// A body that was read whole, with its trailers. The head names them, since HTTP/1.1 sends no others, unless it has a
 /// length: then HTTP/1.1 sends none at all (RFC 9112 §7.1.2).
@@ -24,26 +21,11 @@ pub(crate) fn buffered_body(
     {
         head.insert(header::TRAILER, names);
     }
-    let (send, receive) = mpsc::channel(2);
+    let (send, body) = Body::channel(2);
     // Two frames in a channel of two: neither waits nor fails.
     if !octets.is_empty() {
         drop(send.try_send(Ok(Frame::data(octets))));
     }
     drop(send.try_send(Ok(Frame::trailers(trailers))));
-    Body::stream(ChannelBody(receive))
-}
-
-/// Frames of a channel as a body.
-pub(crate) struct ChannelBody(pub(crate) mpsc::Receiver<Result<Frame<Bytes>, BodyError>>);
-
-impl http_body::Body for ChannelBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        self.get_mut().0.poll_recv(cx)
-    }
+    body
 }

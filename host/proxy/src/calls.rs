@@ -3,6 +3,7 @@
 use crate::slot::Slot;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 
 /// One in 2 to the power of this many exchanges is timed.
 const TIMED_BITS: u32 = 4;
@@ -15,16 +16,17 @@ pub(crate) struct HookCalls {
     /// The others.
     high: Vec<usize>,
     timed: bool,
+    clock: Clock,
     times: Vec<(usize, Duration)>,
     denied: Option<usize>,
 }
 
 impl HookCalls {
-    pub(crate) fn new(exchange: u64) -> Self {
+    pub(crate) fn new(exchange: u64, clock: Clock) -> Self {
         // Multiples of the golden ratio are evenly distributed, and independent of patterns in the
         // requests.
         let timed = exchange.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> (u64::BITS - TIMED_BITS) == 0;
-        Self { timed, ..Self::default() }
+        Self { timed, clock, ..Self::default() }
     }
 
     /// The slot takes part in the exchange.
@@ -39,13 +41,13 @@ impl HookCalls {
     /// A call of the slot begins; pass the result to [`Self::end`].
     pub(crate) fn begin(&mut self, number: usize) -> Option<Instant> {
         self.note(number);
-        self.timed.then(Instant::now)
+        self.timed.then(|| self.clock.now())
     }
 
     /// The call ended.
     pub(crate) fn end(&mut self, number: usize, since: Option<Instant>) {
         let Some(since) = since else { return };
-        let took = since.elapsed();
+        let took = self.clock.since(since);
         match self.times.iter_mut().find(|(slot, _)| *slot == number) {
             Some((_, time)) => *time += took,
             None => self.times.push((number, took)),
@@ -97,7 +99,7 @@ mod tests {
     fn one_exchange_in_16_is_timed_whatever_its_neighbours() {
         for (first, step) in [(1_u64, 1), (1, 2), (2, 2), (3, 16), ((5 << 48) | 1, 1), (7, 10)] {
             let ids = (0..16_000_u64).map(|n| first + n * step);
-            let timed = ids.filter(|id| HookCalls::new(*id).timed).count();
+            let timed = ids.filter(|id| HookCalls::new(*id, Clock::system()).timed).count();
             assert!((950..=1_050).contains(&timed), "{timed} of 16,000 from {first} by {step}");
         }
     }

@@ -1,6 +1,6 @@
 //! The filters of a listener in one worker, by hook, and the targets of their choices.
 
-use crate::generation::{ChainLayout, Direction};
+use crate::generation::ChainLayout;
 use crate::hedges::Hedges;
 use crate::slot::{Slot, Slots};
 use crate::telemetry::Telemetry;
@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tamis_engine::{FilterState, Responses};
 use tamis_exchange::Owners;
+use tamis_resources::plan::TrafficDirection;
 use tamis_upstream::Upstream;
 
 /// The filters that the exchanges of a listener pass. All references are resolved: a request never looks
@@ -16,7 +17,7 @@ pub(crate) struct Chain {
     /// The number of its generation.
     pub(crate) generation: u64,
     /// Which way its traffic flows.
-    pub(crate) direction: Direction,
+    pub(crate) direction: TrafficDirection,
     /// All slots of the generation, by their numbers.
     pub(crate) slots: Slots,
     /// Request hooks, in order.
@@ -68,7 +69,7 @@ impl Chain {
     /// The chain of that layout.
     pub(crate) fn new(
         generation: u64,
-        direction: Direction,
+        direction: TrafficDirection,
         layout: &ChainLayout,
         slots: &Slots,
         upstreams: &[Rc<Upstream>],

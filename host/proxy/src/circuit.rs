@@ -27,7 +27,9 @@ pub(crate) async fn pick(
             Ok(Pick::Attempt(attempt)) => return Ok(attempt),
             Ok(Pick::Ask(ask)) => answer(chain, upstream, Some(ask)),
             Err(PickFailure::CircuitOpen { retry_in_ms }) => {
-                let detail = format!("every circuit is open; the next opens in {retry_in_ms} ms");
+                let detail = format!(
+                    "every circuit is open; the next attempt is allowed in {retry_in_ms} ms"
+                );
                 return Err(refuse("circuit.open", 503, Cause::Other, detail));
             }
             Err(PickFailure::NoEndpoint) => {
@@ -39,12 +41,17 @@ pub(crate) async fn pick(
                 return Err(refuse("upstream.unresolved", 503, Cause::ConnectFailure, detail));
             }
             Err(PickFailure::Overloaded) => {
-                let detail = format!("{} has all the requests it takes", upstream.name());
+                let detail = format!("{} already has its maximum of requests", upstream.name());
                 return Err(refuse("upstream.overloaded", 503, Cause::Other, detail));
             }
         }
     }
-    Err(refuse("circuit.open", 503, Cause::Other, "the breaker did not come to an end".to_owned()))
+    Err(refuse(
+        "circuit.open",
+        503,
+        Cause::Other,
+        "the breaker filter did not settle on a state".to_owned(),
+    ))
 }
 
 /// Calls the breaker filter for a circuit. Without a breaker, circuits stay closed.

@@ -53,7 +53,7 @@ where
 }
 
 fn unexpected() -> Refusal {
-    let detail = "servers disagree whether that method has content (RFC 9110 §9.3.1)";
+    let detail = "a request with this method must have no content: servers disagree on its meaning (RFC 9110 §9.3.1)";
     Refusal::new("http.unexpected-body", 400, Fault::Client, detail)
 }
 

@@ -3,17 +3,19 @@
 
 use crate::connection::Connection;
 use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retries, via};
-use crate::generation::{Direction, ListenerRules};
+use crate::generation::ListenerRules;
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use std::sync::Arc;
+use tamis_ambient::Random;
 use tamis_exchange::{
     Attributes, Exchange, Fault, Owners, PathRules, Refusal, Scheme, TargetError, normal_authority,
     normal_path,
 };
+use tamis_resources::plan::TrafficDirection;
 
 /// A request as the pipeline receives it.
 pub(crate) struct DecodedRequest {
@@ -31,10 +33,12 @@ pub(crate) struct DecodedRequest {
 #[derive(Clone, Copy)]
 pub(crate) struct Entrance<'a> {
     pub(crate) connection: &'a Connection,
-    pub(crate) direction: Direction,
+    pub(crate) direction: TrafficDirection,
     pub(crate) rules: &'a ListenerRules,
     /// Owners of the fields.
     pub(crate) owners: &'a Owners,
+    /// The source of ids.
+    pub(crate) random: Random,
 }
 
 /// Decodes a request. The gate has already refused HTTP/1 messages that could be read in two ways. A
@@ -44,7 +48,7 @@ pub(crate) fn decode(
     entrance: Entrance<'_>,
     id: u64,
 ) -> Result<DecodedRequest, Refusal> {
-    let Entrance { connection, direction, rules, owners } = entrance;
+    let Entrance { connection, direction, rules, owners, random } = entrance;
     let upgrade = upgrade::wanted(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = request.uri().clone();
@@ -67,7 +71,7 @@ pub(crate) fn decode(
     owners.clean_trailer_names(&mut headers);
     forwarded(&mut headers, connection, direction, host);
     via(&mut headers, version);
-    trace::ensure(&mut headers);
+    trace::ensure(&mut headers, random);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
     Ok(DecodedRequest {
         exchange: Exchange {
@@ -167,7 +171,7 @@ fn takes_trailers(headers: &HeaderMap) -> bool {
 
 /// The declared length of the body.
 fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Refusal> {
-    let wrong = |_| refuse("http.content-length", 400, "`content-length` is one number");
+    let wrong = |_| refuse("http.content-length", 400, "`content-length` must be one number");
     one_length(headers).map_err(wrong)
 }
 
@@ -186,7 +190,7 @@ fn authority(
     let mut hosts = headers.get_all(header::HOST).iter();
     let (value, again) = (hosts.next().cloned(), hosts.next().is_some());
     if again {
-        return Err(refuse("request.host", 400, "there is more than one `host`"));
+        return Err(refuse("request.host", 400, "the request has more than one `host`"));
     }
     headers.remove(header::HOST);
     let host = match &value {

@@ -6,14 +6,15 @@ use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::replay::Replay;
-use crate::shared::Shared;
+use crate::shared::ProxyShared;
 use crate::slot::Slot;
 use crate::trace;
 use http::{HeaderMap, HeaderValue};
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
+use tamis_ambient::{Clock, Random};
 use tamis_exchange::{Exchange, Outcome};
 use tamis_upstream::{Attempt, Tunnel, Upstream};
 
@@ -24,7 +25,9 @@ pub(crate) struct ExchangeState {
     pub(crate) exchange: Exchange,
     /// Its chain, from the generation in which it began.
     pub(crate) chain: Rc<Chain>,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyShared>,
+    /// The clock of the proxy.
+    pub(crate) clock: Clock,
     pub(crate) started: Instant,
     start_unix_us: u64,
     /// The rule id of the last filter that named one, or of the refusal.
@@ -91,20 +94,21 @@ impl ExchangeState {
     pub(crate) fn new(
         exchange: Exchange,
         chain: &Rc<Chain>,
-        shared: &Arc<Shared>,
+        shared: &Arc<ProxyShared>,
         connection: Option<&Connection>,
     ) -> Box<Self> {
         for state in &chain.keepers {
             state.begin(exchange.id, connection.map(|connection| connection.keep(state)));
         }
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let clock = shared.clock;
         Box::new(Self {
-            calls: HookCalls::new(exchange.id),
+            calls: HookCalls::new(exchange.id, clock),
             exchange,
             chain: Rc::clone(chain),
             shared: Arc::clone(shared),
-            started: Instant::now(),
-            start_unix_us: u64::try_from(since.as_micros()).unwrap_or(u64::MAX),
+            clock,
+            started: clock.now(),
+            start_unix_us: clock.unix_us(),
             reason: None,
             detail: None,
             answered_by: None,
@@ -136,6 +140,16 @@ impl ExchangeState {
     /// Whether a slot takes part in it.
     pub(crate) fn is_for(&self, slot: &Slot) -> bool {
         !slot.is_scoped() || slot.is_for(self.rule_name())
+    }
+
+    /// The random source of the proxy.
+    pub(crate) fn random(&self) -> Random {
+        self.shared.random
+    }
+
+    /// The time since the exchange began.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.clock.since(self.started)
     }
 
     /// The longest request body.

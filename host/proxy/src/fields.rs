@@ -1,10 +1,10 @@
 //! Hop-by-hop fields, which are removed, and fields that every hop adds.
 
 use crate::connection::Connection;
-use crate::generation::Direction;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tamis_exchange::is_host_field;
+use tamis_resources::plan::TrafficDirection;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -117,10 +117,10 @@ pub(crate) fn one_length(headers: &mut HeaderMap) -> Result<Option<u64>, NoLengt
 pub(crate) fn take_retries(
     headers: &mut HeaderMap,
     connection: &Connection,
-    direction: Direction,
+    direction: TrafficDirection,
 ) -> bool {
     let marked = headers.remove(RETRIES).is_some();
-    marked && direction == Direction::Inbound && connection.peer_identity.is_some()
+    marked && direction == TrafficDirection::Inbound && connection.peer_identity.is_some()
 }
 
 /// Sets `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway ignores the values that a client sends;
@@ -128,11 +128,11 @@ pub(crate) fn take_retries(
 pub(crate) fn forwarded(
     headers: &mut HeaderMap,
     connection: &Connection,
-    direction: Direction,
+    direction: TrafficDirection,
     host: Option<HeaderValue>,
 ) {
     match direction {
-        Direction::Gateway => {
+        TrafficDirection::Gateway => {
             remove_claims(headers);
             headers.insert(X_FORWARDED_FOR, connection.peer_value.clone());
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
@@ -142,14 +142,14 @@ pub(crate) fn forwarded(
             };
             headers.insert(header::FORWARDED, connection.forwarded.clone());
         }
-        Direction::Inbound => {
+        TrafficDirection::Inbound => {
             append(headers, X_FORWARDED_FOR, connection.peer_value.as_bytes());
             if headers.contains_key(header::FORWARDED) {
                 let element = format!("for={}", connection.forwarded_for);
                 append(headers, header::FORWARDED, element.as_bytes());
             }
         }
-        Direction::Outbound => {}
+        TrafficDirection::Outbound => {}
     }
 }
 
@@ -247,12 +247,12 @@ mod tests {
         member.peer_identity = Some("spiffe://shop.example/ns/shop/service/a".into());
         let stranger = connection("10.0.0.1:5");
         for (peer, direction, believed) in [
-            (&member, Direction::Inbound, true),
-            (&stranger, Direction::Inbound, false),
-            (&member, Direction::Gateway, false),
-            (&member, Direction::Outbound, false),
-            (&stranger, Direction::Gateway, false),
-            (&stranger, Direction::Outbound, false),
+            (&member, TrafficDirection::Inbound, true),
+            (&stranger, TrafficDirection::Inbound, false),
+            (&member, TrafficDirection::Gateway, false),
+            (&member, TrafficDirection::Outbound, false),
+            (&stranger, TrafficDirection::Gateway, false),
+            (&stranger, TrafficDirection::Outbound, false),
         ] {
             let mut map = headers(&[("x-tamis-retries", "1"), ("accept", "*/*")]);
             assert_eq!(take_retries(&mut map, peer, direction), believed, "{direction:?}");
@@ -285,7 +285,7 @@ mod tests {
             ("x-mine", "1"),
         ];
         let mut map = headers(&claims);
-        forward(&mut map, "10.0.0.1:5", Direction::Gateway);
+        forward(&mut map, "10.0.0.1:5", TrafficDirection::Gateway);
         for (name, _) in &claims[..6] {
             assert!(!map.contains_key(*name), "{name}");
         }
@@ -312,7 +312,7 @@ mod tests {
         Connection::new(1, "in", &tamis_transport::ConnInfo { peer, local, identity })
     }
 
-    fn forward(map: &mut HeaderMap, peer: &str, direction: Direction) {
+    fn forward(map: &mut HeaderMap, peer: &str, direction: TrafficDirection) {
         let host = Some(HeaderValue::from_static("shop.example"));
         forwarded(map, &connection(peer), direction, host);
     }
@@ -321,20 +321,20 @@ mod tests {
     fn a_gateway_believes_nothing_and_a_sidecar_adds() {
         let said = [("x-forwarded-for", "6.6.6.6"), ("forwarded", "for=6.6.6.6")];
         let mut map = headers(&said);
-        forward(&mut map, "[2001:db8::1]:5", Direction::Gateway);
+        forward(&mut map, "[2001:db8::1]:5", TrafficDirection::Gateway);
         assert_eq!(map["x-forwarded-for"], "2001:db8::1");
         assert_eq!(map["forwarded"], "for=\"[2001:db8::1]\";proto=https");
         assert_eq!(map["x-forwarded-proto"], "https");
         assert_eq!(map["x-forwarded-host"], "shop.example");
         let mut map = headers(&said);
-        forward(&mut map, "10.0.0.1:5", Direction::Inbound);
+        forward(&mut map, "10.0.0.1:5", TrafficDirection::Inbound);
         assert_eq!(map["x-forwarded-for"], "6.6.6.6, 10.0.0.1");
         assert_eq!(map["forwarded"], "for=6.6.6.6, for=10.0.0.1");
         let mut map = headers(&said);
-        forward(&mut map, "unix", Direction::Outbound);
+        forward(&mut map, "unix", TrafficDirection::Outbound);
         assert_eq!(map, headers(&said));
         let mut map = HeaderMap::new();
-        forward(&mut map, "unix", Direction::Gateway);
+        forward(&mut map, "unix", TrafficDirection::Gateway);
         assert_eq!(
             (&map["x-forwarded-for"], &map["forwarded"]),
             (&HeaderValue::from_static("unix"), &HeaderValue::from_static("for=_unix;proto=https"),)
@@ -408,7 +408,7 @@ mod tests {
             let peer = std::net::SocketAddr::new(ip, 1).to_string();
             for _ in 0..hops {
                 via(&mut map, Version::HTTP_11);
-                forward(&mut map, &peer, Direction::Inbound);
+                forward(&mut map, &peer, TrafficDirection::Inbound);
             }
             let joined = |mut list: Vec<String>, element: &str| {
                 list.extend(std::iter::repeat_n(element.to_owned(), hops));
@@ -416,7 +416,7 @@ mod tests {
             };
             prop_assert_eq!(before(&map, "via"), joined(via_before, "1.1 tamis"));
             prop_assert_eq!(before(&map, "x-forwarded-for"), joined(for_before, &ip.to_string()));
-            forward(&mut map, &peer, Direction::Gateway);
+            forward(&mut map, &peer, TrafficDirection::Gateway);
             prop_assert_eq!(before(&map, "x-forwarded-for"), vec![ip.to_string()]);
             prop_assert_eq!(before(&map, "forwarded").len(), 1);
         }

@@ -2,53 +2,16 @@
 
 use crate::shadow::Shadow;
 use crate::slot_refusal::SlotRefusal;
-use serde::Serialize;
 use std::sync::Arc;
-use tamis_engine::{FailureMode, Filter};
+use tamis_engine::{Filter, OnFailure};
 use tamis_exchange::{Owners, PathRules, Protocols};
+use tamis_resources::plan::{Phase, TrafficDirection};
 use tamis_transport::{Address, ServerTls};
 use tamis_upstream::ServiceConfig;
 
-/// Which way traffic flows through a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Direction {
-    /// From outside the mesh: forwarded headers of clients are ignored.
-    Gateway,
-    /// To the local service.
-    Inbound,
-    /// From the local service.
-    Outbound,
-}
-
-impl Direction {
-    /// Its name in metrics.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Inbound => "inbound",
-            Self::Outbound => "outbound",
-        }
-    }
-}
-
-/// The place of a request hook in the chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-#[expect(missing_docs, reason = "the names are the phases of the design")]
-pub enum Phase {
-    Connection,
-    Authn,
-    Authz,
-    Traffic,
-    Transform,
-    Observe,
-}
-
 /// A socket to listen on.
 #[derive(Clone)]
-pub struct Listener {
+pub struct ListenerConfig {
     /// Unique within a generation.
     pub name: String,
     /// Where.
@@ -56,7 +19,7 @@ pub struct Listener {
     /// TLS, if any.
     pub tls: Option<Arc<ServerTls>>,
     /// Which way its traffic flows.
-    pub direction: Direction,
+    pub direction: TrafficDirection,
     /// Index into [`Generation::chains`].
     pub chain: usize,
     /// How it reads requests, and what refusals show.
@@ -105,7 +68,7 @@ pub struct Attachment {
     /// Rule-name prefixes it applies to; `None` means all.
     pub scope: Option<Vec<String>>,
     /// What a fault does to the exchange.
-    pub failure: FailureMode,
+    pub failure: OnFailure,
     /// A candidate that receives the same calls, and whose answers are ignored.
     pub shadow: Option<Shadow>,
 }
@@ -158,7 +121,7 @@ pub struct Generation {
     /// Hash of the documents it was built from.
     pub revision: String,
     /// Sockets.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerConfig>,
     /// Filters, compiled once and shared by the workers.
     pub filters: Vec<Arc<Attachment>>,
     /// One for each listener direction.

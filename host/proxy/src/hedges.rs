@@ -6,10 +6,14 @@
 use crate::latencies::RecentLatencies;
 use crate::slot::Slot;
 use std::cell::RefCell;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tamis_ambient::Clock;
 
 /// Delays of a chain's rules, and the statistics they are planned from.
-pub(crate) struct Hedges(RefCell<Vec<RuleHedge>>);
+pub(crate) struct Hedges {
+    clock: Clock,
+    rules: RefCell<Vec<RuleHedge>>,
+}
 
 struct RuleHedge {
     recent: RecentLatencies,
@@ -21,15 +25,15 @@ struct RuleHedge {
 
 impl Hedges {
     /// For `rules` rules, none of them planned yet.
-    pub(crate) fn new(rules: usize) -> Self {
-        let now = Instant::now();
+    pub(crate) fn new(rules: usize, clock: Clock) -> Self {
+        let now = clock.now();
         let new = || RuleHedge { recent: RecentLatencies::new(now), delay: None, changed: true };
-        Self(RefCell::new((0..rules).map(|_| new()).collect()))
+        Self { clock, rules: RefCell::new((0..rules).map(|_| new()).collect()) }
     }
 
     /// Records the time to the response head of an exchange of a rule.
     pub(crate) fn note(&self, rule: u32, latency: Duration) {
-        if let Some(rule) = self.0.borrow_mut().get_mut(rule as usize) {
+        if let Some(rule) = self.rules.borrow_mut().get_mut(rule as usize) {
             rule.recent.add(latency);
             rule.changed = true;
         }
@@ -37,13 +41,13 @@ impl Hedges {
 
     /// The delay planned last.
     pub(crate) fn delay(&self, rule: u32) -> Option<Duration> {
-        self.0.borrow().get(rule as usize)?.delay
+        self.rules.borrow().get(rule as usize)?.delay
     }
 
     /// Calls the filter of `slot` for every rule of the router in its scope whose statistics changed.
     pub(crate) fn plan(&self, slot: &Slot, rules: &[String]) {
-        let now = Instant::now();
-        for (index, rule) in (0_u32..).zip(self.0.borrow_mut().iter_mut()) {
+        let now = self.clock.now();
+        for (index, rule) in (0_u32..).zip(self.rules.borrow_mut().iter_mut()) {
             rule.changed |= rule.recent.turn(now);
             if !std::mem::take(&mut rule.changed) {
                 continue;

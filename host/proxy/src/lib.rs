@@ -31,13 +31,15 @@
 //! 12. `exchange/settle` runs when the last byte is sent or the client is gone: `telemetry` filters, `counts` and
 //!     `traffic`, the access record.
 //!
-//! Outside of requests: `proxy` (the handle), `admin`, `balance`, `hedges`, `names`, `shadow`, `worker/rounds`.
+//! Outside of requests: `proxy` (the handle) and `proxy_state`, `admin`, `balance`, `hedges`, `names`, `shadow`,
+//! `worker/rounds`.
 //!
 //! This crate contains no policy: without a router filter it answers 404, without a retry filter a failure
 //! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
 //! parallel, and without a balancer endpoints have the weights that the operator gave them.
 
 mod admin;
+mod admin_access;
 mod attempt;
 mod balance;
 mod body;
@@ -50,6 +52,7 @@ mod content;
 mod counts;
 mod decide;
 mod decode;
+mod error;
 mod exchange;
 mod failure;
 mod fields;
@@ -63,6 +66,7 @@ mod outgoing;
 mod patience;
 mod pipeline;
 mod proxy;
+mod proxy_state;
 mod receive;
 mod refuse;
 mod replay;
@@ -89,13 +93,15 @@ mod unseen;
 mod upgrade;
 mod worker;
 
-pub use admin::{AdminAccess, METRICS};
+pub use admin::METRICS;
+pub use admin_access::AdminAccess;
 pub use counts::SlotCounts;
+pub use error::ProxyError;
 pub use generation::{
-    Attachment, ChainLayout, Direction, Generation, Listener, ListenerRules, Occupant, Phase,
-    Reasons,
+    Attachment, ChainLayout, Generation, ListenerConfig, ListenerRules, Occupant, Reasons,
 };
-pub use proxy::{Inherited, Proxy, ProxyError, ProxyOptions, TooLate};
+pub use proxy::{Proxy, ProxyOptions};
+pub use proxy_state::{Inherited, TooLate};
 pub use shadow::{Difference, Shadow, ShadowReport};
 pub use slot_refusal::SlotRefusal;
 pub use status::{CertificateStatus, SlotState, SlotStatus, Status};

@@ -4,7 +4,6 @@ use crate::exchange::ExchangeState;
 use crate::outgoing::{self, RequestTemplate, Wire};
 use crate::receive::RequestParts;
 use crate::replay::Replay;
-use crate::trace;
 use std::rc::Rc;
 use std::time::Duration;
 use tamis_exchange::{Exchange, Selection};
@@ -21,7 +20,7 @@ pub(crate) fn send(
     body: &Replay,
 ) {
     for mirror in &selection.mirrors {
-        if trace::random() % 1000 >= u64::from(mirror.share_permille) {
+        if state.random().below(1000) >= u64::from(mirror.share_permille) {
             continue;
         }
         let Some(upstream) = state.chain.backend(mirror.backend) else { continue };

@@ -68,9 +68,7 @@ impl HttpBody for PatientBody {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::body::ChannelBody;
     use http_body_util::BodyExt as _;
-    use tokio::sync::mpsc;
 
     fn head(kind: &'static str) -> HeaderMap {
         let kind = http::HeaderValue::from_static(kind);
@@ -90,8 +88,7 @@ mod tests {
             // There the gate keeps the time.
             ("HTTP/1", Version::HTTP_11, "text/plain", None, None),
         ] {
-            let (send, receive) = mpsc::channel(1);
-            let body = Body::stream(ChannelBody(receive));
+            let (send, body) = Body::channel(1);
             let mut body = bounded(body, version, &head(kind), minute);
             let sender = tokio::spawn(async move {
                 for _ in 0..100 {

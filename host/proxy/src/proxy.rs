@@ -1,36 +1,32 @@
 //! The proxy as a handle: start, swap, drain, stop.
 
-mod leave;
-mod sockets;
-
-use crate::admin::{self, AdminAccess};
+use crate::admin;
+use crate::admin_access::AdminAccess;
 use crate::counts::{Ledger, SlotCounts};
+use crate::error::ProxyError;
 use crate::generation::{Generation, Occupant};
+use crate::proxy_state::{
+    ADMIN, AdminBound, BoundSockets, Inherited, ProxyState, STEP, copies, handed, lock,
+};
 use crate::shadow::{ShadowReport, Shadows};
-use crate::shared::Shared;
+use crate::shared::ProxyShared;
 use crate::status::Status;
 use crate::traffic::{Traffic, TrafficCounts};
 use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
-use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc as std_mpsc};
+use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::handover::Giver;
-use tamis_transport::{Address, BoundListener, ListenError, ServeLimits, Stage};
+use tamis_transport::{Address, BoundListener, ListenError, ServeLimits, ServeStage};
 use tamis_upstream::ServiceTable;
 use tokio::sync::mpsc;
-
-pub use leave::TooLate;
-use leave::{Drain, STEP};
-pub use sockets::Inherited;
-use sockets::{ADMIN, AdminBound, Bound, copies, handed};
 
 /// Options of a proxy; its [`Generation`] states what it serves.
 #[derive(Clone)]
@@ -47,6 +43,10 @@ pub struct ProxyOptions {
     pub recorder: Recorder,
     /// Metrics of host and filters.
     pub metrics: Arc<Metrics>,
+    /// The clock of everything that is timed here.
+    pub clock: Clock,
+    /// The source of ids and samples.
+    pub random: Random,
     /// State of services that outlives generations.
     pub registry: ServiceTable,
     /// Responses name the generation that served them (`x-tamis-generation`).
@@ -76,6 +76,8 @@ impl Default for ProxyOptions {
             max_connections: 65_536,
             recorder: Recorder::off(),
             metrics: Arc::new(Metrics::new()),
+            clock: Clock::system(),
+            random: Random::system(),
             registry: ServiceTable::new(Clock::system(), Random::system()),
             name_generation: false,
             shadow_samples_per_second: 100,
@@ -88,61 +90,13 @@ impl Default for ProxyOptions {
     }
 }
 
-/// Why a proxy did not start, or did not switch to a generation.
-#[derive(Debug, thiserror::Error)]
-pub enum ProxyError {
-    /// The proxy cannot listen on a socket.
-    #[error("listener `{listener}`: {source}")]
-    Listen {
-        /// Its name.
-        listener: String,
-        /// Why, and the way out.
-        source: ListenError,
-    },
-    /// The operating system provides no thread.
-    #[error("no thread for a worker")]
-    Thread(#[source] std::io::Error),
-    /// A name for the admin listener is invalid.
-    #[error("the admin listener: {0}")]
-    AdminHost(String),
-    /// The socket for successors cannot be created.
-    #[error("{} cannot be listened on", path.display())]
-    Handover {
-        /// Its path.
-        path: PathBuf,
-        /// Error of the system.
-        source: std::io::Error,
-    },
-    /// A worker ended or does not answer.
-    #[error("a worker did not take the generation within {0:?}")]
-    Worker(Duration),
-}
-
 /// How long workers may take to switch to a generation.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
 /// A running proxy. Stops at once when dropped.
 pub struct Proxy {
-    pub(crate) inner: Arc<Inner>,
+    pub(crate) inner: Arc<ProxyState>,
     threads: Vec<JoinHandle<()>>,
-}
-
-/// What the handle and the admin listener share.
-pub(crate) struct Inner {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) generation: ArcSwap<Generation>,
-    pub(crate) status: ArcSwap<Status>,
-    pub(crate) access: AdminAccess,
-    pub(crate) lame_duck: Duration,
-    workers: Vec<mpsc::UnboundedSender<Command>>,
-    bound: Mutex<HashMap<String, Bound>>,
-    inherited: Inherited,
-    /// Addresses with the port the system chose.
-    local: Mutex<HashMap<String, Address>>,
-    admin: Mutex<Option<AdminBound>>,
-    admin_stop: tokio::sync::watch::Sender<Stage>,
-    control_stop: tokio::sync::watch::Sender<Stage>,
-    drain: Mutex<Drain>,
 }
 
 impl Proxy {
@@ -155,7 +109,9 @@ impl Proxy {
         let count = options.workers.or_else(|| std::thread::available_parallelism().ok());
         let count = count.unwrap_or(NonZeroUsize::MIN);
         options.metrics.reserve(admin::METRICS.iter().map(|(name, _, _)| *name));
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(ProxyShared {
+            clock: options.clock,
+            random: options.random,
             limits: options.limits,
             max_body_bytes: options.max_body_bytes.unwrap_or(u64::MAX),
             max_connections: options.max_connections,
@@ -187,9 +143,9 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
-        let (admin_stop, stop) = tokio::sync::watch::channel(Stage::Serve);
-        let (control_stop, end) = tokio::sync::watch::channel(Stage::Serve);
-        let inner = Arc::new(Inner {
+        let (admin_stop, stop) = tokio::sync::watch::channel(ServeStage::Serve);
+        let (control_stop, end) = tokio::sync::watch::channel(ServeStage::Serve);
+        let inner = Arc::new(ProxyState {
             shared,
             generation: ArcSwap::new(empty),
             status: ArcSwap::default(),
@@ -254,7 +210,7 @@ impl Proxy {
         let run = move || {
             // A successor that fails to start leaves everything unchanged, and the next one may ask.
             while let Err(error) = giver.give(|| handed(&inner)) {
-                tracing::warn!(%error, "a successor asked for the listening sockets and does not serve");
+                tracing::warn!(%error, "a successor took the listening sockets but does not serve");
                 if inner.upgrade().is_none() {
                     return;
                 }
@@ -294,7 +250,10 @@ impl Proxy {
                 local.push((listener.name.clone(), address));
             }
             let copies = copies(&listener.name, &sockets)?;
-            new.push((listener.name.clone(), Bound { address: listener.address.clone(), copies }));
+            new.push((
+                listener.name.clone(),
+                BoundSockets { address: listener.address.clone(), copies },
+            ));
             for (batch, sockets) in batches.iter_mut().zip(sockets) {
                 batch.push((listener.name.clone(), sockets));
             }
@@ -313,9 +272,10 @@ impl Proxy {
         }
         drop(taken);
         inner.generation.store(generation);
-        let until = Instant::now() + TAKE_MAX;
+        let clock = inner.shared.clock;
+        let until = clock.now() + TAKE_MAX;
         for _ in &inner.workers {
-            wait.recv_timeout(until.saturating_duration_since(Instant::now()))
+            wait.recv_timeout(until.saturating_duration_since(clock.now()))
                 .map_err(|_| ProxyError::Worker(TAKE_MAX))?;
         }
         inner.shared.registry.retain(&services);
@@ -393,7 +353,7 @@ impl Proxy {
 
     /// Whether it sends clients elsewhere while still serving them.
     pub fn is_leaving(&self) -> bool {
-        lock(&self.inner.drain).stage == Stage::Leave
+        lock(&self.inner.drain).stage == ServeStage::Leave
     }
 
     /// Exchanges by outcome, and their durations.
@@ -427,9 +387,10 @@ impl Proxy {
 
     /// Waits until all connections are gone, or until `deadline` has passed; returns whether they are gone.
     pub fn wait_idle(&self, deadline: Duration) -> bool {
-        let until = Instant::now() + deadline;
+        let clock = self.inner.shared.clock;
+        let until = clock.now() + deadline;
         while self.connections() > 0 {
-            if Instant::now() >= until {
+            if clock.now() >= until {
                 return false;
             }
             std::thread::sleep(Duration::from_millis(5));
@@ -451,8 +412,8 @@ impl Proxy {
     }
 
     fn stop(&mut self) {
-        self.inner.admin_stop.send_replace(Stage::End);
-        self.inner.control_stop.send_replace(Stage::End);
+        self.inner.admin_stop.send_replace(ServeStage::End);
+        self.inner.control_stop.send_replace(ServeStage::End);
         for worker in &self.inner.workers {
             drop(worker.send(Command::Stop));
         }
@@ -484,9 +445,4 @@ fn prepare(next: &Generation, before: &Generation, workers: usize) {
             filter.prepare(workers);
         }
     }
-}
-
-/// A panic while the lock was held leaves the value consistent: each change is one assignment.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

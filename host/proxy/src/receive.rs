@@ -4,12 +4,12 @@ use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::decode::{self, DecodedRequest, Entrance};
 use crate::exchange::{ExchangeState, Retries};
-use crate::generation::{Direction, ListenerRules};
+use crate::generation::ListenerRules;
 use crate::patience;
 use crate::refuse;
 use crate::replay::{Replay, too_large};
 use crate::request_id;
-use crate::shared::Shared;
+use crate::shared::ProxyShared;
 use crate::stop::Stop;
 use crate::upgrade::Upgrade;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -17,15 +17,16 @@ use hyper::body::Incoming;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Body, Exchange, Refusal};
+use tamis_resources::plan::TrafficDirection;
 use tamis_transport::Shutdown;
 
 /// Where a request came in.
 pub(crate) struct Arrival<'a> {
     pub(crate) connection: &'a Connection,
     pub(crate) chain: &'a Rc<Chain>,
-    pub(crate) direction: Direction,
+    pub(crate) direction: TrafficDirection,
     pub(crate) rules: &'a ListenerRules,
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) shared: &'a Arc<ProxyShared>,
     /// The id of its exchange.
     pub(crate) id: u64,
     pub(crate) shutdown: &'a Shutdown,
@@ -46,9 +47,10 @@ pub(crate) fn receive(
     mut request: Request<Incoming>,
     content: Result<(), Refusal>,
 ) -> (Box<ExchangeState>, RequestParts, Result<(), Stop>) {
-    let request_id = request_id::ensure(request.headers_mut());
     let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
-    let entrance = Entrance { connection, direction, rules, owners: &chain.owners };
+    let random = shared.random;
+    let request_id = request_id::ensure(request.headers_mut(), random);
+    let entrance = Entrance { connection, direction, rules, owners: &chain.owners, random };
     let decoded = content.and_then(|()| decode::decode(&mut request, entrance, id));
     let decoded = match decoded {
         Ok(decoded) => decoded,
@@ -75,8 +77,8 @@ pub(crate) fn receive(
     state.request_id = Some(request_id);
     state.retries = match (retried, direction) {
         (true, _) => Retries::Callers,
-        (false, Direction::Inbound) => Retries::Elsewhere,
-        (false, Direction::Gateway | Direction::Outbound) => Retries::Ours,
+        (false, TrafficDirection::Inbound) => Retries::Elsewhere,
+        (false, TrafficDirection::Gateway | TrafficDirection::Outbound) => Retries::Ours,
     };
     let limit = shared.max_body_bytes;
     state.body = Replay::received(body, limit, &chain.owners);

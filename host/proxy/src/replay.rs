@@ -94,9 +94,12 @@ impl Replay {
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         let shared = self.shared()?;
         shared.broken.map(|broken| match broken {
-            BodyBreak::Peer => {
-                Refusal::new("request.broken", 400, Fault::Client, "the client broke off its body")
-            }
+            BodyBreak::Peer => Refusal::new(
+                "request.broken",
+                400,
+                Fault::Client,
+                "the client did not finish its body",
+            ),
             BodyBreak::TooLarge => too_large(shared.limit_bytes),
             BodyBreak::Stalled => {
                 let detail = "the body stalled for too long";

@@ -29,7 +29,7 @@ pub(crate) fn reply(
     let status = response.status();
     if parts.upgrade.is_some_and(|upgrade| upgrade.extended) && status.is_success() {
         // A 2xx would say that the tunnel is open (RFC 8441 §5).
-        let detail = format!("it was answered {status} and no tunnel opened");
+        let detail = format!("the response has status {status}, so no tunnel opened");
         let refusal = Refusal::new("request.protocol", 501, Fault::Host, detail);
         response = local(refusal.into(), &mut state, reasons).map(ResponseBody::plain);
     }

@@ -1,7 +1,7 @@
 //! The request body and its hooks: with the complete body before the request is sent, or chunk by chunk
 //! while it is sent.
 
-use crate::body::{ChannelBody, buffered_body};
+use crate::body::buffered_body;
 use crate::chunks::{ChunkSlot, Shown};
 use crate::exchange::ExchangeState;
 use crate::replay::Replay;
@@ -16,7 +16,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::{BodyMode, CallFault, Filter};
 use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Verdict};
-use tokio::sync::mpsc;
 
 /// The body of a request, as its filters let it pass.
 pub(crate) struct OutgoingBody {
@@ -114,7 +113,7 @@ pub(crate) async fn show_whole(
         })?;
         match frame.into_data() {
             Ok(data) if octets.len() + data.len() > limit => {
-                let detail = format!("a filter judges bodies of at most {limit} bytes");
+                let detail = format!("a filter reads whole bodies, of at most {limit} bytes");
                 return Err(Refusal::new("request.too-large", 413, Fault::Client, detail).into());
             }
             Ok(data) => octets.extend_from_slice(&data),
@@ -186,7 +185,7 @@ pub(crate) fn show_chunks(
     slots.iter().for_each(|slot| state.calls.note(slot.number));
     let mut slots = ChunkSlot::of(slots, HeadSide::Request, &state.exchange);
     let end = ChunkEnd::default();
-    let (send, receive) = mpsc::channel(1);
+    let (send, shown) = Body::channel(1);
     let noted = end.clone();
     drop(tokio::task::spawn_local(async move {
         let mut trailers = None;
@@ -213,7 +212,7 @@ pub(crate) fn show_chunks(
             drop(send.send(Ok(trailers)).await);
         }
     }));
-    (Body::stream(ChannelBody(receive)), end)
+    (shown, end)
 }
 
 /// Passes one chunk through all filters, each receiving the result of the one before.

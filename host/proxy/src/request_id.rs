@@ -1,7 +1,7 @@
 //! `x-request-id`: one for each request, the same at every hop, in the response and in the access record.
 
-use crate::trace::random;
 use http::{HeaderMap, HeaderName, HeaderValue};
+use tamis_ambient::Random;
 
 /// Identifies a request from the first hop to the last, and back.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -10,14 +10,14 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const OCTETS_MAX: usize = 128;
 
 /// Keeps a well-formed id of the request, otherwise makes one.
-pub(crate) fn ensure(headers: &mut HeaderMap) -> HeaderValue {
+pub(crate) fn ensure(headers: &mut HeaderMap, random: Random) -> HeaderValue {
     let mut sent = headers.get_all(&REQUEST_ID).iter();
     if let (Some(id), None) = (sent.next(), sent.next())
         && is_well_formed(id.as_bytes())
     {
         return id.clone();
     }
-    let id = format!("{:016x}{:016x}", random(), random());
+    let id = format!("{:016x}{:016x}", random.number(), random.number());
     let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"));
     headers.insert(REQUEST_ID, id.clone());
     id
@@ -43,7 +43,7 @@ mod tests {
             for id in sent {
                 headers.append(REQUEST_ID, HeaderValue::from_str(id).unwrap());
             }
-            let id = ensure(&mut headers);
+            let id = ensure(&mut headers, Random::system());
             let left: Vec<_> = headers.get_all(&REQUEST_ID).iter().collect();
             assert_eq!(left, [&id], "{sent:?}");
             id.to_str().unwrap().to_owned()

@@ -146,6 +146,6 @@ pub(crate) fn check_size(state: &ExchangeState) -> Result<(), Refusal> {
     if bytes <= MAX_RESPONSE_HEAD_OCTETS.max(allowed) {
         return Ok(());
     }
-    let detail = format!("the head of the response has {bytes} bytes after its filters");
+    let detail = format!("the head of the response has {bytes} bytes after the edits of filters");
     Err(Refusal::new("response.head-too-large", 502, Fault::Filter, detail))
 }

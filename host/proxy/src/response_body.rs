@@ -231,7 +231,8 @@ pub(crate) async fn show_whole(
         })?;
         match frame.into_data() {
             Ok(data) if octets.len() + data.len() > limit => {
-                let detail = format!("a filter judges response bodies of at most {limit} bytes");
+                let detail =
+                    format!("a filter reads whole response bodies, of at most {limit} bytes");
                 return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
             }
             Ok(data) => octets.extend_from_slice(&data),

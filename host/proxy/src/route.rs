@@ -65,7 +65,7 @@ pub(crate) fn service(
     match &state.service {
         Some(upstream) => Ok((selection, Rc::clone(upstream))),
         None => {
-            let detail = "the router chose a service this proxy does not know";
+            let detail = "the router chose a service that this proxy does not know";
             Err(Refusal::new("route.backend-unknown", 500, Fault::Host, detail).into())
         }
     }

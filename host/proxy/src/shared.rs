@@ -5,6 +5,7 @@ use crate::shadow::Shadows;
 use crate::traffic::Traffic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use tamis_ambient::{Clock, Random};
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::ServeLimits;
 use tamis_upstream::ServiceTable;
@@ -13,7 +14,9 @@ use tamis_upstream::ServiceTable;
 pub(crate) const ID_BITS: u32 = 48;
 
 /// Shared state, rarely used during a request.
-pub(crate) struct Shared {
+pub(crate) struct ProxyShared {
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
     pub(crate) limits: ServeLimits,
     pub(crate) max_body_bytes: u64,
     /// Over all workers.
@@ -56,7 +59,7 @@ impl Director {
     }
 }
 
-impl Shared {
+impl ProxyShared {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }

@@ -29,7 +29,7 @@ pub(crate) struct Slot {
     pub(crate) number: usize,
     attachment: Arc<Attachment>,
     /// `None`: the filter may not run.
-    running: Option<Running>,
+    running: Option<RunningFilter>,
     shadow: Option<ShadowFeed>,
     /// Buffer for the view of a filter, shared by the slots of a worker, which are called one after the
     /// other.
@@ -37,7 +37,7 @@ pub(crate) struct Slot {
 }
 
 /// A filter that runs in a slot.
-struct Running {
+struct RunningFilter {
     instances: Rc<Instances>,
     /// Where this worker counts for it.
     cells: Arc<Cells>,
@@ -75,7 +75,10 @@ impl SlotMaker<'_> {
                 let mut known = known.map(|running| &running.instances);
                 let same = known.find(|one| one.filter.is_same(filter)).cloned();
                 let instances = same.unwrap_or_else(|| Rc::new(Instances::new(filter)));
-                Some(Running { instances, cells: (self.cells)(&attachment.name, filter.digest()) })
+                Some(RunningFilter {
+                    instances,
+                    cells: (self.cells)(&attachment.name, filter.digest()),
+                })
             }
         };
         let shadow = attachment.shadow.clone().zip(self.queue.clone());

@@ -1,9 +1,9 @@
 //! What slots run and why, as the admin listener shows it.
 
-use crate::generation::Phase;
 use crate::slot_refusal::SlotRefusal;
 use serde::Serialize;
 use std::fmt;
+use tamis_resources::plan::Phase;
 
 /// The state of the documents that a proxy received last; they may be newer than the generation that
 /// serves.

@@ -17,11 +17,11 @@ mod uploads;
 use crate::chain::Chain;
 use crate::counts::Ledger;
 use crate::exchange::ExchangeState;
-use crate::generation::{Attachment, ChainLayout, Generation, Occupant, Phase};
+use crate::generation::{Attachment, ChainLayout, Generation, Occupant};
 use crate::proxy::ProxyOptions;
 use crate::route::Destination;
 use crate::shadow::Shadows;
-use crate::shared::Shared;
+use crate::shared::ProxyShared;
 use crate::slot::Slot;
 use crate::stop::Stop;
 use crate::traffic::Traffic;
@@ -33,32 +33,33 @@ use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, OnceLock};
 use tamis_engine::{
-    Compiled, Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Isolation,
+    CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, Refusal, Scheme};
 use tamis_observe::Metrics;
+use tamis_resources::plan::Phase;
 
 /// The guest `tests/guests/rust/walk`, compiled.
-fn walk() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+fn walk() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| guest("walk"))
 }
 
 /// The guest `tests/guests/rust/frozen`, of contract 0.1, compiled.
-fn frozen() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+fn frozen() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| guest("frozen"))
 }
 
 /// The guest `tests/guests/rust/ledger`, compiled.
-fn ledger() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+fn ledger() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| guest("ledger"))
 }
 
 /// The guest `tests/guests/rust/behaviour`, compiled.
-fn behaviour() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+fn behaviour() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| guest("behaviour"))
 }
 
@@ -67,7 +68,7 @@ fn engine() -> &'static Engine {
     ENGINE.get_or_init(|| Engine::new().unwrap())
 }
 
-fn guest(name: &str) -> Compiled {
+fn guest(name: &str) -> CompiledComponent {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let target = root.join("target/guests");
     let built = Command::new(env!("CARGO"))
@@ -105,12 +106,12 @@ fn options(config: &Value, digest: &str) -> FilterOptions {
         grant: Grant::everything(),
         state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
         fetch: None,
-        failure: FailureMode::Closed,
+        failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     }
 }
 
-fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attachment {
+fn attached(config: &Value, scope: Option<&str>, failure: OnFailure) -> Attachment {
     Attachment {
         name: "test/walk".into(),
         occupant: Occupant::Running(filter(config)),
@@ -123,13 +124,13 @@ fn attached(config: &Value, scope: Option<&str>, failure: FailureMode) -> Attach
 
 /// A router with these prefixes of paths and names of rules.
 fn router(rules: &[(&str, &str)]) -> Attachment {
-    attached(&json!({ "reads": [":path"], "rules": rules }), None, FailureMode::Closed)
+    attached(&json!({ "reads": [":path"], "rules": rules }), None, OnFailure::Closed)
 }
 
 /// What a worker holds of a generation with one chain.
 struct TestWorker {
     state: WorkerState,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyShared>,
 }
 
 impl TestWorker {
@@ -138,7 +139,12 @@ impl TestWorker {
         let filters = filters.into_iter().map(Arc::new).collect();
         let generation = Generation { filters, chains: vec![chain], ..Generation::empty() };
         let shared = before.map_or_else(|| Arc::new(shared()), |before| Arc::clone(&before.shared));
-        let place = WorkerPlace { worker: 0, ledger: &shared.ledger, shadows: &shared.shadows };
+        let place = WorkerPlace {
+            worker: 0,
+            clock: shared.clock,
+            ledger: &shared.ledger,
+            shadows: &shared.shadows,
+        };
         let before = before.map(|before| &before.state);
         let state = WorkerState::new(Arc::new(generation), &[], before, place);
         Self { state, shared }
@@ -163,9 +169,11 @@ fn worker(filters: Vec<Attachment>, chain: ChainLayout) -> TestWorker {
     TestWorker::new(filters, chain, None)
 }
 
-fn shared() -> Shared {
+fn shared() -> ProxyShared {
     let options = ProxyOptions::default();
-    Shared {
+    ProxyShared {
+        clock: options.clock,
+        random: options.random,
         limits: options.limits,
         max_body_bytes: u64::MAX,
         max_connections: options.max_connections,

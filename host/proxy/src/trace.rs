@@ -2,8 +2,7 @@
 //! hop.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::cell::Cell;
-use std::hash::{BuildHasher as _, RandomState};
+use tamis_ambient::Random;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -13,25 +12,8 @@ const SAMPLED_ONE_IN: u64 = 100;
 /// Hex digits whose lowest bit says that the trace is sampled.
 const SAMPLED_DIGITS: &[u8] = b"13579bdf";
 
-thread_local! {
-    static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(std::thread::current().id()));
-}
-
-/// A number that a peer cannot predict from outside, good for ids and sampling, not for secrets (SplitMix64
-/// from a seed of the operating system).
-pub(crate) fn random() -> u64 {
-    STATE.with(|state| {
-        let next = state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
-        state.set(next);
-        let mut z = next;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    })
-}
-
 /// Makes sure that the request carries a valid `traceparent` with this hop as parent.
-pub(crate) fn ensure(headers: &mut HeaderMap) {
+pub(crate) fn ensure(headers: &mut HeaderMap, random: Random) {
     let mut octets = [0_u8; 55];
     // Two of them count as absent: it is unknown which is meant.
     let mut sent = headers.get_all(&TRACEPARENT).iter();
@@ -50,13 +32,13 @@ pub(crate) fn ensure(headers: &mut HeaderMap) {
         // The state belongs to a trace that is absent (§3.3).
         headers.remove(&TRACESTATE);
         write(&mut octets, 0, b"00-");
-        hex(&mut octets, 3, random() | 1);
-        hex(&mut octets, 19, random());
-        let flags: &[u8] = if random().is_multiple_of(SAMPLED_ONE_IN) { b"-01" } else { b"-00" };
+        hex(&mut octets, 3, random.number() | 1);
+        hex(&mut octets, 19, random.number());
+        let flags: &[u8] = if random.below(SAMPLED_ONE_IN) == 0 { b"-01" } else { b"-00" };
         write(&mut octets, 35, b"-");
         write(&mut octets, 52, flags);
     }
-    hex(&mut octets, 36, random() | 1);
+    hex(&mut octets, 36, random.number() | 1);
     if let Ok(value) = HeaderValue::from_bytes(&octets) {
         headers.insert(TRACEPARENT, value);
     }
@@ -115,7 +97,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
         headers.insert(TRACEPARENT, HeaderValue::from_static(given));
-        ensure(&mut headers);
+        ensure(&mut headers, Random::system());
         let now = headers[TRACEPARENT].to_str().unwrap();
         assert_eq!(now[..36], given[..36]);
         assert_ne!(now[36..52], given[36..52]);
@@ -131,7 +113,7 @@ mod tests {
             for one in given {
                 headers.append(TRACEPARENT, HeaderValue::from_str(one).unwrap());
             }
-            ensure(&mut headers);
+            ensure(&mut headers, Random::system());
             let now = headers[TRACEPARENT].to_str().unwrap().to_owned();
             assert_eq!(headers.get_all(TRACEPARENT).iter().count(), 1);
             (now, headers.contains_key(TRACESTATE))
@@ -164,7 +146,7 @@ mod tests {
             let mut headers = HeaderMap::new();
             headers.insert(TRACEPARENT, HeaderValue::from_str(bad).unwrap());
             headers.insert(TRACESTATE, HeaderValue::from_static("a=b"));
-            ensure(&mut headers);
+            ensure(&mut headers, Random::system());
             assert!(is_valid(headers[TRACEPARENT].as_bytes()), "{bad}");
             assert!(!headers.contains_key(TRACESTATE));
             assert_eq!(id(&headers).map(str::len), Some(32));

@@ -3,16 +3,16 @@
 //! Only one worker writes its cells, so a count is a load and a store. Refusals are counted under a lock:
 //! they are rare, or caused by an attack.
 
-use crate::generation::Direction;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tamis_resources::plan::TrafficDirection;
 
 /// Classes of status: no response, and 1xx to 5xx.
 pub(crate) const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
-pub(crate) const DIRECTIONS: [Direction; 3] =
-    [Direction::Gateway, Direction::Inbound, Direction::Outbound];
+pub(crate) const DIRECTIONS: [TrafficDirection; 3] =
+    [TrafficDirection::Gateway, TrafficDirection::Inbound, TrafficDirection::Outbound];
 /// Reasons that are counted separately in each direction; further ones are `other`. Filters define their
 /// own.
 const REASONS_MAX: usize = 200;
@@ -94,7 +94,13 @@ impl Traffic {
     }
 
     /// Counts an exchange of that worker that ended with this status, 0 if no response was sent.
-    pub(crate) fn ended(&self, worker: u64, direction: Direction, status: u16, took: Duration) {
+    pub(crate) fn ended(
+        &self,
+        worker: u64,
+        direction: TrafficDirection,
+        status: u16,
+        took: Duration,
+    ) {
         // Workers are few: their number is an index.
         let Some(cells) = usize::try_from(worker).ok().and_then(|at| self.workers.get(at)) else {
             return;
@@ -108,7 +114,7 @@ impl Traffic {
     }
 
     /// Counts an exchange that was refused, or answered by a filter, with that reason.
-    pub(crate) fn refused(&self, direction: Direction, reason: &str) {
+    pub(crate) fn refused(&self, direction: TrafficDirection, reason: &str) {
         let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
         let word = direction.as_str();
         if let Some(count) = refusals.get_mut(&(word, reason.to_owned())) {
@@ -150,11 +156,11 @@ fn count(cell: &AtomicU64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
-fn place(direction: Direction) -> usize {
+fn place(direction: TrafficDirection) -> usize {
     match direction {
-        Direction::Gateway => 0,
-        Direction::Inbound => 1,
-        Direction::Outbound => 2,
+        TrafficDirection::Gateway => 0,
+        TrafficDirection::Inbound => 1,
+        TrafficDirection::Outbound => 2,
     }
 }
 
@@ -195,16 +201,16 @@ mod tests {
     fn workers_add_up_and_only_what_happened_since_counts() {
         let traffic = Traffic::new(2);
         let millis = Duration::from_millis;
-        traffic.ended(0, Direction::Gateway, 200, millis(1));
+        traffic.ended(0, TrafficDirection::Gateway, 200, millis(1));
         let before = traffic.sum();
         assert_eq!(before.since(&before).quantile(0.5), None);
         for worker in [0, 1] {
-            traffic.ended(worker, Direction::Gateway, 200, millis(2));
-            traffic.ended(worker, Direction::Outbound, 401, millis(4));
+            traffic.ended(worker, TrafficDirection::Gateway, 200, millis(2));
+            traffic.ended(worker, TrafficDirection::Outbound, 401, millis(4));
         }
-        traffic.ended(1, Direction::Inbound, 0, millis(100));
+        traffic.ended(1, TrafficDirection::Inbound, 0, millis(100));
         // Nobody has these; they are not counted as somebody else's.
-        traffic.ended(2, Direction::Inbound, 999, millis(100));
+        traffic.ended(2, TrafficDirection::Inbound, 999, millis(100));
         let since = traffic.sum().since(&before);
         assert_eq!([0, 2, 4, 5].map(|class| since.class(class)), [1, 2, 2, 0]);
         let about = |share, wanted: u64| {
@@ -220,9 +226,9 @@ mod tests {
     fn reasons_that_somebody_invents_take_no_memory_without_end() {
         let traffic = Traffic::new(1);
         for reason in 0..1_000 {
-            traffic.refused(Direction::Inbound, &format!("r{reason}"));
+            traffic.refused(TrafficDirection::Inbound, &format!("r{reason}"));
         }
-        traffic.refused(Direction::Gateway, "r1");
+        traffic.refused(TrafficDirection::Gateway, "r1");
         let refusals = traffic.refusals();
         assert_eq!(refusals.len(), REASONS_MAX + 2);
         assert_eq!(refusals[&("inbound", "other".to_owned())], 800);

@@ -3,14 +3,14 @@
 use crate::chain::Chain;
 use crate::circuit::{answer, pick};
 use crate::exchange::ExchangeState;
-use crate::shared::Shared;
+use crate::shared::ProxyShared;
 use crate::upgrade::Upgrade;
 use http::HeaderMap;
 use hyper_util::rt::TokioIo;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
-use tamis_transport::{Shutdown, Stage};
+use tamis_transport::{ServeStage, Shutdown};
 use tamis_upstream::{AttemptOutcome, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -24,7 +24,7 @@ pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Sh
         let client = match client.await {
             Ok(client) => client,
             Err(error) => {
-                tracing::debug!(%error, "a tunnel did not come about");
+                tracing::debug!(%error, "a tunnel could not be opened");
                 return state.end(Outcome::RESET);
             }
         };
@@ -49,7 +49,7 @@ pub(crate) struct Forward {
 pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     client: IO,
     forward: Forward,
-    shared: &Arc<Shared>,
+    shared: &Arc<ProxyShared>,
     shutdown: &mut Shutdown,
 ) {
     let Forward { facts, chain, service, reason } = forward;
@@ -58,7 +58,7 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     state.service = Some(Rc::clone(&service));
     state.reason = reason.map(Into::into);
     let connected = connect(&mut state, &service).await;
-    state.upstream_time = state.started.elapsed();
+    state.upstream_time = state.elapsed();
     match connected {
         Ok(stream) => {
             state.note_head(200, &HeaderMap::new());
@@ -119,7 +119,7 @@ async fn copy(
 ) {
     let copied = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied,
-        _ = shutdown.wait_for(|stage| *stage == Stage::End) => return state.end(Outcome::RESET),
+        _ = shutdown.wait_for(|stage| *stage == ServeStage::End) => return state.end(Outcome::RESET),
     };
     match copied {
         Ok((sent, received)) => {

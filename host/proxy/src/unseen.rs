@@ -5,7 +5,7 @@ use crate::connection::Connection;
 use crate::decode::attributes;
 use crate::exchange::ExchangeState;
 use crate::request_id;
-use crate::shared::Shared;
+use crate::shared::ProxyShared;
 use http::{HeaderMap, HeaderValue, Method};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use tamis_transport::RefusedRequest;
 /// Where it came in.
 pub(crate) struct Entrance<'a> {
     pub(crate) chain: &'a Rc<Chain>,
-    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) shared: &'a Arc<ProxyShared>,
     pub(crate) connection: &'a Connection,
     pub(crate) id: u64,
 }
@@ -39,7 +39,7 @@ pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Optio
         response_headers: HeaderMap::new(),
         attributes: attributes(connection),
     };
-    let request_id = request_id::ensure(&mut HeaderMap::new());
+    let request_id = request_id::ensure(&mut HeaderMap::new(), shared.random);
     let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
     state.request_id = Some(request_id.clone());
     state.reason = Some(refused.refusal.code().into());

@@ -27,10 +27,10 @@ pub(crate) fn wanted<B>(
     if request.method() == Method::CONNECT {
         let protocol = request.extensions().get::<hyper::ext::Protocol>();
         let Some(protocol) = protocol else {
-            return Err(refuse("request.connect", "CONNECT opens no tunnel here"));
+            return Err(refuse("request.connect", "this listener opens no tunnels for CONNECT"));
         };
         let Some(protocol) = protocols.of_connect(protocol.as_str()) else {
-            let detail = "the listener carries no such protocol; `upgrades` of the listener names those it does";
+            let detail = "the listener does not carry this protocol; its `upgrades` lists those that it does";
             return Err(refuse("request.protocol", detail));
         };
         if !is_bodiless(request.headers()) {
@@ -76,16 +76,16 @@ pub(crate) fn opens(upgrade: Option<&Upgrade>, response: &Response<Body>) -> Res
                 true => Ok(true),
                 false => {
                     let wanted = upgrade.protocol.to_str().unwrap_or_default();
-                    Err(wrong(format!("it changed to another protocol than `{wanted}`")))
+                    Err(wrong(format!("the endpoint switched to another protocol than `{wanted}`")))
                 }
             }
         }
         // A 2xx to CONNECT means that the tunnel is open (RFC 9110 §9.3.6, RFC 8441 §5).
         Some(upgrade) if upgrade.extended && status.is_success() => {
-            Err(wrong(format!("it answered {status} and opened no tunnel")))
+            Err(wrong(format!("the endpoint answered {status} and opened no tunnel")))
         }
         _ if status.is_informational() => {
-            Err(wrong(format!("an interim response {status} came last")))
+            Err(wrong(format!("the last response was the interim response {status}")))
         }
         _ => Ok(false),
     }

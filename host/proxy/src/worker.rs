@@ -11,7 +11,7 @@ use crate::pipeline::serve;
 use crate::receive::Arrival;
 use crate::refuse;
 use crate::response_body::ResponseBody;
-use crate::shared::{ID_BITS, Shared};
+use crate::shared::{ID_BITS, ProxyShared};
 use crate::tunnel;
 use crate::unseen;
 use http::Request;
@@ -26,8 +26,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
 use tamis_transport::{
-    BoundListener, ConnInfo, GateReasons, Listener, Plain, RefusedRequest, Shutdown, Stage,
-    serve_and_note,
+    BoundListener, ConnInfo, GateReasons, Listener, PlainStream, RefusedRequest, ServeStage,
+    Shutdown, serve_and_note,
 };
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -54,19 +54,19 @@ pub(crate) enum Command {
 
 struct Worker {
     index: u64,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyShared>,
     upstreams: Upstreams,
     state: RefCell<Rc<WorkerState>>,
     listeners: RefCell<HashMap<String, Listening>>,
     /// The stage at which new listeners start.
-    stage: Cell<Stage>,
+    stage: Cell<ServeStage>,
     next_id: Cell<u64>,
 }
 
 /// A listener of this worker.
 struct Listening {
     /// The stage that its connections follow.
-    stage: watch::Sender<Stage>,
+    stage: watch::Sender<ServeStage>,
     /// The tasks that accept, one for each socket.
     accepting: Vec<AbortHandle>,
 }
@@ -79,14 +79,14 @@ impl Listening {
 
     fn end(&mut self) {
         self.close();
-        self.stage.send_replace(Stage::End);
+        self.stage.send_replace(ServeStage::End);
     }
 }
 
 /// Runs a worker until it receives `Stop`. Needs a thread of its own.
 pub(crate) fn run(
     index: u64,
-    shared: Arc<Shared>,
+    shared: Arc<ProxyShared>,
     generation: Arc<Generation>,
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) -> std::io::Result<()> {
@@ -104,7 +104,7 @@ pub(crate) fn run(
             upstreams,
             state: RefCell::new(Rc::new(state)),
             listeners: RefCell::default(),
-            stage: Cell::new(Stage::Serve),
+            stage: Cell::new(ServeStage::Serve),
             // 0 is the exchange of self-tests.
             next_id: Cell::new((index << ID_BITS) | 1),
         });
@@ -128,13 +128,13 @@ pub(crate) fn run(
                     let _ = taken.send(());
                 }
                 Some(Command::Leave { accept, done }) => {
-                    worker.reach(Stage::Leave, accept);
+                    worker.reach(ServeStage::Leave, accept);
                     // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
-                Some(Command::Stay) => worker.reach(Stage::Serve, true),
+                Some(Command::Stay) => worker.reach(ServeStage::Serve, true),
                 Some(Command::Drain { done }) => {
-                    worker.reach(Stage::End, false);
+                    worker.reach(ServeStage::End, false);
                     let _ = done.send(());
                 }
                 Some(Command::Stop) | None => break,
@@ -145,8 +145,8 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn place(worker: u64, shared: &Shared) -> WorkerPlace<'_> {
-    WorkerPlace { worker, ledger: &shared.ledger, shadows: &shared.shadows }
+fn place(worker: u64, shared: &ProxyShared) -> WorkerPlace<'_> {
+    WorkerPlace { worker, clock: shared.clock, ledger: &shared.ledger, shadows: &shared.shadows }
 }
 
 impl Worker {
@@ -213,7 +213,7 @@ impl Worker {
     }
 
     /// Moves all listeners, and future ones, to a stage.
-    fn reach(&self, stage: Stage, accept: bool) {
+    fn reach(&self, stage: ServeStage, accept: bool) {
         self.stage.set(stage);
         for listening in self.listeners.borrow_mut().values_mut() {
             if !accept {
@@ -227,7 +227,7 @@ impl Worker {
     async fn connection(
         self: Rc<Self>,
         name: &str,
-        plain: Plain,
+        plain: PlainStream,
         peer: Option<SocketAddr>,
         stop: Shutdown,
     ) {
@@ -373,7 +373,7 @@ fn admit(chain: &Rc<Chain>, listener: &str, facts: Exchange) -> Admission {
                         listener,
                         attachment,
                         backend,
-                        "a connection is closed: its hook chose a service this proxy does not know"
+                        "a connection is closed: its hook chose a service that this proxy does not know"
                     );
                     return Admission::Close;
                 };
@@ -429,7 +429,7 @@ fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
 }
 
 /// An open connection; counted until it is dropped.
-struct OpenConnection(Arc<Shared>);
+struct OpenConnection(Arc<ProxyShared>);
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {

@@ -5,7 +5,7 @@ use crate::circuit::Ticket;
 use crate::config::Protocol;
 use crate::endpoints::Endpoint;
 use crate::http1::Tunnel;
-use crate::place::{Place, Placed};
+use crate::place::{Place, PlacedStream};
 use crate::table::{EndpointState, ServiceState};
 use crate::window::Sample;
 use crate::{http1, http2};
@@ -181,7 +181,7 @@ impl Attempt {
             let detail = format!("{} has all its connections in use", self.pool.address);
             SendFailure::untouched(Cause::Other, detail)
         })?;
-        self.pool.open_raw().await.map(|stream| Placed::new(stream, place))
+        self.pool.open_raw().await.map(|stream| PlacedStream::new(stream, place))
     }
 
     /// Records that another attempt was faster: this endpoint took at least as long as until now.

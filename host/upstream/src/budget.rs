@@ -5,7 +5,7 @@ use std::time::Instant;
 const SECONDS: usize = 10;
 
 #[derive(Clone, Copy, Default)]
-struct Second {
+struct SecondCounts {
     number: u64,
     requests: u64,
     retries: u64,
@@ -14,7 +14,7 @@ struct Second {
 /// Requests and retries of the last ten seconds.
 pub(crate) struct Budget {
     start: Instant,
-    seconds: [Second; SECONDS],
+    seconds: [SecondCounts; SECONDS],
 }
 
 impl Budget {
@@ -59,12 +59,12 @@ impl Budget {
         now.saturating_duration_since(self.start).as_secs()
     }
 
-    fn second(&mut self, now: Instant) -> Option<&mut Second> {
+    fn second(&mut self, now: Instant) -> Option<&mut SecondCounts> {
         let number = self.number(now);
         let index = usize::try_from(number).unwrap_or(0) % SECONDS;
         let second = self.seconds.get_mut(index)?;
         if second.number != number {
-            *second = Second { number, ..Second::default() };
+            *second = SecondCounts { number, ..SecondCounts::default() };
         }
         Some(second)
     }

@@ -1,6 +1,6 @@
 //! The state of a circuit: which attempts pass, and when a decision is due. It never decides itself.
 
-use crate::window::{Rolling, Sample};
+use crate::window::{OutcomeWindow, Sample};
 use std::time::{Duration, Instant};
 use tamis_exchange::{Circuit, Window};
 
@@ -11,7 +11,7 @@ pub(crate) struct Breaker {
     epoch: u64,
     /// A decision is in progress.
     asking: bool,
-    pub(crate) window: Rolling,
+    pub(crate) window: OutcomeWindow,
     pub(crate) opened: u64,
 }
 
@@ -54,7 +54,7 @@ impl Breaker {
             state: State::Closed,
             epoch: 0,
             asking: false,
-            window: Rolling::new(span, now),
+            window: OutcomeWindow::new(span, now),
             opened: 0,
         }
     }

@@ -16,7 +16,7 @@ pub struct ServiceConfig {
     /// Its endpoints.
     pub endpoints: Vec<EndpointConfig>,
     /// How it is reached.
-    pub policy: Policy,
+    pub policy: ServiceSettings,
 }
 
 /// The protocol of endpoints. Always configured, never guessed.
@@ -32,7 +32,7 @@ pub enum Protocol {
 #[derive(Clone, Debug)]
 pub struct EndpointConfig {
     /// Its address or name.
-    pub target: Target,
+    pub target: EndpointTarget,
     /// Share of traffic relative to the others; 0 means none.
     pub weight: u32,
     /// TLS, if any.
@@ -43,7 +43,7 @@ pub struct EndpointConfig {
 
 /// The address or name of an endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Target {
+pub enum EndpointTarget {
     /// An address.
     Address(Address),
     /// A name; all its addresses are endpoints.
@@ -55,7 +55,7 @@ pub enum Target {
     },
 }
 
-impl fmt::Display for Target {
+impl fmt::Display for EndpointTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Address(address) => address.fmt(f),
@@ -77,7 +77,7 @@ pub enum Algorithm {
 
 /// Limits and timeouts of a service.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct ServiceSettings {
     /// How an endpoint is picked when neither the router nor `hash_header` provides a hash.
     pub algorithm: Algorithm,
     /// Requests with the same value of this field go to the same endpoint as long as it exists.
@@ -111,7 +111,7 @@ pub struct Policy {
     pub panic_percent: u32,
 }
 
-impl Default for Policy {
+impl Default for ServiceSettings {
     fn default() -> Self {
         Self {
             algorithm: Algorithm::P2c,

@@ -1,6 +1,6 @@
 //! The endpoints of a service as one worker currently sees them.
 
-use crate::config::{ServiceConfig, Target};
+use crate::config::{EndpointTarget, ServiceConfig};
 use crate::pool::Pool;
 use crate::resolve::{Name, Names};
 use crate::table::{EndpointState, ServiceState};
@@ -25,18 +25,18 @@ pub(crate) struct Endpoint {
 pub(crate) struct Endpoints {
     /// For each configured endpoint the name that stands for it, if any.
     names: Vec<Option<Rc<Name>>>,
-    current: RefCell<Current>,
+    current: RefCell<CurrentList>,
 }
 
 #[derive(Clone, Default)]
-struct Current {
+struct CurrentList {
     /// Sum of the names' versions it was made from; `None` before the first time.
     version: Option<u64>,
     list: Rc<Vec<Endpoint>>,
 }
 
 /// There is no address at all.
-pub(crate) struct Unresolved {
+pub(crate) struct ResolveFailure {
     pub(crate) host: String,
     pub(crate) cause: String,
 }
@@ -44,8 +44,8 @@ pub(crate) struct Unresolved {
 impl Endpoints {
     pub(crate) fn new(config: &ServiceConfig, names: &Rc<Names>) -> Self {
         let names = config.endpoints.iter().map(|endpoint| match &endpoint.target {
-            Target::Address(_) => None,
-            Target::Dns { host, port } => Some(names.follow(host, *port)),
+            EndpointTarget::Address(_) => None,
+            EndpointTarget::Dns { host, port } => Some(names.follow(host, *port)),
         });
         Self { names: names.collect(), current: RefCell::default() }
     }
@@ -62,7 +62,7 @@ impl Endpoints {
         config: &ServiceConfig,
         state: &ServiceState,
         pools: &Pools,
-    ) -> Result<Rc<Vec<Endpoint>>, Unresolved> {
+    ) -> Result<Rc<Vec<Endpoint>>, ResolveFailure> {
         let version = self.names.iter().flatten().map(|name| name.version()).sum();
         {
             let current = self.current.borrow();
@@ -77,13 +77,13 @@ impl Endpoints {
         let mut version = 0;
         for (endpoint, name) in config.endpoints.iter().zip(&self.names) {
             let addresses = match (&endpoint.target, name) {
-                (Target::Address(address), _) => vec![address.clone()],
-                (Target::Dns { .. }, None) => Vec::new(),
-                (Target::Dns { .. }, Some(name)) => match name.addresses().await {
+                (EndpointTarget::Address(address), _) => vec![address.clone()],
+                (EndpointTarget::Dns { .. }, None) => Vec::new(),
+                (EndpointTarget::Dns { .. }, Some(name)) => match name.addresses().await {
                     Ok(addresses) => addresses.into_iter().map(Address::Tcp).collect(),
                     Err(cause) => {
                         let host = name.host().to_owned();
-                        unresolved = Some(Unresolved { host, cause });
+                        unresolved = Some(ResolveFailure { host, cause });
                         Vec::new()
                     }
                 },
@@ -106,7 +106,7 @@ impl Endpoints {
         let size = list.iter().filter(|one| one.configured > 0).count();
         state.size.store(u32::try_from(size).unwrap_or(u32::MAX), Ordering::Relaxed);
         let list = Rc::new(list);
-        self.current.replace(Current { version: Some(version), list: Rc::clone(&list) });
+        self.current.replace(CurrentList { version: Some(version), list: Rc::clone(&list) });
         Ok(list)
     }
 }

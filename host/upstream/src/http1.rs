@@ -7,8 +7,8 @@ mod body;
 
 use crate::attempt::{SendFailure, UpstreamRequest};
 use crate::config::Protocol;
-use crate::place::{Place, Placed};
-use crate::pool::{Pool, with_causes};
+use crate::place::{Place, PlacedStream};
+use crate::pool::Pool;
 use crate::protocol;
 use body::{ResponseBody, both_ways};
 use http::Response;
@@ -19,19 +19,21 @@ use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
-use tamis_transport::{ClientConnection, ClientError, ClientTunnel, OutgoingRequest, ResponseHead};
+use tamis_transport::{
+    ClientConnection, ClientError, ClientTunnel, OutgoingRequest, ResponseHead, causes,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A connection; boxed, because it moves between pool and exchange.
-pub(crate) type Connection = Box<ClientConnection<Placed>>;
+pub(crate) type Connection = Box<ClientConnection<PlacedStream>>;
 
 /// An unused connection.
-pub(crate) struct Idle {
+pub(crate) struct IdleConnection {
     connection: Connection,
     since: Instant,
 }
 
-impl Idle {
+impl IdleConnection {
     /// Whether it is open and was not idle for too long. `cx` is woken when it ends.
     fn is_usable(&mut self, limit: Duration, now: Instant, cx: &mut Context<'_>) -> bool {
         let idle = now.saturating_duration_since(self.since);
@@ -86,7 +88,7 @@ impl Drop for Lease {
 }
 
 /// An upstream's side of a tunnel. It keeps its place among the endpoint's connections.
-pub struct Tunnel(Box<ClientTunnel<Placed>>);
+pub struct Tunnel(Box<ClientTunnel<PlacedStream>>);
 
 impl AsyncRead for Tunnel {
     fn poll_read(
@@ -142,9 +144,9 @@ pub(crate) async fn send(
         match written {
             // The other side had closed it meanwhile and nothing was sent: the caller need not know.
             0 if reused => continue,
-            0 => return Err(SendFailure::untouched(Cause::Reset, with_causes(&source))),
+            0 => return Err(SendFailure::untouched(Cause::Reset, causes(&source))),
             _ if protocol::is_broken_by(&source) => {
-                return Err(SendFailure::protocol(with_causes(&source)));
+                return Err(SendFailure::protocol(causes(&source)));
             }
             _ => {}
         }
@@ -152,7 +154,7 @@ pub(crate) async fn send(
         // longer are no better.
         let again = if reused && repeatable { again.take() } else { None };
         let Some(again) = again.and_then(|again| again()) else {
-            return Err(SendFailure::new(Cause::Reset, with_causes(&source)));
+            return Err(SendFailure::new(Cause::Reset, causes(&source)));
         };
         pool.idle.borrow_mut().clear();
         request = again.written();
@@ -161,9 +163,9 @@ pub(crate) async fn send(
 
 fn failure(error: &ClientError) -> SendFailure {
     match error {
-        ClientError::Refused(_) => SendFailure::protocol(with_causes(error)),
+        ClientError::Refused(_) => SendFailure::protocol(causes(error)),
         ClientError::Request(_) | ClientError::Broken { .. } => {
-            SendFailure::new(Cause::Reset, with_causes(error))
+            SendFailure::new(Cause::Reset, causes(error))
         }
     }
 }
@@ -253,7 +255,7 @@ async fn open(pool: &Rc<Pool>, place: Place) -> Result<Lease, SendFailure> {
     };
     watch(pool);
     let limits = pool.policy.borrow().response;
-    let connection = ClientConnection::new(Placed::new(stream, place), limits);
+    let connection = ClientConnection::new(PlacedStream::new(stream, place), limits);
     Ok(Lease::new(pool, Box::new(connection), false))
 }
 
@@ -267,7 +269,7 @@ fn keep(pool: &Pool, mut connection: Connection) {
     }
     if !pool.closed.get() && pool.watched(|cx| connection.poll_ended(cx).is_pending()) {
         let since = pool.state.clock.now();
-        pool.idle.borrow_mut().push(Idle { connection, since });
+        pool.idle.borrow_mut().push(IdleConnection { connection, since });
         return;
     }
     drop(connection);

@@ -2,8 +2,8 @@
 
 use crate::attempt::SendFailure;
 use crate::config::Protocol;
-use crate::place::{Place, Placed};
-use crate::pool::{Pool, with_causes};
+use crate::place::{Place, PlacedStream};
+use crate::pool::Pool;
 use crate::protocol;
 use http::header;
 use http::{Request, Response, Version};
@@ -18,7 +18,8 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
 use tamis_exchange::{Body, Cause};
-use tamis_transport::{IDLE_FRAMES_MAX, Metered};
+use tamis_transport::causes;
+use tamis_transport::{IDLE_FRAMES_MAX, MeteredStream};
 
 /// A connection and its current load.
 pub(crate) struct Connection {
@@ -96,7 +97,7 @@ pub(crate) async fn send(
                 // A connection that closed between two requests is not the request's fault.
                 Some(unsent) if !fresh && tries < TRIES_MAX => request = unsent,
                 Some(_) => {
-                    let detail = with_causes(error.error());
+                    let detail = causes(error.error());
                     return Err(SendFailure::untouched(Cause::RefusedStream, detail));
                 }
                 None => return Err(failure(error.error())),
@@ -153,11 +154,11 @@ async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
         .max_header_list_size(head_bytes)
         .keep_alive_interval(pool.policy.borrow().keep_alive)
         .keep_alive_timeout(PING_TIMEOUT);
-    let placed = Placed::new(stream, Place::count(pool));
+    let placed = PlacedStream::new(stream, Place::count(pool));
     let (sender, mut connection) = builder
-        .handshake(TokioIo::new(Metered::to_server(placed, IDLE_FRAMES_MAX)))
+        .handshake(TokioIo::new(MeteredStream::to_server(placed, IDLE_FRAMES_MAX)))
         .await
-        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))?;
+        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, causes(&error)))?;
     let streams = Rc::new(Streams {
         open: Cell::new(0),
         allowed: Cell::new(STREAMS_MAX),
@@ -173,7 +174,7 @@ async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
             ended
         });
         if let Err(error) = ended.await {
-            tracing::debug!(error = with_causes(&error), "a connection to an endpoint broke");
+            tracing::debug!(error = causes(&error), "a connection to an endpoint broke");
         }
     }));
     let connection = Connection { sender, streams };
@@ -209,9 +210,9 @@ fn failure(error: &hyper::Error) -> SendFailure {
         source = cause.source();
     }
     if protocol::is_broken_by(error) {
-        return SendFailure::protocol(with_causes(error));
+        return SendFailure::protocol(causes(error));
     }
-    SendFailure::new(Cause::Reset, with_causes(error))
+    SendFailure::new(Cause::Reset, causes(error))
 }
 
 /// Runs hyper's tasks on the worker's own thread.

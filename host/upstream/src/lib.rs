@@ -26,7 +26,9 @@ mod window;
 
 pub use ask::Ask;
 pub use attempt::{Attempt, AttemptOutcome, SendFailure, UpstreamRequest};
-pub use config::{Algorithm, EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+pub use config::{
+    Algorithm, EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings,
+};
 pub use http1::Tunnel;
 pub use pick::{Pick, PickFailure};
 pub use protocol::is_broken_by;

@@ -38,18 +38,18 @@ impl Drop for Place {
 }
 
 /// A connection with its place, which it keeps until it is closed, upgraded or not.
-pub(crate) struct Placed {
+pub(crate) struct PlacedStream {
     stream: Stream,
     _place: Place,
 }
 
-impl Placed {
+impl PlacedStream {
     pub(crate) fn new(stream: Stream, place: Place) -> Self {
         Self { stream, _place: place }
     }
 }
 
-impl AsyncRead for Placed {
+impl AsyncRead for PlacedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -59,7 +59,7 @@ impl AsyncRead for Placed {
     }
 }
 
-impl AsyncWrite for Placed {
+impl AsyncWrite for PlacedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

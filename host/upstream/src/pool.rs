@@ -1,7 +1,7 @@
 //! One worker's connections to one endpoint.
 
 use crate::attempt::SendFailure;
-use crate::config::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 use crate::place::Place;
 use crate::resolve::is_localhost;
 use crate::table::EndpointState;
@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 use tamis_exchange::Cause;
+use tamis_transport::causes;
 use tamis_transport::{Address, ClientTls, ConnectError, Stream, connect};
 use tokio::sync::oneshot;
 
@@ -29,9 +30,9 @@ pub(crate) struct Pool {
     tls_http2: Option<ClientTls>,
     /// Offers nothing: for bytes that are not HTTP.
     tls_raw: Option<ClientTls>,
-    pub(crate) policy: RefCell<Policy>,
+    pub(crate) policy: RefCell<ServiceSettings>,
     pub(crate) state: Arc<EndpointState>,
-    pub(crate) idle: RefCell<Vec<http1::Idle>>,
+    pub(crate) idle: RefCell<Vec<http1::IdleConnection>>,
     /// Wakes the task that watches idle connections; `None` before the first connection.
     pub(crate) watcher: RefCell<Option<Waker>>,
     /// Requests waiting for a connection, longest first.
@@ -54,10 +55,10 @@ impl Pool {
             endpoint.tls.as_ref().map(|tls| ClientTls::clone(tls).with_alpn(protocols))
         };
         let alternate = match &endpoint.target {
-            Target::Dns { host, port } if is_localhost(host) => {
+            EndpointTarget::Dns { host, port } if is_localhost(host) => {
                 Some(SocketAddr::new(Ipv6Addr::LOCALHOST.into(), *port).into())
             }
-            Target::Dns { .. } | Target::Address(_) => None,
+            EndpointTarget::Dns { .. } | EndpointTarget::Address(_) => None,
         };
         Self {
             address: address.clone(),
@@ -114,8 +115,7 @@ impl Pool {
         {
             connected = Ok(stream);
         }
-        connected
-            .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, with_causes(&error)))
+        connected.map_err(|error| SendFailure::untouched(Cause::ConnectFailure, causes(&error)))
     }
 
     /// Stops accepting connections and closes idle ones.
@@ -192,9 +192,4 @@ impl Drop for Pool {
         // The watching task ends once it finds the pool gone.
         self.watcher.take().into_iter().for_each(Waker::wake);
     }
-}
-
-/// An error with its causes.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    tamis_transport::causes(error)
 }

@@ -57,14 +57,14 @@ struct Answer {
 }
 
 /// Addresses of one family, and their expiry.
-struct Found {
+struct FamilyAddresses {
     family: Family,
     addresses: Vec<SocketAddr>,
     until: Instant,
 }
 
 /// The result of a lookup for one family.
-type Lookup = Result<Found, String>;
+type Lookup = Result<FamilyAddresses, String>;
 
 impl Answer {
     /// All addresses; `None` before the first answer.
@@ -74,7 +74,7 @@ impl Answer {
     }
 
     /// Sets the addresses of one family. An empty answer is accepted only while the other family has some.
-    fn set(&mut self, found: Found) {
+    fn set(&mut self, found: FamilyAddresses) {
         let [v4, v6] = &mut self.families;
         let (family, other) = if found.family == Family::V4 { (v4, v6) } else { (v6, v4) };
         if found.addresses.is_empty() && other.as_ref().is_none_or(Vec::is_empty) {
@@ -115,11 +115,11 @@ impl Names {
         names.insert(key, Rc::downgrade(&name));
         let literal = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
         if let Ok(ip) = literal {
-            name.take(Ok(Found::always(SocketAddr::new(ip, port), self.clock.now())));
+            name.take(Ok(FamilyAddresses::always(SocketAddr::new(ip, port), self.clock.now())));
         } else if is_localhost(host) {
             // One endpoint, whichever family it listens on: connecting tries both.
             let address = SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port);
-            name.take(Ok(Found::always(address, self.clock.now())));
+            name.take(Ok(FamilyAddresses::always(address, self.clock.now())));
         } else {
             drop(tokio::task::spawn_local(refresh(Rc::clone(self), Rc::downgrade(&name))));
         }
@@ -152,18 +152,20 @@ impl Names {
                     answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
                 addresses.sort_unstable();
                 addresses.dedup();
-                Ok(Found { family, addresses, until: answer.valid_until() })
+                Ok(FamilyAddresses { family, addresses, until: answer.valid_until() })
             }
             // The name exists, but has no address of this family: that is an answer.
-            Err(error) if error.is_no_records_found() => {
-                Ok(Found { family, addresses: Vec::new(), until: self.clock.now() + RETRY })
-            }
+            Err(error) if error.is_no_records_found() => Ok(FamilyAddresses {
+                family,
+                addresses: Vec::new(),
+                until: self.clock.now() + RETRY,
+            }),
             Err(error) => Err(error.to_string()),
         }
     }
 }
 
-impl Found {
+impl FamilyAddresses {
     /// An address that is never resolved again, so its expiry does not matter.
     fn always(address: SocketAddr, now: Instant) -> Self {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };

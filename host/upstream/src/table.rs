@@ -2,7 +2,7 @@
 
 use crate::budget::Budget;
 use crate::circuit::{Admission, Breaker, Ticket};
-use crate::config::{Policy, ServiceConfig};
+use crate::config::{ServiceConfig, ServiceSettings};
 use crate::window::Sample;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -163,7 +163,7 @@ impl ServiceState {
         state
     }
 
-    fn set_policy(&self, policy: &Policy) {
+    fn set_policy(&self, policy: &ServiceSettings) {
         self.retry_percent.store(policy.retry_percent, Ordering::Relaxed);
         self.retry_min_per_second.store(policy.retry_min_per_second, Ordering::Relaxed);
         self.max_ejected_percent.store(policy.max_ejected_percent, Ordering::Relaxed);

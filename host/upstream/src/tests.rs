@@ -13,7 +13,8 @@ mod weights;
 
 use crate::{Attempt, AttemptOutcome, Upstream, Upstreams};
 use crate::{
-    EndpointConfig, Pick, Policy, Protocol, SendFailure, ServiceConfig, ServiceTable, Target,
+    EndpointConfig, EndpointTarget, Pick, Protocol, SendFailure, ServiceConfig, ServiceSettings,
+    ServiceTable,
 };
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
@@ -32,17 +33,21 @@ async fn on_worker<T>(test: impl Future<Output = T>) -> T {
     tokio::time::timeout(HANGS, local.run_until(test)).await.expect("it hangs")
 }
 
-fn endpoint(target: Target) -> EndpointConfig {
+fn endpoint(target: EndpointTarget) -> EndpointConfig {
     EndpointConfig { target, weight: 1, tls: None, tls_key: String::new() }
 }
 
-fn config(protocol: Protocol, targets: impl IntoIterator<Item = Target>) -> ServiceConfig {
+fn config(protocol: Protocol, targets: impl IntoIterator<Item = EndpointTarget>) -> ServiceConfig {
     ServiceConfig {
         name: "shop/pay:80".to_owned(),
         protocol,
         endpoints: targets.into_iter().map(endpoint).collect(),
         // Only circuits decide, unless a test is about their limits.
-        policy: Policy { max_ejected_percent: 100, panic_percent: 0, ..Policy::default() },
+        policy: ServiceSettings {
+            max_ejected_percent: 100,
+            panic_percent: 0,
+            ..ServiceSettings::default()
+        },
     }
 }
 

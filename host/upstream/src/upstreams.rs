@@ -91,13 +91,13 @@ impl Upstreams {
 impl PoolKey {
     /// Whether a service still uses such connections. Addresses behind names come and go independently.
     fn is_of(&self, service: &ServiceConfig) -> bool {
-        use crate::config::Target;
+        use crate::config::EndpointTarget;
         service.protocol == self.protocol
             && service.endpoints.iter().any(|endpoint| {
                 endpoint.tls_key == self.tls_key
                     && match &endpoint.target {
-                        Target::Address(address) => *address == self.address,
-                        Target::Dns { .. } => true,
+                        EndpointTarget::Address(address) => *address == self.address,
+                        EndpointTarget::Dns { .. } => true,
                     }
             })
     }

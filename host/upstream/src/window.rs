@@ -15,7 +15,7 @@ struct Slice {
 }
 
 /// Outcomes in the window, and failures in a row.
-pub(crate) struct Rolling {
+pub(crate) struct OutcomeWindow {
     start: Instant,
     slice: Duration,
     slices: [Slice; SLICES],
@@ -40,7 +40,7 @@ pub(crate) struct Sample {
     pub(crate) slow: bool,
 }
 
-impl Rolling {
+impl OutcomeWindow {
     pub(crate) fn new(span: Duration, now: Instant) -> Self {
         let slice = (span / 10).max(Duration::from_millis(1));
         Self { start: now, slice, slices: Default::default(), consecutive_failures: 0 }
@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn outcomes_are_forgotten_after_the_span_and_failures_in_a_row_are_not() {
         let start = Instant::now();
-        let mut window = Rolling::new(Duration::from_secs(10), start);
+        let mut window = OutcomeWindow::new(Duration::from_secs(10), start);
         window.record(FAILED, start);
         window.record(FAILED, start + Duration::from_secs(5));
         assert_eq!(window.sums(start + Duration::from_secs(9)).failures, 2);
@@ -130,7 +130,7 @@ mod tests {
             offsets in prop::collection::vec(0_u64..30_000, 0..40), at in 0_u64..40_000,
         ) {
             let start = Instant::now();
-            let mut window = Rolling::new(Duration::from_secs(10), start);
+            let mut window = OutcomeWindow::new(Duration::from_secs(10), start);
             let mut sorted = offsets;
             sorted.sort_unstable();
             sorted.retain(|offset| *offset <= at);

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tamis_director::{Applied, AppliedDocument, Body, Change, Pinned, Plans, State, Terms};
+use tamis_director::{ApplyRecord, Body, Change, DocumentRecord, PinRecord, Plans, State, Terms};
 use tamis_trust::Digest;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -19,7 +19,7 @@ fn main() -> Result<()> {
         clock = Instant::now();
         Ok(())
     };
-    let applied = Applied { documents: documents(services), ..Applied::default() };
+    let applied = ApplyRecord { documents: documents(services), ..ApplyRecord::default() };
     let count = applied.documents.len();
     for body in Change::Apply(applied).bodies()? {
         append(&mut state, body)?;
@@ -49,7 +49,8 @@ fn main() -> Result<()> {
     append(&mut state, pin("*", 4, "1.1.0")?.into())?;
     let drafts = plans.drafts(&state, 0, &Terms::default());
     lap(&format!("{} after a pin of all", drafts.len()))?;
-    let moved = Change::Apply(Applied { documents: vec![service(7, 1)], ..Applied::default() });
+    let moved =
+        Change::Apply(ApplyRecord { documents: vec![service(7, 1)], ..ApplyRecord::default() });
     let diff = plans.plan(&state, &moved)?;
     lap(&format!("another address is planned, touching {}", diff.touched.len()))?;
     for body in moved.bodies()? {
@@ -65,8 +66,8 @@ fn append(state: &mut State, body: Body) -> Result<()> {
     Ok(())
 }
 
-fn pin(service: &str, at: usize, version: &str) -> Result<Pinned> {
-    Ok(Pinned {
+fn pin(service: &str, at: usize, version: &str) -> Result<PinRecord> {
+    Ok(PinRecord {
         service: service.to_owned(),
         filter: format!("acme/f{at}").parse()?,
         version: version.parse()?,
@@ -76,8 +77,8 @@ fn pin(service: &str, at: usize, version: &str) -> Result<Pinned> {
     })
 }
 
-fn documents(services: usize) -> Vec<AppliedDocument> {
-    let mut all: Vec<AppliedDocument> = (0..services).map(|at| service(at, 0)).collect();
+fn documents(services: usize) -> Vec<DocumentRecord> {
+    let mut all: Vec<DocumentRecord> = (0..services).map(|at| service(at, 0)).collect();
     for at in 0..services {
         let spec = json!({ "targetRefs": [{ "kind": "Service", "name": format!("s{at}") }], "slowCall": "300ms" });
         all.push(document("UpstreamPolicy", &format!("s{at}"), "shop", &spec));
@@ -95,7 +96,7 @@ fn documents(services: usize) -> Vec<AppliedDocument> {
     all
 }
 
-fn service(at: usize, moved: usize) -> AppliedDocument {
+fn service(at: usize, moved: usize) -> DocumentRecord {
     let (high, low) = (at / 250, at % 250 + 1);
     let spec = json!({
         "ports": [{ "port": 80, "protocol": "http" }],
@@ -110,12 +111,12 @@ fn service(at: usize, moved: usize) -> AppliedDocument {
     document("Service", &format!("s{at}"), "shop", &spec)
 }
 
-fn document(kind: &str, name: &str, namespace: &str, spec: &Value) -> AppliedDocument {
+fn document(kind: &str, name: &str, namespace: &str, spec: &Value) -> DocumentRecord {
     let text = json!({
         "apiVersion": "tamis.dev/v1alpha1", "kind": kind,
         "metadata": { "name": name, "namespace": namespace }, "spec": spec,
     });
     let text = text.to_string();
     let (key, digest) = (format!("{kind}/{namespace}/{name}"), Digest::of(text.as_bytes()));
-    AppliedDocument { key, source: String::new(), lines_before: 0, digest, text }
+    DocumentRecord { key, source: String::new(), lines_before: 0, digest, text }
 }

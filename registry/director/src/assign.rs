@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_trust::first_version;
 
-use crate::refused::{Refused, code};
+use crate::refused::{TrustRefusal, code};
 use crate::state::State;
-use crate::wants::{Lane, Wanted, Wants, above, config, holds, places};
+use crate::wants::{Lane, SlotOrder, Wants, above, config, holds, places};
 
 mod draft;
 
@@ -41,7 +41,7 @@ pub struct Assignments {
     /// Number of slots that keep their assignment.
     pub kept: usize,
     /// Slots without an assignment in at least one proxy, and why.
-    pub refused: Vec<(String, Refused)>,
+    pub refused: Vec<(String, TrustRefusal)>,
 }
 
 /// The assignments due for a service at `now` (seconds since the Unix epoch). Without a change and long
@@ -111,7 +111,7 @@ pub(crate) fn draft_all<'a>(
 pub(crate) fn join<'a>(
     service: &str,
     all: impl Iterator<Item = &'a Wants>,
-) -> (BTreeMap<&'a Lane, &'a Wanted>, BTreeMap<String, Refused>) {
+) -> (BTreeMap<&'a Lane, &'a SlotOrder>, BTreeMap<String, TrustRefusal>) {
     let (mut wants, mut refused, mut torn) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for one in all {
         refused.extend(one.refused.clone());
@@ -129,7 +129,7 @@ pub(crate) fn join<'a>(
 fn draft(
     service: &str,
     (slot, rollout): (&str, &Option<String>),
-    wanted: &Wanted,
+    wanted: &SlotOrder,
     version: u64,
     (issued, expires): (u64, u64),
 ) -> AssignmentDraft {
@@ -147,8 +147,8 @@ fn draft(
     }
 }
 
-fn ambiguous(slot: &str, service: &str) -> Refused {
-    Refused {
+fn ambiguous(slot: &str, service: &str) -> TrustRefusal {
+    TrustRefusal {
         code: code::AMBIGUOUS,
         rule: format!(
             "proxies of {service} need different filters or configurations in slot {slot}"

@@ -5,10 +5,10 @@ use tamis_resources::Problem;
 use tamis_trust::{Digest, config_digest};
 use thiserror::Error;
 
-use crate::desired::Desired;
-use crate::documents::NotTaken;
-use crate::pins::{By, Pin, check, check_service};
-use crate::record::{Applied, Body, BodyError, Pinned, Unpinned, short};
+use crate::desired::DesiredState;
+use crate::documents::DocumentRefusal;
+use crate::pins::{Pin, PinOrigin, check, check_service};
+use crate::record::{ApplyRecord, Body, PinRecord, RecordError, UnpinRecord, short};
 use crate::stamp::Stamp;
 use crate::state::State;
 use crate::words::count;
@@ -17,11 +17,11 @@ use crate::words::count;
 #[derive(Debug, Clone, PartialEq)]
 pub enum Change {
     /// Documents are applied and removed.
-    Apply(Applied),
+    Apply(ApplyRecord),
     /// A filter of a service is pinned.
-    Pin(Pinned),
+    Pin(PinRecord),
     /// A pin is removed.
-    Unpin(Unpinned),
+    Unpin(UnpinRecord),
 }
 
 impl Change {
@@ -39,8 +39,8 @@ impl Change {
     /// The records of the change, to be appended all or none.
     ///
     /// # Errors
-    /// [`BodyError`] when a document fits into no record.
-    pub fn bodies(self) -> Result<Vec<Body>, BodyError> {
+    /// [`RecordError`] when a document fits into no record.
+    pub fn bodies(self) -> Result<Vec<Body>, RecordError> {
         match self {
             Self::Apply(applied) => Ok(applied.pack()?.into_iter().map(Body::from).collect()),
             Self::Pin(pinned) => Ok(vec![pinned.into()]),
@@ -67,10 +67,10 @@ fn first(problems: &[Problem]) -> String {
 
 /// The state after `change`.
 pub(crate) fn changed(
-    before: &Desired,
+    before: &DesiredState,
     change: &Change,
     state: &State,
-) -> Result<Desired, PlanError> {
+) -> Result<DesiredState, PlanError> {
     let mut after = before.clone();
     let stamp =
         Stamp { revision: state.head() + 1, time_ms: state.time_ms(), actor: String::new() };
@@ -79,8 +79,8 @@ pub(crate) fn changed(
             let (mut problems, mut rules) = (Vec::new(), Vec::new());
             for (_, why) in after.documents.apply(applied, &stamp) {
                 match why {
-                    NotTaken::Problems(found) => problems.extend(found),
-                    NotTaken::Rule(rule) => rules.push(rule),
+                    DocumentRefusal::Problems(found) => problems.extend(found),
+                    DocumentRefusal::Rule(rule) => rules.push(rule),
                 }
             }
             if !problems.is_empty() {
@@ -93,14 +93,14 @@ pub(crate) fn changed(
         }
         Change::Pin(pinned) => {
             check(pinned).map_err(PlanError::Rule)?;
-            let Pinned { service, filter, version, digest, allow_older: _, rollback: _ } =
+            let PinRecord { service, filter, version, digest, allow_older: _, rollback: _ } =
                 pinned.clone();
-            after.pins.pin(Pin { service, filter, version, digest, stamp }, By::Hand);
+            after.pins.pin(Pin { service, filter, version, digest, stamp }, PinOrigin::Hand);
         }
         Change::Unpin(unpinned) => {
             check_service(&unpinned.service).map_err(PlanError::Rule)?;
             if !after.pins.unpin(&unpinned.service, &unpinned.filter, &stamp) {
-                let Unpinned { service, filter } = unpinned;
+                let UnpinRecord { service, filter } = unpinned;
                 return Err(PlanError::Rule(format!("{filter} has no pin for {service}")));
             }
         }

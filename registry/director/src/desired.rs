@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
-use tamis_resources::{Document, Folded, NodeName, Resource, Security, fold_under, parse};
+use tamis_resources::{Document, FoldResult, NodeName, Resource, Security, fold_under, parse};
 use tamis_trust::{Digest, Name, Version};
 
 use crate::documents::Documents;
 use crate::pins::{ALL, Pins, lock};
-use crate::rollout::{Cohort, Rollout, Stage, Step, Tally, rank};
+use crate::rollout::{Cohort, Rollout, RolloutStage, Step, Tally, rank};
 use crate::stamp::Stamp;
 
 /// A rollout and its progress.
@@ -18,7 +18,7 @@ pub struct RolloutState {
     /// What is rolled out, where and how.
     pub rollout: Rollout,
     /// Its stage.
-    pub stage: Stage,
+    pub stage: RolloutStage,
     /// Who began it.
     pub started: Stamp,
     /// When the stage began; milliseconds since the Unix epoch.
@@ -36,7 +36,7 @@ pub struct RolloutState {
 
 /// A revocation in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Revocation {
+pub struct StandingRevocation {
     /// Signatures that the log recorded before this index stay valid; `None`: none of them does. Always
     /// `None` for a digest.
     pub from_index: Option<u64>,
@@ -49,7 +49,7 @@ pub struct Revocation {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Desired {
+pub(crate) struct DesiredState {
     /// The namespaces whose grants and trust policies decide; `None`: all.
     pub(crate) security: Option<Arc<[String]>>,
     /// The last revision that may have changed something here, apart from counts.
@@ -57,8 +57,8 @@ pub(crate) struct Desired {
     pub(crate) documents: Documents,
     pub(crate) pins: Pins,
     pub(crate) rollouts: BTreeMap<String, RolloutState>,
-    pub(crate) revoked_digests: BTreeMap<Digest, Revocation>,
-    pub(crate) revoked_keys: BTreeMap<String, Revocation>,
+    pub(crate) revoked_digests: BTreeMap<Digest, StandingRevocation>,
+    pub(crate) revoked_keys: BTreeMap<String, StandingRevocation>,
 }
 
 impl RolloutState {
@@ -69,7 +69,7 @@ impl RolloutState {
     }
 }
 
-impl Desired {
+impl DesiredState {
     pub(crate) fn security(&self) -> Security<'_> {
         self.security.as_deref().map_or(Security::Everybody, Security::Namespaces)
     }
@@ -163,14 +163,14 @@ impl Desired {
     }
 
     /// The digest of each filter for a node: its pin, or the candidate that lifts it over the pin.
-    pub(crate) fn resolve(&self, node: &NodeName) -> Vec<Resolved<'_>> {
+    pub(crate) fn resolve(&self, node: &NodeName) -> Vec<ResolvedFilter<'_>> {
         let service = node.key();
         let resolved = self.pins.filters().filter_map(|filter| {
             let pin = self.pins.effective(service, filter)?;
             let lifted = self.lift(node, filter).map(|state| state.rollout.spec());
             let (version, digest) =
                 lifted.map_or((&pin.version, pin.digest), |spec| (&spec.version, spec.to));
-            Some(Resolved { filter, version, digest })
+            Some(ResolvedFilter { filter, version, digest })
         });
         resolved.collect()
     }
@@ -182,7 +182,7 @@ impl Desired {
 
 /// A filter and its digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Resolved<'a> {
+pub(crate) struct ResolvedFilter<'a> {
     pub(crate) filter: &'a Name,
     pub(crate) version: &'a Version,
     pub(crate) digest: Digest,
@@ -190,23 +190,23 @@ pub(crate) struct Resolved<'a> {
 
 /// Computes the plans of several nodes from the same documents.
 pub(crate) struct Folder<'a> {
-    desired: &'a Desired,
+    desired: &'a DesiredState,
     documents: Vec<Document>,
 }
 
 impl Folder<'_> {
     /// The plan of a node with its pins.
-    pub(crate) fn fold(&mut self, node: &NodeName) -> Folded {
+    pub(crate) fn fold(&mut self, node: &NodeName) -> FoldResult {
         fold_with(self.desired, &mut self.documents, node)
     }
 }
 
 /// The plan of a node: `documents` are those of `desired`, and unchanged afterwards.
 pub(crate) fn fold_with(
-    desired: &Desired,
+    desired: &DesiredState,
     documents: &mut Vec<Document>,
     node: &NodeName,
-) -> Folded {
+) -> FoldResult {
     let pins = desired.resolve(node).into_iter();
     let lock = lock(pins.map(|it| (node.key(), it.filter, it.version, it.digest)));
     let before = documents.len();

@@ -10,21 +10,21 @@ use tamis_sync::placed;
 use tamis_trust::{Digest, config_digest};
 
 use crate::change::{Change, PlanError, changed};
-use crate::desired::Desired;
+use crate::desired::DesiredState;
 use crate::documents::value;
-use crate::fields::{FieldChange, fields};
+use crate::fields::{FieldEffect, fields};
 use crate::plans::Plans;
 use crate::state::State;
 
 /// The effect of a change on proxies.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Diff {
+pub struct ChangeEffect {
     /// Slots, by service, then slot.
-    pub slots: Vec<SlotDiff>,
+    pub slots: Vec<SlotEffect>,
     /// Changes outside slots, by service, in words like `listener https` or `upstream shop/a:80`.
     pub others: BTreeMap<String, BTreeSet<String>>,
     /// Changes in documents that exist before and after, by key.
-    pub documents: Vec<DocumentDiff>,
+    pub documents: Vec<DocumentEffect>,
     /// Proxies added.
     pub nodes_added: Vec<String>,
     /// Proxies removed.
@@ -45,16 +45,16 @@ pub struct Diff {
 
 /// The changes in one document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DocumentDiff {
+pub struct DocumentEffect {
     /// `Kind/namespace/name`.
     pub key: String,
     /// The fields that differ, at most [`MAX_FIELDS`](crate::MAX_FIELDS).
-    pub fields: Vec<FieldChange>,
+    pub fields: Vec<FieldEffect>,
 }
 
 /// What changes in a slot of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct SlotDiff {
+pub struct SlotEffect {
     /// The service.
     pub service: String,
     /// Its slot.
@@ -63,37 +63,37 @@ pub struct SlotDiff {
     pub nodes: Vec<String>,
     /// The change.
     #[serde(flatten)]
-    pub change: SlotChange,
+    pub change: SlotTransition,
 }
 
 /// How a slot changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "change")]
-pub enum SlotChange {
+pub enum SlotTransition {
     /// It is new.
     Added {
         /// Its new content.
-        after: Side,
+        after: SlotContent,
     },
     /// It is removed.
     Removed {
         /// Its old content.
-        before: Side,
+        before: SlotContent,
     },
     /// Its content changes.
     Changed {
         /// Its old content.
-        before: Side,
+        before: SlotContent,
         /// Its new content.
-        after: Side,
+        after: SlotContent,
         /// What differs, at least one.
-        parts: Vec<Part>,
+        parts: Vec<SlotAspect>,
     },
 }
 
 /// The content of a slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Side {
+pub struct SlotContent {
     /// The filter's name.
     pub filter: String,
     /// Version of the artifact; empty when unknown.
@@ -109,7 +109,7 @@ pub struct Side {
 /// What differs in a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Part {
+pub enum SlotAspect {
     /// Another filter.
     Filter,
     /// Another digest.
@@ -134,8 +134,8 @@ pub enum Part {
 ///
 /// # Errors
 /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a document
-/// unused are part of the [`Diff`].
-pub fn plan(state: &State, change: &Change) -> Result<Diff, PlanError> {
+/// unused are part of the [`ChangeEffect`].
+pub fn plan(state: &State, change: &Change) -> Result<ChangeEffect, PlanError> {
     Plans::default().plan(state, change)
 }
 
@@ -147,14 +147,14 @@ impl Plans {
     ///
     /// # Errors
     /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a
-    /// document unused are part of the [`Diff`].
-    pub fn plan(&mut self, state: &State, change: &Change) -> Result<Diff, PlanError> {
+    /// document unused are part of the [`ChangeEffect`].
+    pub fn plan(&mut self, state: &State, change: &Change) -> Result<ChangeEffect, PlanError> {
         let before = &state.desired;
         let after = changed(before, change, state)?;
         let mut there = after.folder();
         let here = before.documents.nodes();
         let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
-        let (mut diff, mut known) = (Diff::default(), BTreeSet::new());
+        let (mut diff, mut known) = (ChangeEffect::default(), BTreeSet::new());
         diff.documents = documents(before, &after);
         diff.services = services.len();
         let fresh = after.documents.nodes().into_iter();
@@ -179,14 +179,14 @@ impl Plans {
 }
 
 /// The documents whose content changes.
-fn documents(before: &Desired, after: &Desired) -> Vec<DocumentDiff> {
+fn documents(before: &DesiredState, after: &DesiredState) -> Vec<DocumentEffect> {
     if before.documents.changed == after.documents.changed {
         return Vec::new();
     }
     let changed = after.documents.by_key.iter().filter_map(|(key, new)| {
         let old = before.documents.by_key.get(key).filter(|old| old.digest != new.digest)?;
         let fields = fields(&value(&old.document), &value(&new.document));
-        Some(DocumentDiff { key: key.clone(), fields })
+        Some(DocumentEffect { key: key.clone(), fields })
     });
     changed.collect()
 }
@@ -195,7 +195,7 @@ fn identity(problem: &Problem) -> (String, String, String) {
     (problem.code.clone(), problem.message.clone(), problem.place.source.clone())
 }
 
-impl Diff {
+impl ChangeEffect {
     /// Whether nothing would change.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -230,7 +230,7 @@ impl Diff {
     }
 
     /// One entry for all proxies of a service in which a slot changes in the same way.
-    fn slot(&mut self, node: &NodeName, slot: &str, change: SlotChange) {
+    fn slot(&mut self, node: &NodeName, slot: &str, change: SlotTransition) {
         let service = node.key();
         self.touched.insert(service.to_owned());
         let same = self
@@ -239,7 +239,7 @@ impl Diff {
             .find(|one| one.service == service && one.slot == slot && one.change == change);
         match same {
             Some(same) => same.nodes.push(node.to_string()),
-            None => self.slots.push(SlotDiff {
+            None => self.slots.push(SlotEffect {
                 service: service.to_owned(),
                 slot: slot.to_owned(),
                 nodes: vec![node.to_string()],
@@ -306,14 +306,14 @@ fn upstreams<'a>(before: &'a NodePlan, after: &'a NodePlan) -> impl Iterator<Ite
 fn compare(
     before: Option<&Arc<FilterPlan>>,
     after: Option<&Arc<FilterPlan>>,
-) -> Option<SlotChange> {
+) -> Option<SlotTransition> {
     match (before, after) {
         (None, None) => None,
-        (None, Some(after)) => Some(SlotChange::Added { after: side(after) }),
-        (Some(before), None) => Some(SlotChange::Removed { before: side(before) }),
+        (None, Some(after)) => Some(SlotTransition::Added { after: side(after) }),
+        (Some(before), None) => Some(SlotTransition::Removed { before: side(before) }),
         (Some(before), Some(after)) => {
             let parts = if Arc::ptr_eq(before, after) { Vec::new() } else { parts(before, after) };
-            (!parts.is_empty()).then(|| SlotChange::Changed {
+            (!parts.is_empty()).then(|| SlotTransition::Changed {
                 before: side(before),
                 after: side(after),
                 parts,
@@ -322,28 +322,28 @@ fn compare(
     }
 }
 
-fn parts(before: &FilterPlan, after: &FilterPlan) -> Vec<Part> {
+fn parts(before: &FilterPlan, after: &FilterPlan) -> Vec<SlotAspect> {
     let code = |one: &FilterPlan| one.refused.as_ref().map(|refused| refused.code.clone());
     let placement = |one: &FilterPlan| (one.phase, one.order, one.scope.clone());
     let rows = [
-        (Part::Filter, before.filter != after.filter),
-        (Part::Digest, digest(before) != digest(after)),
+        (SlotAspect::Filter, before.filter != after.filter),
+        (SlotAspect::Digest, digest(before) != digest(after)),
         // Equal JSON has equal digests, but different JSON may have too: 1 and 1.0 are one number.
-        (Part::Config, before.config != after.config && config(before) != config(after)),
-        (Part::Grant, (&before.grant, &before.signed_by) != (&after.grant, &after.signed_by)),
-        (Part::Placement, placement(before) != placement(after)),
+        (SlotAspect::Config, before.config != after.config && config(before) != config(after)),
+        (SlotAspect::Grant, (&before.grant, &before.signed_by) != (&after.grant, &after.signed_by)),
+        (SlotAspect::Placement, placement(before) != placement(after)),
         (
-            Part::Faults,
+            SlotAspect::Faults,
             (before.on_failure, before.isolation) != (after.on_failure, after.isolation),
         ),
-        (Part::World, before.world != after.world),
-        (Part::Refused, code(before) != code(after)),
+        (SlotAspect::World, before.world != after.world),
+        (SlotAspect::Refused, code(before) != code(after)),
     ];
     rows.into_iter().filter(|(_, differs)| *differs).map(|(part, _)| part).collect()
 }
 
-fn side(filter: &FilterPlan) -> Side {
-    Side {
+fn side(filter: &FilterPlan) -> SlotContent {
+    SlotContent {
         filter: filter.filter.clone(),
         version: filter.version.clone(),
         digest: digest(filter),

@@ -7,13 +7,13 @@ use serde::Serialize;
 use tamis_resources::{Document, GrantSpec, NodeName, Problem, Resource, parse};
 use tamis_trust::Digest;
 
-use crate::record::{Applied, AppliedDocument, MAX_TEXT_BYTES};
+use crate::record::{ApplyRecord, DocumentRecord, MAX_TEXT_BYTES};
 use crate::stamp::Stamp;
 
 mod past;
 
-pub use past::{DocumentVersion, MAX_VERSIONS};
-pub(crate) use past::{Past, value};
+pub(crate) use past::{DocumentHistory, value};
+pub use past::{MAX_VERSIONS, PastDocument};
 
 /// A document in force.
 #[derive(Debug, Clone, PartialEq)]
@@ -76,7 +76,7 @@ pub(crate) struct Documents {
 
 /// Why a document is not accepted.
 #[derive(Debug)]
-pub(crate) enum NotTaken {
+pub(crate) enum DocumentRefusal {
     /// It has problems.
     Problems(Vec<Problem>),
     /// It does not match its record, or its kind cannot be applied.
@@ -85,7 +85,11 @@ pub(crate) enum NotTaken {
 
 impl Documents {
     /// Applies and removes documents; those that cannot be accepted stay as they were, and are reported.
-    pub(crate) fn apply(&mut self, applied: &Applied, stamp: &Stamp) -> Vec<(String, NotTaken)> {
+    pub(crate) fn apply(
+        &mut self,
+        applied: &ApplyRecord,
+        stamp: &Stamp,
+    ) -> Vec<(String, DocumentRefusal)> {
         self.changed = stamp.revision;
         for key in &applied.removed {
             self.retire(key);
@@ -190,8 +194,8 @@ impl Documents {
     }
 }
 
-pub(crate) fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
-    let rule = |text: String| Err(NotTaken::Rule(text));
+pub(crate) fn read(one: &DocumentRecord) -> Result<Document, DocumentRefusal> {
+    let rule = |text: String| Err(DocumentRefusal::Rule(text));
     if one.text.len() > MAX_TEXT_BYTES {
         return rule(format!("{} has more than {MAX_TEXT_BYTES} bytes; split it", one.key));
     }
@@ -204,7 +208,7 @@ pub(crate) fn read(one: &AppliedDocument) -> Result<Document, NotTaken> {
         for problem in &mut problems {
             problem.place.line = problem.place.line.saturating_add(one.lines_before);
         }
-        return Err(NotTaken::Problems(problems));
+        return Err(DocumentRefusal::Problems(problems));
     }
     let (Some(document), true) = (documents.pop(), documents.is_empty()) else {
         return rule(format!("{} must be one document; write each under its own key", one.key));

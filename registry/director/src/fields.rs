@@ -10,7 +10,7 @@ const MAX_VALUE: usize = 80;
 
 /// A field that is added, removed or changed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct FieldChange {
+pub struct FieldEffect {
     /// Its path: `spec.rules[0].backendRefs[payments].weight`.
     pub field: String,
     /// Its value before, as JSON of at most 80 characters; `None`: the field is new.
@@ -21,13 +21,13 @@ pub struct FieldChange {
 
 /// The fields in which two values differ, in order; at most [`MAX_FIELDS`]. `null` counts as absent.
 #[must_use]
-pub fn fields(before: &Value, after: &Value) -> Vec<FieldChange> {
+pub fn fields(before: &Value, after: &Value) -> Vec<FieldEffect> {
     let mut all = Vec::new();
     compare("", before, after, &mut all);
     all
 }
 
-fn compare(at: &str, before: &Value, after: &Value, all: &mut Vec<FieldChange>) {
+fn compare(at: &str, before: &Value, after: &Value, all: &mut Vec<FieldEffect>) {
     if before == after || all.len() >= MAX_FIELDS {
         return;
     }
@@ -47,7 +47,7 @@ fn compare(at: &str, before: &Value, after: &Value, all: &mut Vec<FieldChange>) 
                 compare(&format!("{at}[{name}]"), &before, &after, all);
             }
         }
-        _ => all.push(FieldChange {
+        _ => all.push(FieldEffect {
             field: at.to_owned(),
             before: shown(before),
             after: shown(after),

@@ -2,13 +2,13 @@
 
 use serde_json::{Value, json};
 use tamis_resources::NodeName;
-use tamis_sync::{NodeReported, Running, SlotReport};
+use tamis_sync::{NodeReported, RunningReport, SlotReport};
 use tamis_trust::Digest;
 
 use crate::assign::Terms;
 use crate::plans::Plans;
-use crate::record::{Applied, AppliedDocument, Body, Pinned, Unpinned};
-use crate::rollout::{Event, Gates, OnBreach, Rollout, RolloutSpec, Wave};
+use crate::record::{ApplyRecord, Body, DocumentRecord, PinRecord, UnpinRecord};
+use crate::rollout::{BreachAction, Event, GateSpec, Rollout, RolloutSpec, WaveSpec};
 use crate::state::State;
 
 mod entries;
@@ -118,8 +118,8 @@ pub(crate) fn digest(filter: &str, version: &str) -> Digest {
     Digest::of(format!("{filter}@{version}").as_bytes())
 }
 
-pub(crate) fn pinned(service: &str, filter: &str, version: &str) -> Pinned {
-    Pinned {
+pub(crate) fn pinned(service: &str, filter: &str, version: &str) -> PinRecord {
+    PinRecord {
         service: service.to_owned(),
         filter: filter.parse().unwrap(),
         version: version.parse().unwrap(),
@@ -129,13 +129,13 @@ pub(crate) fn pinned(service: &str, filter: &str, version: &str) -> Pinned {
     }
 }
 
-pub(crate) fn unpinned(service: &str, filter: &str) -> Unpinned {
-    Unpinned { service: service.to_owned(), filter: filter.parse().unwrap() }
+pub(crate) fn unpinned(service: &str, filter: &str) -> UnpinRecord {
+    UnpinRecord { service: service.to_owned(), filter: filter.parse().unwrap() }
 }
 
 /// A rollout of a filter everywhere, in waves of ten, fifty and a hundred percent.
 pub(crate) fn rollout(name: &str, filter: &str, from: &str, to: &str) -> RolloutSpec {
-    let wave = |percent| Wave { percent, bake_ms: 1_000 };
+    let wave = |percent| WaveSpec { percent, bake_ms: 1_000 };
     RolloutSpec {
         name: name.to_owned(),
         filter: filter.parse().unwrap(),
@@ -144,7 +144,7 @@ pub(crate) fn rollout(name: &str, filter: &str, from: &str, to: &str) -> Rollout
         version: to.parse().unwrap(),
         services: vec!["*".to_owned()],
         waves: vec![wave(10), wave(50), wave(100)],
-        gates: Gates {
+        gates: GateSpec {
             min_exchanges: 10,
             max_trap_rate: Some(0.1),
             max_5xx_delta: None,
@@ -153,7 +153,7 @@ pub(crate) fn rollout(name: &str, filter: &str, from: &str, to: &str) -> Rollout
             max_refusals: None,
         },
         shadow: None,
-        on_breach: OnBreach::Return,
+        on_breach: BreachAction::Return,
         progress_deadline_ms: None,
     }
 }
@@ -162,16 +162,16 @@ pub(crate) fn checked(spec: RolloutSpec) -> Rollout {
     Rollout::try_from(spec).unwrap()
 }
 
-pub(crate) fn applied(documents: impl IntoIterator<Item = AppliedDocument>) -> Applied {
-    Applied { documents: documents.into_iter().collect(), ..Applied::default() }
+pub(crate) fn applied(documents: impl IntoIterator<Item = DocumentRecord>) -> ApplyRecord {
+    ApplyRecord { documents: documents.into_iter().collect(), ..ApplyRecord::default() }
 }
 
-pub(crate) fn removed(key: &str) -> Applied {
-    Applied { removed: vec![key.to_owned()], ..Applied::default() }
+pub(crate) fn removed(key: &str) -> ApplyRecord {
+    ApplyRecord { removed: vec![key.to_owned()], ..ApplyRecord::default() }
 }
 
 /// A document in the form of its record.
-pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> AppliedDocument {
+pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> DocumentRecord {
     let (namespace, name) = key.split_once('/').unwrap();
     let api = match kind {
         "Gateway" | "HTTPRoute" => "gateway.networking.k8s.io/v1",
@@ -183,7 +183,7 @@ pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> AppliedDocument {
     });
     let text = text.to_string();
     let digest = Digest::of(text.as_bytes());
-    AppliedDocument {
+    DocumentRecord {
         key: format!("{kind}/{key}"),
         source: String::new(),
         lines_before: 0,
@@ -193,7 +193,7 @@ pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> AppliedDocument {
 }
 
 /// A service with that many sidecars.
-pub(crate) fn service(key: &str, sidecars: usize) -> AppliedDocument {
+pub(crate) fn service(key: &str, sidecars: usize) -> DocumentRecord {
     let endpoints: Vec<Value> = (0..sidecars)
         .map(|at| {
             json!({
@@ -212,7 +212,7 @@ pub(crate) fn service(key: &str, sidecars: usize) -> AppliedDocument {
     document("Service", key, &spec)
 }
 
-pub(crate) fn gateway(key: &str) -> AppliedDocument {
+pub(crate) fn gateway(key: &str) -> DocumentRecord {
     let spec = json!({
         "listeners": [{ "name": "http", "port": 8080, "protocol": "HTTP" }],
         "identity": format!("spiffe://shop.example/ns/{key}"),
@@ -222,7 +222,7 @@ pub(crate) fn gateway(key: &str) -> AppliedDocument {
 }
 
 /// An authorizer on a service, with its configuration.
-pub(crate) fn guard_of(service: &str, issuer: &str) -> AppliedDocument {
+pub(crate) fn guard_of(service: &str, issuer: &str) -> DocumentRecord {
     let (namespace, name) = service.split_once('/').unwrap();
     let spec = json!({
         "targetRefs": [{ "kind": "Service", "name": name }],
@@ -231,7 +231,7 @@ pub(crate) fn guard_of(service: &str, issuer: &str) -> AppliedDocument {
     document("FilterAttachment", &format!("{namespace}/{name}-jwt"), &spec)
 }
 
-pub(crate) fn filter(key: &str, world: &str) -> [AppliedDocument; 2] {
+pub(crate) fn filter(key: &str, world: &str) -> [DocumentRecord; 2] {
     [
         document("Filter", key, &json!({ "world": world })),
         document("Grant", key, &json!({ "filter": key })),
@@ -239,14 +239,14 @@ pub(crate) fn filter(key: &str, world: &str) -> [AppliedDocument; 2] {
 }
 
 /// The router of every proxy: its configuration differs between listeners.
-pub(crate) fn router() -> AppliedDocument {
+pub(crate) fn router() -> DocumentRecord {
     let spec = json!({
         "targetRefs": [{ "kind": "Mesh" }], "filter": ROUTE, "phase": "traffic", "order": 10,
     });
     document("FilterAttachment", "shop/route", &spec)
 }
 
-fn mesh() -> Vec<AppliedDocument> {
+fn mesh() -> Vec<DocumentRecord> {
     let mut documents = Vec::new();
     for key in ["shop/a", "shop/b", "shop/c"] {
         documents.extend([service(key, 2), guard_of(key, "https://idp.example")]);
@@ -262,7 +262,7 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
     let slots = running.iter().map(|(slot, filter, version, assignment, since_ms)| SlotReport {
         slot: (*slot).to_owned(),
         filter: filter.parse().unwrap(),
-        running: Some(Running {
+        running: Some(RunningReport {
             digest: digest(filter, version),
             config: Digest::of(b"{}"),
             version: version.parse().unwrap(),
@@ -281,7 +281,12 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
 }
 
 /// A refusal with only a code.
-pub(crate) fn refusal(code: &str) -> tamis_sync::Refusal {
+pub(crate) fn refusal(code: &str) -> tamis_sync::RefusalReport {
     let none = String::new;
-    tamis_sync::Refusal { code: code.to_owned(), rule: none(), set_by: none(), remedy: none() }
+    tamis_sync::RefusalReport {
+        code: code.to_owned(),
+        rule: none(),
+        set_by: none(),
+        remedy: none(),
+    }
 }

@@ -8,11 +8,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
 use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed};
-use tamis_trust::{Name, Policy, Revocation};
+use tamis_trust::{Name, Revocation, SignaturePolicy};
 
 use crate::change::{Change, PlanError, changed};
-use crate::desired::Desired;
-use crate::record::Applied;
+use crate::desired::DesiredState;
+use crate::record::ApplyRecord;
 use crate::state::State;
 
 impl State {
@@ -21,7 +21,7 @@ impl State {
     ///
     /// # Errors
     /// [`PlanError`] when the change cannot be made at all.
-    pub fn growth(&self, applied: &Applied) -> Result<Vec<(String, String)>, PlanError> {
+    pub fn growth(&self, applied: &ApplyRecord) -> Result<Vec<(String, String)>, PlanError> {
         if !self.decides(applied) {
             return Ok(Vec::new());
         }
@@ -33,7 +33,7 @@ impl State {
     }
 
     /// Whether `applied` may change what filters may do: most changes do not, and need no computation.
-    fn decides(&self, applied: &Applied) -> bool {
+    fn decides(&self, applied: &ApplyRecord) -> bool {
         let authority = |key: &str| key.starts_with("Grant/") || key.starts_with("TrustPolicy/");
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
         let files = !applied.files.is_empty() || !applied.removed_files.is_empty();
@@ -42,11 +42,12 @@ impl State {
 }
 
 /// Grants by filter. Of several for one filter all count, since which of them holds is decided elsewhere.
-type ByFilter<'a> = BTreeMap<&'a str, Vec<&'a GrantSpec>>;
+type GrantsByFilter<'a> = BTreeMap<&'a str, Vec<&'a GrantSpec>>;
 
 /// The grants in force: security's, and those of other namespaces, which narrow them, by namespace.
-fn granted(desired: &Desired) -> (ByFilter<'_>, BTreeMap<&str, ByFilter<'_>>) {
-    let (mut decided, mut narrowing) = (ByFilter::new(), BTreeMap::<&str, ByFilter<'_>>::new());
+fn granted(desired: &DesiredState) -> (GrantsByFilter<'_>, BTreeMap<&str, GrantsByFilter<'_>>) {
+    let (mut decided, mut narrowing) =
+        (GrantsByFilter::new(), BTreeMap::<&str, GrantsByFilter<'_>>::new());
     for held in desired.documents.by_key.values() {
         let Resource::Grant(spec) = held.resource() else { continue };
         let namespace = held.document.metadata.namespace.as_str();
@@ -60,7 +61,7 @@ fn granted(desired: &Desired) -> (ByFilter<'_>, BTreeMap<&str, ByFilter<'_>>) {
     (decided, narrowing)
 }
 
-fn grants(before: &Desired, after: &Desired) -> Vec<(String, String)> {
+fn grants(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> {
     let ((old, old_narrowing), (new, new_narrowing)) = (granted(before), granted(after));
     let mut grown = Vec::new();
     for (filter, specs) in &new {
@@ -185,15 +186,23 @@ fn is_less(before: Option<&Json>, after: &Json) -> bool {
     before.and_then(amount).zip(amount(after)).is_some_and(|(before, after)| after <= before)
 }
 
-fn policies(desired: &Desired) -> Vec<Policy> {
-    desired.trust_policies().iter().map(|policy| Policy::read_or_nobody(policy).0).collect()
+fn policies(desired: &DesiredState) -> Vec<SignaturePolicy> {
+    desired
+        .trust_policies()
+        .iter()
+        .map(|policy| SignaturePolicy::read_or_nobody(policy).0)
+        .collect()
 }
 
-fn trust(before: &Desired, after: &Desired) -> Vec<(String, String)> {
+fn trust(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> {
     let (old, new) = (policies(before), policies(after));
-    let mut patterns: Vec<&str> =
-        old.iter().chain(&new).flat_map(Policy::namespaces).map(|one| one.as_str()).collect();
-    let floors = old.iter().flat_map(Policy::floors).map(|(name, _)| name.as_str());
+    let mut patterns: Vec<&str> = old
+        .iter()
+        .chain(&new)
+        .flat_map(SignaturePolicy::namespaces)
+        .map(|one| one.as_str())
+        .collect();
+    let floors = old.iter().flat_map(SignaturePolicy::floors).map(|(name, _)| name.as_str());
     patterns.extend(floors);
     patterns.sort_unstable();
     patterns.dedup();
@@ -227,14 +236,14 @@ fn example(pattern: &str) -> String {
 }
 
 /// The policy that decides on a filter; `None` also when two are equally specific.
-fn decides<'a>(policies: &'a [Policy], name: &Name) -> Option<&'a Policy> {
+fn decides<'a>(policies: &'a [SignaturePolicy], name: &Name) -> Option<&'a SignaturePolicy> {
     let deciding = || policies.iter().filter(|policy| !policy.narrows());
     let closest = deciding().filter_map(|policy| policy.covers(name)).max()?;
     let mut best = deciding().filter(|policy| policy.covers(name) == Some(closest));
     best.next().filter(|_| best.next().is_none())
 }
 
-fn wider_trust(was: &Policy, will: &Policy) -> Vec<String> {
+fn wider_trust(was: &SignaturePolicy, will: &SignaturePolicy) -> Vec<String> {
     let mut found = Vec::new();
     for key in will.keys() {
         let Some(known) = was.keys().iter().find(|known| known.id == key.id) else {
@@ -259,8 +268,8 @@ fn wider_trust(was: &Policy, will: &Policy) -> Vec<String> {
 }
 
 /// What policies asked for beside the one that decides, and ask for no more.
-fn loosened(old: &[Policy], new: &[Policy], name: &Name) -> Vec<String> {
-    let about = |policy: &&Policy| policy.narrows() && policy.covers(name).is_some();
+fn loosened(old: &[SignaturePolicy], new: &[SignaturePolicy], name: &Name) -> Vec<String> {
+    let about = |policy: &&SignaturePolicy| policy.narrows() && policy.covers(name).is_some();
     let gone = old.iter().filter(about).filter(|was| {
         let mut same = new.iter().filter(about);
         !same.any(|will| wider_trust(was, will).is_empty())
@@ -269,12 +278,15 @@ fn loosened(old: &[Policy], new: &[Policy], name: &Name) -> Vec<String> {
 }
 
 /// Restrictions of a filter by any policy that covers it, which no longer apply.
-fn lifted(old: &[Policy], new: &[Policy], name: &Name) -> Vec<String> {
-    fn about<'a>(policies: &'a [Policy], name: &'a Name) -> impl Iterator<Item = &'a Policy> {
+fn lifted(old: &[SignaturePolicy], new: &[SignaturePolicy], name: &Name) -> Vec<String> {
+    fn about<'a>(
+        policies: &'a [SignaturePolicy],
+        name: &'a Name,
+    ) -> impl Iterator<Item = &'a SignaturePolicy> {
         policies.iter().filter(move |policy| policy.covers(name).is_some())
     }
     let mut found = Vec::new();
-    let floor = |policies: &[Policy]| {
+    let floor = |policies: &[SignaturePolicy]| {
         about(policies, name).filter_map(|one| one.floor(name).cloned()).max()
     };
     if let Some(was) = floor(old)
@@ -282,12 +294,12 @@ fn lifted(old: &[Policy], new: &[Policy], name: &Name) -> Vec<String> {
     {
         found.push(format!("versions below {was}"));
     }
-    for digest in about(old, name).flat_map(Policy::revoked_digests) {
+    for digest in about(old, name).flat_map(SignaturePolicy::revoked_digests) {
         if !about(new, name).any(|policy| policy.revokes_digest(digest)) {
             found.push(format!("the revoked {digest}"));
         }
     }
-    for (key, revocation) in about(old, name).flat_map(Policy::revocations) {
+    for (key, revocation) in about(old, name).flat_map(SignaturePolicy::revocations) {
         let still = about(new, name).filter_map(|policy| policy.revocation(key)).min();
         let rank = |one: Revocation| (one != Revocation::Ever, one);
         if still.is_none_or(|still| rank(still) > rank(revocation)) {

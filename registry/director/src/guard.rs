@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use tamis_trust::{Digest, Name};
 
 use crate::change::Change;
-use crate::diff::Diff;
-use crate::record::{Pinned, Unpinned};
-use crate::refused::{Refused, code};
+use crate::diff::ChangeEffect;
+use crate::record::{PinRecord, UnpinRecord};
+use crate::refused::{TrustRefusal, code};
 use crate::rollout::Rollout;
 use crate::state::{State, revoked};
 use crate::words::count;
@@ -39,7 +39,7 @@ impl Default for Guards {
 
 /// The request for a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asked<'a> {
+pub struct ChangeRequest<'a> {
     /// Who asks. Their own approval does not count.
     pub actor: &'a str,
     /// When; milliseconds since the Unix epoch.
@@ -68,10 +68,10 @@ pub enum Consent {
 pub fn guard(
     state: &State,
     change: &Change,
-    diff: &Diff,
+    diff: &ChangeEffect,
     guards: &Guards,
-    asked: &Asked<'_>,
-) -> Result<(), Vec<Refused>> {
+    asked: &ChangeRequest<'_>,
+) -> Result<(), Vec<TrustRefusal>> {
     let mut refused = match change {
         Change::Apply(_) => Vec::new(),
         Change::Pin(pinned) => pin(state, pinned),
@@ -96,19 +96,19 @@ pub fn guard_rollout(
     state: &State,
     rollout: &Rollout,
     guards: &Guards,
-    asked: &Asked<'_>,
-) -> Result<(), Refused> {
+    asked: &ChangeRequest<'_>,
+) -> Result<(), TrustRefusal> {
     let since = state.desired.pins.revision(&rollout.spec().filter);
     agreed(state, rollout.subject(), since, guards, asked).map_or(Ok(()), Err)
 }
 
-fn pin(state: &State, pinned: &Pinned) -> Vec<Refused> {
+fn pin(state: &State, pinned: &PinRecord) -> Vec<TrustRefusal> {
     let mut refused = Vec::new();
     if let Some(revocation) = state.revoked_digests().get(&pinned.digest) {
         refused.push(revoked(&pinned.filter, &pinned.digest, revocation));
     }
     if !pinned.allow_older && state.is_older(pinned) {
-        refused.push(Refused {
+        refused.push(TrustRefusal {
             code: code::PIN_OLDER,
             rule: format!("{} {} is older than what is pinned", pinned.filter, pinned.version),
             set_by: "the rule that a version is lowered only on purpose".to_owned(),
@@ -120,12 +120,12 @@ fn pin(state: &State, pinned: &Pinned) -> Vec<Refused> {
 }
 
 /// A pin that moves during a rollout would remove what the rollout compares with.
-fn rollout(state: &State, service: &str, filter: &Name) -> Option<Refused> {
+fn rollout(state: &State, service: &str, filter: &Name) -> Option<TrustRefusal> {
     let at_work = state.rollouts().values().find(|one| {
         let all = service == "*" || one.rollout.names(service);
         one.step().is_some() && one.rollout.spec().filter == *filter && all
     })?;
-    Some(Refused {
+    Some(TrustRefusal {
         code: code::PIN_ROLLOUT,
         rule: format!("rollout {} of {filter} is in progress", at_work.rollout.name()),
         set_by: format!("{} at revision {}", at_work.started.actor, at_work.started.revision),
@@ -139,11 +139,11 @@ fn approvals(
     state: &State,
     change: &Change,
     guards: &Guards,
-    asked: &Asked<'_>,
-) -> Option<Refused> {
+    asked: &ChangeRequest<'_>,
+) -> Option<TrustRefusal> {
     let since = match change {
         Change::Apply(_) => state.desired.documents.changed,
-        Change::Pin(Pinned { filter, .. }) | Change::Unpin(Unpinned { filter, .. }) => {
+        Change::Pin(PinRecord { filter, .. }) | Change::Unpin(UnpinRecord { filter, .. }) => {
             state.desired.pins.revision(filter)
         }
     };
@@ -155,8 +155,8 @@ fn agreed(
     subject: Digest,
     since: u64,
     guards: &Guards,
-    asked: &Asked<'_>,
-) -> Option<Refused> {
+    asked: &ChangeRequest<'_>,
+) -> Option<TrustRefusal> {
     let all = state.approvals.get(&subject);
     let valid = all.into_iter().flatten().filter(|(actor, stamp)| {
         actor.as_str() != asked.actor
@@ -165,7 +165,7 @@ fn agreed(
             && asked.now_ms.saturating_sub(stamp.time_ms) <= guards.approval_ms
     });
     let agreed: Vec<&str> = valid.map(|(actor, _)| actor.as_str()).collect();
-    (agreed.len() < guards.approvals).then(|| Refused {
+    (agreed.len() < guards.approvals).then(|| TrustRefusal {
         code: code::APPROVALS,
         rule: format!(
             "{} other than {} must approve {subject}, {}",
@@ -181,13 +181,13 @@ fn agreed(
     })
 }
 
-fn empty_chain(diff: &Diff) -> Option<Refused> {
+fn empty_chain(diff: &ChangeEffect) -> Option<TrustRefusal> {
     let (node, listener) = diff.emptied.first()?;
     let more = match diff.emptied.len() {
         1 => String::new(),
         many => format!(" (and {} more)", many - 1),
     };
-    Some(Refused {
+    Some(TrustRefusal {
         code: code::EMPTY_CHAIN,
         rule: format!("listener {listener} of {node} would have no filter any more{more}"),
         set_by: "the guard against emptied chains".to_owned(),
@@ -195,11 +195,11 @@ fn empty_chain(diff: &Diff) -> Option<Refused> {
     })
 }
 
-fn blast_radius(diff: &Diff, guards: &Guards) -> Option<Refused> {
+fn blast_radius(diff: &ChangeEffect, guards: &Guards) -> Option<TrustRefusal> {
     let percent = usize::from(guards.blast_radius_percent.min(100));
     let allowed = (diff.services.saturating_mul(percent) / 100).max(guards.blast_radius_services);
     let touched = diff.touched.len();
-    (touched > allowed).then(|| Refused {
+    (touched > allowed).then(|| TrustRefusal {
         code: code::BLAST_RADIUS,
         rule: format!(
             "{touched} of {} would change, at most {allowed} may change at once",

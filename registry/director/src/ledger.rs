@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tamis_trust::MAX_EPOCH;
 
 use crate::pins::ALL;
-use crate::record::Assigned;
+use crate::record::AssignmentRecord;
 
 /// For each slot of each service, the newest assignment of every lane that a node may still be in.
 ///
@@ -23,14 +23,14 @@ pub(crate) struct Slot {
     pub(crate) highest: u64,
     /// The highest version of forgotten lanes.
     floor: u64,
-    lanes: BTreeMap<Option<String>, Assigned>,
+    lanes: BTreeMap<Option<String>, AssignmentRecord>,
 }
 
 impl Ledger {
     /// Records an assignment.
     ///
     /// Fails, and changes nothing, when its version does not rise: nodes would refuse it.
-    pub(crate) fn take(&mut self, assigned: Assigned) -> Result<(), String> {
+    pub(crate) fn take(&mut self, assigned: AssignmentRecord) -> Result<(), String> {
         let slot = self.slots.entry((assigned.service.clone(), assigned.slot.clone())).or_default();
         if assigned.version <= slot.highest {
             return Err(format!(
@@ -74,13 +74,13 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Assigned> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &AssignmentRecord> {
         self.slots.values().flat_map(|slot| slot.lanes.values())
     }
 }
 
 impl Slot {
-    pub(crate) fn lane(&self, rollout: Option<&str>) -> Option<&Assigned> {
+    pub(crate) fn lane(&self, rollout: Option<&str>) -> Option<&AssignmentRecord> {
         self.lanes.get(&rollout.map(str::to_owned))
     }
 

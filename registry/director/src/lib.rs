@@ -56,27 +56,31 @@ mod words;
 
 pub use assign::{AssignmentDraft, Assignments, Terms, assign};
 pub use change::{Change, PlanError};
-pub use desired::{Revocation, RolloutState};
-pub use diff::{Diff, DocumentDiff, Part, Side, SlotChange, SlotDiff, plan};
-pub use documents::{DocumentInForce, DocumentVersion, FileInForce, MAX_VERSIONS};
+pub use desired::{RolloutState, StandingRevocation};
+pub use diff::{
+    ChangeEffect, DocumentEffect, SlotAspect, SlotContent, SlotEffect, SlotTransition, plan,
+};
+pub use documents::{DocumentInForce, FileInForce, MAX_VERSIONS, PastDocument};
 pub use drift::{Drift, drift};
-pub use fields::{FieldChange, MAX_FIELDS, fields};
-pub use guard::{Asked, Consent, Guards, guard, guard_rollout};
+pub use fields::{FieldEffect, MAX_FIELDS, fields};
+pub use guard::{ChangeRequest, Consent, Guards, guard, guard_rollout};
 pub use needs::{Need, Needs, Orphans, Removals};
-pub use observed::{LastConnection, LastReport, Ran};
-pub use pins::{Happening, Pin, What};
+pub use observed::{LastConnection, LastReport, SlotRun};
+pub use pins::{FilterEvent, FilterEventKind, Pin};
 pub use plans::Plans;
 pub use record::{
-    Applied, AppliedDocument, AppliedFile, Approved, Assigned, Body, BodyError, MAX_BODY_BYTES,
-    MAX_TEXT_BYTES, NodeConnections, Pinned, Proposed, Reassigned, Revoked, RolloutEnded,
-    RolloutMoved, RolloutStarted, Unpinned, Withdrawn,
+    ApplyRecord, ApprovalRecord, AssignmentRecord, Body, DocumentRecord, FileRecord,
+    MAX_BODY_BYTES, MAX_TEXT_BYTES, NodeConnections, PinRecord, ProposalRecord, ReassignRecord,
+    RecordError, RevocationRecord, RevocationTarget, RolloutEndRecord, RolloutMoveRecord,
+    RolloutStartRecord, UnpinRecord,
 };
-pub use refused::{Refused, code};
+pub use refused::{TrustRefusal, code};
 pub use rollout::{
-    BadRollout, Cohort, Difference, Differences, Event, Gate, Gates, IllegalMove, Judgement,
-    MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, OnBreach, Outcome, PROGRESS_MS, Rollout,
-    RolloutSpec, Shadow, Stage, Step, Tally, Wave, judge, rank, share,
+    BadRollout, BreachAction, BreachedGate, CauseCount, Cohort, Differences, Event, GateSpec,
+    IllegalMove, Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, PROGRESS_MS, Rollout,
+    RolloutOutcome, RolloutSpec, RolloutStage, ShadowSpec, Step, Tally, WaveSpec, judge, rank,
+    share,
 };
 pub use stamp::Stamp;
-pub use state::{Fault, MAX_FAULTS, State, revoked};
+pub use state::{MAX_FAULTS, RecordFault, State, revoked};
 pub use wants::{NodeWants, for_node};

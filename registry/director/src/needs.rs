@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use tamis_resources::{Document, Problem, Resource, Security, trust_beyond};
 
 use crate::change::{Change, PlanError};
-use crate::documents::{NotTaken, read};
+use crate::documents::{DocumentRefusal, read};
 use crate::pins::ALL;
-use crate::record::{Applied, short};
+use crate::record::{ApplyRecord, short};
 use crate::state::State;
 
 mod claim;
@@ -48,11 +48,11 @@ pub enum Orphans {
 
 /// The needs of a change, each with its reason in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Needs(BTreeMap<Need, Why>);
+pub struct Needs(BTreeMap<Need, NeedReason>);
 
 /// The reason of a need.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Why {
+struct NeedReason {
     words: String,
     /// Whether it concerns a document of somebody else, which the caller has not named and perhaps may not
     /// see.
@@ -92,14 +92,15 @@ impl Needs {
     }
 
     fn add(&mut self, need: Need, why: impl FnOnce() -> String) {
-        let why = self.0.entry(need).or_insert_with(|| Why { words: why(), elsewhere: false });
+        let why =
+            self.0.entry(need).or_insert_with(|| NeedReason { words: why(), elsewhere: false });
         why.elsewhere = false;
     }
 
     /// Adds the needs of a document of somebody else.
     fn add_elsewhere(&mut self, other: Self, why: &str) {
         for need in other.0.into_keys() {
-            let why = || Why { words: why.to_owned(), elsewhere: true };
+            let why = || NeedReason { words: why.to_owned(), elsewhere: true };
             self.0.entry(need).or_insert_with(why);
         }
     }
@@ -128,7 +129,7 @@ impl State {
     /// Files that no document names once `applied` is in force: those that documents named which it removes
     /// or changes, or all such files.
     #[must_use]
-    pub fn orphaned(&self, applied: &Applied, files: Orphans) -> Vec<String> {
+    pub fn orphaned(&self, applied: &ApplyRecord, files: Orphans) -> Vec<String> {
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
         let going: BTreeSet<&String> = keys.collect();
         let named = going.iter().filter_map(|key| self.documents().get(*key));
@@ -148,7 +149,7 @@ impl State {
         files.into_iter().collect()
     }
 
-    fn needs_of_apply(&self, applied: &Applied) -> Result<Needs, PlanError> {
+    fn needs_of_apply(&self, applied: &ApplyRecord) -> Result<Needs, PlanError> {
         let security = self.desired.security();
         let fresh = parsed(applied)?;
         let strange: Vec<Problem> = fresh.values().flat_map(|one| beyond(one, security)).collect();
@@ -200,7 +201,7 @@ impl State {
     /// A file that a document starts to name belongs to every document that names it already.
     fn newly_named<'a>(
         &self,
-        applied: &Applied,
+        applied: &ApplyRecord,
         (new, old): (&Document, Option<&Document>),
         (before, after): (&Documents<'a>, &Documents<'a>),
         security: Security<'_>,
@@ -240,13 +241,13 @@ impl Removals<'_> {
     }
 }
 
-fn parsed(applied: &Applied) -> Result<BTreeMap<String, Document>, PlanError> {
+fn parsed(applied: &ApplyRecord) -> Result<BTreeMap<String, Document>, PlanError> {
     let (mut fresh, mut problems) = (BTreeMap::new(), Vec::new());
     for one in &applied.documents {
         match read(one) {
             Ok(document) => drop(fresh.insert(one.key.clone(), document)),
-            Err(NotTaken::Problems(found)) => problems.extend(found),
-            Err(NotTaken::Rule(rule)) => return Err(PlanError::Rule(short(&rule))),
+            Err(DocumentRefusal::Problems(found)) => problems.extend(found),
+            Err(DocumentRefusal::Rule(rule)) => return Err(PlanError::Rule(short(&rule))),
         }
     }
     if problems.is_empty() { Ok(fresh) } else { Err(PlanError::Documents(problems)) }

@@ -8,11 +8,11 @@ use tamis_trust::{Digest, Name, Version};
 
 use crate::record::NodeConnections;
 use crate::stamp::Stamp;
-use tamis_sync::{NodeReported, ProblemReport, Running, SlotReport};
+use tamis_sync::{NodeReported, ProblemReport, RunningReport, SlotReport};
 
 /// What ran in a slot of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Ran {
+pub struct SlotRun {
     /// The node, like `sidecar:shop/a/0`.
     pub node: String,
     /// The slot.
@@ -56,7 +56,7 @@ pub struct LastConnection {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Observed {
+pub(crate) struct ObservedFleet {
     /// By service, then node.
     services: BTreeMap<String, BTreeMap<String, Node>>,
     connections: BTreeMap<String, LastConnection>,
@@ -66,10 +66,10 @@ pub(crate) struct Observed {
 struct Node {
     last: Option<LastReport>,
     /// By slot, each in the order of time; only the last one may have no end.
-    runs: BTreeMap<String, Vec<Ran>>,
+    runs: BTreeMap<String, Vec<SlotRun>>,
 }
 
-impl Observed {
+impl ObservedFleet {
     /// Processes a report written at `time_ms`. Reports come in the order of time.
     pub(crate) fn report(&mut self, name: &NodeName, report: &NodeReported, stamp: &Stamp) {
         let time_ms = stamp.time_ms;
@@ -133,7 +133,7 @@ impl Observed {
         self.services.get(name.key())?.get(&name.to_string())?.last.as_ref()
     }
 
-    pub(crate) fn who_ran(&self, service: &str, (from_ms, to_ms): (u64, u64)) -> Vec<&Ran> {
+    pub(crate) fn who_ran(&self, service: &str, (from_ms, to_ms): (u64, u64)) -> Vec<&SlotRun> {
         let nodes = self.services.get(service).into_iter().flat_map(BTreeMap::values);
         let runs = nodes.flat_map(|node| node.runs.values().flatten());
         runs.filter(|one| one.from_ms <= to_ms && one.until_ms.is_none_or(|until| from_ms < until))
@@ -141,7 +141,7 @@ impl Observed {
     }
 }
 
-fn open(runs: &mut [Ran]) -> Option<&mut Ran> {
+fn open(runs: &mut [SlotRun]) -> Option<&mut SlotRun> {
     runs.last_mut().filter(|last| last.until_ms.is_none())
 }
 
@@ -150,11 +150,11 @@ fn open(runs: &mut [Ran]) -> Option<&mut Ran> {
 fn ran(
     name: &NodeName,
     slot: &SlotReport,
-    running: &Running,
+    running: &RunningReport,
     before_ms: u64,
     stamp: &Stamp,
-) -> Ran {
-    Ran {
+) -> SlotRun {
+    SlotRun {
         node: name.to_string(),
         slot: slot.slot.clone(),
         filter: slot.filter.clone(),
@@ -167,7 +167,7 @@ fn ran(
     }
 }
 
-fn go_on(runs: &mut Vec<Ran>, now: Ran) {
+fn go_on(runs: &mut Vec<SlotRun>, now: SlotRun) {
     if let Some(open) = open(runs) {
         if open.digest == now.digest && open.filter == now.filter {
             open.seen_ms = now.seen_ms;

@@ -6,8 +6,8 @@ use serde::Serialize;
 use tamis_resources::{NodeName, parse};
 use tamis_trust::{Digest, Name, Version};
 
-use crate::record::Pinned;
-use crate::rollout::{Outcome, Stage};
+use crate::record::PinRecord;
+use crate::rollout::{RolloutOutcome, RolloutStage};
 use crate::stamp::Stamp;
 
 /// The service of pins that apply to services without a pin of their own.
@@ -30,20 +30,20 @@ pub struct Pin {
 
 /// An event of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Happening {
+pub struct FilterEvent {
     /// Who wrote it, and when.
     pub stamp: Stamp,
     /// The services concerned; `*` means all.
     pub services: Vec<String>,
     /// The event.
     #[serde(flatten)]
-    pub what: What,
+    pub what: FilterEventKind,
 }
 
 /// The kinds of events of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "what")]
-pub enum What {
+pub enum FilterEventKind {
     /// It was pinned.
     Pinned {
         /// Version of the artifact.
@@ -69,7 +69,7 @@ pub enum What {
         /// Its name.
         rollout: String,
         /// Its new stage.
-        stage: Stage,
+        stage: RolloutStage,
         /// The reason.
         why: String,
     },
@@ -78,7 +78,7 @@ pub enum What {
         /// Its name.
         rollout: String,
         /// The outcome.
-        outcome: Outcome,
+        outcome: RolloutOutcome,
         /// The reason.
         why: String,
     },
@@ -86,7 +86,7 @@ pub enum What {
 
 /// The origin of a pin.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum By<'a> {
+pub(crate) enum PinOrigin<'a> {
     /// A person pinned it.
     Hand,
     /// A person rolled back to it.
@@ -99,22 +99,22 @@ pub(crate) enum By<'a> {
 pub(crate) struct Pins {
     /// By filter, then service.
     in_force: BTreeMap<Name, BTreeMap<String, Pin>>,
-    history: BTreeMap<Name, Vec<Happening>>,
+    history: BTreeMap<Name, Vec<FilterEvent>>,
 }
 
 impl Pins {
-    pub(crate) fn pin(&mut self, pin: Pin, by: By<'_>) {
+    pub(crate) fn pin(&mut self, pin: Pin, by: PinOrigin<'_>) {
         let (rollout, back) = match by {
-            By::Hand => (None, false),
-            By::Rollback => (None, true),
-            By::Rollout(name) => (Some(name.to_owned()), false),
+            PinOrigin::Hand => (None, false),
+            PinOrigin::Rollback => (None, true),
+            PinOrigin::Rollout(name) => (Some(name.to_owned()), false),
         };
         self.note(
             &pin.filter,
-            Happening {
+            FilterEvent {
                 stamp: pin.stamp.clone(),
                 services: vec![pin.service.clone()],
-                what: What::Pinned {
+                what: FilterEventKind::Pinned {
                     version: pin.version.clone(),
                     digest: pin.digest,
                     rollout,
@@ -130,12 +130,12 @@ impl Pins {
         let there = self.in_force.get_mut(filter).and_then(|pins| pins.remove(service)).is_some();
         if there {
             let (stamp, services) = (stamp.clone(), vec![service.to_owned()]);
-            self.note(filter, Happening { stamp, services, what: What::Unpinned });
+            self.note(filter, FilterEvent { stamp, services, what: FilterEventKind::Unpinned });
         }
         there
     }
 
-    pub(crate) fn note(&mut self, filter: &Name, happening: Happening) {
+    pub(crate) fn note(&mut self, filter: &Name, happening: FilterEvent) {
         self.history.entry(filter.clone()).or_default().push(happening);
     }
 
@@ -168,14 +168,16 @@ impl Pins {
     pub(crate) fn digests(&self, filter: &Name) -> BTreeSet<Digest> {
         let all = self.history.get(filter).into_iter().flatten();
         let digests = all.filter_map(|one| match &one.what {
-            What::Pinned { digest, .. } => Some(*digest),
-            What::RolloutStarted { to, .. } => Some(*to),
-            What::Unpinned | What::RolloutMoved { .. } | What::RolloutEnded { .. } => None,
+            FilterEventKind::Pinned { digest, .. } => Some(*digest),
+            FilterEventKind::RolloutStarted { to, .. } => Some(*to),
+            FilterEventKind::Unpinned
+            | FilterEventKind::RolloutMoved { .. }
+            | FilterEventKind::RolloutEnded { .. } => None,
         });
         digests.collect()
     }
 
-    pub(crate) fn history(&self, service: &str, filter: &Name) -> Vec<&Happening> {
+    pub(crate) fn history(&self, service: &str, filter: &Name) -> Vec<&FilterEvent> {
         let all = self.history.get(filter).into_iter().flatten();
         all.filter(|one| one.services.iter().any(|about| about == service || about == ALL))
             .collect()
@@ -188,11 +190,11 @@ impl Pins {
         let mut timeline: Vec<(Version, Digest)> = Vec::new();
         for happening in self.history(service, filter) {
             let pinned = match &happening.what {
-                What::Pinned { version, digest, .. } => Some((version.clone(), *digest)),
-                What::Unpinned => None,
-                What::RolloutStarted { .. }
-                | What::RolloutMoved { .. }
-                | What::RolloutEnded { .. } => continue,
+                FilterEventKind::Pinned { version, digest, .. } => Some((version.clone(), *digest)),
+                FilterEventKind::Unpinned => None,
+                FilterEventKind::RolloutStarted { .. }
+                | FilterEventKind::RolloutMoved { .. }
+                | FilterEventKind::RolloutEnded { .. } => continue,
             };
             for about in &happening.services {
                 if about == ALL {
@@ -213,7 +215,7 @@ impl Pins {
 }
 
 /// What is wrong with a pin in itself.
-pub(crate) fn check(pinned: &Pinned) -> Result<(), String> {
+pub(crate) fn check(pinned: &PinRecord) -> Result<(), String> {
     check_service(&pinned.service)?;
     // A proxy reads its lock as one document: one invalid pin would invalidate the others.
     let lock = lock(std::iter::once((

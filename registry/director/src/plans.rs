@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tamis_resources::plan::{FilterPlan, NodePlan};
-use tamis_resources::{Document, Folded, NodeName, Problem, ResourceStatus};
+use tamis_resources::{Document, FoldResult, NodeName, Problem, ResourceStatus};
 use tamis_trust::{Digest, Name, Version};
 
 use crate::assign::{AssignmentDraft, Terms, draft_all, join};
-use crate::desired::{Desired, Folder, Resolved, fold_with};
+use crate::desired::{DesiredState, Folder, ResolvedFilter, fold_with};
 use crate::pins::ALL;
-use crate::plans::shared::Shared;
+use crate::plans::shared::SharedValues;
 use crate::state::State;
 use crate::wants::{NodeWants, Place, Wants, places};
 
@@ -29,13 +29,13 @@ pub struct Plans {
     documents: u64,
     /// The parsed documents.
     parsed: Vec<Document>,
-    nodes: HashMap<NodeName, Known>,
+    nodes: HashMap<NodeName, KnownProxy>,
     /// The statuses of the last computation for one proxy, and which; for other proxies only worse ones
     /// count. It follows that proxy: with an older result they would stay worse than they are.
     statuses: Option<(NodeName, Vec<ResourceStatus>)>,
-    shared: Shared,
+    shared: SharedValues,
     /// All problems and statuses, at this revision of the desired state.
-    everything: Option<(u64, Arc<Folded>)>,
+    everything: Option<(u64, Arc<FoldResult>)>,
 }
 
 /// A proxy before and after a change.
@@ -53,7 +53,7 @@ pub(crate) struct Turn {
 
 /// The cached facts about a proxy.
 #[derive(Debug)]
-struct Known {
+struct KnownProxy {
     /// Revision of the desired state at which this is valid.
     revision: u64,
     pins: BTreeMap<Name, (Version, Digest)>,
@@ -103,7 +103,7 @@ impl Plans {
 
     /// The result for all documents, over all proxies: every problem once, and conditions that hold when
     /// they hold for each proxy. It has no plan.
-    pub fn everything(&mut self, state: &State) -> Arc<Folded> {
+    pub fn everything(&mut self, state: &State) -> Arc<FoldResult> {
         let revision = state.desired.revision;
         self.follow(&state.desired);
         if let Some((at, known)) = &self.everything
@@ -131,7 +131,7 @@ impl Plans {
     /// the state `after`.
     pub(crate) fn turn(
         &mut self,
-        (before, after): (&Desired, &Desired),
+        (before, after): (&DesiredState, &DesiredState),
         there: &mut Folder<'_>,
         node: &NodeName,
     ) -> Option<Turn> {
@@ -153,7 +153,7 @@ impl Plans {
         Some(Turn { was, will, known, problems })
     }
 
-    fn known(&mut self, desired: &Desired, node: &NodeName) -> Option<&Known> {
+    fn known(&mut self, desired: &DesiredState, node: &NodeName) -> Option<&KnownProxy> {
         self.follow(desired);
         if !desired.documents.has(node) {
             return None;
@@ -178,7 +178,7 @@ impl Plans {
     }
 
     /// Drops what is based on other documents.
-    fn follow(&mut self, desired: &Desired) {
+    fn follow(&mut self, desired: &DesiredState) {
         if self.documents != desired.documents.changed {
             self.nodes.clear();
             self.shared.tidy();
@@ -189,8 +189,9 @@ impl Plans {
         }
     }
 
-    fn fold(&mut self, desired: &Desired, node: &NodeName) -> Known {
-        let Folded { mut plan, problems, statuses } = fold_with(desired, &mut self.parsed, node);
+    fn fold(&mut self, desired: &DesiredState, node: &NodeName) -> KnownProxy {
+        let FoldResult { mut plan, problems, statuses } =
+            fold_with(desired, &mut self.parsed, node);
         if let Some(plan) = &mut plan {
             self.shared.share(plan);
         }
@@ -205,18 +206,18 @@ impl Plans {
         let pins = desired.resolve(node).into_iter();
         let pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
         let (revision, plan) = (desired.revision, plan.map(Arc::new));
-        Known { revision, pins, plan, places, wants, problems, unwell }
+        KnownProxy { revision, pins, plan, places, wants, problems, unwell }
     }
 }
 
-impl Known {
+impl KnownProxy {
     /// Whether it was computed with pins of the same filters.
-    fn has(&self, pins: &[Resolved<'_>]) -> bool {
+    fn has(&self, pins: &[ResolvedFilter<'_>]) -> bool {
         self.pins.len() == pins.len() && pins.iter().all(|pin| self.pins.contains_key(pin.filter))
     }
 
     /// Replaces the versions of the same filters in the plan.
-    fn repin(&mut self, pins: &[Resolved<'_>]) {
+    fn repin(&mut self, pins: &[ResolvedFilter<'_>]) {
         if let Some(plan) = &mut self.plan {
             repin(plan, pins);
         }
@@ -228,12 +229,12 @@ impl Known {
     }
 }
 
-fn pin<'a>(pins: &'a [Resolved<'a>], filter: &str) -> Option<&'a Resolved<'a>> {
+fn pin<'a>(pins: &'a [ResolvedFilter<'a>], filter: &str) -> Option<&'a ResolvedFilter<'a>> {
     pins.iter().find(|pin| pin.filter.as_str() == filter)
 }
 
 /// Puts pins of the same filters into a plan; the plan stays the same object when it has them already.
-fn repin(plan: &mut Arc<NodePlan>, pins: &[Resolved<'_>]) {
+fn repin(plan: &mut Arc<NodePlan>, pins: &[ResolvedFilter<'_>]) {
     let other = |filter: &FilterPlan| {
         // Empty: refused before its pin was read.
         let pin = pin(pins, &filter.filter).filter(|_| !filter.digest.is_empty())?;
@@ -252,7 +253,7 @@ fn repin(plan: &mut Arc<NodePlan>, pins: &[Resolved<'_>]) {
     }
 }
 
-fn merge<'a>(statuses: &[ResourceStatus], all: impl Iterator<Item = &'a Known>) -> Folded {
+fn merge<'a>(statuses: &[ResourceStatus], all: impl Iterator<Item = &'a KnownProxy>) -> FoldResult {
     type Id = (String, String, String);
     let id = |one: &ResourceStatus| -> Id {
         (one.kind.clone(), one.namespace.clone(), one.name.clone())
@@ -279,7 +280,7 @@ fn merge<'a>(statuses: &[ResourceStatus], all: impl Iterator<Item = &'a Known>) 
             }
         }
     }
-    Folded { plan: None, problems, statuses: by_id.into_values().collect() }
+    FoldResult { plan: None, problems, statuses: by_id.into_values().collect() }
 }
 
 mod shared;

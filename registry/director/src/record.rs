@@ -10,12 +10,12 @@ use tamis_trust::{Digest, Mode, Name, Version};
 use thiserror::Error;
 
 use crate::needs::Need;
-use crate::rollout::{Event, Outcome, Rollout};
+use crate::rollout::{Event, Rollout, RolloutOutcome};
 use tamis_sync::NodeReported;
 
 mod applied;
 
-pub use applied::{Applied, AppliedDocument, AppliedFile};
+pub use applied::{ApplyRecord, DocumentRecord, FileRecord};
 
 /// Most bytes of a body as JSON. An entry of the journal has at most 65,535; the difference is for its
 /// revision, time, actor and hashes.
@@ -26,7 +26,7 @@ pub const MAX_TEXT_BYTES: usize = 48 * 1024;
 /// A body cannot be written or read.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[non_exhaustive]
-pub enum BodyError {
+pub enum RecordError {
     /// It would not fit into an entry of the journal.
     #[error("a {kind} record has {bytes} bytes, more than the limit of {MAX_BODY_BYTES}; split it")]
     TooLarge {
@@ -54,10 +54,10 @@ pub enum BodyError {
 }
 
 macro_rules! bodies {
-    ($($(#[$doc:meta])* $name:ident = $kind:literal,)*) => {
+    ($($(#[$doc:meta])* $name:ident($body:ident) = $kind:literal,)*) => {
         /// An event.
         #[derive(Debug, Clone, PartialEq)]
-        pub enum Body { $($(#[$doc])* $name($name),)* }
+        pub enum Body { $($(#[$doc])* $name($body),)* }
 
         impl Body {
             /// The kind of its record.
@@ -69,16 +69,16 @@ macro_rules! bodies {
             /// Its body as JSON.
             ///
             /// # Errors
-            /// [`BodyError::TooLarge`].
-            pub fn to_body(&self) -> Result<Value, BodyError> {
+            /// [`RecordError::TooLarge`].
+            pub fn to_body(&self) -> Result<Value, RecordError> {
                 match self { $(Self::$name(body) => written($kind, body),)* }
             }
 
             /// Reads a record; `None` when its kind is not one of the director's.
             ///
             /// # Errors
-            /// [`BodyError::Malformed`].
-            pub fn from_body(kind: &str, body: &Value) -> Result<Option<Self>, BodyError> {
+            /// [`RecordError::Malformed`].
+            pub fn from_body(kind: &str, body: &Value) -> Result<Option<Self>, RecordError> {
                 match kind {
                     $($kind => read(kind, body).map(|body| Some(Self::$name(body))),)*
                     _ => Ok(None),
@@ -86,8 +86,8 @@ macro_rules! bodies {
             }
         }
 
-        $(impl From<$name> for Body {
-            fn from(body: $name) -> Self {
+        $(impl From<$body> for Body {
+            fn from(body: $body) -> Self {
                 Self::$name(body)
             }
         })*
@@ -96,47 +96,47 @@ macro_rules! bodies {
 
 bodies! {
     /// Documents were applied or removed.
-    Applied = "applied",
+    Applied(ApplyRecord) = "applied",
     /// A filter of a service resolves to this digest.
-    Pinned = "pinned",
+    Pinned(PinRecord) = "pinned",
     /// It no longer does.
-    Unpinned = "unpinned",
+    Unpinned(UnpinRecord) = "unpinned",
     /// A change waits for approvals.
-    Proposed = "proposed",
+    Proposed(ProposalRecord) = "proposed",
     /// The entry's actor approves a change.
-    Approved = "approved",
+    Approved(ApprovalRecord) = "approved",
     /// A rollout began.
-    RolloutStarted = "rollout-started",
+    RolloutStarted(RolloutStartRecord) = "rollout-started",
     /// A rollout took a step that is not its last.
-    RolloutMoved = "rollout-moved",
+    RolloutMoved(RolloutMoveRecord) = "rollout-moved",
     /// A rollout ended.
-    RolloutEnded = "rollout-ended",
+    RolloutEnded(RolloutEndRecord) = "rollout-ended",
     /// A digest or a key was revoked.
-    Revoked = "revoked",
+    Revoked(RevocationRecord) = "revoked",
     /// A proxy reported what it runs.
-    NodeReported = "node-reported",
+    NodeReported(NodeReported) = "node-reported",
     /// Proxies connected to a replica, or disconnected.
-    NodeConnections = "node-connections",
+    NodeConnections(NodeConnections) = "node-connections",
     /// A slot of a service was assigned.
-    Assigned = "assigned",
+    Assigned(AssignmentRecord) = "assigned",
     /// All slots of a service, or of all services, must be assigned again, in a higher epoch.
-    Reassigned = "reassigned",
+    Reassigned(ReassignRecord) = "reassigned",
 }
 
-fn written<T: Serialize>(kind: &'static str, body: &T) -> Result<Value, BodyError> {
-    let malformed = |error: serde_json::Error| BodyError::Malformed {
+fn written<T: Serialize>(kind: &'static str, body: &T) -> Result<Value, RecordError> {
+    let malformed = |error: serde_json::Error| RecordError::Malformed {
         kind: kind.to_owned(),
         reason: short(&error.to_string()),
     };
     let value = serde_json::to_value(body).map_err(malformed)?;
     match value.to_string().len() {
-        bytes if bytes > MAX_BODY_BYTES => Err(BodyError::TooLarge { kind, bytes }),
+        bytes if bytes > MAX_BODY_BYTES => Err(RecordError::TooLarge { kind, bytes }),
         _ => Ok(value),
     }
 }
 
-fn read<T: DeserializeOwned>(kind: &str, body: &Value) -> Result<T, BodyError> {
-    T::deserialize(body).map_err(|error| BodyError::Malformed {
+fn read<T: DeserializeOwned>(kind: &str, body: &Value) -> Result<T, RecordError> {
+    T::deserialize(body).map_err(|error| RecordError::Malformed {
         kind: kind.to_owned(),
         reason: short(&error.to_string()),
     })
@@ -148,7 +148,7 @@ pub(crate) fn short(text: &str) -> String {
 
 /// A filter of a service resolves to a digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pinned {
+pub struct PinRecord {
     /// `namespace/name` of a service or gateway; `*` for all that have no pin of their own.
     pub service: String,
     /// The filter's name.
@@ -172,7 +172,7 @@ fn is_false(flag: &bool) -> bool {
 
 /// A removed pin.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Unpinned {
+pub struct UnpinRecord {
     /// As it was pinned.
     pub service: String,
     /// The filter's name.
@@ -182,14 +182,14 @@ pub struct Unpinned {
 /// An approval of a change. The entry's actor is the approver, never the body: nobody approves for another
 /// person.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Approved {
+pub struct ApprovalRecord {
     /// [`Change::subject`](crate::Change::subject) of the change.
     pub subject: Digest,
 }
 
 /// A change that somebody requests and that others have to approve first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Proposed {
+pub struct ProposalRecord {
     /// [`Change::subject`](crate::Change::subject) of the change.
     pub subject: Digest,
     /// What an approver needs `approve` for.
@@ -198,14 +198,14 @@ pub struct Proposed {
 
 /// The start of a rollout.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RolloutStarted {
+pub struct RolloutStartRecord {
     /// What is rolled out, where and how.
     pub rollout: Rollout,
 }
 
 /// A step of a rollout that is not its last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RolloutMoved {
+pub struct RolloutMoveRecord {
     /// Its name.
     pub rollout: String,
     /// The event that moved it.
@@ -216,11 +216,11 @@ pub struct RolloutMoved {
 
 /// The end of a rollout. `done` pins its digest for every service that it concerns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RolloutEnded {
+pub struct RolloutEndRecord {
     /// Its name.
     pub rollout: String,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: RolloutOutcome,
     /// The reason.
     pub why: String,
 }
@@ -240,10 +240,10 @@ pub struct NodeConnections {
 
 /// A revocation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revoked {
+pub struct RevocationRecord {
     /// What is revoked.
     #[serde(flatten)]
-    pub what: Withdrawn,
+    pub what: RevocationTarget,
     /// The reason.
     pub reason: String,
     /// Whether what runs must stop; otherwise it is only no longer pinned. In records without this field it
@@ -259,7 +259,7 @@ fn yes() -> bool {
 /// What is revoked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub enum Withdrawn {
+pub enum RevocationTarget {
     /// A manifest: at once, everywhere.
     Digest {
         /// Its digest.
@@ -279,7 +279,7 @@ pub enum Withdrawn {
 /// Assignments from here on are above all earlier ones, including those of a registry whose journal was
 /// lost: an operator decided that this journal is the one to follow.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reassigned {
+pub struct ReassignRecord {
     /// `namespace/name` of a service or gateway; `*` for all.
     pub service: String,
     /// The epoch, higher than the previous one.
@@ -291,7 +291,7 @@ pub struct Reassigned {
 
 /// An assignment of a slot of a service, with its signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Assigned {
+pub struct AssignmentRecord {
     /// `namespace/name` of the service or gateway.
     pub service: String,
     /// Its slot.

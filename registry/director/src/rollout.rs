@@ -14,9 +14,9 @@ mod gate;
 mod stage;
 mod wave;
 
-pub use differences::{Difference, Differences, MAX_CAUSES, MAX_EXAMPLES};
-pub use gate::{Cohort, Gate, Judgement, Tally, judge};
-pub use stage::{Event, IllegalMove, Outcome, Stage, Step};
+pub use differences::{CauseCount, Differences, MAX_CAUSES, MAX_EXAMPLES};
+pub use gate::{BreachedGate, Cohort, Judgement, Tally, judge};
+pub use stage::{Event, IllegalMove, RolloutOutcome, RolloutStage, Step};
 pub use wave::{rank, share};
 
 /// Most waves of a rollout.
@@ -43,15 +43,15 @@ pub struct RolloutSpec {
     /// `namespace/name` of services and gateways, or `*`: all that have `from` pinned.
     pub services: Vec<String>,
     /// In order; each includes the nodes of the earlier ones. The last is 100 percent.
-    pub waves: Vec<Wave>,
+    pub waves: Vec<WaveSpec>,
     /// The conditions of each wave.
-    pub gates: Gates,
+    pub gates: GateSpec,
     /// Comparison of verdicts before the first wave; `None`: start with the first wave.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<Shadow>,
+    pub shadow: Option<ShadowSpec>,
     /// The reaction to a failed gate.
     #[serde(default)]
-    pub on_breach: OnBreach,
+    pub on_breach: BreachAction,
     /// How long a step may go without a judgement after its bake time, before it is paused; default:
     /// [`PROGRESS_MS`], at most [`MAX_BAKE_MS`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,7 +60,7 @@ pub struct RolloutSpec {
 
 /// A part of the nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wave {
+pub struct WaveSpec {
     /// Percent of all nodes, 1 to 100; more than in the wave before.
     pub percent: u8,
     /// How long gates must hold before the next wave; at most [`MAX_BAKE_MS`].
@@ -69,7 +69,7 @@ pub struct Wave {
 
 /// Conditions that must hold in every wave. A gate that is `None` is not checked.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Gates {
+pub struct GateSpec {
     /// Exchanges needed before a rate is judged; 100.
     #[serde(default = "hundred")]
     pub min_exchanges: u64,
@@ -97,7 +97,7 @@ fn hundred() -> u64 {
 
 /// The comparison before the first wave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shadow {
+pub struct ShadowSpec {
     /// Verdicts to compare, at least 1.
     pub min_samples: u64,
     /// Most of them that may differ.
@@ -107,7 +107,7 @@ pub struct Shadow {
 /// The reaction to a failed gate.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum OnBreach {
+pub enum BreachAction {
     /// All nodes return at once.
     #[default]
     Return,
@@ -198,9 +198,9 @@ impl Rollout {
     }
 }
 
-type Broken = Option<(String, &'static str)>;
+type RolloutFault = Option<(String, &'static str)>;
 
-fn check_names(spec: &RolloutSpec) -> Broken {
+fn check_names(spec: &RolloutSpec) -> RolloutFault {
     let one_line = !spec.name.chars().any(char::is_control);
     if spec.name.is_empty() || spec.name.len() > 253 || !one_line {
         return Some(("name must be one line of 1 to 253 bytes".to_owned(), "rename it"));
@@ -216,7 +216,7 @@ fn check_names(spec: &RolloutSpec) -> Broken {
     None
 }
 
-fn check_waves(spec: &RolloutSpec) -> Broken {
+fn check_waves(spec: &RolloutSpec) -> RolloutFault {
     let percents: Vec<u8> = spec.waves.iter().map(|wave| wave.percent).collect();
     if percents.is_empty() || percents.len() > MAX_WAVES {
         return Some((
@@ -239,7 +239,7 @@ fn check_waves(spec: &RolloutSpec) -> Broken {
     None
 }
 
-fn check_gates(spec: &RolloutSpec) -> Broken {
+fn check_gates(spec: &RolloutSpec) -> RolloutFault {
     let gates = &spec.gates;
     let rates = [gates.max_trap_rate, gates.max_5xx_delta, gates.max_denial_delta];
     if rates.iter().flatten().any(|rate| !(0.0..=1.0).contains(rate)) {
@@ -267,7 +267,7 @@ fn check_gates(spec: &RolloutSpec) -> Broken {
     None
 }
 
-impl Gates {
+impl GateSpec {
     /// Whether there is any gate.
     #[must_use]
     pub fn any(&self) -> bool {

@@ -7,17 +7,17 @@ use serde_json::Value;
 use tamis_resources::NodeName;
 use tamis_trust::{Digest, Name};
 
-use crate::desired::{Desired, Revocation, RolloutState};
-use crate::documents::{DocumentInForce, FileInForce, NotTaken, Past};
+use crate::desired::{DesiredState, RolloutState, StandingRevocation};
+use crate::documents::{DocumentHistory, DocumentInForce, DocumentRefusal, FileInForce};
 use crate::ledger::Ledger;
 use crate::needs::Need;
-use crate::observed::{LastConnection, LastReport, Observed, Ran};
-use crate::pins::{By, Happening, Pin, What, check, check_service};
+use crate::observed::{LastConnection, LastReport, ObservedFleet, SlotRun};
+use crate::pins::{FilterEvent, FilterEventKind, Pin, PinOrigin, check, check_service};
 use crate::record::{
-    Applied, Assigned, Body, Pinned, Reassigned, Revoked, RolloutEnded, RolloutMoved, Unpinned,
-    Withdrawn, short,
+    ApplyRecord, AssignmentRecord, Body, PinRecord, ReassignRecord, RevocationRecord,
+    RevocationTarget, RolloutEndRecord, RolloutMoveRecord, UnpinRecord, short,
 };
-use crate::rollout::{Outcome, Rollout, Stage};
+use crate::rollout::{Rollout, RolloutOutcome, RolloutStage};
 use crate::stamp::Stamp;
 use tamis_sync::NodeReported;
 
@@ -42,15 +42,15 @@ pub struct State {
     /// The last revision that may have changed what any proxy should run.
     decided: u64,
     time_ms: u64,
-    pub(crate) desired: Desired,
+    pub(crate) desired: DesiredState,
     pub(crate) ledger: Ledger,
-    pub(crate) observed: Observed,
+    pub(crate) observed: ObservedFleet,
     /// Changes that wait for others to agree, by subject.
     pub(crate) proposals: BTreeMap<Digest, Proposal>,
     /// By subject, then actor: the last time.
     pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, Stamp>>,
-    past: Past,
-    faults: Vec<Fault>,
+    past: DocumentHistory,
+    faults: Vec<RecordFault>,
     faults_total: u64,
 }
 
@@ -68,7 +68,7 @@ pub(crate) struct Proposal {
 
 /// An entry, or a part of one, that could not be applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Fault {
+pub struct RecordFault {
     /// Who wrote it, and where it is.
     pub stamp: Stamp,
     /// Kind of the record.
@@ -82,14 +82,14 @@ impl State {
     /// narrow them. [`State::default`] is of one owner, and all of them decide.
     #[must_use]
     pub fn under(security: &[String]) -> Self {
-        let desired = Desired { security: Some(security.into()), ..Desired::default() };
+        let desired = DesiredState { security: Some(security.into()), ..DesiredState::default() };
         Self { desired, ..Self::default() }
     }
 
     /// Applies an entry of the journal, whoever wrote it.
     ///
     /// Kinds of other writers change only the head. A body that does not parse, or has impossible content,
-    /// is recorded as a [`Fault`] and otherwise ignored: the journal cannot change, so a reader that
+    /// is recorded as a [`RecordFault`] and otherwise ignored: the journal cannot change, so a reader that
     /// stopped there would never get past it. Entries up to the head were applied before and are ignored.
     pub fn apply(&mut self, revision: u64, time_ms: u64, actor: &str, kind: &str, body: &Value) {
         if revision <= self.head {
@@ -110,7 +110,7 @@ impl State {
             self.faults_total = self.faults_total.saturating_add(1);
             if self.faults.len() < MAX_FAULTS {
                 let (stamp, why) = (stamp.clone(), short(&why));
-                self.faults.push(Fault { stamp, kind: kind.to_owned(), why });
+                self.faults.push(RecordFault { stamp, kind: kind.to_owned(), why });
             }
         }
     }
@@ -169,12 +169,12 @@ impl State {
         taken.err().into_iter().collect()
     }
 
-    fn reassigned(&mut self, reassigned: &Reassigned) -> Result<(), String> {
+    fn reassigned(&mut self, reassigned: &ReassignRecord) -> Result<(), String> {
         check_service(&reassigned.service)?;
         self.ledger.raise(&reassigned.service, reassigned.epoch)
     }
 
-    fn applied(&mut self, applied: &Applied, stamp: &Stamp) -> Vec<String> {
+    fn applied(&mut self, applied: &ApplyRecord, stamp: &Stamp) -> Vec<String> {
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
         let keys: BTreeSet<&String> = keys.collect();
         let before: Vec<Option<DocumentInForce>> =
@@ -185,8 +185,8 @@ impl State {
             self.past.note(key, before.as_ref(), after, stamp);
         }
         let whys = refused.into_iter().map(|(key, why)| match why {
-            NotTaken::Rule(why) => why,
-            NotTaken::Problems(problems) => {
+            DocumentRefusal::Rule(why) => why,
+            DocumentRefusal::Problems(problems) => {
                 let first = problems.first().map(ToString::to_string).unwrap_or_default();
                 format!("{key} is not a valid document: {first}")
             }
@@ -194,15 +194,15 @@ impl State {
         whys.collect()
     }
 
-    fn pinned(&mut self, pinned: Pinned, stamp: &Stamp) -> Result<(), String> {
+    fn pinned(&mut self, pinned: PinRecord, stamp: &Stamp) -> Result<(), String> {
         check(&pinned)?;
-        let Pinned { service, filter, version, digest, allow_older: _, rollback } = pinned;
-        let by = if rollback { By::Rollback } else { By::Hand };
+        let PinRecord { service, filter, version, digest, allow_older: _, rollback } = pinned;
+        let by = if rollback { PinOrigin::Rollback } else { PinOrigin::Hand };
         self.desired.pins.pin(Pin { service, filter, version, digest, stamp: stamp.clone() }, by);
         Ok(())
     }
 
-    fn unpinned(&mut self, unpinned: &Unpinned, stamp: &Stamp) -> Result<(), String> {
+    fn unpinned(&mut self, unpinned: &UnpinRecord, stamp: &Stamp) -> Result<(), String> {
         check_service(&unpinned.service)?;
         if self.desired.pins.unpin(&unpinned.service, &unpinned.filter, stamp) {
             return Ok(());
@@ -212,16 +212,16 @@ impl State {
 
     /// Of two revocations of one key the stricter one applies. One that stops what runs is not undone by
     /// one that does not.
-    fn revoked(&mut self, revoked: Revoked, stamp: &Stamp) {
+    fn revoked(&mut self, revoked: RevocationRecord, stamp: &Stamp) {
         let (stamp, reason, now) = (stamp.clone(), revoked.reason, revoked.now);
         match revoked.what {
-            Withdrawn::Digest { digest } => {
-                let revocation = Revocation { from_index: None, stamp, reason, now };
+            RevocationTarget::Digest { digest } => {
+                let revocation = StandingRevocation { from_index: None, stamp, reason, now };
                 let known = self.desired.revoked_digests.entry(digest).or_insert(revocation);
                 known.now |= now;
             }
-            Withdrawn::Key { key, from_index } => {
-                let revocation = Revocation { from_index, stamp, reason, now };
+            RevocationTarget::Key { key, from_index } => {
+                let revocation = StandingRevocation { from_index, stamp, reason, now };
                 let known =
                     self.desired.revoked_keys.entry(key).or_insert_with(|| revocation.clone());
                 let ends = known.now || now;

@@ -9,16 +9,16 @@ use tamis_sync::{SHADOW, placed};
 use tamis_trust::{Digest, Mode, Name, config_digest, first_version};
 
 use crate::assign::join;
-use crate::desired::Desired;
+use crate::desired::DesiredState;
 use crate::ledger::Slot;
-use crate::record::Assigned;
-use crate::refused::{Refused, code};
+use crate::record::AssignmentRecord;
+use crate::refused::{TrustRefusal, code};
 use crate::rollout::Step;
 use crate::state::{State, revoked};
 
 /// The desired content of a slot in a lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct SlotOrder {
     pub(crate) filter: Name,
     pub(crate) digest: Digest,
     pub(crate) config: Digest,
@@ -31,9 +31,9 @@ pub(crate) type Lane = (String, Option<String>);
 /// The desired slots of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wants {
-    pub(crate) lanes: BTreeMap<Lane, Wanted>,
+    pub(crate) lanes: BTreeMap<Lane, SlotOrder>,
     /// Slots that cannot be served, and why.
-    pub(crate) refused: BTreeMap<String, Refused>,
+    pub(crate) refused: BTreeMap<String, TrustRefusal>,
 }
 
 /// The plan of a slot, apart from pins.
@@ -76,7 +76,11 @@ fn place(filter: &FilterPlan, config: Digest) -> Place {
 
 impl Wants {
     /// The desired slots of `node`.
-    pub(crate) fn of(desired: &Desired, node: &NodeName, places: &BTreeMap<String, Place>) -> Self {
+    pub(crate) fn of(
+        desired: &DesiredState,
+        node: &NodeName,
+        places: &BTreeMap<String, Place>,
+    ) -> Self {
         let mut wants = Self::default();
         for (name, place) in places {
             match wanted(desired, place) {
@@ -95,8 +99,8 @@ impl Wants {
     }
 }
 
-fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
-    let refuse = |rule: String| Refused {
+fn wanted(desired: &DesiredState, place: &Place) -> Result<SlotOrder, TrustRefusal> {
+    let refuse = |rule: String| TrustRefusal {
         code: code::SLOT_REFUSED,
         rule,
         set_by: "the documents in force".to_owned(),
@@ -107,7 +111,7 @@ fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
         let rule = why.map(|why| format!("{}: {}", why.code, why.reason)).unwrap_or_default();
         let remedy = why.map(|why| why.remedy.clone()).filter(|remedy| !remedy.is_empty());
         let refused = refuse(rule);
-        return Err(Refused {
+        return Err(TrustRefusal {
             remedy: remedy.unwrap_or_else(|| refused.remedy.clone()),
             ..refused
         });
@@ -117,14 +121,14 @@ fn wanted(desired: &Desired, place: &Place) -> Result<Wanted, Refused> {
     if let Some(revocation) = desired.revoked_digests.get(&digest).filter(|it| it.now) {
         return Err(revoked(&filter, &digest, revocation));
     }
-    Ok(Wanted { filter, digest, config: place.config, mode: Mode::Serve })
+    Ok(SlotOrder { filter, digest, config: place.config, mode: Mode::Serve })
 }
 
-fn shadow(desired: &Desired, node: &NodeName, serving: &Wanted) -> Option<Wanted> {
+fn shadow(desired: &DesiredState, node: &NodeName, serving: &SlotOrder) -> Option<SlotOrder> {
     let rollout = desired.rollout(node.key(), &serving.filter)?;
     let to = rollout.rollout.spec().to;
     let shadowed = rollout.step() == Some(Step::Shadow);
-    shadowed.then(|| Wanted { digest: to, mode: Mode::Shadow, ..serving.clone() })
+    shadowed.then(|| SlotOrder { digest: to, mode: Mode::Shadow, ..serving.clone() })
 }
 
 /// What a node should run now.
@@ -133,12 +137,12 @@ pub struct NodeWants<'a> {
     /// Its plan with its pins; `None` when no document declares it.
     pub plan: Option<Arc<NodePlan>>,
     /// Its assignments, by slot. The verdicts of a slot whose name ends with `~shadow` are only compared.
-    pub assigned: BTreeMap<String, &'a Assigned>,
+    pub assigned: BTreeMap<String, &'a AssignmentRecord>,
     /// Slots without a valid assignment: [`assign`](crate::assign) drafts it. Until it is written the node
     /// should keep what it has.
     pub missing: Vec<String>,
     /// Slots that get no assignment, and why.
-    pub refused: BTreeMap<String, Refused>,
+    pub refused: BTreeMap<String, TrustRefusal>,
 }
 
 impl<'a> NodeWants<'a> {
@@ -171,8 +175,8 @@ impl<'a> NodeWants<'a> {
 
 impl NodeWants<'_> {
     /// Marks slots that are missing because proxies disagree as refused.
-    pub(crate) fn explain(&mut self, mut refused: BTreeMap<String, Refused>) {
-        let torn = |why: &Refused| why.code == code::AMBIGUOUS;
+    pub(crate) fn explain(&mut self, mut refused: BTreeMap<String, TrustRefusal>) {
+        let torn = |why: &TrustRefusal| why.code == code::AMBIGUOUS;
         self.missing.retain(|slot| match refused.remove(slot).filter(torn) {
             Some(why) => {
                 self.refused.insert(slot.clone(), why);
@@ -200,7 +204,7 @@ pub(crate) fn above(
 }
 
 /// Whether an assignment matches the plan, is high enough, and is valid past `until`.
-pub(crate) fn holds(had: &Assigned, wanted: &Wanted, above: u64, until: u64) -> bool {
+pub(crate) fn holds(had: &AssignmentRecord, wanted: &SlotOrder, above: u64, until: u64) -> bool {
     let same = had.filter == wanted.filter
         && had.digest == wanted.digest
         && had.config == wanted.config

@@ -26,7 +26,7 @@ enum Storage {
 
 /// A blob in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stored {
+pub struct BlobListing {
     /// Its name.
     pub digest: BlobDigest,
     /// Its size in bytes.
@@ -218,7 +218,7 @@ impl Blobs {
     ///
     /// # Errors
     /// [`BlobError::Storage`].
-    pub async fn older_than(&self, before_ms: u64) -> Result<Vec<Stored>, BlobError> {
+    pub async fn older_than(&self, before_ms: u64) -> Result<Vec<BlobListing>, BlobError> {
         let mut stored = match &self.storage {
             Storage::Files(files) => files.older_than(before_ms).await?,
             Storage::Objects(objects) => objects.older_than(before_ms).await?,

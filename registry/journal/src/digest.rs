@@ -10,14 +10,14 @@ use crate::{BlobError, hex};
 
 /// The hash functions of digests, the registered ones of the OCI image specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Algorithm {
+pub enum DigestAlgorithm {
     /// SHA-256: 64 hex digits.
     Sha256,
     /// SHA-512: 128 hex digits.
     Sha512,
 }
 
-impl Algorithm {
+impl DigestAlgorithm {
     /// The prefix of a digest.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -43,7 +43,7 @@ impl Algorithm {
 /// With these characters only, it is safe as part of a path.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobDigest {
-    algorithm: Algorithm,
+    algorithm: DigestAlgorithm,
     encoded: String,
 }
 
@@ -51,7 +51,7 @@ impl BlobDigest {
     /// The SHA-256 digest of bytes.
     #[must_use]
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::new(Algorithm::Sha256);
+        let mut hasher = Hasher::new(DigestAlgorithm::Sha256);
         hasher.update(bytes);
         hasher.finish()
     }
@@ -62,7 +62,7 @@ impl BlobDigest {
     /// [`BlobError::Digest`].
     pub fn parse(text: &str) -> Result<Self, BlobError> {
         let parsed = text.split_once(':').and_then(|(name, encoded)| {
-            let algorithm = Algorithm::ALL.into_iter().find(|one| one.name() == name)?;
+            let algorithm = DigestAlgorithm::ALL.into_iter().find(|one| one.name() == name)?;
             let right = encoded.len() == algorithm.digits() && hex::decode(encoded).is_some();
             right.then(|| Self { algorithm, encoded: encoded.to_owned() })
         });
@@ -71,7 +71,7 @@ impl BlobDigest {
 
     /// Its hash function.
     #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> DigestAlgorithm {
         self.algorithm
     }
 
@@ -128,17 +128,17 @@ impl<'de> Deserialize<'de> for BlobDigest {
 /// Hashes bytes incrementally.
 #[derive(Clone)]
 pub struct Hasher {
-    algorithm: Algorithm,
+    algorithm: DigestAlgorithm,
     context: Context,
 }
 
 impl Hasher {
     /// A hasher without any bytes yet.
     #[must_use]
-    pub fn new(algorithm: Algorithm) -> Self {
+    pub fn new(algorithm: DigestAlgorithm) -> Self {
         let function = match algorithm {
-            Algorithm::Sha256 => &SHA256,
-            Algorithm::Sha512 => &SHA512,
+            DigestAlgorithm::Sha256 => &SHA256,
+            DigestAlgorithm::Sha512 => &SHA512,
         };
         Self { algorithm, context: Context::new(function) }
     }
@@ -177,10 +177,12 @@ mod tests {
             hasher.finish().to_string()
         };
         assert_eq!(
-            digest(Algorithm::Sha256),
+            digest(DigestAlgorithm::Sha256),
             "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         );
-        assert!(digest(Algorithm::Sha512).starts_with("sha512:ddaf35a193617abacc417349ae204131"));
+        assert!(
+            digest(DigestAlgorithm::Sha512).starts_with("sha512:ddaf35a193617abacc417349ae204131")
+        );
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Entry {
 
 /// An entry and its body's canonical text, as stored.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct StoredEntry {
     pub(crate) entry: Entry,
     pub(crate) body: String,
 }
@@ -89,13 +89,13 @@ pub(crate) struct Tail {
 
 /// A record checked once, before any lock is taken.
 #[derive(Debug, Clone)]
-pub(crate) struct Checked {
+pub(crate) struct CheckedRecord {
     record: Record,
     body: String,
 }
 
 /// Checks what does not depend on the place; sizes are checked again by [`place`].
-pub(crate) fn check(actor: &str, records: &[Record]) -> Result<Vec<Checked>, JournalError> {
+pub(crate) fn check(actor: &str, records: &[Record]) -> Result<Vec<CheckedRecord>, JournalError> {
     let fits = (1..=MAX_ACTOR_BYTES).contains(&actor.len());
     if !fits || actor.chars().any(char::is_control) {
         return Err(JournalError::Actor(shown(actor)));
@@ -104,7 +104,7 @@ pub(crate) fn check(actor: &str, records: &[Record]) -> Result<Vec<Checked>, Jou
         if !kebab(&record.kind) {
             return Err(JournalError::Kind(shown(&record.kind)));
         }
-        Ok(Checked { record: record.clone(), body: body_text(record)? })
+        Ok(CheckedRecord { record: record.clone(), body: body_text(record)? })
     });
     checked.collect()
 }
@@ -114,12 +114,12 @@ pub(crate) fn place(
     mut tail: Tail,
     time_ms: u64,
     actor: &str,
-    records: &[Checked],
-) -> Result<Vec<Written>, JournalError> {
+    records: &[CheckedRecord],
+) -> Result<Vec<StoredEntry>, JournalError> {
     // If the clock goes back, the journal must not.
     let time_ms = time_ms.max(tail.time_ms);
     let mut written = Vec::with_capacity(records.len());
-    for Checked { record, body } in records {
+    for CheckedRecord { record, body } in records {
         let revision = tail.head.revision.saturating_add(1);
         let previous = tail.head.hash;
         let mut entry = Entry {
@@ -136,7 +136,7 @@ pub(crate) fn place(
         }
         entry.hash = Hash::link(&previous, &Hash::leaf(&bytes));
         tail.head = Head { revision, hash: entry.hash };
-        written.push(Written { entry, body: body.clone() });
+        written.push(StoredEntry { entry, body: body.clone() });
     }
     Ok(written)
 }

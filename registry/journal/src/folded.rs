@@ -117,7 +117,7 @@ impl<S: Fold> Folded<S> {
                 self.catch_up().await
             };
             if let Err(error) = news.await {
-                let error = with_causes(&error);
+                let error = causes(&error);
                 tracing::warn!(error, "the journal cannot be read; trying again");
                 tokio::time::sleep(REST).await;
             }
@@ -131,7 +131,8 @@ impl<S: Fold> Folded<S> {
 }
 
 /// An error with its causes, in one line.
-fn with_causes(error: &dyn Error) -> String {
+#[must_use]
+pub fn causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |error| (*error).source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

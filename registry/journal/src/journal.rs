@@ -191,12 +191,12 @@ struct Append {
     expect: Option<u64>,
     time_ms: u64,
     actor: String,
-    records: Vec<crate::entry::Checked>,
+    records: Vec<crate::entry::CheckedRecord>,
 }
 
 impl Append {
     /// What to write after `tail`, or why not.
-    fn place(&self, tail: Tail) -> Result<Vec<crate::entry::Written>, JournalError> {
+    fn place(&self, tail: Tail) -> Result<Vec<crate::entry::StoredEntry>, JournalError> {
         if self.expect.is_some_and(|expect| expect != tail.head.revision) {
             return Err(JournalError::Conflict { head: tail.head });
         }

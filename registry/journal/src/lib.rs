@@ -40,11 +40,11 @@ pub mod log;
 mod private;
 mod upload;
 
-pub use blobs::{Blobs, Stored};
-pub use digest::{Algorithm, BlobDigest, Hasher};
+pub use blobs::{BlobListing, Blobs};
+pub use digest::{BlobDigest, DigestAlgorithm, Hasher};
 pub use entry::{Entry, Head, MAX_ACTOR_BYTES, MAX_ENTRY_BYTES, MAX_KIND_BYTES, Record};
 pub use error::{BlobError, JournalError};
-pub use folded::{Fold, Folded, FoldedWriter};
+pub use folded::{Fold, Folded, FoldedWriter, causes};
 pub use hash::Hash;
 pub use journal::{Journal, MAX_READ};
 pub use private::private_folder;

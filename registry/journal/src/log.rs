@@ -28,11 +28,11 @@ const PAGE: usize = 1_000;
 #[derive(Debug)]
 pub struct Log {
     journal: Journal,
-    known: RwLock<Known>,
+    known: RwLock<KnownTree>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct KnownTree {
     tree: Tree,
     head: Head,
 }

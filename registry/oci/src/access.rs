@@ -58,7 +58,7 @@ impl Verb {
 
 /// Repositories that a token covers: all (`*`), those below a prefix (`acme/*`), or one (`acme/limits`).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(Form);
+pub struct RepositoryPattern(Form);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Form {
@@ -67,7 +67,7 @@ enum Form {
     One(Repository),
 }
 
-impl Pattern {
+impl RepositoryPattern {
     /// Whether the repository is covered.
     #[must_use]
     pub fn covers(&self, repository: &Repository) -> bool {
@@ -82,7 +82,7 @@ impl Pattern {
     }
 }
 
-impl Pattern {
+impl RepositoryPattern {
     /// Whether everything below `namespace/` is covered, now and later.
     fn covers_below(&self, namespace: &Repository) -> bool {
         match &self.0 {
@@ -102,7 +102,7 @@ impl Pattern {
     }
 }
 
-impl FromStr for Pattern {
+impl FromStr for RepositoryPattern {
     type Err = NameError;
 
     fn from_str(text: &str) -> Result<Self, NameError> {
@@ -114,7 +114,7 @@ impl FromStr for Pattern {
     }
 }
 
-impl fmt::Display for Pattern {
+impl fmt::Display for RepositoryPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Form::All => f.write_str("*"),
@@ -124,13 +124,13 @@ impl fmt::Display for Pattern {
     }
 }
 
-impl Serialize for Pattern {
+impl Serialize for RepositoryPattern {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for Pattern {
+impl<'de> Deserialize<'de> for RepositoryPattern {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -138,7 +138,7 @@ impl<'de> Deserialize<'de> for Pattern {
 
 /// Rights of callers without a token, in every repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Anonymous {
+pub enum AnonymousRights {
     /// Nothing.
     #[default]
     None,
@@ -149,9 +149,9 @@ pub enum Anonymous {
 }
 
 /// A token's secret: `tamis_` and 64 hex digits of 256 random bits. Shown once, stored nowhere.
-pub struct Secret(String);
+pub struct TokenSecret(String);
 
-impl Secret {
+impl TokenSecret {
     /// Makes a new one.
     ///
     /// # Errors
@@ -173,7 +173,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for TokenSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(…)")
     }
@@ -202,7 +202,7 @@ pub(crate) fn is_token_name(text: &str) -> bool {
 pub(crate) struct Token {
     pub(crate) name: String,
     pub(crate) sha256: Hash,
-    pub(crate) repositories: Vec<Pattern>,
+    pub(crate) repositories: Vec<RepositoryPattern>,
     pub(crate) verbs: Vec<Verb>,
     /// When it expires, in milliseconds since the Unix epoch; `None`: never.
     pub(crate) expires_ms: Option<u64>,
@@ -287,7 +287,7 @@ impl Token {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Caller {
     /// A caller without a token.
-    Anonymous(Anonymous),
+    Anonymous(AnonymousRights),
     /// The holder of a token.
     Token(Token),
 }
@@ -301,7 +301,7 @@ impl Caller {
     pub(crate) fn of(
         headers: &HeaderMap,
         tokens: &Tokens,
-        anonymous: Anonymous,
+        anonymous: AnonymousRights,
         now_ms: u64,
     ) -> Option<Self> {
         let mut values = headers.get_all(header::AUTHORIZATION).iter();
@@ -325,8 +325,8 @@ impl Caller {
     pub(crate) fn may(&self, verb: Verb, repository: &Repository) -> bool {
         match self {
             Self::Anonymous(anonymous) => match verb {
-                Verb::Pull => *anonymous != Anonymous::None,
-                Verb::Push => *anonymous == Anonymous::Push,
+                Verb::Pull => *anonymous != AnonymousRights::None,
+                Verb::Push => *anonymous == AnonymousRights::Push,
                 Verb::Delete | Verb::Observe | Verb::Operate | Verb::Approve => false,
             },
             Self::Token(token) => {
@@ -354,7 +354,7 @@ impl Caller {
     }
 
     /// Whether the caller has all these rights, for all these patterns.
-    pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+    pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[RepositoryPattern]) -> bool {
         let Self::Token(token) = self else { return false };
         verbs.iter().all(|verb| token.verbs.contains(verb))
             && patterns.iter().all(|one| token.repositories.iter().any(|own| own.includes(one)))
@@ -362,7 +362,7 @@ impl Caller {
 
     /// Whether the caller may know that there is a registry at all.
     pub(crate) fn may_enter(&self) -> bool {
-        *self != Self::Anonymous(Anonymous::None)
+        *self != Self::Anonymous(AnonymousRights::None)
     }
 
     /// The actor that the journal records.

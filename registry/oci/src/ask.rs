@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use tamis_journal::{BlobDigest, Blobs, JournalError};
 
-use crate::access::{Caller, Pattern, Token, Verb, is_token_name};
+use crate::access::{Caller, RepositoryPattern, Token, Verb, is_token_name};
 use crate::name::{Reference, Repository};
 use crate::store::{Limits, Store};
 
@@ -53,7 +53,7 @@ impl Bearer {
     /// Whether the caller has all these rights, for all these patterns: nobody can pass on more than they
     /// have.
     #[must_use]
-    pub fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+    pub fn may_all(&self, verbs: &[Verb], patterns: &[RepositoryPattern]) -> bool {
         self.0.may_all(verbs, patterns)
     }
 
@@ -73,7 +73,7 @@ pub struct TokenInfo {
     /// Its name, which the journal records as the actor.
     pub name: String,
     /// Where its rights apply.
-    pub repositories: Vec<Pattern>,
+    pub repositories: Vec<RepositoryPattern>,
     /// Its verbs.
     pub verbs: Vec<Verb>,
     /// When it expires, in milliseconds since the Unix epoch; `None`: never.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tamis_journal::{BlobDigest, Hash, Record};
 
-use crate::access::{Pattern, Verb};
+use crate::access::{RepositoryPattern, Verb};
 use crate::name::{Repository, Tag};
 
 /// A change of the registry. As a record: the variant's name in kebab case is the kind, its fields are the
@@ -51,7 +51,7 @@ pub(crate) enum Change {
     TokenCreated {
         name: String,
         sha256: Hash,
-        repositories: Vec<Pattern>,
+        repositories: Vec<RepositoryPattern>,
         verbs: Vec<Verb>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         expires_ms: Option<u64>,

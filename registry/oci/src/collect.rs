@@ -15,7 +15,7 @@ use std::time::Duration;
 use tamis_journal::{BlobDigest, BlobError};
 
 use crate::change::Change;
-use crate::refusal::Refusal;
+use crate::refusal::OciRefusal;
 use crate::store::{Decision, Store};
 
 /// The actor of the entries.
@@ -30,7 +30,7 @@ const TAKE_OVER: Duration = Duration::from_secs(3_600);
 
 /// The result of a collection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Collected {
+pub struct CollectionResult {
     /// Uploads deleted.
     pub uploads: u64,
     /// Blobs removed from repositories in which no manifest refers to them.
@@ -48,10 +48,10 @@ pub struct Collected {
 /// that entries of other kinds name are kept, whoever wrote them.
 ///
 /// # Errors
-/// [`Refusal`] when journal or storage fail; what was done until then stays done.
-pub async fn collect(store: &Store, grace: Duration) -> Result<Collected, Refusal> {
+/// [`OciRefusal`] when journal or storage fail; what was done until then stays done.
+pub async fn collect(store: &Store, grace: Duration) -> Result<CollectionResult, OciRefusal> {
     let before_ms = store.now_ms().saturating_sub(milliseconds(grace));
-    let mut collected = Collected::default();
+    let mut collected = CollectionResult::default();
     for upload in store.blobs.stale_uploads(before_ms).await? {
         match store.blobs.cancel(&upload).await {
             Ok(()) => collected.uploads += 1,
@@ -76,7 +76,7 @@ pub async fn collect(store: &Store, grace: Duration) -> Result<Collected, Refusa
 }
 
 /// Removes blobs that no manifest refers to from their repositories.
-async fn unlink(store: &Store, before_ms: u64) -> Result<u64, Refusal> {
+async fn unlink(store: &Store, before_ms: u64) -> Result<u64, OciRefusal> {
     let mut unlinked = 0;
     loop {
         let count = store
@@ -100,7 +100,7 @@ async fn unlink(store: &Store, before_ms: u64) -> Result<u64, Refusal> {
 }
 
 /// Removes those of the blobs that nothing refers to, and returns them.
-async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDigest>, Refusal> {
+async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDigest>, OciRefusal> {
     let begun = store.clock().now();
     let condemned = store
         .commit(ACTOR, |view| {
@@ -127,7 +127,7 @@ async fn remove(store: &Store, candidates: &[BlobDigest]) -> Result<Vec<BlobDige
 }
 
 /// Finishes the work of a collector that stopped half way.
-async fn take_over(store: &Store) -> Result<(), Refusal> {
+async fn take_over(store: &Store) -> Result<(), OciRefusal> {
     let before_ms = store.now_ms().saturating_sub(milliseconds(TAKE_OVER));
     let left: Vec<BlobDigest> = {
         let view = store.view();
@@ -143,7 +143,7 @@ async fn take_over(store: &Store) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn collected(store: &Store, digests: &[BlobDigest]) -> Result<(), Refusal> {
+async fn collected(store: &Store, digests: &[BlobDigest]) -> Result<(), OciRefusal> {
     store
         .commit(ACTOR, |_| {
             let collected = Change::BlobsCollected { digests: digests.to_vec() };

@@ -43,12 +43,12 @@ mod serve;
 mod store;
 mod view;
 
-pub use access::{Anonymous, Pattern, Secret, SecretError, Verb};
+pub use access::{AnonymousRights, RepositoryPattern, SecretError, TokenSecret, Verb};
 pub use ask::{Bearer, Referrer, TokenInfo};
-pub use collect::{Collected, collect};
-pub use manifest::{Manifest, ManifestError, Target};
+pub use collect::{CollectionResult, collect};
+pub use manifest::{ManifestError, OciManifest, Target};
 pub use name::{MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, NameError, Reference, Repository, Tag};
-pub use refusal::{Code, Refusal};
+pub use refusal::{Code, OciRefusal};
 pub use serve::router;
 pub use store::{Limits, NewToken, Store, StoreError, Versions};
-pub use view::View;
+pub use view::RegistryView;

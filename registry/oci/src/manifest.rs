@@ -39,7 +39,7 @@ pub struct Target {
 
 /// The facts about a manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Manifest {
+pub struct OciManifest {
     /// The type it was pushed with, without parameters.
     pub media_type: String,
     /// The manifest it refers to, which need not exist.
@@ -93,7 +93,7 @@ struct Descriptor {
     size: u64,
 }
 
-impl Manifest {
+impl OciManifest {
     /// Reads a manifest that was pushed with this `Content-Type`.
     ///
     /// The types of OCI and Docker must have the fields that their specifications require; in any other

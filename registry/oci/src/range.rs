@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a `Range` field requests of a blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestedRange {
     /// The whole blob: no field, another unit, several ranges, or an invalid value, all of which a server
     /// may ignore (RFC 9110 §14.2).
     Whole,
@@ -15,29 +15,29 @@ pub(crate) enum Asked {
 }
 
 /// What `field` requests of a blob of `size` bytes.
-pub(crate) fn asked(field: Option<&str>, size: u64) -> Asked {
+pub(crate) fn asked(field: Option<&str>, size: u64) -> RequestedRange {
     let Some(set) = field.and_then(|field| field.trim().strip_prefix("bytes=")) else {
-        return Asked::Whole;
+        return RequestedRange::Whole;
     };
-    let Some((first, last)) = set.trim().split_once('-') else { return Asked::Whole };
+    let Some((first, last)) = set.trim().split_once('-') else { return RequestedRange::Whole };
     match (number(first), number(last)) {
         (Some(first), Some(last)) if first <= last && first < size => {
-            Asked::Part(first..last.saturating_add(1).min(size))
+            RequestedRange::Part(first..last.saturating_add(1).min(size))
         }
         // The registry specification requires 416 where RFC 9110 would let a server ignore `500-0`.
-        (Some(_), Some(_)) => Asked::Unsatisfiable,
+        (Some(_), Some(_)) => RequestedRange::Unsatisfiable,
         (Some(first), None) if last.is_empty() => {
             if first < size {
-                Asked::Part(first..size)
+                RequestedRange::Part(first..size)
             } else {
-                Asked::Unsatisfiable
+                RequestedRange::Unsatisfiable
             }
         }
         (None, Some(length)) if first.is_empty() => match length.min(size) {
-            0 => Asked::Unsatisfiable,
-            length => Asked::Part(size.saturating_sub(length)..size),
+            0 => RequestedRange::Unsatisfiable,
+            length => RequestedRange::Part(size.saturating_sub(length)..size),
         },
-        _ => Asked::Whole,
+        _ => RequestedRange::Whole,
     }
 }
 
@@ -69,26 +69,26 @@ mod tests {
     #[test]
     fn one_range_is_answered_and_everything_else_is_the_whole() {
         for (field, want) in [
-            ("bytes=0-0", Asked::Part(0..1)),
-            ("bytes=2-", Asked::Part(2..10)),
-            ("bytes=-3", Asked::Part(7..10)),
-            ("bytes=-99", Asked::Part(0..10)),
-            ("bytes=8-99", Asked::Part(8..10)),
-            ("bytes=8-99999999999999999999999", Asked::Part(8..10)),
-            ("bytes=10-", Asked::Unsatisfiable),
-            ("bytes=10-12", Asked::Unsatisfiable),
-            ("bytes=5-0", Asked::Unsatisfiable),
-            ("bytes=-0", Asked::Unsatisfiable),
-            ("bytes=0-1,3-4", Asked::Whole),
-            ("bytes=-", Asked::Whole),
-            ("bytes=+1-2", Asked::Whole),
-            ("lines=0-1", Asked::Whole),
-            ("0-1", Asked::Whole),
+            ("bytes=0-0", RequestedRange::Part(0..1)),
+            ("bytes=2-", RequestedRange::Part(2..10)),
+            ("bytes=-3", RequestedRange::Part(7..10)),
+            ("bytes=-99", RequestedRange::Part(0..10)),
+            ("bytes=8-99", RequestedRange::Part(8..10)),
+            ("bytes=8-99999999999999999999999", RequestedRange::Part(8..10)),
+            ("bytes=10-", RequestedRange::Unsatisfiable),
+            ("bytes=10-12", RequestedRange::Unsatisfiable),
+            ("bytes=5-0", RequestedRange::Unsatisfiable),
+            ("bytes=-0", RequestedRange::Unsatisfiable),
+            ("bytes=0-1,3-4", RequestedRange::Whole),
+            ("bytes=-", RequestedRange::Whole),
+            ("bytes=+1-2", RequestedRange::Whole),
+            ("lines=0-1", RequestedRange::Whole),
+            ("0-1", RequestedRange::Whole),
         ] {
             assert_eq!(asked(Some(field), 10), want, "{field}");
         }
-        assert_eq!(asked(None, 10), Asked::Whole);
-        assert_eq!(asked(Some("bytes=-5"), 0), Asked::Unsatisfiable);
+        assert_eq!(asked(None, 10), RequestedRange::Whole);
+        assert_eq!(asked(Some("bytes=-5"), 0), RequestedRange::Unsatisfiable);
     }
 
     #[test]
@@ -103,7 +103,7 @@ mod tests {
     proptest! {
         #[test]
         fn a_part_is_never_empty_and_never_outside(field in "bytes=[0-9,-]{0,12}", size in 0_u64..2000) {
-            if let Asked::Part(part) = asked(Some(&field), size) {
+            if let RequestedRange::Part(part) = asked(Some(&field), size) {
                 prop_assert!(part.start < part.end && part.end <= size);
             }
         }

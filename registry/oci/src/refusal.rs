@@ -92,14 +92,14 @@ impl Code {
 
 /// Why a request is refused.
 #[derive(Debug, Clone)]
-pub struct Refusal {
+pub struct OciRefusal {
     code: Code,
     status: StatusCode,
     message: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-impl Refusal {
+impl OciRefusal {
     /// A refusal with the status of its code. The message names the rule and the way out.
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, status: code.status(), message: message.into(), headers: Vec::new() }
@@ -121,12 +121,7 @@ impl Refusal {
 
     /// A failure of the registry. The cause goes to the log: clients should not see it.
     pub(crate) fn failed(act: &'static str, error: &dyn std::error::Error) -> Self {
-        let mut causes = error.to_string();
-        let mut source = error.source();
-        while let Some(inner) = source {
-            causes.push_str(&format!(": {inner}"));
-            source = inner.source();
-        }
+        let causes = tamis_journal::causes(error);
         tracing::error!(act, error = causes, "the registry failed");
         Self::new(Code::Unknown, format!("the registry could not {act}; its log shows why"))
     }
@@ -143,15 +138,15 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for OciRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "refused ({}): {}", self.code.text(), self.message)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for OciRefusal {}
 
-impl IntoResponse for Refusal {
+impl IntoResponse for OciRefusal {
     fn into_response(self) -> Response {
         let error = json!({ "code": self.code.text(), "message": self.message });
         let body = json!({ "errors": [error] }).to_string();
@@ -164,7 +159,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<NameError> for Refusal {
+impl From<NameError> for OciRefusal {
     fn from(error: NameError) -> Self {
         let code = match &error {
             NameError::Repository(_) => Code::NameInvalid,
@@ -174,13 +169,13 @@ impl From<NameError> for Refusal {
     }
 }
 
-impl From<ManifestError> for Refusal {
+impl From<ManifestError> for OciRefusal {
     fn from(error: ManifestError) -> Self {
         Self::new(Code::ManifestInvalid, error.to_string())
     }
 }
 
-impl From<BlobError> for Refusal {
+impl From<BlobError> for OciRefusal {
     fn from(error: BlobError) -> Self {
         let code = match &error {
             BlobError::Digest(_) | BlobError::DigestMismatch { .. } => Code::DigestInvalid,
@@ -192,7 +187,7 @@ impl From<BlobError> for Refusal {
     }
 }
 
-impl From<JournalError> for Refusal {
+impl From<JournalError> for OciRefusal {
     fn from(error: JournalError) -> Self {
         Self::failed("use its journal", &error)
     }
@@ -205,7 +200,7 @@ mod tests {
     #[test]
     fn inner_detail_is_not_sent() {
         let inner = std::io::Error::other("/secret/path");
-        let refusal = Refusal::failed("read", &inner);
+        let refusal = OciRefusal::failed("read", &inner);
         assert!(!refusal.to_string().contains("secret"));
         assert_eq!(refusal.into_response().status(), StatusCode::INTERNAL_SERVER_ERROR);
     }

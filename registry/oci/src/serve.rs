@@ -11,7 +11,7 @@ use crate::access::{Caller, Verb};
 use crate::condition::{NoneMatch, none_match};
 use crate::name::{Reference, Repository};
 use crate::path::{PathError, Route};
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, OciRefusal};
 use crate::store::Store;
 
 mod blobs;
@@ -47,10 +47,10 @@ struct Call {
     headers: HeaderMap,
 }
 
-async fn handle(store: Store, request: Request) -> Result<Response, Refusal> {
+async fn handle(store: Store, request: Request) -> Result<Response, OciRefusal> {
     let (parts, body) = request.into_parts();
     let route = Route::parse(parts.uri.path()).map_err(|error| match error {
-        PathError::Unknown => Refusal::new(
+        PathError::Unknown => OciRefusal::new(
             Code::Unsupported,
             "there is no such endpoint in OCI Distribution 1.1; it has no list of repositories",
         )
@@ -73,7 +73,7 @@ async fn dispatch(
     method: &Method,
     route: Route,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let method = match *method {
         // Only the body differs, and responses to HEAD have none.
         Method::HEAD => Method::GET,
@@ -130,22 +130,22 @@ async fn dispatch(
     }
 }
 
-fn not_allowed(methods: &str) -> Refusal {
+fn not_allowed(methods: &str) -> OciRefusal {
     let message = format!("this endpoint supports {methods}");
-    Refusal::new(Code::Unsupported, message).header(header::ALLOW, methods)
+    OciRefusal::new(Code::Unsupported, message).header(header::ALLOW, methods)
 }
 
 /// Clients learn from the challenge which credentials to send, and send none before.
-fn unauthorized(message: &str) -> Refusal {
+fn unauthorized(message: &str) -> OciRefusal {
     let message = format!(
         "{message}; send a token as the password of Basic, with any user, or as a Bearer token"
     );
     let challenge = "Basic realm=\"tamis\", charset=\"UTF-8\"";
-    Refusal::new(Code::Unauthorized, message).header(header::WWW_AUTHENTICATE, challenge)
+    OciRefusal::new(Code::Unauthorized, message).header(header::WWW_AUTHENTICATE, challenge)
 }
 
 impl Call {
-    fn base(&self) -> Result<Response, Refusal> {
+    fn base(&self) -> Result<Response, OciRefusal> {
         if !self.caller.may_enter() {
             return Err(unauthorized("this registry requires credentials"));
         }
@@ -156,7 +156,7 @@ impl Call {
     }
 
     /// Refuses before anything is revealed about what exists.
-    fn allow(&self, verb: Verb, repository: &Repository) -> Result<(), Refusal> {
+    fn allow(&self, verb: Verb, repository: &Repository) -> Result<(), OciRefusal> {
         if self.caller.may(verb, repository) {
             return Ok(());
         }
@@ -165,7 +165,7 @@ impl Call {
             Caller::Anonymous(_) => {
                 Err(unauthorized(&format!("the verb {verb} requires credentials here")))
             }
-            Caller::Token(token) => Err(Refusal::new(
+            Caller::Token(token) => Err(OciRefusal::new(
                 Code::Denied,
                 format!(
                     "the token {:?} may not {verb} in {repository}; use one that was made for it",
@@ -210,7 +210,7 @@ impl Query {
 }
 
 /// A digest has a colon, a tag has none.
-fn reference(text: &str) -> Result<Reference, Refusal> {
+fn reference(text: &str) -> Result<Reference, OciRefusal> {
     if text.contains(':') {
         return Ok(Reference::Digest(text.parse()?));
     }

@@ -6,10 +6,10 @@ use tamis_ambient::Clock;
 use tamis_journal::{BlobDigest, Blobs, Fold as _, Folded, Journal, JournalError};
 use thiserror::Error;
 
-use crate::access::{self, Anonymous, Pattern, Secret, Verb};
+use crate::access::{self, AnonymousRights, RepositoryPattern, TokenSecret, Verb};
 use crate::change::Change;
-use crate::refusal::Refusal;
-use crate::view::View;
+use crate::refusal::OciRefusal;
+use crate::view::RegistryView;
 
 /// The actor for what is done on the machine itself.
 const OPERATOR: &str = "operator";
@@ -29,7 +29,7 @@ pub struct Limits {
     /// Whether tags that name versions may move.
     pub versions: Versions,
     /// Rights of callers without a token.
-    pub anonymous: Anonymous,
+    pub anonymous: AnonymousRights,
 }
 
 /// Whether tags such as `1.2.3` and `v1.2.3` may move.
@@ -50,7 +50,7 @@ impl Default for Limits {
             max_referrers: 256,
             max_referrer_annotation_bytes: 64 << 10,
             versions: Versions::default(),
-            anonymous: Anonymous::default(),
+            anonymous: AnonymousRights::default(),
         }
     }
 }
@@ -61,7 +61,7 @@ pub struct NewToken {
     /// Its name, which the journal records as the actor.
     pub name: String,
     /// Where its rights apply.
-    pub patterns: Vec<Pattern>,
+    pub patterns: Vec<RepositoryPattern>,
     /// Its verbs.
     pub verbs: Vec<Verb>,
     /// When it expires, in milliseconds since the Unix epoch; `None`: never.
@@ -91,13 +91,13 @@ pub enum StoreError {
     TokenUnknown(String),
     /// Another refusal.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Refused(#[from] OciRefusal),
 }
 
 /// The state of a registry and how to change it. A clone is another handle on the same.
 #[derive(Debug, Clone)]
 pub struct Store {
-    folded: Arc<Folded<View>>,
+    folded: Arc<Folded<RegistryView>>,
     pub(crate) blobs: Blobs,
     pub(crate) limits: Arc<Limits>,
 }
@@ -141,8 +141,8 @@ impl Store {
     pub async fn create_token(
         &self,
         name: &str,
-        secret: &Secret,
-        patterns: &[Pattern],
+        secret: &TokenSecret,
+        patterns: &[RepositoryPattern],
         verbs: &[Verb],
     ) -> Result<(), StoreError> {
         let (patterns, verbs) = (patterns.to_vec(), verbs.to_vec());
@@ -158,7 +158,7 @@ impl Store {
         &self,
         actor: &str,
         token: NewToken,
-        secret: &Secret,
+        secret: &TokenSecret,
     ) -> Result<(), StoreError> {
         let NewToken { name, patterns, verbs, expires_ms } = token;
         if !access::is_token_name(&name) {
@@ -224,7 +224,7 @@ impl Store {
         &self,
         actor: &str,
         name: &str,
-        secret: &Secret,
+        secret: &TokenSecret,
         expires_ms: Option<u64>,
     ) -> Result<(), StoreError> {
         let known = self
@@ -246,7 +246,7 @@ impl Store {
     }
 
     /// The current view. Must not be held across an await.
-    pub(crate) fn view(&self) -> RwLockReadGuard<'_, View> {
+    pub(crate) fn view(&self) -> RwLockReadGuard<'_, RegistryView> {
         self.folded.state()
     }
 
@@ -254,7 +254,7 @@ impl Store {
     /// another replica acknowledged is found here at once.
     pub(crate) async fn seek<T>(
         &self,
-        look: impl Fn(&View) -> Option<T>,
+        look: impl Fn(&RegistryView) -> Option<T>,
     ) -> Result<Option<T>, JournalError> {
         let found = look(&self.view());
         if found.is_some() {
@@ -271,15 +271,15 @@ impl Store {
     pub(crate) async fn commit<T>(
         &self,
         actor: &str,
-        mut decide: impl FnMut(&View) -> Result<Decision<T>, Refusal>,
-    ) -> Result<T, Refusal> {
+        mut decide: impl FnMut(&RegistryView) -> Result<Decision<T>, OciRefusal>,
+    ) -> Result<T, OciRefusal> {
         let mut writer = self.folded.writer(actor).await;
         loop {
             let (revision, decision) = {
                 let view = writer.fresh().await?;
                 let decision = decide(&view)?;
                 if decision.present.iter().any(|digest| view.condemned().contains_key(digest)) {
-                    return Err(Refusal::later(
+                    return Err(OciRefusal::later(
                         "the blob is being removed from storage right now; push it again",
                     ));
                 }
@@ -298,17 +298,17 @@ impl Store {
                 Ok(Some(_)) => return Ok(decision.value),
                 Ok(None) => {}
                 Err(JournalError::Conflict { .. }) => {
-                    return Err(Refusal::later("too many writes at the same time; try again"));
+                    return Err(OciRefusal::later("too many writes at the same time; try again"));
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    async fn check_present(&self, digests: &[BlobDigest]) -> Result<(), Refusal> {
+    async fn check_present(&self, digests: &[BlobDigest]) -> Result<(), OciRefusal> {
         for digest in digests {
             if self.blobs.stat(digest).await?.is_none() {
-                return Err(Refusal::later(
+                return Err(OciRefusal::later(
                     "the blob was removed from storage meanwhile; push it again",
                 ));
             }

@@ -17,7 +17,7 @@ use crate::name::{Repository, Tag};
 ///   sets.
 /// * `Contents::uses` counts, for each digest, the manifests of the repository that refer to it as a blob.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct View {
+pub struct RegistryView {
     revision: u64,
     repositories: BTreeMap<Repository, Contents>,
     blob_holders: BTreeMap<BlobDigest, BTreeSet<Repository>>,
@@ -35,7 +35,7 @@ pub struct View {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Contents {
     pub(crate) blobs: BTreeMap<BlobDigest, Link>,
-    pub(crate) manifests: BTreeMap<BlobDigest, Kept>,
+    pub(crate) manifests: BTreeMap<BlobDigest, KeptManifest>,
     pub(crate) tags: BTreeMap<Tag, BlobDigest>,
     /// The last manifest of each version, even if its tag has been deleted.
     pub(crate) versions: BTreeMap<Tag, BlobDigest>,
@@ -54,7 +54,7 @@ pub(crate) struct Link {
 
 /// A manifest in a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Kept {
+pub(crate) struct KeptManifest {
     pub(crate) media_type: String,
     pub(crate) size: u64,
     pub(crate) subject: Option<BlobDigest>,
@@ -64,7 +64,7 @@ pub(crate) struct Kept {
     pub(crate) revision: u64,
 }
 
-impl Fold for View {
+impl Fold for RegistryView {
     fn revision(&self) -> u64 {
         self.revision
     }
@@ -87,7 +87,7 @@ impl Fold for View {
     }
 }
 
-impl View {
+impl RegistryView {
     /// The repository's contents; `None` when nothing was pushed to it, or all was deleted.
     pub(crate) fn contents(&self, repository: &Repository) -> Option<&Contents> {
         self.repositories.get(repository).filter(|contents| !contents.is_empty())
@@ -202,7 +202,8 @@ impl View {
                 if subject.is_some() {
                     self.referrers_at = revision;
                 }
-                let kept = Kept { media_type, size, subject, artifact_type, blobs, revision };
+                let kept =
+                    KeptManifest { media_type, size, subject, artifact_type, blobs, revision };
                 self.repositories.entry(repository).or_default().put(digest, kept, tags);
             }
             Change::ManifestDeleted { repository, digest } => {
@@ -260,7 +261,7 @@ impl Contents {
         self.uses.contains_key(digest)
     }
 
-    fn put(&mut self, digest: BlobDigest, mut kept: Kept, tags: Vec<Tag>) {
+    fn put(&mut self, digest: BlobDigest, mut kept: KeptManifest, tags: Vec<Tag>) {
         // Even if pushed again, it has existed since the first push.
         if let Some(before) = self.manifests.get(&digest) {
             kept.revision = before.revision;

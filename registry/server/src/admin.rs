@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use tamis_journal::private_folder;
-use tamis_oci::{Pattern, Secret, Store, StoreError, Verb};
+use tamis_oci::{RepositoryPattern, Store, StoreError, TokenSecret, Verb};
 
 use crate::ServerError;
 
@@ -24,10 +24,10 @@ pub(crate) async fn first_token(
     if store.has_tokens() {
         return Ok(None);
     }
-    let (secret, path) = (Secret::generate()?, folder.join(FILE));
+    let (secret, path) = (TokenSecret::generate()?, folder.join(FILE));
     let failed = |source| ServerError::Token { path: path.clone(), source };
     keep(&path, secret.expose()).map_err(failed)?;
-    let everywhere: Pattern = "*".parse().map_err(|_| ServerError::Ended)?;
+    let everywhere: RepositoryPattern = "*".parse().map_err(|_| ServerError::Ended)?;
     match store.create_token(NAME, &secret, &[everywhere], &Verb::ALL).await {
         Ok(()) => Ok(Some(path)),
         // Another replica started at the same time; its token is the first one.

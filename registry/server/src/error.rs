@@ -82,7 +82,7 @@ pub enum ServerError {
     Keys(#[from] KeysError),
     /// The policy metadata cannot be opened.
     #[error("the policy metadata cannot be opened")]
-    Policy(#[from] tamis_tuf::Error),
+    Policy(#[from] tamis_tuf::TufError),
     /// The journal fails its check: an entry was altered, or one is missing.
     #[error("the journal fails its check")]
     Log(#[from] LogError),

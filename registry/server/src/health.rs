@@ -10,11 +10,11 @@ use axum::extract::State;
 use axum::response::Response;
 use axum::routing::get;
 use http::StatusCode;
-use tamis_api::SlotState;
+use tamis_api::SlotStateView;
 use tamis_oci::{Store, Verb};
 
 use crate::plane::Control;
-use crate::rest::{Api, Caller, Refused, typed};
+use crate::rest::{Api, Caller, ProblemResponse, typed};
 
 /// `/healthz`, `/readyz` and `/metrics`.
 pub(crate) fn router(control: Control, store: Store) -> Router {
@@ -55,7 +55,7 @@ pub const METRICS: [(&str, &str, &str); 8] = [
     (
         "tamis_registry_problems",
         "gauge",
-        "What is wrong with the documents in force and, by their own words, with proxies, by code; no line when nothing is.",
+        "Problems of the documents in force, and those that proxies report, by code; absent when there are none.",
     ),
     (
         "tamis_registry_time_seconds",
@@ -64,7 +64,7 @@ pub const METRICS: [(&str, &str, &str); 8] = [
     ),
 ];
 
-async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Refused> {
+async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, ProblemResponse> {
     caller.must(Verb::Observe)?;
     let status = api.control.status(None);
     let count = |is: &dyn Fn(&tamis_api::ProxyStatus) -> bool| {
@@ -106,7 +106,7 @@ async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Ref
 }
 
 /// How many problems there are of each code: of documents, and of proxies.
-fn problems(api: &Api, status: &tamis_api::Status) -> BTreeMap<(&'static str, String), usize> {
+fn problems(api: &Api, status: &tamis_api::FleetStatus) -> BTreeMap<(&'static str, String), usize> {
     let documents = api.control.problems().into_iter().map(|code| ("documents", code));
     let proxies = status.proxies.iter().flat_map(|proxy| &proxy.problems);
     // What a proxy says is a label here: nothing but what codes are made of.
@@ -127,11 +127,11 @@ fn problems(api: &Api, status: &tamis_api::Status) -> BTreeMap<(&'static str, St
 /// The most codes that problems are counted by; the rest is `other`.
 const CODES_MAX: usize = 200;
 
-const STATES: [(&str, SlotState); 6] = [
-    ("serving", SlotState::Serving),
-    ("pending", SlotState::Pending),
-    ("kept-last-good", SlotState::KeptLastGood),
-    ("refused", SlotState::Refused),
-    ("drift", SlotState::Drift),
-    ("unassigned", SlotState::Unassigned),
+const STATES: [(&str, SlotStateView); 6] = [
+    ("serving", SlotStateView::Serving),
+    ("pending", SlotStateView::Pending),
+    ("kept-last-good", SlotStateView::KeptLastGood),
+    ("refused", SlotStateView::Refused),
+    ("drift", SlotStateView::Drift),
+    ("unassigned", SlotStateView::Unassigned),
 ];

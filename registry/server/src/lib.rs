@@ -12,7 +12,7 @@
 //! ```
 //! use std::sync::Arc;
 //!
-//! use tamis_api::Grown;
+//! use tamis_api::GrowthView;
 //! use tamis_server::{Examine, Options, Registry, Storage};
 //! use tamis_trust::{Manifest, Refused};
 //!
@@ -54,9 +54,9 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    Control, Examine, Faults, Guards, Holder, Keys, KeysError, Membership, PolicyFolder, Rules,
-    Terms, Wanted, read_apply,
+    Control, Examine, Faults, Guards, Holder, Keys, KeysError, Membership, PolicyFolder, ProxyPlan,
+    Rules, Terms, read_apply,
 };
-pub use registry::{LostKeys, Options, Registry};
+pub use registry::{LostKeys, Registry, RegistryOptions};
 pub use rest::document as openapi;
 pub use storage::Storage;

@@ -26,11 +26,10 @@ mod view;
 
 pub use control::{Control, Rules};
 pub use examine::{Examine, Faults};
-pub use fleet::{Membership, Wanted};
-pub(crate) use keys::Missing;
+pub use fleet::{Membership, ProxyPlan};
+pub(crate) use keys::MissingKeys;
 pub use keys::{Keys, KeysError};
 pub use policy::PolicyFolder;
-pub(crate) use problem::chain;
 pub use rights::Holder;
 pub use sources::read_apply;
 pub use tamis_director::{Guards, Terms};

@@ -12,14 +12,14 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use http::{HeaderValue, StatusCode, header};
 use tamis_ambient::Clock;
-use tamis_api::Problem;
+use tamis_api::ApiProblem;
 use tamis_journal::{BlobDigest, BlobError};
 use tamis_oci::Store;
 use tamis_sync::{FromNode, Hello, Session, ToNode};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::lines::{Lines, MAX_LINE_BYTES};
-use crate::rest::{Refused, problem};
+use crate::rest::{ProblemResponse, problem};
 
 /// Time limit for the first line of a proxy.
 const HELLO: Duration = Duration::from_secs(10);
@@ -62,7 +62,7 @@ async fn blob(
     State(proxies): State<Proxies>,
     Extension(Peer(peer)): Extension<Peer>,
     Path(digest): Path<String>,
-) -> Result<Response, Refused> {
+) -> Result<Response, ProblemResponse> {
     if peer.is_none() {
         return Err(stranger());
     }
@@ -86,7 +86,7 @@ async fn blob(
     Ok(response)
 }
 
-fn stranger() -> Refused {
+fn stranger() -> ProblemResponse {
     let title = "a proxy must show a certificate";
     problem(401, "node.identity", title, "connect with the certificate of the proxy's service")
 }
@@ -96,7 +96,7 @@ async fn stream(
     Extension(Peer(peer)): Extension<Peer>,
     Path(node): Path<String>,
     request: Request,
-) -> Result<Response, Refused> {
+) -> Result<Response, ProblemResponse> {
     let Some(peer) = peer else { return Err(stranger()) };
     // Decided on the head: no body of an unknown client is read.
     proxies.control.identify(&node, Some(&peer)).await?;
@@ -116,7 +116,7 @@ async fn stream(
     };
     let membership = proxies.control.join(&hello, Some(&peer)).await?;
     let (to_node, from_here) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(QUEUE);
-    let served = Served {
+    let served = NodeStream {
         clock: proxies.store.clock(),
         session: Session::new(&hello),
         membership,
@@ -138,7 +138,7 @@ async fn stream(
     Ok(response)
 }
 
-fn hello(line: &[u8], node: &str) -> Result<Hello, Refused> {
+fn hello(line: &[u8], node: &str) -> Result<Hello, ProblemResponse> {
     let said = serde_json::from_slice::<FromNode>(line).map_err(|error| {
         let title = format!("the first line is not a hello: {error}");
         problem(400, "node.hello", title, "run a proxy of this release")
@@ -168,7 +168,7 @@ fn hello(line: &[u8], node: &str) -> Result<Hello, Refused> {
 
 /// Spread over time, so that they do not all come back at once.
 fn later() -> Response {
-    let mut response = Refused(Problem {
+    let mut response = ProblemResponse(ApiProblem {
         status: 503,
         code: "busy".to_owned(),
         title: "too many proxies connect at once".to_owned(),
@@ -185,7 +185,7 @@ fn later() -> Response {
 }
 
 /// A stream in progress.
-struct Served {
+struct NodeStream {
     clock: Clock,
     session: Session,
     membership: Membership,
@@ -196,7 +196,7 @@ struct Served {
     pushed: Vec<(u64, u64)>,
 }
 
-impl Served {
+impl NodeStream {
     async fn run(mut self, mut lines: Lines) -> Result<(), String> {
         let mut ping = tokio::time::interval(PING);
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::plane::{Control, Examine, Keys, Missing, PolicyFolder, Rules};
+use crate::plane::{Control, Examine, Keys, MissingKeys, PolicyFolder, Rules};
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
@@ -18,8 +18,8 @@ use hyper::body::Incoming;
 use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, Plain, ServeLimits, ServerTls, Shutdown, Stage, bind, hosts,
-    serve_connection,
+    Address, BoundListener, ConnInfo, PlainStream, ServeLimits, ServeStage, ServerTls, Shutdown,
+    bind, hosts, serve_connection,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
@@ -33,7 +33,7 @@ use crate::{ServerError, Storage, health, rest};
 
 /// The options of a registry.
 #[derive(Clone)]
-pub struct Options {
+pub struct RegistryOptions {
     /// Its storage.
     pub storage: Storage,
     /// Its address.
@@ -83,7 +83,7 @@ pub enum LostKeys {
     MakeNew,
 }
 
-impl Options {
+impl RegistryOptions {
     /// Options with the documented defaults.
     #[must_use]
     pub fn new(storage: Storage, listen: Address, examine: Arc<dyn Examine>) -> Self {
@@ -111,13 +111,13 @@ impl Options {
 
 /// A running registry. Dropping it stops it.
 pub struct Registry {
-    ready: Ready,
-    stop: watch::Sender<Stage>,
+    ready: ReadyReport,
+    stop: watch::Sender<ServeStage>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// Facts known once it serves.
-struct Ready {
+struct ReadyReport {
     address: Address,
     proxies: Option<Address>,
     admin_token: Option<PathBuf>,
@@ -126,7 +126,7 @@ struct Ready {
 }
 
 /// The opened parts that it serves from.
-struct Opened {
+struct OpenedRegistry {
     store: Store,
     control: Control,
     socket: BoundListener,
@@ -139,13 +139,13 @@ impl Registry {
     ///
     /// # Errors
     /// [`ServerError`].
-    pub fn start(options: Options) -> Result<Self, ServerError> {
+    pub fn start(options: RegistryOptions) -> Result<Self, ServerError> {
         if options.tls.is_none() && !is_private(&options.listen) {
             return Err(ServerError::ClearText(options.listen));
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServerError::Run)?;
-        let (stop, stopped) = watch::channel(Stage::Serve);
+        let (stop, stopped) = watch::channel(ServeStage::Serve);
         let (said, hear) = mpsc::channel();
         let run = move || {
             LocalSet::new().block_on(&runtime, async move {
@@ -209,7 +209,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.stop.send(Stage::End);
+        let _ = self.stop.send(ServeStage::End);
         if let Some(thread) = self.thread.take() {
             // The reason of its end is in the log.
             let _ = thread.join();
@@ -225,11 +225,11 @@ fn is_private(address: &Address) -> bool {
     }
 }
 
-async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
+async fn open(options: &RegistryOptions) -> Result<(ReadyReport, OpenedRegistry), ServerError> {
     let store = options.storage.open(options.limits.clone()).await?;
     let in_use = in_use(store.journal()).await.map_err(ServerError::Journal)?;
     let lost = options.lost_keys == LostKeys::MakeNew;
-    let missing = if in_use && !lost { Missing::Refused } else { Missing::Made };
+    let missing = if in_use && !lost { MissingKeys::Refused } else { MissingKeys::Made };
     let keys = Keys::open(&options.storage.folder, &options.log_origin, missing)?;
     let (director, log_key) = (keys.director_document().to_owned(), keys.log_verifier());
     let examine = Arc::clone(&options.examine);
@@ -267,9 +267,9 @@ async fn open(options: &Options) -> Result<(Ready, Opened), ServerError> {
     };
     let admin_token = first_token(&store, &options.storage.folder).await?;
     let proxies_address = proxies.as_ref().map(|(_, _, (_, address))| address.clone());
-    let ready = Ready { address, proxies: proxies_address, admin_token, director, log_key };
+    let ready = ReadyReport { address, proxies: proxies_address, admin_token, director, log_key };
     let proxies = proxies.map(|(tls, files, (socket, address))| (socket, address, tls, files));
-    Ok((ready, Opened { store, control, socket, tls, proxies }))
+    Ok((ready, OpenedRegistry { store, control, socket, tls, proxies }))
 }
 
 /// More tokens than an operator makes before a first start.
@@ -293,8 +293,8 @@ fn bound(listen: &Address) -> Result<(BoundListener, Address), ServerError> {
     Ok((socket, address))
 }
 
-async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
-    let Opened { store, control, socket, tls, proxies } = opened;
+async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shutdown) {
+    let OpenedRegistry { store, control, socket, tls, proxies } = opened;
     let following = store.clone();
     let follow = spawn_local(async move { following.follow().await });
     let cleaning = spawn_local(clean(store.clone(), options.collect_every, options.grace));
@@ -332,7 +332,7 @@ async fn serve(options: &Options, opened: Opened, mut stop: Shutdown) {
         drop(spawn_local(own.serve(stop.clone())));
     }
     // An error: the sender is gone, so nobody needs us.
-    let _ = stop.wait_for(|stage| *stage == Stage::End).await;
+    let _ = stop.wait_for(|stage| *stage == ServeStage::End).await;
     drop(everybody.await);
     // Streams of proxies end with this process; proxies reconnect to the next.
     let ended = tokio::time::timeout(options.drain, callers.below(1)).await;
@@ -369,13 +369,15 @@ impl Listening {
             };
             let (plain, peer) = tokio::select! {
                 accepted = accepted => accepted,
-                _ = stop.wait_for(|stage| *stage == Stage::End) => return,
+                _ = stop.wait_for(|stage| *stage == ServeStage::End) => return,
             };
-            let counted = Counted::new(&connections);
+            let counted = ConnectionGuard::new(&connections);
             let door = match &plain {
-                Plain::Tcp(stream) if tls.is_none() => stream.local_addr().ok().map(|it| it.ip()),
+                PlainStream::Tcp(stream) if tls.is_none() => {
+                    stream.local_addr().ok().map(|it| it.ip())
+                }
                 // A certificate identifies the server; browsers do not use unix sockets.
-                Plain::Tcp(_) | Plain::Unix(_) => None,
+                PlainStream::Tcp(_) | PlainStream::Unix(_) => None,
             };
             let (router, tls, local) = (router.clone(), tls.as_ref().map(Tls::now), local.clone());
             let hosts = Rc::clone(&hosts);
@@ -445,7 +447,7 @@ fn admit<B>(
 }
 
 impl Connection {
-    async fn serve(self, plain: Plain, stop: Shutdown) {
+    async fn serve(self, plain: PlainStream, stop: Shutdown) {
         let Self { router, tls, local, peer, door, hosts } = self;
         let handler = async move |request: Request<Incoming>, info: &ConnInfo| -> Response<Body> {
             if let Err(refused) = admit(&request, door, &hosts) {
@@ -497,16 +499,16 @@ impl Connections {
 }
 
 /// A counted connection, until it is dropped.
-struct Counted(Rc<Connections>);
+struct ConnectionGuard(Rc<Connections>);
 
-impl Counted {
+impl ConnectionGuard {
     fn new(connections: &Rc<Connections>) -> Self {
         connections.count.set(connections.count.get().saturating_add(1));
         Self(Rc::clone(connections))
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.0.count.set(self.0.count.get().saturating_sub(1));
         self.0.fewer.notify_one();

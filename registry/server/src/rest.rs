@@ -6,7 +6,7 @@ use crate::plane::Control;
 use axum::Router;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{delete, get, post};
-use tamis_api::{Problem, paths};
+use tamis_api::{ApiProblem, paths};
 use tamis_oci::Store;
 
 mod answer;
@@ -19,7 +19,7 @@ mod resources;
 mod rollouts;
 mod tokens;
 
-pub(crate) use answer::{Refused, problem, typed};
+pub(crate) use answer::{ProblemResponse, problem, typed};
 pub(crate) use extract::Caller;
 pub use openapi::document;
 
@@ -71,7 +71,7 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
 
 /// The address exists, but not with this method.
 async fn not_allowed() -> Response {
-    Refused(Problem {
+    ProblemResponse(ApiProblem {
         status: 405,
         code: "method".to_owned(),
         title: "this address does not support that method".to_owned(),

@@ -4,11 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tamis_ambient::Clock;
-use tamis_journal::{Blobs, Journal, private_folder};
+use tamis_journal::{Blobs, Journal, causes, private_folder};
 use tamis_oci::{Limits, Store};
 
 use crate::ServerError;
-use crate::plane::chain;
 
 /// Time limit for an object store at the start.
 const PROBE: Duration = Duration::from_secs(15);
@@ -49,7 +48,7 @@ impl Storage {
         let failed = |why: String| ServerError::Objects { url: url.clone(), why };
         match tokio::time::timeout(PROBE, blobs.probe()).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => Err(failed(chain(&error))),
+            Ok(Err(error)) => Err(failed(causes(&error))),
             Err(_) => Err(failed(format!("it did not answer within {} seconds", PROBE.as_secs()))),
         }
     }

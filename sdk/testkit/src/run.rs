@@ -8,10 +8,10 @@ use crate::table::{
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use tamis_ambient::Clock;
 use tamis_engine::{
-    BodyMode, CallFault, Compiled, EngineError, FailureMode, Filter, FilterOptions, FilterState,
-    Grant, Hook, Instance, Isolation,
+    BodyMode, CallFault, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
+    Hook, Instance, Isolation, OnFailure,
 };
 use tamis_exchange::{
     self as x, Attributes, Choice, Decision, Edit, Exchange, HeadSide, PathRules, Reply, Verdict,
@@ -21,17 +21,18 @@ use tamis_observe::Metrics;
 
 impl Table {
     /// Runs every case, each with an instance of its own.
-    pub fn run(&self, compiled: &Compiled) -> Report {
+    pub fn run(&self, compiled: &CompiledComponent) -> Report {
         let cases = self.cases.iter().map(|case| {
-            let began = Instant::now();
+            let clock = Clock::system();
+            let began = clock.now();
             let differences = self.case(compiled, case);
-            let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+            let duration_us = u64::try_from(clock.since(began).as_micros()).unwrap_or(u64::MAX);
             CaseReport { name: case.name.clone(), differences, duration_us }
         });
         Report { source: self.source.clone(), cases: cases.collect() }
     }
 
-    fn case(&self, compiled: &Compiled, case: &Case) -> Vec<String> {
+    fn case(&self, compiled: &CompiledComponent, case: &Case) -> Vec<String> {
         let empty = json!({});
         let config = case.config.as_ref().or(self.config.as_ref()).unwrap_or(&empty);
         let filter = self.filter(compiled, config);
@@ -52,17 +53,17 @@ impl Table {
             Ok(exchange) => exchange,
             Err(why) => return vec![format!("the request of the case: {why}")],
         };
-        let mut seen = Seen::default();
+        let mut seen = CaseObservation::default();
         match walk(&filter, case, &mut exchange, &mut seen) {
             Ok(()) => seen.fault = None,
-            Err(Stopped::Answer(reply)) => seen.answer = Some(reply),
-            Err(Stopped::Fault(kind, text)) => seen.fault = Some((kind, text)),
-            Err(Stopped::Case(why)) => return vec![why],
+            Err(CaseStop::Answer(reply)) => seen.answer = Some(reply),
+            Err(CaseStop::Fault(kind, text)) => seen.fault = Some((kind, text)),
+            Err(CaseStop::Case(why)) => return vec![why],
         }
         compare(&case.expect, &exchange, &seen, &filter)
     }
 
-    fn filter(&self, compiled: &Compiled, config: &Value) -> Result<Filter, EngineError> {
+    fn filter(&self, compiled: &CompiledComponent, config: &Value) -> Result<Filter, EngineError> {
         let options = FilterOptions {
             name: "test/filter".to_owned(),
             digest: String::new(),
@@ -71,7 +72,7 @@ impl Table {
             grant: self.grant.clone().unwrap_or_else(Grant::everything),
             state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
             fetch: None,
-            failure: FailureMode::Closed,
+            failure: OnFailure::Closed,
             isolation: Isolation::Worker,
         };
         Filter::new(compiled, options)
@@ -80,7 +81,7 @@ impl Table {
 
 /// What the filter did in a case.
 #[derive(Default)]
-struct Seen {
+struct CaseObservation {
     reason: Option<String>,
     answer: Option<Reply>,
     choice: Option<Choice>,
@@ -91,14 +92,14 @@ struct Seen {
     response_body: Option<Vec<Vec<u8>>>,
 }
 
-enum Stopped {
+enum CaseStop {
     Answer(Reply),
     Fault(&'static str, String),
     /// The case itself is invalid.
     Case(String),
 }
 
-impl From<CallFault> for Stopped {
+impl From<CallFault> for CaseStop {
     fn from(fault: CallFault) -> Self {
         Self::Fault(fault.kind(), fault.to_string())
     }
@@ -109,8 +110,8 @@ fn walk(
     filter: &Filter,
     case: &Case,
     exchange: &mut Exchange,
-    seen: &mut Seen,
-) -> Result<(), Stopped> {
+    seen: &mut CaseObservation,
+) -> Result<(), CaseStop> {
     let mut instance = filter.instantiate()?;
     if filter.keeps() {
         filter.state().begin(exchange.id, Some(1));
@@ -132,17 +133,17 @@ fn walk(
             let (request, response) = (&selection.request_edits, &selection.response_edits);
             change(filter, request, exchange, HeadSide::Request)?;
             check(response, filter.writes(), HeadSide::Response)
-                .map_err(|error| Stopped::Fault("lift", error.to_string()))?;
+                .map_err(|error| CaseStop::Fault("lift", error.to_string()))?;
         }
         if let Choice::Answer(reply) = &choice {
-            return Err(Stopped::Answer(reply.clone()));
+            return Err(CaseStop::Answer(reply.clone()));
         }
         seen.choice = Some(choice);
     }
     let Some(response) = &case.response else { return Ok(()) };
     let status = response.status.unwrap_or(200);
-    exchange.status = Some(http_status(status).map_err(Stopped::Case)?);
-    exchange.response_headers = headers(&response.headers).map_err(Stopped::Case)?;
+    exchange.status = Some(http_status(status).map_err(CaseStop::Case)?);
+    exchange.response_headers = headers(&response.headers).map_err(CaseStop::Case)?;
     if let Some(Choice::Forward(selection)) = &seen.choice {
         change(filter, &selection.response_edits, exchange, HeadSide::Response)?;
     }
@@ -164,8 +165,8 @@ fn body(
     instance: &mut Instance,
     exchange: &mut Exchange,
     side: HeadSide,
-    seen: &mut Seen,
-) -> Result<(), Stopped> {
+    seen: &mut CaseObservation,
+) -> Result<(), CaseStop> {
     let (slot, mode) = match side {
         HeadSide::Request => (&mut seen.request_body, filter.request_body()),
         HeadSide::Response => (&mut seen.response_body, filter.response_body()),
@@ -196,7 +197,10 @@ fn body(
             }
             Verdict::Rewrite { octets: by, edits } => {
                 if !whole && !edits.is_empty() {
-                    return Err(Stopped::Fault("lift", "edits of a head that was sent".to_owned()));
+                    return Err(CaseStop::Fault(
+                        "lift",
+                        "edits of a head that was sent".to_owned(),
+                    ));
                 }
                 seen.changed |= by.is_some() || !edits.is_empty();
                 seen.reason = decision.reason.or(seen.reason.take());
@@ -204,10 +208,10 @@ fn body(
                 kept.push(by.unwrap_or(octets));
             }
             Verdict::Hold if last || whole => {
-                return Err(Stopped::Fault("lift", "`hold` of the last bytes".to_owned()));
+                return Err(CaseStop::Fault("lift", "`hold` of the last bytes".to_owned()));
             }
             Verdict::Hold if octets.len() > filter.body_limit_bytes() as usize => {
-                return Err(Stopped::Fault("lift", "`hold` beyond `body-limit-bytes`".to_owned()));
+                return Err(CaseStop::Fault("lift", "`hold` beyond `body-limit-bytes`".to_owned()));
             }
             Verdict::Hold => held = octets,
             Verdict::Pass | Verdict::Change(_) | Verdict::Answer(_) => {
@@ -242,8 +246,8 @@ fn take(
     decision: Decision,
     exchange: &mut Exchange,
     side: HeadSide,
-    seen: &mut Seen,
-) -> Result<(), Stopped> {
+    seen: &mut CaseObservation,
+) -> Result<(), CaseStop> {
     if decision.reason.is_some() {
         seen.reason = decision.reason;
     }
@@ -254,9 +258,9 @@ fn take(
             change(filter, &edits, exchange, side)
         }
         Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {
-            Err(Stopped::Fault("lift", "`replace` without a body".to_owned()))
+            Err(CaseStop::Fault("lift", "`replace` without a body".to_owned()))
         }
-        Verdict::Answer(reply) => Err(Stopped::Answer(reply)),
+        Verdict::Answer(reply) => Err(CaseStop::Answer(reply)),
     }
 }
 
@@ -266,10 +270,10 @@ fn change(
     edits: &[Edit],
     exchange: &mut Exchange,
     side: HeadSide,
-) -> Result<(), Stopped> {
+) -> Result<(), CaseStop> {
     check(edits, filter.writes(), side)
         .and_then(|()| apply(edits, exchange, side))
-        .map_err(|error| Stopped::Fault("lift", error.to_string()))
+        .map_err(|error| CaseStop::Fault("lift", error.to_string()))
 }
 
 fn request(message: &Request) -> Result<Exchange, String> {
@@ -347,7 +351,12 @@ fn refused(error: &EngineError, expected: &ExpectConfigure) -> Vec<String> {
     differences
 }
 
-fn compare(expect: &Expect, exchange: &Exchange, seen: &Seen, filter: &Filter) -> Vec<String> {
+fn compare(
+    expect: &Expect,
+    exchange: &Exchange,
+    seen: &CaseObservation,
+    filter: &Filter,
+) -> Vec<String> {
     match (&expect.fault, &seen.fault) {
         (Some(kind), Some((came, _))) if kind == came => return Vec::new(),
         (Some(kind), Some((came, text))) => {
@@ -468,7 +477,7 @@ fn answer(expected: &ExpectAnswer, reply: &Reply, found: &mut Vec<String>) {
 fn request_differs(
     expected: &ExpectRequest,
     exchange: &Exchange,
-    seen: &Seen,
+    seen: &CaseObservation,
     found: &mut Vec<String>,
 ) {
     let body = joined(seen.request_body.as_ref());
@@ -488,7 +497,7 @@ fn request_differs(
 fn response_differs(
     expected: &ExpectResponse,
     exchange: &Exchange,
-    seen: &Seen,
+    seen: &CaseObservation,
     found: &mut Vec<String>,
 ) {
     let came = exchange.status.map_or(0, |status| status.as_u16());

@@ -9,11 +9,11 @@
 
 use std::path::Path;
 use std::sync::OnceLock;
-use tamis_engine::{Compiled, Engine};
+use tamis_engine::{CompiledComponent, Engine};
 use tamis_testkit::Table;
 
 /// A built-in filter, as built by `cargo xtask filters`.
-fn component(name: &str) -> Compiled {
+fn component(name: &str) -> CompiledComponent {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
     let path = folder.join(format!("{name}.wasm"));
@@ -22,13 +22,13 @@ fn component(name: &str) -> Compiled {
     ENGINE.get_or_init(|| Engine::new().unwrap()).compile(&bytes, None).unwrap()
 }
 
-fn route() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+fn route() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| component("route"))
 }
 
-fn jwt() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+fn jwt() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| component("jwt"))
 }
 
@@ -54,7 +54,7 @@ config:
 ";
 
 /// Differences of the only case of a table.
-fn differences(compiled: &Compiled, head: &str, case: &str) -> Vec<String> {
+fn differences(compiled: &CompiledComponent, head: &str, case: &str) -> Vec<String> {
     let table =
         Table::parse("cases.yaml", &format!("{head}\ncases:\n  - {{ name: one, {case} }}\n"));
     let report = table.unwrap().run(compiled);

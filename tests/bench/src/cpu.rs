@@ -6,13 +6,13 @@ use serde_json::json;
 use super::mesh::{Mesh, Policies};
 use super::peers::Peers;
 use super::report::{Bar, Report};
-use super::running::Running;
+use super::running::RunningServer;
 use super::{Bench, median, wrk};
 
 /// A proxy that takes its turns.
 struct Contender {
     name: String,
-    running: Running,
+    running: RunningServer,
     turns: Vec<Turn>,
 }
 

@@ -10,7 +10,7 @@ use super::Bench;
 use super::mesh::{Mesh, Policies};
 use super::peers::Peers;
 use super::report::{Bar, Report};
-use super::running::Running;
+use super::running::RunningServer;
 use super::turns::{Contest, Load};
 use tamis_harness::shell;
 
@@ -58,12 +58,12 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 /// nghttpd with one file.
-fn upstream(bench: &Bench, folder: &Path) -> Result<Running> {
+fn upstream(bench: &Bench, folder: &Path) -> Result<RunningServer> {
     fs::write(folder.join("index.html"), "0123456789".repeat(ANSWER_BYTES / 10))?;
     let port = tamis_harness::ports::free();
     let mut command = bench.cores.other("nghttpd");
     command.args(["--no-tls", "-a", "127.0.0.1", "-d"]).arg(folder).arg(port.to_string());
-    Running::start_listening(command, &format!("127.0.0.1:{port}"))
+    RunningServer::start_listening(command, &format!("127.0.0.1:{port}"))
 }
 
 /// Sends requests over HTTP/2 for so many seconds.

@@ -10,7 +10,7 @@ use super::Bench;
 use super::mesh::{Mesh, Policies, lines};
 use super::peers::{Peers, Secured};
 use super::report::{Bar, Report};
-use super::running::Running;
+use super::running::RunningServer;
 use tamis_harness::{Process, shell};
 
 /// Connections that are opened, besides those that the allocator has room for already.
@@ -58,7 +58,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 /// Wake-ups in a second, of all threads.
-fn wakes(running: &Running, seconds: u32) -> Result<f64> {
+fn wakes(running: &RunningServer, seconds: u32) -> Result<f64> {
     std::thread::sleep(SETTLES);
     let before = running.wakes()?;
     std::thread::sleep(Duration::from_secs(seconds.into()));
@@ -70,7 +70,7 @@ fn wakes(running: &Running, seconds: u32) -> Result<f64> {
 /// Memory that each connection keeps after its first request, KiB.
 fn each(
     bench: &Bench,
-    running: &Running,
+    running: &RunningServer,
     address: &str,
     tls: bool,
     headers: &[String],

@@ -11,14 +11,14 @@ use tempfile::TempDir;
 
 use super::Bench;
 use super::report::{Bar, Report};
-use super::running::Running;
-use super::steady::Steady;
+use super::running::RunningServer;
+use super::steady::SteadyLoad;
 use tamis_harness::Workspace;
 use tamis_harness::shell;
 
 mod rogues;
 
-use rogues::{ROGUES, Rogue};
+use rogues::{ROGUES, RogueClient};
 
 /// Requests of innocents per second, over a number of connections: far below what a worker can serve.
 const PER_SECOND: u32 = 400;
@@ -58,16 +58,21 @@ fn listener() -> Result<TcpListener> {
     Ok(TcpListener::bind("127.0.0.1:0")?)
 }
 
-fn one(bench: &Bench, report: &mut Report, gateway: &Running, rogue: &'static Rogue) -> Result<()> {
+fn one(
+    bench: &Bench,
+    report: &mut Report,
+    gateway: &RunningServer,
+    rogue: &'static RogueClient,
+) -> Result<()> {
     let address: SocketAddr = gateway.address.parse()?;
     let turn = || -> Result<f64> {
-        let load = Steady::start(&gateway.address, "", CONNECTIONS, PER_SECOND);
+        let load = SteadyLoad::start(&gateway.address, "", CONNECTIONS, PER_SECOND);
         std::thread::sleep(std::time::Duration::from_secs(bench.seconds.into()));
         let seen = load.end()?;
         anyhow::ensure!(seen.failed.is_empty(), "innocents failed: {:?}", seen.failed.first());
         Ok(seen.percentile_us(99))
     };
-    let mib = |gateway: &Running| -> Result<f64> {
+    let mib = |gateway: &RunningServer| -> Result<f64> {
         #[expect(clippy::cast_precision_loss, reason = "memory of a machine")]
         Ok(gateway.memory_kib("Rss")? as f64 / 1024.0)
     };
@@ -104,14 +109,14 @@ struct Folder {
 }
 
 impl Folder {
-    fn gateway(&self, bench: &Bench) -> Result<Running> {
+    fn gateway(&self, bench: &Bench) -> Result<RunningServer> {
         let mut command = bench.cores.proxy(&bench.binary.to_string_lossy());
         command
             .args(["proxy", "--node", "gateway:bench/edge", "--documents", ".", "--no-watch"])
             .args(["--store", ".tamis/store", "--cache", ".tamis/cache", "--access-log", "off"])
             .args(["--workers", "1"])
             .current_dir(self.folder.path());
-        Running::start(command, &self.http, "")
+        RunningServer::start(command, &self.http, "")
     }
 }
 

@@ -8,7 +8,7 @@ use super::Bench;
 use super::mesh::{Mesh, Policies, lines};
 use super::peers::Peers;
 use super::report::{Bar, Report};
-use super::steady::Steady;
+use super::steady::SteadyLoad;
 use super::turns::{Contest, Load};
 
 const PER_SECOND: u32 = 5_000;
@@ -43,7 +43,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
 }
 
 fn steady(address: &str, headers: &str, seconds: u32) -> Result<Load> {
-    let load = Steady::start(address, headers, CONNECTIONS, PER_SECOND);
+    let load = SteadyLoad::start(address, headers, CONNECTIONS, PER_SECOND);
     std::thread::sleep(Duration::from_secs(seconds.into()));
     let seen = load.end()?;
     let first = seen.failed.first();

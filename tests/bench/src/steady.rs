@@ -16,21 +16,21 @@ use anyhow::{Result, anyhow, bail};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Connections that send at a constant rate until told to end.
-pub(super) struct Steady {
+pub(super) struct SteadyLoad {
     stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<Seen>>,
+    threads: Vec<JoinHandle<LoadObservation>>,
 }
 
 /// What connections saw.
 #[derive(Default)]
-pub(super) struct Seen {
+pub(super) struct LoadObservation {
     /// Of each response, from when its request was due.
     latencies: Vec<Duration>,
     /// Requests that got no response, or another status than 200.
     pub(super) failed: Vec<String>,
 }
 
-impl Steady {
+impl SteadyLoad {
     /// Starts `connections` that send `per_second` requests together.
     pub(super) fn start(address: &str, headers: &str, connections: u32, per_second: u32) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
@@ -46,9 +46,9 @@ impl Steady {
     }
 
     /// Ends it after the requests under way.
-    pub(super) fn end(self) -> Result<Seen> {
+    pub(super) fn end(self) -> Result<LoadObservation> {
         self.stop.store(true, Ordering::Relaxed);
-        let mut all = Seen::default();
+        let mut all = LoadObservation::default();
         for thread in self.threads {
             let seen = thread.join().map_err(|_| anyhow!("a connection's thread panicked"))?;
             all.latencies.extend(seen.latencies);
@@ -59,7 +59,7 @@ impl Steady {
     }
 }
 
-impl Seen {
+impl LoadObservation {
     /// Responses of status 200.
     pub(super) fn served(&self) -> usize {
         self.latencies.len()
@@ -73,8 +73,14 @@ impl Seen {
     }
 }
 
-fn send(address: &str, request: &str, first: Instant, period: Duration, stop: &AtomicBool) -> Seen {
-    let mut seen = Seen::default();
+fn send(
+    address: &str,
+    request: &str,
+    first: Instant,
+    period: Duration,
+    stop: &AtomicBool,
+) -> LoadObservation {
+    let mut seen = LoadObservation::default();
     let mut connection = None;
     let mut due = first;
     while !stop.load(Ordering::Relaxed) {
@@ -192,7 +198,7 @@ mod tests {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
             }
         });
-        let load = Steady::start(&address, "", 1, 1_000);
+        let load = SteadyLoad::start(&address, "", 1, 1_000);
         wait.recv().unwrap();
         let seen = load.end().unwrap();
         stalls.join().unwrap();

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use super::mesh::{Mesh, Policies, lines};
 use super::peers::Peers;
 use super::report::{Bar, Report};
-use super::steady::Steady;
+use super::steady::SteadyLoad;
 use super::{Bench, median};
 
 const SWAPS: u32 = 1_000;
@@ -24,7 +24,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let mesh = Mesh::new(bench, &backend.address, Policies::Five)?;
     let gateway = mesh.gateway(bench, true)?;
     let headers = lines(&mesh.headers()?);
-    let load = || Steady::start(&gateway.address, &headers, CONNECTIONS, PER_SECOND);
+    let load = || SteadyLoad::start(&gateway.address, &headers, CONNECTIONS, PER_SECOND);
     let policies = mesh.read("policies.yaml")?;
     let configurations = [policies.replace("attempts: 3", "attempts: 2"), policies];
     let (mut calm, mut swapping) = (Vec::new(), Vec::new());

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 
 use super::report::{Bar, Report};
-use super::running::Running;
+use super::running::RunningServer;
 use super::{Bench, median};
 
 /// Requests of one turn.
@@ -35,7 +35,7 @@ type Send<'a> = Box<dyn Fn(u32) -> Result<Load> + 'a>;
 
 struct Contender<'a> {
     name: String,
-    processes: Vec<&'a Running>,
+    processes: Vec<&'a RunningServer>,
     send: Send<'a>,
     turns: Vec<Turn>,
 }
@@ -53,7 +53,7 @@ impl<'a> Contest<'a> {
     pub(super) fn add(
         &mut self,
         name: impl Into<String>,
-        processes: Vec<&'a Running>,
+        processes: Vec<&'a RunningServer>,
         send: impl Fn(u32) -> Result<Load> + 'a,
     ) {
         let (send, turns) = (Box::new(send), Vec::new());

@@ -29,7 +29,7 @@ struct Case {
     version: Option<String>,
     #[serde(default)]
     headers: Option<Vec<Field>>,
-    expected: Expected,
+    expected: ExpectedTier,
 }
 
 #[derive(Deserialize)]
@@ -39,12 +39,12 @@ struct Field {
 }
 
 #[derive(Deserialize)]
-struct Expected {
+struct ExpectedTier {
     tier: String,
 }
 
 /// A kind of compliant request that this gateway refuses all the same.
-struct Refused {
+struct RefusedKind {
     kind: &'static str,
     /// The status it must be refused with.
     status: &'static str,
@@ -52,32 +52,32 @@ struct Refused {
     words: &'static str,
 }
 
-const REFUSED: [Refused; 5] = [
-    Refused {
+const REFUSED: [RefusedKind; 5] = [
+    RefusedKind {
         kind: "coding",
         status: "501",
         words: "RFC 9112 §6.1: \"A server that receives a request message with a transfer coding it does not understand SHOULD \
                 respond with 501 (Not Implemented).\" Only `chunked` is understood: no filter can see what another coding hides.",
     },
-    Refused {
+    RefusedKind {
         kind: "parameter",
         status: "400",
         words: "RFC 9112 §7.1: \"The chunked coding does not define any parameters. Their presence SHOULD be treated as an error.\"",
     },
-    Refused {
+    RefusedKind {
         kind: "empty",
         status: "400",
         words: "RFC 9112 §3.2.1: \"If the target URI's path component is empty, the client MUST send \"/\" as the path within \
                 the origin-form of request-target.\"",
     },
-    Refused {
+    RefusedKind {
         kind: "fragment",
         status: "400",
         words: "RFC 9110 §7.1: \"The target URI excludes the reference's fragment component, if any, since fragment \
                 identifiers are reserved for client-side processing\"; RFC 9112 §3.2: \"Recipients of an invalid request-line \
                 SHOULD respond with either a 400 (Bad Request) error or a 301 (Moved Permanently) redirect\".",
     },
-    Refused {
+    RefusedKind {
         kind: "octets",
         status: "400",
         words: "RFC 3986 §2: \"A URI is composed from a limited set of characters consisting of digits, letters, and a few \

@@ -51,13 +51,13 @@ const EITHER: [&str; 2] = ["OK", "NON-STRICT"];
 /// Result of a case.
 #[derive(Debug, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
-struct Shown {
+struct CaseResult {
     behavior: String,
     behavior_close: String,
     remote_close_code: Option<u16>,
 }
 
-impl Shown {
+impl CaseResult {
     /// Whether a case that showed `self` directly and `through` the gateway is the same.
     fn same(&self, through: &Self, case: &str) -> bool {
         let varies = VARYING.contains(&case)
@@ -69,7 +69,7 @@ impl Shown {
 }
 
 /// By agent, then by case.
-type Seen = BTreeMap<String, BTreeMap<String, Shown>>;
+type AgentResults = BTreeMap<String, BTreeMap<String, CaseResult>>;
 
 pub(super) fn run() -> Result<Vec<Outcome>> {
     let suite = Suite::install()?;
@@ -97,8 +97,8 @@ pub(super) fn run() -> Result<Vec<Outcome>> {
 
 fn outcome(
     name: &'static str,
-    direct: &BTreeMap<String, Shown>,
-    through: &BTreeMap<String, Shown>,
+    direct: &BTreeMap<String, CaseResult>,
+    through: &BTreeMap<String, CaseResult>,
 ) -> Outcome {
     let different: Vec<_> = different(direct, through)
         .map(|(case, shown)| {
@@ -121,9 +121,9 @@ fn outcome(
 
 /// The cases that are not the same through the gateway, with what they showed directly.
 fn different<'a>(
-    direct: &'a BTreeMap<String, Shown>,
-    through: &'a BTreeMap<String, Shown>,
-) -> impl Iterator<Item = (&'a String, &'a Shown)> {
+    direct: &'a BTreeMap<String, CaseResult>,
+    through: &'a BTreeMap<String, CaseResult>,
+) -> impl Iterator<Item = (&'a String, &'a CaseResult)> {
     direct
         .iter()
         .filter(|(case, shown)| through.get(*case).is_none_or(|through| !shown.same(through, case)))
@@ -171,7 +171,7 @@ impl Suite {
     }
 
     /// Runs the cases against every agent.
-    fn run(&self, agents: &[(&str, String)]) -> Result<Seen> {
+    fn run(&self, agents: &[(&str, String)]) -> Result<AgentResults> {
         let folder = tempfile::TempDir::new()?;
         let servers: Vec<_> =
             agents.iter().map(|(agent, url)| json!({ "agent": agent, "url": url })).collect();
@@ -209,8 +209,8 @@ fn python2() -> Result<PathBuf> {
 mod tests {
     use super::*;
 
-    fn shown(behavior: &str) -> Shown {
-        Shown {
+    fn shown(behavior: &str) -> CaseResult {
+        CaseResult {
             behavior: behavior.into(),
             behavior_close: "OK".into(),
             remote_close_code: Some(1000),

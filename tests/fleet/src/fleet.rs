@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use tamis_sync::{Change, Part};
-use tamis_trust::{Digest, DirectorKeys, Policy};
+use tamis_sync::{Part, ReplicaChange};
+use tamis_trust::{Digest, DirectorKeys, SignaturePolicy};
 
 /// What all of them have in common.
 pub(crate) struct Fleet {
@@ -21,12 +21,12 @@ pub(crate) struct Fleet {
     pub(crate) tally: Tally,
     /// Parts that several proxies have are stored once: on machines of their own each would have its own.
     parts: Mutex<HashMap<Digest, Arc<Part>>>,
-    policies: Mutex<HashMap<Digest, Arc<Policy>>>,
-    told: mpsc::Sender<Served>,
+    policies: Mutex<HashMap<Digest, Arc<SignaturePolicy>>>,
+    told: mpsc::Sender<ServeEvent>,
 }
 
 /// A proxy serves something new from now on.
-pub(crate) struct Served {
+pub(crate) struct ServeEvent {
     /// Which one.
     pub(crate) at: usize,
     /// Since when, by its own clock.
@@ -98,14 +98,14 @@ impl Fleet {
         director: SocketAddr,
         folder: PathBuf,
         keys: DirectorKeys,
-        told: mpsc::Sender<Served>,
+        told: mpsc::Sender<ServeEvent>,
     ) -> Self {
         let (parts, policies) = (Mutex::default(), Mutex::default());
         Self { director, folder, keys, tally: Tally::default(), parts, policies, told }
     }
 
     /// Keeps once what others have as well.
-    pub(crate) fn share(&self, change: &mut Change, names: &[String]) {
+    pub(crate) fn share(&self, change: &mut ReplicaChange, names: &[String]) {
         let mut known = locked(&self.parts);
         for name in names {
             let Some(part) = change.parts.get(name) else { continue };
@@ -118,17 +118,17 @@ impl Fleet {
     }
 
     /// The policy in a part; `None` if the part is not a policy.
-    pub(crate) fn policy(&self, part: &Part) -> Option<Arc<Policy>> {
+    pub(crate) fn policy(&self, part: &Part) -> Option<Arc<SignaturePolicy>> {
         let mut known = locked(&self.policies);
         if let Some(policy) = known.get(&part.version) {
             return Some(Arc::clone(policy));
         }
-        let policy = Arc::new(Policy::from_json(part.body.to_string().as_bytes()).ok()?);
+        let policy = Arc::new(SignaturePolicy::from_json(part.body.to_string().as_bytes()).ok()?);
         known.insert(part.version, Arc::clone(&policy));
         Some(policy)
     }
 
-    pub(crate) fn tell(&self, served: Served) {
+    pub(crate) fn tell(&self, served: ServeEvent) {
         // Nobody receives any more: the measurement is over.
         let _ = self.told.send(served);
     }

@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use tamis_api::{PinRequest, SlotState};
+use tamis_api::{PinRequest, SlotStateView};
 use tamis_client::Client;
 use tamis_trust::{Digest, DirectorKeys, PrivateKey};
 use tokio::runtime::Runtime;
 
 use crate::Arguments;
 use crate::figures::{Times, milliseconds};
-use crate::fleet::{Fleet, Served};
+use crate::fleet::{Fleet, ServeEvent};
 use crate::mesh::{self, FILTERS, SLOTS};
 use crate::proxy::Proxy;
 use crate::registry::Registry;
@@ -34,7 +34,7 @@ struct Run {
     runtime: Runtime,
     client: Client,
     fleet: Arc<Fleet>,
-    told: mpsc::Receiver<Served>,
+    told: mpsc::Receiver<ServeEvent>,
     services: usize,
 }
 
@@ -182,7 +182,7 @@ impl Run {
     }
 
     /// Waits until `count` proxies serve a digest in a slot.
-    fn serving(&self, count: usize, slot: &str, digest: Digest) -> Result<Vec<Served>> {
+    fn serving(&self, count: usize, slot: &str, digest: Digest) -> Result<Vec<ServeEvent>> {
         let mut all = Vec::new();
         let until = Instant::now() + PATIENCE;
         while all.len() < count {
@@ -210,7 +210,7 @@ impl Run {
                 one.connected
                     && one.current
                     && one.slots.len() == SLOTS
-                    && one.slots.iter().all(|slot| slot.state == SlotState::Serving)
+                    && one.slots.iter().all(|slot| slot.state == SlotStateView::Serving)
                     && wanted(one)
             };
             if status.proxies.len() == self.services && status.proxies.iter().all(serves) {
@@ -249,7 +249,7 @@ impl Run {
             let slot = mesh::slot(FOR_ALL);
             let served = self.serving(self.services, &slot, digest)?;
             acks.add(took);
-            let since = |one: &Served| one.when.saturating_duration_since(acknowledged);
+            let since = |one: &ServeEvent| one.when.saturating_duration_since(acknowledged);
             served.iter().for_each(|one| times.add(since(one)));
             lasts.add(served.iter().map(since).max().unwrap_or_default());
             let (_, answer) = self.status(|_| true)?;

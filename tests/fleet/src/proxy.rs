@@ -13,24 +13,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use bytes::Bytes;
 use http::{Request, StatusCode, header};
+use http_body::Frame;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize as _;
+use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
-    Activation, Backoff, FromNode, NodeReported, Outcome, Part, Push, Refusal, RefusedReport,
-    Replica, Running, SlotReport, ToNode,
+    Activation, Backoff, FromNode, NodeReported, Part, Push, PushOutcome, RefusalReport,
+    RefusedReport, Replica, RunningReport, SlotReport, ToNode,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
-    Assigned, Digest, Policy, Refused, Request as Wish, Seen, verify_assignment, verify_manifest,
+    Digest, Request as Wish, SignaturePolicy, TrustRefusal, VerifiedAssignment, VersionFloors,
+    verify_assignment, verify_manifest,
 };
-use tokio::sync::mpsc;
 
-use crate::fleet::{Fleet, Served};
+use crate::fleet::{Fleet, ServeEvent};
 use crate::mesh::{DIRECTOR, own_files, service};
-use crate::stream::{Counted, Lines, Said};
+use crate::stream::{CountedStream, Lines};
 
 /// How often it reports, as proxies do.
 const REPORT: Duration = Duration::from_secs(10);
@@ -45,7 +46,7 @@ pub(crate) struct Proxy {
     node: String,
     tls: ClientTls,
     replica: Replica,
-    seen: Seen,
+    seen: VersionFloors,
     slots: BTreeMap<String, (Digest, SlotReport)>,
     /// It was asked not to connect before this moment.
     asked: Option<Instant>,
@@ -53,7 +54,7 @@ pub(crate) struct Proxy {
 
 /// How a stream ended.
 #[derive(Default)]
-struct Ended {
+struct StreamEnd {
     worked: bool,
     retry_after: Option<Duration>,
 }
@@ -71,7 +72,7 @@ impl Proxy {
             node: format!("sidecar:{service}/0"),
             tls: tls.with_alpn(&[b"h2"]),
             replica: Replica::new(),
-            seen: Seen::default(),
+            seen: VersionFloors::default(),
             slots: BTreeMap::new(),
             asked: None,
             fleet,
@@ -95,7 +96,7 @@ impl Proxy {
     }
 
     /// One stream, to its end.
-    async fn stream(&mut self) -> Result<Ended> {
+    async fn stream(&mut self) -> Result<StreamEnd> {
         let fleet = Arc::clone(&self.fleet);
         fleet.tally.tries.fetch_add(1, Ordering::Relaxed);
         if self.asked.take().is_some_and(|moment| Instant::now() < moment) {
@@ -103,32 +104,32 @@ impl Proxy {
         }
         let coming = fleet.tally.coming.enter();
         let (mut sender, read) = self.connect().await?;
-        let (say, said) = mpsc::channel::<Bytes>(16);
+        let (say, lines) = ChannelBody::new(16);
         let release = env!("CARGO_PKG_VERSION");
         send(&say, &FromNode::Hello(self.replica.hello(&self.node, release))).await?;
         let node = self.node.replace('/', "%2F");
         let request = Request::post(format!("https://director/v1/nodes/{node}/stream"))
             .header(header::CONTENT_TYPE, "application/x-ndjson")
-            .body(Said(said))?;
+            .body(lines)?;
         let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await??;
         if answer.status() != StatusCode::OK {
             fleet.tally.put_off.fetch_add(1, Ordering::Relaxed);
             let asked = answer.headers().get(header::RETRY_AFTER);
             let asked = asked.and_then(|value| value.to_str().ok()?.parse().ok());
-            return Ok(Ended { worked: false, retry_after: asked.map(Duration::from_secs) });
+            return Ok(StreamEnd { worked: false, retry_after: asked.map(Duration::from_secs) });
         }
         drop(coming);
         let _stream = fleet.tally.streams.enter();
         let mut worked = false;
         let ended = self.serve(&say, Lines::new(answer.into_body()), &read, &mut worked).await;
-        Ok(Ended { worked, retry_after: ended.unwrap_or_default() })
+        Ok(StreamEnd { worked, retry_after: ended.unwrap_or_default() })
     }
 
-    async fn connect(&self) -> Result<(SendRequest<Said>, Arc<AtomicU64>)> {
+    async fn connect(&self) -> Result<(SendRequest<ChannelBody>, Arc<AtomicU64>)> {
         let address = Address::Tcp(self.fleet.director);
         let stream = connect(&address, Some(&self.tls), PATIENCE).await?;
         let read = Arc::new(AtomicU64::new(0));
-        let stream = Counted { stream, read: Arc::clone(&read) };
+        let stream = CountedStream { stream, read: Arc::clone(&read) };
         let mut builder = Builder::new(TokioExecutor::new());
         builder.timer(TokioTimer::new()).keep_alive_interval(Duration::from_secs(20));
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
@@ -142,7 +143,7 @@ impl Proxy {
     /// Receives and answers; returns when the stream ends, with the pause that the director asked for.
     async fn serve(
         &mut self,
-        say: &mpsc::Sender<Bytes>,
+        say: &FrameSender,
         mut lines: Lines,
         read: &AtomicU64,
         worked: &mut bool,
@@ -176,7 +177,7 @@ impl Proxy {
     }
 
     /// Accepts a frame; returns the answer and the report once the change is complete.
-    fn take(&mut self, push: Push) -> Result<Option<(Outcome, Served)>> {
+    fn take(&mut self, push: Push) -> Result<Option<(PushOutcome, ServeEvent)>> {
         let nonce = push.nonce;
         let names: Vec<String> = push.upserts.iter().map(|part| part.name.clone()).collect();
         let bytes: usize = push.upserts.iter().map(|part| part.body.to_string().len()).sum();
@@ -184,14 +185,14 @@ impl Proxy {
         self.fleet.share(&mut change, &names);
         self.replica.keep(change);
         let slots = self.verify();
-        let served = Served {
+        let served = ServeEvent {
             at: self.at,
             when: Instant::now(),
             slots,
             bytes: 0,
             parts_bytes: u64::try_from(bytes)?,
         };
-        let outcome = Outcome { nonce, taken: true, why: None, report: self.report() };
+        let outcome = PushOutcome { nonce, taken: true, why: None, report: self.report() };
         Ok(Some((outcome, served)))
     }
 
@@ -199,8 +200,10 @@ impl Proxy {
     fn verify(&mut self) -> Vec<(String, Option<Digest>)> {
         let parts = self.replica.parts().clone();
         let trust = parts.iter().filter(|part| part.name.starts_with("trust/"));
-        let policies: Vec<Arc<Policy>> = trust.filter_map(|part| self.fleet.policy(part)).collect();
-        let policies: Vec<Policy> = policies.iter().map(|policy| Policy::clone(policy)).collect();
+        let policies: Vec<Arc<SignaturePolicy>> =
+            trust.filter_map(|part| self.fleet.policy(part)).collect();
+        let policies: Vec<SignaturePolicy> =
+            policies.iter().map(|policy| SignaturePolicy::clone(policy)).collect();
         let mut fresh = Vec::new();
         for part in parts.iter() {
             let Some(slot) = part.name.strip_prefix("slot/") else { continue };
@@ -218,16 +221,21 @@ impl Proxy {
         fresh
     }
 
-    fn slot(&mut self, slot: &str, part: &Part, policies: &[Policy]) -> Result<SlotReport> {
+    fn slot(
+        &mut self,
+        slot: &str,
+        part: &Part,
+        policies: &[SignaturePolicy],
+    ) -> Result<SlotReport> {
         let activation = Activation::deserialize(&part.body)?;
         let filter = activation.filter.filter.parse()?;
         let (running, refused) = match self.admit(slot, &activation, policies) {
             Ok(running) => (Some(running), None),
             Err(error) => {
                 let digest = activation.filter.digest.parse().unwrap_or(Digest::of(b""));
-                let why = match error.downcast::<Refused>() {
+                let why = match error.downcast::<TrustRefusal>() {
                     Ok(refused) => refused.into(),
-                    Err(error) => Refusal {
+                    Err(error) => RefusalReport {
                         code: "assign.missing".to_owned(),
                         rule: error.to_string(),
                         set_by: "the director".to_owned(),
@@ -240,7 +248,12 @@ impl Proxy {
         Ok(SlotReport { slot: slot.to_owned(), filter, running, refused })
     }
 
-    fn admit(&mut self, slot: &str, given: &Activation, policies: &[Policy]) -> Result<Running> {
+    fn admit(
+        &mut self,
+        slot: &str,
+        given: &Activation,
+        policies: &[SignaturePolicy],
+    ) -> Result<RunningReport> {
         let Some(manifest) = &given.manifest else { bail!("nothing proves it") };
         let digest: Digest = given.filter.digest.parse()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
@@ -256,7 +269,7 @@ impl Proxy {
             now: now.as_secs(),
         })?;
         let envelopes: Vec<&[u8]> = given.envelopes.iter().map(String::as_bytes).collect();
-        let assignment = verify_assignment(&Assigned {
+        let assignment = verify_assignment(&VerifiedAssignment {
             service: &self.service,
             slot,
             manifest: &digest,
@@ -267,7 +280,7 @@ impl Proxy {
             now: now.as_secs(),
         })?;
         self.seen.take(&assignment);
-        Ok(Running {
+        Ok(RunningReport {
             digest,
             config: assignment.config,
             version: verified.version,
@@ -287,8 +300,8 @@ impl Proxy {
     }
 }
 
-async fn send(say: &mpsc::Sender<Bytes>, message: &FromNode) -> Result<()> {
+async fn send(say: &FrameSender, message: &FromNode) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
-    say.send(Bytes::from(line)).await.context("it no longer listens")
+    say.send(Ok(Frame::data(line.into()))).await.context("it no longer listens")
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
-use tamis_client::{Client, Options};
+use tamis_client::{Client, ClientOptions};
 
 /// A registry; ends when dropped.
 pub(crate) struct Registry {
@@ -46,7 +46,7 @@ impl Registry {
 
     /// A client of its admin.
     pub(crate) fn client(&self) -> Result<Client> {
-        let mut options = Options::new(format!("http://127.0.0.1:{}", self.ports.0).parse()?);
+        let mut options = ClientOptions::new(format!("http://127.0.0.1:{}", self.ports.0).parse()?);
         let token = fs::read_to_string(self.folder.join("data/admin.token"))?;
         options.token = Some(token.trim().to_owned());
         options.timeout = Duration::from_secs(900);

@@ -2,20 +2,20 @@
 
 use std::sync::LazyLock;
 use tamis_trust::{
-    Assigned, BuildInput, Digest, DirectorKeys, Manifest, Policy, PrivateKey, Request, build,
-    bundle_lines, verify, verify_assignment,
+    BuildInput, Digest, DirectorKeys, Manifest, PrivateKey, Request, SignaturePolicy,
+    VerifiedAssignment, build, bundle_lines, verify, verify_assignment,
 };
 
 const COMPONENT: &[u8] = b"\0asm";
 
-static SCENE: LazyLock<(Vec<u8>, Policy)> = LazyLock::new(|| {
+static SCENE: LazyLock<(Vec<u8>, SignaturePolicy)> = LazyLock::new(|| {
     let manifest = build(COMPONENT, &BuildInput::new("acme/retry", "1.0.0")).expect("valid input");
     let key = PrivateKey::generate().expect("randomness").public_key().to_pem();
     let policy = serde_json::json!({
         "name": "fuzz", "namespaces": ["*"], "threshold": 1,
         "keys": [{ "name": "nobody", "publicKey": key }],
     });
-    let policy = Policy::from_json(policy.to_string().as_bytes()).expect("valid policy");
+    let policy = SignaturePolicy::from_json(policy.to_string().as_bytes()).expect("valid policy");
     (manifest, policy)
 });
 
@@ -35,14 +35,14 @@ pub fn bundle(data: &[u8]) {
             refused(rest, &[], policy);
         }
         _ => {
-            if let Err(error) = Policy::from_json(rest) {
+            if let Err(error) = SignaturePolicy::from_json(rest) {
                 assert!(!error.to_string().is_empty());
             }
         }
     }
 }
 
-fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &Policy) {
+fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &SignaturePolicy) {
     let request = Request {
         pinned: &Digest::of(manifest),
         name: None,
@@ -57,9 +57,9 @@ fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &Policy) {
     assert!(refused.code.starts_with("trust."));
 }
 
-fn unassigned(envelopes: &[&[u8]], policy: &Policy) {
+fn unassigned(envelopes: &[&[u8]], policy: &SignaturePolicy) {
     let director = DirectorKeys::new(policy.keys().to_vec(), 1).expect("one key");
-    let asked = Assigned {
+    let asked = VerifiedAssignment {
         service: "shop/checkout",
         slot: "shop/retries",
         manifest: &Digest::of(b""),

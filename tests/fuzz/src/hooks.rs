@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, LazyLock};
 use tamis_engine::{
-    CallFault, Compiled, Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Isolation,
+    CallFault, CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation,
+    OnFailure,
 };
 use tamis_exchange::View;
 use tamis_observe::Metrics;
@@ -45,7 +46,7 @@ const MODULE: &str = r#"
           (else (i32.load (local.get $octets)))))))
 )"#;
 
-static COMPILED: LazyLock<Compiled> = LazyLock::new(|| {
+static COMPILED: LazyLock<CompiledComponent> = LazyLock::new(|| {
     let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/../../wit");
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(contract).unwrap();
@@ -67,7 +68,7 @@ fn filter() -> Filter {
         // Of its own for each case: a filter that keeps failing is not called any more.
         state: Arc::new(FilterState::new(metrics)),
         fetch: None,
-        failure: FailureMode::Closed,
+        failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
     Filter::new(&COMPILED, options).expect("it passes its self-test")

@@ -33,6 +33,6 @@ pub use edits::edits;
 pub use hooks::hooks;
 #[cfg(feature = "documents")]
 pub use resources::resources;
-pub use search::{Broken, Budget, Search};
+pub use search::{BrokenInput, Budget, Search};
 pub use target::target;
 pub use upgrade::upgrade;

@@ -1,6 +1,6 @@
 //! Resource documents on arbitrary text.
 
-use tamis_resources::{Place, parse};
+use tamis_resources::{SourcePlace, parse};
 
 /// Parsing ends, every problem has a message and a place in the text, and a text without problems has none
 /// when parsed again.
@@ -17,7 +17,7 @@ pub fn resources(data: &[u8]) {
     assert_eq!((documents.len(), problems.len()), (again.0.len(), again.1.len()));
 }
 
-fn in_text(place: &Place, text: &str) {
+fn in_text(place: &SourcePlace, text: &str) {
     let octets = text.get(place.start..place.end);
     assert!(octets.is_some(), "{place:?} is no piece of the text");
     let lines = text.get(..place.start).unwrap_or_default().matches('\n').count();

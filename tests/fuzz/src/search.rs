@@ -37,7 +37,7 @@ pub struct Search {
 
 /// An input for which something does not hold.
 #[derive(Debug)]
-pub struct Broken {
+pub struct BrokenInput {
     /// The input, as it was.
     pub input: Vec<u8>,
     /// What does not hold.
@@ -45,7 +45,7 @@ pub struct Broken {
 }
 
 /// Why, and the beginning of the input.
-impl fmt::Display for Broken {
+impl fmt::Display for BrokenInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let shown = self.input.get(..SHOWN).unwrap_or(&self.input);
         write!(f, "{}; {} octets: b\"{}\"", self.why, self.input.len(), shown.escape_ascii())
@@ -71,7 +71,7 @@ impl Search {
     ///
     /// # Errors
     /// The first input for which the target panics or takes more than ten seconds.
-    pub fn run(mut self, target: fn(&[u8]), budget: Budget) -> Result<u64, Broken> {
+    pub fn run(mut self, target: fn(&[u8]), budget: Budget) -> Result<u64, BrokenInput> {
         let began = Instant::now();
         for entry in &self.entries {
             hold(target, entry)?;
@@ -199,9 +199,9 @@ fn is_word(octet: u8) -> bool {
 }
 
 /// The target on one input: it neither panics nor goes on for long.
-fn hold(target: fn(&[u8]), input: &[u8]) -> Result<(), Broken> {
+fn hold(target: fn(&[u8]), input: &[u8]) -> Result<(), BrokenInput> {
     let began = Instant::now();
-    let broken = |why| Broken { input: input.to_vec(), why };
+    let broken = |why| BrokenInput { input: input.to_vec(), why };
     // Targets keep nothing that a panic could leave half done.
     catch_unwind(AssertUnwindSafe(|| target(input))).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

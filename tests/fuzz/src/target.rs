@@ -1,7 +1,7 @@
 //! Authorities and paths on arbitrary text.
 
 use tamis_exchange::{
-    Ambiguous, EmptySegments, Escapes, PathRules, Scheme, normal_authority, normal_path,
+    AmbiguityRule, EmptySegments, Escapes, PathRules, Scheme, normal_authority, normal_path,
 };
 
 /// Normalisation is idempotent, and its result can be sent. Routes match what a decoding server reads. The
@@ -29,7 +29,8 @@ pub fn target(data: &[u8]) {
 
 /// The rules that a byte stands for.
 fn rules(flags: u8) -> PathRules {
-    let ambiguous = |bit: u8| if flags & bit == 0 { Ambiguous::Refuse } else { Ambiguous::Keep };
+    let ambiguous =
+        |bit: u8| if flags & bit == 0 { AmbiguityRule::Refuse } else { AmbiguityRule::Keep };
     PathRules {
         empty_segments: match flags & 3 {
             0 => EmptySegments::Merge,

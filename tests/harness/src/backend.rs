@@ -24,7 +24,7 @@ pub enum Answer {
 
 /// A request as received by a backend.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct ReceivedRequest {
     /// Method and target.
     pub line: String,
     /// Headers in order.
@@ -36,7 +36,7 @@ pub struct Seen {
 struct State {
     answer: Mutex<Answer>,
     count: AtomicU64,
-    last: Mutex<Option<Seen>>,
+    last: Mutex<Option<ReceivedRequest>>,
 }
 
 /// A server; ends when dropped.
@@ -98,7 +98,7 @@ impl Backend {
     }
 
     /// The last request.
-    pub fn last(&self) -> Option<Seen> {
+    pub fn last(&self) -> Option<ReceivedRequest> {
         self.state.last.lock().unwrap().clone()
     }
 }
@@ -111,8 +111,11 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     let headers = head.headers.iter();
     let headers = headers
         .map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into()));
-    let seen =
-        Seen { line: format!("{} {}", head.method, head.uri), headers: headers.collect(), body };
+    let seen = ReceivedRequest {
+        line: format!("{} {}", head.method, head.uri),
+        headers: headers.collect(),
+        body,
+    };
     *state.last.lock().unwrap() = Some(seen);
     let how = *state.answer.lock().unwrap();
     let mut response = Response::new(Full::new(Bytes::from(path)));

@@ -1,7 +1,7 @@
 //! A folder of resources: a gateway in front of backends, with the built-in filters.
 
 use crate::ports::free as free_port;
-use crate::process::{Running, tamis};
+use crate::process::{RunningProcess, tamis};
 use crate::{eventually, get};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -89,7 +89,7 @@ impl Folder {
     }
 
     /// Starts its gateway and waits until it serves.
-    pub fn start(&self, arguments: &[&str]) -> Running {
+    pub fn start(&self, arguments: &[&str]) -> RunningProcess {
         let mut all = vec![
             "proxy",
             "--node",
@@ -106,7 +106,7 @@ impl Folder {
             "run",
         ];
         all.extend_from_slice(arguments);
-        let running = Running::start(self.path(), &all);
+        let running = RunningProcess::start(self.path(), &all);
         running.event("the gateway serves", |event| event["event"] == "ready");
         running
     }

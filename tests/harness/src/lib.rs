@@ -48,7 +48,7 @@ mod wait;
 pub mod workspace;
 
 #[cfg(feature = "services")]
-pub use backend::{Answer, Backend, Seen};
+pub use backend::{Answer, Backend, ReceivedRequest};
 #[cfg(feature = "commands")]
 pub use beside::Process;
 #[cfg(feature = "services")]
@@ -60,7 +60,7 @@ pub use objects::Objects;
 #[cfg(feature = "services")]
 pub use postgres::Postgres;
 #[cfg(feature = "services")]
-pub use process::{Running, tamis, up};
+pub use process::{RunningProcess, tamis, up};
 #[cfg(feature = "services")]
 pub use relay::Relay;
 #[cfg(feature = "services")]

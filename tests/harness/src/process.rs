@@ -48,7 +48,7 @@ pub fn tamis(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 /// A running process of the binary; killed when dropped.
-pub struct Running {
+pub struct RunningProcess {
     child: Mutex<Child>,
     events: Arc<Mutex<Vec<Value>>>,
     errors: Arc<Mutex<String>>,
@@ -56,15 +56,15 @@ pub struct Running {
 }
 
 /// Starts `tamis up` in a folder and waits until everything serves.
-pub fn up(folder: &Path, arguments: &[&str]) -> Running {
+pub fn up(folder: &Path, arguments: &[&str]) -> RunningProcess {
     let mut all = vec!["up", "."];
     all.extend_from_slice(arguments);
-    let running = Running::start(folder, &all);
+    let running = RunningProcess::start(folder, &all);
     running.event("up", |event| event["event"] == "up");
     running
 }
 
-impl Running {
+impl RunningProcess {
     /// Starts the binary with JSON output.
     pub fn start(folder: &Path, arguments: &[&str]) -> Self {
         Self::start_as(folder, arguments, &[])
@@ -175,7 +175,7 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for RunningProcess {
     fn drop(&mut self) {
         // It may have ended by itself.
         let mut child = self.child.lock().unwrap();

@@ -55,7 +55,7 @@ fn compiler_version() -> Result<String> {
 fn fetch_source(folder: &Path, version: &str) -> Result<PathBuf> {
     for mirror in mirrors(folder)? {
         for suite in SUITES {
-            let apt = Apt::new(folder, &format!("deb {mirror} {suite} main"))?;
+            let apt = PackageFolder::new(folder, &format!("deb {mirror} {suite} main"))?;
             // A mirror without this suite is no reason to stop: the next one may have it.
             let Ok(available) = apt.versions() else { continue };
             let Some(package) = matching(&available, version) else { continue };
@@ -120,11 +120,11 @@ fn matching<'a>(available: &'a [String], version: &str) -> Option<&'a str> {
 }
 
 /// apt with folders of its own.
-struct Apt {
+struct PackageFolder {
     options: Vec<String>,
 }
 
-impl Apt {
+impl PackageFolder {
     fn new(folder: &Path, source: &str) -> Result<Self> {
         let state = folder.join("apt");
         for part in ["lists/partial", "cache/archives/partial"] {

@@ -7,7 +7,7 @@ use super::types;
 /// Every item without a doc comment, like `request.view.headers`. Types that `use` brought in are
 /// explained where they come from.
 pub(super) fn undocumented(resolve: &Resolve, package: PackageId) -> Vec<String> {
-    let mut bare = Bare(Vec::new());
+    let mut bare = NameList(Vec::new());
     let Some(package) = resolve.packages.get(package) else { return bare.0 };
     for (name, id) in &package.worlds {
         if let Some(world) = resolve.worlds.get(*id) {
@@ -23,9 +23,9 @@ pub(super) fn undocumented(resolve: &Resolve, package: PackageId) -> Vec<String>
 }
 
 /// The names found so far.
-struct Bare(Vec<String>);
+struct NameList(Vec<String>);
 
-impl Bare {
+impl NameList {
     fn note(&mut self, docs: &Docs, name: String) {
         if docs.contents.as_ref().is_none_or(|text| text.trim().is_empty()) {
             self.0.push(name);

@@ -1,15 +1,15 @@
 //! The requests that reach the REST API, and how its responses are read.
 
 use super::*;
-use crate::testing::{Fake, answer};
-use crate::{Options, Server};
+use crate::testing::{FakeServer, answer};
+use crate::{ClientOptions, Server};
 use std::time::Duration;
 
 const PROBLEM: &str = r#"{"status":404,"code":"not-found","title":"there is no rollout `x`"}"#;
 
 #[tokio::test]
 async fn names_travel_whole_whatever_is_in_them() {
-    let fake = Fake::new(|_| answer(404, PROBLEM)).await;
+    let fake = FakeServer::new(|_| answer(404, PROBLEM)).await;
     let client = fake.client();
     client.rollout("a/b ?#%").await.unwrap_err();
     client.history("*", Some("acme/retry&x=1")).await.unwrap_err();
@@ -30,7 +30,7 @@ async fn names_travel_whole_whatever_is_in_them() {
 
 #[tokio::test]
 async fn a_no_comes_back_in_the_words_of_the_control_plane() {
-    let fake = Fake::new(|_| answer(404, PROBLEM)).await;
+    let fake = FakeServer::new(|_| answer(404, PROBLEM)).await;
     let error = fake.client().rollout("x").await.unwrap_err();
     assert_eq!(error.to_string(), "there is no rollout `x`");
     assert!(error.is_not_found() && error.problem().is_some());
@@ -38,9 +38,9 @@ async fn a_no_comes_back_in_the_words_of_the_control_plane() {
 
 #[tokio::test]
 async fn questions_are_sent_as_json_and_answers_read() {
-    let fake = Fake::new(|asked| {
+    let fake = FakeServer::new(|asked| {
         let request: ApproveRequest = serde_json::from_slice(&asked.body).unwrap();
-        let said = Approved { revision: 4, subject: request.subject, actor: "ada".into() };
+        let said = ApprovalResult { revision: 4, subject: request.subject, actor: "ada".into() };
         answer(200, serde_json::to_vec(&said).unwrap())
     })
     .await;
@@ -52,20 +52,20 @@ async fn questions_are_sent_as_json_and_answers_read() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_of_the_api_is_told_apart() {
-    let fake = Fake::new(|_| answer(200, "<html>")).await;
+    let fake = FakeServer::new(|_| answer(200, "<html>")).await;
     let error = fake.client().pins().await.unwrap_err().to_string();
     assert!(error.contains("/v1/pins") && error.contains("registry of this release"), "{error}");
-    let fake = Fake::new(|_| answer(502, "<html>")).await;
+    let fake = FakeServer::new(|_| answer(502, "<html>")).await;
     let error = fake.client().pins().await.unwrap_err().to_string();
     assert!(error.contains("502"), "{error}");
-    let fake = Fake::new(|_| answer(401, "")).await;
+    let fake = FakeServer::new(|_| answer(401, "")).await;
     let error = fake.client().pins().await.unwrap_err().to_string();
     assert!(error.contains("token"), "{error}");
 }
 
 #[tokio::test]
 async fn an_answer_without_end_is_cut_off() {
-    let fake = Fake::new(|_| answer(200, vec![b'x'; 70 * 1024])).await;
+    let fake = FakeServer::new(|_| answer(200, vec![b'x'; 70 * 1024])).await;
     let error = fake.client().log_key().await.unwrap_err();
     assert!(matches!(error, ClientError::TooLarge { limit: 65_536, .. }), "{error}");
 }
@@ -75,7 +75,7 @@ async fn a_server_that_says_nothing_is_given_up() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server: Server = format!("http://{}", silent.local_addr().unwrap()).parse().unwrap();
     let timeout = Duration::from_millis(50);
-    let client = Client::new(Options { timeout, ..Options::new(server) }).unwrap();
+    let client = Client::new(ClientOptions { timeout, ..ClientOptions::new(server) }).unwrap();
     let error = client.pins().await.unwrap_err();
     assert!(matches!(error, ClientError::Timeout { .. }), "{error}");
 }
@@ -84,7 +84,7 @@ async fn a_server_that_says_nothing_is_given_up() {
 async fn a_server_that_breaks_off_and_one_that_is_not_there_are_told_apart() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let server: Server = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-    let client = Client::new(Options::new(server)).unwrap();
+    let client = Client::new(ClientOptions::new(server)).unwrap();
     let hang_up = async {
         drop(listener.accept().await.unwrap());
         drop(listener);
@@ -98,7 +98,7 @@ async fn a_server_that_breaks_off_and_one_that_is_not_there_are_told_apart() {
 #[tokio::test]
 async fn a_unix_socket_is_a_way_like_any_other() {
     let folder = tempfile::tempdir().unwrap();
-    let fake = Fake::on_unix(&folder.path().join("s"), |_| answer(200, "[]")).await;
+    let fake = FakeServer::on_unix(&folder.path().join("s"), |_| answer(200, "[]")).await;
     assert_eq!(fake.client().pins().await.unwrap(), []);
 }
 
@@ -106,7 +106,7 @@ async fn a_unix_socket_is_a_way_like_any_other() {
 async fn the_token_is_not_sent_in_clear_text_to_others() {
     // TEST-NET-1 (RFC 5737): no host has this address, and no request is sent to it.
     let server: Server = "http://192.0.2.1:5000".parse().unwrap();
-    let options = Options { token: Some("secret".into()), ..Options::new(server) };
+    let options = ClientOptions { token: Some("secret".into()), ..ClientOptions::new(server) };
     let error = Client::new(options).unwrap().pins().await.unwrap_err();
     assert!(matches!(error, ClientError::ClearText { .. }), "{error}");
 }
@@ -114,11 +114,11 @@ async fn the_token_is_not_sent_in_clear_text_to_others() {
 #[tokio::test]
 async fn tls_reaches_the_registry_that_the_authority_stands_for_and_no_other() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let fake = Fake::on_tls(folder.path(), |_| answer(200, "[]")).await;
-    Fake::on_tls(other.path(), |_| answer(200, "[]")).await;
+    let fake = FakeServer::on_tls(folder.path(), |_| answer(200, "[]")).await;
+    FakeServer::on_tls(other.path(), |_| answer(200, "[]")).await;
     let client = |ca: &std::path::Path| {
         let (ca, token) = (Some(ca.join("ca.pem")), Some("secret".to_owned()));
-        Client::new(Options { ca, token, ..fake.options() }).unwrap()
+        Client::new(ClientOptions { ca, token, ..fake.options() }).unwrap()
     };
     assert_eq!(client(folder.path()).pins().await.unwrap(), []);
     let error = client(other.path()).pins().await.unwrap_err();

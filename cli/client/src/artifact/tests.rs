@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use tamis_trust::{BuildInput, PrivateKey, build, sign};
 
 use super::*;
-use crate::testing::{Answer, Asked, Fake, answer};
+use crate::testing::{Answer, FakeServer, RecordedRequest, answer};
 use http::{HeaderValue, Method};
 
 fn artifact() -> Artifact {
@@ -23,12 +23,12 @@ struct Registry {
 }
 
 impl Registry {
-    async fn start() -> Fake {
+    async fn start() -> FakeServer {
         let registry = Self::default();
-        Fake::new(move |asked| registry.says(asked)).await
+        FakeServer::new(move |asked| registry.says(asked)).await
     }
 
-    fn says(&self, asked: &Asked) -> Answer {
+    fn says(&self, asked: &RecordedRequest) -> Answer {
         let mut things = self.things.lock().unwrap();
         let (path, query) = asked.path.split_once('?').unwrap_or((&asked.path, ""));
         match asked.method {
@@ -74,7 +74,9 @@ async fn what_is_pushed_is_pulled_byte_for_byte_by_tag_and_by_digest() {
     let (client, artifact) = (fake.client(), artifact());
     let pushed = client.push("acme/retry", &artifact).await.unwrap();
     assert_eq!((pushed.tag.as_str(), pushed.signatures.len()), ("1.4.2", 1));
-    for reference in [Reference::Tag("1.4.2".into()), Reference::Digest(pushed.digest)] {
+    for reference in
+        [ManifestReference::Tag("1.4.2".into()), ManifestReference::Digest(pushed.digest)]
+    {
         let pulled = client.pull("acme/retry", &reference).await.unwrap();
         assert_eq!(pulled.artifact, artifact);
         assert_eq!(pulled.digest, pushed.digest);
@@ -87,7 +89,8 @@ async fn the_tag_comes_after_everything_it_leads_to_and_nothing_is_sent_twice() 
     let (client, artifact) = (fake.client(), artifact());
     client.push("acme/retry", &artifact).await.unwrap();
     assert_eq!(fake.asked().last().unwrap().path, "/v2/acme/retry/manifests/1.4.2");
-    let uploads = |fake: &Fake| fake.asked().iter().filter(|it| it.method == Method::POST).count();
+    let uploads =
+        |fake: &FakeServer| fake.asked().iter().filter(|it| it.method == Method::POST).count();
     let before = uploads(&fake);
     let again = client.push("acme/retry", &artifact).await.unwrap();
     assert_eq!((uploads(&fake), again.signatures.len()), (before, 1));
@@ -110,7 +113,7 @@ async fn changed_bytes_are_refused_wherever_they_are() {
     let artifact = artifact();
     let tampered = |part: &'static str| {
         let registry = Registry::default();
-        Fake::new(move |asked| match registry.says(asked) {
+        FakeServer::new(move |asked| match registry.says(asked) {
             _ if asked.method == Method::GET && asked.path.contains(part) => answer(200, "{}"),
             said => said,
         })
@@ -119,7 +122,7 @@ async fn changed_bytes_are_refused_wherever_they_are() {
     for part in ["/manifests/sha256", "/blobs/sha256"] {
         let fake = tampered(part).await;
         fake.client().push("acme/retry", &artifact).await.unwrap();
-        let pulled = fake.client().pull("acme/retry", &Reference::Digest(digest)).await;
+        let pulled = fake.client().pull("acme/retry", &ManifestReference::Digest(digest)).await;
         assert!(matches!(pulled.unwrap_err(), ClientError::Tampered { .. }), "{part}");
     }
 }
@@ -142,7 +145,7 @@ async fn what_is_no_filter_is_not_pushed() {
 
 #[tokio::test]
 async fn a_registry_cannot_send_the_token_elsewhere() {
-    let fake = Fake::new(|asked| match asked.method {
+    let fake = FakeServer::new(|asked| match asked.method {
         Method::POST => {
             let mut begun = answer(202, "");
             let place = HeaderValue::from_static("http://evil.example/upload");
@@ -159,12 +162,12 @@ async fn a_registry_cannot_send_the_token_elsewhere() {
 #[test]
 fn references_are_tags_or_digests_and_build_metadata_is_explained() {
     let digest = Digest::of(b"").to_string();
-    assert_eq!("1.4.2".parse(), Ok(Reference::Tag("1.4.2".into())));
-    assert_eq!(digest.parse::<Reference>().unwrap().to_string(), digest);
+    assert_eq!("1.4.2".parse(), Ok(ManifestReference::Tag("1.4.2".into())));
+    assert_eq!(digest.parse::<ManifestReference>().unwrap().to_string(), digest);
     for bad in ["", ".a", "a/b", "sha256:00", "a b"] {
-        assert!(bad.parse::<Reference>().is_err(), "{bad}");
+        assert!(bad.parse::<ManifestReference>().is_err(), "{bad}");
     }
-    assert!("1.0.0+build".parse::<Reference>().unwrap_err().contains("build metadata"));
+    assert!("1.0.0+build".parse::<ManifestReference>().unwrap_err().contains("build metadata"));
 }
 
 #[tokio::test]

@@ -1,9 +1,9 @@
 //! `tamis audit log`.
 
 use super::words;
-use crate::ending::Ending;
+use crate::ending::EndSignal;
 use crate::output::{self, Output};
-use crate::remote::{Remote, Where};
+use crate::remote::{RegistryAccess, Remote};
 use crate::when::{dated, moment, now_ms, rfc3339};
 use anyhow::Result;
 use console::Term;
@@ -24,7 +24,7 @@ pub(super) struct Arguments {
     #[arg(long)]
     follow: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Entries printed when neither a moment nor a revision is given.
@@ -38,7 +38,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let since = arguments.since.as_deref().map(|text| moment(text, now_ms())).transpose()?;
     let remote = arguments.at.remote()?;
-    let ending = Ending::new()?;
+    let ending = EndSignal::new()?;
     let mut after = match (arguments.after, since) {
         (Some(after), _) => after,
         (None, Some(since)) => before(since, |after| page(&remote, after, 1))?,

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_api::{Proof, ProvenEntry, Ran, WhoRan};
+use tamis_api::{Proof, ProvenEntry, RunView, WhoRan};
 use tamis_journal::Hash;
 use tamis_journal::log::{NoteVerifier, verify_inclusion};
 use tamis_resources::NodeName;
@@ -32,7 +32,7 @@ const MAX_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The content of a proof that holds.
 #[derive(Debug)]
-pub(super) struct Proven {
+pub(super) struct ProofContent {
     /// Entries in the log that the checkpoint covers.
     size: u64,
     /// The entries, by revision.
@@ -112,7 +112,7 @@ pub(super) fn key(text: &str) -> Result<NoteVerifier> {
 }
 
 /// Checks a proof.
-pub(super) fn proof(proof: &Proof, key: &NoteVerifier) -> Result<Proven> {
+pub(super) fn proof(proof: &Proof, key: &NoteVerifier) -> Result<ProofContent> {
     let checkpoint = key.verify(&proof.checkpoint)?;
     let mut entries = BTreeMap::new();
     for one in &proof.entries {
@@ -120,7 +120,7 @@ pub(super) fn proof(proof: &Proof, key: &NoteVerifier) -> Result<Proven> {
             .with_context(|| format!("entry {}", one.revision))?;
         entries.insert(one.revision, entry);
     }
-    Ok(Proven { size: checkpoint.size, entries })
+    Ok(ProofContent { size: checkpoint.size, entries })
 }
 
 fn entry(one: &ProvenEntry, size: u64, root: &Hash) -> Result<Value> {
@@ -136,7 +136,7 @@ fn entry(one: &ProvenEntry, size: u64, root: &Hash) -> Result<Value> {
 }
 
 /// Checks an answer of `who-ran`: its proof, and that an entry reports each run.
-pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<Proven> {
+pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<ProofContent> {
     let proven = proof(&ran.proof, key)?;
     for run in &ran.runs {
         reported(ran, run, &proven).with_context(|| format!("{} {}", run.node, run.slot))?;
@@ -145,7 +145,7 @@ pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<Proven> {
 }
 
 /// Checks that a proxy reported a run as the answer states it.
-fn reported(ran: &WhoRan, run: &Ran, proven: &Proven) -> Result<()> {
+fn reported(ran: &WhoRan, run: &RunView, proven: &ProofContent) -> Result<()> {
     let entry = proven.entries.get(&run.revision);
     let entry = entry.with_context(|| format!("entry {} is not in the proof", run.revision))?;
     let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str);

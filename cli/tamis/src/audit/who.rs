@@ -4,14 +4,14 @@ use super::verify;
 use crate::filter::artifact::put;
 use crate::names;
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use crate::table::{short, table};
 use crate::when::{dated, day, moment, now_ms, rfc3339};
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_api::{Ran, WhoRan};
+use tamis_api::{RunView, WhoRan};
 
 /// Arguments of `who-ran`.
 #[derive(clap::Args)]
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "KEY")]
     log_key: Option<String>,
     #[command(flatten)]
-    registry: Where,
+    registry: RegistryAccess,
 }
 
 /// Asks the registry, checks the answer when a key is given, and writes the proof.
@@ -108,7 +108,7 @@ fn told(ran: &WhoRan) -> String {
             ran.service
         );
     }
-    let row = |one: &Ran| {
+    let row = |one: &RunView| {
         [
             one.node.clone(),
             one.slot.clone(),
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn runs_are_told_with_their_times_and_reports() {
-        let run = Ran {
+        let run = RunView {
             node: "sidecar:shop/a/0".into(),
             slot: "retry".into(),
             filter: "acme/retry".into(),

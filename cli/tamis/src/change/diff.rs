@@ -3,11 +3,11 @@
 use crate::table::{count, short};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use tamis_api::{Diff, DocumentProblem, FieldChange, Side, SlotChange, SlotDiff};
+use tamis_api::{Diff, DocumentProblem, FieldChange, SlotChange, SlotContents, SlotDiff};
 
 /// Whether the change has been made.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Made {
+pub(crate) enum ChangeState {
     /// No: it is a plan.
     No,
     /// Yes.
@@ -16,7 +16,7 @@ pub(crate) enum Made {
 
 /// The text of a diff: changes in documents, old and new; then in slots and elsewhere, one line for all
 /// that is alike; then proxies, emptied chains and problems.
-pub(crate) fn text(diff: &Diff, made: Made) -> String {
+pub(crate) fn text(diff: &Diff, made: ChangeState) -> String {
     let mut text = documents(diff);
     slots(&mut text, &diff.slots);
     others(&mut text, &diff.others);
@@ -32,8 +32,8 @@ pub(crate) fn text(diff: &Diff, made: Made) -> String {
     let (touched, services) = (diff.touched.len(), count(diff.services, "service", "services"));
     let _ = match (diff.services, made) {
         (0, _) => Ok(()),
-        (_, Made::No) => writeln!(text, "{touched} of {services} would change"),
-        (_, Made::Yes) => writeln!(text, "{touched} of {services} changed"),
+        (_, ChangeState::No) => writeln!(text, "{touched} of {services} would change"),
+        (_, ChangeState::Yes) => writeln!(text, "{touched} of {services} changed"),
     };
     text
 }
@@ -160,7 +160,7 @@ fn line(slot: &SlotDiff) -> String {
     format!("{mark} {}  {what}{parts}", slot.slot)
 }
 
-fn changed(before: &Side, after: &Side) -> String {
+fn changed(before: &SlotContents, after: &SlotContents) -> String {
     if before.filter != after.filter {
         let (old, new) = (release(before), release(after));
         return format!("{} {old} → {} {new}", before.filter, after.filter);
@@ -172,7 +172,7 @@ fn changed(before: &Side, after: &Side) -> String {
 }
 
 /// Version and digest of a side, or why nothing may run there.
-fn release(side: &Side) -> String {
+fn release(side: &SlotContents) -> String {
     match (&side.refused, &side.digest) {
         (Some(code), _) => format!("refused ({code})"),
         (None, Some(digest)) if side.version.is_empty() => short(digest),
@@ -184,10 +184,10 @@ fn release(side: &Side) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{DocumentDiff, Emptied};
+    use tamis_api::{DocumentDiff, EmptiedChain};
 
-    fn side(version: &str) -> Side {
-        Side {
+    fn side(version: &str) -> SlotContents {
+        SlotContents {
             filter: "auth/jwt".into(),
             version: version.into(),
             digest: Some(format!("sha256:{}", version.replace('.', "").repeat(22))),
@@ -236,13 +236,16 @@ mod tests {
             }],
             documents_changed: vec!["HTTPRoute/shop/r".into(), "Service/shop/new".into()],
             documents_removed: vec!["Service/shop/old".into()],
-            emptied: vec![Emptied { node: "gateway:shop/edge".into(), listener: "http".into() }],
+            emptied: vec![EmptiedChain {
+                node: "gateway:shop/edge".into(),
+                listener: "http".into(),
+            }],
             services: 4,
             touched: ["shop/edge".into()].into(),
             ..Diff::default()
         };
         assert_eq!(
-            text(&diff, Made::No),
+            text(&diff, ChangeState::No),
             "documents\n  ~ HTTPRoute/shop/r\n      \
              spec.rules[0].backendRefs[v2].weight  10 → 50\n      spec.x  nothing → 1\n  \
              + Service/shop/new\n  - Service/shop/old\n\
@@ -266,7 +269,7 @@ mod tests {
             parts: vec!["config".into()],
         };
         let diff = Diff { slots: (0..108).map(slot).collect(), services: 108, ..Diff::default() };
-        let told = text(&diff, Made::No);
+        let told = text(&diff, ChangeState::No);
         assert!(told.contains("(config) in 108 proxies of 108 services\n"), "{told}");
         assert!(told.lines().count() <= 3, "{told}");
     }
@@ -284,7 +287,7 @@ mod tests {
         let problems = vec![one(6, "a"), one(2, "a"), one(6, "b")];
         let diff = Diff { problems, services: 2, ..Diff::default() };
         assert_eq!(
-            text(&diff, Made::Yes),
+            text(&diff, ChangeState::Yes),
             "! a.yaml:2:1: not pinned for a (pin it)\n\
              ! a.yaml:6:1: not pinned for a (pin it); and 1 more of this kind\n0 of 2 services changed\n"
         );
@@ -292,6 +295,6 @@ mod tests {
 
     #[test]
     fn nothing_is_said_to_be_nothing() {
-        assert_eq!(text(&Diff::default(), Made::Yes), "nothing changes\n");
+        assert_eq!(text(&Diff::default(), ChangeState::Yes), "nothing changes\n");
     }
 }

@@ -11,7 +11,7 @@ fn run_on(files: &[(&str, &str)], node: Option<&str>) -> Result<ExitCode> {
     }
     let node = node.map(|node| node.parse().unwrap());
     let folder = folder.path().to_owned();
-    let (store, live, at) = (vec![], false, Where::default());
+    let (store, live, at) = (vec![], false, RegistryAccess::default());
     run(&Arguments { folder, node, store, live, at }, Output::Json)
 }
 

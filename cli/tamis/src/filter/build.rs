@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
 const TARGET: &str = "wasm32-unknown-unknown";
 
 /// A built filter.
-pub(crate) struct Made {
+pub(crate) struct BuiltFilter {
     /// The author's description of it.
     pub(crate) description: Description,
     /// Where the component is.
@@ -47,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 /// Builds the filter of a folder.
-pub(crate) fn make(folder: &Path) -> Result<Made> {
+pub(crate) fn make(folder: &Path) -> Result<BuiltFilter> {
     let description = description(folder)?;
     let target = target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -83,7 +83,7 @@ pub(crate) fn make(folder: &Path) -> Result<Made> {
     std::fs::create_dir_all(&target).with_context(|| format!("{}", target.display()))?;
     let file = target.join(format!("{name}.wasm"));
     super::artifact::put(&file, &component)?;
-    Ok(Made { description, file, component })
+    Ok(BuiltFilter { description, file, component })
 }
 
 /// The author's description of the filter in a folder.

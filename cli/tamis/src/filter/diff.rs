@@ -9,9 +9,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_engine::{
-    Authority, Contract, Declaration, Declared, Grant, Growth, GrowthKind, Inspection,
+    Authority, Contract, Declaration, DeclaredAccess, Grant, Growth, GrowthKind, Inspection,
 };
-use tamis_node::{Artifact, check_claims};
+use tamis_node::{StoredArtifact, check_claims};
 use tamis_trust::{Digest, Manifest};
 
 /// Exit code when the second component may do more than the first.
@@ -51,14 +51,14 @@ struct Side {
     called: Option<(String, String)>,
 }
 
-struct Compared {
+struct FilterComparison {
     a: Side,
     b: Side,
     gained: Vec<Growth>,
     lost: Vec<Growth>,
 }
 
-fn compare(arguments: &Arguments) -> Result<Compared> {
+fn compare(arguments: &Arguments) -> Result<FilterComparison> {
     let config = match &arguments.config {
         Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("the configuration {} cannot be read", path.display()))?,
@@ -70,13 +70,13 @@ fn compare(arguments: &Arguments) -> Result<Compared> {
     let (a, b) = (side(&arguments.a, &config, grant)?, side(&arguments.b, &config, grant)?);
     // Identical bytes have identical capabilities, even undeclared ones.
     if a.digest == b.digest {
-        return Ok(Compared { a, b, gained: Vec::new(), lost: Vec::new() });
+        return Ok(FilterComparison { a, b, gained: Vec::new(), lost: Vec::new() });
     }
     let gained = b.authority.grows_beyond(&a.authority);
     let mut lost = a.authority.grows_beyond(&b.authority);
     // An unknown may be a gain; report it once, not also as a loss.
     lost.retain(|one| one.kind != GrowthKind::Unknown);
-    Ok(Compared { a, b, gained, lost })
+    Ok(FilterComparison { a, b, gained, lost })
 }
 
 fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
@@ -85,7 +85,7 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
     // A manifest is optional, but a wrong one would mislead the reader about the comparison.
-    let called = match Artifact::read(path) {
+    let called = match StoredArtifact::read(path) {
         Ok(artifact) => Some(called(&artifact, &inspection).with_context(|| {
             format!("the manifest next to {} belongs to another component", path.display())
         })?),
@@ -97,7 +97,7 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
     };
     let busy = output::busy(format!("compiling {}", path.display()));
     let declaration = match configured_under(&octets, config, grant) {
-        Ok(filter) => Declaration::Known(Declared::of(&filter)),
+        Ok(filter) => Declaration::Known(DeclaredAccess::of(&filter)),
         Err(why) => Declaration::Unknown(why),
     };
     drop(busy);
@@ -106,7 +106,7 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
     Ok(Side { file: path.to_owned(), inspection, authority, digest, called })
 }
 
-fn called(artifact: &Artifact, inspection: &Inspection) -> Result<(String, String)> {
+fn called(artifact: &StoredArtifact, inspection: &Inspection) -> Result<(String, String)> {
     let manifest = Manifest::parse(&artifact.manifest)?;
     manifest.check(&artifact.component)?;
     check_claims(&manifest, inspection).map_err(|refused| anyhow!("{refused}"))?;
@@ -138,7 +138,7 @@ impl Side {
     }
 }
 
-impl Compared {
+impl FilterComparison {
     fn json(&self) -> Value {
         let (a, b) = (&self.a.inspection.wasi, &self.b.inspection.wasi);
         json!({

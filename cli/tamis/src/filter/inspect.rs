@@ -9,9 +9,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tamis_engine::{
-    Engine, FailureMode, Filter, FilterOptions, FilterState, Grant, Inspection, Isolation,
+    Engine, Filter, FilterOptions, FilterState, Grant, Inspection, Isolation, OnFailure,
 };
-use tamis_node::Artifact;
+use tamis_node::StoredArtifact;
 use tamis_observe::Metrics;
 use tamis_trust::{Digest, Manifest};
 
@@ -47,7 +47,7 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;
-    let signed = Artifact::read(path).ok().map(|artifact| signed(&artifact));
+    let signed = StoredArtifact::read(path).ok().map(|artifact| signed(&artifact));
     let name = signed.as_ref().and_then(|signed| signed.get("name")).and_then(Value::as_str);
     let grant = match &arguments.grant {
         Some(path) => grants::read(path, name)?,
@@ -91,7 +91,7 @@ pub(crate) fn configured_under(
         grant,
         state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
         fetch: None,
-        failure: FailureMode::Closed,
+        failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
     Filter::new(&compiled, options).map_err(|error| error.to_string())
@@ -116,7 +116,7 @@ pub(crate) fn declared_of(filter: &Filter) -> Value {
 }
 
 /// The content of its manifest and the key ids of its signatures; the signatures are not checked here.
-fn signed(artifact: &Artifact) -> Value {
+fn signed(artifact: &StoredArtifact) -> Value {
     match Manifest::parse(&artifact.manifest) {
         Ok(manifest) => json!({
             "name": manifest.name().to_string(),

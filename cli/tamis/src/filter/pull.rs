@@ -2,20 +2,20 @@
 
 use super::artifact::{beside, file_name, is_new, put};
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use crate::user_state;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_client::Reference;
+use tamis_client::ManifestReference;
 
 /// Arguments of `pull`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
     /// REPOSITORY:TAG or REPOSITORY@sha256:….
     #[arg(value_parser = reference, value_name = "REPOSITORY:TAG")]
-    reference: (String, Reference),
+    reference: (String, ManifestReference),
     /// Folder to write the artifact to.
     #[arg(long, default_value = ".")]
     store: PathBuf,
@@ -23,10 +23,10 @@ pub(crate) struct Arguments {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
-fn reference(text: &str) -> Result<(String, Reference), String> {
+fn reference(text: &str) -> Result<(String, ManifestReference), String> {
     let parts = text.split_once('@').or_else(|| text.rsplit_once(':'));
     let (repository, which) =
         parts.ok_or("write REPOSITORY:TAG or REPOSITORY@sha256:…".to_owned())?;

@@ -1,7 +1,7 @@
 //! `tamis filter push`.
 
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
@@ -21,13 +21,13 @@ pub(crate) struct Arguments {
     #[arg(long)]
     replace: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// Pushes a signed filter and tags it with its version.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let path = &arguments.component;
-    let read = match tamis_node::Artifact::read(path) {
+    let read = match tamis_node::StoredArtifact::read(path) {
         Ok(read) => read,
         Err(why) => bail!(
             "{why}; a signed filter has its manifest and signatures in the same folder, where `tamis filter sign` writes them"

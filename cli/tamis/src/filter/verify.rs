@@ -6,10 +6,12 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tamis_node::{Artifact, check_claims};
+use std::time::Duration;
+use tamis_ambient::Clock;
+use tamis_node::{StoredArtifact, check_claims};
 use tamis_trust::{
-    Digest, Manifest, Policy, Refused, Request, Verified, bundle_lines, code, verify,
+    Digest, Manifest, Request, SignaturePolicy, TrustRefusal, VerifiedFilter, bundle_lines, code,
+    verify,
 };
 
 /// Arguments of `verify`.
@@ -65,8 +67,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 /// The decision of the policies on the artifact.
-fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
-    let artifact = match Artifact::read(&arguments.component) {
+fn judge(arguments: &Arguments) -> Result<Result<VerifiedFilter, TrustRefusal>> {
+    let artifact = match StoredArtifact::read(&arguments.component) {
         Ok(artifact) => artifact,
         Err(why) => bail!(
             "{why}; a signed filter has its manifest and signatures in the same folder, where `tamis filter sign` writes them"
@@ -77,7 +79,8 @@ fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
         let octets = std::fs::read(path)
             .with_context(|| format!("the policy {} cannot be read", path.display()))?;
         policies.push(
-            Policy::from_json(&octets).with_context(|| format!("the policy {}", path.display()))?,
+            SignaturePolicy::from_json(&octets)
+                .with_context(|| format!("the policy {}", path.display()))?,
         );
     }
     if !arguments.key.is_empty() {
@@ -93,15 +96,15 @@ fn judge(arguments: &Arguments) -> Result<Result<Verified, Refused>> {
         logged: &[],
         policies: &policies,
         policy_age: Duration::ZERO,
-        now: SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs(),
+        now: Clock::system().unix_secs(),
     };
     Ok(verify(&request, &artifact.component)
         .and_then(|verified| truthful(&artifact).map(|()| verified)))
 }
 
 /// Checks that the manifest describes the component as it is.
-fn truthful(artifact: &Artifact) -> Result<(), Refused> {
-    let broken = |why: String| Refused {
+fn truthful(artifact: &StoredArtifact) -> Result<(), TrustRefusal> {
+    let broken = |why: String| TrustRefusal {
         code: code::FORMAT,
         rule: format!("the component must be a filter ({why})"),
         set_by: "the artifact format".to_owned(),
@@ -115,7 +118,7 @@ fn truthful(artifact: &Artifact) -> Result<(), Refused> {
 }
 
 /// A policy that requires all of these keys.
-fn of_keys(paths: &[PathBuf]) -> Result<Policy> {
+fn of_keys(paths: &[PathBuf]) -> Result<SignaturePolicy> {
     let mut keys = Vec::new();
     for path in paths {
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -124,7 +127,7 @@ fn of_keys(paths: &[PathBuf]) -> Result<Policy> {
     let policy = json!({
         "name": "the keys given", "namespaces": ["*"], "threshold": paths.len(), "keys": keys,
     });
-    Ok(Policy::from_json(policy.to_string().as_bytes())?)
+    Ok(SignaturePolicy::from_json(policy.to_string().as_bytes())?)
 }
 
 #[cfg(test)]

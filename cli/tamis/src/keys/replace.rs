@@ -5,16 +5,16 @@
 
 use super::read_private;
 use crate::output::{self, Output};
-use crate::remote::{Remote, Where};
+use crate::remote::{RegistryAccess, Remote};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_api::{Resource, RevokeRequest, Revoked, Stop};
-use tamis_client::{ClientError, Reference};
-use tamis_trust::{Digest, Policy, PrivateKey, is_by, sign};
+use tamis_api::{Resource, RevocationView, RevokeRequest, Stop};
+use tamis_client::{ClientError, ManifestReference};
+use tamis_trust::{Digest, PrivateKey, SignaturePolicy, is_by, sign};
 
 /// Arguments of `replace`.
 #[derive(clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    at: Where,
+    at: RegistryAccess,
 }
 
 /// A pinned filter.
@@ -92,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 /// The exit code of a command that waits for somebody, as of a change that a guard refuses.
 const WAITS: u8 = 3;
 
-fn revoke(remote: &Remote, request: &RevokeRequest) -> Result<Revoked> {
+fn revoke(remote: &Remote, request: &RevokeRequest) -> Result<RevocationView> {
     remote.ask("asking what the key holds up", async |client| client.revoke(request).await)
 }
 
@@ -110,7 +110,7 @@ fn again(remote: &Remote, one: &Pinned, lost: &str, key: &PrivateKey, dry: bool)
     let repository = repository(remote, &one.filter)?;
     let digest: Digest = one.digest.parse().with_context(|| one.digest.clone())?;
     let what = format!("looking at {} {}", one.filter, one.digest);
-    let reference = Reference::Digest(digest);
+    let reference = ManifestReference::Digest(digest);
     let pulled = remote.ask(&what, async |client| client.pull(&repository, &reference).await)?;
     let bundles = pulled.artifact.bundles.iter();
     let names = |bundle: &&Vec<u8>| hint(bundle).is_some_and(|hint| hint == lost);
@@ -162,10 +162,10 @@ fn hint(bundle: &[u8]) -> Option<String> {
 }
 
 /// A policy that trusts this key alone.
-fn policy_of(key: &PrivateKey) -> Result<Policy> {
+fn policy_of(key: &PrivateKey) -> Result<SignaturePolicy> {
     let key = json!({ "name": "new", "publicKey": key.public_key().to_pem() });
     let policy = json!({ "name": "new", "namespaces": ["*"], "keys": [key], "threshold": 1 });
-    Ok(Policy::from_json(policy.to_string().as_bytes())?)
+    Ok(SignaturePolicy::from_json(policy.to_string().as_bytes())?)
 }
 
 fn told(signed: &[Pinned], dry: bool) -> String {
@@ -174,7 +174,7 @@ fn told(signed: &[Pinned], dry: bool) -> String {
 }
 
 /// What is left to do when the new signatures do not count yet.
-fn untrusted(revoked: &Revoked, key: &PrivateKey) -> String {
+fn untrusted(revoked: &RevocationView, key: &PrivateKey) -> String {
     let filters: BTreeSet<&str> = revoked.stops.iter().map(|stop| stop.filter.as_str()).collect();
     let filters: Vec<&str> = filters.into_iter().collect();
     let pem = key.public_key().to_pem();
@@ -202,7 +202,7 @@ mod tests {
             filter: "acme/guard".to_owned(),
             digest: "sha256:00".to_owned(),
         };
-        let revoked = Revoked {
+        let revoked = RevocationView {
             what: "id".into(),
             from_index: None,
             reason: "lost".into(),

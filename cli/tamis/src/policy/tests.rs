@@ -31,8 +31,8 @@ impl Desk {
         std::fs::write(self.0.path().join(name), value.to_string()).unwrap();
     }
 
-    fn read(&self) -> Trusted {
-        let repository = Repository::open(&self.0.path().join("policy")).unwrap();
+    fn read(&self) -> TrustedPolicies {
+        let repository = PolicyRepository::open(&self.0.path().join("policy")).unwrap();
         repository.verify(&repository.first_root().unwrap(), when::now_ms() / 1_000).unwrap()
     }
 }

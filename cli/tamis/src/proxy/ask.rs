@@ -27,16 +27,16 @@ pub(super) enum Command {
     /// Print the generation that a proxy serves, without secrets, and the problems of its documents and
     /// certificates.
     #[command(after_help = "Example:\n  tamis proxy config gateway:shop/edge")]
-    Config(Which),
+    Config(ProxyAddress),
     /// List what runs in a proxy's slots, and why a slot does not run what it should.
     #[command(after_help = "Example:\n  tamis proxy filters gateway:shop/edge")]
-    Filters(Which),
+    Filters(ProxyAddress),
     /// List the services that a proxy reaches: endpoints, circuits, requests in progress.
     #[command(after_help = "Example:\n  tamis proxy upstreams sidecar:shop/payments/0")]
-    Upstreams(Which),
+    Upstreams(ProxyAddress),
     /// List a proxy's listeners, their filters in order, and the rules of their routers.
     #[command(after_help = "Example:\n  tamis proxy routes gateway:shop/edge")]
-    Routes(Which),
+    Routes(ProxyAddress),
     /// Show how busy a proxy is: its counters with their rates over some seconds, and its gauges.
     #[command(
         after_help = "Examples:\n  tamis proxy stat gateway:shop/edge\n  tamis proxy stat gateway:shop/edge --name tamis_refusals --seconds 30"
@@ -47,12 +47,12 @@ pub(super) enum Command {
     Drain(Drain),
     /// Cancel a drain, as long as the listeners are open.
     #[command(after_help = "Example:\n  tamis proxy undrain gateway:shop/edge")]
-    Undrain(Which),
+    Undrain(ProxyAddress),
 }
 
 /// The proxy, and where to reach it.
 #[derive(clap::Args)]
-pub(super) struct Which {
+pub(super) struct ProxyAddress {
     /// Which proxy: gateway:NAMESPACE/NAME or sidecar:NAMESPACE/SERVICE[/INDEX].
     node: NodeName,
     /// Its admin listener, when it runs on another machine or as another user: IP:PORT or unix:/PATH.
@@ -72,7 +72,7 @@ pub(super) struct Which {
 #[derive(clap::Args)]
 pub(super) struct Drain {
     #[command(flatten)]
-    which: Which,
+    which: ProxyAddress,
     /// Seconds until its listeners close, instead of its --lame-duck-seconds.
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(0..=3_600))]
     seconds: Option<u64>,
@@ -109,12 +109,12 @@ pub(super) fn run(command: &Command, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn look(which: &Which, path: &str) -> Result<Value> {
+fn look(which: &ProxyAddress, path: &str) -> Result<Value> {
     let body = which.ask("GET", path)?;
     serde_json::from_str(&body).with_context(|| format!("the response to {path} is not JSON"))
 }
 
-fn change(which: &Which, path: &str, output: Output) -> Result<()> {
+fn change(which: &ProxyAddress, path: &str, output: Output) -> Result<()> {
     let said = which.ask("POST", path)?;
     let node = which.node.to_string();
     let value = serde_json::json!({ "node": node, "said": said.trim() });
@@ -126,7 +126,7 @@ fn change(which: &Which, path: &str, output: Output) -> Result<()> {
 trait Wire: Read + Write {}
 impl<T: Read + Write> Wire for T {}
 
-impl Which {
+impl ProxyAddress {
     /// The body of a successful response.
     fn ask(&self, method: &str, path: &str) -> Result<String> {
         let (mut wire, host) = self.connect()?;

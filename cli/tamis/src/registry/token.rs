@@ -1,9 +1,9 @@
 //! `tamis registry token`: tokens and their rights, managed on the registry's machine or remotely.
 
-use super::Kept;
+use super::StorageOptions;
 use crate::get::items;
 use crate::output::{self, Output};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use crate::table::table;
 use crate::when::{ago, now_ms, rfc3339};
 use anyhow::Result;
@@ -11,7 +11,7 @@ use clap::Subcommand;
 use serde_json::json;
 use std::process::ExitCode;
 use tamis_api::{RotateRequest, TokenMade, TokenRequest, TokenView};
-use tamis_oci::{Limits, NewToken, Pattern, Secret, Store, Verb};
+use tamis_oci::{Limits, NewToken, RepositoryPattern, Store, TokenSecret, Verb};
 
 /// The actor recorded for tokens made on the machine itself.
 const OPERATOR: &str = "operator";
@@ -32,7 +32,7 @@ enum Command {
     Create(Create),
     /// List tokens, without their secrets.
     #[command(after_help = "Example:\n  tamis registry token list")]
-    List(At),
+    List(TokenRegistry),
     /// Replace the secret of a token; the old one stops working at once.
     #[command(after_help = "Example:\n  tamis registry token rotate ci --hours 720")]
     Rotate(Rotate),
@@ -43,11 +43,11 @@ enum Command {
 
 /// The registry: its folder on this machine, or its address with `--registry`.
 #[derive(clap::Args)]
-struct At {
+struct TokenRegistry {
     #[command(flatten)]
-    kept: Kept,
+    kept: StorageOptions,
     #[command(flatten)]
-    afar: Where,
+    afar: RegistryAccess,
 }
 
 #[derive(clap::Args)]
@@ -57,15 +57,15 @@ struct Create {
     /// Repositories, services and documents that it covers: '*', 'NAMESPACE/*', NAMESPACE/NAME or 'mesh';
     /// may be repeated.
     #[arg(long, required = true)]
-    repository: Vec<Pattern>,
+    repository: Vec<RepositoryPattern>,
     /// Its rights there; may be repeated.
     #[arg(long, required = true, value_enum)]
-    verb: Vec<May>,
+    verb: Vec<TokenVerb>,
     /// Hours until it expires; default: it never does.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=87_840))]
     hours: Option<u64>,
     #[command(flatten)]
-    at: At,
+    at: TokenRegistry,
 }
 
 #[derive(clap::Args)]
@@ -76,7 +76,7 @@ struct Rotate {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..=87_840))]
     hours: Option<u64>,
     #[command(flatten)]
-    at: At,
+    at: TokenRegistry,
 }
 
 #[derive(clap::Args)]
@@ -84,12 +84,12 @@ struct Revoke {
     /// Name of the token.
     name: String,
     #[command(flatten)]
-    at: At,
+    at: TokenRegistry,
 }
 
 /// The verbs that a token may have.
 #[derive(Clone, Copy, clap::ValueEnum)]
-enum May {
+enum TokenVerb {
     /// Read blobs, manifests and tags.
     Pull,
     /// Write blobs, manifests and tags.
@@ -105,15 +105,15 @@ enum May {
     Approve,
 }
 
-impl From<May> for Verb {
-    fn from(may: May) -> Self {
+impl From<TokenVerb> for Verb {
+    fn from(may: TokenVerb) -> Self {
         match may {
-            May::Pull => Self::Pull,
-            May::Push => Self::Push,
-            May::Delete => Self::Delete,
-            May::Observe => Self::Observe,
-            May::Operate => Self::Operate,
-            May::Approve => Self::Approve,
+            TokenVerb::Pull => Self::Pull,
+            TokenVerb::Push => Self::Push,
+            TokenVerb::Delete => Self::Delete,
+            TokenVerb::Observe => Self::Observe,
+            TokenVerb::Operate => Self::Operate,
+            TokenVerb::Approve => Self::Approve,
         }
     }
 }
@@ -142,7 +142,7 @@ fn create(arguments: &Create, output: Output) -> Result<()> {
         let remote = at.afar.remote()?;
         remote.ask("making a token", async |client| client.create_token(&request).await)?
     } else {
-        let (secret, expires_ms) = (Secret::generate()?, end(*hours));
+        let (secret, expires_ms) = (TokenSecret::generate()?, end(*hours));
         let token =
             NewToken { name: name.clone(), patterns: repository.clone(), verbs, expires_ms };
         at.here(async |store| store.create_token_by(OPERATOR, token, &secret).await)?;
@@ -152,7 +152,7 @@ fn create(arguments: &Create, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn list(at: &At, output: Output) -> Result<()> {
+fn list(at: &TokenRegistry, output: Output) -> Result<()> {
     let tokens = if at.afar.is_said() {
         at.afar.remote()?.ask("reading", async |client| client.tokens().await)?
     } else {
@@ -180,7 +180,7 @@ fn rotate(arguments: &Rotate, output: Output) -> Result<()> {
         let remote = at.afar.remote()?;
         remote.ask("renewing", async |client| client.rotate_token(name, &request).await)?
     } else {
-        let (secret, expires_ms) = (Secret::generate()?, end(*hours));
+        let (secret, expires_ms) = (TokenSecret::generate()?, end(*hours));
         at.here(async |store| store.rotate_token_by(OPERATOR, name, &secret, expires_ms).await)?;
         TokenMade { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
     };
@@ -200,7 +200,7 @@ fn revoke(arguments: &Revoke, output: Output) -> Result<()> {
     Ok(())
 }
 
-impl At {
+impl TokenRegistry {
     /// Works directly on the registry's journal.
     fn here<T, E: std::error::Error + Send + Sync + 'static>(
         &self,

@@ -1,11 +1,11 @@
 //! The description of a rollout, from arguments or from a file.
 
 use crate::names::{self, Release};
-use crate::remote::Where;
+use crate::remote::RegistryAccess;
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
-use tamis_api::{Gates, OnBreach, RolloutRequest, Shadow, Wave};
-use tamis_resources::{Millis, Place, Problem, Resource, RolloutBreach, RolloutSpec};
+use tamis_api::{Gates, OnBreach, RolloutRequest, ShadowRules, Wave};
+use tamis_resources::{Millis, Problem, Resource, RolloutBreach, RolloutSpec, SourcePlace};
 
 /// Arguments of `start`.
 #[derive(clap::Args)]
@@ -65,7 +65,7 @@ pub(crate) struct Start {
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]
-    pub(super) at: Where,
+    pub(super) at: RegistryAccess,
 }
 
 /// The reaction to a failed gate.
@@ -103,7 +103,7 @@ impl Start {
         let (Some(name), Some(release)) = (&self.name, &self.release) else {
             bail!("a rollout needs a name and FILTER@VERSION, or a file")
         };
-        let shadow = self.shadow_samples.map(|min_samples| Shadow {
+        let shadow = self.shadow_samples.map(|min_samples| ShadowRules {
             min_samples,
             max_differences: self.shadow_differences.unwrap_or(0),
         });
@@ -156,7 +156,7 @@ fn parse(source: &str, text: &str) -> Result<RolloutRequest> {
 }
 
 fn line(problem: &Problem) -> String {
-    let Place { source, line, column, .. } = &problem.place;
+    let SourcePlace { source, line, column, .. } = &problem.place;
     let help = problem.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
     format!("{source}:{line}:{column}: {problem}{help}")
 }
@@ -193,7 +193,7 @@ fn request(name: String, spec: RolloutSpec) -> RolloutRequest {
             max_added_p99_ms: gates.max_added_p99_ms,
             max_refusals: gates.max_refusals,
         },
-        shadow: shadow.map(|shadow| Shadow {
+        shadow: shadow.map(|shadow| ShadowRules {
             min_samples: shadow.min_samples,
             max_differences: shadow.max_differences,
         }),

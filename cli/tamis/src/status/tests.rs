@@ -1,7 +1,7 @@
 use super::text::text;
 use super::*;
 use clap::Parser;
-use tamis_api::{AssignedView, ProxyProblem, Refusal, RunningView};
+use tamis_api::{AssignmentView, ProxyProblem, RefusalView, RunningView};
 
 #[derive(Parser)]
 struct Line {
@@ -9,19 +9,19 @@ struct Line {
     arguments: Arguments,
 }
 
-fn select(line: &str, status: Status) -> (Status, Part) {
+fn select(line: &str, status: FleetStatus) -> (FleetStatus, Part) {
     let line = Line::try_parse_from(["status"].into_iter().chain(line.split_whitespace()));
     let arguments = line.unwrap_or_else(|error| panic!("{error}")).arguments;
     let part = arguments.part();
     (arguments.select(status), part)
 }
 
-fn slot(name: &str, state: SlotState) -> SlotStatus {
+fn slot(name: &str, state: SlotStateView) -> SlotView {
     let digest = format!("sha256:{}", "0".repeat(64));
-    SlotStatus {
+    SlotView {
         slot: format!("shop/{name}"),
         filter: format!("acme/{name}"),
-        assigned: Some(AssignedView {
+        assigned: Some(AssignmentView {
             digest: digest.clone(),
             config: String::new(),
             assignment: 4,
@@ -52,28 +52,28 @@ fn proxy(node: &str) -> ProxyStatus {
         current: true,
         why: None,
         problems: Vec::new(),
-        slots: vec![slot("retry", SlotState::Serving), slot("jwt", SlotState::Serving)],
+        slots: vec![slot("retry", SlotStateView::Serving), slot("jwt", SlotStateView::Serving)],
     }
 }
 
 /// Fifty services without problems.
-fn fleet() -> Status {
+fn fleet() -> FleetStatus {
     let proxies = (0..50).map(|at| proxy(&format!("sidecar:shop/service-{at:02}/0")));
-    Status { revision: 9, now_ms: 240_000, proxies: proxies.collect() }
+    FleetStatus { revision: 9, now_ms: 240_000, proxies: proxies.collect() }
 }
 
 type Break = fn(&mut ProxyStatus);
 
 fn refuse(proxy: &mut ProxyStatus) {
     let refused = &mut proxy.slots[1];
-    refused.state = SlotState::Refused;
+    refused.state = SlotStateView::Refused;
     refused.why = Some("filter.configure: /rate must be a number".into());
 }
 
 fn leave(proxy: &mut ProxyStatus) {
     proxy.connected = false;
     proxy.disconnected_ms = Some(60_000);
-    proxy.slots.iter_mut().for_each(|slot| slot.state = SlotState::Disconnected);
+    proxy.slots.iter_mut().for_each(|slot| slot.state = SlotStateView::Disconnected);
 }
 
 fn lose(proxy: &mut ProxyStatus) {
@@ -168,7 +168,7 @@ fn slots_are_chosen_by_filter_and_by_state() {
 
 #[test]
 fn a_refusal_is_printed_whole_as_json() {
-    let refusal = Refusal {
+    let refusal = RefusalView {
         code: "trust.threshold".into(),
         rule: "two keys must sign, one did".into(),
         set_by: "security/all".into(),
@@ -178,7 +178,7 @@ fn a_refusal_is_printed_whole_as_json() {
     status.proxies[0].slots[0].refusal = Some(refusal.clone());
     let value = dated(&status);
     let read = value["proxies"][0]["slots"][0]["refusal"].clone();
-    assert_eq!(serde_json::from_value::<Refusal>(read).unwrap(), refusal);
+    assert_eq!(serde_json::from_value::<RefusalView>(read).unwrap(), refusal);
 }
 
 #[test]
@@ -187,6 +187,6 @@ fn time_alone_is_no_change() {
     other.now_ms += 2_000;
     other.proxies[0].seen_ms = Some(241_000);
     assert_eq!(key(&one), key(&other));
-    other.proxies[0].slots[0].state = SlotState::Pending;
+    other.proxies[0].slots[0].state = SlotStateView::Pending;
     assert_ne!(key(&one), key(&other));
 }

@@ -5,9 +5,9 @@ use crate::table::{count, short, table};
 use crate::when::ago;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use tamis_api::{ProxyStatus, SlotState, SlotStatus, Status};
+use tamis_api::{FleetStatus, ProxyStatus, SlotStateView, SlotView};
 
-pub(super) fn text(status: &Status, part: Part) -> String {
+pub(super) fn text(status: &FleetStatus, part: Part) -> String {
     if status.proxies.is_empty() {
         return match part {
             Part::Problems => "no problems\n".to_owned(),
@@ -31,18 +31,18 @@ pub(super) fn text(status: &Status, part: Part) -> String {
 }
 
 /// A summary on one line.
-fn line(status: &Status) -> String {
+fn line(status: &FleetStatus) -> String {
     let number =
         |is: &dyn Fn(&ProxyStatus) -> bool| status.proxies.iter().filter(|it| is(it)).count();
     let has =
-        |proxy: &ProxyStatus, state: SlotState| proxy.slots.iter().any(|it| it.state == state);
+        |proxy: &ProxyStatus, state: SlotStateView| proxy.slots.iter().any(|it| it.state == state);
     let mut parts = vec![count(status.proxies.len(), "proxy", "proxies")];
     for (number, word) in [
         (number(&|it| it.disconnected_ms.is_some()), "disconnected"),
         (number(&|it| !it.connected && it.disconnected_ms.is_none()), "never connected"),
-        (number(&|it| has(it, SlotState::Refused)), "refusing"),
-        (number(&|it| has(it, SlotState::KeptLastGood)), "on the last good version"),
-        (number(&|it| has(it, SlotState::Drift)), "in drift"),
+        (number(&|it| has(it, SlotStateView::Refused)), "refusing"),
+        (number(&|it| has(it, SlotStateView::KeptLastGood)), "on the last good version"),
+        (number(&|it| has(it, SlotStateView::Drift)), "in drift"),
         (number(&|it| !it.problems.is_empty()), "with problems of their own"),
     ] {
         if number > 0 {
@@ -56,7 +56,7 @@ fn line(status: &Status) -> String {
 }
 
 /// Problems, worst first; equal ones once, with the proxies that have them.
-fn problems(status: &Status) -> String {
+fn problems(status: &FleetStatus) -> String {
     let mut wrong: BTreeMap<(u8, String), Vec<&str>> = BTreeMap::new();
     for proxy in &status.proxies {
         let mut note = |weight: u8, what: String| {
@@ -75,7 +75,7 @@ fn problems(status: &Status) -> String {
         if let Some(why) = &proxy.why {
             note(1, format!("rejects the plan it was sent: {why}"));
         }
-        for slot in proxy.slots.iter().filter(|slot| slot.state != SlotState::Serving) {
+        for slot in proxy.slots.iter().filter(|slot| slot.state != SlotStateView::Serving) {
             if let Some((weight, state)) = weight(proxy, slot.state) {
                 let why = slot.why.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
                 note(weight, format!("{} {state}{why}", slot.slot));
@@ -100,20 +100,20 @@ fn named(proxies: &[&str]) -> String {
 }
 
 /// How bad a state is, from 0 (worst); `None` when the proxy's own line already reports it.
-fn weight(proxy: &ProxyStatus, state: SlotState) -> Option<(u8, &'static str)> {
+fn weight(proxy: &ProxyStatus, state: SlotStateView) -> Option<(u8, &'static str)> {
     let weight = match state {
-        SlotState::Serving | SlotState::Disconnected => return None,
-        SlotState::Pending if !proxy.connected => return None,
-        SlotState::Refused => 0,
-        SlotState::KeptLastGood | SlotState::Drift => 1,
-        SlotState::Unassigned => 2,
-        SlotState::Pending => 4,
+        SlotStateView::Serving | SlotStateView::Disconnected => return None,
+        SlotStateView::Pending if !proxy.connected => return None,
+        SlotStateView::Refused => 0,
+        SlotStateView::KeptLastGood | SlotStateView::Drift => 1,
+        SlotStateView::Unassigned => 2,
+        SlotStateView::Pending => 4,
     };
     Some((weight, word(state)))
 }
 
 /// One line per service: its proxies, and what runs in them.
-fn services(status: &Status) -> String {
+fn services(status: &FleetStatus) -> String {
     let mut services: BTreeMap<&str, Vec<&ProxyStatus>> = BTreeMap::new();
     for proxy in &status.proxies {
         services.entry(&proxy.service).or_default().push(proxy);
@@ -122,8 +122,8 @@ fn services(status: &Status) -> String {
         .into_iter()
         .map(|(service, proxies)| {
             let connected = proxies.iter().filter(|one| one.connected).count();
-            let slots: Vec<&SlotStatus> = proxies.iter().flat_map(|one| &one.slots).collect();
-            let serving = slots.iter().filter(|one| one.state == SlotState::Serving).count();
+            let slots: Vec<&SlotView> = proxies.iter().flat_map(|one| &one.slots).collect();
+            let serving = slots.iter().filter(|one| one.state == SlotStateView::Serving).count();
             let wrong = proxies.iter().any(|one| is_wrong(one));
             let row = [
                 service.to_owned(),
@@ -142,7 +142,7 @@ fn services(status: &Status) -> String {
 }
 
 /// What runs in slots, by filter: as many as fit on a line.
-fn releases(slots: &[&SlotStatus]) -> String {
+fn releases(slots: &[&SlotView]) -> String {
     let mut versions: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for slot in slots {
         if let Some(running) = &slot.running {
@@ -175,7 +175,7 @@ fn releases(slots: &[&SlotStatus]) -> String {
 const WIDTH: usize = 38;
 
 /// Every slot, one per line; the reason below if it does not serve.
-fn slots(status: &Status) -> String {
+fn slots(status: &FleetStatus) -> String {
     let mut rows = Vec::new();
     let mut whys: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for proxy in &status.proxies {
@@ -201,7 +201,7 @@ fn slots(status: &Status) -> String {
     if text.ends_with('\n') { text } else { text + "\n" }
 }
 
-fn row(proxy: &ProxyStatus, slot: Option<&SlotStatus>, now: u64) -> [String; 7] {
+fn row(proxy: &ProxyStatus, slot: Option<&SlotView>, now: u64) -> [String; 7] {
     let Some(slot) = slot else {
         let state = match (proxy.connected, proxy.disconnected_ms, proxy.current) {
             (false, Some(since), _) => format!("disconnected since {}", ago(now, since)),
@@ -220,7 +220,7 @@ fn row(proxy: &ProxyStatus, slot: Option<&SlotStatus>, now: u64) -> [String; 7] 
         slot.running.as_ref().map(|one| format!("{} {}", one.version, short(&one.digest)));
     let since = slot.running.as_ref().map(|one| ago(now, one.since_ms));
     let state = match (slot.state, proxy.disconnected_ms) {
-        (SlotState::Disconnected, Some(since)) => {
+        (SlotStateView::Disconnected, Some(since)) => {
             format!("disconnected since {}", ago(now, since))
         }
         (state, _) => word(state).to_owned(),
@@ -236,15 +236,15 @@ fn row(proxy: &ProxyStatus, slot: Option<&SlotStatus>, now: u64) -> [String; 7] 
     ]
 }
 
-fn word(state: SlotState) -> &'static str {
+fn word(state: SlotStateView) -> &'static str {
     match state {
-        SlotState::Serving => "serving",
-        SlotState::Pending => "pending",
-        SlotState::KeptLastGood => "kept last good",
-        SlotState::Refused => "refused",
+        SlotStateView::Serving => "serving",
+        SlotStateView::Pending => "pending",
+        SlotStateView::KeptLastGood => "kept last good",
+        SlotStateView::Refused => "refused",
         // In capitals: something was changed without an assignment.
-        SlotState::Drift => "DRIFT",
-        SlotState::Unassigned => "unassigned",
-        SlotState::Disconnected => "disconnected",
+        SlotStateView::Drift => "DRIFT",
+        SlotStateView::Unassigned => "unassigned",
+        SlotStateView::Disconnected => "disconnected",
     }
 }

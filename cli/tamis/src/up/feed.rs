@@ -4,9 +4,9 @@
 //! change tries again. A pin is sent when the lock changes it, not when somebody changed it in the
 //! registry: a rollback stays.
 
-use super::gather::Wrong;
+use super::gather::FolderProblem;
 use super::ports::Ports;
-use super::registry::Embedded;
+use super::registry::EmbeddedRegistry;
 use crate::output::Output;
 use anyhow::{Context as _, Result, bail};
 use feeder::Feeder;
@@ -21,31 +21,31 @@ mod pins;
 /// Folders in `.tamis` that are written while the mesh runs, and that are not sent to a registry.
 const OWN: [&str; 4] = ["registry", "state", "access", "cache"];
 /// Keeps a registry in step with its folder, until it is dropped.
-pub(crate) struct Feeding {
+pub(crate) struct FolderFeed {
     feeder: Arc<Mutex<Feeder>>,
     watch: Option<Watch>,
-    wrongs: Wrongs,
-    planned: Arc<Mutex<Option<Planned>>>,
+    wrongs: FolderProblems,
+    planned: Arc<Mutex<Option<PlannedDocuments>>>,
 }
 
 /// What the documents in force plan.
-pub(crate) struct Planned {
+pub(crate) struct PlannedDocuments {
     /// These documents, but for those that stay as they were since they cannot be used as they are now.
     pub(crate) documents: Vec<Document>,
     /// Whether all of the folder could be used: what is missing then is gone.
     pub(crate) whole: bool,
 }
 
-impl Feeding {
+impl FolderFeed {
     /// Sends everything once, then every change.
     pub(crate) fn start(
         folder: &Path,
         ports: Ports,
         store: &Path,
-        registry: &Embedded,
+        registry: &EmbeddedRegistry,
         output: Output,
     ) -> Result<Self> {
-        let wrongs = Wrongs::default();
+        let wrongs = FolderProblems::default();
         let feeder = Feeder::new(folder, ports, store, registry, wrongs.clone(), output)?;
         let planned = Arc::clone(&feeder.planned);
         let feeder = Arc::new(Mutex::new(feeder));
@@ -68,17 +68,17 @@ impl Feeding {
     }
 
     /// What the documents in force plan, if that may have changed since somebody asked.
-    pub(crate) fn planned(&self) -> Option<Planned> {
+    pub(crate) fn planned(&self) -> Option<PlannedDocuments> {
         lock(&self.planned).take()
     }
 
     /// The current problems of the folder.
-    pub(crate) fn wrongs(&self) -> &Wrongs {
+    pub(crate) fn wrongs(&self) -> &FolderProblems {
         &self.wrongs
     }
 }
 
-impl Drop for Feeding {
+impl Drop for FolderFeed {
     fn drop(&mut self) {
         drop(self.watch.take());
         // Waits for the pass in progress; the next one does not start.
@@ -96,7 +96,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// # Errors
 /// Names what cannot be read, and why.
-pub(crate) fn ready(folder: &Path, registry: &Embedded) -> Result<()> {
+pub(crate) fn ready(folder: &Path, registry: &EmbeddedRegistry) -> Result<()> {
     let read = Source::folder(folder).read()?;
     let known = feeder::kept(&registry.folder).documents;
     let is_known = |one: &str| known.values().any(|file| Path::new(file).starts_with(one));
@@ -106,7 +106,7 @@ pub(crate) fn ready(folder: &Path, registry: &Embedded) -> Result<()> {
     if unknown.is_empty() {
         return Ok(());
     }
-    let why: Vec<String> = read.problems.iter().map(|one| Wrong::from(one).line).collect();
+    let why: Vec<String> = read.problems.iter().map(|one| FolderProblem::from(one).line).collect();
     bail!(
         "{} cannot be read, so it is unknown what it guards; correct or remove it: {}",
         unknown.join(", "),
@@ -122,16 +122,16 @@ fn is_own(path: &Path) -> bool {
 
 /// The current problems. Cheap to clone.
 #[derive(Clone, Default)]
-pub(crate) struct Wrongs(Arc<Mutex<Vec<Wrong>>>);
+pub(crate) struct FolderProblems(Arc<Mutex<Vec<FolderProblem>>>);
 
-impl Wrongs {
+impl FolderProblems {
     /// The problems, one line each.
     pub(crate) fn lines(&self) -> Vec<String> {
         lock(&self.0).iter().map(|one| one.line.clone()).collect()
     }
 
     /// Replaces the problems, and returns those that are new.
-    fn replace(&self, now: Vec<Wrong>) -> Vec<Wrong> {
+    fn replace(&self, now: Vec<FolderProblem>) -> Vec<FolderProblem> {
         let mut before = lock(&self.0);
         let new = now.iter().filter(|one| !before.contains(one)).cloned().collect();
         *before = now;

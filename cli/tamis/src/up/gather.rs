@@ -7,18 +7,18 @@ use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tamis_api::SourceText;
-use tamis_resources::{Document, Parsed, Pin, Problem, Resource, parse};
+use tamis_resources::{Document, ParseResult, Pin, Problem, Resource, parse};
 
 /// A problem of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub(crate) struct FolderProblem {
     /// On one line, with its place.
     pub(crate) line: String,
     /// With its source text, for people.
     pub(crate) text: String,
 }
 
-impl Wrong {
+impl FolderProblem {
     /// A problem without source text.
     pub(crate) fn new(line: impl Into<String>) -> Self {
         let line = line.into();
@@ -26,7 +26,7 @@ impl Wrong {
     }
 }
 
-impl From<&Problem> for Wrong {
+impl From<&Problem> for FolderProblem {
     fn from(problem: &Problem) -> Self {
         let place = &problem.place;
         let at = format!("{}:{}:{}", place.source, place.line, place.column);
@@ -36,7 +36,7 @@ impl From<&Problem> for Wrong {
 
 /// The content of a folder.
 #[derive(Debug, Default)]
-pub(crate) struct Gathered {
+pub(crate) struct FolderDocuments {
     /// The texts of all documents that can be used, without locks. Documents that cannot be used are
     /// replaced by blank lines.
     pub(crate) sources: Vec<SourceText>,
@@ -51,10 +51,10 @@ pub(crate) struct Gathered {
     /// Files and folders of which a part could not be used.
     pub(crate) broken: BTreeSet<String>,
     /// The problems.
-    pub(crate) wrongs: Vec<Wrong>,
+    pub(crate) wrongs: Vec<FolderProblem>,
 }
 
-impl Gathered {
+impl FolderDocuments {
     /// The pins of the locks, in their order, each with its file.
     pub(crate) fn pins(&self) -> impl Iterator<Item = (&str, &Pin)> {
         let pins = self.locks.iter().filter_map(|lock| match &lock.resource {
@@ -71,15 +71,19 @@ impl Gathered {
 }
 
 /// Which documents in force came from which file: `Kind/namespace/name` to the file's name.
-pub(crate) type Known = BTreeMap<String, String>;
+pub(crate) type DocumentSources = BTreeMap<String, String>;
 
 /// Reads a folder. What is wrong in it never keeps back what is not, and takes nothing out that is in force.
-pub(crate) fn gather(folder: &Path, ports: Ports, known: &Known) -> Result<Gathered> {
+pub(crate) fn gather(
+    folder: &Path,
+    ports: Ports,
+    known: &DocumentSources,
+) -> Result<FolderDocuments> {
     let read = ports.read(folder)?;
-    let mut gathered = Gathered::default();
+    let mut gathered = FolderDocuments::default();
     for file in &read.unreadable {
         gathered.broken.insert(file.path.clone());
-        gathered.wrongs.push(Wrong::new(file.to_string()));
+        gathered.wrongs.push(FolderProblem::new(file.to_string()));
     }
     for problem in &read.problems {
         gathered.broken.insert(problem.place.source.clone());
@@ -103,7 +107,7 @@ pub(crate) fn gather(folder: &Path, ports: Ports, known: &Known) -> Result<Gathe
     let all = gathered.documents.iter().chain(&gathered.stand_ins).chain(&gathered.locks);
     let all: Vec<Document> = all.cloned().collect();
     let found = problems(&all, folder);
-    let found = found.iter().map(Wrong::from).filter(|one| !told.contains(&one.line));
+    let found = found.iter().map(FolderProblem::from).filter(|one| !told.contains(&one.line));
     gathered.wrongs.extend(found);
     Ok(gathered)
 }
@@ -115,7 +119,7 @@ struct File {
     /// Its documents; `None` when it is not sound as a whole.
     whole: Option<Vec<Document>>,
     /// Its parts, each read by itself, when it is not sound as a whole or has something in it that is not sent as it is.
-    parts: Vec<(Part, Parsed)>,
+    parts: Vec<(Part, ParseResult)>,
 }
 
 impl File {
@@ -161,7 +165,7 @@ impl Names {
     }
 
     /// Of documents with one name the one in force stays, wherever the others stand; when none is, none counts.
-    fn fate(&self, key: &str, file: &str, known: &Known) -> Use {
+    fn fate(&self, key: &str, file: &str, known: &DocumentSources) -> Use {
         let all = self.0.get(key).map(Vec::as_slice).unwrap_or_default();
         let stays = known.get(key);
         let in_it = |file: &String| all.iter().filter(|one| *one == file).count();
@@ -180,11 +184,11 @@ impl Names {
 /// Decides what is sent of the files of a folder.
 struct Sender<'a> {
     names: Names,
-    known: &'a Known,
+    known: &'a DocumentSources,
 }
 
 impl Sender<'_> {
-    fn file(&self, gathered: &mut Gathered, file: &File) {
+    fn file(&self, gathered: &mut FolderDocuments, file: &File) {
         let plain = |one: &Document| {
             !matches!(one.resource, Resource::FiltersLock(_))
                 && !one.is_stub()
@@ -206,13 +210,19 @@ impl Sender<'_> {
     }
 
     /// A part of a file as it is sent: itself, what stands in for it, or as many blank lines.
-    fn part(&self, gathered: &mut Gathered, name: &str, part: &Part, parsed: &Parsed) -> String {
+    fn part(
+        &self,
+        gathered: &mut FolderDocuments,
+        name: &str,
+        part: &Part,
+        parsed: &ParseResult,
+    ) -> String {
         if let Some(problem) = parsed.problems.first() {
             // Told already, unless the file was sound a moment ago, or is sound as a whole alone.
             if gathered.broken.insert(name.to_owned()) {
                 let message = &problem.message;
                 let line = part.line + problem.place.line.saturating_sub(1);
-                gathered.wrongs.push(Wrong::new(format!("{name}:{line}: {message}")));
+                gathered.wrongs.push(FolderProblem::new(format!("{name}:{line}: {message}")));
             }
             let stub = parsed.stubs.first();
             return match stub {
@@ -243,7 +253,7 @@ impl Sender<'_> {
                     format!("the other is in {first}, and neither counts")
                 };
                 gathered.broken.insert(name.to_owned());
-                gathered.wrongs.push(Wrong::new(format!(
+                gathered.wrongs.push(FolderProblem::new(format!(
                     "{name}:{line}: {key} exists twice; {then}; keep one of them"
                 )));
                 gathered.held.insert(key.clone());
@@ -259,7 +269,7 @@ impl Sender<'_> {
     }
 
     /// What is sent in place of a document that cannot be used. What is in force of it stays as it is instead.
-    fn stand_in(&self, gathered: &mut Gathered, part: &Part, stub: Document) -> String {
+    fn stand_in(&self, gathered: &mut FolderDocuments, part: &Part, stub: Document) -> String {
         let own = key(&stub);
         if self.names.0.contains_key(&own) || self.known.contains_key(&own) {
             gathered.held.insert(own);

@@ -28,7 +28,7 @@ struct Home {
 
 /// Whether a `.tamis` from another place is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Elsewhere {
+pub(crate) enum ForeignState {
     /// It is not.
     Refuse,
     /// It is: the folder was moved, and there is no other copy.
@@ -37,7 +37,7 @@ pub(crate) enum Elsewhere {
 
 /// Makes the `.tamis` of a folder if it does not exist, and removes the rights of others from what it
 /// contains.
-pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
+pub(crate) fn open(folder: &Path, elsewhere: ForeignState) -> Result<()> {
     let dot = folder.join(".tamis");
     let shown = dot.display();
     if dot.is_symlink() {
@@ -55,7 +55,7 @@ pub(crate) fn open(folder: &Path, elsewhere: Elsewhere) -> Result<()> {
     let own = is_new
         || before.as_ref().is_some_and(same)
         || (before.is_none() && !OWN.iter().any(|name| dot.join(name).exists()));
-    if !own && elsewhere == Elsewhere::Refuse {
+    if !own && elsewhere == ForeignState::Refuse {
         let of = before.map(|before| format!(" of {}", before.folder)).unwrap_or_default();
         bail!(
             "{shown} is a copy{of}: its keys and tokens must not be shared, and its compiled code cannot be trusted. Remove it with `rm -r {shown}`, and `tamis up` makes a new one; if the folder was moved and there is no other copy, run `tamis up {} --adopt`",
@@ -128,10 +128,10 @@ mod tests {
         let root = TempDir::new().unwrap();
         let shop = root.path().join("shop");
         fs::create_dir(&shop).unwrap();
-        open(&shop, Elsewhere::Refuse).unwrap();
+        open(&shop, ForeignState::Refuse).unwrap();
         fs::create_dir(shop.join(".tamis/keys")).unwrap();
         fs::write(shop.join(".tamis/keys/a.key"), "secret").unwrap();
-        open(&shop, Elsewhere::Refuse).unwrap();
+        open(&shop, ForeignState::Refuse).unwrap();
         let keys = [shop.join(".tamis"), shop.join(".tamis/keys"), shop.join(".tamis/keys/a.key")];
         assert_eq!(keys.map(|path| mode(&path)), [0o700, 0o700, 0o600]);
 
@@ -143,24 +143,24 @@ mod tests {
             let done = Command::new("sh").args(["-c", copy]).current_dir(root.path()).status();
             assert!(done.unwrap().success(), "{copy}");
             let copied = root.path().join("copy");
-            let why = open(&copied, Elsewhere::Refuse).unwrap_err().to_string();
+            let why = open(&copied, ForeignState::Refuse).unwrap_err().to_string();
             assert!(why.contains("is a copy of /") && why.contains("rm -r"), "{why}");
             assert!(is_copy(&copied) && !is_copy(&shop));
             // Without its note it is not trusted either.
             fs::remove_file(copied.join(".tamis/home.json")).unwrap();
-            assert!(open(&copied, Elsewhere::Refuse).is_err());
+            assert!(open(&copied, ForeignState::Refuse).is_err());
             fs::remove_dir_all(copied.join(".tamis")).unwrap();
-            open(&copied, Elsewhere::Refuse).unwrap();
+            open(&copied, ForeignState::Refuse).unwrap();
             fs::remove_dir_all(&copied).unwrap();
         }
 
         // Once moved it is still the same; and `--adopt` makes it the owner's.
         let moved = root.path().join("moved");
         fs::rename(&shop, &moved).unwrap();
-        open(&moved, Elsewhere::Refuse).unwrap();
+        open(&moved, ForeignState::Refuse).unwrap();
         fs::remove_file(moved.join(".tamis/home.json")).unwrap();
-        open(&moved, Elsewhere::Adopt).unwrap();
-        open(&moved, Elsewhere::Refuse).unwrap();
+        open(&moved, ForeignState::Adopt).unwrap();
+        open(&moved, ForeignState::Refuse).unwrap();
     }
 
     #[test]
@@ -185,11 +185,11 @@ mod tests {
             let planted = folder.join(".tamis").join(name);
             fs::create_dir_all(planted.parent().unwrap()).unwrap();
             std::os::unix::fs::symlink(mine.join(to), &planted).unwrap();
-            for elsewhere in [Elsewhere::Refuse, Elsewhere::Adopt] {
+            for elsewhere in [ForeignState::Refuse, ForeignState::Adopt] {
                 let said = open(&folder, elsewhere).unwrap_err().to_string();
                 assert!(said.contains("is a link") || said.contains("is a copy"), "{name}: {said}");
             }
-            let adopted = open(&folder, Elsewhere::Adopt).unwrap_err().to_string();
+            let adopted = open(&folder, ForeignState::Adopt).unwrap_err().to_string();
             assert!(adopted.contains("is a link"), "{name}: {adopted}");
             assert_eq!(fs::read_to_string(mine.join("rc")).unwrap(), "precious", "{name}");
             assert_eq!(fs::read_dir(&mine).unwrap().count(), 1, "{name}");
@@ -197,9 +197,9 @@ mod tests {
         }
         // What its owner links once it is theirs is their affair.
         fs::create_dir(&folder).unwrap();
-        open(&folder, Elsewhere::Refuse).unwrap();
+        open(&folder, ForeignState::Refuse).unwrap();
         std::os::unix::fs::symlink(&mine, folder.join(".tamis/store")).unwrap();
-        open(&folder, Elsewhere::Refuse).unwrap();
+        open(&folder, ForeignState::Refuse).unwrap();
     }
 
     #[test]
@@ -209,11 +209,11 @@ mod tests {
         fs::create_dir(&shop).unwrap();
         fs::create_dir(&keys).unwrap();
         std::os::unix::fs::symlink(&keys, shop.join(".tamis")).unwrap();
-        assert!(open(&shop, Elsewhere::Adopt).is_err());
+        assert!(open(&shop, ForeignState::Adopt).is_err());
         // Content without keys, such as a lock, may come from others.
         let other = root.path().join("other");
         fs::create_dir_all(other.join(".tamis")).unwrap();
         fs::write(other.join(".tamis/filters.lock.yaml"), "x").unwrap();
-        open(&other, Elsewhere::Refuse).unwrap();
+        open(&other, ForeignState::Refuse).unwrap();
     }
 }

@@ -1,9 +1,9 @@
 //! The proxies of a folder, each following the folder's registry, all in this process.
 
-use super::feed::Planned;
+use super::feed::PlannedDocuments;
 use super::member::{self, Member};
 use super::prepare;
-use super::registry::Embedded;
+use super::registry::EmbeddedRegistry;
 use crate::check;
 use crate::output::{self, Output};
 use crate::proxy::{RecordFile, RunFolder, told};
@@ -18,8 +18,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    CacheFolders, CertificateWatch, Follow, Following, Node, NodeOptions, Secrets, Shared, Source,
-    Store, causes, private,
+    ArtifactStore, CacheFolders, CertificateWatch, Follow, FollowedNode, Node, NodeOptions,
+    NodeResources, Secrets, Source, causes, private,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;
@@ -44,7 +44,7 @@ pub(crate) struct Mesh {
 }
 
 /// What every proxy is given from the command line.
-pub(crate) struct Given {
+pub(crate) struct ProxySettings {
     pub(crate) secrets: Secrets,
     /// Responses name the generation that served them.
     pub(crate) name_generation: bool,
@@ -53,21 +53,21 @@ pub(crate) struct Given {
 /// A proxy that runs.
 struct Proxy {
     node: Arc<Node>,
-    following: Following,
+    following: FollowedNode,
     certificates: CertificateWatch,
 }
 
 /// What starting a proxy takes beside what its document says.
 struct Setup {
     folder: PathBuf,
-    shared: Shared,
+    shared: NodeResources,
     /// Where the registry is, and who it is.
     proxies: String,
     identity: String,
     /// The authority of every certificate.
     ca: String,
     keys: DirectorKeys,
-    given: Given,
+    given: ProxySettings,
     output: Output,
 }
 
@@ -75,8 +75,8 @@ struct Setup {
 pub(crate) fn start(
     folder: &Path,
     members: &[Member],
-    registry: &Embedded,
-    given: Given,
+    registry: &EmbeddedRegistry,
+    given: ProxySettings,
     output: Output,
 ) -> Result<Mesh> {
     let shared = shared(folder)?;
@@ -134,7 +134,7 @@ impl Setup {
         let options = NodeOptions {
             name: member.name.clone(),
             source: Source::folder(folder),
-            store: Store::new(Vec::new()),
+            store: ArtifactStore::new(Vec::new()),
             secrets: self.given.secrets.clone(),
             proxy,
         };
@@ -142,7 +142,7 @@ impl Setup {
         forget(&state)?;
         let told_later = move |reload: &_| told(reload, output);
         let (following, reload) =
-            Following::start(&self.shared, options, self.follow(member, state), told_later)
+            FollowedNode::start(&self.shared, options, self.follow(member, state), told_later)
                 .with_context(|| format!("{name} does not start"))?;
         told(&reload, output);
         let node = Arc::clone(following.node());
@@ -179,18 +179,18 @@ impl Setup {
 
 /// Options shared by the proxies: compiled code is kept in the folder if that can be trusted; otherwise
 /// filters are compiled at each start.
-fn shared(folder: &Path) -> Result<Shared> {
+fn shared(folder: &Path) -> Result<NodeResources> {
     let code = folder.join(".tamis/cache");
     let cached = user_state::folder().and_then(|state| {
         let also = user_state::code();
         let folders = CacheFolders { code: &code, state: &state, also: also.as_deref() };
-        Ok(Shared::new(Some(folders), Clock::system(), Random::system())?)
+        Ok(NodeResources::new(Some(folders), Clock::system(), Random::system())?)
     });
     match cached {
         Ok(shared) => Ok(shared),
         Err(error) => {
             tracing::warn!("compiled code is not kept: {error:#}");
-            Ok(Shared::new(None, Clock::system(), Random::system())?)
+            Ok(NodeResources::new(None, Clock::system(), Random::system())?)
         }
     }
 }
@@ -223,7 +223,7 @@ impl Mesh {
 
     /// Starts the proxies that documents plan since the last time, each with the certificate that is made for it, and ends
     /// those that none plans any more. It waits for neither.
-    pub(crate) fn follow(&mut self, planned: &Planned) {
+    pub(crate) fn follow(&mut self, planned: &PlannedDocuments) {
         self.wrongs.clear();
         let names = check::nodes(&planned.documents);
         if let Err(error) =

@@ -12,21 +12,22 @@ mod registry;
 mod token;
 mod view;
 
-use crate::ending::Ending;
+use crate::ending::EndSignal;
 use crate::output::{self, Output};
 use crate::secrets;
 use anyhow::{Context as _, Result, bail};
-use feed::Feeding;
-use home::Elsewhere;
+use feed::FolderFeed;
+use home::ForeignState;
 pub(crate) use home::is_copy;
 use member::Member;
 use ports::Ports;
-use registry::Embedded;
+use registry::EmbeddedRegistry;
 use serde_json::json;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tamis_ambient::Clock;
 use tamis_node::private;
 use tamis_transport::Address;
 
@@ -67,10 +68,11 @@ const DRAIN: Duration = Duration::from_secs(3);
 
 /// Runs the mesh until Ctrl-C.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let began = Instant::now();
+    let clock = Clock::system();
+    let began = clock.now();
     let folder = &arguments.folder;
     let ports = Ports { offset: arguments.port_offset, apps: !arguments.no_apps };
-    let elsewhere = if arguments.adopt { Elsewhere::Adopt } else { Elsewhere::Refuse };
+    let elsewhere = if arguments.adopt { ForeignState::Adopt } else { ForeignState::Refuse };
     let prepared = prepare::run(folder, ports, elsewhere, output)?;
     if arguments.prepare {
         if let Some(wrong) = &prepared.wrong {
@@ -89,21 +91,21 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let members = members(folder, &prepared)?;
     // Before anything runs: a secret that cannot be read is one that a filter would miss.
     let secrets = secrets::kept_apart(&arguments.secrets, folder)?;
-    let registry = Embedded::start(folder, &members, arguments.registry.as_ref(), ports)?;
+    let registry = EmbeddedRegistry::start(folder, &members, arguments.registry.as_ref(), ports)?;
     feed::ready(folder, &registry)?;
     let mut apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
     let busy = output::busy("filling the registry");
-    let feeding = Feeding::start(folder, ports, &prepared.store, &registry, output)?;
+    let feeding = FolderFeed::start(folder, ports, &prepared.store, &registry, output)?;
     drop(busy);
-    let given = mesh::Given { secrets, name_generation: arguments.name_generation };
+    let given = mesh::ProxySettings { secrets, name_generation: arguments.name_generation };
     let mut mesh = mesh::start(folder, &members, &registry, given, output)?;
     // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
-    let ending = Ending::new()?;
+    let ending = EndSignal::new()?;
     // Also covers files that were made since the start.
     let dot = folder.join(".tamis");
     private::narrow(&dot)
         .with_context(|| format!("{} cannot be made private to its owner", dot.display()))?;
-    let took = began.elapsed();
+    let took = clock.since(began);
     let ask = ask(&registry);
     let tries = tries(folder, &prepared, &mesh, &ask);
     let event = json!({
@@ -134,7 +136,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         let mut wrongs = feeding.wrongs().lines();
         wrongs.extend(mesh.wrongs().chain(&missing).cloned());
         let (registry, tries, wrongs) = (&registry.url, &tries, &wrongs);
-        view.show(&mesh, &view::Around { registry, wrongs, tries, try_file: &try_file });
+        view.show(&mesh, &view::Surroundings { registry, wrongs, tries, try_file: &try_file });
     }
     if output == Output::Text {
         output::note("\nstopping; press Ctrl-C again to stop at once");
@@ -147,7 +149,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 /// The proxies of a folder; each of them can be started.
-fn members(folder: &Path, prepared: &prepare::Prepared) -> Result<Vec<Member>> {
+fn members(folder: &Path, prepared: &prepare::PreparedFolder) -> Result<Vec<Member>> {
     let shown = folder.display();
     if prepared.documents.is_empty() && prepared.wrong.is_none() {
         bail!(
@@ -165,14 +167,14 @@ fn members(folder: &Path, prepared: &prepare::Prepared) -> Result<Vec<Member>> {
 }
 
 /// The variables with which commands reach the registry, as a shell takes them.
-fn ask(registry: &Embedded) -> String {
+fn ask(registry: &EmbeddedRegistry) -> String {
     format!("TAMIS_REGISTRY={} TAMIS_TOKEN=\"$(cat {})\"", registry.url, quoted(&registry.token))
 }
 
 /// Things to try now: what each shows, and the command.
 fn tries(
     folder: &Path,
-    prepared: &prepare::Prepared,
+    prepared: &prepare::PreparedFolder,
     mesh: &mesh::Mesh,
     ask: &str,
 ) -> Vec<(String, String)> {

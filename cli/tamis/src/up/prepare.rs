@@ -3,7 +3,7 @@
 //! Everything goes into `.tamis/` of the folder, and only what a document names and does not exist yet is
 //! made.
 
-use super::home::{self, Elsewhere};
+use super::home::{self, ForeignState};
 use super::ports::Ports;
 use super::token;
 use crate::builtin::{self, Builtin};
@@ -21,7 +21,7 @@ use tamis_resources::{Document, FiltersLockSpec, IdentityFiles, Pin, Resource};
 use tamis_trust::{Digest, PrivateKey};
 
 /// A prepared folder.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedFolder {
     /// Its documents.
     pub(crate) documents: Vec<Document>,
     /// The problem of the first document that cannot be used.
@@ -34,7 +34,7 @@ pub(crate) struct Prepared {
     filters: Vec<(String, String, PathBuf)>,
 }
 
-impl Prepared {
+impl PreparedFolder {
     /// A filter that suits the demonstration of an upgrade.
     pub(crate) fn upgradable(&self) -> Option<(String, String, PathBuf)> {
         let found = self.filters.iter().find(|(name, _, _)| name == "tamis/retry");
@@ -46,9 +46,9 @@ impl Prepared {
 pub(crate) fn run(
     folder: &Path,
     ports: Ports,
-    elsewhere: Elsewhere,
+    elsewhere: ForeignState,
     output: Output,
-) -> Result<Prepared> {
+) -> Result<PreparedFolder> {
     // Before anything is made: a folder that does not exist gets no `.tamis`.
     let read = ports.read(folder).context("no resources to run; name their folder")?;
     if !read.documents.is_empty() || folder.join(".tamis").exists() {
@@ -69,7 +69,7 @@ pub(crate) fn run(
         Some(key) => made.filters(&documents, &store, &key)?,
         None => Vec::new(),
     };
-    Ok(Prepared { documents: ports.read(folder)?.documents, wrong, store, token, filters })
+    Ok(PreparedFolder { documents: ports.read(folder)?.documents, wrong, store, token, filters })
 }
 
 /// Makes the certificates that documents name and that are missing, and those that soon expire.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tamis_node::private;
 use tamis_oci::{Limits, Versions};
 use tamis_server::Rules;
-use tamis_server::{Options, Registry, ServerError, Storage, TlsFiles};
+use tamis_server::{Registry, RegistryOptions, ServerError, Storage, TlsFiles};
 use tamis_transport::Address;
 use tamis_trust::DirectorKeys;
 
@@ -25,7 +25,7 @@ const FREE: &str = "127.0.0.1:0";
 const DRAIN: Duration = Duration::from_secs(1);
 
 /// A registry that runs in this process.
-pub(crate) struct Embedded {
+pub(crate) struct EmbeddedRegistry {
     registry: Registry,
     /// Its address.
     pub(crate) url: String,
@@ -41,7 +41,7 @@ pub(crate) struct Embedded {
     _only: File,
 }
 
-impl Embedded {
+impl EmbeddedRegistry {
     /// Starts it: at that address; without one at the usual address, or on a free port if that is in use.
     pub(crate) fn start(
         folder: &Path,
@@ -55,14 +55,14 @@ impl Embedded {
         let (tls, identity) = certificate(folder, &kept, members)?;
         let start = |listen: &Address| {
             let any: Address = FREE.parse()?;
-            let options = Options {
+            let options = RegistryOptions {
                 proxies: Some((any, tls.clone())),
                 // On a developer's machine a version is signed again and again until it is right.
                 limits: Limits { versions: Versions::Mutable, ..Limits::default() },
                 // An approval of growth needs a second person, and there is only one.
                 rules: Rules { growth_approvals: 0, ..Rules::default() },
                 drain: DRAIN,
-                ..Options::new(Storage::folder(&kept), listen.clone(), Arc::new(Engine))
+                ..RegistryOptions::new(Storage::folder(&kept), listen.clone(), Arc::new(Engine))
             };
             anyhow::Ok(Registry::start(options))
         };

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64URL;
 use serde_json::{Value, json};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use tamis_ambient::Clock;
 
 /// Name of the key in the key set.
 const KEY_ID: &str = "sample";
@@ -60,7 +60,7 @@ impl Key {
 
     /// A token for `shopper`.
     pub(crate) fn sign(&self, issuer: &str, audience: &str) -> Result<String> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let now = Clock::system().unix_secs();
         let head = json!({ "alg": "ES256", "typ": "JWT", "kid": KEY_ID });
         let claims = json!({
             "iss": issuer, "aud": audience, "sub": "shopper", "iat": now, "exp": now + SECONDS,

@@ -8,6 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
 use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
 use tamis_exchange::Circuit;
 use tamis_node::Node;
 use tamis_proxy::TrafficCounts;
@@ -20,12 +21,12 @@ const WINDOW: usize = 10;
 pub(crate) struct View {
     live: bool,
     began: Instant,
-    last: HashMap<String, VecDeque<Seen>>,
+    last: HashMap<String, VecDeque<CounterSample>>,
 }
 
 /// Counters of a proxy at a moment.
 #[derive(Clone)]
-struct Seen {
+struct CounterSample {
     at: Instant,
     traffic: TrafficCounts,
     retries: u64,
@@ -71,7 +72,7 @@ fn addresses(node: &Node) -> String {
 }
 
 /// What is shown in addition to the proxies.
-pub(crate) struct Around<'a> {
+pub(crate) struct Surroundings<'a> {
     /// The address of the registry.
     pub(crate) registry: &'a str,
     /// The problems of the folder.
@@ -85,7 +86,7 @@ pub(crate) struct Around<'a> {
 /// The addresses of a node in half a line.
 fn places(node: &Node) -> String {
     let generation = node.proxy().generation();
-    let place = |one: &tamis_proxy::Listener| format!("{} {}", one.name, one.address);
+    let place = |one: &tamis_proxy::ListenerConfig| format!("{} {}", one.name, one.address);
     let mut all: Vec<String> = generation.listeners.iter().map(place).collect();
     all.extend(node.proxy().admin_address().map(|address| format!("admin {address}")));
     all.join("  ")
@@ -94,16 +95,16 @@ fn places(node: &Node) -> String {
 impl View {
     pub(crate) fn new(output: Output) -> Self {
         let live = output == Output::Text && std::io::stdout().is_terminal();
-        Self { live, began: Instant::now(), last: HashMap::new() }
+        Self { live, began: Clock::system().now(), last: HashMap::new() }
     }
 
-    pub(crate) fn show(&mut self, mesh: &Mesh, around: &Around<'_>) {
+    pub(crate) fn show(&mut self, mesh: &Mesh, around: &Surroundings<'_>) {
         if !self.live {
             return;
         }
         let rows: Vec<Row> = mesh.nodes().map(|node| self.row(node)).collect();
         let (height, width) = console::Term::stdout().size();
-        let up = self.began.elapsed();
+        let up = Clock::system().since(self.began);
         let lines = picture(&rows, around, up, width.into(), height.into());
         // Cursor home, the rest of each line erased, and everything below erased: the view never scrolls.
         output::line(&format!("\x1b[2J\x1b[H{}", lines.join("\n")));
@@ -113,7 +114,7 @@ impl View {
         let (name, proxy) = (node.name().to_string(), node.proxy());
         let services = proxy.registry().snapshot();
         let retries = services.iter().map(|service| service.retries).sum();
-        let now = Seen { at: Instant::now(), traffic: proxy.traffic(), retries };
+        let now = CounterSample { at: Clock::system().now(), traffic: proxy.traffic(), retries };
         let window = self.last.entry(name.clone()).or_default();
         window.push_back(now.clone());
         if window.len() > WINDOW + 1 {
@@ -221,7 +222,7 @@ fn took(time: Duration) -> String {
 /// table, then problems, then as much as fits: addresses and whole commands.
 fn picture(
     rows: &[Row],
-    around: &Around<'_>,
+    around: &Surroundings<'_>,
     up: Duration,
     width: usize,
     height: usize,

@@ -8,7 +8,7 @@ use serde_json::Value as Json;
 use super::grants::Grants;
 use super::listeners::Socket;
 use super::routes::Route;
-use super::{ACCEPTED, Claim, Fold, Place, RESOLVED, longest};
+use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, longest};
 use crate::check::suggestion;
 use crate::document::{Document, Reach};
 use crate::kinds::{
@@ -16,7 +16,7 @@ use crate::kinds::{
     Phase, Pin, ServiceSpec, Spec as _, TargetKind, World,
 };
 use crate::node_name::NodeName;
-use crate::plan::{DirectionPlan, FilterPlan, GrantPlan, ListenerPlan, RefusedPlan};
+use crate::plan::{FilterPlan, GrantPlan, ListenerPlan, RefusedPlan, TrafficDirection};
 use crate::problem::Problem;
 
 /// The code for a second filter of a world that a chain has only once.
@@ -339,7 +339,7 @@ impl<'a> Fold<'a> {
     /// Fills the chain of each socket.
     pub(super) fn chains(
         &mut self,
-        place: &Place<'a>,
+        place: &PlannedProxy<'a>,
         sockets: Vec<Socket<'a>>,
         attachments: &[Attachment<'a>],
         routes: &[Route<'a>],
@@ -477,7 +477,7 @@ impl Attachment<'_> {
     /// The rules to which it applies on this socket (`Some(None)`: all), or `None` when it does not apply.
     fn scope(
         &self,
-        place: &Place<'_>,
+        place: &PlannedProxy<'_>,
         socket: &Socket<'_>,
         routes: &[Route<'_>],
     ) -> Option<Option<Vec<String>>> {
@@ -485,11 +485,11 @@ impl Attachment<'_> {
         for target in &self.targets {
             let all = match (target.kind, place) {
                 (TargetKind::Mesh, _) => self.flows(socket.plan.direction),
-                (TargetKind::Gateway, Place::Gateway(gateway, _)) => {
+                (TargetKind::Gateway, PlannedProxy::Gateway(gateway, _)) => {
                     target.is(gateway)
                         && target.section.as_ref().is_none_or(|name| *name == socket.plan.name)
                 }
-                (TargetKind::Service, Place::Sidecar(service, ..)) => {
+                (TargetKind::Service, PlannedProxy::Sidecar(service, ..)) => {
                     target.is(service) && self.flows(socket.plan.direction)
                 }
                 (TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => {
@@ -513,22 +513,22 @@ impl Attachment<'_> {
         (!scope.is_empty()).then_some(Some(scope))
     }
 
-    fn flows(&self, direction: DirectionPlan) -> bool {
+    fn flows(&self, direction: TrafficDirection) -> bool {
         let policy = alone(self.world) || self.world == World::TelemetryPolicy;
         let default = if policy { AttachmentDirection::Both } else { AttachmentDirection::Inbound };
         match (direction, self.spec.direction.unwrap_or(default)) {
-            (DirectionPlan::Gateway, _) | (_, AttachmentDirection::Both) => true,
-            (DirectionPlan::Inbound, wanted) => wanted == AttachmentDirection::Inbound,
-            (DirectionPlan::Outbound, wanted) => wanted == AttachmentDirection::Outbound,
+            (TrafficDirection::Gateway, _) | (_, AttachmentDirection::Both) => true,
+            (TrafficDirection::Inbound, wanted) => wanted == AttachmentDirection::Inbound,
+            (TrafficDirection::Outbound, wanted) => wanted == AttachmentDirection::Outbound,
         }
     }
 }
 
-fn hangs_here(route: &Route<'_>, place: &Place<'_>, socket: &Socket<'_>) -> bool {
+fn hangs_here(route: &Route<'_>, place: &PlannedProxy<'_>, socket: &Socket<'_>) -> bool {
     match place {
-        Place::Gateway(gateway, _) => route.hangs_on_listener(&gateway.key(), socket),
-        Place::Sidecar(..) => {
-            socket.plan.direction == DirectionPlan::Outbound && route.hangs_on_a_service()
+        PlannedProxy::Gateway(gateway, _) => route.hangs_on_listener(&gateway.key(), socket),
+        PlannedProxy::Sidecar(..) => {
+            socket.plan.direction == TrafficDirection::Outbound && route.hangs_on_a_service()
         }
     }
 }

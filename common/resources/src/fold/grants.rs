@@ -12,7 +12,7 @@ use crate::narrow::narrowed;
 use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
 
 /// A grant and the keys that must have signed.
-pub(super) type Granted = (GrantPlan, Option<SignedByPlan>);
+pub(super) type GrantWithSigners = (GrantPlan, Option<SignedByPlan>);
 
 /// What filters may do.
 #[derive(Default)]
@@ -26,7 +26,7 @@ pub(super) struct Grants<'a> {
 impl Grants<'_> {
     /// What a filter may do where somebody of that namespace attaches it: what security's grant allows, and every grant of
     /// the namespace too. `None` when security granted nothing.
-    pub(super) fn of(&self, namespace: &str, filter: &str) -> Option<Granted> {
+    pub(super) fn of(&self, namespace: &str, filter: &str) -> Option<GrantWithSigners> {
         let decided = *self.decided.get(filter)?;
         let Some(narrowing) = self.narrowing.get(&(namespace, filter)) else {
             return Some(granted(decided));
@@ -37,7 +37,7 @@ impl Grants<'_> {
     }
 }
 
-fn granted(spec: &GrantSpec) -> Granted {
+fn granted(spec: &GrantSpec) -> GrantWithSigners {
     let signed_by = spec
         .signed_by
         .as_ref()

@@ -1,10 +1,10 @@
 //! Sockets of the proxy, without their chains.
 
-use super::{ACCEPTED, Fold, Place};
+use super::{ACCEPTED, Fold, PlannedProxy};
 use crate::document::Document;
 use crate::kinds::{GatewaySpec, Listener, ListenerProtocol, ListenerReasons};
 use crate::plan::{
-    AddressPlan, ChainPlan, DirectionPlan, ListenerPlan, ListenerRulesPlan, TlsPlan,
+    AddressPlan, ChainPlan, ListenerPlan, ListenerRulesPlan, TlsPlan, TrafficDirection,
 };
 
 /// A socket, and for a gateway the listener it belongs to.
@@ -14,10 +14,10 @@ pub(super) struct Socket<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn listeners(&mut self, place: &Place<'a>) -> Vec<Socket<'a>> {
+    pub(super) fn listeners(&mut self, place: &PlannedProxy<'a>) -> Vec<Socket<'a>> {
         match place {
-            Place::Gateway(document, spec) => self.gateway(document, spec),
-            Place::Sidecar(document, spec, index) => {
+            PlannedProxy::Gateway(document, spec) => self.gateway(document, spec),
+            PlannedProxy::Sidecar(document, spec, index) => {
                 self.check_upgrades(
                     document,
                     spec.upgrades.as_deref(),
@@ -37,10 +37,16 @@ impl<'a> Fold<'a> {
                         key: files.key.clone(),
                         client_ca: Some(files.ca.clone()),
                     };
-                    socket(("inbound", address), Some(tls), DirectionPlan::Inbound, rules(), None)
+                    socket(
+                        ("inbound", address),
+                        Some(tls),
+                        TrafficDirection::Inbound,
+                        rules(),
+                        None,
+                    )
                 });
                 let outbound = endpoint.and_then(|one| one.outbound.clone()).map(|address| {
-                    socket(("outbound", address), None, DirectionPlan::Outbound, rules(), None)
+                    socket(("outbound", address), None, TrafficDirection::Outbound, rules(), None)
                 });
                 inbound.into_iter().chain(outbound).collect()
             }
@@ -96,7 +102,7 @@ impl<'a> Fold<'a> {
             let address = std::net::SocketAddr::new(ip, listener.port).to_string();
             let named = (listener.name.as_str(), address);
             let rules = rules(listener, ip);
-            sockets.push(socket(named, tls, DirectionPlan::Gateway, rules, Some(listener)));
+            sockets.push(socket(named, tls, TrafficDirection::Gateway, rules, Some(listener)));
         }
         sockets
     }
@@ -133,7 +139,7 @@ fn upgrades(names: Option<&[String]>) -> Vec<String> {
 fn socket<'a>(
     (name, address): (&str, String),
     tls: Option<TlsPlan>,
-    direction: DirectionPlan,
+    direction: TrafficDirection,
     rules: ListenerRulesPlan,
     listener: Option<&'a Listener>,
 ) -> Socket<'a> {

@@ -7,13 +7,13 @@ use serde_json::{Value as Json, json};
 
 use super::listeners::Socket;
 use super::services::{local_name, ports};
-use super::{ACCEPTED, Fold, Place, RESOLVED};
+use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
     BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, ParentKind, ParentRef,
     ReferenceGrantSpec, RouteFilter, RouteNamespaces, ServiceSpec,
 };
-use crate::plan::DirectionPlan;
+use crate::plan::TrafficDirection;
 use crate::rules::{self, BrokenRule};
 
 /// A route whose backends are resolved.
@@ -280,14 +280,16 @@ impl<'a> Fold<'a> {
     /// The configuration of the router of a socket.
     pub(super) fn router_config(
         &mut self,
-        place: &Place<'_>,
+        place: &PlannedProxy<'_>,
         socket: &Socket<'_>,
         routes: &[Route<'_>],
     ) -> Json {
         let routes = match (place, socket.plan.direction) {
-            (Place::Sidecar(document, spec, _), DirectionPlan::Inbound) => inbound(document, spec),
-            (Place::Sidecar(document, ..), _) => self.outbound(document, routes),
-            (Place::Gateway(document, _), _) => {
+            (PlannedProxy::Sidecar(document, spec, _), TrafficDirection::Inbound) => {
+                inbound(document, spec)
+            }
+            (PlannedProxy::Sidecar(document, ..), _) => self.outbound(document, routes),
+            (PlannedProxy::Gateway(document, _), _) => {
                 let limit = socket.listener.and_then(|one| one.hostname.as_deref());
                 let here =
                     routes.iter().filter(|one| one.hangs_on_listener(&document.key(), socket));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ACCEPTED, Claim, Fold, Place, RESOLVED, address};
+use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
 use crate::plan::{
@@ -46,11 +46,11 @@ impl<'a> Fold<'a> {
     }
 
     /// All services; the local one first.
-    pub(super) fn services(&mut self, place: &Place<'_>) -> Vec<ServicePlan> {
+    pub(super) fn services(&mut self, place: &PlannedProxy<'_>) -> Vec<ServicePlan> {
         let policies = self.policies();
         let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
         let mut plans = Vec::new();
-        if let Place::Sidecar(document, spec, index) = place
+        if let PlannedProxy::Sidecar(document, spec, index) = place
             && let (Some(port), Some(endpoint)) = (spec.ports.first(), spec.endpoints.get(*index))
         {
             let endpoint =
@@ -84,7 +84,7 @@ impl<'a> Fold<'a> {
                 });
             }
         }
-        if let (Some(service), Place::Gateway(document, _)) = (unreachable, place) {
+        if let (Some(service), PlannedProxy::Gateway(document, _)) = (unreachable, place) {
             let message = format!(
                 "the gateway has no `tls` with which to prove its identity, so it cannot reach {service}"
             );
@@ -128,7 +128,7 @@ enum NoIdentity {
 }
 
 fn reach(
-    place: &Place<'_>,
+    place: &PlannedProxy<'_>,
     document: &Document,
     spec: &ServiceSpec,
     endpoint: &ServiceEndpoint,

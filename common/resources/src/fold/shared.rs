@@ -11,7 +11,7 @@ use crate::document::{Document, NEW};
 use crate::kinds::{GrpcMethodMatch, PathMatchType, call_path};
 
 /// A match of a rule of a route: three indices.
-type At = (usize, usize, usize);
+type MatchIndex = (usize, usize, usize);
 
 impl Fold<'_> {
     /// The routes of a listener, as its router reads them.
@@ -25,7 +25,7 @@ impl Fold<'_> {
         here: Vec<(&Route<'_>, Vec<String>)>,
     ) -> Vec<Json> {
         let namespace = |at: usize| here.get(at).map(|(route, _)| namespace_of(route));
-        let mut lost: BTreeSet<At> = BTreeSet::new();
+        let mut lost: BTreeSet<MatchIndex> = BTreeSet::new();
         let mut nobodys: Vec<Json> = Vec::new();
         for ((host, wanted), places) in contested(&here) {
             let mut since: BTreeMap<&str, u64> = BTreeMap::new();
@@ -51,7 +51,7 @@ impl Fold<'_> {
         }
         let same = lost.clone();
         let overtaken = overtaken(gateway, &here).into_iter();
-        for Overtaken { place, by, winner, host, wanted } in
+        for CapturedRequest { place, by, winner, host, wanted } in
             overtaken.filter(|one| !same.contains(&one.place))
         {
             if winner.is_none() {
@@ -71,12 +71,12 @@ impl Fold<'_> {
     fn contradicts(
         &mut self,
         here: &[(&Route<'_>, Vec<String>)],
-        place: At,
-        places: &[At],
+        place: MatchIndex,
+        places: &[MatchIndex],
         winner: Option<&str>,
         host: &str,
     ) {
-        let of = |(at, rule, wanted): At| {
+        let of = |(at, rule, wanted): MatchIndex| {
             let (route, _) = here.get(at)?;
             Some((route.document, format!("/spec/rules/{rule}/matches/{wanted}")))
         };
@@ -113,9 +113,9 @@ fn namespace_of<'a>(route: &Route<'a>) -> &'a str {
 }
 
 /// A regular expression that would take requests of another namespace.
-struct Overtaken {
-    place: At,
-    by: At,
+struct CapturedRequest {
+    place: MatchIndex,
+    by: MatchIndex,
     /// Whose namespace has the requests; `None`: nobody.
     winner: Option<String>,
     host: String,
@@ -123,8 +123,8 @@ struct Overtaken {
 }
 
 /// A path that a match asks for.
-struct Asked<'a> {
-    place: At,
+struct MatchedPath<'a> {
+    place: MatchIndex,
     namespace: &'a str,
     since: u64,
     kind: PathMatchType,
@@ -138,13 +138,13 @@ struct Asked<'a> {
 /// Regular expressions that lose against what another namespace asks for on the same host. Which requests two of them share
 /// nobody can tell from their texts, and the longer one would have them: so one counts beside the expressions and prefixes of
 /// others only where their beginnings differ, or where it is longer in force.
-fn overtaken(gateway: &Document, here: &[(&Route<'_>, Vec<String>)]) -> Vec<Overtaken> {
+fn overtaken(gateway: &Document, here: &[(&Route<'_>, Vec<String>)]) -> Vec<CapturedRequest> {
     let asked = asked(here);
-    let own = |one: &Asked<'_>| one.namespace == gateway.metadata.namespace;
-    let is_expression = |one: &&Asked<'_>| one.kind == PathMatchType::RegularExpression;
+    let own = |one: &MatchedPath<'_>| one.namespace == gateway.metadata.namespace;
+    let is_expression = |one: &&MatchedPath<'_>| one.kind == PathMatchType::RegularExpression;
     let mut found = Vec::new();
     for one in asked.iter().filter(is_expression) {
-        let winner = |other: &&Asked<'_>| {
+        let winner = |other: &&MatchedPath<'_>| {
             let is_tried_after = is_expression(other) && !other.behind || other.is_a_prefix();
             let meets = other.namespace != one.namespace
                 && other.host == one.host
@@ -163,14 +163,14 @@ fn overtaken(gateway: &Document, here: &[(&Route<'_>, Vec<String>)]) -> Vec<Over
         let mut lost = asked.iter().filter_map(|other| Some((other, winner(&other)?)));
         if let Some((other, winner)) = lost.next() {
             let (host, wanted) = (one.host.clone(), one.wanted.clone());
-            found.push(Overtaken { place: one.place, by: other.place, winner, host, wanted });
+            found.push(CapturedRequest { place: one.place, by: other.place, winner, host, wanted });
         }
     }
     found
 }
 
 /// The prefixes and expressions that routes of several namespaces ask for.
-fn asked<'a>(here: &'a [(&Route<'_>, Vec<String>)]) -> Vec<Asked<'a>> {
+fn asked<'a>(here: &'a [(&Route<'_>, Vec<String>)]) -> Vec<MatchedPath<'a>> {
     let mut asked = Vec::new();
     let spaces: BTreeSet<&str> = here.iter().map(|(route, _)| namespace_of(route)).collect();
     // The usual case costs nothing.
@@ -189,7 +189,7 @@ fn asked<'a>(here: &'a [(&Route<'_>, Vec<String>)]) -> Vec<Asked<'a>> {
                 }
                 let since = route.document.path_since(kind, &value);
                 let behind = is_of_any_service(one);
-                asked.extend(hosts.iter().map(|host| Asked {
+                asked.extend(hosts.iter().map(|host| MatchedPath {
                     place: (at, rule, wanted),
                     namespace: namespace_of(route),
                     since,
@@ -205,7 +205,7 @@ fn asked<'a>(here: &'a [(&Route<'_>, Vec<String>)]) -> Vec<Asked<'a>> {
     asked
 }
 
-impl Asked<'_> {
+impl MatchedPath<'_> {
     /// Whether it is a prefix of some paths, not of all.
     fn is_a_prefix(&self) -> bool {
         self.kind == PathMatchType::PathPrefix && !self.value.trim_end_matches('/').is_empty()
@@ -270,10 +270,10 @@ fn beginning(expression: &str) -> &str {
 }
 
 /// What more than one namespace claims: host (empty: any) and match, with the places.
-fn contested(here: &[(&Route<'_>, Vec<String>)]) -> BTreeMap<(String, String), Vec<At>> {
+fn contested(here: &[(&Route<'_>, Vec<String>)]) -> BTreeMap<(String, String), Vec<MatchIndex>> {
     let mut spaces = here.iter().map(|(route, _)| namespace_of(route));
     let first = spaces.next();
-    let mut found: BTreeMap<(String, String), Vec<At>> = BTreeMap::new();
+    let mut found: BTreeMap<(String, String), Vec<MatchIndex>> = BTreeMap::new();
     // The usual case costs nothing.
     if spaces.all(|one| Some(one) == first) {
         return found;
@@ -294,7 +294,7 @@ fn contested(here: &[(&Route<'_>, Vec<String>)]) -> BTreeMap<(String, String), V
             }
         }
     }
-    let several = |places: &Vec<At>| {
+    let several = |places: &Vec<MatchIndex>| {
         let mut spaces =
             places.iter().filter_map(|(at, ..)| here.get(*at)).map(|(it, _)| namespace_of(it));
         let first = spaces.next();
@@ -387,7 +387,7 @@ fn closed(host: &str, wanted: &str) -> Option<Json> {
 }
 
 /// A route without the matches that it lost. Rules keep their names, including those named by their index.
-fn without(mut route: Json, at: usize, lost: &BTreeSet<At>) -> Json {
+fn without(mut route: Json, at: usize, lost: &BTreeSet<MatchIndex>) -> Json {
     let Some(Json::Array(rules)) = route.get_mut("rules") else { return route };
     let mut kept = Vec::new();
     for (index, mut rule) in std::mem::take(rules).into_iter().enumerate() {

@@ -6,10 +6,10 @@ mod narrow;
 use serde_json::json;
 
 use crate::plan::{
-    AddressPlan, AmbiguousPaths, DirectionPlan, EmptySegments, ListenerReasons, ListenerRulesPlan,
-    NodePlan, PathEscapes, ProtocolPlan,
+    AddressPlan, AmbiguousPaths, EmptySegments, ListenerReasons, ListenerRulesPlan, NodePlan,
+    PathEscapes, ProtocolPlan, TrafficDirection,
 };
-use crate::{Document, Folded, Problem, Security, fold, parse};
+use crate::{Document, FoldResult, Problem, Security, fold, parse};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop");
 
@@ -46,7 +46,7 @@ fn documents(text: &str) -> Vec<Document> {
     documents
 }
 
-fn folded(text: &str, node: &str) -> Folded {
+fn folded(text: &str, node: &str) -> FoldResult {
     fold(&documents(text), &node.parse().unwrap(), &files)
 }
 
@@ -147,7 +147,7 @@ fn each_direction_of_a_sidecar_has_its_own_routes() {
     let plan = plan("sidecar:shop/storefront");
     assert_eq!(chain(&plan, "inbound"), ["jwt", "route", "retry", "circuit-breaker", "telemetry"]);
     assert_eq!(chain(&plan, "outbound"), ["route", "retry", "circuit-breaker", "telemetry"]);
-    assert_eq!(plan.listeners[1].direction, DirectionPlan::Outbound);
+    assert_eq!(plan.listeners[1].direction, TrafficDirection::Outbound);
     let inbound = router(&plan, "inbound");
     assert_eq!(
         inbound.pointer("/routes/0/rules/0/backendRefs/0/service"),

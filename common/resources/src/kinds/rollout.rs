@@ -99,11 +99,11 @@ shapes! {
 }
 
 /// Pointer, message and way out of a fault that a schema cannot express.
-pub(crate) type Wrong = (String, String, &'static str);
+pub(crate) type RuleFault = (String, String, &'static str);
 
 impl RolloutSpec {
     /// Faults beyond the schema.
-    pub(crate) fn wrong(&self) -> Vec<Wrong> {
+    pub(crate) fn wrong(&self) -> Vec<RuleFault> {
         let mut wrong = self.services();
         wrong.extend(self.waves());
         if self.version.is_some() == self.digest.is_some() {
@@ -121,7 +121,7 @@ impl RolloutSpec {
         wrong
     }
 
-    fn services(&self) -> Vec<Wrong> {
+    fn services(&self) -> Vec<RuleFault> {
         let (mut wrong, mut seen) = (Vec::new(), BTreeSet::new());
         for (at, service) in self.services.iter().enumerate() {
             let message = if service == "*" {
@@ -138,7 +138,7 @@ impl RolloutSpec {
         wrong
     }
 
-    fn waves(&self) -> Vec<Wrong> {
+    fn waves(&self) -> Vec<RuleFault> {
         let (mut wrong, mut before) = (Vec::new(), 0);
         let rising = "write rising values, such as 5, 25, 100 percent";
         if self.waves.len() > MAX_WAVES {

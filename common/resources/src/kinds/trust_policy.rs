@@ -33,7 +33,7 @@ shapes! {
         pub staleness_bound: Option<Millis>,
     }
     /// A key that is revoked from a log index on.
-    pub struct RevokedFrom {
+    pub struct KeyRevocation {
         /// Its name or id.
         #[schemars(length(min = 1))]
         pub key: String,
@@ -63,5 +63,5 @@ pub enum RevokedKey {
     /// Its name or id: none of its signatures counts.
     Ever(String),
     /// Only signatures that the log recorded before an index count.
-    From(RevokedFrom),
+    From(KeyRevocation),
 }

@@ -53,8 +53,8 @@ fn every_field_of_every_kind_has_a_rule_that_says_what_it_names() {
 
 #[test]
 fn a_document_speaks_of_its_references_patterns_and_files() {
-    let place = |kind: &str, key: &str| Touched::Place { kind: kind.into(), key: key.into() };
-    let rows: Vec<(&str, Vec<(&str, Touched)>)> = vec![
+    let place = |kind: &str, key: &str| TouchTarget::Place { kind: kind.into(), key: key.into() };
+    let rows: Vec<(&str, Vec<(&str, TouchTarget)>)> = vec![
         (
             "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: r, namespace: a }\nspec:\n  \
              parentRefs: [{ name: g, namespace: b }, { kind: Service, name: s }]\n  hostnames: [x.example]\n  rules:\n  \
@@ -62,7 +62,7 @@ fn a_document_speaks_of_its_references_patterns_and_files() {
             vec![
                 ("/spec/parentRefs/0/name", place("Gateway", "b/g")),
                 ("/spec/parentRefs/1/name", place("Service", "a/s")),
-                ("/spec/hostnames/0", Touched::Host("x.example".into())),
+                ("/spec/hostnames/0", TouchTarget::Host("x.example".into())),
                 ("/spec/rules/0/backendRefs/0/name", place("Service", "c/s")),
                 (
                     "/spec/rules/0/backendRefs/0/filters/0/requestMirror/backendRef/name",
@@ -75,36 +75,36 @@ fn a_document_speaks_of_its_references_patterns_and_files() {
              targetRefs: [{ kind: Mesh }, { kind: HTTPRoute, name: r, sectionName: x }]\n  filter: b/f\n  phase: authn\n  order: 1\n  \
              config: { issuers: [{ jwks: { file: k.json } }, { jwks: { inline: {} } }] }\n",
             vec![
-                ("/spec/targetRefs/0/kind", Touched::Mesh),
+                ("/spec/targetRefs/0/kind", TouchTarget::Mesh),
                 ("/spec/targetRefs/1/name", place("HTTPRoute", "a/r")),
-                ("/spec/config/issuers/0/jwks/file", Touched::File("k.json".into())),
+                ("/spec/config/issuers/0/jwks/file", TouchTarget::File("k.json".into())),
             ],
         ),
         (
             "kind: TrustPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: t, namespace: a }\nspec:\n  \
              namespaces: ['*', b/f]\n  keys: [{ name: k, publicKeyFile: k.pub }]\n  threshold: 1\n  floorVersions: { c/f: 1.0.0 }\n",
             vec![
-                ("/spec/namespaces/0", Touched::Filters("*".into())),
-                ("/spec/namespaces/1", Touched::Filters("b/f".into())),
-                ("/spec/keys/0/publicKeyFile", Touched::File("k.pub".into())),
-                ("/spec/floorVersions/c/f", Touched::Filters("c/f".into())),
+                ("/spec/namespaces/0", TouchTarget::Filters("*".into())),
+                ("/spec/namespaces/1", TouchTarget::Filters("b/f".into())),
+                ("/spec/keys/0/publicKeyFile", TouchTarget::File("k.pub".into())),
+                ("/spec/floorVersions/c/f", TouchTarget::Filters("c/f".into())),
             ],
         ),
         (
             "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: s, namespace: a }\nspec:\n  \
              ports: [{ port: 80, protocol: http }]\n  identity: spiffe://x/s\n  endpoints: [{ address: '10.0.0.1:80' }]\n",
             vec![
-                ("/spec/identity", Touched::Identity("spiffe://x/s".into())),
-                ("/spec/endpoints/0/address", Touched::Socket("10.0.0.1:80".into())),
+                ("/spec/identity", TouchTarget::Identity("spiffe://x/s".into())),
+                ("/spec/endpoints/0/address", TouchTarget::Socket("10.0.0.1:80".into())),
             ],
         ),
     ];
     for (text, touches) in rows {
         let (documents, problems) = parse("t", text);
         assert!(problems.is_empty(), "{problems:?}");
-        let found: Vec<(String, Touched)> =
+        let found: Vec<(String, TouchTarget)> =
             documents[0].touches().into_iter().map(|it| (it.pointer, it.what)).collect();
-        let wanted: Vec<(String, Touched)> =
+        let wanted: Vec<(String, TouchTarget)> =
             touches.into_iter().map(|(pointer, what)| (pointer.to_owned(), what)).collect();
         assert_eq!(found, wanted, "{text}");
     }

@@ -22,7 +22,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framer {
     /// In a head; this many bytes are known not to end it.
-    Head { scanned: usize, blank: Blank },
+    Head { scanned: usize, blank: BlankLine },
     /// In a body.
     Body(Body),
     /// After an upgrade request without a response yet.
@@ -33,14 +33,14 @@ pub(super) enum Framer {
 
 /// The empty line that some clients send after a body: one is dropped (RFC 9112 §2.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Blank {
+pub(super) enum BlankLine {
     Allowed,
     Seen,
 }
 
 impl Default for Framer {
     fn default() -> Self {
-        Self::Head { scanned: 0, blank: Blank::Allowed }
+        Self::Head { scanned: 0, blank: BlankLine::Allowed }
     }
 }
 
@@ -102,12 +102,12 @@ impl Framer {
     fn step_head(
         &mut self,
         scanned: usize,
-        blank: Blank,
+        blank: BlankLine,
         pending: &[u8],
         limits: &GateLimits,
     ) -> Result<Step, GateRefusal> {
-        if scanned == 0 && blank == Blank::Allowed && pending.starts_with(b"\r\n") {
-            *self = Self::Head { scanned: 0, blank: Blank::Seen };
+        if scanned == 0 && blank == BlankLine::Allowed && pending.starts_with(b"\r\n") {
+            *self = Self::Head { scanned: 0, blank: BlankLine::Seen };
             return Ok(Step::Skip(2));
         }
         let end = find_end(scanned, pending, limits)?;

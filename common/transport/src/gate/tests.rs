@@ -9,7 +9,7 @@ use super::*;
 /// What a reader behind the gate sees of `pieces`, and why the gate closed.
 async fn through(pieces: &[&[u8]]) -> (Vec<u8>, Option<GateRefusal>) {
     let (mut client, server) = tokio::io::duplex(1 << 20);
-    let mut gate = Gate::new(server, BytesMut::new(), GateLimits::default());
+    let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
     let control = gate.control();
     let send = async {
         for piece in pieces {
@@ -236,7 +236,7 @@ async fn bytes_after_an_upgrade_wait_for_the_answer() {
     let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n";
     for tunnel in [true, false] {
         let (mut client, server) = tokio::io::duplex(4096);
-        let mut gate = Gate::new(server, BytesMut::new(), GateLimits::default());
+        let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
         let control = gate.control();
         client.write_all(upgrade).await.unwrap();
         client.write_all(b"GET \0").await.unwrap();
@@ -268,7 +268,7 @@ async fn a_slow_head_a_stalled_body_and_silence_end_in_time() {
         (post, 60, Some(GateRefusal::BodyTimeout)),
     ] {
         let (mut client, server) = tokio::io::duplex(4096);
-        let mut gate = Gate::new(server, BytesMut::new(), GateLimits::default());
+        let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
         client.write_all(sent.as_bytes()).await.unwrap();
         let begun = Instant::now();
         gate.read_to_end(&mut Vec::new()).await.unwrap();
@@ -281,7 +281,7 @@ async fn a_slow_head_a_stalled_body_and_silence_end_in_time() {
 #[tokio::test(start_paused = true)]
 async fn a_dribbled_head_gets_no_more_time_than_a_silent_one() {
     let (mut client, server) = tokio::io::duplex(4096);
-    let mut gate = Gate::new(server, BytesMut::new(), GateLimits::default());
+    let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
     let begun = Instant::now();
     let dribble = async {
         loop {
@@ -300,7 +300,7 @@ async fn a_dribbled_head_gets_no_more_time_than_a_silent_one() {
 #[tokio::test]
 async fn a_reply_that_has_begun_is_known_and_a_continue_is_none() {
     let (_client, server) = tokio::io::duplex(4096);
-    let mut gate = Gate::new(server, BytesMut::new(), GateLimits::default());
+    let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
     gate.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
     assert!(!gate.replied());
     let written = gate.write_vectored(&[IoSlice::new(b"HTTP/1.1 200 OK\r\n")]).await.unwrap();

@@ -26,7 +26,7 @@ fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
         let unix = unix.into_iter().map(|socket| ("local", local.clone(), socket));
         let all = tcp.chain(unix);
         Ok(all
-            .map(|(name, address, socket)| Handed { name: name.to_owned(), address, socket })
+            .map(|(name, address, socket)| NamedSocket { name: name.to_owned(), address, socket })
             .collect())
     };
     let given = std::thread::spawn(move || giver.give(handed));

@@ -211,9 +211,9 @@ async fn a_flood_yields_to_others_after_a_turn() {
 }
 
 /// A stream whose writes fail and whose reads return a response.
-struct Deaf(&'static [u8]);
+struct UnwritableStream(&'static [u8]);
 
-impl AsyncRead for Deaf {
+impl AsyncRead for UnwritableStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
@@ -226,7 +226,7 @@ impl AsyncRead for Deaf {
     }
 }
 
-impl AsyncWrite for Deaf {
+impl AsyncWrite for UnwritableStream {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
     }
@@ -249,7 +249,8 @@ async fn a_failed_write_is_reported_once_the_answer_was_read() {
         ("", false),
         ("HTTP/1.1 200 OK\r\n\r\nto the end", false),
     ] {
-        let mut gate = ResponseGate::new(Deaf(answer.as_bytes()), ResponseLimits::default());
+        let mut gate =
+            ResponseGate::new(UnwritableStream(answer.as_bytes()), ResponseLimits::default());
         gate.control().expect(Expectation::Content);
         assert!(futures_util::poll!(std::pin::pin!(gate.write(b"POST /"))).is_pending());
         assert!(futures_util::poll!(std::pin::pin!(gate.flush())).is_pending());
@@ -277,7 +278,7 @@ async fn a_failed_write_is_reported_once_the_answer_was_read() {
 #[tokio::test(start_paused = true)]
 async fn a_failed_write_is_reported_though_nobody_reads_the_answer() {
     let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nbig";
-    let mut gate = ResponseGate::new(Deaf(answer), ResponseLimits::default());
+    let mut gate = ResponseGate::new(UnwritableStream(answer), ResponseLimits::default());
     gate.control().expect(Expectation::Content);
     let failed = tokio::time::timeout(HELD_MAX * 2, gate.write(b"POST /")).await.unwrap();
     assert_eq!(failed.unwrap_err().kind(), io::ErrorKind::BrokenPipe);

@@ -9,18 +9,18 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Reads `seen` first, then `io`.
 #[derive(Debug)]
-pub(super) struct Rewound<IO> {
+pub(super) struct PrefixedStream<IO> {
     io: IO,
     seen: BytesMut,
 }
 
-impl<IO> Rewound<IO> {
+impl<IO> PrefixedStream<IO> {
     pub(super) fn new(io: IO, seen: BytesMut) -> Self {
         Self { io, seen }
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for PrefixedStream<IO> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -36,7 +36,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for PrefixedStream<IO> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,

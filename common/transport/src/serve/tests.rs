@@ -24,7 +24,7 @@ async fn echo(request: Request<Incoming>, _info: &ConnInfo) -> Reply {
             ok("slow")
         }
         "/never" => {
-            let _gone = Gone;
+            let _gone = EndGuard;
             std::future::pending().await
         }
         "/upgrade" => {
@@ -58,22 +58,22 @@ thread_local! {
     static GONE: Cell<u32> = const { Cell::new(0) };
 }
 
-struct Gone;
+struct EndGuard;
 
-impl Drop for Gone {
+impl Drop for EndGuard {
     fn drop(&mut self) {
         GONE.set(GONE.get() + 1);
     }
 }
 
 /// Serves one connection with `echo` while `client` talks to it.
-async fn with_server<T>(client: impl AsyncFnOnce(TcpStream, watch::Sender<Stage>) -> T) -> T {
+async fn with_server<T>(client: impl AsyncFnOnce(TcpStream, watch::Sender<ServeStage>) -> T) -> T {
     let local = LocalSet::new();
     local
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let (stop, stopped) = watch::channel(Stage::Serve);
+            let (stop, stopped) = watch::channel(ServeStage::Serve);
             let info = Rc::new(ConnInfo { peer: None, local: address.into(), identity: None });
             let server = tokio::task::spawn_local(async move {
                 let (io, _) = listener.accept().await.unwrap();
@@ -248,7 +248,7 @@ async fn http2_is_recognised_by_its_preface_and_drains() {
         assert_eq!(response.version(), Version::HTTP_2);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "POST /h2 body");
-        stop.send(Stage::End).unwrap();
+        stop.send(ServeStage::End).unwrap();
         connection.await.unwrap().unwrap();
     })
     .await;
@@ -263,7 +263,7 @@ async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
             seen.set(seen.get() + 1);
             tokio::task::yield_now().await;
         }
-        stop.send(Stage::End).unwrap();
+        stop.send(ServeStage::End).unwrap();
         tokio::task::yield_now().await;
         io.write_all(b"y").await.unwrap();
         let reply = read_all(&mut io).await;
@@ -271,7 +271,7 @@ async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
     })
     .await;
     with_server(async |mut io, stop| {
-        stop.send(Stage::End).unwrap();
+        stop.send(ServeStage::End).unwrap();
         assert_eq!(read_all(&mut io).await, "");
     })
     .await;
@@ -285,7 +285,7 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
         let mut first = [0; 512];
         let read = io.read(&mut first).await.unwrap();
         assert!(!String::from_utf8_lossy(&first[..read]).contains("connection: close"));
-        stop.send(Stage::Leave).unwrap();
+        stop.send(ServeStage::Leave).unwrap();
         tokio::task::yield_now().await;
         io.write_all(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         let reply = read_all(&mut io).await;
@@ -294,8 +294,8 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
     .await;
     // One that may stay after all is kept.
     with_server(async |mut io, stop| {
-        stop.send(Stage::Leave).unwrap();
-        stop.send(Stage::Serve).unwrap();
+        stop.send(ServeStage::Leave).unwrap();
+        stop.send(ServeStage::Serve).unwrap();
         for path in ["/a", "/b"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
             io.write_all(request.as_bytes()).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
         let request = Request::get("http://a/slow").body(Full::new(Bytes::new())).unwrap();
         let answer = sender.send_request(request);
         tokio::task::yield_now().await;
-        stop.send(Stage::Leave).unwrap();
+        stop.send(ServeStage::Leave).unwrap();
         let body = answer.await.unwrap().into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "slow");
         connection.await.unwrap().unwrap();
@@ -339,7 +339,7 @@ async fn agreed_on(
     LocalSet::new()
         .run_until(async {
             let (mut client, server) = tokio::io::duplex(1 << 16);
-            let (_stop, stopped) = watch::channel(Stage::Serve);
+            let (_stop, stopped) = watch::channel(ServeStage::Serve);
             client.write_all(octets).await.unwrap();
             let mut noted = None;
             let note = |refused: RefusedRequest| {

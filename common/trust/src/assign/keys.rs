@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use crate::policy::{KeyDocument, MAX_KEYS, MAX_POLICY_BYTES, trusted_keys};
-use crate::{Error, TrustedKey, json};
+use crate::{TrustError, TrustedKey, json};
 
 /// The keys of the director and how many of them must sign. A lost key is simply removed from the list:
 /// assignments expire soon, so no past signature needs it.
@@ -27,8 +27,8 @@ impl DirectorKeys {
     ///
     /// # Errors
     /// An invariant does not hold.
-    pub fn new(keys: Vec<TrustedKey>, threshold: usize) -> Result<Self, Error> {
-        let broken = |reason: String| Err(Error::DirectorKeys(reason));
+    pub fn new(keys: Vec<TrustedKey>, threshold: usize) -> Result<Self, TrustError> {
+        let broken = |reason: String| Err(TrustError::DirectorKeys(reason));
         if keys.len() > MAX_KEYS {
             return broken(format!("more than {MAX_KEYS} keys"));
         }
@@ -52,12 +52,12 @@ impl DirectorKeys {
     ///
     /// # Errors
     /// It is malformed, has an unknown or duplicate member, or contradicts itself.
-    pub fn from_json(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_json(bytes: &[u8]) -> Result<Self, TrustError> {
         let document: Document = json::read("director keys", bytes, MAX_POLICY_BYTES)?;
         if document.keys.len() > MAX_KEYS {
-            return Err(Error::DirectorKeys(format!("more than {MAX_KEYS} keys")));
+            return Err(TrustError::DirectorKeys(format!("more than {MAX_KEYS} keys")));
         }
-        let keys = trusted_keys(&document.keys).map_err(Error::DirectorKeys)?;
+        let keys = trusted_keys(&document.keys).map_err(TrustError::DirectorKeys)?;
         Self::new(keys, document.threshold)
     }
 

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::Assignment;
 
 /// The highest version seen of each slot of each service. A node keeps it on disk and passes
-/// [`Seen::floor`] to the verifier; the file is `{"SERVICE":{"SLOT":VERSION}}`.
+/// [`VersionFloors::floor`] to the verifier; the file is `{"SERVICE":{"SLOT":VERSION}}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Seen(BTreeMap<String, BTreeMap<String, u64>>);
+pub struct VersionFloors(BTreeMap<String, BTreeMap<String, u64>>);
 
-impl Seen {
+impl VersionFloors {
     /// The highest version seen; 0 when there was no assignment yet.
     #[must_use]
     pub fn floor(&self, service: &str, slot: &str) -> u64 {

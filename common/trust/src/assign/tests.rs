@@ -6,8 +6,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::bundle::MAX_BUNDLES;
-use crate::refused::{Refused, code};
-use crate::{BuildInput, Policy, Request, Timestamp, build, config_digest, sign, verify_manifest};
+use crate::refused::{TrustRefusal, code};
+use crate::{
+    BuildInput, Request, SignaturePolicy, Timestamp, build, config_digest, sign, verify_manifest,
+};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -61,8 +63,8 @@ impl Scene {
         bundle(&self.keys[0], PAYLOAD_TYPE, value.to_string().as_bytes()).unwrap()
     }
 
-    fn asked<'a>(&'a self, envelopes: &'a [&'a [u8]]) -> Assigned<'a> {
-        Assigned {
+    fn asked<'a>(&'a self, envelopes: &'a [&'a [u8]]) -> VerifiedAssignment<'a> {
+        VerifiedAssignment {
             service: "shop/checkout",
             slot: "shop/retries",
             manifest: &self.assignment.manifest,
@@ -74,7 +76,7 @@ impl Scene {
         }
     }
 
-    fn verify(&self, envelopes: &[String]) -> Result<Assignment, Refused> {
+    fn verify(&self, envelopes: &[String]) -> Result<Assignment, TrustRefusal> {
         let envelopes: Vec<&[u8]> = envelopes.iter().map(String::as_bytes).collect();
         verify_assignment(&self.asked(&envelopes))
     }
@@ -204,7 +206,7 @@ fn author_and_director_never_pass_for_each_other_even_with_one_key() {
     let policy = json!({
         "name": "acme", "namespaces": ["*"], "threshold": 1, "keys": trusted(&scene.keys),
     });
-    let policy = Policy::from_json(policy.to_string().as_bytes()).unwrap();
+    let policy = SignaturePolicy::from_json(policy.to_string().as_bytes()).unwrap();
     let verify = |bundle: &str| {
         verify_manifest(&Request {
             pinned: &scene.assignment.manifest,
@@ -283,14 +285,14 @@ fn director_keys_that_contradict_themselves_are_refused() {
 #[test]
 fn what_was_seen_only_rises_and_survives_a_restart() {
     let mut assignment = scene(1).assignment;
-    let mut seen = Seen::default();
+    let mut seen = VersionFloors::default();
     assert_eq!(seen.floor("shop/checkout", "shop/retries"), 0);
     assert!(seen.take(&assignment) && !seen.take(&assignment));
     assignment.version = 3;
     assert!(!seen.take(&assignment));
     let text = serde_json::to_string(&seen).unwrap();
     assert_eq!(text, r#"{"shop/checkout":{"shop/retries":7}}"#);
-    let again: Seen = serde_json::from_str(&text).unwrap();
+    let again: VersionFloors = serde_json::from_str(&text).unwrap();
     assert_eq!((again.floor("shop/checkout", "shop/retries"), again), (7, seen));
 }
 
@@ -307,7 +309,7 @@ fn no_flipped_bit_of_an_envelope_is_ever_accepted() {
     }
 }
 
-fn assigned(asked: &Assigned<'_>) -> bool {
+fn assigned(asked: &VerifiedAssignment<'_>) -> bool {
     verify_assignment(asked).is_ok()
 }
 
@@ -329,21 +331,21 @@ proptest! {
         let asked = scene.asked(&envelopes);
         prop_assert!(assigned(&asked));
         if let Some(service) = flipped(asked.service, at, flip) {
-            prop_assert_eq!(assigned(&Assigned { service: &service, ..asked }), false);
+            prop_assert_eq!(assigned(&VerifiedAssignment { service: &service, ..asked }), false);
         }
         if let Some(slot) = flipped(asked.slot, at, flip) {
-            prop_assert_eq!(assigned(&Assigned { slot: &slot, ..asked }), false);
+            prop_assert_eq!(assigned(&VerifiedAssignment { slot: &slot, ..asked }), false);
         }
         let manifest = flipped(&asked.manifest.to_string(), at, flip);
         if let Some(manifest) = manifest.and_then(|text| text.parse::<Digest>().ok()) {
-            prop_assert_eq!(assigned(&Assigned { manifest: &manifest, ..asked }), false);
+            prop_assert_eq!(assigned(&VerifiedAssignment { manifest: &manifest, ..asked }), false);
         }
         let config = flipped(&asked.config.to_string(), at, flip);
         if let Some(config) = config.and_then(|text| serde_json::from_str::<Value>(&text).ok()) {
             // A flip may only change the notation (an upper-case exponent, for example): the same value,
             // the same digest.
             let same = config_digest(&config) == scene.assignment.config;
-            prop_assert_eq!(assigned(&Assigned { config: &config, ..asked }), same);
+            prop_assert_eq!(assigned(&VerifiedAssignment { config: &config, ..asked }), same);
             prop_assert_eq!(config == scene.config, same);
         }
         let document = json!({ "keys": trusted(&scene.keys[..1]), "threshold": 1 });
@@ -351,7 +353,7 @@ proptest! {
         if let Some(director) = keys.and_then(|text| DirectorKeys::from_json(text.as_bytes()).ok()) {
             // A flip in the key's name changes its name, not which key it is.
             let same = director.keys()[0].key == scene.keys[0].public_key();
-            prop_assert_eq!(assigned(&Assigned { director: &director, ..asked }), same);
+            prop_assert_eq!(assigned(&VerifiedAssignment { director: &director, ..asked }), same);
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Assignment, DirectorKeys, version_words};
 use crate::bundle::{Envelope, MAX_BUNDLES, PAYLOAD_TYPE};
 use crate::policy::TrustedKey;
-use crate::refused::{Refused, code};
+use crate::refused::{TrustRefusal, code};
 use crate::{Digest, Timestamp, config_digest, sign};
 
 /// How far the director's clock may be ahead of the node's, in seconds. It only widens the beginning: the
@@ -19,7 +19,7 @@ pub const CLOCK_SKEW_SECONDS: u64 = 300;
 
 /// What a node is about to run, and the evidence that it may.
 #[derive(Debug, Clone, Copy)]
-pub struct Assigned<'a> {
+pub struct VerifiedAssignment<'a> {
     /// The service, in the node's notation.
     pub service: &'a str,
     /// The slot.
@@ -32,7 +32,7 @@ pub struct Assigned<'a> {
     pub envelopes: &'a [&'a [u8]],
     /// The trusted keys.
     pub director: &'a DirectorKeys,
-    /// The highest version seen of this slot, from [`Seen::floor`](super::Seen::floor); 0 when there was
+    /// The highest version seen of this slot, from [`VersionFloors::floor`](super::Seen::floor); 0 when there was
     /// none. That version itself is accepted again, since nodes restart.
     pub floor: u64,
     /// Seconds since the Unix epoch.
@@ -81,8 +81,8 @@ pub struct Assigned<'a> {
 /// ```
 ///
 /// # Errors
-/// [`Refused`] with a code `assign.*`, always with the rule, who set it and the way out.
-pub fn verify_assignment(request: &Assigned<'_>) -> Result<Assignment, Refused> {
+/// [`TrustRefusal`] with a code `assign.*`, always with the rule, who set it and the way out.
+pub fn verify_assignment(request: &VerifiedAssignment<'_>) -> Result<Assignment, TrustRefusal> {
     let threshold = request.director.threshold();
     let (count, place) = (request.envelopes.len(), place(request));
     if count == 0 {
@@ -96,14 +96,14 @@ pub fn verify_assignment(request: &Assigned<'_>) -> Result<Assignment, Refused> 
         return Err(unsigned(request, code::ASSIGN_SIGNATURE, rule));
     }
     let (signed, misses) = signed(request);
-    let mut judged: Vec<&Signed<'_>> =
+    let mut judged: Vec<&SignedAssignment<'_>> =
         signed.iter().filter(|one| one.keys.len() >= threshold).collect();
     // Newest first; the other keys only make the choice the same on every node.
     judged.sort_by_key(|one| {
         let it = &one.assignment;
         std::cmp::Reverse((it.version, it.issued, it.expires, it.mode))
     });
-    let mut nearest: Option<(usize, Refused)> = None;
+    let mut nearest: Option<(usize, TrustRefusal)> = None;
     for one in judged {
         match admits(request, &one.assignment) {
             Ok(()) => return Ok(one.assignment.clone()),
@@ -116,7 +116,7 @@ pub fn verify_assignment(request: &Assigned<'_>) -> Result<Assignment, Refused> 
     Err(nearest.map_or_else(|| too_few(request, &signed, &misses), |(_, refused)| refused))
 }
 
-fn place(request: &Assigned<'_>) -> String {
+fn place(request: &VerifiedAssignment<'_>) -> String {
     format!("slot {:?} of {:?}", request.slot, request.service)
 }
 
@@ -124,13 +124,17 @@ fn keys(count: usize) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{count} distinct keys") }
 }
 
-fn unsigned(request: &Assigned<'_>, code: &'static str, rule: String) -> Refused {
+fn unsigned(request: &VerifiedAssignment<'_>, code: &'static str, rule: String) -> TrustRefusal {
     let set_by = "the director's keys this node trusts".to_owned();
-    Refused { code, rule, set_by, remedy: who_may_assign(request) }
+    TrustRefusal { code, rule, set_by, remedy: who_may_assign(request) }
 }
 
 /// If there is a valid signature, the count is at fault; otherwise the signatures are.
-fn too_few(request: &Assigned<'_>, signed: &[Signed<'_>], misses: &[String]) -> Refused {
+fn too_few(
+    request: &VerifiedAssignment<'_>,
+    signed: &[SignedAssignment<'_>],
+    misses: &[String],
+) -> TrustRefusal {
     let wanted = keys(request.director.threshold());
     let why = if misses.is_empty() {
         String::new()
@@ -158,20 +162,21 @@ impl DirectorKeys {
 }
 
 /// An assignment and the names of the keys that signed it.
-struct Signed<'a> {
+struct SignedAssignment<'a> {
     assignment: Assignment,
     keys: BTreeSet<&'a str>,
 }
 
 /// The assignments with a valid signature, and why other envelopes do not count.
-fn signed<'a>(request: &Assigned<'a>) -> (Vec<Signed<'a>>, Vec<String>) {
-    let (mut signed, mut misses) = (Vec::<Signed<'_>>::new(), Vec::new());
+fn signed<'a>(request: &VerifiedAssignment<'a>) -> (Vec<SignedAssignment<'a>>, Vec<String>) {
+    let (mut signed, mut misses) = (Vec::<SignedAssignment<'_>>::new(), Vec::new());
     for envelope in request.envelopes {
         match read(envelope, request.director, request.now) {
             Ok((assignment, key)) => {
                 match signed.iter_mut().find(|one| one.assignment == assignment) {
                     Some(one) => drop(one.keys.insert(&key.name)),
-                    None => signed.push(Signed { assignment, keys: BTreeSet::from([&*key.name]) }),
+                    None => signed
+                        .push(SignedAssignment { assignment, keys: BTreeSet::from([&*key.name]) }),
                 }
             }
             Err(why) => misses.push(why),
@@ -213,7 +218,10 @@ fn read<'a>(
 
 /// Whether a signed assignment is for this place, these bytes and this moment; if not, how many rules it
 /// passed, so that the closest one can be reported.
-fn admits(request: &Assigned<'_>, assignment: &Assignment) -> Result<(), (usize, Refused)> {
+fn admits(
+    request: &VerifiedAssignment<'_>,
+    assignment: &Assignment,
+) -> Result<(), (usize, TrustRefusal)> {
     let Assignment { service, slot, manifest, config, version, issued, expires, .. } = assignment;
     let asked_config = config_digest(request.config);
     let remedy =
@@ -273,14 +281,14 @@ fn admits(request: &Assigned<'_>, assignment: &Assignment) -> Result<(), (usize,
             } else {
                 remedy
             };
-            return Err((passed, Refused { code, rule, set_by, remedy }));
+            return Err((passed, TrustRefusal { code, rule, set_by, remedy }));
         }
     }
     Ok(())
 }
 
 /// What would satisfy the count; names only keys that count at this moment.
-fn who_may_assign(request: &Assigned<'_>) -> String {
+fn who_may_assign(request: &VerifiedAssignment<'_>) -> String {
     let usable = request.director.keys().iter().filter(|key| key.in_time(request.now).is_ok());
     let names: Vec<&str> = usable.map(|key| key.name.as_str()).collect();
     let wanted = request.director.threshold();

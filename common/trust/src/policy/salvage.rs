@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{KeyDocument, Policy};
+use super::{KeyDocument, SignaturePolicy};
 use crate::revoke::{Revocation, RevokedKey};
 use crate::time::Span;
 use crate::{Digest, KeyId, Name, PublicKey, Version};
@@ -72,9 +72,9 @@ impl Withdrawals {
     }
 
     /// The policy with what it withdraws.
-    pub(super) fn of_policy(self, policy: Policy) -> Policy {
+    pub(super) fn of_policy(self, policy: SignaturePolicy) -> SignaturePolicy {
         let Self { floor_versions, revoked_digests, revoked_keys, staleness_bound, unread } = self;
-        Policy {
+        SignaturePolicy {
             floor_versions,
             revoked_digests,
             revoked_keys,

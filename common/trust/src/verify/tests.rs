@@ -37,20 +37,24 @@ fn scene(threshold: usize) -> Scene {
 }
 
 impl Scene {
-    fn policy(&self) -> Policy {
-        Policy::from_json(self.policy.to_string().as_bytes()).unwrap()
+    fn policy(&self) -> SignaturePolicy {
+        SignaturePolicy::from_json(self.policy.to_string().as_bytes()).unwrap()
     }
 
     fn sign(&self, at: usize) -> String {
         sign(&self.keys[at], &self.manifest).unwrap()
     }
 
-    fn verify(&self, bundles: &[String]) -> Result<Verified, Refused> {
+    fn verify(&self, bundles: &[String]) -> Result<VerifiedFilter, TrustRefusal> {
         let bundles: Vec<&[u8]> = bundles.iter().map(String::as_bytes).collect();
         self.verify_under(&bundles, &[self.policy()])
     }
 
-    fn verify_under(&self, bundles: &[&[u8]], policies: &[Policy]) -> Result<Verified, Refused> {
+    fn verify_under(
+        &self,
+        bundles: &[&[u8]],
+        policies: &[SignaturePolicy],
+    ) -> Result<VerifiedFilter, TrustRefusal> {
         self.verify_logged(bundles, &[], policies, Duration::ZERO)
     }
 
@@ -58,9 +62,9 @@ impl Scene {
         &self,
         bundles: &[&[u8]],
         logged: &[Option<u64>],
-        policies: &[Policy],
+        policies: &[SignaturePolicy],
         policy_age: Duration,
-    ) -> Result<Verified, Refused> {
+    ) -> Result<VerifiedFilter, TrustRefusal> {
         let (pinned, manifest) = (&Digest::of(&self.manifest), &self.manifest);
         let (name, now) = (Some("acme/retry"), NOW);
         let request =
@@ -353,7 +357,7 @@ fn the_closest_policy_decides_but_every_revocation_holds() {
     wide["namespaces"] = json!(["*"]);
     wide["name"] = json!("wide");
     wide["threshold"] = json!(3);
-    let read = |value: &Value| Policy::from_json(value.to_string().as_bytes()).unwrap();
+    let read = |value: &Value| SignaturePolicy::from_json(value.to_string().as_bytes()).unwrap();
     let run = |wide: &Value| scene.verify_under(&[good.as_bytes()], &[read(wide), scene.policy()]);
     assert!(run(&wide).is_ok());
     let mut revoking = wide.clone();
@@ -408,7 +412,7 @@ fn no_changed_byte_is_accepted_as_a_different_statement() {
     let accepted = scene.verify(std::slice::from_ref(&good)).unwrap();
     let pinned = Digest::of(&scene.manifest);
     let policies = [scene.policy()];
-    let run = |manifest: &[u8], bundle: &[u8], policies: &[Policy], component: &[u8]| {
+    let run = |manifest: &[u8], bundle: &[u8], policies: &[SignaturePolicy], component: &[u8]| {
         let bundles = &[bundle];
         let name = Some("acme/retry");
         let (logged, policy_age) = (&[], Duration::ZERO);
@@ -445,7 +449,8 @@ fn no_changed_byte_is_accepted_as_a_different_statement() {
         }
         let policy = scene.policy.to_string();
         for at in 0..policy.len() {
-            let Ok(altered) = Policy::from_json(&flipped(policy.as_bytes(), at, flip)) else {
+            let Ok(altered) = SignaturePolicy::from_json(&flipped(policy.as_bytes(), at, flip))
+            else {
                 continue;
             };
             if let Ok(verified) = run(&scene.manifest, good.as_bytes(), &[altered], COMPONENT) {
@@ -506,7 +511,7 @@ fn each_bundle_has_its_own_place_in_the_log() {
 fn a_policy_older_than_its_bound_lets_nothing_new_run_and_says_so() {
     let scene = scene(1);
     let bundle = scene.sign(0);
-    let verify = |policies: &[Policy], hours: u64| {
+    let verify = |policies: &[SignaturePolicy], hours: u64| {
         let age = Duration::from_secs(hours * 3600);
         scene.verify_logged(&[bundle.as_bytes()], &[], policies, age)
     };
@@ -516,7 +521,7 @@ fn a_policy_older_than_its_bound_lets_nothing_new_run_and_says_so() {
     wide["stalenessBound"] = json!("24h");
     wide["namespaces"] = json!(["*"]);
     wide["name"] = json!("wide");
-    let policies = [unbounded, Policy::from_json(wide.to_string().as_bytes()).unwrap()];
+    let policies = [unbounded, SignaturePolicy::from_json(wide.to_string().as_bytes()).unwrap()];
     assert!(verify(&policies, 24).is_ok());
     let refused = verify(&policies, 25).unwrap_err();
     assert_eq!(refused.code, code::STALE);
@@ -541,7 +546,7 @@ proptest! {
         let scene = scene(1);
         prop_assert!(scene.verify_under(&bundle_lines(&bundle), &[scene.policy()]).is_err());
         prop_assert!(Manifest::parse(&manifest).is_err());
-        prop_assert!(Policy::from_json(&manifest).is_err());
+        prop_assert!(SignaturePolicy::from_json(&manifest).is_err());
     }
 
     #[test]
@@ -574,10 +579,11 @@ fn a_policy_that_narrows_asks_for_more_and_never_decides() {
             .map(|at| json!({ "name": format!("k{}", at + 1), "publicKey": scene.keys[*at].public_key().to_pem() }))
             .collect();
         policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        Policy::from_json(policy.to_string().as_bytes()).unwrap()
+        SignaturePolicy::from_json(policy.to_string().as_bytes()).unwrap()
     };
     let decides = scene.policy();
-    let signers = |policies: &[Policy]| scene.verify_under(&bundles, policies).map(|it| it.signers);
+    let signers =
+        |policies: &[SignaturePolicy]| scene.verify_under(&bundles, policies).map(|it| it.signers);
     let known = Ok(vec![SignerName("k0".to_owned()), SignerName("k1".to_owned())]);
     let none = json!({});
     // Closer than the one that decides, and it decides nothing: neither who is known nor that nothing is asked.
@@ -623,9 +629,9 @@ fn a_policy_that_is_wrong_trusts_nobody_about_what_it_speaks_of() {
     for narrows in [false, true] {
         let mut wrong = wrong.clone();
         wrong["narrows"] = json!(narrows);
-        let (policy, error) = Policy::read_or_nobody(&wrong);
+        let (policy, error) = SignaturePolicy::read_or_nobody(&wrong);
         assert!(error.is_some() && policy.keys().is_empty() && policy.narrows() == narrows);
-        let (wide, none) = Policy::read_or_nobody(&wide);
+        let (wide, none) = SignaturePolicy::read_or_nobody(&wide);
         assert!(none.is_none());
         let bundle = scene.sign(0);
         assert!(scene.verify_under(&[bundle.as_bytes()], std::slice::from_ref(&wide)).is_ok());
@@ -643,7 +649,7 @@ fn what_a_wrong_policy_withdraws_stays_withdrawn_where_another_decides() {
         let mut policy = json!({ "name": "all", "namespaces": ["*"], "threshold": 1,
             "keys": [{ "name": "author", "publicKey": key.to_pem() }, { "name": "k", "publicKey": "none" }] });
         policy.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let (policy, error) = Policy::read_or_nobody(&policy);
+        let (policy, error) = SignaturePolicy::read_or_nobody(&policy);
         assert!(error.is_some(), "{policy:?}");
         let policies = [scene.policy(), policy];
         let verified =

@@ -4,14 +4,17 @@
 //! All policies that cover a filter count here, not only the one that decides which keys must sign.
 
 use super::{Request, set_by};
-use crate::refused::{Refused, code};
-use crate::{KeyId, Manifest, Policy};
+use crate::refused::{TrustRefusal, code};
+use crate::{KeyId, Manifest, SignaturePolicy};
 
 /// A revocation in any policy counts: a more specific policy must not undo that of a wider one.
-pub(super) fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), Refused> {
+pub(super) fn withdrawn(
+    manifest: &Manifest,
+    policies: &[SignaturePolicy],
+) -> Result<(), TrustRefusal> {
     let (name, digest, version) = (manifest.name(), manifest.digest(), manifest.version());
     for policy in policies.iter().filter(|policy| policy.covers(name).is_some()) {
-        let refusal = |rule: String, remedy: String| Refused {
+        let refusal = |rule: String, remedy: String| TrustRefusal {
             code: code::REVOKED_DIGEST,
             rule,
             set_by: set_by(policy),
@@ -40,12 +43,12 @@ pub(super) fn withdrawn(manifest: &Manifest, policies: &[Policy]) -> Result<(), 
 }
 
 /// The strictest bound counts: a more specific policy must not relax the bound of a wider one.
-pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
+pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), TrustRefusal> {
     let name = manifest.name();
     let speaking = request.policies.iter().filter(|policy| policy.covers(name).is_some());
     let bounds = speaking.filter_map(|policy| Some((policy.staleness_bound()?, policy)));
     match bounds.min_by_key(|(bound, _)| *bound) {
-        Some((bound, policy)) if request.policy_age > bound => Err(Refused {
+        Some((bound, policy)) if request.policy_age > bound => Err(TrustRefusal {
             code: code::STALE,
             rule: format!(
                 "stalenessBound lets nothing new run under policies older than {bound:?}, these are \
@@ -60,10 +63,10 @@ pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Re
 }
 
 /// The revocations of all policies that cover the filter.
-pub(super) struct Revocations<'a>(Vec<&'a Policy>);
+pub(super) struct Revocations<'a>(Vec<&'a SignaturePolicy>);
 
 impl<'a> Revocations<'a> {
-    pub(super) fn of(manifest: &Manifest, policies: &'a [Policy]) -> Self {
+    pub(super) fn of(manifest: &Manifest, policies: &'a [SignaturePolicy]) -> Self {
         let speaking = policies.iter().filter(|policy| policy.covers(manifest.name()).is_some());
         Self(speaking.collect())
     }

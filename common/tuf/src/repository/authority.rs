@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 
 use tamis_trust::PrivateKey;
 
-use super::format::{Envelope, Headed, Key, RoleKeys, Root, Targets};
-use super::{METADATA, Repository, STAGED, TARGETS_FILE, Waiting};
-use crate::{Error, Namespace};
+use super::format::{Envelope, HeadedRole, Key, RoleKeys, Root, Targets};
+use super::{METADATA, PolicyRepository, STAGED, StagedFile, TARGETS_FILE};
+use crate::{Namespace, TufError};
 
-impl Repository {
+impl PolicyRepository {
     /// Adds the signature of a key to every staged file that waits for it, and returns these files.
     ///
     /// # Errors
     /// No file waits for this key.
-    pub fn sign(&self, key: &PrivateKey) -> Result<Vec<Waiting>, Error> {
+    pub fn sign(&self, key: &PrivateKey) -> Result<Vec<StagedFile>, TufError> {
         let id = Key::of(&key.public_key()).id()?;
         let mut signed = Vec::new();
         for file in self.names(STAGED)? {
@@ -29,7 +29,7 @@ impl Repository {
             signed.extend(self.waiting_for(&file)?);
         }
         if signed.is_empty() {
-            return Err(Error::Change(format!(
+            return Err(TufError::Change(format!(
                 "no staged file waits for the key {}; `tamis policy show` lists which keys sign what",
                 key.public_key().id()
             )));
@@ -37,14 +37,14 @@ impl Repository {
         Ok(signed)
     }
 
-    fn add_signature<T: Headed>(&self, file: &str, key: &PrivateKey) -> Result<(), Error> {
+    fn add_signature<T: HeadedRole>(&self, file: &str, key: &PrivateKey) -> Result<(), TufError> {
         let Some(mut envelope) = self.current::<T>(file)? else { return Ok(()) };
         envelope.sign(key)?;
         self.write_staged(file, &envelope)
     }
 
     /// Everything staged.
-    pub(super) fn waiting(&self) -> Result<Vec<Waiting>, Error> {
+    pub(super) fn waiting(&self) -> Result<Vec<StagedFile>, TufError> {
         let mut all = Vec::new();
         for file in self.names(STAGED)? {
             all.extend(self.waiting_for(&file)?);
@@ -52,7 +52,7 @@ impl Repository {
         Ok(all)
     }
 
-    fn waiting_for(&self, file: &str) -> Result<Option<Waiting>, Error> {
+    fn waiting_for(&self, file: &str) -> Result<Option<StagedFile>, TufError> {
         let signers = self.signers(file)?;
         if file.ends_with(".root.json") {
             Ok(self.current::<Root>(file)?.map(|envelope| waiting(file, &envelope, &signers)))
@@ -63,7 +63,7 @@ impl Repository {
 
     /// The roles that must sign a file, each up to its threshold. A root is signed by the keys of the
     /// previous root and by its own.
-    fn signers(&self, file: &str) -> Result<Vec<RoleKeys>, Error> {
+    fn signers(&self, file: &str) -> Result<Vec<RoleKeys>, TufError> {
         let role = |root: Root, name: &str| root.roles.get(name).cloned().unwrap_or_default();
         if file.ends_with(".root.json") {
             let before = match self.newest_root(METADATA)? {
@@ -86,18 +86,18 @@ impl Repository {
     }
 
     /// The file that delegates a namespace, and the name of its role.
-    pub(super) fn delegator(&self, namespace: &Namespace) -> Result<(String, String), Error> {
+    pub(super) fn delegator(&self, namespace: &Namespace) -> Result<(String, String), TufError> {
         let role = namespace.role().unwrap_or_default();
         let found = self.delegations()?.into_iter().find(|one| one.role == role);
         found.map(|one| (one.parent, role)).ok_or_else(|| {
-            Error::Change(format!(
+            TufError::Change(format!(
                 "{namespace} is not delegated; delegate it with `tamis policy delegate`"
             ))
         })
     }
 
     /// All delegations reachable from `targets`.
-    pub(super) fn delegations(&self) -> Result<Vec<Delegated>, Error> {
+    pub(super) fn delegations(&self) -> Result<Vec<DelegatedNamespace>, TufError> {
         let (mut all, mut seen) = (Vec::new(), BTreeSet::new());
         let mut open = vec![TARGETS_FILE.to_owned()];
         while let Some(parent) = open.pop() {
@@ -107,7 +107,12 @@ impl Repository {
                 if seen.insert(delegation.name.clone()) {
                     open.push(format!("{}.json", delegation.name));
                     let (role, signers) = (delegation.name, delegation.signers);
-                    all.push(Delegated { parent: parent.clone(), role, namespace, signers });
+                    all.push(DelegatedNamespace {
+                        parent: parent.clone(),
+                        role,
+                        namespace,
+                        signers,
+                    });
                 }
             }
         }
@@ -116,7 +121,7 @@ impl Repository {
 }
 
 /// A namespace with keys of its own.
-pub(super) struct Delegated {
+pub(super) struct DelegatedNamespace {
     /// The file that delegates it.
     pub(super) parent: String,
     pub(super) role: String,
@@ -125,11 +130,11 @@ pub(super) struct Delegated {
 }
 
 /// Number of existing and required signatures, of the role that lacks most.
-fn waiting<T: Headed>(file: &str, envelope: &Envelope<T>, signers: &[RoleKeys]) -> Waiting {
+fn waiting<T: HeadedRole>(file: &str, envelope: &Envelope<T>, signers: &[RoleKeys]) -> StagedFile {
     let states = signers.iter().map(|signers| (envelope.signed_by(signers), signers.threshold));
     let (signatures, threshold) =
         states.max_by_key(|(have, need)| need.saturating_sub(*have)).unwrap_or((0, 1));
-    Waiting {
+    StagedFile {
         file: file.to_owned(),
         version: envelope.signed.head().version,
         signatures,

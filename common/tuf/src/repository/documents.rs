@@ -1,11 +1,11 @@
 //! The documents: what is trusted in a namespace, and what is revoked.
 
 use serde_json::{Value, json};
-use tamis_trust::{Digest, Policy};
+use tamis_trust::{Digest, SignaturePolicy};
 
 use super::format::TargetFile;
-use super::{DOCUMENTS, METADATA, Repository, STAGED, TARGETS_FILE};
-use crate::{Error, Namespace, kept};
+use super::{DOCUMENTS, METADATA, PolicyRepository, STAGED, TARGETS_FILE};
+use crate::{Namespace, TufError, kept};
 
 /// What to revoke.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,20 +21,25 @@ pub enum Withdrawal {
     },
 }
 
-impl Repository {
+impl PolicyRepository {
     /// Stages a document for a namespace, and the role that vouches for it. Returns the role's file.
     ///
     /// # Errors
     /// The document is not a policy, or covers filters outside the namespace.
-    pub fn set(&self, namespace: &Namespace, document: &[u8], now: u64) -> Result<String, Error> {
+    pub fn set(
+        &self,
+        namespace: &Namespace,
+        document: &[u8],
+        now: u64,
+    ) -> Result<String, TufError> {
         let path = namespace.path();
-        let policy = Policy::from_json(document)?;
+        let policy = SignaturePolicy::from_json(document)?;
         if let Some(pattern) = policy.namespaces().iter().find(|one| !namespace.holds(one)) {
             let reason = format!(
                 "the document of {namespace} covers {:?}; it may only cover filters in {namespace}",
                 pattern.as_str()
             );
-            return Err(Error::Document { file: path, reason });
+            return Err(TufError::Document { file: path, reason });
         }
         let file = self.keeper(namespace)?;
         kept::replace(&self.folder.join(STAGED).join(&path), document)?;
@@ -50,12 +55,12 @@ impl Repository {
     ///
     /// # Errors
     /// The namespace has no document.
-    pub fn unset(&self, namespace: &Namespace, now: u64) -> Result<String, Error> {
+    pub fn unset(&self, namespace: &Namespace, now: u64) -> Result<String, TufError> {
         let file = self.keeper(namespace)?;
         let path = namespace.path();
         self.change_targets(&file, now, |targets| match targets.targets.remove(&path) {
             Some(_) => Ok(()),
-            None => Err(Error::Change(format!("{namespace} has no document to remove"))),
+            None => Err(TufError::Change(format!("{namespace} has no document to remove"))),
         })?;
         Ok(file)
     }
@@ -70,15 +75,16 @@ impl Repository {
         namespace: &Namespace,
         withdrawal: &Withdrawal,
         now: u64,
-    ) -> Result<String, Error> {
+    ) -> Result<String, TufError> {
         let path = namespace.path();
         let bytes = self.document(namespace)?.ok_or_else(|| {
-            Error::Change(format!(
+            TufError::Change(format!(
                 "{namespace} has no document for a revocation; create one with `tamis policy set`"
             ))
         })?;
-        let mut document: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| Error::Document { file: path.clone(), reason: error.to_string() })?;
+        let mut document: Value = serde_json::from_slice(&bytes).map_err(|error| {
+            TufError::Document { file: path.clone(), reason: error.to_string() }
+        })?;
         let (member, entry) = match withdrawal {
             Withdrawal::Digest(digest) => ("revokedDigests", json!(digest)),
             Withdrawal::Key { key, from_index: None } => ("revokedKeys", json!(key)),
@@ -92,7 +98,7 @@ impl Repository {
             list.push(entry);
         }
         let text = serde_json::to_string_pretty(&document)
-            .map_err(|error| Error::Document { file: path, reason: error.to_string() })?;
+            .map_err(|error| TufError::Document { file: path, reason: error.to_string() })?;
         self.set(namespace, format!("{text}\n").as_bytes(), now)
     }
 
@@ -100,7 +106,7 @@ impl Repository {
     ///
     /// # Errors
     /// It cannot be read.
-    pub fn document(&self, namespace: &Namespace) -> Result<Option<Vec<u8>>, Error> {
+    pub fn document(&self, namespace: &Namespace) -> Result<Option<Vec<u8>>, TufError> {
         let file = self.keeper(namespace)?;
         let path = namespace.path();
         match self.targets(&file)?.signed.targets.get(&path) {
@@ -114,7 +120,7 @@ impl Repository {
         &self,
         path: &str,
         target: &TargetFile,
-    ) -> Result<Option<Vec<u8>>, Error> {
+    ) -> Result<Option<Vec<u8>>, TufError> {
         for folder in [STAGED, DOCUMENTS] {
             let found = self.read(folder, path)?;
             if let Some(bytes) = found.filter(|bytes| TargetFile::of(bytes) == *target) {
@@ -126,14 +132,14 @@ impl Repository {
 
     /// The file of the role that vouches for a namespace: the most specific one that was delegated the
     /// namespace or an enclosing one.
-    fn keeper(&self, namespace: &Namespace) -> Result<String, Error> {
+    fn keeper(&self, namespace: &Namespace) -> Result<String, TufError> {
         let delegations = self.delegations()?;
         let covering = delegations.iter().filter(|one| one.namespace.includes(namespace));
         let closest = covering.max_by_key(|one| one.role.len());
         let file = closest.map_or(TARGETS_FILE.to_owned(), |one| format!("{}.json", one.role));
         match self.current::<super::Targets>(&file)? {
             Some(_) => Ok(file),
-            None => Err(Error::Change(format!("{METADATA}/{file} is missing; restore it"))),
+            None => Err(TufError::Change(format!("{METADATA}/{file} is missing; restore it"))),
         }
     }
 }

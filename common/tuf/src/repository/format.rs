@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sigstore_tuf::canonical_json::to_canonical_bytes;
 use tamis_trust::{Digest, PrivateKey, PublicKey, Timestamp};
 
-use crate::Error;
+use crate::TufError;
 use crate::trusted::{KEY_TYPE, SCHEME};
 
 const SPECIFICATION: &str = "1.0.31";
@@ -121,14 +121,14 @@ pub(super) struct MetaFile {
 }
 
 /// A role with a head.
-pub(super) trait Headed: Clone + Serialize + DeserializeOwned {
+pub(super) trait HeadedRole: Clone + Serialize + DeserializeOwned {
     fn head(&self) -> &Head;
     fn head_mut(&mut self) -> &mut Head;
 }
 
 macro_rules! headed {
     ($($type:ty),*) => {$(
-        impl Headed for $type {
+        impl HeadedRole for $type {
             fn head(&self) -> &Head {
                 &self.head
             }
@@ -147,7 +147,7 @@ impl Key {
     }
 
     /// Its id in other TUF tools: SHA-256 of its canonical JSON.
-    pub(super) fn id(&self) -> Result<String, Error> {
+    pub(super) fn id(&self) -> Result<String, TufError> {
         Ok(Digest::of(&canonical(self)?).hex())
     }
 }
@@ -168,30 +168,30 @@ fn hashes(bytes: &[u8]) -> BTreeMap<String, String> {
     BTreeMap::from([("sha256".to_owned(), Digest::of(bytes).hex())])
 }
 
-fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
-    let broken = |reason: String| Error::Change(format!("metadata cannot be written: {reason}"));
+fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, TufError> {
+    let broken = |reason: String| TufError::Change(format!("metadata cannot be written: {reason}"));
     let value = serde_json::to_value(value).map_err(|error| broken(error.to_string()))?;
     to_canonical_bytes(&value).map_err(|error| broken(error.to_string()))
 }
 
-impl<T: Headed> Envelope<T> {
+impl<T: HeadedRole> Envelope<T> {
     pub(super) fn unsigned(signed: T) -> Self {
         Self { signatures: Vec::new(), signed }
     }
 
-    pub(super) fn parse(file: &str, bytes: &[u8]) -> Result<Self, Error> {
-        serde_json::from_slice(bytes).map_err(|error| Error::format(file, error.to_string()))
+    pub(super) fn parse(file: &str, bytes: &[u8]) -> Result<Self, TufError> {
+        serde_json::from_slice(bytes).map_err(|error| TufError::format(file, error.to_string()))
     }
 
     /// The bytes of the file.
-    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+    pub(super) fn to_bytes(&self) -> Result<Vec<u8>, TufError> {
         let text = serde_json::to_string_pretty(self)
-            .map_err(|error| Error::Change(format!("metadata cannot be written: {error}")))?;
+            .map_err(|error| TufError::Change(format!("metadata cannot be written: {error}")))?;
         Ok(format!("{text}\n").into_bytes())
     }
 
     /// Signs; an earlier signature of the same key is replaced.
-    pub(super) fn sign(&mut self, key: &PrivateKey) -> Result<(), Error> {
+    pub(super) fn sign(&mut self, key: &PrivateKey) -> Result<(), TufError> {
         let keyid = Key::of(&key.public_key()).id()?;
         let signature = key.sign(&canonical(&self.signed)?)?;
         let sig = signature.iter().map(|byte| format!("{byte:02x}")).collect();

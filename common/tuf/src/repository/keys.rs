@@ -7,8 +7,8 @@ use std::str::FromStr;
 use tamis_trust::PublicKey;
 
 use super::format::{Delegation, Delegations, Head, Key, RoleKeys, TargetFile, Targets};
-use super::{Repository, Signers, TARGETS_FILE};
-use crate::{Error, Namespace};
+use super::{PolicyRepository, Signers, TARGETS_FILE};
+use crate::{Namespace, TufError};
 
 /// A role whose keys can be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,16 +24,16 @@ pub enum Role {
 }
 
 impl FromStr for Role {
-    type Err = Error;
+    type Err = TufError;
 
-    fn from_str(text: &str) -> Result<Self, Error> {
+    fn from_str(text: &str) -> Result<Self, TufError> {
         match text {
             "root" => Ok(Self::Root),
             "targets" => Ok(Self::Targets),
             "online" => Ok(Self::Online),
             _ => match text.strip_prefix("namespace:").map(str::parse) {
                 Some(namespace) => Ok(Self::Namespace(namespace?)),
-                None => Err(Error::Change(format!(
+                None => Err(TufError::Change(format!(
                     "role {:?} is not one of root, targets, online, namespace:NAMESPACE",
                     text.chars().take(80).collect::<String>()
                 ))),
@@ -64,7 +64,7 @@ pub struct KeyChange {
     pub threshold: Option<usize>,
 }
 
-impl Repository {
+impl PolicyRepository {
     /// Changes the keys of a role. The keys of `root`, `targets` and `online` are in the root, those of a
     /// namespace in the role that delegates it; that file is staged, and with it the role itself, so that
     /// the new keys can sign it. An empty change of `root` stages the same root with a later expiry.
@@ -72,7 +72,7 @@ impl Repository {
     /// # Errors
     /// A key to add exists or one to remove does not, the threshold does not fit the remaining keys, or the
     /// namespace is not delegated.
-    pub fn change_keys(&self, role: &Role, change: &KeyChange, now: u64) -> Result<(), Error> {
+    pub fn change_keys(&self, role: &Role, change: &KeyChange, now: u64) -> Result<(), TufError> {
         let places: &[&str] = match role {
             Role::Root => &["root"],
             Role::Targets => &["targets"],
@@ -97,12 +97,12 @@ impl Repository {
     /// Stages a role unchanged with a later expiry.
     ///
     /// # Errors
-    /// There is no such role, or it is `online`, which [`Repository::refresh`] renews.
-    pub fn renew(&self, role: &Role, now: u64) -> Result<(), Error> {
+    /// There is no such role, or it is `online`, which [`PolicyRepository::refresh`] renews.
+    pub fn renew(&self, role: &Role, now: u64) -> Result<(), TufError> {
         match role {
             Role::Root => self.change_keys(role, &KeyChange::default(), now),
             Role::Targets => self.renew_file(TARGETS_FILE, now),
-            Role::Online => Err(Error::Change(
+            Role::Online => Err(TufError::Change(
                 "snapshot and timestamp are renewed by `tamis policy refresh`".to_owned(),
             )),
             Role::Namespace(namespace) => {
@@ -112,7 +112,7 @@ impl Repository {
         }
     }
 
-    fn renew_file(&self, file: &str, now: u64) -> Result<(), Error> {
+    fn renew_file(&self, file: &str, now: u64) -> Result<(), TufError> {
         self.change_targets(file, now, |_| Ok(()))
     }
 
@@ -121,7 +121,7 @@ impl Repository {
         namespace: &Namespace,
         change: &KeyChange,
         now: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<(), TufError> {
         let (parent, role) = self.delegator(namespace)?;
         self.change_targets(&parent, now, |targets| {
             let delegations = targets.delegations.get_or_insert_default();
@@ -147,20 +147,20 @@ impl Repository {
         signers: &Signers,
         by: Option<&Namespace>,
         now: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<(), TufError> {
         let Some(role) = namespace.role() else {
-            return Err(Error::Change(
+            return Err(TufError::Change(
                 "the role targets keeps \"*\"; delegate a namespace".to_owned(),
             ));
         };
         if self.delegator(namespace).is_ok() {
-            return Err(Error::Change(format!(
+            return Err(TufError::Change(format!(
                 "{namespace} is delegated already; change the keys of the role namespace:{namespace}"
             )));
         }
         let parent = match by {
             Some(by) if by == namespace || !by.includes(namespace) => {
-                return Err(Error::Change(format!("{namespace} is not within {by}")));
+                return Err(TufError::Change(format!("{namespace} is not within {by}")));
             }
             Some(by) if *by != Namespace::ALL => {
                 self.delegator(by)?;
@@ -190,7 +190,7 @@ impl Repository {
     ///
     /// # Errors
     /// It is not delegated.
-    pub fn undelegate(&self, namespace: &Namespace, now: u64) -> Result<(), Error> {
+    pub fn undelegate(&self, namespace: &Namespace, now: u64) -> Result<(), TufError> {
         let (parent, role) = self.delegator(namespace)?;
         self.change_targets(&parent, now, |targets| {
             let delegations = targets.delegations.get_or_insert_default();
@@ -208,7 +208,7 @@ impl Repository {
         file: &str,
         moved: BTreeMap<String, TargetFile>,
         now: u64,
-    ) -> Result<(), Error> {
+    ) -> Result<(), TufError> {
         let expires = self.end(now, self.lifetimes.targets);
         let mut targets = match self.current::<Targets>(file)? {
             Some(known) => known.signed,
@@ -224,10 +224,10 @@ impl Repository {
 }
 
 /// Published files are signed by the publishing service alone.
-pub(super) fn one_signs(threshold: usize) -> Result<(), Error> {
+pub(super) fn one_signs(threshold: usize) -> Result<(), TufError> {
     match threshold {
         1 => Ok(()),
-        _ => Err(Error::Change(format!(
+        _ => Err(TufError::Change(format!(
             "online: the threshold must be 1, not {threshold}: one key publishes, unattended"
         ))),
     }
@@ -244,13 +244,16 @@ fn apply(
     keys: &mut BTreeMap<String, Key>,
     signers: &mut RoleKeys,
     change: &KeyChange,
-) -> Result<(), Error> {
+) -> Result<(), TufError> {
     for key in &change.remove {
         let id = Key::of(key).id()?;
         let before = signers.keyids.len();
         signers.keyids.retain(|other| *other != id);
         if signers.keyids.len() == before {
-            return Err(Error::Change(format!("the key {} is not assigned to {place}", key.id())));
+            return Err(TufError::Change(format!(
+                "the key {} is not assigned to {place}",
+                key.id()
+            )));
         }
     }
     add(keys, signers, &change.add)?;
@@ -262,12 +265,12 @@ pub(super) fn add(
     keys: &mut BTreeMap<String, Key>,
     signers: &mut RoleKeys,
     new: &[PublicKey],
-) -> Result<(), Error> {
+) -> Result<(), TufError> {
     for key in new {
         let written = Key::of(key);
         let id = written.id()?;
         if signers.keyids.contains(&id) {
-            return Err(Error::Change(format!(
+            return Err(TufError::Change(format!(
                 "the key {} is listed already; name it once",
                 key.id()
             )));
@@ -283,10 +286,10 @@ pub(super) fn set_threshold(
     place: &str,
     signers: &mut RoleKeys,
     threshold: Option<usize>,
-) -> Result<(), Error> {
+) -> Result<(), TufError> {
     signers.threshold = threshold.unwrap_or(signers.threshold);
     if signers.threshold == 0 || signers.threshold > signers.keyids.len() {
-        return Err(Error::Change(format!(
+        return Err(TufError::Change(format!(
             "{place}: the threshold {} must lie between 1 and the number of keys, {}",
             signers.threshold,
             signers.keyids.len()

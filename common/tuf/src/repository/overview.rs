@@ -4,8 +4,8 @@ use serde::Serialize;
 use tamis_trust::Timestamp;
 
 use super::format::{Envelope, RoleKeys, Targets, Versions};
-use super::{METADATA, Repository, TARGETS_FILE};
-use crate::{Error, Namespace};
+use super::{METADATA, PolicyRepository, TARGETS_FILE};
+use crate::{Namespace, TufError};
 
 /// The roles, their keys and expiry, and what waits for signatures.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -13,7 +13,7 @@ pub struct Overview {
     /// `root`, `timestamp`, `snapshot`, `targets`, then the delegated namespaces.
     pub roles: Vec<RoleView>,
     /// Staged files that wait for signatures or publication.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<StagedFile>,
 }
 
 /// A role after publication of what is staged.
@@ -35,7 +35,7 @@ pub struct RoleView {
 
 /// A staged file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Waiting {
+pub struct StagedFile {
     /// Its name.
     pub file: String,
     /// The version it will have.
@@ -46,12 +46,12 @@ pub struct Waiting {
     pub threshold: usize,
 }
 
-impl Repository {
+impl PolicyRepository {
     /// The content of the repository.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub fn overview(&self) -> Result<Overview, Error> {
+    pub fn overview(&self) -> Result<Overview, TufError> {
         let root = self.root()?.signed;
         let keys = |role: &str| root.roles.get(role).cloned().unwrap_or_default();
         let mut roles =
@@ -75,7 +75,7 @@ impl Repository {
         Ok(Overview { roles, waiting: self.waiting()? })
     }
 
-    fn targets_view(&self, role: &str, file: &str, keys: RoleKeys) -> Result<RoleView, Error> {
+    fn targets_view(&self, role: &str, file: &str, keys: RoleKeys) -> Result<RoleView, TufError> {
         let targets = self.current::<Targets>(file)?.map(|envelope| envelope.signed);
         let head = targets.as_ref().map(|one| (one.head.version, one.head.expires));
         let mut view = view(role, head, keys);

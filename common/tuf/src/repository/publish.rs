@@ -6,16 +6,16 @@ use std::fs;
 use serde::Serialize;
 use tamis_trust::{PrivateKey, Timestamp};
 
-use super::format::{Envelope, Head, Headed, Key, MetaFile, Root, Targets, Versions};
-use super::{DOCUMENTS, METADATA, Repository, STAGED, TARGETS_FILE, Waiting};
-use crate::{Error, Trusted, kept};
+use super::format::{Envelope, Head, HeadedRole, Key, MetaFile, Root, Targets, Versions};
+use super::{DOCUMENTS, METADATA, PolicyRepository, STAGED, StagedFile, TARGETS_FILE};
+use crate::{TrustedPolicies, TufError, kept};
 
 const SNAPSHOT: &str = "snapshot.json";
 const TIMESTAMP: &str = "timestamp.json";
 
 /// The result of a refresh.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Published {
+pub struct PublishResult {
     /// The staged files that are now published.
     pub files: Vec<String>,
     /// The version of the timestamp.
@@ -23,7 +23,7 @@ pub struct Published {
     /// When the timestamp expires; the next refresh must come before.
     pub expires: Timestamp,
     /// What still waits for signatures.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<StagedFile>,
 }
 
 /// A state that is about to be published.
@@ -40,7 +40,7 @@ impl Candidate {
     }
 }
 
-impl Repository {
+impl PolicyRepository {
     /// Publishes every staged file that has enough signatures, with a new snapshot and a new timestamp
     /// signed by the online key. Before anything is written, the whole state is read as two nodes read it:
     /// one that has the previous state, and one that has only the first root. What they would refuse is not
@@ -49,7 +49,7 @@ impl Repository {
     /// # Errors
     /// There is no root with enough signatures yet, the key is not one of the online keys, a reader would
     /// refuse the whole, or files cannot be written.
-    pub fn refresh(&self, online: &PrivateKey, now: u64) -> Result<Published, Error> {
+    pub fn refresh(&self, online: &PrivateKey, now: u64) -> Result<PublishResult, TufError> {
         let (ready, waiting): (Vec<_>, Vec<_>) =
             self.waiting()?.into_iter().partition(|one| one.signatures >= one.threshold);
         let ready: Vec<String> = ready.into_iter().map(|one| one.file).collect();
@@ -66,12 +66,12 @@ impl Repository {
         let version = put(&mut candidate, TIMESTAMP, timestamp, online)?;
         self.read_as_nodes_do(&candidate, now)?;
         self.write(&candidate, &ready)?;
-        Ok(Published { files: ready, timestamp: version, expires, waiting })
+        Ok(PublishResult { files: ready, timestamp: version, expires, waiting })
     }
 
     /// The published files, with staged files that are ready in place of their old versions, and the
     /// documents that all of them vouch for.
-    fn candidate(&self, ready: &[String]) -> Result<Candidate, Error> {
+    fn candidate(&self, ready: &[String]) -> Result<Candidate, TufError> {
         let (mut metadata, mut documents) = (BTreeMap::new(), BTreeMap::new());
         for (folder, names) in [(METADATA, self.names(METADATA)?), (STAGED, ready.to_vec())] {
             for name in names {
@@ -88,13 +88,13 @@ impl Repository {
         Ok(Candidate { metadata, documents })
     }
 
-    fn check_online(&self, candidate: &Candidate, online: &PrivateKey) -> Result<(), Error> {
+    fn check_online(&self, candidate: &Candidate, online: &PrivateKey) -> Result<(), TufError> {
         let roots = candidate.metadata.iter().filter_map(|(name, bytes)| {
             let version: u64 = name.strip_suffix(".root.json")?.parse().ok()?;
             Some((version, name, bytes))
         });
         let Some((_, file, bytes)) = roots.max_by_key(|(version, ..)| *version) else {
-            return Err(Error::Change(
+            return Err(TufError::Change(
                 "no root has enough signatures yet; `tamis policy sign` adds one".to_owned(),
             ));
         };
@@ -105,14 +105,14 @@ impl Repository {
         if signs("snapshot") && signs("timestamp") {
             return Ok(());
         }
-        Err(Error::Change(format!(
+        Err(TufError::Change(format!(
             "the key {} is not one of the online keys of {file}; use one of them",
             online.public_key().id()
         )))
     }
 
     /// The next snapshot: the versions of all files with documents, including all former ones.
-    fn snapshot(&self, candidate: &Candidate, now: u64) -> Result<Versions, Error> {
+    fn snapshot(&self, candidate: &Candidate, now: u64) -> Result<Versions, TufError> {
         let expires = self.end(now, self.lifetimes.snapshot);
         let mut snapshot = self.next_versions(SNAPSHOT, "snapshot", expires)?;
         for (file, bytes) in candidate.metadata.iter().filter(|(name, _)| is_targets(name)) {
@@ -123,7 +123,12 @@ impl Repository {
         Ok(snapshot)
     }
 
-    fn next_versions(&self, file: &str, kind: &str, expires: Timestamp) -> Result<Versions, Error> {
+    fn next_versions(
+        &self,
+        file: &str,
+        kind: &str,
+        expires: Timestamp,
+    ) -> Result<Versions, TufError> {
         let Some(bytes) = self.read(METADATA, file)? else {
             return Ok(Versions {
                 head: Head::new(kind, expires),
@@ -137,13 +142,13 @@ impl Repository {
         Ok(versions)
     }
 
-    fn read_as_nodes_do(&self, candidate: &Candidate, now: u64) -> Result<(), Error> {
+    fn read_as_nodes_do(&self, candidate: &Candidate, now: u64) -> Result<(), TufError> {
         let files = candidate.files();
         let first = files.get("1.root.json").map(Vec::as_slice).unwrap_or_default();
-        Trusted::new(first)?.take(&files, now)?;
+        TrustedPolicies::new(first)?.take(&files, now)?;
         let before = self.files()?;
         if let Some(issued) = issued(&before) {
-            let mut node = Trusted::new(first)?;
+            let mut node = TrustedPolicies::new(first)?;
             // The published state may be broken; then this is the way to repair it.
             if node.take(&before, issued).is_ok() {
                 node.take(&files, now)?;
@@ -153,7 +158,7 @@ impl Repository {
     }
 
     /// Writes in an order in which a reader in between is refused and keeps its old state.
-    fn write(&self, candidate: &Candidate, ready: &[String]) -> Result<(), Error> {
+    fn write(&self, candidate: &Candidate, ready: &[String]) -> Result<(), TufError> {
         for (path, bytes) in &candidate.documents {
             kept::replace(&self.folder.join(DOCUMENTS).join(path), bytes)?;
         }
@@ -172,7 +177,7 @@ impl Repository {
             let published = candidate.documents.get(&path);
             if published.is_some() && self.read(STAGED, &path)?.as_ref() == published {
                 let path = self.folder.join(STAGED).join(&path);
-                fs::remove_file(&path).map_err(|source| Error::File {
+                fs::remove_file(&path).map_err(|source| TufError::File {
                     path,
                     act: "cannot be removed",
                     source,
@@ -199,7 +204,7 @@ fn put(
     file: &str,
     signed: Versions,
     online: &PrivateKey,
-) -> Result<u64, Error> {
+) -> Result<u64, TufError> {
     let mut envelope = Envelope::unsigned(signed);
     envelope.sign(online)?;
     candidate.metadata.insert(file.to_owned(), envelope.to_bytes()?);

@@ -12,7 +12,8 @@ fn nothing_is_published_before_enough_keys_have_signed() {
     world.sign(&world.root[..1]);
     assert!(refused(&world).contains("no root"));
     let signed = world.repository.sign(&world.root[1]).unwrap();
-    let file = Waiting { file: "1.root.json".to_owned(), version: 1, signatures: 2, threshold: 2 };
+    let file =
+        StagedFile { file: "1.root.json".to_owned(), version: 1, signatures: 2, threshold: 2 };
     assert_eq!(signed, [file]);
     assert!(world.files().is_empty());
     assert!(world.repository.sign(&key()).unwrap_err().to_string().contains("waits for the key"));
@@ -32,7 +33,7 @@ fn a_change_voids_the_signatures_of_what_was_staged() {
     world.repository.set(&beta, &world.document(&["beta/x"]), NOW).unwrap();
     let waiting = world.refresh(NOW).waiting;
     let file = TARGETS_FILE.to_owned();
-    assert_eq!(waiting, [Waiting { file, version: 2, signatures: 0, threshold: 2 }]);
+    assert_eq!(waiting, [StagedFile { file, version: 2, signatures: 0, threshold: 2 }]);
     world.sign(&world.security);
     world.refresh(NOW);
     assert_eq!(world.repository.document(&beta).unwrap(), Some(world.document(&["beta/x"])));
@@ -117,12 +118,12 @@ fn changes_that_make_no_sense_are_refused_in_one_line() {
     let unknown = Withdrawal::Key { key: "nobody".to_owned(), from_index: None };
     let all = |threshold| KeyChange { threshold, ..KeyChange::default() };
     let errors = [
-        Repository::init(&folder.join("policy"), &keys, &keys, &one, NOW).unwrap_err(),
-        Repository::init(&folder.join("other"), &keys, &keys, &keys, NOW).unwrap_err(),
+        PolicyRepository::init(&folder.join("policy"), &keys, &keys, &one, NOW).unwrap_err(),
+        PolicyRepository::init(&folder.join("other"), &keys, &keys, &keys, NOW).unwrap_err(),
         repository.change_keys(&Role::Online, &all(Some(2)), NOW).unwrap_err(),
-        Repository::init(&folder.join("other"), &too_many, &keys, &one, NOW).unwrap_err(),
-        Repository::init(&folder.join("other"), &twice, &keys, &one, NOW).unwrap_err(),
-        Repository::open(&folder.join("none")).unwrap_err(),
+        PolicyRepository::init(&folder.join("other"), &too_many, &keys, &one, NOW).unwrap_err(),
+        PolicyRepository::init(&folder.join("other"), &twice, &keys, &one, NOW).unwrap_err(),
+        PolicyRepository::open(&folder.join("none")).unwrap_err(),
         repository.revoke(&nowhere, &unknown, NOW).unwrap_err(),
         repository.revoke(&namespace("acme"), &unknown, NOW).unwrap_err(),
         repository.undelegate(&nowhere, NOW).unwrap_err(),

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp as Moment;
 use sigstore_tuf::{TargetFile, TrustedMetadataSet};
-use tamis_trust::{Digest, Name, Policy, Timestamp};
+use tamis_trust::{Digest, Name, SignaturePolicy, Timestamp};
 
-use super::{MAX_STATE_BYTES, Standing, file, walk};
-use crate::{Error, Namespace};
+use super::{MAX_STATE_BYTES, RoleStatus, file, walk};
+use crate::{Namespace, TufError};
 
 pub(super) const TIMESTAMP: &str = "timestamp.json";
 pub(super) const SNAPSHOT: &str = "snapshot.json";
@@ -24,14 +24,14 @@ pub(super) struct Lower {
     pub(super) documents: Vec<Document>,
     /// When the timestamp was signed, in seconds since the Unix epoch.
     pub(super) issued: u64,
-    pub(super) standings: Vec<Standing>,
+    pub(super) standings: Vec<RoleStatus>,
 }
 
 /// A policy document and the roles that vouch for it.
 #[derive(Debug)]
 pub(super) struct Document {
     pub(super) namespace: Namespace,
-    pub(super) policy: Policy,
+    pub(super) policy: SignaturePolicy,
     /// The roles from `targets` to the one that lists it.
     pub(super) roles: Vec<String>,
 }
@@ -43,13 +43,13 @@ impl Lower {
         mut set: TrustedMetadataSet,
         files: &BTreeMap<String, Vec<u8>>,
         at: Moment,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, TufError> {
         let timestamp = file(files, TIMESTAMP, "the root")?;
-        set.update_timestamp(timestamp, at).map_err(|error| Error::tuf(TIMESTAMP, &error))?;
+        set.update_timestamp(timestamp, at).map_err(|error| TufError::tuf(TIMESTAMP, &error))?;
         let snapshot = file(files, SNAPSHOT, TIMESTAMP)?;
-        set.update_snapshot(snapshot, at).map_err(|error| Error::tuf(SNAPSHOT, &error))?;
+        set.update_snapshot(snapshot, at).map_err(|error| TufError::tuf(SNAPSHOT, &error))?;
         let targets = file(files, TARGETS, SNAPSHOT)?;
-        set.update_targets(targets, at).map_err(|error| Error::tuf(TARGETS, &error))?;
+        set.update_targets(targets, at).map_err(|error| TufError::tuf(TARGETS, &error))?;
         let roles = walk::load(&mut set, files)?;
         let names = roles.iter().map(|role| format!("{role}.json"));
         let names = names.chain([TIMESTAMP, SNAPSHOT, TARGETS].map(str::to_owned));
@@ -73,7 +73,7 @@ impl Lower {
         let actual = used.values().map(Vec::len).sum();
         if actual > MAX_STATE_BYTES {
             let (file, limit) = ("all files together".to_owned(), MAX_STATE_BYTES);
-            return Err(Error::Limit { file, actual, limit, unit: "bytes" });
+            return Err(TufError::Limit { file, actual, limit, unit: "bytes" });
         }
         let issued = issued(&set)?;
         let standings = standings(&set, &roles);
@@ -88,10 +88,10 @@ impl Lower {
     }
 
     /// Refuses when the current timestamp or snapshot has expired.
-    pub(super) fn in_time(&self, at: Moment) -> Result<(), Error> {
+    pub(super) fn in_time(&self, at: Moment) -> Result<(), TufError> {
         let set = &self.set;
-        set.check_timestamp_expired(at).map_err(|error| Error::tuf(TIMESTAMP, &error))?;
-        set.check_snapshot_expired(at).map_err(|error| Error::tuf(SNAPSHOT, &error))
+        set.check_timestamp_expired(at).map_err(|error| TufError::tuf(TIMESTAMP, &error))?;
+        set.check_snapshot_expired(at).map_err(|error| TufError::tuf(SNAPSHOT, &error))
     }
 
     /// One of the files it was read from.
@@ -112,8 +112,8 @@ fn document(
     bytes: &[u8],
     target: &TargetFile,
     namespace: &Namespace,
-) -> Result<Policy, Error> {
-    let broken = |reason: String| Error::Document { file: path.to_owned(), reason };
+) -> Result<SignaturePolicy, TufError> {
+    let broken = |reason: String| TufError::Document { file: path.to_owned(), reason };
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let digest = Digest::of(bytes).hex();
     if length != target.length || target.hashes.get("sha256") != Some(&digest) {
@@ -122,7 +122,7 @@ fn document(
                 .to_owned(),
         ));
     }
-    let policy = Policy::from_json(bytes).map_err(|error| broken(error.to_string()))?;
+    let policy = SignaturePolicy::from_json(bytes).map_err(|error| broken(error.to_string()))?;
     match policy.namespaces().iter().find(|pattern| !namespace.holds(pattern)) {
         Some(pattern) => Err(broken(format!(
             "the document of {namespace} covers {:?}, which is outside its namespace; it may only cover filters in {namespace}",
@@ -132,16 +132,16 @@ fn document(
     }
 }
 
-fn issued(set: &TrustedMetadataSet) -> Result<u64, Error> {
+fn issued(set: &TrustedMetadataSet) -> Result<u64, TufError> {
     let member = set.timestamp().and_then(|timestamp| timestamp.extra.get(ISSUED));
     let text = member.and_then(serde_json::Value::as_str).unwrap_or_default();
     let issued: Result<Timestamp, _> = text.parse();
     issued.map(|issued| issued.0).map_err(|error| {
-        Error::format(TIMESTAMP, format!("{ISSUED} must say when it was signed: {error}"))
+        TufError::format(TIMESTAMP, format!("{ISSUED} must say when it was signed: {error}"))
     })
 }
 
-fn standings(set: &TrustedMetadataSet, roles: &[String]) -> Vec<Standing> {
+fn standings(set: &TrustedMetadataSet, roles: &[String]) -> Vec<RoleStatus> {
     let mut all = Vec::new();
     all.extend(set.timestamp().map(|role| standing("timestamp", role.version, role.expires)));
     all.extend(set.snapshot().map(|role| standing("snapshot", role.version, role.expires)));
@@ -151,7 +151,7 @@ fn standings(set: &TrustedMetadataSet, roles: &[String]) -> Vec<Standing> {
     all
 }
 
-pub(super) fn standing(role: &str, version: u64, expires: Moment) -> Standing {
+pub(super) fn standing(role: &str, version: u64, expires: Moment) -> RoleStatus {
     let expires = Timestamp(u64::try_from(expires.as_second()).unwrap_or(0));
-    Standing { role: role.to_owned(), version, expires }
+    RoleStatus { role: role.to_owned(), version, expires }
 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tamis_trust::{
-    BuildInput, Digest, KeyId, PrivateKey, Refused, Request, Revocation, Verified, build, code,
-    sign, verify,
+    BuildInput, Digest, KeyId, PrivateKey, Request, Revocation, TrustRefusal, VerifiedFilter,
+    build, code, sign, verify,
 };
 
 use super::*;
@@ -15,11 +15,11 @@ type Files = BTreeMap<String, Vec<u8>>;
 
 /// Verifies filters under the current policies.
 fn ask(
-    node: &Trusted,
+    node: &TrustedPolicies,
     name: &str,
     key: &PrivateKey,
     logged: &[Option<u64>],
-) -> Result<Verified, Refused> {
+) -> Result<VerifiedFilter, TrustRefusal> {
     let component = b"\0asm";
     let manifest = build(component, &BuildInput::new(name, "1.0.0")).unwrap();
     let bundle = sign(key, &manifest).unwrap();
@@ -50,7 +50,7 @@ fn altered(files: &Files, file: &str, change: impl FnOnce(&mut Value)) -> Files 
     files
 }
 
-fn rule(outcome: Result<Taken, Error>) -> Option<Rule> {
+fn rule(outcome: Result<UpdateOutcome, TufError>) -> Option<Rule> {
     let error = outcome.unwrap_err();
     assert!(!error.to_string().contains('\n'), "{error}");
     error.rule()
@@ -59,12 +59,12 @@ fn rule(outcome: Result<Taken, Error>) -> Option<Rule> {
 #[test]
 fn what_is_published_is_believed_from_the_first_root_on() {
     let world = World::new();
-    let mut node = Trusted::new(&world.first_root()).unwrap();
+    let mut node = TrustedPolicies::new(&world.first_root()).unwrap();
     assert_eq!(node.policies().len(), 0);
     assert_eq!(node.age(NOW), Duration::MAX);
     assert!(node.fresh(&name("acme/a"), NOW).is_err());
-    assert_eq!(node.take(&world.files(), NOW + 60).unwrap(), Taken::New);
-    assert_eq!(node.take(&world.files(), NOW + 90).unwrap(), Taken::Unchanged);
+    assert_eq!(node.take(&world.files(), NOW + 60).unwrap(), UpdateOutcome::New);
+    assert_eq!(node.take(&world.files(), NOW + 90).unwrap(), UpdateOutcome::Unchanged);
     assert_eq!(names(&node), ["acme/*"]);
     assert_eq!(node.age(NOW + 90), Duration::from_secs(90));
     assert!(node.fresh(&name("acme/a"), NOW + 90).is_ok());
@@ -150,12 +150,15 @@ fn threshold_counts_distinct_keys_however_often_one_signs() {
     let twice = altered(&files, "targets.json", |value| {
         value["signatures"][1] = value["signatures"][0].clone();
     });
-    let mut node = Trusted::new(&world.first_root()).unwrap();
+    let mut node = TrustedPolicies::new(&world.first_root()).unwrap();
     assert_eq!(rule(node.take(&twice, NOW)), Some(Rule::Mixed), "the snapshot names other bytes");
     let root: Value = serde_json::from_slice(&world.first_root()).unwrap();
     let mut one = root.clone();
     one["signatures"][1] = one["signatures"][0].clone();
-    assert_eq!(Trusted::new(one.to_string().as_bytes()).unwrap_err().rule(), Some(Rule::Threshold));
+    assert_eq!(
+        TrustedPolicies::new(one.to_string().as_bytes()).unwrap_err().rule(),
+        Some(Rule::Threshold)
+    );
     // One key under two ids.
     let mut alias = root;
     let first = alias["signed"]["keys"].as_object().unwrap().values().next().unwrap().clone();
@@ -190,15 +193,15 @@ fn key_rotation_a_node_offline_for_two_rotations_catches_up() {
     let files = world.files();
     let mut without = files.clone();
     without.remove("2.root.json");
-    assert_eq!(node.take(&without, NOW).unwrap(), Taken::New);
+    assert_eq!(node.take(&without, NOW).unwrap(), UpdateOutcome::New);
     assert_eq!(node.expires()[0].version, 1, "a root left out is not jumped over");
-    assert_eq!(node.take(&files, NOW).unwrap(), Taken::New);
+    assert_eq!(node.take(&files, NOW).unwrap(), UpdateOutcome::New);
     assert_eq!(node.expires()[0].version, 3);
     // A root that only the first keys signed.
     let forged = altered(&files, "3.root.json", |value| {
         value["signed"]["expires"] = json!("2099-01-01T00:00:00Z");
     });
-    let mut fresh = Trusted::new(&world.first_root()).unwrap();
+    let mut fresh = TrustedPolicies::new(&world.first_root()).unwrap();
     assert_eq!(rule(fresh.take(&forged, NOW)), Some(Rule::Threshold));
 }
 
@@ -206,7 +209,7 @@ fn key_rotation_a_node_offline_for_two_rotations_catches_up() {
 fn new_roots_stay_where_the_rest_is_withheld() {
     let world = World::new();
     let folder = world.folder.path().join("node/trusted.json");
-    let mut node = Trusted::open(&world.first_root(), &folder).unwrap();
+    let mut node = TrustedPolicies::open(&world.first_root(), &folder).unwrap();
     node.take(&world.files(), NOW).unwrap();
     let next = key();
     let change = KeyChange {
@@ -223,14 +226,14 @@ fn new_roots_stay_where_the_rest_is_withheld() {
     let mut withheld = old;
     withheld.extend(world.files().into_iter().filter(|(name, _)| name == "2.root.json"));
     assert!(node.take(&withheld, NOW + 2).is_err());
-    for node in [&node, &Trusted::open(&world.first_root(), &folder).unwrap()] {
+    for node in [&node, &TrustedPolicies::open(&world.first_root(), &folder).unwrap()] {
         assert_eq!(node.expires()[0].version, 2);
         assert_eq!(names(node), ["acme/*"], "what runs keeps running");
         let refused = node.fresh(&name("acme/a"), NOW + 2).unwrap_err();
         assert_eq!(refused.code, code::STALE);
         assert!(refused.rule.contains("root version 1"), "{refused}");
     }
-    assert_eq!(node.take(&world.files(), NOW + 3).unwrap(), Taken::New);
+    assert_eq!(node.take(&world.files(), NOW + 3).unwrap(), UpdateOutcome::New);
     assert!(node.fresh(&name("acme/a"), NOW + 3).is_ok());
 }
 
@@ -287,10 +290,10 @@ fn a_revocation_from_above_holds_in_a_delegated_namespace() {
 fn expiry_lets_what_runs_go_on_and_nothing_new_in() {
     let world = World::new();
     let path = world.folder.path().join("trusted.json");
-    let mut node = Trusted::open(&world.first_root(), &path).unwrap();
+    let mut node = TrustedPolicies::open(&world.first_root(), &path).unwrap();
     node.take(&world.files(), NOW).unwrap();
     let later = NOW + DAY + 1;
-    for node in [&node, &Trusted::open(&world.first_root(), &path).unwrap()] {
+    for node in [&node, &TrustedPolicies::open(&world.first_root(), &path).unwrap()] {
         assert_eq!(names(node), ["acme/*"]);
         assert!(node.fresh(&name("acme/a"), NOW + DAY).is_ok());
         let refused = node.fresh(&name("acme/a"), later).unwrap_err();
@@ -298,7 +301,7 @@ fn expiry_lets_what_runs_go_on_and_nothing_new_in() {
         assert!(refused.rule.contains("timestamp"), "{refused}");
     }
     assert_eq!(rule(node.take(&world.files(), later)), Some(Rule::Expired));
-    let mut fresh = Trusted::new(&world.first_root()).unwrap();
+    let mut fresh = TrustedPolicies::new(&world.first_root()).unwrap();
     assert_eq!(rule(fresh.take(&world.files(), later)), Some(Rule::Expired));
     assert_eq!(fresh.policies().len(), 0);
 }
@@ -311,7 +314,7 @@ fn a_namespace_whose_time_ran_out_holds_up_no_other() {
     let later = NOW + 91 * DAY;
     world.repository.renew(&Role::Targets, later).unwrap();
     world.set("beta", &["beta/*"], later);
-    let mut node = Trusted::new(&world.first_root()).unwrap();
+    let mut node = TrustedPolicies::new(&world.first_root()).unwrap();
     node.take(&world.files(), later).unwrap();
     assert!(node.fresh(&name("beta/a"), later).is_ok());
     let refused = node.fresh(&name("acme/a"), later).unwrap_err();
@@ -324,10 +327,10 @@ fn g10_rollback_to_an_older_state_is_refused_across_restarts() {
     let path = world.folder.path().join("trusted.json");
     let old = world.files();
     world.set("beta", &["beta/*"], NOW);
-    let mut node = Trusted::open(&world.first_root(), &path).unwrap();
+    let mut node = TrustedPolicies::open(&world.first_root(), &path).unwrap();
     node.take(&world.files(), NOW).unwrap();
     assert_eq!(rule(node.take(&old, NOW)), Some(Rule::Rollback));
-    let mut again = Trusted::open(&world.first_root(), &path).unwrap();
+    let mut again = TrustedPolicies::open(&world.first_root(), &path).unwrap();
     assert_eq!(names(&again), ["acme/*", "beta/*"]);
     assert_eq!(again.files(), node.files());
     assert_eq!(rule(again.take(&old, NOW)), Some(Rule::Rollback));
@@ -350,22 +353,22 @@ fn g10_mix_and_match_of_two_states_is_refused_and_the_old_one_stays() {
         };
         let error = node.take(&mixed, NOW).unwrap_err();
         assert!(
-            matches!(&error, Error::Missing { .. }) || error.rule() == Some(Rule::Mixed),
+            matches!(&error, TufError::Missing { .. }) || error.rule() == Some(Rule::Mixed),
             "{file}: {error}"
         );
         assert_eq!(node.files(), old);
     }
-    assert_eq!(node.take(&new, NOW).unwrap(), Taken::New);
+    assert_eq!(node.take(&new, NOW).unwrap(), UpdateOutcome::New);
 }
 
 #[test]
 fn g10_freeze_sending_an_old_timestamp_again_makes_nothing_younger() {
     let world = World::new();
     let mut node = world.node();
-    assert_eq!(node.take(&world.files(), NOW + 3600).unwrap(), Taken::Unchanged);
+    assert_eq!(node.take(&world.files(), NOW + 3600).unwrap(), UpdateOutcome::Unchanged);
     assert_eq!(node.age(NOW + 3600), Duration::from_secs(3600));
     world.refresh(NOW + 3600);
-    assert_eq!(node.take(&world.files(), NOW + 3601).unwrap(), Taken::New);
+    assert_eq!(node.take(&world.files(), NOW + 3601).unwrap(), UpdateOutcome::New);
     assert_eq!(node.age(NOW + 3601), Duration::from_secs(1));
     world.refresh(NOW + 7200);
     let error = node.take(&world.files(), NOW + 3602).unwrap_err().to_string();
@@ -395,7 +398,7 @@ fn fast_forward_recovery_new_online_keys_reset_the_versions() {
     world.sign(&world.root);
     world.online = next;
     assert_eq!(world.refresh(NOW).timestamp, 1);
-    assert_eq!(node.take(&world.files(), NOW).unwrap(), Taken::New);
+    assert_eq!(node.take(&world.files(), NOW).unwrap(), UpdateOutcome::New);
     assert_eq!(node.expires()[1].version, 1);
 }
 
@@ -403,18 +406,21 @@ fn fast_forward_recovery_new_online_keys_reset_the_versions() {
 fn what_was_kept_is_believed_only_if_it_follows_from_the_pinned_root() {
     let world = World::new();
     let path = world.folder.path().join("trusted.json");
-    let mut node = Trusted::open(&world.first_root(), &path).unwrap();
+    let mut node = TrustedPolicies::open(&world.first_root(), &path).unwrap();
     node.take(&world.files(), NOW).unwrap();
     let stranger = World::new();
-    let error = Trusted::open(&stranger.first_root(), &path).unwrap_err();
-    assert!(matches!(error, Error::Kept { .. }), "{error}");
+    let error = TrustedPolicies::open(&stranger.first_root(), &path).unwrap_err();
+    assert!(matches!(error, TufError::Kept { .. }), "{error}");
     let text = std::fs::read_to_string(&path).unwrap();
     for bad in
         [text.replace("\\\"threshold\\\":1", "\\\"threshold\\\":0"), "{}".to_owned(), String::new()]
     {
         assert_ne!(bad, text);
         std::fs::write(&path, bad).unwrap();
-        assert!(matches!(Trusted::open(&world.first_root(), &path), Err(Error::Kept { .. })));
+        assert!(matches!(
+            TrustedPolicies::open(&world.first_root(), &path),
+            Err(TufError::Kept { .. })
+        ));
     }
 }
 
@@ -427,16 +433,18 @@ fn what_is_no_metadata_is_refused_with_its_name() {
         {
             let mut files = world.files();
             files.insert(file.to_owned(), bytes);
-            let error = Trusted::new(&world.first_root()).unwrap().take(&files, NOW).unwrap_err();
+            let error =
+                TrustedPolicies::new(&world.first_root()).unwrap().take(&files, NOW).unwrap_err();
             assert!(error.to_string().starts_with(file), "{error}");
         }
         let mut files = world.files();
         files.insert(file.to_owned(), vec![b' '; MAX_FILE_BYTES + 1]);
-        let error = Trusted::new(&world.first_root()).unwrap().take(&files, NOW).unwrap_err();
-        assert!(matches!(error, Error::Limit { .. }), "{error}");
+        let error =
+            TrustedPolicies::new(&world.first_root()).unwrap().take(&files, NOW).unwrap_err();
+        assert!(matches!(error, TufError::Limit { .. }), "{error}");
     }
     for bytes in [&b""[..], b"{}", b"\xff"] {
-        assert!(Trusted::new(bytes).is_err());
+        assert!(TrustedPolicies::new(bytes).is_err());
     }
 }
 
@@ -493,7 +501,7 @@ fn shared() -> &'static (Vec<u8>, Files, Vec<String>) {
 }
 
 /// The content of all policies.
-fn said(node: &Trusted) -> Vec<String> {
+fn said(node: &TrustedPolicies) -> Vec<String> {
     node.policies().iter().map(|policy| format!("{policy:?}")).collect()
 }
 
@@ -512,14 +520,14 @@ proptest! {
         let bytes = files.get_mut(&names[which.index(names.len())]).unwrap();
         let at = at.index(bytes.len());
         bytes[at] ^= 1 << bit;
-        let mut node = Trusted::new(root).unwrap();
+        let mut node = TrustedPolicies::new(root).unwrap();
         if node.take(&files, NOW).is_ok() {
             prop_assert_eq!(&said(&node), said_before);
         }
         let mut pinned = root.clone();
         let at = at % pinned.len();
         pinned[at] ^= 1 << bit;
-        if let Ok(mut node) = Trusted::new(&pinned) {
+        if let Ok(mut node) = TrustedPolicies::new(&pinned) {
             // Only what no signature covers may have changed: a surplus signature, or white space.
             files.insert("1.root.json".to_owned(), pinned);
             if node.take(&shared().1, NOW).is_ok() {

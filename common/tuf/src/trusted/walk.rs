@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use sigstore_tuf::{TargetFile, TrustedMetadataSet};
 
 use super::keys;
-use crate::Error;
+use crate::TufError;
 
 /// The role that all delegations start from.
 pub(super) const TARGETS: &str = "targets";
@@ -24,7 +24,7 @@ const MAX_PATHS: usize = 1024;
 pub(super) fn load(
     set: &mut TrustedMetadataSet,
     files: &BTreeMap<String, Vec<u8>>,
-) -> Result<Vec<String>, Error> {
+) -> Result<Vec<String>, TufError> {
     let mut loaded = BTreeSet::new();
     let mut edges = 0;
     let mut open = vec![TARGETS.to_owned()];
@@ -39,12 +39,12 @@ pub(super) fn load(
             edges += 1;
             if edges > MAX_DELEGATIONS {
                 let (actual, limit) = (edges, MAX_DELEGATIONS);
-                return Err(Error::Limit { file, actual, limit, unit: "delegations" });
+                return Err(TufError::Limit { file, actual, limit, unit: "delegations" });
             }
             let patterns = [&role.paths, &role.path_hash_prefixes];
             let actual = patterns.into_iter().flatten().map(Vec::len).sum();
             if actual > MAX_PATTERNS {
-                return Err(Error::Limit {
+                return Err(TufError::Limit {
                     file,
                     actual,
                     limit: MAX_PATTERNS,
@@ -58,7 +58,7 @@ pub(super) fn load(
                 let bytes = super::file(files, &child, &file)?;
                 set.update_delegated_targets(bytes, &role.name, &parent, Timestamp::MIN)
             };
-            outcome.map_err(|error| Error::tuf(&child, &error))?;
+            outcome.map_err(|error| TufError::tuf(&child, &error))?;
             if loaded.insert(role.name.clone()) {
                 open.push(role.name.clone());
             }
@@ -71,26 +71,26 @@ pub(super) fn load(
 pub(super) fn paths<'a>(
     set: &'a TrustedMetadataSet,
     roles: &[String],
-) -> Result<BTreeSet<&'a str>, Error> {
+) -> Result<BTreeSet<&'a str>, TufError> {
     let all = roles.iter().map(String::as_str).chain([TARGETS]);
     let listed = all.filter_map(|role| set.targets_role(role));
     let paths: BTreeSet<&str> =
         listed.flat_map(|role| role.targets.keys().map(String::as_str)).collect();
     if paths.len() > MAX_PATHS {
         let (file, actual, limit) = ("all roles together".to_owned(), paths.len(), MAX_PATHS);
-        return Err(Error::Limit { file, actual, limit, unit: "documents" });
+        return Err(TufError::Limit { file, actual, limit, unit: "documents" });
     }
     Ok(paths)
 }
 
 /// The role responsible for a path.
-pub(super) struct Found {
+pub(super) struct ResponsibleRoles {
     /// The roles from `targets` to the one that lists it.
     pub(super) roles: Vec<String>,
     pub(super) target: TargetFile,
 }
 
-impl Found {
+impl ResponsibleRoles {
     /// The role that lists it.
     pub(super) fn role(&self) -> &str {
         self.roles.last().map_or(TARGETS, String::as_str)
@@ -99,7 +99,10 @@ impl Found {
 
 /// The first role in the order of delegation (TUF §5.6.7) that lists a path. `None` when no role that lists
 /// it was delegated the path.
-pub(super) fn responsible(set: &TrustedMetadataSet, path: &str) -> Result<Option<Found>, Error> {
+pub(super) fn responsible(
+    set: &TrustedMetadataSet,
+    path: &str,
+) -> Result<Option<ResponsibleRoles>, TufError> {
     let mut visited = BTreeSet::new();
     let mut open = vec![vec![TARGETS.to_owned()]];
     while !open.is_empty() {
@@ -109,12 +112,12 @@ pub(super) fn responsible(set: &TrustedMetadataSet, path: &str) -> Result<Option
             continue;
         };
         if let Some(target) = role.target(path).cloned() {
-            return Ok(Some(Found { roles, target }));
+            return Ok(Some(ResponsibleRoles { roles, target }));
         }
         let mut children = Vec::new();
         for child in role.delegations.iter().flat_map(|delegations| &delegations.roles) {
             let matches = child.matches_path(path);
-            if matches.map_err(|error| Error::tuf(&format!("{name}.json"), &error))? {
+            if matches.map_err(|error| TufError::tuf(&format!("{name}.json"), &error))? {
                 let below = [roles.as_slice(), std::slice::from_ref(&child.name)].concat();
                 children.push(below);
                 if child.terminating {

@@ -4,7 +4,7 @@ use super::cut;
 use crate::abi::{Attribute, LogLevel};
 use crate::{Host, LogGrant};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
@@ -92,44 +92,43 @@ fn write(host: &Host, level: LogLevel, message: &str, fields: &str) {
 }
 
 pub(super) fn clock(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("unix-ms", |_: StoreContextMut<'_, Host>, (): ()| Ok((unix_ms(),)))?;
-    linker.func_wrap("monotonic-us", |_: StoreContextMut<'_, Host>, (): ()| {
-        Ok((monotonic_ms().saturating_mul(1_000),))
+    linker.func_wrap("unix-ms", |store: StoreContextMut<'_, Host>, (): ()| {
+        Ok((store.data().state.clock.unix_ms(),))
+    })?;
+    linker.func_wrap("monotonic-us", |store: StoreContextMut<'_, Host>, (): ()| {
+        Ok((monotonic_ms(store.data()).saturating_mul(1_000),))
     })
 }
 
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// Whole milliseconds: a finer clock would be a side channel.
-pub(super) fn monotonic_ms() -> u64 {
+pub(super) fn monotonic_ms(host: &Host) -> u64 {
     static START: OnceLock<Instant> = OnceLock::new();
-    let since = START.get_or_init(Instant::now).elapsed();
+    let clock = host.state.clock;
+    let since = clock.since(*START.get_or_init(|| clock.now()));
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 pub(super) fn random(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
-    linker.func_wrap("get-u64", |_: StoreContextMut<'_, Host>, (): ()| Ok((number()?,)))?;
-    linker
-        .func_wrap("octets", |_: StoreContextMut<'_, Host>, (count,): (u32,)| Ok((octets(count)?,)))
+    linker.func_wrap("get-u64", |store: StoreContextMut<'_, Host>, (): ()| {
+        Ok((number(store.data())?,))
+    })?;
+    linker.func_wrap("octets", |store: StoreContextMut<'_, Host>, (count,): (u32,)| {
+        Ok((octets(store.data(), count)?,))
+    })
 }
 
-pub(super) fn number() -> wasmtime::Result<u64> {
-    let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| wasmtime::Error::msg("no randomness"))?;
-    Ok(u64::from_le_bytes(bytes))
+pub(super) fn number(host: &Host) -> wasmtime::Result<u64> {
+    Ok(u64::from_le_bytes(host.state.random.octets().map_err(wasmtime::Error::new)?))
 }
 
-pub(super) fn octets(count: u32) -> wasmtime::Result<Vec<u8>> {
+pub(super) fn octets(host: &Host, count: u32) -> wasmtime::Result<Vec<u8>> {
     if count > MAX_RANDOM {
         return Err(wasmtime::Error::msg(format!(
             "one call returns at most {MAX_RANDOM} random bytes"
         )));
     }
     let mut bytes = vec![0; count as usize];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| wasmtime::Error::msg("no randomness"))?;
+    host.state.random.fill(&mut bytes).map_err(wasmtime::Error::new)?;
     Ok(bytes)
 }
 

@@ -19,7 +19,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             let host = store.data();
             let grant = grant(host);
             let id = id(name, key, window, &grant);
-            Ok((host.state.counters.add(id, delta, &grant, Instant::now()),))
+            Ok((host.state.counters.add(id, delta, &grant, host.state.clock.now()),))
         },
     )?;
     linker.func_wrap(
@@ -27,7 +27,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
         |store: StoreContextMut<'_, Host>, (name, key, window): (String, String, u32)| {
             let host = store.data();
             let id = id(name, key, window, &grant(host));
-            Ok((host.state.counters.read(&id, Instant::now()),))
+            Ok((host.state.counters.read(&id, host.state.clock.now()),))
         },
     )
 }

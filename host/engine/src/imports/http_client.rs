@@ -7,7 +7,7 @@ use crate::error::printable;
 use crate::{Host, HttpClientGrant};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tamis_exchange::{MAX_FIELDS, MAX_HEAD_OCTETS, is_framing_header};
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
@@ -62,12 +62,12 @@ pub enum FetchFailure {
 }
 
 /// A fetch in progress.
-pub type Fetching = Pin<Box<dyn Future<Output = Result<Incoming, FetchFailure>> + Send>>;
+pub type FetchFuture = Pin<Box<dyn Future<Output = Result<Incoming, FetchFailure>> + Send>>;
 
 /// Sends requests for filters.
 pub trait HttpFetch: Send + Sync {
     /// Sends one; respects its timeout and size. Dropping the future cancels the request.
-    fn fetch(&self, request: Outgoing) -> Fetching;
+    fn fetch(&self, request: Outgoing) -> FetchFuture;
 }
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime::Result<()> {
@@ -83,12 +83,13 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
         |mut store: StoreContextMut<'_, Host>, (request,): (abi::Outgoing,)| {
             Box::new(async move {
                 let answer = send(store.data_mut(), request);
-                let since = Instant::now();
+                let clock = store.data().state.clock;
+                let since = clock.now();
                 let answer = match answer {
                     Ok(fetching) => fetching.await.map(incoming).map_err(failure),
                     Err(failure) => Err(failure),
                 };
-                store.data_mut().waited += since.elapsed();
+                store.data_mut().waited += clock.since(since);
                 // Waiting is not computing: after each response the guest gets its full time limit again,
                 // at most MAX_PER_CALL times.
                 let limit_us = store.data().settings.grant.limits.time_us;
@@ -100,7 +101,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
     )
 }
 
-fn send(host: &mut Host, request: abi::Outgoing) -> Result<Fetching, HttpFailure> {
+fn send(host: &mut Host, request: abi::Outgoing) -> Result<FetchFuture, HttpFailure> {
     let denied = |why: &str| HttpFailure::Denied(why.to_owned());
     if host.configuring {
         return Err(denied(

@@ -11,21 +11,23 @@ use wasmtime::component::LinkerInstance;
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     linker.func_wrap("read", |store: StoreContextMut<'_, Host>, (key,): (String,)| {
-        let (state, now) = (&store.data().state, Instant::now());
+        let state = &store.data().state;
+        let now = state.clock.now();
         Ok((state.kv.read(&key, now).or_else(|| beneath(state, &key, now)),))
     })?;
     linker.func_wrap(
         "write",
         |store: StoreContextMut<'_, Host>, (key, value, ttl): (String, Vec<u8>, u32)| {
             let host = store.data();
-            Ok((host.state.kv.write(key, value, ttl, &grant(host), Instant::now()),))
+            Ok((host.state.kv.write(key, value, ttl, &grant(host), host.state.clock.now()),))
         },
     )?;
     linker.func_wrap(
         "swap",
         |store: StoreContextMut<'_, Host>,
          (key, expect, value, ttl): (String, u64, Vec<u8>, u32)| {
-            let (host, now) = (store.data(), Instant::now());
+            let host = store.data();
+            let now = host.state.clock.now();
             let expect = match expected(&host.state, &key, expect, now) {
                 Ok(expect) => expect,
                 Err(entry) => return Ok((Err(Some(entry)),)),
@@ -69,21 +71,21 @@ pub(crate) struct Store(Mutex<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    entries: HashMap<String, Stored>,
+    entries: HashMap<String, StoredValue>,
     octets: usize,
     last_version: u64,
     sweep: Sweep,
 }
 
 #[derive(Debug)]
-struct Stored {
+struct StoredValue {
     value: Vec<u8>,
     version: u64,
     /// `None`: never expires.
     until: Option<Instant>,
 }
 
-impl Stored {
+impl StoredValue {
     fn is_over(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now >= until)
     }
@@ -99,7 +101,7 @@ impl Store {
     }
 
     fn read(&self, key: &str, now: Instant) -> Option<KvEntry> {
-        self.lock().entries.get(key).filter(|s| !s.is_over(now)).map(Stored::entry)
+        self.lock().entries.get(key).filter(|s| !s.is_over(now)).map(StoredValue::entry)
     }
 
     /// Stores a value for `ttl_ms` (0: until removed) and returns its version.
@@ -124,7 +126,7 @@ impl Store {
         now: Instant,
     ) -> Result<u64, Option<KvEntry>> {
         let mut inner = self.lock();
-        let stored = inner.entries.get(&key).filter(|s| !s.is_over(now)).map(Stored::entry);
+        let stored = inner.entries.get(&key).filter(|s| !s.is_over(now)).map(StoredValue::entry);
         if stored.as_ref().map_or(0, |entry| entry.version) != expect {
             return Err(stored);
         }
@@ -185,7 +187,7 @@ impl Inner {
         self.octets += size;
         let ttl = Duration::from_millis(u64::from(ttl_ms));
         let until = if ttl_ms == 0 { None } else { now.checked_add(ttl) };
-        self.entries.insert(key, Stored { value, version: self.last_version, until });
+        self.entries.insert(key, StoredValue { value, version: self.last_version, until });
         Ok(self.last_version)
     }
 

@@ -30,7 +30,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             })?;
             // A client may choose the length of a key: a long key is stored as its hash.
             let key = within(key, grant.key_bytes);
-            let (quotas, now) = (&host.state.quotas, Instant::now());
+            let (quotas, now) = (&host.state.quotas, host.state.clock.now());
             Ok((quotas.take(&class, &key, tokens, settings, grant, now),))
         },
     )

@@ -7,7 +7,7 @@
 
 use super::basic;
 use crate::Host;
-use crate::engine::Compiled;
+use crate::engine::CompiledComponent;
 use wasmtime::StoreContextMut;
 use wasmtime::component::types::{ComponentFunc, ComponentItem, Type};
 use wasmtime::component::{Linker, Resource, ResourceType, Val};
@@ -24,9 +24,9 @@ const WRITES: [&str; 2] = [
 const MAX_WRITE: usize = 4096;
 
 /// The representation of every WASI resource.
-struct Inert;
+struct InertResource;
 
-pub(super) fn add(linker: &mut Linker<Host>, compiled: &Compiled) -> wasmtime::Result<()> {
+pub(super) fn add(linker: &mut Linker<Host>, compiled: &CompiledComponent) -> wasmtime::Result<()> {
     let engine = compiled.engine.wasmtime();
     for (name, item) in compiled.component.component_type().imports(engine) {
         let ComponentItem::ComponentInstance(interface) = item.ty else { continue };
@@ -38,7 +38,11 @@ pub(super) fn add(linker: &mut Linker<Host>, compiled: &Compiled) -> wasmtime::R
         for (item, ty) in interface.exports(engine) {
             match ty.ty {
                 ComponentItem::Resource(_) => {
-                    instance.resource(item, ResourceType::host::<Inert>(), |_, _| Ok(()))?;
+                    instance.resource(
+                        item,
+                        ResourceType::host::<InertResource>(),
+                        |_, _| Ok(()),
+                    )?;
                 }
                 ComponentItem::ComponentFunc(_) => {
                     let path = format!("{bare}.{item}");
@@ -74,7 +78,7 @@ fn answer(
     }
     let unreachable = path.starts_with("wasi:sockets/") || path.starts_with("wasi:filesystem/");
     for (slot, ty) in results.iter_mut().zip(ty.results()) {
-        *slot = match named(path, params)? {
+        *slot = match named(store.data(), path, params)? {
             Some(value) => value,
             None => empty(&ty, &mut store, unreachable, &mut { MAX_VALUES })?,
         };
@@ -83,14 +87,14 @@ fn answer(
 }
 
 /// Results of functions for which the default of the type would be wrong.
-fn named(path: &str, params: &[Val]) -> wasmtime::Result<Option<Val>> {
+fn named(host: &Host, path: &str, params: &[Val]) -> wasmtime::Result<Option<Val>> {
     let ok = |value| Val::Result(Ok(Some(Box::new(value))));
     Ok(Some(match path {
         "wasi:clocks/monotonic-clock.now" => {
-            Val::U64(basic::monotonic_ms().saturating_mul(1_000_000))
+            Val::U64(basic::monotonic_ms(host).saturating_mul(1_000_000))
         }
         "wasi:clocks/monotonic-clock.resolution" => Val::U64(1_000_000),
-        "wasi:clocks/wall-clock.now" => datetime(basic::unix_ms()),
+        "wasi:clocks/wall-clock.now" => datetime(host.state.clock.unix_ms()),
         "wasi:clocks/wall-clock.resolution" => datetime(1),
         "wasi:random/random.get-random-bytes"
         | "wasi:random/insecure.get-insecure-random-bytes" => {
@@ -98,14 +102,14 @@ fn named(path: &str, params: &[Val]) -> wasmtime::Result<Option<Val>> {
                 Some(Val::U64(count)) => u32::try_from(*count).unwrap_or(u32::MAX),
                 _ => 0,
             };
-            Val::List(basic::octets(count)?.into_iter().map(Val::U8).collect())
+            Val::List(basic::octets(host, count)?.into_iter().map(Val::U8).collect())
         }
         "wasi:random/random.get-random-u64" | "wasi:random/insecure.get-insecure-random-u64" => {
-            Val::U64(basic::number()?)
+            Val::U64(basic::number(host)?)
         }
         "wasi:random/insecure-seed.insecure-seed"
         | "wasi:random/insecure-seed.get-insecure-seed" => {
-            Val::Tuple(vec![Val::U64(basic::number()?), Val::U64(basic::number()?)])
+            Val::Tuple(vec![Val::U64(basic::number(host)?), Val::U64(basic::number(host)?)])
         }
         // Room for output that is discarded; zero would make a writer wait for ever.
         "wasi:io/streams.[method]output-stream.check-write" => ok(Val::U64(1 << 20)),
@@ -186,7 +190,7 @@ fn empty(
             None => return Err(wasmtime::Error::msg("a variant without cases")),
         },
         Type::Own(_) => {
-            Val::Resource(Resource::<Inert>::new_own(0).try_into_resource_any(&mut *store)?)
+            Val::Resource(Resource::<InertResource>::new_own(0).try_into_resource_any(&mut *store)?)
         }
         other => {
             return Err(wasmtime::Error::msg(format!(

@@ -102,8 +102,8 @@ fn a_key_that_travelled_with_the_folder_is_not_believed_and_removed() {
 
 #[test]
 fn a_file_that_does_not_check_is_ignored_and_written_once_more() {
-    type Spoil = fn(&Path);
-    let spoils: [(&str, Spoil); 7] = [
+    type FileDamage = fn(&Path);
+    let spoils: [(&str, FileDamage); 7] = [
         ("one bit", |path| {
             let mut octets = fs::read(path).unwrap();
             let middle = octets.len() / 2;
@@ -150,8 +150,8 @@ fn code_under_another_name_stands_in_for_nothing() {
 
 #[test]
 fn a_key_others_could_know_is_refused_with_the_way_out() {
-    type Spoil = fn(&Path);
-    let spoils: [(&str, Spoil, &str); 5] = [
+    type FileDamage = fn(&Path);
+    let spoils: [(&str, FileDamage, &str); 5] = [
         ("all may read it", |key| set_mode(key, 0o644), "chmod 600"),
         ("the group may read it", |key| set_mode(key, 0o640), "chmod 600"),
         (

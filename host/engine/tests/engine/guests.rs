@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 use tamis_engine::{
-    Compiled, Engine, EngineError, FailureMode, Filter, FilterOptions, FilterState, Grant,
-    HttpFetch, Isolation,
+    CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant, HttpFetch,
+    Isolation, OnFailure,
 };
 use tamis_exchange::{Attributes, Exchange, Reads, Scheme, View};
 use tamis_observe::Metrics;
@@ -48,32 +48,32 @@ pub(crate) fn behaviour_bytes() -> &'static [u8] {
 }
 
 /// The guest of contract 0.1, compiled.
-pub(crate) fn frozen() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+pub(crate) fn frozen() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| engine().compile(&component("frozen"), None).unwrap())
 }
 
 /// The guest that does one bad thing in one place, compiled.
-pub(crate) fn rogue() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+pub(crate) fn rogue() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| engine().compile(&component("rogue"), None).unwrap())
 }
 
 /// The same, compiled.
-pub(crate) fn behaviour() -> &'static Compiled {
-    static COMPILED: OnceLock<Compiled> = OnceLock::new();
+pub(crate) fn behaviour() -> &'static CompiledComponent {
+    static COMPILED: OnceLock<CompiledComponent> = OnceLock::new();
     COMPILED.get_or_init(|| engine().compile(behaviour_bytes(), None).unwrap())
 }
 
 /// A built-in filter, as built by `cargo xtask filters`.
-pub(crate) fn built_in(name: &str) -> Compiled {
+pub(crate) fn built_in(name: &str) -> CompiledComponent {
     let path = root().join("target/components").join(format!("{name}.wasm"));
     let bytes = std::fs::read(&path)
         .unwrap_or_else(|error| panic!("{}: {error}; run cargo xtask filters", path.display()));
     engine().compile(&bytes, None).unwrap()
 }
 
-pub(crate) struct Given {
+pub(crate) struct GuestOptions {
     pub(crate) grant: Grant,
     pub(crate) state: Arc<FilterState>,
     pub(crate) metrics: Arc<Metrics>,
@@ -81,9 +81,9 @@ pub(crate) struct Given {
     pub(crate) isolation: Isolation,
 }
 
-pub(crate) fn given() -> Given {
+pub(crate) fn given() -> GuestOptions {
     let metrics = Arc::new(Metrics::new());
-    Given {
+    GuestOptions {
         grant: Grant::everything(),
         state: Arc::new(FilterState::new(Arc::clone(&metrics))),
         metrics,
@@ -92,8 +92,12 @@ pub(crate) fn given() -> Given {
     }
 }
 
-impl Given {
-    pub(crate) fn filter(&self, compiled: &Compiled, config: &str) -> Result<Filter, EngineError> {
+impl GuestOptions {
+    pub(crate) fn filter(
+        &self,
+        compiled: &CompiledComponent,
+        config: &str,
+    ) -> Result<Filter, EngineError> {
         Filter::new(compiled, self.options(config))
     }
 
@@ -106,7 +110,7 @@ impl Given {
             grant: self.grant.clone(),
             state: Arc::clone(&self.state),
             fetch: self.fetch.clone(),
-            failure: FailureMode::Closed,
+            failure: OnFailure::Closed,
             isolation: self.isolation,
         }
     }

@@ -1,10 +1,10 @@
 //! Capabilities as a guest uses them.
 
-use crate::guests::{Given, behaviour, given, view};
+use crate::guests::{GuestOptions, behaviour, given, view};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tamis_engine::{
-    BreakerStatus, Fetching, Filter, Hook, HttpClientGrant, HttpFetch, Incoming, Isolation,
+    BreakerStatus, FetchFuture, Filter, Hook, HttpClientGrant, HttpFetch, Incoming, Isolation,
     Outgoing,
 };
 use tamis_exchange::{Decision, Verdict};
@@ -106,7 +106,7 @@ fn a_shadow_sends_nothing_and_says_that_it_would_have_waited() {
 
 #[test]
 fn request_isolation_gives_every_exchange_its_own_instance() {
-    let given = Given { isolation: Isolation::Request, ..given() };
+    let given = GuestOptions { isolation: Isolation::Request, ..given() };
     let filter = given.does("count").unwrap();
     let mut instance = filter.instantiate().unwrap();
     let mut calls = |id| body(instance.on_request(&view(filter.reads(), id, "/")).unwrap())[1];
@@ -114,10 +114,10 @@ fn request_isolation_gives_every_exchange_its_own_instance() {
 }
 
 /// Answers after a while and records the requests.
-struct Slow(Mutex<Vec<Outgoing>>);
+struct SlowServer(Mutex<Vec<Outgoing>>);
 
-impl HttpFetch for Slow {
-    fn fetch(&self, request: Outgoing) -> Fetching {
+impl HttpFetch for SlowServer {
+    fn fetch(&self, request: Outgoing) -> FetchFuture {
         self.0.lock().unwrap().push(request);
         Box::pin(async {
             tokio::time::sleep(Duration::from_millis(30)).await;
@@ -126,9 +126,9 @@ impl HttpFetch for Slow {
     }
 }
 
-fn fetching(during_requests: bool) -> (Given, Arc<Slow>) {
-    let slow = Arc::new(Slow(Mutex::default()));
-    let mut given = Given { fetch: Some(slow.clone()), ..given() };
+fn fetching(during_requests: bool) -> (GuestOptions, Arc<SlowServer>) {
+    let slow = Arc::new(SlowServer(Mutex::default()));
+    let mut given = GuestOptions { fetch: Some(slow.clone()), ..given() };
     given.grant.imports.http_client = Some(HttpClientGrant {
         hosts: vec!["idp.example".into()],
         during_requests,

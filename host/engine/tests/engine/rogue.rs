@@ -1,6 +1,6 @@
 //! One bad thing in one place, in every place: what it costs, and that nobody else is touched.
 
-use crate::guests::{Given, given, rogue, view};
+use crate::guests::{GuestOptions, given, rogue, view};
 use std::time::{Duration, Instant};
 use tamis_engine::{
     CallFault, EndpointState, EngineError, Filter, HttpClientGrant, Instance, Latencies,
@@ -15,13 +15,13 @@ fn configuration(at: &str, does: &str) -> String {
 }
 
 /// Time enough that the fault itself is what ends the call, and nothing is slow but what is meant to be.
-fn patient() -> Given {
+fn patient() -> GuestOptions {
     let mut given = given();
     given.grant.limits.time_us = 2_000_000;
     given
 }
 
-fn made(given: &Given, at: &str, does: &str) -> Result<Filter, EngineError> {
+fn made(given: &GuestOptions, at: &str, does: &str) -> Result<Filter, EngineError> {
     given.filter(rogue(), &configuration(at, does))
 }
 
@@ -94,7 +94,7 @@ fn asked(instance: &mut Instance, hook: &str, exchange: u64) -> Result<(), CallF
 }
 
 /// What comes of a bad thing in a hook: the first question is as good as the self-test's, the second is not.
-fn fault(given: &Given, hook: &str, does: &str) -> Result<(), CallFault> {
+fn fault(given: &GuestOptions, hook: &str, does: &str) -> Result<(), CallFault> {
     let filter = made(given, hook, does).unwrap_or_else(|error| panic!("{hook} {does}: {error}"));
     let mut instance = filter.instantiate().unwrap();
     asked(&mut instance, hook, 0).unwrap_or_else(|fault| panic!("{hook} {does} first: {fault}"));
@@ -355,10 +355,10 @@ fn a_secret_that_is_not_granted_is_not_opened_by_any_name() {
 }
 
 /// Fails the test if it is asked.
-struct Nobody;
+struct UnreachableServer;
 
-impl tamis_engine::HttpFetch for Nobody {
-    fn fetch(&self, request: tamis_engine::Outgoing) -> tamis_engine::Fetching {
+impl tamis_engine::HttpFetch for UnreachableServer {
+    fn fetch(&self, request: tamis_engine::Outgoing) -> tamis_engine::FetchFuture {
         let answer = tamis_engine::Incoming { status: 200, headers: vec![], body: vec![] };
         // Seen by the guest as an answer, which it reports.
         let _ = request;
@@ -369,7 +369,7 @@ impl tamis_engine::HttpFetch for Nobody {
 #[tokio::test]
 async fn a_request_reaches_the_host_that_was_granted_and_by_no_spelling_another() {
     let mut given = patient();
-    given.fetch = Some(std::sync::Arc::new(Nobody));
+    given.fetch = Some(std::sync::Arc::new(UnreachableServer));
     given.grant.imports.http_client = Some(HttpClientGrant {
         hosts: vec!["idp.example".into()],
         during_requests: true,

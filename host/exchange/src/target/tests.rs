@@ -3,8 +3,8 @@ use proptest::prelude::*;
 
 const DEFAULT: PathRules = PathRules {
     empty_segments: EmptySegments::Merge,
-    escaped_slashes: Ambiguous::Refuse,
-    parameters: Ambiguous::Refuse,
+    escaped_slashes: AmbiguityRule::Refuse,
+    parameters: AmbiguityRule::Refuse,
     escapes: Escapes::Segment,
 };
 
@@ -93,13 +93,13 @@ fn a_path_with_two_readings_is_refused() {
 
 #[test]
 fn a_setting_lets_pass_what_one_kind_of_upstream_needs_and_no_disguise() {
-    let slashes = PathRules { escaped_slashes: Ambiguous::Keep, ..DEFAULT };
+    let slashes = PathRules { escaped_slashes: AmbiguityRule::Keep, ..DEFAULT };
     assert_eq!(normal_path("/@a%2fb", slashes).as_deref(), Ok("/@a%2Fb"));
     assert_eq!(normal_path("/a%5cb", slashes).as_deref(), Ok("/a%5Cb"));
     for path in ["/..%2fadmin", "/a/%2e%2e%5cb", "/b%2f..", "/%2f./a", "/x%2f%2e%2e%2fy"] {
         assert_eq!(normal_path(path, slashes), Err(TargetError::DotSegment), "{path}");
     }
-    let parameters = PathRules { parameters: Ambiguous::Keep, ..DEFAULT };
+    let parameters = PathRules { parameters: AmbiguityRule::Keep, ..DEFAULT };
     assert_eq!(normal_path("/a;v=1/b", parameters).as_deref(), Ok("/a;v=1/b"));
     assert_eq!(normal_path("/a%3bb", parameters).as_deref(), Ok("/a%3Bb"));
     for path in ["/..;/admin", "/a/.;x", "/%2e%2e;a=b/c"] {
@@ -226,10 +226,10 @@ proptest! {
 
     #[test]
     fn a_normal_path_stays_as_it_is_under_every_rule(path in "/([a./%;+@{]|%2[05eEfFbB]|%41|%7[bB]|\\.\\.){0,12}(\\?[a/.%]{0,4})?") {
-        for escaped_slashes in [Ambiguous::Refuse, Ambiguous::Keep] {
+        for escaped_slashes in [AmbiguityRule::Refuse, AmbiguityRule::Keep] {
             for empty_segments in [EmptySegments::Merge, EmptySegments::Keep, EmptySegments::Refuse] {
                 for escapes in [Escapes::Segment, Escapes::Unreserved] {
-                    for parameters in [Ambiguous::Refuse, Ambiguous::Keep] {
+                    for parameters in [AmbiguityRule::Refuse, AmbiguityRule::Keep] {
                         let rules = PathRules { empty_segments, escaped_slashes, parameters, escapes };
                         let Ok(once) = normal_path(&path, rules) else { continue };
                         let again = normal_path(&once, rules);

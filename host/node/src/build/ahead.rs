@@ -1,19 +1,17 @@
 //! Compiles the components of a plan before the slots are built, several at once.
 
-use super::{Builder, Code, Refusal, Rules, Wanted};
+use super::{Builder, DesiredSlot, Refusal, Rules};
+use crate::code::Code;
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tamis_engine::{Cache, Compiled, Engine};
+use tamis_engine::{Cache, CompiledComponent, Engine};
 use tamis_trust::Digest;
 
 /// Most threads that compile at once: each needs some hundred megabytes for a large component.
 const THREADS_MAX: usize = 8;
-/// Components kept compiled in memory; the cache on disk has no such limit.
-const CODE_MAX: usize = 256;
 
 /// What compiles, and where the result is kept.
 #[derive(Clone, Copy)]
@@ -25,20 +23,18 @@ pub(super) struct Compiler<'a> {
 
 impl Compiler<'_> {
     /// The code of a component that was compiled before; `key` is its digest.
-    pub(super) fn known(self, key: &str) -> Option<Compiled> {
-        self.code.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    pub(super) fn known(self, key: &str) -> Option<CompiledComponent> {
+        self.code.get(key)
     }
 
     /// Compiles a component, or reads its code from the cache.
-    pub(super) fn compile(self, key: String, component: &[u8]) -> Result<Compiled, Refusal> {
+    pub(super) fn compile(
+        self,
+        key: String,
+        component: &[u8],
+    ) -> Result<CompiledComponent, Refusal> {
         let compiled = self.engine.compile(component, self.cache)?;
-        let mut code = self.code.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if code.len() >= CODE_MAX {
-            // Any may be dropped: the cache on disk still has it.
-            let some = code.keys().next().cloned();
-            some.and_then(|key| code.remove(&key));
-        }
-        code.insert(key, compiled.clone());
+        self.code.keep(key, compiled.clone());
         Ok(compiled)
     }
 }
@@ -49,7 +45,7 @@ impl Builder {
     /// cannot be compiled is left to its slot, which reports it.
     pub(super) fn compile_ahead(
         &self,
-        wanted: &[Wanted<'_>],
+        wanted: &[DesiredSlot<'_>],
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
     ) {
@@ -80,7 +76,7 @@ impl Builder {
     /// Components that are needed and not in memory, by digest; the largest, which takes longest, first.
     pub(super) fn missing(
         &self,
-        wanted: &[Wanted<'_>],
+        wanted: &[DesiredSlot<'_>],
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
     ) -> Vec<(String, Vec<u8>)> {

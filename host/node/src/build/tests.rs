@@ -1,36 +1,36 @@
 //! One slot at a time: what runs in it, what is reported about it, and what else it affects.
 
 use super::*;
-use crate::testing::{Signed, code, plan};
+use crate::testing::{SigningStore, code, plan};
 use serde_json::json;
 use tamis_resources::plan::RefusedPlan;
 
-fn running(built: &Built) -> &Filter {
+fn running(built: &BuiltAttachment) -> &Filter {
     match &built.attached.as_ref().unwrap().occupant {
         Occupant::Running(filter) => filter,
         Occupant::Refused(refusal) => panic!("{}: {refusal}", refusal.code),
     }
 }
 
-fn refused(built: &Built) -> &str {
+fn refused(built: &BuiltAttachment) -> &str {
     match &built.attached.as_ref().unwrap().occupant {
         Occupant::Running(filter) => panic!("{filter:?} runs"),
         Occupant::Refused(refusal) => &refusal.code,
     }
 }
 
-fn detail(built: &Built) -> &str {
+fn detail(built: &BuiltAttachment) -> &str {
     built.status.detail.as_deref().unwrap_or_default()
 }
 
-fn only(mut built: Vec<Built>) -> Built {
+fn only(mut built: Vec<BuiltAttachment>) -> BuiltAttachment {
     assert_eq!(built.len(), 1);
     built.remove(0)
 }
 
 #[test]
 fn a_signed_and_granted_filter_serves_and_says_who_signed_it() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let plan = plan("retry", &signed.add("retry", "1.0.0"));
     let built =
         only(signed.builder().build(std::slice::from_ref(&plan), &[signed.policy(&json!({}))]));
@@ -45,7 +45,7 @@ fn a_signed_and_granted_filter_serves_and_says_who_signed_it() {
 
 #[test]
 fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let digest = signed.add("retry", "1.0.0");
     let (one, mut two) = (plan("retry", &digest), plan("retry", &digest));
@@ -54,7 +54,7 @@ fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
     let mut builder = signed.builder();
     let first = builder.build(&[one.clone(), two.clone()], &policies);
     let key = Digest::of(&crate::testing::component("retry")).to_string();
-    assert!(code().0.lock().unwrap().contains_key(&key), "compiled code is shared by digest");
+    assert!(code().get(&key).is_some(), "compiled code is shared by digest");
 
     let again = builder.build(&[one.clone(), two.clone()], &policies);
     for (before, now) in first.iter().zip(&again) {
@@ -72,7 +72,7 @@ fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
 
 #[test]
 fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let retry = plan("retry", &signed.add("retry", "1.0.0"));
     let breaker = plan("circuit-breaker", &signed.add("circuit-breaker", "1.0.0"));
@@ -80,12 +80,18 @@ fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
     let denied = plan("telemetry", &signed.add("telemetry", "1.0.0"));
     let again = FilterPlan { attachment: "test/again".to_owned(), ..retry.clone() };
     let plans = [breaker, retry, denied, again];
-    let wanted: Vec<Wanted<'_>> = (plans.iter())
-        .map(|plan| Wanted { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None })
+    let wanted: Vec<DesiredSlot<'_>> = (plans.iter())
+        .map(|plan| DesiredSlot {
+            slot: slot_of(plan),
+            plan,
+            refused: None,
+            logged: &[],
+            shadow: None,
+        })
         .collect();
     let mut builder = signed.builder();
     builder.code = Code::default();
-    let missing = |builder: &Builder, policies: &[Policy]| -> Vec<String> {
+    let missing = |builder: &Builder, policies: &[SignaturePolicy]| -> Vec<String> {
         let rules = Rules { policies, age: Duration::ZERO };
         let missing = builder.missing(&wanted, rules, &builder.store.index());
         missing.into_iter().map(|(digest, _)| digest).collect()
@@ -93,23 +99,19 @@ fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
     let digest = |name: &str| Digest::of(&crate::testing::component(name)).to_string();
     let (retry, breaker) = (digest("retry"), digest("circuit-breaker"));
     assert_eq!(missing(&builder, &policies), [retry.clone(), breaker.clone()], "largest first");
-    let strangers = [Signed::new().policy(&json!({}))];
+    let strangers = [SigningStore::new().policy(&json!({}))];
     assert_eq!(missing(&builder, &strangers), [""; 0], "nothing is compiled before it is verified");
 
     builder.build_wanted(&wanted, Rules { policies: &policies, age: Duration::ZERO });
-    let code = builder.code.0.lock().unwrap();
-    let mut compiled: Vec<&String> = code.keys().collect();
-    compiled.sort();
-    let mut expected = [&retry, &breaker];
+    let mut expected = [retry, breaker];
     expected.sort();
-    assert_eq!(compiled, expected);
-    drop(code);
+    assert_eq!(builder.code.digests(), expected);
     assert_eq!(missing(&builder, &policies), [""; 0]);
 }
 
 #[test]
 fn what_a_slot_keeps_is_shown_to_no_other_authors_filter() {
-    let kept = |signers: &[&str]| Kept {
+    let kept = |signers: &[&str]| KeptState {
         filter: "acme/limit".to_owned(),
         signers: signers.iter().map(ToString::to_string).collect(),
         state: Arc::new(FilterState::new(Arc::default())),
@@ -126,7 +128,7 @@ fn what_a_slot_keeps_is_shown_to_no_other_authors_filter() {
         assert_eq!(kept(&["a", "b"]).is_of(filter, &names(signers)), is_of, "{filter} {signers:?}");
     }
 
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let (retry, breaker) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));
     let mut builder = signed.builder();
@@ -141,7 +143,7 @@ fn what_a_slot_keeps_is_shown_to_no_other_authors_filter() {
 
 #[test]
 fn a_capability_that_is_not_granted_refuses_its_slot_alone() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let (retry, breaker) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));
     let mut bad = plan("retry", &retry);
     bad.grant.imports.clear();
@@ -159,7 +161,7 @@ fn a_capability_that_is_not_granted_refuses_its_slot_alone() {
 
 #[test]
 fn what_ran_before_goes_on_when_its_successor_may_not_run() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let good = plan("retry", &signed.add("retry", "1.0.0"));
     let mut builder = signed.builder();
@@ -204,7 +206,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
 
 #[test]
 fn altered_octets_are_refused_and_put_right_they_serve() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
     let file = signed.file("retry");
@@ -226,7 +228,7 @@ fn altered_octets_are_refused_and_put_right_they_serve() {
 
 #[test]
 fn an_artifact_nobody_signed_or_without_component_is_refused_by_its_own_rule() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
     let policies = [signed.policy(&json!({}))];
     std::fs::remove_file(signed.folder.path().join("retry.wasm.sigstore.json")).unwrap();
@@ -235,7 +237,7 @@ fn an_artifact_nobody_signed_or_without_component_is_refused_by_its_own_rule() {
     let built = only(signed.builder().build(&plans, &policies));
     assert_eq!(refused(&built), "artifact.unreadable");
     assert!(detail(&built).contains("retry.wasm"), "{}", detail(&built));
-    let elsewhere = Signed::new();
+    let elsewhere = SigningStore::new();
     let built = only(elsewhere.builder().build(&plans, &policies));
     assert_eq!(refused(&built), "artifact.missing");
     let folder = elsewhere.folder.path().display().to_string();
@@ -244,7 +246,7 @@ fn an_artifact_nobody_signed_or_without_component_is_refused_by_its_own_rule() {
 
 #[test]
 fn what_is_revoked_stops_serving_though_it_ran_before() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let digest = signed.add("retry", "1.0.0");
     let plans = [plan("retry", &digest)];
     let mut builder = signed.builder();
@@ -266,7 +268,7 @@ fn what_is_revoked_stops_serving_though_it_ran_before() {
 
 #[test]
 fn an_attachment_that_is_gone_leaves_nothing_behind() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
     let mut builder = signed.builder();
@@ -279,7 +281,7 @@ fn an_attachment_that_is_gone_leaves_nothing_behind() {
 
 #[test]
 fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_signed() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let less = signed.add_claiming("retry", "1.0.0", |claims| claims.imports.clear());
     let built = only(signed.builder().build(&[plan("retry", &less)], &policies));
@@ -300,7 +302,7 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
 }
 
 /// A second version of an artifact, in its own files.
-fn second(signed: &Signed, name: &str) -> (Digest, Digest) {
+fn second(signed: &SigningStore, name: &str) -> (Digest, Digest) {
     let first = signed.add(name, "1.0.0");
     for suffix in ["", ".manifest.json", ".sigstore.json"] {
         let file = format!("{}{suffix}", signed.file(name).display());
@@ -309,19 +311,20 @@ fn second(signed: &Signed, name: &str) -> (Digest, Digest) {
     (first, signed.add(name, "1.1.0"))
 }
 
-fn shadow(built: &Built) -> Option<&Shadow> {
+fn shadow(built: &BuiltAttachment) -> Option<&Shadow> {
     built.attached.as_ref().and_then(|attached| attached.shadow.as_ref())
 }
 
 #[test]
 fn a_candidate_stays_in_the_shadow_of_its_slot_until_it_changes() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let (first, second) = second(&signed, "retry");
     let (plan, mut other) = (plan("retry", &first), plan("retry", &second));
     let mut builder = signed.builder();
     let mut build = |candidate: Option<&FilterPlan>| {
-        let of = |plan, slot, shadow| Wanted { slot, plan, refused: None, logged: &[], shadow };
+        let of =
+            |plan, slot, shadow| DesiredSlot { slot, plan, refused: None, logged: &[], shadow };
         let candidate = candidate.map(|plan| Box::new(of(plan, "test/retry~shadow", None)));
         let rules = Rules { policies: &policies, age: Duration::ZERO };
         only(builder.build_wanted(&[of(&plan, "test/retry", candidate)], rules))
@@ -346,14 +349,14 @@ fn a_candidate_stays_in_the_shadow_of_its_slot_until_it_changes() {
 
 #[test]
 fn a_candidate_that_may_not_run_leaves_its_slot_as_it_is() {
-    let (signed, stranger) = (Signed::new(), Signed::new());
+    let (signed, stranger) = (SigningStore::new(), SigningStore::new());
     let policies = [signed.policy(&json!({}))];
     let serving = plan("retry", &signed.add("retry", "1.0.0"));
     let candidate = plan("retry", &stranger.add("retry", "1.1.0"));
     let mut builder = signed.builder();
     let folders = [&signed, &stranger].map(|one| one.folder.path().to_owned());
-    builder.store = Store::new(folders.to_vec());
-    let of = |plan, slot, shadow| Wanted { slot, plan, refused: None, logged: &[], shadow };
+    builder.store = ArtifactStore::new(folders.to_vec());
+    let of = |plan, slot, shadow| DesiredSlot { slot, plan, refused: None, logged: &[], shadow };
     let wanted =
         of(&serving, "test/retry", Some(Box::new(of(&candidate, "test/retry~shadow", None))));
     let rules = Rules { policies: &policies, age: Duration::ZERO };
@@ -384,7 +387,7 @@ fn route(name: &str, rules: serde_json::Value) -> serde_json::Value {
 
 #[test]
 fn a_route_that_the_router_refuses_is_left_out_cold_and_warm_and_all_others_are_routed() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let digest = signed.add("route", "1.0.0");
     let good = || json!([{ "name": "all", "backendRefs": [{ "service": "f/app:80" }] }]);
@@ -463,7 +466,7 @@ fn a_route_that_the_router_refuses_is_left_out_cold_and_warm_and_all_others_are_
 
 #[test]
 fn what_guards_a_part_of_a_route_that_is_left_out_guards_all_routes_of_its_namespace_refused() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let router = router(
         &signed.add("route", "1.0.0"),
@@ -489,7 +492,7 @@ fn what_guards_a_part_of_a_route_that_is_left_out_guards_all_routes_of_its_names
 fn what_is_refused_before_it_runs_is_never_compiled() {
     /// What a row changes.
     type Change = fn(&mut FilterPlan);
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let digest = signed.add("retry", "1.0.0");
     let rows: [(&str, Change, &str); 3] = [
@@ -504,7 +507,7 @@ fn what_is_refused_before_it_runs_is_never_compiled() {
         let built = only(signed.builder_with(code.clone()).build(&[plan], &policies));
         assert_eq!(refused(&built), rule);
         assert!(detail(&built).contains(part), "{rule}: {}", detail(&built));
-        assert!(code.0.lock().unwrap().is_empty(), "{rule}: it was compiled");
+        assert!(code.digests().is_empty(), "{rule}: it was compiled");
     }
     // A manifest that claims other things than the component does.
     let claims = signed.add_claiming("telemetry", "1.0.0", |input| input.exports.clear());
@@ -512,16 +515,16 @@ fn what_is_refused_before_it_runs_is_never_compiled() {
     let mut builder = signed.builder_with(code.clone());
     let built = only(builder.build(&[plan("telemetry", &claims)], &policies));
     assert_eq!(refused(&built), "trust.claims", "{}", detail(&built));
-    assert!(code.0.lock().unwrap().is_empty());
+    assert!(code.digests().is_empty());
     // What is not refused is compiled, here too.
     assert!(only(builder.build(&[plan("retry", &digest)], &policies)).status.state.is_serving());
-    assert_eq!(code.0.lock().unwrap().len(), 1);
+    assert_eq!(code.digests().len(), 1);
 }
 
 #[test]
 fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the_one_before_stays()
 {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let digest = signed.add("route", "1.0.0");
     let rules = json!([{ "name": "admin" }, { "backendRefs": [] }]);
@@ -561,7 +564,7 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
 
 #[test]
 fn a_component_of_another_world_than_its_catalogue_says_is_refused() {
-    let signed = Signed::new();
+    let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let digest = signed.add("retry", "1.0.0");
     let rows = [

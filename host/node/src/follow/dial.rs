@@ -7,14 +7,17 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 
 use super::Follow;
-use super::body::Said;
-use crate::sockets::causes;
+use tamis_exchange::ChannelBody;
+use tamis_transport::causes;
 
 /// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Connects to one director, over mTLS.
-pub(crate) async fn dial(follow: &Follow, director: &str) -> Result<SendRequest<Said>, String> {
+pub(crate) async fn dial(
+    follow: &Follow,
+    director: &str,
+) -> Result<SendRequest<ChannelBody>, String> {
     let (host, _) = director.rsplit_once(':').ok_or("it has no port; write HOST:PORT")?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let own = OwnCertificate { certificate: &follow.certificate, key: &follow.key };

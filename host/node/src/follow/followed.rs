@@ -9,44 +9,44 @@ use tamis_proxy::SlotRefusal;
 use tamis_resources::NodeName;
 use tamis_resources::plan::NodePlan;
 use tamis_sync::{
-    Activation, Assembled, BadParts, Change, Hello, Parts, ProtocolError, Push, RefusedReport,
-    Replica, Running, SHADOW, SlotReport, assemble,
+    Activation, AssembledPlan, BadParts, Hello, Parts, ProtocolError, Push, RefusedReport, Replica,
+    ReplicaChange, RunningReport, SHADOW, SlotReport, assemble,
 };
 use tamis_trust::{
-    Assigned, Assignment, Digest, DirectorKeys, Mode, Policy, Seen, Version, config_digest,
-    verify_assignment,
+    Assignment, Digest, DirectorKeys, Mode, SignaturePolicy, VerifiedAssignment, Version,
+    VersionFloors, config_digest, verify_assignment,
 };
-use tamis_tuf::Trusted;
+use tamis_tuf::TrustedPolicies;
 
 use super::Follow;
 use super::state::StateFolder;
 use crate::NodeError;
-use crate::build::{Refusal, Wanted};
+use crate::build::{DesiredSlot, Refusal};
 
 /// The director's plan for a proxy, as far as it is known here.
-pub(crate) struct Followed {
+pub(crate) struct FollowedPlan {
     name: NodeName,
     keys: DirectorKeys,
     pub(crate) clock: Clock,
     pub(crate) state: StateFolder,
     /// Policy metadata, trusted from the operator's root; `None`: the director's documents count.
-    policy: Option<Mutex<Trusted>>,
+    policy: Option<Mutex<TrustedPolicies>>,
     inner: Mutex<Inner>,
 }
 
 struct Inner {
     replica: Replica,
-    assembled: Option<Arc<Assembled>>,
-    seen: Seen,
+    assembled: Option<Arc<AssembledPlan>>,
+    seen: VersionFloors,
     /// When the last message of the director arrived, in seconds since the Unix epoch.
     heard: u64,
     /// The last result for each slot: the version of its assignment, or why it is refused.
     admitted: BTreeMap<String, Result<u64, Refusal>>,
-    running: BTreeMap<String, Running>,
+    running: BTreeMap<String, RunningReport>,
     refused: BTreeMap<String, RefusedReport>,
 }
 
-impl Followed {
+impl FollowedPlan {
     pub(crate) fn open(
         name: NodeName,
         follow: &Follow,
@@ -55,7 +55,7 @@ impl Followed {
     ) -> Result<Self, NodeError> {
         let policy = match &follow.policy_root {
             None => None,
-            Some(root) => Some(Mutex::new(Trusted::open(root, &state.policy())?)),
+            Some(root) => Some(Mutex::new(TrustedPolicies::open(root, &state.policy())?)),
         };
         let replica = state.replica();
         let assembled = match assemble(replica.parts()) {
@@ -94,7 +94,7 @@ impl Followed {
     }
 
     /// The desired plan; `None`: there is none yet.
-    pub(crate) fn assembled(&self) -> Option<Arc<Assembled>> {
+    pub(crate) fn assembled(&self) -> Option<Arc<AssembledPlan>> {
         self.inner().assembled.clone()
     }
 
@@ -103,12 +103,12 @@ impl Followed {
         self.inner().replica.hello(&name, release)
     }
 
-    pub(crate) fn take(&self, push: Push) -> Result<Option<Change>, ProtocolError> {
+    pub(crate) fn take(&self, push: Push) -> Result<Option<ReplicaChange>, ProtocolError> {
         self.inner().replica.take(push)
     }
 
     /// The plan after a change.
-    pub(crate) fn assemble(&self, parts: &Parts) -> Result<Assembled, BadParts> {
+    pub(crate) fn assemble(&self, parts: &Parts) -> Result<AssembledPlan, BadParts> {
         let assembled = assemble(parts)?;
         let node = &assembled.plan.node;
         if *node != self.name.to_string() {
@@ -120,7 +120,7 @@ impl Followed {
 
     /// Adopts a change. If it cannot be written to disk it still takes effect; a restart then resumes from
     /// the previous one.
-    pub(crate) fn keep(&self, change: Change, assembled: Assembled) {
+    pub(crate) fn keep(&self, change: ReplicaChange, assembled: AssembledPlan) {
         let mut inner = self.inner();
         inner.replica.keep(change);
         inner.assembled = Some(Arc::new(assembled));
@@ -149,8 +149,12 @@ impl Followed {
 
     /// The policies in force: those of metadata that follows from the operator's root, or else those of the
     /// director's documents.
-    pub(crate) fn policies(&self, plan: &NodePlan, notes: &mut Vec<String>) -> Vec<Policy> {
-        let Some(policy) = &self.policy else { return crate::node::policies(plan, notes) };
+    pub(crate) fn policies(
+        &self,
+        plan: &NodePlan,
+        notes: &mut Vec<String>,
+    ) -> Vec<SignaturePolicy> {
+        let Some(policy) = &self.policy else { return crate::policies::policies(plan, notes) };
         let mut trusted = policy.lock().unwrap_or_else(PoisonError::into_inner);
         let files: BTreeMap<String, Vec<u8>> = {
             let inner = self.inner();
@@ -165,7 +169,7 @@ impl Followed {
         if let Err(error) = trusted.take(&files, self.now()) {
             notes.push(format!(
                 "policy metadata is refused, the previous metadata stays in force: {}",
-                crate::sockets::causes(&error)
+                tamis_transport::causes(&error)
             ));
         }
         trusted.policies()
@@ -182,9 +186,9 @@ impl Followed {
     /// The desired content of each slot, with the director's permission or its refusal.
     pub(crate) fn wanted<'a>(
         &self,
-        assembled: &'a Assembled,
+        assembled: &'a AssembledPlan,
         notes: &mut Vec<String>,
-    ) -> Vec<Wanted<'a>> {
+    ) -> Vec<DesiredSlot<'a>> {
         let mut inner = self.inner();
         let mut rose = false;
         let inner = &mut *inner;
@@ -207,10 +211,10 @@ impl Followed {
             let shadow = candidate.map(|(name, candidate)| {
                 let refused = admit(name, candidate, Mode::Shadow);
                 let (plan, logged) = (&candidate.filter, candidate.logged.as_slice());
-                Box::new(Wanted { slot: name, plan, refused, logged, shadow: None })
+                Box::new(DesiredSlot { slot: name, plan, refused, logged, shadow: None })
             });
             let (plan, logged) = (&activation.filter, activation.logged.as_slice());
-            all.push(Wanted { slot, plan, refused, logged, shadow });
+            all.push(DesiredSlot { slot, plan, refused, logged, shadow });
         }
         // Before anything runs under a higher version: a crash must not forget it.
         if rose && let Err(error) = self.state.keep_seen(&inner.seen) {
@@ -224,7 +228,7 @@ impl Followed {
     /// Whether the director allows this to run in the slot; `None`: documents do not allow it anyway.
     fn admit(
         &self,
-        seen: &Seen,
+        seen: &VersionFloors,
         slot: &str,
         activation: &Activation,
         mode: Mode,
@@ -241,7 +245,7 @@ impl Followed {
             Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let envelopes: Vec<&[u8]> = activation.envelopes.iter().map(String::as_bytes).collect();
-        let assignment = verify_assignment(&Assigned {
+        let assignment = verify_assignment(&VerifiedAssignment {
             service: self.name.key(),
             slot,
             manifest: &manifest,
@@ -265,13 +269,13 @@ impl Followed {
     }
 
     /// Records what runs in each slot now, including shadows.
-    pub(crate) fn runs(&self, assembled: &Assembled, slots: Vec<NowRuns>) {
+    pub(crate) fn runs(&self, assembled: &AssembledPlan, slots: Vec<SlotOutcome>) {
         let mut inner = self.inner();
         let Inner { admitted, running, refused, .. } = &mut *inner;
         let known = |slot: &String| activation(assembled, slot);
         running.retain(|slot, _| known(slot).is_some());
         refused.clear();
-        for NowRuns { slot, runs, refusal } in slots {
+        for SlotOutcome { slot, runs, refusal } in slots {
             let Some(activation) = known(&slot) else { continue };
             let wanted = activation.filter.digest.parse::<Digest>().ok();
             // The same component may keep running under its previous configuration when it refuses the new
@@ -279,7 +283,7 @@ impl Followed {
             let kept = refusal.is_some();
             if let (Some(refusal), Some(digest)) = (refusal, wanted) {
                 let SlotRefusal { code, rule, set_by, remedy } = refusal;
-                let why = tamis_sync::Refusal { code, rule, set_by, remedy };
+                let why = tamis_sync::RefusalReport { code, rule, set_by, remedy };
                 refused.insert(slot.clone(), RefusedReport { digest, why });
             }
             let config = config_digest(&activation.filter.config);
@@ -292,7 +296,8 @@ impl Followed {
                         }
                         _ => self.clock.unix_ms(),
                     };
-                    let now = Running { digest, config, version: release, assignment, since_ms };
+                    let now =
+                        RunningReport { digest, config, version: release, assignment, since_ms };
                     running.insert(slot, now);
                 }
                 // It keeps its last good one.
@@ -320,7 +325,7 @@ impl Followed {
 }
 
 /// What runs in a slot, and the rule that refuses what should run.
-pub(crate) struct NowRuns {
+pub(crate) struct SlotOutcome {
     pub(crate) slot: String,
     pub(crate) runs: Option<(Digest, Version)>,
     pub(crate) refusal: Option<SlotRefusal>,
@@ -330,7 +335,7 @@ pub(crate) struct NowRuns {
 const AGAIN: &str =
     "the director assigns it again automatically; `tamis reassign` makes it do so now";
 
-fn activation<'a>(assembled: &'a Assembled, slot: &str) -> Option<&'a Activation> {
+fn activation<'a>(assembled: &'a AssembledPlan, slot: &str) -> Option<&'a Activation> {
     assembled.slots.get(slot).or_else(|| assembled.shadows.get(slot))
 }
 

@@ -3,7 +3,7 @@
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use crate::sockets::causes;
+use tamis_transport::causes;
 
 /// The longest line, in bytes.
 const MAX_LINE_BYTES: usize = 4 << 20;

@@ -3,23 +3,23 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use http::{Request, StatusCode, header};
+use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use tamis_ambient::{Clock, Random};
-use tamis_sync::{Backoff, Change, FromNode, NodeReported, Outcome, ToNode};
-use tokio::sync::{mpsc, watch};
+use tamis_exchange::{ChannelBody, FrameSender};
+use tamis_sync::{Backoff, FromNode, NodeReported, PushOutcome, ReplicaChange, ToNode};
+use tamis_transport::causes;
+use tokio::sync::watch;
 
-use super::body::Said;
 use super::dial::dial;
-use super::followed::Followed;
+use super::followed::FollowedPlan;
 use super::lines::Lines;
 use super::report::Reporter;
-use super::{Follow, Started, pull};
-use crate::sockets::causes;
-use crate::{Node, NodeOptions, Reload, Shared};
+use super::{Follow, NodeStart, pull};
+use crate::{Node, NodeOptions, NodeResources, Reload};
 
 /// Time limit for a response to begin.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -33,11 +33,11 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// One proxy's connection to its director.
 pub(crate) struct Link {
     pub(crate) follow: Follow,
-    pub(crate) followed: Arc<Followed>,
-    pub(crate) started: Arc<Started>,
+    pub(crate) followed: Arc<FollowedPlan>,
+    pub(crate) started: Arc<NodeStart>,
     pub(crate) node: Option<Arc<Node>>,
     /// The options for starting the proxy when there is a plan; `None`: it runs.
-    pub(crate) first: Option<(Shared, NodeOptions)>,
+    pub(crate) first: Option<(NodeResources, NodeOptions)>,
     pub(crate) told: Arc<dyn Fn(&Reload) + Send + Sync>,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
@@ -47,14 +47,14 @@ pub(crate) struct Link {
 }
 
 /// Why a stream ended.
-struct Ended {
+struct StreamEnd {
     why: String,
     /// It was useful: the next attempt may come soon.
     worked: bool,
     retry_after: Option<Duration>,
 }
 
-impl Ended {
+impl StreamEnd {
     fn new(why: impl Into<String>) -> Self {
         Self { why: why.into(), worked: false, retry_after: None }
     }
@@ -99,29 +99,29 @@ impl Link {
     }
 
     /// One stream, to its end.
-    async fn stream(&mut self, reporter: &mut Reporter) -> Ended {
+    async fn stream(&mut self, reporter: &mut Reporter) -> StreamEnd {
         let sender = match self.connect().await {
             Ok(sender) => sender,
-            Err(why) => return Ended::new(why),
+            Err(why) => return StreamEnd::new(why),
         };
-        let (say, said) = mpsc::channel::<Bytes>(16);
+        let (say, lines) = ChannelBody::new(16);
         let hello = FromNode::Hello(self.followed.hello(&self.follow.release));
         if let Err(why) = send(&say, &hello).await {
-            return Ended::new(why);
+            return StreamEnd::new(why);
         }
         let node = self.followed.name().to_string().replace('/', "%2F");
         let request = Request::post(format!("https://director/v1/nodes/{node}/stream"))
             .header(header::CONTENT_TYPE, "application/x-ndjson")
-            .body(Said(said));
+            .body(lines);
         let request = match request {
             Ok(request) => request,
-            Err(error) => return Ended::new(error.to_string()),
+            Err(error) => return StreamEnd::new(error.to_string()),
         };
         let answer = tokio::time::timeout(ANSWER, sender.clone().send_request(request)).await;
         let answer = match answer {
             Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Ended::new(causes(&error)),
-            Err(_) => return Ended::new("it does not respond"),
+            Ok(Err(error)) => return StreamEnd::new(causes(&error)),
+            Err(_) => return StreamEnd::new("it does not respond"),
         };
         if answer.status() != StatusCode::OK {
             return refused(answer).await;
@@ -129,13 +129,15 @@ impl Link {
         let mut lines = Lines::new(answer.into_body());
         let mut worked = false;
         match self.serve(&sender, &say, &mut lines, reporter, &mut worked).await {
-            Ok(retry_after) => Ended { why: "it ended the stream".to_owned(), worked, retry_after },
-            Err(why) => Ended { why, worked, retry_after: None },
+            Ok(retry_after) => {
+                StreamEnd { why: "it ended the stream".to_owned(), worked, retry_after }
+            }
+            Err(why) => StreamEnd { why, worked, retry_after: None },
         }
     }
 
     /// A connection to the first director that accepts one, starting with the one whose turn it is.
-    async fn connect(&mut self) -> Result<SendRequest<Said>, String> {
+    async fn connect(&mut self) -> Result<SendRequest<ChannelBody>, String> {
         let directors: Vec<&str> = self.follow.director.split(',').map(str::trim).collect();
         let mut failed = Vec::new();
         for _ in &directors {
@@ -154,8 +156,8 @@ impl Link {
     /// Receives and sends lines; returns when the stream ends, with the wait that the director requested.
     async fn serve(
         &mut self,
-        sender: &SendRequest<Said>,
-        say: &mpsc::Sender<Bytes>,
+        sender: &SendRequest<ChannelBody>,
+        say: &FrameSender,
         lines: &mut Lines,
         reporter: &mut Reporter,
         worked: &mut bool,
@@ -215,17 +217,17 @@ impl Link {
     /// Makes a change, and sends the outcome.
     async fn change(
         &mut self,
-        sender: &SendRequest<Said>,
-        change: Change,
+        sender: &SendRequest<ChannelBody>,
+        change: ReplicaChange,
         reporter: &mut Reporter,
         missing: &mut usize,
-    ) -> Result<Outcome, String> {
+    ) -> Result<PushOutcome, String> {
         let nonce = change.nonce;
         let assembled = match self.followed.assemble(&change.parts) {
             Ok(assembled) => assembled,
             Err(error) => {
                 let why = Some(error.to_string());
-                return Ok(Outcome { nonce, taken: false, why, report: self.report(reporter) });
+                return Ok(PushOutcome { nonce, taken: false, why, report: self.report(reporter) });
             }
         };
         *missing = pull::components(sender, &self.followed, &assembled).await;
@@ -235,7 +237,7 @@ impl Link {
         self.followed.keep(change, assembled);
         self.reload().await?;
         self.followed.state.tidy(&named);
-        Ok(Outcome { nonce, taken: true, why: None, report: self.report(reporter) })
+        Ok(PushOutcome { nonce, taken: true, why: None, report: self.report(reporter) })
     }
 
     /// Stages the plan: starts the proxy with it, or swaps. On another thread, since compiling takes a
@@ -291,14 +293,14 @@ impl Link {
     }
 }
 
-async fn send(say: &mpsc::Sender<Bytes>, message: &FromNode) -> Result<(), String> {
+async fn send(say: &FrameSender, message: &FromNode) -> Result<(), String> {
     let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
     line.push(b'\n');
-    say.send(Bytes::from(line)).await.map_err(|_| "it no longer reads".to_owned())
+    say.send(Ok(Frame::data(line.into()))).await.map_err(|_| "it no longer reads".to_owned())
 }
 
 /// The response of a director that refuses the proxy.
-async fn refused(answer: http::Response<Incoming>) -> Ended {
+async fn refused(answer: http::Response<Incoming>) -> StreamEnd {
     let (head, body) = answer.into_parts();
     let retry_after = head.headers.get(header::RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok()?.parse().ok());
@@ -309,7 +311,7 @@ async fn refused(answer: http::Response<Incoming>) -> Ended {
         let text = problem.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
         text.chars().filter(|one| !one.is_control()).take(300).collect::<String>()
     };
-    Ended {
+    StreamEnd {
         why: format!("{} {}: {}; {}", head.status, text("code"), text("title"), text("remedy")),
         worked: false,
         retry_after: retry_after.map(Duration::from_secs),

@@ -9,15 +9,14 @@ use bytes::Bytes;
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::SendRequest;
+use tamis_exchange::ChannelBody;
+use tamis_resources::MAX_COMPONENT_BYTES;
 use tamis_trust::{Digest, Manifest};
 use tokio::time::timeout_at;
 
-use super::body::Said;
-use super::followed::Followed;
+use super::followed::FollowedPlan;
 use super::state::beside;
 
-/// Largest component in bytes that the engine compiles.
-const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 /// Time limit for fetching everything that is missing. Meanwhile the director receives no message, and
 /// disconnects a proxy that is silent for 60 seconds.
 const PULL: Duration = Duration::from_secs(40);
@@ -25,9 +24,9 @@ const PULL: Duration = Duration::from_secs(40);
 /// Fetches the components that slots of a plan need and the folder does not have; returns how many could
 /// not be fetched, or not within 40 seconds.
 pub(crate) async fn components(
-    sender: &SendRequest<Said>,
-    followed: &Followed,
-    assembled: &tamis_sync::Assembled,
+    sender: &SendRequest<ChannelBody>,
+    followed: &FollowedPlan,
+    assembled: &tamis_sync::AssembledPlan,
 ) -> usize {
     let mut missing = 0;
     let end = (followed.clock.now() + PULL).into();
@@ -61,15 +60,18 @@ fn manifest_holds(path: &Path, manifest: &Manifest) -> bool {
     fs::read(path).is_ok_and(|bytes| manifest.check(&bytes).is_ok())
 }
 
-async fn one(sender: &SendRequest<Said>, manifest: &Manifest, path: &Path) -> Result<(), String> {
+async fn one(
+    sender: &SendRequest<ChannelBody>,
+    manifest: &Manifest,
+    path: &Path,
+) -> Result<(), String> {
     let size = manifest.component_size();
     if size > MAX_COMPONENT_BYTES {
         return Err(format!("it has {size} bytes, more than the limit of {MAX_COMPONENT_BYTES}"));
     }
     let digest = manifest.component_digest();
-    let (_, nothing) = tokio::sync::mpsc::channel(1);
     let request = Request::get(format!("https://director/v1/blobs/{digest}"))
-        .body(Said(nothing))
+        .body(ChannelBody::empty())
         .map_err(|error| error.to_string())?;
     let answer = sender.clone().send_request(request).await.map_err(|error| error.to_string())?;
     if answer.status() != StatusCode::OK {

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use tamis_proxy::SlotCounts;
 use tamis_sync::{
-    Counts, DifferenceReport, Histogram, NodeReported, ProblemReport, ShadowReport, Statistics,
+    ComparisonReport, Counts, DifferenceReport, Histogram, NodeReported, ProblemReport,
+    SlotStatistics,
 };
 
-use super::followed::Followed;
+use super::followed::FollowedPlan;
 use crate::Node;
 
 /// Makes reports: what every slot runs, and the counts since the previous report.
@@ -19,7 +20,7 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// The current report; it contains each count once.
-    pub(crate) fn report(&mut self, followed: &Followed, node: Option<&Node>) -> NodeReported {
+    pub(crate) fn report(&mut self, followed: &FollowedPlan, node: Option<&Node>) -> NodeReported {
         let (mut statistics, mut shadows) = (Vec::new(), Vec::new());
         if let Some(node) = node {
             for counts in node.proxy().slot_counts() {
@@ -34,7 +35,7 @@ impl Reporter {
     }
 
     /// The counts since the previous report; `None` without any.
-    fn since(&mut self, now: SlotCounts) -> Option<Statistics> {
+    fn since(&mut self, now: SlotCounts) -> Option<SlotStatistics> {
         let digest = now.digest.parse().ok()?;
         let key = (now.slot.clone(), now.digest.clone());
         let before = self.told.insert(key, now.clone()).unwrap_or_default();
@@ -48,7 +49,7 @@ impl Reporter {
             denials: now.denials.saturating_sub(before.denials),
             added: Histogram::of(buckets),
         };
-        (counts != Counts::default()).then_some(Statistics { slot: now.slot, digest, counts })
+        (counts != Counts::default()).then_some(SlotStatistics { slot: now.slot, digest, counts })
     }
 }
 
@@ -70,12 +71,12 @@ fn problems(node: &Node) -> Vec<ProblemReport> {
 }
 
 /// The comparisons of a shadow since the previous report; `None` without any.
-fn shadow(report: tamis_proxy::ShadowReport) -> Option<ShadowReport> {
+fn shadow(report: tamis_proxy::ShadowReport) -> Option<ComparisonReport> {
     let tamis_proxy::ShadowReport { slot, digest, samples, differences } = report;
     let differences = differences.into_iter().map(|(cause, difference)| {
         let tamis_proxy::Difference { count, examples } = difference;
         (cause, DifferenceReport { count, examples })
     });
     let (digest, differences) = (digest.parse().ok()?, differences.collect());
-    (samples > 0).then_some(ShadowReport { slot, digest, samples, differences })
+    (samples > 0).then_some(ComparisonReport { slot, digest, samples, differences })
 }

@@ -7,12 +7,12 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tamis_sync::{Activation, Replica};
-use tamis_trust::{Digest, Seen};
+use tamis_trust::{Digest, VersionFloors};
 
 use crate::NodeError;
 use crate::documents::octets;
 use crate::private;
-use crate::store::{BUNDLES, MANIFEST, Store};
+use crate::store::{ArtifactStore, BUNDLES, MANIFEST};
 
 const PARTS: &str = "parts.json";
 const SEEN: &str = "seen.json";
@@ -40,8 +40,8 @@ impl StateFolder {
         Ok(Self { root: root.to_owned() })
     }
 
-    pub(crate) fn store(&self) -> Store {
-        Store::new(vec![self.root.join(STORE)])
+    pub(crate) fn store(&self) -> ArtifactStore {
+        ArtifactStore::new(vec![self.root.join(STORE)])
     }
 
     /// The last plan. Damaged parts, or all of it, are left out and reported.
@@ -76,17 +76,17 @@ impl StateFolder {
     /// # Errors
     /// A file that cannot be read is an error: treated as missing, it would let an attacker bring back
     /// older assignments.
-    pub(crate) fn seen(&self) -> Result<Seen, NodeError> {
+    pub(crate) fn seen(&self) -> Result<VersionFloors, NodeError> {
         let path = self.root.join(SEEN);
         if !path.exists() {
-            return Ok(Seen::default());
+            return Ok(VersionFloors::default());
         }
         let read = octets(&path, MAX_BYTES).map_err(io::Error::other);
         let seen = read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
         seen.map_err(|source| NodeError::State { path, source })
     }
 
-    pub(crate) fn keep_seen(&self, seen: &Seen) -> io::Result<()> {
+    pub(crate) fn keep_seen(&self, seen: &VersionFloors) -> io::Result<()> {
         self.write(&self.root.join(SEEN), &serde_json::to_vec(seen)?)
     }
 

@@ -6,7 +6,7 @@ use tamis_sync::{Activation, SHADOW, SlotReport, split};
 use tamis_trust::{Digest, Mode};
 
 use super::*;
-use crate::testing::Signed;
+use crate::testing::SigningStore;
 
 mod director;
 mod fleet;
@@ -128,18 +128,18 @@ fn g1_an_altered_component_never_runs_and_is_fetched_again() {
 }
 
 /// A fault of an activation by name, and the rule that detects it.
-type Wrong = (&'static str, fn(&Fleet, &Release) -> Activation, &'static str);
+type ActivationFault = (&'static str, fn(&Fleet, &Release) -> Activation, &'static str);
 
 #[test]
 fn g1_what_is_not_proven_is_refused_by_its_rule_and_what_ran_goes_on() {
     let (mut fleet, following, first) = Fleet::serving();
     let second = fleet.release("retry", "1.1.0");
     fleet.assign("retry", &second, 2);
-    let cases: [Wrong; 8] = [
+    let cases: [ActivationFault; 8] = [
         (
             "signature of another manifest",
             |fleet, release| {
-                let stranger = Signed::new();
+                let stranger = SigningStore::new();
                 stranger.add("retry", "1.1.0");
                 let path = format!("{}.sigstore.json", stranger.file("retry").display());
                 let bundle = std::fs::read_to_string(path).unwrap().trim_end().to_owned();
@@ -342,7 +342,7 @@ fn kept_parts_that_were_altered_are_not_believed() {
 
     std::fs::write(fleet.state.path().join("seen.json"), "rubbish").unwrap();
     let error = fleet.try_start(|_| {}).err().unwrap();
-    assert!(crate::sockets::causes(&error).contains("seen.json"), "{error}");
+    assert!(tamis_transport::causes(&error).contains("seen.json"), "{error}");
 }
 
 #[test]

@@ -140,7 +140,7 @@ fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called
         // What a restart decides is decided here: a proxy is started only to see that it listens to that.
         let name = NodeName::Gateway { key: "test/edge".to_owned() };
         for round in 0..20 {
-            let (mut good, note) = Good::open(folder.path(), &name);
+            let (mut good, note) = LastGoodDocuments::open(folder.path(), &name);
             assert_eq!(note, None);
             let read = crate::Source::folder(folder.path()).read().unwrap();
             let documents = good.complete(read, true, &mut Vec::new()).unwrap();

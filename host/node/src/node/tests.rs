@@ -1,12 +1,15 @@
 //! A node and its folder.
 
 use super::*;
-use crate::build::Code;
+use crate::code::Code;
+use crate::staging::StageResult;
 use crate::testing::shared;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::path::Path;
+use tamis_ambient::{Clock, Random};
+use tamis_engine::CacheFolders;
 use tempfile::TempDir;
 
 pub(crate) fn gateway(port: u16) -> String {
@@ -31,11 +34,11 @@ pub(crate) fn folder() -> (TempDir, SocketAddr) {
 }
 
 pub(crate) fn start(folder: &Path) -> Result<(Node, Reload), NodeError> {
-    let shared = Shared { code: Code::default(), ..shared() };
+    let shared = NodeResources { code: Code::default(), ..shared() };
     let options = NodeOptions {
         name: "gateway:test/edge".parse().unwrap(),
         source: Source::folder(folder),
-        store: Store::new(vec![folder.join("store")]),
+        store: ArtifactStore::new(vec![folder.join("store")]),
         secrets: Secrets::default(),
         proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },
     };
@@ -43,7 +46,7 @@ pub(crate) fn start(folder: &Path) -> Result<(Node, Reload), NodeError> {
 }
 
 fn says(error: &NodeError) -> String {
-    crate::sockets::causes(error)
+    tamis_transport::causes(error)
 }
 
 #[test]
@@ -157,7 +160,10 @@ fn what_lies_in_a_folder_that_can_no_longer_be_read_stays() {
     assert!(staging.good.files().any(|file| file == "1/2/3/4/5/6/7/8/edge.yaml"));
     let unreadable = |path: &str| {
         let (path, why) = (path.to_owned(), "out of reach".to_owned());
-        crate::Documents { unreadable: vec![crate::Unreadable { path, why }], ..Default::default() }
+        crate::Documents {
+            unreadable: vec![crate::ReadFailure { path, why }],
+            ..Default::default()
+        }
     };
     let mut notes = Vec::new();
     let kept = staging.good.complete(unreadable("1/2/3"), false, &mut notes).unwrap();
@@ -187,7 +193,7 @@ fn a_cache_that_is_no_folder_is_an_error_that_says_what_it_is_for() {
     std::fs::write(&file, "").unwrap();
     let said = {
         let folders = CacheFolders { code: &file, state: folder.path(), also: None };
-        let shared = Shared::new(Some(folders), Clock::system(), Random::system());
+        let shared = NodeResources::new(Some(folders), Clock::system(), Random::system());
         says(&shared.err().unwrap())
     };
     assert!(said.contains("compiled code cannot be stored in"), "{said}");
@@ -305,18 +311,18 @@ fn whatever_quotes_a_secret_is_shown_without_it() {
         digest: "sha256:00".to_owned(),
         signers: Vec::new(),
         hooks: Vec::new(),
-        phase: tamis_proxy::Phase::Authn,
+        phase: tamis_resources::plan::Phase::Authn,
         grant: serde_json::Value::Null,
-        state: SlotState::Refused(refusal),
+        state: tamis_proxy::SlotState::Refused(refusal),
         detail: Some(quoting()),
     };
     let secrets = vec![secret.to_owned(), short.to_owned()];
-    let staged = Staged {
+    let staged = StageResult {
         slots: vec![slot],
         secrets,
-        ..Staged::nothing(problems, vec![quoting(), quoting()])
+        ..StageResult::nothing(problems, vec![quoting(), quoting()])
     };
-    let Staged { problems, notes, slots, .. } = staged.redacted();
+    let StageResult { problems, notes, slots, .. } = staged.redacted();
     let refusal = slots[0].state.refusal().unwrap();
     let texts = [&problems[0].message, problems[0].help.as_ref().unwrap(), &notes[0], &notes[1]];
     let texts = texts.into_iter().chain([&refusal.rule, &refusal.remedy]);

@@ -38,7 +38,7 @@ fn listener(name: &str, address: AddressPlan, tls: bool) -> ListenerPlan {
             key: "own.key".to_owned(),
             client_ca: Some("ca.crt".to_owned()),
         }),
-        direction: DirectionPlan::Gateway,
+        direction: TrafficDirection::Gateway,
         chain: ChainPlan { attachments: Vec::new() },
         rules: ListenerRulesPlan::default(),
     }
@@ -157,7 +157,7 @@ fn an_endpoint_that_cannot_be_reached_safely_is_left_out_of_its_service() {
     let endpoints = &services[0].endpoints;
     assert_eq!(endpoints.len(), 2);
     assert!(
-        matches!(&endpoints[0].target, Target::Dns { host, port: 8080 } if host == "app.example")
+        matches!(&endpoints[0].target, EndpointTarget::Dns { host, port: 8080 } if host == "app.example")
     );
     assert!(endpoints[0].tls.is_none() && endpoints[1].tls.is_some());
     assert_eq!(notes.len(), 3);
@@ -250,7 +250,7 @@ fn a_check_of_documents_tells_of_certificates_that_do_not_work() {
     let (documents, problems) = tamis_resources::parse("app.yaml", &text);
     assert!(problems.is_empty(), "{problems:?}");
     let found = |source: &Source| -> Vec<String> {
-        let store = crate::store::Store::new(Vec::new());
+        let store = crate::store::ArtifactStore::new(Vec::new());
         let shared = crate::testing::shared();
         let mut examiner = crate::Examiner::new(&shared, source.clone(), store).unwrap();
         let node = "sidecar:test/app/0".parse().unwrap();
@@ -277,7 +277,7 @@ fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_o
     for (why, break_it) in breaks() {
         let (_folder, source) = certified();
         let mut inbound = listener("mesh", tcp("127.0.0.1:1"), true);
-        inbound.direction = DirectionPlan::Inbound;
+        inbound.direction = TrafficDirection::Inbound;
         let services = [service(vec![endpoint(tcp("127.0.0.1:3"), Some(PEER))])];
         let mut sockets = Sockets::new(Clock::system());
         let mut stage = |notes: &mut Vec<String>| {

@@ -18,7 +18,7 @@ fn artifacts_are_found_by_the_digest_of_their_manifest_whatever_their_name() {
     std::fs::create_dir(second.path().join("folder.wasm.manifest.json")).unwrap();
     let nowhere = second.path().join("nowhere");
     let folders = vec![first.path().to_owned(), nowhere, second.path().to_owned()];
-    let index = Store::new(folders).index();
+    let index = ArtifactStore::new(folders).index();
     assert_eq!(index.len(), 2);
     assert_eq!(index[&Digest::of(b"one").to_string()], first.path().join("a.wasm"));
     assert_eq!(index[&Digest::of(b"two").to_string()], second.path().join("b.wasm"));
@@ -27,7 +27,7 @@ fn artifacts_are_found_by_the_digest_of_their_manifest_whatever_their_name() {
 #[test]
 fn a_manifest_that_changes_is_found_under_its_new_digest_alone() {
     let folder = TempDir::new().unwrap();
-    let store = Store::new(vec![folder.path().to_owned()]);
+    let store = ArtifactStore::new(vec![folder.path().to_owned()]);
     put(folder.path(), "a.wasm.manifest.json", b"one");
     assert!(store.index().contains_key(&Digest::of(b"one").to_string()));
     put(folder.path(), "a.wasm.manifest.json", b"two");
@@ -39,20 +39,20 @@ fn a_manifest_that_changes_is_found_under_its_new_digest_alone() {
 fn an_artifact_is_its_three_files_and_without_bundles_one_nobody_signed() {
     let folder = TempDir::new().unwrap();
     let component = folder.path().join("a.wasm");
-    let missing = Artifact::read(&component).unwrap_err();
+    let missing = StoredArtifact::read(&component).unwrap_err();
     assert!(missing.contains("a.wasm"), "{missing}");
     put(folder.path(), "a.wasm", b"component");
-    let missing = Artifact::read(&component).unwrap_err();
+    let missing = StoredArtifact::read(&component).unwrap_err();
     assert!(missing.contains("a.wasm.manifest.json"), "{missing}");
     put(folder.path(), "a.wasm.manifest.json", b"manifest");
-    let artifact = Artifact::read(&component).unwrap();
+    let artifact = StoredArtifact::read(&component).unwrap();
     assert_eq!(
         (artifact.component.as_slice(), artifact.manifest.as_slice()),
         (&b"component"[..], &b"manifest"[..])
     );
     assert!(artifact.bundles.is_empty());
     put(folder.path(), "a.wasm.sigstore.json", b"bundle\n");
-    assert_eq!(Artifact::read(&component).unwrap().bundles, b"bundle\n");
+    assert_eq!(StoredArtifact::read(&component).unwrap().bundles, b"bundle\n");
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_file_over_its_limit_is_named_with_the_limit() {
     put(folder.path(), "a.wasm", b"");
     let manifest = std::fs::File::create(folder.path().join("a.wasm.manifest.json")).unwrap();
     manifest.set_len(MAX_SMALL_BYTES + 1).unwrap();
-    let why = Artifact::read(&folder.path().join("a.wasm")).unwrap_err();
+    let why = StoredArtifact::read(&folder.path().join("a.wasm")).unwrap_err();
     assert!(why.contains("a.wasm.manifest.json") && why.contains("4194304"), "{why}");
-    assert!(Store::new(vec![folder.path().to_owned()]).index().is_empty());
+    assert!(ArtifactStore::new(vec![folder.path().to_owned()]).index().is_empty());
 }

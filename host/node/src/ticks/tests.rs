@@ -7,23 +7,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tamis_engine::{
-    FailureMode, FetchFailure, Fetching, FilterOptions, FilterState, HttpFetch, Isolation, Outgoing,
+    FetchFailure, FetchFuture, FilterOptions, FilterState, HttpFetch, Isolation, OnFailure,
+    Outgoing,
 };
 use tamis_observe::Metrics;
 
 /// A client that reaches no server, and counts its calls.
 #[derive(Default)]
-struct Counted(AtomicUsize);
+struct CountingClient(AtomicUsize);
 
-impl HttpFetch for Counted {
-    fn fetch(&self, request: Outgoing) -> Fetching {
+impl HttpFetch for CountingClient {
+    fn fetch(&self, request: Outgoing) -> FetchFuture {
         assert_eq!(request.url, "https://idp.example/keys");
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Err(FetchFailure::Connect("nobody is there".to_owned())) })
     }
 }
 
-fn jwt(fetch: Arc<Counted>) -> Filter {
+fn jwt(fetch: Arc<CountingClient>) -> Filter {
     let config = json!({ "issuers": [{
         "issuer": "https://idp.example", "audiences": ["test"], "algorithms": ["ES256"],
         "jwks": { "url": "https://idp.example/keys", "refresh": "5m" },
@@ -41,7 +42,7 @@ fn jwt(fetch: Arc<Counted>) -> Filter {
         grant: serde_json::from_value(grant).unwrap(),
         state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
         fetch: Some(fetch),
-        failure: FailureMode::Closed,
+        failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
     Filter::new(&engine().compile(&component("jwt"), None).unwrap(), options).unwrap()
@@ -49,7 +50,7 @@ fn jwt(fetch: Arc<Counted>) -> Filter {
 
 #[test]
 fn the_first_tick_is_done_when_a_filter_is_staged_and_its_work_ends_with_it() {
-    let fetch = Arc::new(Counted::default());
+    let fetch = Arc::new(CountingClient::default());
     let filter = jwt(Arc::clone(&fetch));
     assert_eq!(fetch.0.load(Ordering::SeqCst), 0, "the self-test calls nobody");
     let ticks = Ticks::new().unwrap();
@@ -66,7 +67,7 @@ fn the_first_tick_is_done_when_a_filter_is_staged_and_its_work_ends_with_it() {
 
 #[test]
 fn filters_that_work_in_the_background_do_not_hold_each_other_up() {
-    let (one, two) = (Arc::new(Counted::default()), Arc::new(Counted::default()));
+    let (one, two) = (Arc::new(CountingClient::default()), Arc::new(CountingClient::default()));
     let ticks = Ticks::new().unwrap();
     let first = ticks.start(&jwt(Arc::clone(&one)));
     let second = ticks.clone().start(&jwt(Arc::clone(&two)));

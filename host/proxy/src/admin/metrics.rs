@@ -1,7 +1,7 @@
 //! `/metrics`: the metrics of filters, then those of the host.
 
 use crate::generation::{Attachment, Occupant};
-use crate::proxy::Inner;
+use crate::proxy_state::ProxyState;
 use crate::status::SlotStatus;
 use crate::traffic::{CLASSES, DIRECTIONS};
 use std::collections::BTreeMap;
@@ -14,21 +14,21 @@ use tamis_upstream::ServiceSnapshot;
 pub const METRICS: [(&str, &str, &str); 35] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
-    ("tamis_ready", "gauge", "1 when it serves and nobody drains it, as `/readyz` says."),
+    ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
     (
         "tamis_problems",
         "gauge",
-        "What is wrong with its documents, files and certificates, by code; no line when nothing is. `/config` has the words.",
+        "Problems of documents, files and certificates, by code; absent when there are none. `/config` has the messages.",
     ),
     (
         "tamis_slots",
         "gauge",
-        "Slots by state: `serving` what they should, `kept` at the last good version, `refused`.",
+        "Slots by state: `serving` the assigned version, `kept` at the last good version, `refused`.",
     ),
     (
         "tamis_slot_drift",
         "gauge",
-        "1 for each slot that does not run what it should, by attachment, filter, state and code; no line when all do.",
+        "1 for each slot that does not run the assigned version, by attachment, filter, state and code; absent when all do.",
     ),
     (
         "tamis_certificate_not_after_seconds",
@@ -43,7 +43,7 @@ pub const METRICS: [(&str, &str, &str); 35] = [
     (
         "tamis_director_heard_seconds",
         "gauge",
-        "When the director was last heard, in seconds since the Unix epoch; absent without a director.",
+        "When the last message of the director arrived, in seconds since the Unix epoch; absent without a director.",
     ),
     ("tamis_connections", "gauge", "Open connections."),
     ("tamis_connections_total", "counter", "Connections accepted."),
@@ -59,33 +59,37 @@ pub const METRICS: [(&str, &str, &str); 35] = [
         "counter",
         "Exchanges that the host refused or a filter answered, by direction and reason; after 200 reasons `other`.",
     ),
-    ("tamis_records_dropped_total", "counter", "Access records nobody could write fast enough."),
+    (
+        "tamis_records_dropped_total",
+        "counter",
+        "Access records that were dropped because they could not be written fast enough.",
+    ),
     ("tamis_filter_calls_total", "counter", "Calls of filters, by attachment, filter and hook."),
     (
         "tamis_filter_faults_total",
         "counter",
-        "Calls that gave no answer, by attachment, filter and hook.",
+        "Calls that returned no verdict, by attachment, filter and hook.",
     ),
     ("tamis_upstream_retries_total", "counter", "Attempts after the first, by service."),
     (
         "tamis_upstream_retries_refused_total",
         "counter",
-        "Retries the budget did not allow, by service.",
+        "Retries that the retry budget refused, by service.",
     ),
     (
         "tamis_upstream_hedges_total",
         "counter",
-        "Second attempts started beside a first that took long, by service.",
+        "Second attempts in parallel to a slow first one, by service.",
     ),
     (
         "tamis_upstream_hedges_won_total",
         "counter",
-        "Second attempts that answered first, by service.",
+        "Second attempts whose response came first, by service.",
     ),
     (
         "tamis_upstream_hedges_refused_total",
         "counter",
-        "Second attempts the retry budget did not allow, by service.",
+        "Second attempts that the retry budget refused, by service.",
     ),
     ("tamis_circuit_state", "gauge", "0 closed, 1 half-open, 2 open, by service and endpoint."),
     ("tamis_circuit_opened_total", "counter", "Times a circuit opened, by service and endpoint."),
@@ -95,11 +99,11 @@ pub const METRICS: [(&str, &str, &str); 35] = [
         "When the process started, in seconds since the Unix epoch.",
     ),
     ("process_cpu_seconds_total", "counter", "Processor time of the process, user and system."),
-    ("process_resident_memory_bytes", "gauge", "Memory of the process that is in RAM."),
+    ("process_resident_memory_bytes", "gauge", "Resident memory of the process."),
     ("process_virtual_memory_bytes", "gauge", "Address space of the process."),
     ("process_threads", "gauge", "Threads of the process."),
-    ("process_open_fds", "gauge", "Descriptors that are open."),
-    ("process_max_fds", "gauge", "Descriptors that may be open."),
+    ("process_open_fds", "gauge", "Open file descriptors."),
+    ("process_max_fds", "gauge", "Maximum number of open file descriptors."),
     (
         "tamis_upstream_connections",
         "gauge",
@@ -108,9 +112,13 @@ pub const METRICS: [(&str, &str, &str); 35] = [
     (
         "tamis_upstream_in_flight",
         "gauge",
-        "Requests under way to endpoints, by service and endpoint.",
+        "Requests in progress to endpoints, by service and endpoint.",
     ),
-    ("tamis_draining", "gauge", "1 while it sends clients elsewhere or has closed its listeners."),
+    (
+        "tamis_draining",
+        "gauge",
+        "1 while the proxy sends clients elsewhere or has closed its listeners.",
+    ),
 ];
 
 /// Text of the exposition format (Prometheus 0.0.4).
@@ -145,7 +153,7 @@ fn escaped(value: &str) -> String {
 }
 
 /// All metrics.
-pub(crate) fn metrics(inner: &Inner) -> String {
+pub(crate) fn metrics(inner: &ProxyState) -> String {
     let mut page = Page(inner.shared.metrics.render());
     state(inner, &mut page);
     slots(inner, &mut page);
@@ -159,7 +167,7 @@ pub(crate) fn metrics(inner: &Inner) -> String {
 }
 
 /// The proxy, and its connection to the director.
-fn state(inner: &Inner, page: &mut Page) {
+fn state(inner: &ProxyState, page: &mut Page) {
     let (shared, status) = (&inner.shared, inner.status.load());
     let number = inner.generation.load().number;
     page.family("tamis_build_info");
@@ -188,7 +196,7 @@ fn state(inner: &Inner, page: &mut Page) {
 }
 
 /// What slots run, and what they were assigned.
-fn slots(inner: &Inner, page: &mut Page) {
+fn slots(inner: &ProxyState, page: &mut Page) {
     let (status, generation) = (inner.status.load(), inner.generation.load());
     let runs = |slot: &SlotStatus| {
         let mut filters = generation.filters.iter();
@@ -220,7 +228,7 @@ fn slots(inner: &Inner, page: &mut Page) {
 }
 
 /// Connections and exchanges.
-fn traffic(inner: &Inner, page: &mut Page) {
+fn traffic(inner: &ProxyState, page: &mut Page) {
     let shared = &inner.shared;
     let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
     page.one("tamis_connections", read(&shared.connections));
@@ -243,7 +251,7 @@ fn traffic(inner: &Inner, page: &mut Page) {
     }
 }
 
-fn filters(inner: &Inner, page: &mut Page) {
+fn filters(inner: &ProxyState, page: &mut Page) {
     let generation = inner.generation.load();
     for (name, faults) in [("tamis_filter_calls_total", false), ("tamis_filter_faults_total", true)]
     {
@@ -269,7 +277,7 @@ fn each_hook(
     }
 }
 
-fn upstreams(inner: &Inner, page: &mut Page) {
+fn upstreams(inner: &ProxyState, page: &mut Page) {
     let services = inner.shared.registry.snapshot();
     type Count = fn(&ServiceSnapshot) -> u64;
     let counts: [(&str, Count); 5] = [

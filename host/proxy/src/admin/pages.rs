@@ -1,13 +1,13 @@
 //! What the admin listener shows of the proxy, as JSON.
 
 use crate::generation::Occupant;
-use crate::proxy::Inner;
+use crate::proxy_state::ProxyState;
 use serde_json::{Value, json};
 use tamis_engine::{BreakerStatus, Filter};
 use tamis_exchange::Circuit;
 
 /// The generation in use. Its plan contains no secrets: the code that builds a generation removes them.
-pub(super) fn config(inner: &Inner) -> Value {
+pub(super) fn config(inner: &ProxyState) -> Value {
     let generation = inner.generation.load();
     json!({
         "generation": generation.number,
@@ -18,7 +18,7 @@ pub(super) fn config(inner: &Inner) -> Value {
     })
 }
 
-pub(super) fn filters(inner: &Inner) -> Value {
+pub(super) fn filters(inner: &ProxyState) -> Value {
     let (generation, status) = (inner.generation.load(), inner.status.load());
     let slots = status.slots.iter().map(|slot| {
         let running = generation.filters.iter().find(|one| one.name == slot.attachment);
@@ -69,7 +69,7 @@ fn circuit(circuit: Circuit) -> &'static str {
     }
 }
 
-pub(super) fn upstreams(inner: &Inner) -> Value {
+pub(super) fn upstreams(inner: &ProxyState) -> Value {
     let services = inner.shared.registry.snapshot();
     let services = services.iter().map(|service| {
         let endpoints = service.endpoints.iter().map(|endpoint| {
@@ -98,7 +98,7 @@ pub(super) fn upstreams(inner: &Inner) -> Value {
 }
 
 /// Each listener with its chain, in order, and the configuration of its router.
-pub(super) fn routes(inner: &Inner) -> Value {
+pub(super) fn routes(inner: &ProxyState) -> Value {
     let generation = inner.generation.load();
     let listeners = generation.listeners.iter().map(|listener| {
         let chain = generation.chains.get(listener.chain);

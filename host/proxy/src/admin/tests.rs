@@ -1,10 +1,11 @@
 //! Tables of which requests are answered, and the effects of a drain.
 
 use super::*;
-use crate::generation::{Direction, Generation};
+use crate::generation::Generation;
 use crate::status::Status;
-use crate::{Proxy, ProxyOptions};
+use crate::{AdminAccess, Proxy, ProxyOptions};
 use http_body_util::BodyExt as _;
+use tamis_resources::plan::TrafficDirection;
 
 const TOKEN: &str = "a-token-of-this-test";
 
@@ -218,18 +219,18 @@ fn every_metric_is_told_once_and_with_what_it_means() {
     proxy.report(Status { problems, ..Status::default() });
     let traffic = &proxy.inner.shared.traffic;
     for (direction, status, times) in [
-        (Direction::Gateway, 200, 3),
-        (Direction::Gateway, 503, 1),
-        (Direction::Inbound, 404, 2),
-        (Direction::Outbound, 0, 1),
+        (TrafficDirection::Gateway, 200, 3),
+        (TrafficDirection::Gateway, 503, 1),
+        (TrafficDirection::Inbound, 404, 2),
+        (TrafficDirection::Outbound, 0, 1),
     ] {
         (0..times).for_each(|_| traffic.ended(0, direction, status, Duration::from_millis(1)));
     }
-    traffic.refused(Direction::Gateway, "upstream.connect");
-    traffic.refused(Direction::Gateway, "upstream.connect");
-    traffic.refused(Direction::Inbound, "jwt.missing");
+    traffic.refused(TrafficDirection::Gateway, "upstream.connect");
+    traffic.refused(TrafficDirection::Gateway, "upstream.connect");
+    traffic.refused(TrafficDirection::Inbound, "jwt.missing");
     // Filters choose reasons: no text of theirs ends a line or a label.
-    traffic.refused(Direction::Outbound, "a\"} 1\nforged 1\\");
+    traffic.refused(TrafficDirection::Outbound, "a\"} 1\nforged 1\\");
     let (_, text, _) = ask(&proxy, &Door::Socket, "GET", "/metrics", &[]);
     for (name, kind, _) in METRICS {
         let line = format!("# TYPE {name} {kind}\n");
@@ -273,17 +274,21 @@ fn names_of_the_listener_are_host_names() {
 
 #[test]
 fn nobody_keeps_others_from_the_admin_listener() {
-    let open = Rc::new(Open::default());
+    let open = Rc::new(OpenConnections::default());
     let of = |n: u8| Some(IpAddr::from([10, 0, 0, n]));
-    let greedy: Vec<_> = (0..CONNECTIONS_MAX).map_while(|_| Counted::new(&open, of(1))).collect();
+    let greedy: Vec<_> =
+        (0..CONNECTIONS_MAX).map_while(|_| CountedConnection::new(&open, of(1))).collect();
     assert_eq!(greedy.len(), CONNECTIONS_OF_ONE_MAX);
-    assert!(Counted::new(&open, of(2)).is_some() && Counted::new(&open, None).is_some());
+    assert!(
+        CountedConnection::new(&open, of(2)).is_some()
+            && CountedConnection::new(&open, None).is_some()
+    );
     // Many together still have an end.
-    let all: Vec<_> = (2..=255).flat_map(|n| Counted::new(&open, of(n))).collect();
+    let all: Vec<_> = (2..=255).flat_map(|n| CountedConnection::new(&open, of(n))).collect();
     assert_eq!(greedy.len() + all.len(), CONNECTIONS_MAX);
-    assert!(Counted::new(&open, of(2)).is_none());
+    assert!(CountedConnection::new(&open, of(2)).is_none());
     drop(greedy);
-    assert!(Counted::new(&open, of(1)).is_some());
+    assert!(CountedConnection::new(&open, of(1)).is_some());
     drop(all);
     assert!(open.0.borrow().is_empty(), "whoever is gone is forgotten");
 }

@@ -14,7 +14,7 @@ impl Drop for ExchangeState {
         if !self.complete {
             self.outcome.insert(Outcome::CLIENT_GONE);
         }
-        let duration = self.started.elapsed();
+        let duration = self.elapsed();
         self.bytes_in = self.bytes_in.saturating_add(self.body.bytes_in());
         self.finish(duration);
         self.summarise(duration);

@@ -10,7 +10,7 @@ use crate::stop::{FilterAnswer, Stop};
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
-use tamis_engine::{CallFault, FailureMode, Hook, Instance};
+use tamis_engine::{CallFault, Hook, Instance, OnFailure};
 use tamis_exchange::{
     ConnectionDecision, ConnectionVerdict, Decision, Edit, Ending, Exchange, Fault, HeadSide,
     Reads, Refusal, Verdict, View, apply,
@@ -245,11 +245,11 @@ impl Slot {
     ) -> Result<(), CallFault> {
         let (attachment, kind) = (self.name(), fault.kind());
         match (absence, self.attachment.failure) {
-            (Absence::End, _) | (Absence::FailureMode, FailureMode::Closed) => return Err(fault),
-            (Absence::FailureMode, FailureMode::Open) => {
+            (Absence::End, _) | (Absence::FailureMode, OnFailure::Closed) => return Err(fault),
+            (Absence::FailureMode, OnFailure::Open) => {
                 tracing::debug!(attachment, exchange, kind, "a filter failed and is passed over");
             }
-            (Absence::Nothing, _) | (Absence::FailureMode, FailureMode::SkipAndAlert) => {
+            (Absence::Nothing, _) | (Absence::FailureMode, OnFailure::SkipAndAlert) => {
                 tracing::warn!(
                     attachment,
                     exchange,

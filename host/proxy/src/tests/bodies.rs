@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use tamis_exchange::{Body, BodyError, HeadSide};
 use tokio::task::LocalSet;
 
-fn one(config: &Value, failure: FailureMode) -> TestWorker {
+fn one(config: &Value, failure: OnFailure) -> TestWorker {
     worker(vec![attached(config, None, failure)], ChainLayout::default())
 }
 
@@ -40,7 +40,7 @@ fn whole(body: &str, limit: u32) -> Value {
     json!({ "body": body, "whole_up_to": limit })
 }
 
-const CLOSED: FailureMode = FailureMode::Closed;
+const CLOSED: OnFailure = OnFailure::Closed;
 
 #[test]
 fn a_whole_body_is_replaced_before_the_head_goes_on() {
@@ -131,7 +131,7 @@ fn answers_and_faults_of_whole_bodies() {
         )
         .await;
         assert_eq!(refused(body).code, "filter.failed");
-        let open = one(&trap, FailureMode::Open);
+        let open = one(&trap, OnFailure::Open);
         let body = show_whole(&mut state, &open.slots(&[0]), pieces(&[b"hello"]), &mut false).await;
         assert_eq!(read(body.ok().unwrap()).await.0, "hello");
     });
@@ -190,7 +190,7 @@ fn a_fault_on_a_chunk_is_treated_as_its_attachment_says() {
             "not the client's fault"
         );
         assert!(refusal.detail.contains("test/walk") && state.answered_by.is_some());
-        let open = one(&trap, FailureMode::Open);
+        let open = one(&trap, OnFailure::Open);
         let (body, _) = show_chunks(&mut state, open.slots(&[0]), pieces(&[b"a"]));
         assert_eq!(read(body).await, ("a".to_owned(), true));
     });
@@ -211,7 +211,7 @@ fn response_chunks_are_shown_too_and_an_answer_comes_too_late() {
         assert_eq!(read(out(&json!({ "body": "swallow" }), CLOSED)).await, (String::new(), true));
         assert!(out(&json!({ "body": "answer" }), CLOSED).collect().await.is_err());
         assert!(out(&json!({ "trap": true }), CLOSED).collect().await.is_err());
-        let open = out(&json!({ "trap": true }), FailureMode::Open);
+        let open = out(&json!({ "trap": true }), OnFailure::Open);
         assert_eq!(read(open).await, ("hello".to_owned(), true));
     });
 }
@@ -275,7 +275,7 @@ fn what_a_filter_may_not_do_with_a_chunk_is_a_fault() {
             };
             assert_eq!(refusal.code, "filter.failed", "{what}");
             assert!(refusal.detail.contains(rule), "{what}: {}", refusal.detail);
-            let open = one(&config, FailureMode::Open);
+            let open = one(&config, OnFailure::Open);
             let (body, _) = show_chunks(&mut state, open.slots(&[0]), pieces(&[b"he", b"llo"]));
             assert_eq!(read(body).await, (passes.to_owned(), true), "{what}: fails open");
         }

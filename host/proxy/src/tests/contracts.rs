@@ -1,6 +1,6 @@
 //! Filters of both contracts in one chain.
 
-use super::live::Live;
+use super::live::LiveProxy;
 use super::*;
 use tamis_engine::Contract;
 
@@ -11,7 +11,7 @@ fn old(name: &str, bodies: &str) -> Attachment {
     assert_eq!(filter.contract(), Contract::V0_1);
     let occupant = Occupant::Running(filter);
     let name = format!("test/{name}");
-    Attachment { occupant, name, ..attached(&json!({}), None, FailureMode::Closed) }
+    Attachment { occupant, name, ..attached(&json!({}), None, OnFailure::Closed) }
 }
 
 #[test]
@@ -20,8 +20,7 @@ fn both_contracts_serve_in_one_chain() {
         "reads": ["x-frozen"], "writes": ["x-new"], "set": [["x-new", "1"]],
         "response_set": [["x-new", "1"]], "body": "capitals", "whole_up_to": 1000,
     });
-    let new =
-        || Attachment { name: "test/new".into(), ..attached(&new, None, FailureMode::Closed) };
+    let new = || Attachment { name: "test/new".into(), ..attached(&new, None, OnFailure::Closed) };
     for bodies in ["none", "buffered", "chunks"] {
         // The last routes: once a filter of each contract does.
         let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
@@ -30,7 +29,7 @@ fn both_contracts_serve_in_one_chain() {
             (vec![new(), old("router", bodies)], "routed"),
         ];
         for (filters, mark) in chains {
-            let live = Live::start(filters, ProxyOptions::default());
+            let live = LiveProxy::start(filters, ProxyOptions::default());
             for _ in 0..3 {
                 let (status, head, body) = live.client().post("/a", &[], "hello");
                 assert_eq!(status, 200, "{bodies}: {head}");

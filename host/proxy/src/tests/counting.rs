@@ -1,6 +1,6 @@
 //! Each event in a slot is counted once, whatever is replaced meanwhile.
 
-use super::live::Live;
+use super::live::LiveProxy;
 use super::*;
 use crate::{Proxy, ProxyOptions, SlotCounts};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -9,11 +9,7 @@ const RULES: [(&str, &str); 1] = [("/", "ns/all/0")];
 
 fn named(slot: &str, digest: &str, config: &Value) -> Attachment {
     let running = Occupant::Running(filter_of(config, digest));
-    Attachment {
-        name: slot.into(),
-        occupant: running,
-        ..attached(config, None, FailureMode::Closed)
-    }
+    Attachment { name: slot.into(), occupant: running, ..attached(config, None, OnFailure::Closed) }
 }
 
 fn of(counts: &[SlotCounts], slot: &str) -> SlotCounts {
@@ -33,7 +29,7 @@ fn every_exchange_is_counted_once_with_what_came_of_it() {
         named("test/trap", "sha256:07", &trap),
         named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES })),
     ];
-    let live = Live::start(filters, ProxyOptions::default());
+    let live = LiveProxy::start(filters, ProxyOptions::default());
     let mut client = live.client();
     let mut ask = |line: Option<(&str, &str)>| client.ask("/", line.as_slice()).0;
     for _ in 0..100 {
@@ -62,7 +58,7 @@ fn a_hundred_swaps_lose_no_count() {
         || named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES }));
     let sets = |n: u32| json!({ "writes": ["x-n"], "set": [["x-n", n.to_string()]] });
     let policy = |n: u32| named("test/policy", &format!("sha256:0{}", n % 3), &sets(n % 5));
-    let mut live = Live::start(vec![policy(0), router()], ProxyOptions::default());
+    let mut live = LiveProxy::start(vec![policy(0), router()], ProxyOptions::default());
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let clients: Vec<_> = (0..3).map(|_| live.client()).collect();
     std::thread::scope(|scope| {
@@ -97,7 +93,7 @@ fn connections_are_counted_and_those_that_were_closed() {
     let slot =
         Attachment { occupant: Occupant::Running(closes), ..named("test/gate", "", &json!({})) };
     let router = named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES }));
-    let live = Live::start(vec![slot, router], ProxyOptions::default());
+    let live = LiveProxy::start(vec![slot, router], ProxyOptions::default());
     for _ in 0..3 {
         assert!(live.client().is_closed());
     }
@@ -115,7 +111,7 @@ fn a_chain_longer_than_a_word_has_bits_is_counted_too() {
     };
     let mut filters: Vec<_> = (0..70).map(slot).collect();
     filters.push(named("test/router", "sha256:0a", &json!({ "reads": [":path"], "rules": RULES })));
-    let live = Live::start(filters, ProxyOptions::default());
+    let live = LiveProxy::start(filters, ProxyOptions::default());
     let mut client = live.client();
     for _ in 0..2 {
         assert_eq!(client.ask("/", &[]).0, 200);

@@ -30,7 +30,7 @@ fn set_by(state: &ExchangeState) -> Vec<&str> {
     names
 }
 
-const CLOSED: FailureMode = FailureMode::Closed;
+const CLOSED: OnFailure = OnFailure::Closed;
 const RULES: [(&str, &str); 2] = [("/a", "ns/a/0"), ("/b", "ns/b/0")];
 
 #[tokio::test(flavor = "current_thread")]
@@ -101,7 +101,7 @@ async fn an_answer_ends_the_way_and_names_its_rule() {
 async fn a_fault_is_treated_as_its_attachment_says() {
     let undeclared = json!({ "writes": [], "set": [["x-sly", "1"]] });
     for broken in [json!({ "trap": true }), undeclared] {
-        for mode in [FailureMode::Closed, FailureMode::Open, FailureMode::SkipAndAlert] {
+        for mode in [OnFailure::Closed, OnFailure::Open, OnFailure::SkipAndAlert] {
             let filters = vec![attached(&broken, None, mode), router(&RULES)];
             let world = world(filters);
             let mut state = world.exchange("/a");

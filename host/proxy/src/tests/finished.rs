@@ -1,17 +1,17 @@
 //! The end of an exchange as filters see it, and what they keep until then.
 
-use super::live::Live;
+use super::live::LiveProxy;
 use super::*;
 
 fn kept(config: &Value, grant: Grant) -> Attachment {
     let options = FilterOptions { grant, ..options(config, "sha256:02") };
     let occupant = Occupant::Running(Filter::new(ledger(), options).unwrap());
     let name = "test/ledger".to_owned();
-    Attachment { name, occupant, ..attached(&json!({}), None, FailureMode::Closed) }
+    Attachment { name, occupant, ..attached(&json!({}), None, OnFailure::Closed) }
 }
 
 fn named(name: &str, config: &Value) -> Attachment {
-    Attachment { name: format!("test/{name}"), ..attached(config, None, FailureMode::Closed) }
+    Attachment { name: format!("test/{name}"), ..attached(config, None, OnFailure::Closed) }
 }
 
 fn routes() -> Attachment {
@@ -20,7 +20,7 @@ fn routes() -> Attachment {
 }
 
 /// The line about the end of the exchange with that path.
-fn ending(live: &Live, path: &str) -> String {
+fn ending(live: &LiveProxy, path: &str) -> String {
     let ask = |_: &crate::Proxy| live.client().ask("/a", &[("x-ask", path)]).2;
     live.until(ask, |line| !line.is_empty())
 }
@@ -33,8 +33,10 @@ fn a_filter_sees_how_each_exchange_ended() {
         named("fails", &json!({ "trap_with": "x-trap", "reads": ["x-trap"] })),
         routes(),
     ];
-    let live =
-        Live::start(filters, ProxyOptions { max_body_bytes: Some(20), ..ProxyOptions::default() });
+    let live = LiveProxy::start(
+        filters,
+        ProxyOptions { max_body_bytes: Some(20), ..ProxyOptions::default() },
+    );
     let hello = "hello";
     for (path, lines, body, says) in [
         ("/a/fine", &[][..], hello, "/a/fine /a/fine 200 in 5 out "),
@@ -68,7 +70,7 @@ fn a_filter_sees_how_each_exchange_ended() {
 
 #[test]
 fn what_a_filter_keeps_is_there_in_every_hook_and_gone_at_the_end() {
-    let live = Live::start(
+    let live = LiveProxy::start(
         vec![kept(&json!({ "keep": 10 }), Grant::everything()), routes()],
         ProxyOptions::default(),
     );
@@ -91,7 +93,7 @@ fn exchanges_without_end_leave_nothing_behind() {
     let limits = tamis_engine::ExchangeStateGrant { total_bytes: 40_000, ..Default::default() };
     grant.imports.exchange_state = Some(limits);
     let filter = kept(&json!({ "keep": 10_000 }), grant);
-    let live = Live::start(vec![filter, routes()], ProxyOptions::default());
+    let live = LiveProxy::start(vec![filter, routes()], ProxyOptions::default());
     // Many times what all of them may keep together.
     let mut client = live.client();
     for n in 0..50 {
@@ -110,15 +112,17 @@ fn a_value_beyond_the_grant_is_refused_with_the_setting() {
     let mut grant = Grant::everything();
     let limits = tamis_engine::ExchangeStateGrant { bytes: 100, ..Default::default() };
     grant.imports.exchange_state = Some(limits);
-    let live =
-        Live::start(vec![kept(&json!({ "keep": 200 }), grant), routes()], ProxyOptions::default());
+    let live = LiveProxy::start(
+        vec![kept(&json!({ "keep": 200 }), grant), routes()],
+        ProxyOptions::default(),
+    );
     let (_, _, body) = live.client().ask("/a/1", &[]);
     assert!(body.contains("x-kept: the grant allows 100 (`bytes` of `exchange-state`)"), "{body}");
 }
 
 #[test]
 fn a_filter_that_fails_at_the_end_changes_nothing() {
-    let live = Live::start(
+    let live = LiveProxy::start(
         vec![kept(&json!({ "trap": true }), Grant::everything()), routes()],
         ProxyOptions::default(),
     );

@@ -7,7 +7,7 @@ use std::time::Duration;
 const RULES: [(&str, &str); 2] = [("/a", "ns/a/0"), ("/b", "ns/b/0")];
 
 fn hedge(scope: Option<&str>) -> Attachment {
-    attached(&json!({ "hedge_us": 1000 }), scope, FailureMode::Open)
+    attached(&json!({ "hedge_us": 1000 }), scope, OnFailure::Open)
 }
 
 fn world(hedge: Attachment, router: Attachment, before: Option<&TestWorker>) -> TestWorker {

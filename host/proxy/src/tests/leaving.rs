@@ -1,14 +1,15 @@
 //! The end of a proxy as its clients see it, and a successor that takes over.
 
-use super::live::Live;
+use super::live::LiveProxy;
 use super::*;
-use crate::generation::{Direction, Listener};
+use crate::generation::ListenerConfig;
 use crate::{AdminAccess, Inherited, Proxy, ProxyOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
+use tamis_resources::plan::TrafficDirection;
 use tamis_transport::Address;
 use tamis_transport::handover::Predecessor;
 
@@ -16,7 +17,7 @@ const FAR: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn a_lame_duck_serves_whoever_comes_and_asks_them_not_to_come_again() {
-    let live = Live::start(Vec::new(), ProxyOptions::default());
+    let live = LiveProxy::start(Vec::new(), ProxyOptions::default());
     let mut old = live.client();
     let (_, head, _) = old.ask("/", &[]);
     assert!(!head.contains("connection: close"), "{head}");
@@ -37,7 +38,7 @@ fn a_lame_duck_serves_whoever_comes_and_asks_them_not_to_come_again() {
 
 #[test]
 fn listeners_close_when_the_lame_ducks_time_is_over_and_not_when_it_was_called_off() {
-    let live = Live::start(Vec::new(), ProxyOptions::default());
+    let live = LiveProxy::start(Vec::new(), ProxyOptions::default());
     live.proxy.inner.leave(Duration::from_millis(50));
     live.proxy.inner.stay().unwrap();
     live.proxy.inner.leave(FAR);
@@ -47,11 +48,11 @@ fn listeners_close_when_the_lame_ducks_time_is_over_and_not_when_it_was_called_o
 }
 
 fn generation(address: SocketAddr) -> Generation {
-    let listener = Listener {
+    let listener = ListenerConfig {
         name: "in".into(),
         address: Address::Tcp(address),
         tls: None,
-        direction: Direction::Gateway,
+        direction: TrafficDirection::Gateway,
         chain: 0,
         rules: Default::default(),
     };

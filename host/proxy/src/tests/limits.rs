@@ -1,7 +1,7 @@
 //! The cost of a filter for others is limited: no size of its answers panics, and its faults are reported
 //! as its own.
 
-use super::live::Live;
+use super::live::LiveProxy;
 use super::*;
 use crate::ProxyOptions;
 use std::io::Write;
@@ -10,9 +10,9 @@ use tamis_observe::{AccessLog, Recorder};
 
 /// Where access records are written to.
 #[derive(Clone, Default)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+struct RecordBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Write for Written {
+impl Write for RecordBuffer {
     fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().extend_from_slice(octets);
         Ok(octets.len())
@@ -22,7 +22,7 @@ impl Write for Written {
     }
 }
 
-impl Written {
+impl RecordBuffer {
     fn lines(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -43,14 +43,14 @@ fn a_filter_that_adds_headers_without_end_is_a_fault_like_any_other() {
         ("25,000 to a response", adds(0, 25_000)),
         ("600 to a response", adds(0, 600)),
     ] {
-        let written = Written::default();
+        let written = RecordBuffer::default();
         let recorder = Recorder::to(AccessLog::All, written.clone()).unwrap();
         let hostile = Attachment {
             name: "test/hostile".into(),
-            ..attached(&config, None, FailureMode::Closed)
+            ..attached(&config, None, OnFailure::Closed)
         };
         let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
-        let live = Live::start(
+        let live = LiveProxy::start(
             vec![hostile, router],
             ProxyOptions { recorder, ..ProxyOptions::default() },
         );
@@ -79,7 +79,7 @@ fn a_filter_that_adds_headers_without_end_is_a_fault_like_any_other() {
 fn heads_of_responses_stay_within_their_bound_whatever_filters_add_together() {
     let adds = |name: &str, octets: usize| {
         let config = json!({ "writes": ["*"], "response_set": [[name, "a".repeat(octets)]] });
-        Attachment { name: format!("test/{name}"), ..attached(&config, None, FailureMode::Closed) }
+        Attachment { name: format!("test/{name}"), ..attached(&config, None, OnFailure::Closed) }
     };
     // One filter alone may not add more than a head holds; several may, each within its own bound.
     for (sizes, status) in [
@@ -90,11 +90,11 @@ fn heads_of_responses_stay_within_their_bound_whatever_filters_add_together() {
         (&[30_000, 30_000, 30_000], 502),
         (&[60_000, 60_000], 502),
     ] {
-        let written = Written::default();
+        let written = RecordBuffer::default();
         let recorder = Recorder::to(AccessLog::All, written.clone()).unwrap();
         let filters = sizes.iter().enumerate().map(|(n, octets)| adds(&format!("x-{n}"), *octets));
         let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
-        let live = Live::start(
+        let live = LiveProxy::start(
             filters.chain([router]).collect(),
             ProxyOptions { recorder, ..ProxyOptions::default() },
         );
@@ -111,7 +111,7 @@ fn heads_of_responses_stay_within_their_bound_whatever_filters_add_together() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn what_fails_open_is_passed_over_and_changes_nothing() {
-    for mode in [FailureMode::Open, FailureMode::SkipAndAlert] {
+    for mode in [OnFailure::Open, OnFailure::SkipAndAlert] {
         let filters = vec![attached(&adds(25_000, 0), None, mode), router(&[("/", "ns/all/0")])];
         let chain = ChainLayout { request: vec![0], router: Some(1), ..ChainLayout::default() };
         let worker = worker(filters, chain);
@@ -123,7 +123,7 @@ async fn what_fails_open_is_passed_over_and_changes_nothing() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn filters_together_stay_within_the_bound_of_a_head() {
-    let filters = (0..8).map(|_| attached(&adds(100, 0), None, FailureMode::Open));
+    let filters = (0..8).map(|_| attached(&adds(100, 0), None, OnFailure::Open));
     let filters: Vec<_> = filters.chain([router(&[("/", "ns/all/0")])]).collect();
     let chain =
         ChainLayout { request: (0..8).collect(), router: Some(8), ..ChainLayout::default() };
@@ -148,13 +148,13 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
     let bad = Attachment {
         occupant: slow,
         name: "test/slow".into(),
-        ..attached(&json!({}), Some("ns/bad/0"), FailureMode::Closed)
+        ..attached(&json!({}), Some("ns/bad/0"), OnFailure::Closed)
     };
     let router = Attachment {
         name: "test/router".into(),
         ..router(&[("/bad", "ns/bad/0"), ("/", "ns/all/0")])
     };
-    let live = Live::start(vec![bad, router], ProxyOptions::default());
+    let live = LiveProxy::start(vec![bad, router], ProxyOptions::default());
     let (mut guilty, mut innocent) = (live.client(), live.client());
     let began = std::time::Instant::now();
     for _ in 0..10 {
@@ -170,9 +170,9 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
 #[test]
 fn calls_are_counted_exactly_and_at_once() {
     let filter =
-        Attachment { name: "test/one".into(), ..attached(&json!({}), None, FailureMode::Closed) };
+        Attachment { name: "test/one".into(), ..attached(&json!({}), None, OnFailure::Closed) };
     let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
-    let live = Live::start(vec![filter, router], ProxyOptions::default());
+    let live = LiveProxy::start(vec![filter, router], ProxyOptions::default());
     let mut clients = [live.client(), live.client(), live.client()];
     for n in 1..=40 {
         assert_eq!(clients[n % 3].ask("/a", &[]).0, 200);
@@ -188,7 +188,7 @@ fn calls_are_counted_exactly_and_at_once() {
 fn no_filter_names_a_metric_of_the_host() {
     let metrics = Arc::new(Metrics::new());
     let router = router(&[("/", "ns/all/0")]);
-    let live = Live::start(
+    let live = LiveProxy::start(
         vec![router],
         ProxyOptions { metrics: Arc::clone(&metrics), ..ProxyOptions::default() },
     );

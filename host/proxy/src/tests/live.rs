@@ -1,14 +1,15 @@
 //! A running proxy, an upstream that echoes what it receives, and a client.
 
 use super::*;
-use crate::generation::{Direction, Listener, ListenerRules};
+use crate::generation::{ListenerConfig, ListenerRules};
 use crate::{Proxy, ProxyOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
+use tamis_resources::plan::TrafficDirection;
 use tamis_transport::Address;
-use tamis_upstream::{EndpointConfig, Policy, Protocol, ServiceConfig, Target};
+use tamis_upstream::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 
 /// Answers every request with its head, and with the status that `x-status` asks for; those with `x-hang`
 /// never.
@@ -77,14 +78,14 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 }
 
 /// A proxy and its address.
-pub(super) struct Live {
+pub(super) struct LiveProxy {
     pub(super) proxy: Proxy,
     address: SocketAddr,
     services: Vec<ServiceConfig>,
     numbers: u64,
 }
 
-impl Live {
+impl LiveProxy {
     /// Two workers that serve `filters`, the last of which routes.
     pub(super) fn start(filters: Vec<Attachment>, options: ProxyOptions) -> Self {
         let workers = NonZeroUsize::new(2);
@@ -98,7 +99,7 @@ impl Live {
         options: ProxyOptions,
     ) -> Self {
         let endpoint = EndpointConfig {
-            target: Target::Address(Address::Tcp(upstream)),
+            target: EndpointTarget::Address(Address::Tcp(upstream)),
             weight: 1,
             tls: None,
             tls_key: String::new(),
@@ -107,7 +108,7 @@ impl Live {
             name: "test/app:80".into(),
             protocol: Protocol::Http1,
             endpoints: vec![endpoint],
-            policy: Policy::default(),
+            policy: ServiceSettings::default(),
         };
         let services = vec![service];
         let first = generation(1, filters, &services);
@@ -150,11 +151,11 @@ impl Live {
 }
 
 fn generation(number: u64, filters: Vec<Attachment>, services: &[ServiceConfig]) -> Generation {
-    let listener = Listener {
+    let listener = ListenerConfig {
         name: "in".into(),
         address: Address::Tcp("127.0.0.1:0".parse().unwrap()),
         tls: None,
-        direction: Direction::Gateway,
+        direction: TrafficDirection::Gateway,
         chain: 0,
         rules: ListenerRules::default(),
     };

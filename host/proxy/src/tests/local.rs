@@ -1,9 +1,9 @@
 //! Responses that are written in the proxy, and the filters that see them.
 
-use super::live::Live;
+use super::live::LiveProxy;
 use super::*;
 
-const CLOSED: FailureMode = FailureMode::Closed;
+const CLOSED: OnFailure = OnFailure::Closed;
 
 fn named(name: &str, config: &Value) -> Attachment {
     Attachment { name: format!("test/{name}"), ..attached(config, None, CLOSED) }
@@ -90,7 +90,7 @@ fn a_filter_sees_the_responses_that_it_declared_whoever_wrote_them() {
             filters.extend(others.map(|(n, config)| named(&format!("other-{n}"), config)));
             filters.push(routes(if row.status == 504 { 50 } else { 0 }));
             let options = ProxyOptions { max_body_bytes: Some(20), ..ProxyOptions::default() };
-            let live = Live::start(filters, options);
+            let live = LiveProxy::start(filters, options);
             let (status, head, _) = live.client().post(row.path, row.lines, row.body);
             let what = format!("{responses}, {}: {head}", row.what);
             assert_eq!(status, row.status, "{what}");
@@ -114,7 +114,7 @@ fn a_filter_of_a_route_sees_what_happens_once_the_route_is_known() {
         scope: Some(vec!["ns/a/".to_owned()]),
         ..named("failing", &json!({ "deny_with": "x-deny", "reads": ["x-deny"] }))
     };
-    let live = Live::start(vec![scoped, failing, routes(0)], ProxyOptions::default());
+    let live = LiveProxy::start(vec![scoped, failing, routes(0)], ProxyOptions::default());
     for (path, lines, status, sees) in
         [("/a", &[][..], 200, true), ("/a", &[("x-deny", "1")], 403, true), ("/b", &[], 404, false)]
     {
@@ -129,7 +129,7 @@ fn an_error_page_replaces_what_is_shown_and_not_why() {
     let after = observer("all");
     // Hooks on responses run in the opposite order: the page is made first, then seen.
     let filters = vec![named("after", &after), named("page", &page), routes(0)];
-    let live = Live::start(filters, ProxyOptions::default());
+    let live = LiveProxy::start(filters, ProxyOptions::default());
     let (status, head, body) = live.client().ask("/b", &[]);
     assert_eq!((status, body.as_str()), (404, "a page"), "{head}");
     assert!(head.contains("x-tamis-reason: route.unmatched\r\n"), "{head}");
@@ -142,19 +142,18 @@ fn a_filter_never_sees_its_own_reply() {
     let own = json!({
         "responses": "all", "answer": 401, "writes": ["x-seen"], "response_set": [["x-seen", "1"]],
     });
-    let live = Live::start(vec![named("own", &own), routes(0)], ProxyOptions::default());
+    let live = LiveProxy::start(vec![named("own", &own), routes(0)], ProxyOptions::default());
     let (status, head, _) = live.client().ask("/a", &[]);
     assert_eq!((status, head.contains("x-seen")), (401, false), "{head}");
 }
 
 #[test]
 fn a_filter_that_fails_on_a_local_response_is_treated_as_its_attachment_says_and_once() {
-    for (failure, status) in
-        [(CLOSED, 503), (FailureMode::Open, 404), (FailureMode::SkipAndAlert, 404)]
+    for (failure, status) in [(CLOSED, 503), (OnFailure::Open, 404), (OnFailure::SkipAndAlert, 404)]
     {
         let trap = json!({ "responses": "all", "response_trap": true });
         let trap = Attachment { failure, ..named("trap", &trap) };
-        let live = Live::start(vec![trap, routes(0)], ProxyOptions::default());
+        let live = LiveProxy::start(vec![trap, routes(0)], ProxyOptions::default());
         let (found, head, _) = live.client().ask("/b", &[]);
         assert_eq!(found, status, "{head}");
         let reason = if status == 503 { "filter.failed" } else { "route.unmatched" };
@@ -167,7 +166,8 @@ fn a_hook_on_whole_bodies_changes_the_head_that_is_held() {
     let config = json!({
         "body": "rewrite", "whole_up_to": 1000, "writes": ["x-length", ":status"],
     });
-    let live = Live::start(vec![named("rewrites", &config), routes(0)], ProxyOptions::default());
+    let live =
+        LiveProxy::start(vec![named("rewrites", &config), routes(0)], ProxyOptions::default());
     let (status, head, body) = live.client().post("/a", &[], "hello");
     assert_eq!((status, body.as_str()), (418, "other"), "{head}");
     // The length of what the upstream answered, which echoes the head of what it received.
@@ -190,7 +190,7 @@ fn a_body_decides_about_the_route_and_the_filters_of_that_route_run() {
     let rules = json!([["/a", "ns/a/0"], ["/b", "ns/b/0"], ["/c", "ns/c/0"]]);
     let router = named("router", &json!({ "reads": [":path"], "rules": rules }));
     let filters = vec![named("moves", &moves), guard("ns/a/"), guard("ns/b/"), denies, router];
-    let live = Live::start(filters, ProxyOptions::default());
+    let live = LiveProxy::start(filters, ProxyOptions::default());
     for (body, status, marks) in [
         ("/a/2", 200, [true, false]),
         ("/b", 200, [true, true]),
@@ -211,7 +211,7 @@ fn a_status_and_a_method_are_changed_with_the_rest_as_it_was() {
         "responses": "all", "writes": [":status", ":method"], "response_status": 418,
         "method": "PUT",
     });
-    let live = Live::start(vec![named("edits", &config), routes(0)], ProxyOptions::default());
+    let live = LiveProxy::start(vec![named("edits", &config), routes(0)], ProxyOptions::default());
     let (status, _, body) = live.client().post("/a", &[("x-status", "201")], "hello");
     assert_eq!((status, body.starts_with("PUT /a ")), (418, true), "{body}");
     let (status, _, body) = live.client().ask("/b", &[]);

@@ -1,13 +1,13 @@
 //! A candidate in the shadow of a slot: compared exchange by exchange, without visible effects.
 
-use super::live::{Client, Live};
+use super::live::{Client, LiveProxy};
 use super::*;
 use crate::{Proxy, ProxyOptions, Shadow, ShadowReport};
 use std::time::Instant;
 
 const RULES: [(&str, &str); 2] = [("/a", "ns/a/0"), ("/", "ns/all/0")];
 
-fn shadow_of(compiled: &Compiled, config: &Value) -> Shadow {
+fn shadow_of(compiled: &CompiledComponent, config: &Value) -> Shadow {
     Shadow::new(Filter::shadow(compiled, options(config, "sha256:ca")).unwrap())
 }
 
@@ -16,7 +16,7 @@ fn compared(slot: &str, current: &Value, candidate: &Value) -> Attachment {
     Attachment {
         name: slot.into(),
         shadow: Some(shadow_of(walk(), candidate)),
-        ..attached(current, None, FailureMode::Closed)
+        ..attached(current, None, OnFailure::Closed)
     }
 }
 
@@ -29,16 +29,16 @@ fn every_one() -> ProxyOptions {
 }
 
 /// A proxy with that slot and a router.
-fn with(slot: Attachment) -> (Live, Client) {
+fn with(slot: Attachment) -> (LiveProxy, Client) {
     let router = Attachment { name: "test/router".into(), ..router(&RULES) };
-    let live = Live::start(vec![slot, router], every_one());
+    let live = LiveProxy::start(vec![slot, router], every_one());
     let client = live.client();
     (live, client)
 }
 
 /// Waits until so many verdicts of each slot were compared.
 #[track_caller]
-fn reports(live: &Live, samples: &[(&str, u64)]) -> Vec<ShadowReport> {
+fn reports(live: &LiveProxy, samples: &[(&str, u64)]) -> Vec<ShadowReport> {
     let mut sums = vec![ShadowReport::default(); samples.len()];
     live.until(
         |proxy| {
@@ -60,7 +60,7 @@ fn reports(live: &Live, samples: &[(&str, u64)]) -> Vec<ShadowReport> {
 }
 
 #[track_caller]
-fn report(live: &Live, slot: &str, samples: u64) -> ShadowReport {
+fn report(live: &LiveProxy, slot: &str, samples: u64) -> ShadowReport {
     reports(live, &[(slot, samples)]).remove(0)
 }
 
@@ -78,7 +78,7 @@ fn an_equal_candidate_does_not_differ_in_a_thousand_exchanges() {
         compared("test/policy", &sets, &sets),
         compared("test/router", &routes(&RULES), &routes(&RULES)),
     ];
-    let live = Live::start(filters, every_one());
+    let live = LiveProxy::start(filters, every_one());
     let mut client = live.client();
     for n in 0..1_000 {
         assert_eq!(client.ask(["/a/1", "/b?x"][n % 2], &[("x-n", &n.to_string())]).0, 200);
@@ -119,7 +119,7 @@ fn a_candidate_that_fails_fails_no_exchange_and_is_counted() {
                 Filter::new(behaviour(), options(&current, "sha256:00")).unwrap(),
             ),
             shadow: Some(shadow_of(behaviour(), &candidate)),
-            ..attached(&json!({}), None, FailureMode::Closed)
+            ..attached(&json!({}), None, OnFailure::Closed)
         };
         let (live, mut client) = with(slot);
         for _ in 0..20 {
@@ -157,10 +157,10 @@ fn nothing_that_a_candidate_does_is_seen() {
             shadow: Some(Shadow::new(
                 Filter::shadow(behaviour(), given(does, "sha256:ca")).unwrap(),
             )),
-            ..attached(&json!({}), None, FailureMode::Closed)
+            ..attached(&json!({}), None, OnFailure::Closed)
         };
         let router = Attachment { name: "test/router".into(), ..router(&RULES) };
-        let live = Live::start(vec![slot, router], ProxyOptions { metrics, ..every_one() });
+        let live = LiveProxy::start(vec![slot, router], ProxyOptions { metrics, ..every_one() });
         let (status, head, sent) = live.client().ask("/a", &[]);
         assert_eq!(status, 200);
         assert!(!head.contains("x-path") && !sent.contains("x-path"), "{head}{sent}");
@@ -185,11 +185,11 @@ fn routes_responses_and_hooks_that_are_new_are_compared() {
                 Filter::new(behaviour(), options(&passing, "sha256:00")).unwrap(),
             ),
             shadow: Some(shadow_of(walk(), &sets("3"))),
-            ..attached(&json!({}), None, FailureMode::Closed)
+            ..attached(&json!({}), None, OnFailure::Closed)
         },
         compared("test/router", &routes(&RULES), &elsewhere),
     ];
-    let live = Live::start(filters, every_one());
+    let live = LiveProxy::start(filters, every_one());
     let mut client = live.client();
     for path in ["/a/1", "/b/1", "/a/2"] {
         let (status, head, _) = client.ask(path, &[]);
@@ -212,7 +212,7 @@ fn samples_are_bounded_and_what_was_swapped_out_is_told_once_more() {
     let options = ProxyOptions { shadow_samples_per_second: 3, ..ProxyOptions::default() };
     let differs = json!({ "answer": 403 });
     let slot = compared("test/policy", &json!({}), &differs);
-    let mut live = Live::start(vec![slot, router(&RULES)], options);
+    let mut live = LiveProxy::start(vec![slot, router(&RULES)], options);
     let mut client = live.client();
     for _ in 0..200 {
         assert_eq!(client.ask("/", &[]).0, 200);
@@ -228,7 +228,7 @@ fn samples_are_bounded_and_what_was_swapped_out_is_told_once_more() {
 }
 
 /// A built-in filter, as built by `cargo xtask filters`.
-fn built_in(name: &str) -> Compiled {
+fn built_in(name: &str) -> CompiledComponent {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/components");
     let path = folder.join(format!("{name}.wasm"));
     let read = std::fs::read(&path);
@@ -246,7 +246,7 @@ fn what_a_candidate_would_try_again_is_compared_and_not_done() {
         let slot = Attachment {
             occupant: Occupant::Running(current.clone()),
             shadow: Some(shadow_of(&retry, &tries(attempts))),
-            ..attached(&json!({}), None, FailureMode::Closed)
+            ..attached(&json!({}), None, OnFailure::Closed)
         };
         let (live, mut client) = with(slot);
         assert_eq!(client.ask("/", &[("x-status", "503")]).0, 503);

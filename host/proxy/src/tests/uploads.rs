@@ -1,6 +1,6 @@
 //! Uploads that pass through one instance of a filter at the same time.
 
-use super::live::Live;
+use super::live::LiveProxy;
 use super::*;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -51,7 +51,7 @@ struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     fn begin(
-        live: &Live,
+        live: &LiveProxy,
         path: &'static str,
         arrived: &'a mpsc::Receiver<(String, String)>,
     ) -> Self {
@@ -90,12 +90,12 @@ impl<'a> Upload<'a> {
     }
 }
 
-fn live(failure: FailureMode, upstream: SocketAddr) -> Live {
+fn live(failure: OnFailure, upstream: SocketAddr) -> LiveProxy {
     let judge = attached(&json!({ "trap_on_chunk": "bad" }), None, failure);
     let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
     // One worker, so that all uploads pass through one instance.
     let options = ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() };
-    Live::before(upstream, vec![judge, router], options)
+    LiveProxy::before(upstream, vec![judge, router], options)
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_fault_on_one_upload_is_no_fault_of_the_client_of_another() {
     // What others do next, after the fault of the first: one more piece, or the end.
     for next in ["more", ""] {
         let (upstream, arrived) = upstream();
-        let live = live(FailureMode::Closed, upstream);
+        let live = live(OnFailure::Closed, upstream);
         let mut guilty = Upload::begin(&live, "/guilty", &arrived);
         let mut others = ["/one", "/two"].map(|path| Upload::begin(&live, path, &arrived));
         guilty.passes("good");
@@ -138,7 +138,7 @@ fn a_fault_on_one_upload_is_no_fault_of_the_client_of_another() {
 #[test]
 fn what_fails_open_ends_no_upload() {
     let (upstream, arrived) = upstream();
-    let live = live(FailureMode::Open, upstream);
+    let live = live(OnFailure::Open, upstream);
     let mut uploads = ["/one", "/two"].map(|path| Upload::begin(&live, path, &arrived));
     uploads.iter_mut().for_each(|upload| upload.passes("good"));
     uploads[0].passes("bad");

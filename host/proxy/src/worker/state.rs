@@ -3,7 +3,7 @@
 use crate::balance::{self, Balancing};
 use crate::chain::Chain;
 use crate::counts::Ledger;
-use crate::generation::{ChainLayout, Direction, Generation, Listener};
+use crate::generation::{ChainLayout, Generation, ListenerConfig};
 use crate::hedges::Hedges;
 use crate::names::Names;
 use crate::shadow::{ExchangeSampler, Shadows};
@@ -13,6 +13,8 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use tamis_ambient::Clock;
+use tamis_resources::plan::TrafficDirection;
 use tamis_upstream::Upstream;
 use tokio::sync::Notify;
 
@@ -20,6 +22,7 @@ use tokio::sync::Notify;
 #[derive(Clone, Copy)]
 pub(crate) struct WorkerPlace<'a> {
     pub(crate) worker: u64,
+    pub(crate) clock: Clock,
     pub(crate) ledger: &'a Ledger,
     pub(crate) shadows: &'a Shadows,
 }
@@ -48,7 +51,7 @@ impl WorkerState {
         before: Option<&Self>,
         place: WorkerPlace<'_>,
     ) -> Self {
-        let WorkerPlace { worker, ledger, shadows } = place;
+        let WorkerPlace { worker, clock, ledger, shadows } = place;
         let maker = SlotMaker {
             before: before.map(|before| &*before.slots).unwrap_or_default(),
             cells: &|slot, digest| ledger.cells(worker, slot, digest),
@@ -75,7 +78,7 @@ impl WorkerState {
                 Telemetry::new(telemetry.collect(), Rc::clone(&receivers), Rc::clone(&names))
                     .notifying(Rc::clone(&pending));
             let before = before.and_then(|before| before.chains.get(number));
-            let hedges = hedges(layout, &slots, before);
+            let hedges = hedges(layout, &slots, before, clock);
             let generation = generation.number;
             let chain =
                 Chain::new(generation, direction, layout, &slots, upstreams, hedges, telemetry);
@@ -94,7 +97,7 @@ impl WorkerState {
     }
 
     /// The listener of that name and its chain.
-    pub(crate) fn listener(&self, name: &str) -> Option<(&Listener, &Rc<Chain>)> {
+    pub(crate) fn listener(&self, name: &str) -> Option<(&ListenerConfig, &Rc<Chain>)> {
         let listener = self.generation.listeners.get(*self.listeners.get(name)?)?;
         Some((listener, self.chains.get(listener.chain)?))
     }
@@ -145,14 +148,19 @@ fn telemetry_slots(chains: &[ChainLayout], slots: &Slots) -> Rc<[Rc<Slot>]> {
 }
 
 /// The direction of a chain's listener. The chains of tests have no listener.
-fn direction(generation: &Generation, chain: usize) -> Direction {
+fn direction(generation: &Generation, chain: usize) -> TrafficDirection {
     let mut listeners = generation.listeners.iter();
     let listener = listeners.find(|listener| listener.chain == chain);
-    listener.map_or(Direction::Gateway, |listener| listener.direction)
+    listener.map_or(TrafficDirection::Gateway, |listener| listener.direction)
 }
 
 /// Statistics of a chain's rules; those of `before` are kept while router and hedge filter stay the same.
-fn hedges(layout: &ChainLayout, slots: &Slots, before: Option<&Rc<Chain>>) -> Option<Rc<Hedges>> {
+fn hedges(
+    layout: &ChainLayout,
+    slots: &Slots,
+    before: Option<&Rc<Chain>>,
+    clock: Clock,
+) -> Option<Rc<Hedges>> {
     let (router, hedge) = (slots.get(layout.router?)?, slots.get(layout.hedge?)?);
     let rules = router.filter()?.rules().len();
     let kept = before.and_then(|before| {
@@ -160,5 +168,5 @@ fn hedges(layout: &ChainLayout, slots: &Slots, before: Option<&Rc<Chain>>) -> Op
         let same = old_hedge.is_same(hedge) && old_router.filter()?.is_same(router.filter()?);
         if same { before.hedges.clone() } else { None }
     });
-    Some(kept.unwrap_or_else(|| Rc::new(Hedges::new(rules))))
+    Some(kept.unwrap_or_else(|| Rc::new(Hedges::new(rules, clock))))
 }

@@ -1,6 +1,6 @@
 //! HTTP/1.1 connections: reuse, those that went stale, upgrades.
 
-use super::server::{Seen, by_hand, http1, http1_at, read_head, serve_http1, write_ok};
+use super::server::{ServerLog, by_hand, http1, http1_at, read_head, serve_http1, write_ok};
 use super::*;
 use tamis_exchange::Cause;
 use tamis_transport::Address;
@@ -57,7 +57,7 @@ async fn a_truncated_body_is_an_error() {
 }
 
 /// Closes its first connection instead of responding to the second request on it.
-async fn forgetful() -> (Target, Rc<Seen>) {
+async fn forgetful() -> (EndpointTarget, Rc<ServerLog>) {
     by_hand(|number, mut stream| async move {
         let mut served = 0;
         while read_head(&mut stream).await && !(number == 1 && served == 1) {
@@ -133,12 +133,12 @@ async fn a_unix_socket_is_an_address_too() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
-        let seen = Rc::new(Seen::default());
+        let seen = Rc::new(ServerLog::default());
         drop(tokio::task::spawn_local(async move {
             let (stream, _) = listener.accept().await.unwrap();
             serve_http1(seen, stream).await;
         }));
-        let target = Target::Address(Address::Unix(path.clone()));
+        let target = EndpointTarget::Address(Address::Unix(path.clone()));
         let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
         assert_eq!(fetch(&upstream, get("/x")).await.unwrap(), "/x");
         assert_eq!(attempt(&upstream).await.endpoint(), format!("unix:{}", path.display()));
@@ -154,8 +154,8 @@ async fn localhost_is_one_endpoint_of_either_family() {
                 continue; // This machine has no such family.
             }
             let (target, _) = http1_at(address).await;
-            let Target::Address(Address::Tcp(at)) = target else { panic!("{target}") };
-            let target = Target::Dns { host: "localhost".to_owned(), port: at.port() };
+            let EndpointTarget::Address(Address::Tcp(at)) = target else { panic!("{target}") };
+            let target = EndpointTarget::Dns { host: "localhost".to_owned(), port: at.port() };
             let (_worker, upstream) = worker(config(Protocol::Http1, [target]));
             for _ in 0..8 {
                 assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "/", "{address}");
@@ -214,7 +214,7 @@ async fn an_upgrade_that_was_declined_gives_its_connection_back() {
 }
 
 /// A server that reads a request and sends this response.
-async fn says(answer: String) -> (Target, Rc<Seen>) {
+async fn says(answer: String) -> (EndpointTarget, Rc<ServerLog>) {
     by_hand(move |_, mut stream| {
         let answer = answer.clone();
         async move {

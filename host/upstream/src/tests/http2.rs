@@ -1,6 +1,6 @@
 //! HTTP/2 connections: many streams, peers that go.
 
-use super::server::{Seen, respond, tcp};
+use super::server::{ServerLog, respond, tcp};
 use super::*;
 use bytes::Bytes;
 use hyper::service::service_fn;
@@ -21,9 +21,9 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 }
 
 /// Serves with up to `streams` on a connection.
-async fn http2(streams: u32) -> (Target, Rc<Seen>) {
+async fn http2(streams: u32) -> (EndpointTarget, Rc<ServerLog>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (target, seen) = (tcp(&listener), Rc::new(Seen::default()));
+    let (target, seen) = (tcp(&listener), Rc::new(ServerLog::default()));
     let shared = Rc::clone(&seen);
     drop(spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -87,7 +87,7 @@ async fn another_connection_is_opened_when_the_peer_allows_no_more_streams() {
 /// A server by hand, on the level of frames.
 async fn frames<F: Future<Output = ()> + 'static>(
     serve: impl Fn(u32, h2::server::Connection<tokio::net::TcpStream, Bytes>) -> F + 'static,
-) -> (Target, Rc<Seen>) {
+) -> (EndpointTarget, Rc<ServerLog>) {
     let serve = Rc::new(serve);
     server::by_hand(move |number, stream| {
         let serve = Rc::clone(&serve);
@@ -154,7 +154,7 @@ async fn a_connection_that_breaks_is_a_reset_of_its_streams() {
 }
 
 /// Reads until a HEADERS frame arrives, then sends `endless` again and again.
-async fn floods(endless: &'static [u8]) -> (Target, Rc<Seen>) {
+async fn floods(endless: &'static [u8]) -> (EndpointTarget, Rc<ServerLog>) {
     server::by_hand(move |_, mut stream| async move {
         stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
         let mut preface = [0; 24];

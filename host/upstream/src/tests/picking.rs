@@ -22,7 +22,7 @@ pub(super) fn endpoints_of(table: &ServiceTable, weights: &[u32]) -> Vec<Endpoin
     let made = weights.iter().zip(ports).map(|(weight, port)| {
         let address = SocketAddr::from(([127, 0, 0, 1], port)).into();
         let state = service.endpoint(&format!("127.0.0.1:{port}"), false);
-        let target = Target::Address(SocketAddr::from(([127, 0, 0, 1], port)).into());
+        let target = EndpointTarget::Address(SocketAddr::from(([127, 0, 0, 1], port)).into());
         let config = config(Protocol::Http1, []);
         let pool = Rc::new(Pool::new(&address, &endpoint(target), &config, &state));
         Endpoint { state, weight: Cell::new(*weight), configured: *weight, pool }

@@ -5,7 +5,7 @@ use super::*;
 use tamis_exchange::Cause;
 use tokio::task::{JoinHandle, spawn_local};
 
-fn narrow(target: Target, max_connections: u32, max_pending: u32) -> ServiceConfig {
+fn narrow(target: EndpointTarget, max_connections: u32, max_pending: u32) -> ServiceConfig {
     let mut config = config(Protocol::Http1, [target]);
     config.policy.max_connections = max_connections;
     config.policy.max_pending = max_pending;

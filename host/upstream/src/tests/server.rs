@@ -1,7 +1,7 @@
 //! Servers to send to.
 
 use super::eventually;
-use crate::Target;
+use crate::EndpointTarget;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 /// What servers saw.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct ServerLog {
     /// Connections accepted.
     pub(crate) connections: Cell<u32>,
     /// Of them, still open.
@@ -29,19 +29,19 @@ pub(crate) struct Seen {
     pub(crate) release: Notify,
 }
 
-impl Seen {
+impl ServerLog {
     pub(crate) async fn requests(&self, count: usize) {
         eventually("requests arrive", || self.paths.borrow().len() >= count).await;
     }
 }
 
-pub(crate) fn tcp(listener: &TcpListener) -> Target {
-    Target::Address(Address::Tcp(listener.local_addr().unwrap()))
+pub(crate) fn tcp(listener: &TcpListener) -> EndpointTarget {
+    EndpointTarget::Address(Address::Tcp(listener.local_addr().unwrap()))
 }
 
 /// Responds to each request with its path.
 pub(crate) async fn respond(
-    seen: Rc<Seen>,
+    seen: Rc<ServerLog>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
@@ -72,7 +72,7 @@ pub(crate) async fn respond(
 
 /// Serves one HTTP/1.1 connection.
 pub(crate) async fn serve_http1(
-    seen: Rc<Seen>,
+    seen: Rc<ServerLog>,
     io: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
 ) {
     seen.connections.set(seen.connections.get() + 1);
@@ -84,13 +84,13 @@ pub(crate) async fn serve_http1(
 }
 
 /// An HTTP/1.1 server.
-pub(crate) async fn http1() -> (Target, Rc<Seen>) {
+pub(crate) async fn http1() -> (EndpointTarget, Rc<ServerLog>) {
     http1_at("127.0.0.1:0").await
 }
 
-pub(crate) async fn http1_at(address: &str) -> (Target, Rc<Seen>) {
+pub(crate) async fn http1_at(address: &str) -> (EndpointTarget, Rc<ServerLog>) {
     let listener = TcpListener::bind(address).await.unwrap();
-    let (target, seen) = (tcp(&listener), Rc::new(Seen::default()));
+    let (target, seen) = (tcp(&listener), Rc::new(ServerLog::default()));
     let shared = Rc::clone(&seen);
     drop(tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -103,9 +103,9 @@ pub(crate) async fn http1_at(address: &str) -> (Target, Rc<Seen>) {
 /// A server by hand: `serve` gets each connection with its number, from 1.
 pub(crate) async fn by_hand<F: Future<Output = ()> + 'static>(
     serve: impl Fn(u32, TcpStream) -> F + 'static,
-) -> (Target, Rc<Seen>) {
+) -> (EndpointTarget, Rc<ServerLog>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let (target, seen) = (tcp(&listener), Rc::new(Seen::default()));
+    let (target, seen) = (tcp(&listener), Rc::new(ServerLog::default()));
     let shared = Rc::clone(&seen);
     drop(tokio::task::spawn_local(async move {
         while let Ok((stream, _)) = listener.accept().await {

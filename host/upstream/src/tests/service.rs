@@ -6,8 +6,8 @@ use crate::PickFailure;
 use std::net::SocketAddr;
 use tamis_exchange::Circuit;
 
-fn at(port: u16) -> Target {
-    Target::Address(SocketAddr::from(([127, 0, 0, 1], port)).into())
+fn at(port: u16) -> EndpointTarget {
+    EndpointTarget::Address(SocketAddr::from(([127, 0, 0, 1], port)).into())
 }
 
 async fn failed_ask(upstream: &Rc<Upstream>) -> crate::Ask {
@@ -265,7 +265,7 @@ fn many(endpoints: u16, max_ejected_percent: u32, panic_percent: u32) -> Service
 
 #[tokio::test]
 async fn at_most_a_share_of_the_endpoints_is_left_out_and_the_only_one_never() {
-    let default = Policy::default();
+    let default = ServiceSettings::default();
     assert_eq!((default.max_ejected_percent, default.panic_percent), (50, 50));
     for (endpoints, percent, open) in [
         (1, 50, 0),

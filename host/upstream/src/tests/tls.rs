@@ -1,6 +1,6 @@
 //! TLS: what is offered, and handshakes that never end.
 
-use super::server::{Seen, respond, serve_http1, tcp};
+use super::server::{ServerLog, respond, serve_http1, tcp};
 use super::*;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -42,7 +42,7 @@ fn sides() -> (ServerTls, Arc<ClientTls>, TempDir) {
     (server, Arc::new(client), folder)
 }
 
-fn secure(protocol: Protocol, target: Target, tls: &Arc<ClientTls>) -> ServiceConfig {
+fn secure(protocol: Protocol, target: EndpointTarget, tls: &Arc<ClientTls>) -> ServiceConfig {
     let mut config = config(protocol, [target]);
     config.endpoints[0].tls = Some(Arc::clone(tls));
     config.endpoints[0].tls_key = "a".to_owned();
@@ -54,7 +54,7 @@ async fn each_protocol_is_agreed_on_and_an_upgrade_is_always_http1() {
     on_worker(async {
         let (server, client, _folder) = sides();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (target, seen) = (tcp(&listener), Rc::new(Seen::default()));
+        let (target, seen) = (tcp(&listener), Rc::new(ServerLog::default()));
         let shared = Rc::clone(&seen);
         drop(spawn_local(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -108,7 +108,7 @@ async fn those_who_wait_for_a_connection_fail_with_it() {
         for one in all {
             assert_eq!(one.await.unwrap().unwrap_err().cause, Cause::ConnectFailure);
         }
-        let limit = Policy::default().connect_timeout;
+        let limit = ServiceSettings::default().connect_timeout;
         assert!(began.elapsed() < limit * 2, "{:?}", began.elapsed());
         drop(listener);
     })

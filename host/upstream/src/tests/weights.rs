@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-fn at(port: u16) -> Target {
-    Target::Address(SocketAddr::from(([127, 0, 0, 1], port)).into())
+fn at(port: u16) -> EndpointTarget {
+    EndpointTarget::Address(SocketAddr::from(([127, 0, 0, 1], port)).into())
 }
 
 async fn picked(upstream: &Rc<Upstream>, times: usize) -> HashMap<String, usize> {
@@ -77,7 +77,8 @@ async fn what_was_overtaken_counts_as_slow_and_not_as_failed() {
 async fn hedges_come_out_of_the_budget_of_retries() {
     on_worker(async {
         let mut tight = config(Protocol::Http1, [at(1)]);
-        tight.policy = Policy { retry_percent: 0, retry_min_per_second: 1, ..tight.policy };
+        tight.policy =
+            ServiceSettings { retry_percent: 0, retry_min_per_second: 1, ..tight.policy };
         let table = table();
         let upstreams = Upstreams::new(table.clone());
         let upstream = apply(&upstreams, tight);

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use tamis_trust::{Assignment, Digest, Mode, Name};
 
-use crate::record::Assigned;
+use crate::record::AssignmentRecord;
 
 /// An assignment to be signed and written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -49,8 +49,8 @@ impl AssignmentDraft {
 
     /// The journal's record of it, once it is signed.
     #[must_use]
-    pub fn record(self, envelopes: Vec<String>) -> Assigned {
-        Assigned {
+    pub fn record(self, envelopes: Vec<String>) -> AssignmentRecord {
+        AssignmentRecord {
             service: self.service,
             slot: self.slot,
             filter: self.filter,

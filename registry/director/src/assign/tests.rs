@@ -7,8 +7,8 @@ use crate::fixture::{
     JWT, ROUTE, World, applied, checked, digest, entry, gateway, guard_of, name, pinned, rollout,
     service, unpinned,
 };
-use crate::record::{Assigned, Revoked, Withdrawn};
-use crate::rollout::{Event, Shadow};
+use crate::record::{AssignmentRecord, RevocationRecord, RevocationTarget};
+use crate::rollout::{Event, ShadowSpec};
 use tamis_trust::Mode;
 
 const SLOT: &str = "shop/a-jwt";
@@ -164,7 +164,7 @@ fn a_node_is_lifted_only_above_what_the_others_just_got() {
 fn a_shadow_has_a_slot_of_its_own_whose_verdicts_do_not_count() {
     let mut world = World::mesh();
     let mut spec = rollout("r", JWT, "1.0.0", "1.1.0");
-    spec.shadow = Some(Shadow { min_samples: 10, max_differences: 0 });
+    spec.shadow = Some(ShadowSpec { min_samples: 10, max_differences: 0 });
     world.start(checked(spec));
     world.assign();
     let now = world.now();
@@ -182,8 +182,8 @@ fn a_shadow_has_a_slot_of_its_own_whose_verdicts_do_not_count() {
 fn a_revoked_pin_takes_its_slot_from_every_node_and_leaves_the_lifted_ones() {
     let mut world = half_way();
     let new = running(&mut world, "1.1.0");
-    let what = Withdrawn::Digest { digest: digest(JWT, "1.0.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
+    let what = RevocationTarget::Digest { digest: digest(JWT, "1.0.0") };
+    world.append("ada", RevocationRecord { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(running(&mut world, "1.0.0"), 0);
     assert_eq!(running(&mut world, "1.1.0"), new);
     // The configuration of the lifted ones can still change.
@@ -214,7 +214,7 @@ fn proxies_of_one_name_that_want_different_things_in_a_slot_get_nothing_in_it() 
     });
     let removed = vec!["FilterAttachment/shop/route".to_owned()];
     let documents = vec![crate::fixture::document("FilterAttachment", "shop/both", &spec)];
-    world.append("ada", crate::record::Applied { removed, documents, ..Default::default() });
+    world.append("ada", crate::record::ApplyRecord { removed, documents, ..Default::default() });
     let out = assign(&world.state, "shop/a", world.now(), &Terms::default());
     let refused: Vec<_> = out.refused.iter().map(|(slot, it)| (slot.as_str(), it.code)).collect();
     assert_eq!(refused, [("shop/both", code::AMBIGUOUS)]);
@@ -231,8 +231,8 @@ fn proxies_of_one_name_that_want_different_things_in_a_slot_get_nothing_in_it() 
 fn a_version_at_the_end_of_numbers_breaks_nothing() {
     let mut world = World::mesh();
     let drafts = assign(&world.state, "shop/a", world.now(), &Terms::default()).drafts;
-    let last = Assigned { version: u64::MAX, ..drafts[0].clone().record(Vec::new()) };
-    world.append("eve", Assigned { config: digest("other", "1"), ..last });
+    let last = AssignmentRecord { version: u64::MAX, ..drafts[0].clone().record(Vec::new()) };
+    world.append("eve", AssignmentRecord { config: digest("other", "1"), ..last });
     world.assign();
     assert_eq!(world.state.faults().1, 1);
     assert!(world.assigned("sidecar:shop/a/0", "shop/route/inbound").is_some());
@@ -246,7 +246,7 @@ proptest! {
         entries in prop::collection::vec((entry(), any::<bool>(), 0u64..200_000), 1..40),
     ) {
         let mut world = World::mesh();
-        let mut had: BTreeMap<(String, String), Assigned> = BTreeMap::new();
+        let mut had: BTreeMap<(String, String), AssignmentRecord> = BTreeMap::new();
         for (entry, assigned, later_s) in entries {
             world.now_ms += later_s * 1_000;
             world.raw(&entry.actor, &entry.kind, entry.body);

@@ -5,9 +5,9 @@ use super::*;
 use crate::fixture::{
     JWT, ROUTE, World, applied, document, entry, guard_of, pinned, removed, service, unpinned,
 };
-use crate::record::{Applied, Body};
+use crate::record::{ApplyRecord, Body};
 
-fn diff(world: &mut World, change: impl Into<Body>) -> Diff {
+fn diff(world: &mut World, change: impl Into<Body>) -> ChangeEffect {
     let change = change_of(change.into()).unwrap();
     world.plans.plan(&world.state, &change).unwrap()
 }
@@ -22,8 +22,8 @@ fn change_of(body: Body) -> Option<Change> {
 }
 
 /// Service, slot, how many nodes, and how it changes.
-fn slots_of(diff: &Diff) -> Vec<(&str, &str, usize, String)> {
-    let row = |one: &SlotDiff| {
+fn slots_of(diff: &ChangeEffect) -> Vec<(&str, &str, usize, String)> {
+    let row = |one: &SlotEffect| {
         let json = serde_json::to_value(one).unwrap();
         let parts = json.get("parts").map(ToString::to_string).unwrap_or_default();
         format!("{}{parts}", json["change"].as_str().unwrap())
@@ -38,7 +38,7 @@ fn a_pin_changes_the_digest_in_every_proxy_of_its_service() {
     let diff = diff(&mut world, pinned("shop/a", JWT, "1.1.0"));
     assert_eq!(slots_of(&diff), [("shop/a", "shop/a-jwt", 2, r#"changed["digest"]"#.to_owned())]);
     assert_eq!((diff.services, diff.touched.len()), (4, 1));
-    let SlotChange::Changed { before, after, .. } = &diff.slots[0].change else { panic!() };
+    let SlotTransition::Changed { before, after, .. } = &diff.slots[0].change else { panic!() };
     assert_eq!((before.version.as_str(), after.version.as_str()), ("1.0.0", "1.1.0"));
     assert!(diff.problems.is_empty() && diff.others.is_empty() && !diff.is_empty());
 }
@@ -49,7 +49,7 @@ fn what_is_pinned_already_changes_nothing() {
     assert!(diff(&mut world, pinned("*", JWT, "1.0.0")).is_empty());
     assert!(diff(&mut world, pinned("shop/nowhere", JWT, "1.1.0")).is_empty());
     assert!(diff(&mut world, applied([guard_of("shop/a", "https://idp.example")])).is_empty());
-    assert!(diff(&mut world, Applied::default()).is_empty());
+    assert!(diff(&mut world, ApplyRecord::default()).is_empty());
 }
 
 #[test]
@@ -57,9 +57,9 @@ fn a_pin_taken_out_leaves_its_slots_refused_and_says_so() {
     let mut world = World::mesh();
     let diff = diff(&mut world, unpinned("*", JWT));
     assert_eq!(diff.slots.len(), 3);
-    let SlotChange::Changed { after, parts, .. } = &diff.slots[0].change else { panic!() };
+    let SlotTransition::Changed { after, parts, .. } = &diff.slots[0].change else { panic!() };
     assert_eq!(after.refused.as_deref(), Some("pin.missing"));
-    assert_eq!(*parts, [Part::Digest, Part::Refused]);
+    assert_eq!(*parts, [SlotAspect::Digest, SlotAspect::Refused]);
     let codes: Vec<&str> = diff.problems.iter().map(|one| one.code.as_str()).collect();
     assert_eq!(codes, ["pin.missing"; 3]);
 }
@@ -76,15 +76,15 @@ fn each_part_of_a_slot_that_changes_is_named() {
     };
     let grant = json!({ "filter": JWT, "limits": { "memory": "8MiB" } });
     let rows = [
-        (attachment("config", json!({ "issuer": "https://x.example" })), vec![Part::Config]),
-        (attachment("order", json!(11)), vec![Part::Placement]),
-        (attachment("isolation", json!("request")), vec![Part::Faults]),
-        (applied([document("Grant", JWT, &grant)]), vec![Part::Grant]),
+        (attachment("config", json!({ "issuer": "https://x.example" })), vec![SlotAspect::Config]),
+        (attachment("order", json!(11)), vec![SlotAspect::Placement]),
+        (attachment("isolation", json!("request")), vec![SlotAspect::Faults]),
+        (applied([document("Grant", JWT, &grant)]), vec![SlotAspect::Grant]),
     ];
     for (change, expected) in rows {
         let mut world = World::mesh();
         let diff = diff(&mut world, change);
-        let SlotChange::Changed { parts, .. } = &diff.slots[0].change else { panic!() };
+        let SlotTransition::Changed { parts, .. } = &diff.slots[0].change else { panic!() };
         assert_eq!(*parts, expected);
     }
 }
@@ -111,7 +111,7 @@ fn proxies_come_and_go_with_their_slots() {
 fn a_chain_that_would_be_empty_is_named() {
     let mut world = World::mesh();
     let removed = vec!["FilterAttachment/shop/route".to_owned()];
-    let diff = diff(&mut world, Applied { removed, ..Applied::default() });
+    let diff = diff(&mut world, ApplyRecord { removed, ..ApplyRecord::default() });
     let emptied: Vec<(&str, &str)> =
         diff.emptied.iter().map(|(node, listener)| (node.as_str(), listener.as_str())).collect();
     let outbound = |node| (node, "outbound");

@@ -8,7 +8,7 @@ use tamis_resources::Document;
 use tamis_trust::Digest;
 
 use super::DocumentInForce;
-use crate::fields::{FieldChange, fields};
+use crate::fields::{FieldEffect, fields};
 use crate::stamp::Stamp;
 
 /// Most versions kept per document; the journal has them all.
@@ -16,13 +16,13 @@ pub const MAX_VERSIONS: usize = 100;
 
 /// A version of a document, or its removal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct DocumentVersion {
+pub struct PastDocument {
     /// Who applied or removed it.
     pub stamp: Stamp,
     /// Digest of its text; `None`: it was removed.
     pub digest: Option<Digest>,
     /// Differences from the previous version.
-    pub fields: Vec<FieldChange>,
+    pub fields: Vec<FieldEffect>,
     /// The first revision with the same text, if somebody rolled back to it.
     pub back_to: Option<u64>,
     /// Services and gateways that this or the previous version names: `namespace/name`; `*` means all.
@@ -31,9 +31,9 @@ pub struct DocumentVersion {
 
 /// The versions of every document that ever existed, oldest first.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Past(BTreeMap<String, VecDeque<DocumentVersion>>);
+pub(crate) struct DocumentHistory(BTreeMap<String, VecDeque<PastDocument>>);
 
-impl Past {
+impl DocumentHistory {
     /// Records a version of a document.
     pub(crate) fn note(
         &mut self,
@@ -47,7 +47,7 @@ impl Past {
             return;
         }
         let versions = self.0.entry(key.to_owned()).or_default();
-        let same = |one: &&DocumentVersion| digest.is_some() && one.digest == digest;
+        let same = |one: &&PastDocument| digest.is_some() && one.digest == digest;
         let back_to = versions.iter().find(same).map(|one| one.stamp.revision);
         let changed = match (before, after) {
             (Some(before), Some(after)) => {
@@ -60,7 +60,7 @@ impl Past {
         if versions.len() >= MAX_VERSIONS {
             versions.pop_front();
         }
-        versions.push_back(DocumentVersion {
+        versions.push_back(PastDocument {
             stamp: stamp.clone(),
             digest,
             fields: changed,
@@ -69,11 +69,11 @@ impl Past {
         });
     }
 
-    pub(crate) fn versions(&self, key: &str) -> impl Iterator<Item = &DocumentVersion> {
+    pub(crate) fn versions(&self, key: &str) -> impl Iterator<Item = &PastDocument> {
         self.0.get(key).into_iter().flatten()
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = (&String, &DocumentVersion)> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = (&String, &PastDocument)> {
         self.0.iter().flat_map(|(key, versions)| versions.iter().map(move |one| (key, one)))
     }
 }

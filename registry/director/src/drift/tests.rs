@@ -1,6 +1,6 @@
 use super::*;
 use crate::fixture::{JWT, World, digest, name, refusal, report};
-use tamis_sync::{NodeReported, RefusedReport, Running};
+use tamis_sync::{NodeReported, RefusedReport, RunningReport};
 
 const NODE: &str = "sidecar:shop/a/0";
 const SLOT: &str = "shop/a-jwt";
@@ -12,7 +12,7 @@ fn obedient(world: &mut World) -> NodeReported {
     let slots = wants.assigned.iter().map(|(slot, one)| SlotReport {
         slot: slot.clone(),
         filter: one.filter.clone(),
-        running: Some(Running {
+        running: Some(RunningReport {
             digest: one.digest,
             config: one.config,
             version: "1.0.0".parse().unwrap(),

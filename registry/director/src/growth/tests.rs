@@ -2,15 +2,15 @@ use serde_json::{Value, json};
 use tamis_trust::PrivateKey;
 
 use crate::fixture::{World, applied, document, removed};
-use crate::record::AppliedDocument;
+use crate::record::DocumentRecord;
 
-fn grant(spec: &Value) -> AppliedDocument {
+fn grant(spec: &Value) -> DocumentRecord {
     let mut spec = spec.clone();
     spec["filter"] = json!("acme/x");
     document("Grant", "security/x", &spec)
 }
 
-fn grown(world: &World, document: AppliedDocument) -> Vec<String> {
+fn grown(world: &World, document: DocumentRecord) -> Vec<String> {
     let grown = world.state.growth(&applied([document])).unwrap();
     grown.into_iter().map(|(_, what)| what).collect()
 }

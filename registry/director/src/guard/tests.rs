@@ -3,7 +3,7 @@ use crate::diff::plan;
 use crate::fixture::{
     JWT, World, applied, checked, digest, guard_of, pinned, removed, rollout, service, unpinned,
 };
-use crate::record::{Approved, Revoked, Withdrawn};
+use crate::record::{ApprovalRecord, RevocationRecord, RevocationTarget};
 use crate::rollout::Event;
 
 /// Everybody whose approval counts in these tests.
@@ -15,7 +15,8 @@ fn people() -> BTreeSet<String> {
 fn codes(world: &World, change: &Change, guards: &Guards, consent: Consent) -> Vec<&'static str> {
     let diff = plan(&world.state, change).unwrap();
     let may_agree = people();
-    let asked = Asked { actor: "ada", now_ms: world.now_ms, consent, may_agree: &may_agree };
+    let asked =
+        ChangeRequest { actor: "ada", now_ms: world.now_ms, consent, may_agree: &may_agree };
     let refused = guard(&world.state, change, &diff, guards, &asked).err().unwrap_or_default();
     for one in &refused {
         assert!(!one.rule.is_empty() && !one.set_by.is_empty() && !one.remedy.is_empty());
@@ -68,10 +69,10 @@ fn consent_passes_neither_revocation_nor_age_nor_a_rollout() {
     let mut world = World::mesh();
     let refused = |world: &World, change| codes(world, &change, &Guards::default(), Consent::Given);
     assert_eq!(refused(&world, pin("shop/a", "0.9.0")), [code::PIN_OLDER]);
-    let older = Pinned { allow_older: true, ..pinned("shop/a", JWT, "0.9.0") };
+    let older = PinRecord { allow_older: true, ..pinned("shop/a", JWT, "0.9.0") };
     assert!(refused(&world, Change::Pin(older)).is_empty());
-    let what = Withdrawn::Digest { digest: digest(JWT, "1.2.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
+    let what = RevocationTarget::Digest { digest: digest(JWT, "1.2.0") };
+    world.append("ada", RevocationRecord { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(refused(&world, pin("shop/a", "1.2.0")), [code::PIN_REVOKED]);
     world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
     assert_eq!(refused(&world, pin("shop/a", "1.0.1")), [code::PIN_ROLLOUT]);
@@ -109,8 +110,8 @@ fn k_of_n_people_beside_the_one_who_asks_must_agree_in_time() {
     // Her own approval and that of another change do not count, and one person is counted once.
     let rows = [("ada", 1), ("ben", 1), ("ben", 1), ("eve", 0)];
     for (actor, refusals) in rows {
-        world.append("eve", Approved { subject: pin("shop/b", "1.1.0").subject() });
-        world.append(actor, Approved { subject });
+        world.append("eve", ApprovalRecord { subject: pin("shop/b", "1.1.0").subject() });
+        world.append(actor, ApprovalRecord { subject });
         assert_eq!(missing(&world), refusals, "{actor}");
     }
     assert_eq!(world.state.approved(&subject).count(), 3);
@@ -125,8 +126,8 @@ fn agreement_is_used_up_by_what_it_was_for() {
     let mut world = World::mesh();
     let change = pin("shop/a", "1.1.0");
     let agree = |world: &mut World, subject| {
-        world.append("ben", Approved { subject });
-        world.append("eve", Approved { subject });
+        world.append("ben", ApprovalRecord { subject });
+        world.append("eve", ApprovalRecord { subject });
     };
     agree(&mut world, change.subject());
     world.append("ada", pinned("shop/a", JWT, "1.1.0"));
@@ -146,12 +147,12 @@ fn a_rollout_needs_the_agreement_that_its_pin_would() {
     let refused = |world: &World| {
         let (now_ms, may_agree) = (world.now_ms, people());
         let consent = Consent::Given;
-        let asked = Asked { actor: "ada", now_ms, consent, may_agree: &may_agree };
+        let asked = ChangeRequest { actor: "ada", now_ms, consent, may_agree: &may_agree };
         guard_rollout(&world.state, &rollout, &TWO, &asked).map_err(|one| one.code)
     };
-    world.append("ben", Approved { subject: rollout.subject() });
+    world.append("ben", ApprovalRecord { subject: rollout.subject() });
     assert_eq!(refused(&world), Err(code::APPROVALS));
-    world.append("eve", Approved { subject: rollout.subject() });
+    world.append("eve", ApprovalRecord { subject: rollout.subject() });
     assert_eq!(refused(&world), Ok(()));
     world.append("ada", pinned("shop/a", JWT, "1.0.1"));
     assert_eq!(refused(&world), Err(code::APPROVALS));
@@ -164,7 +165,7 @@ fn numbers_stand_with_their_words() {
         let guards = Guards { approvals, ..Guards::default() };
         let change = Change::Pin(pinned("shop/a", JWT, "1.1.0"));
         let (now_ms, consent, may_agree) = (world.now_ms, Consent::Given, people());
-        let asked = Asked { actor: "ada", now_ms, consent, may_agree: &may_agree };
+        let asked = ChangeRequest { actor: "ada", now_ms, consent, may_agree: &may_agree };
         let diff = plan(&world.state, &change).unwrap();
         let refused = guard(&world.state, &change, &diff, &guards, &asked).unwrap_err();
         assert!(refused[0].rule.starts_with(words), "{}", refused[0].rule);
@@ -176,9 +177,9 @@ fn agreement_of_somebody_who_could_not_make_the_change_does_not_count() {
     let mut world = World::mesh();
     let change = pin("shop/a", "1.1.0");
     for actor in ["ben", "mallory"] {
-        world.append(actor, Approved { subject: change.subject() });
+        world.append(actor, ApprovalRecord { subject: change.subject() });
     }
     assert_eq!(codes(&world, &change, &TWO, Consent::Given), [code::APPROVALS]);
-    world.append("eve", Approved { subject: change.subject() });
+    world.append("eve", ApprovalRecord { subject: change.subject() });
     assert!(codes(&world, &change, &TWO, Consent::Given).is_empty());
 }

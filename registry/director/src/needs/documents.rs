@@ -4,7 +4,9 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
-use tamis_resources::{Document, ReferenceGrantSpec, Resource, RouteNamespaces, Security, Touched};
+use tamis_resources::{
+    Document, ReferenceGrantSpec, Resource, RouteNamespaces, Security, TouchTarget,
+};
 
 use super::claim::{Claim, overlap};
 use super::{Need, Needs};
@@ -49,7 +51,7 @@ impl<'a> Index<'a> {
             Resource::FilterAttachment(_) | Resource::UpstreamPolicy(_)
         );
         for touch in attaches.then(|| document.touches()).into_iter().flatten() {
-            if let Touched::Place { kind, key } = touch.what {
+            if let TouchTarget::Place { kind, key } = touch.what {
                 self.attached.entry((kind, key)).or_default().push(document);
             }
         }
@@ -144,17 +146,17 @@ impl<'a> Documents<'a> {
         for touch in document.touches() {
             let why = |what: &str| format!("{me} names {what} ({})", touch.pointer);
             match &touch.what {
-                Touched::Mesh => needs.add(Need::Mesh, || why("the Mesh")),
-                Touched::Place { kind, key } if !self.permits(document, kind, key) => {
+                TouchTarget::Mesh => needs.add(Need::Mesh, || why("the Mesh")),
+                TouchTarget::Place { kind, key } if !self.permits(document, kind, key) => {
                     needs.add(Need::Place(key.clone()), || why(&format!("{kind} {key}")));
                 }
                 // Permitted, decided above, or checked where it is claimed.
-                Touched::Place { .. }
-                | Touched::Filters(_)
-                | Touched::File(_)
-                | Touched::Identity(_)
-                | Touched::Socket(_)
-                | Touched::Host(_) => {}
+                TouchTarget::Place { .. }
+                | TouchTarget::Filters(_)
+                | TouchTarget::File(_)
+                | TouchTarget::Identity(_)
+                | TouchTarget::Socket(_)
+                | TouchTarget::Host(_) => {}
             }
         }
     }

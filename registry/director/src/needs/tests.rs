@@ -2,10 +2,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fixture::{World, applied, document, gateway, removed, service, unpinned};
-use crate::record::{AppliedDocument, AppliedFile};
+use crate::record::{DocumentRecord, FileRecord};
 
 /// The needs of an apply, in short: places as they are, `NAMESPACE/*`, `Mesh` and `*`.
-fn needs(world: &World, applied: Applied) -> Vec<String> {
+fn needs(world: &World, applied: ApplyRecord) -> Vec<String> {
     let needs = world.state.needs(&Change::Apply(applied)).unwrap();
     needs
         .iter()
@@ -21,20 +21,20 @@ fn needs(world: &World, applied: Applied) -> Vec<String> {
         .collect()
 }
 
-fn attachment(key: &str, targets: Value, config: Value) -> AppliedDocument {
+fn attachment(key: &str, targets: Value, config: Value) -> DocumentRecord {
     let spec = json!({
         "targetRefs": targets, "filter": "tamis/jwt", "phase": "authn", "order": 1, "config": config,
     });
     document("FilterAttachment", key, &spec)
 }
 
-fn route(key: &str, parent: Value, hosts: &[&str], backend: Value) -> AppliedDocument {
+fn route(key: &str, parent: Value, hosts: &[&str], backend: Value) -> DocumentRecord {
     let rule = json!({ "backendRefs": [backend] });
     let spec = json!({ "parentRefs": [parent], "hostnames": hosts, "rules": [rule] });
     document("HTTPRoute", key, &spec)
 }
 
-fn open_gateway(key: &str) -> AppliedDocument {
+fn open_gateway(key: &str) -> DocumentRecord {
     let allowed = json!({ "namespaces": { "from": "All" } });
     let spec = json!({
         "listeners": [{ "name": "http", "port": 8080, "protocol": "HTTP", "allowedRoutes": allowed }],
@@ -42,7 +42,7 @@ fn open_gateway(key: &str) -> AppliedDocument {
     document("Gateway", key, &spec)
 }
 
-fn reference_grant(key: &str, from: &str, kind: &str, name: Option<&str>) -> AppliedDocument {
+fn reference_grant(key: &str, from: &str, kind: &str, name: Option<&str>) -> DocumentRecord {
     let to = match name {
         Some(name) => json!({ "kind": kind, "name": name }),
         None => json!({ "kind": kind }),
@@ -51,21 +51,21 @@ fn reference_grant(key: &str, from: &str, kind: &str, name: Option<&str>) -> App
     document("ReferenceGrant", key, &json!({ "from": [from], "to": [to] }))
 }
 
-fn files(paths: &[&str]) -> Applied {
-    let file = |path: &&str| AppliedFile { path: (*path).to_owned(), text: "{}".to_owned() };
-    Applied { files: paths.iter().map(file).collect(), ..Applied::default() }
+fn files(paths: &[&str]) -> ApplyRecord {
+    let file = |path: &&str| FileRecord { path: (*path).to_owned(), text: "{}".to_owned() };
+    ApplyRecord { files: paths.iter().map(file).collect(), ..ApplyRecord::default() }
 }
 
-fn grant(key: &str) -> AppliedDocument {
+fn grant(key: &str) -> DocumentRecord {
     document("Grant", key, &json!({ "filter": "tamis/jwt" }))
 }
 
-fn trust(key: &str, file: &str) -> AppliedDocument {
+fn trust(key: &str, file: &str) -> DocumentRecord {
     let keys = json!([{ "name": "k", "publicKeyFile": file }]);
     document("TrustPolicy", key, &json!({ "namespaces": ["*"], "keys": keys, "threshold": 1 }))
 }
 
-fn own_trust(key: &str, patterns: &[&str]) -> AppliedDocument {
+fn own_trust(key: &str, patterns: &[&str]) -> DocumentRecord {
     let keys = json!([{ "name": "k", "publicKey": "PEM" }]);
     document("TrustPolicy", key, &json!({ "namespaces": patterns, "keys": keys, "threshold": 1 }))
 }
@@ -112,7 +112,7 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
     let world = World::guarded();
     let own = json!({ "name": "s" });
     let far = json!({ "name": "s", "namespace": "b" });
-    let rows: Vec<(AppliedDocument, &[&str])> = vec![
+    let rows: Vec<(DocumentRecord, &[&str])> = vec![
         (service("a/s", 1), &["a/s"]),
         (attachment("a/x", json!([{ "kind": "Mesh" }]), json!({})), &["a/x", "Mesh"]),
         (
@@ -259,7 +259,7 @@ fn a_file_belongs_to_the_documents_that_name_it() {
         ("./a.json", &["*"]),
     ] {
         assert_eq!(needs(&world, files(&[path])), wanted, "{path}");
-        let gone = Applied { removed_files: vec![path.to_owned()], ..Applied::default() };
+        let gone = ApplyRecord { removed_files: vec![path.to_owned()], ..ApplyRecord::default() };
         assert_eq!(needs(&world, gone), wanted, "{path}");
     }
     // A document that names a file of others can also read it.

@@ -7,9 +7,9 @@ const NODE: &str = "sidecar:shop/a/0";
 const SLOT: &str = "shop/a-jwt";
 
 /// When a report was written, and the version that runs with its start; `None`: nothing runs.
-type Said = (u64, Option<(&'static str, u64)>);
+type ReportedRun = (u64, Option<(&'static str, u64)>);
 
-fn world(said: &[Said]) -> World {
+fn world(said: &[ReportedRun]) -> World {
     let mut world = World::mesh();
     for (at_ms, running) in said {
         world.now_ms = START_MS + at_ms;
@@ -61,7 +61,7 @@ fn of_two_reports_about_one_slot_the_first_counts() {
 }
 
 /// The same answer computed directly from the two reports around the moment.
-fn naive(said: &[Said], at_ms: u64) -> Option<&'static str> {
+fn naive(said: &[ReportedRun], at_ms: u64) -> Option<&'static str> {
     let (mut before_ms, mut before): (u64, Option<&'static str>) = (0, None);
     for (time_ms, running) in said {
         if at_ms < *time_ms {
@@ -77,7 +77,7 @@ fn naive(said: &[Said], at_ms: u64) -> Option<&'static str> {
     before
 }
 
-fn said() -> impl Strategy<Value = Vec<Said>> {
+fn said() -> impl Strategy<Value = Vec<ReportedRun>> {
     let version = prop::sample::select(vec!["1.0.0", "1.1.0"]);
     let running = prop::option::weighted(0.7, (version, 0u64..60));
     prop::collection::vec((0u64..50, running), 0..8).prop_map(|mut said| {

@@ -10,13 +10,13 @@ use tamis_trust::{Digest, config_digest};
 
 /// Upstreams and configurations. In a mesh with one set of rules every proxy has the same ones.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct SharedValues {
     services: HashSet<Arc<ServicePlan>>,
     /// By their hash, with their digests.
     configs: HashMap<u64, Vec<(Arc<Value>, Digest)>>,
 }
 
-impl Shared {
+impl SharedValues {
     /// Replaces parts of a plan by equal ones that are stored already.
     pub(super) fn share(&mut self, plan: &mut NodePlan) {
         for service in &mut plan.services {

@@ -3,17 +3,17 @@
 use serde::{Deserialize, Serialize};
 use tamis_trust::Digest;
 
-use super::{BodyError, MAX_BODY_BYTES, MAX_TEXT_BYTES, short, written};
+use super::{MAX_BODY_BYTES, MAX_TEXT_BYTES, RecordError, short, written};
 
 /// Documents applied and removed in one step.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Applied {
+pub struct ApplyRecord {
     /// Applied documents; each replaces the one with its key.
     #[serde(default)]
-    pub documents: Vec<AppliedDocument>,
+    pub documents: Vec<DocumentRecord>,
     /// Files that documents name: key sets and public keys. Each replaces the one with its path.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub files: Vec<AppliedFile>,
+    pub files: Vec<FileRecord>,
     /// Keys of removed documents; a missing one is not an error.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub removed: Vec<String>,
@@ -24,7 +24,7 @@ pub struct Applied {
 
 /// One document.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedDocument {
+pub struct DocumentRecord {
     /// `Kind/namespace/name`.
     pub key: String,
     /// The name of its source in problems, like the name of a file; the key when empty.
@@ -46,19 +46,19 @@ fn is_zero(number: &usize) -> bool {
 
 /// One file that documents name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct AppliedFile {
+pub struct FileRecord {
     /// Its path as documents write it.
     pub path: String,
     /// Its content; at most [`MAX_TEXT_BYTES`].
     pub text: String,
 }
 
-impl Applied {
+impl ApplyRecord {
     /// The same in as few records as their order allows, to be appended all or none.
     ///
     /// # Errors
-    /// [`BodyError::Text`] and [`BodyError::TooLarge`] for what fits into no record.
-    pub fn pack(self) -> Result<Vec<Self>, BodyError> {
+    /// [`RecordError::Text`] and [`RecordError::TooLarge`] for what fits into no record.
+    pub fn pack(self) -> Result<Vec<Self>, RecordError> {
         let mut parts = Vec::new();
         parts.extend(
             self.removed.into_iter().map(|one| Self { removed: vec![one], ..Self::default() }),
@@ -89,11 +89,11 @@ impl Applied {
         Ok(packed)
     }
 
-    fn check(&self) -> Result<(), BodyError> {
+    fn check(&self) -> Result<(), RecordError> {
         let documents = self.documents.iter().map(|one| (&one.key, one.text.len()));
         let files = self.files.iter().map(|one| (&one.path, one.text.len()));
         match documents.chain(files).find(|(_, bytes)| *bytes > MAX_TEXT_BYTES) {
-            Some((key, bytes)) => Err(BodyError::Text { key: short(key), bytes }),
+            Some((key, bytes)) => Err(RecordError::Text { key: short(key), bytes }),
             None => Ok(()),
         }
     }

@@ -2,8 +2,8 @@ use serde_json::json;
 
 use super::*;
 
-fn document(key: &str, text: String) -> AppliedDocument {
-    AppliedDocument {
+fn document(key: &str, text: String) -> DocumentRecord {
+    DocumentRecord {
         key: key.to_owned(),
         source: String::new(),
         lines_before: 0,
@@ -14,7 +14,7 @@ fn document(key: &str, text: String) -> AppliedDocument {
 
 #[test]
 fn a_body_comes_back_from_its_record() {
-    let body = Body::from(Pinned {
+    let body = Body::from(PinRecord {
         service: "shop/a".to_owned(),
         filter: "acme/retry".parse().unwrap(),
         version: "1.4.2".parse().unwrap(),
@@ -31,7 +31,7 @@ fn a_body_comes_back_from_its_record() {
 fn kinds_of_others_are_none_and_broken_bodies_are_errors() {
     assert_eq!(Body::from_body("tag-put", &json!({})), Ok(None));
     for broken in [json!(null), json!({}), json!({ "service": 7 })] {
-        assert!(matches!(Body::from_body("pinned", &broken), Err(BodyError::Malformed { .. })));
+        assert!(matches!(Body::from_body("pinned", &broken), Err(RecordError::Malformed { .. })));
     }
 }
 
@@ -42,11 +42,11 @@ fn a_revocation_names_a_digest_or_a_key() {
     let Body::Revoked(one) = read(json!({ "digest": digest, "reason": "stolen" })) else {
         panic!()
     };
-    assert_eq!(one.what, Withdrawn::Digest { digest });
+    assert_eq!(one.what, RevocationTarget::Digest { digest });
     let Body::Revoked(one) = read(json!({ "key": "k", "from_index": 7, "reason": "lost" })) else {
         panic!()
     };
-    assert_eq!(one.what, Withdrawn::Key { key: "k".to_owned(), from_index: Some(7) });
+    assert_eq!(one.what, RevocationTarget::Key { key: "k".to_owned(), from_index: Some(7) });
     assert!(Body::from_body("revoked", &json!({ "reason": "?" })).is_err());
 }
 
@@ -54,10 +54,10 @@ fn a_revocation_names_a_digest_or_a_key() {
 fn many_documents_are_packed_into_records_that_fit() {
     // A quote is two bytes in JSON: the written size counts, not the size in memory.
     let texts = (0..40).map(|at| document(&format!("Service/shop/{at}"), "\"".repeat(at * 500)));
-    let whole = Applied {
+    let whole = ApplyRecord {
         documents: texts.collect(),
         removed: vec!["Grant/a/b".to_owned()],
-        ..Applied::default()
+        ..ApplyRecord::default()
     };
     let packed = whole.clone().pack().unwrap();
     assert!(packed.len() > 1 && packed.len() < 40, "{}", packed.len());
@@ -70,9 +70,11 @@ fn many_documents_are_packed_into_records_that_fit() {
 
 #[test]
 fn a_document_that_fits_into_no_record_is_refused_by_its_key() {
-    let one =
-        |text: String| Applied { documents: vec![document("A/b/c", text)], ..Applied::default() };
+    let one = |text: String| ApplyRecord {
+        documents: vec![document("A/b/c", text)],
+        ..ApplyRecord::default()
+    };
     let error = one("x".repeat(MAX_TEXT_BYTES + 1)).pack().unwrap_err();
     assert_eq!(error.to_string(), "A/b/c has 49153 bytes, more than the limit of 49152; split it");
-    assert!(matches!(one("\"".repeat(40_000)).pack(), Err(BodyError::TooLarge { .. })));
+    assert!(matches!(one("\"".repeat(40_000)).pack(), Err(RecordError::TooLarge { .. })));
 }

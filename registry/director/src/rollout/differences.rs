@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::record::short;
-use tamis_sync::ShadowReport;
+use tamis_sync::ComparisonReport;
 
 /// Most distinct causes; further ones count as `other`.
 pub const MAX_CAUSES: usize = 64;
@@ -19,12 +19,12 @@ pub struct Differences {
     /// Verdicts compared.
     pub samples: u64,
     /// Those that differed, by cause.
-    pub causes: BTreeMap<String, Difference>,
+    pub causes: BTreeMap<String, CauseCount>,
 }
 
 /// Differences of one cause.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Difference {
+pub struct CauseCount {
     /// How many.
     pub count: u64,
     /// At most [`MAX_EXAMPLES`], each of at most 300 characters.
@@ -39,7 +39,7 @@ impl Differences {
     }
 
     /// Adds a report.
-    pub fn add(&mut self, report: &ShadowReport) {
+    pub fn add(&mut self, report: &ComparisonReport) {
         self.samples = self.samples.saturating_add(report.samples);
         for (cause, more) in &report.differences {
             let cause = short(cause);
@@ -66,7 +66,7 @@ mod tests {
         for at in 0..200 {
             let examples = vec!["é".repeat(900); 9];
             let one = DifferenceReport { count: 2, examples };
-            differences.add(&ShadowReport {
+            differences.add(&ComparisonReport {
                 slot: "shop/retry".to_owned(),
                 digest: Digest::of(b"x"),
                 samples: 10,

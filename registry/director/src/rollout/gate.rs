@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Differences, Gates, Rollout, Shadow, Stage, Step};
+use super::{Differences, GateSpec, Rollout, RolloutStage, ShadowSpec, Step};
 use tamis_resources::Millis;
 use tamis_sync::Counts;
 
@@ -42,7 +42,7 @@ pub struct Cohort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "named like the fields of the gates")]
-pub enum Gate {
+pub enum BreachedGate {
     MaxTrapRate,
     #[serde(rename = "max-5xx-delta")]
     Max5xxDelta,
@@ -76,7 +76,7 @@ pub enum Judgement {
     /// It must not continue.
     Breached {
         /// The failed gate.
-        gate: Gate,
+        gate: BreachedGate,
         /// The evidence, and the limit.
         why: String,
     },
@@ -89,17 +89,17 @@ pub enum Judgement {
 #[must_use]
 pub fn judge(
     rollout: &Rollout,
-    stage: Stage,
+    stage: RolloutStage,
     tally: &Tally,
     cohort: Cohort,
     (began_ms, now_ms): (u64, u64),
 ) -> Judgement {
     let bake_ms = match stage {
-        Stage::Running(Step::Wave(at)) => {
+        RolloutStage::Running(Step::Wave(at)) => {
             rollout.spec().waves.get(at).map_or(0, |wave| wave.bake_ms)
         }
-        Stage::Running(Step::Shadow) => 0,
-        Stage::Paused(_) | Stage::Ended(_) => u64::MAX,
+        RolloutStage::Running(Step::Shadow) => 0,
+        RolloutStage::Paused(_) | RolloutStage::Ended(_) => u64::MAX,
     };
     let deadline_ms = rollout.progress_deadline_ms();
     let late = began_ms.saturating_add(bake_ms).saturating_add(deadline_ms) < now_ms;
@@ -114,21 +114,21 @@ pub fn judge(
 
 fn weigh(
     rollout: &Rollout,
-    stage: Stage,
+    stage: RolloutStage,
     tally: &Tally,
     cohort: Cohort,
     (began_ms, now_ms): (u64, u64),
 ) -> Judgement {
     let gates = &rollout.spec().gates;
     let at = match stage {
-        Stage::Ended(outcome) => return baking(format!("it is {outcome}")),
-        Stage::Running(Step::Shadow) | Stage::Paused(Step::Shadow) => {
+        RolloutStage::Ended(outcome) => return baking(format!("it is {outcome}")),
+        RolloutStage::Running(Step::Shadow) | RolloutStage::Paused(Step::Shadow) => {
             return rollout.spec().shadow.map_or_else(
                 || passed("there is no shadow".to_owned()),
                 |shadow| shadowed(shadow, &tally.differences),
             );
         }
-        Stage::Running(Step::Wave(at)) | Stage::Paused(Step::Wave(at)) => at,
+        RolloutStage::Running(Step::Wave(at)) | RolloutStage::Paused(Step::Wave(at)) => at,
     };
     if let Some(breach) = refused(gates, tally).or_else(|| trapped(gates, &tally.candidate)) {
         return breach;
@@ -193,7 +193,7 @@ fn passed(why: String) -> Judgement {
     Judgement::Passed { why }
 }
 
-fn shadowed(shadow: Shadow, seen: &Differences) -> Judgement {
+fn shadowed(shadow: ShadowSpec, seen: &Differences) -> Judgement {
     let (samples, differ) = (seen.samples, seen.count());
     if differ > shadow.max_differences {
         let why = format!(
@@ -201,7 +201,7 @@ fn shadowed(shadow: Shadow, seen: &Differences) -> Judgement {
             count(samples, "verdict", "verdicts"),
             allowed(shadow.max_differences)
         );
-        return Judgement::Breached { gate: Gate::MaxDifferences, why };
+        return Judgement::Breached { gate: BreachedGate::MaxDifferences, why };
     }
     if samples < shadow.min_samples {
         let wanted = count(shadow.min_samples, "verdict", "verdicts");
@@ -210,10 +210,10 @@ fn shadowed(shadow: Shadow, seen: &Differences) -> Judgement {
     passed(format!("{differ} of {} differ", count(samples, "verdict", "verdicts")))
 }
 
-fn refused(gates: &Gates, tally: &Tally) -> Option<Judgement> {
+fn refused(gates: &GateSpec, tally: &Tally) -> Option<Judgement> {
     let (most, seen) = (gates.max_refusals?, u64::try_from(tally.refusals.len()).ok()?);
     (seen > most).then(|| Judgement::Breached {
-        gate: Gate::MaxRefusals,
+        gate: BreachedGate::MaxRefusals,
         why: format!("{}, {}", refusals(tally), allowed(most)),
     })
 }
@@ -240,11 +240,11 @@ fn allowed(most: u64) -> String {
 
 /// Traps that are too many even for the minimum number of exchanges fail the gate before that number is
 /// reached: otherwise a candidate that traps on every call would continue for as long as traffic is low.
-fn trapped(gates: &Gates, candidate: &Counts) -> Option<Judgement> {
+fn trapped(gates: &GateSpec, candidate: &Counts) -> Option<Judgement> {
     let most = gates.max_trap_rate?;
     let rate = ratio(candidate.traps, candidate.exchanges.max(gates.min_exchanges));
     (rate > most).then(|| Judgement::Breached {
-        gate: Gate::MaxTrapRate,
+        gate: BreachedGate::MaxTrapRate,
         why: format!(
             "{} in {}; a rate of at most {most} is allowed",
             count(candidate.traps, "fault", "faults"),
@@ -253,7 +253,7 @@ fn trapped(gates: &Gates, candidate: &Counts) -> Option<Judgement> {
     })
 }
 
-fn compared(gates: &Gates, candidate: &Counts, current: &Counts) -> Option<Judgement> {
+fn compared(gates: &GateSpec, candidate: &Counts, current: &Counts) -> Option<Judgement> {
     let rate = |part: fn(&Counts) -> u64, of: &Counts| ratio(part(of), of.exchanges);
     let delta = |part| rate(part, candidate) - rate(part, current);
     let errors = delta(|counts| counts.server_errors);
@@ -261,9 +261,14 @@ fn compared(gates: &Gates, candidate: &Counts, current: &Counts) -> Option<Judge
     let p99 = |counts: &Counts| counts.added.p99_ms().filter(|_| timed(counts));
     let added = p99(candidate).zip(p99(current)).map(|(one, other)| one - other);
     let rows = [
-        (Gate::Max5xxDelta, "share of 5xx", Some(errors), gates.max_5xx_delta),
-        (Gate::MaxDenialDelta, "share of denials", Some(denials), gates.max_denial_delta),
-        (Gate::MaxAddedP99Ms, "milliseconds at the 99th percentile", added, gates.max_added_p99_ms),
+        (BreachedGate::Max5xxDelta, "share of 5xx", Some(errors), gates.max_5xx_delta),
+        (BreachedGate::MaxDenialDelta, "share of denials", Some(denials), gates.max_denial_delta),
+        (
+            BreachedGate::MaxAddedP99Ms,
+            "milliseconds at the 99th percentile",
+            added,
+            gates.max_added_p99_ms,
+        ),
     ];
     rows.into_iter().find_map(|(gate, what, seen, most)| {
         let (seen, most) = seen.zip(most).filter(|(seen, most)| seen > most)?;

@@ -5,18 +5,18 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{OnBreach, Rollout};
+use super::{BreachAction, Rollout};
 
 /// The stage of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stage {
+pub enum RolloutStage {
     /// It continues by itself.
     Running(Step),
     /// Nodes stay as they are until somebody decides.
     Paused(Step),
     /// It is over.
-    Ended(Outcome),
+    Ended(RolloutOutcome),
 }
 
 /// A step of a rollout.
@@ -32,7 +32,7 @@ pub enum Step {
 /// The outcome of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Outcome {
+pub enum RolloutOutcome {
     /// The candidate is pinned.
     Done,
     /// Somebody aborted it; the pins are those from before.
@@ -66,14 +66,14 @@ pub enum Event {
 #[error("a rollout that is {stage} cannot take `{event}`; {remedy}")]
 pub struct IllegalMove {
     /// The current stage.
-    pub stage: Stage,
+    pub stage: RolloutStage,
     /// The event.
     pub event: Event,
     /// The allowed moves.
     pub remedy: &'static str,
 }
 
-impl Stage {
+impl RolloutStage {
     /// The first stage of a rollout.
     #[must_use]
     pub fn first(rollout: &Rollout) -> Self {
@@ -97,17 +97,21 @@ impl Stage {
         let illegal = |remedy| Err(IllegalMove { stage: self, event, remedy });
         match (self, event) {
             (Self::Ended(_), _) => illegal("it is over; start another under a new name"),
-            (Self::Running(_) | Self::Paused(_), Event::Abort) => Ok(Self::Ended(Outcome::Aborted)),
-            (Self::Running(_) | Self::Paused(_), Event::Kill) => Ok(Self::Ended(Outcome::Returned)),
+            (Self::Running(_) | Self::Paused(_), Event::Abort) => {
+                Ok(Self::Ended(RolloutOutcome::Aborted))
+            }
+            (Self::Running(_) | Self::Paused(_), Event::Kill) => {
+                Ok(Self::Ended(RolloutOutcome::Returned))
+            }
             (Self::Running(step), Event::Passed | Event::Advance)
             | (Self::Paused(step), Event::Advance) => Ok(after(step, rollout)),
             (Self::Running(step), Event::Breached) => Ok(match rollout.spec().on_breach {
-                OnBreach::Return => Self::Ended(Outcome::Returned),
-                OnBreach::Hold => Self::Paused(step),
+                BreachAction::Return => Self::Ended(RolloutOutcome::Returned),
+                BreachAction::Hold => Self::Paused(step),
             }),
             (Self::Paused(_), Event::Breached) => match rollout.spec().on_breach {
-                OnBreach::Return => Ok(Self::Ended(Outcome::Returned)),
-                OnBreach::Hold => illegal("it is paused already; advance, abort or kill it"),
+                BreachAction::Return => Ok(Self::Ended(RolloutOutcome::Returned)),
+                BreachAction::Hold => illegal("it is paused already; advance, abort or kill it"),
             },
             (Self::Running(step), Event::Pause) => Ok(Self::Paused(step)),
             (Self::Paused(step), Event::Resume) => Ok(Self::Running(step)),
@@ -120,29 +124,29 @@ impl Stage {
 
     /// Whether it may end with that outcome from here.
     #[must_use]
-    pub fn may_end(self, outcome: Outcome, rollout: &Rollout) -> bool {
+    pub fn may_end(self, outcome: RolloutOutcome, rollout: &Rollout) -> bool {
         let events = match outcome {
-            Outcome::Done => [Event::Passed, Event::Advance],
-            Outcome::Aborted => [Event::Abort; 2],
-            Outcome::Returned => [Event::Breached, Event::Kill],
+            RolloutOutcome::Done => [Event::Passed, Event::Advance],
+            RolloutOutcome::Aborted => [Event::Abort; 2],
+            RolloutOutcome::Returned => [Event::Breached, Event::Kill],
         };
         events.into_iter().any(|event| self.next(event, rollout) == Ok(Self::Ended(outcome)))
     }
 }
 
-fn after(step: Step, rollout: &Rollout) -> Stage {
+fn after(step: Step, rollout: &Rollout) -> RolloutStage {
     let wave = match step {
         Step::Shadow => 0,
         Step::Wave(at) => at + 1,
     };
     if wave < rollout.spec().waves.len() {
-        Stage::Running(Step::Wave(wave))
+        RolloutStage::Running(Step::Wave(wave))
     } else {
-        Stage::Ended(Outcome::Done)
+        RolloutStage::Ended(RolloutOutcome::Done)
     }
 }
 
-impl fmt::Display for Stage {
+impl fmt::Display for RolloutStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Running(step) => write!(f, "in {step}"),
@@ -162,7 +166,7 @@ impl fmt::Display for Step {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for RolloutOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Done => "done",

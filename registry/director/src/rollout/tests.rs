@@ -1,10 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use tamis_sync::{Counts, DifferenceReport, ShadowReport};
+use tamis_sync::{ComparisonReport, Counts, DifferenceReport};
 
 fn spec() -> RolloutSpec {
-    let wave = |percent| Wave { percent, bake_ms: 1_000 };
+    let wave = |percent| WaveSpec { percent, bake_ms: 1_000 };
     RolloutSpec {
         name: "retry-1.5".to_owned(),
         filter: "acme/retry".parse().unwrap(),
@@ -13,7 +13,7 @@ fn spec() -> RolloutSpec {
         version: "1.5.0".parse().unwrap(),
         services: vec!["shop/a".to_owned()],
         waves: vec![wave(10), wave(50), wave(100)],
-        gates: Gates {
+        gates: GateSpec {
             min_exchanges: 100,
             max_trap_rate: Some(0.01),
             max_5xx_delta: Some(0.02),
@@ -21,8 +21,8 @@ fn spec() -> RolloutSpec {
             max_added_p99_ms: Some(2.0),
             max_refusals: Some(0),
         },
-        shadow: Some(Shadow { min_samples: 50, max_differences: 2 }),
-        on_breach: OnBreach::Return,
+        shadow: Some(ShadowSpec { min_samples: 50, max_differences: 2 }),
+        on_breach: BreachAction::Return,
         progress_deadline_ms: None,
     }
 }
@@ -42,15 +42,15 @@ fn a_rollout_whose_numbers_make_no_sense_is_refused() {
         ("services", |it| it.services.clear()),
         ("services", |it| it.services.push("shop/a".to_owned())),
         ("waves", |it| it.waves.clear()),
-        ("waves", |it| it.waves = vec![Wave { percent: 100, bake_ms: 0 }; 17]),
+        ("waves", |it| it.waves = vec![WaveSpec { percent: 100, bake_ms: 0 }; 17]),
         ("rise", |it| it.waves[1].percent = 10),
         ("rise", |it| it.waves[0].percent = 0),
         ("rise", |it| it.waves[2].percent = 99),
         ("bakes", |it| it.waves[2].bake_ms = MAX_BAKE_MS + 1),
         ("rates", |it| it.gates.max_trap_rate = Some(f64::NAN)),
         ("min_exchanges", |it| it.gates.min_exchanges = 0),
-        ("min_samples", |it| it.shadow = Some(Shadow { min_samples: 0, max_differences: 0 })),
-        ("compare", |it| it.waves = vec![Wave { percent: 100, bake_ms: 0 }]),
+        ("min_samples", |it| it.shadow = Some(ShadowSpec { min_samples: 0, max_differences: 0 })),
+        ("compare", |it| it.waves = vec![WaveSpec { percent: 100, bake_ms: 0 }]),
     ];
     for (part, break_it) in rows {
         let mut broken = spec();
@@ -71,7 +71,7 @@ fn a_record_cannot_smuggle_in_an_unchecked_rollout() {
 #[test]
 fn a_rollout_goes_through_shadow_and_waves_to_its_end() {
     let rollout = rollout();
-    let mut stage = Stage::first(&rollout);
+    let mut stage = RolloutStage::first(&rollout);
     let mut seen = vec![stage.to_string()];
     while stage.step().is_some() {
         stage = stage.next(Event::Passed, &rollout).unwrap();
@@ -82,16 +82,20 @@ fn a_rollout_goes_through_shadow_and_waves_to_its_end() {
 
 #[test]
 fn a_breach_returns_or_holds_as_the_rollout_says() {
-    let wave = Stage::Running(Step::Wave(1));
-    assert_eq!(wave.next(Event::Breached, &rollout()), Ok(Stage::Ended(Outcome::Returned)));
-    let holding = Rollout::try_from(RolloutSpec { on_breach: OnBreach::Hold, ..spec() }).unwrap();
+    let wave = RolloutStage::Running(Step::Wave(1));
+    assert_eq!(
+        wave.next(Event::Breached, &rollout()),
+        Ok(RolloutStage::Ended(RolloutOutcome::Returned))
+    );
+    let holding =
+        Rollout::try_from(RolloutSpec { on_breach: BreachAction::Hold, ..spec() }).unwrap();
     let held = wave.next(Event::Breached, &holding).unwrap();
-    assert_eq!(held, Stage::Paused(Step::Wave(1)));
+    assert_eq!(held, RolloutStage::Paused(Step::Wave(1)));
     assert!(held.next(Event::Passed, &holding).is_err());
-    assert_eq!(held.next(Event::Advance, &holding), Ok(Stage::Running(Step::Wave(2))));
+    assert_eq!(held.next(Event::Advance, &holding), Ok(RolloutStage::Running(Step::Wave(2))));
 }
 
-fn judged(tally: &Tally, stage: Stage, now_ms: u64) -> Judgement {
+fn judged(tally: &Tally, stage: RolloutStage, now_ms: u64) -> Judgement {
     judge(&rollout(), stage, tally, Cohort { moved: 1, rest: 9 }, (0, now_ms))
 }
 
@@ -101,18 +105,18 @@ fn counts(exchanges: u64, traps: u64, server_errors: u64, denials: u64, us: u64)
     counts
 }
 
-const WAVE: Stage = Stage::Running(Step::Wave(0));
+const WAVE: RolloutStage = RolloutStage::Running(Step::Wave(0));
 
 #[test]
 fn each_gate_stops_what_it_is_for() {
     let good = counts(1_000, 0, 10, 100, 100);
     let rows = [
-        (counts(1_000, 11, 10, 100, 100), Gate::MaxTrapRate),
-        (counts(10, 2, 0, 0, 100), Gate::MaxTrapRate),
-        (counts(1_000, 0, 31, 100, 100), Gate::Max5xxDelta),
-        (counts(1_000, 0, 10, 151, 100), Gate::MaxDenialDelta),
-        (counts(1_000, 0, 10, 49, 100), Gate::MaxDenialDelta),
-        (counts(1_000, 0, 10, 100, 4_000), Gate::MaxAddedP99Ms),
+        (counts(1_000, 11, 10, 100, 100), BreachedGate::MaxTrapRate),
+        (counts(10, 2, 0, 0, 100), BreachedGate::MaxTrapRate),
+        (counts(1_000, 0, 31, 100, 100), BreachedGate::Max5xxDelta),
+        (counts(1_000, 0, 10, 151, 100), BreachedGate::MaxDenialDelta),
+        (counts(1_000, 0, 10, 49, 100), BreachedGate::MaxDenialDelta),
+        (counts(1_000, 0, 10, 100, 4_000), BreachedGate::MaxAddedP99Ms),
     ];
     for (candidate, wanted) in rows {
         let tally = Tally { candidate, current: good.clone(), ..Tally::default() };
@@ -124,7 +128,10 @@ fn each_gate_stops_what_it_is_for() {
     }
     let refusals = refusals(1);
     let tally = Tally { candidate: good.clone(), current: good, refusals, ..Tally::default() };
-    assert!(matches!(judged(&tally, WAVE, 0), Judgement::Breached { gate: Gate::MaxRefusals, .. }));
+    assert!(matches!(
+        judged(&tally, WAVE, 0),
+        Judgement::Breached { gate: BreachedGate::MaxRefusals, .. }
+    ));
 }
 
 /// Refusals of so many slots.
@@ -135,7 +142,7 @@ fn refusals(slots: usize) -> std::collections::BTreeMap<String, String> {
 
 #[test]
 fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
-    let gates = Gates { max_refusals: Some(0), ..no_gates() };
+    let gates = GateSpec { max_refusals: Some(0), ..no_gates() };
     for (slots, most, wanted) in [
         (
             1,
@@ -144,11 +151,11 @@ fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
         ),
         (5, 2, "/rate must be a number) and 2 more, 2 may"),
     ] {
-        let gates = Gates { max_refusals: Some(most), ..gates };
+        let gates = GateSpec { max_refusals: Some(most), ..gates };
         let rollout = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
         let tally = Tally { refusals: refusals(slots), ..Tally::default() };
         let judged = judge(&rollout, WAVE, &tally, Cohort { moved: 1, rest: 9 }, (0, 0));
-        let Judgement::Breached { gate: Gate::MaxRefusals, why } = judged else {
+        let Judgement::Breached { gate: BreachedGate::MaxRefusals, why } = judged else {
             panic!("{judged:?}")
         };
         assert!(why.ends_with(wanted), "{why}");
@@ -169,7 +176,7 @@ fn a_rollout_without_gates_does_not_say_that_gates_held() {
 
 #[test]
 fn what_nobody_could_judge_stalls_after_its_deadline() {
-    let shadow = Stage::Running(Step::Shadow);
+    let shadow = RolloutStage::Running(Step::Shadow);
     let cohort = Cohort { moved: 1, rest: 9 };
     for (deadline, stage, now, stalls) in [
         (None, WAVE, 1_000 + PROGRESS_MS, false),
@@ -177,7 +184,7 @@ fn what_nobody_could_judge_stalls_after_its_deadline() {
         (Some(60_000), WAVE, 61_001, true),
         (Some(60_000), WAVE, 60_000, false),
         (Some(60_000), shadow, 60_001, true),
-        (Some(60_000), Stage::Paused(Step::Wave(0)), u64::MAX, false),
+        (Some(60_000), RolloutStage::Paused(Step::Wave(0)), u64::MAX, false),
     ] {
         let spec = RolloutSpec { progress_deadline_ms: deadline, ..spec() };
         let rollout = Rollout::try_from(spec).unwrap();
@@ -199,8 +206,8 @@ fn what_nobody_could_judge_stalls_after_its_deadline() {
     }
 }
 
-fn no_gates() -> Gates {
-    Gates {
+fn no_gates() -> GateSpec {
+    GateSpec {
         min_exchanges: 100,
         max_trap_rate: None,
         max_5xx_delta: None,
@@ -224,7 +231,7 @@ fn what_no_gate_could_judge_keeps_baking() {
         let tally = Tally { candidate, current, ..Tally::default() };
         assert!(matches!(judged(&tally, WAVE, 1_000_000), Judgement::Baking { .. }));
     }
-    let gates = Gates { max_refusals: Some(0), ..no_gates() };
+    let gates = GateSpec { max_refusals: Some(0), ..no_gates() };
     let refusals_alone = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
     let cohort = Cohort { moved: 1, rest: 9 };
     let quiet = judge(&refusals_alone, WAVE, &Tally::default(), cohort, (0, 1_000));
@@ -240,18 +247,18 @@ fn what_no_gate_could_judge_keeps_baking() {
 
 #[test]
 fn the_shadow_passes_when_enough_verdicts_are_the_same() {
-    let shadow = Stage::Running(Step::Shadow);
+    let shadow = RolloutStage::Running(Step::Shadow);
     let seen = |samples, count| {
         let one = DifferenceReport { count, examples: vec!["deny instead of allow".to_owned()] };
         let (slot, digest) = ("shop/retry".to_owned(), Digest::of(b"to"));
         let differences = [("verdict".to_owned(), one)].into();
         let mut tally = Tally::default();
-        tally.differences.add(&ShadowReport { slot, digest, samples, differences });
+        tally.differences.add(&ComparisonReport { slot, digest, samples, differences });
         judged(&tally, shadow, 0)
     };
     assert!(matches!(seen(49, 2), Judgement::Baking { .. }));
     assert!(matches!(seen(50, 2), Judgement::Passed { .. }));
-    assert!(matches!(seen(49, 3), Judgement::Breached { gate: Gate::MaxDifferences, .. }));
+    assert!(matches!(seen(49, 3), Judgement::Breached { gate: BreachedGate::MaxDifferences, .. }));
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -265,9 +272,9 @@ proptest! {
         events in prop::collection::vec(event(), 0..30),
         hold in any::<bool>(),
     ) {
-        let on_breach = if hold { OnBreach::Hold } else { OnBreach::Return };
+        let on_breach = if hold { BreachAction::Hold } else { BreachAction::Return };
         let rollout = Rollout::try_from(RolloutSpec { on_breach, ..spec() }).unwrap();
-        let mut stage = Stage::first(&rollout);
+        let mut stage = RolloutStage::first(&rollout);
         for event in events {
             let Ok(next) = stage.next(event, &rollout) else { continue };
             prop_assert!(stage.step().is_some());
@@ -276,7 +283,7 @@ proptest! {
                 let wave = |step| match step { Step::Shadow => 0, Step::Wave(at) => at + 1 };
                 prop_assert!(wave(new) - wave(old) <= 1);
             }
-            if next == Stage::Ended(Outcome::Done) {
+            if next == RolloutStage::Ended(RolloutOutcome::Done) {
                 prop_assert_eq!(stage.step(), Some(Step::Wave(2)));
             }
             stage = next;

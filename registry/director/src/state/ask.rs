@@ -5,10 +5,10 @@ use std::cmp::Ordering;
 use tamis_trust::{MAX_EPOCH, epoch};
 
 use super::*;
-use crate::documents::DocumentVersion;
+use crate::documents::PastDocument;
 use crate::needs::Need;
-use crate::record::{Proposed, Reassigned, RolloutStarted, short};
-use crate::refused::{Refused, code};
+use crate::record::{ProposalRecord, ReassignRecord, RolloutStartRecord, short};
+use crate::refused::{TrustRefusal, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};
 
 impl State {
@@ -32,7 +32,7 @@ impl State {
 
     /// The first [`MAX_FAULTS`] faults, oldest first, and their total number.
     #[must_use]
-    pub fn faults(&self) -> (&[Fault], u64) {
+    pub fn faults(&self) -> (&[RecordFault], u64) {
         (&self.faults, self.faults_total)
     }
 
@@ -110,7 +110,7 @@ impl State {
     /// Whether it is written already that somebody asked for a change that needs this; also when so many asked that no
     /// more are remembered.
     #[must_use]
-    pub fn is_proposed(&self, proposed: &Proposed, actor: &str) -> bool {
+    pub fn is_proposed(&self, proposed: &ProposalRecord, actor: &str) -> bool {
         self.proposals.get(&proposed.subject).is_some_and(|known| {
             known.needs == proposed.needs
                 && (known.askers.contains(actor) || known.askers.len() >= MAX_ASKERS)
@@ -132,7 +132,7 @@ impl State {
 
     /// The events of a filter of a service, oldest first.
     #[must_use]
-    pub fn history(&self, service: &str, filter: &Name) -> Vec<&Happening> {
+    pub fn history(&self, service: &str, filter: &Name) -> Vec<&FilterEvent> {
         self.desired.pins.history(service, filter)
     }
 
@@ -144,13 +144,13 @@ impl State {
 
     /// Revoked digests.
     #[must_use]
-    pub fn revoked_digests(&self) -> &BTreeMap<Digest, Revocation> {
+    pub fn revoked_digests(&self) -> &BTreeMap<Digest, StandingRevocation> {
         &self.desired.revoked_digests
     }
 
     /// Revoked keys, by id.
     #[must_use]
-    pub fn revoked_keys(&self) -> &BTreeMap<String, Revocation> {
+    pub fn revoked_keys(&self) -> &BTreeMap<String, StandingRevocation> {
         &self.desired.revoked_keys
     }
 
@@ -160,7 +160,7 @@ impl State {
     /// It is based on reports of nodes: between two reports the older one applies until the moment from
     /// which the newer one reports something else.
     #[must_use]
-    pub fn who_ran(&self, service: &str, between_ms: (u64, u64)) -> Vec<&Ran> {
+    pub fn who_ran(&self, service: &str, between_ms: (u64, u64)) -> Vec<&SlotRun> {
         self.observed.who_ran(service, between_ms)
     }
 
@@ -188,7 +188,7 @@ impl State {
     }
 
     /// The newest assignments, by service, slot and rollout, including expired ones.
-    pub fn assigned(&self) -> impl Iterator<Item = &Assigned> {
+    pub fn assigned(&self) -> impl Iterator<Item = &AssignmentRecord> {
         self.ledger.all()
     }
 
@@ -198,12 +198,12 @@ impl State {
     /// # Errors
     /// [`code::ROLLBACK_NONE`] when nothing is pinned or there is no earlier pin, [`code::PIN_REVOKED`]
     /// when the earlier digest is revoked.
-    pub fn rollback(&self, service: &str, filter: &Name) -> Result<Pinned, Refused> {
+    pub fn rollback(&self, service: &str, filter: &Name) -> Result<PinRecord, TrustRefusal> {
         let timeline = self.desired.pins.timeline(service, filter);
         let now = self.pin(service, filter).map(|pin| pin.digest);
         let before = timeline.iter().rev().find(|(_, digest)| Some(*digest) != now);
         let (Some(_), Some((version, digest))) = (now, before) else {
-            return Err(Refused {
+            return Err(TrustRefusal {
                 code: code::ROLLBACK_NONE,
                 rule: format!("{filter} of {service} has no earlier pin"),
                 set_by: "the journal".to_owned(),
@@ -213,7 +213,7 @@ impl State {
         if let Some(revocation) = self.desired.revoked_digests.get(digest) {
             return Err(revoked(filter, digest, revocation));
         }
-        Ok(Pinned {
+        Ok(PinRecord {
             service: service.to_owned(),
             filter: filter.clone(),
             version: version.clone(),
@@ -227,7 +227,7 @@ impl State {
     ///
     /// # Errors
     /// [`code::PIN_REVOKED`], with who revoked it and why.
-    pub fn not_revoked(&self, filter: &Name, digest: &Digest) -> Result<(), Refused> {
+    pub fn not_revoked(&self, filter: &Name, digest: &Digest) -> Result<(), TrustRefusal> {
         match self.desired.revoked_digests.get(digest) {
             Some(revocation) => Err(revoked(filter, digest, revocation)),
             None => Ok(()),
@@ -241,10 +241,10 @@ impl State {
     /// # Errors
     /// [`code::REASSIGN_SERVICE`] when there is no such service, [`code::REASSIGN_EPOCH`] when the numbers
     /// of epochs are used up.
-    pub fn reassign(&self, service: &str, reason: &str) -> Result<Body, Refused> {
+    pub fn reassign(&self, service: &str, reason: &str) -> Result<Body, TrustRefusal> {
         let refuse = |code, rule: String, remedy: &str| {
             let set_by = "the rules of assignments".to_owned();
-            Err(Refused { code, rule, set_by, remedy: remedy.to_owned() })
+            Err(TrustRefusal { code, rule, set_by, remedy: remedy.to_owned() })
         };
         let services = self.services();
         if service != crate::pins::ALL && !services.contains(service) {
@@ -265,18 +265,18 @@ impl State {
             return refuse(code::REASSIGN_EPOCH, rule, "give the proxies new state folders");
         }
         let (service, reason) = (service.to_owned(), short(reason));
-        Ok(Reassigned { service, epoch, reason }.into())
+        Ok(ReassignRecord { service, epoch, reason }.into())
     }
 
     /// Versions of a document, oldest first: at most [`MAX_VERSIONS`](crate::MAX_VERSIONS).
-    pub fn versions(&self, key: &str) -> impl Iterator<Item = &DocumentVersion> {
+    pub fn versions(&self, key: &str) -> impl Iterator<Item = &PastDocument> {
         self.past.versions(key)
     }
 
     /// The events of documents that concern a service, with their keys.
     #[must_use]
-    pub fn documents_of(&self, service: &str) -> Vec<(&String, &DocumentVersion)> {
-        let about = |one: &DocumentVersion| {
+    pub fn documents_of(&self, service: &str) -> Vec<(&String, &PastDocument)> {
+        let about = |one: &PastDocument| {
             one.services.contains(service) || one.services.contains(crate::pins::ALL)
         };
         self.past.all().filter(|(_, one)| about(one)).collect()
@@ -286,11 +286,11 @@ impl State {
     ///
     /// # Errors
     /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or [`code::PIN_REVOKED`].
-    pub fn start(&self, rollout: Rollout) -> Result<Body, Refused> {
+    pub fn start(&self, rollout: Rollout) -> Result<Body, TrustRefusal> {
         let spec = rollout.spec();
         let refuse = |code, rule: String, remedy: &str| {
             let set_by = "the rules of rollouts".to_owned();
-            Err(Refused { code, rule, set_by, remedy: remedy.to_owned() })
+            Err(TrustRefusal { code, rule, set_by, remedy: remedy.to_owned() })
         };
         if self.desired.rollouts.contains_key(&spec.name) {
             let rule = format!("a rollout {} exists or existed already", spec.name);
@@ -314,7 +314,7 @@ impl State {
             let rule = format!("{} of {service} is not pinned to {}", spec.filter, spec.from);
             return refuse(code::ROLLOUT_FROM, rule, "name the digest that is pinned now");
         }
-        Ok(RolloutStarted { rollout }.into())
+        Ok(RolloutStartRecord { rollout }.into())
     }
 
     /// The record that moves a rollout, or ends it if `event` leads to an end.
@@ -322,10 +322,10 @@ impl State {
     /// # Errors
     /// [`code::ROLLOUT_MOVE`] when there is no such rollout or its stage does not allow the move,
     /// [`code::PIN_REVOKED`] when it would pin a revoked digest.
-    pub fn step(&self, name: &str, event: Event, why: &str) -> Result<Body, Refused> {
+    pub fn step(&self, name: &str, event: Event, why: &str) -> Result<Body, TrustRefusal> {
         let refuse = |rule: String, remedy: String| {
             let set_by = "the rules of rollouts".to_owned();
-            Err(Refused { code: code::ROLLOUT_MOVE, rule, set_by, remedy })
+            Err(TrustRefusal { code: code::ROLLOUT_MOVE, rule, set_by, remedy })
         };
         let (rollout, why) = (name.to_owned(), short(why));
         let Some(state) = self.desired.rollouts.get(name) else {
@@ -336,17 +336,17 @@ impl State {
                 format!("a rollout that is {} cannot take {event}", illegal.stage),
                 illegal.remedy.to_owned(),
             ),
-            Ok(Stage::Ended(outcome)) => {
+            Ok(RolloutStage::Ended(outcome)) => {
                 let spec = state.rollout.spec();
                 match self.desired.revoked_digests.get(&spec.to) {
-                    Some(revocation) if outcome == Outcome::Done => {
+                    Some(revocation) if outcome == RolloutOutcome::Done => {
                         Err(revoked(&spec.filter, &spec.to, revocation))
                     }
-                    Some(_) | None => Ok(RolloutEnded { rollout, outcome, why }.into()),
+                    Some(_) | None => Ok(RolloutEndRecord { rollout, outcome, why }.into()),
                 }
             }
-            Ok(Stage::Running(_) | Stage::Paused(_)) => {
-                Ok(RolloutMoved { rollout, event, why }.into())
+            Ok(RolloutStage::Running(_) | RolloutStage::Paused(_)) => {
+                Ok(RolloutMoveRecord { rollout, event, why }.into())
             }
         }
     }
@@ -357,7 +357,7 @@ impl State {
         let state = self.desired.rollouts.get(name)?;
         let to = &state.rollout.spec().to;
         if state.step().is_some() && self.desired.is_revoked(to) {
-            let (gate, why) = (crate::rollout::Gate::Revoked, format!("{to} is revoked"));
+            let (gate, why) = (crate::rollout::BreachedGate::Revoked, format!("{to} is revoked"));
             return Some(Judgement::Breached { gate, why });
         }
         let cohort = self.desired.cohort(state);
@@ -365,7 +365,7 @@ impl State {
     }
 
     /// Whether a pin names an older version than the one in force.
-    pub(crate) fn is_older(&self, pinned: &Pinned) -> bool {
+    pub(crate) fn is_older(&self, pinned: &PinRecord) -> bool {
         let pin = self.pin(&pinned.service, &pinned.filter);
         pin.is_some_and(|pin| pinned.version.cmp(&pin.version) == Ordering::Less)
     }
@@ -373,8 +373,8 @@ impl State {
 
 /// The refusal of a revoked digest, with the reason of the revocation.
 #[must_use]
-pub fn revoked(filter: &Name, digest: &Digest, revocation: &Revocation) -> Refused {
-    Refused {
+pub fn revoked(filter: &Name, digest: &Digest, revocation: &StandingRevocation) -> TrustRefusal {
+    TrustRefusal {
         code: code::PIN_REVOKED,
         rule: format!("{digest} of {filter} is revoked ({})", short(&revocation.reason)),
         set_by: format!("{} at revision {}", revocation.stamp.actor, revocation.stamp.revision),

@@ -19,10 +19,10 @@ impl State {
         for service in &rollout.spec().services {
             check_service(service)?;
         }
-        let what = What::RolloutStarted { rollout: name.clone(), to: rollout.spec().to };
+        let what = FilterEventKind::RolloutStarted { rollout: name.clone(), to: rollout.spec().to };
         self.note(&rollout, stamp, what);
         let state = RolloutState {
-            stage: Stage::first(&rollout),
+            stage: RolloutStage::first(&rollout),
             rollout,
             started: stamp.clone(),
             began_ms: stamp.time_ms,
@@ -37,7 +37,7 @@ impl State {
 
     pub(super) fn rollout_moved(
         &mut self,
-        moved: &RolloutMoved,
+        moved: &RolloutMoveRecord,
         stamp: &Stamp,
     ) -> Result<(), String> {
         let state = self.known(&moved.rollout)?;
@@ -45,7 +45,7 @@ impl State {
             .stage
             .next(moved.event, &state.rollout)
             .map_err(|illegal| format!("rollout {}: {illegal}", moved.rollout))?;
-        if let Stage::Ended(outcome) = stage {
+        if let RolloutStage::Ended(outcome) = stage {
             let name = &moved.rollout;
             return Err(format!("rollout {name} would be {outcome}; that is a record of its own"));
         }
@@ -56,14 +56,14 @@ impl State {
         state.began_ms = stamp.time_ms;
         state.why.clone_from(&moved.why);
         let (rollout, why) = (state.rollout.clone(), moved.why.clone());
-        let what = What::RolloutMoved { rollout: moved.rollout.clone(), stage, why };
+        let what = FilterEventKind::RolloutMoved { rollout: moved.rollout.clone(), stage, why };
         self.note(&rollout, stamp, what);
         Ok(())
     }
 
     pub(super) fn rollout_ended(
         &mut self,
-        ended: &RolloutEnded,
+        ended: &RolloutEndRecord,
         stamp: &Stamp,
     ) -> Result<(), String> {
         let state = self.known(&ended.rollout)?;
@@ -72,11 +72,11 @@ impl State {
             return Err(format!("rollout {name} is {stage} and cannot be {}", ended.outcome));
         }
         let rollout = state.rollout.clone();
-        let done = ended.outcome == Outcome::Done;
+        let done = ended.outcome == RolloutOutcome::Done;
         if done && self.desired.is_revoked(&rollout.spec().to) {
             return Err(format!("rollout {} cannot be done: its digest is revoked", ended.rollout));
         }
-        let what = What::RolloutEnded {
+        let what = FilterEventKind::RolloutEnded {
             rollout: ended.rollout.clone(),
             outcome: ended.outcome,
             why: ended.why.clone(),
@@ -86,7 +86,7 @@ impl State {
             self.pin_all(&rollout, stamp);
         }
         let state = self.known(&ended.rollout)?;
-        state.stage = Stage::Ended(ended.outcome);
+        state.stage = RolloutStage::Ended(ended.outcome);
         state.began_ms = stamp.time_ms;
         state.why.clone_from(&ended.why);
         self.ledger.forget(&ended.rollout);
@@ -98,9 +98,9 @@ impl State {
         self.desired.rollouts.get_mut(name).ok_or(format!("there is no rollout {name_shown}"))
     }
 
-    fn note(&mut self, rollout: &Rollout, stamp: &Stamp, what: What) {
+    fn note(&mut self, rollout: &Rollout, stamp: &Stamp, what: FilterEventKind) {
         let (stamp, services) = (stamp.clone(), rollout.spec().services.clone());
-        self.desired.pins.note(&rollout.spec().filter, Happening { stamp, services, what });
+        self.desired.pins.note(&rollout.spec().filter, FilterEvent { stamp, services, what });
     }
 
     /// Pins the candidate for all services that the rollout concerned.
@@ -127,7 +127,7 @@ impl State {
                 digest: spec.to,
                 stamp: stamp.clone(),
             };
-            self.desired.pins.pin(pin, By::Rollout(&spec.name));
+            self.desired.pins.pin(pin, PinOrigin::Rollout(&spec.name));
         }
     }
 

@@ -9,8 +9,8 @@ use crate::fixture::{
     Entry, JWT, ROUTE, START_MS, World, applied, checked, digest, document, entry, mangled, name,
     pinned, report, rollout, service, unpinned,
 };
-use crate::guard::{Asked, Consent, Guards, guard};
-use crate::record::AppliedFile;
+use crate::guard::{ChangeRequest, Consent, Guards, guard};
+use crate::record::FileRecord;
 use crate::refused::code;
 use crate::rollout::Event;
 
@@ -184,8 +184,8 @@ fn a_pin_that_no_lock_could_hold_is_a_fault() {
 fn of_two_revocations_of_a_key_the_one_that_takes_more_holds() {
     let mut world = World::empty();
     let revoked = |from_index| {
-        let what = Withdrawn::Key { key: "k".to_owned(), from_index };
-        Revoked { what, reason: "lost".to_owned(), now: true }
+        let what = RevocationTarget::Key { key: "k".to_owned(), from_index };
+        RevocationRecord { what, reason: "lost".to_owned(), now: true }
     };
     let rows = [(Some(9), Some(9)), (Some(12), Some(9)), (Some(3), Some(3)), (None, None)];
     for (from_index, holds) in rows {
@@ -207,8 +207,8 @@ fn a_rollback_goes_to_the_pin_before_and_back_again() {
     world.append("ada", back);
     let forth = world.state.rollback("shop/a", &filter).unwrap();
     assert_eq!(forth.digest, digest(JWT, "1.1.0"));
-    let what = Withdrawn::Digest { digest: forth.digest };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
+    let what = RevocationTarget::Digest { digest: forth.digest };
+    world.append("ada", RevocationRecord { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(world.state.rollback("shop/a", &filter).unwrap_err().code, code::PIN_REVOKED);
 }
 
@@ -272,7 +272,7 @@ proptest! {
                 if let Ok(diff) = plans.plan(state, &change) {
                     let may_agree = BTreeSet::new();
                     let consent = Consent::NotGiven;
-                    let asked = Asked { actor: "ada", now_ms: now, consent, may_agree: &may_agree };
+                    let asked = ChangeRequest { actor: "ada", now_ms: now, consent, may_agree: &may_agree };
                     let _ = guard(state, &change, &diff, &Guards::default(), &asked);
                 }
             }
@@ -341,8 +341,8 @@ fn a_rollout_is_refused_where_it_would_not_start_from_what_is_pinned() {
     world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
     assert_eq!(code_of(&world, rollout("r", JWT, "1.0.0", "1.2.0")), code::ROLLOUT_NAME);
     assert_eq!(code_of(&world, rollout("s", JWT, "1.0.0", "1.2.0")), code::ROLLOUT_BUSY);
-    let what = Withdrawn::Digest { digest: digest(ROUTE, "1.1.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
+    let what = RevocationTarget::Digest { digest: digest(ROUTE, "1.1.0") };
+    world.append("ada", RevocationRecord { what, reason: "stolen".to_owned(), now: true });
     assert_eq!(code_of(&world, rollout("s", ROUTE, "1.0.0", "1.1.0")), code::PIN_REVOKED);
 }
 
@@ -352,8 +352,8 @@ fn a_revoked_candidate_breaches_and_is_never_pinned() {
     world.start(checked(rollout("r", JWT, "1.0.0", "1.1.0")));
     world.step("r", Event::Advance);
     world.step("r", Event::Advance);
-    let what = Withdrawn::Digest { digest: digest(JWT, "1.1.0") };
-    world.append("ada", Revoked { what, reason: "stolen".to_owned(), now: true });
+    let what = RevocationTarget::Digest { digest: digest(JWT, "1.1.0") };
+    world.append("ada", RevocationRecord { what, reason: "stolen".to_owned(), now: true });
     let judged = serde_json::to_value(world.state.judge("r", world.now_ms)).unwrap();
     assert_eq!((&judged["judgement"], &judged["gate"]), (&json!("breached"), &json!("revoked")));
     let refused = world.state.step("r", Event::Advance, "so").unwrap_err();
@@ -362,17 +362,17 @@ fn a_revoked_candidate_breaches_and_is_never_pinned() {
     assert_eq!(world.state.faults().1, 1);
     assert_eq!(world.state.cohort("r").map(|it| it.moved), Some(0));
     world.step("r", Event::Breached);
-    assert_eq!(world.state.rollouts()["r"].stage, Stage::Ended(Outcome::Returned));
+    assert_eq!(world.state.rollouts()["r"].stage, RolloutStage::Ended(RolloutOutcome::Returned));
 }
 
 #[test]
 fn files_come_and_go_with_their_documents() {
     let mut world = World::empty();
-    let file = AppliedFile { path: "k.pub".to_owned(), text: "PEM".to_owned() };
-    world.append("ada", Applied { files: vec![file], ..Applied::default() });
+    let file = FileRecord { path: "k.pub".to_owned(), text: "PEM".to_owned() };
+    world.append("ada", ApplyRecord { files: vec![file], ..ApplyRecord::default() });
     assert_eq!(world.state.desired.documents.file("k.pub").unwrap(), b"PEM");
     let gone = vec!["k.pub".to_owned()];
-    world.append("ada", Applied { removed_files: gone, ..Applied::default() });
+    world.append("ada", ApplyRecord { removed_files: gone, ..ApplyRecord::default() });
     assert!(world.state.desired.documents.file("k.pub").is_err());
 }
 

@@ -15,8 +15,8 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use tamis_ambient::Clock;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
-use super::{Stored, length, same, within};
-use crate::digest::Algorithm;
+use super::{BlobListing, length, same, within};
+use crate::digest::DigestAlgorithm;
 use crate::{BlobDigest, BlobError, UploadId};
 
 /// Bytes per read from a file.
@@ -168,11 +168,11 @@ impl Files {
         .await
     }
 
-    pub(super) async fn older_than(&self, before_ms: u64) -> Result<Vec<Stored>, BlobError> {
+    pub(super) async fn older_than(&self, before_ms: u64) -> Result<Vec<BlobListing>, BlobError> {
         let blobs = self.blobs();
         blocking("list the blobs", move || {
             let mut found = Vec::new();
-            for algorithm in Algorithm::ALL {
+            for algorithm in DigestAlgorithm::ALL {
                 for (folder, _) in listed(&blobs.join(algorithm.name()))? {
                     for (path, name) in listed(&folder)? {
                         let name = format!("{}:{name}", algorithm.name());
@@ -180,7 +180,7 @@ impl Files {
                         let Ok(digest) = BlobDigest::parse(&name) else { continue };
                         let Some((size, written_ms)) = looked_at(&path)? else { continue };
                         if written_ms < before_ms {
-                            found.push(Stored { digest, size, written_ms });
+                            found.push(BlobListing { digest, size, written_ms });
                         }
                     }
                 }

@@ -18,7 +18,7 @@ use object_store::{
     WriteMultipart,
 };
 
-use super::{Stored, length, same, within};
+use super::{BlobListing, length, same, within};
 use crate::{BlobDigest, BlobError, UploadId};
 
 /// A blob up to this size is composed in memory; a larger one in parts of this size. S3 requires parts of
@@ -208,7 +208,7 @@ impl Objects {
         self.remove(&self.blob(digest)).await
     }
 
-    pub(super) async fn older_than(&self, before_ms: u64) -> Result<Vec<Stored>, BlobError> {
+    pub(super) async fn older_than(&self, before_ms: u64) -> Result<Vec<BlobListing>, BlobError> {
         let mut found = Vec::new();
         for object in self.listed(&self.path("blobs")).await? {
             let mut parts = object.location.as_ref().rsplit('/');
@@ -221,7 +221,7 @@ impl Objects {
             let Ok(digest) = BlobDigest::parse(&format!("{algorithm}:{digits}")) else { continue };
             let written_ms = written_ms(&object);
             if written_ms < before_ms {
-                found.push(Stored { digest, size: object.size, written_ms });
+                found.push(BlobListing { digest, size: object.size, written_ms });
             }
         }
         Ok(found)

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
-use tamis_journal::{Algorithm, BlobDigest, BlobError, Blobs, Hasher, UploadId};
+use tamis_journal::{BlobDigest, BlobError, Blobs, DigestAlgorithm, Hasher, UploadId};
 use tokio::task::JoinSet;
 
 use crate::store::{Store, on_every_store};
@@ -69,7 +69,7 @@ async fn chunks_become_one_blob_at_finish(store: Store) {
 
 async fn a_large_upload_of_sha512_comes_back_in_ranges(store: Store) {
     let (blobs, bytes) = (store.blobs, pattern(13_000_000));
-    let mut hasher = Hasher::new(Algorithm::Sha512);
+    let mut hasher = Hasher::new(DigestAlgorithm::Sha512);
     hasher.update(&bytes);
     let digest = hasher.finish();
     let upload = blobs.begin("ada").await.unwrap();

@@ -13,19 +13,19 @@ fn a_pattern_covers_what_it_says_and_nothing_beside() {
         ("acme/*", &["acme/a", "acme/a/b"], &["acme", "acme2/a", "b/acme/a"]),
         ("acme/a", &["acme/a"], &["acme/a/b", "acme/ab", "acme"]),
     ] {
-        let parsed: Pattern = pattern.parse().unwrap();
+        let parsed: RepositoryPattern = pattern.parse().unwrap();
         assert_eq!(parsed.to_string(), pattern);
         assert!(yes.iter().all(|name| parsed.covers(&repository(name))), "{pattern}");
         assert!(!no.iter().any(|name| parsed.covers(&repository(name))), "{pattern}");
     }
     for bad in ["", "/*", "a*", "*/a", "A", "a/*/*", "**"] {
-        assert!(bad.parse::<Pattern>().is_err(), "{bad}");
+        assert!(bad.parse::<RepositoryPattern>().is_err(), "{bad}");
     }
 }
 
 #[test]
 fn both_schemes_lead_to_the_token_and_anything_else_to_nobody() {
-    let (secret, mut tokens) = (Secret::generate().unwrap(), Tokens::default());
+    let (secret, mut tokens) = (TokenSecret::generate().unwrap(), Tokens::default());
     let token = Token {
         name: "ci".to_owned(),
         sha256: secret.hash(),
@@ -41,14 +41,14 @@ fn both_schemes_lead_to_the_token_and_anything_else_to_nobody() {
         if let Some(value) = value {
             headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&value).unwrap());
         }
-        Caller::of(&headers, &tokens, Anonymous::None, 0)
+        Caller::of(&headers, &tokens, AnonymousRights::None, 0)
     };
     let text = secret.expose();
     let basic = STANDARD.encode(format!("anyone:{text}"));
     for good in [format!("Bearer {text}"), format!("bearer  {text}"), format!("Basic {basic}")] {
         assert_eq!(caller(Some(good)), Some(Caller::Token(token.clone())));
     }
-    assert_eq!(caller(None), Some(Caller::Anonymous(Anonymous::None)));
+    assert_eq!(caller(None), Some(Caller::Anonymous(AnonymousRights::None)));
     for bad in ["", "Bearer", "Bearer x", "Basic !", "Basic eDp5", "Digest x", text] {
         assert_eq!(caller(Some(bad.to_owned())), None, "{bad}");
     }
@@ -75,9 +75,9 @@ fn a_token_does_what_its_verbs_say_where_its_patterns_say() {
 fn anonymous_callers_never_delete() {
     let somewhere = repository("a");
     for (anonymous, pull, push) in [
-        (Anonymous::None, false, false),
-        (Anonymous::Pull, true, false),
-        (Anonymous::Push, true, true),
+        (AnonymousRights::None, false, false),
+        (AnonymousRights::Pull, true, false),
+        (AnonymousRights::Push, true, true),
     ] {
         let caller = Caller::Anonymous(anonymous);
         assert_eq!(caller.may(Verb::Pull, &somewhere), pull);
@@ -89,15 +89,15 @@ fn anonymous_callers_never_delete() {
 
 #[test]
 fn a_secret_is_never_printed_by_accident() {
-    let secret = Secret::generate().unwrap();
+    let secret = TokenSecret::generate().unwrap();
     assert_eq!(secret.expose().len(), 70);
     assert!(!format!("{secret:?}").contains(secret.expose()));
-    assert_ne!(secret.expose(), Secret::generate().unwrap().expose());
+    assert_ne!(secret.expose(), TokenSecret::generate().unwrap().expose());
 }
 
 #[test]
 fn a_pattern_includes_what_is_wholly_within_it() {
-    let pattern = |text: &str| text.parse::<Pattern>().unwrap();
+    let pattern = |text: &str| text.parse::<RepositoryPattern>().unwrap();
     for (own, yes, no) in [
         ("*", &["*", "a/*", "a/b"][..], &[][..]),
         ("a/*", &["a/*", "a/b/*", "a/b"], &["*", "a", "b/*", "ab/*"]),
@@ -111,7 +111,7 @@ fn a_pattern_includes_what_is_wholly_within_it() {
 #[test]
 fn a_token_opens_nothing_from_its_end_on_and_nothing_by_a_secret_that_was_replaced() {
     let (secret, next, mut tokens) =
-        (Secret::generate().unwrap(), Secret::generate().unwrap(), Tokens::default());
+        (TokenSecret::generate().unwrap(), TokenSecret::generate().unwrap(), Tokens::default());
     tokens.insert(Token {
         name: "ci".to_owned(),
         sha256: secret.hash(),
@@ -121,7 +121,8 @@ fn a_token_opens_nothing_from_its_end_on_and_nothing_by_a_secret_that_was_replac
         created_ms: 0,
         by: String::new(),
     });
-    let opens = |tokens: &Tokens, secret: &Secret, now| tokens.find(secret.expose(), now).is_some();
+    let opens =
+        |tokens: &Tokens, secret: &TokenSecret, now| tokens.find(secret.expose(), now).is_some();
     assert!(opens(&tokens, &secret, 9));
     assert!(!opens(&tokens, &secret, 10));
     tokens.rotate("ci", next.hash(), None);

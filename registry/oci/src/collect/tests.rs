@@ -37,7 +37,7 @@ fn digest(number: u8) -> BlobDigest {
 }
 
 /// A push as the API does it: bytes into storage, then one entry that refers to them.
-async fn write(store: &Store, change: Change, present: &BlobDigest) -> Result<(), Refusal> {
+async fn write(store: &Store, change: Change, present: &BlobDigest) -> Result<(), OciRefusal> {
     store
         .commit("test", |_| {
             let (changes, present) = (vec![change.clone()], vec![present.clone()]);
@@ -46,7 +46,7 @@ async fn write(store: &Store, change: Change, present: &BlobDigest) -> Result<()
         .await
 }
 
-async fn push(store: &Store, to: u8, blob: u8) -> Result<(), Refusal> {
+async fn push(store: &Store, to: u8, blob: u8) -> Result<(), OciRefusal> {
     let bytes = Bytes::copy_from_slice(&[blob]);
     store.blobs.put(&digest(blob), bytes).await?;
     let (repository, digest) = (repository(to), digest(blob));
@@ -55,14 +55,14 @@ async fn push(store: &Store, to: u8, blob: u8) -> Result<(), Refusal> {
 }
 
 /// A manifest of one blob, if the repository has it.
-async fn put(store: &Store, to: u8, manifest: u8, blob: u8) -> Result<(), Refusal> {
+async fn put(store: &Store, to: u8, manifest: u8, blob: u8) -> Result<(), OciRefusal> {
     let bytes = Bytes::copy_from_slice(&[manifest]);
     store.blobs.put(&digest(manifest), bytes).await?;
     let repository = repository(to);
     store
         .commit("test", |view| {
             if view.link(&repository, &digest(blob)).is_none() {
-                return Err(Refusal::new(Code::ManifestBlobUnknown, "push it first"));
+                return Err(OciRefusal::new(Code::ManifestBlobUnknown, "push it first"));
             }
             let put = Change::ManifestPut {
                 repository: repository.clone(),
@@ -108,7 +108,7 @@ async fn what_a_manifest_needs_stays_and_the_rest_goes_after_its_grace() {
     push(&store, 0, 2).await.unwrap();
     put(&store, 0, 9, 1).await.unwrap();
     let young = collect(&store, Duration::from_secs(3_600)).await.unwrap();
-    assert_eq!(young, Collected::default());
+    assert_eq!(young, CollectionResult::default());
     collect_until_gone(&store, &digest(2)).await;
     for kept in [1, 9] {
         assert!(store.blobs.stat(&digest(kept)).await.unwrap().is_some());

@@ -18,8 +18,8 @@ fn image() -> Value {
     })
 }
 
-fn parse(kind: &str, document: &Value) -> Result<Manifest, ManifestError> {
-    Manifest::parse(kind, document.to_string().as_bytes())
+fn parse(kind: &str, document: &Value) -> Result<OciManifest, ManifestError> {
+    OciManifest::parse(kind, document.to_string().as_bytes())
 }
 
 #[test]
@@ -101,17 +101,17 @@ fn what_breaks_a_rule_is_refused_with_the_field() {
         assert!(why.contains(said), "{why}");
     }
     let twice = br#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
-    assert!(Manifest::parse(INDEX, twice).unwrap_err().to_string().contains("duplicate field"));
+    assert!(OciManifest::parse(INDEX, twice).unwrap_err().to_string().contains("duplicate field"));
     for bad in ["", "json", "a/b/c", "a /b", "/", &format!("a/{}", "b".repeat(260))] {
-        assert!(Manifest::parse(bad, b"{}").is_err(), "{bad}");
+        assert!(OciManifest::parse(bad, b"{}").is_err(), "{bad}");
     }
 }
 
 proptest! {
     #[test]
     fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        let _ = Manifest::parse(IMAGE, &bytes);
-        let _ = Manifest::parse(INDEX, &bytes);
+        let _ = OciManifest::parse(IMAGE, &bytes);
+        let _ = OciManifest::parse(INDEX, &bytes);
     }
 
     #[test]
@@ -119,7 +119,7 @@ proptest! {
         let mut bytes = image().to_string().into_bytes();
         let at = at % bytes.len();
         bytes[at] = byte;
-        let _ = Manifest::parse(IMAGE, &bytes);
+        let _ = OciManifest::parse(IMAGE, &bytes);
     }
 }
 

@@ -9,8 +9,8 @@ use super::{CONTENT_DIGEST, Call, empty, entity_tag};
 use crate::change::Change;
 use crate::condition::NoneMatch;
 use crate::name::Repository;
-use crate::range::{Asked, asked};
-use crate::refusal::{Code, Refusal};
+use crate::range::{RequestedRange, asked};
+use crate::refusal::{Code, OciRefusal};
 use crate::store::Decision;
 
 /// The content of a digest never changes.
@@ -20,7 +20,7 @@ pub(super) async fn get(
     call: &Call,
     repository: &Repository,
     digest: &str,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let digest: BlobDigest = digest.parse()?;
     let link = call.store.seek(|view| view.link(repository, &digest)).await?;
     let size = link.ok_or_else(|| unknown(&digest))?.size;
@@ -33,11 +33,11 @@ pub(super) async fn get(
     let same = call.header(&header::IF_RANGE).is_none_or(|wanted| wanted == tag);
     let range = call.header(&header::RANGE).filter(|_| same);
     let (status, part) = match asked(range, size) {
-        Asked::Whole => (StatusCode::OK, 0..size),
-        Asked::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
-        Asked::Unsatisfiable => {
+        RequestedRange::Whole => (StatusCode::OK, 0..size),
+        RequestedRange::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
+        RequestedRange::Unsatisfiable => {
             let message = format!("the blob has {size} bytes, and the range contains none of them");
-            return Err(Refusal::new(Code::SizeInvalid, message)
+            return Err(OciRefusal::new(Code::SizeInvalid, message)
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::CONTENT_RANGE, &format!("bytes */{size}")));
         }
@@ -83,7 +83,7 @@ pub(super) async fn delete(
     call: &Call,
     repository: Repository,
     digest: &str,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let digest: BlobDigest = digest.parse()?;
     call.store
         .commit(call.caller.actor(), |view| {
@@ -93,7 +93,7 @@ pub(super) async fn delete(
             }
             if contents.uses(&digest) {
                 let message = "a manifest of the repository refers to the blob; delete that first";
-                return Err(Refusal::new(Code::Unsupported, message));
+                return Err(OciRefusal::new(Code::Unsupported, message));
             }
             let (repository, digest) = (repository.clone(), digest.clone());
             let changes = vec![Change::BlobUnlinked { repository, digest }];
@@ -103,6 +103,6 @@ pub(super) async fn delete(
     Ok(empty(StatusCode::ACCEPTED, &[]))
 }
 
-fn unknown(digest: &BlobDigest) -> Refusal {
-    Refusal::new(Code::BlobUnknown, format!("the repository has no blob {digest}"))
+fn unknown(digest: &BlobDigest) -> OciRefusal {
+    OciRefusal::new(Code::BlobUnknown, format!("the repository has no blob {digest}"))
 }

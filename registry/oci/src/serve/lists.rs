@@ -9,36 +9,36 @@ use serde_json::{Map, Value, json};
 use tamis_journal::BlobDigest;
 
 use super::{Call, empty};
-use crate::manifest::{INDEX, Manifest};
+use crate::manifest::{INDEX, OciManifest};
 use crate::name::{Repository, Tag};
-use crate::refusal::{Code, Refusal};
-use crate::view::{Kept, View};
+use crate::refusal::{Code, OciRefusal};
+use crate::view::{KeptManifest, RegistryView};
 
 const FILTERS_APPLIED: HeaderName = HeaderName::from_static("oci-filters-applied");
 /// Most tags in a response.
 const MAX_PAGE: usize = 1_000;
 
 /// `GET /v2/NAME/tags/list?n=&last=`: the tags after `last` in the order of their bytes, at most `n`.
-pub(super) async fn tags(call: &Call, repository: &Repository) -> Result<Response, Refusal> {
+pub(super) async fn tags(call: &Call, repository: &Repository) -> Result<Response, OciRefusal> {
     let most = match call.query.first("n") {
         None => MAX_PAGE,
         Some(text) => {
             let number = text.parse::<usize>().map_err(|_| {
                 let message = format!("n is {text:?}, not a number of tags");
-                Refusal::new(Code::Unsupported, message).status(StatusCode::BAD_REQUEST)
+                OciRefusal::new(Code::Unsupported, message).status(StatusCode::BAD_REQUEST)
             })?;
             number.min(MAX_PAGE)
         }
     };
     let last = call.query.first("last").unwrap_or_default();
-    let look = |view: &View| {
+    let look = |view: &RegistryView| {
         let mut behind = behind(&view.contents(repository)?.tags, last);
         let page: Vec<Tag> = behind.by_ref().take(most).cloned().collect();
         Some((page, behind.next().is_some()))
     };
     let found = call.store.seek(look).await?;
     let (page, more) = found.ok_or_else(|| {
-        Refusal::new(Code::NameUnknown, format!("there is no repository {repository}"))
+        OciRefusal::new(Code::NameUnknown, format!("there is no repository {repository}"))
     })?;
     let body = json!({ "name": repository, "tags": page }).to_string();
     let mut response = empty(StatusCode::OK, &[(header::CONTENT_TYPE, "application/json")]);
@@ -75,16 +75,17 @@ pub(super) async fn referrers(
     call: &Call,
     repository: &Repository,
     digest: &str,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let subject: BlobDigest = digest.parse()?;
     let filter = call.query.first("artifactType").filter(|kind| !kind.is_empty());
-    let look = |view: &View| {
+    let look = |view: &RegistryView| {
         let contents = view.contents(repository)?;
         let kept = |digest: &BlobDigest| contents.manifests.get(digest).cloned();
         let all = contents.referrers.get(&subject)?.iter();
         let all = all.filter_map(|digest| Some((digest.clone(), kept(digest)?)));
-        let wanted =
-            |kept: &Kept| filter.is_none_or(|kind| kept.artifact_type.as_deref() == Some(kind));
+        let wanted = |kept: &KeptManifest| {
+            filter.is_none_or(|kind| kept.artifact_type.as_deref() == Some(kind))
+        };
         Some(all.filter(|(_, kept)| wanted(kept)).collect::<Vec<_>>())
     };
     let found = call.store.seek(look).await?.unwrap_or_default();
@@ -103,11 +104,15 @@ pub(super) async fn referrers(
     Ok(response)
 }
 
-async fn descriptor(call: &Call, digest: &BlobDigest, kept: Kept) -> Result<Value, Refusal> {
+async fn descriptor(
+    call: &Call,
+    digest: &BlobDigest,
+    kept: KeptManifest,
+) -> Result<Value, OciRefusal> {
     let bytes = call.store.blobs.read(digest, kept.size).await?;
     // It was parsed when it was accepted, so it can be parsed again.
-    let manifest = Manifest::parse(&kept.media_type, &bytes)
-        .map_err(|error| Refusal::failed("read a manifest it has", &error))?;
+    let manifest = OciManifest::parse(&kept.media_type, &bytes)
+        .map_err(|error| OciRefusal::failed("read a manifest it has", &error))?;
     let mut descriptor = Map::new();
     descriptor.insert("mediaType".to_owned(), kept.media_type.into());
     descriptor.insert("digest".to_owned(), digest.to_string().into());

@@ -10,11 +10,11 @@ use tamis_journal::{BlobDigest, Hasher};
 use super::{CONTENT_DIGEST, Call, empty, entity_tag, reference};
 use crate::change::Change;
 use crate::condition::NoneMatch;
-use crate::manifest::{Manifest, Target};
+use crate::manifest::{OciManifest, Target};
 use crate::name::{Reference, Repository, Tag};
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, OciRefusal};
 use crate::store::{Decision, Limits, Versions};
-use crate::view::{Contents, Kept, View};
+use crate::view::{Contents, KeptManifest, RegistryView};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
 const TAG: HeaderName = HeaderName::from_static("oci-tag");
@@ -27,9 +27,9 @@ pub(super) async fn get(
     call: &Call,
     repository: &Repository,
     text: &str,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let wanted = read_reference(text)?;
-    let look = |view: &View| {
+    let look = |view: &RegistryView| {
         find(view, repository, &wanted).map(|(digest, kept)| (digest.clone(), kept.clone()))
     };
     let found = call.store.seek(look).await?;
@@ -56,10 +56,10 @@ pub(super) async fn get(
 }
 
 fn find<'a>(
-    view: &'a View,
+    view: &'a RegistryView,
     repository: &Repository,
     wanted: &'a Reference,
-) -> Option<(&'a BlobDigest, &'a Kept)> {
+) -> Option<(&'a BlobDigest, &'a KeptManifest)> {
     let contents = view.contents(repository)?;
     let digest = match wanted {
         Reference::Digest(digest) => digest,
@@ -69,7 +69,7 @@ fn find<'a>(
 }
 
 /// A reference to something that should exist: an invalid tag does not exist.
-fn read_reference(text: &str) -> Result<Reference, Refusal> {
+fn read_reference(text: &str) -> Result<Reference, OciRefusal> {
     reference(text).map_err(|refusal| match refusal.code() {
         Code::ManifestInvalid => unknown(text),
         _ => refusal,
@@ -82,7 +82,7 @@ struct Push {
     digest: BlobDigest,
     size: u64,
     tags: Vec<Tag>,
-    manifest: Manifest,
+    manifest: OciManifest,
 }
 
 pub(super) async fn put(
@@ -90,7 +90,7 @@ pub(super) async fn put(
     repository: Repository,
     text: &str,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let (wanted, store) = (reference(text)?, &call.store);
     let tags = tags(call, &wanted)?;
     let bytes = whole(body, call.content_length(), store.limits.max_manifest_bytes).await?;
@@ -99,7 +99,7 @@ pub(super) async fn put(
         Reference::Digest(digest) => verified(digest.clone(), &bytes)?,
     };
     let media_type = call.header(&header::CONTENT_TYPE).unwrap_or_default();
-    let manifest = Manifest::parse(media_type, &bytes)?;
+    let manifest = OciManifest::parse(media_type, &bytes)?;
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let push = Push { repository, digest, size, tags, manifest };
     // Checked before anything is stored: a refused push leaves nothing behind.
@@ -118,7 +118,12 @@ pub(super) async fn put(
 }
 
 /// Refuses a push whose sender wanted to write over nothing, or not over that (`If-None-Match`).
-fn condition(call: &Call, view: &View, push: &Push, wanted: &Reference) -> Result<(), Refusal> {
+fn condition(
+    call: &Call,
+    view: &RegistryView,
+    push: &Push,
+    wanted: &Reference,
+) -> Result<(), OciRefusal> {
     let current = find(view, &push.repository, wanted).map(|(digest, _)| entity_tag(digest));
     match call.none_match(current.as_deref()) {
         NoneMatch::Holds => Ok(()),
@@ -126,36 +131,39 @@ fn condition(call: &Call, view: &View, push: &Push, wanted: &Reference) -> Resul
             let current = current.unwrap_or_default();
             let message =
                 format!("the repository has {current} there, which If-None-Match excludes");
-            Err(Refusal::new(Code::Denied, message).status(StatusCode::PRECONDITION_FAILED))
+            Err(OciRefusal::new(Code::Denied, message).status(StatusCode::PRECONDITION_FAILED))
         }
         NoneMatch::Unreadable => {
             let message = "If-None-Match is neither * nor a list of entity tags in quotes";
-            Err(Refusal::new(Code::ManifestInvalid, message))
+            Err(OciRefusal::new(Code::ManifestInvalid, message))
         }
     }
 }
 
 /// The tags that a push sets: its reference, or `?tag=` with a digest.
-fn tags(call: &Call, wanted: &Reference) -> Result<Vec<Tag>, Refusal> {
+fn tags(call: &Call, wanted: &Reference) -> Result<Vec<Tag>, OciRefusal> {
     let mut tags: Vec<Tag> = call.query.all("tag").map(str::parse).collect::<Result<_, _>>()?;
     match wanted {
         Reference::Digest(_) => {}
         Reference::Tag(tag) if tags.is_empty() => tags.push(tag.clone()),
         Reference::Tag(_) => {
             let message = "?tag= goes with a push by digest; put the digest into the path";
-            return Err(Refusal::new(Code::ManifestInvalid, message));
+            return Err(OciRefusal::new(Code::ManifestInvalid, message));
         }
     }
     if tags.len() > MAX_TAGS {
         let message = format!("one push sets at most {MAX_TAGS} tags; push again for the others");
-        return Err(Refusal::new(Code::Unsupported, message).status(StatusCode::BAD_REQUEST));
+        return Err(OciRefusal::new(Code::Unsupported, message).status(StatusCode::BAD_REQUEST));
     }
     Ok(tags)
 }
 
-async fn whole(body: Body, length: Option<u64>, limit: u64) -> Result<Bytes, Refusal> {
+async fn whole(body: Body, length: Option<u64>, limit: u64) -> Result<Bytes, OciRefusal> {
     let too_large = || {
-        Refusal::new(Code::SizeInvalid, format!("a manifest may have at most {limit} bytes here"))
+        OciRefusal::new(
+            Code::SizeInvalid,
+            format!("a manifest may have at most {limit} bytes here"),
+        )
     };
     if length.is_some_and(|length| length > limit) {
         return Err(too_large());
@@ -167,7 +175,7 @@ async fn whole(body: Body, length: Option<u64>, limit: u64) -> Result<Bytes, Ref
             Ok(None) => return Ok(bytes.freeze()),
             Err(error) => {
                 let message = format!("the body ended early ({error}); send it again");
-                return Err(Refusal::new(Code::ManifestInvalid, message));
+                return Err(OciRefusal::new(Code::ManifestInvalid, message));
             }
         }
         if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
@@ -176,7 +184,7 @@ async fn whole(body: Body, length: Option<u64>, limit: u64) -> Result<Bytes, Ref
     }
 }
 
-fn verified(digest: BlobDigest, bytes: &[u8]) -> Result<BlobDigest, Refusal> {
+fn verified(digest: BlobDigest, bytes: &[u8]) -> Result<BlobDigest, OciRefusal> {
     let mut hasher = Hasher::new(digest.algorithm());
     hasher.update(bytes);
     let actual = hasher.finish();
@@ -184,12 +192,12 @@ fn verified(digest: BlobDigest, bytes: &[u8]) -> Result<BlobDigest, Refusal> {
         return Ok(digest);
     }
     let message = format!("the manifest has the digest {actual}, not {digest}");
-    Err(Refusal::new(Code::DigestInvalid, message))
+    Err(OciRefusal::new(Code::DigestInvalid, message))
 }
 
 impl Push {
     /// What to write, if the repository has what the manifest refers to and no rule refuses.
-    fn changes(&self, view: &View, limits: &Limits) -> Result<Vec<Change>, Refusal> {
+    fn changes(&self, view: &RegistryView, limits: &Limits) -> Result<Vec<Change>, OciRefusal> {
         let nothing = Contents::default();
         let contents = view.contents(&self.repository).unwrap_or(&nothing);
         self.check_references(contents)?;
@@ -215,11 +223,11 @@ impl Push {
     }
 
     /// A manifest with missing parts could be pulled but not used.
-    fn check_references(&self, contents: &Contents) -> Result<(), Refusal> {
-        let Manifest { blobs, manifests, .. } = &self.manifest;
+    fn check_references(&self, contents: &Contents) -> Result<(), OciRefusal> {
+        let OciManifest { blobs, manifests, .. } = &self.manifest;
         if blobs.len().saturating_add(manifests.len()) > MAX_REFERENCES {
             let message = format!("a manifest may refer to at most {MAX_REFERENCES} things here");
-            return Err(Refusal::new(Code::ManifestInvalid, message));
+            return Err(OciRefusal::new(Code::ManifestInvalid, message));
         }
         let blobs = blobs.iter().map(|target| {
             ("blob", target, contents.blobs.get(&target.digest).map(|link| link.size))
@@ -232,11 +240,11 @@ impl Push {
                 Some(actual) if actual == *size => {}
                 Some(actual) => {
                     let message = format!("the {what} {digest} has {actual} bytes, not {size}");
-                    return Err(Refusal::new(Code::ManifestInvalid, message));
+                    return Err(OciRefusal::new(Code::ManifestInvalid, message));
                 }
                 None => {
                     let message = format!("the repository has no {what} {digest}; push it first");
-                    return Err(Refusal::new(Code::ManifestBlobUnknown, message));
+                    return Err(OciRefusal::new(Code::ManifestBlobUnknown, message));
                 }
             }
         }
@@ -244,7 +252,7 @@ impl Push {
     }
 
     /// Clients read all referrers of a subject, so they are limited in number and in size of annotations.
-    fn check_subject(&self, contents: &Contents, limits: &Limits) -> Result<(), Refusal> {
+    fn check_subject(&self, contents: &Contents, limits: &Limits) -> Result<(), OciRefusal> {
         let Some(subject) = &self.manifest.subject else { return Ok(()) };
         let annotations = self.manifest.annotations.iter();
         let bytes: usize = annotations.map(|(key, value)| key.len() + value.len()).sum();
@@ -254,7 +262,7 @@ impl Push {
                 "a manifest with a subject may have at most {most} bytes of annotations, not {bytes}; put the rest into \
                  a blob"
             );
-            return Err(Refusal::new(Code::ManifestInvalid, message));
+            return Err(OciRefusal::new(Code::ManifestInvalid, message));
         }
         let others = contents.referrers.get(subject);
         let full = others.is_some_and(|all| all.len() >= referrers && !all.contains(&self.digest));
@@ -262,12 +270,12 @@ impl Push {
             let message = format!(
                 "{referrers} manifests refer to {subject} already; delete an outdated one first"
             );
-            return Err(Refusal::new(Code::Denied, message));
+            return Err(OciRefusal::new(Code::Denied, message));
         }
         Ok(())
     }
 
-    fn check_versions(&self, contents: &Contents, limits: &Limits) -> Result<(), Refusal> {
+    fn check_versions(&self, contents: &Contents, limits: &Limits) -> Result<(), OciRefusal> {
         if limits.versions == Versions::Mutable {
             return Ok(());
         }
@@ -280,7 +288,7 @@ impl Push {
                     "the version {tag} of {} exists already and cannot change; push another version",
                     self.repository
                 );
-                Err(Refusal::new(Code::Denied, message).status(StatusCode::CONFLICT))
+                Err(OciRefusal::new(Code::Denied, message).status(StatusCode::CONFLICT))
             }
         }
     }
@@ -303,7 +311,7 @@ pub(super) async fn delete(
     call: &Call,
     repository: Repository,
     text: &str,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let wanted = read_reference(text)?;
     call.store
         .commit(call.caller.actor(), |view| {
@@ -321,7 +329,7 @@ pub(super) async fn delete(
     Ok(empty(StatusCode::ACCEPTED, &[]))
 }
 
-fn unknown(reference: &str) -> Refusal {
+fn unknown(reference: &str) -> OciRefusal {
     let shown: String = reference.chars().take(160).collect();
-    Refusal::new(Code::ManifestUnknown, format!("the repository has no manifest {shown:?}"))
+    OciRefusal::new(Code::ManifestUnknown, format!("the repository has no manifest {shown:?}"))
 }

@@ -12,7 +12,7 @@ use crate::access::Verb;
 use crate::change::Change;
 use crate::name::Repository;
 use crate::range;
-use crate::refusal::{Code, Refusal};
+use crate::refusal::{Code, OciRefusal};
 use crate::store::{Decision, Store};
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
@@ -24,12 +24,12 @@ pub(super) async fn begin(
     call: &Call,
     repository: Repository,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     if let Some(algorithm) = call.query.first("digest-algorithm")
         && !matches!(algorithm, "sha256" | "sha512")
     {
         let message = format!("digests are sha256 or sha512 here, not {algorithm:?}");
-        return Err(Refusal::new(Code::DigestInvalid, message));
+        return Err(OciRefusal::new(Code::DigestInvalid, message));
     }
     if let Some(digest) = call.query.first("mount") {
         let digest = digest.parse()?;
@@ -49,7 +49,7 @@ pub(super) async fn begin(
 
 /// Makes a blob of another repository available in this one, if the caller may pull it there. The caller
 /// names the other repository, or any that it may pull from is used.
-async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool, Refusal> {
+async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool, OciRefusal> {
     let from: Option<Repository> = match call.query.first("from") {
         None => None,
         Some(text) => Some(text.parse()?),
@@ -79,7 +79,7 @@ fn owner(call: &Call, repository: &Repository) -> String {
 }
 
 /// The upload of that id; one of somebody else is not there.
-fn own(call: &Call, repository: &Repository, id: &str) -> Result<UploadId, Refusal> {
+fn own(call: &Call, repository: &Repository, id: &str) -> Result<UploadId, OciRefusal> {
     let upload: UploadId = id.parse()?;
     if upload.is_of(&owner(call, repository)) {
         return Ok(upload);
@@ -92,7 +92,7 @@ pub(super) async fn status(
     call: &Call,
     repository: &Repository,
     id: &str,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let upload = own(call, repository, id)?;
     let size = call.store.blobs.size(&upload).await?;
     Ok(going_on(StatusCode::NO_CONTENT, repository, &upload, size))
@@ -104,7 +104,7 @@ pub(super) async fn append(
     repository: &Repository,
     id: &str,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let upload = own(call, repository, id)?;
     let chunk = chunk(call, repository, &upload).await?;
     let size = receive(&call.store, &upload, chunk, body).await?;
@@ -117,11 +117,11 @@ pub(super) async fn finish(
     repository: Repository,
     id: &str,
     body: Body,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let upload = own(call, &repository, id)?;
     let Some(digest) = call.query.first("digest") else {
         let message = "the digest is missing; add ?digest=ALGORITHM:HEX of the whole content";
-        return Err(Refusal::new(Code::DigestInvalid, message));
+        return Err(OciRefusal::new(Code::DigestInvalid, message));
     };
     let digest = digest.parse()?;
     let chunk = chunk(call, &repository, &upload).await?;
@@ -134,7 +134,7 @@ pub(super) async fn cancel(
     call: &Call,
     repository: &Repository,
     id: &str,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     call.store.blobs.cancel(&own(call, repository, id)?).await?;
     Ok(empty(StatusCode::NO_CONTENT, &[]))
 }
@@ -148,7 +148,11 @@ struct Chunk {
 }
 
 /// The chunk described by the request; it must begin where the upload ends.
-async fn chunk(call: &Call, repository: &Repository, upload: &UploadId) -> Result<Chunk, Refusal> {
+async fn chunk(
+    call: &Call,
+    repository: &Repository,
+    upload: &UploadId,
+) -> Result<Chunk, OciRefusal> {
     let size = call.store.blobs.size(upload).await?;
     let length = call.content_length();
     let Some(field) = call.header(&header::CONTENT_RANGE) else {
@@ -156,11 +160,11 @@ async fn chunk(call: &Call, repository: &Repository, upload: &UploadId) -> Resul
     };
     let Some((first, last)) = range::chunk(field) else {
         let message = format!("Content-Range is {field:?}, not FIRST-LAST such as 0-1023");
-        return Err(Refusal::new(Code::BlobUploadInvalid, message));
+        return Err(OciRefusal::new(Code::BlobUploadInvalid, message));
     };
     if first != size {
         let message = format!("the upload has {size} bytes: the next chunk must begin there");
-        return Err(Refusal::new(Code::BlobUploadInvalid, message)
+        return Err(OciRefusal::new(Code::BlobUploadInvalid, message)
             .status(StatusCode::RANGE_NOT_SATISFIABLE)
             .header(header::LOCATION, &location(repository, upload))
             .header(header::RANGE, &held(size)));
@@ -168,7 +172,7 @@ async fn chunk(call: &Call, repository: &Repository, upload: &UploadId) -> Resul
     let said = last.saturating_sub(first).saturating_add(1);
     if length.is_some_and(|length| length != said) {
         let message = format!("Content-Range says {said} bytes, Content-Length another number");
-        return Err(Refusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST));
+        return Err(OciRefusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST));
     }
     Ok(Chunk { start: first, length: Some(said) })
 }
@@ -180,7 +184,7 @@ async fn receive(
     upload: &UploadId,
     chunk: Chunk,
     body: Body,
-) -> Result<u64, Refusal> {
+) -> Result<u64, OciRefusal> {
     let limit = store.limits.max_blob_bytes;
     if chunk.start.saturating_add(chunk.length.unwrap_or(0)) > limit {
         return Err(too_large(&store.blobs, upload, limit).await);
@@ -208,12 +212,12 @@ async fn receive(
     }
     if let Some(error) = broken {
         let message = format!("the body ended early ({error}); continue after the bytes in Range");
-        return Err(Refusal::new(Code::BlobUploadInvalid, message));
+        return Err(OciRefusal::new(Code::BlobUploadInvalid, message));
     }
     match chunk.length {
         Some(length) if length != received => {
             let message = format!("{received} bytes arrived, not the stated {length}");
-            Err(Refusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST))
+            Err(OciRefusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST))
         }
         _ => Ok(size),
     }
@@ -224,11 +228,11 @@ async fn write(
     upload: &UploadId,
     offset: u64,
     buffer: &mut BytesMut,
-) -> Result<u64, Refusal> {
+) -> Result<u64, OciRefusal> {
     match blobs.append(upload, offset, buffer.split().freeze()).await {
         Err(BlobError::OutOfOrder { expected }) => {
             let message = "another request writes to the upload at the same time; ask for its size";
-            Err(Refusal::new(Code::BlobUploadInvalid, message)
+            Err(OciRefusal::new(Code::BlobUploadInvalid, message)
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::RANGE, &held(expected)))
         }
@@ -237,11 +241,11 @@ async fn write(
 }
 
 /// The upload can never be finished, so it is deleted.
-async fn too_large(blobs: &Blobs, upload: &UploadId, limit: u64) -> Refusal {
+async fn too_large(blobs: &Blobs, upload: &UploadId, limit: u64) -> OciRefusal {
     if let Err(error) = blobs.cancel(upload).await {
         tracing::debug!(%error, "an upload that is too large stays until it is stale");
     }
-    Refusal::new(Code::SizeInvalid, format!("a blob may have at most {limit} bytes here"))
+    OciRefusal::new(Code::SizeInvalid, format!("a blob may have at most {limit} bytes here"))
 }
 
 /// Makes the upload a blob of the repository.
@@ -250,7 +254,7 @@ async fn link(
     repository: Repository,
     upload: &UploadId,
     digest: BlobDigest,
-) -> Result<Response, Refusal> {
+) -> Result<Response, OciRefusal> {
     let store = &call.store;
     let finished = store.blobs.finish(upload, &digest).await;
     if let Err(BlobError::DigestMismatch { .. }) = &finished

@@ -5,15 +5,15 @@ use tamis_journal::{Hash, Record};
 use super::*;
 
 /// A view of these changes, one entry each, a millisecond apart.
-fn folded(changes: &[Change]) -> View {
-    let mut view = View::default();
+fn folded(changes: &[Change]) -> RegistryView {
+    let mut view = RegistryView::default();
     for change in changes {
         apply(&mut view, change.record().unwrap());
     }
     view
 }
 
-fn apply(view: &mut View, record: Record) {
+fn apply(view: &mut RegistryView, record: Record) {
     let revision = view.revision() + 1;
     let entry = Entry {
         revision,
@@ -81,7 +81,7 @@ fn the_same_manifest_put_twice_counts_once() {
 
 #[test]
 fn blobs_that_records_of_others_speak_of_are_referred_to() {
-    let mut view = View::default();
+    let mut view = RegistryView::default();
     let body = json!({ "policy": digest(7) });
     apply(&mut view, Record { kind: "policy-put".to_owned(), body });
     assert!(view.refers_to(&digest(7)) && !view.refers_to(&digest(8)));

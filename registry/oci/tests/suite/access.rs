@@ -3,12 +3,12 @@
 use axum::body::Body;
 use http::{Method, StatusCode};
 use tamis_journal::BlobDigest;
-use tamis_oci::{Anonymous, Secret, Verb};
+use tamis_oci::{AnonymousRights, TokenSecret, Verb};
 
 use crate::client::Registry;
 
 async fn token(registry: &Registry, name: &str, pattern: &str, verbs: &[Verb]) -> String {
-    let secret = Secret::generate().unwrap();
+    let secret = TokenSecret::generate().unwrap();
     let patterns = [pattern.parse().unwrap()];
     registry.store.create_token(name, &secret, &patterns, verbs).await.unwrap();
     secret.expose().to_owned()
@@ -31,7 +31,7 @@ async fn without_credentials_a_closed_registry_says_only_how_to_get_in() {
 
 #[tokio::test]
 async fn credentials_of_nobody_open_nothing_even_where_anonymous_callers_may_pull() {
-    let registry = Registry::open_to(Anonymous::Pull).await;
+    let registry = Registry::open_to(AnonymousRights::Pull).await;
     registry.push("a", "latest", b"layer").await;
     let registry = registry.called_by(None);
     assert_eq!(registry.get("/v2/").await.status, StatusCode::OK);
@@ -100,7 +100,7 @@ async fn a_blob_is_mounted_from_where_the_caller_may_pull() {
 async fn two_tokens_of_one_name_are_not_made() {
     let registry = Registry::new().await;
     token(&registry, "ci", "*", &[Verb::Pull]).await;
-    let secret = Secret::generate().unwrap();
+    let secret = TokenSecret::generate().unwrap();
     let again = registry.store.create_token("ci", &secret, &[], &[]).await;
     assert!(again.unwrap_err().to_string().contains("\"ci\" exists already"));
     let bad = registry.store.create_token("C I", &secret, &[], &[]).await;

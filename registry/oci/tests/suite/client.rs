@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use serde_json::{Value, json};
 use tamis_ambient::Clock;
 use tamis_journal::{BlobDigest, Blobs, Journal};
-use tamis_oci::{Anonymous, Limits, Secret, Store, Verb, router};
+use tamis_oci::{AnonymousRights, Limits, Store, TokenSecret, Verb, router};
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
@@ -52,7 +52,7 @@ impl Registry {
     pub(crate) async fn with(limits: Limits) -> Self {
         let folder = TempDir::new().unwrap();
         let store = open(&folder, limits).await;
-        let secret = Secret::generate().unwrap();
+        let secret = TokenSecret::generate().unwrap();
         let verbs = [Verb::Pull, Verb::Push, Verb::Delete];
         store.create_token("all", &secret, &["*".parse().unwrap()], &verbs).await.unwrap();
         let token = Some(secret.expose().to_owned());
@@ -60,7 +60,7 @@ impl Registry {
     }
 
     /// With rights for callers without a token.
-    pub(crate) async fn open_to(anonymous: Anonymous) -> Self {
+    pub(crate) async fn open_to(anonymous: AnonymousRights) -> Self {
         Self::with(Limits { anonymous, ..Limits::default() }).await
     }
 

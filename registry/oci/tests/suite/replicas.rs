@@ -3,7 +3,7 @@
 use axum::body::Body;
 use http::{Method, StatusCode};
 use tamis_journal::BlobDigest;
-use tamis_oci::{Secret, Verb};
+use tamis_oci::{TokenSecret, Verb};
 
 use crate::client::{Registry, image, send};
 
@@ -24,7 +24,7 @@ async fn what_one_replica_acknowledged_the_other_serves_at_once() {
 async fn a_token_made_at_one_replica_opens_the_other_at_once() {
     let registry = Registry::new().await;
     let (_, other) = registry.replica().await;
-    let secret = Secret::generate().unwrap();
+    let secret = TokenSecret::generate().unwrap();
     let everywhere = ["*".parse().unwrap()];
     registry.store.create_token("new", &secret, &everywhere, &[Verb::Pull]).await.unwrap();
     let token = Some(secret.expose());

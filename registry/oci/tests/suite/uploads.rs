@@ -4,7 +4,7 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Method, StatusCode};
-use tamis_journal::{Algorithm, BlobDigest, Hasher};
+use tamis_journal::{BlobDigest, DigestAlgorithm, Hasher};
 
 use crate::client::{Registry, Reply};
 
@@ -138,7 +138,7 @@ async fn a_blob_is_served_whole_and_in_ranges_with_its_digest() {
 async fn empty_blobs_and_sha512_are_blobs_like_others() {
     let registry = Registry::new().await;
     for bytes in [&b""[..], b"content"] {
-        let mut hasher = Hasher::new(Algorithm::Sha512);
+        let mut hasher = Hasher::new(DigestAlgorithm::Sha512);
         hasher.update(bytes);
         for digest in [hasher.finish(), BlobDigest::of(bytes)] {
             let path = format!("/v2/a/blobs/uploads/?digest-algorithm=sha512&digest={digest}");

@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tamis_api::{Grown, Problem};
+use tamis_api::{ApiProblem, GrowthView};
 use tamis_director::State;
 use tamis_journal::BlobDigest;
 use tamis_oci::{Reference, Repository};
 use tamis_resources::plan::FilterPlan;
-use tamis_resources::{LeftOut, Resource, Verdict, sound_routes};
+use tamis_resources::{MAX_COMPONENT_BYTES, Resource, RouteFault, ValidationFaults, sound_routes};
 use tamis_trust::{
-    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Policy, Refused,
-    Request, Verified, Version, code::REVOKED_KEY, is_by, verify, verify_manifest,
+    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Request,
+    SignaturePolicy, TrustRefusal, VerifiedFilter, Version, code::REVOKED_KEY, is_by, verify,
+    verify_manifest,
 };
 
 use crate::plane::control::Control;
@@ -22,8 +23,6 @@ use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
 
 /// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-/// Largest component in bytes that the engine compiles.
-const MAX_COMPONENT_BYTES: u64 = 64 << 20;
 /// Most referrers of one digest that are read.
 const MAX_REFERRERS: usize = 256;
 /// Most digests whose evidence is kept in memory.
@@ -42,10 +41,10 @@ pub(crate) struct Artifact {
 
 /// Artifacts read before. Manifests never change; bundles may be added, and each is read once.
 #[derive(Default)]
-pub(crate) struct Artifacts(Mutex<BTreeMap<Digest, Kept>>);
+pub(crate) struct Artifacts(Mutex<BTreeMap<Digest, CachedArtifact>>);
 
 /// An artifact, and the referrers from which its bundles were read.
-struct Kept {
+struct CachedArtifact {
     referrers: Vec<BlobDigest>,
     /// The keys that were trusted when some of many bundles were chosen; `None`: there were few bundles.
     trusted: Option<Vec<String>>,
@@ -55,7 +54,10 @@ struct Kept {
 impl Control {
     /// The artifact of a manifest's digest, from any repository that has it; `None` when no repository has
     /// it.
-    pub(crate) async fn artifact(&self, digest: &Digest) -> Result<Option<Arc<Artifact>>, Problem> {
+    pub(crate) async fn artifact(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<Arc<Artifact>>, ApiProblem> {
         let name = blob_digest(digest)?;
         let referrers = self.0.store.referrers_of(&name, BUNDLE);
         let known: Vec<BlobDigest> = referrers.iter().map(|one| one.digest.clone()).collect();
@@ -97,11 +99,14 @@ impl Control {
         if kept.len() >= MAX_KEPT {
             kept.pop_first();
         }
-        kept.insert(*digest, Kept { referrers: known, trusted, artifact: Arc::clone(&artifact) });
+        kept.insert(
+            *digest,
+            CachedArtifact { referrers: known, trusted, artifact: Arc::clone(&artifact) },
+        );
         Ok(Some(artifact))
     }
 
-    async fn manifest_of(&self, digest: &BlobDigest) -> Result<Option<Bytes>, Problem> {
+    async fn manifest_of(&self, digest: &BlobDigest) -> Result<Option<Bytes>, ApiProblem> {
         if !self.0.store.has_manifest(digest) {
             return Ok(None);
         }
@@ -110,7 +115,7 @@ impl Control {
     }
 
     /// The bundle in a referrer, on one line; `None` when it contains none.
-    async fn bundle(&self, referrer: &BlobDigest) -> Result<Option<String>, Problem> {
+    async fn bundle(&self, referrer: &BlobDigest) -> Result<Option<String>, ApiProblem> {
         let limit = self.0.store.limits().max_manifest_bytes;
         let manifest = self.0.blobs.read(referrer, limit).await.map_err(|error| blob(&error))?;
         let Ok(manifest) = serde_json::from_slice::<serde_json::Value>(&manifest) else {
@@ -136,7 +141,7 @@ impl Control {
         &self,
         filter: &Name,
         version: &Version,
-    ) -> Result<Digest, Problem> {
+    ) -> Result<Digest, ApiProblem> {
         let named = repository(&self.state(), filter);
         let place: Repository = named.parse().map_err(|_| {
             bad(
@@ -166,8 +171,8 @@ impl Control {
         &self,
         filter: &Name,
         digest: &Digest,
-        policies: &[Policy],
-    ) -> Result<(Verified, Bytes), Problem> {
+        policies: &[SignaturePolicy],
+    ) -> Result<(VerifiedFilter, Bytes), ApiProblem> {
         let now = self.now_secs();
         let policy = self.0.policy.as_ref();
         if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
@@ -204,7 +209,7 @@ impl Control {
         }
     }
 
-    async fn component(&self, artifact: &Artifact) -> Result<Bytes, Problem> {
+    async fn component(&self, artifact: &Artifact) -> Result<Bytes, ApiProblem> {
         let manifest = Manifest::parse(artifact.manifest.as_bytes())
             .map_err(|error| problem(422, "artifact", error.to_string()))?;
         let digest = blob_digest(&manifest.component_digest())?;
@@ -217,14 +222,14 @@ impl Control {
     pub(crate) async fn judged(
         &self,
         fresh: &[Arc<FilterPlan>],
-    ) -> Result<Vec<(Arc<FilterPlan>, Judged)>, Problem> {
+    ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
         let mut all = Vec::new();
         for plan in fresh {
             let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
             let Some(artifact) = self.artifact(&digest).await? else { continue };
             let component = self.component(&artifact).await?;
             if let Some(refused) = self.unsigned(plan, &digest, &artifact) {
-                all.push((Arc::clone(plan), Judged::refused(refused)));
+                all.push((Arc::clone(plan), ValidationResult::refused(refused)));
                 continue;
             }
             let (examine, asked) = (Arc::clone(&self.0.examine), Arc::clone(plan));
@@ -241,7 +246,12 @@ impl Control {
 
     /// Why an artifact lacks signatures that its grant asks for. What the policies themselves refuse is
     /// refused when it is pinned.
-    fn unsigned(&self, plan: &FilterPlan, digest: &Digest, artifact: &Artifact) -> Option<Refused> {
+    fn unsigned(
+        &self,
+        plan: &FilterPlan,
+        digest: &Digest,
+        artifact: &Artifact,
+    ) -> Option<TrustRefusal> {
         let signed_by = plan.signed_by.as_ref()?;
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
         let request = Request {
@@ -264,11 +274,11 @@ impl Control {
         before: Option<Digest>,
         after: Bytes,
         configs: Vec<String>,
-    ) -> Result<Vec<Grown>, Problem> {
+    ) -> Result<Vec<GrowthView>, ApiProblem> {
         let Some(before) = before else { return Ok(Vec::new()) };
         let Some(artifact) = self.artifact(&before).await? else {
             let what = format!("{before} is no longer stored, so they cannot be compared");
-            return Ok(vec![Grown { kind: "unknown".to_owned(), what }]);
+            return Ok(vec![GrowthView { kind: "unknown".to_owned(), what }]);
         };
         let before = self.component(&artifact).await?;
         let examine = Arc::clone(&self.0.examine);
@@ -280,56 +290,61 @@ impl Control {
 
 /// What proxies would refuse of a filter that would start to run.
 #[derive(Default)]
-pub(crate) struct Judged {
+pub(crate) struct ValidationResult {
     /// What is refused as a whole, unless it is the configuration.
-    pub(crate) refused: Option<Refused>,
+    pub(crate) refused: Option<TrustRefusal>,
     /// Faults of the configuration.
-    pub(crate) faults: Verdict,
+    pub(crate) faults: ValidationFaults,
     /// Faults of routes in it; the filter accepts the others.
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<RouteFault>,
 }
 
-impl Judged {
+impl ValidationResult {
     fn is_nothing(&self) -> bool {
         self.refused.is_none() && self.faults.is_empty() && self.left_out.is_empty()
     }
 
-    fn refused(refused: Refused) -> Self {
+    fn refused(refused: TrustRefusal) -> Self {
         Self { refused: Some(refused), ..Self::default() }
     }
 }
 
-fn judge(examine: &dyn Examine, component: &[u8], plan: &FilterPlan) -> Judged {
+fn judge(examine: &dyn Examine, component: &[u8], plan: &FilterPlan) -> ValidationResult {
     let faults = match examine.validate(component, plan) {
-        Ok(()) => return Judged::default(),
-        Err(faults) if faults.places.is_empty() => return Judged::refused(faults.refused),
+        Ok(()) => return ValidationResult::default(),
+        Err(faults) if faults.places.is_empty() => {
+            return ValidationResult::refused(faults.refused);
+        }
         Err(faults) => faults.places,
     };
     if !plan.config.get("routes").is_some_and(serde_json::Value::is_array) {
-        return Judged { faults, ..Judged::default() };
+        return ValidationResult { faults, ..ValidationResult::default() };
     }
     let mut ask = |config: &serde_json::Value| {
         let plan = FilterPlan { config: Arc::new(config.clone()), ..plan.clone() };
-        examine.validate(component, &plan).err().map_or_else(Verdict::new, |faults| faults.places())
+        examine
+            .validate(component, &plan)
+            .err()
+            .map_or_else(ValidationFaults::new, |faults| faults.places())
     };
     let (sound, left_out) = sound_routes(&plan.config, &mut ask);
     let faults = if left_out.is_empty() { faults } else { ask(&sound) };
-    Judged { faults, left_out, ..Judged::default() }
+    ValidationResult { faults, left_out, ..ValidationResult::default() }
 }
 
 /// The ids of the policies' keys, in order.
-fn key_ids(policies: &[Policy]) -> Vec<String> {
-    policies.iter().flat_map(Policy::keys).map(|key| key.id.to_string()).collect()
+fn key_ids(policies: &[SignaturePolicy]) -> Vec<String> {
+    policies.iter().flat_map(SignaturePolicy::keys).map(|key| key.id.to_string()).collect()
 }
 
 /// Adds to a refusal because of a revoked key who revoked it and why: the trust policy itself does not list
 /// it.
-fn blamed(state: &State, policies: &[Policy], refused: Refused) -> Refused {
+fn blamed(state: &State, policies: &[SignaturePolicy], refused: TrustRefusal) -> TrustRefusal {
     if refused.code != REVOKED_KEY {
         return refused;
     }
     let mut by = state.revoked_keys().iter().filter(|(id, _)| {
-        let keys = policies.iter().flat_map(Policy::keys);
+        let keys = policies.iter().flat_map(SignaturePolicy::keys);
         let mut named = keys.filter(|key| key.id.to_string() == **id).map(|key| &key.name);
         refused.rule.contains(id.as_str())
             || named.any(|name| refused.rule.contains(&format!("{name:?}")))
@@ -338,7 +353,7 @@ fn blamed(state: &State, policies: &[Policy], refused: Refused) -> Refused {
     let (stamp, reason) = (&revocation.stamp, &revocation.reason);
     let set_by =
         format!("{} at revision {}, who revoked {id} ({reason})", stamp.actor, stamp.revision);
-    Refused { set_by, ..refused }
+    TrustRefusal { set_by, ..refused }
 }
 
 /// The repository of a filter's artifacts.
@@ -351,7 +366,7 @@ fn repository(state: &State, filter: &Name) -> String {
     named.unwrap_or_else(|| filter.to_string())
 }
 
-pub(crate) fn blob_digest(digest: &Digest) -> Result<BlobDigest, Problem> {
+pub(crate) fn blob_digest(digest: &Digest) -> Result<BlobDigest, ApiProblem> {
     let text = digest.to_string();
     text.parse().map_err(|_| problem(500, "internal", format!("{text} is not a digest")))
 }

@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 use tamis_api::{
-    Applied, ApplyRequest, ApproveRequest, Approved, Grown, PinRequest, Pinned, Planned, Problem,
-    ReassignRequest, Reassigned, RollbackRequest, UnpinRequest,
+    ApiProblem, ApplyRequest, ApplyResult, ApprovalResult, ApproveRequest, GrowthView, PinRequest,
+    PinResult, PlanResult, ReassignRequest, ReassignResult, RollbackRequest, UnpinRequest,
 };
 use tamis_director::{
-    self as director, Asked, Body, Change, Consent, Guards, Needs, Orphans, PlanError, State,
+    self as director, Body, Change, ChangeRequest, Consent, Guards, Needs, Orphans, PlanError,
+    State,
 };
 use tamis_oci::Verb;
 use tamis_resources::plan::FilterPlan;
-use tamis_trust::{Digest, Name, Refused, Version};
+use tamis_trust::{Digest, Name, TrustRefusal, Version};
 
-use crate::plane::artifact::Judged;
+use crate::plane::artifact::ValidationResult;
 
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, body, documents, journal, missing, problem, refusal, refused};
@@ -24,9 +25,9 @@ use crate::plane::view;
 const MIN_DIGITS: usize = 8;
 
 /// A change with its effect and its refusals.
-struct Weighed {
-    diff: director::Diff,
-    refused: Vec<Refused>,
+struct WeighedChange {
+    diff: director::ChangeEffect,
+    refused: Vec<TrustRefusal>,
 }
 
 impl Control {
@@ -34,8 +35,12 @@ impl Control {
     /// it.
     ///
     /// # Errors
-    /// [`Problem`] when the documents are invalid, or touch what the caller may not see.
-    pub async fn plan(&self, holder: &Holder, request: &ApplyRequest) -> Result<Planned, Problem> {
+    /// [`ApiProblem`] when the documents are invalid, or touch what the caller may not see.
+    pub async fn plan(
+        &self,
+        holder: &Holder,
+        request: &ApplyRequest,
+    ) -> Result<PlanResult, ApiProblem> {
         let (change, needs, keys, mut weighed, grown) = {
             let state = self.state();
             let (applied, needs) = self.read(holder, request, &state)?;
@@ -45,7 +50,8 @@ impl Control {
                 holder.must_hold(Verb::Observe, &needs)?;
             }
             let (guards, grown) = self.guards(&state, &change)?;
-            let by = By { holder, needs: &needs, guards: &guards, confirm: request.confirm };
+            let by =
+                ChangeCaller { holder, needs: &needs, guards: &guards, confirm: request.confirm };
             let weighed = self.weigh(&state, &change, &by)?;
             (change, needs, keys, weighed, grown)
         };
@@ -61,7 +67,7 @@ impl Control {
         let diff = view::diff::diff(weighed.diff, keys, holder);
         let refusals = weighed.refused.into_iter().map(|one| refusal(grew_one(one, &grown)));
         let subject = change.subject().to_string();
-        let planned = Planned { subject, diff, refusals: refusals.collect() };
+        let planned = PlanResult { subject, diff, refusals: refusals.collect() };
         self.propose(holder.actor(), proposal).await?;
         Ok(planned)
     }
@@ -73,7 +79,7 @@ impl Control {
         holder: &Holder,
         request: &ApplyRequest,
         state: &State,
-    ) -> Result<(director::Applied, Needs), Problem> {
+    ) -> Result<(director::ApplyRecord, Needs), ApiProblem> {
         let removals = state.removals();
         let may = |key: &str| {
             let needs = removals.needs(key);
@@ -101,7 +107,7 @@ impl Control {
             applied.clone()
         } else {
             let removed_files = applied.removed_files.clone();
-            director::Applied { removed_files, ..asked }
+            director::ApplyRecord { removed_files, ..asked }
         };
         let needs = state.needs(&Change::Apply(asked)).map_err(|error| plan(&error))?;
         Ok((applied, needs))
@@ -109,15 +115,19 @@ impl Control {
 
     /// The guards for a change of documents: documents that allow filters to do more need the same approval
     /// as a pin.
-    fn guards(&self, state: &State, change: &Change) -> Result<(Guards, Vec<Grown>), Problem> {
+    fn guards(
+        &self,
+        state: &State,
+        change: &Change,
+    ) -> Result<(Guards, Vec<GrowthView>), ApiProblem> {
         let mut guards = self.0.rules.guards;
         let Change::Apply(applied) = change else { return Ok((guards, Vec::new())) };
         let grown = state.growth(applied).map_err(|error| plan(&error))?;
-        let grown = grown.into_iter().map(|(filter, what)| Grown {
+        let grown = grown.into_iter().map(|(filter, what)| GrowthView {
             kind: "authority".to_owned(),
             what: format!("of {filter}: {what}"),
         });
-        let grown: Vec<Grown> = grown.collect();
+        let grown: Vec<GrowthView> = grown.collect();
         if !grown.is_empty() {
             guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
@@ -128,8 +138,8 @@ impl Control {
     pub(crate) async fn propose(
         &self,
         actor: &str,
-        proposal: Option<director::Proposed>,
-    ) -> Result<(), Problem> {
+        proposal: Option<director::ProposalRecord>,
+    ) -> Result<(), ApiProblem> {
         let Some(proposal) = proposal else { return Ok(()) };
         let body = Body::from(proposal.clone());
         self.commit(actor, |state| {
@@ -144,10 +154,10 @@ impl Control {
     pub(crate) async fn settled<T>(
         &self,
         actor: &str,
-        done: Result<T, Problem>,
-        proposal: director::Proposed,
-    ) -> Result<T, Problem> {
-        let asks = |one: &tamis_api::Refusal| one.code == director::code::APPROVALS;
+        done: Result<T, ApiProblem>,
+        proposal: director::ProposalRecord,
+    ) -> Result<T, ApiProblem> {
+        let asks = |one: &tamis_api::RefusalView| one.code == director::code::APPROVALS;
         if done.as_ref().err().is_some_and(|problem| problem.refusals.iter().any(asks)) {
             self.propose(actor, Some(proposal)).await?;
         }
@@ -158,9 +168,13 @@ impl Control {
     /// touch.
     ///
     /// # Errors
-    /// [`Problem`] when the documents are invalid, a right is missing, a guard refuses, or writing fails.
+    /// [`ApiProblem`] when the documents are invalid, a right is missing, a guard refuses, or writing fails.
     /// Nothing has changed then.
-    pub async fn apply(&self, holder: &Holder, request: &ApplyRequest) -> Result<Applied, Problem> {
+    pub async fn apply(
+        &self,
+        holder: &Holder,
+        request: &ApplyRequest,
+    ) -> Result<ApplyResult, ApiProblem> {
         if !request.confirm {
             self.consented(holder, request).await?;
         }
@@ -169,12 +183,17 @@ impl Control {
             .commit(holder.actor(), |state| {
                 let (applied, needs) = self.read(holder, request, state)?;
                 let keys = view::diff::documents(&applied);
-                let empty = applied == director::Applied::default();
+                let empty = applied == director::ApplyRecord::default();
                 let change = Change::Apply(applied);
                 holder.must_hold(Verb::Operate, &needs)?;
                 proposal = Some(proposed(&change, &needs));
                 let (guards, grown) = self.guards(state, &change)?;
-                let by = By { holder, needs: &needs, guards: &guards, confirm: request.confirm };
+                let by = ChangeCaller {
+                    holder,
+                    needs: &needs,
+                    guards: &guards,
+                    confirm: request.confirm,
+                };
                 let diff =
                     self.permitted(state, &change, &by).map_err(|problem| grew(problem, &grown))?;
                 let diff = view::diff::diff(diff, keys, holder);
@@ -186,15 +205,19 @@ impl Control {
             Some(proposal) => self.settled(holder.actor(), done, proposal).await?,
             None => done?,
         };
-        Ok(Applied { revision, diff })
+        Ok(ApplyResult { revision, diff })
     }
 
     /// Pins a filter of a service: resolves the version once, verifies the artifact as proxies will, and
     /// reports what it may do that the previous one could not.
     ///
     /// # Errors
-    /// [`Problem`] when there is no such version, a policy or a guard refuses, or writing fails.
-    pub async fn pin(&self, holder: &Holder, request: &PinRequest) -> Result<Pinned, Problem> {
+    /// [`ApiProblem`] when there is no such version, a policy or a guard refuses, or writing fails.
+    pub async fn pin(
+        &self,
+        holder: &Holder,
+        request: &PinRequest,
+    ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
         let digest = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
@@ -221,12 +244,12 @@ impl Control {
     /// Restores the previous pin.
     ///
     /// # Errors
-    /// [`Problem`] when there is no previous pin, a policy or a guard refuses, or writing fails.
+    /// [`ApiProblem`] when there is no previous pin, a policy or a guard refuses, or writing fails.
     pub async fn rollback(
         &self,
         holder: &Holder,
         request: &RollbackRequest,
-    ) -> Result<Pinned, Problem> {
+    ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
         let before = self.state().rollback(&request.service, &filter);
         let before = before.map_err(|one| refused(vec![one]))?;
@@ -242,7 +265,7 @@ impl Control {
         self.pin_digest(holder, ask).await
     }
 
-    async fn pin_digest(&self, holder: &Holder, ask: Ask) -> Result<Pinned, Problem> {
+    async fn pin_digest(&self, holder: &Holder, ask: Ask) -> Result<PinResult, ApiProblem> {
         let Ask { service, filter, digest, allow_older, rollback, confirm, dry_run } = ask;
         let (policies, before, configs) = {
             let state = self.state();
@@ -261,7 +284,7 @@ impl Control {
         if !grown.is_empty() {
             guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
-        let pinned = director::Pinned {
+        let pinned = director::PinRecord {
             service: service.clone(),
             filter: filter.clone(),
             version: verified.version,
@@ -276,7 +299,7 @@ impl Control {
         self.takes(&change).await?;
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
-            let by = By { holder, needs: &needs, guards: &guards, confirm };
+            let by = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
             let diff =
                 self.permitted(state, &change, &by).map_err(|problem| grew(problem, &grown))?;
             let there = state
@@ -292,16 +315,20 @@ impl Control {
         let pin = state.pins().find(|pin| pin.service == service && pin.filter == filter);
         let pin = pin.filter(|_| !dry_run).map(view::pin);
         let signers = verified.signers.into_iter().map(|signer| signer.0).collect();
-        Ok(Pinned { revision, subject, pin, diff, grown, signers })
+        Ok(PinResult { revision, subject, pin, diff, grown, signers })
     }
 
     /// Removes a pin.
     ///
     /// # Errors
-    /// [`Problem`] when there is none, a guard refuses, or writing fails.
-    pub async fn unpin(&self, holder: &Holder, request: &UnpinRequest) -> Result<Pinned, Problem> {
+    /// [`ApiProblem`] when there is none, a guard refuses, or writing fails.
+    pub async fn unpin(
+        &self,
+        holder: &Holder,
+        request: &UnpinRequest,
+    ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
-        let unpinned = director::Unpinned { service: request.service.clone(), filter };
+        let unpinned = director::UnpinRecord { service: request.service.clone(), filter };
         let change = Change::Unpin(unpinned);
         let guards = self.0.rules.guards;
         let needs = Needs::of_services([request.service.as_str()]);
@@ -311,14 +338,19 @@ impl Control {
         let done = self
             .commit(holder.actor(), |state| {
                 holder.must_hold(Verb::Operate, &needs)?;
-                let by = By { holder, needs: &needs, guards: &guards, confirm: request.confirm };
+                let by = ChangeCaller {
+                    holder,
+                    needs: &needs,
+                    guards: &guards,
+                    confirm: request.confirm,
+                };
                 let diff = self.permitted(state, &change, &by)?;
                 Ok((bodies(change.clone())?, diff))
             })
             .await;
         let (revision, diff) =
             self.settled(holder.actor(), done, proposed(&change, &needs)).await?;
-        Ok(Pinned {
+        Ok(PinResult {
             revision,
             subject: change.subject().to_string(),
             pin: None,
@@ -332,12 +364,12 @@ impl Control {
     /// seen.
     ///
     /// # Errors
-    /// [`Problem`] when there is no such service, the numbers of epochs are used up, or writing fails.
+    /// [`ApiProblem`] when there is no such service, the numbers of epochs are used up, or writing fails.
     pub async fn reassign(
         &self,
         holder: &Holder,
         request: &ReassignRequest,
-    ) -> Result<Reassigned, Problem> {
+    ) -> Result<ReassignResult, ApiProblem> {
         holder.must_hold(Verb::Operate, &Needs::of_services([request.service.as_str()]))?;
         self.reassign_by(holder.actor(), request).await
     }
@@ -347,7 +379,7 @@ impl Control {
         &self,
         actor: &str,
         request: &ReassignRequest,
-    ) -> Result<Reassigned, Problem> {
+    ) -> Result<ReassignResult, ApiProblem> {
         let (service, reason) = (request.service.as_str(), request.reason.as_str());
         let (revision, epoch) = self
             .commit(actor, |state| {
@@ -361,23 +393,23 @@ impl Control {
             .await?;
         let nodes = self.state().nodes().into_iter();
         let proxies = nodes.filter(|node| service == "*" || node.key() == service).count();
-        Ok(Reassigned { revision, service: service.to_owned(), epoch, proxies })
+        Ok(ReassignResult { revision, service: service.to_owned(), epoch, proxies })
     }
 
     /// Approves a change that another person proposed.
     ///
     /// # Errors
-    /// [`Problem`] when the subject is not a digest, there is no such proposal, the caller lacks a right to
+    /// [`ApiProblem`] when the subject is not a digest, there is no such proposal, the caller lacks a right to
     /// something that it touches, or writing fails.
     pub async fn approve(
         &self,
         holder: &Holder,
         request: &ApproveRequest,
-    ) -> Result<Approved, Problem> {
+    ) -> Result<ApprovalResult, ApiProblem> {
         let (subject, actor) = (digest(&request.subject)?, holder.actor());
         // Who made which token is known here as it is written by now, also by other replicas.
         self.0.store.catch_up().await.map_err(|error| journal(&error))?;
-        let body = Body::from(director::Approved { subject });
+        let body = Body::from(director::ApprovalRecord { subject });
         let (revision, ()) = self
             .commit(actor, |state| {
                 let needs = state.proposed(&subject).ok_or_else(|| {
@@ -389,10 +421,10 @@ impl Control {
                 if !holder.holds_all(Verb::Approve, needs) {
                     let title = format!("{actor} may not approve {subject}: it touches more than {actor} may approve");
                     let remedy = "let somebody approve it who has `approve` for everything that the change touches";
-                    return Err(Problem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
+                    return Err(ApiProblem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
                 }
                 if asked_alone(&self.0.store, state, &subject, actor) {
-                    return Err(refused(vec![Refused {
+                    return Err(refused(vec![TrustRefusal {
                         code: director::code::APPROVAL_OWN,
                         rule: format!(
                             "{actor}, or whoever {actor} gave a token, asked for this change, and whoever asks does not count"
@@ -404,12 +436,12 @@ impl Control {
                 Ok((vec![body.clone()], ()))
             })
             .await?;
-        Ok(Approved { revision, subject: subject.to_string(), actor: actor.to_owned() })
+        Ok(ApprovalResult { revision, subject: subject.to_string(), actor: actor.to_owned() })
     }
 
     /// Whether the filter to be pinned would run in every place: with the grant there, and with the
     /// configuration.
-    pub(crate) async fn takes(&self, change: &Change) -> Result<(), Problem> {
+    pub(crate) async fn takes(&self, change: &Change) -> Result<(), ApiProblem> {
         let planned = {
             let state = self.state();
             self.plans().plan(&state, change)
@@ -419,7 +451,7 @@ impl Control {
         let mut refusals = Vec::new();
         for (plan, judged) in self.judged(&diff.fresh).await? {
             let (at, version) = (&plan.attachment, &plan.version);
-            refusals.extend(judged.refused.map(|one| Refused {
+            refusals.extend(judged.refused.map(|one| TrustRefusal {
                 rule: format!("{} {version} would not run in {at}: {}", plan.filter, one.rule),
                 ..one
             }));
@@ -428,7 +460,7 @@ impl Control {
             });
             let faults = judged.faults.into_iter().chain(routes);
             for (pointer, message) in faults {
-                refusals.push(Refused {
+                refusals.push(TrustRefusal {
                     code: "filter.configure",
                     rule: format!(
                         "{} {version} refuses its configuration in {at}: {pointer}: {message}",
@@ -445,7 +477,7 @@ impl Control {
 
     /// Refuses documents with problems, each with its place, unless the caller confirms what would be left
     /// out.
-    async fn consented(&self, holder: &Holder, request: &ApplyRequest) -> Result<(), Problem> {
+    async fn consented(&self, holder: &Holder, request: &ApplyRequest) -> Result<(), ApiProblem> {
         let (change, planned) = {
             let state = self.state();
             let (applied, needs) = self.read(holder, request, &state)?;
@@ -463,18 +495,23 @@ impl Control {
             return Ok(());
         }
         let remedy = "correct them, or confirm that the affected parts are left out".to_owned();
-        Err(Problem { remedy: Some(remedy), ..documents(&wrong) })
+        Err(ApiProblem { remedy: Some(remedy), ..documents(&wrong) })
     }
 
-    fn weigh(&self, state: &State, change: &Change, by: &By<'_>) -> Result<Weighed, Problem> {
+    fn weigh(
+        &self,
+        state: &State,
+        change: &Change,
+        by: &ChangeCaller<'_>,
+    ) -> Result<WeighedChange, ApiProblem> {
         let diff = self.plans().plan(state, change).map_err(|error| plan(&error))?;
         let consent = if by.confirm { Consent::Given } else { Consent::NotGiven };
         let actor = by.holder.actor();
         let agree = may_agree(&self.0.store, state, &change.subject(), &by.needs.kept(), actor);
-        let asked = Asked { actor, now_ms: self.now_ms(), consent, may_agree: &agree };
+        let asked = ChangeRequest { actor, now_ms: self.now_ms(), consent, may_agree: &agree };
         let refused =
             director::guard(state, change, &diff, by.guards, &asked).err().unwrap_or_default();
-        Ok(Weighed { diff, refused })
+        Ok(WeighedChange { diff, refused })
     }
 
     /// The effect of a change, if nothing refuses it.
@@ -482,30 +519,30 @@ impl Control {
         &self,
         state: &State,
         change: &Change,
-        by: &By<'_>,
-    ) -> Result<director::Diff, Problem> {
+        by: &ChangeCaller<'_>,
+    ) -> Result<director::ChangeEffect, ApiProblem> {
         let weighed = self.weigh(state, change, by)?;
         if weighed.refused.is_empty() {
             return Ok(weighed.diff);
         }
         let subject = change.subject().to_string();
-        Err(Problem { subject: Some(subject), ..refused(weighed.refused) })
+        Err(ApiProblem { subject: Some(subject), ..refused(weighed.refused) })
     }
 }
 
 /// The caller of a change, its needs, and its guards.
-struct By<'a> {
+struct ChangeCaller<'a> {
     holder: &'a Holder,
     needs: &'a Needs,
     guards: &'a Guards,
     confirm: bool,
 }
 
-fn proposed(change: &Change, needs: &Needs) -> director::Proposed {
-    director::Proposed { subject: change.subject(), needs: needs.kept() }
+fn proposed(change: &Change, needs: &Needs) -> director::ProposalRecord {
+    director::ProposalRecord { subject: change.subject(), needs: needs.kept() }
 }
 
-fn plan(error: &PlanError) -> Problem {
+fn plan(error: &PlanError) -> ApiProblem {
     match error {
         PlanError::Documents(problems) => documents(problems),
         error => bad(error.to_string(), "correct it and ask again"),
@@ -517,8 +554,8 @@ fn plan(error: &PlanError) -> Problem {
 fn wrong(
     state: &State,
     change: &Change,
-    diff: &director::Diff,
-    judged: Vec<(Arc<FilterPlan>, Judged)>,
+    diff: &director::ChangeEffect,
+    judged: Vec<(Arc<FilterPlan>, ValidationResult)>,
 ) -> Vec<tamis_resources::Problem> {
     // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
     let later = |code: &str| code == "pin.missing";
@@ -574,9 +611,9 @@ fn placed(
 }
 
 /// A problem of a document as a rule that refuses until somebody confirms.
-fn refuses(problem: &tamis_resources::Problem) -> Refused {
+fn refuses(problem: &tamis_resources::Problem) -> TrustRefusal {
     let place = &problem.place;
-    Refused {
+    TrustRefusal {
         code: "document.problem",
         rule: format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message),
         set_by: "the rule that nothing is left out unnoticed".to_owned(),
@@ -596,18 +633,18 @@ struct Ask {
 }
 
 /// Adds why an approval is required, if it is only because of growth.
-pub(crate) fn grew(mut problem: Problem, grown: &[Grown]) -> Problem {
+pub(crate) fn grew(mut problem: ApiProblem, grown: &[GrowthView]) -> ApiProblem {
     for refusal in &mut problem.refusals {
         refusal.rule = with_growth(&refusal.code, std::mem::take(&mut refusal.rule), grown);
     }
     problem
 }
 
-fn grew_one(refused: Refused, grown: &[Grown]) -> Refused {
-    Refused { rule: with_growth(refused.code, refused.rule, grown), ..refused }
+fn grew_one(refused: TrustRefusal, grown: &[GrowthView]) -> TrustRefusal {
+    TrustRefusal { rule: with_growth(refused.code, refused.rule, grown), ..refused }
 }
 
-fn with_growth(code: &str, rule: String, grown: &[Grown]) -> String {
+fn with_growth(code: &str, rule: String, grown: &[GrowthView]) -> String {
     if code != director::code::APPROVALS || grown.is_empty() {
         return rule;
     }
@@ -615,21 +652,21 @@ fn with_growth(code: &str, rule: String, grown: &[Grown]) -> String {
     format!("{rule}; it may do more than the one before: {}", all.join(", "))
 }
 
-fn bodies(change: Change) -> Result<Vec<Body>, Problem> {
+fn bodies(change: Change) -> Result<Vec<Body>, ApiProblem> {
     change.bodies().map_err(|error| body(&error))
 }
 
-pub(crate) fn name(text: &str) -> Result<Name, Problem> {
+pub(crate) fn name(text: &str) -> Result<Name, ApiProblem> {
     text.parse().map_err(|error| bad(format!("{error}"), "name the filter as namespace/name"))
 }
 
-pub(crate) fn version(text: &str) -> Result<Version, Problem> {
+pub(crate) fn version(text: &str) -> Result<Version, ApiProblem> {
     text.parse().map_err(|error| bad(format!("{error}"), "write a version such as 1.4.2"))
 }
 
 /// A digest of a filter: whole, or at least eight of its first digits, as `tamis pins` prints them, if only
 /// one digest that was ever pinned or rolled out begins with them.
-pub(crate) fn known_digest(state: &State, filter: &Name, text: &str) -> Result<Digest, Problem> {
+pub(crate) fn known_digest(state: &State, filter: &Name, text: &str) -> Result<Digest, ApiProblem> {
     if let Ok(digest) = text.parse() {
         return Ok(digest);
     }
@@ -654,12 +691,12 @@ pub(crate) fn known_digest(state: &State, filter: &Name, text: &str) -> Result<D
     }
 }
 
-pub(crate) fn digest(text: &str) -> Result<Digest, Problem> {
+pub(crate) fn digest(text: &str) -> Result<Digest, ApiProblem> {
     let error = || bad("a digest is sha256: and 64 hexadecimal digits", "copy it whole");
     text.parse().map_err(|_| error())
 }
 
 /// The error for a missing thing.
-pub(crate) fn unknown(what: &str) -> Problem {
+pub(crate) fn unknown(what: &str) -> ApiProblem {
     problem(404, "not-found", format!("there is no {what}"))
 }

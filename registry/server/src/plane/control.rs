@@ -3,12 +3,12 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 
-use tamis_api::Problem;
+use tamis_api::ApiProblem;
 use tamis_director::{Body, Guards, Plans, State, Terms};
 use tamis_journal::log::{Log, LogError};
 use tamis_journal::{Blobs, Entry, Fold, Folded, Journal, JournalError, Record};
 use tamis_oci::Store;
-use tamis_sync::Upstreams;
+use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
 
 use crate::plane::artifact::Artifacts;
@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) fleet: Fleet,
     pub(crate) artifacts: Artifacts,
     plans: Mutex<Plans>,
-    upstreams: Mutex<Upstreams>,
+    upstreams: Mutex<UpstreamParts>,
     folded: Folded<ControlState>,
 }
 
@@ -118,7 +118,7 @@ impl Control {
     }
 
     /// Parts that many proxies share. Lock it last.
-    pub(crate) fn upstreams(&self) -> MutexGuard<'_, Upstreams> {
+    pub(crate) fn upstreams(&self) -> MutexGuard<'_, UpstreamParts> {
         self.0.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -155,8 +155,8 @@ impl Control {
     pub(crate) async fn commit<T>(
         &self,
         actor: &str,
-        mut decide: impl FnMut(&State) -> Result<(Vec<Body>, T), Problem> + Send,
-    ) -> Result<(u64, T), Problem> {
+        mut decide: impl FnMut(&State) -> Result<(Vec<Body>, T), ApiProblem> + Send,
+    ) -> Result<(u64, T), ApiProblem> {
         let mut writer = self.0.folded.writer(actor).await;
         loop {
             let (head, bodies, value) = {
@@ -173,7 +173,7 @@ impl Control {
                 Err(JournalError::Conflict { .. }) => {
                     let remedy = Some("try again".to_owned());
                     let busy = problem::problem(503, "busy", "too many writes at the same time");
-                    return Err(Problem { remedy, ..busy });
+                    return Err(ApiProblem { remedy, ..busy });
                 }
                 Err(error) => return Err(problem::journal(&error)),
             }
@@ -204,7 +204,7 @@ impl Fold for ControlState {
     }
 }
 
-fn records(bodies: &[Body]) -> Result<Vec<Record>, Problem> {
+fn records(bodies: &[Body]) -> Result<Vec<Record>, ApiProblem> {
     let record = |body: &Body| {
         let value = body.to_body().map_err(|error| problem::body(&error))?;
         Ok(Record { kind: body.kind().to_owned(), body: value })

@@ -1,22 +1,22 @@
 //! Inspection of components, which the caller provides.
 
-use tamis_api::Grown;
-use tamis_resources::Verdict;
+use tamis_api::GrowthView;
+use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
-use tamis_trust::{Manifest, Refused};
+use tamis_trust::{Manifest, TrustRefusal};
 
 /// Why a filter would not run as planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults {
     /// The refusal of a proxy.
-    pub refused: Refused,
+    pub refused: TrustRefusal,
     /// The faults of the configuration, each with its place in it; empty when something else is at fault.
-    pub places: Verdict,
+    pub places: ValidationFaults,
 }
 
 impl Faults {
     /// The faults, each with a place: without one, it is the whole configuration.
-    pub(crate) fn places(self) -> Verdict {
+    pub(crate) fn places(self) -> ValidationFaults {
         if self.places.is_empty() {
             return vec![(String::new(), self.refused.rule)];
         }
@@ -30,7 +30,7 @@ pub trait Examine: Send + Sync + 'static {
     ///
     /// # Errors
     /// The broken rule.
-    fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused>;
+    fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal>;
 
     /// Whether a filter would run as planned: with its grant, in its world, with its configuration according
     /// to its own `validate`. What depends on the machine of a proxy (time, memory, secrets, hosts that can be
@@ -43,5 +43,5 @@ pub trait Examine: Send + Sync + 'static {
     }
 
     /// What `after` may do and `before` could not, under each of these configurations.
-    fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<Grown>;
+    fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<GrowthView>;
 }

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tamis_api::Problem;
+use tamis_api::ApiProblem;
 use tamis_director::{Body, LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, State};
 use tamis_resources::NodeName;
-use tamis_sync::{Counts, Hello, NodeReported, Outcome, Parts, ShadowReport, Statistics};
+use tamis_sync::{
+    ComparisonReport, Counts, Hello, NodeReported, Parts, PushOutcome, SlotStatistics,
+};
 use tokio::sync::watch;
 
 use crate::plane::control::Control;
@@ -26,7 +28,7 @@ const GRACE_MS: u64 = 5_000;
 
 /// The plan of a proxy, in parts.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct ProxyPlan {
     /// The journal's revision behind it.
     pub revision: u64,
     /// Its parts.
@@ -52,7 +54,7 @@ impl Fleet {
 
 /// A proxy.
 struct Member {
-    wanted: watch::Sender<Arc<Wanted>>,
+    wanted: watch::Sender<Arc<ProxyPlan>>,
     /// Number of its current connection; `None`: it is disconnected.
     connection: Option<u64>,
     /// When it disconnected; milliseconds since the Unix epoch.
@@ -65,13 +67,13 @@ struct Member {
     why: Option<String>,
     last: Option<NodeReported>,
     /// Its counts since the last report that was written.
-    pending: Pending,
+    pending: PendingCounts,
 }
 
 #[derive(Default)]
-struct Pending {
+struct PendingCounts {
     counts: BTreeMap<(String, tamis_trust::Digest), Counts>,
-    shadows: Vec<ShadowReport>,
+    shadows: Vec<ComparisonReport>,
 }
 
 /// The facts about a proxy's connection.
@@ -91,7 +93,7 @@ pub struct Membership {
     control: Control,
     node: String,
     connection: u64,
-    wanted: watch::Receiver<Arc<Wanted>>,
+    wanted: watch::Receiver<Arc<ProxyPlan>>,
 }
 
 impl Control {
@@ -100,9 +102,13 @@ impl Control {
     /// `identity` is the SPIFFE id of its certificate; it must be the one that documents give the proxy.
     ///
     /// # Errors
-    /// [`Problem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
+    /// [`ApiProblem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
     /// another.
-    pub async fn join(&self, hello: &Hello, identity: Option<&str>) -> Result<Membership, Problem> {
+    pub async fn join(
+        &self,
+        hello: &Hello,
+        identity: Option<&str>,
+    ) -> Result<Membership, ApiProblem> {
         self.identify(&hello.node, identity).await?;
         Ok(self.0.fleet.join(self.clone(), hello, self.now_ms()))
     }
@@ -110,9 +116,13 @@ impl Control {
     /// Checks that the certificate belongs to the named proxy.
     ///
     /// # Errors
-    /// [`Problem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
+    /// [`ApiProblem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
     /// another.
-    pub(crate) async fn identify(&self, node: &str, identity: Option<&str>) -> Result<(), Problem> {
+    pub(crate) async fn identify(
+        &self,
+        node: &str,
+        identity: Option<&str>,
+    ) -> Result<(), ApiProblem> {
         let node: NodeName = node.parse().map_err(|error| {
             problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
         })?;
@@ -139,21 +149,21 @@ impl Control {
                 );
                 let title = format!("{node} must be {expected}, but the client {shown}");
                 let remedy = Some("give it the certificate of its service".to_owned());
-                return Err(Problem { remedy, ..problem(403, "node.identity", title) });
+                return Err(ApiProblem { remedy, ..problem(403, "node.identity", title) });
             }
             (None, _) => {
                 let title = format!(
                     "{node} has no identity in the documents, so no certificate can prove it"
                 );
                 let remedy = Some("write `identity` into its document".to_owned());
-                return Err(Problem { remedy, ..problem(403, "node.identity", title) });
+                return Err(ApiProblem { remedy, ..problem(403, "node.identity", title) });
             }
         }
         Ok(())
     }
 
     /// Writes the pending reports: slots that changed, and counts for active rollouts.
-    pub(crate) async fn flush(&self) -> Result<(), Problem> {
+    pub(crate) async fn flush(&self) -> Result<(), ApiProblem> {
         loop {
             let reports = {
                 let state = self.state();
@@ -175,7 +185,7 @@ impl Control {
     }
 
     /// Writes connections and disconnections that the journal does not contain yet.
-    pub(crate) async fn write_connections(&self) -> Result<(), Problem> {
+    pub(crate) async fn write_connections(&self) -> Result<(), ApiProblem> {
         let changes = |state: &State| {
             let changes = self.0.fleet.connections(state, &self.0.keys.replica, self.now_ms());
             changes.into_iter().map(Body::from).collect::<Vec<Body>>()
@@ -203,7 +213,7 @@ impl Fleet {
             member.release.clone_from(&hello.release);
             member.seen_ms = now_ms;
             // Forget the previous plan; `publish` computes a new one before anything is sent.
-            member.wanted = watch::Sender::new(Arc::new(Wanted::nothing()));
+            member.wanted = watch::Sender::new(Arc::new(ProxyPlan::nothing()));
             Membership {
                 control,
                 node: hello.node.clone(),
@@ -233,12 +243,12 @@ impl Fleet {
     }
 
     /// The current plan of the proxy; `None` when it never had a connection.
-    pub(crate) fn wanted(&self, node: &str) -> Option<Arc<Wanted>> {
+    pub(crate) fn wanted(&self, node: &str) -> Option<Arc<ProxyPlan>> {
         Some(Arc::clone(&self.members().get(node)?.wanted.borrow()))
     }
 
     /// Sets the plan that the proxy should run.
-    pub(crate) fn want(&self, node: &str, wanted: Arc<Wanted>) {
+    pub(crate) fn want(&self, node: &str, wanted: Arc<ProxyPlan>) {
         if let Some(member) = self.members().get(node) {
             member.wanted.send_replace(wanted);
         }
@@ -321,13 +331,13 @@ impl Fleet {
                 filters.iter().any(|spec| spec.from == *digest || spec.to == *digest)
             };
             let pending = std::mem::take(&mut member.pending);
-            let statistics: Vec<Statistics> = pending
+            let statistics: Vec<SlotStatistics> = pending
                 .counts
                 .into_iter()
                 .filter(|((_, digest), _)| about(digest))
-                .map(|((slot, digest), counts)| Statistics { slot, digest, counts })
+                .map(|((slot, digest), counts)| SlotStatistics { slot, digest, counts })
                 .collect();
-            let shadows: Vec<ShadowReport> =
+            let shadows: Vec<ComparisonReport> =
                 pending.shadows.into_iter().filter(|one| about(&one.digest)).collect();
             let changed = state.last_report(&node).is_none_or(|written| differs(written, last));
             if !changed && statistics.is_empty() && shadows.is_empty() {
@@ -360,8 +370,8 @@ fn differs(written: &LastReport, last: &NodeReported) -> bool {
         || last.slots.iter().any(|slot| written.slots.get(&slot.slot) != Some(slot))
 }
 
-impl Pending {
-    fn add(&mut self, statistics: Vec<Statistics>, shadows: Vec<ShadowReport>) {
+impl PendingCounts {
+    fn add(&mut self, statistics: Vec<SlotStatistics>, shadows: Vec<ComparisonReport>) {
         for one in statistics {
             self.counts.entry((one.slot, one.digest)).or_default().add(&one.counts);
         }
@@ -390,7 +400,7 @@ impl Pending {
 impl Member {
     fn new() -> Self {
         Self {
-            wanted: watch::Sender::new(Arc::new(Wanted::nothing())),
+            wanted: watch::Sender::new(Arc::new(ProxyPlan::nothing())),
             connection: None,
             gone_ms: 0,
             connections: 0,
@@ -399,12 +409,12 @@ impl Member {
             taken: 0,
             why: None,
             last: None,
-            pending: Pending::default(),
+            pending: PendingCounts::default(),
         }
     }
 }
 
-impl Wanted {
+impl ProxyPlan {
     fn nothing() -> Self {
         Self { revision: 0, parts: Parts::default(), key: None }
     }
@@ -418,15 +428,15 @@ impl Wanted {
 
 impl Membership {
     /// The proxy's plan, now and whenever it changes. It ends when another connection replaces this one.
-    pub fn wanted(&mut self) -> &mut watch::Receiver<Arc<Wanted>> {
+    pub fn wanted(&mut self) -> &mut watch::Receiver<Arc<ProxyPlan>> {
         &mut self.wanted
     }
 
     /// Processes the proxy's outcome of a push, and its report.
     ///
     /// # Errors
-    /// [`Problem`] when it names another proxy.
-    pub fn outcome(&self, outcome: Outcome, revision: u64) -> Result<(), Problem> {
+    /// [`ApiProblem`] when it names another proxy.
+    pub fn outcome(&self, outcome: PushOutcome, revision: u64) -> Result<(), ApiProblem> {
         let why = if outcome.taken { None } else { Some(outcome.why.unwrap_or_default()) };
         self.with(|member| {
             member.taken = if why.is_none() { revision } else { member.taken };
@@ -438,8 +448,8 @@ impl Membership {
     /// Processes a report.
     ///
     /// # Errors
-    /// [`Problem`] when it names another proxy.
-    pub fn report(&self, report: NodeReported) -> Result<(), Problem> {
+    /// [`ApiProblem`] when it names another proxy.
+    pub fn report(&self, report: NodeReported) -> Result<(), ApiProblem> {
         if report.node != self.node {
             let title = format!("{} reports about {}", self.node, report.node);
             return Err(problem(403, "node.report", title));

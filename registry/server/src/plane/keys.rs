@@ -33,7 +33,7 @@ pub(crate) struct Replica {
 
 /// Handling of missing keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Missing {
+pub(crate) enum MissingKeys {
     /// They are made: the journal is new, or an operator declared the old ones lost.
     Made,
     /// The registry does not start: the keys of this journal exist elsewhere.
@@ -69,7 +69,7 @@ pub enum KeysError {
         /// The file.
         path: PathBuf,
         /// Why.
-        source: tamis_trust::Error,
+        source: tamis_trust::TrustError,
     },
     /// The log's key is invalid.
     #[error("{} is not a seed of 64 hexadecimal digits: without its key a log cannot continue, so restore it", path.display())]
@@ -88,12 +88,16 @@ impl Keys {
     ///
     /// # Errors
     /// [`KeysError`].
-    pub(crate) fn open(folder: &Path, origin: &str, missing: Missing) -> Result<Self, KeysError> {
+    pub(crate) fn open(
+        folder: &Path,
+        origin: &str,
+        missing: MissingKeys,
+    ) -> Result<Self, KeysError> {
         private_folder(folder)
             .map_err(|source| KeysError::File { path: folder.to_owned(), source })?;
         for name in ["director.key", "log.key"] {
             let path = folder.join(name);
-            if missing == Missing::Refused && !path.exists() {
+            if missing == MissingKeys::Refused && !path.exists() {
                 return Err(KeysError::Missing { path });
             }
         }
@@ -211,8 +215,8 @@ mod tests {
     #[test]
     fn keys_are_made_once_and_secret_ones_are_for_their_owner() {
         let folder = tempfile::tempdir().unwrap();
-        let one = Keys::open(folder.path(), "tamis.test/log", Missing::Made).unwrap();
-        let two = Keys::open(folder.path(), "another", Missing::Refused).unwrap();
+        let one = Keys::open(folder.path(), "tamis.test/log", MissingKeys::Made).unwrap();
+        let two = Keys::open(folder.path(), "another", MissingKeys::Refused).unwrap();
         assert_eq!(one.director.public_key(), two.director.public_key());
         assert_eq!(one.log_verifier(), two.log_verifier());
         assert!(one.log_verifier().starts_with("tamis.test/log+"));
@@ -229,13 +233,13 @@ mod tests {
     fn keys_of_a_journal_in_use_are_never_made_again() {
         for name in ["director.key", "log.key"] {
             let folder = tempfile::tempdir().unwrap();
-            drop(Keys::open(folder.path(), "log", Missing::Made).unwrap());
+            drop(Keys::open(folder.path(), "log", MissingKeys::Made).unwrap());
             fs::remove_file(folder.path().join(name)).unwrap();
-            let error = Keys::open(folder.path(), "log", Missing::Refused).err().unwrap();
+            let error = Keys::open(folder.path(), "log", MissingKeys::Refused).err().unwrap();
             let words = error.to_string();
             assert!(words.contains(name) && words.contains("--make-new-keys"), "{words}");
             assert!(!folder.path().join(name).exists(), "{name}");
-            assert!(Keys::open(folder.path(), "log", Missing::Made).is_ok());
+            assert!(Keys::open(folder.path(), "log", MissingKeys::Made).is_ok());
         }
     }
 
@@ -244,7 +248,7 @@ mod tests {
         let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
         let [one, other] = folders
             .each_ref()
-            .map(|folder| Keys::open(folder.path(), "log", Missing::Made).unwrap());
+            .map(|folder| Keys::open(folder.path(), "log", MissingKeys::Made).unwrap());
         let assignment = tamis_trust::Assignment {
             service: "shop/a".into(),
             slot: "shop/f".into(),
@@ -266,7 +270,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         for name in ["director.key", "log.key"] {
             fs::write(folder.path().join(name), "rubbish").unwrap();
-            let error = Keys::open(folder.path(), "log", Missing::Made).err().unwrap();
+            let error = Keys::open(folder.path(), "log", MissingKeys::Made).err().unwrap();
             assert!(error.to_string().contains(name), "{error}");
             assert_eq!(fs::read(folder.path().join(name)).unwrap(), b"rubbish");
             fs::remove_file(folder.path().join(name)).unwrap();

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tamis_api::Problem;
-use tamis_director::{self as director, Assigned, Revocation};
+use tamis_api::ApiProblem;
+use tamis_director::{self as director, AssignmentRecord, StandingRevocation};
 use tamis_resources::NodeName;
 use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
 use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part, split_again};
 
 use crate::plane::control::Control;
-use crate::plane::fleet::Wanted;
+use crate::plane::fleet::ProxyPlan;
 use crate::plane::policy::PolicyFolder;
 
 /// The plan of a proxy, computed from the state.
-struct Due {
+struct ComputedPlan {
     revision: u64,
     plan: Arc<NodePlan>,
-    assigned: BTreeMap<String, Assigned>,
-    refused: BTreeMap<String, director::Refused>,
+    assigned: BTreeMap<String, AssignmentRecord>,
+    refused: BTreeMap<String, director::TrustRefusal>,
     key: Key,
 }
 
@@ -30,7 +30,10 @@ impl Control {
 
     /// The plan of a proxy in parts; `None` when no document declares the proxy, or it has that plan
     /// already.
-    pub(crate) async fn wanted(&self, node: &NodeName) -> Result<Option<Arc<Wanted>>, Problem> {
+    pub(crate) async fn wanted(
+        &self,
+        node: &NodeName,
+    ) -> Result<Option<Arc<ProxyPlan>>, ApiProblem> {
         let Some(due) = self.due(node) else { return Ok(None) };
         let before = self.0.fleet.wanted(&node.to_string());
         let before = before.as_deref().and_then(|it| Some((it.key.as_ref()?, &it.parts)));
@@ -47,10 +50,10 @@ impl Control {
         if let Some(policy) = &self.0.policy {
             policy.parts().into_iter().for_each(|part| parts.insert(part));
         }
-        Ok(Some(Arc::new(Wanted { revision: due.revision, parts, key: Some(due.key) })))
+        Ok(Some(Arc::new(ProxyPlan { revision: due.revision, parts, key: Some(due.key) })))
     }
 
-    fn due(&self, node: &NodeName) -> Option<Due> {
+    fn due(&self, node: &NodeName) -> Option<ComputedPlan> {
         let state = self.state();
         let mut plans = self.plans();
         let wants = plans.node(&state, node, self.now_secs());
@@ -60,7 +63,7 @@ impl Control {
             return None;
         }
         let assigned = wants.assigned.iter();
-        let assigned: BTreeMap<String, Assigned> =
+        let assigned: BTreeMap<String, AssignmentRecord> =
             assigned.map(|(slot, assigned)| (slot.clone(), (*assigned).clone())).collect();
         let key = Key {
             plan: Arc::clone(&plan),
@@ -72,15 +75,15 @@ impl Control {
             referrers: self.0.store.referrers_seen(),
             policy: self.policy_taken(),
         };
-        Some(Due { revision: state.head(), plan, assigned, refused: wants.refused, key })
+        Some(ComputedPlan { revision: state.head(), plan, assigned, refused: wants.refused, key })
     }
 
     /// The parts of all slots. Unchanged ones are taken from `before`.
     async fn slots(
         &self,
-        due: &Due,
+        due: &ComputedPlan,
         before: Option<(&Key, &Parts)>,
-    ) -> Result<Vec<Arc<Part>>, Problem> {
+    ) -> Result<Vec<Arc<Part>>, ApiProblem> {
         let before = before.filter(|(key, _)| key.proofs() == due.key.proofs());
         let mut slots = Vec::new();
         for (name, filter) in placed(&due.plan) {
@@ -111,8 +114,8 @@ impl Control {
     async fn activation(
         &self,
         filter: Arc<FilterPlan>,
-        assigned: &Assigned,
-    ) -> Result<Activation, Problem> {
+        assigned: &AssignmentRecord,
+    ) -> Result<Activation, ApiProblem> {
         let artifact = self.artifact(&assigned.digest).await?;
         let envelopes = assigned.envelopes.clone();
         Ok(match artifact {
@@ -135,12 +138,12 @@ impl Control {
 }
 
 /// The plan of a slot with the candidate in it.
-fn candidate(filter: &FilterPlan, assigned: &Assigned) -> FilterPlan {
+fn candidate(filter: &FilterPlan, assigned: &AssignmentRecord) -> FilterPlan {
     FilterPlan { digest: assigned.digest.to_string(), ..filter.clone() }
 }
 
 /// A slot without an assignment: the proxy refuses or skips, as its attachment states.
-fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activation {
+fn unassigned(filter: &FilterPlan, why: Option<&director::TrustRefusal>) -> Activation {
     let refused = why.map_or_else(
         || RefusedPlan {
             code: "assign.missing".to_owned(),
@@ -170,7 +173,7 @@ fn unassigned(filter: &FilterPlan, why: Option<&director::Refused>) -> Activatio
 pub(crate) fn withdraw(
     policies: &mut [serde_json::Value],
     state: &director::State,
-    counts: impl Fn(&Revocation) -> bool,
+    counts: impl Fn(&StandingRevocation) -> bool,
 ) {
     let digests = state.revoked_digests().iter().filter(|(_, revocation)| counts(revocation));
     let digests: Vec<String> = digests.map(|(digest, _)| digest.to_string()).collect();

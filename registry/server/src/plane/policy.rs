@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tamis_sync::Part;
-use tamis_trust::{Name, Policy, Refused};
-use tamis_tuf::{Error, Repository, Taken, Trusted};
+use tamis_trust::{Name, SignaturePolicy, TrustRefusal};
+use tamis_tuf::{PolicyRepository, TrustedPolicies, TufError, UpdateOutcome};
 
 /// Prefix of the names of parts with metadata.
 const PART: &str = "policy/";
@@ -19,11 +19,11 @@ const PART: &str = "policy/";
 /// documents does not decide whom to trust.
 pub struct PolicyFolder {
     folder: PathBuf,
-    held: Mutex<Held>,
+    held: Mutex<HeldPolicies>,
 }
 
-struct Held {
-    trusted: Trusted,
+struct HeldPolicies {
+    trusted: TrustedPolicies,
     /// The files that were accepted last.
     seen: BTreeMap<String, Vec<u8>>,
     /// The last reported problem of the files.
@@ -39,21 +39,21 @@ impl PolicyFolder {
     /// # Errors
     /// `root` is invalid, or the stored state does not follow from it. Invalid content of the folder is not
     /// an error: it is reported and read again, and until then nothing new is pinned.
-    pub fn open(folder: &Path, root: &[u8], kept: &Path) -> Result<Self, Error> {
-        let trusted = Trusted::open(root, kept)?;
-        let held = Held { trusted, seen: BTreeMap::new(), told: String::new(), taken: 0 };
+    pub fn open(folder: &Path, root: &[u8], kept: &Path) -> Result<Self, TufError> {
+        let trusted = TrustedPolicies::open(root, kept)?;
+        let held = HeldPolicies { trusted, seen: BTreeMap::new(), told: String::new(), taken: 0 };
         let policy = Self { folder: folder.to_owned(), held: Mutex::new(held) };
         Ok(policy)
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    fn held(&self) -> MutexGuard<'_, HeldPolicies> {
         // The state is replaced as a whole.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads the folder again.
     pub(crate) fn refresh(&self, now: u64) {
-        let files = match Repository::open(&self.folder).and_then(|it| it.files()) {
+        let files = match PolicyRepository::open(&self.folder).and_then(|it| it.files()) {
             Ok(files) => files,
             Err(error) => return tracing::warn!(%error, "the policy metadata cannot be read"),
         };
@@ -62,15 +62,15 @@ impl PolicyFolder {
             return;
         }
         match held.trusted.take(&files, now) {
-            Ok(Taken::New) => {
+            Ok(UpdateOutcome::New) => {
                 held.taken += 1;
                 tracing::info!("new policy metadata is in force");
             }
             // The stored state of an earlier run is sent on as well.
-            Ok(Taken::Unchanged) => held.taken = held.taken.max(1),
+            Ok(UpdateOutcome::Unchanged) => held.taken = held.taken.max(1),
             // Tried again, since the disk may have failed. Reported once.
             Err(error) => {
-                let error = crate::plane::problem::chain(&error);
+                let error = tamis_journal::causes(&error);
                 if held.told != error {
                     tracing::warn!(
                         error,
@@ -90,7 +90,7 @@ impl PolicyFolder {
         self.held().taken
     }
 
-    pub(crate) fn policies(&self) -> Vec<Policy> {
+    pub(crate) fn policies(&self) -> Vec<SignaturePolicy> {
         self.held().trusted.policies()
     }
 
@@ -98,7 +98,7 @@ impl PolicyFolder {
         self.held().trusted.age(now)
     }
 
-    pub(crate) fn fresh(&self, filter: &Name, now: u64) -> Result<(), Refused> {
+    pub(crate) fn fresh(&self, filter: &Name, now: u64) -> Result<(), TrustRefusal> {
         self.held().trusted.fresh(filter, now)
     }
 

@@ -1,9 +1,9 @@
 //! Errors in the form of the API.
 
-use tamis_api::{DocumentProblem, Problem, Refusal};
-use tamis_director::BodyError;
+use tamis_api::{ApiProblem, DocumentProblem, RefusalView};
+use tamis_director::RecordError;
 use tamis_journal::{BlobError, JournalError};
-use tamis_trust::Refused;
+use tamis_trust::TrustRefusal;
 
 /// A number and its word: `1 proxy`, `3 proxies`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
@@ -11,8 +11,8 @@ pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
 }
 
 /// A problem without refusals.
-pub(crate) fn problem(status: u16, code: &str, title: impl Into<String>) -> Problem {
-    Problem {
+pub(crate) fn problem(status: u16, code: &str, title: impl Into<String>) -> ApiProblem {
+    ApiProblem {
         status,
         code: code.to_owned(),
         title: title.into(),
@@ -24,27 +24,27 @@ pub(crate) fn problem(status: u16, code: &str, title: impl Into<String>) -> Prob
 }
 
 /// An invalid request.
-pub(crate) fn bad(title: impl Into<String>, remedy: impl Into<String>) -> Problem {
-    Problem { remedy: Some(remedy.into()), ..problem(400, "bad-request", title) }
+pub(crate) fn bad(title: impl Into<String>, remedy: impl Into<String>) -> ApiProblem {
+    ApiProblem { remedy: Some(remedy.into()), ..problem(400, "bad-request", title) }
 }
 
 /// A missing thing.
-pub(crate) fn missing(title: impl Into<String>, remedy: impl Into<String>) -> Problem {
-    Problem { remedy: Some(remedy.into()), ..problem(404, "not-found", title) }
+pub(crate) fn missing(title: impl Into<String>, remedy: impl Into<String>) -> ApiProblem {
+    ApiProblem { remedy: Some(remedy.into()), ..problem(404, "not-found", title) }
 }
 
 /// Rules that refuse.
-pub(crate) fn refused(refusals: Vec<Refused>) -> Problem {
+pub(crate) fn refused(refusals: Vec<TrustRefusal>) -> ApiProblem {
     let title = match refusals.as_slice() {
         [one] => one.rule.clone(),
         many => format!("{} rules refuse it", many.len()),
     };
     let refusals = refusals.into_iter().map(refusal).collect();
-    Problem { refusals, ..problem(409, "refused", title) }
+    ApiProblem { refusals, ..problem(409, "refused", title) }
 }
 
-pub(crate) fn refusal(refused: Refused) -> Refusal {
-    Refusal {
+pub(crate) fn refusal(refused: TrustRefusal) -> RefusalView {
+    RefusalView {
         code: refused.code.to_owned(),
         rule: refused.rule,
         set_by: refused.set_by,
@@ -53,13 +53,13 @@ pub(crate) fn refusal(refused: Refused) -> Refusal {
 }
 
 /// Invalid documents.
-pub(crate) fn documents(problems: &[tamis_resources::Problem]) -> Problem {
+pub(crate) fn documents(problems: &[tamis_resources::Problem]) -> ApiProblem {
     let title = match problems {
         [one] => one.message.clone(),
         many => format!("the documents have {} problems", many.len()),
     };
     let problems = problems.iter().map(document).collect();
-    Problem { problems, ..problem(422, "documents", title) }
+    ApiProblem { problems, ..problem(422, "documents", title) }
 }
 
 pub(crate) fn document(problem: &tamis_resources::Problem) -> DocumentProblem {
@@ -74,15 +74,15 @@ pub(crate) fn document(problem: &tamis_resources::Problem) -> DocumentProblem {
 }
 
 /// The storage does not respond, or refuses. Nothing is known to have changed.
-pub(crate) fn journal(error: &JournalError) -> Problem {
+pub(crate) fn journal(error: &JournalError) -> ApiProblem {
     match error {
         JournalError::TooLarge { .. } | JournalError::Body { .. } => {
             bad(error.to_string(), "make it smaller, or split it")
         }
         _ => {
-            tracing::warn!(error = %chain(error), "the journal failed");
+            tracing::warn!(error = %tamis_journal::causes(error), "the journal failed");
             let remedy = "try again; what runs keeps running".to_owned();
-            Problem {
+            ApiProblem {
                 remedy: Some(remedy),
                 ..problem(503, "unavailable", "the journal cannot be reached or refuses")
             }
@@ -90,23 +90,11 @@ pub(crate) fn journal(error: &JournalError) -> Problem {
     }
 }
 
-pub(crate) fn blob(error: &BlobError) -> Problem {
-    tracing::warn!(error = %chain(error), "the blobs failed");
+pub(crate) fn blob(error: &BlobError) -> ApiProblem {
+    tracing::warn!(error = %tamis_journal::causes(error), "the blobs failed");
     problem(503, "unavailable", "the registry's blobs cannot be reached")
 }
 
-pub(crate) fn body(error: &BodyError) -> Problem {
+pub(crate) fn body(error: &RecordError) -> ApiProblem {
     bad(error.to_string(), "make it smaller, or split it")
-}
-
-/// An error with its causes.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tamis_api::Problem;
+use tamis_api::ApiProblem;
 use tamis_director::{self as director, Body, Event, Judgement};
 use tamis_resources::NodeName;
 use tamis_trust::sign_assignment;
@@ -27,7 +27,7 @@ const BATCH: usize = 500;
 
 /// What the director has processed.
 #[derive(Default)]
-struct Seen {
+struct ReconcileMarks {
     assigned: Option<(u64, u64)>,
     published: Option<(u64, u64, u64, u64)>,
 }
@@ -41,7 +41,7 @@ impl Control {
     }
 
     async fn direct(&self) {
-        let mut seen = Seen::default();
+        let mut seen = ReconcileMarks::default();
         let mut folded = self.folded();
         let mut arrivals = self.0.fleet.arrivals();
         loop {
@@ -89,7 +89,7 @@ impl Control {
     }
 
     /// Moves rollouts, then assigns what is due.
-    async fn step(&self, seen: &mut Seen) -> Result<(), Problem> {
+    async fn step(&self, seen: &mut ReconcileMarks) -> Result<(), ApiProblem> {
         let now = self.now_ms();
         let moving: Vec<String> = {
             let state = self.state();
@@ -112,12 +112,12 @@ impl Control {
         Ok(())
     }
 
-    async fn move_rollout(&self, name: &str, now: u64) -> Result<(), Problem> {
+    async fn move_rollout(&self, name: &str, now: u64) -> Result<(), ApiProblem> {
         let moved = self.commit(ACTOR, |state| {
             let running = state
                 .rollouts()
                 .get(name)
-                .is_some_and(|one| matches!(one.stage, director::Stage::Running(_)));
+                .is_some_and(|one| matches!(one.stage, director::RolloutStage::Running(_)));
             let (event, why) = match state.judge(name, now) {
                 Some(Judgement::Passed { why }) if running => (Event::Passed, why),
                 Some(Judgement::Breached { why, .. }) => (Event::Breached, why),
@@ -137,7 +137,11 @@ impl Control {
     }
 
     /// Signed assignments that are due, and whether there are more than fit in one append.
-    fn assignments(&self, state: &director::State, now: u64) -> Result<(Vec<Body>, bool), Problem> {
+    fn assignments(
+        &self,
+        state: &director::State,
+        now: u64,
+    ) -> Result<(Vec<Body>, bool), ApiProblem> {
         let mut bodies = Vec::new();
         let drafts = self.plans().drafts(state, now, &self.0.rules.terms);
         let more = drafts.len() > BATCH;
@@ -150,7 +154,7 @@ impl Control {
     }
 
     /// Sends every connected proxy its current plan.
-    async fn publish(&self, seen: &mut Seen) -> Result<(), Problem> {
+    async fn publish(&self, seen: &mut ReconcileMarks) -> Result<(), ApiProblem> {
         let due = (
             self.state().decided(),
             self.now_ms() / RENEW_MS,

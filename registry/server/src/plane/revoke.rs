@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use tamis_api::{Problem, RevokeRequest, Revoked, Stop};
-use tamis_director::{self as director, Body, State, Withdrawn};
+use tamis_api::{ApiProblem, RevocationView, RevokeRequest, Stop};
+use tamis_director::{self as director, Body, RevocationTarget, State};
 use tamis_sync::placed;
-use tamis_trust::{Digest, Policy, Refused, Request, verify_manifest};
+use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, verify_manifest};
 
 use crate::plane::change::digest;
 use crate::plane::control::Control;
@@ -25,19 +25,19 @@ impl Control {
     /// stops it, which needs a confirmation.
     ///
     /// # Errors
-    /// [`Problem`] when the caller may not decide which keys are trusted, the request does not name exactly
+    /// [`ApiProblem`] when the caller may not decide which keys are trusted, the request does not name exactly
     /// one of the two, something would stop without a confirmation, or writing fails.
     pub async fn revoke(
         &self,
         holder: &Holder,
         request: &RevokeRequest,
-    ) -> Result<Revoked, Problem> {
+    ) -> Result<RevocationView, ApiProblem> {
         if !self.decides(holder) {
             let title =
                 format!("{} may not revoke: a revocation affects everybody", holder.actor());
             let remedy =
                 Some("ask somebody with `operate` on all of a security namespace".to_owned());
-            return Err(Problem { remedy, ..problem(403, "denied", title) });
+            return Err(ApiProblem { remedy, ..problem(403, "denied", title) });
         }
         let what = self.withdrawn(request)?;
         let stops = self.stops(&what).await?;
@@ -45,17 +45,17 @@ impl Control {
             return Err(refused(vec![asks(&stops)]));
         }
         let (reason, now) = (request.reason.clone(), request.now);
-        let body = Body::from(director::Revoked { what: what.clone(), reason, now });
+        let body = Body::from(director::RevocationRecord { what: what.clone(), reason, now });
         let revision = if request.dry_run {
             self.state().head()
         } else {
             self.commit(holder.actor(), |_| Ok((vec![body.clone()], ()))).await?.0
         };
         let what = match what {
-            Withdrawn::Digest { digest } => digest.to_string(),
-            Withdrawn::Key { key, .. } => key,
+            RevocationTarget::Digest { digest } => digest.to_string(),
+            RevocationTarget::Key { key, .. } => key,
         };
-        Ok(Revoked {
+        Ok(RevocationView {
             what,
             from_index: request.from_index,
             reason: request.reason.clone(),
@@ -67,26 +67,26 @@ impl Control {
         })
     }
 
-    fn withdrawn(&self, request: &RevokeRequest) -> Result<Withdrawn, Problem> {
+    fn withdrawn(&self, request: &RevokeRequest) -> Result<RevocationTarget, ApiProblem> {
         if request.reason.len() > MAX_REASON_BYTES {
             let title = format!("a reason has at most {MAX_REASON_BYTES} bytes");
             return Err(bad(title, "shorten it"));
         }
         match (&request.digest, &request.key) {
             (Some(digest), None) if request.from_index.is_none() => {
-                Ok(Withdrawn::Digest { digest: self::digest(digest)? })
+                Ok(RevocationTarget::Digest { digest: self::digest(digest)? })
             }
             (Some(_), None) => Err(bad("a digest is always revoked entirely", "omit fromIndex")),
             (None, Some(key)) if !key.is_empty() && key.len() <= 253 => {
                 let key = self.key_id(key)?;
-                Ok(Withdrawn::Key { key, from_index: request.from_index })
+                Ok(RevocationTarget::Key { key, from_index: request.from_index })
             }
             _ => Err(bad("a revocation needs exactly one of digest and key", "name one of them")),
         }
     }
 
     /// The slots whose filter may no longer be pinned after the revocation.
-    async fn stops(&self, what: &Withdrawn) -> Result<Vec<Stop>, Problem> {
+    async fn stops(&self, what: &RevocationTarget) -> Result<Vec<Stop>, ApiProblem> {
         let now = self.now_secs();
         let (slots, before, after) = {
             let state = self.state();
@@ -110,8 +110,8 @@ impl Control {
         let mut stops = Vec::new();
         for (digest, rows) in slots {
             let ends = match what {
-                Withdrawn::Digest { digest: withdrawn } => digest == *withdrawn,
-                Withdrawn::Key { .. } => {
+                RevocationTarget::Digest { digest: withdrawn } => digest == *withdrawn,
+                RevocationTarget::Key { .. } => {
                     self.holds(&digest, &before, now).await?
                         && !self.holds(&digest, &after, now).await?
                 }
@@ -130,13 +130,13 @@ impl Control {
     }
 
     /// The policies in force with that revocation added.
-    fn policies_without(&self, state: &State, what: &Withdrawn) -> Vec<Policy> {
+    fn policies_without(&self, state: &State, what: &RevocationTarget) -> Vec<SignaturePolicy> {
         if self.0.policy.is_some() {
             return self.policies(state);
         }
         let mut policies = state.trust_policies();
         withdraw(&mut policies, state, |_| true);
-        if let Withdrawn::Key { key, from_index } = what {
+        if let RevocationTarget::Key { key, from_index } = what {
             let entry = match from_index {
                 None => serde_json::json!(key),
                 Some(from) => serde_json::json!({ "key": key, "fromIndex": from }),
@@ -146,11 +146,16 @@ impl Control {
                 keys.into_iter().for_each(|keys| keys.push(entry.clone()));
             }
         }
-        policies.iter().map(|policy| Policy::read_or_nobody(policy).0).collect()
+        policies.iter().map(|policy| SignaturePolicy::read_or_nobody(policy).0).collect()
     }
 
     /// Whether an artifact is valid under these policies.
-    async fn holds(&self, digest: &Digest, policies: &[Policy], now: u64) -> Result<bool, Problem> {
+    async fn holds(
+        &self,
+        digest: &Digest,
+        policies: &[SignaturePolicy],
+        now: u64,
+    ) -> Result<bool, ApiProblem> {
         let Some(artifact) = self.artifact(digest).await? else { return Ok(false) };
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
         let request = Request {
@@ -167,12 +172,12 @@ impl Control {
     }
 
     /// The id of a key, given by its id or by its name in a policy.
-    fn key_id(&self, key: &str) -> Result<String, Problem> {
+    fn key_id(&self, key: &str) -> Result<String, ApiProblem> {
         if key.parse::<tamis_trust::KeyId>().is_ok() {
             return Ok(key.to_owned());
         }
         let policies = self.policies(&self.state());
-        let keys = policies.iter().flat_map(Policy::keys).filter(|one| one.name == key);
+        let keys = policies.iter().flat_map(SignaturePolicy::keys).filter(|one| one.name == key);
         let mut ids: Vec<String> = keys.map(|one| one.id.to_string()).collect();
         ids.sort();
         ids.dedup();
@@ -188,13 +193,13 @@ impl Control {
 }
 
 /// The refusal that lists what would stop, for a caller who has not confirmed it.
-fn asks(stops: &[Stop]) -> Refused {
+fn asks(stops: &[Stop]) -> TrustRefusal {
     let services: BTreeSet<&str> = stops.iter().map(|stop| stop.service.as_str()).collect();
     let mut named: Vec<&str> = services.iter().copied().take(NAMED).collect();
     if services.len() > NAMED {
         named.push("…");
     }
-    Refused {
+    TrustRefusal {
         code: director::code::REVOKE,
         rule: format!(
             "{} slots of {} services would stop now: {}",

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use tamis_api::Problem;
+use tamis_api::ApiProblem;
 use tamis_director::{Need, Needs, State};
-use tamis_oci::{Bearer, Pattern, Store, Verb};
+use tamis_oci::{Bearer, RepositoryPattern, Store, Verb};
 use tamis_trust::Digest;
 
 use crate::plane::problem::problem;
@@ -38,7 +38,7 @@ impl Holder {
     }
 
     /// Whether the caller has all these rights, for all these patterns.
-    pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+    pub(crate) fn may_all(&self, verbs: &[Verb], patterns: &[RepositoryPattern]) -> bool {
         self.0.may_all(verbs, patterns)
     }
 
@@ -78,14 +78,14 @@ impl Holder {
 
     /// Refuses a caller without all needed rights. About documents that the caller did not name and may not
     /// see, it reveals only that they exist.
-    pub(crate) fn must_hold(&self, verb: Verb, needs: &Needs) -> Result<(), Problem> {
+    pub(crate) fn must_hold(&self, verb: Verb, needs: &Needs) -> Result<(), ApiProblem> {
         let Some((need, why)) = needs.iter().find(|(need, _)| !self.holds(verb, need)) else {
             return Ok(());
         };
         if needs.is_elsewhere(need) {
             let title = format!("{} may not do that: {why}", self.actor());
             let remedy = "ask their owner to do it, or ask for a token that covers both";
-            return Err(Problem {
+            return Err(ApiProblem {
                 remedy: Some(remedy.to_owned()),
                 ..problem(403, "denied", title)
             });
@@ -102,7 +102,7 @@ impl Holder {
              --repository '{way}'`",
             verb.as_str()
         );
-        Err(Problem { remedy: Some(remedy), ..problem(403, "denied", title) })
+        Err(ApiProblem { remedy: Some(remedy), ..problem(403, "denied", title) })
     }
 }
 

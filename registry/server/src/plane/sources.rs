@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::collections::btree_map::Entry;
 
-use tamis_api::{ApplyRequest, DocumentProblem, Problem};
-use tamis_director::{Applied, AppliedDocument, AppliedFile, State};
-use tamis_resources::{Document, Place, Secret, parse, parts, secret_of};
+use tamis_api::{ApiProblem, ApplyRequest, DocumentProblem};
+use tamis_director::{ApplyRecord, DocumentRecord, FileRecord, State};
+use tamis_resources::{Document, SecretKind, SourcePlace, parse, parts, secret_of};
 use tamis_trust::Digest;
 
 use crate::plane::problem::{bad, documents, problem};
@@ -20,8 +20,8 @@ const TWICE: &str = "document.twice";
 /// What the body of an apply changes, for a caller with all rights.
 ///
 /// # Errors
-/// [`Problem`] that names the place of the fault.
-pub fn read_apply(body: &[u8], state: &State) -> Result<Applied, Problem> {
+/// [`ApiProblem`] that names the place of the fault.
+pub fn read_apply(body: &[u8], state: &State) -> Result<ApplyRecord, ApiProblem> {
     let request: ApplyRequest = serde_json::from_slice(body).map_err(|error| {
         let remedy = "/v1/openapi.json describes it";
         bad(format!("the body does not have the expected form: {error}"), remedy)
@@ -32,9 +32,9 @@ pub fn read_apply(body: &[u8], state: &State) -> Result<Applied, Problem> {
 /// The content of a request.
 pub(crate) struct Read {
     /// What changes.
-    pub(crate) applied: Applied,
+    pub(crate) applied: ApplyRecord,
     /// The whole request, including what would not change: whether it would is not for everybody to know.
-    pub(crate) asked: Applied,
+    pub(crate) asked: ApplyRecord,
 }
 
 /// What to apply and to remove, without what is in force already. Pruning removes the documents that `may`
@@ -43,14 +43,14 @@ pub(crate) fn read(
     request: &ApplyRequest,
     state: &State,
     may: &dyn Fn(&str) -> bool,
-) -> Result<Read, Problem> {
+) -> Result<Read, ApiProblem> {
     if request.sources.len() > MAX_SOURCES || request.files.len() > MAX_SOURCES {
         return Err(bad(
             format!("more than {MAX_SOURCES} sources or files in one request"),
             "apply them in parts",
         ));
     }
-    let mut found: BTreeMap<String, (AppliedDocument, Place)> = BTreeMap::new();
+    let mut found: BTreeMap<String, (DocumentRecord, SourcePlace)> = BTreeMap::new();
     let (mut problems, mut twice) = (Vec::new(), Vec::new());
     for source in &request.sources {
         let (parsed, wrong) = parse(&source.source, &source.text);
@@ -74,16 +74,16 @@ pub(crate) fn read(
     if let Some(first) = twice.first() {
         let title = first.message.clone();
         let remedy = Some("keep one of them; nothing was changed".to_owned());
-        return Err(Problem { remedy, problems: twice, ..problem(409, TWICE, title) });
+        return Err(ApiProblem { remedy, problems: twice, ..problem(409, TWICE, title) });
     }
-    let found: BTreeMap<String, AppliedDocument> =
+    let found: BTreeMap<String, DocumentRecord> =
         found.into_iter().map(|(key, (one, _))| (key, one)).collect();
     let removed = removed(request, state, &found, may);
     let in_force = state.documents();
-    let same = |one: &AppliedDocument| {
+    let same = |one: &DocumentRecord| {
         in_force.get(&one.key).is_some_and(|there| there.digest == one.digest)
     };
-    let asked = Applied {
+    let asked = ApplyRecord {
         documents: found.into_values().collect(),
         files: files(request)?,
         removed,
@@ -97,7 +97,7 @@ pub(crate) fn read(
 }
 
 /// Two documents of one kind, namespace and name: neither takes precedence.
-fn conflict(key: &str, place: &Place, other: &Place) -> DocumentProblem {
+fn conflict(key: &str, place: &SourcePlace, other: &SourcePlace) -> DocumentProblem {
     DocumentProblem {
         code: TWICE.to_owned(),
         message: format!(
@@ -114,7 +114,7 @@ fn conflict(key: &str, place: &Place, other: &Place) -> DocumentProblem {
 fn removed(
     request: &ApplyRequest,
     state: &State,
-    found: &BTreeMap<String, AppliedDocument>,
+    found: &BTreeMap<String, DocumentRecord>,
     may: &dyn Fn(&str) -> bool,
 ) -> Vec<String> {
     let in_force = state.documents();
@@ -127,7 +127,7 @@ fn removed(
     removed.into_iter().filter(|key| !found.contains_key(*key)).cloned().collect()
 }
 
-fn files(request: &ApplyRequest) -> Result<Vec<AppliedFile>, Problem> {
+fn files(request: &ApplyRequest) -> Result<Vec<FileRecord>, ApiProblem> {
     let mut named = BTreeSet::new();
     let mut files = Vec::new();
     for file in &request.files {
@@ -141,11 +141,11 @@ fn files(request: &ApplyRequest) -> Result<Vec<AppliedFile>, Problem> {
                 secret.name()
             );
             let way = match secret {
-                Secret::SymmetricKey => {
+                SecretKind::SymmetricKey => {
                     "sign with ES256 or EdDSA and apply the public keys; or serve the folder itself with \
                      `tamis proxy --documents`, which leaves its files where they are"
                 }
-                Secret::PrivateKey | Secret::Word => {
+                SecretKind::PrivateKey | SecretKind::Word => {
                     "apply the public key; keep the private one where it signs"
                 }
             };
@@ -154,7 +154,7 @@ fn files(request: &ApplyRequest) -> Result<Vec<AppliedFile>, Problem> {
         if !named.insert(file.path.as_str()) {
             return Err(bad(format!("file {} is listed twice", file.path), "keep one of them"));
         }
-        files.push(AppliedFile { path: file.path.clone(), text: file.text.clone() });
+        files.push(FileRecord { path: file.path.clone(), text: file.text.clone() });
     }
     Ok(files)
 }
@@ -167,7 +167,7 @@ fn split(
     source: &str,
     text: &str,
     parsed: &[Document],
-) -> Result<Vec<(String, AppliedDocument, Place)>, Problem> {
+) -> Result<Vec<(String, DocumentRecord, SourcePlace)>, ApiProblem> {
     let mut texts = Vec::new();
     for (lines_before, part) in parts(text) {
         let (mut one, wrong) = parse(source, &part);
@@ -199,7 +199,7 @@ fn split(
         let key = format!("{}/{}", document.kind(), document.key());
         let digest = Digest::of(text.as_bytes());
         let (source, place) = (source.to_owned(), document.place("/kind", "here"));
-        let one = AppliedDocument { key: key.clone(), source, lines_before, digest, text };
+        let one = DocumentRecord { key: key.clone(), source, lines_before, digest, text };
         Ok((key, one, place))
     });
     documents.collect()
@@ -222,7 +222,7 @@ mod tests {
         ApplyRequest { sources, ..ApplyRequest::default() }
     }
 
-    fn in_force(applied: &Applied) -> State {
+    fn in_force(applied: &ApplyRecord) -> State {
         let mut state = State::default();
         let body = serde_json::to_value(applied).unwrap();
         state.apply(1, 1, "ada", "applied", &body);
@@ -247,7 +247,7 @@ mod tests {
         let state =
             in_force(&read(&request(text.clone()), &State::default(), &|_| true).unwrap().applied);
         let again = read(&request(text), &state, &|_| true).unwrap();
-        assert_eq!(again.applied, Applied::default());
+        assert_eq!(again.applied, ApplyRecord::default());
         assert_eq!(again.asked.documents.len(), 2);
         let pruned = ApplyRequest { prune: true, ..request(service("a")) };
         assert_eq!(read(&pruned, &state, &|_| true).unwrap().applied.removed, ["Service/shop/b"]);

@@ -1,7 +1,7 @@
 //! Checks before a control plane serves, and actions requested at its start.
 
-use tamis_api::{Problem, ReassignRequest};
-use tamis_director::Assigned;
+use tamis_api::{ApiProblem, ReassignRequest};
+use tamis_director::AssignmentRecord;
 use tamis_journal::BlobDigest;
 
 use crate::ServerError;
@@ -17,7 +17,7 @@ impl Control {
     pub(crate) fn signed_the_last(&self) -> bool {
         let state = self.state();
         let last = state.assigned().max_by_key(|one| one.version);
-        last.is_none_or(|last: &Assigned| self.0.keys.signed(&last.envelopes))
+        last.is_none_or(|last: &AssignmentRecord| self.0.keys.signed(&last.envelopes))
     }
 
     /// Whether the blobs contain pinned filters: at least one of those pinned last.
@@ -51,7 +51,7 @@ impl Control {
     pub(crate) async fn restored(&self, reason: &str) -> Result<(), ServerError> {
         let (service, reason) = ("*".to_owned(), reason.to_owned());
         let request = ReassignRequest { service, reason };
-        let failed = |problem: Problem| ServerError::Restored(problem.title);
+        let failed = |problem: ApiProblem| ServerError::Restored(problem.title);
         let done = self.reassign_by(ACTOR, &request).await.map_err(failed)?;
         tracing::info!(epoch = done.epoch, proxies = done.proxies, "everything is assigned again");
         Ok(())

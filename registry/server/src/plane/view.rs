@@ -7,17 +7,17 @@ mod resources;
 mod rollouts;
 mod status;
 
-use tamis_api::Pin;
+use tamis_api::PinView;
 use tamis_director::{self as director, Plans, State};
 use tamis_oci::Verb;
-use tamis_trust::{Name, Policy};
+use tamis_trust::{Name, SignaturePolicy};
 
 use crate::plane::control::Control;
 use crate::plane::parts::withdraw;
 use crate::plane::rights::Holder;
 
-pub(crate) fn pin(pin: &director::Pin) -> Pin {
-    Pin {
+pub(crate) fn pin(pin: &director::Pin) -> PinView {
+    PinView {
         service: pin.service.clone(),
         filter: pin.filter.to_string(),
         version: pin.version.to_string(),
@@ -64,12 +64,12 @@ impl Control {
 
     /// The trust policies in force, with what was revoked since. One that is wrong trusts nobody about what it speaks of:
     /// left out, a wider one would count in its place, here and not at the proxies.
-    pub(crate) fn policies(&self, state: &State) -> Vec<Policy> {
+    pub(crate) fn policies(&self, state: &State) -> Vec<SignaturePolicy> {
         if let Some(policy) = &self.0.policy {
             return policy.policies();
         }
         let mut policies = state.trust_policies();
         withdraw(&mut policies, state, |_| true);
-        policies.iter().map(|policy| Policy::read_or_nobody(policy).0).collect()
+        policies.iter().map(|policy| SignaturePolicy::read_or_nobody(policy).0).collect()
     }
 }

@@ -4,19 +4,19 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
-use tamis_api::Problem;
+use tamis_api::ApiProblem;
 
 /// A response with status 200.
 pub(crate) struct Json<T>(pub(crate) T);
 
 /// A refusal.
 #[derive(Debug)]
-pub(crate) struct Refused(pub(crate) Problem);
+pub(crate) struct ProblemResponse(pub(crate) ApiProblem);
 
-pub(crate) type Answer<T> = Result<Json<T>, Refused>;
+pub(crate) type Answer<T> = Result<Json<T>, ProblemResponse>;
 
-impl From<Problem> for Refused {
-    fn from(problem: Problem) -> Self {
+impl From<ApiProblem> for ProblemResponse {
+    fn from(problem: ApiProblem) -> Self {
         Self(problem)
     }
 }
@@ -33,7 +33,7 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-impl IntoResponse for Refused {
+impl IntoResponse for ProblemResponse {
     fn into_response(self) -> Response {
         let problem = self.0;
         let status =
@@ -65,8 +65,13 @@ pub(crate) fn typed(status: StatusCode, kind: &'static str, body: Vec<u8>) -> Re
 }
 
 /// A problem without refusals.
-pub(crate) fn problem(status: u16, code: &str, title: impl Into<String>, remedy: &str) -> Refused {
-    Refused(Problem {
+pub(crate) fn problem(
+    status: u16,
+    code: &str,
+    title: impl Into<String>,
+    remedy: &str,
+) -> ProblemResponse {
+    ProblemResponse(ApiProblem {
         status,
         code: code.to_owned(),
         title: title.into(),

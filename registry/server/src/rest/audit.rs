@@ -4,13 +4,13 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Deserialize;
-use tamis_api::{LogPage, Problem, WhoRan};
+use tamis_api::{ApiProblem, LogPage, WhoRan};
 use tamis_oci::Verb;
 use utoipa::IntoParams;
 
 use super::Api;
-use super::answer::{Answer, Json, Refused, problem, typed};
-use super::extract::{Asked, Caller};
+use super::answer::{Answer, Json, ProblemResponse, problem, typed};
+use super::extract::{Caller, QueryOf};
 
 /// Which part of the journal.
 #[derive(Deserialize, IntoParams)]
@@ -46,13 +46,13 @@ pub(super) struct Moment {
 /// A part of the journal.
 #[utoipa::path(get, path = "/v1/log", tag = "audit", params(Page), responses(
     (status = 200, body = LogPage),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn log(
     State(api): State<Api>,
     caller: Caller,
-    Asked(page): Asked<Page>,
+    QueryOf(page): QueryOf<Page>,
 ) -> Answer<LogPage> {
     caller.must(Verb::Observe)?;
     if !(1..=1_000).contains(&page.limit) {
@@ -79,13 +79,13 @@ pub(super) async fn log(
 /// What ran for a service at a moment, with proof.
 #[utoipa::path(get, path = "/v1/who-ran", tag = "audit", params(Moment), responses(
     (status = 200, body = WhoRan),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn who_ran(
     State(api): State<Api>,
     caller: Caller,
-    Asked(moment): Asked<Moment>,
+    QueryOf(moment): QueryOf<Moment>,
 ) -> Answer<WhoRan> {
     caller.must_at(Verb::Observe, &moment.service)?;
     Ok(Json(api.control.who_ran(&caller.0, &moment.service, moment.at_ms, moment.to_ms).await?))
@@ -94,13 +94,13 @@ pub(super) async fn who_ran(
 /// The newest checkpoint of the transparency log, signed.
 #[utoipa::path(get, path = "/log/checkpoint", tag = "audit", responses(
     (status = 200, body = String, content_type = "text/plain"),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn checkpoint(
     State(api): State<Api>,
     caller: Caller,
-) -> Result<Response, Refused> {
+) -> Result<Response, ProblemResponse> {
     caller.must(Verb::Observe)?;
     let note = api.control.checkpoint().await?;
     Ok(typed(StatusCode::OK, "text/plain; charset=utf-8", note.into_bytes()))
@@ -109,9 +109,12 @@ pub(super) async fn checkpoint(
 /// The key that signs checkpoints, as a verifier line of signed-note.
 #[utoipa::path(get, path = "/log/key", tag = "audit", responses(
     (status = 200, body = String, content_type = "text/plain"),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn key(State(api): State<Api>, caller: Caller) -> Result<Response, Refused> {
+pub(super) async fn key(
+    State(api): State<Api>,
+    caller: Caller,
+) -> Result<Response, ProblemResponse> {
     caller.must(Verb::Observe)?;
     let line = format!("{}\n", api.control.log_key());
     Ok(typed(StatusCode::OK, "text/plain; charset=utf-8", line.into_bytes()))
@@ -122,7 +125,7 @@ pub(super) async fn tile(
     State(api): State<Api>,
     caller: Caller,
     Path(path): Path<String>,
-) -> Result<Response, Refused> {
+) -> Result<Response, ProblemResponse> {
     // Tiles contain the hashes of all entries, and bundles the entries themselves.
     caller.must_at(Verb::Observe, "*")?;
     match api.control.tile(&path).await? {

@@ -1,20 +1,24 @@
 //! Documents: the effect of an apply, and the apply itself.
 
 use axum::extract::State;
-use tamis_api::{Applied, ApplyRequest, Planned, Problem};
+use tamis_api::{ApiProblem, ApplyRequest, ApplyResult, PlanResult};
 use tamis_oci::Verb;
 
 use super::Api;
 use super::answer::{Answer, Json};
-use super::extract::{Caller, Unread};
+use super::extract::{Caller, UnreadBody};
 
 /// The effect of an apply. Changes nothing.
 #[utoipa::path(post, path = "/v1/plan", tag = "documents", request_body = ApplyRequest, responses(
-    (status = 200, body = Planned),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = 200, body = PlanResult),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn plan(State(api): State<Api>, caller: Caller, body: Unread) -> Answer<Planned> {
+pub(super) async fn plan(
+    State(api): State<Api>,
+    caller: Caller,
+    body: UnreadBody,
+) -> Answer<PlanResult> {
     if !caller.0.may(Verb::Operate) {
         caller.must(Verb::Observe)?;
     }
@@ -24,11 +28,15 @@ pub(super) async fn plan(State(api): State<Api>, caller: Caller, body: Unread) -
 
 /// Apply and remove documents, all or nothing.
 #[utoipa::path(post, path = "/v1/apply", tag = "documents", request_body = ApplyRequest, responses(
-    (status = 200, body = Applied),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = 200, body = ApplyResult),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
-pub(super) async fn apply(State(api): State<Api>, caller: Caller, body: Unread) -> Answer<Applied> {
+pub(super) async fn apply(
+    State(api): State<Api>,
+    caller: Caller,
+    body: UnreadBody,
+) -> Answer<ApplyResult> {
     caller.must(Verb::Operate)?;
     let (request, _turn) = body.documents::<ApplyRequest>().await?;
     Ok(Json(api.control.apply(&caller.0, &request).await?))

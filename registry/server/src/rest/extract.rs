@@ -18,7 +18,7 @@ use tamis_oci::Verb;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
-use super::answer::{Refused, problem};
+use super::answer::{ProblemResponse, problem};
 use crate::plane::Holder;
 
 /// The largest body of a request other than plan and apply, in bytes.
@@ -47,21 +47,21 @@ pub(crate) struct Caller(pub(crate) Holder);
 
 impl Caller {
     /// Refuses a caller without that right anywhere.
-    pub(crate) fn must(&self, verb: Verb) -> Result<(), Refused> {
+    pub(crate) fn must(&self, verb: Verb) -> Result<(), ProblemResponse> {
         if self.0.may(verb) { Ok(()) } else { Err(self.denied(verb, "anywhere")) }
     }
 
     /// Refuses a caller without that right there; `*` means everything.
-    pub(crate) fn must_at(&self, verb: Verb, place: &str) -> Result<(), Refused> {
+    pub(crate) fn must_at(&self, verb: Verb, place: &str) -> Result<(), ProblemResponse> {
         if self.0.may_at(verb, place) { Ok(()) } else { Err(self.denied(verb, place)) }
     }
 
     /// Refuses a caller without that right for a service; `*` means those of every owner.
-    pub(crate) fn must_with(&self, verb: Verb, service: &str) -> Result<(), Refused> {
+    pub(crate) fn must_with(&self, verb: Verb, service: &str) -> Result<(), ProblemResponse> {
         if self.0.may_with(verb, service) { Ok(()) } else { Err(self.denied(verb, service)) }
     }
 
-    pub(crate) fn denied(&self, verb: Verb, place: &str) -> Refused {
+    pub(crate) fn denied(&self, verb: Verb, place: &str) -> ProblemResponse {
         let (verb, actor) = (verb.as_str(), self.0.actor());
         let place: String = place.chars().filter(|one| !one.is_control()).take(120).collect();
         let title = format!("{actor} may not {verb} at {place}");
@@ -74,14 +74,14 @@ impl Caller {
     }
 }
 
-fn unauthorized(title: &str) -> Refused {
+fn unauthorized(title: &str) -> ProblemResponse {
     problem(401, "unauthorized", title, "send a token: `Authorization: Bearer TOKEN`")
 }
 
 impl FromRequestParts<Api> for Caller {
-    type Rejection = Refused;
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, ProblemResponse> {
         let bearer = api.store.bearer(&parts.headers).await.map_err(|error| {
             tracing::error!(%error, "the journal cannot be read");
             let title = "the journal cannot be read, so no token can be checked";
@@ -93,24 +93,24 @@ impl FromRequestParts<Api> for Caller {
 }
 
 /// A body that was not read yet.
-pub(crate) struct Unread {
+pub(crate) struct UnreadBody {
     headers: HeaderMap,
     body: Body,
     turns: Turns,
 }
 
-impl FromRequest<Api> for Unread {
-    type Rejection = Refused;
+impl FromRequest<Api> for UnreadBody {
+    type Rejection = ProblemResponse;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Refused> {
+    async fn from_request(request: Request, api: &Api) -> Result<Self, ProblemResponse> {
         let (parts, body) = request.into_parts();
         Ok(Self { headers: parts.headers, body, turns: api.turns.clone() })
     }
 }
 
-impl Unread {
+impl UnreadBody {
     /// The body as JSON. Call it after the right was checked.
-    pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, Refused> {
+    pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, ProblemResponse> {
         self.is_json()?;
         let (bytes, _) = self.within(SMALL_BYTES).await?;
         parsed(&bytes)
@@ -120,7 +120,7 @@ impl Unread {
     /// continue.
     pub(crate) async fn documents<T: DeserializeOwned + Send + 'static>(
         self,
-    ) -> Result<(T, Option<OwnedSemaphorePermit>), Refused> {
+    ) -> Result<(T, Option<OwnedSemaphorePermit>), ProblemResponse> {
         self.is_json()?;
         let (bytes, turn) = self.within(LARGE_BYTES).await?;
         if turn.is_none() {
@@ -131,7 +131,7 @@ impl Unread {
         Ok((made.map_err(failed)??, turn))
     }
 
-    fn is_json(&self) -> Result<(), Refused> {
+    fn is_json(&self) -> Result<(), ProblemResponse> {
         let kind = self.headers.get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let kind = kind.split(';').next().unwrap_or_default().trim();
@@ -142,7 +142,10 @@ impl Unread {
         Err(problem(415, "media-type", title, "send Content-Type: application/json"))
     }
 
-    async fn within(self, limit: usize) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refused> {
+    async fn within(
+        self,
+        limit: usize,
+    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ProblemResponse> {
         let length = self.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|it| it.to_str().ok()).and_then(|it| it.parse::<usize>().ok());
         if length.is_some_and(|length| length > limit) {
@@ -161,7 +164,7 @@ async fn collected(
     body: Body,
     turns: Turns,
     limit: usize,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), Refused> {
+) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ProblemResponse> {
     let (mut stream, mut bytes, mut turn) = (body.into_data_stream(), BytesMut::new(), None);
     loop {
         let piece = stream.try_next().await;
@@ -182,12 +185,12 @@ async fn collected(
     }
 }
 
-fn too_large(limit: usize) -> Refused {
+fn too_large(limit: usize) -> ProblemResponse {
     let title = format!("the body has more than the {limit} bytes that this address accepts");
     problem(413, "too-large", title, "send it in parts")
 }
 
-fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ProblemResponse> {
     serde_json::from_slice(bytes).map_err(|error| {
         let title = format!("the body does not have the expected form: {error}");
         problem(400, "bad-request", title, "/v1/openapi.json describes it")
@@ -195,12 +198,12 @@ fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refused> {
 }
 
 /// The query of a request.
-pub(crate) struct Asked<T>(pub(crate) T);
+pub(crate) struct QueryOf<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequestParts<Api> for Asked<T> {
-    type Rejection = Refused;
+impl<T: DeserializeOwned> FromRequestParts<Api> for QueryOf<T> {
+    type Rejection = ProblemResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, Refused> {
+    async fn from_request_parts(parts: &mut Parts, _: &Api) -> Result<Self, ProblemResponse> {
         let query = Query::<T>::try_from_uri(&parts.uri).map_err(|error| {
             let title = format!("the query does not have the expected form: {error}");
             problem(400, "bad-request", title, "/v1/openapi.json describes it")
@@ -230,12 +233,12 @@ mod tests {
         Body::from_stream(pieces.chain(never))
     }
 
-    fn unread(body: Body, turns: &Turns, length: Option<usize>) -> Unread {
+    fn unread(body: Body, turns: &Turns, length: Option<usize>) -> UnreadBody {
         let mut headers = HeaderMap::new();
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        Unread { headers, body, turns: turns.clone() }
+        UnreadBody { headers, body, turns: turns.clone() }
     }
 
     #[tokio::test]

@@ -25,7 +25,7 @@ use super::{audit, changes, pins, resources, rollouts, tokens};
     modifiers(&Tokens),
     security(("token" = [])),
 )]
-struct Described;
+struct OpenApiDocument;
 
 struct Tokens;
 
@@ -42,7 +42,7 @@ impl Modify for Tokens {
 /// # Errors
 /// It cannot be written as JSON, which would be a defect.
 pub fn document() -> Result<String, serde_json::Error> {
-    serde_json::to_string_pretty(&Described::openapi()).map(|text| text + "\n")
+    serde_json::to_string_pretty(&OpenApiDocument::openapi()).map(|text| text + "\n")
 }
 
 /// Needs no token: it reveals nothing about the registry's content.

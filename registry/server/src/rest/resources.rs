@@ -2,20 +2,20 @@
 
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use tamis_api::{DocumentText, DocumentVersion, Problem, Resource, ResourceList, Status};
+use tamis_api::{ApiProblem, DocumentText, DocumentVersion, FleetStatus, Resource, ResourceList};
 use tamis_oci::Verb;
 use tamis_resources::NodeName;
 use utoipa::IntoParams;
 
 use super::Api;
 use super::answer::{Answer, Json, problem};
-use super::extract::{Asked, Caller};
+use super::extract::{Caller, QueryOf};
 
 /// Which documents.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Which {
+pub(super) struct DocumentQuery {
     /// Their kind; default: all.
     kind: Option<String>,
     /// Their namespace; default: all.
@@ -26,20 +26,20 @@ pub(super) struct Which {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Whose {
+pub(super) struct StatusQuery {
     /// `namespace/name` of a service or gateway; default: all.
     service: Option<String>,
 }
 
 /// Documents in force.
-#[utoipa::path(get, path = "/v1/resources", tag = "documents", params(Which), responses(
+#[utoipa::path(get, path = "/v1/resources", tag = "documents", params(DocumentQuery), responses(
     (status = 200, body = ResourceList),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(
     State(api): State<Api>,
     caller: Caller,
-    Asked(asked): Asked<Which>,
+    QueryOf(asked): QueryOf<DocumentQuery>,
 ) -> Answer<ResourceList> {
     caller.must(Verb::Observe)?;
     let mut list = api.control.resources(asked.kind.as_deref(), asked.namespace.as_deref());
@@ -55,7 +55,7 @@ pub(super) async fn list(
     ("name" = String, Path, description = "Its name."),
 ), responses(
     (status = 200, body = Resource),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn one(
     State(api): State<Api>,
@@ -75,7 +75,7 @@ pub(super) async fn one(
     ("name" = String, Path, description = "Its name."),
 ), responses(
     (status = 200, body = Vec<DocumentVersion>),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn versions(
     State(api): State<Api>,
@@ -94,8 +94,8 @@ pub(super) async fn versions(
     ("revision" = u64, Path, description = "The revision."),
 ), responses(
     (status = 200, body = DocumentText),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn text_at(
     State(api): State<Api>,
@@ -110,15 +110,15 @@ pub(super) async fn text_at(
 }
 
 /// Every proxy and slot: what is assigned, what runs, since when, and why it does not.
-#[utoipa::path(get, path = "/v1/status", tag = "status", params(Whose), responses(
-    (status = 200, body = Status),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+#[utoipa::path(get, path = "/v1/status", tag = "status", params(StatusQuery), responses(
+    (status = 200, body = FleetStatus),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn status(
     State(api): State<Api>,
     caller: Caller,
-    Asked(asked): Asked<Whose>,
-) -> Answer<Status> {
+    QueryOf(asked): QueryOf<StatusQuery>,
+) -> Answer<FleetStatus> {
     match &asked.service {
         Some(service) => caller.must_at(Verb::Observe, service)?,
         None => caller.must(Verb::Observe)?,

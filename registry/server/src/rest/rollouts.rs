@@ -1,17 +1,17 @@
 //! Rollouts.
 
 use axum::extract::{Path, State};
-use tamis_api::{MoveRequest, Problem, RolloutRequest, RolloutView};
+use tamis_api::{ApiProblem, MoveRequest, RolloutRequest, RolloutView};
 use tamis_oci::Verb;
 
 use super::Api;
-use super::answer::{Answer, Json, Refused};
-use super::extract::{Caller, Unread};
+use super::answer::{Answer, Json, ProblemResponse};
+use super::extract::{Caller, UnreadBody};
 
 /// All rollouts, including ended ones.
 #[utoipa::path(get, path = "/v1/rollouts", tag = "rollouts", responses(
     (status = 200, body = Vec<RolloutView>),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<RolloutView>> {
     caller.must(Verb::Observe)?;
@@ -23,13 +23,13 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<R
 /// Start a rollout.
 #[utoipa::path(post, path = "/v1/rollouts", tag = "rollouts", request_body = RolloutRequest, responses(
     (status = 200, body = RolloutView),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn start(
     State(api): State<Api>,
     caller: Caller,
-    body: Unread,
+    body: UnreadBody,
 ) -> Answer<RolloutView> {
     caller.must(Verb::Operate)?;
     let request: RolloutRequest = body.json().await?;
@@ -43,7 +43,7 @@ pub(super) async fn start(
 #[utoipa::path(get, path = "/v1/rollouts/{name}", tag = "rollouts",
     params(("name" = String, Path, description = "The rollout's name.")), responses(
     (status = 200, body = RolloutView),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn one(
     State(api): State<Api>,
@@ -58,14 +58,14 @@ pub(super) async fn one(
 #[utoipa::path(post, path = "/v1/rollouts/{name}/move", tag = "rollouts", request_body = MoveRequest,
     params(("name" = String, Path, description = "The rollout's name.")), responses(
     (status = 200, body = RolloutView),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn change(
     State(api): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    body: Unread,
+    body: UnreadBody,
 ) -> Answer<RolloutView> {
     caller.must(Verb::Operate)?;
     found(&api, &caller, Verb::Operate, &name)?;
@@ -75,7 +75,12 @@ pub(super) async fn change(
 
 /// A rollout by its name. Its existence is only revealed to callers who have that right everywhere, or for
 /// all of its services.
-fn found(api: &Api, caller: &Caller, verb: Verb, name: &str) -> Result<RolloutView, Refused> {
+fn found(
+    api: &Api,
+    caller: &Caller,
+    verb: Verb,
+    name: &str,
+) -> Result<RolloutView, ProblemResponse> {
     match api.control.rollout(name) {
         Err(_) if !caller.0.may_at(verb, "*") => Err(caller.denied(verb, "that rollout")),
         Ok(one) if !one.services.iter().all(|it| caller.0.may_with(verb, it)) => {

@@ -1,12 +1,12 @@
 //! Tokens, managed remotely by callers who have at least the same rights.
 
 use axum::extract::{Path, State};
-use tamis_api::{Problem, RotateRequest, TokenMade, TokenRequest, TokenView};
-use tamis_oci::{NewToken, Pattern, Secret, StoreError, TokenInfo, Verb};
+use tamis_api::{ApiProblem, RotateRequest, TokenMade, TokenRequest, TokenView};
+use tamis_oci::{NewToken, RepositoryPattern, StoreError, TokenInfo, TokenSecret, Verb};
 
 use super::Api;
-use super::answer::{Answer, Json, Refused, problem};
-use super::extract::{Caller, Unread};
+use super::answer::{Answer, Json, ProblemResponse, problem};
+use super::extract::{Caller, UnreadBody};
 
 /// The longest lifetime of a token made remotely: ten years.
 const MAX_HOURS: u64 = 24 * 3_660;
@@ -14,7 +14,7 @@ const MAX_HOURS: u64 = 24 * 3_660;
 /// Tokens whose rights lie within those of the caller.
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses(
     (status = 200, body = Vec<TokenView>),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<TokenView>> {
     caller.must(Verb::Operate)?;
@@ -35,17 +35,17 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<T
 /// Make a token whose rights lie within those of the caller.
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = TokenRequest, responses(
     (status = 200, body = TokenMade),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
-    body: Unread,
+    body: UnreadBody,
 ) -> Answer<TokenMade> {
     caller.must(Verb::Operate)?;
     let request: TokenRequest = body.json().await?;
-    let patterns: Vec<Pattern> =
+    let patterns: Vec<RepositoryPattern> =
         read(&request.repositories, "a repository", "*, NAMESPACE/*, NAMESPACE/NAME or mesh")?;
     let verbs = verbs(&request.verbs)?;
     if !holds(&caller, &verbs, &patterns) {
@@ -58,7 +58,7 @@ pub(super) async fn create(
         return Err(second_person());
     }
     let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
-    let secret = Secret::generate().map_err(|error| unmade(&error.to_string()))?;
+    let secret = TokenSecret::generate().map_err(|error| unmade(&error.to_string()))?;
     let token = NewToken { name: request.name.clone(), patterns, verbs, expires_ms };
     let made = api.store.create_token_by(caller.0.actor(), token, &secret).await;
     made.map_err(|error| refused(&error))?;
@@ -69,14 +69,14 @@ pub(super) async fn create(
 #[utoipa::path(post, path = "/v1/tokens/{name}/rotate", tag = "tokens", request_body = RotateRequest,
     params(("name" = String, Path, description = "The token's name.")), responses(
     (status = 200, body = TokenMade),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn rotate(
     State(api): State<Api>,
     caller: Caller,
     Path(name): Path<String>,
-    body: Unread,
+    body: UnreadBody,
 ) -> Answer<TokenMade> {
     // The holder of a token may rotate it, whatever its rights.
     let itself = caller.0.actor() != "anonymous" && caller.0.actor() == name;
@@ -85,7 +85,7 @@ pub(super) async fn rotate(
     }
     let request: RotateRequest = body.json().await?;
     let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
-    let secret = Secret::generate().map_err(|error| unmade(&error.to_string()))?;
+    let secret = TokenSecret::generate().map_err(|error| unmade(&error.to_string()))?;
     let done = api.store.rotate_token_by(caller.0.actor(), &name, &secret, expires_ms).await;
     done.map_err(|error| refused(&error))?;
     Ok(Json(TokenMade { name, token: secret.expose().to_owned(), expires_ms }))
@@ -95,8 +95,8 @@ pub(super) async fn rotate(
 #[utoipa::path(delete, path = "/v1/tokens/{name}", tag = "tokens",
     params(("name" = String, Path, description = "The token's name.")), responses(
     (status = 200, body = TokenView),
-    (status = "4XX", body = Problem, content_type = "application/problem+json"),
-    (status = 503, body = Problem, content_type = "application/problem+json"),
+    (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
+    (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn revoke(
     State(api): State<Api>,
@@ -118,19 +118,19 @@ pub(super) async fn revoke(
 
 /// An approval comes from a second person: a caller who could make that person's token would approve their
 /// own change.
-fn second_person() -> Refused {
+fn second_person() -> ProblemResponse {
     let title = "tokens with `approve` are made and rotated on the registry's machine, or rotated by their holder";
     problem(403, "denied", title, "omit `approve`, or ask the operator of the registry")
 }
 
 /// Whether the caller has all these rights, and `operate` for the same places.
-fn holds(caller: &Caller, verbs: &[Verb], patterns: &[Pattern]) -> bool {
+fn holds(caller: &Caller, verbs: &[Verb], patterns: &[RepositoryPattern]) -> bool {
     caller.0.may_all(&[Verb::Operate], patterns) && caller.0.may_all(verbs, patterns)
 }
 
 /// A token whose rights lie within those of the caller; the existence of other tokens of that name is not
 /// revealed.
-fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, Refused> {
+fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, ProblemResponse> {
     caller.must(Verb::Operate)?;
     let found = api.store.tokens().into_iter().find(|token| token.name == name);
     let found = found.filter(|token| holds(caller, &token.verbs, &token.repositories));
@@ -141,7 +141,7 @@ fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, Refused> {
 }
 
 /// When a token expires: after so many hours, and never after the caller's token.
-fn end(now_ms: u64, caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, Refused> {
+fn end(now_ms: u64, caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, ProblemResponse> {
     let asked = match hours {
         None => None,
         Some(hours) if (1..=MAX_HOURS).contains(&hours) => {
@@ -159,7 +159,11 @@ fn end(now_ms: u64, caller: &Caller, hours: Option<u64>) -> Result<Option<u64>, 
     })
 }
 
-fn read<T: std::str::FromStr>(texts: &[String], what: &str, form: &str) -> Result<Vec<T>, Refused> {
+fn read<T: std::str::FromStr>(
+    texts: &[String],
+    what: &str,
+    form: &str,
+) -> Result<Vec<T>, ProblemResponse> {
     let bad = |text: &str| {
         let text: String = text.chars().filter(|one| !one.is_control()).take(80).collect();
         problem(400, "bad-request", format!("{text:?} is not {what}"), &format!("write {form}"))
@@ -175,7 +179,7 @@ fn read<T: std::str::FromStr>(texts: &[String], what: &str, form: &str) -> Resul
     texts.iter().map(|text| text.parse().map_err(|_| bad(text))).collect()
 }
 
-fn verbs(texts: &[String]) -> Result<Vec<Verb>, Refused> {
+fn verbs(texts: &[String]) -> Result<Vec<Verb>, ProblemResponse> {
     let all: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
     let mut verbs = Vec::new();
     for text in texts {
@@ -201,11 +205,11 @@ fn verbs(texts: &[String]) -> Result<Vec<Verb>, Refused> {
     Ok(verbs)
 }
 
-fn unmade(why: &str) -> Refused {
+fn unmade(why: &str) -> ProblemResponse {
     problem(503, "unavailable", why, "try again")
 }
 
-fn refused(error: &StoreError) -> Refused {
+fn refused(error: &StoreError) -> ProblemResponse {
     match error {
         StoreError::TokenName(_) | StoreError::TokenExists(_) => {
             problem(400, "bad-request", error.to_string(), "choose another name")

@@ -11,7 +11,7 @@ use anyhow::Result;
 use tamis_harness::shell;
 
 /// A way to misbehave.
-pub(super) struct Rogue {
+pub(super) struct RogueClient {
     /// In words.
     pub(super) name: &'static str,
     /// The path that is requested; it identifies the rogue.
@@ -46,25 +46,29 @@ const WINDOW_UPDATE: &[u8] = &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const CONTENT: &[u8] = &[b'x'; 16 * 1024];
 
-const fn upstream(name: &'static str, answer: &'static [u8], endless: &'static [u8]) -> Rogue {
-    Rogue { name, path: "/rogue", answer, endless, client: Client::Get }
+const fn upstream(
+    name: &'static str,
+    answer: &'static [u8],
+    endless: &'static [u8],
+) -> RogueClient {
+    RogueClient { name, path: "/rogue", answer, endless, client: Client::Get }
 }
 
-const fn upstream_http2(name: &'static str, endless: &'static [u8]) -> Rogue {
-    Rogue { name, path: "/http2", answer: SETTINGS, endless, client: Client::Get }
+const fn upstream_http2(name: &'static str, endless: &'static [u8]) -> RogueClient {
+    RogueClient { name, path: "/http2", answer: SETTINGS, endless, client: Client::Get }
 }
 
-const fn client(name: &'static str, frames: &'static [u8]) -> Rogue {
+const fn client(name: &'static str, frames: &'static [u8]) -> RogueClient {
     let client = Client::Frames(frames);
-    Rogue { name, path: "/rogue", answer: OK, endless: b"", client }
+    RogueClient { name, path: "/rogue", answer: OK, endless: b"", client }
 }
 
-const fn filter(name: &'static str, path: &'static str) -> Rogue {
-    Rogue { name, path, answer: OK, endless: b"", client: Client::Get }
+const fn filter(name: &'static str, path: &'static str) -> RogueClient {
+    RogueClient { name, path, answer: OK, endless: b"", client: Client::Get }
 }
 
 /// Every way there is.
-pub(super) const ROGUES: &[Rogue] = &[
+pub(super) const ROGUES: &[RogueClient] = &[
     upstream("upstream: 100 without end", b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     upstream("upstream: 103 without end", b"", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"),
     upstream("upstream: zeros of a chunk size", CHUNKED, b"0"),
@@ -85,14 +89,14 @@ pub(super) const ROGUES: &[Rogue] = &[
     client("client: SETTINGS", SETTINGS),
     client("client: PRIORITY", PRIORITY),
     client("client: WINDOW_UPDATE", WINDOW_UPDATE),
-    Rogue {
+    RogueClient {
         name: "client: reads an octet at a time",
         path: "/rogue",
         answer: UNTIL_CLOSE,
         endless: CONTENT,
         client: Client::SlowReader,
     },
-    Rogue {
+    RogueClient {
         name: "client: a body without end",
         path: "/rogue",
         answer: b"",
@@ -104,12 +108,12 @@ pub(super) const ROGUES: &[Rogue] = &[
 ];
 
 /// Threads of a rogue; they end when this is dropped.
-pub(super) struct Running {
+pub(super) struct RogueThreads {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
 }
 
-impl Drop for Running {
+impl Drop for RogueThreads {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -127,7 +131,7 @@ pub(super) fn serve(
     listener: TcpListener,
     answer: &'static [u8],
     endless: &'static [u8],
-) -> Result<Running> {
+) -> Result<RogueThreads> {
     listener.set_nonblocking(true)?;
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&stop);
@@ -151,7 +155,7 @@ pub(super) fn serve(
         }
         connections.into_iter().for_each(|thread| drop(thread.join()));
     });
-    Ok(Running { stop, threads: vec![thread] })
+    Ok(RogueThreads { stop, threads: vec![thread] })
 }
 
 fn answer_all(
@@ -209,7 +213,11 @@ fn is_patience(error: &std::io::Error) -> bool {
 }
 
 /// Clients that behave like this until they are stopped.
-pub(super) fn ask(address: SocketAddr, rogue: &'static Rogue, clients: usize) -> Running {
+pub(super) fn ask(
+    address: SocketAddr,
+    rogue: &'static RogueClient,
+    clients: usize,
+) -> RogueThreads {
     let stop = Arc::new(AtomicBool::new(false));
     let threads = (0..clients).map(|_| {
         let stop = Arc::clone(&stop);
@@ -223,10 +231,10 @@ pub(super) fn ask(address: SocketAddr, rogue: &'static Rogue, clients: usize) ->
         })
     });
     let threads = threads.collect();
-    Running { stop, threads }
+    RogueThreads { stop, threads }
 }
 
-fn ask_once(address: SocketAddr, rogue: &Rogue, stop: &AtomicBool) -> std::io::Result<()> {
+fn ask_once(address: SocketAddr, rogue: &RogueClient, stop: &AtomicBool) -> std::io::Result<()> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;

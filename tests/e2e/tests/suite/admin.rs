@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
-use tamis_e2e::{Backend, Folder, Running, exchange, get};
+use tamis_e2e::{Backend, Folder, RunningProcess, exchange, get};
 
 use crate::connections::over_http2;
 
@@ -102,7 +102,7 @@ fn no_protocol_and_no_form_of_target_leads_a_web_page_past_the_check_of_names() 
     assert_eq!(get(&folder.admin, "/readyz").status, 200, "nobody drained it");
 
     let arguments = ["registry", "--data", "data", "--listen", "127.0.0.1:0"];
-    let registry = Running::start(folder.path(), &arguments);
+    let registry = RunningProcess::start(folder.path(), &arguments);
     let ready = registry.event("it serves", |event| event["event"] == "ready");
     let address = ready["address"].as_str().unwrap();
     try_all(address, "/v1/apply");

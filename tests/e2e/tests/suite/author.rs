@@ -6,7 +6,7 @@ use crate::guests::{self, GRANT};
 use tamis_e2e::{Backend, Folder, tamis};
 
 /// Something that is done to a folder whose filter was sound.
-type Spoil = fn(&Folder);
+type FolderDamage = fn(&Folder);
 
 fn sign(folder: &Folder, component: &str, version: &str, key: &str) {
     let done = tamis(
@@ -51,7 +51,7 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
     let (passed, said) = check();
     assert!(passed, "{said}");
 
-    let rows: [(&str, Spoil, &[&str]); 11] = [
+    let rows: [(&str, FolderDamage, &[&str]); 11] = [
         ("an import", |f| f.edit("guest.yaml", "kv: {}, ", ""), &["imports `kv`", "kv: {}"]),
         (
             "every import",

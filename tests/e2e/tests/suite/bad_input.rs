@@ -1,7 +1,7 @@
 //! Bad input gives one clear error with its place, and everything else keeps running.
 
 use std::net::TcpListener;
-use tamis_e2e::{Backend, Folder, Running, eventually, get, tamis};
+use tamis_e2e::{Backend, Folder, RunningProcess, eventually, get, tamis};
 
 /// Checks the output of `tamis check`, and of a running gateway when the same change is made while it
 /// serves.
@@ -138,7 +138,7 @@ fn a_folder_that_is_not_there() {
 fn a_proxy_no_document_plans() {
     let backend = Backend::start();
     let folder = Folder::gateway(&[backend.address]);
-    let running = Running::start(
+    let running = RunningProcess::start(
         folder.path(),
         &["proxy", "--node", "gateway:test/nobody", "--documents", ".", "--store", ".tamis/store"],
     );

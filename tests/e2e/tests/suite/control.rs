@@ -5,12 +5,12 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use tamis_e2e::{Backend, Folder, Running, eventually, get, tamis};
+use tamis_e2e::{Backend, Folder, RunningProcess, eventually, get, tamis};
 
 /// A folder with a gateway that has an identity, and a registry that its proxies can follow.
 pub(crate) struct Plane {
     pub(crate) folder: Folder,
-    running: Running,
+    running: RunningProcess,
     address: String,
     proxies: String,
     director: String,
@@ -142,8 +142,8 @@ impl Plane {
     }
 
     /// A proxy that follows the registry.
-    pub(crate) fn gateway(&self) -> Running {
-        Running::start(
+    pub(crate) fn gateway(&self) -> RunningProcess {
+        RunningProcess::start(
             self.folder.path(),
             &[
                 "proxy",
@@ -186,7 +186,7 @@ impl Plane {
     }
 }
 
-fn serve(folder: &Path, arguments: &[&str]) -> (Running, Value) {
+fn serve(folder: &Path, arguments: &[&str]) -> (RunningProcess, Value) {
     let mut all = vec![
         "registry",
         "--data",
@@ -203,7 +203,7 @@ fn serve(folder: &Path, arguments: &[&str]) -> (Running, Value) {
         ".tamis/certs/ca.crt",
     ];
     all.extend_from_slice(arguments);
-    let running = Running::start(folder, &all);
+    let running = RunningProcess::start(folder, &all);
     let ready = running.event("the registry serves", |event| event["event"] == "ready");
     (running, ready)
 }
@@ -505,8 +505,10 @@ fn the_registry_is_reached_over_tls_and_over_a_unix_socket_and_by_no_stranger() 
         assert!(made.status.success(), "{}", said(&made));
     }
     let start = |arguments: &[&str]| {
-        let running =
-            Running::start(folder.path(), &[&["registry", "--data", "data"], arguments].concat());
+        let running = RunningProcess::start(
+            folder.path(),
+            &[&["registry", "--data", "data"], arguments].concat(),
+        );
         running.event("the registry serves", |event| event["event"] == "ready")["address"]
             .as_str()
             .map(|address| (address.to_owned(), running))

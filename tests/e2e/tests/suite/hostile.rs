@@ -2,10 +2,10 @@
 
 use crate::guests::{GRANT, sign};
 use std::time::{Duration, Instant};
-use tamis_e2e::{Backend, Folder, Running, eventually, get, tamis};
+use tamis_e2e::{Backend, Folder, RunningProcess, eventually, get, tamis};
 
 /// A gateway with the well-behaved guest on it.
-fn with_guest() -> (Backend, Folder, Running) {
+fn with_guest() -> (Backend, Folder, RunningProcess) {
     let backend = Backend::start();
     let folder = Folder::gateway(&[backend.address]);
     sign(&folder, "1.0.0");

@@ -196,9 +196,9 @@ fn content_where_none_may_be_reaches_no_upstream_over_http2_either() {
 }
 
 /// Content that does not say how long it is.
-struct Unsized(Option<Bytes>);
+struct UnsizedBody(Option<Bytes>);
 
-impl Body for Unsized {
+impl Body for UnsizedBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -218,7 +218,7 @@ fn with_content(address: &str, method: &str, path: &str, fields: &[(&str, &str)]
         for (name, value) in fields {
             request = request.header(*name, *value);
         }
-        let content = Unsized(Some(Bytes::from_static(b"GET /")));
+        let content = UnsizedBody(Some(Bytes::from_static(b"GET /")));
         let response = sender.send_request(request.body(content).unwrap()).await;
         response.map_or(0, |response| response.status().as_u16())
     })

@@ -6,13 +6,13 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 
 use crate::shop::{Shop, shop};
-use tamis_e2e::{Running, tamis};
+use tamis_e2e::{RunningProcess, tamis};
 use tempfile::TempDir;
 
 /// Runs the shop as the user whose state is there, and waits until it is up.
-fn up_as(shop: &Shop, state: &Path, arguments: &[&str]) -> Running {
+fn up_as(shop: &Shop, state: &Path, arguments: &[&str]) -> RunningProcess {
     let all = [&["up", ".", "--no-apps"], arguments].concat();
-    let running = Running::start_as(shop.folder.path(), &all, &[("XDG_STATE_HOME", state)]);
+    let running = RunningProcess::start_as(shop.folder.path(), &all, &[("XDG_STATE_HOME", state)]);
     running.event("the mesh is up", |event| event["event"] == "up");
     running
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
-use tamis_e2e::{Reply, Running, request, tamis};
+use tamis_e2e::{Reply, RunningProcess, request, tamis};
 
 mod backup;
 mod crashes;
@@ -24,7 +24,7 @@ const EMPTY: &[u8] = b"{}";
 
 /// A registry that serves, on a port the system chose.
 struct Registry {
-    running: Running,
+    running: RunningProcess,
     address: String,
 }
 
@@ -33,7 +33,7 @@ impl Registry {
     fn start(folder: &Path, arguments: &[&str]) -> Self {
         let mut all = vec!["registry", "--data", "data", "--listen", "127.0.0.1:0"];
         all.extend_from_slice(arguments);
-        let running = Running::start(folder, &all);
+        let running = RunningProcess::start(folder, &all);
         let ready = running.event("the registry serves", |event| event["event"] == "ready");
         Self { running, address: ready["address"].as_str().unwrap().to_owned() }
     }

@@ -4,12 +4,12 @@ use crate::guests::{sign_as, traffic};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-use tamis_e2e::{Answer, Backend, Folder, Running, eventually, get, request};
+use tamis_e2e::{Answer, Backend, Folder, RunningProcess, eventually, get, request};
 
 const GRANT: &str = "  request: { attributes: [\"*\"] }\n  limits: { time: 20ms }";
 
 /// A gateway with the guest attached.
-fn gateway(endpoints: &[SocketAddr], config: &str, more: &str) -> (Folder, Running) {
+fn gateway(endpoints: &[SocketAddr], config: &str, more: &str) -> (Folder, RunningProcess) {
     let folder = Folder::gateway(endpoints);
     if !more.is_empty() {
         folder.write("more.yaml", more);

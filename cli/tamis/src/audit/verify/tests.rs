@@ -34,7 +34,7 @@ fn answer() -> WhoRan {
             canonical: String::from_utf8(entry.canonical().unwrap()).unwrap(),
             hashes: hashes.iter().map(ToString::to_string).collect(),
         };
-        let run = Ran {
+        let run = RunView {
             node: "sidecar:shop/a/0".into(),
             slot: "retry".into(),
             filter: "acme/retry".into(),

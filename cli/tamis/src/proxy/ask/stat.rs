@@ -1,18 +1,19 @@
 //! `tamis proxy stat NODE`: the metrics of a running proxy, with rates.
 
-use super::Which;
+use super::ProxyAddress;
 use crate::output::{self, Output};
 use crate::table::table;
 use anyhow::Result;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tamis_ambient::Clock;
 
 /// Arguments of `stat`.
 #[derive(clap::Args)]
 pub(in crate::proxy) struct Arguments {
     #[command(flatten)]
-    which: Which,
+    which: ProxyAddress,
     /// Seconds over which rates are taken.
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
     seconds: u64,
@@ -88,12 +89,13 @@ fn rows(before: &[Series], after: Vec<Series>, seconds: f64, arguments: &Argumen
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<()> {
     let before = series(&arguments.which.ask("GET", "/metrics")?);
-    let began = Instant::now();
+    let clock = Clock::system();
+    let began = clock.now();
     let busy = output::busy("counting");
     std::thread::sleep(Duration::from_secs(arguments.seconds));
     drop(busy);
     let after = series(&arguments.which.ask("GET", "/metrics")?);
-    let rows = rows(&before, after, began.elapsed().as_secs_f64(), arguments);
+    let rows = rows(&before, after, clock.since(began).as_secs_f64(), arguments);
     let items: Vec<Value> = rows
         .iter()
         .map(|row| json!({ "metric": row.name, "value": row.value, "perSecond": row.rate }))

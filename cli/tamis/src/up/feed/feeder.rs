@@ -1,11 +1,11 @@
 //! One pass over a folder: sends what the registry does not have yet.
 
-use super::{Planned, Wrongs, lock};
+use super::{FolderProblems, PlannedDocuments, lock};
 use crate::change::files;
 use crate::output::{self, Output, one_line};
-use crate::up::gather::{Gathered, Known, Wrong, gather, key};
+use crate::up::gather::{DocumentSources, FolderDocuments, FolderProblem, gather, key};
 use crate::up::ports::Ports;
-use crate::up::registry::Embedded;
+use crate::up::registry::EmbeddedRegistry;
 use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -13,8 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tamis_api::ApplyRequest;
-use tamis_client::{Artifact, Client, ClientError, Options};
-use tamis_node::{Source, Store, causes, private};
+use tamis_client::{Artifact, Client, ClientError, ClientOptions};
+use tamis_node::{ArtifactStore, Source, causes, private};
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
 
@@ -27,31 +27,31 @@ const KNOWN: &str = "known.json";
 /// What a registry has of its folder, as it is kept for the next start.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-pub(super) struct Kept {
+pub(super) struct FeedRecord {
     /// The documents in force, each with its file.
-    pub(super) documents: Known,
+    pub(super) documents: DocumentSources,
     /// What stands in for documents that cannot be used, by `Kind/namespace/name`.
     pub(super) stand_ins: BTreeSet<String>,
 }
 
 /// What a registry had of its folder when it ran last. What is damaged is nothing known: that takes nothing out.
-pub(super) fn kept(registry: &Path) -> Kept {
+pub(super) fn kept(registry: &Path) -> FeedRecord {
     let text = std::fs::read(registry.join(KNOWN)).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
 /// The result of a pass.
 #[derive(Default)]
-pub(super) struct Done {
+pub(super) struct PassResult {
     /// The revision with the changed documents.
     revision: Option<u64>,
     pushed: Vec<String>,
     pub(super) pinned: Vec<String>,
     pub(super) unpinned: Vec<String>,
-    pub(super) wrongs: Vec<Wrong>,
+    pub(super) wrongs: Vec<FolderProblem>,
 }
 
-impl Done {
+impl PassResult {
     fn is_nothing(&self) -> bool {
         self.revision.is_none()
             && [&self.pushed, &self.pinned, &self.unpinned].iter().all(|list| list.is_empty())
@@ -67,14 +67,14 @@ pub(super) struct Feeder {
     client: Client,
     runtime: Runtime,
     output: Output,
-    wrongs: Wrongs,
+    wrongs: FolderProblems,
     pub(super) stopped: bool,
     /// What the documents in force plan, for whoever starts proxies.
-    pub(super) planned: Arc<Mutex<Option<Planned>>>,
+    pub(super) planned: Arc<Mutex<Option<PlannedDocuments>>>,
     /// What was applied last.
     pub(super) applied: Option<ApplyRequest>,
     /// What the registry has of the folder.
-    kept: Kept,
+    kept: FeedRecord,
     /// Artifacts, with their signatures, that the registry has.
     there: HashSet<(Digest, Digest)>,
     /// The digest of each pin of the lock as it was sent, by service and filter.
@@ -86,8 +86,8 @@ impl Feeder {
         folder: &Path,
         ports: Ports,
         store: &Path,
-        registry: &Embedded,
-        wrongs: Wrongs,
+        registry: &EmbeddedRegistry,
+        wrongs: FolderProblems,
         output: Output,
     ) -> Result<Self> {
         let path = &registry.token;
@@ -95,7 +95,8 @@ impl Feeder {
             let (path, kept) = (path.display(), registry.folder.display());
             format!("the token {path} cannot be read; restore it, or remove {kept} to start from an empty registry")
         })?;
-        let options = Options { token: Some(token), ..Options::new(registry.url.parse()?) };
+        let options =
+            ClientOptions { token: Some(token), ..ClientOptions::new(registry.url.parse()?) };
         let sent = registry.folder.join(SENT);
         // A damaged file counts as a missing one: the whole lock is sent.
         let pins = std::fs::read(&sent).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -136,15 +137,15 @@ impl Feeder {
         if self.stopped {
             return;
         }
-        let mut done = Done::default();
+        let mut done = PassResult::default();
         match gather(&self.folder, self.ports, &self.kept.documents) {
             Ok(gathered) => self.send(&gathered, &mut done),
-            Err(error) => done.wrongs.push(Wrong::new(one_line(&causes(error.as_ref())))),
+            Err(error) => done.wrongs.push(FolderProblem::new(one_line(&causes(error.as_ref())))),
         }
         self.tell(done);
     }
 
-    fn send(&mut self, gathered: &Gathered, done: &mut Done) {
+    fn send(&mut self, gathered: &FolderDocuments, done: &mut PassResult) {
         done.wrongs.extend(gathered.wrongs.iter().cloned());
         self.push(gathered, done);
         // Pins before documents: what a new document attaches must exist. The first time it is the other
@@ -161,14 +162,15 @@ impl Feeder {
     }
 
     /// Applies the documents; true when something was sent.
-    fn apply(&mut self, gathered: &Gathered, done: &mut Done) -> bool {
+    fn apply(&mut self, gathered: &FolderDocuments, done: &mut PassResult) -> bool {
         if gathered.documents.is_empty() {
             let folder = self.folder.display();
-            done.wrongs
-                .push(Wrong::new(format!("{folder} has no documents; the previous ones stay")));
+            done.wrongs.push(FolderProblem::new(format!(
+                "{folder} has no documents; the previous ones stay"
+            )));
             return false;
         }
-        let here: Known =
+        let here: DocumentSources =
             gathered.documents.iter().map(|one| (key(one), one.source.clone())).collect();
         let stand_ins: BTreeSet<String> = gathered.stand_ins.iter().map(key).collect();
         let known = &self.kept.documents;
@@ -188,7 +190,7 @@ impl Feeder {
         let files = match files(&Source::folder(&self.folder), &gathered.documents) {
             Ok(files) => files,
             Err(error) => {
-                done.wrongs.push(Wrong::new(one_line(&causes(error.as_ref()))));
+                done.wrongs.push(FolderProblem::new(one_line(&causes(error.as_ref()))));
                 return false;
             }
         };
@@ -213,32 +215,33 @@ impl Feeder {
                 self.keep_known(done);
                 self.applied = Some(request);
                 let (documents, whole) = (gathered.documents.clone(), gathered.broken.is_empty());
-                *lock(&self.planned) = Some(Planned { documents, whole });
+                *lock(&self.planned) = Some(PlannedDocuments { documents, whole });
                 true
             }
             Err(why) => {
-                done.wrongs.push(Wrong::new(format!("the documents are not applied: {why}")));
+                done.wrongs
+                    .push(FolderProblem::new(format!("the documents are not applied: {why}")));
                 false
             }
         }
     }
 
     /// Stores the file of each document in force, for the next start.
-    fn keep_known(&self, done: &mut Done) {
+    fn keep_known(&self, done: &mut PassResult) {
         let kept = serde_json::to_vec(&self.kept).map_err(std::io::Error::other);
         let kept = kept.and_then(|bytes| private::put(&self.sent.with_file_name(KNOWN), &bytes));
         if let Err(error) = kept {
             let line = format!(
                 "the list of documents and their files cannot be stored for a restart: {error}"
             );
-            done.wrongs.push(Wrong::new(line));
+            done.wrongs.push(FolderProblem::new(line));
         }
     }
 
     /// Reads every artifact in the store, and pushes those that the lock pins.
-    fn push(&mut self, gathered: &Gathered, done: &mut Done) {
+    fn push(&mut self, gathered: &FolderDocuments, done: &mut PassResult) {
         let pinned: BTreeSet<&str> = gathered.pins().map(|(_, pin)| pin.digest.as_str()).collect();
-        let index: BTreeMap<PathBuf, String> = Store::new(vec![self.store.clone()])
+        let index: BTreeMap<PathBuf, String> = ArtifactStore::new(vec![self.store.clone()])
             .index()
             .into_iter()
             .map(|(digest, path)| (path, digest))
@@ -249,13 +252,13 @@ impl Feeder {
                     "{}: {why}; it is not sent, and what runs keeps running",
                     path.display()
                 );
-                done.wrongs.push(Wrong::new(line));
+                done.wrongs.push(FolderProblem::new(line));
             }
         }
     }
 
-    fn artifact(&mut self, path: &Path, pinned: bool, done: &mut Done) -> Result<(), String> {
-        let read = tamis_node::Artifact::read(path)?;
+    fn artifact(&mut self, path: &Path, pinned: bool, done: &mut PassResult) -> Result<(), String> {
+        let read = tamis_node::StoredArtifact::read(path)?;
         let manifest = Manifest::parse(&read.manifest).map_err(|error| error.to_string())?;
         manifest
             .check(&read.component)
@@ -279,7 +282,7 @@ impl Feeder {
         Ok(())
     }
 
-    fn tell(&self, done: Done) {
+    fn tell(&self, done: PassResult) {
         let nothing = done.is_nothing();
         let lines: Vec<String> = done.wrongs.iter().map(|one| one.line.clone()).collect();
         let mended = !self.wrongs.lines().iter().all(|line| lines.contains(line));

@@ -1,7 +1,7 @@
 //! Pins: those that the lock changes are sent, those that somebody changed in the registry stay.
 
-use super::feeder::{Done, Feeder, said};
-use crate::up::gather::{Gathered, Wrong};
+use super::feeder::{Feeder, PassResult, said};
+use crate::up::gather::{FolderDocuments, FolderProblem};
 use std::collections::BTreeSet;
 use tamis_api::{PinRequest, UnpinRequest};
 use tamis_client::ClientError;
@@ -13,7 +13,11 @@ const APPROVALS: &str = "guard.approvals";
 
 impl Feeder {
     /// Sends the pins that the lock changed, and reports those that were refused.
-    pub(super) fn pin(&mut self, gathered: &Gathered, done: &mut Done) -> Vec<Wrong> {
+    pub(super) fn pin(
+        &mut self,
+        gathered: &FolderDocuments,
+        done: &mut PassResult,
+    ) -> Vec<FolderProblem> {
         let news: Vec<(&str, &Pin)> = once(gathered)
             .filter(|(_, pin)| self.pins.get(&place(pin)) != Some(&pin.digest))
             .collect();
@@ -22,11 +26,12 @@ impl Feeder {
         }
         let in_force = match self.ask(async |client| client.pins().await) {
             Ok(pins) => pins,
-            Err(why) => return vec![Wrong::new(format!("the pins cannot be read: {why}"))],
+            Err(why) => return vec![FolderProblem::new(format!("the pins cannot be read: {why}"))],
         };
         let mut refused = Vec::new();
         for (file, pin) in news {
-            let is = |one: &tamis_api::Pin| one.service == pin.service && one.filter == pin.filter;
+            let is =
+                |one: &tamis_api::PinView| one.service == pin.service && one.filter == pin.filter;
             if !in_force.iter().any(|one| is(one) && one.digest == pin.digest) {
                 let (service, filter) = (pin.service.clone(), pin.filter.clone());
                 let request = PinRequest {
@@ -44,7 +49,7 @@ impl Feeder {
                     let line = format!(
                         "{file}: {filter} {version} is not pinned for {service}: {why}; what runs keeps running{then}"
                     );
-                    refused.push(Wrong::new(line));
+                    refused.push(FolderProblem::new(line));
                     continue;
                 }
                 done.pinned.push(format!("{filter} {version} for {service}"));
@@ -57,7 +62,7 @@ impl Feeder {
 
     /// Removes pins that were sent and are in no lock any more, unless somebody changed them in the
     /// registry meanwhile.
-    pub(super) fn unpin(&mut self, gathered: &Gathered, done: &mut Done) {
+    pub(super) fn unpin(&mut self, gathered: &FolderDocuments, done: &mut PassResult) {
         // The broken file may be a lock.
         if !gathered.broken.is_empty() {
             return;
@@ -71,12 +76,14 @@ impl Feeder {
         let in_force = match self.ask(async |client| client.pins().await) {
             Ok(pins) => pins,
             Err(why) => {
-                return done.wrongs.push(Wrong::new(format!("the pins cannot be read: {why}")));
+                return done
+                    .wrongs
+                    .push(FolderProblem::new(format!("the pins cannot be read: {why}")));
             }
         };
         for place in gone {
             let sent = self.pins.get(&place);
-            let same = |one: &&tamis_api::Pin| {
+            let same = |one: &&tamis_api::PinView| {
                 format!("{} {}", one.service, one.filter) == place && sent == Some(&one.digest)
             };
             if let Some(pin) = in_force.iter().find(same) {
@@ -84,7 +91,7 @@ impl Feeder {
                 let request = UnpinRequest { service, filter, confirm: true };
                 if let Err(why) = self.ask(async |client| client.unpin(&request).await) {
                     let line = format!("{} stays pinned for {}: {why}", pin.filter, pin.service);
-                    done.wrongs.push(Wrong::new(line));
+                    done.wrongs.push(FolderProblem::new(line));
                     continue;
                 }
                 done.unpinned.push(format!("{} for {}", pin.filter, pin.service));
@@ -95,11 +102,11 @@ impl Feeder {
     }
 
     /// Stores what was sent, so that a later start does not repeat a pin that somebody rolled back.
-    fn keep(&self, wrongs: &mut Vec<Wrong>) {
+    fn keep(&self, wrongs: &mut Vec<FolderProblem>) {
         let text = serde_json::to_vec(&self.pins).unwrap_or_default();
         if let Err(error) = private::put(&self.sent, &text) {
             let line = format!("what was pinned cannot be kept for a restart: {error}");
-            wrongs.push(Wrong::new(line));
+            wrongs.push(FolderProblem::new(line));
         }
     }
 }
@@ -110,7 +117,7 @@ fn place(pin: &Pin) -> String {
 }
 
 /// The pins of the locks; of two for the same service and filter, the first.
-fn once(gathered: &Gathered) -> impl Iterator<Item = (&str, &Pin)> {
+fn once(gathered: &FolderDocuments) -> impl Iterator<Item = (&str, &Pin)> {
     let mut seen = BTreeSet::new();
     gathered.pins().filter(move |(_, pin)| seen.insert(place(pin)))
 }
@@ -128,15 +135,15 @@ fn then(error: &ClientError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{Problem, Refusal};
+    use tamis_api::{ApiProblem, RefusalView};
 
     #[test]
     fn whoever_has_to_wait_for_somebody_else_is_told_what_to_do_then() {
         let error = |code: &str| {
             let word = String::new;
             let refusal =
-                Refusal { code: code.into(), rule: word(), set_by: word(), remedy: word() };
-            ClientError::Refused(Box::new(Problem {
+                RefusalView { code: code.into(), rule: word(), set_by: word(), remedy: word() };
+            ClientError::Refused(Box::new(ApiProblem {
                 status: 409,
                 code: "refused".into(),
                 title: word(),

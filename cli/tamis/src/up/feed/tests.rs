@@ -6,7 +6,7 @@ use crate::up::member::members;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
-use tamis_client::{Client, Options};
+use tamis_client::{Client, ClientOptions};
 use tamis_resources::parse;
 use tempfile::TempDir;
 
@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 struct World {
     folder: TempDir,
-    feeding: Feeding,
-    registry: Embedded,
+    feeding: FolderFeed,
+    registry: EmbeddedRegistry,
 }
 
 fn folder() -> TempDir {
@@ -43,15 +43,15 @@ fn edge() -> Vec<crate::up::member::Member> {
     members(&parse("edge.yaml", GATEWAY).0).unwrap()
 }
 
-fn registry(folder: &Path) -> Result<Embedded> {
-    Embedded::start(folder, &edge(), None, PORTS)
+fn registry(folder: &Path) -> Result<EmbeddedRegistry> {
+    EmbeddedRegistry::start(folder, &edge(), None, PORTS)
 }
 
 impl World {
     fn start(folder: TempDir) -> Self {
         let registry = registry(folder.path()).unwrap();
         let store = folder.path().join(".tamis/store");
-        let feeding = Feeding::start(folder.path(), PORTS, &store, &registry, Output::Json);
+        let feeding = FolderFeed::start(folder.path(), PORTS, &store, &registry, Output::Json);
         let feeding = feeding.unwrap();
         Self { folder, feeding, registry }
     }
@@ -68,7 +68,9 @@ impl World {
     ) -> Result<T, tamis_client::ClientError> {
         let token = fs::read_to_string(&self.registry.token).unwrap();
         let server = self.registry.url.parse().unwrap();
-        let client = Client::new(Options { token: Some(token), ..Options::new(server) }).unwrap();
+        let client =
+            Client::new(ClientOptions { token: Some(token), ..ClientOptions::new(server) })
+                .unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(question(&client))
     }

@@ -23,22 +23,22 @@ fn folder(files: &[(&str, String)]) -> TempDir {
 
 const PORTS: Ports = Ports { offset: 0, apps: true };
 
-fn gathered(files: &[(&str, String)]) -> Gathered {
-    gather(folder(files).path(), PORTS, &Known::new()).unwrap()
+fn gathered(files: &[(&str, String)]) -> FolderDocuments {
+    gather(folder(files).path(), PORTS, &DocumentSources::new()).unwrap()
 }
 
 /// With these documents in force, each from that file.
-fn gathered_after(files: &[(&str, String)], known: &[(&str, &str)]) -> Gathered {
+fn gathered_after(files: &[(&str, String)], known: &[(&str, &str)]) -> FolderDocuments {
     let known = known.iter().map(|(key, file)| ((*key).to_owned(), (*file).to_owned())).collect();
     gather(folder(files).path(), PORTS, &known).unwrap()
 }
 
-fn keys(gathered: &Gathered) -> Vec<String> {
+fn keys(gathered: &FolderDocuments) -> Vec<String> {
     gathered.documents.iter().map(key).collect()
 }
 
 /// What is sent parses, and gives the documents that it claims to have.
-fn sound(gathered: &Gathered) {
+fn sound(gathered: &FolderDocuments) {
     let (mut sent, mut stand_ins) = (Vec::new(), Vec::new());
     for SourceText { source, text } in &gathered.sources {
         let (documents, problems) = parse(source, text);
@@ -120,7 +120,7 @@ fn a_guard_that_cannot_be_used_and_never_was_is_sent_as_what_closes_its_targets(
     let good = guard("g", "phase: authn\n  order: 10");
     let bad = guard("g", "phase: auth\n  order: 10");
     let (a, known) = (("a.yaml", service("a")), [("FilterAttachment/shop/g", "g.yaml")]);
-    let stand_ins = |all: &Gathered| all.stand_ins.iter().map(key).collect::<Vec<_>>();
+    let stand_ins = |all: &FolderDocuments| all.stand_ins.iter().map(key).collect::<Vec<_>>();
     let twice = format!("{bad}---\n{bad}");
     let nameless = bad.replace("name: g, ", "");
     // A name, files, documents in force with their files, the number of those that stand in, whether one is held.
@@ -208,7 +208,7 @@ fn what_is_wrong_between_documents_is_told_and_sent_all_the_same() {
 fn a_file_that_is_no_text_is_told_and_is_as_good_as_broken() {
     let folder = folder(&[("a.yaml", service("a"))]);
     std::fs::write(folder.path().join("b.yaml"), b"\xff\xfe").unwrap();
-    let all = gather(folder.path(), PORTS, &Known::new()).unwrap();
+    let all = gather(folder.path(), PORTS, &DocumentSources::new()).unwrap();
     assert_eq!(keys(&all), ["Service/shop/a"]);
     assert!(all.is_broken("b.yaml") && all.wrongs[0].line.starts_with("b.yaml: "), "{all:?}");
 }

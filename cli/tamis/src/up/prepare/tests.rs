@@ -4,8 +4,8 @@ use super::*;
 use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 
-fn run(folder: &Path, output: Output) -> Result<Prepared> {
-    super::run(folder, Ports { offset: 0, apps: true }, Elsewhere::Refuse, output)
+fn run(folder: &Path, output: Output) -> Result<PreparedFolder> {
+    super::run(folder, Ports { offset: 0, apps: true }, ForeignState::Refuse, output)
 }
 
 /// The example as it is in the repository.

@@ -24,11 +24,16 @@ fn busy(name: &str, classes: [u64; 6]) -> Row {
     row
 }
 
-fn around<'a>(wrongs: &'a [String], tries: &'a [(String, String)]) -> Around<'a> {
-    Around { registry: "http://127.0.0.1:5000", wrongs, tries, try_file: "shop/.tamis/try.txt" }
+fn around<'a>(wrongs: &'a [String], tries: &'a [(String, String)]) -> Surroundings<'a> {
+    Surroundings {
+        registry: "http://127.0.0.1:5000",
+        wrongs,
+        tries,
+        try_file: "shop/.tamis/try.txt",
+    }
 }
 
-fn shown(rows: &[Row], around: &Around<'_>, width: usize, height: usize) -> Vec<String> {
+fn shown(rows: &[Row], around: &Surroundings<'_>, width: usize, height: usize) -> Vec<String> {
     picture(rows, around, Duration::from_secs(75), width, height)
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::codes;
 use crate::plan::{FilterPlan, NodePlan};
-use crate::{Document, Folded, Resource, fold, read};
+use crate::{Document, FoldResult, Resource, fold, read};
 
 const NODE: &str = "gateway:f/edge";
 
@@ -83,7 +83,7 @@ spec:
 ";
 
 /// The result of a text at a cold start; `None`: the proxy does not start.
-fn cold(text: &str) -> Option<Folded> {
+fn cold(text: &str) -> Option<FoldResult> {
     let parsed = read("mesh.yaml", text);
     if parsed.lost {
         return None;
@@ -95,7 +95,7 @@ fn cold(text: &str) -> Option<Folded> {
 
 /// What a registry makes of a text that is sent to it by whoever reads a folder while everything runs: documents that
 /// can be used, and in one line each what stands in for the others; none: nobody knows what was in it.
-fn sent(text: &str) -> Option<Folded> {
+fn sent(text: &str) -> Option<FoldResult> {
     let parsed = read("mesh.yaml", text);
     if parsed.lost {
         return None;
@@ -111,7 +111,7 @@ fn sent(text: &str) -> Option<Folded> {
     Some(folded(&documents))
 }
 
-fn folded(documents: &[Document]) -> Folded {
+fn folded(documents: &[Document]) -> FoldResult {
     let files = |path: &str| match path {
         "keys.json" => Ok(b"{}".to_vec()),
         _ => Err("there is no such file".to_owned()),

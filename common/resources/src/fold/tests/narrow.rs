@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::codes;
 use crate::plan::NodePlan;
-use crate::{Document, Folded, NEW, Security, fold_under, parse, trust_policies};
+use crate::{Document, FoldResult, NEW, Security, fold_under, parse, trust_policies};
 
 const MESH: &str = "
 kind: Service
@@ -48,7 +48,7 @@ fn security() -> Vec<String> {
 }
 
 /// The plan of the service of a namespace; the documents are in force, one after the other.
-fn folded(namespace: &str, texts: &[String]) -> Folded {
+fn folded(namespace: &str, texts: &[String]) -> FoldResult {
     let mut texts = texts.to_vec();
     texts.push(MESH.replace("NS", namespace));
     let (mut documents, problems) = parse("t", &texts.join("\n---\n"));
@@ -60,11 +60,11 @@ fn folded(namespace: &str, texts: &[String]) -> Folded {
     fold_under(&documents, &node, &|_| Ok(b"{}".to_vec()), Security::Namespaces(&security()))
 }
 
-fn plan(folded: &Folded) -> &NodePlan {
+fn plan(folded: &FoldResult) -> &NodePlan {
     folded.plan.as_ref().unwrap()
 }
 
-fn imports(folded: &Folded) -> Vec<&str> {
+fn imports(folded: &FoldResult) -> Vec<&str> {
     plan(folded).filters[0].grant.imports.keys().map(String::as_str).collect()
 }
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Either, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,14 +17,14 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 use serde_json::json;
+use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{FromNode, NodeReported, Parts, Session, SlotReport, ToNode};
 use tamis_transport::ServerTls;
 use tamis_trust::PrivateKey;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 
-use super::super::body::Said;
 use super::*;
 
 /// The identity of the director.
@@ -62,7 +63,7 @@ pub(crate) struct World {
 }
 
 #[derive(Default)]
-struct Shared {
+struct DirectorState {
     world: Mutex<World>,
     changed: Condvar,
     wake: Notify,
@@ -72,7 +73,7 @@ pub(crate) struct Director {
     pub(crate) folder: TempDir,
     pub(crate) key: PrivateKey,
     address: SocketAddr,
-    shared: Arc<Shared>,
+    shared: Arc<DirectorState>,
     running: Option<(Arc<Notify>, std::thread::JoinHandle<()>)>,
 }
 
@@ -197,7 +198,7 @@ fn certificates(folder: &Path) {
     }
 }
 
-async fn accept(listener: TcpListener, tls: ServerTls, shared: Arc<Shared>) {
+async fn accept(listener: TcpListener, tls: ServerTls, shared: Arc<DirectorState>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
@@ -219,7 +220,7 @@ async fn accept(listener: TcpListener, tls: ServerTls, shared: Arc<Shared>) {
     }
 }
 
-impl Shared {
+impl DirectorState {
     fn heard<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
         let told = change(&mut self.world.lock().unwrap());
         self.changed.notify_all();
@@ -227,9 +228,12 @@ impl Shared {
     }
 }
 
-type Answer = Response<Either<Full<Bytes>, Said>>;
+type Answer = Response<Either<Full<Bytes>, ChannelBody>>;
 
-async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answer, hyper::Error> {
+async fn answer(
+    shared: Arc<DirectorState>,
+    request: Request<Incoming>,
+) -> Result<Answer, hyper::Error> {
     let path = request.uri().path().to_owned();
     if let Some(digest) = path.strip_prefix("/v1/blobs/") {
         let blob = shared.heard(|world| {
@@ -243,13 +247,13 @@ async fn answer(shared: Arc<Shared>, request: Request<Incoming>) -> Result<Answe
         return Ok(answer);
     }
     assert_eq!(path, "/v1/nodes/gateway:test%2Fedge/stream");
-    let (say, said) = mpsc::channel(16);
+    let (say, lines) = ChannelBody::new(16);
     drop(tokio::spawn(stream(shared, request.into_body(), say)));
-    Ok(Response::new(Either::Right(Said(said))))
+    Ok(Response::new(Either::Right(lines)))
 }
 
 /// One stream of one proxy, until either end leaves.
-async fn stream(shared: Arc<Shared>, mut body: Incoming, say: mpsc::Sender<Bytes>) -> Option<()> {
+async fn stream(shared: Arc<DirectorState>, mut body: Incoming, say: FrameSender) -> Option<()> {
     let mut rest = Vec::new();
     let FromNode::Hello(hello) = line(&mut body, &mut rest).await? else { panic!("no hello") };
     let lie = shared.heard(|world| {
@@ -257,7 +261,7 @@ async fn stream(shared: Arc<Shared>, mut body: Incoming, say: mpsc::Sender<Bytes
         world.lies.pop_front()
     });
     if let Some(Lie::Says(bytes)) = lie {
-        return say.send(bytes.into()).await.ok();
+        return say.send(Ok(Frame::data(bytes.into()))).await.ok();
     }
     let mut session = Session::new(&hello);
     loop {
@@ -271,10 +275,10 @@ async fn stream(shared: Arc<Shared>, mut body: Incoming, say: mpsc::Sender<Bytes
             bytes.push(b'\n');
             if let Some(Lie::Half) = lie {
                 bytes.truncate(bytes.len() / 2);
-                return say.send(bytes.into()).await.ok();
+                return say.send(Ok(Frame::data(bytes.into()))).await.ok();
             }
             shared.heard(|world| world.sent += sent);
-            say.send(bytes.into()).await.ok()?;
+            say.send(Ok(Frame::data(bytes.into()))).await.ok()?;
         }
         let said = tokio::select! {
             said = line(&mut body, &mut rest) => said?,

@@ -16,8 +16,8 @@ use tempfile::TempDir;
 
 use super::director::Director;
 use crate::follow::*;
-use crate::testing::{Signed, plan, shared};
-use crate::{Secrets, Source, Store};
+use crate::testing::{SigningStore, plan, shared};
+use crate::{ArtifactStore, Secrets, Source};
 
 const NODE: &str = "gateway:test/edge";
 pub(crate) const RETRY: &str = "test/retry";
@@ -34,7 +34,7 @@ pub(crate) struct Release {
 /// A gateway's plan, the authors' keys, and the director's assignments.
 pub(crate) struct Fleet {
     pub(crate) director: Director,
-    signed: Signed,
+    signed: SigningStore,
     pub(crate) state: TempDir,
     pub(crate) address: SocketAddr,
     pub(crate) plan: NodePlan,
@@ -48,7 +48,7 @@ impl Fleet {
         let documents = source.read().unwrap().documents;
         let name = NODE.parse().unwrap();
         let mut plan = fold(&documents, &name, &|file| source.file(file)).plan.unwrap();
-        let signed = Signed::new();
+        let signed = SigningStore::new();
         plan.trust = vec![signed.document(&json!({}))];
         let state = TempDir::new().unwrap();
         let director = Director::start();
@@ -56,7 +56,7 @@ impl Fleet {
     }
 
     /// With the retry filter in version 1.0.0, and a proxy that serves it.
-    pub(crate) fn serving() -> (Self, Following, Release) {
+    pub(crate) fn serving() -> (Self, FollowedNode, Release) {
         let mut fleet = Self::new();
         let first = fleet.release("retry", "1.0.0");
         fleet.assign("retry", &first, 1);
@@ -139,21 +139,21 @@ impl Fleet {
     pub(crate) fn try_start(
         &self,
         change: impl FnOnce(&mut Follow),
-    ) -> Result<Following, NodeError> {
+    ) -> Result<FollowedNode, NodeError> {
         let shared = shared();
         let options = NodeOptions {
             name: NODE.parse().unwrap(),
             source: Source::folder(self.director.folder.path()),
-            store: Store::new(Vec::new()),
+            store: ArtifactStore::new(Vec::new()),
             secrets: Secrets::default(),
             proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },
         };
         let mut follow = self.director.follow(self.state.path());
         change(&mut follow);
-        Following::start(&shared, options, follow, |_| {}).map(|(following, _)| following)
+        FollowedNode::start(&shared, options, follow, |_| {}).map(|(following, _)| following)
     }
 
-    pub(crate) fn start(&self) -> Following {
+    pub(crate) fn start(&self) -> FollowedNode {
         self.try_start(|_| {}).unwrap()
     }
 
@@ -178,7 +178,7 @@ impl Fleet {
 }
 
 /// The state of one slot on the proxy.
-pub(crate) fn state(following: &Following, slot: &str) -> String {
+pub(crate) fn state(following: &FollowedNode, slot: &str) -> String {
     let status = following.node().proxy().status();
     status.slots.iter().find(|one| one.attachment == slot).unwrap().state.to_string()
 }

@@ -1,10 +1,11 @@
 use tamis_sync::{
-    Counts, DifferenceReport, NodeReported, RefusedReport, ShadowReport, SlotReport, Statistics,
+    ComparisonReport, Counts, DifferenceReport, NodeReported, RefusedReport, SlotReport,
+    SlotStatistics,
 };
 use tamis_trust::Digest;
 
 use crate::fixture::{JWT, World, applied, checked, digest, refusal, report, rollout, service};
-use crate::rollout::{Cohort, Event, Judgement, Shadow, Tally};
+use crate::rollout::{Cohort, Event, Judgement, ShadowSpec, Tally};
 
 const SLOT: &str = "shop/a-jwt";
 
@@ -24,7 +25,7 @@ fn half_way() -> (World, String, String) {
 
 fn counted(node: &str, slot: &str, of: Digest, exchanges: u64, traps: u64) -> NodeReported {
     let counts = Counts { exchanges, traps, ..Counts::default() };
-    let statistics = vec![Statistics { slot: slot.to_owned(), digest: of, counts }];
+    let statistics = vec![SlotStatistics { slot: slot.to_owned(), digest: of, counts }];
     NodeReported { statistics, ..report(node, &[]) }
 }
 
@@ -130,11 +131,11 @@ fn the_gates_judge_what_was_reported() {
 fn a_shadow_counts_differences_of_the_candidate_alone() {
     let mut world = World::mesh();
     let mut spec = rollout("r", JWT, "1.0.0", "1.1.0");
-    spec.shadow = Some(Shadow { min_samples: 10, max_differences: 0 });
+    spec.shadow = Some(ShadowSpec { min_samples: 10, max_differences: 0 });
     world.start(checked(spec));
     let differs = DifferenceReport { count: 1, examples: vec!["deny".to_owned()] };
     for version in ["1.1.0", "1.0.0"] {
-        let shadows = vec![ShadowReport {
+        let shadows = vec![ComparisonReport {
             slot: SLOT.to_owned(),
             digest: digest(JWT, version),
             samples: 9,

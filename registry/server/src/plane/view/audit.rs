@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tamis_api::{LogEntry, LogPage, Problem, Proof, ProvenEntry, Ran, WhoRan};
+use tamis_api::{ApiProblem, LogEntry, LogPage, Proof, ProvenEntry, RunView, WhoRan};
 use tamis_journal::log::{LogError, TilePath};
 use tamis_oci::Verb;
 use tamis_resources::{NodeName, secret_of};
@@ -22,8 +22,13 @@ impl Control {
     /// several things the caller sees their own; secrets in files are never shown.
     ///
     /// # Errors
-    /// [`Problem`] when the journal cannot be read.
-    pub async fn log(&self, holder: &Holder, after: u64, limit: usize) -> Result<LogPage, Problem> {
+    /// [`ApiProblem`] when the journal cannot be read.
+    pub async fn log(
+        &self,
+        holder: &Holder,
+        after: u64,
+        limit: usize,
+    ) -> Result<LogPage, ApiProblem> {
         let limit = limit.clamp(1, MAX_PAGE);
         let (mut until, mut found) = (after, Vec::new());
         for _ in 0..MAX_PAGES {
@@ -59,7 +64,7 @@ impl Control {
     /// in the log.
     ///
     /// # Errors
-    /// [`Problem`] when there never was such a service, the range ends before it begins, or the journal cannot be read. It
+    /// [`ApiProblem`] when there never was such a service, the range ends before it begins, or the journal cannot be read. It
     /// names services that were perhaps meant, of those that whoever asks may see.
     pub async fn who_ran(
         &self,
@@ -67,12 +72,12 @@ impl Control {
         service: &str,
         at_ms: u64,
         to_ms: Option<u64>,
-    ) -> Result<WhoRan, Problem> {
+    ) -> Result<WhoRan, ApiProblem> {
         self.catch_up().await.map_err(|error| journal(&error))?;
         if to_ms.is_some_and(|to_ms| to_ms < at_ms) {
             return Err(bad("the range ends before it begins", "swap its ends"));
         }
-        let runs: Vec<Ran> = {
+        let runs: Vec<RunView> = {
             let state = self.state();
             let mut known = state.known_services();
             known.retain(|one| holder.may_at(Verb::Observe, one));
@@ -84,7 +89,7 @@ impl Control {
             }
             let runs =
                 state.who_ran(service, (at_ms, to_ms.unwrap_or(at_ms))).into_iter().map(|ran| {
-                    Ran {
+                    RunView {
                         node: ran.node.clone(),
                         slot: ran.slot.clone(),
                         filter: ran.filter.to_string(),
@@ -106,8 +111,8 @@ impl Control {
     /// The proof that these entries are in the log.
     ///
     /// # Errors
-    /// [`Problem`] when one is not, or the journal cannot be read.
-    pub async fn prove(&self, revisions: BTreeSet<u64>) -> Result<Proof, Problem> {
+    /// [`ApiProblem`] when one is not, or the journal cannot be read.
+    pub async fn prove(&self, revisions: BTreeSet<u64>) -> Result<Proof, ApiProblem> {
         let size = self.0.log.catch_up().await.map_err(|error| log(&error))?;
         let checkpoint = self.checkpoint().await?;
         let mut entries = Vec::new();
@@ -129,8 +134,8 @@ impl Control {
     /// The newest checkpoint of the log, signed.
     ///
     /// # Errors
-    /// [`Problem`] when the journal cannot be read.
-    pub async fn checkpoint(&self) -> Result<String, Problem> {
+    /// [`ApiProblem`] when the journal cannot be read.
+    pub async fn checkpoint(&self) -> Result<String, ApiProblem> {
         self.0.log.catch_up().await.map_err(|error| log(&error))?;
         self.0.log.checkpoint(&self.0.keys.log).await.map_err(|error| log(&error))
     }
@@ -138,8 +143,8 @@ impl Control {
     /// A tile or an entry bundle of the log; `None`: it has not grown that far, or there is no such path.
     ///
     /// # Errors
-    /// [`Problem`] when the journal cannot be read.
-    pub async fn tile(&self, path: &str) -> Result<Option<Vec<u8>>, Problem> {
+    /// [`ApiProblem`] when the journal cannot be read.
+    pub async fn tile(&self, path: &str) -> Result<Option<Vec<u8>>, ApiProblem> {
         let Ok(path) = path.parse::<TilePath>() else { return Ok(None) };
         self.0.log.tile(path).await.map_err(|error| log(&error))
     }
@@ -164,8 +169,8 @@ fn meant(known: &BTreeSet<String>) -> String {
 /// Most services in a suggestion.
 const SHOWN: usize = 20;
 
-fn log(error: &LogError) -> Problem {
-    tracing::warn!(error = %crate::plane::problem::chain(error), "the log failed");
+fn log(error: &LogError) -> ApiProblem {
+    tracing::warn!(error = %tamis_journal::causes(error), "the log failed");
     problem(503, "unavailable", "the log cannot be read right now")
 }
 

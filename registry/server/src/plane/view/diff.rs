@@ -1,6 +1,8 @@
 //! The effect of a change in the form of the API.
 
-use tamis_api::{Diff, DocumentDiff, Emptied, FieldChange, Side, SlotChange, SlotDiff};
+use tamis_api::{
+    Diff, DocumentDiff, EmptiedChain, FieldChange, SlotChange, SlotContents, SlotDiff,
+};
 use tamis_director as director;
 use tamis_oci::Verb;
 use tamis_resources::NodeName;
@@ -15,7 +17,7 @@ pub(crate) struct Keys {
     removed: Vec<String>,
 }
 
-pub(crate) fn documents(applied: &director::Applied) -> Keys {
+pub(crate) fn documents(applied: &director::ApplyRecord) -> Keys {
     let documents = applied.documents.iter().map(|one| one.key.clone());
     let files = applied.files.iter().map(|one| one.path.clone());
     let gone = applied.removed.iter().chain(&applied.removed_files).cloned();
@@ -23,7 +25,7 @@ pub(crate) fn documents(applied: &director::Applied) -> Keys {
 }
 
 /// A diff, without what is not for whoever asks to see.
-pub(crate) fn diff(mut diff: director::Diff, keys: Keys, holder: &Holder) -> Diff {
+pub(crate) fn diff(mut diff: director::ChangeEffect, keys: Keys, holder: &Holder) -> Diff {
     diff.problems.retain(|one| is_for(holder, one));
     let mut diff = Diff {
         slots: diff.slots.into_iter().map(slot).collect(),
@@ -40,7 +42,7 @@ pub(crate) fn diff(mut diff: director::Diff, keys: Keys, holder: &Holder) -> Dif
         emptied: diff
             .emptied
             .into_iter()
-            .map(|(node, listener)| Emptied { node, listener })
+            .map(|(node, listener)| EmptiedChain { node, listener })
             .collect(),
         problems: diff.problems.iter().map(document).collect(),
         services: diff.services,
@@ -58,8 +60,8 @@ pub(crate) fn is_for(holder: &Holder, problem: &tamis_resources::Problem) -> boo
         .any(|verb| holder.may_at(*verb, "*") || (place != "*" && holder.may_at(*verb, place)))
 }
 
-pub(crate) fn fields(fields: Vec<director::FieldChange>) -> Vec<FieldChange> {
-    let field = |one: director::FieldChange| FieldChange {
+pub(crate) fn fields(fields: Vec<director::FieldEffect>) -> Vec<FieldChange> {
+    let field = |one: director::FieldEffect| FieldChange {
         field: one.field,
         before: one.before,
         after: one.after,
@@ -84,13 +86,15 @@ fn seen(diff: &mut Diff, holder: &Holder) {
     diff.touched.retain(|service| sees(service));
 }
 
-fn slot(slot: director::SlotDiff) -> SlotDiff {
+fn slot(slot: director::SlotEffect) -> SlotDiff {
     let (change, before, after, parts) = match slot.change {
-        director::SlotChange::Added { after } => (SlotChange::Added, None, Some(after), Vec::new()),
-        director::SlotChange::Removed { before } => {
+        director::SlotTransition::Added { after } => {
+            (SlotChange::Added, None, Some(after), Vec::new())
+        }
+        director::SlotTransition::Removed { before } => {
             (SlotChange::Removed, Some(before), None, Vec::new())
         }
-        director::SlotChange::Changed { before, after, parts } => {
+        director::SlotTransition::Changed { before, after, parts } => {
             (SlotChange::Changed, Some(before), Some(after), parts)
         }
     };
@@ -105,8 +109,8 @@ fn slot(slot: director::SlotDiff) -> SlotDiff {
     }
 }
 
-fn side(side: director::Side) -> Side {
-    Side {
+fn side(side: director::SlotContent) -> SlotContents {
+    SlotContents {
         filter: side.filter,
         version: side.version,
         digest: side.digest.map(|digest| digest.to_string()),
@@ -115,15 +119,15 @@ fn side(side: director::Side) -> Side {
     }
 }
 
-fn word(part: director::Part) -> &'static str {
+fn word(part: director::SlotAspect) -> &'static str {
     match part {
-        director::Part::Filter => "filter",
-        director::Part::Digest => "digest",
-        director::Part::Config => "config",
-        director::Part::Grant => "grant",
-        director::Part::Placement => "placement",
-        director::Part::Faults => "faults",
-        director::Part::World => "world",
-        director::Part::Refused => "refused",
+        director::SlotAspect::Filter => "filter",
+        director::SlotAspect::Digest => "digest",
+        director::SlotAspect::Config => "config",
+        director::SlotAspect::Grant => "grant",
+        director::SlotAspect::Placement => "placement",
+        director::SlotAspect::Faults => "faults",
+        director::SlotAspect::World => "world",
+        director::SlotAspect::Refused => "refused",
     }
 }

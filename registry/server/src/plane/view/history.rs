@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use tamis_api::{DocumentText, DocumentVersion, HistoryItem, Pin, Problem, Revoked};
-use tamis_director::{self as director, Body, Happening, What};
+use tamis_api::{ApiProblem, DocumentText, DocumentVersion, HistoryItem, PinView, RevocationView};
+use tamis_director::{self as director, Body, FilterEvent, FilterEventKind};
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name};
 
@@ -15,7 +15,7 @@ use crate::plane::rights::Holder;
 impl Control {
     /// Pins in force, optionally only those of one service; by filter, then service.
     #[must_use]
-    pub fn pins(&self, service: Option<&str>) -> Vec<Pin> {
+    pub fn pins(&self, service: Option<&str>) -> Vec<PinView> {
         let state = self.state();
         let pins = state.pins().filter(|pin| service.is_none_or(|service| pin.service == service));
         pins.map(super::pin).collect()
@@ -24,7 +24,7 @@ impl Control {
     /// What is revoked: digests, then keys. A caller who may not see everything sees only digests that were
     /// ever pinned for what they may see.
     #[must_use]
-    pub fn revocations(&self, holder: &Holder) -> Vec<Revoked> {
+    pub fn revocations(&self, holder: &Holder) -> Vec<RevocationView> {
         let state = self.state();
         let all = holder.is_security(Verb::Observe, &self.0.rules.security);
         let pinned: BTreeSet<Digest> = if all {
@@ -43,7 +43,7 @@ impl Control {
         let digests = digests.map(|(digest, it)| (digest.to_string(), it));
         let keys = state.revoked_keys().iter().filter(|_| all);
         let keys = keys.map(|(key, it)| (key.clone(), it));
-        let found = digests.chain(keys).map(|(what, it)| Revoked {
+        let found = digests.chain(keys).map(|(what, it)| RevocationView {
             what,
             from_index: it.from_index,
             reason: it.reason.clone(),
@@ -60,13 +60,13 @@ impl Control {
     /// whoever asks sees what it was, not where else and not why: that speaks of them.
     ///
     /// # Errors
-    /// [`Problem`] when the filter's name is invalid.
+    /// [`ApiProblem`] when the filter's name is invalid.
     pub fn history(
         &self,
         holder: &Holder,
         service: &str,
         filter: Option<&str>,
-    ) -> Result<Vec<HistoryItem>, Problem> {
+    ) -> Result<Vec<HistoryItem>, ApiProblem> {
         let state = self.state();
         let filters: Vec<Name> = match filter {
             Some(filter) => vec![name(filter)?],
@@ -88,13 +88,13 @@ impl Control {
     /// The versions of a document, oldest first.
     ///
     /// # Errors
-    /// [`Problem`] when there never was such a document.
+    /// [`ApiProblem`] when there never was such a document.
     pub fn versions(
         &self,
         kind: &str,
         namespace: &str,
         name: &str,
-    ) -> Result<Vec<DocumentVersion>, Problem> {
+    ) -> Result<Vec<DocumentVersion>, ApiProblem> {
         let key = format!("{kind}/{namespace}/{name}");
         let state = self.state();
         let versions: Vec<DocumentVersion> = state.versions(&key).map(version).collect();
@@ -104,12 +104,12 @@ impl Control {
     /// The text of a document as a revision put it in force.
     ///
     /// # Errors
-    /// [`Problem`] when that revision did not put it in force, or the journal cannot be read.
+    /// [`ApiProblem`] when that revision did not put it in force, or the journal cannot be read.
     pub async fn text_at(
         &self,
         (kind, namespace, name): (&str, &str, &str),
         revision: u64,
-    ) -> Result<DocumentText, Problem> {
+    ) -> Result<DocumentText, ApiProblem> {
         let key = format!("{kind}/{namespace}/{name}");
         let none = || {
             missing(
@@ -128,7 +128,7 @@ impl Control {
     }
 }
 
-fn version(one: &director::DocumentVersion) -> DocumentVersion {
+fn version(one: &director::PastDocument) -> DocumentVersion {
     DocumentVersion {
         revision: one.stamp.revision,
         time_ms: one.stamp.time_ms,
@@ -142,7 +142,7 @@ fn version(one: &director::DocumentVersion) -> DocumentVersion {
 /// Most fields listed in an item of a history.
 const FIELDS: usize = 3;
 
-fn document(service: &str, key: &str, one: &director::DocumentVersion) -> HistoryItem {
+fn document(service: &str, key: &str, one: &director::PastDocument) -> HistoryItem {
     let shown = one.fields.iter().take(FIELDS).map(|field| {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
         format!("{} {} → {}", field.field, value(&field.before), value(&field.after))
@@ -170,27 +170,29 @@ fn document(service: &str, key: &str, one: &director::DocumentVersion) -> Histor
     }
 }
 
-fn item(holder: &Holder, filter: &Name, happening: &Happening) -> HistoryItem {
+fn item(holder: &Holder, filter: &Name, happening: &FilterEvent) -> HistoryItem {
     let sees = |service: &&String| holder.may_with(Verb::Observe, service);
     let services: Vec<String> = happening.services.iter().filter(sees).cloned().collect();
     let all = services.len() == happening.services.len();
     let because = |why: &str| if all { format!(": {why}") } else { String::new() };
     let what = match &happening.what {
-        What::Pinned { version, digest, rollout: None, back: false } => {
+        FilterEventKind::Pinned { version, digest, rollout: None, back: false } => {
             format!("pinned {version} {digest}")
         }
-        What::Pinned { version, digest, rollout: None, back: true } => {
+        FilterEventKind::Pinned { version, digest, rollout: None, back: true } => {
             format!("rolled back to {version} {digest}")
         }
-        What::Pinned { version, digest, rollout: Some(rollout), back: _ } => {
+        FilterEventKind::Pinned { version, digest, rollout: Some(rollout), back: _ } => {
             format!("pinned {version} {digest} by rollout {rollout}")
         }
-        What::Unpinned => "unpinned".to_owned(),
-        What::RolloutStarted { rollout, to } => format!("rollout {rollout} to {to} began"),
-        What::RolloutMoved { rollout, stage, why } => {
+        FilterEventKind::Unpinned => "unpinned".to_owned(),
+        FilterEventKind::RolloutStarted { rollout, to } => {
+            format!("rollout {rollout} to {to} began")
+        }
+        FilterEventKind::RolloutMoved { rollout, stage, why } => {
             format!("rollout {rollout} is {stage}{}", because(why))
         }
-        What::RolloutEnded { rollout, outcome, why } => {
+        FilterEventKind::RolloutEnded { rollout, outcome, why } => {
             format!("rollout {rollout} is {outcome}{}", because(why))
         }
     };

@@ -1,11 +1,11 @@
 //! Documents in force, with their conditions.
 
 use tamis_api::{
-    Condition, Problem, Programmed, ProxyStatus, Resource, ResourceList, ResourceSummary,
-    SlotState, SlotStatus,
+    ApiProblem, ConditionView, ProgrammedView, ProxyStatus, Resource, ResourceList,
+    ResourceSummary, SlotStateView, SlotView,
 };
 use tamis_director::DocumentInForce;
-use tamis_resources::{Folded, ResourceStatus};
+use tamis_resources::{FoldResult, ResourceStatus};
 
 use crate::plane::change::unknown;
 use crate::plane::control::Control;
@@ -51,8 +51,13 @@ impl Control {
     /// A document in force.
     ///
     /// # Errors
-    /// [`Problem`] when there is none.
-    pub fn resource(&self, kind: &str, namespace: &str, name: &str) -> Result<Resource, Problem> {
+    /// [`ApiProblem`] when there is none.
+    pub fn resource(
+        &self,
+        kind: &str,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Resource, ApiProblem> {
         let proxies = self.status(None).proxies;
         let mut resource = {
             let state = self.state();
@@ -92,12 +97,17 @@ const PENDING: &str = "Pending";
 const PROBLEMS: &str = "Problems";
 
 /// Whether a proxy does what a document says; `None` when the document does not concern it.
-fn programmed(proxy: &ProxyStatus, kind: &str, namespace: &str, name: &str) -> Option<Programmed> {
+fn programmed(
+    proxy: &ProxyStatus,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+) -> Option<ProgrammedView> {
     let key = format!("{namespace}/{name}");
     let whole = matches!((kind, proxy.node.split_once(':')), ("Gateway", Some(("gateway", _))))
         || matches!((kind, proxy.node.split_once(':')), ("Service", Some(("sidecar", _))));
     let whole = whole && proxy.service == key;
-    let about = |slot: &SlotStatus| match kind {
+    let about = |slot: &SlotView| match kind {
         "FilterAttachment" => is_of(&slot.slot, &key),
         "Filter" | "Grant" => slot.filter == key,
         _ => false,
@@ -106,7 +116,7 @@ fn programmed(proxy: &ProxyStatus, kind: &str, namespace: &str, name: &str) -> O
     if !whole && slots.peek().is_none() {
         return None;
     }
-    let wrong = slots.find(|slot| slot.state != SlotState::Serving);
+    let wrong = slots.find(|slot| slot.state != SlotStateView::Serving);
     let (reason, message) = match (proxy.connected, wrong, proxy.problems.first()) {
         (false, _, _) if proxy.disconnected_ms.is_none() => {
             (NEVER.to_owned(), "it never connected".to_owned())
@@ -125,19 +135,20 @@ fn programmed(proxy: &ProxyStatus, kind: &str, namespace: &str, name: &str) -> O
         (true, None, _) => (PROGRAMMED.to_owned(), String::new()),
     };
     let (node, status) = (proxy.node.clone(), reason == PROGRAMMED);
-    Some(Programmed { node, status, reason, message })
+    Some(ProgrammedView { node, status, reason, message })
 }
 
 /// The condition over all proxies; `None` when the document concerns none.
-fn condition(all: &[Programmed]) -> Option<Condition> {
-    let wrong: Vec<&Programmed> = all.iter().filter(|one| !one.status).collect();
+fn condition(all: &[ProgrammedView]) -> Option<ConditionView> {
+    let wrong: Vec<&ProgrammedView> = all.iter().filter(|one| !one.status).collect();
     // What needs a repair comes before what is only absent.
-    let absent = |one: &&&Programmed| [DISCONNECTED, NEVER, PENDING].contains(&one.reason.as_str());
+    let absent =
+        |one: &&&ProgrammedView| [DISCONNECTED, NEVER, PENDING].contains(&one.reason.as_str());
     let worst = wrong.iter().find(|one| !absent(one)).or(wrong.first());
     let kind = PROGRAMMED.to_owned();
     let Some(worst) = worst else {
         let (reason, message) = (PROGRAMMED.to_owned(), String::new());
-        return (!all.is_empty()).then_some(Condition { kind, status: true, reason, message });
+        return (!all.is_empty()).then_some(ConditionView { kind, status: true, reason, message });
     };
     let message = format!(
         "{} of {} do not: {}: {}",
@@ -146,7 +157,7 @@ fn condition(all: &[Programmed]) -> Option<Condition> {
         worst.node,
         worst.message
     );
-    Some(Condition { kind, status: false, reason: worst.reason.clone(), message })
+    Some(ConditionView { kind, status: false, reason: worst.reason.clone(), message })
 }
 
 /// Whether a slot belongs to that attachment.
@@ -172,12 +183,12 @@ fn summary(
     }
 }
 
-fn conditions(folded: &Folded, kind: &str, namespace: &str, name: &str) -> Vec<Condition> {
+fn conditions(folded: &FoldResult, kind: &str, namespace: &str, name: &str) -> Vec<ConditionView> {
     let is = |one: &&ResourceStatus| {
         (one.kind.as_str(), one.namespace.as_str(), one.name.as_str()) == (kind, namespace, name)
     };
     let status = folded.statuses.iter().find(is);
-    let conditions = status.into_iter().flat_map(|one| &one.conditions).map(|one| Condition {
+    let conditions = status.into_iter().flat_map(|one| &one.conditions).map(|one| ConditionView {
         kind: one.kind.to_owned(),
         status: one.status,
         reason: one.reason.clone(),

@@ -1,11 +1,11 @@
 //! Rollouts: start, move, view.
 
 use tamis_api::{
-    DifferenceView, MoveRequest, OnBreach, Problem, RolloutMove, RolloutRequest, RolloutSide,
+    ApiProblem, DifferenceView, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutSide,
     RolloutView, Wave,
 };
 use tamis_director::{
-    self as director, Asked, Consent, Event, Judgement, Needs, Rollout, RolloutSpec, State,
+    self as director, ChangeRequest, Consent, Event, Judgement, Needs, Rollout, RolloutSpec, State,
 };
 use tamis_oci::Verb;
 use tamis_sync::Counts;
@@ -23,12 +23,12 @@ impl Control {
     /// Starts a rollout: resolves its version once and verifies the candidate as proxies will.
     ///
     /// # Errors
-    /// [`Problem`] when it is invalid, a policy or a rule of rollouts refuses, or writing fails.
+    /// [`ApiProblem`] when it is invalid, a policy or a rule of rollouts refuses, or writing fails.
     pub async fn start_rollout(
         &self,
         holder: &Holder,
         request: &RolloutRequest,
-    ) -> Result<RolloutView, Problem> {
+    ) -> Result<RolloutView, ApiProblem> {
         let filter = name(&request.filter)?;
         let to = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
@@ -64,7 +64,7 @@ impl Control {
         for service in &request.services {
             // Where it ends is where it would be pinned: what it refuses there, no step of it serves.
             let (service, filter, version) = (service.clone(), filter.clone(), version.clone());
-            let pinned = director::Pinned {
+            let pinned = director::PinRecord {
                 service,
                 filter,
                 version,
@@ -81,21 +81,21 @@ impl Control {
             guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
         let needs = Needs::of_services(request.services.iter().map(String::as_str));
-        let proposal = director::Proposed { subject: rollout.subject(), needs: needs.kept() };
+        let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
         let done = self.commit(actor, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
             let (store, subject) = (&self.0.store, rollout.subject());
             let agree = may_agree(store, state, &subject, &proposal.needs, actor);
             let (now_ms, consent) = (self.now_ms(), Consent::Given);
-            let asked = Asked { actor, now_ms, consent, may_agree: &agree };
+            let asked = ChangeRequest { actor, now_ms, consent, may_agree: &agree };
             let guarded = director::guard_rollout(state, &rollout, &guards, &asked);
             if request.dry_run {
                 return Ok((Vec::new(), Some(preview(state, &rollout, now_ms)?)));
             }
             guarded.map_err(|one| {
                 let subject = Some(rollout.subject().to_string());
-                grew(Problem { subject, ..refused(vec![one]) }, &grown)
+                grew(ApiProblem { subject, ..refused(vec![one]) }, &grown)
             })?;
             let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
             Ok((vec![body], None))
@@ -110,13 +110,13 @@ impl Control {
     /// Moves a rollout.
     ///
     /// # Errors
-    /// [`Problem`] when there is none of that name, its stage does not allow the move, or writing fails.
+    /// [`ApiProblem`] when there is none of that name, its stage does not allow the move, or writing fails.
     pub async fn move_rollout_by(
         &self,
         actor: &str,
         name: &str,
         request: &MoveRequest,
-    ) -> Result<RolloutView, Problem> {
+    ) -> Result<RolloutView, ApiProblem> {
         let event = match request.action {
             RolloutMove::Pause => Event::Pause,
             RolloutMove::Resume => Event::Resume,
@@ -140,8 +140,8 @@ impl Control {
     /// A rollout.
     ///
     /// # Errors
-    /// [`Problem`] when there is none of that name.
-    pub fn rollout(&self, name: &str) -> Result<RolloutView, Problem> {
+    /// [`ApiProblem`] when there is none of that name.
+    pub fn rollout(&self, name: &str) -> Result<RolloutView, ApiProblem> {
         let state = self.state();
         let found = state.rollouts().get(name);
         found
@@ -158,7 +158,7 @@ impl Control {
 }
 
 /// The view of a rollout if it started now.
-fn preview(state: &State, rollout: &Rollout, now_ms: u64) -> Result<RolloutView, Problem> {
+fn preview(state: &State, rollout: &Rollout, now_ms: u64) -> Result<RolloutView, ApiProblem> {
     let mut then = state.clone();
     let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
     let written = body.to_body().map_err(|error| crate::plane::problem::body(&error))?;
@@ -168,7 +168,7 @@ fn preview(state: &State, rollout: &Rollout, now_ms: u64) -> Result<RolloutView,
 }
 
 /// The one digest that all the services have pinned.
-fn pinned_now(state: &State, services: &[String], filter: &Name) -> Result<Digest, Problem> {
+fn pinned_now(state: &State, services: &[String], filter: &Name) -> Result<Digest, ApiProblem> {
     let all = services.iter().any(|service| service == "*");
     let mut digests: Vec<Digest> = if all {
         state.pins().filter(|pin| pin.filter == *filter).map(|pin| pin.digest).collect()
@@ -207,9 +207,9 @@ fn spec(
         version,
         services: request.services.clone(),
         waves: waves
-            .map(|wave| director::Wave { percent: wave.percent, bake_ms: wave.bake_ms })
+            .map(|wave| director::WaveSpec { percent: wave.percent, bake_ms: wave.bake_ms })
             .collect(),
-        gates: director::Gates {
+        gates: director::GateSpec {
             min_exchanges: gates.min_exchanges.unwrap_or(100),
             max_trap_rate: gates.max_trap_rate,
             max_5xx_delta: gates.max_5xx_delta,
@@ -217,13 +217,13 @@ fn spec(
             max_added_p99_ms: gates.max_added_p99_ms,
             max_refusals: gates.max_refusals,
         },
-        shadow: request.shadow.map(|shadow| director::Shadow {
+        shadow: request.shadow.map(|shadow| director::ShadowSpec {
             min_samples: shadow.min_samples,
             max_differences: shadow.max_differences,
         }),
         on_breach: match request.on_breach {
-            OnBreach::Return => director::OnBreach::Return,
-            OnBreach::Hold => director::OnBreach::Hold,
+            OnBreach::Return => director::BreachAction::Return,
+            OnBreach::Hold => director::BreachAction::Hold,
         },
         progress_deadline_ms: request.progress_deadline_ms,
     }

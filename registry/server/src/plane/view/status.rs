@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_api::{
-    AssignedView, ProxyProblem, ProxyStatus, Refusal, RunningView, SlotState, SlotStatus, Status,
+    AssignmentView, FleetStatus, ProxyProblem, ProxyStatus, RefusalView, RunningView,
+    SlotStateView, SlotView,
 };
-use tamis_director::{Assigned, Plans, State};
+use tamis_director::{AssignmentRecord, Plans, State};
 use tamis_resources::NodeName;
-use tamis_sync::{ProblemReport, Running, SlotReport, placed};
-use tamis_trust::Refused;
+use tamis_sync::{ProblemReport, RunningReport, SlotReport, placed};
+use tamis_trust::TrustRefusal;
 
 use crate::plane::control::Control;
 use crate::plane::fleet::Connection;
@@ -17,14 +18,14 @@ use crate::plane::problem::refusal;
 impl Control {
     /// Every proxy that documents declare, or those of one service.
     #[must_use]
-    pub fn status(&self, service: Option<&str>) -> Status {
+    pub fn status(&self, service: Option<&str>) -> FleetStatus {
         let now = self.now_ms();
         let state = self.state();
         let mut plans = self.plans();
         let nodes = state.nodes().into_iter();
         let nodes = nodes.filter(|node| service.is_none_or(|service| node.key() == service));
         let proxies = nodes.map(|node| self.proxy(&state, &mut plans, &node, now)).collect();
-        Status { revision: state.head(), now_ms: now, proxies }
+        FleetStatus { revision: state.head(), now_ms: now, proxies }
     }
 
     fn proxy(&self, state: &State, plans: &mut Plans, node: &NodeName, now: u64) -> ProxyStatus {
@@ -37,7 +38,7 @@ impl Control {
         let planned = wants.plan.as_deref().map(placed).unwrap_or_default();
         let reports = reports(connection.as_ref(), written.map(|it| &it.slots));
         let refused = wants.refused.clone();
-        let assigned: BTreeMap<String, Assigned> =
+        let assigned: BTreeMap<String, AssignmentRecord> =
             wants.assigned.iter().map(|(slot, one)| (slot.clone(), (*one).clone())).collect();
         let mut names: BTreeSet<&String> = planned.keys().collect();
         names.extend(assigned.keys());
@@ -50,17 +51,19 @@ impl Control {
             let unassigned = refused.get(slot).cloned();
             let (assigned, report) = (assigned.get(slot), reports.get(slot));
             let mut slot = judge(slot, filter.unwrap_or_default(), assigned, report, unassigned);
-            if connected == Connected::Gone && slot.state != SlotState::Unassigned {
-                slot.state = SlotState::Disconnected;
+            if connected == ConnectionState::Gone && slot.state != SlotStateView::Unassigned {
+                slot.state = SlotStateView::Disconnected;
             }
             slot
         });
-        let slots: Vec<SlotStatus> = slots.collect();
+        let slots: Vec<SlotView> = slots.collect();
         let here = connection.as_ref().is_some_and(|it| it.current);
         let current = match connected {
-            Connected::Here => here,
-            Connected::Elsewhere => slots.iter().all(|slot| slot.state == SlotState::Serving),
-            Connected::Gone | Connected::Never => false,
+            ConnectionState::Here => here,
+            ConnectionState::Elsewhere => {
+                slots.iter().all(|slot| slot.state == SlotStateView::Serving)
+            }
+            ConnectionState::Gone | ConnectionState::Never => false,
         };
         let problems = match connection.as_ref().and_then(|it| it.last.as_ref()) {
             Some(last) => last.problems.as_slice(),
@@ -68,10 +71,10 @@ impl Control {
         };
         ProxyStatus {
             service: node.key().to_owned(),
-            connected: matches!(connected, Connected::Here | Connected::Elsewhere),
+            connected: matches!(connected, ConnectionState::Here | ConnectionState::Elsewhere),
             disconnected_ms: match connected {
-                Connected::Gone => left_ms(state, &name, connection.as_ref()).or(seen_ms),
-                Connected::Here | Connected::Elsewhere | Connected::Never => None,
+                ConnectionState::Gone => left_ms(state, &name, connection.as_ref()).or(seen_ms),
+                ConnectionState::Here | ConnectionState::Elsewhere | ConnectionState::Never => None,
             },
             seen_ms,
             release: connection.as_ref().map(|it| it.release.clone()),
@@ -84,26 +87,26 @@ impl Control {
     }
 
     /// Whether a proxy is connected: this replica knows its own connections, the journal those of others.
-    fn connected(&self, state: &State, node: &str, here: Option<&Connection>) -> Connected {
+    fn connected(&self, state: &State, node: &str, here: Option<&Connection>) -> ConnectionState {
         let replica = &self.0.keys.replica;
         let written = state.last_connection(node);
         match (here, written) {
-            (Some(here), _) if here.connected => Connected::Here,
+            (Some(here), _) if here.connected => ConnectionState::Here,
             (_, Some(it)) if it.connected && !self.0.fleet.is_of(replica, it) => {
-                Connected::Elsewhere
+                ConnectionState::Elsewhere
             }
             (None, None) => match node.parse().ok().and_then(|node| state.last_report(&node)) {
-                Some(_) => Connected::Gone,
-                None => Connected::Never,
+                Some(_) => ConnectionState::Gone,
+                None => ConnectionState::Never,
             },
-            _ => Connected::Gone,
+            _ => ConnectionState::Gone,
         }
     }
 }
 
 /// Whether and where a proxy is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Connected {
+enum ConnectionState {
     Here,
     /// To another replica.
     Elsewhere,
@@ -138,38 +141,41 @@ fn reports(
 fn judge(
     slot: &str,
     filter: String,
-    assigned: Option<&Assigned>,
+    assigned: Option<&AssignmentRecord>,
     report: Option<&SlotReport>,
-    unassigned: Option<Refused>,
-) -> SlotStatus {
+    unassigned: Option<TrustRefusal>,
+) -> SlotView {
     let running = report.and_then(|it| it.running.as_ref());
     let refused = report.and_then(|it| it.refused.as_ref());
-    let same = |running: &Running, assigned: &Assigned| {
+    let same = |running: &RunningReport, assigned: &AssignmentRecord| {
         (running.digest, running.config) == (assigned.digest, assigned.config)
     };
     let (state, refusal, drift) = match (assigned, running, refused) {
-        (None, None, _) => (SlotState::Unassigned, unassigned.map(refusal), None),
+        (None, None, _) => (SlotStateView::Unassigned, unassigned.map(refusal), None),
         (None, Some(_), _) => {
             let drift = unassigned.is_none().then_some("nothing is assigned to it");
-            (SlotState::Drift, unassigned.map(refusal), drift)
+            (SlotStateView::Drift, unassigned.map(refusal), drift)
         }
         (Some(assigned), Some(running), _) if same(running, assigned) => {
-            (SlotState::Serving, None, None)
+            (SlotStateView::Serving, None, None)
         }
         (Some(assigned), running, Some(refused)) if refused.digest == assigned.digest => {
-            let state =
-                if running.is_some() { SlotState::KeptLastGood } else { SlotState::Refused };
+            let state = if running.is_some() {
+                SlotStateView::KeptLastGood
+            } else {
+                SlotStateView::Refused
+            };
             (state, Some(reported(&refused.why)), None)
         }
-        (Some(_), None, _) => (SlotState::Pending, None, None),
+        (Some(_), None, _) => (SlotStateView::Pending, None, None),
         (Some(assigned), Some(running), _) if running.assignment >= assigned.version => {
             let drift = "it reports that it runs its assignment, but runs something else";
-            (SlotState::Drift, None, Some(drift))
+            (SlotStateView::Drift, None, Some(drift))
         }
-        (Some(_), Some(_), _) => (SlotState::Pending, None, None),
+        (Some(_), Some(_), _) => (SlotStateView::Pending, None, None),
     };
     let why = refusal.as_ref().map(sentence).or(drift.map(str::to_owned));
-    SlotStatus {
+    SlotView {
         slot: slot.to_owned(),
         filter,
         assigned: assigned.map(assigned_view),
@@ -181,13 +187,13 @@ fn judge(
 }
 
 /// A proxy's refusal, complete.
-fn reported(why: &tamis_sync::Refusal) -> Refusal {
-    let tamis_sync::Refusal { code, rule, set_by, remedy } = why.clone();
-    Refusal { code, rule, set_by, remedy }
+fn reported(why: &tamis_sync::RefusalReport) -> RefusalView {
+    let tamis_sync::RefusalReport { code, rule, set_by, remedy } = why.clone();
+    RefusalView { code, rule, set_by, remedy }
 }
 
 /// A refusal in one sentence.
-pub(crate) fn sentence(refusal: &Refusal) -> String {
+pub(crate) fn sentence(refusal: &RefusalView) -> String {
     let mut text = refusal.code.clone();
     for (before, part, after) in [
         (": ", &refusal.rule, ""),
@@ -203,8 +209,8 @@ pub(crate) fn sentence(refusal: &Refusal) -> String {
     text
 }
 
-fn assigned_view(assigned: &Assigned) -> AssignedView {
-    AssignedView {
+fn assigned_view(assigned: &AssignmentRecord) -> AssignmentView {
+    AssignmentView {
         digest: assigned.digest.to_string(),
         config: assigned.config.to_string(),
         assignment: assigned.version,
@@ -213,7 +219,7 @@ fn assigned_view(assigned: &Assigned) -> AssignedView {
     }
 }
 
-fn running_view(running: &Running) -> RunningView {
+fn running_view(running: &RunningReport) -> RunningView {
     RunningView {
         digest: running.digest.to_string(),
         config: running.config.to_string(),
@@ -230,8 +236,8 @@ mod tests {
 
     use super::*;
 
-    fn assigned(digest: Digest) -> Assigned {
-        Assigned {
+    fn assigned(digest: Digest) -> AssignmentRecord {
+        AssignmentRecord {
             service: "shop/a".into(),
             slot: "shop/f".into(),
             filter: "acme/f".parse().unwrap(),
@@ -245,14 +251,14 @@ mod tests {
         }
     }
 
-    fn running(digest: Digest, assignment: u64) -> Running {
+    fn running(digest: Digest, assignment: u64) -> RunningReport {
         let config = Digest::of(b"config");
-        Running { digest, config, version: "1.0.0".parse().unwrap(), assignment, since_ms: 1 }
+        RunningReport { digest, config, version: "1.0.0".parse().unwrap(), assignment, since_ms: 1 }
     }
 
     #[test]
     fn a_refusal_of_trust_is_whole_in_the_status() {
-        let made = Refused {
+        let made = TrustRefusal {
             code: code::THRESHOLD,
             rule: "two of release and ops must have signed, release did".into(),
             set_by: "trust policy \"security/all\"".into(),
@@ -260,7 +266,7 @@ mod tests {
         };
         let (new, old) = (Digest::of(b"new"), Digest::of(b"old"));
         for (runs, state) in
-            [(Some(running(old, 3)), SlotState::KeptLastGood), (None, SlotState::Refused)]
+            [(Some(running(old, 3)), SlotStateView::KeptLastGood), (None, SlotStateView::Refused)]
         {
             let report = SlotReport {
                 slot: "shop/f".into(),
@@ -273,7 +279,7 @@ mod tests {
             let report: SlotReport = serde_json::from_str(&sent).unwrap();
             let told = judge("shop/f", "acme/f".into(), Some(&assigned(new)), Some(&report), None);
             let answered = serde_json::to_string(&told).unwrap();
-            let told: SlotStatus = serde_json::from_str(&answered).unwrap();
+            let told: SlotView = serde_json::from_str(&answered).unwrap();
             assert_eq!((told.state, told.refusal), (state, Some(refusal(made.clone()))));
             assert_eq!(
                 told.why.as_deref(),
@@ -285,7 +291,7 @@ mod tests {
         }
         // What the director leaves without an assignment has its complete refusal too.
         let told = judge("shop/f", "acme/f".into(), None, None, Some(made.clone()));
-        assert_eq!((told.state, told.refusal), (SlotState::Unassigned, Some(refusal(made))));
+        assert_eq!((told.state, told.refusal), (SlotStateView::Unassigned, Some(refusal(made))));
     }
 
     #[test]
@@ -298,13 +304,13 @@ mod tests {
             refused: None,
         };
         let rows = [
-            (true, Some(report(Some(running(new, 7)))), SlotState::Serving),
-            (true, Some(report(Some(running(old, 3)))), SlotState::Pending),
-            (true, Some(report(Some(running(old, 7)))), SlotState::Drift),
-            (true, Some(report(None)), SlotState::Pending),
-            (true, None, SlotState::Pending),
-            (false, Some(report(Some(running(old, 3)))), SlotState::Drift),
-            (false, None, SlotState::Unassigned),
+            (true, Some(report(Some(running(new, 7)))), SlotStateView::Serving),
+            (true, Some(report(Some(running(old, 3)))), SlotStateView::Pending),
+            (true, Some(report(Some(running(old, 7)))), SlotStateView::Drift),
+            (true, Some(report(None)), SlotStateView::Pending),
+            (true, None, SlotStateView::Pending),
+            (false, Some(report(Some(running(old, 3)))), SlotStateView::Drift),
+            (false, None, SlotStateView::Unassigned),
         ];
         for (is_assigned, report, wanted) in rows {
             let assigned = is_assigned.then(|| assigned(new));

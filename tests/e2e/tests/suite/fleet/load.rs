@@ -11,7 +11,7 @@ use tamis_e2e::{eventually, get};
 const PACE: Duration = Duration::from_millis(3);
 
 #[derive(Default)]
-struct Seen {
+struct LoadResult {
     over: AtomicBool,
     done: AtomicU64,
     failed: Mutex<Vec<String>>,
@@ -19,14 +19,14 @@ struct Seen {
 
 /// A client of a gateway; ends when dropped.
 pub(super) struct Load {
-    seen: Arc<Seen>,
+    seen: Arc<LoadResult>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Load {
     /// Starts to request `/load`.
     pub(super) fn start(address: &str) -> Self {
-        let seen = Arc::new(Seen::default());
+        let seen = Arc::new(LoadResult::default());
         let (shared, address) = (Arc::clone(&seen), address.to_owned());
         let thread = std::thread::spawn(move || {
             while !shared.over.load(Ordering::Relaxed) {

@@ -6,7 +6,8 @@ use std::process::Output;
 
 use serde_json::Value;
 use tamis_e2e::{
-    Backend, Folder, Relay, Running, eventually, eventually_or, free_port, get, request, tamis,
+    Backend, Folder, Relay, RunningProcess, eventually, eventually_or, free_port, get, request,
+    tamis,
 };
 
 use crate::guests::{self, GRANT};
@@ -44,7 +45,7 @@ pub(super) struct Plane {
 pub(super) struct Registry {
     folder: PathBuf,
     data: String,
-    running: Running,
+    running: RunningProcess,
     asker: Asker,
     pub(super) proxies: String,
 }
@@ -101,7 +102,9 @@ impl Plane {
     }
 
     /// Such a plane, a registry with everything in force and guest 1.0.0 pinned, and a gateway that serves.
-    pub(super) fn running(change: impl FnOnce(&Folder)) -> (Self, Registry, Running, String) {
+    pub(super) fn running(
+        change: impl FnOnce(&Folder),
+    ) -> (Self, Registry, RunningProcess, String) {
         let plane = Self::new(change);
         let registry = plane.registry("data", &[]);
         let first = registry.ready();
@@ -118,16 +121,16 @@ impl Plane {
     }
 
     /// Starts a gateway that follows the registry behind the relay, with its own state folder.
-    pub(super) fn gateway(&self, node: &str, name: &str) -> Running {
+    pub(super) fn gateway(&self, node: &str, name: &str) -> RunningProcess {
         self.follower(self.relay.address(), node, name)
     }
 
     /// The same, with directors to follow.
-    pub(super) fn follower(&self, directors: &str, node: &str, name: &str) -> Running {
+    pub(super) fn follower(&self, directors: &str, node: &str, name: &str) -> RunningProcess {
         let (state, cache) = (format!("state-{name}"), format!(".tamis/cache-{name}"));
         let pem = |ending: &str| format!(".tamis/certs/{name}.{ending}");
         let (certificate, key) = (pem("crt"), pem("key"));
-        Running::start(
+        RunningProcess::start(
             self.folder.path(),
             &[
                 "proxy",
@@ -158,7 +161,7 @@ impl Plane {
     }
 
     /// Starts the first gateway again and waits until it serves.
-    pub(super) fn again(&self) -> Running {
+    pub(super) fn again(&self) -> RunningProcess {
         let gateway = self.gateway(EDGE, "edge");
         gateway.event("the gateway serves", |event| event["event"] == "ready");
         gateway
@@ -203,7 +206,7 @@ impl Registry {
             ".tamis/certs/ca.crt",
         ];
         all.extend_from_slice(arguments);
-        let running = Running::start(folder, &all);
+        let running = RunningProcess::start(folder, &all);
         let ready = running.event("the registry serves", |event| event["event"] == "ready");
         let word = |name: &str| ready[name].as_str().unwrap().to_owned();
         let (address, proxies) = (word("address"), word("proxies"));

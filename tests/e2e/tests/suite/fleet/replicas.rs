@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::thread;
 
-use tamis_e2e::{Objects, Postgres, Relay, Running, eventually, get};
+use tamis_e2e::{Objects, Postgres, Relay, RunningProcess, eventually, get};
 
 use super::load::Load;
 use super::plane::{Asker, EDGE, Plane, Registry, SLOT, json, said};
@@ -19,7 +19,7 @@ struct Replicas {
     /// Each forwards proxies to one registry, whatever its port is now.
     ways: [Relay; 2],
     registries: [Option<Registry>; 2],
-    _gateway: Running,
+    _gateway: RunningProcess,
     _postgres: Postgres,
     _objects: Objects,
 }

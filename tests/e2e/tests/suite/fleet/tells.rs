@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use tamis_e2e::{Running, eventually, tamis};
+use tamis_e2e::{RunningProcess, eventually, tamis};
 
 use super::plane::{EDGE, Plane, Registry, SLOT, json, said};
 
@@ -197,7 +197,8 @@ fn replicas_that_are_started_wrongly_do_not_start_and_name_the_way_out() {
     }
     // With another director's key.
     let other = plane.folder.file("other");
-    let running = Running::start(path, &["registry", "--data", "other", "--listen", "127.0.0.1:0"]);
+    let running =
+        RunningProcess::start(path, &["registry", "--data", "other", "--listen", "127.0.0.1:0"]);
     running.event("it serves", |event| event["event"] == "ready");
     running.end("-INT");
     let kept = fs::read(data.join("director.key")).unwrap();

@@ -3,9 +3,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use serde_json::{Value, json};
 use tamis_e2e::get;
+use tamis_trust::Manifest;
 
-use super::plane::{EDGE, Plane, SLOT, alter, json, said};
+use super::plane::{EDGE, Plane, Registry, SLOT, alter, json, said};
 
 /// How soon a revoked filter must have ended on a connected proxy.
 const REVOKED: Duration = Duration::from_secs(5);
@@ -76,16 +78,30 @@ fn g16_a_state_folder_edited_by_hand_runs_nothing_else_and_the_next_report_says_
     alter(&plane.kept(&first));
     let _gateway = plane.again();
     let began = Instant::now();
-    registry.slot(EDGE, SLOT, "is refused", |one| {
+    let slot = registry.slot(EDGE, SLOT, "is refused", |one| {
         one["state"] == "refused"
             && one["refusal"]["code"] == "trust.altered"
             && one["running"].is_null()
     });
+    assert_eq!(slot["refusal"], alteration(&plane, &registry, &first), "whole, as trust wrote it");
     println!("shown within {:?}, of reports every second", began.elapsed());
     assert_eq!(get(&plane.folder.http, "/").status, 503, "it fails closed");
     fs::rename(&elsewhere, &component).unwrap();
     registry.serves(EDGE, SLOT, &first);
     assert!(plane.edited("/healed"));
+}
+
+/// What `trust` says of the component that the gateway keeps of this manifest.
+fn alteration(plane: &Plane, registry: &Registry, manifest: &str) -> Value {
+    let kept = fs::read(plane.kept(manifest)).unwrap();
+    let read = Manifest::parse(&fs::read(registry.blob(manifest)).unwrap()).unwrap();
+    let error = read.check(&kept).unwrap_err();
+    json!({
+        "code": "trust.altered",
+        "rule": format!("the component must be the one the manifest names ({error})"),
+        "setBy": format!("the manifest {manifest}"),
+        "remedy": "fetch the component again, or pin the digest of its own signed manifest",
+    })
 }
 
 #[test]

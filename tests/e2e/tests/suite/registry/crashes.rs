@@ -9,25 +9,29 @@ use tempfile::TempDir;
 use super::{Caller, EMPTY, Registry, sha256, token};
 
 /// An artifact whose push was acknowledged.
-pub(super) struct Pushed {
+pub(super) struct PushedArtifact {
     pub(super) tag: String,
     pub(super) layer: String,
 }
 
 /// Pushes one artifact after the other until the registry is gone, and records each that was acknowledged.
-pub(super) fn push_until_the_end(caller: Caller<'_>, who: &str, pushed: &Mutex<Vec<Pushed>>) {
+pub(super) fn push_until_the_end(
+    caller: Caller<'_>,
+    who: &str,
+    pushed: &Mutex<Vec<PushedArtifact>>,
+) {
     for number in 0_u32.. {
         let (tag, layer) = (format!("{who}-{number}"), format!("layer {number} of {who}"));
         if !caller.push("acme/filter", &tag, layer.as_bytes()) {
             return;
         }
-        pushed.lock().unwrap().push(Pushed { tag, layer });
+        pushed.lock().unwrap().push(PushedArtifact { tag, layer });
     }
 }
 
 /// How many of them are not there, as they were pushed.
-pub(super) fn missing<'a>(caller: Caller<'_>, pushed: &'a [Pushed]) -> Vec<&'a str> {
-    let gone = |one: &&Pushed| !caller.has("acme/filter", &one.tag, one.layer.as_bytes());
+pub(super) fn missing<'a>(caller: Caller<'_>, pushed: &'a [PushedArtifact]) -> Vec<&'a str> {
+    let gone = |one: &&PushedArtifact| !caller.has("acme/filter", &one.tag, one.layer.as_bytes());
     pushed.iter().filter(gone).map(|one| one.tag.as_str()).collect()
 }
 

@@ -12,14 +12,14 @@ use super::crashes::{missing, push_until_the_end};
 use super::{Caller, Registry, sha256, token};
 
 /// The storage that replicas share, and the arguments that name it.
-struct Shared {
+struct SharedStorage {
     folder: TempDir,
     _postgres: Postgres,
     _objects: Objects,
     arguments: Vec<String>,
 }
 
-impl Shared {
+impl SharedStorage {
     fn new() -> Self {
         let (folder, postgres, objects) =
             (TempDir::new().unwrap(), Postgres::start(), Objects::start());
@@ -47,7 +47,7 @@ impl Shared {
 
 #[test]
 fn g19_killing_either_of_two_replicas_loses_no_acknowledged_push() {
-    let shared = Shared::new();
+    let shared = SharedStorage::new();
     let secret = shared.token();
     let mut replicas = BTreeMap::from([(0, shared.replica()), (1, shared.replica())]);
     let pushed = Mutex::new(Vec::new());
@@ -95,7 +95,7 @@ fn g19_killing_either_of_two_replicas_loses_no_acknowledged_push() {
 
 #[test]
 fn what_one_replica_acknowledged_the_other_serves_at_once() {
-    let shared = Shared::new();
+    let shared = SharedStorage::new();
     let secret = shared.token();
     let (one, other) = (shared.replica(), shared.replica());
     for number in 0..10 {

@@ -1,25 +1,25 @@
 //! Draining, which can be cancelled: clients are sent elsewhere for a while, then the listeners close.
 
-use super::{Inner, lock};
+use super::{ProxyState, lock};
 use crate::worker::Command;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
-use tamis_transport::Stage;
+use std::time::Duration;
+use tamis_transport::ServeStage;
 
 /// Progress of a drain.
 #[derive(Default)]
 pub(crate) struct Drain {
     /// Rises whenever a drain begins or is cancelled: a cancelled drain must not close anything later.
-    pub(super) number: u64,
-    pub(super) stage: Stage,
+    pub(crate) number: u64,
+    pub(crate) stage: ServeStage,
     /// Whether listeners are closed.
-    pub(super) closed: bool,
+    pub(crate) closed: bool,
     /// The drain can no longer be cancelled.
-    pub(super) last: bool,
+    pub(crate) last: bool,
     /// Called when listeners are closed.
-    pub(super) on_close: Option<Box<dyn FnOnce() + Send>>,
+    pub(crate) on_close: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Drain {
@@ -33,15 +33,15 @@ impl Drain {
 
 /// The listeners are closed, or the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is too late: the proxy ends; start it again")]
+#[error("too late: the listeners are closed or the proxy is about to end; start it again")]
 pub struct TooLate;
 
 /// How often to check whether the lame-duck time is over.
-pub(super) const STEP: Duration = Duration::from_millis(20);
+pub(crate) const STEP: Duration = Duration::from_millis(20);
 /// How long to wait for workers: a worker that computes for longer obeys all the same.
 const DONE_MAX: Duration = Duration::from_secs(2);
 
-impl Inner {
+impl ProxyState {
     /// Sends a command to every worker, and waits until they have carried it out.
     fn tell(&self, command: impl Fn(Sender<()>) -> Command) {
         let (done, wait) = channel();
@@ -50,8 +50,9 @@ impl Inner {
             drop(worker.send(command(done.clone())));
         }
         drop(done);
-        let until = Instant::now() + DONE_MAX;
-        while wait.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok() {}
+        let clock = self.shared.clock;
+        let until = clock.now() + DONE_MAX;
+        while wait.recv_timeout(until.saturating_duration_since(clock.now())).is_ok() {}
     }
 
     /// Accepts no more connections and lets open ones end.
@@ -66,14 +67,14 @@ impl Inner {
         // Copies keep a socket open as well.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
         self.tell(|done| Command::Drain { done });
-        drain.stage = Stage::End;
+        drain.stage = ServeStage::End;
         drain.close();
     }
 
     /// Sends clients elsewhere for that time, then drains. Calling it again restarts the time.
     pub(crate) fn leave(self: &Arc<Self>, lame_duck: Duration) {
         let mut drain = lock(&self.drain);
-        if drain.stage == Stage::End {
+        if drain.stage == ServeStage::End {
             return;
         }
         drain.number += 1;
@@ -81,7 +82,7 @@ impl Inner {
         if lame_duck.is_zero() {
             return self.end(&mut drain);
         }
-        drain.stage = Stage::Leave;
+        drain.stage = ServeStage::Leave;
         let accept = !drain.closed;
         self.tell(|done| Command::Leave { accept, done });
         let (number, inner) = (drain.number, Arc::downgrade(self));
@@ -100,17 +101,17 @@ impl Inner {
             return Err(TooLate);
         }
         drain.number += 1;
-        drain.stage = Stage::Serve;
+        drain.stage = ServeStage::Serve;
         self.shared.draining.store(false, Ordering::Relaxed);
         self.tell(|_| Command::Stay);
         Ok(())
     }
 
     /// Another process has the sockets and serves: this one accepts no more connections.
-    pub(super) fn hand_over(self: &Arc<Self>) {
+    pub(crate) fn hand_over(self: &Arc<Self>) {
         // The last copies in this process: the sockets stay open in the other.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
-        self.admin_stop.send_replace(Stage::End);
+        self.admin_stop.send_replace(ServeStage::End);
         lock(&self.admin).take();
         {
             let mut drain = lock(&self.drain);
@@ -124,16 +125,17 @@ impl Inner {
 }
 
 /// Drains when the time is over, unless the drain was cancelled.
-fn end_later(inner: &Weak<Inner>, number: u64, lame_duck: Duration) {
-    let until = Instant::now() + lame_duck;
+fn end_later(inner: &Weak<ProxyState>, number: u64, lame_duck: Duration) {
+    let Some(clock) = inner.upgrade().map(|inner| inner.shared.clock) else { return };
+    let until = clock.now() + lame_duck;
     loop {
-        std::thread::sleep(STEP.min(until.saturating_duration_since(Instant::now())));
+        std::thread::sleep(STEP.min(until.saturating_duration_since(clock.now())));
         let Some(inner) = inner.upgrade() else { return };
         let mut drain = lock(&inner.drain);
         if drain.number != number {
             return;
         }
-        if Instant::now() >= until {
+        if clock.now() >= until {
             return inner.end(&mut drain);
         }
     }

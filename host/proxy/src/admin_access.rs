@@ -26,7 +26,7 @@ impl std::fmt::Debug for AdminAccess {
 
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Door {
+pub(crate) enum Door {
     /// A unix socket, which only the proxy's user can open.
     Socket,
     /// A network address: that of the local end of the connection.
@@ -35,10 +35,10 @@ pub(super) enum Door {
 
 impl AdminAccess {
     /// Whether the request is answered at all.
-    pub(super) fn admits<B>(&self, door: &Door, request: &Request<B>) -> Result<(), String> {
+    pub(crate) fn admits<B>(&self, door: &Door, request: &Request<B>) -> Result<(), String> {
         if request.headers().contains_key(header::ORIGIN) {
             return Err(
-                "the admin listener answers no web page: the request has an `Origin`\n".into()
+                "requests from web pages are refused: this request has an `Origin`\n".into()
             );
         }
         let Door::Network(local) = door else { return Ok(()) };
@@ -50,7 +50,7 @@ impl AdminAccess {
     }
 
     /// Whether the request may change something.
-    pub(super) fn may_change<B>(
+    pub(crate) fn may_change<B>(
         &self,
         door: &Door,
         request: &Request<B>,
@@ -59,7 +59,7 @@ impl AdminAccess {
             return Ok(());
         }
         let Some(token) = &self.token else {
-            let why = "over the network nothing is changed: use `tamis proxy drain NODE` on the machine, or start the \
+            let why = "changes over the network are refused: use `tamis proxy drain NODE` on the machine, or start the \
                        proxy with `--admin-token-file FILE`\n";
             return Err((StatusCode::FORBIDDEN, why.to_owned()));
         };

@@ -1,0 +1,276 @@
+//! From documents or a director's plan to the next generation.
+
+use crate::NodeError;
+use crate::build::{Builder, BuiltAttachment, Rules};
+use crate::documents::Source;
+use crate::follow::{FollowedPlan, SlotOutcome};
+use crate::good::LastGoodDocuments;
+use crate::policies::policies;
+use crate::sockets::Sockets;
+use serde_json::json;
+use std::sync::Arc;
+use tamis_proxy::{CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
+use tamis_resources::plan::{ListenerPlan, NodePlan};
+use tamis_resources::redact::{redact, without};
+use tamis_resources::{Document, NodeName, Problem, RouteFault, fold};
+use tamis_sync::SHADOW;
+use tamis_trust::Digest;
+
+/// The data of reloads, one at a time.
+pub(crate) struct Staging {
+    pub(crate) builder: Builder,
+    pub(crate) sockets: Sockets,
+    /// The last good documents.
+    pub(crate) good: LastGoodDocuments,
+    pub(crate) number: u64,
+    pub(crate) revision: String,
+}
+
+impl Staging {
+    /// The next generation, from the documents or from the plan of the director.
+    pub(crate) fn stage(
+        &mut self,
+        source: &Source,
+        name: &NodeName,
+        followed: Option<&FollowedPlan>,
+    ) -> Result<StageResult, NodeError> {
+        match followed {
+            None => self.stage_documents(source, name),
+            Some(followed) => Ok(self.stage_followed(source, followed)),
+        }
+    }
+
+    fn stage_followed(&mut self, source: &Source, followed: &FollowedPlan) -> StageResult {
+        let mut notes = Vec::new();
+        let Some(assembled) = followed.assembled() else {
+            notes.push("the director has not sent a plan for this proxy yet".to_owned());
+            return StageResult::nothing(Vec::new(), notes);
+        };
+        let policies = followed.policies(&assembled.plan, &mut notes);
+        let wanted = followed.wanted(&assembled, &mut notes);
+        let rules = Rules { policies: &policies, age: followed.age() };
+        let built = self.builder.build_wanted(&wanted, rules);
+        drop(wanted);
+        followed.runs(&assembled, now_runs(&built));
+        self.generate(source, &assembled.plan, built, Vec::new(), notes)
+    }
+
+    fn stage_documents(
+        &mut self,
+        source: &Source,
+        name: &NodeName,
+    ) -> Result<StageResult, NodeError> {
+        let read = source.read()?;
+        let mut problems = read.problems.clone();
+        let mut notes: Vec<String> = read.unreadable.iter().map(ToString::to_string).collect();
+        let cold = self.number == 0;
+        let completed = self.good.complete(read, cold, &mut notes);
+        let documents = completed.map_err(|files| NodeError::Unready {
+            node: name.to_string(),
+            files,
+            why: why(&problems, &notes),
+        })?;
+        let folded = fold(&documents, name, &|file| source.file(file));
+        problems.extend(folded.problems);
+        let Some(plan) = folded.plan else { return Ok(StageResult::nothing(problems, notes)) };
+        self.good.keep(&documents, &folded.statuses, &mut notes);
+        let policies = policies(&plan, &mut notes);
+        let built = self.builder.build(&plan.filters, &policies);
+        for one in &built {
+            problems.extend(one.left_out.iter().filter_map(|left| refused_route(&documents, left)));
+        }
+        Ok(self.generate(source, &plan, built, problems, notes))
+    }
+
+    /// The generation of a plan whose filters are built.
+    fn generate(
+        &mut self,
+        source: &Source,
+        plan: &NodePlan,
+        built: Vec<BuiltAttachment>,
+        problems: Vec<Problem>,
+        mut notes: Vec<String>,
+    ) -> StageResult {
+        let built = crate::chains::one_of_each(plan, built);
+        self.sockets.begin(plan.identity.as_deref());
+        let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
+        let services = self.sockets.services(source, &plan.services, &mut notes);
+        // Maps indices of the plan's filters to those of the generation: some may have been left out.
+        let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        for BuiltAttachment { attached, mut status, left_out, .. } in built {
+            if !left_out.is_empty() && status.detail.is_none() {
+                status.detail = Some(told(&left_out));
+            }
+            places.push(attached.is_some().then_some(filters.len()));
+            filters.extend(attached.map(Arc::new));
+            slots.push(status);
+        }
+        let chain = |listener: &ListenerPlan| {
+            let members = listener.chain.attachments.iter();
+            let members: Vec<usize> =
+                members.filter_map(|index| places.get(*index).copied().flatten()).collect();
+            ChainLayout::build(&filters, &members, &services)
+        };
+        let chains: Vec<ChainLayout> = plan.listeners.iter().map(chain).collect();
+        listeners.retain(|listener| listener.chain < chains.len());
+        let shadows: Vec<String> = filters.iter().map(|one| format!("{:?}", one.shadow)).collect();
+        let revision = self.revision(plan, &slots, &shadows, &notes);
+        if revision != self.revision {
+            self.number += 1;
+            self.revision.clone_from(&revision);
+        }
+        let (config, secrets) = shown(plan);
+        let generation = Generation {
+            number: self.number,
+            revision,
+            listeners,
+            filters,
+            chains,
+            services: Arc::new(services),
+            config,
+        };
+        StageResult {
+            generation: Some(generation),
+            problems,
+            notes,
+            slots,
+            admin: plan.admin.clone(),
+            renewed: self.sockets.renewed(),
+            certificates: self.sockets.certificates(),
+            secrets,
+        }
+    }
+
+    /// Hash of everything that a generation is made of.
+    fn revision(
+        &self,
+        plan: &NodePlan,
+        slots: &[SlotStatus],
+        shadows: &[String],
+        notes: &[String],
+    ) -> String {
+        let sockets = self.sockets.stamp();
+        let parts = json!({
+            "plan": plan, "slots": slots, "shadows": shadows, "notes": notes, "sockets": sockets,
+        });
+        Digest::of(parts.to_string().as_bytes()).hex().chars().take(12).collect()
+    }
+}
+
+/// The result of a pass over the documents.
+pub(crate) struct StageResult {
+    pub(crate) generation: Option<Generation>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) notes: Vec<String>,
+    pub(crate) slots: Vec<SlotStatus>,
+    pub(crate) admin: Option<String>,
+    /// See [`Reload::renewed`](crate::Reload::renewed).
+    pub(crate) renewed: Vec<String>,
+    pub(crate) certificates: Vec<CertificateStatus>,
+    /// Secrets of configurations, which are removed from everything shown.
+    pub(crate) secrets: Vec<String>,
+}
+
+impl StageResult {
+    pub(crate) fn nothing(problems: Vec<Problem>, notes: Vec<String>) -> Self {
+        Self {
+            generation: None,
+            problems,
+            notes,
+            slots: Vec::new(),
+            admin: None,
+            renewed: Vec::new(),
+            certificates: Vec::new(),
+            secrets: Vec::new(),
+        }
+    }
+
+    /// Removes the secrets of configurations from everything shown.
+    pub(crate) fn redacted(mut self) -> Self {
+        let Self { problems, notes, slots, secrets, .. } = &mut self;
+        let mut texts: Vec<&mut String> = notes.iter_mut().collect();
+        for SlotStatus { state, detail, .. } in slots {
+            texts.extend(detail);
+            if let SlotState::Refused(refusal) = state {
+                texts.extend([&mut refusal.rule, &mut refusal.remedy]);
+            }
+        }
+        for problem in problems {
+            texts.push(&mut problem.message);
+            texts.extend(&mut problem.help);
+        }
+        for text in texts {
+            *text = without(text, secrets);
+        }
+        self
+    }
+}
+
+/// The plan as it is shown: the configurations of filters without their secrets; and the secrets.
+fn shown(plan: &NodePlan) -> (serde_json::Value, Vec<String>) {
+    let mut value = serde_json::to_value(plan).unwrap_or_default();
+    let mut secrets = Vec::new();
+    let filters = value.get_mut("filters").and_then(serde_json::Value::as_array_mut);
+    for filter in filters.into_iter().flatten() {
+        secrets.extend(filter.get_mut("config").map(redact).unwrap_or_default());
+    }
+    (value, secrets)
+}
+
+/// What runs in slots and their shadows.
+fn now_runs(built: &[BuiltAttachment]) -> Vec<SlotOutcome> {
+    let mut all = Vec::new();
+    for one in built {
+        let slot = one.status.attachment.clone();
+        let refusal = one.status.state.refusal().cloned();
+        if let Some(shadow) = &one.shadow {
+            let (runs, refusal) = match shadow {
+                Ok(running) => (Some(running.clone()), None),
+                Err(refusal) => (None, Some(refusal.0.clone())),
+            };
+            all.push(SlotOutcome { slot: format!("{slot}{SHADOW}"), runs, refusal });
+        }
+        all.push(SlotOutcome { slot, runs: one.running.clone(), refusal });
+    }
+    all
+}
+
+/// The problem of a route that a router refuses, at its place in the route's document.
+pub(crate) fn refused_route(documents: &[Document], left_out: &RouteFault) -> Option<Problem> {
+    let of = |one: &&Document| one.kind() == left_out.kind && one.key() == left_out.route;
+    let document = documents.iter().find(of)?;
+    let message = format!("the router refuses this: {}", left_out.message);
+    let mut problem = document.problem("route.refused", &left_out.pointer, message);
+    let share =
+        if left_out.whole { "all requests for its hosts" } else { "the requests it matches" };
+    problem.help = Some(format!("until it is corrected, {share} get 500"));
+    Some(problem)
+}
+
+/// What a router left out, on one line.
+fn told(left_out: &[RouteFault]) -> String {
+    let lines: Vec<String> = left_out
+        .iter()
+        .map(|one| {
+            format!("{} {} is left out: {}: {}", one.kind, one.route, one.pointer, one.message)
+        })
+        .collect();
+    lines.join("; ")
+}
+
+/// Why there is no plan, on one line.
+pub(crate) fn why(problems: &[Problem], notes: &[String]) -> String {
+    let mut lines: Vec<String> = problems
+        .iter()
+        .map(|one| {
+            let place = &one.place;
+            format!("{}:{}:{}: {}", place.source, place.line, place.column, one.message)
+        })
+        .collect();
+    lines.extend(notes.iter().cloned());
+    if lines.is_empty() {
+        "there is no Gateway or Service of that name".to_owned()
+    } else {
+        lines.join("; ")
+    }
+}

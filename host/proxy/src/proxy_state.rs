@@ -1,0 +1,44 @@
+//! State that the handle of a proxy and its admin listener share.
+
+mod leave;
+mod sockets;
+
+use crate::admin_access::AdminAccess;
+use crate::generation::Generation;
+use crate::shared::ProxyShared;
+use crate::status::Status;
+use crate::worker::Command;
+use arc_swap::ArcSwap;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tamis_transport::{Address, ServeStage};
+use tokio::sync::mpsc;
+
+pub use leave::TooLate;
+pub(crate) use leave::{Drain, STEP};
+pub use sockets::Inherited;
+pub(crate) use sockets::{ADMIN, AdminBound, BoundSockets, copies, handed};
+
+/// What the handle and the admin listener share.
+pub(crate) struct ProxyState {
+    pub(crate) shared: Arc<ProxyShared>,
+    pub(crate) generation: ArcSwap<Generation>,
+    pub(crate) status: ArcSwap<Status>,
+    pub(crate) access: AdminAccess,
+    pub(crate) lame_duck: Duration,
+    pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
+    pub(crate) bound: Mutex<HashMap<String, BoundSockets>>,
+    pub(crate) inherited: Inherited,
+    /// Addresses with the port the system chose.
+    pub(crate) local: Mutex<HashMap<String, Address>>,
+    pub(crate) admin: Mutex<Option<AdminBound>>,
+    pub(crate) admin_stop: tokio::sync::watch::Sender<ServeStage>,
+    pub(crate) control_stop: tokio::sync::watch::Sender<ServeStage>,
+    pub(crate) drain: Mutex<Drain>,
+}
+
+/// A panic while the lock was held leaves the value consistent: each change is one assignment.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,221 @@
+//! Who may use, make and end tokens, and what is decided from them.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::json;
+
+use super::*;
+
+/// The status of the answer to a head whose body never comes.
+fn answer_to_head(
+    registry: &Registry,
+    method: &str,
+    path: &str,
+    token: Option<&str>,
+    length: usize,
+) -> u16 {
+    use std::io::{Read as _, Write as _};
+    let mut stream = std::net::TcpStream::connect(&registry.address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+    let bearer =
+        token.map(|token| format!("authorization: Bearer {token}\r\n")).unwrap_or_default();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {}\r\n{bearer}content-type: application/json\r\n\
+         content-length: {length}\r\n\r\n",
+        registry.address
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut reply = [0; 12];
+    match stream.read_exact(&mut reply) {
+        Ok(()) => std::str::from_utf8(&reply).unwrap()[9..].parse().unwrap(),
+        Err(_) => 0,
+    }
+}
+
+#[test]
+fn rights_are_decided_from_the_head_and_bodies_that_nobody_may_send_are_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let observer = token(folder.path(), &[], "observer", "acme/*", &["observe"]);
+    let operator = token(folder.path(), &[], "worker", "acme/*", &["operate"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let large = 60_000_000;
+    let writes = [
+        ("POST", "/v1/apply"),
+        ("POST", "/v1/pins"),
+        ("DELETE", "/v1/pins"),
+        ("POST", "/v1/rollback"),
+        ("POST", "/v1/approvals"),
+        ("POST", "/v1/revocations"),
+        ("POST", "/v1/rollouts"),
+        ("POST", "/v1/rollouts/x/move"),
+        ("POST", "/v1/tokens"),
+        ("POST", "/v1/tokens/x/rotate"),
+        ("PUT", "/v2/acme/x/manifests/latest"),
+        ("POST", "/v2/acme/x/blobs/uploads/"),
+        ("PATCH", "/v2/acme/x/blobs/uploads/00000000000000000000000000000000"),
+    ];
+    for (method, path) in writes {
+        assert_eq!(answer_to_head(&registry, method, path, None, large), 401, "{method} {path}");
+        let guessed = answer_to_head(&registry, method, path, Some("tamis_guessed"), large);
+        assert_eq!(guessed, 401, "{method} {path}");
+        let found = answer_to_head(&registry, method, path, Some(&observer), large);
+        assert_eq!(found, 403, "{method} {path} by an observer");
+    }
+    assert_eq!(answer_to_head(&registry, "POST", "/v1/plan", None, large), 401);
+    // An authorised caller is told at once that the body is too large.
+    for (method, path) in [("POST", "/v1/pins"), ("POST", "/v1/rollback"), ("POST", "/v1/tokens")] {
+        for length in [65_537, large] {
+            let found = answer_to_head(&registry, method, path, Some(&operator), length);
+            assert_eq!(found, 413, "{method} {path} {length}");
+        }
+    }
+    let found = answer_to_head(&registry, "POST", "/v1/apply", Some(&operator), 70_000_000);
+    assert_eq!(found, 413);
+}
+
+#[test]
+fn everything_of_a_registry_is_for_its_owner_alone() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &["pull", "push", "operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    assert!(registry.caller(&admin).push("acme/x", "latest", b"layer"));
+    assert_eq!(registry.caller(&admin).apply(&seeds()[..1]).status, 200);
+    let mut todo = vec![folder.path().join("data")];
+    let mut files = 0;
+    while let Some(path) = todo.pop() {
+        let metadata = std::fs::metadata(&path).unwrap();
+        let mode = metadata.permissions().mode() & 0o777;
+        if metadata.is_dir() {
+            assert_eq!(mode, 0o700, "{}", path.display());
+            todo.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            continue;
+        }
+        files += 1;
+        // The public halves of keys are for everybody, within a folder that is not.
+        let public = path.ends_with("director.json") || path.ends_with("log.pub");
+        assert!(public || mode == 0o600, "{} is {mode:o}", path.display());
+    }
+    assert!(files >= 6, "{files}");
+}
+
+#[test]
+fn tokens_are_made_listed_renewed_and_ended_from_afar_by_those_who_hold_as_much() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &["pull", "push", "operate", "observe"]);
+    let acme =
+        token(folder.path(), &[], "acme", "acme/*", &["operate", "observe", "pull", "approve"]);
+    let second = token(folder.path(), &[], "second", "acme/*", &["approve", "operate"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let (admin, acme) = (registry.caller(&admin), registry.caller(&acme));
+    let asks = |name: &str, place: &str, verb: &str, hours: Option<u64>| json!({ "name": name, "repositories": [place], "verbs": [verb], "hours": hours });
+    for (place, verb) in [
+        ("shop/*", "pull"),
+        ("*", "pull"),
+        ("acme/*", "push"),
+        ("acme/*", "approve"),
+        ("mesh", "operate"),
+    ] {
+        let reply = acme.post("/v1/tokens", &asks("more", place, verb, None));
+        assert_eq!(reply.status, 403, "{place} {verb}: {}", reply.body);
+    }
+    let named = acme.post("/v1/tokens", &asks("director", "acme/x", "observe", None));
+    assert_eq!(named.status, 400, "the registry's own name: {}", named.body);
+    let made = acme.post("/v1/tokens", &asks("ci", "acme/x", "observe", Some(1)));
+    assert_eq!(made.status, 200, "{}", made.body);
+    let made = made.json();
+    assert!(made["expiresMs"].is_u64());
+    let first = made["token"].as_str().unwrap().to_owned();
+    assert_eq!(registry.caller(&first).get("/v1/pins").status, 200);
+    let names = |caller: Caller<'_>| -> Vec<String> {
+        let list = caller.get("/v1/tokens").json();
+        let all = list.as_array().unwrap().iter();
+        all.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(acme), ["acme", "ci", "second"]);
+    // A rotated token must not count as the second person of an approval.
+    assert_eq!(acme.post("/v1/tokens/second/rotate", &json!({})).status, 403);
+    assert_eq!(registry.caller(&second).get("/v1/tokens").status, 200);
+    assert!(!admin.get("/v1/tokens").body.contains("tamis_"));
+    let renewed = acme.post("/v1/tokens/ci/rotate", &json!({ "hours": 2 })).json();
+    assert_eq!(registry.caller(&first).get("/v1/pins").status, 401);
+    let second = renewed["token"].as_str().unwrap().to_owned();
+    assert_eq!(registry.caller(&second).get("/v1/pins").status, 200);
+    assert_eq!(acme.send("DELETE", "/v1/tokens/root", &[], b"").status, 404);
+    assert_eq!(acme.send("DELETE", "/v1/tokens/ci", &[], b"").status, 200);
+    assert_eq!(registry.caller(&second).get("/v1/pins").status, 401);
+}
+
+#[test]
+fn nobody_agrees_with_himself_by_another_token_or_after_a_restart() {
+    let folder = TempDir::new().unwrap();
+    let shop = token(folder.path(), &[], "shop", "shop/*", &ALL);
+    let other = token(folder.path(), &[], "shop-too", "shop/*", &["approve", "operate"]);
+    let arguments = ["--approvals", "1"];
+    let own = document(
+        "Service",
+        "shop",
+        "own",
+        json!({ "ports": [{ "port": 80, "protocol": "http" }] }),
+    );
+    let registry = Registry::start(folder.path(), &arguments);
+    let made = registry.caller(&shop).post(
+        "/v1/tokens",
+        &json!({ "name": "shop-ci", "repositories": ["shop/*"], "verbs": ["operate"] }),
+    );
+    assert_eq!(made.status, 200, "{}", made.body);
+    let child = made.json()["token"].as_str().unwrap().to_owned();
+    // Asked for by what one made oneself.
+    let asked = registry.caller(&child).apply(std::slice::from_ref(&own));
+    assert_eq!(asked.status, 409, "{}", asked.body);
+    let subject = json!({ "subject": asked.json()["subject"] });
+    let agreed = registry.caller(&shop).post("/v1/approvals", &subject);
+    assert_eq!(agreed.status, 409, "{}", agreed.body);
+    assert_eq!(agreed.json()["refusals"][0]["code"], "approval.own");
+    registry.stop();
+    // Who asked is in the journal: another process knows it too.
+    let registry = Registry::start(folder.path(), &arguments);
+    let (shop, other, child) =
+        (registry.caller(&shop), registry.caller(&other), registry.caller(&child));
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 409);
+    assert_eq!(shop.apply(std::slice::from_ref(&own)).status, 409);
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 409, "both tokens are one person");
+    // Somebody else asks too, so that it may be agreed to; for the same person it still does not count.
+    assert_eq!(other.apply(std::slice::from_ref(&own)).status, 409);
+    assert_eq!(shop.post("/v1/approvals", &subject).status, 200);
+    for caller in [shop, child] {
+        let refused = caller.apply(std::slice::from_ref(&own));
+        assert_eq!(refused.status, 409, "{}", refused.body);
+    }
+    let applied = other.apply(&[own]);
+    assert_eq!(applied.status, 200, "{}", applied.body);
+    // An agreement is used up: the same change again asks again.
+    assert_eq!(other.apply_with(&[], &[], &["Service/shop/own"]).status, 409);
+}
+
+#[test]
+fn no_token_outlives_the_one_that_made_it() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let admin = registry.caller(&admin);
+    let make = |by: &str, name: &str| -> String {
+        let asks =
+            json!({ "name": name, "repositories": ["acme/*"], "verbs": ["operate", "observe"] });
+        let made = registry.caller(by).post("/v1/tokens", &asks);
+        assert_eq!(made.status, 200, "{}", made.body);
+        made.json()["token"].as_str().unwrap().to_owned()
+    };
+    let child = make(&acme, "child");
+    let grandchild = make(&child, "grandchild");
+    let renewed =
+        registry.caller(&grandchild).post("/v1/tokens/grandchild/rotate", &json!({})).json();
+    let renewed = renewed["token"].as_str().unwrap().to_owned();
+    let opens = |token: &str| registry.caller(token).get("/v1/pins").status;
+    assert_eq!([&acme, &child, &renewed].map(|it| opens(it)), [200; 3]);
+    assert_eq!(admin.send("DELETE", "/v1/tokens/acme", &[], b"").status, 200);
+    assert_eq!([&acme, &child, &grandchild, &renewed].map(|it| opens(it)), [401; 4]);
+    // The name given again is somebody new, to whom nothing goes back.
+    let again = make(admin.token.unwrap(), "acme");
+    assert_eq!((opens(&again), opens(&child)), (200, 401));
+}

@@ -1,0 +1,50 @@
+//! Time and randomness are values that somebody passes: only `common/ambient` reads the machine's.
+
+use crate::source::{Crate, shipped, workspace};
+
+/// What reads the machine's clocks or its random source.
+const AMBIENT: [(&str, &str); 4] =
+    [("Instant", "now"), ("SystemTime", "now"), ("RandomState", "new"), ("rand", "fill")];
+
+/// The files that read the machine's clocks or random source, and how.
+fn readers(source: &Crate) -> Vec<String> {
+    let reads = source.modules.values().flat_map(|module| {
+        let calls = AMBIENT.iter().filter(|(of, function)| module.calls(of, function));
+        calls.map(|(of, function)| format!("{}: {of}::{function}", module.file))
+    });
+    reads.collect()
+}
+
+#[test]
+fn no_crate_but_ambient_reads_a_clock_or_the_random_source_of_the_machine() {
+    let mut found = Vec::new();
+    for folder in shipped().iter().filter(|folder| *folder != "common/ambient") {
+        let readers = readers(&Crate::read(&workspace().join(folder)));
+        found.extend(readers.iter().map(|file| format!("{folder}/src/{file}")));
+    }
+    assert!(found.is_empty(), "take a Clock or a Random of tamis_ambient:\n{}", found.join("\n"));
+    assert!(!readers(&Crate::read(&workspace().join("common/ambient"))).is_empty());
+}
+
+#[test]
+fn a_read_is_found_however_it_is_written_and_a_timer_is_none() {
+    let found =
+        |text: &str| !readers(&Crate::parse("lib.rs", &|_| Some(text.to_owned()))).is_empty();
+    for text in [
+        "use std::time::Instant; fn f() { Instant::now() }",
+        "use std::time::{Duration, SystemTime}; fn f() { SystemTime::now() }",
+        "fn f() { std::time::Instant::now() }",
+        "use std::time::Instant; fn f() { x.then(Instant::now) }",
+        "use aws_lc_rs::rand; fn f() { rand::fill(o) }",
+    ] {
+        assert!(found(text), "{text}");
+    }
+    for text in [
+        "use tokio::time::Instant; fn f() { Instant::now() }",
+        "fn f() { tokio::time::Instant::now() }",
+        "use std::time::Instant; #[cfg(test)] mod tests { fn f() { Instant::now() } }",
+        "// Instant::now()",
+    ] {
+        assert!(!found(text), "{text}");
+    }
+}
