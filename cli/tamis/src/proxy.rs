@@ -346,6 +346,7 @@ impl Start<'_> {
         }
         proxy.drain();
         proxy.wait_idle(Duration::from_secs(self.arguments.drain_seconds));
+        proxy.wait_answered(ANSWERED);
         if let Some(run) = &self.run {
             run.tidy(node.name());
         }
@@ -354,6 +355,8 @@ impl Start<'_> {
 
 /// Interval at which an end is checked for.
 const STEP: Duration = Duration::from_millis(20);
+/// How long the end waits for answers of the admin listener; they take milliseconds.
+const ANSWERED: Duration = Duration::from_secs(1);
 /// Least length of a token; a shorter one can be guessed.
 const TOKEN_MIN: usize = 16;
 

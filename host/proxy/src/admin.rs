@@ -25,6 +25,7 @@ use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{
     Address, BoundListener, ConnInfo, GateLimits, Listener, PlainStream, ServeLimits, ServeStage,
@@ -38,6 +39,8 @@ const CONNECTIONS_MAX: usize = 256;
 const CONNECTIONS_OF_ONE_MAX: usize = 64;
 /// How long a connection may say nothing between two requests.
 const IDLE_MAX: Duration = Duration::from_secs(15);
+/// How long answers may take after the end was requested; they take milliseconds.
+const ANSWERED_MAX: Duration = Duration::from_secs(1);
 /// The longest lame-duck time that a drain may request: an hour.
 const LAME_DUCK_MAX: u64 = 3_600;
 
@@ -82,8 +85,9 @@ async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut stop: Shutdown)
         let ending = stop.clone();
         let (plain, peer) = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stage| *stage == ServeStage::End) => return,
+            _ = stop.wait_for(|stage| *stage == ServeStage::End) => return answered(inner).await,
         };
+        let answering = Answering::new(inner);
         let Some(counted) = CountedConnection::new(&open, peer.map(|peer| peer.ip())) else {
             continue;
         };
@@ -104,8 +108,33 @@ async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut stop: Shutdown)
             if let Err(error) = served {
                 tracing::debug!(%error, "an admin connection ended badly");
             }
-            drop(counted);
+            drop((counted, answering));
         }));
+    }
+}
+
+/// Connections end with this thread: it stays until what was asked is answered.
+async fn answered(inner: &ProxyState) {
+    let clock = inner.shared.clock;
+    let until = clock.now() + ANSWERED_MAX;
+    while inner.answering.load(Ordering::Relaxed) > 0 && clock.now() < until {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A connection whose answer the end of the process waits for.
+struct Answering(Arc<ProxyState>);
+
+impl Answering {
+    fn new(inner: &Arc<ProxyState>) -> Self {
+        inner.answering.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(inner))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.answering.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -16,7 +16,7 @@ use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -159,6 +159,7 @@ impl Proxy {
             admin_stop,
             control_stop,
             drain: Mutex::default(),
+            answering: AtomicU64::new(0),
         });
         let proxy = Self { inner, threads };
         proxy.swap(generation)?;
@@ -398,6 +399,18 @@ impl Proxy {
         true
     }
 
+    /// Closes the admin listener and the control socket, and waits until what was asked there is answered, at
+    /// most this long: whoever asked for the drain that ends the process also learns that it began.
+    pub fn wait_answered(&self, deadline: Duration) {
+        self.inner.admin_stop.send_replace(ServeStage::End);
+        self.inner.control_stop.send_replace(ServeStage::End);
+        let clock = self.inner.shared.clock;
+        let until = clock.now() + deadline;
+        while self.inner.answering.load(Ordering::Relaxed) > 0 && clock.now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Metrics of host and filters, as `/metrics` shows them.
     pub fn metrics(&self) -> String {
         admin::metrics(&self.inner)
@@ -412,7 +425,7 @@ impl Proxy {
     }
 
     fn stop(&mut self) {
-        self.inner.admin_stop.send_replace(ServeStage::End);
+        self.inner.admin_stop.send_replace(ServeServeStage::End);
         self.inner.control_stop.send_replace(ServeStage::End);
         for worker in &self.inner.workers {
             drop(worker.send(Command::Stop));

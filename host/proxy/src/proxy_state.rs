@@ -10,6 +10,7 @@ use crate::status::Status;
 use crate::worker::Command;
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tamis_transport::{Address, ServeStage};
@@ -36,6 +37,8 @@ pub(crate) struct ProxyState {
     pub(crate) admin_stop: tokio::sync::watch::Sender<ServeStage>,
     pub(crate) control_stop: tokio::sync::watch::Sender<ServeStage>,
     pub(crate) drain: Mutex<Drain>,
+    /// Connections of the admin listener and the control socket.
+    pub(crate) answering: AtomicU64,
 }
 
 /// A panic while the lock was held leaves the value consistent: each change is one assignment.
