@@ -425,7 +425,7 @@ impl Proxy {
     }
 
     fn stop(&mut self) {
-        self.inner.admin_stop.send_replace(ServeServeStage::End);
+        self.inner.admin_stop.send_replace(ServeStage::End);
         self.inner.control_stop.send_replace(ServeStage::End);
         for worker in &self.inner.workers {
             drop(worker.send(Command::Stop));
