@@ -9,9 +9,9 @@
 //! The token is sent over TLS, to loopback addresses and to unix sockets, and nowhere else.
 //!
 //! ```
-//! use tamis_client::{Client, Options};
+//! use tamis_client::{Client, ClientOptions};
 //!
-//! let client = Client::new(Options::new("http://127.0.0.1:5000".parse()?))?;
+//! let client = Client::new(ClientOptions::new("http://127.0.0.1:5000".parse()?))?;
 //! assert_eq!(client.server().to_string(), "http://127.0.0.1:5000");
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

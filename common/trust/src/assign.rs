@@ -20,7 +20,7 @@ mod verify;
 
 pub use keys::DirectorKeys;
 pub use seen::VersionFloors;
-pub use verify::{CLOCK_SKEW_SECONDS, VerifiedAssignment, verify_assignment};
+pub use verify::{AssignmentRequest, CLOCK_SKEW_SECONDS, verify_assignment};
 
 const ASSIGNMENT_TYPE: &str = "https://tamis.dev/assignment/v1";
 /// Longest name of a service or slot in bytes.

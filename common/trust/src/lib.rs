@@ -13,14 +13,14 @@
 //! Unix epoch) are arguments, so the CLI, the registry and the proxy decide alike.
 //!
 //! ```
-//! use tamis_trust::{build, sign, verify, BuildInput, Digest, Policy, PrivateKey, Request};
+//! use tamis_trust::{build, sign, verify, BuildInput, Digest, SignaturePolicy, PrivateKey, Request};
 //!
 //! let component = b"\0asm";
 //! let manifest = build(component, &BuildInput::new("acme/retry", "1.4.2"))?;
 //! let key = PrivateKey::generate()?;
 //! let bundle = sign(&key, &manifest)?;
 //!
-//! let policy = Policy::from_json(serde_json::json!({
+//! let policy = SignaturePolicy::from_json(serde_json::json!({
 //!     "name": "acme", "namespaces": ["acme/*"], "threshold": 1,
 //!     "keys": [{ "name": "release", "publicKey": key.public_key().to_pem() }],
 //! }).to_string().as_bytes())?;
@@ -57,7 +57,7 @@ mod time;
 mod verify;
 
 pub use assign::{
-    Assignment, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH, Mode, PLACE_BYTES, VerifiedAssignment,
+    Assignment, AssignmentRequest, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH, Mode, PLACE_BYTES,
     VersionFloors, epoch, first_version, sign_assignment, verify_assignment, version_words,
 };
 pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines, is_by};

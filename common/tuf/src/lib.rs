@@ -14,13 +14,13 @@
 //! The crate has no clock (`now` is an argument, in seconds since the Unix epoch) and no network.
 //!
 //! ```
-//! use tamis_tuf::{Namespace, Repository, Signers, Taken, Trusted};
+//! use tamis_tuf::{Namespace, PolicyRepository, Signers, UpdateOutcome, TrustedPolicies};
 //! use tamis_trust::PrivateKey;
 //!
 //! let folder = tempfile::tempdir()?;
 //! let (offline, online, now) = (PrivateKey::generate()?, PrivateKey::generate()?, 1_800_000_000);
 //! let signers = |key: &PrivateKey| Signers { keys: vec![key.public_key()], threshold: 1 };
-//! let repository = Repository::init(
+//! let repository = PolicyRepository::init(
 //!     &folder.path().join("policy"), &signers(&offline), &signers(&offline), &signers(&online), now,
 //! )?;
 //! let document = serde_json::json!({
@@ -31,8 +31,8 @@
 //! repository.sign(&offline)?;
 //! repository.refresh(&online, now)?;
 //!
-//! let mut trusted = Trusted::open(&repository.first_root()?, &folder.path().join("trusted.json"))?;
-//! assert_eq!(trusted.take(&repository.files()?, now)?, Taken::New);
+//! let mut trusted = TrustedPolicies::open(&repository.first_root()?, &folder.path().join("trusted.json"))?;
+//! assert_eq!(trusted.take(&repository.files()?, now)?, UpdateOutcome::New);
 //! assert!(trusted.fresh(&"acme/retry".parse()?, now).is_ok());
 //! assert_eq!(trusted.policies().len(), 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -9,11 +9,11 @@
 //! state, or decides again. So every decision can be reproduced from the journal alone.
 //!
 //! ```
-//! use tamis_director::{Body, Change, Pinned, State};
+//! use tamis_director::{Body, Change, PinRecord, State};
 //! use tamis_trust::Digest;
 //!
 //! let mut state = State::default();
-//! let change = Change::Pin(Pinned {
+//! let change = Change::Pin(PinRecord {
 //!     service: "shop/checkout".to_owned(),
 //!     filter: "acme/retry".parse()?,
 //!     version: "1.4.2".parse()?,

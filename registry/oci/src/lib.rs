@@ -13,13 +13,13 @@
 //! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
 //! use tamis_ambient::Clock;
 //! use tamis_journal::{Blobs, Journal};
-//! use tamis_oci::{Limits, Secret, Store, Verb};
+//! use tamis_oci::{Limits, TokenSecret, Store, Verb};
 //!
 //! let folder = tempfile::tempdir()?;
 //! let journal = Journal::sqlite(folder.path()).await?;
 //! let blobs = Blobs::files(folder.path()).await?;
 //! let store = Store::open(journal, blobs, Limits::default(), Clock::system()).await?;
-//! let secret = Secret::generate()?;
+//! let secret = TokenSecret::generate()?;
 //! store.create_token("ci", &secret, &["acme/*".parse()?], &[Verb::Pull, Verb::Push]).await?;
 //! assert!(secret.expose().starts_with("tamis_"));
 //! let service = tamis_oci::router(store);

@@ -13,25 +13,25 @@
 //! use std::sync::Arc;
 //!
 //! use tamis_api::GrowthView;
-//! use tamis_server::{Examine, Options, Registry, Storage};
-//! use tamis_trust::{Manifest, Refused};
+//! use tamis_server::{Examine, RegistryOptions, Registry, Storage};
+//! use tamis_trust::{Manifest, TrustRefusal};
 //!
 //! /// Whoever has no engine lets nothing be pinned.
 //! struct Nobody;
 //!
 //! impl Examine for Nobody {
-//!     fn claims(&self, _: &Manifest, _: &[u8]) -> Result<(), Refused> {
+//!     fn claims(&self, _: &Manifest, _: &[u8]) -> Result<(), TrustRefusal> {
 //!         let (rule, remedy) = ("nobody can look into it".to_owned(), "have an engine".to_owned());
-//!         Err(Refused { code: "nobody", rule, set_by: "this example".to_owned(), remedy })
+//!         Err(TrustRefusal { code: "nobody", rule, set_by: "this example".to_owned(), remedy })
 //!     }
 //!
-//!     fn grown(&self, _: &[u8], _: &[u8], _: &[String]) -> Vec<Grown> {
+//!     fn grown(&self, _: &[u8], _: &[u8], _: &[String]) -> Vec<GrowthView> {
 //!         Vec::new()
 //!     }
 //! }
 //!
 //! let folder = tempfile::tempdir()?;
-//! let options = Options::new(Storage::folder(folder.path()), "127.0.0.1:0".parse()?, Arc::new(Nobody));
+//! let options = RegistryOptions::new(Storage::folder(folder.path()), "127.0.0.1:0".parse()?, Arc::new(Nobody));
 //! let registry = Registry::start(options)?;
 //! assert!(registry.address().to_string().starts_with("127.0.0.1:"));
 //! assert!(registry.admin_token().is_some());

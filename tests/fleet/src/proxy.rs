@@ -25,7 +25,7 @@ use tamis_sync::{
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
-    Digest, Request as Wish, SignaturePolicy, TrustRefusal, VerifiedAssignment, VersionFloors,
+    AssignmentRequest, Digest, Request as Wish, SignaturePolicy, TrustRefusal, VersionFloors,
     verify_assignment, verify_manifest,
 };
 
@@ -269,7 +269,7 @@ impl Proxy {
             now: now.as_secs(),
         })?;
         let envelopes: Vec<&[u8]> = given.envelopes.iter().map(String::as_bytes).collect();
-        let assignment = verify_assignment(&VerifiedAssignment {
+        let assignment = verify_assignment(&AssignmentRequest {
             service: &self.service,
             slot,
             manifest: &digest,

@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 use tamis_trust::{
-    BuildInput, Digest, DirectorKeys, Manifest, PrivateKey, Request, SignaturePolicy,
-    VerifiedAssignment, build, bundle_lines, verify, verify_assignment,
+    AssignmentRequest, BuildInput, Digest, DirectorKeys, Manifest, PrivateKey, Request,
+    SignaturePolicy, build, bundle_lines, verify, verify_assignment,
 };
 
 const COMPONENT: &[u8] = b"\0asm";
@@ -59,7 +59,7 @@ fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &SignaturePolicy) {
 
 fn unassigned(envelopes: &[&[u8]], policy: &SignaturePolicy) {
     let director = DirectorKeys::new(policy.keys().to_vec(), 1).expect("one key");
-    let asked = VerifiedAssignment {
+    let asked = AssignmentRequest {
         service: "shop/checkout",
         slot: "shop/retries",
         manifest: &Digest::of(b""),

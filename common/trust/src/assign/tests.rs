@@ -63,8 +63,8 @@ impl Scene {
         bundle(&self.keys[0], PAYLOAD_TYPE, value.to_string().as_bytes()).unwrap()
     }
 
-    fn asked<'a>(&'a self, envelopes: &'a [&'a [u8]]) -> VerifiedAssignment<'a> {
-        VerifiedAssignment {
+    fn asked<'a>(&'a self, envelopes: &'a [&'a [u8]]) -> AssignmentRequest<'a> {
+        AssignmentRequest {
             service: "shop/checkout",
             slot: "shop/retries",
             manifest: &self.assignment.manifest,
@@ -309,7 +309,7 @@ fn no_flipped_bit_of_an_envelope_is_ever_accepted() {
     }
 }
 
-fn assigned(asked: &VerifiedAssignment<'_>) -> bool {
+fn assigned(asked: &AssignmentRequest<'_>) -> bool {
     verify_assignment(asked).is_ok()
 }
 
@@ -331,21 +331,21 @@ proptest! {
         let asked = scene.asked(&envelopes);
         prop_assert!(assigned(&asked));
         if let Some(service) = flipped(asked.service, at, flip) {
-            prop_assert_eq!(assigned(&VerifiedAssignment { service: &service, ..asked }), false);
+            prop_assert_eq!(assigned(&AssignmentRequest { service: &service, ..asked }), false);
         }
         if let Some(slot) = flipped(asked.slot, at, flip) {
-            prop_assert_eq!(assigned(&VerifiedAssignment { slot: &slot, ..asked }), false);
+            prop_assert_eq!(assigned(&AssignmentRequest { slot: &slot, ..asked }), false);
         }
         let manifest = flipped(&asked.manifest.to_string(), at, flip);
         if let Some(manifest) = manifest.and_then(|text| text.parse::<Digest>().ok()) {
-            prop_assert_eq!(assigned(&VerifiedAssignment { manifest: &manifest, ..asked }), false);
+            prop_assert_eq!(assigned(&AssignmentRequest { manifest: &manifest, ..asked }), false);
         }
         let config = flipped(&asked.config.to_string(), at, flip);
         if let Some(config) = config.and_then(|text| serde_json::from_str::<Value>(&text).ok()) {
             // A flip may only change the notation (an upper-case exponent, for example): the same value,
             // the same digest.
             let same = config_digest(&config) == scene.assignment.config;
-            prop_assert_eq!(assigned(&VerifiedAssignment { config: &config, ..asked }), same);
+            prop_assert_eq!(assigned(&AssignmentRequest { config: &config, ..asked }), same);
             prop_assert_eq!(config == scene.config, same);
         }
         let document = json!({ "keys": trusted(&scene.keys[..1]), "threshold": 1 });
@@ -353,7 +353,7 @@ proptest! {
         if let Some(director) = keys.and_then(|text| DirectorKeys::from_json(text.as_bytes()).ok()) {
             // A flip in the key's name changes its name, not which key it is.
             let same = director.keys()[0].key == scene.keys[0].public_key();
-            prop_assert_eq!(assigned(&VerifiedAssignment { director: &director, ..asked }), same);
+            prop_assert_eq!(assigned(&AssignmentRequest { director: &director, ..asked }), same);
         }
     }
 

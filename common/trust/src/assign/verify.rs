@@ -19,7 +19,7 @@ pub const CLOCK_SKEW_SECONDS: u64 = 300;
 
 /// What a node is about to run, and the evidence that it may.
 #[derive(Debug, Clone, Copy)]
-pub struct VerifiedAssignment<'a> {
+pub struct AssignmentRequest<'a> {
     /// The service, in the node's notation.
     pub service: &'a str,
     /// The slot.
@@ -32,7 +32,7 @@ pub struct VerifiedAssignment<'a> {
     pub envelopes: &'a [&'a [u8]],
     /// The trusted keys.
     pub director: &'a DirectorKeys,
-    /// The highest version seen of this slot, from [`VersionFloors::floor`](super::Seen::floor); 0 when there was
+    /// The highest version seen of this slot, from [`VersionFloors::floor`](super::VersionFloors::floor); 0 when there was
     /// none. That version itself is accepted again, since nodes restart.
     pub floor: u64,
     /// Seconds since the Unix epoch.
@@ -44,7 +44,7 @@ pub struct VerifiedAssignment<'a> {
 /// ```
 /// use serde_json::json;
 /// use tamis_trust::{
-///     Assigned, Assignment, Digest, DirectorKeys, Mode, PrivateKey, Seen, config_digest,
+///     AssignmentRequest, Assignment, Digest, DirectorKeys, Mode, PrivateKey, VersionFloors, config_digest,
 ///     sign_assignment, verify_assignment,
 /// };
 ///
@@ -65,8 +65,8 @@ pub struct VerifiedAssignment<'a> {
 /// let keys = json!({ "threshold": 1,
 ///     "keys": [{ "name": "director", "publicKey": key.public_key().to_pem() }] });
 /// let director = DirectorKeys::from_json(keys.to_string().as_bytes())?;
-/// let mut seen = Seen::default();
-/// let assignment = verify_assignment(&Assigned {
+/// let mut seen = VersionFloors::default();
+/// let assignment = verify_assignment(&AssignmentRequest {
 ///     service: "shop/checkout",
 ///     slot: "shop/retries",
 ///     manifest: &manifest,
@@ -82,7 +82,7 @@ pub struct VerifiedAssignment<'a> {
 ///
 /// # Errors
 /// [`TrustRefusal`] with a code `assign.*`, always with the rule, who set it and the way out.
-pub fn verify_assignment(request: &VerifiedAssignment<'_>) -> Result<Assignment, TrustRefusal> {
+pub fn verify_assignment(request: &AssignmentRequest<'_>) -> Result<Assignment, TrustRefusal> {
     let threshold = request.director.threshold();
     let (count, place) = (request.envelopes.len(), place(request));
     if count == 0 {
@@ -116,7 +116,7 @@ pub fn verify_assignment(request: &VerifiedAssignment<'_>) -> Result<Assignment,
     Err(nearest.map_or_else(|| too_few(request, &signed, &misses), |(_, refused)| refused))
 }
 
-fn place(request: &VerifiedAssignment<'_>) -> String {
+fn place(request: &AssignmentRequest<'_>) -> String {
     format!("slot {:?} of {:?}", request.slot, request.service)
 }
 
@@ -124,14 +124,14 @@ fn keys(count: usize) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{count} distinct keys") }
 }
 
-fn unsigned(request: &VerifiedAssignment<'_>, code: &'static str, rule: String) -> TrustRefusal {
+fn unsigned(request: &AssignmentRequest<'_>, code: &'static str, rule: String) -> TrustRefusal {
     let set_by = "the director's keys this node trusts".to_owned();
     TrustRefusal { code, rule, set_by, remedy: who_may_assign(request) }
 }
 
 /// If there is a valid signature, the count is at fault; otherwise the signatures are.
 fn too_few(
-    request: &VerifiedAssignment<'_>,
+    request: &AssignmentRequest<'_>,
     signed: &[SignedAssignment<'_>],
     misses: &[String],
 ) -> TrustRefusal {
@@ -168,7 +168,7 @@ struct SignedAssignment<'a> {
 }
 
 /// The assignments with a valid signature, and why other envelopes do not count.
-fn signed<'a>(request: &VerifiedAssignment<'a>) -> (Vec<SignedAssignment<'a>>, Vec<String>) {
+fn signed<'a>(request: &AssignmentRequest<'a>) -> (Vec<SignedAssignment<'a>>, Vec<String>) {
     let (mut signed, mut misses) = (Vec::<SignedAssignment<'_>>::new(), Vec::new());
     for envelope in request.envelopes {
         match read(envelope, request.director, request.now) {
@@ -219,7 +219,7 @@ fn read<'a>(
 /// Whether a signed assignment is for this place, these bytes and this moment; if not, how many rules it
 /// passed, so that the closest one can be reported.
 fn admits(
-    request: &VerifiedAssignment<'_>,
+    request: &AssignmentRequest<'_>,
     assignment: &Assignment,
 ) -> Result<(), (usize, TrustRefusal)> {
     let Assignment { service, slot, manifest, config, version, issued, expires, .. } = assignment;
@@ -288,7 +288,7 @@ fn admits(
 }
 
 /// What would satisfy the count; names only keys that count at this moment.
-fn who_may_assign(request: &VerifiedAssignment<'_>) -> String {
+fn who_may_assign(request: &AssignmentRequest<'_>) -> String {
     let usable = request.director.keys().iter().filter(|key| key.in_time(request.now).is_ok());
     let names: Vec<&str> = usable.map(|key| key.name.as_str()).collect();
     let wanted = request.director.threshold();

@@ -13,7 +13,7 @@ use tamis_sync::{
     ReplicaChange, RunningReport, SHADOW, SlotReport, assemble,
 };
 use tamis_trust::{
-    Assignment, Digest, DirectorKeys, Mode, SignaturePolicy, VerifiedAssignment, Version,
+    Assignment, AssignmentRequest, Digest, DirectorKeys, Mode, SignaturePolicy, Version,
     VersionFloors, config_digest, verify_assignment,
 };
 use tamis_tuf::TrustedPolicies;
@@ -245,7 +245,7 @@ impl FollowedPlan {
             Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let envelopes: Vec<&[u8]> = activation.envelopes.iter().map(String::as_bytes).collect();
-        let assignment = verify_assignment(&VerifiedAssignment {
+        let assignment = verify_assignment(&AssignmentRequest {
             service: self.name.key(),
             slot,
             manifest: &manifest,
