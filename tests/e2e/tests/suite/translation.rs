@@ -42,7 +42,7 @@ impl Body for Trailed {
 }
 
 #[test]
-fn trailers_of_a_client_over_http2_reach_an_http1_upstream_if_the_head_named_them() {
+fn trailers_of_a_client_over_http2_reach_an_http1_upstream_whether_the_head_named_them_or_not() {
     let (send, receive) = mpsc::channel();
     let address = raw(move |mut stream, _head| {
         let mut body = Vec::new();
@@ -61,15 +61,14 @@ fn trailers_of_a_client_over_http2_reach_an_http1_upstream_if_the_head_named_the
     let open = async || tokio::net::TcpStream::connect(&folder.http).await.unwrap();
     let sent: &[&str] =
         &["x-sum", "x-cost", "x-forwarded-for", "cookie", "x_request_id", "traceparent"];
-    for (named, arrives) in [
-        (Some("x-sum"), "x-sum: 1\r\n"),
-        (Some("x-sum, X-Cost"), "x-cost: 1\r\nx-sum: 1\r\n"),
+    for named in [
+        Some("x-sum"),
+        Some("x-sum, X-Cost"),
         // What is named is not therefore the sender's.
-        (Some("x-sum, x-forwarded-for, cookie, x_request_id, traceparent"), "x-sum: 1\r\n"),
-        (Some("x-forwarded-for, cookie"), ""),
-        (Some("x-other"), ""),
-        // Documented: the names become known after the head was sent, so nothing of them passes.
-        (None, ""),
+        Some("x-sum, x-forwarded-for, cookie, x_request_id, traceparent"),
+        Some("x-forwarded-for, cookie"),
+        Some("x-other"),
+        None,
     ] {
         let status = over_http2_on(open, async |mut sender| {
             let mut request = Request::post("http://a/").header("te", "trailers");
@@ -86,7 +85,7 @@ fn trailers_of_a_client_over_http2_reach_an_http1_upstream_if_the_head_named_the
         let mut lines: Vec<_> =
             trailers.split_inclusive("\r\n").filter(|it| *it != "\r\n").collect();
         lines.sort_unstable();
-        assert_eq!(lines.concat(), arrives, "{named:?}");
+        assert_eq!(lines.concat(), "x-cost: 1\r\nx-sum: 1\r\n", "{named:?}");
     }
 }
 
