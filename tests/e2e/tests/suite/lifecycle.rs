@@ -137,13 +137,14 @@ fn a_renewed_certificate_is_taken_within_seconds_and_a_broken_one_never() {
         ],
     );
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    let spoils: [(&str, fn(&Folder)); 4] = [
+    type Spoil = fn(&Folder);
+    let spoils: [(&str, Spoil); 4] = [
         ("no key", |_| {}),
         ("the key of another", |folder| {
             fs::copy(folder.file("other.key"), folder.file(".tamis/certs/server.key")).unwrap();
         }),
         ("no key at all", |folder| {
-            fs::remove_file(folder.file(".tamis/certs/server.key")).unwrap()
+            fs::remove_file(folder.file(".tamis/certs/server.key")).unwrap();
         }),
         ("half of a certificate", |folder| {
             let text = folder.read(".tamis/certs/server.crt");

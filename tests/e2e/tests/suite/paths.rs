@@ -25,7 +25,7 @@ impl Nginx {
             .args(["-e", &format!("{path}/error.log")])
             .stderr(Stdio::null())
             .spawn()
-            .expect("nginx; `cargo xtask setup` installs it");
+            .unwrap_or_else(|error| panic!("nginx: {error}; `cargo xtask setup` installs it"));
         let nginx = Self { process, address, _folder: folder };
         eventually("nginx answers", || {
             (get(&nginx.address.to_string(), "/").status == 200).then_some(())
