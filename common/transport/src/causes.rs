@@ -30,7 +30,7 @@ mod tests {
     #[test]
     fn what_is_shown_of_an_error_leads_to_no_manual_and_says_nothing_twice() {
         #[derive(Debug)]
-        struct Said(&'static str, Option<Box<Said>>);
+        struct Said(&'static str, Option<Box<Self>>);
         impl std::fmt::Display for Said {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(self.0)
