@@ -38,7 +38,7 @@ const HELD_MAX: Duration = Duration::from_secs(60);
 
 /// Why there is no response.
 #[derive(Debug, thiserror::Error)]
-pub enum ClientError {
+pub enum Http1ClientError {
     /// What arrived is no response to the request.
     #[error("the response breaks the protocol")]
     Refused(#[from] ResponseRefusal),
@@ -300,12 +300,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
     /// [whole](OutgoingRequest::is_written) by then, the rest is for [`ClientConnection::poll_write`].
     ///
     /// # Errors
-    /// [`ClientError`]; the connection is of no further use.
+    /// [`Http1ClientError`]; the connection is of no further use.
     pub fn poll_exchange<B>(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut OutgoingRequest<B>,
-    ) -> Poll<Result<ResponseHead, ClientError>>
+    ) -> Poll<Result<ResponseHead, Http1ClientError>>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -321,7 +321,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         if written == 0 && (self.served || self.held.is_none()) {
             // Nothing that arrives could answer it; a server that takes no more connections answers the first at once.
             return match self.held.take() {
-                Some(held) => Poll::Ready(Err(ClientError::Broken { written, source: held.0 })),
+                Some(held) => {
+                    Poll::Ready(Err(Http1ClientError::Broken { written, source: held.0 }))
+                }
                 None => Poll::Pending,
             };
         }
@@ -333,13 +335,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
             Poll::Ready(Err(HeadFailure::Refused(refusal))) => Poll::Ready(Err(refusal.into())),
             Poll::Ready(Err(HeadFailure::Broken(error))) => {
                 let source = self.held.take().map_or(error, |held| held.0);
-                Poll::Ready(Err(ClientError::Broken { written, source }))
+                Poll::Ready(Err(Http1ClientError::Broken { written, source }))
             }
             Poll::Pending => {
                 let Some(held) = self.held.as_mut() else { return Poll::Pending };
                 ready!(held.1.as_mut().poll(cx));
                 let source = self.held.take().map_or(io::ErrorKind::TimedOut.into(), |held| held.0);
-                Poll::Ready(Err(ClientError::Broken { written, source }))
+                Poll::Ready(Err(Http1ClientError::Broken { written, source }))
             }
         }
     }
@@ -347,12 +349,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
     /// Writes the rest of a request; ready when it is written, or when the peer takes no more of it.
     ///
     /// # Errors
-    /// [`ClientError::Request`].
+    /// [`Http1ClientError::Request`].
     pub fn poll_write<B>(
         &mut self,
         cx: &mut Context<'_>,
         request: &mut OutgoingRequest<B>,
-    ) -> Poll<Result<(), ClientError>>
+    ) -> Poll<Result<(), Http1ClientError>>
     where
         B: http_body::Body<Data = Bytes> + Unpin,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
@@ -363,7 +365,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
         match ready!(request.poll_write(cx, &mut self.io)) {
             Ok(()) => {}
             Err(outgoing::WriteFailure::Body(error)) => {
-                return Poll::Ready(Err(ClientError::Request(error)));
+                return Poll::Ready(Err(Http1ClientError::Request(error)));
             }
             Err(outgoing::WriteFailure::Peer(error)) => {
                 self.held = Some(Box::new((error, Box::pin(tokio::time::sleep(HELD_MAX)))));

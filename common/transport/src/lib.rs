@@ -32,7 +32,7 @@ pub mod tls;
 pub use address::{Address, AddressError};
 pub use causes::causes;
 pub use client::{
-    ClientConnection, ClientError, ClientTunnel, OutgoingRequest, RequestLine, ResponseHead,
+    ClientConnection, ClientTunnel, Http1ClientError, OutgoingRequest, RequestLine, ResponseHead,
 };
 pub use connect::{ConnectError, PlainStream, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, MeteredStream};

@@ -10,28 +10,29 @@
 //!
 //! 1. `worker` accepts the connection, does the handshake and asks the connection hooks; `worker/state` holds this
 //!    worker's part of the generation: chains, slots, services. A connection that a hook sends to a service as it is goes
-//!    through `tunnel` and meets nothing of what follows. A request that the gate of `tamis-transport` refused is
-//!    only recorded, by `unseen`.
-//! 2. `pipeline` is the order of all stages; every stage below returns to it.
+//!    through `tunnel`, which uses `circuit` and `exchange` and no other stage. A request that the gate of `tamis-transport`
+//!    refused is recorded as an exchange by `unseen` and meets no filter but telemetry.
+//! 2. `pipeline` is the order of all stages; the stages up to `reply` return to it.
 //! 3. `content`: waits for the end of a request that must have no content.
 //! 4. `receive` begins the exchange: `request_id`, then `decode` (with `fields` and `trace`) normalises the head. From here
 //!    on `exchange` is the one value that travels, and its end is counted whatever happens.
-//! 5. `decide` asks the request hooks and the router (`route`). Every call of a filter is made by `slot/ask`, which times,
+//! 5. `decide` asks the request hooks and the router (`route`). `slot/ask` calls the filters of a slot: it times,
 //!    counts, checks and shadows it (`slot/question`, `slot/instances`, `shadow/queue`) and alone applies the
-//!    failure mode.
+//!    failure mode. The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
 //! 6. `route` resolves the service that the router chose.
-//! 7. `request_body` shows the body to its hooks, whole or chunk by chunk; `replay` keeps what an attempt may send again.
+//! 7. `request_body` shows the body to its hooks, whole or chunk by chunk (`chunks`); `patience` bounds the waits for it; `replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to be
-//!    faster. After a failure it asks the retry filter.
+//!    faster when `hedges` is due. After a failure it asks the retry filter.
 //! 9. `mirror` sends copies.
-//! 10. `respond` asks the response hooks; `response_body` shows them the body. Where the endpoint agreed to another
-//!     protocol, `switch` connects both sides instead.
+//! 10. `respond` asks the response hooks; `response_body` shows them the body. `local` shows them the responses that are
+//!     written in this proxy; `response_size` bounds the head. Where the endpoint agreed to another protocol, `switch`
+//!     answers the client instead, and `tunnel` joins both sides.
 //! 11. `reply` passes the response to the connection. A stage that stops the exchange (`stop`) gets here at once:
 //!     with the answer of a filter, or with a refusal, which `refuse` alone turns into a response.
 //! 12. `exchange/settle` runs when the last byte is sent or the client is gone: `telemetry` filters, `counts` and
 //!     `traffic`, the access record.
 //!
-//! Outside of requests: `proxy` (the handle) and `proxy_state`, `admin`, `balance`, `hedges`, `names`, `shadow`,
+//! Outside of requests: `proxy` (the handle) and `proxy_state`, `admin`, `balance`, `shadow`,
 //! `worker/rounds`.
 //!
 //! This crate contains no policy: without a router filter it answers 404, without a retry filter a failure
@@ -75,6 +76,7 @@ mod request_body;
 mod request_id;
 mod respond;
 mod response_body;
+mod response_size;
 mod route;
 mod shadow;
 mod shared;

@@ -4,7 +4,7 @@
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::refuse;
-use crate::respond::check_size;
+use crate::response_size::check_size;
 use crate::slot::ResponseHead;
 use crate::stop::{FilterAnswer, Stop};
 use http::{Response, StatusCode};

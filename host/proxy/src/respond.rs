@@ -7,6 +7,7 @@ use crate::local::ANSWERED_BY;
 use crate::receive::RequestParts;
 use crate::refuse;
 use crate::response_body::{self, ResponseBody};
+use crate::response_size::check_size;
 use crate::route;
 use crate::slot::{ResponseHead, body_slots};
 use crate::stop::Stop;
@@ -17,9 +18,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{
-    Body, Fault, HeadSide, MAX_RESPONSE_HEAD_OCTETS, Refusal, Selection, is_host_look_alike,
-};
+use tamis_exchange::{Body, HeadSide, Selection, is_host_look_alike};
 
 /// Runs response hooks over an upstream's response and builds the response to the client.
 pub(crate) async fn respond(
@@ -134,18 +133,4 @@ fn deadline(state: &ExchangeState, selection: &Selection) -> Option<tokio::time:
         let whole = Duration::from_millis(selection.request_timeout_ms.into());
         tokio::time::Instant::from_std(state.started + whole)
     })
-}
-
-/// Refuses a head that filters made too long, unless the service's policy allows its upstream a longer one.
-pub(crate) fn check_size(state: &ExchangeState) -> Result<(), Refusal> {
-    let upstream = state.service.as_ref();
-    let allowed = upstream.map_or(0, |upstream| upstream.response_limits().max_head_bytes);
-    let fields = state.exchange.response_headers.iter();
-    // As HTTP/1.1 writes them: a colon, a space and the end of the line with each.
-    let bytes: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
-    if bytes <= MAX_RESPONSE_HEAD_OCTETS.max(allowed) {
-        return Ok(());
-    }
-    let detail = format!("the head of the response has {bytes} bytes after the edits of filters");
-    Err(Refusal::new("response.head-too-large", 502, Fault::Filter, detail))
 }

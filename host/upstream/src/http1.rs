@@ -20,7 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
 use tamis_transport::{
-    ClientConnection, ClientError, ClientTunnel, OutgoingRequest, ResponseHead, causes,
+    ClientConnection, ClientTunnel, Http1ClientError, OutgoingRequest, ResponseHead, causes,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -136,7 +136,7 @@ pub(crate) async fn send(
         let sent = poll_fn(|cx| connection.poll_exchange(cx, &mut request)).await;
         let (written, source) = match sent {
             Ok(head) => return Ok(receive(lease, request, head)),
-            Err(ClientError::Broken { written, source }) => (written, source),
+            Err(Http1ClientError::Broken { written, source }) => (written, source),
             Err(error) => return Err(failure(&error)),
         };
         let reused = lease.reused;
@@ -161,10 +161,10 @@ pub(crate) async fn send(
     }
 }
 
-fn failure(error: &ClientError) -> SendFailure {
+fn failure(error: &Http1ClientError) -> SendFailure {
     match error {
-        ClientError::Refused(_) => SendFailure::protocol(causes(error)),
-        ClientError::Request(_) | ClientError::Broken { .. } => {
+        Http1ClientError::Refused(_) => SendFailure::protocol(causes(error)),
+        Http1ClientError::Request(_) | Http1ClientError::Broken { .. } => {
             SendFailure::new(Cause::Reset, causes(error))
         }
     }

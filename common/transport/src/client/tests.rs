@@ -54,7 +54,7 @@ async fn read(expectation: Expectation, response: &[u8], piece: usize) -> Seen {
         let mut seen = Seen::default();
         match poll_fn(|cx| connection.poll_exchange(cx, &mut request)).await {
             Ok(head) => seen.head = Some(head),
-            Err(ClientError::Refused(refusal)) => {
+            Err(Http1ClientError::Refused(refusal)) => {
                 seen.refused = Some(refusal);
                 return seen;
             }
