@@ -5,9 +5,10 @@
 //! upstreams. It knows nothing about routes, filters or generations.
 //!
 //! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] → [`tls::ServerTls::accept`]
-//! (when the listener has certificates) → [`serve::serve_connection`], which puts the [`gate::Gate`]
-//! between the socket and hyper's HTTP/1 server. The way out is [`connect::connect`], then for HTTP/1 the
-//! [`client::ClientConnection`], which writes requests and reads responses in the task of its exchange.
+//! (when the listener has certificates) → [`serve::serve_connection`], which puts the [`gate::MessageGate`]
+//! between the socket and hyper's HTTP/1 server. The way out is [`connect::connect`]: over HTTP/1 with a
+//! [`ClientConnection`], which writes a request and judges and reads its response in one pass; the
+//! [`response::ResponseGate`] judges the responses that hyper reads.
 //!
 //! ```
 //! use tamis_transport::address::Address;
