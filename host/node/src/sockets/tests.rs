@@ -214,7 +214,7 @@ fn replace(source: &Source, names: &[&str], change: impl FnOnce(&mut Certificate
 /// What breaks the certificate of a source.
 type Break = fn(&Source);
 
-/// Ways in which a certificate does not work, with a part of what is said of each.
+/// Ways in which a certificate does not work, with a part of the message for each.
 fn breaks() -> [(&'static str, Break); 6] {
     [
         ("expired at 2001", |source| {
