@@ -31,6 +31,26 @@ pub struct Log {
     known: RwLock<KnownTree>,
 }
 
+/// The proof that some entries are in a log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InclusionProof {
+    /// Signed note about the size and the root of the tree (C2SP tlog-checkpoint).
+    pub checkpoint: String,
+    /// The entries, each with its path to that root.
+    pub entries: Vec<IncludedEntry>,
+}
+
+/// An entry of an [`InclusionProof`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IncludedEntry {
+    /// Revision of the entry: 1 and above.
+    pub revision: u64,
+    /// The bytes whose hash is the leaf.
+    pub canonical: Vec<u8>,
+    /// The path from the leaf to the root (RFC 6962 §2.1.1), for [`verify_inclusion`].
+    pub hashes: Vec<Hash>,
+}
+
 #[derive(Debug, Default)]
 struct KnownTree {
     tree: Tree,
@@ -152,9 +172,49 @@ impl Log {
     /// # Errors
     /// [`LogError::Size`] never, since the tree knows its own size; kept as an error rather than a panic.
     pub async fn checkpoint(&self, key: &NoteKey) -> Result<String, LogError> {
-        let known = self.known.read().await;
-        let size = known.tree.size();
-        let root = known.tree.root(size)?;
-        Ok(key.sign(&Checkpoint { origin: key.name().to_owned(), size, root }))
+        self.known.read().await.checkpoint(key)
+    }
+
+    /// The proof that the entries of these revisions are in the log: a signed checkpoint of the whole tree, and for
+    /// each entry its canonical bytes and the path to the root of that checkpoint. One look at the tree
+    /// serves both, so entries that are appended meanwhile do not separate them.
+    ///
+    /// # Errors
+    /// [`LogError::Index`] when a revision is 0 or not in the tree, [`LogError::Journal`] when an entry cannot be read.
+    pub async fn prove(
+        &self,
+        key: &NoteKey,
+        revisions: impl IntoIterator<Item = u64>,
+    ) -> Result<InclusionProof, LogError> {
+        let (checkpoint, paths) = {
+            let known = self.known.read().await;
+            let paths = revisions.into_iter().map(|revision| Ok((revision, known.path(revision)?)));
+            (known.checkpoint(key)?, paths.collect::<Result<Vec<_>, LogError>>()?)
+        };
+        let mut entries = Vec::with_capacity(paths.len());
+        for (revision, hashes) in paths {
+            // Paths exist for revisions above 0 only.
+            let found = self.journal.read(revision.saturating_sub(1), 1).await?;
+            let entry = found.first().ok_or(JournalError::Tampered {
+                revision,
+                what: "it is in the tree and no longer in the journal",
+            })?;
+            entries.push(IncludedEntry { revision, canonical: entry.canonical()?, hashes });
+        }
+        Ok(InclusionProof { checkpoint, entries })
+    }
+}
+
+impl KnownTree {
+    fn checkpoint(&self, key: &NoteKey) -> Result<String, LogError> {
+        let (origin, size) = (key.name().to_owned(), self.tree.size());
+        Ok(key.sign(&Checkpoint { origin, size, root: self.tree.root(size)? }))
+    }
+
+    /// The inclusion proof of an entry in the whole tree.
+    fn path(&self, revision: u64) -> Result<Vec<Hash>, LogError> {
+        let size = self.tree.size();
+        let index = revision.checked_sub(1).ok_or(LogError::Index { index: revision, size })?;
+        self.tree.inclusion(index, size)
     }
 }

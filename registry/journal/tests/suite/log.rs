@@ -6,7 +6,11 @@ use tamis_journal::{Hash, Record};
 
 use crate::store::{Store, on_every_store};
 
-on_every_store!(the_log_proves_every_entry_and_its_own_growth, tiles_and_bundles_rebuild_the_root,);
+on_every_store!(
+    the_log_proves_every_entry_and_its_own_growth,
+    a_proof_holds_while_the_log_grows,
+    tiles_and_bundles_rebuild_the_root,
+);
 
 fn records(from: u64, to: u64) -> Vec<Record> {
     (from..to)
@@ -34,6 +38,43 @@ async fn the_log_proves_every_entry_and_its_own_growth(store: Store) {
     assert!(log.inclusion(0, 33).await.is_err());
     assert!(log.inclusion(34, 33).await.is_err());
     assert!(log.root(34).await.is_err());
+}
+
+/// Whoever appends between a checkpoint and the paths to its root takes nothing from the proof.
+async fn a_proof_holds_while_the_log_grows(store: Store) {
+    let journal = store.journal;
+    journal.append(None, 1, "ada", &records(0, 5)).await.unwrap();
+    let log = Log::open(journal.clone()).await.unwrap();
+    let key = NoteKey::from_seed("log.example", &[3; 32]).unwrap();
+    let grow = async {
+        for number in 5..60 {
+            journal.append(None, 1, "ada", &records(number, number + 1)).await.unwrap();
+            log.catch_up().await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    };
+    let prove = async {
+        let mut sizes = std::collections::BTreeSet::new();
+        while log.size().await < 60 {
+            let proof = log.prove(&key, [1, 3, 5]).await.unwrap();
+            let checkpoint = key.verifier().verify(&proof.checkpoint).unwrap();
+            let (size, root) = (checkpoint.size, checkpoint.root);
+            let of: Vec<u64> = proof.entries.iter().map(|entry| entry.revision).collect();
+            assert_eq!(of, [1, 3, 5]);
+            for entry in &proof.entries {
+                let (leaf, index) = (Hash::leaf(&entry.canonical), entry.revision - 1);
+                verify_inclusion(&leaf, index, size, &entry.hashes, &root).unwrap();
+            }
+            sizes.insert(size);
+            tokio::task::yield_now().await;
+        }
+        sizes
+    };
+    let ((), sizes) = tokio::join!(grow, prove);
+    assert!(sizes.len() > 2, "the log grew meanwhile: {sizes:?}");
+    for missing in [0, 61] {
+        assert!(log.prove(&key, [1, missing]).await.is_err(), "{missing}");
+    }
 }
 
 async fn tiles_and_bundles_rebuild_the_root(store: Store) {

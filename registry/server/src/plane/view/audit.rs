@@ -113,21 +113,15 @@ impl Control {
     /// # Errors
     /// [`ApiProblem`] when one is not, or the journal cannot be read.
     pub async fn prove(&self, revisions: BTreeSet<u64>) -> Result<Proof, ApiProblem> {
-        let size = self.0.log.catch_up().await.map_err(|error| log(&error))?;
-        let checkpoint = self.checkpoint().await?;
-        let mut entries = Vec::new();
-        for revision in revisions {
-            let Some(after) = revision.checked_sub(1) else { continue };
-            let found = self.0.journal.read(after, 1).await.map_err(|error| journal(&error))?;
-            let Some(entry) = found.first() else { continue };
-            let canonical = entry.canonical().map_err(|error| journal(&error))?;
-            let hashes = self.0.log.inclusion(revision, size).await.map_err(|error| log(&error))?;
-            entries.push(ProvenEntry {
-                revision,
-                canonical: String::from_utf8_lossy(&canonical).into_owned(),
-                hashes: hashes.iter().map(ToString::to_string).collect(),
-            });
-        }
+        self.0.log.catch_up().await.map_err(|error| log(&error))?;
+        let proof = self.0.log.prove(&self.0.keys.log, revisions).await;
+        let proof = proof.map_err(|error| log(&error))?;
+        let entries = proof.entries.into_iter().map(|entry| ProvenEntry {
+            revision: entry.revision,
+            canonical: String::from_utf8_lossy(&entry.canonical).into_owned(),
+            hashes: entry.hashes.iter().map(ToString::to_string).collect(),
+        });
+        let (checkpoint, entries) = (proof.checkpoint, entries.collect());
         Ok(Proof { key: self.log_key(), checkpoint, entries })
     }
 
