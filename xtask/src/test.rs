@@ -14,7 +14,7 @@ const STEPS: &[Step] = &[
     ("filters", "cargo xtask filters", filters::all),
     ("build", "cargo xtask build", || build::binary(false)),
     ("lint", "cargo xtask lint", lint::run),
-    ("test", "cargo test --workspace", suites),
+    ("test", "cargo test --workspace --no-fail-fast", suites),
     ("fuzz", "cargo xtask fuzz --seconds 60", fuzz::always),
     ("deny", "cargo xtask deny", deny::run),
     ("docs", "cargo xtask docs", docs::run),
@@ -38,9 +38,12 @@ pub(crate) fn run() -> Result<()> {
     Ok(())
 }
 
-/// Every suite of every crate, the filters' on this machine's own target included.
+/// Every suite of every crate, the filters' on this machine's own target included. The suites behind one that fails
+/// run too, so that one run shows all failures. A backtrace hides the message of a failure in a long output and adds
+/// nothing to it: a panic names its place.
 fn suites() -> Result<()> {
-    shell::run(shell::cargo().args(["test", "--workspace"]))
+    let mut test = shell::cargo();
+    shell::run(test.args(["test", "--workspace", "--no-fail-fast"]).env("RUST_BACKTRACE", "0"))
 }
 
 fn summary(passed: &[(&str, Duration)]) {

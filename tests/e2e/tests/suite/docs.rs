@@ -22,9 +22,13 @@ pub(crate) fn shell(folder: &Path, commands: &str) -> Command {
     let path = std::env::var("PATH").unwrap_or_default();
     let binaries = root().join("target/debug");
     let mut shell = Command::new("bash");
+    // Of several commands the output names the one that failed.
+    let named = r#"trap 'echo "exit code $? of: $BASH_COMMAND" >&2' ERR"#;
     shell
-        .args(["-euo", "pipefail", "-c", commands])
+        .args(["-euo", "pipefail", "-c", &format!("{named}\n{commands}")])
         .current_dir(folder)
+        // A registry of crates that does not respond at once is no fault of a page.
+        .env("CARGO_NET_RETRY", "10")
         .env("PATH", format!("{}:{path}", binaries.display()));
     shell
 }
