@@ -6,7 +6,7 @@ use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,12 +37,15 @@ enum Command {
     Token(token::Arguments),
 }
 
+/// The folder of a registry by default.
+const DATA: &str = ".tamis/registry";
+
 /// Where a registry stores everything.
 #[derive(clap::Args)]
 struct StorageOptions {
-    /// Folder for the journal, the blobs and the admin token.
-    #[arg(long, default_value = ".tamis/registry")]
-    data: PathBuf,
+    /// Folder for the journal, the blobs and the admin token. Default: .tamis/registry.
+    #[arg(long)]
+    data: Option<PathBuf>,
     /// PostgreSQL database for the journal, instead of the folder; replicas may share it.
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
@@ -158,12 +161,21 @@ enum AnonymousVerbs {
 }
 
 impl StorageOptions {
+    /// Whether an argument names the place.
+    fn is_named(&self) -> bool {
+        self.data.is_some() || self.database_url.is_some() || self.blobs.is_some()
+    }
+
+    fn folder(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new(DATA))
+    }
+
     fn storage(&self) -> Result<Storage> {
         let objects = match &self.blobs {
             None => None,
             Some(url) => Some((url.clone(), self.options()?)),
         };
-        Ok(Storage::folder(&self.data)
+        Ok(Storage::folder(self.folder())
             .with_database(self.database_url.clone())
             .with_objects(objects))
     }
@@ -247,7 +259,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let versions = if arguments.mutable_tags { Versions::Mutable } else { Versions::Immutable };
     let scheme = if tls.is_some() { "https" } else { "http" };
     // The journal contains configurations, and those contain secrets.
-    let data = &arguments.kept.data;
+    let data = arguments.kept.folder();
     let closed = || {
         private::folder(data)
             .and_then(|()| private::narrow(data))

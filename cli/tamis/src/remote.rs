@@ -8,6 +8,8 @@ use tokio::runtime::Runtime;
 
 /// Heading of these arguments; the reference lists them once.
 pub(crate) const HEADING: &str = "Registry";
+/// The variable with its address.
+const REGISTRY: &str = "TAMIS_REGISTRY";
 /// The address of the registry by default.
 const DEFAULT: &str = "http://127.0.0.1:5000";
 
@@ -42,14 +44,19 @@ pub(crate) struct Remote {
 }
 
 impl RegistryAccess {
-    /// Whether a registry is named explicitly.
-    pub(crate) fn is_said(&self) -> bool {
+    /// Whether an argument names the registry.
+    pub(crate) fn is_named(&self) -> bool {
         self.registry.is_some()
+    }
+
+    /// Whether the variable names it, which counts where no argument does.
+    pub(crate) fn is_in_environment() -> bool {
+        set(REGISTRY).is_some()
     }
 
     /// Reads the files that are needed; opens no connection.
     pub(crate) fn remote(&self) -> Result<Remote> {
-        let server = match (&self.registry, set("TAMIS_REGISTRY")) {
+        let server = match (&self.registry, set(REGISTRY)) {
             (Some(server), _) => server.clone(),
             (None, Some(text)) => text.parse().context("TAMIS_REGISTRY cannot be used")?,
             (None, None) => DEFAULT.parse()?,

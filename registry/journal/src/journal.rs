@@ -43,6 +43,12 @@ impl Journal {
         Ok(Self { storage: Storage::Sqlite(sqlite::Sqlite::open(folder).await?) })
     }
 
+    /// Whether a journal was created in `folder`.
+    #[must_use]
+    pub fn is_in(folder: &Path) -> bool {
+        sqlite::file(folder).exists()
+    }
+
     /// Opens or creates the journal in a PostgreSQL database (the table `journal` of its first schema). Any
     /// number of servers may have it open; a lost connection is opened again.
     ///

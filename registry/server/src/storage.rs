@@ -27,6 +27,12 @@ impl Storage {
         Self { folder: folder.to_owned(), database: None, blobs: None }
     }
 
+    /// Whether a registry was started there before. A database counts as one, since it has to be asked first.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        self.database.is_some() || Journal::is_in(&self.folder)
+    }
+
     /// The journal in a PostgreSQL database instead, which any number of replicas may share.
     #[must_use]
     pub fn with_database(mut self, url: Option<String>) -> Self {

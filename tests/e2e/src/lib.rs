@@ -3,5 +3,5 @@
 pub use tamis_harness::ports::{SHIFT as PORT_SHIFT, free as free_port};
 pub use tamis_harness::{
     Answer, Backend, Folder, Objects, Postgres, ReceivedRequest, Relay, Reply, RunningProcess,
-    eventually, eventually_or, exchange, get, request, root, tamis, up,
+    command, eventually, eventually_or, exchange, get, request, root, tamis, up,
 };

@@ -26,12 +26,16 @@ fn binary() -> &'static Path {
     })
 }
 
-/// The binary, in a folder, as a user whose own folders belong to this test process.
-fn command(folder: &Path, arguments: &[&str]) -> Command {
+/// The binary, in a folder, as a user whose own folders belong to this test process and who has named no registry.
+pub fn command(folder: &Path, arguments: &[&str]) -> Command {
     static USER: OnceLock<TempDir> = OnceLock::new();
     let user = USER.get_or_init(|| TempDir::with_prefix("tamis-").unwrap()).path();
     let mut command = Command::new(binary());
-    command.args(arguments).current_dir(folder);
+    command
+        .args(arguments)
+        .current_dir(folder)
+        .env_remove("TAMIS_REGISTRY")
+        .env_remove("TAMIS_TOKEN");
     for (name, folder) in [("XDG_RUNTIME_DIR", "run"), ("XDG_STATE_HOME", "state")] {
         command.env(name, user.join(folder));
     }

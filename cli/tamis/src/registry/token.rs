@@ -6,7 +6,7 @@ use crate::output::{self, Output};
 use crate::remote::RegistryAccess;
 use crate::table::table;
 use crate::when::{ago, now_ms, rfc3339};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde_json::json;
 use std::process::ExitCode;
@@ -41,7 +41,7 @@ enum Command {
     Revoke(Revoke),
 }
 
-/// The registry: its folder on this machine, or its address with `--registry`.
+/// The registry: its folder or database, or its address.
 #[derive(clap::Args)]
 struct TokenRegistry {
     #[command(flatten)]
@@ -132,7 +132,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 fn create(arguments: &Create, output: Output) -> Result<()> {
     let Create { name, repository, verb, hours, at } = arguments;
     let verbs: Vec<Verb> = verb.iter().copied().map(Verb::from).collect();
-    let made = if at.afar.is_said() {
+    let made = if at.is_remote()? {
         let request = TokenRequest {
             name: name.clone(),
             repositories: repository.iter().map(ToString::to_string).collect(),
@@ -153,11 +153,12 @@ fn create(arguments: &Create, output: Output) -> Result<()> {
 }
 
 fn list(at: &TokenRegistry, output: Output) -> Result<()> {
-    let tokens = if at.afar.is_said() {
+    let tokens = if at.is_remote()? {
         at.afar.remote()?.ask("reading", async |client| client.tokens().await)?
     } else {
         let now = now_ms();
-        let tokens = at.here(async |store| Ok::<_, std::convert::Infallible>(store.tokens()))?;
+        let tokens =
+            at.existing()?.here(async |store| Ok::<_, std::convert::Infallible>(store.tokens()))?;
         let view = |token: tamis_oci::TokenInfo| TokenView {
             name: token.name,
             repositories: token.repositories.iter().map(ToString::to_string).collect(),
@@ -175,13 +176,14 @@ fn list(at: &TokenRegistry, output: Output) -> Result<()> {
 
 fn rotate(arguments: &Rotate, output: Output) -> Result<()> {
     let Rotate { name, hours, at } = arguments;
-    let made = if at.afar.is_said() {
+    let made = if at.is_remote()? {
         let request = RotateRequest { hours: *hours };
         let remote = at.afar.remote()?;
         remote.ask("renewing", async |client| client.rotate_token(name, &request).await)?
     } else {
         let (secret, expires_ms) = (TokenSecret::generate()?, end(*hours));
-        at.here(async |store| store.rotate_token_by(OPERATOR, name, &secret, expires_ms).await)?;
+        at.existing()?
+            .here(async |store| store.rotate_token_by(OPERATOR, name, &secret, expires_ms).await)?;
         TokenMade { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
     };
     output::result(output, &made, || made.token.clone());
@@ -190,10 +192,10 @@ fn rotate(arguments: &Rotate, output: Output) -> Result<()> {
 
 fn revoke(arguments: &Revoke, output: Output) -> Result<()> {
     let Revoke { name, at } = arguments;
-    if at.afar.is_said() {
+    if at.is_remote()? {
         at.afar.remote()?.ask("ending", async |client| client.revoke_token(name).await)?;
     } else {
-        at.here(async |store| store.revoke_token(name).await)?;
+        at.existing()?.here(async |store| store.revoke_token(name).await)?;
     }
     let revoked = json!({ "name": name, "revoked": true });
     output::result(output, &revoked, || format!("token {name} revoked"));
@@ -201,6 +203,35 @@ fn revoke(arguments: &Revoke, output: Output) -> Result<()> {
 }
 
 impl TokenRegistry {
+    /// Whether the tokens are managed by requests to the registry; otherwise directly in its journal. An argument
+    /// decides, then the variable, then the default folder if a registry is in it.
+    fn is_remote(&self) -> Result<bool> {
+        match (self.kept.is_named(), self.afar.is_named()) {
+            (true, true) => bail!(
+                "two registries are named: --registry is the address of one, --data, --database-url and --blobs the place of one on this machine; leave one of them out"
+            ),
+            (false, true) => Ok(true),
+            (true, false) => Ok(false),
+            (false, false) if RegistryAccess::is_in_environment() => Ok(true),
+            (false, false) if self.kept.storage()?.exists() => Ok(false),
+            (false, false) => bail!(
+                "no registry is named, and {} has none; name one: --registry URL or the variable TAMIS_REGISTRY for its address, --data FOLDER or --database-url URL for its place on this machine",
+                self.kept.folder().display()
+            ),
+        }
+    }
+
+    /// The place of a registry that exists. Making a token may be the first act of a new one.
+    fn existing(&self) -> Result<&Self> {
+        if !self.kept.storage()?.exists() {
+            bail!(
+                "{} has no registry; name the folder of one with --data, or its address with --registry",
+                self.kept.folder().display()
+            );
+        }
+        Ok(self)
+    }
+
     /// Works directly on the registry's journal.
     fn here<T, E: std::error::Error + Send + Sync + 'static>(
         &self,

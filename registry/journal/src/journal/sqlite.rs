@@ -91,11 +91,16 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|stopped| JournalError::other(act, stopped))?
 }
 
+/// The file of the journal in a folder.
+pub(super) fn file(folder: &Path) -> PathBuf {
+    folder.join("journal.sqlite")
+}
+
 fn open(folder: &Path) -> Result<Connection, JournalError> {
     let act = "open its file";
     let failed = |source| JournalError::other(act, source);
     private_folder(folder).map_err(failed)?;
-    let path: PathBuf = folder.join("journal.sqlite");
+    let path = file(folder);
     // SQLite gives the files next to it the same mode.
     private_file(&path).map_err(failed)?;
     for beside in ["journal.sqlite-wal", "journal.sqlite-shm"] {

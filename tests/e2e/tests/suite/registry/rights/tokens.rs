@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
+use tamis_e2e::command;
 
 use super::*;
 
@@ -143,6 +144,61 @@ fn tokens_are_made_listed_renewed_and_ended_from_afar_by_those_who_hold_as_much(
     assert_eq!(acme.send("DELETE", "/v1/tokens/root", &[], b"").status, 404);
     assert_eq!(acme.send("DELETE", "/v1/tokens/ci", &[], b"").status, 200);
     assert_eq!(registry.caller(&second).get("/v1/pins").status, 401);
+}
+
+/// Whoever has named a registry once, by the variable, does not make tokens of another in a new folder.
+#[test]
+fn the_registry_whose_tokens_are_managed_is_the_one_that_is_named() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &["pull", "operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let url = format!("http://{}", registry.address);
+    let create = ["create", "ci", "--repository", "acme/*", "--verb", "pull"];
+    let list = ["list"];
+    let named = ["list", "--registry", url.as_str()];
+    let kept = ["list", "--data", "data"];
+    let both = ["list", "--registry", url.as_str(), "--data", "data"];
+    let elsewhere = ["list", "--data", "nowhere"];
+    let rotate = ["rotate", "ci", "--data", "nowhere"];
+    let revoke = ["revoke", "ci", "--data", "nowhere"];
+    let rows: [(&[&str], bool, Result<&str, &str>); 12] = [
+        (&list, true, Ok("root")),
+        (&named, false, Ok("root")),
+        (&kept, false, Ok("root")),
+        (&kept, true, Ok("root")),
+        (&create, true, Ok("tamis_")),
+        (&list, true, Ok("ci")),
+        (&both, false, Err("two registries are named")),
+        (
+            &list,
+            false,
+            Err("no registry is named, and .tamis/registry has none; name one: --registry"),
+        ),
+        (&create, false, Err("no registry is named")),
+        (&elsewhere, true, Err("nowhere has no registry")),
+        (&rotate, true, Err("nowhere has no registry")),
+        (&revoke, true, Err("nowhere has no registry")),
+    ];
+    for (arguments, by_variable, expected) in rows {
+        let mut command = command(folder.path(), &["registry", "token"]);
+        command.args(arguments).env("TAMIS_TOKEN", &admin);
+        if by_variable {
+            command.env("TAMIS_REGISTRY", &url);
+        }
+        let done = command.output().unwrap();
+        let (out, err) =
+            (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+        match expected {
+            Ok(part) => {
+                assert!(done.status.success() && out.contains(part), "{arguments:?}: {out}{err}")
+            }
+            Err(part) => {
+                assert!(!done.status.success() && err.contains(part), "{arguments:?}: {out}{err}")
+            }
+        }
+        assert!(!folder.path().join(".tamis").exists(), "{arguments:?} made a registry");
+        assert!(!folder.path().join("nowhere").exists(), "{arguments:?} made a registry");
+    }
 }
 
 #[test]
