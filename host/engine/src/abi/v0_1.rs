@@ -1,6 +1,9 @@
 //! The types of contract 0.1 that 0.2 defines in another way. Both become the same values of this host.
 
-use super::{Attribute, BodyMode, Field, Reply, replacement};
+use super::body::replacement;
+use super::edit::{Attribute, Field};
+use super::lifecycle::{BodyMode, Responses};
+use super::reply::{Reply, reason, reply};
 use tamis_exchange as x;
 use wasmtime::component::{ComponentType, Lift};
 
@@ -56,7 +59,7 @@ impl From<Interest> for super::Interest {
             request_body: interest.request_body,
             response_body: interest.response_body,
             body_limit_bytes: interest.body_limit_bytes,
-            responses: super::Responses::Upstream,
+            responses: Responses::Upstream,
             extra: interest.extra,
         }
     }
@@ -88,8 +91,8 @@ impl BodyDecision {
             BodyVerdict::Replace(octets) => {
                 x::Verdict::Replace(replacement(octets, shown, body_bytes)?)
             }
-            BodyVerdict::Answer(it) => x::Verdict::Answer(super::reply(it, body_bytes)?),
+            BodyVerdict::Answer(it) => x::Verdict::Answer(reply(it, body_bytes)?),
         };
-        Ok(x::Decision { verdict, reason: super::reason(self.reason)? })
+        Ok(x::Decision { verdict, reason: reason(self.reason)? })
     }
 }
