@@ -56,18 +56,18 @@ pub(crate) fn bound(
     Ok(bind(address, NonZeroUsize::MIN).map_err(failed)?.pop())
 }
 
-/// Serves it on a separate thread until `stop`.
+/// Serves it on a separate thread until `shutdown`.
 pub(crate) fn start(
     socket: BoundListener,
     inner: Arc<ProxyState>,
-    stop: Shutdown,
+    shutdown: Shutdown,
 ) -> Result<(), ProxyError> {
     let run = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let Ok(runtime) = runtime else { return tracing::error!("the admin listener cannot run") };
         LocalSet::new().block_on(&runtime, async move {
             match socket.into_listener() {
-                Ok(listener) => serve(&listener, &inner, stop).await,
+                Ok(listener) => serve(&listener, &inner, shutdown).await,
                 Err(error) => tracing::error!(%error, "the admin listener cannot run"),
             }
         });
@@ -76,16 +76,16 @@ pub(crate) fn start(
     thread.spawn(run).map(drop).map_err(ProxyError::Thread)
 }
 
-async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut stop: Shutdown) {
+async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut shutdown: Shutdown) {
     let open = Rc::new(OpenConnections::default());
     let limits = ServeLimits::default();
     let gate = GateLimits { idle_timeout: IDLE_MAX, ..limits.gate };
     let limits = Rc::new(ServeLimits { gate, ..limits });
     loop {
-        let ending = stop.clone();
+        let ending = shutdown.clone();
         let (plain, peer) = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|stage| *stage == ServeStage::End) => return answered(inner).await,
+            _ = shutdown.wait_for(|stage| *stage == ServeStage::End) => return answered(inner).await,
         };
         let answering = Answering::new(inner);
         let Some(counted) = CountedConnection::new(&open, peer.map(|peer| peer.ip())) else {

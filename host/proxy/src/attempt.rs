@@ -4,8 +4,8 @@
 mod race;
 
 use crate::chain::Chain;
-use crate::circuit::{answer, pick};
-use crate::exchange::{ExchangeState, Retries};
+use crate::circuit::{ask_breaker, pick};
+use crate::exchange::{ExchangeState, Retrier};
 use crate::failure::AttemptFailure;
 use crate::outgoing::{self, RequestTemplate, Wire};
 use crate::receive::RequestParts;
@@ -64,7 +64,7 @@ pub(crate) async fn send(
     let template = RequestTemplate {
         upgrade: parts.upgrade.as_ref(),
         trailers: parts.trailers,
-        retries: chain.retries() || state.retries == Retries::Callers,
+        marks_retries: chain.may_send_again() || state.retried_by == Retrier::Caller,
         body,
     };
     let deadline = (selection.request_timeout_ms > 0)
@@ -189,7 +189,7 @@ fn judge(
     let AttemptPlan { chain, upstream, template, .. } = *plan;
     match sent {
         Err(_elapsed) => {
-            answer(chain, upstream, attempt.record(AttemptOutcome::Timeout));
+            ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Timeout));
             let detail = format!("no response head within {} ms", limit.as_millis());
             Err(AttemptFailure {
                 cause: Cause::Timeout,
@@ -208,13 +208,13 @@ fn judge(
                     untouched: false,
                 });
             }
-            answer(chain, upstream, attempt.record(AttemptOutcome::Failure));
-            Err(unsent(failure))
+            ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Failure));
+            Err(without_response(failure))
         }
         Ok(Ok(response)) => {
             let bad = is_failure(&response);
             let outcome = if bad { AttemptOutcome::Failure } else { AttemptOutcome::Success };
-            answer(chain, upstream, attempt.record(outcome));
+            ask_breaker(chain, upstream, attempt.record(outcome));
             if !asks_about(chain, &response) {
                 state.hold(attempt);
                 return Ok(response);
@@ -231,7 +231,7 @@ fn judge(
 }
 
 /// An attempt without a response.
-fn unsent(failure: SendFailure) -> AttemptFailure {
+fn without_response(failure: SendFailure) -> AttemptFailure {
     let (code, status) = match failure.cause {
         _ if failure.protocol => ("upstream.protocol", 502),
         Cause::ConnectFailure => ("upstream.connect", 503),
@@ -301,10 +301,10 @@ fn retry(
 ) -> Option<(Duration, bool)> {
     let AttemptPlan { chain, selection, upstream, template, deadline, .. } = *plan;
     let slot = chain.retry.as_ref()?;
-    let not_here = match state.retries {
-        Retries::Ours => None,
-        Retries::Elsewhere => upstream.is_single().then_some("retry.nowhere-else"),
-        Retries::Callers => Some("retry.by-caller"),
+    let not_here = match state.retried_by {
+        Retrier::ThisProxy => None,
+        Retrier::ThisProxyElsewhere => upstream.is_single().then_some("retry.nowhere-else"),
+        Retrier::Caller => Some("retry.by-caller"),
     };
     if let Some(reason) = not_here {
         state.reason = Some(reason.into());
@@ -402,7 +402,7 @@ mod tests {
             (Other, false, true, "upstream.protocol", 502),
         ] {
             let failure = SendFailure { cause, detail: "why".to_owned(), untouched, protocol };
-            let failed = unsent(failure);
+            let failed = without_response(failure);
             assert_eq!((failed.cause, failed.untouched), (cause, untouched), "{code}");
             assert_eq!((failed.refusal.code, failed.refusal.status), (code, status));
         }

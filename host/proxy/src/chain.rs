@@ -31,9 +31,9 @@ pub(crate) struct Chain {
     /// Response body hooks, in their order.
     pub(crate) response_body: Vec<Rc<Slot>>,
     /// Slots in which only the candidate has a request hook.
-    pub(crate) new_request: Vec<Rc<Slot>>,
+    pub(crate) candidate_request: Vec<Rc<Slot>>,
     /// Slots in which only the candidate has a response hook.
-    pub(crate) new_response: Vec<Rc<Slot>>,
+    pub(crate) candidate_response: Vec<Rc<Slot>>,
     /// Chooses the route.
     pub(crate) router: Option<Rc<Slot>>,
     /// Called when an attempt failed.
@@ -102,8 +102,8 @@ impl Chain {
             response: seeing(Responses::has_upstream),
             local_response: seeing(Responses::has_local),
             response_body: some(&layout.response_body),
-            new_request: some(&layout.new_request),
-            new_response: some(&layout.new_response),
+            candidate_request: some(&layout.candidate_request),
+            candidate_response: some(&layout.candidate_response),
             router: layout.router.and_then(one),
             retry: layout.retry.and_then(one),
             breaker: layout.breaker.and_then(one),
@@ -130,7 +130,7 @@ impl Chain {
     }
 
     /// Whether this proxy may send a request again, or a second time in parallel.
-    pub(crate) fn retries(&self) -> bool {
+    pub(crate) fn may_send_again(&self) -> bool {
         self.retry.is_some() || self.hedge.is_some()
     }
 }

@@ -1,6 +1,6 @@
 //! A filter that sees a body chunk by chunk.
 
-use crate::slot::{Life, Slot};
+use crate::slot::{InstanceNumber, Slot};
 use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 use tamis_engine::CallFault;
@@ -10,7 +10,7 @@ use tamis_exchange::{Decision, Exchange, HeadSide, Reply, Verdict, View};
 pub(crate) struct ChunkSlot {
     pub(crate) slot: Rc<Slot>,
     /// The instance that is shown all of it.
-    life: Life,
+    instance: InstanceNumber,
     side: HeadSide,
     /// The fields that it declared, as they were when the body began.
     view: View,
@@ -36,7 +36,7 @@ impl ChunkSlot {
                 HeadSide::Response => view.fill_response(filter.reads(), exchange),
             }
         }
-        Self { life: slot.life(), slot, side, view, held: BytesMut::new() }
+        Self { instance: slot.instance_number(), slot, side, view, held: BytesMut::new() }
     }
 
     /// Those of `slots`, in their order.
@@ -56,7 +56,7 @@ impl ChunkSlot {
                 self.held.split().freeze()
             }
         };
-        let answer = self.slot.ask_chunk(self.life, self.side, &self.view, &octets, last);
+        let answer = self.slot.ask_chunk(self.instance, self.side, &self.view, &octets, last);
         let limit = self.slot.filter().map_or(0, |filter| filter.body_limit_bytes() as usize);
         let decision =
             self.slot.chunk_answer(self.side, self.view.exchange, answer, |verdict| {

@@ -25,7 +25,7 @@ pub(crate) async fn pick(
     for _ in 0..ASKS_MAX {
         match upstream.pick(tried, hash).await {
             Ok(Pick::Attempt(attempt)) => return Ok(attempt),
-            Ok(Pick::Ask(ask)) => answer(chain, upstream, Some(ask)),
+            Ok(Pick::Ask(ask)) => ask_breaker(chain, upstream, Some(ask)),
             Err(PickFailure::CircuitOpen { retry_in_ms }) => {
                 let detail = format!(
                     "every circuit is open; the next attempt is allowed in {retry_in_ms} ms"
@@ -55,7 +55,7 @@ pub(crate) async fn pick(
 }
 
 /// Calls the breaker filter for a circuit. Without a breaker, circuits stay closed.
-pub(crate) fn answer(chain: &Chain, upstream: &Upstream, ask: Option<Ask>) {
+pub(crate) fn ask_breaker(chain: &Chain, upstream: &Upstream, ask: Option<Ask>) {
     let Some(ask) = ask else { return };
     let Some(breaker) = &chain.breaker else {
         return ask.unanswered();

@@ -83,7 +83,7 @@ fn unstable() -> Refusal {
 /// Calls one filter. Returns true if it changed something that the router reads.
 async fn ask(state: &mut ExchangeState, chain: &Chain, slot: &Rc<Slot>) -> Result<bool, Stop> {
     match slot.decide_request(state).await? {
-        Verdict::Change(edits) => Ok(route::looks_at(chain, &edits)),
+        Verdict::Change(edits) => Ok(route::reads_any(chain, &edits)),
         Verdict::Pass
         | Verdict::Replace(_)
         | Verdict::Rewrite { .. }

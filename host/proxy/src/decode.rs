@@ -1,21 +1,19 @@
 //! Turns a received request into an [`Exchange`]: target and fields are normalised, hop-by-hop fields
 //! removed, forwarded fields set.
 
+use crate::arrival::Arrival;
 use crate::connection::Connection;
-use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retries, via};
-use crate::generation::ListenerRules;
+use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retry_mark, via};
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use hyper::body::Incoming;
 use std::sync::Arc;
-use tamis_ambient::Random;
 use tamis_exchange::{
-    Attributes, Exchange, Fault, Owners, PathRules, Refusal, Scheme, TargetError, normal_authority,
+    Attributes, Exchange, Fault, PathRules, Refusal, Scheme, TargetError, normal_authority,
     normal_path,
 };
-use tamis_resources::plan::TrafficDirection;
 
 /// A request as the pipeline receives it.
 pub(crate) struct DecodedRequest {
@@ -24,31 +22,19 @@ pub(crate) struct DecodedRequest {
     /// The client accepts trailers (`te: trailers`).
     pub(crate) trailers: bool,
     /// The caller is a proxy of the mesh and retries what fails.
-    pub(crate) retried: bool,
+    pub(crate) caller_retries: bool,
     /// Declared length of the body.
     pub(crate) length: Option<u64>,
-}
-
-/// Where a request came in, as far as its meaning depends on that.
-#[derive(Clone, Copy)]
-pub(crate) struct Entrance<'a> {
-    pub(crate) connection: &'a Connection,
-    pub(crate) direction: TrafficDirection,
-    pub(crate) rules: &'a ListenerRules,
-    /// Owners of the fields.
-    pub(crate) owners: &'a Owners,
-    /// The source of ids.
-    pub(crate) random: Random,
 }
 
 /// Decodes a request. The gate has already refused HTTP/1 messages that could be read in two ways. A
 /// refused request stays unchanged.
 pub(crate) fn decode(
     request: &mut Request<Incoming>,
-    entrance: Entrance<'_>,
-    id: u64,
+    arrival: &Arrival<'_>,
 ) -> Result<DecodedRequest, Refusal> {
-    let Entrance { connection, direction, rules, owners, random } = entrance;
+    let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
+    let owners = &chain.owners;
     let upgrade = upgrade::wanted(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = request.uri().clone();
@@ -63,7 +49,7 @@ pub(crate) fn decode(
     let mut headers = std::mem::take(request.headers_mut());
     let trailers = takes_trailers(&headers);
     remove_hop_by_hop(&mut headers);
-    let retried = take_retries(&mut headers, connection, direction);
+    let caller_retries = take_retry_mark(&mut headers, connection, direction);
     owners.remove_look_alikes(&mut headers);
     join_cookies(&mut headers);
     // The host itself meets the expectation: hyper sends 100 when the body is read.
@@ -71,7 +57,7 @@ pub(crate) fn decode(
     owners.clean_trailer_names(&mut headers);
     forwarded(&mut headers, connection, direction, host);
     via(&mut headers, version);
-    trace::ensure(&mut headers, random);
+    trace::ensure(&mut headers, shared.random);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
     Ok(DecodedRequest {
         exchange: Exchange {
@@ -87,7 +73,7 @@ pub(crate) fn decode(
         },
         upgrade,
         trailers,
-        retried,
+        caller_retries,
         length,
     })
 }

@@ -50,7 +50,7 @@ pub(crate) struct ExchangeState {
     pub(crate) outcome: Outcome,
     /// The slots that were called.
     pub(crate) calls: HookCalls,
-    pub(crate) retries: Retries,
+    pub(crate) retried_by: Retrier,
     /// Identifies the request at every hop; a tunnel of a connection has no id.
     pub(crate) request_id: Option<HeaderValue>,
     /// Whether shadows compare it; `None`: no slot with a shadow was called yet.
@@ -73,14 +73,14 @@ pub(crate) struct ExchangeState {
 
 /// Which proxy retries an exchange that fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Retries {
+pub(crate) enum Retrier {
     /// This proxy, if a filter decides so.
-    Ours,
+    ThisProxy,
     /// This proxy, unless there is no other endpoint: a sidecar in front of its one application.
-    Elsewhere,
+    ThisProxyElsewhere,
     /// An earlier proxy of the mesh. If two proxies retry, a failing service receives the product of their
     /// attempts.
-    Callers,
+    Caller,
 }
 
 /// `unknown` (gRPC over HTTP/2, "Responses").
@@ -119,7 +119,7 @@ impl ExchangeState {
             next_is_of_mesh: false,
             upstream_time: Duration::ZERO,
             outcome: Outcome::default(),
-            retries: Retries::Ours,
+            retried_by: Retrier::ThisProxy,
             request_id: None,
             sampled: None,
             body: Replay::none(),

@@ -114,7 +114,7 @@ pub(crate) fn one_length(headers: &mut HeaderMap) -> Result<Option<u64>, NoLengt
 }
 
 /// Removes [`RETRIES`]; returns whether a proxy of the mesh had set it.
-pub(crate) fn take_retries(
+pub(crate) fn take_retry_mark(
     headers: &mut HeaderMap,
     connection: &Connection,
     direction: TrafficDirection,
@@ -255,9 +255,9 @@ mod tests {
             (&stranger, TrafficDirection::Outbound, false),
         ] {
             let mut map = headers(&[("x-tamis-retries", "1"), ("accept", "*/*")]);
-            assert_eq!(take_retries(&mut map, peer, direction), believed, "{direction:?}");
+            assert_eq!(take_retry_mark(&mut map, peer, direction), believed, "{direction:?}");
             assert_eq!(map.len(), 1, "it goes no further: {direction:?}");
-            assert!(!take_retries(&mut map, peer, direction), "nobody said so: {direction:?}");
+            assert!(!take_retry_mark(&mut map, peer, direction), "nobody said so: {direction:?}");
         }
     }
 

@@ -85,9 +85,9 @@ pub struct ChainLayout {
     /// Response body hooks.
     pub response_body: Vec<usize>,
     /// Slots in which only the candidate has a request hook.
-    pub new_request: Vec<usize>,
+    pub candidate_request: Vec<usize>,
     /// Slots in which only the candidate has a response hook.
-    pub new_response: Vec<usize>,
+    pub candidate_response: Vec<usize>,
     /// Chooses the route.
     pub router: Option<usize>,
     /// Called when an attempt failed.
@@ -118,13 +118,13 @@ pub struct ChainLayout {
 pub struct Generation {
     /// Rises by one with every replacement.
     pub number: u64,
-    /// Hash of the documents it was built from.
+    /// Hash of its plan, its slots, its notes and its certificates.
     pub revision: String,
     /// Sockets.
     pub listeners: Vec<ListenerConfig>,
     /// Filters, compiled once and shared by the workers.
     pub filters: Vec<Arc<Attachment>>,
-    /// One for each listener direction.
+    /// One for each listener.
     pub chains: Vec<ChainLayout>,
     /// Services that the routers may choose.
     pub services: Arc<Vec<ServiceConfig>>,
@@ -183,10 +183,10 @@ impl ChainLayout {
             if let Some(shadow) = &attached.shadow {
                 let is_new = |hook| shadow.filter().has(hook) && !filter.has(hook);
                 if is_new(Hook::Request) {
-                    chain.new_request.push(index);
+                    chain.candidate_request.push(index);
                 }
                 if is_new(Hook::Response) {
-                    chain.new_response.insert(0, index);
+                    chain.candidate_response.insert(0, index);
                 }
             }
             if filter.keeps() {

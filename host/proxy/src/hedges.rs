@@ -1,7 +1,8 @@
 //! Delays of second attempts.
 //!
 //! The hedge filter is called outside of requests: when a generation starts to serve, and then at most once
-//! a second for rules whose statistics changed. A request only reads the delay.
+//! a second for rules whose statistics changed. A request only reads the delay and
+//! notes its duration.
 
 use crate::latencies::RecentLatencies;
 use crate::slot::Slot;

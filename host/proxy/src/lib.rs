@@ -41,6 +41,7 @@
 
 mod admin;
 mod admin_access;
+mod arrival;
 mod attempt;
 mod balance;
 mod body;

@@ -36,7 +36,8 @@ pub(crate) fn send(
 
 async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay) {
     let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&[], None).await else { return };
-    let template = RequestTemplate { upgrade: None, trailers: false, retries: false, body: &body };
+    let template =
+        RequestTemplate { upgrade: None, trailers: false, marks_retries: false, body: &body };
     let endpoint = attempt.endpoint().to_owned();
     let request = outgoing::request(&exchange, &template, Wire::of(&attempt), &endpoint);
     let Ok(request) = request else { return };

@@ -16,7 +16,7 @@ pub(crate) struct RequestTemplate<'a> {
     pub(crate) upgrade: Option<&'a Upgrade>,
     pub(crate) trailers: bool,
     /// The next proxy of the mesh need not retry what fails.
-    pub(crate) retries: bool,
+    pub(crate) marks_retries: bool,
     pub(crate) body: &'a Replay,
 }
 
@@ -82,13 +82,13 @@ fn added(
     let fixed = HeaderValue::from_static;
     // A connection with TLS leads to a proxy of the mesh whose identity was checked. Nobody else receives
     // the field, even if a filter set it.
-    let retries = (template.retries && wire.secure).then(|| (RETRIES, fixed("1")));
+    let mark = (template.marks_retries && wire.secure).then(|| (RETRIES, fixed("1")));
     // The method expects a body, so the length of an empty one is stated (RFC 9110 §8.6).
     let expects = [Method::POST, Method::PUT, Method::PATCH].contains(&exchange.method);
     let length = (no_body && expects).then(|| (header::CONTENT_LENGTH, fixed("0")));
     let trailers = template.trailers.then(|| (header::TE, fixed("trailers")));
     let Some(upgrade) = template.upgrade else {
-        return [retries, length, trailers, None, None, None];
+        return [mark, length, trailers, None, None, None];
     };
     // RFC 8441 §5 has no key; HTTP/1.1 (RFC 6455 §4.1) requires 16 bytes in base64. Only this proxy could
     // check the answer to it, and need not: the connection is its own.
@@ -96,7 +96,7 @@ fn added(
     let key = needs_key.then(|| (header::SEC_WEBSOCKET_KEY, fixed("dGFtaXMgZ2F0ZXdheSBrZQ==")));
     let connection = Some((header::CONNECTION, fixed("upgrade")));
     let protocol = Some((header::UPGRADE, upgrade.protocol.clone()));
-    [retries, length, trailers, connection, protocol, key]
+    [mark, length, trailers, connection, protocol, key]
 }
 
 fn bad(what: &str) -> Refusal {

@@ -1,11 +1,12 @@
 //! The stages of one request, in order. Only this module knows the order.
 
+use crate::arrival::Arrival;
 use crate::attempt;
 use crate::content;
 use crate::decide::decide;
 use crate::exchange::ExchangeState;
 use crate::mirror;
-use crate::receive::{Arrival, RequestParts, receive};
+use crate::receive::{RequestParts, receive};
 use crate::reply::reply;
 use crate::respond::respond;
 use crate::response_body::ResponseBody;

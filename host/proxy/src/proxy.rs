@@ -48,7 +48,7 @@ pub struct ProxyOptions {
     /// The source of ids and samples.
     pub random: Random,
     /// State of services that outlives generations.
-    pub registry: ServiceTable,
+    pub service_table: ServiceTable,
     /// Responses name the generation that served them (`x-tamis-generation`).
     pub name_generation: bool,
     /// Exchanges per second and worker that are compared with shadows, the first ones of each second; 0: no
@@ -78,7 +78,7 @@ impl Default for ProxyOptions {
             metrics: Arc::new(Metrics::new()),
             clock: Clock::system(),
             random: Random::system(),
-            registry: ServiceTable::new(Clock::system(), Random::system()),
+            service_table: ServiceTable::new(Clock::system(), Random::system()),
             name_generation: false,
             shadow_samples_per_second: 100,
             admin: None,
@@ -117,7 +117,7 @@ impl Proxy {
             max_connections: options.max_connections,
             recorder: options.recorder,
             metrics: options.metrics,
-            registry: options.registry,
+            service_table: options.service_table,
             ledger: Ledger::default(),
             shadows: Shadows::new(options.shadow_samples_per_second),
             name_generation: options.name_generation,
@@ -143,8 +143,8 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
-        let (admin_stop, stop) = tokio::sync::watch::channel(ServeStage::Serve);
-        let (control_stop, end) = tokio::sync::watch::channel(ServeStage::Serve);
+        let (admin_shutdown, shutdown) = tokio::sync::watch::channel(ServeStage::Serve);
+        let (control_shutdown, end) = tokio::sync::watch::channel(ServeStage::Serve);
         let inner = Arc::new(ProxyState {
             shared,
             generation: ArcSwap::new(empty),
@@ -156,15 +156,15 @@ impl Proxy {
             inherited: options.inherited,
             local: Mutex::default(),
             admin: Mutex::default(),
-            admin_stop,
-            control_stop,
+            admin_shutdown,
+            control_shutdown,
             drain: Mutex::default(),
             answering: AtomicU64::new(0),
         });
         let proxy = Self { inner, threads };
         proxy.swap(generation)?;
         if let Some(address) = options.admin {
-            proxy.admin(&address, stop)?;
+            proxy.admin(&address, shutdown)?;
         }
         if let Some(path) = options.control {
             proxy.control(&path, end)?;
@@ -172,7 +172,11 @@ impl Proxy {
         Ok(proxy)
     }
 
-    fn admin(&self, address: &Address, stop: tamis_transport::Shutdown) -> Result<(), ProxyError> {
+    fn admin(
+        &self,
+        address: &Address,
+        shutdown: tamis_transport::Shutdown,
+    ) -> Result<(), ProxyError> {
         let failed = |source| {
             let source = ListenError::Bind { address: address.clone(), source };
             ProxyError::Listen { listener: "admin".to_owned(), source }
@@ -181,13 +185,13 @@ impl Proxy {
         let Some(socket) = admin::bound(address, handed)? else { return Ok(()) };
         let local = socket.local_address().unwrap_or_else(|_| address.clone());
         let copy = socket.try_clone().map_err(failed)?;
-        admin::start(socket, Arc::clone(&self.inner), stop)?;
+        admin::start(socket, Arc::clone(&self.inner), shutdown)?;
         let bound = AdminBound { asked: address.clone(), local, copy };
         lock(&self.inner.admin).replace(bound);
         Ok(())
     }
 
-    fn control(&self, path: &Path, stop: tamis_transport::Shutdown) -> Result<(), ProxyError> {
+    fn control(&self, path: &Path, shutdown: tamis_transport::Shutdown) -> Result<(), ProxyError> {
         use std::os::unix::fs::PermissionsExt as _;
         let Some(socket) = admin::bound(&Address::Unix(path.to_owned()), None)? else {
             return Ok(());
@@ -195,7 +199,7 @@ impl Proxy {
         // The folder excludes everybody else; the mode of the socket does so too if it is moved.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(|source| ProxyError::Handover { path: path.to_owned(), source })?;
-        admin::start(socket, Arc::clone(&self.inner), stop)
+        admin::start(socket, Arc::clone(&self.inner), shutdown)
     }
 
     /// Passes its listening sockets to the process that asks at `path`, a unix socket in a folder that
@@ -279,7 +283,7 @@ impl Proxy {
             wait.recv_timeout(until.saturating_duration_since(clock.now()))
                 .map_err(|_| ProxyError::Worker(TAKE_MAX))?;
         }
-        inner.shared.registry.retain(&services);
+        inner.shared.service_table.retain(&services);
         Ok(())
     }
 
@@ -309,8 +313,8 @@ impl Proxy {
     }
 
     /// State of services that outlives generations.
-    pub fn registry(&self) -> &ServiceTable {
-        &self.inner.shared.registry
+    pub fn service_table(&self) -> &ServiceTable {
+        &self.inner.shared.service_table
     }
 
     /// Number of exchanges begun since the start.
@@ -402,8 +406,8 @@ impl Proxy {
     /// Closes the admin listener and the control socket, and waits until what was asked there is answered, at
     /// most this long: whoever asked for the drain that ends the process also learns that it began.
     pub fn wait_answered(&self, deadline: Duration) {
-        self.inner.admin_stop.send_replace(ServeStage::End);
-        self.inner.control_stop.send_replace(ServeStage::End);
+        self.inner.admin_shutdown.send_replace(ServeStage::End);
+        self.inner.control_shutdown.send_replace(ServeStage::End);
         let clock = self.inner.shared.clock;
         let until = clock.now() + deadline;
         while self.inner.answering.load(Ordering::Relaxed) > 0 && clock.now() < until {
@@ -421,14 +425,14 @@ impl Proxy {
     pub fn shutdown(mut self, deadline: Duration) {
         self.drain();
         self.wait_idle(deadline);
-        self.stop();
+        self.stop_workers();
     }
 
-    fn stop(&mut self) {
-        self.inner.admin_stop.send_replace(ServeStage::End);
-        self.inner.control_stop.send_replace(ServeStage::End);
+    fn stop_workers(&mut self) {
+        self.inner.admin_shutdown.send_replace(ServeStage::End);
+        self.inner.control_shutdown.send_replace(ServeStage::End);
         for worker in &self.inner.workers {
-            drop(worker.send(Command::Stop));
+            drop(worker.send(Command::Exit));
         }
         for thread in self.threads.drain(..) {
             if thread.join().is_err() {
@@ -440,7 +444,7 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.stop();
+        self.stop_workers();
     }
 }
 

@@ -34,8 +34,8 @@ pub(crate) struct ProxyState {
     /// Addresses with the port the system chose.
     pub(crate) local: Mutex<HashMap<String, Address>>,
     pub(crate) admin: Mutex<Option<AdminBound>>,
-    pub(crate) admin_stop: tokio::sync::watch::Sender<ServeStage>,
-    pub(crate) control_stop: tokio::sync::watch::Sender<ServeStage>,
+    pub(crate) admin_shutdown: tokio::sync::watch::Sender<ServeStage>,
+    pub(crate) control_shutdown: tokio::sync::watch::Sender<ServeStage>,
     pub(crate) drain: Mutex<Drain>,
     /// Connections of the admin listener and the control socket.
     pub(crate) answering: AtomicU64,

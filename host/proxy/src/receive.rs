@@ -1,36 +1,18 @@
 //! Receives a request: its id, its normalised head, its body; or the refusal.
 
-use crate::chain::Chain;
-use crate::connection::Connection;
-use crate::decode::{self, DecodedRequest, Entrance};
-use crate::exchange::{ExchangeState, Retries};
-use crate::generation::ListenerRules;
+use crate::arrival::Arrival;
+use crate::decode::{self, DecodedRequest};
+use crate::exchange::{ExchangeState, Retrier};
 use crate::patience;
 use crate::refuse;
 use crate::replay::{Replay, too_large};
 use crate::request_id;
-use crate::shared::ProxyShared;
 use crate::stop::Stop;
 use crate::upgrade::Upgrade;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
-use std::rc::Rc;
-use std::sync::Arc;
 use tamis_exchange::{Body, Exchange, Refusal};
 use tamis_resources::plan::TrafficDirection;
-use tamis_transport::Shutdown;
-
-/// Where a request came in.
-pub(crate) struct Arrival<'a> {
-    pub(crate) connection: &'a Connection,
-    pub(crate) chain: &'a Rc<Chain>,
-    pub(crate) direction: TrafficDirection,
-    pub(crate) rules: &'a ListenerRules,
-    pub(crate) shared: &'a Arc<ProxyShared>,
-    /// The id of its exchange.
-    pub(crate) id: u64,
-    pub(crate) shutdown: &'a Shutdown,
-}
 
 /// Parts of a request that are forwarded without being part of its exchange.
 #[derive(Default)]
@@ -47,11 +29,9 @@ pub(crate) fn receive(
     mut request: Request<Incoming>,
     content: Result<(), Refusal>,
 ) -> (Box<ExchangeState>, RequestParts, Result<(), Stop>) {
-    let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
-    let random = shared.random;
-    let request_id = request_id::ensure(request.headers_mut(), random);
-    let entrance = Entrance { connection, direction, rules, owners: &chain.owners, random };
-    let decoded = content.and_then(|()| decode::decode(&mut request, entrance, id));
+    let Arrival { connection, chain, direction, shared, id, .. } = *arrival;
+    let request_id = request_id::ensure(request.headers_mut(), shared.random);
+    let decoded = content.and_then(|()| decode::decode(&mut request, arrival));
     let decoded = match decoded {
         Ok(decoded) => decoded,
         Err(refusal) => {
@@ -65,7 +45,7 @@ pub(crate) fn receive(
             return (state, RequestParts::default(), Err(refusal.into()));
         }
     };
-    let DecodedRequest { mut exchange, upgrade, trailers, retried, length } = decoded;
+    let DecodedRequest { mut exchange, upgrade, trailers, caller_retries, length } = decoded;
     let pause = shared.limits.gate.body_timeout;
     let (version, body) = (request.version(), request.into_body());
     let body = match upgrade {
@@ -75,10 +55,10 @@ pub(crate) fn receive(
     let last_hop = last_hop(&mut exchange);
     let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
     state.request_id = Some(request_id);
-    state.retries = match (retried, direction) {
-        (true, _) => Retries::Callers,
-        (false, TrafficDirection::Inbound) => Retries::Elsewhere,
-        (false, TrafficDirection::Gateway | TrafficDirection::Outbound) => Retries::Ours,
+    state.retried_by = match (caller_retries, direction) {
+        (true, _) => Retrier::Caller,
+        (false, TrafficDirection::Inbound) => Retrier::ThisProxyElsewhere,
+        (false, TrafficDirection::Gateway | TrafficDirection::Outbound) => Retrier::ThisProxy,
     };
     let limit = shared.max_body_bytes;
     state.body = Replay::received(body, limit, &chain.owners);

@@ -1,9 +1,10 @@
 //! The last stage: passes the response to the connection. The exchange ends when the body does.
 
+use crate::arrival::Arrival;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::local::local;
-use crate::receive::{Arrival, RequestParts};
+use crate::receive::RequestParts;
 use crate::refuse::REASON_HEADER;
 use crate::request_id::REQUEST_ID;
 use crate::response_body::ResponseBody;

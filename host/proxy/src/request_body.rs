@@ -125,7 +125,7 @@ pub(crate) async fn show_whole(
     for slot in slots {
         let verdict = slot.decide(&WholeRequestBody(&octets), state)?;
         if let Verdict::Rewrite { edits, .. } = &verdict {
-            *moved |= route::looks_at(&state.chain, edits);
+            *moved |= route::reads_any(&state.chain, edits);
         }
         if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
             octets = Bytes::from(by);

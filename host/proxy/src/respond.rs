@@ -96,9 +96,9 @@ pub(crate) fn show_head(state: &mut ExchangeState, selection: &Selection) -> Res
             slot.decide(&ResponseHead, state)?;
         }
     }
-    for slot in &chain.new_response {
+    for slot in &chain.candidate_response {
         if state.is_for(slot) {
-            slot.compare_new_response(state);
+            slot.compare_candidate_response(state);
         }
     }
     check_size(state)?;
@@ -124,7 +124,7 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody
     check_size(state)?;
     let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange);
     let body = ResponseBody::plain(body).filtered(chunks);
-    Ok(body.owned(Some(Arc::clone(&chain.owners))))
+    Ok(body.without_owned_trailers(Some(Arc::clone(&chain.owners))))
 }
 
 /// When the exchange's time is over.

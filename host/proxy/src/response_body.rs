@@ -65,7 +65,7 @@ impl ResponseBody {
     }
 
     /// Removes trailers that have an owner, as for the same fields of the head.
-    pub(crate) fn owned(mut self, owners: Option<Arc<Owners>>) -> Self {
+    pub(crate) fn without_owned_trailers(mut self, owners: Option<Arc<Owners>>) -> Self {
         self.owners = owners;
         self
     }

@@ -56,9 +56,9 @@ pub(crate) fn service(
         Destination::Unmatched => return Err(unmatched(&state.chain).into()),
     };
     let chain = Rc::clone(&state.chain);
-    for slot in &chain.new_request {
+    for slot in &chain.candidate_request {
         if state.is_for(slot) {
-            slot.compare_new_request(state);
+            slot.compare_candidate_request(state);
         }
     }
     state.service = chain.backend(selection.backend).cloned();
@@ -85,7 +85,7 @@ pub(crate) fn change(
 }
 
 /// Whether one of `edits` changes what the router of the chain sees.
-pub(crate) fn looks_at(chain: &Chain, edits: &[Edit]) -> bool {
+pub(crate) fn reads_any(chain: &Chain, edits: &[Edit]) -> bool {
     let router = chain.router.as_ref().and_then(|router| router.filter());
     let Some(filter) = router else { return false };
     let selectors = filter.reads().selectors();

@@ -23,7 +23,7 @@ pub(crate) struct ProxyShared {
     pub(crate) max_connections: u64,
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) registry: ServiceTable,
+    pub(crate) service_table: ServiceTable,
     pub(crate) ledger: Ledger,
     pub(crate) shadows: Shadows,
     /// Responses contain the number of their generation.

@@ -136,8 +136,8 @@ impl Slot {
     }
 
     /// The instance that is shown a body whose first chunk comes now; see [`Slot::ask_chunk`].
-    pub(crate) fn life(&self) -> Life {
-        Life(self.running.as_ref().map_or(0, |running| running.instances.failures()))
+    pub(crate) fn instance_number(&self) -> InstanceNumber {
+        InstanceNumber(self.running.as_ref().map_or(0, |running| running.instances.failures()))
     }
 
     /// Calls a hook outside of an exchange. A call that fails is counted.
@@ -168,7 +168,7 @@ impl Slot {
 /// An instance of a slot's filter, until it fails. A filter may keep by exchange what it was shown, so only the instance
 /// that was shown the beginning of a body can judge the rest.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Life(u64);
+pub(crate) struct InstanceNumber(u64);
 
 /// Those of `slots` that take part in exchanges of `rule` and see bodies in that way.
 pub(crate) fn body_slots(

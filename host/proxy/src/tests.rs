@@ -179,7 +179,7 @@ fn shared() -> ProxyShared {
         max_connections: options.max_connections,
         recorder: options.recorder,
         metrics: options.metrics,
-        registry: options.registry,
+        service_table: options.service_table,
         ledger: Ledger::default(),
         shadows: Shadows::default(),
         name_generation: false,

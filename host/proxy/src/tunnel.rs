@@ -1,7 +1,7 @@
 //! Two connections joined byte for byte: upgraded ones, and those that a connection hook forwards.
 
 use crate::chain::Chain;
-use crate::circuit::{answer, pick};
+use crate::circuit::{ask_breaker, pick};
 use crate::exchange::ExchangeState;
 use crate::shared::ProxyShared;
 use crate::upgrade::Upgrade;
@@ -95,12 +95,12 @@ async fn connect(
         state.endpoint = Some(endpoint.clone());
         match attempt.connect().await {
             Ok(stream) => {
-                answer(&chain, upstream, attempt.record(AttemptOutcome::Success));
+                ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Success));
                 state.hold(attempt);
                 return Ok(stream);
             }
             Err(failure) => {
-                answer(&chain, upstream, attempt.record(AttemptOutcome::Failure));
+                ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Failure));
                 let detail = failure.detail;
                 last = Some(Refusal::new("upstream.connect", 503, Fault::Upstream, detail));
                 tried.push(endpoint);

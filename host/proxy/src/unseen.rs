@@ -1,30 +1,18 @@
 //! The record of a request that the gate refused, which no other part of the proxy saw.
 
-use crate::chain::Chain;
-use crate::connection::Connection;
+use crate::arrival::Arrival;
 use crate::decode::attributes;
 use crate::exchange::ExchangeState;
 use crate::request_id;
-use crate::shared::ProxyShared;
 use http::{HeaderMap, HeaderValue, Method};
-use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_exchange::{Exchange, Outcome};
 use tamis_transport::RefusedRequest;
 
-/// Where it came in.
-pub(crate) struct Entrance<'a> {
-    pub(crate) chain: &'a Rc<Chain>,
-    pub(crate) shared: &'a Arc<ProxyShared>,
-    pub(crate) connection: &'a Connection,
-    pub(crate) id: u64,
-}
-
 /// Records the refusal and returns the id that its client receives. A connection that is closed without a
 /// reply is not a request and has neither.
-pub(crate) fn record(entrance: &Entrance<'_>, refused: &RefusedRequest) -> Option<HeaderValue> {
-    let Entrance { chain, shared, connection, id } = *entrance;
+pub(crate) fn record(arrival: &Arrival<'_>, refused: &RefusedRequest) -> Option<HeaderValue> {
+    let Arrival { chain, shared, connection, id, .. } = *arrival;
     let status = refused.refusal.status()?.split(' ').next()?.parse().ok()?;
     shared.exchanges.fetch_add(1, Ordering::Relaxed);
     let (method, path) = target(&refused.line);

@@ -3,12 +3,12 @@
 mod rounds;
 pub(crate) mod state;
 
+use crate::arrival::Arrival;
 use crate::balance;
 use crate::chain::{Chain, ConnectionSlot};
 use crate::connection::Connection;
-use crate::generation::{Generation, Reasons};
+use crate::generation::{Generation, ListenerConfig, Reasons};
 use crate::pipeline::serve;
-use crate::receive::Arrival;
 use crate::refuse;
 use crate::response_body::ResponseBody;
 use crate::shared::{ID_BITS, ProxyShared};
@@ -49,7 +49,7 @@ pub(crate) enum Command {
     /// Accept no more connections and finish what is in progress; answer when nothing more is accepted.
     Drain { done: std::sync::mpsc::Sender<()> },
     /// End now.
-    Stop,
+    Exit,
 }
 
 struct Worker {
@@ -83,7 +83,7 @@ impl Listening {
     }
 }
 
-/// Runs a worker until it receives `Stop`. Needs a thread of its own.
+/// Runs a worker until it receives `Exit`. Needs a thread of its own.
 pub(crate) fn run(
     index: u64,
     shared: Arc<ProxyShared>,
@@ -93,7 +93,7 @@ pub(crate) fn run(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let tasks = LocalSet::new();
     tasks.block_on(&runtime, async move {
-        let upstreams = Upstreams::new(shared.registry.clone());
+        let upstreams = Upstreams::new(shared.service_table.clone());
         let state = {
             let upstreams = upstreams.apply(&generation.services);
             WorkerState::new(Arc::clone(&generation), &upstreams, None, place(index, &shared))
@@ -110,13 +110,13 @@ pub(crate) fn run(
         });
         let mut rounds = Rounds::new(worker.state().pending());
         loop {
-            let looks = worker.state().looks();
+            let reviews = worker.state().reviews_statistics();
             let command = tokio::select! {
                 command = commands.recv() => command,
-                due = rounds.next(looks) => {
+                due = rounds.next(reviews) => {
                     match due {
                         Due::Flush => worker.state().flush(),
-                        Due::Look => worker.state().look(),
+                        Due::Review => worker.state().review_statistics(),
                     }
                     continue;
                 }
@@ -137,7 +137,7 @@ pub(crate) fn run(
                     worker.reach(ServeStage::End, false);
                     let _ = done.send(());
                 }
-                Some(Command::Stop) | None => break,
+                Some(Command::Exit) | None => break,
             }
         }
         worker.state().flush();
@@ -165,7 +165,7 @@ impl Worker {
         let state = Rc::new(WorkerState::new(generation, &upstreams, Some(&before), place));
         before.flush();
         self.state.replace(Rc::clone(&state));
-        state.look();
+        state.review_statistics();
         balance::begin(&state.balanced);
         self.listeners.borrow_mut().retain(|name, listening| {
             let stays = state.has_listener(name);
@@ -229,7 +229,7 @@ impl Worker {
         name: &str,
         plain: PlainStream,
         peer: Option<SocketAddr>,
-        stop: Shutdown,
+        shutdown: Shutdown,
     ) {
         if self.shared.connections.load(Ordering::Relaxed) > self.shared.max_connections {
             tracing::debug!(listener = name, "a connection over the limit is closed");
@@ -245,12 +245,12 @@ impl Worker {
         drop(state);
         let info = ConnInfo { peer, local: address, identity: None };
         match tls {
-            None => self.exchanges(name, plain, info, stop).await,
+            None => self.serve_http(name, plain, info, shutdown).await,
             // Both boxed, so that a connection in clear text needs no room for them.
             Some(tls) => match Box::pin(tls.accept(plain)).await {
                 Ok((stream, identity)) => {
                     let info = ConnInfo { identity: Some(identity), ..info };
-                    Box::pin(self.exchanges(name, stream, info, stop)).await;
+                    Box::pin(self.serve_http(name, stream, info, shutdown)).await;
                 }
                 Err(error) => {
                     self.shared.handshakes_failed.fetch_add(1, Ordering::Relaxed);
@@ -261,7 +261,7 @@ impl Worker {
         }
     }
 
-    async fn exchanges<IO>(self: Rc<Self>, name: &str, io: IO, info: ConnInfo, stop: Shutdown)
+    async fn serve_http<IO>(self: Rc<Self>, name: &str, io: IO, info: ConnInfo, shutdown: Shutdown)
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -270,14 +270,14 @@ impl Worker {
             Admission::Serve => {}
             Admission::Close => return,
             Admission::Tunnel(forward) => {
-                let (shared, mut stop) = (Arc::clone(&self.shared), stop);
-                let forward = tunnel::forward(io, *forward, &shared, &mut stop);
+                let (shared, mut shutdown) = (Arc::clone(&self.shared), shutdown);
+                let forward = tunnel::forward(io, *forward, &shared, &mut shutdown);
                 return Box::pin(forward).await;
             }
         }
         let connection = Rc::new(connection);
         let (worker, of_refused) = (Rc::clone(&self), Rc::clone(&connection));
-        let shutdown = stop.clone();
+        let handed = shutdown.clone();
         let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
             let state = worker.state();
             let Some((listener, chain)) = state.listener(&connection.listener) else {
@@ -287,34 +287,35 @@ impl Worker {
                 return response.map(ResponseBody::plain);
             };
             worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
-            let arrival = Arrival {
-                connection: &connection,
-                chain,
-                direction: listener.direction,
-                rules: &listener.rules,
-                shared: &worker.shared,
-                id: worker.id(),
-                shutdown: &shutdown,
-            };
-            serve(arrival, request).await
+            serve(worker.arrival(listener, chain, &connection, &handed), request).await
         };
         let mut limits = self.shared.limits.clone();
         if !self.shows_reasons(name) {
             limits.gate.reasons = GateReasons::Hide;
         }
-        let worker = Rc::clone(&self);
+        let (worker, at_gate) = (Rc::clone(&self), shutdown.clone());
         let refused = move |refused: RefusedRequest| {
             let state = worker.state();
-            let (_, chain) = state.listener(&of_refused.listener)?;
-            let (shared, connection) = (&worker.shared, &*of_refused);
-            let entrance = unseen::Entrance { chain, shared, connection, id: worker.id() };
-            unseen::record(&entrance, &refused)
+            let (listener, chain) = state.listener(&of_refused.listener)?;
+            unseen::record(&worker.arrival(listener, chain, &of_refused, &at_gate), &refused)
         };
-        let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, stop).await;
+        let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, shutdown).await;
         if let Err(error) = served {
             let error = tamis_transport::causes(&error);
             tracing::debug!(listener = name, error, "a connection ended badly");
         }
+    }
+
+    /// The arrival of a new exchange.
+    fn arrival<'a>(
+        &'a self,
+        listener: &'a ListenerConfig,
+        chain: &'a Rc<Chain>,
+        connection: &'a Connection,
+        shutdown: &'a Shutdown,
+    ) -> Arrival<'a> {
+        let (direction, rules, id) = (listener.direction, &listener.rules, self.id());
+        Arrival { connection, chain, direction, rules, shared: &self.shared, id, shutdown }
     }
 
     /// Whether clients of that listener see why they were refused.

@@ -112,7 +112,7 @@ impl View {
 
     fn row(&mut self, node: &Node) -> Row {
         let (name, proxy) = (node.name().to_string(), node.proxy());
-        let services = proxy.registry().snapshot();
+        let services = proxy.service_table().snapshot();
         let retries = services.iter().map(|service| service.retries).sum();
         let now = CounterSample { at: Clock::system().now(), traffic: proxy.traffic(), retries };
         let window = self.last.entry(name.clone()).or_default();

@@ -278,7 +278,7 @@ fn each_hook(
 }
 
 fn upstreams(inner: &ProxyState, page: &mut Page) {
-    let services = inner.shared.registry.snapshot();
+    let services = inner.shared.service_table.snapshot();
     type Count = fn(&ServiceSnapshot) -> u64;
     let counts: [(&str, Count); 5] = [
         ("tamis_upstream_retries_total", |service| service.retries),

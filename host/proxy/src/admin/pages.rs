@@ -70,7 +70,7 @@ fn circuit(circuit: Circuit) -> &'static str {
 }
 
 pub(super) fn upstreams(inner: &ProxyState) -> Value {
-    let services = inner.shared.registry.snapshot();
+    let services = inner.shared.service_table.snapshot();
     let services = services.iter().map(|service| {
         let endpoints = service.endpoints.iter().map(|endpoint| {
             json!({

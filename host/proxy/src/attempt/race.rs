@@ -5,7 +5,7 @@
 
 use super::{AttemptPlan, PreparedAttempt, drain, is_good, judge, prepare};
 use crate::circuit::pick;
-use crate::exchange::{ExchangeState, Retries};
+use crate::exchange::{ExchangeState, Retrier};
 use crate::failure::AttemptFailure;
 use http::Response;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tamis_upstream::UpstreamRequest;
 
 /// The delay after which a second attempt of this exchange starts.
 pub(super) fn delay(plan: &AttemptPlan<'_>, state: &ExchangeState) -> Option<Duration> {
-    if state.retries == Retries::Callers {
+    if state.retried_by == Retrier::Caller {
         // The caller may send a second attempt itself.
         return None;
     }

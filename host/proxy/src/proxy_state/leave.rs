@@ -111,7 +111,7 @@ impl ProxyState {
     pub(crate) fn hand_over(self: &Arc<Self>) {
         // The last copies in this process: the sockets stay open in the other.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
-        self.admin_stop.send_replace(ServeStage::End);
+        self.admin_shutdown.send_replace(ServeStage::End);
         lock(&self.admin).take();
         {
             let mut drain = lock(&self.drain);

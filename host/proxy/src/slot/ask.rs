@@ -4,7 +4,7 @@
 //! slot, checks the answers, and decides what a failed call means.
 
 use super::question::{Absence, Question, RequestHead, ResponseHead};
-use super::{Life, Slot};
+use super::{InstanceNumber, Slot};
 use crate::exchange::ExchangeState;
 use crate::stop::{FilterAnswer, Stop};
 use std::borrow::Cow;
@@ -86,13 +86,13 @@ impl Slot {
     /// The call failed, or that instance did.
     pub(crate) fn ask_chunk(
         &self,
-        life: Life,
+        instance: InstanceNumber,
         side: HeadSide,
         view: &View,
         octets: &[u8],
         last: bool,
     ) -> Result<Decision, CallFault> {
-        if life != self.life() {
+        if instance != self.instance_number() {
             return Err(CallFault::Lost);
         }
         self.call(|instance| match side {
@@ -182,12 +182,12 @@ impl Slot {
 
     /// Passes a request to a candidate with a request hook in a slot whose filter has none, which counts as
     /// a pass.
-    pub(crate) fn compare_new_request(&self, state: &mut ExchangeState) {
+    pub(crate) fn compare_candidate_request(&self, state: &mut ExchangeState) {
         self.compare(&RequestHead, Ok(&PASS), state);
     }
 
     /// The same for a response.
-    pub(crate) fn compare_new_response(&self, state: &mut ExchangeState) {
+    pub(crate) fn compare_candidate_response(&self, state: &mut ExchangeState) {
         self.compare(&ResponseHead, Ok(&PASS), state);
     }
 

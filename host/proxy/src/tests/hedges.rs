@@ -13,7 +13,7 @@ fn hedge(scope: Option<&str>) -> Attachment {
 fn world(hedge: Attachment, router: Attachment, before: Option<&TestWorker>) -> TestWorker {
     let chain = ChainLayout { hedge: Some(0), router: Some(1), ..ChainLayout::default() };
     let world = TestWorker::new(vec![hedge, router], chain, before);
-    world.state.look();
+    world.state.review_statistics();
     world
 }
 
@@ -34,7 +34,7 @@ fn rules_are_planned_at_once_and_again_when_their_statistics_changed() {
     hedges.note(1, Duration::from_millis(3));
     hedges.note(7, Duration::from_millis(3));
     assert_eq!(planned(&world), [Some(1), Some(1)], "not on the way of a request");
-    world.state.look();
+    world.state.review_statistics();
     assert_eq!(planned(&world), [Some(1), Some(2)]);
     assert_eq!(hedges.delay(7), None);
 }

@@ -43,7 +43,7 @@ fn outgoing(
     endpoint: &str,
 ) -> http::Request<Body> {
     let body = Replay::new(Body::Empty, 10);
-    let template = RequestTemplate { upgrade: None, trailers, retries: false, body: &body };
+    let template = RequestTemplate { upgrade: None, trailers, marks_retries: false, body: &body };
     sent(exchange, &template, wire, endpoint)
 }
 
@@ -75,7 +75,8 @@ fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does(
         (false, PLAIN, false),
     ] {
         let body = Replay::new(Body::Empty, 10);
-        let template = RequestTemplate { upgrade: None, trailers: false, retries, body: &body };
+        let template =
+            RequestTemplate { upgrade: None, trailers: false, marks_retries: retries, body: &body };
         let mut exchange = exchange("/");
         for wrote in [false, true] {
             if wrote {
@@ -107,7 +108,8 @@ fn without_an_authority_the_endpoint_stands_in() {
 fn what_cannot_be_sent_is_the_clients_fault() {
     let exchange = exchange("/a b");
     let body = Replay::new(Body::Empty, 10);
-    let template = RequestTemplate { upgrade: None, trailers: false, retries: false, body: &body };
+    let template =
+        RequestTemplate { upgrade: None, trailers: false, marks_retries: false, body: &body };
     let refusal = request(&exchange, &template, PLAIN, "a:1").unwrap_err();
     assert_eq!((refusal.code, refusal.status), ("request.target", 400));
 }
@@ -151,7 +153,7 @@ fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
         let template = RequestTemplate {
             upgrade: Some(&upgrade),
             trailers: false,
-            retries: false,
+            marks_retries: false,
             body: &body,
         };
         let sent = sent(&exchange, &template, PLAIN, "a:1");

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep_until};
 /// How long a batch of summaries may wait (contract).
 const FLUSH: Duration = Duration::from_millis(100);
 /// How often filters that decide on statistics are called.
-const LOOK: Duration = Duration::from_secs(1);
+const REVIEW: Duration = Duration::from_secs(1);
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub(crate) enum Due {
     /// A batch of summaries waited long enough.
     Flush,
     /// The filters that decide on statistics are to be called.
-    Look,
+    Review,
 }
 
 /// When what is due.
@@ -24,23 +24,24 @@ pub(crate) struct Rounds {
     /// Notified by the first summary of a batch.
     pending: Rc<Notify>,
     flush: Option<Instant>,
-    look: Option<Instant>,
+    review: Option<Instant>,
 }
 
 impl Rounds {
     /// `pending` is notified when there is something to flush.
     pub(crate) fn new(pending: Rc<Notify>) -> Self {
-        Self { pending, flush: None, look: None }
+        Self { pending, flush: None, review: None }
     }
 
     /// Waits until something is due. Without a summary, and without filters that decide on statistics
-    /// (`looks`), it waits for ever, without a timer.
+    /// (`reviews`), it waits for ever, without a timer.
     ///
     /// Cancel-safe: what is due later stays due.
-    pub(crate) async fn next(&mut self, looks: bool) -> Due {
-        self.look = if looks { self.look.or_else(|| Some(Instant::now() + LOOK)) } else { None };
+    pub(crate) async fn next(&mut self, reviews: bool) -> Due {
+        self.review =
+            if reviews { self.review.or_else(|| Some(Instant::now() + REVIEW)) } else { None };
         loop {
-            let first = [self.flush, self.look].into_iter().flatten().min();
+            let first = [self.flush, self.review].into_iter().flatten().min();
             tokio::select! {
                 () = self.pending.notified(), if self.flush.is_none() => {
                     self.flush = Some(Instant::now() + FLUSH);
@@ -55,8 +56,8 @@ impl Rounds {
             self.flush = None;
             return Due::Flush;
         }
-        self.look = None;
-        Due::Look
+        self.review = None;
+        Due::Review
     }
 }
 
@@ -102,8 +103,8 @@ mod tests {
         let start = Instant::now();
         pending.notify_one();
         assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Flush, FLUSH));
-        assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Look, LOOK));
-        assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Look, 2 * LOOK));
+        assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Review, REVIEW));
+        assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Review, 2 * REVIEW));
         assert!(tokio::time::timeout(LONG, rounds.next(false)).await.is_err());
     }
 }

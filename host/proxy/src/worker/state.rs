@@ -108,7 +108,7 @@ impl WorkerState {
     }
 
     /// Calls the filters that decide on statistics, if those changed.
-    pub(crate) fn look(&self) {
+    pub(crate) fn review_statistics(&self) {
         for chain in &self.chains {
             if let (Some(hedges), Some(slot)) = (&chain.hedges, &chain.hedge) {
                 let router = chain.router.as_ref().and_then(|router| router.filter());
@@ -121,7 +121,7 @@ impl WorkerState {
     }
 
     /// Whether any filter decides on statistics.
-    pub(crate) fn looks(&self) -> bool {
+    pub(crate) fn reviews_statistics(&self) -> bool {
         !self.balanced.is_empty() || self.chains.iter().any(|chain| chain.hedges.is_some())
     }
 
