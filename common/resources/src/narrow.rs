@@ -79,7 +79,15 @@ fn signers(one: Option<&SignedBy>, other: Option<&SignedBy>) -> Option<SignedBy>
 }
 
 fn view(one: &GrantedView, other: &GrantedView) -> GrantedView {
-    let GrantedView { read_headers, write_headers, attributes, write_attributes, body } = one;
+    let GrantedView {
+        read_headers,
+        write_headers,
+        read_trailers,
+        write_trailers,
+        attributes,
+        write_attributes,
+        body,
+    } = one;
     let body = match (body, other.body) {
         (BodyAccess::Replace, BodyAccess::Replace) => BodyAccess::Replace,
         (BodyAccess::None | BodyAccess::Replace, _) => BodyAccess::None,
@@ -89,6 +97,8 @@ fn view(one: &GrantedView, other: &GrantedView) -> GrantedView {
     GrantedView {
         read_headers: names(read_headers, &other.read_headers, lower, pseudo),
         write_headers: names(write_headers, &other.write_headers, lower, named),
+        read_trailers: names(read_trailers, &other.read_trailers, lower, |_| false),
+        write_trailers: names(write_trailers, &other.write_trailers, lower, |_| false),
         attributes: names(attributes, &other.attributes, attribute, |_| false),
         write_attributes: names(write_attributes, &other.write_attributes, attribute, |_| false),
         body,

@@ -269,6 +269,8 @@ const GRANT: &[(&str, Names)] = &[
 const GRANTED_VIEW: &[(&str, Names)] = &[
     ("/readHeaders/*", Names::Nothing),
     ("/writeHeaders/*", Names::Nothing),
+    ("/readTrailers/*", Names::Nothing),
+    ("/writeTrailers/*", Names::Nothing),
     ("/attributes/*", Names::Nothing),
     ("/writeAttributes/*", Names::Nothing),
     ("/body", Names::Nothing),

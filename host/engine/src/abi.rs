@@ -17,6 +17,7 @@ mod reply;
 mod retry;
 mod router;
 mod telemetry;
+mod trailers;
 pub(crate) mod v0_1;
 mod view;
 
@@ -34,4 +35,5 @@ pub(crate) use lifecycle::{BodyMode, ConfigError, Interest};
 pub(crate) use retry::{Failure, RetryDecision};
 pub(crate) use router::Choice;
 pub(crate) use telemetry::{Ending, FinishedSpan, NameKind, Summary};
+pub(crate) use trailers::TrailersDecision;
 pub(crate) use view::{Span, View};

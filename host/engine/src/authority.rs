@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
+use tamis_exchange::TRAILER;
 
 use crate::{BodyMode, Filter, Hook, Inspection, Responses};
 
@@ -202,12 +203,13 @@ fn declared(this: &DeclaredAccess, that: &DeclaredAccess, mut add: impl FnMut(Gr
 }
 
 /// Whether the declared fields cover `field`. `*` covers the headers of the message at hand, `@*` covers
-/// attributes; neither covers pseudo-headers, nor the headers of a request that are read with its response.
+/// attributes, `trailer:*` trailers; none of them covers pseudo-headers, nor the headers of a request that are read with its response.
 fn covers(fields: &BTreeSet<String>, field: &str) -> bool {
     let star = match field.chars().next() {
         Some('@') => Some("@*"),
         Some(':') | None => None,
         Some(_) if field.starts_with("request:") => None,
+        Some(_) if field.starts_with(TRAILER) => Some("trailer:*"),
         Some(_) => Some("*"),
     };
     fields.contains(field) || star.is_some_and(|star| fields.contains(star))
@@ -281,12 +283,12 @@ mod tests {
             it.writes = set(&["*", "@*"]);
         });
         let new = declaring(|it| {
-            it.reads = set(&["a", ":path", "@x", "request:a"]);
+            it.reads = set(&["a", ":path", "@x", "request:a", "trailer:a"]);
             it.writes = set(&["a", "@x", ":authority"]);
         });
         assert_eq!(
             grown(&new, &old),
-            ["read :path", "read @x", "read request:a", "write :authority"]
+            ["read :path", "read @x", "read request:a", "read trailer:a", "write :authority"]
         );
     }
 

@@ -40,6 +40,8 @@ signatures! {
     Evaluate(u32, Option<u32>, abi::Window, abi::Circuit) -> (abi::Circuit,);
     /// `weigh`.
     Weigh(u32, &'a [abi::EndpointState]) -> (Vec<u32>,);
+    /// `on-request-trailers`, `on-response-trailers`.
+    OnTrailers(abi::View<'a>) -> (abi::TrailersDecision,);
     /// `on-finished`.
     OnFinished(abi::View<'a>, abi::Ending<'a>) -> ();
     /// `on-names`.
@@ -244,6 +246,8 @@ pub(crate) struct Exports {
     pub(crate) plan: Option<Slot<Plan>>,
     pub(crate) evaluate: Option<Slot<Evaluate>>,
     pub(crate) weigh: Option<Slot<Weigh>>,
+    pub(crate) on_request_trailers: Option<Slot<OnTrailers>>,
+    pub(crate) on_response_trailers: Option<Slot<OnTrailers>>,
     pub(crate) on_finished: Option<Slot<OnFinished>>,
     pub(crate) on_names: Option<Slot<OnNames>>,
     pub(crate) on_exchanges: Option<Slot<OnExchanges>>,
@@ -276,6 +280,8 @@ impl Exports {
             plan: finder.hook(Hook::Hedge, "plan")?,
             evaluate: finder.hook(Hook::CircuitBreaker, "evaluate")?,
             weigh: finder.hook(Hook::Balancer, "weigh")?,
+            on_request_trailers: finder.hook(Hook::Trailers, "on-request-trailers")?,
+            on_response_trailers: finder.hook(Hook::Trailers, "on-response-trailers")?,
             on_finished: finder.hook(Hook::Finished, "on-finished")?,
             on_names: finder.hook(Hook::Telemetry, "on-names")?,
             on_exchanges: finder.hook(Hook::Telemetry, "on-exchanges")?,

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use tamis_exchange::TRAILER;
 
 /// A field of the `spec` of a Grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +15,15 @@ pub enum GrantField {
     RequestWriteHeaders,
     RequestAttributes,
     RequestWriteAttributes,
+    RequestReadTrailers,
+    RequestWriteTrailers,
     RequestBody,
     ResponseReadHeaders,
     ResponseWriteHeaders,
     ResponseAttributes,
     ResponseWriteAttributes,
+    ResponseReadTrailers,
+    ResponseWriteTrailers,
     ResponseBody,
     HttpClientHosts,
     HttpClientDuringRequests,
@@ -33,16 +38,20 @@ pub enum GrantField {
 
 impl GrantField {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 23] = [
         Self::RequestReadHeaders,
         Self::RequestWriteHeaders,
         Self::RequestAttributes,
         Self::RequestWriteAttributes,
+        Self::RequestReadTrailers,
+        Self::RequestWriteTrailers,
         Self::RequestBody,
         Self::ResponseReadHeaders,
         Self::ResponseWriteHeaders,
         Self::ResponseAttributes,
         Self::ResponseWriteAttributes,
+        Self::ResponseReadTrailers,
+        Self::ResponseWriteTrailers,
         Self::ResponseBody,
         Self::HttpClientHosts,
         Self::HttpClientDuringRequests,
@@ -62,11 +71,15 @@ impl GrantField {
             Self::RequestWriteHeaders => "request.writeHeaders",
             Self::RequestAttributes => "request.attributes",
             Self::RequestWriteAttributes => "request.writeAttributes",
+            Self::RequestReadTrailers => "request.readTrailers",
+            Self::RequestWriteTrailers => "request.writeTrailers",
             Self::RequestBody => "request.body",
             Self::ResponseReadHeaders => "response.readHeaders",
             Self::ResponseWriteHeaders => "response.writeHeaders",
             Self::ResponseAttributes => "response.attributes",
             Self::ResponseWriteAttributes => "response.writeAttributes",
+            Self::ResponseReadTrailers => "response.readTrailers",
+            Self::ResponseWriteTrailers => "response.writeTrailers",
             Self::ResponseBody => "response.body",
             Self::HttpClientHosts => "imports.http-client.hosts",
             Self::HttpClientDuringRequests => "imports.http-client.duringRequests",
@@ -83,6 +96,9 @@ impl GrantField {
     /// The field that lets a filter read `name` of `interest.reads`. `response`: its hooks see responses
     /// only.
     pub(crate) fn reading(name: &str, response: bool) -> Self {
+        if name.starts_with(TRAILER) {
+            return if response { Self::ResponseReadTrailers } else { Self::RequestReadTrailers };
+        }
         match (name.starts_with('@'), response && !name.starts_with("request:")) {
             (true, true) => Self::ResponseAttributes,
             (true, false) => Self::RequestAttributes,
@@ -94,6 +110,9 @@ impl GrantField {
     /// The field that lets a filter write `name` of `interest.writes`. `response`: its hooks see responses
     /// only.
     pub(crate) fn writing(name: &str, response: bool) -> Self {
+        if name.starts_with(TRAILER) {
+            return if response { Self::ResponseWriteTrailers } else { Self::RequestWriteTrailers };
+        }
         match (name.starts_with('@'), response) {
             (true, true) => Self::ResponseWriteAttributes,
             (true, false) => Self::RequestWriteAttributes,
@@ -105,6 +124,7 @@ impl GrantField {
     /// The value that allows `name` in that field, as declared.
     fn value(self, name: &str) -> String {
         let name = name.trim_start_matches('@').trim_start_matches("request:");
+        let name = name.strip_prefix(TRAILER).unwrap_or(name);
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if name.bytes().all(plain) { name.to_owned() } else { format!("{name:?}") }
     }
@@ -167,6 +187,8 @@ mod tests {
             ("@route.name", false, "request.attributes", "request.writeAttributes"),
             ("@route.name", true, "response.attributes", "response.writeAttributes"),
             (":path", false, "request.readHeaders", "request.writeHeaders"),
+            ("trailer:a", false, "request.readTrailers", "request.writeTrailers"),
+            ("trailer:*", true, "response.readTrailers", "response.writeTrailers"),
         ] {
             let found = (GrantField::reading(name, response), GrantField::writing(name, response));
             assert_eq!((found.0.path(), found.1.path()), (read, write), "{name}");
@@ -181,6 +203,7 @@ mod tests {
             lack("reads", "*", GrantField::RequestReadHeaders),
             lack("reads", "@a.b", GrantField::RequestAttributes),
             lack("writes", ":path", GrantField::RequestWriteHeaders),
+            lack("writes", "trailer:x-sum", GrantField::ResponseWriteTrailers),
             lack("reads", "response bodies", GrantField::ResponseBody),
         ];
         let error = crate::EngineError::Field { filter: "acme/a".into(), lacks: lacks.to_vec() };
@@ -188,10 +211,10 @@ mod tests {
             error.to_string(),
             "filter `acme/a` reads `request:cookie` (`request.readHeaders`), reads `*` (`request.readHeaders`), \
              reads `@a.b` (`request.attributes`), writes `:path` (`request.writeHeaders`), \
-             reads `response bodies` (`response.body`), which its grant does not cover; if it should, write:\n\
+             writes `trailer:x-sum` (`response.writeTrailers`), reads `response bodies` (`response.body`), which its grant does not cover; if it should, write:\n\
              kind: Grant\nspec:\n  filter: acme/a\n  \
              request: { attributes: [a.b], readHeaders: [cookie, \"*\"], writeHeaders: [\":path\"] }\n  \
-             response: { body: replace }"
+             response: { body: replace, writeTrailers: [x-sum] }"
         );
     }
 }

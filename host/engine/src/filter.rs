@@ -509,6 +509,9 @@ impl Plan {
         let sees = |hooks: &[Hook]| hooks.iter().any(|hook| self.compiled.inspection.has(*hook));
         let response = sees(&[Hook::Response, Hook::ResponseBody])
             && !sees(&[Hook::Request, Hook::RequestBody, Hook::Router, Hook::Retry]);
+        // A filter that sees no requests but their trailers most likely wants those of responses.
+        let replies = !sees(&[Hook::Request, Hook::RequestBody, Hook::Router, Hook::Retry]);
+        let side = |name: &str| response || (replies && name.starts_with(tamis_exchange::TRAILER));
         let stated =
             |name: &&String| name.strip_prefix('@').is_some_and(tamis_exchange::is_host_attribute);
         if let Some(name) = declared.writes.iter().find(stated) {
@@ -519,9 +522,9 @@ impl Plan {
             return Err(EngineError::Interest { filter: self.name(), rule });
         }
         let reads = declared.reads.iter().filter(|name| !grant.may_read(name));
-        let reads = reads.map(|name| lack("reads", name, GrantField::reading(name, response)));
+        let reads = reads.map(|name| lack("reads", name, GrantField::reading(name, side(name))));
         let writes = declared.writes.iter().filter(|name| !grant.may_write(name));
-        let writes = writes.map(|name| lack("writes", name, GrantField::writing(name, response)));
+        let writes = writes.map(|name| lack("writes", name, GrantField::writing(name, side(name))));
         let bodies = [
             (declared.request_body, grant.request_body, "request bodies", GrantField::RequestBody),
             (

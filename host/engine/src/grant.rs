@@ -3,6 +3,7 @@
 use crate::Inspection;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use tamis_exchange::TRAILER;
 
 /// Capabilities this host offers, by interface name.
 pub(crate) const CAPABILITIES: [&str; 13] = [
@@ -27,11 +28,11 @@ pub(crate) const CAPABILITIES: [&str; 13] = [
 pub struct Grant {
     /// Capabilities, each with its settings.
     pub imports: Imports,
-    /// Fields that hooks may read, as in `interest.reads`: header names, `@attributes`, `@*`, `*`.
-    /// Pseudo-headers are always readable.
+    /// Fields that hooks may read, as in `interest.reads`: header names, `@attributes`, `@*`, `*`,
+    /// `trailer:NAME`, `trailer:*`. Pseudo-headers are always readable.
     pub reads: Vec<String>,
     /// Fields that edits may write, as in `interest.writes`: header names, `:path`, `:authority`,
-    /// `:method`, `:status`, `@attributes`, `@*`, `*`.
+    /// `:method`, `:status`, `@attributes`, `@*`, `*`, `trailer:NAME`, `trailer:*`.
     pub writes: Vec<String>,
     /// It may read and replace request bodies.
     pub request_body: bool,
@@ -383,8 +384,8 @@ impl Grant {
     pub fn everything() -> Self {
         Self {
             imports: Imports::everything(),
-            reads: vec!["*".into(), "@*".into()],
-            writes: ["*", ":path", ":authority", ":method", ":status", "@*"]
+            reads: vec!["*".into(), "@*".into(), "trailer:*".into()],
+            writes: ["*", ":path", ":authority", ":method", ":status", "@*", "trailer:*"]
                 .map(str::to_owned)
                 .into(),
             request_body: true,
@@ -418,7 +419,8 @@ impl Grant {
 fn covers(granted: &[String], field: &str) -> bool {
     granted.iter().any(|g| match (g.as_str(), field.strip_prefix('@')) {
         ("@*", Some(_)) => true,
-        ("*", None) => !field.starts_with(':'),
+        ("*", None) => !field.starts_with(':') && !field.starts_with(TRAILER),
+        ("trailer:*", _) => field.starts_with(TRAILER),
         (g, _) => g == field,
     })
 }
@@ -433,6 +435,11 @@ mod tests {
         assert!(grant.may_read("cookie") && grant.may_read("request:cookie"));
         assert!(grant.may_read(":path") && !grant.may_read("@peer.spiffe-id"));
         assert!(grant.may_write("x-a") && !grant.may_write(":path") && !grant.may_write("@x"));
+        assert!(!grant.may_read("trailer:a") && !grant.may_write("trailer:a"));
+        let named = vec!["trailer:a".to_owned()];
+        let any = Grant { reads: vec!["trailer:*".into()], writes: named, ..Grant::default() };
+        assert!(any.may_read("trailer:b") && !any.may_read("b") && !any.may_read("trailer"));
+        assert!(any.may_write("trailer:a") && !any.may_write("trailer:b") && !any.may_write("a"));
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub enum Hook {
     CircuitBreaker,
     /// Weighs endpoints.
     Balancer,
+    /// Decides about trailers, in both directions.
+    Trailers,
     /// Sees the end of an exchange.
     Finished,
     /// Receives finished exchanges.
@@ -33,7 +35,7 @@ pub enum Hook {
 
 impl Hook {
     /// In the order of the contract.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Request,
         Self::RequestBody,
         Self::Response,
@@ -43,6 +45,7 @@ impl Hook {
         Self::Hedge,
         Self::CircuitBreaker,
         Self::Balancer,
+        Self::Trailers,
         Self::Finished,
         Self::Telemetry,
         Self::Connection,
@@ -61,6 +64,7 @@ impl Hook {
             Self::Hedge => "hedge",
             Self::CircuitBreaker => "circuit-breaker",
             Self::Balancer => "balancer",
+            Self::Trailers => "trailers",
             Self::Finished => "finished",
             Self::Telemetry => "telemetry",
             Self::Connection => "connection",

@@ -451,6 +451,28 @@ impl Instance {
         call!(self, Hook::Hedge, 0, plan(latencies)).map(|(delay,)| delay)
     }
 
+    /// Calls `on-request-trailers` with the trailers of a request and the declared fields of its head.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub fn on_request_trailers(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
+        let (decision,) = self.viewed(view, |this, seen| {
+            call!(this, Hook::Trailers, view.exchange, on_request_trailers(seen))
+        })?;
+        self.right(Hook::Trailers, decision.checked())
+    }
+
+    /// Calls `on-response-trailers` with the trailers of a response and the declared fields of its head.
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub fn on_response_trailers(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
+        let (decision,) = self.viewed(view, |this, seen| {
+            call!(this, Hook::Trailers, view.exchange, on_response_trailers(seen))
+        })?;
+        self.right(Hook::Trailers, decision.checked())
+    }
+
     /// Calls `on-finished` with the end of an exchange.
     ///
     /// # Errors

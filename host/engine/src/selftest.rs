@@ -52,6 +52,10 @@ fn call(
             once!(evaluate(0, None, abi::Window::from(&window), abi::Circuit::Closed));
         }
         Hook::Balancer => once!(weigh(0, &[][..])),
+        Hook::Trailers => {
+            once!(on_request_trailers(seen));
+            once!(on_response_trailers(replied));
+        }
         Hook::Finished => once!(on_finished(seen, abi::Ending::from(&x::Ending::default()))),
         Hook::Telemetry => once!(on_exchanges(&[][..])),
         Hook::Connection => once!(on_connection(seen)),

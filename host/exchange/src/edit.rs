@@ -1,7 +1,7 @@
 //! Changes that a filter requests; all are checked before any of them applies.
 
-use crate::fields::{is_host_field, is_same_name, remove_other_spellings};
-use crate::{Exchange, PathRules, Reply, Scheme, normal_authority, normal_path};
+use crate::fields::{is_host_field, is_same_name, may_follow_a_body, remove_other_spellings};
+use crate::{Exchange, PathRules, Reply, Scheme, TRAILER, normal_authority, normal_path};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// Edits of one verdict.
@@ -93,7 +93,7 @@ pub struct Writes {
 }
 
 impl Writes {
-    /// From `interest.writes`: header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`; `*` means any
+    /// From `interest.writes`: header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`, `trailer:NAME`; `*` means any
     /// header that is not the host's ([`crate::is_host_field`]), `@*` any attribute that is not the host's
     /// ([`is_host_attribute`]).
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
@@ -102,7 +102,7 @@ impl Writes {
 
     /// Any header, path, authority and attribute: for the host's own modules and for tests.
     pub fn everything() -> Self {
-        Self::new(["*", ":path", ":authority", ":method", ":status", "@*"])
+        Self::new(["*", ":path", ":authority", ":method", ":status", "@*", "trailer:*"])
     }
 
     /// The declared names.
@@ -116,6 +116,15 @@ impl Writes {
 
     fn covers(&self, name: &str) -> bool {
         self.names.iter().any(|n| n == name)
+    }
+
+    fn covers_trailer(&self, name: &str) -> bool {
+        self.trailers().any(|declared| declared == name || declared == "*")
+    }
+
+    /// The trailers that may be written, without their prefix; `*` means any.
+    pub fn trailers(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().filter_map(|name| name.strip_prefix(TRAILER))
     }
 
     fn covers_attribute(&self, name: &str) -> bool {
@@ -276,6 +285,65 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
         }
     }
     Ok(())
+}
+
+/// Changes trailers as a verdict asks, all edits or none.
+///
+/// # Errors
+/// Names the first edit that is not allowed: it is not about a field, the field may not follow a body, or the
+/// filter does not declare to write that trailer; or the trailers would be longer than a head may be.
+pub fn change_trailers(
+    edits: &[Edit],
+    writes: &Writes,
+    trailers: &mut HeaderMap,
+) -> Result<(), EditError> {
+    if edits.len() > MAX_EDITS {
+        let what = format!("{} edits", edits.len());
+        let rule = "a verdict may have at most 1,024 edits";
+        return Err(EditError { index: MAX_EDITS, what, rule });
+    }
+    for (index, edit) in edits.iter().enumerate() {
+        let (name, value) = match edit {
+            Edit::SetHeader(field) | Edit::AddHeader(field) => {
+                (field.name.as_str(), field.value.as_slice())
+            }
+            Edit::RemoveHeader(name) => (name.as_str(), &b""[..]),
+            Edit::SetPath(_)
+            | Edit::SetAuthority(_)
+            | Edit::SetAttribute { .. }
+            | Edit::SetStatus(_)
+            | Edit::SetMethod(_) => {
+                let rule = "only fields follow a body: set, add or remove a trailer";
+                return Err(EditError { index, what: "a trailer".to_owned(), rule });
+            }
+        };
+        if let Some(rule) = trailer_rule(name, value, writes) {
+            return Err(EditError { index, what: shown(name), rule });
+        }
+    }
+    change_head(edits, trailers)
+}
+
+fn trailer_rule(name: &str, value: &[u8], writes: &Writes) -> Option<&'static str> {
+    if let Some(rule) = name_rule(name) {
+        return Some(rule);
+    }
+    if !may_follow_a_body(name) {
+        return Some(
+            "it routes, authenticates or describes a message, so it cannot be a trailer (RFC 9110 §6.5.1)",
+        );
+    }
+    if !writes.covers_trailer(name) {
+        return Some(
+            "declare `trailer:NAME` in `interest.writes`, and let `writeTrailers` of the grant name it",
+        );
+    }
+    if HeaderValue::from_bytes(value).is_err() {
+        return Some(
+            "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
+        );
+    }
+    None
 }
 
 /// A response keeps its body when its status changes, so its new status must be one that has a body

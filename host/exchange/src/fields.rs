@@ -5,7 +5,7 @@
 //! and have one owner: the host, a filter that declares to write it, or the sender of the message. A
 //! trailer is owned like the header of that name.
 
-use crate::Writes;
+use crate::{TRAILER, Writes};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that only the host writes, or that belong to one connection.
@@ -80,7 +80,7 @@ impl Owners {
         for name in writes.into_iter().flat_map(Writes::names) {
             match name.as_str() {
                 "*" => owners.all = true,
-                name if name.starts_with(['@', ':']) => {}
+                name if name.starts_with(['@', ':']) || name.starts_with(TRAILER) => {}
                 name => owners.names.push(name.into()),
             }
         }
@@ -148,8 +148,14 @@ impl Owners {
     fn owns_trailer(&self, name: &str) -> bool {
         let declared = self.names.iter().any(|declared| is_same_name(declared, name));
         let all = self.all && !GRPC.contains(&name);
-        declared || all || is_host_field(name) || is_of(name, NO_TRAILERS, NO_TRAILER_PREFIXES)
+        declared || all || !may_follow_a_body(name)
     }
+}
+
+/// Whether a field may be a trailer: the host does not write it, and it neither routes, authenticates nor
+/// describes a message (RFC 9110 §6.5.1).
+pub(crate) fn may_follow_a_body(name: &str) -> bool {
+    !is_host_field(name) && !is_of(name, NO_TRAILERS, NO_TRAILER_PREFIXES)
 }
 
 /// Whether the host writes that field, in any spelling.

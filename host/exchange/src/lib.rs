@@ -20,8 +20,8 @@ mod view;
 pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use edit::{
     Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_FIELDS,
-    MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, Writes, apply, check, check_reply,
-    head_size, is_framing_header, is_host_attribute,
+    MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, Writes, apply, change_trailers,
+    check, check_reply, head_size, is_framing_header, is_host_attribute,
 };
 pub use exchange::{Attributes, Exchange, Scheme};
 pub use fields::{Owners, is_host_field, is_host_look_alike, is_same_name};
@@ -35,4 +35,4 @@ pub use target::{
     AmbiguityRule, EmptySegments, Escapes, PathRules, TargetError, normal_authority, normal_path,
 };
 pub use upgrade::{Protocols, is_agreed, is_carried};
-pub use view::{FieldSpan, MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, View};
+pub use view::{FieldSpan, MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, TRAILER, View};

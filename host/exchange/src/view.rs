@@ -10,6 +10,9 @@ use std::fmt;
 /// Maximum size of a view; fields that do not fit are left out and the view is marked as truncated.
 pub const MAX_VIEW_OCTETS: usize = 256 * 1024;
 
+/// Prefix of the declared name of a trailer.
+pub const TRAILER: &str = "trailer:";
+
 /// Request methods as the contract numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
@@ -64,6 +67,10 @@ pub enum Selector {
     Attribute(Box<str>),
     /// `*`: every header of the message at hand.
     AllHeaders,
+    /// `trailer:NAME`: a trailer of the message at hand.
+    Trailer(HeaderName),
+    /// `trailer:*`: every trailer of the message at hand.
+    AllTrailers,
 }
 
 /// The selector as declared.
@@ -78,6 +85,8 @@ impl fmt::Display for Selector {
             Self::RequestHeader(name) => write!(f, "request:{name}"),
             Self::Attribute(name) => write!(f, "@{name}"),
             Self::AllHeaders => f.write_str("*"),
+            Self::Trailer(name) => write!(f, "{TRAILER}{name}"),
+            Self::AllTrailers => write!(f, "{TRAILER}*"),
         }
     }
 }
@@ -119,8 +128,12 @@ impl Reads {
                 ":scheme" => Selector::Scheme,
                 ":method" => Selector::Method,
                 "*" => Selector::AllHeaders,
+                "trailer:*" => Selector::AllTrailers,
                 _ if name.starts_with(':') => {
                     return Err(error("expected :path, :authority, :scheme or :method"));
+                }
+                _ if name.starts_with(TRAILER) => {
+                    Selector::Trailer(header(name.get(TRAILER.len()..).unwrap_or_default())?)
                 }
                 _ => match (name.strip_prefix('@'), name.strip_prefix("request:")) {
                     (Some(""), _) => return Err(error("an attribute needs a name after `@`")),
@@ -209,6 +222,32 @@ impl View {
                         self.push(field, name.as_str().as_bytes(), value.as_bytes());
                     }
                 }
+                Selector::Trailer(_) | Selector::AllTrailers => {}
+            }
+        }
+    }
+
+    /// Adds the declared trailers to the fields of the head. A trailer that `trailer:*` covers has the name
+    /// `trailer:NAME` here, so that it is not taken for a header.
+    pub fn add_trailers(&mut self, reads: &Reads, trailers: &HeaderMap) {
+        for (index, selector) in reads.selectors().iter().enumerate() {
+            let field = u32::try_from(index).unwrap_or(u32::MAX);
+            match selector {
+                Selector::Trailer(name) => self.push_headers(field, trailers, name),
+                Selector::AllTrailers => {
+                    for (name, value) in trailers {
+                        let name = format!("{TRAILER}{name}");
+                        self.push(field, name.as_bytes(), value.as_bytes());
+                    }
+                }
+                Selector::Path
+                | Selector::Authority
+                | Selector::Scheme
+                | Selector::Method
+                | Selector::Header(_)
+                | Selector::RequestHeader(_)
+                | Selector::Attribute(_)
+                | Selector::AllHeaders => {}
             }
         }
     }
@@ -265,8 +304,18 @@ mod tests {
 
     #[test]
     fn a_selector_reads_as_it_was_declared() {
-        let names =
-            [":path", ":authority", ":scheme", ":method", "cookie", "request:cookie", "@a.b", "*"];
+        let names = [
+            ":path",
+            ":authority",
+            ":scheme",
+            ":method",
+            "cookie",
+            "request:cookie",
+            "@a.b",
+            "*",
+            "trailer:a",
+            "trailer:*",
+        ];
         let reads = Reads::parse(&names).unwrap();
         assert_eq!(reads.selectors().iter().map(ToString::to_string).collect::<Vec<_>>(), names);
     }
@@ -298,10 +347,32 @@ mod tests {
     }
 
     #[test]
+    fn trailers_are_added_under_names_of_their_own() {
+        let mut trailers = HeaderMap::new();
+        trailers.append("x-sum", "7".parse().unwrap());
+        trailers.append("grpc-status", "0".parse().unwrap());
+        for (names, expected) in [
+            (&["*", "trailer:x-sum"][..], &["7"][..]),
+            (&["trailer:*"], &["trailer:x-sum7", "trailer:grpc-status0"]),
+            (&["x-sum", "trailer:x-none"], &[]),
+        ] {
+            let reads = Reads::parse(names).unwrap();
+            let mut view = View::default();
+            view.fill_request(&reads, &exchange());
+            let head = view.spans.len();
+            view.add_trailers(&reads, &trailers);
+            let added: Vec<_> = view.spans[head..].iter().map(|span| text(&view, span)).collect();
+            assert_eq!(added, expected, "{names:?}");
+        }
+    }
+
+    #[test]
     fn an_impossible_declaration_names_its_place() {
         let error = Reads::parse(&[":path", "Accept"]).unwrap_err();
         assert_eq!(error.index, 1);
         assert!(Reads::parse(&[":status"]).is_err());
-        assert!(Reads::parse(&["@"]).is_err());
+        for name in ["@", "trailer:", "trailer:A", "request:trailer:a", "trailer:trailer:a"] {
+            assert!(Reads::parse(&[name]).is_err(), "{name}");
+        }
     }
 }

@@ -60,9 +60,16 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Tr
     let (needs, may): (&[Hook], &[Hook]) = match world {
         World::Authorizer => (&[Hook::Request], &[]),
         World::RefreshingAuthorizer => (&[Hook::Request], &[Hook::Tick]),
-        World::HeadPolicy => (&[], &[Hook::Request, Hook::Response]),
+        World::HeadPolicy => (&[], &[Hook::Request, Hook::Response, Hook::Trailers]),
         World::Transformer => {
-            (&[], &[Hook::Request, Hook::RequestBody, Hook::Response, Hook::ResponseBody])
+            let bodies = &[
+                Hook::Request,
+                Hook::RequestBody,
+                Hook::Response,
+                Hook::ResponseBody,
+                Hook::Trailers,
+            ];
+            (&[], bodies)
         }
         World::RoutePolicy => (&[Hook::Router], &[]),
         World::RetryPolicy => (&[Hook::Retry], &[]),
@@ -71,7 +78,7 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Tr
         World::BalancePolicy => (&[Hook::Balancer], &[]),
         World::TelemetryPolicy => (&[Hook::Telemetry], &[]),
         World::ConnectionPolicy => (&[Hook::Connection], &[]),
-        World::MeteringPolicy => (&[Hook::Finished], &[Hook::Request]),
+        World::MeteringPolicy => (&[Hook::Finished], &[Hook::Request, Hook::Trailers]),
         World::Everything => return Ok(()),
     };
     let lacks = needs.iter().find(|hook| !inspection.has(**hook));

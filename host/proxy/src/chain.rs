@@ -30,6 +30,10 @@ pub(crate) struct Chain {
     pub(crate) local_response: Vec<Rc<Slot>>,
     /// Response body hooks, in their order.
     pub(crate) response_body: Vec<Rc<Slot>>,
+    /// Hooks on the trailers of requests, in order.
+    pub(crate) request_trailers: Vec<Rc<Slot>>,
+    /// Hooks on the trailers of responses, in their order.
+    pub(crate) response_trailers: Vec<Rc<Slot>>,
     /// Slots in which only the candidate has a request hook.
     pub(crate) candidate_request: Vec<Rc<Slot>>,
     /// Slots in which only the candidate has a response hook.
@@ -102,6 +106,8 @@ impl Chain {
             response: seeing(Responses::has_upstream),
             local_response: seeing(Responses::has_local),
             response_body: some(&layout.response_body),
+            request_trailers: some(&layout.request_trailers),
+            response_trailers: some(&layout.response_trailers),
             candidate_request: some(&layout.candidate_request),
             candidate_response: some(&layout.candidate_response),
             router: layout.router.and_then(one),

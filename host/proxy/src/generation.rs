@@ -80,6 +80,10 @@ pub struct ChainLayout {
     pub request: Vec<usize>,
     /// Request body hooks, in order.
     pub request_body: Vec<usize>,
+    /// Hooks on the trailers of requests, in order.
+    pub request_trailers: Vec<usize>,
+    /// Hooks on the trailers of responses, in their order.
+    pub response_trailers: Vec<usize>,
     /// Response hooks, in reverse order of the requests'.
     pub response: Vec<usize>,
     /// Response body hooks.
@@ -201,6 +205,10 @@ impl ChainLayout {
                     Hook::Router => chain.router = Some(index),
                     Hook::Retry => chain.retry = Some(index),
                     Hook::CircuitBreaker => chain.breaker = Some(index),
+                    Hook::Trailers => {
+                        chain.request_trailers.push(index);
+                        chain.response_trailers.insert(0, index);
+                    }
                     Hook::Finished => chain.finished.push(index),
                     Hook::Telemetry => chain.telemetry.push(index),
                     Hook::Connection => {

@@ -91,6 +91,7 @@ mod telemetry;
 mod tests;
 mod trace;
 mod traffic;
+mod trailers;
 mod tunnel;
 mod unseen;
 mod upgrade;

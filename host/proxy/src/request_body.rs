@@ -8,6 +8,7 @@ use crate::replay::Replay;
 use crate::route;
 use crate::slot::{Slot, WholeRequestBody, body_slots};
 use crate::stop::{FilterAnswer, Stop};
+use crate::trailers::{TrailerSlot, WatchedBody};
 use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body::Frame;
@@ -20,7 +21,7 @@ use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Verdict};
 /// The body of a request, as its filters let it pass.
 pub(crate) struct OutgoingBody {
     pub(crate) replay: Replay,
-    /// `None`: no filter sees it chunk by chunk.
+    /// `None`: no filter sees it on its way.
     end: Option<ChunkEnd>,
 }
 
@@ -49,7 +50,9 @@ impl HeldBody {
     pub(crate) fn of(state: &ExchangeState) -> Self {
         let replay = state.body.clone();
         let is_empty = replay.has_ended() && replay.bytes_in() == 0;
-        let is_shown = !state.chain.request_body.is_empty() && !is_empty;
+        let chain = &state.chain;
+        let wanted = !chain.request_body.is_empty() || !chain.request_trailers.is_empty();
+        let is_shown = wanted && !is_empty;
         Self { replay, is_shown, seen: Vec::new() }
     }
 
@@ -77,18 +80,29 @@ impl HeldBody {
         Ok(moved)
     }
 
-    /// Lets the head go; the filters that want chunks see them from now on.
+    /// Lets the head go; the filters that want chunks and trailers see them from now on.
     pub(crate) fn release(self, state: &mut ExchangeState) -> OutgoingBody {
+        let (replay, end) = (self.replay, None);
         if !self.is_shown {
-            return OutgoingBody { replay: self.replay, end: None };
+            return OutgoingBody { replay, end };
         }
         let chain = Rc::clone(&state.chain);
-        let slots = chain.request_body.as_slice();
-        let chunks = body_slots(slots, state.rule_name(), Filter::request_body, BodyMode::Chunks);
-        if chunks.is_empty() {
-            return OutgoingBody { replay: self.replay, end: None };
+        let (slots, rule) = (chain.request_body.as_slice(), state.rule_name());
+        let chunks = body_slots(slots, rule, Filter::request_body, BodyMode::Chunks);
+        let trailers =
+            TrailerSlot::of(&chain.request_trailers, rule, HeadSide::Request, &state.exchange);
+        if chunks.is_empty() && trailers.is_empty() {
+            return OutgoingBody { replay, end };
         }
-        let (body, end) = show_chunks(state, chunks, self.replay.body());
+        let (mut body, end) = match chunks.is_empty() {
+            true => (replay.body(), ChunkEnd::default()),
+            false => show_chunks(state, chunks, replay.body()),
+        };
+        if !trailers.is_empty() {
+            trailers.iter().for_each(|one| state.calls.note(one.slot.number));
+            let end = end.clone();
+            body = Body::stream(WatchedBody { inner: body, slots: trailers, end });
+        }
         OutgoingBody { replay: Replay::new(body, state.max_body_bytes()), end: Some(end) }
     }
 }
@@ -138,7 +152,7 @@ pub(crate) async fn show_whole(
     Ok(buffered_body(octets, trailers, &mut state.exchange.headers))
 }
 
-/// The slot that ended an exchange at a chunk, and how.
+/// The slot that ended an exchange at a chunk or at the trailers, and how.
 pub(crate) enum ChunkStop {
     /// The filter answered.
     Answered(FilterAnswer),
@@ -156,7 +170,8 @@ impl ChunkEnd {
         self.0.take()
     }
 
-    fn note(&self, stop: ChunkStop) {
+    /// Notes the end.
+    pub(crate) fn note(&self, stop: ChunkStop) {
         self.0.replace(Some(stop));
     }
 }
@@ -167,7 +182,7 @@ impl ChunkStop {
         match self {
             Self::Answered(answer) => Stop::Answered(answer),
             Self::Failed(slot, fault) => {
-                let detail = format!("filter {}, in a chunk of the body: {fault}", slot.name());
+                let detail = format!("filter {}, in a part of the body: {fault}", slot.name());
                 state.answered_by = Some(slot);
                 Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
             }

@@ -11,6 +11,7 @@ use crate::response_size::check_size;
 use crate::route;
 use crate::slot::{ResponseHead, body_slots};
 use crate::stop::Stop;
+use crate::trailers::{TrailerSlot, announce};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -121,9 +122,14 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody
         state.exchange.response_headers.remove(header::CONTENT_LENGTH);
     }
     chunks.iter().for_each(|slot| state.calls.note(slot.number));
+    let trailers = if bodiless { &[] } else { chain.response_trailers.as_slice() };
+    let rule = state.rule_name();
+    let trailers = TrailerSlot::of(trailers, rule, HeadSide::Response, &state.exchange);
+    trailers.iter().for_each(|one| state.calls.note(one.slot.number));
+    announce(&trailers, &mut state.exchange.response_headers);
     check_size(state)?;
     let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange);
-    let body = ResponseBody::plain(body).filtered(chunks);
+    let body = ResponseBody::plain(body).filtered(chunks).watched(trailers);
     Ok(body.without_owned_trailers(Some(Arc::clone(&chain.owners))))
 }
 

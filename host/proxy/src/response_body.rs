@@ -6,6 +6,7 @@ use crate::chunks::{ChunkSlot, Shown};
 use crate::exchange::ExchangeState;
 use crate::slot::{Slot, WholeResponseBody};
 use crate::stop::Stop;
+use crate::trailers::TrailerSlot;
 use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -25,6 +26,10 @@ pub(crate) struct ResponseBody {
     deadline: Option<Pin<Box<Sleep>>>,
     /// Owners of the trailers.
     owners: Option<Arc<Owners>>,
+    /// Filters that see the trailers.
+    watching: Vec<TrailerSlot>,
+    /// The filter that ended it at the trailers, and why.
+    end: Option<(Rc<Slot>, String)>,
 }
 
 /// Response body hooks that see chunks.
@@ -40,7 +45,15 @@ struct ChunkHooks {
 impl ResponseBody {
     /// A body without an exchange.
     pub(crate) fn plain(inner: Body) -> Self {
-        Self { inner, state: None, hooks: None, deadline: None, owners: None }
+        Self {
+            inner,
+            state: None,
+            hooks: None,
+            deadline: None,
+            owners: None,
+            watching: Vec::new(),
+            end: None,
+        }
     }
 
     /// Ends the exchange when the body ends.
@@ -64,6 +77,12 @@ impl ResponseBody {
         self
     }
 
+    /// Passes the trailers through the filters of those slots.
+    pub(crate) fn watched(mut self, slots: Vec<TrailerSlot>) -> Self {
+        self.watching = slots;
+        self
+    }
+
     /// Removes trailers that have an owner, as for the same fields of the head.
     pub(crate) fn without_owned_trailers(mut self, owners: Option<Arc<Owners>>) -> Self {
         self.owners = owners;
@@ -78,9 +97,29 @@ impl ResponseBody {
         frame
     }
 
+    /// A frame as it leaves: trailers as filters changed them.
+    fn leaving(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        if let Some(trailers) = frame.trailers_mut() {
+            for filter in &mut self.watching {
+                let end = match (filter.show(trailers), self.state.as_mut()) {
+                    (Ok(Some(reason)), Some(state)) => {
+                        state.reason = Some(reason.into());
+                        continue;
+                    }
+                    (Ok(_), _) => continue,
+                    (Err(fault), _) => format!("in the trailers of the response: {fault}"),
+                };
+                self.end = Some((Rc::clone(&filter.slot), end));
+                return Err(BodyError::Ended("a filter failed"));
+            }
+        }
+        self.seen(&frame);
+        Ok(frame)
+    }
+
     /// The body ended early; the record names the filter if one ended it.
     fn broken(&mut self) {
-        let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take());
+        let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take()).or(self.end.take());
         if let (Some((slot, why)), Some(state)) = (end, self.state.as_mut()) {
             state.answered_by = Some(slot);
             state.reason = Some("filter.failed".into());
@@ -149,8 +188,8 @@ impl HttpBody for ResponseBody {
             if let Some(hooks) = this.hooks.as_mut()
                 && let Some(trailers) = hooks.trailers.take()
             {
-                this.seen(&trailers);
-                return Poll::Ready(Some(Ok(trailers)));
+                let trailers = this.leaving(trailers).inspect_err(|_| this.broken());
+                return Poll::Ready(Some(trailers));
             }
             let frame = match this.hooks.as_ref() {
                 Some(hooks) if hooks.closed => None,
@@ -180,8 +219,8 @@ impl HttpBody for ResponseBody {
                 // A filter swallowed the chunk.
                 Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Ok(frame) => {
-                    this.seen(&frame);
-                    return Poll::Ready(Some(Ok(frame)));
+                    let frame = this.leaving(frame).inspect_err(|_| this.broken());
+                    return Poll::Ready(Some(frame));
                 }
                 Err(error) => {
                     if tamis_upstream::is_broken_by(&error)

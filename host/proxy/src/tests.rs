@@ -12,6 +12,7 @@ mod live;
 mod local;
 mod outgoing;
 mod shadows;
+mod trailers;
 mod uploads;
 
 use crate::chain::Chain;

@@ -126,6 +126,12 @@ hook!(
     types
 );
 hook!(
+    trailers,
+    "package tamis:sdk; world trailers-hook { export tamis:filter/trailers@0.2.0; }",
+    "tamis_sdk::bindings::trailers",
+    types
+);
+hook!(
     finished,
     "package tamis:sdk; world finished-hook { export tamis:filter/finished@0.2.0; }",
     "tamis_sdk::bindings::finished",

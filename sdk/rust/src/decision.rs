@@ -1,12 +1,35 @@
 //! Builders for the answers of a filter: replies, edits, decisions.
 
 use crate::types::{Attribute, Edit, Field, Reply};
-use crate::{connection, request, request_body, response, response_body, retry};
+use crate::{connection, request, request_body, response, response_body, retry, trailers};
 
 /// Starts a reply: `reply(403).header("x-why", "no token").text("forbidden")`.
 #[must_use]
 pub fn reply(status: u16) -> Reply {
     Reply { status, headers: Vec::new(), body: Vec::new() }
+}
+
+/// Starts a gRPC reply with that status and message: `grpc_reply(7, "not for you")` is `PERMISSION_DENIED`. It is
+/// a response without a body, whose head has the status ("gRPC over HTTP/2", Trailers-Only).
+#[must_use]
+pub fn grpc_reply(status: u16, message: &str) -> Reply {
+    let reply = reply(200)
+        .header("content-type", "application/grpc")
+        .header("grpc-status", status.to_string());
+    if message.is_empty() { reply } else { reply.header("grpc-message", escaped(message)) }
+}
+
+/// A message as gRPC sends it: all but visible ASCII in percent-encoding ("gRPC over HTTP/2", Percent-Encoded).
+fn escaped(message: &str) -> String {
+    let mut text = String::with_capacity(message.len());
+    for octet in message.bytes() {
+        match octet {
+            b'%' => text.push_str("%25"),
+            b' '..=b'~' => text.push(char::from(octet)),
+            _ => text.push_str(&format!("%{octet:02X}")),
+        }
+    }
+    text
 }
 
 impl Reply {
@@ -99,7 +122,20 @@ macro_rules! because {
     )+};
 }
 
-because!(request, request_body, response, response_body, connection, retry);
+because!(request, request_body, response, response_body, trailers, connection, retry);
+
+impl trailers::Decision {
+    /// Continue, nothing to change.
+    #[must_use]
+    pub fn pass() -> Self {
+        trailers::Verdict::Pass.into()
+    }
+    /// Continue with these changes, such as `Edit::set("grpc-status", "7")`.
+    #[must_use]
+    pub fn change(edits: Vec<Edit>) -> Self {
+        if edits.is_empty() { Self::pass() } else { trailers::Verdict::Change(edits).into() }
+    }
+}
 
 macro_rules! heads {
     ($($module:ident),+) => {$(
@@ -164,3 +200,26 @@ macro_rules! bodies {
 }
 
 bodies!(request_body, response_body);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grpc_reply_has_its_status_in_the_head_and_a_message_that_can_be_sent() {
+        for (message, sent) in [
+            ("", None),
+            ("not for you", Some("not for you")),
+            ("100% ä\n", Some("100%25 %C3%A4%0A")),
+        ] {
+            let reply = grpc_reply(7, message);
+            let value = |name: &str| {
+                let field = reply.headers.iter().find(|field| field.name == name);
+                field.map(|field| std::str::from_utf8(&field.value).unwrap())
+            };
+            assert_eq!((reply.status, value("grpc-status")), (200, Some("7")));
+            assert_eq!(value("content-type"), Some("application/grpc"));
+            assert_eq!(value("grpc-message"), sent);
+        }
+    }
+}

@@ -156,6 +156,20 @@ macro_rules! __hook {
             }
         });
     };
+    (trailers, $exports:ident, $slot:ident) => {
+        $crate::__hook!(@ trailers, $exports, {
+            fn on_request_trailers(seen: $crate::types::View) -> $crate::trailers::Decision {
+                $slot.with(|slot| slot.call(|filter, reads| {
+                    $crate::Trailers::on_request_trailers(filter, $crate::View::new(&seen, reads))
+                }))
+            }
+            fn on_response_trailers(seen: $crate::types::View) -> $crate::trailers::Decision {
+                $slot.with(|slot| slot.call(|filter, reads| {
+                    $crate::Trailers::on_response_trailers(filter, $crate::View::new(&seen, reads))
+                }))
+            }
+        });
+    };
     (finished, $exports:ident, $slot:ident) => {
         $crate::__hook!(@ finished, $exports, {
             fn on_finished(seen: $crate::types::View, how: $crate::finished::Ending) {

@@ -4,7 +4,7 @@
 use crate::view::View;
 use crate::{
     Filter, balancer, circuit_breaker, connection, finished, hedge, request, request_body,
-    response, response_body, retry, router, telemetry,
+    response, response_body, retry, router, telemetry, trailers,
 };
 
 /// Decides about a request when its head is complete.
@@ -81,6 +81,18 @@ pub trait CircuitBreaker: Filter {
 pub trait Balancer: Filter {
     /// One weight per endpoint, in order; 0 takes it out.
     fn weigh(&mut self, upstream: u32, endpoints: &[balancer::EndpointState]) -> Vec<u32>;
+}
+
+/// Decides about trailers, in one direction or both.
+pub trait Trailers: Filter {
+    /// Pass or change those of a request; without this function they pass.
+    fn on_request_trailers(&mut self, _seen: View<'_>) -> trailers::Decision {
+        trailers::Decision::pass()
+    }
+    /// Pass or change those of a response; without this function they pass.
+    fn on_response_trailers(&mut self, _seen: View<'_>) -> trailers::Decision {
+        trailers::Decision::pass()
+    }
 }
 
 /// Sees the end of each exchange.

@@ -79,15 +79,15 @@ pub use bindings::{
     response::exports::tamis::filter::response,
     response_body::exports::tamis::filter::response_body, retry::exports::tamis::filter::retry,
     router::exports::tamis::filter::router, telemetry::exports::tamis::filter::telemetry,
-    tick::exports::tamis::filter::tick,
+    tick::exports::tamis::filter::tick, trailers::exports::tamis::filter::trailers,
 };
 pub use config::Config;
-pub use decision::reply;
+pub use decision::{grpc_reply, reply};
 pub use duration::GatewayDuration;
 pub use filter::{Filter, Slot, log_panics};
 pub use hooks::{
     Balancer, CircuitBreaker, Connection, Finished, Hedge, Request, RequestBody, Response,
-    ResponseBody, Retry, Router, Telemetry, Tick,
+    ResponseBody, Retry, Router, Telemetry, Tick, Trailers,
 };
 pub use lifecycle::{BodyMode, ConfigError, Interest, Responses};
 pub use types::{Attribute, Edit, Field, Method, Reply};

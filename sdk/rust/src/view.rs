@@ -105,6 +105,16 @@ impl<'a> View<'a> {
         self.text(name)
     }
 
+    /// First value of a declared trailer, in hooks on trailers: `trailer("grpc-status")` with `trailer:grpc-status` or
+    /// `trailer:*` among the declared fields.
+    #[must_use]
+    pub fn trailer(&self, name: &str) -> Option<&'a [u8]> {
+        let view = *self;
+        let is = |span: &&Span| view.name(span)?.strip_prefix("trailer:").map(|it| it == name);
+        let mut spans = view.raw.spans.iter();
+        spans.find(|span| is(span) == Some(true)).and_then(|span| view.value(span))
+    }
+
     fn is(&self, span: &Span, name: &str) -> bool {
         self.name(span) == Some(name)
     }
@@ -133,12 +143,17 @@ pub fn packed(reads: &[String], fields: &[(&str, &[u8])]) -> types::View {
     let mut octets = Vec::new();
     let mut spans = Vec::new();
     for (index, declared) in (0_u32..).zip(reads) {
-        let regular = |name: &str| !name.starts_with([':', '@']);
+        let trailer = |name: &str| name.starts_with("trailer:");
+        let regular = |name: &str| !name.starts_with([':', '@']) && !trailer(name);
+        let star = |name: &str| match declared.as_str() {
+            "*" => regular(name),
+            "trailer:*" => trailer(name),
+            _ => false,
+        };
         for (name, value) in fields.iter().filter(|(name, _)| {
-            declared == name
-                || (declared == "*" && regular(name) && !reads.iter().any(|r| r == name))
+            declared == name || (star(name) && !reads.iter().any(|r| r == name))
         }) {
-            let name = if declared == "*" { name.as_bytes() } else { &[] };
+            let name = if star(name) { name.as_bytes() } else { &[] };
             let start = length(&octets);
             octets.extend_from_slice(name);
             octets.extend_from_slice(value);
@@ -180,6 +195,19 @@ mod tests {
         let view = View::new(&raw, &reads);
         assert_eq!(view.header("x-a"), Some(&b"1"[..]));
         assert_eq!(view.entries().collect::<Vec<_>>(), [("x-a", &b"1"[..]), ("host", b"h")]);
+    }
+
+    #[test]
+    fn a_trailer_is_no_header_of_that_name() {
+        let fields: [(&str, &[u8]); 2] = [("x-sum", b"1"), ("trailer:x-sum", b"2")];
+        for reads in [["x-sum", "trailer:x-sum"], ["*", "trailer:*"], ["*", "trailer:x-sum"]] {
+            let reads = reads.map(str::to_owned);
+            let raw = packed(&reads, &fields);
+            let view = View::new(&raw, &reads);
+            assert_eq!(view.header("x-sum"), Some(&b"1"[..]), "{reads:?}");
+            assert_eq!(view.trailer("x-sum"), Some(&b"2"[..]), "{reads:?}");
+            assert_eq!(view.trailer("x-none"), None);
+        }
     }
 
     #[test]

@@ -129,8 +129,12 @@ pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
     };
     GrantPlan {
         imports: imports(&spec.imports),
-        reads: fields(views().map(|view| (&view.read_headers, &view.attributes))),
-        writes: fields(views().map(|view| (&view.write_headers, &view.write_attributes))),
+        reads: fields(
+            views().map(|view| (&view.read_headers, &view.read_trailers, &view.attributes)),
+        ),
+        writes: fields(
+            views().map(|view| (&view.write_headers, &view.write_trailers, &view.write_attributes)),
+        ),
         request_body: body(&spec.request),
         response_body: body(&spec.response),
         limits: LimitsPlan {
@@ -144,13 +148,16 @@ pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
     }
 }
 
-/// Header names in lower case and attributes with their `@`, each once.
-fn fields<'a>(all: impl Iterator<Item = (&'a Vec<String>, &'a Vec<String>)>) -> Vec<String> {
+/// Header names in lower case, trailers after `trailer:`, and attributes with their `@`, each once.
+fn fields<'a>(
+    all: impl Iterator<Item = (&'a Vec<String>, &'a Vec<String>, &'a Vec<String>)>,
+) -> Vec<String> {
     let mut fields = Vec::new();
-    for (headers, attributes) in all {
+    for (headers, trailers, attributes) in all {
         let headers = headers.iter().map(|name| name.to_ascii_lowercase());
+        let trailers = trailers.iter().map(|name| format!("trailer:{}", name.to_ascii_lowercase()));
         let attributes = attributes.iter().map(|name| format!("@{}", name.trim_start_matches('@')));
-        for field in headers.chain(attributes) {
+        for field in headers.chain(trailers).chain(attributes) {
             if !fields.contains(&field) {
                 fields.push(field);
             }

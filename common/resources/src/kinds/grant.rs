@@ -55,6 +55,12 @@ shapes! {
         /// `:method` of a request and `:status` of a response must be named too.
         #[serde(default)]
         pub write_headers: Vec<String>,
+        /// Trailers it may read; `*` for all.
+        #[serde(default)]
+        pub read_trailers: Vec<String>,
+        /// Trailers it may change; `*` for all.
+        #[serde(default)]
+        pub write_trailers: Vec<String>,
         /// Attributes it may read; `*` for all.
         #[serde(default)]
         pub attributes: Vec<String>,

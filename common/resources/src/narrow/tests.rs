@@ -165,7 +165,7 @@ fn within(schema: &Json, found: &Json, granted: &Json, path: &str) {
             let all = granted.as_array().unwrap_or(&none);
             let has =
                 |name: &str| all.iter().any(|it| it.as_str().unwrap().eq_ignore_ascii_case(name));
-            let starred = path.ends_with("Headers") || path.ends_with("ttributes");
+            let starred = ["Headers", "Trailers", "ttributes"].iter().any(|it| path.ends_with(it));
             for name in found.as_array().unwrap().iter().map(|it| it.as_str().unwrap()) {
                 let write = path.ends_with("/writeHeaders");
                 let named = path.ends_with("Headers")
@@ -291,6 +291,8 @@ fn a_star_allows_what_the_other_names_and_nothing_that_has_to_be_named() {
         GrantedView {
             read_headers: owned(reads),
             write_headers: owned(writes),
+            read_trailers: owned(&["*"]),
+            write_trailers: owned(reads),
             attributes: owned(&["*"]),
             write_attributes: owned(&["@user"]),
             body: BodyAccess::Replace,
@@ -301,6 +303,8 @@ fn a_star_allows_what_the_other_names_and_nothing_that_has_to_be_named() {
     let found = super::view(&all, &some);
     assert_eq!(found.read_headers, ["cookie"]);
     assert_eq!(found.write_headers, ["x-user"]);
+    assert_eq!(found.read_trailers, ["*"]);
+    assert_eq!(found.write_trailers, ["cookie", ":path"], "names, whatever they are");
     assert_eq!(found.attributes, ["*"]);
     assert_eq!(found.write_attributes, ["user"]);
 }

@@ -280,3 +280,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn trailers_change_where_they_are_declared_and_may_follow_a_body() {
+    let writes = || Writes::new(["trailer:x-sum", "trailer:via", "trailer:set-cookie", "x-head"]);
+    let add = |name: &str| Edit::AddHeader(FieldLine { name: name.into(), value: b"2".to_vec() });
+    let remove = |name: &str| Edit::RemoveHeader(name.into());
+    for (edits, writes, left) in [
+        (vec![set("x-sum", b"2")], writes(), Ok("x-sum: 2, grpc-status: 0, ")),
+        (vec![add("x-sum")], writes(), Ok("x-sum: 1, x-sum: 2, grpc-status: 0, ")),
+        (vec![remove("x-sum")], writes(), Ok("grpc-status: 0, ")),
+        (vec![set("grpc-status", b"7")], Writes::everything(), Ok("x-sum: 1, grpc-status: 7, ")),
+        (vec![set("grpc-status", b"7")], writes(), Err("declare")),
+        (vec![set("x-head", b"7")], writes(), Err("declare")),
+        (vec![set("via", b"7")], writes(), Err("routes")),
+        (vec![set("set-cookie", b"a")], Writes::everything(), Err("routes")),
+        (vec![set("content-length", b"1")], Writes::everything(), Err("routes")),
+        (vec![set("X-Sum", b"1")], Writes::everything(), Err("lower case")),
+        (vec![set("trailer:x-sum", b"1")], Writes::everything(), Err("lower case")),
+        (vec![set("x-sum", b"1\r\n")], writes(), Err("CR")),
+        (vec![remove("x-sum"), Edit::SetStatus(200)], Writes::everything(), Err("only fields")),
+        (vec![set("x-sum", b"2"), set("x-no", b"2")], writes(), Err("declare")),
+    ] {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", HeaderValue::from_static("1"));
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        let before = trailers.clone();
+        match (change_trailers(&edits, &writes, &mut trailers), left) {
+            (Ok(()), Ok(left)) => {
+                let shown = trailers.iter().map(|(n, v)| format!("{n}: {}, ", v.to_str().unwrap()));
+                assert_eq!(shown.collect::<String>(), left, "{edits:?}");
+            }
+            (Err(error), Err(rule)) => {
+                assert!(error.rule.contains(rule), "{edits:?}: {error}");
+                assert_eq!(trailers, before, "all or none");
+            }
+            (done, _) => panic!("{edits:?}: {done:?}"),
+        }
+    }
+}

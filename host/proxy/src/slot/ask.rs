@@ -7,13 +7,14 @@ use super::question::{Absence, Question, RequestHead, ResponseHead};
 use super::{InstanceNumber, Slot};
 use crate::exchange::ExchangeState;
 use crate::stop::{FilterAnswer, Stop};
+use http::HeaderMap;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 use tamis_engine::{CallFault, Hook, Instance, OnFailure};
 use tamis_exchange::{
-    ConnectionDecision, ConnectionVerdict, Decision, Edit, Ending, Exchange, Fault, HeadSide,
-    Reads, Refusal, Verdict, View, apply,
+    ConnectionDecision, ConnectionVerdict, Decision, Edit, EditError, Ending, Exchange, Fault,
+    HeadSide, Reads, Refusal, Verdict, View, apply, change_trailers,
 };
 
 impl Slot {
@@ -78,6 +79,33 @@ impl Slot {
         }
         let decision = self.conclude(&RequestHead, answer, since, state)?;
         self.verdict(decision)
+    }
+
+    /// Shows the trailers of a message with the declared fields of its head in `view`, and changes them as the
+    /// filter decides. Returns the rule behind its decision.
+    ///
+    /// # Errors
+    /// The call failed, or the answer breaks the contract, and the failure mode refuses the exchange.
+    pub(crate) fn ask_trailers(
+        &self,
+        side: HeadSide,
+        view: &View,
+        trailers: &mut HeaderMap,
+    ) -> Result<Option<String>, CallFault> {
+        let answer = self.call(|instance| match side {
+            HeadSide::Request => instance.on_request_trailers(view),
+            HeadSide::Response => instance.on_response_trailers(view),
+        });
+        let changed = answer.and_then(|Decision { verdict, reason }| {
+            let (Verdict::Change(edits), Some(filter)) = (verdict, self.filter()) else {
+                return Ok(reason);
+            };
+            let changed = change_trailers(&edits, filter.writes(), trailers);
+            let broke = |error: EditError| self.broke(Hook::Trailers, error.to_string());
+            changed.map(|()| reason).map_err(broke)
+        });
+        let absent = |fault| self.without_answer(Absence::FailureMode, view.exchange, fault);
+        changed.or_else(|fault| absent(fault).map(|()| None))
     }
 
     /// Passes a chunk of a body, or its end as an empty chunk, to the instance that was shown its beginning.

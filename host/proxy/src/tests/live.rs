@@ -117,6 +117,11 @@ impl LiveProxy {
         Self { proxy, address, services, numbers: 1 }
     }
 
+    /// Where it listens.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Serves these from now on.
     pub(super) fn swap(&mut self, filters: Vec<Attachment>) {
         self.numbers += 1;

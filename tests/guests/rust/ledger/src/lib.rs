@@ -3,8 +3,8 @@
 
 use tamis_sdk::exchange_state::{self, Scope};
 use tamis_sdk::{
-    ConfigError, Edit, Filter, Finished, Interest, Request, Response, View, finished, kv, reply,
-    request, response,
+    ConfigError, Edit, Filter, Finished, Interest, Request, Response, Trailers, View, finished, kv,
+    reply, request, response, trailers,
 };
 
 #[derive(serde::Deserialize, Default)]
@@ -12,6 +12,8 @@ use tamis_sdk::{
 struct Ledger {
     /// Length of a value to keep with each exchange.
     keep: usize,
+    /// Trailers of requests, and of responses, to set.
+    trailers: [Vec<(String, String)>; 2],
     /// Fail at the end, but in the host's self-test.
     trap: bool,
 }
@@ -21,8 +23,9 @@ impl Filter for Ledger {
     const SCHEMA: &'static str = r#"{"type":"object"}"#;
 
     fn configure(settings: Self) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let interest = Interest::reading([":path", "x-ask"]);
-        Ok((settings, interest.writing(["x-count", "x-kept", "x-started"])))
+        let interest = Interest::reading([":path", "x-ask", "trailer:x-sum", "trailer:*"]);
+        let written = ["x-count", "x-kept", "x-started", "trailer:grpc-status", "trailer:x-seen"];
+        Ok((settings, interest.writing(written)))
     }
 }
 
@@ -58,6 +61,26 @@ impl Response for Ledger {
     }
 }
 
+/// Sets what it is told to, and where it saw a sum and how many trailers.
+fn changed(seen: View<'_>, set: &[(String, String)]) -> trailers::Decision {
+    let set = set.iter().map(|(name, value)| Edit::set(name, value.as_bytes()));
+    let sum = String::from_utf8_lossy(seen.trailer("x-sum").unwrap_or_default());
+    let path = seen.path().unwrap_or_default();
+    let count = seen.entries().filter(|(name, _)| name.starts_with("trailer:")).count();
+    let saw = Edit::set("x-seen", format!("{sum} of {count} at {path}"));
+    trailers::Decision::change(set.chain([saw]).collect()).because("ledger.trailers")
+}
+
+impl Trailers for Ledger {
+    fn on_request_trailers(&mut self, seen: View<'_>) -> trailers::Decision {
+        changed(seen, &self.trailers[0])
+    }
+
+    fn on_response_trailers(&mut self, seen: View<'_>) -> trailers::Decision {
+        changed(seen, &self.trailers[1])
+    }
+}
+
 impl Finished for Ledger {
     fn on_finished(&mut self, seen: View<'_>, how: finished::Ending) {
         assert!(!self.trap || seen.exchange() == 0, "told to");
@@ -77,4 +100,4 @@ impl Finished for Ledger {
     }
 }
 
-tamis_sdk::export!(Ledger: request, response, finished);
+tamis_sdk::export!(Ledger: request, response, trailers, finished);
