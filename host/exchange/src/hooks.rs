@@ -1,20 +1,10 @@
 //! The values of the contract in Rust: the questions that filters are asked, and their answers.
 
-use crate::edit::{Edit, FieldLine};
+use crate::edit::Edit;
+use crate::reply::Reply;
 
 /// The absent value in the numbers of a [`Summary`].
 pub const NONE: u32 = u32::MAX;
-
-/// A response written by a filter. The host owns framing headers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
-    /// 200 to 599.
-    pub status: u16,
-    /// In order.
-    pub headers: Vec<FieldLine>,
-    /// Complete.
-    pub body: Vec<u8>,
-}
 
 /// What a request or response hook decided.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -12,7 +12,9 @@ mod edit;
 mod exchange;
 mod fields;
 mod hooks;
+mod owners;
 mod refusal;
+mod reply;
 mod target;
 mod upgrade;
 mod view;
@@ -21,16 +23,18 @@ pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use edit::{
     Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_FIELDS,
     MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, Writes, apply, change_trailers,
-    check, check_reply, head_size, is_framing_header, is_host_attribute,
+    check, head_size, is_framing_header, is_host_attribute,
 };
 pub use exchange::{Attributes, Exchange, Scheme};
-pub use fields::{Owners, is_host_field, is_host_look_alike, is_same_name};
+pub use fields::{is_host_field, is_host_look_alike, is_same_name};
 pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Ending, Failure,
-    Mirror, NONE, NameKind, Outcome, Reply, RetryDecision, RetryVerdict, Selection, Summary,
-    Verdict, Window,
+    Mirror, NONE, NameKind, Outcome, RetryDecision, RetryVerdict, Selection, Summary, Verdict,
+    Window,
 };
+pub use owners::Owners;
 pub use refusal::{Fault, Refusal};
+pub use reply::{Reply, check_reply};
 pub use target::{
     AmbiguityRule, EmptySegments, Escapes, PathRules, TargetError, normal_authority, normal_path,
 };

@@ -4,18 +4,19 @@ use crate::ask::Ask;
 use crate::circuit::Ticket;
 use crate::config::Protocol;
 use crate::endpoints::Endpoint;
-use crate::http1::Tunnel;
-use crate::place::{Place, PlacedStream};
+use crate::pool::Pool;
+use crate::pool::http1::{self, Tunnel};
+use crate::pool::http2;
+use crate::pool::place::{Place, PlacedStream};
+use crate::send::{SendFailure, UpstreamRequest};
 use crate::table::{EndpointState, ServiceState};
 use crate::window::Sample;
-use crate::{http1, http2};
-use http::{Request, Response};
+use http::Response;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Body, Cause};
-use tamis_transport::OutgoingRequest;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Counted as in flight until dropped. Dropped without a record it was cancelled, which counts neither as
@@ -23,7 +24,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub struct Attempt {
     service: Arc<ServiceState>,
     endpoint: Arc<EndpointState>,
-    pool: Rc<crate::pool::Pool>,
+    pool: Rc<Pool>,
     ticket: Option<Ticket>,
     began: Instant,
     slow_call: Duration,
@@ -40,59 +41,6 @@ pub enum AttemptOutcome {
     Failure,
     /// By a timeout.
     Timeout,
-}
-
-/// Why there is no response.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{detail}")]
-pub struct SendFailure {
-    /// For the retry filter.
-    pub cause: Cause,
-    /// For people.
-    pub detail: String,
-    /// Nothing of the request was sent, or the upstream states that it did not process it: it can be sent
-    /// again, whatever its method.
-    pub untouched: bool,
-    /// The upstream sent something that is not a valid response. Another attempt would get the same.
-    pub protocol: bool,
-}
-
-/// A request to an endpoint.
-#[derive(Debug)]
-pub enum UpstreamRequest {
-    /// Its target is absolute.
-    Parts(Request<Body>),
-    /// As HTTP/1.1 writes it.
-    Written(OutgoingRequest<Body>),
-}
-
-impl From<Request<Body>> for UpstreamRequest {
-    fn from(request: Request<Body>) -> Self {
-        Self::Parts(request)
-    }
-}
-
-impl UpstreamRequest {
-    pub(crate) fn written(self) -> OutgoingRequest<Body> {
-        match self {
-            Self::Parts(request) => OutgoingRequest::new(request),
-            Self::Written(request) => request,
-        }
-    }
-}
-
-impl SendFailure {
-    pub(crate) fn new(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: false, protocol: false }
-    }
-
-    pub(crate) fn untouched(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: true, protocol: false }
-    }
-
-    pub(crate) fn protocol(detail: String) -> Self {
-        Self { cause: Cause::Other, detail, untouched: false, protocol: true }
-    }
 }
 
 impl Attempt {

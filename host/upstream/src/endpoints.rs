@@ -2,9 +2,9 @@
 
 use crate::config::{EndpointTarget, ServiceConfig};
 use crate::pool::Pool;
+use crate::pools::Pools;
 use crate::resolve::{Name, Names};
 use crate::table::{EndpointState, ServiceState};
-use crate::upstreams::Pools;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;

@@ -10,13 +10,12 @@ mod budget;
 mod circuit;
 mod config;
 mod endpoints;
-mod http1;
-mod http2;
 mod pick;
-mod place;
 mod pool;
+mod pools;
 mod protocol;
 mod resolve;
+mod send;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -25,13 +24,14 @@ mod weigh;
 mod window;
 
 pub use ask::Ask;
-pub use attempt::{Attempt, AttemptOutcome, SendFailure, UpstreamRequest};
+pub use attempt::{Attempt, AttemptOutcome};
 pub use config::{
     Algorithm, EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings,
 };
-pub use http1::Tunnel;
 pub use pick::{Pick, PickFailure};
+pub use pool::http1::Tunnel;
 pub use protocol::is_broken_by;
+pub use send::{SendFailure, UpstreamRequest};
 pub use table::{EndpointSnapshot, ServiceSnapshot, ServiceTable};
 pub use upstreams::{Upstream, Upstreams};
-pub use weigh::{EndpointView, WeightsRefused};
+pub use weigh::{EndpointView, WeightsError};

@@ -1,11 +1,14 @@
 //! One worker's connections to one endpoint.
 
-use crate::attempt::SendFailure;
+pub(crate) mod http1;
+pub(crate) mod http2;
+pub(crate) mod place;
+
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
-use crate::place::Place;
 use crate::resolve::is_localhost;
+use crate::send::SendFailure;
 use crate::table::EndpointState;
-use crate::{http1, http2};
+use place::Place;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};

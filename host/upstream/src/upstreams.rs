@@ -3,21 +3,20 @@
 use crate::ask::Ask;
 use crate::attempt::Attempt;
 use crate::circuit::Admission;
-use crate::config::{EndpointConfig, Protocol, ServiceConfig};
+use crate::config::ServiceConfig;
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::pick::{Pick, PickFailure, calm, choose};
-use crate::pool::Pool;
+use crate::pools::Pools;
 use crate::resolve::Names;
-use crate::table::{EndpointState, ServiceState, ServiceTable};
-use crate::weigh::{EndpointView, WeightsRefused};
+use crate::table::{ServiceState, ServiceTable};
+use crate::weigh::{EndpointView, WeightsError};
 use http::HeaderName;
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use tamis_transport::{Address, ResponseLimits};
+use tamis_transport::ResponseLimits;
 
 /// Interval between checks for connections that were idle for too long.
 const SWEEP: Duration = Duration::from_secs(5);
@@ -29,30 +28,16 @@ pub struct Upstreams {
     names: Rc<Names>,
 }
 
-/// Pools by what makes connections interchangeable.
-pub(crate) struct Pools(RefCell<HashMap<PoolKey, Rc<Pool>>>);
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-struct PoolKey {
-    service: String,
-    address: Address,
-    tls_key: String,
-    protocol: Protocol,
-}
-
 impl Upstreams {
     /// Without services. Must be called inside a `LocalSet`.
     pub fn new(table: ServiceTable) -> Self {
-        let pools = Rc::new(Pools(RefCell::default()));
+        let pools = Rc::new(Pools::default());
         let swept = Rc::downgrade(&pools);
         drop(tokio::task::spawn_local(async move {
             loop {
                 tokio::time::sleep(SWEEP).await;
                 let Some(pools) = swept.upgrade() else { return };
-                pools.0.borrow_mut().retain(|_, pool| {
-                    pool.sweep();
-                    pool.is_used()
-                });
+                pools.sweep();
             }
         }));
         Self { names: Rc::new(Names::new(table.clock())), table, pools }
@@ -73,53 +58,8 @@ impl Upstreams {
             })
         });
         let upstreams = upstreams.collect();
-        self.pools.0.borrow_mut().retain(|key, pool| {
-            let service = services.iter().find(|service| service.name == key.service);
-            let live = service.is_some_and(|service| key.is_of(service));
-            match service {
-                Some(service) if live => {
-                    pool.policy.replace(service.policy.clone());
-                }
-                _ => pool.close(),
-            }
-            live
-        });
+        self.pools.adopt(services);
         upstreams
-    }
-}
-
-impl PoolKey {
-    /// Whether a service still uses such connections. Addresses behind names come and go independently.
-    fn is_of(&self, service: &ServiceConfig) -> bool {
-        use crate::config::EndpointTarget;
-        service.protocol == self.protocol
-            && service.endpoints.iter().any(|endpoint| {
-                endpoint.tls_key == self.tls_key
-                    && match &endpoint.target {
-                        EndpointTarget::Address(address) => *address == self.address,
-                        EndpointTarget::Dns { .. } => true,
-                    }
-            })
-    }
-}
-
-impl Pools {
-    pub(crate) fn pool(
-        &self,
-        address: &Address,
-        endpoint: &EndpointConfig,
-        config: &ServiceConfig,
-        state: &Arc<EndpointState>,
-    ) -> Rc<Pool> {
-        let key = PoolKey {
-            service: config.name.clone(),
-            address: address.clone(),
-            tls_key: endpoint.tls_key.clone(),
-            protocol: config.protocol,
-        };
-        let mut pools = self.0.borrow_mut();
-        let new = || Rc::new(Pool::new(address, endpoint, config, state));
-        Rc::clone(pools.entry(key).or_insert_with(new))
     }
 }
 
@@ -205,18 +145,15 @@ impl Upstream {
     ///
     /// # Errors
     /// There is not one weight per endpoint, or all would be 0: the weights then stay as they are.
-    pub fn set_weights(&self, weights: &[u32]) -> Result<(), WeightsRefused> {
+    pub fn set_weights(&self, weights: &[u32]) -> Result<(), WeightsError> {
         let endpoints = self.endpoints.known();
         if endpoints.len() != weights.len() {
-            return Err(WeightsRefused::Count {
-                endpoints: endpoints.len(),
-                weights: weights.len(),
-            });
+            return Err(WeightsError::Count { endpoints: endpoints.len(), weights: weights.len() });
         }
         let of = |(one, weight): (&Endpoint, &u32)| if one.configured == 0 { 0 } else { *weight };
         let weights: Vec<u32> = endpoints.iter().zip(weights).map(of).collect();
         if !endpoints.is_empty() && weights.iter().all(|weight| *weight == 0) {
-            return Err(WeightsRefused::None);
+            return Err(WeightsError::None);
         }
         for (one, weight) in endpoints.iter().zip(weights) {
             one.weight.set(weight);

@@ -22,7 +22,7 @@ pub struct EndpointView {
 
 /// Weights that are not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WeightsRefused {
+pub enum WeightsError {
     /// There is not one per endpoint.
     #[error("{weights} weights for {endpoints} endpoints; give one for each, in their order")]
     Count {

@@ -49,8 +49,6 @@ const LEFT: &[&str] = &[
     "cli/tamis",
     "common/resources",
     "host/engine",
-    "host/exchange",
-    "host/upstream",
     "registry/director",
     "registry/journal",
     "registry/oci",

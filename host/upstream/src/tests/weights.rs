@@ -1,7 +1,7 @@
 //! What balancers, hedges and tunnels use.
 
 use super::*;
-use crate::WeightsRefused;
+use crate::WeightsError;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -45,9 +45,9 @@ async fn a_balancer_cannot_take_everything_out_nor_bring_back_what_the_operator_
         both.endpoints[1].weight = 0;
         let (_worker, upstream) = worker(both);
         upstream.resolve().await.unwrap();
-        assert_eq!(upstream.set_weights(&[0, 0]), Err(WeightsRefused::None));
-        assert_eq!(upstream.set_weights(&[0, 9]), Err(WeightsRefused::None));
-        let wrong = WeightsRefused::Count { endpoints: 2, weights: 1 };
+        assert_eq!(upstream.set_weights(&[0, 0]), Err(WeightsError::None));
+        assert_eq!(upstream.set_weights(&[0, 9]), Err(WeightsError::None));
+        let wrong = WeightsError::Count { endpoints: 2, weights: 1 };
         assert_eq!(upstream.set_weights(&[1]), Err(wrong));
         upstream.set_weights(&[5, 9]).unwrap();
         assert_eq!(picked(&upstream, 20).await.get("127.0.0.1:1"), Some(&20));

@@ -1,6 +1,6 @@
 //! Places among an endpoint's connections, shared by all workers.
 
-use crate::pool::Pool;
+use super::Pool;
 use crate::table::EndpointState;
 use std::io::{self, IoSlice};
 use std::pin::Pin;

@@ -5,11 +5,11 @@
 
 mod body;
 
-use crate::attempt::{SendFailure, UpstreamRequest};
+use super::Pool;
+use super::place::{Place, PlacedStream};
 use crate::config::Protocol;
-use crate::place::{Place, PlacedStream};
-use crate::pool::Pool;
 use crate::protocol;
+use crate::send::{SendFailure, UpstreamRequest};
 use body::{ResponseBody, both_ways};
 use http::Response;
 use std::future::poll_fn;

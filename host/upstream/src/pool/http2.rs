@@ -1,10 +1,10 @@
 //! HTTP/2: few connections, many streams.
 
-use crate::attempt::SendFailure;
+use super::Pool;
+use super::place::{Place, PlacedStream};
 use crate::config::Protocol;
-use crate::place::{Place, PlacedStream};
-use crate::pool::Pool;
 use crate::protocol;
+use crate::send::SendFailure;
 use http::header;
 use http::{Request, Response, Version};
 use hyper::body::Incoming;

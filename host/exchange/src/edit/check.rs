@@ -1,0 +1,202 @@
+//! The check of edits against the declaration of their filter and the rules of HTTP.
+
+use super::{
+    Edit, EditError, HeadSide, MAX_EDITS, Writes, is_framing_header, is_host_attribute,
+    is_method_apart, shown,
+};
+use crate::fields::{is_host_field, is_same_name};
+use crate::{PathRules, Scheme, normal_authority, normal_path};
+use http::{HeaderName, HeaderValue, Method};
+
+/// Bytes of a header's name in an edit or a reply.
+const MAX_NAME_OCTETS: usize = 256;
+/// Bytes of a path that a filter sets.
+const MAX_PATH_OCTETS: usize = 32 * 1024;
+/// Bytes of an authority that a filter sets: a host name (RFC 1035 §2.3.4) and a port.
+const MAX_AUTHORITY_OCTETS: usize = 260;
+/// Bytes of a method that a filter sets.
+const MAX_METHOD_OCTETS: usize = 32;
+/// Bytes of an attribute's name that a filter sets.
+const MAX_ATTRIBUTE_NAME_OCTETS: usize = 128;
+
+/// Checks every edit against the declaration and the rules of HTTP.
+///
+/// # Errors
+/// Names the first edit that is not allowed.
+pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), EditError> {
+    if edits.len() > MAX_EDITS {
+        let what = format!("{} edits", edits.len());
+        return Err(EditError {
+            index: MAX_EDITS,
+            what,
+            rule: "a verdict may have at most 1,024 edits",
+        });
+    }
+    for (index, edit) in edits.iter().enumerate() {
+        let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
+        match edit {
+            Edit::SetHeader(field) | Edit::AddHeader(field) => {
+                if let Some(rule) = header_rule(&field.name, writes) {
+                    return refuse(&field.name, rule);
+                }
+                if HeaderValue::from_bytes(&field.value).is_err() {
+                    return refuse(
+                        &field.name,
+                        "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
+                    );
+                }
+            }
+            Edit::RemoveHeader(name) => {
+                if let Some(rule) = header_rule(name, writes) {
+                    return refuse(name, rule);
+                }
+            }
+            Edit::SetPath(_) | Edit::SetAuthority(_) if side == HeadSide::Response => {
+                return refuse(":path", "only requests have a path and an authority");
+            }
+            Edit::SetPath(path) => {
+                if !writes.covers(":path") {
+                    return refuse(
+                        ":path",
+                        "declare `:path` in `interest.writes`, and let `writeHeaders` of the grant name it",
+                    );
+                }
+                if path.len() > MAX_PATH_OCTETS {
+                    return refuse(":path", "a path may have at most 32 KiB");
+                }
+                if normal_path(path, PathRules::KEEP).is_err() {
+                    return refuse(
+                        ":path",
+                        "a path must start with `/` and be visible ASCII without `#` and `\\`; `%` needs two hexadecimal digits, `%00` and disguised dot segments are not allowed; at most 65,534 octets with its escapes",
+                    );
+                }
+            }
+            Edit::SetAuthority(authority) => {
+                if !writes.covers(":authority") {
+                    return refuse(
+                        ":authority",
+                        "declare `:authority` in `interest.writes`, and let `writeHeaders` of the grant name it",
+                    );
+                }
+                if authority.len() > MAX_AUTHORITY_OCTETS {
+                    return refuse(":authority", "an authority may have at most 260 bytes");
+                }
+                if normal_authority(authority, Scheme::Http).is_err() {
+                    return refuse(
+                        ":authority",
+                        "an authority must be HOST or HOST:PORT without user info",
+                    );
+                }
+            }
+            Edit::SetStatus(status) => {
+                if let Some(rule) = status_rule(*status, writes, side) {
+                    return refuse(":status", rule);
+                }
+            }
+            Edit::SetMethod(method) => {
+                if let Some(rule) = method_rule(method, writes, side) {
+                    return refuse(":method", rule);
+                }
+            }
+            Edit::SetAttribute { name, .. } => {
+                if name.len() > MAX_ATTRIBUTE_NAME_OCTETS {
+                    return refuse(name, "the name of an attribute may have at most 128 bytes");
+                }
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+                if name.is_empty() || !name.bytes().all(plain) {
+                    return refuse(
+                        &name.escape_debug().to_string(),
+                        "the name of an attribute is letters, digits, `.`, `_`, `-` and `/`",
+                    );
+                }
+                if is_host_attribute(name) {
+                    return refuse(name, "only the host may set it; choose another attribute");
+                }
+                if !writes.covers_attribute(name) {
+                    return refuse(
+                        name,
+                        "declare `@NAME` in `interest.writes`, and let `writeAttributes` of the grant name it",
+                    );
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A response keeps its body when its status changes, so its new status must be one that has a body
+/// (RFC 9110 §6.4.1).
+fn status_rule(status: u16, writes: &Writes, side: HeadSide) -> Option<&'static str> {
+    if side == HeadSide::Request {
+        return Some("only responses have a status");
+    }
+    if !writes.covers(":status") {
+        return Some(
+            "declare `:status` in `interest.writes`, and let `writeHeaders` of the grant name it",
+        );
+    }
+    if !(200..=599).contains(&status) || matches!(status, 204 | 205 | 304) {
+        return Some("a status must be between 200 and 599, and not 204, 205 or 304");
+    }
+    None
+}
+
+fn method_rule(method: &str, writes: &Writes, side: HeadSide) -> Option<&'static str> {
+    if side == HeadSide::Response {
+        return Some("only requests have a method");
+    }
+    if !writes.covers(":method") {
+        return Some(
+            "declare `:method` in `interest.writes`, and let `writeHeaders` of the grant name it",
+        );
+    }
+    if method.len() > MAX_METHOD_OCTETS {
+        return Some("a method may have at most 32 bytes");
+    }
+    match Method::from_bytes(method.as_bytes()) {
+        Ok(method) if !is_method_apart(&method) => None,
+        _ => Some("a method must be a token, and not CONNECT, HEAD or TRACE"),
+    }
+}
+
+fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
+    if let Some(rule) = name_rule(name) {
+        return Some(rule);
+    }
+    if is_framing_header(name) {
+        return Some("the host owns framing and connection headers (RFC 9110 §7.6.1)");
+    }
+    if !writes.covers_header(name) {
+        return Some(if is_host_field(name) {
+            "the host writes this header, so `*` does not cover it: name it in `interest.writes` and in `writeHeaders`"
+        } else {
+            "declare the header in `interest.writes`, and let `writeHeaders` of the grant name it"
+        });
+    }
+    None
+}
+
+/// The rule that the name of a header breaks, whoever writes it.
+pub(crate) fn name_rule(name: &str) -> Option<&'static str> {
+    if name.starts_with(':') {
+        return Some(
+            "pseudo-headers cannot be set as headers; use set-path, set-authority, set-method or set-status",
+        );
+    }
+    if name.len() > MAX_NAME_OCTETS {
+        return Some("a header name may have at most 256 bytes");
+    }
+    if HeaderName::from_lowercase(name.as_bytes()).is_err() {
+        return Some("a header name must be a token in lower case (RFC 9110 §5.1)");
+    }
+    if is_reason_header(name) {
+        return Some("only the host may write headers that begin with `x-tamis-`");
+    }
+    None
+}
+
+/// Headers in which the host reports its own decisions, `x-tamis-…`. No grant covers them.
+fn is_reason_header(name: &str) -> bool {
+    const PREFIX: &str = "x-tamis-";
+    name.get(..PREFIX.len()).is_some_and(|start| is_same_name(PREFIX, start))
+}

@@ -1,0 +1,58 @@
+//! A request as an endpoint receives it, and the failure to send it.
+
+use http::Request;
+use tamis_exchange::{Body, Cause};
+use tamis_transport::OutgoingRequest;
+
+/// Why there is no response.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{detail}")]
+pub struct SendFailure {
+    /// For the retry filter.
+    pub cause: Cause,
+    /// For people.
+    pub detail: String,
+    /// Nothing of the request was sent, or the upstream states that it did not process it: it can be sent
+    /// again, whatever its method.
+    pub untouched: bool,
+    /// The upstream sent something that is not a valid response. Another attempt would get the same.
+    pub protocol: bool,
+}
+
+impl SendFailure {
+    pub(crate) fn new(cause: Cause, detail: String) -> Self {
+        Self { cause, detail, untouched: false, protocol: false }
+    }
+
+    pub(crate) fn untouched(cause: Cause, detail: String) -> Self {
+        Self { cause, detail, untouched: true, protocol: false }
+    }
+
+    pub(crate) fn protocol(detail: String) -> Self {
+        Self { cause: Cause::Other, detail, untouched: false, protocol: true }
+    }
+}
+
+/// A request to an endpoint.
+#[derive(Debug)]
+pub enum UpstreamRequest {
+    /// Its target is absolute.
+    Parts(Request<Body>),
+    /// As HTTP/1.1 writes it.
+    Written(OutgoingRequest<Body>),
+}
+
+impl From<Request<Body>> for UpstreamRequest {
+    fn from(request: Request<Body>) -> Self {
+        Self::Parts(request)
+    }
+}
+
+impl UpstreamRequest {
+    pub(crate) fn written(self) -> OutgoingRequest<Body> {
+        match self {
+            Self::Parts(request) => OutgoingRequest::new(request),
+            Self::Written(request) => request,
+        }
+    }
+}
