@@ -47,6 +47,7 @@ mod balance;
 mod body;
 mod calls;
 mod chain;
+mod chunk_end;
 mod chunks;
 mod circuit;
 mod connection;

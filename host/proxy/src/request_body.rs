@@ -2,6 +2,7 @@
 //! while it is sent.
 
 use crate::body::buffered_body;
+use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::chunks::{ChunkSlot, Shown};
 use crate::exchange::ExchangeState;
 use crate::replay::Replay;
@@ -13,9 +14,8 @@ use bytes::{Bytes, BytesMut};
 use http::header;
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use std::cell::RefCell;
 use std::rc::Rc;
-use tamis_engine::{BodyMode, CallFault, Filter};
+use tamis_engine::{BodyMode, Filter};
 use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Verdict};
 
 /// The body of a request, as its filters let it pass.
@@ -32,7 +32,7 @@ impl OutgoingBody {
     /// A filter did.
     pub(crate) fn check(&self, state: &mut ExchangeState) -> Result<(), Stop> {
         let end = self.end.as_ref().and_then(|end| end.take());
-        end.map_or(Ok(()), |end| Err(end.stop(state)))
+        end.map_or(Ok(()), |end| Err(end.into_stop(state)))
     }
 }
 
@@ -150,44 +150,6 @@ pub(crate) async fn show_whole(
         state.exchange.headers.remove(header::CONTENT_LENGTH);
     }
     Ok(buffered_body(octets, trailers, &mut state.exchange.headers))
-}
-
-/// The slot that ended an exchange at a chunk or at the trailers, and how.
-pub(crate) enum ChunkStop {
-    /// The filter answered.
-    Answered(FilterAnswer),
-    /// Its call failed, and the failure mode refuses the exchange.
-    Failed(Rc<Slot>, CallFault),
-}
-
-/// Records the end of an exchange at a chunk.
-#[derive(Clone, Default)]
-pub(crate) struct ChunkEnd(Rc<RefCell<Option<ChunkStop>>>);
-
-impl ChunkEnd {
-    /// The end, if there was one.
-    pub(crate) fn take(&self) -> Option<ChunkStop> {
-        self.0.take()
-    }
-
-    /// Notes the end.
-    pub(crate) fn note(&self, stop: ChunkStop) {
-        self.0.replace(Some(stop));
-    }
-}
-
-impl ChunkStop {
-    /// The response to the client.
-    pub(crate) fn stop(self, state: &mut ExchangeState) -> Stop {
-        match self {
-            Self::Answered(answer) => Stop::Answered(answer),
-            Self::Failed(slot, fault) => {
-                let detail = format!("filter {}, in a part of the body: {fault}", slot.name());
-                state.answered_by = Some(slot);
-                Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
-            }
-        }
-    }
 }
 
 /// Passes the body chunk by chunk, on a task of its own: the next chunk is read when the last was consumed.

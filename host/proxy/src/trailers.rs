@@ -1,6 +1,6 @@
 //! Trailers and the filters that decide about them, when they arrive after a body.
 
-use crate::request_body::{ChunkEnd, ChunkStop};
+use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::slot::Slot;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};

@@ -1,0 +1,47 @@
+//! The end of an exchange in the middle of a body: at a chunk, or at the trailers.
+
+use crate::exchange::ExchangeState;
+use crate::slot::Slot;
+use crate::stop::{FilterAnswer, Stop};
+use std::cell::RefCell;
+use std::rc::Rc;
+use tamis_engine::CallFault;
+use tamis_exchange::{Fault, Refusal};
+
+/// The slot that ended an exchange at a chunk or at the trailers, and how.
+pub(crate) enum ChunkStop {
+    /// The filter answered.
+    Answered(FilterAnswer),
+    /// Its call failed, and the failure mode refuses the exchange.
+    Failed(Rc<Slot>, CallFault),
+}
+
+impl ChunkStop {
+    /// The end of the exchange.
+    pub(crate) fn into_stop(self, state: &mut ExchangeState) -> Stop {
+        match self {
+            Self::Answered(answer) => Stop::Answered(answer),
+            Self::Failed(slot, fault) => {
+                let detail = format!("filter {}, in a part of the body: {fault}", slot.name());
+                state.answered_by = Some(slot);
+                Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
+            }
+        }
+    }
+}
+
+/// Records the end of an exchange at a chunk.
+#[derive(Clone, Default)]
+pub(crate) struct ChunkEnd(Rc<RefCell<Option<ChunkStop>>>);
+
+impl ChunkEnd {
+    /// The end, if there was one.
+    pub(crate) fn take(&self) -> Option<ChunkStop> {
+        self.0.take()
+    }
+
+    /// Notes the end.
+    pub(crate) fn note(&self, stop: ChunkStop) {
+        self.0.replace(Some(stop));
+    }
+}
