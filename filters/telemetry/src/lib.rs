@@ -4,7 +4,7 @@
 //! it in one call to the host.
 
 use tamis_sdk::telemetry::{NameKind, Summary};
-use tamis_sdk::{Attribute, ConfigError, Filter, Interest, Telemetry, metrics};
+use tamis_sdk::{Attribute, ConfigError, Filter, Interest, Kept, Telemetry, metrics};
 
 pub mod config;
 pub mod meter;
@@ -103,7 +103,7 @@ impl Telemetry for TelemetryPolicy<Host> {
         self.learn(kind, first, names);
     }
 
-    fn on_exchanges(&mut self, batch: &[Summary]) {
+    fn on_exchanges(&mut self, batch: &[Summary], _: Kept<'_>) {
         self.count(batch);
     }
 }

@@ -34,6 +34,6 @@ pub(crate) use hedge::Latencies;
 pub(crate) use lifecycle::{BodyMode, ConfigError, Interest};
 pub(crate) use retry::{Failure, RetryDecision};
 pub(crate) use router::Choice;
-pub(crate) use telemetry::{Ending, FinishedSpan, NameKind, Summary};
+pub(crate) use telemetry::{Ending, FinishedSpan, Kept, KeptSpan, NameKind, Summary};
 pub(crate) use trailers::TrailersDecision;
 pub(crate) use view::{Span, View};

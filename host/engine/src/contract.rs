@@ -57,6 +57,11 @@ impl Contract {
                         "its hooks on bodies receive the declared fields (`seen`) in place of the number of the exchange, which is `seen.exchange`",
                     );
                 }
+                if hooks.contains(&crate::Hook::Telemetry) {
+                    steps.push(
+                        "its hook `on-exchanges` receives a second argument, `kept`: what the exchanges had in the fields of `interest.reads`",
+                    );
+                }
                 if hooks.contains(&crate::Hook::Response) {
                     steps.push(
                         "its hook on responses may now see the answers of filters and of the proxy: declare `responses: all`",

@@ -46,8 +46,10 @@ signatures! {
     OnFinished(abi::View<'a>, abi::Ending<'a>) -> ();
     /// `on-names`.
     OnNames(abi::NameKind, u32, &'a [&'a str]) -> ();
+    /// `on-exchanges` of contract 0.1.
+    OnExchangesV0_1(&'a [abi::Summary]) -> ();
     /// `on-exchanges`.
-    OnExchanges(&'a [abi::Summary]) -> ();
+    OnExchanges(&'a [abi::Summary], abi::Kept<'a>) -> ();
     /// `on-connection`.
     OnConnection(abi::View<'a>) -> (abi::ConnectionDecision,);
     /// `on-tick`.
@@ -200,6 +202,24 @@ impl BodyAnswer {
     }
 }
 
+/// `on-exchanges` of either version.
+pub(crate) type ExchangesHook = Versions<OnExchangesV0_1, OnExchanges>;
+
+impl ExchangesHook {
+    /// Contract 0.1 keeps no fields.
+    pub(crate) fn call(
+        &self,
+        store: &mut Store<Host>,
+        batch: &[abi::Summary],
+        kept: abi::Kept<'_>,
+    ) -> wasmtime::Result<()> {
+        match self {
+            Self::V0_1(slot) => slot.call(store, (batch,)),
+            Self::V0_2(slot) => slot.call(store, (batch, kept)),
+        }
+    }
+}
+
 impl RouteHook {
     pub(crate) fn call(
         &self,
@@ -250,7 +270,7 @@ pub(crate) struct Exports {
     pub(crate) on_response_trailers: Option<Slot<OnTrailers>>,
     pub(crate) on_finished: Option<Slot<OnFinished>>,
     pub(crate) on_names: Option<Slot<OnNames>>,
-    pub(crate) on_exchanges: Option<Slot<OnExchanges>>,
+    pub(crate) on_exchanges: Option<ExchangesHook>,
     pub(crate) connection_backends: Option<Slot<Names>>,
     pub(crate) on_connection: Option<Slot<OnConnection>>,
     pub(crate) on_tick: Option<Slot<OnTick>>,
@@ -284,7 +304,7 @@ impl Exports {
             on_response_trailers: finder.hook(Hook::Trailers, "on-response-trailers")?,
             on_finished: finder.hook(Hook::Finished, "on-finished")?,
             on_names: finder.hook(Hook::Telemetry, "on-names")?,
-            on_exchanges: finder.hook(Hook::Telemetry, "on-exchanges")?,
+            on_exchanges: finder.hooks(Hook::Telemetry, "on-exchanges")?,
             connection_backends: finder.hook(Hook::Connection, "backends")?,
             on_connection: finder.hook(Hook::Connection, "on-connection")?,
             on_tick: finder.hook(Hook::Tick, "on-tick")?,

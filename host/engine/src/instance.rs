@@ -498,13 +498,18 @@ impl Instance {
         call!(self, Hook::Telemetry, 0, on_names(kind.into(), first, &names))
     }
 
-    /// Calls `on-exchanges` with finished exchanges.
+    /// Calls `on-exchanges` with finished exchanges, and with what they had in the fields that the filter
+    /// declared.
     ///
     /// # Errors
     /// Any fault; the batch is lost.
-    pub fn on_exchanges(&mut self, batch: &[x::Summary]) -> Result<(), CallFault> {
+    pub fn on_exchanges(&mut self, batch: &[x::Summary], kept: &x::Kept) -> Result<(), CallFault> {
         let batch: Vec<_> = batch.iter().map(abi::Summary::from).collect();
-        call!(self, Hook::Telemetry, 0, on_exchanges(&batch))
+        let spans: Vec<_> = kept.spans.iter().map(abi::KeptSpan::from).collect();
+        let kept = abi::Kept { octets: &kept.octets, spans: &spans };
+        self.call(Hook::Telemetry, 0, |exports, store| {
+            exports.on_exchanges.as_ref().map(|slot| slot.call(store, &batch, kept)).transpose()
+        })
     }
 
     /// Calls `on-connection`.

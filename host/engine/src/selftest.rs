@@ -57,7 +57,11 @@ fn call(
             once!(on_response_trailers(replied));
         }
         Hook::Finished => once!(on_finished(seen, abi::Ending::from(&x::Ending::default()))),
-        Hook::Telemetry => once!(on_exchanges(&[][..])),
+        Hook::Telemetry => {
+            if let Some(slot) = exports.on_exchanges.as_ref() {
+                slot.call(store, &[], abi::Kept { octets: b"", spans: &[] })?;
+            }
+        }
         Hook::Connection => once!(on_connection(seen)),
         Hook::Tick => once!(on_tick()),
     }

@@ -12,6 +12,7 @@ mod edit;
 mod exchange;
 mod fields;
 mod hooks;
+mod kept;
 mod owners;
 mod refusal;
 mod reply;
@@ -32,6 +33,7 @@ pub use hooks::{
     Mirror, NONE, NameKind, Outcome, RetryDecision, RetryVerdict, Selection, Summary, Verdict,
     Window,
 };
+pub use kept::{Kept, KeptSpan, MAX_KEPT_OCTETS};
 pub use owners::Owners;
 pub use refusal::{Fault, Refusal};
 pub use reply::{Reply, check_reply};

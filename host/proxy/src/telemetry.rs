@@ -4,8 +4,8 @@ use crate::names::Names;
 use crate::slot::Slot;
 use std::cell::RefCell;
 use std::rc::Rc;
-use tamis_engine::CallFault;
-use tamis_exchange::{NONE, NameKind, Summary};
+use tamis_engine::{CallFault, Contract, Filter};
+use tamis_exchange::{Exchange, Kept, NONE, NameKind, Summary, View};
 use tokio::sync::Notify;
 
 /// Summaries sent in one call (contract: 64 or 100 ms, whichever comes first).
@@ -19,6 +19,11 @@ pub(crate) struct Telemetry {
     /// One numbering for all generations of a worker: a telemetry filter may live through several.
     names: Rc<RefCell<Names>>,
     batch: RefCell<Vec<Summary>>,
+    /// What the exchanges of the batch had in the fields that each slot declares, in the order of the slots;
+    /// empty if none declares any.
+    kept: RefCell<Vec<Kept>>,
+    /// Buffer for the view of one exchange.
+    view: RefCell<View>,
     /// Notified by the first summary of a batch.
     pending: Rc<Notify>,
 }
@@ -29,7 +34,11 @@ impl Telemetry {
         all: Rc<[Rc<Slot>]>,
         names: Rc<RefCell<Names>>,
     ) -> Self {
-        Self { slots, all, names, batch: RefCell::default(), pending: Rc::default() }
+        let reads = |slot: &Rc<Slot>| slot.filter().is_some_and(reads_fields);
+        let kept = if slots.iter().any(reads) { slots.len() } else { 0 };
+        let kept = RefCell::new(vec![Kept::default(); kept]);
+        let (batch, view, pending) = (RefCell::default(), RefCell::default(), Rc::default());
+        Self { slots, all, names, batch, kept, view, pending }
     }
 
     /// The same, notifying `pending` when a batch begins, so that it is flushed in time.
@@ -49,9 +58,10 @@ impl Telemetry {
     }
 
     /// Adds an exchange that ended.
-    pub(crate) fn add(&self, summary: Summary) {
+    pub(crate) fn add(&self, summary: Summary, exchange: &Exchange) {
         let full = {
             let mut batch = self.batch.borrow_mut();
+            self.keep(batch.len(), exchange);
             batch.push(summary);
             if batch.len() == 1 {
                 self.pending.notify_one();
@@ -60,6 +70,18 @@ impl Telemetry {
         };
         if full {
             self.flush();
+        }
+    }
+
+    /// Keeps the declared fields of the exchange with that index in the batch.
+    fn keep(&self, index: usize, exchange: &Exchange) {
+        let index = u32::try_from(index).unwrap_or(u32::MAX);
+        let mut view = self.view.borrow_mut();
+        for (slot, kept) in self.slots.iter().zip(self.kept.borrow_mut().iter_mut()) {
+            if let Some(filter) = slot.filter().filter(|filter| reads_fields(filter)) {
+                view.fill_request(filter.reads(), exchange);
+                kept.add(index, &view);
+            }
         }
     }
 
@@ -77,9 +99,17 @@ impl Telemetry {
                 }
             }
         }
-        for slot in &self.slots {
-            self.check(slot, slot.call(|instance| instance.on_exchanges(&batch)));
+        let mut kept = self.kept.take();
+        for (number, slot) in self.slots.iter().enumerate() {
+            let none = Kept::default();
+            let kept = kept.get(number).unwrap_or(&none);
+            self.check(slot, slot.call(|instance| instance.on_exchanges(&batch, kept)));
         }
+        kept.iter_mut().for_each(|kept| {
+            kept.octets.clear();
+            kept.spans.clear();
+        });
+        self.kept.replace(kept);
     }
 
     /// A fault of a telemetry filter loses its batch and makes it forget the names.
@@ -90,6 +120,11 @@ impl Telemetry {
             tracing::warn!(attachment, kind, "a telemetry filter failed: {fault}");
         }
     }
+}
+
+/// Whether a telemetry filter declares fields that exchanges keep for it. One of contract 0.1 cannot receive them.
+fn reads_fields(filter: &Filter) -> bool {
+    !filter.reads().selectors().is_empty() && filter.contract() != Contract::V0_1
 }
 
 /// The last exchanges of a generation end after its worker has left it.

@@ -190,9 +190,12 @@ macro_rules! __hook {
                     $crate::Telemetry::on_names(filter, kind, first, names)
                 }))
             }
-            fn on_exchanges(batch: ::std::vec::Vec<$crate::telemetry::Summary>) {
-                $slot.with(|slot| slot.call(|filter, _| {
-                    $crate::Telemetry::on_exchanges(filter, &batch)
+            fn on_exchanges(
+                batch: ::std::vec::Vec<$crate::telemetry::Summary>, kept: $crate::telemetry::Kept,
+            ) {
+                $slot.with(|slot| slot.call(|filter, reads| {
+                    let kept = $crate::Kept::new(&kept, reads);
+                    $crate::Telemetry::on_exchanges(filter, &batch, kept)
                 }))
             }
         });

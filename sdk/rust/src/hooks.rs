@@ -1,6 +1,7 @@
 //! One trait for each hook. The WIT defines when each is called; the traits only offer more convenient
 //! types.
 
+use crate::kept::Kept;
 use crate::view::View;
 use crate::{
     Filter, balancer, circuit_breaker, connection, finished, hedge, request, request_body,
@@ -105,8 +106,8 @@ pub trait Finished: Filter {
 pub trait Telemetry: Filter {
     /// New interned names, numbered from `first`, before a batch that uses them.
     fn on_names(&mut self, kind: telemetry::NameKind, first: u32, names: Vec<String>);
-    /// Finished exchanges.
-    fn on_exchanges(&mut self, batch: &[telemetry::Summary]);
+    /// Finished exchanges, and what they had in the declared fields.
+    fn on_exchanges(&mut self, batch: &[telemetry::Summary], kept: Kept<'_>);
 }
 
 /// Decides about a connection before anything is read from it.

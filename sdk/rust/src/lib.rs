@@ -64,6 +64,7 @@ pub mod duration;
 mod export;
 mod filter;
 mod hooks;
+pub mod kept;
 pub mod view;
 
 pub use bindings::capabilities::tamis::filter::{
@@ -89,6 +90,7 @@ pub use hooks::{
     Balancer, CircuitBreaker, Connection, Finished, Hedge, Request, RequestBody, Response,
     ResponseBody, Retry, Router, Telemetry, Tick, Trailers,
 };
+pub use kept::Kept;
 pub use lifecycle::{BodyMode, ConfigError, Interest, Responses};
 pub use types::{Attribute, Edit, Field, Method, Reply};
 pub use view::View;

@@ -157,6 +157,36 @@ impl From<&x::Summary> for Summary {
     }
 }
 
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct KeptSpan {
+    exchange: u32,
+    field: u32,
+    start: u32,
+    #[component(name = "name-length")]
+    name_length: u32,
+    length: u32,
+}
+
+impl From<&x::KeptSpan> for KeptSpan {
+    fn from(span: &x::KeptSpan) -> Self {
+        Self {
+            exchange: span.exchange,
+            field: span.field,
+            start: span.start,
+            name_length: span.name_length,
+            length: span.length,
+        }
+    }
+}
+
+#[derive(ComponentType, Lower, Clone, Copy)]
+#[component(record)]
+pub(crate) struct Kept<'a> {
+    pub(crate) octets: &'a [u8],
+    pub(crate) spans: &'a [KeptSpan],
+}
+
 #[derive(ComponentType, Lift)]
 #[component(record)]
 pub(crate) struct FinishedSpan {

@@ -68,7 +68,7 @@ impl ExchangeState {
         telemetry.slots().iter().for_each(|slot| self.calls.note(slot.number));
         let service = self.service.as_ref().map(|upstream| upstream.name());
         let peer = self.exchange.attributes.find("peer.spiffe-id");
-        telemetry.add(Summary {
+        let summary = Summary {
             exchange: self.exchange.id,
             start_unix_us: self.start_unix_us,
             duration_us: micros(duration),
@@ -84,7 +84,8 @@ impl ExchangeState {
             endpoint: telemetry.intern(NameKind::Endpoint, self.endpoint.as_deref()),
             peer: telemetry.intern(NameKind::Identity, peer),
             reason: telemetry.intern(NameKind::Reason, self.reason.as_deref()),
-        });
+        };
+        telemetry.add(summary, &self.exchange);
     }
 
     fn count(&self, duration: Duration, refused: bool) {

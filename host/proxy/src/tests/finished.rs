@@ -132,3 +132,26 @@ fn a_filter_that_fails_at_the_end_changes_nothing() {
     let line = "tamis_filter_faults_total{attachment=\"test/ledger\",filter=\"test/walk\",hook=\"finished\"} 1";
     live.until(|proxy| proxy.metrics(), |text| text.lines().any(|it| it.starts_with(line)));
 }
+
+#[test]
+fn telemetry_receives_the_fields_that_it_declares_of_each_exchange() {
+    let answers = json!({ "deny_with": "x-deny", "reads": ["x-deny"] });
+    let live = LiveProxy::start(
+        vec![kept(&json!({}), Grant::everything()), named("answers", &answers), routes()],
+        ProxyOptions::default(),
+    );
+    let long = "l".repeat(9_000);
+    for (path, lines, says) in [
+        ("/a/1", &[("user-agent", "first/1")][..], "first/1 4 200"),
+        ("/a/22", &[("user-agent", "second/2")], "second/2 5 200"),
+        ("/a/333", &[], "nobody 6 200"),
+        ("/a/4444", &[("user-agent", "denied/4"), ("x-deny", "1")], "denied/4 7 403"),
+        // Longer than what is kept of an exchange: it is left out, and the rest is there.
+        ("/a/55555", &[("user-agent", &*long)], "nobody 8 200"),
+    ] {
+        live.client().ask(path, lines);
+        let about = format!("telemetry {path}");
+        let ask = |_: &crate::Proxy| live.client().ask("/a", &[("x-ask", &about)]).2;
+        assert_eq!(live.until(ask, |line| !line.is_empty()), says, "{path}");
+    }
+}

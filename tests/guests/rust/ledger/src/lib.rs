@@ -2,9 +2,10 @@
 //! where the header `x-ask` reads it.
 
 use tamis_sdk::exchange_state::{self, Scope};
+use tamis_sdk::telemetry::{NameKind, Summary};
 use tamis_sdk::{
-    ConfigError, Edit, Filter, Finished, Interest, Request, Response, Trailers, View, finished, kv,
-    reply, request, response, trailers,
+    ConfigError, Edit, Filter, Finished, Interest, Kept, Request, Response, Telemetry, Trailers,
+    View, finished, kv, reply, request, response, trailers,
 };
 
 #[derive(serde::Deserialize, Default)]
@@ -23,8 +24,22 @@ impl Filter for Ledger {
     const SCHEMA: &'static str = r#"{"type":"object"}"#;
 
     fn configure(settings: Self) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let interest = Interest::reading([":path", "x-ask", "trailer:x-sum", "trailer:*"]);
-        let written = ["x-count", "x-kept", "x-started", "trailer:grpc-status", "trailer:x-seen"];
+        let interest = Interest::reading([
+            ":path",
+            "x-ask",
+            "user-agent",
+            "@ledger.mark",
+            "trailer:x-sum",
+            "trailer:*",
+        ]);
+        let written = [
+            "x-count",
+            "x-kept",
+            "x-started",
+            "@ledger.mark",
+            "trailer:grpc-status",
+            "trailer:x-seen",
+        ];
         Ok((settings, interest.writing(written)))
     }
 }
@@ -50,7 +65,12 @@ impl Request for Ledger {
         let kept = exchange_state::write(Scope::Exchange, "kept", &vec![7; self.keep]);
         let kept = kept.err().unwrap_or_else(|| "yes".to_owned());
         let count = format!("{} {}", count(Scope::Exchange), count(Scope::Connection));
-        request::Decision::change(vec![Edit::set("x-count", count), Edit::set("x-kept", kept)])
+        let mark = Edit::attribute("ledger.mark", path.len().to_string());
+        request::Decision::change(vec![
+            Edit::set("x-count", count),
+            Edit::set("x-kept", kept),
+            mark,
+        ])
     }
 }
 
@@ -100,4 +120,18 @@ impl Finished for Ledger {
     }
 }
 
-tamis_sdk::export!(Ledger: request, response, trailers, finished);
+impl Telemetry for Ledger {
+    fn on_names(&mut self, _: NameKind, _: u32, _: Vec<String>) {}
+
+    fn on_exchanges(&mut self, batch: &[Summary], kept: Kept<'_>) {
+        for (at, one) in batch.iter().enumerate() {
+            let path = kept.text(at, ":path").unwrap_or_default();
+            let agent = kept.text(at, "user-agent").unwrap_or("nobody");
+            let mark = kept.text(at, "@ledger.mark").unwrap_or("no mark");
+            let line = format!("{agent} {mark} {}", one.status);
+            let _ = kv::write(&format!("telemetry {path}"), line.as_bytes(), 0);
+        }
+    }
+}
+
+tamis_sdk::export!(Ledger: request, response, trailers, finished, telemetry);

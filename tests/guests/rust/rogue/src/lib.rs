@@ -6,8 +6,8 @@ use std::mem::ManuallyDrop;
 
 use tamis_sdk::types::{Attribute, Edit, Field, Reply};
 use tamis_sdk::{
-    Balancer, BodyMode, CircuitBreaker, ConfigError, Connection, Filter, Hedge, Interest, Request,
-    RequestBody, Response, ResponseBody, Retry, Router, Telemetry, Tick, View, balancer,
+    Balancer, BodyMode, CircuitBreaker, ConfigError, Connection, Filter, Hedge, Interest, Kept,
+    Request, RequestBody, Response, ResponseBody, Retry, Router, Telemetry, Tick, View, balancer,
     circuit_breaker, connection, crypto, hedge, http_client, kv, log, metrics, records, reply,
     request, request_body, response, response_body, retry, router, secrets, spans, telemetry,
 };
@@ -78,7 +78,8 @@ impl Rogue {
                 assert!(kv::read("no\0such").is_none());
             }
             "spans-flood" => {
-                let attributes: Vec<_> = (0..1_000).map(|n| attribute(&format!("{n}"), &"\u{1}".repeat(64))).collect();
+                let attributes: Vec<_> =
+                    (0..1_000).map(|n| attribute(&format!("{n}"), &"\u{1}".repeat(64))).collect();
                 for _ in 0..32 {
                     spans::emit(&[spans::Span {
                         exchange: u64::MAX,
@@ -133,14 +134,21 @@ impl Rogue {
                     "",
                 ] {
                     if let Err(failure) = send("GET", url) {
-                        assert!(matches!(failure, http_client::Failure::Denied(_)), "{url}: {failure:?}");
+                        assert!(
+                            matches!(failure, http_client::Failure::Denied(_)),
+                            "{url}: {failure:?}"
+                        );
                     } else {
                         panic!("{url} was sent");
                     }
                 }
-                for method in ["CONNECT", "connect", "Connect", "", "GET / HTTP/1.1\r\nx: y", "G T"] {
+                for method in ["CONNECT", "connect", "Connect", "", "GET / HTTP/1.1\r\nx: y", "G T"]
+                {
                     let failure = send(method, "https://idp.example/").unwrap_err();
-                    assert!(matches!(failure, http_client::Failure::Denied(_)), "{method}: {failure:?}");
+                    assert!(
+                        matches!(failure, http_client::Failure::Denied(_)),
+                        "{method}: {failure:?}"
+                    );
                 }
                 panic!("none was sent");
             }
@@ -155,18 +163,40 @@ impl Rogue {
     fn edits(&self, place: &str, tested: bool) -> Vec<Edit> {
         match self.does_at(place, tested) {
             Some("many-edits") => (0..2_000).map(|_| Edit::remove("x-a")).collect(),
-            Some("odd-names") => ["", ":path", "x\0a", "X-A", "x a", "a:b", "\u{e4}", "host", "x-tamis-a"]
-                .map(|name| Edit::set(name, "1"))
+            Some("odd-names") => {
+                ["", ":path", "x\0a", "X-A", "x a", "a:b", "\u{e4}", "host", "x-tamis-a"]
+                    .map(|name| Edit::set(name, "1"))
+                    .into()
+            }
+            Some("odd-values") => [&b"a\r\nb: c"[..], b"\0", b"\x7f", b"a\nb"]
+                .map(|value| Edit::set("x-a", value))
                 .into(),
-            Some("odd-values") => [&b"a\r\nb: c"[..], b"\0", b"\x7f", b"a\nb"].map(|value| Edit::set("x-a", value)).into(),
             Some("overlapping") => {
                 let long = "a".repeat(70_000);
-                vec![Edit::set("x-a", long.clone()), Edit::remove("x-a"), Edit::add("x_a", long.clone()), Edit::set("x-a", long)]
+                vec![
+                    Edit::set("x-a", long.clone()),
+                    Edit::remove("x-a"),
+                    Edit::add("x_a", long.clone()),
+                    Edit::set("x-a", long),
+                ]
             }
             Some("no-utf8") => vec![Edit::SetPath(no_utf8())],
             Some("facts") => [
-                "peer.spiffe-id", "@peer.spiffe-id", "@@peer.spiffe-id", "Peer.spiffe-id", "source.address", "connection.id",
-                "tls.sni", "listener.name", "route.name", "upstream.name", "tamis.x", "destination.port", "", "a\nb", "a b",
+                "peer.spiffe-id",
+                "@peer.spiffe-id",
+                "@@peer.spiffe-id",
+                "Peer.spiffe-id",
+                "source.address",
+                "connection.id",
+                "tls.sni",
+                "listener.name",
+                "route.name",
+                "upstream.name",
+                "tamis.x",
+                "destination.port",
+                "",
+                "a\nb",
+                "a b",
             ]
             .map(|name| Edit::attribute(name, "forged"))
             .into(),
@@ -182,7 +212,9 @@ impl Rogue {
                 Reply { status: 200, headers: vec![field; 65_536], body: Vec::new() }
             }
             "secret" => match secrets::open("db") {
-                Ok(handle) => reply(200).text(format!("equal: {}", secrets::equals(handle, b"hunter2"))),
+                Ok(handle) => {
+                    reply(200).text(format!("equal: {}", secrets::equals(handle, b"hunter2")))
+                }
                 Err(why) => reply(200).text(why),
             },
             "reply-huge" => reply(200).body(vec![0; 8 << 20]),
@@ -230,7 +262,10 @@ impl Filter for Rogue {
             ("validate", "grow") => drop(std::hint::black_box(vec![1_u8; 1 << 30])),
             ("validate", "import") => drop(kv::read("a")),
             ("validate", "many-errors") => {
-                let error = || ConfigError { pointer: "/\u{1b}[2J".into(), message: "m\n\u{202e}".repeat(500) };
+                let error = || ConfigError {
+                    pointer: "/\u{1b}[2J".into(),
+                    message: "m\n\u{202e}".repeat(500),
+                };
                 return Err((0..500).map(|_| error()).collect());
             }
             _ => {}
@@ -256,7 +291,8 @@ impl Filter for Rogue {
             }
             ("configure", "squat") => {
                 for name in ["tamis_ready", "tamis_requests_total", "", "a b", "a\nb", "é", "1a"] {
-                    if let Ok(family) = metrics::define(metrics::Kind::Gauge, name, "Squats.", &[]) {
+                    if let Ok(family) = metrics::define(metrics::Kind::Gauge, name, "Squats.", &[])
+                    {
                         metrics::set(metrics::series(family, &[]), 666.0);
                     }
                 }
@@ -264,12 +300,18 @@ impl Filter for Rogue {
             ("configure", "metrics-flood") => {
                 let labels: Vec<_> = (0..16).map(|n| format!("l{n}")).collect();
                 for n in 0..200 {
-                    let _ = metrics::define(metrics::Kind::Histogram, &format!("h{n}"), &"h".repeat(1_000), &labels);
+                    let _ = metrics::define(
+                        metrics::Kind::Histogram,
+                        &format!("h{n}"),
+                        &"h".repeat(1_000),
+                        &labels,
+                    );
                 }
             }
             _ => {}
         }
-        let family = metrics::define(metrics::Kind::Counter, "rogue_total", "Seen.", &["n".to_owned()]);
+        let family =
+            metrics::define(metrics::Kind::Counter, "rogue_total", "Seen.", &["n".to_owned()]);
         let series = family.map_or(0, |family| metrics::series(family, &["0".to_owned()]));
         let mut interest = Interest::reading(settings.reads.iter().map(String::as_str))
             .writing(settings.writes.iter().map(String::as_str))
@@ -313,11 +355,18 @@ impl Response for Rogue {
 }
 
 impl RequestBody for Rogue {
-    fn on_request_body(&mut self, seen: View<'_>, octets: &[u8], _last: bool) -> request_body::Decision {
+    fn on_request_body(
+        &mut self,
+        seen: View<'_>,
+        octets: &[u8],
+        _last: bool,
+    ) -> request_body::Decision {
         self.at("on-request-body", seen.exchange() == 0);
         match self.does_at("on-request-body", seen.exchange() == 0) {
             Some("replace-beyond") => request_body::Decision::replace(beyond()),
-            Some("replace-huge") => request_body::Decision::replace(vec![0; octets.len() + (1 << 20) + 1]),
+            Some("replace-huge") => {
+                request_body::Decision::replace(vec![0; octets.len() + (1 << 20) + 1])
+            }
             _ => match self.reply("on-request-body", seen.exchange() == 0) {
                 Some(reply) => request_body::Decision::answer(reply),
                 None => request_body::Decision::pass(),
@@ -327,11 +376,18 @@ impl RequestBody for Rogue {
 }
 
 impl ResponseBody for Rogue {
-    fn on_response_body(&mut self, seen: View<'_>, octets: &[u8], _last: bool) -> response_body::Decision {
+    fn on_response_body(
+        &mut self,
+        seen: View<'_>,
+        octets: &[u8],
+        _last: bool,
+    ) -> response_body::Decision {
         self.at("on-response-body", seen.exchange() == 0);
         match self.does_at("on-response-body", seen.exchange() == 0) {
             Some("replace-beyond") => response_body::Decision::replace(beyond()),
-            Some("replace-huge") => response_body::Decision::replace(vec![0; octets.len() + (1 << 20) + 1]),
+            Some("replace-huge") => {
+                response_body::Decision::replace(vec![0; octets.len() + (1 << 20) + 1])
+            }
             _ => match self.reply("on-response-body", seen.exchange() == 0) {
                 Some(reply) => response_body::Decision::answer(reply),
                 None => response_body::Decision::pass(),
@@ -377,7 +433,9 @@ impl Router for Rogue {
             Some("rule-beyond") => selection.rule = u32::MAX,
             Some("backend-beyond") => selection.backend = 1,
             Some("mirror-beyond") => {
-                selection.mirrors.push(router::Mirror { backend: u32::MAX, share_permille: u32::MAX });
+                selection
+                    .mirrors
+                    .push(router::Mirror { backend: u32::MAX, share_permille: u32::MAX });
             }
             Some("mirrors") => {
                 let mirror = router::Mirror { backend: 0, share_permille: u32::MAX };
@@ -454,7 +512,7 @@ impl Telemetry for Rogue {
         }
     }
 
-    fn on_exchanges(&mut self, _: &[telemetry::Summary]) {
+    fn on_exchanges(&mut self, _: &[telemetry::Summary], _: Kept<'_>) {
         if self.at == "on-exchanges" {
             self.at("on-exchanges", first());
         }
