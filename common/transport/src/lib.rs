@@ -43,8 +43,8 @@ pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, R
 pub use serve::{
     ConnInfo, ServeError, ServeLimits, ServeStage, Shutdown, serve_and_note, serve_connection,
 };
-pub use tls::spiffe::SpiffeId;
+pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
-    CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, PeerIdentity, ServerTls,
-    TlsError,
+    CertificateFacts, CertificateNeeds, ClientCertificates, ClientTls, MeshIdentity,
+    OwnCertificate, PeerIdentity, PeerRefusal, ServerTls, TlsError, TrustBundles,
 };

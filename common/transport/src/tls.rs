@@ -3,24 +3,36 @@
 //! A [`ServerTls`] or [`ClientTls`] never changes: new files make a new value, which belongs to a new
 //! generation, and connections keep the one they began with.
 
+mod bundles;
+mod error;
 mod facts;
 mod files;
+mod mesh;
+mod peers;
+mod refusal;
+mod shown;
 pub mod spiffe;
+#[cfg(test)]
+mod testing;
 #[cfg(test)]
 mod tests;
 mod verify;
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
-use rustls_pki_types::{CertificateDer, ServerName};
-use thiserror::Error;
+use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use self::bundles::TrustBundles;
+pub use self::error::TlsError;
 pub use self::facts::{CertificateFacts, CertificateNeeds};
+pub use self::mesh::{ClientCertificates, MeshIdentity};
+pub use self::refusal::PeerRefusal;
+use self::shown::{ShownCertificate, ShownChain};
 use self::spiffe::SpiffeId;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,117 +76,11 @@ impl PeerIdentity {
     }
 }
 
-/// Why TLS cannot be set up, or why a handshake failed.
-#[derive(Debug, Error)]
-pub enum TlsError {
-    /// A file cannot be read.
-    #[error("cannot read {}: check that it exists and that this user may read it", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The operating system's error.
-        source: io::Error,
-    },
-    /// A file does not contain what it should.
-    #[error("{} contains no {wanted}: it must be PEM, beginning with `-----BEGIN`", path.display())]
-    Pem {
-        /// The file.
-        path: PathBuf,
-        /// `certificate` or `private key`.
-        wanted: &'static str,
-    },
-    /// The key does not belong to the certificate, or one of them is unusable.
-    #[error("{} and {} cannot be used together: give the key the first certificate was made for", certificate.display(), key.display())]
-    Pair {
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// The key's file.
-        key: PathBuf,
-        /// The TLS library's error.
-        source: rustls::Error,
-    },
-    /// The authorities cannot be used.
-    #[error("{} contains a certificate that cannot be an authority: {rule}", path.display())]
-    Authority {
-        /// The authorities' file.
-        path: PathBuf,
-        /// The fault.
-        rule: String,
-    },
-    /// The certificate has expired.
-    #[error("{} expired at {at}: renew it (`tamis keys certificate --renew`, for an authority of your own)", path.display())]
-    Expired {
-        /// The certificate's file.
-        path: PathBuf,
-        /// When; RFC 3339.
-        at: String,
-    },
-    /// The certificate is not valid yet.
-    #[error("{} is not valid before {from}: check the clock of this machine and of the machine that made it", path.display())]
-    NotYet {
-        /// The certificate's file.
-        path: PathBuf,
-        /// Start of its validity; RFC 3339.
-        from: String,
-    },
-    /// The certificate is for another name.
-    #[error("{} is for {names}, but must be for {wanted}: put the right certificate there", path.display())]
-    OtherName {
-        /// The certificate's file.
-        path: PathBuf,
-        /// The names it is for.
-        names: String,
-        /// The name it should be for.
-        wanted: String,
-    },
-    /// Peers will not trust it.
-    #[error("{} is not signed by an authority in {}: let that authority sign it, or add the new authority there first", path.display(), authority.display())]
-    Issuer {
-        /// The certificate's file.
-        path: PathBuf,
-        /// The authorities' file.
-        authority: PathBuf,
-        /// The TLS library's error.
-        source: rustls::Error,
-    },
-    /// The server name is invalid.
-    #[error("`{name}` is not a server name: write a DNS name or an IP address")]
-    ServerName {
-        /// What was given.
-        name: String,
-    },
-    /// The TLS library refuses the settings.
-    #[error("TLS cannot be set up with the installed cryptography")]
-    Setup(#[source] rustls::Error),
-    /// The handshake failed: the peer left, does not use TLS, or does not have the expected identity.
-    #[error("the TLS handshake failed")]
-    Handshake(#[source] io::Error),
-    /// The handshake took too long.
-    #[error("the TLS handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
-    Timeout,
-}
-
 /// The TLS configuration of a listener. Cheap to clone, shared by workers.
 #[derive(Debug, Clone)]
 pub struct ServerTls {
     config: Arc<ServerConfig>,
-    shown: ShownChain,
-}
-
-/// A certificate chain that is shown, and its facts.
-#[derive(Debug, Clone)]
-struct ShownChain {
-    chain: Arc<Vec<CertificateDer<'static>>>,
-    facts: Arc<CertificateFacts>,
-}
-
-impl ShownChain {
-    fn new(path: &Path, chain: &[CertificateDer<'static>]) -> Result<Self, TlsError> {
-        let facts = CertificateFacts::of(chain);
-        let facts =
-            facts.ok_or_else(|| TlsError::Pem { path: path.to_owned(), wanted: "certificate" })?;
-        Ok(Self { chain: Arc::new(chain.to_vec()), facts: Arc::new(facts) })
-    }
+    shown: ShownCertificate,
 }
 
 impl ServerTls {
@@ -204,23 +110,38 @@ impl ServerTls {
             .with_single_cert(chain, secret)
             .map_err(|source| files::pair(certificate, key, source))?;
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        Ok(Self { config: Arc::new(config), shown })
+        Ok(Self { config: Arc::new(config), shown: ShownCertificate::Chain(shown) })
     }
 
-    /// The facts of its certificate.
+    /// A listener inside the mesh: it shows the current SVID of `identity` and verifies clients with its
+    /// current bundles, over TLS 1.3 only. A session is never resumed, so that every connection is verified.
+    ///
+    /// # Errors
+    /// [`TlsError::Setup`].
+    pub fn from_identity(
+        identity: &MeshIdentity,
+        clients: ClientCertificates,
+    ) -> Result<Self, TlsError> {
+        let config = Arc::new(identity.server(clients)?);
+        Ok(Self { config, shown: ShownCertificate::Svid(identity.clone()) })
+    }
+
+    /// The facts of its certificate; of the current one, when it is an SVID.
     #[must_use]
-    pub fn facts(&self) -> &CertificateFacts {
-        &self.shown.facts
+    pub fn facts(&self) -> Arc<CertificateFacts> {
+        self.shown.facts()
     }
 
-    /// Checks that its certificate, from that file, works where it will be used.
+    /// Checks that its certificate, from that file, works where it will be used. An SVID was checked when it
+    /// came.
     ///
     /// # Errors
     /// [`TlsError`] names the file, the fault, and the way out.
     pub fn check(&self, certificate: &Path, needs: &CertificateNeeds<'_>) -> Result<(), TlsError> {
-        self.shown.facts.check(certificate, needs)?;
+        let ShownCertificate::Chain(shown) = &self.shown else { return Ok(()) };
+        shown.facts.check(certificate, needs)?;
         match (needs.authority, needs.now) {
-            (Some(ca), Some(now)) => verify::server_is_of(certificate, &self.shown.chain, ca, now),
+            (Some(ca), Some(now)) => verify::server_is_of(certificate, &shown.chain, ca, now),
             _ => Ok(()),
         }
     }
@@ -246,7 +167,7 @@ impl ServerTls {
 pub struct ClientTls {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
-    shown: Option<ShownChain>,
+    shown: Option<ShownCertificate>,
 }
 
 /// Our own certificate, shown to servers that ask: two PEM files.
@@ -289,9 +210,23 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        let server_name = ServerName::try_from(server_name.to_owned())
-            .map_err(|_| TlsError::ServerName { name: server_name.to_owned() })?;
-        Ok(Self { config: Arc::new(config), server_name, shown })
+        let shown = shown.map(ShownCertificate::Chain);
+        Ok(Self { config: Arc::new(config), server_name: named(server_name)?, shown })
+    }
+
+    /// A client inside the mesh: it shows the current SVID of `identity`, over TLS 1.3 only, and the server
+    /// must be `expected`; `None`: any member of an accepted trust domain. `server_name` is only sent.
+    ///
+    /// # Errors
+    /// [`TlsError::ServerName`] or [`TlsError::Setup`].
+    pub fn from_identity(
+        identity: &MeshIdentity,
+        expected: Option<SpiffeId>,
+        server_name: &str,
+    ) -> Result<Self, TlsError> {
+        let config = Arc::new(identity.client(expected)?);
+        let shown = Some(ShownCertificate::Svid(identity.clone()));
+        Ok(Self { config, server_name: named(server_name)?, shown })
     }
 
     /// Reads PEM text: the authorities of servers, each of which must show a certificate valid for `server_name`. We show
@@ -312,15 +247,13 @@ impl ClientTls {
             .with_custom_certificate_verifier(verify::servers_of(place, authorities)?)
             .with_no_client_auth();
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        let server_name = ServerName::try_from(server_name.to_owned())
-            .map_err(|_| TlsError::ServerName { name: server_name.to_owned() })?;
-        Ok(Self { config: Arc::new(config), server_name, shown: None })
+        Ok(Self { config: Arc::new(config), server_name: named(server_name)?, shown: None })
     }
 
-    /// The facts of its own certificate; `None` when it shows none.
+    /// The facts of its own certificate, of the current one when it is an SVID; `None` when it shows none.
     #[must_use]
-    pub fn facts(&self) -> Option<&CertificateFacts> {
-        self.shown.as_ref().map(|shown| &*shown.facts)
+    pub fn facts(&self) -> Option<Arc<CertificateFacts>> {
+        self.shown.as_ref().map(ShownCertificate::facts)
     }
 
     /// Checks that its own certificate, from that file, works where it will be used; without a certificate
@@ -329,7 +262,7 @@ impl ClientTls {
     /// # Errors
     /// [`TlsError`] names the file, the fault, and the way out.
     pub fn check(&self, certificate: &Path, needs: &CertificateNeeds<'_>) -> Result<(), TlsError> {
-        let Some(shown) = &self.shown else { return Ok(()) };
+        let Some(ShownCertificate::Chain(shown)) = &self.shown else { return Ok(()) };
         shown.facts.check(certificate, needs)?;
         match (needs.authority, needs.now) {
             (Some(ca), Some(now)) => verify::client_is_of(certificate, &shown.chain, ca, now),
@@ -354,6 +287,11 @@ impl ClientTls {
         let identity = PeerIdentity::of(stream.get_ref().1, None);
         Ok((stream, identity))
     }
+}
+
+fn named(server_name: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(server_name.to_owned())
+        .map_err(|_| TlsError::ServerName { name: server_name.to_owned() })
 }
 
 async fn deadline<T>(handshake: impl Future<Output = io::Result<T>>) -> Result<T, TlsError> {

@@ -116,7 +116,7 @@ impl Sockets {
                 all.insert(("upstreams".to_owned(), used.file.clone()), facts);
             }
         }
-        let status = |((used_by, file), facts): ((String, String), &CertificateFacts)| {
+        let status = |((used_by, file), facts): ((String, String), Arc<CertificateFacts>)| {
             let (names, expires) = (facts.names.clone(), facts.expiry());
             CertificateStatus { used_by, file, names, expires, not_after: facts.not_after }
         };
@@ -195,11 +195,12 @@ impl Sockets {
         // trust it. A certificate for other clients has names of its own.
         let mesh = listener.direction == TrafficDirection::Inbound && client_ca.is_some();
         let same_file = before.filter(|used| used.file == plan.certificate);
+        let facts = same_file.map(|used| used.tls.facts());
         let needs = CertificateNeeds {
             now: Some(self.clock.wall()),
             name: self.identity.as_deref().filter(|_| mesh),
             authority: client_ca.as_deref().filter(|_| mesh),
-            before: same_file.map(|used| used.tls.facts()),
+            before: facts.as_deref(),
         };
         let tls = ServerTls::from_files(&certificate, &key, client_ca.as_deref());
         let tls = tls.and_then(|tls| tls.check(&certificate, &needs).map(|()| tls));
@@ -302,16 +303,17 @@ impl Sockets {
         let identity: SpiffeId =
             plan.expect_identity.parse().map_err(|error| format!("{error}"))?;
         let own = OwnCertificate { certificate: &certificate, key: &key };
+        let facts = before.and_then(|used| used.tls.facts());
         let needs = CertificateNeeds {
             now: Some(self.clock.wall()),
             name: self.identity.as_deref(),
             authority: Some(&ca),
-            before: before.and_then(|used| used.tls.facts()),
+            before: facts.as_deref(),
         };
         let tls = ClientTls::from_files(Some(own), &ca, Some(identity), &plan.server_name);
         match tls.and_then(|tls| tls.check(&certificate, &needs).map(|()| tls)) {
             Ok(tls) => {
-                let expires = tls.facts().map(CertificateFacts::expiry).unwrap_or_default();
+                let expires = tls.facts().map(|facts| facts.expiry()).unwrap_or_default();
                 let (tls, file) = (Arc::new(tls), plan.certificate.clone());
                 let line = format!(
                     "connections to upstreams use the renewed {file}; it expires at {expires}"

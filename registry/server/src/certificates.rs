@@ -39,6 +39,7 @@ impl TlsFiles {
     fn read_after(&self, before: Option<&ServerTls>) -> Result<ServerTls, TlsError> {
         let tls = ServerTls::from_files(&self.certificate, &self.key, self.client_ca.as_deref())?;
         let (now, before) = (Some(Clock::system().wall()), before.map(ServerTls::facts));
+        let before = before.as_deref();
         tls.check(&self.certificate, &CertificateNeeds { now, before, ..Default::default() })?;
         Ok(tls)
     }

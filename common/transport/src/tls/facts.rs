@@ -107,7 +107,7 @@ fn seconds(time: SystemTime) -> i64 {
 }
 
 /// A second as RFC 3339 writes it.
-fn date(second: i64) -> String {
+pub(super) fn date(second: i64) -> String {
     let (days, rest) = (second.div_euclid(86_400), second.rem_euclid(86_400));
     // Howard Hinnant, "chrono-compatible low-level date algorithms": days since 1970-01-01 to year, month and day.
     let shifted = days.saturating_add(719_468);

@@ -1,9 +1,11 @@
+use std::path::PathBuf;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose, SanType,
 };
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::testing::shake;
 use super::*;
 
 const SERVER: &str = "spiffe://shop/server";
@@ -59,26 +61,6 @@ fn shop() -> Authority {
     authority.issue("server", &[SERVER], |_| {});
     authority.issue("client", &[CLIENT], |_| {});
     authority
-}
-
-/// The result of a handshake on both sides; a byte goes each way, since with TLS 1.3 the client finishes
-/// first.
-async fn shake(
-    server: &ServerTls,
-    client: &ClientTls,
-) -> (Result<PeerIdentity, TlsError>, Result<PeerIdentity, TlsError>) {
-    let (near, far) = tokio::io::duplex(1 << 16);
-    let serve = async {
-        let (mut io, identity) = server.accept(far).await?;
-        io.write_all(b"x").await.map_err(TlsError::Handshake)?;
-        Ok(identity)
-    };
-    let connect = async {
-        let (mut io, identity) = client.connect(near).await?;
-        io.read_u8().await.map_err(TlsError::Handshake)?;
-        Ok(identity)
-    };
-    tokio::join!(serve, connect)
 }
 
 #[tokio::test]
@@ -195,7 +177,7 @@ fn a_certificate_that_does_not_work_is_refused_before_it_is_put_into_use() {
     let (ca, other) = (shop.path("ca.pem"), stranger.path("ca.pem"));
     let now = std::time::SystemTime::now();
     shop.issue("server", &[SERVER], |_| {});
-    let before = shop.server(Some(&ca)).unwrap().facts().clone();
+    let before = CertificateFacts::clone(&shop.server(Some(&ca)).unwrap().facts());
     assert_eq!(before.names, ["localhost", SERVER]);
     type Change = fn(&mut CertificateParams);
     let rows: [(&str, &[&str], Change); 5] = [

@@ -1,0 +1,122 @@
+//! Why TLS cannot be set up, or why a handshake failed.
+
+use std::io;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::HANDSHAKE_TIMEOUT;
+use super::refusal::{PeerRefusal, refusal_of};
+
+/// Why TLS cannot be set up, or why a handshake failed.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {}: check that it exists and that this user may read it", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's error.
+        source: io::Error,
+    },
+    /// A file does not contain what it should.
+    #[error("{} contains no {wanted}: it must be PEM, beginning with `-----BEGIN`", path.display())]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// `certificate` or `private key`.
+        wanted: &'static str,
+    },
+    /// The key does not belong to the certificate, or one of them is unusable.
+    #[error("{} and {} cannot be used together: give the key the first certificate was made for", certificate.display(), key.display())]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// The TLS library's error.
+        source: rustls::Error,
+    },
+    /// The authorities cannot be used.
+    #[error("{} contains a certificate that cannot be an authority: {rule}", path.display())]
+    Authority {
+        /// The authorities' file.
+        path: PathBuf,
+        /// The fault.
+        rule: String,
+    },
+    /// The certificate has expired.
+    #[error("{} expired at {at}: renew it (`tamis keys certificate --renew`, for an authority of your own)", path.display())]
+    Expired {
+        /// The certificate's file.
+        path: PathBuf,
+        /// When; RFC 3339.
+        at: String,
+    },
+    /// The certificate is not valid yet.
+    #[error("{} is not valid before {from}: check the clock of this machine and of the machine that made it", path.display())]
+    NotYet {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Start of its validity; RFC 3339.
+        from: String,
+    },
+    /// The certificate is for another name.
+    #[error("{} is for {names}, but must be for {wanted}: put the right certificate there", path.display())]
+    OtherName {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The names it is for.
+        names: String,
+        /// The name it should be for.
+        wanted: String,
+    },
+    /// Peers will not trust it.
+    #[error("{} is not signed by an authority in {}: let that authority sign it, or add the new authority there first", path.display(), authority.display())]
+    Issuer {
+        /// The certificate's file.
+        path: PathBuf,
+        /// The authorities' file.
+        authority: PathBuf,
+        /// The TLS library's error.
+        source: rustls::Error,
+    },
+    /// An SVID would be refused by its peers.
+    #[error("the SVID cannot be used")]
+    Svid(#[source] PeerRefusal),
+    /// The authorities of a trust domain cannot be used.
+    #[error("the trust bundle of {domain} cannot be used: {rule}")]
+    Bundle {
+        /// The trust domain.
+        domain: String,
+        /// The fault.
+        rule: String,
+    },
+    /// The server name is invalid.
+    #[error("`{name}` is not a server name: write a DNS name or an IP address")]
+    ServerName {
+        /// What was given.
+        name: String,
+    },
+    /// The TLS library refuses the settings.
+    #[error("TLS cannot be set up with the installed cryptography")]
+    Setup(#[source] rustls::Error),
+    /// The handshake failed: the peer left, does not use TLS, or does not have the expected identity.
+    #[error("the TLS handshake failed")]
+    Handshake(#[source] io::Error),
+    /// The handshake took too long.
+    #[error("the TLS handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
+    Timeout,
+}
+
+impl TlsError {
+    /// Why this side refused the certificate of a peer inside the mesh; `None` when that was not the reason.
+    #[must_use]
+    pub fn peer_refusal(&self) -> Option<&PeerRefusal> {
+        match self {
+            Self::Svid(refusal) => Some(refusal),
+            Self::Handshake(error) => refusal_of(error.get_ref()?.downcast_ref()?),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A proxy's identity inside the mesh: its SVID and the trust bundles, replaced while connections are open.
+//!
+//! Every [`ServerTls`](super::ServerTls) and [`ClientTls`](super::ClientTls) of an identity uses the current
+//! SVID and bundles in each new handshake. Connections that are open stay open.
+
+mod peers;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::client::{ResolvesClientCert, Resumption};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::TLS13;
+use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use rustls_pki_types::{PrivateKeyDer, UnixTime};
+
+use super::bundles::TrustBundles;
+use super::facts::CertificateFacts;
+use super::peers::{PeerRole, verify_peer};
+use super::spiffe::SpiffeId;
+use super::{ALPN, TlsError, files, verify};
+
+pub use self::peers::ClientCertificates;
+use self::peers::MeshPeers;
+
+/// An X.509 SVID with its key, and the bundles with which peers are verified.
+#[derive(Debug)]
+struct MeshMaterial {
+    certified: Arc<CertifiedKey>,
+    id: SpiffeId,
+    facts: Arc<CertificateFacts>,
+    bundles: TrustBundles,
+}
+
+impl MeshMaterial {
+    fn read(
+        chain: &str,
+        key: PrivateKeyDer<'static>,
+        bundles: TrustBundles,
+        now: UnixTime,
+    ) -> Result<Self, TlsError> {
+        let place = Path::new("the SVID");
+        let chain = files::certificates_of(place, chain.as_bytes())?;
+        let unreadable = || TlsError::Pem { path: place.to_owned(), wanted: "certificate" };
+        let facts = CertificateFacts::of(&chain).ok_or_else(unreadable)?;
+        let (leaf, rest) = chain.split_first().ok_or_else(unreadable)?;
+        let mut id = None;
+        // It is shown in both directions, so both must accept it.
+        for role in [PeerRole::Client, PeerRole::Server] {
+            id = Some(verify_peer(&bundles, role, leaf, rest, now).map_err(TlsError::Svid)?);
+        }
+        let id = id.ok_or_else(unreadable)?;
+        let certified = CertifiedKey::from_der(chain, key, &verify::provider());
+        let certified = Arc::new(certified.map_err(TlsError::Setup)?);
+        Ok(Self { certified, id, facts: Arc::new(facts), bundles })
+    }
+}
+
+/// The identity of one member of the mesh. Cheap to clone; all clones share it.
+#[derive(Debug, Clone)]
+pub struct MeshIdentity(Arc<ArcSwap<MeshMaterial>>);
+
+impl MeshIdentity {
+    /// Takes an SVID: its chain in PEM, leaf first, and its key, PKCS#8 in DER.
+    ///
+    /// # Errors
+    /// [`TlsError::Svid`] when peers with the same bundles would refuse it at `now`; [`TlsError::Pem`] or
+    /// [`TlsError::Setup`] when it cannot be read or its key belongs to another.
+    pub fn new(
+        chain: &str,
+        key: PrivateKeyDer<'static>,
+        bundles: TrustBundles,
+        now: UnixTime,
+    ) -> Result<Self, TlsError> {
+        let material = MeshMaterial::read(chain, key, bundles, now)?;
+        Ok(Self(Arc::new(ArcSwap::from_pointee(material))))
+    }
+
+    /// Replaces the SVID and the bundles for new handshakes.
+    ///
+    /// # Errors
+    /// As for [`Self::new`], and [`TlsError::OtherName`] when the SVID is for another id; the previous one then
+    /// stays in use.
+    pub fn replace(
+        &self,
+        chain: &str,
+        key: PrivateKeyDer<'static>,
+        bundles: TrustBundles,
+        now: UnixTime,
+    ) -> Result<(), TlsError> {
+        let material = MeshMaterial::read(chain, key, bundles, now)?;
+        let current = self.id();
+        if material.id != current {
+            return Err(TlsError::OtherName {
+                path: Path::new("the SVID").to_owned(),
+                names: material.id.to_string(),
+                wanted: current.to_string(),
+            });
+        }
+        self.0.store(Arc::new(material));
+        Ok(())
+    }
+
+    /// The SPIFFE id; it never changes.
+    #[must_use]
+    pub fn id(&self) -> SpiffeId {
+        self.0.load().id.clone()
+    }
+
+    /// The facts of the current SVID.
+    #[must_use]
+    pub fn facts(&self) -> Arc<CertificateFacts> {
+        Arc::clone(&self.0.load().facts)
+    }
+
+    pub(super) fn bundles(&self) -> TrustBundles {
+        self.0.load().bundles.clone()
+    }
+
+    /// The configuration of a listener for peers inside the mesh.
+    pub(super) fn server(&self, clients: ClientCertificates) -> Result<ServerConfig, TlsError> {
+        let peers = MeshPeers::clients(self.clone(), clients);
+        let mut config = ServerConfig::builder_with_provider(verify::provider())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(TlsError::Setup)?
+            .with_client_cert_verifier(Arc::new(peers))
+            .with_cert_resolver(Arc::new(self.clone()));
+        // A resumed session would skip the verification of the peer.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        Ok(config)
+    }
+
+    /// The configuration for connections to peers inside the mesh.
+    pub(super) fn client(&self, expected: Option<SpiffeId>) -> Result<ClientConfig, TlsError> {
+        let peers = MeshPeers::servers(self.clone(), expected);
+        let mut config = ClientConfig::builder_with_provider(verify::provider())
+            .with_protocol_versions(&[&TLS13])
+            .map_err(TlsError::Setup)?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(peers))
+            .with_client_cert_resolver(Arc::new(self.clone()));
+        config.resumption = Resumption::disabled();
+        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+        Ok(config)
+    }
+}
+
+impl ResolvesServerCert for MeshIdentity {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().certified))
+    }
+}
+
+impl ResolvesClientCert for MeshIdentity {
+    fn resolve(
+        &self,
+        _authorities: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.load().certified))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

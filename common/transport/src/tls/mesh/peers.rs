@@ -1,0 +1,145 @@
+//! Verifies peers in handshakes, with the current bundles of an identity.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::super::peers::{PeerRole, verify_peer};
+use super::super::refusal::{PeerRefusal, refused};
+use super::super::spiffe::SpiffeId;
+use super::super::verify;
+use super::MeshIdentity;
+
+/// Whether a server requires a certificate of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ClientCertificates {
+    /// A client without one is refused.
+    Required,
+    /// A client without one is accepted, without an identity; one that shows one is verified.
+    Optional,
+}
+
+/// Verifies peers with the current trust bundles of an identity.
+#[derive(Debug)]
+pub(super) struct MeshPeers {
+    identity: MeshIdentity,
+    /// Who a server must be; `None`: any member of an accepted domain.
+    expected: Option<SpiffeId>,
+    clients: ClientCertificates,
+    provider: Arc<CryptoProvider>,
+}
+
+impl MeshPeers {
+    pub(super) fn clients(identity: MeshIdentity, clients: ClientCertificates) -> Self {
+        Self { identity, expected: None, clients, provider: verify::provider() }
+    }
+
+    pub(super) fn servers(identity: MeshIdentity, expected: Option<SpiffeId>) -> Self {
+        let (clients, provider) = (ClientCertificates::Required, verify::provider());
+        Self { identity, expected, clients, provider }
+    }
+
+    fn verify(
+        &self,
+        role: PeerRole,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<(), PeerRefusal> {
+        let found = verify_peer(&self.identity.bundles(), role, leaf, intermediates, now)?;
+        match &self.expected {
+            Some(expected) if *expected != found => {
+                Err(PeerRefusal::OtherPeer { found, expected: expected.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl ClientCertVerifier for MeshPeers {
+    fn client_auth_mandatory(&self) -> bool {
+        self.clients == ClientCertificates::Required
+    }
+
+    /// None: bundles change, and a member of the mesh has one certificate only.
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        self.verify(PeerRole::Client, leaf, intermediates, now).map_err(refused)?;
+        Ok(ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, leaf, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, leaf, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+impl ServerCertVerifier for MeshPeers {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verify(PeerRole::Server, leaf, intermediates, now).map_err(refused)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ClientCertVerifier::verify_tls12_signature(self, message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        ClientCertVerifier::verify_tls13_signature(self, message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        ClientCertVerifier::supported_verify_schemes(self)
+    }
+}
+
+#[cfg(test)]
+mod tests;
