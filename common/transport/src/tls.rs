@@ -278,6 +278,17 @@ impl ClientTls {
         self
     }
 
+    /// Does the handshake with a server, within 10 s, and ends the connection: for a check of both sides.
+    ///
+    /// # Errors
+    /// [`TlsError::Handshake`] or [`TlsError::Timeout`].
+    pub async fn handshake<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> Result<PeerIdentity, TlsError> {
+        Ok(self.connect(io).await?.1)
+    }
+
     pub(crate) async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(
         &self,
         io: IO,

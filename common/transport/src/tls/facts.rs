@@ -43,6 +43,17 @@ impl CertificateFacts {
         Self::of(&chain).ok_or_else(unreadable)
     }
 
+    /// The facts of the certificates in a PEM text, leaf first.
+    ///
+    /// # Errors
+    /// [`TlsError::Pem`].
+    pub fn of_pem(text: &[u8]) -> Result<Self, TlsError> {
+        let place = Path::new("the text");
+        let chain = super::files::certificates_of(place, text)?;
+        let unreadable = || TlsError::Pem { path: place.to_owned(), wanted: "certificate" };
+        Self::of(&chain).ok_or_else(unreadable)
+    }
+
     /// The facts of a chain, leaf first; `None` when it cannot be read.
     pub(super) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let mut facts: Option<Self> = None;

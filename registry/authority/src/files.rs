@@ -1,0 +1,65 @@
+//! The files of an authority: secrets are readable by their owner only, and each file is replaced as a whole.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::Path;
+
+use crate::AuthorityError;
+
+/// Longest file that is read: certificates and keys have a few kilobytes.
+const MAX_BYTES: u64 = 256 * 1024;
+
+/// Who may read a file.
+#[derive(Clone, Copy)]
+pub(crate) enum Readers {
+    Owner,
+    Everybody,
+}
+
+/// Makes the folder, for its owner only.
+pub(crate) fn folder(path: &Path) -> Result<(), AuthorityError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
+        .map_err(|source| failed(path, source))
+}
+
+/// The text of a file; `None` when it does not exist.
+pub(crate) fn read(path: &Path) -> Result<Option<String>, AuthorityError> {
+    let length = match fs::metadata(path) {
+        Ok(about) => about.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(path, source)),
+    };
+    if length > MAX_BYTES {
+        let rule = format!("it has {length} bytes, more than {MAX_BYTES}");
+        return Err(AuthorityError::Broken { path: path.to_owned(), rule });
+    }
+    fs::read_to_string(path).map(Some).map_err(|source| failed(path, source))
+}
+
+/// Replaces a file; whoever reads it gets the old one or the new one.
+pub(crate) fn write(path: &Path, text: &str, readers: Readers) -> Result<(), AuthorityError> {
+    let beside = path.with_extension("new");
+    let mode = match readers {
+        Readers::Owner => 0o600,
+        Readers::Everybody => 0o644,
+    };
+    let write = || {
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        // The new name survives a loss of power too.
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    write().map_err(|source| failed(path, source))
+}
+
+fn failed(path: &Path, source: io::Error) -> AuthorityError {
+    AuthorityError::File { path: path.to_owned(), source }
+}

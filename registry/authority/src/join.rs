@@ -1,0 +1,218 @@
+//! One-time tokens that admit a proxy for the first time.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use tamis_ambient::Random;
+use tamis_trust::Digest;
+use thiserror::Error;
+
+use crate::AuthorityError;
+use crate::validity;
+
+/// Begins every token, so that a scanner for secrets finds it.
+const PREFIX: &str = "tamis-join-";
+/// Random bytes of a token.
+const BYTES: usize = 32;
+
+/// A one-time token: 256 random bits. Whoever has it can become the proxy that it was made for, once.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken([u8; BYTES]);
+
+/// A text is not a join token. The text, which may be a mistyped secret, is not repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("that is not a join token: it begins with `{PREFIX}` and has 64 hexadecimal digits")]
+pub struct NoJoinToken;
+
+impl JoinToken {
+    /// Makes a token.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Random`].
+    pub fn generate(random: Random) -> Result<Self, AuthorityError> {
+        Ok(Self(random.octets()?))
+    }
+
+    /// The text for the proxy, a secret.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        let digits: String = self.0.iter().map(|octet| format!("{octet:02x}")).collect();
+        format!("{PREFIX}{digits}")
+    }
+
+    /// Its hash, the only part of it that is stored. A fast hash is enough: nobody can guess 256 random bits.
+    #[must_use]
+    pub fn hash(&self) -> Digest {
+        Digest::of(&self.0)
+    }
+}
+
+impl fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JoinToken(secret)")
+    }
+}
+
+impl FromStr for JoinToken {
+    type Err = NoJoinToken;
+
+    fn from_str(text: &str) -> Result<Self, NoJoinToken> {
+        let digits = text.strip_prefix(PREFIX).ok_or(NoJoinToken)?;
+        // A digest has the same form: 64 lower-case hexadecimal digits.
+        let octets: Digest = format!("sha256:{digits}").parse().map_err(|_| NoJoinToken)?;
+        Ok(Self(*octets.as_bytes()))
+    }
+}
+
+/// A record about join tokens. The journal contains no token, only hashes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "event")]
+pub enum JoinRecord {
+    /// A token was made.
+    Created {
+        /// Hash of the token.
+        token: Digest,
+        /// The proxy that it admits, like `sidecar:shop/pay/0`.
+        node: String,
+        /// Valid before this second, since the Unix epoch.
+        expires: u64,
+    },
+    /// A proxy was admitted with it.
+    Used {
+        /// Hash of the token.
+        token: Digest,
+    },
+    /// All unused tokens of a proxy were withdrawn.
+    Withdrawn {
+        /// The proxy.
+        node: String,
+    },
+}
+
+/// A token that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JoinTokenState {
+    /// The proxy that it admits.
+    pub node: String,
+    /// Valid before this second, since the Unix epoch.
+    pub expires: u64,
+    /// When it was used, in seconds since the Unix epoch; `None`: it was not.
+    pub used: Option<u64>,
+    /// Whether it was withdrawn.
+    pub withdrawn: bool,
+}
+
+/// Why a join token admits nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum JoinRefusal {
+    /// Nobody made it, or it was forgotten after it expired.
+    #[error(
+        "the registry does not know this join token: make one with `tamis identity token create`"
+    )]
+    Unknown,
+    /// It was made for another proxy.
+    #[error("the join token is for another proxy: make one for this proxy")]
+    OtherNode,
+    /// It was used before: whoever sends it again may have stolen it.
+    #[error(
+        "the join token was used at {at} and is valid once: if this proxy did not use it then, revoke the identity of {node}; \
+         make a new token for a proxy that starts again"
+    )]
+    Replayed {
+        /// When it was used; RFC 3339.
+        at: String,
+        /// The proxy that it admitted.
+        node: String,
+    },
+    /// It is too old.
+    #[error("the join token expired at {at}: make a new one")]
+    Expired {
+        /// When; RFC 3339.
+        at: String,
+    },
+    /// An operator withdrew it.
+    #[error("the join token was withdrawn: make a new one")]
+    Withdrawn,
+}
+
+impl JoinRefusal {
+    /// Its stable code.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown => "join.unknown",
+            Self::OtherNode => "join.other-node",
+            Self::Replayed { .. } => "join.replayed",
+            Self::Expired { .. } => "join.expired",
+            Self::Withdrawn => "join.withdrawn",
+        }
+    }
+}
+
+/// All join tokens, computed from records: the same records give the same ledger.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JoinLedger {
+    tokens: BTreeMap<Digest, JoinTokenState>,
+}
+
+impl JoinLedger {
+    /// Applies a record written at that second, since the Unix epoch. A token is used once: later uses of it,
+    /// and uses of unknown tokens, change nothing.
+    pub fn apply(&mut self, record: &JoinRecord, second: u64) {
+        match record {
+            JoinRecord::Created { token, node, expires } => {
+                let (node, expires) = (node.clone(), *expires);
+                let state = JoinTokenState { node, expires, used: None, withdrawn: false };
+                self.tokens.entry(*token).or_insert(state);
+            }
+            JoinRecord::Used { token } => {
+                if let Some(state) = self.tokens.get_mut(token) {
+                    state.used.get_or_insert(second);
+                }
+            }
+            JoinRecord::Withdrawn { node } => {
+                let unused = self.tokens.values_mut().filter(|one| one.used.is_none());
+                unused.filter(|one| one.node == *node).for_each(|one| one.withdrawn = true);
+            }
+        }
+    }
+
+    /// Whether a token admits a proxy now; the record to write, before anything is given to the proxy.
+    ///
+    /// # Errors
+    /// [`JoinRefusal`].
+    pub fn admit(
+        &self,
+        token: &JoinToken,
+        node: &str,
+        now: u64,
+    ) -> Result<JoinRecord, JoinRefusal> {
+        let hash = token.hash();
+        let state = self.tokens.get(&hash).ok_or(JoinRefusal::Unknown)?;
+        // Whoever has the token may know that it was replayed, whichever proxy they claim to be.
+        if let Some(used) = state.used {
+            let (at, node) = (validity::text(used), state.node.clone());
+            return Err(JoinRefusal::Replayed { at, node });
+        }
+        if state.node != node {
+            return Err(JoinRefusal::OtherNode);
+        }
+        if state.withdrawn {
+            return Err(JoinRefusal::Withdrawn);
+        }
+        if now >= state.expires {
+            return Err(JoinRefusal::Expired { at: validity::text(state.expires) });
+        }
+        Ok(JoinRecord::Used { token: hash })
+    }
+
+    /// All tokens, by hash.
+    pub fn tokens(&self) -> impl Iterator<Item = (&Digest, &JoinTokenState)> {
+        self.tokens.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! The root of a trust domain, with its key.
+
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType, SerialNumber,
+};
+use tamis_ambient::Random;
+use tamis_transport::TrustDomain;
+
+use crate::AuthorityError;
+use crate::intermediate::IntermediateAuthority;
+use crate::validity;
+
+/// How long a root is valid.
+const LIFETIME: Duration = Duration::from_secs(10 * 365 * 24 * 3_600);
+/// How long an intermediate is valid.
+const INTERMEDIATE_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+/// The root of a trust domain, with its key. Whoever has it can be anybody in the mesh: it may be kept on
+/// another machine, and is needed only to sign an intermediate.
+pub struct RootAuthority {
+    certificate: String,
+    key: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl RootAuthority {
+    /// Makes a root for ten years.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Sign`] or [`AuthorityError::Random`].
+    pub fn generate(
+        domain: &TrustDomain,
+        random: Random,
+        now: SystemTime,
+    ) -> Result<Self, AuthorityError> {
+        let mut params = authority_params(domain, "root", random)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+        validity::set(&mut params, now, validity::seconds(now + LIFETIME));
+        let key = KeyPair::generate()?;
+        let certificate = params.self_signed(&key)?.pem();
+        let text = key.serialize_pem();
+        Ok(Self { certificate, key: text, issuer: Issuer::new(params, key) })
+    }
+
+    /// Reads a root and its key, PEM text of both.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Sign`] when one of them cannot be read.
+    pub fn from_pem(certificate: &str, key: &str) -> Result<Self, AuthorityError> {
+        let pair = KeyPair::from_pem(key)?;
+        let issuer = Issuer::from_ca_cert_pem(certificate, pair)?;
+        Ok(Self { certificate: certificate.to_owned(), key: key.to_owned(), issuer })
+    }
+
+    /// The certificate in PEM, which everybody may know.
+    #[must_use]
+    pub fn certificate(&self) -> &str {
+        &self.certificate
+    }
+
+    /// The key in PEM, a secret.
+    #[must_use]
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
+    /// Signs a new intermediate with a new key, valid for 30 days.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Sign`] or [`AuthorityError::Random`].
+    pub fn intermediate(
+        &self,
+        domain: &TrustDomain,
+        random: Random,
+        now: SystemTime,
+    ) -> Result<IntermediateAuthority, AuthorityError> {
+        let mut params = authority_params(domain, "intermediate", random)?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.use_authority_key_identifier_extension = true;
+        validity::set(&mut params, now, validity::seconds(now + INTERMEDIATE_LIFETIME));
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?.pem();
+        IntermediateAuthority::from_pem(&certificate, &key.serialize_pem())
+    }
+}
+
+/// A certificate that signs others: its only name is that of the trust domain (X509-SVID §3.2).
+fn authority_params(
+    domain: &TrustDomain,
+    what: &str,
+    random: Random,
+) -> Result<CertificateParams, AuthorityError> {
+    let mut params = CertificateParams::default();
+    params.subject_alt_names = vec![SanType::URI(format!("spiffe://{domain}").try_into()?)];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.serial_number = Some(serial(random)?);
+    // Two authorities of one domain need two names: chains are built by name.
+    let octets: [u8; 4] = random.octets()?;
+    let mut name = DistinguishedName::new();
+    let number = u32::from_be_bytes(octets);
+    name.push(DnType::OrganizationName, domain.as_str());
+    name.push(DnType::CommonName, format!("{what} {number:08x}"));
+    params.distinguished_name = name;
+    Ok(params)
+}
+
+/// A serial number of 127 random bits, which nobody can guess (RFC 5280 §4.1.2.2).
+pub(crate) fn serial(random: Random) -> Result<SerialNumber, AuthorityError> {
+    let mut octets: [u8; 16] = random.octets()?;
+    // Positive, and never shorter.
+    octets[0] = octets[0] & 0x7f | 0x40;
+    Ok(SerialNumber::from_slice(&octets))
+}

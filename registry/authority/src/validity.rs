@@ -1,0 +1,34 @@
+//! From when until when certificates are valid.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rcgen::CertificateParams;
+use time::OffsetDateTime;
+
+/// How far the clock of a peer may be behind the authority's.
+const SKEW: Duration = Duration::from_secs(60);
+
+/// Seconds since the Unix epoch.
+pub(crate) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
+/// A second as RFC 3339 writes it.
+pub(crate) fn text(second: u64) -> String {
+    let date = date(second);
+    let (year, month, day) = (date.year(), u8::from(date.month()), date.day());
+    let (hour, minute, second) = (date.hour(), date.minute(), date.second());
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+/// Sets the validity: from a minute before `now` until `until`, in seconds since the Unix epoch.
+pub(crate) fn set(params: &mut CertificateParams, now: SystemTime, until: u64) {
+    params.not_before = date(seconds(now).saturating_sub(SKEW.as_secs()));
+    params.not_after = date(until);
+}
+
+/// The last moment that certificates are asked about is the year 9999.
+fn date(second: u64) -> OffsetDateTime {
+    let second = i64::try_from(second).unwrap_or(i64::MAX);
+    OffsetDateTime::from_unix_timestamp(second).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
