@@ -27,7 +27,8 @@ use tokio::time::Sleep;
 
 pub use self::outgoing::{OutgoingRequest, RequestLine};
 use self::receive::{Content, Head};
-use crate::response::{Expectation, ResponseLimits, ResponseRefusal, TURN_BYTES};
+use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
+use crate::turn::Turn;
 
 /// Bytes of the first read of a response.
 const READ_MIN: usize = 8 * 1024;
@@ -85,7 +86,7 @@ pub struct ClientConnection<IO> {
     /// Bytes of the next read.
     reading: usize,
     /// Bytes read since we last had to wait for the peer.
-    turn: usize,
+    turn: Turn,
     /// Whether a response was read from it.
     served: bool,
     /// Whether another request may follow.
@@ -106,7 +107,7 @@ impl<IO> ClientConnection<IO> {
             interim_bytes: 0,
             scanned: 0,
             reading: READ_MIN,
-            turn: 0,
+            turn: Turn::default(),
             served: false,
             keeps: true,
             held: None,
@@ -168,21 +169,16 @@ impl<IO: AsyncRead + Unpin> ClientConnection<IO> {
 
     /// Reads once; ready with 0 at the end of the stream.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if self.turn >= TURN_BYTES {
-            // The other exchanges of the worker get their turn.
-            self.turn = 0;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
+        ready!(self.turn.poll(cx));
         let wanted = self.content_left().and_then(|left| usize::try_from(left).ok());
         let wanted = wanted.map_or(self.reading, |left| left.clamp(READ_MIN, self.reading));
         self.buffer.reserve(wanted);
         let Poll::Ready(read) = std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx) else {
-            self.turn = 0;
+            self.turn.end();
             return Poll::Pending;
         };
         let read = read?;
-        self.turn = self.turn.saturating_add(read);
+        self.turn.count_bytes(read);
         if read >= wanted {
             self.reading = self.reading.saturating_mul(2).min(READ_MAX);
         }
@@ -254,8 +250,12 @@ impl<IO: AsyncRead + Unpin> ClientConnection<IO> {
     /// The connection broke, or the content breaks the protocol ([`io::ErrorKind::InvalidData`]).
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
+            ready!(self.turn.poll(cx));
             match self.content.take(&mut self.buffer) {
-                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
+                Ok(Some(frame)) => {
+                    self.turn.count_piece();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
                 Ok(None) if self.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(refusal) => {

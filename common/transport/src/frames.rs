@@ -14,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::serve::linger;
+use crate::turn::yield_turn;
 
 /// What a useful frame adds to the budget: the head of a request, which calls for a head and trailers in
 /// return, or a DATA frame that we send, which peers answer with WINDOW_UPDATE for the stream and for the
@@ -265,7 +266,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for MeteredStream<I
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.had_its_turn() {
-            cx.waker().wake_by_ref();
+            yield_turn(cx);
             return Poll::Pending;
         }
         let Some(io) = this.io.as_mut() else { return Poll::Ready(Ok(())) };

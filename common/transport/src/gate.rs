@@ -31,7 +31,7 @@ use tokio::time::{Instant, Sleep};
 pub(crate) use self::body::Body;
 use self::framer::Framer;
 pub use self::refusal::{GateRefusal, RefusedRequest};
-use crate::response::TURN_BYTES;
+use crate::turn::Turn;
 
 /// Bytes of a read between two requests, into memory that is not the connection's: an idle one holds none.
 const READ_HEAD: usize = 4 * 1024;
@@ -191,7 +191,7 @@ pub struct MessageGate<IO> {
     /// Bytes of the next read into `buffer`.
     reading: usize,
     /// Bytes of a body read since we last had to wait for the peer.
-    turn: usize,
+    turn: Turn,
     framer: Framer,
     limits: GateLimits,
     control: GateControl,
@@ -214,7 +214,7 @@ impl<IO> MessageGate<IO> {
             buffer: seen,
             cleared: 0,
             reading: READ_CHUNK,
-            turn: 0,
+            turn: Turn::default(),
             framer: Framer::default(),
             limits,
             control: GateControl::default(),
@@ -380,14 +380,14 @@ impl<IO: AsyncRead + Unpin> MessageGate<IO> {
         if self.buffer.is_empty() && !self.framer.in_body() {
             return self.poll_first(cx);
         }
-        ready!(self.poll_turn(cx));
+        ready!(self.turn.poll(cx));
         self.buffer.reserve(self.reading);
         let Poll::Ready(read) = std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx) else {
-            self.turn = 0;
+            self.turn.end();
             return Poll::Pending;
         };
         let read = read?;
-        self.turn = self.turn.saturating_add(read);
+        self.turn.count_bytes(read);
         if read >= self.reading && self.framer.in_body() {
             self.reading = self.reading.saturating_mul(2).min(READ_MAX);
         }
@@ -408,16 +408,6 @@ impl<IO: AsyncRead + Unpin> MessageGate<IO> {
         Poll::Ready(Ok(out.filled().len()))
     }
 
-    /// Pending once after so many bytes, so that the other exchanges of the worker get their turn.
-    fn poll_turn(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.turn < TURN_BYTES {
-            return Poll::Ready(());
-        }
-        self.turn = 0;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
     /// Reads content of a known length to where it is wanted. What follows it is kept for later.
     fn poll_through(
         &mut self,
@@ -429,10 +419,10 @@ impl<IO: AsyncRead + Unpin> MessageGate<IO> {
             self.ended = true;
             return Poll::Ready(Ok(()));
         }
-        ready!(self.poll_turn(cx));
+        ready!(self.turn.poll(cx));
         let before = out.filled().len();
         let Poll::Ready(read) = Pin::new(&mut self.io).poll_read(cx, out) else {
-            self.turn = 0;
+            self.turn.end();
             let wait = self.wait();
             return self.poll_deadline(cx, wait).map(Ok);
         };
@@ -442,7 +432,7 @@ impl<IO: AsyncRead + Unpin> MessageGate<IO> {
             (self.peer_ended, self.ended) = (true, true);
             return Poll::Ready(Ok(()));
         }
-        self.turn = self.turn.saturating_add(new.len());
+        self.turn.count_bytes(new.len());
         let taken = usize::try_from(left).unwrap_or(usize::MAX).min(new.len());
         self.buffer.extend_from_slice(new.get(taken..).unwrap_or_default());
         out.set_filled(before.saturating_add(taken));

@@ -29,6 +29,7 @@ pub mod listen;
 pub mod response;
 pub mod serve;
 pub mod tls;
+pub(crate) mod turn;
 
 pub use address::{Address, AddressError};
 pub use causes::causes;

@@ -5,8 +5,7 @@
 //! to its content than a budget allows, ends in an error of the kind [`io::ErrorKind::InvalidData`]. Bytes
 //! are checked in the buffer that hyper reads into, and are copied only when a line arrived in pieces.
 //!
-//! After [`TURN_BYTES`] without a pause it yields, so that the other exchanges of its worker get their
-//! turn.
+//! After [a turn](crate::turn) without a pause it yields, so that the other exchanges of its worker get theirs.
 //!
 //! It also makes sure that a response that has already arrived is not lost when writing the rest of the
 //! request fails: the failure is reported once the response was read.
@@ -30,9 +29,7 @@ use tokio::time::{Instant, Sleep};
 use self::head::{End, Framing};
 pub use self::refusal::ResponseRefusal;
 use crate::gate::{Body, GateRefusal};
-
-/// Bytes that a connection passes on before it yields to others.
-pub const TURN_BYTES: usize = 256 * 1024;
+use crate::turn::Turn;
 
 /// The budget of a response in addition to its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +123,7 @@ pub struct ResponseGate<IO> {
     /// The reader asked for more after it was shown a complete response, so it has parsed that response.
     came_back: bool,
     /// Bytes passed on since we last had to wait for the peer.
-    turn: usize,
+    turn: Turn,
     broken: Option<WriteFailure>,
 }
 
@@ -159,7 +156,7 @@ impl<IO> ResponseGate<IO> {
             refused: None,
             ended: false,
             came_back: false,
-            turn: 0,
+            turn: Turn::default(),
             broken: None,
         }
     }
@@ -341,7 +338,7 @@ impl<IO: AsyncRead + Unpin> ResponseGate<IO> {
         let before = out.filled().len();
         match Pin::new(&mut self.io).poll_read(cx, out) {
             Poll::Pending => {
-                self.turn = 0;
+                self.turn.end();
                 return Poll::Pending;
             }
             Poll::Ready(Ok(())) => {}
@@ -356,7 +353,7 @@ impl<IO: AsyncRead + Unpin> ResponseGate<IO> {
             broken.limit.as_mut().reset(now.checked_add(HELD_MAX).unwrap_or(now));
         }
         let new = out.filled().get(before..).unwrap_or_default();
-        self.turn = self.turn.saturating_add(new.len());
+        self.turn.count_bytes(new.len());
         if new.is_empty() {
             self.ended = true;
             self.wake_writer();
@@ -410,11 +407,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for ResponseGate<IO> {
         }
         let before = out.filled().len();
         loop {
-            if this.turn >= TURN_BYTES {
-                this.turn = 0;
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+            ready!(this.turn.poll(cx));
             ready!(this.poll_judged(cx, out))?;
             if out.filled().len() > before || this.ended {
                 return Poll::Ready(Ok(()));

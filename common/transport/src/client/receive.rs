@@ -15,6 +15,9 @@ use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
 /// Room in a map for the fields that a proxy adds.
 const FIELDS_ADDED: usize = 6;
 
+/// Chunks are joined until a piece has this many bytes.
+const GATHERED_BYTES: usize = 4 * 1024;
+
 /// A head.
 pub(super) enum Head {
     /// Another one follows.
@@ -78,6 +81,11 @@ pub(super) fn read_head(
     Ok(Head::Final { head: ResponseHead { status, version, headers, tunnel }, content, keeps })
 }
 
+/// Whether as much of a chunk as arrived is cheaper to copy than to pass on.
+fn is_small(left: u64, buffer: &BytesMut) -> bool {
+    left.min(buffer.len() as u64) <= GATHERED_BYTES as u64
+}
+
 /// Whether `connection` has this token.
 fn names(headers: &HeaderMap, token: &str) -> bool {
     let values = headers.get_all(header::CONNECTION).iter();
@@ -133,15 +141,41 @@ impl Content {
         buffer: &mut BytesMut,
     ) -> Result<Option<Frame<Bytes>>, ResponseRefusal> {
         let frame = self.step_to_frame(buffer)?;
-        if frame.as_ref().is_some_and(Frame::is_data) {
-            // What is wrong with them is found again with the next piece.
-            while let Self::Framed(Body::ChunkEnd | Body::ChunkSize) = self {
-                if !matches!(self.step(buffer), Ok(Stepped::On)) {
-                    break;
+        match frame.map(Frame::into_data) {
+            None => Ok(None),
+            Some(Ok(data)) => Ok(Some(Frame::data(self.gather(data, buffer)))),
+            Some(Err(trailers)) => Ok(Some(trailers)),
+        }
+    }
+
+    /// Passes the lines after a piece, and joins it with the chunks after it as long as they are small: what a chunk
+    /// costs on its way through filters and into the client's framing does not depend on its length.
+    fn gather(&mut self, first: Bytes, buffer: &mut BytesMut) -> Bytes {
+        let mut gathered: Option<BytesMut> = None;
+        // What is wrong is found again with the next piece: nothing is taken before it is judged.
+        while let Self::Framed(body) = *self {
+            let length = gathered.as_ref().map_or(first.len(), BytesMut::len);
+            match body {
+                Body::ChunkEnd | Body::ChunkSize => {}
+                Body::ChunkData(left)
+                    if length < GATHERED_BYTES && is_small(left, buffer) && !buffer.is_empty() => {}
+                _ => break,
+            }
+            match self.step(buffer) {
+                Ok(Stepped::On) => {}
+                Ok(Stepped::Frame(frame)) => {
+                    let Ok(data) = frame.into_data() else { break };
+                    let all = gathered.get_or_insert_with(|| {
+                        let mut all = BytesMut::with_capacity(2 * GATHERED_BYTES);
+                        all.extend_from_slice(&first);
+                        all
+                    });
+                    all.extend_from_slice(&data);
                 }
+                Ok(Stepped::More) | Err(_) => break,
             }
         }
-        Ok(frame)
+        gathered.map_or(first, BytesMut::freeze)
     }
 
     fn step_to_frame(

@@ -7,7 +7,9 @@ use http_body_util::{Full, StreamBody};
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 
 use super::*;
+use crate::gate::Body;
 use crate::response::tests::{readable, refused};
+use crate::turn::TURN_BYTES;
 
 type Outgoing = OutgoingRequest<Full<Bytes>>;
 
@@ -252,4 +254,31 @@ async fn a_body_of_another_length_than_stated_is_an_error_and_no_message() {
     let request = Request::get("/").header("content-length", "5");
     let sent = written(request.body(Full::<Bytes>::default()).unwrap()).await.unwrap();
     assert_eq!(sent, "GET / HTTP/1.1\r\nhost: \r\n\r\n");
+}
+
+/// Chunks as they arrive, and the lengths of the pieces that are passed on.
+#[test]
+fn small_chunks_are_joined_and_large_ones_are_passed_as_they_are() {
+    let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
+    let end = "0\r\n\r\n";
+    let rows: [(String, &[usize], bool); 8] = [
+        (chunk(1).repeat(10) + end, &[10], true),
+        (chunk(1).repeat(5_000) + end, &[4_096, 904], true),
+        (chunk(1).repeat(3), &[3], false),
+        (chunk(1) + &chunk(100_000) + &chunk(1) + end, &[1, 100_000, 1], true),
+        (chunk(5_000) + &chunk(1) + &chunk(2) + end, &[5_000, 3], true),
+        (chunk(4_000) + &chunk(4_000) + &chunk(1) + end, &[8_000, 1], true),
+        (chunk(1) + "5\r\nab", &[3], false),
+        (chunk(2) + "z", &[2], false),
+    ];
+    for (arrived, expected, done) in rows {
+        let mut buffer = BytesMut::from(arrived.as_bytes());
+        let mut content = Content::Framed(Body::ChunkSize);
+        let mut pieces = Vec::new();
+        while let Ok(Some(frame)) = content.take(&mut buffer) {
+            pieces.push(frame.into_data().unwrap().len());
+        }
+        assert_eq!(pieces, expected, "{}", arrived.get(..40.min(arrived.len())).unwrap());
+        assert_eq!(content == Content::Done, done);
+    }
 }

@@ -1,6 +1,7 @@
 //! Responses that hyper's client may see, and those that it must not.
 
 use super::*;
+use crate::turn::TURN_BYTES;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
 /// A gate with a request in progress, and the upstream's end.

@@ -1,0 +1,131 @@
+//! Turns: what one connection may do before the other tasks of its worker do something.
+
+use std::pin::pin;
+use std::task::{Context, Poll};
+
+/// Bytes that a connection moves in one turn.
+pub(crate) const TURN_BYTES: usize = 128 * 1024;
+
+/// Pieces of content, such as chunks, that a connection passes on in one turn: their cost is not in their bytes.
+const TURN_PIECES: usize = 128;
+
+/// What a connection has done in its turn.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    bytes: usize,
+    pieces: usize,
+}
+
+impl Turn {
+    /// Counts bytes that were read.
+    pub(crate) fn count_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    /// Counts a piece of content that was passed on.
+    pub(crate) fn count_piece(&mut self) {
+        self.pieces = self.pieces.saturating_add(1);
+    }
+
+    /// The connection waits for its peer, so its next turn begins.
+    pub(crate) fn end(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Ready while the turn lasts. Otherwise the next one begins after all others, as [`yield_turn`] states.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.bytes < TURN_BYTES && self.pieces < TURN_PIECES {
+            return Poll::Ready(());
+        }
+        self.end();
+        yield_turn(cx);
+        Poll::Pending
+    }
+}
+
+/// Wakes the caller after all tasks that are ready now, and after the sockets were looked at.
+///
+/// A waker that is called at once puts the task at the end of a queue that then never becomes empty: the runtime looks
+/// at its sockets after 61 tasks only, so a few connections that are always ready keep all others waiting for
+/// 61 turns, several times for each request.
+pub(crate) fn yield_turn(cx: &mut Context<'_>) {
+    // Its first poll asks for the deferred wake-up; the future is not needed after that.
+    let asked = pin!(tokio::task::yield_now()).poll(cx);
+    debug_assert!(asked.is_pending(), "the first poll of `yield_now` is pending");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use std::future::poll_fn;
+    use std::rc::Rc;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    #[test]
+    fn a_turn_ends_after_so_many_bytes_or_pieces_and_with_a_wait() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(poll_fn(|cx| {
+            let mut turn = Turn::default();
+            turn.count_bytes(TURN_BYTES - 1);
+            for _ in 1..TURN_PIECES {
+                turn.count_piece();
+            }
+            assert!(turn.poll(cx).is_ready());
+            turn.count_piece();
+            assert!(turn.poll(cx).is_pending());
+            assert!(turn.poll(cx).is_ready(), "the next turn");
+            turn.count_bytes(TURN_BYTES);
+            assert!(turn.poll(cx).is_pending());
+            turn.count_bytes(TURN_BYTES);
+            turn.end();
+            assert!(turn.poll(cx).is_ready());
+            Poll::Ready(())
+        }));
+    }
+
+    /// Four connections are always ready; another one needs its socket looked at for each of its messages.
+    #[test]
+    fn sockets_are_looked_at_after_one_turn_of_each_that_is_always_ready() {
+        const GREEDY: usize = 4;
+        const MESSAGES: usize = 50;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let turns = Rc::new(Cell::new(0_usize));
+        let counted = Rc::clone(&turns);
+        LocalSet::new().block_on(&runtime, async move {
+            let greedy: Vec<_> = (0..GREEDY)
+                .map(|_| {
+                    let turns = Rc::clone(&counted);
+                    tokio::task::spawn_local(poll_fn(move |cx| {
+                        let mut turn = Turn::default();
+                        while turn.poll(cx).is_ready() {
+                            turn.count_bytes(TURN_BYTES);
+                        }
+                        turns.set(turns.get() + 1);
+                        Poll::<()>::Pending
+                    }))
+                })
+                .collect();
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (mut server, _) = listener.accept().await.unwrap();
+            drop(tokio::task::spawn_local(async move {
+                let mut octet = [0];
+                while server.read_exact(&mut octet).await.is_ok() {
+                    server.write_all(&octet).await.unwrap();
+                }
+            }));
+            counted.set(0);
+            for _ in 0..MESSAGES {
+                client.write_all(b"x").await.unwrap();
+                client.read_exact(&mut [0]).await.unwrap();
+            }
+            greedy.iter().for_each(tokio::task::JoinHandle::abort);
+        });
+        // A message needs two looks at the sockets, and loopback may need one more.
+        let most = MESSAGES * GREEDY * 4;
+        assert!(turns.get() <= most, "{} turns, at most {most}", turns.get());
+    }
+}
