@@ -1,6 +1,6 @@
 //! Certificates for machines of one's own: an authority, and the certificates it signs.
 
-use crate::keys;
+use crate::private_file;
 use anyhow::{Context as _, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -29,7 +29,7 @@ pub(crate) fn make_authority(ca: &Path) -> Result<()> {
     params.not_after = now + Duration::days(10 * DAYS);
     let pair = KeyPair::generate()?;
     let made = params.self_signed(&pair)?;
-    keys::private(&key_of(ca), pair.serialize_pem().as_bytes())?;
+    private_file::write(&key_of(ca), pair.serialize_pem().as_bytes())?;
     fs::write(ca, made.pem()).with_context(|| format!("{} cannot be written", ca.display()))
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn issue(
     let signed = params.signed_by(&pair, issuer)?;
     // Each file is written next to the old one and renamed. A reader in between gets the old pair, or a
     // pair that does not match, which it detects.
-    keys::replace(key, pair.serialize_pem().as_bytes())?;
+    private_file::replace(key, pair.serialize_pem().as_bytes())?;
     let beside = certificate.with_extension("new");
     fs::write(&beside, signed.pem())
         .and_then(|()| fs::rename(&beside, certificate))

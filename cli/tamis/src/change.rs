@@ -1,8 +1,9 @@
 //! `tamis plan` and `tamis apply`: put documents in force.
 
-use crate::check::render;
+use crate::declared::nodes;
 use crate::failure::REFUSED;
 use crate::output::{self, Output};
+use crate::problem_text::render;
 use crate::remote::RegistryAccess;
 use anyhow::{Context as _, Result, bail};
 use diff::ChangeState;
@@ -222,7 +223,7 @@ pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileT
         named.borrow_mut().insert(name.to_owned(), octets.clone());
         Ok(octets)
     };
-    for node in crate::check::nodes(documents) {
+    for node in nodes(documents) {
         // The registry reports what is wrong: it knows the documents that are already in force.
         drop(fold(documents, &node, &file));
     }

@@ -1,13 +1,13 @@
 //! `tamis check`: finds what is wrong with a folder of documents, by the proxy's own rules.
 
 use crate::change;
+use crate::declared::nodes;
 use crate::output::{self, Output};
+use crate::problem_text::render;
 use crate::remote::RegistryAccess;
 use anyhow::{Context as _, Result, bail};
-use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::json;
 use std::fmt::Write as _;
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_ambient::{Clock, Random};
@@ -171,45 +171,6 @@ fn between(documents: &[Document], nodes: &[NodeName], root: &Path, problems: &m
     for node in nodes {
         for problem in fold(documents, node, &file).problems {
             add(problems, problem);
-        }
-    }
-}
-
-/// Every proxy that the documents declare.
-pub(crate) fn nodes(documents: &[Document]) -> Vec<NodeName> {
-    let mut nodes = Vec::new();
-    for document in documents {
-        match &document.resource {
-            Resource::Gateway(_) => nodes.push(NodeName::Gateway { key: document.key() }),
-            Resource::Service(spec) => {
-                let with =
-                    spec.endpoints.iter().enumerate().filter(|(_, one)| one.sidecar.is_some());
-                nodes.extend(
-                    with.map(|(index, _)| NodeName::Sidecar { key: document.key(), index }),
-                );
-            }
-            _ => {}
-        }
-    }
-    nodes
-}
-
-/// A problem with its source text, for people.
-pub(crate) fn render(problem: &Problem) -> String {
-    let theme = if std::io::stdout().is_terminal() {
-        GraphicalTheme::unicode()
-    } else {
-        GraphicalTheme::unicode_nocolor()
-    };
-    let mut text = String::new();
-    match GraphicalReportHandler::new_themed(theme)
-        .with_links(false)
-        .render_report(&mut text, problem)
-    {
-        Ok(()) => text,
-        Err(_) => {
-            let place = &problem.place;
-            format!("{}:{}:{}: {problem}\n", place.source, place.line, place.column)
         }
     }
 }

@@ -2,12 +2,10 @@
 
 use crate::certificates;
 use crate::output::{self, Output};
+use crate::private_file;
 use anyhow::{Context as _, Result, bail};
 use rcgen::SanType;
 use serde_json::json;
-use std::fs::{OpenOptions, Permissions};
-use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_transport::{CertificateFacts, SpiffeId};
@@ -83,7 +81,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 
 fn certificate(arguments: &Certificate, output: Output) -> Result<ExitCode> {
     let Certificate { name, authority, id, host, renew } = arguments;
-    let (certificate, key) = (with(name, ".crt"), with(name, ".key"));
+    let (certificate, key) =
+        (private_file::with_ending(name, ".crt"), private_file::with_ending(name, ".key"));
     if *renew {
         return renewed(arguments, &certificate, &key, output);
     }
@@ -172,13 +171,6 @@ fn issue(
     Ok(ExitCode::SUCCESS)
 }
 
-/// A path with an ending appended; dots in the name stay.
-fn with(name: &Path, ending: &str) -> PathBuf {
-    let mut path = name.as_os_str().to_owned();
-    path.push(ending);
-    PathBuf::from(path)
-}
-
 /// A key pair on disk.
 pub(crate) struct Pair {
     pub(crate) key: PathBuf,
@@ -188,7 +180,8 @@ pub(crate) struct Pair {
 
 /// Makes a pair of files; never overwrites one.
 pub(crate) fn generate(name: &Path) -> Result<Pair> {
-    let (key, public) = (with(name, ".key"), with(name, ".pub"));
+    let (key, public) =
+        (private_file::with_ending(name, ".key"), private_file::with_ending(name, ".pub"));
     if key.exists() || public.exists() {
         bail!(
             "{} or its .pub exists already, and a key is never overwritten; choose another name",
@@ -196,39 +189,10 @@ pub(crate) fn generate(name: &Path) -> Result<Pair> {
         );
     }
     let made = PrivateKey::generate()?;
-    fresh(&key, made.to_pem()?.as_bytes())?;
+    private_file::create(&key, made.to_pem()?.as_bytes())?;
     std::fs::write(&public, made.public_key().to_pem())
         .with_context(|| format!("{} cannot be written", public.display()))?;
     Ok(Pair { key, public, id: made.public_key().id().to_string() })
-}
-
-/// Writes a new file that only its owner can read; fails when the file exists.
-fn fresh(path: &Path, content: &[u8]) -> Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-        .and_then(|mut file| file.write_all(content))
-        .with_context(|| format!("{} cannot be written", path.display()))
-}
-
-/// Writes a file that only its owner can read, whatever mode it had before.
-pub(crate) fn private(path: &Path, content: &[u8]) -> Result<()> {
-    let write = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(content)
-    };
-    write().with_context(|| format!("{} cannot be written", path.display()))
-}
-
-/// Atomically replaces a file by one that only its owner can read.
-pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let beside = with(path, ".new");
-    private(&beside, content)?;
-    std::fs::rename(&beside, path).with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Reads a private key.

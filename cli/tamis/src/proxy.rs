@@ -485,7 +485,7 @@ pub(crate) fn told(reload: &Reload, output: Output) {
 }
 
 fn lines(reload: &Reload) -> Vec<String> {
-    let mut lines: Vec<String> = reload.problems.iter().map(check::render).collect();
+    let mut lines: Vec<String> = reload.problems.iter().map(problem_text::render).collect();
     let whose = |line: &String| format!("{}: {line}", reload.node);
     lines.extend(reload.notes.iter().map(whose));
     lines.extend(reload.renewed.iter().map(whose));

@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 
 use crate::format;
 use crate::problem::Problem;
-use crate::tree::{TextSpan, Value, YamlEntry, YamlNode};
+use crate::span::TextSpan;
+use crate::tree::{Value, YamlEntry, YamlNode};
 
 /// The state of a check.
 pub(crate) struct Checker<'a> {

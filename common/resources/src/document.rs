@@ -1,17 +1,19 @@
 //! From text to documents.
 
+mod recover;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use recover::Recovery;
 
 use crate::check::{Checker, suggestion};
 use crate::kinds::{self, KindSchema, LOCK, PathMatchType, Resource, call_path};
+use crate::metadata::{Metadata, default_namespace};
 use crate::problem::{Problem, SourcePlace};
-use crate::recover::{self, Recovery};
 use crate::secrets;
-use crate::tree::{self, TextSpan, YamlNode};
+use crate::span::TextSpan;
+use crate::tree::{self, YamlNode};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -75,32 +77,6 @@ pub struct ParseResult {
     /// A part could not be read at all, so its content is unknown: a YAML syntax error, or an invalid trust
     /// policy, which a wider one would otherwise replace.
     pub lost: bool,
-}
-
-/// `metadata` of a document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Metadata {
-    /// Unique within kind and namespace.
-    #[schemars(extend("format" = "resource-name"))]
-    pub name: String,
-    /// Default: `default`.
-    #[serde(default = "default_namespace")]
-    #[schemars(extend("format" = "resource-name"))]
-    pub namespace: String,
-    /// For people and tools.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// For people and tools.
-    #[serde(default)]
-    pub annotations: BTreeMap<String, String>,
-    /// RFC 3339 in UTC; among the routes of one namespace the older wins a tie, and one without a date
-    /// comes last. It decides nothing between namespaces.
-    pub creation_timestamp: Option<String>,
-}
-
-pub(crate) fn default_namespace() -> String {
-    "default".to_owned()
 }
 
 impl Document {

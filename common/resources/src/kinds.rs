@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, SchemaGenerator};
 use serde_json::{Value as Json, json};
 
-use crate::document::Metadata;
+use crate::metadata::Metadata;
 
 /// Structs: camelCase, unknown fields refused.
 macro_rules! shapes {

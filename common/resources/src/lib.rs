@@ -20,15 +20,16 @@ mod fold;
 mod format;
 mod kinds;
 mod limits;
+mod metadata;
 mod narrow;
 mod node_name;
 pub mod plan;
 mod problem;
-mod recover;
 pub mod redact;
 mod rules;
 mod secrets;
 mod sound;
+mod span;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -36,7 +37,7 @@ mod text;
 mod touches;
 mod tree;
 
-pub use document::{Document, Metadata, NEW, ParseResult, parse, read};
+pub use document::{Document, NEW, ParseResult, parse, read};
 pub use fold::{
     Condition, FoldResult, ResourceStatus, Security, fold, fold_under, grant_plan, trust_beyond,
     trust_policies,
@@ -44,12 +45,14 @@ pub use fold::{
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
 pub use limits::MAX_COMPONENT_BYTES;
+pub use metadata::Metadata;
 pub use narrow::narrowed;
 pub use node_name::{BadNodeName, NodeName};
 pub use problem::{Problem, SourcePlace};
 pub use secrets::{SecretKind, secret_of};
 pub use sound::{RouteFault, ValidationFaults, sound_routes};
+pub use span::TextSpan;
 pub use split::{parts, texts};
 pub use text::{CheckedText, suggest};
 pub use touches::{Names, Touch, TouchTarget, names};
-pub use tree::{TextSpan, Value, YamlNode};
+pub use tree::{Value, YamlNode};

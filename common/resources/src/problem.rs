@@ -6,7 +6,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::Serialize;
 
-use crate::tree::TextSpan;
+use crate::span::TextSpan;
 
 /// One problem of one document.
 #[derive(Debug, Clone, Serialize, thiserror::Error)]

@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 
 use crate::check::{Checker, suggestion};
 use crate::problem::Problem;
-use crate::tree::{self, TextSpan, YamlNode};
+use crate::span::TextSpan;
+use crate::tree::{self, YamlNode};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 

@@ -8,20 +8,12 @@ use std::sync::Arc;
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::problem::Problem;
+use crate::span::TextSpan;
 
 const MAX_DEPTH: usize = 64;
 const MAX_DOCUMENTS: usize = 10_000;
 /// Further problems are not worth reading, and cost memory.
 const MAX_PROBLEMS: usize = 1_000;
-
-/// Bytes of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TextSpan {
-    /// First byte.
-    pub start: usize,
-    /// Byte after the last.
-    pub end: usize,
-}
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]

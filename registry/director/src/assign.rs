@@ -4,13 +4,13 @@
 //! another, the new one has the higher version, since a node refuses an older one: also for a rollout, its
 //! return, and an older digest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tamis_trust::first_version;
 
-use crate::refused::{TrustRefusal, code};
+use crate::refused::TrustRefusal;
 use crate::state::State;
-use crate::wants::{Lane, SlotOrder, Wants, above, config, holds, places};
+use crate::wants::{SlotOrder, Wants, above, config, holds, join, places};
 
 mod draft;
 
@@ -107,25 +107,6 @@ pub(crate) fn draft_all<'a>(
     out
 }
 
-/// The combined plan of all proxies of a service. Where they disagree, nothing is assigned.
-pub(crate) fn join<'a>(
-    service: &str,
-    all: impl Iterator<Item = &'a Wants>,
-) -> (BTreeMap<&'a Lane, &'a SlotOrder>, BTreeMap<String, TrustRefusal>) {
-    let (mut wants, mut refused, mut torn) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
-    for one in all {
-        refused.extend(one.refused.clone());
-        for (lane, wanted) in &one.lanes {
-            if *wants.entry(lane).or_insert(wanted) != wanted {
-                torn.insert(lane.0.as_str());
-            }
-        }
-    }
-    wants.retain(|lane, _| !torn.contains(lane.0.as_str()));
-    refused.extend(torn.into_iter().map(|slot| (slot.to_owned(), ambiguous(slot, service))));
-    (wants, refused)
-}
-
 fn draft(
     service: &str,
     (slot, rollout): (&str, &Option<String>),
@@ -144,17 +125,6 @@ fn draft(
         expires,
         mode: wanted.mode,
         rollout: rollout.clone(),
-    }
-}
-
-fn ambiguous(slot: &str, service: &str) -> TrustRefusal {
-    TrustRefusal {
-        code: code::AMBIGUOUS,
-        rule: format!(
-            "proxies of {service} need different filters or configurations in slot {slot}"
-        ),
-        set_by: "the rule that a slot of a service has one assignment".to_owned(),
-        remedy: "give a Gateway and a Service of one namespace different names".to_owned(),
     }
 }
 

@@ -11,12 +11,12 @@ use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, FoldResult, NodeName, Problem, ResourceStatus};
 use tamis_trust::{Digest, Name, Version};
 
-use crate::assign::{AssignmentDraft, Terms, draft_all, join};
+use crate::assign::{AssignmentDraft, Terms, draft_all};
 use crate::desired::{DesiredState, Folder, ResolvedFilter, fold_with};
 use crate::pins::ALL;
 use crate::plans::shared::SharedValues;
 use crate::state::State;
-use crate::wants::{NodeWants, Place, Wants, places};
+use crate::wants::{NodeWants, Place, Wants, join, places};
 
 /// A cache over the states of one journal, in the order of their revisions.
 ///

@@ -1,6 +1,6 @@
 //! What a proxy should run: for each slot the filter, its digest and its configuration, and the lane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use tamis_resources::NodeName;
@@ -8,7 +8,6 @@ use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
 use tamis_sync::{SHADOW, placed};
 use tamis_trust::{Digest, Mode, Name, config_digest, first_version};
 
-use crate::assign::join;
 use crate::desired::DesiredState;
 use crate::ledger::Slot;
 use crate::record::AssignmentRecord;
@@ -232,4 +231,34 @@ pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a
         out.explain(join(node.key(), all.iter()).1);
     }
     out
+}
+
+/// The combined plan of all proxies of a service. Where they disagree, nothing is assigned.
+pub(crate) fn join<'a>(
+    service: &str,
+    all: impl Iterator<Item = &'a Wants>,
+) -> (BTreeMap<&'a Lane, &'a SlotOrder>, BTreeMap<String, TrustRefusal>) {
+    let (mut wants, mut refused, mut torn) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+    for one in all {
+        refused.extend(one.refused.clone());
+        for (lane, wanted) in &one.lanes {
+            if *wants.entry(lane).or_insert(wanted) != wanted {
+                torn.insert(lane.0.as_str());
+            }
+        }
+    }
+    wants.retain(|lane, _| !torn.contains(lane.0.as_str()));
+    refused.extend(torn.into_iter().map(|slot| (slot.to_owned(), ambiguous(slot, service))));
+    (wants, refused)
+}
+
+fn ambiguous(slot: &str, service: &str) -> TrustRefusal {
+    TrustRefusal {
+        code: code::AMBIGUOUS,
+        rule: format!(
+            "proxies of {service} need different filters or configurations in slot {slot}"
+        ),
+        set_by: "the rule that a slot of a service has one assignment".to_owned(),
+        remedy: "give a Gateway and a Service of one namespace different names".to_owned(),
+    }
 }

@@ -6,7 +6,9 @@ use std::str::FromStr;
 use aws_lc_rs::digest::{Context, SHA256, SHA512};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::{BlobError, hex};
+use thiserror::Error;
+
+use crate::hex;
 
 /// The hash functions of digests, the registered ones of the OCI image specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,6 +49,13 @@ pub struct BlobDigest {
     encoded: String,
 }
 
+/// A text that is not a digest, at most 160 characters of it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error(
+    "digest {0:?} is neither \"sha256:\" with 64 nor \"sha512:\" with 128 lower-case hex digits"
+)]
+pub struct DigestError(pub(crate) String);
+
 impl BlobDigest {
     /// The SHA-256 digest of bytes.
     #[must_use]
@@ -59,14 +68,14 @@ impl BlobDigest {
     /// The strict grammar of the two algorithms: no capitals, no other length.
     ///
     /// # Errors
-    /// [`BlobError::Digest`].
-    pub fn parse(text: &str) -> Result<Self, BlobError> {
+    /// The text is not a digest.
+    pub fn parse(text: &str) -> Result<Self, DigestError> {
         let parsed = text.split_once(':').and_then(|(name, encoded)| {
             let algorithm = DigestAlgorithm::ALL.into_iter().find(|one| one.name() == name)?;
             let right = encoded.len() == algorithm.digits() && hex::decode(encoded).is_some();
             right.then(|| Self { algorithm, encoded: encoded.to_owned() })
         });
-        parsed.ok_or_else(|| BlobError::Digest(text.chars().take(160).collect()))
+        parsed.ok_or_else(|| DigestError(text.chars().take(160).collect()))
     }
 
     /// Its hash function.
@@ -106,9 +115,9 @@ impl fmt::Debug for BlobDigest {
 }
 
 impl FromStr for BlobDigest {
-    type Err = BlobError;
+    type Err = DigestError;
 
-    fn from_str(text: &str) -> Result<Self, BlobError> {
+    fn from_str(text: &str) -> Result<Self, DigestError> {
         Self::parse(text)
     }
 }

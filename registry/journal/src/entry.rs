@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Hash, JournalError, canonical};
+use crate::{Hash, Head, JournalError, canonical};
 
 /// Most canonical bytes of an entry (C2SP tlog-tiles: the length of an entry is a 16-bit number).
 pub const MAX_ENTRY_BYTES: usize = 65_535;
@@ -42,15 +42,6 @@ pub struct Entry {
     /// The hash of the previous entry; [`Hash::ZERO`] for the first.
     pub previous: Hash,
     /// The hash of this entry and, through the links, of all before it.
-    pub hash: Hash,
-}
-
-/// The end of the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct Head {
-    /// The last entry's revision; 0 when the journal is empty.
-    pub revision: u64,
-    /// The last entry's hash; [`Hash::ZERO`] when the journal is empty.
     pub hash: Hash,
 }
 

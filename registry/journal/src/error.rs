@@ -87,14 +87,6 @@ impl JournalError {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum BlobError {
-    /// A text is not a digest.
-    #[error(
-        "digest {0:?} is neither \"sha256:\" with 64 nor \"sha512:\" with 128 lower-case hex digits"
-    )]
-    Digest(String),
-    /// A text is not an upload id.
-    #[error("upload id {0:?} is not 64 lower-case hex digits")]
-    UploadId(String),
     /// There is no blob with this digest.
     #[error("there is no blob {0}")]
     NotFound(BlobDigest),

@@ -4,9 +4,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use tamis_ambient::Random;
+use tamis_ambient::{NoRandomness, Random};
 
-use crate::{BlobError, Hash, hex};
+use thiserror::Error;
+
+use crate::{Hash, hex};
 
 /// Octets of an id that are random; the rest says whose the upload is.
 const RANDOM_BYTES: usize = 16;
@@ -16,11 +18,18 @@ const RANDOM_BYTES: usize = 16;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UploadId(String);
 
+/// A text that is not an upload id, at most 80 characters of it.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("upload id {0:?} is not 64 lower-case hex digits")]
+pub struct UploadIdError(pub(crate) String);
+
 impl UploadId {
     /// A new, unique one.
-    pub(crate) fn random(owner: &str) -> Result<Self, BlobError> {
-        let bytes = Random::system().octets::<RANDOM_BYTES>();
-        let bytes = bytes.map_err(BlobError::storage("draw an upload id"))?;
+    ///
+    /// # Errors
+    /// The machine has no random bytes.
+    pub(crate) fn random(owner: &str) -> Result<Self, NoRandomness> {
+        let bytes = Random::system().octets::<RANDOM_BYTES>()?;
         Ok(Self::of(&hex::encode(&bytes), owner))
     }
 
@@ -40,12 +49,12 @@ impl UploadId {
     /// The strict grammar; a valid id is safe as part of a path.
     ///
     /// # Errors
-    /// [`BlobError::UploadId`].
-    pub fn parse(text: &str) -> Result<Self, BlobError> {
+    /// The text is not an upload id.
+    pub fn parse(text: &str) -> Result<Self, UploadIdError> {
         if text.len() == 64 && hex::decode(text).is_some() {
             return Ok(Self(text.to_owned()));
         }
-        Err(BlobError::UploadId(text.chars().take(80).collect()))
+        Err(UploadIdError(text.chars().take(80).collect()))
     }
 
     /// The digits.
@@ -68,9 +77,9 @@ impl fmt::Debug for UploadId {
 }
 
 impl FromStr for UploadId {
-    type Err = BlobError;
+    type Err = UploadIdError;
 
-    fn from_str(text: &str) -> Result<Self, BlobError> {
+    fn from_str(text: &str) -> Result<Self, UploadIdError> {
         Self::parse(text)
     }
 }

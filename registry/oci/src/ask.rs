@@ -6,15 +6,7 @@ use tamis_journal::{BlobDigest, Blobs, JournalError};
 use crate::access::{Caller, RepositoryPattern, Token, Verb, is_token_name};
 use crate::name::{Reference, Repository};
 use crate::store::{Limits, Store};
-
-/// A manifest that refers to another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Referrer {
-    /// Its digest.
-    pub digest: BlobDigest,
-    /// The journal's revision of it; the first, where several repositories have it.
-    pub revision: u64,
-}
+use crate::view::Referrer;
 
 /// The caller of a request, with its rights.
 #[derive(Debug, Clone, PartialEq)]

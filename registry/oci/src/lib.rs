@@ -44,11 +44,11 @@ mod store;
 mod view;
 
 pub use access::{AnonymousRights, RepositoryPattern, SecretError, TokenSecret, Verb};
-pub use ask::{Bearer, Referrer, TokenInfo};
+pub use ask::{Bearer, TokenInfo};
 pub use collect::{CollectionResult, collect};
 pub use manifest::{ManifestError, OciManifest, Target};
 pub use name::{MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, NameError, Reference, Repository, Tag};
 pub use refusal::{Code, OciRefusal};
 pub use serve::router;
 pub use store::{Limits, NewToken, Store, StoreError, Versions};
-pub use view::RegistryView;
+pub use view::{Referrer, RegistryView};

@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde_json::json;
-use tamis_journal::{BlobError, JournalError};
+use tamis_journal::{BlobError, DigestError, JournalError, UploadIdError};
 
 use crate::manifest::ManifestError;
 use crate::name::NameError;
@@ -178,12 +178,24 @@ impl From<ManifestError> for OciRefusal {
 impl From<BlobError> for OciRefusal {
     fn from(error: BlobError) -> Self {
         let code = match &error {
-            BlobError::Digest(_) | BlobError::DigestMismatch { .. } => Code::DigestInvalid,
-            BlobError::UploadId(_) | BlobError::UnknownUpload(_) => Code::BlobUploadUnknown,
+            BlobError::DigestMismatch { .. } => Code::DigestInvalid,
+            BlobError::UnknownUpload(_) => Code::BlobUploadUnknown,
             // If the view has it and storage does not, the registry is at fault: the blob is not unknown.
             _ => return Self::failed("use its storage", &error),
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<DigestError> for OciRefusal {
+    fn from(error: DigestError) -> Self {
+        Self::new(Code::DigestInvalid, error.to_string())
+    }
+}
+
+impl From<UploadIdError> for OciRefusal {
+    fn from(error: UploadIdError) -> Self {
+        Self::new(Code::BlobUploadUnknown, error.to_string())
     }
 }
 

@@ -5,9 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use tamis_journal::{BlobDigest, Entry, Fold};
 
 use crate::access::{Token, Tokens};
-use crate::ask::Referrer;
 use crate::change::{self, Change};
 use crate::name::{Repository, Tag};
+
+/// A manifest that refers to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Referrer {
+    /// Its digest.
+    pub digest: BlobDigest,
+    /// The journal's revision of it; the first, where several repositories have it.
+    pub revision: u64,
+}
 
 /// The result of the entries up to [`Fold::revision`].
 ///

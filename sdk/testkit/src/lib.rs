@@ -13,7 +13,6 @@
 //!
 //! `docs/reference/cases.md` describes the fields of a table; it is generated from the types here. Mistakes in a table are reported before a component is loaded, with their place and the way out. A case without an expectation cannot fail, and is refused.
 
-mod check;
 mod report;
 mod run;
 mod table;

@@ -3,7 +3,8 @@
 //! The Rust types are the only definition of its shape: the schema that finds mistakes with their places,
 //! and the reference page, are generated from them.
 
-use crate::check;
+mod check;
+
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error as _;

@@ -76,7 +76,7 @@ fn read(cases: &[PathBuf]) -> Result<Result<Vec<Table>, Vec<Problem>>> {
 /// Prints the problems of tables, as `tamis check` prints those of documents.
 fn refused(output: Output, problems: &[Problem]) -> ExitCode {
     output::result(output, &json!({ "problems": problems }), || {
-        problems.iter().map(crate::check::render).collect()
+        problems.iter().map(crate::problem_text::render).collect()
     });
     ExitCode::FAILURE
 }
@@ -118,7 +118,7 @@ mod tests {
         let text = "config: { blocked: [bad/] }\ncases:\n  - name: a blocked agent\n    request: { headers: { user-agent: 1 } }\n    expect: { anser: { status: 403 } }\n  - name: nothing\n    expect: {}\n";
         let shown = |text: &str| {
             let problems = Table::parse("tests/cases.yaml", text).unwrap_err().problems;
-            problems.iter().map(crate::check::render).collect::<String>()
+            problems.iter().map(crate::problem_text::render).collect::<String>()
         };
         insta::assert_snapshot!("shape", shown(text));
         insta::assert_snapshot!("sense", shown("cases:\n  - name: nothing\n    expect: {}\n"));

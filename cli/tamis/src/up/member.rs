@@ -17,7 +17,7 @@ pub(crate) struct Member {
 
 /// Every proxy that the documents declare.
 pub(crate) fn members(documents: &[Document]) -> Result<Vec<Member>> {
-    check::nodes(documents).into_iter().map(|name| member(name, documents)).collect()
+    declared::nodes(documents).into_iter().map(|name| member(name, documents)).collect()
 }
 
 /// A proxy that documents plan.

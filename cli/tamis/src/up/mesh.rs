@@ -225,7 +225,7 @@ impl Mesh {
     /// those that none plans any more. It waits for neither.
     pub(crate) fn follow(&mut self, planned: &PlannedDocuments) {
         self.wrongs.clear();
-        let names = check::nodes(&planned.documents);
+        let names = declared::nodes(&planned.documents);
         if let Err(error) =
             prepare::certificates(&self.setup.folder, &planned.documents, self.setup.output)
         {

@@ -208,8 +208,8 @@ impl Maker<'_> {
                 let key = file.replace(".json", ".test-key.p8");
                 if self.is_missing(file) {
                     let made = token::Key::generate()?;
-                    keys::private(&self.path(&key)?, made.pkcs8())?;
-                    keys::private(&self.path(file)?, made.key_set().to_string().as_bytes())?;
+                    private_file::write(&self.path(&key)?, made.pkcs8())?;
+                    private_file::write(&self.path(file)?, made.key_set().to_string().as_bytes())?;
                     self.say(&format!("made {file}, the keys of the sample issuer"));
                 }
                 let key = self.folder.join(&key);
@@ -219,7 +219,7 @@ impl Maker<'_> {
                     let signed =
                         token::Key::read(&key)?.sign(name, audience.unwrap_or_default())?;
                     let path = self.path(".tamis/token")?;
-                    keys::private(&path, signed.as_bytes())?;
+                    private_file::write(&path, signed.as_bytes())?;
                     token = Some(signed);
                 }
             }

@@ -8,6 +8,7 @@ use crate::fixture::{
     service, unpinned,
 };
 use crate::record::{AssignmentRecord, RevocationRecord, RevocationTarget};
+use crate::refused::code;
 use crate::rollout::{Event, ShadowSpec};
 use tamis_trust::Mode;
 

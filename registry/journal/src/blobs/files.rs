@@ -40,7 +40,7 @@ impl Files {
     }
 
     pub(super) async fn begin(&self, owner: &str) -> Result<UploadId, BlobError> {
-        let upload = UploadId::random(owner)?;
+        let upload = UploadId::random(owner).map_err(BlobError::storage("draw an upload id"))?;
         let path = self.upload(&upload);
         blocking("begin an upload", move || Ok(create(&path).map(drop)?)).await?;
         Ok(upload)
@@ -104,7 +104,13 @@ impl Files {
 
     /// The caller has verified the bytes.
     pub(super) async fn put(&self, digest: &BlobDigest, bytes: Bytes) -> Result<(), BlobError> {
-        let (from, to) = (self.upload(&UploadId::random("the registry")?), self.blob(digest));
+        let (from, to) = (
+            self.upload(
+                &UploadId::random("the registry")
+                    .map_err(BlobError::storage("draw an upload id"))?,
+            ),
+            self.blob(digest),
+        );
         blocking("store a blob", move || {
             let mut file = create(&from)?;
             let stored = file.write_all(&bytes).and_then(|()| publish(&file, &from, &to));

@@ -66,7 +66,7 @@ impl Objects {
     }
 
     pub(super) async fn begin(&self, owner: &str) -> Result<UploadId, BlobError> {
-        let upload = UploadId::random(owner)?;
+        let upload = UploadId::random(owner).map_err(BlobError::storage("draw an upload id"))?;
         let marker = self.upload(&upload).join(BEGUN);
         let put = self.store.put(&marker, Bytes::new().into()).await;
         put.map_err(BlobError::storage("begin an upload"))?;

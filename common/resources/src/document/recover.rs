@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
+use super::{Document, Reach, Stub};
 use crate::check::suggestion;
-use crate::document::{Document, Metadata, Reach, Stub, default_namespace};
 use crate::format;
 use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
+use crate::metadata::{Metadata, default_namespace};
 use crate::tree::{Value, YamlNode};
 
 /// The result for a document that cannot be used.

@@ -1,6 +1,6 @@
 //! Checks of a table beyond its shape: a case that cannot fail, or that no filter can meet.
 
-use crate::table::{Case, Expect, ExpectRequest, ExpectResponse, Lines, Request, Response, Table};
+use super::{Case, Expect, ExpectRequest, ExpectResponse, Lines, Request, Response, Table};
 use std::collections::BTreeMap;
 use tamis_engine::CallFault;
 use tamis_resources::{CheckedText, Problem, suggest};
