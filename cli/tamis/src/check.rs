@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{ArtifactStore, Documents, Examiner, Finding, NodeResources, Source};
-use tamis_resources::{Document, NodeName, Problem, Resource, fold};
+use tamis_resources::{Document, NodeName, Problem, fold};
 
 /// Arguments of `check`.
 #[derive(clap::Args)]

@@ -4,9 +4,9 @@ mod ask;
 mod records;
 mod run;
 
-use crate::check;
 use crate::ending::EndSignal;
 use crate::output::{self, Output};
+use crate::problem_text;
 use crate::secrets;
 use crate::user_state;
 use anyhow::{Context as _, Result, bail};

@@ -6,11 +6,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use tamis_resources::{Document, Problem, Resource, Security, trust_beyond};
 
 use crate::change::{Change, PlanError};
 use crate::documents::{DocumentRefusal, read};
+use crate::need::Need;
 use crate::pins::ALL;
 use crate::record::{ApplyRecord, short};
 use crate::state::State;
@@ -22,20 +22,6 @@ use documents::Documents;
 
 /// Most needs stored individually; with more, everything is needed.
 const MAX_KEPT: usize = 200;
-
-/// Something to which a caller needs a right.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Need {
-    /// A document, service or repository, by its `namespace/name`.
-    Place(String),
-    /// Everything in a namespace, now and later.
-    Namespace(String),
-    /// Every proxy of every owner.
-    Mesh,
-    /// Everything, now and later.
-    Everything,
-}
 
 /// Which files without an owner are included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tamis_trust::{Digest, Mode, Name, Version};
 use thiserror::Error;
 
-use crate::needs::Need;
+use crate::need::Need;
 use crate::rollout::{Event, Rollout, RolloutOutcome};
 use tamis_sync::NodeReported;
 

@@ -10,7 +10,7 @@ use tamis_trust::{Digest, Name};
 use crate::desired::{DesiredState, RolloutState, StandingRevocation};
 use crate::documents::{DocumentHistory, DocumentInForce, DocumentRefusal, FileInForce};
 use crate::ledger::Ledger;
-use crate::needs::Need;
+use crate::need::Need;
 use crate::observed::{LastConnection, LastReport, ObservedFleet, SlotRun};
 use crate::pins::{FilterEvent, FilterEventKind, Pin, PinOrigin, check, check_service};
 use crate::record::{

@@ -8,13 +8,10 @@
 //! Any number of them may share a journal. There is no leader: each acts on what all have written, and an
 //! append at an outdated head is decided again.
 
-mod artifact;
 mod change;
 mod control;
 mod examine;
-mod fleet;
 mod keys;
-mod parts;
 mod policy;
 mod problem;
 mod reconcile;
@@ -24,9 +21,10 @@ mod sources;
 mod start;
 mod view;
 
+pub use control::fleet::Membership;
+pub use control::parts::ProxyPlan;
 pub use control::{Control, Rules};
 pub use examine::{Examine, Faults};
-pub use fleet::{Membership, ProxyPlan};
 pub(crate) use keys::MissingKeys;
 pub use keys::{Keys, KeysError};
 pub use policy::PolicyFolder;

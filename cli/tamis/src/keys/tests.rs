@@ -1,6 +1,8 @@
 //! Keys on disk.
 
 use super::*;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use tempfile::TempDir;
 
 fn mode(path: &Path) -> u32 {
@@ -46,7 +48,7 @@ fn a_secret_takes_the_place_of_a_file_everybody_could_read() {
     let path = folder.path().join("token");
     std::fs::write(&path, "a longer text than the next").unwrap();
     std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
-    private(&path, b"secret").unwrap();
+    private_file::write(&path, b"secret").unwrap();
     assert_eq!((std::fs::read(&path).unwrap().as_slice(), mode(&path)), (&b"secret"[..], 0o600));
 }
 

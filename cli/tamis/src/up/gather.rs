@@ -2,7 +2,8 @@
 //! in force, what keeps closed whatever it was to guard.
 
 use super::ports::Ports;
-use crate::check::{problems, render};
+use crate::check::problems;
+use crate::problem_text::render;
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

@@ -1,6 +1,6 @@
 //! The proxies of a folder, and their identities.
 
-use crate::check;
+use crate::declared;
 use anyhow::{Result, bail};
 use tamis_resources::{Document, IdentityFiles, NodeName, Resource};
 

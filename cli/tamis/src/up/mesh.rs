@@ -4,7 +4,7 @@ use super::feed::PlannedDocuments;
 use super::member::{self, Member};
 use super::prepare;
 use super::registry::EmbeddedRegistry;
-use crate::check;
+use crate::declared;
 use crate::output::{self, Output};
 use crate::proxy::{RecordFile, RunFolder, told};
 use crate::user_state;

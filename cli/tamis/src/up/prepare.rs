@@ -11,6 +11,7 @@ use crate::certificates;
 use crate::filter::{self, artifact};
 use crate::keys;
 use crate::output::{self, Output};
+use crate::private_file;
 use anyhow::{Context as _, Result, bail};
 use rcgen::{Issuer, KeyPair, SanType};
 use serde_json::Value;

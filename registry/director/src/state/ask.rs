@@ -6,7 +6,7 @@ use tamis_trust::{MAX_EPOCH, epoch};
 
 use super::*;
 use crate::documents::PastDocument;
-use crate::needs::Need;
+use crate::need::Need;
 use crate::record::{ProposalRecord, ReassignRecord, RolloutStartRecord, short};
 use crate::refused::{TrustRefusal, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};

@@ -13,7 +13,7 @@ use tamis_oci::Verb;
 use tamis_resources::plan::FilterPlan;
 use tamis_trust::{Digest, Name, TrustRefusal, Version};
 
-use crate::plane::artifact::ValidationResult;
+use crate::plane::control::artifact::ValidationResult;
 
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, body, documents, journal, missing, problem, refusal, refused};

@@ -1,5 +1,9 @@
 //! A control plane: its state, and the only way in which it writes.
 
+pub(crate) mod artifact;
+pub(crate) mod fleet;
+pub(crate) mod parts;
+
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 
@@ -11,9 +15,9 @@ use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
 
-use crate::plane::artifact::Artifacts;
+use crate::plane::control::artifact::Artifacts;
+use crate::plane::control::fleet::Fleet;
 use crate::plane::examine::Examine;
-use crate::plane::fleet::Fleet;
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
 use crate::plane::problem;

@@ -11,7 +11,7 @@ use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, verify_manifes
 
 use crate::plane::change::digest;
 use crate::plane::control::Control;
-use crate::plane::parts::withdraw;
+use crate::plane::control::parts::withdraw;
 use crate::plane::problem::{bad, problem, refused};
 use crate::plane::rights::Holder;
 

@@ -13,7 +13,7 @@ use tamis_oci::Verb;
 use tamis_trust::{Name, SignaturePolicy};
 
 use crate::plane::control::Control;
-use crate::plane::parts::withdraw;
+use crate::plane::control::parts::withdraw;
 use crate::plane::rights::Holder;
 
 pub(crate) fn pin(pin: &director::Pin) -> PinView {

@@ -12,7 +12,7 @@ use tamis_sync::{ProblemReport, RunningReport, SlotReport, placed};
 use tamis_trust::TrustRefusal;
 
 use crate::plane::control::Control;
-use crate::plane::fleet::Connection;
+use crate::plane::control::fleet::Connection;
 use crate::plane::problem::refusal;
 
 impl Control {

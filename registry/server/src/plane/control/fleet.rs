@@ -6,14 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_api::ApiProblem;
 use tamis_director::{Body, LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, State};
 use tamis_resources::NodeName;
-use tamis_sync::{
-    ComparisonReport, Counts, Hello, NodeReported, Parts, PushOutcome, SlotStatistics,
-};
+use tamis_sync::{ComparisonReport, Counts, Hello, NodeReported, PushOutcome, SlotStatistics};
 use tokio::sync::watch;
 
 use crate::plane::control::Control;
+use crate::plane::control::parts::ProxyPlan;
 use crate::plane::keys::Replica;
-use crate::plane::parts::Key;
 use crate::plane::problem::{missing, problem};
 
 /// The actor of reports.
@@ -25,16 +23,6 @@ const NAMES: usize = 200;
 /// How long a disconnected proxy may take to come back before the disconnection is recorded, in
 /// milliseconds.
 const GRACE_MS: u64 = 5_000;
-
-/// The plan of a proxy, in parts.
-#[derive(Debug, Clone)]
-pub struct ProxyPlan {
-    /// The journal's revision behind it.
-    pub revision: u64,
-    /// Its parts.
-    pub parts: Parts,
-    pub(crate) key: Option<Key>,
-}
 
 /// All proxies that were ever connected to this process.
 pub(crate) struct Fleet {
@@ -213,7 +201,7 @@ impl Fleet {
             member.release.clone_from(&hello.release);
             member.seen_ms = now_ms;
             // Forget the previous plan; `publish` computes a new one before anything is sent.
-            member.wanted = watch::Sender::new(Arc::new(ProxyPlan::nothing()));
+            member.wanted = watch::Sender::new(Arc::new(ProxyPlan::unknown()));
             Membership {
                 control,
                 node: hello.node.clone(),
@@ -400,7 +388,7 @@ impl PendingCounts {
 impl Member {
     fn new() -> Self {
         Self {
-            wanted: watch::Sender::new(Arc::new(ProxyPlan::nothing())),
+            wanted: watch::Sender::new(Arc::new(ProxyPlan::unknown())),
             connection: None,
             gone_ms: 0,
             connections: 0,
@@ -411,18 +399,6 @@ impl Member {
             last: None,
             pending: PendingCounts::default(),
         }
-    }
-}
-
-impl ProxyPlan {
-    fn nothing() -> Self {
-        Self { revision: 0, parts: Parts::default(), key: None }
-    }
-
-    /// Whether the proxy's plan is known yet.
-    #[must_use]
-    pub fn is_known(&self) -> bool {
-        self.key.is_some()
     }
 }
 

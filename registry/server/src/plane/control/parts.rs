@@ -10,8 +10,30 @@ use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
 use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part, split_again};
 
 use crate::plane::control::Control;
-use crate::plane::fleet::ProxyPlan;
 use crate::plane::policy::PolicyFolder;
+
+/// The plan of a proxy, in parts.
+#[derive(Debug, Clone)]
+pub struct ProxyPlan {
+    /// The journal's revision behind it.
+    pub revision: u64,
+    /// Its parts.
+    pub parts: Parts,
+    pub(crate) key: Option<Key>,
+}
+
+impl ProxyPlan {
+    /// Before it is computed for the first time.
+    pub(crate) fn unknown() -> Self {
+        Self { revision: 0, parts: Parts::default(), key: None }
+    }
+
+    /// Whether the proxy's plan is known yet.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.key.is_some()
+    }
+}
 
 /// The plan of a proxy, computed from the state.
 struct ComputedPlan {
