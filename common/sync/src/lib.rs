@@ -8,6 +8,7 @@
 //! [`Replica`] the proxy's. The lines between them are [`ToNode`] and [`FromNode`].
 
 mod backoff;
+mod identity;
 mod part;
 mod replica;
 mod report;
@@ -19,6 +20,7 @@ mod tests;
 mod wire;
 
 pub use backoff::Backoff;
+pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
 pub use part::{Activation, AssembledPlan, BadParts, Part, Parts, assemble};
 pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{

@@ -229,6 +229,20 @@ impl ClientTls {
         Ok(Self { config, server_name: named(server_name)?, shown })
     }
 
+    /// A client that has no identity yet: the server must be `expected`, a member of one of these trust domains,
+    /// over TLS 1.3 only. We show no certificate; `server_name` is only sent.
+    ///
+    /// # Errors
+    /// [`TlsError::ServerName`] or [`TlsError::Setup`].
+    pub fn from_bundles(
+        bundles: TrustBundles,
+        expected: SpiffeId,
+        server_name: &str,
+    ) -> Result<Self, TlsError> {
+        let config = Arc::new(mesh::stranger(bundles, expected)?);
+        Ok(Self { config, server_name: named(server_name)?, shown: None })
+    }
+
     /// Reads PEM text: the authorities of servers, each of which must show a certificate valid for `server_name`. We show
     /// none. `place` is where the text stands, for errors.
     ///

@@ -23,7 +23,7 @@ use super::spiffe::SpiffeId;
 use super::{ALPN, TlsError, files, verify};
 
 pub use self::peers::ClientCertificates;
-use self::peers::MeshPeers;
+use self::peers::{BundleSource, MeshPeers};
 
 /// An X.509 SVID with its key, and the bundles with which peers are verified.
 #[derive(Debug)]
@@ -136,16 +136,50 @@ impl MeshIdentity {
 
     /// The configuration for connections to peers inside the mesh.
     pub(super) fn client(&self, expected: Option<SpiffeId>) -> Result<ClientConfig, TlsError> {
-        let peers = MeshPeers::servers(self.clone(), expected);
-        let mut config = ClientConfig::builder_with_provider(verify::provider())
-            .with_protocol_versions(&[&TLS13])
-            .map_err(TlsError::Setup)?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(peers))
-            .with_client_cert_resolver(Arc::new(self.clone()));
-        config.resumption = Resumption::disabled();
-        config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        Ok(config)
+        let source = BundleSource::Identity(self.clone());
+        client(source, expected, Arc::new(self.clone()))
+    }
+}
+
+/// The configuration of a client without an identity, for a server that must be `expected`.
+pub(super) fn stranger(
+    bundles: TrustBundles,
+    expected: SpiffeId,
+) -> Result<ClientConfig, TlsError> {
+    client(BundleSource::Fixed(bundles), Some(expected), Arc::new(NoCertificate))
+}
+
+fn client(
+    bundles: BundleSource,
+    expected: Option<SpiffeId>,
+    shown: Arc<dyn ResolvesClientCert>,
+) -> Result<ClientConfig, TlsError> {
+    let mut config = ClientConfig::builder_with_provider(verify::provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(TlsError::Setup)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(MeshPeers::servers(bundles, expected)))
+        .with_client_cert_resolver(shown);
+    config.resumption = Resumption::disabled();
+    config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+    Ok(config)
+}
+
+/// Shows no certificate.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(
+        &self,
+        _authorities: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
     }
 }
 

@@ -8,6 +8,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::super::bundles::TrustBundles;
 use super::super::peers::{PeerRole, verify_peer};
 use super::super::refusal::{PeerRefusal, refused};
 use super::super::spiffe::SpiffeId;
@@ -23,10 +24,28 @@ pub enum ClientCertificates {
     Optional,
 }
 
-/// Verifies peers with the current trust bundles of an identity.
+/// Where the trust bundles come from.
+#[derive(Debug)]
+pub(super) enum BundleSource {
+    /// The current ones of an identity.
+    Identity(MeshIdentity),
+    /// The same for all handshakes: there is no identity yet.
+    Fixed(TrustBundles),
+}
+
+impl BundleSource {
+    fn now(&self) -> TrustBundles {
+        match self {
+            Self::Identity(identity) => identity.bundles(),
+            Self::Fixed(bundles) => bundles.clone(),
+        }
+    }
+}
+
+/// Verifies peers with trust bundles.
 #[derive(Debug)]
 pub(super) struct MeshPeers {
-    identity: MeshIdentity,
+    bundles: BundleSource,
     /// Who a server must be; `None`: any member of an accepted domain.
     expected: Option<SpiffeId>,
     clients: ClientCertificates,
@@ -35,12 +54,13 @@ pub(super) struct MeshPeers {
 
 impl MeshPeers {
     pub(super) fn clients(identity: MeshIdentity, clients: ClientCertificates) -> Self {
-        Self { identity, expected: None, clients, provider: verify::provider() }
+        let bundles = BundleSource::Identity(identity);
+        Self { bundles, expected: None, clients, provider: verify::provider() }
     }
 
-    pub(super) fn servers(identity: MeshIdentity, expected: Option<SpiffeId>) -> Self {
+    pub(super) fn servers(bundles: BundleSource, expected: Option<SpiffeId>) -> Self {
         let (clients, provider) = (ClientCertificates::Required, verify::provider());
-        Self { identity, expected, clients, provider }
+        Self { bundles, expected, clients, provider }
     }
 
     fn verify(
@@ -50,7 +70,7 @@ impl MeshPeers {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), PeerRefusal> {
-        let found = verify_peer(&self.identity.bundles(), role, leaf, intermediates, now)?;
+        let found = verify_peer(&self.bundles.now(), role, leaf, intermediates, now)?;
         match &self.expected {
             Some(expected) if *expected != found => {
                 Err(PeerRefusal::OtherPeer { found, expected: expected.clone() })

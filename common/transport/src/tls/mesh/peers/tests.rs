@@ -223,3 +223,22 @@ async fn a_client_without_a_certificate_is_accepted_only_where_that_is_said_and_
     let (at_server, _) = shake(&optional, &client).await;
     assert!(at_server.is_err());
 }
+
+#[tokio::test]
+async fn a_client_without_an_identity_knows_the_server_by_bundle_and_id() {
+    let (authority, other) = (TestAuthority::new(), TestAuthority::new());
+    let trust = bundles(&[("shop.example", &authority)]);
+    let member = authority.member(GOOD, trust.clone());
+    let server = ServerTls::from_identity(&member, ClientCertificates::Optional).unwrap();
+    let stranger = |trust, id: &str| {
+        ClientTls::from_bundles(trust, id.parse().unwrap(), "registry.mesh").unwrap()
+    };
+    let (at_server, at_client) = shake(&server, &stranger(trust.clone(), GOOD)).await;
+    assert_eq!(at_server.unwrap().spiffe_id, None);
+    assert_eq!(at_client.unwrap().spiffe_id, Some(member.id()));
+    let of_other = bundles(&[("shop.example", &other)]);
+    for (trust, id) in [(trust, PEER), (of_other, GOOD), (TrustBundles::default(), GOOD)] {
+        let (_, at_client) = shake(&server, &stranger(trust, id)).await;
+        assert!(at_client.unwrap_err().peer_refusal().is_some(), "{id}");
+    }
+}

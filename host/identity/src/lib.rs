@@ -1,0 +1,18 @@
+//! Who a proxy is inside the mesh: its key, how it joins, and how it renews its SVID.
+//!
+//! A [`Registrar`] asks the registry's authority. [`Registrar::join`] exchanges a one-time token for the first
+//! SVID; a [`Renewal`] then replaces it at 50 to 70 percent of its life, with a new key each time. A key is
+//! made here and never leaves the process: the registry gets a request that it signed. While the registry is
+//! away the proxy serves on with what it has, and asks again and again.
+
+mod ask;
+mod error;
+mod key;
+mod registrar;
+mod renewal;
+#[cfg(test)]
+mod testing;
+
+pub use error::IdentityError;
+pub use registrar::Registrar;
+pub use renewal::Renewal;

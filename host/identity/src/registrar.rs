@@ -1,0 +1,115 @@
+//! Gets SVIDs of one proxy from the registry's authority.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rustls_pki_types::UnixTime;
+use tamis_ambient::Clock;
+use tamis_sync::{JOIN_PATH, JoinFile, RENEW_PATH, SvidAnswer, SvidRequest};
+use tamis_transport::{ClientTls, MeshIdentity, SpiffeId, TrustBundles, TrustDomain};
+
+use crate::IdentityError;
+use crate::ask::ask;
+use crate::key::SvidKey;
+
+/// The server name that is sent; the registry proves its SPIFFE id instead.
+const SERVER_NAME: &str = "registry.mesh";
+
+/// Gets SVIDs of one proxy from the registry's authority.
+#[derive(Debug, Clone)]
+pub struct Registrar {
+    node: String,
+    registries: Vec<String>,
+    registry_id: SpiffeId,
+    pub(crate) clock: Clock,
+}
+
+impl Registrar {
+    /// Reads where the registry of a join file is, and who it must be.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`].
+    pub fn new(file: &JoinFile, clock: Clock) -> Result<Self, IdentityError> {
+        let id: SpiffeId = file
+            .registry_id
+            .parse()
+            .map_err(|error| IdentityError::File(format!("the registry's id: {error}")))?;
+        let registries: Vec<String> =
+            file.registry.split(',').map(|one| one.trim().to_owned()).collect();
+        if registries.iter().any(|one| !one.contains(':')) {
+            let why = format!("`{}` is not an address; write HOST:PORT", file.registry);
+            return Err(IdentityError::File(why));
+        }
+        Ok(Self { node: file.node.clone(), registries, registry_id: id, clock })
+    }
+
+    /// The first SVID, for the token of the join file. The token is sent to nobody but a registry that proves
+    /// its identity with the bundles of the file.
+    ///
+    /// # Errors
+    /// [`IdentityError`]. After a refusal the token is useless.
+    pub async fn join(&self, file: &JoinFile) -> Result<MeshIdentity, IdentityError> {
+        let bundles = bundles(&file.bundles).map_err(IdentityError::File)?;
+        let tls = ClientTls::from_bundles(bundles, self.registry_id.clone(), SERVER_NAME)
+            .map_err(|error| IdentityError::File(error.to_string()))?;
+        let key = SvidKey::generate()?;
+        let answer = self.ask(&tls, JOIN_PATH, Some(&file.token), &key).await?;
+        let bundles = bundles_of(&answer)?;
+        MeshIdentity::new(&answer.chain, key.into_private(), bundles, self.now())
+            .map_err(IdentityError::Svid)
+    }
+
+    /// Replaces the SVID of an identity by the next one, with a new key, and its bundles by the current ones.
+    ///
+    /// # Errors
+    /// [`IdentityError`]; the identity then keeps what it has.
+    pub async fn renew(&self, identity: &MeshIdentity) -> Result<(), IdentityError> {
+        let expected = Some(self.registry_id.clone());
+        let tls = ClientTls::from_identity(identity, expected, SERVER_NAME);
+        let tls = tls.map_err(IdentityError::Svid)?;
+        let key = SvidKey::generate()?;
+        let answer = self.ask(&tls, RENEW_PATH, None, &key).await?;
+        let bundles = bundles_of(&answer)?;
+        identity
+            .replace(&answer.chain, key.into_private(), bundles, self.now())
+            .map_err(IdentityError::Svid)
+    }
+
+    /// Asks each registry in turn, until one answers.
+    async fn ask(
+        &self,
+        tls: &ClientTls,
+        path: &str,
+        token: Option<&String>,
+        key: &SvidKey,
+    ) -> Result<SvidAnswer, IdentityError> {
+        let (node, token, request) = (self.node.clone(), token.cloned(), key.request.clone());
+        let request = SvidRequest { node, token, request };
+        let tls = tls.clone().with_alpn(&[b"h2"]);
+        let mut last = IdentityError::Unreachable("there is no address".to_owned());
+        for registry in &self.registries {
+            match ask(registry, &tls, path, &request).await {
+                Err(error @ IdentityError::Unreachable(_)) => last = error,
+                answered => return answered,
+            }
+        }
+        Err(last)
+    }
+
+    fn now(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(Duration::from_secs(self.clock.unix_secs()))
+    }
+}
+
+fn bundles_of(answer: &SvidAnswer) -> Result<TrustBundles, IdentityError> {
+    bundles(&answer.bundles).map_err(IdentityError::Answer)
+}
+
+fn bundles(texts: &BTreeMap<String, String>) -> Result<TrustBundles, String> {
+    let mut read = Vec::new();
+    for (domain, text) in texts {
+        let domain: TrustDomain = domain.parse().map_err(|error| format!("{error}"))?;
+        read.push((domain, text.as_str()));
+    }
+    TrustBundles::from_pem(read).map_err(|error| error.to_string())
+}

@@ -1,0 +1,113 @@
+//! Renews an SVID before it expires, again and again.
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tamis_ambient::Random;
+use tamis_sync::Backoff;
+use tamis_transport::{MeshIdentity, causes};
+use tokio::sync::watch;
+
+use crate::Registrar;
+
+/// An SVID is renewed after at least this part of its remaining life, in percent.
+const EARLIEST_PERCENT: u64 = 50;
+/// The width of the window in which it is renewed, in percent: proxies that start together spread out.
+const WINDOW_PERCENT: u64 = 20;
+/// Wait after the first failure, at most.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Longest wait between attempts.
+const AGAIN_MAX: Duration = Duration::from_secs(30);
+
+/// Renews the SVID of an identity until it is dropped.
+#[derive(Debug)]
+pub struct Renewal {
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Renewal {
+    /// Starts to renew, on a thread of its own: a busy worker never delays it.
+    ///
+    /// # Errors
+    /// When the system has no thread.
+    pub fn start(registrar: Registrar, identity: MeshIdentity, random: Random) -> io::Result<Self> {
+        Self::paced(registrar, identity, random, wait)
+    }
+
+    pub(crate) fn paced(
+        registrar: Registrar,
+        identity: MeshIdentity,
+        random: Random,
+        wait: fn(Duration, Random) -> Duration,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(false);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let run = move || {
+            let renewing = renew(&registrar, &identity, random, wait);
+            runtime.block_on(until(stopped, renewing));
+        };
+        let thread = std::thread::Builder::new().name("tamis-identity".to_owned()).spawn(run)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        let _ = self.stop.send(true);
+        if let Some(thread) = self.thread.take() {
+            // Its messages are in the log.
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn until(mut stopped: watch::Receiver<bool>, renewing: impl Future<Output = ()>) {
+    tokio::select! {
+        () = renewing => {}
+        _ = stopped.wait_for(|stop| *stop) => {}
+    }
+}
+
+async fn renew(
+    registrar: &Registrar,
+    identity: &MeshIdentity,
+    random: Random,
+    wait: fn(Duration, Random) -> Duration,
+) {
+    loop {
+        tokio::time::sleep(wait(left(registrar, identity), random)).await;
+        let mut backoff = Backoff::new(AGAIN, AGAIN_MAX);
+        while let Err(error) = registrar.renew(identity).await {
+            let pause = backoff.next(random.number(), None).max(AGAIN / 10);
+            let (why, expires) = (causes(&error), identity.facts().expiry());
+            let id = identity.id();
+            if left(registrar, identity).is_zero() {
+                tracing::error!(%id, why, expires, "the SVID has expired: open connections go on, new ones fail; restart the proxy with a new join token");
+            } else {
+                tracing::warn!(%id, why, expires, ?pause, "the SVID is not renewed yet; trying again");
+            }
+            tokio::time::sleep(pause).await;
+        }
+        tracing::info!(id = %identity.id(), expires = identity.facts().expiry(), "the SVID is renewed");
+    }
+}
+
+/// How long the current SVID is valid from now on.
+fn left(registrar: &Registrar, identity: &MeshIdentity) -> Duration {
+    let until = u64::try_from(identity.facts().not_after).unwrap_or(0);
+    Duration::from_secs(until.saturating_sub(registrar.clock.unix_secs()))
+}
+
+/// How long to wait before an SVID that is valid for `life` is renewed: 50 to 70 percent of it.
+fn wait(life: Duration, random: Random) -> Duration {
+    let millis = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
+    let hundredth = millis / 100;
+    let window = hundredth.saturating_mul(WINDOW_PERCENT);
+    let drawn = random.below(window.saturating_add(1));
+    Duration::from_millis(hundredth.saturating_mul(EARLIEST_PERCENT).saturating_add(drawn))
+}
+
+#[cfg(test)]
+mod tests;
