@@ -97,3 +97,6 @@ fn verify_chain(
         ),
     }
 }
+
+#[cfg(test)]
+mod tests;
