@@ -1,0 +1,135 @@
+//! What the operator writes, and the rules that it becomes.
+
+use serde::Deserialize;
+use tamis_sdk::{ConfigError, Interest};
+
+use crate::CONSUMER;
+
+/// The configuration.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+pub struct Settings {
+    /// Name of the secret with the list of keys.
+    pub secret_name: String,
+    /// Header of the key. Default `x-api-key`.
+    #[serde(default = "usual_header")]
+    pub header: String,
+    /// Parameter of the query that may carry the key instead.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// Whether a request without a key is refused. Default yes.
+    #[serde(default = "yes")]
+    pub required: bool,
+    /// Header that names the consumer to the upstream.
+    #[serde(default)]
+    pub consumer_header: Option<String>,
+}
+
+fn usual_header() -> String {
+    "x-api-key".to_owned()
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Requests without a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absent {
+    /// They are refused.
+    Refused,
+    /// They pass, without a consumer.
+    Passes,
+}
+
+/// The configuration, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Secret with the list of keys.
+    pub secret: String,
+    /// In lower case.
+    pub header: String,
+    /// As it is without escapes.
+    pub query: Option<String>,
+    /// What becomes of a request without a key.
+    pub absent: Absent,
+    /// In lower case.
+    pub consumer_header: Option<String>,
+}
+
+/// Bytes of a name.
+const MAX_NAME_OCTETS: usize = 64;
+
+impl Rules {
+    /// Checks settings.
+    ///
+    /// # Errors
+    /// All errors, each with its JSON pointer and the way out.
+    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        let mut refuse = |at: &str, why: &str| errors.push(ConfigError::at(at, why));
+        if settings.secret_name.is_empty() || settings.secret_name.len() > 256 {
+            refuse(
+                "/secretName",
+                "name the secret that the Grant lets the filter open, such as api-keys",
+            );
+        }
+        let header = settings.header.to_ascii_lowercase();
+        if !is_token(&header)
+            || ["host", "content-length", "transfer-encoding"].contains(&header.as_str())
+        {
+            refuse(
+                "/header",
+                "this is not the name of a header that can carry a key: use one such as x-api-key",
+            );
+        }
+        let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"._-".contains(&octet);
+        if settings.query.as_ref().is_some_and(|name| {
+            name.is_empty() || name.len() > MAX_NAME_OCTETS || !name.bytes().all(plain)
+        }) {
+            refuse("/query", "a parameter is letters, digits, `.`, `_` and `-`, at most 64");
+        }
+        let consumer_header =
+            settings.consumer_header.as_ref().map(|name| name.to_ascii_lowercase());
+        if consumer_header.as_ref().is_some_and(|name| !may_name_consumer(name) || *name == header)
+        {
+            refuse(
+                "/consumerHeader",
+                "write a header that begins with `x-`, such as x-consumer; not that of the key, and none of the host (x-forwarded-, x-tamis-)",
+            );
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        Ok(Self {
+            secret: settings.secret_name.clone(),
+            header,
+            query: settings.query.clone(),
+            absent: if settings.required { Absent::Refused } else { Absent::Passes },
+            consumer_header,
+        })
+    }
+
+    /// Reads the places of the key; writes them, so that the upstream does not receive it, and the consumer.
+    #[must_use]
+    pub fn interest(&self) -> Interest {
+        let places =
+            std::iter::once(self.header.as_str()).chain(self.query.as_ref().map(|_| ":path"));
+        let consumer = format!("@{CONSUMER}");
+        Interest::reading(places.clone())
+            .writing(places)
+            .writing(self.consumer_header.as_deref())
+            .writing([consumer.as_str()])
+    }
+}
+
+fn may_name_consumer(name: &str) -> bool {
+    let host = ["x-forwarded-", "x-tamis-", "x-original-url", "x-rewrite-url", "x-request-id"];
+    is_token(name) && name.starts_with("x-") && !host.iter().any(|host| name.starts_with(host))
+}
+
+/// Letters, digits and `-`: names of other characters have look-alikes.
+fn is_token(name: &str) -> bool {
+    (1..=MAX_NAME_OCTETS).contains(&name.len())
+        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+}
