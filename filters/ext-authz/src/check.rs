@@ -1,0 +1,101 @@
+//! One check: the question, and what its answer means.
+
+use tamis_sdk::http_client::{Incoming, Outgoing};
+use tamis_sdk::{Edit, Field, Reply, View, reply};
+
+use crate::config::{ADDRESS, Rules};
+
+/// Sends requests: the host's client, or a value in tests.
+pub trait Ask {
+    /// Sends a request and waits for its response.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn send(&self, outgoing: &Outgoing) -> Result<Incoming, String>;
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Checked {
+    /// It passes with these changes.
+    Passes(Vec<Edit>),
+    /// The service refused it with this reply.
+    Refused(Reply),
+    /// The service gave no answer; why, and the reply for the client, which does not say it.
+    Unavailable(String, Reply),
+}
+
+/// Fields of one name that are taken from an answer.
+const MAX_SAME: usize = 16;
+/// Bytes of the body of a refusal.
+const MAX_BODY_OCTETS: usize = 64 * 1024;
+
+/// Asks about a request.
+pub fn check(rules: &Rules, seen: View<'_>, ask: &impl Ask) -> Checked {
+    let unavailable = |why: String| {
+        Checked::Unavailable(why, reply(503).text("this request cannot be checked now\n"))
+    };
+    let answer = match ask.send(&question(rules, seen)) {
+        Ok(answer) => answer,
+        Err(why) => return unavailable(why),
+    };
+    match answer.status {
+        200..=299 => Checked::Passes(edits(rules, &answer)),
+        300..=303 | 305..=499 => Checked::Refused(refusal(rules, answer)),
+        status => unavailable(format!("the service answered {status}")),
+    }
+}
+
+/// Method and path of the request, and who asks. The path is what filters before this one made of it.
+fn question(rules: &Rules, seen: View<'_>) -> Outgoing {
+    let mut headers = Vec::new();
+    let mut add = |name: &str, value: &[u8]| {
+        headers.push(Field { name: name.to_owned(), value: value.to_vec() });
+    };
+    for name in &rules.ask {
+        seen.headers(name).for_each(|value| add(name, value));
+    }
+    for (name, field) in [
+        ("x-forwarded-host", ":authority"),
+        ("x-forwarded-proto", ":scheme"),
+        ("x-forwarded-for", ADDRESS),
+    ] {
+        if let Some(value) = seen.header(field) {
+            add(name, value);
+        }
+    }
+    Outgoing {
+        method: seen.method_name().to_owned(),
+        url: format!("{}{}", rules.url, seen.path().unwrap_or("/")),
+        headers,
+        body: Vec::new(),
+        timeout_ms: rules.timeout_ms,
+    }
+}
+
+/// Fields of the answer for the upstream. One that the answer lacks is removed: what a client wrote there must
+/// not pass for the word of the service.
+fn edits(rules: &Rules, answer: &Incoming) -> Vec<Edit> {
+    let mut edits = Vec::new();
+    for name in &rules.pass {
+        edits.push(Edit::remove(name.as_str()));
+        let fields = answer.headers.iter().filter(|field| field.name == *name).take(MAX_SAME);
+        edits.extend(fields.map(|field| Edit::add(name.as_str(), field.value.clone())));
+    }
+    edits
+}
+
+/// The reply of the service, with the fields that clients may see.
+fn refusal(rules: &Rules, answer: Incoming) -> Reply {
+    let mut refusal = reply(answer.status);
+    for name in &rules.tell {
+        let fields = answer.headers.iter().filter(|field| field.name == *name).take(MAX_SAME);
+        for field in fields {
+            refusal = refusal.header(name.as_str(), field.value.clone());
+        }
+    }
+    if answer.body.len() <= MAX_BODY_OCTETS {
+        refusal = refusal.body(answer.body);
+    }
+    refusal
+}

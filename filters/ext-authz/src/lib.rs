@@ -1,0 +1,69 @@
+//! The built-in `ext-authz` policy: asks a service whether a request may pass, with the HTTP check of Envoy's
+//! `ext_authz` filter.
+//!
+//! The check has the method and the path of the request and the headers that are configured, and no body. A
+//! status of 2xx lets the request pass; any other below 500 is the answer for the client; everything else,
+//! silence included, refuses ([`check`]). It never fails open.
+
+use tamis_sdk::{ConfigError, Filter, Interest, Request, View, http_client, log, request};
+
+pub mod check;
+pub mod config;
+
+use check::{Ask, Checked};
+use config::{Rules, Settings};
+
+/// The policy.
+#[derive(Clone, Debug)]
+pub struct ExtAuthz {
+    rules: Rules,
+}
+
+/// The host's client.
+#[derive(Clone, Copy, Debug)]
+struct Host;
+
+impl Ask for Host {
+    fn send(&self, outgoing: &http_client::Outgoing) -> Result<http_client::Incoming, String> {
+        http_client::send(outgoing).map_err(|failure| match failure {
+            http_client::Failure::Denied(why) => format!("the grant does not allow it: {why}"),
+            http_client::Failure::Connect(why) => format!("no connection: {why}"),
+            http_client::Failure::Timeout => "no answer in time".to_owned(),
+            http_client::Failure::TooLarge => "the answer is too large".to_owned(),
+            http_client::Failure::Exhausted => "the grant allows no more checks for now".to_owned(),
+        })
+    }
+}
+
+impl Filter for ExtAuthz {
+    type Settings = Settings;
+    const SCHEMA: &'static str = include_str!("../schema.json");
+
+    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+        Rules::check(settings).map(drop)
+    }
+
+    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+        let rules = Rules::check(&settings)?;
+        let interest = rules.interest();
+        Ok((Self { rules }, interest))
+    }
+}
+
+impl Request for ExtAuthz {
+    fn on_request(&mut self, seen: View<'_>) -> request::Decision {
+        match check::check(&self.rules, seen, &Host) {
+            Checked::Passes(edits) => request::Decision::change(edits),
+            Checked::Refused(reply) => request::Decision::answer(reply).because("ext-authz.denied"),
+            Checked::Unavailable(why, reply) => {
+                log::write(log::Level::Warn, &format!("the check failed: {why}"));
+                request::Decision::answer(reply).because("ext-authz.unavailable")
+            }
+        }
+    }
+}
+
+tamis_sdk::export_authorizer!(ExtAuthz);
+
+#[cfg(test)]
+mod tests;
