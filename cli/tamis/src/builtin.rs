@@ -107,3 +107,6 @@ pub(crate) fn all() -> Result<Vec<Builtin>> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;
