@@ -24,6 +24,7 @@ mod lost_key;
 mod messages;
 mod paths;
 mod planted;
+mod policies;
 mod registry;
 mod retries;
 mod shop;
