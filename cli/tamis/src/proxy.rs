@@ -22,7 +22,7 @@ use tamis_node::{
     NodeResources, Reload, Source, Watch,
 };
 use tamis_observe::AccessLog;
-use tamis_proxy::{AdminAccess, Inherited, ProxyOptions};
+use tamis_proxy::{AdminAccess, InheritedSockets, ProxyOptions};
 use tamis_resources::NodeName;
 use tamis_transport::handover::Predecessor;
 use tamis_transport::{Address, ServeLimits};
@@ -275,7 +275,7 @@ struct Start<'a> {
     arguments: &'a Serve,
     run: Option<RunFolder>,
     predecessor: Option<Predecessor>,
-    inherited: Inherited,
+    inherited: InheritedSockets,
 }
 
 impl Start<'_> {
@@ -373,17 +373,17 @@ impl Serve {
         &self,
         run: Option<&RunFolder>,
         name: &NodeName,
-    ) -> Result<(Option<Predecessor>, Inherited)> {
+    ) -> Result<(Option<Predecessor>, InheritedSockets)> {
         let path = match run {
             Some(run) if self.take_over => run.giver(name)?,
             _ => None,
         };
-        let Some(path) = path else { return Ok((None, Inherited::default())) };
+        let Some(path) = path else { return Ok((None, InheritedSockets::default())) };
         let (predecessor, sockets) = Predecessor::ask(&path).with_context(|| {
             let path = path.display();
             format!("the process that runs {name} does not hand over its sockets ({path})")
         })?;
-        Ok((Some(predecessor), Inherited::new(sockets)))
+        Ok((Some(predecessor), InheritedSockets::new(sockets)))
     }
 
     fn access(&self) -> Result<AdminAccess> {

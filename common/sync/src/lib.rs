@@ -24,8 +24,8 @@ pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnsw
 pub use part::{Activation, AssembledPlan, BadParts, Part, Parts, assemble};
 pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
-    ComparisonReport, Counts, DifferenceReport, Histogram, MAX_PROBLEMS, NodeReported,
-    ProblemReport, RefusalReport, RefusedReport, RunningReport, SlotReport, SlotStatistics,
+    ComparisonReport, Counts, DifferenceReport, Histogram, MAX_PROBLEMS, NodeReport, ProblemReport,
+    RefusalReport, RefusedReport, RunningReport, SlotReport, SlotStatistics,
 };
 pub use session::Session;
 pub use slots::{SHADOW, placed};

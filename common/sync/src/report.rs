@@ -7,7 +7,7 @@ use tamis_trust::{Digest, Name, Version};
 
 /// What a proxy runs, and its counts since the previous report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeReported {
+pub struct NodeReport {
     /// Its name, like `sidecar:shop/a/0`.
     pub node: String,
     /// All its slots; a missing one no longer exists.
@@ -78,7 +78,7 @@ fn cut(text: &mut String, most: usize) {
     }
 }
 
-impl NodeReported {
+impl NodeReport {
     /// The report with texts of at most a thousand characters and at most [`MAX_PROBLEMS`] problems: the
     /// journal stores it for ever.
     #[must_use]
@@ -338,12 +338,12 @@ mod tests {
         let statistics = vec![SlotStatistics { slot: "a/b".to_owned(), digest, counts }];
         let node = "sidecar:shop/a/0".to_owned();
         let problems = vec![ProblemReport { code: "node".into(), message: "ca.crt".into() }];
-        let report = NodeReported { node, slots: vec![], statistics, shadows: vec![], problems };
+        let report = NodeReport { node, slots: vec![], statistics, shadows: vec![], problems };
         let line = serde_json::to_string(&crate::FromNode::Report(report.clone())).unwrap();
         let read = serde_json::from_str::<crate::FromNode>(&line).unwrap();
         assert_eq!(read, crate::FromNode::Report(report.clone()));
         let body = serde_json::to_value(&report).unwrap();
-        assert_eq!(serde_json::from_value::<NodeReported>(body).unwrap(), report);
+        assert_eq!(serde_json::from_value::<NodeReport>(body).unwrap(), report);
     }
 
     #[test]
@@ -359,7 +359,7 @@ mod tests {
             refused: Some(RefusedReport { digest, why: why.clone() }),
         };
         let problem = || ProblemReport { code: "node".into(), message: long() };
-        let report = NodeReported {
+        let report = NodeReport {
             node: "sidecar:shop/a/0".into(),
             slots: (0..40).map(slot).collect(),
             statistics: vec![],

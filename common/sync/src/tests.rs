@@ -13,8 +13,8 @@ fn parts(values: &BTreeMap<u8, u8>) -> Parts {
     values.iter().map(|(name, value)| part(*name, *value)).collect()
 }
 
-fn report() -> NodeReported {
-    NodeReported {
+fn report() -> NodeReport {
+    NodeReport {
         node: "sidecar:shop/a/0".to_owned(),
         slots: Vec::new(),
         statistics: Vec::new(),

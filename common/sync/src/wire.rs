@@ -8,7 +8,7 @@ use tamis_trust::Digest;
 use thiserror::Error;
 
 use crate::part::Part;
-use crate::report::NodeReported;
+use crate::report::NodeReport;
 
 /// The protocol of this release.
 pub const PROTOCOL: u32 = 1;
@@ -22,7 +22,7 @@ pub enum FromNode {
     /// The outcome of a push.
     Outcome(PushOutcome),
     /// What it runs and its counts.
-    Report(NodeReported),
+    Report(NodeReport),
 }
 
 /// The name of a proxy, and what it has.
@@ -56,7 +56,7 @@ pub struct PushOutcome {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
     /// What every slot runs now.
-    pub report: NodeReported,
+    pub report: NodeReport,
 }
 
 /// A line to a proxy.

@@ -13,7 +13,7 @@ pub(crate) use metrics::metrics;
 
 use crate::admin_access::Door;
 use crate::error::ProxyError;
-use crate::proxy_state::{ProxyState, TooLate};
+use crate::proxy_state::{LeaveError, ProxyState};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -287,7 +287,7 @@ fn page(inner: &Arc<ProxyState>, path: &str, query: Option<&str>) -> Response<Fu
         "/drain" => drain(inner, query),
         "/undrain" => match inner.stay() {
             Ok(()) => text(StatusCode::OK, "serving\n"),
-            Err(TooLate) => text(StatusCode::CONFLICT, format!("{TooLate}\n")),
+            Err(LeaveError) => text(StatusCode::CONFLICT, format!("{LeaveError}\n")),
         },
         _ => text(StatusCode::OK, list()),
     }

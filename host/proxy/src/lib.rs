@@ -14,13 +14,14 @@
 //!    refused is recorded as an exchange by `unseen` and meets no filter but telemetry.
 //! 2. `pipeline` is the order of all stages; the stages up to `reply` return to it.
 //! 3. `content`: waits for the end of a request that must have no content.
-//! 4. `receive` begins the exchange: `request_id`, then `decode` (with `fields` and `trace`) normalises the head. From here
+//! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `fields` and `trace`) normalises the head. From here
 //!    on `exchange` is the one value that travels, and its end is counted whatever happens.
 //! 5. `decide` asks the request hooks and the router (`route`). `slot/ask` calls the filters of a slot: it times,
 //!    counts, checks and shadows it (`slot/question`, `slot/instances`, `shadow/queue`) and alone applies the
 //!    failure mode. The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
 //! 6. `route` resolves the service that the router chose.
-//! 7. `request_body` shows the body to its hooks, whole or chunk by chunk (`chunks`); `patience` bounds the waits for it; `replay` keeps what an attempt may send again.
+//! 7. `request_body` shows the body to its hooks, whole or chunk by chunk (`chunks`), and `trailers` what follows it;
+//!    `patience` bounds the waits for it; `replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to be
 //!    faster when `hedges` is due. After a failure it asks the retry filter.
 //! 9. `mirror` sends copies.
@@ -106,7 +107,7 @@ pub use generation::{
     Attachment, ChainLayout, Generation, ListenerConfig, ListenerRules, Occupant, Reasons,
 };
 pub use proxy::{Proxy, ProxyOptions};
-pub use proxy_state::{Inherited, TooLate};
+pub use proxy_state::{InheritedSockets, LeaveError};
 pub use shadow::{Difference, Shadow, ShadowReport};
 pub use slot_refusal::SlotRefusal;
 pub use status::{CertificateStatus, SlotState, SlotStatus, Status};

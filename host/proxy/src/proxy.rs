@@ -6,7 +6,7 @@ use crate::counts::{Ledger, SlotCounts};
 use crate::error::ProxyError;
 use crate::generation::{Generation, Occupant};
 use crate::proxy_state::{
-    ADMIN, AdminBound, BoundSockets, Inherited, ProxyState, STEP, copies, handed, lock,
+    ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
 };
 use crate::shadow::{ShadowReport, Shadows};
 use crate::shared::ProxyShared;
@@ -64,7 +64,7 @@ pub struct ProxyOptions {
     /// enough for load balancers to notice `/readyz`.
     pub lame_duck: Duration,
     /// Sockets of the previous process.
-    pub inherited: Inherited,
+    pub inherited: InheritedSockets,
 }
 
 impl Default for ProxyOptions {
@@ -85,7 +85,7 @@ impl Default for ProxyOptions {
             access: AdminAccess::default(),
             control: None,
             lame_duck: Duration::from_secs(5),
-            inherited: Inherited::default(),
+            inherited: InheritedSockets::default(),
         }
     }
 }

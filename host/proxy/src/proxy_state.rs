@@ -16,9 +16,9 @@ use std::time::Duration;
 use tamis_transport::{Address, ServeStage};
 use tokio::sync::mpsc;
 
-pub use leave::TooLate;
+pub use leave::LeaveError;
 pub(crate) use leave::{Drain, STEP};
-pub use sockets::Inherited;
+pub use sockets::InheritedSockets;
 pub(crate) use sockets::{ADMIN, AdminBound, BoundSockets, copies, handed};
 
 /// What the handle and the admin listener share.
@@ -30,7 +30,7 @@ pub(crate) struct ProxyState {
     pub(crate) lame_duck: Duration,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) bound: Mutex<HashMap<String, BoundSockets>>,
-    pub(crate) inherited: Inherited,
+    pub(crate) inherited: InheritedSockets,
     /// Addresses with the port the system chose.
     pub(crate) local: Mutex<HashMap<String, Address>>,
     pub(crate) admin: Mutex<Option<AdminBound>>,

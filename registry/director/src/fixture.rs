@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tamis_resources::NodeName;
-use tamis_sync::{NodeReported, RunningReport, SlotReport};
+use tamis_sync::{NodeReport, RunningReport, SlotReport};
 use tamis_trust::Digest;
 
 use crate::assign::Terms;
@@ -258,7 +258,7 @@ fn mesh() -> Vec<DocumentRecord> {
 }
 
 /// A report: slot, filter, version, assignment and since when, of everything that runs.
-pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> NodeReported {
+pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> NodeReport {
     let slots = running.iter().map(|(slot, filter, version, assignment, since_ms)| SlotReport {
         slot: (*slot).to_owned(),
         filter: filter.parse().unwrap(),
@@ -271,7 +271,7 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
         }),
         refused: None,
     });
-    NodeReported {
+    NodeReport {
         node: node.to_owned(),
         slots: slots.collect(),
         statistics: Vec::new(),

@@ -8,7 +8,7 @@ use tamis_trust::{Digest, Name, Version};
 
 use crate::record::NodeConnections;
 use crate::stamp::Stamp;
-use tamis_sync::{NodeReported, ProblemReport, RunningReport, SlotReport};
+use tamis_sync::{NodeReport, ProblemReport, RunningReport, SlotReport};
 
 /// What ran in a slot of a node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -71,7 +71,7 @@ struct Node {
 
 impl ObservedFleet {
     /// Processes a report written at `time_ms`. Reports come in the order of time.
-    pub(crate) fn report(&mut self, name: &NodeName, report: &NodeReported, stamp: &Stamp) {
+    pub(crate) fn report(&mut self, name: &NodeName, report: &NodeReport, stamp: &Stamp) {
         let time_ms = stamp.time_ms;
         let nodes = self.services.entry(name.key().to_owned()).or_default();
         let node = nodes.entry(name.to_string()).or_default();

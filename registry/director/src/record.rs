@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::need::Need;
 use crate::rollout::{Event, Rollout, RolloutOutcome};
-use tamis_sync::NodeReported;
+use tamis_sync::NodeReport;
 
 mod applied;
 
@@ -114,7 +114,7 @@ bodies! {
     /// A digest or a key was revoked.
     Revoked(RevocationRecord) = "revoked",
     /// A proxy reported what it runs.
-    NodeReported(NodeReported) = "node-reported",
+    NodeReport(NodeReport) = "node-reported",
     /// Proxies connected to a replica, or disconnected.
     NodeConnections(NodeConnections) = "node-connections",
     /// A slot of a service was assigned.

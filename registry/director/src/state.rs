@@ -19,7 +19,7 @@ use crate::record::{
 };
 use crate::rollout::{Rollout, RolloutOutcome, RolloutStage};
 use crate::stamp::Stamp;
-use tamis_sync::NodeReported;
+use tamis_sync::NodeReport;
 
 mod ask;
 mod rollouts;
@@ -121,7 +121,7 @@ impl State {
             body,
             Body::Proposed(_)
                 | Body::Approved(_)
-                | Body::NodeReported(_)
+                | Body::NodeReport(_)
                 | Body::NodeConnections(_)
                 | Body::Assigned(_)
         ) {
@@ -158,7 +158,7 @@ impl State {
                 self.revoked(revoked, stamp);
                 Ok(())
             }
-            Body::NodeReported(report) => self.reported(&report, stamp),
+            Body::NodeReport(report) => self.reported(&report, stamp),
             Body::NodeConnections(connections) => {
                 self.observed.connections(connections, stamp);
                 Ok(())
@@ -234,7 +234,7 @@ impl State {
         }
     }
 
-    fn reported(&mut self, report: &NodeReported, stamp: &Stamp) -> Result<(), String> {
+    fn reported(&mut self, report: &NodeReport, stamp: &Stamp) -> Result<(), String> {
         let node: NodeName = report.node.parse().map_err(|error| format!("{error}"))?;
         self.count(&node, report);
         self.observed.report(&node, report, stamp);

@@ -13,7 +13,7 @@ use crate::{Entry, Journal, JournalError, Record};
 const ATTEMPTS: u32 = 100;
 /// How many entries are read at a time.
 const PAGE: usize = 1_000;
-/// How long [`Folded::follow`] rests after the journal failed.
+/// How long [`FoldedJournal::follow`] rests after the journal failed.
 const REST: Duration = Duration::from_secs(1);
 
 /// State that entries of a journal make, one after the other.
@@ -31,7 +31,7 @@ pub trait Fold: Default {
 /// * Writers of this process take turns; those of others are noticed when appending, and the write is decided again.
 /// * What [`FoldedWriter::append`] wrote is in the state when it returns.
 #[derive(Debug)]
-pub struct Folded<S> {
+pub struct FoldedJournal<S> {
     journal: Journal,
     clock: Clock,
     state: RwLock<S>,
@@ -43,7 +43,7 @@ pub struct Folded<S> {
     writing: Mutex<()>,
 }
 
-impl<S: Fold> Folded<S> {
+impl<S: Fold> FoldedJournal<S> {
     /// Folds the whole journal, which takes a while for a long one. Entries are dated by `clock`.
     ///
     /// # Errors
@@ -140,7 +140,7 @@ pub fn causes(error: &dyn Error) -> String {
 /// A turn to write. Decide on [`FoldedWriter::fresh`] state, then [`FoldedWriter::append`]; decide again when that
 /// answers `None`.
 pub struct FoldedWriter<'a, S> {
-    folded: &'a Folded<S>,
+    folded: &'a FoldedJournal<S>,
     actor: &'a str,
     left: u32,
     _turn: MutexGuard<'a, ()>,
@@ -150,7 +150,7 @@ impl<S: Fold> FoldedWriter<'_, S> {
     /// The state with every entry written so far, to decide on. Not to be held across an await.
     ///
     /// # Errors
-    /// As [`Folded::catch_up`].
+    /// As [`FoldedJournal::catch_up`].
     pub async fn fresh(&self) -> Result<RwLockReadGuard<'_, S>, JournalError> {
         self.folded.catch_up().await?;
         Ok(self.folded.state())
@@ -168,7 +168,7 @@ impl<S: Fold> FoldedWriter<'_, S> {
         revision: u64,
         records: &[Record],
     ) -> Result<Option<u64>, JournalError> {
-        let Folded { journal, clock, .. } = self.folded;
+        let FoldedJournal { journal, clock, .. } = self.folded;
         match journal.append(Some(revision), clock.unix_ms(), self.actor, records).await {
             Ok(written) => {
                 self.folded.catch_up().await?;
@@ -209,9 +209,9 @@ mod tests {
         }
     }
 
-    async fn open(folder: &TempDir, time: ManualTime) -> Folded<Times> {
+    async fn open(folder: &TempDir, time: ManualTime) -> FoldedJournal<Times> {
         let journal = Journal::sqlite(folder.path()).await.unwrap();
-        Folded::open(journal, time.clock()).await.unwrap()
+        FoldedJournal::open(journal, time.clock()).await.unwrap()
     }
 
     fn record() -> Record {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, RwLockReadGuard};
 
 use tamis_ambient::Clock;
-use tamis_journal::{BlobDigest, Blobs, Fold as _, Folded, Journal, JournalError};
+use tamis_journal::{BlobDigest, Blobs, Fold as _, FoldedJournal, Journal, JournalError};
 use thiserror::Error;
 
 use crate::access::{self, AnonymousRights, RepositoryPattern, TokenSecret, Verb};
@@ -97,7 +97,7 @@ pub enum StoreError {
 /// The state of a registry and how to change it. A clone is another handle on the same.
 #[derive(Debug, Clone)]
 pub struct Store {
-    folded: Arc<Folded<RegistryView>>,
+    folded: Arc<FoldedJournal<RegistryView>>,
     pub(crate) blobs: Blobs,
     pub(crate) limits: Arc<Limits>,
 }
@@ -125,7 +125,7 @@ impl Store {
         limits: Limits,
         clock: Clock,
     ) -> Result<Self, StoreError> {
-        let folded = Folded::open(journal, clock).await.map_err(StoreError::Journal)?;
+        let folded = FoldedJournal::open(journal, clock).await.map_err(StoreError::Journal)?;
         Ok(Self { folded: Arc::new(folded), blobs, limits: Arc::new(limits) })
     }
 

@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize as _;
 use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
-    Activation, Backoff, FromNode, NodeReported, Part, Push, PushOutcome, RefusalReport,
+    Activation, Backoff, FromNode, NodeReport, Part, Push, PushOutcome, RefusalReport,
     RefusedReport, Replica, RunningReport, SlotReport, ToNode,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
@@ -289,8 +289,8 @@ impl Proxy {
         })
     }
 
-    fn report(&self) -> NodeReported {
-        NodeReported {
+    fn report(&self) -> NodeReport {
+        NodeReport {
             node: self.node.clone(),
             slots: self.slots.values().map(|(_, report)| report.clone()).collect(),
             statistics: Vec::new(),

@@ -122,7 +122,7 @@ impl Key {
                 }
                 Self::Shared { octets, only }
             }
-            other => return Err(format!("`kty` `{other}` is none of RSA, EC, OKP and oct")),
+            other => return Err(format!("`kty` is `{other}`; it must be RSA, EC, OKP or oct")),
         };
         if only.is_some_and(|algorithm| !key.allows(algorithm)) {
             return Err("`alg` does not fit `kty` and `crv`".to_owned());
@@ -150,7 +150,7 @@ impl Key {
             ("EC", "P-384") => (48, Algorithm::Es384),
             ("EC", "P-521") => (66, Algorithm::Es512),
             ("OKP", "Ed25519") => (32, Algorithm::Eddsa),
-            _ => return Err(format!("`crv` `{crv}` is none of P-256, P-384, P-521 and Ed25519")),
+            _ => return Err(format!("`crv` is `{crv}`; it must be P-256, P-384, P-521 or Ed25519")),
         };
         let x = octets("x", jwk.x.as_deref())?;
         let mut point = Vec::with_capacity(2 * size + 1);

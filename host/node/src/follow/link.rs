@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use tamis_ambient::{Clock, Random};
 use tamis_exchange::{ChannelBody, FrameSender};
-use tamis_sync::{Backoff, FromNode, NodeReported, PushOutcome, ReplicaChange, ToNode};
+use tamis_sync::{Backoff, FromNode, NodeReport, PushOutcome, ReplicaChange, ToNode};
 use tamis_transport::causes;
 use tokio::sync::watch;
 
@@ -288,7 +288,7 @@ impl Link {
         }
     }
 
-    fn report(&self, reporter: &mut Reporter) -> NodeReported {
+    fn report(&self, reporter: &mut Reporter) -> NodeReport {
         reporter.report(&self.followed, self.node.as_deref())
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tamis_proxy::SlotCounts;
 use tamis_sync::{
-    ComparisonReport, Counts, DifferenceReport, Histogram, NodeReported, ProblemReport,
+    ComparisonReport, Counts, DifferenceReport, Histogram, NodeReport, ProblemReport,
     SlotStatistics,
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     /// The current report; it contains each count once.
-    pub(crate) fn report(&mut self, followed: &FollowedPlan, node: Option<&Node>) -> NodeReported {
+    pub(crate) fn report(&mut self, followed: &FollowedPlan, node: Option<&Node>) -> NodeReport {
         let (mut statistics, mut shadows) = (Vec::new(), Vec::new());
         if let Some(node) = node {
             for counts in node.proxy().slot_counts() {
@@ -31,7 +31,7 @@ impl Reporter {
         let slots = followed.slots();
         let problems = node.map(problems).unwrap_or_default();
         let node = followed.name().to_string();
-        NodeReported { node, slots, statistics, shadows, problems }.bounded()
+        NodeReport { node, slots, statistics, shadows, problems }.bounded()
     }
 
     /// The counts since the previous report; `None` without any.

@@ -34,7 +34,7 @@ impl Drain {
 /// The listeners are closed, or the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too late: the listeners are closed or the proxy is about to end; start it again")]
-pub struct TooLate;
+pub struct LeaveError;
 
 /// How often to check whether the lame-duck time is over.
 pub(crate) const STEP: Duration = Duration::from_millis(20);
@@ -95,10 +95,10 @@ impl ProxyState {
     }
 
     /// Cancels a drain.
-    pub(crate) fn stay(&self) -> Result<(), TooLate> {
+    pub(crate) fn stay(&self) -> Result<(), LeaveError> {
         let mut drain = lock(&self.drain);
         if drain.closed || drain.last {
-            return Err(TooLate);
+            return Err(LeaveError);
         }
         drain.number += 1;
         drain.stage = ServeStage::Serve;

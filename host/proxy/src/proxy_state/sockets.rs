@@ -12,12 +12,12 @@ use tamis_transport::{Address, BoundListener, ListenError, bind, spread};
 /// Sockets of the previous process, by the addresses that were configured. Cheap to clone; each is used
 /// once.
 #[derive(Clone, Default)]
-pub struct Inherited(Arc<Mutex<Vec<NamedSocket>>>);
+pub struct InheritedSockets(Arc<Mutex<Vec<NamedSocket>>>);
 
 /// Name of the admin listener among inherited sockets; a listener in documents cannot have such a name.
 pub(crate) const ADMIN: &str = "(admin)";
 
-impl Inherited {
+impl InheritedSockets {
     /// These sockets.
     #[must_use]
     pub fn new(sockets: Vec<NamedSocket>) -> Self {

@@ -3,7 +3,7 @@
 use super::live::LiveProxy;
 use super::*;
 use crate::generation::ListenerConfig;
-use crate::{AdminAccess, Inherited, Proxy, ProxyOptions};
+use crate::{AdminAccess, InheritedSockets, Proxy, ProxyOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::num::NonZeroUsize;
@@ -64,7 +64,7 @@ fn generation(address: SocketAddr) -> Generation {
     }
 }
 
-fn started(workers: usize, inherited: Inherited) -> Proxy {
+fn started(workers: usize, inherited: InheritedSockets) -> Proxy {
     let options = ProxyOptions {
         workers: NonZeroUsize::new(workers),
         admin: Some(Address::Tcp("127.0.0.1:0".parse().unwrap())),
@@ -95,7 +95,7 @@ fn a_successor_takes_the_place_and_no_connection_is_refused() {
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("give");
         drop(std::fs::remove_file(&path));
-        let old = started(before, Inherited::default());
+        let old = started(before, InheritedSockets::default());
         let Some(Address::Tcp(address)) = old.address("in") else { panic!() };
         let admin = old.admin_address();
         old.hand_over_at(&path).unwrap();
@@ -118,7 +118,7 @@ fn a_successor_takes_the_place_and_no_connection_is_refused() {
             };
             more(50);
             let (predecessor, sockets) = Predecessor::ask(&path).unwrap();
-            let new = started(after, Inherited::new(sockets));
+            let new = started(after, InheritedSockets::new(sockets));
             assert_eq!(new.address("in"), Some(Address::Tcp(address)));
             assert_eq!(new.admin_address(), admin);
             more(50);

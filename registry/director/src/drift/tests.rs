@@ -1,12 +1,12 @@
 use super::*;
 use crate::fixture::{JWT, World, digest, name, refusal, report};
-use tamis_sync::{NodeReported, RefusedReport, RunningReport};
+use tamis_sync::{NodeReport, RefusedReport, RunningReport};
 
 const NODE: &str = "sidecar:shop/a/0";
 const SLOT: &str = "shop/a-jwt";
 
 /// The report of a node that runs everything assigned to it.
-fn obedient(world: &mut World) -> NodeReported {
+fn obedient(world: &mut World) -> NodeReport {
     let now = world.now();
     let wants = world.plans.node(&world.state, &name(NODE), now);
     let slots = wants.assigned.iter().map(|(slot, one)| SlotReport {
@@ -22,7 +22,7 @@ fn obedient(world: &mut World) -> NodeReported {
         refused: None,
     });
     let slots = slots.collect();
-    NodeReported { slots, ..report(NODE, &[]) }
+    NodeReport { slots, ..report(NODE, &[]) }
 }
 
 fn drifts(world: &mut World) -> Vec<Drift> {
@@ -31,7 +31,7 @@ fn drifts(world: &mut World) -> Vec<Drift> {
     all.into_iter().filter(|one| one.node == NODE).collect()
 }
 
-fn reported(change: impl Fn(&mut NodeReported)) -> Vec<Drift> {
+fn reported(change: impl Fn(&mut NodeReport)) -> Vec<Drift> {
     let mut world = World::mesh();
     world.assign();
     let mut report = obedient(&mut world);

@@ -132,7 +132,7 @@ impl State {
     }
 
     /// Adds a node's counts to the rollouts that concern it.
-    pub(super) fn count(&mut self, node: &NodeName, report: &NodeReported) {
+    pub(super) fn count(&mut self, node: &NodeName, report: &NodeReport) {
         let names: Vec<String> = self
             .desired
             .rollouts
@@ -154,7 +154,7 @@ impl State {
 }
 
 impl RolloutState {
-    fn count(&mut self, node: &NodeName, report: &NodeReported) {
+    fn count(&mut self, node: &NodeName, report: &NodeReport) {
         if self.step().is_none() {
             return;
         }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
 use tamis_api::ApiProblem;
 use tamis_director::{Body, Guards, Plans, State, Terms};
 use tamis_journal::log::{Log, LogError};
-use tamis_journal::{Blobs, Entry, Fold, Folded, Journal, JournalError, Record};
+use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, Journal, JournalError, Record};
 use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
@@ -67,7 +67,7 @@ pub(crate) struct Inner {
     pub(crate) artifacts: Artifacts,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
-    folded: Folded<ControlState>,
+    folded: FoldedJournal<ControlState>,
 }
 
 impl Control {
@@ -87,7 +87,7 @@ impl Control {
         let log = Log::open(journal.clone()).await?;
         let state = ControlState(State::under(&rules.security));
         let clock = store.clock();
-        let folded = Folded::open_from(journal.clone(), clock, state).await?;
+        let folded = FoldedJournal::open_from(journal.clone(), clock, state).await?;
         let inner = Inner {
             store,
             journal,

@@ -18,7 +18,7 @@ use rcgen::{
 };
 use serde_json::json;
 use tamis_exchange::{ChannelBody, FrameSender};
-use tamis_sync::{FromNode, NodeReported, Parts, Session, SlotReport, ToNode};
+use tamis_sync::{FromNode, NodeReport, Parts, Session, SlotReport, ToNode};
 use tamis_transport::ServerTls;
 use tamis_trust::PrivateKey;
 use tempfile::TempDir;
@@ -59,7 +59,7 @@ pub(crate) struct World {
     pub(crate) strangers: usize,
     /// Whether the last change was accepted, and why not.
     pub(crate) outcome: Option<(bool, Option<String>)>,
-    pub(crate) report: Option<NodeReported>,
+    pub(crate) report: Option<NodeReport>,
 }
 
 #[derive(Default)]

@@ -1,5 +1,5 @@
 use tamis_sync::{
-    ComparisonReport, Counts, DifferenceReport, NodeReported, RefusedReport, SlotReport,
+    ComparisonReport, Counts, DifferenceReport, NodeReport, RefusedReport, SlotReport,
     SlotStatistics,
 };
 use tamis_trust::Digest;
@@ -23,10 +23,10 @@ fn half_way() -> (World, String, String) {
     (world, moved, stays)
 }
 
-fn counted(node: &str, slot: &str, of: Digest, exchanges: u64, traps: u64) -> NodeReported {
+fn counted(node: &str, slot: &str, of: Digest, exchanges: u64, traps: u64) -> NodeReport {
     let counts = Counts { exchanges, traps, ..Counts::default() };
     let statistics = vec![SlotStatistics { slot: slot.to_owned(), digest: of, counts }];
-    NodeReported { statistics, ..report(node, &[]) }
+    NodeReport { statistics, ..report(node, &[]) }
 }
 
 fn tally(world: &World) -> &Tally {
@@ -106,7 +106,7 @@ fn a_slot_that_refuses_the_candidate_is_counted_once() {
     };
     for _ in 0..3 {
         let slots = vec![slot.clone()];
-        world.append("proxies", NodeReported { slots, ..report(&moved, &[]) });
+        world.append("proxies", NodeReport { slots, ..report(&moved, &[]) });
     }
     assert_eq!(
         tally(&world).refusals,
@@ -141,7 +141,7 @@ fn a_shadow_counts_differences_of_the_candidate_alone() {
             samples: 9,
             differences: [("verdict".to_owned(), differs.clone())].into(),
         }];
-        world.append("proxies", NodeReported { shadows, ..report("sidecar:shop/a/0", &[]) });
+        world.append("proxies", NodeReport { shadows, ..report("sidecar:shop/a/0", &[]) });
     }
     assert_eq!((tally(&world).differences.samples, tally(&world).differences.count()), (9, 1));
     let judged = world.state.judge("r", world.now_ms);

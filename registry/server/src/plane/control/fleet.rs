@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_api::ApiProblem;
 use tamis_director::{Body, LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, State};
 use tamis_resources::NodeName;
-use tamis_sync::{ComparisonReport, Counts, Hello, NodeReported, PushOutcome, SlotStatistics};
+use tamis_sync::{ComparisonReport, Counts, Hello, NodeReport, PushOutcome, SlotStatistics};
 use tokio::sync::watch;
 
 use crate::plane::control::Control;
@@ -53,7 +53,7 @@ struct Member {
     /// The revision that it accepted last.
     taken: u64,
     why: Option<String>,
-    last: Option<NodeReported>,
+    last: Option<NodeReport>,
     /// Its counts since the last report that was written.
     pending: PendingCounts,
 }
@@ -73,7 +73,7 @@ pub(crate) struct Connection {
     pub(crate) release: String,
     pub(crate) current: bool,
     pub(crate) why: Option<String>,
-    pub(crate) last: Option<NodeReported>,
+    pub(crate) last: Option<NodeReport>,
 }
 
 /// The membership of a connected proxy, for as long as it is held.
@@ -304,7 +304,7 @@ impl Fleet {
     }
 
     /// Up to `most` reports to be written.
-    fn take(&self, state: &State, most: usize) -> Vec<NodeReported> {
+    fn take(&self, state: &State, most: usize) -> Vec<NodeReport> {
         let mut members = self.members();
         let mut reports = Vec::new();
         for (name, member) in members.iter_mut() {
@@ -332,7 +332,7 @@ impl Fleet {
                 continue;
             }
             // A report that fits into no entry must not block the reports of others.
-            match (NodeReported { statistics, shadows, ..last.clone() }).within(MAX_BODY_BYTES) {
+            match (NodeReport { statistics, shadows, ..last.clone() }).within(MAX_BODY_BYTES) {
                 Some(report) => reports.push(report),
                 None => tracing::warn!(node = name, "a report is too large to be written"),
             }
@@ -341,7 +341,7 @@ impl Fleet {
     }
 
     /// Keeps reports that could not be written for the next attempt.
-    fn put_back(&self, reports: Vec<NodeReported>) {
+    fn put_back(&self, reports: Vec<NodeReport>) {
         let mut members = self.members();
         for report in reports {
             if let Some(member) = members.get_mut(&report.node) {
@@ -352,7 +352,7 @@ impl Fleet {
 }
 
 /// Whether a report has other slots than the one written last.
-fn differs(written: &LastReport, last: &NodeReported) -> bool {
+fn differs(written: &LastReport, last: &NodeReport) -> bool {
     written.slots.len() != last.slots.len()
         || written.problems != last.problems
         || last.slots.iter().any(|slot| written.slots.get(&slot.slot) != Some(slot))
@@ -425,7 +425,7 @@ impl Membership {
     ///
     /// # Errors
     /// [`ApiProblem`] when it names another proxy.
-    pub fn report(&self, report: NodeReported) -> Result<(), ApiProblem> {
+    pub fn report(&self, report: NodeReport) -> Result<(), ApiProblem> {
         if report.node != self.node {
             let title = format!("{} reports about {}", self.node, report.node);
             return Err(problem(403, "node.report", title));

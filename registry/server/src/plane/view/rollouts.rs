@@ -181,7 +181,7 @@ fn pinned_now(state: &State, services: &[String], filter: &Name) -> Result<Diges
     match digests.as_slice() {
         [one] => Ok(*one),
         [] => {
-            Err(bad(format!("{filter} is pinned for none of the services"), "pin a version first"))
+            Err(bad(format!("no service of the rollout has a pin of {filter}"), "pin a version first"))
         }
         many => Err(bad(
             format!("the services have {} digests of {filter} pinned", many.len()),
