@@ -96,7 +96,10 @@ fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Outp
         if sound {
             let (documents, proxies) = (read.documents.len(), nodes.len());
             let _ = match proxies {
-                0 => writeln!(text, "{documents} documents together with those in force, nothing wrong."),
+                0 => writeln!(
+                    text,
+                    "{documents} documents together with those in force, nothing wrong."
+                ),
                 _ => writeln!(text, "{documents} documents for {proxies} proxies, nothing wrong."),
             };
         }
