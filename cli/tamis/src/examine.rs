@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tamis_api::GrowthView;
 use tamis_engine::{
-    Authority, CompiledComponent, Declaration, DeclaredAccess, EngineError, FilterOptions,
+    Authority, CompiledComponent, Declaration, DeclaredAccess, EngineError, Filter, FilterOptions,
     FilterState, Grant, Growth, Isolation, OnFailure,
 };
-use tamis_node::{Secrets, check_allowed, check_claims, refusal, stand_ins};
+use tamis_node::{Secrets, check_allowed, check_claims, refusal, stand_ins, uncovered_rules};
 use tamis_observe::Metrics;
 use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
@@ -34,7 +34,14 @@ impl Examine for Engine {
         if let Err(refused) = check_allowed(component, plan) {
             return Err(Box::new(Faults { refused, places: ValidationFaults::new() }));
         }
-        let Err(error) = tried(component, plan) else { return Ok(()) };
+        let error = match tried(component, plan) {
+            Ok(filter) => {
+                let lacks = filter.and_then(|filter| uncovered_rules(&filter, plan));
+                let places = ValidationFaults::new();
+                return lacks.map_or(Ok(()), |refused| Err(Box::new(Faults { refused, places })));
+            }
+            Err(error) => error,
+        };
         let refused = refusal(&error);
         match error {
             EngineError::Configure { errors: places, .. } if !places.is_empty() => {
@@ -108,9 +115,9 @@ impl Code {
     }
 }
 
-/// Makes a filter as a proxy does, with no host reachable, and drops it.
-fn tried(component: &[u8], plan: &FilterPlan) -> Result<(), EngineError> {
-    let Some(code) = code() else { return Ok(()) };
+/// Makes a filter as a proxy does, with no host reachable. `None`: this process has no engine.
+fn tried(component: &[u8], plan: &FilterPlan) -> Result<Option<Filter>, EngineError> {
+    let Some(code) = code() else { return Ok(None) };
     let compiled = code.compile(component)?;
     let grant = serde_json::to_value(&plan.grant).and_then(serde_json::from_value::<Grant>);
     let state = FilterState::new(Arc::new(Metrics::new()));
@@ -125,7 +132,7 @@ fn tried(component: &[u8], plan: &FilterPlan) -> Result<(), EngineError> {
         failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
-    tamis_engine::Filter::new(&compiled, options).map(drop)
+    Filter::new(&compiled, options).map(Some)
 }
 
 fn authority(component: &[u8], config: &str) -> Option<Authority> {

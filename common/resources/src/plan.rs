@@ -130,6 +130,10 @@ plans! {
         pub world: Option<World>,
         /// Rules to which it applies: `ns/route/` (all of a route) or `ns/route/rule`; `None`: all.
         pub scope: Option<Vec<String>>,
+        /// For a router: what rules others of its chains are attached to, in the form of `scope`, sorted. A router
+        /// without a rule of that name is refused: what is attached to it would never be called.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub covers: Vec<String>,
         /// Keys that must have signed, in addition to the trust policy.
         pub signed_by: Option<SignedByPlan>,
         /// Its rights.
@@ -272,6 +276,19 @@ plans! {
         /// With a smaller share of closed circuits, circuits are ignored.
         #[serde(default = "half", skip_serializing_if = "is_half")]
         pub panic_percent: u32,
+    }
+}
+
+impl FilterPlan {
+    /// The place in the attachment's document of a fault that its filter reports at a JSON pointer into its
+    /// configuration. Only a part of a router's configuration is in that document.
+    #[must_use]
+    pub fn config_place(&self, pointer: &str) -> String {
+        match (self.world, pointer.strip_prefix("/config")) {
+            (Some(World::RoutePolicy), Some(own)) => format!("/spec/config{own}"),
+            (Some(World::RoutePolicy), None) => "/spec/filter".to_owned(),
+            _ => format!("/spec/config{pointer}"),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! The filter itself decides; none of its rules is repeated here. A refused route is left out: its requests
 //! get 500, and all other routes serve.
 
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 /// The result of a filter's `validate`: JSON pointer and message of every fault; empty when it accepts the
 /// configuration.
@@ -32,6 +32,19 @@ pub fn sound_routes(
     validate: &mut dyn FnMut(&Json) -> ValidationFaults,
 ) -> (Json, Vec<RouteFault>) {
     let all: Vec<Json> = config.get("routes").and_then(Json::as_array).cloned().unwrap_or_default();
+    let with = |routes: &[Json]| {
+        let mut config = config.clone();
+        if let Some(map) = config.as_object_mut() {
+            map.insert("routes".to_owned(), Json::Array(routes.to_vec()));
+        }
+        config
+    };
+    // Without any route, only what is beside them can be at fault: the router's own settings.
+    let more = config.as_object().is_some_and(|map| map.keys().any(|name| name != "routes"));
+    if more && !validate(&with(&[])).is_empty() {
+        return (config.clone(), Vec::new());
+    }
+    let validate = &mut |routes: &[Json]| validate(&with(routes));
     let mut faulty = Vec::new();
     seek(&all, 0, validate, &mut faulty);
     let (mut routes, mut last, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
@@ -57,23 +70,19 @@ pub fn sound_routes(
         }
     }
     routes.append(&mut last);
-    let mut sound = config.clone();
-    if let Some(map) = sound.as_object_mut() {
-        map.insert("routes".to_owned(), Json::Array(routes));
-    }
-    (sound, left_out)
+    (with(&routes), left_out)
 }
 
 fn seek(
     routes: &[Json],
     from: usize,
-    validate: &mut dyn FnMut(&Json) -> ValidationFaults,
+    validate: &mut dyn FnMut(&[Json]) -> ValidationFaults,
     faulty: &mut Vec<(usize, ValidationFaults)>,
 ) {
     if routes.is_empty() {
         return;
     }
-    let said = validate(&json!({ "routes": routes }));
+    let said = validate(routes);
     if said.is_empty() {
         return;
     }
@@ -91,9 +100,9 @@ fn seek(
 fn reduced(
     route: &Json,
     said: &ValidationFaults,
-    validate: &mut dyn FnMut(&Json) -> ValidationFaults,
+    validate: &mut dyn FnMut(&[Json]) -> ValidationFaults,
 ) -> Option<(Json, bool)> {
-    let mut takes = |route: &Json| validate(&json!({ "routes": [route] })).is_empty();
+    let mut takes = |route: &Json| validate(std::slice::from_ref(route)).is_empty();
     let faults: Option<Vec<usize>> = said.iter().map(|(pointer, _)| rule_of(pointer)).collect();
     if let Some(faults) = faults {
         let closed =
@@ -154,6 +163,7 @@ fn in_document(pointer: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn route(name: &str, rules: Json) -> Json {
         json!({ "name": name, "kind": "HTTPRoute", "hostnames": [format!("{}.example", &name[2..])], "rules": rules })
@@ -180,6 +190,29 @@ mod tests {
         let mut found = Vec::new();
         seek(config, "", &mut found);
         found
+    }
+
+    #[test]
+    fn settings_of_a_router_are_judged_with_each_part_and_are_no_fault_of_a_route() {
+        let rules = |value: &str| json!([{ "name": "x", "backendRefs": [{ "service": value }] }]);
+        let routes = json!([route("f/good", rules("a/b:80")), route("f/wrong", rules("bad"))]);
+        // A router that needs its settings.
+        let mut needing = |config: &Json| match config.pointer("/config/share") {
+            Some(Json::String(_)) => validate(config),
+            _ => vec![("/config/share".to_owned(), "it is missing".to_owned())],
+        };
+        for (settings, left_out) in [
+            (json!({ "share": "some" }), &["f/wrong"][..]),
+            (json!({ "share": "bad" }), &[]),
+            (json!({ "other": "some" }), &[]),
+        ] {
+            let config = json!({ "routes": routes, "config": settings });
+            let (sound, found) = sound_routes(&config, &mut needing);
+            let found: Vec<_> = found.iter().map(|one| one.route.as_str()).collect();
+            assert_eq!(found, left_out, "{settings}");
+            assert_eq!(sound["config"], settings);
+            assert_eq!(sound["routes"].as_array().unwrap().len(), 2);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::allowed::{allowed, granted, refusal};
 use crate::claims::check_claims;
 use crate::code::Code;
 use crate::node_resources::NodeResources;
+use crate::router_rules::uncovered_rules;
 use crate::store::{ArtifactStore, StoredArtifact};
 use crate::ticks::{Ticking, Ticks};
 use ahead::Compiler;
@@ -180,46 +181,6 @@ fn faults(error: EngineError) -> Vec<(String, String)> {
     }
 }
 
-/// Why a router may not serve if its rules do not cover what is attached to them: what is attached there
-/// would never be called.
-fn uncovered(filter: &Filter, plan: &FilterPlan, scopes: &[&[String]]) -> Option<Refusal> {
-    if !filter.has(Hook::Router) || scopes.is_empty() {
-        return None;
-    }
-    let covers = |scope: &&[String], rule: &str| {
-        scope.iter().any(|entry| {
-            if entry.ends_with('/') { rule.starts_with(entry.as_str()) } else { rule == entry }
-        })
-    };
-    let mut missing: Vec<String> = rule_names(&plan.config);
-    missing.retain(|rule| {
-        scopes.iter().any(|scope| covers(scope, rule)) && !filter.rules().contains(rule)
-    });
-    let (first, more) = (missing.first()?, missing.len().saturating_sub(1));
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let rule = format!(
-        "the router has no rule named `{first}`{more}, and filters attached to it would never be called"
-    );
-    let remedy = "name rules as the configuration does: `NAMESPACE/ROUTE/RULE`, the index of a rule without a name";
-    Some(Refusal::new("router.rules", rule, remedy))
-}
-
-/// The names of a router's rules according to its configuration.
-fn rule_names(config: &Json) -> Vec<String> {
-    let list = |json: &Json, name: &str| -> Vec<Json> {
-        json.get(name).and_then(Json::as_array).cloned().unwrap_or_default()
-    };
-    let mut names = Vec::new();
-    for route in list(config, "routes") {
-        let name = route.get("name").and_then(Json::as_str).unwrap_or_default();
-        for (at, rule) in list(&route, "rules").iter().enumerate() {
-            let rule = rule.get("name").and_then(Json::as_str);
-            names.push(format!("{name}/{}", rule.map_or_else(|| at.to_string(), str::to_owned)));
-        }
-    }
-    names
-}
-
 /// The refusal of a guard of a part of a route that its router refuses: the part is unknown then, and other
 /// routes may now match it. Refused, it guards all routes of that namespace. `None` when the attachment is
 /// not such a guard.
@@ -343,10 +304,8 @@ impl Builder {
         self.compile_ahead(wanted, rules, &index);
         // Routers first: a guard of a route that its router refuses no longer guards anything specific.
         let mut made: HashMap<usize, BuiltAttachment> = HashMap::new();
-        let scopes: Vec<&[String]> =
-            wanted.iter().filter_map(|one| one.plan.scope.as_deref()).collect();
         for (at, one) in wanted.iter().enumerate().filter(|(_, one)| routes(one.plan)) {
-            made.insert(at, self.slot(one, rules, &index, &scopes));
+            made.insert(at, self.slot(one, rules, &index));
         }
         let routers: Vec<(&FilterPlan, &[RouteFault])> = made
             .iter()
@@ -362,9 +321,9 @@ impl Builder {
                     let DesiredSlot { slot, logged, .. } = *one;
                     let refused = one.refused.clone();
                     let closed = DesiredSlot { slot, plan, refused, logged, shadow: None };
-                    self.slot(&closed, rules, &index, &[])
+                    self.slot(&closed, rules, &index)
                 }
-                (None, None) => self.slot(one, rules, &index, &[]),
+                (None, None) => self.slot(one, rules, &index),
             });
         }
         for (wanted, built) in wanted.iter().zip(&mut built) {
@@ -436,10 +395,9 @@ impl Builder {
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
-        scopes: &[&[String]],
     ) -> BuiltAttachment {
         let plan = wanted.plan;
-        let refusal = match self.run(wanted, rules, index, scopes) {
+        let refusal = match self.run(wanted, rules, index) {
             Ok(good) => {
                 let status = status(wanted, Some(&good), SlotState::Serving, None);
                 let attached = attached(wanted, Occupant::Running(good.filter.clone()));
@@ -470,7 +428,7 @@ impl Builder {
             };
             request(pinned, signed, rules, Some(&plan.filter), self.clock)
                 .is_ok_and(|request| verify_manifest(&request).is_ok())
-                && uncovered(&good.filter, plan, scopes).is_none()
+                && uncovered_rules(&good.filter, plan).is_none()
         });
         if let Some(good) = kept {
             let detail = format!("{detail}; version {} keeps serving", good.filter.version());
@@ -500,21 +458,20 @@ impl Builder {
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
-        scopes: &[&[String]],
     ) -> Result<LastGoodFilter, Refusal> {
         let proven = self.proven(wanted, rules, index)?;
         if let Some(good) = self.good.get(wanted.slot)
             && good.key == proven.key
         {
-            if let Some(refusal) = uncovered(&good.filter, wanted.plan, scopes) {
-                return Err(refusal);
+            if let Some(refusal) = uncovered_rules(&good.filter, wanted.plan) {
+                return Err(refusal.into());
             }
             return Ok(LastGoodFilter { verified: proven.verified, ..good.clone() });
         }
         let made = self.make(wanted, &proven);
         let (filter, left_out) = made.map_err(|faulty| faulty.refusal)?;
-        if let Some(refusal) = uncovered(&filter, wanted.plan, scopes) {
-            return Err(refusal);
+        if let Some(refusal) = uncovered_rules(&filter, wanted.plan) {
+            return Err(refusal.into());
         }
         let state = Arc::clone(filter.state());
         let (name, signers) = (wanted.plan.filter.clone(), signers(&proven.verified));
@@ -563,7 +520,11 @@ impl Builder {
         let wanted =
             DesiredSlot { slot: slot_of(plan), plan, refused: None, logged: &[], shadow: None };
         let proven = self.proven(&wanted, Rules { policies, age: Duration::ZERO }, &index)?;
-        self.make(&wanted, &proven)
+        let (filter, left_out) = self.make(&wanted, &proven)?;
+        match uncovered_rules(&filter, plan) {
+            Some(refusal) => Err(Refusal::from(refusal).into()),
+            None => Ok((filter, left_out)),
+        }
     }
 
     /// From pin to an artifact that may run there.

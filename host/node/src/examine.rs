@@ -135,7 +135,7 @@ fn at_its_place(
     }
     let at = |(pointer, message): (String, String)| {
         let message = format!("{} refuses this: {message}", filter.filter);
-        problem(&format!("/spec/config{pointer}"), &message)
+        problem(&filter.config_place(&pointer), &message)
     };
     places.into_iter().map(at).collect()
 }

@@ -216,11 +216,16 @@ impl ChangeEffect {
         let new = after.map(placed).unwrap_or_default();
         let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
         for name in names {
-            if let Some(change) = compare(old.get(name).copied(), new.get(name).copied()) {
-                if let Some(fresh) = new.get(name).filter(|one| one.refused.is_none()) {
-                    let known = self.fresh.iter().any(|one| is_same(one, fresh));
-                    self.fresh.extend((!known).then(|| Arc::clone(fresh)));
-                }
+            let (before, after) = (old.get(name).copied(), new.get(name).copied());
+            let change = compare(before, after);
+            // A router that stays as it is may lack a rule that something is attached to now.
+            let covers = before.map(|one| &one.covers) != after.map(|one| &one.covers);
+            let fresh = after.filter(|one| one.refused.is_none() && (covers || change.is_some()));
+            if let Some(fresh) = fresh {
+                let known = self.fresh.iter().any(|one| is_same(one, fresh));
+                self.fresh.extend((!known).then(|| Arc::clone(fresh)));
+            }
+            if let Some(change) = change {
                 self.slot(node, name, change);
             }
         }
@@ -357,6 +362,7 @@ fn is_same(one: &FilterPlan, other: &FilterPlan) -> bool {
     (&one.digest, &one.filter, one.world) == (&other.digest, &other.filter, other.world)
         && (&one.grant, &one.signed_by) == (&other.grant, &other.signed_by)
         && one.config == other.config
+        && one.covers == other.covers
 }
 
 /// The pinned digest; `None` when nothing may run.

@@ -346,11 +346,15 @@ impl<'a> Fold<'a> {
     ) -> (Vec<ListenerPlan>, Vec<FilterPlan>) {
         let mut filters: Vec<FilterPlan> = Vec::new();
         let mut listeners = Vec::new();
-        for mut socket in sockets {
-            let here: Vec<_> = attachments
-                .iter()
-                .filter_map(|one| Some((one, one.scope(place, &socket, routes)?)))
-                .collect();
+        let members = sockets.iter().map(|socket| -> Vec<_> {
+            let scoped = |one| Some((one, Attachment::scope(one, place, socket, routes)?));
+            attachments.iter().filter_map(scoped).collect()
+        });
+        let members: Vec<Vec<_>> = members.collect();
+        let scopes = members.iter().flatten().filter_map(|(_, scope)| scope.as_ref());
+        let covers: BTreeSet<&String> = scopes.flatten().collect();
+        let covers: Vec<String> = covers.into_iter().cloned().collect();
+        for (mut socket, here) in sockets.into_iter().zip(members) {
             let lost = self.seconds(&here);
             // A surplus attachment, or one that may not run, does not displace one that may run: it is left
             // out, not refused, unless it guards something or is the only one.
@@ -374,7 +378,10 @@ impl<'a> Fold<'a> {
                     plan.refused = Some(refused(SECOND, reason));
                 }
                 if attachment.world == World::RoutePolicy {
-                    plan.config = Arc::new(self.router_config(place, &socket, routes));
+                    let mut config = self.router_config(place, &socket, routes);
+                    add_settings(&mut config, &plan.config);
+                    plan.config = Arc::new(config);
+                    plan.covers.clone_from(&covers);
                 }
                 let index = filters.iter().position(|one| *one == plan).unwrap_or_else(|| {
                     filters.push(plan);
@@ -575,14 +582,9 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         let message = "this kind of filter works on whole chains; attach it to a Gateway, a Service or the Mesh";
         refuse("attachment.scope", "/spec/targetRefs", message);
     }
-    let empty =
-        spec.config.is_null() || spec.config.as_object().is_some_and(serde_json::Map::is_empty);
-    if world == World::RoutePolicy && !empty {
-        refuse(
-            "attachment.config",
-            "/spec/config",
-            "routers are configured by routes; remove config",
-        );
+    if world == World::RoutePolicy && !spec.config.is_null() && !spec.config.is_object() {
+        let message = "the settings of a router are an object: it receives them as `config`, beside its `routes`";
+        refuse("attachment.config", "/spec/config", message);
     }
     refusals
 }
@@ -606,9 +608,18 @@ fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
         isolation: spec.isolation,
         world: None,
         scope: None,
+        covers: Vec::new(),
         signed_by: None,
         grant: GrantPlan::default(),
         refused: None,
+    }
+}
+
+/// Adds the settings of a router's own, if it has any, to the routes that it is configured with.
+fn add_settings(config: &mut Json, settings: &Json) {
+    let settings = settings.as_object().filter(|settings| !settings.is_empty());
+    if let (Some(config), Some(settings)) = (config.as_object_mut(), settings) {
+        config.insert("config".to_owned(), Json::Object(settings.clone()));
     }
 }
 

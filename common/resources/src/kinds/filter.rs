@@ -83,7 +83,8 @@ shapes! {
         /// Which traffic of a sidecar it sees; default: `inbound` for filters of requests, `both` for the
         /// policies (route, retry, breaker, telemetry).
         pub direction: Option<AttachmentDirection>,
-        /// Passed to the filter; `{file: PATH}` under `jwks` becomes `{inline: …}`.
+        /// Passed to the filter; `{file: PATH}` under `jwks` becomes `{inline: …}`. A router receives it as `config`,
+        /// beside its `routes`.
         #[serde(default)]
         pub config: Json,
         /// Effect of its faults; default: `closed`, which is fixed for `authn` and `authz`.

@@ -538,8 +538,10 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
         (vec!["f/r/1"], true),
         (vec!["f/other/"], true),
     ] {
-        let scope: Vec<String> = scope.into_iter().map(str::to_owned).collect();
-        assert_eq!(uncovered(filter, &router, &[&scope]).is_none(), covered, "{scope:?}");
+        let covers: Vec<String> = scope.into_iter().map(str::to_owned).collect();
+        let router = FilterPlan { covers, ..router.clone() };
+        let refused = uncovered_rules(filter, &router);
+        assert_eq!(refused.is_none(), covered, "{:?}", router.covers);
     }
     // The same filter under configurations with rules that it does not have.
     for (name, rules, scope, missing) in [
@@ -552,13 +554,18 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
     ] {
         let mut other = router.clone();
         other.config = json!({ "routes": [route(name, rules)] }).into();
-        let scope = vec![scope.to_owned()];
-        let refusal = uncovered(filter, &other, &[&scope]).unwrap().0;
+        let mut covering = |covers: &[&str]| {
+            other.covers = covers.iter().map(|one| (*one).to_owned()).collect();
+            uncovered_rules(filter, &other)
+        };
+        let refusal = covering(&[scope]).unwrap();
         assert_eq!(refusal.code, "router.rules", "{scope:?}");
         assert!(refusal.rule.contains(missing), "{scope:?}: {refusal:?}");
         // Nothing is lost where nothing is attached, or only to what the router has.
-        assert!(uncovered(filter, &other, &[]).is_none(), "{scope:?}");
-        assert!(uncovered(filter, &other, &[&["f/elsewhere/".to_owned()]]).is_none(), "{scope:?}");
+        assert!(covering(&[]).is_none(), "{scope:?}");
+        assert!(covering(&["f/elsewhere/"]).is_none(), "{scope:?}");
+        // A check without a proxy says the same, and so does the proxy.
+        covering(&[scope]);
     }
 }
 

@@ -569,7 +569,7 @@ fn wrong(
         }
         for (pointer, message) in judged.faults {
             let message = format!("{} refuses this: {message}", plan.filter);
-            let pointer = format!("/spec/config{pointer}");
+            let pointer = plan.config_place(&pointer);
             wrong.extend(placed(state, change, &key, "filter.configure", &pointer, message));
         }
         for one in judged.left_out {
