@@ -130,6 +130,9 @@ plans! {
         pub world: Option<World>,
         /// Rules to which it applies: `ns/route/` (all of a route) or `ns/route/rule`; `None`: all.
         pub scope: Option<Vec<String>>,
+        /// For a router: whether it extends the other router of its chain.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub extend: bool,
         /// For a router: what rules others of its chains are attached to, in the form of `scope`, sorted. A router
         /// without a rule of that name is refused: what is attached to it would never be called.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -214,6 +214,7 @@ const ATTACHMENT: &[(&str, Names)] = &[
     ("/order", Names::Nothing),
     ("/direction", Names::Nothing),
     ("/config", Names::Configuration),
+    ("/extend", Names::Nothing),
     ("/onFailure", Names::Nothing),
     ("/isolation", Names::Nothing),
 ];

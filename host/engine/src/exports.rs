@@ -72,12 +72,12 @@ impl<E: Lift + Send + Sync + 'static> Signature for OnHead<E> {
     type Return = (abi::HeadDecision<E>,);
 }
 
-/// `on-route`, with the edits of a version.
-pub(crate) struct OnRoute<E>(PhantomData<fn() -> E>);
+/// `on-route`, with the choice of a version.
+pub(crate) struct OnRoute<C>(PhantomData<fn() -> C>);
 
-impl<E: Lift + Send + Sync + 'static> Signature for OnRoute<E> {
+impl<C: Lift + Send + Sync + 'static> Signature for OnRoute<C> {
     type Params<'a> = (abi::View<'a>,);
-    type Return = (abi::Choice<E>,);
+    type Return = (C,);
 }
 
 /// A function whose type differs between versions of the contract.
@@ -91,7 +91,7 @@ pub(crate) enum Versions<A, B> {
 /// `on-request` or `on-response` of either version.
 pub(crate) type HeadHook = Versions<OnHead<v0_1::Edit>, OnHead<abi::Edit>>;
 /// `on-route` of either version.
-pub(crate) type RouteHook = Versions<OnRoute<v0_1::Edit>, OnRoute<abi::Edit>>;
+pub(crate) type RouteHook = Versions<OnRoute<v0_1::Choice>, OnRoute<abi::Choice>>;
 /// `configure` of either version.
 pub(crate) type ConfigureFunction = Versions<Configure<v0_1::Interest>, Configure<abi::Interest>>;
 
@@ -235,8 +235,8 @@ impl RouteHook {
 
 /// The choice of a [`RouteHook`], unchecked.
 pub(crate) enum RouteAnswer {
-    V0_1(abi::Choice<v0_1::Edit>),
-    V0_2(abi::Choice<abi::Edit>),
+    V0_1(v0_1::Choice),
+    V0_2(abi::Choice),
 }
 
 impl RouteAnswer {

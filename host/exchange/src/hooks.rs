@@ -76,6 +76,8 @@ pub enum Choice {
     Answer(Reply),
     /// No rule matched.
     Unmatched,
+    /// The other router of the chain decides.
+    Extend,
 }
 
 /// Why an attempt did not succeed.

@@ -691,6 +691,7 @@ fn attached(wanted: &DesiredSlot<'_>, occupant: Occupant) -> Attachment {
         occupant,
         phase: plan.phase,
         scope: plan.scope.clone(),
+        extends: plan.extend,
         failure: plan.on_failure,
         shadow: None,
     }

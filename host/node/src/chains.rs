@@ -24,12 +24,14 @@ pub(crate) fn one_of_each(
     // Whoever loses to one that stays is left out; where none stays, all are refused.
     let mut lost: BTreeSet<(usize, bool)> = BTreeSet::new();
     for listener in &plan.listeners {
-        for (hook, world) in ALONE {
+        for ((hook, world), extend) in ALONE.into_iter().flat_map(|one| [(one, false), (one, true)])
+        {
             let members: Vec<usize> = listener
                 .chain
                 .attachments
                 .iter()
                 .copied()
+                .filter(|at| plan.filters.get(*at).is_some_and(|one| one.extend == extend))
                 .filter(|at| built.get(*at).is_some_and(|one| has(one, hook)))
                 .collect();
             let of = |at: &usize| {

@@ -149,6 +149,7 @@ pub(crate) fn plan(name: &str, digest: &Digest) -> FilterPlan {
         isolation: Isolation::Worker,
         world: None,
         scope: None,
+        extend: false,
         covers: Vec::new(),
         signed_by: None,
         grant: GrantPlan {

@@ -4,6 +4,7 @@ use crate::generation::ChainLayout;
 use crate::hedges::Hedges;
 use crate::slot::{Slot, Slots};
 use crate::telemetry::Telemetry;
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_engine::{FilterState, Responses};
@@ -40,6 +41,8 @@ pub(crate) struct Chain {
     pub(crate) candidate_response: Vec<Rc<Slot>>,
     /// Chooses the route.
     pub(crate) router: Option<Rc<Slot>>,
+    /// Chooses the route before it, or leaves the choice to it.
+    pub(crate) extension: Option<Rc<Slot>>,
     /// Called when an attempt failed.
     pub(crate) retry: Option<Rc<Slot>>,
     /// Opens and closes circuits.
@@ -111,6 +114,7 @@ impl Chain {
             candidate_request: some(&layout.candidate_request),
             candidate_response: some(&layout.candidate_response),
             router: layout.router.and_then(one),
+            extension: layout.extension.and_then(one),
             retry: layout.retry.and_then(one),
             breaker: layout.breaker.and_then(one),
             hedge: layout.hedge.and_then(one),
@@ -124,10 +128,45 @@ impl Chain {
         }
     }
 
-    /// The name that the router gives a rule.
+    /// The name of a rule. The rules of the extension are numbered after those of the router, and so are its
+    /// services.
     pub(crate) fn rule_name(&self, rule: u32) -> Option<&str> {
-        let rules = self.router.as_ref()?.filter()?.rules();
-        rules.get(rule as usize).map(String::as_str)
+        let own = rules_of(self.router.as_ref());
+        let beyond =
+            || rules_of(self.extension.as_ref()).get((rule as usize).checked_sub(own.len())?);
+        own.get(rule as usize).or_else(beyond).map(String::as_str)
+    }
+
+    /// The names of all rules, by their numbers.
+    pub(crate) fn rules(&self) -> Cow<'_, [String]> {
+        match &self.extension {
+            None => Cow::Borrowed(rules_of(self.router.as_ref())),
+            extension => {
+                let all = [rules_of(self.router.as_ref()), rules_of(extension.as_ref())];
+                Cow::Owned(all.concat())
+            }
+        }
+    }
+
+    /// The numbers of the first rule and of the first service of the extension.
+    pub(crate) fn beyond_router(&self) -> (u32, u32) {
+        let services = self.router.as_ref().and_then(|slot| slot.filter());
+        let services = services.map_or(0, |filter| filter.backends().len());
+        let number = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        (number(rules_of(self.router.as_ref()).len()), number(services))
+    }
+
+    /// The router that has a rule.
+    pub(crate) fn router_of(&self, rule: Option<u32>) -> Option<&Rc<Slot>> {
+        let extension = self.extension.as_ref();
+        let extension =
+            extension.filter(|_| rule.is_some_and(|rule| rule >= self.beyond_router().0));
+        extension.or(self.router.as_ref())
+    }
+
+    /// Both routers, as far as there are.
+    pub(crate) fn routers(&self) -> impl Iterator<Item = &Rc<Slot>> {
+        self.router.iter().chain(&self.extension)
     }
 
     /// A service of the router's.
@@ -139,4 +178,9 @@ impl Chain {
     pub(crate) fn may_send_again(&self) -> bool {
         self.retry.is_some() || self.hedge.is_some()
     }
+}
+
+/// The rules of a router.
+fn rules_of(router: Option<&Rc<Slot>>) -> &[String] {
+    router.and_then(|slot| slot.filter()).map_or(&[], |filter| filter.rules())
 }

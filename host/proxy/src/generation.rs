@@ -67,6 +67,8 @@ pub struct Attachment {
     pub phase: Phase,
     /// Rule-name prefixes it applies to; `None` means all.
     pub scope: Option<Vec<String>>,
+    /// It is a router that extends the other one of its chain.
+    pub extends: bool,
     /// What a fault does to the exchange.
     pub failure: OnFailure,
     /// A candidate that receives the same calls, and whose answers are ignored.
@@ -94,6 +96,8 @@ pub struct ChainLayout {
     pub candidate_response: Vec<usize>,
     /// Chooses the route.
     pub router: Option<usize>,
+    /// Chooses the route before it, or leaves the choice to it.
+    pub extension: Option<usize>,
     /// Called when an attempt failed.
     pub retry: Option<usize>,
     /// Opens and closes circuits.
@@ -202,6 +206,7 @@ impl ChainLayout {
                     Hook::RequestBody => chain.request_body.push(index),
                     Hook::Response => chain.response.insert(0, index),
                     Hook::ResponseBody => chain.response_body.insert(0, index),
+                    Hook::Router if attached.extends => chain.extension = Some(index),
                     Hook::Router => chain.router = Some(index),
                     Hook::Retry => chain.retry = Some(index),
                     Hook::CircuitBreaker => chain.breaker = Some(index),
@@ -221,9 +226,11 @@ impl ChainLayout {
                 }
             }
         }
-        let router = chain.router.and_then(|index| filters.get(index)).map(|one| &one.occupant);
-        if let Some(Occupant::Running(router)) = router {
-            chain.backends = places(router.backends(), services);
+        // The order of their numbers: see `Chain::rule_name`.
+        for index in [chain.router, chain.extension].into_iter().flatten() {
+            if let Some(Occupant::Running(router)) = filters.get(index).map(|one| &one.occupant) {
+                chain.backends.extend(places(router.backends(), services));
+            }
         }
         let running = members.iter().filter_map(|index| match &filters.get(*index)?.occupant {
             Occupant::Running(filter) => Some(filter.writes()),

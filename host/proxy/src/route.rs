@@ -2,7 +2,7 @@
 
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
-use crate::slot::RouteQuestion;
+use crate::slot::{RouteQuestion, Slot};
 use crate::stop::{FilterAnswer, Stop};
 use std::rc::Rc;
 use tamis_exchange::{
@@ -20,23 +20,45 @@ pub(crate) enum Destination {
     Unmatched,
 }
 
-/// Calls the router of the chain and stores the rule.
+/// Calls the router of the chain, after the one that extends it, and stores the rule.
 pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, Stop> {
     state.rule = None;
-    let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };
-    let selection = match router.ask(&RouteQuestion, state)? {
-        Some(Choice::Forward(selection)) => selection,
-        Some(Choice::Answer(mut reply)) => {
-            let reason = stated(&mut reply);
-            return Ok(Destination::Answer(FilterAnswer { slot: router, reply, reason }));
+    if let Some(extension) = state.chain.extension.clone() {
+        let (rules, services) = state.chain.beyond_router();
+        match extension.ask(&RouteQuestion, state)? {
+            Some(Choice::Extend) => {}
+            Some(Choice::Forward(mut selection)) => {
+                selection.rule = selection.rule.saturating_add(rules);
+                selection.backend = selection.backend.saturating_add(services);
+                for mirror in &mut selection.mirrors {
+                    mirror.backend = mirror.backend.saturating_add(services);
+                }
+                return Ok(chosen(state, extension, Choice::Forward(selection)));
+            }
+            Some(choice) => return Ok(chosen(state, extension, choice)),
+            None => return Ok(Destination::Unmatched),
         }
-        Some(Choice::Unmatched) | None => return Ok(Destination::Unmatched),
+    }
+    let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };
+    let choice = router.ask(&RouteQuestion, state)?.unwrap_or(Choice::Unmatched);
+    Ok(chosen(state, router, choice))
+}
+
+/// The destination that a router chose.
+fn chosen(state: &mut ExchangeState, router: Rc<Slot>, choice: Choice) -> Destination {
+    let selection = match choice {
+        Choice::Forward(selection) => selection,
+        Choice::Answer(mut reply) => {
+            let reason = stated(&mut reply);
+            return Destination::Answer(FilterAnswer { slot: router, reply, reason });
+        }
+        Choice::Unmatched | Choice::Extend => return Destination::Unmatched,
     };
     state.rule = Some(selection.rule);
     if let Some(name) = state.chain.rule_name(selection.rule) {
         state.exchange.attributes.set("route.name", name);
     }
-    Ok(Destination::Service(selection))
+    Destination::Service(selection)
 }
 
 /// The reason that a router states in its reply, which is no header of the response.
@@ -80,15 +102,17 @@ pub(crate) fn change(
     edits: &[Edit],
     side: HeadSide,
 ) -> Result<(), Stop> {
-    let Some(router) = state.chain.router.clone() else { return Ok(()) };
+    let Some(router) = state.chain.router_of(state.rule).cloned() else { return Ok(()) };
     router.change_as_routed(edits, side, state)
 }
 
-/// Whether one of `edits` changes what the router of the chain sees.
+/// Whether one of `edits` changes what a router of the chain sees.
 pub(crate) fn reads_any(chain: &Chain, edits: &[Edit]) -> bool {
-    let router = chain.router.as_ref().and_then(|router| router.filter());
-    let Some(filter) = router else { return false };
-    let selectors = filter.reads().selectors();
+    let mut filters = chain.routers().filter_map(|router| router.filter());
+    filters.any(|filter| sees(filter.reads().selectors(), edits))
+}
+
+fn sees(selectors: &[Selector], edits: &[Edit]) -> bool {
     edits.iter().any(|edit| {
         selectors.iter().any(|selector| match (edit, selector) {
             (Edit::SetPath(_), Selector::Path) | (Edit::SetAuthority(_), Selector::Authority) => {
@@ -115,7 +139,7 @@ pub(crate) fn reads_any(chain: &Chain, edits: &[Edit]) -> bool {
 
 /// The refusal of an exchange that no rule matches.
 pub(crate) fn unmatched(chain: &Chain) -> Refusal {
-    match chain.router {
+    match chain.routers().next() {
         Some(_) => Refusal::new("route.unmatched", 404, Fault::Client, "no rule matches"),
         None => Refusal::new("route.none", 404, Fault::Host, "no router is attached"),
     }

@@ -118,6 +118,7 @@ fn attached(config: &Value, scope: Option<&str>, failure: OnFailure) -> Attachme
         occupant: Occupant::Running(filter(config)),
         phase: Phase::Transform,
         scope: scope.map(|scope| vec![scope.to_owned()]),
+        extends: false,
         failure,
         shadow: None,
     }

@@ -329,7 +329,7 @@ fn compare(
 
 fn parts(before: &FilterPlan, after: &FilterPlan) -> Vec<SlotAspect> {
     let code = |one: &FilterPlan| one.refused.as_ref().map(|refused| refused.code.clone());
-    let placement = |one: &FilterPlan| (one.phase, one.order, one.scope.clone());
+    let placement = |one: &FilterPlan| (one.phase, one.order, one.extend, one.scope.clone());
     let rows = [
         (SlotAspect::Filter, before.filter != after.filter),
         (SlotAspect::Digest, digest(before) != digest(after)),

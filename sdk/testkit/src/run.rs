@@ -408,7 +408,7 @@ const NO_ROUTER: &str =
 /// Reports a rule that matched although none should.
 fn matched(choice: Option<&Choice>, filter: &Filter) -> Option<String> {
     let came = match choice {
-        Some(Choice::Unmatched) => return None,
+        Some(Choice::Unmatched | Choice::Extend) => return None,
         Some(Choice::Forward(selection)) => {
             let rule = filter.rules().get(selection.rule as usize).map_or("a rule", String::as_str);
             format!("but `{rule}` matched")
@@ -427,7 +427,7 @@ fn forward_differs(
 ) {
     let selection = match choice {
         Some(Choice::Forward(selection)) => selection,
-        Some(Choice::Unmatched) => {
+        Some(Choice::Unmatched | Choice::Extend) => {
             return found.push("expected a rule to match, but none did".to_owned());
         }
         Some(Choice::Answer(reply)) => {

@@ -126,6 +126,7 @@ pub(crate) const CODES: &[Code] = &[
     row("attachment.scope", "an attachment has a scope where scopes are not allowed", "the rules of attachments", "remove the section, or attach to the route"),
     row("attachment.second", "a chain has a second router, retry policy, breaker, hedge policy or balancer", "the rules of attachments", "keep one"),
     row("attachment.tie", "two attachments have the same order, so their sequence is undefined", "the rules of attachments", "give one of them another `order`"),
+    row("attachment.extend", "an attachment of a filter that is no router extends another", "the rules of attachments", "remove `extend`, or give the Filter the world `route-policy`"),
     row("attachment.config", "the configuration of an attachment is invalid", "the rules of attachments", "correct what the message names"),
     row("attachment.on-failure", "an `authn` or `authz` attachment does not fail closed", "the rule that guards fail closed", "write `onFailure: closed`, or omit it"),
     row("filter.unknown", "an attachment names a filter without a Filter document", "the rules of attachments", "apply its Filter"),

@@ -44,6 +44,9 @@ struct Target {
 /// Why an attachment cannot run: condition, reason of the condition, problem.
 type Refusal = (&'static str, &'static str, Problem);
 
+/// A place that a chain has only once: a world, and whether its filter extends another of that world.
+type Place = (World, bool);
+
 /// A place in which two attachments may not have the same order.
 type Slot = (Target, Phase, i32);
 
@@ -358,17 +361,17 @@ impl<'a> Fold<'a> {
             let lost = self.seconds(&here);
             // A surplus attachment, or one that may not run, does not displace one that may run: it is left
             // out, not refused, unless it guards something or is the only one.
-            let served: BTreeSet<World> = here
+            let served: BTreeSet<Place> = here
                 .iter()
                 .zip(&lost)
                 .filter(|((one, _), lost)| is_able(one) && lost.is_none())
-                .map(|((one, _), _)| one.world)
+                .map(|((one, _), _)| one.place())
                 .collect();
             for ((attachment, scope), lost) in here.into_iter().zip(lost) {
                 let mut plan = attachment.plan.clone();
                 plan.scope = scope;
                 let idle = lost.is_some() || (alone(attachment.world) && plan.refused.is_some());
-                if idle && !guards(plan.phase) && served.contains(&attachment.world) {
+                if idle && !guards(plan.phase) && served.contains(&attachment.place()) {
                     continue;
                 }
                 if let Some(reason) = lost {
@@ -381,7 +384,9 @@ impl<'a> Fold<'a> {
                     let mut config = self.router_config(place, &socket, routes);
                     add_settings(&mut config, &plan.config);
                     plan.config = Arc::new(config);
-                    plan.covers.clone_from(&covers);
+                    if !plan.extend {
+                        plan.covers.clone_from(&covers);
+                    }
                 }
                 let index = filters.iter().position(|one| *one == plan).unwrap_or_else(|| {
                     filters.push(plan);
@@ -398,13 +403,14 @@ impl<'a> Fold<'a> {
     /// run does not displace one that they do.
     fn seconds(&mut self, here: &[(&Attachment<'a>, Option<Vec<String>>)]) -> Vec<Option<String>> {
         let mut lost = vec![None; here.len()];
-        let worlds: BTreeSet<World> =
-            here.iter().filter(|(one, _)| is_able(one)).map(|(one, _)| one.world).collect();
-        for world in worlds {
+        let places: BTreeSet<Place> =
+            here.iter().filter(|(one, _)| is_able(one)).map(|(one, _)| one.place()).collect();
+        for place in places {
+            let (world, _) = place;
             let all: Vec<(usize, &Attachment<'a>)> = here
                 .iter()
                 .enumerate()
-                .filter(|(_, (one, _))| one.world == world && is_able(one))
+                .filter(|(_, (one, _))| one.place() == place && is_able(one))
                 .map(|(at, (one, _))| (at, *one))
                 .collect();
             if all.len() < 2 {
@@ -481,6 +487,11 @@ impl Target {
 }
 
 impl Attachment<'_> {
+    /// Its place among those that a chain has only once.
+    fn place(&self) -> Place {
+        (self.world, self.spec.extend)
+    }
+
     /// The rules to which it applies on this socket (`Some(None)`: all), or `None` when it does not apply.
     fn scope(
         &self,
@@ -582,6 +593,13 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         let message = "this kind of filter works on whole chains; attach it to a Gateway, a Service or the Mesh";
         refuse("attachment.scope", "/spec/targetRefs", message);
     }
+    if spec.extend && world != World::RoutePolicy {
+        refuse(
+            "attachment.extend",
+            "/spec/extend",
+            "only a router can extend another; remove extend",
+        );
+    }
     if world == World::RoutePolicy && !spec.config.is_null() && !spec.config.is_object() {
         let message = "the settings of a router are an object: it receives them as `config`, beside its `routes`";
         refuse("attachment.config", "/spec/config", message);
@@ -608,6 +626,7 @@ fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
         isolation: spec.isolation,
         world: None,
         scope: None,
+        extend: spec.extend,
         covers: Vec::new(),
         signed_by: None,
         grant: GrantPlan::default(),

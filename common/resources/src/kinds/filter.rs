@@ -87,6 +87,10 @@ shapes! {
         /// beside its `routes`.
         #[serde(default)]
         pub config: Json,
+        /// For a router: whether it extends the other router of its chain, which decides what this one leaves open; default:
+        /// no. A chain has one router of each sort.
+        #[serde(default)]
+        pub extend: bool,
         /// Effect of its faults; default: `closed`, which is fixed for `authn` and `authz`.
         #[serde(default)]
         pub on_failure: OnFailure,

@@ -1,13 +1,13 @@
 //! The hook `router`.
 
-use super::edit::edits;
+use super::edit::{Edit, edits};
 use super::reply::{Reply, reason, sendable};
 use tamis_exchange as x;
 use wasmtime::component::{ComponentType, Lift};
 
 /// A router's reply. The choice of a router has no place for a reason, so the reply states it in one header
 /// [`x::ROUTER_REASON`]. It is no header of the response: the host takes it out and decides whether clients see a reason.
-fn routed(reply: Reply, body_bytes: u64) -> Result<x::Reply, String> {
+pub(super) fn routed(reply: Reply, body_bytes: u64) -> Result<x::Reply, String> {
     let mut reply = x::Reply::from(reply);
     let stated = reply.headers.iter().position(|field| field.name == x::ROUTER_REASON);
     let stated = stated.map(|at| reply.headers.swap_remove(at));
@@ -46,44 +46,51 @@ pub(crate) struct Selection<E> {
 
 #[derive(ComponentType, Lift)]
 #[component(variant)]
-pub(crate) enum Choice<E> {
+pub(crate) enum Choice {
     #[component(name = "forward")]
-    Forward(Selection<E>),
+    Forward(Selection<Edit>),
     #[component(name = "answer")]
     Answer(Reply),
     #[component(name = "unmatched")]
     Unmatched,
+    #[component(name = "extend")]
+    Extend,
 }
 
 /// Mirrors that a router may ask for, per request.
 const MAX_MIRRORS: usize = 8;
 
-impl<E: Into<x::Edit>> Choice<E> {
+impl Choice {
     /// The choice, or the rule of the contract that it breaks.
     pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Choice, String> {
-        Ok(match self {
-            Self::Forward(s) if s.mirrors.len() > MAX_MIRRORS => {
-                return Err(format!(
-                    "{} mirrors; a request may have at most {MAX_MIRRORS}",
-                    s.mirrors.len()
-                ));
-            }
-            Self::Forward(s) => x::Choice::Forward(Box::new(x::Selection {
-                rule: s.rule,
-                backend: s.backend,
-                request_timeout_ms: s.request_timeout_ms,
-                attempt_timeout_ms: s.attempt_timeout_ms,
-                hash: s.hash,
-                request_edits: edits(s.request_edits),
-                response_edits: edits(s.response_edits),
-                mirrors: s
-                    .mirrors
-                    .iter()
-                    .map(|m| x::Mirror { backend: m.backend, share_permille: m.share_permille })
-                    .collect(),
-            })),
-            Self::Answer(it) => x::Choice::Answer(routed(it, body_bytes)?),
-            Self::Unmatched => x::Choice::Unmatched,
-        })
+        match self {
+            Self::Forward(selection) => selection.checked(),
+            Self::Answer(it) => routed(it, body_bytes).map(x::Choice::Answer),
+            Self::Unmatched => Ok(x::Choice::Unmatched),
+            Self::Extend => Ok(x::Choice::Extend),
+        }
+    }
+}
+
+impl<E: Into<x::Edit>> Selection<E> {
+    /// The selection, or the rule of the contract that it breaks.
+    pub(super) fn checked(self) -> Result<x::Choice, String> {
+        if self.mirrors.len() > MAX_MIRRORS {
+            let count = self.mirrors.len();
+            return Err(format!("{count} mirrors; a request may have at most {MAX_MIRRORS}"));
+        }
+        let mirrors = self.mirrors.iter();
+        let mirrors =
+            mirrors.map(|m| x::Mirror { backend: m.backend, share_permille: m.share_permille });
+        Ok(x::Choice::Forward(Box::new(x::Selection {
+            rule: self.rule,
+            backend: self.backend,
+            request_timeout_ms: self.request_timeout_ms,
+            attempt_timeout_ms: self.attempt_timeout_ms,
+            hash: self.hash,
+            request_edits: edits(self.request_edits),
+            response_edits: edits(self.response_edits),
+            mirrors: mirrors.collect(),
+        })))
     }
 }

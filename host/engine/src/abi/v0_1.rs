@@ -4,6 +4,7 @@ use super::body::replacement;
 use super::edit::{Attribute, Field};
 use super::lifecycle::{BodyMode, Responses};
 use super::reply::{Reply, reason, reply};
+use super::router::{Selection, routed};
 use tamis_exchange as x;
 use wasmtime::component::{ComponentType, Lift};
 
@@ -94,5 +95,27 @@ impl BodyDecision {
             BodyVerdict::Answer(it) => x::Verdict::Answer(reply(it, body_bytes)?),
         };
         Ok(x::Decision { verdict, reason: reason(self.reason)? })
+    }
+}
+
+#[derive(ComponentType, Lift)]
+#[component(variant)]
+pub(crate) enum Choice {
+    #[component(name = "forward")]
+    Forward(Selection<Edit>),
+    #[component(name = "answer")]
+    Answer(Reply),
+    #[component(name = "unmatched")]
+    Unmatched,
+}
+
+impl Choice {
+    /// As [`super::Choice::checked`].
+    pub(crate) fn checked(self, body_bytes: u64) -> Result<x::Choice, String> {
+        match self {
+            Self::Forward(selection) => selection.checked(),
+            Self::Answer(it) => routed(it, body_bytes).map(x::Choice::Answer),
+            Self::Unmatched => Ok(x::Choice::Unmatched),
+        }
     }
 }

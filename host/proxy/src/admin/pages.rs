@@ -123,6 +123,7 @@ fn members(generation: &crate::Generation, chain: usize) -> Vec<&str> {
     let Some(chain) = generation.chains.get(chain) else { return Vec::new() };
     let mut members: Vec<usize> = chain.connection.clone();
     members.extend(&chain.request);
+    members.extend(chain.extension);
     members.extend(chain.router);
     members.extend(chain.retry);
     members.extend(chain.breaker);

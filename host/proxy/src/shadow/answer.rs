@@ -73,6 +73,7 @@ impl ComparableAnswer {
             }
             Ok(Choice::Answer(reply)) => Some(Self::answer(reply)),
             Ok(Choice::Unmatched) => Some(Self::plain("unmatched")),
+            Ok(Choice::Extend) => Some(Self::plain("extend")),
             Err(fault) => Self::fault(fault),
         }
     }

@@ -24,9 +24,17 @@ fn both_contracts_serve_in_one_chain() {
     for bodies in ["none", "buffered", "chunks"] {
         // The last routes: once a filter of each contract does.
         let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+        // A router of the newest contract may extend one of an earlier.
+        let open = json!({ "reads": [":path"], "rules": [["/own", "ns/own/0"]], "extend": true });
+        let extension = Attachment {
+            name: "test/extension".into(),
+            extends: true,
+            ..attached(&open, None, OnFailure::Closed)
+        };
         let chains = [
             (vec![new(), old("first", bodies), router], "/a"),
             (vec![new(), old("router", bodies)], "routed"),
+            (vec![new(), extension, old("router", bodies)], "routed"),
         ];
         for (filters, mark) in chains {
             let live = LiveProxy::start(filters, ProxyOptions::default());

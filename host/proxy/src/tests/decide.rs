@@ -205,3 +205,46 @@ fn an_answer_below_400_such_as_a_redirect_refuses_nobody() {
         assert!(state.answered_by.is_some(), "{status}: the record names who answered");
     }
 }
+
+#[test]
+fn a_router_extends_another_and_leaves_open_what_it_does_not_match() {
+    let rules = |rules: Value| json!({ "reads": [":path"], "rules": rules, "timeout_ms": 5_000 });
+    let set = |name: &str| json!({ "writes": [name], "response_set": [[name, "1"]] });
+    let named = |name: &str, config: &Value, scope| Attachment {
+        name: format!("test/{name}"),
+        ..attached(config, scope, OnFailure::Closed)
+    };
+    let extension = |extends, extend| {
+        let mut config = rules(json!([["/a/canary", "own/canary/0"], ["/x", "own/x/0"]]));
+        config["extend"] = json!(extend);
+        Attachment { extends, ..named("extension", &config, None) }
+    };
+    let base = || named("base", &rules(json!([["/a", "ns/a/0"], ["/b", "ns/b/0"]])), None);
+    let marks = || {
+        [
+            named("marks-a", &set("x-base"), Some("ns/a/")),
+            named("marks-own", &set("x-own"), Some("own/canary/")),
+        ]
+    };
+    for (routers, answers) in [
+        // The extension comes first, in whatever order they are attached.
+        (vec![extension(true, true), base()], [200, 200, 200, 200, 404]),
+        (vec![base(), extension(true, true)], [200, 200, 200, 200, 404]),
+        // One that leaves nothing open, and one that has nobody to leave it to.
+        (vec![base(), extension(true, false)], [404, 404, 200, 200, 404]),
+        (vec![extension(true, true)], [404, 404, 200, 200, 404]),
+        // Nobody said that it may: what it leaves open is unmatched.
+        (vec![extension(false, true)], [404, 404, 200, 200, 404]),
+    ] {
+        let filters = marks().into_iter().chain(routers).collect();
+        let live = live::LiveProxy::start(filters, ProxyOptions::default());
+        let mut client = live.client();
+        for (path, status) in ["/a/1", "/b", "/a/canary", "/x", "/none"].into_iter().zip(answers) {
+            let (came, head, _) = client.ask(path, &[]);
+            assert_eq!(came, status, "{path}: {head}");
+            let base = path == "/a/1" && status == 200;
+            assert_eq!(head.contains("x-base: 1"), base, "{path}: {head}");
+            assert_eq!(head.contains("x-own: 1"), path == "/a/canary", "{path}: {head}");
+        }
+    }
+}

@@ -14,6 +14,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_ambient::Clock;
+use tamis_engine::Filter;
 use tamis_resources::plan::TrafficDirection;
 use tamis_upstream::Upstream;
 use tokio::sync::Notify;
@@ -111,8 +112,7 @@ impl WorkerState {
     pub(crate) fn review_statistics(&self) {
         for chain in &self.chains {
             if let (Some(hedges), Some(slot)) = (&chain.hedges, &chain.hedge) {
-                let router = chain.router.as_ref().and_then(|router| router.filter());
-                hedges.plan(slot, router.map(|router| router.rules()).unwrap_or_default());
+                hedges.plan(slot, &chain.rules());
             }
         }
         for balancing in &self.balanced {
@@ -161,11 +161,15 @@ fn hedges(
     before: Option<&Rc<Chain>>,
     clock: Clock,
 ) -> Option<Rc<Hedges>> {
-    let (router, hedge) = (slots.get(layout.router?)?, slots.get(layout.hedge?)?);
-    let rules = router.filter()?.rules().len();
+    let (hedge, routers) = (slots.get(layout.hedge?)?, [layout.router, layout.extension]);
+    let routers = routers.into_iter().flatten().filter_map(|number| slots.get(number)?.filter());
+    let routers: Vec<&Filter> = routers.collect();
+    let rules = routers.iter().map(|router| router.rules().len()).sum();
     let kept = before.and_then(|before| {
-        let (old_router, old_hedge) = (before.router.as_ref()?, before.hedge.as_ref()?);
-        let same = old_hedge.is_same(hedge) && old_router.filter()?.is_same(router.filter()?);
+        let old: Vec<&Filter> = before.routers().filter_map(|router| router.filter()).collect();
+        let mut pairs = old.iter().zip(&routers);
+        let same = old.len() == routers.len() && pairs.all(|(one, other)| one.is_same(other));
+        let same = same && before.hedge.as_ref()?.is_same(hedge);
         if same { before.hedges.clone() } else { None }
     });
     Some(kept.unwrap_or_else(|| Rc::new(Hedges::new(rules, clock))))

@@ -53,6 +53,8 @@ struct Walk {
     timeout_ms: u32,
     /// Prefixes of paths and the names of their rules.
     rules: Vec<(String, String)>,
+    /// Leave what no rule matches to the other router.
+    extend: bool,
 }
 
 impl Filter for Walk {
@@ -194,7 +196,10 @@ impl Router for Walk {
     fn on_route(&mut self, seen: View<'_>) -> router::Choice {
         let path = seen.path().unwrap_or_default();
         let matched = self.rules.iter().position(|(prefix, _)| path.starts_with(prefix.as_str()));
-        let Some(rule) = matched else { return router::Choice::Unmatched };
+        let Some(rule) = matched else {
+            let left = if self.extend { router::Choice::Extend } else { router::Choice::Unmatched };
+            return left;
+        };
         router::Choice::Forward(router::Selection {
             rule: rule as u32,
             backend: 0,
