@@ -251,11 +251,8 @@ impl<IO: AsyncRead + Unpin> ClientConnection<IO> {
     pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         loop {
             ready!(self.turn.poll(cx));
-            match self.content.take(&mut self.buffer) {
-                Ok(Some(frame)) => {
-                    self.turn.count_piece();
-                    return Poll::Ready(Some(Ok(frame)));
-                }
+            match self.content.take(&mut self.buffer, &mut self.turn) {
+                Ok(Some(frame)) => return Poll::Ready(Some(Ok(frame))),
                 Ok(None) if self.is_done() => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(refusal) => {

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 /// Bytes that a connection moves in one turn.
 pub(crate) const TURN_BYTES: usize = 128 * 1024;
 
-/// Pieces of content, such as chunks, that a connection passes on in one turn: their cost is not in their bytes.
-const TURN_PIECES: usize = 128;
+/// Pieces of content, such as chunks, that a connection reads in one turn: their cost is not in their bytes.
+pub(crate) const TURN_PIECES: usize = 512;
 
 /// What a connection has done in its turn.
 #[derive(Debug, Default)]
@@ -22,9 +22,14 @@ impl Turn {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Counts a piece of content that was passed on.
+    /// Counts a piece of content that was read.
     pub(crate) fn count_piece(&mut self) {
         self.pieces = self.pieces.saturating_add(1);
+    }
+
+    /// Whether the connection has done enough.
+    pub(crate) fn is_over(&self) -> bool {
+        self.bytes >= TURN_BYTES || self.pieces >= TURN_PIECES
     }
 
     /// The connection waits for its peer, so its next turn begins.
@@ -34,7 +39,7 @@ impl Turn {
 
     /// Ready while the turn lasts. Otherwise the next one begins after all others, as [`yield_turn`] states.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.bytes < TURN_BYTES && self.pieces < TURN_PIECES {
+        if !self.is_over() {
             return Poll::Ready(());
         }
         self.end();

@@ -33,14 +33,16 @@ const GROWN_MAX_MIB: f64 = 64.0;
 /// Maximum number of turns for each way.
 const ROUNDS_MAX: u32 = 3;
 
-/// Measures each way in turns with quiet.
-pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
+/// Measures each way whose name contains `way`, in turns with quiet.
+pub(super) fn measure(bench: &Bench, report: &mut Report, way: &str) -> Result<()> {
     let (good, bad) = (listener()?, listener()?);
     let (good_address, bad_address) = (good.local_addr()?, bad.local_addr()?);
     let _good = rogues::serve(good, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", b"")?;
     let folder = folder(bench, good_address, bad_address)?;
     let mut bad = Some(bad);
-    for rogue in ROGUES {
+    let ways: Vec<_> = ROGUES.iter().filter(|rogue| rogue.name.contains(way)).collect();
+    anyhow::ensure!(!ways.is_empty(), "no way is called so: {way}");
+    for rogue in ways {
         println!("    {}", rogue.name);
         let listener = match bad.take() {
             Some(listener) => listener,

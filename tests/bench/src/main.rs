@@ -58,6 +58,9 @@ struct Arguments {
     /// Another tamis program that takes its turns in `cpu`, for a comparison in one run.
     #[arg(long, value_name = "PATH")]
     other: Option<PathBuf>,
+    /// Of `innocents`, only the ways whose names contain this text.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    way: String,
     /// Print what can be measured, and measure nothing.
     #[arg(long)]
     list: bool,
@@ -189,9 +192,9 @@ fn run(arguments: &Arguments) -> Result<()> {
             Name::Http2 => shell::step("http2", || http2::measure(&bench, &mut report))?,
             Name::Hop => shell::step("hop", || hop::measure(&bench, &mut report))?,
             Name::Bodies => shell::step("bodies", || bodies::measure(&bench, &mut report))?,
-            Name::Innocents => {
-                shell::step("innocents", || innocents::measure(&bench, &mut report))?
-            }
+            Name::Innocents => shell::step("innocents", || {
+                innocents::measure(&bench, &mut report, &arguments.way)
+            })?,
             Name::Fleet => shell::step("fleet", || fleet::measure(&bench, &mut report))?,
         };
         // After each, so that what was measured is there when a later one fails.

@@ -261,9 +261,10 @@ async fn a_body_of_another_length_than_stated_is_an_error_and_no_message() {
 fn small_chunks_are_joined_and_large_ones_are_passed_as_they_are() {
     let chunk = |length: usize| format!("{length:x}\r\n{}\r\n", "x".repeat(length));
     let end = "0\r\n\r\n";
-    let rows: [(String, &[usize], bool); 8] = [
+    let rows: [(String, &[usize], bool); 9] = [
         (chunk(1).repeat(10) + end, &[10], true),
-        (chunk(1).repeat(5_000) + end, &[4_096, 904], true),
+        (chunk(20).repeat(500) + end, &[4_100, 4_100, 1_800], true),
+        (chunk(1).repeat(1_200) + end, &[512, 512, 176], true),
         (chunk(1).repeat(3), &[3], false),
         (chunk(1) + &chunk(100_000) + &chunk(1) + end, &[1, 100_000, 1], true),
         (chunk(5_000) + &chunk(1) + &chunk(2) + end, &[5_000, 3], true),
@@ -274,8 +275,11 @@ fn small_chunks_are_joined_and_large_ones_are_passed_as_they_are() {
     for (arrived, expected, done) in rows {
         let mut buffer = BytesMut::from(arrived.as_bytes());
         let mut content = Content::Framed(Body::ChunkSize);
-        let mut pieces = Vec::new();
-        while let Ok(Some(frame)) = content.take(&mut buffer) {
+        let (mut pieces, mut turn) = (Vec::new(), Turn::default());
+        while let Ok(Some(frame)) = content.take(&mut buffer, &mut turn) {
+            if turn.is_over() {
+                turn.end();
+            }
             pieces.push(frame.into_data().unwrap().len());
         }
         assert_eq!(pieces, expected, "{}", arrived.get(..40.min(arrived.len())).unwrap());
