@@ -49,16 +49,26 @@ fn the_attributes_of_the_page_are_those_that_the_host_sets() {
     let text = page("docs/reference/attributes.md");
     let (facts, _) = text.split_once("## What filters set").unwrap();
     let told: BTreeSet<String> = cells(facts).into_iter().map(str::to_owned).collect();
+    let sources = files(&root().join("host/proxy/src"), ".rs");
+    let sources = sources.iter().filter(|path| !path.display().to_string().contains("/tests"));
+    let shipped: String = sources
+        .map(|path| fs::read_to_string(path).unwrap())
+        .map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned())
+        .collect();
+    // The name is written at the call, or is a constant.
+    let value = |of: &str| {
+        let (_, text) = shipped.split_once(&format!("const {of}: &str = \"")).unwrap();
+        text.split('"').next().unwrap_or_default().to_owned()
+    };
     let mut set = BTreeSet::new();
-    for path in files(&root().join("host/proxy/src"), ".rs") {
-        let shown = path.display().to_string();
-        if shown.contains("/tests") {
-            continue;
-        }
-        let text = fs::read_to_string(&path).unwrap();
-        let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
-        for part in shipped.split("attributes.set(\"").skip(1) {
-            set.insert(part.split('"').next().unwrap_or_default().to_owned());
+    for part in shipped.split("attributes.set(").skip(1) {
+        let name = part.split(',').next().unwrap_or_default();
+        let is_constant = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+        match name.split('"').nth(1) {
+            Some(literal) => drop(set.insert(literal.to_owned())),
+            None if is_constant => drop(set.insert(value(name))),
+            // What filters set.
+            None => {}
         }
     }
     assert!(set.len() > 5, "the places that set attributes were not found: {set:?}");

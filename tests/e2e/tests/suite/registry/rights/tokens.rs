@@ -190,10 +190,10 @@ fn the_registry_whose_tokens_are_managed_is_the_one_that_is_named() {
             (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
         match expected {
             Ok(part) => {
-                assert!(done.status.success() && out.contains(part), "{arguments:?}: {out}{err}")
+                assert!(done.status.success() && out.contains(part), "{arguments:?}: {out}{err}");
             }
             Err(part) => {
-                assert!(!done.status.success() && err.contains(part), "{arguments:?}: {out}{err}")
+                assert!(!done.status.success() && err.contains(part), "{arguments:?}: {out}{err}");
             }
         }
         assert!(!folder.path().join(".tamis").exists(), "{arguments:?} made a registry");
