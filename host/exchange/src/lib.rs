@@ -7,6 +7,7 @@
 //!
 //! This crate does no I/O: it opens nothing, reads no clock and knows no filter.
 
+mod accept;
 mod body;
 mod edit;
 mod exchange;
@@ -20,6 +21,7 @@ mod target;
 mod upgrade;
 mod view;
 
+pub use accept::{accept_head, accept_whole_body, chunk_rule};
 pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use edit::{
     Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_FIELDS,

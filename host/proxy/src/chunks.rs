@@ -4,7 +4,7 @@ use crate::slot::{InstanceNumber, Slot};
 use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 use tamis_engine::CallFault;
-use tamis_exchange::{Decision, Exchange, HeadSide, Reply, Verdict, View};
+use tamis_exchange::{Decision, Exchange, HeadSide, Reply, Verdict, View, chunk_rule};
 
 /// A filter and what it has seen of one body.
 pub(crate) struct ChunkSlot {
@@ -60,7 +60,7 @@ impl ChunkSlot {
         let limit = self.slot.filter().map_or(0, |filter| filter.body_limit_bytes() as usize);
         let decision =
             self.slot.chunk_answer(self.side, self.view.exchange, answer, |verdict| {
-                rule(verdict, octets.len(), limit, last)
+                chunk_rule(verdict, octets.len(), limit, last)
             })?;
         let Some(Decision { verdict, reason }) = decision else { return Ok(Shown::Pass(octets)) };
         Ok(match verdict {
@@ -73,27 +73,5 @@ impl ChunkSlot {
                 Shown::Pass(Bytes::new())
             }
         })
-    }
-}
-
-/// The rule of the contract that a verdict on a chunk breaks.
-fn rule(verdict: &Verdict, shown: usize, limit: usize, last: bool) -> Option<String> {
-    match verdict {
-        Verdict::Change(_) => Some("`change` of a head that was sent before".to_owned()),
-        Verdict::Rewrite { edits, .. } if !edits.is_empty() => Some(
-            "edits of a head that was sent before; only a filter that buffers may edit it"
-                .to_owned(),
-        ),
-        Verdict::Hold if last => {
-            Some("it holds the last chunk, after which nothing comes".to_owned())
-        }
-        Verdict::Hold if shown > limit => Some(format!(
-            "it holds {shown} bytes, and declared at most {limit} (`body-limit-bytes`)"
-        )),
-        Verdict::Pass
-        | Verdict::Replace(_)
-        | Verdict::Rewrite { .. }
-        | Verdict::Hold
-        | Verdict::Answer(_) => None,
     }
 }

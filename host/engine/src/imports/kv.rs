@@ -198,6 +198,23 @@ impl Inner {
     }
 }
 
+/// For tests of filters: the values of a filter, without a call of it.
+impl FilterState {
+    /// Stores a value without an end, as if the filter had written it.
+    ///
+    /// # Errors
+    /// It exceeds what `grant` allows; the text names the setting.
+    pub fn write_kv(&self, key: &str, value: &[u8], grant: &KvGrant) -> Result<(), String> {
+        let now = self.clock.now();
+        self.kv.write(key.to_owned(), value.to_owned(), 0, grant, now).map(drop)
+    }
+
+    /// The value under a key, unless its time is over.
+    pub fn read_kv(&self, key: &str) -> Option<Vec<u8>> {
+        self.kv.read(key, self.clock.now()).map(|entry| entry.value)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,8 +4,8 @@
 use crate::shadow::{ComparableAnswer, ShadowQuestion};
 use tamis_engine::{CallFault, Filter, Hook, Instance};
 use tamis_exchange::{
-    Choice, Decision, Exchange, Failure, HeadSide, Reads, RetryDecision, Verdict, View, apply,
-    check,
+    Choice, Decision, Exchange, Failure, HeadSide, Reads, RetryDecision, View, accept_head,
+    accept_whole_body, check,
 };
 
 /// The effect of a failed call on an exchange.
@@ -60,42 +60,6 @@ pub(crate) trait Question {
     }
 }
 
-/// Checks the decision of a head hook and applies its edits.
-fn accept_head(
-    decision: &Decision,
-    filter: &Filter,
-    exchange: &mut Exchange,
-    side: HeadSide,
-) -> Result<(), String> {
-    match &decision.verdict {
-        Verdict::Pass | Verdict::Answer(_) => Ok(()),
-        Verdict::Change(edits) => check(edits, filter.writes(), side)
-            .and_then(|()| apply(edits, exchange, side))
-            .map_err(|error| error.to_string()),
-        Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {
-            Err("`replace` without a body".to_owned())
-        }
-    }
-}
-
-/// Checks the decision of a hook that sees a whole body, and applies its edits to the head, which is held.
-fn accept_body(
-    decision: &Decision,
-    filter: &Filter,
-    exchange: &mut Exchange,
-    side: HeadSide,
-) -> Result<(), String> {
-    match &decision.verdict {
-        Verdict::Pass | Verdict::Answer(_) | Verdict::Replace(_) => Ok(()),
-        Verdict::Rewrite { edits, .. } | Verdict::Change(edits) => {
-            check(edits, filter.writes(), side)
-                .and_then(|()| apply(edits, exchange, side))
-                .map_err(|error| error.to_string())
-        }
-        Verdict::Hold => Err("it holds a whole body, after which nothing comes".to_owned()),
-    }
-}
-
 /// The request hook, about the head.
 pub(super) struct RequestHead;
 
@@ -117,7 +81,7 @@ impl Question for RequestHead {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_head(answer, by, to, HeadSide::Request)
+        accept_head(&answer.verdict, by.writes(), to, HeadSide::Request)
     }
 
     fn comparison(
@@ -152,7 +116,7 @@ impl Question for ResponseHead {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_head(answer, by, to, HeadSide::Response)
+        accept_head(&answer.verdict, by.writes(), to, HeadSide::Response)
     }
 
     fn comparison(
@@ -187,7 +151,7 @@ impl Question for WholeRequestBody<'_> {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_body(answer, by, to, HeadSide::Request)
+        accept_whole_body(&answer.verdict, by.writes(), to, HeadSide::Request)
     }
 }
 
@@ -212,7 +176,7 @@ impl Question for WholeResponseBody<'_> {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_body(answer, by, to, HeadSide::Response)
+        accept_whole_body(&answer.verdict, by.writes(), to, HeadSide::Response)
     }
 }
 
