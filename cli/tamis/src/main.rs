@@ -71,9 +71,11 @@ enum Command {
         after_help = "Examples:\n  tamis check examples/shop\n  tamis check my-team --live --registry https://registry.example:5000 --ca ca.crt"
     )]
     Check(check::Arguments),
-    /// Print the JSON Schema of resources, for editors.
-    #[command(after_help = "Example:\n  tamis schema > tamis.schema.json")]
-    Schema,
+    /// Print a JSON Schema, for editors.
+    #[command(
+        after_help = "Examples:\n  tamis schema > tamis.schema.json\n  tamis schema cases > cases.schema.json"
+    )]
+    Schema(schema::Arguments),
     /// Make signing keys, and certificates for machines of your own.
     #[command(after_help = "Example:\n  tamis keys generate release")]
     Keys(keys::Arguments),
@@ -175,7 +177,7 @@ fn main() -> ExitCode {
         Some(Command::Up(arguments)) => up::run(&arguments, output),
         Some(Command::Proxy(arguments)) => proxy::run(&arguments, output),
         Some(Command::Check(arguments)) => check::run(&arguments, output),
-        Some(Command::Schema) => schema::run(),
+        Some(Command::Schema(arguments)) => schema::run(&arguments),
         Some(Command::Keys(arguments)) => keys::run(&arguments, output),
         Some(Command::Filter(arguments)) => filter::run(&arguments, output),
         Some(Command::Policy(arguments)) => policy::run(&arguments, output),

@@ -269,6 +269,13 @@ fn cases() -> String {
     if let Some(grant) = schema.pointer_mut("/properties/grant").and_then(Value::as_object_mut) {
         grant.remove("properties");
     }
+    // The same fields as those of a case with one step; the table's `given` as that of a case.
+    if let Some(steps) = schema.pointer_mut("/properties/cases/items/properties/steps/items") {
+        drop(steps.as_object_mut().and_then(|steps| steps.remove("properties")));
+    }
+    if let Some(given) = schema.pointer_mut("/properties/cases/items/properties/given") {
+        *given = serde_json::json!({ "type": "object", "description": given.get("description") });
+    }
     let mut text = format!("{MADE}{CASES}\n| field | type | meaning |\n| --- | --- | --- |\n");
     fields(&schema, "", 0, &mut text);
     text
@@ -313,10 +320,46 @@ cases:
     expect: { configure: { error: /blockd } }
 ```
 
-`tamis filter test` runs each case in the engine of the proxy, with its own instance, under the limits of the grant. It calls, in this order, the
-hooks `request`, `request-body` and `router`, and, when the case has a `response`, `response` and `response-body`. Other hooks (retry, hedge,
-circuit-breaker, balancer, telemetry, connection, tick) are plain functions of their arguments: test them in the crate. Time does not pass, and
-`http-client` sends nothing.
+`tamis filter test` runs each case in the engine of the proxy, with an instance, a clock and a state of its own, under the limits of the grant.
+For a request it calls, in this order, the hooks `request`, `request-body` and `router`; when there is a `response`, `response` and
+`response-body`, each followed by `trailers` where there are any; at the end `finished`. A body in chunks is shown as a proxy shows it: each chunk, then the end as an empty one; where there is
+no body, no hook on bodies is called.
+
+Several steps in a case share the state. Other hooks have an event of their own, and `given` is what the filter finds:
+
+```yaml
+given:
+  http: [{ url: https://lists.example/agents, body: bad/ }]
+  secrets: { db: hunter2 }
+  kv: { seen: '1' }
+cases:
+  - name: the list is fetched in the background, and fetched again after a minute
+    steps:
+      - tick: {}
+        expect: { tick: { next: 1m }, http: [{ method: GET }] }
+      - request: { path: /, headers: { user-agent: bad/1 } }
+        expect: { answer: { status: 403 } }
+      - wait: 1m
+      - tick: {}
+        expect: { kv: { list: bad/ } }
+  - name: only the first five requests of a second pass
+    steps:
+      - { times: 5, request: { path: / }, expect: { pass: true } }
+      - { request: { path: / }, expect: { answer: { status: 429 } } }
+      - { wait: 1s, request: { path: / }, expect: { pass: true } }
+  - name: a 429 is retried after the wait that it names
+    retry: { status: 429, retryAfter: 2s }
+    expect: { retry: { verdict: again, after: 2s } }
+  - name: an answer of the host has the header too
+    response: { by: host, status: 503 }
+    expect: { response: { headers: { strict-transport-security: max-age=31536000 } } }
+```
+
+Time stands still except in `wait`; random numbers are the same in each run. `http-client` sends nothing: it finds the answers of `given.http`.
+Answers are checked as in a proxy and refused with the same text (`fault: { kind: lift, contains: … }`).
+
+Editors complete and check a table by its schema: `tamis schema cases > cases.schema.json`, and as the first line of the table
+`# yaml-language-server: $schema=cases.schema.json`. `tamis filter new` makes both.
 
 Mistakes in a table are reported before anything is built. A case without an expectation cannot fail, and is refused.
 ";

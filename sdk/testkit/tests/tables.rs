@@ -271,7 +271,7 @@ fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out()
         (expect("pass: false"), 3, "`pass` must be true or absent", ""),
         (expect("unmatched: false"), 3, "`unmatched` must be true or absent", ""),
         (expect("request: {}"), 3, "it is empty", "name a header"),
-        (expect("response: { status: 200 }"), 3, "the case has no `response`", "response: {"),
+        (expect("response: { status: 200 }"), 3, "the step has no `response`", "response: {"),
         (expect("answer: {}, pass: true"), 3, "`answer` and `pass` cannot both", "two cases"),
         (expect("configure: {}, reason: a"), 3, "`configure` and `reason` cannot both", ""),
         (expect("fault: trap, answer: {}"), 3, "`fault` and `answer` cannot both", ""),

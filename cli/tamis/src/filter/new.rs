@@ -28,6 +28,10 @@ const SDK_CARGO: &str = include_str!("new/sdk.Cargo.toml.in");
 const DESCRIPTION: &str = include_str!("new/filter.yaml.in");
 const README: &str = include_str!("new/README.md.in");
 
+/// JSON Schema of the tables of cases; editors find it by the first line of a table.
+const SCHEMA: &str = "tests/cases.schema.json";
+const MODELINE: &str = "# yaml-language-server: $schema=cases.schema.json\n";
+
 /// Writes the folder.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let folder = &arguments.folder;
@@ -49,7 +53,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     for (path, text) in [
         ("Cargo.toml", fill(CARGO)),
         ("src/lib.rs", fill(template.code)),
-        ("tests/cases.yaml", fill(template.cases)),
+        ("tests/cases.yaml", format!("{MODELINE}{}", fill(template.cases))),
+        (SCHEMA, serde_json::to_string_pretty(&tamis_testkit::Table::schema())? + "\n"),
         ("filter.yaml", fill(DESCRIPTION)),
         ("README.md", fill(README)),
         (".gitignore", "/target\n".to_owned()),

@@ -68,6 +68,7 @@ fn a_folder_is_whole_with_every_blank_filled_and_is_made_once() {
         "Cargo.toml",
         "src/lib.rs",
         "tests/cases.yaml",
+        "tests/cases.schema.json",
         "README.md",
         "vendor/tamis/sdk/rust/Cargo.toml",
     ] {
@@ -124,7 +125,12 @@ fn every_world_of_the_contract_has_a_filter_to_begin_with() {
         assert!(read("README.md").contains("log: {}"), "{}: its grant", world.name());
         let description = Description::parse(&read("filter.yaml")).unwrap();
         assert_eq!(description.world, Some(world.name()));
-        let table = Table::parse("tests/cases.yaml", &read("tests/cases.yaml"));
+        let text = read("tests/cases.yaml");
+        let schema = text.lines().next().and_then(|line| line.split_once("$schema="));
+        let schema = schema.map(|(_, file)| read(&format!("tests/{file}"))).unwrap();
+        let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+        assert_eq!(schema, Table::schema(), "the editor's schema is that of the reader");
+        let table = Table::parse("tests/cases.yaml", &text);
         assert!(table.is_ok(), "{}", table.err().unwrap());
     }
 }

@@ -1,6 +1,11 @@
 //! Checks of a table beyond its shape: a case that cannot fail, or that no filter can meet.
 
-use super::{Case, Expect, ExpectRequest, ExpectResponse, Lines, Request, Response, Table};
+use crate::event::{Request, Response};
+use crate::expect::{Expect, ExpectRequest, ExpectResponse};
+use crate::run::unix_time;
+use crate::step::Step;
+use crate::table::{Case, Given, Table};
+use crate::text::Lines;
 use std::collections::BTreeMap;
 use tamis_engine::CallFault;
 use tamis_resources::{CheckedText, Problem, suggest};
@@ -11,6 +16,9 @@ const REASON_MAX: usize = 64;
 /// All problems, in the order of the table.
 pub(crate) fn problems(table: &Table, text: &CheckedText) -> Vec<Problem> {
     let mut check = Check { text, at: String::new(), found: Vec::new() };
+    if let Some(given) = &table.given {
+        check.given(given);
+    }
     for (index, case) in table.cases.iter().enumerate() {
         check.at = format!("/cases/{index}");
         let earlier = table.cases.iter().take(index).any(|one| one.name == case.name);
@@ -35,18 +43,107 @@ impl Check<'_> {
     }
 
     fn case(&mut self, case: &Case) {
-        self.request(&case.request);
-        if let Some(response) = &case.response {
+        if let Some(given) = &case.given {
+            self.given(given);
+        }
+        let place = self.at.clone();
+        for (index, step) in case.steps.iter().enumerate() {
+            if !case.is_single {
+                self.at = format!("{place}/steps/{index}");
+            }
+            self.step(step, case.is_single);
+        }
+        self.at = place;
+    }
+
+    fn given(&mut self, given: &Given) {
+        if let Some(time) = &given.time {
+            let message = format!("`{time}` is not a time");
+            let help = "write it as 2026-01-01T00:00:00Z, not before 1970";
+            self.unless(unix_time(time).is_ok(), "/given/time", &message, help);
+        }
+        for (index, stub) in given.http.iter().enumerate() {
+            let place = format!("/given/http/{index}");
+            let known = stub.url.starts_with("https://") || stub.url.starts_with("http://");
+            let message = format!("`{}` is not a URL", stub.url);
+            let help = "write the complete URL, such as https://auth.example/check";
+            self.unless(known, &format!("{place}/url"), &message, help);
+            let answers = stub.status.is_some() || stub.body.is_some() || !stub.headers.is_empty();
+            self.unless(
+                !(answers && stub.failure.is_some()),
+                &format!("{place}/failure"),
+                "an answer that fails has no status, header and body",
+                "write two answers",
+            );
+            self.headers(&stub.headers, &format!("{place}/headers"), true);
+        }
+    }
+
+    fn step(&mut self, step: &Step, is_single: bool) {
+        if let Some(request) = &step.request {
+            self.request(request);
+        }
+        if let Some(response) = &step.response {
             self.response(response);
         }
-        self.expect(&case.expect);
-        let waits = case.expect.response.is_some() && case.response.is_none();
+        self.events(step);
+        if step.only_waits() && !is_single {
+            return;
+        }
+        let Some(expect) = &step.expect else {
+            let help = "write what the filter should do; `pass: true` if it should change nothing";
+            let what = if is_single { "the case" } else { "the step" };
+            let message = format!("{what} has no `expect`, so it cannot fail");
+            return self.unless(false, "", &message, help);
+        };
+        self.expect(expect);
+        self.unless(
+            is_single || expect.configure.is_none(),
+            "/expect/configure",
+            "a filter is configured once, before the first step",
+            "write a case of its own for it",
+        );
+        let waits = expect.response.is_some() && step.response.is_none();
         self.unless(
             !waits,
             "/expect/response",
-            "the case has no `response`, so no hook on responses runs",
-            "write the response of the upstream: `response: { status: 200 }`",
+            "the step has no `response`, so no hook on responses runs",
+            "write the response to the request: `response: { status: 200 }`",
         );
+    }
+
+    /// At most one event a step, and only expectations that it can meet.
+    fn events(&mut self, step: &Step) {
+        let events = step.events();
+        if let [first, second, ..] = events.as_slice() {
+            let message = format!("`{first}` and `{second}` are two events");
+            self.unless(false, &format!("/{second}"), &message, "write two steps");
+        }
+        let exchange = [
+            ("response", step.response.is_some()),
+            ("finished", step.finished.is_some()),
+            ("request", step.request.is_some() && events != ["retry"]),
+        ];
+        if let Some(event) = events.first() {
+            for (name, _) in exchange.into_iter().filter(|one| one.1) {
+                let message = format!("`{name}` is no part of the event `{event}`");
+                self.unless(false, &format!("/{name}"), &message, "write two steps");
+            }
+        }
+        let Some(expect) = &step.expect else { return };
+        let needs = [
+            ("retry", "retry", expect.retry.is_some()),
+            ("hedge", "hedge", expect.hedge.is_some()),
+            ("circuit", "circuitBreaker", expect.circuit.is_some()),
+            ("weights", "balancer", expect.weights.is_some()),
+            ("connection", "connection", expect.connection.is_some()),
+            ("tick", "tick", expect.tick.is_some()),
+        ];
+        for (name, event, _) in needs.into_iter().filter(|one| one.2) {
+            let message = format!("the step has no `{event}`, so `{name}` cannot be met");
+            let help = format!("write the event: `{event}: {{ … }}`");
+            self.unless(events.contains(&event), &format!("/expect/{name}"), &message, &help);
+        }
     }
 
     fn request(&mut self, request: &Request) {
@@ -67,10 +164,12 @@ impl Check<'_> {
             "write path and query, such as `/pay?a=1`",
         );
         self.headers(&request.headers, "/request/headers", true);
+        self.headers(&request.trailers, "/request/trailers", true);
     }
 
     fn response(&mut self, response: &Response) {
         self.headers(&response.headers, "/response/headers", true);
+        self.headers(&response.trailers, "/response/trailers", true);
     }
 
     /// `sent`: the headers are put into a message, so each needs a value.
@@ -106,7 +205,7 @@ impl Check<'_> {
     fn expect(&mut self, expect: &Expect) {
         let help = "write what the filter should do; `pass: true` if it should change nothing";
         let says = *expect != Expect::default();
-        self.unless(says, "/expect", "`expect` is empty, so this case cannot fail", help);
+        self.unless(says, "/expect", "`expect` is empty, so it cannot fail", help);
         for (name, said) in [("pass", expect.pass), ("unmatched", expect.unmatched)] {
             let message = format!("`{name}` must be true or absent");
             let help = "write what should happen instead";
@@ -154,31 +253,29 @@ impl Check<'_> {
             ("request", expect.request.is_some()),
             ("response", expect.response.is_some()),
             ("reason", expect.reason.is_some()),
+            ("retry", expect.retry.is_some()),
+            ("hedge", expect.hedge.is_some()),
+            ("circuit", expect.circuit.is_some()),
+            ("weights", expect.weights.is_some()),
+            ("connection", expect.connection.is_some()),
+            ("tick", expect.tick.is_some()),
+            ("kv", !expect.kv.is_empty()),
+            ("metrics", !expect.metrics.is_empty()),
+            ("http", expect.http.is_some()),
+            ("records", expect.records.is_some()),
+            ("spans", expect.spans.is_some()),
         ];
         let said: Vec<&str> = said.into_iter().filter(|one| one.1).map(|one| one.0).collect();
-        let excluded = |first: &str| -> &[&str] {
-            match first {
-                "configure" | "fault" => &[
-                    "configure",
-                    "fault",
-                    "answer",
-                    "pass",
-                    "forward",
-                    "unmatched",
-                    "request",
-                    "response",
-                    "reason",
-                ],
-                "answer" => &["pass", "forward", "unmatched"],
-                "unmatched" => &["forward"],
-                _ => &[],
-            }
+        let excludes = |first: &str, second: &str| match first {
+            "configure" | "fault" => true,
+            "answer" => ["pass", "forward", "unmatched"].contains(&second),
+            "unmatched" => second == "forward",
+            _ => false,
         };
         for (index, first) in said.iter().enumerate() {
-            for second in said.iter().skip(index + 1).filter(|name| excluded(first).contains(name))
-            {
+            for second in said.iter().skip(index + 1).filter(|second| excludes(first, second)) {
                 let message =
-                    format!("`{first}` and `{second}` cannot both be the result of one case");
+                    format!("`{first}` and `{second}` cannot both be the result of one step");
                 self.unless(false, &format!("/expect/{second}"), &message, "write two cases");
             }
         }
@@ -199,9 +296,10 @@ impl Check<'_> {
             );
         }
         if let Some(fault) = &expect.fault {
-            let message = format!("`{fault}` is not a fault");
-            let known = CallFault::KINDS.contains(&fault.as_str());
-            self.unless(known, "/expect/fault", &message, &suggest(fault, &CallFault::KINDS));
+            let kind = fault.kind();
+            let message = format!("`{kind}` is not a fault");
+            let known = CallFault::KINDS.contains(&kind);
+            self.unless(known, "/expect/fault", &message, &suggest(kind, &CallFault::KINDS));
         }
         let pointer =
             expect.configure.as_ref().and_then(|it| it.error.as_deref()).unwrap_or_default();
@@ -215,3 +313,6 @@ impl Check<'_> {
         );
     }
 }
+
+#[cfg(test)]
+mod tests;
