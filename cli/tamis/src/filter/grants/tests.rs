@@ -212,7 +212,7 @@ const SPEAKING: [&str; 4] =
     ["../../host/engine/src", "../../host/exchange/src", "../../host/node/src", "src"];
 
 /// Words in backticks that appear in messages about a grant and are not fields of it.
-const OTHERS: [&str; 11] = [
+const OTHERS: [&str; 12] = [
     "kind",
     "tick",
     "on-request",
@@ -224,6 +224,7 @@ const OTHERS: [&str; 11] = [
     "configure",
     "http",
     "replace",
+    "trailer",
 ];
 
 #[test]
