@@ -5,11 +5,7 @@ use std::collections::BTreeMap;
 use crate::source::{Crate, shipped, workspace};
 
 /// Names that two crates may share, with the reason.
-const SHARED: &[(&str, &str)] = &[
-    ("Body", "the testkit speaks in the words of a file of cases"),
-    ("Request", "the testkit speaks in the words of a file of cases"),
-    ("Scheme", "the testkit speaks in the words of a file of cases"),
-];
+const SHARED: &[(&str, &str)] = &[];
 
 /// The names that more than one of these crates defines, with the crates.
 fn shared(crates: &[(String, Crate)]) -> Vec<(String, Vec<String>)> {
