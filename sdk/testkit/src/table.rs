@@ -23,12 +23,12 @@ pub struct Table {
     pub(crate) source: String,
     /// Configuration of the filter, unless a case has its own. Default: `{}`.
     #[serde(default)]
-    pub(crate) config: Option<Value>,
+    pub config: Option<Value>,
     /// What the filter may do: the `spec` of a Grant, without `filter`. Default: every capability, field
     /// and body, a quota that never runs out, the hosts and secrets of `given`, and the usual limits.
     #[serde(default, deserialize_with = "granted")]
     #[schemars(schema_with = "grant_schema")]
-    pub(crate) grant: Option<Grant>,
+    pub grant: Option<Grant>,
     /// What the filter finds, unless a case has its own.
     #[serde(default)]
     pub(crate) given: Option<Given>,
