@@ -19,8 +19,11 @@ pub(crate) struct Arguments {
     names: Vec<String>,
 }
 
-/// The packages that are filters.
+/// The packages that are built-in filters; the binary embeds them.
 const PREFIX: &str = "tamis-filter-";
+
+/// The packages of `examples/filters`: built in the same way, and embedded nowhere.
+const EXAMPLE: &str = "tamis-example-";
 
 /// The only package that a filter may import from.
 const CONTRACT: &str = "tamis:filter/";
@@ -36,15 +39,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         arguments.names.iter().map(|name| named(&every, name)).collect::<Result<_>>()?
     };
     compile(&chosen)?;
-    let folder = workspace.components();
-    fs::create_dir_all(&folder)?;
-    if arguments.names.is_empty() {
-        forget_others(&folder, &every)?;
+    let folders = [workspace.components(), workspace.examples()];
+    for (folder, is_example) in folders.iter().zip([false, true]) {
+        fs::create_dir_all(folder)?;
+        if arguments.names.is_empty() {
+            let every: Vec<_> = every.iter().filter(|one| one.is_example == is_example).collect();
+            forget_others(folder, &every)?;
+        }
     }
+    let [built_in, examples] = &folders;
     let modules = workspace.target_directory.join(setup::WASM_TARGET).join("component");
     let mut failed = 0_usize;
     for filter in chosen {
-        match filter.encode(&modules, &folder) {
+        let folder = if filter.is_example { examples } else { built_in };
+        match filter.encode(&modules, folder) {
             Ok(line) => println!("    {line}"),
             Err(error) => {
                 failed += 1;
@@ -66,12 +74,16 @@ pub(crate) fn all() -> Result<()> {
 /// A filter's crate.
 struct Filter<'a> {
     name: &'a str,
+    is_example: bool,
     package: &'a Package,
 }
 
 impl<'a> Filter<'a> {
     fn of(package: &'a Package) -> Option<Self> {
-        Some(Self { name: package.name.strip_prefix(PREFIX)?, package })
+        let built_in = package.name.strip_prefix(PREFIX).map(|name| (name, false));
+        let example = || package.name.strip_prefix(EXAMPLE).map(|name| (name, true));
+        let (name, is_example) = built_in.or_else(example)?;
+        Some(Self { name, is_example, package })
     }
 
     /// Turns the compiled module into a component with its description; returns a line about it.
@@ -149,7 +161,7 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 /// Removes components whose filter is gone: the binary embeds every one it finds.
-fn forget_others(folder: &Path, filters: &[Filter<'_>]) -> Result<()> {
+fn forget_others(folder: &Path, filters: &[&Filter<'_>]) -> Result<()> {
     for file in fs::read_dir(folder)?.flatten() {
         let name = file.file_name();
         let name = name.to_string_lossy();
@@ -216,7 +228,7 @@ mod tests {
             fs::write(folder.path().join(name), "").unwrap();
         }
         let package = Package { name: "tamis-filter-route".into(), manifest_path: PathBuf::new() };
-        forget_others(folder.path(), &[Filter::of(&package).unwrap()]).unwrap();
+        forget_others(folder.path(), &[&Filter::of(&package).unwrap()]).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 }

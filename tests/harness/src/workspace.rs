@@ -47,4 +47,9 @@ impl Workspace {
         std::env::var_os("TAMIS_FILTERS")
             .map_or_else(|| self.target_directory.join("components"), PathBuf::from)
     }
+
+    /// Where `cargo xtask filters` puts the filters of `examples/filters`; no binary embeds them.
+    pub fn examples(&self) -> PathBuf {
+        self.target_directory.join("example-components")
+    }
 }

@@ -14,6 +14,7 @@ mod bad_input;
 mod connections;
 mod control;
 mod docs;
+mod examples;
 mod filters;
 mod fleet;
 mod guests;
