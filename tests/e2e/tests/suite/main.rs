@@ -23,6 +23,7 @@ mod http;
 mod lifecycle;
 mod lost_key;
 mod messages;
+mod mistakes;
 mod paths;
 mod planted;
 mod policies;

@@ -1,0 +1,211 @@
+//! What an author does wrong, and what is said about it: the same in `tamis check`, in `tamis filter test` and in a
+//! proxy. The texts are in `mistakes/`, one file a mistake, to be read by people.
+
+use crate::guests::{self, GRANT};
+use serde_json::Value;
+use std::fs;
+use tamis_e2e::{Backend, Folder, get, root, tamis};
+
+/// A mistake that is in a folder of documents: its name, and what was done to the folder.
+type FolderMistake = (&'static str, fn(&Folder));
+
+/// Compares a text with its golden file. What was said is left in `target/mistakes`, to be looked at and copied.
+fn golden(name: &str, said: &str, wrong: &mut Vec<String>) {
+    let said = without_digests(said);
+    let file = root().join(format!("tests/e2e/tests/suite/mistakes/{name}.txt"));
+    let expected = fs::read_to_string(&file).unwrap_or_default();
+    if expected != said {
+        let folder = root().join("target/mistakes");
+        fs::create_dir_all(&folder).unwrap();
+        fs::write(folder.join(format!("{name}.txt")), &said).unwrap();
+        wrong.push(format!("{name} (target/mistakes/{name}.txt):\n{said}"));
+    }
+}
+
+/// What differs in each run: words of 40 letters and more (keys, digests) as `…`, and lines of the guest's source.
+fn without_digests(text: &str) -> String {
+    let mut out = String::new();
+    let part = |letter: char| letter.is_ascii_alphanumeric() || "+/=".contains(letter);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|letter| part(letter) != part(first)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        out.push_str(if part(first) && word.len() >= 40 { "…" } else { word });
+        rest = after;
+        if out.ends_with("lib.rs") || out.ends_with("rs:") {
+            let line =
+                rest.trim_start_matches(|letter: char| letter == ':' || letter.is_ascii_digit());
+            out.push_str(if line.len() < rest.len() { "…" } else { "" });
+            rest = line;
+        }
+    }
+    out
+}
+
+fn sentence(problem: &Value) -> String {
+    let text = |name: &str| problem[name].as_str().unwrap_or_default().to_owned();
+    let help = problem["help"].as_str().map(|help| format!("; {help}")).unwrap_or_default();
+    format!("{}: {}{help}", text("code"), text("message"))
+}
+
+const MISTAKES: [FolderMistake; 6] = [
+    ("missing-import", |f| f.edit("guest.yaml", "kv: {}, ", "")),
+    ("missing-imports", |f| f.edit("guest.yaml", "clock: {}, counters: {}, ", "")),
+    ("header-not-granted", |f| {
+        f.edit("guest.yaml", "writeHeaders: [\"*\"]", "writeHeaders: [x-b]");
+    }),
+    ("unknown-setting", |f| f.edit("guest.yaml", "do: edit", "do: edit, dont: 1")),
+    ("refused-setting", |f| f.edit("guest.yaml", "do: edit", "do: refuse")),
+    ("stranger", |f| {
+        assert!(tamis(f.path(), &["keys", "generate", "stranger"]).status.success());
+        let line = [
+            "filter",
+            "sign",
+            ".tamis/store/test-guest-1.0.0.wasm",
+            "--name",
+            "test/guest",
+            "--version",
+            "1.0.1",
+            "--key",
+            "stranger.key",
+            "--store",
+            ".tamis/store",
+            "--pin",
+            ".tamis/filters.lock.yaml",
+        ];
+        assert!(tamis(f.path(), &line).status.success());
+    }),
+];
+
+#[test]
+fn a_mistake_in_a_folder_has_one_text_before_and_after_the_start() {
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    let config = "{ do: edit, reads: [\":path\"], writes: [x-path] }";
+    folder.attach("guest", "test/guest", config, GRANT, "");
+    folder.prepare();
+    guests::sign(&folder, "1.0.0");
+    let _gateway = folder.start(&[]);
+    folder.slot_state("test/guest", "serving");
+    let mut wrong = Vec::new();
+    for (name, spoil) in MISTAKES {
+        let kept = ["guest.yaml", ".tamis/filters.lock.yaml"].map(|name| (name, folder.read(name)));
+        spoil(&folder);
+        let done = tamis(folder.path(), &["check", ".", "--output", "json"]);
+        assert!(!done.status.success(), "{name}: `tamis check` says nothing");
+        let value: Value = serde_json::from_slice(&done.stdout).unwrap();
+        let problems = value["problems"].as_array().unwrap();
+        let checked: Vec<String> = problems.iter().map(sentence).collect();
+        let code = problems[0]["code"].as_str().unwrap();
+        let slot = folder.slot_state("test/guest", &format!("refused:{code}"));
+        let served = slot["detail"].as_str().unwrap();
+        let message = problems[0]["message"].as_str().unwrap();
+        // The place of a setting is shown in the folder, and is a pointer in the proxy.
+        let rule = message.split_once("refuses this: ").map_or(message, |(_, rule)| rule);
+        if !served.contains(rule) {
+            wrong.push(format!("{name}: check says `{message}`, the proxy `{served}`"));
+        }
+        let said = format!("tamis check\n  {}\n\nthe proxy\n  {served}\n", checked.join("\n  "));
+        golden(name, &said, &mut wrong);
+        kept.iter().for_each(|(name, text)| folder.write(name, text));
+        folder.slot_state("test/guest", "serving");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What a filter answers that no proxy sends, and what it does that ends its call.
+const ANSWERS: [&str; 5] = ["bad-reason", "upper-case", "split", "long-reply", "trap-said"];
+
+#[test]
+fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    folder.attach("guest", "test/guest", "{ do: pass }", GRANT, "");
+    folder.prepare();
+    guests::sign(&folder, "1.0.0");
+    let _gateway = folder.start(&[]);
+    folder.slot_state("test/guest", "serving");
+    let component = guests::behaviour().display().to_string();
+    let mut wrong = Vec::new();
+    let mut before = "pass";
+    for act in ANSWERS {
+        let table = format!(
+            "config: {{ do: {act} }}\ncases: [{{ name: it passes, expect: {{ pass: true }} }}]\n"
+        );
+        folder.write("cases.yaml", &table);
+        let line = ["filter", "test", "--component", &component, "--cases", "cases.yaml"];
+        let done = tamis(folder.path(), &[&line[..], &["--output", "json"]].concat());
+        assert!(!done.status.success(), "{act}: `tamis filter test` passes");
+        let value: Value = serde_json::from_slice(&done.stdout).unwrap();
+        let tested = value["tables"][0]["cases"][0]["differences"][0].as_str().unwrap().to_owned();
+        folder.edit("guest.yaml", &format!("do: {before}"), &format!("do: {act}"));
+        before = act;
+        let path = format!("/{act}");
+        let text = tested.split_once("): ").map_or(tested.as_str(), |(_, text)| text);
+        // Until the change is in force, requests meet the one before.
+        let detail = tamis_e2e::eventually(&format!("the proxy says of {act}: {text}"), || {
+            get(&folder.http, &path);
+            let records = folder.records().into_iter().filter(|record| record["path"] == path);
+            let mut details =
+                records.filter_map(|record| Some(record["detail"].as_str()?.to_owned()));
+            details.find(|detail| detail.contains(text))
+        });
+        let said = format!("tamis filter test\n  {tested}\n\nthe access record\n  {detail}\n");
+        golden(act, &said, &mut wrong);
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn mistakes_at_the_command_line_say_what_to_do() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let here = folder.path();
+    let run = |line: &[&str]| {
+        let done = tamis(here, line);
+        let out = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.success(), out + &String::from_utf8_lossy(&done.stderr))
+    };
+    assert!(run(&["keys", "generate", "release"]).0);
+    let behaviour = guests::behaviour().display().to_string();
+    let traffic = guests::traffic().display().to_string();
+    let sign = |component: &str, version: &str, more: &[&str]| {
+        let line = ["filter", "sign", component, "--name", "acme/guest", "--version", version];
+        run(&[&line[..], &["--key", "release.key", "--store", "store"], more].concat())
+    };
+    assert!(sign(&behaviour, "1.0.0", &[]).0);
+    let mut wrong = Vec::new();
+    let (passed, said) = sign(&traffic, "1.0.0", &[]);
+    assert!(!passed, "{said}");
+    golden("same-version-other-bytes", &said, &mut wrong);
+    assert!(sign(&traffic, "1.0.0", &["--replace"]).0);
+    assert!(run(&["filter", "new", "agents"]).0);
+    let table = here.join("agents/tests/cases.yaml");
+    for (name, text) in [
+        (
+            "table-misspelt",
+            "cases:\n  - name: a blocked agent\n    reqest: { path: / }\n    expect: { pass: true }\n",
+        ),
+        ("table-cannot-fail", "cases:\n  - name: a blocked agent\n    expect: {}\n"),
+        (
+            "table-no-unit",
+            "cases:\n  - name: a minute later\n    wait: 60\n    expect: { pass: true }\n",
+        ),
+        (
+            "table-two-events",
+            "cases:\n  - name: both\n    retry: { status: 503 }\n    tick: {}\n    expect: { retry: { verdict: give-up } }\n",
+        ),
+    ] {
+        fs::write(&table, text).unwrap();
+        let (passed, said) = run(&["filter", "test", "agents"]);
+        assert!(!passed, "{said}");
+        golden(name, &said, &mut wrong);
+    }
+    let description = here.join("agents/filter.yaml");
+    let sound = fs::read_to_string(&description).unwrap();
+    fs::write(&table, "cases:\n  - name: a\n    expect: { pass: true }\n").unwrap();
+    fs::write(&description, sound.replace("world: authorizer", "world: authoriser")).unwrap();
+    let (passed, said) = run(&["filter", "test", "agents"]);
+    assert!(!passed, "{said}");
+    golden("unknown-world", &said, &mut wrong);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
