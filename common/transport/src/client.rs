@@ -26,7 +26,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 pub use self::outgoing::{OutgoingRequest, RequestLine};
-use self::receive::{Content, Head};
+use self::receive::{Head, refusal_of};
+use crate::content::Content;
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
 use crate::turn::Turn;
 
@@ -81,6 +82,8 @@ pub struct ClientConnection<IO> {
     content: Content,
     interim: u32,
     interim_bytes: usize,
+    /// Interim heads that nobody took yet; as many as the limits allow.
+    interims: Vec<(StatusCode, HeaderMap)>,
     /// Bytes of the head in `buffer` that are known not to end it.
     scanned: usize,
     /// Bytes of the next read.
@@ -105,6 +108,7 @@ impl<IO> ClientConnection<IO> {
             content: Content::Done,
             interim: 0,
             interim_bytes: 0,
+            interims: Vec::new(),
             scanned: 0,
             reading: READ_MIN,
             turn: Turn::default(),
@@ -137,6 +141,11 @@ impl<IO> ClientConnection<IO> {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::new();
         }
+    }
+
+    /// The interim responses (1xx) that arrived since they were last taken, in their order.
+    pub fn take_interims(&mut self) -> impl Iterator<Item = (StatusCode, HeaderMap)> + use<IO> {
+        std::mem::take(&mut self.interims).into_iter()
     }
 
     /// The content that arrived together with its head, if that is all of it; then the response has ended.
@@ -221,10 +230,13 @@ impl<IO: AsyncRead + Unpin> ClientConnection<IO> {
             let octets = self.buffer.split_to(end).freeze();
             self.scanned = 0;
             match receive::read_head(&octets, expected, &self.limits)? {
-                Head::Interim => self.count_interim(end)?,
+                Head::Interim(status, headers) => {
+                    self.count_interim(end)?;
+                    self.interims.push((status, headers));
+                }
                 Head::Final { head, content, keeps } => {
                     // So that the caller can still send another response.
-                    content.judge(&self.buffer)?;
+                    content.judge(&self.buffer).map_err(refusal_of)?;
                     (self.content, self.keeps) = (content, keeps);
                     return Ok(Some(head));
                 }
@@ -257,17 +269,21 @@ impl<IO: AsyncRead + Unpin> ClientConnection<IO> {
                 Ok(None) => {}
                 Err(refusal) => {
                     self.keeps = false;
-                    return Poll::Ready(Some(Err(refusal.into())));
+                    return Poll::Ready(Some(Err(refusal_of(refusal).into())));
                 }
             }
             let read = ready!(self.poll_fill(cx));
-            let ended = match read {
-                Ok(0) => self.content.end(),
+            let error = match read {
+                Ok(0) if self.content.end() => None,
+                Ok(0) => {
+                    let early = "the connection ended before the response was complete";
+                    Some(io::Error::new(io::ErrorKind::UnexpectedEof, early))
+                }
                 Ok(_) => continue,
-                Err(error) => Err(error),
+                Err(error) => Some(error),
             };
             self.keeps = false;
-            if let Err(error) = ended {
+            if let Some(error) = error {
                 return Poll::Ready(Some(Err(error)));
             }
         }
@@ -309,6 +325,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
     {
         if self.is_done() && request.written() == 0 {
             (self.interim, self.interim_bytes) = (0, 0);
+            self.interims.clear();
             self.reading = READ_MIN;
         }
         if let Poll::Ready(Err(error)) = self.poll_write(cx, request) {

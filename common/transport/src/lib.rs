@@ -5,8 +5,8 @@
 //! upstreams. It knows nothing about routes, filters or generations.
 //!
 //! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] → [`tls::ServerTls::accept`]
-//! (when the listener has certificates) → [`serve::serve_connection`], which puts the [`gate::MessageGate`]
-//! between the socket and hyper's HTTP/1 server. The way out is [`connect::connect`]: over HTTP/1 with a
+//! (when the listener has certificates) → [`serve::serve_connection`], which reads and writes HTTP/1 itself by the
+//! rules of the [`gate`], and leaves HTTP/2 to hyper. The way out is [`connect::connect`]: over HTTP/1 with a
 //! [`ClientConnection`], which writes a request and judges and reads its response in one pass; the
 //! [`response::ResponseGate`] judges the responses that hyper reads.
 //!
@@ -21,11 +21,13 @@ pub mod address;
 mod causes;
 pub mod client;
 pub mod connect;
+mod content;
 pub mod frames;
 pub mod gate;
 pub mod handover;
 pub mod hosts;
 pub mod listen;
+mod outbox;
 pub mod response;
 pub mod serve;
 pub mod tls;
@@ -42,7 +44,8 @@ pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedReque
 pub use listen::{BoundListener, ListenError, Listener, bind, spread};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnInfo, ServeError, ServeLimits, ServeStage, Shutdown, serve_and_note, serve_connection,
+    ConnInfo, InterimSender, PendingTunnel, RequestBody, RequestBodyError, ServeError, ServeLimits,
+    ServeStage, ServerTunnel, Shutdown, TunnelError, serve_and_note, serve_connection,
 };
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{

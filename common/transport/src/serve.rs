@@ -1,9 +1,12 @@
 //! Serves one connection: detects its HTTP version, handles its requests, ends it.
 
+mod body;
+mod http1;
 pub(crate) mod linger;
 mod rewound;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -12,22 +15,24 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue};
-use http::{Method, Request, Response, StatusCode, Version};
+use http::header::HeaderValue;
+use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error as ThisError;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::watch;
 
+pub use self::body::{InterimSender, RequestBody, RequestBodyError};
 use self::rewound::PrefixedStream;
+pub use self::tunnel::{PendingTunnel, ServerTunnel, TunnelError};
 use crate::address::Address;
 use crate::frames::{IDLE_FRAMES_MAX, MeteredStream};
-use crate::gate::{GateControl, GateLimits, MessageGate, RefusedRequest};
+use crate::gate::{GateLimits, RefusedRequest};
 use crate::tls::PeerIdentity;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -102,21 +107,23 @@ pub enum ServeError {
     /// The connection began an HTTP/2 preface and continued differently.
     #[error("the connection preface is not that of HTTP/2")]
     Preface,
+    /// The peer left, or a body failed.
+    #[error("the connection broke")]
+    Http1(#[source] std::io::Error),
     /// The peer left, broke the protocol, or a body failed.
     #[error("the connection broke")]
-    Http(#[source] hyper::Error),
+    Http2(#[source] hyper::Error),
 }
 
 /// Serves a connection to its end, or until `shutdown` reaches [`ServeStage::End`] and its exchanges are done.
 ///
 /// With ALPN the negotiated protocol is used; without, HTTP/2 by prior knowledge is recognised by its
-/// preface. HTTP/1 goes through the [`MessageGate`]. The handler runs on the current thread and need not be
-/// `Send`; it is dropped when its peer resets the stream. On HTTP/1 a peer may end its side after the last
-/// request and still gets its response if that begins soon ([`GateLimits::left_timeout`]); after that it
-/// counts as gone, and the handler is dropped too.
+/// preface. The handler runs on the current thread and need not be `Send`; it is dropped when its peer resets the stream.
+/// On HTTP/1 a peer may end its side after the last request and still gets its response if that begins soon
+/// ([`GateLimits::left_timeout`]); after that it counts as gone, and the handler is dropped too.
 ///
-/// A handler cannot send interim responses (1xx): hyper's server (1.12) takes one response per request; it
-/// sends 100 by itself when a handler reads a body that waits for it.
+/// A client on HTTP/1.1 gets `100 Continue` once the handler reads a body that waits for it, and other interim responses
+/// through [`RequestBody::interim`].
 ///
 /// Must run inside a `LocalSet`. Rare states are boxed: an idle connection otherwise occupies the size of
 /// its largest state.
@@ -132,7 +139,7 @@ pub async fn serve_connection<IO, H, B>(
 ) -> Result<(), ServeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -154,7 +161,7 @@ pub async fn serve_and_note<IO, H, B>(
 ) -> Result<(), ServeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -173,8 +180,7 @@ where
     match (protocol, negotiated) {
         (Protocol::Nothing, _) => Ok(()),
         (Protocol::Http1, None | Some(false)) => {
-            let gate = MessageGate::new(io, seen, limits.gate.clone());
-            serve_http1(gate, info, handler, refused, shutdown).await
+            http1::serve((io, seen), &info, limits.gate.clone(), handler, refused, shutdown).await
         }
         (Protocol::Http2, _) => {
             let io = PrefixedStream::new(io, seen);
@@ -221,101 +227,6 @@ async fn sniff<IO: AsyncRead + Unpin>(
     }
 }
 
-async fn serve_http1<IO, H, B>(
-    gate: MessageGate<IO>,
-    info: Rc<ConnInfo>,
-    handler: H,
-    refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
-    mut shutdown: Shutdown,
-) -> Result<(), ServeError>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let control = gate.control();
-    let handler = Rc::new(handler);
-    let (watched, stage) = (control.clone(), shutdown.clone());
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (handler, info, control) = (Rc::clone(&handler), Rc::clone(&info), watched.clone());
-        let stage = stage.clone();
-        async move {
-            let connect = request.method() == Method::CONNECT;
-            let old = request.version() == Version::HTTP_10;
-            let mut response = handler(request, &info).await;
-            let leaves = *stage.borrow() != ServeStage::Serve;
-            settle(&control, connect, leaves, &mut response);
-            if old && ends_with_the_connection(&response) {
-                response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-                // hyper adds `keep-alive` to a response of HTTP/1.1 to such a client.
-                *response.version_mut() = Version::HTTP_10;
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let mut connection = http1::Builder::new()
-        // The gate limits the wait for a peer that ended its side.
-        .half_close(true)
-        .header_read_timeout(None)
-        .timer(TokioTimer::new())
-        .serve_connection(TokioIo::new(gate), service)
-        .with_upgrades();
-    let outcome = tokio::select! {
-        biased;
-        outcome = &mut connection => outcome,
-        () = reached(&mut shutdown, ServeStage::End) => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
-            (&mut connection).await
-        }
-    };
-    // `None` when the protocol changed: then the socket belongs to the tunnel.
-    if let Some(parts) = connection.into_parts() {
-        let mut gate = parts.io.into_inner();
-        let id = gate.refused_request().and_then(refused);
-        Box::pin(finish_http1(gate, id)).await;
-    }
-    match outcome {
-        Err(error) if control.refused().is_none() => Err(ServeError::Http(error)),
-        _ => Ok(()),
-    }
-}
-
-/// Reports to the gate what the response means for the bytes that follow the request.
-fn settle<B>(control: &GateControl, connect: bool, leaves: bool, response: &mut Response<B>) {
-    let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS || (connect && status.is_success()) {
-        control.pass_through();
-    } else {
-        control.continue_parsing();
-        // The rest of the request may never be read, so the next one cannot be promised.
-        let close = leaves || control.is_message_open();
-        if close && response.version() != Version::HTTP_2 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-    }
-}
-
-/// Whether a response to HTTP/1.0, which has no chunks, ends only with the connection.
-fn ends_with_the_connection<B: Body>(response: &Response<B>) -> bool {
-    !response.headers().contains_key(CONTENT_LENGTH)
-        && response.body().size_hint().exact().is_none()
-}
-
-async fn finish_http1<IO: AsyncRead + AsyncWrite + Unpin>(
-    gate: MessageGate<IO>,
-    request_id: Option<HeaderValue>,
-) {
-    let reply = match gate.control().refused() {
-        Some(refusal) if !gate.replied() => refusal.reply(gate.reasons(), request_id.as_ref()),
-        _ => String::new(),
-    };
-    if let Some(refusal) = gate.control().refused() {
-        tracing::debug!(code = refusal.code(), "request refused at the gate");
-    }
-    linger::close(gate.into_inner(), reply.as_bytes()).await;
-}
-
 async fn serve_http2<IO, H, B>(
     io: PrefixedStream<IO>,
     info: Rc<ConnInfo>,
@@ -325,13 +236,14 @@ async fn serve_http2<IO, H, B>(
 ) -> Result<(), ServeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: AsyncFn(Request<Incoming>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let handler = Rc::new(handler);
     let service = service_fn(move |request: Request<Incoming>| {
         let (handler, info) = (Rc::clone(&handler), Rc::clone(&info));
+        let request = request.map(RequestBody::from);
         async move { Ok::<_, Infallible>(handler(request, &info).await) }
     });
     let mut builder = http2::Builder::new(LocalExecutor);
@@ -356,7 +268,7 @@ where
             connection.await
         }
     };
-    outcome.map_err(ServeError::Http)
+    outcome.map_err(ServeError::Http2)
 }
 
 /// Ready once that stage is reached; never when the sender is gone.

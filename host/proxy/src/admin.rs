@@ -17,7 +17,6 @@ use crate::proxy_state::{LeaveError, ProxyState};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::Full;
-use hyper::body::Incoming;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,8 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, GateLimits, Listener, PlainStream, ServeLimits, ServeStage,
-    Shutdown, bind, serve_connection,
+    Address, BoundListener, ConnInfo, GateLimits, Listener, PlainStream, RequestBody, ServeLimits,
+    ServeStage, Shutdown, bind, serve_connection,
 };
 use tokio::task::LocalSet;
 
@@ -101,7 +100,7 @@ async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut shutdown: Shutd
         let (inner, limits) = (Arc::clone(inner), Rc::clone(&limits));
         drop(tokio::task::spawn_local(async move {
             let info = ConnInfo { peer, local: Address::Unix("admin".into()), identity: None };
-            let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
+            let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
                 answer(&inner, &door, &request)
             };
             let served = serve_connection(plain, Rc::new(info), &limits, handler, ending).await;

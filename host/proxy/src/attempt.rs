@@ -7,6 +7,7 @@ use crate::chain::Chain;
 use crate::circuit::{ask_breaker, pick};
 use crate::exchange::{ExchangeState, Retrier};
 use crate::failure::AttemptFailure;
+use crate::interim;
 use crate::outgoing::{self, RequestTemplate, Wire};
 use crate::receive::RequestParts;
 use crate::refuse::is_grpc;
@@ -17,6 +18,7 @@ use http_body::Body as _;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
+use tamis_transport::InterimSender;
 use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream, UpstreamRequest};
 use tokio::time::error::Elapsed;
 
@@ -35,6 +37,7 @@ struct AttemptPlan<'a> {
     selection: &'a Selection,
     upstream: &'a Rc<Upstream>,
     template: &'a RequestTemplate<'a>,
+    interim: &'a InterimSender,
     /// Hash that keeps requests together: from the router, or from the field that the service's policy
     /// names.
     hash: Option<u64>,
@@ -74,7 +77,8 @@ pub(crate) async fn send(
         Some(hash_of(value.as_bytes()))
     });
     let (chain, template) = (&*chain, &template);
-    let plan = AttemptPlan { chain, selection, upstream, template, hash, deadline };
+    let interim = &parts.interim;
+    let plan = AttemptPlan { chain, selection, upstream, template, interim, hash, deadline };
     let mut tried: Vec<String> = Vec::new();
     let clock = state.clock;
     let first = clock.now();
@@ -140,7 +144,9 @@ async fn once(
     let PreparedAttempt { mut attempt, request, limit } = ready;
     let upgrade = plan.template.upgrade.is_some();
     let again = again(plan, state, &attempt);
-    let sent = tokio::time::timeout(limit, attempt.send(request, upgrade, again)).await;
+    let hint = |status, headers| interim::pass(plan.interim, &plan.chain.owners, status, headers);
+    let sent = attempt.send_and_note(request, upgrade, again, &hint);
+    let sent = tokio::time::timeout(limit, sent).await;
     judge(plan, state, attempt, limit, sent)
 }
 

@@ -8,12 +8,12 @@ use crate::trace;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
-use hyper::body::Incoming;
 use std::sync::Arc;
 use tamis_exchange::{
     Attributes, Exchange, Fault, PathRules, Refusal, Scheme, TargetError, normal_authority,
     normal_path,
 };
+use tamis_transport::RequestBody;
 
 /// A request as the pipeline receives it.
 pub(crate) struct DecodedRequest {
@@ -30,7 +30,7 @@ pub(crate) struct DecodedRequest {
 /// Decodes a request. The gate has already refused HTTP/1 messages that could be read in two ways. A
 /// refused request stays unchanged.
 pub(crate) fn decode(
-    request: &mut Request<Incoming>,
+    request: &mut Request<RequestBody>,
     arrival: &Arrival<'_>,
 ) -> Result<DecodedRequest, Refusal> {
     let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
@@ -83,7 +83,11 @@ const REFUSED_TARGET_MAX: usize = 1_024;
 
 /// The recordable parts of a request that is refused here: its target is recorded as sent, since it has no
 /// normalised form.
-pub(crate) fn refused(request: &Request<Incoming>, connection: &Connection, id: u64) -> Exchange {
+pub(crate) fn refused(
+    request: &Request<RequestBody>,
+    connection: &Connection,
+    id: u64,
+) -> Exchange {
     let uri = request.uri();
     let target = uri.path_and_query().map_or("", |path| path.as_str());
     let end =

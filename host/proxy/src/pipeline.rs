@@ -15,13 +15,13 @@ use crate::stop::Stop;
 use crate::switch::switch;
 use crate::upgrade;
 use http::{Request, Response};
-use hyper::body::Incoming;
 use tamis_exchange::HeadSide;
+use tamis_transport::RequestBody;
 
 /// Serves one request.
 pub(crate) async fn serve(
     arrival: Arrival<'_>,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
 ) -> Response<ResponseBody> {
     let content = content::check(&mut request).await;
     let (mut state, mut parts, goes_on) = receive(&arrival, request, content);

@@ -1,6 +1,7 @@
 //! Receives a request: its id, its normalised head, its body; or the refusal.
 
 use crate::arrival::Arrival;
+use crate::client_body;
 use crate::decode::{self, DecodedRequest};
 use crate::exchange::{ExchangeState, Retrier};
 use crate::patience;
@@ -10,9 +11,9 @@ use crate::request_id;
 use crate::stop::Stop;
 use crate::upgrade::Upgrade;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use hyper::body::Incoming;
 use tamis_exchange::{Body, Exchange, Refusal};
 use tamis_resources::plan::TrafficDirection;
+use tamis_transport::{InterimSender, RequestBody};
 
 /// Parts of a request that are forwarded without being part of its exchange.
 #[derive(Default)]
@@ -20,13 +21,15 @@ pub(crate) struct RequestParts {
     pub(crate) upgrade: Option<Upgrade>,
     /// The client accepts trailers (`te: trailers`).
     pub(crate) trailers: bool,
+    /// Where interim responses go.
+    pub(crate) interim: InterimSender,
 }
 
 /// Begins the exchange of a request after the check of its content. From here on its end is counted and
 /// recorded in any case, even if the client goes away.
 pub(crate) fn receive(
     arrival: &Arrival<'_>,
-    mut request: Request<Incoming>,
+    mut request: Request<RequestBody>,
     content: Result<(), Refusal>,
 ) -> (Box<ExchangeState>, RequestParts, Result<(), Stop>) {
     let Arrival { connection, chain, direction, shared, id, .. } = *arrival;
@@ -47,10 +50,11 @@ pub(crate) fn receive(
     };
     let DecodedRequest { mut exchange, upgrade, trailers, caller_retries, length } = decoded;
     let pause = shared.limits.gate.body_timeout;
+    let interim = request.body().interim();
     let (version, body) = (request.version(), request.into_body());
     let body = match upgrade {
         Some(_) => Body::Empty,
-        None => patience::bounded(Body::from(body), version, &exchange.headers, pause),
+        None => patience::bounded(client_body::body(body), version, &exchange.headers, pause),
     };
     let last_hop = last_hop(&mut exchange);
     let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
@@ -68,7 +72,7 @@ pub(crate) fn receive(
         (None, Some(response)) => Err(Stop::LastHop(Box::new(response))),
         (None, None) => Ok(()),
     };
-    (state, RequestParts { upgrade, trailers }, goes_on)
+    (state, RequestParts { upgrade, trailers, interim }, goes_on)
 }
 
 /// Answers OPTIONS and TRACE that may not be forwarded, and decrements the hop count of others (RFC 9110

@@ -45,10 +45,6 @@ pub(crate) fn reply(
     if arrival.shared.name_generation {
         headers.insert(GENERATION_HEADER, HeaderValue::from(state.chain.generation));
     }
-    if response.status().canonical_reason().is_none() {
-        // Otherwise hyper writes `<none>`; a phrase may be empty (RFC 9112 §4).
-        response.extensions_mut().insert(hyper::ext::ReasonPhrase::from_static(b""));
-    }
     match tunnel {
         Some(upgrade) => {
             tunnel::join(upgrade, state, arrival.shutdown.clone());

@@ -6,7 +6,6 @@ use crate::exchange::ExchangeState;
 use crate::shared::ProxyShared;
 use crate::upgrade::Upgrade;
 use http::HeaderMap;
-use hyper_util::rt::TokioIo;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
@@ -28,7 +27,7 @@ pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Sh
                 return state.end(Outcome::RESET);
             }
         };
-        copy(TokioIo::new(client), upstream, state, &mut shutdown).await;
+        copy(client, upstream, state, &mut shutdown).await;
     }));
 }
 

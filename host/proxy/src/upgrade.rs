@@ -2,8 +2,8 @@
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use hyper::upgrade::OnUpgrade;
 use tamis_exchange::{Body, Fault, Protocols, Refusal, is_agreed};
+use tamis_transport::{PendingTunnel, RequestBody};
 use tamis_upstream::Tunnel;
 
 /// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
@@ -11,7 +11,7 @@ pub(crate) struct Upgrade {
     /// The protocol it asks for, such as `websocket`: one that is carried.
     pub(crate) protocol: HeaderValue,
     /// The client's side of the tunnel.
-    pub(crate) client: OnUpgrade,
+    pub(crate) client: PendingTunnel,
     /// The upstream's side, once it agreed.
     pub(crate) upstream: Option<Tunnel>,
     /// It is an extended CONNECT.
@@ -20,8 +20,8 @@ pub(crate) struct Upgrade {
 
 /// The upgrade that a request asks for, if it asks for a protocol that is carried. Other offers over
 /// HTTP/1.1 are ignored, as a server may (RFC 9110 §7.8); CONNECT cannot be ignored and is refused.
-pub(crate) fn wanted<B>(
-    request: &mut Request<B>,
+pub(crate) fn wanted(
+    request: &mut Request<RequestBody>,
     protocols: &Protocols,
 ) -> Result<Option<Upgrade>, Refusal> {
     if request.method() == Method::CONNECT {
@@ -39,7 +39,7 @@ pub(crate) fn wanted<B>(
         }
         return Ok(Some(Upgrade {
             protocol,
-            client: hyper::upgrade::on(request),
+            client: PendingTunnel::of(request),
             upstream: None,
             extended: true,
         }));
@@ -50,7 +50,7 @@ pub(crate) fn wanted<B>(
     let protocol = protocols.of_upgrade(request.method(), request.headers());
     Ok(protocol.map(|protocol| Upgrade {
         protocol,
-        client: hyper::upgrade::on(request),
+        client: PendingTunnel::of(request),
         upstream: None,
         extended: false,
     }))
@@ -95,15 +95,15 @@ pub(crate) fn opens(upgrade: Option<&Upgrade>, response: &Response<Body>) -> Res
 mod tests {
     use super::*;
 
-    fn connect(protocol: &'static str) -> Request<()> {
+    fn connect(protocol: &'static str) -> Request<RequestBody> {
         let protocol = hyper::ext::Protocol::from_static(protocol);
-        Request::connect("http://a/").extension(protocol).body(()).unwrap()
+        Request::connect("http://a/").extension(protocol).body(RequestBody::default()).unwrap()
     }
 
     #[test]
     fn connect_carries_what_the_listener_names_and_nothing_that_is_http() {
         let default = Protocols::default();
-        let asked = |mut request: Request<()>, protocols: &Protocols| {
+        let asked = |mut request: Request<RequestBody>, protocols: &Protocols| {
             wanted(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
         };
         assert_eq!(asked(connect("websocket"), &default).unwrap(), "websocket");
@@ -117,7 +117,7 @@ mod tests {
             assert_eq!((refusal.code, refusal.status), ("request.protocol", 501), "{protocol}");
             assert_eq!(asked(connect(protocol), &named).is_ok(), protocol == "foo", "{protocol}");
         }
-        let plain = Request::connect("a:443").body(()).unwrap();
+        let plain = Request::connect("a:443").body(RequestBody::default()).unwrap();
         assert_eq!(asked(plain, &default).unwrap_err().code, "request.connect");
         let mut body = connect("websocket");
         body.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("5"));
@@ -131,7 +131,8 @@ mod tests {
             for (name, value) in lines {
                 request = request.header(*name, *value);
             }
-            let upgrade = wanted(&mut request.body(()).unwrap(), &Protocols::default());
+            let upgrade =
+                wanted(&mut request.body(RequestBody::default()).unwrap(), &Protocols::default());
             upgrade.unwrap().map(|upgrade| upgrade.protocol)
         };
         let websocket = [("connection", "upgrade"), ("upgrade", "websocket")];

@@ -15,7 +15,6 @@ use crate::shared::{ID_BITS, ProxyShared};
 use crate::tunnel;
 use crate::unseen;
 use http::Request;
-use hyper::body::Incoming;
 use rounds::{Due, Rounds};
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
@@ -26,8 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
 use tamis_transport::{
-    BoundListener, ConnInfo, GateReasons, Listener, PlainStream, RefusedRequest, ServeStage,
-    Shutdown, serve_and_note,
+    BoundListener, ConnInfo, GateReasons, Listener, PlainStream, RefusedRequest, RequestBody,
+    ServeStage, Shutdown, serve_and_note,
 };
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -278,7 +277,7 @@ impl Worker {
         let connection = Rc::new(connection);
         let (worker, of_refused) = (Rc::clone(&self), Rc::clone(&connection));
         let handed = shutdown.clone();
-        let handler = async move |request: Request<Incoming>, _: &ConnInfo| {
+        let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
             let state = worker.state();
             let Some((listener, chain)) = state.listener(&connection.listener) else {
                 let refusal =

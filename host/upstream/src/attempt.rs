@@ -11,7 +11,7 @@ use crate::pool::place::{Place, PlacedStream};
 use crate::send::{SendFailure, UpstreamRequest};
 use crate::table::{EndpointState, ServiceState};
 use crate::window::Sample;
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -96,6 +96,20 @@ impl Attempt {
         upgrade: bool,
         again: impl FnOnce() -> Option<UpstreamRequest>,
     ) -> Result<Response<Body>, SendFailure> {
+        self.send_and_note(request, upgrade, again, &|_status, _headers| {}).await
+    }
+
+    /// The same, and passes each interim response (1xx) that comes before the head to `interim`; over HTTP/2 none is seen.
+    ///
+    /// # Errors
+    /// As [`Attempt::send`].
+    pub async fn send_and_note(
+        &mut self,
+        request: impl Into<UpstreamRequest>,
+        upgrade: bool,
+        again: impl FnOnce() -> Option<UpstreamRequest>,
+        interim: &dyn Fn(StatusCode, HeaderMap),
+    ) -> Result<Response<Body>, SendFailure> {
         match (self.pool.protocol, request.into()) {
             (Protocol::Http2, UpstreamRequest::Parts(request)) if !upgrade => {
                 // Its future has another size than the other arm: boxed, so that HTTP/1 does not need the
@@ -105,7 +119,8 @@ impl Attempt {
                 Ok(response.map(Body::from))
             }
             (Protocol::Http1 | Protocol::Http2, request) => {
-                let (response, tunnel) = http1::send(&self.pool, request.written(), again).await?;
+                let sent = http1::send(&self.pool, request.written(), again, interim);
+                let (response, tunnel) = sent.await?;
                 self.tunnel = tunnel;
                 Ok(response)
             }

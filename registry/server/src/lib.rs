@@ -46,6 +46,7 @@ mod health;
 mod lines;
 mod plane;
 mod proxies;
+mod received;
 mod registry;
 mod rest;
 mod storage;

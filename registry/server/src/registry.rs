@@ -14,12 +14,11 @@ use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
 use http::{Request, Response, header};
-use hyper::body::Incoming;
 use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, PlainStream, ServeLimits, ServeStage, ServerTls, Shutdown,
-    bind, hosts, serve_connection,
+    Address, BoundListener, ConnInfo, PlainStream, RequestBody, ServeLimits, ServeStage, ServerTls,
+    Shutdown, bind, hosts, serve_connection,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
@@ -29,7 +28,7 @@ use crate::admin::{NAME as FIRST_TOKEN, first_token};
 use crate::certificates::{Tls, TlsFiles};
 use crate::proxies::{self, Peer};
 use crate::rest::problem;
-use crate::{ServerError, Storage, health, rest};
+use crate::{ServerError, Storage, health, received, rest};
 
 /// The options of a registry.
 #[derive(Clone)]
@@ -449,18 +448,19 @@ fn admit<B>(
 impl Connection {
     async fn serve(self, plain: PlainStream, stop: Shutdown) {
         let Self { router, tls, local, peer, door, hosts } = self;
-        let handler = async move |request: Request<Incoming>, info: &ConnInfo| -> Response<Body> {
-            if let Err(refused) = admit(&request, door, &hosts) {
-                return *refused;
-            }
-            let mut request = request.map(Body::new);
-            let identity = info.identity.as_ref().and_then(|it| it.spiffe_id.as_ref());
-            request.extensions_mut().insert(Peer(identity.map(|id| id.as_str().to_owned())));
-            match router.clone().oneshot(request).await {
-                Ok(response) => response,
-                Err(never) => match never {},
-            }
-        };
+        let handler =
+            async move |request: Request<RequestBody>, info: &ConnInfo| -> Response<Body> {
+                if let Err(refused) = admit(&request, door, &hosts) {
+                    return *refused;
+                }
+                let mut request = request.map(received::body);
+                let identity = info.identity.as_ref().and_then(|it| it.spiffe_id.as_ref());
+                request.extensions_mut().insert(Peer(identity.map(|id| id.as_str().to_owned())));
+                match router.clone().oneshot(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                }
+            };
         let limits = ServeLimits::default();
         let served = match tls {
             None => {

@@ -71,7 +71,16 @@ pub fn exchange(address: &str, octets: &[u8]) -> Vec<u8> {
 
 fn parse(octets: &[u8]) -> Reply {
     let text = String::from_utf8_lossy(octets).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let mut text = text.as_str();
+    // Interim responses come before the one that counts.
+    while let Some((head, rest)) = text.split_once("\r\n\r\n")
+        && head.starts_with("HTTP/1.1 1")
+        && !head.starts_with("HTTP/1.1 101")
+        && !rest.is_empty()
+    {
+        text = rest;
+    }
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
     let mut lines = head.lines();
     let status = lines.next().and_then(|line| line.split(' ').nth(1)?.parse().ok()).unwrap_or(0);
     let headers = lines

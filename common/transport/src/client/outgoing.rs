@@ -1,25 +1,20 @@
 //! A request on its way to an upstream: its head and body as they are written (RFC 9112 §3, §6, §7).
 
 use std::error::Error;
-use std::io::{self, IoSlice};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
+use crate::outbox::{Outbox, OutgoingFraming};
 use crate::response::Expectation;
-
-/// A shorter piece of a body is copied behind what waits to be written.
-const COPIED_BELOW: usize = 4 * 1024;
 
 /// Room for the head of an ordinary request.
 const HEAD_BYTES: usize = 1024;
-
-/// Waiting small pieces are written once there are this many bytes of them.
-const SMALL_MAX: usize = 16 * 1024;
 
 /// A request as it is written. It belongs to no connection: as long as nothing of it was taken by one, it can be written to
 /// another.
@@ -27,26 +22,10 @@ const SMALL_MAX: usize = 16 * 1024;
 pub struct OutgoingRequest<B> {
     expectation: Expectation,
     repeatable: bool,
-    /// Written first: the head, the line before a chunk, small pieces.
-    small: Vec<u8>,
-    start: usize,
-    /// Written then: a piece of the body as it came.
-    piece: Bytes,
-    /// Written last: the end of a chunk.
-    end: &'static [u8],
+    outbox: Outbox,
     /// `None`: it has ended.
     body: Option<B>,
-    framing: Framing,
-    written: u64,
-    flushed: bool,
-}
-
-/// How the end of the body is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Framing {
-    /// So many bytes follow.
-    Length(u64),
-    Chunked,
+    framing: OutgoingFraming,
 }
 
 /// Why writing ended.
@@ -91,16 +70,16 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
         body: B,
     ) -> Self {
         let RequestLine { method, path, host } = line;
-        let mut small = Vec::with_capacity(HEAD_BYTES);
+        let mut outbox = Outbox::with_capacity(HEAD_BYTES);
         for part in [method.as_str(), " ", path, " HTTP/1.1\r\n"] {
-            small.extend_from_slice(part.as_bytes());
+            outbox.put(part.as_bytes());
         }
         let mut expectation = match *method {
             Method::HEAD => Expectation::Head,
             Method::CONNECT => Expectation::Connect,
             _ => Expectation::Content,
         };
-        field(&mut small, "host", host);
+        outbox.put_field("host", host);
         let (mut te, mut connection, mut stated) = (false, false, None);
         for (name, value) in fields {
             match *name {
@@ -116,32 +95,29 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
                 }
                 _ => {}
             }
-            field(&mut small, name.as_str(), value.as_bytes());
+            outbox.put_field(name.as_str(), value.as_bytes());
         }
         if te && !connection {
-            field(&mut small, "connection", b"te");
+            outbox.put_field("connection", b"te");
         }
         let framing = framing(method, stated, &body);
         match framing {
-            Framing::Chunked => field(&mut small, "transfer-encoding", b"chunked"),
+            OutgoingFraming::Chunked => outbox.put_field("transfer-encoding", b"chunked"),
+            // No request ends with its connection (RFC 9112 §6.3).
+            OutgoingFraming::UntilClose => {}
             // An empty body is stated where its sender stated it.
-            Framing::Length(0) if stated.is_none_or(|stated| stated != "0") => {}
-            Framing::Length(length) => {
-                field(&mut small, "content-length", length.to_string().as_bytes());
+            OutgoingFraming::Length(0) if stated.is_none_or(|stated| stated != "0") => {}
+            OutgoingFraming::Length(length) => {
+                outbox.put_number("content-length", length);
             }
         }
-        small.extend_from_slice(b"\r\n");
+        outbox.put(b"\r\n");
         Self {
             expectation,
             repeatable: method.is_idempotent() && body.is_end_stream(),
-            small,
-            start: 0,
-            piece: Bytes::new(),
-            end: b"",
-            body: (framing != Framing::Length(0)).then_some(body),
+            outbox,
+            body: (framing != OutgoingFraming::Length(0)).then_some(body),
             framing,
-            written: 0,
-            flushed: false,
         }
     }
 
@@ -152,9 +128,8 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
 
     /// The same without a body, if it may be sent twice and nothing of it was sent.
     pub fn copy(&self) -> Option<Self> {
-        (self.repeatable && self.written == 0).then(|| Self {
-            small: self.small.clone(),
-            piece: Bytes::new(),
+        (self.repeatable && self.written() == 0).then(|| Self {
+            outbox: self.outbox.copy(),
             body: None,
             ..*self
         })
@@ -162,30 +137,21 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
 
     /// What is written next: at first, the head.
     pub fn waiting(&self) -> &[u8] {
-        self.small.get(self.start..).unwrap_or_default()
+        self.outbox.waiting()
     }
 
     /// Whether all of it was written.
     pub fn is_written(&self) -> bool {
-        self.flushed && self.body.is_none() && self.is_empty()
+        self.body.is_none() && self.outbox.is_flushed()
     }
 
     /// Bytes that a connection took.
     pub fn written(&self) -> u64 {
-        self.written
+        self.outbox.written()
     }
 
     pub(super) fn expectation(&self) -> Expectation {
         self.expectation
-    }
-
-    fn is_empty(&self) -> bool {
-        self.start >= self.small.len() && self.piece.is_empty() && self.end.is_empty()
-    }
-
-    /// Whether another piece of the body can be written together with what waits.
-    fn has_room(&self) -> bool {
-        self.piece.is_empty() && self.end.is_empty() && self.small.len() < SMALL_MAX
     }
 
     /// Writes until all is written.
@@ -198,51 +164,21 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         loop {
-            while self.body.is_some() && self.has_room() {
+            while self.body.is_some() && self.outbox.has_room() {
                 match self.poll_piece(cx) {
                     Poll::Ready(added) => added.map_err(WriteFailure::Body)?,
                     Poll::Pending => break,
                 }
             }
-            if self.is_empty() {
-                if !self.flushed {
-                    ready!(Pin::new(&mut *io).poll_flush(cx)).map_err(WriteFailure::Peer)?;
-                    self.flushed = true;
-                }
-                return if self.body.is_none() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            let waited = self.outbox.is_empty();
+            ready!(self.outbox.poll_flush(cx, io)).map_err(WriteFailure::Peer)?;
+            if self.body.is_none() {
+                return Poll::Ready(Ok(()));
             }
-            self.flushed = false;
-            let small = self.small.get(self.start..).unwrap_or_default();
-            let taken = if self.piece.is_empty() && self.end.is_empty() {
-                ready!(Pin::new(&mut *io).poll_write(cx, small))
-            } else {
-                let slices = [small, &self.piece, self.end].map(IoSlice::new);
-                ready!(Pin::new(&mut *io).poll_write_vectored(cx, &slices))
-            };
-            let taken = taken.map_err(WriteFailure::Peer)?;
-            if taken == 0 {
-                return Poll::Ready(Err(WriteFailure::Peer(io::ErrorKind::WriteZero.into())));
+            if waited {
+                return Poll::Pending;
             }
-            self.advance(taken);
         }
-    }
-
-    fn advance(&mut self, mut taken: usize) {
-        self.written = self.written.saturating_add(taken as u64);
-        let small = taken.min(self.small.len().saturating_sub(self.start));
-        self.start = self.start.saturating_add(small);
-        if self.start >= self.small.len() {
-            self.small.clear();
-            self.start = 0;
-        }
-        taken = taken.saturating_sub(small);
-        let piece = taken.min(self.piece.len());
-        self.piece.advance(piece);
-        if self.piece.is_empty() {
-            // Frees the buffer it came in.
-            self.piece = Bytes::new();
-        }
-        self.end = self.end.get(taken.saturating_sub(piece)..).unwrap_or_default();
     }
 
     /// Takes the next piece of the body, or its end.
@@ -254,92 +190,41 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
         let frame = match ready!(Pin::new(&mut *body).poll_frame(cx)) {
             None => {
                 self.body = None;
-                return Poll::Ready(self.finish(None));
+                return Poll::Ready(Ok(self.outbox.put_end(self.framing, None)?));
             }
             Some(frame) => frame.map_err(Into::into)?,
         };
         let ended = body.is_end_stream();
         Poll::Ready(match frame.into_data() {
-            Ok(data) => self.add(data).and_then(|()| {
+            Ok(data) => {
+                self.outbox.put_data(&mut self.framing, data)?;
                 if ended {
                     self.body = None;
-                    self.finish(None)?;
+                    self.outbox.put_end(self.framing, None)?;
                 }
                 Ok(())
-            }),
+            }
             Err(frame) => {
                 self.body = None;
-                self.finish(frame.into_trailers().ok())
+                let trailers = frame.into_trailers().ok();
+                Ok(self.outbox.put_end(self.framing, trailers.as_ref())?)
             }
         })
-    }
-
-    fn add(&mut self, data: Bytes) -> Result<(), Box<dyn Error + Send + Sync>> {
-        if data.is_empty() {
-            return Ok(());
-        }
-        match &mut self.framing {
-            Framing::Length(left) => {
-                *left = left
-                    .checked_sub(data.len() as u64)
-                    .ok_or("the body is longer than its declared length")?;
-            }
-            Framing::Chunked => {
-                self.small.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-            }
-        }
-        let chunked = self.framing == Framing::Chunked;
-        if data.len() < COPIED_BELOW {
-            self.small.extend_from_slice(&data);
-            self.small.extend_from_slice(if chunked { &b"\r\n"[..] } else { b"" });
-        } else {
-            (self.piece, self.end) = (data, if chunked { &b"\r\n"[..] } else { b"" });
-        }
-        Ok(())
-    }
-
-    /// Writes the end of the body.
-    fn finish(&mut self, trailers: Option<HeaderMap>) -> Result<(), Box<dyn Error + Send + Sync>> {
-        match self.framing {
-            Framing::Length(0) => return Ok(()),
-            Framing::Length(_) => {
-                return Err("the body is shorter than its declared length".into());
-            }
-            Framing::Chunked => {}
-        }
-        if let Some(trailers) = trailers {
-            // They are a frame of their own, which is taken once the piece before is written.
-            self.small.extend_from_slice(b"0\r\n");
-            for (name, value) in &trailers {
-                field(&mut self.small, name.as_str(), value.as_bytes());
-            }
-            self.small.extend_from_slice(b"\r\n");
-        } else if self.piece.is_empty() {
-            self.small.extend_from_slice(b"0\r\n\r\n");
-        } else {
-            self.end = b"\r\n0\r\n\r\n";
-        }
-        Ok(())
     }
 }
 
 /// How the body is framed.
-fn framing<B: Body>(method: &Method, stated: Option<&HeaderValue>, body: &B) -> Framing {
+fn framing<B: Body>(method: &Method, stated: Option<&HeaderValue>, body: &B) -> OutgoingFraming {
     if body.is_end_stream() {
-        return Framing::Length(0);
+        return OutgoingFraming::Length(0);
     }
     let stated = stated.and_then(|value| value.to_str().ok()?.parse().ok());
     match stated.or_else(|| body.size_hint().exact()) {
-        Some(length) => Framing::Length(length),
+        Some(length) => OutgoingFraming::Length(length),
         // Servers disagree whether there could be one.
-        None if [Method::GET, Method::HEAD, Method::CONNECT].contains(method) => Framing::Length(0),
-        None => Framing::Chunked,
+        None if [Method::GET, Method::HEAD, Method::CONNECT].contains(method) => {
+            OutgoingFraming::Length(0)
+        }
+        None => OutgoingFraming::Chunked,
     }
-}
-
-fn field(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
 }

@@ -18,11 +18,42 @@ pub enum Framing {
     Tunnel,
 }
 
+/// A request head that was checked. Its parts are those that arrived.
+#[derive(Debug)]
+pub struct JudgedRequest<'a> {
+    /// A token.
+    pub method: &'a [u8],
+    /// In a form that fits the method.
+    pub target: &'a [u8],
+    /// The minor version: 0 or 1.
+    pub minor: u8,
+    /// How its end is found.
+    pub framing: Framing,
+    /// Whether the client sends another request after it (RFC 9112 §9.3).
+    pub persistent: bool,
+    /// Whether its body waits for a `100 Continue` (RFC 9110 §10.1.1).
+    pub waits: bool,
+    /// Whether the client reads trailers (`te: trailers`, RFC 9110 §10.1.4).
+    pub trailers: bool,
+}
+
 /// Checks a complete head, from the method to the empty line inclusive.
 ///
 /// # Errors
 /// The first rule that the head breaks.
 pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
+    read(head, limits, |_name, _value| Ok(())).map(|request| request.framing)
+}
+
+/// Checks a complete head and reads it in the same pass: each field, as it was sent, is passed to `take`.
+///
+/// # Errors
+/// The first rule that the head breaks, or the error of `take`.
+pub fn read<'a>(
+    head: &'a [u8],
+    limits: &GateLimits,
+    mut take: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), GateRefusal>,
+) -> Result<JudgedRequest<'a>, GateRefusal> {
     let mut lines = Lines { rest: head };
     let request = RequestLine::parse(lines.next_line()?.unwrap_or_default())?;
     let mut fields = Fields::default();
@@ -37,9 +68,21 @@ pub fn judge(head: &[u8], limits: &GateLimits) -> Result<Framing, GateRefusal> {
         }
         let (name, value) = split_field(line)?;
         fields.take(name, value, request.minor)?;
+        take(name, value)?;
     }
     request.check_host(fields.host, limits)?;
-    frame(&request, &fields, limits)
+    let framing = frame(&request, &fields, limits)?;
+    let RequestLine { method, target, minor } = request;
+    Ok(JudgedRequest {
+        method,
+        target,
+        minor,
+        framing,
+        persistent: (minor == 1 || fields.keeps) && !fields.closes,
+        // A client before HTTP/1.1 knows no interim responses.
+        waits: fields.waits && minor == 1,
+        trailers: fields.trailers && minor == 1,
+    })
 }
 
 /// Whether a first line, without its end, could be an attempt at HTTP/1 at all.
@@ -152,6 +195,10 @@ struct Fields<'a> {
     length: Option<u64>,
     codings: Codings,
     upgrade: bool,
+    closes: bool,
+    keeps: bool,
+    waits: bool,
+    trailers: bool,
 }
 
 /// What the lines of `transfer-encoding` name, in their order.
@@ -170,7 +217,20 @@ enum Codings {
 impl<'a> Fields<'a> {
     fn take(&mut self, name: &[u8], value: &'a [u8], minor: u8) -> Result<(), GateRefusal> {
         match name.len() {
+            2 if name.eq_ignore_ascii_case(b"te") => {
+                self.trailers |= names(value, b"trailers");
+                Ok(())
+            }
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value),
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.waits |= value.eq_ignore_ascii_case(b"100-continue");
+                Ok(())
+            }
+            10 if name.eq_ignore_ascii_case(b"connection") => {
+                self.closes |= names(value, b"close");
+                self.keeps |= names(value, b"keep-alive");
+                Ok(())
+            }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 self.upgrade = true;
                 Ok(())
@@ -221,6 +281,11 @@ impl<'a> Fields<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether a list has this element.
+pub(crate) fn names(list: &[u8], element: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').any(|one| trim(one).eq_ignore_ascii_case(element))
 }
 
 fn frame(

@@ -1,36 +1,60 @@
-use std::io::IoSlice;
-use std::task::Waker;
-
+use bytes::{Buf, BytesMut};
 use proptest::prelude::*;
-use tokio::io::AsyncWriteExt;
 
+use super::scan::HeadScan;
 use super::*;
 
-/// What a reader behind the gate sees of `pieces`, and why the gate closed.
-async fn through(pieces: &[&[u8]]) -> (Vec<u8>, Option<GateRefusal>) {
-    let (mut client, server) = tokio::io::duplex(1 << 20);
-    let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
-    let control = gate.control();
-    let send = async {
-        for piece in pieces {
-            client.write_all(piece).await.unwrap();
-            tokio::task::yield_now().await;
+/// What of `pieces` is passed on, and why the rest is not.
+fn judged_in(pieces: &[&[u8]]) -> (Vec<u8>, Option<GateRefusal>) {
+    let (mut reader, mut seen) = (Reader::default(), Vec::new());
+    for piece in pieces {
+        reader.buffer.extend_from_slice(piece);
+        if let Err(refusal) = reader.read(&mut seen) {
+            return (seen, Some(refusal));
         }
-        drop(client);
-    };
-    let mut seen = Vec::new();
-    let (_, read) = tokio::join!(send, gate.read_to_end(&mut seen));
-    read.unwrap();
-    (seen, control.refused())
+    }
+    let incomplete = reader.body == Body::Done && !reader.buffer.is_empty();
+    (seen, incomplete.then_some(GateRefusal::Incomplete))
 }
 
 fn judged(bytes: &[u8]) -> (Vec<u8>, Option<GateRefusal>) {
     judged_in(&[bytes])
 }
 
-fn judged_in(pieces: &[&[u8]]) -> (Vec<u8>, Option<GateRefusal>) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(through(pieces))
+/// Reads requests as a connection does.
+struct Reader {
+    buffer: BytesMut,
+    scan: HeadScan,
+    body: Body,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { buffer: BytesMut::new(), scan: HeadScan::default(), body: Body::Done }
+    }
+}
+
+impl Reader {
+    fn read(&mut self, seen: &mut Vec<u8>) -> Result<(), GateRefusal> {
+        let limits = GateLimits::default();
+        loop {
+            let taken = if self.body == Body::Done {
+                let Some(end) = self.scan.find(&mut self.buffer, &limits)? else { return Ok(()) };
+                self.body = match head::judge(&self.buffer[..end], &limits)? {
+                    head::Framing::Empty | head::Framing::Tunnel => Body::Done,
+                    head::Framing::Length(length) => Body::Length(length),
+                    head::Framing::Chunked => Body::ChunkSize,
+                };
+                end
+            } else {
+                let Some((taken, next)) = self.body.step(&self.buffer)? else { return Ok(()) };
+                self.body = next;
+                taken
+            };
+            seen.extend_from_slice(&self.buffer[..taken]);
+            self.buffer.advance(taken);
+        }
+    }
 }
 
 const GOOD: &[&str] = &[
@@ -229,83 +253,6 @@ fn a_refused_request_hides_all_that_follows_and_nothing_before() {
     );
     assert_eq!(seen, b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(refused, Some(GateRefusal::Host));
-}
-
-#[tokio::test]
-async fn bytes_after_an_upgrade_wait_for_the_answer() {
-    let upgrade = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\n\r\n";
-    for tunnel in [true, false] {
-        let (mut client, server) = tokio::io::duplex(4096);
-        let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
-        let control = gate.control();
-        client.write_all(upgrade).await.unwrap();
-        client.write_all(b"GET \0").await.unwrap();
-        let mut seen = vec![0; upgrade.len()];
-        gate.read_exact(&mut seen).await.unwrap();
-        let mut next = [0; 5];
-        let mut cx = Context::from_waker(Waker::noop());
-        let mut out = ReadBuf::new(&mut next);
-        assert!(Pin::new(&mut gate).poll_read(&mut cx, &mut out).is_pending());
-        if tunnel {
-            control.pass_through();
-            gate.read_exact(&mut next).await.unwrap();
-            assert_eq!(&next, b"GET \0");
-        } else {
-            control.continue_parsing();
-            drop(client);
-            assert_eq!(gate.read(&mut next).await.unwrap(), 0);
-            assert_eq!(control.refused(), Some(GateRefusal::Incomplete));
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_slow_head_a_stalled_body_and_silence_end_in_time() {
-    let post = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n";
-    for (sent, seconds, refusal) in [
-        ("", 75, None),
-        ("GET", 10, Some(GateRefusal::HeadTimeout)),
-        (post, 60, Some(GateRefusal::BodyTimeout)),
-    ] {
-        let (mut client, server) = tokio::io::duplex(4096);
-        let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
-        client.write_all(sent.as_bytes()).await.unwrap();
-        let begun = Instant::now();
-        gate.read_to_end(&mut Vec::new()).await.unwrap();
-        assert_eq!(begun.elapsed().as_secs(), seconds, "{sent:?}");
-        assert_eq!(gate.control().refused(), refusal);
-        drop(client);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_dribbled_head_gets_no_more_time_than_a_silent_one() {
-    let (mut client, server) = tokio::io::duplex(4096);
-    let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
-    let begun = Instant::now();
-    let dribble = async {
-        loop {
-            if client.write_all(b"G").await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(Duration::from_secs(3)).await;
-        }
-    };
-    let mut seen = Vec::new();
-    tokio::select! { () = dribble => {}, end = gate.read_to_end(&mut seen) => { end.unwrap(); } }
-    assert_eq!(gate.control().refused(), Some(GateRefusal::HeadTimeout));
-    assert!(begun.elapsed() < Duration::from_secs(11));
-}
-
-#[tokio::test]
-async fn a_reply_that_has_begun_is_known_and_a_continue_is_none() {
-    let (_client, server) = tokio::io::duplex(4096);
-    let mut gate = MessageGate::new(server, BytesMut::new(), GateLimits::default());
-    gate.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.unwrap();
-    assert!(!gate.replied());
-    let written = gate.write_vectored(&[IoSlice::new(b"HTTP/1.1 200 OK\r\n")]).await.unwrap();
-    assert_eq!(written, 17);
-    assert!(gate.replied());
 }
 
 /// Streams made of pieces that matter for framing, so that random ones get deep.

@@ -1,12 +1,14 @@
 use std::cell::Cell;
 
 use http_body_util::{BodyExt, Full};
-use tokio::io::AsyncWriteExt;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 use super::*;
 use crate::gate::GateRefusal;
+use http::header::CONNECTION;
+use http::{StatusCode, Version};
 
 type Reply = Response<Full<Bytes>>;
 
@@ -15,7 +17,7 @@ fn ok(text: &str) -> Reply {
 }
 
 /// Responds with the method, target and body; for `/ignore` without reading the body.
-async fn echo(request: Request<Incoming>, _info: &ConnInfo) -> Reply {
+async fn echo(mut request: Request<RequestBody>, _info: &ConnInfo) -> Reply {
     let line = format!("{} {} ", request.method(), request.uri().path());
     match request.uri().path() {
         "/ignore" => ok("ignored"),
@@ -28,9 +30,9 @@ async fn echo(request: Request<Incoming>, _info: &ConnInfo) -> Reply {
             std::future::pending().await
         }
         "/upgrade" => {
+            let tunnel = PendingTunnel::of(&mut request);
             tokio::task::spawn_local(async move {
-                let tunnel = hyper::upgrade::on(request).await.unwrap();
-                let mut tunnel = TokioIo::new(tunnel);
+                let mut tunnel = tunnel.await.unwrap();
                 let mut bytes = [0; 4];
                 tunnel.read_exact(&mut bytes).await.unwrap();
                 tunnel.write_all(&bytes).await.unwrap();

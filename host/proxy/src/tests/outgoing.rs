@@ -137,7 +137,7 @@ fn an_empty_body_is_said_where_the_method_expects_one() {
 
 /// The client's side of an upgrade, which nothing reads.
 fn upgrade(extended: bool) -> Upgrade {
-    let client = hyper::upgrade::on(http::Request::new(()));
+    let client = tamis_transport::PendingTunnel::of(&mut http::Request::default());
     Upgrade { protocol: "websocket".parse().unwrap(), client, extended, upstream: None }
 }
 

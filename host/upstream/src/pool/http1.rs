@@ -11,7 +11,7 @@ use crate::config::Protocol;
 use crate::protocol;
 use crate::send::{SendFailure, UpstreamRequest};
 use body::{ResponseBody, both_ways};
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -122,18 +122,25 @@ impl AsyncWrite for Tunnel {
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the
-/// request once more; it is called only when a reused connection turned out to be broken.
+/// request once more; it is called only when a reused connection turned out to be broken. Interim responses are passed to
+/// `interim` as they arrive.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
     mut request: OutgoingRequest<Body>,
     again: impl FnOnce() -> Option<UpstreamRequest>,
+    interim: &dyn Fn(StatusCode, HeaderMap),
 ) -> Result<(Response<Body>, Option<Tunnel>), SendFailure> {
     let repeatable = request.is_repeatable();
     let mut again = Some(again);
     loop {
         let mut lease = take(pool).await?;
         let Some(connection) = lease.connection() else { continue };
-        let sent = poll_fn(|cx| connection.poll_exchange(cx, &mut request)).await;
+        let sent = poll_fn(|cx| {
+            let sent = connection.poll_exchange(cx, &mut request);
+            connection.take_interims().for_each(|(status, headers)| interim(status, headers));
+            sent
+        });
+        let sent = sent.await;
         let (written, source) = match sent {
             Ok(head) => return Ok(receive(lease, request, head)),
             Err(Http1ClientError::Broken { written, source }) => (written, source),

@@ -130,22 +130,21 @@ async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Trai
 }
 
 #[test]
-fn trailers_of_an_http2_upstream_reach_an_http1_client_if_the_head_named_them() {
+fn trailers_of_an_http2_upstream_reach_an_http1_client_whether_the_head_named_them_or_not() {
     let folder = Folder::documents(&[speaks_http2()]);
     folder.edit("mesh.yaml", "protocol: http }", "protocol: http2 }");
     folder.prepare();
     let _gateway = folder.start(&[]);
     for (path, te, names, arrives) in [
-        ("/named", "trailers", Some("x-sum"), "x-sum: 1\r\n"),
-        ("/named", "trailers, deflate;q=0.5", Some("x-sum"), "x-sum: 1\r\n"),
+        ("/named", "trailers", Some("x-sum"), "x-cost: 1\r\nx-sum: 1\r\n"),
+        ("/named", "trailers, deflate;q=0.5", Some("x-sum"), "x-cost: 1\r\nx-sum: 1\r\n"),
         ("/owned", "trailers", Some("x-sum"), "x-sum: 1\r\n"),
-        // Documented: lost. Those of gRPC are known by their names.
-        ("/unnamed", "trailers", None, ""),
+        ("/unnamed", "trailers", None, "x-sum: 1\r\n"),
         (
             "/grpc",
             "trailers",
             Some("grpc-status, grpc-message"),
-            "grpc-message: 1\r\ngrpc-status: 1\r\n",
+            "grpc-message: 1\r\ngrpc-status: 1\r\nx-cost: 1\r\n",
         ),
         // A client that does not say that it reads them gets none (RFC 9110 §6.5.1).
         ("/named", "deflate", None, ""),

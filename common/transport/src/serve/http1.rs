@@ -1,0 +1,327 @@
+//! HTTP/1 on a client's connection: requests are read, handled and answered one after the other by the connection's own
+//! task; there is no other task and no channel.
+//!
+//! A head is judged and read in one pass ([`request`]): one with more than one reading is refused before anybody sees it.
+//! The body is read by whoever polls it. Bytes after a request that asks for another protocol wait for its response, so
+//! that a request cannot be smuggled into a tunnel that never opened.
+
+mod date;
+mod request;
+mod response;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::header::HeaderValue;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use tamis_ambient::Clock;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::oneshot;
+
+use self::request::RequestFacts;
+use self::response::{After, ResponsePlan};
+use self::socket::{Arrived, ServerSocket};
+use super::body::{RequestBody, RequestBodyError};
+use super::tunnel::ServerTunnel;
+use super::{ConnInfo, ServeError, ServeStage, Shutdown, linger, reached};
+use crate::gate::{GateLimits, RefusedRequest};
+
+/// Interim responses that wait to be written are left out beyond this.
+const INTERIM_BYTES_MAX: usize = 64 * 1024;
+
+/// What the owner of a request reaches of its connection.
+pub(super) trait ExchangeSide {
+    /// The next piece of the body.
+    fn poll_frame(
+        &self,
+        exchange: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>>;
+    /// Bytes of the body that follow, where that is known.
+    fn content_left(&self, exchange: u64) -> Option<u64>;
+    /// The tunnel, where the request asks for one; once.
+    fn tunnel(&self, exchange: u64) -> Option<oneshot::Receiver<ServerTunnel>>;
+    /// Whether an interim response would be sent.
+    fn takes_interim(&self, exchange: u64) -> bool;
+    /// Sends one.
+    fn send_interim(&self, exchange: u64, status: StatusCode, headers: &HeaderMap);
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> ExchangeSide for RefCell<ServerSocket<IO>> {
+    fn poll_frame(
+        &self,
+        exchange: u64,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        let mut socket = self.borrow_mut();
+        if socket.exchange != exchange {
+            return Poll::Ready(Some(Err(RequestBodyError::Over)));
+        }
+        socket.poll_frame(cx)
+    }
+
+    fn content_left(&self, exchange: u64) -> Option<u64> {
+        let socket = self.borrow();
+        if socket.exchange == exchange { socket.content.left() } else { None }
+    }
+
+    fn tunnel(&self, exchange: u64) -> Option<oneshot::Receiver<ServerTunnel>> {
+        let mut socket = self.borrow_mut();
+        let held = socket.exchange == exchange && socket.facts.is_some_and(|facts| facts.held);
+        held.then(|| {
+            let (send, receive) = oneshot::channel();
+            socket.tunnel = Some(send);
+            receive
+        })
+    }
+
+    fn takes_interim(&self, exchange: u64) -> bool {
+        let socket = self.borrow();
+        let new = socket.facts.is_some_and(|facts| !facts.old);
+        socket.exchange == exchange && new && !socket.replied
+    }
+
+    fn send_interim(&self, exchange: u64, status: StatusCode, headers: &HeaderMap) {
+        let own = [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS].contains(&status);
+        if !status.is_informational() || own || !self.takes_interim(exchange) {
+            return;
+        }
+        let mut socket = self.borrow_mut();
+        if socket.outbox.waiting().len() < INTERIM_BYTES_MAX {
+            response::put_interim(&mut socket.outbox, status, headers);
+            if let Some(driver) = &socket.driver {
+                driver.wake_by_ref();
+            }
+        }
+    }
+}
+
+/// The connection's own hold on its socket: a body that somebody keeps for longer does not keep the socket open.
+struct SocketOwner<IO>(Rc<RefCell<ServerSocket<IO>>>);
+
+impl<IO> Drop for SocketOwner<IO> {
+    fn drop(&mut self) {
+        drop(self.0.borrow_mut().close());
+    }
+}
+
+/// Serves the connection to its end.
+pub(super) async fn serve<IO, H, B>(
+    (io, seen): (IO, BytesMut),
+    info: &ConnInfo,
+    limits: GateLimits,
+    handler: H,
+    refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
+    mut shutdown: Shutdown,
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B>,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (reasons, stage) = (limits.reasons, shutdown.clone());
+    let owner = SocketOwner(Rc::new(RefCell::new(ServerSocket::new(io, seen, limits))));
+    let socket = &owner.0;
+    // The state of a handler is large: it keeps its place between two requests that follow one another, and an idle
+    // connection gives the place back.
+    let mut place = None;
+    let mut end = std::pin::pin!(reached(&mut shutdown, ServeStage::End));
+    let (outcome, reply) = loop {
+        let arrived = poll_fn(|cx| {
+            let mut socket = socket.borrow_mut();
+            if let Poll::Ready(arrived) = socket.poll_request(cx) {
+                return Poll::Ready(arrived);
+            }
+            let ends = socket.is_idle() && end.as_mut().poll(cx).is_ready();
+            if ends { Poll::Ready(Ok(Arrived::End)) } else { Poll::Pending }
+        });
+        let (request, facts) = match arrived.await {
+            Ok(Arrived::Request(request, facts)) => (request, facts),
+            Ok(Arrived::Nothing) => {
+                place = None;
+                continue;
+            }
+            Ok(Arrived::End) => break (Ok(()), String::new()),
+            Ok(Arrived::Refused(request)) => {
+                let refusal = request.refusal;
+                tracing::debug!(code = refusal.code(), "a request was refused");
+                let id = refused(request);
+                break (Ok(()), refusal.reply(reasons, id.as_ref()));
+            }
+            Err(error) => break (Err(error), String::new()),
+        };
+        let side: Rc<dyn ExchangeSide> = Rc::<RefCell<ServerSocket<IO>>>::clone(socket);
+        let body = RequestBody::http1(side, socket.borrow().exchange);
+        let place = place.get_or_insert_with(|| Box::pin(None));
+        place.set(Some(handler(request.map(|()| body), info)));
+        let handled = handle(socket, place.as_mut()).await;
+        place.set(None);
+        let after = match handled {
+            Ok(response) => {
+                let leaves = *stage.borrow() != ServeStage::Serve;
+                respond(socket, facts, leaves, response).await
+            }
+            Err(error) => Err(error),
+        };
+        match after {
+            Ok(After::Next) if socket.borrow_mut().finish_exchange() => {}
+            Ok(After::Next | After::End) => break (Ok(()), String::new()),
+            Ok(After::Tunnel) => {
+                open_tunnel(socket);
+                return Ok(());
+            }
+            Err(error) => break (Err(error), String::new()),
+        }
+    };
+    drop(place);
+    let io = socket.borrow_mut().close();
+    if let Some(io) = io {
+        Box::pin(linger::close(io, reply.as_bytes())).await;
+    }
+    outcome.map_err(ServeError::Http1)
+}
+
+/// Runs the handler, and drops it when its client is gone.
+async fn handle<IO, F, B>(
+    socket: &RefCell<ServerSocket<IO>>,
+    mut handler: Pin<&mut Option<F>>,
+) -> io::Result<Response<B>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    F: Future<Output = Response<B>>,
+{
+    poll_fn(|cx| {
+        if let Some(handler) = handler.as_mut().as_pin_mut()
+            && let Poll::Ready(response) = handler.poll(cx)
+        {
+            return Poll::Ready(Ok(response));
+        }
+        let mut socket = socket.borrow_mut();
+        if socket.driver.as_ref().is_none_or(|driver| !driver.will_wake(cx.waker())) {
+            socket.driver = Some(cx.waker().clone());
+        }
+        if !socket.outbox.is_flushed()
+            && let Poll::Ready(Err(error)) = socket.poll_flush(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        socket.poll_left(cx).map(Err)
+    })
+    .await
+}
+
+/// Writes a response: its head, then its body as it comes.
+async fn respond<IO, B>(
+    socket: &RefCell<ServerSocket<IO>>,
+    facts: RequestFacts,
+    leaves: bool,
+    response: Response<B>,
+) -> io::Result<After>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let (parts, body) = response.into_parts();
+    // A body may be that of the request, which asks the socket.
+    let hint = body.size_hint();
+    let ResponsePlan { framing, after } = {
+        let mut socket = socket.borrow_mut();
+        (socket.replied, socket.driver) = (true, None);
+        // The rest of a request that has not arrived may never be read, so the next one cannot be promised.
+        let ends = leaves || !socket.is_message_whole();
+        let head = (parts.status, &parts.headers);
+        response::put_head(&mut socket.outbox, facts, head, &hint, ends, Clock::system())
+    };
+    drop(parts);
+    let Some(mut framing) = framing else {
+        drop(body);
+        return poll_fn(|cx| socket.borrow_mut().poll_flush(cx)).await.map(|()| after);
+    };
+    // Dropped with its last piece, before that is written.
+    let mut body = std::pin::pin!(Some(body));
+    poll_fn(|cx| {
+        loop {
+            while socket.borrow().outbox.has_room()
+                && let Some(source) = body.as_mut().as_pin_mut()
+                && let Poll::Ready(piece) = poll_piece(source, cx)
+            {
+                let mut socket = socket.borrow_mut();
+                let outbox = &mut socket.outbox;
+                let (data, ended) = match piece {
+                    Ok(Piece::Data(data, ended)) => (data, ended.then_some(None)),
+                    Ok(Piece::End(trailers)) => (Bytes::new(), Some(trailers)),
+                    Err(error) => return Poll::Ready(Err(error)),
+                };
+                outbox.put_data(&mut framing, data).map_err(io::Error::other)?;
+                if let Some(trailers) = ended {
+                    let trailers = trailers.filter(|_| facts.trailers);
+                    outbox.put_end(framing, trailers.as_ref()).map_err(io::Error::other)?;
+                    drop(socket);
+                    body.set(None);
+                }
+            }
+            let waited = socket.borrow().outbox.is_empty();
+            match socket.borrow_mut().poll_flush(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => return Poll::Pending,
+            }
+            if body.is_none() {
+                return Poll::Ready(Ok(after));
+            }
+            if waited {
+                return Poll::Pending;
+            }
+        }
+    })
+    .await
+}
+
+/// A piece of a response's body.
+enum Piece {
+    /// Data, and whether it is the last.
+    Data(Bytes, bool),
+    End(Option<HeaderMap>),
+}
+
+/// The next piece.
+fn poll_piece<B>(mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<io::Result<Piece>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    if body.is_end_stream() {
+        return Poll::Ready(Ok(Piece::End(None)));
+    }
+    let Poll::Ready(frame) = body.as_mut().poll_frame(cx) else { return Poll::Pending };
+    Poll::Ready(match frame {
+        None => Ok(Piece::End(None)),
+        Some(Err(error)) => Err(io::Error::other(error)),
+        Some(Ok(frame)) => Ok(match frame.into_data() {
+            Ok(data) => Piece::Data(data, body.is_end_stream()),
+            Err(frame) => Piece::End(frame.into_trailers().ok()),
+        }),
+    })
+}
+
+/// Hands the connection over to whoever waits for the tunnel.
+fn open_tunnel<IO: AsyncRead + AsyncWrite + Unpin + 'static>(socket: &RefCell<ServerSocket<IO>>) {
+    let mut socket = socket.borrow_mut();
+    if let (Some(send), Some(io)) = (socket.tunnel.take(), socket.take_io()) {
+        let read = std::mem::take(&mut socket.buffer);
+        // Nobody may wait any more: then the connection ends with it.
+        drop(send.send(ServerTunnel::http1(Box::new(io), read)));
+    }
+}

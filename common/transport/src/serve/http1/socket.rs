@@ -1,0 +1,376 @@
+//! One connection: the bytes that arrived, the request they belong to, and what waits to be written.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Request;
+use http_body::Frame;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep};
+
+use super::request::{self, RequestFacts};
+use crate::content::Content;
+use crate::gate::scan::HeadScan;
+use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
+use crate::outbox::Outbox;
+use crate::serve::body::RequestBodyError;
+use crate::serve::tunnel::ServerTunnel;
+use crate::turn::Turn;
+
+/// Bytes of a read between two requests, into memory that is not the connection's: an idle one holds none.
+const READ_HEAD: usize = 4 * 1024;
+/// Bytes of the first read that continues a head or begins a body.
+const READ_MIN: usize = 8 * 1024;
+/// Bytes of a read while a body flows.
+const READ_MAX: usize = 256 * 1024;
+/// After so long without a request a connection gives back the memory that the next one would use.
+const QUIET_AFTER: Duration = Duration::from_secs(1);
+
+/// The kind of the current wait; each has its own limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wait {
+    /// For a request, shortly after the one before.
+    Soon,
+    /// For a request.
+    Idle,
+    Head,
+    Body,
+    /// For the response to a client that ended its side.
+    Left,
+}
+
+/// Result of waiting for a request.
+#[derive(Debug)]
+pub(super) enum Arrived {
+    Request(Request<()>, RequestFacts),
+    /// None for a while; wait again.
+    Nothing,
+    /// None will come.
+    End,
+    /// One with more than one reading.
+    Refused(RefusedRequest),
+}
+
+/// Invariants: `buffer` holds bytes that were read and belong to nothing passed on so far; they are of the current request
+/// until `content` is done, and after that of the next, or of the tunnel.
+#[derive(Debug)]
+pub(super) struct ServerSocket<IO> {
+    /// `None` once it was taken out.
+    io: Option<IO>,
+    limits: GateLimits,
+    pub(super) buffer: BytesMut,
+    scan: HeadScan,
+    pub(super) content: Content,
+    pub(super) outbox: Outbox,
+    /// The number of the current exchange.
+    pub(super) exchange: u64,
+    /// `None` between two exchanges.
+    pub(super) facts: Option<RequestFacts>,
+    /// A final response has begun.
+    pub(super) replied: bool,
+    /// The body waits for a `100 Continue` that was not sent yet.
+    continues: bool,
+    pub(super) tunnel: Option<oneshot::Sender<ServerTunnel>>,
+    /// Bytes of the next read.
+    reading: usize,
+    turn: Turn,
+    timer: Option<Pin<Box<Sleep>>>,
+    waiting: Option<Wait>,
+    quiet: bool,
+    peer_ended: bool,
+    /// The task of the connection, while a handler runs.
+    pub(super) driver: Option<Waker>,
+    /// The task that waits for the next piece of the body.
+    reader: Option<Waker>,
+}
+
+impl<IO> ServerSocket<IO> {
+    /// `seen` are bytes that were read from `io` already.
+    pub(super) fn new(io: IO, seen: BytesMut, limits: GateLimits) -> Self {
+        Self {
+            io: Some(io),
+            limits,
+            buffer: seen,
+            scan: HeadScan::default(),
+            content: Content::Done,
+            outbox: Outbox::default(),
+            exchange: 0,
+            facts: None,
+            replied: false,
+            continues: false,
+            tunnel: None,
+            reading: READ_MIN,
+            turn: Turn::default(),
+            timer: None,
+            waiting: None,
+            quiet: false,
+            peer_ended: false,
+            driver: None,
+            reader: None,
+        }
+    }
+
+    /// The stream, once; what is left in `buffer` belongs to whoever takes it.
+    pub(super) fn take_io(&mut self) -> Option<IO> {
+        self.io.take()
+    }
+
+    /// Ends what is read from it, and takes the stream.
+    pub(super) fn close(&mut self) -> Option<IO> {
+        self.exchange = self.exchange.saturating_add(1);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        self.io.take()
+    }
+
+    /// Whether nothing of a request has arrived.
+    pub(super) fn is_idle(&self) -> bool {
+        self.buffer.is_empty()
+    }
+
+    /// The exchange is over; a body of it that somebody still holds reads nothing more. Whether the next request can be
+    /// found: the rest of this one has arrived.
+    pub(super) fn finish_exchange(&mut self) -> bool {
+        self.exchange = self.exchange.saturating_add(1);
+        (self.facts, self.tunnel, self.driver) = (None, None, None);
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        while self.content != Content::Done {
+            if !matches!(self.content.take(&mut self.buffer), Ok(Some(_)))
+                && self.content != Content::Done
+            {
+                return false;
+            }
+        }
+        self.waiting = None;
+        true
+    }
+
+    /// Whether the end of the current request has arrived.
+    pub(super) fn is_message_whole(&self) -> bool {
+        self.content.judge(&self.buffer).unwrap_or(false)
+    }
+
+    fn begin(&mut self, content: Content, facts: RequestFacts) {
+        (self.content, self.facts) = (content, Some(facts));
+        (self.replied, self.continues) = (false, facts.waits);
+        (self.waiting, self.quiet) = (None, false);
+        self.reading = READ_MIN;
+    }
+
+    /// Ready when the peer has exceeded that time limit.
+    fn poll_deadline(&mut self, cx: &mut Context<'_>, wait: Wait) -> Poll<()> {
+        if self.waiting != Some(wait) {
+            self.waiting = Some(wait);
+            let limit = self.limit(wait);
+            let now = Instant::now();
+            let until = now.checked_add(limit).unwrap_or(now);
+            match self.timer.as_mut() {
+                Some(timer) => timer.as_mut().reset(until),
+                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until))),
+            }
+        }
+        match self.timer.as_mut() {
+            Some(timer) => timer.as_mut().poll(cx),
+            None => Poll::Pending,
+        }
+    }
+
+    fn limit(&self, wait: Wait) -> Duration {
+        let GateLimits { idle_timeout, head_timeout, body_timeout, left_timeout, .. } = self.limits;
+        match wait {
+            Wait::Soon => QUIET_AFTER.min(idle_timeout),
+            Wait::Idle => idle_timeout.saturating_sub(QUIET_AFTER),
+            Wait::Head => head_timeout,
+            Wait::Body => body_timeout,
+            Wait::Left => left_timeout,
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
+    /// The next request, once its head is there.
+    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
+        loop {
+            if !self.buffer.is_empty() {
+                match request::take_head(&mut self.scan, &mut self.buffer, &self.limits) {
+                    Ok(Some(head)) => {
+                        self.begin(head.content, head.facts);
+                        return Poll::Ready(Ok(Arrived::Request(head.request, head.facts)));
+                    }
+                    Ok(None) => {}
+                    Err(refused) => return Poll::Ready(Ok(Arrived::Refused(refused))),
+                }
+            }
+            let Poll::Ready(read) = self.poll_fill(cx) else {
+                return self.poll_patience(cx).map(Ok);
+            };
+            if read? == 0 {
+                return Poll::Ready(Ok(if self.buffer.is_empty() {
+                    Arrived::End
+                } else {
+                    Arrived::Refused(request::refused(GateRefusal::Incomplete, &self.buffer))
+                }));
+            }
+        }
+    }
+
+    /// Ready when a request was waited for long enough.
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
+        let wait = match (self.buffer.is_empty(), self.quiet) {
+            (false, _) => Wait::Head,
+            (true, false) => Wait::Soon,
+            (true, true) => Wait::Idle,
+        };
+        ready!(self.poll_deadline(cx, wait));
+        Poll::Ready(match wait {
+            Wait::Head => {
+                Arrived::Refused(request::refused(GateRefusal::HeadTimeout, &self.buffer))
+            }
+            Wait::Soon => {
+                self.quiet = true;
+                self.outbox.shrink();
+                self.buffer = BytesMut::new();
+                Arrived::Nothing
+            }
+            Wait::Idle | Wait::Body | Wait::Left => Arrived::End,
+        })
+    }
+
+    /// Reads once, and records the end of the stream.
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if self.peer_ended {
+            return Poll::Ready(Ok(0));
+        }
+        if self.buffer.is_empty() && self.content == Content::Done {
+            return self.poll_first(cx);
+        }
+        ready!(self.turn.poll(cx));
+        let Some(io) = self.io.as_mut() else { return Poll::Ready(Err(gone())) };
+        let left = self.content.left().and_then(|left| usize::try_from(left).ok());
+        let left = left.filter(|left| *left > 0);
+        let wanted = left.map_or(self.reading, |left| left.clamp(READ_MIN, self.reading));
+        self.buffer.reserve(wanted);
+        let Poll::Ready(read) = std::pin::pin!(io.read_buf(&mut self.buffer)).poll(cx) else {
+            self.turn.end();
+            return Poll::Pending;
+        };
+        let read = read?;
+        self.turn.count_bytes(read);
+        if read >= wanted && self.content != Content::Done {
+            self.reading = self.reading.saturating_mul(2).min(READ_MAX);
+        }
+        self.peer_ended = read == 0;
+        Poll::Ready(Ok(read))
+    }
+
+    /// Reads the first bytes of a head.
+    fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let Some(io) = self.io.as_mut() else { return Poll::Ready(Err(gone())) };
+        let mut octets = [MaybeUninit::<u8>::uninit(); READ_HEAD];
+        let mut out = ReadBuf::uninit(&mut octets);
+        ready!(Pin::new(io).poll_read(cx, &mut out))?;
+        self.buffer.extend_from_slice(out.filled());
+        self.peer_ended = out.filled().is_empty();
+        Poll::Ready(Ok(out.filled().len()))
+    }
+
+    /// Ready once the peer that waits for its response counts as gone: its connection broke, or it ended its side and no
+    /// response began for too long. Once a response has begun, writing shows it. Bytes that arrive meanwhile are kept.
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if self.content != Content::Done || !self.buffer.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(cx)) {
+            Err(error) => return Poll::Ready(error),
+            Ok(0) => {}
+            Ok(_) => return Poll::Pending,
+        }
+        ready!(self.poll_deadline(cx, Wait::Left));
+        let left = "the peer ended its side and no response began in time";
+        Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, left))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> ServerSocket<IO> {
+    /// Writes what waits.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(io) = self.io.as_mut() else { return Poll::Ready(Err(gone())) };
+        self.outbox.poll_flush(cx, io)
+    }
+
+    /// The next piece of the request's content, or its trailers; `None` after the last.
+    pub(super) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
+        loop {
+            ready!(self.turn.poll(cx));
+            let taken = self.content.take(&mut self.buffer);
+            if self.content == Content::Done {
+                self.wake_driver(cx);
+            }
+            match taken {
+                Ok(Some(frame)) => {
+                    self.waiting = None;
+                    self.turn.count_piece();
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+                Ok(None) if self.content == Content::Done => return Poll::Ready(None),
+                Ok(None) => {}
+                Err(refusal) => return Poll::Ready(Some(Err(self.refuse(refusal)))),
+            }
+            self.ask_for_content(cx);
+            let Poll::Ready(read) = self.poll_fill(cx) else {
+                if self.reader.as_ref().is_none_or(|reader| !reader.will_wake(cx.waker())) {
+                    self.reader = Some(cx.waker().clone());
+                }
+                ready!(self.poll_deadline(cx, Wait::Body));
+                return Poll::Ready(Some(Err(self.refuse(GateRefusal::BodyTimeout))));
+            };
+            match read {
+                Ok(0) => {
+                    let early = io::ErrorKind::UnexpectedEof.into();
+                    return Poll::Ready(Some(Err(RequestBodyError::Broken(early))));
+                }
+                Ok(_) => self.waiting = None,
+                Err(error) => return Poll::Ready(Some(Err(RequestBodyError::Broken(error)))),
+            }
+        }
+    }
+
+    fn refuse(&self, refusal: GateRefusal) -> RequestBodyError {
+        tracing::debug!(code = refusal.code(), exchange = self.exchange, "a body was refused");
+        RequestBodyError::Refused(refusal)
+    }
+
+    /// Sends `100 Continue` to a client that waits for it, once somebody reads its body.
+    fn ask_for_content(&mut self, cx: &mut Context<'_>) {
+        if !std::mem::take(&mut self.continues) || self.replied || !self.buffer.is_empty() {
+            return;
+        }
+        self.outbox.put(b"HTTP/1.1 100 Continue\r\n\r\n");
+        // A failure is found by whoever writes or reads next.
+        if self.poll_flush(cx).is_pending() {
+            self.wake_driver(cx);
+        }
+    }
+
+    /// The body may be read by another task than the one that watches the connection.
+    fn wake_driver(&self, cx: &Context<'_>) {
+        if let Some(driver) = self.driver.as_ref().filter(|driver| !driver.will_wake(cx.waker())) {
+            driver.wake_by_ref();
+        }
+    }
+}
+
+fn gone() -> io::Error {
+    io::ErrorKind::NotConnected.into()
+}
