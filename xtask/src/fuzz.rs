@@ -17,10 +17,11 @@ use crate::workspace::Workspace;
 
 /// A target has a test in `tests/fuzz/tests/altered.rs` whose name begins with its own, a file in
 /// `tests/fuzz/guided/targets`, and a folder in `tests/fuzz/corpus`.
-const TARGETS: [&str; 7] = ["apply", "bundle", "edits", "hooks", "resources", "target", "upgrade"];
+const TARGETS: [&str; 8] =
+    ["apply", "bundle", "edits", "hooks", "http1", "resources", "target", "upgrade"];
 
-/// What every test run searches: names and paths, heads, changes of the protocol, and what an apply sends.
-const ALWAYS: [&str; 4] = ["target", "edits", "upgrade", "apply"];
+/// What every test run searches: names and paths, heads, changes of the protocol, requests, and what an apply sends.
+const ALWAYS: [&str; 5] = ["target", "edits", "upgrade", "http1", "apply"];
 /// For how long each. Two run at a time.
 const ALWAYS_SECONDS: u32 = 60;
 
@@ -92,6 +93,7 @@ fn guided(targets: &[&str], arguments: &Arguments) -> Result<()> {
     for name in targets {
         build.args(["--bin", name]);
         match *name {
+            "http1" => drop(build.args(["--features", "connections"])),
             "hooks" => drop(build.args(["--features", "hooks"])),
             "apply" | "bundle" | "resources" => drop(build.args(["--features", "documents"])),
             _ => {}

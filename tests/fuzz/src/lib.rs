@@ -18,6 +18,8 @@ mod bundle;
 mod edits;
 #[cfg(feature = "hooks")]
 mod hooks;
+#[cfg(feature = "connections")]
+mod http1;
 #[cfg(feature = "documents")]
 mod resources;
 mod search;
@@ -31,6 +33,8 @@ pub use bundle::bundle;
 pub use edits::edits;
 #[cfg(feature = "hooks")]
 pub use hooks::hooks;
+#[cfg(feature = "connections")]
+pub use http1::http1;
 #[cfg(feature = "documents")]
 pub use resources::resources;
 pub use search::{BrokenInput, Budget, Search};

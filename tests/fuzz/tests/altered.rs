@@ -74,6 +74,11 @@ fn hooks_of_a_hostile_component_harm_nobody() {
 }
 
 #[test]
+fn http1_requests_read_the_same_to_another_server_or_are_refused() {
+    holds("http1", tamis_fuzz::http1, 2_000);
+}
+
+#[test]
 fn resources_are_read_or_refused_with_their_place() {
     holds("resources", tamis_fuzz::resources, 300);
 }
