@@ -6,6 +6,7 @@ use http_body::Frame;
 
 use crate::gate::head::split_field;
 use crate::gate::{Body, GateRefusal};
+use crate::turn::Turn;
 
 /// Chunks are joined until a piece has this many bytes.
 const GATHERED_BYTES: usize = 4 * 1024;
@@ -59,18 +60,22 @@ impl Content {
     pub(crate) fn take(
         &mut self,
         buffer: &mut BytesMut,
+        turn: &mut Turn,
     ) -> Result<Option<Frame<Bytes>>, GateRefusal> {
         let frame = self.step_to_frame(buffer)?;
+        if frame.is_some() {
+            turn.count_piece();
+        }
         match frame.map(Frame::into_data) {
             None => Ok(None),
-            Some(Ok(data)) => Ok(Some(Frame::data(self.gather(data, buffer)))),
+            Some(Ok(data)) => Ok(Some(Frame::data(self.gather(data, buffer, turn)))),
             Some(Err(trailers)) => Ok(Some(trailers)),
         }
     }
 
     /// Passes the lines after a piece, and joins it with the chunks after it as long as they are small: what a chunk
     /// costs on its way through filters and into the client's framing does not depend on its length.
-    fn gather(&mut self, first: Bytes, buffer: &mut BytesMut) -> Bytes {
+    fn gather(&mut self, first: Bytes, buffer: &mut BytesMut, turn: &mut Turn) -> Bytes {
         let mut gathered: Option<BytesMut> = None;
         // What is wrong is found again with the next piece: nothing is taken before it is judged.
         while let Self::Framed(body) = *self {
@@ -78,13 +83,17 @@ impl Content {
             match body {
                 Body::ChunkEnd | Body::ChunkSize => {}
                 Body::ChunkData(left)
-                    if length < GATHERED_BYTES && is_small(left, buffer) && !buffer.is_empty() => {}
+                    if length < GATHERED_BYTES
+                        && is_small(left, buffer)
+                        && !buffer.is_empty()
+                        && !turn.is_over() => {}
                 _ => break,
             }
             match self.step(buffer) {
                 Ok(Stepped::On) => {}
                 Ok(Stepped::Frame(frame)) => {
                     let Ok(data) = frame.into_data() else { break };
+                    turn.count_piece();
                     let all = gathered.get_or_insert_with(|| {
                         let mut all = BytesMut::with_capacity(2 * GATHERED_BYTES);
                         all.extend_from_slice(&first);

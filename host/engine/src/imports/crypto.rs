@@ -150,7 +150,9 @@ impl Key {
             ("EC", "P-384") => (48, Algorithm::Es384),
             ("EC", "P-521") => (66, Algorithm::Es512),
             ("OKP", "Ed25519") => (32, Algorithm::Eddsa),
-            _ => return Err(format!("`crv` is `{crv}`; it must be P-256, P-384, P-521 or Ed25519")),
+            _ => {
+                return Err(format!("`crv` is `{crv}`; it must be P-256, P-384, P-521 or Ed25519"));
+            }
         };
         let x = octets("x", jwk.x.as_deref())?;
         let mut point = Vec::with_capacity(2 * size + 1);

@@ -143,7 +143,7 @@ impl<IO> ServerSocket<IO> {
             reader.wake();
         }
         while self.content != Content::Done {
-            if !matches!(self.content.take(&mut self.buffer), Ok(Some(_)))
+            if !matches!(self.content.take(&mut self.buffer, &mut self.turn), Ok(Some(_)))
                 && self.content != Content::Done
             {
                 return false;
@@ -313,14 +313,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerSocket<IO> {
     ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
         loop {
             ready!(self.turn.poll(cx));
-            let taken = self.content.take(&mut self.buffer);
+            let taken = self.content.take(&mut self.buffer, &mut self.turn);
             if self.content == Content::Done {
                 self.wake_driver(cx);
             }
             match taken {
                 Ok(Some(frame)) => {
                     self.waiting = None;
-                    self.turn.count_piece();
                     return Poll::Ready(Some(Ok(frame)));
                 }
                 Ok(None) if self.content == Content::Done => return Poll::Ready(None),

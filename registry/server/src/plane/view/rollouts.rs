@@ -180,9 +180,10 @@ fn pinned_now(state: &State, services: &[String], filter: &Name) -> Result<Diges
     digests.dedup();
     match digests.as_slice() {
         [one] => Ok(*one),
-        [] => {
-            Err(bad(format!("no service of the rollout has a pin of {filter}"), "pin a version first"))
-        }
+        [] => Err(bad(
+            format!("no service of the rollout has a pin of {filter}"),
+            "pin a version first",
+        )),
         many => Err(bad(
             format!("the services have {} digests of {filter} pinned", many.len()),
             "name the one to replace with `from`",
