@@ -71,6 +71,15 @@ impl Owners {
         !trailers.is_empty()
     }
 
+    /// Removes fields of an interim response that a filter declares to write: no hook sees them there.
+    pub fn clean_interim(&self, headers: &mut HeaderMap) {
+        let owned: Vec<HeaderName> =
+            headers.keys().filter(|name| self.is_declared(name.as_str())).cloned().collect();
+        for name in owned {
+            headers.remove(name);
+        }
+    }
+
     /// Reduces `trailer` of a head to the trailers that may pass, or removes it when there are none. A
     /// sender of HTTP/1.1 announces them before the body (RFC 9110 §6.6.2).
     pub fn clean_trailer_names(&self, headers: &mut HeaderMap) {
@@ -93,9 +102,17 @@ impl Owners {
     }
 
     fn owns_trailer(&self, name: &str) -> bool {
-        let declared = self.names.iter().any(|declared| is_same_name(declared, name));
-        let all = self.all && !GRPC.contains(&name);
-        declared || all || !may_follow_a_body(name)
+        (self.is_declared(name) && !self.is_grpc_of_all(name)) || !may_follow_a_body(name)
+    }
+
+    /// Whether a filter declares to write the field, in any spelling.
+    fn is_declared(&self, name: &str) -> bool {
+        self.all || self.names.iter().any(|declared| is_same_name(declared, name))
+    }
+
+    /// Whether only `*` declares the field, which does not cover trailers of gRPC.
+    fn is_grpc_of_all(&self, name: &str) -> bool {
+        GRPC.contains(&name) && !self.names.iter().any(|declared| is_same_name(declared, name))
     }
 }
 

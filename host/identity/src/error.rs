@@ -8,7 +8,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum IdentityError {
     /// The join file cannot be used.
-    #[error("the join file cannot be used: {0}; make a new one with `tamis identity token create`")]
+    #[error("the join file cannot be used: {0}; ask for a new one at the registry")]
     File(String),
     /// No registry can be reached, or none proves its identity.
     #[error("no registry can be reached: {0}")]

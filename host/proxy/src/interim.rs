@@ -28,13 +28,14 @@ fn hints(owners: &Owners, mut headers: HeaderMap) -> HeaderMap {
             hints.append(name.clone(), value.clone());
         }
     }
-    owners.clean_trailers(&mut hints);
+    owners.clean_interim(&mut hints);
     hints
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tamis_exchange::Writes;
 
     #[test]
     fn hints_pass_and_nothing_that_a_hook_would_have_removed() {
@@ -49,8 +50,17 @@ mod tests {
         .into_iter()
         .map(|(name, value)| (name, value.parse().unwrap()))
         .collect();
-        let passed = hints(&Owners::default(), headers);
-        let passed: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
-        assert_eq!(passed, ["link", "link", "content-security-policy"]);
+        let rows: [(&[&str], &[&str]); 4] = [
+            (&[], &["link", "link", "content-security-policy"]),
+            (&["link"], &["content-security-policy"]),
+            (&["Content_Security_Policy"], &["link", "link"]),
+            (&["*"], &[]),
+        ];
+        for (written, expected) in rows {
+            let owners = Owners::of(&[Writes::new(written.iter().copied())]);
+            let passed = hints(&owners, headers.clone());
+            let passed: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
+            assert_eq!(passed, expected, "{written:?}");
+        }
     }
 }

@@ -109,7 +109,7 @@ pub struct JoinTokenState {
 pub enum JoinRefusal {
     /// Nobody made it, or it was forgotten after it expired.
     #[error(
-        "the registry does not know this join token: make one with `tamis identity token create`"
+        "the registry does not know this join token: make a new one at the registry"
     )]
     Unknown,
     /// It was made for another proxy.
