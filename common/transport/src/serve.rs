@@ -1,12 +1,10 @@
 //! Serves one connection: detects its HTTP version, handles its requests, ends it.
 
-mod body;
 mod http1;
 pub(crate) mod linger;
 mod rewound;
 #[cfg(test)]
 mod tests;
-mod tunnel;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -27,9 +25,9 @@ use thiserror::Error as ThisError;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::sync::watch;
 
-pub use self::body::{InterimSender, RequestBody, RequestBodyError};
+pub use self::http1::body::{InterimSender, RequestBody, RequestBodyError};
+pub use self::http1::tunnel::{PendingTunnel, ServerTunnel, TunnelError};
 use self::rewound::PrefixedStream;
-pub use self::tunnel::{PendingTunnel, ServerTunnel, TunnelError};
 use crate::address::Address;
 use crate::frames::{IDLE_FRAMES_MAX, MeteredStream};
 use crate::gate::{GateLimits, RefusedRequest};

@@ -108,9 +108,7 @@ pub struct JoinTokenState {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum JoinRefusal {
     /// Nobody made it, or it was forgotten after it expired.
-    #[error(
-        "the registry does not know this join token: make a new one at the registry"
-    )]
+    #[error("the registry does not know this join token: make a new one at the registry")]
     Unknown,
     /// It was made for another proxy.
     #[error("the join token is for another proxy: make one for this proxy")]

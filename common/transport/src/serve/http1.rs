@@ -5,12 +5,14 @@
 //! The body is read by whoever polls it. Bytes after a request that asks for another protocol wait for its response, so
 //! that a request cannot be smuggled into a tunnel that never opened.
 
+pub(super) mod body;
 mod date;
 mod request;
 mod response;
 mod socket;
 #[cfg(test)]
 mod tests;
+pub(super) mod tunnel;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -28,11 +30,11 @@ use tamis_ambient::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
+use self::body::{RequestBody, RequestBodyError};
 use self::request::RequestFacts;
 use self::response::{After, ResponsePlan};
 use self::socket::{Arrived, ServerSocket};
-use super::body::{RequestBody, RequestBodyError};
-use super::tunnel::ServerTunnel;
+use self::tunnel::ServerTunnel;
 use super::{ConnInfo, ServeError, ServeStage, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
 

@@ -13,13 +13,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
+use super::body::RequestBodyError;
 use super::request::{self, RequestFacts};
+use super::tunnel::ServerTunnel;
 use crate::content::Content;
 use crate::gate::scan::HeadScan;
 use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
 use crate::outbox::Outbox;
-use crate::serve::body::RequestBodyError;
-use crate::serve::tunnel::ServerTunnel;
 use crate::turn::Turn;
 
 /// Bytes of a read between two requests, into memory that is not the connection's: an idle one holds none.

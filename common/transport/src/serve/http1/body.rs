@@ -11,7 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use thiserror::Error as ThisError;
 
-use super::http1::ExchangeSide;
+use super::ExchangeSide;
 use crate::gate::GateRefusal;
 
 /// Why the body of a request ended early.
