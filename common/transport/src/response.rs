@@ -5,7 +5,7 @@
 //! to its content than a budget allows, ends in an error of the kind [`io::ErrorKind::InvalidData`]. Bytes
 //! are checked in the buffer that hyper reads into, and are copied only when a line arrived in pieces.
 //!
-//! After [a turn](crate::turn) without a pause it yields, so that the other exchanges of its worker get theirs.
+//! After a turn without a pause it yields, so that the other exchanges of its worker get theirs.
 //!
 //! It also makes sure that a response that has already arrived is not lost when writing the rest of the
 //! request fails: the failure is reported once the response was read.

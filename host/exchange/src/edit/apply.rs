@@ -14,7 +14,7 @@ pub fn head_size(headers: &HeaderMap) -> (usize, usize) {
     (headers.len(), octets.fold(0, usize::saturating_add) + headers.len() * FIELD_OCTETS)
 }
 
-/// Applies edits that [`check`] accepted, all or none. Writing a header also removes every other spelling
+/// Applies edits that [`check`](super::check::check) accepted, all or none. Writing a header also removes every other spelling
 /// of its name that others sent.
 ///
 /// # Errors
