@@ -164,18 +164,19 @@ impl<B: Body<Data = Bytes> + Unpin> OutgoingRequest<B> {
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         loop {
-            while self.body.is_some() && self.outbox.has_room() {
+            // A body that is pending may have ended its turn, so it is not asked again before it wakes this task.
+            let mut pending = false;
+            while self.body.is_some() && self.outbox.has_room() && !pending {
                 match self.poll_piece(cx) {
                     Poll::Ready(added) => added.map_err(WriteFailure::Body)?,
-                    Poll::Pending => break,
+                    Poll::Pending => pending = true,
                 }
             }
-            let waited = self.outbox.is_empty();
             ready!(self.outbox.poll_flush(cx, io)).map_err(WriteFailure::Peer)?;
             if self.body.is_none() {
                 return Poll::Ready(Ok(()));
             }
-            if waited {
+            if pending {
                 return Poll::Pending;
             }
         }

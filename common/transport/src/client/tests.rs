@@ -286,3 +286,28 @@ fn small_chunks_are_joined_and_large_ones_are_passed_as_they_are() {
         assert_eq!(content == Content::Done, done);
     }
 }
+
+/// A body whose turn ended is pending though it has more to give: whoever asks again at once takes the turns of others.
+#[tokio::test]
+async fn a_body_that_is_pending_is_not_asked_again_before_it_wakes() {
+    let (near, _far) = duplex(1024 * 1024);
+    let mut connection = ClientConnection::new(near, ResponseLimits::default());
+    let asked = std::cell::Cell::new(0);
+    let pieces = futures_util::stream::poll_fn(|_| {
+        asked.set(asked.get() + 1);
+        match asked.get() % 2 {
+            0 => Poll::Pending,
+            _ => Poll::Ready(Some(Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x"))))),
+        }
+    });
+    let request = Request::post("/").body(StreamBody::new(pieces)).unwrap();
+    let mut outgoing = OutgoingRequest::new(request);
+    for turn in 1..4 {
+        poll_fn(|cx| {
+            assert!(connection.poll_write(cx, &mut outgoing).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(asked.get(), 2 * turn);
+    }
+}

@@ -255,10 +255,15 @@ where
     let mut body = std::pin::pin!(Some(body));
     poll_fn(|cx| {
         loop {
+            // A body that is pending may have ended its turn, so it is not asked again before it wakes this task.
+            let mut pending = false;
             while socket.borrow().outbox.has_room()
                 && let Some(source) = body.as_mut().as_pin_mut()
-                && let Poll::Ready(piece) = poll_piece(source, cx)
             {
+                let Poll::Ready(piece) = poll_piece(source, cx) else {
+                    pending = true;
+                    break;
+                };
                 let mut socket = socket.borrow_mut();
                 let outbox = &mut socket.outbox;
                 let (data, ended) = match piece {
@@ -274,7 +279,6 @@ where
                     body.set(None);
                 }
             }
-            let waited = socket.borrow().outbox.is_empty();
             match socket.borrow_mut().poll_flush(cx) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -283,7 +287,7 @@ where
             if body.is_none() {
                 return Poll::Ready(Ok(after));
             }
-            if waited {
+            if pending {
                 return Poll::Pending;
             }
         }

@@ -411,3 +411,34 @@ async fn what_follows_an_upgrade_waits_for_the_response_to_it() {
         assert!(reply.contains(end) && handled.get() == 1, "{reply}");
     }
 }
+
+/// A body whose turn ended is pending though it has more to give: whoever asks again at once takes the turns of others.
+#[tokio::test]
+async fn a_body_that_is_pending_is_not_asked_again_before_it_wakes() {
+    let asked = Cell::new(0);
+    let handler = async |_: Request<RequestBody>, _: &ConnInfo| {
+        let pieces = futures_util::stream::poll_fn(|_| {
+            asked.set(asked.get() + 1);
+            match asked.get() % 2 {
+                0 => Poll::Pending,
+                _ => Poll::Ready(Some(Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"x"))))),
+            }
+        });
+        Response::new(StreamBody::new(pieces))
+    };
+    let (mut near, far) = duplex(1 << 16);
+    near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let info = ConnInfo { peer: None, local: Address::Unix("/test".into()), identity: None };
+    let (_stage, stages) = watch::channel(ServeStage::Serve);
+    let start = (far, BytesMut::new());
+    let served = serve(start, &info, GateLimits::default(), handler, |_| None, stages);
+    let mut served = std::pin::pin!(served);
+    for turn in 1..4 {
+        poll_fn(|cx| {
+            assert!(served.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert_eq!(asked.get(), 2 * turn);
+    }
+}
