@@ -81,7 +81,7 @@ impl Response for Ledger {
     }
 }
 
-/// Sets what it is told to, and where it saw a sum and how many trailers.
+/// Writes the trailers of its configuration, and in `x-seen` the value of `x-sum`, the number of trailers and the path.
 fn changed(seen: View<'_>, set: &[(String, String)]) -> trailers::Decision {
     let set = set.iter().map(|(name, value)| Edit::set(name, value.as_bytes()));
     let sum = String::from_utf8_lossy(seen.trailer("x-sum").unwrap_or_default());
