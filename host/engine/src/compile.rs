@@ -2,8 +2,7 @@
 //! compiled here.
 
 use crate::engine::CompiledComponent;
-use crate::error::printable;
-use crate::filter::MAX_CAUSE;
+use crate::error::{MAX_CAUSE, printable};
 use crate::{Cache, Engine, EngineError, inspect, native};
 use aws_lc_rs::digest;
 use std::hash::{Hash, Hasher};

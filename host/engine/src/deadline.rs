@@ -6,27 +6,15 @@
 //! is not stopped for it. The clock is read only when epochs run out, so a call that ends in time pays
 //! nothing.
 
-use crate::Host;
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::UpdateDeadline;
 
 /// The limit of a call, and the processor time of its thread when its epochs first ran out.
 #[derive(Debug, Default)]
 pub(crate) struct Deadline {
     limit_us: u64,
     since: Option<Duration>,
-}
-
-/// Gives the next call this time limit.
-pub(crate) fn arm(store: &mut Store<Host>, limit_us: u64) {
-    let epochs = store.data_mut().deadline.again(limit_us);
-    store.set_epoch_deadline(epochs);
-}
-
-/// Makes the store call back when epochs run out. Once for each store.
-pub(crate) fn watch(store: &mut Store<Host>) {
-    store.epoch_deadline_callback(|mut store| Ok(store.data_mut().deadline.passed(used())));
 }
 
 impl Deadline {
@@ -37,7 +25,7 @@ impl Deadline {
     }
 
     /// Epochs ran out; `now` is the processor time that the thread has used in its life.
-    fn passed(&mut self, now: Duration) -> UpdateDeadline {
+    pub(crate) fn passed(&mut self, now: Duration) -> UpdateDeadline {
         let half_limit = Duration::from_micros(self.limit_us / 2);
         match self.since {
             None => {

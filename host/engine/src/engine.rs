@@ -1,15 +1,13 @@
 //! The engine: how components are compiled, where their memories live, and the clock that stops them.
 
 use crate::epoch::Epochs;
+use crate::limiter::MAX_MEMORY_BYTES;
 use crate::{EngineError, Host};
 use std::sync::Arc;
 use wasmtime::{
     Config, Inlining, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig,
     WasmBacktraceDetails,
 };
-
-/// No component's memory grows beyond this, whatever its grant says.
-pub const MAX_MEMORY_BYTES: u64 = 128 * 1024 * 1024;
 
 /// Where instances live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -87,6 +87,9 @@ impl EngineError {
     }
 }
 
+/// Octets of what the engine says of why an instance does not start: it quotes the component.
+pub(crate) const MAX_CAUSE: usize = 2_048;
+
 /// Number of configuration errors that are reported at most.
 const MAX_ERRORS: usize = 32;
 

@@ -1,15 +1,16 @@
 //! The data of an instance's store, which the imports use.
 
-use crate::deadline::Deadline;
+use crate::deadline::{self, Deadline};
 use crate::epoch::CallMark;
-use crate::imports::crypto::Key;
-use crate::imports::http_client::HttpFetch;
-use crate::limiter::MemoryLimiter;
+use crate::fetch::HttpFetch;
+use crate::key::Key;
+use crate::limiter::{MAX_MEMORY_BYTES, MemoryLimiter};
 use crate::{FilterState, Grant};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tamis_observe::{Family, Series};
+use wasmtime::Store;
 
 /// Constants that all instances of a filter share.
 pub(crate) struct Settings {
@@ -60,7 +61,7 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new(settings: Arc<Settings>, state: Arc<FilterState>, mark: CallMark) -> Self {
-        let limit = settings.grant.limits.memory_bytes.min(crate::MAX_MEMORY_BYTES);
+        let limit = settings.grant.limits.memory_bytes.min(MAX_MEMORY_BYTES);
         Self {
             settings,
             state,
@@ -78,4 +79,17 @@ impl Host {
             mark,
         }
     }
+}
+
+/// Gives the next call this time limit.
+pub(crate) fn arm(store: &mut Store<Host>, limit_us: u64) {
+    let epochs = store.data_mut().deadline.again(limit_us);
+    store.set_epoch_deadline(epochs);
+}
+
+/// Makes the store call back when epochs run out. Once for each store.
+pub(crate) fn watch(store: &mut Store<Host>) {
+    store.epoch_deadline_callback(|mut store| {
+        Ok(store.data_mut().deadline.passed(deadline::used()))
+    });
 }

@@ -1,6 +1,7 @@
 //! What a component imports and exports, read from its bytes: nothing is compiled, nothing runs.
 
 use crate::error::printable;
+use crate::inspection::Inspection;
 use crate::{Contract, EngineError, Hook};
 use tamis_resources::MAX_COMPONENT_BYTES;
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
@@ -13,35 +14,6 @@ const MAX_NESTED: usize = 256;
 const MAX_RULE: usize = 1_024;
 /// Imports and exports of the outer component.
 const MAX_NAMES: usize = 256;
-
-/// Exports and imports of a component, for a person who audits it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Inspection {
-    /// The version of the contract that all its interfaces belong to.
-    pub contract: Contract,
-    /// Hook interfaces it exports.
-    pub hooks: Vec<Hook>,
-    /// Capabilities of `tamis:filter` it imports, by interface name (`log`, `http-client` …).
-    pub imports: Vec<String>,
-    /// WASI interfaces it imports; the host links them to an empty world.
-    pub wasi: Vec<String>,
-    /// Other exports; the host never calls them.
-    pub others: Vec<String>,
-    /// Size in bytes.
-    pub size: usize,
-}
-
-impl Inspection {
-    /// Whether it exports `hook`.
-    pub fn has(&self, hook: Hook) -> bool {
-        self.hooks.contains(&hook)
-    }
-
-    /// Whether it imports that capability.
-    pub fn imports(&self, capability: &str) -> bool {
-        self.imports.iter().any(|name| name == capability)
-    }
-}
 
 /// Interfaces of the contract that a component may import without a grant, because they carry types only.
 pub(crate) const TYPES_ONLY: [&str; 1] = ["types"];

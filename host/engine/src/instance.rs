@@ -1,196 +1,17 @@
 //! An instance of a filter in one worker: calls go in, values come out, and nothing survives a failure.
 
-use crate::deadline;
-use crate::error::{places, printable};
 use crate::exports::{BodyHook, Exports};
-use crate::filter::{Filter, MAX_CAUSE, Plan};
+use crate::filter::Filter;
 use crate::host::Host;
+use crate::running::RunningInstance;
 use crate::state::Tally;
 use crate::trap::classify;
-use crate::{
-    CallFault, Contract, EndpointState, EngineError, FilterState, Grant, Hook, Isolation,
-    Latencies, abi, maker,
-};
-use std::pin::pin;
+use crate::{CallFault, Contract, EndpointState, Hook, Isolation, Latencies, abi, maker};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tamis_ambient::Clock;
 use tamis_exchange as x;
 use wasmtime::Store;
-use wasmtime::component::{Instance as Started, InstancePre};
-
-/// Bytes that a guest may pass out in one call of an import or one answer, whatever its grant says …
-const HOSTCALL_BYTES: u64 = 4 * 1024 * 1024;
-/// … and beside the longest value that its grant lets it pass.
-const HOSTCALL_BESIDE: u64 = 1024 * 1024;
-
-/// What a guest may pass out at once. The host reads, copies or hashes all of it in time that no limit interrupts, so it
-/// is no more than the grant has a use for.
-fn hostcall_bytes(grant: &Grant) -> usize {
-    let kv = grant.imports.kv.as_ref().map_or(0, |kv| kv.value_bytes);
-    let sent = grant.imports.http_client.as_ref().map_or(0, |client| client.max_bytes);
-    let longest = u64::try_from(kv.max(sent)).unwrap_or(u64::MAX).max(grant.limits.body_bytes);
-    let bytes = longest.saturating_add(HOSTCALL_BESIDE).max(HOSTCALL_BYTES);
-    usize::try_from(bytes).unwrap_or(usize::MAX)
-}
-
-/// Runs the start functions of a component.
-fn instantiate(pre: &InstancePre<Host>, store: &mut Store<Host>) -> wasmtime::Result<Started> {
-    store.data().mark.begin();
-    let instance = pre.instantiate(&mut *store);
-    store.data().mark.end();
-    instance
-}
-
-/// A store and the functions in it.
-pub(crate) struct RunningInstance {
-    pub(crate) store: Store<Host>,
-    pub(crate) exports: Exports,
-    /// A suspended call is in progress, or was dropped halfway.
-    busy: bool,
-}
-
-impl RunningInstance {
-    fn store(plan: &Plan, state: &Arc<FilterState>) -> Store<Host> {
-        let host =
-            Host::new(Arc::clone(&plan.settings), Arc::clone(state), plan.compiled.engine.mark());
-        let mut store = Store::new(plan.compiled.engine.wasmtime(), host);
-        store.limiter(|host| &mut host.limiter);
-        store.set_hostcall_fuel(hostcall_bytes(&plan.settings.grant));
-        deadline::watch(&mut store);
-        deadline::arm(&mut store, plan.settings.grant.limits.configure_us);
-        store
-    }
-
-    fn found(
-        plan: &Plan,
-        mut store: Store<Host>,
-        instance: wasmtime::Result<Started>,
-    ) -> Result<Self, EngineError> {
-        let compiled = &plan.compiled;
-        instance
-            .and_then(|instance| {
-                Exports::find(&compiled.component, &compiled.inspection, &instance, &mut store)
-            })
-            .map(|exports| Self { exports, busy: false, store })
-            .map_err(|e| EngineError::Instantiate {
-                filter: plan.settings.name.clone(),
-                cause: printable(&format!("{e:#}"), MAX_CAUSE),
-            })
-    }
-
-    /// As [`Self::configured`], within the time limit of a call, for a caller that cannot wait longer.
-    pub(crate) fn configured_within(plan: &Plan, limit_us: u64) -> Result<Self, EngineError> {
-        let mut store = Self::store(plan, &plan.state);
-        deadline::arm(&mut store, limit_us);
-        let instance = instantiate(&plan.direct, &mut store);
-        let mut running = Self::found(plan, store, instance)?;
-        let answer = running.exports.configure.call(&mut running.store, (&plan.config,));
-        let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;
-        running.accept(plan, answer.map(drop))
-    }
-
-    /// Instantiated, not configured.
-    pub(crate) fn bare(
-        plan: &Plan,
-        pre: &InstancePre<Host>,
-        state: &Arc<FilterState>,
-    ) -> Result<Self, EngineError> {
-        let mut store = Self::store(plan, state);
-        let instance = instantiate(pre, &mut store);
-        Self::found(plan, store, instance)
-    }
-
-    /// Instantiated and configured.
-    pub(crate) fn configured(
-        plan: &Plan,
-        pre: &InstancePre<Host>,
-        state: &Arc<FilterState>,
-    ) -> Result<Self, EngineError> {
-        let mut running = Self::bare(plan, pre, state)?;
-        let (answer,) = running.configure_call(plan, "configure", |exports, store| {
-            exports.configure.call(store, (&plan.config,))
-        })?;
-        running.accept(plan, answer.map(drop))
-    }
-
-    /// The same with imports that may suspend. None of them suspends in `configure`, so nothing here waits.
-    pub(crate) fn suspending(plan: &Plan) -> Result<Self, EngineError> {
-        let made = pin!(Self::suspending_on_a_fiber(plan));
-        match made.poll(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(made) => made,
-            Poll::Pending => Err(EngineError::Instantiate {
-                filter: plan.settings.name.clone(),
-                cause: "`configure` waited".to_owned(),
-            }),
-        }
-    }
-
-    async fn suspending_on_a_fiber(plan: &Plan) -> Result<Self, EngineError> {
-        let Some(pre) = plan.suspending.as_ref() else {
-            let (filter, cause) =
-                (plan.settings.name.clone(), "`configure` may not suspend".to_owned());
-            return Err(EngineError::Instantiate { filter, cause });
-        };
-        let mut store = Self::store(plan, &plan.state);
-        let running = store.data().mark.running();
-        let instance = pre.instantiate_async(&mut store).await;
-        drop(running);
-        let mut running = Self::found(plan, store, instance)?;
-        let answer =
-            running.exports.configure.call_async(&mut running.store, (&plan.config,)).await;
-        let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;
-        running.accept(plan, answer.map(drop))
-    }
-
-    fn accept(
-        mut self,
-        plan: &Plan,
-        answer: Result<(), Vec<abi::ConfigError>>,
-    ) -> Result<Self, EngineError> {
-        self.store.data_mut().configuring = false;
-        match answer {
-            Ok(()) => {
-                self.store.data().state.count_instance();
-                Ok(self)
-            }
-            Err(errors) => Err(EngineError::Configure {
-                filter: plan.settings.name.clone(),
-                errors: places(errors.into_iter().map(|e| (e.pointer, e.message))),
-            }),
-        }
-    }
-
-    /// Calls a function while the filter is being built, under the time limit of `configure`.
-    pub(crate) fn configure_call<R>(
-        &mut self,
-        plan: &Plan,
-        act: &'static str,
-        call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
-    ) -> Result<R, EngineError> {
-        self.store.data_mut().limiter.refused = false;
-        deadline::arm(&mut self.store, plan.settings.grant.limits.configure_us);
-        let answer = call(&self.exports, &mut self.store);
-        answer.map_err(|e| self.failed(plan, act, &e))
-    }
-
-    fn failed(&self, plan: &Plan, act: &'static str, error: &wasmtime::Error) -> EngineError {
-        let fault = classify(error, self.store.data(), plan.settings.grant.limits.configure_us);
-        EngineError::SelfTest { filter: plan.settings.name.clone(), act, fault }
-    }
-
-    fn arm(&mut self, exchange: u64) {
-        let host = self.store.data_mut();
-        host.exchange = exchange;
-        host.sends = 0;
-        host.waited = Duration::ZERO;
-        host.last_words = None;
-        host.limiter.refused = false;
-        let limit_us = host.settings.grant.limits.time_us;
-        deadline::arm(&mut self.store, limit_us);
-    }
-}
 
 /// A filter's instance in one worker. Its methods take `&mut self`: an instance serves one call at a time.
 ///
@@ -220,9 +41,9 @@ impl std::fmt::Debug for Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        self.filter.0.state.close(&self.tally);
+        self.filter.plan().state.close(&self.tally);
         if self.lacks {
-            self.filter.0.ready.settled();
+            self.filter.supply.settled();
         }
     }
 }
@@ -235,10 +56,27 @@ macro_rules! call {
     };
 }
 
+impl Filter {
+    /// A fresh instance, configured on the calling thread; lasts as long as `configure`. Do not call it on
+    /// a worker.
+    ///
+    /// # Errors
+    /// Memory is short, or `configure`, which succeeded before, now fails.
+    pub fn instantiate(&self) -> Result<Instance, CallFault> {
+        Instance::new(self.clone())
+    }
+
+    /// An instance for a worker, without waiting: its first call takes an instance that is ready, and calls
+    /// fail while none is.
+    pub fn instance(&self) -> Instance {
+        Instance::empty(self.clone())
+    }
+}
+
 impl Instance {
     /// An instance that is made on the calling thread.
-    pub(crate) fn new(filter: Filter) -> Result<Self, CallFault> {
-        let plan = &filter.0;
+    fn new(filter: Filter) -> Result<Self, CallFault> {
+        let plan = filter.plan();
         let running =
             RunningInstance::configured(plan, &plan.direct, &plan.state).map_err(|error| {
                 plan.state.breaker.failed();
@@ -250,8 +88,8 @@ impl Instance {
     }
 
     /// An instance that takes what is ready at its first call.
-    pub(crate) fn empty(filter: Filter) -> Self {
-        let (tally, began) = (filter.0.state.tally(), filter.0.state.clock.now());
+    fn empty(filter: Filter) -> Self {
+        let (tally, began) = (filter.plan().state.tally(), filter.plan().state.clock.now());
         let (direct, suspending, spans) = (None, None, Vec::new());
         Self {
             filter,
@@ -267,7 +105,7 @@ impl Instance {
     }
 
     fn clock(&self) -> Clock {
-        self.filter.0.state.clock
+        self.filter.plan().state.clock
     }
 
     /// The filter it is an instance of.
@@ -278,8 +116,8 @@ impl Instance {
     /// Whether its last call would have sent a request and waited for it: only for a [`Filter::shadow`]
     /// whose grant has `duringRequests`.
     pub fn would_wait(&self) -> bool {
-        let granted = self.filter.0.settings.grant.imports.http_client.as_ref();
-        self.filter.0.state.is_shadow()
+        let granted = self.filter.plan().settings.grant.imports.http_client.as_ref();
+        self.filter.plan().state.is_shadow()
             && granted.is_some_and(|granted| granted.during_requests)
             && self.direct.as_ref().is_some_and(|running| running.store.data().sends > 0)
     }
@@ -532,7 +370,7 @@ impl Instance {
     /// # Errors
     /// Any fault; call again later.
     pub async fn on_tick(&mut self) -> Result<Option<u32>, CallFault> {
-        let (delay,) = if self.filter.0.suspending.is_some() {
+        let (delay,) = if self.filter.plan().suspending.is_some() {
             self.suspended(Hook::Tick, 0).await?;
             let answer = match self.suspending.as_mut() {
                 Some(RunningInstance { store, exports, .. }) => match exports.on_tick.as_ref() {
@@ -594,7 +432,7 @@ impl Instance {
 
     /// The longest body that the grant lets the filter buffer, replace another by, or answer with.
     fn body_bytes(&self) -> u64 {
-        self.filter.0.settings.grant.limits.body_bytes
+        self.filter.plan().settings.grant.limits.body_bytes
     }
 
     /// Counts an answer that breaks the contract as a fault; the instance stays, its state is sound.
@@ -624,12 +462,12 @@ impl Instance {
     ) -> Result<R, CallFault> {
         // Checked first: a call that is not made uses no instance, and a probe is made only if there is an
         // instance.
-        if self.filter.0.state.breaker.refuses() {
+        if self.filter.plan().state.breaker.refuses() {
             return Err(CallFault::BreakerOpen);
         }
         self.fresh_for(exchange);
         self.ready()?;
-        if !self.filter.0.state.breaker.allows() {
+        if !self.filter.plan().state.breaker.allows() {
             return Err(CallFault::BreakerOpen);
         }
         let clock = self.clock();
@@ -645,8 +483,8 @@ impl Instance {
         if self.direct.is_some() {
             return Ok(());
         }
-        let plan = &self.filter.0;
-        let running = match maker::take(plan, &mut self.lacks) {
+        let plan = self.filter.plan();
+        let running = match maker::take(&self.filter.supply, &mut self.lacks) {
             // Isolation by request asks for an instance per exchange: it is made here, within the time
             // limit of a call.
             Err(CallFault::Remaking) if plan.isolation == Isolation::Request => {
@@ -656,7 +494,7 @@ impl Instance {
                     CallFault::Instantiate(error.to_string())
                 })?;
                 if std::mem::take(&mut self.lacks) {
-                    plan.ready.settled();
+                    self.filter.supply.settled();
                 }
                 made
             }
@@ -677,19 +515,19 @@ impl Instance {
         self.tell_memory();
         match answer {
             Ok(Some(answer)) => {
-                self.filter.0.state.breaker.succeeded();
+                self.filter.plan().state.breaker.succeeded();
                 Ok(answer)
             }
             Ok(None) => Err(CallFault::NoHook(hook)),
             Err(error) => {
-                let limit_us = self.filter.0.settings.grant.limits.time_us;
+                let limit_us = self.filter.plan().settings.grant.limits.time_us;
                 let fault = match self.direct.as_ref() {
                     Some(running) => classify(&error, running.store.data(), limit_us),
                     None => CallFault::Trap(error.to_string()),
                 };
                 self.direct = None;
                 self.failures = self.failures.saturating_add(1);
-                maker::refill(&self.filter.0);
+                maker::refill(&self.filter.supply);
                 Err(self.filter.failed(hook, fault))
             }
         }
@@ -702,13 +540,13 @@ impl Instance {
         let used = of(&self.direct).max(of(&self.suspending));
         if used > self.memory_told {
             self.memory_told = used;
-            self.filter.0.state.saw_memory(used);
+            self.filter.plan().state.saw_memory(used);
         }
     }
 
     /// With isolation by request, another exchange gets another instance.
     fn fresh_for(&mut self, exchange: u64) {
-        if self.filter.0.isolation == Isolation::Request {
+        if self.filter.plan().isolation == Isolation::Request {
             let other = |r: &RunningInstance| r.store.data().exchange != exchange;
             if self.direct.as_ref().is_some_and(other) {
                 self.direct = None;
@@ -721,7 +559,8 @@ impl Instance {
 
     /// Prepares a call that may suspend. Until [`Self::resumed`] the store counts as broken.
     async fn suspended(&mut self, hook: Hook, exchange: u64) -> Result<(), CallFault> {
-        let plan = Arc::clone(&self.filter.0);
+        let supply = Arc::clone(&self.filter.supply);
+        let plan = &supply.plan;
         if !self.filter.has(hook) {
             return Err(CallFault::NoHook(hook));
         }
@@ -732,7 +571,7 @@ impl Instance {
         if self.suspending.as_ref().is_none_or(|running| running.busy) {
             // A call whose future was dropped halfway leaves a store that cannot be entered again.
             self.suspending = None;
-            self.suspending = Some(maker::waiting(&plan).await?);
+            self.suspending = Some(maker::waiting(&supply).await?);
         }
         if !plan.state.breaker.allows() {
             return Err(CallFault::BreakerOpen);
@@ -754,11 +593,11 @@ impl Instance {
         let took = self.clock().since(self.began).saturating_sub(waited.unwrap_or_default());
         self.tally.count(hook, Some(took));
         self.tell_memory();
-        let limit_us = self.filter.0.settings.grant.limits.time_us;
+        let limit_us = self.filter.plan().settings.grant.limits.time_us;
         match (answer, self.suspending.as_mut()) {
             (Ok(Some(answer)), Some(running)) => {
                 running.busy = false;
-                self.filter.0.state.breaker.succeeded();
+                self.filter.plan().state.breaker.succeeded();
                 Ok(answer)
             }
             (Err(error), Some(running)) => {

@@ -5,6 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
 
+/// No component's memory grows beyond this, whatever its grant says.
+pub const MAX_MEMORY_BYTES: u64 = 128 * 1024 * 1024;
+
 /// Table elements of an instance, all tables together.
 const MAX_TABLE_ELEMENTS: usize = 200_000;
 

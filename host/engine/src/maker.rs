@@ -11,8 +11,8 @@
 use crate::CallFault;
 use crate::Isolation;
 use crate::deadline;
-use crate::filter::Plan;
-use crate::instance::RunningInstance;
+use crate::plan::Plan;
+use crate::running::RunningInstance;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -34,9 +34,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// How often a pausing thread checks whether the filter is still in use.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// Instances of a filter that are ready, and the demand for more.
-#[derive(Default)]
-pub(crate) struct ReadyInstances(Mutex<Inner>);
+/// The instances of a filter that are ready, the demand for more, and the plan that they are made by.
+pub(crate) struct InstanceSupply {
+    pub(crate) plan: Plan,
+    ready: Mutex<Inner>,
+}
 
 #[derive(Default)]
 struct Inner {
@@ -58,9 +60,13 @@ enum MakerStep {
     Suspending,
 }
 
-impl ReadyInstances {
+impl InstanceSupply {
+    pub(crate) fn new(plan: Plan) -> Self {
+        Self { plan, ready: Mutex::default() }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds an instance that was made elsewhere.
@@ -113,8 +119,11 @@ impl Inner {
 }
 
 /// Takes a spare instance for a worker, or orders one. `lacks` is whether the caller waits already.
-pub(crate) fn take(plan: &Arc<Plan>, lacks: &mut bool) -> Result<RunningInstance, CallFault> {
-    let mut inner = plan.ready.lock();
+pub(crate) fn take(
+    supply: &Arc<InstanceSupply>,
+    lacks: &mut bool,
+) -> Result<RunningInstance, CallFault> {
+    let mut inner = supply.lock();
     let taken = inner.direct.pop();
     if *lacks && taken.is_some() {
         inner.lacking = inner.lacking.saturating_sub(1);
@@ -123,51 +132,53 @@ pub(crate) fn take(plan: &Arc<Plan>, lacks: &mut bool) -> Result<RunningInstance
         inner.lacking += 1;
         *lacks = true;
     }
-    order(plan, inner);
+    order(supply, inner);
     taken.ok_or(CallFault::Remaking)
 }
 
 /// Orders a spare while nobody waits for it.
-pub(crate) fn refill(plan: &Arc<Plan>) {
-    order(plan, plan.ready.lock());
+pub(crate) fn refill(supply: &Arc<InstanceSupply>) {
+    order(supply, supply.lock());
 }
 
 /// Waits for an instance that may suspend.
 ///
 /// # Errors
 /// None may be made now: the last ones were too expensive, or could not be made.
-pub(crate) async fn waiting(plan: &Arc<Plan>) -> Result<RunningInstance, CallFault> {
+pub(crate) async fn waiting(supply: &Arc<InstanceSupply>) -> Result<RunningInstance, CallFault> {
     std::future::poll_fn(|context| {
-        let mut inner = plan.ready.lock();
+        let mut inner = supply.lock();
         if let Some(running) = inner.suspending.pop() {
             return Poll::Ready(Ok(running));
         }
-        if inner.not_before.is_some_and(|at| at > plan.state.clock.now()) {
+        if inner.not_before.is_some_and(|at| at > supply.plan.state.clock.now()) {
             return Poll::Ready(Err(CallFault::Remaking));
         }
         if !inner.waiting.iter().any(|waker| waker.will_wake(context.waker())) {
             inner.waiting.push(context.waker().clone());
         }
-        order(plan, inner);
+        order(supply, inner);
         Poll::Pending
     })
     .await
 }
 
 /// Starts a thread that makes instances, unless one runs already.
-fn order(plan: &Arc<Plan>, mut inner: MutexGuard<'_, Inner>) {
-    if inner.making || matches!(inner.next(plan, plan.state.clock.now()), MakerStep::Nothing) {
+fn order(supply: &Arc<InstanceSupply>, mut inner: MutexGuard<'_, Inner>) {
+    if inner.making
+        || matches!(inner.next(&supply.plan, supply.plan.state.clock.now()), MakerStep::Nothing)
+    {
         return;
     }
     inner.making = true;
     drop(inner);
-    let weak = Arc::downgrade(plan);
+    let weak = Arc::downgrade(supply);
     let thread = std::thread::Builder::new().name("tamis-maker".to_owned());
     if let Err(error) = thread.spawn(move || make(&weak)) {
         tracing::warn!(target: "tamis::engine", %error, "the thread that makes instances cannot start");
-        let mut inner = plan.ready.lock();
+        let mut inner = supply.lock();
         inner.making = false;
-        inner.pause(plan, false, Duration::ZERO);
+        inner.pause(&supply.plan, false, Duration::ZERO);
         wake(&mut inner);
     }
 }
@@ -177,12 +188,13 @@ fn wake(inner: &mut Inner) {
 }
 
 /// Makes instances until there are enough, or the filter is no longer in use.
-fn make(weak: &Weak<Plan>) {
+fn make(weak: &Weak<InstanceSupply>) {
     loop {
-        let Some(plan) = weak.upgrade() else { return };
+        let Some(supply) = weak.upgrade() else { return };
+        let plan = &supply.plan;
         let next = {
-            let mut inner = plan.ready.lock();
-            let next = inner.next(&plan, plan.state.clock.now());
+            let mut inner = supply.lock();
+            let next = inner.next(plan, plan.state.clock.now());
             inner.making = !matches!(next, MakerStep::Nothing);
             next
         };
@@ -190,18 +202,18 @@ fn make(weak: &Weak<Plan>) {
         let (made, suspends) = match next {
             MakerStep::Nothing => return,
             MakerStep::Pause(pause) => {
-                drop(plan);
+                drop(supply);
                 std::thread::sleep(pause.min(LOOK));
                 continue;
             }
             MakerStep::Direct => {
-                (RunningInstance::configured(&plan, &plan.direct, &plan.state), false)
+                (RunningInstance::configured(plan, &plan.direct, &plan.state), false)
             }
-            MakerStep::Suspending => (RunningInstance::suspending(&plan), true),
+            MakerStep::Suspending => (RunningInstance::suspending(plan), true),
         };
         let cost = deadline::used().saturating_sub(began);
-        let mut inner = plan.ready.lock();
-        inner.pause(&plan, made.is_ok(), cost);
+        let mut inner = supply.lock();
+        inner.pause(plan, made.is_ok(), cost);
         match made {
             Ok(running)
                 if suspends && inner.suspending.len() < SPARE_WAITING + inner.waiting.len() =>

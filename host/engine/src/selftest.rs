@@ -1,8 +1,8 @@
 //! Calls each hook once with a sample request before a filter may serve, against throw-away state.
 
 use crate::exports::{BodyHook, Exports};
-use crate::filter::Plan;
-use crate::instance::RunningInstance;
+use crate::plan::Plan;
+use crate::running::RunningInstance;
 use crate::{EngineError, Hook, Host, abi};
 use http::HeaderMap;
 use tamis_exchange as x;

@@ -1,9 +1,18 @@
 //! The state of one attachment that outlives its instances and generations.
 
+pub(crate) mod bounds;
+pub(crate) mod counters;
+mod exchange_values;
+mod kv;
+mod quota;
+
 use crate::breaker::Breaker;
-use crate::imports::{counters::Counters, exchange_state::Kept, kv::Store, quota::Buckets};
 use crate::limiter::RateLimiter;
 use crate::{Hook, Secrets};
+use counters::Counters;
+use exchange_values::ExchangeValues;
+use kv::KvStore;
+use quota::Buckets;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,10 +47,10 @@ pub struct FilterSpan {
 pub struct FilterState {
     pub(crate) clock: Clock,
     pub(crate) random: Random,
-    pub(crate) kv: Store,
+    pub(crate) kv: KvStore,
     pub(crate) counters: Counters,
     pub(crate) quotas: Buckets,
-    pub(crate) kept: Kept,
+    pub(crate) kept: ExchangeValues,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) exporter: Option<Arc<dyn Exporter>>,
     pub(crate) secrets: Secrets,
@@ -174,10 +183,10 @@ impl FilterState {
         Self {
             clock: Clock::system(),
             random: Random::system(),
-            kv: Store::default(),
+            kv: KvStore::default(),
             counters: Counters::default(),
             quotas: Buckets::default(),
-            kept: Kept::default(),
+            kept: ExchangeValues::default(),
             metrics,
             exporter: None,
             secrets: Secrets::default(),

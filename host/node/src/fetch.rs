@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::time::Duration;
-use tamis_engine::{FetchFailure, FetchFuture, HttpFetch, Incoming, Outgoing};
+use tamis_engine::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, HttpFetch};
 use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLimits, connect};
 
 /// Sends requests of filters.
@@ -22,7 +22,7 @@ const AUTHORITIES: [&str; 4] = [
 ];
 
 impl HttpFetch for Fetcher {
-    fn fetch(&self, request: Outgoing) -> FetchFuture {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
         Box::pin(async move {
             let timeout = request.timeout;
             match tokio::time::timeout(timeout, send(request)).await {
@@ -33,7 +33,7 @@ impl HttpFetch for Fetcher {
     }
 }
 
-async fn send(request: Outgoing) -> Result<Incoming, FetchFailure> {
+async fn send(request: FetchRequest) -> Result<FetchResponse, FetchFailure> {
     let failed = |why: &dyn std::fmt::Display| FetchFailure::Connect(why.to_string());
     let uri: http::Uri = request.url.parse().map_err(|error| failed(&error))?;
     let host = uri.host().ok_or_else(|| failed(&"the URL names no host"))?;
@@ -71,7 +71,7 @@ async fn send(request: Outgoing) -> Result<Incoming, FetchFailure> {
         }
     })?;
     driver.abort();
-    Ok(Incoming {
+    Ok(FetchResponse {
         status: head.status.as_u16(),
         headers: head
             .headers

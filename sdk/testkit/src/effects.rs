@@ -6,7 +6,7 @@ use crate::seen::{RetryObservation, StepObservation};
 use crate::shown::{differs, text};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use tamis_engine::{Filter, Outgoing};
+use tamis_engine::{FetchRequest, Filter};
 use tamis_exchange::{ConnectionVerdict, RetryVerdict};
 
 /// Hooks that are no part of an exchange's way.
@@ -163,7 +163,7 @@ fn metrics_differ(
     }
 }
 
-fn http_differs(expected: &[ExpectHttp], came: &[Outgoing], found: &mut Vec<String>) {
+fn http_differs(expected: &[ExpectHttp], came: &[FetchRequest], found: &mut Vec<String>) {
     let sent: Vec<String> =
         came.iter().map(|request| format!("{} {}", request.method, request.url)).collect();
     if expected.len() != came.len() {

@@ -1,6 +1,6 @@
 //! What a filter did in a step.
 
-use tamis_engine::{CallFault, Outgoing};
+use tamis_engine::{CallFault, FetchRequest};
 use tamis_exchange as x;
 
 /// What a filter did in a step.
@@ -24,7 +24,7 @@ pub(crate) struct StepObservation {
     pub(crate) connection: Option<x::ConnectionVerdict>,
     /// The outer one: the hook was called.
     pub(crate) tick: Option<Option<u32>>,
-    pub(crate) http: Vec<Outgoing>,
+    pub(crate) http: Vec<FetchRequest>,
     pub(crate) records: Vec<String>,
     pub(crate) spans: Vec<String>,
 }

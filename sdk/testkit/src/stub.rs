@@ -4,7 +4,7 @@ use crate::table::{HttpStub, StubFailure};
 use crate::text::Body;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_engine::{
-    Exporter, FetchFailure, FetchFuture, FilterSpan, HttpFetch, Incoming, Outgoing,
+    Exporter, FetchFailure, FetchFuture, FetchRequest, FetchResponse, FilterSpan, HttpFetch,
 };
 
 /// Answers from a table; keeps the requests.
@@ -17,7 +17,7 @@ pub(crate) struct StubFetch {
 struct StubState {
     /// How often each stub has answered.
     used: Vec<u32>,
-    sent: Vec<Outgoing>,
+    sent: Vec<FetchRequest>,
 }
 
 impl StubFetch {
@@ -27,11 +27,11 @@ impl StubFetch {
     }
 
     /// The requests since the last call of this.
-    pub(crate) fn take(&self) -> Vec<Outgoing> {
+    pub(crate) fn take(&self) -> Vec<FetchRequest> {
         std::mem::take(&mut locked(&self.state).sent)
     }
 
-    fn answer(&self, request: Outgoing) -> Result<Incoming, FetchFailure> {
+    fn answer(&self, request: FetchRequest) -> Result<FetchResponse, FetchFailure> {
         let mut state = locked(&self.state);
         let fits = |stub: &HttpStub, used: u32| {
             stub.url == request.url
@@ -54,7 +54,7 @@ impl StubFetch {
     }
 }
 
-fn given(stub: &HttpStub, most: usize) -> Result<Incoming, FetchFailure> {
+fn given(stub: &HttpStub, most: usize) -> Result<FetchResponse, FetchFailure> {
     match stub.failure {
         Some(StubFailure::Connect) => {
             return Err(FetchFailure::Connect("the case refuses it".to_owned()));
@@ -72,11 +72,11 @@ fn given(stub: &HttpStub, most: usize) -> Result<Incoming, FetchFailure> {
         let lines = lines.values().into_iter();
         headers.extend(lines.map(|value| (name.clone(), value.as_bytes().to_vec())));
     }
-    Ok(Incoming { status: stub.status.unwrap_or(200), headers, body })
+    Ok(FetchResponse { status: stub.status.unwrap_or(200), headers, body })
 }
 
 impl HttpFetch for StubFetch {
-    fn fetch(&self, request: Outgoing) -> FetchFuture {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
         let answer = self.answer(request);
         Box::pin(std::future::ready(answer))
     }

@@ -4,8 +4,7 @@
 use super::Mode;
 use crate::abi::{self, HttpFailure};
 use crate::error::printable;
-use crate::{Host, HttpClientGrant};
-use std::pin::Pin;
+use crate::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, Host, HttpClientGrant};
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_exchange::{MAX_FIELDS, MAX_HEAD_OCTETS, is_framing_header};
@@ -16,59 +15,6 @@ use wasmtime::component::LinkerInstance;
 const MAX_PER_CALL: u32 = 8;
 /// Bytes of a URL.
 const MAX_URL_BYTES: usize = 8 * 1024;
-
-/// A request that the grant allows. Do not follow redirects: their target was not checked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Outgoing {
-    /// Method, a token.
-    pub method: String,
-    /// Absolute URL, `https:` or (when granted) `http:`.
-    pub url: String,
-    /// Lower-case names; no framing headers, no `host`.
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// Complete.
-    pub body: Vec<u8>,
-    /// For connection, request and answer together.
-    pub timeout: Duration,
-    /// A longer response gives [`FetchFailure::TooLarge`].
-    pub max_bytes: usize,
-    /// Authorities that the host's certificate has to be of, in PEM; none: those of the machine.
-    pub ca: Option<Arc<str>>,
-}
-
-/// A response.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Incoming {
-    /// Final status, not 1xx.
-    pub status: u16,
-    /// Lower-case names.
-    pub headers: Vec<(String, Vec<u8>)>,
-    /// Complete.
-    pub body: Vec<u8>,
-}
-
-/// Why there is no response.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FetchFailure {
-    /// No connection, or the connection broke.
-    #[error("no connection: {0}")]
-    Connect(String),
-    /// The timeout passed.
-    #[error("no answer in time")]
-    Timeout,
-    /// The response is longer than allowed.
-    #[error("the answer is too large")]
-    TooLarge,
-}
-
-/// A fetch in progress.
-pub type FetchFuture = Pin<Box<dyn Future<Output = Result<Incoming, FetchFailure>> + Send>>;
-
-/// Sends requests for filters.
-pub trait HttpFetch: Send + Sync {
-    /// Sends one; respects its timeout and size. Dropping the future cancels the request.
-    fn fetch(&self, request: Outgoing) -> FetchFuture;
-}
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime::Result<()> {
     if mode != Mode::Suspending {
@@ -122,7 +68,7 @@ fn send(host: &mut Host, request: abi::Outgoing) -> Result<FetchFuture, HttpFail
 }
 
 /// Checks a request against the grant and the rules of HTTP.
-fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, HttpFailure> {
+fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<FetchRequest, HttpFailure> {
     let denied = |why: String| Err(HttpFailure::Denied(why));
     if http::Method::from_bytes(request.method.as_bytes()).is_err()
         || request.method.eq_ignore_ascii_case("CONNECT")
@@ -179,7 +125,7 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<Outgoing, Ht
         headers.push((field.name, field.value));
     }
     let wanted = if request.timeout_ms == 0 { grant.timeout_ms } else { request.timeout_ms };
-    Ok(Outgoing {
+    Ok(FetchRequest {
         method: request.method,
         url: request.url,
         headers,
@@ -207,7 +153,7 @@ fn authority(url: &str) -> Option<(String, bool)> {
     plain.then(|| (authority.to_ascii_lowercase(), secure))
 }
 
-fn incoming(incoming: Incoming) -> abi::Incoming {
+fn incoming(incoming: FetchResponse) -> abi::Incoming {
     let headers = incoming.headers.into_iter();
     abi::Incoming {
         status: incoming.status,

@@ -4,8 +4,8 @@ use crate::guests::{GuestOptions, behaviour, given, view};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tamis_engine::{
-    BreakerStatus, FetchFuture, Filter, Hook, HttpClientGrant, HttpFetch, Incoming, Isolation,
-    Outgoing,
+    BreakerStatus, FetchFuture, FetchRequest, FetchResponse, Filter, Hook, HttpClientGrant,
+    HttpFetch, Isolation,
 };
 use tamis_exchange::{Decision, Verdict};
 
@@ -114,14 +114,14 @@ fn request_isolation_gives_every_exchange_its_own_instance() {
 }
 
 /// Answers after a while and records the requests.
-struct SlowServer(Mutex<Vec<Outgoing>>);
+struct SlowServer(Mutex<Vec<FetchRequest>>);
 
 impl HttpFetch for SlowServer {
-    fn fetch(&self, request: Outgoing) -> FetchFuture {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
         self.0.lock().unwrap().push(request);
         Box::pin(async {
             tokio::time::sleep(Duration::from_millis(30)).await;
-            Ok(Incoming { status: 200, headers: vec![], body: b"keys".to_vec() })
+            Ok(FetchResponse { status: 200, headers: vec![], body: b"keys".to_vec() })
         })
     }
 }

@@ -358,8 +358,8 @@ fn a_secret_that_is_not_granted_is_not_opened_by_any_name() {
 struct UnreachableServer;
 
 impl tamis_engine::HttpFetch for UnreachableServer {
-    fn fetch(&self, request: tamis_engine::Outgoing) -> tamis_engine::FetchFuture {
-        let answer = tamis_engine::Incoming { status: 200, headers: vec![], body: vec![] };
+    fn fetch(&self, request: tamis_engine::FetchRequest) -> tamis_engine::FetchFuture {
+        let answer = tamis_engine::FetchResponse { status: 200, headers: vec![], body: vec![] };
         // Seen by the guest as an answer, which it reports.
         let _ = request;
         Box::pin(async move { Ok(answer) })

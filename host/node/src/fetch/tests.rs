@@ -39,8 +39,8 @@ fn server(answers: Vec<Option<&'static str>>) -> Server {
     Server { address, requests, _thread: std::thread::spawn(run) }
 }
 
-fn get(url: String) -> Outgoing {
-    Outgoing {
+fn get(url: String) -> FetchRequest {
+    FetchRequest {
         method: "GET".to_owned(),
         url,
         headers: vec![("accept".to_owned(), b"application/json".to_vec())],
@@ -51,7 +51,7 @@ fn get(url: String) -> Outgoing {
     }
 }
 
-fn fetch(request: Outgoing) -> Result<Incoming, FetchFailure> {
+fn fetch(request: FetchRequest) -> Result<FetchResponse, FetchFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(Fetcher.fetch(request))
 }
@@ -107,7 +107,7 @@ fn an_answer_over_the_limit_is_too_large_however_it_is_framed() {
         Some("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n12345"),
         Some("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n1234"),
     ]);
-    let request = || Outgoing { max_bytes: 4, ..get(format!("http://{}/", server.address)) };
+    let request = || FetchRequest { max_bytes: 4, ..get(format!("http://{}/", server.address)) };
     for _ in 0..3 {
         assert_eq!(fetch(request()), Err(FetchFailure::TooLarge));
     }
@@ -244,7 +244,7 @@ fn the_authorities_of_the_grant_are_believed_and_no_others() {
     let ((own, address, server), (other, ..)) = (secure(answer), secure(answer));
     let asked = |ca: &str| {
         let url = format!("https://{address}/");
-        fetch(Outgoing { ca: Some(ca.into()), ..get(url) })
+        fetch(FetchRequest { ca: Some(ca.into()), ..get(url) })
     };
     assert!(matches!(asked(&other), Err(FetchFailure::Connect(_))), "of another authority");
     assert_eq!(asked(&own).unwrap().body, b"ok");

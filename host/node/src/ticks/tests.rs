@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use tamis_engine::{
-    FetchFailure, FetchFuture, FilterOptions, FilterState, HttpFetch, Isolation, OnFailure,
-    Outgoing,
+    FetchFailure, FetchFuture, FetchRequest, FilterOptions, FilterState, HttpFetch, Isolation,
+    OnFailure,
 };
 use tamis_observe::Metrics;
 
@@ -17,7 +17,7 @@ use tamis_observe::Metrics;
 struct CountingClient(AtomicUsize);
 
 impl HttpFetch for CountingClient {
-    fn fetch(&self, request: Outgoing) -> FetchFuture {
+    fn fetch(&self, request: FetchRequest) -> FetchFuture {
         assert_eq!(request.url, "https://idp.example/keys");
         self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async { Err(FetchFailure::Connect("nobody is there".to_owned())) })

@@ -1,0 +1,186 @@
+//! A component that runs: its store, the functions in it, and how both are made.
+
+use crate::error::{MAX_CAUSE, places, printable};
+use crate::exports::Exports;
+use crate::host::{self, Host};
+use crate::plan::Plan;
+use crate::trap::classify;
+use crate::{EngineError, FilterState, Grant, abi};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use wasmtime::Store;
+use wasmtime::component::{Instance as Started, InstancePre};
+
+/// Bytes that a guest may pass out in one call of an import or one answer, whatever its grant says …
+const HOSTCALL_BYTES: u64 = 4 * 1024 * 1024;
+/// … and beside the longest value that its grant lets it pass.
+const HOSTCALL_BESIDE: u64 = 1024 * 1024;
+
+/// What a guest may pass out at once. The host reads, copies or hashes all of it in time that no limit interrupts, so it
+/// is no more than the grant has a use for.
+fn hostcall_bytes(grant: &Grant) -> usize {
+    let kv = grant.imports.kv.as_ref().map_or(0, |kv| kv.value_bytes);
+    let sent = grant.imports.http_client.as_ref().map_or(0, |client| client.max_bytes);
+    let longest = u64::try_from(kv.max(sent)).unwrap_or(u64::MAX).max(grant.limits.body_bytes);
+    let bytes = longest.saturating_add(HOSTCALL_BESIDE).max(HOSTCALL_BYTES);
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Runs the start functions of a component.
+fn instantiate(pre: &InstancePre<Host>, store: &mut Store<Host>) -> wasmtime::Result<Started> {
+    store.data().mark.begin();
+    let instance = pre.instantiate(&mut *store);
+    store.data().mark.end();
+    instance
+}
+
+/// A store and the functions in it.
+pub(crate) struct RunningInstance {
+    pub(crate) store: Store<Host>,
+    pub(crate) exports: Exports,
+    /// A suspended call is in progress, or was dropped halfway.
+    pub(crate) busy: bool,
+}
+
+impl RunningInstance {
+    fn store(plan: &Plan, state: &Arc<FilterState>) -> Store<Host> {
+        let host =
+            Host::new(Arc::clone(&plan.settings), Arc::clone(state), plan.compiled.engine.mark());
+        let mut store = Store::new(plan.compiled.engine.wasmtime(), host);
+        store.limiter(|host| &mut host.limiter);
+        store.set_hostcall_fuel(hostcall_bytes(&plan.settings.grant));
+        host::watch(&mut store);
+        host::arm(&mut store, plan.settings.grant.limits.configure_us);
+        store
+    }
+
+    fn found(
+        plan: &Plan,
+        mut store: Store<Host>,
+        instance: wasmtime::Result<Started>,
+    ) -> Result<Self, EngineError> {
+        let compiled = &plan.compiled;
+        instance
+            .and_then(|instance| {
+                Exports::find(&compiled.component, &compiled.inspection, &instance, &mut store)
+            })
+            .map(|exports| Self { exports, busy: false, store })
+            .map_err(|e| EngineError::Instantiate {
+                filter: plan.settings.name.clone(),
+                cause: printable(&format!("{e:#}"), MAX_CAUSE),
+            })
+    }
+
+    /// As [`Self::configured`], within the time limit of a call, for a caller that cannot wait longer.
+    pub(crate) fn configured_within(plan: &Plan, limit_us: u64) -> Result<Self, EngineError> {
+        let mut store = Self::store(plan, &plan.state);
+        host::arm(&mut store, limit_us);
+        let instance = instantiate(&plan.direct, &mut store);
+        let mut running = Self::found(plan, store, instance)?;
+        let answer = running.exports.configure.call(&mut running.store, (&plan.config,));
+        let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;
+        running.accept(plan, answer.map(drop))
+    }
+
+    /// Instantiated, not configured.
+    pub(crate) fn bare(
+        plan: &Plan,
+        pre: &InstancePre<Host>,
+        state: &Arc<FilterState>,
+    ) -> Result<Self, EngineError> {
+        let mut store = Self::store(plan, state);
+        let instance = instantiate(pre, &mut store);
+        Self::found(plan, store, instance)
+    }
+
+    /// Instantiated and configured.
+    pub(crate) fn configured(
+        plan: &Plan,
+        pre: &InstancePre<Host>,
+        state: &Arc<FilterState>,
+    ) -> Result<Self, EngineError> {
+        let mut running = Self::bare(plan, pre, state)?;
+        let (answer,) = running.configure_call(plan, "configure", |exports, store| {
+            exports.configure.call(store, (&plan.config,))
+        })?;
+        running.accept(plan, answer.map(drop))
+    }
+
+    /// The same with imports that may suspend. None of them suspends in `configure`, so nothing here waits.
+    pub(crate) fn suspending(plan: &Plan) -> Result<Self, EngineError> {
+        let made = pin!(Self::suspending_on_a_fiber(plan));
+        match made.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(made) => made,
+            Poll::Pending => Err(EngineError::Instantiate {
+                filter: plan.settings.name.clone(),
+                cause: "`configure` waited".to_owned(),
+            }),
+        }
+    }
+
+    async fn suspending_on_a_fiber(plan: &Plan) -> Result<Self, EngineError> {
+        let Some(pre) = plan.suspending.as_ref() else {
+            let (filter, cause) =
+                (plan.settings.name.clone(), "`configure` may not suspend".to_owned());
+            return Err(EngineError::Instantiate { filter, cause });
+        };
+        let mut store = Self::store(plan, &plan.state);
+        let running = store.data().mark.running();
+        let instance = pre.instantiate_async(&mut store).await;
+        drop(running);
+        let mut running = Self::found(plan, store, instance)?;
+        let answer =
+            running.exports.configure.call_async(&mut running.store, (&plan.config,)).await;
+        let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;
+        running.accept(plan, answer.map(drop))
+    }
+
+    fn accept(
+        mut self,
+        plan: &Plan,
+        answer: Result<(), Vec<abi::ConfigError>>,
+    ) -> Result<Self, EngineError> {
+        self.store.data_mut().configuring = false;
+        match answer {
+            Ok(()) => {
+                self.store.data().state.count_instance();
+                Ok(self)
+            }
+            Err(errors) => Err(EngineError::Configure {
+                filter: plan.settings.name.clone(),
+                errors: places(errors.into_iter().map(|e| (e.pointer, e.message))),
+            }),
+        }
+    }
+
+    /// Calls a function while the filter is being built, under the time limit of `configure`.
+    pub(crate) fn configure_call<R>(
+        &mut self,
+        plan: &Plan,
+        act: &'static str,
+        call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
+    ) -> Result<R, EngineError> {
+        self.store.data_mut().limiter.refused = false;
+        host::arm(&mut self.store, plan.settings.grant.limits.configure_us);
+        let answer = call(&self.exports, &mut self.store);
+        answer.map_err(|e| self.failed(plan, act, &e))
+    }
+
+    fn failed(&self, plan: &Plan, act: &'static str, error: &wasmtime::Error) -> EngineError {
+        let fault = classify(error, self.store.data(), plan.settings.grant.limits.configure_us);
+        EngineError::SelfTest { filter: plan.settings.name.clone(), act, fault }
+    }
+
+    pub(crate) fn arm(&mut self, exchange: u64) {
+        let host = self.store.data_mut();
+        host.exchange = exchange;
+        host.sends = 0;
+        host.waited = Duration::ZERO;
+        host.last_words = None;
+        host.limiter.refused = false;
+        let limit_us = host.settings.grant.limits.time_us;
+        host::arm(&mut self.store, limit_us);
+    }
+}
