@@ -24,7 +24,7 @@ pub(crate) struct Checker<'a> {
 impl Checker<'_> {
     pub(crate) fn problem(&mut self, code: &str, span: TextSpan, message: String) -> &mut Problem {
         self.problems.push(Problem::new(code, self.source, self.text, span, message));
-        let last = self.problems.len() - 1;
+        let last = self.problems.len().saturating_sub(1);
         #[expect(clippy::indexing_slicing, reason = "it was pushed one line above")]
         &mut self.problems[last]
     }

@@ -104,7 +104,7 @@ impl Document {
     pub fn text(&self) -> &str {
         let TextSpan { start, end } = self.tree.span;
         let before = self.text.get(..start).unwrap_or_default();
-        let line = before.rfind('\n').map_or(0, |at| at + 1);
+        let line = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
         // An indented document keeps its first indentation, which is part of its meaning.
         let blank = before.get(line..).is_some_and(|text| text.chars().all(char::is_whitespace));
         self.text.get(if blank { line } else { start }..end).unwrap_or_default()
@@ -240,7 +240,7 @@ pub fn read(source_name: &str, text: &str) -> ParseResult {
     let text: Arc<str> = Arc::from(text);
     if let Some(at) = text.find('\0') {
         // YAML has no such character (1.2.2 §5.1): a parser may take it for the end.
-        let span = TextSpan { start: at, end: at + 1 };
+        let span = TextSpan { start: at, end: at.saturating_add(1) };
         let message = format!("{source_name} is not text: it contains a NUL character");
         let problems = vec![Problem::new("yaml.character", source_name, &text, span, message)];
         return ParseResult { problems, lost: true, ..ParseResult::default() };

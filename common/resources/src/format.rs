@@ -36,8 +36,8 @@ impl Millis {
                 "ms" => 1,
                 _ => return None,
             };
-            total += digits.parse::<u64>().ok()? * scale;
-            parts += 1;
+            total = total.checked_add(digits.parse::<u64>().ok()?.checked_mul(scale)?)?;
+            parts = u8::checked_add(parts, 1)?;
             rest = tail;
         }
         (1..=4).contains(&parts).then_some(Self(total))

@@ -14,6 +14,17 @@
 //! assert_eq!(problems[0].help.as_deref(), Some("did you mean `ports`?"));
 //! ```
 
+// Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
 mod check;
 mod document;
 mod fold;

@@ -53,29 +53,25 @@ impl SourcePlace {
         let end = floor(text, span.end).max(start);
         let first = text.get(start..end).and_then(|part| part.lines().next()).map_or(0, str::len);
         let before = text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
         Self {
             source: source.to_owned(),
             start,
-            end: start + first,
-            line: before.matches('\n').count() + 1,
-            column: before.get(line_start..).unwrap_or_default().chars().count() + 1,
+            end: start.saturating_add(first),
+            line: before.matches('\n').count().saturating_add(1),
+            column: before.get(line_start..).unwrap_or_default().chars().count().saturating_add(1),
             label: label.to_owned(),
         }
     }
 
     fn labeled(&self) -> LabeledSpan {
-        LabeledSpan::new(Some(self.label.clone()), self.start, self.end - self.start)
+        LabeledSpan::new(Some(self.label.clone()), self.start, self.end.saturating_sub(self.start))
     }
 }
 
 /// The nearest boundary of a character at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
-    let mut at = at.min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
-    at
+    text.floor_char_boundary(at)
 }
 
 impl Problem {

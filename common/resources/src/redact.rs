@@ -193,15 +193,18 @@ fn is_random(text: &str) -> bool {
             b'-' | b'_' | b'+' | b'/' | b'=' => continue,
             _ => return false,
         };
-        turns += usize::from(before.replace(kind).is_some_and(|before| before != kind));
+        let turned = before.replace(kind).is_some_and(|before| before != kind);
+        turns = turns.saturating_add(usize::from(turned));
         if let Some(count) = seen.get_mut(kind) {
-            *count += 1;
+            *count = count.saturating_add(1);
         }
     }
     let hexadecimal = text.len() >= 32 && text.bytes().all(|b| b.is_ascii_hexdigit());
     // Words are runs of one kind of character; in random text two of three characters differ in kind from
     // the previous one.
-    let mixed = text.len() >= 20 && seen.iter().all(|count| *count > 0) && turns * 3 >= text.len();
+    let mixed = text.len() >= 20
+        && seen.iter().all(|count| *count > 0)
+        && turns.saturating_mul(3) >= text.len();
     hexadecimal || mixed
 }
 

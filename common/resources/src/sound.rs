@@ -92,7 +92,7 @@ fn seek(
     }
     let (first, second) = routes.split_at(routes.len() / 2);
     seek(first, from, validate, faulty);
-    seek(second, from + first.len(), validate, faulty);
+    seek(second, from.saturating_add(first.len()), validate, faulty);
 }
 
 /// The replacement for a route: its faulty rules without their actions, or else every rule without its

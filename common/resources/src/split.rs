@@ -15,7 +15,7 @@ pub fn parts(text: &str) -> Vec<(usize, String)> {
             // What follows the dashes belongs to the next document.
             let rest = rest.unwrap_or_default().trim();
             let empty = rest.is_empty() || rest.starts_with('#');
-            parts.push((if empty { at + 1 } else { at }, String::new()));
+            parts.push((if empty { at.saturating_add(1) } else { at }, String::new()));
             if empty {
                 continue;
             }

@@ -135,7 +135,7 @@ pub(crate) fn read(source: &str, text: &Arc<str>) -> (Vec<YamlNode>, Vec<Problem
             }
             Err(error) => {
                 let at = error.marker().index();
-                let span = reader.span(at, at + 1);
+                let span = reader.span(at, at.saturating_add(1));
                 reader.problem("yaml.syntax", span, format!("not YAML: {}", error.info()));
                 break;
             }

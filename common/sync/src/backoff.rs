@@ -32,7 +32,7 @@ impl Backoff {
         self.tries = self.tries.saturating_add(1);
         let drawn = |whole: Duration| {
             let millis = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX);
-            Duration::from_millis(random % millis.saturating_add(1))
+            Duration::from_millis(random.checked_rem(millis.saturating_add(1)).unwrap_or_default())
         };
         match retry_after {
             None => drawn(whole),

@@ -7,6 +7,17 @@
 //! Nothing here opens a socket or reads a clock: [`Session`] is the director's half of a stream,
 //! [`Replica`] the proxy's. The lines between them are [`ToNode`] and [`FromNode`].
 
+// Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
 mod backoff;
 mod identity;
 mod part;

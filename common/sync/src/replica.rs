@@ -99,7 +99,7 @@ impl Replica {
             }
             coming.upserts.insert(part.name.clone(), part);
         }
-        if coming.upserts.len() + self.parts.len() > MAX_PARTS {
+        if coming.upserts.len().saturating_add(self.parts.len()) > MAX_PARTS {
             return Err(ProtocolError::TooLarge(MAX_PARTS));
         }
         if !last {

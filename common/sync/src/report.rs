@@ -279,8 +279,8 @@ impl Histogram {
             let up_to = below.saturating_add(*count);
             if rank <= up_to {
                 let bucket = (*bucket).min(LAST_BUCKET);
-                let low = if bucket == 0 { 0.0 } else { power(bucket - 1) };
-                let share = ratio(rank - below, *count);
+                let low = bucket.checked_sub(1).map_or(0.0, power);
+                let share = ratio(rank.saturating_sub(below), *count);
                 return Some((low + (power(bucket) - low) * share) / 1_000.0);
             }
             below = up_to;

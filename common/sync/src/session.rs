@@ -76,13 +76,13 @@ impl Session {
         if refused.is_some_and(|refused| refused.is(wanted)) {
             return None;
         }
-        self.nonce += 1;
+        self.nonce = self.nonce.wrapping_add(1);
         let mut frames =
             vec![Push { nonce: self.nonce, revision, upserts: Vec::new(), removes, last: false }];
-        let mut bytes = 0;
+        let mut bytes = 0_usize;
         for part in upserts {
-            let size = part.name.len() + part.body.to_string().len();
-            if bytes > 0 && bytes + size > FRAME_BYTES {
+            let size = part.name.len().saturating_add(part.body.to_string().len());
+            if bytes > 0 && bytes.saturating_add(size) > FRAME_BYTES {
                 frames.push(Push {
                     nonce: self.nonce,
                     revision,
@@ -92,7 +92,7 @@ impl Session {
                 });
                 bytes = 0;
             }
-            bytes += size;
+            bytes = bytes.saturating_add(size);
             if let Some(frame) = frames.last_mut() {
                 frame.upserts.push(part);
             }

@@ -17,6 +17,17 @@
 //! # Ok::<(), tamis_transport::address::AddressError>(())
 //! ```
 
+// Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
 pub mod address;
 mod causes;
 pub mod client;

@@ -336,7 +336,7 @@ impl NamePattern {
     fn matches(&self, name: &Name) -> Option<usize> {
         match self.0.strip_suffix('*') {
             Some(prefix) => name.as_str().starts_with(prefix).then_some(prefix.len()),
-            None => (self.0 == name.as_str()).then_some(self.0.len() + 1),
+            None => (self.0 == name.as_str()).then_some(self.0.len().saturating_add(1)),
         }
     }
 }

@@ -22,6 +22,7 @@ impl FromStr for Timestamp {
     }
 }
 
+#[cfg_attr(not(test), expect(clippy::arithmetic_side_effects, reason = "years have four digits"))]
 fn parse(text: &str) -> Option<Timestamp> {
     let shape = text.len() == 20
         && text.bytes().zip(b"dddd-dd-ddTdd:dd:ddZ").all(|(is, wanted)| match wanted {
@@ -48,12 +49,13 @@ fn is_leap(year: u64) -> bool {
 }
 
 fn days_in_year(year: u64) -> u64 {
-    365 + u64::from(is_leap(year))
+    if is_leap(year) { 366 } else { 365 }
 }
 
 fn days_in(year: u64, month: u64) -> u64 {
     match month {
-        2 => 28 + u64::from(is_leap(year)),
+        2 if is_leap(year) => 29,
+        2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
     }
@@ -68,16 +70,17 @@ impl fmt::Display for Timestamp {
         }
         let mut year = 1970;
         while days >= days_in_year(year) {
-            days -= days_in_year(year);
-            year += 1;
+            days = days.saturating_sub(days_in_year(year));
+            year = u64::saturating_add(year, 1);
         }
         let mut month = 1;
         while days >= days_in(year, month) {
-            days -= days_in(year, month);
-            month += 1;
+            days = days.saturating_sub(days_in(year, month));
+            month = u64::saturating_add(month, 1);
         }
         let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
-        write!(f, "{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
+        let day = days.saturating_add(1);
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 }
 

@@ -285,7 +285,7 @@ fn in_turn(bundles: &[&[u8]], policy: &SignaturePolicy) -> Vec<(usize, KeyChoice
         let named = hint(bundle);
         let trusted = named.is_some_and(|hint| policy.keys().iter().any(|key| key.id == hint));
         let count = if trusted { &mut claimed } else { &mut rest };
-        *count += 1;
+        *count = usize::saturating_add(*count, 1);
         match (trusted, *count <= MAX_BUNDLES) {
             (_, true) => turn.push((at, KeyChoice::All)),
             (true, false) => turn.push((at, KeyChoice::Named)),

@@ -62,9 +62,8 @@ pub struct Lifetimes {
 
 impl Default for Lifetimes {
     fn default() -> Self {
-        const DAY: Duration = Duration::from_secs(86_400);
-        let (root, targets, snapshot) = (DAY * 365, DAY * 90, DAY * 7);
-        Self { root, targets, snapshot, timestamp: DAY }
+        let days = |days: u64| Duration::from_secs(days.saturating_mul(86_400));
+        Self { root: days(365), targets: days(90), snapshot: days(7), timestamp: days(1) }
     }
 }
 

@@ -69,7 +69,7 @@ impl Breaker {
             Some(until) if now < until => false,
             Some(_) if inner.probing => {
                 // A probe that never ended (its caller was cancelled) does not block the filter for ever.
-                inner.until = Some(now + inner.open_for);
+                inner.until = now.checked_add(inner.open_for);
                 inner.probing = false;
                 false
             }
@@ -100,8 +100,8 @@ impl Breaker {
         let mut inner = self.lock();
         if inner.probing {
             inner.probing = false;
-            inner.open_for = (inner.open_for * 2).min(MAX_OPEN);
-            inner.until = Some(now + inner.open_for);
+            inner.open_for = inner.open_for.saturating_mul(2).min(MAX_OPEN);
+            inner.until = now.checked_add(inner.open_for);
             return;
         }
         inner.faults.retain(|at| now.saturating_duration_since(*at) < SPAN);
@@ -109,7 +109,7 @@ impl Breaker {
         if inner.faults.len() >= FAULTS && inner.until.is_none() {
             inner.faults.clear();
             inner.open_for = OPEN;
-            inner.until = Some(now + OPEN);
+            inner.until = now.checked_add(OPEN);
             self.tripped.store(true, Ordering::Relaxed);
         }
     }

@@ -193,7 +193,7 @@ fn secret(state: &Path, user: u32) -> io::Result<Vec<u8>> {
         Ok(file) => {
             is_ours(&file.metadata()?, user, 0o077).map_err(|why| at(&path, &why))?;
             let mut octets = Vec::new();
-            file.take(MAC_BYTES as u64 + 1).read_to_end(&mut octets)?;
+            file.take(const { MAC_BYTES as u64 + 1 }).read_to_end(&mut octets)?;
             if octets.len() == MAC_BYTES {
                 return Ok(octets);
             }

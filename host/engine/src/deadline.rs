@@ -40,7 +40,7 @@ impl Deadline {
 
 /// Epochs of half the limit, plus the current one.
 fn half(limit_us: u64) -> u64 {
-    limit_us.div_ceil(2_000).max(1) + 1
+    limit_us.div_ceil(2_000).max(1).saturating_add(1)
 }
 
 /// Processor time that this thread has used.

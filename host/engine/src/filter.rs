@@ -277,7 +277,7 @@ impl Filter {
     /// # Errors
     /// When all [`MAX_WAITING`] are taken.
     pub fn wait(&self) -> Result<QueuePlace, CallFault> {
-        let more = |waiting: usize| (waiting < MAX_WAITING).then(|| waiting + 1);
+        let more = |waiting: usize| waiting.checked_add(1).filter(|more| *more <= MAX_WAITING);
         let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         match taken {
             Ok(_) => Ok(QueuePlace(Arc::clone(&self.waiting))),

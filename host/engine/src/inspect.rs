@@ -88,8 +88,8 @@ fn read(
                 return Err("it is a core module, not a component".into());
             }
             Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => {
-                depth += 1;
-                nested += 1;
+                depth = depth.saturating_add(1);
+                nested = nested.saturating_add(1);
                 if nested > MAX_NESTED {
                     return Err(format!(
                         "it contains more than {MAX_NESTED} nested modules and components"
@@ -100,14 +100,14 @@ fn read(
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     let import = import.map_err(|e| e.to_string())?;
-                    names += 1;
+                    names = names.saturating_add(1);
                     name(import.name.name, false)?;
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
                 for export in section {
                     let export = export.map_err(|e| e.to_string())?;
-                    names += 1;
+                    names = names.saturating_add(1);
                     if export.kind == ComponentExternalKind::Instance {
                         name(export.name.name, true)?;
                     }

@@ -101,7 +101,7 @@ impl Key {
             }
         };
         let x = octets("x", jwk.x.as_deref())?;
-        let mut point = Vec::with_capacity(2 * size + 1);
+        let mut point = Vec::with_capacity(usize::saturating_mul(size, 2).saturating_add(1));
         if jwk.kty == "EC" {
             let y = octets("y", jwk.y.as_deref())?;
             if y.len() != size {

@@ -6,6 +6,17 @@
 //! calls an [`Instance`] of it. A call that fails returns a [`CallFault`] and never panics; its instance is
 //! dropped and the next call has a fresh one. [`FilterState`] holds what outlives instances.
 
+// Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
 mod abi;
 mod authority;
 mod breaker;

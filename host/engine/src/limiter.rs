@@ -36,7 +36,7 @@ impl wasmtime::ResourceLimiter for MemoryLimiter {
         let more = desired.saturating_sub(current) as u64;
         let allowed = self.used_bytes.saturating_add(more) <= self.limit_bytes;
         if allowed {
-            self.used_bytes += more;
+            self.used_bytes = self.used_bytes.saturating_add(more);
         } else {
             self.refused = true;
         }
@@ -52,7 +52,7 @@ impl wasmtime::ResourceLimiter for MemoryLimiter {
         let more = desired.saturating_sub(current);
         let allowed = self.elements.saturating_add(more) <= MAX_TABLE_ELEMENTS;
         if allowed {
-            self.elements += more;
+            self.elements = self.elements.saturating_add(more);
         }
         Ok(allowed)
     }

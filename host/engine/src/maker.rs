@@ -89,7 +89,7 @@ impl Inner {
         };
         let wanted = if self.suspending.len() < self.waiting.len() {
             MakerStep::Suspending
-        } else if self.direct.len() < spare + self.lacking {
+        } else if self.direct.len() < self.lacking.saturating_add(spare) {
             MakerStep::Direct
         } else {
             return MakerStep::Nothing;
@@ -129,7 +129,7 @@ pub(crate) fn take(
         inner.lacking = inner.lacking.saturating_sub(1);
         *lacks = false;
     } else if !*lacks && taken.is_none() {
-        inner.lacking += 1;
+        inner.lacking = inner.lacking.saturating_add(1);
         *lacks = true;
     }
     order(supply, inner);
@@ -216,7 +216,9 @@ fn make(weak: &Weak<InstanceSupply>) {
         inner.pause(plan, made.is_ok(), cost);
         match made {
             Ok(running)
-                if suspends && inner.suspending.len() < SPARE_WAITING + inner.waiting.len() =>
+                if suspends
+                    && inner.suspending.len()
+                        < inner.waiting.len().saturating_add(SPARE_WAITING) =>
             {
                 inner.suspending.push(running);
             }

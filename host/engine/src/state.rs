@@ -288,7 +288,7 @@ impl FilterState {
         drop(calls);
         let hooks = Hook::ALL.iter().zip(sums).zip(&self.faults);
         let hooks = hooks.filter(|((_, sum), _)| sum.calls > 0).map(|((&hook, sum), faults)| {
-            let mean_ns = sum.time_ns / sum.timed_calls.max(1);
+            let mean_ns = sum.time_ns.checked_div(sum.timed_calls).unwrap_or_default();
             HookNumbers { hook, calls: sum.calls, faults: faults.load(Ordering::Relaxed), mean_ns }
         });
         let limits =

@@ -45,7 +45,7 @@ fn readable(symbol: &str) -> String {
     let Some(mut rest) = inner else { return symbol.to_owned() };
     let mut parts = Vec::new();
     while !rest.is_empty() {
-        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let length = rest.get(..digits).and_then(|digits| digits.parse::<usize>().ok());
         let part = length.and_then(|length| {
             let end = digits.checked_add(length)?;

@@ -38,7 +38,7 @@ impl Kept {
             let whole = span.name_length.saturating_add(span.length) as usize;
             let Some(octets) = view.octets.get(from..from.saturating_add(whole)) else { continue };
             let start = self.octets.len();
-            if start - first + whole > MAX_KEPT_OCTETS {
+            if start.saturating_sub(first).saturating_add(whole) > MAX_KEPT_OCTETS {
                 continue;
             }
             let Ok(start) = u32::try_from(start) else { return };

@@ -7,6 +7,17 @@
 //!
 //! This crate does no I/O: it opens nothing, reads no clock and knows no filter.
 
+// Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::arithmetic_side_effects,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+
 mod accept;
 mod body;
 mod edit;

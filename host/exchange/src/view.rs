@@ -260,7 +260,7 @@ impl View {
 
     fn push(&mut self, field: u32, name: &[u8], value: &[u8]) {
         let start = self.octets.len();
-        if start + name.len() + value.len() > MAX_VIEW_OCTETS {
+        if start.saturating_add(name.len()).saturating_add(value.len()) > MAX_VIEW_OCTETS {
             self.truncated = true;
             return;
         }

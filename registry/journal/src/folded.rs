@@ -175,7 +175,7 @@ impl<S: Fold> FoldedWriter<'_, S> {
                 Ok(Some(written.revision))
             }
             Err(JournalError::Conflict { .. }) if self.left > 1 => {
-                self.left -= 1;
+                self.left = self.left.saturating_sub(1);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -20,8 +20,8 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
 
 fn value(digit: u8) -> Option<u8> {
     match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'0'..=b'9' => digit.checked_sub(b'0'),
+        b'a'..=b'f' => digit.checked_sub(b'a')?.checked_add(10),
         _ => None,
     }
 }

@@ -262,7 +262,7 @@ impl Tokens {
                 .map(|token| token.name.clone())
                 .collect();
             found.extend(fresh);
-            at += 1;
+            at = usize::saturating_add(at, 1);
         }
         found
     }

@@ -54,7 +54,7 @@ pub async fn collect(store: &Store, grace: Duration) -> Result<CollectionResult,
     let mut collected = CollectionResult::default();
     for upload in store.blobs.stale_uploads(before_ms).await? {
         match store.blobs.cancel(&upload).await {
-            Ok(()) => collected.uploads += 1,
+            Ok(()) => collected.uploads = collected.uploads.saturating_add(1),
             // Finished or cancelled since it was listed.
             Err(BlobError::UnknownUpload(_)) => {}
             Err(error) => return Err(error.into()),
@@ -68,8 +68,9 @@ pub async fn collect(store: &Store, grace: Duration) -> Result<CollectionResult,
     let candidates: Vec<BlobDigest> = sizes.keys().cloned().collect();
     for batch in candidates.chunks(BATCH) {
         for digest in remove(store, batch).await? {
-            collected.blobs += 1;
-            collected.bytes += sizes.get(&digest).copied().unwrap_or_default();
+            collected.blobs = collected.blobs.saturating_add(1);
+            let size = sizes.get(&digest).copied().unwrap_or_default();
+            collected.bytes = collected.bytes.saturating_add(size);
         }
     }
     Ok(collected)
@@ -77,7 +78,7 @@ pub async fn collect(store: &Store, grace: Duration) -> Result<CollectionResult,
 
 /// Removes blobs that no manifest refers to from their repositories.
 async fn unlink(store: &Store, before_ms: u64) -> Result<u64, OciRefusal> {
-    let mut unlinked = 0;
+    let mut unlinked = 0_u64;
     loop {
         let count = store
             .commit(ACTOR, |view| {
@@ -95,7 +96,7 @@ async fn unlink(store: &Store, before_ms: u64) -> Result<u64, OciRefusal> {
         if count == 0 {
             return Ok(unlinked);
         }
-        unlinked += count;
+        unlinked = unlinked.saturating_add(count);
     }
 }
 

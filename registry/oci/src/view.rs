@@ -162,8 +162,8 @@ impl RegistryView {
         let mut found: Vec<(u64, Referrer)> = found
             .into_iter()
             .map(|(digest, (revision, namespace))| {
-                let turn = turns.entry(namespace).or_default();
-                *turn += 1;
+                let turn: &mut u64 = turns.entry(namespace).or_default();
+                *turn = turn.saturating_add(1);
                 (*turn, Referrer { digest: digest.clone(), revision })
             })
             .collect();
@@ -277,7 +277,8 @@ impl Contents {
         // The same bytes may have been pushed with another media type.
         self.forget(&digest);
         for blob in &kept.blobs {
-            *self.uses.entry(blob.clone()).or_default() += 1;
+            let uses = self.uses.entry(blob.clone()).or_default();
+            *uses = uses.saturating_add(1);
         }
         if let Some(subject) = &kept.subject {
             self.referrers.entry(subject.clone()).or_default().insert(digest.clone());

@@ -9,5 +9,6 @@
 
 mod clocks;
 mod cycles;
+mod lints;
 mod names;
 mod source;

@@ -390,7 +390,7 @@ impl<'a> Fold<'a> {
                 }
                 let index = filters.iter().position(|one| *one == plan).unwrap_or_else(|| {
                     filters.push(plan);
-                    filters.len() - 1
+                    filters.len().saturating_sub(1)
                 });
                 socket.plan.chain.attachments.push(index);
             }

@@ -71,12 +71,13 @@ fn descriptors(control: &[u8]) -> Vec<OwnedFd> {
     let length = control.get(..size_of::<usize>()).and_then(|octets| octets.try_into().ok());
     let length = length.map_or(0, usize::from_ne_bytes).min(control.len());
     let level = number(size_of::<usize>());
-    let kind = number(size_of::<usize>() + size_of::<i32>());
+    let kind = number(const { size_of::<usize>() + size_of::<i32>() });
     if level != Some(libc::SOL_SOCKET) || kind != Some(libc::SCM_RIGHTS) {
         return Vec::new();
     }
     let places = (HEADER..length).step_by(size_of::<RawFd>());
-    let numbers = places.filter(|at| *at + size_of::<RawFd>() <= length).filter_map(number);
+    let numbers =
+        places.filter(|at| at.saturating_add(size_of::<RawFd>()) <= length).filter_map(number);
     numbers.map(own).collect()
 }
 

@@ -118,6 +118,13 @@ fn seconds(time: SystemTime) -> i64 {
 }
 
 /// A second as RFC 3339 writes it.
+#[cfg_attr(
+    not(test),
+    expect(
+        clippy::arithmetic_side_effects,
+        reason = "days and years of 64 bits of seconds are far from the limits of i64"
+    )
+)]
 pub(super) fn date(second: i64) -> String {
     let (days, rest) = (second.div_euclid(86_400), second.rem_euclid(86_400));
     // Howard Hinnant, "chrono-compatible low-level date algorithms": days since 1970-01-01 to year, month and day.

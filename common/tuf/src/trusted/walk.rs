@@ -36,7 +36,7 @@ pub(super) fn load(
         };
         keys::check(&file, &delegations.keys)?;
         for role in &delegations.roles {
-            edges += 1;
+            edges = usize::saturating_add(edges, 1);
             if edges > MAX_DELEGATIONS {
                 let (actual, limit) = (edges, MAX_DELEGATIONS);
                 return Err(TufError::Limit { file, actual, limit, unit: "delegations" });

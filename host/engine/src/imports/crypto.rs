@@ -48,7 +48,7 @@ fn keep(keys: &mut Vec<Option<Key>>, key: Key) -> Result<u32, String> {
         if let Some(slot) = keys.get_mut(free) {
             *slot = Some(key);
         }
-        return Ok(handle(free + 1));
+        return Ok(handle(free.saturating_add(1)));
     }
     if keys.len() >= MAX_KEYS {
         return Err(format!(

@@ -19,7 +19,8 @@ const MAX_URL_BYTES: usize = 8 * 1024;
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime::Result<()> {
     if mode != Mode::Suspending {
         return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
-            store.data_mut().sends += 1;
+            let host = store.data_mut();
+            host.sends = host.sends.saturating_add(1);
             let why = "only `tick` may send requests, and request hooks (`on-request`) if the grant sets `imports.http-client.duringRequests: true`; no other hook may";
             Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why.to_owned())),))
         });
@@ -35,7 +36,8 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime
                     Ok(fetching) => fetching.await.map(incoming).map_err(failure),
                     Err(failure) => Err(failure),
                 };
-                store.data_mut().waited += clock.since(since);
+                let host = store.data_mut();
+                host.waited = host.waited.saturating_add(clock.since(since));
                 // Waiting is not computing: after each response the guest gets its full time limit again,
                 // at most MAX_PER_CALL times.
                 let limit_us = store.data().settings.grant.limits.time_us;
@@ -58,7 +60,7 @@ fn send(host: &mut Host, request: abi::Outgoing) -> Result<FetchFuture, HttpFail
     let grant = settings.grant.imports.http_client.as_ref().ok_or_else(|| denied("not granted"))?;
     let fetch = settings.fetch.as_ref().ok_or_else(|| denied("this host sends no requests"))?;
     let request = bound(request, grant)?;
-    host.sends += 1;
+    host.sends = host.sends.saturating_add(1);
     if host.sends > MAX_PER_CALL
         || !host.state.fetches.take(1, grant.per_minute, Duration::from_secs(60))
     {

@@ -46,7 +46,7 @@ fn open(host: &mut Host, name: String) -> Result<u32, String> {
         ));
     }
     if let Some(at) = host.secrets.iter().position(|n| *n == name) {
-        return Ok(handle(at + 1));
+        return Ok(handle(at.saturating_add(1)));
     }
     host.secrets.push(name);
     Ok(handle(host.secrets.len()))

@@ -76,9 +76,12 @@ fn fits(octets: usize, grant: &RateGrant, number: &RateLimiter, bytes: &RateLimi
 fn octets(fields: &[Attribute]) -> usize {
     let one = |text: &str| {
         let text = cut(text, MAX_TEXT);
-        text.len() + 5 * text.bytes().filter(u8::is_ascii_control).count()
+        let controls = text.bytes().filter(u8::is_ascii_control).count();
+        text.len().saturating_add(controls.saturating_mul(5))
     };
-    fields.iter().take(MAX_FIELDS).map(|field| one(&field.name) + one(&field.value) + 6).sum()
+    let lengths =
+        fields.iter().take(MAX_FIELDS).flat_map(|field| [one(&field.name), one(&field.value), 6]);
+    lengths.fold(0, usize::saturating_add)
 }
 
 fn pairs(attributes: Vec<Attribute>) -> Vec<(String, String)> {

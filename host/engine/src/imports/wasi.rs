@@ -134,7 +134,7 @@ fn named(host: &Host, path: &str, params: &[Val]) -> wasmtime::Result<Option<Val
 }
 
 fn datetime(unix_ms: u64) -> Val {
-    let nanoseconds = u32::try_from(unix_ms % 1_000).unwrap_or(0) * 1_000_000;
+    let nanoseconds = u32::try_from(unix_ms % 1_000).unwrap_or(0).saturating_mul(1_000_000);
     Val::Record(vec![
         ("seconds".to_owned(), Val::U64(unix_ms / 1_000)),
         ("nanoseconds".to_owned(), Val::U32(nanoseconds)),

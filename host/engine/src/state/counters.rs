@@ -39,7 +39,7 @@ const CROWDS_MAX: usize = 64;
 const COUNTER_BYTES: usize = 64;
 
 fn size((name, key, _): &Id) -> usize {
-    name.len() + key.len() + COUNTER_BYTES
+    name.len().saturating_add(key.len()).saturating_add(COUNTER_BYTES)
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +77,7 @@ impl Counters {
         if !inner.has_room(&id, grant) {
             return inner.crowded(id, delta, now);
         }
-        inner.octets += size(&id);
+        inner.octets = inner.octets.saturating_add(size(&id));
         inner.sums.insert(id, Sum { begun: now, value: delta });
         delta
     }

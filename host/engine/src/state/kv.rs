@@ -39,6 +39,11 @@ impl StoredValue {
     }
 }
 
+/// Memory of a value under its key.
+fn size(key: &str, value: &[u8]) -> usize {
+    key.len().saturating_add(value.len())
+}
+
 impl KvStore {
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -85,7 +90,7 @@ impl KvStore {
 impl Inner {
     fn take(&mut self, key: &str) {
         if let Some(stored) = self.entries.remove(key) {
-            self.octets = self.octets.saturating_sub(key.len() + stored.value.len());
+            self.octets = self.octets.saturating_sub(size(key, &stored.value));
         }
     }
 
@@ -109,7 +114,7 @@ impl Inner {
                 grant.value_bytes
             ));
         }
-        let size = key.len() + value.len();
+        let size = size(&key, &value);
         if !self.fits(&key, size, grant) {
             let entries = self.entries.len();
             if !self.sweep.is_due(entries, now) {
@@ -127,8 +132,8 @@ impl Inner {
             }
         }
         self.take(&key);
-        self.last_version += 1;
-        self.octets += size;
+        self.last_version = self.last_version.saturating_add(1);
+        self.octets = self.octets.saturating_add(size);
         let ttl = Duration::from_millis(u64::from(ttl_ms));
         let until = if ttl_ms == 0 { None } else { now.checked_add(ttl) };
         self.entries.insert(key, StoredValue { value, version: self.last_version, until });
@@ -136,9 +141,10 @@ impl Inner {
     }
 
     fn fits(&self, key: &str, size: usize, grant: &KvGrant) -> bool {
-        let old = self.entries.get(key).map(|stored| key.len() + stored.value.len());
-        let entries = self.entries.len() + usize::from(old.is_none());
-        entries <= grant.entries && self.octets - old.unwrap_or(0) + size <= grant.total_bytes
+        let old = self.entries.get(key).map(|stored| self::size(key, &stored.value));
+        let entries = self.entries.len().saturating_add(usize::from(old.is_none()));
+        let octets = self.octets.saturating_sub(old.unwrap_or(0)).saturating_add(size);
+        entries <= grant.entries && octets <= grant.total_bytes
     }
 }
 

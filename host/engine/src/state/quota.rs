@@ -48,7 +48,7 @@ impl Buckets {
         }
         let Some(buckets) = classes.get_mut(class) else { return Err(NO_ROOM_MS) };
         if !buckets.contains_key(key) {
-            let size = key.len() + BUCKET_BYTES;
+            let size = key.len().saturating_add(BUCKET_BYTES);
             let fits = |count: usize, octets: usize| {
                 count < grant.keys && octets.saturating_add(size) <= grant.total_bytes
             };
@@ -57,7 +57,7 @@ impl Buckets {
                 buckets.retain(|key, bucket| {
                     let full = bucket.refilled(settings, now).is_full(settings);
                     if full {
-                        *octets = octets.saturating_sub(key.len() + BUCKET_BYTES);
+                        *octets = octets.saturating_sub(key.len().saturating_add(BUCKET_BYTES));
                     }
                     !full
                 });
@@ -65,7 +65,7 @@ impl Buckets {
             if !fits(buckets.len(), *octets) {
                 return Err(NO_ROOM_MS);
             }
-            *octets += size;
+            *octets = octets.saturating_add(size);
             buckets.insert(key.to_owned(), Bucket { tokens: f64::from(settings.burst), at: now });
         }
         let Some(bucket) = buckets.get_mut(key) else { return Err(NO_ROOM_MS) };

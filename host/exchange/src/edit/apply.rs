@@ -10,8 +10,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// The number of fields of a head, and its size as [`MAX_HEAD_OCTETS`] counts it.
 pub fn head_size(headers: &HeaderMap) -> (usize, usize) {
-    let octets = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
-    (headers.len(), octets.fold(0, usize::saturating_add) + headers.len() * FIELD_OCTETS)
+    let octets =
+        headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));
+    let start = headers.len().saturating_mul(FIELD_OCTETS);
+    (headers.len(), octets.fold(start, usize::saturating_add))
 }
 
 /// Applies edits that [`check`](super::check::check) accepted, all or none. Writing a header also removes every other spelling
@@ -66,12 +68,14 @@ pub(super) fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(),
     let (mut more, mut more_octets) = (0_usize, 0_usize);
     for edit in edits {
         if let Edit::SetHeader(field) | Edit::AddHeader(field) = edit {
-            more += 1;
+            more = more.saturating_add(1);
             more_octets = more_octets.saturating_add(field_octets(field));
         }
     }
     let (fields, octets) = head_size(headers);
-    if fields + more <= MAX_FIELDS && octets.saturating_add(more_octets) <= MAX_HEAD_OCTETS {
+    if fields.saturating_add(more) <= MAX_FIELDS
+        && octets.saturating_add(more_octets) <= MAX_HEAD_OCTETS
+    {
         return change(edits, headers);
     }
     let mut changed = headers.clone();
@@ -130,19 +134,20 @@ fn room_for_attributes(edits: &[Edit], exchange: &Exchange) -> Result<(), EditEr
     let (mut more, mut more_octets) = (0_usize, 0_usize);
     for edit in edits {
         if let Edit::SetAttribute { name, value } = edit {
-            more += 1;
+            more = more.saturating_add(1);
             more_octets = more_octets.saturating_add(name.len()).saturating_add(value.len());
         }
     }
     if more == 0 {
         return Ok(());
     }
-    let octets = exchange.attributes.iter().map(|(name, value)| name.len() + value.len());
+    let octets =
+        exchange.attributes.iter().map(|(name, value)| name.len().saturating_add(value.len()));
     let octets = octets.fold(more_octets, usize::saturating_add);
     // An attribute that replaces another still counts as one more: the limit holds whatever was there
     // before.
-    if exchange.attributes.iter().count() + more > MAX_ATTRIBUTES || octets > MAX_ATTRIBUTES_OCTETS
-    {
+    let count = exchange.attributes.iter().count().saturating_add(more);
+    if count > MAX_ATTRIBUTES || octets > MAX_ATTRIBUTES_OCTETS {
         let rule = "an exchange may have at most 128 attributes, of 64 KiB together";
         return Err(EditError { index: 0, what: "attributes".to_owned(), rule });
     }

@@ -158,7 +158,8 @@ impl NoteVerifier {
             return Err(LogError::Note("it has a control character"));
         }
         // The last empty line: the text may contain others.
-        let split = note.rfind("\n\n").and_then(|place| note.split_at_checked(place + 1));
+        let split =
+            note.rfind("\n\n").and_then(|place| note.split_at_checked(place.checked_add(1)?));
         let (text, rest) = split.ok_or(LogError::Note("it has no signature"))?;
         let lines = rest.strip_prefix('\n').and_then(|lines| lines.strip_suffix('\n'));
         let lines = lines.ok_or(LogError::Note("its last line is not ended"))?;

@@ -21,7 +21,7 @@ pub fn verify_inclusion(
     if index >= size {
         return Err(LogError::Index { index, size });
     }
-    let (mut place, mut last) = (index, size - 1);
+    let (mut place, mut last) = (index, size.saturating_sub(1));
     let mut hash = *leaf;
     for sibling in proof {
         if last == 0 {
@@ -70,7 +70,7 @@ pub fn verify_consistency(
         let (first, rest) = proof.split_first().ok_or(TOO_SHORT)?;
         (*first, rest)
     };
-    let (mut place, mut last) = (old - 1, new - 1);
+    let (mut place, mut last) = (old.saturating_sub(1), new.saturating_sub(1));
     let odd = place.trailing_ones();
     place >>= odd;
     last >>= odd;

@@ -64,8 +64,8 @@ impl Tree {
         let (mut start, mut end) = (0, size);
         let mut path = Vec::new();
         // From the root down, so in reverse order.
-        while end - start > 1 {
-            let middle = start + split(end - start);
+        while end.saturating_sub(start) > 1 {
+            let middle = middle(start, end);
             if index < middle {
                 path.push(self.over(middle, end)?);
                 end = middle;
@@ -94,7 +94,7 @@ impl Tree {
         }
         let (mut start, mut end) = (0, new);
         while end != old {
-            let middle = start + split(end - start);
+            let middle = middle(start, end);
             if old <= middle {
                 path.push(self.over(middle, end)?);
                 end = middle;
@@ -120,7 +120,7 @@ impl Tree {
 
     /// The hash over the leaves `start..end`, where `start` is the result of splits.
     fn over(&self, start: u64, end: u64) -> Result<Hash, LogError> {
-        let width = end - start;
+        let width = end.saturating_sub(start);
         if width.is_power_of_two() {
             let level = width.trailing_zeros();
             let index = usize::try_from(start >> level).ok();
@@ -128,7 +128,7 @@ impl Tree {
             let hash = hashes.zip(index).and_then(|(hashes, index)| hashes.get(index));
             return hash.copied().ok_or(LogError::Size { asked: end, size: self.size() });
         }
-        let middle = start + split(width);
+        let middle = middle(start, end);
         Ok(Hash::node(&self.over(start, middle)?, &self.over(middle, end)?))
     }
 
@@ -138,9 +138,11 @@ impl Tree {
     }
 }
 
-/// The largest power of two below `width`, which is at least 2.
-fn split(width: u64) -> u64 {
-    1 << (width - 1).ilog2()
+/// Where the tree over the leaves `start..end` is cut (`k` of RFC 6962 §2.1): the left part has the largest power of two
+/// below their number.
+fn middle(start: u64, end: u64) -> u64 {
+    let below = end.saturating_sub(start).saturating_sub(1);
+    below.checked_ilog2().map_or(end, |power| start.saturating_add(1 << power))
 }
 
 fn count(hashes: &[Hash]) -> u64 {

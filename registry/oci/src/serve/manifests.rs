@@ -255,7 +255,8 @@ impl Push {
     fn check_subject(&self, contents: &Contents, limits: &Limits) -> Result<(), OciRefusal> {
         let Some(subject) = &self.manifest.subject else { return Ok(()) };
         let annotations = self.manifest.annotations.iter();
-        let bytes: usize = annotations.map(|(key, value)| key.len() + value.len()).sum();
+        let lengths = annotations.flat_map(|(key, value)| [key.len(), value.len()]);
+        let bytes = lengths.fold(0, usize::saturating_add);
         let (most, referrers) = (limits.max_referrer_annotation_bytes, limits.max_referrers);
         if bytes > most {
             let message = format!(
