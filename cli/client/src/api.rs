@@ -5,8 +5,9 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tamis_api::{
-    ApiProblem, ApplyRequest, ApplyResult, ApprovalResult, ApproveRequest, DocumentText,
-    DocumentVersion, FleetStatus, HistoryItem, LogPage, MoveRequest, PinRequest, PinResult,
+    ApiProblem, ApplyRequest, ApplyResult, ApprovalResult, ApproveRequest, AuthorityView,
+    DocumentText, DocumentVersion, FleetStatus, HistoryItem, IdentityRevokeRequest, IdentityView,
+    JoinTokenMade, JoinTokenRequest, LogPage, MoveRequest, PinRequest, PinResult,
     PinView, PlanResult, ReassignRequest, ReassignResult, Resource, ResourceList, RevocationView,
     RevokeRequest, RollbackRequest, RolloutRequest, RolloutView, RotateRequest, TokenMade,
     TokenRequest, TokenView, UnpinRequest, WhoRan, paths,
@@ -136,6 +137,38 @@ impl Client {
     pub async fn revoke_token(&self, name: &str) -> Result<TokenView, ClientError> {
         let path = format!("{}/{}", paths::TOKENS, encoded(name));
         self.ask::<(), TokenView>(Method::DELETE, &path, None).await
+    }
+
+    /// Makes a one-time token with which a proxy joins the mesh.
+    pub async fn join_token(
+        &self,
+        request: &JoinTokenRequest,
+    ) -> Result<JoinTokenMade, ClientError> {
+        self.ask(Method::POST, paths::JOIN_TOKENS, Some(request)).await
+    }
+
+    /// The identities of proxies, or that of one.
+    pub async fn identities(&self, node: Option<&str>) -> Result<Vec<IdentityView>, ClientError> {
+        let query = node.map(|node| format!("?node={}", encoded(node)));
+        self.read(&format!("{}{}", paths::IDENTITIES, query.unwrap_or_default())).await
+    }
+
+    /// Revokes the identity of a proxy.
+    pub async fn revoke_identity(
+        &self,
+        request: &IdentityRevokeRequest,
+    ) -> Result<IdentityView, ClientError> {
+        self.ask(Method::POST, paths::IDENTITY_REVOCATIONS, Some(request)).await
+    }
+
+    /// The authority of the trust domain.
+    pub async fn authority(&self) -> Result<AuthorityView, ClientError> {
+        self.read(paths::AUTHORITY).await
+    }
+
+    /// Rotates the intermediate.
+    pub async fn rotate_intermediate(&self) -> Result<AuthorityView, ClientError> {
+        self.ask::<(), AuthorityView>(Method::POST, paths::ROTATION, None).await
     }
 
     /// The events of the filters of a service, or of one filter; oldest first.

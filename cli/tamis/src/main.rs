@@ -15,6 +15,7 @@ mod explain;
 mod failure;
 mod filter;
 mod get;
+mod identity;
 mod keys;
 mod log;
 mod names;
@@ -142,6 +143,11 @@ enum Command {
         after_help = "Example:\n  tamis revoke key release --from-index 4711 --reason 'laptop lost'"
     )]
     Revoke(consent::Revoke),
+    /// Let proxies join the mesh, and say who has which identity: join tokens, revocation, rotation.
+    #[command(
+        after_help = "Example:\n  tamis identity token sidecar:shop/payments/0 --out pay.join"
+    )]
+    Identity(identity::Arguments),
     /// Put a digest in the place of another, wave by wave.
     #[command(after_help = "Example:\n  tamis rollout status retry-1.4.2 --watch")]
     Rollout(rollout::Arguments),
@@ -196,6 +202,7 @@ fn main() -> ExitCode {
         Some(Command::History(arguments)) => pin::history(&arguments, output),
         Some(Command::Approve(arguments)) => consent::approve(&arguments, output),
         Some(Command::Revoke(arguments)) => consent::revoke(&arguments, output),
+        Some(Command::Identity(arguments)) => identity::run(&arguments, output),
         Some(Command::Rollout(arguments)) => rollout::run(&arguments, output),
         Some(Command::Status(arguments)) => status::run(&arguments, output),
         Some(Command::Audit(arguments)) => audit::run(&arguments, output),

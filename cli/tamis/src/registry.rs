@@ -13,8 +13,11 @@ use std::time::Duration;
 use tamis_node::private;
 use tamis_oci::{AnonymousRights, Limits, Versions};
 use tamis_server::{Guards, Rules, Terms};
-use tamis_server::{LostKeys, Registry, RegistryOptions, Storage, TlsFiles};
-use tamis_transport::Address;
+use tamis_server::{
+    LostKeys, MeshOptions, Registry, RegistryOptions, SVID_LIFETIME, SVID_LIFETIME_MAX,
+    SVID_LIFETIME_MIN, Storage, TlsFiles,
+};
+use tamis_transport::{Address, TrustDomain};
 
 mod token;
 
@@ -74,16 +77,30 @@ struct Serve {
     /// Key of the certificate in PEM.
     #[arg(long, requires = "certificate")]
     key: Option<PathBuf>,
-    /// Address that proxies connect to, with mTLS; without it no proxy can connect.
-    #[arg(long, value_name = "ADDRESS", requires_all = ["proxies_certificate", "proxies_key", "proxies_ca"])]
+    /// Address that proxies connect to, with mTLS; without it no proxy can connect. It needs
+    /// --trust-domain, or a certificate, its key and the proxies' authority as files.
+    #[arg(long, value_name = "ADDRESS")]
     proxies: Option<Address>,
+    /// Trust domain, such as shop.example: the registry is its authority, signs the identities of proxies
+    /// and proves its own. Its root and intermediate are made at the first start, in the folder.
+    #[arg(long, value_name = "DOMAIN", requires = "proxies")]
+    trust_domain: Option<TrustDomain>,
+    /// HOST:PORT at which proxies reach the registry, written into join files; several, separated by commas,
+    /// are tried in turn. Default: the address of --proxies.
+    #[arg(long, value_name = "ADDRESSES", requires = "trust_domain")]
+    proxies_advertise: Option<String>,
+    /// Seconds for which the identities of proxies are valid.
+    #[arg(long, default_value_t = SVID_LIFETIME.as_secs(), value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(SVID_LIFETIME_MIN.as_secs()..=SVID_LIFETIME_MAX.as_secs()))]
+    identity_seconds: u64,
     /// Certificate chain shown to proxies, in PEM, leaf first.
-    #[arg(long, value_name = "FILE", requires = "proxies")]
+    #[arg(long, value_name = "FILE", requires = "proxies", conflicts_with = "trust_domain")]
     proxies_certificate: Option<PathBuf>,
     /// Key of that certificate in PEM.
-    #[arg(long, value_name = "FILE", requires = "proxies")]
+    #[arg(long, value_name = "FILE", requires = "proxies", conflicts_with = "trust_domain")]
     proxies_key: Option<PathBuf>,
-    /// Authority of the proxies' certificates, in PEM.
+    /// Authority of the proxies' certificates, in PEM. With --trust-domain: of proxies that still have
+    /// certificate files.
     #[arg(long, value_name = "FILE", requires = "proxies")]
     proxies_ca: Option<PathBuf>,
     /// People other than the one who asks who must approve a change.
@@ -201,16 +218,32 @@ impl StorageOptions {
 }
 
 impl Serve {
-    fn proxies(&self) -> Option<(Address, TlsFiles)> {
-        let files = (&self.proxies_certificate, &self.proxies_key, &self.proxies_ca);
-        match (&self.proxies, files) {
-            (Some(listen), (Some(certificate), Some(key), Some(ca))) => {
+    /// The address and the files for proxies that have files.
+    fn proxies(&self) -> Result<Option<(Address, TlsFiles)>> {
+        let Some(listen) = self.proxies.as_ref().filter(|_| self.trust_domain.is_none()) else {
+            return Ok(None);
+        };
+        match (&self.proxies_certificate, &self.proxies_key, &self.proxies_ca) {
+            (Some(certificate), Some(key), Some(ca)) => {
                 let (certificate, key) = (certificate.clone(), key.clone());
                 let client_ca = Some(ca.clone());
-                Some((listen.clone(), TlsFiles { certificate, key, client_ca }))
+                Ok(Some((listen.clone(), TlsFiles { certificate, key, client_ca })))
             }
-            _ => None,
+            _ => bail!(
+                "proxies connect with mTLS: give --trust-domain, so that the registry signs their identities, or --proxies-certificate, --proxies-key and --proxies-ca"
+            ),
         }
+    }
+
+    /// The trust domain whose authority the registry is.
+    fn mesh(&self) -> Option<MeshOptions> {
+        let (Some(domain), Some(listen)) = (&self.trust_domain, &self.proxies) else { return None };
+        Some(MeshOptions {
+            advertised: self.proxies_advertise.clone(),
+            client_ca: self.proxies_ca.clone(),
+            lifetime: Duration::from_secs(self.identity_seconds),
+            ..MeshOptions::new(domain.clone(), listen.clone())
+        })
     }
 
     fn policy(&self) -> Result<Option<(PathBuf, Vec<u8>)>> {
@@ -269,7 +302,8 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let options = RegistryOptions {
         tls,
         hosts: arguments.host.clone(),
-        proxies: arguments.proxies(),
+        proxies: arguments.proxies()?,
+        mesh: arguments.mesh(),
         rules: arguments.rules(),
         policy: arguments.policy()?,
         log_origin: arguments.log_origin.clone(),

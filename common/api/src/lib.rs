@@ -8,6 +8,7 @@
 mod audit;
 mod change;
 mod error;
+mod identity;
 mod pin;
 mod resource;
 mod rollout;
@@ -20,6 +21,10 @@ pub use change::{
     SlotChange, SlotContents, SlotDiff, SourceText,
 };
 pub use error::{ApiProblem, DocumentProblem, RefusalView};
+pub use identity::{
+    AuthorityView, IdentityRevocationView, IdentityRevokeRequest, IdentityView, JoinTokenMade,
+    JoinTokenRequest,
+};
 pub use pin::{
     ApprovalResult, ApproveRequest, GrowthView, HistoryItem, PinRequest, PinResult, PinView,
     ReassignRequest, ReassignResult, RevocationView, RevokeRequest, RollbackRequest, Stop,
@@ -61,6 +66,16 @@ pub mod paths {
     /// `GET`: tokens, without their secrets; `POST` [`TokenRequest`](crate::TokenRequest); below it `/{name}` for `DELETE`,
     /// and `/{name}/rotate` for `POST` [`RotateRequest`](crate::RotateRequest).
     pub const TOKENS: &str = "/v1/tokens";
+    /// `GET`, optionally of one `node`: [`IdentityView`](crate::IdentityView)s of proxies.
+    pub const IDENTITIES: &str = "/v1/identity/nodes";
+    /// `POST` [`JoinTokenRequest`](crate::JoinTokenRequest).
+    pub const JOIN_TOKENS: &str = "/v1/identity/tokens";
+    /// `POST` [`IdentityRevokeRequest`](crate::IdentityRevokeRequest).
+    pub const IDENTITY_REVOCATIONS: &str = "/v1/identity/revocations";
+    /// `GET`: [`AuthorityView`](crate::AuthorityView).
+    pub const AUTHORITY: &str = "/v1/identity/authority";
+    /// `POST`: rotate the intermediate.
+    pub const ROTATION: &str = "/v1/identity/rotation";
     /// `GET` with `service` and optionally `filter`: events, oldest first.
     pub const HISTORY: &str = "/v1/history";
     /// `GET`: all rollouts; `POST` [`RolloutRequest`](crate::RolloutRequest); below it `/{name}`, and

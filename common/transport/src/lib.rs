@@ -61,5 +61,5 @@ pub use serve::{
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     CertificateFacts, CertificateNeeds, ClientCertificates, ClientTls, MeshIdentity,
-    OwnCertificate, PeerIdentity, PeerRefusal, ServerTls, TlsError, TrustBundles,
+    OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerTls, TlsError, TrustBundles,
 };

@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType,
+    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
 use rustls_pki_types::{CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use tamis_ambient::Random;
 use tamis_transport::{MeshIdentity, SpiffeId, TrustBundles, TrustDomain};
+use tamis_trust::Digest;
 
 use crate::AuthorityError;
 use crate::files::{self, Readers};
@@ -27,6 +28,8 @@ pub const SVID_LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 const REQUEST_BYTES_MAX: usize = 4_096;
 /// The id in the SVID with which an intermediate is tried out; it never leaves this process.
 const TRIAL: &str = "trial";
+/// Longest common name in a subject.
+const COMMON_NAME_MAX: usize = 64;
 /// Lifetime of that SVID.
 const TRIAL_LIFETIME: Duration = Duration::from_secs(60);
 
@@ -177,6 +180,32 @@ impl CertificateAuthority {
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<IssuedSvid, AuthorityError> {
+        self.issue_named(request, id, None, (lifetime, now))
+    }
+
+    /// The same for one proxy, whose name the subject then has as [`node_subject`] writes it: several proxies
+    /// of a service share its id, and each is revoked on its own.
+    ///
+    /// # Errors
+    /// As for [`Self::issue`].
+    pub fn issue_to(
+        &self,
+        node: &str,
+        request: &[u8],
+        id: &SpiffeId,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<IssuedSvid, AuthorityError> {
+        self.issue_named(request, id, Some(node), (lifetime, now))
+    }
+
+    fn issue_named(
+        &self,
+        request: &[u8],
+        id: &SpiffeId,
+        node: Option<&str>,
+        (lifetime, now): (Duration, SystemTime),
+    ) -> Result<IssuedSvid, AuthorityError> {
         if id.trust_domain() != self.domain || !id.has_path() {
             let (id, domain) = (id.clone(), self.domain.clone());
             return Err(AuthorityError::OutsideDomain { id, domain });
@@ -188,18 +217,17 @@ impl CertificateAuthority {
                 max: SVID_LIFETIME_MAX.as_secs(),
             });
         }
-        self.sign(&self.intermediate, request, id, lifetime, now)
+        let key = read_request(request)?.public_key;
+        self.sign(&self.intermediate, &key, (id, node), (lifetime, now))
     }
 
     fn sign(
         &self,
         intermediate: &IntermediateAuthority,
-        request: &[u8],
-        id: &SpiffeId,
-        lifetime: Duration,
-        now: SystemTime,
+        key: &impl PublicKeyData,
+        (id, node): (&SpiffeId, Option<&str>),
+        (lifetime, now): (Duration, SystemTime),
     ) -> Result<IssuedSvid, AuthorityError> {
-        let key = read_request(request)?.public_key;
         let until = validity::seconds(now).saturating_add(lifetime.as_secs());
         let until = until.min(intermediate.not_after());
         if until < validity::seconds(now).saturating_add(SVID_LIFETIME_MIN.as_secs()) {
@@ -215,14 +243,70 @@ impl CertificateAuthority {
         params.use_authority_key_identifier_extension = true;
         let mut name = DistinguishedName::new();
         name.push(DnType::OrganizationName, self.domain.as_str());
+        if let Some(node) = node {
+            name.push(DnType::CommonName, node_subject(node));
+        }
         params.distinguished_name = name;
         let serial = serial(self.random)?;
         let digits = serial.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
         params.serial_number = Some(serial);
         validity::set(&mut params, now, until);
-        let leaf = params.signed_by(&key, &intermediate.issuer)?;
+        let leaf = params.signed_by(key, &intermediate.issuer)?;
         let chain = format!("{}{}", leaf.pem(), intermediate.certificate());
         Ok(IssuedSvid { chain, serial: digits, not_after: until })
+    }
+
+    /// An SVID for the process that has the authority itself, with a key that never leaves it. It accepts peers
+    /// whose certificates one of the roots signed, or one of the authorities in `also`, PEM text; empty: no
+    /// others.
+    ///
+    /// # Errors
+    /// As for [`Self::issue`], and [`AuthorityError::Own`] when `also` cannot be used.
+    pub fn own_identity(
+        &self,
+        id: &SpiffeId,
+        also: &str,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<MeshIdentity, AuthorityError> {
+        let (chain, key, bundles) = self.own_svid(id, also, (lifetime, now))?;
+        MeshIdentity::new(&chain, key, bundles, unix_time(now)).map_err(AuthorityError::Own)
+    }
+
+    /// Replaces the SVID of such an identity, and the authorities that it accepts.
+    ///
+    /// # Errors
+    /// As for [`Self::own_identity`]; the previous SVID then stays.
+    pub fn renew_own(
+        &self,
+        identity: &MeshIdentity,
+        also: &str,
+        lifetime: Duration,
+        now: SystemTime,
+    ) -> Result<(), AuthorityError> {
+        let (chain, key, bundles) = self.own_svid(&identity.id(), also, (lifetime, now))?;
+        identity.replace(&chain, key, bundles, unix_time(now)).map_err(AuthorityError::Own)
+    }
+
+    fn own_svid(
+        &self,
+        id: &SpiffeId,
+        also: &str,
+        (lifetime, now): (Duration, SystemTime),
+    ) -> Result<(String, PrivateKeyDer<'static>, TrustBundles), AuthorityError> {
+        let bundle = format!("{}\n{also}", self.bundle.trim_end());
+        let bundles = TrustBundles::from_pem([(self.domain.clone(), bundle.as_str())]);
+        let bundles = bundles.map_err(AuthorityError::Own)?;
+        let key = KeyPair::generate()?;
+        let svid = self.sign(&self.intermediate, &key, (id, None), (lifetime, now))?;
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        Ok((svid.chain, key, bundles))
+    }
+
+    /// Whether the root's key is here, so that the intermediate can be rotated.
+    #[must_use]
+    pub fn has_root(&self) -> bool {
+        self.root.is_some()
     }
 
     /// Replaces the intermediate by a new one. SVIDs that the previous one signed stay valid until they
@@ -275,13 +359,11 @@ impl CertificateAuthority {
         let bundles = TrustBundles::from_pem([(self.domain.clone(), bundle)])
             .map_err(|error| import(error.to_string()))?;
         let key = KeyPair::generate()?;
-        let request = CertificateParams::default().serialize_request(&key)?;
         let id = format!("spiffe://{}/{TRIAL}", self.domain);
         let id = id.parse().map_err(|error| import(format!("{error}")))?;
-        let svid = self.sign(intermediate, request.der(), &id, TRIAL_LIFETIME, now)?;
+        let svid = self.sign(intermediate, &key, (&id, None), (TRIAL_LIFETIME, now))?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        let now = UnixTime::since_unix_epoch(Duration::from_secs(validity::seconds(now)));
-        match MeshIdentity::new(&svid.chain, key, bundles, now) {
+        match MeshIdentity::new(&svid.chain, key, bundles, unix_time(now)) {
             Ok(_) => Ok(()),
             Err(error) => Err(import(tamis_transport::causes(&error))),
         }
@@ -302,6 +384,21 @@ impl CertificateAuthority {
         let text = format!("{}{}", self.intermediate.certificate(), self.intermediate.key());
         files::write(&self.folder.join("intermediate.pem"), &text, Readers::Owner)
     }
+}
+
+/// The common name in the subject of an SVID for a proxy: the proxy's name, or its hash when that is longer
+/// than a common name may be (64 characters; RFC 5280, appendix A.1).
+#[must_use]
+pub fn node_subject(node: &str) -> String {
+    if node.len() <= COMMON_NAME_MAX {
+        return node.to_owned();
+    }
+    let hash = Digest::of(node.as_bytes()).to_string();
+    hash.rsplit(':').next().unwrap_or_default().to_owned()
+}
+
+fn unix_time(now: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(validity::seconds(now)))
 }
 
 /// The certificate and the key in a text of both.

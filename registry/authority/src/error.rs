@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use tamis_transport::{SpiffeId, TrustDomain};
+use tamis_transport::{SpiffeId, TlsError, TrustDomain};
 use thiserror::Error;
 
 /// Why the authority cannot be used, or refuses to sign.
@@ -89,6 +89,9 @@ pub enum AuthorityError {
         /// The broken rule.
         rule: String,
     },
+    /// The authority's own SVID cannot be used, or the authorities that it should accept.
+    #[error("the registry's own SVID cannot be used")]
+    Own(#[source] TlsError),
     /// The installed cryptography fails.
     #[error("a certificate cannot be signed")]
     Sign(#[from] rcgen::Error),

@@ -50,6 +50,12 @@ impl IntermediateAuthority {
         u64::try_from(self.facts.not_after).unwrap_or(0)
     }
 
+    /// The second in which it was signed, since the Unix epoch.
+    #[must_use]
+    pub fn issued(&self) -> u64 {
+        validity::issued(self.facts.not_before)
+    }
+
     /// Whether more than half of its validity is over.
     pub(crate) fn is_half_over(&self, now: SystemTime) -> bool {
         let from = u64::try_from(self.facts.not_before).unwrap_or(0);

@@ -1,6 +1,6 @@
 //! One-time tokens that admit a proxy for the first time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -153,7 +153,12 @@ impl JoinRefusal {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct JoinLedger {
     tokens: BTreeMap<Digest, JoinTokenState>,
+    /// The same, the one that expires first in front.
+    by_expiry: BTreeSet<(u64, Digest)>,
 }
+
+/// How long a token is known after it expired, in seconds: 30 days.
+const KNOWN: u64 = 30 * 24 * 3_600;
 
 impl JoinLedger {
     /// Applies a record written at that second, since the Unix epoch. A token is used once: later uses of it,
@@ -163,7 +168,11 @@ impl JoinLedger {
             JoinRecord::Created { token, node, expires } => {
                 let (node, expires) = (node.clone(), *expires);
                 let state = JoinTokenState { node, expires, used: None, withdrawn: false };
-                self.tokens.entry(*token).or_insert(state);
+                if !self.tokens.contains_key(token) {
+                    self.tokens.insert(*token, state);
+                    self.by_expiry.insert((expires, *token));
+                }
+                self.forget(second);
             }
             JoinRecord::Used { token } => {
                 if let Some(state) = self.tokens.get_mut(token) {
@@ -174,6 +183,16 @@ impl JoinLedger {
                 let unused = self.tokens.values_mut().filter(|one| one.used.is_none());
                 unused.filter(|one| one.node == *node).for_each(|one| one.withdrawn = true);
             }
+        }
+    }
+
+    /// Forgets tokens that expired long ago: an unknown one admits nobody either.
+    fn forget(&mut self, second: u64) {
+        while let Some((expires, token)) = self.by_expiry.first().copied()
+            && expires.saturating_add(KNOWN) < second
+        {
+            self.by_expiry.pop_first();
+            self.tokens.remove(&token);
         }
     }
 

@@ -33,8 +33,10 @@ mod validity;
 
 pub use authority::{
     CertificateAuthority, IssuedSvid, SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN,
+    node_subject,
 };
 pub use error::AuthorityError;
 pub use intermediate::IntermediateAuthority;
 pub use join::{JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenState, NoJoinToken};
 pub use root::RootAuthority;
+pub use validity::issued;

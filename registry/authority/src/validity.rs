@@ -27,6 +27,12 @@ pub(crate) fn set(params: &mut CertificateParams, now: SystemTime, until: u64) {
     params.not_after = date(until);
 }
 
+/// The second in which a certificate was signed that is valid from `not_before` on, both since the Unix epoch.
+#[must_use]
+pub fn issued(not_before: i64) -> u64 {
+    u64::try_from(not_before).unwrap_or(0).saturating_add(SKEW.as_secs())
+}
+
 /// The last moment that certificates are asked about is the year 9999.
 fn date(second: u64) -> OffsetDateTime {
     let second = i64::try_from(second).unwrap_or(i64::MAX);

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::plane::KeysError;
+use tamis_authority::AuthorityError;
 use tamis_journal::log::LogError;
 use tamis_journal::{BlobError, JournalError};
 use tamis_oci::{SecretError, StoreError};
@@ -80,6 +81,37 @@ pub enum ServerError {
     /// A key of the control plane cannot be read or made.
     #[error(transparent)]
     Keys(#[from] KeysError),
+    /// The authority of the trust domain cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityError),
+    /// The journal has an authority, and its files are missing here.
+    #[error(
+        "{} is missing, and proxies of this journal trust the authority that was in it: copy the folder from another replica \
+         or from the backup; if it is lost, start once with --make-new-keys, and let all proxies join again",
+        folder.display()
+    )]
+    NoAuthority {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// The journal has another authority.
+    #[error(
+        "{} is not the authority that proxies of this journal trust: copy the folder from another replica or from the \
+         backup; if it is lost, start once with --make-new-keys, and let all proxies join again",
+        folder.display()
+    )]
+    OtherAuthority {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A record about identities cannot be written.
+    #[error("the authority cannot be recorded: {0}")]
+    Identity(String),
+    /// Proxies cannot be told where the registry is.
+    #[error(
+        "proxies cannot connect to {0}: give the address at which they reach this registry, --proxies-advertise HOST:PORT"
+    )]
+    Advertise(Address),
     /// The policy metadata cannot be opened.
     #[error("the policy metadata cannot be opened")]
     Policy(#[from] tamis_tuf::TufError),

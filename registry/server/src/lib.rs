@@ -43,6 +43,7 @@ mod admin;
 mod certificates;
 mod error;
 mod health;
+mod identities;
 mod lines;
 mod plane;
 mod proxies;
@@ -55,9 +56,10 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    Control, Examine, Faults, Guards, Holder, Keys, KeysError, Membership, PolicyFolder, ProxyPlan,
-    Rules, Terms, read_apply,
+    Control, Examine, Faults, Guards, Holder, Keys, KeysError, Membership, MeshOptions,
+    PolicyFolder, ProxyPlan, Rules, Terms, read_apply,
 };
 pub use registry::{LostKeys, Registry, RegistryOptions};
 pub use rest::document as openapi;
 pub use storage::Storage;
+pub use tamis_authority::{SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN};

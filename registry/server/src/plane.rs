@@ -11,6 +11,7 @@
 mod change;
 mod control;
 mod examine;
+mod identity;
 mod keys;
 mod policy;
 mod problem;
@@ -25,6 +26,8 @@ pub use control::fleet::Membership;
 pub use control::parts::ProxyPlan;
 pub use control::{Control, Rules};
 pub use examine::{Examine, Faults};
+pub use identity::MeshOptions;
+pub(crate) use identity::ProvenProxy;
 pub(crate) use keys::MissingKeys;
 pub use keys::{Keys, KeysError};
 pub use policy::PolicyFolder;

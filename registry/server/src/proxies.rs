@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::plane::{Control, Membership};
+use crate::plane::{Control, Membership, ProvenProxy};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse as _, Response};
@@ -37,10 +37,6 @@ const LATER_MS: u64 = 2_000;
 /// Lines queued for a proxy that does not read.
 const QUEUE: usize = 64;
 
-/// The peer of a connection: the SPIFFE id of its certificate, if it showed one.
-#[derive(Clone, Debug)]
-pub(crate) struct Peer(pub(crate) Option<String>);
-
 #[derive(Clone)]
 struct Proxies {
     control: Control,
@@ -60,12 +56,13 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
 /// Any blob, for any proxy: it must know the digest, which only assignments and manifests contain.
 async fn blob(
     State(proxies): State<Proxies>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<ProvenProxy>,
     Path(digest): Path<String>,
 ) -> Result<Response, ProblemResponse> {
-    if peer.is_none() {
+    if peer.id.is_none() {
         return Err(stranger());
     }
+    proxies.control.refuse_revoked(&peer)?;
     let digest: BlobDigest = digest.parse().map_err(|_| {
         problem(400, "bad-request", "that is not a digest", "write it as in the manifest")
     })?;
@@ -93,13 +90,14 @@ fn stranger() -> ProblemResponse {
 
 async fn stream(
     State(proxies): State<Proxies>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(peer): Extension<ProvenProxy>,
     Path(node): Path<String>,
     request: Request,
 ) -> Result<Response, ProblemResponse> {
-    let Some(peer) = peer else { return Err(stranger()) };
+    let Some(id) = peer.id.as_deref() else { return Err(stranger()) };
     // Decided on the head: no body of an unknown client is read.
-    proxies.control.identify(&node, Some(&peer)).await?;
+    proxies.control.identify(&node, Some(id)).await?;
+    proxies.control.refuse_revoked(&peer)?;
     let mut lines = Lines::new(request.into_body());
     let first = tokio::time::timeout(HELLO, lines.next()).await;
     let hello = match first {
@@ -114,10 +112,12 @@ async fn stream(
     let Ok(Ok(settling)) = tokio::time::timeout(TURN, turn).await else {
         return Ok(later());
     };
-    let membership = proxies.control.join(&hello, Some(&peer)).await?;
+    let membership = proxies.control.join(&hello, Some(id)).await?;
     let (to_node, from_here) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(QUEUE);
     let served = NodeStream {
         clock: proxies.store.clock(),
+        control: proxies.control,
+        peer: peer.clone(),
         session: Session::new(&hello),
         membership,
         to_node,
@@ -187,6 +187,8 @@ fn later() -> Response {
 /// A stream in progress.
 struct NodeStream {
     clock: Clock,
+    control: Control,
+    peer: ProvenProxy,
     session: Session,
     membership: Membership,
     to_node: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
@@ -218,6 +220,8 @@ impl NodeStream {
                     if self.clock.since(heard) > SILENCE {
                         return Err("it was silent for a minute".to_owned());
                     }
+                    // The journal may have a revocation that another replica wrote.
+                    self.control.refuse_revoked(&self.peer).map_err(|problem| problem.title)?;
                     self.send(&ToNode::Ping).await?;
                 }
             }

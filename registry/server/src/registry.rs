@@ -1,6 +1,6 @@
 //! A registry on a listener.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,9 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::plane::{Control, Examine, Keys, MissingKeys, PolicyFolder, Rules};
+use crate::plane::{
+    Control, Examine, Keys, MeshOptions, MissingKeys, PolicyFolder, ProvenProxy, Rules,
+};
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
@@ -17,8 +19,8 @@ use http::{Request, Response, header};
 use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, PlainStream, RequestBody, ServeLimits, ServeStage, ServerTls,
-    Shutdown, bind, hosts, serve_connection,
+    Address, BoundListener, ClientCertificates, ConnInfo, PeerCertificate, PlainStream,
+    RequestBody, ServeLimits, ServeStage, ServerTls, Shutdown, bind, hosts, serve_connection,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
@@ -26,9 +28,9 @@ use tower::ServiceExt as _;
 
 use crate::admin::{NAME as FIRST_TOKEN, first_token};
 use crate::certificates::{Tls, TlsFiles};
-use crate::proxies::{self, Peer};
+use crate::proxies;
 use crate::rest::problem;
-use crate::{ServerError, Storage, health, received, rest};
+use crate::{ServerError, Storage, health, identities, received, rest};
 
 /// The options of a registry.
 #[derive(Clone)]
@@ -44,6 +46,9 @@ pub struct RegistryOptions {
     pub hosts: Vec<String>,
     /// The address and TLS files for proxies; `None`: no proxies.
     pub proxies: Option<(Address, TlsFiles)>,
+    /// The trust domain whose authority it is, and its address for proxies; then there are no files for
+    /// them. `None`: it signs no identities.
+    pub mesh: Option<MeshOptions>,
     /// Its limits.
     pub limits: Limits,
     /// The rules for changes and assignments.
@@ -92,6 +97,7 @@ impl RegistryOptions {
             tls: None,
             hosts: Vec::new(),
             proxies: None,
+            mesh: None,
             limits: Limits::default(),
             rules: Rules::default(),
             policy: None,
@@ -130,7 +136,16 @@ struct OpenedRegistry {
     control: Control,
     socket: BoundListener,
     tls: Option<(ServerTls, TlsFiles)>,
-    proxies: Option<(BoundListener, Address, ServerTls, TlsFiles)>,
+    proxies: Option<ProxiesSocket>,
+}
+
+/// The socket for proxies, its address, and its certificate; the files are looked at again and again, an SVID
+/// renews itself.
+struct ProxiesSocket {
+    socket: BoundListener,
+    address: Address,
+    tls: ServerTls,
+    files: Option<TlsFiles>,
 }
 
 impl Registry {
@@ -254,21 +269,45 @@ async fn open(options: &RegistryOptions) -> Result<(ReadyReport, OpenedRegistry)
     }
     if options.restored {
         control.restored("the registry was restored from a backup").await?;
+        control.withdraw_tokens().await?;
     }
     let tls = match &options.tls {
         None => None,
         Some(files) => Some((files.read()?, files.clone())),
     };
     let (socket, address) = bound(&options.listen)?;
-    let proxies = match &options.proxies {
-        None => None,
-        Some((listen, files)) => Some((files.read()?, files.clone(), bound(listen)?)),
+    let proxies = match (&options.mesh, &options.proxies) {
+        (Some(mesh), _) => Some(mesh_socket(options, mesh, &control).await?),
+        (None, Some((listen, files))) => {
+            let (tls, (socket, address)) = (files.read()?, bound(listen)?);
+            Some(ProxiesSocket { socket, address, tls, files: Some(files.clone()) })
+        }
+        (None, None) => None,
     };
     let admin_token = first_token(&store, &options.storage.folder).await?;
-    let proxies_address = proxies.as_ref().map(|(_, _, (_, address))| address.clone());
+    let proxies_address = proxies.as_ref().map(|proxies| proxies.address.clone());
     let ready = ReadyReport { address, proxies: proxies_address, admin_token, director, log_key };
-    let proxies = proxies.map(|(tls, files, (socket, address))| (socket, address, tls, files));
     Ok((ready, OpenedRegistry { store, control, socket, tls, proxies }))
+}
+
+/// The socket for the proxies of a trust domain, with the registry's own SVID.
+async fn mesh_socket(
+    options: &RegistryOptions,
+    mesh: &MeshOptions,
+    control: &Control,
+) -> Result<ProxiesSocket, ServerError> {
+    let (socket, address) = bound(&mesh.listen)?;
+    let advertised = match (&mesh.advertised, &address) {
+        (Some(advertised), _) => advertised.clone(),
+        (None, Address::Tcp(own)) if !own.ip().is_unspecified() => own.to_string(),
+        (None, _) => return Err(ServerError::Advertise(address)),
+    };
+    let lost = options.lost_keys == LostKeys::MakeNew;
+    control.open_authority(&options.storage.folder, mesh, advertised, lost).await?;
+    let own = control.registry_identity()?;
+    // Who joins has no certificate yet.
+    let tls = ServerTls::from_identity(&own, ClientCertificates::Optional)?;
+    Ok(ProxiesSocket { socket, address, tls, files: None })
 }
 
 /// More tokens than an operator makes before a first start.
@@ -324,10 +363,14 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
     let local = options.listen.clone();
     let everybody = listen(socket, everybody, tls, local, &callers, options.max_connections);
     let everybody = spawn_local(everybody.serve(stop.clone()));
-    if let Some((socket, local, tls, files)) = proxies {
-        let tls = renewed(tls, files);
-        let router = proxies::router(control, store);
-        let own = listen(socket, router, Some(tls), local, &streams, options.max_proxies);
+    if let Some(ProxiesSocket { socket, address, tls, files }) = proxies {
+        let tls = match files {
+            Some(files) => renewed(tls, files),
+            None => Tls::new(tls),
+        };
+        let router =
+            proxies::router(control.clone(), store).merge(identities::router(control.clone()));
+        let own = listen(socket, router, Some(tls), address, &streams, options.max_proxies);
         drop(spawn_local(own.serve(stop.clone())));
     }
     // An error: the sender is gone, so nobody needs us.
@@ -337,6 +380,10 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
     let ended = tokio::time::timeout(options.drain, callers.below(1)).await;
     if ended.is_err() {
         tracing::warn!("connections were cut off: they did not end in time");
+    }
+    // Those of the last half minute.
+    if let Err(problem) = control.write_renewals().await {
+        tracing::warn!(code = problem.code, "renewals are not recorded: {}", problem.title);
     }
     for task in [follow, cleaning, direct].into_iter().chain(renewing) {
         task.abort();
@@ -448,6 +495,8 @@ fn admit<B>(
 impl Connection {
     async fn serve(self, plain: PlainStream, stop: Shutdown) {
         let Self { router, tls, local, peer, door, hosts } = self;
+        let certificate = Rc::new(RefCell::new(None));
+        let shown = Rc::clone(&certificate);
         let handler =
             async move |request: Request<RequestBody>, info: &ConnInfo| -> Response<Body> {
                 if let Err(refused) = admit(&request, door, &hosts) {
@@ -455,7 +504,9 @@ impl Connection {
                 }
                 let mut request = request.map(received::body);
                 let identity = info.identity.as_ref().and_then(|it| it.spiffe_id.as_ref());
-                request.extensions_mut().insert(Peer(identity.map(|id| id.as_str().to_owned())));
+                let id = identity.map(|id| id.as_str().to_owned());
+                let peer = ProvenProxy { id, certificate: certificate.borrow().clone() };
+                request.extensions_mut().insert(peer);
                 match router.clone().oneshot(request).await {
                     Ok(response) => response,
                     Err(never) => match never {},
@@ -469,6 +520,7 @@ impl Connection {
             }
             Some(tls) => match tls.accept(plain).await {
                 Ok((stream, identity)) => {
+                    shown.replace(PeerCertificate::of(&stream));
                     let info = ConnInfo { peer, local, identity: Some(identity) };
                     serve_connection(stream, Rc::new(info), &limits, handler, stop).await
                 }

@@ -13,6 +13,7 @@ mod answer;
 mod audit;
 mod changes;
 mod extract;
+mod identities;
 mod openapi;
 mod pins;
 mod resources;
@@ -55,6 +56,11 @@ pub(crate) fn router(control: Control, store: Store) -> Router {
         .route(paths::TOKENS, get(tokens::list).post(tokens::create))
         .route("/v1/tokens/{name}", delete(tokens::revoke))
         .route("/v1/tokens/{name}/rotate", post(tokens::rotate))
+        .route(paths::IDENTITIES, get(identities::list))
+        .route(paths::JOIN_TOKENS, post(identities::token))
+        .route(paths::IDENTITY_REVOCATIONS, post(identities::revoke))
+        .route(paths::AUTHORITY, get(identities::authority))
+        .route(paths::ROTATION, post(identities::rotate))
         .route(paths::HISTORY, get(pins::history))
         .route(paths::ROLLOUTS, get(rollouts::list).post(rollouts::start))
         .route("/v1/rollouts/{name}", get(rollouts::one))

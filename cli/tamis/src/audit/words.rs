@@ -38,6 +38,20 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
         }
         "node-reported" => reported(body),
         "node-connections" => connections(body),
+        "identity-authority" => format!("is the authority of {}", of("domain")),
+        "identity-token" => match of("event").as_str() {
+            "created" => format!("made a join token for {}", of("node")),
+            "withdrawn" => format!("withdrew the join tokens of {}", of("node")),
+            _ => format!("{kind} {body}"),
+        },
+        "identity-joined" => {
+            format!("{} joined as {} (serial {})", of("node"), of("id"), of("serial"))
+        }
+        "identity-renewed" => format!("renewed the identities of {}", renewed(body)),
+        "identity-revoked" => {
+            because(format!("revoked the identity of {}", of("node")), &of("reason"))
+        }
+        "identity-rotated" => "rotated the intermediate".to_owned(),
         "blob-linked" => format!("pushed {} to {}", digest(), of("repository")),
         "blob-unlinked" => format!("took {} out of {}", digest(), of("repository")),
         "manifest-put" => pushed(body),
@@ -158,6 +172,11 @@ fn reported(body: &Value) -> String {
     said
 }
 
+fn renewed(body: &Value) -> String {
+    let nodes: Vec<String> = list(body, "svids").iter().map(|one| text(one.get("node"))).collect();
+    some(&nodes)
+}
+
 fn connections(body: &Value) -> String {
     let parts = [("connected: ", "joined"), ("disconnected: ", "left")];
     let parts: Vec<String> = parts
@@ -242,6 +261,37 @@ mod tests {
                 json!({ "service": "*", "epoch": 1, "reason": "restored" }),
                 "had all services assigned again, in epoch 1: restored".to_owned(),
             ),
+            (
+                "identity-authority",
+                json!({ "domain": "shop.example", "bundle": digest }),
+                "is the authority of shop.example".to_owned(),
+            ),
+            (
+                "identity-token",
+                json!({ "event": "created", "node": "sidecar:shop/a/0", "token": digest }),
+                "made a join token for sidecar:shop/a/0".to_owned(),
+            ),
+            (
+                "identity-token",
+                json!({ "event": "withdrawn", "node": "sidecar:shop/a/0" }),
+                "withdrew the join tokens of sidecar:shop/a/0".to_owned(),
+            ),
+            (
+                "identity-joined",
+                json!({ "node": "sidecar:shop/a/0", "id": "spiffe://x/a", "serial": "4a" }),
+                "sidecar:shop/a/0 joined as spiffe://x/a (serial 4a)".to_owned(),
+            ),
+            (
+                "identity-renewed",
+                json!({ "svids": [{ "node": "a" }, { "node": "b" }, { "node": "c" }, { "node": "d" }] }),
+                "renewed the identities of a, b, c and 1 more".to_owned(),
+            ),
+            (
+                "identity-revoked",
+                json!({ "node": "sidecar:shop/a/0", "reason": "stolen" }),
+                "revoked the identity of sidecar:shop/a/0: stolen".to_owned(),
+            ),
+            ("identity-rotated", json!({ "asked": true }), "rotated the intermediate".to_owned()),
             (
                 "node-reported",
                 json!({ "node": "sidecar:shop/a/0", "slots": [{ "slot": "s", "running": {} }, { "slot": "t", "refused": { "code": "a.b" } }], "problems": [{}] }),

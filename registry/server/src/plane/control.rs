@@ -5,7 +5,7 @@ pub(crate) mod fleet;
 pub(crate) mod parts;
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
 
 use tamis_api::ApiProblem;
 use tamis_director::{Body, Guards, Plans, State, Terms};
@@ -18,6 +18,7 @@ use tokio::sync::watch;
 use crate::plane::control::artifact::Artifacts;
 use crate::plane::control::fleet::Fleet;
 use crate::plane::examine::Examine;
+use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
 use crate::plane::problem;
@@ -65,6 +66,9 @@ pub(crate) struct Inner {
     pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
     pub(crate) artifacts: Artifacts,
+    /// The authority of the trust domain; empty in a registry that has none.
+    pub(crate) authority: OnceLock<MeshAuthority>,
+    pub(crate) renewed: RenewedSvids,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
     folded: FoldedJournal<ControlState>,
@@ -85,7 +89,8 @@ impl Control {
     ) -> Result<Self, LogError> {
         let (journal, blobs) = (store.journal().clone(), store.blobs().clone());
         let log = Log::open(journal.clone()).await?;
-        let state = ControlState(State::under(&rules.security));
+        let director = State::under(&rules.security);
+        let state = ControlState { director, ..ControlState::default() };
         let clock = store.clock();
         let folded = FoldedJournal::open_from(journal.clone(), clock, state).await?;
         let inner = Inner {
@@ -99,6 +104,8 @@ impl Control {
             policy,
             fleet: Fleet::new(clock.unix_ms()),
             artifacts: Artifacts::default(),
+            authority: OnceLock::new(),
+            renewed: RenewedSvids::default(),
             plans: Mutex::default(),
             upstreams: Mutex::default(),
             folded,
@@ -161,17 +168,30 @@ impl Control {
         actor: &str,
         mut decide: impl FnMut(&State) -> Result<(Vec<Body>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
+        let decide = |state: &ControlState| {
+            let (bodies, value) = decide(state)?;
+            Ok((records(&bodies)?, value))
+        };
+        self.commit_records(actor, decide).await
+    }
+
+    /// The same for records of any kind, decided on the whole state.
+    pub(crate) async fn commit_records<T>(
+        &self,
+        actor: &str,
+        mut decide: impl FnMut(&ControlState) -> Result<(Vec<Record>, T), ApiProblem> + Send,
+    ) -> Result<(u64, T), ApiProblem> {
         let mut writer = self.0.folded.writer(actor).await;
         loop {
-            let (head, bodies, value) = {
+            let (head, written, value) = {
                 let state = writer.fresh().await.map_err(|error| problem::journal(&error))?;
-                let (bodies, value) = decide(&state)?;
-                (state.head(), bodies, value)
+                let (written, value) = decide(&state)?;
+                (state.head(), written, value)
             };
-            if bodies.is_empty() {
+            if written.is_empty() {
                 return Ok((head, value));
             }
-            match writer.append(head, &records(&bodies)?).await {
+            match writer.append(head, &written).await {
                 Ok(Some(revision)) => return Ok((revision, value)),
                 Ok(None) => {}
                 Err(JournalError::Conflict { .. }) => {
@@ -185,26 +205,30 @@ impl Control {
     }
 }
 
-/// The state of the director, folded from the entries of the journal.
+/// The state of the director and the identities of proxies, folded from the entries of the journal.
 #[derive(Debug, Default)]
-pub(crate) struct ControlState(State);
+pub(crate) struct ControlState {
+    director: State,
+    pub(crate) identities: IdentityLedger,
+}
 
 impl Deref for ControlState {
     type Target = State;
 
     fn deref(&self) -> &State {
-        &self.0
+        &self.director
     }
 }
 
 impl Fold for ControlState {
     fn revision(&self) -> u64 {
-        self.0.head()
+        self.director.head()
     }
 
     fn apply(&mut self, entry: &Entry) {
         let Entry { revision, time_ms, actor, record, .. } = entry;
-        self.0.apply(*revision, *time_ms, actor, &record.kind, &record.body);
+        self.identities.apply(*time_ms, actor, &record.kind, &record.body);
+        self.director.apply(*revision, *time_ms, actor, &record.kind, &record.body);
     }
 }
 

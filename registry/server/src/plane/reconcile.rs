@@ -37,7 +37,7 @@ impl Control {
     /// act on what all have written, and if two decide the same thing at once, it is written once.
     pub async fn run(&self) {
         let (follow, direct, reports) = (self.follow(), self.direct(), self.write_reports());
-        tokio::join!(follow, direct, reports);
+        tokio::join!(follow, direct, reports, self.keep_authority());
     }
 
     async fn direct(&self) {

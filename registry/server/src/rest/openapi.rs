@@ -6,7 +6,7 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::answer::typed;
-use super::{audit, changes, pins, resources, rollouts, tokens};
+use super::{audit, changes, identities, pins, resources, rollouts, tokens};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -19,6 +19,7 @@ use super::{audit, changes, pins, resources, rollouts, tokens};
         changes::plan, changes::apply, resources::list, resources::one, resources::versions, resources::text_at,
         resources::status, pins::list, pins::pin, pins::unpin, pins::rollback, pins::approve, pins::reassign,
         tokens::list, tokens::create, tokens::revoke, tokens::rotate, pins::revocations, pins::revoke, pins::history,
+        identities::list, identities::token, identities::revoke, identities::authority, identities::rotate,
         rollouts::list,
         rollouts::start, rollouts::one, rollouts::change, audit::log, audit::who_ran, audit::checkpoint, audit::key,
     ),

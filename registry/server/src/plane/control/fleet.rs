@@ -115,39 +115,44 @@ impl Control {
             problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
         })?;
         self.catch_up().await.map_err(|error| crate::plane::problem::journal(&error))?;
-        let now = self.now_ms();
-        let expected = {
+        let expected = self.declared_identity(&node)?;
+        if identity == Some(expected.as_str()) {
+            return Ok(());
+        }
+        let shown = identity.map_or_else(
+            || "shows no SPIFFE id".to_owned(),
+            |other| format!("shows a certificate of {other}"),
+        );
+        let title = format!("{node} must be {expected}, but the client {shown}");
+        let remedy = Some("give it the certificate of its service".to_owned());
+        Err(ApiProblem { remedy, ..problem(403, "node.identity", title) })
+    }
+
+    /// The SPIFFE id that the documents give a proxy.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when no document declares the proxy, or it gives none.
+    pub(crate) fn declared_identity(&self, node: &NodeName) -> Result<String, ApiProblem> {
+        let declared = {
             let state = self.state();
             let mut plans = self.plans();
-            let plan = plans.node(&state, &node, now / 1_000).plan.clone();
+            let plan = plans.node(&state, node, self.now_secs()).plan.clone();
             plan.map(|plan| plan.identity.clone())
         };
-        let Some(expected) = expected else {
-            return Err(missing(
-                format!("no document declares {node}"),
-                "apply its Gateway, or its Service with a sidecar at that endpoint",
-            ));
-        };
-        match (expected.as_deref(), identity) {
-            (Some(expected), Some(is)) if expected == is => {}
-            (Some(expected), is) => {
-                let shown = is.map_or_else(
-                    || "shows no SPIFFE id".to_owned(),
-                    |other| format!("shows a certificate of {other}"),
-                );
-                let title = format!("{node} must be {expected}, but the client {shown}");
-                let remedy = Some("give it the certificate of its service".to_owned());
-                return Err(ApiProblem { remedy, ..problem(403, "node.identity", title) });
-            }
-            (None, _) => {
+        match declared {
+            Some(Some(identity)) => Ok(identity),
+            Some(None) => {
                 let title = format!(
                     "{node} has no identity in the documents, so no certificate can prove it"
                 );
                 let remedy = Some("write `identity` into its document".to_owned());
-                return Err(ApiProblem { remedy, ..problem(403, "node.identity", title) });
+                Err(ApiProblem { remedy, ..problem(403, "node.identity", title) })
             }
+            None => Err(missing(
+                format!("no document declares {node}"),
+                "apply its Gateway, or its Service with a sidecar at that endpoint",
+            )),
         }
-        Ok(())
     }
 
     /// Writes the pending reports: slots that changed, and counts for active rollouts.

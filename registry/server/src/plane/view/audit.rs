@@ -193,13 +193,18 @@ fn seen(holder: &Holder, kind: &str, mut body: Value) -> Option<Value> {
         let mut lists = lists.filter_map(Value::as_array);
         return lists.any(|list| !list.is_empty()).then_some(body);
     }
+    let of_node = |node: &str| node.parse::<NodeName>().is_ok_and(|node| sees(node.key()));
+    if kind == "identity-renewed" {
+        keep(&mut body, "svids", |one| of_node(&text(one, "node")));
+        let svids = body.get("svids").and_then(Value::as_array);
+        return svids.is_some_and(|svids| !svids.is_empty()).then_some(body);
+    }
     let with = |service: &str| holder.may_with(Verb::Observe, service);
     let shown = everything
         || match kind {
             "pinned" | "unpinned" | "assigned" => with(&text(&body, "service")),
-            "node-reported" => {
-                let node = text(&body, "node").parse::<NodeName>();
-                node.is_ok_and(|node| sees(node.key()))
+            "node-reported" | "identity-token" | "identity-joined" | "identity-revoked" => {
+                of_node(&text(&body, "node"))
             }
             "rollout-started" => {
                 let services = body.pointer("/rollout/services").and_then(Value::as_array);

@@ -1,0 +1,83 @@
+//! How proxies get their SVIDs: `POST /v1/identity/join` for a one-time token, without a certificate, and
+//! `POST /v1/identity/renew` with the current SVID. On the listener for proxies.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::response::Response;
+use axum::routing::post;
+use axum::{Extension, Router};
+use bytes::Bytes;
+use http::StatusCode;
+use http_body_util::{BodyExt as _, Limited};
+use tamis_api::ApiProblem;
+use tamis_sync::{JOIN_PATH, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
+
+use crate::plane::{Control, ProvenProxy};
+use crate::rest::{ProblemResponse, problem, typed};
+
+/// The longest request that is read, in bytes: a token, a name, and a certificate request of at most 4,096
+/// bytes. Less than what the protocol allows, since strangers may send one.
+const MAX_REQUEST_BYTES: usize = 16 * 1024;
+const _: () = assert!(MAX_REQUEST_BYTES <= MAX_IDENTITY_BYTES, "the protocol's bound is higher");
+/// Time limit for a request to arrive.
+const COMING: Duration = Duration::from_secs(10);
+
+/// The two endpoints.
+pub(crate) fn router(control: Control) -> Router {
+    Router::new()
+        .route(JOIN_PATH, post(join))
+        .route(RENEW_PATH, post(renew))
+        .layer(DefaultBodyLimit::disable())
+        .with_state(control)
+}
+
+async fn join(
+    State(control): State<Control>,
+    request: Request,
+) -> Result<Response, ProblemResponse> {
+    let asked = read(request.into_body()).await?;
+    answer(control.admit_member(&asked).await)
+}
+
+async fn renew(
+    State(control): State<Control>,
+    Extension(peer): Extension<ProvenProxy>,
+    request: Request,
+) -> Result<Response, ProblemResponse> {
+    if peer.id.is_none() {
+        let title = "a proxy renews its SVID with the current one, and this client shows none";
+        return Err(problem(401, "node.identity", title, "join with a token"));
+    }
+    // Decided on the head: no body of a revoked proxy is read.
+    control.refuse_revoked(&peer)?;
+    let asked = read(request.into_body()).await?;
+    answer(control.renew_member(&peer, &asked).await)
+}
+
+async fn read(body: Body) -> Result<SvidRequest, ProblemResponse> {
+    let read = Limited::new(body, MAX_REQUEST_BYTES).collect();
+    let bytes: Bytes = match tokio::time::timeout(COMING, read).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(_)) => {
+            let title = format!("the body ended early, or has more than {MAX_REQUEST_BYTES} bytes");
+            return Err(problem(413, "too-large", title, "send one certificate request"));
+        }
+        Err(_) => {
+            let title = format!("the body took more than {} seconds", COMING.as_secs());
+            return Err(problem(408, "too-slow", title, "send it again, faster"));
+        }
+    };
+    serde_json::from_slice(&bytes).map_err(|error| {
+        let title = format!("the body does not have the expected form: {error}");
+        problem(400, "bad-request", title, "run a proxy of this release")
+    })
+}
+
+fn answer(made: Result<SvidAnswer, ApiProblem>) -> Result<Response, ProblemResponse> {
+    let body = serde_json::to_vec(&made?).map_err(|error| {
+        problem(500, "internal", error.to_string(), "report it with the registry's log")
+    })?;
+    Ok(typed(StatusCode::OK, "application/json", body))
+}

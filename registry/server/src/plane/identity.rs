@@ -1,0 +1,154 @@
+//! Who is who in the mesh: proxies join with one-time tokens, renew their SVIDs, and are revoked.
+//!
+//! The authority signs in this process; the journal has what replicas must agree on: which token was used,
+//! which SVID is the newest of each proxy, who is revoked. A token is recorded as used before its proxy gets
+//! anything. Renewals are recorded in batches.
+
+mod authority;
+mod ledger;
+mod manage;
+mod own;
+mod problems;
+mod records;
+mod renewals;
+
+use std::time::{Duration, SystemTime};
+
+use tamis_api::ApiProblem;
+use tamis_authority::{IssuedSvid, JoinToken, node_subject};
+use tamis_resources::NodeName;
+use tamis_sync::{SvidAnswer, SvidRequest};
+use tamis_transport::{MeshIdentity, PeerCertificate};
+
+pub(crate) use authority::MeshAuthority;
+pub use authority::MeshOptions;
+pub(crate) use ledger::IdentityLedger;
+pub(crate) use renewals::RenewedSvids;
+
+use crate::ServerError;
+use crate::plane::control::Control;
+use crate::plane::problem::{journal, problem};
+use records::{IdentityRecord, JoinedRecord, SvidRecord};
+
+/// The actor of joins and renewals.
+const ACTOR: &str = "proxies";
+
+/// What a peer proved in its handshake.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ProvenProxy {
+    /// The SPIFFE id of its certificate; `None`: it showed none.
+    pub(crate) id: Option<String>,
+    pub(crate) certificate: Option<PeerCertificate>,
+}
+
+impl Control {
+    /// The first SVID of a proxy, for a one-time token.
+    ///
+    /// # Errors
+    /// [`ApiProblem`]: the token admits nobody, or not this proxy; no document declares the proxy; the request
+    /// cannot be used; the journal cannot be written.
+    pub(crate) async fn admit_member(&self, asked: &SvidRequest) -> Result<SvidAnswer, ApiProblem> {
+        let authority = self.authority()?;
+        let token = asked.token.as_deref().unwrap_or_default();
+        let token: JoinToken = token.parse().map_err(|why| problems::malformed_token(&why))?;
+        let node = named(&asked.node)?;
+        let name = node.to_string();
+        self.catch_up().await.map_err(|error| journal(&error))?;
+        let now = self.now_secs();
+        let refused = |refusal| problems::not_admitted(&refusal);
+        // Before anything is signed or said about documents: most of the world has no token.
+        self.state().identities.tokens().admit(&token, &name, now).map_err(refused)?;
+        let id = self.declared_identity(&node)?;
+        let svid = authority.sign(&name, &id, &asked.request, self.signing_time(&name))?;
+        let record = IdentityRecord::Joined(JoinedRecord {
+            token: token.hash(),
+            svid: recorded(&name, id, &svid),
+        });
+        let record = record.to_record().map_err(|error| unwritten(&error))?;
+        self.commit_records(ACTOR, |state| {
+            state.identities.tokens().admit(&token, &name, now).map_err(refused)?;
+            Ok((vec![record.clone()], ()))
+        })
+        .await?;
+        tracing::info!(node = name, serial = svid.serial, "a proxy joined");
+        Ok(SvidAnswer { chain: svid.chain, bundles: authority.bundles() })
+    }
+
+    /// The next SVID of a proxy that shows its current one.
+    ///
+    /// # Errors
+    /// [`ApiProblem`]: it shows none, that of another, an expired or a revoked one; no document declares the
+    /// proxy; the request cannot be used.
+    pub(crate) async fn renew_member(
+        &self,
+        peer: &ProvenProxy,
+        asked: &SvidRequest,
+    ) -> Result<SvidAnswer, ApiProblem> {
+        let authority = self.authority()?;
+        let node = named(&asked.node)?;
+        let name = node.to_string();
+        self.identify(&name, peer.id.as_deref()).await?;
+        let shown = peer.certificate.as_ref().ok_or_else(problems::stranger)?;
+        // Proxies of one service share an id, but not a name.
+        if shown.common_name.as_deref() != Some(node_subject(&name).as_str()) {
+            return Err(problems::other_node(&name, shown.common_name.as_deref()));
+        }
+        self.refuse_revoked(peer)?;
+        // A connection may be open for longer than the SVID is valid.
+        if i64::try_from(self.now_secs()).unwrap_or(i64::MAX) > shown.not_after {
+            return Err(problems::expired(&name));
+        }
+        let id = self.declared_identity(&node)?;
+        let svid = authority.sign(&name, &id, &asked.request, self.signing_time(&name))?;
+        self.0.renewed.add(recorded(&name, id, &svid));
+        Ok(SvidAnswer { chain: svid.chain, bundles: authority.bundles() })
+    }
+
+    /// The identity with which the registry proves itself to proxies.
+    ///
+    /// # Errors
+    /// [`ServerError::Identity`] without an authority.
+    pub(crate) fn registry_identity(&self) -> Result<MeshIdentity, ServerError> {
+        let authority = self.0.authority.get();
+        let own = authority.map(|authority| authority.own().clone());
+        own.ok_or_else(|| ServerError::Identity("it is not open".to_owned()))
+    }
+
+    /// Refuses a peer whose SVID is revoked.
+    pub(crate) fn refuse_revoked(&self, peer: &ProvenProxy) -> Result<(), ApiProblem> {
+        let state = self.state();
+        let shown = peer.certificate.as_ref();
+        match shown.and_then(|shown| state.identities.revocation_of(shown)) {
+            Some(revocation) => Err(problems::revoked(revocation)),
+            None => Ok(()),
+        }
+    }
+
+    fn authority(&self) -> Result<&MeshAuthority, ApiProblem> {
+        self.0.authority.get().ok_or_else(problems::no_authority)
+    }
+
+    /// Now, but after the second in which the proxy was last revoked: SVIDs up to that second are revoked,
+    /// whichever replica signed them by its clock.
+    fn signing_time(&self, node: &str) -> SystemTime {
+        let now = self.0.store.clock().wall();
+        let state = self.state();
+        let after = state.identities.revocation(node).map_or(0, |one| one.until.saturating_add(1));
+        now.max(SystemTime::UNIX_EPOCH + Duration::from_secs(after))
+    }
+}
+
+fn named(node: &str) -> Result<NodeName, ApiProblem> {
+    node.parse().map_err(|error| {
+        problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
+    })
+}
+
+fn recorded(node: &str, id: String, svid: &IssuedSvid) -> SvidRecord {
+    let (node, serial) = (node.to_owned(), svid.serial.clone());
+    SvidRecord { node, id, serial, not_after: svid.not_after }
+}
+
+fn unwritten(error: &serde_json::Error) -> ApiProblem {
+    problem(500, "internal", error.to_string())
+}

@@ -1,0 +1,139 @@
+//! The identities of proxies, computed from the journal.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use tamis_authority::{JoinLedger, JoinRecord, issued, node_subject};
+use tamis_transport::PeerCertificate;
+
+use super::records::{AuthorityRecord, IdentityRecord, JoinedRecord, RevokedRecord, SvidRecord};
+
+/// The newest SVID of a proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MemberIdentity {
+    pub(crate) svid: SvidRecord,
+    /// When the proxy joined; milliseconds since the Unix epoch.
+    pub(crate) joined_ms: u64,
+    /// When the SVID was recorded; milliseconds since the Unix epoch.
+    pub(crate) recorded_ms: u64,
+}
+
+/// A revocation of all SVIDs that a proxy had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct IdentityRevocation {
+    pub(crate) node: String,
+    /// SVIDs that were signed in this second or before are revoked; since the Unix epoch.
+    pub(crate) until: u64,
+    pub(crate) by: String,
+    pub(crate) reason: String,
+    /// Whether a token was made for the proxy since, which admits it again.
+    pub(crate) readmitted: bool,
+}
+
+/// The identities of proxies. The same entries give the same ledger.
+#[derive(Debug, Default)]
+pub(crate) struct IdentityLedger {
+    tokens: JoinLedger,
+    members: BTreeMap<String, MemberIdentity>,
+    /// By the common name in the SVIDs of the proxy.
+    revoked: BTreeMap<String, IdentityRevocation>,
+    authority: Option<AuthorityRecord>,
+    /// When a person asked for a rotation, in seconds since the Unix epoch; 0: never.
+    rotated: u64,
+}
+
+impl IdentityLedger {
+    /// Applies an entry. Kinds of other writers change nothing, and neither does a body that cannot be read.
+    pub(crate) fn apply(&mut self, time_ms: u64, actor: &str, kind: &str, body: &Value) {
+        let record = match IdentityRecord::read(kind, body) {
+            None => return,
+            Some(Ok(record)) => record,
+            Some(Err(error)) => {
+                return tracing::error!(kind, %error, "a record about identities cannot be read");
+            }
+        };
+        let second = time_ms / 1_000;
+        match record {
+            IdentityRecord::Authority(authority) => self.authority = Some(authority),
+            IdentityRecord::Token(token) => self.token(&token, second),
+            IdentityRecord::Joined(joined) => self.joined(joined, time_ms),
+            IdentityRecord::Renewed(renewed) => {
+                renewed.svids.into_iter().for_each(|svid| self.renewed(svid, time_ms));
+            }
+            IdentityRecord::Revoked(revoked) => self.revoke(revoked, actor, second),
+            IdentityRecord::Rotated(rotated) if rotated.asked => {
+                self.rotated = self.rotated.max(second);
+            }
+            IdentityRecord::Rotated(_) => {}
+        }
+    }
+
+    fn token(&mut self, token: &JoinRecord, second: u64) {
+        if let JoinRecord::Created { node, .. } = token
+            && let Some(revocation) = self.revoked.get_mut(&node_subject(node))
+        {
+            revocation.readmitted = true;
+        }
+        self.tokens.apply(token, second);
+    }
+
+    fn joined(&mut self, joined: JoinedRecord, time_ms: u64) {
+        let JoinedRecord { token, svid } = joined;
+        self.tokens.apply(&JoinRecord::Used { token }, time_ms / 1_000);
+        let member = MemberIdentity { svid, joined_ms: time_ms, recorded_ms: time_ms };
+        self.members.insert(member.svid.node.clone(), member);
+    }
+
+    fn renewed(&mut self, svid: SvidRecord, time_ms: u64) {
+        // A batch is written after a while: the proxy may have joined again since.
+        if let Some(member) = self.members.get_mut(&svid.node)
+            && svid.not_after >= member.svid.not_after
+        {
+            (member.svid, member.recorded_ms) = (svid, time_ms);
+        }
+    }
+
+    fn revoke(&mut self, revoked: RevokedRecord, actor: &str, until: u64) {
+        let RevokedRecord { node, reason } = revoked;
+        self.tokens.apply(&JoinRecord::Withdrawn { node: node.clone() }, until);
+        let (subject, by) = (node_subject(&node), actor.to_owned());
+        let revocation = IdentityRevocation { node, until, by, reason, readmitted: false };
+        self.revoked.insert(subject, revocation);
+    }
+
+    pub(crate) fn tokens(&self) -> &JoinLedger {
+        &self.tokens
+    }
+
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&String, &MemberIdentity)> {
+        self.members.iter()
+    }
+
+    /// The last revocation of each proxy that has one.
+    pub(crate) fn revocations(&self) -> impl Iterator<Item = &IdentityRevocation> {
+        self.revoked.values()
+    }
+
+    /// The last revocation of a proxy.
+    pub(crate) fn revocation(&self, node: &str) -> Option<&IdentityRevocation> {
+        self.revoked.get(&node_subject(node))
+    }
+
+    /// The revocation of the certificate that a peer showed; `None`: it is not revoked.
+    pub(crate) fn revocation_of(&self, shown: &PeerCertificate) -> Option<&IdentityRevocation> {
+        let revocation = self.revoked.get(shown.common_name.as_deref()?)?;
+        (issued(shown.not_before) <= revocation.until).then_some(revocation)
+    }
+
+    pub(crate) fn authority(&self) -> Option<&AuthorityRecord> {
+        self.authority.as_ref()
+    }
+
+    /// When a person last asked for a rotation, in seconds since the Unix epoch; 0: never.
+    pub(crate) fn rotated(&self) -> u64 {
+        self.rotated
+    }
+}
+
+#[cfg(test)]
+mod tests;

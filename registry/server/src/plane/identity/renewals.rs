@@ -1,0 +1,64 @@
+//! Renewals that the journal does not contain yet: gathered, so that a thousand proxies write a record
+//! every half minute, not one each.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::records::{IdentityRecord, RenewedRecord, SvidRecord};
+
+/// SVIDs in one record, each of at most about 2.4 kilobytes with the longest names; an entry of the journal
+/// has at most 65,535 bytes.
+const BATCH_BYTES: usize = 48 * 1024;
+/// Bytes of an SVID in a record without its names.
+const FIXED_BYTES: usize = 128;
+
+/// Renewed SVIDs that are not written yet, the last one of each proxy.
+#[derive(Default)]
+pub(crate) struct RenewedSvids(Mutex<BTreeMap<String, SvidRecord>>);
+
+impl RenewedSvids {
+    fn pending(&self) -> MutexGuard<'_, BTreeMap<String, SvidRecord>> {
+        // Each change is one call of the map.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add(&self, svid: SvidRecord) {
+        self.pending().insert(svid.node.clone(), svid);
+    }
+
+    /// The pending SVID of a proxy.
+    pub(crate) fn of(&self, node: &str) -> Option<SvidRecord> {
+        self.pending().get(node).cloned()
+    }
+
+    /// All of them in records that fit into entries; empty when there are none.
+    pub(crate) fn take(&self) -> Vec<IdentityRecord> {
+        let all = std::mem::take(&mut *self.pending());
+        let (mut records, mut svids, mut bytes) = (Vec::new(), Vec::new(), 0_usize);
+        for svid in all.into_values() {
+            let length = FIXED_BYTES + svid.node.len() + svid.id.len();
+            if bytes + length > BATCH_BYTES && !svids.is_empty() {
+                let svids = std::mem::take(&mut svids);
+                records.push(IdentityRecord::Renewed(RenewedRecord { svids }));
+                bytes = 0;
+            }
+            bytes += length;
+            svids.push(svid);
+        }
+        if !svids.is_empty() {
+            records.push(IdentityRecord::Renewed(RenewedRecord { svids }));
+        }
+        records
+    }
+
+    /// Keeps what could not be written for the next attempt, unless there is a newer one.
+    pub(crate) fn put_back(&self, records: Vec<IdentityRecord>) {
+        let mut pending = self.pending();
+        for record in records {
+            let IdentityRecord::Renewed(renewed) = record else { continue };
+            for svid in renewed.svids {
+                pending.entry(svid.node.clone()).or_insert(svid);
+            }
+        }
+    }
+}
