@@ -7,12 +7,14 @@ use crate::chain::Chain;
 use crate::circuit::{ask_breaker, pick};
 use crate::exchange::{ExchangeState, Retrier};
 use crate::failure::AttemptFailure;
+use crate::fields::is_grpc;
 use crate::interim;
 use crate::outgoing::{self, RequestTemplate, Wire};
 use crate::receive::RequestParts;
-use crate::refuse::is_grpc;
 use crate::replay::Replay;
+use crate::request_body::OutgoingBody;
 use crate::slot::RetryQuestion;
+use crate::stop::Stop;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body as _;
 use std::rc::Rc;
@@ -55,7 +57,23 @@ struct PreparedAttempt {
 }
 
 /// Sends the request until there is a response or no attempt is left.
+///
+/// # Errors
+/// There is no response; or a filter ended the exchange at a chunk of the body, whatever came of that.
 pub(crate) async fn send(
+    state: &mut ExchangeState,
+    selection: &Selection,
+    upstream: &Rc<Upstream>,
+    parts: &RequestParts,
+    body: &OutgoingBody,
+) -> Result<Response<Body>, Stop> {
+    let sent = try_until_sent(state, selection, upstream, parts, &body.replay).await;
+    // Checked before what was sent: a body that a filter ended is not the client's fault.
+    body.check(state)?;
+    Ok(sent?)
+}
+
+async fn try_until_sent(
     state: &mut ExchangeState,
     selection: &Selection,
     upstream: &Rc<Upstream>,
@@ -113,7 +131,7 @@ pub(crate) async fn send(
                     drain(*response);
                 }
                 match state.endpoint.take() {
-                    Some(endpoint) if elsewhere => tried.push(endpoint),
+                    Some(endpoint) if elsewhere => tried.push(endpoint.to_string()),
                     _ => {}
                 }
                 tokio::time::sleep(delay).await;
@@ -169,7 +187,7 @@ fn prepare(
     state: &mut ExchangeState,
     attempt: Attempt,
 ) -> Result<PreparedAttempt, AttemptFailure> {
-    let endpoint = attempt.endpoint().to_owned();
+    let endpoint = attempt.endpoint_name();
     let request = outgoing::request(&state.exchange, plan.template, Wire::of(&attempt), &endpoint);
     state.endpoint = Some(endpoint);
     state.next_is_of_mesh = attempt.is_secure();

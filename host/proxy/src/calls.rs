@@ -8,13 +8,56 @@ use tamis_ambient::Clock;
 /// One in 2 to the power of this many exchanges is timed.
 const TIMED_BITS: u32 = 4;
 
-/// The slots that an exchange called, and the duration if the exchange is measured.
+/// Slots by number; without memory of its own up to number 63.
 #[derive(Debug, Default)]
-pub(crate) struct HookCalls {
+pub(crate) struct SlotSet {
     /// Slots 0 to 63, by bit.
     low: u64,
     /// The others.
     high: Vec<usize>,
+}
+
+impl SlotSet {
+    /// Adds a slot. Returns whether it is new.
+    pub(crate) fn insert(&mut self, number: usize) -> bool {
+        let is_new = !self.contains(number);
+        match bit(number) {
+            Some(bit) => self.low |= bit,
+            None if is_new => self.high.push(number),
+            None => {}
+        }
+        is_new
+    }
+
+    /// Whether the slot is in it.
+    pub(crate) fn contains(&self, number: usize) -> bool {
+        match bit(number) {
+            Some(bit) => self.low & bit != 0,
+            None => self.high.contains(&number),
+        }
+    }
+
+    /// Its slots, in the order of their numbers up to 63.
+    fn iter(&self) -> impl Iterator<Item = usize> {
+        let mut low = self.low;
+        let low = std::iter::from_fn(move || {
+            let first = (low != 0).then(|| low.trailing_zeros() as usize);
+            low &= low.wrapping_sub(1);
+            first
+        });
+        low.chain(self.high.iter().copied())
+    }
+}
+
+/// The bit of a slot; `None` beyond 63.
+fn bit(number: usize) -> Option<u64> {
+    u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number))
+}
+
+/// The slots that an exchange called, and the duration if the exchange is measured.
+#[derive(Debug, Default)]
+pub(crate) struct HookCalls {
+    called: SlotSet,
     timed: bool,
     clock: Clock,
     times: Vec<(usize, Duration)>,
@@ -31,11 +74,7 @@ impl HookCalls {
 
     /// The slot takes part in the exchange.
     pub(crate) fn note(&mut self, number: usize) {
-        match u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number)) {
-            Some(bit) => self.low |= bit,
-            None if self.high.contains(&number) => {}
-            None => self.high.push(number),
-        }
+        self.called.insert(number);
     }
 
     /// A call of the slot begins; pass the result to [`Self::end`].
@@ -64,12 +103,7 @@ impl HookCalls {
     /// The exchange ended with that status; 0 if there was none.
     pub(crate) fn settle(&mut self, slots: &[Rc<Slot>], status: u16) {
         let failed = (500..600).contains(&status);
-        let mut low = std::mem::take(&mut self.low);
-        while low != 0 {
-            self.count(slots, low.trailing_zeros() as usize, failed);
-            low &= low - 1;
-        }
-        for number in std::mem::take(&mut self.high) {
+        for number in std::mem::take(&mut self.called).iter() {
             self.count(slots, number, failed);
         }
         for (number, time) in std::mem::take(&mut self.times) {
@@ -94,6 +128,16 @@ impl HookCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_is_in_a_set_once_whatever_its_number() {
+        let mut set = SlotSet::default();
+        for number in [64, 3, 0, 63, 1_000] {
+            assert!(!set.contains(number));
+            assert!(set.insert(number) && !set.insert(number) && set.contains(number), "{number}");
+        }
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 3, 63, 64, 1_000]);
+    }
 
     #[test]
     fn one_exchange_in_16_is_timed_whatever_its_neighbours() {

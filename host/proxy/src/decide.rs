@@ -4,9 +4,10 @@
 //! first such filter, and again when an edit changed something that the router reads. Filters of a route
 //! that matches only then run too; an exchange that never settles is refused.
 
+use crate::calls::SlotSet;
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
-use crate::request_body::HeldBody;
+use crate::request_body::{HeldBody, OutgoingBody};
 use crate::route::{self, Destination};
 use crate::slot::Slot;
 use crate::stop::Stop;
@@ -18,31 +19,36 @@ use tamis_upstream::Upstream;
 const ROUNDS_MAX: usize = 4;
 
 /// Runs the request hooks, finds the route of the exchange, and shows a complete body to the filters that
-/// want one. If one of them changes what the router reads, the router chooses again, and filters of the new
+/// want one. Those that want chunks see them from then on. If one of them changes what the router reads, the router chooses again, and filters of the new
 /// route that have not run yet do.
 pub(crate) async fn decide(
     state: &mut ExchangeState,
-) -> Result<(Box<Selection>, Rc<Upstream>, HeldBody), Stop> {
-    let mut ran = vec![false; state.chain.request.len()];
-    let mut body = HeldBody::of(state);
+) -> Result<(Box<Selection>, Rc<Upstream>, OutgoingBody), Stop> {
+    let mut ran = SlotSet::default();
+    let mut body = None;
     for _ in 0..ROUNDS_MAX {
         let destination = head(state, &mut ran).await?;
         let (selection, upstream) = route::service(state, destination)?;
-        if !body.show(state).await? {
-            return Ok((selection, upstream, body));
+        let mut held = body.take().unwrap_or_else(|| HeldBody::of(state));
+        if !held.show(state).await? {
+            return Ok((selection, upstream, held.release(state)));
         }
+        body = Some(held);
     }
     Err(unstable().into())
 }
 
 /// Runs the request hooks that have not run yet, and finds the route of the exchange.
-pub(crate) async fn head(state: &mut ExchangeState, ran: &mut [bool]) -> Result<Destination, Stop> {
+pub(crate) async fn head(
+    state: &mut ExchangeState,
+    ran: &mut SlotSet,
+) -> Result<Destination, Stop> {
     let chain = Rc::clone(&state.chain);
     let mut destination = None;
     for _ in 0..ROUNDS_MAX {
         let mut ran_one = false;
-        for (slot, ran) in chain.request.iter().zip(ran.iter_mut()) {
-            if *ran {
+        for slot in &chain.request {
+            if ran.contains(slot.number) {
                 continue;
             }
             if slot.is_scoped() {
@@ -53,7 +59,7 @@ pub(crate) async fn head(state: &mut ExchangeState, ran: &mut [bool]) -> Result<
                     continue;
                 }
             }
-            *ran = true;
+            ran.insert(slot.number);
             ran_one = true;
             if ask(state, &chain, slot).await? {
                 destination = None;
@@ -65,8 +71,8 @@ pub(crate) async fn head(state: &mut ExchangeState, ran: &mut [bool]) -> Result<
             Some(found) if !ran_one => return Ok(found),
             Some(found) => destination = Some(found),
         }
-        let waits =
-            chain.request.iter().zip(ran.iter()).any(|(slot, ran)| !ran && state.is_for(slot));
+        let mut left = chain.request.iter().filter(|slot| !ran.contains(slot.number));
+        let waits = left.any(|slot| state.is_for(slot));
         if let (false, Some(found)) = (waits, destination.take()) {
             return Ok(found);
         }

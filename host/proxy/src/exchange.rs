@@ -41,7 +41,7 @@ pub(crate) struct ExchangeState {
     /// The service that the router chose.
     pub(crate) service: Option<Rc<Upstream>>,
     /// The endpoint of the latest attempt.
-    pub(crate) endpoint: Option<String>,
+    pub(crate) endpoint: Option<Arc<str>>,
     pub(crate) attempts: u32,
     /// The endpoint is a proxy of the mesh whose identity was checked.
     pub(crate) next_is_of_mesh: bool,

@@ -9,23 +9,10 @@ use tamis_resources::plan::TrafficDirection;
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const HTTP2_SETTINGS: HeaderName = HeaderName::from_static("http2-settings");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Tells the next proxy of the mesh that this one retries what fails, so that retries do not multiply along
 /// the path. Accepted only from a peer with an identity of the mesh, never sent to others.
 pub(crate) const RETRIES: HeaderName = HeaderName::from_static("x-tamis-retries");
-
-/// Hop-by-hop fields in addition to `connection`.
-const HOP_BY_HOP: [HeaderName; 6] = [
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    KEEP_ALIVE,
-    PROXY_CONNECTION,
-    HTTP2_SETTINGS,
-];
 
 /// The names listed in `connection`.
 fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
@@ -37,6 +24,13 @@ fn connection_options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
         .map(str::trim)
 }
 
+/// Whether a message is of gRPC: then its sender expects a gRPC status.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
 /// Removes hop-by-hop fields, including those that `connection` lists (RFC 9110 §7.6.1).
 pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     // Looking at each name once is cheaper than searching for each of the names, and most messages contain
@@ -46,6 +40,8 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
     if headers.contains_key(header::CONNECTION) {
         let named: Vec<HeaderName> = connection_options(headers)
+            // The usual one; that field goes anyway.
+            .filter(|name| !name.eq_ignore_ascii_case("keep-alive"))
             .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
             // A client must not be able to remove a field that states who it is.
             .filter(|name| !is_protected(name))
@@ -53,15 +49,23 @@ pub(crate) fn remove_hop_by_hop(headers: &mut HeaderMap) {
         for name in named {
             headers.remove(name);
         }
-        headers.remove(header::CONNECTION);
     }
-    for name in &HOP_BY_HOP {
+    while let Some(name) = headers.keys().find(|name| is_hop_by_hop(name)).cloned() {
         headers.remove(name);
     }
 }
 
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    name == header::CONNECTION || HOP_BY_HOP.contains(name)
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "keep-alive"
+            | "proxy-connection"
+            | "http2-settings"
+    )
 }
 
 fn is_protected(name: &HeaderName) -> bool {

@@ -16,7 +16,7 @@
 //! 3. `content`: waits for the end of a request that must have no content.
 //! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `fields` and `trace`) normalises the head. From here
 //!    on `exchange` is the one value that travels, and its end is counted whatever happens.
-//! 5. `decide` asks the request hooks and the router (`route`). `slot/ask` calls the filters of a slot: it times,
+//! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the filters of a slot: it times,
 //!    counts, checks and shadows it (`slot/question`, `slot/instances`, `shadow/queue`) and alone applies the
 //!    failure mode. The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
 //! 6. `route` resolves the service that the router chose.

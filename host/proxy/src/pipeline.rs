@@ -10,10 +10,9 @@ use crate::receive::{RequestParts, receive};
 use crate::reply::reply;
 use crate::respond::respond;
 use crate::response_body::ResponseBody;
-use crate::route;
+use crate::slot::change_as_routed;
 use crate::stop::Stop;
-use crate::switch::switch;
-use crate::upgrade;
+use crate::switch;
 use http::{Request, Response};
 use tamis_exchange::HeadSide;
 use tamis_transport::RequestBody;
@@ -38,15 +37,11 @@ async fn forward(
     parts: &mut RequestParts,
 ) -> Result<Response<ResponseBody>, Stop> {
     let (selection, upstream, body) = decide(state).await?;
-    let body = body.release(state);
-    route::change(state, &selection.request_edits, HeadSide::Request)?;
-    let sent = attempt::send(state, &selection, &upstream, parts, &body.replay).await;
-    // Checked before what was sent: a body that a filter ended is not the client's fault.
-    body.check(state)?;
-    let response = sent?;
+    change_as_routed(state, &selection.request_edits, HeadSide::Request)?;
+    let response = attempt::send(state, &selection, &upstream, parts, &body).await?;
     mirror::send(state, &selection, parts, &body.replay);
-    if upgrade::opens(parts.upgrade.as_ref(), &response)? {
-        return switch(state, &selection, parts, response);
+    if switch::opens(parts.upgrade.as_ref(), &response)? {
+        return switch::switch(state, &selection, parts, response);
     }
     respond(state, &selection, parts, response).await
 }

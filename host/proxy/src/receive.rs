@@ -4,8 +4,8 @@ use crate::arrival::Arrival;
 use crate::client_body;
 use crate::decode::{self, DecodedRequest};
 use crate::exchange::{ExchangeState, Retrier};
+use crate::fields::is_grpc;
 use crate::patience;
-use crate::refuse;
 use crate::replay::{Replay, too_large};
 use crate::request_id;
 use crate::stop::Stop;
@@ -39,7 +39,7 @@ pub(crate) fn receive(
         Ok(decoded) => decoded,
         Err(refusal) => {
             let mut exchange = decode::refused(&request, connection, id);
-            if refuse::is_grpc(request.headers()) {
+            if is_grpc(request.headers()) {
                 let kind = HeaderValue::from_static("application/grpc");
                 exchange.headers.insert(header::CONTENT_TYPE, kind);
             }

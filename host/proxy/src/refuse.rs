@@ -1,18 +1,12 @@
 //! The only place where a refusal becomes a response.
 
+use crate::fields::is_grpc;
 use crate::generation::Reasons;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
 
 /// Header with the reason id, on responses written by the proxy or a filter.
 pub(crate) const REASON_HEADER: HeaderName = HeaderName::from_static("x-tamis-reason");
-
-/// Whether the client speaks gRPC and expects a gRPC status.
-pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(http::header::CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
 
 /// The response to a refused request. It contains no internal details.
 pub(crate) fn response(

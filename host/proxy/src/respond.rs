@@ -2,14 +2,12 @@
 
 use crate::chunks::ChunkSlot;
 use crate::exchange::ExchangeState;
-use crate::fields::{RETRIES, one_length, remove_hop_by_hop, via};
+use crate::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop, via};
 use crate::local::ANSWERED_BY;
 use crate::receive::RequestParts;
-use crate::refuse;
 use crate::response_body::{self, ResponseBody};
 use crate::response_size::check_size;
-use crate::route;
-use crate::slot::{ResponseHead, body_slots};
+use crate::slot::{ResponseHead, body_slots, change_as_routed};
 use crate::stop::Stop;
 use crate::trailers::{TrailerSlot, announce};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -31,7 +29,7 @@ pub(crate) async fn respond(
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
     state.chain.owners.clean_trailer_names(&mut headers);
-    if parts.trailers && refuse::is_grpc(&headers) && !headers.contains_key(header::TRAILER) {
+    if parts.trailers && is_grpc(&headers) && !headers.contains_key(header::TRAILER) {
         // HTTP/1.1 names trailers before the body; those of gRPC are known.
         let names = "grpc-status, grpc-message, grpc-status-details-bin";
         headers.insert(header::TRAILER, HeaderValue::from_static(names));
@@ -87,7 +85,7 @@ fn remove_claims_of_upstream(headers: &mut HeaderMap, of_mesh: bool) {
 
 /// Runs response hooks over the head of an upstream's response.
 pub(crate) fn show_head(state: &mut ExchangeState, selection: &Selection) -> Result<(), Stop> {
-    route::change(state, &selection.response_edits, HeadSide::Response)?;
+    change_as_routed(state, &selection.response_edits, HeadSide::Response)?;
     let chain = Rc::clone(&state.chain);
     if !chain.local_response.is_empty() {
         state.exchange.attributes.set(ANSWERED_BY, "upstream");

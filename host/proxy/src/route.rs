@@ -5,9 +5,7 @@ use crate::exchange::ExchangeState;
 use crate::slot::{RouteQuestion, Slot};
 use crate::stop::{FilterAnswer, Stop};
 use std::rc::Rc;
-use tamis_exchange::{
-    Choice, Edit, Fault, HeadSide, ROUTER_REASON, Refusal, Reply, Selection, Selector,
-};
+use tamis_exchange::{Choice, Edit, Fault, ROUTER_REASON, Refusal, Reply, Selection, Selector};
 use tamis_upstream::Upstream;
 
 /// Where the router sends an exchange as it is now.
@@ -91,19 +89,6 @@ pub(crate) fn service(
             Err(Refusal::new("route.backend-unknown", 500, Fault::Host, detail).into())
         }
     }
-}
-
-/// Applies what the router wants changed on one side, which was checked when it chose.
-///
-/// # Errors
-/// When the head would become too large: without its edits the request is not the one that the router let through.
-pub(crate) fn change(
-    state: &mut ExchangeState,
-    edits: &[Edit],
-    side: HeadSide,
-) -> Result<(), Stop> {
-    let Some(router) = state.chain.router_of(state.rule).cloned() else { return Ok(()) };
-    router.change_as_routed(edits, side, state)
 }
 
 /// Whether one of `edits` changes what a router of the chain sees.

@@ -8,6 +8,7 @@ mod ask;
 mod instances;
 mod question;
 
+pub(crate) use ask::change_as_routed;
 pub(crate) use question::{
     ResponseHead, RetryQuestion, RouteQuestion, WholeRequestBody, WholeResponseBody,
 };

@@ -5,8 +5,35 @@ use crate::receive::RequestParts;
 use crate::respond::{show_head, take_head};
 use crate::response_body::ResponseBody;
 use crate::stop::Stop;
+use crate::upgrade::Upgrade;
 use http::{HeaderValue, Response, StatusCode, header};
-use tamis_exchange::{Body, Fault, Refusal, Selection};
+use tamis_exchange::{Body, Fault, Refusal, Selection, is_agreed};
+
+/// Whether the upstream's response opens the tunnel. A response that neither opens it nor can be passed to
+/// the client is an error of the upstream.
+pub(crate) fn opens(upgrade: Option<&Upgrade>, response: &Response<Body>) -> Result<bool, Refusal> {
+    let status = response.status();
+    let wrong = |detail: String| Refusal::new("upstream.protocol", 502, Fault::Upstream, detail);
+    match upgrade {
+        Some(upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {
+            match is_agreed(&upgrade.protocol, status, response.headers()) {
+                true => Ok(true),
+                false => {
+                    let wanted = upgrade.protocol.to_str().unwrap_or_default();
+                    Err(wrong(format!("the endpoint switched to another protocol than `{wanted}`")))
+                }
+            }
+        }
+        // A 2xx to CONNECT means that the tunnel is open (RFC 9110 §9.3.6, RFC 8441 §5).
+        Some(upgrade) if upgrade.extended && status.is_success() => {
+            Err(wrong(format!("the endpoint answered {status} and opened no tunnel")))
+        }
+        _ if status.is_informational() => {
+            Err(wrong(format!("the last response was the interim response {status}")))
+        }
+        _ => Ok(false),
+    }
+}
 
 /// Runs response hooks over the head, as for any other, and opens the upstream's side of the tunnel.
 pub(crate) fn switch(

@@ -15,6 +15,7 @@ mod shadows;
 mod trailers;
 mod uploads;
 
+use crate::calls::SlotSet;
 use crate::chain::Chain;
 use crate::counts::Ledger;
 use crate::exchange::ExchangeState;
@@ -211,8 +212,7 @@ fn exchange(path: &str) -> Exchange {
 
 /// The route of an exchange after its request hooks.
 async fn decided(state: &mut ExchangeState) -> Result<Destination, Stop> {
-    let mut ran = vec![false; state.chain.request.len()];
-    crate::decide::head(state, &mut ran).await
+    crate::decide::head(state, &mut SlotSet::default()).await
 }
 
 fn refused<T>(result: Result<T, Stop>) -> Refusal {

@@ -86,12 +86,12 @@ async fn connect(
             Ok(attempt) => attempt,
             Err(failed) => return Err(last.unwrap_or(failed.refusal)),
         };
-        let endpoint = attempt.endpoint().to_owned();
-        if tried.contains(&endpoint) {
+        let endpoint = attempt.endpoint_name();
+        if tried.iter().any(|known| **known == *endpoint) {
             break;
         }
         state.attempts += 1;
-        state.endpoint = Some(endpoint.clone());
+        state.endpoint = Some(Arc::clone(&endpoint));
         match attempt.connect().await {
             Ok(stream) => {
                 ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Success));
@@ -102,7 +102,7 @@ async fn connect(
                 ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Failure));
                 let detail = failure.detail;
                 last = Some(Refusal::new("upstream.connect", 503, Fault::Upstream, detail));
-                tried.push(endpoint);
+                tried.push(endpoint.to_string());
             }
         }
     }

@@ -1,8 +1,8 @@
-//! A request that changes the protocol: which protocol it asks for, and when both sides have agreed.
+//! A request that changes the protocol: which protocol it asks for. Whether the upstream agrees, `switch` decides.
 
 use http::header::{self, HeaderValue};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use tamis_exchange::{Body, Fault, Protocols, Refusal, is_agreed};
+use http::{HeaderMap, Method, Request, Version};
+use tamis_exchange::{Fault, Protocols, Refusal};
 use tamis_transport::{PendingTunnel, RequestBody};
 use tamis_upstream::Tunnel;
 
@@ -63,32 +63,6 @@ fn refuse(code: &'static str, detail: &str) -> Refusal {
 fn is_bodiless(headers: &HeaderMap) -> bool {
     !headers.contains_key(header::TRANSFER_ENCODING)
         && headers.get(header::CONTENT_LENGTH).is_none_or(|length| length == "0")
-}
-
-/// Whether the upstream's response opens the tunnel. A response that neither opens it nor can be passed to
-/// the client is an error of the upstream.
-pub(crate) fn opens(upgrade: Option<&Upgrade>, response: &Response<Body>) -> Result<bool, Refusal> {
-    let status = response.status();
-    let wrong = |detail: String| Refusal::new("upstream.protocol", 502, Fault::Upstream, detail);
-    match upgrade {
-        Some(upgrade) if status == StatusCode::SWITCHING_PROTOCOLS => {
-            match is_agreed(&upgrade.protocol, status, response.headers()) {
-                true => Ok(true),
-                false => {
-                    let wanted = upgrade.protocol.to_str().unwrap_or_default();
-                    Err(wrong(format!("the endpoint switched to another protocol than `{wanted}`")))
-                }
-            }
-        }
-        // A 2xx to CONNECT means that the tunnel is open (RFC 9110 §9.3.6, RFC 8441 §5).
-        Some(upgrade) if upgrade.extended && status.is_success() => {
-            Err(wrong(format!("the endpoint answered {status} and opened no tunnel")))
-        }
-        _ if status.is_informational() => {
-            Err(wrong(format!("the last response was the interim response {status}")))
-        }
-        _ => Ok(false),
-    }
 }
 
 #[cfg(test)]

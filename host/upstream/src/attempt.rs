@@ -69,6 +69,11 @@ impl Attempt {
         &self.endpoint.name
     }
 
+    /// The same, to keep.
+    pub fn endpoint_name(&self) -> Arc<str> {
+        Arc::clone(&self.endpoint.name)
+    }
+
     /// Whether requests without upgrade use HTTP/2.
     pub fn is_http2(&self) -> bool {
         self.pool.protocol == Protocol::Http2

@@ -265,7 +265,7 @@ impl ServiceState {
 
 /// The state of an endpoint that workers share.
 pub(crate) struct EndpointState {
-    pub(crate) name: String,
+    pub(crate) name: Arc<str>,
     pub(crate) clock: Clock,
     pub(crate) breaker: Mutex<Breaker>,
     /// The circuit is not closed: then picking checks endpoints one by one.
@@ -301,7 +301,7 @@ impl EndpointState {
     fn new(name: &str, span: Duration, behind_name: bool, clock: Clock) -> Self {
         let now = clock.now();
         Self {
-            name: name.to_owned(),
+            name: name.into(),
             clock,
             breaker: Mutex::new(Breaker::new(span, now)),
             troubled: AtomicBool::new(false),
@@ -442,7 +442,7 @@ impl EndpointState {
             (breaker.circuit(self.clock.now()), breaker.opened)
         };
         EndpointSnapshot {
-            name: self.name.clone(),
+            name: self.name.to_string(),
             circuit,
             opened,
             window: self.window(),

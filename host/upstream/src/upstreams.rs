@@ -209,8 +209,9 @@ impl Upstream {
         for again in [false, true] {
             loop {
                 let may = |index: usize| {
-                    let was_tried =
-                        endpoints.get(index).is_some_and(|one| tried.contains(&one.state.name));
+                    let was_tried = endpoints
+                        .get(index)
+                        .is_some_and(|one| tried.iter().any(|name| **name == *one.state.name));
                     !refused.get(index).copied().unwrap_or(true) && (again || !was_tried)
                 };
                 let Some(index) = choose(&endpoints, may, hash, algorithm, turn, random) else {

@@ -44,7 +44,7 @@ impl EndpointView {
         let (good, bad) = (u64::from(window.successes), u64::from(window.failures));
         let permille = (good * 1000).checked_div(good + bad).unwrap_or(1000);
         Self {
-            name: endpoint.state.name.clone(),
+            name: endpoint.state.name.to_string(),
             configured_weight: endpoint.configured,
             in_flight: window.in_flight,
             ewma_latency_us: window.ewma_latency_us,

@@ -125,7 +125,7 @@ async fn second(
         return None;
     }
     let mut tried = tried.to_vec();
-    tried.extend(state.endpoint.clone());
+    tried.extend(state.endpoint.as_deref().map(str::to_owned));
     let picked = pick(plan.chain, plan.upstream, &tried, plan.hash).await;
     let attempt = picked.ok()?;
     if tried.iter().any(|endpoint| endpoint == attempt.endpoint()) || !plan.upstream.spend_hedge() {

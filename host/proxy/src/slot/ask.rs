@@ -192,22 +192,6 @@ impl Slot {
         }
     }
 
-    /// Applies edits of the router, which were checked when it chose.
-    ///
-    /// # Errors
-    /// The head would become too large: without the edits, the message would not be the one that the router
-    /// chose a backend for.
-    pub(crate) fn change_as_routed(
-        self: &Rc<Self>,
-        edits: &[Edit],
-        side: HeadSide,
-        state: &mut ExchangeState,
-    ) -> Result<(), Stop> {
-        let Err(error) = apply(edits, &mut state.exchange, side) else { return Ok(()) };
-        let fault = self.broke(Hook::Router, error.to_string());
-        Err(self.stop(&fault, state))
-    }
-
     /// Passes a request to a candidate with a request hook in a slot whose filter has none, which counts as
     /// a pass.
     pub(crate) fn compare_candidate_request(&self, state: &mut ExchangeState) {
@@ -329,6 +313,24 @@ impl Slot {
             feed.queue.put(feed.shadow.clone(), asked, answer, exchange);
         }
     }
+}
+
+/// Applies what the router wants changed on one side, which was checked when it chose.
+///
+/// # Errors
+/// The head would become too large: without the edits, the message would not be the one that the router chose a backend for.
+pub(crate) fn change_as_routed(
+    state: &mut ExchangeState,
+    edits: &[Edit],
+    side: HeadSide,
+) -> Result<(), Stop> {
+    if edits.is_empty() {
+        return Ok(());
+    }
+    let Some(router) = state.chain.router_of(state.rule).cloned() else { return Ok(()) };
+    let Err(error) = apply(edits, &mut state.exchange, side) else { return Ok(()) };
+    let fault = router.broke(Hook::Router, error.to_string());
+    Err(router.stop(&fault, state))
 }
 
 const PASS: Decision = Decision { verdict: Verdict::Pass, reason: None };
