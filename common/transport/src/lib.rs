@@ -33,6 +33,8 @@ mod causes;
 pub mod client;
 pub mod connect;
 mod content;
+mod field_names;
+mod first_read;
 pub mod frames;
 pub mod gate;
 pub mod handover;
@@ -41,6 +43,7 @@ pub mod listen;
 mod outbox;
 pub mod response;
 pub mod serve;
+mod spare;
 pub mod tls;
 pub(crate) mod turn;
 
@@ -58,6 +61,7 @@ pub use serve::{
     ConnInfo, InterimSender, PendingTunnel, RequestBody, RequestBodyError, ServeError, ServeLimits,
     ServeStage, ServerTunnel, Shutdown, TunnelError, serve_and_note, serve_connection,
 };
+pub use spare::give_back;
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     CertificateFacts, CertificateNeeds, ClientCertificates, ClientTls, MeshIdentity,

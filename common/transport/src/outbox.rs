@@ -8,6 +8,8 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
+use crate::spare;
+
 /// A shorter piece of content is copied behind what waits to be written.
 const COPIED_BELOW: usize = 4 * 1024;
 
@@ -50,12 +52,16 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// With room for a head.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        Self { small: Vec::with_capacity(bytes), ..Self::default() }
+        let mut outbox = Self::default();
+        outbox.small = spare::buffer(bytes);
+        outbox
     }
 
     /// The same, if nothing but a head waits and nothing was written.
     pub(crate) fn copy(&self) -> Self {
-        Self { small: self.small.clone(), ..Self::default() }
+        let mut outbox = Self::default();
+        outbox.small.clone_from(&self.small);
+        outbox
     }
 
     /// Frees memory that is not needed while nothing waits.
@@ -226,6 +232,12 @@ impl Outbox {
             self.piece = Bytes::new();
         }
         self.end = self.end.get(taken.saturating_sub(piece)..).unwrap_or_default();
+    }
+}
+
+impl Drop for Outbox {
+    fn drop(&mut self) {
+        spare::give_back_buffer(std::mem::take(&mut self.small));
     }
 }
 

@@ -8,6 +8,7 @@ mod tests;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
@@ -22,13 +23,14 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error as ThisError;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 pub use self::http1::body::{InterimSender, RequestBody, RequestBodyError};
 pub use self::http1::tunnel::{PendingTunnel, ServerTunnel, TunnelError};
 use self::rewound::PrefixedStream;
 use crate::address::Address;
+use crate::first_read::poll_first_read;
 use crate::frames::{IDLE_FRAMES_MAX, MeteredStream};
 use crate::gate::{GateLimits, RefusedRequest};
 use crate::tls::PeerIdentity;
@@ -205,7 +207,8 @@ async fn sniff<IO: AsyncRead + Unpin>(
 ) -> Result<Protocol, ServeError> {
     let mut patience = limits.idle_timeout;
     loop {
-        let read = tokio::time::timeout(patience, io.read_buf(seen)).await;
+        let read = poll_fn(|cx| poll_first_read(cx, io, seen));
+        let read = tokio::time::timeout(patience, read).await;
         let ended = match read {
             Ok(read) => read.map_err(ServeError::Sniff)? == 0,
             Err(_elapsed) => return Ok(Protocol::Nothing),

@@ -325,6 +325,12 @@ pub fn normal_authority(authority: &str, scheme: Scheme) -> Result<Cow<'_, str>,
         Some(inner) => Cow::Owned(normal_address(inner)?),
         None => normal_name(host)?,
     };
+    // The usual form: nothing in it has another spelling.
+    if let (Some(_), Cow::Borrowed(name)) = (port, &host)
+        && authority.get(name.len()..).is_some_and(is_normal_port)
+    {
+        return Ok(Cow::Borrowed(authority));
+    }
     Ok(match port {
         None if host.len() == authority.len() => match host {
             Cow::Borrowed(_) => Cow::Borrowed(authority),
@@ -336,6 +342,11 @@ pub fn normal_authority(authority: &str, scheme: Scheme) -> Result<Cow<'_, str>,
             if normal == authority { Cow::Borrowed(authority) } else { Cow::Owned(normal) }
         }
     })
+}
+
+/// Whether the rest after a host is a port as it is written here: without zeros before it.
+fn is_normal_port(rest: &str) -> bool {
+    rest.strip_prefix(':').is_some_and(|digits| !digits.is_empty() && !digits.starts_with('0'))
 }
 
 fn split_port(authority: &str) -> Result<(&str, Option<&str>), TargetError> {

@@ -37,8 +37,10 @@ pub(crate) fn decode(
     let owners = &chain.owners;
     let upgrade = upgrade::wanted(request, &rules.upgrades)?;
     let (authority, host) = {
-        let uri = request.uri().clone();
-        authority(&uri, request.headers_mut(), connection.scheme)?
+        let uri = std::mem::take(request.uri_mut());
+        let named = authority(&uri, request.headers_mut(), connection.scheme);
+        *request.uri_mut() = uri;
+        named?
     };
     if authority.is_empty() && request.version() == Version::HTTP_2 {
         return Err(refuse("request.host", 400, "the request names no host (RFC 9113 §8.3.1)"));

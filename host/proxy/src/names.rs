@@ -8,6 +8,8 @@ use tamis_exchange::{NONE, NameKind};
 struct Table {
     numbers: HashMap<String, u32>,
     names: Vec<String>,
+    /// The one that was asked for last: the next exchange often has the same.
+    last: u32,
     sent: usize,
 }
 
@@ -33,7 +35,11 @@ impl Names {
     /// The number of `name`.
     pub(crate) fn intern(&mut self, kind: NameKind, name: &str) -> u32 {
         let table = self.table(kind);
+        if table.names.get(table.last as usize).is_some_and(|last| last == name) {
+            return table.last;
+        }
         if let Some(&number) = table.numbers.get(name) {
+            table.last = number;
             return number;
         }
         if table.names.len() >= NAMES_MAX {
@@ -89,7 +95,9 @@ mod tests {
         let mut names = Names::default();
         assert_eq!(names.intern(NameKind::Rule, "a"), 0);
         assert_eq!(names.intern(NameKind::Rule, "b"), 1);
-        assert_eq!(names.intern(NameKind::Rule, "a"), 0);
+        for (name, number) in [("a", 0), ("a", 0), ("b", 1), ("b", 1), ("a", 0)] {
+            assert_eq!(names.intern(NameKind::Rule, name), number);
+        }
         assert_eq!(names.unsent().len(), 1);
         assert!(names.unsent().is_empty());
         names.intern(NameKind::Rule, "c");

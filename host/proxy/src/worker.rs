@@ -249,6 +249,8 @@ impl Worker {
             Some(tls) => match Box::pin(tls.accept(plain)).await {
                 Ok((stream, identity)) => {
                     let info = ConnInfo { identity: Some(identity), ..info };
+                    // Each function it passes has a place for it, so it passes as a pointer.
+                    let stream = Box::new(stream);
                     Box::pin(self.serve_http(name, stream, info, shutdown)).await;
                 }
                 Err(error) => {

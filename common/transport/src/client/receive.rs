@@ -1,13 +1,15 @@
 //! The head of a response in the bytes that arrived; no I/O.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 
 use super::ResponseHead;
 use crate::content::Content;
+use crate::field_names;
 use crate::gate::{Body, GateRefusal};
 use crate::response::head::{self, End, Framing};
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
+use crate::spare;
 
 /// Room in a map for the fields that a proxy adds.
 const FIELDS_ADDED: usize = 6;
@@ -49,9 +51,9 @@ pub(super) fn read_head(
     let lines = memchr::memchr_iter(b'\n', octets).count();
     // Without the status line and the empty one.
     let fields = lines.saturating_sub(2).min(limits.max_fields);
-    let mut headers = HeaderMap::with_capacity(fields.saturating_add(FIELDS_ADDED));
+    let mut headers = spare::map(fields.saturating_add(FIELDS_ADDED));
     let judged = head::judge(octets, expected, limits, |name, value| {
-        let name = HeaderName::from_bytes(name).map_err(|_| ResponseRefusal::FieldName)?;
+        let name = field_names::read(name).map_err(|_| ResponseRefusal::FieldName)?;
         let value = HeaderValue::from_maybe_shared(octets.slice_ref(value));
         let value = value.map_err(|_| ResponseRefusal::FieldValue)?;
         headers.try_append(name, value).map_err(|_| ResponseRefusal::TooManyFields)?;

@@ -37,6 +37,7 @@ use self::socket::{Arrived, ServerSocket};
 use self::tunnel::ServerTunnel;
 use super::{ConnInfo, ServeError, ServeStage, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
+use crate::spare;
 
 /// Interim responses that wait to be written are left out beyond this.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
@@ -246,7 +247,7 @@ where
         let head = (parts.status, &parts.headers);
         response::put_head(&mut socket.outbox, facts, head, &hint, ends, Clock::system())
     };
-    drop(parts);
+    spare::give_back(parts.headers);
     let Some(mut framing) = framing else {
         drop(body);
         return poll_fn(|cx| socket.borrow_mut().poll_flush(cx)).await.map(|()| after);

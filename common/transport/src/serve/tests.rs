@@ -1,7 +1,7 @@
 use std::cell::Cell;
 
 use http_body_util::{BodyExt, Full};
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 

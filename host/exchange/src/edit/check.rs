@@ -6,7 +6,7 @@ use super::{
 };
 use crate::fields::{is_host_field, is_same_name};
 use crate::{PathRules, Scheme, normal_authority, normal_path};
-use http::{HeaderName, HeaderValue, Method};
+use http::Method;
 
 /// Bytes of a header's name in an edit or a reply.
 const MAX_NAME_OCTETS: usize = 256;
@@ -39,7 +39,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
                 if let Some(rule) = header_rule(&field.name, writes) {
                     return refuse(&field.name, rule);
                 }
-                if HeaderValue::from_bytes(&field.value).is_err() {
+                if !is_field_value(&field.value) {
                     return refuse(
                         &field.name,
                         "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
@@ -186,7 +186,7 @@ pub(crate) fn name_rule(name: &str) -> Option<&'static str> {
     if name.len() > MAX_NAME_OCTETS {
         return Some("a header name may have at most 256 bytes");
     }
-    if HeaderName::from_lowercase(name.as_bytes()).is_err() {
+    if !is_lower_case_token(name) {
         return Some("a header name must be a token in lower case (RFC 9110 §5.1)");
     }
     if is_reason_header(name) {
@@ -195,8 +195,43 @@ pub(crate) fn name_rule(name: &str) -> Option<&'static str> {
     None
 }
 
+/// Whether a name is a token (RFC 9110 §5.6.2) without upper case.
+fn is_lower_case_token(name: &str) -> bool {
+    let is_known = |octet: u8| {
+        octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&octet)
+    };
+    !name.is_empty() && name.bytes().all(is_known)
+}
+
+/// Whether a value can be sent: visible characters, spaces, tabs, and octets beyond ASCII (RFC 9110 §5.5).
+fn is_field_value(value: &[u8]) -> bool {
+    value.iter().all(|octet| *octet == b'\t' || (*octet >= b' ' && *octet != 0x7f))
+}
+
 /// Headers in which the host reports its own decisions, `x-tamis-…`. No grant covers them.
 fn is_reason_header(name: &str) -> bool {
     const PREFIX: &str = "x-tamis-";
     name.get(..PREFIX.len()).is_some_and(|start| is_same_name(PREFIX, start))
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderName, HeaderValue};
+
+    use super::*;
+
+    #[test]
+    fn what_a_check_lets_pass_can_be_sent() {
+        for octet in 0..=u8::MAX {
+            let value = [b'a', octet, b'a'];
+            assert_eq!(is_field_value(&value), HeaderValue::from_bytes(&value).is_ok(), "{octet}");
+            let Ok(name) = str::from_utf8(&[octet]).map(|octet| format!("x{octet}")) else {
+                continue;
+            };
+            // The `http` crate also takes a quotation mark, which is no part of a token.
+            let sent = octet != b'"' && HeaderName::from_lowercase(name.as_bytes()).is_ok();
+            assert_eq!(is_lower_case_token(&name), sent, "{octet}");
+        }
+        assert!(!is_lower_case_token("") && is_field_value(b""));
+    }
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tamis_exchange::{Ending, NameKind, Outcome, Summary};
 use tamis_observe::AccessRecord;
+use tamis_transport::give_back;
 
 /// The gRPC status in summaries of a response without one.
 const NO_GRPC: u16 = u16::MAX;
@@ -24,6 +25,8 @@ impl Drop for ExchangeState {
         if self.shared.recorder.wants(refused || self.outcome.contains(Outcome::UPSTREAM_FAILED)) {
             self.record(duration);
         }
+        give_back(std::mem::take(&mut self.exchange.headers));
+        give_back(std::mem::take(&mut self.exchange.response_headers));
     }
 }
 

@@ -1,12 +1,14 @@
 //! The head of a request in the bytes that arrived: found, judged and read in one pass; no I/O.
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+use http::{HeaderValue, Method, Request, Uri, Version};
 
 use crate::content::Content;
+use crate::field_names;
 use crate::gate::head::{self, Framing};
 use crate::gate::scan::HeadScan;
 use crate::gate::{Body, GateLimits, GateRefusal, RefusedRequest};
+use crate::spare;
 
 /// Room in a map for the fields that a proxy adds.
 const FIELDS_ADDED: usize = 6;
@@ -74,9 +76,9 @@ fn read_head(octets: &Bytes, limits: &GateLimits) -> Result<IncomingHead, GateRe
     let lines = memchr::memchr_iter(b'\n', octets).count();
     // Without the request line and the empty one.
     let fields = lines.saturating_sub(2).min(limits.max_fields);
-    let mut headers = HeaderMap::with_capacity(fields.saturating_add(FIELDS_ADDED));
+    let mut headers = spare::map(fields.saturating_add(FIELDS_ADDED));
     let judged = head::read(octets, limits, |name, value| {
-        let name = HeaderName::from_bytes(name).map_err(|_| GateRefusal::FieldName)?;
+        let name = field_names::read(name).map_err(|_| GateRefusal::FieldName)?;
         let value = HeaderValue::from_maybe_shared(octets.slice_ref(value));
         let value = value.map_err(|_| GateRefusal::FieldValue)?;
         headers.try_append(name, value).map_err(|_| GateRefusal::HeadTooLarge)?;

@@ -1,7 +1,6 @@
 //! One connection: the bytes that arrived, the request they belong to, and what waits to be written.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use http::Request;
 use http_body::Frame;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
@@ -17,13 +16,12 @@ use super::body::RequestBodyError;
 use super::request::{self, RequestFacts};
 use super::tunnel::ServerTunnel;
 use crate::content::Content;
+use crate::first_read::poll_first_read;
 use crate::gate::scan::HeadScan;
 use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
 use crate::outbox::Outbox;
 use crate::turn::Turn;
 
-/// Bytes of a read between two requests, into memory that is not the connection's: an idle one holds none.
-const READ_HEAD: usize = 4 * 1024;
 /// Bytes of the first read that continues a head or begins a body.
 const READ_MIN: usize = 8 * 1024;
 /// Bytes of a read while a body flows.
@@ -80,7 +78,8 @@ pub(super) struct ServerSocket<IO> {
     reading: usize,
     turn: Turn,
     timer: Option<Pin<Box<Sleep>>>,
-    waiting: Option<Wait>,
+    /// The current wait, and when it has lasted too long. The timer may be set to an earlier time.
+    waiting: Option<(Wait, Instant)>,
     quiet: bool,
     peer_ended: bool,
     /// The task of the connection, while a handler runs.
@@ -167,20 +166,27 @@ impl<IO> ServerSocket<IO> {
 
     /// Ready when the peer has exceeded that time limit.
     fn poll_deadline(&mut self, cx: &mut Context<'_>, wait: Wait) -> Poll<()> {
-        if self.waiting != Some(wait) {
-            self.waiting = Some(wait);
-            let limit = self.limit(wait);
-            let now = Instant::now();
-            let until = now.checked_add(limit).unwrap_or(now);
-            match self.timer.as_mut() {
-                Some(timer) => timer.as_mut().reset(until),
-                None => self.timer = Some(Box::pin(tokio::time::sleep_until(until))),
+        let until = match self.waiting {
+            Some((known, until)) if known == wait => until,
+            _ => {
+                let now = Instant::now();
+                let until = now.checked_add(self.limit(wait)).unwrap_or(now);
+                self.waiting = Some((wait, until));
+                until
             }
+        };
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(until)));
+        // A timer that ends earlier stays as it is and is set again when it ends: most waits end long before.
+        if timer.deadline() > until {
+            timer.as_mut().reset(until);
         }
-        match self.timer.as_mut() {
-            Some(timer) => timer.as_mut().poll(cx),
-            None => Poll::Pending,
+        while timer.as_mut().poll(cx).is_ready() {
+            if timer.deadline() >= until {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
         }
+        Poll::Pending
     }
 
     fn limit(&self, wait: Wait) -> Duration {
@@ -271,15 +277,12 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
         Poll::Ready(Ok(read))
     }
 
-    /// Reads the first bytes of a head.
+    /// Reads the first bytes of a head; an idle connection holds no memory for them.
     fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let Some(io) = self.io.as_mut() else { return Poll::Ready(Err(gone())) };
-        let mut octets = [MaybeUninit::<u8>::uninit(); READ_HEAD];
-        let mut out = ReadBuf::uninit(&mut octets);
-        ready!(Pin::new(io).poll_read(cx, &mut out))?;
-        self.buffer.extend_from_slice(out.filled());
-        self.peer_ended = out.filled().is_empty();
-        Poll::Ready(Ok(out.filled().len()))
+        let read = ready!(poll_first_read(cx, io, &mut self.buffer))?;
+        self.peer_ended = read == 0;
+        Poll::Ready(Ok(read))
     }
 
     /// Ready once the peer that waits for its response counts as gone: its connection broke, or it ended its side and no

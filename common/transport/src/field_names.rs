@@ -1,0 +1,89 @@
+//! Names of fields as messages spell them, read once: peers send the same few again and again.
+//!
+//! A name that the `http` crate does not know is otherwise copied into memory of its own for each message.
+
+use std::cell::RefCell;
+
+use http::HeaderName;
+use http::header::InvalidHeaderName;
+
+/// Places for names on a thread. A name replaces the one that was at its place, so a peer that invents names gains nothing and
+/// costs the others one reading more.
+const PLACES: usize = 128;
+
+/// A longer name is read each time.
+const OCTETS_MAX: usize = 40;
+
+/// A spelling, and the name it is.
+type Known = Option<(Box<[u8]>, HeaderName)>;
+
+thread_local! {
+    static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The name with that spelling.
+///
+/// # Errors
+/// It is no name of a field.
+pub(crate) fn read(spelling: &[u8]) -> Result<HeaderName, InvalidHeaderName> {
+    if spelling.len() > OCTETS_MAX {
+        return HeaderName::from_bytes(spelling);
+    }
+    KNOWN.with_borrow_mut(|known| {
+        if known.is_empty() {
+            known.resize(PLACES, None);
+        }
+        let Some(place) = known.get_mut(place_of(spelling)) else {
+            return HeaderName::from_bytes(spelling);
+        };
+        if let Some((known, name)) = place
+            && **known == *spelling
+        {
+            return Ok(name.clone());
+        }
+        let name = HeaderName::from_bytes(spelling)?;
+        *place = Some((spelling.into(), name.clone()));
+        Ok(name)
+    })
+}
+
+/// FNV-1a over the length, the first and the last four octets.
+fn place_of(spelling: &[u8]) -> usize {
+    let ends = spelling.iter().take(4).chain(spelling.iter().rev().take(4));
+    let sum = ends.fold(0x811c_9dc5_usize ^ spelling.len(), |sum, octet| {
+        (sum ^ usize::from(*octet)).wrapping_mul(0x0100_0193)
+    });
+    (sum >> 8) % PLACES
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_the_same_at_its_first_and_later_readings() {
+        for spelling in
+            ["Host", "host", "HOST", "x-request-id", "X-Request-Id", "x_a", "", "a b", "x\0"]
+        {
+            for _ in 0..3 {
+                let (one, other) =
+                    (read(spelling.as_bytes()), HeaderName::from_bytes(spelling.as_bytes()));
+                assert_eq!(one.ok(), other.ok(), "{spelling:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_name_is_what_the_http_crate_reads_whatever_was_read_before(
+            spellings in prop::collection::vec("[a-cA-C \\-]{0,4}|.{0,60}", 0..200),
+        ) {
+            for spelling in spellings {
+                let octets = spelling.as_bytes();
+                prop_assert_eq!(read(octets).ok(), HeaderName::from_bytes(octets).ok());
+            }
+        }
+    }
+}
