@@ -47,6 +47,8 @@ pub(crate) struct Outbox {
     end: &'static [u8],
     written: u64,
     flushed: bool,
+    /// What waits has had its place behind the tasks that were ready.
+    queued: bool,
 }
 
 impl Outbox {
@@ -191,11 +193,19 @@ impl Outbox {
     }
 
     /// Ready once all is written and passed on.
+    ///
+    /// A short message is written after the tasks that are ready now have run, so that those of a turn leave together: a peer
+    /// that sleeps is woken once for all of them, and waking another core costs more than writing.
     pub(crate) fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         io: &mut (impl AsyncWrite + Unpin),
     ) -> Poll<io::Result<()>> {
+        if !self.queued && !self.is_empty() && self.piece.is_empty() {
+            self.queued = true;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         while !self.is_empty() {
             let small = self.small.get(self.start..).unwrap_or_default();
             let taken = if self.piece.is_empty() && self.end.is_empty() {
@@ -213,6 +223,7 @@ impl Outbox {
             ready!(Pin::new(io).poll_flush(cx))?;
             self.flushed = true;
         }
+        self.queued = false;
         Poll::Ready(Ok(()))
     }
 
