@@ -140,7 +140,8 @@ impl Control {
 
 fn named(node: &str) -> Result<NodeName, ApiProblem> {
     node.parse().map_err(|error| {
-        problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
+        let remedy = Some("name it as its document does, such as sidecar:shop/pay/0".to_owned());
+        ApiProblem { remedy, ..problem(400, "node.name", format!("{error}")) }
     })
 }
 

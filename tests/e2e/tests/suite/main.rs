@@ -20,6 +20,7 @@ mod fleet;
 mod guests;
 mod hostile;
 mod http;
+mod identity;
 mod lifecycle;
 mod lost_key;
 mod messages;

@@ -1,0 +1,99 @@
+//! Who may make join tokens, look, revoke and rotate.
+
+use serde_json::Value;
+use tamis_e2e::{RunningProcess, eventually, tamis};
+use tempfile::TempDir;
+
+use super::{CART, Mesh, PAY, PAY_1};
+use crate::control::said;
+
+/// A token for these places, in a file.
+fn token(mesh: &Mesh, name: &str, place: &str, verbs: &[&str]) -> String {
+    let mut all = vec!["registry", "token", "create", name, "--repository", place];
+    all.extend(["--data", "data"]);
+    verbs.iter().for_each(|verb| all.extend(["--verb", verb]));
+    let made = tamis(mesh.folder.path(), &all);
+    assert!(made.status.success(), "{}", said(&made));
+    let file = format!("{name}.token");
+    std::fs::write(mesh.folder.path().join(&file), &made.stdout).unwrap();
+    eventually("the registry knows the token", || {
+        mesh.ask(&["identity", "list", "--token-file", &file]).status.success().then_some(())
+    });
+    file
+}
+
+#[test]
+fn who_may_make_tokens_revoke_and_rotate() {
+    let mesh = Mesh::start();
+    drop((mesh.member(PAY), mesh.member(CART)));
+    let shop = token(&mesh, "shop", "shop/*", &["observe", "operate"]);
+    let other = token(&mesh, "other", "other/*", &["observe", "operate"]);
+    let reader = token(&mesh, "reader", "*", &["observe"]);
+    let security = token(&mesh, "guard", "security/*", &["observe", "operate"]);
+    let revoke = ["identity", "revoke", PAY_1, "--reason", "lost"];
+    let allowed = "";
+    mesh.join_file(PAY_1);
+    for (file, command, wanted) in [
+        (&shop, &["identity", "token", PAY][..], allowed),
+        (&other, &["identity", "token", PAY], "denied"),
+        (&other, &["identity", "token", CART], allowed),
+        (&reader, &["identity", "token", PAY], "denied"),
+        (&security, &["identity", "token", PAY], "denied"),
+        (&shop, &["identity", "token", "sidecar:shop/pay/7"], "not-found"),
+        (&shop, &["identity", "token", PAY, "--ttl", "169h"], "bad-request"),
+        (&shop, &revoke, "denied"),
+        (&shop, &["identity", "rotate"], "denied"),
+        (&reader, &["identity", "rotate"], "denied"),
+        (&security, &["identity", "rotate"], allowed),
+        (&security, &revoke, allowed),
+        // Whoever may not revoke may not undo it.
+        (&shop, &["identity", "token", PAY_1], "identity.revoked"),
+        (&reader, &["identity", "bundle"], allowed),
+    ] {
+        let done = mesh.ask(&[command, &["--token-file", file]].concat());
+        let read: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+        let code = read["problem"]["code"].as_str().unwrap_or_default();
+        assert_eq!(code, wanted, "{file} {command:?}: {}", said(&done));
+        assert_eq!(done.status.success(), wanted.is_empty(), "{file} {command:?}");
+    }
+    // Each sees its own proxies.
+    for (file, seen) in
+        [(&shop, vec![PAY, PAY_1]), (&other, vec![CART]), (&reader, vec![CART, PAY, PAY_1])]
+    {
+        let list = mesh.did(&["identity", "list", "--token-file", file]);
+        let nodes =
+            list["items"].as_array().unwrap().iter().map(|one| one["node"].as_str().unwrap());
+        assert_eq!(nodes.collect::<Vec<_>>(), seen, "{file}");
+        let log = said(&mesh.ask(&["audit", "log", "--token-file", file]));
+        for node in [PAY, CART] {
+            let told = log.contains(&format!("{node}\""));
+            assert_eq!(told, seen.contains(&node), "{file} {node}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_registry_without_a_trust_domain_says_so_and_one_that_nobody_reaches_does_not_start() {
+    let folder = TempDir::new().unwrap();
+    let arguments = ["registry", "--data", "data", "--listen", "127.0.0.1:0"];
+    let running = RunningProcess::start(folder.path(), &arguments);
+    let ready = running.event("the registry serves", |event| event["event"] == "ready");
+    let address = ready["address"].as_str().unwrap().to_owned();
+    let mesh = Mesh { folder, running, address, proxies: String::new() };
+    for command in
+        [&["identity", "token", PAY][..], &["identity", "rotate"], &["identity", "bundle"]]
+    {
+        assert_eq!(mesh.refused(command), "identity.no-authority", "{command:?}");
+    }
+    assert_eq!(mesh.did(&["identity", "list"])["items"], serde_json::json!([]));
+    for (arguments, wanted) in [
+        (&["--proxies", "127.0.0.1:0"][..], "--trust-domain"),
+        (&["--trust-domain", "shop.example"], "--proxies"),
+        (&["--proxies", "0.0.0.0:0", "--trust-domain", "shop.example"], "--proxies-advertise"),
+        (&["--proxies", "127.0.0.1:0", "--trust-domain", "Shop"], "not a trust domain"),
+    ] {
+        let start = ["registry", "--data", "data2", "--listen", "127.0.0.1:0"];
+        let done = tamis(mesh.folder.path(), &[&start[..], arguments].concat());
+        assert!(!done.status.success() && said(&done).contains(wanted), "{}", said(&done));
+    }
+}
