@@ -176,7 +176,7 @@ impl Mesh {
         let mut command = self.proxy(bench, "sidecar:bench/caller/0", workers);
         command.arg("--no-watch");
         let headers = lines(&self.headers()?);
-        let running = RunningServer::start_at(command, &self.sidecar_admin, "/readyz", "")?;
+        let running = RunningServer::start_admin(command, &self.sidecar_admin)?;
         for _ in 0..1_000 {
             let (status, _) = steady::get_from(&self.outbound, "app", "/", &headers)?;
             anyhow::ensure!(status == 200, "the sidecar answers {status}");
@@ -188,7 +188,7 @@ impl Mesh {
     pub(super) fn sidecars(&self, bench: &Bench) -> Result<(RunningServer, RunningServer, &str)> {
         let mut command = self.proxy(bench, "sidecar:bench/app/0", 1);
         command.arg("--no-watch");
-        let inbound = RunningServer::start_at(command, &self.app_admin, "/readyz", "")?;
+        let inbound = RunningServer::start_admin(command, &self.app_admin)?;
         Ok((inbound, self.sidecar(bench, 1)?, &self.outbound))
     }
 
@@ -199,7 +199,7 @@ impl Mesh {
 
     /// The generation its gateway serves.
     pub(super) fn generation(&self) -> Result<u64> {
-        let (_, body) = steady::get(&self.admin, "/config", "")?;
+        let (_, body) = steady::get_from(&self.admin, "localhost", "/config", "")?;
         let value: serde_json::Value = serde_json::from_str(&body)?;
         value.pointer("/generation").and_then(serde_json::Value::as_u64).context("no generation")
     }

@@ -21,29 +21,34 @@ pub(super) struct RunningServer {
 impl RunningServer {
     /// Starts it and waits until it answers a request with 200.
     pub(super) fn start(command: Command, address: &str, headers: &str) -> Result<Self> {
-        Self::start_at(command, address, "/", headers)
+        Self::wait_for(command, address, |address| steady::get(address, "/", headers))
     }
 
-    /// The same, with the path to ask for.
-    pub(super) fn start_at(
+    /// Starts a proxy and waits until its admin listener at that address reports it as ready. Such a listener answers only those
+    /// who name it by an address of its own.
+    pub(super) fn start_admin(command: Command, address: &str) -> Result<Self> {
+        let get = |address: &str| steady::get_from(address, "localhost", "/readyz", "");
+        Self::wait_for(command, address, get)
+    }
+
+    fn wait_for(
         mut command: Command,
         address: &str,
-        path: &str,
-        headers: &str,
+        get: impl Fn(&str) -> Result<(u16, String)>,
     ) -> Result<Self> {
         let line = format!("{command:?}");
         // The output matters only on failure, and then its own log has it.
         command.stdout(Stdio::null()).stderr(Stdio::null()).stdin(Stdio::null());
         let child = command.spawn().with_context(|| format!("could not start {line}"))?;
         let mut running = Self { process: Process(child), address: address.to_owned() };
-        running.wait(path, headers).with_context(|| line)?;
+        running.wait(get).with_context(|| line)?;
         Ok(running)
     }
 
-    fn wait(&mut self, path: &str, headers: &str) -> Result<()> {
+    fn wait(&mut self, get: impl Fn(&str) -> Result<(u16, String)>) -> Result<()> {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
-            if steady::get(&self.address, path, headers).is_ok_and(|(status, _)| status == 200) {
+            if get(&self.address).is_ok_and(|(status, _)| status == 200) {
                 return Ok(());
             }
             if let Some(status) = self.process.0.try_wait()? {
