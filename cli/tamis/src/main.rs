@@ -173,7 +173,7 @@ fn main() -> ExitCode {
         Ok(tamis) => tamis,
         Err(error) => return misused(&error, std::env::args().skip(1)),
     };
-    log::start();
+    let _log = log::start();
     let output = match &tamis.command {
         Some(Command::Filter(arguments)) => arguments.output(tamis.output),
         _ => tamis.output,

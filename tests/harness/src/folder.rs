@@ -1,7 +1,7 @@
 //! A folder of resources: a gateway in front of backends, with the built-in filters.
 
 use crate::ports::free as free_port;
-use crate::process::{RunningProcess, tamis};
+use crate::process::{RunningProcess, UnreadProcess, tamis};
 use crate::{eventually, get};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -90,6 +90,21 @@ impl Folder {
 
     /// Starts its gateway and waits until it serves.
     pub fn start(&self, arguments: &[&str]) -> RunningProcess {
+        let running = RunningProcess::start(self.path(), &Self::gateway_arguments(arguments));
+        running.event("the gateway serves", |event| event["event"] == "ready");
+        running
+    }
+
+    /// Starts its gateway with a stderr that nobody reads, and waits until its admin listener answers.
+    pub fn start_unread(&self, arguments: &[&str]) -> UnreadProcess {
+        let running = UnreadProcess::start(self.path(), &Self::gateway_arguments(arguments));
+        eventually("the gateway's admin listener answers", || {
+            (get(&self.admin, "/filters").status == 200).then_some(())
+        });
+        running
+    }
+
+    fn gateway_arguments<'a>(more: &[&'a str]) -> Vec<&'a str> {
         let mut all = vec![
             "proxy",
             "--node",
@@ -105,10 +120,8 @@ impl Folder {
             "--run-folder",
             "run",
         ];
-        all.extend_from_slice(arguments);
-        let running = RunningProcess::start(self.path(), &all);
-        running.event("the gateway serves", |event| event["event"] == "ready");
-        running
+        all.extend_from_slice(more);
+        all
     }
 
     /// Drains its gateway; the listeners close after that many seconds.

@@ -187,3 +187,33 @@ impl Drop for RunningProcess {
         let _ = child.wait();
     }
 }
+
+/// A running process of the binary whose stderr is a pipe that nobody reads; killed when dropped.
+pub struct UnreadProcess {
+    child: Child,
+}
+
+impl UnreadProcess {
+    /// Starts the binary; nothing that it prints is seen.
+    pub fn start(folder: &Path, arguments: &[&str]) -> Self {
+        let mut command = command(folder, arguments);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        // The child keeps the end of the pipe that would be read, so writes to it wait when it is full.
+        Self { child: command.spawn().unwrap() }
+    }
+
+    /// Sends the signal that ends it, and waits for the end.
+    pub fn end(mut self) -> ExitStatus {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        eventually("the process ends", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for UnreadProcess {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

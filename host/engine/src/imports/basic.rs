@@ -6,7 +6,7 @@ use crate::{Host, LogGrant};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
-use wasmtime::component::LinkerInstance;
+use wasmtime::component::{LinkerInstance, WasmStr};
 
 /// Bytes that one `random.octets` call returns at most.
 const MAX_RANDOM: u32 = 64 * 1024;
@@ -18,8 +18,13 @@ const MAX_LAST_WORDS: usize = 512;
 pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     linker.func_wrap(
         "write",
-        |mut store: StoreContextMut<'_, Host>, (level, message): (LogLevel, String)| {
-            line(store.data_mut(), level, &message, "");
+        |mut store: StoreContextMut<'_, Host>, (level, message): (LogLevel, WasmStr)| {
+            let wanted = WantedLine::take(store.data(), level);
+            // The bytes of a line that nobody will read are not read here either: a flood costs the rate alone.
+            if wanted.is_any() {
+                let message = message.to_str(&store)?.into_owned();
+                line(store.data_mut(), level, wanted, &message, "");
+            }
             Ok(())
         },
     )?;
@@ -27,29 +32,53 @@ pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
         "write-with",
         |mut store: StoreContextMut<'_, Host>,
          (level, message, fields): (LogLevel, String, Vec<Attribute>)| {
+            let wanted = WantedLine::take(store.data(), level);
+            if !wanted.is_any() {
+                return Ok(());
+            }
             let fields = fields.iter().take(MAX_LOG_FIELDS);
             let fields = fields.map(|field| {
                 format!("{}={}", field.name.escape_debug(), field.value.escape_debug())
             });
             let fields = fields.collect::<Vec<_>>().join(" ");
-            line(store.data_mut(), level, &message, &fields);
+            line(store.data_mut(), level, wanted, &message, &fields);
             Ok(())
         },
     )
 }
 
-/// Writes a line, unless there are too many. `fields` are escaped before.
-fn line(host: &mut Host, level: LogLevel, message: &str, fields: &str) {
-    if matches!(level, LogLevel::Error) {
-        // The last log line before a failure is what the filter's author needs.
+/// What a line that a filter writes is wanted for.
+#[derive(Clone, Copy)]
+struct WantedLine {
+    /// The last error line before a failure is what the filter's author needs.
+    is_last_words: bool,
+    /// It goes to the log: the filter wrote fewer lines than it may.
+    is_logged: bool,
+}
+
+impl WantedLine {
+    /// Counts a line of this level.
+    fn take(host: &Host, level: LogLevel) -> Self {
+        let default = LogGrant::default();
+        let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
+        let is_logged = !host.state.is_shadow()
+            && host.state.log.take(1, grant.per_second, Duration::from_secs(1));
+        Self { is_last_words: matches!(level, LogLevel::Error), is_logged }
+    }
+
+    fn is_any(self) -> bool {
+        self.is_last_words || self.is_logged
+    }
+}
+
+/// Writes a line for what it is wanted. `fields` are escaped before.
+fn line(host: &mut Host, level: LogLevel, wanted: WantedLine, message: &str, fields: &str) {
+    if wanted.is_last_words {
         host.last_words = Some(cut(message, MAX_LAST_WORDS).escape_debug().to_string());
     }
-    if host.state.is_shadow() {
-        return;
-    }
-    let default = LogGrant::default();
-    let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
-    if host.state.log.take(1, grant.per_second, Duration::from_secs(1)) {
+    if wanted.is_logged {
+        let default = LogGrant::default();
+        let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
         let message = cut(message, grant.max_bytes);
         let room = grant.max_bytes.saturating_sub(message.len());
         write(host, level, message, cut(fields, room));
@@ -70,7 +99,8 @@ pub(super) fn standard_output(host: &mut Host, octets: &[u8]) {
     let more = format!("{space}{}", text.escape_debug());
     words.push_str(cut(&more, room));
     if host.settings.grant.imports.log.is_some() {
-        line(host, LogLevel::Info, text, "");
+        let wanted = WantedLine::take(host, LogLevel::Info);
+        line(host, LogLevel::Info, wanted, text, "");
     }
 }
 

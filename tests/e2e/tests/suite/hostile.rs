@@ -212,3 +212,22 @@ fn allocating_for_ever() {
 fn trapping_on_every_call() {
     contained("trap");
 }
+
+/// A request of this filter writes 100 KB of log, and a pipe takes 64 KiB.
+#[test]
+fn a_stderr_that_nobody_reads_holds_up_no_request_and_no_end() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    sign(&folder, "1.0.0");
+    let grant = GRANT
+        .replace("log: {}", "log: { perSecond: 10000, maxBytes: 512 }")
+        .replace("time: 20ms", "time: 500ms");
+    assert_ne!(grant, GRANT);
+    folder.attach("guest", "test/guest", "{ do: log-flood }", &grant, "");
+    let gateway = folder.start_unread(&[]);
+    folder.slot_state("test/guest", "serving");
+    for n in 0..40 {
+        assert_eq!(get(&folder.http, &format!("/{n}")).status, 200);
+    }
+    assert!(gateway.end().success());
+}
