@@ -29,12 +29,12 @@ pub use self::outgoing::{OutgoingRequest, RequestLine};
 use self::receive::{Head, refusal_of};
 use crate::content::Content;
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
-use crate::turn::Turn;
+use crate::turn::{TURN_BYTES, Turn};
 
 /// Bytes of the first read of a response.
 const READ_MIN: usize = 8 * 1024;
-/// Bytes of a read while a body flows.
-const READ_MAX: usize = 256 * 1024;
+/// Bytes of a read while a body flows: a read is no more than a turn.
+const READ_MAX: usize = TURN_BYTES;
 /// How long a request that cannot be written waits for its response.
 const HELD_MAX: Duration = Duration::from_secs(60);
 

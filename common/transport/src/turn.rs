@@ -4,10 +4,10 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 /// Bytes that a connection moves in one turn.
-pub(crate) const TURN_BYTES: usize = 128 * 1024;
+pub(crate) const TURN_BYTES: usize = 64 * 1024;
 
 /// Pieces of content, such as chunks, that a connection reads in one turn: their cost is not in their bytes.
-pub(crate) const TURN_PIECES: usize = 512;
+pub(crate) const TURN_PIECES: usize = 256;
 
 /// What a connection has done in its turn.
 #[derive(Debug, Default)]

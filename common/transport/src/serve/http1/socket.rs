@@ -20,12 +20,12 @@ use crate::first_read::poll_first_read;
 use crate::gate::scan::HeadScan;
 use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
 use crate::outbox::Outbox;
-use crate::turn::Turn;
+use crate::turn::{TURN_BYTES, Turn};
 
 /// Bytes of the first read that continues a head or begins a body.
 const READ_MIN: usize = 8 * 1024;
-/// Bytes of a read while a body flows.
-const READ_MAX: usize = 256 * 1024;
+/// Bytes of a read while a body flows: a read is no more than a turn.
+const READ_MAX: usize = TURN_BYTES;
 /// After so long without a request a connection gives back the memory that the next one would use.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
 
