@@ -18,7 +18,7 @@ use tamis_harness::shell;
 
 mod rogues;
 
-use rogues::{ROGUES, RogueClient};
+use rogues::{ROGUES, RogueClient, ServedClients};
 
 /// Requests of innocents per second, over a number of connections: far below what a worker can serve.
 const PER_SECOND: u32 = 400;
@@ -37,7 +37,12 @@ const ROUNDS_MAX: u32 = 3;
 pub(super) fn measure(bench: &Bench, report: &mut Report, way: &str) -> Result<()> {
     let (good, bad) = (listener()?, listener()?);
     let (good_address, bad_address) = (good.local_addr()?, bad.local_addr()?);
-    let _good = rogues::serve(good, b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok", b"")?;
+    let _good = rogues::serve(
+        good,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+        b"",
+        ServedClients::Innocents,
+    )?;
     let folder = folder(bench, good_address, bad_address)?;
     let mut bad = Some(bad);
     let ways: Vec<_> = ROGUES.iter().filter(|rogue| rogue.name.contains(way)).collect();
@@ -48,7 +53,8 @@ pub(super) fn measure(bench: &Bench, report: &mut Report, way: &str) -> Result<(
             Some(listener) => listener,
             None => TcpListener::bind(bad_address)?,
         };
-        let _upstream = rogues::serve(listener, rogue.answer, rogue.endless)?;
+        let _upstream =
+            rogues::serve(listener, rogue.answer, rogue.endless, ServedClients::Rogues)?;
         // Each way has its own proxy, so that none suffers from the leftovers of another.
         let gateway = folder.gateway(bench)?;
         one(bench, report, &gateway, rogue)?;

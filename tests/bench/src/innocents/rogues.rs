@@ -126,17 +126,25 @@ impl Drop for RogueThreads {
 /// How long a thread waits before it checks whether it should end.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// Who an upstream serves, which decides who gets the core first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ServedClients {
+    Innocents,
+    Rogues,
+}
+
 /// An upstream that answers each request with `answer`, then with `endless`.
 pub(super) fn serve(
     listener: TcpListener,
     answer: &'static [u8],
     endless: &'static [u8],
+    clients: ServedClients,
 ) -> Result<RogueThreads> {
     listener.set_nonblocking(true)?;
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
-        if !endless.is_empty() {
+        if clients == ServedClients::Rogues {
             yield_to_innocents();
         }
         let mut connections: Vec<JoinHandle<()>> = Vec::new();
@@ -199,13 +207,14 @@ fn flood(stream: &mut TcpStream, many: &[u8], stop: &AtomicBool) -> std::io::Res
     Ok(())
 }
 
-/// Gives this thread, and those that it starts, the lowest priority: rogues share a core with the load of the
-/// innocents and with their upstream, and what is measured is the proxy, not that core.
+/// Gives this thread, and those that it starts, the policy of idle threads: rogues share a core with the load of the
+/// innocents and with their upstream, and what is measured is the proxy, not that core. A low priority alone does not
+/// do it: a thread that runs keeps its slice of some milliseconds, whoever wakes meanwhile.
 fn yield_to_innocents() {
     let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
     let Some(thread) = thread.file_name() else { return };
-    // A machine without `renice` measures rogues that take the core of the innocents as well.
-    drop(shell::command("renice").args(["-n", "19", "-p"]).arg(thread).output());
+    // A machine without `chrt` measures rogues that take the core of the innocents as well.
+    drop(shell::command("chrt").args(["--idle", "--pid", "0"]).arg(thread).output());
 }
 
 fn is_patience(error: &std::io::Error) -> bool {
@@ -303,7 +312,8 @@ mod tests {
     fn every_upstream_misbehaves_as_its_name_says() {
         for rogue in ROGUES {
             let (listener, address) = listener();
-            let _upstream = serve(listener, rogue.answer, rogue.endless).unwrap();
+            let _upstream =
+                serve(listener, rogue.answer, rogue.endless, ServedClients::Rogues).unwrap();
             let mut stream = TcpStream::connect(address).unwrap();
             stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
             let mut wanted = rogue.answer.to_vec();
