@@ -7,8 +7,8 @@ use serde::de::DeserializeOwned;
 use tamis_api::{
     ApiProblem, ApplyRequest, ApplyResult, ApprovalResult, ApproveRequest, AuthorityView,
     DocumentText, DocumentVersion, FleetStatus, HistoryItem, IdentityRevokeRequest, IdentityView,
-    JoinTokenMade, JoinTokenRequest, LogPage, MoveRequest, PinRequest, PinResult,
-    PinView, PlanResult, ReassignRequest, ReassignResult, Resource, ResourceList, RevocationView,
+    JoinTokenMade, JoinTokenRequest, LogPage, MoveRequest, PinRequest, PinResult, PinView,
+    PlanResult, ReassignRequest, ReassignResult, Resource, ResourceList, RevocationView,
     RevokeRequest, RollbackRequest, RolloutRequest, RolloutView, RotateRequest, TokenMade,
     TokenRequest, TokenView, UnpinRequest, WhoRan, paths,
 };

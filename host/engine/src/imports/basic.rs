@@ -202,8 +202,10 @@ mod tests {
     #[test]
     fn an_error_line_is_in_the_report_without_its_fields() {
         let mut host = host();
-        line(&mut host, LogLevel::Error, "no key", "kid=7");
-        line(&mut host, LogLevel::Info, "still here", "");
+        let wanted = WantedLine::take(&host, LogLevel::Error);
+        line(&mut host, LogLevel::Error, wanted, "no key", "kid=7");
+        let wanted = WantedLine::take(&host, LogLevel::Info);
+        line(&mut host, LogLevel::Info, wanted, "still here", "");
         assert_eq!(host.last_words.as_deref(), Some("no key"));
     }
 }
