@@ -349,6 +349,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
         local,
         connections: Rc::clone(connections),
         most,
+        strangers: None,
     };
     let everybody = rest::router(control.clone(), store.clone())
         .merge(health::router(control.clone(), store.clone()))
@@ -371,6 +372,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
         let router =
             proxies::router(control.clone(), store).merge(identities::router(control.clone()));
         let own = listen(socket, router, Some(tls), address, &streams, options.max_proxies);
+        let own = Listening { strangers: Some(Rc::default()), ..own };
         drop(spawn_local(own.serve(stop.clone())));
     }
     // An error: the sender is gone, so nobody needs us.
@@ -399,11 +401,17 @@ struct Listening {
     local: Address,
     connections: Rc<Connections>,
     most: usize,
+    /// Of these connections, those whose client showed no certificate; `None`: they are not limited.
+    strangers: Option<Rc<Connections>>,
 }
+
+/// Most connections of clients without a certificate on the listener for proxies: they join, which takes a
+/// moment. Further ones are closed, so that strangers do not keep proxies out.
+const STRANGERS: usize = 256;
 
 impl Listening {
     async fn serve(self, mut stop: Shutdown) {
-        let Self { socket, router, tls, hosts, local, connections, most } = self;
+        let Self { socket, router, tls, hosts, local, connections, most, strangers } = self;
         let listener = match socket.into_listener() {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the registry cannot listen"),
@@ -427,7 +435,8 @@ impl Listening {
             };
             let (router, tls, local) = (router.clone(), tls.as_ref().map(Tls::now), local.clone());
             let hosts = Rc::clone(&hosts);
-            let connection = Connection { router, tls, local, peer, door, hosts };
+            let strangers = strangers.clone();
+            let connection = Connection { router, tls, local, peer, door, hosts, strangers };
             let stop = stop.clone();
             drop(spawn_local(async move {
                 connection.serve(plain, stop).await;
@@ -466,6 +475,7 @@ struct Connection {
     /// The address that was connected to, where requests must name it.
     door: Option<IpAddr>,
     hosts: Rc<[String]>,
+    strangers: Option<Rc<Connections>>,
 }
 
 /// Refuses requests from web pages: the registry has no pages, and a page of another site may have made its
@@ -494,7 +504,7 @@ fn admit<B>(
 
 impl Connection {
     async fn serve(self, plain: PlainStream, stop: Shutdown) {
-        let Self { router, tls, local, peer, door, hosts } = self;
+        let Self { router, tls, local, peer, door, hosts, strangers } = self;
         let certificate = Rc::new(RefCell::new(None));
         let shown = Rc::clone(&certificate);
         let handler =
@@ -521,6 +531,11 @@ impl Connection {
             Some(tls) => match tls.accept(plain).await {
                 Ok((stream, identity)) => {
                     shown.replace(PeerCertificate::of(&stream));
+                    let strangers = strangers.filter(|_| identity.spiffe_id.is_none());
+                    if strangers.as_ref().is_some_and(|all| all.count.get() >= STRANGERS) {
+                        return tracing::warn!("a client without a certificate is sent away");
+                    }
+                    let _counted = strangers.as_ref().map(ConnectionGuard::new);
                     let info = ConnInfo { peer, local, identity: Some(identity) };
                     serve_connection(stream, Rc::new(info), &limits, handler, stop).await
                 }

@@ -220,3 +220,29 @@ fn keys_are_for_their_owner_and_a_broken_file_is_named_and_never_replaced() {
     std::fs::remove_file(path("intermediate.pem")).unwrap();
     assert!(matches!(open(&folder), Err(AuthorityError::NoIntermediate { .. })));
 }
+
+#[tokio::test]
+async fn an_svid_of_a_proxy_names_it_and_the_registry_accepts_it_with_its_own() {
+    let folder = TempDir::new().unwrap();
+    let authority = open(&folder).unwrap();
+    let long = format!("sidecar:shop/{}/0", "n".repeat(64));
+    for (node, subject) in [("sidecar:shop/pay/0", "sidecar:shop/pay/0"), (long.as_str(), "")] {
+        let key = KeyPair::generate().unwrap();
+        let request = request(&key);
+        let svid = authority.issue_to(node, &request, &PAY.parse().unwrap(), HOUR, now()).unwrap();
+        let pem = x509_parser::pem::parse_x509_pem(svid.chain.as_bytes()).unwrap().1;
+        let (_, leaf) = X509Certificate::from_der(&pem.contents).unwrap();
+        let name = leaf.subject().iter_common_name().next().unwrap().as_str().unwrap();
+        assert_eq!(name, node_subject(node));
+        assert!(name.len() <= 64 && (subject.is_empty() || name == subject), "{name}");
+        assert!(validity::issued(leaf.validity().not_before.timestamp()) <= svid.not_after);
+    }
+    assert_ne!(node_subject(&long), node_subject(&long.replace("/0", "/1")));
+    let id: SpiffeId = "spiffe://shop.example/registry".parse().unwrap();
+    let own = authority.own_identity(&id, "", HOUR, now()).unwrap();
+    let pay = member(&authority, PAY, authority.bundle());
+    assert!(meet(&own, &pay).await);
+    let before = own.facts();
+    authority.renew_own(&own, "", 2 * HOUR, now()).unwrap();
+    assert!(own.facts().not_after > before.not_after && meet(&own, &pay).await);
+}

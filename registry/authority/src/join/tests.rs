@@ -90,3 +90,20 @@ fn a_record_survives_the_journal_and_contains_no_token() {
         assert!(!json.contains(token.reveal().strip_prefix(PREFIX).unwrap()), "{json}");
     }
 }
+
+#[test]
+fn a_token_is_forgotten_a_month_after_it_expired() {
+    let mut ledger = JoinLedger::default();
+    let old = created(&mut ledger, 1, 200);
+    let fresh = JoinToken::generate(Random::seeded(2)).unwrap();
+    for (second, known) in [(200 + KNOWN, 2), (201 + KNOWN, 1)] {
+        let (node, expires) = (NODE.to_owned(), second + 10);
+        let token = fresh.hash();
+        ledger.apply(&JoinRecord::Created { token, node, expires }, second);
+        let third = JoinToken::generate(Random::seeded(second)).unwrap().hash();
+        ledger.apply(&JoinRecord::Created { token: third, node: NODE.to_owned(), expires }, second);
+        let there = ledger.tokens().filter(|(hash, _)| [old.hash(), fresh.hash()].contains(hash));
+        assert_eq!(there.count(), known, "{second}");
+    }
+    assert_eq!(ledger.admit(&old, NODE, 0), Err(JoinRefusal::Unknown));
+}

@@ -62,3 +62,38 @@ impl RenewedSvids {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_renewals_are_a_few_records_that_fit_into_entries_and_each_proxy_counts_once() {
+        let renewed = RenewedSvids::default();
+        let svid = |index: usize, not_after| {
+            let node = format!("sidecar:shop/{}/{index}", "n".repeat(200));
+            let id = format!("spiffe://shop.example/ns/shop/service/{}", "n".repeat(200));
+            SvidRecord { node, id, serial: "4a".repeat(16), not_after }
+        };
+        (0..1_000).for_each(|index| renewed.add(svid(index, 1)));
+        (0..1_000).for_each(|index| renewed.add(svid(index, 2)));
+        assert_eq!(renewed.of(&svid(7, 0).node), Some(svid(7, 2)));
+        let records = renewed.take();
+        assert!((2..=20).contains(&records.len()), "{}", records.len());
+        let mut all = 0;
+        for record in &records {
+            let written = record.to_record().unwrap().body.to_string();
+            assert!(written.len() < 60_000, "{}", written.len());
+            let IdentityRecord::Renewed(record) = record else { panic!("{record:?}") };
+            assert!(record.svids.iter().all(|svid| svid.not_after == 2));
+            all += record.svids.len();
+        }
+        assert_eq!(all, 1_000);
+        assert!(renewed.take().is_empty());
+        // What could not be written comes again, unless there is a newer one.
+        renewed.add(svid(7, 3));
+        renewed.put_back(records);
+        assert_eq!(renewed.of(&svid(7, 0).node), Some(svid(7, 3)));
+        assert_eq!(renewed.of(&svid(8, 0).node), Some(svid(8, 2)));
+    }
+}
