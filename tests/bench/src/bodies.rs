@@ -16,6 +16,8 @@ use super::turns::Contest;
 use super::{Bench, wrk};
 
 const MIB: usize = 1024 * 1024;
+/// 32 bodies of 16 MiB at a time take longer than the two seconds after which wrk counts a response as lost.
+const PATIENT: [&str; 2] = ["--timeout", "60s"];
 const PEERS: [&str; 3] = ["envoy", "nginx", "haproxy"];
 
 /// How a body travels.
@@ -60,9 +62,10 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
                                 h2load(bench, &url, headers, seconds, &more)
                             }
                             (_, Some(body)) => {
-                                wrk::run_at(bench, &url, headers, seconds, &["-s", &body.script])
+                                let more = [&PATIENT[..], &["-s", &body.script]].concat();
+                                wrk::run_at(bench, &url, headers, seconds, &more)
                             }
-                            (_, None) => wrk::run_at(bench, &url, headers, seconds, &[]),
+                            (_, None) => wrk::run_at(bench, &url, headers, seconds, &PATIENT),
                         }
                     });
                 }
