@@ -206,7 +206,9 @@ impl Check<'_> {
         let help = "write what the filter should do; `pass: true` if it should change nothing";
         let says = *expect != Expect::default();
         self.unless(says, "/expect", "`expect` is empty, so it cannot fail", help);
-        for (name, said) in [("pass", expect.pass), ("unmatched", expect.unmatched)] {
+        let flags =
+            [("pass", expect.pass), ("unmatched", expect.unmatched), ("extend", expect.extend)];
+        for (name, said) in flags {
             let message = format!("`{name}` must be true or absent");
             let help = "write what should happen instead";
             self.unless(said != Some(false), &format!("/expect/{name}"), &message, help);
@@ -250,6 +252,7 @@ impl Check<'_> {
             ("pass", expect.pass.is_some()),
             ("forward", expect.forward.is_some()),
             ("unmatched", expect.unmatched.is_some()),
+            ("extend", expect.extend.is_some()),
             ("request", expect.request.is_some()),
             ("response", expect.response.is_some()),
             ("reason", expect.reason.is_some()),
@@ -268,8 +271,9 @@ impl Check<'_> {
         let said: Vec<&str> = said.into_iter().filter(|one| one.1).map(|one| one.0).collect();
         let excludes = |first: &str, second: &str| match first {
             "configure" | "fault" => true,
-            "answer" => ["pass", "forward", "unmatched"].contains(&second),
-            "unmatched" => second == "forward",
+            "answer" => ["pass", "forward", "unmatched", "extend"].contains(&second),
+            "forward" => ["unmatched", "extend"].contains(&second),
+            "unmatched" => second == "extend",
             _ => false,
         };
         for (index, first) in said.iter().enumerate() {

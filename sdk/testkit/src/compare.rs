@@ -73,7 +73,10 @@ pub(crate) fn compare(
         response_differs(expected, exchange, seen, &mut found);
     }
     if expect.unmatched == Some(true) {
-        found.extend(matched(seen.choice.as_ref(), filter));
+        found.extend(left_open(&Choice::Unmatched, seen.choice.as_ref(), filter));
+    }
+    if expect.extend == Some(true) {
+        found.extend(left_open(&Choice::Extend, seen.choice.as_ref(), filter));
     }
     if let Some(expected) = &expect.forward {
         forward_differs(expected, seen.choice.as_ref(), filter, &mut found);
@@ -106,10 +109,12 @@ fn faults(expected: Option<&ExpectFault>, seen: &StepObservation) -> Option<Vec<
 const NO_ROUTER: &str =
     "but no router was called: the filter does not export one, or answered before";
 
-/// Reports a rule that matched although none should.
-fn matched(choice: Option<&Choice>, filter: &Filter) -> Option<String> {
+/// Reports a router's choice other than the expected one, which sends the request nowhere.
+fn left_open(wanted: &Choice, choice: Option<&Choice>, filter: &Filter) -> Option<String> {
     let came = match choice {
-        Some(Choice::Unmatched | Choice::Extend) => return None,
+        Some(choice) if choice == wanted => return None,
+        Some(Choice::Unmatched) => "but no rule matched (`unmatched`)".to_owned(),
+        Some(Choice::Extend) => EXTENDED.to_owned(),
         Some(Choice::Forward(selection)) => {
             let rule = filter.rules().get(selection.rule as usize).map_or("a rule", String::as_str);
             format!("but `{rule}` matched")
@@ -117,8 +122,14 @@ fn matched(choice: Option<&Choice>, filter: &Filter) -> Option<String> {
         Some(Choice::Answer(reply)) => format!("but the router answered {}", reply.status),
         None => NO_ROUTER.to_owned(),
     };
-    Some(format!("expected no rule to match, {came}"))
+    let wanted = match wanted {
+        Choice::Extend => "the router to leave the request to the one that it extends",
+        Choice::Unmatched | Choice::Forward(_) | Choice::Answer(_) => "no rule to match",
+    };
+    Some(format!("expected {wanted}, {came}"))
 }
+
+const EXTENDED: &str = "but the router left the request to the one that it extends (`extend`)";
 
 fn forward_differs(
     expected: &ExpectForward,
@@ -128,8 +139,11 @@ fn forward_differs(
 ) {
     let selection = match choice {
         Some(Choice::Forward(selection)) => selection,
-        Some(Choice::Unmatched | Choice::Extend) => {
+        Some(Choice::Unmatched) => {
             return found.push("expected a rule to match, but none did".to_owned());
+        }
+        Some(Choice::Extend) => {
+            return found.push(format!("expected a rule to match, {EXTENDED}"));
         }
         Some(Choice::Answer(reply)) => {
             let status = reply.status;

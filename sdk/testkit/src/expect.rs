@@ -25,6 +25,8 @@ pub(crate) struct Expect {
     pub(crate) forward: Option<ExpectForward>,
     /// `true`: no rule of a router matches.
     pub(crate) unmatched: Option<bool>,
+    /// `true`: a router leaves the request to the router that it extends.
+    pub(crate) extend: Option<bool>,
     /// The configuration is refused. Cannot be combined with other expectations.
     pub(crate) configure: Option<ExpectConfigure>,
     /// A call fails: `trap`, `deadline`, `memory`, `stack`, `lift` (an answer that breaks the contract).

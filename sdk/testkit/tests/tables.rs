@@ -157,6 +157,18 @@ fn each_expectation_can_hold_and_can_fail() {
         (
             API,
             "forward: {}",
+            "extend: true",
+            "expected the router to leave the request to the one that it extends, but `shop/web/api` matched",
+        ),
+        (
+            ELSEWHERE,
+            "unmatched: true",
+            "extend: true",
+            "expected the router to leave the request to the one that it extends, but no rule matched (`unmatched`)",
+        ),
+        (
+            API,
+            "forward: {}",
             "fault: trap",
             "expected the fault trap, but every call returned a verdict",
         ),
@@ -270,6 +282,8 @@ fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out()
         (one("expect: {}"), 3, "`expect` is empty", "`pass: true`"),
         (expect("pass: false"), 3, "`pass` must be true or absent", ""),
         (expect("unmatched: false"), 3, "`unmatched` must be true or absent", ""),
+        (expect("extend: false"), 3, "`extend` must be true or absent", ""),
+        (expect("unmatched: true, extend: true"), 3, "`unmatched` and `extend` cannot both", ""),
         (expect("request: {}"), 3, "it is empty", "name a header"),
         (expect("response: { status: 200 }"), 3, "the step has no `response`", "response: {"),
         (expect("answer: {}, pass: true"), 3, "`answer` and `pass` cannot both", "two cases"),

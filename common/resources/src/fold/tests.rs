@@ -2,6 +2,7 @@
 
 mod closed;
 mod narrow;
+mod routers;
 
 use serde_json::json;
 

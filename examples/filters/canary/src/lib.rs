@@ -1,15 +1,26 @@
-//! Sends testers, and a share of the other clients, to the canary of a service. A client stays where it is: its share
-//! is decided by its name, not by chance.
+//! Sends testers, and a share of the other clients, to the canary of a service. What remains is left to the router that
+//! it extends, such as the built-in one. A client stays where it is: its share is decided by its name, not by chance.
 
 use tamis_sdk::{ConfigError, Filter, Interest, Router, View, log_panics, router};
+
+/// What a router is configured with.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Configuration {
+    /// `config` of its attachment.
+    config: Settings,
+    /// The routes of its listener: for the router that it extends.
+    #[serde(default, rename = "routes")]
+    _routes: serde::de::IgnoredAny,
+}
 
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Settings {
-    /// The service, `namespace/name:port`.
-    stable: String,
-    /// Its canary.
+    /// Path of the service: requests for it and for what is below it.
+    path: String,
+    /// The canary of the service, `namespace/name:port`.
     canary: String,
     /// Share of the clients whose requests the canary receives, in thousandths.
     permille: u64,
@@ -22,32 +33,42 @@ pub struct Canary(Settings);
 /// `x-canary: always` and `never` are for testers.
 const CHOICE: &str = "x-canary";
 const CLIENT: &str = "x-client";
-const STABLE: u32 = 0;
-const CANARY: u32 = 1;
 
 impl Filter for Canary {
-    type Settings = Settings;
+    type Settings = Configuration;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": {
-            "stable": { "type": "string" },
-            "canary": { "type": "string" },
-            "permille": { "type": "integer", "minimum": 0, "maximum": 1000 }
+            "routes": { "type": "array" },
+            "config": {
+                "type": "object",
+                "properties": {
+                    "path": { "type": "string", "pattern": "^/" },
+                    "canary": { "type": "string" },
+                    "permille": { "type": "integer", "minimum": 0, "maximum": 1000 }
+                },
+                "required": ["path", "canary", "permille"],
+                "additionalProperties": false
+            }
         },
-        "required": ["stable", "canary", "permille"],
+        "required": ["config"],
         "additionalProperties": false
     }"#;
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
-        match settings.permille {
-            0..=1_000 => Ok(()),
-            _ => Err(vec![ConfigError::at("/permille", "must be at most 1000")]),
+    fn check(settings: &Configuration) -> Result<(), Vec<ConfigError>> {
+        let mut errors = Vec::new();
+        if settings.config.permille > 1_000 {
+            errors.push(ConfigError::at("/config/permille", "must be at most 1000"));
         }
+        if !settings.config.path.starts_with('/') {
+            errors.push(ConfigError::at("/config/path", "must begin with `/`"));
+        }
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: Configuration) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
-        Ok((Self(settings), Interest::reading([CHOICE, CLIENT])))
+        Ok((Self(settings.config), Interest::reading([":path", CHOICE, CLIENT])))
     }
 }
 
@@ -59,27 +80,35 @@ fn share(client: &[u8]) -> u64 {
     hash % 1_000
 }
 
+/// Whether a path and query is that path or below it.
+fn is_below(asked: &str, path: &str) -> bool {
+    let asked = asked.split('?').next().unwrap_or_default();
+    let below = asked.strip_prefix(path.trim_end_matches('/'));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 impl Router for Canary {
     fn backends(&self) -> Vec<String> {
-        vec![self.0.stable.clone(), self.0.canary.clone()]
+        vec![self.0.canary.clone()]
     }
 
     fn rules(&self) -> Vec<String> {
-        vec!["stable".to_owned(), "canary".to_owned()]
+        vec!["acme/canary/canary".to_owned()]
     }
 
     fn on_route(&mut self, seen: View<'_>) -> router::Choice {
-        let chosen = match seen.header(CHOICE) {
-            Some(b"always") => CANARY,
-            Some(b"never") => STABLE,
-            _ => {
-                let client = seen.header(CLIENT).unwrap_or_default();
-                if share(client) < self.0.permille { CANARY } else { STABLE }
-            }
-        };
+        let chosen = is_below(seen.path().unwrap_or_default(), &self.0.path)
+            && match seen.header(CHOICE) {
+                Some(b"always") => true,
+                Some(b"never") => false,
+                _ => share(seen.header(CLIENT).unwrap_or_default()) < self.0.permille,
+            };
+        if !chosen {
+            return router::Choice::Extend;
+        }
         router::Choice::Forward(router::Selection {
-            rule: chosen,
-            backend: chosen,
+            rule: 0,
+            backend: 0,
             request_timeout_ms: 0,
             attempt_timeout_ms: 0,
             hash: None,

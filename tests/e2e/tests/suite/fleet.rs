@@ -11,5 +11,6 @@ mod plane;
 mod refuses;
 mod replicas;
 mod rollouts;
+mod routers;
 mod tells;
 mod withdrawn;
