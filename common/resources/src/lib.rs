@@ -61,7 +61,7 @@ pub use narrow::narrowed;
 pub use node_name::{BadNodeName, NodeName};
 pub use problem::{Problem, SourcePlace};
 pub use secrets::{SecretKind, secret_of};
-pub use sound::{RouteFault, ValidationFaults, sound_routes};
+pub use sound::{CONFIG_REMEDY, RouteFault, ValidationFaults, sound_routes};
 pub use span::TextSpan;
 pub use split::{parts, texts};
 pub use text::{CheckedText, suggest};

@@ -5,6 +5,10 @@
 
 use serde_json::Value as Json;
 
+/// What to do about a configuration that its filter refuses.
+pub const CONFIG_REMEDY: &str =
+    "correct `config` of the attachment, or pin a version that accepts it";
+
 /// The result of a filter's `validate`: JSON pointer and message of every fault; empty when it accepts the
 /// configuration.
 pub type ValidationFaults = Vec<(String, String)>;

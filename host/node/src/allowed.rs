@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use tamis_engine::{EngineError, Grant, Hook, Inspection, check_ceilings, check_imports, inspect};
+use tamis_resources::CONFIG_REMEDY;
 use tamis_resources::plan::{FilterPlan, World};
 use tamis_trust::TrustRefusal;
 
@@ -121,7 +122,7 @@ pub fn refusal(error: &EngineError) -> TrustRefusal {
         }
         EngineError::Ceiling(_) => ("the proxy", "lower the value in its grant"),
         EngineError::Interest { .. } | EngineError::Configure { .. } => {
-            ("the filter", "correct `config` of the attachment, or pin a version that accepts it")
+            ("the filter", CONFIG_REMEDY)
         }
         EngineError::SelfTest { .. } => {
             ("the self-test", "raise the limits of its grant, or pin another version")

@@ -570,8 +570,8 @@ impl Builder {
         let config = serde_json::to_string(&plan.config).unwrap_or_default();
         let grant = serde_json::to_string(&plan.grant).unwrap_or_default();
         let key = format!(
-            "{pinned} {:?} {:?} {} {config} {grant}",
-            plan.isolation, plan.on_failure, plan.filter
+            "{pinned} {:?} {:?} {:?} {} {config} {grant}",
+            plan.isolation, plan.on_failure, plan.world, plan.filter
         );
         Ok(ProvenArtifact { artifact, verified, config, key })
     }

@@ -135,7 +135,9 @@ fn at_its_place(
     }
     let at = |(pointer, message): (String, String)| {
         let message = format!("{} refuses this: {message}", filter.filter);
-        problem(&filter.config_place(&pointer), &message)
+        let mut found = document.problem(&code, &filter.config_place(&pointer), &message);
+        found.help = Some(refusal.0.remedy.clone());
+        Finding::Problem(Box::new(found))
     };
     places.into_iter().map(at).collect()
 }

@@ -152,7 +152,7 @@ fn text(value: &Value, inspection: &Inspection) -> String {
         Some(why) => row(
             "declares",
             format!(
-                "unknown: {why}; give its configuration with --config, and its rights with --grant"
+                "unknown: {why}; state its configuration with --config and its rights with --grant"
             ),
         ),
         None => {

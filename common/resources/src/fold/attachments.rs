@@ -434,6 +434,11 @@ impl<'a> Fold<'a> {
                     *lost = Some(message.clone());
                 }
                 let mut problem = one.document.problem(SECOND, "/spec/filter", message);
+                problem = problem.help(if world == World::RoutePolicy {
+                    "remove one, or let one extend the other (`extend: true`)"
+                } else {
+                    "remove one, or attach it where the other is not"
+                });
                 for other in others {
                     problem = problem.also(other.document.place("/spec/filter", "the other"));
                 }

@@ -10,6 +10,7 @@ use tamis_director::{
     State,
 };
 use tamis_oci::Verb;
+use tamis_resources::CONFIG_REMEDY;
 use tamis_resources::plan::FilterPlan;
 use tamis_trust::{Digest, Name, TrustRefusal, Version};
 
@@ -570,7 +571,11 @@ fn wrong(
         for (pointer, message) in judged.faults {
             let message = format!("{} refuses this: {message}", plan.filter);
             let pointer = plan.config_place(&pointer);
-            wrong.extend(placed(state, change, &key, "filter.configure", &pointer, message));
+            let found = placed(state, change, &key, "filter.configure", &pointer, message);
+            wrong.extend(found.map(|mut found| {
+                found.help = Some(CONFIG_REMEDY.to_owned());
+                found
+            }));
         }
         for one in judged.left_out {
             let message = format!("{} does not accept this: {}", plan.filter, one.message);

@@ -10,7 +10,7 @@ use tamis_e2e::{Backend, Folder, get, root, tamis};
 type FolderMistake = (&'static str, fn(&Folder));
 
 /// Compares a text with its golden file. What was said is left in `target/mistakes`, to be looked at and copied.
-fn golden(name: &str, said: &str, wrong: &mut Vec<String>) {
+pub(crate) fn golden(name: &str, said: &str, wrong: &mut Vec<String>) {
     let said = without_digests(said);
     let file = root().join(format!("tests/e2e/tests/suite/mistakes/{name}.txt"));
     let expected = fs::read_to_string(&file).unwrap_or_default();
@@ -48,7 +48,7 @@ fn sentence(problem: &Value) -> String {
     format!("{}: {}{help}", text("code"), text("message"))
 }
 
-const MISTAKES: [FolderMistake; 6] = [
+const MISTAKES: [FolderMistake; 7] = [
     ("missing-import", |f| f.edit("guest.yaml", "kv: {}, ", "")),
     ("missing-imports", |f| f.edit("guest.yaml", "clock: {}, counters: {}, ", "")),
     ("header-not-granted", |f| {
@@ -56,6 +56,7 @@ const MISTAKES: [FolderMistake; 6] = [
     }),
     ("unknown-setting", |f| f.edit("guest.yaml", "do: edit", "do: edit, dont: 1")),
     ("refused-setting", |f| f.edit("guest.yaml", "do: edit", "do: refuse")),
+    ("another-world", |f| f.edit("guest.yaml", "world: everything", "world: authorizer")),
     ("stranger", |f| {
         assert!(tamis(f.path(), &["keys", "generate", "stranger"]).status.success());
         let line = [
@@ -113,8 +114,15 @@ fn a_mistake_in_a_folder_has_one_text_before_and_after_the_start() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// What a filter answers that no proxy sends, and what it does that ends its call.
-const ANSWERS: [&str; 5] = ["bad-reason", "upper-case", "split", "long-reply", "trap-said"];
+/// What a filter answers that no proxy sends, and what it does that ends its call: its name, and the setting of the guest.
+const ANSWERS: [(&str, &str); 6] = [
+    ("bad-reason", "bad-reason"),
+    ("upper-case", "upper-case"),
+    ("split", "split"),
+    ("long-reply", "long-reply"),
+    ("undeclared-write", "edit"),
+    ("trap-said", "trap-said"),
+];
 
 #[test]
 fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
@@ -128,7 +136,7 @@ fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
     let component = guests::behaviour().display().to_string();
     let mut wrong = Vec::new();
     let mut before = "pass";
-    for act in ANSWERS {
+    for (name, act) in ANSWERS {
         let table = format!(
             "config: {{ do: {act} }}\ncases: [{{ name: it passes, expect: {{ pass: true }} }}]\n"
         );
@@ -151,8 +159,42 @@ fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
             details.find(|detail| detail.contains(text))
         });
         let said = format!("tamis filter test\n  {tested}\n\nthe access record\n  {detail}\n");
-        golden(act, &said, &mut wrong);
+        golden(name, &said, &mut wrong);
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// A second router beside the built-in one.
+const SECOND: &str = "\
+kind: FilterAttachment
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: mine, namespace: test }
+spec:
+  targetRefs: [{ kind: Gateway, name: edge }]
+  filter: tamis/route
+  phase: traffic
+  order: 11
+";
+
+#[test]
+fn a_second_router_is_left_out_with_a_text_and_the_one_in_force_serves_on() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    assert_eq!(get(&folder.http, "/before").status, 200);
+    let mut wrong = Vec::new();
+    folder.write("second.yaml", SECOND);
+    let done = tamis(folder.path(), &["check", "."]);
+    assert!(!done.status.success());
+    let checked = String::from_utf8_lossy(&done.stdout).into_owned();
+    let served = tamis_e2e::eventually("the proxy says so", || {
+        let value = get(&folder.admin, "/filters").json();
+        let problems = value["problems"].as_array().cloned().unwrap_or_default();
+        let found = problems.iter().find(|one| one["code"] == "attachment.second");
+        found.map(sentence)
+    });
+    golden("second-router", &format!("{checked}\nthe proxy\n  {served}\n"), &mut wrong);
+    assert_eq!(get(&folder.http, "/after").status, 200);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -178,6 +220,15 @@ fn mistakes_at_the_command_line_say_what_to_do() {
     assert!(!passed, "{said}");
     golden("same-version-other-bytes", &said, &mut wrong);
     assert!(sign(&traffic, "1.0.0", &["--replace"]).0);
+    let example = root().join("target/example-components/rate-limit.wasm").display().to_string();
+    let grant = root().join("examples/filters/rate-limit/grant.yaml");
+    let grant = fs::read_to_string(grant).unwrap().replace("per-client:", "per-user:");
+    fs::write(here.join("grant.yaml"), grant).unwrap();
+    let config = r#"{"class":"per-client","by":"x-client"}"#;
+    let (_, said) =
+        run(&["filter", "inspect", &example, "--config", config, "--grant", "grant.yaml"]);
+    let declared = said.lines().find(|line| line.starts_with("declares")).unwrap_or(&said);
+    golden("class-not-granted", &format!("{declared}\n"), &mut wrong);
     assert!(run(&["filter", "new", "agents"]).0);
     let table = here.join("agents/tests/cases.yaml");
     for (name, text) in [

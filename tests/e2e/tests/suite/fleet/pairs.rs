@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::plane::{EDGE, Plane, Registry, SLOT, said};
 use crate::guests;
+use crate::mistakes::golden;
 
 /// Changes of `guest.yaml` that the first version does not take: what, from, to, the code and some words of the
 /// refusal.
@@ -66,7 +67,13 @@ fn no_way_to_change_a_pair_takes_one_that_proxies_would_refuse() {
         refused("pinned", &again);
         refused("pinned, confirmed", &[&again[..], &["--confirm"]].concat());
         refused("pinned, dry", &[&again[..], &["--dry-run"]].concat());
-        refused("rolled back", &["rollback", "*", "test/guest", "--confirm"]);
+        let back = ["rollback", "*", "test/guest", "--confirm"];
+        refused("rolled back", &back);
+        if what == "a setting" {
+            let mut wrong = Vec::new();
+            golden("rollback-to-older-settings", &said(&registry.ask(&back)), &mut wrong);
+            assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        }
         refused(
             "rolled out",
             &[
