@@ -9,7 +9,7 @@ use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 use super::*;
 use crate::gate::Body;
 use crate::response::tests::{readable, refused};
-use crate::turn::TURN_BYTES;
+use crate::turn::{TURN_BYTES, TURN_PIECES};
 
 type Outgoing = OutgoingRequest<Full<Bytes>>;
 
@@ -263,8 +263,8 @@ fn small_chunks_are_joined_and_large_ones_are_passed_as_they_are() {
     let end = "0\r\n\r\n";
     let rows: [(String, &[usize], bool); 9] = [
         (chunk(1).repeat(10) + end, &[10], true),
-        (chunk(20).repeat(500) + end, &[4_100, 4_100, 1_800], true),
-        (chunk(1).repeat(1_200) + end, &[512, 512, 176], true),
+        (chunk(50).repeat(200) + end, &[4_100, 4_100, 1_800], true),
+        (chunk(1).repeat(600) + end, &[TURN_PIECES, TURN_PIECES, 600 - 2 * TURN_PIECES], true),
         (chunk(1).repeat(3), &[3], false),
         (chunk(1) + &chunk(100_000) + &chunk(1) + end, &[1, 100_000, 1], true),
         (chunk(5_000) + &chunk(1) + &chunk(2) + end, &[5_000, 3], true),
