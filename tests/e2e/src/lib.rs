@@ -2,6 +2,6 @@
 
 pub use tamis_harness::ports::{SHIFT as PORT_SHIFT, free as free_port};
 pub use tamis_harness::{
-    Answer, Backend, Folder, Objects, Postgres, ReceivedRequest, Relay, Reply, RunningProcess,
-    command, eventually, eventually_or, exchange, get, request, root, tamis, up,
+    Answer, Backend, Folder, FolderOptions, Objects, Postgres, ReceivedRequest, Relay, Reply,
+    RunningProcess, command, eventually, eventually_or, exchange, get, request, root, tamis, up,
 };

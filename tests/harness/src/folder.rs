@@ -19,16 +19,98 @@ pub struct Folder {
     pub admin: String,
 }
 
+/// What the documents of a folder say. The texts are YAML, in the notation of their place; empty: nothing more.
+#[derive(Debug, Clone, Copy)]
+pub struct FolderOptions<'a> {
+    /// Fields of the clear-text listener: `reasons: Hide`.
+    pub listener: &'a str,
+    /// Lines of the gateway, each with an indentation of two.
+    pub gateway: &'a str,
+    /// Lines of the service, each with an indentation of two.
+    pub service: &'a str,
+    /// Protocol of the service's port.
+    pub protocol: &'a str,
+    /// Fields of every endpoint besides its address: `sidecar: "127.0.0.1:9000"`.
+    pub endpoint: &'a str,
+    /// Lines of the route, each with an indentation of two.
+    pub route: &'a str,
+    /// Lines of its one rule, each with an indentation of six.
+    pub rule: &'a str,
+    /// Attempts of the retry filter.
+    pub attempts: u32,
+    /// Longest backoff of the retry filter.
+    pub max_backoff: &'a str,
+    /// Failures in sequence that open a circuit; 0: none does.
+    pub consecutive_failures: u32,
+    /// Requests from which on the ratio of failures may open a circuit.
+    pub minimum_requests: u32,
+}
+
+impl Default for FolderOptions<'_> {
+    fn default() -> Self {
+        Self {
+            listener: "",
+            gateway: "",
+            service: "",
+            protocol: "http",
+            endpoint: "",
+            route: "",
+            rule: "",
+            attempts: 3,
+            max_backoff: "5ms",
+            consecutive_failures: 5,
+            minimum_requests: 1000,
+        }
+    }
+}
+
+impl FolderOptions<'_> {
+    fn attachments(&self) -> String {
+        ATTACHMENTS
+            .replace("@ATTEMPTS@", &self.attempts.to_string())
+            .replace("@MAX_BACKOFF@", self.max_backoff)
+            .replace("@CONSECUTIVE@", &self.consecutive_failures.to_string())
+            .replace("@MINIMUM@", &self.minimum_requests.to_string())
+    }
+
+    /// The documents, but for the ports.
+    fn mesh(&self, endpoints: &[SocketAddr]) -> String {
+        let fields = |more: &str| if more.is_empty() { String::new() } else { format!(", {more}") };
+        let endpoint = |address: &SocketAddr| match self.endpoint {
+            "" => format!("    - address: {address}\n"),
+            more => format!("    - {{ address: \"{address}\", {more} }}\n"),
+        };
+        let endpoints: String = endpoints.iter().map(endpoint).collect();
+        MESH.replace("@LISTENER@", &fields(self.listener))
+            .replace("@GATEWAY@", self.gateway)
+            .replace("@SERVICE@", self.service)
+            .replace("@PROTOCOL@", self.protocol)
+            .replace("@ROUTE@", self.route)
+            .replace("@RULE@", self.rule)
+            .replace("@ENDPOINTS@", &endpoints)
+    }
+}
+
 impl Folder {
     /// A gateway that sends everything to one service with these endpoints; keys and filters are made.
     pub fn gateway(endpoints: &[SocketAddr]) -> Self {
-        let folder = Self::documents(endpoints);
+        Self::gateway_with(endpoints, &FolderOptions::default())
+    }
+
+    /// The same, with options.
+    pub fn gateway_with(endpoints: &[SocketAddr], options: &FolderOptions<'_>) -> Self {
+        let folder = Self::documents_with(endpoints, options);
         folder.prepare();
         folder
     }
 
-    /// The same, with documents only.
+    /// Documents only: no keys, no certificates, no filters.
     pub fn documents(endpoints: &[SocketAddr]) -> Self {
+        Self::documents_with(endpoints, &FolderOptions::default())
+    }
+
+    /// The same, with options.
+    pub fn documents_with(endpoints: &[SocketAddr], options: &FolderOptions<'_>) -> Self {
         let (http, https, admin) = (free_port(), free_port(), free_port());
         let folder = Self {
             folder: TempDir::new().unwrap(),
@@ -36,17 +118,15 @@ impl Folder {
             https: format!("127.0.0.1:{https}"),
             admin: format!("127.0.0.1:{admin}"),
         };
-        let list: String =
-            endpoints.iter().map(|address| format!("    - address: {address}\n")).collect();
         folder.write(
             "mesh.yaml",
-            &MESH
+            &options
+                .mesh(endpoints)
                 .replace("@HTTP@", &http.to_string())
                 .replace("@HTTPS@", &https.to_string())
-                .replace("@ADMIN@", &admin.to_string())
-                .replace("@ENDPOINTS@", &list),
+                .replace("@ADMIN@", &admin.to_string()),
         );
-        folder.write("attachments.yaml", ATTACHMENTS);
+        folder.write("attachments.yaml", &options.attachments());
         folder.write("grants.yaml", GRANTS);
         folder
     }
@@ -81,7 +161,8 @@ impl Folder {
         std::fs::read_to_string(self.file(name)).unwrap_or_default()
     }
 
-    /// Replaces text in a file.
+    /// Replaces text in a file, as somebody edits the documents of a mesh that runs. What a mesh starts with is a matter
+    /// of [`FolderOptions`].
     pub fn edit(&self, name: &str, from: &str, to: &str) {
         let text = self.read(name);
         assert!(text.contains(from), "{name} has no {from:?}:\n{text}");
@@ -200,9 +281,9 @@ kind: Gateway
 apiVersion: gateway.networking.k8s.io/v1
 metadata: { name: edge, namespace: test }
 spec:
-  addresses: [{ type: IPAddress, value: 127.0.0.1 }]
+@GATEWAY@  addresses: [{ type: IPAddress, value: 127.0.0.1 }]
   listeners:
-    - { name: http, port: @HTTP@, protocol: HTTP }
+    - { name: http, port: @HTTP@, protocol: HTTP@LISTENER@ }
     - name: https
       port: @HTTPS@
       protocol: HTTPS
@@ -213,8 +294,8 @@ kind: Service
 apiVersion: tamis.dev/v1alpha1
 metadata: { name: app, namespace: test }
 spec:
-  ports: [{ port: 80, protocol: http }]
-  endpoints:
+  ports: [{ port: 80, protocol: @PROTOCOL@ }]
+@SERVICE@  endpoints:
 @ENDPOINTS@
 ---
 kind: HTTPRoute
@@ -222,10 +303,10 @@ apiVersion: gateway.networking.k8s.io/v1
 metadata: { name: all, namespace: test }
 spec:
   parentRefs: [{ kind: Gateway, name: edge }]
-  rules:
+@ROUTE@  rules:
     - name: all
       matches: [{ path: { type: PathPrefix, value: / } }]
-      backendRefs: [{ name: app, port: 80 }]
+@RULE@      backendRefs: [{ name: app, port: 80 }]
 ---
 kind: TrustPolicy
 apiVersion: tamis.dev/v1alpha1
@@ -250,7 +331,7 @@ spec:
   filter: tamis/retry
   phase: traffic
   order: 20
-  config: { attempts: 3, statuses: [502, 503, 504], backoff: { base: 1ms, max: 5ms } }
+  config: { attempts: @ATTEMPTS@, statuses: [502, 503, 504], backoff: { base: 1ms, max: @MAX_BACKOFF@ } }
 ---
 kind: FilterAttachment
 apiVersion: tamis.dev/v1alpha1
@@ -260,7 +341,7 @@ spec:
   filter: tamis/circuit-breaker
   phase: traffic
   order: 30
-  config: { consecutiveFailures: 5, failureRatio: 1.0, minimumRequests: 1000, openFor: 500ms, maxOpenFor: 1s, probes: 2 }
+  config: { consecutiveFailures: @CONSECUTIVE@, failureRatio: 1.0, minimumRequests: @MINIMUM@, openFor: 500ms, maxOpenFor: 1s, probes: 2 }
 ---
 kind: FilterAttachment
 apiVersion: tamis.dev/v1alpha1

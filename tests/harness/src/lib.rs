@@ -54,7 +54,7 @@ pub use beside::Process;
 #[cfg(feature = "services")]
 pub use client::{Reply, exchange, get, request};
 #[cfg(feature = "services")]
-pub use folder::Folder;
+pub use folder::{Folder, FolderOptions};
 #[cfg(feature = "services")]
 pub use objects::Objects;
 #[cfg(feature = "services")]

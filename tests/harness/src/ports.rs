@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Lowest port handed out: below are those of well-known services.
+/// Lowest port that is given: below are those of well-known services.
 const LOWEST: u16 = 10_000;
 /// Where Linux begins its ephemeral ports when nothing else is set (`ip_local_port_range`, ip(7)).
 const EPHEMERAL: u16 = 32_768;

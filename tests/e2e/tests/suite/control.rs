@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use tamis_e2e::{Backend, Folder, RunningProcess, eventually, get, tamis};
+use tamis_e2e::{Backend, Folder, FolderOptions, RunningProcess, eventually, get, tamis};
 
 /// A folder with a gateway that has an identity, and a registry that its proxies can follow.
 pub(crate) struct Plane {
@@ -24,13 +24,10 @@ impl Plane {
     /// Starts it with nothing in force.
     fn start(arguments: &[&str]) -> Self {
         let backend = Backend::start();
-        let folder = Folder::documents(&[backend.address]);
-        folder.edit(
-            "mesh.yaml",
-            "  addresses: [{ type",
-            &format!("{IDENTITY}  addresses: [{{ type"),
+        let folder = Folder::gateway_with(
+            &[backend.address],
+            &FolderOptions { gateway: IDENTITY, ..FolderOptions::default() },
         );
-        folder.prepare();
         let made = tamis(
             folder.path(),
             &[

@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
-use tamis_e2e::{Answer, Backend, Folder, exchange, get, request};
+use tamis_e2e::{Answer, Backend, Folder, FolderOptions, exchange, get, request};
 
 fn status(octets: &[u8]) -> u16 {
     let text = String::from_utf8_lossy(octets);
@@ -93,13 +93,11 @@ fn nobody_behind_is_a_503_with_its_reason() {
 fn a_timeout_of_a_route_is_kept() {
     let backend = Backend::start();
     backend.answers(Answer::Slow(Duration::from_secs(20)));
-    let folder = Folder::documents(&[backend.address]);
-    folder.edit(
-        "mesh.yaml",
-        "      backendRefs:",
-        "      timeouts: { request: 300ms }\n      backendRefs:",
+    let rule = "      timeouts: { request: 300ms }\n";
+    let folder = Folder::gateway_with(
+        &[backend.address],
+        &FolderOptions { rule, ..FolderOptions::default() },
     );
-    folder.prepare();
     let _gateway = folder.start(&[]);
     let reply = get(&folder.http, "/");
     assert_eq!((reply.status, reply.header("x-tamis-reason")), (504, Some("upstream.timeout")));
@@ -148,8 +146,10 @@ fn an_upgraded_connection_is_a_tunnel_in_both_directions() {
             stream.write_all(&octets[..length].to_ascii_uppercase()).unwrap();
         }
     });
-    let folder = Folder::gateway(&[address]);
-    folder.edit("mesh.yaml", "protocol: HTTP }", "protocol: HTTP, upgrades: [shout] }");
+    let folder = Folder::gateway_with(
+        &[address],
+        &FolderOptions { listener: "upgrades: [shout]", ..FolderOptions::default() },
+    );
     let _gateway = folder.start(&[]);
     let mut stream = TcpStream::connect(&folder.http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();

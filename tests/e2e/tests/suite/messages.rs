@@ -11,18 +11,15 @@ use std::io::{Read as _, Write as _};
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll};
-use tamis_e2e::{Answer, Backend, Folder, exchange, get, request};
+use tamis_e2e::{Answer, Backend, Folder, FolderOptions, exchange, get, request};
 
 #[test]
 fn routes_records_and_the_upstream_read_one_host_and_one_path() {
     let backend = Backend::start();
-    let folder = Folder::documents(&[backend.address]);
-    folder.edit(
-        "mesh.yaml",
-        "  rules:\n    - name: all\n",
-        "  hostnames: [a.example]\n  rules:\n    - name: all\n",
+    let folder = Folder::gateway_with(
+        &[backend.address],
+        &FolderOptions { route: "  hostnames: [a.example]\n", ..FolderOptions::default() },
     );
-    folder.prepare();
     let _gateway = folder.start(&[]);
     for host in
         ["a.example", "A.Example", "a.example.", "a.example.:80", "a.example:", "a.example:0080"]
@@ -69,11 +66,10 @@ fn routes_records_and_the_upstream_read_one_host_and_one_path() {
 #[test]
 fn a_listener_may_take_paths_that_others_refuse() {
     let backend = Backend::start();
-    let folder = Folder::gateway(&[backend.address]);
-    folder.edit(
-        "mesh.yaml",
-        "protocol: HTTP }",
-        "protocol: HTTP, paths: { emptySegments: Keep, escapedSlashes: Keep, parameters: Keep, escapes: Unreserved } }",
+    let listener = "paths: { emptySegments: Keep, escapedSlashes: Keep, parameters: Keep, escapes: Unreserved }";
+    let folder = Folder::gateway_with(
+        &[backend.address],
+        &FolderOptions { listener, ..FolderOptions::default() },
     );
     let _gateway = folder.start(&[]);
     for (path, sent) in [("/a%2fb//c;d/%2b", "/a%2Fb//c;d/%2B"), ("/%61", "/a")] {
@@ -125,8 +121,10 @@ fn a_request_has_one_id_at_the_client_at_the_upstream_and_in_the_record() {
 #[test]
 fn clients_of_a_gateway_read_why_only_where_the_listener_says_so() {
     let backend = Backend::start();
-    let folder = Folder::gateway(&[backend.address]);
-    folder.edit("mesh.yaml", "protocol: HTTP }", "protocol: HTTP, reasons: Hide }");
+    let folder = Folder::gateway_with(
+        &[backend.address],
+        &FolderOptions { listener: "reasons: Hide", ..FolderOptions::default() },
+    );
     let _gateway = folder.start(&[]);
     let reply = get(&folder.http, "/a;b");
     assert_eq!((reply.status, reply.header("x-tamis-reason")), (400, None));

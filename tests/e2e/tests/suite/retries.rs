@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tamis_e2e::{Answer, Backend, Folder, eventually, free_port, get, request, up};
+use tamis_e2e::{Answer, Backend, Folder, FolderOptions, eventually, free_port, get, request, up};
 
 #[test]
 fn a_failing_endpoint_is_retried_elsewhere_opens_its_circuit_and_comes_back() {
@@ -53,15 +53,18 @@ fn a_failing_endpoint_is_retried_elsewhere_opens_its_circuit_and_comes_back() {
 fn retries_are_bounded_by_the_budget_under_load() {
     let bad = Backend::start();
     bad.answers(Answer::Status(503));
-    let folder = Folder::documents(&[bad.address]);
+    // No circuit may affect the count.
+    let options = FolderOptions {
+        consecutive_failures: 0,
+        minimum_requests: 1_000_000,
+        ..FolderOptions::default()
+    };
+    let folder = Folder::documents_with(&[bad.address], &options);
     folder.write(
         "policy.yaml",
         "kind: UpstreamPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\
          spec:\n  targetRefs: [{ kind: Service, name: app }]\n  retryBudget: { percent: 20, minPerSecond: 1 }\n",
     );
-    // No circuit may affect the count.
-    folder.edit("attachments.yaml", "consecutiveFailures: 5", "consecutiveFailures: 0");
-    folder.edit("attachments.yaml", "minimumRequests: 1000", "minimumRequests: 1000000");
     folder.prepare();
     let _gateway = folder.start(&[]);
     let requests = 400;
@@ -122,9 +125,10 @@ fn no_upstream_holds_a_client_longer_than_the_longest_backoff() {
         let answer =
             format!("HTTP/1.1 503 x\r\nretry-after: {seconds}\r\ncontent-length: 0\r\n\r\n");
         let (address, count) = says(Box::leak(answer.into_boxed_str()), "");
-        let folder = Folder::documents(&[address]);
-        folder.edit("attachments.yaml", "max: 5ms", &format!("max: {max}"));
-        folder.prepare();
+        let folder = Folder::gateway_with(
+            &[address],
+            &FolderOptions { max_backoff: max, ..FolderOptions::default() },
+        );
         let _gateway = folder.start(&[]);
         let began = Instant::now();
         let reply = get(&folder.http, "/");
@@ -174,16 +178,15 @@ fn a_request_that_never_left_is_sent_elsewhere_whatever_its_method() {
 
 /// A gateway and a sidecar in front of the backend, both with every attachment of the folder.
 pub(crate) fn mesh(backend: SocketAddr) -> Folder {
-    let folder = Folder::documents(&[backend]);
+    mesh_with(backend, "", "")
+}
+
+/// The same, with fields of the listener and lines of the service.
+pub(crate) fn mesh_with(backend: SocketAddr, listener: &str, service: &str) -> Folder {
     let ports = [free_port(), free_port(), free_port()];
-    folder.edit(
-        "mesh.yaml",
-        &format!("    - address: {backend}\n"),
-        &format!(
-            "    - {{ address: \"{backend}\", sidecar: \"127.0.0.1:{}\", outbound: \"127.0.0.1:{}\", \
-             admin: \"127.0.0.1:{}\" }}\n",
-            ports[0], ports[1], ports[2]
-        ),
+    let endpoint = format!(
+        "sidecar: \"127.0.0.1:{}\", outbound: \"127.0.0.1:{}\", admin: \"127.0.0.1:{}\"",
+        ports[0], ports[1], ports[2]
     );
     let identity = |kind: &str, name: &str| {
         format!(
@@ -191,11 +194,15 @@ pub(crate) fn mesh(backend: SocketAddr) -> Folder {
              key: .tamis/certs/{name}.key, ca: .tamis/certs/ca.crt }}\n"
         )
     };
-    let ports = "  ports: [{ port: 80, protocol: http }]\n";
-    folder.edit("mesh.yaml", ports, &format!("{ports}{}", identity("service", "app")));
-    let addresses = "  addresses: [{ type: IPAddress, value: 127.0.0.1 }]\n";
-    folder.edit("mesh.yaml", addresses, &format!("{addresses}{}", identity("gateway", "edge")));
-    folder
+    let service = format!("{}{service}", identity("service", "app"));
+    let options = FolderOptions {
+        listener,
+        gateway: &identity("gateway", "edge"),
+        service: &service,
+        endpoint: &endpoint,
+        ..FolderOptions::default()
+    };
+    Folder::documents_with(&[backend], &options)
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::guests::{sign_as, traffic};
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
-use tamis_e2e::{Answer, Backend, Folder, RunningProcess, eventually, get, request};
+use tamis_e2e::{Answer, Backend, Folder, FolderOptions, RunningProcess, eventually, get, request};
 
 const GRANT: &str = "  request: { attributes: [\"*\"] }\n  limits: { time: 20ms }";
 
@@ -76,11 +76,10 @@ fn a_failure_of_one_attempt_leaves_the_other_to_answer() {
     let (good, bad) = (Backend::start(), Backend::start());
     good.answers(Answer::Slow(Duration::from_millis(300)));
     bad.answers(Answer::Status(503));
-    let folder = Folder::documents(&[good.address, bad.address]);
     // No retry and no circuit may help: only the second attempt.
-    folder.edit("attachments.yaml", "attempts: 3", "attempts: 1");
-    folder.edit("attachments.yaml", "consecutiveFailures: 5", "consecutiveFailures: 0");
-    folder.prepare();
+    let options =
+        FolderOptions { attempts: 1, consecutive_failures: 0, ..FolderOptions::default() };
+    let folder = Folder::gateway_with(&[good.address, bad.address], &options);
     sign_as(&folder, traffic(), "test/traffic", "1.0.0");
     folder.attach("traffic", "test/traffic", "{ hedge_after_us: 20000 }", GRANT, "");
     let _gateway = folder.start(&[]);

@@ -14,7 +14,7 @@ use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tamis_e2e::{Folder, exchange};
+use tamis_e2e::{Folder, FolderOptions, exchange};
 
 /// A body of two bytes with trailers.
 struct Trailed(Option<Bytes>, Option<HeaderMap>);
@@ -131,9 +131,10 @@ async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Trai
 
 #[test]
 fn trailers_of_an_http2_upstream_reach_an_http1_client_whether_the_head_named_them_or_not() {
-    let folder = Folder::documents(&[speaks_http2()]);
-    folder.edit("mesh.yaml", "protocol: http }", "protocol: http2 }");
-    folder.prepare();
+    let folder = Folder::gateway_with(
+        &[speaks_http2()],
+        &FolderOptions { protocol: "http2", ..FolderOptions::default() },
+    );
     let _gateway = folder.start(&[]);
     for (path, te, names, arrives) in [
         ("/named", "trailers", Some("x-sum"), "x-cost: 1\r\nx-sum: 1\r\n"),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tamis_e2e::{Folder, up};
 
 use crate::connections::raw;
-use crate::retries::mesh;
+use crate::retries::mesh_with;
 
 /// A server that changes to whatever protocol it is asked for, and then echoes in capitals.
 fn shouting(mut stream: TcpStream, head: &str) {
@@ -63,14 +63,12 @@ fn a_tunnel_opens_through_a_sidecar_for_what_both_proxies_carry_and_for_nothing_
         (false, true, &[("shout", false)]),
         (false, false, &[("websocket", true), ("shout", false), ("tls", false)]),
     ] {
-        let folder = mesh(application);
-        if gateway {
-            folder.edit("mesh.yaml", "protocol: HTTP }", "protocol: HTTP, upgrades: [shout] }");
-        }
-        if sidecar {
-            let ports = "  ports: [{ port: 80, protocol: http }]\n";
-            folder.edit("mesh.yaml", ports, &format!("{ports}  upgrades: [shout]\n"));
-        }
+        let (listener, service) = ("upgrades: [shout]", "  upgrades: [shout]\n");
+        let folder = mesh_with(
+            application,
+            if gateway { listener } else { "" },
+            if sidecar { service } else { "" },
+        );
         let running = up(folder.path(), &["--no-apps"]);
         for (protocol, opens) in rows {
             let what = format!("{protocol} with gateway {gateway} and sidecar {sidecar}");

@@ -6,8 +6,8 @@ use std::process::Output;
 
 use serde_json::Value;
 use tamis_e2e::{
-    Backend, Folder, Relay, RunningProcess, eventually, eventually_or, free_port, get, request,
-    tamis,
+    Backend, Folder, FolderOptions, Relay, RunningProcess, eventually, eventually_or, free_port,
+    get, request, tamis,
 };
 
 use crate::guests::{self, GRANT};
@@ -62,9 +62,10 @@ impl Plane {
     /// Documents of one gateway with the built-in filters and a guest, changed as a test likes, with keys and certificates.
     pub(super) fn new(change: impl FnOnce(&Folder)) -> Self {
         let backend = Backend::start();
-        let folder = Folder::documents(&[backend.address]);
-        let before = "  addresses: [{ type";
-        folder.edit("mesh.yaml", before, &format!("{IDENTITY}{before}"));
+        let folder = Folder::documents_with(
+            &[backend.address],
+            &FolderOptions { gateway: IDENTITY, ..FolderOptions::default() },
+        );
         folder.attach("guest", "test/guest", GUEST, GRANT, "");
         change(&folder);
         folder.prepare();
