@@ -9,6 +9,7 @@
 
 mod clocks;
 mod cycles;
+mod host_fields;
 mod lints;
 mod names;
 mod source;
