@@ -168,7 +168,7 @@ fn sources(language: &str) -> PathBuf {
     shell::root().join("tests/guests").join(language).join(FILTER)
 }
 
-/// The JSON Schema that every language's filter hands out.
+/// The JSON Schema that every language's filter returns.
 fn schema() -> PathBuf {
     shell::root().join(format!("tests/guests/{FILTER}.schema.json"))
 }

@@ -6,11 +6,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tamis_api::{
     ApiProblem, ApplyRequest, ApplyResult, ApprovalResult, ApproveRequest, AuthorityView,
-    DocumentText, DocumentVersion, FleetStatus, HistoryItem, IdentityRevokeRequest, IdentityView,
-    JoinTokenMade, JoinTokenRequest, LogPage, MoveRequest, PinRequest, PinResult, PinView,
-    PlanResult, ReassignRequest, ReassignResult, Resource, ResourceList, RevocationView,
-    RevokeRequest, RollbackRequest, RolloutRequest, RolloutView, RotateRequest, TokenMade,
-    TokenRequest, TokenView, UnpinRequest, WhoRan, paths,
+    CreatedJoinToken, CreatedToken, DocumentText, DocumentVersion, FleetStatus, HistoryItem,
+    IdentityRevokeRequest, IdentityView, JoinTokenRequest, LogPage, MoveRequest, PinRequest,
+    PinResult, PinView, PlanResult, ReassignRequest, ReassignResult, Resource, ResourceList,
+    RevocationView, RevokeRequest, RollbackRequest, RolloutRequest, RolloutView, RotateRequest,
+    RunHistory, TokenRequest, TokenView, UnpinRequest, paths,
 };
 
 use crate::exchange::{Ask, Reply};
@@ -119,7 +119,7 @@ impl Client {
     }
 
     /// Makes a token whose rights lie within those of the caller's token.
-    pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenMade, ClientError> {
+    pub async fn create_token(&self, request: &TokenRequest) -> Result<CreatedToken, ClientError> {
         self.ask(Method::POST, paths::TOKENS, Some(request)).await
     }
 
@@ -128,7 +128,7 @@ impl Client {
         &self,
         name: &str,
         request: &RotateRequest,
-    ) -> Result<TokenMade, ClientError> {
+    ) -> Result<CreatedToken, ClientError> {
         let path = format!("{}/{}/rotate", paths::TOKENS, encoded(name));
         self.ask(Method::POST, &path, Some(request)).await
     }
@@ -143,7 +143,7 @@ impl Client {
     pub async fn join_token(
         &self,
         request: &JoinTokenRequest,
-    ) -> Result<JoinTokenMade, ClientError> {
+    ) -> Result<CreatedJoinToken, ClientError> {
         self.ask(Method::POST, paths::JOIN_TOKENS, Some(request)).await
     }
 
@@ -228,7 +228,7 @@ impl Client {
         service: &str,
         at_ms: u64,
         to_ms: Option<u64>,
-    ) -> Result<WhoRan, ClientError> {
+    ) -> Result<RunHistory, ClientError> {
         let service = encoded(service);
         let to = to_ms.map(|to_ms| format!("&toMs={to_ms}")).unwrap_or_default();
         self.read(&format!("{}?service={service}&atMs={at_ms}{to}", paths::WHO_RAN)).await

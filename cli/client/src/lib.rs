@@ -30,4 +30,4 @@ pub use artifact::{Artifact, BUNDLE_TYPE, PulledFilter, PushResult};
 pub use client::{Client, ClientOptions, OwnFiles};
 pub use error::ClientError;
 pub use oci::ManifestReference;
-pub use server::{BadServer, Server};
+pub use server::{Server, ServerAddressError};

@@ -29,7 +29,7 @@ pub enum Server {
 #[error(
     "`{text}` is not the address of a registry: write http://127.0.0.1:5000, https://HOST:PORT or unix:/absolute/path"
 )]
-pub struct BadServer {
+pub struct ServerAddressError {
     text: String,
 }
 
@@ -50,10 +50,10 @@ impl Server {
 }
 
 impl FromStr for Server {
-    type Err = BadServer;
+    type Err = ServerAddressError;
 
-    fn from_str(text: &str) -> Result<Self, BadServer> {
-        let refuse = || BadServer { text: text.chars().take(300).collect() };
+    fn from_str(text: &str) -> Result<Self, ServerAddressError> {
+        let refuse = || ServerAddressError { text: text.chars().take(300).collect() };
         if let Some(path) = text.strip_prefix("unix:") {
             let sound = path.starts_with('/') && !path.contains('\0');
             return sound.then(|| Self::Unix(PathBuf::from(path))).ok_or_else(refuse);

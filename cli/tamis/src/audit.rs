@@ -23,7 +23,7 @@ enum Command {
     /// Print entries of the journal, oldest first: who, what, when and why in a line each; the whole entries with --output json.
     #[command(after_help = "Example:\n  tamis audit log --since 1h --follow")]
     Log(log::Arguments),
-    /// Say what ran for a service at a moment, by what its proxies reported.
+    /// Show what ran for a service at a moment, according to the reports of its proxies.
     #[command(
         after_help = "Example:\n  tamis audit who-ran shop/checkout --at 2027-01-31T12:00:00Z --proof proof.json"
     )]

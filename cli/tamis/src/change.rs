@@ -147,7 +147,7 @@ fn whole(source: &Source, documents: &[Document]) -> Result<ApplyRequest> {
     Ok(ApplyRequest { sources, files, ..ApplyRequest::default() })
 }
 
-/// The problems that a running registry finds in documents, beside those that are in force there, each in one line.
+/// The problems that a running registry finds in documents, checked together with those in force there, each in one line.
 /// Nothing is changed.
 ///
 /// # Errors

@@ -26,8 +26,8 @@ pub(crate) struct Arguments {
     /// Folder of signed filters; default: `.tamis/store` in the folder; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
-    /// Ask a running registry instead: it checks the documents beside those that are in force there, so that the folder
-    /// may contain a part of the mesh. Nothing is changed.
+    /// Let a running registry check the documents, together with those in force there: the folder may then contain a part
+    /// of the mesh. Nothing is changed.
     #[arg(long, conflicts_with_all = ["node", "store"])]
     live: bool,
     #[command(flatten)]

@@ -29,7 +29,7 @@ pub(crate) struct Delete {
     /// Namespace.
     #[arg(short, long, default_value = "default")]
     namespace: String,
-    /// Only show what it would do.
+    /// Show the effect, and change nothing.
     #[arg(long)]
     dry_run: bool,
     /// Confirm what --dry-run shows: passes the guards against emptied chains and wide changes.

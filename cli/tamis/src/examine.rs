@@ -12,13 +12,13 @@ use tamis_node::{Secrets, check_allowed, check_claims, refusal, stand_ins, uncov
 use tamis_observe::Metrics;
 use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
-use tamis_server::{Examine, Faults};
+use tamis_server::{ComponentExaminer, Faults};
 use tamis_trust::{Digest, Manifest, TrustRefusal, code as rule};
 
 /// The engine of this binary.
 pub(crate) struct Engine;
 
-impl Examine for Engine {
+impl ComponentExaminer for Engine {
     fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal> {
         let inspection = tamis_engine::inspect(component).map_err(|error| TrustRefusal {
             code: rule::FORMAT,

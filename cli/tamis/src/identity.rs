@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tamis_api::{
-    AuthorityView, IdentityRevokeRequest, IdentityView, JoinTokenMade, JoinTokenRequest,
+    AuthorityView, CreatedJoinToken, IdentityRevokeRequest, IdentityView, JoinTokenRequest,
 };
 use tamis_resources::{Millis, NodeName};
 use tamis_sync::JoinFile;
@@ -141,8 +141,8 @@ fn token(arguments: &Token, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn join_file(made: JoinTokenMade) -> JoinFile {
-    let JoinTokenMade { node, token, registry, registry_id, bundles, expires_ms: _ } = made;
+fn join_file(made: CreatedJoinToken) -> JoinFile {
+    let CreatedJoinToken { node, token, registry, registry_id, bundles, expires_ms: _ } = made;
     JoinFile { node, token, registry, registry_id, bundles }
 }
 

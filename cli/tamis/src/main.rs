@@ -1,4 +1,7 @@
-//! The `tamis` binary: one program for whoever runs, writes, signs or looks at filters.
+//! The `tamis` binary, for operators, authors and auditors of filters: it runs proxies and registries, builds, tests and
+//! signs filters, and asks a registry for changes.
+//!
+//! One file for each command. Only this crate reads the environment and prints; decisions stand in the other crates.
 
 mod audit;
 mod builtin;
@@ -86,15 +89,15 @@ enum Command {
     /// Write, sign and check trust policies as metadata that proxies verify: who may decide whose signatures count.
     #[command(after_help = "Example:\n  tamis policy show --folder policy")]
     Policy(policy::Arguments),
-    /// Run a registry: filters and any other OCI artifact, kept and handed out.
+    /// Run a registry: it stores and serves filters and other OCI artifacts, and directs proxies.
     #[command(
         after_help = "Example:\n  tamis registry --data /var/lib/tamis --listen 127.0.0.1:5000"
     )]
     Registry(Box<registry::Arguments>),
-    /// Show what applying a folder of resources would do, and which rules would refuse it: exits with 3 if any.
+    /// Show the effect of applying a folder of resources, and the rules that would refuse it: exits with 3 if any would.
     #[command(after_help = "Example:\n  tamis plan -f examples/shop")]
     Plan(change::Plan),
-    /// Put a folder of resources in force and show what that did; all of it or nothing.
+    /// Put a folder of resources in force, all of it or nothing, and show the effect.
     #[command(after_help = "Example:\n  tamis apply -f examples/shop --confirm")]
     Apply(change::Apply),
     /// List the documents in force, or print one.
@@ -106,13 +109,13 @@ enum Command {
     /// Take a document out of force.
     #[command(after_help = "Example:\n  tamis delete httproute payments -n shop")]
     Delete(document::Delete),
-    /// Say everything about one document: conditions, and what each proxy makes of it.
+    /// Show one document with its conditions and its state in each proxy.
     #[command(after_help = "Example:\n  tamis describe service payments -n shop")]
     Describe(get::Describe),
     /// Pin a filter of a service to a digest.
     #[command(after_help = "Example:\n  tamis pin shop/checkout acme/retry@1.4.2")]
     Pin(pin::Arguments),
-    /// Take a pin out.
+    /// Remove a pin.
     #[command(after_help = "Example:\n  tamis unpin shop/checkout acme/retry")]
     Unpin(pin::UnpinArguments),
     /// List the pins in force.
@@ -123,17 +126,17 @@ enum Command {
         after_help = "Example:\n  tamis rollback shop/checkout acme/retry\n  tamis rollback httproute payments -n shop --to 41"
     )]
     Rollback(pin::Rollback),
-    /// Say what happened to a service, its filters and the documents that speak of it, or to one document.
+    /// List the changes to a service, its filters and the documents that name it, or to one document.
     #[command(
         after_help = "Example:\n  tamis history shop/checkout acme/retry\n  tamis history httproute payments -n shop"
     )]
     History(pin::History),
-    /// Have every slot assigned again above all that proxies have seen, such as after a restore from a backup.
+    /// Assign every slot again, with epochs above all that proxies have seen: for example after a restore from a backup.
     #[command(
         after_help = "Example:\n  tamis reassign --reason 'restored from the backup of Sunday'"
     )]
     Reassign(reassign::Arguments),
-    /// Agree to a change of somebody else.
+    /// Approve another person's change.
     #[command(
         after_help = "Example:\n  tamis approve sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
     )]
@@ -143,21 +146,21 @@ enum Command {
         after_help = "Example:\n  tamis revoke key release --from-index 4711 --reason 'laptop lost'"
     )]
     Revoke(consent::Revoke),
-    /// Let proxies join the mesh, and say who has which identity: join tokens, revocation, rotation.
+    /// Let proxies join the mesh and show their identities: join tokens, revocation, rotation.
     #[command(
         after_help = "Example:\n  tamis identity token sidecar:shop/payments/0 --out pay.join"
     )]
     Identity(identity::Arguments),
-    /// Put a digest in the place of another, wave by wave.
+    /// Replace one digest by another, wave by wave.
     #[command(after_help = "Example:\n  tamis rollout status retry-1.4.2 --watch")]
     Rollout(rollout::Arguments),
-    /// Say what every proxy runs, since when, and why not what it should.
+    /// Show what every proxy runs, since when, and why it differs from what is assigned.
     #[command(after_help = "Example:\n  tamis status --service shop/checkout --watch")]
     Status(status::Arguments),
-    /// Say what happened and who ran what, and check the proof of it.
+    /// Read the journal, report which proxies ran which filter, and check proofs of both.
     #[command(after_help = "Example:\n  tamis audit who-ran shop/checkout --at 10m")]
     Audit(audit::Arguments),
-    /// Say what a code means with which something was refused: who set the rule, and the way out.
+    /// Explain the code of a refusal: its meaning, who set the rule, and the way out.
     #[command(after_help = "Example:\n  tamis explain trust.threshold")]
     Explain(explain::Arguments),
     /// Print a script that makes a shell complete commands.

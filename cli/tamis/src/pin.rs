@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Allow a version older than the pinned one.
     #[arg(long)]
     allow_older: bool,
-    /// Only show what it would do.
+    /// Show the effect, and change nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, Follow, FollowedNode, Node, NodeOptions,
+    ArtifactStore, CacheFolders, CertificateWatch, FollowSettings, FollowedNode, Node, NodeOptions,
     NodeResources, Reload, Source, Watch,
 };
 use tamis_observe::AccessLog;
@@ -284,7 +284,7 @@ impl Start<'_> {
         self,
         shared: &NodeResources,
         options: NodeOptions,
-        follow: Follow,
+        follow: FollowSettings,
         output: Output,
     ) -> Result<ExitCode> {
         let busy = output::busy(format!("waiting for {}", follow.director));
@@ -402,7 +402,7 @@ impl Serve {
         Ok(AdminAccess { hosts: self.admin_host.clone(), token: token.transpose()? })
     }
 
-    fn follow(&self) -> Result<Option<Follow>> {
+    fn follow(&self) -> Result<Option<FollowSettings>> {
         let files = (&self.certificate, &self.key, &self.ca, &self.state, &self.director_keys);
         let (Some(director), (Some(certificate), Some(key), Some(ca), Some(state), Some(keys))) =
             (&self.follow, files)
@@ -416,7 +416,7 @@ impl Serve {
             std::fs::read(path)
                 .with_context(|| format!("the root {} cannot be read", path.display()))
         });
-        Ok(Some(Follow {
+        Ok(Some(FollowSettings {
             policy_root: root.transpose()?,
             director: director.clone(),
             certificate: certificate.clone(),

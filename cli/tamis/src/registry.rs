@@ -14,7 +14,7 @@ use tamis_node::private;
 use tamis_oci::{AnonymousRights, Limits, Versions};
 use tamis_server::{Guards, Rules, Terms};
 use tamis_server::{
-    LostKeys, MeshOptions, Registry, RegistryOptions, SVID_LIFETIME, SVID_LIFETIME_MAX,
+    MeshOptions, MissingKeyRule, Registry, RegistryOptions, SVID_LIFETIME, SVID_LIFETIME_MAX,
     SVID_LIFETIME_MIN, Storage, TlsFiles,
 };
 use tamis_transport::{Address, TrustDomain};
@@ -307,7 +307,11 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         rules: arguments.rules(),
         policy: arguments.policy()?,
         log_origin: arguments.log_origin.clone(),
-        lost_keys: if arguments.make_new_keys { LostKeys::MakeNew } else { LostKeys::Refuse },
+        lost_keys: if arguments.make_new_keys {
+            MissingKeyRule::MakeNew
+        } else {
+            MissingKeyRule::Refuse
+        },
         restored: arguments.restored,
         limits: Limits {
             max_blob_bytes: arguments.max_blob_bytes,

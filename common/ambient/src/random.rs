@@ -18,7 +18,7 @@ enum Source {
 /// The operating system provides no randomness.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the operating system provides no randomness")]
-pub struct NoRandomness;
+pub struct RandomSourceError;
 
 thread_local! {
     static STATE: Cell<u64> = Cell::new(RandomState::new().hash_one(std::thread::current().id()));
@@ -72,9 +72,9 @@ impl Random {
     /// # Errors
     /// The operating system provides no randomness. The caller must not continue without: a secret of
     /// zeroes is no secret.
-    pub fn fill(self, octets: &mut [u8]) -> Result<(), NoRandomness> {
+    pub fn fill(self, octets: &mut [u8]) -> Result<(), RandomSourceError> {
         match self.0 {
-            Source::System => aws_lc_rs::rand::fill(octets).map_err(|_| NoRandomness),
+            Source::System => aws_lc_rs::rand::fill(octets).map_err(|_| RandomSourceError),
             Source::Seeded(_) => {
                 for chunk in octets.chunks_mut(8) {
                     for (to, from) in chunk.iter_mut().zip(self.number().to_le_bytes()) {
@@ -90,7 +90,7 @@ impl Random {
     ///
     /// # Errors
     /// As [`Random::fill`].
-    pub fn octets<const COUNT: usize>(self) -> Result<[u8; COUNT], NoRandomness> {
+    pub fn octets<const COUNT: usize>(self) -> Result<[u8; COUNT], RandomSourceError> {
         let mut octets = [0; COUNT];
         self.fill(&mut octets)?;
         Ok(octets)

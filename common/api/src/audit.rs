@@ -39,7 +39,7 @@ pub struct LogEntry {
 /// What ran for a service at a moment or in a range of time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct WhoRan {
+pub struct RunHistory {
     /// The service.
     pub service: String,
     /// The moment, or the start of the range.

@@ -21,7 +21,7 @@ pub struct JoinTokenRequest {
 /// A join token with everything that its proxy needs; a secret, which is only returned this once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct JoinTokenMade {
+pub struct CreatedJoinToken {
     /// The proxy that it admits.
     pub node: String,
     /// The token.
@@ -36,9 +36,9 @@ pub struct JoinTokenMade {
     pub expires_ms: u64,
 }
 
-impl fmt::Debug for JoinTokenMade {
+impl fmt::Debug for CreatedJoinToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinTokenMade").field("node", &self.node).finish_non_exhaustive()
+        f.debug_struct("CreatedJoinToken").field("node", &self.node).finish_non_exhaustive()
     }
 }
 

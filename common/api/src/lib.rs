@@ -15,14 +15,14 @@ mod rollout;
 mod status;
 mod token;
 
-pub use audit::{LogEntry, LogPage, Proof, ProvenEntry, RunView, WhoRan};
+pub use audit::{LogEntry, LogPage, Proof, ProvenEntry, RunHistory, RunView};
 pub use change::{
     ApplyRequest, ApplyResult, Diff, DocumentDiff, EmptiedChain, FieldChange, FileText, PlanResult,
     SlotChange, SlotContents, SlotDiff, SourceText,
 };
 pub use error::{ApiProblem, DocumentProblem, RefusalView};
 pub use identity::{
-    AuthorityView, IdentityRevocationView, IdentityRevokeRequest, IdentityView, JoinTokenMade,
+    AuthorityView, CreatedJoinToken, IdentityRevocationView, IdentityRevokeRequest, IdentityView,
     JoinTokenRequest,
 };
 pub use pin::{
@@ -41,7 +41,7 @@ pub use rollout::{
 pub use status::{
     AssignmentView, FleetStatus, ProxyProblem, ProxyStatus, RunningView, SlotStateView, SlotView,
 };
-pub use token::{RotateRequest, TokenMade, TokenRequest, TokenView};
+pub use token::{CreatedToken, RotateRequest, TokenRequest, TokenView};
 
 /// The paths of the API, below the address of the registry.
 pub mod paths {
@@ -85,7 +85,7 @@ pub mod paths {
     pub const STATUS: &str = "/v1/status";
     /// `GET` with `after` and `limit`: [`LogPage`](crate::LogPage).
     pub const LOG: &str = "/v1/log";
-    /// `GET` with `service` and `atMs`, optionally `toMs`: [`WhoRan`](crate::WhoRan).
+    /// `GET` with `service` and `atMs`, optionally `toMs`: [`RunHistory`](crate::RunHistory).
     pub const WHO_RAN: &str = "/v1/who-ran";
     /// `GET`: the OpenAPI description of this API.
     pub const OPENAPI: &str = "/v1/openapi.json";

@@ -31,7 +31,7 @@ pub struct RotateRequest {
 /// A token with its secret, which is only returned this once.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct TokenMade {
+pub struct CreatedToken {
     /// Its name.
     pub name: String,
     /// Its secret.
@@ -41,9 +41,9 @@ pub struct TokenMade {
     pub expires_ms: Option<u64>,
 }
 
-impl std::fmt::Debug for TokenMade {
+impl std::fmt::Debug for CreatedToken {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("TokenMade").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("CreatedToken").field("name", &self.name).finish_non_exhaustive()
     }
 }
 

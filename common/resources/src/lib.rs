@@ -58,7 +58,7 @@ pub use kinds::*;
 pub use limits::MAX_COMPONENT_BYTES;
 pub use metadata::Metadata;
 pub use narrow::narrowed;
-pub use node_name::{BadNodeName, NodeName};
+pub use node_name::{NodeName, NodeNameError};
 pub use problem::{Problem, SourcePlace};
 pub use secrets::{SecretKind, secret_of};
 pub use sound::{CONFIG_REMEDY, RouteFault, ValidationFaults, sound_routes};

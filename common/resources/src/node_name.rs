@@ -28,7 +28,7 @@ pub enum NodeName {
 #[error(
     "`{0}` is not the name of a proxy; write gateway:namespace/name or sidecar:namespace/service[/index]"
 )]
-pub struct BadNodeName(String);
+pub struct NodeNameError(String);
 
 impl NodeName {
     /// `namespace/name` of the gateway or service, by which pins are found.
@@ -50,10 +50,10 @@ impl fmt::Display for NodeName {
 }
 
 impl FromStr for NodeName {
-    type Err = BadNodeName;
+    type Err = NodeNameError;
 
-    fn from_str(text: &str) -> Result<Self, BadNodeName> {
-        let bad = || BadNodeName(text.chars().take(300).collect());
+    fn from_str(text: &str) -> Result<Self, NodeNameError> {
+        let bad = || NodeNameError(text.chars().take(300).collect());
         let keyed = |key: &str| format::accepts("filter-name", key).then(|| key.to_owned());
         if let Some(key) = text.strip_prefix("gateway:") {
             return Ok(Self::Gateway { key: keyed(key).ok_or_else(bad)? });

@@ -1,11 +1,11 @@
-//! The messages between the director and proxies.
+//! The messages between the director and proxies, for the registry and for nodes.
 //!
 //! A plan is sent in parts. Each part has a name and a version, the digest of its content, so that only
 //! differences are sent, also after a lost connection. A proxy sends back reports of what it runs and
 //! counts.
 //!
 //! Nothing here opens a socket or reads a clock: [`Session`] is the director's half of a stream,
-//! [`Replica`] the proxy's. The lines between them are [`ToNode`] and [`FromNode`].
+//! [`Replica`] the proxy's. The lines between them are [`MessageToNode`] and [`MessageFromNode`].
 
 // Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
 #![cfg_attr(
@@ -32,7 +32,7 @@ mod wire;
 
 pub use backoff::Backoff;
 pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
-pub use part::{Activation, AssembledPlan, BadParts, Part, Parts, assemble};
+pub use part::{Activation, AssembledPlan, Part, Parts, PartsError, assemble};
 pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
     ComparisonReport, Counts, DifferenceReport, Histogram, MAX_PROBLEMS, NodeReport, ProblemReport,
@@ -41,4 +41,4 @@ pub use report::{
 pub use session::Session;
 pub use slots::{SHADOW, placed};
 pub use split::{UpstreamParts, slot_part, split, split_again};
-pub use wire::{FromNode, Hello, PROTOCOL, ProtocolError, Push, PushOutcome, ToNode};
+pub use wire::{Hello, MessageFromNode, MessageToNode, PROTOCOL, ProtocolError, Push, PushOutcome};

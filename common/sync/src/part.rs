@@ -194,7 +194,7 @@ pub struct AssembledPlan {
 
 /// Parts that do not form a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum BadParts {
+pub enum PartsError {
     /// A part is missing that another names, or that every plan needs.
     #[error("part {0} is missing; reconnect, and everything is sent again")]
     Missing(String),
@@ -211,8 +211,8 @@ pub enum BadParts {
 /// Assembles a plan. Parts with other names are left to the caller.
 ///
 /// # Errors
-/// [`BadParts`].
-pub fn assemble(parts: &Parts) -> Result<AssembledPlan, BadParts> {
+/// [`PartsError`].
+pub fn assemble(parts: &Parts) -> Result<AssembledPlan, PartsError> {
     let node: NodePart = one(parts, NODE)?;
     let mut all: BTreeMap<String, Activation> = BTreeMap::new();
     for (slot, part) in below(parts, SLOT) {
@@ -231,7 +231,7 @@ pub fn assemble(parts: &Parts) -> Result<AssembledPlan, BadParts> {
         let mut attachments = Vec::new();
         for slot in &listener.chain {
             let at = slot_of_filter.iter().position(|one| one == slot);
-            attachments.push(at.ok_or_else(|| BadParts::Missing(format!("{SLOT}{slot}")))?);
+            attachments.push(at.ok_or_else(|| PartsError::Missing(format!("{SLOT}{slot}")))?);
         }
         listeners.push(ListenerPlan {
             name: listener.name,
@@ -260,12 +260,12 @@ fn below<'a>(parts: &'a Parts, prefix: &'a str) -> impl Iterator<Item = (&'a str
     all.filter_map(move |(name, part)| Some((name.strip_prefix(prefix)?, part.as_ref())))
 }
 
-fn one<T: for<'de> Deserialize<'de>>(parts: &Parts, name: &str) -> Result<T, BadParts> {
-    read(parts.get(name).ok_or_else(|| BadParts::Missing(name.to_owned()))?)
+fn one<T: for<'de> Deserialize<'de>>(parts: &Parts, name: &str) -> Result<T, PartsError> {
+    read(parts.get(name).ok_or_else(|| PartsError::Missing(name.to_owned()))?)
 }
 
-fn read<T: for<'de> Deserialize<'de>>(part: &Part) -> Result<T, BadParts> {
-    T::deserialize(&part.body).map_err(|error| BadParts::Malformed {
+fn read<T: for<'de> Deserialize<'de>>(part: &Part) -> Result<T, PartsError> {
+    T::deserialize(&part.body).map_err(|error| PartsError::Malformed {
         name: part.name.clone(),
         why: error.to_string().chars().take(300).collect(),
     })

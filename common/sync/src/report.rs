@@ -339,9 +339,9 @@ mod tests {
         let node = "sidecar:shop/a/0".to_owned();
         let problems = vec![ProblemReport { code: "node".into(), message: "ca.crt".into() }];
         let report = NodeReport { node, slots: vec![], statistics, shadows: vec![], problems };
-        let line = serde_json::to_string(&crate::FromNode::Report(report.clone())).unwrap();
-        let read = serde_json::from_str::<crate::FromNode>(&line).unwrap();
-        assert_eq!(read, crate::FromNode::Report(report.clone()));
+        let line = serde_json::to_string(&crate::MessageFromNode::Report(report.clone())).unwrap();
+        let read = serde_json::from_str::<crate::MessageFromNode>(&line).unwrap();
+        assert_eq!(read, crate::MessageFromNode::Report(report.clone()));
         let body = serde_json::to_value(&report).unwrap();
         assert_eq!(serde_json::from_value::<NodeReport>(body).unwrap(), report);
     }

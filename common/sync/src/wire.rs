@@ -16,7 +16,7 @@ pub const PROTOCOL: u32 = 1;
 /// A line from a proxy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum FromNode {
+pub enum MessageFromNode {
     /// Its name and what it has; only as the first line.
     Hello(Hello),
     /// The outcome of a push.
@@ -62,7 +62,7 @@ pub struct PushOutcome {
 /// A line to a proxy.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum ToNode {
+pub enum MessageToNode {
     /// A change of its plan.
     Push(Push),
     /// The proxy is not served, and the stream ends.

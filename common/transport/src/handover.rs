@@ -48,9 +48,9 @@ pub struct NamedSocket {
 
 /// The socket at which successors ask.
 #[derive(Debug)]
-pub struct Giver(Socket);
+pub struct HandoverSocket(Socket);
 
-impl Giver {
+impl HandoverSocket {
     /// Listens at `path`. A socket that a killed process left there is replaced: process ids are reused, and in a
     /// container the id is the same after each start.
     ///

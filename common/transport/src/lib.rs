@@ -58,8 +58,8 @@ pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedReque
 pub use listen::{BoundListener, ListenError, Listener, bind, spread};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnInfo, InterimSender, PendingTunnel, RequestBody, RequestBodyError, ServeError, ServeLimits,
-    ServeStage, ServerTunnel, Shutdown, TunnelError, serve_and_note, serve_connection,
+    ConnInfo, InterimSender, ListenerStage, PendingTunnel, RequestBody, RequestBodyError,
+    ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError, serve_and_note, serve_connection,
 };
 pub use spare::give_back;
 pub use tls::spiffe::{SpiffeId, TrustDomain};

@@ -83,7 +83,7 @@ impl Default for ServeLimits {
 
 /// The stage of a listener's end, which its connections follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum ServeStage {
+pub enum ListenerStage {
     /// It serves.
     #[default]
     Serve,
@@ -96,7 +96,7 @@ pub enum ServeStage {
 }
 
 /// The current stage of a listener's end.
-pub type Shutdown = watch::Receiver<ServeStage>;
+pub type Shutdown = watch::Receiver<ListenerStage>;
 
 /// How a connection failed; only records use it, since its exchanges have their own outcome.
 #[derive(Debug, ThisError)]
@@ -115,7 +115,7 @@ pub enum ServeError {
     Http2(#[source] hyper::Error),
 }
 
-/// Serves a connection to its end, or until `shutdown` reaches [`ServeStage::End`] and its exchanges are done.
+/// Serves a connection to its end, or until `shutdown` reaches [`ListenerStage::End`] and its exchanges are done.
 ///
 /// With ALPN the negotiated protocol is used; without, HTTP/2 by prior knowledge is recognised by its
 /// preface. The handler runs on the current thread and need not be `Send`; it is dropped when its peer resets the stream.
@@ -174,7 +174,7 @@ where
         Some(true) | None => tokio::select! {
             biased;
             protocol = sniff(&mut io, &mut seen, &limits.gate) => protocol?,
-            () = reached(&mut shutdown, ServeStage::End) => return Ok(()),
+            () = reached(&mut shutdown, ListenerStage::End) => return Ok(()),
         },
     };
     match (protocol, negotiated) {
@@ -264,7 +264,7 @@ where
         outcome = connection.as_mut() => outcome,
         // A GOAWAY with the highest stream id, and the true last one a round trip later: requests in
         // transit are answered (RFC 9113 §6.8).
-        () = reached(&mut shutdown, ServeStage::Leave) => {
+        () = reached(&mut shutdown, ListenerStage::Leave) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
@@ -273,7 +273,7 @@ where
 }
 
 /// Ready once that stage is reached; never when the sender is gone.
-async fn reached(shutdown: &mut Shutdown, stage: ServeStage) {
+async fn reached(shutdown: &mut Shutdown, stage: ListenerStage) {
     if shutdown.wait_for(|now| *now >= stage).await.is_err() {
         std::future::pending::<()>().await;
     }

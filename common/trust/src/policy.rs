@@ -302,8 +302,8 @@ impl SignaturePolicy {
         self.revoked_keys.get(id).copied()
     }
 
-    /// Whether it only asks for more: it never decides whose signatures are enough, and what it asks for has to hold beside
-    /// what the policy that decides asks for.
+    /// Whether it only narrows: it never decides whose signatures are enough, and its requirements hold in addition to those
+    /// of the deciding policy.
     #[must_use]
     pub fn narrows(&self) -> bool {
         self.narrows

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// From when a key is revoked. Ordered by strictness: `Ever` before `From(0)` before `From(1)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Revocation {
-    /// Entirely: none of its signatures counts.
+    /// Entirely: no signature of it counts.
     Ever,
     /// Only signatures that the log recorded before this index count. Signatures that the log never
     /// recorded do not: it is unknown whether they were made before the key was lost.

@@ -30,8 +30,8 @@ pub struct Request<'a> {
     /// `None` or a missing entry: not recorded, as far as the caller can prove. Only used for keys that are
     /// revoked from an index on.
     pub logged: &'a [Option<u64>],
-    /// The policies in force. Of those that decide, the one that speaks of the name most closely does; those that
-    /// narrow ask for more beside it; the revocations and floors of all that speak of it hold.
+    /// The policies in force. Of the deciding policies, the one with the closest match of the name decides; narrowing
+    /// policies add requirements; the revocations and floors of all policies that match the name apply.
     pub policies: &'a [SignaturePolicy],
     /// How long ago the policies were last known to be in force. Zero for a caller that just read them at
     /// their source, and for the question whether what runs may keep running: staleness stops new
@@ -189,15 +189,15 @@ fn policy_for<'a>(
         }),
         (None, _) => Err(TrustRefusal {
             code: code::UNKNOWN_KEY,
-            rule: format!("a trust policy must cover {name}, but there is none"),
+            rule: format!("a trust policy must cover {name}, but no policy does"),
             set_by: "default deny".to_owned(),
             remedy: format!("add a trust policy whose namespaces include {name}"),
         }),
     }
 }
 
-/// What policies ask for beside the one that decides. Their keys prove nothing more: whoever signed is known by the names that
-/// the policy that decides gives them.
+/// Checks what narrowing policies require in addition to the deciding one. Their keys prove nothing more: signers have the
+/// names that the deciding policy gives them.
 fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), TrustRefusal> {
     let name = manifest.name();
     let narrowing = request.policies.iter().filter(|policy| policy.narrows());

@@ -95,7 +95,7 @@ impl Rules {
         {
             refuse(
                 "/consumerHeader",
-                "write a header that begins with `x-`, such as x-consumer; not that of the key, and none of the host (x-forwarded-, x-tamis-)",
+                "write a header that begins with `x-`, such as x-consumer; neither the header of the key nor one of the host (x-forwarded-, x-tamis-)",
             );
         }
         if !errors.is_empty() {

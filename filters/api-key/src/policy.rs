@@ -16,7 +16,7 @@ pub trait Source {
     /// The value of a secret.
     ///
     /// # Errors
-    /// Why there is none, and the way out.
+    /// Why the secret has no value, and the way out.
     fn list(&self, secret: &str) -> Result<Vec<u8>, String>;
     /// The hash of a key.
     fn sha256(&self, octets: &[u8]) -> Vec<u8>;

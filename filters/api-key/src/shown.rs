@@ -10,9 +10,9 @@ const MAX_KEY_OCTETS: usize = 512;
 /// Keys in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// There is none.
+    /// The request has no key.
     None,
-    /// There is one.
+    /// The request has one key.
     One {
         /// Its bytes.
         key: Vec<u8>,

@@ -92,7 +92,7 @@ impl Pattern {
     /// Parses a pattern.
     ///
     /// # Errors
-    /// It is none of the three forms.
+    /// The text has none of the three forms.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text == "*" {
             return Ok(Self::Every);

@@ -10,7 +10,7 @@ pub trait Ask {
     /// Sends a request and waits for its response.
     ///
     /// # Errors
-    /// Why there is none.
+    /// Why no response arrived.
     fn send(&self, outgoing: &Outgoing) -> Result<Incoming, String>;
 }
 

@@ -205,7 +205,7 @@ fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static st
             return Err("a symmetric key is accepted only in the configuration");
         }
         Some("oct") => (KeyKind::Symmetric, octets(jwk, "k")?.len(), vec!["kty", "k"]),
-        _ => return Err("`kty` is none of RSA, EC, OKP and oct"),
+        _ => return Err("`kty` must be RSA, EC, OKP or oct"),
     };
     if algorithm.is_some_and(|own| own.key_kind() != kind) {
         return Err("`alg` does not fit the key type");
@@ -247,7 +247,7 @@ fn elliptic(jwk: &Map<String, Value>) -> Result<(KeyKind, Vec<&'static str>), &'
         Some("P-256") => (KeyKind::P256, 32),
         Some("P-384") => (KeyKind::P384, 48),
         Some("P-521") => (KeyKind::P521, 66),
-        _ => return Err("`crv` is none of P-256, P-384 and P-521"),
+        _ => return Err("`crv` must be P-256, P-384 or P-521"),
     };
     if octets(jwk, "x")?.len() != length || octets(jwk, "y")?.len() != length {
         return Err("the length of a coordinate does not fit the curve (RFC 7518 §6.2.1.2)");

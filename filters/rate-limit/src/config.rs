@@ -199,7 +199,7 @@ fn is_class(name: &str) -> bool {
     (1..=MAX_NAME_OCTETS).contains(&name.len()) && name.bytes().all(plain)
 }
 
-/// A field as `interest.reads` names it; `*` is none.
+/// Whether it is the name of one field, as in `interest.reads`; `*` is not.
 fn is_field(name: &str) -> bool {
     if matches!(name, ":path" | ":method" | ":authority") {
         return true;

@@ -201,7 +201,7 @@ fn secret(state: &Path, user: u32) -> io::Result<Vec<u8>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(at(&path, &error.to_string())),
     }
-    // There is none, or it is no whole key.
+    // The file is missing, or does not contain a whole key.
     make_secret(&path)
 }
 

@@ -98,8 +98,8 @@ pub(crate) fn short(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-/// A guest's words as they may be shown: at most `max` octets, and nothing in them that acts on who reads them. Control
-/// characters move a terminal's cursor and end lines of a log, and marks of direction turn the text around them.
+/// A text of a guest, safe to show: at most `max` octets, with characters that act on a reader's screen escaped. Control
+/// characters move the cursor of a terminal and end lines of a log; marks of direction reorder the text around them.
 pub(crate) fn printable(text: &str, max: usize) -> String {
     let acts = |one: char| {
         let turns = matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -122,7 +122,7 @@ pub(crate) fn printable(text: &str, max: usize) -> String {
     shown
 }
 
-/// The errors of a configuration, as a guest says them: as many, as long and as plain as somebody reads.
+/// The errors of a configuration as a guest returns them, limited in number and length and safe to show.
 pub(crate) fn places(errors: impl IntoIterator<Item = (String, String)>) -> Vec<(String, String)> {
     let plain = |(pointer, message): (String, String)| {
         (printable(&pointer, 256), printable(&message, 1_024))

@@ -341,7 +341,11 @@ impl Instance {
     ///
     /// # Errors
     /// Any fault; the batch is lost.
-    pub fn on_exchanges(&mut self, batch: &[x::Summary], kept: &x::Kept) -> Result<(), CallFault> {
+    pub fn on_exchanges(
+        &mut self,
+        batch: &[x::Summary],
+        kept: &x::KeptFields,
+    ) -> Result<(), CallFault> {
         let batch: Vec<_> = batch.iter().map(abi::Summary::from).collect();
         let spans: Vec<_> = kept.spans.iter().map(abi::KeptSpan::from).collect();
         let kept = abi::Kept { octets: &kept.octets, spans: &spans };

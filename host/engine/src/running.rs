@@ -15,8 +15,8 @@ use wasmtime::component::{Instance as Started, InstancePre};
 
 /// Bytes that a guest may pass out in one call of an import or one answer, whatever its grant says …
 const HOSTCALL_BYTES: u64 = 4 * 1024 * 1024;
-/// … and beside the longest value that its grant lets it pass.
-const HOSTCALL_BESIDE: u64 = 1024 * 1024;
+/// … and in addition to the longest value that its grant lets it pass.
+const HOSTCALL_EXTRA_BYTES: u64 = 1024 * 1024;
 
 /// What a guest may pass out at once. The host reads, copies or hashes all of it in time that no limit interrupts, so it
 /// is no more than the grant has a use for.
@@ -24,7 +24,7 @@ fn hostcall_bytes(grant: &Grant) -> usize {
     let kv = grant.imports.kv.as_ref().map_or(0, |kv| kv.value_bytes);
     let sent = grant.imports.http_client.as_ref().map_or(0, |client| client.max_bytes);
     let longest = u64::try_from(kv.max(sent)).unwrap_or(u64::MAX).max(grant.limits.body_bytes);
-    let bytes = longest.saturating_add(HOSTCALL_BESIDE).max(HOSTCALL_BYTES);
+    let bytes = longest.saturating_add(HOSTCALL_EXTRA_BYTES).max(HOSTCALL_BYTES);
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 

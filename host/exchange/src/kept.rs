@@ -5,7 +5,7 @@ use crate::View;
 /// Bytes of one exchange that are kept: names and values. A field that does not fit is left out.
 pub const MAX_KEPT_OCTETS: usize = 8 * 1024;
 
-/// Where one field is in [`Kept::octets`].
+/// Where one field is in [`KeptFields::octets`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeptSpan {
     /// Index into the batch.
@@ -22,14 +22,14 @@ pub struct KeptSpan {
 
 /// The declared fields of a batch of exchanges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Kept {
+pub struct KeptFields {
     /// Names and values, back to back.
     pub octets: Vec<u8>,
     /// Absent fields have no span; those of one exchange follow each other.
     pub spans: Vec<KeptSpan>,
 }
 
-impl Kept {
+impl KeptFields {
     /// Adds the fields in `view`, of the exchange with that index in the batch.
     pub fn add(&mut self, exchange: u32, view: &View) {
         let first = self.octets.len();
@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn each_exchange_keeps_its_fields_up_to_the_limit() {
-        let mut kept = Kept::default();
+        let mut kept = KeptFields::default();
         let (half, rest) = (vec![b'a'; MAX_KEPT_OCTETS / 2], vec![b'b'; MAX_KEPT_OCTETS / 2 + 1]);
         kept.add(0, &view(&[b"first"]));
         kept.add(1, &view(&[]));

@@ -46,7 +46,7 @@ pub use hooks::{
     Mirror, NONE, NameKind, Outcome, RetryDecision, RetryVerdict, Selection, Summary, Verdict,
     Window,
 };
-pub use kept::{Kept, KeptSpan, MAX_KEPT_OCTETS};
+pub use kept::{KeptFields, KeptSpan, MAX_KEPT_OCTETS};
 pub use owners::Owners;
 pub use refusal::{Fault, Refusal};
 pub use reply::{Reply, check_reply};

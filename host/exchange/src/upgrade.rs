@@ -29,8 +29,8 @@ impl Protocols {
         HeaderValue::from_str(known).ok()
     }
 
-    /// The first protocol offered by a head of HTTP/1.1 that is carried here. `None` if there is none: the
-    /// offer is dropped and the request is served without it (RFC 9110 §7.8).
+    /// The first protocol offered by a head of HTTP/1.1 that is carried here. `None` if no
+    /// offered protocol is carried: the offer is dropped and the request is served without it (RFC 9110 §7.8).
     pub fn of_upgrade(&self, method: &Method, headers: &HeaderMap) -> Option<HeaderValue> {
         // A tunnel over HTTP/2 begins with a request without a body, and cannot carry another method (RFC
         // 8441 §5).

@@ -97,8 +97,8 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Tr
     })
 }
 
-/// A value for every secret that these plans' grants name, for those who only ask whether a filter would run:
-/// they have none of a proxy's secrets, and a filter that opens one when it is configured would be refused.
+/// A value for every secret that the grants of these plans name, for a check whether a filter would run: the caller does
+/// not have the secrets of a proxy, and without values a filter that opens one in `configure` would be refused.
 #[must_use]
 pub fn stand_ins<'a>(plans: impl IntoIterator<Item = &'a FilterPlan>) -> HashMap<String, Vec<u8>> {
     let grants = plans.into_iter().filter_map(|plan| plan.grant.imports.get("secrets"));

@@ -227,7 +227,7 @@ pub(crate) struct BuiltAttachment {
     pub(crate) running: Option<(Digest, Version)>,
     /// Routes that it refuses, if it is a router.
     pub(crate) left_out: Vec<RouteFault>,
-    /// The candidate in its shadow, or why there is none; `None`: there should be none.
+    /// The candidate in its shadow, or why it cannot run; `None`: no candidate is assigned.
     pub(crate) shadow: Option<Result<(Digest, Version), Refusal>>,
 }
 

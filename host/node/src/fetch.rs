@@ -113,7 +113,7 @@ fn may_be_at(host: &str, address: IpAddr) -> bool {
     }
 }
 
-/// Where Amazon's metadata are over IPv6, beside link-local 169.254.169.254.
+/// Where Amazon's metadata are over IPv6, in addition to link-local 169.254.169.254.
 const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
 /// IPv4 in IPv6 by translation (RFC 6052 §2.1).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];

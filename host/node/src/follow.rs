@@ -28,7 +28,7 @@ use state::StateFolder;
 
 /// How a proxy follows a director.
 #[derive(Debug, Clone)]
-pub struct Follow {
+pub struct FollowSettings {
     /// Its address, `HOST:PORT`. Several of one control plane, separated by commas, are tried in turn.
     pub director: String,
     /// The proxy's own certificate: a PEM file, leaf first.
@@ -99,7 +99,7 @@ impl FollowedNode {
     pub fn start(
         shared: &NodeResources,
         mut options: NodeOptions,
-        follow: Follow,
+        follow: FollowSettings,
         told: impl Fn(&Reload) + Send + Sync + 'static,
     ) -> Result<(Self, Reload), NodeError> {
         let state = StateFolder::open(&follow.state)?;

@@ -1,4 +1,8 @@
 //! Observation of a process: metrics and access records.
+//!
+//! Proxies, registries and filters count in [`Metrics`], whose names and series are bounded, and write records through a
+//! [`Recorder`], which drops records rather than delay a request. Nothing here opens a socket: who serves the text of the
+//! metrics is the caller's choice.
 
 mod file;
 mod metrics;

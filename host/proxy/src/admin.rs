@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, GateLimits, Listener, PlainStream, RequestBody, ServeLimits,
-    ServeStage, Shutdown, bind, serve_connection,
+    Address, BoundListener, ConnInfo, GateLimits, Listener, ListenerStage, PlainStream,
+    RequestBody, ServeLimits, Shutdown, bind, serve_connection,
 };
 use tokio::task::LocalSet;
 
@@ -84,7 +84,7 @@ async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut shutdown: Shutd
         let ending = shutdown.clone();
         let (plain, peer) = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = shutdown.wait_for(|stage| *stage == ServeStage::End) => return answered(inner).await,
+            _ = shutdown.wait_for(|stage| *stage == ListenerStage::End) => return answered(inner).await,
         };
         let answering = Answering::new(inner);
         let Some(counted) = CountedConnection::new(&open, peer.map(|peer| peer.ip())) else {
@@ -178,7 +178,7 @@ impl Drop for CountedConnection {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PageEffect {
     /// It only reads: GET and HEAD.
-    Look,
+    Read,
     /// It changes the proxy: POST.
     Change,
 }
@@ -186,14 +186,14 @@ enum PageEffect {
 impl PageEffect {
     fn methods(self) -> &'static str {
         match self {
-            Self::Look => "GET, HEAD",
+            Self::Read => "GET, HEAD",
             Self::Change => "POST",
         }
     }
 
     fn allows(self, method: &Method) -> bool {
         match self {
-            Self::Look => matches!(*method, Method::GET | Method::HEAD),
+            Self::Read => matches!(*method, Method::GET | Method::HEAD),
             Self::Change => *method == Method::POST,
         }
     }
@@ -201,18 +201,18 @@ impl PageEffect {
 
 /// Every page, in the order of the list.
 const PAGES: [(&str, PageEffect, &str); 10] = [
-    ("/", PageEffect::Look, "this list"),
-    ("/healthz", PageEffect::Look, "the process serves"),
-    ("/readyz", PageEffect::Look, "a generation serves and the proxy is not draining"),
-    ("/metrics", PageEffect::Look, "Prometheus text"),
-    ("/config", PageEffect::Look, "the generation in use, without secrets"),
+    ("/", PageEffect::Read, "this list"),
+    ("/healthz", PageEffect::Read, "the process serves"),
+    ("/readyz", PageEffect::Read, "a generation serves and the proxy is not draining"),
+    ("/metrics", PageEffect::Read, "Prometheus text"),
+    ("/config", PageEffect::Read, "the generation in use, without secrets"),
     (
         "/filters",
-        PageEffect::Look,
+        PageEffect::Read,
         "what runs where: digest, version, signers, hooks, grants, statistics",
     ),
-    ("/upstreams", PageEffect::Look, "services, endpoints, circuits"),
-    ("/routes", PageEffect::Look, "listeners, their chains, and the rules of their routers"),
+    ("/upstreams", PageEffect::Read, "services, endpoints, circuits"),
+    ("/routes", PageEffect::Read, "listeners, their chains, and the rules of their routers"),
     (
         "/drain",
         PageEffect::Change,
@@ -223,7 +223,7 @@ const PAGES: [(&str, PageEffect, &str); 10] = [
 
 fn list() -> String {
     let line = |(path, way, what): &(&str, PageEffect, &str)| {
-        let method = if *way == PageEffect::Look { "GET" } else { "POST" };
+        let method = if *way == PageEffect::Read { "GET" } else { "POST" };
         format!("{method:<4} {path:<10} {what}\n")
     };
     PAGES.iter().map(line).collect()

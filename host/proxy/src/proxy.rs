@@ -23,8 +23,8 @@ use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
-use tamis_transport::handover::Giver;
-use tamis_transport::{Address, BoundListener, ListenError, ServeLimits, ServeStage};
+use tamis_transport::handover::HandoverSocket;
+use tamis_transport::{Address, BoundListener, ListenError, ListenerStage, ServeLimits};
 use tamis_upstream::ServiceTable;
 use tokio::sync::mpsc;
 
@@ -143,8 +143,8 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
-        let (admin_shutdown, shutdown) = tokio::sync::watch::channel(ServeStage::Serve);
-        let (control_shutdown, end) = tokio::sync::watch::channel(ServeStage::Serve);
+        let (admin_shutdown, shutdown) = tokio::sync::watch::channel(ListenerStage::Serve);
+        let (control_shutdown, end) = tokio::sync::watch::channel(ListenerStage::Serve);
         let inner = Arc::new(ProxyState {
             shared,
             generation: ArcSwap::new(empty),
@@ -209,7 +209,7 @@ impl Proxy {
     /// # Errors
     /// The proxy cannot listen there.
     pub fn hand_over_at(&self, path: &Path) -> Result<(), ProxyError> {
-        let giver = Giver::bind(path)
+        let giver = HandoverSocket::bind(path)
             .map_err(|source| ProxyError::Handover { path: path.to_owned(), source })?;
         let inner = Arc::downgrade(&self.inner);
         let run = move || {
@@ -358,7 +358,7 @@ impl Proxy {
 
     /// Whether it sends clients elsewhere while still serving them.
     pub fn is_leaving(&self) -> bool {
-        lock(&self.inner.drain).stage == ServeStage::Leave
+        lock(&self.inner.drain).stage == ListenerStage::Leave
     }
 
     /// Exchanges by outcome, and their durations.
@@ -406,8 +406,8 @@ impl Proxy {
     /// Closes the admin listener and the control socket, and waits until what was asked there is answered, at
     /// most this long: whoever asked for the drain that ends the process also learns that it began.
     pub fn wait_answered(&self, deadline: Duration) {
-        self.inner.admin_shutdown.send_replace(ServeStage::End);
-        self.inner.control_shutdown.send_replace(ServeStage::End);
+        self.inner.admin_shutdown.send_replace(ListenerStage::End);
+        self.inner.control_shutdown.send_replace(ListenerStage::End);
         let clock = self.inner.shared.clock;
         let until = clock.now() + deadline;
         while self.inner.answering.load(Ordering::Relaxed) > 0 && clock.now() < until {
@@ -429,8 +429,8 @@ impl Proxy {
     }
 
     fn stop_workers(&mut self) {
-        self.inner.admin_shutdown.send_replace(ServeStage::End);
-        self.inner.control_shutdown.send_replace(ServeStage::End);
+        self.inner.admin_shutdown.send_replace(ListenerStage::End);
+        self.inner.control_shutdown.send_replace(ListenerStage::End);
         for worker in &self.inner.workers {
             drop(worker.send(Command::Exit));
         }

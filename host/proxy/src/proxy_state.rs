@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tamis_transport::{Address, ServeStage};
+use tamis_transport::{Address, ListenerStage};
 use tokio::sync::mpsc;
 
 pub use leave::LeaveError;
@@ -34,8 +34,8 @@ pub(crate) struct ProxyState {
     /// Addresses with the port the system chose.
     pub(crate) local: Mutex<HashMap<String, Address>>,
     pub(crate) admin: Mutex<Option<AdminBound>>,
-    pub(crate) admin_shutdown: tokio::sync::watch::Sender<ServeStage>,
-    pub(crate) control_shutdown: tokio::sync::watch::Sender<ServeStage>,
+    pub(crate) admin_shutdown: tokio::sync::watch::Sender<ListenerStage>,
+    pub(crate) control_shutdown: tokio::sync::watch::Sender<ListenerStage>,
     pub(crate) drain: Mutex<Drain>,
     /// Connections of the admin listener and the control socket.
     pub(crate) answering: AtomicU64,

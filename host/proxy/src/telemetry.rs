@@ -5,7 +5,7 @@ use crate::slot::Slot;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::{CallFault, Contract, Filter};
-use tamis_exchange::{Exchange, Kept, NONE, NameKind, Summary, View};
+use tamis_exchange::{Exchange, KeptFields, NONE, NameKind, Summary, View};
 use tokio::sync::Notify;
 
 /// Summaries sent in one call (contract: 64 or 100 ms, whichever comes first).
@@ -21,7 +21,7 @@ pub(crate) struct Telemetry {
     batch: RefCell<Vec<Summary>>,
     /// What the exchanges of the batch had in the fields that each slot declares, in the order of the slots;
     /// empty if none declares any.
-    kept: RefCell<Vec<Kept>>,
+    kept: RefCell<Vec<KeptFields>>,
     /// Buffer for the view of one exchange.
     view: RefCell<View>,
     /// Notified by the first summary of a batch.
@@ -36,7 +36,7 @@ impl Telemetry {
     ) -> Self {
         let reads = |slot: &Rc<Slot>| slot.filter().is_some_and(reads_fields);
         let kept = if slots.iter().any(reads) { slots.len() } else { 0 };
-        let kept = RefCell::new(vec![Kept::default(); kept]);
+        let kept = RefCell::new(vec![KeptFields::default(); kept]);
         let (batch, view, pending) = (RefCell::default(), RefCell::default(), Rc::default());
         Self { slots, all, names, batch, kept, view, pending }
     }
@@ -101,7 +101,7 @@ impl Telemetry {
         }
         let mut kept = self.kept.take();
         for (number, slot) in self.slots.iter().enumerate() {
-            let none = Kept::default();
+            let none = KeptFields::default();
             let kept = kept.get(number).unwrap_or(&none);
             self.check(slot, slot.call(|instance| instance.on_exchanges(&batch, kept)));
         }

@@ -9,7 +9,7 @@ use http::HeaderMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
-use tamis_transport::{ServeStage, Shutdown};
+use tamis_transport::{ListenerStage, Shutdown};
 use tamis_upstream::{AttemptOutcome, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -118,7 +118,7 @@ async fn copy(
 ) {
     let copied = tokio::select! {
         copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied,
-        _ = shutdown.wait_for(|stage| *stage == ServeStage::End) => return state.end(Outcome::RESET),
+        _ = shutdown.wait_for(|stage| *stage == ListenerStage::End) => return state.end(Outcome::RESET),
     };
     match copied {
         Ok((sent, received)) => {

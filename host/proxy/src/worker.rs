@@ -25,8 +25,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
 use tamis_transport::{
-    BoundListener, ConnInfo, GateReasons, Listener, PlainStream, RefusedRequest, RequestBody,
-    ServeStage, Shutdown, serve_and_note,
+    BoundListener, ConnInfo, GateReasons, Listener, ListenerStage, PlainStream, RefusedRequest,
+    RequestBody, Shutdown, serve_and_note,
 };
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -58,14 +58,14 @@ struct Worker {
     state: RefCell<Rc<WorkerState>>,
     listeners: RefCell<HashMap<String, Listening>>,
     /// The stage at which new listeners start.
-    stage: Cell<ServeStage>,
+    stage: Cell<ListenerStage>,
     next_id: Cell<u64>,
 }
 
 /// A listener of this worker.
 struct Listening {
     /// The stage that its connections follow.
-    stage: watch::Sender<ServeStage>,
+    stage: watch::Sender<ListenerStage>,
     /// The tasks that accept, one for each socket.
     accepting: Vec<AbortHandle>,
 }
@@ -78,7 +78,7 @@ impl Listening {
 
     fn end(&mut self) {
         self.close();
-        self.stage.send_replace(ServeStage::End);
+        self.stage.send_replace(ListenerStage::End);
     }
 }
 
@@ -103,7 +103,7 @@ pub(crate) fn run(
             upstreams,
             state: RefCell::new(Rc::new(state)),
             listeners: RefCell::default(),
-            stage: Cell::new(ServeStage::Serve),
+            stage: Cell::new(ListenerStage::Serve),
             // 0 is the exchange of self-tests.
             next_id: Cell::new((index << ID_BITS) | 1),
         });
@@ -127,13 +127,13 @@ pub(crate) fn run(
                     let _ = taken.send(());
                 }
                 Some(Command::Leave { accept, done }) => {
-                    worker.reach(ServeStage::Leave, accept);
+                    worker.reach(ListenerStage::Leave, accept);
                     // The caller may have stopped waiting.
                     let _ = done.send(());
                 }
-                Some(Command::Stay) => worker.reach(ServeStage::Serve, true),
+                Some(Command::Stay) => worker.reach(ListenerStage::Serve, true),
                 Some(Command::Drain { done }) => {
-                    worker.reach(ServeStage::End, false);
+                    worker.reach(ListenerStage::End, false);
                     let _ = done.send(());
                 }
                 Some(Command::Exit) | None => break,
@@ -212,7 +212,7 @@ impl Worker {
     }
 
     /// Moves all listeners, and future ones, to a stage.
-    fn reach(&self, stage: ServeStage, accept: bool) {
+    fn reach(&self, stage: ListenerStage, accept: bool) {
         self.stage.set(stage);
         for listening in self.listeners.borrow_mut().values_mut() {
             if !accept {

@@ -51,7 +51,7 @@ pub enum AuthorityError {
         /// The domain that was asked for.
         wanted: TrustDomain,
     },
-    /// The id is of another trust domain, or of none of its members.
+    /// The id belongs to another trust domain, or to no member of this one.
     #[error(
         "{id} is not a member of the trust domain {domain}: write `identity` as spiffe://{domain}/PATH"
     )]
@@ -97,5 +97,5 @@ pub enum AuthorityError {
     Sign(#[from] rcgen::Error),
     /// The operating system provides no randomness.
     #[error(transparent)]
-    Random(#[from] tamis_ambient::NoRandomness),
+    Random(#[from] tamis_ambient::RandomSourceError),
 }

@@ -24,7 +24,7 @@ pub struct JoinToken([u8; BYTES]);
 /// A text is not a join token. The text, which may be a mistyped secret, is not repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("that is not a join token: it begins with `{PREFIX}` and has 64 hexadecimal digits")]
-pub struct NoJoinToken;
+pub struct JoinTokenError;
 
 impl JoinToken {
     /// Makes a token.
@@ -56,12 +56,12 @@ impl fmt::Debug for JoinToken {
 }
 
 impl FromStr for JoinToken {
-    type Err = NoJoinToken;
+    type Err = JoinTokenError;
 
-    fn from_str(text: &str) -> Result<Self, NoJoinToken> {
-        let digits = text.strip_prefix(PREFIX).ok_or(NoJoinToken)?;
+    fn from_str(text: &str) -> Result<Self, JoinTokenError> {
+        let digits = text.strip_prefix(PREFIX).ok_or(JoinTokenError)?;
         // A digest has the same form: 64 lower-case hexadecimal digits.
-        let octets: Digest = format!("sha256:{digits}").parse().map_err(|_| NoJoinToken)?;
+        let octets: Digest = format!("sha256:{digits}").parse().map_err(|_| JoinTokenError)?;
         Ok(Self(*octets.as_bytes()))
     }
 }

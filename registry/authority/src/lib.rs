@@ -37,6 +37,6 @@ pub use authority::{
 };
 pub use error::AuthorityError;
 pub use intermediate::IntermediateAuthority;
-pub use join::{JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenState, NoJoinToken};
+pub use join::{JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState};
 pub use root::RootAuthority;
 pub use validity::issued;

@@ -37,7 +37,7 @@ pub struct RolloutState {
 /// A revocation in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct StandingRevocation {
-    /// Signatures that the log recorded before this index stay valid; `None`: none of them does. Always
+    /// Signatures that the log recorded before this index stay valid; `None`: all become invalid. Always
     /// `None` for a digest.
     pub from_index: Option<u64>,
     /// Who revoked it.

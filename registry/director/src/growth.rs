@@ -267,7 +267,7 @@ fn wider_trust(was: &SignaturePolicy, will: &SignaturePolicy) -> Vec<String> {
     found
 }
 
-/// What policies asked for beside the one that decides, and ask for no more.
+/// What narrowing policies required until now and no longer require.
 fn loosened(old: &[SignaturePolicy], new: &[SignaturePolicy], name: &Name) -> Vec<String> {
     let about = |policy: &&SignaturePolicy| policy.narrows() && policy.covers(name).is_some();
     let gone = old.iter().filter(about).filter(|was| {

@@ -78,10 +78,10 @@ pub use record::{
 };
 pub use refused::{TrustRefusal, code};
 pub use rollout::{
-    BadRollout, BreachAction, BreachedGate, CauseCount, Cohort, Differences, Event, GateSpec,
-    IllegalMove, Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, PROGRESS_MS, Rollout,
-    RolloutOutcome, RolloutSpec, RolloutStage, ShadowSpec, Step, Tally, WaveSpec, judge, rank,
-    share,
+    BreachAction, CauseCount, Cohort, Differences, Event, GateBreach, GateSpec, IllegalMove,
+    Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, PROGRESS_MS, Rollout,
+    RolloutError, RolloutOutcome, RolloutSpec, RolloutStage, ShadowSpec, Step, Tally, WaveSpec,
+    judge, rank, share,
 };
 pub use stamp::Stamp;
 pub use state::{MAX_FAULTS, RecordFault, State, revoked};

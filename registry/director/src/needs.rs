@@ -96,7 +96,7 @@ impl State {
     /// What a change needs.
     ///
     /// # Errors
-    /// [`PlanError`] when a document of it is none, or a trust policy speaks of filters that are not for it to speak of.
+    /// [`PlanError`] when a document is invalid, or when a trust policy covers filters outside of its namespace.
     pub fn needs(&self, change: &Change) -> Result<Needs, PlanError> {
         match change {
             Change::Pin(pinned) => Ok(Needs::of_services([pinned.service.as_str()])),

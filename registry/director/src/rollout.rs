@@ -15,7 +15,7 @@ mod stage;
 mod wave;
 
 pub use differences::{CauseCount, Differences, MAX_CAUSES, MAX_EXAMPLES};
-pub use gate::{BreachedGate, Cohort, Judgement, Tally, judge};
+pub use gate::{Cohort, GateBreach, Judgement, Tally, judge};
 pub use stage::{Event, IllegalMove, RolloutOutcome, RolloutStage, Step};
 pub use wave::{rank, share};
 
@@ -118,7 +118,7 @@ pub enum BreachAction {
 /// Why a rollout is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("rollout {name:?}: {rule}; {remedy}")]
-pub struct BadRollout {
+pub struct RolloutError {
     /// Its name, cut to 80 characters.
     pub name: String,
     /// The broken rule.
@@ -143,14 +143,14 @@ impl From<Rollout> for RolloutSpec {
 }
 
 impl TryFrom<RolloutSpec> for Rollout {
-    type Error = BadRollout;
+    type Error = RolloutError;
 
-    fn try_from(spec: RolloutSpec) -> Result<Self, BadRollout> {
+    fn try_from(spec: RolloutSpec) -> Result<Self, RolloutError> {
         let broken =
             check_names(&spec).or_else(|| check_waves(&spec)).or_else(|| check_gates(&spec));
         match broken {
             Some((rule, remedy)) => {
-                Err(BadRollout { name: spec.name.chars().take(80).collect(), rule, remedy })
+                Err(RolloutError { name: spec.name.chars().take(80).collect(), rule, remedy })
             }
             None => Ok(Self(spec)),
         }

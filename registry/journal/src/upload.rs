@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use tamis_ambient::{NoRandomness, Random};
+use tamis_ambient::{Random, RandomSourceError};
 
 use thiserror::Error;
 
@@ -28,7 +28,7 @@ impl UploadId {
     ///
     /// # Errors
     /// The machine has no random bytes.
-    pub(crate) fn random(owner: &str) -> Result<Self, NoRandomness> {
+    pub(crate) fn random(owner: &str) -> Result<Self, RandomSourceError> {
         let bytes = Random::system().octets::<RANDOM_BYTES>()?;
         Ok(Self::of(&hex::encode(&bytes), owner))
     }

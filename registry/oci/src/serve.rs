@@ -180,7 +180,8 @@ impl Call {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// What `If-None-Match` says of the representation with that entity tag; `None`: there is none.
+    /// What `If-None-Match` says of the representation with that entity tag; `None`: the
+    /// representation does not exist.
     fn none_match(&self, current: Option<&str>) -> NoneMatch {
         let lines = self.headers.get_all(header::IF_NONE_MATCH).iter();
         none_match(lines.map(HeaderValue::as_bytes), current)

@@ -250,7 +250,7 @@ impl Store {
         self.folded.state()
     }
 
-    /// The result of `look` in the view; if there is none, once more after applying all new entries: what
+    /// The result of `look` in the view. If it is `None`, all new entries are applied and `look` runs once more, so that what
     /// another replica acknowledged is found here at once.
     pub(crate) async fn seek<T>(
         &self,

@@ -13,13 +13,13 @@
 //! use std::sync::Arc;
 //!
 //! use tamis_api::GrowthView;
-//! use tamis_server::{Examine, RegistryOptions, Registry, Storage};
+//! use tamis_server::{ComponentExaminer, RegistryOptions, Registry, Storage};
 //! use tamis_trust::{Manifest, TrustRefusal};
 //!
 //! /// Whoever has no engine lets nothing be pinned.
 //! struct Nobody;
 //!
-//! impl Examine for Nobody {
+//! impl ComponentExaminer for Nobody {
 //!     fn claims(&self, _: &Manifest, _: &[u8]) -> Result<(), TrustRefusal> {
 //!         let (rule, remedy) = ("nobody can look into it".to_owned(), "have an engine".to_owned());
 //!         Err(TrustRefusal { code: "nobody", rule, set_by: "this example".to_owned(), remedy })
@@ -56,10 +56,10 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    Control, Examine, Faults, Guards, Holder, Keys, KeysError, Membership, MeshOptions,
+    ComponentExaminer, Control, Faults, Guards, Holder, Keys, KeysError, Membership, MeshOptions,
     PolicyFolder, ProxyPlan, Rules, Terms, read_apply,
 };
-pub use registry::{LostKeys, Registry, RegistryOptions};
+pub use registry::{MissingKeyRule, Registry, RegistryOptions};
 pub use rest::document as openapi;
 pub use storage::Storage;
 pub use tamis_authority::{SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN};

@@ -25,7 +25,7 @@ mod view;
 pub use control::fleet::Membership;
 pub use control::parts::ProxyPlan;
 pub use control::{Control, Rules};
-pub use examine::{Examine, Faults};
+pub use examine::{ComponentExaminer, Faults};
 pub use identity::MeshOptions;
 pub(crate) use identity::ProvenProxy;
 pub(crate) use keys::MissingKeys;

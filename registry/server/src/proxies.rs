@@ -15,7 +15,7 @@ use tamis_ambient::Clock;
 use tamis_api::ApiProblem;
 use tamis_journal::{BlobDigest, BlobError};
 use tamis_oci::Store;
-use tamis_sync::{FromNode, Hello, Session, ToNode};
+use tamis_sync::{Hello, MessageFromNode, MessageToNode, Session};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::lines::{Lines, MAX_LINE_BYTES};
@@ -139,12 +139,12 @@ async fn stream(
 }
 
 fn hello(line: &[u8], node: &str) -> Result<Hello, ProblemResponse> {
-    let said = serde_json::from_slice::<FromNode>(line).map_err(|error| {
+    let said = serde_json::from_slice::<MessageFromNode>(line).map_err(|error| {
         let title = format!("the first line is not a hello: {error}");
         problem(400, "node.hello", title, "run a proxy of this release")
     })?;
     match said {
-        FromNode::Hello(hello) if hello.protocol != tamis_sync::PROTOCOL => {
+        MessageFromNode::Hello(hello) if hello.protocol != tamis_sync::PROTOCOL => {
             let title = format!(
                 "the proxy speaks protocol {}, the registry {}",
                 hello.protocol,
@@ -152,12 +152,12 @@ fn hello(line: &[u8], node: &str) -> Result<Hello, ProblemResponse> {
             );
             Err(problem(400, "node.protocol", title, "upgrade the older of the two"))
         }
-        FromNode::Hello(hello) if hello.node == node => Ok(hello),
-        FromNode::Hello(hello) => {
+        MessageFromNode::Hello(hello) if hello.node == node => Ok(hello),
+        MessageFromNode::Hello(hello) => {
             let title = format!("the hello names {}, but the address names {node}", hello.node);
             Err(problem(400, "node.hello", title, "use one name"))
         }
-        FromNode::Outcome(_) | FromNode::Report(_) => Err(problem(
+        MessageFromNode::Outcome(_) | MessageFromNode::Report(_) => Err(problem(
             400,
             "node.hello",
             "the first line is not a hello",
@@ -222,7 +222,7 @@ impl NodeStream {
                     }
                     // The journal may have a revocation that another replica wrote.
                     self.control.refuse_revoked(&self.peer).map_err(|problem| problem.title)?;
-                    self.send(&ToNode::Ping).await?;
+                    self.send(&MessageToNode::Ping).await?;
                 }
             }
         }
@@ -239,7 +239,7 @@ impl NodeStream {
                 if frame.last {
                     self.pushed.push((frame.nonce, wanted.revision));
                 }
-                self.send(&ToNode::Push(frame)).await?;
+                self.send(&MessageToNode::Push(frame)).await?;
             }
         } else if !self.session.outstanding() {
             self.membership.current(wanted.revision);
@@ -249,10 +249,10 @@ impl NodeStream {
     }
 
     fn said(&mut self, line: &[u8]) -> Result<(), String> {
-        let said = serde_json::from_slice::<FromNode>(line);
+        let said = serde_json::from_slice::<MessageFromNode>(line);
         match said.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
-            FromNode::Hello(_) => Err("it sent two hello lines".to_owned()),
-            FromNode::Outcome(outcome) => {
+            MessageFromNode::Hello(_) => Err("it sent two hello lines".to_owned()),
+            MessageFromNode::Outcome(outcome) => {
                 self.session.answered(&outcome).map_err(|error| error.to_string())?;
                 let answered = self.pushed.iter().find(|(nonce, _)| *nonce == outcome.nonce);
                 let revision = answered.map_or(0, |(_, revision)| *revision);
@@ -260,13 +260,13 @@ impl NodeStream {
                 self.settling = None;
                 self.membership.outcome(outcome, revision).map_err(|problem| problem.title)
             }
-            FromNode::Report(report) => {
+            MessageFromNode::Report(report) => {
                 self.membership.report(report).map_err(|problem| problem.title)
             }
         }
     }
 
-    async fn send(&self, message: &ToNode) -> Result<(), String> {
+    async fn send(&self, message: &MessageToNode) -> Result<(), String> {
         let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
         if line.len() >= MAX_LINE_BYTES {
             return Err(format!("a line would have {} bytes", line.len()));

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::plane::{
-    Control, Examine, Keys, MeshOptions, MissingKeys, PolicyFolder, ProvenProxy, Rules,
+    ComponentExaminer, Control, Keys, MeshOptions, MissingKeys, PolicyFolder, ProvenProxy, Rules,
 };
 use axum::Router;
 use axum::body::Body;
@@ -19,8 +19,8 @@ use http::{Request, Response, header};
 use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
-    Address, BoundListener, ClientCertificates, ConnInfo, PeerCertificate, PlainStream,
-    RequestBody, ServeLimits, ServeStage, ServerTls, Shutdown, bind, hosts, serve_connection,
+    Address, BoundListener, ClientCertificates, ConnInfo, ListenerStage, PeerCertificate,
+    PlainStream, RequestBody, ServeLimits, ServerTls, Shutdown, bind, hosts, serve_connection,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
@@ -59,12 +59,12 @@ pub struct RegistryOptions {
     /// The name of the log, used when its key is made.
     pub log_origin: String,
     /// Handling of missing keys when the journal is in use.
-    pub lost_keys: LostKeys,
+    pub lost_keys: MissingKeyRule,
     /// The journal was restored from a backup: everything is assigned again, with higher versions than
     /// proxies have seen.
     pub restored: bool,
     /// Inspects components.
-    pub examine: Arc<dyn Examine>,
+    pub examine: Arc<dyn ComponentExaminer>,
     /// Concurrent connections, without those of proxies; 1,024. Further ones wait in the queue of the
     /// system.
     pub max_connections: usize,
@@ -80,7 +80,7 @@ pub struct RegistryOptions {
 
 /// Handling of missing keys when the journal is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LostKeys {
+pub enum MissingKeyRule {
     /// The registry does not start: other replicas, or a backup, have them.
     Refuse,
     /// An operator declared them lost: new ones are made, and everything is assigned again.
@@ -90,7 +90,7 @@ pub enum LostKeys {
 impl RegistryOptions {
     /// Options with the documented defaults.
     #[must_use]
-    pub fn new(storage: Storage, listen: Address, examine: Arc<dyn Examine>) -> Self {
+    pub fn new(storage: Storage, listen: Address, examine: Arc<dyn ComponentExaminer>) -> Self {
         Self {
             storage,
             listen,
@@ -102,7 +102,7 @@ impl RegistryOptions {
             rules: Rules::default(),
             policy: None,
             log_origin: "tamis-registry".to_owned(),
-            lost_keys: LostKeys::Refuse,
+            lost_keys: MissingKeyRule::Refuse,
             restored: false,
             examine,
             max_connections: 1_024,
@@ -117,7 +117,7 @@ impl RegistryOptions {
 /// A running registry. Dropping it stops it.
 pub struct Registry {
     ready: ReadyReport,
-    stop: watch::Sender<ServeStage>,
+    stop: watch::Sender<ListenerStage>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -159,7 +159,7 @@ impl Registry {
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServerError::Run)?;
-        let (stop, stopped) = watch::channel(ServeStage::Serve);
+        let (stop, stopped) = watch::channel(ListenerStage::Serve);
         let (said, hear) = mpsc::channel();
         let run = move || {
             LocalSet::new().block_on(&runtime, async move {
@@ -223,7 +223,7 @@ impl Registry {
 
 impl Drop for Registry {
     fn drop(&mut self) {
-        let _ = self.stop.send(ServeStage::End);
+        let _ = self.stop.send(ListenerStage::End);
         if let Some(thread) = self.thread.take() {
             // The reason of its end is in the log.
             let _ = thread.join();
@@ -242,7 +242,7 @@ fn is_private(address: &Address) -> bool {
 async fn open(options: &RegistryOptions) -> Result<(ReadyReport, OpenedRegistry), ServerError> {
     let store = options.storage.open(options.limits.clone()).await?;
     let in_use = in_use(store.journal()).await.map_err(ServerError::Journal)?;
-    let lost = options.lost_keys == LostKeys::MakeNew;
+    let lost = options.lost_keys == MissingKeyRule::MakeNew;
     let missing = if in_use && !lost { MissingKeys::Refused } else { MissingKeys::Made };
     let keys = Keys::open(&options.storage.folder, &options.log_origin, missing)?;
     let (director, log_key) = (keys.director_document().to_owned(), keys.log_verifier());
@@ -302,7 +302,7 @@ async fn mesh_socket(
         (None, Address::Tcp(own)) if !own.ip().is_unspecified() => own.to_string(),
         (None, _) => return Err(ServerError::Advertise(address)),
     };
-    let lost = options.lost_keys == LostKeys::MakeNew;
+    let lost = options.lost_keys == MissingKeyRule::MakeNew;
     control.open_authority(&options.storage.folder, mesh, advertised, lost).await?;
     let own = control.registry_identity()?;
     // Who joins has no certificate yet.
@@ -376,7 +376,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
         drop(spawn_local(own.serve(stop.clone())));
     }
     // An error: the sender is gone, so nobody needs us.
-    let _ = stop.wait_for(|stage| *stage == ServeStage::End).await;
+    let _ = stop.wait_for(|stage| *stage == ListenerStage::End).await;
     drop(everybody.await);
     // Streams of proxies end with this process; proxies reconnect to the next.
     let ended = tokio::time::timeout(options.drain, callers.below(1)).await;
@@ -423,7 +423,7 @@ impl Listening {
             };
             let (plain, peer) = tokio::select! {
                 accepted = accepted => accepted,
-                _ = stop.wait_for(|stage| *stage == ServeStage::End) => return,
+                _ = stop.wait_for(|stage| *stage == ListenerStage::End) => return,
             };
             let counted = ConnectionGuard::new(&connections);
             let door = match &plain {

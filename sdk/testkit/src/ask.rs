@@ -209,7 +209,7 @@ fn telemetry(
             instance.on_names(kind, 0, names)?;
         }
     }
-    let mut kept = x::Kept::default();
+    let mut kept = x::KeptFields::default();
     for (one, index) in event.exchanges.iter().zip(0_u32..) {
         let default = Request::default();
         let request = one.request.as_ref().unwrap_or(&default);

@@ -86,7 +86,7 @@ pub(crate) fn compare(
     found
 }
 
-/// Compares faults; `None`: there is none, and none is expected.
+/// Compares faults; `None`: no fault occurred, and no fault is expected.
 fn faults(expected: Option<&ExpectFault>, seen: &StepObservation) -> Option<Vec<String>> {
     Some(match (expected, &seen.fault) {
         (Some(expected), Some((came, _))) if expected.kind() != *came => {

@@ -170,8 +170,8 @@ pub(crate) struct ExpectConfigure {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(crate) struct ExpectRetry {
-    /// None, at any endpoint, at an endpoint not tried yet; or the filter is not called, because it does not
-    /// name the status.
+    /// No other attempt, one at any endpoint, or one at an endpoint not tried yet; `not-called`: the filter does not name
+    /// the status, so it is not called.
     pub(crate) verdict: RetryText,
     /// Wait before it.
     #[serde(default)]

@@ -101,7 +101,7 @@ pub(crate) struct Case {
     pub(crate) is_single: bool,
 }
 
-/// The fields of a case beside those of its one step.
+/// The fields of a case that are not those of its one step.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct CaseHead {

@@ -20,8 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize as _;
 use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
-    Activation, Backoff, FromNode, NodeReport, Part, Push, PushOutcome, RefusalReport,
-    RefusedReport, Replica, RunningReport, SlotReport, ToNode,
+    Activation, Backoff, MessageFromNode, MessageToNode, NodeReport, Part, Push, PushOutcome,
+    RefusalReport, RefusedReport, Replica, RunningReport, SlotReport,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
@@ -106,7 +106,7 @@ impl Proxy {
         let (mut sender, read) = self.connect().await?;
         let (say, lines) = ChannelBody::new(16);
         let release = env!("CARGO_PKG_VERSION");
-        send(&say, &FromNode::Hello(self.replica.hello(&self.node, release))).await?;
+        send(&say, &MessageFromNode::Hello(self.replica.hello(&self.node, release))).await?;
         let node = self.node.replace('/', "%2F");
         let request = Request::post(format!("https://director/v1/nodes/{node}/stream"))
             .header(header::CONTENT_TYPE, "application/x-ndjson")
@@ -156,22 +156,22 @@ impl Proxy {
                 line = lines.next() => {
                     let Some(line) = line? else { return Ok(None) };
                     *worked = true;
-                    match serde_json::from_slice::<ToNode>(&line)? {
-                        ToNode::Ping => before = read.load(Ordering::Relaxed),
-                        ToNode::Refused { retry_after_ms, .. } => {
+                    match serde_json::from_slice::<MessageToNode>(&line)? {
+                        MessageToNode::Ping => before = read.load(Ordering::Relaxed),
+                        MessageToNode::Refused { retry_after_ms, .. } => {
                             return Ok(Some(Duration::from_millis(retry_after_ms)));
                         }
-                        ToNode::Push(push) => {
+                        MessageToNode::Push(push) => {
                             let Some((outcome, mut served)) = self.take(push)? else { continue };
                             let now = read.load(Ordering::Relaxed);
                             served.bytes = now.saturating_sub(before);
                             before = now;
                             self.fleet.tell(served);
-                            send(say, &FromNode::Outcome(outcome)).await?;
+                            send(say, &MessageFromNode::Outcome(outcome)).await?;
                         }
                     }
                 }
-                _ = report.tick() => send(say, &FromNode::Report(self.report())).await?,
+                _ = report.tick() => send(say, &MessageFromNode::Report(self.report())).await?,
             }
         }
     }
@@ -300,7 +300,7 @@ impl Proxy {
     }
 }
 
-async fn send(say: &FrameSender, message: &FromNode) -> Result<()> {
+async fn send(say: &FrameSender, message: &MessageFromNode) -> Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     say.send(Ok(Frame::data(line.into()))).await.context("it no longer listens")

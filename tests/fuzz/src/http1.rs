@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tamis_transport::address::Address;
 use tamis_transport::{
-    ConnInfo, GateLimits, PeerIdentity, ServeLimits, ServeStage, serve_connection,
+    ConnInfo, GateLimits, ListenerStage, PeerIdentity, ServeLimits, serve_connection,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Runtime;
@@ -122,7 +122,7 @@ async fn serve_ours(io: DuplexStream, requests: Rc<RefCell<Vec<ReadRequest>>>) {
     let local = Address::Unix("fuzz".into());
     let info = Rc::new(ConnInfo { peer: None, local, identity: Some(identity) });
     let limits = ServeLimits { gate: GateLimits::default(), ..ServeLimits::default() };
-    let (_stage, shutdown) = watch::channel(ServeStage::Serve);
+    let (_stage, shutdown) = watch::channel(ListenerStage::Serve);
     let handler = async move |request: Request<_>, _: &ConnInfo| answer(request, &requests).await;
     // How it ended is no part of what was read.
     drop(serve_connection(io, info, &limits, handler, shutdown).await);

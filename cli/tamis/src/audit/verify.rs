@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tamis_api::{Proof, ProvenEntry, RunView, WhoRan};
+use tamis_api::{Proof, ProvenEntry, RunHistory, RunView};
 use tamis_journal::Hash;
 use tamis_journal::log::{NoteVerifier, verify_inclusion};
 use tamis_resources::NodeName;
@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         let value = read(path)?;
         // An answer of `who-ran` contains its proof; otherwise the file is a proof.
         let (proven, ran) = if value.get("runs").is_some() {
-            let ran: WhoRan = serde_json::from_value(value).with_context(named)?;
+            let ran: RunHistory = serde_json::from_value(value).with_context(named)?;
             (who_ran(&ran, &key).with_context(named)?, Some(ran))
         } else {
             let proof: Proof = serde_json::from_value(value).with_context(named)?;
@@ -136,7 +136,7 @@ fn entry(one: &ProvenEntry, size: u64, root: &Hash) -> Result<Value> {
 }
 
 /// Checks an answer of `who-ran`: its proof, and that an entry reports each run.
-pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<ProofContent> {
+pub(super) fn who_ran(ran: &RunHistory, key: &NoteVerifier) -> Result<ProofContent> {
     let proven = proof(&ran.proof, key)?;
     for run in &ran.runs {
         reported(ran, run, &proven).with_context(|| format!("{} {}", run.node, run.slot))?;
@@ -145,7 +145,7 @@ pub(super) fn who_ran(ran: &WhoRan, key: &NoteVerifier) -> Result<ProofContent> 
 }
 
 /// Checks that a proxy reported a run as the answer states it.
-fn reported(ran: &WhoRan, run: &RunView, proven: &ProofContent) -> Result<()> {
+fn reported(ran: &RunHistory, run: &RunView, proven: &ProofContent) -> Result<()> {
     let entry = proven.entries.get(&run.revision);
     let entry = entry.with_context(|| format!("entry {} is not in the proof", run.revision))?;
     let text = |pointer: &str| entry.pointer(pointer).and_then(Value::as_str);

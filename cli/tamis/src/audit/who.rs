@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_api::{RunView, WhoRan};
+use tamis_api::{RunHistory, RunView};
 
 /// Arguments of `who-ran`.
 #[derive(clap::Args)]
@@ -97,7 +97,7 @@ impl Arguments {
 /// Reports cannot prove that nothing ran.
 const UNPROVEN: &str = "this does not prove that nothing ran: the log proves reports, and a proxy may not have reported\n";
 
-fn told(ran: &WhoRan) -> String {
+fn told(ran: &RunHistory) -> String {
     let at = match ran.to_ms {
         None => format!("at {}", rfc3339(ran.at_ms)),
         Some(to_ms) => format!("from {} to {}", rfc3339(ran.at_ms), rfc3339(to_ms)),
@@ -143,8 +143,13 @@ mod tests {
             revision: 9,
         };
         let proof = Proof { key: String::new(), checkpoint: String::new(), entries: Vec::new() };
-        let mut ran =
-            WhoRan { service: "shop/a".into(), at_ms: 90_000, to_ms: None, runs: vec![run], proof };
+        let mut ran = RunHistory {
+            service: "shop/a".into(),
+            at_ms: 90_000,
+            to_ms: None,
+            runs: vec![run],
+            proof,
+        };
         assert_eq!(
             told(&ran),
             "shop/a at 1970-01-01T00:01:30Z\n\n\

@@ -27,7 +27,7 @@ pub(crate) struct Arguments {
     /// Reason, shown to whoever asks later or tries to pin what only the lost key signed.
     #[arg(long)]
     reason: String,
-    /// Only show what would be signed again, and what would stop.
+    /// Show what would be signed again and what would stop, and change nothing.
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -156,7 +156,7 @@ pub(super) struct Revoke {
     /// A key of an author, by its name in the policy or by its id.
     #[arg(long)]
     pub(super) key: Option<String>,
-    /// Signatures that the log recorded before this index stay valid; default: none of them does.
+    /// Signatures that the log recorded before this index stay valid; default: all become invalid.
     #[arg(long, requires = "key")]
     pub(super) from_index: Option<u64>,
 }

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::Subcommand;
 use serde_json::json;
 use std::process::ExitCode;
-use tamis_api::{RotateRequest, TokenMade, TokenRequest, TokenView};
+use tamis_api::{CreatedToken, RotateRequest, TokenRequest, TokenView};
 use tamis_oci::{Limits, NewToken, RepositoryPattern, Store, TokenSecret, Verb};
 
 /// The actor recorded for tokens made on the machine itself.
@@ -146,7 +146,7 @@ fn create(arguments: &Create, output: Output) -> Result<()> {
         let token =
             NewToken { name: name.clone(), patterns: repository.clone(), verbs, expires_ms };
         at.here(async |store| store.create_token_by(OPERATOR, token, &secret).await)?;
-        TokenMade { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
+        CreatedToken { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
     };
     output::result(output, &made, || made.token.clone());
     Ok(())
@@ -184,7 +184,7 @@ fn rotate(arguments: &Rotate, output: Output) -> Result<()> {
         let (secret, expires_ms) = (TokenSecret::generate()?, end(*hours));
         at.existing()?
             .here(async |store| store.rotate_token_by(OPERATOR, name, &secret, expires_ms).await)?;
-        TokenMade { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
+        CreatedToken { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
     };
     output::result(output, &made, || made.token.clone());
     Ok(())

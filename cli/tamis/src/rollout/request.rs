@@ -61,7 +61,7 @@ pub(crate) struct Start {
     /// default: 1h.
     #[arg(long, value_parser = duration)]
     progress_deadline: Option<u64>,
-    /// Only show what it would do: how many proxies each wave moves.
+    /// Show the effect, with the number of proxies that each wave moves, and change nothing.
     #[arg(long)]
     pub(super) dry_run: bool,
     #[command(flatten)]

@@ -31,7 +31,7 @@ pub(crate) struct Apps {
 }
 
 impl Apps {
-    /// Starts what endpoints of these documents have no server yet; says where none could be started.
+    /// Starts servers for the endpoints of these documents that have none, and reports the endpoints where it failed.
     pub(crate) fn add(&mut self, documents: &[Document]) -> Vec<String> {
         let (mut listeners, mut wrongs) = (Vec::new(), Vec::new());
         let new = plan(documents).into_iter().filter(|app| !self.addresses.contains(&app.address));

@@ -150,7 +150,7 @@ struct Names(BTreeMap<String, Vec<String>>);
 enum Use {
     /// It is sent.
     Sent,
-    /// Another has its name: the one of that file, which is in force, or none of them when none is known to be.
+    /// Another document has its name: the document of that file is in force, or neither if it is unknown which one is.
     Double { first: String, stays: bool },
 }
 
@@ -269,7 +269,7 @@ impl Sender<'_> {
         }
     }
 
-    /// What is sent in place of a document that cannot be used. What is in force of it stays as it is instead.
+    /// The text sent in place of a document that cannot be used; its version in force stays.
     fn stand_in(&self, gathered: &mut FolderDocuments, part: &Part, stub: Document) -> String {
         let own = key(&stub);
         if self.names.0.contains_key(&own) || self.known.contains_key(&own) {

@@ -18,7 +18,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, Follow, FollowedNode, Node, NodeOptions,
+    ArtifactStore, CacheFolders, CertificateWatch, FollowSettings, FollowedNode, Node, NodeOptions,
     NodeResources, Secrets, Source, causes, private,
 };
 use tamis_observe::AccessLog;
@@ -57,7 +57,7 @@ struct Proxy {
     certificates: CertificateWatch,
 }
 
-/// What starting a proxy takes beside what its document says.
+/// The settings for starting a proxy that are not in its document.
 struct Setup {
     folder: PathBuf,
     shared: NodeResources,
@@ -151,9 +151,9 @@ impl Setup {
         Ok(Proxy { node, following, certificates })
     }
 
-    fn follow(&self, member: &Member, state: PathBuf) -> Follow {
+    fn follow(&self, member: &Member, state: PathBuf) -> FollowSettings {
         let files = &member.files;
-        Follow {
+        FollowSettings {
             director: self.proxies.clone(),
             certificate: self.folder.join(&files.certificate),
             key: self.folder.join(&files.key),
@@ -261,7 +261,7 @@ impl Mesh {
         self.wrongs.insert(name.to_string(), why);
     }
 
-    /// Elsewhere: a proxy serves once the registry has told it what.
+    /// Elsewhere: a proxy serves after it has received its plan from the registry.
     fn begin(&mut self, member: Member) {
         let (setup, control) = (Arc::clone(&self.setup), self.control(&member.name));
         let (done, coming) = mpsc::channel();
@@ -273,7 +273,7 @@ impl Mesh {
         }
     }
 
-    /// Elsewhere too: its clients get to end what they began.
+    /// Elsewhere, too: requests in progress are completed.
     fn leave(&self, proxy: Proxy) {
         let (name, run) = (proxy.node.name().clone(), self.run.clone());
         self.setup.event(&name, "ended", None);
@@ -294,7 +294,7 @@ impl Mesh {
         drop(std::thread::Builder::new().name("tamis-leave".to_owned()).spawn(leave));
     }
 
-    /// Takes in what has come to serve meanwhile.
+    /// Adds the proxies that have started to serve meanwhile.
     pub(crate) fn settle(&mut self) {
         for (name, coming) in std::mem::take(&mut self.coming) {
             match coming.try_recv() {

@@ -51,10 +51,10 @@ const NO_FILTER: &str = "unreadable/unreadable";
 
 /// The annotation of a document that stands in for one that cannot be used: why that one cannot be.
 ///
-/// Who sends documents to a registry writes it where a registry is not to be sent what is broken, and is to close what that
-/// was to guard. Whoever else writes it closes what they may close anyway.
+/// The sender of documents writes it in place of a broken document: the registry then closes what the broken one was to
+/// guard. Another author who writes it closes only what they may close anyway.
 const STANDS_IN: &str = "tamis.dev/stands-in";
-/// The annotation beside it, with [`NAMESPACE`] where not all targets can be read.
+/// A second annotation, with [`NAMESPACE`] where not all targets can be read.
 const CLOSES: &str = "tamis.dev/closes";
 const NAMESPACE: &str = "namespace";
 /// The most characters of a reason that are written down.

@@ -606,7 +606,7 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         );
     }
     if world == World::RoutePolicy && !spec.config.is_null() && !spec.config.is_object() {
-        let message = "the settings of a router are an object: it receives them as `config`, beside its `routes`";
+        let message = "the settings of a router are an object: it receives them as `config`, together with its `routes`";
         refuse("attachment.config", "/spec/config", message);
     }
     refusals

@@ -135,9 +135,9 @@ struct MatchedPath<'a> {
     wanted: String,
 }
 
-/// Regular expressions that lose against what another namespace asks for on the same host. Which requests two of them share
-/// nobody can tell from their texts, and the longer one would have them: so one counts beside the expressions and prefixes of
-/// others only where their beginnings differ, or where it is longer in force.
+/// Regular expressions that lose against what another namespace asks for on the same host. The texts of two expressions do
+/// not show which requests both match, and the longer one would win: so an expression takes effect, together with the
+/// expressions and prefixes of others, only where their beginnings differ or where it is longer in force.
 fn overtaken(gateway: &Document, here: &[(&Route<'_>, Vec<String>)]) -> Vec<CapturedRequest> {
     let asked = asked(here);
     let own = |one: &MatchedPath<'_>| one.namespace == gateway.metadata.namespace;

@@ -84,7 +84,7 @@ shapes! {
         /// policies (route, retry, breaker, telemetry).
         pub direction: Option<AttachmentDirection>,
         /// Passed to the filter; `{file: PATH}` under `jwks` becomes `{inline: …}`. A router receives it as `config`,
-        /// beside its `routes`.
+        /// together with its `routes`.
         #[serde(default)]
         pub config: Json,
         /// For a router: whether it extends the other router of its chain, which decides what this one leaves open; default:

@@ -27,8 +27,8 @@ shapes! {
         pub identity: Option<String>,
         /// Files with which its sidecars prove that identity; required with sidecars.
         pub tls: Option<IdentityFiles>,
-        /// Protocols that requests may change to at both sockets of its sidecars, over HTTP/1.1 and HTTP/2; `websocket` when
-        /// not said. None that is HTTP or TLS itself.
+        /// Protocols that requests may change to at both sockets of its sidecars, over HTTP/1.1 and HTTP/2; default:
+        /// `websocket`. HTTP and TLS themselves are not allowed.
         pub upgrades: Option<Vec<String>>,
         /// Where it runs.
         #[serde(default)]

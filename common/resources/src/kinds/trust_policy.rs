@@ -60,7 +60,7 @@ shapes! {
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum RevokedKey {
-    /// Its name or id: none of its signatures counts.
+    /// Its name or id: no signature of it counts.
     Ever(String),
     /// Only signatures that the log recorded before an index count.
     From(KeyRevocation),

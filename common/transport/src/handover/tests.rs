@@ -20,7 +20,7 @@ fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
     // They wait before anybody accepts, and outlive the process that has the sockets now.
     let mut early: Vec<_> =
         (0..8).map(|_| std::net::TcpStream::connect(address).unwrap()).collect();
-    let giver = Giver::bind(&path).unwrap();
+    let giver = HandoverSocket::bind(&path).unwrap();
     let handed = move || {
         let tcp = tcp.into_iter().map(|socket| ("http", "127.0.0.1:0".parse().unwrap(), socket));
         let unix = unix.into_iter().map(|socket| ("local", local.clone(), socket));
@@ -55,10 +55,11 @@ fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
 fn a_socket_that_a_killed_process_left_is_replaced_and_nothing_else_is() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("give");
-    drop(Giver::bind(&path).unwrap());
+    drop(HandoverSocket::bind(&path).unwrap());
     assert!(path.exists(), "a process that is killed removes nothing");
-    let giver = Giver::bind(&path).unwrap();
-    let in_use = |path: &Path| Giver::bind(path).unwrap_err().kind() == io::ErrorKind::AddrInUse;
+    let giver = HandoverSocket::bind(&path).unwrap();
+    let in_use =
+        |path: &Path| HandoverSocket::bind(path).unwrap_err().kind() == io::ErrorKind::AddrInUse;
     assert!(in_use(&path), "a process listens there");
     drop(giver);
     for (name, make) in [
@@ -78,7 +79,7 @@ fn what_hands_nothing_over_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("give");
     assert!(Predecessor::ask(&path).is_err(), "nobody is there");
-    let giver = Giver::bind(&path).unwrap();
+    let giver = HandoverSocket::bind(&path).unwrap();
     // A successor that fails before it serves is an error, and the old process continues.
     let given = std::thread::spawn(move || giver.give(|| Ok(Vec::new())));
     let (predecessor, taken) = Predecessor::ask(&path).unwrap();

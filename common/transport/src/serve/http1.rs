@@ -35,7 +35,7 @@ use self::request::RequestFacts;
 use self::response::{After, ResponsePlan};
 use self::socket::{Arrived, ServerSocket};
 use self::tunnel::ServerTunnel;
-use super::{ConnInfo, ServeError, ServeStage, Shutdown, linger, reached};
+use super::{ConnInfo, ListenerStage, ServeError, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
 use crate::spare;
 
@@ -139,7 +139,7 @@ where
     // The state of a handler is large: it keeps its place between two requests that follow one another, and an idle
     // connection gives the place back.
     let mut place = None;
-    let mut end = std::pin::pin!(reached(&mut shutdown, ServeStage::End));
+    let mut end = std::pin::pin!(reached(&mut shutdown, ListenerStage::End));
     let (outcome, reply) = loop {
         let arrived = poll_fn(|cx| {
             let mut socket = socket.borrow_mut();
@@ -172,7 +172,7 @@ where
         place.set(None);
         let after = match handled {
             Ok(response) => {
-                let leaves = *stage.borrow() != ServeStage::Serve;
+                let leaves = *stage.borrow() != ListenerStage::Serve;
                 respond(socket, facts, leaves, response).await
             }
             Err(error) => Err(error),

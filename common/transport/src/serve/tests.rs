@@ -69,13 +69,15 @@ impl Drop for EndGuard {
 }
 
 /// Serves one connection with `echo` while `client` talks to it.
-async fn with_server<T>(client: impl AsyncFnOnce(TcpStream, watch::Sender<ServeStage>) -> T) -> T {
+async fn with_server<T>(
+    client: impl AsyncFnOnce(TcpStream, watch::Sender<ListenerStage>) -> T,
+) -> T {
     let local = LocalSet::new();
     local
         .run_until(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
-            let (stop, stopped) = watch::channel(ServeStage::Serve);
+            let (stop, stopped) = watch::channel(ListenerStage::Serve);
             let info = Rc::new(ConnInfo { peer: None, local: address.into(), identity: None });
             let server = tokio::task::spawn_local(async move {
                 let (io, _) = listener.accept().await.unwrap();
@@ -250,7 +252,7 @@ async fn http2_is_recognised_by_its_preface_and_drains() {
         assert_eq!(response.version(), Version::HTTP_2);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "POST /h2 body");
-        stop.send(ServeStage::End).unwrap();
+        stop.send(ListenerStage::End).unwrap();
         connection.await.unwrap().unwrap();
     })
     .await;
@@ -265,7 +267,7 @@ async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
             seen.set(seen.get() + 1);
             tokio::task::yield_now().await;
         }
-        stop.send(ServeStage::End).unwrap();
+        stop.send(ListenerStage::End).unwrap();
         tokio::task::yield_now().await;
         io.write_all(b"y").await.unwrap();
         let reply = read_all(&mut io).await;
@@ -273,7 +275,7 @@ async fn shutdown_ends_an_idle_http1_connection_and_says_close_on_a_busy_one() {
     })
     .await;
     with_server(async |mut io, stop| {
-        stop.send(ServeStage::End).unwrap();
+        stop.send(ListenerStage::End).unwrap();
         assert_eq!(read_all(&mut io).await, "");
     })
     .await;
@@ -287,7 +289,7 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
         let mut first = [0; 512];
         let read = io.read(&mut first).await.unwrap();
         assert!(!String::from_utf8_lossy(&first[..read]).contains("connection: close"));
-        stop.send(ServeStage::Leave).unwrap();
+        stop.send(ListenerStage::Leave).unwrap();
         tokio::task::yield_now().await;
         io.write_all(b"GET /b HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
         let reply = read_all(&mut io).await;
@@ -296,8 +298,8 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
     .await;
     // One that may stay after all is kept.
     with_server(async |mut io, stop| {
-        stop.send(ServeStage::Leave).unwrap();
-        stop.send(ServeStage::Serve).unwrap();
+        stop.send(ListenerStage::Leave).unwrap();
+        stop.send(ListenerStage::Serve).unwrap();
         for path in ["/a", "/b"] {
             let request = format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n");
             io.write_all(request.as_bytes()).await.unwrap();
@@ -317,7 +319,7 @@ async fn a_listener_that_leaves_answers_everybody_and_sends_them_elsewhere() {
         let request = Request::get("http://a/slow").body(Full::new(Bytes::new())).unwrap();
         let answer = sender.send_request(request);
         tokio::task::yield_now().await;
-        stop.send(ServeStage::Leave).unwrap();
+        stop.send(ListenerStage::Leave).unwrap();
         let body = answer.await.unwrap().into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "slow");
         connection.await.unwrap().unwrap();
@@ -341,7 +343,7 @@ async fn agreed_on(
     LocalSet::new()
         .run_until(async {
             let (mut client, server) = tokio::io::duplex(1 << 16);
-            let (_stop, stopped) = watch::channel(ServeStage::Serve);
+            let (_stop, stopped) = watch::channel(ListenerStage::Serve);
             client.write_all(octets).await.unwrap();
             let mut noted = None;
             let note = |refused: RefusedRequest| {

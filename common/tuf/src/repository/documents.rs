@@ -16,7 +16,7 @@ pub enum Withdrawal {
     Key {
         /// The name or id.
         key: String,
-        /// Signatures that the log recorded before this index stay valid; `None`: none of them does.
+        /// Signatures that the log recorded before this index stay valid; `None`: all become invalid.
         from_index: Option<u64>,
     },
 }

@@ -1,7 +1,7 @@
 //! Sums over fixed windows that begin with the first change: what `counters` adds to and reads.
 //!
-//! Without room for another counter, what has none of its own is counted together. Who fills the store (a
-//! client that chooses keys, perhaps) must not be let through by a limit because it is not counted.
+//! When the store is full, all further keys of a name share one sum. A client that fills the store, because it chooses
+//! the keys, is still counted, so no limit lets it through.
 
 use super::bounds::{Sweep, within};
 use crate::CountersGrant;
@@ -56,8 +56,8 @@ impl Sum {
 }
 
 impl Counters {
-    /// The sum of the window after adding. Without room for another counter: the sum of all counters of that
-    /// name and window that have none of their own, which only rises.
+    /// The sum of the window after adding. When the store is full: the sum that all further keys of that name and window
+    /// share, which only rises.
     pub(crate) fn add(&self, id: Id, delta: i64, grant: &CountersGrant, now: Instant) -> i64 {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sum) = inner.sums.get_mut(&id) {
@@ -97,7 +97,7 @@ impl Sums {
         self.sums.len() < grant.keys && self.octets.saturating_add(size(id)) <= grant.total_bytes
     }
 
-    /// The sum in which a counter without room is, while its window lasts.
+    /// The shared sum that includes a key without a counter of its own, while its window lasts.
     fn crowd(&self, (name, _, window_ms): &Id, now: Instant) -> Option<i64> {
         // The usual case costs nothing.
         if self.crowds.is_empty() {
@@ -107,7 +107,7 @@ impl Sums {
         (!sum.is_over(*window_ms, now)).then_some(sum.value)
     }
 
-    /// Adds to the sum of counters without room. What is taken away stays in it: whose it was is unknown.
+    /// Adds to the shared sum. Negative changes are ignored: it is unknown which key they belong to.
     fn crowded(&mut self, (name, _, window_ms): Id, delta: i64, now: Instant) -> i64 {
         let key = (name, window_ms);
         if !self.crowds.contains_key(&key) && self.crowds.len() >= CROWDS_MAX {

@@ -3,8 +3,8 @@
 
 use crate::guests::{built_in, given, view};
 use tamis_exchange::{
-    Cause, Choice, Circuit, Failure, Kept, NONE, NameKind, Outcome, ROUTER_REASON, RetryVerdict,
-    Summary, Window,
+    Cause, Choice, Circuit, Failure, KeptFields, NONE, NameKind, Outcome, ROUTER_REASON,
+    RetryVerdict, Summary, Window,
 };
 
 const ROUTES: &str = r#"{"routes":[{"name":"shop/pay","kind":"HTTPRoute","hostnames":["shop.example"],
@@ -105,7 +105,7 @@ fn telemetry_turns_summaries_into_metrics() {
         peer: NONE,
         reason: NONE,
     };
-    instance.on_exchanges(&[summary; 3], &Kept::default()).unwrap();
+    instance.on_exchanges(&[summary; 3], &KeptFields::default()).unwrap();
     let text = given.metrics.render();
     assert!(text.contains("shop/pay/0"), "{text}");
     // The bounds come from its configuration; it declares them in `configure`.

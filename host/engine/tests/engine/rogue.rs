@@ -7,7 +7,8 @@ use tamis_engine::{
     MAX_WAITING,
 };
 use tamis_exchange::{
-    Cause, Circuit, Exchange, Failure, HeadSide, Kept, NameKind, Verdict, Window, apply, check,
+    Cause, Circuit, Exchange, Failure, HeadSide, KeptFields, NameKind, Verdict, Window, apply,
+    check,
 };
 
 fn configuration(at: &str, does: &str) -> String {
@@ -72,7 +73,7 @@ fn ask(instance: &mut Instance, hook: &str, exchange: u64) -> Result<(), CallFau
         "evaluate" => instance.evaluate(0, Some(0), &Window::default(), Circuit::Closed).map(drop),
         "weigh" => instance.weigh(0, &[EndpointState::default()]).map(drop),
         "on-names" => instance.on_names(NameKind::Rule, 0, &["a".to_owned()]),
-        "on-exchanges" => instance.on_exchanges(&[], &Kept::default()),
+        "on-exchanges" => instance.on_exchanges(&[], &KeptFields::default()),
         "on-connection" => instance.on_connection(&seen).map(drop),
         "on-tick" => {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

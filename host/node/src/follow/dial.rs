@@ -6,7 +6,7 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 
-use super::Follow;
+use super::FollowSettings;
 use tamis_exchange::ChannelBody;
 use tamis_transport::causes;
 
@@ -15,7 +15,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// Connects to one director, over mTLS.
 pub(crate) async fn dial(
-    follow: &Follow,
+    follow: &FollowSettings,
     director: &str,
 ) -> Result<SendRequest<ChannelBody>, String> {
     let (host, _) = director.rsplit_once(':').ok_or("it has no port; write HOST:PORT")?;

@@ -9,8 +9,8 @@ use tamis_proxy::SlotRefusal;
 use tamis_resources::NodeName;
 use tamis_resources::plan::NodePlan;
 use tamis_sync::{
-    Activation, AssembledPlan, BadParts, Hello, Parts, ProtocolError, Push, RefusedReport, Replica,
-    ReplicaChange, RunningReport, SHADOW, SlotReport, assemble,
+    Activation, AssembledPlan, Hello, Parts, PartsError, ProtocolError, Push, RefusedReport,
+    Replica, ReplicaChange, RunningReport, SHADOW, SlotReport, assemble,
 };
 use tamis_trust::{
     Assignment, AssignmentRequest, Digest, DirectorKeys, Mode, SignaturePolicy, Version,
@@ -18,7 +18,7 @@ use tamis_trust::{
 };
 use tamis_tuf::TrustedPolicies;
 
-use super::Follow;
+use super::FollowSettings;
 use super::state::StateFolder;
 use crate::NodeError;
 use crate::build::{DesiredSlot, Refusal};
@@ -49,7 +49,7 @@ struct Inner {
 impl FollowedPlan {
     pub(crate) fn open(
         name: NodeName,
-        follow: &Follow,
+        follow: &FollowSettings,
         state: StateFolder,
         clock: Clock,
     ) -> Result<Self, NodeError> {
@@ -108,12 +108,12 @@ impl FollowedPlan {
     }
 
     /// The plan after a change.
-    pub(crate) fn assemble(&self, parts: &Parts) -> Result<AssembledPlan, BadParts> {
+    pub(crate) fn assemble(&self, parts: &Parts) -> Result<AssembledPlan, PartsError> {
         let assembled = assemble(parts)?;
         let node = &assembled.plan.node;
         if *node != self.name.to_string() {
             let why = format!("it is the plan of {node}");
-            return Err(BadParts::Malformed { name: "node".to_owned(), why });
+            return Err(PartsError::Malformed { name: "node".to_owned(), why });
         }
         Ok(assembled)
     }

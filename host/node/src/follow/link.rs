@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use tamis_ambient::{Clock, Random};
 use tamis_exchange::{ChannelBody, FrameSender};
-use tamis_sync::{Backoff, FromNode, NodeReport, PushOutcome, ReplicaChange, ToNode};
+use tamis_sync::{Backoff, MessageFromNode, MessageToNode, NodeReport, PushOutcome, ReplicaChange};
 use tamis_transport::causes;
 use tokio::sync::watch;
 
@@ -18,7 +18,7 @@ use super::dial::dial;
 use super::followed::FollowedPlan;
 use super::lines::Lines;
 use super::report::Reporter;
-use super::{Follow, NodeStart, pull};
+use super::{FollowSettings, NodeStart, pull};
 use crate::{Node, NodeOptions, NodeResources, Reload};
 
 /// Time limit for a response to begin.
@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 
 /// One proxy's connection to its director.
 pub(crate) struct Link {
-    pub(crate) follow: Follow,
+    pub(crate) follow: FollowSettings,
     pub(crate) followed: Arc<FollowedPlan>,
     pub(crate) started: Arc<NodeStart>,
     pub(crate) node: Option<Arc<Node>>,
@@ -105,7 +105,7 @@ impl Link {
             Err(why) => return StreamEnd::new(why),
         };
         let (say, lines) = ChannelBody::new(16);
-        let hello = FromNode::Hello(self.followed.hello(&self.follow.release));
+        let hello = MessageFromNode::Hello(self.followed.hello(&self.follow.release));
         if let Err(why) = send(&say, &hello).await {
             return StreamEnd::new(why);
         }
@@ -177,18 +177,18 @@ impl Link {
                     self.followed.heard();
                     self.note(true);
                     *worked = true;
-                    let told = serde_json::from_slice::<ToNode>(&line);
+                    let told = serde_json::from_slice::<MessageToNode>(&line);
                     match told.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
-                        ToNode::Ping => {}
-                        ToNode::Refused { code, rule, remedy, retry_after_ms } => {
+                        MessageToNode::Ping => {}
+                        MessageToNode::Refused { code, rule, remedy, retry_after_ms } => {
                             tracing::warn!(code, rule, remedy, "the director refuses this proxy");
                             return Ok(Some(Duration::from_millis(retry_after_ms)));
                         }
-                        ToNode::Push(push) => {
+                        MessageToNode::Push(push) => {
                             let change = self.followed.take(push).map_err(|it| it.to_string())?;
                             let Some(change) = change else { continue };
                             let outcome = self.change(sender, change, reporter, &mut missing).await?;
-                            send(say, &FromNode::Outcome(outcome)).await?;
+                            send(say, &MessageFromNode::Outcome(outcome)).await?;
                             again = clock.now() + AGAIN;
                         }
                     }
@@ -200,14 +200,14 @@ impl Link {
                     self.followed.keep_heard();
                     self.refresh().await;
                     let report = self.report(reporter);
-                    send(say, &FromNode::Report(report)).await?;
+                    send(say, &MessageFromNode::Report(report)).await?;
                 }
                 () = tokio::time::sleep_until(again.into()), if missing > 0 => {
                     if let Some(assembled) = self.followed.assembled() {
                         missing = pull::components(sender, &self.followed, &assembled).await;
                     }
                     self.reload().await?;
-                    send(say, &FromNode::Report(self.report(reporter))).await?;
+                    send(say, &MessageFromNode::Report(self.report(reporter))).await?;
                     again = clock.now() + AGAIN;
                 }
             }
@@ -293,7 +293,7 @@ impl Link {
     }
 }
 
-async fn send(say: &FrameSender, message: &FromNode) -> Result<(), String> {
+async fn send(say: &FrameSender, message: &MessageFromNode) -> Result<(), String> {
     let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
     line.push(b'\n');
     say.send(Ok(Frame::data(line.into()))).await.map_err(|_| "it no longer reads".to_owned())

@@ -6,14 +6,14 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
-use tamis_transport::ServeStage;
+use tamis_transport::ListenerStage;
 
 /// Progress of a drain.
 #[derive(Default)]
 pub(crate) struct Drain {
     /// Rises whenever a drain begins or is cancelled: a cancelled drain must not close anything later.
     pub(crate) number: u64,
-    pub(crate) stage: ServeStage,
+    pub(crate) stage: ListenerStage,
     /// Whether listeners are closed.
     pub(crate) closed: bool,
     /// The drain can no longer be cancelled.
@@ -67,14 +67,14 @@ impl ProxyState {
         // Copies keep a socket open as well.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
         self.tell(|done| Command::Drain { done });
-        drain.stage = ServeStage::End;
+        drain.stage = ListenerStage::End;
         drain.close();
     }
 
     /// Sends clients elsewhere for that time, then drains. Calling it again restarts the time.
     pub(crate) fn leave(self: &Arc<Self>, lame_duck: Duration) {
         let mut drain = lock(&self.drain);
-        if drain.stage == ServeStage::End {
+        if drain.stage == ListenerStage::End {
             return;
         }
         drain.number += 1;
@@ -82,7 +82,7 @@ impl ProxyState {
         if lame_duck.is_zero() {
             return self.end(&mut drain);
         }
-        drain.stage = ServeStage::Leave;
+        drain.stage = ListenerStage::Leave;
         let accept = !drain.closed;
         self.tell(|done| Command::Leave { accept, done });
         let (number, inner) = (drain.number, Arc::downgrade(self));
@@ -101,7 +101,7 @@ impl ProxyState {
             return Err(LeaveError);
         }
         drain.number += 1;
-        drain.stage = ServeStage::Serve;
+        drain.stage = ListenerStage::Serve;
         self.shared.draining.store(false, Ordering::Relaxed);
         self.tell(|_| Command::Stay);
         Ok(())
@@ -111,7 +111,7 @@ impl ProxyState {
     pub(crate) fn hand_over(self: &Arc<Self>) {
         // The last copies in this process: the sockets stay open in the other.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
-        self.admin_shutdown.send_replace(ServeStage::End);
+        self.admin_shutdown.send_replace(ListenerStage::End);
         lock(&self.admin).take();
         {
             let mut drain = lock(&self.drain);

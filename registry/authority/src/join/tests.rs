@@ -72,7 +72,7 @@ fn a_token_is_read_by_the_letter_and_never_shown_by_accident() {
     assert_eq!(format!("{token:?}"), "JoinToken(secret)");
     let (upper, short) = (text.to_uppercase(), text.get(..text.len() - 1).unwrap());
     for bad in ["", "tamis-join-", &upper, short, &format!("{text}0"), &text.replace("join", "x")] {
-        assert_eq!(bad.parse::<JoinToken>(), Err(NoJoinToken), "{bad}");
+        assert_eq!(bad.parse::<JoinToken>(), Err(JoinTokenError), "{bad}");
     }
 }
 

@@ -42,7 +42,7 @@ pub struct Cohort {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 #[expect(missing_docs, reason = "named like the fields of the gates")]
-pub enum BreachedGate {
+pub enum GateBreach {
     MaxTrapRate,
     #[serde(rename = "max-5xx-delta")]
     Max5xxDelta,
@@ -76,7 +76,7 @@ pub enum Judgement {
     /// It must not continue.
     Breached {
         /// The failed gate.
-        gate: BreachedGate,
+        gate: GateBreach,
         /// The evidence, and the limit.
         why: String,
     },
@@ -201,7 +201,7 @@ fn shadowed(shadow: ShadowSpec, seen: &Differences) -> Judgement {
             count(samples, "verdict", "verdicts"),
             allowed(shadow.max_differences)
         );
-        return Judgement::Breached { gate: BreachedGate::MaxDifferences, why };
+        return Judgement::Breached { gate: GateBreach::MaxDifferences, why };
     }
     if samples < shadow.min_samples {
         let wanted = count(shadow.min_samples, "verdict", "verdicts");
@@ -213,7 +213,7 @@ fn shadowed(shadow: ShadowSpec, seen: &Differences) -> Judgement {
 fn refused(gates: &GateSpec, tally: &Tally) -> Option<Judgement> {
     let (most, seen) = (gates.max_refusals?, u64::try_from(tally.refusals.len()).ok()?);
     (seen > most).then(|| Judgement::Breached {
-        gate: BreachedGate::MaxRefusals,
+        gate: GateBreach::MaxRefusals,
         why: format!("{}, {}", refusals(tally), allowed(most)),
     })
 }
@@ -244,7 +244,7 @@ fn trapped(gates: &GateSpec, candidate: &Counts) -> Option<Judgement> {
     let most = gates.max_trap_rate?;
     let rate = ratio(candidate.traps, candidate.exchanges.max(gates.min_exchanges));
     (rate > most).then(|| Judgement::Breached {
-        gate: BreachedGate::MaxTrapRate,
+        gate: GateBreach::MaxTrapRate,
         why: format!(
             "{} in {}; a rate of at most {most} is allowed",
             count(candidate.traps, "fault", "faults"),
@@ -261,10 +261,10 @@ fn compared(gates: &GateSpec, candidate: &Counts, current: &Counts) -> Option<Ju
     let p99 = |counts: &Counts| counts.added.p99_ms().filter(|_| timed(counts));
     let added = p99(candidate).zip(p99(current)).map(|(one, other)| one - other);
     let rows = [
-        (BreachedGate::Max5xxDelta, "share of 5xx", Some(errors), gates.max_5xx_delta),
-        (BreachedGate::MaxDenialDelta, "share of denials", Some(denials), gates.max_denial_delta),
+        (GateBreach::Max5xxDelta, "share of 5xx", Some(errors), gates.max_5xx_delta),
+        (GateBreach::MaxDenialDelta, "share of denials", Some(denials), gates.max_denial_delta),
         (
-            BreachedGate::MaxAddedP99Ms,
+            GateBreach::MaxAddedP99Ms,
             "milliseconds at the 99th percentile",
             added,
             gates.max_added_p99_ms,

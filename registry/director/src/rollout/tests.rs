@@ -111,12 +111,12 @@ const WAVE: RolloutStage = RolloutStage::Running(Step::Wave(0));
 fn each_gate_stops_what_it_is_for() {
     let good = counts(1_000, 0, 10, 100, 100);
     let rows = [
-        (counts(1_000, 11, 10, 100, 100), BreachedGate::MaxTrapRate),
-        (counts(10, 2, 0, 0, 100), BreachedGate::MaxTrapRate),
-        (counts(1_000, 0, 31, 100, 100), BreachedGate::Max5xxDelta),
-        (counts(1_000, 0, 10, 151, 100), BreachedGate::MaxDenialDelta),
-        (counts(1_000, 0, 10, 49, 100), BreachedGate::MaxDenialDelta),
-        (counts(1_000, 0, 10, 100, 4_000), BreachedGate::MaxAddedP99Ms),
+        (counts(1_000, 11, 10, 100, 100), GateBreach::MaxTrapRate),
+        (counts(10, 2, 0, 0, 100), GateBreach::MaxTrapRate),
+        (counts(1_000, 0, 31, 100, 100), GateBreach::Max5xxDelta),
+        (counts(1_000, 0, 10, 151, 100), GateBreach::MaxDenialDelta),
+        (counts(1_000, 0, 10, 49, 100), GateBreach::MaxDenialDelta),
+        (counts(1_000, 0, 10, 100, 4_000), GateBreach::MaxAddedP99Ms),
     ];
     for (candidate, wanted) in rows {
         let tally = Tally { candidate, current: good.clone(), ..Tally::default() };
@@ -130,7 +130,7 @@ fn each_gate_stops_what_it_is_for() {
     let tally = Tally { candidate: good.clone(), current: good, refusals, ..Tally::default() };
     assert!(matches!(
         judged(&tally, WAVE, 0),
-        Judgement::Breached { gate: BreachedGate::MaxRefusals, .. }
+        Judgement::Breached { gate: GateBreach::MaxRefusals, .. }
     ));
 }
 
@@ -155,7 +155,7 @@ fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
         let rollout = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
         let tally = Tally { refusals: refusals(slots), ..Tally::default() };
         let judged = judge(&rollout, WAVE, &tally, Cohort { moved: 1, rest: 9 }, (0, 0));
-        let Judgement::Breached { gate: BreachedGate::MaxRefusals, why } = judged else {
+        let Judgement::Breached { gate: GateBreach::MaxRefusals, why } = judged else {
             panic!("{judged:?}")
         };
         assert!(why.ends_with(wanted), "{why}");
@@ -258,7 +258,7 @@ fn the_shadow_passes_when_enough_verdicts_are_the_same() {
     };
     assert!(matches!(seen(49, 2), Judgement::Baking { .. }));
     assert!(matches!(seen(50, 2), Judgement::Passed { .. }));
-    assert!(matches!(seen(49, 3), Judgement::Breached { gate: BreachedGate::MaxDifferences, .. }));
+    assert!(matches!(seen(49, 3), Judgement::Breached { gate: GateBreach::MaxDifferences, .. }));
 }
 
 fn event() -> impl Strategy<Value = Event> {

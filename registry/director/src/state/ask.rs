@@ -357,7 +357,7 @@ impl State {
         let state = self.desired.rollouts.get(name)?;
         let to = &state.rollout.spec().to;
         if state.step().is_some() && self.desired.is_revoked(to) {
-            let (gate, why) = (crate::rollout::BreachedGate::Revoked, format!("{to} is revoked"));
+            let (gate, why) = (crate::rollout::GateBreach::Revoked, format!("{to} is revoked"));
             return Some(Judgement::Breached { gate, why });
         }
         let cohort = self.desired.cohort(state);

@@ -36,7 +36,7 @@ pub(super) async fn get(
         RequestedRange::Whole => (StatusCode::OK, 0..size),
         RequestedRange::Part(part) => (StatusCode::PARTIAL_CONTENT, part),
         RequestedRange::Unsatisfiable => {
-            let message = format!("the blob has {size} bytes, and the range contains none of them");
+            let message = format!("the blob has {size} bytes, and the range lies outside of it");
             return Err(OciRefusal::new(Code::SizeInvalid, message)
                 .status(StatusCode::RANGE_NOT_SATISFIABLE)
                 .header(header::CONTENT_RANGE, &format!("bytes */{size}")));

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use crate::plane::control::artifact::Artifacts;
 use crate::plane::control::fleet::Fleet;
-use crate::plane::examine::Examine;
+use crate::plane::examine::ComponentExaminer;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
@@ -62,7 +62,7 @@ pub(crate) struct Inner {
     pub(crate) log: Log,
     pub(crate) keys: Keys,
     pub(crate) rules: Rules,
-    pub(crate) examine: Arc<dyn Examine>,
+    pub(crate) examine: Arc<dyn ComponentExaminer>,
     pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
     pub(crate) artifacts: Artifacts,
@@ -84,7 +84,7 @@ impl Control {
         store: Store,
         keys: Keys,
         rules: Rules,
-        examine: Arc<dyn Examine>,
+        examine: Arc<dyn ComponentExaminer>,
         policy: Option<PolicyFolder>,
     ) -> Result<Self, LogError> {
         let (journal, blobs) = (store.journal().clone(), store.blobs().clone());

@@ -25,7 +25,7 @@ impl Faults {
 }
 
 /// Inspects components. It is called on a thread that may block.
-pub trait Examine: Send + Sync + 'static {
+pub trait ComponentExaminer: Send + Sync + 'static {
     /// Whether the manifest describes the component.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use serde::Deserialize;
-use tamis_api::{ApiProblem, LogPage, WhoRan};
+use tamis_api::{ApiProblem, LogPage, RunHistory};
 use tamis_oci::Verb;
 use utoipa::IntoParams;
 
@@ -78,7 +78,7 @@ pub(super) async fn log(
 
 /// What ran for a service at a moment, with proof.
 #[utoipa::path(get, path = "/v1/who-ran", tag = "audit", params(Moment), responses(
-    (status = 200, body = WhoRan),
+    (status = 200, body = RunHistory),
     (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
     (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
@@ -86,7 +86,7 @@ pub(super) async fn who_ran(
     State(api): State<Api>,
     caller: Caller,
     QueryOf(moment): QueryOf<Moment>,
-) -> Answer<WhoRan> {
+) -> Answer<RunHistory> {
     caller.must_at(Verb::Observe, &moment.service)?;
     Ok(Json(api.control.who_ran(&caller.0, &moment.service, moment.at_ms, moment.to_ms).await?))
 }

@@ -3,7 +3,8 @@
 use axum::extract::State;
 use serde::Deserialize;
 use tamis_api::{
-    ApiProblem, AuthorityView, IdentityRevokeRequest, IdentityView, JoinTokenMade, JoinTokenRequest,
+    ApiProblem, AuthorityView, CreatedJoinToken, IdentityRevokeRequest, IdentityView,
+    JoinTokenRequest,
 };
 use tamis_oci::Verb;
 use utoipa::IntoParams;
@@ -37,7 +38,7 @@ pub(super) async fn list(
 
 /// Make a one-time token with which a proxy joins the mesh.
 #[utoipa::path(post, path = "/v1/identity/tokens", tag = "identity", request_body = JoinTokenRequest, responses(
-    (status = 200, body = JoinTokenMade),
+    (status = 200, body = CreatedJoinToken),
     (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
     (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
@@ -45,7 +46,7 @@ pub(super) async fn token(
     State(api): State<Api>,
     caller: Caller,
     body: UnreadBody,
-) -> Answer<JoinTokenMade> {
+) -> Answer<CreatedJoinToken> {
     caller.must(Verb::Operate)?;
     let request: JoinTokenRequest = body.json().await?;
     Ok(Json(api.control.make_join_token(&caller.0, &request).await?))

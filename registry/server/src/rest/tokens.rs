@@ -1,7 +1,7 @@
 //! Tokens, managed remotely by callers who have at least the same rights.
 
 use axum::extract::{Path, State};
-use tamis_api::{ApiProblem, RotateRequest, TokenMade, TokenRequest, TokenView};
+use tamis_api::{ApiProblem, CreatedToken, RotateRequest, TokenRequest, TokenView};
 use tamis_oci::{NewToken, RepositoryPattern, StoreError, TokenInfo, TokenSecret, Verb};
 
 use super::Api;
@@ -34,7 +34,7 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<T
 
 /// Make a token whose rights lie within those of the caller.
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = TokenRequest, responses(
-    (status = 200, body = TokenMade),
+    (status = 200, body = CreatedToken),
     (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
     (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
@@ -42,7 +42,7 @@ pub(super) async fn create(
     State(api): State<Api>,
     caller: Caller,
     body: UnreadBody,
-) -> Answer<TokenMade> {
+) -> Answer<CreatedToken> {
     caller.must(Verb::Operate)?;
     let request: TokenRequest = body.json().await?;
     let patterns: Vec<RepositoryPattern> =
@@ -62,13 +62,13 @@ pub(super) async fn create(
     let token = NewToken { name: request.name.clone(), patterns, verbs, expires_ms };
     let made = api.store.create_token_by(caller.0.actor(), token, &secret).await;
     made.map_err(|error| refused(&error))?;
-    Ok(Json(TokenMade { name: request.name, token: secret.expose().to_owned(), expires_ms }))
+    Ok(Json(CreatedToken { name: request.name, token: secret.expose().to_owned(), expires_ms }))
 }
 
 /// Replace the secret of a token; the old one stops working at once.
 #[utoipa::path(post, path = "/v1/tokens/{name}/rotate", tag = "tokens", request_body = RotateRequest,
     params(("name" = String, Path, description = "The token's name.")), responses(
-    (status = 200, body = TokenMade),
+    (status = 200, body = CreatedToken),
     (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
     (status = 503, body = ApiProblem, content_type = "application/problem+json"),
 ))]
@@ -77,7 +77,7 @@ pub(super) async fn rotate(
     caller: Caller,
     Path(name): Path<String>,
     body: UnreadBody,
-) -> Answer<TokenMade> {
+) -> Answer<CreatedToken> {
     // The holder of a token may rotate it, whatever its rights.
     let itself = caller.0.actor() != "anonymous" && caller.0.actor() == name;
     if !itself && own(&api, &caller, &name)?.verbs.contains(&Verb::Approve) {
@@ -88,7 +88,7 @@ pub(super) async fn rotate(
     let secret = TokenSecret::generate().map_err(|error| unmade(&error.to_string()))?;
     let done = api.store.rotate_token_by(caller.0.actor(), &name, &secret, expires_ms).await;
     done.map_err(|error| refused(&error))?;
-    Ok(Json(TokenMade { name, token: secret.expose().to_owned(), expires_ms }))
+    Ok(Json(CreatedToken { name, token: secret.expose().to_owned(), expires_ms }))
 }
 
 /// Revoke a token.

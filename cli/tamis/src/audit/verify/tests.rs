@@ -18,7 +18,7 @@ fn report() -> Record {
 }
 
 /// An answer about a journal of five entries, the third of which is the report.
-fn answer() -> WhoRan {
+fn answer() -> RunHistory {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let folder = tempfile::tempdir().unwrap();
@@ -48,11 +48,11 @@ fn answer() -> WhoRan {
         let checkpoint = log.checkpoint(&note_key(7)).await.unwrap();
         let key = note_key(7).verifier().to_string();
         let proof = Proof { key, checkpoint, entries: vec![proven] };
-        WhoRan { service: "shop/a".into(), at_ms: 2_000, to_ms: None, runs: vec![run], proof }
+        RunHistory { service: "shop/a".into(), at_ms: 2_000, to_ms: None, runs: vec![run], proof }
     })
 }
 
-fn refused(change: impl FnOnce(&mut WhoRan)) -> String {
+fn refused(change: impl FnOnce(&mut RunHistory)) -> String {
     let mut ran = answer();
     change(&mut ran);
     format!("{:#}", who_ran(&ran, note_key(7).verifier()).unwrap_err())

@@ -34,7 +34,7 @@ pub(super) struct FeedRecord {
     pub(super) stand_ins: BTreeSet<String>,
 }
 
-/// What a registry had of its folder when it ran last. What is damaged is nothing known: that takes nothing out.
+/// What a registry held of its folder at the end of its last run. Damaged state counts as unknown, so that nothing is removed because of it.
 pub(super) fn kept(registry: &Path) -> FeedRecord {
     let text = std::fs::read(registry.join(KNOWN)).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()

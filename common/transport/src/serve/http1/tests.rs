@@ -43,7 +43,7 @@ where
 {
     let (near, far) = duplex(1 << 16);
     let info = ConnInfo { peer: None, local: Address::Unix("/test".into()), identity: None };
-    let (_stage, stages) = watch::channel(ServeStage::Serve);
+    let (_stage, stages) = watch::channel(ListenerStage::Serve);
     let limits = GateLimits::default();
     let start = (far, BytesMut::new());
     let served = serve(start, &info, limits, handler, |_| None, stages);
@@ -429,7 +429,7 @@ async fn a_body_that_is_pending_is_not_asked_again_before_it_wakes() {
     let (mut near, far) = duplex(1 << 16);
     near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     let info = ConnInfo { peer: None, local: Address::Unix("/test".into()), identity: None };
-    let (_stage, stages) = watch::channel(ServeStage::Serve);
+    let (_stage, stages) = watch::channel(ListenerStage::Serve);
     let start = (far, BytesMut::new());
     let served = serve(start, &info, GateLimits::default(), handler, |_| None, stages);
     let mut served = std::pin::pin!(served);

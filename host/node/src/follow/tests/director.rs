@@ -18,7 +18,7 @@ use rcgen::{
 };
 use serde_json::json;
 use tamis_exchange::{ChannelBody, FrameSender};
-use tamis_sync::{FromNode, NodeReport, Parts, Session, SlotReport, ToNode};
+use tamis_sync::{MessageFromNode, MessageToNode, NodeReport, Parts, Session, SlotReport};
 use tamis_transport::ServerTls;
 use tamis_trust::PrivateKey;
 use tempfile::TempDir;
@@ -156,11 +156,11 @@ impl Director {
     }
 
     /// How the proxy of these tests follows it.
-    pub(crate) fn follow(&self, state: &Path) -> Follow {
+    pub(crate) fn follow(&self, state: &Path) -> FollowSettings {
         let pem = |name: &str| -> PathBuf { self.folder.path().join(name) };
         let keys = json!({ "threshold": 1,
             "keys": [{ "name": "director", "publicKey": self.key.public_key().to_pem() }] });
-        Follow {
+        FollowSettings {
             director: self.address.to_string(),
             certificate: pem("node.crt"),
             key: pem("node.key"),
@@ -255,7 +255,9 @@ async fn answer(
 /// One stream of one proxy, until either end leaves.
 async fn stream(shared: Arc<DirectorState>, mut body: Incoming, say: FrameSender) -> Option<()> {
     let mut rest = Vec::new();
-    let FromNode::Hello(hello) = line(&mut body, &mut rest).await? else { panic!("no hello") };
+    let MessageFromNode::Hello(hello) = line(&mut body, &mut rest).await? else {
+        panic!("no hello")
+    };
     let lie = shared.heard(|world| {
         world.hellos += 1;
         world.lies.pop_front()
@@ -271,7 +273,7 @@ async fn stream(shared: Arc<DirectorState>, mut body: Incoming, say: FrameSender
         let frames = shared.heard(|world| session.push(&world.wanted, world.revision));
         for push in frames.into_iter().flatten() {
             let sent = push.upserts.len();
-            let mut bytes = serde_json::to_vec(&ToNode::Push(push)).unwrap();
+            let mut bytes = serde_json::to_vec(&MessageToNode::Push(push)).unwrap();
             bytes.push(b'\n');
             if let Some(Lie::Half) = lie {
                 bytes.truncate(bytes.len() / 2);
@@ -285,9 +287,9 @@ async fn stream(shared: Arc<DirectorState>, mut body: Incoming, say: FrameSender
             () = woken => continue,
         };
         match said {
-            FromNode::Hello(_) => panic!("it says hello twice"),
-            FromNode::Report(report) => shared.heard(|world| world.report = Some(report)),
-            FromNode::Outcome(outcome) => {
+            MessageFromNode::Hello(_) => panic!("it says hello twice"),
+            MessageFromNode::Report(report) => shared.heard(|world| world.report = Some(report)),
+            MessageFromNode::Outcome(outcome) => {
                 session.answered(&outcome).unwrap();
                 shared.heard(|world| {
                     world.outcome = Some((outcome.taken, outcome.why));
@@ -299,7 +301,7 @@ async fn stream(shared: Arc<DirectorState>, mut body: Incoming, say: FrameSender
 }
 
 /// The next line of a proxy; `None` when it has left.
-async fn line(body: &mut Incoming, rest: &mut Vec<u8>) -> Option<FromNode> {
+async fn line(body: &mut Incoming, rest: &mut Vec<u8>) -> Option<MessageFromNode> {
     loop {
         if let Some(at) = rest.iter().position(|byte| *byte == b'\n') {
             let line: Vec<u8> = rest.drain(..=at).collect();

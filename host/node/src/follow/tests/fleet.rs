@@ -138,7 +138,7 @@ impl Fleet {
 
     pub(crate) fn try_start(
         &self,
-        change: impl FnOnce(&mut Follow),
+        change: impl FnOnce(&mut FollowSettings),
     ) -> Result<FollowedNode, NodeError> {
         let shared = shared();
         let options = NodeOptions {

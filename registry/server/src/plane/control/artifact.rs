@@ -18,7 +18,7 @@ use tamis_trust::{
 };
 
 use crate::plane::control::Control;
-use crate::plane::examine::Examine;
+use crate::plane::examine::ComponentExaminer;
 use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
 
 /// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
@@ -309,7 +309,7 @@ impl ValidationResult {
     }
 }
 
-fn judge(examine: &dyn Examine, component: &[u8], plan: &FilterPlan) -> ValidationResult {
+fn judge(examine: &dyn ComponentExaminer, component: &[u8], plan: &FilterPlan) -> ValidationResult {
     let faults = match examine.validate(component, plan) {
         Ok(()) => return ValidationResult::default(),
         Err(faults) if faults.places.is_empty() => {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tamis_ambient::Random;
 use tamis_api::{
-    ApiProblem, AuthorityView, IdentityRevocationView, IdentityRevokeRequest, IdentityView,
-    JoinTokenMade, JoinTokenRequest,
+    ApiProblem, AuthorityView, CreatedJoinToken, IdentityRevocationView, IdentityRevokeRequest,
+    IdentityView, JoinTokenRequest,
 };
 use tamis_authority::{JoinRecord, JoinToken};
 use tamis_oci::Verb;
@@ -37,7 +37,7 @@ impl Control {
         &self,
         holder: &Holder,
         request: &JoinTokenRequest,
-    ) -> Result<JoinTokenMade, ApiProblem> {
+    ) -> Result<CreatedJoinToken, ApiProblem> {
         let node = named(&request.node)?;
         let name = node.to_string();
         may_operate(holder, &node)?;
@@ -62,7 +62,7 @@ impl Control {
             _ => Ok((vec![made.clone()], ())),
         })
         .await?;
-        Ok(JoinTokenMade {
+        Ok(CreatedJoinToken {
             node: name,
             token: token.reveal(),
             registry: authority.advertised().to_owned(),

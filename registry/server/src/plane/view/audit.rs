@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tamis_api::{ApiProblem, LogEntry, LogPage, Proof, ProvenEntry, RunView, WhoRan};
+use tamis_api::{ApiProblem, LogEntry, LogPage, Proof, ProvenEntry, RunHistory, RunView};
 use tamis_journal::log::{LogError, TilePath};
 use tamis_oci::Verb;
 use tamis_resources::{NodeName, secret_of};
@@ -72,7 +72,7 @@ impl Control {
         service: &str,
         at_ms: u64,
         to_ms: Option<u64>,
-    ) -> Result<WhoRan, ApiProblem> {
+    ) -> Result<RunHistory, ApiProblem> {
         self.catch_up().await.map_err(|error| journal(&error))?;
         if to_ms.is_some_and(|to_ms| to_ms < at_ms) {
             return Err(bad("the range ends before it begins", "swap its ends"));
@@ -105,7 +105,7 @@ impl Control {
         };
         let revisions: BTreeSet<u64> = runs.iter().map(|ran| ran.revision).collect();
         let proof = self.prove(revisions).await?;
-        Ok(WhoRan { service: service.to_owned(), at_ms, to_ms, runs, proof })
+        Ok(RunHistory { service: service.to_owned(), at_ms, to_ms, runs, proof })
     }
 
     /// The proof that these entries are in the log.

@@ -110,7 +110,7 @@ impl Control {
     /// Moves a rollout.
     ///
     /// # Errors
-    /// [`ApiProblem`] when there is none of that name, its stage does not allow the move, or writing fails.
+    /// [`ApiProblem`] when no rollout has that name, its stage does not allow the move, or writing fails.
     pub async fn move_rollout_by(
         &self,
         actor: &str,
@@ -140,7 +140,7 @@ impl Control {
     /// A rollout.
     ///
     /// # Errors
-    /// [`ApiProblem`] when there is none of that name.
+    /// [`ApiProblem`] when no rollout has that name.
     pub fn rollout(&self, name: &str) -> Result<RolloutView, ApiProblem> {
         let state = self.state();
         let found = state.rollouts().get(name);
