@@ -43,8 +43,8 @@ fn beneath(state: &FilterState, key: &str, now: Instant) -> Option<KvEntry> {
     state.of.as_ref().and_then(|of| of.kv.read(key, now))
 }
 
-/// The version that a shadow's own value must have for a swap: `None` if the shadow has not written the key
-/// and expects the value beneath.
+/// The version that a shadow's own value must have for a swap: 0 if the shadow has not written the key and expects the
+/// value of the filter that it shadows.
 fn expected(state: &FilterState, key: &str, expect: u64, now: Instant) -> Result<u64, KvEntry> {
     if state.kv.read(key, now).is_some() {
         return Ok(expect);
