@@ -65,5 +65,6 @@ pub use spare::give_back;
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     CertificateFacts, CertificateNeeds, ClientCertificates, ClientTls, MeshIdentity,
-    OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerTls, TlsError, TrustBundles,
+    OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerTls, SvidRenewals, TlsError,
+    TrustBundles,
 };

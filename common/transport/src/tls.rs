@@ -31,7 +31,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use self::bundles::TrustBundles;
 pub use self::error::TlsError;
 pub use self::facts::{CertificateFacts, CertificateNeeds};
-pub use self::mesh::{ClientCertificates, MeshIdentity};
+pub use self::mesh::{ClientCertificates, MeshIdentity, SvidRenewals};
 pub use self::peer_certificate::PeerCertificate;
 pub use self::refusal::PeerRefusal;
 use self::shown::{ShownCertificate, ShownChain};

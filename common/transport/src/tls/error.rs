@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustls::{CertificateError, Error as TlsLibraryError};
 use thiserror::Error;
 
 use super::HANDSHAKE_TIMEOUT;
@@ -115,8 +116,52 @@ impl TlsError {
     pub fn peer_refusal(&self) -> Option<&PeerRefusal> {
         match self {
             Self::Svid(refusal) => Some(refusal),
-            Self::Handshake(error) => refusal_of(error.get_ref()?.downcast_ref()?),
+            Self::Handshake(_) => refusal_of(self.library()?),
             _ => None,
         }
+    }
+
+    /// Why a handshake failed, as one word of a short list, for metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        if let Some(refusal) = self.peer_refusal() {
+            return refusal.reason();
+        }
+        match self {
+            Self::Timeout => "timeout",
+            Self::Handshake(_) => self.library().map_or("closed", reason_of),
+            _ => "other",
+        }
+    }
+
+    /// The TLS library's error in a failed handshake; `None`: the connection ended.
+    fn library(&self) -> Option<&TlsLibraryError> {
+        match self {
+            Self::Handshake(error) => error.get_ref()?.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+fn reason_of(error: &TlsLibraryError) -> &'static str {
+    match error {
+        // The first bytes are no TLS record.
+        TlsLibraryError::InvalidMessage(_) => "plaintext",
+        TlsLibraryError::NoCertificatesPresented => "no-certificate",
+        TlsLibraryError::AlertReceived(_) => "refused-by-peer",
+        TlsLibraryError::PeerIncompatible(_) => "incompatible",
+        // Of certificates that are verified with files.
+        TlsLibraryError::InvalidCertificate(why) => match why {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => "expired",
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                "not-yet-valid"
+            }
+            CertificateError::UnknownIssuer => "chain",
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+                "usage"
+            }
+            _ => "certificate",
+        },
+        _ => "other",
     }
 }

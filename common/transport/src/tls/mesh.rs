@@ -4,6 +4,7 @@
 //! SVID and bundles in each new handshake. Connections that are open stay open.
 
 mod peers;
+mod renewals;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use super::{ALPN, TlsError, files, verify};
 
 pub use self::peers::ClientCertificates;
 use self::peers::{BundleSource, MeshPeers};
+use self::renewals::RenewalCounts;
+pub use self::renewals::SvidRenewals;
 
 /// An X.509 SVID with its key, and the bundles with which peers are verified.
 #[derive(Debug)]
@@ -60,7 +63,14 @@ impl MeshMaterial {
 
 /// The identity of one member of the mesh. Cheap to clone; all clones share it.
 #[derive(Debug, Clone)]
-pub struct MeshIdentity(Arc<ArcSwap<MeshMaterial>>);
+pub struct MeshIdentity(Arc<SharedIdentity>);
+
+/// What all clones of an identity share.
+#[derive(Debug)]
+struct SharedIdentity {
+    material: ArcSwap<MeshMaterial>,
+    renewals: RenewalCounts,
+}
 
 impl MeshIdentity {
     /// Takes an SVID: its chain in PEM, leaf first, and its key, PKCS#8 in DER.
@@ -75,7 +85,8 @@ impl MeshIdentity {
         now: UnixTime,
     ) -> Result<Self, TlsError> {
         let material = MeshMaterial::read(chain, key, bundles, now)?;
-        Ok(Self(Arc::new(ArcSwap::from_pointee(material))))
+        let (material, renewals) = (ArcSwap::from_pointee(material), RenewalCounts::default());
+        Ok(Self(Arc::new(SharedIdentity { material, renewals })))
     }
 
     /// Replaces the SVID and the bundles for new handshakes.
@@ -99,24 +110,25 @@ impl MeshIdentity {
                 wanted: current.to_string(),
             });
         }
-        self.0.store(Arc::new(material));
+        self.0.material.store(Arc::new(material));
+        self.0.renewals.succeeded();
         Ok(())
     }
 
     /// The SPIFFE id; it never changes.
     #[must_use]
     pub fn id(&self) -> SpiffeId {
-        self.0.load().id.clone()
+        self.0.material.load().id.clone()
     }
 
     /// The facts of the current SVID.
     #[must_use]
     pub fn facts(&self) -> Arc<CertificateFacts> {
-        Arc::clone(&self.0.load().facts)
+        Arc::clone(&self.0.material.load().facts)
     }
 
     pub(super) fn bundles(&self) -> TrustBundles {
-        self.0.load().bundles.clone()
+        self.0.material.load().bundles.clone()
     }
 
     /// The configuration of a listener for peers inside the mesh.
@@ -185,7 +197,7 @@ impl ResolvesClientCert for NoCertificate {
 
 impl ResolvesServerCert for MeshIdentity {
     fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.load().certified))
+        Some(Arc::clone(&self.0.material.load().certified))
     }
 }
 
@@ -195,7 +207,7 @@ impl ResolvesClientCert for MeshIdentity {
         _authorities: &[&[u8]],
         _schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        Some(Arc::clone(&self.0.load().certified))
+        Some(Arc::clone(&self.0.material.load().certified))
     }
 
     fn has_certs(&self) -> bool {

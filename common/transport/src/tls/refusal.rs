@@ -63,6 +63,26 @@ pub enum PeerRefusal {
     },
 }
 
+impl PeerRefusal {
+    /// The broken rule as one word, for metrics.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Identity(SpiffeError::Names { found: 0 }) => "no-id",
+            Self::Identity(SpiffeError::Names { .. }) => "several-ids",
+            Self::Identity(SpiffeError::Authority) => "authority",
+            Self::Identity(_) => "invalid-id",
+            Self::NoPath { .. } => "no-path",
+            Self::Expired { .. } => "expired",
+            Self::NotYetValid { .. } => "not-yet-valid",
+            Self::Usage { .. } => "usage",
+            Self::ForeignDomain { .. } => "foreign-domain",
+            Self::Chain { .. } => "chain",
+            Self::OtherPeer { .. } => "other-peer",
+        }
+    }
+}
+
 /// The refusal as an error of the TLS library.
 pub(super) fn refused(refusal: PeerRefusal) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(refusal))))

@@ -153,6 +153,46 @@ async fn a_peer_with_an_svid_is_accepted_and_every_broken_rule_has_its_reason() 
 }
 
 #[tokio::test]
+async fn a_failed_handshake_has_a_reason_of_one_word() {
+    let authority = TestAuthority::new();
+    let member = authority.member(GOOD, bundles(&[("shop.example", &authority)]));
+    let word = async |uris: &[&str], change: fn(&mut CertificateParams)| {
+        let [at_member, _] = refusals(&authority, &member, &authority.issue(uris, change)).await;
+        at_member.unwrap().reason()
+    };
+    assert_eq!(word(&[], |_| {}).await, "no-id");
+    assert_eq!(word(&[PEER, GOOD], |_| {}).await, "several-ids");
+    assert_eq!(word(&["spiffe://shop.example/../x"], |_| {}).await, "invalid-id");
+    assert_eq!(word(&["spiffe://shop.example"], |_| {}).await, "no-path");
+    assert_eq!(word(&["spiffe://other.example/x"], |_| {}).await, "foreign-domain");
+    assert_eq!(word(&[PEER], |it| it.not_after = date_time_ymd(2001, 1, 1)).await, "expired");
+    assert_eq!(
+        word(&[PEER], |it| it.not_before = date_time_ymd(2999, 1, 1)).await,
+        "not-yet-valid"
+    );
+    assert_eq!(word(&[PEER], |it| it.key_usages.clear()).await, "usage");
+
+    let server = ServerTls::from_identity(&member, ClientCertificates::Required).unwrap();
+    for (bytes, reason) in [
+        (&b"GET / HTTP/1.1\r\nhost: a\r\n\r\n"[..], "plaintext"),
+        (&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], "plaintext"),
+        (&b""[..], "closed"),
+    ] {
+        let (mut near, far) = tokio::io::duplex(1 << 16);
+        tokio::io::AsyncWriteExt::write_all(&mut near, bytes).await.unwrap();
+        tokio::io::AsyncWriteExt::shutdown(&mut near).await.unwrap();
+        let error = server.accept(far).await.err().unwrap();
+        assert_eq!(error.reason(), reason, "{error:?}");
+    }
+    let id = member.id();
+    let stranger =
+        ClientTls::from_bundles(bundles(&[("shop.example", &authority)]), id, "pay").unwrap();
+    let (at_server, at_client) = shake(&server, &stranger).await;
+    assert_eq!(at_server.unwrap_err().reason(), "no-certificate");
+    assert_eq!(at_client.unwrap_err().reason(), "refused-by-peer");
+}
+
+#[tokio::test]
 async fn the_authority_of_one_trust_domain_proves_nothing_about_another() {
     let (shop, bank) = (TestAuthority::new(), TestAuthority::new());
     let both = bundles(&[("shop.example", &shop), ("bank.example", &bank)]);
