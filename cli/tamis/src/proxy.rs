@@ -1,6 +1,7 @@
 //! `tamis proxy`: runs one proxy in the foreground, or queries a running one.
 
 mod ask;
+mod join;
 mod records;
 mod run;
 
@@ -18,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, FollowSettings, FollowedNode, Node, NodeOptions,
-    NodeResources, Reload, Source, Watch,
+    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode, Node,
+    NodeOptions, NodeResources, Reload, Source, Watch,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::{AdminAccess, InheritedSockets, ProxyOptions};
@@ -28,6 +29,7 @@ use tamis_transport::handover::Predecessor;
 use tamis_transport::{Address, ServeLimits};
 use tamis_trust::DirectorKeys;
 
+use join::Joined;
 pub(crate) use records::RecordFile;
 pub(crate) use run::RunFolder;
 
@@ -45,8 +47,13 @@ pub(crate) struct Arguments {
 #[derive(clap::Args)]
 struct Serve {
     /// Which proxy: gateway:NAMESPACE/NAME or sidecar:NAMESPACE/SERVICE[/INDEX].
-    #[arg(long, required = true)]
+    #[arg(long, required_unless_present = "join")]
     node: Option<NodeName>,
+    /// Join file of the registry, made for this proxy: the proxy joins the mesh with its token, once, and proves
+    /// its identity with an SVID that it renews; its key stays in memory. Proves it to the director of
+    /// `--follow`, too.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate", "key", "ca", "director_id"])]
+    join: Option<PathBuf>,
     /// Folder of resources; paths in them are relative to it, also with `--follow`. Default: the working
     /// directory; with `--follow` the folder whose `.tamis` holds the certificate, if there is one.
     #[arg(long)]
@@ -55,9 +62,9 @@ struct Serve {
     #[arg(long)]
     store: Vec<PathBuf>,
     /// Director to follow, HOST:PORT, instead of a folder of resources; several, separated by commas, are
-    /// tried in turn.
+    /// tried in turn. Needs `--join`, or `--certificate`, `--key` and `--ca`.
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["store", "no_watch"],
-        requires_all = ["state", "director_keys", "certificate", "key", "ca"])]
+        requires_all = ["state", "director_keys"])]
     follow: Option<String>,
     /// Folder from which the proxy starts when the director does not respond.
     #[arg(long, requires = "follow")]
@@ -183,7 +190,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
-    let Some(name) = &arguments.node else { bail!("name the proxy with --node") };
+    let joined = arguments.join.as_deref().map(Joined::join).transpose()?;
+    if let Some(joined) = &joined {
+        joined.check(arguments.node.as_ref())?;
+    }
+    let name = arguments.node.as_ref().or(joined.as_ref().map(|joined| &joined.node));
+    let Some(name) = name else { bail!("name the proxy with --node") };
     let run = RunFolder::open(arguments.run_folder.as_deref());
     // Without its run folder a proxy still serves; the note reports what is unavailable.
     let run = run.inspect_err(|error| output::note(&format!("{error:#}"))).ok();
@@ -223,6 +235,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         control: run.as_ref().map(|run| run.admin(name)),
         lame_duck: Duration::from_secs(arguments.lame_duck_seconds),
         inherited: inherited.clone(),
+        identity: joined.as_ref().map(|joined| joined.identity.clone()),
         ..ProxyOptions::default()
     };
     let options = NodeOptions {
@@ -233,7 +246,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         proxy,
     };
     let start = Start { arguments, run, predecessor, inherited };
-    if let Some(follow) = arguments.follow()? {
+    if let Some(follow) = arguments.follow(joined.as_ref())? {
         return start.following(&shared, options, follow, output);
     }
     let root = arguments.root();
@@ -402,13 +415,31 @@ impl Serve {
         Ok(AdminAccess { hosts: self.admin_host.clone(), token: token.transpose()? })
     }
 
-    fn follow(&self) -> Result<Option<FollowSettings>> {
-        let files = (&self.certificate, &self.key, &self.ca, &self.state, &self.director_keys);
-        let (Some(director), (Some(certificate), Some(key), Some(ca), Some(state), Some(keys))) =
-            (&self.follow, files)
+    /// How the proxy and the director prove who they are.
+    fn login(&self, joined: Option<&Joined>) -> Result<DirectorLogin> {
+        if let Some(joined) = joined {
+            let (identity, director) = (joined.identity.clone(), joined.registry.clone());
+            return Ok(DirectorLogin::Svid { identity, director });
+        }
+        let (Some(certificate), Some(key), Some(ca)) = (&self.certificate, &self.key, &self.ca)
+        else {
+            bail!("--follow needs --join FILE, or --certificate, --key and --ca");
+        };
+        Ok(DirectorLogin::Files {
+            certificate: certificate.clone(),
+            key: key.clone(),
+            ca: ca.clone(),
+            director: self.director_id.clone(),
+        })
+    }
+
+    fn follow(&self, joined: Option<&Joined>) -> Result<Option<FollowSettings>> {
+        let (Some(director), Some(state), Some(keys)) =
+            (&self.follow, &self.state, &self.director_keys)
         else {
             return Ok(None);
         };
+        let login = self.login(joined)?;
         let text = std::fs::read(keys)
             .with_context(|| format!("the director's keys {} cannot be read", keys.display()))?;
         let keys = DirectorKeys::from_json(&text).with_context(|| format!("{}", keys.display()))?;
@@ -419,10 +450,7 @@ impl Serve {
         Ok(Some(FollowSettings {
             policy_root: root.transpose()?,
             director: director.clone(),
-            certificate: certificate.clone(),
-            key: key.clone(),
-            ca: ca.clone(),
-            identity: self.director_id.clone(),
+            login,
             state: state.clone(),
             keys,
             report_every: Duration::from_secs(self.report_seconds),

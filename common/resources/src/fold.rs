@@ -379,12 +379,24 @@ pub(crate) fn longest(since: impl Iterator<Item = u64>) -> Option<usize> {
     first.filter(|(_, since)| !tie && *since != NEW).map(|(at, _)| at)
 }
 
+/// How a proxy proves who it is.
+pub(crate) enum IdentityProof<'a> {
+    /// With files.
+    Files(&'a IdentityFiles),
+    /// With an SVID for this id.
+    Svid(&'a str),
+}
+
 impl<'a> PlannedProxy<'a> {
-    /// The files with which this proxy proves its identity.
-    pub(crate) fn identity_files(&self) -> Option<&'a IdentityFiles> {
-        match self {
-            Self::Gateway(_, spec) => spec.tls.as_ref(),
-            Self::Sidecar(_, spec, _) => spec.tls.as_ref(),
+    /// How this proxy proves who it is; `None`: its document has no identity.
+    pub(crate) fn proof(&self) -> Option<IdentityProof<'a>> {
+        let (files, identity) = match self {
+            Self::Gateway(_, spec) => (&spec.tls, &spec.identity),
+            Self::Sidecar(_, spec, _) => (&spec.tls, &spec.identity),
+        };
+        match (files, identity) {
+            (Some(files), _) => Some(IdentityProof::Files(files)),
+            (None, identity) => identity.as_deref().map(IdentityProof::Svid),
         }
     }
 }

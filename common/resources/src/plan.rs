@@ -90,8 +90,19 @@ plans! {
         /// Which escapes of paths are decoded.
         pub escapes: PathEscapes,
     }
+    /// How a listener proves who it is.
+    #[serde(untagged)]
+    pub enum TlsPlan {
+        /// With files.
+        Files(ListenerFilesPlan),
+        /// With the SVID of the proxy; peers must be members of the mesh.
+        Svid {
+            /// SPIFFE id that the SVID must have.
+            svid: String,
+        },
+    }
     /// The certificate of a listener; paths of PEM files.
-    pub struct TlsPlan {
+    pub struct ListenerFilesPlan {
         /// The chain, leaf first.
         pub certificate: String,
         /// The private key.
@@ -225,19 +236,26 @@ plans! {
         /// mTLS; `None`: clear text.
         pub tls: Option<UpstreamTlsPlan>,
     }
-    /// The certificate that this proxy shows and the identity that it expects; paths of PEM files.
+    /// How this proxy proves who it is, and the identity that it expects.
     #[derive(Eq, Hash)]
     pub struct UpstreamTlsPlan {
+        /// Own certificate in files; `None`: the SVID of the proxy.
+        #[serde(flatten)]
+        pub files: Option<MemberFilesPlan>,
+        /// SPIFFE id the peer must have.
+        pub expect_identity: String,
+        /// Sent as server name.
+        pub server_name: String,
+    }
+    /// The certificate with which a proxy reaches peers inside the mesh; paths of PEM files.
+    #[derive(Eq, Hash)]
+    pub struct MemberFilesPlan {
         /// Own chain, leaf first.
         pub certificate: String,
         /// Own private key.
         pub key: String,
         /// Authority of the peer.
         pub ca: String,
-        /// SPIFFE id the peer must have.
-        pub expect_identity: String,
-        /// Sent as server name.
-        pub server_name: String,
     }
     /// How a service is reached.
     #[derive(Eq, Hash)]
@@ -279,6 +297,17 @@ plans! {
         /// With a smaller share of closed circuits, circuits are ignored.
         #[serde(default = "half", skip_serializing_if = "is_half")]
         pub panic_percent: u32,
+    }
+}
+
+impl NodePlan {
+    /// Whether the proxy needs an SVID: a listener or an endpoint has no certificate in files.
+    #[must_use]
+    pub fn needs_svid(&self) -> bool {
+        let listens = |one: &ListenerPlan| matches!(one.tls, Some(TlsPlan::Svid { .. }));
+        let reaches = |one: &EndpointPlan| one.tls.as_ref().is_some_and(|tls| tls.files.is_none());
+        self.listeners.iter().any(listens)
+            || self.services.iter().any(|service| service.endpoints.iter().any(reaches))
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Registrar {
     node: String,
     registries: Vec<String>,
     registry_id: SpiffeId,
-    pub(crate) clock: Clock,
+    clock: Clock,
 }
 
 impl Registrar {
@@ -55,7 +55,7 @@ impl Registrar {
         let key = SvidKey::generate()?;
         let answer = self.ask(&tls, JOIN_PATH, Some(&file.token), &key).await?;
         let bundles = bundles_of(&answer)?;
-        MeshIdentity::new(&answer.chain, key.into_private(), bundles, self.now())
+        MeshIdentity::new(&answer.chain, key.into_private(), bundles, self.unix())
             .map_err(IdentityError::Svid)
     }
 
@@ -71,7 +71,7 @@ impl Registrar {
         let answer = self.ask(&tls, RENEW_PATH, None, &key).await?;
         let bundles = bundles_of(&answer)?;
         identity
-            .replace(&answer.chain, key.into_private(), bundles, self.now())
+            .replace(&answer.chain, key.into_private(), bundles, self.unix())
             .map_err(IdentityError::Svid)
     }
 
@@ -96,8 +96,13 @@ impl Registrar {
         Err(last)
     }
 
-    fn now(&self) -> UnixTime {
-        UnixTime::since_unix_epoch(Duration::from_secs(self.clock.unix_secs()))
+    /// The time since the Unix epoch, in whole seconds.
+    pub(crate) fn now(&self) -> Duration {
+        Duration::from_secs(self.clock.unix_secs())
+    }
+
+    fn unix(&self) -> UnixTime {
+        UnixTime::since_unix_epoch(self.now())
     }
 }
 

@@ -15,6 +15,8 @@ use crate::Registrar;
 const EARLIEST_PERCENT: u64 = 50;
 /// The width of the window in which it is renewed, in percent: proxies that start together spread out.
 const WINDOW_PERCENT: u64 = 20;
+/// Wait before a renewal, at least: an SVID without a life must not keep the registry busy.
+const LEAST: Duration = Duration::from_millis(10);
 /// Wait after the first failure, at most.
 const AGAIN: Duration = Duration::from_millis(500);
 /// Longest wait between attempts.
@@ -77,12 +79,14 @@ async fn renew(
     wait: fn(Duration, Random) -> Duration,
 ) {
     loop {
-        tokio::time::sleep(wait(left(registrar, identity), random)).await;
+        let pause = wait(left(registrar, identity), random).max(LEAST);
+        tokio::time::sleep(pause).await;
         let mut backoff = Backoff::new(AGAIN, AGAIN_MAX);
         while let Err(error) = registrar.renew(identity).await {
             let pause = backoff.next(random.number(), None).max(AGAIN / 10);
             let (why, expires) = (causes(&error), identity.facts().expiry());
             let id = identity.id();
+            identity.renewal_failed(&why, registrar.now());
             if left(registrar, identity).is_zero() {
                 tracing::error!(%id, why, expires, "the SVID has expired: open connections go on, new ones fail; restart the proxy with a new join token");
             } else {
@@ -96,8 +100,7 @@ async fn renew(
 
 /// How long the current SVID is valid from now on.
 fn left(registrar: &Registrar, identity: &MeshIdentity) -> Duration {
-    let until = u64::try_from(identity.facts().not_after).unwrap_or(0);
-    Duration::from_secs(until.saturating_sub(registrar.clock.unix_secs()))
+    Duration::from_secs(identity.seconds_left(registrar.now()))
 }
 
 /// How long to wait before an SVID that is valid for `life` is renewed: 50 to 70 percent of it.

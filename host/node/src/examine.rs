@@ -6,7 +6,7 @@ use crate::build::{Builder, PlacedRefusal};
 use crate::fetch::Fetcher;
 use crate::node_resources::NodeResources;
 use crate::policies::policies;
-use crate::sockets::Sockets;
+use crate::sockets::{Membership, Sockets};
 use crate::staging::refused_route;
 use crate::store::ArtifactStore;
 use crate::ticks::Ticks;
@@ -95,7 +95,7 @@ impl Examiner {
                 Err(faulty) => findings.extend(at_its_place(documents, filter, faulty)),
             }
         }
-        let mut sockets = Sockets::new(self.clock);
+        let mut sockets = Sockets::new(self.clock, Membership::Assumed);
         sockets.begin(plan.identity.as_deref());
         drop(sockets.listeners(&source, &plan.listeners, &mut notes));
         drop(sockets.services(&source, &plan.services, &mut notes));

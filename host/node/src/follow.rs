@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use tamis_transport::{MeshIdentity, SpiffeId};
 use tamis_trust::DirectorKeys;
 use tokio::sync::watch;
 
@@ -31,14 +32,8 @@ use state::StateFolder;
 pub struct FollowSettings {
     /// Its address, `HOST:PORT`. Several of one control plane, separated by commas, are tried in turn.
     pub director: String,
-    /// The proxy's own certificate: a PEM file, leaf first.
-    pub certificate: PathBuf,
-    /// Its key: a PEM file.
-    pub key: PathBuf,
-    /// The authority of the director's certificate: a PEM file.
-    pub ca: PathBuf,
-    /// The SPIFFE id that the director must have; `None`: its certificate must be valid for the host.
-    pub identity: Option<String>,
+    /// How both prove who they are.
+    pub login: DirectorLogin,
     /// The folder from which the proxy starts when no director responds.
     pub state: PathBuf,
     /// The keys that must have signed assignments.
@@ -50,6 +45,29 @@ pub struct FollowSettings {
     pub report_every: Duration,
     /// The release that it reports.
     pub release: String,
+}
+
+/// How a proxy and its director prove to each other who they are.
+#[derive(Debug, Clone)]
+pub enum DirectorLogin {
+    /// With files, which are read for each connection.
+    Files {
+        /// The proxy's own certificate: a PEM file, leaf first.
+        certificate: PathBuf,
+        /// Its key: a PEM file.
+        key: PathBuf,
+        /// The authority of the director's certificate: a PEM file.
+        ca: PathBuf,
+        /// The SPIFFE id that the director must have; `None`: its certificate must be valid for the host.
+        director: Option<String>,
+    },
+    /// With the SVID of the proxy, the current one for each connection.
+    Svid {
+        /// The identity of the proxy.
+        identity: MeshIdentity,
+        /// The SPIFFE id that the director must have.
+        director: SpiffeId,
+    },
 }
 
 /// A proxy that follows a director. Dropping it ends the stream; the proxy keeps running until it is shut

@@ -36,7 +36,7 @@ pub use claims::check_claims;
 pub use documents::{Documents, ReadFailure, Source};
 pub use error::NodeError;
 pub use examine::{Examiner, Finding};
-pub use follow::{FollowSettings, FollowedNode};
+pub use follow::{DirectorLogin, FollowSettings, FollowedNode};
 pub use node::{Node, NodeOptions, Reload};
 pub use node_resources::NodeResources;
 pub use router_rules::uncovered_rules;

@@ -133,7 +133,7 @@ impl Node {
         let (good, distrust) = LastGoodDocuments::open(&source.root, &name);
         let mut staging = Staging {
             builder,
-            sockets: Sockets::new(shared.clock),
+            sockets: Sockets::new(shared.clock, proxy.identity.clone().into()),
             good,
             number: 0,
             revision: String::new(),
@@ -202,7 +202,13 @@ impl Node {
         let mut told: Vec<_> =
             problems.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect();
         told.extend(notes.iter().map(|note| json!({ "code": NODE_PROBLEM, "message": note })));
-        self.proxy.report(Status { slots: slots.clone(), problems: told, certificates });
+        self.proxy.report(Status {
+            slots: slots.clone(),
+            problems: told,
+            certificates,
+            // The proxy knows it.
+            identity: None,
+        });
         Reload {
             node: self.name.to_string(),
             generation: self.proxy.generation().number,

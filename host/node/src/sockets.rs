@@ -1,6 +1,11 @@
 //! From addresses and certificates of a plan to settings of sockets; for files that cannot be read the last
 //! good version is used.
 
+mod svid;
+
+use svid::SvidSockets;
+pub(crate) use svid::{Membership, MissingSvid};
+
 use crate::documents::Source;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
@@ -13,8 +18,8 @@ use tamis_exchange::{AmbiguityRule, EmptySegments, Escapes, PathRules, Protocols
 use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons};
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, EmptySegments as EmptySegmentsPlan, EndpointPlan,
-    ListenerPlan, ListenerReasons, ListenerRulesPlan, PathEscapes, PolicyPlan, ProtocolPlan,
-    ServicePlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    ListenerFilesPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan, MemberFilesPlan, NodePlan,
+    PathEscapes, PolicyPlan, ProtocolPlan, ServicePlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
@@ -52,12 +57,13 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
     }
 }
 
-/// Certificates in use, by listener and by the files they were read from.
+/// Certificates in use, by listener and by the files they were read from, and the proxy's SVID.
 pub(crate) struct Sockets {
     /// Judges which certificates have expired.
     clock: Clock,
     /// SPIFFE id of the proxy, which its certificates inside the mesh must have.
     identity: Option<String>,
+    svid: SvidSockets,
     servers: HashMap<String, UsedCertificate<ServerTls>>,
     clients: HashMap<String, UsedCertificate<ClientTls>>,
     /// Every checked file, and its state at that time.
@@ -76,10 +82,11 @@ struct UsedCertificate<T> {
 
 impl Sockets {
     /// No certificate in use yet.
-    pub(crate) fn new(clock: Clock) -> Self {
+    pub(crate) fn new(clock: Clock, membership: Membership) -> Self {
         Self {
             clock,
             identity: None,
+            svid: SvidSockets::new(membership),
             servers: HashMap::new(),
             clients: HashMap::new(),
             looked: BTreeMap::new(),
@@ -92,6 +99,11 @@ impl Sockets {
         self.identity = identity.map(str::to_owned);
         self.looked.clear();
         self.renewed.clear();
+    }
+
+    /// Why the SVID that a plan needs is not there; `None`: it is, or none is needed.
+    pub(crate) fn missing_svid(&self, plan: &NodePlan) -> Option<MissingSvid> {
+        self.svid.membership().missing(plan)
     }
 
     /// Whether a file has changed since its last check.
@@ -162,10 +174,15 @@ impl Sockets {
             };
             let tls = match &plan.tls {
                 None => None,
-                Some(tls) => match self.server(source, plan, tls, notes) {
-                    Some(tls) => Some(tls),
-                    None => continue,
-                },
+                Some(tls) => {
+                    let tls = match tls {
+                        TlsPlan::Files(files) => self.server(source, plan, files, notes),
+                        TlsPlan::Svid { svid } => self.svid.server(svid, notes),
+                    };
+                    // A listener with TLS never listens without it.
+                    let Some(tls) = tls else { continue };
+                    Some(tls)
+                }
             };
             let (name, rules, direction) = (name.clone(), rules(&plan.rules), plan.direction);
             listeners.push(ListenerConfig { name, address, tls, direction, chain: index, rules });
@@ -177,7 +194,7 @@ impl Sockets {
         &mut self,
         source: &Source,
         listener: &ListenerPlan,
-        plan: &TlsPlan,
+        plan: &ListenerFilesPlan,
         notes: &mut Vec<String>,
     ) -> Option<Arc<ServerTls>> {
         let name = listener.name.as_str();
@@ -253,7 +270,8 @@ impl Sockets {
                     .filter_map(|one| match self.endpoint(source, one, notes) {
                         Ok(endpoint) => Some(endpoint),
                         Err(why) => {
-                            notes.push(format!("service `{}`: {why}", plan.name));
+                            let named = why.map(|why| format!("service `{}`: {why}", plan.name));
+                            notes.extend(named);
                             None
                         }
                     })
@@ -263,12 +281,14 @@ impl Sockets {
             .collect()
     }
 
+    /// # Errors
+    /// Why an endpoint is not used; `None`: the reason is reported elsewhere.
     fn endpoint(
         &mut self,
         source: &Source,
         plan: &EndpointPlan,
         notes: &mut Vec<String>,
-    ) -> Result<EndpointConfig, String> {
+    ) -> Result<EndpointConfig, Option<String>> {
         let target = match &plan.address {
             AddressPlan::Dns(name) => dns(name)?,
             other => EndpointTarget::Address(listen_address(other)?),
@@ -276,7 +296,10 @@ impl Sockets {
         let (tls, tls_key) = match &plan.tls {
             None => (None, String::new()),
             Some(tls) => {
-                let (tls, key) = self.client(source, tls, notes)?;
+                let (tls, key) = match &tls.files {
+                    Some(files) => self.client(source, tls, files, notes)?,
+                    None => self.svid.client(self.identity.as_deref(), tls)?,
+                };
                 (Some(tls), key)
             }
         };
@@ -287,11 +310,12 @@ impl Sockets {
         &mut self,
         source: &Source,
         plan: &UpstreamTlsPlan,
+        files: &MemberFilesPlan,
         notes: &mut Vec<String>,
     ) -> Result<(Arc<ClientTls>, String), String> {
-        let (certificate, key) = (source.path(&plan.certificate), source.path(&plan.key));
-        let ca = source.path(&plan.ca);
-        let name = format!("{} {} {}", plan.expect_identity, plan.server_name, plan.certificate);
+        let (certificate, key) = (source.path(&files.certificate), source.path(&files.key));
+        let ca = source.path(&files.ca);
+        let name = format!("{} {} {}", plan.expect_identity, plan.server_name, files.certificate);
         let made_of =
             self.made_of([certificate.as_path(), key.as_path(), ca.as_path()].into_iter());
         let before = self.clients.get(&name);
@@ -314,7 +338,7 @@ impl Sockets {
         match tls.and_then(|tls| tls.check(&certificate, &needs).map(|()| tls)) {
             Ok(tls) => {
                 let expires = tls.facts().map(|facts| facts.expiry()).unwrap_or_default();
-                let (tls, file) = (Arc::new(tls), plan.certificate.clone());
+                let (tls, file) = (Arc::new(tls), files.certificate.clone());
                 let line = format!(
                     "connections to upstreams use the renewed {file}; it expires at {expires}"
                 );

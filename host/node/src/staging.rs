@@ -6,7 +6,7 @@ use crate::documents::Source;
 use crate::follow::{FollowedPlan, SlotOutcome};
 use crate::good::LastGoodDocuments;
 use crate::policies::policies;
-use crate::sockets::Sockets;
+use crate::sockets::{MissingSvid, Sockets};
 use serde_json::json;
 use std::sync::Arc;
 use tamis_proxy::{CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
@@ -51,6 +51,8 @@ impl Staging {
         let rules = Rules { policies: &policies, age: followed.age() };
         let built = self.builder.build_wanted(&wanted, rules);
         drop(wanted);
+        let missing = self.sockets.missing_svid(&assembled.plan);
+        notes.extend(missing.map(|it| format!("{}; {}", it.message, it.help)));
         followed.runs(&assembled, now_runs(&built));
         self.generate(source, &assembled.plan, built, Vec::new(), notes)
     }
@@ -74,6 +76,9 @@ impl Staging {
         problems.extend(folded.problems);
         let Some(plan) = folded.plan else { return Ok(StageResult::nothing(problems, notes)) };
         self.good.keep(&documents, &folded.statuses, &mut notes);
+        if let Some(missing) = self.sockets.missing_svid(&plan) {
+            problems.extend(no_svid(&documents, name, missing));
+        }
         let policies = policies(&plan, &mut notes);
         let built = self.builder.build(&plan.filters, &policies);
         for one in &built {
@@ -233,6 +238,19 @@ fn now_runs(built: &[BuiltAttachment]) -> Vec<SlotOutcome> {
         all.push(SlotOutcome { slot, runs: one.running.clone(), refusal });
     }
     all
+}
+
+/// The problem of a proxy without the SVID that its document needs, at the place of its identity.
+fn no_svid(documents: &[Document], name: &NodeName, missing: MissingSvid) -> Option<Problem> {
+    let (kind, key) = match name {
+        NodeName::Gateway { key } => ("Gateway", key),
+        NodeName::Sidecar { key, .. } => ("Service", key),
+    };
+    let document = documents.iter().find(|one| one.kind() == kind && one.key() == *key)?;
+    let MissingSvid { code, message, help } = missing;
+    let mut problem = document.problem(code, "/spec/identity", message);
+    problem.help = Some(help.to_owned());
+    Some(problem)
 }
 
 /// The problem of a route that a router refuses, at its place in the route's document.

@@ -24,7 +24,7 @@ use tamis_ambient::{Clock, Random};
 use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::handover::HandoverSocket;
-use tamis_transport::{Address, BoundListener, ListenError, ListenerStage, ServeLimits};
+use tamis_transport::{Address, BoundListener, ListenError, ListenerStage, MeshIdentity, ServeLimits};
 use tamis_upstream::ServiceTable;
 use tokio::sync::mpsc;
 
@@ -65,6 +65,8 @@ pub struct ProxyOptions {
     pub lame_duck: Duration,
     /// Sockets of the previous process.
     pub inherited: InheritedSockets,
+    /// Its identity inside the mesh, for its status and metrics; `None`: it has not joined.
+    pub identity: Option<MeshIdentity>,
 }
 
 impl Default for ProxyOptions {
@@ -86,6 +88,7 @@ impl Default for ProxyOptions {
             control: None,
             lame_duck: Duration::from_secs(5),
             inherited: InheritedSockets::default(),
+            identity: None,
         }
     }
 }
@@ -124,10 +127,11 @@ impl Proxy {
             draining: false.into(),
             connections: 0.into(),
             connections_total: 0.into(),
-            handshakes_failed: 0.into(),
+            handshakes_failed: Default::default(),
             exchanges: 0.into(),
             traffic: Traffic::new(count.get()),
             director: Default::default(),
+            identity: options.identity,
         });
         let empty = Arc::new(Generation::empty());
         let (mut senders, mut threads) = (Vec::new(), Vec::new());
@@ -297,9 +301,9 @@ impl Proxy {
         self.inner.status.store(Arc::new(status));
     }
 
-    /// The status that was set last.
+    /// The status that was set last, with the current state of its identity.
     pub fn status(&self) -> Arc<Status> {
-        self.inner.status.load_full()
+        self.inner.status_now()
     }
 
     /// The actual address of a listener: with the port that the system chose if it was 0.

@@ -1,6 +1,7 @@
 //! State that the handle of a proxy and its admin listener share.
 
 mod leave;
+mod member;
 mod sockets;
 
 use crate::admin_access::AdminAccess;

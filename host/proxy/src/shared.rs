@@ -1,13 +1,14 @@
 //! What all workers of a proxy share.
 
 use crate::counts::Ledger;
+use crate::handshakes::FailedHandshakes;
 use crate::shadow::Shadows;
 use crate::traffic::Traffic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_ambient::{Clock, Random};
 use tamis_observe::{Metrics, Recorder};
-use tamis_transport::ServeLimits;
+use tamis_transport::{MeshIdentity, ServeLimits};
 use tamis_upstream::ServiceTable;
 
 /// Exchange ids contain the worker above this bit, so that no two workers use the same id.
@@ -31,10 +32,12 @@ pub(crate) struct ProxyShared {
     pub(crate) draining: AtomicBool,
     pub(crate) connections: AtomicU64,
     pub(crate) connections_total: AtomicU64,
-    pub(crate) handshakes_failed: AtomicU64,
+    pub(crate) handshakes_failed: FailedHandshakes,
     pub(crate) exchanges: AtomicU64,
     pub(crate) traffic: Traffic,
     pub(crate) director: Director,
+    /// Its identity inside the mesh; `None`: it has not joined.
+    pub(crate) identity: Option<MeshIdentity>,
 }
 
 /// The connection to the director.

@@ -16,6 +16,30 @@ pub struct Status {
     pub problems: Vec<serde_json::Value>,
     /// Certificates in use.
     pub certificates: Vec<CertificateStatus>,
+    /// Its identity inside the mesh; `None`: it has not joined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityStatus>,
+}
+
+/// The identity of a proxy inside the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct IdentityStatus {
+    /// Its SPIFFE id.
+    pub id: String,
+    /// When its SVID expires; RFC 3339.
+    pub expires: String,
+    /// The same in seconds since the Unix epoch.
+    pub not_after: i64,
+    /// Seconds until then; 0: it has expired.
+    pub seconds_left: u64,
+    /// How often the SVID was renewed.
+    pub renewed: u64,
+    /// How often a renewal failed.
+    pub failed: u64,
+    /// Set when a person must act.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// A certificate in use.

@@ -189,10 +189,11 @@ fn shared() -> ProxyShared {
         draining: false.into(),
         connections: 0.into(),
         connections_total: 0.into(),
-        handshakes_failed: 0.into(),
+        handshakes_failed: Default::default(),
         exchanges: 0.into(),
         traffic: Traffic::new(1),
         director: Default::default(),
+        identity: None,
     }
 }
 

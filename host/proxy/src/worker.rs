@@ -254,9 +254,7 @@ impl Worker {
                     Box::pin(self.serve_http(name, stream, info, shutdown)).await;
                 }
                 Err(error) => {
-                    self.shared.handshakes_failed.fetch_add(1, Ordering::Relaxed);
-                    let error = tamis_transport::causes(&error);
-                    tracing::debug!(listener = name, ?peer, error, "a handshake failed");
+                    self.shared.handshakes_failed.note(name, peer, &error, self.shared.clock);
                 }
             },
         }

@@ -18,8 +18,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, FollowSettings, FollowedNode, Node, NodeOptions,
-    NodeResources, Secrets, Source, causes, private,
+    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode, Node,
+    NodeOptions, NodeResources, Secrets, Source, causes, private,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;
@@ -155,10 +155,12 @@ impl Setup {
         let files = &member.files;
         FollowSettings {
             director: self.proxies.clone(),
-            certificate: self.folder.join(&files.certificate),
-            key: self.folder.join(&files.key),
-            ca: self.folder.join(&files.ca),
-            identity: Some(self.identity.clone()),
+            login: DirectorLogin::Files {
+                certificate: self.folder.join(&files.certificate),
+                key: self.folder.join(&files.key),
+                ca: self.folder.join(&files.ca),
+                director: Some(self.identity.clone()),
+            },
             state,
             keys: self.keys.clone(),
             policy_root: None,

@@ -1,10 +1,11 @@
 //! Sockets of the proxy, without their chains.
 
-use super::{ACCEPTED, Fold, PlannedProxy};
+use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy};
 use crate::document::Document;
 use crate::kinds::{GatewaySpec, Listener, ListenerProtocol, ListenerReasons};
 use crate::plan::{
-    AddressPlan, ChainPlan, ListenerPlan, ListenerRulesPlan, TlsPlan, TrafficDirection,
+    AddressPlan, ChainPlan, ListenerFilesPlan, ListenerPlan, ListenerRulesPlan, TlsPlan,
+    TrafficDirection,
 };
 
 /// A socket, and for a gateway the listener it belongs to.
@@ -29,13 +30,16 @@ impl<'a> Fold<'a> {
                     ..ListenerRulesPlan::default()
                 };
                 let endpoint = spec.endpoints.get(*index);
-                // Without TLS there is no inbound socket: the mesh never accepts clear text.
-                let inbound = endpoint.and_then(|one| one.sidecar.clone()).zip(spec.tls.as_ref());
-                let inbound = inbound.map(|(address, files)| {
-                    let tls = TlsPlan {
-                        certificate: files.certificate.clone(),
-                        key: files.key.clone(),
-                        client_ca: Some(files.ca.clone()),
+                // Without an identity there is no inbound socket: the mesh never accepts clear text.
+                let inbound = endpoint.and_then(|one| one.sidecar.clone()).zip(place.proof());
+                let inbound = inbound.map(|(address, proof)| {
+                    let tls = match proof {
+                        IdentityProof::Svid(id) => TlsPlan::Svid { svid: id.to_owned() },
+                        IdentityProof::Files(files) => TlsPlan::Files(ListenerFilesPlan {
+                            certificate: files.certificate.clone(),
+                            key: files.key.clone(),
+                            client_ca: Some(files.ca.clone()),
+                        }),
                     };
                     socket(
                         ("inbound", address),
@@ -87,10 +91,12 @@ impl<'a> Fold<'a> {
                 self.fail(document, ACCEPTED, "ListenersNotValid", problem);
                 continue;
             }
-            let tls = listener.tls.as_ref().map(|tls| TlsPlan {
-                certificate: tls.certificate.clone(),
-                key: tls.key.clone(),
-                client_ca: tls.client_ca.clone(),
+            let tls = listener.tls.as_ref().map(|tls| {
+                TlsPlan::Files(ListenerFilesPlan {
+                    certificate: tls.certificate.clone(),
+                    key: tls.key.clone(),
+                    client_ca: tls.client_ca.clone(),
+                })
             });
             let pointer = format!("/spec/listeners/{at}/upgrades");
             self.check_upgrades(

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, address};
+use super::{ACCEPTED, Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
 use crate::plan::{
-    AddressPlan, EndpointPlan, PolicyPlan, ProtocolPlan, ServicePlan, UpstreamTlsPlan,
+    AddressPlan, EndpointPlan, MemberFilesPlan, PolicyPlan, ProtocolPlan, ServicePlan,
+    UpstreamTlsPlan,
 };
 
 impl<'a> Fold<'a> {
@@ -36,10 +37,11 @@ impl<'a> Fold<'a> {
                     .help("write one Service for each port");
                 self.fail(document, ACCEPTED, "Invalid", problem);
             }
-            if spec.identity.is_none() || spec.tls.is_none() {
-                let message =
-                    "a service with sidecars needs `identity` and `tls`: the mesh uses only mTLS";
-                let problem = document.problem("service.identity", "/spec", message);
+            if spec.identity.is_none() {
+                let message = "a service with sidecars needs `identity`: the mesh uses only mTLS";
+                let problem = document.problem("service.identity", "/spec", message).help(
+                    "write `identity`, a SPIFFE id; its sidecars prove it with the SVID that they join the mesh with, or with the files in `tls`",
+                );
                 self.fail(document, ACCEPTED, "Invalid", problem);
             }
         }
@@ -85,12 +87,11 @@ impl<'a> Fold<'a> {
             }
         }
         if let (Some(service), PlannedProxy::Gateway(document, _)) = (unreachable, place) {
-            let message = format!(
-                "the gateway has no `tls` with which to prove its identity, so it cannot reach {service}"
-            );
+            let message =
+                format!("the gateway has no `identity` to prove, so it cannot reach {service}");
             let problem = document
                 .problem("node.identity", "/spec", message)
-                .help("write spec.tls with certificate, key and ca, and spec.identity");
+                .help("write spec.identity; the gateway proves it with the SVID that it joins the mesh with, or with the files in spec.tls");
             self.fail(document, RESOLVED, "InvalidCertificateRef", problem);
         }
         plans
@@ -138,11 +139,16 @@ fn reach(
         return Ok(EndpointPlan { address: address(&endpoint.address), weight, tls: None });
     };
     let identity = spec.identity.as_ref().ok_or(NoIdentity::Theirs)?;
-    let own = place.identity_files().ok_or(NoIdentity::Ours)?;
+    let files = match place.proof().ok_or(NoIdentity::Ours)? {
+        IdentityProof::Svid(_) => None,
+        IdentityProof::Files(own) => Some(MemberFilesPlan {
+            certificate: own.certificate.clone(),
+            key: own.key.clone(),
+            ca: own.ca.clone(),
+        }),
+    };
     let tls = UpstreamTlsPlan {
-        certificate: own.certificate.clone(),
-        key: own.key.clone(),
-        ca: own.ca.clone(),
+        files,
         expect_identity: identity.clone(),
         server_name: format!("{}.{}.mesh", document.metadata.name, document.metadata.namespace),
     };

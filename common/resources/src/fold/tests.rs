@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::plan::{
     AddressPlan, AmbiguousPaths, EmptySegments, ListenerReasons, ListenerRulesPlan, NodePlan,
-    PathEscapes, ProtocolPlan, TrafficDirection,
+    PathEscapes, ProtocolPlan, TlsPlan, TrafficDirection,
 };
 use crate::{Document, FoldResult, Problem, Security, fold, parse};
 
@@ -134,13 +134,12 @@ fn a_sidecar_reaches_its_application_in_clear_and_all_others_through_their_sidec
     assert_eq!(catalog.endpoints[0].address, AddressPlan::Tcp("127.0.0.1:15036".into()));
     assert_eq!((catalog.policy.slow_call_ms, catalog.policy.max_pending), (300, 64));
     let tls = catalog.endpoints[0].tls.as_ref().unwrap();
-    assert_eq!(tls.certificate, ".tamis/certs/payments.crt");
+    assert_eq!(tls.files.as_ref().unwrap().certificate, ".tamis/certs/payments.crt");
     assert_eq!(tls.expect_identity, "spiffe://shop.example/ns/shop/service/catalog");
     assert_eq!(plan.listeners[0].address, AddressPlan::Tcp("127.0.0.1:15026".into()));
-    assert_eq!(
-        plan.listeners[0].tls.as_ref().unwrap().client_ca.as_deref(),
-        Some(".tamis/certs/ca.crt")
-    );
+    let Some(TlsPlan::Files(files)) = &plan.listeners[0].tls else { panic!("no files") };
+    assert_eq!(files.client_ca.as_deref(), Some(".tamis/certs/ca.crt"));
+    assert!(!plan.needs_svid());
 }
 
 #[test]
@@ -305,6 +304,55 @@ fn a_service_with_sidecars_and_no_identity_is_left_without_endpoints() {
     let service =
         |name: &str| plan.services.iter().find(|one| one.name == name).unwrap().endpoints.len();
     assert_eq!((service("shop/catalog:80"), service("shop/payments:80")), (0, 2));
+}
+
+/// The example without files for the identities inside the mesh.
+fn without_files() -> String {
+    let (text, mut inside) = (example(), false);
+    let kept = text.lines().filter(|line| {
+        inside = line.starts_with("  tls:") || (inside && line.starts_with("    "));
+        !inside
+    });
+    let kept: Vec<&str> = kept.collect();
+    assert_eq!(kept.iter().filter(|line| line.contains("/ca.crt")).count(), 0);
+    kept.join("\n")
+}
+
+#[test]
+fn without_files_every_hop_inside_the_mesh_uses_svids_and_none_clear_text() {
+    for node in ["gateway:shop/edge", "sidecar:shop/payments/0", "sidecar:shop/catalog"] {
+        let folded = folded(&without_files(), node);
+        assert!(folded.problems.is_empty(), "{:#?}", folded.problems);
+        let plan = folded.plan.unwrap();
+        assert!(plan.needs_svid(), "{node}");
+        for service in plan.services.iter().filter(|one| !one.name.starts_with("local/")) {
+            for endpoint in &service.endpoints {
+                let tls = endpoint.tls.as_ref().unwrap();
+                assert!(tls.files.is_none() && tls.expect_identity.starts_with("spiffe://"));
+            }
+        }
+        let inbound = plan.listeners.iter().find(|one| one.name == "inbound");
+        assert_eq!(inbound.is_some(), node.starts_with("sidecar"));
+        if let Some(inbound) = inbound {
+            let svid = plan.identity.clone().unwrap();
+            assert_eq!(inbound.tls, Some(TlsPlan::Svid { svid }));
+        }
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<NodePlan>(&text).unwrap(), plan, "{node}");
+    }
+}
+
+#[test]
+fn a_gateway_without_an_identity_reaches_no_sidecar_and_says_so() {
+    let id = "  identity: spiffe://shop.example/ns/shop/gateway/edge\n";
+    let text = without_files() + "\n";
+    assert!(text.contains(id), "{text}");
+    let folded = folded(&text.replace(id, ""), "gateway:shop/edge");
+    assert_eq!(codes(&folded.problems), ["node.identity"]);
+    let help = folded.problems[0].help.as_deref().unwrap();
+    assert!(help.contains("spec.identity"), "{help}");
+    let plan = folded.plan.unwrap();
+    assert!(plan.services.iter().all(|one| one.endpoints.iter().all(|it| it.tls.is_none())));
 }
 
 #[test]

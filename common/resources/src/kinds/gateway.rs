@@ -58,10 +58,10 @@ shapes! {
         /// Addresses; only the first is used. Default: 127.0.0.1.
         #[serde(default)]
         pub addresses: Vec<GatewayAddress>,
-        /// SPIFFE id of the gateway inside the mesh.
+        /// SPIFFE id of the gateway inside the mesh; required to reach services with sidecars.
         #[schemars(extend("format" = "spiffe-id"))]
         pub identity: Option<String>,
-        /// Files with which it proves that identity.
+        /// Files with which it proves that identity. Default: the SVID that it gets when it joins the mesh.
         pub tls: Option<IdentityFiles>,
         /// Address of the admin listener.
         #[schemars(extend("format" = "host-port"))]

@@ -25,7 +25,7 @@ shapes! {
         /// SPIFFE id of the service inside the mesh; required with sidecars.
         #[schemars(extend("format" = "spiffe-id"))]
         pub identity: Option<String>,
-        /// Files with which its sidecars prove that identity; required with sidecars.
+        /// Files with which its sidecars prove that identity. Default: the SVID that each gets when it joins the mesh.
         pub tls: Option<IdentityFiles>,
         /// Protocols that requests may change to at both sockets of its sidecars, over HTTP/1.1 and HTTP/2; default:
         /// `websocket`. HTTP and TLS themselves are not allowed.

@@ -98,6 +98,9 @@ async fn svids_are_renewed_over_a_rotation_and_an_outage_and_the_proxy_serves_on
 
     let (mesh, address) = (std::sync::Arc::clone(&registry.mesh), registry.address.to_string());
     drop(registry);
+    let failed = || identity.renewals(Duration::from_secs(Clock::system().unix_secs()));
+    soon("failures are counted", || failed().failed >= 2).await;
+    assert_eq!(failed().problem, None, "an hour is left");
     for _ in 0..50 {
         handshake().await;
     }
@@ -105,6 +108,7 @@ async fn svids_are_renewed_over_a_rotation_and_an_outage_and_the_proxy_serves_on
     let before = registry.answered(RENEW_PATH);
     soon("renewals after an outage", || registry.answered(RENEW_PATH) >= before + 2).await;
     handshake().await;
+    assert!(failed().renewed >= 6, "{:?}", failed());
     drop(renewal);
 }
 

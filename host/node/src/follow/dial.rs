@@ -6,12 +6,28 @@ use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 
-use super::FollowSettings;
+use super::{DirectorLogin, FollowSettings};
 use tamis_exchange::ChannelBody;
 use tamis_transport::causes;
 
 /// Time limit for connecting.
 const CONNECT: Duration = Duration::from_secs(5);
+
+fn login(login: &DirectorLogin, host: &str) -> Result<ClientTls, String> {
+    match login {
+        DirectorLogin::Files { certificate, key, ca, director } => {
+            let own = OwnCertificate { certificate, key };
+            let expected = director.as_ref().map(|id| id.parse()).transpose();
+            let expected = expected.map_err(|error| format!("the director's id: {error}"))?;
+            // Read each time, since certificates are renewed.
+            ClientTls::from_files(Some(own), ca, expected, host)
+        }
+        DirectorLogin::Svid { identity, director } => {
+            ClientTls::from_identity(identity, Some(director.clone()), host)
+        }
+    }
+    .map_err(|error| causes(&error))
+}
 
 /// Connects to one director, over mTLS.
 pub(crate) async fn dial(
@@ -20,12 +36,7 @@ pub(crate) async fn dial(
 ) -> Result<SendRequest<ChannelBody>, String> {
     let (host, _) = director.rsplit_once(':').ok_or("it has no port; write HOST:PORT")?;
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let own = OwnCertificate { certificate: &follow.certificate, key: &follow.key };
-    let expected = follow.identity.as_ref().map(|id| id.parse()).transpose();
-    let expected = expected.map_err(|error| format!("the director's id: {error}"))?;
-    // Read each time, since certificates are renewed.
-    let tls = ClientTls::from_files(Some(own), &follow.ca, expected, host);
-    let tls = tls.map_err(|error| causes(&error))?.with_alpn(&[b"h2"]);
+    let tls = login(&follow.login, host)?.with_alpn(&[b"h2"]);
     let addresses = tokio::net::lookup_host(director).await;
     let addresses = addresses.map_err(|error| format!("it does not resolve: {error}"))?;
     let mut last = "it has no address".to_owned();

@@ -303,7 +303,13 @@ fn a_director_of_another_identity_is_never_told_anything() {
         (world.hellos, world.strangers)
     };
     let other = "spiffe://test.example/ns/test/sa/other".to_owned();
-    let following = fleet.try_start(|follow| follow.identity = Some(other)).unwrap();
+    let following = fleet
+        .try_start(|follow| {
+            if let DirectorLogin::Files { director, .. } = &mut follow.login {
+                *director = Some(other);
+            }
+        })
+        .unwrap();
     fleet.director.until("it turns away", |world| world.strangers > strangers);
     assert_eq!(fleet.director.world().hellos, hellos);
     assert_eq!(state(&following, RETRY), "serving", "it goes on with what it has");

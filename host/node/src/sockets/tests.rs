@@ -33,10 +33,12 @@ fn listener(name: &str, address: AddressPlan, tls: bool) -> ListenerPlan {
     ListenerPlan {
         name: name.to_owned(),
         address,
-        tls: tls.then(|| TlsPlan {
-            certificate: "own.crt".to_owned(),
-            key: "own.key".to_owned(),
-            client_ca: Some("ca.crt".to_owned()),
+        tls: tls.then(|| {
+            TlsPlan::Files(ListenerFilesPlan {
+                certificate: "own.crt".to_owned(),
+                key: "own.key".to_owned(),
+                client_ca: Some("ca.crt".to_owned()),
+            })
         }),
         direction: TrafficDirection::Gateway,
         chain: ChainPlan { attachments: Vec::new() },
@@ -78,10 +80,13 @@ fn service(endpoints: Vec<EndpointPlan>) -> ServicePlan {
 }
 
 fn endpoint(address: AddressPlan, identity: Option<&str>) -> EndpointPlan {
-    let tls = identity.map(|identity| UpstreamTlsPlan {
+    let files = || MemberFilesPlan {
         certificate: "own.crt".to_owned(),
         key: "own.key".to_owned(),
         ca: "ca.crt".to_owned(),
+    };
+    let tls = identity.map(|identity| UpstreamTlsPlan {
+        files: Some(files()),
         expect_identity: identity.to_owned(),
         server_name: "app".to_owned(),
     });
@@ -98,7 +103,8 @@ fn a_listener_that_cannot_be_had_is_named_and_the_others_listen() {
         listener("unix", AddressPlan::Unix("/run/app.sock".to_owned()), false),
     ];
     let mut notes = Vec::new();
-    let listeners = Sockets::new(Clock::system()).listeners(&source, &plans, &mut notes);
+    let listeners =
+        Sockets::new(Clock::system(), Membership::Absent).listeners(&source, &plans, &mut notes);
     let names: Vec<_> = listeners.iter().map(|one| (one.name.as_str(), one.chain)).collect();
     assert_eq!(names, [("tls", 2), ("unix", 3)], "chains are numbered as in the plan");
     assert_eq!(notes.len(), 2);
@@ -112,7 +118,11 @@ fn a_certificate_that_is_not_there_keeps_its_listener_closed() {
     std::fs::remove_file(source.path("own.crt")).unwrap();
     let mut notes = Vec::new();
     let plans = [listener("https", tcp("127.0.0.1:1"), true)];
-    assert!(Sockets::new(Clock::system()).listeners(&source, &plans, &mut notes).is_empty());
+    assert!(
+        Sockets::new(Clock::system(), Membership::Absent)
+            .listeners(&source, &plans, &mut notes)
+            .is_empty()
+    );
     assert!(notes[0].contains("own.crt") && notes[0].ends_with("it does not listen"), "{notes:?}");
 }
 
@@ -120,7 +130,7 @@ fn a_certificate_that_is_not_there_keeps_its_listener_closed() {
 fn a_broken_certificate_leaves_the_one_in_use_and_a_new_one_replaces_it() {
     let (_folder, source) = certified();
     let plans = [listener("https", tcp("127.0.0.1:1"), true)];
-    let mut sockets = Sockets::new(Clock::system());
+    let mut sockets = Sockets::new(Clock::system(), Membership::Absent);
     let mut tls = |notes: &mut Vec<String>| {
         let mut listeners = sockets.listeners(&source, &plans, notes);
         let stamp = sockets.stamp().join("");
@@ -153,7 +163,8 @@ fn an_endpoint_that_cannot_be_reached_safely_is_left_out_of_its_service() {
         endpoint(tcp("127.0.0.1:3"), Some(PEER)),
     ]);
     let mut notes = Vec::new();
-    let services = Sockets::new(Clock::system()).services(&source, &[plan], &mut notes);
+    let services =
+        Sockets::new(Clock::system(), Membership::Absent).services(&source, &[plan], &mut notes);
     let endpoints = &services[0].endpoints;
     assert_eq!(endpoints.len(), 2);
     assert!(
@@ -169,7 +180,7 @@ fn an_endpoint_that_cannot_be_reached_safely_is_left_out_of_its_service() {
 fn connections_are_kept_while_the_certificate_is_the_same_and_never_in_clear_text_without_one() {
     let (_folder, source) = certified();
     let plans = [service(vec![endpoint(tcp("127.0.0.1:3"), Some(PEER))])];
-    let mut sockets = Sockets::new(Clock::system());
+    let mut sockets = Sockets::new(Clock::system(), Membership::Absent);
     let mut key = |notes: &mut Vec<String>| {
         let services = sockets.services(&source, &plans, notes);
         services[0].endpoints.first().map(|one| one.tls_key.clone())
@@ -185,7 +196,8 @@ fn connections_are_kept_while_the_certificate_is_the_same_and_never_in_clear_tex
 
     std::fs::remove_file(source.path("own.key")).unwrap();
     notes.clear();
-    let services = Sockets::new(Clock::system()).services(&source, &plans, &mut notes);
+    let services =
+        Sockets::new(Clock::system(), Membership::Absent).services(&source, &plans, &mut notes);
     assert!(services[0].endpoints.is_empty(), "no certificate, no connection");
     assert!(notes[0].ends_with("its endpoint is not used"), "{notes:?}");
 }
@@ -279,7 +291,7 @@ fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_o
         let mut inbound = listener("mesh", tcp("127.0.0.1:1"), true);
         inbound.direction = TrafficDirection::Inbound;
         let services = [service(vec![endpoint(tcp("127.0.0.1:3"), Some(PEER))])];
-        let mut sockets = Sockets::new(Clock::system());
+        let mut sockets = Sockets::new(Clock::system(), Membership::Absent);
         let mut stage = |notes: &mut Vec<String>| {
             sockets.begin(Some(PEER));
             let mut listeners = sockets.listeners(&source, std::slice::from_ref(&inbound), notes);
@@ -319,6 +331,10 @@ fn a_certificate_that_never_worked_is_not_used() {
     replace(&source, &[PEER], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
     let mut notes = Vec::new();
     let plans = [listener("https", tcp("127.0.0.1:1"), true)];
-    assert!(Sockets::new(Clock::system()).listeners(&source, &plans, &mut notes).is_empty());
+    assert!(
+        Sockets::new(Clock::system(), Membership::Absent)
+            .listeners(&source, &plans, &mut notes)
+            .is_empty()
+    );
     assert!(notes[0].contains("expired at 2001") && notes[0].ends_with("it does not listen"));
 }

@@ -11,7 +11,7 @@ use tamis_exchange::Circuit;
 use tamis_upstream::ServiceSnapshot;
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 35] = [
+pub const METRICS: [(&str, &str, &str); 38] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
@@ -36,6 +36,17 @@ pub const METRICS: [(&str, &str, &str); 35] = [
         "When a certificate in use expires, in seconds since the Unix epoch, by use and file.",
     ),
     (
+        "tamis_svid_seconds_left",
+        "gauge",
+        "Seconds until the SVID of the proxy expires, 0 when it has; absent when the proxy has not joined the mesh.",
+    ),
+    ("tamis_svid_renewals_total", "counter", "Renewals of the SVID; absent without one."),
+    (
+        "tamis_svid_renewals_failed_total",
+        "counter",
+        "Renewals of the SVID that failed; absent without one.",
+    ),
+    (
         "tamis_director_connected",
         "gauge",
         "1 while the stream to the director is open; absent without a director.",
@@ -47,7 +58,11 @@ pub const METRICS: [(&str, &str, &str); 35] = [
     ),
     ("tamis_connections", "gauge", "Open connections."),
     ("tamis_connections_total", "counter", "Connections accepted."),
-    ("tamis_handshakes_failed_total", "counter", "TLS handshakes that failed."),
+    (
+        "tamis_handshakes_failed_total",
+        "counter",
+        "TLS handshakes of clients that failed, by reason: `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+    ),
     ("tamis_exchanges_total", "counter", "Exchanges begun."),
     (
         "tamis_responses_total",
@@ -168,7 +183,7 @@ pub(crate) fn metrics(inner: &ProxyState) -> String {
 
 /// The proxy, and its connection to the director.
 fn state(inner: &ProxyState, page: &mut Page) {
-    let (shared, status) = (&inner.shared, inner.status.load());
+    let (shared, status) = (&inner.shared, inner.status_now());
     let number = inner.generation.load().number;
     page.family("tamis_build_info");
     page.series("tamis_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
@@ -188,6 +203,11 @@ fn state(inner: &ProxyState, page: &mut Page) {
     for one in &status.certificates {
         let labels = [("use", one.used_by.as_str()), ("file", one.file.as_str())];
         page.series("tamis_certificate_not_after_seconds", &labels, one.not_after);
+    }
+    if let Some(identity) = &status.identity {
+        page.one("tamis_svid_seconds_left", identity.seconds_left);
+        page.one("tamis_svid_renewals_total", identity.renewed);
+        page.one("tamis_svid_renewals_failed_total", identity.failed);
     }
     if let Some((connected, heard)) = shared.director.read() {
         page.one("tamis_director_connected", u8::from(connected));
@@ -233,7 +253,10 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
     let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
     page.one("tamis_connections", read(&shared.connections));
     page.one("tamis_connections_total", read(&shared.connections_total));
-    page.one("tamis_handshakes_failed_total", read(&shared.handshakes_failed));
+    page.family("tamis_handshakes_failed_total");
+    for (reason, count) in shared.handshakes_failed.counts() {
+        page.series("tamis_handshakes_failed_total", &[("reason", reason)], count);
+    }
     page.one("tamis_exchanges_total", read(&shared.exchanges));
     page.one("tamis_records_dropped_total", shared.recorder.dropped());
     page.family("tamis_responses_total");

@@ -8,18 +8,19 @@ use tamis_exchange::Circuit;
 
 /// The generation in use. Its plan contains no secrets: the code that builds a generation removes them.
 pub(super) fn config(inner: &ProxyState) -> Value {
-    let generation = inner.generation.load();
+    let (generation, status) = (inner.generation.load(), inner.status_now());
     json!({
         "generation": generation.number,
         "revision": generation.revision,
-        "problems": inner.status.load().problems,
-        "certificates": inner.status.load().certificates,
+        "problems": status.problems,
+        "certificates": status.certificates,
+        "identity": status.identity,
         "plan": generation.config,
     })
 }
 
 pub(super) fn filters(inner: &ProxyState) -> Value {
-    let (generation, status) = (inner.generation.load(), inner.status.load());
+    let (generation, status) = (inner.generation.load(), inner.status_now());
     let slots = status.slots.iter().map(|slot| {
         let running = generation.filters.iter().find(|one| one.name == slot.attachment);
         let mut value = serde_json::to_value(slot).unwrap_or_default();

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use rustls_pki_types::UnixTime;
 
 use super::MeshIdentity;
 
@@ -45,8 +45,8 @@ impl RenewalCounts {
 }
 
 impl MeshIdentity {
-    /// Records that a renewal failed at `now`, and why.
-    pub fn renewal_failed(&self, why: &str, now: UnixTime) {
+    /// Records that a renewal failed at `now`, since the Unix epoch, and why.
+    pub fn renewal_failed(&self, why: &str, now: Duration) {
         let counts = &self.0.renewals;
         counts.failed.fetch_add(1, Ordering::Relaxed);
         let first = counts.failing.load().as_ref().map(|failing| failing.rest);
@@ -54,16 +54,16 @@ impl MeshIdentity {
         counts.failing.store(Some(Arc::new(FailingRenewal { why: why.to_owned(), rest })));
     }
 
-    /// Seconds for which the SVID is still valid at `now`; 0: it has expired.
+    /// Seconds for which the SVID is still valid at `now`, since the Unix epoch; 0: it has expired.
     #[must_use]
-    pub fn seconds_left(&self, now: UnixTime) -> u64 {
+    pub fn seconds_left(&self, now: Duration) -> u64 {
         let until = u64::try_from(self.facts().not_after).unwrap_or(0);
         until.saturating_sub(now.as_secs())
     }
 
-    /// The state of its renewal at `now`.
+    /// The state of its renewal at `now`, since the Unix epoch.
     #[must_use]
-    pub fn renewals(&self, now: UnixTime) -> SvidRenewals {
+    pub fn renewals(&self, now: Duration) -> SvidRenewals {
         let counts = &self.0.renewals;
         SvidRenewals {
             renewed: counts.renewed.load(Ordering::Relaxed),
@@ -72,7 +72,7 @@ impl MeshIdentity {
         }
     }
 
-    fn problem(&self, now: UnixTime) -> Option<String> {
+    fn problem(&self, now: Duration) -> Option<String> {
         let failing = self.0.renewals.failing.load();
         let (id, expires, left) = (self.id(), self.facts().expiry(), self.seconds_left(now));
         let why = failing.as_ref().map(|failing| failing.why.as_str());
@@ -92,7 +92,7 @@ impl MeshIdentity {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use rustls_pki_types::UnixTime;
 
     use super::super::super::testing::{TestAuthority, bundles};
     use super::*;
@@ -105,7 +105,7 @@ mod tests {
         let trust = || bundles(&[("shop.example", &authority)]);
         let pay = authority.member(PAY, trust());
         let until = u64::try_from(pay.facts().not_after).unwrap();
-        let left = |seconds: u64| UnixTime::since_unix_epoch(Duration::from_secs(until - seconds));
+        let left = |seconds: u64| Duration::from_secs(until - seconds);
         let problem = |identity: &MeshIdentity, seconds| identity.renewals(left(seconds)).problem;
         assert_eq!(pay.seconds_left(left(7)), 7);
         assert_eq!(problem(&pay, 1), None, "nothing has failed");

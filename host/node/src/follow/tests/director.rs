@@ -162,10 +162,12 @@ impl Director {
             "keys": [{ "name": "director", "publicKey": self.key.public_key().to_pem() }] });
         FollowSettings {
             director: self.address.to_string(),
-            certificate: pem("node.crt"),
-            key: pem("node.key"),
-            ca: pem("ca.crt"),
-            identity: Some(DIRECTOR.to_owned()),
+            login: DirectorLogin::Files {
+                certificate: pem("node.crt"),
+                key: pem("node.key"),
+                ca: pem("ca.crt"),
+                director: Some(DIRECTOR.to_owned()),
+            },
             state: state.to_owned(),
             keys: DirectorKeys::from_json(keys.to_string().as_bytes()).unwrap(),
             policy_root: None,

@@ -1,0 +1,98 @@
+//! `tamis proxy --join`: the proxy gets its identity inside the mesh from the registry.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use tamis_ambient::{Clock, Random};
+use tamis_identity::{IdentityError, Registrar, Renewal};
+use tamis_resources::NodeName;
+use tamis_sync::{Backoff, JoinFile, MAX_IDENTITY_BYTES};
+use tamis_transport::{MeshIdentity, SpiffeId, causes};
+
+use crate::output;
+
+/// Wait after the first attempt to reach a registry, at most.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Longest wait between attempts.
+const AGAIN_MAX: Duration = Duration::from_secs(15);
+
+/// A proxy that joined the mesh; its SVID is renewed until this is dropped.
+pub(super) struct Joined {
+    /// The proxy that the token admitted.
+    pub(super) node: NodeName,
+    /// Its identity.
+    pub(super) identity: MeshIdentity,
+    /// The SPIFFE id of the registry.
+    pub(super) registry: SpiffeId,
+    _renewal: Renewal,
+}
+
+impl Joined {
+    /// Joins with the token of a file. While no registry can be reached it tries again, without an end.
+    pub(super) fn join(path: &Path) -> Result<Self> {
+        let file = read(path).with_context(|| format!("the join file {}", path.display()))?;
+        let node = file.node.parse().with_context(|| format!("{}: its node", path.display()))?;
+        let registry = file.registry_id.parse().with_context(|| format!("{}", path.display()))?;
+        let (clock, random) = (Clock::system(), Random::system());
+        let registrar = Registrar::new(&file, clock)?;
+        let busy = output::busy(format!("joining the mesh at {}", file.registry));
+        let identity = until_joined(&registrar, &file, random)?;
+        drop(busy);
+        let renewal = Renewal::start(registrar, identity.clone(), random)
+            .context("no thread that renews the SVID")?;
+        Ok(Self { node, identity, registry, _renewal: renewal })
+    }
+
+    /// Checks that the token admitted the proxy that was named, if one was.
+    pub(super) fn check(&self, named: Option<&NodeName>) -> Result<()> {
+        match named {
+            Some(named) if *named != self.node => {
+                bail!(
+                    "the join file is for {}, but --node says {named}: leave --node out, or ask the registry for a join file for {named}",
+                    self.node
+                )
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+fn until_joined(registrar: &Registrar, file: &JoinFile, random: Random) -> Result<MeshIdentity> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut backoff = Backoff::new(AGAIN, AGAIN_MAX);
+    loop {
+        match runtime.block_on(registrar.join(file)) {
+            Ok(identity) => return Ok(identity),
+            // Whatever else failed, the token may be used by now.
+            Err(error @ IdentityError::Unreachable(_)) => {
+                let pause = backoff.next(random.number(), None);
+                tracing::warn!(why = causes(&error), ?pause, "the proxy has not joined yet");
+                std::thread::sleep(pause);
+            }
+            Err(error) => {
+                return Err(error).context(format!("{} does not join the mesh", file.node));
+            }
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<JoinFile> {
+    let file = File::open(path).context("it cannot be read")?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        output::note(&format!(
+            "{}: others may read this join file: whoever uses its token first becomes this proxy; `chmod 600` it",
+            path.display()
+        ));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_IDENTITY_BYTES as u64 + 1).read_to_end(&mut text).context("it cannot be read")?;
+    if text.len() > MAX_IDENTITY_BYTES {
+        bail!("it is longer than {MAX_IDENTITY_BYTES} bytes");
+    }
+    serde_json::from_slice(&text)
+        .context("it is not a join file; make one with the registry's `tamis identity` commands")
+}
