@@ -1,6 +1,7 @@
 //! Computes the plan of one proxy from documents. A bad document becomes a problem; the others are used.
 
 mod attachments;
+mod authorization;
 mod grants;
 mod listeners;
 mod routes;
@@ -316,8 +317,9 @@ impl<'a> Fold<'a> {
         let services = place.as_ref().map(|place| self.services(place)).unwrap_or_default();
         let sockets = place.as_ref().map(|place| self.listeners(place)).unwrap_or_default();
         let attachments = self.attachments(&routes);
+        let policies = self.authorization(&routes);
         let place = place?;
-        let (listeners, filters) = self.chains(&place, sockets, &attachments, &routes);
+        let (listeners, filters) = self.chains(&place, sockets, (&attachments, &policies), &routes);
         let services = services.into_iter().map(Arc::new).collect();
         let filters = filters.into_iter().map(Arc::new).collect();
         let node = self.node.to_string();

@@ -26,6 +26,7 @@ macro_rules! words {
     )*};
 }
 
+mod authorization_policy;
 mod filter;
 mod gateway;
 mod grant;
@@ -36,6 +37,7 @@ mod service;
 mod trust_policy;
 mod upstream_policy;
 
+pub use authorization_policy::*;
 pub use filter::*;
 pub use gateway::*;
 pub use grant::*;
@@ -116,6 +118,7 @@ kinds! {
     Grant(GrantSpec) in TAMIS_API,
     TrustPolicy(TrustPolicySpec) in TAMIS_API,
     UpstreamPolicy(UpstreamPolicySpec) in TAMIS_API,
+    AuthorizationPolicy(AuthorizationPolicySpec) in TAMIS_API,
     Rollout(RolloutSpec) in TAMIS_API,
     FiltersLock(FiltersLockSpec) in TAMIS_API,
 }

@@ -25,6 +25,7 @@
     )
 )]
 
+mod access_rule;
 mod check;
 mod document;
 mod fold;

@@ -139,6 +139,10 @@ plans! {
         /// Filter document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub world: Option<World>,
+        /// Whether its configuration is made from the policies of its targets and, under `config`, that of its
+        /// attachment.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub receives: bool,
         /// Rules to which it applies: `ns/route/` (all of a route) or `ns/route/rule`; `None`: all.
         pub scope: Option<Vec<String>>,
         /// For a router: whether it extends the other router of its chain.
@@ -319,8 +323,22 @@ impl FilterPlan {
         match (self.world, pointer.strip_prefix("/config")) {
             (Some(World::RoutePolicy), Some(own)) => format!("/spec/config{own}"),
             (Some(World::RoutePolicy), None) => "/spec/filter".to_owned(),
+            _ if self.receives => match pointer.strip_prefix("/config") {
+                Some(own) => format!("/spec/config{own}"),
+                None => "/spec/filter".to_owned(),
+            },
             _ => format!("/spec/config{pointer}"),
         }
+    }
+
+    /// The `AuthorizationPolicy` of a fault that its filter reports at a JSON pointer into its configuration, and the
+    /// place in that document. `None`: the fault is not of a policy that it received.
+    #[must_use]
+    pub fn received_place(&self, pointer: &str) -> Option<(&str, String)> {
+        let rest = pointer.strip_prefix("/policies/").filter(|_| self.receives)?;
+        let (at, rest) = rest.split_once('/').unwrap_or((rest, ""));
+        let policy = self.config.get("policies")?.get(at.parse::<usize>().ok()?)?;
+        Some((policy.get("name")?.as_str()?, format!("/spec/{rest}")))
     }
 }
 

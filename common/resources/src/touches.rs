@@ -198,6 +198,7 @@ const ROUTE_FILTER: &[(&str, Names)] = &[
 
 const FILTER: &[(&str, Names)] = &[
     ("/world", Names::Nothing),
+    ("/receives", Names::Nothing),
     ("/repository", Names::Repository),
     ("/description", Names::Nothing),
     ("/configSchema", Names::Nothing),
@@ -217,6 +218,33 @@ const ATTACHMENT: &[(&str, Names)] = &[
     ("/extend", Names::Nothing),
     ("/onFailure", Names::Nothing),
     ("/isolation", Names::Nothing),
+];
+
+const AUTHORIZATION_POLICY: &[(&str, Names)] = &[
+    ("/targetRefs/*/group", Names::OfReference),
+    ("/targetRefs/*/kind", Names::Target),
+    ("/targetRefs/*/name", Names::Reference("Service")),
+    ("/targetRefs/*/sectionName", Names::Itself),
+    ("/mode", Names::Nothing),
+    ("/cedar/policies", Names::Nothing),
+    ("/cedar/file", Names::File),
+    ("/cedar/headers/*", Names::Nothing),
+    ("/cedar/claims/*", Names::Nothing),
+];
+
+/// Who may pass, of the clients of the targets: the identities are compared, not claimed.
+const ACCESS_RULE: &[(&str, Names)] = &[
+    ("/name", Names::Itself),
+    ("/identities/*", Names::Nothing),
+    ("/addresses/*", Names::Nothing),
+    ("/methods/*", Names::Nothing),
+    ("/paths/*/type", Names::Nothing),
+    ("/paths/*/value", Names::Nothing),
+    ("/ports/*", Names::Nothing),
+    ("/headers/*/name", Names::Nothing),
+    ("/headers/*/values/*", Names::Nothing),
+    ("/claims/*/name", Names::Nothing),
+    ("/claims/*/values/*", Names::Nothing),
 ];
 
 const GRANT: &[(&str, Names)] = &[
@@ -381,6 +409,11 @@ pub fn names(kind: &str) -> Option<Vec<(String, Names)>> {
             nest(&mut all, "/spec/response", GRANTED_VIEW);
         }
         "TrustPolicy" => nest(&mut all, "/spec", TRUST_POLICY),
+        "AuthorizationPolicy" => {
+            nest(&mut all, "/spec", AUTHORIZATION_POLICY);
+            nest(&mut all, "/spec/allow/*", ACCESS_RULE);
+            nest(&mut all, "/spec/deny/*", ACCESS_RULE);
+        }
         "UpstreamPolicy" => nest(&mut all, "/spec", UPSTREAM_POLICY),
         "ReferenceGrant" => nest(&mut all, "/spec", REFERENCE_GRANT),
         "Rollout" => nest(&mut all, "/spec", ROLLOUT),
@@ -432,6 +465,9 @@ impl Document {
             Resource::FilterAttachment(spec) => key_sets(&spec.config, "", &mut |path, _| {
                 files.push(path.to_owned());
             }),
+            Resource::AuthorizationPolicy(spec) => {
+                files.extend(spec.cedar.as_ref().and_then(|cedar| cedar.file.clone()));
+            }
             Resource::TrustPolicy(spec) => {
                 files.extend(spec.keys.iter().filter_map(|key| key.public_key_file.clone()));
             }

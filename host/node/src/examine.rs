@@ -135,7 +135,12 @@ fn at_its_place(
     }
     let at = |(pointer, message): (String, String)| {
         let message = format!("{} refuses this: {message}", filter.filter);
-        let mut found = document.problem(&code, &filter.config_place(&pointer), &message);
+        let received = filter.received_place(&pointer).and_then(|(key, place)| {
+            let of = |one: &&Document| one.kind() == "AuthorizationPolicy" && one.key() == key;
+            Some(documents.iter().find(of)?.problem(&code, &place, &message))
+        });
+        let own = || document.problem(&code, &filter.config_place(&pointer), &message);
+        let mut found = received.unwrap_or_else(own);
         found.help = Some(refusal.0.remedy.clone());
         Finding::Problem(Box::new(found))
     };

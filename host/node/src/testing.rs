@@ -160,5 +160,6 @@ pub(crate) fn plan(name: &str, digest: &Digest) -> FilterPlan {
             ..GrantPlan::default()
         },
         refused: None,
+        receives: false,
     }
 }

@@ -32,7 +32,7 @@ const ATTACHMENT: [&str; 8] =
 const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
 const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
 const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
-const KINDS: [&str; 12] = [
+const KINDS: [&str; 13] = [
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
@@ -43,6 +43,7 @@ const KINDS: [&str; 12] = [
     "Grant",
     "TrustPolicy",
     "UpstreamPolicy",
+    "AuthorizationPolicy",
     "Rollout",
     "FiltersLock",
 ];
@@ -125,6 +126,8 @@ pub(crate) fn stub(tree: &YamlNode, why: &str) -> Recovery {
     match known {
         Some(Some("TrustPolicy")) => Recovery::Lost,
         Some(Some("FilterAttachment")) => attachment(tree, why),
+        // What it was to guard is refused as by a guard that cannot run.
+        Some(Some("AuthorizationPolicy")) => guard(tree, why),
         Some(Some(kind @ ("HTTPRoute" | "GRPCRoute"))) => route(tree, kind, why),
         Some(Some(_)) => Recovery::Nothing,
         // Of no known kind: it may have been meant to attach a filter.
@@ -227,6 +230,18 @@ fn attachment(tree: &YamlNode, why: &str) -> Recovery {
         }
     }
     stands_in(metadata, "FilterAttachment", spec, Stub { why: why.to_owned(), reach })
+}
+
+/// A guard of the targets of an `AuthorizationPolicy`, under a name that no attachment of a person has by chance.
+fn guard(tree: &YamlNode, why: &str) -> Recovery {
+    match attachment(tree, why) {
+        Recovery::Stub(mut metadata, resource, stub) => {
+            metadata.name.truncate(200);
+            metadata.name.push_str(".authorization-policy");
+            Recovery::Stub(metadata, resource, stub)
+        }
+        other => other,
+    }
 }
 
 fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: Stub) -> Recovery {

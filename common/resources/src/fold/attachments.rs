@@ -1,10 +1,12 @@
 //! Attachments: checked, pinned, granted, and put into the chain of each socket.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::authorization::{Policy, receive};
 use super::grants::Grants;
 use super::listeners::Socket;
 use super::routes::Route;
@@ -24,17 +26,19 @@ const SECOND: &str = "attachment.second";
 
 /// An attachment that is in the plan wherever it applies.
 pub(super) struct Attachment<'a> {
-    document: &'a Document,
-    spec: &'a FilterAttachmentSpec,
-    world: World,
-    targets: Vec<Target>,
-    plan: FilterPlan,
+    pub(super) document: &'a Document,
+    pub(super) spec: Cow<'a, FilterAttachmentSpec>,
+    pub(super) world: World,
+    pub(super) targets: Vec<Target>,
+    pub(super) plan: FilterPlan,
+    /// Whether it receives the authorization policies of its targets.
+    pub(super) receives: bool,
 }
 
 /// An existing target.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Target {
-    kind: TargetKind,
+pub(super) struct Target {
+    pub(super) kind: TargetKind,
     /// `namespace/name`; a namespace when `all` of that kind in it are meant.
     key: String,
     section: Option<String>,
@@ -52,10 +56,17 @@ type Slot = (Target, Phase, i32);
 
 /// The targets of an attachment, and their problems.
 #[derive(Default)]
-struct Targets {
+pub(super) struct Targets {
     found: Vec<Target>,
     /// The problem of a guard of which a part is unknown or not enforced; it is refused as a whole.
     unguarded: Option<Problem>,
+}
+
+impl Targets {
+    /// The targets, and the problem of those that are unknown.
+    pub(super) fn split(self) -> (Vec<Target>, Option<Problem>) {
+        (self.found, self.unguarded)
+    }
 }
 
 impl<'a> Fold<'a> {
@@ -74,15 +85,21 @@ impl<'a> Fold<'a> {
             let world = filter.map_or(World::Authorizer, |(_, filter)| filter.world);
             let mut plan = blank(document, spec);
             plan.world = filter.map(|(_, filter)| filter.world);
+            let receives = filter.is_some_and(|(_, filter)| filter.receives.is_some());
+            let attachment = |targets, plan| {
+                let spec = Cow::Borrowed(spec);
+                Attachment { document, spec, world, targets, plan, receives }
+            };
             if let Some(stub) = &document.stub {
                 let (code, reason) = ("document.invalid".to_owned(), stub.why.clone());
                 plan.refused = Some(refused(&code, reason));
-                out.push(Attachment { document, spec, world, targets, plan });
+                out.push(attachment(targets, plan));
                 continue;
             }
             let mut refusals = Vec::new();
             refusals.extend(unguarded.map(|problem| (RESOLVED, "TargetNotFound", problem)));
             refusals.extend(misuse(document, spec, world));
+            refusals.extend(receives.then(|| misplaced(document, spec)).flatten());
             if filter.is_none() {
                 refusals.push(self.unknown_filter(document, spec));
             } else {
@@ -101,7 +118,7 @@ impl<'a> Fold<'a> {
             }
             // What fails closed stays in the chain, refused: without it, traffic would pass unchecked.
             if plan.refused.is_none() || plan.on_failure == OnFailure::Closed {
-                out.push(Attachment { document, spec, world, targets, plan });
+                out.push(attachment(targets, plan));
             }
         }
         out.extend(self.doubled(routes));
@@ -123,7 +140,8 @@ impl<'a> Fold<'a> {
             plan.attachment = format!("{}~{at}", plan.attachment);
             let reason = format!("FilterAttachment {} exists twice", document.key());
             plan.refused = Some(refused("document.duplicate", reason));
-            out.push(Attachment { document, spec, world: World::Authorizer, targets, plan });
+            let (spec, world) = (Cow::Borrowed(spec), World::Authorizer);
+            out.push(Attachment { document, spec, world, targets, plan, receives: false });
         }
         out
     }
@@ -163,7 +181,7 @@ impl<'a> Fold<'a> {
     /// The existing targets. A guard (`authn`, `authz`) whose target does not exist is refused for
     /// everything that it may have been meant for: with a misspelt rule the whole route, with a misspelt
     /// route all routes of the namespace.
-    fn targets(
+    pub(super) fn targets(
         &mut self,
         document: &Document,
         spec: &FilterAttachmentSpec,
@@ -344,7 +362,7 @@ impl<'a> Fold<'a> {
         &mut self,
         place: &PlannedProxy<'a>,
         sockets: Vec<Socket<'a>>,
-        attachments: &[Attachment<'a>],
+        (attachments, policies): (&[Attachment<'a>], &[Policy<'a>]),
         routes: &[Route<'a>],
     ) -> (Vec<ListenerPlan>, Vec<FilterPlan>) {
         let mut filters: Vec<FilterPlan> = Vec::new();
@@ -357,7 +375,8 @@ impl<'a> Fold<'a> {
         let scopes = members.iter().flatten().filter_map(|(_, scope)| scope.as_ref());
         let covers: BTreeSet<&String> = scopes.flatten().collect();
         let covers: Vec<String> = covers.into_iter().cloned().collect();
-        for (mut socket, here) in sockets.into_iter().zip(members) {
+        for (mut socket, mut here) in sockets.into_iter().zip(members) {
+            let closed = self.enforce(place, &socket, &mut here, policies, routes);
             let lost = self.seconds(&here);
             // A surplus attachment, or one that may not run, does not displace one that may run: it is left
             // out, not refused, unless it guards something or is the only one.
@@ -388,12 +407,19 @@ impl<'a> Fold<'a> {
                         plan.covers.clone_from(&covers);
                     }
                 }
-                let index = filters.iter().position(|one| *one == plan).unwrap_or_else(|| {
-                    filters.push(plan);
-                    filters.len().saturating_sub(1)
-                });
-                socket.plan.chain.attachments.push(index);
+                if attachment.receives {
+                    receive(&mut plan, place, &socket, policies, routes);
+                }
+                socket.plan.chain.attachments.push(place_of(&mut filters, plan));
             }
+            for plan in closed {
+                socket.plan.chain.attachments.push(place_of(&mut filters, plan));
+            }
+            // Stable: what attachments there are is in this order already.
+            let order = |at: &usize| {
+                filters.get(*at).map(|one| (one.phase, one.order, one.attachment.clone()))
+            };
+            socket.plan.chain.attachments.sort_by_key(order);
             listeners.push(socket.plan);
         }
         (listeners, filters)
@@ -452,6 +478,14 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// The index of a plan in the list, which has each plan once.
+fn place_of(filters: &mut Vec<FilterPlan>, plan: FilterPlan) -> usize {
+    filters.iter().position(|one| *one == plan).unwrap_or_else(|| {
+        filters.push(plan);
+        filters.len().saturating_sub(1)
+    })
+}
+
 impl Target {
     fn mesh() -> Self {
         Self { kind: TargetKind::Mesh, key: String::new(), section: None, all: false }
@@ -498,7 +532,7 @@ impl Attachment<'_> {
     }
 
     /// The rules to which it applies on this socket (`Some(None)`: all), or `None` when it does not apply.
-    fn scope(
+    pub(super) fn scope(
         &self,
         place: &PlannedProxy<'_>,
         socket: &Socket<'_>,
@@ -557,7 +591,7 @@ fn hangs_here(route: &Route<'_>, place: &PlannedProxy<'_>, socket: &Socket<'_>) 
 }
 
 /// The refusal of something that documents do not allow to run.
-fn refused(code: &str, reason: String) -> RefusedPlan {
+pub(super) fn refused(code: &str, reason: String) -> RefusedPlan {
     let set_by = "the documents in force".to_owned();
     let remedy = "correct the document; `tamis check` shows where".to_owned();
     RefusedPlan { code: code.to_owned(), reason, set_by, remedy }
@@ -577,6 +611,21 @@ fn alone(world: World) -> bool {
 /// Whether a phase decides who may pass.
 fn guards(phase: Phase) -> bool {
     matches!(phase, Phase::Authn | Phase::Authz)
+}
+
+/// The fault of an attachment whose filter receives policies, at a place where they would not hold.
+fn misplaced(document: &Document, spec: &FilterAttachmentSpec) -> Option<Refusal> {
+    let (pointer, message) = match spec.direction {
+        _ if spec.phase != Phase::Authz => {
+            ("/spec/phase", "a filter that receives AuthorizationPolicy runs in the phase authz")
+        }
+        Some(AttachmentDirection::Outbound | AttachmentDirection::Both) => (
+            "/spec/direction",
+            "policies guard a service where its requests arrive; remove direction",
+        ),
+        Some(AttachmentDirection::Inbound) | None => return None,
+    };
+    Some((ACCEPTED, "Invalid", document.problem("authorization.place", pointer, message)))
 }
 
 /// Combinations of fields that an attachment must not have.
@@ -612,7 +661,7 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
     refusals
 }
 
-fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
+pub(super) fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
     let guard = guards(spec.phase);
     let config = if spec.config.is_null() {
         Json::Object(serde_json::Map::new())
@@ -636,6 +685,7 @@ fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
         signed_by: None,
         grant: GrantPlan::default(),
         refused: None,
+        receives: false,
     }
 }
 

@@ -46,6 +46,11 @@ words! {
         /// All traffic.
         Both,
     }
+    /// Documents that become a part of a filter's configuration.
+    pub enum ReceivedKind {
+        /// `AuthorizationPolicy` documents of the targets of an attachment.
+        AuthorizationPolicy,
+    }
     /// What a filter is attached to.
     #[expect(missing_docs, reason = "named like the kinds")]
     pub enum TargetKind {
@@ -60,6 +65,10 @@ shapes! {
     pub struct FilterSpec {
         /// The world that it implements.
         pub world: World,
+        /// Documents that it receives as a part of its configuration, beside the `config` of its attachment; default: no
+        /// documents. Such a filter is attached in the phase `authz`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub receives: Option<ReceivedKind>,
         /// Where its artifacts are.
         pub repository: Option<String>,
         /// What it is for.

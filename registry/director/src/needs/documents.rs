@@ -48,7 +48,9 @@ impl<'a> Index<'a> {
         }
         let attaches = matches!(
             document.resource,
-            Resource::FilterAttachment(_) | Resource::UpstreamPolicy(_)
+            Resource::FilterAttachment(_)
+                | Resource::UpstreamPolicy(_)
+                | Resource::AuthorizationPolicy(_)
         );
         for touch in attaches.then(|| document.touches()).into_iter().flatten() {
             if let TouchTarget::Place { kind, key } = touch.what {

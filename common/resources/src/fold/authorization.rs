@@ -1,0 +1,344 @@
+//! `AuthorizationPolicy`: checked, and given to the filter that enforces it.
+//!
+//! A filter whose catalogue entry `receives` these policies is attached like any other; its configuration is what the
+//! policies of its targets say, as a router's is the routes. A policy that cannot be used, or that nothing enforces,
+//! closes what it was to guard, and nothing else.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde_json::{Value as Json, json};
+
+use super::attachments::{Attachment, blank, refused};
+use super::listeners::Socket;
+use super::routes::Route;
+use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, longest};
+use crate::access_rule::faults;
+use crate::document::Document;
+use crate::kinds::{
+    AuthorizationMode, AuthorizationPolicySpec, FilterAttachmentSpec, Isolation, OnFailure, Phase,
+    Spec as _, TargetKind, World,
+};
+use crate::plan::{FilterPlan, RefusedPlan, TrafficDirection};
+use crate::problem::Problem;
+
+const UNGUARDED: &str = "authorization.unguarded";
+const SECOND: &str = "authorization.second";
+
+/// A policy with its targets.
+pub(super) struct Policy<'a> {
+    /// Where it applies; its plan is refused when the policy cannot be used.
+    guard: Attachment<'a>,
+    mode: AuthorizationMode,
+    /// What the filter receives.
+    config: Json,
+}
+
+/// An attachment that applies to a socket, with the rules to which it applies (`None`: all).
+pub(super) type Member<'m, 'a> = (&'m Attachment<'a>, Option<Vec<String>>);
+
+impl<'a> Fold<'a> {
+    /// All policies, those that cannot be used among them.
+    pub(super) fn authorization(&mut self, routes: &[Route<'_>]) -> Vec<Policy<'a>> {
+        let mut out = Vec::new();
+        for (document, spec) in self.all::<AuthorizationPolicySpec>() {
+            let (config, problem) = self.policy_config(document, spec);
+            out.push(self.authorizing(document, spec, routes, config, problem));
+        }
+        for (at, document) in self.doubles.clone().into_iter().enumerate() {
+            let Some(spec) = AuthorizationPolicySpec::of(&document.resource) else { continue };
+            let message = format!("AuthorizationPolicy {} exists twice", document.key());
+            let twice = document.problem("document.duplicate", "/metadata/name", message);
+            let mut policy = self.authorizing(document, spec, routes, Json::Null, Some(twice));
+            policy.guard.plan.attachment = format!("{}~{at}", policy.guard.plan.attachment);
+            out.push(policy);
+        }
+        out
+    }
+
+    fn authorizing(
+        &mut self,
+        document: &'a Document,
+        spec: &'a AuthorizationPolicySpec,
+        routes: &[Route<'_>],
+        config: Json,
+        problem: Option<Problem>,
+    ) -> Policy<'a> {
+        let placed = as_guard(spec);
+        let (targets, unguarded) = self.targets(document, &placed, routes).split();
+        let mut plan = blank(document, &placed);
+        plan.attachment = format!("{}~policy", document.key());
+        if let Some(problem) = unguarded {
+            plan.refused = Some(because(&problem));
+            self.fail(document, RESOLVED, "TargetNotFound", problem);
+        }
+        if let Some(problem) = problem {
+            plan.refused = Some(because(&problem));
+        }
+        let guard = Attachment {
+            document,
+            spec: Cow::Owned(placed),
+            world: World::Authorizer,
+            targets,
+            plan,
+            receives: false,
+        };
+        Policy { guard, mode: spec.mode, config }
+    }
+
+    /// What the filter receives of a policy, and the first problem of the policy.
+    fn policy_config(
+        &mut self,
+        document: &Document,
+        spec: &AuthorizationPolicySpec,
+    ) -> (Json, Option<Problem>) {
+        let mut first = None;
+        let mut cedar = spec.cedar.clone();
+        let mut faults = faults(spec);
+        if let Some(cedar) = &mut cedar
+            && let Some(path) = cedar.file.take()
+        {
+            let text = (self.files)(&path).and_then(|bytes| {
+                String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+            });
+            match text {
+                Ok(text) => cedar.policies = Some(text),
+                Err(error) => {
+                    let message = format!("could not read {path}: {error}");
+                    let problem = document.problem("file.unreadable", "/spec/cedar/file", message);
+                    first = Some(problem.clone());
+                    self.fail(document, RESOLVED, "FileUnreadable", problem);
+                }
+            }
+        }
+        for fault in faults.drain(..) {
+            let mut problem = document.problem(fault.code, &fault.pointer, fault.message);
+            if let Some(other) = fault.other {
+                problem = problem.also(document.place(&other, "the other"));
+            }
+            first.get_or_insert_with(|| problem.clone());
+            self.fail(document, ACCEPTED, "Invalid", problem);
+        }
+        let mut config = json!({ "name": document.key(), "mode": spec.mode });
+        if let Some(map) = config.as_object_mut() {
+            for (name, rules) in [("allow", &spec.allow), ("deny", &spec.deny)] {
+                if !rules.is_empty() {
+                    map.insert(name.to_owned(), json!(rules));
+                }
+            }
+            if let Some(cedar) = cedar {
+                let (headers, claims) = (cedar.headers, cedar.claims);
+                let text = cedar.policies.unwrap_or_default();
+                map.insert(
+                    "cedar".to_owned(),
+                    json!({ "policies": text, "headers": headers, "claims": claims }),
+                );
+            }
+        }
+        (without_null(config), first)
+    }
+
+    /// Leaves out the receivers that a socket does not need, and refuses those that are surplus. Returns the guards that
+    /// close what policies were to guard that cannot be used or that nothing enforces.
+    pub(super) fn enforce(
+        &mut self,
+        place: &PlannedProxy<'_>,
+        socket: &Socket<'_>,
+        here: &mut Vec<Member<'_, 'a>>,
+        policies: &[Policy<'a>],
+        routes: &[Route<'_>],
+    ) -> Vec<FilterPlan> {
+        let applying: Vec<(&Policy<'a>, Option<Vec<String>>)> = policies
+            .iter()
+            .filter_map(|one| Some((one, one.guard.scope(place, socket, routes)?)))
+            .collect();
+        // What comes from outside is let in by policies that name the gateway, and by nobody where none does.
+        let at_gateway = socket.plan.direction == TrafficDirection::Gateway;
+        let names =
+            |one: &Attachment<'_>| one.targets.iter().any(|it| it.kind == TargetKind::Gateway);
+        let asked = applying.iter().any(|(one, scope)| scope.is_none() && names(&one.guard));
+        here.retain(|(one, scope)| {
+            !one.receives || !at_gateway || scope.is_some() || asked || names(one)
+        });
+        let mut closed = self.surplus(here);
+        for (policy, scope) in applying {
+            let plan = FilterPlan { scope: scope.clone(), ..policy.guard.plan.clone() };
+            if plan.refused.is_some() {
+                closed.extend((policy.mode == AuthorizationMode::Enforce).then_some(plan));
+                continue;
+            }
+            let covered = here.iter().any(|(one, of)| one.receives && covers(of, &scope));
+            // A policy of the whole mesh says nothing about a gateway that enforces no policies.
+            let aside = at_gateway && scope.is_none() && !names(&policy.guard);
+            if covered || aside {
+                continue;
+            }
+            let message = "nothing enforces this policy here: no FilterAttachment of a filter that receives AuthorizationPolicy has this target";
+            let document = policy.guard.document;
+            let problem = document
+                .problem(UNGUARDED, "/spec/targetRefs", message)
+                .help("attach tamis/authz in the phase authz to the Mesh, or to this target");
+            if policy.mode == AuthorizationMode::Enforce {
+                closed.push(FilterPlan { refused: Some(because(&problem)), ..plan });
+            }
+            self.fail_once(document, RESOLVED, "TargetNotFound", problem);
+        }
+        closed
+    }
+
+    /// Of several receivers of the same exchanges, the one longest in force stays.
+    fn surplus(&mut self, here: &mut Vec<Member<'_, 'a>>) -> Vec<FilterPlan> {
+        let whole: Vec<(usize, &Attachment<'a>)> = here
+            .iter()
+            .enumerate()
+            .filter(|(_, (one, scope))| one.receives && scope.is_none())
+            .map(|(at, (one, _))| (at, *one))
+            .collect();
+        if whole.len() < 2 {
+            return Vec::new();
+        }
+        let stays = longest(whole.iter().map(|(_, one)| one.document.since));
+        let mut closed = Vec::new();
+        let mut lost = Vec::new();
+        for (member, (at, one)) in whole.iter().enumerate() {
+            if stays == Some(member) {
+                continue;
+            }
+            lost.push(*at);
+            let then =
+                if stays.is_some() { "the one in force stays" } else { "none of them counts" };
+            let message =
+                format!("a chain has one filter that receives AuthorizationPolicy; {then}");
+            let mut problem = one.document.problem(SECOND, "/spec/filter", message);
+            for (_, other) in whole.iter().filter(|(other, _)| other != at) {
+                problem = problem.also(other.document.place("/spec/filter", "the other"));
+            }
+            if stays.is_none() {
+                let plan = FilterPlan { refused: Some(because(&problem)), ..one.plan.clone() };
+                closed.push(plan);
+            }
+            self.fail_once(one.document, ACCEPTED, "Conflicted", problem);
+        }
+        let mut kept = Vec::new();
+        for (at, member) in std::mem::take(here).into_iter().enumerate() {
+            if !lost.contains(&at) {
+                kept.push(member);
+            }
+        }
+        *here = kept;
+        closed
+    }
+
+    /// Several sockets of a proxy have the same problem.
+    fn fail_once(
+        &mut self,
+        document: &Document,
+        condition: &'static str,
+        reason: &str,
+        problem: Problem,
+    ) {
+        let same = |it: &Problem| it.place == problem.place && it.code == problem.code;
+        if !self.problems.iter().any(same) {
+            self.fail(document, condition, reason, problem);
+        }
+    }
+}
+
+/// The configuration of a receiver: the policies that it enforces on a socket, what it guards there, and its own settings.
+pub(super) fn received(
+    place: &PlannedProxy<'_>,
+    socket: &Socket<'_>,
+    (scope, settings): (&Option<Vec<String>>, &Json),
+    policies: &[Policy<'_>],
+    routes: &[Route<'_>],
+) -> Json {
+    let mut all = Vec::new();
+    for policy in policies.iter().filter(|one| one.guard.plan.refused.is_none()) {
+        let Some(own) = policy.guard.scope(place, socket, routes) else { continue };
+        if !covers(scope, &own) {
+            continue;
+        }
+        let mut config = policy.config.clone();
+        if let (Some(map), Some(own)) = (config.as_object_mut(), own) {
+            map.insert("scope".to_owned(), json!(own));
+        }
+        all.push(config);
+    }
+    let (guarded, ports) = match place {
+        PlannedProxy::Gateway(document, spec) => {
+            let ports = spec.listeners.iter().map(|one| (one.name.clone(), json!(one.port)));
+            (json!({ "kind": "Gateway", "name": document.key() }), ports.collect())
+        }
+        PlannedProxy::Sidecar(document, spec, _) => {
+            let port = spec.ports.first().map(|one| json!(one.port));
+            let ports = port.map(|port| (socket.plan.name.clone(), port));
+            let ports: serde_json::Map<String, Json> = ports.into_iter().collect();
+            (json!({ "kind": "Service", "name": document.key() }), ports)
+        }
+    };
+    let mut config = json!({ "policies": all, "guarded": guarded, "ports": ports });
+    let settings = settings.as_object().filter(|settings| !settings.is_empty());
+    if let (Some(map), Some(settings)) = (config.as_object_mut(), settings) {
+        map.insert("config".to_owned(), Json::Object(settings.clone()));
+    }
+    config
+}
+
+/// Whether an attachment with that scope sees all exchanges of the other.
+fn covers(scope: &Option<Vec<String>>, other: &Option<Vec<String>>) -> bool {
+    match (scope, other) {
+        (None, None) => true,
+        // A whole chain is asked before the route is known, and a route does not see the whole chain.
+        (None, Some(_)) | (Some(_), None) => false,
+        (Some(scope), Some(other)) => other.iter().all(|entry| {
+            scope.iter().any(|one| one == entry || (one.ends_with('/') && entry.starts_with(one)))
+        }),
+    }
+}
+
+/// The policy as an attachment: what its targets mean.
+fn as_guard(spec: &AuthorizationPolicySpec) -> FilterAttachmentSpec {
+    FilterAttachmentSpec {
+        target_refs: spec.target_refs.clone(),
+        filter: "tamis/authz".to_owned(),
+        phase: Phase::Authz,
+        order: 0,
+        direction: None,
+        config: Json::Null,
+        extend: false,
+        on_failure: OnFailure::Closed,
+        isolation: Isolation::Worker,
+    }
+}
+
+fn because(problem: &Problem) -> RefusedPlan {
+    let plan = refused(&problem.code, problem.message.clone());
+    match &problem.help {
+        Some(help) => RefusedPlan { remedy: help.clone(), ..plan },
+        None => plan,
+    }
+}
+
+fn without_null(json: Json) -> Json {
+    match json {
+        Json::Object(map) => {
+            let there = map.into_iter().filter(|(_, value)| !value.is_null());
+            there.map(|(key, value)| (key, without_null(value))).collect()
+        }
+        Json::Array(items) => items.into_iter().map(without_null).collect(),
+        other => other,
+    }
+}
+
+/// Sets the configuration of a receiver.
+pub(super) fn receive(
+    plan: &mut FilterPlan,
+    place: &PlannedProxy<'_>,
+    socket: &Socket<'_>,
+    policies: &[Policy<'_>],
+    routes: &[Route<'_>],
+) {
+    let config = received(place, socket, (&plan.scope, &plan.config), policies, routes);
+    plan.config = Arc::new(config);
+    plan.receives = true;
+}

@@ -1,0 +1,156 @@
+//! From rules to Cedar.
+
+use std::collections::BTreeSet;
+
+use crate::config::{PathKind, Policy, Rule, Values};
+
+/// What becomes of a request that a rule covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is allowed.
+    Permit,
+    /// It is refused.
+    Forbid,
+}
+
+/// The schema of all policies: a principal with a SPIFFE id or without one, one action, what is guarded, and the request.
+#[must_use]
+pub fn schema(headers: &BTreeSet<String>, claims: &BTreeSet<String>) -> String {
+    let record = |names: &BTreeSet<String>| {
+        let fields: Vec<String> =
+            names.iter().map(|name| format!("{}?: Set<String>", literal(name))).collect();
+        fields.join(", ")
+    };
+    format!(
+        "entity Identity = {{ id: String, domain: String }};\n\
+         entity Anonymous, Service, Gateway;\n\
+         action \"request\" appliesTo {{\n  principal: [Identity, Anonymous],\n  resource: [Service, Gateway],\n  context: {{\n    \
+         method: String, path: String, templates: Set<String>, unix: Bool,\n    \
+         port?: Long, address?: ipaddr, route?: String,\n    \
+         headers: {{ {} }},\n    claims: {{ {} }}\n  }}\n}};\n",
+        record(headers),
+        record(claims)
+    )
+}
+
+/// A rule as a policy.
+#[must_use]
+pub fn rule(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> String {
+    let conditions = conditions(rule, effect, scope);
+    let word = match effect {
+        Effect::Permit => "permit",
+        Effect::Forbid => "forbid",
+    };
+    let head = format!("{word} (principal, action == Action::\"request\", resource)");
+    if conditions.is_empty() {
+        return format!("{head};");
+    }
+    format!("{head}\nwhen {{\n  {}\n}};", conditions.join(" &&\n  "))
+}
+
+/// All rules of a policy as Cedar, each with the end of its id.
+#[must_use]
+pub fn rules(policy: &Policy) -> Vec<(String, String)> {
+    let lists = [(Effect::Permit, "allow", &policy.allow), (Effect::Forbid, "deny", &policy.deny)];
+    let mut all = Vec::new();
+    for (effect, list, rules) in lists {
+        for (at, one) in rules.iter().enumerate() {
+            let name = one.name.clone().unwrap_or_else(|| at.to_string());
+            all.push((format!("{list}.{name}"), rule(one, effect, policy.scope.as_deref())));
+        }
+    }
+    all
+}
+
+fn conditions(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(scope) = scope {
+        let one = |entry: &String| match entry.ends_with('/') {
+            true => format!("context.route like {}", below(entry)),
+            false => format!("context.route == {}", literal(entry)),
+        };
+        all.push(format!("(context has route && ({}))", any(scope, one)));
+    }
+    if rule.identities.iter().any(|one| one == "*") {
+        all.push("principal is Identity".to_owned());
+    } else if !rule.identities.is_empty() {
+        let one = |id: &String| match id.strip_suffix('*') {
+            Some(prefix) => format!("principal.id like {}", below(prefix)),
+            None => format!("principal.id == {}", literal(id)),
+        };
+        all.push(format!("(principal is Identity && ({}))", any(&rule.identities, one)));
+    }
+    if !rule.addresses.is_empty() {
+        let one = |address: &String| match address.as_str() {
+            "unix" => "context.unix".to_owned(),
+            net => {
+                format!("(context has address && context.address.isInRange(ip({})))", literal(net))
+            }
+        };
+        all.push(format!("({})", any(&rule.addresses, one)));
+    }
+    if !rule.methods.is_empty() {
+        all.push(format!("{}.contains(context.method)", set(&rule.methods)));
+    }
+    if !rule.paths.is_empty() {
+        let one = |path: &crate::config::Path| match path.kind {
+            PathKind::Exact => format!("context.path == {}", literal(&path.value)),
+            PathKind::Template => format!("context.templates.contains({})", literal(&path.value)),
+            PathKind::PathPrefix => match path.value.trim_end_matches('/') {
+                "" => "true".to_owned(),
+                own => format!(
+                    "context.path == {} || context.path like {}",
+                    literal(own),
+                    below(&format!("{own}/"))
+                ),
+            },
+        };
+        all.push(format!("({})", any(&rule.paths, one)));
+    }
+    if !rule.ports.is_empty() {
+        let ports: Vec<String> = rule.ports.iter().map(u16::to_string).collect();
+        let ports = ports.join(", ");
+        all.push(format!("(context has port && [{ports}].contains(context.port))"));
+    }
+    let every = match effect {
+        Effect::Permit => "containsAll",
+        Effect::Forbid => "containsAny",
+    };
+    all.extend(rule.headers.iter().map(|one| values("headers", one, every)));
+    all.extend(rule.claims.iter().map(|one| values("claims", one, "containsAny")));
+    all
+}
+
+fn values(record: &str, one: &Values, how: &str) -> String {
+    let (name, set) = (literal(&one.name), set(&one.values));
+    format!("(context.{record} has {name} && {set}.{how}(context.{record}[{name}]))")
+}
+
+fn any<T>(all: &[T], one: impl Fn(&T) -> String) -> String {
+    all.iter().map(one).collect::<Vec<_>>().join(" || ")
+}
+
+fn set(all: &[String]) -> String {
+    format!("[{}]", all.iter().map(|one| literal(one)).collect::<Vec<_>>().join(", "))
+}
+
+/// A string of Cedar: everything but visible ASCII is escaped.
+fn literal(text: &str) -> String {
+    let mut out = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            ' '..='~' => out.push(c),
+            c => out.push_str(&format!("\\u{{{:x}}}", u32::from(c))),
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A pattern of Cedar for everything that begins with a text.
+fn below(prefix: &str) -> String {
+    let mut quoted = literal(prefix).replace('*', "\\*");
+    quoted.pop();
+    quoted + "*\""
+}

@@ -1,0 +1,159 @@
+//! What the host passes: the policies of the targets, what they guard, and the settings of the attachment.
+
+use serde::Deserialize;
+
+/// The configuration.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// The policies, in the order of their names.
+    pub policies: Vec<Policy>,
+    /// What they guard.
+    pub guarded: Guarded,
+    /// The port of each listener.
+    pub ports: std::collections::BTreeMap<String, u16>,
+    /// What the attachment says.
+    pub config: Own,
+}
+
+/// The `config` of the attachment.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Own {
+    /// `audit`: every request passes, and records state what would be refused. Default: `enforce`.
+    pub mode: Mode,
+    /// Combinations whose decision is remembered; default: 4096.
+    pub remember: usize,
+}
+
+impl Default for Own {
+    fn default() -> Self {
+        Self { mode: Mode::Enforce, remember: 4096 }
+    }
+}
+
+/// Whether something is refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mode {
+    /// It is.
+    #[default]
+    Enforce,
+    /// It is only reported.
+    Audit,
+}
+
+/// What is guarded.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Guarded {
+    /// The kind of its document.
+    pub kind: GuardedKind,
+    /// `namespace/name`.
+    pub name: String,
+}
+
+/// Kinds that are guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum GuardedKind {
+    /// A service, in its sidecar.
+    #[default]
+    Service,
+    /// A gateway.
+    Gateway,
+}
+
+impl GuardedKind {
+    /// Its name in Cedar.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "Service",
+            Self::Gateway => "Gateway",
+        }
+    }
+}
+
+/// An `AuthorizationPolicy`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Policy {
+    /// `namespace/name`.
+    pub name: String,
+    /// Whether it decides.
+    pub mode: Mode,
+    /// Rules of routes to which it applies: `ns/route/` (all of a route) or `ns/route/rule`; `None`: everything.
+    pub scope: Option<Vec<String>>,
+    /// Rules of which one must cover a request.
+    pub allow: Vec<Rule>,
+    /// Rules of which none may.
+    pub deny: Vec<Rule>,
+    /// Policies in Cedar.
+    pub cedar: Option<Cedar>,
+}
+
+/// Conditions that must all hold.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rule {
+    /// Its name; default: its index.
+    pub name: Option<String>,
+    /// SPIFFE ids.
+    pub identities: Vec<String>,
+    /// Addresses and prefixes.
+    pub addresses: Vec<String>,
+    /// Methods.
+    pub methods: Vec<String>,
+    /// Paths.
+    pub paths: Vec<Path>,
+    /// Ports.
+    pub ports: Vec<u16>,
+    /// Headers.
+    pub headers: Vec<Values>,
+    /// Claims.
+    pub claims: Vec<Values>,
+}
+
+/// A path or a set of paths.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Path {
+    /// How it is compared.
+    #[serde(rename = "type")]
+    pub kind: PathKind,
+    /// In normal form.
+    pub value: String,
+}
+
+/// How a path is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum PathKind {
+    /// Equal.
+    Exact,
+    /// Equal or below.
+    PathPrefix,
+    /// Equal, where `{name}` is one segment.
+    Template,
+}
+
+/// A name and its values.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Values {
+    /// The name.
+    pub name: String,
+    /// The values.
+    pub values: Vec<String>,
+}
+
+/// Policies in Cedar.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cedar {
+    /// Their text.
+    pub policies: String,
+    /// Headers that they look at.
+    pub headers: Vec<String>,
+    /// Claims that they look at.
+    pub claims: Vec<String>,
+}

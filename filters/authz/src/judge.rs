@@ -1,0 +1,312 @@
+//! The policies, and the decision about a request.
+
+use std::collections::{HashMap, HashSet};
+
+use cedar_policy::{
+    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
+    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+};
+use tamis_sdk::ConfigError;
+
+use crate::compile;
+use crate::config::{Mode, Settings};
+use crate::looks::{Looks, Seen};
+
+/// Longest reason of the contract.
+const MAX_REASON: usize = 64;
+
+/// What is decided about a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruling {
+    /// Whether it passes.
+    pub passes: bool,
+    /// The rule behind it.
+    pub reason: String,
+}
+
+/// Why a set of policies allows or refuses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A rule allows it.
+    Allowed(String),
+    /// A rule refuses it.
+    Denied(String),
+    /// No rule covers it.
+    Nothing,
+    /// A policy cannot be evaluated.
+    Fault,
+}
+
+/// Checked policies.
+#[derive(Debug)]
+pub struct Judge {
+    looks: Looks,
+    schema: String,
+    enforced: PolicySet,
+    /// With those in audit mode; `None`: there are none.
+    all: Option<PolicySet>,
+    /// Nothing is refused, only reported.
+    audit: bool,
+    /// Ids of policies, in the order of documents.
+    order: HashMap<String, usize>,
+    names: Names,
+    action: EntityUid,
+    resource: EntityUid,
+    authorizer: Authorizer,
+}
+
+#[derive(Debug)]
+struct Names {
+    identity: EntityTypeName,
+    anonymous: EntityUid,
+}
+
+impl Judge {
+    /// Compiles and validates policies.
+    ///
+    /// # Errors
+    /// All errors, each with its JSON pointer.
+    pub fn new(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+        let looks = Looks::of(settings);
+        let schema = compile::schema(&looks.headers, &looks.claims);
+        let (checked, _) = Schema::from_cedarschema_str(&schema)
+            .map_err(|error| vec![ConfigError::at("", format!("the schema: {error}"))])?;
+        let validator = Validator::new(checked);
+        let mut sets = Sets::default();
+        let mut errors = Vec::new();
+        for (at, policy) in settings.policies.iter().enumerate() {
+            if let Err(error) = sets.add(policy, &validator) {
+                errors.push(ConfigError::at(format!("/policies/{at}{}", error.0), error.1));
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        let uid = |kind: &str, id: &str| -> Result<EntityUid, Vec<ConfigError>> {
+            let kind = type_name(kind)?;
+            Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
+        };
+        let audits = settings.policies.iter().any(|one| one.mode == Mode::Audit);
+        let enforces = settings.policies.iter().any(|one| one.mode == Mode::Enforce);
+        Ok(Self {
+            looks,
+            schema,
+            enforced: sets.enforced,
+            all: audits.then_some(sets.all),
+            audit: settings.config.mode == Mode::Audit || (audits && !enforces),
+            order: sets.order,
+            names: Names { identity: type_name("Identity")?, anonymous: uid("Anonymous", "")? },
+            action: uid("Action", "request")?,
+            resource: uid(settings.guarded.kind.as_str(), &settings.guarded.name)?,
+            authorizer: Authorizer::new(),
+        })
+    }
+
+    /// What the policies look at.
+    #[must_use]
+    pub fn looks(&self) -> &Looks {
+        &self.looks
+    }
+
+    /// The policies as Cedar, those in audit mode among them.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut all: Vec<(&usize, String)> = self
+            .all
+            .as_ref()
+            .unwrap_or(&self.enforced)
+            .policies()
+            .filter_map(|one| Some((self.order.get::<str>(one.id().as_ref())?, one.to_string())))
+            .collect();
+        all.sort();
+        all.into_iter().map(|(_, text)| text + "\n").collect()
+    }
+
+    /// The schema of the policies.
+    #[must_use]
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// Decides about a request.
+    #[must_use]
+    pub fn rule(&self, seen: &Seen<'_>) -> Ruling {
+        let enforced = self.cause(&self.enforced, seen);
+        let whole = match &self.all {
+            Some(all) => self.cause(all, seen),
+            None => enforced.clone(),
+        };
+        match (self.audit, &enforced, &whole) {
+            (true, _, Cause::Allowed(rule)) => ruling(true, "allowed", rule),
+            (false, Cause::Allowed(rule), Cause::Allowed(_)) => ruling(true, "allowed", rule),
+            // Reported, and not refused.
+            (true, _, Cause::Denied(rule)) | (false, Cause::Allowed(_), Cause::Denied(rule)) => {
+                ruling(true, "audit.denied", rule)
+            }
+            (true, _, Cause::Nothing) | (false, Cause::Allowed(_), Cause::Nothing) => {
+                ruling(true, "audit.no-rule", "")
+            }
+            (true, _, Cause::Fault) | (false, Cause::Allowed(_), Cause::Fault) => {
+                ruling(true, "audit.fault", "")
+            }
+            (false, Cause::Denied(rule), _) => ruling(false, "denied", rule),
+            (false, Cause::Nothing, _) => ruling(false, "no-rule", ""),
+            (false, Cause::Fault, _) => ruling(false, "fault", ""),
+        }
+    }
+
+    /// What a set of policies says. A policy that cannot be evaluated refuses: Cedar would skip it.
+    fn cause(&self, set: &PolicySet, seen: &Seen<'_>) -> Cause {
+        let Some((request, entities)) = self.request(seen) else { return Cause::Fault };
+        let response = self.authorizer.is_authorized(&request, set, &entities);
+        if response.diagnostics().errors().next().is_some() {
+            return Cause::Fault;
+        }
+        let ids = response.diagnostics().reason().map(AsRef::<str>::as_ref);
+        let first = ids.min_by_key(|id| self.order.get(*id).copied().unwrap_or(usize::MAX));
+        match (response.decision(), first) {
+            (Decision::Allow, Some(id)) => Cause::Allowed(id.to_owned()),
+            (Decision::Deny, Some(id)) => Cause::Denied(id.to_owned()),
+            (Decision::Allow | Decision::Deny, None) => Cause::Nothing,
+        }
+    }
+
+    fn request(&self, seen: &Seen<'_>) -> Option<(Request, Entities)> {
+        let (principal, attributes) = match seen.identity {
+            None => (self.names.anonymous.clone(), HashMap::new()),
+            Some(id) => {
+                let of = EntityUid::from_type_name_and_id(
+                    self.names.identity.clone(),
+                    EntityId::new(id),
+                );
+                let domain = id.strip_prefix("spiffe://").unwrap_or(id);
+                let domain = domain.split('/').next().unwrap_or_default();
+                let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+                let attributes = [("id".to_owned(), text(id)), ("domain".to_owned(), text(domain))];
+                (of, HashMap::from(attributes))
+            }
+        };
+        let entity = Entity::new(principal.clone(), attributes, HashSet::new()).ok()?;
+        let entities = Entities::from_entities([entity], None).ok()?;
+        let context = self.context(seen)?;
+        let (action, resource) = (self.action.clone(), self.resource.clone());
+        let request = Request::new(principal, action, resource, context, None).ok()?;
+        Some((request, entities))
+    }
+
+    fn context(&self, seen: &Seen<'_>) -> Option<Context> {
+        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        let templates = self.looks.templates(seen.path);
+        let headers = self.looks.headers.iter().zip(&seen.headers);
+        let headers = headers.filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
+            (name.clone(), RestrictedExpression::new_set(values.iter().map(|it| text(it))))
+        });
+        let claims = self.looks.claims.iter().zip(&seen.claims);
+        let claims = claims.filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
+            (name.clone(), RestrictedExpression::new_set(values.iter().map(|it| text(it))))
+        });
+        let mut pairs = vec![
+            ("method".to_owned(), text(seen.method)),
+            ("path".to_owned(), text(seen.path)),
+            (
+                "templates".to_owned(),
+                RestrictedExpression::new_set(templates.into_iter().map(text)),
+            ),
+            ("unix".to_owned(), RestrictedExpression::new_bool(seen.unix)),
+            ("headers".to_owned(), RestrictedExpression::new_record(headers).ok()?),
+            ("claims".to_owned(), RestrictedExpression::new_record(claims).ok()?),
+        ];
+        let port = seen.port.map(|port| RestrictedExpression::new_long(port.into()));
+        pairs.extend(port.map(|port| ("port".to_owned(), port)));
+        let address = seen.address.map(|address| RestrictedExpression::new_ip(address.to_string()));
+        pairs.extend(address.map(|address| ("address".to_owned(), address)));
+        pairs.extend(seen.route.map(|route| ("route".to_owned(), text(route))));
+        Context::from_pairs(pairs).ok()
+    }
+}
+
+/// The sets of policies while they are collected.
+#[derive(Default)]
+struct Sets {
+    enforced: PolicySet,
+    all: PolicySet,
+    order: HashMap<String, usize>,
+}
+
+impl Sets {
+    /// Adds the policies of a document; the error has the rest of its pointer.
+    fn add(
+        &mut self,
+        policy: &crate::config::Policy,
+        validator: &Validator,
+    ) -> Result<(), (String, String)> {
+        let name = policy.name.replace('/', ".");
+        for (end, text) in compile::rules(policy) {
+            let id = PolicyId::new(format!("{name}.{end}"));
+            let (list, rule) = end.split_once('.').unwrap_or((&end, ""));
+            let fail = |error: String| (format!("/{list}"), format!("rule {rule}: {error}"));
+            let made = Policy::parse(Some(id), text).map_err(|error| fail(error.to_string()))?;
+            self.insert(made, policy.mode).map_err(fail)?;
+        }
+        let Some(cedar) = &policy.cedar else { return Ok(()) };
+        let fail = |message: String| ("/cedar/policies".to_owned(), message);
+        if policy.scope.is_some() {
+            return Err(fail("Cedar cannot be limited to a route: target its Gateway".to_owned()));
+        }
+        let set: PolicySet = cedar.policies.parse().map_err(|error| fail(chain(&error)))?;
+        if set.num_of_templates() > 0 {
+            return Err(fail(
+                "templates have no one to fill their slots: write the entity".to_owned(),
+            ));
+        }
+        let judged = validator.validate(&set, ValidationMode::Strict);
+        if let Some(error) = judged.validation_errors().next() {
+            return Err(fail(error.to_string()));
+        }
+        let mut all: Vec<&Policy> = set.policies().collect();
+        // Cedar numbers them in the order of the text: policy2 comes before policy10.
+        all.sort_by_key(|one| (one.id().to_string().len(), one.id().to_string()));
+        for (at, one) in all.into_iter().enumerate() {
+            let named = one.annotation("id").filter(|id| is_short(id));
+            let end = named.map_or_else(|| at.to_string(), str::to_owned);
+            let made = one.new_id(PolicyId::new(format!("{name}.cedar.{end}")));
+            self.insert(made, policy.mode).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, policy: Policy, mode: Mode) -> Result<(), String> {
+        let next = self.order.len();
+        self.order.insert(policy.id().to_string(), next);
+        if mode == Mode::Enforce {
+            self.enforced.add(policy.clone()).map_err(|error| error.to_string())?;
+        }
+        self.all.add(policy).map_err(|error| error.to_string())
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(one) = source {
+        text = format!("{text}: {one}");
+        source = one.source();
+    }
+    text
+}
+
+fn type_name(name: &str) -> Result<EntityTypeName, Vec<ConfigError>> {
+    name.parse().map_err(|error| vec![ConfigError::at("", format!("{name}: {error}"))])
+}
+
+fn is_short(text: &str) -> bool {
+    let known =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-".contains(&byte);
+    !text.is_empty() && text.bytes().all(known)
+}
+
+fn ruling(passes: bool, what: &str, rule: &str) -> Ruling {
+    let long = format!("authz.{what}.{rule}");
+    let fits = is_short(rule) && long.len() <= MAX_REASON;
+    Ruling { passes, reason: if fits { long } else { format!("authz.{what}") } }
+}

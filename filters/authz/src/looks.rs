@@ -1,0 +1,235 @@
+//! What a set of policies looks at. All requests that agree in it have one decision.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::config::{PathKind, Settings, Values};
+
+/// A request, as policies see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen<'a> {
+    /// SPIFFE id of the client.
+    pub identity: Option<&'a str>,
+    /// Method.
+    pub method: &'a str,
+    /// Path in normal form, without query.
+    pub path: &'a str,
+    /// Whether it came by a Unix socket.
+    pub unix: bool,
+    /// Address of the connection.
+    pub address: Option<IpAddr>,
+    /// Port of the listener.
+    pub port: Option<u16>,
+    /// The rule of a route that matched.
+    pub route: Option<&'a str>,
+    /// Values of the headers that policies name, in the order of [`Looks::headers`].
+    pub headers: Vec<Vec<&'a str>>,
+    /// Values of the claims that policies name, in the order of [`Looks::claims`].
+    pub claims: Vec<Vec<String>>,
+}
+
+/// The conditions of all rules, each once.
+#[derive(Clone, Debug, Default)]
+pub struct Looks {
+    identities: BTreeSet<String>,
+    methods: BTreeSet<String>,
+    exact: BTreeSet<String>,
+    prefixes: BTreeSet<String>,
+    templates: BTreeSet<String>,
+    unix: bool,
+    nets: BTreeSet<IpNet>,
+    ports: BTreeSet<u16>,
+    scopes: BTreeSet<String>,
+    header_values: Vec<Values>,
+    claim_values: Vec<Values>,
+    /// Headers that policies name.
+    pub headers: BTreeSet<String>,
+    /// Claims that policies name.
+    pub claims: BTreeSet<String>,
+    /// Whether there is Cedar that was not made from rules: it may look at everything.
+    pub free: bool,
+}
+
+impl Looks {
+    /// What the policies look at.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        let mut looks = Self::default();
+        for policy in &settings.policies {
+            looks.scopes.extend(policy.scope.iter().flatten().cloned());
+            for rule in policy.allow.iter().chain(&policy.deny) {
+                looks.identities.extend(rule.identities.iter().cloned());
+                looks.methods.extend(rule.methods.iter().cloned());
+                for path in &rule.paths {
+                    let of = match path.kind {
+                        PathKind::Exact => &mut looks.exact,
+                        PathKind::PathPrefix => &mut looks.prefixes,
+                        PathKind::Template => &mut looks.templates,
+                    };
+                    of.insert(path.value.clone());
+                }
+                looks.unix |= rule.addresses.iter().any(|one| one == "unix");
+                looks.nets.extend(rule.addresses.iter().filter_map(|one| net(one)));
+                looks.ports.extend(&rule.ports);
+                for (all, names, of) in [
+                    (&mut looks.header_values, &mut looks.headers, &rule.headers),
+                    (&mut looks.claim_values, &mut looks.claims, &rule.claims),
+                ] {
+                    for one in of {
+                        names.insert(one.name.clone());
+                        if !all.contains(one) {
+                            all.push(one.clone());
+                        }
+                    }
+                }
+            }
+            if let Some(cedar) = &policy.cedar {
+                looks.free = true;
+                looks.headers.extend(cedar.headers.iter().cloned());
+                looks.claims.extend(cedar.claims.iter().cloned());
+            }
+        }
+        looks
+    }
+
+    /// Whether the address of the connection matters.
+    #[must_use]
+    pub fn at_addresses(&self) -> bool {
+        self.free || self.unix || !self.nets.is_empty()
+    }
+
+    /// Whether the port matters.
+    #[must_use]
+    pub fn at_ports(&self) -> bool {
+        self.free || !self.ports.is_empty()
+    }
+
+    /// Whether the route matters.
+    #[must_use]
+    pub fn at_routes(&self) -> bool {
+        !self.scopes.is_empty()
+    }
+
+    /// The templates that a path matches.
+    #[must_use]
+    pub fn templates(&self, path: &str) -> Vec<&str> {
+        let all = self.templates.iter().map(String::as_str);
+        all.filter(|template| is_instance(template, path)).collect()
+    }
+
+    /// Writes the combination of a request: one bit for each condition, and the request itself where free policies may look
+    /// at anything.
+    pub fn write(&self, seen: &Seen<'_>, key: &mut Vec<u8>) {
+        key.clear();
+        let mut bits = Bits { key, byte: 0, count: 0 };
+        bits.add(seen.identity.is_some());
+        for pattern in &self.identities {
+            bits.add(seen.identity.is_some_and(|id| match pattern.strip_suffix('*') {
+                Some(prefix) => id.starts_with(prefix),
+                None => id == pattern,
+            }));
+        }
+        self.methods.iter().for_each(|one| bits.add(seen.method == one));
+        self.exact.iter().for_each(|one| bits.add(seen.path == one));
+        self.prefixes.iter().for_each(|one| bits.add(is_below(one, seen.path)));
+        self.templates.iter().for_each(|one| bits.add(is_instance(one, seen.path)));
+        bits.add(self.unix && seen.unix);
+        self.nets.iter().for_each(|one| bits.add(seen.address.is_some_and(|it| one.contains(&it))));
+        self.ports.iter().for_each(|one| bits.add(seen.port == Some(*one)));
+        for one in &self.scopes {
+            bits.add(seen.route.is_some_and(|route| {
+                route == one || (one.ends_with('/') && route.starts_with(one.as_str()))
+            }));
+        }
+        for one in &self.header_values {
+            let at = self.headers.iter().position(|name| *name == one.name);
+            let has = at.and_then(|at| seen.headers.get(at)).filter(|values| !values.is_empty());
+            let is = |value: &&str| one.values.iter().any(|it| it == value);
+            bits.add(has.is_some_and(|values| values.iter().all(is)));
+            bits.add(has.is_some_and(|values| values.iter().any(is)));
+        }
+        for one in &self.claim_values {
+            let at = self.claims.iter().position(|name| *name == one.name);
+            let has = at.and_then(|at| seen.claims.get(at));
+            let is = |value: &String| one.values.contains(value);
+            bits.add(has.is_some_and(|values| values.iter().any(is)));
+        }
+        bits.end();
+        if self.free {
+            self.write_all(seen, key);
+        }
+    }
+
+    fn write_all(&self, seen: &Seen<'_>, key: &mut Vec<u8>) {
+        let mut text = |part: &str| {
+            key.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
+            key.extend_from_slice(part.as_bytes());
+        };
+        for part in [seen.identity.unwrap_or_default(), seen.method, seen.path] {
+            text(part);
+        }
+        text(&seen.address.map(|it| it.to_string()).unwrap_or_default());
+        text(&seen.port.map(|it| it.to_string()).unwrap_or_default());
+        text(if seen.unix { "unix" } else { "" });
+        for values in &seen.headers {
+            text(&values.len().to_string());
+            values.iter().for_each(|value| text(value));
+        }
+        for values in &seen.claims {
+            text(&values.len().to_string());
+            values.iter().for_each(|value| text(value));
+        }
+    }
+}
+
+struct Bits<'a> {
+    key: &'a mut Vec<u8>,
+    byte: u8,
+    count: u8,
+}
+
+impl Bits<'_> {
+    fn add(&mut self, bit: bool) {
+        self.byte = self.byte << 1 | u8::from(bit);
+        self.count += 1;
+        if self.count == 8 {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.key.push(self.byte);
+        (self.byte, self.count) = (0, 0);
+    }
+}
+
+/// An address or a prefix; `unix` is neither.
+pub(crate) fn net(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// Equal to a prefix, or below it.
+fn is_below(prefix: &str, path: &str) -> bool {
+    let prefix = prefix.trim_end_matches('/');
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/') || prefix.is_empty())
+}
+
+/// Equal to a template, in which `{name}` is one segment that is not empty.
+fn is_instance(template: &str, path: &str) -> bool {
+    let (mut wanted, mut own) = (template.split('/'), path.split('/'));
+    loop {
+        match (wanted.next(), own.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(own)) if wanted.starts_with('{') => {
+                if own.is_empty() {
+                    return false;
+                }
+            }
+            (Some(wanted), Some(own)) if wanted == own => {}
+            _ => return false,
+        }
+    }
+}

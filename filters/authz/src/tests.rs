@@ -1,0 +1,475 @@
+//! Compilation, decisions, and their equality with what Cedar says directly.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::str::FromStr as _;
+use tamis_sdk::{Config, view::packed};
+
+use super::*;
+
+fn authz(config: &Value) -> Authz {
+    Authz::configure(Config::parse(&config.to_string()).unwrap()).unwrap().0
+}
+
+fn with(policies: &Value) -> Value {
+    json!({ "policies": policies, "guarded": { "kind": "Service", "name": "shop/pay" }, "ports": { "inbound": 80 } })
+}
+
+fn ask(policy: &mut Authz, fields: &[(&str, &str)]) -> (bool, String, Option<String>) {
+    let reads = policy.interest().reads;
+    let fields: Vec<(&str, &[u8])> =
+        fields.iter().map(|(name, it)| (*name, it.as_bytes())).collect();
+    let raw = packed(&reads, &fields);
+    let decided = policy.decide(View::new(&raw, &reads));
+    (decided.ruling.passes, decided.ruling.reason.clone(), decided.line)
+}
+
+const STORE: &str = "spiffe://shop.example/ns/shop/service/storefront";
+
+#[test]
+fn rules_become_this_cedar() {
+    let policy = authz(&with(&json!([{
+        "name": "shop/pay",
+        "allow": [
+            { "identities": [STORE, "spiffe://shop.example/ns/ops/*"], "methods": ["GET", "POST"],
+              "paths": [{ "type": "PathPrefix", "value": "/pay" }, { "type": "Exact", "value": "/a*\"" },
+                        { "type": "Template", "value": "/users/{id}" }],
+              "ports": [80], "addresses": ["10.0.0.0/8", "unix"],
+              "headers": [{ "name": "x-a", "values": ["1"] }], "claims": [{ "name": "roles", "values": ["ä"] }] },
+            { "name": "any", "identities": ["*"] },
+        ],
+        "deny": [{ "headers": [{ "name": "x-a", "values": ["2"] }] }, {}],
+    }])));
+    let expected = r#"permit (principal, action == Action::"request", resource)
+when {
+  (principal is Identity && (principal.id == "spiffe://shop.example/ns/shop/service/storefront" || principal.id like "spiffe://shop.example/ns/ops/*")) &&
+  ((context has address && context.address.isInRange(ip("10.0.0.0/8"))) || context.unix) &&
+  ["GET", "POST"].contains(context.method) &&
+  (context.path == "/pay" || context.path like "/pay/*" || context.path == "/a*\"" || context.templates.contains("/users/{id}")) &&
+  (context has port && [80].contains(context.port)) &&
+  (context.headers has "x-a" && ["1"].containsAll(context.headers["x-a"])) &&
+  (context.claims has "roles" && ["\u{e4}"].containsAny(context.claims["roles"]))
+};"#;
+    let text = policy.judge().text();
+    let first = text.split_inclusive("};").next().unwrap();
+    assert_eq!(first, expected);
+    assert!(text.contains("when {\n  principal is Identity\n};"), "{text}");
+    assert!(text.contains("[\"2\"].containsAny(context.headers[\"x-a\"])"), "{text}");
+    assert!(
+        text.trim_end().ends_with("forbid (principal, action == Action::\"request\", resource);"),
+        "{text}"
+    );
+}
+
+#[test]
+fn what_no_rule_allows_is_refused_with_the_line_to_add() {
+    let mut policy = authz(&with(&json!([])));
+    let (passes, reason, line) =
+        ask(&mut policy, &[("@peer.spiffe-id", STORE), (":path", "/pay/\"7\"?card=secret")]);
+    assert_eq!((passes, reason.as_str()), (false, "authz.no-rule"));
+    let line = line.unwrap();
+    assert!(line.contains(&format!(
+        "- {{ identities: [\"{STORE}\"], methods: [\"GET\"], paths: [{{ type: Exact, value: \"/pay/\\\"7\\\"\" }}] }}"
+    )), "{line}");
+    assert!(line.contains("Service shop/pay") && !line.contains("secret"), "{line}");
+}
+
+#[test]
+fn rules_decide_as_their_words_say() {
+    let mut policy = authz(&with(&json!([{
+        "name": "shop/pay",
+        "allow": [
+            { "identities": [STORE], "paths": [{ "type": "PathPrefix", "value": "/pay" }] },
+            { "name": "users", "paths": [{ "type": "Template", "value": "/users/{id}/orders" }],
+              "headers": [{ "name": "x-a", "values": ["1", "2"] }] },
+            { "name": "admins", "paths": [{ "type": "Exact", "value": "/admin" }], "claims": [{ "name": "roles", "values": ["admin"] }] },
+            { "name": "near", "paths": [{ "type": "Exact", "value": "/near" }], "addresses": ["10.0.0.0/8"], "ports": [80] },
+        ],
+        "deny": [{ "name": "blocked", "headers": [{ "name": "x-a", "values": ["3"] }] }],
+    }])));
+    let id = ("@peer.spiffe-id", STORE);
+    let near = ("@source.address", "10.1.1.1");
+    let inbound = ("@listener.name", "inbound");
+    for (fields, expected) in [
+        (vec![id, (":path", "/pay")], "authz.allowed.shop.pay.allow.0"),
+        (vec![id, (":path", "/pay/x?y=/z")], "authz.allowed.shop.pay.allow.0"),
+        (vec![id, (":path", "/payments")], "authz.no-rule"),
+        (vec![("x-peer.spiffe-id", STORE), (":path", "/pay")], "authz.no-rule"),
+        (
+            vec![
+                ("@peer.spiffe-id", "spiffe://shop.example/ns/shop/service/storefront2"),
+                (":path", "/pay"),
+            ],
+            "authz.no-rule",
+        ),
+        (vec![(":path", "/users/7/orders"), ("x-a", "1")], "authz.allowed.shop.pay.allow.users"),
+        (
+            vec![(":path", "/users/7/orders"), ("x-a", "1"), ("x-a", "2")],
+            "authz.allowed.shop.pay.allow.users",
+        ),
+        (vec![(":path", "/users/7/orders"), ("x-a", "1"), ("x-a", "9")], "authz.no-rule"),
+        (
+            vec![(":path", "/users/7/orders"), ("x-a", "1"), ("x-a", "3")],
+            "authz.denied.shop.pay.deny.blocked",
+        ),
+        (vec![(":path", "/users//orders"), ("x-a", "1")], "authz.no-rule"),
+        (vec![(":path", "/users/7/8/orders"), ("x-a", "1")], "authz.no-rule"),
+        (
+            vec![(":path", "/admin"), ("@jwt.claims", r#"{"roles":["user","admin"]}"#)],
+            "authz.allowed.shop.pay.allow.admins",
+        ),
+        (vec![(":path", "/admin"), ("@jwt.claims", r#"{"roles":"user admin"}"#)], "authz.no-rule"),
+        (vec![(":path", "/admin"), ("jwt.claims", r#"{"roles":["admin"]}"#)], "authz.no-rule"),
+        (vec![(":path", "/near"), near, inbound], "authz.allowed.shop.pay.allow.near"),
+        (
+            vec![(":path", "/near"), ("@source.address", "::ffff:10.1.1.1"), inbound],
+            "authz.allowed.shop.pay.allow.near",
+        ),
+        (vec![(":path", "/near"), near], "authz.no-rule"),
+        (vec![(":path", "/near"), ("@source.address", "11.1.1.1"), inbound], "authz.no-rule"),
+        (vec![], "authz.no-rule"),
+    ] {
+        // Once fresh and once remembered.
+        for _ in 0..2 {
+            let (passes, reason, _) = ask(&mut policy, &fields);
+            assert_eq!(
+                (passes, reason.as_str()),
+                (expected.starts_with("authz.allowed"), expected),
+                "{fields:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn audit_passes_and_reports_exactly_what_enforcement_would_refuse() {
+    let rules = |mode: &str| {
+        json!([
+            { "name": "shop/a", "mode": mode, "allow": [{ "identities": [STORE] }] },
+            { "name": "shop/b", "mode": mode, "deny": [{ "methods": ["GET"], "paths": [{ "type": "PathPrefix", "value": "/x" }] }] },
+        ])
+    };
+    let mut enforced = authz(&with(&rules("enforce")));
+    let mut audited = authz(&with(&rules("audit")));
+    let mut attached = with(&rules("enforce"));
+    attached["config"] = json!({ "mode": "audit" });
+    let mut attached = authz(&attached);
+    for fields in [
+        vec![],
+        vec![("@peer.spiffe-id", STORE)],
+        vec![("@peer.spiffe-id", STORE), (":path", "/x")],
+    ] {
+        let (passes, reason, _) = ask(&mut enforced, &fields);
+        for audit in [&mut audited, &mut attached] {
+            let (always, report, line) = ask(audit, &fields);
+            assert!(always);
+            assert_eq!(
+                report,
+                if passes { reason.clone() } else { reason.replace("authz.", "authz.audit.") }
+            );
+            assert_eq!(line.is_some(), !passes);
+        }
+    }
+    // Beside an enforced policy, a policy in audit mode refuses nothing and opens nothing.
+    let mut both = rules("enforce");
+    both[1]["mode"] = json!("audit");
+    let mut both = authz(&with(&both));
+    assert_eq!(ask(&mut both, &[]).1, "authz.no-rule");
+    let (passes, reason, _) = ask(&mut both, &[("@peer.spiffe-id", STORE), (":path", "/x")]);
+    assert_eq!((passes, reason.as_str()), (true, "authz.audit.denied.shop.b.deny.0"));
+}
+
+#[test]
+fn cedar_is_validated_and_a_policy_that_fails_refuses() {
+    for (text, part) in [
+        ("permit (principal, action, resource", "end of input"),
+        ("permit (principal, action, resource) when { context.nothing == 1 };", "nothing"),
+        ("permit (principal == ?principal, action, resource);", "template"),
+        ("permit (principal, action, resource) when { context.port == 80 };", "port"),
+    ] {
+        let config =
+            with(&json!([{ "name": "a/b" }, { "name": "a/c", "cedar": { "policies": text } }]));
+        let errors = Authz::configure(Config::parse(&config.to_string()).unwrap()).unwrap_err();
+        assert_eq!(errors[0].pointer, "/policies/1/cedar/policies", "{errors:?}");
+        assert!(errors[0].message.to_lowercase().contains(part), "{errors:?}");
+    }
+    let text = r#"@id("big") permit (principal, action, resource) when { principal is Identity && principal.domain == "shop.example" };
+        forbid (principal, action, resource) when { context has port && context.port * 9223372036854775807 > 0 };"#;
+    let mut policy = authz(&with(&json!([{ "name": "a/c", "cedar": { "policies": text } }])));
+    let id = ("@peer.spiffe-id", STORE);
+    assert_eq!(ask(&mut policy, &[id]).1, "authz.allowed.a.c.cedar.big");
+    assert_eq!(ask(&mut policy, &[id, ("@listener.name", "inbound")]).1, "authz.fault");
+}
+
+#[test]
+fn memory_is_bounded_and_does_not_grow_with_paths() {
+    let mut policy = authz(&with(
+        &json!([{ "name": "a/b", "allow": [{ "paths": [{ "type": "PathPrefix", "value": "/a" }] }] }]),
+    ));
+    for n in 0..1000 {
+        let path = format!("/a/{n}");
+        assert!(ask(&mut policy, &[(":path", &path)]).0);
+    }
+    assert_eq!(policy.memory.len(), 1);
+    let mut config = with(
+        &json!([{ "name": "a/b", "cedar": { "policies": "permit (principal, action, resource);" } }]),
+    );
+    config["config"] = json!({ "remember": 16 });
+    let mut free = authz(&config);
+    for n in 0..1000 {
+        let path = format!("/a/{n}");
+        assert!(ask(&mut free, &[(":path", &path)]).0);
+    }
+    assert!(free.memory.len() <= 16);
+}
+
+/// Random rules over a small vocabulary, so that rules and requests meet.
+fn rule() -> impl Strategy<Value = Value> {
+    use prop::sample::subsequence;
+    let texts = |all: &'static [&'static str]| subsequence(all.to_vec(), 0..=2);
+    let paths = [
+        json!({"type":"Exact","value":"/a"}),
+        json!({"type":"PathPrefix","value":"/a"}),
+        json!({"type":"PathPrefix","value":"/"}),
+        json!({"type":"Template","value":"/a/{x}"}),
+        json!({"type":"Exact","value":"/a*"}),
+        json!({"type":"PathPrefix","value":"/a/b/"}),
+    ];
+    let values = |name: &'static str| {
+        subsequence(vec!["1", "2", "3"], 1..=2)
+            .prop_map(move |values| json!([{ "name": name, "values": values }]))
+    };
+    (
+        texts(&["*", "spiffe://a.b/c", "spiffe://a.b/*", "spiffe://a.b/c/*", "spiffe://a.b/c/d"]),
+        texts(&["10.0.0.0/8", "10.1.0.1", "::1", "unix", "2001:db8::/32", "0.0.0.0/0"]),
+        texts(&["GET", "POST"]),
+        subsequence(paths.to_vec(), 0..=2),
+        subsequence(vec![80, 81], 0..=1),
+        prop_oneof![3 => Just(json!([])), 1 => values("x-a"), 1 => values("x-b")],
+        prop_oneof![3 => Just(json!([])), 1 => values("roles"), 1 => values("scope")],
+    )
+        .prop_map(|(identities, addresses, methods, paths, ports, headers, claims)| {
+            json!({ "identities": identities, "addresses": addresses, "methods": methods, "paths": paths,
+                    "ports": ports, "headers": headers, "claims": claims })
+        })
+}
+
+fn policies() -> impl Strategy<Value = Value> {
+    let rules = || prop::collection::vec(rule(), 0..3);
+    let one = (rules(), rules(), prop::bool::weighted(0.2));
+    prop::collection::vec(one, 0..4).prop_map(|all| {
+        let one = |(at, (allow, deny, audit)): (usize, (Vec<Value>, Vec<Value>, bool))| {
+            let mode = if audit { "audit" } else { "enforce" };
+            json!({ "name": format!("shop/p{at}"), "mode": mode, "allow": allow, "deny": deny })
+        };
+        Value::Array(all.into_iter().enumerate().map(one).collect())
+    })
+}
+
+type Fields = Vec<(&'static str, &'static str)>;
+
+fn request() -> impl Strategy<Value = Fields> {
+    use prop::sample::select;
+    let maybe = |name: &'static str, all: &'static [&'static str]| {
+        prop::option::weighted(0.8, select(all)).prop_map(move |it| it.map(|it| (name, it)))
+    };
+    (
+        maybe(
+            "@peer.spiffe-id",
+            &["spiffe://a.b/c", "spiffe://a.b/c/d", "spiffe://a.bc/d", "spiffe://a.b/cc"],
+        ),
+        maybe(
+            "@source.address",
+            &["10.1.0.1", "10.2.0.1", "::1", "unix", "2001:db8::7", "::ffff:10.1.0.1", "bad"],
+        ),
+        maybe(":path", &["/", "/a", "/a/", "/a/b", "/a/b/c", "/a*", "/ab", "/a?x=/a/b", "/a//"]),
+        maybe("@listener.name", &["inbound", "other"]),
+        maybe("x-a", &["1", "2", "3", "4"]),
+        maybe("x-b", &["1", "2", "4"]),
+        maybe(
+            "@jwt.claims",
+            &[
+                r#"{"roles":["1","4"],"scope":"2 3"}"#,
+                r#"{"roles":2}"#,
+                r#"{"scope":"1","roles":[]}"#,
+                "no",
+            ],
+        ),
+        prop::option::weighted(0.2, Just(("x-a", "2"))),
+    )
+        .prop_map(|(a, b, c, d, e, f, g, h)| {
+            [a, b, c, d, e, f, g, h].into_iter().flatten().collect()
+        })
+}
+
+/// The request as JSON for Cedar, made from the fields by other code than the filter's.
+fn direct(policy: &Authz, fields: &Fields) -> (Value, String) {
+    let one = |name: &str| fields.iter().find(|(of, _)| *of == name).map(|(_, it)| *it);
+    let path = one(":path")
+        .unwrap_or("")
+        .split_once('?')
+        .map_or(one(":path").unwrap_or(""), |(path, _)| path);
+    let mut context = json!({ "method": "GET", "path": path, "unix": one("@source.address") == Some("unix"), "headers": {}, "claims": {} });
+    let parts: Vec<&str> = path.split('/').collect();
+    let instance =
+        parts.len() == 3 && parts[0].is_empty() && parts[1] == "a" && !parts[2].is_empty();
+    context["templates"] = if instance { json!(["/a/{x}"]) } else { json!([]) };
+    let looks = policy.judge().looks();
+    let known = policy.interest().reads;
+    let address = one("@source.address").filter(|_| known.iter().any(|it| it == "@source.address"));
+    context["unix"] = json!(address == Some("unix"));
+    if let Some(ip) =
+        address.map(|it| it.trim_start_matches("::ffff:")).and_then(|it| IpAddr::from_str(it).ok())
+    {
+        context["address"] = json!({ "__extn": { "fn": "ip", "arg": ip.to_string() } });
+    }
+    if one("@listener.name") == Some("inbound") && known.iter().any(|it| it == "@listener.name") {
+        context["port"] = json!(80);
+    }
+    for name in &looks.headers {
+        let values: Vec<&str> =
+            fields.iter().filter(|(of, _)| of == name).map(|(_, it)| *it).collect();
+        if !values.is_empty() {
+            context["headers"][name] = json!(values);
+        }
+    }
+    let claims: Value =
+        serde_json::from_str(one("@jwt.claims").unwrap_or("{}")).unwrap_or(json!({}));
+    for name in &looks.claims {
+        let values: Vec<String> = match &claims[name] {
+            Value::Array(all) => all.iter().map(|it| it.as_str().unwrap().to_owned()).collect(),
+            Value::String(text) if name == "scope" => text.split(' ').map(str::to_owned).collect(),
+            Value::String(text) => vec![text.clone()],
+            Value::Number(number) => vec![number.to_string()],
+            _ => vec![],
+        };
+        if !values.is_empty() {
+            context["claims"][name] = json!(values);
+        }
+    }
+    let principal = one("@peer.spiffe-id")
+        .map_or("Anonymous::\"\"".to_owned(), |id| format!("Identity::\"{id}\""));
+    (context, principal)
+}
+
+fn entities(principal: &str) -> Value {
+    let Some(id) = principal.strip_prefix("Identity::\"").map(|it| it.trim_end_matches('"')) else {
+        return json!([{ "uid": { "type": "Anonymous", "id": "" }, "attrs": {}, "parents": [] }]);
+    };
+    let domain = id.split('/').nth(2).unwrap();
+    json!([{ "uid": { "type": "Identity", "id": id }, "attrs": { "id": id, "domain": domain }, "parents": [] }])
+}
+
+/// What Cedar says, from texts alone.
+fn cedar(text: &str, context: &Value, principal: &str) -> bool {
+    use cedar_policy::{Authorizer, Context, Decision, Entities, EntityUid, PolicySet, Request};
+    let uid = |text: &str| EntityUid::from_str(text).unwrap();
+    let context = Context::from_json_value(context.clone(), None).unwrap();
+    let request = Request::new(
+        uid(principal),
+        uid("Action::\"request\""),
+        uid("Service::\"shop/pay\""),
+        context,
+        None,
+    )
+    .unwrap();
+    let set = PolicySet::from_str(text).unwrap();
+    let entities = Entities::from_json_value(entities(principal), None).unwrap();
+    Authorizer::new().is_authorized(&request, &set, &entities).decision() == Decision::Allow
+}
+
+/// The policies of a mode, as Cedar.
+fn enforced(policies: &Value, modes: &[&str]) -> String {
+    let chosen: Vec<&Value> = policies
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| modes.contains(&one["mode"].as_str().unwrap()))
+        .collect();
+    let one = |policy: &Value| -> String {
+        let policy: config::Policy = serde_json::from_value(policy.clone()).unwrap();
+        compile::rules(&policy).into_iter().map(|(_, text)| text + "\n").collect()
+    };
+    chosen.into_iter().map(one).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn decisions_equal_those_of_cedar(policies in policies(), requests in prop::collection::vec(request(), 1..20)) {
+        let mut policy = authz(&with(&policies));
+        let modes = |mode: &str| policies.as_array().unwrap().iter().any(|one| one["mode"] == mode);
+        let (audits, enforces) = (modes("audit"), modes("enforce"));
+        let own = enforced(&policies, &["enforce"]);
+        let whole = enforced(&policies, &["enforce", "audit"]);
+        for fields in requests {
+            let (context, principal) = direct(&policy, &fields);
+            let passes = (audits && !enforces) || cedar(&own, &context, &principal);
+            let reported = passes && !cedar(&whole, &context, &principal);
+            let (decided, reason, _) = ask(&mut policy, &fields);
+            prop_assert_eq!((decided, reason.starts_with("authz.audit.")), (passes, reported), "{:?} {}", fields, context);
+        }
+    }
+}
+
+/// Writes pairs for a comparison with another implementation: `tests/cedarpy.py` reads them.
+#[test]
+#[ignore = "writes a file for tests/cedarpy.py, which another implementation of Cedar reads"]
+fn write_pairs() {
+    use proptest::strategy::ValueTree as _;
+    use std::io::Write as _;
+    let path =
+        std::env::var("TAMIS_CEDAR_PAIRS").expect("TAMIS_CEDAR_PAIRS names the file to write");
+    let count: usize =
+        std::env::var("TAMIS_CEDAR_COUNT").map_or(100_000, |count| count.parse().unwrap());
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut written = 0;
+    while written < count {
+        let policies = policies().new_tree(&mut runner).unwrap().current();
+        let mut policy = authz(&with(&policies));
+        let audits = policies.as_array().unwrap().iter().all(|one| one["mode"] == "audit")
+            && policies != json!([]);
+        if audits {
+            continue;
+        }
+        let text = enforced(&policies, &["enforce"]);
+        let mut requests = Vec::new();
+        for _ in 0..20.min(count - written) {
+            let fields = request().new_tree(&mut runner).unwrap().current();
+            let (context, principal) = direct(&policy, &fields);
+            let passes = ask(&mut policy, &fields).0;
+            requests.push(json!({ "context": context, "principal": principal, "entities": entities(&principal), "allow": passes }));
+            written += 1;
+        }
+        writeln!(file, "{}", json!({ "policies": text, "requests": requests })).unwrap();
+    }
+}
+
+#[test]
+#[ignore = "measures: cargo test --release -p tamis-filter-authz -- --ignored cost --nocapture"]
+fn cost() {
+    let rules: Vec<Value> = (0..20).map(|n| json!({ "identities": [format!("spiffe://shop.example/ns/shop/service/s{n}")], "methods": ["GET"],
+        "paths": [{ "type": "PathPrefix", "value": format!("/api/v{n}") }] })).collect();
+    let mut policy = authz(&with(&json!([{ "name": "a/b", "allow": rules }])));
+    let reads = policy.interest().reads;
+    let raw = packed(
+        &reads,
+        &[
+            ("@peer.spiffe-id", b"spiffe://shop.example/ns/shop/service/s19".as_slice()),
+            (":path", b"/api/v19/x"),
+        ],
+    );
+    let view = View::new(&raw, &reads);
+    for (name, fresh) in [("remembered", false), ("fresh", true)] {
+        let rounds = 20_000;
+        let start = std::time::Instant::now();
+        for _ in 0..rounds {
+            if fresh {
+                policy.memory = Memory::new(4096);
+            }
+            assert!(policy.decide(view).ruling.passes);
+        }
+        eprintln!("{name}: {:?}", start.elapsed() / rounds);
+    }
+}
