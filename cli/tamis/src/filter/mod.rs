@@ -10,6 +10,7 @@ pub(crate) mod lock;
 mod new;
 mod pull;
 mod push;
+mod run;
 mod sign;
 mod test;
 mod verify;
@@ -43,6 +44,10 @@ enum Command {
     /// Build a filter and run its tables of cases through the engine of the proxy.
     #[command(after_help = "Example:\n  tamis filter test my-filter")]
     Test(test::Arguments),
+    /// Build a filter and serve with it on this machine: a gateway, its decisions line by line, and a new build whenever
+    /// the folder is saved. A build that fails leaves the last good one serving.
+    #[command(after_help = "Example:\n  tamis filter run my-filter --port 8080")]
+    Run(run::Arguments),
     /// Show what a component is and may do: hooks, imports, declared fields, size, digest, signers.
     #[command(after_help = "Example:\n  tamis filter inspect my-filter/target/my-filter.wasm")]
     Inspect(inspect::Arguments),
@@ -86,6 +91,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Command::New(arguments) => new::run(arguments, output),
         Command::Build(arguments) => build::run(arguments, output),
         Command::Test(arguments) => test::run(arguments, output),
+        Command::Run(arguments) => run::run(arguments, output),
         Command::Inspect(arguments) => inspect::run(arguments, output),
         Command::Diff(arguments) => diff::run(arguments, output),
         Command::Sign(arguments) => sign::run(arguments, output),

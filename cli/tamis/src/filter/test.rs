@@ -81,7 +81,8 @@ fn refused(output: Output, problems: &[Problem]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn tables(folder: &Path) -> Result<Vec<PathBuf>> {
+/// The tables of a folder, by name.
+pub(super) fn tables(folder: &Path) -> Result<Vec<PathBuf>> {
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(Vec::new()) };
     let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     found.retain(|path| path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml"));

@@ -1,6 +1,6 @@
 //! `tamis up`: a whole mesh from a folder, in one process.
 
-mod apps;
+pub(crate) mod apps;
 mod feed;
 mod gather;
 mod home;
@@ -146,6 +146,16 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     drop(registry);
     drop(apps);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Makes keys, the signed built-in filters and their pins for a folder that a command made for itself; returns its documents.
+pub(crate) fn folder_keys(folder: &Path) -> Result<Vec<tamis_resources::Document>> {
+    let ports = Ports { offset: 0, apps: false };
+    let prepared = prepare::run(folder, ports, ForeignState::Adopt, Output::Json)?;
+    match prepared.wrong {
+        None => Ok(prepared.documents),
+        Some(wrong) => bail!("{wrong}"),
+    }
 }
 
 /// The proxies of a folder; each of them can be started.

@@ -15,6 +15,7 @@ mod connections;
 mod control;
 mod docs;
 mod examples;
+mod filter_run;
 mod filters;
 mod fleet;
 mod guests;
