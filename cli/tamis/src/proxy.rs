@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode, Node,
-    NodeOptions, NodeResources, Reload, Source, Watch,
+    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode,
+    Node, NodeOptions, NodeResources, Reload, Source, Watch,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::{AdminAccess, InheritedSockets, ProxyOptions};

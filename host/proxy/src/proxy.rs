@@ -24,7 +24,9 @@ use tamis_ambient::{Clock, Random};
 use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::handover::HandoverSocket;
-use tamis_transport::{Address, BoundListener, ListenError, ListenerStage, MeshIdentity, ServeLimits};
+use tamis_transport::{
+    Address, BoundListener, ListenError, ListenerStage, MeshIdentity, ServeLimits,
+};
 use tamis_upstream::ServiceTable;
 use tokio::sync::mpsc;
 

@@ -18,8 +18,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode, Node,
-    NodeOptions, NodeResources, Secrets, Source, causes, private,
+    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode,
+    Node, NodeOptions, NodeResources, Secrets, Source, causes, private,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;

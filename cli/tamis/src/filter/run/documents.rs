@@ -183,7 +183,7 @@ fn everything(built: &BuiltFilter) -> Result<Value> {
         .collect();
     if !settings.is_empty() {
         bail!(
-            "the filter imports {}, whose rights have settings: write them as `grant` of its table of cases, or give a file with --grant",
+            "the filter imports {}, whose rights have settings: write them in the grant of its table of cases, or give a file with --grant",
             settings.join(", ")
         );
     }
