@@ -94,6 +94,11 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
             "floorVersions": { format!("{namespace}/x"): "1.0.0" },
         }),
         "UpstreamPolicy" => json!({ "targetRefs": [target("Service")] }),
+        "AuthorizationPolicy" => json!({
+            "targetRefs": [target("Service")], "mode": "audit",
+            "allow": [{ "identities": [format!("spiffe://m/{namespace}/example")] }],
+            "cedar": { "file": format!("{namespace}.json") },
+        }),
         // They are not applied: pins and rollouts have their own addresses.
         "Rollout" | "FiltersLock" => return None,
         other => panic!("write an example of {other}"),
