@@ -137,21 +137,21 @@ impl Judge {
             None => enforced.clone(),
         };
         match (self.audit, &enforced, &whole) {
-            (true, _, Cause::Allowed(rule)) => ruling(true, "allowed", rule),
-            (false, Cause::Allowed(rule), Cause::Allowed(_)) => ruling(true, "allowed", rule),
+            (true, _, Cause::Allowed(rule)) => ruling(true, "authz.allowed", rule),
+            (false, Cause::Allowed(rule), Cause::Allowed(_)) => ruling(true, "authz.allowed", rule),
             // Reported, and not refused.
             (true, _, Cause::Denied(rule)) | (false, Cause::Allowed(_), Cause::Denied(rule)) => {
-                ruling(true, "audit.denied", rule)
+                ruling(true, "authz.audit.denied", rule)
             }
             (true, _, Cause::Nothing) | (false, Cause::Allowed(_), Cause::Nothing) => {
-                ruling(true, "audit.no-rule", "")
+                ruling(true, "authz.audit.no-rule", "")
             }
             (true, _, Cause::Fault) | (false, Cause::Allowed(_), Cause::Fault) => {
-                ruling(true, "audit.fault", "")
+                ruling(true, "authz.audit.fault", "")
             }
-            (false, Cause::Denied(rule), _) => ruling(false, "denied", rule),
-            (false, Cause::Nothing, _) => ruling(false, "no-rule", ""),
-            (false, Cause::Fault, _) => ruling(false, "fault", ""),
+            (false, Cause::Denied(rule), _) => ruling(false, "authz.denied", rule),
+            (false, Cause::Nothing, _) => ruling(false, "authz.no-rule", ""),
+            (false, Cause::Fault, _) => ruling(false, "authz.fault", ""),
         }
     }
 
@@ -305,8 +305,8 @@ fn is_short(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(known)
 }
 
-fn ruling(passes: bool, what: &str, rule: &str) -> Ruling {
-    let long = format!("authz.{what}.{rule}");
+fn ruling(passes: bool, reason: &str, rule: &str) -> Ruling {
+    let long = format!("{reason}.{rule}");
     let fits = is_short(rule) && long.len() <= MAX_REASON;
-    Ruling { passes, reason: if fits { long } else { format!("authz.{what}") } }
+    Ruling { passes, reason: if fits { long } else { reason.to_owned() } }
 }
