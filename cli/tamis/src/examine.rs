@@ -49,6 +49,7 @@ impl ComponentExaminer for Engine {
             }
             EngineError::Grant(_)
             | EngineError::Ceiling(_)
+            | EngineError::Scope(_)
             | EngineError::Field { .. }
             | EngineError::Interest { .. } => {
                 Err(Box::new(Faults { refused, places: ValidationFaults::new() }))

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use crate::format::{Bytes, Millis};
 use crate::kinds::{
     BodyAccess, CountersSettings, ExchangeStateSettings, ExportSettings, GrantSpec, GrantedImports,
-    GrantedLimits, GrantedView, HttpClientSettings, KvSettings, LogSettings, MetricsSettings,
-    NoSettings, QuotaClassSettings, QuotaSettings, SecretsSettings, SignedBy,
+    GrantedLimits, GrantedScope, GrantedView, HttpClientSettings, KvSettings, LogSettings,
+    MetricsSettings, NoSettings, QuotaClassSettings, QuotaSettings, SecretsSettings, SignedBy,
 };
 
 const MIB: u64 = 1 << 20;
@@ -41,6 +41,15 @@ fn least<T: PartialOrd + Copy>(one: Option<T>, other: Option<T>, default: T) -> 
     match (one, other) {
         (None, None) => None,
         (one, other) => Some(lower(one.unwrap_or(default), other.unwrap_or(default))),
+    }
+}
+
+/// The higher of two amounts, where the higher one allows less; one that is not written is the default. `None` when
+/// neither is.
+fn most<T: Ord + Copy>(one: Option<T>, other: Option<T>, default: T) -> Option<T> {
+    match (one, other) {
+        (None, None) => None,
+        (one, other) => Some(one.unwrap_or(default).max(other.unwrap_or(default))),
     }
 }
 
@@ -250,7 +259,7 @@ fn kept(one: &ExchangeStateSettings, other: &ExchangeStateSettings) -> ExchangeS
 }
 
 fn quotas(one: &QuotaSettings, other: &QuotaSettings) -> QuotaSettings {
-    let QuotaSettings { classes, keys, key_bytes, total_bytes } = one;
+    let QuotaSettings { classes, scope, keys, key_bytes, total_bytes } = one;
     let mut shared = BTreeMap::new();
     for (name, class) in classes {
         if let Some(its) = other.classes.get(name) {
@@ -259,6 +268,8 @@ fn quotas(one: &QuotaSettings, other: &QuotaSettings) -> QuotaSettings {
     }
     QuotaSettings {
         classes: shared,
+        // A bucket that more proxies share gives each of them less.
+        scope: most(*scope, other.scope, GrantedScope::Proxy),
         keys: least(*keys, other.keys, 100_000),
         key_bytes: least(*key_bytes, other.key_bytes, Bytes(256)),
         total_bytes: least(*total_bytes, other.total_bytes, Bytes(16 * MIB)),
@@ -293,8 +304,10 @@ fn series(one: &MetricsSettings, other: &MetricsSettings) -> MetricsSettings {
 }
 
 fn counted(one: &CountersSettings, other: &CountersSettings) -> CountersSettings {
-    let CountersSettings { keys, key_bytes, total_bytes } = one;
+    let CountersSettings { scope, keys, key_bytes, total_bytes } = one;
     CountersSettings {
+        // A sum over fewer proxies shows less.
+        scope: least(*scope, other.scope, GrantedScope::Proxy),
         keys: least(*keys, other.keys, 10_000),
         key_bytes: least(*key_bytes, other.key_bytes, Bytes(256)),
         total_bytes: least(*total_bytes, other.total_bytes, Bytes(8 * MIB)),

@@ -36,6 +36,9 @@ pub enum EngineError {
     /// Its grant exceeds the limits of this host.
     #[error(transparent)]
     Ceiling(#[from] crate::CeilingExcess),
+    /// Its grant has a scope that this host cannot keep.
+    #[error(transparent)]
+    Scope(#[from] crate::ScopeUnavailable),
     /// The interest that `configure` returned is invalid.
     #[error("filter `{filter}` declares an invalid interest: {rule}")]
     Interest {
@@ -80,6 +83,7 @@ impl EngineError {
             Self::Instantiate { .. } => "filter.invalid",
             Self::Grant(_) => "grant.import",
             Self::Ceiling(_) => "grant.limit",
+            Self::Scope(_) => "grant.scope",
             Self::Field { .. } => "grant.field",
             Self::Interest { .. } | Self::Configure { .. } => "filter.configure",
             Self::SelfTest { .. } => "filter.selftest",

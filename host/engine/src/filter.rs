@@ -11,7 +11,7 @@ use crate::plan::{Interest, Plan};
 use crate::running::RunningInstance;
 use crate::{
     BodyMode, CallFault, Contract, EngineError, FilterState, Grant, Hook, Responses,
-    check_ceilings, check_imports, selftest,
+    check_ceilings, check_imports, check_scopes, selftest,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -92,6 +92,7 @@ impl Filter {
         } = options;
         check_imports(&name, &compiled.inspection, &grant)?;
         check_ceilings(&name, &grant)?;
+        check_scopes(&name, &grant)?;
         let buckets = OnceLock::new();
         let settings = Arc::new(Settings { name, digest, version, grant, fetch, buckets });
         let start = |cause: wasmtime::Error| EngineError::Instantiate {

@@ -1,6 +1,6 @@
 //! What a filter may import, read, write and spend. Nothing is allowed implicitly.
 
-use crate::Inspection;
+use crate::{Inspection, StateScope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tamis_exchange::TRAILER;
@@ -120,6 +120,8 @@ settings! {
     QuotaGrant {
         /// Classes the filter may name.
         classes: BTreeMap<String, QuotaClass> = BTreeMap::new(),
+        /// Proxies that keep a bucket together.
+        scope: StateScope = StateScope::Proxy,
         /// Buckets kept. Default 100,000.
         keys: usize = 100_000,
         /// Bytes of a key; a longer key is stored as its SHA-256. Default 256.
@@ -135,6 +137,8 @@ settings! {
 settings! {
     /// `counters`.
     CountersGrant {
+        /// Proxies that count together.
+        scope: StateScope = StateScope::Proxy,
         /// Counters kept. Default 10,000.
         keys: usize = 10_000,
         /// Bytes of a name or key; a longer one is stored as its SHA-256. Default 256.

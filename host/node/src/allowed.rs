@@ -2,7 +2,9 @@
 //! and the world that its Filter document names.
 
 use std::collections::HashMap;
-use tamis_engine::{EngineError, Grant, Hook, Inspection, check_ceilings, check_imports, inspect};
+use tamis_engine::{
+    EngineError, Grant, Hook, Inspection, check_ceilings, check_imports, check_scopes, inspect,
+};
 use tamis_resources::CONFIG_REMEDY;
 use tamis_resources::plan::{FilterPlan, World};
 use tamis_trust::TrustRefusal;
@@ -48,7 +50,8 @@ pub(crate) fn allowed(
 ) -> Result<(), TrustRefusal> {
     let lacks = check_imports(&plan.filter, inspection, grant).map_err(EngineError::from);
     let over = || check_ceilings(&plan.filter, grant).map_err(EngineError::from);
-    lacks.and_then(|()| over()).map_err(|error| refusal(&error))?;
+    let unkept = || check_scopes(&plan.filter, grant).map_err(EngineError::from);
+    lacks.and_then(|()| over()).and_then(|()| unkept()).map_err(|error| refusal(&error))?;
     match plan.world {
         Some(world) => fulfils(&plan.filter, world, inspection),
         None => Ok(()),
@@ -121,6 +124,7 @@ pub fn refusal(error: &EngineError) -> TrustRefusal {
             ("its grant", "grant it, or pin a version that needs less")
         }
         EngineError::Ceiling(_) => ("the proxy", "lower the value in its grant"),
+        EngineError::Scope(_) => ("the proxy", "write `scope: proxy` in its grant"),
         EngineError::Interest { .. } | EngineError::Configure { .. } => {
             ("the filter", CONFIG_REMEDY)
         }

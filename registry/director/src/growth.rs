@@ -180,7 +180,8 @@ fn is_less(before: Option<&Json>, after: &Json) -> bool {
             .or_else(|| Bytes::parse(text).map(|it| whole(it.0)))
             .or_else(|| Rate::parse(text).map(|it| it.0))
     };
-    if after == "none" {
+    // What a setting says that is not written.
+    if after == "none" || (before.is_none() && after == "proxy") {
         return true;
     }
     before.and_then(amount).zip(amount(after)).is_some_and(|(before, after)| after <= before)

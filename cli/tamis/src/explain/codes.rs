@@ -164,6 +164,7 @@ pub(crate) const CODES: &[Code] = &[
     row("trust.beyond", "a TrustPolicy outside the security namespaces names filters of another namespace", "the rule that others only narrow what security allows", "name filters of its own namespace, or have security write the policy"),
     row("grant.threshold", "a Grant requires more signatures than it names keys", "the rules of grants", "name more keys, or require fewer signatures"),
     row("grant.narrows", "a Grant outside the security namespaces adds nothing, or requires keys that the Grant of security does not name", "the rule that others only narrow what security allows", "have security write a Grant, or name keys of its Grant"),
+    row("grant.scope", "a Grant asks proxies to keep quotas or counters together, which they cannot yet", "the rules of grants", "write `scope: proxy`; each proxy then keeps its own"),
     row("grant.format", "the engine cannot read a Grant", "the rules of grants", "correct what the message names"),
     row("grant.import", "a filter imports a capability that its Grant does not give", "its Grant", "grant the capability, or pin a version that imports less"),
     row("grant.limit", "a Grant gives a filter more than this host allows any filter", "its Grant", "lower the value; the detail states the maximum"),

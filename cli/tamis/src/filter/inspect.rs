@@ -54,6 +54,7 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
         None => Grant::everything(),
     };
     let busy = output::busy(format!("compiling {}", path.display()));
+    let granted = arguments.grant.as_ref().map(|_| kept(&grant));
     let declared = declared(&octets, &arguments.config, grant);
     drop(busy);
     let value = json!({
@@ -65,9 +66,41 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
         "imports": inspection.imports,
         "wasi": inspection.wasi,
         "declared": match declared { Ok(value) => value, Err(why) => json!({ "error": why }) },
+        "grant": granted,
         "artifact": signed,
     });
     Ok((value, inspection))
+}
+
+/// The state that a grant lets it keep in the host, with the operator's rates and who shares it.
+fn kept(grant: &Grant) -> Value {
+    let (quota, counters) = (&grant.imports.quota, &grant.imports.counters);
+    json!({
+        "quota": quota.as_ref().map(|it| json!({ "scope": it.scope, "classes": it.classes })),
+        "counters": counters.as_ref().map(|it| json!({ "scope": it.scope, "keys": it.keys })),
+    })
+}
+
+/// The quota and the counters of a grant, a line each.
+fn kept_rows(grant: &Value) -> Vec<(&'static str, String)> {
+    let scope = |import: &Value| {
+        format!("scope {}", import.get("scope").and_then(Value::as_str).unwrap_or_default())
+    };
+    let mut rows = Vec::new();
+    if let Some(quota) = grant.get("quota").filter(|it| !it.is_null()) {
+        let classes = quota.get("classes").and_then(Value::as_object).into_iter().flatten();
+        let classes = classes.map(|(name, class)| {
+            let number = |field: &str| class.get(field).cloned().unwrap_or_default();
+            format!("{name} {}/s burst {}", number("perSecond"), number("burst"))
+        });
+        let all: Vec<String> = std::iter::once(scope(quota)).chain(classes).collect();
+        rows.push(("quota", all.join("; ")));
+    }
+    if let Some(counters) = grant.get("counters").filter(|it| !it.is_null()) {
+        let keys = counters.get("keys").cloned().unwrap_or_default();
+        rows.push(("counters", format!("{}; at most {keys} counters", scope(counters))));
+    }
+    rows
 }
 
 /// The component configured with every capability granted and no host reachable.
@@ -162,6 +195,9 @@ fn text(value: &Value, inspection: &Inspection) -> String {
                 (word("/declared/requestBody"), word("/declared/responseBody"));
             row("bodies", format!("request {request}, response {response}"));
         }
+    }
+    for (name, what) in kept_rows(value.get("grant").unwrap_or(&Value::Null)) {
+        row(name, what);
     }
     row("size", format!("{} KiB", inspection.size.div_ceil(1024)));
     row("component", word("/componentDigest"));

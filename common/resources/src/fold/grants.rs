@@ -7,7 +7,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::{ACCEPTED, Claim, Fold};
 use crate::document::Document;
-use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedView, SignedBy};
+use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedScope, GrantedView, SignedBy};
 use crate::narrow::narrowed;
 use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
 
@@ -71,6 +71,9 @@ impl<'a> Fold<'a> {
                 self.too_many(document);
                 continue;
             }
+            if self.scopes_unavailable(document, spec) {
+                continue;
+            }
             grants.decided.insert(&spec.filter, spec);
         }
         // All of them hold, also two of one name: each only takes away.
@@ -91,6 +94,32 @@ impl<'a> Fold<'a> {
         self.fail(document, ACCEPTED, "Invalid", problem);
     }
 
+    /// Reports each scope of a grant that no proxy can keep; whether there is one.
+    fn scopes_unavailable(&mut self, document: &Document, spec: &GrantSpec) -> bool {
+        let quota = spec.imports.quota.as_ref().and_then(|it| it.scope);
+        let counters = spec.imports.counters.as_ref().and_then(|it| it.scope);
+        let mut found = false;
+        for (import, scope, way_out) in [
+            ("quota", quota, "write `scope: proxy`, and divide the rates by the number of proxies"),
+            (
+                "counters",
+                counters,
+                "write `scope: proxy`, and add up the counters where metrics are read",
+            ),
+        ] {
+            let Some(scope) = scope.filter(|scope| *scope != GrantedScope::Proxy) else { continue };
+            found = true;
+            let message = format!(
+                "`{import}` cannot have the scope `{}`: proxies do not share state yet, each keeps its own",
+                scope.as_str()
+            );
+            let pointer = format!("/spec/imports/{import}/scope");
+            let problem = document.problem("grant.scope", &pointer, message).help(way_out);
+            self.fail(document, ACCEPTED, "Invalid", problem);
+        }
+        found
+    }
+
     /// Says of a grant outside the namespaces of security what it does not do.
     fn check_narrowing(&mut self, document: &Document, spec: &GrantSpec, of: Option<&GrantSpec>) {
         let Some(of) = of else {
@@ -104,6 +133,9 @@ impl<'a> Fold<'a> {
         };
         if asks_too_many(spec) {
             return self.too_many(document);
+        }
+        if self.scopes_unavailable(document, spec) {
+            return;
         }
         if asks_too_many(&narrowed(of, spec)) {
             let message = format!(
@@ -207,6 +239,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
             });
             said(&[
                 ("classes", Some(Json::Object(classes.collect::<Map<String, Json>>()))),
+                ("scope", it.scope.and_then(beyond_proxy)),
                 ("keys", it.keys.map(Json::from)),
                 ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
                 ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
@@ -225,10 +258,25 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
     put("random", spec.random.as_ref().map(plain));
     put("crypto", spec.crypto.as_ref().map(plain));
     put("exchange-state", spec.exchange_state.as_ref().map(plain));
-    put("counters", spec.counters.as_ref().map(plain));
+    put(
+        "counters",
+        spec.counters.as_ref().map(|it| {
+            said(&[
+                ("scope", it.scope.and_then(beyond_proxy)),
+                ("keys", it.keys.map(Json::from)),
+                ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
+                ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
+            ])
+        }),
+    );
     put("spans", spec.spans.as_ref().map(plain));
     put("records", spec.records.as_ref().map(plain));
     imports
+}
+
+/// A scope in the engine's form. `proxy` is left out: it is what a proxy does that does not know the setting.
+fn beyond_proxy(scope: GrantedScope) -> Option<Json> {
+    (scope != GrantedScope::Proxy).then(|| json!(scope.as_str()))
 }
 
 /// Settings that are plain numbers as written.

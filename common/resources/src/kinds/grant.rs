@@ -17,6 +17,33 @@ words! {
     }
 }
 
+words! {
+    /// Proxies that keep a state together.
+    #[serde(rename_all = "lowercase")]
+    #[derive(Default)]
+    pub enum GrantedScope {
+        /// Each proxy by itself, all its workers together.
+        #[default]
+        Proxy,
+        /// All proxies of a service together; not available yet.
+        Service,
+        /// All proxies of the mesh together; not available yet.
+        Fleet,
+    }
+}
+
+impl GrantedScope {
+    /// The word of documents.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proxy => "proxy",
+            Self::Service => "service",
+            Self::Fleet => "fleet",
+        }
+    }
+}
+
 shapes! {
     /// The rights of a filter. In a registry, a Grant outside the security namespaces (`tamis registry --security`) only narrows: where its own namespace attaches the filter, the filter has the rights that
     /// both the Grant of security and this one give.
@@ -135,8 +162,12 @@ shapes! {
     }
     /// `quota`.
     pub struct QuotaSettings {
-        /// Classes by name, each `{ rate: 10/s, burst: 20 }`.
+        /// Classes by name, each `{ rate: 10/s, burst: 20 }`. The filter names a class and a key; a class that is
+        /// not here is a fault of the call.
         pub classes: BTreeMap<String, QuotaClassSettings>,
+        /// Proxies that keep a bucket together; default: proxy. With `proxy`, N proxies allow up to N times the rate
+        /// of a class. `service` and `fleet` are refused: proxies do not share state yet.
+        pub scope: Option<GrantedScope>,
         /// Buckets kept per class; default: 100,000.
         pub keys: Option<u32>,
         /// Longest key in bytes; a longer one is stored as its hash. Default: 256.
@@ -146,9 +177,10 @@ shapes! {
     }
     /// A token bucket for each key.
     pub struct QuotaClassSettings {
-        /// Rate at which tokens are added, as `10/s`, `100/m` or `5000/h`.
+        /// Rate at which tokens are added to the bucket of a key, as `10/s`, `100/m` or `5000/h`. It is the
+        /// operator's: no filter and no configuration of a filter can raise it.
         pub rate: Rate,
-        /// Size of the bucket.
+        /// Size of the bucket: tokens that can be taken at once after a pause. A bucket starts full.
         #[schemars(range(min = 1))]
         pub burst: u32,
     }
@@ -161,6 +193,9 @@ shapes! {
     }
     /// `counters`.
     pub struct CountersSettings {
+        /// Proxies that count together; default: proxy. `service` and `fleet` are refused: proxies do not share state
+        /// yet.
+        pub scope: Option<GrantedScope>,
         /// Counters kept; default: 10,000.
         pub keys: Option<u32>,
         /// Longest name or key in bytes; a longer one is stored as its hash. Default: 256.

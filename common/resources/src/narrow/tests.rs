@@ -138,6 +138,17 @@ fn within(schema: &Json, found: &Json, granted: &Json, path: &str) {
     if path == "/imports/http-client" && found["hosts"] != json!([]) {
         assert_eq!(found["ca"], granted["ca"], "{path}");
     }
+    if path.ends_with("/scope") {
+        // Of a quota the wider scope allows less, of counters the narrower one.
+        let scope = |json: &Json| -> GrantedScope {
+            serde_json::from_value(json.clone()).unwrap_or_default()
+        };
+        let (found, granted) = (scope(found), scope(granted));
+        let no_more =
+            if path == "/imports/quota/scope" { found >= granted } else { found <= granted };
+        assert!(no_more, "{path}: {found:?} of {granted:?}");
+        return;
+    }
     if words(schema).is_some() {
         let none = granted.is_null() || granted == "none";
         assert!(found == "none" || (!none && found == granted), "{path}: {found} of {granted}");
@@ -266,8 +277,8 @@ fn every_field_of_a_grant_is_made_and_compared() {
             if schema["additionalProperties"].is_object() {
                 return json!({ "one": Self::made(&schema["additionalProperties"], &format!("{path}/one")) });
             }
-            if words(schema).is_some() {
-                return json!("replace");
+            if let Some(words) = words(schema) {
+                return json!(words.last());
             }
             match types(schema).as_slice() {
                 ["boolean"] => json!(true),
@@ -307,6 +318,33 @@ fn a_star_allows_what_the_other_names_and_nothing_that_has_to_be_named() {
     assert_eq!(found.write_trailers, ["cookie", ":path"], "names, whatever they are");
     assert_eq!(found.attributes, ["*"]);
     assert_eq!(found.write_attributes, ["user"]);
+}
+
+#[test]
+fn of_two_scopes_the_one_that_allows_less_is_left() {
+    use GrantedScope::{Fleet, Proxy, Service};
+    // What one writes, what the other writes, and what is left of a quota and of counters.
+    for (one, other, quota, counters) in [
+        (None, None, None, None),
+        (None, Some(Proxy), Some(Proxy), Some(Proxy)),
+        (None, Some(Fleet), Some(Fleet), Some(Proxy)),
+        (Some(Proxy), Some(Service), Some(Service), Some(Proxy)),
+        (Some(Service), Some(Fleet), Some(Fleet), Some(Service)),
+        (Some(Fleet), Some(Fleet), Some(Fleet), Some(Fleet)),
+    ] {
+        for (one, other) in [(one, other), (other, one)] {
+            let spec = |scope: Option<GrantedScope>| -> GrantSpec {
+                let scope = scope.map(GrantedScope::as_str);
+                serde_json::from_value(json!({ "filter": "acme/x", "imports": {
+                    "quota": { "classes": {}, "scope": scope }, "counters": { "scope": scope },
+                } }))
+                .unwrap()
+            };
+            let left = narrowed(&spec(one), &spec(other)).imports;
+            let left = (left.quota.unwrap().scope, left.counters.unwrap().scope);
+            assert_eq!(left, (quota, counters), "{one:?} {other:?}");
+        }
+    }
 }
 
 #[test]

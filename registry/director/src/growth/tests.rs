@@ -20,7 +20,7 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
     let before = json!({
         "signedBy": { "keys": ["k", "l"], "threshold": 2 },
         "request": { "readHeaders": ["a", "b"], "body": "replace" },
-        "imports": { "http-client": { "hosts": ["x"], "timeout": "1s" }, "log": {} },
+        "imports": { "http-client": { "hosts": ["x"], "timeout": "1s" }, "log": {}, "counters": {} },
         "limits": { "time": "5ms", "memory": "8MiB" },
     });
     let mut world = World::guarded();
@@ -47,6 +47,8 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
         ("/imports/http-client/duringRequests", json!(false), None),
         ("/imports/crypto", json!({}), Some("imports.crypto")),
         ("/imports/log/perSecond", json!(1000), Some("imports.log.perSecond")),
+        ("/imports/counters/scope", json!("proxy"), None),
+        ("/imports/counters/scope", json!("fleet"), Some("imports.counters.scope")),
         ("/imports", json!({}), None),
         ("/limits/time", json!("4ms"), None),
         ("/limits/time", json!("6ms"), Some("limits.time")),

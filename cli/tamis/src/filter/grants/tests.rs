@@ -121,6 +121,9 @@ fn settings_that_a_grant_leaves_out_narrow_as_the_defaults_of_the_engine() {
             let value = match field.as_str() {
                 "hosts" | "names" => serde_json::json!(["a"]),
                 "classes" => serde_json::json!({ "a": { "rate": "1/s", "burst": 1 } }),
+                // The scope that allows most: many buckets, and sums over many proxies.
+                "scope" if name == "quota" => serde_json::json!("proxy"),
+                "scope" => serde_json::json!("fleet"),
                 _ if words.contains("gateway-duration") => serde_json::json!("999h"),
                 _ if words.contains("boolean") => serde_json::json!(true),
                 _ => serde_json::json!(u32::MAX),

@@ -47,6 +47,69 @@ fn a_component_tells_its_hooks_imports_and_what_it_declares() {
 }
 
 #[test]
+fn a_grant_shows_its_rates_and_who_shares_them() {
+    let folder = folder();
+    let component = folder.path().join("rate-limit.wasm");
+    let config = r#"{"limits":[{"class":"per-key"}]}"#;
+    let path = folder.path().join("grant.yaml");
+    let classes = "classes: { per-key: { rate: 10/s, burst: 20 } }";
+    for (imports, rows, error) in [
+        (
+            format!("quota: {{ {classes} }}"),
+            vec!["quota      scope proxy; per-key 10.0/s burst 20\n"],
+            false,
+        ),
+        (
+            format!("quota: {{ scope: proxy, {classes} }}, counters: {{ scope: proxy, keys: 5 }}"),
+            vec![
+                "quota      scope proxy; per-key 10.0/s burst 20\n",
+                "counters   scope proxy; at most 5 counters\n",
+            ],
+            false,
+        ),
+        (
+            format!("quota: {{ scope: service, {classes} }}"),
+            vec![
+                "quota      scope service; ",
+                "`imports.quota.scope: service`",
+                "write `scope: proxy`",
+            ],
+            true,
+        ),
+        (
+            format!("quota: {{ scope: fleet, {classes} }}"),
+            vec![
+                "quota      scope fleet; ",
+                "`imports.quota.scope: fleet`",
+                "write `scope: proxy`",
+            ],
+            true,
+        ),
+        (
+            format!("quota: {{ {classes} }}, counters: {{ scope: fleet }}"),
+            vec!["`imports.counters.scope: fleet`", "write `scope: proxy`"],
+            true,
+        ),
+    ] {
+        let grant = format!(
+            "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a }}\n\
+             spec: {{ filter: tamis/rate-limit, request: {{ attributes: ['*'] }}, response: {{ writeHeaders: ['*'] }}, imports: {{ exchange-state: {{}}, {imports} }} }}\n"
+        );
+        std::fs::write(&path, grant).unwrap();
+        let asked = Arguments { grant: Some(path.clone()), ..arguments(&component, config) };
+        let (value, inspection) = inspect(&asked).unwrap();
+        let text = text(&value, &inspection);
+        assert_eq!(value.pointer("/declared/error").is_some(), error, "{imports}: {text}");
+        for row in rows {
+            assert!(text.contains(row), "{imports}: {row}: {text}");
+        }
+    }
+    // Without a Grant there is none to show.
+    let (value, inspection) = inspect(&arguments(&component, config)).unwrap();
+    assert!(value["grant"].is_null() && !text(&value, &inspection).contains("\nquota"));
+}
+
+#[test]
 fn a_configuration_it_refuses_leaves_the_rest_to_be_told() {
     let folder = folder();
     let path = folder.path().join("route.wasm");

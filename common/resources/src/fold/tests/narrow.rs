@@ -118,6 +118,46 @@ fn a_grant_of_a_tenant_takes_away_from_what_it_attaches_itself_and_adds_nothing(
 }
 
 #[test]
+fn a_scope_that_no_proxy_can_keep_is_refused_where_it_is_written() {
+    let quota = |scope: &str| json!({ "quota": { "classes": {}, "scope": scope } });
+    let counters = |scope: &str| json!({ "counters": { "scope": scope } });
+    let both = || json!({ "quota": { "classes": {}, "scope": "fleet" }, "counters": { "scope": "service" } });
+    for (imports, refused) in [
+        (json!({ "quota": { "classes": {} }, "counters": {} }), 0),
+        (quota("proxy"), 0),
+        (counters("proxy"), 0),
+        (quota("service"), 1),
+        (quota("fleet"), 1),
+        (counters("service"), 1),
+        (counters("fleet"), 1),
+        (both(), 2),
+    ] {
+        let whole = json!({ "quota": { "classes": {} }, "counters": {} });
+        // Security's own Grant, and one of a tenant that narrows it.
+        let texts = [
+            vec![grant("security/x", imports.clone())],
+            vec![grant("security/x", whole), grant("acme/x", imports.clone())],
+        ];
+        for texts in texts {
+            let folded = folded("acme", &texts);
+            let found = folded.problems.iter().filter(|one| one.code == "grant.scope");
+            let found: Vec<_> = found.collect();
+            assert_eq!(found.len(), refused, "{texts:?}");
+            for problem in found {
+                let help = problem.help.as_deref().unwrap_or_default();
+                assert!(help.starts_with("write `scope: proxy`"), "{help}");
+            }
+            let filter = &plan(&folded).filters[0];
+            // A tenant's quota of a wider scope reaches the proxy, which refuses it.
+            let scope = |import: &str| filter.grant.imports.get(import)?.get("scope").cloned();
+            let runs = filter.refused.is_none() && scope("quota").is_none();
+            let narrows_counters_alone = texts.len() == 2 && imports.get("quota").is_none();
+            assert_eq!(runs, refused == 0 || narrows_counters_alone, "{texts:?}");
+        }
+    }
+}
+
+#[test]
 fn a_grant_of_a_tenant_alone_lets_nothing_run() {
     for texts in [vec![], vec![grant("acme/x", json!({ "log": {} }))]] {
         let folded = folded("acme", &texts);
