@@ -146,9 +146,13 @@ fn identity(text: &str) -> Result<(), String> {
 }
 
 fn address(text: &str) -> Result<(), String> {
-    let rule = "write an address, a prefix such as 10.0.0.0/8 whose other bits are zero, or `unix`";
+    if text == "unix" { Ok(()) } else { prefix(text).map_err(|rule| format!("{rule}, or `unix`")) }
+}
+
+/// Checks an IP address or a prefix.
+pub(crate) fn prefix(text: &str) -> Result<(), String> {
+    let rule = "write an address, or a prefix such as 10.0.0.0/8 whose other bits are zero";
     let (ip, length) = match text.split_once('/') {
-        None if text == "unix" => return Ok(()),
         None => (text, None),
         Some((ip, length)) => (ip, Some(length)),
     };

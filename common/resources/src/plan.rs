@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use crate::kinds::{
-    Algorithm, AmbiguousPaths, EmptySegments, Isolation, ListenerReasons, OnFailure, PathEscapes,
-    Phase, World,
+    Algorithm, AmbiguousPaths, ClientAddressField, EmptySegments, Isolation, ListenerReasons,
+    OnFailure, PathEscapes, Phase, World,
 };
 
 macro_rules! plans {
@@ -89,6 +89,21 @@ plans! {
         pub parameters: AmbiguousPaths,
         /// Which escapes of paths are decoded.
         pub escapes: PathEscapes,
+        /// Proxies whose statement of the client's address counts; `None`: no proxy's does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub client_address: Option<ClientAddressPlan>,
+    }
+    /// Proxies whose statement of the client's address counts.
+    #[derive(Eq)]
+    pub struct ClientAddressPlan {
+        /// The field that they write.
+        pub field: ClientAddressField,
+        /// Their addresses and prefixes; `None`: every peer counts.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub trusted: Option<Vec<String>>,
+        /// Their number; `None`: they are known by their addresses.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub hops: Option<u8>,
     }
     /// How a listener proves who it is.
     #[serde(untagged)]
@@ -363,6 +378,7 @@ impl Default for ListenerRulesPlan {
             escaped_slashes: AmbiguousPaths::Refuse,
             parameters: AmbiguousPaths::Refuse,
             escapes: PathEscapes::Segment,
+            client_address: None,
         }
     }
 }

@@ -113,6 +113,10 @@ const GATEWAY: &[(&str, Names)] = &[
     ("/listeners/*/paths/escapedSlashes", Names::Nothing),
     ("/listeners/*/paths/parameters", Names::Nothing),
     ("/listeners/*/paths/escapes", Names::Nothing),
+    // Whom the author's own listener believes.
+    ("/listeners/*/clientAddress/field", Names::Nothing),
+    ("/listeners/*/clientAddress/trusted/*", Names::Nothing),
+    ("/listeners/*/clientAddress/hops", Names::Nothing),
     ("/listeners/*/tls/certificate", Names::Common),
     ("/listeners/*/tls/key", Names::Common),
     ("/listeners/*/tls/clientCa", Names::Common),

@@ -7,7 +7,7 @@ use tamis_sdk::View;
 /// An attribute that a value may name. The host sets each of them; neither a client nor a filter can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fact {
-    /// IP address of the peer.
+    /// IP address of the client.
     SourceAddress,
     /// Listener that accepted the connection.
     ListenerName,

@@ -1,6 +1,6 @@
 //! The built-in `ip-access` policy: lets clients in by their address.
 //!
-//! The address is the attribute `@source.address`, which the host takes from the connection; no header of a
+//! The address is the attribute `@source.address`, which the host determines; no header of a
 //! client is looked at. Of all prefixes that contain the address, the longest decides ([`prefixes`]).
 
 use std::net::IpAddr;

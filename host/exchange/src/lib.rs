@@ -20,6 +20,7 @@
 
 mod accept;
 mod body;
+mod client_address;
 mod edit;
 mod exchange;
 mod fields;
@@ -34,6 +35,9 @@ mod view;
 
 pub use accept::{accept_head, accept_whole_body, chunk_rule};
 pub use body::{Body, BodyError, ChannelBody, FrameSender};
+pub use client_address::{
+    ChainNode, ClientChain, ForwardedField, InvalidPrefix, MAX_CHAIN, TrustedProxies,
+};
 pub use edit::{
     Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_FIELDS,
     MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, Writes, apply, change_trailers,

@@ -14,12 +14,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Clock;
-use tamis_exchange::{AmbiguityRule, EmptySegments, Escapes, PathRules, Protocols};
+use tamis_exchange::{
+    AmbiguityRule, EmptySegments, Escapes, ForwardedField, PathRules, Protocols, TrustedProxies,
+};
 use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons};
 use tamis_resources::plan::{
-    AddressPlan, Algorithm, AmbiguousPaths, EmptySegments as EmptySegmentsPlan, EndpointPlan,
-    ListenerFilesPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan, MemberFilesPlan, NodePlan,
-    PathEscapes, PolicyPlan, ProtocolPlan, ServicePlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    AddressPlan, Algorithm, AmbiguousPaths, ClientAddressField, ClientAddressPlan,
+    EmptySegments as EmptySegmentsPlan, EndpointPlan, ListenerFilesPlan, ListenerPlan,
+    ListenerReasons, ListenerRulesPlan, MemberFilesPlan, NodePlan, PathEscapes, PolicyPlan,
+    ProtocolPlan, ServicePlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
@@ -54,7 +57,17 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
             ListenerReasons::Show => Reasons::Show,
             ListenerReasons::Hide => Reasons::Hide,
         },
+        trusted_proxies: plan.client_address.as_ref().and_then(trusted_proxies),
     }
+}
+
+/// `None` when a prefix is invalid, which the documents exclude: then the peer is the client.
+fn trusted_proxies(plan: &ClientAddressPlan) -> Option<TrustedProxies> {
+    let field = match plan.field {
+        ClientAddressField::XForwardedFor => ForwardedField::XForwardedFor,
+        ClientAddressField::Forwarded => ForwardedField::Forwarded,
+    };
+    TrustedProxies::new(field, plan.trusted.as_deref(), plan.hops).ok()
 }
 
 /// Certificates in use, by listener and by the files they were read from, and the proxy's SVID.

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::RefCell;
+use std::net::IpAddr;
 use std::sync::Arc;
 use tamis_engine::FilterState;
 use tamis_exchange::Scheme;
@@ -16,7 +17,9 @@ pub(crate) struct Connection {
     kept_by: RefCell<Vec<Arc<FilterState>>>,
     /// Name of the listener it came through.
     pub(crate) listener: Arc<str>,
-    /// Address of the peer; `unix` on a unix socket.
+    /// IP address of the peer; `None` on a unix socket.
+    pub(crate) peer: Option<IpAddr>,
+    /// The address as text; `unix` on a unix socket.
     pub(crate) peer_address: Arc<str>,
     /// The address as a header value.
     pub(crate) peer_value: HeaderValue,
@@ -51,6 +54,7 @@ impl Connection {
             id,
             kept_by: RefCell::default(),
             listener: listener.into(),
+            peer: info.peer.map(|peer| peer.ip()),
             peer_value: shared(&peer_address),
             peer_address: peer_address.into(),
             forwarded: shared(&forwarded),

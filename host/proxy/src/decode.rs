@@ -4,14 +4,15 @@
 use crate::arrival::Arrival;
 use crate::connection::Connection;
 use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retry_mark, via};
+use crate::generation::ListenerRules;
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use std::sync::Arc;
 use tamis_exchange::{
-    Attributes, Exchange, Fault, PathRules, Refusal, Scheme, TargetError, normal_authority,
-    normal_path,
+    Attributes, ClientChain, Exchange, Fault, PathRules, Refusal, Scheme, TargetError,
+    normal_authority, normal_path,
 };
 use tamis_transport::RequestBody;
 
@@ -57,7 +58,8 @@ pub(crate) fn decode(
     // The host itself meets the expectation: hyper sends 100 when the body is read.
     headers.remove(header::EXPECT);
     owners.clean_trailer_names(&mut headers);
-    forwarded(&mut headers, connection, direction, host);
+    let chain = client_chain(&headers, connection, rules);
+    forwarded(&mut headers, connection, direction, host, chain.as_ref());
     via(&mut headers, version);
     trace::ensure(&mut headers, shared.random);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
@@ -71,7 +73,7 @@ pub(crate) fn decode(
             headers,
             status: None,
             response_headers: HeaderMap::new(),
-            attributes: attributes(connection),
+            attributes: attributes_behind(connection, chain.as_ref()),
         },
         upgrade,
         trailers,
@@ -85,11 +87,9 @@ const REFUSED_TARGET_MAX: usize = 1_024;
 
 /// The recordable parts of a request that is refused here: its target is recorded as sent, since it has no
 /// normalised form.
-pub(crate) fn refused(
-    request: &Request<RequestBody>,
-    connection: &Connection,
-    id: u64,
-) -> Exchange {
+pub(crate) fn refused(request: &Request<RequestBody>, arrival: &Arrival<'_>) -> Exchange {
+    let Arrival { connection, rules, id, .. } = *arrival;
+    let chain = client_chain(request.headers(), connection, rules);
     let uri = request.uri();
     let target = uri.path_and_query().map_or("", |path| path.as_str());
     let end =
@@ -103,8 +103,26 @@ pub(crate) fn refused(
         headers: HeaderMap::new(),
         status: None,
         response_headers: HeaderMap::new(),
-        attributes: attributes(connection),
+        attributes: attributes_behind(connection, chain.as_ref()),
     }
+}
+
+/// The way of a request from its client to the peer; `None`: the peer is the client.
+fn client_chain(
+    headers: &HeaderMap,
+    connection: &Connection,
+    rules: &ListenerRules,
+) -> Option<ClientChain> {
+    rules.trusted_proxies.as_ref()?.chain(headers, connection.peer?)
+}
+
+/// Attributes of a request whose client may be behind proxies.
+fn attributes_behind(connection: &Connection, chain: Option<&ClientChain>) -> Attributes {
+    let mut attributes = attributes(connection);
+    if let Some(chain) = chain {
+        attributes.set("source.address", chain.client().to_string());
+    }
+    attributes
 }
 
 /// Attributes of a request before it is decoded.

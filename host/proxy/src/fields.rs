@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use tamis_exchange::is_host_field;
+use tamis_exchange::{ClientChain, is_host_field};
 use tamis_resources::plan::TrafficDirection;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -127,24 +127,28 @@ pub(crate) fn take_retry_mark(
     marked && direction == TrafficDirection::Inbound && connection.peer_identity.is_some()
 }
 
-/// Sets `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway ignores the values that a client sends;
-/// inside the mesh a sidecar adds the peer that called it.
+/// Sets `X-Forwarded-*` and `Forwarded` (RFC 7239). A gateway ignores the values that a client sends, and
+/// keeps the chain of trusted proxies from the client on; inside the mesh a sidecar adds the peer that
+/// called it.
 pub(crate) fn forwarded(
     headers: &mut HeaderMap,
     connection: &Connection,
     direction: TrafficDirection,
     host: Option<HeaderValue>,
+    chain: Option<&ClientChain>,
 ) {
     match direction {
         TrafficDirection::Gateway => {
             remove_claims(headers);
-            headers.insert(X_FORWARDED_FOR, connection.peer_value.clone());
+            let addresses = chain.map(ClientChain::x_forwarded_for);
+            headers.insert(X_FORWARDED_FOR, continued(addresses, &connection.peer_value));
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
             match host {
                 Some(host) => headers.insert(X_FORWARDED_HOST, host),
                 None => headers.remove(X_FORWARDED_HOST),
             };
-            headers.insert(header::FORWARDED, connection.forwarded.clone());
+            let elements = chain.map(ClientChain::forwarded);
+            headers.insert(header::FORWARDED, continued(elements, &connection.forwarded));
         }
         TrafficDirection::Inbound => {
             append(headers, X_FORWARDED_FOR, connection.peer_value.as_bytes());
@@ -155,6 +159,13 @@ pub(crate) fn forwarded(
         }
         TrafficDirection::Outbound => {}
     }
+}
+
+/// A list that continues with an element of ours; the element alone where there is no list.
+fn continued(list: Option<String>, own: &HeaderValue) -> HeaderValue {
+    let Some(list) = list else { return own.clone() };
+    let joined = [list.as_bytes(), b", ", own.as_bytes()].concat();
+    HeaderValue::from_bytes(&joined).unwrap_or_else(|_| own.clone())
 }
 
 /// Removes fields that only hops of the mesh may set: the origin of a request, and its original path.
@@ -200,6 +211,7 @@ pub(crate) fn via(headers: &mut HeaderMap, version: Version) {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use tamis_exchange::{ForwardedField, TrustedProxies};
 
     fn headers(lines: &[(&'static str, &str)]) -> HeaderMap {
         lines
@@ -318,7 +330,7 @@ mod tests {
 
     fn forward(map: &mut HeaderMap, peer: &str, direction: TrafficDirection) {
         let host = Some(HeaderValue::from_static("shop.example"));
-        forwarded(map, &connection(peer), direction, host);
+        forwarded(map, &connection(peer), direction, host, None);
     }
 
     #[test]
@@ -343,6 +355,27 @@ mod tests {
             (&map["x-forwarded-for"], &map["forwarded"]),
             (&HeaderValue::from_static("unix"), &HeaderValue::from_static("for=_unix;proto=https"),)
         );
+    }
+
+    #[test]
+    fn the_chain_of_trusted_proxies_goes_on_from_the_client() {
+        let trusted = ["10.0.0.0/24".to_owned()];
+        let trusted =
+            TrustedProxies::new(ForwardedField::XForwardedFor, Some(&trusted), None).unwrap();
+        let mut map = headers(&[
+            ("x-forwarded-for", "6.6.6.6, 2001:db8::1, 10.0.0.2"),
+            ("forwarded", "for=6.6.6.6"),
+            ("x-forwarded-proto", "gopher"),
+        ]);
+        let chain = trusted.chain(&map, "10.0.0.1".parse().unwrap()).unwrap();
+        let (peer, host) = (connection("10.0.0.1:5"), Some(HeaderValue::from_static("a.example")));
+        forwarded(&mut map, &peer, TrafficDirection::Gateway, host, Some(&chain));
+        assert_eq!(map["x-forwarded-for"], "2001:db8::1, 10.0.0.2, 10.0.0.1");
+        assert_eq!(
+            map["forwarded"],
+            "for=\"[2001:db8::1]\", for=10.0.0.2, for=10.0.0.1;proto=https"
+        );
+        assert_eq!(map["x-forwarded-proto"], "https");
     }
 
     const NAMES: [&str; 14] = [

@@ -32,13 +32,13 @@ pub(crate) fn receive(
     mut request: Request<RequestBody>,
     content: Result<(), Refusal>,
 ) -> (Box<ExchangeState>, RequestParts, Result<(), Stop>) {
-    let Arrival { connection, chain, direction, shared, id, .. } = *arrival;
+    let Arrival { connection, chain, direction, shared, .. } = *arrival;
     let request_id = request_id::ensure(request.headers_mut(), shared.random);
     let decoded = content.and_then(|()| decode::decode(&mut request, arrival));
     let decoded = match decoded {
         Ok(decoded) => decoded,
         Err(refusal) => {
-            let mut exchange = decode::refused(&request, connection, id);
+            let mut exchange = decode::refused(&request, arrival);
             if is_grpc(request.headers()) {
                 let kind = HeaderValue::from_static("application/grpc");
                 exchange.headers.insert(header::CONTENT_TYPE, kind);

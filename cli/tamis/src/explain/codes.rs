@@ -129,6 +129,7 @@ pub(crate) const CODES: &[Code] = &[
     row("identity.renewal", "the SVID of a proxy cannot be renewed, or has expired; it stays in use until it expires, then no new connection inside the mesh is possible", "the proxy", "make the registry reachable; after the expiry, restart the proxy with a new join token"),
     row("gateway.listener", "a listener of a Gateway is invalid", "the rules of gateways", "correct the named listener"),
     row("gateway.address", "a proxy cannot listen on an address of a Gateway", "the rules of gateways", "write an IP address, or omit it"),
+    row("gateway.client-address", "a listener does not state correctly which proxies it trusts with the client's address", "the rules of gateways", "write `trusted` addresses or prefixes, `hops`, or both"),
     row("gateway.upgrade", "a listener allows a protocol that must not be tunnelled", "the rules of gateways", "remove it: HTTP and TLS are never tunnelled"),
     row("policy.conflict", "two policies target one service", "the rules of policies", "keep one"),
     row("route.parent", "a route names a parent that does not exist or does not accept the route", "the rules of routes", "name a Gateway, or a Service, that is in force"),

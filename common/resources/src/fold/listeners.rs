@@ -1,11 +1,12 @@
 //! Sockets of the proxy, without their chains.
 
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy};
+use crate::access_rule::prefix;
 use crate::document::Document;
-use crate::kinds::{GatewaySpec, Listener, ListenerProtocol, ListenerReasons};
+use crate::kinds::{ClientAddressField, GatewaySpec, Listener, ListenerProtocol, ListenerReasons};
 use crate::plan::{
-    AddressPlan, ChainPlan, ListenerFilesPlan, ListenerPlan, ListenerRulesPlan, TlsPlan,
-    TrafficDirection,
+    AddressPlan, ChainPlan, ClientAddressPlan, ListenerFilesPlan, ListenerPlan, ListenerRulesPlan,
+    TlsPlan, TrafficDirection,
 };
 
 /// A socket, and for a gateway the listener it belongs to.
@@ -91,6 +92,9 @@ impl<'a> Fold<'a> {
                 self.fail(document, ACCEPTED, "ListenersNotValid", problem);
                 continue;
             }
+            if !self.is_client_address_sound(document, listener, at) {
+                continue;
+            }
             let tls = listener.tls.as_ref().map(|tls| {
                 TlsPlan::Files(ListenerFilesPlan {
                     certificate: tls.certificate.clone(),
@@ -111,6 +115,34 @@ impl<'a> Fold<'a> {
             sockets.push(socket(named, tls, TrafficDirection::Gateway, rules, Some(listener)));
         }
         sockets
+    }
+
+    /// Names what is wrong with `clientAddress`. Such a listener does not listen: filters would see the
+    /// addresses of proxies, which may have rights that no client has.
+    fn is_client_address_sound(
+        &mut self,
+        document: &Document,
+        listener: &Listener,
+        at: usize,
+    ) -> bool {
+        let Some(client) = &listener.client_address else { return true };
+        let pointer = format!("/spec/listeners/{at}/clientAddress");
+        let mut wrong = Vec::new();
+        for (nth, text) in client.trusted.as_deref().unwrap_or_default().iter().enumerate() {
+            if let Err(rule) = prefix(text) {
+                wrong.push((format!("{pointer}/trusted/{nth}"), format!("`{text}`: {rule}")));
+            }
+        }
+        if client.trusted.is_none() && client.hops.is_none() {
+            let message = "write `trusted` addresses or prefixes, `hops`, or both";
+            wrong.push((pointer, message.to_owned()));
+        }
+        let sound = wrong.is_empty();
+        for (pointer, message) in wrong {
+            let problem = document.problem("gateway.client-address", &pointer, message);
+            self.fail(document, ACCEPTED, "ListenersNotValid", problem);
+        }
+        sound
     }
 
     /// Names protocols that nothing may be upgraded to.
@@ -167,6 +199,11 @@ fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
         escaped_slashes: paths.and_then(|it| it.escaped_slashes).unwrap_or(known.escaped_slashes),
         parameters: paths.and_then(|it| it.parameters).unwrap_or(known.parameters),
         escapes: paths.and_then(|it| it.escapes).unwrap_or(known.escapes),
+        client_address: listener.client_address.as_ref().map(|client| ClientAddressPlan {
+            field: client.field.unwrap_or(ClientAddressField::XForwardedFor),
+            trusted: client.trusted.clone(),
+            hops: client.hops,
+        }),
     }
 }
 

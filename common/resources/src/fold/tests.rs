@@ -8,8 +8,9 @@ mod routers;
 use serde_json::json;
 
 use crate::plan::{
-    AddressPlan, AmbiguousPaths, EmptySegments, ListenerReasons, ListenerRulesPlan, NodePlan,
-    PathEscapes, ProtocolPlan, TlsPlan, TrafficDirection,
+    AddressPlan, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
+    ListenerReasons, ListenerRulesPlan, NodePlan, PathEscapes, ProtocolPlan, TlsPlan,
+    TrafficDirection,
 };
 use crate::{Document, FoldResult, Problem, Security, fold, parse};
 
@@ -492,6 +493,39 @@ fn a_gateway_that_others_can_reach_keeps_its_reasons_to_itself() {
     assert_eq!(reasons(&with_listener("reasons: Hide")), ListenerReasons::Hide);
     let sidecar = plan("sidecar:shop/storefront/0");
     assert!(sidecar.listeners.iter().all(|one| one.rules.reasons == ListenerReasons::Show));
+}
+
+#[test]
+fn a_listener_that_does_not_say_whom_it_trusts_does_not_listen() {
+    for (field, place) in [
+        ("{}", "clientAddress"),
+        ("{ field: Forwarded }", "clientAddress"),
+        ("{ trusted: [10.0.0.0/8, lb.internal] }", "lb.internal"),
+        ("{ trusted: [10.0.0.1/8] }", "10.0.0.1/8"),
+        ("{ trusted: [unix], hops: 1 }", "unix"),
+        ("{ trusted: [\"::ffff:10.0.0.0/104\"] }", "\"::ffff:10.0.0.0/104\""),
+    ] {
+        let text = with_listener(&format!("clientAddress: {field}"));
+        let folded = folded(&text, "gateway:shop/edge");
+        assert_eq!(codes(&folded.problems), ["gateway.client-address"], "{field}");
+        let at = &folded.problems[0].place;
+        assert_eq!(&text[at.start..at.end], place, "{field}");
+        assert!(folded.plan.unwrap().listeners.iter().all(|one| one.name != "http"), "{field}");
+    }
+    for field in ["{ hops: 0 }", "{ hops: 17 }", "{ trusted: [] }", "{ field: x-real-ip, hops: 1 }"]
+    {
+        let text = with_listener(&format!("clientAddress: {field}"));
+        assert!(!parse("shop.yaml", &text).1.is_empty(), "{field}");
+    }
+    let text = with_listener("clientAddress: { trusted: [10.0.0.0/8, 192.0.2.1], hops: 2 }");
+    let folded = folded(&text, "gateway:shop/edge");
+    let rules = &folded.plan.unwrap().listeners[0].rules;
+    let expected = ClientAddressPlan {
+        field: ClientAddressField::XForwardedFor,
+        trusted: Some(vec!["10.0.0.0/8".to_owned(), "192.0.2.1".to_owned()]),
+        hops: Some(2),
+    };
+    assert_eq!(rules.client_address, Some(expected));
 }
 
 #[test]

@@ -38,6 +38,13 @@ words! {
         /// Only those of letters, digits and `-._~`.
         Unreserved,
     }
+    /// The field that states the addresses of a request's way.
+    pub enum ClientAddressField {
+        /// `X-Forwarded-For`.
+        XForwardedFor,
+        /// `Forwarded` (RFC 7239).
+        Forwarded,
+    }
     /// Namespaces whose routes a listener accepts.
     pub enum RouteNamespaces {
         /// The gateway's namespace.
@@ -101,6 +108,23 @@ shapes! {
         pub reasons: Option<ListenerReasons>,
         /// Handling of paths that servers read in more than one way.
         pub paths: Option<ListenerPaths>,
+        /// Proxies in front of this listener whose statement of the client's address counts. Default: none; the
+        /// client's address is that of the peer.
+        pub client_address: Option<ClientAddress>,
+    }
+    /// Proxies whose statement of the client's address counts; at least one of `trusted` and `hops`.
+    pub struct ClientAddress {
+        /// The field that these proxies write; the other one never counts. Default: `XForwardedFor`.
+        pub field: Option<ClientAddressField>,
+        /// Addresses and prefixes of the proxies, such as `10.0.0.7` or `2001:db8::/64`. The field counts only
+        /// if the peer is one of them. Without `hops`, the client is the last address of the field that is not
+        /// one of them. Default: every peer counts, which is safe only where none but the proxies can connect.
+        #[schemars(length(min = 1, max = 256))]
+        pub trusted: Option<Vec<String>>,
+        /// The number of proxies, this gateway not included: the client is at that place of the field, counted from
+        /// the end. Default: proxies are known by their addresses.
+        #[schemars(range(min = 1, max = 16))]
+        pub hops: Option<u8>,
     }
     /// Handling of paths that servers read in more than one way.
     pub struct ListenerPaths {

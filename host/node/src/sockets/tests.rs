@@ -56,11 +56,19 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         escaped_slashes: AmbiguousPaths::Keep,
         parameters: AmbiguousPaths::Keep,
         escapes: PathEscapes::Unreserved,
+        client_address: Some(ClientAddressPlan {
+            field: ClientAddressField::Forwarded,
+            trusted: Some(vec!["10.0.0.0/8".to_owned()]),
+            hops: Some(2),
+        }),
     };
+    let trusted = ["10.0.0.0/8".to_owned()];
     let expected = ListenerRules {
         paths: PathRules::KEEP,
         upgrades: Protocols::new(["shout"]),
         reasons: Reasons::Hide,
+        trusted_proxies: TrustedProxies::new(ForwardedField::Forwarded, Some(&trusted), Some(2))
+            .ok(),
     };
     assert_eq!(rules(&plan), expected);
     assert_eq!(rules(&ListenerRulesPlan::default()), ListenerRules::default());

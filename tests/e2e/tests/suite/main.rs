@@ -11,6 +11,7 @@ mod admin;
 mod agreements;
 mod author;
 mod bad_input;
+mod client_addresses;
 mod connections;
 mod control;
 mod docs;

@@ -61,6 +61,11 @@ fn attachment(name: &str, phase: &str, order: u32, config: &str, grant: &str) ->
     )
 }
 
+/// The documents of a built-in policy at the gateway, with the Grant of its page.
+pub(crate) fn attachment_of(name: &str, phase: &str, order: u32, config: &str) -> String {
+    attachment(name, phase, order, config, &grant(name))
+}
+
 /// A line of the list of keys.
 fn key(consumer: &str, key: &str) -> String {
     let hash = digest::digest(&digest::SHA256, key.as_bytes());
