@@ -92,6 +92,10 @@ plans! {
         /// Proxies whose statement of the client's address counts; `None`: no proxy's does.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub client_address: Option<ClientAddressPlan>,
+        /// Addresses and prefixes of the load balancers that begin each connection with a PROXY header; `None`: no
+        /// header is read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub proxy_protocol: Option<Vec<String>>,
     }
     /// Proxies whose statement of the client's address counts.
     #[derive(Eq)]
@@ -379,6 +383,7 @@ impl Default for ListenerRulesPlan {
             parameters: AmbiguousPaths::Refuse,
             escapes: PathEscapes::Segment,
             client_address: None,
+            proxy_protocol: None,
         }
     }
 }

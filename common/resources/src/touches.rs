@@ -117,6 +117,7 @@ const GATEWAY: &[(&str, Names)] = &[
     ("/listeners/*/clientAddress/field", Names::Nothing),
     ("/listeners/*/clientAddress/trusted/*", Names::Nothing),
     ("/listeners/*/clientAddress/hops", Names::Nothing),
+    ("/listeners/*/proxyProtocol/trusted/*", Names::Nothing),
     ("/listeners/*/tls/certificate", Names::Common),
     ("/listeners/*/tls/key", Names::Common),
     ("/listeners/*/tls/clientCa", Names::Common),

@@ -4,8 +4,8 @@
 //! The crate turns bytes of untrusted peers into requests that have exactly one reading, and connects to
 //! upstreams. It knows nothing about routes, filters or generations.
 //!
-//! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] → [`tls::ServerTls::accept`]
-//! (when the listener has certificates) → [`serve::serve_connection`], which reads and writes HTTP/1 itself by the
+//! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] →
+//! [`proxy_protocol::read_proxy_header`] (when a load balancer writes one) → [`tls::ServerTls::accept`] (when the listener has certificates) → [`serve::serve_connection`], which reads and writes HTTP/1 itself by the
 //! rules of the [`gate`], and leaves HTTP/2 to hyper. The way out is [`connect::connect`]: over HTTP/1 with a
 //! [`ClientConnection`], which writes a request and judges and reads its response in one pass; the
 //! [`response::ResponseGate`] judges the responses that hyper reads.
@@ -41,6 +41,7 @@ pub mod handover;
 pub mod hosts;
 pub mod listen;
 mod outbox;
+pub mod proxy_protocol;
 pub mod response;
 pub mod serve;
 mod spare;
@@ -56,6 +57,7 @@ pub use connect::{ConnectError, PlainStream, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, MeteredStream};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
 pub use listen::{BoundListener, ListenError, Listener, bind, spread};
+pub use proxy_protocol::{ProxyHeaderError, read_proxy_header};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
     ConnInfo, InterimSender, ListenerStage, PendingTunnel, RequestBody, RequestBodyError,

@@ -6,8 +6,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use crate::prefixes::{AddressPrefixes, InvalidPrefix};
 use http::header::{self, HeaderMap, HeaderName};
-use ipnet::IpNet;
 
 /// Most entries of a chain that are read. With a longer one the peer counts as the client.
 pub const MAX_CHAIN: usize = 64;
@@ -29,15 +29,10 @@ pub enum ForwardedField {
 pub struct TrustedProxies {
     field: ForwardedField,
     /// `None`: every peer.
-    addresses: Option<Vec<IpNet>>,
+    addresses: Option<AddressPrefixes>,
     /// Number of proxies; `None`: all that `addresses` contain.
     hops: Option<u8>,
 }
-
-/// A text is neither an IP address nor a prefix of addresses.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an IP address or prefix")]
-pub struct InvalidPrefix(pub String);
 
 /// The way of a request from its client to the peer, without the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,13 +71,9 @@ impl TrustedProxies {
         trusted: Option<&[String]>,
         hops: Option<u8>,
     ) -> Result<Self, InvalidPrefix> {
-        let prefix = |text: &String| -> Result<IpNet, InvalidPrefix> {
-            let address = text.parse::<IpAddr>().map(IpNet::from);
-            address.or_else(|_| text.parse()).map_err(|_| InvalidPrefix(text.clone()))
-        };
-        let trusted = trusted.map(|texts| texts.iter().map(prefix).collect());
+        let trusted = trusted.map(AddressPrefixes::new).transpose()?;
         // Without addresses and without a number, nobody is trusted.
-        let addresses = trusted.transpose()?.or_else(|| hops.is_none().then(Vec::new));
+        let addresses = trusted.or_else(|| hops.is_none().then(AddressPrefixes::default));
         Ok(Self { field, addresses, hops })
     }
 
@@ -90,7 +81,7 @@ impl TrustedProxies {
     /// or its field is absent, too long or malformed, or names no address for the client.
     #[must_use]
     pub fn chain(&self, headers: &HeaderMap, peer: IpAddr) -> Option<ClientChain> {
-        if !self.trusts(peer.to_canonical()) {
+        if !self.trusts(peer) {
             return None;
         }
         let mut entries = Vec::new();
@@ -116,8 +107,7 @@ impl TrustedProxies {
     }
 
     fn trusts(&self, address: IpAddr) -> bool {
-        let Some(prefixes) = &self.addresses else { return true };
-        prefixes.iter().any(|prefix| prefix.contains(&address))
+        self.addresses.as_ref().is_none_or(|addresses| addresses.contains(address))
     }
 }
 

@@ -27,6 +27,7 @@ mod fields;
 mod hooks;
 mod kept;
 mod owners;
+mod prefixes;
 mod refusal;
 mod reply;
 mod target;
@@ -35,9 +36,7 @@ mod view;
 
 pub use accept::{accept_head, accept_whole_body, chunk_rule};
 pub use body::{Body, BodyError, ChannelBody, FrameSender};
-pub use client_address::{
-    ChainNode, ClientChain, ForwardedField, InvalidPrefix, MAX_CHAIN, TrustedProxies,
-};
+pub use client_address::{ChainNode, ClientChain, ForwardedField, MAX_CHAIN, TrustedProxies};
 pub use edit::{
     Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_FIELDS,
     MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, Writes, apply, change_trailers,
@@ -52,6 +51,7 @@ pub use hooks::{
 };
 pub use kept::{KeptFields, KeptSpan, MAX_KEPT_OCTETS};
 pub use owners::Owners;
+pub use prefixes::{AddressPrefixes, InvalidPrefix};
 pub use refusal::{Fault, Refusal};
 pub use reply::{Reply, check_reply};
 pub use target::{

@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Clock;
 use tamis_exchange::{
-    AmbiguityRule, EmptySegments, Escapes, ForwardedField, PathRules, Protocols, TrustedProxies,
+    AddressPrefixes, AmbiguityRule, EmptySegments, Escapes, ForwardedField, PathRules, Protocols,
+    TrustedProxies,
 };
 use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons};
 use tamis_resources::plan::{
@@ -58,6 +59,11 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
             ListenerReasons::Hide => Reasons::Hide,
         },
         trusted_proxies: plan.client_address.as_ref().and_then(trusted_proxies),
+        // The documents exclude invalid prefixes; with one, nobody may connect.
+        header_senders: plan
+            .proxy_protocol
+            .as_deref()
+            .map(|trusted| AddressPrefixes::new(trusted).unwrap_or_default()),
     }
 }
 

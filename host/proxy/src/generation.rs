@@ -4,7 +4,7 @@ use crate::shadow::Shadow;
 use crate::slot_refusal::SlotRefusal;
 use std::sync::Arc;
 use tamis_engine::{Filter, OnFailure};
-use tamis_exchange::{Owners, PathRules, Protocols, TrustedProxies};
+use tamis_exchange::{AddressPrefixes, Owners, PathRules, Protocols, TrustedProxies};
 use tamis_resources::plan::{Phase, TrafficDirection};
 use tamis_transport::{Address, ServerTls};
 use tamis_upstream::ServiceConfig;
@@ -37,6 +37,9 @@ pub struct ListenerRules {
     pub reasons: Reasons,
     /// Proxies whose statement of the client's address counts; `None`: the peer is the client.
     pub trusted_proxies: Option<TrustedProxies>,
+    /// Peers that begin each connection with a PROXY header, and that alone may connect; `None`: no header
+    /// is read.
+    pub header_senders: Option<AddressPrefixes>,
 }
 
 /// Whether clients see why the proxy refused them: `x-tamis-reason`, and the code in the text of a refusal.

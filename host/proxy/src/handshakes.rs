@@ -1,4 +1,4 @@
-//! Handshakes of clients that failed, by reason.
+//! Connections that ended before their first request, by reason: a PROXY header or a TLS handshake failed.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tamis_ambient::Clock;
-use tamis_transport::{TlsError, causes};
 
 /// A reason is logged as a warning at most this often: strangers decide how often handshakes fail.
 const WARN_EVERY: Duration = Duration::from_secs(10);
@@ -31,12 +30,10 @@ impl FailedHandshakes {
         &self,
         listener: &str,
         peer: Option<SocketAddr>,
-        error: &TlsError,
+        (reason, error): (&'static str, &str),
         clock: Clock,
     ) {
-        let reason = error.reason();
         let unseen = self.count(reason, clock);
-        let error = causes(error);
         match unseen {
             Some(unseen) => {
                 tracing::warn!(listener, ?peer, reason, error, unseen, "a handshake failed");

@@ -1,6 +1,7 @@
 //! One thread per core: its listeners, its connections, its view of the generation.
 
 mod rounds;
+mod sender;
 pub(crate) mod state;
 
 use crate::arrival::Arrival;
@@ -16,6 +17,7 @@ use crate::tunnel;
 use crate::unseen;
 use http::Request;
 use rounds::{Due, Rounds};
+use sender::SenderRule;
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -226,7 +228,7 @@ impl Worker {
     async fn connection(
         self: Rc<Self>,
         name: &str,
-        plain: PlainStream,
+        mut plain: PlainStream,
         peer: Option<SocketAddr>,
         shutdown: Shutdown,
     ) {
@@ -236,13 +238,19 @@ impl Worker {
         }
         let state = self.state();
         let listener = state.listener(name);
-        let Some((address, tls)) = listener.map(|(one, _)| (one.address.clone(), one.tls.clone()))
-        else {
-            return;
-        };
+        let Some((listener, _)) = listener else { return };
+        let (address, tls) = (listener.address.clone(), listener.tls.clone());
+        let sender = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
         // A connection lives long: it must not keep its first generation alive.
         drop(state);
-        let info = ConnInfo { peer, local: address, identity: None };
+        let failed = |reason, error: &str| {
+            self.shared.handshakes_failed.note(name, peer, (reason, error), self.shared.clock);
+        };
+        let client = match sender.client(&mut plain, peer).await {
+            Ok(client) => client,
+            Err(refusal) => return failed(refusal.reason(), &refusal.text()),
+        };
+        let info = ConnInfo { peer: client, local: address, identity: None };
         match tls {
             None => self.serve_http(name, plain, info, shutdown).await,
             // Both boxed, so that a connection in clear text needs no room for them.
@@ -253,9 +261,7 @@ impl Worker {
                     let stream = Box::new(stream);
                     Box::pin(self.serve_http(name, stream, info, shutdown)).await;
                 }
-                Err(error) => {
-                    self.shared.handshakes_failed.note(name, peer, &error, self.shared.clock);
-                }
+                Err(error) => failed(error.reason(), &tamis_transport::causes(&error)),
             },
         }
     }

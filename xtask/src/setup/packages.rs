@@ -7,6 +7,8 @@ use tamis_harness::packages;
 const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "links every Rust binary and compiles AWS-LC, the cryptography behind TLS"),
     ("libc6-dev", "the C headers that AWS-LC is compiled against"),
+    ("curl", "the client of tests that need TLS from a chosen address"),
+    ("haproxy", "the load balancer in front of the gateway that writes PROXY headers"),
     (
         "nginx-light",
         "the server behind the gateway that must read paths as the gateway matches them",

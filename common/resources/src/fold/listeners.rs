@@ -92,7 +92,7 @@ impl<'a> Fold<'a> {
                 self.fail(document, ACCEPTED, "ListenersNotValid", problem);
                 continue;
             }
-            if !self.is_client_address_sound(document, listener, at) {
+            if !self.is_client_known(document, listener, at) {
                 continue;
             }
             let tls = listener.tls.as_ref().map(|tls| {
@@ -117,25 +117,26 @@ impl<'a> Fold<'a> {
         sockets
     }
 
-    /// Names what is wrong with `clientAddress`. Such a listener does not listen: filters would see the
-    /// addresses of proxies, which may have rights that no client has.
-    fn is_client_address_sound(
-        &mut self,
-        document: &Document,
-        listener: &Listener,
-        at: usize,
-    ) -> bool {
-        let Some(client) = &listener.client_address else { return true };
-        let pointer = format!("/spec/listeners/{at}/clientAddress");
+    /// Names what is wrong with `clientAddress` and `proxyProtocol`. Such a listener does not listen: filters
+    /// would see the addresses of proxies, which may have rights that no client has.
+    fn is_client_known(&mut self, document: &Document, listener: &Listener, at: usize) -> bool {
+        let place = |field: &str| format!("/spec/listeners/{at}/{field}");
+        let (client, senders) = (&listener.client_address, &listener.proxy_protocol);
+        let lists = [
+            (client.as_ref().and_then(|it| it.trusted.as_deref()), "clientAddress/trusted"),
+            (senders.as_ref().map(|it| it.trusted.as_slice()), "proxyProtocol/trusted"),
+        ];
         let mut wrong = Vec::new();
-        for (nth, text) in client.trusted.as_deref().unwrap_or_default().iter().enumerate() {
-            if let Err(rule) = prefix(text) {
-                wrong.push((format!("{pointer}/trusted/{nth}"), format!("`{text}`: {rule}")));
+        for (list, field) in lists {
+            for (nth, text) in list.unwrap_or_default().iter().enumerate() {
+                if let Err(rule) = prefix(text) {
+                    wrong.push((place(&format!("{field}/{nth}")), format!("`{text}`: {rule}")));
+                }
             }
         }
-        if client.trusted.is_none() && client.hops.is_none() {
+        if client.as_ref().is_some_and(|it| it.trusted.is_none() && it.hops.is_none()) {
             let message = "write `trusted` addresses or prefixes, `hops`, or both";
-            wrong.push((pointer, message.to_owned()));
+            wrong.push((place("clientAddress"), message.to_owned()));
         }
         let sound = wrong.is_empty();
         for (pointer, message) in wrong {
@@ -204,6 +205,7 @@ fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
             trusted: client.trusted.clone(),
             hops: client.hops,
         }),
+        proxy_protocol: listener.proxy_protocol.as_ref().map(|it| it.trusted.clone()),
     }
 }
 

@@ -517,7 +517,19 @@ fn a_listener_that_does_not_say_whom_it_trusts_does_not_listen() {
         let text = with_listener(&format!("clientAddress: {field}"));
         assert!(!parse("shop.yaml", &text).1.is_empty(), "{field}");
     }
-    let text = with_listener("clientAddress: { trusted: [10.0.0.0/8, 192.0.2.1], hops: 2 }");
+    let text = with_listener("proxyProtocol: { trusted: [10.0.0.1, localhost] }");
+    let refused = folded(&text, "gateway:shop/edge");
+    assert_eq!(codes(&refused.problems), ["gateway.client-address"]);
+    let at = &refused.problems[0].place;
+    assert_eq!(&text[at.start..at.end], "localhost");
+    assert!(refused.plan.unwrap().listeners.iter().all(|one| one.name != "http"));
+    for field in ["{}", "{ trusted: [] }", "{ trusted: [10.0.0.1], version: 2 }"] {
+        let text = with_listener(&format!("proxyProtocol: {field}"));
+        assert!(!parse("shop.yaml", &text).1.is_empty(), "{field}");
+    }
+    let text = with_listener(
+        "clientAddress: { trusted: [10.0.0.0/8, 192.0.2.1], hops: 2 }, proxyProtocol: { trusted: [10.0.0.9] }",
+    );
     let folded = folded(&text, "gateway:shop/edge");
     let rules = &folded.plan.unwrap().listeners[0].rules;
     let expected = ClientAddressPlan {
@@ -526,6 +538,7 @@ fn a_listener_that_does_not_say_whom_it_trusts_does_not_listen() {
         hops: Some(2),
     };
     assert_eq!(rules.client_address, Some(expected));
+    assert_eq!(rules.proxy_protocol, Some(vec!["10.0.0.9".to_owned()]));
 }
 
 #[test]

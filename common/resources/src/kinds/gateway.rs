@@ -111,6 +111,15 @@ shapes! {
         /// Proxies in front of this listener whose statement of the client's address counts. Default: none; the
         /// client's address is that of the peer.
         pub client_address: Option<ClientAddress>,
+        /// Load balancers that begin each connection with a PROXY header, version 1 or 2. Connections of others,
+        /// and connections without the header, are closed. Default: none; no header is read.
+        pub proxy_protocol: Option<ProxyProtocol>,
+    }
+    /// Load balancers that write PROXY headers.
+    pub struct ProxyProtocol {
+        /// Their addresses and prefixes, such as `10.0.0.7` or `2001:db8::/64`.
+        #[schemars(length(min = 1, max = 256))]
+        pub trusted: Vec<String>,
     }
     /// Proxies whose statement of the client's address counts; at least one of `trusted` and `hops`.
     pub struct ClientAddress {

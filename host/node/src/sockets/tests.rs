@@ -61,6 +61,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
             trusted: Some(vec!["10.0.0.0/8".to_owned()]),
             hops: Some(2),
         }),
+        proxy_protocol: Some(vec!["10.0.0.0/8".to_owned()]),
     };
     let trusted = ["10.0.0.0/8".to_owned()];
     let expected = ListenerRules {
@@ -69,8 +70,14 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         reasons: Reasons::Hide,
         trusted_proxies: TrustedProxies::new(ForwardedField::Forwarded, Some(&trusted), Some(2))
             .ok(),
+        header_senders: AddressPrefixes::new(&trusted).ok(),
     };
     assert_eq!(rules(&plan), expected);
+    let invalid = ListenerRulesPlan {
+        proxy_protocol: Some(vec!["a".to_owned()]),
+        ..ListenerRulesPlan::default()
+    };
+    assert_eq!(rules(&invalid).header_senders, Some(AddressPrefixes::default()), "nobody");
     assert_eq!(rules(&ListenerRulesPlan::default()), ListenerRules::default());
 }
 
