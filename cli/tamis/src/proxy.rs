@@ -190,10 +190,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
-    let joined = arguments.join.as_deref().map(Joined::join).transpose()?;
-    if let Some(joined) = &joined {
-        joined.check(arguments.node.as_ref())?;
-    }
+    let named = arguments.node.as_ref();
+    let joined = arguments.join.as_deref().map(|file| Joined::join(file, named)).transpose()?;
     let name = arguments.node.as_ref().or(joined.as_ref().map(|joined| &joined.node));
     let Some(name) = name else { bail!("name the proxy with --node") };
     let run = RunFolder::open(arguments.run_folder.as_deref());

@@ -7,7 +7,7 @@ use crate::fetch::Fetcher;
 use crate::follow::FollowedPlan;
 use crate::good::LastGoodDocuments;
 use crate::node_resources::NodeResources;
-use crate::sockets::Sockets;
+use crate::sockets::{MissingSvid, Sockets};
 use crate::staging::{StageResult, Staging, why};
 use crate::store::ArtifactStore;
 use crate::ticks::Ticks;
@@ -198,10 +198,15 @@ impl Node {
     }
 
     fn report(&self, staged: StageResult, changed: bool) -> Reload {
-        let StageResult { problems, notes, slots, renewed, certificates, .. } = staged;
+        let StageResult { problems, mut notes, missing_svid, slots, renewed, certificates, .. } =
+            staged;
         let mut told: Vec<_> =
             problems.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect();
         told.extend(notes.iter().map(|note| json!({ "code": NODE_PROBLEM, "message": note })));
+        if let Some(MissingSvid { code, message, help }) = missing_svid {
+            notes.push(format!("{message}; {help}"));
+            told.push(json!({ "code": code, "message": message, "help": help }));
+        }
         self.proxy.report(Status {
             slots: slots.clone(),
             problems: told,

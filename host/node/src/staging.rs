@@ -51,10 +51,9 @@ impl Staging {
         let rules = Rules { policies: &policies, age: followed.age() };
         let built = self.builder.build_wanted(&wanted, rules);
         drop(wanted);
-        let missing = self.sockets.missing_svid(&assembled.plan);
-        notes.extend(missing.map(|it| format!("{}; {}", it.message, it.help)));
         followed.runs(&assembled, now_runs(&built));
-        self.generate(source, &assembled.plan, built, Vec::new(), notes)
+        let staged = self.generate(source, &assembled.plan, built, Vec::new(), notes);
+        StageResult { missing_svid: self.sockets.missing_svid(&assembled.plan), ..staged }
     }
 
     fn stage_documents(
@@ -138,6 +137,7 @@ impl Staging {
             generation: Some(generation),
             problems,
             notes,
+            missing_svid: None,
             slots,
             admin: plan.admin.clone(),
             renewed: self.sockets.renewed(),
@@ -167,6 +167,9 @@ pub(crate) struct StageResult {
     pub(crate) generation: Option<Generation>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<String>,
+    /// Why the proxy does not have the SVID that the director's plan needs; documents have a place for it, and are
+    /// reported among `problems`.
+    pub(crate) missing_svid: Option<MissingSvid>,
     pub(crate) slots: Vec<SlotStatus>,
     pub(crate) admin: Option<String>,
     /// See [`Reload::renewed`](crate::Reload::renewed).
@@ -182,6 +185,7 @@ impl StageResult {
             generation: None,
             problems,
             notes,
+            missing_svid: None,
             slots: Vec::new(),
             admin: None,
             renewed: Vec::new(),

@@ -32,10 +32,13 @@ pub(super) struct Joined {
 }
 
 impl Joined {
-    /// Joins with the token of a file. While no registry can be reached it tries again, without an end.
-    pub(super) fn join(path: &Path) -> Result<Self> {
+    /// Joins with the token of a file, which must be for the proxy that was named, if one was. While no registry can
+    /// be reached it tries again, without an end.
+    pub(super) fn join(path: &Path, named: Option<&NodeName>) -> Result<Self> {
         let file = read(path).with_context(|| format!("the join file {}", path.display()))?;
         let node = file.node.parse().with_context(|| format!("{}: its node", path.display()))?;
+        // Before the token is used.
+        check(&node, named)?;
         let registry = file.registry_id.parse().with_context(|| format!("{}", path.display()))?;
         let (clock, random) = (Clock::system(), Random::system());
         let registrar = Registrar::new(&file, clock)?;
@@ -46,18 +49,17 @@ impl Joined {
             .context("no thread that renews the SVID")?;
         Ok(Self { node, identity, registry, _renewal: renewal })
     }
+}
 
-    /// Checks that the token admitted the proxy that was named, if one was.
-    pub(super) fn check(&self, named: Option<&NodeName>) -> Result<()> {
-        match named {
-            Some(named) if *named != self.node => {
-                bail!(
-                    "the join file is for {}, but --node says {named}: leave --node out, or ask the registry for a join file for {named}",
-                    self.node
-                )
-            }
-            Some(_) | None => Ok(()),
+/// Checks that the token admits the proxy that was named, if one was.
+fn check(node: &NodeName, named: Option<&NodeName>) -> Result<()> {
+    match named {
+        Some(named) if named != node => {
+            bail!(
+                "the join file is for {node}, but --node says {named}: leave --node out, or ask the registry for a join file for {named}"
+            )
         }
+        Some(_) | None => Ok(()),
     }
 }
 
