@@ -88,7 +88,7 @@ async fn renew(
             let id = identity.id();
             identity.renewal_failed(&why, registrar.now());
             if left(registrar, identity).is_zero() {
-                tracing::error!(%id, why, expires, "the SVID has expired: open connections go on, new ones fail; restart the proxy with a new join token");
+                tracing::error!(%id, why, expires, "the SVID has expired: open connections go on, new ones fail; trying again, which the registry allows for a day");
             } else {
                 tracing::warn!(%id, why, expires, ?pause, "the SVID is not renewed yet; trying again");
             }

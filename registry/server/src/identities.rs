@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::response::Response;
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use http_body_util::{BodyExt as _, Limited};
 use tamis_api::ApiProblem;
 use tamis_sync::{JOIN_PATH, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
 
-use crate::plane::{Control, ProvenProxy};
+use crate::plane::{Control, ProvenProxy, expired_only_renews};
 use crate::rest::{ProblemResponse, problem, typed};
 
 /// The longest request that is read, in bytes: a token, a name, and a certificate request of at most 4,096
@@ -31,6 +32,15 @@ pub(crate) fn router(control: Control) -> Router {
         .route(RENEW_PATH, post(renew))
         .layer(DefaultBodyLimit::disable())
         .with_state(control)
+}
+
+/// Lets a proxy whose SVID was expired when it connected renew it, and do nothing else.
+pub(crate) async fn renewal_only(request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ProvenProxy>();
+    if peer.is_some_and(|peer| peer.expired) && request.uri().path() != RENEW_PATH {
+        return ProblemResponse(expired_only_renews()).into_response();
+    }
+    next.run(request).await
 }
 
 async fn join(

@@ -10,12 +10,14 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::plane::{
-    ComponentExaminer, Control, Keys, MeshOptions, MissingKeys, PolicyFolder, ProvenProxy, Rules,
+    ComponentExaminer, Control, Keys, MeshOptions, MissingKeys, PolicyFolder, ProvenProxy,
+    RENEWAL_GRACE, Rules,
 };
 use axum::Router;
 use axum::body::Body;
 use axum::response::IntoResponse as _;
 use http::{Request, Response, header};
+use tamis_ambient::Clock;
 use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
@@ -305,8 +307,9 @@ async fn mesh_socket(
     let lost = options.lost_keys == MissingKeyRule::MakeNew;
     control.open_authority(&options.storage.folder, mesh, advertised, lost).await?;
     let own = control.registry_identity()?;
-    // Who joins has no certificate yet.
-    let tls = ServerTls::from_identity(&own, ClientCertificates::Optional)?;
+    // Who joins has no certificate yet, and who was cut off for long shows one that has expired.
+    let clients = ClientCertificates::OptionalAfterExpiry(RENEWAL_GRACE);
+    let tls = ServerTls::from_identity(&own, clients)?;
     Ok(ProxiesSocket { socket, address, tls, files: None })
 }
 
@@ -341,6 +344,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
     // Counted separately, so that one kind never keeps the other out.
     let (callers, streams) = (Rc::new(Connections::default()), Rc::new(Connections::default()));
     let hosts: Rc<[String]> = options.hosts.clone().into();
+    let clock = store.clock();
     let listen = |socket, router, tls, local, connections: &Rc<Connections>, most| Listening {
         socket,
         router,
@@ -350,6 +354,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
         connections: Rc::clone(connections),
         most,
         strangers: None,
+        clock,
     };
     let everybody = rest::router(control.clone(), store.clone())
         .merge(health::router(control.clone(), store.clone()))
@@ -371,6 +376,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
         };
         let router =
             proxies::router(control.clone(), store).merge(identities::router(control.clone()));
+        let router = router.layer(axum::middleware::from_fn(identities::renewal_only));
         let own = listen(socket, router, Some(tls), address, &streams, options.max_proxies);
         let own = Listening { strangers: Some(Rc::default()), ..own };
         drop(spawn_local(own.serve(stop.clone())));
@@ -403,6 +409,7 @@ struct Listening {
     most: usize,
     /// Of these connections, those whose client showed no certificate; `None`: they are not limited.
     strangers: Option<Rc<Connections>>,
+    clock: Clock,
 }
 
 /// Most connections of clients without a certificate on the listener for proxies: they join, which takes a
@@ -411,7 +418,7 @@ const STRANGERS: usize = 256;
 
 impl Listening {
     async fn serve(self, mut stop: Shutdown) {
-        let Self { socket, router, tls, hosts, local, connections, most, strangers } = self;
+        let Self { socket, router, tls, hosts, local, connections, most, strangers, clock } = self;
         let listener = match socket.into_listener() {
             Ok(listener) => listener,
             Err(error) => return tracing::error!(%error, "the registry cannot listen"),
@@ -436,7 +443,7 @@ impl Listening {
             let (router, tls, local) = (router.clone(), tls.as_ref().map(Tls::now), local.clone());
             let hosts = Rc::clone(&hosts);
             let strangers = strangers.clone();
-            let connection = Connection { router, tls, local, peer, door, hosts, strangers };
+            let connection = Connection { router, tls, local, peer, door, hosts, strangers, clock };
             let stop = stop.clone();
             drop(spawn_local(async move {
                 connection.serve(plain, stop).await;
@@ -476,6 +483,8 @@ struct Connection {
     door: Option<IpAddr>,
     hosts: Rc<[String]>,
     strangers: Option<Rc<Connections>>,
+    /// Judges whether the certificate of the peer has expired.
+    clock: Clock,
 }
 
 /// Refuses requests from web pages: the registry has no pages, and a page of another site may have made its
@@ -504,9 +513,9 @@ fn admit<B>(
 
 impl Connection {
     async fn serve(self, plain: PlainStream, stop: Shutdown) {
-        let Self { router, tls, local, peer, door, hosts, strangers } = self;
-        let certificate = Rc::new(RefCell::new(None));
-        let shown = Rc::clone(&certificate);
+        let Self { router, tls, local, peer, door, hosts, strangers, clock } = self;
+        let proven = Rc::new(RefCell::new((None, false)));
+        let shown = Rc::clone(&proven);
         let handler =
             async move |request: Request<RequestBody>, info: &ConnInfo| -> Response<Body> {
                 if let Err(refused) = admit(&request, door, &hosts) {
@@ -515,7 +524,8 @@ impl Connection {
                 let mut request = request.map(received::body);
                 let identity = info.identity.as_ref().and_then(|it| it.spiffe_id.as_ref());
                 let id = identity.map(|id| id.as_str().to_owned());
-                let peer = ProvenProxy { id, certificate: certificate.borrow().clone() };
+                let (certificate, expired) = proven.borrow().clone();
+                let peer = ProvenProxy { id, certificate, expired };
                 request.extensions_mut().insert(peer);
                 match router.clone().oneshot(request).await {
                     Ok(response) => response,
@@ -530,7 +540,10 @@ impl Connection {
             }
             Some(tls) => match tls.accept(plain).await {
                 Ok((stream, identity)) => {
-                    shown.replace(PeerCertificate::of(&stream));
+                    let certificate = PeerCertificate::of(&stream);
+                    let until = certificate.as_ref().map(|one| one.not_after);
+                    let now = i64::try_from(clock.unix_secs()).unwrap_or(i64::MAX);
+                    shown.replace((certificate, until.is_some_and(|until| until < now)));
                     let strangers = strangers.filter(|_| identity.spiffe_id.is_none());
                     if strangers.as_ref().is_some_and(|all| all.count.get() >= STRANGERS) {
                         return tracing::warn!("a client without a certificate is sent away");

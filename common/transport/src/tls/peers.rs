@@ -4,6 +4,8 @@
 //! refusal names the broken rule, and the chain is verified with the authorities of the trust domain that the
 //! certificate names, never with those of another.
 
+use std::time::Duration;
+
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, Error};
@@ -55,6 +57,21 @@ pub(super) fn verify_peer(
         }),
         Err(error) => Err(PeerRefusal::Chain { id, why: error.to_string() }),
     }
+}
+
+/// The last second of a certificate that expired at most `grace` ago; `now` for every other.
+pub(super) fn within_validity(
+    leaf: &CertificateDer<'_>,
+    now: UnixTime,
+    grace: Duration,
+) -> UnixTime {
+    let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return now };
+    let Ok(until) = u64::try_from(parsed.validity().not_after.timestamp()) else { return now };
+    let late = now.as_secs().saturating_sub(until);
+    if late > 0 && late <= grace.as_secs() {
+        return UnixTime::since_unix_epoch(Duration::from_secs(until));
+    }
+    now
 }
 
 /// Checks the validity and the key usage of a leaf (X509-SVID §4.3).

@@ -8,7 +8,7 @@ mod authority;
 mod ledger;
 mod manage;
 mod own;
-mod problems;
+pub(crate) mod problems;
 mod records;
 mod renewals;
 
@@ -39,7 +39,13 @@ pub(crate) struct ProvenProxy {
     /// The SPIFFE id of its certificate; `None`: it showed none.
     pub(crate) id: Option<String>,
     pub(crate) certificate: Option<PeerCertificate>,
+    /// Its certificate was expired when it connected: it may renew it within [`RENEWAL_GRACE`], and nothing else.
+    pub(crate) expired: bool,
 }
+
+/// How long after its expiry an SVID can still be renewed: an outage of the registry must not end with a new token
+/// for each proxy. Nobody else accepts an expired SVID, and a revocation ends this, too.
+pub(crate) const RENEWAL_GRACE: Duration = Duration::from_secs(24 * 3_600);
 
 impl Control {
     /// The first SVID of a proxy, for a one-time token.
@@ -94,8 +100,9 @@ impl Control {
             return Err(problems::other_node(&name, shown.common_name.as_deref()));
         }
         self.refuse_revoked(peer)?;
-        // A connection may be open for longer than the SVID is valid.
-        if i64::try_from(self.now_secs()).unwrap_or(i64::MAX) > shown.not_after {
+        // A connection may be open for longer than that.
+        let until = u64::try_from(shown.not_after).unwrap_or(0);
+        if self.now_secs() > until.saturating_add(RENEWAL_GRACE.as_secs()) {
             return Err(problems::expired(&name));
         }
         let id = self.declared_identity(&node)?;

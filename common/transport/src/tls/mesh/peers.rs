@@ -1,6 +1,7 @@
 //! Verifies peers in handshakes, with the current bundles of an identity.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -9,7 +10,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::super::bundles::TrustBundles;
-use super::super::peers::{PeerRole, verify_peer};
+use super::super::peers::{PeerRole, verify_peer, within_validity};
 use super::super::refusal::{PeerRefusal, refused};
 use super::super::spiffe::SpiffeId;
 use super::super::verify;
@@ -22,6 +23,9 @@ pub enum ClientCertificates {
     Required,
     /// A client without one is accepted, without an identity; one that shows one is verified.
     Optional,
+    /// The same, and a certificate that expired at most this long ago is verified as of its last second. Only for a
+    /// server that gives such a client nothing but the next certificate.
+    OptionalAfterExpiry(Duration),
 }
 
 /// Where the trust bundles come from.
@@ -70,7 +74,13 @@ impl MeshPeers {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<(), PeerRefusal> {
-        let found = verify_peer(&self.bundles.now(), role, leaf, intermediates, now)?;
+        let at = match (role, self.clients) {
+            (PeerRole::Client, ClientCertificates::OptionalAfterExpiry(grace)) => {
+                within_validity(leaf, now, grace)
+            }
+            _ => now,
+        };
+        let found = verify_peer(&self.bundles.now(), role, leaf, intermediates, at)?;
         match &self.expected {
             Some(expected) if *expected != found => {
                 Err(PeerRefusal::OtherPeer { found, expected: expected.clone() })

@@ -79,7 +79,7 @@ impl MeshIdentity {
         if left == 0 {
             let why = why.map(|why| format!(" ({why})")).unwrap_or_default();
             return Some(format!(
-                "the SVID of {id} expired at {expires}{why}: no peer accepts new connections; restart the proxy with a new join token"
+                "the SVID of {id} expired at {expires}{why}: no peer accepts new connections; the registry renews it for a day after that, later the proxy needs a new join token"
             ));
         }
         let failing = failing.as_ref().filter(|failing| left <= failing.rest / 2)?;

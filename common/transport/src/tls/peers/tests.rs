@@ -71,3 +71,26 @@ proptest! {
         prop_assert!(refused.iter().all(Result::is_err));
     }
 }
+
+#[test]
+fn a_certificate_that_expired_within_the_grace_is_judged_as_of_its_last_second() {
+    let authority = TestAuthority::new();
+    let chain = chain(&authority);
+    let leaf = chain.first().unwrap();
+    let (_, parsed) = X509Certificate::from_der(leaf).unwrap();
+    let until = u64::try_from(parsed.validity().not_after.timestamp()).unwrap();
+    let at = |second: u64| UnixTime::since_unix_epoch(Duration::from_secs(second));
+    let grace = Duration::from_secs(60);
+    for (now, judged) in [
+        (until - 1, until - 1),
+        (until, until),
+        (until + 1, until),
+        (until + 60, until),
+        (until + 61, until + 61),
+    ] {
+        assert_eq!(within_validity(leaf, at(now), grace), at(judged), "{now}");
+    }
+    let stranger = CertificateDer::from(&b"no certificate"[..]);
+    assert_eq!(within_validity(&stranger, at(until + 1), grace), at(until + 1));
+    assert_eq!(within_validity(leaf, at(until + 1), Duration::ZERO), at(until + 1));
+}

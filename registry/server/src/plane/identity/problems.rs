@@ -83,7 +83,14 @@ pub(crate) fn other_node(node: &str, shown: Option<&str>) -> ApiProblem {
 }
 
 pub(crate) fn expired(node: &str) -> ApiProblem {
-    let title = format!("the SVID of {node} has expired");
+    let title = format!("the SVID of {node} expired more than a day ago");
     let way = "restart the proxy with a new token: `tamis identity token NODE`";
     with(403, "identity.expired", title, way)
+}
+
+/// The refusal of everything but a renewal.
+pub(crate) fn expired_only_renews() -> ApiProblem {
+    let title = "the SVID of this proxy has expired: it can be renewed, and gets nothing else";
+    let way = "the proxy renews it by itself; its log says why it has not";
+    with(403, "identity.expired", title.to_owned(), way)
 }
