@@ -11,8 +11,10 @@ use crate::control::{json as read, said};
 use member::{Asked, Member};
 
 mod files;
+mod joined;
 mod member;
 mod rights;
+mod rotation;
 
 const PAY: &str = "sidecar:shop/pay/0";
 const PAY_1: &str = "sidecar:shop/pay/1";
@@ -242,6 +244,34 @@ fn a_revoked_proxy_is_refused_everywhere_until_somebody_admits_it_again() {
     assert_eq!(mesh.identity(PAY)["revoked"]["readmitted"], true);
     assert_eq!(renew(&again, PAY).0, 200);
     assert_eq!(code(&renew(&pay, PAY)), (403, "identity.revoked"), "the stolen one stays refused");
+}
+
+#[test]
+fn an_expired_svid_is_renewed_and_gets_nothing_else() {
+    let mesh = Mesh::start();
+    let mesh = mesh.again(&["--identity-seconds", "10"]);
+    let (pay, cart) = (mesh.member(PAY), mesh.member(CART));
+    let blob = format!("/v1/blobs/sha256:{}", "0".repeat(64));
+    assert_eq!(code(&pay.get(&mesh.proxies, &blob)), (404, "not-found"));
+    let expired = (403, "identity.expired");
+    eventually("it expires", || (code(&pay.get(&mesh.proxies, &blob)) == expired).then_some(()));
+    let stream = "/v1/nodes/sidecar:shop%2Fpay%2F0/stream";
+    let (refused, join) = (pay.post(&mesh.proxies, stream), mesh.join_file(PAY));
+    assert_eq!(code(&refused), expired);
+    assert!(refused.1["remedy"].is_string(), "{}", refused.1);
+    let joins = Asked::join(&join).send(&mesh.proxies, Some(&pay));
+    assert_eq!(code(&joins), expired, "whoever joins shows nothing");
+    let other = Asked::renewal(PAY_1, pay.bundles()).send(&mesh.proxies, Some(&pay));
+    assert_eq!(code(&other), (403, "identity.other-node"));
+    let asked = Asked::renewal(PAY, pay.bundles());
+    let (status, answer) = asked.send(&mesh.proxies, Some(&pay));
+    assert_eq!(status, 200, "{answer}");
+    let next = asked.member(&answer);
+    assert_eq!(code(&next.get(&mesh.proxies, &blob)), (404, "not-found"));
+    // A revocation ends that, too.
+    mesh.revoke(CART);
+    let refused = Asked::renewal(CART, cart.bundles()).send(&mesh.proxies, Some(&cart));
+    assert_eq!(code(&refused), (403, "identity.revoked"));
 }
 
 #[test]

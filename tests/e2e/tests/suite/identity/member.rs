@@ -107,6 +107,13 @@ impl Member {
         send(address, &self.tls(), "POST", path, String::new())
     }
 
+    /// The status of a request to another member, over a connection of its own.
+    pub(super) fn call(&self, address: &str, expected: &str) -> u16 {
+        let expected = Some(expected.parse().unwrap());
+        let tls = ClientTls::from_identity(&self.identity, expected, "pay").unwrap();
+        send(address, &tls, "GET", "/direct", String::new()).0
+    }
+
     fn tls(&self) -> ClientTls {
         let expected = Some(REGISTRY.parse().unwrap());
         ClientTls::from_identity(&self.identity, expected, "registry").unwrap()
