@@ -1,7 +1,7 @@
-//! `cargo xtask guests`: one filter in five languages, each built with the tools of its language.
+//! `cargo xtask guests`: two filters in the languages that they are written in, each built with the tools of its language.
 //!
-//! The sources are `tests/guests/LANGUAGE/header-policy`, the contract is `wit/`, and the results are
-//! `target/guests/header-policy-LANGUAGE.wasm`. The tools are installed only for this checkout, in versions
+//! The sources are `tests/guests/LANGUAGE/FILTER`, the contract is `wit/`, and the results are
+//! `target/guests/FILTER-LANGUAGE.wasm`. The tools are installed only for this checkout, in versions
 //! named in `guests/tools.rs` and in the package files of the sources.
 
 use std::fs;
@@ -28,10 +28,10 @@ pub(crate) struct Arguments {
     names: Vec<String>,
 }
 
-/// The filter that is written in each language.
-const FILTER: &str = "header-policy";
+/// The filters that are written in several languages: one to copy, and one that prints and fails.
+const FILTERS: [&str; 2] = ["header-policy", "outcry"];
 
-/// The world that it is a filter of.
+/// The world that they are filters of.
 const WORLD: &str = "head-policy";
 
 /// The build instructions and tools: a change builds the components again.
@@ -58,6 +58,8 @@ type Render = fn(&str) -> String;
 
 /// One build.
 struct Job {
+    /// The filter.
+    filter: &'static str,
     /// The sources as they are in the repository.
     sources: PathBuf,
     /// A fresh copy of them with the generated files.
@@ -79,28 +81,32 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     };
     let mut failed = Vec::new();
     for language in LANGUAGES.iter().filter(chosen) {
-        match language.component(&target, &tools) {
-            Ok(line) => println!("    {:<12} {line}", language.name),
-            Err(error) => {
-                println!("    {:<12} {error:#}", language.name);
-                failed.push(language.name);
+        for filter in FILTERS.into_iter().filter(|filter| sources(language.name, filter).exists()) {
+            let name = format!("{filter}-{}", language.name);
+            match language.component(filter, &target, &tools) {
+                Ok(line) => println!("    {name:<26} {line}"),
+                Err(error) => {
+                    println!("    {name:<26} {error:#}");
+                    failed.push(name);
+                }
             }
         }
     }
     if !failed.is_empty() {
-        bail!("no component of {FILTER} in {}; see above", failed.join(", "));
+        bail!("no component of {}; see above", failed.join(", "));
     }
     Ok(())
 }
 
 impl Language {
     /// Builds unless nothing has changed; hands back a line about the component.
-    fn component(&self, target: &Path, tools: &Tools) -> Result<String> {
+    fn component(&self, filter: &'static str, target: &Path, tools: &Tools) -> Result<String> {
         let job = Job {
-            sources: sources(self.name),
+            filter,
+            sources: sources(self.name, filter),
             folder: target.join("build").join(self.name),
             wit: shell::root().join("wit"),
-            component: target.join(format!("{FILTER}-{}.wasm", self.name)),
+            component: target.join(format!("{filter}-{}.wasm", self.name)),
         };
         let stamp = job.component.with_extension("inputs");
         let inputs = format!("{:016x}", self.inputs(&job)?);
@@ -158,19 +164,21 @@ impl Job {
         }
         let text = fs::read_to_string(schema())?;
         for (place, render) in schemas {
-            fs::write(self.folder.join(place), render(&text))?;
+            let place = self.folder.join(place);
+            fs::create_dir_all(place.parent().unwrap_or(&self.folder))?;
+            fs::write(place, render(&text))?;
         }
         Ok(())
     }
 }
 
-fn sources(language: &str) -> PathBuf {
-    shell::root().join("tests/guests").join(language).join(FILTER)
+fn sources(language: &str, filter: &str) -> PathBuf {
+    shell::root().join("tests/guests").join(language).join(filter)
 }
 
-/// The JSON Schema that every language's filter returns.
+/// The JSON Schema that the filter `header-policy` returns in every language.
 fn schema() -> PathBuf {
-    shell::root().join(format!("tests/guests/{FILTER}.schema.json"))
+    shell::root().join("tests/guests/header-policy.schema.json")
 }
 
 /// Every file below a folder, in order.
@@ -200,6 +208,7 @@ mod tests {
 
     fn job(folder: &Path) -> Job {
         Job {
+            filter: "filter",
             sources: folder.join("go/filter"),
             folder: folder.join("build"),
             wit: folder.join("wit"),

@@ -109,7 +109,6 @@ fn the_tools_of_other_languages_are_those_that_build_the_guests() {
     assert!(page.contains(&format!("{tool}@{version}")), "{version}");
     let build = fs::read_to_string(root().join("xtask/src/guests/build.rs")).unwrap();
     for flag in [
-        "\"--stub-wasi\"",
         "\"-buildmode=c-shared\"",
         "\"-mexec-model=reactor\"",
         "-checklinkname=0",
@@ -118,7 +117,7 @@ fn the_tools_of_other_languages_are_those_that_build_the_guests() {
         assert!(build.contains(flag), "the guests are built without {flag}");
         assert!(page.contains(flag.trim_matches('"')), "the page lacks {flag}");
     }
-    let part = "\"stdio\", \"random\", \"clocks\", \"http\", \"fetch-event\"";
+    let part = "\"--disable\", \"random\", \"clocks\", \"http\", \"fetch-event\"";
     assert!(build.contains(part));
     assert!(page.contains(&part.replace(['"', ','], "")));
 }

@@ -1,4 +1,4 @@
-//! Puts the guests of `tests/guests` through their table of cases and prints the cost of one call into each.
+//! Puts the guests of `tests/guests` through their tables of cases and prints the cost of one call into each `header-policy`.
 //!
 //! `cargo run --release -p tamis-engine --example guest_table [--json] [COMPONENT …]`; without components all that
 //! `cargo xtask guests` left in `target/guests`. Fails when a case fails.
@@ -26,8 +26,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         true => built(&root.join("target/guests"))?,
         false => components.into_iter().map(PathBuf::from).collect(),
     };
-    let table = root.join("tests/guests/header-policy.yaml");
-    let table = Table::parse("header-policy.yaml", &std::fs::read_to_string(table)?)?;
+    let (loud, components): (Vec<_>, Vec<_>) =
+        components.into_iter().partition(|path| named(path, "outcry-"));
+    let read = |name: &str| -> Result<Table, Box<dyn Error>> {
+        let text = std::fs::read_to_string(root.join("tests/guests").join(name))?;
+        Ok(Table::parse(name, &text)?)
+    };
+    let (table, outcry) = (read("header-policy.yaml")?, read("outcry.yaml")?);
     let engine = Engine::new()?;
     let results =
         components.iter().map(|path| Guest::run(&engine, &table, path)).collect::<Vec<_>>();
@@ -44,10 +49,25 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    for path in &loud {
+        let report = outcry.run(&engine.compile(&std::fs::read(path)?, None)?);
+        failed += usize::from(report.failed() > 0);
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        if flags.is_empty() {
+            println!("{name}\n{report}");
+        } else {
+            let (cases, failed) = (report.cases.len(), report.failed());
+            println!("{}", serde_json::json!({ "guest": name, "cases": cases, "failed": failed }));
+        }
+    }
     if failed > 0 {
-        return Err(format!("{failed} of {} guests fail", components.len()).into());
+        return Err(format!("{failed} of {} guests fail", components.len() + loud.len()).into());
     }
     Ok(())
+}
+
+fn named(path: &Path, prefix: &str) -> bool {
+    path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix))
 }
 
 /// Results of one component.
@@ -135,8 +155,8 @@ fn built(folder: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("header-policy-") && name.ends_with(".wasm") {
+        let known = named(&path, "header-policy-") || named(&path, "outcry-");
+        if known && path.extension().is_some_and(|extension| extension == "wasm") {
             found.push(path);
         }
     }

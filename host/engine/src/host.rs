@@ -51,7 +51,9 @@ pub(crate) struct Host {
     pub(crate) sends: u32,
     /// Time that the current call waited for answers.
     pub(crate) waited: Duration,
-    /// The last error line that the filter logged during the current call.
+    /// What it wrote to standard output or error, until the line ends.
+    pub(crate) unfinished_line: Vec<u8>,
+    /// The last error line that the filter logged during the current call, or what it wrote to standard output or error.
     pub(crate) last_words: Option<String>,
     /// Time limit of the current call.
     pub(crate) deadline: Deadline,
@@ -74,6 +76,7 @@ impl Host {
             secrets: Vec::new(),
             sends: 0,
             waited: Duration::ZERO,
+            unfinished_line: Vec::new(),
             last_words: None,
             deadline: Deadline::default(),
             mark,

@@ -7,6 +7,7 @@ mod exchange_state;
 mod http_client;
 mod kv;
 mod metrics;
+pub(crate) mod output;
 mod quota;
 mod secrets;
 mod telemetry;

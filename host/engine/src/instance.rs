@@ -3,6 +3,7 @@
 use crate::exports::{BodyHook, Exports};
 use crate::filter::Filter;
 use crate::host::Host;
+use crate::imports::output::end_line;
 use crate::running::RunningInstance;
 use crate::state::Tally;
 use crate::trap::classify;
@@ -517,6 +518,9 @@ impl Instance {
     ) -> Result<R, CallFault> {
         self.tally.count(hook, start.map(|start| self.clock().since(start)));
         self.tell_memory();
+        if let Some(running) = self.direct.as_mut() {
+            end_line(running.store.data_mut());
+        }
         match answer {
             Ok(Some(answer)) => {
                 self.filter.plan().state.breaker.succeeded();
@@ -597,6 +601,9 @@ impl Instance {
         let took = self.clock().since(self.began).saturating_sub(waited.unwrap_or_default());
         self.tally.count(hook, Some(took));
         self.tell_memory();
+        if let Some(running) = self.suspending.as_mut() {
+            end_line(running.store.data_mut());
+        }
         let limit_us = self.filter.plan().settings.grant.limits.time_us;
         match (answer, self.suspending.as_mut()) {
             (Ok(Some(answer)), Some(running)) => {

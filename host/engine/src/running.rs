@@ -3,6 +3,7 @@
 use crate::error::{MAX_CAUSE, places, printable};
 use crate::exports::Exports;
 use crate::host::{self, Host};
+use crate::imports::output::end_line;
 use crate::plan::Plan;
 use crate::trap::classify;
 use crate::{EngineError, FilterState, Grant, abi};
@@ -66,11 +67,15 @@ impl RunningInstance {
             .and_then(|instance| {
                 Exports::find(&compiled.component, &compiled.inspection, &instance, &mut store)
             })
-            .map(|exports| Self { exports, busy: false, store })
-            .map_err(|e| EngineError::Instantiate {
-                filter: plan.settings.name.clone(),
-                cause: printable(&format!("{e:#}"), MAX_CAUSE),
+            .map_err(|e| {
+                end_line(store.data_mut());
+                // What a runtime says when it cannot start is more use than where in it that was.
+                let words = store.data_mut().last_words.take();
+                let words = words.map(|words| format!("{words}; ")).unwrap_or_default();
+                let cause = printable(&format!("{words}{e:#}"), MAX_CAUSE);
+                EngineError::Instantiate { filter: plan.settings.name.clone(), cause }
             })
+            .map(|exports| Self { exports, busy: false, store })
     }
 
     /// As [`Self::configured`], within the time limit of a call, for a caller that cannot wait longer.
@@ -143,6 +148,7 @@ impl RunningInstance {
         answer: Result<(), Vec<abi::ConfigError>>,
     ) -> Result<Self, EngineError> {
         self.store.data_mut().configuring = false;
+        end_line(self.store.data_mut());
         match answer {
             Ok(()) => {
                 self.store.data().state.count_instance();
@@ -168,7 +174,8 @@ impl RunningInstance {
         answer.map_err(|e| self.failed(plan, act, &e))
     }
 
-    fn failed(&self, plan: &Plan, act: &'static str, error: &wasmtime::Error) -> EngineError {
+    fn failed(&mut self, plan: &Plan, act: &'static str, error: &wasmtime::Error) -> EngineError {
+        end_line(self.store.data_mut());
         let fault = classify(error, self.store.data(), plan.settings.grant.limits.configure_us);
         EngineError::SelfTest { filter: plan.settings.name.clone(), act, fault }
     }

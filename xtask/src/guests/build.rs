@@ -11,7 +11,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use super::tools::Tools;
-use super::{FILTER, Job, WORLD, files};
+use super::{Job, WORLD, files};
 use crate::{setup, shell};
 
 /// Only the SDK of this repository.
@@ -21,29 +21,34 @@ pub(super) fn rust(job: &Job, _: &Tools) -> Result<()> {
     let mut cargo = shell::cargo();
     cargo.args(["build", "--quiet", "--release", "--target", setup::WASM_TARGET, "--target-dir"]);
     shell::read(cargo.arg(target).current_dir(&job.sources))?;
-    let module = format!("guest_{}.wasm", FILTER.replace('-', "_"));
+    let module = format!("guest_{}.wasm", job.filter.replace('-', "_"));
     let module = fs::read(target.join(setup::WASM_TARGET).join("release").join(module))?;
     write(&job.component, &encode(&module)?)
 }
 
-/// A JavaScript engine around the source. Without its WASI parts it imports only the contract.
+/// A JavaScript engine around the source. Of WASI it keeps what `console` and the report of an exception are written with.
 pub(super) fn javascript(job: &Job, tools: &Tools) -> Result<()> {
     let tool = tools.componentize_js(&job.sources)?;
     job.lay_out(&[("schema.js", |text| format!("export default {text:?};\n"))])?;
     let mut build = shell::command(tool);
-    build.arg(format!("{FILTER}.js")).arg("--wit").arg(&job.wit).args(["--world-name", WORLD]);
+    build
+        .arg(format!("{}.js", job.filter))
+        .arg("--wit")
+        .arg(&job.wit)
+        .args(["--world-name", WORLD]);
     build.arg("--out").arg(&job.component);
-    build.args(["--disable", "stdio", "random", "clocks", "http", "fetch-event"]);
+    build.args(["--disable", "random", "clocks", "http", "fetch-event"]);
     shell::read(build.current_dir(&job.folder)).map(drop)
 }
 
-/// An interpreter that has imported the source already. Its WASI imports are stubs inside.
+/// An interpreter that has imported the source already. It imports WASI, which the host links to an empty world: `print` and
+/// the report of an exception are written with it.
 pub(super) fn python(job: &Job, tools: &Tools) -> Result<()> {
     let tool = tools.componentize_py()?;
     job.lay_out(&[("schema.py", |text| format!("SCHEMA = r\"\"\"{text}\"\"\"\n"))])?;
     let mut build = shell::command(tool);
-    build.arg("--wit-path").arg(&job.wit).args(["--world", WORLD, "componentize", "--stub-wasi"]);
-    build.arg("--python-path").arg(&job.folder).arg(FILTER.replace('-', "_"));
+    build.arg("--wit-path").arg(&job.wit).args(["--world", WORLD, "componentize"]);
+    build.arg("--python-path").arg(&job.folder).arg(job.filter.replace('-', "_"));
     build.arg("--output").arg(&job.component);
     shell::read(build.current_dir(&job.folder)).map(drop)
 }

@@ -13,7 +13,7 @@ const MAX_RANDOM: u32 = 64 * 1024;
 /// Fields of a log line.
 const MAX_LOG_FIELDS: usize = 32;
 /// Bytes of an error line that are kept for the report of a following fault.
-const MAX_LAST_WORDS: usize = 512;
+pub(super) const MAX_LAST_WORDS: usize = 512;
 
 pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()> {
     linker.func_wrap(
@@ -49,7 +49,7 @@ pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
 
 /// What a line that a filter writes is wanted for.
 #[derive(Clone, Copy)]
-struct WantedLine {
+pub(super) struct WantedLine {
     /// The last error line before a failure is what the filter's author needs.
     is_last_words: bool,
     /// It goes to the log: the filter wrote fewer lines than it may.
@@ -58,7 +58,7 @@ struct WantedLine {
 
 impl WantedLine {
     /// Counts a line of this level.
-    fn take(host: &Host, level: LogLevel) -> Self {
+    pub(super) fn take(host: &Host, level: LogLevel) -> Self {
         let default = LogGrant::default();
         let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
         let is_logged = !host.state.is_shadow()
@@ -72,7 +72,13 @@ impl WantedLine {
 }
 
 /// Writes a line for what it is wanted. `fields` are escaped before.
-fn line(host: &mut Host, level: LogLevel, wanted: WantedLine, message: &str, fields: &str) {
+pub(super) fn line(
+    host: &mut Host,
+    level: LogLevel,
+    wanted: WantedLine,
+    message: &str,
+    fields: &str,
+) {
     if wanted.is_last_words {
         host.last_words = Some(cut(message, MAX_LAST_WORDS).escape_debug().to_string());
     }
@@ -82,25 +88,6 @@ fn line(host: &mut Host, level: LogLevel, wanted: WantedLine, message: &str, fie
         let message = cut(message, grant.max_bytes);
         let room = grant.max_bytes.saturating_sub(message.len());
         write(host, level, message, cut(fields, room));
-    }
-}
-
-/// What a component wrote to its standard output or error, perhaps a part of a line: a line of the log if
-/// the grant has a log, and in any case a part of the report if the call fails.
-pub(super) fn standard_output(host: &mut Host, octets: &[u8]) {
-    let text = String::from_utf8_lossy(octets).into_owned();
-    let text = text.trim_end();
-    if text.is_empty() {
-        return;
-    }
-    let words = host.last_words.get_or_insert_default();
-    let room = MAX_LAST_WORDS.saturating_sub(words.len());
-    let space = if words.is_empty() { "" } else { " " };
-    let more = format!("{space}{}", text.escape_debug());
-    words.push_str(cut(&more, room));
-    if host.settings.grant.imports.log.is_some() {
-        let wanted = WantedLine::take(host, LogLevel::Info);
-        line(host, LogLevel::Info, wanted, text, "");
     }
 }
 
@@ -163,13 +150,13 @@ pub(super) fn octets(host: &Host, count: u32) -> wasmtime::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::host::Settings;
     use crate::{FilterState, Grant};
     use std::sync::Arc;
 
-    fn host() -> Host {
+    pub(crate) fn host() -> Host {
         let settings = Settings {
             name: "test/output".to_owned(),
             digest: String::new(),
@@ -181,22 +168,6 @@ mod tests {
         let state = FilterState::new(Arc::new(tamis_observe::Metrics::new()));
         let mark = crate::Engine::new().unwrap().mark();
         Host::new(Arc::new(settings), Arc::new(state), mark)
-    }
-
-    #[test]
-    fn what_a_component_writes_before_it_fails_is_in_the_report_and_bounded() {
-        for (written, words) in [
-            (&[&b"panic: no rows\n"[..], b"main.go:7\n"][..], Some("panic: no rows main.go:7")),
-            (&[b"\n", b""], None),
-            (&[b"a\nb\x1b[2J\xff"], Some("a\\nb\\u{1b}[2J\u{fffd}")),
-        ] {
-            let mut host = host();
-            written.iter().for_each(|octets| standard_output(&mut host, octets));
-            assert_eq!(host.last_words.as_deref(), words);
-        }
-        let mut host = host();
-        (0..100).for_each(|_| standard_output(&mut host, &[b'a'; 4096]));
-        assert_eq!(host.last_words.map(|words| words.len()), Some(MAX_LAST_WORDS));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! starts; a few functions are answered by name, because a zero would make a runtime loop or fail. Nothing
 //! here reaches the outside except time and randomness.
 
-use super::basic;
+use super::{basic, output};
 use crate::Host;
 use crate::engine::CompiledComponent;
 use wasmtime::StoreContextMut;
@@ -74,7 +74,10 @@ fn answer(
             Val::U8(octet) => Some(*octet),
             _ => None,
         });
-        basic::standard_output(store.data_mut(), &octets.collect::<Vec<_>>());
+        output::written(store.data_mut(), &octets.collect::<Vec<_>>());
+    }
+    for param in params {
+        give_back(&mut store, param)?;
     }
     let unreachable = path.starts_with("wasi:sockets/") || path.starts_with("wasi:filesystem/");
     for (slot, ty) in results.iter_mut().zip(ty.results()) {
@@ -86,12 +89,29 @@ fn answer(
     Ok(())
 }
 
+/// Ends what the component lent for this call: a call that returns while a handle is lent is a fault of the component, and
+/// a host function that takes any value is asked to end it itself.
+fn give_back(store: &mut StoreContextMut<'_, Host>, value: &Val) -> wasmtime::Result<()> {
+    match value {
+        Val::Resource(handle) => handle.try_into_resource::<InertResource>(store).map(drop),
+        Val::List(values) | Val::Tuple(values) => {
+            values.iter().try_for_each(|value| give_back(store, value))
+        }
+        Val::Record(fields) => fields.iter().try_for_each(|(_, value)| give_back(store, value)),
+        Val::Variant(_, Some(value))
+        | Val::Option(Some(value))
+        | Val::Result(Ok(Some(value)) | Err(Some(value))) => give_back(store, value),
+        _ => Ok(()),
+    }
+}
+
 /// Results of functions for which the default of the type would be wrong.
 fn named(host: &Host, path: &str, params: &[Val]) -> wasmtime::Result<Option<Val>> {
     let ok = |value| Val::Result(Ok(Some(Box::new(value))));
     Ok(Some(match path {
         "wasi:clocks/monotonic-clock.now" => {
-            Val::U64(basic::monotonic_ms(host).saturating_mul(1_000_000))
+            // Never zero: Go takes a clock that says so for broken, and does not start.
+            Val::U64(basic::monotonic_ms(host).saturating_add(1).saturating_mul(1_000_000))
         }
         "wasi:clocks/monotonic-clock.resolution" => Val::U64(1_000_000),
         "wasi:clocks/wall-clock.now" => datetime(host.state.clock.unix_ms()),

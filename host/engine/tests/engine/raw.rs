@@ -6,6 +6,33 @@ use tamis_engine::{CallFault, EngineError};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+/// The part of WASI that a language's own output uses.
+const IO: &str = "package wasi:io@0.2.0;
+    interface poll {
+        resource pollable { ready: func() -> bool; }
+        poll: func(in: list<borrow<pollable>>) -> list<u32>;
+    }
+    interface streams {
+        use poll.{pollable};
+        variant stream-error { last-operation-failed(string), closed }
+        resource output-stream {
+            check-write: func() -> result<u64, stream-error>;
+            write: func(contents: list<u8>) -> result<_, stream-error>;
+            blocking-write-and-flush: func(contents: list<u8>) -> result<_, stream-error>;
+            subscribe: func() -> pollable;
+        }
+    }";
+const CLI: &str = "package wasi:cli@0.2.0;
+    interface stderr { use wasi:io/streams@0.2.0.{output-stream}; get-stderr: func() -> output-stream; }";
+/// What is not used of it is not imported.
+const WORLD: &str = "package test:raw;
+    world raw {
+        include tamis:filter/authorizer@0.2.0;
+        import wasi:io/streams@0.2.0;
+        import wasi:io/poll@0.2.0;
+        import wasi:cli/stderr@0.2.0;
+    }";
+
 /// The core of an authorizer that passes everything, and what a row has otherwise.
 struct Core {
     /// Before the memory: a start function, a table.
@@ -51,8 +78,11 @@ impl Core {
         let mut module = wat::parse_str(text).unwrap();
         let mut resolve = Resolve::default();
         let wit = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../wit");
-        let (package, _) = resolve.push_dir(wit).unwrap();
-        let world = resolve.select_world(&[package], Some("authorizer")).unwrap();
+        resolve.push_dir(wit).unwrap();
+        resolve.push_str("io.wit", IO).unwrap();
+        resolve.push_str("cli.wit", CLI).unwrap();
+        let package = resolve.push_str("world.wit", WORLD).unwrap();
+        let world = resolve.select_world(&[package], None).unwrap();
         embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
         let encoder = ComponentEncoder::default().module(&module).unwrap();
         encoder.validate(true).encode().unwrap()
@@ -169,4 +199,54 @@ fn a_fault_of_the_abi_in_a_hook_is_a_fault_of_that_call() {
     let mut instance = filter.instantiate().unwrap();
     let fault = instance.on_request(&view(filter.reads(), 1, "/a")).unwrap_err();
     assert!(matches!(fault, CallFault::Lift(_)), "{fault}");
+}
+
+#[test]
+fn output_reaches_the_report_and_what_was_lent_for_it_is_given_back() {
+    // What languages do to write: each call lends the host a handle, and a poll lends it a list of them.
+    const IMPORTS: &str = r#"
+        (import "wasi:cli/stderr@0.2.0" "get-stderr" (func $stderr (result i32)))
+        (import "wasi:io/streams@0.2.0" "[method]output-stream.check-write" (func $room (param i32 i32)))
+        (import "wasi:io/streams@0.2.0" "[method]output-stream.write" (func $write (param i32 i32 i32 i32)))
+        (import "wasi:io/streams@0.2.0" "[method]output-stream.blocking-write-and-flush" (func $flush (param i32 i32 i32 i32)))
+        (import "wasi:io/streams@0.2.0" "[method]output-stream.subscribe" (func $subscribe (param i32) (result i32)))
+        (import "wasi:io/poll@0.2.0" "poll" (func $poll (param i32 i32 i32)))
+        (data (i32.const 2048) "no tenant at main.c:7")
+        (global $out (mut i32) (i32.const 0))
+        "#;
+    const OPEN: &str = "(global.set $out (call $stderr))";
+    const WRITE: &str =
+        "(call $write (global.get $out) (i32.const 2048) (i32.const 21) (i32.const 3000))";
+    const FLUSH: &str =
+        "(call $flush (global.get $out) (i32.const 2048) (i32.const 21) (i32.const 3000))";
+    const ROOM: &str = "(call $room (global.get $out) (i32.const 3000))";
+    const POLL: &str = "(i32.store (i32.const 3100) (call $subscribe (global.get $out)))
+        (call $poll (i32.const 3100) (i32.const 1) (i32.const 3000))";
+    for (what, steps) in [
+        ("a write", vec![OPEN, WRITE]),
+        ("a write and a flush", vec![OPEN, FLUSH]),
+        ("two writes", vec![OPEN, ROOM, WRITE, ROOM, FLUSH]),
+        ("a write after a wait", vec![OPEN, POLL, WRITE]),
+    ] {
+        let passes = format!("{} (i32.const 1024)", steps.concat());
+        let fails = format!("{} unreachable", steps.concat());
+        let core = |on_request: String| Core {
+            extra: IMPORTS,
+            on_request: String::leak(on_request),
+            ..Core::default()
+        };
+        // The self-test makes the same calls.
+        let filter = core(passes).made().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let mut instance = filter.instantiate().unwrap();
+        for id in 1..=3 {
+            let done = instance.on_request(&view(filter.reads(), id, "/a"));
+            assert!(done.is_ok(), "{what}: {done:?}");
+        }
+        match core(fails).made() {
+            Err(EngineError::SelfTest { fault: CallFault::Trap(said), .. }) => {
+                assert!(said.contains("no tenant at main.c:7"), "{what}: {said}");
+            }
+            other => panic!("{what}: {other:?}", other = other.err()),
+        }
+    }
 }
