@@ -92,6 +92,9 @@ plans! {
         /// Proxies whose statement of the client's address counts; `None`: no proxy's does.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub client_address: Option<ClientAddressPlan>,
+        /// The only host, or `*.` and a name, of its requests; over TLS also of the handshake. `None`: any.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub hostname: Option<String>,
         /// Addresses and prefixes of the load balancers that begin each connection with a PROXY header; `None`: no
         /// header is read.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -384,6 +387,7 @@ impl Default for ListenerRulesPlan {
             escapes: PathEscapes::Segment,
             client_address: None,
             proxy_protocol: None,
+            hostname: None,
         }
     }
 }

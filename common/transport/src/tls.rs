@@ -24,9 +24,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::server::Acceptor;
 use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio_rustls::LazyConfigAcceptor;
 
 pub use self::bundles::TrustBundles;
 pub use self::error::TlsError;
@@ -39,6 +41,9 @@ use self::spiffe::SpiffeId;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// The fatal alert `unrecognized_name` as a record of its own (RFC 8446 §5.1 and §6): nothing is encrypted yet.
+const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
 
 /// The stream of an accepted connection.
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
@@ -157,11 +162,41 @@ impl ServerTls {
         io: IO,
     ) -> Result<(ServerStream<IO>, PeerIdentity), TlsError> {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.config));
-        let stream = deadline(acceptor.accept(io)).await?;
-        let (_, state) = stream.get_ref();
-        let identity = PeerIdentity::of(state, state.server_name());
-        Ok((stream, identity))
+        Ok(identified(deadline(acceptor.accept(io)).await?))
     }
+
+    /// The same for clients that ask for a server name that `serves` accepts. Others, and clients that name
+    /// none, get the alert `unrecognized_name` (RFC 6066 §3) and see no certificate.
+    ///
+    /// # Errors
+    /// [`TlsError::UnknownName`], [`TlsError::Handshake`] or [`TlsError::Timeout`].
+    pub async fn accept_named<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+        serves: impl Fn(&str) -> bool,
+    ) -> Result<(ServerStream<IO>, PeerIdentity), TlsError> {
+        let handshake = async {
+            let start = LazyConfigAcceptor::new(Acceptor::default(), io).await;
+            let mut start = start.map_err(TlsError::Handshake)?;
+            let asked = start.client_hello().server_name().map(str::to_owned);
+            if !asked.as_deref().is_some_and(serves) {
+                // The connection ends anyway, with the alert or without.
+                let _gone = start.io.write_all(&UNRECOGNIZED_NAME).await;
+                let _gone = start.io.shutdown().await;
+                return Err(TlsError::UnknownName { asked });
+            }
+            start.into_stream(Arc::clone(&self.config)).await.map_err(TlsError::Handshake)
+        };
+        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
+        Ok(identified(stream.map_err(|_elapsed| TlsError::Timeout)??))
+    }
+}
+
+/// A stream with the identity of its peer.
+fn identified<IO>(stream: ServerStream<IO>) -> (ServerStream<IO>, PeerIdentity) {
+    let (_, state) = stream.get_ref();
+    let identity = PeerIdentity::of(state, state.server_name());
+    (stream, identity)
 }
 
 /// The TLS configuration for an upstream. Cheap to clone, shared by workers.

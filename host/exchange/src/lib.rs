@@ -25,6 +25,7 @@ mod edit;
 mod exchange;
 mod fields;
 mod hooks;
+mod host_pattern;
 mod kept;
 mod owners;
 mod prefixes;
@@ -49,6 +50,7 @@ pub use hooks::{
     Mirror, NONE, NameKind, Outcome, RetryDecision, RetryVerdict, Selection, Summary, Verdict,
     Window,
 };
+pub use host_pattern::HostPattern;
 pub use kept::{KeptFields, KeptSpan, MAX_KEPT_OCTETS};
 pub use owners::Owners;
 pub use prefixes::{AddressPrefixes, InvalidPrefix};

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Clock;
 use tamis_exchange::{
-    AddressPrefixes, AmbiguityRule, EmptySegments, Escapes, ForwardedField, PathRules, Protocols,
-    TrustedProxies,
+    AddressPrefixes, AmbiguityRule, EmptySegments, Escapes, ForwardedField, HostPattern, PathRules,
+    Protocols, TrustedProxies,
 };
 use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons};
 use tamis_resources::plan::{
@@ -59,6 +59,7 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
             ListenerReasons::Hide => Reasons::Hide,
         },
         trusted_proxies: plan.client_address.as_ref().and_then(trusted_proxies),
+        hostname: plan.hostname.as_deref().map(HostPattern::new),
         // The documents exclude invalid prefixes; with one, nobody may connect.
         header_senders: plan
             .proxy_protocol

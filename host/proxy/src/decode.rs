@@ -46,6 +46,14 @@ pub(crate) fn decode(
     if authority.is_empty() && request.version() == Version::HTTP_2 {
         return Err(refuse("request.host", 400, "the request names no host (RFC 9113 §8.3.1)"));
     }
+    if connection.tls_version.is_some()
+        && rules.hostname.as_ref().is_some_and(|hostname| !hostname.matches(&authority))
+    {
+        // A client may use a connection for other hosts that its certificate covers (RFC 9110 §15.5.20); then
+        // it opens another one.
+        let detail = "the host of the request is not one of the listener of this connection";
+        return Err(refuse("request.misdirected", 421, detail));
+    }
     let path = path(request.uri(), request.method(), request.version(), rules.paths)?;
     let length = length(request.headers_mut())?;
     let (method, version) = (request.method().clone(), request.version());

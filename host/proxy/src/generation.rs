@@ -4,7 +4,7 @@ use crate::shadow::Shadow;
 use crate::slot_refusal::SlotRefusal;
 use std::sync::Arc;
 use tamis_engine::{Filter, OnFailure};
-use tamis_exchange::{AddressPrefixes, Owners, PathRules, Protocols, TrustedProxies};
+use tamis_exchange::{AddressPrefixes, HostPattern, Owners, PathRules, Protocols, TrustedProxies};
 use tamis_resources::plan::{Phase, TrafficDirection};
 use tamis_transport::{Address, ServerTls};
 use tamis_upstream::ServiceConfig;
@@ -40,6 +40,8 @@ pub struct ListenerRules {
     /// Peers that begin each connection with a PROXY header, and that alone may connect; `None`: no header
     /// is read.
     pub header_senders: Option<AddressPrefixes>,
+    /// Over TLS, its only hosts, in handshakes and requests; `None`: any. Without TLS its routes decide alone.
+    pub hostname: Option<HostPattern>,
 }
 
 /// Whether clients see why the proxy refused them: `x-tamis-reason`, and the code in the text of a refusal.

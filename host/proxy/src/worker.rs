@@ -25,10 +25,13 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Fault, Refusal, Scheme};
+use tamis_exchange::{
+    Attributes, ConnectionVerdict, Exchange, Fault, HostPattern, Refusal, Scheme,
+};
+use tamis_transport::tls::ServerStream;
 use tamis_transport::{
-    BoundListener, ConnInfo, GateReasons, Listener, ListenerStage, PlainStream, RefusedRequest,
-    RequestBody, Shutdown, serve_and_note,
+    BoundListener, ConnInfo, GateReasons, Listener, ListenerStage, PeerIdentity, PlainStream,
+    RefusedRequest, RequestBody, ServerTls, Shutdown, TlsError, serve_and_note,
 };
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -240,6 +243,7 @@ impl Worker {
         let listener = state.listener(name);
         let Some((listener, _)) = listener else { return };
         let (address, tls) = (listener.address.clone(), listener.tls.clone());
+        let hostname = listener.rules.hostname.clone();
         let sender = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
         // A connection lives long: it must not keep its first generation alive.
         drop(state);
@@ -254,7 +258,7 @@ impl Worker {
         match tls {
             None => self.serve_http(name, plain, info, shutdown).await,
             // Both boxed, so that a connection in clear text needs no room for them.
-            Some(tls) => match Box::pin(tls.accept(plain)).await {
+            Some(tls) => match Box::pin(handshake(&tls, hostname.as_ref(), plain)).await {
                 Ok((stream, identity)) => {
                     let info = ConnInfo { identity: Some(identity), ..info };
                     // Each function it passes has a place for it, so it passes as a pointer.
@@ -344,6 +348,18 @@ impl Worker {
             return Admission::Serve;
         }
         admit(chain, name, facts(self.id(), connection, info))
+    }
+}
+
+/// The handshake of a listener, for its hosts alone if it names them.
+async fn handshake(
+    tls: &ServerTls,
+    hostname: Option<&HostPattern>,
+    plain: PlainStream,
+) -> Result<(ServerStream<PlainStream>, PeerIdentity), TlsError> {
+    match hostname {
+        None => tls.accept(plain).await,
+        Some(hostname) => tls.accept_named(plain, |name| hostname.matches(name)).await,
     }
 }
 

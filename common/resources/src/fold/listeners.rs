@@ -205,6 +205,7 @@ fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
             trusted: client.trusted.clone(),
             hops: client.hops,
         }),
+        hostname: listener.hostname.clone(),
         proxy_protocol: listener.proxy_protocol.as_ref().map(|it| it.trusted.clone()),
     }
 }

@@ -538,6 +538,7 @@ fn a_listener_that_does_not_say_whom_it_trusts_does_not_listen() {
         hops: Some(2),
     };
     assert_eq!(rules.client_address, Some(expected));
+    assert_eq!(rules.hostname, None);
     assert_eq!(rules.proxy_protocol, Some(vec!["10.0.0.9".to_owned()]));
 }
 

@@ -93,7 +93,8 @@ shapes! {
         pub port: u16,
         /// Its protocol.
         pub protocol: ListenerProtocol,
-        /// Only routes for this host apply.
+        /// The host of this listener, or `*.` and a name for all hosts below it; only routes for it apply. Over TLS,
+        /// handshakes for other server names are refused, and requests for other hosts get 421. Default: all hosts.
         #[schemars(extend("format" = "hostname"))]
         pub hostname: Option<String>,
         /// Required for HTTPS.

@@ -105,6 +105,12 @@ pub enum TlsError {
     /// The handshake failed: the peer left, does not use TLS, or does not have the expected identity.
     #[error("the TLS handshake failed")]
     Handshake(#[source] io::Error),
+    /// The client asked for a server name that is not served here.
+    #[error("the client asked for {}, which is not a host of this listener", asked.as_deref().unwrap_or("no server name"))]
+    UnknownName {
+        /// The server name; `None`: it named none.
+        asked: Option<String>,
+    },
     /// The handshake took too long.
     #[error("the TLS handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
     Timeout,
@@ -129,6 +135,7 @@ impl TlsError {
         }
         match self {
             Self::Timeout => "timeout",
+            Self::UnknownName { .. } => "unknown-name",
             Self::Handshake(_) => self.library().map_or("closed", reason_of),
             _ => "other",
         }

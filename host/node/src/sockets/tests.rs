@@ -62,6 +62,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
             hops: Some(2),
         }),
         proxy_protocol: Some(vec!["10.0.0.0/8".to_owned()]),
+        hostname: Some("*.shop.example".to_owned()),
     };
     let trusted = ["10.0.0.0/8".to_owned()];
     let expected = ListenerRules {
@@ -71,6 +72,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         trusted_proxies: TrustedProxies::new(ForwardedField::Forwarded, Some(&trusted), Some(2))
             .ok(),
         header_senders: AddressPrefixes::new(&trusted).ok(),
+        hostname: Some(HostPattern::new("*.shop.example")),
     };
     assert_eq!(rules(&plan), expected);
     let invalid = ListenerRulesPlan {

@@ -61,7 +61,7 @@ pub const METRICS: [(&str, &str, &str); 38] = [
     (
         "tamis_handshakes_failed_total",
         "counter",
-        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed, by reason: `proxy-peer`, `proxy-header-absent`, `proxy-header`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed, by reason: `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
     ),
     ("tamis_exchanges_total", "counter", "Exchanges begun."),
     (

@@ -24,6 +24,7 @@ mod hostile;
 mod http;
 mod identity;
 mod lifecycle;
+mod listener_hosts;
 mod lost_key;
 mod messages;
 mod mistakes;
