@@ -53,6 +53,8 @@ pub(crate) struct Builder {
 struct LastGoodFilter {
     key: String,
     filter: Filter,
+    /// What it was configured with.
+    config: Arc<Json>,
     /// The evidence of its artifact, to verify it again under another policy.
     proof: Arc<Proof>,
     verified: VerifiedFilter,
@@ -429,6 +431,9 @@ impl Builder {
             request(pinned, signed, rules, Some(&plan.filter), self.clock)
                 .is_ok_and(|request| verify_manifest(&request).is_ok())
                 && uncovered_rules(&good.filter, plan).is_none()
+                // Who refuses what policies forbid does it by the current ones: the ones before may let pass what a
+                // policy that cannot be used was to forbid.
+                && (!plan.receives || good.config == plan.config)
         });
         if let Some(good) = kept {
             let detail = format!("{detail}; version {} keeps serving", good.filter.version());
@@ -482,7 +487,8 @@ impl Builder {
         let logged = wanted.logged.to_vec();
         let proof = Proof { manifest: artifact.manifest, bundles: artifact.bundles, logged };
         let proof = Arc::new(proof);
-        Ok(LastGoodFilter { key, filter, proof, verified, left_out, _ticking: ticking })
+        let config = Arc::clone(&wanted.plan.config);
+        Ok(LastGoodFilter { key, filter, config, proof, verified, left_out, _ticking: ticking })
     }
 
     /// Makes the filter. A router that refuses some of its routes is made with the routes that it accepts.

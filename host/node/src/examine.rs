@@ -140,8 +140,12 @@ fn at_its_place(
             Some(documents.iter().find(of)?.problem(&code, &place, &message))
         });
         let own = || document.problem(&code, &filter.config_place(&pointer), &message);
+        let remedy = match &received {
+            Some(_) => "correct the policy: what it guards is closed until then".to_owned(),
+            None => refusal.0.remedy.clone(),
+        };
         let mut found = received.unwrap_or_else(own);
-        found.help = Some(refusal.0.remedy.clone());
+        found.help = Some(remedy);
         Finding::Problem(Box::new(found))
     };
     places.into_iter().map(at).collect()
