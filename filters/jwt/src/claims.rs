@@ -14,6 +14,8 @@ pub struct Accepted {
     expires: f64,
     /// Claim headers: index into the configuration's header list, and the value.
     pub headers: Vec<(usize, String)>,
+    /// The claims for other filters, as a JSON object; `None`: none are asked for.
+    pub attribute: Option<String>,
 }
 
 impl Accepted {
@@ -40,6 +42,7 @@ impl Accepted {
 pub fn judge(
     claims: &Map<String, Value>,
     issuer: &Issuer,
+    for_filters: &[String],
     now_ms: u64,
 ) -> Result<Accepted, Refusal> {
     let skew = issuer.clock_skew.as_secs_f64();
@@ -47,12 +50,20 @@ pub fn judge(
     let starts = [date(claims, "nbf")?, date(claims, "iat")?];
     let not_before = starts.into_iter().flatten().fold(f64::MIN, f64::max) - skew;
     let headers = headers(claims, issuer)?;
-    let accepted = Accepted { not_before, expires, headers };
+    let attribute = attribute(claims, for_filters);
+    let accepted = Accepted { not_before, expires, headers, attribute };
     accepted.check_time(now_ms)?;
     if !is_meant_for(claims.get("aud"), &issuer.audiences) {
         return Err(Refusal::WrongAudience);
     }
     Ok(accepted)
+}
+
+/// The claims that other filters see; a token that has none of them gives an empty object.
+fn attribute(claims: &Map<String, Value>, names: &[String]) -> Option<String> {
+    let named = |name: &String| Some((name.clone(), claims.get(name)?.clone()));
+    let all = || names.iter().filter_map(named).collect();
+    (!names.is_empty()).then(|| Value::Object(all()).to_string())
 }
 
 fn is_meant_for(audience: Option<&Value>, ours: &[String]) -> bool {

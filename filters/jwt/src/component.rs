@@ -6,7 +6,7 @@ use tamis_sdk::{
 };
 
 use crate::algorithm::Algorithm;
-use crate::config::{Rules, Settings, Spent};
+use crate::config::{CLAIMS, Rules, Settings, Spent};
 use crate::host::{Fetch, Fetched, Store, Stored, Verify};
 use crate::policy::Policy;
 use crate::refresh::Refresher;
@@ -56,12 +56,14 @@ impl Tick for Jwt {
 }
 
 /// Reads: the token and the claim headers (to see whether a client sent one). Writes: the claim headers,
-/// and the token's header unless it is forwarded.
+/// the attribute with claims if it is asked for, and the token's header unless it is forwarded.
 #[must_use]
 pub fn interest(rules: &Rules) -> Interest {
     let token = std::iter::once(rules.token_header.as_str());
     let claims = rules.claim_headers.iter().map(String::as_str);
     let interest = Interest::reading(token.clone().chain(claims.clone())).writing(claims);
+    let attribute = (!rules.claims_to_attribute.is_empty()).then(|| format!("@{CLAIMS}"));
+    let interest = interest.writing(attribute.as_deref());
     match rules.spent {
         Spent::Removed => interest.writing(token),
         Spent::Forwarded => interest,

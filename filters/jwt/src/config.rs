@@ -19,6 +19,8 @@ pub struct Settings {
     #[serde(default)]
     forward: bool,
     #[serde(default)]
+    claims_to_attribute: Vec<String>,
+    #[serde(default)]
     from: FromSettings,
     #[serde(default = "cache_size")]
     cache_size: usize,
@@ -111,9 +113,16 @@ pub struct Rules {
     pub token_prefix: String,
     /// Lower-case names of the claim headers of all issuers, each once.
     pub claim_headers: Vec<String>,
+    /// Claims in the attribute [`CLAIMS`]; none: it is not set.
+    pub claims_to_attribute: Vec<String>,
     /// Maximum number of remembered tokens.
     pub cache_size: usize,
 }
+
+/// The attribute with claims of a verified token, as a JSON object.
+pub const CLAIMS: &str = "jwt.claims";
+/// Most claims in the attribute.
+const MOST_CLAIMS: usize = 64;
 
 /// An issuer whose tokens are trusted.
 #[derive(Clone, Debug)]
@@ -193,6 +202,9 @@ impl Rules {
         if settings.cache_size > MOST_CACHED {
             errors.push(ConfigError::at("/cacheSize", "must be at most 1048576"));
         }
+        if settings.claims_to_attribute.len() > MOST_CLAIMS {
+            errors.push(ConfigError::at("/claimsToAttribute", "must be at most 64 claims"));
+        }
         let mut claim_headers = Vec::new();
         let mut issuers: Vec<Issuer> = Vec::new();
         for (index, written) in settings.issuers.iter().enumerate() {
@@ -217,6 +229,7 @@ impl Rules {
             token_header,
             token_prefix: settings.from.prefix.clone(),
             claim_headers,
+            claims_to_attribute: settings.claims_to_attribute.clone(),
             cache_size: settings.cache_size,
         })
     }

@@ -4,7 +4,7 @@ use tamis_sdk::{ConfigError, Edit, View, reply, request};
 
 use crate::cache::Cache;
 use crate::claims::{Accepted, judge};
-use crate::config::{Absent, Rules, Spent};
+use crate::config::{Absent, CLAIMS, Rules, Spent};
 use crate::host::{Store, Verify};
 use crate::json::unique_object;
 use crate::jws::Token;
@@ -125,7 +125,7 @@ impl Issuers<'_> {
             keyring.wish(now_ms, host);
         }
         checked?;
-        judge(&claims, issuer, now_ms)
+        judge(&claims, issuer, &self.rules.claims_to_attribute, now_ms)
     }
 }
 
@@ -147,6 +147,9 @@ fn find_token<'a>(rules: &Rules, seen: View<'a>) -> Result<Option<&'a [u8]>, Ref
 
 fn edits(rules: &Rules, accepted: &Accepted, seen: View<'_>) -> Vec<Edit> {
     let mut edits = claim_edits(rules, Some(accepted), seen);
+    if let Some(claims) = &accepted.attribute {
+        edits.push(Edit::attribute(CLAIMS, claims.as_str()));
+    }
     match rules.spent {
         Spent::Removed => edits.push(Edit::remove(&rules.token_header)),
         Spent::Forwarded => {}
