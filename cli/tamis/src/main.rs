@@ -4,6 +4,7 @@
 //! One file for each command. Only this crate reads the environment and prints; decisions stand in the other crates.
 
 mod audit;
+mod authz;
 mod builtin;
 mod certificates;
 mod change;
@@ -89,6 +90,11 @@ enum Command {
     /// Write, sign and check trust policies as metadata that proxies verify: who may decide whose signatures count.
     #[command(after_help = "Example:\n  tamis policy show --folder policy")]
     Policy(policy::Arguments),
+    /// Ask authorization policies about requests, without a proxy, and propose policies from access records.
+    #[command(
+        after_help = "Example:\n  tamis authz explain examples/shop --to shop/payments --path /pay"
+    )]
+    Authz(authz::Arguments),
     /// Run a registry: it stores and serves filters and other OCI artifacts, and directs proxies.
     #[command(
         after_help = "Example:\n  tamis registry --data /var/lib/tamis --listen 127.0.0.1:5000"
@@ -190,6 +196,7 @@ fn main() -> ExitCode {
         Some(Command::Keys(arguments)) => keys::run(&arguments, output),
         Some(Command::Filter(arguments)) => filter::run(&arguments, output),
         Some(Command::Policy(arguments)) => policy::run(&arguments, output),
+        Some(Command::Authz(arguments)) => authz::run(&arguments, output),
         Some(Command::Registry(arguments)) => registry::run(&arguments, output),
         Some(Command::Plan(arguments)) => change::plan(&arguments, output),
         Some(Command::Apply(arguments)) => change::apply(&arguments, output),

@@ -1,0 +1,45 @@
+//! `tamis authz`: asks the policies of a folder about requests, without a proxy, and proposes policies.
+
+mod ask;
+mod explain;
+mod learn;
+mod target;
+mod test;
+
+use crate::output::Output;
+use anyhow::Result;
+use std::process::ExitCode;
+
+/// Arguments of `authz`.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Ask the policies of a folder about a table of requests: exits with 1 if a decision is not the expected one.
+    #[command(after_help = "Example:\n  tamis authz test examples/shop --cases cases.yaml")]
+    Test(test::Arguments),
+    /// Show what the policies of a folder decide about one request, which rules cover it, and which conditions of the
+    /// others do not hold.
+    #[command(
+        after_help = "Example:\n  tamis authz explain examples/shop --to shop/payments --from spiffe://shop.example/ns/shop/service/storefront --path /pay"
+    )]
+    Explain(explain::Arguments),
+    /// Propose the least policy that allows what access records show would be refused.
+    #[command(
+        after_help = "Example:\n  tamis authz learn --to shop/payments --since 1h access.jsonl"
+    )]
+    Learn(learn::Arguments),
+}
+
+/// Runs the command.
+pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Test(arguments) => test::run(arguments, output),
+        Command::Explain(arguments) => explain::run(arguments, output),
+        Command::Learn(arguments) => learn::run(arguments, output),
+    }
+}
