@@ -136,7 +136,11 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
 
 /// Runs the blocks of a page one after the other, as in one terminal: exported variables are kept. A block
 /// is run again until `enough` accepts its output.
-fn follow(folder: &Path, page: &str, enough: impl Fn(&str, &str) -> bool) -> Vec<(String, String)> {
+pub(crate) fn follow(
+    folder: &Path,
+    page: &str,
+    enough: impl Fn(&str, &str) -> bool,
+) -> Vec<(String, String)> {
     let (mut background, mut outputs) = (Vec::new(), Vec::new());
     for (kind, commands) in blocks(page) {
         if commands.starts_with("cargo xtask build") {

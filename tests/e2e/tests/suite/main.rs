@@ -10,6 +10,7 @@
 mod admin;
 mod agreements;
 mod author;
+mod authorization;
 mod bad_input;
 mod client_addresses;
 mod connections;

@@ -9,20 +9,28 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tamis_e2e::{eventually, request, up};
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-fn key(path: &Path) -> EcdsaKeyPair {
+pub(crate) fn key(path: &Path) -> EcdsaKeyPair {
     let pkcs8 = std::fs::read(path).unwrap();
     EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).unwrap()
 }
 
 fn token(key: &EcdsaKeyPair, expires: u64) -> String {
+    token_with(key, expires, &json!({}))
+}
+
+/// A token with more claims.
+pub(crate) fn token_with(key: &EcdsaKeyPair, expires: u64, more: &Value) -> String {
     let head = json!({ "alg": "ES256", "kid": "sample" });
-    let claims = json!({
+    let mut claims = json!({
         "iss": "https://idp.shop.example", "aud": "shop", "sub": "alice", "exp": expires,
     });
+    for (name, value) in more.as_object().into_iter().flatten() {
+        claims[name] = value.clone();
+    }
     let part = |value: &Value| BASE64URL.encode(value.to_string());
     let text = format!("{}.{}", part(&head), part(&claims));
     let signature = key.sign(&SystemRandom::new(), text.as_bytes()).unwrap();

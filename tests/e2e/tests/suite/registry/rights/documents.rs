@@ -91,6 +91,10 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
     );
     let grant =
         |space: &str, filter: &str| document("Grant", space, "x", json!({ "filter": filter }));
+    let opens = |space: &str, target: Value| {
+        let spec = json!({ "targetRefs": [target], "allow": [{}] });
+        document("AuthorizationPolicy", space, "x", spec)
+    };
     for (what, reply) in [
         ("a file of others", acme.apply_with(&[], &[("shop.json", "{\"keys\":[]}")], &[])),
         ("a file of security", acme.apply_with(&[], &[("security.json", "{}")], &[])),
@@ -101,6 +105,11 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
         ("the mesh", acme.apply(std::slice::from_ref(&everywhere))),
         ("a grant in the place of security", acme.apply(&[grant("security", "acme/x")])),
         ("a grant of others", acme.apply(&[grant("shop", "acme/x")])),
+        ("a policy that opens the mesh", acme.apply(&[opens("acme", json!({ "kind": "Mesh" }))])),
+        (
+            "a policy that opens a service of others",
+            acme.apply(&[opens("shop", json!({ "kind": "Service", "name": "seed" }))]),
+        ),
         ("what is there", acme.apply_with(&[], &[], &["Service/shop/seed"])),
         ("what is not there", acme.apply_with(&[], &[], &["Service/shop/nothing"])),
         (
