@@ -1,5 +1,7 @@
 //! P5: what one call into a filter costs, by itself.
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
@@ -28,6 +30,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         &rounds,
         Bar::at_most(0.5),
     );
+    access_decisions(bench, report, &examples.join("call_cost"))?;
     let program = examples.join("guest_table");
     let said = shell::read(bench.cores.proxy(&program.to_string_lossy()).arg("--json"))?;
     for line in said.lines() {
@@ -44,6 +47,36 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
             "memoryKib": number(&guest, "memoryBytes")? / 1024.0,
             "compileMs": number(&guest, "compileMs")?,
         }));
+    }
+    Ok(())
+}
+
+/// What a decision about an `AuthorizationPolicy` costs: remembered, and evaluated by Cedar each time. The rule that covers
+/// the request is the last of twenty.
+fn access_decisions(bench: &Bench, report: &mut Report, program: &Path) -> Result<()> {
+    let component = Workspace::load()?.target_directory.join("components/authz.wasm");
+    let rule = |number: u32| {
+        let last = number == 19;
+        let path = if last { "/pay".to_owned() } else { format!("/api/v{number}") };
+        let who = if last { "sa/cart".to_owned() } else { format!("sa/s{number}") };
+        json!({ "identities": [format!("spiffe://mesh/ns/shop/{who}")], "methods": ["GET"],
+                "paths": [{ "type": "PathPrefix", "value": path }] })
+    };
+    let rules: Vec<Value> = (0..20).map(rule).collect();
+    for (what, remember, bar) in
+        [("remembered", 4096, Bar::at_most(1.0)), ("evaluated by Cedar", 0, Bar::none())]
+    {
+        let config = json!({ "policies": [{ "name": "shop/pay", "allow": rules }],
+            "guarded": { "kind": "Service", "name": "shop/pay" }, "config": { "remember": remember } });
+        let mut rounds = Vec::new();
+        for _ in 0..bench.rounds {
+            let mut command = bench.cores.proxy(&program.to_string_lossy());
+            command.arg("--json").arg(&component).arg(config.to_string());
+            let value: Value = serde_json::from_str(&shell::read(&mut command)?)?;
+            rounds.push(number(&value, "medianNs")? / 1000.0);
+        }
+        let what = format!("one decision of the authz policy, twenty rules, {what}");
+        report.figure("P5", &what, "µs", &rounds, bar);
     }
     Ok(())
 }
