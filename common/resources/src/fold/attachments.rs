@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::attachment::{Attachment, Place, Target, alone, blank, guards, refused};
 use super::authorization::{Policy, receive};
 use super::grants::Grants;
 use super::listeners::Socket;
@@ -17,39 +18,14 @@ use crate::kinds::{
     AttachmentDirection, FilterAttachmentSpec, FilterSpec, FiltersLockSpec, GatewaySpec, OnFailure,
     Phase, Pin, ServiceSpec, Spec as _, TargetKind, World,
 };
-use crate::node_name::NodeName;
-use crate::plan::{FilterPlan, GrantPlan, ListenerPlan, RefusedPlan, TrafficDirection};
+use crate::plan::{FilterPlan, ListenerPlan, RefusedPlan};
 use crate::problem::Problem;
 
 /// The code for a second filter of a world that a chain has only once.
 const SECOND: &str = "attachment.second";
 
-/// An attachment that is in the plan wherever it applies.
-pub(super) struct Attachment<'a> {
-    pub(super) document: &'a Document,
-    pub(super) spec: Cow<'a, FilterAttachmentSpec>,
-    pub(super) world: World,
-    pub(super) targets: Vec<Target>,
-    pub(super) plan: FilterPlan,
-    /// Whether it receives the authorization policies of its targets.
-    pub(super) receives: bool,
-}
-
-/// An existing target.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Target {
-    pub(super) kind: TargetKind,
-    /// `namespace/name`; a namespace when `all` of that kind in it are meant.
-    key: String,
-    section: Option<String>,
-    all: bool,
-}
-
 /// Why an attachment cannot run: condition, reason of the condition, problem.
 type Refusal = (&'static str, &'static str, Problem);
-
-/// A place that a chain has only once: a world, and whether its filter extends another of that world.
-type Place = (World, bool);
 
 /// A place in which two attachments may not have the same order.
 type Slot = (Target, Phase, i32);
@@ -486,131 +462,9 @@ fn place_of(filters: &mut Vec<FilterPlan>, plan: FilterPlan) -> usize {
     })
 }
 
-impl Target {
-    fn mesh() -> Self {
-        Self { kind: TargetKind::Mesh, key: String::new(), section: None, all: false }
-    }
-
-    fn service(key: &str) -> Self {
-        Self { kind: TargetKind::Service, key: key.to_owned(), section: None, all: false }
-    }
-
-    /// Everything of a kind in a namespace.
-    fn all(kind: TargetKind, namespace: &str) -> Self {
-        Self { kind, key: namespace.to_owned(), section: None, all: true }
-    }
-
-    /// Everything in a namespace.
-    fn everything(namespace: &str) -> impl Iterator<Item = Self> {
-        let kinds = [TargetKind::Gateway, TargetKind::Service, TargetKind::HTTPRoute];
-        kinds.into_iter().map(move |kind| Self::all(kind, namespace))
-    }
-
-    /// Whether it names that document, alone or with others.
-    fn is(&self, document: &Document) -> bool {
-        if self.all { document.metadata.namespace == self.key } else { document.key() == self.key }
-    }
-
-    /// Whether a chain of that proxy may contain what is attached here. For routes only their sockets
-    /// decide.
-    fn may_concern(&self, node: &NodeName) -> bool {
-        match (self.kind, node) {
-            (TargetKind::Mesh | TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => true,
-            (TargetKind::Gateway, NodeName::Gateway { key })
-            | (TargetKind::Service, NodeName::Sidecar { key, .. }) => {
-                *key == self.key || (self.all && key.split('/').next() == Some(&self.key))
-            }
-            (TargetKind::Gateway | TargetKind::Service, _) => false,
-        }
-    }
-}
-
-impl Attachment<'_> {
-    /// Its place among those that a chain has only once.
-    fn place(&self) -> Place {
-        (self.world, self.spec.extend)
-    }
-
-    /// The rules to which it applies on this socket (`Some(None)`: all), or `None` when it does not apply.
-    pub(super) fn scope(
-        &self,
-        place: &PlannedProxy<'_>,
-        socket: &Socket<'_>,
-        routes: &[Route<'_>],
-    ) -> Option<Option<Vec<String>>> {
-        let mut scope = Vec::new();
-        for target in &self.targets {
-            let all = match (target.kind, place) {
-                (TargetKind::Mesh, _) => self.flows(socket.plan.direction),
-                (TargetKind::Gateway, PlannedProxy::Gateway(gateway, _)) => {
-                    target.is(gateway)
-                        && target.section.as_ref().is_none_or(|name| *name == socket.plan.name)
-                }
-                (TargetKind::Service, PlannedProxy::Sidecar(service, ..)) => {
-                    target.is(service) && self.flows(socket.plan.direction)
-                }
-                (TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => {
-                    // Rules of both kinds of routes share one set of names, so both are meant.
-                    let mine = routes.iter().filter(|route| target.is(route.document));
-                    for route in mine.filter(|route| hangs_here(route, place, socket)) {
-                        let rule = target.section.as_deref().unwrap_or_default();
-                        let entry = format!("{}/{rule}", route.document.key());
-                        if !scope.contains(&entry) {
-                            scope.push(entry);
-                        }
-                    }
-                    false
-                }
-                _ => false,
-            };
-            if all {
-                return Some(None);
-            }
-        }
-        (!scope.is_empty()).then_some(Some(scope))
-    }
-
-    fn flows(&self, direction: TrafficDirection) -> bool {
-        let policy = alone(self.world) || self.world == World::TelemetryPolicy;
-        let default = if policy { AttachmentDirection::Both } else { AttachmentDirection::Inbound };
-        match (direction, self.spec.direction.unwrap_or(default)) {
-            (TrafficDirection::Gateway, _) | (_, AttachmentDirection::Both) => true,
-            (TrafficDirection::Inbound, wanted) => wanted == AttachmentDirection::Inbound,
-            (TrafficDirection::Outbound, wanted) => wanted == AttachmentDirection::Outbound,
-        }
-    }
-}
-
-fn hangs_here(route: &Route<'_>, place: &PlannedProxy<'_>, socket: &Socket<'_>) -> bool {
-    match place {
-        PlannedProxy::Gateway(gateway, _) => route.hangs_on_listener(&gateway.key(), socket),
-        PlannedProxy::Sidecar(..) => {
-            socket.plan.direction == TrafficDirection::Outbound && route.hangs_on_a_service()
-        }
-    }
-}
-
-/// The refusal of something that documents do not allow to run.
-pub(super) fn refused(code: &str, reason: String) -> RefusedPlan {
-    let set_by = "the documents in force".to_owned();
-    let remedy = "correct the document; `tamis check` shows where".to_owned();
-    RefusedPlan { code: code.to_owned(), reason, set_by, remedy }
-}
-
 /// Whether it may take the only place of its world in a chain.
 fn is_able(one: &Attachment<'_>) -> bool {
     alone(one.world) && one.plan.refused.is_none()
-}
-
-/// Worlds that a chain has at most once.
-fn alone(world: World) -> bool {
-    use World::{BalancePolicy, BreakerPolicy, HedgePolicy, RetryPolicy, RoutePolicy};
-    matches!(world, RoutePolicy | RetryPolicy | HedgePolicy | BreakerPolicy | BalancePolicy)
-}
-
-/// Whether a phase decides who may pass.
-fn guards(phase: Phase) -> bool {
-    matches!(phase, Phase::Authn | Phase::Authz)
 }
 
 /// The fault of an attachment whose filter receives policies, at a place where they would not hold.
@@ -659,34 +513,6 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         refuse("attachment.config", "/spec/config", message);
     }
     refusals
-}
-
-pub(super) fn blank(document: &Document, spec: &FilterAttachmentSpec) -> FilterPlan {
-    let guard = guards(spec.phase);
-    let config = if spec.config.is_null() {
-        Json::Object(serde_json::Map::new())
-    } else {
-        spec.config.clone()
-    };
-    FilterPlan {
-        attachment: document.key(),
-        filter: spec.filter.clone(),
-        version: String::new(),
-        digest: String::new(),
-        phase: spec.phase,
-        order: spec.order,
-        config: Arc::new(config),
-        on_failure: if guard { OnFailure::Closed } else { spec.on_failure },
-        isolation: spec.isolation,
-        world: None,
-        scope: None,
-        extend: spec.extend,
-        covers: Vec::new(),
-        signed_by: None,
-        grant: GrantPlan::default(),
-        refused: None,
-        receives: false,
-    }
 }
 
 /// Adds the settings of a router's own, if it has any, to the routes that it is configured with.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Value as Json, json};
 
-use super::attachments::{Attachment, blank, refused};
+use super::attachment::{Attachment, blank, refused};
 use super::listeners::Socket;
 use super::routes::Route;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, longest};
