@@ -36,7 +36,7 @@ impl Content {
         }
     }
 
-    /// Checks what arrived of it, and takes nothing. Whether its end is in it.
+    /// Checks without consuming; true if complete.
     pub(crate) fn judge(&self, mut octets: &[u8]) -> Result<bool, GateRefusal> {
         let mut body = match self {
             Self::Done => return Ok(true),

@@ -91,6 +91,16 @@ mod tests {
         }));
     }
 
+    #[test]
+    fn the_page_about_bytes_states_the_limits_of_a_turn() {
+        let page = include_str!("../../../docs/explanation/bytes.md");
+        let turn = format!("after {} KiB or {TURN_PIECES} pieces", TURN_BYTES / 1024);
+        assert!(page.contains(&turn), "{turn}");
+        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        let read = format!("double while they are filled, up to {} KiB", TURN_BYTES / 1024);
+        assert!(words.contains(&read), "{read}");
+    }
+
     /// Four connections are always ready; another one needs its socket looked at for each of its messages.
     #[test]
     fn sockets_are_looked_at_after_one_turn_of_each_that_is_always_ready() {

@@ -61,7 +61,7 @@ pub struct QueuePlace(Arc<AtomicUsize>);
 
 impl std::fmt::Debug for QueuePlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Place").finish_non_exhaustive()
+        f.debug_struct("QueuePlace").finish_non_exhaustive()
     }
 }
 

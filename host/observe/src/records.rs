@@ -11,8 +11,8 @@ use std::time::Duration;
 const WAITING_MAX: usize = 8_192;
 /// Octets that wait to be written: what a disk that stands still may cost.
 const WAITING_OCTETS_MAX: usize = 64 * 1024 * 1024;
-/// Of lines and octets that wait, what filters' own records may be: one part of so many. Whatever a filter emits, there is
-/// room for what the host has to say of the requests.
+/// Filters' records may use at most a quarter of the waiting lines and bytes, so that there is always room for the host's
+/// own records of requests.
 const FILTERS_PART: usize = 4;
 
 /// Which exchanges are recorded.

@@ -115,7 +115,7 @@ impl HookCalls {
 
     fn count(&self, slots: &[Rc<Slot>], number: usize, failed: bool) {
         let Some(cells) = slots.get(number).and_then(|slot| slot.cells()) else { return };
-        cells.asked();
+        cells.count_exchange();
         if failed {
             cells.server_error();
         }

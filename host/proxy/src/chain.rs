@@ -57,7 +57,7 @@ pub(crate) struct Chain {
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
     /// See the end of each exchange.
     pub(crate) finished: Vec<Rc<Slot>>,
-    /// What the filters that keep values of exchanges have.
+    /// States of filters that store values per exchange.
     pub(crate) keepers: Vec<Arc<FilterState>>,
     /// Receives exchanges that ended.
     pub(crate) telemetry: Telemetry,

@@ -11,9 +11,9 @@ use tamis_transport::ConnInfo;
 
 /// Properties of the peer in the forms that its exchanges need.
 pub(crate) struct Connection {
-    /// Its number, of the count of its worker's exchanges.
+    /// Its id, from the same counter as exchange ids.
     id: u64,
-    /// What filters keep of it.
+    /// The states of the filters that keep values of this connection.
     kept_by: RefCell<Vec<Arc<FilterState>>>,
     /// Name of the listener it came through.
     pub(crate) listener: Arc<str>,

@@ -69,8 +69,8 @@ fn count(cell: &AtomicU64) {
 }
 
 impl Cells {
-    /// A hook was called.
-    pub(crate) fn asked(&self) {
+    /// An exchange called it.
+    pub(crate) fn count_exchange(&self) {
         count(&self.exchanges);
     }
 
@@ -95,7 +95,7 @@ impl Cells {
         }
     }
 
-    /// An exchange in which it was asked ended with a status of 500 to 599.
+    /// An exchange that called it ended with a status of 500 to 599.
     pub(crate) fn server_error(&self) {
         count(&self.server_errors);
     }
@@ -212,7 +212,7 @@ mod tests {
     fn workers_add_up_and_a_digest_that_comes_back_counts_on() {
         let ledger = Ledger::default();
         for worker in [0, 1, 0] {
-            ledger.cells(worker, "a/b", "sha256:00").asked();
+            ledger.cells(worker, "a/b", "sha256:00").count_exchange();
         }
         ledger.cells(1, "a/b", "sha256:01").denied();
         let told = |digest: &str, exchanges, denials| SlotCounts {
@@ -229,7 +229,7 @@ mod tests {
     fn what_serves_is_never_forgotten_and_the_rest_is_bounded() {
         let ledger = Ledger::default();
         let held = ledger.cells(0, "a/b", "held");
-        held.asked();
+        held.count_exchange();
         for n in 0..ENTRIES_MAX * 2 {
             ledger.cells(0, "a/b", &n.to_string());
         }

@@ -50,7 +50,7 @@ impl Endpoints {
         Self { names: names.collect(), current: RefCell::default() }
     }
 
-    /// The last list of endpoints; `None` before the first time.
+    /// The last list of endpoints; empty before the first one is known.
     pub(crate) fn known(&self) -> Rc<Vec<Endpoint>> {
         Rc::clone(&self.current.borrow().list)
     }

@@ -42,7 +42,7 @@ use crate::spare;
 /// Interim responses that wait to be written are left out beyond this.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
 
-/// What the owner of a request reaches of its connection.
+/// What a request body may do with its connection.
 pub(super) trait ExchangeSide {
     /// The next piece of the body.
     fn poll_frame(

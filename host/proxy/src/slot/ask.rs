@@ -168,7 +168,7 @@ impl Slot {
         let denies =
             matches!(&answer, Ok(decision) if matches!(decision.verdict, ConnectionVerdict::Deny));
         if let Some(cells) = self.cells() {
-            cells.asked();
+            cells.count_exchange();
             if denies {
                 cells.denied();
             }

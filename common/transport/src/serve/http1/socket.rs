@@ -46,11 +46,11 @@ enum Wait {
 #[derive(Debug)]
 pub(super) enum Arrived {
     Request(Request<()>, RequestFacts),
-    /// None for a while; wait again.
+    /// No request yet; wait longer.
     Nothing,
-    /// None will come.
+    /// No further request: the peer ended.
     End,
-    /// One with more than one reading.
+    /// An ambiguous request.
     Refused(RefusedRequest),
 }
 
@@ -133,8 +133,7 @@ impl<IO> ServerSocket<IO> {
         self.buffer.is_empty()
     }
 
-    /// The exchange is over; a body of it that somebody still holds reads nothing more. Whether the next request can be
-    /// found: the rest of this one has arrived.
+    /// Ends the exchange; a body still held returns an error. Returns true when this request has arrived completely.
     pub(super) fn finish_exchange(&mut self) -> bool {
         self.exchange = self.exchange.saturating_add(1);
         (self.facts, self.tunnel, self.driver) = (None, None, None);
