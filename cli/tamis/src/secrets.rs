@@ -199,6 +199,50 @@ mod tests {
     }
 
     #[test]
+    fn what_replaces_a_secret_is_read_the_next_time() {
+        let root = tempfile::tempdir().unwrap();
+        let mounted = root.path().join("mounted");
+        fs::create_dir(&mounted).unwrap();
+        // As Kubernetes mounts a Secret: each name leads through `..data` to a folder that is swapped as a whole.
+        let version = |name: &str, value: &str| {
+            let folder = mounted.join(name);
+            fs::create_dir(&folder).unwrap();
+            fs::write(folder.join("db"), value).unwrap();
+            let next = mounted.join("..data_tmp");
+            std::os::unix::fs::symlink(name, &next).unwrap();
+            fs::rename(next, mounted.join("..data")).unwrap();
+        };
+        version("..2026_01", "first");
+        std::os::unix::fs::symlink("..data/db", mounted.join("db")).unwrap();
+        let renamed = root.path().join("session");
+        fs::write(&renamed, "first").unwrap();
+        let single = [("session".to_owned(), Source::File(renamed.clone()))];
+
+        let now = || read(Some(&mounted), &single);
+        let secrets = Secrets::new(now().unwrap());
+        assert!(!secrets.replace(now().unwrap()), "nothing changed");
+        let both = |value: &str| {
+            let pair = ["db", "session"].map(|name| (name.to_owned(), value.as_bytes().to_vec()));
+            HashMap::from(pair)
+        };
+        version("..2026_02", "second");
+        let new = root.path().join("session.new");
+        fs::write(&new, "second").unwrap();
+        fs::rename(&new, &renamed).unwrap();
+        assert_eq!(now().unwrap(), both("second"));
+        assert!(secrets.replace(now().unwrap()));
+        for broken in [&renamed, &mounted.join("..data")] {
+            let aside = root.path().join("aside");
+            fs::rename(broken, &aside).unwrap();
+            let read = now();
+            // A link that leads nowhere is no file, so the secret is gone; a named file has to be there.
+            assert_ne!(read.ok(), Some(both("second")), "{}", broken.display());
+            fs::rename(&aside, broken).unwrap();
+        }
+        assert!(!secrets.replace(now().unwrap()), "all is as it was");
+    }
+
+    #[test]
     fn a_mesh_from_a_folder_takes_secrets_that_are_its_users_alone_and_not_in_the_folder() {
         let root = tempfile::tempdir().unwrap();
         let (documents, own) = (root.path().join("shop"), root.path().join("own"));
