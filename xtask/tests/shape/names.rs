@@ -4,8 +4,16 @@ use std::collections::BTreeMap;
 
 use crate::source::{Crate, shipped, workspace};
 
-/// Names that two crates may share, with the reason.
-const SHARED: &[(&str, &str)] = &[];
+/// Names that two crates share, with the two meanings; each of these still needs a name of its own.
+const SHARED: &[(&str, &str)] = &[
+    ("Algorithm", "a document's and an upstream's"),
+    ("Body", "an exchange's and a record's"),
+    ("EmptySegments", "a document's and a target's"),
+    ("Listener", "a gateway's and a socket's"),
+    ("Pin", "a lock's and the director's"),
+    ("Resource", "a document's and the API's"),
+    ("RolloutSpec", "a document's and the director's"),
+];
 
 /// The names that more than one of these crates defines, with the crates.
 fn shared(crates: &[(String, Crate)]) -> Vec<(String, Vec<String>)> {
@@ -54,8 +62,22 @@ fn a_name_in_two_crates_is_found_and_one_that_nobody_else_sees_is_not() {
         ),
         source("two", "pub type Both = u8; pub trait Inner {} pub struct Own; fn f() {}"),
         source("three", "struct Both; #[cfg(test)] pub struct Inner; pub use other::Own;"),
+        source(
+            "four",
+            "items! { pub struct Listed { pub a: u8 } } fn f() { m! { pub struct Deep; } }",
+        ),
+        source(
+            "five",
+            "macro_rules! m { ($($i:item)*) => { pub enum Written { $($i)* } }; } pub struct Listed; pub struct Deep;",
+        ),
+        source("six", "pub struct Written;"),
     ];
     let both = ["one".to_owned(), "two".to_owned()].to_vec();
-    let expected = [("Both".to_owned(), both.clone()), ("Inner".to_owned(), both)];
+    let expected = [
+        ("Both".to_owned(), both.clone()),
+        ("Inner".to_owned(), both),
+        ("Listed".to_owned(), ["four".to_owned(), "five".to_owned()].to_vec()),
+        ("Written".to_owned(), ["five".to_owned(), "six".to_owned()].to_vec()),
+    ];
     assert_eq!(shared(&crates), expected);
 }

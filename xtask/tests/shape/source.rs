@@ -144,7 +144,7 @@ impl Reader<'_> {
         self.modules.insert(path, module);
     }
 
-    /// Reads tokens of a module; types and modules count at its top alone, not inside functions.
+    /// Reads tokens of a module; types and modules count at its top and in the macros there, not inside functions.
     fn tokens(&mut self, path: &Segments, module: &mut Module, all: &[TokenTree], top: bool) {
         let mut left = all;
         while let Some((token, after)) = left.split_first() {
@@ -156,22 +156,46 @@ impl Reader<'_> {
                     _ => after,
                 },
                 TokenTree::Group(group) => {
-                    let inner: Vec<_> = group.stream().into_iter().collect();
-                    self.tokens(path, module, &inner, false);
+                    self.tokens(path, module, &trees(group), false);
                     after
                 }
                 TokenTree::Ident(word) => match word.to_string().as_str() {
+                    "macro_rules" if top => self.macro_definition(path, module, after),
                     "use" => import(module, after),
                     "mod" if top => self.child(path, after),
                     "pub" if top => {
                         module.types.extend(public_type(after));
                         after
                     }
+                    _ if top => match after {
+                        [sign, TokenTree::Group(items), after @ ..] if is_sign(sign, '!') => {
+                            self.tokens(path, module, &trees(items), true);
+                            after
+                        }
+                        _ => named(module, left),
+                    },
                     _ => named(module, left),
                 },
                 _ => after,
             };
         }
+    }
+
+    /// Reads what a macro expands to as items of its module.
+    fn macro_definition<'t>(
+        &mut self,
+        path: &Segments,
+        module: &mut Module,
+        after: &'t [TokenTree],
+    ) -> &'t [TokenTree] {
+        let [_, _, TokenTree::Group(arms), after @ ..] = after else { return after };
+        for (at, token) in trees(arms).iter().enumerate() {
+            // An arm: a pattern, `=>`, what it expands to, `;`.
+            if let (3, TokenTree::Group(items)) = (at % 5, token) {
+                self.tokens(path, module, &trees(items), true);
+            }
+        }
+        after
     }
 
     fn child<'t>(&mut self, path: &Segments, after: &'t [TokenTree]) -> &'t [TokenTree] {
@@ -184,6 +208,10 @@ impl Reader<'_> {
         }
         left
     }
+}
+
+fn trees(group: &proc_macro2::Group) -> Vec<TokenTree> {
+    group.stream().into_iter().collect()
 }
 
 /// Whether an attribute is `#[cfg(test)]`, or another condition that only tests meet.
