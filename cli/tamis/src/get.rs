@@ -1,6 +1,7 @@
 //! `tamis get` and `tamis describe`: documents in force.
 
 use crate::output::{self, Output};
+use crate::proxy_identities::identities;
 use crate::remote::RegistryAccess;
 use crate::table::table;
 use crate::when::{ago, dated, now_ms, rfc3339};
@@ -140,6 +141,9 @@ fn described(found: &Resource, now: u64) -> String {
             .map(|one| [one.node.clone(), yes(one.status), one.reason.clone()])
             .collect();
         let _ = write!(text, "\n{}", table(["PROXY", "PROGRAMMED", "REASON"], &rows));
+        let named =
+            found.programmed.iter().filter_map(|one| Some((&*one.node, one.identity.as_ref()?)));
+        text.push_str(&identities(named, now));
         let mut whys: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for one in found.programmed.iter().filter(|one| !one.message.is_empty()) {
             whys.entry(&one.message).or_default().push(&one.node);
@@ -165,7 +169,7 @@ pub(crate) fn items<T: serde::Serialize>(items: &[T]) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{ConditionView, ProgrammedView};
+    use tamis_api::{ConditionView, ProgrammedView, ProxyIdentity};
 
     fn summary() -> ResourceSummary {
         ResourceSummary {
@@ -214,6 +218,11 @@ mod tests {
             status: false,
             reason: "trust.threshold".into(),
             message: "retry: trust.threshold: two keys must sign, one did".into(),
+            identity: Some(ProxyIdentity {
+                id: "spiffe://shop.example/a".into(),
+                expires_ms: 600_000,
+                renewed_ms: None,
+            }),
         };
         let found = Resource {
             summary: summary(),
@@ -227,6 +236,8 @@ mod tests {
             "Service shop/a\nsha256:00\nin force by ada at revision 7, 3m ago (1970-01-01T00:01:00Z)\n\n\
              CONDITION  HOLDS  REASON\nAccepted   yes    Accepted\n\n\
              PROXY             PROGRAMMED  REASON\nsidecar:shop/a/0  no          trust.threshold\n\n\
+             PROXY             IDENTITY                 EXPIRES  RENEWED\n\
+             sidecar:shop/a/0  spiffe://shop.example/a  in 6m    -\n\n\
              ! retry: trust.threshold: two keys must sign, one did\n    sidecar:shop/a/0\n\n\
              kind: Service\n"
         );

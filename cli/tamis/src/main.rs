@@ -31,6 +31,7 @@ mod policy;
 mod private_file;
 mod problem_text;
 mod proxy;
+mod proxy_identities;
 mod reassign;
 mod reference;
 mod registry;

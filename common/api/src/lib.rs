@@ -39,7 +39,8 @@ pub use rollout::{
     RolloutView, ShadowRules, Wave,
 };
 pub use status::{
-    AssignmentView, FleetStatus, ProxyProblem, ProxyStatus, RunningView, SlotStateView, SlotView,
+    AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, RunningView,
+    SlotStateView, SlotView,
 };
 pub use token::{CreatedToken, RotateRequest, TokenRequest, TokenView};
 

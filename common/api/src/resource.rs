@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DocumentProblem, FieldChange};
+use crate::{DocumentProblem, FieldChange, ProxyIdentity};
 
 /// Documents in force, by kind, namespace and name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -116,4 +116,7 @@ pub struct ProgrammedView {
     /// The explanation; empty when the proxy does.
     #[serde(default)]
     pub message: String,
+    /// Its identity inside the mesh, where the document declares the proxy.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ProxyIdentity>,
 }

@@ -44,8 +44,24 @@ pub struct ProxyStatus {
     /// Its problems outside slots, as it reports them: files, certificates, sockets.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProxyProblem>,
+    /// Its identity inside the mesh; `None`: it has not joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<ProxyIdentity>,
     /// Its slots, by name.
     pub slots: Vec<SlotView>,
+}
+
+/// The identity of a proxy inside the mesh: as it reports it while it is connected, else as the authority knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyIdentity {
+    /// Its SPIFFE id.
+    pub id: String,
+    /// When its SVID expires.
+    pub expires_ms: u64,
+    /// When the SVID was renewed last; `None`: not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_ms: Option<u64>,
 }
 
 /// A problem of a proxy, as it reports it.

@@ -35,8 +35,9 @@ pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnsw
 pub use part::{Activation, AssembledPlan, Part, Parts, PartsError, assemble};
 pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
-    ComparisonReport, Counts, DifferenceReport, Histogram, MAX_PROBLEMS, NodeReport, ProblemReport,
-    RefusalReport, RefusedReport, RunningReport, SlotReport, SlotStatistics,
+    ComparisonReport, Counts, DifferenceReport, Histogram, IdentityReport, MAX_PROBLEMS,
+    NodeReport, ProblemReport, RefusalReport, RefusedReport, RunningReport, SlotReport,
+    SlotStatistics,
 };
 pub use session::Session;
 pub use slots::{SHADOW, placed};

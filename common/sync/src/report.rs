@@ -22,12 +22,29 @@ pub struct NodeReport {
     /// Its problems outside slots: files, certificates, sockets, documents; at most [`MAX_PROBLEMS`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<ProblemReport>,
+    /// Its identity inside the mesh; `None`: it has not joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityReport>,
+}
+
+/// The identity of a proxy inside the mesh.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdentityReport {
+    /// Its SPIFFE id.
+    pub id: String,
+    /// The last second of its SVID, since the Unix epoch.
+    pub expires: u64,
+    /// When the SVID was renewed last, in seconds since the Unix epoch; `None`: not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed: Option<u64>,
 }
 
 /// Most problems of a report.
 pub const MAX_PROBLEMS: usize = 20;
 /// Most characters of one text in a report.
 const MAX_WORDS: usize = 1_000;
+/// Most characters of a SPIFFE id (SPIFFE-ID §2.3).
+const MAX_ID: usize = 2_048;
 
 /// A problem of a proxy, in words for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,6 +130,10 @@ impl NodeReport {
         }
         if let (1.., Some(last)) = (more, self.problems.last_mut()) {
             last.message.push_str(&format!(" (and {more} more)"));
+        }
+        if let Some(identity) = &mut self.identity {
+            // A longer one is none: SPIFFE ids have at most 2,048 bytes.
+            cut(&mut identity.id, MAX_ID);
         }
         for slot in &mut self.slots {
             if let Some(refused) = &mut slot.refused {
@@ -338,7 +359,8 @@ mod tests {
         let statistics = vec![SlotStatistics { slot: "a/b".to_owned(), digest, counts }];
         let node = "sidecar:shop/a/0".to_owned();
         let problems = vec![ProblemReport { code: "node".into(), message: "ca.crt".into() }];
-        let report = NodeReport { node, slots: vec![], statistics, shadows: vec![], problems };
+        let (slots, shadows, identity) = (vec![], vec![], None);
+        let report = NodeReport { node, slots, statistics, shadows, problems, identity };
         let line = serde_json::to_string(&crate::MessageFromNode::Report(report.clone())).unwrap();
         let read = serde_json::from_str::<crate::MessageFromNode>(&line).unwrap();
         assert_eq!(read, crate::MessageFromNode::Report(report.clone()));
@@ -360,6 +382,7 @@ mod tests {
         };
         let problem = || ProblemReport { code: "node".into(), message: long() };
         let report = NodeReport {
+            identity: None,
             node: "sidecar:shop/a/0".into(),
             slots: (0..40).map(slot).collect(),
             statistics: vec![],

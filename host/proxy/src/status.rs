@@ -35,6 +35,9 @@ pub struct IdentityStatus {
     pub seconds_left: u64,
     /// How often the SVID was renewed.
     pub renewed: u64,
+    /// When it was renewed last, in seconds since the Unix epoch; `None`: not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_renewal: Option<u64>,
     /// How often a renewal failed.
     pub failed: u64,
     /// Set when a person must act.

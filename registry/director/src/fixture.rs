@@ -272,6 +272,7 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
         refused: None,
     });
     NodeReport {
+        identity: None,
         node: node.to_owned(),
         slots: slots.collect(),
         statistics: Vec::new(),

@@ -291,6 +291,7 @@ impl Proxy {
 
     fn report(&self) -> NodeReport {
         NodeReport {
+            identity: None,
             node: self.node.clone(),
             slots: self.slots.values().map(|(_, report)| report.clone()).collect(),
             statistics: Vec::new(),

@@ -52,6 +52,7 @@ fn proxy(node: &str) -> ProxyStatus {
         current: true,
         why: None,
         problems: Vec::new(),
+        identity: None,
         slots: vec![slot("retry", SlotStateView::Serving), slot("jwt", SlotStateView::Serving)],
     }
 }

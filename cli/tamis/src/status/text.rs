@@ -1,6 +1,7 @@
 //! A status as text: problems first.
 
 use super::{Part, is_wrong};
+use crate::proxy_identities::identities;
 use crate::table::{count, short, table};
 use crate::when::ago;
 use std::collections::{BTreeMap, BTreeSet};
@@ -195,6 +196,8 @@ fn slots(status: &FleetStatus) -> String {
     }
     let head = ["PROXY", "SLOT", "FILTER", "ASSIGNED", "RUNNING", "SINCE", "STATE"];
     let mut text = table(head, &rows);
+    let joined = status.proxies.iter().filter_map(|one| Some((&*one.node, one.identity.as_ref()?)));
+    text.push_str(&identities(joined, status.now_ms));
     for (why, proxies) in whys {
         let _ = write!(text, "\n! {why}\n    {}", named(&proxies));
     }

@@ -8,6 +8,7 @@ mod renewals;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
@@ -111,7 +112,7 @@ impl MeshIdentity {
             });
         }
         self.0.material.store(Arc::new(material));
-        self.0.renewals.succeeded();
+        self.0.renewals.succeeded(Duration::from_secs(now.as_secs()));
         Ok(())
     }
 

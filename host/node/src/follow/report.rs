@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use tamis_proxy::SlotCounts;
 use tamis_sync::{
-    ComparisonReport, Counts, DifferenceReport, Histogram, NodeReport, ProblemReport,
-    SlotStatistics,
+    ComparisonReport, Counts, DifferenceReport, Histogram, IdentityReport, NodeReport,
+    ProblemReport, SlotStatistics,
 };
 
 use super::followed::FollowedPlan;
@@ -30,8 +30,9 @@ impl Reporter {
         }
         let slots = followed.slots();
         let problems = node.map(problems).unwrap_or_default();
+        let identity = node.and_then(identity);
         let node = followed.name().to_string();
-        NodeReport { node, slots, statistics, shadows, problems }.bounded()
+        NodeReport { node, slots, statistics, shadows, problems, identity }.bounded()
     }
 
     /// The counts since the previous report; `None` without any.
@@ -68,6 +69,14 @@ fn problems(node: &Node) -> Vec<ProblemReport> {
         ProblemReport { code, message: format!("{place}{message}{help}") }
     };
     status.problems.iter().map(read).collect()
+}
+
+/// The identity inside the mesh, as the admin listener shows it.
+fn identity(node: &Node) -> Option<IdentityReport> {
+    let status = node.proxy().status();
+    let one = status.identity.as_ref()?;
+    let expires = u64::try_from(one.not_after).unwrap_or(0);
+    Some(IdentityReport { id: one.id.clone(), expires, renewed: one.last_renewal })
 }
 
 /// The comparisons of a shadow since the previous report; `None` without any.

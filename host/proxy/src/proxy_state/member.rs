@@ -42,6 +42,7 @@ impl ProxyState {
             not_after: identity.facts().not_after,
             seconds_left,
             renewed: renewals.renewed,
+            last_renewal: renewals.last,
             failed: renewals.failed,
             problem: renewals.problem,
         }

@@ -15,6 +15,8 @@ pub struct SvidRenewals {
     pub renewed: u64,
     /// How often a renewal failed.
     pub failed: u64,
+    /// When the SVID was replaced last, in seconds since the Unix epoch; `None`: never.
+    pub last: Option<u64>,
     /// Set when a person must act: the SVID has expired, or renewals have failed for half of the time that was
     /// left when the first of them failed. The text stays the same until the SVID or the reason changes.
     pub problem: Option<String>,
@@ -25,6 +27,8 @@ pub struct SvidRenewals {
 pub(super) struct RenewalCounts {
     renewed: AtomicU64,
     failed: AtomicU64,
+    /// In seconds since the Unix epoch; 0: never.
+    last: AtomicU64,
     failing: ArcSwapOption<FailingRenewal>,
 }
 
@@ -38,7 +42,8 @@ struct FailingRenewal {
 }
 
 impl RenewalCounts {
-    pub(super) fn succeeded(&self) {
+    pub(super) fn succeeded(&self, now: Duration) {
+        self.last.store(now.as_secs(), Ordering::Relaxed);
         self.renewed.fetch_add(1, Ordering::Relaxed);
         self.failing.store(None);
     }
@@ -68,6 +73,7 @@ impl MeshIdentity {
         SvidRenewals {
             renewed: counts.renewed.load(Ordering::Relaxed),
             failed: counts.failed.load(Ordering::Relaxed),
+            last: Some(counts.last.load(Ordering::Relaxed)).filter(|last| *last > 0),
             problem: self.problem(now),
         }
     }
@@ -121,9 +127,12 @@ mod tests {
         assert!(problem(&pay, 0).unwrap().contains("new join token"));
         assert_eq!(pay.renewals(left(100)).failed, 2);
 
+        assert_eq!(pay.renewals(left(100)).last, None);
         let svid = authority.issue(&[PAY], |_| {});
-        pay.replace(&svid.chain, svid.key(), trust(), UnixTime::now()).unwrap();
+        let now = UnixTime::now();
+        pay.replace(&svid.chain, svid.key(), trust(), now).unwrap();
         let after = pay.renewals(left(20));
         assert_eq!((after.renewed, after.failed, after.problem), (1, 2, None));
+        assert_eq!(after.last, Some(now.as_secs()));
     }
 }

@@ -337,7 +337,11 @@ impl Fleet {
                 continue;
             }
             // A report that fits into no entry must not block the reports of others.
-            match (NodeReport { statistics, shadows, ..last.clone() }).within(MAX_BODY_BYTES) {
+            // Each renewal would be an entry; renewals are recorded in batches elsewhere.
+            let identity = None;
+            match (NodeReport { statistics, shadows, identity, ..last.clone() })
+                .within(MAX_BODY_BYTES)
+            {
                 Some(report) => reports.push(report),
                 None => tracing::warn!(node = name, "a report is too large to be written"),
             }

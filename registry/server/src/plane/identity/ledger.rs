@@ -109,6 +109,11 @@ impl IdentityLedger {
         self.members.iter()
     }
 
+    /// The newest SVID of a proxy; `None`: it has not joined.
+    pub(crate) fn member(&self, node: &str) -> Option<&MemberIdentity> {
+        self.members.get(node)
+    }
+
     /// The last revocation of each proxy that has one.
     pub(crate) fn revocations(&self) -> impl Iterator<Item = &IdentityRevocation> {
         self.revoked.values()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use tamis_ambient::Random;
 use tamis_api::{
     ApiProblem, AuthorityView, CreatedJoinToken, IdentityRevocationView, IdentityRevokeRequest,
-    IdentityView, JoinTokenRequest,
+    IdentityView, JoinTokenRequest, ProxyIdentity,
 };
 use tamis_authority::{JoinRecord, JoinToken};
 use tamis_oci::Verb;
@@ -91,6 +91,23 @@ impl Control {
                 && place.is_ok_and(|node| holder.may_at(Verb::Observe, node.key()))
         });
         Ok(seen.map(|view| self.with_pending(view)).collect())
+    }
+
+    /// The identity of a proxy that joined, as the authority knows it.
+    pub(crate) fn known_identity(
+        &self,
+        ledger: &IdentityLedger,
+        node: &str,
+    ) -> Option<ProxyIdentity> {
+        let member = ledger.member(node)?;
+        let pending = self.0.renewed.of(node);
+        let renewed = match &pending {
+            Some(_) => Some(self.now_ms()),
+            None => (member.recorded_ms > member.joined_ms).then_some(member.recorded_ms),
+        };
+        let svid = pending.as_ref().unwrap_or(&member.svid);
+        let (id, expires_ms) = (svid.id.clone(), svid.not_after.saturating_mul(1_000));
+        Some(ProxyIdentity { id, expires_ms, renewed_ms: renewed })
     }
 
     /// A renewal that the journal does not contain yet.

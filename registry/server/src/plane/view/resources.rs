@@ -135,7 +135,8 @@ fn programmed(
         (true, None, _) => (PROGRAMMED.to_owned(), String::new()),
     };
     let (node, status) = (proxy.node.clone(), reason == PROGRAMMED);
-    Some(ProgrammedView { node, status, reason, message })
+    let identity = proxy.identity.clone().filter(|_| whole);
+    Some(ProgrammedView { node, status, reason, message, identity })
 }
 
 /// The condition over all proxies; `None` when the document concerns none.

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_api::{
-    AssignmentView, FleetStatus, ProxyProblem, ProxyStatus, RefusalView, RunningView,
-    SlotStateView, SlotView,
+    AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, RefusalView,
+    RunningView, SlotStateView, SlotView,
 };
 use tamis_director::{AssignmentRecord, Plans, State};
 use tamis_resources::NodeName;
-use tamis_sync::{ProblemReport, RunningReport, SlotReport, placed};
-use tamis_trust::TrustRefusal;
+use tamis_sync::{IdentityReport, ProblemReport, RunningReport, SlotReport, placed};
+use tamis_trust::{Timestamp, TrustRefusal};
 
-use crate::plane::control::Control;
 use crate::plane::control::fleet::Connection;
+use crate::plane::control::{Control, ControlState};
 use crate::plane::problem::refusal;
 
 impl Control {
@@ -28,7 +28,13 @@ impl Control {
         FleetStatus { revision: state.head(), now_ms: now, proxies }
     }
 
-    fn proxy(&self, state: &State, plans: &mut Plans, node: &NodeName, now: u64) -> ProxyStatus {
+    fn proxy(
+        &self,
+        state: &ControlState,
+        plans: &mut Plans,
+        node: &NodeName,
+        now: u64,
+    ) -> ProxyStatus {
         let name = node.to_string();
         let connection = self.0.fleet.connection(&name);
         let written = state.last_report(node);
@@ -69,7 +75,17 @@ impl Control {
             Some(last) => last.problems.as_slice(),
             None => written.map(|it| it.problems.as_slice()).unwrap_or_default(),
         };
+        let live = connection.as_ref().filter(|it| it.connected).and_then(|it| it.last.as_ref());
+        let identity = live.and_then(|last| last.identity.as_ref()).map(identity);
+        let identity = identity.or_else(|| self.known_identity(&state.identities, &name));
+        let mut problems: Vec<ProxyProblem> = problems.iter().map(problem).collect();
+        if let Some(expired) = identity.as_ref().and_then(|it| expired(it, now))
+            && !problems.iter().any(|one| one.code == expired.code)
+        {
+            problems.push(expired);
+        }
         ProxyStatus {
+            identity,
             service: node.key().to_owned(),
             connected: matches!(connected, ConnectionState::Here | ConnectionState::Elsewhere),
             disconnected_ms: match connected {
@@ -80,7 +96,7 @@ impl Control {
             release: connection.as_ref().map(|it| it.release.clone()),
             current,
             why: connection.as_ref().and_then(|it| it.why.clone()),
-            problems: problems.iter().map(problem).collect(),
+            problems,
             slots,
             node: name,
         }
@@ -120,6 +136,26 @@ enum ConnectionState {
 fn left_ms(state: &State, node: &str, here: Option<&Connection>) -> Option<u64> {
     let written = state.last_connection(node).filter(|it| !it.connected).map(|it| it.since_ms);
     here.map(|it| it.gone_ms).max(written)
+}
+
+fn identity(report: &IdentityReport) -> ProxyIdentity {
+    ProxyIdentity {
+        id: report.id.clone(),
+        expires_ms: report.expires.saturating_mul(1_000),
+        renewed_ms: report.renewed.map(|second| second.saturating_mul(1_000)),
+    }
+}
+
+/// The problem of a proxy that cannot prove who it is any more. A proxy that is not connected does not report it.
+fn expired(identity: &ProxyIdentity, now: u64) -> Option<ProxyProblem> {
+    let second = identity.expires_ms / 1_000;
+    let message = format!(
+        "its SVID expired at {}: peers accept no new connections of it; it renews it by itself for a day after that, \
+         later it needs a new join token",
+        Timestamp(second)
+    );
+    let code = "identity.renewal".to_owned();
+    (second < now / 1_000).then_some(ProxyProblem { code, message })
 }
 
 fn problem(problem: &ProblemReport) -> ProxyProblem {

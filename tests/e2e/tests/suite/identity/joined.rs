@@ -312,6 +312,29 @@ fn sidecars_without_certificate_files_prove_themselves_and_only_the_allowed_iden
     }
     let now = shop.pay.identity();
     assert_eq!(now["id"], "spiffe://shop.example/ns/shop/service/pay", "{now}");
+    reported(&shop);
+}
+
+/// Each proxy reports who it is, until when, and its last renewal.
+fn reported(shop: &Shop) {
+    let first = shop.mesh.identity(PAY);
+    let of = |found: &Value, list: &str| {
+        let all = found[list].as_array().cloned().unwrap_or_default();
+        let own = all.into_iter().find(|one| one["node"] == PAY);
+        own.map(|one| one["identity"].clone()).unwrap_or_default()
+    };
+    for (arguments, list) in [
+        (&["status"][..], "proxies"),
+        (&["describe", "service", "pay", "-n", "shop"][..], "programmed"),
+    ] {
+        let found = of(&shop.mesh.did(arguments), list);
+        assert_eq!(found["id"], "spiffe://shop.example/ns/shop/service/pay", "{found}");
+        assert_eq!(found["expiresMs"], first["expiresMs"], "{found}");
+        assert_eq!(found["renewedMs"], Value::Null, "{found}");
+    }
+    // Others have identities of their own, in their own documents.
+    let cart = shop.mesh.did(&["describe", "service", "cart", "-n", "shop"]);
+    assert_eq!(of(&cart, "programmed"), Value::Null);
 }
 
 #[test]
@@ -424,12 +447,28 @@ fn svids_that_expire_while_the_registry_is_away_are_renewed_when_it_is_back() {
             let problem = place.problem("identity.renewal");
             assert!(problem["message"].as_str().unwrap().contains("expired at"), "{problem}");
         }
+        // The proxies cannot report it, and the registry knows it.
+        eventually("the status names what has expired", || {
+            let status = shop.mesh.did(&["status"]);
+            let proxies = status["proxies"].as_array().cloned().unwrap_or_default();
+            let expired = |one: &Value| {
+                let problems = one["problems"].as_array().cloned().unwrap_or_default();
+                problems.iter().any(|problem| problem["code"] == "identity.renewal")
+            };
+            (proxies.len() == 3 && proxies.iter().all(expired)).then_some(())
+        });
     });
     for place in [&shop.pay, &shop.cart] {
         eventually(&format!("{} renews", place.name), || {
             (place.identity()["secondsLeft"].as_u64() > Some(0)).then_some(())
         });
     }
+    eventually("the status has the renewal", || {
+        let status = shop.mesh.did(&["status"]);
+        let proxies = status["proxies"].as_array().cloned().unwrap_or_default();
+        let pay = proxies.into_iter().find(|one| one["node"] == PAY)?;
+        (pay["connected"] == true && pay["identity"]["renewedMs"].is_u64()).then_some(())
+    });
     // A caller that starts again opens new connections.
     assert!(cart.end("-INT").success());
     let _cart = shop.joins(&shop.cart);
