@@ -13,7 +13,7 @@ use tamis_api::{
     RunHistory, TokenRequest, TokenView, UnpinRequest, paths,
 };
 
-use crate::exchange::{Ask, Reply};
+use crate::exchange::{OutgoingCall, Reply};
 use crate::{Client, ClientError};
 
 const JSON: &str = "application/json";
@@ -237,7 +237,8 @@ impl Client {
     /// The key that signs checkpoints, as the registry reports it: compare it with a copy obtained
     /// elsewhere.
     pub async fn log_key(&self) -> Result<String, ClientError> {
-        let reply = self.send(Ask::new(Method::GET, paths::LOG_KEY).limit(64 * 1024)).await?;
+        let reply =
+            self.send(OutgoingCall::new(Method::GET, paths::LOG_KEY).limit(64 * 1024)).await?;
         let text = String::from_utf8(reply.body.to_vec());
         match text {
             Ok(text) if reply.status.is_success() => Ok(text.trim().to_owned()),
@@ -255,7 +256,7 @@ impl Client {
         path: &str,
         question: Option<&Q>,
     ) -> Result<T, ClientError> {
-        let mut ask = Ask::new(method, path).header(header::ACCEPT, JSON);
+        let mut ask = OutgoingCall::new(method, path).header(header::ACCEPT, JSON);
         if let Some(question) = question {
             let body = serde_json::to_vec(question);
             let body = body.map_err(|error| ClientError::Artifact(error.to_string()))?;

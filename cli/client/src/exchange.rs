@@ -17,7 +17,7 @@ use crate::{Client, ClientError, Server};
 const CONNECT: Duration = Duration::from_secs(10);
 
 /// A request.
-pub(crate) struct Ask {
+pub(crate) struct OutgoingCall {
     pub(crate) method: Method,
     /// Path and query, encoded.
     pub(crate) path: String,
@@ -29,7 +29,7 @@ pub(crate) struct Ask {
     pub(crate) patience: u32,
 }
 
-impl Ask {
+impl OutgoingCall {
     pub(crate) fn new(method: Method, path: impl Into<String>) -> Self {
         Self {
             method,
@@ -74,7 +74,7 @@ impl Client {
     ///
     /// Cancel-safe: dropping the future closes the connection. It is then unknown whether the server
     /// handled the request.
-    pub(crate) async fn send(&self, ask: Ask) -> Result<Reply, ClientError> {
+    pub(crate) async fn send(&self, ask: OutgoingCall) -> Result<Reply, ClientError> {
         let timeout = self.timeout.saturating_mul(ask.patience);
         match tokio::time::timeout(timeout, self.exchange(ask)).await {
             Ok(done) => done,
@@ -82,7 +82,7 @@ impl Client {
         }
     }
 
-    async fn exchange(&self, ask: Ask) -> Result<Reply, ClientError> {
+    async fn exchange(&self, ask: OutgoingCall) -> Result<Reply, ClientError> {
         let stream = self.dial().await?;
         let broken = |source| ClientError::Broken { server: self.server.clone(), source };
         let (mut sender, connection) =
@@ -121,7 +121,7 @@ impl Client {
         }
     }
 
-    fn request(&self, ask: Ask) -> Result<Request<Full<Bytes>>, ClientError> {
+    fn request(&self, ask: OutgoingCall) -> Result<Request<Full<Bytes>>, ClientError> {
         let path = ask.path.clone();
         let mut request = Request::builder().method(ask.method).uri(ask.path);
         request = request.header(header::HOST, self.server.authority());

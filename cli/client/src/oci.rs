@@ -8,7 +8,7 @@ use std::str::FromStr;
 use tamis_trust::Digest;
 
 use crate::api::encoded;
-use crate::exchange::{Ask, Reply};
+use crate::exchange::{OutgoingCall, Reply};
 use crate::{Client, ClientError};
 
 /// Type of manifests.
@@ -98,7 +98,7 @@ impl Client {
         digest: &Digest,
     ) -> Result<bool, ClientError> {
         let path = format!("/v2/{repository}/blobs/{digest}");
-        let reply = self.send(Ask::new(Method::HEAD, &path)).await?;
+        let reply = self.send(OutgoingCall::new(Method::HEAD, &path)).await?;
         match reply.status {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
@@ -114,14 +114,16 @@ impl Client {
         bytes: Bytes,
     ) -> Result<(), ClientError> {
         let path = format!("/v2/{repository}/blobs/uploads/");
-        let begun = self.send(Ask::new(Method::POST, &path)).await?;
+        let begun = self.send(OutgoingCall::new(Method::POST, &path)).await?;
         if begun.status != StatusCode::ACCEPTED {
             return Err(self.oci_refusal(&path, &begun));
         }
         let place = self.location(&path, &begun)?;
         let mark = if place.contains('?') { '&' } else { '?' };
         let path = format!("{place}{mark}digest={}", encoded(&digest.to_string()));
-        let ask = Ask::new(Method::PUT, &path).body("application/octet-stream", bytes).transfer();
+        let ask = OutgoingCall::new(Method::PUT, &path)
+            .body("application/octet-stream", bytes)
+            .transfer();
         let reply = self.send(ask).await?;
         if reply.status == StatusCode::CREATED {
             Ok(())
@@ -163,7 +165,8 @@ impl Client {
         limit: usize,
     ) -> Result<Bytes, ClientError> {
         let path = format!("/v2/{repository}/blobs/{digest}");
-        let reply = self.send(Ask::new(Method::GET, &path).limit(limit).transfer()).await?;
+        let reply =
+            self.send(OutgoingCall::new(Method::GET, &path).limit(limit).transfer()).await?;
         if reply.status != StatusCode::OK {
             return Err(self.oci_refusal(&path, &reply));
         }
@@ -177,7 +180,7 @@ impl Client {
         reference: &ManifestReference,
     ) -> Result<Bytes, ClientError> {
         let path = format!("/v2/{repository}/manifests/{reference}");
-        let ask = Ask::new(Method::GET, &path).header(header::ACCEPT, MANIFEST_TYPE);
+        let ask = OutgoingCall::new(Method::GET, &path).header(header::ACCEPT, MANIFEST_TYPE);
         let reply = self.send(ask.limit(MANIFEST_BYTES)).await?;
         if reply.status != StatusCode::OK {
             return Err(self.oci_refusal(&path, &reply));
@@ -196,7 +199,7 @@ impl Client {
         manifest: &[u8],
     ) -> Result<(), ClientError> {
         let path = format!("/v2/{repository}/manifests/{reference}");
-        let ask = Ask::new(Method::PUT, &path).body(MANIFEST_TYPE, manifest.to_vec());
+        let ask = OutgoingCall::new(Method::PUT, &path).body(MANIFEST_TYPE, manifest.to_vec());
         let reply = self.send(ask).await?;
         if reply.status == StatusCode::CREATED {
             Ok(())
@@ -213,7 +216,7 @@ impl Client {
         kind: &str,
     ) -> Result<Vec<Referrer>, ClientError> {
         let path = format!("/v2/{repository}/referrers/{digest}?artifactType={}", encoded(kind));
-        let reply = self.send(Ask::new(Method::GET, &path).limit(MANIFEST_BYTES)).await?;
+        let reply = self.send(OutgoingCall::new(Method::GET, &path).limit(MANIFEST_BYTES)).await?;
         if reply.status != StatusCode::OK {
             return Err(self.oci_refusal(&path, &reply));
         }

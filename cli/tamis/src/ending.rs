@@ -25,9 +25,9 @@ pub(crate) struct EndSignal {
 }
 
 /// Wakes the thread that waits in [`EndSignal::wait`].
-pub(crate) struct Bell(UnixStream);
+pub(crate) struct EndBell(UnixStream);
 
-impl Bell {
+impl EndBell {
     /// Wakes it now, or makes its next wait end at once.
     pub(crate) fn ring(&self) {
         // Full of bytes that nobody has read yet: it wakes anyway.
@@ -69,8 +69,8 @@ impl EndSignal {
     ///
     /// # Errors
     /// The process has too many open files.
-    pub(crate) fn bell(&self) -> std::io::Result<Bell> {
-        self.rings.try_clone().map(Bell)
+    pub(crate) fn bell(&self) -> std::io::Result<EndBell> {
+        self.rings.try_clone().map(EndBell)
     }
 
     /// Sleeps until a signal arrives or the bell rings; may return early.

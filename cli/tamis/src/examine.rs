@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tamis_api::GrowthView;
 use tamis_engine::{
-    Authority, CompiledComponent, Declaration, DeclaredAccess, EngineError, Filter, FilterOptions,
-    FilterState, Grant, Growth, Isolation, OnFailure,
+    Authority, AuthorityGrowth, CompiledComponent, Declaration, DeclaredAccess, EngineError,
+    Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
 };
 use tamis_node::{Secrets, check_allowed, check_claims, refusal, stand_ins, uncovered_rules};
 use tamis_observe::Metrics;
@@ -66,7 +66,7 @@ impl ComponentExaminer for Engine {
     }
 
     fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<GrowthView> {
-        let mut grown: Vec<Growth> = Vec::new();
+        let mut grown: Vec<AuthorityGrowth> = Vec::new();
         for config in configs {
             match (authority(before, config), authority(after, config)) {
                 (Some(before), Some(after)) => grown.extend(after.grows_beyond(&before)),

@@ -38,7 +38,7 @@ pub(crate) fn kind(text: &str) -> Result<Kind, String> {
 
 /// Arguments of `get`.
 #[derive(clap::Args)]
-pub(crate) struct Get {
+pub(crate) struct GetArguments {
     /// Kind of document, in the singular or the plural; `all` means every kind.
     #[arg(value_parser = kind)]
     kind: Kind,
@@ -67,7 +67,7 @@ pub(crate) struct Describe {
 }
 
 /// Lists documents, or prints the text of one.
-pub(crate) fn get(arguments: &Get, output: Output) -> Result<ExitCode> {
+pub(crate) fn get(arguments: &GetArguments, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let (kind, name) = match (arguments.kind, &arguments.name) {
         (Kind::One(kind), Some(name)) => (kind, name),

@@ -172,14 +172,14 @@ fn issue(
 }
 
 /// A key pair on disk.
-pub(crate) struct Pair {
+pub(crate) struct KeyPairFiles {
     pub(crate) key: PathBuf,
     pub(crate) public: PathBuf,
     pub(crate) id: String,
 }
 
 /// Makes a pair of files; never overwrites one.
-pub(crate) fn generate(name: &Path) -> Result<Pair> {
+pub(crate) fn generate(name: &Path) -> Result<KeyPairFiles> {
     let (key, public) =
         (private_file::with_ending(name, ".key"), private_file::with_ending(name, ".pub"));
     if key.exists() || public.exists() {
@@ -192,7 +192,7 @@ pub(crate) fn generate(name: &Path) -> Result<Pair> {
     private_file::create(&key, made.to_pem()?.as_bytes())?;
     std::fs::write(&public, made.public_key().to_pem())
         .with_context(|| format!("{} cannot be written", public.display()))?;
-    Ok(Pair { key, public, id: made.public_key().id().to_string() })
+    Ok(KeyPairFiles { key, public, id: made.public_key().id().to_string() })
 }
 
 /// Reads a private key.

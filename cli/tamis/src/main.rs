@@ -109,7 +109,7 @@ enum Command {
     Apply(change::Apply),
     /// List the documents in force, or print one.
     #[command(after_help = "Example:\n  tamis get services -n shop")]
-    Get(get::Get),
+    Get(get::GetArguments),
     /// Show how the texts of a folder of resources differ from those in force: exits with 1 if any does.
     #[command(after_help = "Example:\n  tamis diff -f examples/shop")]
     Diff(document::Diff),
@@ -127,7 +127,7 @@ enum Command {
     Unpin(pin::UnpinArguments),
     /// List the pins in force.
     #[command(after_help = "Example:\n  tamis pins")]
-    Pins(pin::All),
+    Pins(pin::PinsArguments),
     /// Go back: pin again what was pinned before, or put the earlier version of a document in force again.
     #[command(
         after_help = "Example:\n  tamis rollback shop/checkout acme/retry\n  tamis rollback httproute payments -n shop --to 41"

@@ -74,7 +74,7 @@ pub(crate) struct Rollback {
 
 /// Arguments of `pins`.
 #[derive(clap::Args)]
-pub(crate) struct All {
+pub(crate) struct PinsArguments {
     #[command(flatten)]
     at: RegistryAccess,
 }
@@ -182,7 +182,7 @@ fn told(pinned: &PinResult, service: &str, filter: &str, done: &str, made: Chang
 }
 
 /// Lists the pins in force.
-pub(crate) fn pins(arguments: &All, output: Output) -> Result<ExitCode> {
+pub(crate) fn pins(arguments: &PinsArguments, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let pins = remote.ask("reading", async |client| client.pins().await)?;
     output::answer(output, &items(&pins), || listed(&pins, now_ms()));

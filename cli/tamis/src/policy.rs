@@ -3,7 +3,7 @@
 use crate::output::{self, Output};
 use crate::{keys, table, when};
 use anyhow::{Context as _, Result};
-use arguments::{Command, Delegate, Init, Refresh, Revoke, RotateRoot};
+use arguments::{Command, Delegate, PolicyInitArguments, Refresh, Revoke, RotateRoot};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -69,7 +69,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn begin(folder: &Path, init: &Init, now: u64) -> Result<PolicyRepository> {
+fn begin(folder: &Path, init: &PolicyInitArguments, now: u64) -> Result<PolicyRepository> {
     let root = signers(&init.root, init.root_threshold)?;
     let targets = signers(&init.targets, init.targets_threshold)?;
     let online = signers(&init.online, Some(1))?;

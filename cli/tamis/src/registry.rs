@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::private;
 use tamis_oci::{AnonymousRights, Limits, Versions};
-use tamis_server::{Guards, Rules, Terms};
+use tamis_server::{AssignmentTerms, Guards, Rules};
 use tamis_server::{
     MeshOptions, MissingKeyRule, Registry, RegistryOptions, SVID_LIFETIME, SVID_LIFETIME_MAX,
     SVID_LIFETIME_MIN, Storage, TlsFiles,
@@ -263,7 +263,7 @@ impl Serve {
             },
             growth_approvals: self.growth_approvals,
             security: self.security.clone(),
-            terms: Terms { lifetime, renew: lifetime / 2 },
+            terms: AssignmentTerms { lifetime, renew: lifetime / 2 },
         }
     }
 }

@@ -25,7 +25,7 @@ enum Command {
     #[command(
         after_help = "Example:\n  tamis rollout start retry-1.4.2 acme/retry@1.4.2 --service shop/checkout --wave 10:5m --wave 100:10m --max-trap-rate 0.001"
     )]
-    Start(Box<request::Start>),
+    Start(Box<request::RolloutStartArguments>),
     /// Pause: every proxy keeps what it runs until somebody decides.
     #[command(
         after_help = "Example:\n  tamis rollout pause retry-1.4.2 --why 'looking at a spike'"
@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     }
 }
 
-fn begin(start: &request::Start, output: Output) -> Result<ExitCode> {
+fn begin(start: &request::RolloutStartArguments, output: Output) -> Result<ExitCode> {
     let request = start.request()?;
     let remote = start.at.remote()?;
     let view = remote.ask("starting", async |client| client.start_rollout(&request).await)?;

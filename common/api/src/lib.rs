@@ -27,7 +27,7 @@ pub use identity::{
 };
 pub use pin::{
     ApprovalResult, ApproveRequest, GrowthView, HistoryItem, PinRequest, PinResult, PinView,
-    ReassignRequest, ReassignResult, RevocationView, RevokeRequest, RollbackRequest, Stop,
+    ReassignRequest, ReassignResult, RevocationView, RevokeRequest, RollbackRequest, StoppedSlot,
     UnpinRequest,
 };
 pub use resource::{

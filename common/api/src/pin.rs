@@ -155,7 +155,7 @@ pub struct RevokeRequest {
 /// A slot that a revocation stops.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Stop {
+pub struct StoppedSlot {
     /// `namespace/name` of the service or gateway.
     pub service: String,
     /// Its slot.
@@ -188,7 +188,7 @@ pub struct RevocationView {
     pub now: bool,
     /// The slots that had the revoked digest or key at the time of the request.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub stops: Vec<Stop>,
+    pub stops: Vec<StoppedSlot>,
 }
 
 /// A request to assign every slot again, with higher versions than proxies have seen.

@@ -33,7 +33,7 @@ pub struct Document {
     /// Since when it asks for each of its [`Document::paths`], in the same count; one that lacks is as old as the document.
     /// Nobody takes requests of others by an edit of what is in force for long.
     pub paths_since: BTreeMap<String, u64>,
-    pub(crate) stub: Option<Stub>,
+    pub(crate) stub: Option<UnusableDocument>,
     text: Arc<str>,
     tree: Arc<YamlNode>,
     /// Lines of its source before `text`.
@@ -45,16 +45,16 @@ pub const NEW: u64 = u64::MAX;
 
 /// Replaces a document that cannot be used, so that what it should guard stays closed.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Stub {
+pub(crate) struct UnusableDocument {
     /// Why the document cannot be used, in words.
     pub(crate) why: String,
     /// What it affects beyond the targets that can be read.
-    pub(crate) reach: Reach,
+    pub(crate) reach: UnusableReach,
 }
 
 /// The scope of a document whose targets cannot all be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum UnusableReach {
     /// Only the targets in it.
     Targets,
     /// Everything in its namespace.
@@ -146,7 +146,10 @@ impl Document {
     /// Makes it stand in for itself: it is not in force, and what it was to guard stays closed.
     #[must_use]
     pub fn refused(self, why: impl Into<String>) -> Self {
-        Self { stub: Some(Stub { why: why.into(), reach: Reach::Targets }), ..self }
+        Self {
+            stub: Some(UnusableDocument { why: why.into(), reach: UnusableReach::Targets }),
+            ..self
+        }
     }
 
     /// The place of the deepest existing part of `pointer`.

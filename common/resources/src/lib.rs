@@ -66,5 +66,5 @@ pub use sound::{CONFIG_REMEDY, RouteFault, ValidationFaults, sound_routes};
 pub use span::TextSpan;
 pub use split::{parts, texts};
 pub use text::{CheckedText, suggest};
-pub use touches::{Names, Touch, TouchTarget, names};
+pub use touches::{FieldReferent, Touch, TouchTarget, names};
 pub use tree::{Value, YamlNode};

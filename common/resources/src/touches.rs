@@ -12,7 +12,7 @@ use crate::kinds::Resource;
 
 /// What a field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Names {
+pub enum FieldReferent {
     /// Nothing that belongs to anybody: numbers, words, conditions on traffic.
     Nothing,
     /// The document itself, or a part of it or of what its references name.
@@ -23,7 +23,7 @@ pub enum Names {
     /// A document by its name. Of this kind, or of the kind in the neighbouring field `kind`; in the
     /// document's own namespace, or in the one in the neighbouring field `namespace`.
     Reference(&'static str),
-    /// A part of a neighbouring [`Names::Reference`].
+    /// A part of a neighbouring [`FieldReferent::Reference`].
     OfReference,
     /// The kind of a target. `Mesh` means every proxy of every owner.
     Target,
@@ -79,318 +79,323 @@ pub enum TouchTarget {
 }
 
 /// Fields of `metadata`.
-const METADATA: &[(&str, Names)] = &[
-    ("/name", Names::Itself),
-    ("/namespace", Names::Itself),
-    ("/labels/{}", Names::Nothing),
-    ("/annotations/{}", Names::Nothing),
-    ("/creationTimestamp", Names::Nothing),
+const METADATA: &[(&str, FieldReferent)] = &[
+    ("/name", FieldReferent::Itself),
+    ("/namespace", FieldReferent::Itself),
+    ("/labels/{}", FieldReferent::Nothing),
+    ("/annotations/{}", FieldReferent::Nothing),
+    ("/creationTimestamp", FieldReferent::Nothing),
 ];
 
 /// Fields of a reference to a document, in which `name` comes first.
-const fn reference(kind: &'static str) -> [(&'static str, Names); 4] {
+const fn reference(kind: &'static str) -> [(&'static str, FieldReferent); 4] {
     [
-        ("/name", Names::Reference(kind)),
-        ("/group", Names::OfReference),
-        ("/kind", Names::OfReference),
-        ("/namespace", Names::OfReference),
+        ("/name", FieldReferent::Reference(kind)),
+        ("/group", FieldReferent::OfReference),
+        ("/kind", FieldReferent::OfReference),
+        ("/namespace", FieldReferent::OfReference),
     ]
 }
 
 /// Paths of PEM files on the machine of the proxy.
-const IDENTITY_FILES: &[(&str, Names)] =
-    &[("/certificate", Names::Common), ("/key", Names::Common), ("/ca", Names::Common)];
+const IDENTITY_FILES: &[(&str, FieldReferent)] = &[
+    ("/certificate", FieldReferent::Common),
+    ("/key", FieldReferent::Common),
+    ("/ca", FieldReferent::Common),
+];
 
-const GATEWAY: &[(&str, Names)] = &[
-    ("/gatewayClassName", Names::Common),
-    ("/listeners/*/name", Names::Itself),
-    ("/listeners/*/port", Names::Common),
-    ("/listeners/*/protocol", Names::Nothing),
-    ("/listeners/*/hostname", Names::Nothing),
-    ("/listeners/*/upgrades/*", Names::Nothing),
-    ("/listeners/*/reasons", Names::Nothing),
-    ("/listeners/*/paths/emptySegments", Names::Nothing),
-    ("/listeners/*/paths/escapedSlashes", Names::Nothing),
-    ("/listeners/*/paths/parameters", Names::Nothing),
-    ("/listeners/*/paths/escapes", Names::Nothing),
+const GATEWAY: &[(&str, FieldReferent)] = &[
+    ("/gatewayClassName", FieldReferent::Common),
+    ("/listeners/*/name", FieldReferent::Itself),
+    ("/listeners/*/port", FieldReferent::Common),
+    ("/listeners/*/protocol", FieldReferent::Nothing),
+    ("/listeners/*/hostname", FieldReferent::Nothing),
+    ("/listeners/*/upgrades/*", FieldReferent::Nothing),
+    ("/listeners/*/reasons", FieldReferent::Nothing),
+    ("/listeners/*/paths/emptySegments", FieldReferent::Nothing),
+    ("/listeners/*/paths/escapedSlashes", FieldReferent::Nothing),
+    ("/listeners/*/paths/parameters", FieldReferent::Nothing),
+    ("/listeners/*/paths/escapes", FieldReferent::Nothing),
     // Whom the author's own listener believes.
-    ("/listeners/*/clientAddress/field", Names::Nothing),
-    ("/listeners/*/clientAddress/trusted/*", Names::Nothing),
-    ("/listeners/*/clientAddress/hops", Names::Nothing),
-    ("/listeners/*/proxyProtocol/trusted/*", Names::Nothing),
-    ("/listeners/*/tls/certificate", Names::Common),
-    ("/listeners/*/tls/key", Names::Common),
-    ("/listeners/*/tls/clientCa", Names::Common),
+    ("/listeners/*/clientAddress/field", FieldReferent::Nothing),
+    ("/listeners/*/clientAddress/trusted/*", FieldReferent::Nothing),
+    ("/listeners/*/clientAddress/hops", FieldReferent::Nothing),
+    ("/listeners/*/proxyProtocol/trusted/*", FieldReferent::Nothing),
+    ("/listeners/*/tls/certificate", FieldReferent::Common),
+    ("/listeners/*/tls/key", FieldReferent::Common),
+    ("/listeners/*/tls/clientCa", FieldReferent::Common),
     // Opens the author's own listener to others.
-    ("/listeners/*/allowedRoutes/namespaces/from", Names::Nothing),
-    ("/addresses/*/type", Names::Nothing),
-    ("/addresses/*/value", Names::Common),
-    ("/identity", Names::Identity),
-    ("/admin", Names::Common),
+    ("/listeners/*/allowedRoutes/namespaces/from", FieldReferent::Nothing),
+    ("/addresses/*/type", FieldReferent::Nothing),
+    ("/addresses/*/value", FieldReferent::Common),
+    ("/identity", FieldReferent::Identity),
+    ("/admin", FieldReferent::Common),
 ];
 
-const SERVICE: &[(&str, Names)] = &[
-    ("/ports/*/port", Names::Nothing),
-    ("/ports/*/protocol", Names::Nothing),
-    ("/identity", Names::Identity),
-    ("/upgrades/*", Names::Nothing),
-    ("/endpoints/*/address", Names::Socket),
-    ("/endpoints/*/weight", Names::Nothing),
-    ("/endpoints/*/sidecar", Names::Socket),
-    ("/endpoints/*/outbound", Names::Common),
-    ("/endpoints/*/admin", Names::Common),
+const SERVICE: &[(&str, FieldReferent)] = &[
+    ("/ports/*/port", FieldReferent::Nothing),
+    ("/ports/*/protocol", FieldReferent::Nothing),
+    ("/identity", FieldReferent::Identity),
+    ("/upgrades/*", FieldReferent::Nothing),
+    ("/endpoints/*/address", FieldReferent::Socket),
+    ("/endpoints/*/weight", FieldReferent::Nothing),
+    ("/endpoints/*/sidecar", FieldReferent::Socket),
+    ("/endpoints/*/outbound", FieldReferent::Common),
+    ("/endpoints/*/admin", FieldReferent::Common),
 ];
 
-const PARENT: &[(&str, Names)] = &[("/sectionName", Names::Itself), ("/port", Names::Nothing)];
+const PARENT: &[(&str, FieldReferent)] =
+    &[("/sectionName", FieldReferent::Itself), ("/port", FieldReferent::Nothing)];
 
-const HTTP_RULE: &[(&str, Names)] = &[
-    ("/name", Names::Itself),
-    ("/matches/*/path/type", Names::Nothing),
-    ("/matches/*/path/value", Names::Nothing),
-    ("/matches/*/method", Names::Nothing),
-    ("/matches/*/headers/*/type", Names::Nothing),
-    ("/matches/*/headers/*/name", Names::Nothing),
-    ("/matches/*/headers/*/value", Names::Nothing),
-    ("/matches/*/queryParams/*/type", Names::Nothing),
-    ("/matches/*/queryParams/*/name", Names::Nothing),
-    ("/matches/*/queryParams/*/value", Names::Nothing),
-    ("/timeouts/request", Names::Nothing),
-    ("/timeouts/backendRequest", Names::Nothing),
+const HTTP_RULE: &[(&str, FieldReferent)] = &[
+    ("/name", FieldReferent::Itself),
+    ("/matches/*/path/type", FieldReferent::Nothing),
+    ("/matches/*/path/value", FieldReferent::Nothing),
+    ("/matches/*/method", FieldReferent::Nothing),
+    ("/matches/*/headers/*/type", FieldReferent::Nothing),
+    ("/matches/*/headers/*/name", FieldReferent::Nothing),
+    ("/matches/*/headers/*/value", FieldReferent::Nothing),
+    ("/matches/*/queryParams/*/type", FieldReferent::Nothing),
+    ("/matches/*/queryParams/*/name", FieldReferent::Nothing),
+    ("/matches/*/queryParams/*/value", FieldReferent::Nothing),
+    ("/timeouts/request", FieldReferent::Nothing),
+    ("/timeouts/backendRequest", FieldReferent::Nothing),
 ];
 
-const GRPC_RULE: &[(&str, Names)] = &[
-    ("/name", Names::Itself),
-    ("/matches/*/method/type", Names::Nothing),
-    ("/matches/*/method/service", Names::Nothing),
-    ("/matches/*/method/method", Names::Nothing),
-    ("/matches/*/headers/*/type", Names::Nothing),
-    ("/matches/*/headers/*/name", Names::Nothing),
-    ("/matches/*/headers/*/value", Names::Nothing),
+const GRPC_RULE: &[(&str, FieldReferent)] = &[
+    ("/name", FieldReferent::Itself),
+    ("/matches/*/method/type", FieldReferent::Nothing),
+    ("/matches/*/method/service", FieldReferent::Nothing),
+    ("/matches/*/method/method", FieldReferent::Nothing),
+    ("/matches/*/headers/*/type", FieldReferent::Nothing),
+    ("/matches/*/headers/*/name", FieldReferent::Nothing),
+    ("/matches/*/headers/*/value", FieldReferent::Nothing),
 ];
 
-const BACKEND: &[(&str, Names)] = &[("/port", Names::Nothing), ("/weight", Names::Nothing)];
+const BACKEND: &[(&str, FieldReferent)] =
+    &[("/port", FieldReferent::Nothing), ("/weight", FieldReferent::Nothing)];
 
-const ROUTE_FILTER: &[(&str, Names)] = &[
-    ("/type", Names::Nothing),
-    ("/requestHeaderModifier/set/*/name", Names::Nothing),
-    ("/requestHeaderModifier/set/*/value", Names::Nothing),
-    ("/requestHeaderModifier/add/*/name", Names::Nothing),
-    ("/requestHeaderModifier/add/*/value", Names::Nothing),
-    ("/requestHeaderModifier/remove/*", Names::Nothing),
-    ("/responseHeaderModifier/set/*/name", Names::Nothing),
-    ("/responseHeaderModifier/set/*/value", Names::Nothing),
-    ("/responseHeaderModifier/add/*/name", Names::Nothing),
-    ("/responseHeaderModifier/add/*/value", Names::Nothing),
-    ("/responseHeaderModifier/remove/*", Names::Nothing),
-    ("/requestMirror/backendRef/port", Names::Nothing),
-    ("/requestMirror/percent", Names::Nothing),
-    ("/requestMirror/fraction/numerator", Names::Nothing),
-    ("/requestMirror/fraction/denominator", Names::Nothing),
+const ROUTE_FILTER: &[(&str, FieldReferent)] = &[
+    ("/type", FieldReferent::Nothing),
+    ("/requestHeaderModifier/set/*/name", FieldReferent::Nothing),
+    ("/requestHeaderModifier/set/*/value", FieldReferent::Nothing),
+    ("/requestHeaderModifier/add/*/name", FieldReferent::Nothing),
+    ("/requestHeaderModifier/add/*/value", FieldReferent::Nothing),
+    ("/requestHeaderModifier/remove/*", FieldReferent::Nothing),
+    ("/responseHeaderModifier/set/*/name", FieldReferent::Nothing),
+    ("/responseHeaderModifier/set/*/value", FieldReferent::Nothing),
+    ("/responseHeaderModifier/add/*/name", FieldReferent::Nothing),
+    ("/responseHeaderModifier/add/*/value", FieldReferent::Nothing),
+    ("/responseHeaderModifier/remove/*", FieldReferent::Nothing),
+    ("/requestMirror/backendRef/port", FieldReferent::Nothing),
+    ("/requestMirror/percent", FieldReferent::Nothing),
+    ("/requestMirror/fraction/numerator", FieldReferent::Nothing),
+    ("/requestMirror/fraction/denominator", FieldReferent::Nothing),
     // Where the client is redirected; the mesh sends nothing there.
-    ("/requestRedirect/scheme", Names::Nothing),
-    ("/requestRedirect/hostname", Names::Nothing),
-    ("/requestRedirect/path/type", Names::Nothing),
-    ("/requestRedirect/path/replaceFullPath", Names::Nothing),
-    ("/requestRedirect/path/replacePrefixMatch", Names::Nothing),
-    ("/requestRedirect/port", Names::Nothing),
-    ("/requestRedirect/statusCode", Names::Nothing),
+    ("/requestRedirect/scheme", FieldReferent::Nothing),
+    ("/requestRedirect/hostname", FieldReferent::Nothing),
+    ("/requestRedirect/path/type", FieldReferent::Nothing),
+    ("/requestRedirect/path/replaceFullPath", FieldReferent::Nothing),
+    ("/requestRedirect/path/replacePrefixMatch", FieldReferent::Nothing),
+    ("/requestRedirect/port", FieldReferent::Nothing),
+    ("/requestRedirect/statusCode", FieldReferent::Nothing),
     // Sent to the backend, which another field names.
-    ("/urlRewrite/hostname", Names::Nothing),
-    ("/urlRewrite/path/type", Names::Nothing),
-    ("/urlRewrite/path/replaceFullPath", Names::Nothing),
-    ("/urlRewrite/path/replacePrefixMatch", Names::Nothing),
+    ("/urlRewrite/hostname", FieldReferent::Nothing),
+    ("/urlRewrite/path/type", FieldReferent::Nothing),
+    ("/urlRewrite/path/replaceFullPath", FieldReferent::Nothing),
+    ("/urlRewrite/path/replacePrefixMatch", FieldReferent::Nothing),
 ];
 
-const FILTER: &[(&str, Names)] = &[
-    ("/world", Names::Nothing),
-    ("/receives", Names::Nothing),
-    ("/repository", Names::Repository),
-    ("/description", Names::Nothing),
-    ("/configSchema", Names::Nothing),
+const FILTER: &[(&str, FieldReferent)] = &[
+    ("/world", FieldReferent::Nothing),
+    ("/receives", FieldReferent::Nothing),
+    ("/repository", FieldReferent::Repository),
+    ("/description", FieldReferent::Nothing),
+    ("/configSchema", FieldReferent::Nothing),
 ];
 
-const ATTACHMENT: &[(&str, Names)] = &[
-    ("/targetRefs/*/group", Names::OfReference),
-    ("/targetRefs/*/kind", Names::Target),
-    ("/targetRefs/*/name", Names::Reference("Gateway")),
-    ("/targetRefs/*/sectionName", Names::Itself),
+const ATTACHMENT: &[(&str, FieldReferent)] = &[
+    ("/targetRefs/*/group", FieldReferent::OfReference),
+    ("/targetRefs/*/kind", FieldReferent::Target),
+    ("/targetRefs/*/name", FieldReferent::Reference("Gateway")),
+    ("/targetRefs/*/sectionName", FieldReferent::Itself),
     // What a filter may do is set by its Grant, not by who attaches it.
-    ("/filter", Names::Common),
-    ("/phase", Names::Nothing),
-    ("/order", Names::Nothing),
-    ("/direction", Names::Nothing),
-    ("/config", Names::Configuration),
-    ("/extend", Names::Nothing),
-    ("/onFailure", Names::Nothing),
-    ("/isolation", Names::Nothing),
+    ("/filter", FieldReferent::Common),
+    ("/phase", FieldReferent::Nothing),
+    ("/order", FieldReferent::Nothing),
+    ("/direction", FieldReferent::Nothing),
+    ("/config", FieldReferent::Configuration),
+    ("/extend", FieldReferent::Nothing),
+    ("/onFailure", FieldReferent::Nothing),
+    ("/isolation", FieldReferent::Nothing),
 ];
 
-const AUTHORIZATION_POLICY: &[(&str, Names)] = &[
-    ("/targetRefs/*/group", Names::OfReference),
-    ("/targetRefs/*/kind", Names::Target),
-    ("/targetRefs/*/name", Names::Reference("Service")),
-    ("/targetRefs/*/sectionName", Names::Itself),
-    ("/mode", Names::Nothing),
-    ("/cedar/policies", Names::Nothing),
-    ("/cedar/file", Names::File),
-    ("/cedar/headers/*", Names::Nothing),
-    ("/cedar/claims/*", Names::Nothing),
+const AUTHORIZATION_POLICY: &[(&str, FieldReferent)] = &[
+    ("/targetRefs/*/group", FieldReferent::OfReference),
+    ("/targetRefs/*/kind", FieldReferent::Target),
+    ("/targetRefs/*/name", FieldReferent::Reference("Service")),
+    ("/targetRefs/*/sectionName", FieldReferent::Itself),
+    ("/mode", FieldReferent::Nothing),
+    ("/cedar/policies", FieldReferent::Nothing),
+    ("/cedar/file", FieldReferent::File),
+    ("/cedar/headers/*", FieldReferent::Nothing),
+    ("/cedar/claims/*", FieldReferent::Nothing),
 ];
 
 /// Who may pass, of the clients of the targets: the identities are compared, not claimed.
-const ACCESS_RULE: &[(&str, Names)] = &[
-    ("/name", Names::Itself),
-    ("/identities/*", Names::Nothing),
-    ("/addresses/*", Names::Nothing),
-    ("/methods/*", Names::Nothing),
-    ("/paths/*/type", Names::Nothing),
-    ("/paths/*/value", Names::Nothing),
-    ("/ports/*", Names::Nothing),
-    ("/headers/*/name", Names::Nothing),
-    ("/headers/*/values/*", Names::Nothing),
-    ("/claims/*/name", Names::Nothing),
-    ("/claims/*/values/*", Names::Nothing),
+const ACCESS_RULE: &[(&str, FieldReferent)] = &[
+    ("/name", FieldReferent::Itself),
+    ("/identities/*", FieldReferent::Nothing),
+    ("/addresses/*", FieldReferent::Nothing),
+    ("/methods/*", FieldReferent::Nothing),
+    ("/paths/*/type", FieldReferent::Nothing),
+    ("/paths/*/value", FieldReferent::Nothing),
+    ("/ports/*", FieldReferent::Nothing),
+    ("/headers/*/name", FieldReferent::Nothing),
+    ("/headers/*/values/*", FieldReferent::Nothing),
+    ("/claims/*/name", FieldReferent::Nothing),
+    ("/claims/*/values/*", FieldReferent::Nothing),
 ];
 
-const GRANT: &[(&str, Names)] = &[
-    ("/filter", Names::Filters),
-    ("/signedBy/keys/*", Names::Common),
-    ("/signedBy/threshold", Names::Nothing),
-    ("/imports/http-client/hosts/*", Names::Common),
-    ("/imports/http-client/timeout", Names::Nothing),
-    ("/imports/http-client/perMinute", Names::Nothing),
-    ("/imports/http-client/maxBytes", Names::Nothing),
-    ("/imports/http-client/duringRequests", Names::Nothing),
-    ("/imports/http-client/clearText", Names::Nothing),
+const GRANT: &[(&str, FieldReferent)] = &[
+    ("/filter", FieldReferent::Filters),
+    ("/signedBy/keys/*", FieldReferent::Common),
+    ("/signedBy/threshold", FieldReferent::Nothing),
+    ("/imports/http-client/hosts/*", FieldReferent::Common),
+    ("/imports/http-client/timeout", FieldReferent::Nothing),
+    ("/imports/http-client/perMinute", FieldReferent::Nothing),
+    ("/imports/http-client/maxBytes", FieldReferent::Nothing),
+    ("/imports/http-client/duringRequests", FieldReferent::Nothing),
+    ("/imports/http-client/clearText", FieldReferent::Nothing),
     // The text itself, no name of a file: nobody else writes it.
-    ("/imports/http-client/ca", Names::Nothing),
-    ("/imports/kv/entries", Names::Nothing),
-    ("/imports/kv/keyBytes", Names::Nothing),
-    ("/imports/kv/totalBytes", Names::Nothing),
-    ("/imports/kv/valueBytes", Names::Nothing),
-    ("/imports/exchange-state/entries", Names::Nothing),
-    ("/imports/exchange-state/bytes", Names::Nothing),
-    ("/imports/exchange-state/totalBytes", Names::Nothing),
-    ("/imports/quota/classes/{}/rate", Names::Nothing),
-    ("/imports/quota/classes/{}/burst", Names::Nothing),
-    ("/imports/quota/scope", Names::Nothing),
-    ("/imports/quota/keys", Names::Nothing),
-    ("/imports/quota/keyBytes", Names::Nothing),
-    ("/imports/quota/totalBytes", Names::Nothing),
-    ("/imports/secrets/names/*", Names::Common),
-    ("/imports/secrets/reveal", Names::Nothing),
-    ("/imports/log/perSecond", Names::Nothing),
-    ("/imports/log/maxBytes", Names::Nothing),
-    ("/imports/metrics/series", Names::Nothing),
-    ("/imports/metrics/metrics", Names::Nothing),
-    ("/imports/clock", Names::Nothing),
-    ("/imports/random", Names::Nothing),
-    ("/imports/crypto", Names::Nothing),
-    ("/imports/counters/scope", Names::Nothing),
-    ("/imports/counters/keys", Names::Nothing),
-    ("/imports/counters/keyBytes", Names::Nothing),
-    ("/imports/counters/totalBytes", Names::Nothing),
-    ("/imports/spans/perSecond", Names::Nothing),
-    ("/imports/spans/maxBytes", Names::Nothing),
-    ("/imports/spans/bytesPerSecond", Names::Nothing),
-    ("/imports/records/perSecond", Names::Nothing),
-    ("/imports/records/maxBytes", Names::Nothing),
-    ("/imports/records/bytesPerSecond", Names::Nothing),
-    ("/limits/time", Names::Nothing),
-    ("/limits/configure", Names::Nothing),
-    ("/limits/memory", Names::Nothing),
-    ("/limits/body", Names::Nothing),
+    ("/imports/http-client/ca", FieldReferent::Nothing),
+    ("/imports/kv/entries", FieldReferent::Nothing),
+    ("/imports/kv/keyBytes", FieldReferent::Nothing),
+    ("/imports/kv/totalBytes", FieldReferent::Nothing),
+    ("/imports/kv/valueBytes", FieldReferent::Nothing),
+    ("/imports/exchange-state/entries", FieldReferent::Nothing),
+    ("/imports/exchange-state/bytes", FieldReferent::Nothing),
+    ("/imports/exchange-state/totalBytes", FieldReferent::Nothing),
+    ("/imports/quota/classes/{}/rate", FieldReferent::Nothing),
+    ("/imports/quota/classes/{}/burst", FieldReferent::Nothing),
+    ("/imports/quota/scope", FieldReferent::Nothing),
+    ("/imports/quota/keys", FieldReferent::Nothing),
+    ("/imports/quota/keyBytes", FieldReferent::Nothing),
+    ("/imports/quota/totalBytes", FieldReferent::Nothing),
+    ("/imports/secrets/names/*", FieldReferent::Common),
+    ("/imports/secrets/reveal", FieldReferent::Nothing),
+    ("/imports/log/perSecond", FieldReferent::Nothing),
+    ("/imports/log/maxBytes", FieldReferent::Nothing),
+    ("/imports/metrics/series", FieldReferent::Nothing),
+    ("/imports/metrics/metrics", FieldReferent::Nothing),
+    ("/imports/clock", FieldReferent::Nothing),
+    ("/imports/random", FieldReferent::Nothing),
+    ("/imports/crypto", FieldReferent::Nothing),
+    ("/imports/counters/scope", FieldReferent::Nothing),
+    ("/imports/counters/keys", FieldReferent::Nothing),
+    ("/imports/counters/keyBytes", FieldReferent::Nothing),
+    ("/imports/counters/totalBytes", FieldReferent::Nothing),
+    ("/imports/spans/perSecond", FieldReferent::Nothing),
+    ("/imports/spans/maxBytes", FieldReferent::Nothing),
+    ("/imports/spans/bytesPerSecond", FieldReferent::Nothing),
+    ("/imports/records/perSecond", FieldReferent::Nothing),
+    ("/imports/records/maxBytes", FieldReferent::Nothing),
+    ("/imports/records/bytesPerSecond", FieldReferent::Nothing),
+    ("/limits/time", FieldReferent::Nothing),
+    ("/limits/configure", FieldReferent::Nothing),
+    ("/limits/memory", FieldReferent::Nothing),
+    ("/limits/body", FieldReferent::Nothing),
 ];
 
-const GRANTED_VIEW: &[(&str, Names)] = &[
-    ("/readHeaders/*", Names::Nothing),
-    ("/writeHeaders/*", Names::Nothing),
-    ("/readTrailers/*", Names::Nothing),
-    ("/writeTrailers/*", Names::Nothing),
-    ("/attributes/*", Names::Nothing),
-    ("/writeAttributes/*", Names::Nothing),
-    ("/body", Names::Nothing),
+const GRANTED_VIEW: &[(&str, FieldReferent)] = &[
+    ("/readHeaders/*", FieldReferent::Nothing),
+    ("/writeHeaders/*", FieldReferent::Nothing),
+    ("/readTrailers/*", FieldReferent::Nothing),
+    ("/writeTrailers/*", FieldReferent::Nothing),
+    ("/attributes/*", FieldReferent::Nothing),
+    ("/writeAttributes/*", FieldReferent::Nothing),
+    ("/body", FieldReferent::Nothing),
 ];
 
-const TRUST_POLICY: &[(&str, Names)] = &[
-    ("/namespaces/*", Names::Filters),
-    ("/keys/*/name", Names::Itself),
-    ("/keys/*/publicKey", Names::Nothing),
-    ("/keys/*/publicKeyFile", Names::File),
-    ("/keys/*/notBefore", Names::Nothing),
-    ("/keys/*/expires", Names::Nothing),
-    ("/threshold", Names::Nothing),
-    ("/floorVersions/{}", Names::Filters),
-    ("/revokedDigests/*", Names::Nothing),
-    ("/revokedKeys/*", Names::Nothing),
-    ("/revokedKeys/*/key", Names::Nothing),
-    ("/revokedKeys/*/fromIndex", Names::Nothing),
-    ("/stalenessBound", Names::Nothing),
+const TRUST_POLICY: &[(&str, FieldReferent)] = &[
+    ("/namespaces/*", FieldReferent::Filters),
+    ("/keys/*/name", FieldReferent::Itself),
+    ("/keys/*/publicKey", FieldReferent::Nothing),
+    ("/keys/*/publicKeyFile", FieldReferent::File),
+    ("/keys/*/notBefore", FieldReferent::Nothing),
+    ("/keys/*/expires", FieldReferent::Nothing),
+    ("/threshold", FieldReferent::Nothing),
+    ("/floorVersions/{}", FieldReferent::Filters),
+    ("/revokedDigests/*", FieldReferent::Nothing),
+    ("/revokedKeys/*", FieldReferent::Nothing),
+    ("/revokedKeys/*/key", FieldReferent::Nothing),
+    ("/revokedKeys/*/fromIndex", FieldReferent::Nothing),
+    ("/stalenessBound", FieldReferent::Nothing),
 ];
 
-const UPSTREAM_POLICY: &[(&str, Names)] = &[
-    ("/targetRefs/*/group", Names::OfReference),
-    ("/targetRefs/*/kind", Names::OfReference),
-    ("/targetRefs/*/name", Names::Reference("Service")),
-    ("/loadBalancing/algorithm", Names::Nothing),
-    ("/loadBalancing/hashHeader", Names::Nothing),
-    ("/maxResponseFields", Names::Nothing),
-    ("/maxResponseHeadBytes", Names::Nothing),
-    ("/ejection/maxPercent", Names::Nothing),
-    ("/ejection/panicThreshold", Names::Nothing),
-    ("/connectTimeout", Names::Nothing),
-    ("/idleTimeout", Names::Nothing),
-    ("/maxConnections", Names::Nothing),
-    ("/maxPending", Names::Nothing),
-    ("/maxRequests", Names::Nothing),
-    ("/slowCall", Names::Nothing),
-    ("/statsWindow", Names::Nothing),
-    ("/retryBudget/percent", Names::Nothing),
-    ("/retryBudget/minPerSecond", Names::Nothing),
-    ("/keepAlive", Names::Nothing),
+const UPSTREAM_POLICY: &[(&str, FieldReferent)] = &[
+    ("/targetRefs/*/group", FieldReferent::OfReference),
+    ("/targetRefs/*/kind", FieldReferent::OfReference),
+    ("/targetRefs/*/name", FieldReferent::Reference("Service")),
+    ("/loadBalancing/algorithm", FieldReferent::Nothing),
+    ("/loadBalancing/hashHeader", FieldReferent::Nothing),
+    ("/maxResponseFields", FieldReferent::Nothing),
+    ("/maxResponseHeadBytes", FieldReferent::Nothing),
+    ("/ejection/maxPercent", FieldReferent::Nothing),
+    ("/ejection/panicThreshold", FieldReferent::Nothing),
+    ("/connectTimeout", FieldReferent::Nothing),
+    ("/idleTimeout", FieldReferent::Nothing),
+    ("/maxConnections", FieldReferent::Nothing),
+    ("/maxPending", FieldReferent::Nothing),
+    ("/maxRequests", FieldReferent::Nothing),
+    ("/slowCall", FieldReferent::Nothing),
+    ("/statsWindow", FieldReferent::Nothing),
+    ("/retryBudget/percent", FieldReferent::Nothing),
+    ("/retryBudget/minPerSecond", FieldReferent::Nothing),
+    ("/keepAlive", FieldReferent::Nothing),
 ];
 
-const REFERENCE_GRANT: &[(&str, Names)] = &[
+const REFERENCE_GRANT: &[(&str, FieldReferent)] = &[
     // Opens the author's own documents to others.
-    ("/from/*/group", Names::Nothing),
-    ("/from/*/kind", Names::Nothing),
-    ("/from/*/namespace", Names::Nothing),
-    ("/to/*/group", Names::Nothing),
-    ("/to/*/kind", Names::Nothing),
-    ("/to/*/name", Names::Itself),
+    ("/from/*/group", FieldReferent::Nothing),
+    ("/from/*/kind", FieldReferent::Nothing),
+    ("/from/*/namespace", FieldReferent::Nothing),
+    ("/to/*/group", FieldReferent::Nothing),
+    ("/to/*/kind", FieldReferent::Nothing),
+    ("/to/*/name", FieldReferent::Itself),
 ];
 
-const ROLLOUT: &[(&str, Names)] = &[
-    ("/filter", Names::Common),
-    ("/from", Names::Nothing),
-    ("/version", Names::Nothing),
-    ("/digest", Names::Nothing),
-    ("/services/*", Names::Service),
-    ("/waves/*/percent", Names::Nothing),
-    ("/waves/*/bake", Names::Nothing),
-    ("/gates/minExchanges", Names::Nothing),
-    ("/gates/maxTrapRate", Names::Nothing),
-    ("/gates/max5xxDelta", Names::Nothing),
-    ("/gates/maxDenialDelta", Names::Nothing),
-    ("/gates/maxAddedP99Ms", Names::Nothing),
-    ("/gates/maxRefusals", Names::Nothing),
-    ("/progressDeadline", Names::Nothing),
-    ("/shadow/minSamples", Names::Nothing),
-    ("/shadow/maxDifferences", Names::Nothing),
-    ("/onBreach", Names::Nothing),
+const ROLLOUT: &[(&str, FieldReferent)] = &[
+    ("/filter", FieldReferent::Common),
+    ("/from", FieldReferent::Nothing),
+    ("/version", FieldReferent::Nothing),
+    ("/digest", FieldReferent::Nothing),
+    ("/services/*", FieldReferent::Service),
+    ("/waves/*/percent", FieldReferent::Nothing),
+    ("/waves/*/bake", FieldReferent::Nothing),
+    ("/gates/minExchanges", FieldReferent::Nothing),
+    ("/gates/maxTrapRate", FieldReferent::Nothing),
+    ("/gates/max5xxDelta", FieldReferent::Nothing),
+    ("/gates/maxDenialDelta", FieldReferent::Nothing),
+    ("/gates/maxAddedP99Ms", FieldReferent::Nothing),
+    ("/gates/maxRefusals", FieldReferent::Nothing),
+    ("/progressDeadline", FieldReferent::Nothing),
+    ("/shadow/minSamples", FieldReferent::Nothing),
+    ("/shadow/maxDifferences", FieldReferent::Nothing),
+    ("/onBreach", FieldReferent::Nothing),
 ];
 
-const LOCK: &[(&str, Names)] = &[
-    ("/service", Names::Service),
-    ("/filter", Names::Common),
-    ("/version", Names::Nothing),
-    ("/digest", Names::Nothing),
+const LOCK: &[(&str, FieldReferent)] = &[
+    ("/service", FieldReferent::Service),
+    ("/filter", FieldReferent::Common),
+    ("/version", FieldReferent::Nothing),
+    ("/digest", FieldReferent::Nothing),
 ];
 
 /// The fields of a kind and what each names, as pointers in which `*` is an item of a list and `{}` an
 /// entry of a map. `None` for an unknown kind.
 #[must_use]
-pub fn names(kind: &str) -> Option<Vec<(String, Names)>> {
+pub fn names(kind: &str) -> Option<Vec<(String, FieldReferent)>> {
     let mut all = Vec::new();
     if kind == crate::kinds::LOCK {
         nest(&mut all, "/filters/*", LOCK);
@@ -429,10 +434,10 @@ pub fn names(kind: &str) -> Option<Vec<(String, Names)>> {
     Some(all)
 }
 
-fn route(all: &mut Vec<(String, Names)>, rule: &[(&'static str, Names)]) {
+fn route(all: &mut Vec<(String, FieldReferent)>, rule: &[(&'static str, FieldReferent)]) {
     nest(all, "/spec/parentRefs/*", &reference("Gateway"));
     nest(all, "/spec/parentRefs/*", PARENT);
-    all.push(("/spec/hostnames/*".to_owned(), Names::Host));
+    all.push(("/spec/hostnames/*".to_owned(), FieldReferent::Host));
     nest(all, "/spec/rules/*", rule);
     nest(all, "/spec/rules/*/backendRefs/*", &reference("Service"));
     nest(all, "/spec/rules/*/backendRefs/*", BACKEND);
@@ -442,7 +447,7 @@ fn route(all: &mut Vec<(String, Names)>, rule: &[(&'static str, Names)]) {
     }
 }
 
-fn nest(all: &mut Vec<(String, Names)>, base: &str, fields: &[(&str, Names)]) {
+fn nest(all: &mut Vec<(String, FieldReferent)>, base: &str, fields: &[(&str, FieldReferent)]) {
     all.extend(fields.iter().map(|(field, names)| (format!("{base}{field}"), *names)));
 }
 
@@ -453,8 +458,13 @@ impl Document {
         let json = self.json();
         let mut touches = Vec::new();
         for (pattern, names) in names(self.kind()).unwrap_or_default() {
-            if matches!(names, Names::Nothing | Names::Itself | Names::Common | Names::OfReference)
-            {
+            if matches!(
+                names,
+                FieldReferent::Nothing
+                    | FieldReferent::Itself
+                    | FieldReferent::Common
+                    | FieldReferent::OfReference
+            ) {
                 continue;
             }
             let steps: Vec<&str> = pattern.split('/').skip(1).collect();
@@ -489,7 +499,7 @@ impl Document {
 /// The result of one rule in a document.
 struct RuleTouches<'a> {
     document: &'a Document,
-    names: Names,
+    names: FieldReferent,
     touches: &'a mut Vec<Touch>,
 }
 
@@ -528,7 +538,7 @@ impl RuleTouches<'_> {
     }
 
     fn take(&mut self, value: &Json, beside: Option<&Json>, pointer: String, key: &str) {
-        if self.names == Names::Configuration {
+        if self.names == FieldReferent::Configuration {
             let touches = &mut *self.touches;
             key_sets(value, &pointer, &mut |path, pointer| {
                 let what = TouchTarget::File(path.to_owned());
@@ -547,25 +557,27 @@ impl RuleTouches<'_> {
         let field = |name: &str| beside.and_then(|it| it.get(name)).and_then(Json::as_str);
         let text = text.to_owned();
         Some(match self.names {
-            Names::Reference(kind) => {
+            FieldReferent::Reference(kind) => {
                 let namespace = field("namespace").unwrap_or(&self.document.metadata.namespace);
                 let kind = field("kind").unwrap_or(kind).to_owned();
                 TouchTarget::Place { kind, key: format!("{namespace}/{text}") }
             }
-            Names::Target => return (text == "Mesh").then_some(TouchTarget::Mesh),
-            Names::Service if text == "*" => TouchTarget::Mesh,
-            Names::Service => TouchTarget::Place { kind: "Service".to_owned(), key: text },
-            Names::Repository => TouchTarget::Place { kind: "Repository".to_owned(), key: text },
-            Names::Filters => TouchTarget::Filters(text),
-            Names::File => TouchTarget::File(text),
-            Names::Identity => TouchTarget::Identity(text),
-            Names::Socket => TouchTarget::Socket(text),
-            Names::Host => TouchTarget::Host(text),
-            Names::Nothing
-            | Names::Itself
-            | Names::Common
-            | Names::OfReference
-            | Names::Configuration => return None,
+            FieldReferent::Target => return (text == "Mesh").then_some(TouchTarget::Mesh),
+            FieldReferent::Service if text == "*" => TouchTarget::Mesh,
+            FieldReferent::Service => TouchTarget::Place { kind: "Service".to_owned(), key: text },
+            FieldReferent::Repository => {
+                TouchTarget::Place { kind: "Repository".to_owned(), key: text }
+            }
+            FieldReferent::Filters => TouchTarget::Filters(text),
+            FieldReferent::File => TouchTarget::File(text),
+            FieldReferent::Identity => TouchTarget::Identity(text),
+            FieldReferent::Socket => TouchTarget::Socket(text),
+            FieldReferent::Host => TouchTarget::Host(text),
+            FieldReferent::Nothing
+            | FieldReferent::Itself
+            | FieldReferent::Common
+            | FieldReferent::OfReference
+            | FieldReferent::Configuration => return None,
         })
     }
 }

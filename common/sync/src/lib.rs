@@ -35,7 +35,7 @@ pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnsw
 pub use part::{Activation, AssembledPlan, Part, Parts, PartsError, assemble};
 pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
-    ComparisonReport, Counts, DifferenceReport, Histogram, IdentityReport, MAX_PROBLEMS,
+    CallCounts, ComparisonReport, DifferenceReport, Histogram, IdentityReport, MAX_PROBLEMS,
     NodeReport, ProblemReport, RefusalReport, RefusedReport, RunningReport, SlotReport,
     SlotStatistics,
 };

@@ -187,7 +187,7 @@ pub struct RefusedReport {
 
 /// Counts of one digest in one slot since the previous report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct CallCounts {
     /// Exchanges in which it was called.
     #[serde(default)]
     pub exchanges: u64,
@@ -205,7 +205,7 @@ pub struct Counts {
     pub added: Histogram,
 }
 
-/// [`Counts`] with their slot and digest.
+/// [`CallCounts`] with their slot and digest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlotStatistics {
     /// The slot.
@@ -214,7 +214,7 @@ pub struct SlotStatistics {
     pub digest: Digest,
     /// Its counts.
     #[serde(flatten)]
-    pub counts: Counts,
+    pub counts: CallCounts,
 }
 
 /// Comparison of a shadow's verdicts with the effective ones, since the previous report.
@@ -320,7 +320,7 @@ fn ratio(part: u64, whole: u64) -> f64 {
     if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
-impl Counts {
+impl CallCounts {
     /// Adds others.
     pub fn add(&mut self, other: &Self) {
         for (sum, more) in [
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_report_survives_its_line() {
-        let mut counts = Counts { exchanges: 3, ..Counts::default() };
+        let mut counts = CallCounts { exchanges: 3, ..CallCounts::default() };
         [1, 5, 1_000].iter().for_each(|us| counts.added.count(*us));
         let digest = Digest::of(b"a");
         let statistics = vec![SlotStatistics { slot: "a/b".to_owned(), digest, counts }];

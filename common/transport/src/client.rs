@@ -29,7 +29,7 @@ pub use self::outgoing::{OutgoingRequest, RequestLine};
 use self::receive::{Head, refusal_of};
 use crate::content::Content;
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
-use crate::turn::{TURN_BYTES, Turn};
+use crate::turn::{ConnectionTurn, TURN_BYTES};
 
 /// Bytes of the first read of a response.
 const READ_MIN: usize = 8 * 1024;
@@ -89,7 +89,7 @@ pub struct ClientConnection<IO> {
     /// Bytes of the next read.
     reading: usize,
     /// Bytes read since we last had to wait for the peer.
-    turn: Turn,
+    turn: ConnectionTurn,
     /// Whether a response was read from it.
     served: bool,
     /// Whether another request may follow.
@@ -111,7 +111,7 @@ impl<IO> ClientConnection<IO> {
             interims: Vec::new(),
             scanned: 0,
             reading: READ_MIN,
-            turn: Turn::default(),
+            turn: ConnectionTurn::default(),
             served: false,
             keeps: true,
             held: None,

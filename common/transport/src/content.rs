@@ -6,7 +6,7 @@ use http_body::Frame;
 
 use crate::gate::head::split_field;
 use crate::gate::{Body, GateRefusal};
-use crate::turn::Turn;
+use crate::turn::ConnectionTurn;
 
 /// Chunks are joined until a piece has this many bytes.
 const GATHERED_BYTES: usize = 4 * 1024;
@@ -60,7 +60,7 @@ impl Content {
     pub(crate) fn take(
         &mut self,
         buffer: &mut BytesMut,
-        turn: &mut Turn,
+        turn: &mut ConnectionTurn,
     ) -> Result<Option<Frame<Bytes>>, GateRefusal> {
         let frame = self.step_to_frame(buffer)?;
         if frame.is_some() {
@@ -75,7 +75,7 @@ impl Content {
 
     /// Passes the lines after a piece, and joins it with the chunks after it as long as they are small: what a chunk
     /// costs on its way through filters and into the client's framing does not depend on its length.
-    fn gather(&mut self, first: Bytes, buffer: &mut BytesMut, turn: &mut Turn) -> Bytes {
+    fn gather(&mut self, first: Bytes, buffer: &mut BytesMut, turn: &mut ConnectionTurn) -> Bytes {
         let mut gathered: Option<BytesMut> = None;
         // What is wrong is found again with the next piece: nothing is taken before it is judged.
         while let Self::Framed(body) = *self {

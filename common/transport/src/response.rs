@@ -26,10 +26,10 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use self::head::{End, Framing};
+use self::head::{Framing, HeadEnd};
 pub use self::refusal::ResponseRefusal;
 use crate::gate::{Body, GateRefusal};
-use crate::turn::Turn;
+use crate::turn::ConnectionTurn;
 
 /// The budget of a response in addition to its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +123,7 @@ pub struct ResponseGate<IO> {
     /// The reader asked for more after it was shown a complete response, so it has parsed that response.
     came_back: bool,
     /// Bytes passed on since we last had to wait for the peer.
-    turn: Turn,
+    turn: ConnectionTurn,
     broken: Option<WriteFailure>,
 }
 
@@ -156,7 +156,7 @@ impl<IO> ResponseGate<IO> {
             refused: None,
             ended: false,
             came_back: false,
-            turn: Turn::default(),
+            turn: ConnectionTurn::default(),
             broken: None,
         }
     }
@@ -214,8 +214,8 @@ impl<IO> ResponseGate<IO> {
         bytes: &[u8],
     ) -> Result<Option<usize>, ResponseRefusal> {
         let end = match head::find_end(scanned, bytes, self.limits.max_head_bytes)? {
-            End::At(end) => end,
-            End::Unknown(scanned) => {
+            HeadEnd::At(end) => end,
+            HeadEnd::Unknown(scanned) => {
                 self.state = State::Head(scanned);
                 return Ok(None);
             }

@@ -11,12 +11,12 @@ pub(crate) const TURN_PIECES: usize = 256;
 
 /// What a connection has done in its turn.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct ConnectionTurn {
     bytes: usize,
     pieces: usize,
 }
 
-impl Turn {
+impl ConnectionTurn {
     /// Counts bytes that were read.
     pub(crate) fn count_bytes(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_add(bytes);
@@ -73,7 +73,7 @@ mod tests {
     fn a_turn_ends_after_so_many_bytes_or_pieces_and_with_a_wait() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(poll_fn(|cx| {
-            let mut turn = Turn::default();
+            let mut turn = ConnectionTurn::default();
             turn.count_bytes(TURN_BYTES - 1);
             for _ in 1..TURN_PIECES {
                 turn.count_piece();
@@ -114,7 +114,7 @@ mod tests {
                 .map(|_| {
                     let turns = Rc::clone(&counted);
                     tokio::task::spawn_local(poll_fn(move |cx| {
-                        let mut turn = Turn::default();
+                        let mut turn = ConnectionTurn::default();
                         while turn.poll(cx).is_ready() {
                             turn.count_bytes(TURN_BYTES);
                         }

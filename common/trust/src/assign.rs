@@ -74,20 +74,20 @@ pub struct Assignment {
     /// Valid only before this moment; seconds since the Unix epoch, later than `issued`.
     pub expires: u64,
     /// Whether its verdicts take effect.
-    pub mode: Mode,
+    pub mode: AssignmentMode,
 }
 
 /// Whether the verdicts of an assigned filter take effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum AssignmentMode {
     /// They do.
     Serve,
     /// It is called for the same exchanges as the filter that serves, and its verdicts are only compared.
     Shadow,
 }
 
-impl fmt::Display for Mode {
+impl fmt::Display for AssignmentMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Serve => "serve",
@@ -106,7 +106,7 @@ struct Predicate {
     version: u64,
     issued: u64,
     expires: u64,
-    mode: Mode,
+    mode: AssignmentMode,
 }
 
 /// Signs an assignment with one key of the director. The result is one line of JSON without a line end;

@@ -28,7 +28,7 @@ pub fn bundle_lines(file: &[u8]) -> Vec<&[u8]> {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct BundleDocument {
     pub(crate) media_type: String,
-    pub(crate) verification_material: Material,
+    pub(crate) verification_material: VerificationMaterial,
     pub(crate) dsse_envelope: EnvelopeDocument,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct BundleDocument {
 /// entries and timestamps may be present but prove nothing here.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Material {
+pub(crate) struct VerificationMaterial {
     pub(crate) public_key: KeyHint,
     #[serde(default)]
     #[expect(dead_code, reason = "accepted and ignored: unauthenticated here")]

@@ -68,8 +68,9 @@ mod time;
 mod verify;
 
 pub use assign::{
-    Assignment, AssignmentRequest, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH, Mode, PLACE_BYTES,
-    VersionFloors, epoch, first_version, sign_assignment, verify_assignment, version_words,
+    Assignment, AssignmentMode, AssignmentRequest, CLOCK_SKEW_SECONDS, DirectorKeys, MAX_EPOCH,
+    PLACE_BYTES, VersionFloors, epoch, first_version, sign_assignment, verify_assignment,
+    version_words,
 };
 pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines, is_by};
 pub use canonical::config_digest;

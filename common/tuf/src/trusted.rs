@@ -15,7 +15,7 @@ mod lower;
 mod walk;
 
 pub(crate) use keys::{KEY_TYPE, SCHEME};
-use lower::Lower;
+use lower::LowerRoles;
 
 /// Largest file of metadata or policy in bytes.
 pub const MAX_FILE_BYTES: usize = 1024 * 1024;
@@ -40,7 +40,7 @@ pub struct TrustedPolicies {
     root: TrustedMetadataSet,
     /// The roots after the pinned one, in order.
     roots: Vec<(u64, Vec<u8>)>,
-    lower: Option<Lower>,
+    lower: Option<LowerRoles>,
     path: Option<PathBuf>,
 }
 
@@ -102,7 +102,7 @@ impl TrustedPolicies {
         // root and stays the basis of what runs.
         let mut reason = String::new();
         for set in sets.into_iter().rev() {
-            match Lower::read(set, &files, Moment::MIN) {
+            match LowerRoles::read(set, &files, Moment::MIN) {
                 Ok(lower) => {
                     trusted.lower = Some(lower);
                     return Ok(trusted);
@@ -137,7 +137,7 @@ impl TrustedPolicies {
             lower.in_time(at)?;
             return Ok(if moved { UpdateOutcome::New } else { UpdateOutcome::Unchanged });
         }
-        let new = Lower::read(set, files, at)?;
+        let new = LowerRoles::read(set, files, at)?;
         if new.issued > now.saturating_add(CLOCK_SKEW_SECONDS) {
             return Err(TufError::format(
                 lower::TIMESTAMP,
@@ -285,7 +285,7 @@ impl TrustedPolicies {
     /// Verifies the current state under the newest root, where its keys allow that.
     fn renew(&mut self) {
         let Some(lower) = &self.lower else { return };
-        if let Ok(renewed) = Lower::read(self.root.clone(), &lower.files, Moment::MIN) {
+        if let Ok(renewed) = LowerRoles::read(self.root.clone(), &lower.files, Moment::MIN) {
             self.lower = Some(renewed);
         }
     }
@@ -307,7 +307,7 @@ impl TrustedPolicies {
         Ok(Some(self.root.clone()))
     }
 
-    fn keep(&self, roots: &[(u64, Vec<u8>)], lower: Option<&Lower>) -> Result<(), TufError> {
+    fn keep(&self, roots: &[(u64, Vec<u8>)], lower: Option<&LowerRoles>) -> Result<(), TufError> {
         match &self.path {
             Some(path) => kept::write(path, &collect(roots, lower)),
             None => Ok(()),
@@ -315,7 +315,7 @@ impl TrustedPolicies {
     }
 }
 
-fn collect(roots: &[(u64, Vec<u8>)], lower: Option<&Lower>) -> BTreeMap<String, Vec<u8>> {
+fn collect(roots: &[(u64, Vec<u8>)], lower: Option<&LowerRoles>) -> BTreeMap<String, Vec<u8>> {
     let roots =
         roots.iter().map(|(version, bytes)| (format!("{version}.root.json"), bytes.clone()));
     roots.chain(lower.into_iter().flat_map(|lower| lower.files.clone())).collect()

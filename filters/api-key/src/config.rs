@@ -35,7 +35,7 @@ fn yes() -> bool {
 
 /// Requests without a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
+pub enum KeylessRequestRule {
     /// They are refused.
     Refused,
     /// They pass, without a consumer.
@@ -52,7 +52,7 @@ pub struct Rules {
     /// As it is without escapes.
     pub query: Option<String>,
     /// What becomes of a request without a key.
-    pub absent: Absent,
+    pub absent: KeylessRequestRule,
     /// In lower case.
     pub consumer_header: Option<String>,
 }
@@ -105,7 +105,11 @@ impl Rules {
             secret: settings.secret_name.clone(),
             header,
             query: settings.query.clone(),
-            absent: if settings.required { Absent::Refused } else { Absent::Passes },
+            absent: if settings.required {
+                KeylessRequestRule::Refused
+            } else {
+                KeylessRequestRule::Passes
+            },
             consumer_header,
         })
     }

@@ -15,7 +15,7 @@ pub mod policy;
 pub mod shown;
 
 use config::{Rules, Settings};
-use policy::{Decided, Policy, Source};
+use policy::{KeyDecision, Policy, Source};
 
 /// The attribute that names the consumer of an accepted key.
 pub const CONSUMER: &str = "api-key.consumer";
@@ -68,8 +68,8 @@ impl Filter for ApiKey {
 impl Request for ApiKey {
     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
         match self.policy.decide(seen, &Imports) {
-            Decided::Passes(edits) => request::Decision::change(edits),
-            Decided::Refused(refusal) => {
+            KeyDecision::Passes(edits) => request::Decision::change(edits),
+            KeyDecision::Refused(refusal) => {
                 let mut answer = reply(refusal.status());
                 if refusal.status() == 401 {
                     // RFC 9110 §11.6.1 demands a challenge; no scheme is registered for keys.

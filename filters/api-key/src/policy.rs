@@ -4,10 +4,10 @@ use std::fmt;
 
 use tamis_sdk::{Edit, View};
 
-use crate::config::{Absent, Rules};
+use crate::config::{KeylessRequestRule, Rules};
 use crate::keys::Keys;
 use crate::known_as;
-use crate::shown::{self, Shown};
+use crate::shown::{self, PresentedKeys};
 
 /// What this filter requires of its host: imports in a component, plain values in tests.
 pub trait Source {
@@ -72,7 +72,7 @@ impl fmt::Display for Refusal {
 
 /// What becomes of a request.
 #[derive(Clone, Debug)]
-pub enum Decided {
+pub enum KeyDecision {
     /// It passes with these changes.
     Passes(Vec<Edit>),
     /// It is refused.
@@ -104,30 +104,30 @@ impl Policy {
     }
 
     /// Decides about a request.
-    pub fn decide(&mut self, seen: View<'_>, source: &impl Source) -> Decided {
+    pub fn decide(&mut self, seen: View<'_>, source: &impl Source) -> KeyDecision {
         let shown = shown::find(&self.rules, seen);
         let (key, path) = match shown {
-            Shown::Many => return Decided::Refused(Refusal::Ambiguous),
-            Shown::None if self.rules.absent == Absent::Refused => {
-                return Decided::Refused(Refusal::Missing);
+            PresentedKeys::Many => return KeyDecision::Refused(Refusal::Ambiguous),
+            PresentedKeys::None if self.rules.absent == KeylessRequestRule::Refused => {
+                return KeyDecision::Refused(Refusal::Missing);
             }
-            Shown::None => return Decided::Passes(known_as(&self.rules, None)),
-            Shown::One { key, path } => (key, path),
+            PresentedKeys::None => return KeyDecision::Passes(known_as(&self.rules, None)),
+            PresentedKeys::One { key, path } => (key, path),
         };
         let hash = source.sha256(&key);
         self.refresh(source);
         let Some(keys) = self.read.as_ref().and_then(|read| read.keys.as_ref()) else {
-            return Decided::Refused(Refusal::NoKeys);
+            return KeyDecision::Refused(Refusal::NoKeys);
         };
         let Some(consumer) = keys.consumer(&hash) else {
-            return Decided::Refused(Refusal::Unknown);
+            return KeyDecision::Refused(Refusal::Unknown);
         };
         let mut edits = known_as(&self.rules, Some(consumer));
         edits.push(match path {
             Some(path) => Edit::path(path),
             None => Edit::remove(self.rules.header.as_str()),
         });
-        Decided::Passes(edits)
+        KeyDecision::Passes(edits)
     }
 
     /// Reads the keys again after a second: a key that was taken out of the secret is refused from then on.

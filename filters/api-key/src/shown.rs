@@ -9,7 +9,7 @@ const MAX_KEY_OCTETS: usize = 512;
 
 /// Keys in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Shown {
+pub enum PresentedKeys {
     /// The request has no key.
     None,
     /// The request has one key.
@@ -25,19 +25,21 @@ pub enum Shown {
 
 /// Finds the key of a request.
 #[must_use]
-pub fn find(rules: &Rules, seen: View<'_>) -> Shown {
+pub fn find(rules: &Rules, seen: View<'_>) -> PresentedKeys {
     let mut headers = seen.headers(&rules.header);
     let header = headers.next();
     if headers.next().is_some() {
-        return Shown::Many;
+        return PresentedKeys::Many;
     }
     let query = match (&rules.query, seen.path()) {
         (Some(name), Some(path)) => in_query(path, name),
-        _ => Shown::None,
+        _ => PresentedKeys::None,
     };
     match (header, query) {
-        (Some(_), Shown::One { .. } | Shown::Many) => Shown::Many,
-        (Some(key), Shown::None) => Shown::One { key: bounded(key.to_vec()), path: None },
+        (Some(_), PresentedKeys::One { .. } | PresentedKeys::Many) => PresentedKeys::Many,
+        (Some(key), PresentedKeys::None) => {
+            PresentedKeys::One { key: bounded(key.to_vec()), path: None }
+        }
         (None, query) => query,
     }
 }
@@ -49,20 +51,20 @@ fn bounded(key: Vec<u8>) -> Vec<u8> {
 
 /// The key under `name` in the query of a path. Names are compared after their escapes are resolved, as
 /// upstreams do: a key under another spelling would stay in the request.
-fn in_query(path: &str, name: &str) -> Shown {
-    let Some((bare, query)) = path.split_once('?') else { return Shown::None };
+fn in_query(path: &str, name: &str) -> PresentedKeys {
+    let Some((bare, query)) = path.split_once('?') else { return PresentedKeys::None };
     let (mut key, mut kept) = (None, Vec::new());
     for pair in query.split('&') {
         let (left, right) = pair.split_once('=').unwrap_or((pair, ""));
         if unescaped(left) != name.as_bytes() {
             kept.push(pair);
         } else if key.replace(unescaped(right)).is_some() {
-            return Shown::Many;
+            return PresentedKeys::Many;
         }
     }
-    let Some(key) = key else { return Shown::None };
+    let Some(key) = key else { return PresentedKeys::None };
     let path = if kept.is_empty() { bare.to_owned() } else { format!("{bare}?{}", kept.join("&")) };
-    Shown::One { key: bounded(key), path: Some(path) }
+    PresentedKeys::One { key: bounded(key), path: Some(path) }
 }
 
 /// Resolves `%XX` and `+` (the form encoding of HTML); what is no escape stays.

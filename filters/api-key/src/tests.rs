@@ -61,8 +61,8 @@ fn decide(policy: &mut Policy, reads: &[String], fields: &[(&str, &str)], host: 
     let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let raw = packed(reads, &fields);
     match policy.decide(View::new(&raw, reads), host) {
-        Decided::Refused(refusal) => refusal.reason().to_owned(),
-        Decided::Passes(edits) => edits.iter().map(short).collect::<Vec<_>>().join(" "),
+        KeyDecision::Refused(refusal) => refusal.reason().to_owned(),
+        KeyDecision::Passes(edits) => edits.iter().map(short).collect::<Vec<_>>().join(" "),
     }
 }
 
@@ -233,12 +233,12 @@ proptest! {
         let reads = rules.interest().reads;
         let raw = packed(&reads, &[(":path", path.as_bytes())]);
         match shown::find(&rules, View::new(&raw, &reads)) {
-            shown::Shown::One { path: Some(rest), .. } => {
+            shown::PresentedKeys::One { path: Some(rest), .. } => {
                 prop_assert!(!rest.contains("key") && !rest.contains("k%65y"), "{}", rest);
             }
-            shown::Shown::One { path: None, .. } => prop_assert!(false),
-            shown::Shown::None => prop_assert!(!path.contains("key") && !path.contains("k%65y")),
-            shown::Shown::Many => {}
+            shown::PresentedKeys::One { path: None, .. } => prop_assert!(false),
+            shown::PresentedKeys::None => prop_assert!(!path.contains("key") && !path.contains("k%65y")),
+            shown::PresentedKeys::Many => {}
         }
     }
 }

@@ -25,7 +25,7 @@ pub struct Settings {
 
 /// Names that an answer to a preflight lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allowed {
+pub enum AllowedNames {
     /// These, separated by commas.
     Names(String),
     /// `*`.
@@ -41,9 +41,9 @@ pub struct Rules {
     /// Whether requests may carry credentials.
     pub credentials: bool,
     /// Methods.
-    pub methods: Allowed,
+    pub methods: AllowedNames,
     /// Request headers.
-    pub headers: Allowed,
+    pub headers: AllowedNames,
     /// Response headers, separated by commas.
     pub exposed: String,
     /// In seconds.
@@ -70,9 +70,9 @@ impl Rules {
         let methods = checked.names("/allowMethods", &settings.allow_methods);
         let headers = checked.names("/allowHeaders", &settings.allow_headers);
         let exposed = match checked.names("/exposeHeaders", &settings.expose_headers) {
-            Allowed::Names(names) => names,
-            Allowed::Every => "*".to_owned(),
-            Allowed::Asked => {
+            AllowedNames::Names(names) => names,
+            AllowedNames::Every => "*".to_owned(),
+            AllowedNames::Asked => {
                 checked.refuse(
                     "/exposeHeaders",
                     "with credentials, `*` exposes nothing (Fetch §3.2.5): name the headers",
@@ -137,12 +137,12 @@ impl Checked {
     }
 
     /// A list of tokens, or `*` alone.
-    fn names(&mut self, at: &str, written: &[String]) -> Allowed {
+    fn names(&mut self, at: &str, written: &[String]) -> AllowedNames {
         self.count(at, written.len());
         if let [only] = written
             && only == "*"
         {
-            return if self.credentials { Allowed::Asked } else { Allowed::Every };
+            return if self.credentials { AllowedNames::Asked } else { AllowedNames::Every };
         }
         for (index, name) in written.iter().enumerate() {
             let token =
@@ -159,7 +159,7 @@ impl Checked {
                 );
             }
         }
-        Allowed::Names(written.join(", "))
+        AllowedNames::Names(written.join(", "))
     }
 
     fn count(&mut self, at: &str, count: usize) {

@@ -13,7 +13,7 @@ use tamis_sdk::{
 pub mod config;
 pub mod origin;
 
-use config::{Allowed, Rules, Settings};
+use config::{AllowedNames, Rules, Settings};
 use origin::Origin;
 
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
@@ -78,14 +78,14 @@ impl Cors {
     }
 }
 
-/// Adds a field with the names that are allowed; with [`Allowed::Asked`], those that the preflight asks for.
-fn listed(answer: Reply, name: &str, allowed: &Allowed, asked: Option<&[u8]>) -> Reply {
+/// Adds a field with the names that are allowed; with [`AllowedNames::Asked`], those that the preflight asks for.
+fn listed(answer: Reply, name: &str, allowed: &AllowedNames, asked: Option<&[u8]>) -> Reply {
     match (allowed, asked) {
-        (Allowed::Names(names), _) if names.is_empty() => answer,
-        (Allowed::Names(names), _) => answer.header(name, names.as_str()),
-        (Allowed::Every, _) => answer.header(name, "*"),
-        (Allowed::Asked, Some(asked)) => answer.header(name, asked),
-        (Allowed::Asked, None) => answer,
+        (AllowedNames::Names(names), _) if names.is_empty() => answer,
+        (AllowedNames::Names(names), _) => answer.header(name, names.as_str()),
+        (AllowedNames::Every, _) => answer.header(name, "*"),
+        (AllowedNames::Asked, Some(asked)) => answer.header(name, asked),
+        (AllowedNames::Asked, None) => answer,
     }
 }
 

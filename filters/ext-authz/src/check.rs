@@ -6,7 +6,7 @@ use tamis_sdk::{Edit, Field, Reply, View, reply};
 use crate::config::{ADDRESS, Rules};
 
 /// Sends requests: the host's client, or a value in tests.
-pub trait Ask {
+pub trait CheckService {
     /// Sends a request and waits for its response.
     ///
     /// # Errors
@@ -16,7 +16,7 @@ pub trait Ask {
 
 /// What became of a request.
 #[derive(Debug)]
-pub enum Checked {
+pub enum CheckOutcome {
     /// It passes with these changes.
     Passes(Vec<Edit>),
     /// The service refused it with this reply.
@@ -31,17 +31,17 @@ const MAX_SAME: usize = 16;
 const MAX_BODY_OCTETS: usize = 64 * 1024;
 
 /// Asks about a request.
-pub fn check(rules: &Rules, seen: View<'_>, ask: &impl Ask) -> Checked {
+pub fn check(rules: &Rules, seen: View<'_>, ask: &impl CheckService) -> CheckOutcome {
     let unavailable = |why: String| {
-        Checked::Unavailable(why, reply(503).text("this request cannot be checked now\n"))
+        CheckOutcome::Unavailable(why, reply(503).text("this request cannot be checked now\n"))
     };
     let answer = match ask.send(&question(rules, seen)) {
         Ok(answer) => answer,
         Err(why) => return unavailable(why),
     };
     match answer.status {
-        200..=299 => Checked::Passes(edits(rules, &answer)),
-        300..=303 | 305..=499 => Checked::Refused(refusal(rules, answer)),
+        200..=299 => CheckOutcome::Passes(edits(rules, &answer)),
+        300..=303 | 305..=499 => CheckOutcome::Refused(refusal(rules, answer)),
         status => unavailable(format!("the service answered {status}")),
     }
 }

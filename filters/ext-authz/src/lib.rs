@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Request, View, http_client, log, 
 pub mod check;
 pub mod config;
 
-use check::{Ask, Checked};
+use check::{CheckOutcome, CheckService};
 use config::{Rules, Settings};
 
 /// The policy.
@@ -23,7 +23,7 @@ pub struct ExtAuthz {
 #[derive(Clone, Copy, Debug)]
 struct Host;
 
-impl Ask for Host {
+impl CheckService for Host {
     fn send(&self, outgoing: &http_client::Outgoing) -> Result<http_client::Incoming, String> {
         http_client::send(outgoing).map_err(|failure| match failure {
             http_client::Failure::Denied(why) => format!("the grant does not allow it: {why}"),
@@ -53,9 +53,11 @@ impl Filter for ExtAuthz {
 impl Request for ExtAuthz {
     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
         match check::check(&self.rules, seen, &Host) {
-            Checked::Passes(edits) => request::Decision::change(edits),
-            Checked::Refused(reply) => request::Decision::answer(reply).because("ext-authz.denied"),
-            Checked::Unavailable(why, reply) => {
+            CheckOutcome::Passes(edits) => request::Decision::change(edits),
+            CheckOutcome::Refused(reply) => {
+                request::Decision::answer(reply).because("ext-authz.denied")
+            }
+            CheckOutcome::Unavailable(why, reply) => {
                 log::write(log::Level::Warn, &format!("the check failed: {why}"));
                 request::Decision::answer(reply).because("ext-authz.unavailable")
             }

@@ -14,7 +14,7 @@ struct Service {
     asked: RefCell<Option<Outgoing>>,
 }
 
-impl Ask for Service {
+impl CheckService for Service {
     fn send(&self, outgoing: &Outgoing) -> Result<Incoming, String> {
         *self.asked.borrow_mut() = Some(outgoing.clone());
         self.answer.clone()
@@ -35,7 +35,7 @@ fn service(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Service {
 
 const CONFIG: &str = r#"{"url":"https://authz:8443/check/","upstreamHeaders":["X-User"]}"#;
 
-fn asked(service: &Service, fields: &[(&str, &str)]) -> Checked {
+fn asked(service: &Service, fields: &[(&str, &str)]) -> CheckOutcome {
     let rules = Rules::check(&Config::parse(CONFIG).unwrap()).unwrap();
     let reads = rules.interest().reads;
     let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
@@ -84,7 +84,7 @@ fn a_field_for_the_upstream_comes_from_the_service_or_from_nobody() {
     for (headers, added) in [(&[("x-user", "ann"), ("x-admin", "1")][..], &["ann"][..]), (&[], &[])]
     {
         for status in [200, 204, 299] {
-            let Checked::Passes(edits) = asked(&service(status, headers, b""), &[]) else {
+            let CheckOutcome::Passes(edits) = asked(&service(status, headers, b""), &[]) else {
                 panic!()
             };
             assert!(matches!(&edits[0], Edit::RemoveHeader(name) if name == "x-user"));
@@ -104,7 +104,7 @@ fn a_field_for_the_upstream_comes_from_the_service_or_from_nobody() {
 fn a_refusal_is_passed_on_with_the_fields_that_clients_may_see() {
     let headers = [("location", "/login"), ("set-cookie", "a=1"), ("server", "x")];
     for status in [302, 401, 403, 404, 429] {
-        let Checked::Refused(reply) = asked(&service(status, &headers, b"no"), &[]) else {
+        let CheckOutcome::Refused(reply) = asked(&service(status, &headers, b"no"), &[]) else {
             panic!()
         };
         assert_eq!((reply.status, &reply.body[..]), (status, &b"no"[..]));
@@ -112,7 +112,7 @@ fn a_refusal_is_passed_on_with_the_fields_that_clients_may_see() {
         assert_eq!(names, ["location"]);
     }
     let long = vec![b'a'; 64 * 1024 + 1];
-    let Checked::Refused(reply) = asked(&service(403, &[], &long), &[]) else { panic!() };
+    let CheckOutcome::Refused(reply) = asked(&service(403, &[], &long), &[]) else { panic!() };
     assert!(reply.body.is_empty(), "a long body is left out");
 }
 
@@ -123,7 +123,7 @@ fn whatever_is_no_answer_refuses() {
         .map(|status| service(status, &[], b""))
         .into();
     for service in services.iter().chain([&broken]) {
-        let Checked::Unavailable(why, reply) = asked(service, &[]) else { panic!() };
+        let CheckOutcome::Unavailable(why, reply) = asked(service, &[]) else { panic!() };
         assert_eq!(reply.status, 503, "{why}");
         assert!(
             !String::from_utf8_lossy(&reply.body).contains("answer"),
@@ -158,7 +158,7 @@ fn each_mistake_is_reported_at_its_place() {
 proptest! {
     #[test]
     fn only_a_status_of_2xx_lets_a_request_pass(status in any::<u16>(), body in proptest::collection::vec(any::<u8>(), 0..20)) {
-        let passes = matches!(asked(&service(status, &[("x-user", "ann")], &body), &[]), Checked::Passes(_));
+        let passes = matches!(asked(&service(status, &[("x-user", "ann")], &body), &[]), CheckOutcome::Passes(_));
         prop_assert_eq!(passes, (200..300).contains(&status));
     }
 

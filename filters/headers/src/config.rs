@@ -14,7 +14,7 @@ pub struct Settings {
     /// Changes of responses, before they are sent to the client.
     pub response: HeadSettings,
     /// The responses that are changed.
-    pub responses: Which,
+    pub responses: ResponseOrigin,
 }
 
 /// Changes of one head, as `RequestHeaderModifier` of the Gateway API writes them. A name stands in one
@@ -43,7 +43,7 @@ pub struct FieldSettings {
 /// Responses by their writer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Which {
+pub enum ResponseOrigin {
     /// Every response that leaves.
     #[default]
     All,
@@ -60,7 +60,7 @@ pub struct Rules {
     pub request: Vec<Change>,
     /// Of responses.
     pub response: Vec<Change>,
-    responses: Which,
+    responses: ResponseOrigin,
 }
 
 /// One change; names are in lower case.
@@ -155,9 +155,9 @@ impl Rules {
             names.dedup();
         }
         Interest::reading(reads).writing(writes).seeing(match self.responses {
-            Which::All => Responses::All,
-            Which::Upstream => Responses::Upstream,
-            Which::Local => Responses::Local,
+            ResponseOrigin::All => Responses::All,
+            ResponseOrigin::Upstream => Responses::Upstream,
+            ResponseOrigin::Local => Responses::Local,
         })
     }
 }

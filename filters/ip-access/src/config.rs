@@ -15,13 +15,13 @@ pub struct Settings {
     /// Addresses and prefixes that may not.
     pub deny: Vec<String>,
     /// What becomes of an address in no prefix. Default: `deny`.
-    pub otherwise: Otherwise,
+    pub otherwise: UnlistedAddressRule,
 }
 
 /// What becomes of an address in no prefix.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Otherwise {
+pub enum UnlistedAddressRule {
     /// It is refused.
     #[default]
     Deny,
@@ -51,8 +51,8 @@ impl Rules {
     pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let otherwise = match settings.otherwise {
-            Otherwise::Deny => Access::Deny,
-            Otherwise::Allow => Access::Allow,
+            UnlistedAddressRule::Deny => Access::Deny,
+            UnlistedAddressRule::Allow => Access::Allow,
         };
         let mut rules = Self { prefixes: Prefixes::default(), unix: None, otherwise };
         let count = settings.allow.len().saturating_add(settings.deny.len());
@@ -71,15 +71,15 @@ impl Rules {
             }
         }
         match (settings.otherwise, settings.allow.is_empty(), settings.deny.is_empty()) {
-            (Otherwise::Deny, true, _) => errors.push(ConfigError::at(
+            (UnlistedAddressRule::Deny, true, _) => errors.push(ConfigError::at(
                 "",
                 "nobody would pass: name addresses under `allow`, or write `otherwise: allow`",
             )),
-            (Otherwise::Allow, _, true) => errors.push(ConfigError::at(
+            (UnlistedAddressRule::Allow, _, true) => errors.push(ConfigError::at(
                 "",
                 "everybody would pass: name addresses under `deny`, or remove `otherwise: allow`",
             )),
-            (Otherwise::Deny | Otherwise::Allow, ..) => {}
+            (UnlistedAddressRule::Deny | UnlistedAddressRule::Allow, ..) => {}
         }
         if errors.is_empty() { Ok(rules) } else { Err(errors) }
     }

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hasher};
 
-use crate::claims::Accepted;
+use crate::claims::AcceptedClaims;
 use crate::host::Verify;
 
 /// Tokens up to this length are stored complete; longer ones as their SHA-256.
@@ -33,7 +33,7 @@ type Map = HashMap<u64, Entry, BuildHasherDefault<Hashed>>;
 #[derive(Debug)]
 struct Entry {
     token: Box<[u8]>,
-    accepted: Accepted,
+    accepted: AcceptedClaims,
 }
 
 impl Cache {
@@ -46,7 +46,7 @@ impl Cache {
 
     /// The claims of a token, if it is remembered. Needs no call to the host for tokens of up to 2048
     /// bytes, and one hash for longer ones.
-    pub fn find<V: Verify>(&mut self, token: &[u8], crypto: &V) -> Option<&Accepted> {
+    pub fn find<V: Verify>(&mut self, token: &[u8], crypto: &V) -> Option<&AcceptedClaims> {
         if self.is_empty() {
             return None;
         }
@@ -63,7 +63,7 @@ impl Cache {
     }
 
     /// Remembers a verified token.
-    pub fn remember<V: Verify>(&mut self, token: &[u8], accepted: Accepted, crypto: &V) {
+    pub fn remember<V: Verify>(&mut self, token: &[u8], accepted: AcceptedClaims, crypto: &V) {
         if self.half == 0 {
             return;
         }

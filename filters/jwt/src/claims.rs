@@ -7,7 +7,7 @@ use crate::refusal::Refusal;
 
 /// The claims of a verified token that matter.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Accepted {
+pub struct AcceptedClaims {
     /// Seconds since 1970 from which the token is valid, clock skew subtracted.
     not_before: f64,
     /// Seconds since 1970 at which it expires, clock skew added.
@@ -18,7 +18,7 @@ pub struct Accepted {
     pub attribute: Option<String>,
 }
 
-impl Accepted {
+impl AcceptedClaims {
     /// Checks whether the token is valid at this time.
     ///
     /// # Errors
@@ -44,14 +44,14 @@ pub fn judge(
     issuer: &Issuer,
     for_filters: &[String],
     now_ms: u64,
-) -> Result<Accepted, Refusal> {
+) -> Result<AcceptedClaims, Refusal> {
     let skew = issuer.clock_skew.as_secs_f64();
     let expires = date(claims, "exp")?.ok_or(Refusal::Malformed("the token has no expiry"))? + skew;
     let starts = [date(claims, "nbf")?, date(claims, "iat")?];
     let not_before = starts.into_iter().flatten().fold(f64::MIN, f64::max) - skew;
     let headers = headers(claims, issuer)?;
     let attribute = attribute(claims, for_filters);
-    let accepted = Accepted { not_before, expires, headers, attribute };
+    let accepted = AcceptedClaims { not_before, expires, headers, attribute };
     accepted.check_time(now_ms)?;
     if !is_meant_for(claims.get("aud"), &issuer.audiences) {
         return Err(Refusal::WrongAudience);

@@ -6,8 +6,8 @@ use tamis_sdk::{
 };
 
 use crate::algorithm::Algorithm;
-use crate::config::{CLAIMS, Rules, Settings, Spent};
-use crate::host::{Fetch, Fetched, Store, Stored, Verify};
+use crate::config::{CLAIMS, Rules, Settings, TokenForwarding};
+use crate::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
 use crate::policy::Policy;
 use crate::refresh::Refresher;
 
@@ -65,8 +65,8 @@ pub fn interest(rules: &Rules) -> Interest {
     let attribute = (!rules.claims_to_attribute.is_empty()).then(|| format!("@{CLAIMS}"));
     let interest = interest.writing(attribute.as_deref());
     match rules.spent {
-        Spent::Removed => interest.writing(token),
-        Spent::Forwarded => interest,
+        TokenForwarding::Removed => interest.writing(token),
+        TokenForwarding::Forwarded => interest,
     }
 }
 
@@ -92,8 +92,8 @@ impl Verify for Imports {
 }
 
 impl Store for Imports {
-    fn read(&self, key: &str) -> Option<Stored> {
-        kv::read(key).map(|entry| Stored { value: entry.value, version: entry.version })
+    fn read(&self, key: &str) -> Option<StoredValue> {
+        kv::read(key).map(|entry| StoredValue { value: entry.value, version: entry.version })
     }
 
     fn write(&self, key: &str, value: &[u8], ttl_ms: u32) -> Result<(), String> {
@@ -106,7 +106,7 @@ impl Store for Imports {
 }
 
 impl Fetch for Imports {
-    fn fetch(&self, url: &str) -> Result<Fetched, String> {
+    fn fetch(&self, url: &str) -> Result<FetchedResponse, String> {
         let request = http_client::Outgoing {
             method: "GET".to_owned(),
             url: url.to_owned(),
@@ -118,7 +118,7 @@ impl Fetch for Imports {
             timeout_ms: FETCH_TIMEOUT_MS,
         };
         match http_client::send(&request) {
-            Ok(answer) => Ok(Fetched { status: answer.status, body: answer.body }),
+            Ok(answer) => Ok(FetchedResponse { status: answer.status, body: answer.body }),
             Err(http_client::Failure::Denied(why)) => {
                 Err(format!("the grant does not allow it: {why}"))
             }

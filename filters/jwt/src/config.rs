@@ -82,7 +82,7 @@ fn clock_skew() -> GatewayDuration {
 
 /// What happens to a request without a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Absent {
+pub enum MissingTokenRule {
     /// It is refused.
     Refused,
     /// It passes, without claim headers; a bad token is refused nevertheless.
@@ -91,7 +91,7 @@ pub enum Absent {
 
 /// What happens to the token of a request that passes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spent {
+pub enum TokenForwarding {
     /// It is removed.
     Removed,
     /// It is forwarded to the upstream.
@@ -104,9 +104,9 @@ pub struct Rules {
     /// At least one; their names differ.
     pub issuers: Vec<Issuer>,
     /// Requests without a token.
-    pub absent: Absent,
+    pub absent: MissingTokenRule,
     /// Tokens of requests that pass.
-    pub spent: Spent,
+    pub spent: TokenForwarding,
     /// Lower-case name of the header with the token.
     pub token_header: String,
     /// Text before the token, compared without case; may be empty.
@@ -224,8 +224,16 @@ impl Rules {
         }
         Ok(Self {
             issuers,
-            absent: if settings.required { Absent::Refused } else { Absent::Passes },
-            spent: if settings.forward { Spent::Forwarded } else { Spent::Removed },
+            absent: if settings.required {
+                MissingTokenRule::Refused
+            } else {
+                MissingTokenRule::Passes
+            },
+            spent: if settings.forward {
+                TokenForwarding::Forwarded
+            } else {
+                TokenForwarding::Removed
+            },
             token_header,
             token_prefix: settings.from.prefix.clone(),
             claim_headers,

@@ -22,7 +22,7 @@ pub trait Verify {
 
 /// A value of the store and its version, which changes with every write.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredValue {
     /// What was written.
     pub value: Vec<u8>,
     /// Different for every write of a key.
@@ -32,7 +32,7 @@ pub struct Stored {
 /// Values shared by the instances of this filter (`kv`).
 pub trait Store {
     /// The value, if there is one that has not expired.
-    fn read(&self, key: &str) -> Option<Stored>;
+    fn read(&self, key: &str) -> Option<StoredValue>;
 
     /// Writes a value that expires after this many milliseconds.
     ///
@@ -46,7 +46,7 @@ pub trait Store {
 
 /// A response of a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fetched {
+pub struct FetchedResponse {
     /// HTTP status.
     pub status: u16,
     /// The complete body.
@@ -59,5 +59,5 @@ pub trait Fetch {
     ///
     /// # Errors
     /// Why there is no response.
-    fn fetch(&self, url: &str) -> Result<Fetched, String>;
+    fn fetch(&self, url: &str) -> Result<FetchedResponse, String>;
 }

@@ -2,7 +2,7 @@
 //! updates.
 
 use crate::config::Keys;
-use crate::host::{Store, Stored, Verify};
+use crate::host::{Store, StoredValue, Verify};
 use crate::keys::{KeySet, KeySetError, Ring, Source};
 
 /// Time between two reads of the store, in milliseconds.
@@ -36,7 +36,7 @@ pub enum Keyring {
 pub struct Followed {
     url: String,
     ring: Option<Ring>,
-    seen: Option<Stored>,
+    seen: Option<StoredValue>,
     looked_ms: Option<u64>,
     wished_ms: Option<u64>,
 }

@@ -3,8 +3,8 @@
 use tamis_sdk::{ConfigError, Edit, View, reply, request};
 
 use crate::cache::Cache;
-use crate::claims::{Accepted, judge};
-use crate::config::{Absent, CLAIMS, Rules, Spent};
+use crate::claims::{AcceptedClaims, judge};
+use crate::config::{CLAIMS, MissingTokenRule, Rules, TokenForwarding};
 use crate::host::{Store, Verify};
 use crate::json::unique_object;
 use crate::jws::Token;
@@ -49,8 +49,10 @@ impl Policy {
         };
         let Some(token) = token else {
             return match self.rules.absent {
-                Absent::Refused => refuse(Refusal::Missing),
-                Absent::Passes => request::Decision::change(claim_edits(&self.rules, None, seen)),
+                MissingTokenRule::Refused => refuse(Refusal::Missing),
+                MissingTokenRule::Passes => {
+                    request::Decision::change(claim_edits(&self.rules, None, seen))
+                }
             };
         };
         let Self { rules, keyrings, cache } = self;
@@ -105,7 +107,7 @@ impl Issuers<'_> {
         text: &[u8],
         now_ms: u64,
         host: &H,
-    ) -> Result<Accepted, Refusal> {
+    ) -> Result<AcceptedClaims, Refusal> {
         let token = Token::parse(text)?;
         let claims = unique_object(token.payload())
             .map_err(|_| Refusal::Malformed("the claims are not a JSON object"))?;
@@ -145,20 +147,20 @@ fn find_token<'a>(rules: &Rules, seen: View<'a>) -> Result<Option<&'a [u8]>, Ref
     Ok(Some(rest.trim_ascii()))
 }
 
-fn edits(rules: &Rules, accepted: &Accepted, seen: View<'_>) -> Vec<Edit> {
+fn edits(rules: &Rules, accepted: &AcceptedClaims, seen: View<'_>) -> Vec<Edit> {
     let mut edits = claim_edits(rules, Some(accepted), seen);
     if let Some(claims) = &accepted.attribute {
         edits.push(Edit::attribute(CLAIMS, claims.as_str()));
     }
     match rules.spent {
-        Spent::Removed => edits.push(Edit::remove(&rules.token_header)),
-        Spent::Forwarded => {}
+        TokenForwarding::Removed => edits.push(Edit::remove(&rules.token_header)),
+        TokenForwarding::Forwarded => {}
     }
     edits
 }
 
 /// Sets the headers for which the token has claims, and removes those that the client sent for others.
-fn claim_edits(rules: &Rules, accepted: Option<&Accepted>, seen: View<'_>) -> Vec<Edit> {
+fn claim_edits(rules: &Rules, accepted: Option<&AcceptedClaims>, seen: View<'_>) -> Vec<Edit> {
     let mut edits = Vec::with_capacity(rules.claim_headers.len() + 1);
     for (index, name) in rules.claim_headers.iter().enumerate() {
         let claims = accepted.into_iter().flat_map(|accepted| &accepted.headers);

@@ -35,7 +35,7 @@ struct Place {
 
 /// The result of one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Round {
+pub struct RefreshRound {
     /// Delay to the next call in milliseconds; `None` if nothing is ever fetched.
     pub next_ms: Option<u32>,
     /// For the log: which addresses could not be fetched, and why.
@@ -65,10 +65,10 @@ impl Refresher {
 
     /// Fetches the sets that are due: never fetched, older than their refresh time, or requested. The time
     /// of the last fetch is in the store, so several instances that tick share the work.
-    pub fn tick<H: Store + Fetch>(&mut self, now_ms: u64, host: &H) -> Round {
+    pub fn tick<H: Store + Fetch>(&mut self, now_ms: u64, host: &H) -> RefreshRound {
         let failures =
             self.places.iter_mut().filter_map(|place| place.visit(now_ms, host)).collect();
-        Round { next_ms: (!self.places.is_empty()).then_some(TICK_MS), failures }
+        RefreshRound { next_ms: (!self.places.is_empty()).then_some(TICK_MS), failures }
     }
 }
 

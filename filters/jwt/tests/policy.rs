@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tamis_filter_jwt::algorithm::Algorithm;
 use tamis_filter_jwt::component::interest;
 use tamis_filter_jwt::config::Rules;
-use tamis_filter_jwt::host::{Fetch, Fetched, Store, Stored, Verify};
+use tamis_filter_jwt::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
 use tamis_filter_jwt::jws::Token;
 use tamis_filter_jwt::keyring::wish_key;
 use tamis_filter_jwt::keys::{KeySet, Source};
@@ -40,7 +40,7 @@ const SECRET: &[u8] = &[7; 32];
 #[derive(Default)]
 struct Host {
     native: Native,
-    stored: RefCell<HashMap<String, Stored>>,
+    stored: RefCell<HashMap<String, StoredValue>>,
     versions: Cell<u64>,
     served: RefCell<Option<Value>>,
     fetches: Cell<usize>,
@@ -62,12 +62,12 @@ impl Verify for Host {
 }
 
 impl Store for Host {
-    fn read(&self, key: &str) -> Option<Stored> {
+    fn read(&self, key: &str) -> Option<StoredValue> {
         self.stored.borrow().get(key).cloned()
     }
     fn write(&self, key: &str, value: &[u8], _ttl_ms: u32) -> Result<(), String> {
         self.versions.set(self.versions.get() + 1);
-        let stored = Stored { value: value.to_vec(), version: self.versions.get() };
+        let stored = StoredValue { value: value.to_vec(), version: self.versions.get() };
         self.stored.borrow_mut().insert(key.to_owned(), stored);
         Ok(())
     }
@@ -77,11 +77,11 @@ impl Store for Host {
 }
 
 impl Fetch for Host {
-    fn fetch(&self, _url: &str) -> Result<Fetched, String> {
+    fn fetch(&self, _url: &str) -> Result<FetchedResponse, String> {
         self.fetches.set(self.fetches.get() + 1);
         let served = self.served.borrow();
         let set = served.as_ref().ok_or("no connection")?;
-        Ok(Fetched { status: 200, body: set.to_string().into_bytes() })
+        Ok(FetchedResponse { status: 200, body: set.to_string().into_bytes() })
     }
 }
 

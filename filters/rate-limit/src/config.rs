@@ -27,7 +27,7 @@ pub struct LimitSettings {
     pub key: Vec<String>,
     /// What becomes of a request without one of the fields.
     #[serde(default)]
-    pub absent: Absent,
+    pub absent: MissingFieldRule,
     /// Tokens that a request takes. Default 1.
     #[serde(default = "one")]
     pub tokens: u32,
@@ -57,7 +57,7 @@ fn half() -> u8 {
 /// What becomes of a request without one of the fields of a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Absent {
+pub enum MissingFieldRule {
     /// All requests without the field share a bucket.
     #[default]
     Share,
@@ -82,7 +82,7 @@ pub struct Limit {
     /// As `interest.reads` names them.
     pub fields: Vec<String>,
     /// See [`LimitSettings::absent`].
-    pub absent: Absent,
+    pub absent: MissingFieldRule,
     /// At least 1.
     pub tokens: u32,
     /// At most 128.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use tamis_sdk::View;
 
-use crate::config::{Absent, Limit};
+use crate::config::{Limit, MissingFieldRule};
 
 /// The address of the peer.
 pub const ADDRESS: &str = "@source.address";
@@ -27,7 +27,7 @@ pub fn of(limit: &Limit, seen: View<'_>) -> Option<String> {
                 };
                 key.push_str(&format!("{}:{value}", value.len()));
             }
-            None if limit.absent == Absent::Skip => return None,
+            None if limit.absent == MissingFieldRule::Skip => return None,
             None => key.push('-'),
         }
     }

@@ -14,7 +14,7 @@ pub struct Settings {
     /// Attempts in total, including the first. Default 3.
     pub attempts: Option<u32>,
     /// Failures that are retried. Default: connect-failure, refused-stream, reset, status.
-    pub retry_on: Option<Vec<On>>,
+    pub retry_on: Option<Vec<RetryCondition>>,
     /// HTTP statuses that count as failure. Default 502, 503, 504.
     pub statuses: Option<Vec<u16>>,
     /// gRPC codes that count as failure. Default 14 (unavailable).
@@ -37,7 +37,7 @@ pub struct Override {
     /// See [`Settings::attempts`].
     pub attempts: Option<u32>,
     /// See [`Settings::retry_on`].
-    pub retry_on: Option<Vec<On>>,
+    pub retry_on: Option<Vec<RetryCondition>>,
     /// See [`Settings::statuses`].
     pub statuses: Option<Vec<u16>>,
     /// See [`Settings::grpc_statuses`].
@@ -53,7 +53,7 @@ pub struct Override {
 /// Kinds of failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum On {
+pub enum RetryCondition {
     /// No connection: nothing was sent.
     ConnectFailure,
     /// The upstream reported that it has not processed the request.
@@ -66,7 +66,7 @@ pub enum On {
     Status,
 }
 
-impl On {
+impl RetryCondition {
     /// The kind of a cause; `None` is never retried.
     #[must_use]
     pub fn of(cause: Cause) -> Option<Self> {
@@ -107,7 +107,7 @@ pub struct Policy {
     /// Attempts in total.
     pub attempts: u32,
     /// Failures that are retried.
-    pub retry_on: Vec<On>,
+    pub retry_on: Vec<RetryCondition>,
     /// HTTP statuses that count as failure.
     pub statuses: Vec<u16>,
     /// gRPC codes that count as failure.
@@ -124,7 +124,12 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             attempts: 3,
-            retry_on: vec![On::ConnectFailure, On::RefusedStream, On::Reset, On::Status],
+            retry_on: vec![
+                RetryCondition::ConnectFailure,
+                RetryCondition::RefusedStream,
+                RetryCondition::Reset,
+                RetryCondition::Status,
+            ],
             statuses: vec![502, 503, 504],
             grpc_statuses: vec![14],
             backoff: Backoff { base: base(), max: max() },
@@ -138,7 +143,9 @@ impl Policy {
     /// This policy with the overrides of a rule.
     #[must_use]
     pub fn with(&self, rule: &Override) -> Self {
-        let or = |own: &Option<Vec<On>>| own.clone().unwrap_or_else(|| self.retry_on.clone());
+        let or = |own: &Option<Vec<RetryCondition>>| {
+            own.clone().unwrap_or_else(|| self.retry_on.clone())
+        };
         Self {
             attempts: rule.attempts.unwrap_or(self.attempts),
             retry_on: or(&rule.retry_on),

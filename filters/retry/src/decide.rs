@@ -2,7 +2,7 @@
 
 use tamis_sdk::retry::{Cause, Decision, Failure, Verdict};
 
-use crate::config::{On, Policy};
+use crate::config::{Policy, RetryCondition};
 
 /// Whether and when to retry. `random` is any number, all equally likely.
 #[must_use]
@@ -15,7 +15,7 @@ pub fn decide(policy: &Policy, failure: &Failure, random: u64) -> Decision {
 
 /// Why the failure is not retried, if so.
 fn refusal(policy: &Policy, failure: &Failure) -> Option<&'static str> {
-    let wanted = On::of(failure.cause).is_some_and(|on| policy.retry_on.contains(&on));
+    let wanted = RetryCondition::of(failure.cause).is_some_and(|on| policy.retry_on.contains(&on));
     if !wanted || !status_counts(policy, failure) {
         return Some("retry.not-configured");
     }

@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Retry, View, random};
 pub mod config;
 pub mod decide;
 
-use config::{On, Policy, Settings};
+use config::{Policy, RetryCondition, Settings};
 
 /// The attribute that names the matched rule as `namespace/route/rule`.
 const RULE: &str = "@route.name";
@@ -58,7 +58,7 @@ impl Retry for RetryPolicy {
     fn failing_statuses(&self) -> (Vec<u16>, Vec<u32>) {
         let policies = || {
             let all = self.rules.values().chain([&self.shared]);
-            all.filter(|policy| policy.retry_on.contains(&On::Status))
+            all.filter(|policy| policy.retry_on.contains(&RetryCondition::Status))
         };
         let mut statuses: Vec<u16> = policies().flat_map(|p| p.statuses.clone()).collect();
         let mut codes: Vec<u32> = policies().flat_map(|p| p.grpc_statuses.clone()).collect();

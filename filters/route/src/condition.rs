@@ -12,7 +12,7 @@ use crate::pattern::{Pattern, affixes, expression, query_value};
 
 /// The parts of a request that conditions look at.
 #[derive(Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RoutedRequest<'a> {
     /// Path without query.
     pub path: &'a str,
     /// Query without `?`, empty when there is none.
@@ -23,7 +23,7 @@ pub struct Asked<'a> {
 
 /// The path condition, in the form that the index needs.
 #[derive(Clone, Debug)]
-pub enum Place {
+pub enum PathPlace {
     /// Equal to this path.
     Exact(String),
     /// Equal to this prefix or below it, without its trailing slash; the empty prefix covers everything.
@@ -38,7 +38,7 @@ pub enum Place {
 #[derive(Clone, Debug)]
 pub struct Condition {
     /// Its place in the index.
-    pub place: Place,
+    pub place: PathPlace,
     /// Characters of the path or service condition, then of the method condition.
     pub length: (usize, usize),
     method: Option<String>,
@@ -92,10 +92,10 @@ impl Condition {
         let of =
             |pattern: &Option<Pattern>| pattern.as_ref().map(Pattern::affixes).unwrap_or_default();
         match &self.place {
-            Place::Exact(path) => Affixes { prefix: path.clone(), suffix: path.clone() },
-            Place::Prefix(prefix) => Affixes { prefix: prefix.clone(), ..Affixes::default() },
-            Place::Path(expression) => affixes(expression),
-            Place::Call(service, method) => {
+            PathPlace::Exact(path) => Affixes { prefix: path.clone(), suffix: path.clone() },
+            PathPlace::Prefix(prefix) => Affixes { prefix: prefix.clone(), ..Affixes::default() },
+            PathPlace::Path(expression) => affixes(expression),
+            PathPlace::Call(service, method) => {
                 Affixes { prefix: format!("/{}", of(service).prefix), suffix: of(method).suffix }
             }
         }
@@ -110,12 +110,13 @@ impl Condition {
     /// Whether it looks at path or query.
     #[must_use]
     pub fn reads_path(&self) -> bool {
-        !self.query.is_empty() || !matches!(&self.place, Place::Prefix(prefix) if prefix.is_empty())
+        !self.query.is_empty()
+            || !matches!(&self.place, PathPlace::Prefix(prefix) if prefix.is_empty())
     }
 
     /// Whether all conditions hold except an exact path or a prefix, which the index has checked.
     #[must_use]
-    pub fn holds(&self, asked: &Asked<'_>) -> bool {
+    pub fn holds(&self, asked: &RoutedRequest<'_>) -> bool {
         self.method.as_deref().is_none_or(|method| method == asked.view.method_name())
             && self.headers.iter().all(|(name, pattern)| header_matches(asked.view, name, pattern))
             && self.query.iter().all(|(name, pattern)| {
@@ -126,9 +127,9 @@ impl Condition {
 
     fn place_holds(&self, path: &str) -> bool {
         match &self.place {
-            Place::Exact(_) | Place::Prefix(_) => true,
-            Place::Path(expression) => expression.is_match(path),
-            Place::Call(service, method) => call_of(path).is_some_and(|(s, m)| {
+            PathPlace::Exact(_) | PathPlace::Prefix(_) => true,
+            PathPlace::Path(expression) => expression.is_match(path),
+            PathPlace::Call(service, method) => call_of(path).is_some_and(|(s, m)| {
                 service.as_ref().is_none_or(|pattern| pattern.matches(s.as_bytes()))
                     && method.as_ref().is_none_or(|pattern| pattern.matches(m.as_bytes()))
             }),
@@ -180,25 +181,27 @@ fn call_of(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/')?.split_once('/').filter(|(_, method)| !method.contains('/'))
 }
 
-type Placed = (Place, (usize, usize));
+type Placed = (PathPlace, (usize, usize));
 
 fn path_place(from: &Match, pointer: &str) -> Result<Placed, ConfigError> {
     let Some(path) = &from.path else {
-        return Ok((Place::Prefix(String::new()), (0, 0)));
+        return Ok((PathPlace::Prefix(String::new()), (0, 0)));
     };
     let pointer = format!("{pointer}/path/value");
     if path.kind != PathKind::RegularExpression && !path.value.starts_with('/') {
         return Err(ConfigError::at(pointer, "a path must begin with \"/\""));
     }
     let place = match path.kind {
-        PathKind::Exact => Place::Exact(path.value.clone()),
-        PathKind::PathPrefix => Place::Prefix(path.value.trim_end_matches('/').to_owned()),
-        PathKind::RegularExpression => Place::Path(Box::new(expression(&path.value, &pointer)?)),
+        PathKind::Exact => PathPlace::Exact(path.value.clone()),
+        PathKind::PathPrefix => PathPlace::Prefix(path.value.trim_end_matches('/').to_owned()),
+        PathKind::RegularExpression => {
+            PathPlace::Path(Box::new(expression(&path.value, &pointer)?))
+        }
     };
     // `/a` and `/a/` are the same prefix, so neither is longer.
     let length = match &place {
-        Place::Prefix(prefix) => prefix.len(),
-        Place::Exact(_) | Place::Path(_) | Place::Call(..) => path.value.len(),
+        PathPlace::Prefix(prefix) => prefix.len(),
+        PathPlace::Exact(_) | PathPlace::Path(_) | PathPlace::Call(..) => path.value.len(),
     };
     Ok((place, (length, 0)))
 }
@@ -208,16 +211,16 @@ fn grpc_place(grpc: &GrpcMethod, pointer: &str) -> Result<Placed, ConfigError> {
     let method = grpc.method.as_deref().filter(|name| !name.is_empty());
     let length = (service.map_or(0, str::len), method.map_or(0, str::len));
     let place = match (grpc.kind, service, method) {
-        (_, None, None) => Place::Prefix(String::new()),
+        (_, None, None) => PathPlace::Prefix(String::new()),
         (ValueKind::Exact, Some(service), Some(method)) => {
-            Place::Exact(format!("/{service}/{method}"))
+            PathPlace::Exact(format!("/{service}/{method}"))
         }
-        (ValueKind::Exact, Some(service), None) => Place::Prefix(format!("/{service}")),
+        (ValueKind::Exact, Some(service), None) => PathPlace::Prefix(format!("/{service}")),
         (kind, service, method) => {
             let pattern = |part: Option<&str>, field: &str| {
                 part.map(|text| Pattern::new(kind, text, &format!("{pointer}/{field}"))).transpose()
             };
-            Place::Call(pattern(service, "service")?, pattern(method, "method")?)
+            PathPlace::Call(pattern(service, "service")?, pattern(method, "method")?)
         }
     };
     Ok((place, length))
@@ -260,7 +263,7 @@ mod tests {
                 let fields: Vec<_> = lines.iter().map(|line| ("x-a", *line)).collect();
                 let raw = packed(&reads, &fields);
                 let view = View::new(&raw, &reads);
-                condition.holds(&Asked { path: "/", query: "", view })
+                condition.holds(&RoutedRequest { path: "/", query: "", view })
             };
             assert!(holds(&[b"a, b"]) && holds(&[b"a", b"b"]) && holds(&[b"a,b"]), "{wanted:?}");
             for lines in

@@ -13,7 +13,7 @@ pub mod table;
 mod trie;
 
 use action::{Action, Services, Target};
-use condition::{Asked, Condition};
+use condition::{Condition, RoutedRequest};
 use config::{Match, Route, Rule, Settings};
 use table::Table;
 
@@ -44,7 +44,7 @@ impl RoutePolicy {
     pub fn route(&self, seen: View<'_>) -> router::Choice {
         let (path, query) = split_path(seen.path().unwrap_or("/"));
         let authority = seen.authority().unwrap_or_default();
-        let asked = Asked { path, query, view: seen };
+        let asked = RoutedRequest { path, query, view: seen };
         let Some(found) = self.table.find(authority, &asked) else {
             return router::Choice::Unmatched;
         };

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::condition::{Asked, Condition, Place};
+use crate::condition::{Condition, PathPlace, RoutedRequest};
 use crate::pattern::host_of;
 use crate::trie::Trie;
 
@@ -23,7 +23,7 @@ pub struct Table {
 
 /// A condition that holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found<'t> {
+pub struct MatchedCondition<'t> {
     /// The rule that the caller stored with it.
     pub rule: usize,
     /// The prefix that matched, for a rewrite of it.
@@ -65,7 +65,7 @@ impl Table {
     /// The rule with precedence: the most specific host that has a match, there the most specific path, and
     /// so on.
     #[must_use]
-    pub fn find(&self, authority: &str, asked: &Asked<'_>) -> Option<Found<'_>> {
+    pub fn find(&self, authority: &str, asked: &RoutedRequest<'_>) -> Option<MatchedCondition<'_>> {
         let host = host_of(authority);
         self.exact_hosts
             .get(host.as_ref())
@@ -132,13 +132,13 @@ struct Ways<'t> {
 impl Paths {
     fn insert(&mut self, condition: &Condition, id: usize) {
         match &condition.place {
-            Place::Exact(path) => self.tree.entry(path).exact.push(id),
-            Place::Prefix(prefix) if prefix.is_empty() => self.everything.push(id),
-            Place::Prefix(prefix) => self.tree.entry(prefix).prefix.push(id),
-            Place::Path(_) | Place::Call(Some(_), _) => {
+            PathPlace::Exact(path) => self.tree.entry(path).exact.push(id),
+            PathPlace::Prefix(prefix) if prefix.is_empty() => self.everything.push(id),
+            PathPlace::Prefix(prefix) => self.tree.entry(prefix).prefix.push(id),
+            PathPlace::Path(_) | PathPlace::Call(Some(_), _) => {
                 self.patterns.push(Tried { id, suffix: condition.affixes().suffix });
             }
-            Place::Call(None, _) => self.methods.push(id),
+            PathPlace::Call(None, _) => self.methods.push(id),
         }
     }
 
@@ -163,8 +163,8 @@ impl Paths {
     fn find<'t>(
         &'t self,
         conditions: &'t [(Condition, usize)],
-        asked: &Asked<'_>,
-    ) -> Option<Found<'t>> {
+        asked: &RoutedRequest<'_>,
+    ) -> Option<MatchedCondition<'t>> {
         let one = |id: &usize| conditions.get(*id).and_then(|(it, rule)| found(it, *rule, asked));
         let first = |list: &[usize]| list.iter().find_map(one);
         let ways = self.ways(asked.path);
@@ -203,12 +203,16 @@ impl Paths {
 }
 
 /// What a condition leads to if it holds, except for an exact path or a prefix, which the index has checked.
-fn found<'t>(condition: &'t Condition, rule: usize, asked: &Asked<'_>) -> Option<Found<'t>> {
+fn found<'t>(
+    condition: &'t Condition,
+    rule: usize,
+    asked: &RoutedRequest<'_>,
+) -> Option<MatchedCondition<'t>> {
     let prefix = match &condition.place {
-        Place::Prefix(prefix) => Some(prefix.as_str()),
-        Place::Exact(_) | Place::Path(_) | Place::Call(..) => None,
+        PathPlace::Prefix(prefix) => Some(prefix.as_str()),
+        PathPlace::Exact(_) | PathPlace::Path(_) | PathPlace::Call(..) => None,
     };
-    condition.holds(asked).then_some(Found { rule, prefix })
+    condition.holds(asked).then_some(MatchedCondition { rule, prefix })
 }
 
 #[cfg(test)]

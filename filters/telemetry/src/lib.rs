@@ -13,8 +13,8 @@ pub mod series;
 
 use config::Settings;
 use meter::Meter;
-use names::Names;
-use series::Board;
+use names::AnnouncedNames;
+use series::MetricBoard;
 
 /// The host's metrics.
 #[derive(Debug)]
@@ -48,8 +48,8 @@ impl Meter for Host {
 #[derive(Debug)]
 pub struct TelemetryPolicy<M> {
     meter: M,
-    names: Names,
-    board: Board,
+    names: AnnouncedNames,
+    board: MetricBoard,
 }
 
 impl<M: Meter> TelemetryPolicy<M> {
@@ -58,9 +58,9 @@ impl<M: Meter> TelemetryPolicy<M> {
     /// # Errors
     /// The host refuses one, for example because its grant allows fewer.
     pub fn new(settings: &Settings, mut meter: M) -> Result<Self, Vec<ConfigError>> {
-        let board = Board::define(&settings.labels, &mut meter)
+        let board = MetricBoard::define(&settings.labels, &mut meter)
             .map_err(|message| vec![ConfigError::at("", message)])?;
-        Ok(Self { meter, names: Names::default(), board })
+        Ok(Self { meter, names: AnnouncedNames::default(), board })
     }
 
     /// Stores names. A name that changes its meaning ends the series that used it.

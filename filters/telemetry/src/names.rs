@@ -6,7 +6,7 @@ use tamis_sdk::telemetry::NameKind;
 
 /// All names announced by the host that labels can show.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct AnnouncedNames {
     rules: HashMap<u32, String>,
     upstreams: HashMap<u32, String>,
     endpoints: HashMap<u32, String>,
@@ -14,7 +14,7 @@ pub struct Names {
     reasons: HashMap<u32, String>,
 }
 
-impl Names {
+impl AnnouncedNames {
     /// Stores names numbered from `first`. Returns whether a known one changed.
     pub fn learn(&mut self, kind: NameKind, first: u32, names: Vec<String>) -> bool {
         let Some(known) = self.of_mut(kind) else {

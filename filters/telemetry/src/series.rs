@@ -7,7 +7,7 @@ use tamis_sdk::telemetry::{NameKind, Outcome, Summary};
 
 use crate::config::Label;
 use crate::meter::Meter;
-use crate::names::Names;
+use crate::names::AnnouncedNames;
 
 /// Name of the histogram.
 pub const DURATION: &str = "tamis_request_duration_ms";
@@ -21,7 +21,7 @@ type Key = [u32; 6];
 
 /// All metrics.
 #[derive(Debug)]
-pub struct Board {
+pub struct MetricBoard {
     labels: Vec<Label>,
     metrics: Metrics,
     series: HashMap<Key, usize>,
@@ -52,7 +52,7 @@ struct Row {
     bytes_out: u64,
 }
 
-impl Board {
+impl MetricBoard {
     /// Defines all metrics.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ impl Board {
     }
 
     /// Counts one exchange; [`Self::flush`] passes counters to the meter.
-    pub fn count(&mut self, summary: &Summary, names: &Names, meter: &mut impl Meter) {
+    pub fn count(&mut self, summary: &Summary, names: &AnnouncedNames, meter: &mut impl Meter) {
         let index = self.row(summary, names, meter);
         let Some(row) = self.rows.get_mut(index) else {
             return;
@@ -140,7 +140,7 @@ impl Board {
         self.touched.clear();
     }
 
-    fn row(&mut self, summary: &Summary, names: &Names, meter: &mut impl Meter) -> usize {
+    fn row(&mut self, summary: &Summary, names: &AnnouncedNames, meter: &mut impl Meter) -> usize {
         let mut key: Key = [u32::MAX; 6];
         for (slot, label) in key.iter_mut().zip(&self.labels) {
             *slot = id_of(*label, summary);
@@ -159,7 +159,7 @@ impl Board {
         index
     }
 
-    fn open(&self, key: &Key, names: &Names, meter: &mut impl Meter) -> Metrics {
+    fn open(&self, key: &Key, names: &AnnouncedNames, meter: &mut impl Meter) -> Metrics {
         let values = |all: bool| -> Vec<String> {
             let shown = self.labels.iter().zip(key);
             let shown = shown.filter(|(label, _)| all || **label != Label::StatusClass);
@@ -194,7 +194,7 @@ fn id_of(label: Label, summary: &Summary) -> u32 {
     }
 }
 
-fn value_of(label: Label, id: u32, names: &Names) -> &str {
+fn value_of(label: Label, id: u32, names: &AnnouncedNames) -> &str {
     match label {
         Label::Route => names.name(NameKind::Rule, id),
         Label::Upstream => names.name(NameKind::Upstream, id),

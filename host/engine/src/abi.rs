@@ -34,6 +34,8 @@ pub(crate) use hedge::Latencies;
 pub(crate) use lifecycle::{BodyMode, ConfigError, Interest};
 pub(crate) use retry::{Failure, RetryDecision};
 pub(crate) use router::Choice;
-pub(crate) use telemetry::{Ending, FinishedSpan, Kept, KeptSpan, NameKind, Summary};
+pub(crate) use telemetry::{
+    ExchangeEnding, FinishedSpan, KeptBatch, KeptFieldSpan, NameKind, Summary,
+};
 pub(crate) use trailers::TrailersDecision;
 pub(crate) use view::{Span, View};

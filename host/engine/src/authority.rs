@@ -55,7 +55,7 @@ pub struct DeclaredAccess {
 
 /// One thing that one filter may do and another may not.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Growth {
+pub struct AuthorityGrowth {
     /// The respect in which authority grows.
     pub kind: GrowthKind,
     /// The hook, capability, field, mode or service; for an unknown declaration, why it is unknown.
@@ -106,7 +106,7 @@ impl GrowthKind {
     }
 }
 
-impl fmt::Display for Growth {
+impl fmt::Display for AuthorityGrowth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.kind.as_str(), self.what)
     }
@@ -148,9 +148,10 @@ impl Authority {
     ///
     /// In doubt it reports growth: two ways to see a body are never equal, `request:NAME` is covered by
     /// itself alone, and an unknown declaration on either side is growth.
-    pub fn grows_beyond(&self, other: &Self) -> Vec<Growth> {
+    pub fn grows_beyond(&self, other: &Self) -> Vec<AuthorityGrowth> {
         let mut grown = Vec::new();
-        let mut add = |kind, what: &str| grown.push(Growth { kind, what: what.to_owned() });
+        let mut add =
+            |kind, what: &str| grown.push(AuthorityGrowth { kind, what: what.to_owned() });
         for hook in self.hooks.difference(&other.hooks) {
             add(GrowthKind::Hook, hook.as_str());
         }

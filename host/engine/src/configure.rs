@@ -4,10 +4,10 @@ use crate::error::{MAX_CAUSE, places, printable, short};
 use crate::imports;
 use crate::plan::{Interest, Plan};
 use crate::running::RunningInstance;
-use crate::{BodyMode, EngineError, GrantField, Hook, Lack, abi};
+use crate::{BodyMode, EngineError, GrantField, Hook, UncoveredField, abi};
 use std::collections::HashMap;
 use std::sync::Arc;
-use tamis_exchange::{Reads, Writes};
+use tamis_exchange::{ReadableFields, WritableFields};
 
 /// Number of uncovered fields that are reported at most.
 const LACKS_MAX: usize = 32;
@@ -15,7 +15,7 @@ const LACK_OCTETS: usize = 256;
 
 impl Plan {
     pub(crate) fn validate(&self) -> Result<(), EngineError> {
-        let pre = imports::link(&self.compiled, imports::Mode::Trapping).map_err(|e| {
+        let pre = imports::link(&self.compiled, imports::ImportMode::Trapping).map_err(|e| {
             let cause = printable(&format!("{e:#}"), MAX_CAUSE);
             EngineError::Instantiate { filter: self.name(), cause }
         })?;
@@ -126,8 +126,11 @@ impl Plan {
     fn interest(&self, declared: abi::Interest) -> Result<Interest, EngineError> {
         let grant = &self.settings.grant;
         // A component chooses these names, so they are shortened before they reach logs and reports.
-        let lack =
-            |act, field: &str, grant| Lack { act, field: printable(field, LACK_OCTETS), grant };
+        let lack = |act, field: &str, grant| UncoveredField {
+            act,
+            field: printable(field, LACK_OCTETS),
+            grant,
+        };
         self.few_and_short("reads", &declared.reads)?;
         self.few_and_short("writes", &declared.writes)?;
         let modes = [declared.request_body, declared.response_body];
@@ -171,15 +174,16 @@ impl Plan {
             .into_iter()
             .filter(|(mode, granted, ..)| *mode != abi::BodyMode::None && !granted);
         let bodies = bodies.map(|(_, _, what, by)| lack("reads", what, by));
-        let lacks: Vec<Lack> = reads.chain(writes).chain(bodies).take(LACKS_MAX).collect();
+        let lacks: Vec<UncoveredField> =
+            reads.chain(writes).chain(bodies).take(LACKS_MAX).collect();
         if !lacks.is_empty() {
             return Err(EngineError::Field { filter: self.name(), lacks });
         }
-        let reads = Reads::parse(&declared.reads)
+        let reads = ReadableFields::parse(&declared.reads)
             .map_err(|e| EngineError::Interest { filter: self.name(), rule: e.to_string() })?;
         Ok(Interest {
             reads,
-            writes: Writes::new(declared.writes),
+            writes: WritableFields::new(declared.writes),
             request_body: body_mode(declared.request_body),
             response_body: body_mode(declared.response_body),
             body_limit_bytes: declared.body_limit_bytes,

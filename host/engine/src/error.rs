@@ -1,7 +1,7 @@
 //! Why a component cannot become a filter, and why a call of one failed.
 
 use crate::Hook;
-use crate::field::{self, Lack};
+use crate::field::{self, UncoveredField};
 
 /// A component that was refused, or could not be built into a filter.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub enum EngineError {
         /// Name of the filter.
         filter: String,
         /// Declared fields that the grant does not cover; at least one.
-        lacks: Vec<Lack>,
+        lacks: Vec<UncoveredField>,
     },
     /// Its grant exceeds the limits of this host.
     #[error(transparent)]

@@ -43,13 +43,13 @@ signatures! {
     /// `on-request-trailers`, `on-response-trailers`.
     OnTrailers(abi::View<'a>) -> (abi::TrailersDecision,);
     /// `on-finished`.
-    OnFinished(abi::View<'a>, abi::Ending<'a>) -> ();
+    OnFinished(abi::View<'a>, abi::ExchangeEnding<'a>) -> ();
     /// `on-names`.
     OnNames(abi::NameKind, u32, &'a [&'a str]) -> ();
     /// `on-exchanges` of contract 0.1.
     OnExchangesV0_1(&'a [abi::Summary]) -> ();
     /// `on-exchanges`.
-    OnExchanges(&'a [abi::Summary], abi::Kept<'a>) -> ();
+    OnExchanges(&'a [abi::Summary], abi::KeptBatch<'a>) -> ();
     /// `on-connection`.
     OnConnection(abi::View<'a>) -> (abi::ConnectionDecision,);
     /// `on-tick`.
@@ -211,7 +211,7 @@ impl ExchangesHook {
         &self,
         store: &mut Store<Host>,
         batch: &[abi::Summary],
-        kept: abi::Kept<'_>,
+        kept: abi::KeptBatch<'_>,
     ) -> wasmtime::Result<()> {
         match self {
             Self::V0_1(slot) => slot.call(store, (batch,)),

@@ -132,7 +132,7 @@ impl GrantField {
 
 /// A field that a filter declares and its grant does not cover.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lack {
+pub struct UncoveredField {
     /// `reads` or `writes`.
     pub act: &'static str,
     /// As declared.
@@ -141,14 +141,14 @@ pub struct Lack {
     pub grant: GrantField,
 }
 
-impl fmt::Display for Lack {
+impl fmt::Display for UncoveredField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} `{}` (`{}`)", self.act, self.field, self.grant)
     }
 }
 
 /// The lines of a Grant that allow all of these.
-pub(crate) fn lines(filter: &str, lacks: &[Lack]) -> String {
+pub(crate) fn lines(filter: &str, lacks: &[UncoveredField]) -> String {
     let mut sides: BTreeMap<&str, BTreeMap<&str, Vec<String>>> = BTreeMap::new();
     for lack in lacks {
         let path = lack.grant.path();
@@ -197,7 +197,7 @@ mod tests {
 
     #[test]
     fn all_that_lacks_is_told_at_once_and_can_be_written_as_it_stands() {
-        let lack = |act, field: &str, grant| Lack { act, field: field.to_owned(), grant };
+        let lack = |act, field: &str, grant| UncoveredField { act, field: field.to_owned(), grant };
         let lacks = [
             lack("reads", "request:cookie", GrantField::RequestReadHeaders),
             lack("reads", "*", GrantField::RequestReadHeaders),

@@ -16,7 +16,7 @@ use crate::{
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tamis_exchange::{Reads, Writes};
+use tamis_exchange::{ReadableFields, WritableFields};
 use tamis_resources::plan::{Isolation, OnFailure};
 
 /// Arguments of [`Filter::new`], except the code.
@@ -100,9 +100,9 @@ impl Filter {
             cause: printable(&format!("{cause:#}"), MAX_CAUSE),
         };
         let suspends = compiled.inspection.imports("http-client") && settings.fetch.is_some();
-        let direct = imports::link(compiled, imports::Mode::Direct).map_err(start)?;
+        let direct = imports::link(compiled, imports::ImportMode::Direct).map_err(start)?;
         let suspending = if suspends {
-            Some(imports::link(compiled, imports::Mode::Suspending).map_err(start)?)
+            Some(imports::link(compiled, imports::ImportMode::Suspending).map_err(start)?)
         } else {
             None
         };
@@ -207,12 +207,12 @@ impl Filter {
     }
 
     /// Fields its hooks read.
-    pub fn reads(&self) -> &Reads {
+    pub fn reads(&self) -> &ReadableFields {
         &self.plan().interest.reads
     }
 
     /// Fields its edits may write.
-    pub fn writes(&self) -> &Writes {
+    pub fn writes(&self) -> &WritableFields {
         &self.plan().interest.writes
     }
 

@@ -19,7 +19,7 @@ use wasmtime::component::{InstancePre, Linker, LinkerInstance};
 
 /// How imports behave.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum ImportMode {
     /// Every import of the contract traps: for `validate`.
     Trapping,
     /// No import suspends.
@@ -31,11 +31,11 @@ pub(crate) enum Mode {
 /// Resolves a component's imports, once per filter.
 pub(crate) fn link(
     compiled: &CompiledComponent,
-    mode: Mode,
+    mode: ImportMode,
 ) -> wasmtime::Result<InstancePre<Host>> {
     let mut linker: Linker<Host> = compiled.engine.linker();
     wasi::add(&mut linker, compiled)?;
-    if mode == Mode::Trapping {
+    if mode == ImportMode::Trapping {
         linker.define_unknown_imports_as_traps(&compiled.component)?;
         return linker.instantiate_pre(&compiled.component);
     }
@@ -46,7 +46,11 @@ pub(crate) fn link(
     linker.instantiate_pre(&compiled.component)
 }
 
-fn add(linker: &mut LinkerInstance<'_, Host>, import: &str, mode: Mode) -> wasmtime::Result<()> {
+fn add(
+    linker: &mut LinkerInstance<'_, Host>,
+    import: &str,
+    mode: ImportMode,
+) -> wasmtime::Result<()> {
     match import {
         "log" => basic::log(linker),
         "clock" => basic::clock(linker),

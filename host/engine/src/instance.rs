@@ -316,8 +316,12 @@ impl Instance {
     ///
     /// # Errors
     /// Any fault; the exchange has ended whatever it is.
-    pub fn on_finished(&mut self, view: &x::View, ending: &x::Ending) -> Result<(), CallFault> {
-        let ending = abi::Ending::from(ending);
+    pub fn on_finished(
+        &mut self,
+        view: &x::View,
+        ending: &x::ExchangeEnding,
+    ) -> Result<(), CallFault> {
+        let ending = abi::ExchangeEnding::from(ending);
         self.viewed(view, |this, seen| {
             call!(this, Hook::Finished, view.exchange, on_finished(seen, ending))
         })
@@ -348,8 +352,8 @@ impl Instance {
         kept: &x::KeptFields,
     ) -> Result<(), CallFault> {
         let batch: Vec<_> = batch.iter().map(abi::Summary::from).collect();
-        let spans: Vec<_> = kept.spans.iter().map(abi::KeptSpan::from).collect();
-        let kept = abi::Kept { octets: &kept.octets, spans: &spans };
+        let spans: Vec<_> = kept.spans.iter().map(abi::KeptFieldSpan::from).collect();
+        let kept = abi::KeptBatch { octets: &kept.octets, spans: &spans };
         self.call(Hook::Telemetry, 0, |exports, store| {
             exports.on_exchanges.as_ref().map(|slot| slot.call(store, &batch, kept)).transpose()
         })

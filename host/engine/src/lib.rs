@@ -53,14 +53,14 @@ mod selftest;
 mod state;
 mod trap;
 
-pub use authority::{Authority, Declaration, DeclaredAccess, Growth, GrowthKind};
+pub use authority::{Authority, AuthorityGrowth, Declaration, DeclaredAccess, GrowthKind};
 pub use breaker::BreakerStatus;
 pub use cache::{Cache, CacheFolders};
 pub use contract::Contract;
 pub use engine::{Allocation, CompiledComponent, Engine};
 pub use error::{CallFault, EngineError};
 pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, HttpFetch};
-pub use field::{GrantField, Lack};
+pub use field::{GrantField, UncoveredField};
 pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{
     CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant, Imports, KvGrant,

@@ -4,7 +4,7 @@ use crate::engine::CompiledComponent;
 use crate::host::Settings;
 use crate::{BodyMode, FilterState, Host, Responses};
 use std::sync::Arc;
-use tamis_exchange::{Reads, Writes};
+use tamis_exchange::{ReadableFields, WritableFields};
 use tamis_resources::plan::{Isolation, OnFailure};
 use wasmtime::component::InstancePre;
 
@@ -31,8 +31,8 @@ pub(crate) struct Plan {
 /// What `configure` declared, parsed.
 #[derive(Debug, Default)]
 pub(crate) struct Interest {
-    pub(crate) reads: Reads,
-    pub(crate) writes: Writes,
+    pub(crate) reads: ReadableFields,
+    pub(crate) writes: WritableFields,
     pub(crate) request_body: BodyMode,
     pub(crate) response_body: BodyMode,
     pub(crate) body_limit_bytes: u32,
@@ -45,7 +45,7 @@ impl Plan {
         self.settings.name.clone()
     }
 
-    pub(crate) fn reads(&self) -> &Reads {
+    pub(crate) fn reads(&self) -> &ReadableFields {
         &self.interest.reads
     }
 }

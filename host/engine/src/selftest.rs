@@ -56,10 +56,12 @@ fn call(
             once!(on_request_trailers(seen));
             once!(on_response_trailers(replied));
         }
-        Hook::Finished => once!(on_finished(seen, abi::Ending::from(&x::Ending::default()))),
+        Hook::Finished => {
+            once!(on_finished(seen, abi::ExchangeEnding::from(&x::ExchangeEnding::default())))
+        }
         Hook::Telemetry => {
             if let Some(slot) = exports.on_exchanges.as_ref() {
-                slot.call(store, &[], abi::Kept { octets: b"", spans: &[] })?;
+                slot.call(store, &[], abi::KeptBatch { octets: b"", spans: &[] })?;
             }
         }
         Hook::Connection => once!(on_connection(seen)),

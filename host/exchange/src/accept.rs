@@ -1,7 +1,7 @@
 //! Which verdicts a hook may give, and their effect on a head: the same rules and the same words in the
 //! proxy and in tests of filters.
 
-use crate::edit::{HeadSide, Writes, apply, check};
+use crate::edit::{HeadSide, WritableFields, apply, check};
 use crate::exchange::Exchange;
 use crate::hooks::Verdict;
 
@@ -11,7 +11,7 @@ use crate::hooks::Verdict;
 /// The rule of the contract that the verdict breaks.
 pub fn accept_head(
     verdict: &Verdict,
-    writes: &Writes,
+    writes: &WritableFields,
     exchange: &mut Exchange,
     side: HeadSide,
 ) -> Result<(), String> {
@@ -32,7 +32,7 @@ pub fn accept_head(
 /// The rule of the contract that the verdict breaks.
 pub fn accept_whole_body(
     verdict: &Verdict,
-    writes: &Writes,
+    writes: &WritableFields,
     exchange: &mut Exchange,
     side: HeadSide,
 ) -> Result<(), String> {

@@ -87,11 +87,11 @@ pub struct EditError {
 
 /// What a filter may write: its declaration, already limited by its grant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Writes {
+pub struct WritableFields {
     names: Vec<String>,
 }
 
-impl Writes {
+impl WritableFields {
     /// From `interest.writes`: header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`, `trailer:NAME`; `*` means any
     /// header that is not the host's ([`crate::is_host_field`]), `@*` any attribute that is not the host's
     /// ([`is_host_attribute`]).

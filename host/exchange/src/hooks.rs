@@ -241,7 +241,7 @@ impl Outcome {
 
 /// How one exchange ended, for the filters that see its end.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Ending {
+pub struct ExchangeEnding {
     /// How it ended.
     pub outcome: Outcome,
     /// As sent to the client; 0: no response was sent.

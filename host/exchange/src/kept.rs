@@ -7,7 +7,7 @@ pub const MAX_KEPT_OCTETS: usize = 8 * 1024;
 
 /// Where one field is in [`KeptFields::octets`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeptSpan {
+pub struct KeptFieldSpan {
     /// Index into the batch.
     pub exchange: u32,
     /// Index into `interest.reads`.
@@ -26,7 +26,7 @@ pub struct KeptFields {
     /// Names and values, back to back.
     pub octets: Vec<u8>,
     /// Absent fields have no span; those of one exchange follow each other.
-    pub spans: Vec<KeptSpan>,
+    pub spans: Vec<KeptFieldSpan>,
 }
 
 impl KeptFields {
@@ -44,7 +44,7 @@ impl KeptFields {
             let Ok(start) = u32::try_from(start) else { return };
             self.octets.extend_from_slice(octets);
             let (field, name_length, length) = (span.field, span.name_length, span.length);
-            self.spans.push(KeptSpan { exchange, field, start, name_length, length });
+            self.spans.push(KeptFieldSpan { exchange, field, start, name_length, length });
         }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
         kept.add(3, &view(&[b"last"]));
         let fields: Vec<_> = kept.spans.iter().map(|it| (it.exchange, it.field)).collect();
         assert_eq!(fields, [(0, 0), (2, 0), (2, 2), (3, 0)]);
-        let text = |span: &KeptSpan| {
+        let text = |span: &KeptFieldSpan| {
             let start = span.start as usize;
             &kept.octets[start..start + span.length as usize]
         };

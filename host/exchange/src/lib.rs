@@ -1,9 +1,9 @@
 //! The request as a value.
 //!
 //! An [`Exchange`] is one request and its response, without bodies and without sockets. Filters see a
-//! [`View`] of it, which contains exactly the fields they declared ([`Reads`]), and answer with values:
+//! [`View`] of it, which contains exactly the fields they declared ([`ReadableFields`]), and answer with values:
 //! [`Decision`], [`Choice`], [`RetryDecision`], [`Circuit`]. Edits are checked against what a filter may
-//! write ([`Writes`]) before any of them applies. A request that cannot be served gives a [`Refusal`].
+//! write ([`WritableFields`]) before any of them applies. A request that cannot be served gives a [`Refusal`].
 //!
 //! This crate does no I/O: it opens nothing, reads no clock and knows no filter.
 
@@ -40,18 +40,18 @@ pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use client_address::{ChainNode, ClientChain, ForwardedField, MAX_CHAIN, TrustedProxies};
 pub use edit::{
     Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_FIELDS,
-    MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, Writes, apply, change_trailers,
-    check, head_size, is_framing_header, is_host_attribute,
+    MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, WritableFields, apply,
+    change_trailers, check, head_size, is_framing_header, is_host_attribute,
 };
 pub use exchange::{Attributes, Exchange, Scheme};
 pub use fields::{is_host_field, is_host_look_alike, is_same_name};
 pub use hooks::{
-    Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, Ending, Failure,
-    Mirror, NONE, NameKind, Outcome, RetryDecision, RetryVerdict, Selection, Summary, Verdict,
-    Window,
+    Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, ExchangeEnding,
+    Failure, Mirror, NONE, NameKind, Outcome, RetryDecision, RetryVerdict, Selection, Summary,
+    Verdict, Window,
 };
 pub use host_pattern::HostPattern;
-pub use kept::{KeptFields, KeptSpan, MAX_KEPT_OCTETS};
+pub use kept::{KeptFieldSpan, KeptFields, MAX_KEPT_OCTETS};
 pub use owners::Owners;
 pub use prefixes::{AddressPrefixes, InvalidPrefix};
 pub use refusal::{Fault, Refusal};
@@ -60,4 +60,6 @@ pub use target::{
     AmbiguityRule, EmptySegments, Escapes, PathRules, TargetError, normal_authority, normal_path,
 };
 pub use upgrade::{Protocols, is_agreed, is_carried};
-pub use view::{FieldSpan, MAX_VIEW_OCTETS, Method, Reads, ReadsError, Selector, TRAILER, View};
+pub use view::{
+    FieldSpan, MAX_VIEW_OCTETS, Method, ReadableFields, ReadsError, Selector, TRAILER, View,
+};

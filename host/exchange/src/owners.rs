@@ -1,7 +1,7 @@
 //! Ownership of fields: the host, a filter that declares to write it, or the sender of the message. A trailer
 //! is owned like the header of that name.
 
-use crate::edit::Writes;
+use crate::edit::WritableFields;
 use crate::fields::{is_host_look_alike, is_odd, is_same_name, may_follow_a_body};
 use crate::view::TRAILER;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -22,9 +22,9 @@ pub struct Owners {
 
 impl Owners {
     /// The owners that the filters' declarations result in.
-    pub fn of<'a>(writes: impl IntoIterator<Item = &'a Writes>) -> Self {
+    pub fn of<'a>(writes: impl IntoIterator<Item = &'a WritableFields>) -> Self {
         let mut owners = Self::default();
-        for name in writes.into_iter().flat_map(Writes::names) {
+        for name in writes.into_iter().flat_map(WritableFields::names) {
             match name.as_str() {
                 "*" => owners.all = true,
                 name if name.starts_with(['@', ':']) || name.starts_with(TRAILER) => {}
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn another_spelling_of_an_owned_name_goes_and_what_nobody_owns_stays() {
-        let owners = Owners::of(&[Writes::new(["x-user", "x_team", ":path", "@mark"])]);
+        let owners = Owners::of(&[WritableFields::new(["x-user", "x_team", ":path", "@mark"])]);
         let mut head = map(&[
             "x-user",
             "x_user",
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_head_names_the_trailers_that_pass_and_no_others() {
-        let owners = Owners::of(&[Writes::new(["x-user"])]);
+        let owners = Owners::of(&[WritableFields::new(["x-user"])]);
         for (named, kept) in [
             (&["X-Sum, x_user", "Cookie,x-b"][..], Some("x-sum, x-b")),
             (&["x-user"], None),
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn a_trailer_is_owned_like_the_same_field_in_the_head() {
-        let owners = Owners::of(&[Writes::new(["x-user"])]);
+        let owners = Owners::of(&[WritableFields::new(["x-user"])]);
         let owned = [
             "x-user",
             "x_user",
@@ -231,7 +231,7 @@ mod tests {
         let mut grpc = map(&["grpc-status", "grpc-message", "x-cost"]);
         Owners::default().clean_trailers(&mut grpc);
         assert_eq!(left(&grpc), ["grpc-message", "grpc-status", "x-cost"]);
-        Owners::of(&[Writes::everything()]).clean_trailers(&mut grpc);
+        Owners::of(&[WritableFields::everything()]).clean_trailers(&mut grpc);
         assert_eq!(left(&grpc), ["grpc-message", "grpc-status"], "a filter may write all others");
     }
 }

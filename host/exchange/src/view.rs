@@ -105,9 +105,9 @@ pub struct ReadsError {
 
 /// `interest.reads`, parsed once when a filter is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Reads(Vec<Selector>);
+pub struct ReadableFields(Vec<Selector>);
 
-impl Reads {
+impl ReadableFields {
     /// Parses the declaration.
     ///
     /// # Errors
@@ -184,17 +184,23 @@ pub struct View {
 
 impl View {
     /// The declared part of the request head.
-    pub fn fill_request(&mut self, reads: &Reads, exchange: &Exchange) {
+    pub fn fill_request(&mut self, reads: &ReadableFields, exchange: &Exchange) {
         self.fill(reads, exchange, &exchange.headers, 0);
     }
 
     /// The declared part of the response head.
-    pub fn fill_response(&mut self, reads: &Reads, exchange: &Exchange) {
+    pub fn fill_response(&mut self, reads: &ReadableFields, exchange: &Exchange) {
         let status = exchange.status.map_or(0, |status| status.as_u16());
         self.fill(reads, exchange, &exchange.response_headers, status);
     }
 
-    fn fill(&mut self, reads: &Reads, exchange: &Exchange, headers: &HeaderMap, status: u16) {
+    fn fill(
+        &mut self,
+        reads: &ReadableFields,
+        exchange: &Exchange,
+        headers: &HeaderMap,
+        status: u16,
+    ) {
         self.exchange = exchange.id;
         self.method = Method::from(&exchange.method);
         self.status = status;
@@ -229,7 +235,7 @@ impl View {
 
     /// Adds the declared trailers to the fields of the head. A trailer that `trailer:*` covers has the name
     /// `trailer:NAME` here, so that it is not taken for a header.
-    pub fn add_trailers(&mut self, reads: &Reads, trailers: &HeaderMap) {
+    pub fn add_trailers(&mut self, reads: &ReadableFields, trailers: &HeaderMap) {
         for (index, selector) in reads.selectors().iter().enumerate() {
             let field = u32::try_from(index).unwrap_or(u32::MAX);
             match selector {
@@ -316,7 +322,7 @@ mod tests {
             "trailer:a",
             "trailer:*",
         ];
-        let reads = Reads::parse(&names).unwrap();
+        let reads = ReadableFields::parse(&names).unwrap();
         assert_eq!(reads.selectors().iter().map(ToString::to_string).collect::<Vec<_>>(), names);
     }
 
@@ -329,7 +335,8 @@ mod tests {
     #[test]
     fn a_view_holds_exactly_what_was_declared() {
         let reads =
-            Reads::parse(&[":path", "accept", "x-absent", "@peer.spiffe-id", "@none"]).unwrap();
+            ReadableFields::parse(&[":path", "accept", "x-absent", "@peer.spiffe-id", "@none"])
+                .unwrap();
         let mut view = View::default();
         view.fill_request(&reads, &exchange());
         let got: Vec<_> = view.spans.iter().map(|s| (s.field, text(&view, s))).collect();
@@ -356,7 +363,7 @@ mod tests {
             (&["trailer:*"], &["trailer:x-sum7", "trailer:grpc-status0"]),
             (&["x-sum", "trailer:x-none"], &[]),
         ] {
-            let reads = Reads::parse(names).unwrap();
+            let reads = ReadableFields::parse(names).unwrap();
             let mut view = View::default();
             view.fill_request(&reads, &exchange());
             let head = view.spans.len();
@@ -368,11 +375,11 @@ mod tests {
 
     #[test]
     fn an_impossible_declaration_names_its_place() {
-        let error = Reads::parse(&[":path", "Accept"]).unwrap_err();
+        let error = ReadableFields::parse(&[":path", "Accept"]).unwrap_err();
         assert_eq!(error.index, 1);
-        assert!(Reads::parse(&[":status"]).is_err());
+        assert!(ReadableFields::parse(&[":status"]).is_err());
         for name in ["@", "trailer:", "trailer:A", "request:trailer:a", "trailer:trailer:a"] {
-            assert!(Reads::parse(&[name]).is_err(), "{name}");
+            assert!(ReadableFields::parse(&[name]).is_err(), "{name}");
         }
     }
 }

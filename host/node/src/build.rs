@@ -8,7 +8,7 @@ use crate::code::Code;
 use crate::node_resources::NodeResources;
 use crate::router_rules::uncovered_rules;
 use crate::store::{ArtifactStore, StoredArtifact};
-use crate::ticks::{Ticking, Ticks};
+use crate::ticks::{RunningTicks, TickStarter};
 use ahead::Compiler;
 use serde_json::Value as Json;
 use std::borrow::Borrow;
@@ -22,7 +22,7 @@ use tamis_engine::{
     Hook, HttpFetch, Inspection, Secrets, inspect,
 };
 use tamis_observe::Metrics;
-use tamis_proxy::{Attachment, Occupant, Shadow, SlotRefusal, SlotState, SlotStatus};
+use tamis_proxy::{Attachment, Shadow, SlotOccupant, SlotRefusal, SlotState, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, World};
 use tamis_resources::{RouteFault, sound_routes};
 use tamis_trust::{
@@ -42,7 +42,7 @@ pub(crate) struct Builder {
     pub(crate) exporter: Arc<dyn Exporter>,
     pub(crate) fetch: Arc<dyn HttpFetch>,
     pub(crate) secrets: Secrets,
-    pub(crate) ticks: Ticks,
+    pub(crate) ticks: TickStarter,
     states: HashMap<String, KeptState>,
     good: HashMap<String, LastGoodFilter>,
     shadows: HashMap<String, Candidate>,
@@ -61,7 +61,7 @@ struct LastGoodFilter {
     /// Routes that it refuses, if it is a router.
     left_out: Vec<RouteFault>,
     /// Stops its background work when the last holder is dropped.
-    _ticking: Option<Arc<Ticking>>,
+    _ticking: Option<Arc<RunningTicks>>,
 }
 
 impl LastGoodFilter {
@@ -257,7 +257,7 @@ impl Builder {
         exporter: Arc<dyn Exporter>,
         fetch: Arc<dyn HttpFetch>,
         secrets: Secrets,
-        ticks: Ticks,
+        ticks: TickStarter,
     ) -> Self {
         let (states, good, shadows) = (HashMap::new(), HashMap::new(), HashMap::new());
         Self {
@@ -350,7 +350,8 @@ impl Builder {
         index: &HashMap<String, PathBuf>,
     ) {
         let Some(candidate) = &wanted.shadow else { return };
-        let Some(Attachment { occupant: Occupant::Running(_), shadow, .. }) = &mut built.attached
+        let Some(Attachment { occupant: SlotOccupant::Running(_), shadow, .. }) =
+            &mut built.attached
         else {
             let why = "the slot runs no filter to compare it with";
             built.shadow = Some(Err(Refusal::new("shadow.alone", why, "repair the slot first")));
@@ -402,7 +403,7 @@ impl Builder {
         let refusal = match self.run(wanted, rules, index) {
             Ok(good) => {
                 let status = status(wanted, Some(&good), SlotState::Serving, None);
-                let attached = attached(wanted, Occupant::Running(good.filter.clone()));
+                let attached = attached(wanted, SlotOccupant::Running(good.filter.clone()));
                 let (running, left_out) = (good.running(), good.left_out.clone());
                 self.good.insert(wanted.slot.to_owned(), good);
                 return BuiltAttachment {
@@ -439,7 +440,7 @@ impl Builder {
             let detail = format!("{detail}; version {} keeps serving", good.filter.version());
             tracing::warn!(attachment = wanted.slot, code, "{detail}");
             let status = status(wanted, Some(good), state, Some(detail));
-            let attached = attached(wanted, Occupant::Running(good.filter.clone()));
+            let attached = attached(wanted, SlotOccupant::Running(good.filter.clone()));
             let (running, left_out) = (good.running(), Vec::new());
             return BuiltAttachment {
                 attached: Some(attached),
@@ -453,7 +454,7 @@ impl Builder {
         let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
         tracing::warn!(attachment = wanted.slot, code, "{detail}; {then}");
         let status = status(wanted, None, state, Some(format!("{detail}; {then}")));
-        let attached = closed.then(|| attached(wanted, Occupant::Refused(refusal)));
+        let attached = closed.then(|| attached(wanted, SlotOccupant::Refused(refusal)));
         BuiltAttachment { attached, status, running: None, left_out: Vec::new(), shadow: None }
     }
 
@@ -690,7 +691,7 @@ fn request<'a>(
     })
 }
 
-fn attached(wanted: &DesiredSlot<'_>, occupant: Occupant) -> Attachment {
+fn attached(wanted: &DesiredSlot<'_>, occupant: SlotOccupant) -> Attachment {
     let plan = wanted.plan;
     Attachment {
         name: wanted.slot.to_owned(),

@@ -3,7 +3,7 @@
 use crate::build::BuiltAttachment;
 use std::collections::BTreeSet;
 use tamis_engine::Hook;
-use tamis_proxy::{Occupant, SlotRefusal, SlotState};
+use tamis_proxy::{SlotOccupant, SlotRefusal, SlotState};
 use tamis_resources::plan::{FilterPlan, NodePlan, OnFailure, Phase, World};
 
 /// Hooks of which a chain has at most one, with the worlds that are for them.
@@ -56,8 +56,8 @@ pub(crate) fn one_of_each(
 
 fn has(one: &BuiltAttachment, hook: Hook) -> bool {
     match one.attached.as_ref().map(|attached| &attached.occupant) {
-        Some(Occupant::Running(filter)) => filter.has(hook),
-        Some(Occupant::Refused(_)) | None => false,
+        Some(SlotOccupant::Running(filter)) => filter.has(hook),
+        Some(SlotOccupant::Refused(_)) | None => false,
     }
 }
 
@@ -80,7 +80,7 @@ fn refuse(one: &mut BuiltAttachment, stays: bool) {
     if !closed {
         one.attached = None;
     } else if let Some(attached) = &mut one.attached {
-        attached.occupant = Occupant::Refused(refusal);
+        attached.occupant = SlotOccupant::Refused(refusal);
         attached.shadow = None;
     }
 }

@@ -9,7 +9,7 @@ use crate::policies::policies;
 use crate::sockets::{Membership, Sockets};
 use crate::staging::refused_route;
 use crate::store::ArtifactStore;
-use crate::ticks::Ticks;
+use crate::ticks::TickStarter;
 use crate::{NodeError, Source};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -65,7 +65,7 @@ impl Examiner {
             Arc::new(NullExporter),
             Arc::new(Fetcher),
             secrets.clone(),
-            Ticks::new()?,
+            TickStarter::new()?,
         );
         let (clock, seen) = (shared.clock, HashSet::new());
         Ok(Self { builder, source, clock, secrets, seen })

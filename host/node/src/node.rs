@@ -10,7 +10,7 @@ use crate::node_resources::NodeResources;
 use crate::sockets::{MissingSvid, Sockets};
 use crate::staging::{StageResult, Staging, why};
 use crate::store::ArtifactStore;
-use crate::ticks::Ticks;
+use crate::ticks::TickStarter;
 use serde_json::json;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -128,7 +128,7 @@ impl Node {
             Arc::new(Records(proxy.recorder.clone())),
             Arc::new(Fetcher),
             secrets,
-            Ticks::new()?,
+            TickStarter::new()?,
         );
         let (good, distrust) = LastGoodDocuments::open(&source.root, &name);
         let mut staging = Staging {

@@ -5,7 +5,7 @@ use crate::code::Code;
 use crate::fetch::Fetcher;
 use crate::node_resources::NodeResources;
 use crate::store::ArtifactStore;
-use crate::ticks::Ticks;
+use crate::ticks::TickStarter;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -120,7 +120,7 @@ impl SigningStore {
             Arc::new(NullExporter),
             Arc::new(Fetcher),
             Secrets::default(),
-            Ticks::new().unwrap(),
+            TickStarter::new().unwrap(),
         )
     }
 }

@@ -21,14 +21,14 @@ struct Start {
 
 /// Starts background work.
 #[derive(Clone)]
-pub(crate) struct Ticks(mpsc::UnboundedSender<Start>);
+pub(crate) struct TickStarter(mpsc::UnboundedSender<Start>);
 
 /// A filter's background work; ends when this is dropped.
-pub(crate) struct Ticking {
+pub(crate) struct RunningTicks {
     _stop: oneshot::Sender<()>,
 }
 
-impl Ticks {
+impl TickStarter {
     /// Starts the thread; it ends with the last clone.
     pub(crate) fn new() -> Result<Self, NodeError> {
         let (send, mut receive) = mpsc::unbounded_channel::<Start>();
@@ -47,7 +47,7 @@ impl Ticks {
     }
 
     /// Starts a filter's background work and waits for its first tick, up to a limit.
-    pub(crate) fn start(&self, filter: &Filter) -> Ticking {
+    pub(crate) fn start(&self, filter: &Filter) -> RunningTicks {
         let (first, done) = std_mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let start = Start { filter: filter.clone(), first, stop: stopped };
@@ -57,7 +57,7 @@ impl Ticks {
                 "the first tick takes long; the filter serves without waiting for it"
             );
         }
-        Ticking { _stop: stop }
+        RunningTicks { _stop: stop }
     }
 }
 

@@ -11,7 +11,7 @@ mod tests;
 pub use metrics::METRICS;
 pub(crate) use metrics::metrics;
 
-use crate::admin_access::Door;
+use crate::admin_access::AdminDoor;
 use crate::error::ProxyError;
 use crate::proxy_state::{LeaveError, ProxyState};
 use bytes::Bytes;
@@ -91,9 +91,9 @@ async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut shutdown: Shutd
             continue;
         };
         let door = match &plain {
-            PlainStream::Unix(_) => Door::Socket,
+            PlainStream::Unix(_) => AdminDoor::Socket,
             PlainStream::Tcp(stream) => match stream.local_addr() {
-                Ok(local) => Door::Network(local.ip()),
+                Ok(local) => AdminDoor::Network(local.ip()),
                 Err(_gone) => continue,
             },
         };
@@ -229,7 +229,11 @@ fn list() -> String {
     PAGES.iter().map(line).collect()
 }
 
-fn answer<B>(inner: &Arc<ProxyState>, door: &Door, request: &Request<B>) -> Response<Full<Bytes>> {
+fn answer<B>(
+    inner: &Arc<ProxyState>,
+    door: &AdminDoor,
+    request: &Request<B>,
+) -> Response<Full<Bytes>> {
     let mut response = decide(inner, door, request);
     let headers = response.headers_mut();
     // A page that leads a browser here must not be able to use the response.
@@ -243,7 +247,11 @@ fn answer<B>(inner: &Arc<ProxyState>, door: &Door, request: &Request<B>) -> Resp
     response
 }
 
-fn decide<B>(inner: &Arc<ProxyState>, door: &Door, request: &Request<B>) -> Response<Full<Bytes>> {
+fn decide<B>(
+    inner: &Arc<ProxyState>,
+    door: &AdminDoor,
+    request: &Request<B>,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if let Err(why) = inner.access.admits(door, request) {
         return text(StatusCode::FORBIDDEN, why);

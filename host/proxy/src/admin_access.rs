@@ -26,7 +26,7 @@ impl std::fmt::Debug for AdminAccess {
 
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Door {
+pub(crate) enum AdminDoor {
     /// A unix socket, which only the proxy's user can open.
     Socket,
     /// A network address: that of the local end of the connection.
@@ -35,13 +35,13 @@ pub(crate) enum Door {
 
 impl AdminAccess {
     /// Whether the request is answered at all.
-    pub(crate) fn admits<B>(&self, door: &Door, request: &Request<B>) -> Result<(), String> {
+    pub(crate) fn admits<B>(&self, door: &AdminDoor, request: &Request<B>) -> Result<(), String> {
         if request.headers().contains_key(header::ORIGIN) {
             return Err(
                 "requests from web pages are refused: this request has an `Origin`\n".into()
             );
         }
-        let Door::Network(local) = door else { return Ok(()) };
+        let AdminDoor::Network(local) = door else { return Ok(()) };
         hosts::check(request, *local, &self.hosts).map_err(|error| {
             format!(
                 "{error}: use {local} or localhost, or start the proxy with `--admin-host NAME`\n"
@@ -52,10 +52,10 @@ impl AdminAccess {
     /// Whether the request may change something.
     pub(crate) fn may_change<B>(
         &self,
-        door: &Door,
+        door: &AdminDoor,
         request: &Request<B>,
     ) -> Result<(), (StatusCode, String)> {
-        if *door == Door::Socket {
+        if *door == AdminDoor::Socket {
             return Ok(());
         }
         let Some(token) = &self.token else {

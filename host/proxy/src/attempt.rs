@@ -9,12 +9,12 @@ use crate::exchange::{ExchangeState, Retrier};
 use crate::failure::AttemptFailure;
 use crate::fields::is_grpc;
 use crate::interim;
-use crate::outgoing::{self, RequestTemplate, Wire};
+use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::receive::RequestParts;
 use crate::replay::Replay;
 use crate::request_body::OutgoingBody;
 use crate::slot::RetryQuestion;
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body::Body as _;
 use std::rc::Rc;
@@ -66,7 +66,7 @@ pub(crate) async fn send(
     upstream: &Rc<Upstream>,
     parts: &RequestParts,
     body: &OutgoingBody,
-) -> Result<Response<Body>, Stop> {
+) -> Result<Response<Body>, ExchangeStop> {
     let sent = try_until_sent(state, selection, upstream, parts, &body.replay).await;
     // Checked before what was sent: a body that a filter ended is not the client's fault.
     body.check(state)?;
@@ -174,7 +174,7 @@ fn again<'a>(
     state: &'a ExchangeState,
     attempt: &Attempt,
 ) -> impl FnOnce() -> Option<UpstreamRequest> + use<'a> {
-    let (template, wire) = (plan.template, Wire::of(attempt));
+    let (template, wire) = (plan.template, WireProperties::of(attempt));
     move || {
         let endpoint = state.endpoint.as_deref()?;
         outgoing::request(&state.exchange, template, wire, endpoint).ok()
@@ -188,7 +188,8 @@ fn prepare(
     attempt: Attempt,
 ) -> Result<PreparedAttempt, AttemptFailure> {
     let endpoint = attempt.endpoint_name();
-    let request = outgoing::request(&state.exchange, plan.template, Wire::of(&attempt), &endpoint);
+    let request =
+        outgoing::request(&state.exchange, plan.template, WireProperties::of(&attempt), &endpoint);
     state.endpoint = Some(endpoint);
     state.next_is_of_mesh = attempt.is_secure();
     let request = request.map_err(|refusal| AttemptFailure {

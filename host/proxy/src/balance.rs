@@ -3,7 +3,7 @@
 //! Requests only read the weights.
 
 use crate::generation::ChainLayout;
-use crate::names::Names;
+use crate::names::NumberedNames;
 use crate::slot::Slot;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use tamis_upstream::{EndpointView, Upstream};
 pub(crate) struct Balancing {
     slot: Rc<Slot>,
     upstream: Rc<Upstream>,
-    names: Rc<RefCell<Names>>,
+    names: Rc<RefCell<NumberedNames>>,
     /// What the balancer was shown last.
     shown: RefCell<Vec<EndpointState>>,
 }
@@ -55,7 +55,11 @@ pub(crate) fn begin(all: &[Rc<Balancing>]) {
 }
 
 impl Balancing {
-    pub(crate) fn new(slot: Rc<Slot>, upstream: Rc<Upstream>, names: Rc<RefCell<Names>>) -> Self {
+    pub(crate) fn new(
+        slot: Rc<Slot>,
+        upstream: Rc<Upstream>,
+        names: Rc<RefCell<NumberedNames>>,
+    ) -> Self {
         Self { slot, upstream, names, shown: RefCell::default() }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::exchange::ExchangeState;
 use crate::slot::Slot;
-use crate::stop::{FilterAnswer, Stop};
+use crate::stop::{ExchangeStop, FilterAnswer};
 use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::CallFault;
@@ -18,9 +18,9 @@ pub(crate) enum ChunkStop {
 
 impl ChunkStop {
     /// The end of the exchange.
-    pub(crate) fn into_stop(self, state: &mut ExchangeState) -> Stop {
+    pub(crate) fn into_stop(self, state: &mut ExchangeState) -> ExchangeStop {
         match self {
-            Self::Answered(answer) => Stop::Answered(answer),
+            Self::Answered(answer) => ExchangeStop::Answered(answer),
             Self::Failed(slot, fault) => {
                 let detail = format!("filter {}, in a part of the body: {fault}", slot.name());
                 state.answered_by = Some(slot);

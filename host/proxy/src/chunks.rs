@@ -19,7 +19,7 @@ pub(crate) struct ChunkSlot {
 }
 
 /// What becomes of a chunk.
-pub(crate) enum Shown {
+pub(crate) enum ShownChunk {
     /// These bytes go on; none if the filter holds or drops them.
     Pass(Bytes),
     /// The filter answers, with the rule behind it.
@@ -48,7 +48,7 @@ impl ChunkSlot {
     ///
     /// # Errors
     /// The call failed, or its answer breaks the contract, and the failure mode refuses the exchange.
-    pub(crate) fn show(&mut self, octets: Bytes, last: bool) -> Result<Shown, CallFault> {
+    pub(crate) fn show(&mut self, octets: Bytes, last: bool) -> Result<ShownChunk, CallFault> {
         let octets = match self.held.is_empty() {
             true => octets,
             false => {
@@ -62,15 +62,17 @@ impl ChunkSlot {
             self.slot.chunk_answer(self.side, self.view.exchange, answer, |verdict| {
                 chunk_rule(verdict, octets.len(), limit, last)
             })?;
-        let Some(Decision { verdict, reason }) = decision else { return Ok(Shown::Pass(octets)) };
+        let Some(Decision { verdict, reason }) = decision else {
+            return Ok(ShownChunk::Pass(octets));
+        };
         Ok(match verdict {
-            Verdict::Pass | Verdict::Change(_) => Shown::Pass(octets),
-            Verdict::Replace(by) => Shown::Pass(by.into()),
-            Verdict::Rewrite { octets: by, .. } => Shown::Pass(by.map_or(octets, Into::into)),
-            Verdict::Answer(reply) => Shown::Answer(reply, reason),
+            Verdict::Pass | Verdict::Change(_) => ShownChunk::Pass(octets),
+            Verdict::Replace(by) => ShownChunk::Pass(by.into()),
+            Verdict::Rewrite { octets: by, .. } => ShownChunk::Pass(by.map_or(octets, Into::into)),
+            Verdict::Answer(reply) => ShownChunk::Answer(reply, reason),
             Verdict::Hold => {
                 self.held.extend_from_slice(&octets);
-                Shown::Pass(Bytes::new())
+                ShownChunk::Pass(Bytes::new())
             }
         })
     }

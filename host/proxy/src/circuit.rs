@@ -4,7 +4,7 @@ use crate::chain::Chain;
 use crate::failure::AttemptFailure;
 use std::rc::Rc;
 use tamis_exchange::{Cause, Circuit, Fault, NameKind, Refusal};
-use tamis_upstream::{Ask, Attempt, Pick, PickFailure, Upstream};
+use tamis_upstream::{Attempt, BreakerQuestion, Pick, PickFailure, Upstream};
 
 /// Calls of the breaker for one attempt.
 const ASKS_MAX: usize = 8;
@@ -55,7 +55,7 @@ pub(crate) async fn pick(
 }
 
 /// Calls the breaker filter for a circuit. Without a breaker, circuits stay closed.
-pub(crate) fn ask_breaker(chain: &Chain, upstream: &Upstream, ask: Option<Ask>) {
+pub(crate) fn ask_breaker(chain: &Chain, upstream: &Upstream, ask: Option<BreakerQuestion>) {
     let Some(ask) = ask else { return };
     let Some(breaker) = &chain.breaker else {
         return ask.unanswered();

@@ -10,7 +10,7 @@ use crate::exchange::ExchangeState;
 use crate::request_body::{HeldBody, OutgoingBody};
 use crate::route::{self, Destination};
 use crate::slot::Slot;
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use std::rc::Rc;
 use tamis_exchange::{Fault, Refusal, Selection, Verdict};
 use tamis_upstream::Upstream;
@@ -23,7 +23,7 @@ const ROUNDS_MAX: usize = 4;
 /// route that have not run yet do.
 pub(crate) async fn decide(
     state: &mut ExchangeState,
-) -> Result<(Box<Selection>, Rc<Upstream>, OutgoingBody), Stop> {
+) -> Result<(Box<Selection>, Rc<Upstream>, OutgoingBody), ExchangeStop> {
     let mut ran = SlotSet::default();
     let mut body = None;
     for _ in 0..ROUNDS_MAX {
@@ -42,7 +42,7 @@ pub(crate) async fn decide(
 pub(crate) async fn head(
     state: &mut ExchangeState,
     ran: &mut SlotSet,
-) -> Result<Destination, Stop> {
+) -> Result<Destination, ExchangeStop> {
     let chain = Rc::clone(&state.chain);
     let mut destination = None;
     for _ in 0..ROUNDS_MAX {
@@ -87,7 +87,11 @@ fn unstable() -> Refusal {
 }
 
 /// Calls one filter. Returns true if it changed something that the router reads.
-async fn ask(state: &mut ExchangeState, chain: &Chain, slot: &Rc<Slot>) -> Result<bool, Stop> {
+async fn ask(
+    state: &mut ExchangeState,
+    chain: &Chain,
+    slot: &Rc<Slot>,
+) -> Result<bool, ExchangeStop> {
     match slot.decide_request(state).await? {
         Verdict::Change(edits) => Ok(route::reads_any(chain, &edits)),
         Verdict::Pass

@@ -56,7 +56,7 @@ pub enum Reasons {
 
 /// The content of a slot: a filter that runs, or the reason why it may not.
 #[derive(Clone)]
-pub enum Occupant {
+pub enum SlotOccupant {
     /// Compiled, configured and self-tested.
     Running(Filter),
     /// It may not run: exchanges in its scope are refused.
@@ -69,7 +69,7 @@ pub struct Attachment {
     /// `namespace/name`.
     pub name: String,
     /// The filter, or why it was refused.
-    pub occupant: Occupant,
+    pub occupant: SlotOccupant,
     /// Its phase.
     pub phase: Phase,
     /// Rule-name prefixes it applies to; `None` means all.
@@ -188,8 +188,8 @@ impl ChainLayout {
         for &index in members {
             let Some(attached) = filters.get(index) else { continue };
             let filter = match &attached.occupant {
-                Occupant::Running(filter) => filter,
-                Occupant::Refused(_) => {
+                SlotOccupant::Running(filter) => filter,
+                SlotOccupant::Refused(_) => {
                     // It is unknown which hooks it would have, so it stops every request.
                     chain.request.push(index);
                     continue;
@@ -235,13 +235,14 @@ impl ChainLayout {
         }
         // The order of their numbers: see `Chain::rule_name`.
         for index in [chain.router, chain.extension].into_iter().flatten() {
-            if let Some(Occupant::Running(router)) = filters.get(index).map(|one| &one.occupant) {
+            if let Some(SlotOccupant::Running(router)) = filters.get(index).map(|one| &one.occupant)
+            {
                 chain.backends.extend(places(router.backends(), services));
             }
         }
         let running = members.iter().filter_map(|index| match &filters.get(*index)?.occupant {
-            Occupant::Running(filter) => Some(filter.writes()),
-            Occupant::Refused(_) => None,
+            SlotOccupant::Running(filter) => Some(filter.writes()),
+            SlotOccupant::Refused(_) => None,
         });
         chain.owners = Arc::new(Owners::of(running));
         chain

@@ -35,7 +35,7 @@ fn hints(owners: &Owners, mut headers: HeaderMap) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_exchange::Writes;
+    use tamis_exchange::WritableFields;
 
     #[test]
     fn hints_pass_and_nothing_that_a_hook_would_have_removed() {
@@ -57,7 +57,7 @@ mod tests {
             (&["*"], &[]),
         ];
         for (written, expected) in rows {
-            let owners = Owners::of(&[Writes::new(written.iter().copied())]);
+            let owners = Owners::of(&[WritableFields::new(written.iter().copied())]);
             let passed = hints(&owners, headers.clone());
             let passed: Vec<&str> = passed.iter().map(|(name, _)| name.as_str()).collect();
             assert_eq!(passed, expected, "{written:?}");

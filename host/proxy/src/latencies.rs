@@ -13,13 +13,13 @@ const HALF: Duration = Duration::from_secs(10);
 
 /// Recent samples.
 pub(crate) struct RecentLatencies {
-    now: Counts,
-    before: Counts,
+    now: LatencyCounts,
+    before: LatencyCounts,
     turned: Instant,
 }
 
 /// Allocated at the first sample: most rules of a long list get none.
-type Counts = Option<Box<[u32; BUCKETS]>>;
+type LatencyCounts = Option<Box<[u32; BUCKETS]>>;
 
 impl RecentLatencies {
     pub(crate) fn new(now: Instant) -> Self {
@@ -50,7 +50,7 @@ impl RecentLatencies {
     /// Quantiles for the rule with that index.
     pub(crate) fn quantiles(&self, rule: u32) -> Latencies {
         let none = [0; BUCKETS];
-        let of = |counts: &Counts| counts.as_ref().map_or(none, |counts| **counts);
+        let of = |counts: &LatencyCounts| counts.as_ref().map_or(none, |counts| **counts);
         let mut seen: u64 = 0;
         let (now, before) = (of(&self.now), of(&self.before));
         let line: Vec<u64> = now

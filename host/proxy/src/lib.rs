@@ -107,7 +107,7 @@ pub use admin_access::AdminAccess;
 pub use counts::SlotCounts;
 pub use error::ProxyError;
 pub use generation::{
-    Attachment, ChainLayout, Generation, ListenerConfig, ListenerRules, Occupant, Reasons,
+    Attachment, ChainLayout, Generation, ListenerConfig, ListenerRules, Reasons, SlotOccupant,
 };
 pub use proxy::{Proxy, ProxyOptions};
 pub use proxy_state::{InheritedSockets, LeaveError};

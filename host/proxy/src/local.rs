@@ -6,7 +6,7 @@ use crate::generation::Reasons;
 use crate::refuse;
 use crate::response_size::check_size;
 use crate::slot::ResponseHead;
-use crate::stop::{FilterAnswer, Stop};
+use crate::stop::{ExchangeStop, FilterAnswer};
 use http::{Response, StatusCode};
 use std::rc::Rc;
 use tamis_exchange::Body;
@@ -20,10 +20,14 @@ pub(crate) const ANSWERED_BY: &str = "tamis.answered-by";
 /// Each filter sees it once, and never its own reply. A filter that replaces it does not change why the
 /// exchange stopped: its record keeps the reason. A filter that fails ends the exchange as its failure mode
 /// says, and nobody sees that refusal: what failed would fail again.
-pub(crate) fn local(stop: Stop, state: &mut ExchangeState, reasons: Reasons) -> Response<Body> {
+pub(crate) fn local(
+    stop: ExchangeStop,
+    state: &mut ExchangeState,
+    reasons: Reasons,
+) -> Response<Body> {
     let (by, author) = match &stop {
-        Stop::Answered(answer) => ("filter", Some(answer.slot.number)),
-        Stop::Refused(_) | Stop::LastHop(_) => ("host", None),
+        ExchangeStop::Answered(answer) => ("filter", Some(answer.slot.number)),
+        ExchangeStop::Refused(_) | ExchangeStop::LastHop(_) => ("host", None),
     };
     let mut response = stop.response(state, reasons);
     let chain = Rc::clone(&state.chain);
@@ -40,14 +44,14 @@ pub(crate) fn local(stop: Stop, state: &mut ExchangeState, reasons: Reasons) -> 
         state.exchange.status = Some(response.status());
         state.exchange.response_headers = std::mem::take(response.headers_mut());
         let shown = slot.decide(&ResponseHead, state).map(drop);
-        let shown = shown.and_then(|()| check_size(state).map_err(Stop::from));
+        let shown = shown.and_then(|()| check_size(state).map_err(ExchangeStop::from));
         match shown {
             Ok(()) => {
                 *response.status_mut() =
                     state.exchange.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 *response.headers_mut() = std::mem::take(&mut state.exchange.response_headers);
             }
-            Err(Stop::Answered(FilterAnswer { reply, .. })) => {
+            Err(ExchangeStop::Answered(FilterAnswer { reply, .. })) => {
                 response = refuse::answer(reply, reason.as_deref(), &state.exchange, reasons);
             }
             Err(stop) => return stop.response(state, reasons),

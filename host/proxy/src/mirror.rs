@@ -1,7 +1,7 @@
 //! Copies of a request to the services that the router names.
 
 use crate::exchange::ExchangeState;
-use crate::outgoing::{self, RequestTemplate, Wire};
+use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::receive::RequestParts;
 use crate::replay::Replay;
 use std::rc::Rc;
@@ -39,7 +39,7 @@ async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay) {
     let template =
         RequestTemplate { upgrade: None, trailers: false, marks_retries: false, body: &body };
     let endpoint = attempt.endpoint().to_owned();
-    let request = outgoing::request(&exchange, &template, Wire::of(&attempt), &endpoint);
+    let request = outgoing::request(&exchange, &template, WireProperties::of(&attempt), &endpoint);
     let Ok(request) = request else { return };
     let sending = tokio::time::timeout(MIRROR_TIME, async {
         let response = attempt.send(request, false, || None).await?;

@@ -15,7 +15,7 @@ struct Table {
 
 /// Names seen by one worker under one generation.
 #[derive(Default)]
-pub(crate) struct Names {
+pub(crate) struct NumberedNames {
     tables: [Table; 6],
 }
 
@@ -31,7 +31,7 @@ const KINDS: [NameKind; 6] = [
     NameKind::Filter,
 ];
 
-impl Names {
+impl NumberedNames {
     /// The number of `name`.
     pub(crate) fn intern(&mut self, kind: NameKind, name: &str) -> u32 {
         let table = self.table(kind);
@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_name_is_told_once_and_again_after_a_respawn() {
-        let mut names = Names::default();
+        let mut names = NumberedNames::default();
         assert_eq!(names.intern(NameKind::Rule, "a"), 0);
         assert_eq!(names.intern(NameKind::Rule, "b"), 1);
         for (name, number) in [("a", 0), ("a", 0), ("b", 1), ("b", 1), ("a", 0)] {

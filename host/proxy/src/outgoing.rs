@@ -22,12 +22,12 @@ pub(crate) struct RequestTemplate<'a> {
 
 /// The properties of the connection that the request depends on.
 #[derive(Clone, Copy)]
-pub(crate) struct Wire {
+pub(crate) struct WireProperties {
     pub(crate) secure: bool,
     pub(crate) http2: bool,
 }
 
-impl Wire {
+impl WireProperties {
     /// That of an attempt.
     pub(crate) fn of(attempt: &Attempt) -> Self {
         Self { secure: attempt.is_secure(), http2: attempt.is_http2() }
@@ -38,7 +38,7 @@ impl Wire {
 pub(crate) fn request(
     exchange: &Exchange,
     template: &RequestTemplate<'_>,
-    wire: Wire,
+    wire: WireProperties,
     endpoint: &str,
 ) -> Result<UpstreamRequest, Refusal> {
     let body = template.body.body();
@@ -76,7 +76,7 @@ pub(crate) fn request(
 fn added(
     exchange: &Exchange,
     template: &RequestTemplate<'_>,
-    wire: Wire,
+    wire: WireProperties,
     no_body: bool,
 ) -> [Option<(HeaderName, HeaderValue)>; 6] {
     let fixed = HeaderValue::from_static;
@@ -104,7 +104,7 @@ fn bad(what: &str) -> Refusal {
 }
 
 /// The target of HTTP/2, which carries scheme and authority in pseudo-headers.
-fn target(exchange: &Exchange, wire: Wire, endpoint: &str) -> Result<Uri, Refusal> {
+fn target(exchange: &Exchange, wire: WireProperties, endpoint: &str) -> Result<Uri, Refusal> {
     let path = PathAndQuery::try_from(exchange.path.as_str()).map_err(|_| bad("the path"))?;
     let authority = if exchange.authority.is_empty() { endpoint } else { &exchange.authority };
     // A unix socket cannot be an authority.

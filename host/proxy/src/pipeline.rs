@@ -11,7 +11,7 @@ use crate::reply::reply;
 use crate::respond::respond;
 use crate::response_body::ResponseBody;
 use crate::slot::change_as_routed;
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use crate::switch;
 use http::{Request, Response};
 use tamis_exchange::HeadSide;
@@ -35,7 +35,7 @@ pub(crate) async fn serve(
 async fn forward(
     state: &mut ExchangeState,
     parts: &mut RequestParts,
-) -> Result<Response<ResponseBody>, Stop> {
+) -> Result<Response<ResponseBody>, ExchangeStop> {
     let (selection, upstream, body) = decide(state).await?;
     change_as_routed(state, &selection.request_edits, HeadSide::Request)?;
     let response = attempt::send(state, &selection, &upstream, parts, &body).await?;

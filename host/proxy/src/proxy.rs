@@ -4,7 +4,7 @@ use crate::admin;
 use crate::admin_access::AdminAccess;
 use crate::counts::{Ledger, SlotCounts};
 use crate::error::ProxyError;
-use crate::generation::{Generation, Occupant};
+use crate::generation::{Generation, SlotOccupant};
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
 };
@@ -459,8 +459,8 @@ impl Drop for Proxy {
 fn prepare(next: &Generation, before: &Generation, workers: usize) {
     fn running(generation: &Generation) -> impl Iterator<Item = &Filter> {
         generation.filters.iter().filter_map(|attachment| match &attachment.occupant {
-            Occupant::Running(filter) => Some(filter),
-            Occupant::Refused(_) => None,
+            SlotOccupant::Running(filter) => Some(filter),
+            SlotOccupant::Refused(_) => None,
         })
     }
     for filter in running(next) {

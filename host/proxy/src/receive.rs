@@ -8,7 +8,7 @@ use crate::fields::is_grpc;
 use crate::patience;
 use crate::replay::{Replay, too_large};
 use crate::request_id;
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use crate::upgrade::Upgrade;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use tamis_exchange::{Body, Exchange, Refusal};
@@ -31,7 +31,7 @@ pub(crate) fn receive(
     arrival: &Arrival<'_>,
     mut request: Request<RequestBody>,
     content: Result<(), Refusal>,
-) -> (Box<ExchangeState>, RequestParts, Result<(), Stop>) {
+) -> (Box<ExchangeState>, RequestParts, Result<(), ExchangeStop>) {
     let Arrival { connection, chain, direction, shared, .. } = *arrival;
     let request_id = request_id::ensure(request.headers_mut(), shared.random);
     let decoded = content.and_then(|()| decode::decode(&mut request, arrival));
@@ -69,7 +69,7 @@ pub(crate) fn receive(
     // A body whose declared length exceeds the limit need not be read at all.
     let goes_on = match (length.filter(|length| *length > limit), last_hop) {
         (Some(_), _) => Err(too_large(limit).into()),
-        (None, Some(response)) => Err(Stop::LastHop(Box::new(response))),
+        (None, Some(response)) => Err(ExchangeStop::LastHop(Box::new(response))),
         (None, None) => Ok(()),
     };
     (state, RequestParts { upgrade, trailers, interim }, goes_on)

@@ -301,7 +301,7 @@ mod tests {
             [Frame::data(Bytes::from("a")), Frame::trailers(trailers)].map(Ok::<_, BodyError>);
         let body =
             Body::stream(http_body_util::StreamBody::new(futures_util::stream::iter(frames)));
-        let owners = Owners::of(&[tamis_exchange::Writes::new(["x-user"])]);
+        let owners = Owners::of(&[tamis_exchange::WritableFields::new(["x-user"])]);
         let replay = Replay::received(body, 10, &Arc::new(owners));
         for _ in 0..2 {
             let sent = replay.body().collect().await.unwrap();

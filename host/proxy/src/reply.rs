@@ -8,7 +8,7 @@ use crate::receive::RequestParts;
 use crate::refuse::REASON_HEADER;
 use crate::request_id::REQUEST_ID;
 use crate::response_body::ResponseBody;
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use crate::tunnel;
 use http::{HeaderName, HeaderValue, Response};
 use tamis_exchange::{Fault, Refusal};
@@ -21,7 +21,7 @@ pub(crate) fn reply(
     arrival: &Arrival<'_>,
     mut state: Box<ExchangeState>,
     mut parts: RequestParts,
-    result: Result<Response<ResponseBody>, Stop>,
+    result: Result<Response<ResponseBody>, ExchangeStop>,
 ) -> Response<ResponseBody> {
     let reasons = arrival.rules.reasons;
     let tunnel = parts.upgrade.take_if(|upgrade| upgrade.upstream.is_some());

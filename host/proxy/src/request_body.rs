@@ -3,12 +3,12 @@
 
 use crate::body::buffered_body;
 use crate::chunk_end::{ChunkEnd, ChunkStop};
-use crate::chunks::{ChunkSlot, Shown};
+use crate::chunks::{ChunkSlot, ShownChunk};
 use crate::exchange::ExchangeState;
 use crate::replay::Replay;
 use crate::route;
 use crate::slot::{Slot, WholeRequestBody, body_slots};
-use crate::stop::{FilterAnswer, Stop};
+use crate::stop::{ExchangeStop, FilterAnswer};
 use crate::trailers::{TrailerSlot, WatchedBody};
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -30,7 +30,7 @@ impl OutgoingBody {
     ///
     /// # Errors
     /// A filter did.
-    pub(crate) fn check(&self, state: &mut ExchangeState) -> Result<(), Stop> {
+    pub(crate) fn check(&self, state: &mut ExchangeState) -> Result<(), ExchangeStop> {
         let end = self.end.as_ref().and_then(|end| end.take());
         end.map_or(Ok(()), |end| Err(end.into_stop(state)))
     }
@@ -61,7 +61,7 @@ impl HeldBody {
     ///
     /// # Errors
     /// A filter ends the exchange, or the complete body cannot be read.
-    pub(crate) async fn show(&mut self, state: &mut ExchangeState) -> Result<bool, Stop> {
+    pub(crate) async fn show(&mut self, state: &mut ExchangeState) -> Result<bool, ExchangeStop> {
         if !self.is_shown {
             return Ok(false);
         }
@@ -114,7 +114,7 @@ pub(crate) async fn show_whole(
     slots: &[Rc<Slot>],
     mut body: Body,
     moved: &mut bool,
-) -> Result<Body, Stop> {
+) -> Result<Body, ExchangeStop> {
     let limit = slots.iter().filter_map(|slot| slot.filter());
     let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
     let mut octets = BytesMut::new();
@@ -201,8 +201,8 @@ fn show_chunk(
 ) -> Result<Bytes, BodyError> {
     for filter in slots {
         match filter.show(octets, last) {
-            Ok(Shown::Pass(by)) => octets = by,
-            Ok(Shown::Answer(reply, reason)) => {
+            Ok(ShownChunk::Pass(by)) => octets = by,
+            Ok(ShownChunk::Answer(reply, reason)) => {
                 let slot = Rc::clone(&filter.slot);
                 end.note(ChunkStop::Answered(FilterAnswer { slot, reply, reason }));
                 return Err(BodyError::Ended("a filter answered"));

@@ -8,7 +8,7 @@ use crate::receive::RequestParts;
 use crate::response_body::{self, ResponseBody};
 use crate::response_size::check_size;
 use crate::slot::{ResponseHead, body_slots, change_as_routed};
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use crate::trailers::{TrailerSlot, announce};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
@@ -25,7 +25,7 @@ pub(crate) async fn respond(
     selection: &Selection,
     parts: &RequestParts,
     response: Response<Body>,
-) -> Result<Response<ResponseBody>, Stop> {
+) -> Result<Response<ResponseBody>, ExchangeStop> {
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
     state.chain.owners.clean_trailer_names(&mut headers);
@@ -84,7 +84,10 @@ fn remove_claims_of_upstream(headers: &mut HeaderMap, of_mesh: bool) {
 }
 
 /// Runs response hooks over the head of an upstream's response.
-pub(crate) fn show_head(state: &mut ExchangeState, selection: &Selection) -> Result<(), Stop> {
+pub(crate) fn show_head(
+    state: &mut ExchangeState,
+    selection: &Selection,
+) -> Result<(), ExchangeStop> {
     change_as_routed(state, &selection.response_edits, HeadSide::Response)?;
     let chain = Rc::clone(&state.chain);
     if !chain.local_response.is_empty() {
@@ -105,7 +108,7 @@ pub(crate) fn show_head(state: &mut ExchangeState, selection: &Selection) -> Res
 }
 
 /// Shows the body to the hooks that want it: whole here and now, or chunk by chunk on its way.
-async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody, Stop> {
+async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody, ExchangeStop> {
     let chain = Rc::clone(&state.chain);
     let bodiless = body.is_end_stream() || state.exchange.method == Method::HEAD;
     let slots = if bodiless { &[] } else { chain.response_body.as_slice() };

@@ -2,10 +2,10 @@
 //! the end of the exchange.
 
 use crate::body::buffered_body;
-use crate::chunks::{ChunkSlot, Shown};
+use crate::chunks::{ChunkSlot, ShownChunk};
 use crate::exchange::ExchangeState;
 use crate::slot::{Slot, WholeResponseBody};
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use crate::trailers::TrailerSlot;
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -149,10 +149,10 @@ impl ChunkHooks {
     fn show(&mut self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
         for filter in &mut self.slots {
             match filter.show(octets, last) {
-                Ok(Shown::Pass(by)) => octets = by,
+                Ok(ShownChunk::Pass(by)) => octets = by,
                 // The head was sent: no answer is possible any more, and continuing would send what was
                 // refused.
-                Ok(Shown::Answer(..)) => {
+                Ok(ShownChunk::Answer(..)) => {
                     filter.slot.cells().inspect(|cells| cells.denied());
                     let why = "it refused the rest of the response".to_owned();
                     self.end = Some((Rc::clone(&filter.slot), why));
@@ -257,7 +257,7 @@ pub(crate) async fn show_whole(
     state: &mut ExchangeState,
     slots: &[Rc<Slot>],
     mut body: Body,
-) -> Result<Body, Stop> {
+) -> Result<Body, ExchangeStop> {
     let limit = slots.iter().filter_map(|slot| slot.filter());
     let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
     let mut octets = BytesMut::new();

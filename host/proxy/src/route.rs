@@ -3,7 +3,7 @@
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
 use crate::slot::{RouteQuestion, Slot};
-use crate::stop::{FilterAnswer, Stop};
+use crate::stop::{ExchangeStop, FilterAnswer};
 use std::rc::Rc;
 use tamis_exchange::{Choice, Edit, Fault, ROUTER_REASON, Refusal, Reply, Selection, Selector};
 use tamis_upstream::Upstream;
@@ -19,7 +19,7 @@ pub(crate) enum Destination {
 }
 
 /// Calls the router of the chain, after the one that extends it, and stores the rule.
-pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, Stop> {
+pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, ExchangeStop> {
     state.rule = None;
     if let Some(extension) = state.chain.extension.clone() {
         let (rules, services) = state.chain.beyond_router();
@@ -69,10 +69,10 @@ fn stated(reply: &mut Reply) -> Option<String> {
 pub(crate) fn service(
     state: &mut ExchangeState,
     destination: Destination,
-) -> Result<(Box<Selection>, Rc<Upstream>), Stop> {
+) -> Result<(Box<Selection>, Rc<Upstream>), ExchangeStop> {
     let selection = match destination {
         Destination::Service(selection) => selection,
-        Destination::Answer(answer) => return Err(Stop::Answered(answer)),
+        Destination::Answer(answer) => return Err(ExchangeStop::Answered(answer)),
         Destination::Unmatched => return Err(unmatched(&state.chain).into()),
     };
     let chain = Rc::clone(&state.chain);

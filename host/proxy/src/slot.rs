@@ -14,7 +14,7 @@ pub(crate) use question::{
 };
 
 use crate::counts::Cells;
-use crate::generation::{Attachment, Occupant};
+use crate::generation::{Attachment, SlotOccupant};
 use crate::shadow::{ExchangeSampler, Shadow, ShadowQueue};
 use crate::slot_refusal::SlotRefusal;
 use instances::Instances;
@@ -70,8 +70,8 @@ impl SlotMaker<'_> {
     /// The slot of an attachment.
     pub(crate) fn slot(&self, number: usize, attachment: &Arc<Attachment>) -> Slot {
         let running = match &attachment.occupant {
-            Occupant::Refused(_) => None,
-            Occupant::Running(filter) => {
+            SlotOccupant::Refused(_) => None,
+            SlotOccupant::Running(filter) => {
                 let known = self.before.iter().filter_map(|slot| slot.running.as_ref());
                 let mut known = known.map(|running| &running.instances);
                 let same = known.find(|one| one.filter.is_same(filter)).cloned();
@@ -106,8 +106,8 @@ impl Slot {
     /// Why its filter may not run.
     fn refusal(&self) -> Option<&SlotRefusal> {
         match &self.attachment.occupant {
-            Occupant::Refused(refusal) => Some(refusal),
-            Occupant::Running(_) => None,
+            SlotOccupant::Refused(refusal) => Some(refusal),
+            SlotOccupant::Running(_) => None,
         }
     }
 

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use tamis_exchange::{Body, Fault, Outcome, Refusal, Reply};
 
 /// The exchange ends here.
-pub(crate) enum Stop {
+pub(crate) enum ExchangeStop {
     /// The host refuses.
     Refused(Refusal),
     /// A filter answers.
@@ -27,13 +27,13 @@ pub(crate) struct FilterAnswer {
     pub(crate) reason: Option<String>,
 }
 
-impl From<Refusal> for Stop {
+impl From<Refusal> for ExchangeStop {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl Stop {
+impl ExchangeStop {
     /// The response to the client; the exchange records the reason.
     pub(crate) fn response(self, state: &mut ExchangeState, reasons: Reasons) -> Response<Body> {
         match self {

@@ -4,7 +4,7 @@ use crate::exchange::ExchangeState;
 use crate::receive::RequestParts;
 use crate::respond::{show_head, take_head};
 use crate::response_body::ResponseBody;
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use crate::upgrade::Upgrade;
 use http::{HeaderValue, Response, StatusCode, header};
 use tamis_exchange::{Body, Fault, Refusal, Selection, is_agreed};
@@ -41,7 +41,7 @@ pub(crate) fn switch(
     selection: &Selection,
     parts: &mut RequestParts,
     mut incoming: Response<Body>,
-) -> Result<Response<ResponseBody>, Stop> {
+) -> Result<Response<ResponseBody>, ExchangeStop> {
     let Some(upgrade) = &mut parts.upgrade else {
         let detail = "nobody asked to upgrade";
         return Err(Refusal::new("upstream.protocol", 502, Fault::Upstream, detail).into());

@@ -1,6 +1,6 @@
 //! What telemetry filters receive: summaries of exchanges in batches, and the names behind their numbers.
 
-use crate::names::Names;
+use crate::names::NumberedNames;
 use crate::slot::Slot;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ pub(crate) struct Telemetry {
     /// The telemetry slots of all chains: each receives every name, whichever chain it serves.
     all: Rc<[Rc<Slot>]>,
     /// One numbering for all generations of a worker: a telemetry filter may live through several.
-    names: Rc<RefCell<Names>>,
+    names: Rc<RefCell<NumberedNames>>,
     batch: RefCell<Vec<Summary>>,
     /// What the exchanges of the batch had in the fields that each slot declares, in the order of the slots;
     /// empty if none declares any.
@@ -32,7 +32,7 @@ impl Telemetry {
     pub(crate) fn new(
         slots: Vec<Rc<Slot>>,
         all: Rc<[Rc<Slot>]>,
-        names: Rc<RefCell<Names>>,
+        names: Rc<RefCell<NumberedNames>>,
     ) -> Self {
         let reads = |slot: &Rc<Slot>| slot.filter().is_some_and(reads_fields);
         let kept = if slots.iter().any(reads) { slots.len() } else { 0 };

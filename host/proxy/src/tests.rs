@@ -19,13 +19,13 @@ use crate::calls::SlotSet;
 use crate::chain::Chain;
 use crate::counts::Ledger;
 use crate::exchange::ExchangeState;
-use crate::generation::{Attachment, ChainLayout, Generation, Occupant};
+use crate::generation::{Attachment, ChainLayout, Generation, SlotOccupant};
 use crate::proxy::ProxyOptions;
 use crate::route::Destination;
 use crate::shadow::Shadows;
 use crate::shared::ProxyShared;
 use crate::slot::Slot;
-use crate::stop::Stop;
+use crate::stop::ExchangeStop;
 use crate::traffic::Traffic;
 use crate::worker::state::{WorkerPlace, WorkerState};
 use http::HeaderMap;
@@ -116,7 +116,7 @@ fn options(config: &Value, digest: &str) -> FilterOptions {
 fn attached(config: &Value, scope: Option<&str>, failure: OnFailure) -> Attachment {
     Attachment {
         name: "test/walk".into(),
-        occupant: Occupant::Running(filter(config)),
+        occupant: SlotOccupant::Running(filter(config)),
         phase: Phase::Transform,
         scope: scope.map(|scope| vec![scope.to_owned()]),
         extends: false,
@@ -212,30 +212,30 @@ fn exchange(path: &str) -> Exchange {
 }
 
 /// The route of an exchange after its request hooks.
-async fn decided(state: &mut ExchangeState) -> Result<Destination, Stop> {
+async fn decided(state: &mut ExchangeState) -> Result<Destination, ExchangeStop> {
     crate::decide::head(state, &mut SlotSet::default()).await
 }
 
-fn refused<T>(result: Result<T, Stop>) -> Refusal {
+fn refused<T>(result: Result<T, ExchangeStop>) -> Refusal {
     match result {
-        Err(Stop::Refused(refusal)) => refusal,
-        Err(Stop::Answered(_)) => panic!("a filter answered"),
-        Err(Stop::LastHop(_)) => panic!("it may go no further"),
+        Err(ExchangeStop::Refused(refusal)) => refusal,
+        Err(ExchangeStop::Answered(_)) => panic!("a filter answered"),
+        Err(ExchangeStop::LastHop(_)) => panic!("it may go no further"),
         Ok(_) => panic!("it went on"),
     }
 }
 
 /// Status and reason of a filter's answer.
-fn answered<T>(result: Result<T, Stop>) -> (u16, Option<String>) {
+fn answered<T>(result: Result<T, ExchangeStop>) -> (u16, Option<String>) {
     match result {
-        Err(Stop::Answered(answer)) => (answer.reply.status, answer.reason),
-        Err(Stop::Refused(refusal)) => panic!("the host refused: {refusal:?}"),
-        Err(Stop::LastHop(_)) => panic!("it may go no further"),
+        Err(ExchangeStop::Answered(answer)) => (answer.reply.status, answer.reason),
+        Err(ExchangeStop::Refused(refusal)) => panic!("the host refused: {refusal:?}"),
+        Err(ExchangeStop::LastHop(_)) => panic!("it may go no further"),
         Ok(_) => panic!("it went on"),
     }
 }
 
-fn forwarded(result: Result<Destination, Stop>) -> u32 {
+fn forwarded(result: Result<Destination, ExchangeStop>) -> u32 {
     match result {
         Ok(Destination::Service(selection)) => selection.rule,
         Ok(Destination::Answer(_)) => panic!("the router answered"),

@@ -16,7 +16,7 @@ use crate::shared::{ID_BITS, ProxyShared};
 use crate::tunnel;
 use crate::unseen;
 use http::Request;
-use rounds::{Due, Rounds};
+use rounds::{DueWork, WorkerRounds};
 use sender::SenderRule;
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
@@ -112,15 +112,15 @@ pub(crate) fn run(
             // 0 is the exchange of self-tests.
             next_id: Cell::new((index << ID_BITS) | 1),
         });
-        let mut rounds = Rounds::new(worker.state().pending());
+        let mut rounds = WorkerRounds::new(worker.state().pending());
         loop {
             let reviews = worker.state().reviews_statistics();
             let command = tokio::select! {
                 command = commands.recv() => command,
                 due = rounds.next(reviews) => {
                     match due {
-                        Due::Flush => worker.state().flush(),
-                        Due::Review => worker.state().review_statistics(),
+                        DueWork::Flush => worker.state().flush(),
+                        DueWork::Review => worker.state().review_statistics(),
                     }
                     continue;
                 }

@@ -6,13 +6,13 @@ use tamis_exchange::{Circuit, Window};
 
 /// A question for the breaker filter. If it is dropped without an answer it counts as unanswered, so a
 /// circuit never gets stuck.
-pub struct Ask {
+pub struct BreakerQuestion {
     service: Arc<ServiceState>,
     endpoint: Arc<EndpointState>,
     done: bool,
 }
 
-impl Ask {
+impl BreakerQuestion {
     pub(crate) fn new(service: &Arc<ServiceState>, endpoint: &Arc<EndpointState>) -> Self {
         Self { service: Arc::clone(service), endpoint: Arc::clone(endpoint), done: false }
     }
@@ -51,7 +51,7 @@ impl Ask {
     }
 }
 
-impl Drop for Ask {
+impl Drop for BreakerQuestion {
     fn drop(&mut self) {
         if !self.done {
             self.endpoint.change(|breaker, now| breaker.unanswered(now));

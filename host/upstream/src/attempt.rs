@@ -1,13 +1,13 @@
 //! A request in progress to one endpoint.
 
-use crate::ask::Ask;
+use crate::ask::BreakerQuestion;
 use crate::circuit::Ticket;
 use crate::config::Protocol;
 use crate::endpoints::Endpoint;
 use crate::pool::Pool;
 use crate::pool::http1::{self, Tunnel};
 use crate::pool::http2;
-use crate::pool::place::{Place, PlacedStream};
+use crate::pool::place::{ConnectionPlace, PlacedStream};
 use crate::send::{SendFailure, UpstreamRequest};
 use crate::table::{EndpointState, ServiceState};
 use crate::window::Sample;
@@ -145,7 +145,7 @@ impl Attempt {
     pub async fn connect(
         &mut self,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + use<>, SendFailure> {
-        let place = Place::take(&self.pool).ok_or_else(|| {
+        let place = ConnectionPlace::take(&self.pool).ok_or_else(|| {
             let detail = format!("{} has all its connections in use", self.pool.address);
             SendFailure::untouched(Cause::Other, detail)
         })?;
@@ -159,7 +159,7 @@ impl Attempt {
 
     /// Records how it ended; only the first record counts. Returns a question when the breaker filter
     /// should decide.
-    pub fn record(&mut self, outcome: AttemptOutcome) -> Option<Ask> {
+    pub fn record(&mut self, outcome: AttemptOutcome) -> Option<BreakerQuestion> {
         let ticket = self.ticket.take()?;
         let latency = self.service.clock.since(self.began);
         let sample = Sample {
@@ -168,7 +168,7 @@ impl Attempt {
             slow: latency > self.slow_call,
         };
         let look = self.endpoint.record(ticket, sample, latency);
-        look.then(|| Ask::new(&self.service, &self.endpoint))
+        look.then(|| BreakerQuestion::new(&self.service, &self.endpoint))
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::config::{EndpointTarget, ServiceConfig};
 use crate::pool::Pool;
 use crate::pools::Pools;
-use crate::resolve::{Name, Names};
+use crate::resolve::{NameResolver, ResolvedName};
 use crate::table::{EndpointState, ServiceState};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -24,7 +24,7 @@ pub(crate) struct Endpoint {
 /// All endpoints of a service; those behind names change with the names.
 pub(crate) struct Endpoints {
     /// For each configured endpoint the name that stands for it, if any.
-    names: Vec<Option<Rc<Name>>>,
+    names: Vec<Option<Rc<ResolvedName>>>,
     current: RefCell<CurrentList>,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct ResolveFailure {
 }
 
 impl Endpoints {
-    pub(crate) fn new(config: &ServiceConfig, names: &Rc<Names>) -> Self {
+    pub(crate) fn new(config: &ServiceConfig, names: &Rc<NameResolver>) -> Self {
         let names = config.endpoints.iter().map(|endpoint| match &endpoint.target {
             EndpointTarget::Address(_) => None,
             EndpointTarget::Dns { host, port } => Some(names.follow(host, *port)),

@@ -2,7 +2,7 @@
 //!
 //! Shared by workers (rolling statistics, circuits, retry budgets) is the [`ServiceTable`], which survives
 //! generations; connections belong to one worker's [`Upstreams`]. This crate enforces circuits and budgets
-//! but decides nothing about them: when a decision is due it returns an [`Ask`].
+//! but decides nothing about them: when a decision is due it returns an [`BreakerQuestion`].
 
 mod ask;
 mod attempt;
@@ -23,7 +23,7 @@ mod upstreams;
 mod weigh;
 mod window;
 
-pub use ask::Ask;
+pub use ask::BreakerQuestion;
 pub use attempt::{Attempt, AttemptOutcome};
 pub use config::{
     Algorithm, EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings,

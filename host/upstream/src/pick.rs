@@ -1,10 +1,10 @@
 //! Picks an endpoint among those whose circuits let an attempt pass.
 
-use crate::ask::Ask;
+use crate::ask::BreakerQuestion;
 use crate::attempt::Attempt;
 use crate::config::Algorithm;
 use crate::endpoints::Endpoint;
-use crate::table::Load;
+use crate::table::EndpointLoad;
 use std::sync::atomic::Ordering;
 use tamis_ambient::{Random, mix};
 
@@ -13,7 +13,7 @@ pub enum Pick {
     /// An endpoint, with a place in flight.
     Attempt(Attempt),
     /// A circuit needs a decision first; answer it and pick again.
-    Ask(Ask),
+    Ask(BreakerQuestion),
 }
 
 /// Why no endpoint was picked.
@@ -122,12 +122,12 @@ fn is_better(other: &Endpoint, one: &Endpoint) -> bool {
     let (a, b) = (other.state.load(now), one.state.load(now));
     let (there, here) = (other.weight.get(), one.weight.get());
     let weights = u128::from(there) + u128::from(here);
-    let latency = |load: Load, else_us: Option<u32>| {
+    let latency = |load: EndpointLoad, else_us: Option<u32>| {
         u128::from(load.latency_us.or(else_us).unwrap_or(0)) + u128::from(NOISE_US)
     };
     let latencies = (latency(a, b.latency_us), latency(b, a.latency_us));
     let differ = latencies.0.max(latencies.1) > SLOW * latencies.0.min(latencies.1);
-    let cost = |load: Load, latency: u128, weight: u32| {
+    let cost = |load: EndpointLoad, latency: u128, weight: u32| {
         let in_flight =
             1024 * u128::from(load.in_flight) * weights / (2 * u128::from(weight.max(1)));
         (in_flight + 1024) * if differ { latency } else { 1 }

@@ -8,7 +8,7 @@ use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, Ser
 use crate::resolve::is_localhost;
 use crate::send::SendFailure;
 use crate::table::EndpointState;
-use place::Place;
+use place::ConnectionPlace;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -39,7 +39,7 @@ pub(crate) struct Pool {
     /// Wakes the task that watches idle connections; `None` before the first connection.
     pub(crate) watcher: RefCell<Option<Waker>>,
     /// Requests waiting for a connection, longest first.
-    waiters: RefCell<VecDeque<oneshot::Sender<http1::Turn>>>,
+    waiters: RefCell<VecDeque<oneshot::Sender<http1::PoolTurn>>>,
     pub(crate) shared: RefCell<Vec<http2::Connection>>,
     pub(crate) connecting: tokio::sync::Mutex<()>,
     /// When connecting last failed, and how, for requests that waited for it.
@@ -152,7 +152,7 @@ impl Pool {
     }
 
     /// Joins the queue for a connection.
-    pub(crate) fn queue(&self) -> Result<oneshot::Receiver<http1::Turn>, SendFailure> {
+    pub(crate) fn queue(&self) -> Result<oneshot::Receiver<http1::PoolTurn>, SendFailure> {
         let mut waiters = self.waiters.borrow_mut();
         waiters.retain(|waiter| !waiter.is_closed());
         if waiters.len() >= self.policy.borrow().max_pending as usize {
@@ -169,7 +169,7 @@ impl Pool {
     }
 
     /// The longest waiting request that has not given up.
-    pub(crate) fn next_waiter(&self) -> Option<oneshot::Sender<http1::Turn>> {
+    pub(crate) fn next_waiter(&self) -> Option<oneshot::Sender<http1::PoolTurn>> {
         let mut waiters = self.waiters.borrow_mut();
         std::iter::from_fn(|| waiters.pop_front()).find(|waiter| !waiter.is_closed())
     }
@@ -182,10 +182,10 @@ impl Pool {
     /// Gives free places to waiting requests.
     pub(crate) fn offer(&self) {
         while !self.nobody_waits() {
-            let Some(place) = Place::take(self) else { return };
+            let Some(place) = ConnectionPlace::take(self) else { return };
             let Some(waiter) = self.next_waiter() else { return };
             // If the receiver has given up meanwhile, the place is free again.
-            drop(waiter.send(http1::Turn::Place(place)));
+            drop(waiter.send(http1::PoolTurn::Place(place)));
         }
     }
 }

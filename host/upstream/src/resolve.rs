@@ -23,9 +23,9 @@ const FIRST_MAX: Duration = Duration::from_secs(5);
 const OTHER_FAMILY: Duration = Duration::from_millis(50);
 
 /// Resolves names for one worker.
-pub(crate) struct Names {
+pub(crate) struct NameResolver {
     resolvers: RefCell<Option<Resolvers>>,
-    names: RefCell<HashMap<(String, u16), Weak<Name>>>,
+    names: RefCell<HashMap<(String, u16), Weak<ResolvedName>>>,
     clock: Clock,
 }
 
@@ -40,7 +40,7 @@ enum Family {
 }
 
 /// A name and its current addresses.
-pub(crate) struct Name {
+pub(crate) struct ResolvedName {
     host: String,
     port: u16,
     answer: RefCell<Answer>,
@@ -86,7 +86,7 @@ impl Answer {
     }
 }
 
-impl Names {
+impl NameResolver {
     pub(crate) fn new(clock: Clock) -> Self {
         Self { resolvers: RefCell::default(), names: RefCell::default(), clock }
     }
@@ -98,12 +98,12 @@ impl Names {
     }
 
     /// Starts to resolve the name, until the last holder drops it.
-    pub(crate) fn follow(self: &Rc<Self>, host: &str, port: u16) -> Rc<Name> {
+    pub(crate) fn follow(self: &Rc<Self>, host: &str, port: u16) -> Rc<ResolvedName> {
         let key = (host.to_owned(), port);
         if let Some(name) = self.names.borrow().get(&key).and_then(Weak::upgrade) {
             return name;
         }
-        let name = Rc::new(Name {
+        let name = Rc::new(ResolvedName {
             host: host.to_owned(),
             port,
             answer: RefCell::default(),
@@ -179,7 +179,7 @@ pub(crate) fn is_localhost(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost")
 }
 
-async fn refresh(names: Rc<Names>, name: Weak<Name>) {
+async fn refresh(names: Rc<NameResolver>, name: Weak<ResolvedName>) {
     loop {
         let Some((host, port)) = name.upgrade().map(|name| (name.host.clone(), name.port)) else {
             return;
@@ -191,7 +191,12 @@ async fn refresh(names: Rc<Names>, name: Weak<Name>) {
 
 /// Resolves both families and sets answers as they arrive; returns when to resolve again, `None` when the
 /// name is no longer used.
-async fn ask_both(names: &Names, name: &Weak<Name>, host: &str, port: u16) -> Option<Instant> {
+async fn ask_both(
+    names: &NameResolver,
+    name: &Weak<ResolvedName>,
+    host: &str,
+    port: u16,
+) -> Option<Instant> {
     let mut v4 = Box::pin(names.ask(Family::V4, host, port));
     let mut v6 = Box::pin(names.ask(Family::V6, host, port));
     let (first, is_v4) = tokio::select! {
@@ -232,7 +237,7 @@ fn next(answers: &[&Lookup], now: Instant) -> Instant {
     now + ages.min().map_or(RETRY, |age| age.clamp(*TTL.start(), *TTL.end()))
 }
 
-impl Name {
+impl ResolvedName {
     /// After a failed refresh the previous addresses stay in use: stale is better than none (RFC 8767).
     fn take(&self, lookup: Lookup) {
         let mut now = self.answer.borrow_mut();

@@ -285,7 +285,7 @@ pub(crate) struct EndpointState {
 
 /// An endpoint as picking sees it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Load {
+pub(crate) struct EndpointLoad {
     pub(crate) in_flight: u32,
     /// `None` until two attempts have succeeded.
     pub(crate) latency_us: Option<u32>,
@@ -418,9 +418,9 @@ impl EndpointState {
     }
 
     /// The load for picking.
-    pub(crate) fn load(&self, now: Instant) -> Load {
+    pub(crate) fn load(&self, now: Instant) -> EndpointLoad {
         let steady = self.steady_us(now);
-        Load {
+        EndpointLoad {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             latency_us: (steady > 0).then_some(steady),
             tried: self.steady.load(Ordering::Relaxed) > 0,

@@ -1,13 +1,13 @@
 //! One worker's services: endpoints, pools, and the pick of an endpoint.
 
-use crate::ask::Ask;
+use crate::ask::BreakerQuestion;
 use crate::attempt::Attempt;
 use crate::circuit::Admission;
 use crate::config::ServiceConfig;
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::pick::{Pick, PickFailure, calm, choose};
 use crate::pools::Pools;
-use crate::resolve::Names;
+use crate::resolve::NameResolver;
 use crate::table::{ServiceState, ServiceTable};
 use crate::weigh::{EndpointView, WeightsError};
 use http::HeaderName;
@@ -25,7 +25,7 @@ const SWEEP: Duration = Duration::from_secs(5);
 pub struct Upstreams {
     table: ServiceTable,
     pools: Rc<Pools>,
-    names: Rc<Names>,
+    names: Rc<NameResolver>,
 }
 
 impl Upstreams {
@@ -40,7 +40,7 @@ impl Upstreams {
                 pools.sweep();
             }
         }));
-        Self { names: Rc::new(Names::new(table.clock())), table, pools }
+        Self { names: Rc::new(NameResolver::new(table.clock())), table, pools }
     }
 
     /// Adopts a generation's services, in order. Connections to unchanged endpoints are kept; others end
@@ -198,7 +198,9 @@ impl Upstream {
                     return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
                 }
                 // Another worker opened it just now; the caller who gets the question must ask it.
-                Admission::Ask => return Ok(Pick::Ask(Ask::new(&self.state, &endpoint.state))),
+                Admission::Ask => {
+                    return Ok(Pick::Ask(BreakerQuestion::new(&self.state, &endpoint.state)));
+                }
                 Admission::Refuse(_) => {}
             }
         }
@@ -222,7 +224,9 @@ impl Upstream {
                     Admission::Pass(ticket) => {
                         return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
                     }
-                    Admission::Ask => return Ok(Pick::Ask(Ask::new(&self.state, &endpoint.state))),
+                    Admission::Ask => {
+                        return Ok(Pick::Ask(BreakerQuestion::new(&self.state, &endpoint.state)));
+                    }
                     Admission::Refuse(_) if panics => {
                         let ticket = endpoint.state.admit_regardless();
                         return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));

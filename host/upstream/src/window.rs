@@ -24,7 +24,7 @@ pub(crate) struct OutcomeWindow {
 
 /// The sums of a window.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub(crate) struct Sums {
+pub(crate) struct WindowSums {
     pub(crate) successes: u32,
     pub(crate) failures: u32,
     pub(crate) timeouts: u32,
@@ -77,9 +77,10 @@ impl OutcomeWindow {
         slice.slow = slice.slow.saturating_add(sample.slow.into());
     }
 
-    pub(crate) fn sums(&self, now: Instant) -> Sums {
+    pub(crate) fn sums(&self, now: Instant) -> WindowSums {
         let number = self.number(now);
-        let mut sums = Sums { consecutive_failures: self.consecutive_failures, ..Sums::default() };
+        let mut sums =
+            WindowSums { consecutive_failures: self.consecutive_failures, ..WindowSums::default() };
         for slice in &self.slices {
             if slice.number + (SLICES as u64) > number && slice.number <= number {
                 sums.successes = sums.successes.saturating_add(slice.successes);

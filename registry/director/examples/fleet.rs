@@ -4,7 +4,9 @@ use std::io::Write;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tamis_director::{ApplyRecord, Body, Change, DocumentRecord, PinRecord, Plans, State, Terms};
+use tamis_director::{
+    ApplyRecord, AssignmentTerms, Body, Change, DocumentRecord, PinRecord, Plans, State,
+};
 use tamis_trust::Digest;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
@@ -29,25 +31,25 @@ fn main() -> Result<()> {
     }
     lap(&format!("{count} documents and 10 pins are folded"))?;
     let mut plans = Plans::default();
-    let drafts = plans.drafts(&state, 0, &Terms::default());
+    let drafts = plans.drafts(&state, 0, &AssignmentTerms::default());
     lap(&format!("{} assignments are drafted, nothing remembered", drafts.len()))?;
     for draft in drafts {
         append(&mut state, draft.record(vec!["signed".to_owned()]).into())?;
     }
     lap("they are taken in")?;
-    let drafts = plans.drafts(&state, 0, &Terms::default());
+    let drafts = plans.drafts(&state, 0, &AssignmentTerms::default());
     lap(&format!("{} after no change", drafts.len()))?;
     let one = pin("shop/s7", 3, "1.1.0")?;
     let diff = plans.plan(&state, &Change::Pin(one.clone()))?;
     lap(&format!("a pin of one service is planned, touching {}", diff.touched.len()))?;
     append(&mut state, one.into())?;
-    let drafts = plans.drafts(&state, 0, &Terms::default());
+    let drafts = plans.drafts(&state, 0, &AssignmentTerms::default());
     lap(&format!("{} after a pin of one service", drafts.len()))?;
     let nodes = state.nodes();
     let found: usize = nodes.iter().map(|node| plans.node(&state, node, 0).assigned.len()).sum();
     lap(&format!("{found} are found for all proxies"))?;
     append(&mut state, pin("*", 4, "1.1.0")?.into())?;
-    let drafts = plans.drafts(&state, 0, &Terms::default());
+    let drafts = plans.drafts(&state, 0, &AssignmentTerms::default());
     lap(&format!("{} after a pin of all", drafts.len()))?;
     let moved =
         Change::Apply(ApplyRecord { documents: vec![service(7, 1)], ..ApplyRecord::default() });
@@ -56,7 +58,7 @@ fn main() -> Result<()> {
     for body in moved.bodies()? {
         append(&mut state, body)?;
     }
-    let drafts = plans.drafts(&state, 0, &Terms::default());
+    let drafts = plans.drafts(&state, 0, &AssignmentTerms::default());
     lap(&format!("{} after another address", drafts.len()))?;
     Ok(())
 }

@@ -10,7 +10,7 @@ use tamis_trust::first_version;
 
 use crate::refused::TrustRefusal;
 use crate::state::State;
-use crate::wants::{SlotOrder, Wants, above, config, holds, join, places};
+use crate::wants::{DesiredSlots, SlotOrder, above, config, holds, join, places};
 
 mod draft;
 
@@ -18,7 +18,7 @@ pub use draft::AssignmentDraft;
 
 /// How long assignments are valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct AssignmentTerms {
     /// In seconds; a week. A proxy can start without the director for that long.
     pub lifetime: u64,
     /// An assignment with less than this left is renewed; half of the lifetime, in seconds. More than half
@@ -26,7 +26,7 @@ pub struct Terms {
     pub renew: u64,
 }
 
-impl Default for Terms {
+impl Default for AssignmentTerms {
     fn default() -> Self {
         Self { lifetime: 7 * 86_400, renew: 7 * 43_200 }
     }
@@ -50,16 +50,16 @@ pub struct Assignments {
 /// Computes the plan of each of its proxies; [`Plans::drafts`](crate::Plans::drafts) has the same result
 /// for all services, and caches.
 #[must_use]
-pub fn assign(state: &State, service: &str, now: u64, terms: &Terms) -> Assignments {
+pub fn assign(state: &State, service: &str, now: u64, terms: &AssignmentTerms) -> Assignments {
     let mut folder = state.desired.folder();
     let nodes = state.nodes();
-    let wants: Vec<Wants> = nodes
+    let wants: Vec<DesiredSlots> = nodes
         .iter()
         .filter(|node| node.key() == service)
         .map(|node| {
             let plan = folder.fold(node).plan;
             let places = plan.as_ref().map(|plan| places(plan, config)).unwrap_or_default();
-            Wants::of(&state.desired, node, &places)
+            DesiredSlots::of(&state.desired, node, &places)
         })
         .collect();
     draft_all(state, service, wants.iter(), now, terms)
@@ -69,9 +69,9 @@ pub fn assign(state: &State, service: &str, now: u64, terms: &Terms) -> Assignme
 pub(crate) fn draft_all<'a>(
     state: &State,
     service: &str,
-    wants: impl Iterator<Item = &'a Wants>,
+    wants: impl Iterator<Item = &'a DesiredSlots>,
     now: u64,
-    terms: &Terms,
+    terms: &AssignmentTerms,
 ) -> Assignments {
     let (wants, refused) = join(service, wants);
     let renewed = now.saturating_add(terms.renew.min(terms.lifetime / 2));

@@ -9,7 +9,7 @@ use crate::desired::DesiredState;
 use crate::documents::DocumentRefusal;
 use crate::pins::{Pin, PinOrigin, check, check_service};
 use crate::record::{ApplyRecord, Body, PinRecord, RecordError, UnpinRecord, short};
-use crate::stamp::Stamp;
+use crate::stamp::JournalStamp;
 use crate::state::State;
 use crate::words::count;
 
@@ -73,7 +73,7 @@ pub(crate) fn changed(
 ) -> Result<DesiredState, PlanError> {
     let mut after = before.clone();
     let stamp =
-        Stamp { revision: state.head() + 1, time_ms: state.time_ms(), actor: String::new() };
+        JournalStamp { revision: state.head() + 1, time_ms: state.time_ms(), actor: String::new() };
     match change {
         Change::Apply(applied) => {
             let (mut problems, mut rules) = (Vec::new(), Vec::new());

@@ -9,8 +9,8 @@ use tamis_trust::{Digest, Name, Version};
 
 use crate::documents::Documents;
 use crate::pins::{ALL, Pins, lock};
-use crate::rollout::{Cohort, Rollout, RolloutStage, Step, Tally, rank};
-use crate::stamp::Stamp;
+use crate::rollout::{Cohort, Rollout, RolloutStage, RolloutStep, RolloutTally, rank};
+use crate::stamp::JournalStamp;
 
 /// A rollout and its progress.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -20,7 +20,7 @@ pub struct RolloutState {
     /// Its stage.
     pub stage: RolloutStage,
     /// Who began it.
-    pub started: Stamp,
+    pub started: JournalStamp,
     /// When the stage began; milliseconds since the Unix epoch.
     pub began_ms: u64,
     /// The nodes that it has moved, by name: those of the current step and of earlier ones. A moved node
@@ -29,7 +29,7 @@ pub struct RolloutState {
     /// Number of nodes that it concerned at the last computation.
     pub concerned: usize,
     /// The counts.
-    pub tally: Tally,
+    pub tally: RolloutTally,
     /// Why it is in this stage, in words; empty at its beginning.
     pub why: String,
 }
@@ -41,7 +41,7 @@ pub struct StandingRevocation {
     /// `None` for a digest.
     pub from_index: Option<u64>,
     /// Who revoked it.
-    pub stamp: Stamp,
+    pub stamp: JournalStamp,
     /// The reason.
     pub reason: String,
     /// Whether what runs must stop; otherwise it is only no longer pinned.
@@ -64,7 +64,7 @@ pub(crate) struct DesiredState {
 impl RolloutState {
     /// Its current step; `None` when it is over.
     #[must_use]
-    pub fn step(&self) -> Option<Step> {
+    pub fn step(&self) -> Option<RolloutStep> {
         self.stage.step()
     }
 }

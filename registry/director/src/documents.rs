@@ -8,7 +8,7 @@ use tamis_resources::{Document, GrantSpec, NodeName, Problem, Resource, parse};
 use tamis_trust::Digest;
 
 use crate::record::{ApplyRecord, DocumentRecord, MAX_TEXT_BYTES};
-use crate::stamp::Stamp;
+use crate::stamp::JournalStamp;
 
 mod past;
 
@@ -23,7 +23,7 @@ pub struct DocumentInForce {
     /// Its text.
     pub text: Arc<str>,
     /// Who put it in force.
-    pub stamp: Stamp,
+    pub stamp: JournalStamp,
     pub(crate) document: Document,
 }
 
@@ -59,7 +59,7 @@ pub struct FileInForce {
     /// Its content.
     pub text: Arc<str>,
     /// Who put it in force.
-    pub stamp: Stamp,
+    pub stamp: JournalStamp,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -88,7 +88,7 @@ impl Documents {
     pub(crate) fn apply(
         &mut self,
         applied: &ApplyRecord,
-        stamp: &Stamp,
+        stamp: &JournalStamp,
     ) -> Vec<(String, DocumentRefusal)> {
         self.changed = stamp.revision;
         for key in &applied.removed {

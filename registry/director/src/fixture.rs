@@ -5,7 +5,7 @@ use tamis_resources::NodeName;
 use tamis_sync::{NodeReport, RunningReport, SlotReport};
 use tamis_trust::Digest;
 
-use crate::assign::Terms;
+use crate::assign::AssignmentTerms;
 use crate::plans::Plans;
 use crate::record::{ApplyRecord, Body, DocumentRecord, PinRecord, UnpinRecord};
 use crate::rollout::{BreachAction, Event, GateSpec, Rollout, RolloutSpec, WaveSpec};
@@ -78,7 +78,7 @@ impl World {
 
     /// Signs and writes all assignments that are due; returns their number.
     pub(crate) fn assign(&mut self) -> usize {
-        let drafts = self.plans.drafts(&self.state, self.now(), &Terms::default());
+        let drafts = self.plans.drafts(&self.state, self.now(), &AssignmentTerms::default());
         let count = drafts.len();
         for draft in drafts {
             self.append("director", draft.record(vec!["signed".to_owned()]));

@@ -55,7 +55,7 @@ mod state;
 mod wants;
 mod words;
 
-pub use assign::{AssignmentDraft, Assignments, Terms, assign};
+pub use assign::{AssignmentDraft, AssignmentTerms, Assignments, assign};
 pub use change::{Change, PlanError};
 pub use desired::{RolloutState, StandingRevocation};
 pub use diff::{
@@ -65,8 +65,8 @@ pub use documents::{DocumentInForce, FileInForce, MAX_VERSIONS, PastDocument};
 pub use drift::{Drift, drift};
 pub use fields::{FieldEffect, MAX_FIELDS, fields};
 pub use guard::{ChangeRequest, Consent, Guards, guard, guard_rollout};
-pub use need::Need;
-pub use needs::{Needs, Orphans, Removals};
+pub use need::RequiredRight;
+pub use needs::{Orphans, Removals, RequiredRights};
 pub use observed::{LastConnection, LastReport, SlotRun};
 pub use pins::{FilterEvent, FilterEventKind, Pin};
 pub use plans::Plans;
@@ -80,9 +80,9 @@ pub use refused::{TrustRefusal, code};
 pub use rollout::{
     BreachAction, CauseCount, Cohort, Differences, Event, GateBreach, GateSpec, IllegalMove,
     Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, PROGRESS_MS, Rollout,
-    RolloutError, RolloutOutcome, RolloutSpec, RolloutStage, ShadowSpec, Step, Tally, WaveSpec,
-    judge, rank, share,
+    RolloutError, RolloutOutcome, RolloutSpec, RolloutStage, RolloutStep, RolloutTally, ShadowSpec,
+    WaveSpec, judge, rank, share,
 };
-pub use stamp::Stamp;
+pub use stamp::JournalStamp;
 pub use state::{MAX_FAULTS, RecordFault, State, revoked};
 pub use wants::{NodeWants, for_node};

@@ -10,7 +10,7 @@ use tamis_resources::{Document, Problem, Resource, Security, trust_beyond};
 
 use crate::change::{Change, PlanError};
 use crate::documents::{DocumentRefusal, read};
-use crate::need::Need;
+use crate::need::RequiredRight;
 use crate::pins::ALL;
 use crate::record::{ApplyRecord, short};
 use crate::state::State;
@@ -34,7 +34,7 @@ pub enum Orphans {
 
 /// The needs of a change, each with its reason in words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Needs(BTreeMap<Need, NeedReason>);
+pub struct RequiredRights(BTreeMap<RequiredRight, NeedReason>);
 
 /// The reason of a need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,15 +45,15 @@ struct NeedReason {
     elsewhere: bool,
 }
 
-impl Needs {
+impl RequiredRights {
     /// Each need, and its reason in words that name nothing that the change does not name itself.
-    pub fn iter(&self) -> impl Iterator<Item = (&Need, &str)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&RequiredRight, &str)> {
         self.0.iter().map(|(need, why)| (need, why.words.as_str()))
     }
 
     /// Whether a need concerns a document of somebody else that the change does not name.
     #[must_use]
-    pub fn is_elsewhere(&self, need: &Need) -> bool {
+    pub fn is_elsewhere(&self, need: &RequiredRight) -> bool {
         self.0.get(need).is_some_and(|why| why.elsewhere)
     }
 
@@ -61,7 +61,11 @@ impl Needs {
     pub fn of_services<'a>(services: impl IntoIterator<Item = &'a str>) -> Self {
         let mut needs = Self::default();
         for service in services {
-            let need = if service == ALL { Need::Mesh } else { Need::Place(service.to_owned()) };
+            let need = if service == ALL {
+                RequiredRight::Mesh
+            } else {
+                RequiredRight::Place(service.to_owned())
+            };
             needs.add(need, || format!("it concerns {service}"));
         }
         needs
@@ -69,15 +73,15 @@ impl Needs {
 
     /// The needs in a form of bounded size, for a record.
     #[must_use]
-    pub fn kept(&self) -> Vec<Need> {
+    pub fn kept(&self) -> Vec<RequiredRight> {
         if self.0.len() > MAX_KEPT {
-            vec![Need::Everything]
+            vec![RequiredRight::Everything]
         } else {
             self.0.keys().cloned().collect()
         }
     }
 
-    fn add(&mut self, need: Need, why: impl FnOnce() -> String) {
+    fn add(&mut self, need: RequiredRight, why: impl FnOnce() -> String) {
         let why =
             self.0.entry(need).or_insert_with(|| NeedReason { words: why(), elsewhere: false });
         why.elsewhere = false;
@@ -97,10 +101,10 @@ impl State {
     ///
     /// # Errors
     /// [`PlanError`] when a document is invalid, or when a trust policy covers filters outside of its namespace.
-    pub fn needs(&self, change: &Change) -> Result<Needs, PlanError> {
+    pub fn needs(&self, change: &Change) -> Result<RequiredRights, PlanError> {
         match change {
-            Change::Pin(pinned) => Ok(Needs::of_services([pinned.service.as_str()])),
-            Change::Unpin(unpinned) => Ok(Needs::of_services([unpinned.service.as_str()])),
+            Change::Pin(pinned) => Ok(RequiredRights::of_services([pinned.service.as_str()])),
+            Change::Unpin(unpinned) => Ok(RequiredRights::of_services([unpinned.service.as_str()])),
             Change::Apply(applied) => self.needs_of_apply(applied),
         }
     }
@@ -135,7 +139,7 @@ impl State {
         files.into_iter().collect()
     }
 
-    fn needs_of_apply(&self, applied: &ApplyRecord) -> Result<Needs, PlanError> {
+    fn needs_of_apply(&self, applied: &ApplyRecord) -> Result<RequiredRights, PlanError> {
         let security = self.desired.security();
         let fresh = parsed(applied)?;
         let strange: Vec<Problem> = fresh.values().flat_map(|one| beyond(one, security)).collect();
@@ -145,7 +149,7 @@ impl State {
         let held = self.documents();
         let before = Documents::of(held.iter().map(|(key, held)| (key, &held.document)));
         let after = before.with(applied.removed.iter(), fresh.iter());
-        let mut needs = Needs::default();
+        let mut needs = RequiredRights::default();
         let keys = fresh.keys().chain(&applied.removed);
         for key in keys {
             let (old, new) = (before.by_key.get(key.as_str()), fresh.get(key));
@@ -178,7 +182,9 @@ impl State {
                 needs.add_elsewhere(before.spoken(document, security), &why);
             }
             if !named {
-                needs.add(Need::Everything, || format!("no document names the file {path}"));
+                needs.add(RequiredRight::Everything, || {
+                    format!("no document names the file {path}")
+                });
             }
         }
         Ok(needs)
@@ -191,7 +197,7 @@ impl State {
         (new, old): (&Document, Option<&Document>),
         (before, after): (&Documents<'a>, &Documents<'a>),
         security: Security<'_>,
-        needs: &mut Needs,
+        needs: &mut RequiredRights,
     ) {
         let known = old.map(Document::files).unwrap_or_default();
         for path in new.files().into_iter().filter(|path| !known.contains(path)) {
@@ -202,7 +208,9 @@ impl State {
             let sent = applied.files.iter().any(|file| file.path == path);
             let orphan = self.files().contains_key(&path) && before.naming(&path).next().is_none();
             if orphan && !sent {
-                needs.add(Need::Everything, || format!("no document names the file {path} yet"));
+                needs.add(RequiredRight::Everything, || {
+                    format!("no document names the file {path} yet")
+                });
             }
         }
     }
@@ -217,8 +225,8 @@ pub struct Removals<'a> {
 impl Removals<'_> {
     /// The needs for removing the document with that `Kind/namespace/name`; empty when it does not exist.
     #[must_use]
-    pub fn needs(&self, key: &str) -> Needs {
-        let mut needs = Needs::default();
+    pub fn needs(&self, key: &str) -> RequiredRights {
+        let mut needs = RequiredRights::default();
         if let Some(document) = self.before.by_key.get(key) {
             self.before.speaks(document, self.security, &mut needs);
             self.before.hangs(document, &mut needs);
@@ -250,8 +258,8 @@ fn beyond(document: &Document, security: Security<'_>) -> Vec<Problem> {
 }
 
 /// The place of a document by its `Kind/namespace/name`.
-fn place(key: &str) -> Need {
-    Need::Place(key.split_once('/').map_or(key, |(_, place)| place).to_owned())
+fn place(key: &str) -> RequiredRight {
+    RequiredRight::Place(key.split_once('/').map_or(key, |(_, place)| place).to_owned())
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use tamis_resources::NodeName;
 use tamis_trust::{Digest, Name, Version};
 
 use crate::record::NodeConnections;
-use crate::stamp::Stamp;
+use crate::stamp::JournalStamp;
 use tamis_sync::{NodeReport, ProblemReport, RunningReport, SlotReport};
 
 /// What ran in a slot of a node.
@@ -71,7 +71,7 @@ struct Node {
 
 impl ObservedFleet {
     /// Processes a report written at `time_ms`. Reports come in the order of time.
-    pub(crate) fn report(&mut self, name: &NodeName, report: &NodeReport, stamp: &Stamp) {
+    pub(crate) fn report(&mut self, name: &NodeName, report: &NodeReport, stamp: &JournalStamp) {
         let time_ms = stamp.time_ms;
         let nodes = self.services.entry(name.key().to_owned()).or_default();
         let node = nodes.entry(name.to_string()).or_default();
@@ -101,7 +101,7 @@ impl ObservedFleet {
     }
 
     /// Processes connections and disconnections.
-    pub(crate) fn connections(&mut self, written: NodeConnections, stamp: &Stamp) {
+    pub(crate) fn connections(&mut self, written: NodeConnections, stamp: &JournalStamp) {
         let NodeConnections { replica, joined, left } = written;
         let since_ms = stamp.time_ms;
         for node in left {
@@ -152,7 +152,7 @@ fn ran(
     slot: &SlotReport,
     running: &RunningReport,
     before_ms: u64,
-    stamp: &Stamp,
+    stamp: &JournalStamp,
 ) -> SlotRun {
     SlotRun {
         node: name.to_string(),

@@ -8,7 +8,7 @@ use tamis_trust::{Digest, Name, Version};
 
 use crate::record::PinRecord;
 use crate::rollout::{RolloutOutcome, RolloutStage};
-use crate::stamp::Stamp;
+use crate::stamp::JournalStamp;
 
 /// The service of pins that apply to services without a pin of their own.
 pub(crate) const ALL: &str = "*";
@@ -25,14 +25,14 @@ pub struct Pin {
     /// Digest of its manifest.
     pub digest: Digest,
     /// Who pinned it, and when.
-    pub stamp: Stamp,
+    pub stamp: JournalStamp,
 }
 
 /// An event of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FilterEvent {
     /// Who wrote it, and when.
-    pub stamp: Stamp,
+    pub stamp: JournalStamp,
     /// The services concerned; `*` means all.
     pub services: Vec<String>,
     /// The event.
@@ -126,7 +126,7 @@ impl Pins {
     }
 
     /// Removes a pin; returns whether there was one.
-    pub(crate) fn unpin(&mut self, service: &str, filter: &Name, stamp: &Stamp) -> bool {
+    pub(crate) fn unpin(&mut self, service: &str, filter: &Name, stamp: &JournalStamp) -> bool {
         let there = self.in_force.get_mut(filter).and_then(|pins| pins.remove(service)).is_some();
         if there {
             let (stamp, services) = (stamp.clone(), vec![service.to_owned()]);

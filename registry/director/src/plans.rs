@@ -11,12 +11,12 @@ use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, FoldResult, NodeName, Problem, ResourceStatus};
 use tamis_trust::{Digest, Name, Version};
 
-use crate::assign::{AssignmentDraft, Terms, draft_all};
+use crate::assign::{AssignmentDraft, AssignmentTerms, draft_all};
 use crate::desired::{DesiredState, Folder, ResolvedFilter, fold_with};
 use crate::pins::ALL;
 use crate::plans::shared::SharedValues;
 use crate::state::State;
-use crate::wants::{NodeWants, Place, Wants, join, places};
+use crate::wants::{DesiredSlots, NodeWants, SlotPlace, join, places};
 
 /// A cache over the states of one journal, in the order of their revisions.
 ///
@@ -40,7 +40,7 @@ pub struct Plans {
 
 /// A proxy before and after a change.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct NodeTurn {
     /// Its plan before; `None` when it does not exist yet.
     pub(crate) was: Option<Arc<NodePlan>>,
     /// Its plan after; `None` when it no longer exists.
@@ -58,8 +58,8 @@ struct KnownProxy {
     revision: u64,
     pins: BTreeMap<Name, (Version, Digest)>,
     plan: Option<Arc<NodePlan>>,
-    places: BTreeMap<String, Place>,
-    wants: Wants,
+    places: BTreeMap<String, SlotPlace>,
+    wants: DesiredSlots,
     problems: Vec<Problem>,
     /// Statuses with a failing condition.
     unwell: Vec<ResourceStatus>,
@@ -86,7 +86,12 @@ impl Plans {
     /// The assignments due for all services at `now` (seconds since the Unix epoch); the same as
     /// [`assign`](crate::assign) for one after the other, in the order of [`State::services`]. To be signed
     /// and appended in this order, at the head of the state.
-    pub fn drafts(&mut self, state: &State, now: u64, terms: &Terms) -> Vec<AssignmentDraft> {
+    pub fn drafts(
+        &mut self,
+        state: &State,
+        now: u64,
+        terms: &AssignmentTerms,
+    ) -> Vec<AssignmentDraft> {
         let mut services: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
         for node in state.nodes() {
             self.known(&state.desired, &node);
@@ -134,7 +139,7 @@ impl Plans {
         (before, after): (&DesiredState, &DesiredState),
         there: &mut Folder<'_>,
         node: &NodeName,
-    ) -> Option<Turn> {
+    ) -> Option<NodeTurn> {
         let pins = after.resolve(node);
         let same = before.documents.changed == after.documents.changed;
         let known = self.known(before, node);
@@ -143,14 +148,18 @@ impl Plans {
             let mut will = Arc::clone(&was);
             repin(&mut will, &pins);
             let moved = !Arc::ptr_eq(&was, &will);
-            return moved.then(|| Turn { was: Some(was), will: Some(will), ..Turn::default() });
+            return moved.then(|| NodeTurn {
+                was: Some(was),
+                will: Some(will),
+                ..NodeTurn::default()
+            });
         }
         let (was, known) =
             known.map(|known| (known.plan.clone(), known.problems.clone())).unwrap_or_default();
         let folded = after.documents.has(node).then(|| there.fold(node));
         let (will, problems) =
             folded.map(|it| (it.plan.map(Arc::new), it.problems)).unwrap_or_default();
-        Some(Turn { was, will, known, problems })
+        Some(NodeTurn { was, will, known, problems })
     }
 
     fn known(&mut self, desired: &DesiredState, node: &NodeName) -> Option<&KnownProxy> {
@@ -165,7 +174,7 @@ impl Plans {
                 let pins = desired.resolve(node);
                 if known.has(&pins) {
                     known.repin(&pins);
-                    known.wants = Wants::of(desired, node, &known.places);
+                    known.wants = DesiredSlots::of(desired, node, &known.places);
                     known.revision = desired.revision;
                     known
                 } else {
@@ -202,7 +211,7 @@ impl Plans {
         }
         let places = plan.as_ref().map(|plan| places(plan, |filter| self.shared.digest(filter)));
         let places = places.unwrap_or_default();
-        let wants = Wants::of(desired, node, &places);
+        let wants = DesiredSlots::of(desired, node, &places);
         let pins = desired.resolve(node).into_iter();
         let pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
         let (revision, plan) = (desired.revision, plan.map(Arc::new));

@@ -6,10 +6,10 @@
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tamis_trust::{Digest, Mode, Name, Version};
+use tamis_trust::{AssignmentMode, Digest, Name, Version};
 use thiserror::Error;
 
-use crate::need::Need;
+use crate::need::RequiredRight;
 use crate::rollout::{Event, Rollout, RolloutOutcome};
 use tamis_sync::NodeReport;
 
@@ -193,7 +193,7 @@ pub struct ProposalRecord {
     /// [`Change::subject`](crate::Change::subject) of the change.
     pub subject: Digest,
     /// What an approver needs `approve` for.
-    pub needs: Vec<Need>,
+    pub needs: Vec<RequiredRight>,
 }
 
 /// The start of a rollout.
@@ -307,7 +307,7 @@ pub struct AssignmentRecord {
     /// Valid before this moment; seconds since the Unix epoch.
     pub expires: u64,
     /// Whether its verdicts take effect.
-    pub mode: Mode,
+    pub mode: AssignmentMode,
     /// Only for the nodes of this rollout's waves; `None`: for all others.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<String>,

@@ -15,8 +15,8 @@ mod stage;
 mod wave;
 
 pub use differences::{CauseCount, Differences, MAX_CAUSES, MAX_EXAMPLES};
-pub use gate::{Cohort, GateBreach, Judgement, Tally, judge};
-pub use stage::{Event, IllegalMove, RolloutOutcome, RolloutStage, Step};
+pub use gate::{Cohort, GateBreach, Judgement, RolloutTally, judge};
+pub use stage::{Event, IllegalMove, RolloutOutcome, RolloutStage, RolloutStep};
 pub use wave::{rank, share};
 
 /// Most waves of a rollout.
@@ -184,10 +184,12 @@ impl Rollout {
 
     /// How many of `nodes` nodes `step` moves; 0 in the shadow.
     #[must_use]
-    pub fn share(&self, step: Step, nodes: usize) -> usize {
+    pub fn share(&self, step: RolloutStep, nodes: usize) -> usize {
         match step {
-            Step::Shadow => 0,
-            Step::Wave(at) => self.0.waves.get(at).map_or(0, |wave| share(wave.percent, nodes)),
+            RolloutStep::Shadow => 0,
+            RolloutStep::Wave(at) => {
+                self.0.waves.get(at).map_or(0, |wave| share(wave.percent, nodes))
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 /// The place of an entry in the journal.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Stamp {
+pub struct JournalStamp {
     /// Its revision, from 1.
     pub revision: u64,
     /// When; milliseconds since the Unix epoch. Never before the entry before it.

@@ -10,7 +10,7 @@ use tamis_trust::{Digest, Name};
 use crate::desired::{DesiredState, RolloutState, StandingRevocation};
 use crate::documents::{DocumentHistory, DocumentInForce, DocumentRefusal, FileInForce};
 use crate::ledger::Ledger;
-use crate::need::Need;
+use crate::need::RequiredRight;
 use crate::observed::{LastConnection, LastReport, ObservedFleet, SlotRun};
 use crate::pins::{FilterEvent, FilterEventKind, Pin, PinOrigin, check, check_service};
 use crate::record::{
@@ -18,7 +18,7 @@ use crate::record::{
     RevocationTarget, RolloutEndRecord, RolloutMoveRecord, UnpinRecord, short,
 };
 use crate::rollout::{Rollout, RolloutOutcome, RolloutStage};
-use crate::stamp::Stamp;
+use crate::stamp::JournalStamp;
 use tamis_sync::NodeReport;
 
 mod ask;
@@ -48,7 +48,7 @@ pub struct State {
     /// Changes that wait for others to agree, by subject.
     pub(crate) proposals: BTreeMap<Digest, Proposal>,
     /// By subject, then actor: the last time.
-    pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, Stamp>>,
+    pub(crate) approvals: BTreeMap<Digest, BTreeMap<String, JournalStamp>>,
     past: DocumentHistory,
     faults: Vec<RecordFault>,
     faults_total: u64,
@@ -61,7 +61,7 @@ const MAX_ASKERS: usize = 64;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Proposal {
     /// What one must hold a right to before one agrees to it.
-    pub(crate) needs: Vec<Need>,
+    pub(crate) needs: Vec<RequiredRight>,
     /// Who asked for it.
     pub(crate) askers: BTreeSet<String>,
 }
@@ -70,7 +70,7 @@ pub(crate) struct Proposal {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct RecordFault {
     /// Who wrote it, and where it is.
-    pub stamp: Stamp,
+    pub stamp: JournalStamp,
     /// Kind of the record.
     pub kind: String,
     /// The fault.
@@ -97,7 +97,7 @@ impl State {
         }
         self.head = revision;
         self.time_ms = self.time_ms.max(time_ms);
-        let stamp = Stamp { revision, time_ms: self.time_ms, actor: actor.to_owned() };
+        let stamp = JournalStamp { revision, time_ms: self.time_ms, actor: actor.to_owned() };
         let whys = match Body::from_body(kind, body) {
             Ok(None) => return,
             Ok(Some(body)) => self.take(body, &stamp),
@@ -116,7 +116,7 @@ impl State {
     }
 
     /// Applies a body and returns its faults.
-    fn take(&mut self, body: Body, stamp: &Stamp) -> Vec<String> {
+    fn take(&mut self, body: Body, stamp: &JournalStamp) -> Vec<String> {
         if matches!(
             body,
             Body::Proposed(_)
@@ -133,7 +133,7 @@ impl State {
         whys
     }
 
-    fn change(&mut self, body: Body, stamp: &Stamp) -> Vec<String> {
+    fn change(&mut self, body: Body, stamp: &JournalStamp) -> Vec<String> {
         let taken = match body {
             Body::Applied(applied) => return self.applied(&applied, stamp),
             Body::Pinned(pinned) => self.pinned(pinned, stamp),
@@ -174,7 +174,7 @@ impl State {
         self.ledger.raise(&reassigned.service, reassigned.epoch)
     }
 
-    fn applied(&mut self, applied: &ApplyRecord, stamp: &Stamp) -> Vec<String> {
+    fn applied(&mut self, applied: &ApplyRecord, stamp: &JournalStamp) -> Vec<String> {
         let keys = applied.documents.iter().map(|one| &one.key).chain(&applied.removed);
         let keys: BTreeSet<&String> = keys.collect();
         let before: Vec<Option<DocumentInForce>> =
@@ -194,7 +194,7 @@ impl State {
         whys.collect()
     }
 
-    fn pinned(&mut self, pinned: PinRecord, stamp: &Stamp) -> Result<(), String> {
+    fn pinned(&mut self, pinned: PinRecord, stamp: &JournalStamp) -> Result<(), String> {
         check(&pinned)?;
         let PinRecord { service, filter, version, digest, allow_older: _, rollback } = pinned;
         let by = if rollback { PinOrigin::Rollback } else { PinOrigin::Hand };
@@ -202,7 +202,7 @@ impl State {
         Ok(())
     }
 
-    fn unpinned(&mut self, unpinned: &UnpinRecord, stamp: &Stamp) -> Result<(), String> {
+    fn unpinned(&mut self, unpinned: &UnpinRecord, stamp: &JournalStamp) -> Result<(), String> {
         check_service(&unpinned.service)?;
         if self.desired.pins.unpin(&unpinned.service, &unpinned.filter, stamp) {
             return Ok(());
@@ -212,7 +212,7 @@ impl State {
 
     /// Of two revocations of one key the stricter one applies. One that stops what runs is not undone by
     /// one that does not.
-    fn revoked(&mut self, revoked: RevocationRecord, stamp: &Stamp) {
+    fn revoked(&mut self, revoked: RevocationRecord, stamp: &JournalStamp) {
         let (stamp, reason, now) = (stamp.clone(), revoked.reason, revoked.now);
         match revoked.what {
             RevocationTarget::Digest { digest } => {
@@ -234,7 +234,7 @@ impl State {
         }
     }
 
-    fn reported(&mut self, report: &NodeReport, stamp: &Stamp) -> Result<(), String> {
+    fn reported(&mut self, report: &NodeReport, stamp: &JournalStamp) -> Result<(), String> {
         let node: NodeName = report.node.parse().map_err(|error| format!("{error}"))?;
         self.count(&node, report);
         self.observed.report(&node, report, stamp);

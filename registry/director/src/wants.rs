@@ -6,13 +6,13 @@ use std::sync::Arc;
 use tamis_resources::NodeName;
 use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
 use tamis_sync::{SHADOW, placed};
-use tamis_trust::{Digest, Mode, Name, config_digest, first_version};
+use tamis_trust::{AssignmentMode, Digest, Name, config_digest, first_version};
 
 use crate::desired::DesiredState;
 use crate::ledger::Slot;
 use crate::record::AssignmentRecord;
 use crate::refused::{TrustRefusal, code};
-use crate::rollout::Step;
+use crate::rollout::RolloutStep;
 use crate::state::{State, revoked};
 
 /// The desired content of a slot in a lane.
@@ -21,7 +21,7 @@ pub(crate) struct SlotOrder {
     pub(crate) filter: Name,
     pub(crate) digest: Digest,
     pub(crate) config: Digest,
-    pub(crate) mode: Mode,
+    pub(crate) mode: AssignmentMode,
 }
 
 /// A slot, and the rollout whose nodes it is for.
@@ -29,7 +29,7 @@ pub(crate) type Lane = (String, Option<String>);
 
 /// The desired slots of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Wants {
+pub(crate) struct DesiredSlots {
     pub(crate) lanes: BTreeMap<Lane, SlotOrder>,
     /// Slots that cannot be served, and why.
     pub(crate) refused: BTreeMap<String, TrustRefusal>,
@@ -37,14 +37,14 @@ pub(crate) struct Wants {
 
 /// The plan of a slot, apart from pins.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Place {
+pub(crate) struct SlotPlace {
     filter: String,
     config: Digest,
     refused: Option<RefusedPlan>,
     digest: Option<Digest>,
 }
 
-impl Place {
+impl SlotPlace {
     /// The same slot with the current pins.
     pub(crate) fn repin(&mut self, digest: impl Fn(&str) -> Option<Digest>) {
         if self.digest.is_some() {
@@ -57,7 +57,7 @@ impl Place {
 pub(crate) fn places(
     plan: &NodePlan,
     mut config: impl FnMut(&FilterPlan) -> Digest,
-) -> BTreeMap<String, Place> {
+) -> BTreeMap<String, SlotPlace> {
     let placed = placed(plan).into_iter();
     placed.map(|(name, filter)| (name, place(filter, config(filter)))).collect()
 }
@@ -67,18 +67,18 @@ pub(crate) fn config(filter: &FilterPlan) -> Digest {
     config_digest(&filter.config)
 }
 
-fn place(filter: &FilterPlan, config: Digest) -> Place {
+fn place(filter: &FilterPlan, config: Digest) -> SlotPlace {
     let refused = filter.refused.clone();
     let digest = filter.digest.parse().ok().filter(|_| filter.refused.is_none());
-    Place { filter: filter.filter.clone(), config, refused, digest }
+    SlotPlace { filter: filter.filter.clone(), config, refused, digest }
 }
 
-impl Wants {
+impl DesiredSlots {
     /// The desired slots of `node`.
     pub(crate) fn of(
         desired: &DesiredState,
         node: &NodeName,
-        places: &BTreeMap<String, Place>,
+        places: &BTreeMap<String, SlotPlace>,
     ) -> Self {
         let mut wants = Self::default();
         for (name, place) in places {
@@ -98,7 +98,7 @@ impl Wants {
     }
 }
 
-fn wanted(desired: &DesiredState, place: &Place) -> Result<SlotOrder, TrustRefusal> {
+fn wanted(desired: &DesiredState, place: &SlotPlace) -> Result<SlotOrder, TrustRefusal> {
     let refuse = |rule: String| TrustRefusal {
         code: code::SLOT_REFUSED,
         rule,
@@ -120,14 +120,14 @@ fn wanted(desired: &DesiredState, place: &Place) -> Result<SlotOrder, TrustRefus
     if let Some(revocation) = desired.revoked_digests.get(&digest).filter(|it| it.now) {
         return Err(revoked(&filter, &digest, revocation));
     }
-    Ok(SlotOrder { filter, digest, config: place.config, mode: Mode::Serve })
+    Ok(SlotOrder { filter, digest, config: place.config, mode: AssignmentMode::Serve })
 }
 
 fn shadow(desired: &DesiredState, node: &NodeName, serving: &SlotOrder) -> Option<SlotOrder> {
     let rollout = desired.rollout(node.key(), &serving.filter)?;
     let to = rollout.rollout.spec().to;
-    let shadowed = rollout.step() == Some(Step::Shadow);
-    shadowed.then(|| SlotOrder { digest: to, mode: Mode::Shadow, ..serving.clone() })
+    let shadowed = rollout.step() == Some(RolloutStep::Shadow);
+    shadowed.then(|| SlotOrder { digest: to, mode: AssignmentMode::Shadow, ..serving.clone() })
 }
 
 /// What a node should run now.
@@ -151,7 +151,7 @@ impl<'a> NodeWants<'a> {
         node: &NodeName,
         now: u64,
         plan: Option<Arc<NodePlan>>,
-        wants: &Wants,
+        wants: &DesiredSlots,
     ) -> Self {
         let refused = wants.refused.clone();
         let mut out = Self { plan, refused, ..Self::default() };
@@ -221,13 +221,13 @@ pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a
     let mut wants_of = |node: &NodeName| {
         let plan = folder.fold(node).plan;
         let places = plan.as_ref().map(|plan| places(plan, config)).unwrap_or_default();
-        (plan, Wants::of(&state.desired, node, &places))
+        (plan, DesiredSlots::of(&state.desired, node, &places))
     };
     let (plan, wants) = wants_of(node);
     let mut out = NodeWants::find(state, node, now, plan.map(Arc::new), &wants);
     if state.desired.documents.are_two(node.key()) {
         let nodes = state.nodes().into_iter().filter(|one| one.key() == node.key());
-        let all: Vec<Wants> = nodes.map(|one| wants_of(&one).1).collect();
+        let all: Vec<DesiredSlots> = nodes.map(|one| wants_of(&one).1).collect();
         out.explain(join(node.key(), all.iter()).1);
     }
     out
@@ -236,7 +236,7 @@ pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a
 /// The combined plan of all proxies of a service. Where they disagree, nothing is assigned.
 pub(crate) fn join<'a>(
     service: &str,
-    all: impl Iterator<Item = &'a Wants>,
+    all: impl Iterator<Item = &'a DesiredSlots>,
 ) -> (BTreeMap<&'a Lane, &'a SlotOrder>, BTreeMap<String, TrustRefusal>) {
     let (mut wants, mut refused, mut torn) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for one in all {

@@ -56,8 +56,8 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    ComponentExaminer, Control, Faults, Guards, Holder, Keys, KeysError, Membership, MeshOptions,
-    PolicyFolder, ProxyPlan, Rules, Terms, read_apply,
+    AssignmentTerms, AuthorizedCaller, ComponentExaminer, Control, Faults, Guards, Keys, KeysError,
+    Membership, MeshOptions, PolicyFolder, ProxyPlan, Rules, read_apply,
 };
 pub use registry::{MissingKeyRule, Registry, RegistryOptions};
 pub use rest::document as openapi;

@@ -32,6 +32,6 @@ pub(crate) use identity::{ProvenProxy, RENEWAL_GRACE};
 pub(crate) use keys::MissingKeys;
 pub use keys::{Keys, KeysError};
 pub use policy::PolicyFolder;
-pub use rights::Holder;
+pub use rights::AuthorizedCaller;
 pub use sources::read_apply;
-pub use tamis_director::{Guards, Terms};
+pub use tamis_director::{AssignmentTerms, Guards};

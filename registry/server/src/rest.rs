@@ -29,12 +29,12 @@ pub use openapi::document;
 pub(crate) struct Api {
     pub(crate) control: Control,
     pub(crate) store: Store,
-    turns: extract::Turns,
+    turns: extract::BodyPermits,
 }
 
 impl Api {
     pub(crate) fn new(control: Control, store: Store) -> Self {
-        Self { control, store, turns: extract::Turns::default() }
+        Self { control, store, turns: extract::BodyPermits::default() }
     }
 }
 

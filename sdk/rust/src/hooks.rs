@@ -16,7 +16,7 @@ pub trait Request: Filter {
 
 /// Decides about a request body, as declared in `interest.request-body`.
 pub trait RequestBody: Filter {
-    /// Receives a chunk, `last` with the last one; a buffered body comes in one call.
+    /// Receives one chunk of the body; `last` is true for the final chunk. A buffered body arrives whole, in one call.
     fn on_request_body(
         &mut self,
         seen: View<'_>,
@@ -33,7 +33,7 @@ pub trait Response: Filter {
 
 /// Decides about a response body, as declared in `interest.response-body`.
 pub trait ResponseBody: Filter {
-    /// Receives a chunk, `last` with the last one; a buffered body comes in one call.
+    /// Receives one chunk of the body; `last` is true for the final chunk. A buffered body arrives whole, in one call.
     fn on_response_body(
         &mut self,
         seen: View<'_>,

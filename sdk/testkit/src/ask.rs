@@ -6,7 +6,7 @@ use crate::event::{
     Quantiles, Request, SummaryText, TelemetryEvent, outcome,
 };
 use crate::seen::{RetryObservation, StepEnd, StepObservation};
-use crate::step::Step;
+use crate::step::CaseStep;
 use crate::walk::{bare, exchange};
 use std::collections::BTreeMap;
 use tamis_ambient::Clock;
@@ -16,7 +16,7 @@ use tamis_resources::Millis;
 
 /// Calls the hook for the event of a step, which may be about `request`.
 pub(crate) async fn ask(
-    step: &Step,
+    step: &CaseStep,
     filter: &Filter,
     instance: &mut Instance,
     request: Exchange,

@@ -3,8 +3,8 @@
 use crate::event::{Request, Response};
 use crate::expect::{Expect, ExpectRequest, ExpectResponse};
 use crate::run::unix_time;
-use crate::step::Step;
-use crate::table::{Case, Given, Table};
+use crate::step::CaseStep;
+use crate::table::{Case, CaseStart, Table};
 use crate::text::Lines;
 use std::collections::BTreeMap;
 use tamis_engine::CallFault;
@@ -56,7 +56,7 @@ impl Check<'_> {
         self.at = place;
     }
 
-    fn given(&mut self, given: &Given) {
+    fn given(&mut self, given: &CaseStart) {
         if let Some(time) = &given.time {
             let message = format!("`{time}` is not a time");
             let help = "write it as 2026-01-01T00:00:00Z, not before 1970";
@@ -79,7 +79,7 @@ impl Check<'_> {
         }
     }
 
-    fn step(&mut self, step: &Step, is_single: bool) {
+    fn step(&mut self, step: &CaseStep, is_single: bool) {
         if let Some(request) = &step.request {
             self.request(request);
         }
@@ -113,7 +113,7 @@ impl Check<'_> {
     }
 
     /// At most one event a step, and only expectations that it can meet.
-    fn events(&mut self, step: &Step) {
+    fn events(&mut self, step: &CaseStep) {
         let events = step.events();
         if let [first, second, ..] = events.as_slice() {
             let message = format!("`{first}` and `{second}` are two events");

@@ -67,7 +67,7 @@ pub(crate) enum Scheme {
 /// How an exchange ends.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub(crate) struct Ending {
+pub(crate) struct ExchangeEnding {
     /// What happened; default: nothing unusual.
     pub(crate) outcome: Vec<Outcome>,
     /// Status as sent to the client; default: that of the answer or of the response, else 200; 0: none was sent.

@@ -5,9 +5,9 @@ use crate::compare::{compare, refused};
 use crate::event::Request;
 use crate::report::{CaseReport, Report};
 use crate::seen::{StepEnd, StepObservation};
-use crate::step::Step;
+use crate::step::CaseStep;
 use crate::stub::Stubs;
-use crate::table::{Case, Given, Table};
+use crate::table::{Case, CaseStart, Table};
 use crate::walk::{ExchangeWalk, exchange};
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -60,7 +60,7 @@ impl CaseRun {
     ) -> Result<Self, Vec<String>> {
         let empty = json!({});
         let config = case.config.as_ref().or(table.config.as_ref()).unwrap_or(&empty);
-        let default = Given::default();
+        let default = CaseStart::default();
         let given = case.given.as_ref().or(table.given.as_ref()).unwrap_or(&default);
         let time = ManualTime::new();
         if let Some(text) = &given.time {
@@ -128,7 +128,7 @@ impl CaseRun {
     }
 
     /// `Err`: the step cannot show anything of this filter.
-    fn step(&mut self, step: &Step) -> Result<StepObservation, String> {
+    fn step(&mut self, step: &CaseStep) -> Result<StepObservation, String> {
         self.exchanges += 1;
         let empty = Request::default();
         let request = step.request.as_ref().unwrap_or(&empty);
@@ -190,7 +190,7 @@ fn filter(
 }
 
 /// Every right, with the hosts and secrets that the case gives.
-fn everything(given: &Given) -> Grant {
+fn everything(given: &CaseStart) -> Grant {
     let mut grant = Grant::everything();
     if let Some(secrets) = grant.imports.secrets.as_mut() {
         secrets.names = given.secrets.keys().cloned().collect();

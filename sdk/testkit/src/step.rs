@@ -1,8 +1,8 @@
 //! A step of a case.
 
 use crate::event::{
-    Attempt, BalancerEvent, CircuitEvent, ConnectionEvent, Ending, Quantiles, Request, Response,
-    TelemetryEvent, TickEvent,
+    Attempt, BalancerEvent, CircuitEvent, ConnectionEvent, ExchangeEnding, Quantiles, Request,
+    Response, TelemetryEvent, TickEvent,
 };
 use crate::expect::Expect;
 use schemars::JsonSchema;
@@ -12,7 +12,7 @@ use tamis_resources::Millis;
 /// One step of a case: the time that passes before, at most one event, and the expected result.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub(crate) struct Step {
+pub(crate) struct CaseStep {
     /// Time that passes before the event, such as `1s`: both clocks of the filter move.
     pub(crate) wait: Option<Millis>,
     /// How often the event happens, each time with the same expected result. Default: 1.
@@ -23,7 +23,7 @@ pub(crate) struct Step {
     /// Response to the request; with it, hooks on responses run too.
     pub(crate) response: Option<Response>,
     /// How the exchange ends, where that differs from what the case shows.
-    pub(crate) finished: Option<Ending>,
+    pub(crate) finished: Option<ExchangeEnding>,
     /// An attempt that did not succeed, of this step's request.
     pub(crate) retry: Option<Attempt>,
     /// Latencies of a rule, for which a second attempt is planned.
@@ -42,7 +42,7 @@ pub(crate) struct Step {
     pub(crate) expect: Option<Expect>,
 }
 
-impl Step {
+impl CaseStep {
     /// The names of its events other than a request.
     pub(crate) fn events(&self) -> Vec<&'static str> {
         let there = [

@@ -3,7 +3,7 @@
 //! The Rust types are the only definition of its shape: the schema that finds mistakes with their places,
 //! and the reference page, are generated from them.
 
-use crate::step::Step;
+use crate::step::CaseStep;
 use crate::text::{Body, Lines};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::Error as _;
@@ -31,7 +31,7 @@ pub struct Table {
     pub grant: Option<Grant>,
     /// What the filter finds, unless a case has its own.
     #[serde(default)]
-    pub(crate) given: Option<Given>,
+    pub(crate) given: Option<CaseStart>,
     /// In order; each has an instance, a clock and a state of its own.
     #[schemars(length(min = 1))]
     pub(crate) cases: Vec<Case>,
@@ -40,7 +40,7 @@ pub struct Table {
 /// What a filter finds when a case begins.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub(crate) struct Given {
+pub(crate) struct CaseStart {
     /// The time at the beginning (RFC 3339). Default: `2026-01-01T00:00:00Z`. It stands still but for `wait`.
     pub(crate) time: Option<String>,
     /// Values in `kv`, without an end.
@@ -95,8 +95,8 @@ pub(crate) struct Case {
     /// What it shows.
     pub(crate) name: String,
     pub(crate) config: Option<Value>,
-    pub(crate) given: Option<Given>,
-    pub(crate) steps: Vec<Step>,
+    pub(crate) given: Option<CaseStart>,
+    pub(crate) steps: Vec<CaseStep>,
     /// The one step stands in the case itself, without `steps`.
     pub(crate) is_single: bool,
 }
@@ -113,12 +113,12 @@ struct CaseHead {
     config: Option<Value>,
     /// Replaces the table's.
     #[serde(default)]
-    given: Option<Given>,
+    given: Option<CaseStart>,
     /// Several steps, in order, with one instance, clock and state; each has the fields of a step below. A
     /// case without it has the fields of its one step.
     #[serde(default)]
     #[schemars(length(min = 1))]
-    steps: Option<Vec<Step>>,
+    steps: Option<Vec<CaseStep>>,
 }
 
 const HEAD: [&str; 4] = ["name", "config", "given", "steps"];
@@ -151,7 +151,7 @@ impl JsonSchema for Case {
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         let mut schema = CaseHead::json_schema(generator);
-        let step = Step::json_schema(generator);
+        let step = CaseStep::json_schema(generator);
         let fields = step.get("properties").and_then(Value::as_object);
         if let Some(Value::Object(properties)) = schema.get_mut("properties") {
             for (name, field) in fields.into_iter().flatten() {

@@ -1,8 +1,8 @@
 //! Calls the hooks of an exchange, in the order of the proxy and with its rules.
 
-use crate::event::{self, Author, Ending, Request, Response};
+use crate::event::{self, Author, ExchangeEnding, Request, Response};
 use crate::seen::{StepEnd, StepObservation};
-use crate::step::Step;
+use crate::step::CaseStep;
 use crate::text::{Body, Lines};
 use std::collections::BTreeMap;
 use tamis_engine::{BodyMode, Filter, Hook, Instance};
@@ -24,7 +24,7 @@ pub(crate) struct ExchangeWalk<'a> {
 
 impl ExchangeWalk<'_> {
     /// From the request to the end. What an answer or a fault cuts off is not called, as in a proxy.
-    pub(crate) async fn run(mut self, step: &Step) -> Result<(), StepEnd> {
+    pub(crate) async fn run(mut self, step: &CaseStep) -> Result<(), StepEnd> {
         if self.filter.keeps() {
             self.filter.state().begin(self.exchange.id, Some(1));
         }
@@ -42,7 +42,7 @@ impl ExchangeWalk<'_> {
         went.and(finished)
     }
 
-    async fn hooks(&mut self, step: &Step) -> Result<(), StepEnd> {
+    async fn hooks(&mut self, step: &CaseStep) -> Result<(), StepEnd> {
         let request = step.request.as_ref();
         self.seen.request_body = request.map_or_else(Vec::new, |it| octets(it.body.as_ref()));
         let mut view = View::default();
@@ -279,17 +279,17 @@ impl ExchangeWalk<'_> {
 
     fn finish(
         &mut self,
-        wanted: Option<&Ending>,
+        wanted: Option<&ExchangeEnding>,
         status: u16,
         reason: Option<String>,
     ) -> Result<(), StepEnd> {
-        let default = Ending::default();
+        let default = ExchangeEnding::default();
         let wanted = wanted.unwrap_or(&default);
         let micros = |time: Option<tamis_resources::Millis>| {
             time.map_or(1_000, |time| time.0.saturating_mul(1_000))
         };
         let long = |octets: &[u8]| u64::try_from(octets.len()).unwrap_or(u64::MAX);
-        let ending = x::Ending {
+        let ending = x::ExchangeEnding {
             outcome: event::outcome(&wanted.outcome),
             status: wanted.status.unwrap_or(status),
             grpc_status: wanted.grpc_status,

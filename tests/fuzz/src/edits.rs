@@ -2,8 +2,8 @@
 //! nothing panics.
 
 use tamis_exchange::{
-    Attributes, Edit, Exchange, FieldLine, HeadSide, MAX_FIELDS, MAX_HEAD_OCTETS, Scheme, Writes,
-    apply, check, head_size, is_host_attribute, is_host_field,
+    Attributes, Edit, Exchange, FieldLine, HeadSide, MAX_FIELDS, MAX_HEAD_OCTETS, Scheme,
+    WritableFields, apply, check, head_size, is_host_attribute, is_host_field,
 };
 
 /// Verdicts, one after the other, as from a chain of filters.
@@ -132,7 +132,7 @@ pub fn edits(data: &[u8]) {
     }
     exchange.headers.insert("x-forwarded-for", http::HeaderValue::from_static("10.0.0.1"));
     exchange.attributes.set("peer.spiffe-id", "spiffe://mesh/me");
-    let (stated, any) = (facts(&exchange), Writes::everything());
+    let (stated, any) = (facts(&exchange), WritableFields::everything());
     for _ in 0..VERDICTS_MAX {
         if octets.0.is_empty() {
             break;

@@ -7,7 +7,7 @@ use tamis_engine::Inspection;
 
 /// The content of a world.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct WorldShape {
     /// Hooks and `lifecycle`.
     pub(super) exports: BTreeSet<String>,
     /// Capabilities.
@@ -15,18 +15,18 @@ pub(super) struct Shape {
 }
 
 /// Every world by its name.
-pub(super) fn worlds() -> BTreeMap<String, Shape> {
+pub(super) fn worlds() -> BTreeMap<String, WorldShape> {
     let text = WIT.iter().find(|(path, _)| *path == "worlds.wit").map_or("", |(_, text)| *text);
     read(text)
 }
 
 /// Reads worlds in the order of the file: a world includes only earlier ones.
-fn read(text: &str) -> BTreeMap<String, Shape> {
-    let mut worlds: BTreeMap<String, Shape> = BTreeMap::new();
+fn read(text: &str) -> BTreeMap<String, WorldShape> {
+    let mut worlds: BTreeMap<String, WorldShape> = BTreeMap::new();
     for block in text.split("\nworld ").skip(1) {
         let Some((name, body)) = block.split_once('{') else { continue };
         let body = body.split('}').next().unwrap_or_default();
-        let mut shape = Shape::default();
+        let mut shape = WorldShape::default();
         for line in body.lines().map(str::trim) {
             let Some((word, what)) = line.trim_end_matches(';').split_once(' ') else { continue };
             match word {
@@ -66,7 +66,7 @@ pub(super) fn fits(inspection: &Inspection, world: &str) -> Result<()> {
     )
 }
 
-fn more(inspection: &Inspection, shape: &Shape) -> Vec<String> {
+fn more(inspection: &Inspection, shape: &WorldShape) -> Vec<String> {
     let hooks = inspection.hooks.iter().map(|hook| hook.as_str());
     let hooks = hooks.filter(|hook| !shape.exports.contains(*hook));
     let imports = inspection.imports.iter().filter(|import| !shape.imports.contains(*import));

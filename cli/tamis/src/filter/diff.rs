@@ -9,7 +9,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_engine::{
-    Authority, Contract, Declaration, DeclaredAccess, Grant, Growth, GrowthKind, Inspection,
+    Authority, AuthorityGrowth, Contract, Declaration, DeclaredAccess, Grant, GrowthKind,
+    Inspection,
 };
 use tamis_node::{StoredArtifact, check_claims};
 use tamis_trust::{Digest, Manifest};
@@ -54,8 +55,8 @@ struct Side {
 struct FilterComparison {
     a: Side,
     b: Side,
-    gained: Vec<Growth>,
-    lost: Vec<Growth>,
+    gained: Vec<AuthorityGrowth>,
+    lost: Vec<AuthorityGrowth>,
 }
 
 fn compare(arguments: &Arguments) -> Result<FilterComparison> {

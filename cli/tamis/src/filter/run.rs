@@ -11,7 +11,7 @@ use crate::keys;
 use crate::output::{self, Output};
 use crate::up::{apps, folder_keys};
 use anyhow::{Context as _, Result, bail};
-use changes::Saved;
+use changes::ChangeTimes;
 use decisions::Decisions;
 use documents::{Rights, RunDocuments};
 use serde_json::json;
@@ -55,7 +55,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 /// Builds, serves, and builds again until Ctrl-C.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let built = build::make(&arguments.folder)?;
-    let mut saved = Saved::now(&arguments.folder);
+    let mut saved = ChangeTimes::now(&arguments.folder);
     let place = arguments.folder.join("target/run");
     let run = RunFolder::make(&place, arguments, &built)?;
     let decisions = Decisions::begin(&place)?;
@@ -76,7 +76,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let mut decisions = decisions;
     while !ending.within(PAUSE) {
         decisions.show(output);
-        let now = Saved::now(&arguments.folder);
+        let now = ChangeTimes::now(&arguments.folder);
         if now == saved {
             continue;
         }

@@ -12,7 +12,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_api::{Resource, RevocationView, RevokeRequest, Stop};
+use tamis_api::{Resource, RevocationView, RevokeRequest, StoppedSlot};
 use tamis_client::{ClientError, ManifestReference};
 use tamis_trust::{Digest, PrivateKey, SignaturePolicy, is_by, sign};
 
@@ -97,7 +97,7 @@ fn revoke(remote: &Remote, request: &RevokeRequest) -> Result<RevocationView> {
 }
 
 /// What is pinned, and what runs without being pinned, such as the candidate of a rollout.
-fn pinned(remote: &Remote, stops: &[Stop]) -> Result<BTreeSet<Pinned>> {
+fn pinned(remote: &Remote, stops: &[StoppedSlot]) -> Result<BTreeSet<Pinned>> {
     let pins = remote.ask("reading the pins", async |client| client.pins().await)?;
     let pins = pins.into_iter().map(|pin| Pinned { filter: pin.filter, digest: pin.digest });
     let run = stops.iter();
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn what_is_left_to_do_is_told_with_the_lines_to_write() {
         let key = PrivateKey::generate().unwrap();
-        let stop = |service: &str| Stop {
+        let stop = |service: &str| StoppedSlot {
             service: service.to_owned(),
             slot: "shop/guard".to_owned(),
             filter: "acme/guard".to_owned(),

@@ -20,7 +20,7 @@ pub(super) enum Command {
     #[command(
         after_help = "Example:\n  tamis policy init --root-key ann.pub --root-key bob.pub --targets-key sec.pub --online-key registry.pub"
     )]
-    Init(Init),
+    Init(PolicyInitArguments),
     /// Let more keys sign for a role: root, targets, online or namespace:NAMESPACE.
     #[command(after_help = "Example:\n  tamis policy add-key targets eve.pub --threshold 2")]
     AddKey(ChangeRole),
@@ -87,7 +87,7 @@ pub(super) enum Command {
 }
 
 #[derive(clap::Args)]
-pub(super) struct Init {
+pub(super) struct PolicyInitArguments {
     /// A public key of the root, kept offline; repeat for each key.
     #[arg(long = "root-key", required = true)]
     pub(super) root: Vec<PathBuf>,

@@ -9,7 +9,7 @@ use tamis_resources::{Millis, Problem, Resource, RolloutBreach, RolloutSpec, Sou
 
 /// Arguments of `start`.
 #[derive(clap::Args)]
-pub(crate) struct Start {
+pub(crate) struct RolloutStartArguments {
     /// Name; each rollout needs a new one.
     #[arg(required_unless_present = "file", requires = "release")]
     name: Option<String>,
@@ -94,7 +94,7 @@ fn wave(text: &str) -> Result<Wave, String> {
     }
 }
 
-impl Start {
+impl RolloutStartArguments {
     /// The request to the control plane.
     pub(super) fn request(&self) -> Result<RolloutRequest> {
         if let Some(path) = &self.file {
@@ -214,7 +214,7 @@ mod tests {
     #[derive(Parser)]
     struct Line {
         #[command(flatten)]
-        start: Start,
+        start: RolloutStartArguments,
     }
 
     fn line(text: &str) -> Result<RolloutRequest, clap::Error> {

@@ -100,7 +100,7 @@ pub(crate) fn gather(
             .with_context(|| format!("{} cannot be read", path.display()))?;
         files.push(File::new(&name, ports.moved(&name, &text)?));
     }
-    let sender = Sender { names: Names::of(&files), known };
+    let sender = Sender { names: DocumentNames::of(&files), known };
     for file in &files {
         sender.file(&mut gathered, file);
     }
@@ -143,7 +143,7 @@ impl File {
 }
 
 /// Every file, once for each document of that name in it.
-struct Names(BTreeMap<String, Vec<String>>);
+struct DocumentNames(BTreeMap<String, Vec<String>>);
 
 /// What is done with a document that can be used.
 #[derive(Debug, PartialEq, Eq)]
@@ -154,7 +154,7 @@ enum Use {
     Double { first: String, stays: bool },
 }
 
-impl Names {
+impl DocumentNames {
     fn of(files: &[File]) -> Self {
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for file in files {
@@ -184,7 +184,7 @@ impl Names {
 
 /// Decides what is sent of the files of a folder.
 struct Sender<'a> {
-    names: Names,
+    names: DocumentNames,
     known: &'a DocumentSources,
 }
 

@@ -136,7 +136,10 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         let mut wrongs = feeding.wrongs().lines();
         wrongs.extend(mesh.wrongs().chain(&missing).cloned());
         let (registry, tries, wrongs) = (&registry.url, &tries, &wrongs);
-        view.show(&mesh, &view::Surroundings { registry, wrongs, tries, try_file: &try_file });
+        view.show(
+            &mesh,
+            &view::FolderSurroundings { registry, wrongs, tries, try_file: &try_file },
+        );
     }
     if output == Output::Text {
         output::note("\nstopping; press Ctrl-C again to stop at once");

@@ -72,7 +72,7 @@ fn addresses(node: &Node) -> String {
 }
 
 /// What is shown in addition to the proxies.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct FolderSurroundings<'a> {
     /// The address of the registry.
     pub(crate) registry: &'a str,
     /// The problems of the folder.
@@ -98,7 +98,7 @@ impl View {
         Self { live, began: Clock::system().now(), last: HashMap::new() }
     }
 
-    pub(crate) fn show(&mut self, mesh: &Mesh, around: &Surroundings<'_>) {
+    pub(crate) fn show(&mut self, mesh: &Mesh, around: &FolderSurroundings<'_>) {
         if !self.live {
             return;
         }
@@ -222,7 +222,7 @@ fn took(time: Duration) -> String {
 /// table, then problems, then as much as fits: addresses and whole commands.
 fn picture(
     rows: &[Row],
-    around: &Surroundings<'_>,
+    around: &FolderSurroundings<'_>,
     up: Duration,
     width: usize,
     height: usize,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value as Json, json};
 
-use super::{Document, Reach, Stub};
+use super::{Document, UnusableDocument, UnusableReach};
 use crate::check::suggestion;
 use crate::format;
 use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
@@ -22,7 +22,7 @@ pub(crate) enum Recovery {
     /// Ignoring it would do harm, and there is no replacement.
     Lost,
     /// The replacement.
-    Stub(Box<Metadata>, Box<Resource>, Stub),
+    Stub(Box<Metadata>, Box<Resource>, UnusableDocument),
 }
 
 const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
@@ -62,15 +62,15 @@ const NAMESPACE: &str = "namespace";
 const WHY_MAX: usize = 500;
 
 /// What a document says that stands in for another, if it says that it does.
-pub(crate) fn annotated(metadata: &Metadata, resource: &Resource) -> Option<Stub> {
+pub(crate) fn annotated(metadata: &Metadata, resource: &Resource) -> Option<UnusableDocument> {
     let why = metadata.annotations.get(STANDS_IN)?.clone();
     let is_one = matches!(
         resource,
         Resource::FilterAttachment(_) | Resource::HTTPRoute(_) | Resource::GRPCRoute(_)
     );
     let wide = metadata.annotations.get(CLOSES).is_some_and(|what| what == NAMESPACE);
-    let reach = if wide { Reach::Namespace } else { Reach::Targets };
-    is_one.then_some(Stub { why, reach })
+    let reach = if wide { UnusableReach::Namespace } else { UnusableReach::Targets };
+    is_one.then_some(UnusableDocument { why, reach })
 }
 
 /// A stub as a document in one line, for whoever is not to be sent the document that it stands in for; `None` when it
@@ -87,9 +87,9 @@ pub(crate) fn written(document: &Document) -> Option<String> {
     }
     if let Some(targets) = spec.get_mut("targetRefs").and_then(Json::as_array_mut) {
         match stub.reach {
-            Reach::Everything => targets.push(json!({ "kind": TargetKind::Mesh })),
-            Reach::Namespace => drop(annotations.insert(CLOSES, NAMESPACE.to_owned())),
-            Reach::Targets => {}
+            UnusableReach::Everything => targets.push(json!({ "kind": TargetKind::Mesh })),
+            UnusableReach::Namespace => drop(annotations.insert(CLOSES, NAMESPACE.to_owned())),
+            UnusableReach::Targets => {}
         }
         if targets.is_empty() {
             // A document has at least one; what is not there adds nothing to the namespace that is closed.
@@ -208,9 +208,9 @@ fn attachment(tree: &YamlNode, why: &str) -> Recovery {
     }
     let (targets, all) = targets(field("targetRefs"));
     let reach = match (known, all) {
-        (false, _) => Reach::Everything,
-        (true, true) => Reach::Targets,
-        (true, false) => Reach::Namespace,
+        (false, _) => UnusableReach::Everything,
+        (true, true) => UnusableReach::Targets,
+        (true, false) => UnusableReach::Namespace,
     };
     let filter = field("filter").and_then(text);
     let filter = filter.filter(|text| format::accepts("filter-name", text)).unwrap_or(NO_FILTER);
@@ -229,7 +229,7 @@ fn attachment(tree: &YamlNode, why: &str) -> Recovery {
             map.insert("direction".to_owned(), json!(direction));
         }
     }
-    stands_in(metadata, "FilterAttachment", spec, Stub { why: why.to_owned(), reach })
+    stands_in(metadata, "FilterAttachment", spec, UnusableDocument { why: why.to_owned(), reach })
 }
 
 /// A guard of the targets of an `AuthorizationPolicy`, under a name that no attachment of a person has by chance.
@@ -244,7 +244,7 @@ fn guard(tree: &YamlNode, why: &str) -> Recovery {
     }
 }
 
-fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: Stub) -> Recovery {
+fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: UnusableDocument) -> Recovery {
     match Resource::read(kind, spec) {
         Ok(resource) => Recovery::Stub(Box::new(metadata), Box::new(resource), stub),
         Err(_) => Recovery::Lost,
@@ -303,7 +303,12 @@ fn route(tree: &YamlNode, kind: &str, why: &str) -> Recovery {
     });
     let rules: Vec<Json> = names.map(|name| json!({ "name": name })).collect();
     let spec = json!({ "parentRefs": parents, "hostnames": hostnames, "rules": rules });
-    stands_in(metadata, kind, spec, Stub { why: why.to_owned(), reach: Reach::Targets })
+    stands_in(
+        metadata,
+        kind,
+        spec,
+        UnusableDocument { why: why.to_owned(), reach: UnusableReach::Targets },
+    )
 }
 
 fn parent(node: &YamlNode) -> Option<Json> {

@@ -13,7 +13,7 @@ use super::listeners::Socket;
 use super::routes::Route;
 use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, longest};
 use crate::check::suggestion;
-use crate::document::{Document, Reach};
+use crate::document::{Document, UnusableReach};
 use crate::kinds::{
     AttachmentDirection, FilterAttachmentSpec, FilterSpec, FiltersLockSpec, GatewaySpec, OnFailure,
     Phase, Pin, ServiceSpec, Spec as _, TargetKind, World,
@@ -167,9 +167,9 @@ impl<'a> Fold<'a> {
         let closed = guards(spec.phase) || document.is_stub();
         let space = &document.metadata.namespace;
         match document.stub.as_ref().map(|stub| stub.reach) {
-            Some(Reach::Everything) => targets.found.push(Target::mesh()),
-            Some(Reach::Namespace) => targets.found.extend(Target::everything(space)),
-            Some(Reach::Targets) | None => {}
+            Some(UnusableReach::Everything) => targets.found.push(Target::mesh()),
+            Some(UnusableReach::Namespace) => targets.found.extend(Target::everything(space)),
+            Some(UnusableReach::Targets) | None => {}
         }
         for (at, target) in spec.target_refs.iter().enumerate() {
             let name = target.name.as_deref().unwrap_or_default();

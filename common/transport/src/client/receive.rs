@@ -7,7 +7,7 @@ use super::ResponseHead;
 use crate::content::Content;
 use crate::field_names;
 use crate::gate::{Body, GateRefusal};
-use crate::response::head::{self, End, Framing};
+use crate::response::head::{self, Framing, HeadEnd};
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
 use crate::spare;
 
@@ -34,8 +34,8 @@ pub(super) fn find_end(
     limits: &ResponseLimits,
 ) -> Result<Option<usize>, ResponseRefusal> {
     match head::find_end(*scanned, octets, limits.max_head_bytes)? {
-        End::At(end) => Ok(Some(end)),
-        End::Unknown(known) => {
+        HeadEnd::At(end) => Ok(Some(end)),
+        HeadEnd::Unknown(known) => {
             *scanned = known;
             Ok(None)
         }

@@ -275,7 +275,7 @@ fn small_chunks_are_joined_and_large_ones_are_passed_as_they_are() {
     for (arrived, expected, done) in rows {
         let mut buffer = BytesMut::from(arrived.as_bytes());
         let mut content = Content::Framed(Body::ChunkSize);
-        let (mut pieces, mut turn) = (Vec::new(), Turn::default());
+        let (mut pieces, mut turn) = (Vec::new(), ConnectionTurn::default());
         while let Ok(Some(frame)) = content.take(&mut buffer, &mut turn) {
             if turn.is_over() {
                 turn.end();

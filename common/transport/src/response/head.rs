@@ -25,7 +25,7 @@ pub(crate) enum Framing {
 }
 
 /// Where a head ends.
-pub(crate) enum End {
+pub(crate) enum HeadEnd {
     /// After this many bytes, the empty line included.
     At(usize),
     /// Unknown yet; this many bytes are known not to end it.
@@ -41,7 +41,7 @@ pub(crate) fn find_end(
     scanned: usize,
     bytes: &[u8],
     max_bytes: usize,
-) -> Result<End, ResponseRefusal> {
+) -> Result<HeadEnd, ResponseRefusal> {
     let window = bytes.get(..max_bytes).unwrap_or(bytes);
     let mut start = scanned;
     if start == 0 && !window.iter().zip(BEGINNING).all(|(octet, expected)| octet == expected) {
@@ -56,17 +56,17 @@ pub(crate) fn find_end(
         let line = line.strip_suffix(b"\r").ok_or(ResponseRefusal::LineEnd)?;
         start = at.saturating_add(1);
         if line.is_empty() {
-            return Ok(End::At(start));
+            return Ok(HeadEnd::At(start));
         }
     }
     if bytes.len() >= max_bytes {
         return Err(ResponseRefusal::HeadTooLarge);
     }
-    Ok(End::Unknown(start))
+    Ok(HeadEnd::Unknown(start))
 }
 
 /// A head that was checked.
-pub(crate) struct Judged {
+pub(crate) struct JudgedHead {
     /// 0 or 1.
     pub(crate) minor: u8,
     pub(crate) status: u16,
@@ -79,7 +79,7 @@ pub(crate) fn judge<'a>(
     expected: Expectation,
     limits: &ResponseLimits,
     mut take: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), ResponseRefusal>,
-) -> Result<Judged, ResponseRefusal> {
+) -> Result<JudgedHead, ResponseRefusal> {
     let mut lines = head
         .split_inclusive(|byte| *byte == b'\n')
         .map(|line| line.strip_suffix(b"\r\n").ok_or(ResponseRefusal::LineEnd));
@@ -104,7 +104,7 @@ pub(crate) fn judge<'a>(
         take(name, value)?;
     }
     let framing = frame(status, &fields, expected)?;
-    Ok(Judged { minor, status, framing })
+    Ok(JudgedHead { minor, status, framing })
 }
 
 /// The minor version and the status. The reason phrase has no meaning and may be missing (RFC 9112 §4).

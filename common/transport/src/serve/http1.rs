@@ -32,8 +32,8 @@ use tokio::sync::oneshot;
 
 use self::body::{RequestBody, RequestBodyError};
 use self::request::RequestFacts;
-use self::response::{After, ResponsePlan};
-use self::socket::{Arrived, ServerSocket};
+use self::response::{AfterResponse, ResponsePlan};
+use self::socket::{RequestArrival, ServerSocket};
 use self::tunnel::ServerTunnel;
 use super::{ConnInfo, ListenerStage, ServeError, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
@@ -147,16 +147,16 @@ where
                 return Poll::Ready(arrived);
             }
             let ends = socket.is_idle() && end.as_mut().poll(cx).is_ready();
-            if ends { Poll::Ready(Ok(Arrived::End)) } else { Poll::Pending }
+            if ends { Poll::Ready(Ok(RequestArrival::End)) } else { Poll::Pending }
         });
         let (request, facts) = match arrived.await {
-            Ok(Arrived::Request(request, facts)) => (request, facts),
-            Ok(Arrived::Nothing) => {
+            Ok(RequestArrival::Request(request, facts)) => (request, facts),
+            Ok(RequestArrival::Nothing) => {
                 place = None;
                 continue;
             }
-            Ok(Arrived::End) => break (Ok(()), String::new()),
-            Ok(Arrived::Refused(request)) => {
+            Ok(RequestArrival::End) => break (Ok(()), String::new()),
+            Ok(RequestArrival::Refused(request)) => {
                 let refusal = request.refusal;
                 tracing::debug!(code = refusal.code(), "a request was refused");
                 let id = refused(request);
@@ -178,9 +178,9 @@ where
             Err(error) => Err(error),
         };
         match after {
-            Ok(After::Next) if socket.borrow_mut().finish_exchange() => {}
-            Ok(After::Next | After::End) => break (Ok(()), String::new()),
-            Ok(After::Tunnel) => {
+            Ok(AfterResponse::Next) if socket.borrow_mut().finish_exchange() => {}
+            Ok(AfterResponse::Next | AfterResponse::End) => break (Ok(()), String::new()),
+            Ok(AfterResponse::Tunnel) => {
                 open_tunnel(socket);
                 return Ok(());
             }
@@ -230,7 +230,7 @@ async fn respond<IO, B>(
     facts: RequestFacts,
     leaves: bool,
     response: Response<B>,
-) -> io::Result<After>
+) -> io::Result<AfterResponse>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
     B: Body<Data = Bytes>,

@@ -38,7 +38,7 @@ fn scene(threshold: usize) -> Scene {
         version: 7,
         issued: NOW - 10,
         expires: NOW + 3600,
-        mode: Mode::Serve,
+        mode: AssignmentMode::Serve,
     };
     let director = DirectorKeys::from_json(document.to_string().as_bytes()).unwrap();
     Scene { keys, director, config, assignment }
@@ -94,7 +94,7 @@ impl Scene {
 fn what_the_director_signs_is_assigned() {
     let scene = scene(2);
     assert_eq!(scene.verify(&[scene.sign(2), scene.sign(0)]).unwrap(), scene.assignment);
-    let shadow = scene.signed_after(|it| it.mode = Mode::Shadow);
+    let shadow = scene.signed_after(|it| it.mode = AssignmentMode::Shadow);
     assert_eq!(scene.refusal(&[scene.sign(1), shadow]), code::ASSIGN_THRESHOLD);
 }
 

@@ -17,7 +17,7 @@ const TARGETS: &str = "targets.json";
 const ISSUED: &str = "x-tamis-issued";
 
 #[derive(Debug)]
-pub(super) struct Lower {
+pub(super) struct LowerRoles {
     pub(super) set: TrustedMetadataSet,
     /// The files it was read from, by name.
     pub(super) files: BTreeMap<String, Vec<u8>>,
@@ -36,7 +36,7 @@ pub(super) struct Document {
     pub(super) roles: Vec<String>,
 }
 
-impl Lower {
+impl LowerRoles {
     /// Verifies a complete state under the root of `set`; versions must not be lower than those in `set`.
     /// At [`Moment::MIN`] nothing counts as expired.
     pub(super) fn read(

@@ -22,7 +22,7 @@ fn issuer(rest: &str) -> String {
 fn defaults_are_those_stated() {
     let jwks = format!(r#","jwks":{{"inline":{KEY}}}"#);
     let rules = check(&format!(r#"{{"issuers":[{}]}}"#, issuer(&jwks))).unwrap();
-    assert_eq!((rules.absent, rules.spent), (Absent::Refused, Spent::Removed));
+    assert_eq!((rules.absent, rules.spent), (MissingTokenRule::Refused, TokenForwarding::Removed));
     assert_eq!(
         (rules.token_header.as_str(), rules.token_prefix.as_str()),
         ("authorization", "Bearer ")

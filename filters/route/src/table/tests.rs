@@ -145,7 +145,7 @@ proptest! {
             raw.method = tamis_sdk::Method::Post;
         }
         let asked =
-            Asked { path, query: if query { "q=1" } else { "" }, view: View::new(&raw, &reads) };
+            RoutedRequest { path, query: if query { "q=1" } else { "" }, view: View::new(&raw, &reads) };
         let found = table.find(&format!("{host}:8443"), &asked).map(|found| found.rule);
         prop_assert_eq!(found, reference(&all, host, path, post, headers, query));
     }
@@ -161,7 +161,7 @@ fn found(routes: &str, authority: &str, path: &str) -> Option<usize> {
     }
     table.finish();
     let raw = packed(&[], &[]);
-    let asked = Asked { path, query: "", view: View::new(&raw, &[]) };
+    let asked = RoutedRequest { path, query: "", view: View::new(&raw, &[]) };
     table.find(authority, &asked).map(|found| found.rule)
 }
 

@@ -76,7 +76,7 @@ impl From<x::Outcome> for Outcome {
 
 #[derive(ComponentType, Lower, Clone, Copy)]
 #[component(record)]
-pub(crate) struct Ending<'a> {
+pub(crate) struct ExchangeEnding<'a> {
     outcome: Outcome,
     status: u16,
     #[component(name = "grpc-status")]
@@ -93,8 +93,8 @@ pub(crate) struct Ending<'a> {
     reason: Option<&'a str>,
 }
 
-impl<'a> From<&'a x::Ending> for Ending<'a> {
-    fn from(ending: &'a x::Ending) -> Self {
+impl<'a> From<&'a x::ExchangeEnding> for ExchangeEnding<'a> {
+    fn from(ending: &'a x::ExchangeEnding) -> Self {
         Self {
             outcome: ending.outcome.into(),
             status: ending.status,
@@ -159,7 +159,7 @@ impl From<&x::Summary> for Summary {
 
 #[derive(ComponentType, Lower, Clone, Copy)]
 #[component(record)]
-pub(crate) struct KeptSpan {
+pub(crate) struct KeptFieldSpan {
     exchange: u32,
     field: u32,
     start: u32,
@@ -168,8 +168,8 @@ pub(crate) struct KeptSpan {
     length: u32,
 }
 
-impl From<&x::KeptSpan> for KeptSpan {
-    fn from(span: &x::KeptSpan) -> Self {
+impl From<&x::KeptFieldSpan> for KeptFieldSpan {
+    fn from(span: &x::KeptFieldSpan) -> Self {
         Self {
             exchange: span.exchange,
             field: span.field,
@@ -182,9 +182,9 @@ impl From<&x::KeptSpan> for KeptSpan {
 
 #[derive(ComponentType, Lower, Clone, Copy)]
 #[component(record)]
-pub(crate) struct Kept<'a> {
+pub(crate) struct KeptBatch<'a> {
     pub(crate) octets: &'a [u8],
-    pub(crate) spans: &'a [KeptSpan],
+    pub(crate) spans: &'a [KeptFieldSpan],
 }
 
 #[derive(ComponentType, Lift)]

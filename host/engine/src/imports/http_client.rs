@@ -1,7 +1,7 @@
 //! `http-client`: this module checks requests against the grant, the embedder sends them. The engine opens
 //! no socket.
 
-use super::Mode;
+use super::ImportMode;
 use crate::abi::{self, HttpFailure};
 use crate::error::printable;
 use crate::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, Host, HttpClientGrant};
@@ -16,8 +16,8 @@ const MAX_PER_CALL: u32 = 8;
 /// Bytes of a URL.
 const MAX_URL_BYTES: usize = 8 * 1024;
 
-pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: Mode) -> wasmtime::Result<()> {
-    if mode != Mode::Suspending {
+pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wasmtime::Result<()> {
+    if mode != ImportMode::Suspending {
         return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
             let host = store.data_mut();
             host.sends = host.sends.saturating_add(1);

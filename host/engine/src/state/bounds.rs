@@ -22,12 +22,12 @@ pub(crate) fn within(key: String, max: usize) -> String {
 /// When what is over is sought again in a full store. A search costs as much as there are entries, and who fills a store
 /// (a client that chooses keys, perhaps) may ask for one with each request: so it waits, longer the more there are.
 #[derive(Debug, Default)]
-pub(crate) struct Sweep(Option<Instant>);
+pub(crate) struct SweepPause(Option<Instant>);
 
 /// Nanoseconds of a pause for each entry looked at: some fifty times what a look takes.
 const PAUSE_FOR_EACH: u64 = 1_000;
 
-impl Sweep {
+impl SweepPause {
     /// Whether to seek now among so many.
     pub(crate) fn is_due(&mut self, entries: usize, now: Instant) -> bool {
         if self.0.is_some_and(|at| now < at) {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_full_store_is_searched_now_and_then_however_often_it_is_asked() {
-        let (mut sweep, now) = (Sweep::default(), Instant::now());
+        let (mut sweep, now) = (SweepPause::default(), Instant::now());
         let at = |ms| now + Duration::from_millis(ms);
         let asked = (0..1_000).filter(|ms| sweep.is_due(100_000, at(*ms))).count();
         assert_eq!(asked, 10, "each of 100,000 entries costs a pause of a microsecond");

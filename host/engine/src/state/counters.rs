@@ -3,7 +3,7 @@
 //! When the store is full, all further keys of a name share one sum. A client that fills the store, because it chooses
 //! the keys, is still counted, so no limit lets it through.
 
-use super::bounds::{Sweep, within};
+use super::bounds::{SweepPause, within};
 use crate::CountersGrant;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,7 @@ pub(crate) struct Counters(Mutex<Sums>);
 struct Sums {
     sums: HashMap<Id, Sum>,
     octets: usize,
-    sweep: Sweep,
+    sweep: SweepPause,
     /// By name and window, what was added to counters that are not in `sums`, since there was no room. As long
     /// as its window lasts, every counter of that name and window that is not in `sums` is in here.
     crowds: HashMap<(String, u32), Sum>,

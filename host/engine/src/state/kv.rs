@@ -1,6 +1,6 @@
 //! Small values with a time to live, shared by all instances of an attachment: what `kv` reads and writes.
 
-use super::bounds::Sweep;
+use super::bounds::SweepPause;
 use crate::abi::KvEntry;
 use crate::{FilterState, KvGrant};
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ struct Inner {
     entries: HashMap<String, StoredValue>,
     octets: usize,
     last_version: u64,
-    sweep: Sweep,
+    sweep: SweepPause,
 }
 
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! Token buckets: what `quota` takes from.
 
-use super::bounds::Sweep;
+use super::bounds::SweepPause;
 use crate::{QuotaClass, QuotaGrant};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +18,7 @@ struct Classes {
     /// By class and key.
     classes: HashMap<String, HashMap<String, Bucket>>,
     octets: usize,
-    sweep: Sweep,
+    sweep: SweepPause,
 }
 
 /// Memory of a bucket, without its key.

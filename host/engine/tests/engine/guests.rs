@@ -7,7 +7,7 @@ use tamis_engine::{
     CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant, HttpFetch,
     Isolation, OnFailure,
 };
-use tamis_exchange::{Attributes, Exchange, Reads, Scheme, View};
+use tamis_exchange::{Attributes, Exchange, ReadableFields, Scheme, View};
 use tamis_observe::Metrics;
 
 fn root() -> PathBuf {
@@ -128,7 +128,7 @@ impl GuestOptions {
 }
 
 /// A view of `GET path` of `shop.example`.
-pub(crate) fn view(reads: &Reads, id: u64, path: &str) -> View {
+pub(crate) fn view(reads: &ReadableFields, id: u64, path: &str) -> View {
     let mut headers = http::HeaderMap::new();
     headers.insert("accept", "*/*".parse().unwrap());
     let exchange = Exchange {

@@ -1,7 +1,7 @@
 //! The check of edits against the declaration of their filter and the rules of HTTP.
 
 use super::{
-    Edit, EditError, HeadSide, MAX_EDITS, Writes, is_framing_header, is_host_attribute,
+    Edit, EditError, HeadSide, MAX_EDITS, WritableFields, is_framing_header, is_host_attribute,
     is_method_apart, shown,
 };
 use crate::fields::{is_host_field, is_same_name};
@@ -23,7 +23,7 @@ const MAX_ATTRIBUTE_NAME_OCTETS: usize = 128;
 ///
 /// # Errors
 /// Names the first edit that is not allowed.
-pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), EditError> {
+pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<(), EditError> {
     if edits.len() > MAX_EDITS {
         let what = format!("{} edits", edits.len());
         return Err(EditError {
@@ -126,7 +126,7 @@ pub fn check(edits: &[Edit], writes: &Writes, side: HeadSide) -> Result<(), Edit
 
 /// A response keeps its body when its status changes, so its new status must be one that has a body
 /// (RFC 9110 §6.4.1).
-fn status_rule(status: u16, writes: &Writes, side: HeadSide) -> Option<&'static str> {
+fn status_rule(status: u16, writes: &WritableFields, side: HeadSide) -> Option<&'static str> {
     if side == HeadSide::Request {
         return Some("only responses have a status");
     }
@@ -141,7 +141,7 @@ fn status_rule(status: u16, writes: &Writes, side: HeadSide) -> Option<&'static 
     None
 }
 
-fn method_rule(method: &str, writes: &Writes, side: HeadSide) -> Option<&'static str> {
+fn method_rule(method: &str, writes: &WritableFields, side: HeadSide) -> Option<&'static str> {
     if side == HeadSide::Response {
         return Some("only requests have a method");
     }
@@ -159,7 +159,7 @@ fn method_rule(method: &str, writes: &Writes, side: HeadSide) -> Option<&'static
     }
 }
 
-fn header_rule(name: &str, writes: &Writes) -> Option<&'static str> {
+fn header_rule(name: &str, writes: &WritableFields) -> Option<&'static str> {
     if let Some(rule) = name_rule(name) {
         return Some(rule);
     }

@@ -1,7 +1,7 @@
 //! Edits of trailers, checked and applied.
 
 use super::apply::change_head;
-use super::{Edit, EditError, MAX_EDITS, Writes, name_rule, shown};
+use super::{Edit, EditError, MAX_EDITS, WritableFields, name_rule, shown};
 use crate::fields::may_follow_a_body;
 use http::{HeaderMap, HeaderValue};
 
@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 /// filter does not declare to write that trailer; or the trailers would be longer than a head may be.
 pub fn change_trailers(
     edits: &[Edit],
-    writes: &Writes,
+    writes: &WritableFields,
     trailers: &mut HeaderMap,
 ) -> Result<(), EditError> {
     if edits.len() > MAX_EDITS {
@@ -42,7 +42,7 @@ pub fn change_trailers(
     change_head(edits, trailers)
 }
 
-fn trailer_rule(name: &str, value: &[u8], writes: &Writes) -> Option<&'static str> {
+fn trailer_rule(name: &str, value: &[u8], writes: &WritableFields) -> Option<&'static str> {
     if let Some(rule) = name_rule(name) {
         return Some(rule);
     }

@@ -7,15 +7,15 @@ use tamis_resources::plan::RefusedPlan;
 
 fn running(built: &BuiltAttachment) -> &Filter {
     match &built.attached.as_ref().unwrap().occupant {
-        Occupant::Running(filter) => filter,
-        Occupant::Refused(refusal) => panic!("{}: {refusal}", refusal.code),
+        SlotOccupant::Running(filter) => filter,
+        SlotOccupant::Refused(refusal) => panic!("{}: {refusal}", refusal.code),
     }
 }
 
 fn refused(built: &BuiltAttachment) -> &str {
     match &built.attached.as_ref().unwrap().occupant {
-        Occupant::Running(filter) => panic!("{filter:?} runs"),
-        Occupant::Refused(refusal) => &refusal.code,
+        SlotOccupant::Running(filter) => panic!("{filter:?} runs"),
+        SlotOccupant::Refused(refusal) => &refusal.code,
     }
 }
 

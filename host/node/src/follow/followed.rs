@@ -13,7 +13,7 @@ use tamis_sync::{
     Replica, ReplicaChange, RunningReport, SHADOW, SlotReport, assemble,
 };
 use tamis_trust::{
-    Assignment, AssignmentRequest, Digest, DirectorKeys, Mode, SignaturePolicy, Version,
+    Assignment, AssignmentMode, AssignmentRequest, Digest, DirectorKeys, SignaturePolicy, Version,
     VersionFloors, config_digest, verify_assignment,
 };
 use tamis_tuf::TrustedPolicies;
@@ -194,7 +194,7 @@ impl FollowedPlan {
         let inner = &mut *inner;
         inner.admitted.clear();
         let mut all = Vec::new();
-        let mut admit = |slot: &str, activation: &Activation, mode: Mode| {
+        let mut admit = |slot: &str, activation: &Activation, mode: AssignmentMode| {
             let admitted = self.admit(&inner.seen, slot, activation, mode);
             if let Ok(Some(assignment)) = &admitted {
                 rose |= inner.seen.take(assignment);
@@ -206,10 +206,10 @@ impl FollowedPlan {
         };
         for slot in &assembled.slot_of_filter {
             let Some(activation) = assembled.slots.get(slot) else { continue };
-            let refused = admit(slot, activation, Mode::Serve);
+            let refused = admit(slot, activation, AssignmentMode::Serve);
             let candidate = assembled.shadows.get_key_value(&format!("{slot}{SHADOW}"));
             let shadow = candidate.map(|(name, candidate)| {
-                let refused = admit(name, candidate, Mode::Shadow);
+                let refused = admit(name, candidate, AssignmentMode::Shadow);
                 let (plan, logged) = (&candidate.filter, candidate.logged.as_slice());
                 Box::new(DesiredSlot { slot: name, plan, refused, logged, shadow: None })
             });
@@ -231,7 +231,7 @@ impl FollowedPlan {
         seen: &VersionFloors,
         slot: &str,
         activation: &Activation,
-        mode: Mode,
+        mode: AssignmentMode,
     ) -> Result<Option<Assignment>, Refusal> {
         let filter = &activation.filter;
         if filter.refused.is_some() {
@@ -339,9 +339,9 @@ fn activation<'a>(assembled: &'a AssembledPlan, slot: &str) -> Option<&'a Activa
     assembled.slots.get(slot).or_else(|| assembled.shadows.get(slot))
 }
 
-fn word(mode: Mode) -> &'static str {
+fn word(mode: AssignmentMode) -> &'static str {
     match mode {
-        Mode::Serve => "serve",
-        Mode::Shadow => "run in the shadow",
+        AssignmentMode::Serve => "serve",
+        AssignmentMode::Shadow => "run in the shadow",
     }
 }

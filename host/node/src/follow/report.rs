@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tamis_proxy::SlotCounts;
 use tamis_sync::{
-    ComparisonReport, Counts, DifferenceReport, Histogram, IdentityReport, NodeReport,
+    CallCounts, ComparisonReport, DifferenceReport, Histogram, IdentityReport, NodeReport,
     ProblemReport, SlotStatistics,
 };
 
@@ -43,14 +43,18 @@ impl Reporter {
         let buckets = now.added.iter().map(|(bucket, count)| {
             (*bucket, count.saturating_sub(before.added.get(bucket).copied().unwrap_or(0)))
         });
-        let counts = Counts {
+        let counts = CallCounts {
             exchanges: now.exchanges.saturating_sub(before.exchanges),
             traps: now.traps.saturating_sub(before.traps),
             server_errors: now.server_errors.saturating_sub(before.server_errors),
             denials: now.denials.saturating_sub(before.denials),
             added: Histogram::of(buckets),
         };
-        (counts != Counts::default()).then_some(SlotStatistics { slot: now.slot, digest, counts })
+        (counts != CallCounts::default()).then_some(SlotStatistics {
+            slot: now.slot,
+            digest,
+            counts,
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use tamis_ambient::Clock;
 use tamis_sync::{Activation, SHADOW, SlotReport, split};
-use tamis_trust::{Digest, Mode};
+use tamis_trust::{AssignmentMode, Digest};
 
 use super::*;
 use crate::testing::SigningStore;
@@ -198,7 +198,7 @@ fn g1_what_is_not_proven_is_refused_by_its_rule_and_what_ran_goes_on() {
             "assigned as a shadow",
             |fleet, release| {
                 fleet.activation("retry", release, |one| {
-                    (one.version, one.mode) = (2, Mode::Shadow);
+                    (one.version, one.mode) = (2, AssignmentMode::Shadow);
                 })
             },
             "assign.mode",
@@ -357,7 +357,7 @@ fn a_candidate_runs_in_the_shadow_when_it_is_assigned_to() {
     let second = fleet.release("retry", "1.1.0");
     let shadow = format!("{RETRY}{SHADOW}");
     let honest = fleet.activation("retry", &second, |one| {
-        (one.slot, one.mode) = (shadow.clone(), Mode::Shadow);
+        (one.slot, one.mode) = (shadow.clone(), AssignmentMode::Shadow);
     });
     let serving = fleet.activation("retry", &second, |one| one.slot.clone_from(&shadow));
     fleet.slots.insert(shadow.clone(), serving);

@@ -4,7 +4,7 @@ use super::*;
 use crate::NodeError;
 use crate::node::tests::{folder, gateway, service, start};
 use std::os::unix::fs::PermissionsExt as _;
-use tamis_proxy::Occupant;
+use tamis_proxy::SlotOccupant;
 use tempfile::TempDir;
 
 const GUARD: &str = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: guard, namespace: test }\n\
@@ -18,7 +18,7 @@ fn write(folder: &TempDir, name: &str, text: &str) {
 fn closed(node: &crate::Node) -> Vec<String> {
     let generation = node.proxy().generation();
     let refused =
-        generation.filters.iter().filter(|one| matches!(one.occupant, Occupant::Refused(_)));
+        generation.filters.iter().filter(|one| matches!(one.occupant, SlotOccupant::Refused(_)));
     refused.map(|one| one.name.clone()).collect()
 }
 

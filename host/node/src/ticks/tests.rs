@@ -53,7 +53,7 @@ fn the_first_tick_is_done_when_a_filter_is_staged_and_its_work_ends_with_it() {
     let fetch = Arc::new(CountingClient::default());
     let filter = jwt(Arc::clone(&fetch));
     assert_eq!(fetch.0.load(Ordering::SeqCst), 0, "the self-test calls nobody");
-    let ticks = Ticks::new().unwrap();
+    let ticks = TickStarter::new().unwrap();
     let ticking = ticks.start(&filter);
     assert!(fetch.0.load(Ordering::SeqCst) >= 1, "keys are fetched before the first exchange");
 
@@ -68,7 +68,7 @@ fn the_first_tick_is_done_when_a_filter_is_staged_and_its_work_ends_with_it() {
 #[test]
 fn filters_that_work_in_the_background_do_not_hold_each_other_up() {
     let (one, two) = (Arc::new(CountingClient::default()), Arc::new(CountingClient::default()));
-    let ticks = Ticks::new().unwrap();
+    let ticks = TickStarter::new().unwrap();
     let first = ticks.start(&jwt(Arc::clone(&one)));
     let second = ticks.clone().start(&jwt(Arc::clone(&two)));
     assert!(one.0.load(Ordering::SeqCst) >= 1 && two.0.load(Ordering::SeqCst) >= 1);

@@ -1,6 +1,6 @@
 //! `/metrics`: the metrics of filters, then those of the host.
 
-use crate::generation::{Attachment, Occupant};
+use crate::generation::{Attachment, SlotOccupant};
 use crate::proxy_state::ProxyState;
 use crate::status::SlotStatus;
 use crate::traffic::{CLASSES, DIRECTIONS};
@@ -221,7 +221,7 @@ fn slots(inner: &ProxyState, page: &mut Page) {
     let runs = |slot: &SlotStatus| {
         let mut filters = generation.filters.iter();
         let found = filters.find(|one| one.name == slot.attachment);
-        found.is_some_and(|one| matches!(one.occupant, Occupant::Running(_)))
+        found.is_some_and(|one| matches!(one.occupant, SlotOccupant::Running(_)))
     };
     let of = |slot: &SlotStatus| match (slot.state.is_serving(), runs(slot)) {
         (true, _) => "serving",
@@ -293,7 +293,7 @@ fn each_hook(
     mut show: impl FnMut(&str, &str, &tamis_engine::HookNumbers),
 ) {
     for attachment in filters {
-        let Occupant::Running(filter) = &attachment.occupant else { continue };
+        let SlotOccupant::Running(filter) = &attachment.occupant else { continue };
         for hook in &filter.state().statistics().hooks {
             show(&attachment.name, filter.name(), hook);
         }

@@ -1,6 +1,6 @@
 //! What the admin listener shows of the proxy, as JSON.
 
-use crate::generation::Occupant;
+use crate::generation::SlotOccupant;
 use crate::proxy_state::ProxyState;
 use serde_json::{Value, json};
 use tamis_engine::{BreakerStatus, Filter};
@@ -24,7 +24,7 @@ pub(super) fn filters(inner: &ProxyState) -> Value {
     let slots = status.slots.iter().map(|slot| {
         let running = generation.filters.iter().find(|one| one.name == slot.attachment);
         let mut value = serde_json::to_value(slot).unwrap_or_default();
-        if let (Some(Occupant::Running(filter)), Some(object)) =
+        if let (Some(SlotOccupant::Running(filter)), Some(object)) =
             (running.map(|one| &one.occupant), value.as_object_mut())
         {
             object.insert("statistics".to_owned(), statistics(filter));

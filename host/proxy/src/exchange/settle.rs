@@ -3,7 +3,7 @@
 use super::ExchangeState;
 use std::rc::Rc;
 use std::time::Duration;
-use tamis_exchange::{Ending, NameKind, Outcome, Summary};
+use tamis_exchange::{ExchangeEnding, NameKind, Outcome, Summary};
 use tamis_observe::AccessRecord;
 use tamis_transport::give_back;
 
@@ -48,9 +48,9 @@ impl ExchangeState {
         }
     }
 
-    fn ending(&self, duration: Duration) -> Ending {
+    fn ending(&self, duration: Duration) -> ExchangeEnding {
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        Ending {
+        ExchangeEnding {
             outcome: self.outcome,
             status: self.status,
             grpc_status: self.grpc_status,

@@ -46,7 +46,7 @@ impl Shadows {
         for (slot, shadow) in shadows {
             if self.queue.get().is_none() {
                 let queue = start()?;
-                // Generations follow one another, so nothing else set it meanwhile.
+                // One generation is added at a time: no other call can have set the queue since the check.
                 self.queue.get_or_init(|| queue);
             }
             let mut known = lock(&self.known);

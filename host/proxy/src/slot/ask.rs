@@ -3,18 +3,18 @@
 //! This is the only place that times and counts the calls of exchanges, passes them to the shadow of a
 //! slot, checks the answers, and decides what a failed call means.
 
-use super::question::{Absence, Question, RequestHead, ResponseHead};
+use super::question::{FailedCallEffect, Question, RequestHead, ResponseHead};
 use super::{InstanceNumber, Slot};
 use crate::exchange::ExchangeState;
-use crate::stop::{FilterAnswer, Stop};
+use crate::stop::{ExchangeStop, FilterAnswer};
 use http::HeaderMap;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
 use tamis_engine::{CallFault, Hook, Instance, OnFailure};
 use tamis_exchange::{
-    ConnectionDecision, ConnectionVerdict, Decision, Edit, EditError, Ending, Exchange, Fault,
-    HeadSide, Reads, Refusal, Verdict, View, apply, change_trailers,
+    ConnectionDecision, ConnectionVerdict, Decision, Edit, EditError, Exchange, ExchangeEnding,
+    Fault, HeadSide, ReadableFields, Refusal, Verdict, View, apply, change_trailers,
 };
 
 impl Slot {
@@ -27,7 +27,7 @@ impl Slot {
         self: &Rc<Self>,
         question: &Q,
         state: &mut ExchangeState,
-    ) -> Result<Option<Q::Answer>, Stop> {
+    ) -> Result<Option<Q::Answer>, ExchangeStop> {
         let since = state.calls.begin(self.number);
         let exchange = &state.exchange;
         let answer = self.call_viewing(
@@ -45,7 +45,7 @@ impl Slot {
         self: &Rc<Self>,
         question: &Q,
         state: &mut ExchangeState,
-    ) -> Result<Verdict, Stop> {
+    ) -> Result<Verdict, ExchangeStop> {
         let decision = self.ask(question, state)?;
         self.verdict(decision)
     }
@@ -58,7 +58,7 @@ impl Slot {
     pub(crate) async fn decide_request(
         self: &Rc<Self>,
         state: &mut ExchangeState,
-    ) -> Result<Verdict, Stop> {
+    ) -> Result<Verdict, ExchangeStop> {
         if let Some(refusal) = self.refusal() {
             state.answered_by = Some(Rc::clone(self));
             let detail = format!("{}: {refusal}", refusal.code);
@@ -104,7 +104,8 @@ impl Slot {
             let broke = |error: EditError| self.broke(Hook::Trailers, error.to_string());
             changed.map(|()| reason).map_err(broke)
         });
-        let absent = |fault| self.without_answer(Absence::FailureMode, view.exchange, fault);
+        let absent =
+            |fault| self.without_answer(FailedCallEffect::FailureMode, view.exchange, fault);
         changed.or_else(|fault| absent(fault).map(|()| None))
     }
 
@@ -148,7 +149,7 @@ impl Slot {
             Some(rule) => Err(self.broke(hook, rule)),
             None => Ok(decision),
         });
-        let absent = |fault| self.without_answer(Absence::FailureMode, exchange, fault);
+        let absent = |fault| self.without_answer(FailedCallEffect::FailureMode, exchange, fault);
         checked.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }
 
@@ -173,12 +174,12 @@ impl Slot {
                 cells.denied();
             }
         }
-        let absent = |fault| self.without_answer(Absence::FailureMode, facts.id, fault);
+        let absent = |fault| self.without_answer(FailedCallEffect::FailureMode, facts.id, fault);
         answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }
 
     /// Shows the end of an exchange. A call that fails is counted and logged; the exchange has ended.
-    pub(crate) fn finished(&self, exchange: &Exchange, ending: &Ending) {
+    pub(crate) fn finished(&self, exchange: &Exchange, ending: &ExchangeEnding) {
         let shown = self.call_viewing(
             |view, reads| {
                 view.fill_request(reads, exchange);
@@ -206,7 +207,7 @@ impl Slot {
     /// Calls a hook with the fields that its filter declared.
     fn call_viewing<R>(
         &self,
-        fill: impl FnOnce(&mut View, &Reads),
+        fill: impl FnOnce(&mut View, &ReadableFields),
         hook: impl FnOnce(&mut Instance, &View) -> Result<R, CallFault>,
     ) -> Result<R, CallFault> {
         let mut view = self.view.take();
@@ -226,7 +227,7 @@ impl Slot {
         answer: Result<Q::Answer, CallFault>,
         since: Option<Instant>,
         state: &mut ExchangeState,
-    ) -> Result<Option<Q::Answer>, Stop> {
+    ) -> Result<Option<Q::Answer>, ExchangeStop> {
         state.calls.end(self.number, since);
         self.compare(question, answer.as_ref(), state);
         let accepted = answer.and_then(|answer| {
@@ -251,17 +252,20 @@ impl Slot {
     /// The effect of a failed call: none, or the fault again if the failure mode refuses the exchange.
     fn without_answer(
         &self,
-        absence: Absence,
+        absence: FailedCallEffect,
         exchange: u64,
         fault: CallFault,
     ) -> Result<(), CallFault> {
         let (attachment, kind) = (self.name(), fault.kind());
         match (absence, self.attachment.failure) {
-            (Absence::End, _) | (Absence::FailureMode, OnFailure::Closed) => return Err(fault),
-            (Absence::FailureMode, OnFailure::Open) => {
+            (FailedCallEffect::End, _) | (FailedCallEffect::FailureMode, OnFailure::Closed) => {
+                return Err(fault);
+            }
+            (FailedCallEffect::FailureMode, OnFailure::Open) => {
                 tracing::debug!(attachment, exchange, kind, "a filter failed and is passed over");
             }
-            (Absence::Nothing, _) | (Absence::FailureMode, OnFailure::SkipAndAlert) => {
+            (FailedCallEffect::Nothing, _)
+            | (FailedCallEffect::FailureMode, OnFailure::SkipAndAlert) => {
                 tracing::warn!(
                     attachment,
                     exchange,
@@ -274,18 +278,22 @@ impl Slot {
     }
 
     /// The end of an exchange that may not continue without an answer of this slot.
-    pub(crate) fn stop(self: &Rc<Self>, fault: &CallFault, state: &mut ExchangeState) -> Stop {
+    pub(crate) fn stop(
+        self: &Rc<Self>,
+        fault: &CallFault,
+        state: &mut ExchangeState,
+    ) -> ExchangeStop {
         state.answered_by = Some(Rc::clone(self));
         let detail = format!("filter {}: {fault}", self.name());
         Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
     }
 
     /// The rest of a decision after its edits; a reply of the filter ends the exchange.
-    fn verdict(self: &Rc<Self>, decision: Option<Decision>) -> Result<Verdict, Stop> {
+    fn verdict(self: &Rc<Self>, decision: Option<Decision>) -> Result<Verdict, ExchangeStop> {
         let Some(Decision { verdict, reason }) = decision else { return Ok(Verdict::Pass) };
         match verdict {
             Verdict::Answer(reply) => {
-                Err(Stop::Answered(FilterAnswer { slot: Rc::clone(self), reply, reason }))
+                Err(ExchangeStop::Answered(FilterAnswer { slot: Rc::clone(self), reply, reason }))
             }
             verdict => Ok(verdict),
         }
@@ -323,7 +331,7 @@ pub(crate) fn change_as_routed(
     state: &mut ExchangeState,
     edits: &[Edit],
     side: HeadSide,
-) -> Result<(), Stop> {
+) -> Result<(), ExchangeStop> {
     if edits.is_empty() {
         return Ok(());
     }

@@ -4,13 +4,13 @@
 use crate::shadow::{ComparableAnswer, ShadowQuestion};
 use tamis_engine::{CallFault, Filter, Hook, Instance};
 use tamis_exchange::{
-    Choice, Decision, Exchange, Failure, HeadSide, Reads, RetryDecision, View, accept_head,
-    accept_whole_body, check,
+    Choice, Decision, Exchange, Failure, HeadSide, ReadableFields, RetryDecision, View,
+    accept_head, accept_whole_body, check,
 };
 
 /// The effect of a failed call on an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Absence {
+pub(crate) enum FailedCallEffect {
     /// The attachment's failure mode decides.
     FailureMode,
     /// Nothing happens, whatever the failure mode.
@@ -26,10 +26,10 @@ pub(crate) trait Question {
     /// The hook.
     const HOOK: Hook;
     /// The effect of a failed call.
-    const ABSENCE: Absence;
+    const ABSENCE: FailedCallEffect;
 
     /// Fills `view` with the fields of the exchange that a filter with these `reads` sees.
-    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange);
+    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange);
 
     /// Calls the hook.
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Self::Answer, CallFault>;
@@ -66,9 +66,9 @@ pub(super) struct RequestHead;
 impl Question for RequestHead {
     type Answer = Decision;
     const HOOK: Hook = Hook::Request;
-    const ABSENCE: Absence = Absence::FailureMode;
+    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
 
-    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 
@@ -101,9 +101,9 @@ pub(crate) struct ResponseHead;
 impl Question for ResponseHead {
     type Answer = Decision;
     const HOOK: Hook = Hook::Response;
-    const ABSENCE: Absence = Absence::FailureMode;
+    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
 
-    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_response(reads, exchange);
     }
 
@@ -136,9 +136,9 @@ pub(crate) struct WholeRequestBody<'a>(pub(crate) &'a [u8]);
 impl Question for WholeRequestBody<'_> {
     type Answer = Decision;
     const HOOK: Hook = Hook::RequestBody;
-    const ABSENCE: Absence = Absence::FailureMode;
+    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
 
-    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 
@@ -161,9 +161,9 @@ pub(crate) struct WholeResponseBody<'a>(pub(crate) &'a [u8]);
 impl Question for WholeResponseBody<'_> {
     type Answer = Decision;
     const HOOK: Hook = Hook::ResponseBody;
-    const ABSENCE: Absence = Absence::FailureMode;
+    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
 
-    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_response(reads, exchange);
     }
 
@@ -187,9 +187,9 @@ impl Question for RouteQuestion {
     type Answer = Choice;
     const HOOK: Hook = Hook::Router;
     /// Without an answer there is no backend.
-    const ABSENCE: Absence = Absence::End;
+    const ABSENCE: FailedCallEffect = FailedCallEffect::End;
 
-    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 
@@ -228,9 +228,9 @@ impl Question for RetryQuestion<'_> {
     type Answer = RetryDecision;
     const HOOK: Hook = Hook::Retry;
     /// Without an answer nothing is sent again.
-    const ABSENCE: Absence = Absence::Nothing;
+    const ABSENCE: FailedCallEffect = FailedCallEffect::Nothing;
 
-    fn show(&self, view: &mut View, reads: &Reads, exchange: &Exchange) {
+    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 

@@ -182,7 +182,7 @@ fn a_fault_on_a_chunk_is_treated_as_its_attachment_says() {
         let mut state = worker.exchange("/");
         let (body, end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&[b"a"]));
         assert!(body.collect().await.is_err());
-        let Stop::Refused(refusal) = end.take().unwrap().into_stop(&mut state) else {
+        let ExchangeStop::Refused(refusal) = end.take().unwrap().into_stop(&mut state) else {
             panic!("answered")
         };
         assert_eq!(
@@ -271,7 +271,7 @@ fn what_a_filter_may_not_do_with_a_chunk_is_a_fault() {
             let mut state = worker.exchange("/");
             let (body, end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&[b"he", b"llo"]));
             assert!(body.collect().await.is_err(), "{what}");
-            let Stop::Refused(refusal) = end.take().unwrap().into_stop(&mut state) else {
+            let ExchangeStop::Refused(refusal) = end.take().unwrap().into_stop(&mut state) else {
                 panic!("answered")
             };
             assert_eq!(refusal.code, "filter.failed", "{what}");

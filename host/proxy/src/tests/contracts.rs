@@ -9,7 +9,7 @@ fn old(name: &str, bodies: &str) -> Attachment {
     let options = options(&Value::from(bodies), "sha256:01");
     let filter = Filter::new(frozen(), options).unwrap();
     assert_eq!(filter.contract(), Contract::V0_1);
-    let occupant = Occupant::Running(filter);
+    let occupant = SlotOccupant::Running(filter);
     let name = format!("test/{name}");
     Attachment { occupant, name, ..attached(&json!({}), None, OnFailure::Closed) }
 }

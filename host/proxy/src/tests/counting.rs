@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 const RULES: [(&str, &str); 1] = [("/", "ns/all/0")];
 
 fn named(slot: &str, digest: &str, config: &Value) -> Attachment {
-    let running = Occupant::Running(filter_of(config, digest));
+    let running = SlotOccupant::Running(filter_of(config, digest));
     Attachment { name: slot.into(), occupant: running, ..attached(config, None, OnFailure::Closed) }
 }
 
@@ -90,8 +90,10 @@ fn a_hundred_swaps_lose_no_count() {
 fn connections_are_counted_and_those_that_were_closed() {
     let traffic = guest("traffic");
     let closes = Filter::new(&traffic, options(&json!({ "deny": true }), "sha256:00")).unwrap();
-    let slot =
-        Attachment { occupant: Occupant::Running(closes), ..named("test/gate", "", &json!({})) };
+    let slot = Attachment {
+        occupant: SlotOccupant::Running(closes),
+        ..named("test/gate", "", &json!({}))
+    };
     let router = named("test/router", "sha256:00", &json!({ "reads": [":path"], "rules": RULES }));
     let live = LiveProxy::start(vec![slot, router], ProxyOptions::default());
     for _ in 0..3 {
@@ -106,7 +108,7 @@ fn connections_are_counted_and_those_that_were_closed() {
 fn a_chain_longer_than_a_word_has_bits_is_counted_too() {
     let one = filter(&json!({}));
     let slot = |n: usize| Attachment {
-        occupant: Occupant::Running(one.clone()),
+        occupant: SlotOccupant::Running(one.clone()),
         ..named(&format!("test/{n:03}"), "", &json!({}))
     };
     let mut filters: Vec<_> = (0..70).map(slot).collect();

@@ -121,7 +121,7 @@ async fn a_fault_is_treated_as_its_attachment_says() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
     let refused_slot = |scope: Option<&str>| Attachment {
-        occupant: Occupant::Refused(SlotRefusal {
+        occupant: SlotOccupant::Refused(SlotRefusal {
             code: "trust.altered".into(),
             rule: "its digest differs".into(),
             set_by: "shop/all".into(),
@@ -198,7 +198,7 @@ fn an_answer_below_400_such_as_a_redirect_refuses_nobody() {
         let mut state = world.exchange("/a");
         let reply = Reply { status, headers: Vec::new(), body: Vec::new() };
         let slot = Rc::clone(&world.chain().slots[0]);
-        let stop = Stop::Answered(FilterAnswer { slot, reply, reason: None });
+        let stop = ExchangeStop::Answered(FilterAnswer { slot, reply, reason: None });
         let answered = stop.response(&mut state, Reasons::Show);
         assert_eq!(answered.status().as_u16(), status);
         assert_eq!(state.outcome.contains(Outcome::REFUSED_BY_FILTER), refuses, "{status}");

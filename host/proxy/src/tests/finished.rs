@@ -5,7 +5,7 @@ use super::*;
 
 fn kept(config: &Value, grant: Grant) -> Attachment {
     let options = FilterOptions { grant, ..options(config, "sha256:02") };
-    let occupant = Occupant::Running(Filter::new(ledger(), options).unwrap());
+    let occupant = SlotOccupant::Running(Filter::new(ledger(), options).unwrap());
     let name = "test/ledger".to_owned();
     Attachment { name, occupant, ..attached(&json!({}), None, OnFailure::Closed) }
 }

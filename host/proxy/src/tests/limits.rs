@@ -142,7 +142,7 @@ fn a_filter_that_fails_its_own_requests_makes_no_other_wait_for_its_configure() 
     };
     let options = FilterOptions { grant, ..options(&config, "sha256:00") };
     let began = std::time::Instant::now();
-    let slow = Occupant::Running(Filter::new(behaviour(), options).unwrap());
+    let slow = SlotOccupant::Running(Filter::new(behaviour(), options).unwrap());
     // It was configured twice and its self-test ran; what one costs is a third of that at most.
     let dear = began.elapsed() / 3;
     let bad = Attachment {

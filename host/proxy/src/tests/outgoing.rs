@@ -1,7 +1,7 @@
 //! Requests to an upstream, and bodies that are sent again.
 
 use super::*;
-use crate::outgoing::{RequestTemplate, Wire, request};
+use crate::outgoing::{RequestTemplate, WireProperties, request};
 use crate::replay::{REPLAY_MAX_BYTES, Replay};
 use crate::upgrade::Upgrade;
 use bytes::Bytes;
@@ -12,14 +12,14 @@ use proptest::prelude::*;
 use tamis_exchange::{Body, BodyError};
 use tamis_upstream::UpstreamRequest;
 
-const PLAIN: Wire = Wire { secure: false, http2: false };
-const TLS_HTTP2: Wire = Wire { secure: true, http2: true };
+const PLAIN: WireProperties = WireProperties { secure: false, http2: false };
+const TLS_HTTP2: WireProperties = WireProperties { secure: true, http2: true };
 
 /// The request that an upstream would read.
 fn sent(
     exchange: &Exchange,
     template: &RequestTemplate<'_>,
-    wire: Wire,
+    wire: WireProperties,
     endpoint: &str,
 ) -> http::Request<Body> {
     let written = match request(exchange, template, wire, endpoint).unwrap() {
@@ -39,7 +39,7 @@ fn sent(
 fn outgoing(
     exchange: &Exchange,
     trailers: bool,
-    wire: Wire,
+    wire: WireProperties,
     endpoint: &str,
 ) -> http::Request<Body> {
     let body = Replay::new(Body::Empty, 10);
@@ -66,7 +66,7 @@ fn the_target_is_what_the_connection_needs_and_the_host_what_the_client_asked_fo
 
 #[test]
 fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does() {
-    let tls = Wire { secure: true, http2: false };
+    let tls = WireProperties { secure: true, http2: false };
     for (retries, wire, marked) in [
         (true, TLS_HTTP2, true),
         (true, tls, true),

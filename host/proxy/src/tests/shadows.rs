@@ -115,7 +115,7 @@ fn a_candidate_that_fails_fails_no_exchange_and_is_counted() {
     {
         let candidate = json!({ "do": does, "reads": [] });
         let slot = Attachment {
-            occupant: Occupant::Running(
+            occupant: SlotOccupant::Running(
                 Filter::new(behaviour(), options(&current, "sha256:00")).unwrap(),
             ),
             shadow: Some(shadow_of(behaviour(), &candidate)),
@@ -151,7 +151,7 @@ fn nothing_that_a_candidate_does_is_seen() {
             FilterOptions { state: Arc::clone(&state), ..options(&config, digest) }
         };
         let slot = Attachment {
-            occupant: Occupant::Running(
+            occupant: SlotOccupant::Running(
                 Filter::new(behaviour(), given("pass", "sha256:00")).unwrap(),
             ),
             shadow: Some(Shadow::new(
@@ -181,7 +181,7 @@ fn routes_responses_and_hooks_that_are_new_are_compared() {
         compared("test/response", &sets("1"), &sets("2")),
         Attachment {
             name: "test/new".into(),
-            occupant: Occupant::Running(
+            occupant: SlotOccupant::Running(
                 Filter::new(behaviour(), options(&passing, "sha256:00")).unwrap(),
             ),
             shadow: Some(shadow_of(walk(), &sets("3"))),
@@ -244,7 +244,7 @@ fn what_a_candidate_would_try_again_is_compared_and_not_done() {
     let current = Filter::new(&retry, options(&tries(3), "sha256:00")).unwrap();
     for (attempts, differing) in [(3, 0), (1, 2)] {
         let slot = Attachment {
-            occupant: Occupant::Running(current.clone()),
+            occupant: SlotOccupant::Running(current.clone()),
             shadow: Some(shadow_of(&retry, &tries(attempts))),
             ..attached(&json!({}), None, OnFailure::Closed)
         };

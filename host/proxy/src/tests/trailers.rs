@@ -43,7 +43,8 @@ fn upstream() -> SocketAddr {
 }
 
 fn ledger_that(config: &Value, failure: OnFailure) -> Attachment {
-    let occupant = Occupant::Running(Filter::new(ledger(), options(config, "sha256:02")).unwrap());
+    let occupant =
+        SlotOccupant::Running(Filter::new(ledger(), options(config, "sha256:02")).unwrap());
     let name = "test/ledger".to_owned();
     Attachment { name, occupant, ..attached(&json!({}), None, failure) }
 }

@@ -12,7 +12,7 @@ const REVIEW: Duration = Duration::from_secs(1);
 
 /// What is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Due {
+pub(crate) enum DueWork {
     /// A batch of summaries waited long enough.
     Flush,
     /// The filters that decide on statistics are to be called.
@@ -20,14 +20,14 @@ pub(crate) enum Due {
 }
 
 /// When what is due.
-pub(crate) struct Rounds {
+pub(crate) struct WorkerRounds {
     /// Notified by the first summary of a batch.
     pending: Rc<Notify>,
     flush: Option<Instant>,
     review: Option<Instant>,
 }
 
-impl Rounds {
+impl WorkerRounds {
     /// `pending` is notified when there is something to flush.
     pub(crate) fn new(pending: Rc<Notify>) -> Self {
         Self { pending, flush: None, review: None }
@@ -37,7 +37,7 @@ impl Rounds {
     /// (`reviews`), it waits for ever, without a timer.
     ///
     /// Cancel-safe: what is due later stays due.
-    pub(crate) async fn next(&mut self, reviews: bool) -> Due {
+    pub(crate) async fn next(&mut self, reviews: bool) -> DueWork {
         self.review =
             if reviews { self.review.or_else(|| Some(Instant::now() + REVIEW)) } else { None };
         loop {
@@ -51,13 +51,13 @@ impl Rounds {
         }
     }
 
-    fn take(&mut self, due: Option<Instant>) -> Due {
+    fn take(&mut self, due: Option<Instant>) -> DueWork {
         if self.flush == due {
             self.flush = None;
-            return Due::Flush;
+            return DueWork::Flush;
         }
         self.review = None;
-        Due::Review
+        DueWork::Review
     }
 }
 
@@ -77,21 +77,21 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_idle_worker_is_not_woken() {
-        let mut rounds = Rounds::new(Rc::default());
+        let mut rounds = WorkerRounds::new(Rc::default());
         assert!(tokio::time::timeout(LONG, rounds.next(false)).await.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_batch_waits_a_tenth_of_a_second_and_then_nothing_is_due() {
         let pending: Rc<Notify> = Rc::default();
-        let mut rounds = Rounds::new(Rc::clone(&pending));
+        let mut rounds = WorkerRounds::new(Rc::clone(&pending));
         for _ in 0..3 {
             let start = Instant::now();
             pending.notify_one();
             // A command comes meanwhile.
             let early = tokio::time::timeout(FLUSH / 2, rounds.next(false));
             assert!(early.await.is_err());
-            assert_eq!((rounds.next(false).await, start.elapsed()), (Due::Flush, FLUSH));
+            assert_eq!((rounds.next(false).await, start.elapsed()), (DueWork::Flush, FLUSH));
             assert!(tokio::time::timeout(LONG, rounds.next(false)).await.is_err());
         }
     }
@@ -99,12 +99,12 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn statistics_are_looked_at_every_second_whatever_else_is_due() {
         let pending: Rc<Notify> = Rc::default();
-        let mut rounds = Rounds::new(Rc::clone(&pending));
+        let mut rounds = WorkerRounds::new(Rc::clone(&pending));
         let start = Instant::now();
         pending.notify_one();
-        assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Flush, FLUSH));
-        assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Review, REVIEW));
-        assert_eq!((rounds.next(true).await, start.elapsed()), (Due::Review, 2 * REVIEW));
+        assert_eq!((rounds.next(true).await, start.elapsed()), (DueWork::Flush, FLUSH));
+        assert_eq!((rounds.next(true).await, start.elapsed()), (DueWork::Review, REVIEW));
+        assert_eq!((rounds.next(true).await, start.elapsed()), (DueWork::Review, 2 * REVIEW));
         assert!(tokio::time::timeout(LONG, rounds.next(false)).await.is_err());
     }
 }

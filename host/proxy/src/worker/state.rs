@@ -5,7 +5,7 @@ use crate::chain::Chain;
 use crate::counts::Ledger;
 use crate::generation::{ChainLayout, Generation, ListenerConfig};
 use crate::hedges::Hedges;
-use crate::names::Names;
+use crate::names::NumberedNames;
 use crate::shadow::{ExchangeSampler, Shadows};
 use crate::slot::{Slot, SlotMaker, Slots};
 use crate::telemetry::Telemetry;
@@ -39,7 +39,7 @@ pub(crate) struct WorkerState {
     /// By name: the position of the listener in the generation.
     listeners: HashMap<String, usize>,
     slots: Slots,
-    names: Rc<RefCell<Names>>,
+    names: Rc<RefCell<NumberedNames>>,
     /// One for all generations of a worker, as the worker waits for it.
     pending: Rc<Notify>,
 }
@@ -63,7 +63,7 @@ impl WorkerState {
         let attachments = generation.filters.iter().enumerate();
         let slots: Slots =
             attachments.map(|(number, one)| Rc::new(maker.slot(number, one))).collect();
-        let names: Rc<RefCell<Names>> =
+        let names: Rc<RefCell<NumberedNames>> =
             before.map(|before| Rc::clone(&before.names)).unwrap_or_default();
         let pending: Rc<Notify> =
             before.map(|before| Rc::clone(&before.pending)).unwrap_or_default();

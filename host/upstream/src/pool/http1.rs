@@ -6,7 +6,7 @@
 mod body;
 
 use super::Pool;
-use super::place::{Place, PlacedStream};
+use super::place::{ConnectionPlace, PlacedStream};
 use crate::config::Protocol;
 use crate::protocol;
 use crate::send::{SendFailure, UpstreamRequest};
@@ -42,11 +42,11 @@ impl IdleConnection {
 }
 
 /// What a waiting request gets.
-pub(crate) enum Turn {
+pub(crate) enum PoolTurn {
     /// A connection that another request has released.
     Connection(Connection),
     /// Permission to open one.
-    Place(Place),
+    Place(ConnectionPlace),
 }
 
 /// A connection in use. Dropped before it is given back, it is closed and its place is free.
@@ -215,18 +215,18 @@ async fn take(pool: &Rc<Pool>) -> Result<Lease, SendFailure> {
         if let Some(connection) = last_used(pool) {
             return Ok(Lease::new(pool, connection, true));
         }
-        if let Some(place) = Place::take(pool) {
+        if let Some(place) = ConnectionPlace::take(pool) {
             return Box::pin(open(pool, place)).await;
         }
     }
     match Box::pin(wait(pool)).await? {
-        Turn::Connection(connection) => Ok(Lease::new(pool, connection, true)),
-        Turn::Place(place) => Box::pin(open(pool, place)).await,
+        PoolTurn::Connection(connection) => Ok(Lease::new(pool, connection, true)),
+        PoolTurn::Place(place) => Box::pin(open(pool, place)).await,
     }
 }
 
 /// Waits in the queue. The place in it is kept until the turn comes.
-async fn wait(pool: &Pool) -> Result<Turn, SendFailure> {
+async fn wait(pool: &Pool) -> Result<PoolTurn, SendFailure> {
     let mut turn = pool.queue()?;
     loop {
         match tokio::time::timeout(LOOK_AGAIN, &mut turn).await {
@@ -251,7 +251,7 @@ fn last_used(pool: &Pool) -> Option<Connection> {
 }
 
 /// Opens a connection.
-async fn open(pool: &Rc<Pool>, place: Place) -> Result<Lease, SendFailure> {
+async fn open(pool: &Rc<Pool>, place: ConnectionPlace) -> Result<Lease, SendFailure> {
     let stream = match pool.open(Protocol::Http1).await {
         Ok(stream) => stream,
         Err(failure) => {
@@ -269,9 +269,9 @@ async fn open(pool: &Rc<Pool>, place: Place) -> Result<Lease, SendFailure> {
 /// Gives the connection to the request that has waited longest, or stores it as idle.
 fn keep(pool: &Pool, mut connection: Connection) {
     while let Some(waiter) = pool.next_waiter() {
-        match waiter.send(Turn::Connection(connection)) {
-            Err(Turn::Connection(back)) => connection = back,
-            Ok(()) | Err(Turn::Place(_)) => return,
+        match waiter.send(PoolTurn::Connection(connection)) {
+            Err(PoolTurn::Connection(back)) => connection = back,
+            Ok(()) | Err(PoolTurn::Place(_)) => return,
         }
     }
     if !pool.closed.get() && pool.watched(|cx| connection.poll_ended(cx).is_pending()) {

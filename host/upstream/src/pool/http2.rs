@@ -1,7 +1,7 @@
 //! HTTP/2: few connections, many streams.
 
 use super::Pool;
-use super::place::{Place, PlacedStream};
+use super::place::{ConnectionPlace, PlacedStream};
 use crate::config::Protocol;
 use crate::protocol;
 use crate::send::SendFailure;
@@ -154,7 +154,7 @@ async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
         .max_header_list_size(head_bytes)
         .keep_alive_interval(pool.policy.borrow().keep_alive)
         .keep_alive_timeout(PING_TIMEOUT);
-    let placed = PlacedStream::new(stream, Place::count(pool));
+    let placed = PlacedStream::new(stream, ConnectionPlace::count(pool));
     let (sender, mut connection) = builder
         .handshake(TokioIo::new(MeteredStream::to_server(placed, IDLE_FRAMES_MAX)))
         .await

@@ -11,9 +11,9 @@ use tamis_transport::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A place; returned when dropped.
-pub(crate) struct Place(Arc<EndpointState>);
+pub(crate) struct ConnectionPlace(Arc<EndpointState>);
 
-impl Place {
+impl ConnectionPlace {
     /// Takes a place if one is free.
     pub(crate) fn take(pool: &Pool) -> Option<Self> {
         let limit = pool.policy.borrow().max_connections;
@@ -31,7 +31,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }
@@ -40,11 +40,11 @@ impl Drop for Place {
 /// A connection with its place, which it keeps until it is closed, upgraded or not.
 pub(crate) struct PlacedStream {
     stream: Stream,
-    _place: Place,
+    _place: ConnectionPlace,
 }
 
 impl PlacedStream {
-    pub(crate) fn new(stream: Stream, place: Place) -> Self {
+    pub(crate) fn new(stream: Stream, place: ConnectionPlace) -> Self {
         Self { stream, _place: place }
     }
 }

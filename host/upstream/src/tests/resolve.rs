@@ -1,7 +1,7 @@
 //! Name servers that answer by halves.
 
 use super::*;
-use crate::resolve::{Names, Resolvers};
+use crate::resolve::{NameResolver, Resolvers};
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
     ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolverConfig,
@@ -82,7 +82,7 @@ async fn the_first_request_waits_for_the_faster_family_alone() {
     ] {
         on_worker(async {
             let server = name_server(a, aaaa).await;
-            let names = Rc::new(Names::with(resolvers(server)));
+            let names = Rc::new(NameResolver::with(resolvers(server)));
             let began = Instant::now();
             let name = names.follow("app.example", 80);
             let found = name.addresses().await.unwrap();
@@ -98,7 +98,7 @@ async fn the_first_request_waits_for_the_faster_family_alone() {
 async fn a_name_without_addresses_is_an_error_that_says_so() {
     on_worker(async {
         let server = name_server(Reply::NoRecord, Reply::NoRecord).await;
-        let names = Rc::new(Names::with(resolvers(server)));
+        let names = Rc::new(NameResolver::with(resolvers(server)));
         let failure = names.follow("app.example", 80).addresses().await.unwrap_err();
         assert!(failure.contains("no address"), "{failure}");
     })

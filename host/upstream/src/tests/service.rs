@@ -10,12 +10,12 @@ fn at(port: u16) -> EndpointTarget {
     EndpointTarget::Address(SocketAddr::from(([127, 0, 0, 1], port)).into())
 }
 
-async fn failed_ask(upstream: &Rc<Upstream>) -> crate::Ask {
+async fn failed_ask(upstream: &Rc<Upstream>) -> crate::BreakerQuestion {
     attempt(upstream).await.record(AttemptOutcome::Failure).expect("a failure asks")
 }
 
 /// The question of a circuit that has expired.
-async fn ask(upstream: &Rc<Upstream>) -> crate::Ask {
+async fn ask(upstream: &Rc<Upstream>) -> crate::BreakerQuestion {
     match upstream.pick(&[], None).await {
         Ok(Pick::Ask(ask)) => ask,
         Ok(Pick::Attempt(_)) => panic!("the circuit is not open"),

@@ -1,7 +1,7 @@
 //! An assignment before it is signed.
 
 use serde::Serialize;
-use tamis_trust::{Assignment, Digest, Mode, Name};
+use tamis_trust::{Assignment, AssignmentMode, Digest, Name};
 
 use crate::record::AssignmentRecord;
 
@@ -25,7 +25,7 @@ pub struct AssignmentDraft {
     /// Seconds since the Unix epoch.
     pub expires: u64,
     /// Whether its verdicts take effect.
-    pub mode: Mode,
+    pub mode: AssignmentMode,
     /// Only for the nodes of this rollout's waves; `None`: for all others.
     pub rollout: Option<String>,
 }

@@ -10,7 +10,7 @@ use crate::fixture::{
 use crate::record::{AssignmentRecord, RevocationRecord, RevocationTarget};
 use crate::refused::code;
 use crate::rollout::{Event, ShadowSpec};
-use tamis_trust::Mode;
+use tamis_trust::AssignmentMode;
 
 const SLOT: &str = "shop/a-jwt";
 
@@ -31,7 +31,7 @@ fn every_slot_of_a_mesh_is_assigned_once() {
     assert_eq!(slots[1], of("shop/a", "shop/route/inbound"));
     assert_eq!(slots[2], of("shop/a", "shop/route/outbound"));
     assert_eq!(slots[9], of("shop/edge", "shop/route"));
-    let kept = assign(&world.state, "shop/a", world.now(), &Terms::default());
+    let kept = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default());
     assert_eq!((kept.kept, kept.drafts.len(), kept.refused.len()), (3, 0, 0));
 }
 
@@ -70,7 +70,7 @@ fn going_back_to_an_older_digest_is_a_higher_assignment() {
 #[test]
 fn an_assignment_is_made_anew_when_half_of_its_life_is_over() {
     let mut world = World::mesh();
-    let terms = Terms::default();
+    let terms = AssignmentTerms::default();
     world.assign();
     world.now_ms += (terms.lifetime - terms.renew - 1) * 1_000;
     assert_eq!(world.assign(), 0);
@@ -87,7 +87,7 @@ fn an_assignment_is_made_anew_when_half_of_its_life_is_over() {
 fn terms_that_make_no_sense_assign_nothing_twice() {
     for (lifetime, renew) in [(0, 0), (1, 9), (10, 10), (10, u64::MAX), (u64::MAX, 0)] {
         let mut world = World::mesh();
-        let terms = Terms { lifetime, renew };
+        let terms = AssignmentTerms { lifetime, renew };
         let (now, drafts) = (world.now(), world.plans.drafts(&world.state, world.now(), &terms));
         assert_eq!(drafts.len(), 10);
         for draft in drafts {
@@ -143,8 +143,8 @@ fn the_kill_switch_leads_all_nodes_back_with_a_higher_assignment() {
 #[test]
 fn a_node_is_lifted_only_above_what_the_others_just_got() {
     let mut world = half_way();
-    world.now_ms += Terms::default().renew * 1_000;
-    let drafts = world.plans.drafts(&world.state, world.now(), &Terms::default());
+    world.now_ms += AssignmentTerms::default().renew * 1_000;
+    let drafts = world.plans.drafts(&world.state, world.now(), &AssignmentTerms::default());
     // Written in parts: the wave grows when only the others have their new assignment.
     let base = drafts.into_iter().find(|it| it.slot == SLOT && it.rollout.is_none()).unwrap();
     world.append("director", base.record(Vec::new()));
@@ -171,7 +171,7 @@ fn a_shadow_has_a_slot_of_its_own_whose_verdicts_do_not_count() {
     let now = world.now();
     let wants = world.plans.node(&world.state, &name("sidecar:shop/a/0"), now);
     let shadow = wants.assigned["shop/a-jwt~shadow"];
-    assert_eq!((shadow.digest, shadow.mode), (digest(JWT, "1.1.0"), Mode::Shadow));
+    assert_eq!((shadow.digest, shadow.mode), (digest(JWT, "1.1.0"), AssignmentMode::Shadow));
     assert_eq!(wants.assigned[SLOT].digest, digest(JWT, "1.0.0"));
     assert_eq!(wants.assigned[SLOT].config, shadow.config);
     world.step("r", Event::Passed);
@@ -191,7 +191,7 @@ fn a_revoked_pin_takes_its_slot_from_every_node_and_leaves_the_lifted_ones() {
     world.append("ada", applied([guard_of("shop/a", "https://other.example")]));
     world.assign();
     assert_eq!(running(&mut world, "1.1.0"), new);
-    let refused = assign(&world.state, "shop/a", world.now(), &Terms::default()).refused;
+    let refused = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default()).refused;
     assert_eq!((refused[0].0.as_str(), refused[0].1.code), (SLOT, code::PIN_REVOKED));
 }
 
@@ -200,7 +200,7 @@ fn what_is_not_pinned_is_refused_and_blocks_no_other_slot() {
     let mut world = World::mesh();
     world.append("ada", unpinned("*", JWT));
     assert_eq!(world.assign(), 7);
-    let out = assign(&world.state, "shop/a", world.now(), &Terms::default());
+    let out = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default());
     assert_eq!((out.refused[0].0.as_str(), out.refused[0].1.code), (SLOT, code::SLOT_REFUSED));
     assert!(out.refused[0].1.rule.contains("pin.missing"), "{}", out.refused[0].1.rule);
 }
@@ -216,7 +216,7 @@ fn proxies_of_one_name_that_want_different_things_in_a_slot_get_nothing_in_it() 
     let removed = vec!["FilterAttachment/shop/route".to_owned()];
     let documents = vec![crate::fixture::document("FilterAttachment", "shop/both", &spec)];
     world.append("ada", crate::record::ApplyRecord { removed, documents, ..Default::default() });
-    let out = assign(&world.state, "shop/a", world.now(), &Terms::default());
+    let out = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default());
     let refused: Vec<_> = out.refused.iter().map(|(slot, it)| (slot.as_str(), it.code)).collect();
     assert_eq!(refused, [("shop/both", code::AMBIGUOUS)]);
     assert!(out.drafts.iter().all(|draft| draft.slot != "shop/both"));
@@ -231,7 +231,7 @@ fn proxies_of_one_name_that_want_different_things_in_a_slot_get_nothing_in_it() 
 #[test]
 fn a_version_at_the_end_of_numbers_breaks_nothing() {
     let mut world = World::mesh();
-    let drafts = assign(&world.state, "shop/a", world.now(), &Terms::default()).drafts;
+    let drafts = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default()).drafts;
     let last = AssignmentRecord { version: u64::MAX, ..drafts[0].clone().record(Vec::new()) };
     world.append("eve", AssignmentRecord { config: digest("other", "1"), ..last });
     world.assign();
@@ -252,7 +252,7 @@ proptest! {
             world.now_ms += later_s * 1_000;
             world.raw(&entry.actor, &entry.kind, entry.body);
             let drafts = if assigned {
-                world.plans.drafts(&world.state, world.now(), &Terms::default())
+                world.plans.drafts(&world.state, world.now(), &AssignmentTerms::default())
             } else {
                 Vec::new()
             };

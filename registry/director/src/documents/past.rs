@@ -9,7 +9,7 @@ use tamis_trust::Digest;
 
 use super::DocumentInForce;
 use crate::fields::{FieldEffect, fields};
-use crate::stamp::Stamp;
+use crate::stamp::JournalStamp;
 
 /// Most versions kept per document; the journal has them all.
 pub const MAX_VERSIONS: usize = 100;
@@ -18,7 +18,7 @@ pub const MAX_VERSIONS: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PastDocument {
     /// Who applied or removed it.
-    pub stamp: Stamp,
+    pub stamp: JournalStamp,
     /// Digest of its text; `None`: it was removed.
     pub digest: Option<Digest>,
     /// Differences from the previous version.
@@ -40,7 +40,7 @@ impl DocumentHistory {
         key: &str,
         before: Option<&DocumentInForce>,
         after: Option<&DocumentInForce>,
-        stamp: &Stamp,
+        stamp: &JournalStamp,
     ) {
         let digest = after.map(|after| after.digest);
         if before.map(|before| before.digest) == digest {

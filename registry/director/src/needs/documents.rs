@@ -9,7 +9,7 @@ use tamis_resources::{
 };
 
 use super::claim::{Claim, overlap};
-use super::{Need, Needs};
+use super::{RequiredRight, RequiredRights};
 
 /// Documents by `Kind/namespace/name`.
 pub(super) struct Documents<'a> {
@@ -125,32 +125,37 @@ impl<'a> Documents<'a> {
         self.index().files.get(path).cloned().unwrap_or_default().into_iter()
     }
 
-    pub(super) fn spoken(&self, document: &Document, security: Security<'_>) -> Needs {
-        let mut needs = Needs::default();
+    pub(super) fn spoken(&self, document: &Document, security: Security<'_>) -> RequiredRights {
+        let mut needs = RequiredRights::default();
         self.speaks(document, security, &mut needs);
         needs
     }
 
     /// What a document needs by itself: its place, and what it touches.
-    pub(super) fn speaks(&self, document: &Document, security: Security<'_>, needs: &mut Needs) {
+    pub(super) fn speaks(
+        &self,
+        document: &Document,
+        security: Security<'_>,
+        needs: &mut RequiredRights,
+    ) {
         let me = format!("{}/{}", document.kind(), document.key());
         let namespace = &document.metadata.namespace;
         let authority = matches!(document.resource, Resource::Grant(_) | Resource::TrustPolicy(_));
         if authority {
             // Elsewhere they only take away, and only from what is of the namespace.
             let what = if security.is_in(namespace) { "decides" } else { "narrows" };
-            needs.add(Need::Namespace(namespace.clone()), || {
+            needs.add(RequiredRight::Namespace(namespace.clone()), || {
                 format!("{me} {what} what filters may do, which is for whoever holds {namespace}/*")
             });
             return;
         }
-        needs.add(Need::Place(document.key()), || format!("it changes {me}"));
+        needs.add(RequiredRight::Place(document.key()), || format!("it changes {me}"));
         for touch in document.touches() {
             let why = |what: &str| format!("{me} names {what} ({})", touch.pointer);
             match &touch.what {
-                TouchTarget::Mesh => needs.add(Need::Mesh, || why("the Mesh")),
+                TouchTarget::Mesh => needs.add(RequiredRight::Mesh, || why("the Mesh")),
                 TouchTarget::Place { kind, key } if !self.permits(document, kind, key) => {
-                    needs.add(Need::Place(key.clone()), || why(&format!("{kind} {key}")));
+                    needs.add(RequiredRight::Place(key.clone()), || why(&format!("{kind} {key}")));
                 }
                 // Permitted, decided above, or checked where it is claimed.
                 TouchTarget::Place { .. }
@@ -193,17 +198,22 @@ impl<'a> Documents<'a> {
 
     /// What is attached to a document: changing or removing the document changes the effect of what is
     /// attached.
-    pub(super) fn hangs(&self, document: &Document, needs: &mut Needs) {
+    pub(super) fn hangs(&self, document: &Document, needs: &mut RequiredRights) {
         let target = (document.kind().to_owned(), document.key());
         for other in self.index().attached.get(&target).into_iter().flatten() {
             let why = format!("something is attached to {}/{}", target.0, target.1);
-            needs.add_elsewhere(Needs::of_services([other.key().as_str()]), &why);
+            needs.add_elsewhere(RequiredRights::of_services([other.key().as_str()]), &why);
         }
     }
 
     /// Names of the mesh that a document starts to use and that a document of another namespace has
     /// already: an identity, a socket of a sidecar, a host of a shared gateway. The first one keeps them.
-    pub(super) fn claims(&self, new: &Document, old: Option<&Document>, needs: &mut Needs) {
+    pub(super) fn claims(
+        &self,
+        new: &Document,
+        old: Option<&Document>,
+        needs: &mut RequiredRights,
+    ) {
         let mut claims: BTreeSet<Claim> = Claim::made(new).into_iter().collect();
         for claim in old.map(Claim::made).unwrap_or_default() {
             claims.remove(&claim);
@@ -215,7 +225,7 @@ impl<'a> Documents<'a> {
                 }
                 let me = format!("{}/{}", new.kind(), new.key());
                 let why = format!("{me} claims {}, which another namespace has", claim.words());
-                needs.add_elsewhere(Needs::of_services([other.key().as_str()]), &why);
+                needs.add_elsewhere(RequiredRights::of_services([other.key().as_str()]), &why);
             }
         }
     }

@@ -12,10 +12,10 @@ fn needs(world: &World, applied: ApplyRecord) -> Vec<String> {
         .map(|(need, why)| {
             assert!(!why.is_empty());
             match need {
-                Need::Place(place) => place.clone(),
-                Need::Namespace(namespace) => format!("{namespace}/*"),
-                Need::Mesh => "Mesh".to_owned(),
-                Need::Everything => "*".to_owned(),
+                RequiredRight::Place(place) => place.clone(),
+                RequiredRight::Namespace(namespace) => format!("{namespace}/*"),
+                RequiredRight::Mesh => "Mesh".to_owned(),
+                RequiredRight::Everything => "*".to_owned(),
             }
         })
         .collect()
@@ -285,7 +285,9 @@ fn a_file_belongs_to_the_documents_that_name_it() {
 #[test]
 fn pins_of_all_need_the_mesh() {
     let world = World::mesh();
-    for (service, wanted) in [("*", Need::Mesh), ("shop/a", Need::Place("shop/a".to_owned()))] {
+    for (service, wanted) in
+        [("*", RequiredRight::Mesh), ("shop/a", RequiredRight::Place("shop/a".to_owned()))]
+    {
         let change = Change::Unpin(unpinned(service, "acme/jwt"));
         let needs = world.state.needs(&change).unwrap();
         assert_eq!(needs.kept(), [wanted]);

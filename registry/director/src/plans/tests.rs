@@ -16,7 +16,7 @@ proptest! {
         entries in prop::collection::vec((entry(), any::<bool>()), 1..25),
     ) {
         let mut world = World::mesh();
-        let terms = Terms::default();
+        let terms = AssignmentTerms::default();
         for (entry, look) in entries {
             world.raw(&entry.actor, &entry.kind, entry.body);
             if !look {

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{Differences, GateSpec, Rollout, RolloutStage, ShadowSpec, Step};
+use super::{Differences, GateSpec, Rollout, RolloutStage, RolloutStep, ShadowSpec};
 use tamis_resources::Millis;
-use tamis_sync::Counts;
+use tamis_sync::CallCounts;
 
 use crate::ratio::ratio;
 use crate::words::count;
@@ -18,11 +18,11 @@ const MIN_TIMED: u64 = 100;
 
 /// The counts of a rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub struct RolloutTally {
     /// Of the candidate, since the step began.
-    pub candidate: Counts,
+    pub candidate: CallCounts,
     /// Of the current digest, since the rollout began.
-    pub current: Counts,
+    pub current: CallCounts,
     /// Slots that refused the candidate since the step began, as `NODE SLOT`, and why: code and rule.
     pub refusals: BTreeMap<String, String>,
     /// The comparisons of the shadow.
@@ -90,15 +90,15 @@ pub enum Judgement {
 pub fn judge(
     rollout: &Rollout,
     stage: RolloutStage,
-    tally: &Tally,
+    tally: &RolloutTally,
     cohort: Cohort,
     (began_ms, now_ms): (u64, u64),
 ) -> Judgement {
     let bake_ms = match stage {
-        RolloutStage::Running(Step::Wave(at)) => {
+        RolloutStage::Running(RolloutStep::Wave(at)) => {
             rollout.spec().waves.get(at).map_or(0, |wave| wave.bake_ms)
         }
-        RolloutStage::Running(Step::Shadow) => 0,
+        RolloutStage::Running(RolloutStep::Shadow) => 0,
         RolloutStage::Paused(_) | RolloutStage::Ended(_) => u64::MAX,
     };
     let deadline_ms = rollout.progress_deadline_ms();
@@ -115,26 +115,27 @@ pub fn judge(
 fn weigh(
     rollout: &Rollout,
     stage: RolloutStage,
-    tally: &Tally,
+    tally: &RolloutTally,
     cohort: Cohort,
     (began_ms, now_ms): (u64, u64),
 ) -> Judgement {
     let gates = &rollout.spec().gates;
     let at = match stage {
         RolloutStage::Ended(outcome) => return baking(format!("it is {outcome}")),
-        RolloutStage::Running(Step::Shadow) | RolloutStage::Paused(Step::Shadow) => {
+        RolloutStage::Running(RolloutStep::Shadow) | RolloutStage::Paused(RolloutStep::Shadow) => {
             return rollout.spec().shadow.map_or_else(
                 || passed("there is no shadow".to_owned()),
                 |shadow| shadowed(shadow, &tally.differences),
             );
         }
-        RolloutStage::Running(Step::Wave(at)) | RolloutStage::Paused(Step::Wave(at)) => at,
+        RolloutStage::Running(RolloutStep::Wave(at))
+        | RolloutStage::Paused(RolloutStep::Wave(at)) => at,
     };
     if let Some(breach) = refused(gates, tally).or_else(|| trapped(gates, &tally.candidate)) {
         return breach;
     }
     let (candidate, current) = (&tally.candidate, &tally.current);
-    let enough = |counts: &Counts| counts.exchanges >= gates.min_exchanges;
+    let enough = |counts: &CallCounts| counts.exchanges >= gates.min_exchanges;
     if enough(candidate)
         && enough(current)
         && let Some(breach) = compared(gates, candidate, current)
@@ -151,7 +152,7 @@ fn weigh(
     if cohort.moved == 0 {
         return passed("it concerns no proxies now".to_owned());
     }
-    let seen = |what, counts: &Counts| {
+    let seen = |what, counts: &CallCounts| {
         baking(format!(
             "{what} has {} of the {} exchanges that a rate needs",
             counts.exchanges, gates.min_exchanges
@@ -181,7 +182,7 @@ fn weigh(
 }
 
 /// Whether enough exchanges were timed for a 99th percentile: proxies time one in 16.
-fn timed(counts: &Counts) -> bool {
+fn timed(counts: &CallCounts) -> bool {
     counts.added.total() >= MIN_TIMED
 }
 
@@ -210,7 +211,7 @@ fn shadowed(shadow: ShadowSpec, seen: &Differences) -> Judgement {
     passed(format!("{differ} of {} differ", count(samples, "verdict", "verdicts")))
 }
 
-fn refused(gates: &GateSpec, tally: &Tally) -> Option<Judgement> {
+fn refused(gates: &GateSpec, tally: &RolloutTally) -> Option<Judgement> {
     let (most, seen) = (gates.max_refusals?, u64::try_from(tally.refusals.len()).ok()?);
     (seen > most).then(|| Judgement::Breached {
         gate: GateBreach::MaxRefusals,
@@ -219,7 +220,7 @@ fn refused(gates: &GateSpec, tally: &Tally) -> Option<Judgement> {
 }
 
 /// How many slots refuse the candidate, which and why: the first three.
-fn refusals(tally: &Tally) -> String {
+fn refusals(tally: &RolloutTally) -> String {
     let seen = u64::try_from(tally.refusals.len()).unwrap_or(u64::MAX);
     let slots = count(seen, "slot refuses", "slots refuse");
     let shown: Vec<String> =
@@ -240,7 +241,7 @@ fn allowed(most: u64) -> String {
 
 /// Traps that are too many even for the minimum number of exchanges fail the gate before that number is
 /// reached: otherwise a candidate that traps on every call would continue for as long as traffic is low.
-fn trapped(gates: &GateSpec, candidate: &Counts) -> Option<Judgement> {
+fn trapped(gates: &GateSpec, candidate: &CallCounts) -> Option<Judgement> {
     let most = gates.max_trap_rate?;
     let rate = ratio(candidate.traps, candidate.exchanges.max(gates.min_exchanges));
     (rate > most).then(|| Judgement::Breached {
@@ -253,12 +254,12 @@ fn trapped(gates: &GateSpec, candidate: &Counts) -> Option<Judgement> {
     })
 }
 
-fn compared(gates: &GateSpec, candidate: &Counts, current: &Counts) -> Option<Judgement> {
-    let rate = |part: fn(&Counts) -> u64, of: &Counts| ratio(part(of), of.exchanges);
+fn compared(gates: &GateSpec, candidate: &CallCounts, current: &CallCounts) -> Option<Judgement> {
+    let rate = |part: fn(&CallCounts) -> u64, of: &CallCounts| ratio(part(of), of.exchanges);
     let delta = |part| rate(part, candidate) - rate(part, current);
     let errors = delta(|counts| counts.server_errors);
     let denials = delta(|counts| counts.denials).abs();
-    let p99 = |counts: &Counts| counts.added.p99_ms().filter(|_| timed(counts));
+    let p99 = |counts: &CallCounts| counts.added.p99_ms().filter(|_| timed(counts));
     let added = p99(candidate).zip(p99(current)).map(|(one, other)| one - other);
     let rows = [
         (GateBreach::Max5xxDelta, "share of 5xx", Some(errors), gates.max_5xx_delta),

@@ -12,9 +12,9 @@ use super::{BreachAction, Rollout};
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutStage {
     /// It continues by itself.
-    Running(Step),
+    Running(RolloutStep),
     /// Nodes stay as they are until somebody decides.
-    Paused(Step),
+    Paused(RolloutStep),
     /// It is over.
     Ended(RolloutOutcome),
 }
@@ -22,7 +22,7 @@ pub enum RolloutStage {
 /// A step of a rollout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Step {
+pub enum RolloutStep {
     /// Verdicts are compared; those of the candidate have no effect.
     Shadow,
     /// A wave, from 0.
@@ -77,12 +77,16 @@ impl RolloutStage {
     /// The first stage of a rollout.
     #[must_use]
     pub fn first(rollout: &Rollout) -> Self {
-        Self::Running(if rollout.spec().shadow.is_some() { Step::Shadow } else { Step::Wave(0) })
+        Self::Running(if rollout.spec().shadow.is_some() {
+            RolloutStep::Shadow
+        } else {
+            RolloutStep::Wave(0)
+        })
     }
 
     /// The current step; `None` when it is over.
     #[must_use]
-    pub fn step(self) -> Option<Step> {
+    pub fn step(self) -> Option<RolloutStep> {
         match self {
             Self::Running(step) | Self::Paused(step) => Some(step),
             Self::Ended(_) => None,
@@ -134,13 +138,13 @@ impl RolloutStage {
     }
 }
 
-fn after(step: Step, rollout: &Rollout) -> RolloutStage {
+fn after(step: RolloutStep, rollout: &Rollout) -> RolloutStage {
     let wave = match step {
-        Step::Shadow => 0,
-        Step::Wave(at) => at + 1,
+        RolloutStep::Shadow => 0,
+        RolloutStep::Wave(at) => at + 1,
     };
     if wave < rollout.spec().waves.len() {
-        RolloutStage::Running(Step::Wave(wave))
+        RolloutStage::Running(RolloutStep::Wave(wave))
     } else {
         RolloutStage::Ended(RolloutOutcome::Done)
     }
@@ -156,7 +160,7 @@ impl fmt::Display for RolloutStage {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for RolloutStep {
     /// For people, waves are counted from 1.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

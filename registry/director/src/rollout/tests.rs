@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use tamis_sync::{ComparisonReport, Counts, DifferenceReport};
+use tamis_sync::{CallCounts, ComparisonReport, DifferenceReport};
 
 fn spec() -> RolloutSpec {
     let wave = |percent| WaveSpec { percent, bake_ms: 1_000 };
@@ -82,7 +82,7 @@ fn a_rollout_goes_through_shadow_and_waves_to_its_end() {
 
 #[test]
 fn a_breach_returns_or_holds_as_the_rollout_says() {
-    let wave = RolloutStage::Running(Step::Wave(1));
+    let wave = RolloutStage::Running(RolloutStep::Wave(1));
     assert_eq!(
         wave.next(Event::Breached, &rollout()),
         Ok(RolloutStage::Ended(RolloutOutcome::Returned))
@@ -90,22 +90,26 @@ fn a_breach_returns_or_holds_as_the_rollout_says() {
     let holding =
         Rollout::try_from(RolloutSpec { on_breach: BreachAction::Hold, ..spec() }).unwrap();
     let held = wave.next(Event::Breached, &holding).unwrap();
-    assert_eq!(held, RolloutStage::Paused(Step::Wave(1)));
+    assert_eq!(held, RolloutStage::Paused(RolloutStep::Wave(1)));
     assert!(held.next(Event::Passed, &holding).is_err());
-    assert_eq!(held.next(Event::Advance, &holding), Ok(RolloutStage::Running(Step::Wave(2))));
+    assert_eq!(
+        held.next(Event::Advance, &holding),
+        Ok(RolloutStage::Running(RolloutStep::Wave(2)))
+    );
 }
 
-fn judged(tally: &Tally, stage: RolloutStage, now_ms: u64) -> Judgement {
+fn judged(tally: &RolloutTally, stage: RolloutStage, now_ms: u64) -> Judgement {
     judge(&rollout(), stage, tally, Cohort { moved: 1, rest: 9 }, (0, now_ms))
 }
 
-fn counts(exchanges: u64, traps: u64, server_errors: u64, denials: u64, us: u64) -> Counts {
-    let mut counts = Counts { exchanges, traps, server_errors, denials, ..Counts::default() };
+fn counts(exchanges: u64, traps: u64, server_errors: u64, denials: u64, us: u64) -> CallCounts {
+    let mut counts =
+        CallCounts { exchanges, traps, server_errors, denials, ..CallCounts::default() };
     (0..exchanges).for_each(|_| counts.added.count(us));
     counts
 }
 
-const WAVE: RolloutStage = RolloutStage::Running(Step::Wave(0));
+const WAVE: RolloutStage = RolloutStage::Running(RolloutStep::Wave(0));
 
 #[test]
 fn each_gate_stops_what_it_is_for() {
@@ -119,7 +123,7 @@ fn each_gate_stops_what_it_is_for() {
         (counts(1_000, 0, 10, 100, 4_000), GateBreach::MaxAddedP99Ms),
     ];
     for (candidate, wanted) in rows {
-        let tally = Tally { candidate, current: good.clone(), ..Tally::default() };
+        let tally = RolloutTally { candidate, current: good.clone(), ..RolloutTally::default() };
         let judgement = judged(&tally, WAVE, 0);
         assert!(
             matches!(judgement, Judgement::Breached { gate, .. } if gate == wanted),
@@ -127,7 +131,12 @@ fn each_gate_stops_what_it_is_for() {
         );
     }
     let refusals = refusals(1);
-    let tally = Tally { candidate: good.clone(), current: good, refusals, ..Tally::default() };
+    let tally = RolloutTally {
+        candidate: good.clone(),
+        current: good,
+        refusals,
+        ..RolloutTally::default()
+    };
     assert!(matches!(
         judged(&tally, WAVE, 0),
         Judgement::Breached { gate: GateBreach::MaxRefusals, .. }
@@ -153,7 +162,7 @@ fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
     ] {
         let gates = GateSpec { max_refusals: Some(most), ..gates };
         let rollout = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
-        let tally = Tally { refusals: refusals(slots), ..Tally::default() };
+        let tally = RolloutTally { refusals: refusals(slots), ..RolloutTally::default() };
         let judged = judge(&rollout, WAVE, &tally, Cohort { moved: 1, rest: 9 }, (0, 0));
         let Judgement::Breached { gate: GateBreach::MaxRefusals, why } = judged else {
             panic!("{judged:?}")
@@ -165,7 +174,7 @@ fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
 #[test]
 fn a_rollout_without_gates_does_not_say_that_gates_held() {
     let rollout = Rollout::try_from(RolloutSpec { gates: no_gates(), ..spec() }).unwrap();
-    let mut tally = Tally::default();
+    let mut tally = RolloutTally::default();
     for (exchanges, words) in [(0, "0 exchanges"), (1, "1 exchange"), (2, "2 exchanges")] {
         tally.candidate.exchanges = exchanges;
         let judged = judge(&rollout, WAVE, &tally, Cohort { moved: 1, rest: 9 }, (0, 1_000));
@@ -176,7 +185,7 @@ fn a_rollout_without_gates_does_not_say_that_gates_held() {
 
 #[test]
 fn what_nobody_could_judge_stalls_after_its_deadline() {
-    let shadow = RolloutStage::Running(Step::Shadow);
+    let shadow = RolloutStage::Running(RolloutStep::Shadow);
     let cohort = Cohort { moved: 1, rest: 9 };
     for (deadline, stage, now, stalls) in [
         (None, WAVE, 1_000 + PROGRESS_MS, false),
@@ -184,11 +193,11 @@ fn what_nobody_could_judge_stalls_after_its_deadline() {
         (Some(60_000), WAVE, 61_001, true),
         (Some(60_000), WAVE, 60_000, false),
         (Some(60_000), shadow, 60_001, true),
-        (Some(60_000), RolloutStage::Paused(Step::Wave(0)), u64::MAX, false),
+        (Some(60_000), RolloutStage::Paused(RolloutStep::Wave(0)), u64::MAX, false),
     ] {
         let spec = RolloutSpec { progress_deadline_ms: deadline, ..spec() };
         let rollout = Rollout::try_from(spec).unwrap();
-        let judged = judge(&rollout, stage, &Tally::default(), cohort, (0, now));
+        let judged = judge(&rollout, stage, &RolloutTally::default(), cohort, (0, now));
         assert_eq!(
             matches!(judged, Judgement::Stalled { .. }),
             stalls,
@@ -197,7 +206,7 @@ fn what_nobody_could_judge_stalls_after_its_deadline() {
     }
     let late = RolloutSpec { progress_deadline_ms: Some(60_000), ..spec() };
     let late = Rollout::try_from(late).unwrap();
-    let judged = judge(&late, WAVE, &Tally::default(), cohort, (0, 99_000));
+    let judged = judge(&late, WAVE, &RolloutTally::default(), cohort, (0, 99_000));
     let why = "no progress for 1m: the candidate has 0 of the 100 exchanges that a rate needs";
     assert_eq!(judged, Judgement::Stalled { why: why.to_owned() });
     for wrong in [0, MAX_BAKE_MS + 1] {
@@ -217,42 +226,46 @@ fn no_gates() -> GateSpec {
     }
 }
 
-fn tally_of_good() -> Counts {
+fn tally_of_good() -> CallCounts {
     counts(1_000, 0, 10, 100, 100)
 }
 
 #[test]
 fn what_no_gate_could_judge_keeps_baking() {
     let good = counts(1_000, 0, 10, 100, 100);
-    let tally = Tally { candidate: good.clone(), current: good.clone(), ..Tally::default() };
+    let tally =
+        RolloutTally { candidate: good.clone(), current: good.clone(), ..RolloutTally::default() };
     assert!(matches!(judged(&tally, WAVE, 999), Judgement::Baking { .. }));
     assert!(matches!(judged(&tally, WAVE, 1_000), Judgement::Passed { .. }));
-    for (candidate, current) in [(Counts::default(), good.clone()), (good, Counts::default())] {
-        let tally = Tally { candidate, current, ..Tally::default() };
+    for (candidate, current) in
+        [(CallCounts::default(), good.clone()), (good, CallCounts::default())]
+    {
+        let tally = RolloutTally { candidate, current, ..RolloutTally::default() };
         assert!(matches!(judged(&tally, WAVE, 1_000_000), Judgement::Baking { .. }));
     }
     let gates = GateSpec { max_refusals: Some(0), ..no_gates() };
     let refusals_alone = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
     let cohort = Cohort { moved: 1, rest: 9 };
-    let quiet = judge(&refusals_alone, WAVE, &Tally::default(), cohort, (0, 1_000));
+    let quiet = judge(&refusals_alone, WAVE, &RolloutTally::default(), cohort, (0, 1_000));
     assert!(matches!(quiet, Judgement::Passed { .. }), "{quiet:?}");
     let mut few = counts(1_000, 0, 10, 100, 4_000);
     few.added = counts(99, 0, 0, 0, 4_000).added;
-    let tally = Tally { candidate: few, current: tally_of_good(), ..Tally::default() };
+    let tally =
+        RolloutTally { candidate: few, current: tally_of_good(), ..RolloutTally::default() };
     assert!(matches!(judged(&tally, WAVE, 1_000_000), Judgement::Baking { .. }), "too few timings");
     let nobody =
-        judge(&rollout(), WAVE, &Tally::default(), Cohort { moved: 0, rest: 3 }, (0, 1_000));
+        judge(&rollout(), WAVE, &RolloutTally::default(), Cohort { moved: 0, rest: 3 }, (0, 1_000));
     assert!(matches!(nobody, Judgement::Passed { .. }));
 }
 
 #[test]
 fn the_shadow_passes_when_enough_verdicts_are_the_same() {
-    let shadow = RolloutStage::Running(Step::Shadow);
+    let shadow = RolloutStage::Running(RolloutStep::Shadow);
     let seen = |samples, count| {
         let one = DifferenceReport { count, examples: vec!["deny instead of allow".to_owned()] };
         let (slot, digest) = ("shop/retry".to_owned(), Digest::of(b"to"));
         let differences = [("verdict".to_owned(), one)].into();
-        let mut tally = Tally::default();
+        let mut tally = RolloutTally::default();
         tally.differences.add(&ComparisonReport { slot, digest, samples, differences });
         judged(&tally, shadow, 0)
     };
@@ -280,11 +293,11 @@ proptest! {
             prop_assert!(stage.step().is_some());
             if let (Some(old), Some(new)) = (stage.step(), next.step()) {
                 prop_assert!(rollout.share(old, 10) <= rollout.share(new, 10));
-                let wave = |step| match step { Step::Shadow => 0, Step::Wave(at) => at + 1 };
+                let wave = |step| match step { RolloutStep::Shadow => 0, RolloutStep::Wave(at) => at + 1 };
                 prop_assert!(wave(new) - wave(old) <= 1);
             }
             if next == RolloutStage::Ended(RolloutOutcome::Done) {
-                prop_assert_eq!(stage.step(), Some(Step::Wave(2)));
+                prop_assert_eq!(stage.step(), Some(RolloutStep::Wave(2)));
             }
             stage = next;
         }

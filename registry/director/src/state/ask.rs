@@ -6,7 +6,7 @@ use tamis_trust::{MAX_EPOCH, epoch};
 
 use super::*;
 use crate::documents::PastDocument;
-use crate::need::Need;
+use crate::need::RequiredRight;
 use crate::record::{ProposalRecord, ReassignRecord, RolloutStartRecord, short};
 use crate::refused::{TrustRefusal, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};
@@ -97,7 +97,7 @@ impl State {
     /// The needs of a change that somebody proposed and that others may approve; `None`: there is no such
     /// proposal.
     #[must_use]
-    pub fn proposed(&self, subject: &Digest) -> Option<&[Need]> {
+    pub fn proposed(&self, subject: &Digest) -> Option<&[RequiredRight]> {
         self.proposals.get(subject).map(|proposal| proposal.needs.as_slice())
     }
 

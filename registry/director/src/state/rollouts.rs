@@ -6,7 +6,7 @@ impl State {
     pub(super) fn rollout_started(
         &mut self,
         rollout: Rollout,
-        stamp: &Stamp,
+        stamp: &JournalStamp,
     ) -> Result<(), String> {
         let name = rollout.name().to_owned();
         if self.desired.rollouts.contains_key(&name) {
@@ -38,7 +38,7 @@ impl State {
     pub(super) fn rollout_moved(
         &mut self,
         moved: &RolloutMoveRecord,
-        stamp: &Stamp,
+        stamp: &JournalStamp,
     ) -> Result<(), String> {
         let state = self.known(&moved.rollout)?;
         let stage = state
@@ -64,7 +64,7 @@ impl State {
     pub(super) fn rollout_ended(
         &mut self,
         ended: &RolloutEndRecord,
-        stamp: &Stamp,
+        stamp: &JournalStamp,
     ) -> Result<(), String> {
         let state = self.known(&ended.rollout)?;
         if !state.stage.may_end(ended.outcome, &state.rollout) {
@@ -98,13 +98,13 @@ impl State {
         self.desired.rollouts.get_mut(name).ok_or(format!("there is no rollout {name_shown}"))
     }
 
-    fn note(&mut self, rollout: &Rollout, stamp: &Stamp, what: FilterEventKind) {
+    fn note(&mut self, rollout: &Rollout, stamp: &JournalStamp, what: FilterEventKind) {
         let (stamp, services) = (stamp.clone(), rollout.spec().services.clone());
         self.desired.pins.note(&rollout.spec().filter, FilterEvent { stamp, services, what });
     }
 
     /// Pins the candidate for all services that the rollout concerned.
-    fn pin_all(&mut self, rollout: &Rollout, stamp: &Stamp) {
+    fn pin_all(&mut self, rollout: &Rollout, stamp: &JournalStamp) {
         let spec = rollout.spec();
         let mut services: BTreeSet<String> = BTreeSet::new();
         for pin in self.desired.pins.all().filter(|pin| pin.filter == spec.filter) {

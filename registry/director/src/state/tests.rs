@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::assign::Terms;
+use crate::assign::AssignmentTerms;
 use crate::change::Change;
 use crate::drift::drift;
 use crate::fixture::{
@@ -258,7 +258,7 @@ proptest! {
         }
         world.assign();
         let (state, plans) = (&world.state, &mut world.plans);
-        plans.drafts(state, now, &Terms::default());
+        plans.drafts(state, now, &AssignmentTerms::default());
         plans.everything(state);
         prop_assert!(drift(state, plans, now).len() < 1_000);
         for name in state.rollouts().keys() {

@@ -6,8 +6,8 @@ use tamis_api::{
     PinResult, PlanResult, ReassignRequest, ReassignResult, RollbackRequest, UnpinRequest,
 };
 use tamis_director::{
-    self as director, Body, Change, ChangeRequest, Consent, Guards, Needs, Orphans, PlanError,
-    State,
+    self as director, Body, Change, ChangeRequest, Consent, Guards, Orphans, PlanError,
+    RequiredRights, State,
 };
 use tamis_oci::Verb;
 use tamis_resources::CONFIG_REMEDY;
@@ -18,7 +18,7 @@ use crate::plane::control::artifact::ValidationResult;
 
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, body, documents, journal, missing, problem, refusal, refused};
-use crate::plane::rights::{Holder, asked_alone, may_agree};
+use crate::plane::rights::{AuthorizedCaller, asked_alone, may_agree};
 use crate::plane::sources;
 use crate::plane::view;
 
@@ -39,7 +39,7 @@ impl Control {
     /// [`ApiProblem`] when the documents are invalid, or touch what the caller may not see.
     pub async fn plan(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &ApplyRequest,
     ) -> Result<PlanResult, ApiProblem> {
         let (change, needs, keys, mut weighed, grown) = {
@@ -77,22 +77,22 @@ impl Control {
     /// change. Pruning removes what the caller may remove.
     fn read(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &ApplyRequest,
         state: &State,
-    ) -> Result<(director::ApplyRecord, Needs), ApiProblem> {
+    ) -> Result<(director::ApplyRecord, RequiredRights), ApiProblem> {
         let removals = state.removals();
         let may = |key: &str| {
             let needs = removals.needs(key);
             holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
         };
-        let sources::Read { mut applied, asked } = sources::read(request, state, &may)?;
+        let sources::ReadDocuments { mut applied, asked } = sources::read(request, state, &may)?;
         // The existence and the content of a document are not for everybody to find out.
         let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
         for key in named {
             let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
             if !holder.may_at(Verb::Observe, place) {
-                holder.must_hold(Verb::Operate, &Needs::of_services([place]))?;
+                holder.must_hold(Verb::Operate, &RequiredRights::of_services([place]))?;
             }
         }
         let all = request.prune && holder.may_at(Verb::Operate, "*");
@@ -173,7 +173,7 @@ impl Control {
     /// Nothing has changed then.
     pub async fn apply(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &ApplyRequest,
     ) -> Result<ApplyResult, ApiProblem> {
         if !request.confirm {
@@ -216,7 +216,7 @@ impl Control {
     /// [`ApiProblem`] when there is no such version, a policy or a guard refuses, or writing fails.
     pub async fn pin(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &PinRequest,
     ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
@@ -230,7 +230,7 @@ impl Control {
                 ));
             }
         };
-        let ask = Ask {
+        let ask = CheckedPinRequest {
             service: request.service.clone(),
             filter,
             digest,
@@ -248,13 +248,13 @@ impl Control {
     /// [`ApiProblem`] when there is no previous pin, a policy or a guard refuses, or writing fails.
     pub async fn rollback(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &RollbackRequest,
     ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
         let before = self.state().rollback(&request.service, &filter);
         let before = before.map_err(|one| refused(vec![one]))?;
-        let ask = Ask {
+        let ask = CheckedPinRequest {
             service: before.service,
             filter: before.filter,
             digest: before.digest,
@@ -266,8 +266,13 @@ impl Control {
         self.pin_digest(holder, ask).await
     }
 
-    async fn pin_digest(&self, holder: &Holder, ask: Ask) -> Result<PinResult, ApiProblem> {
-        let Ask { service, filter, digest, allow_older, rollback, confirm, dry_run } = ask;
+    async fn pin_digest(
+        &self,
+        holder: &AuthorizedCaller,
+        ask: CheckedPinRequest,
+    ) -> Result<PinResult, ApiProblem> {
+        let CheckedPinRequest { service, filter, digest, allow_older, rollback, confirm, dry_run } =
+            ask;
         let (policies, before, configs) = {
             let state = self.state();
             // Checked before the policies, which know that it is revoked, but neither by whom nor why.
@@ -295,7 +300,7 @@ impl Control {
         };
         let change = Change::Pin(pinned);
         let subject = change.subject().to_string();
-        let needs = Needs::of_services([service.as_str()]);
+        let needs = RequiredRights::of_services([service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         self.takes(&change).await?;
         let decide = |state: &State| {
@@ -325,14 +330,14 @@ impl Control {
     /// [`ApiProblem`] when there is none, a guard refuses, or writing fails.
     pub async fn unpin(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &UnpinRequest,
     ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
         let unpinned = director::UnpinRecord { service: request.service.clone(), filter };
         let change = Change::Unpin(unpinned);
         let guards = self.0.rules.guards;
-        let needs = Needs::of_services([request.service.as_str()]);
+        let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         // Without a pin of its own, a service runs what is pinned for all.
         self.takes(&change).await?;
@@ -368,10 +373,11 @@ impl Control {
     /// [`ApiProblem`] when there is no such service, the numbers of epochs are used up, or writing fails.
     pub async fn reassign(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &ReassignRequest,
     ) -> Result<ReassignResult, ApiProblem> {
-        holder.must_hold(Verb::Operate, &Needs::of_services([request.service.as_str()]))?;
+        holder
+            .must_hold(Verb::Operate, &RequiredRights::of_services([request.service.as_str()]))?;
         self.reassign_by(holder.actor(), request).await
     }
 
@@ -404,7 +410,7 @@ impl Control {
     /// something that it touches, or writing fails.
     pub async fn approve(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &ApproveRequest,
     ) -> Result<ApprovalResult, ApiProblem> {
         let (subject, actor) = (digest(&request.subject)?, holder.actor());
@@ -478,7 +484,11 @@ impl Control {
 
     /// Refuses documents with problems, each with its place, unless the caller confirms what would be left
     /// out.
-    async fn consented(&self, holder: &Holder, request: &ApplyRequest) -> Result<(), ApiProblem> {
+    async fn consented(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &ApplyRequest,
+    ) -> Result<(), ApiProblem> {
         let (change, planned) = {
             let state = self.state();
             let (applied, needs) = self.read(holder, request, &state)?;
@@ -533,13 +543,13 @@ impl Control {
 
 /// The caller of a change, its needs, and its guards.
 struct ChangeCaller<'a> {
-    holder: &'a Holder,
-    needs: &'a Needs,
+    holder: &'a AuthorizedCaller,
+    needs: &'a RequiredRights,
     guards: &'a Guards,
     confirm: bool,
 }
 
-fn proposed(change: &Change, needs: &Needs) -> director::ProposalRecord {
+fn proposed(change: &Change, needs: &RequiredRights) -> director::ProposalRecord {
     director::ProposalRecord { subject: change.subject(), needs: needs.kept() }
 }
 
@@ -627,7 +637,7 @@ fn refuses(problem: &tamis_resources::Problem) -> TrustRefusal {
 }
 
 /// A request for a pin.
-struct Ask {
+struct CheckedPinRequest {
     service: String,
     filter: Name,
     digest: Digest,

@@ -8,7 +8,7 @@ use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
 
 use tamis_api::ApiProblem;
-use tamis_director::{Body, Guards, Plans, State, Terms};
+use tamis_director::{AssignmentTerms, Body, Guards, Plans, State};
 use tamis_journal::log::{Log, LogError};
 use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, Journal, JournalError, Record};
 use tamis_oci::Store;
@@ -31,7 +31,7 @@ pub struct Rules {
     /// Number of other people who must approve a digest that may do more than the previous one; 1.
     pub growth_approvals: usize,
     /// How long assignments are valid.
-    pub terms: Terms,
+    pub terms: AssignmentTerms,
     /// The namespaces whose grants and trust policies decide: whoever may operate all of one decides what filters may do.
     /// Those of other namespaces only narrow them; `security`. Replicas of one journal have the same.
     pub security: Vec<String>,
@@ -42,7 +42,7 @@ impl Default for Rules {
         Self {
             guards: Guards::default(),
             growth_approvals: 1,
-            terms: Terms::default(),
+            terms: AssignmentTerms::default(),
             security: vec!["security".to_owned()],
         }
     }
@@ -53,9 +53,9 @@ impl Default for Rules {
 /// Any number of them may share a journal, each in a process of its own: each append names the head it was
 /// decided on and otherwise fails, and each applies what the others have written.
 #[derive(Clone)]
-pub struct Control(pub(crate) Arc<Inner>);
+pub struct Control(pub(crate) Arc<ControlInner>);
 
-pub(crate) struct Inner {
+pub(crate) struct ControlInner {
     pub(crate) store: Store,
     pub(crate) journal: Journal,
     pub(crate) blobs: Blobs,
@@ -93,7 +93,7 @@ impl Control {
         let state = ControlState { director, ..ControlState::default() };
         let clock = store.clock();
         let folded = FoldedJournal::open_from(journal.clone(), clock, state).await?;
-        let inner = Inner {
+        let inner = ControlInner {
             store,
             journal,
             blobs,

@@ -258,7 +258,7 @@ mod tests {
             version: 1,
             issued: 1,
             expires: 2,
-            mode: tamis_trust::Mode::Serve,
+            mode: tamis_trust::AssignmentMode::Serve,
         };
         let envelope = tamis_trust::sign_assignment(&one.director, &assignment).unwrap();
         assert!(one.signed(std::slice::from_ref(&envelope)));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
-use tamis_api::{ApiProblem, RevocationView, RevokeRequest, Stop};
+use tamis_api::{ApiProblem, RevocationView, RevokeRequest, StoppedSlot};
 use tamis_director::{self as director, Body, RevocationTarget, State};
 use tamis_sync::placed;
 use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, verify_manifest};
@@ -13,7 +13,7 @@ use crate::plane::change::digest;
 use crate::plane::control::Control;
 use crate::plane::control::parts::withdraw;
 use crate::plane::problem::{bad, problem, refused};
-use crate::plane::rights::Holder;
+use crate::plane::rights::AuthorizedCaller;
 
 /// The longest reason of a revocation, in bytes.
 const MAX_REASON_BYTES: usize = 1_000;
@@ -29,7 +29,7 @@ impl Control {
     /// one of the two, something would stop without a confirmation, or writing fails.
     pub async fn revoke(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &RevokeRequest,
     ) -> Result<RevocationView, ApiProblem> {
         if !self.decides(holder) {
@@ -86,7 +86,7 @@ impl Control {
     }
 
     /// The slots whose filter may no longer be pinned after the revocation.
-    async fn stops(&self, what: &RevocationTarget) -> Result<Vec<Stop>, ApiProblem> {
+    async fn stops(&self, what: &RevocationTarget) -> Result<Vec<StoppedSlot>, ApiProblem> {
         let now = self.now_secs();
         let (slots, before, after) = {
             let state = self.state();
@@ -117,7 +117,7 @@ impl Control {
                 }
             };
             if ends {
-                stops.extend(rows.into_iter().map(|(service, slot, filter)| Stop {
+                stops.extend(rows.into_iter().map(|(service, slot, filter)| StoppedSlot {
                     service,
                     slot,
                     filter,
@@ -193,7 +193,7 @@ impl Control {
 }
 
 /// The refusal that lists what would stop, for a caller who has not confirmed it.
-fn asks(stops: &[Stop]) -> TrustRefusal {
+fn asks(stops: &[StoppedSlot]) -> TrustRefusal {
     let services: BTreeSet<&str> = stops.iter().map(|stop| stop.service.as_str()).collect();
     let mut named: Vec<&str> = services.iter().copied().take(NAMED).collect();
     if services.len() > NAMED {

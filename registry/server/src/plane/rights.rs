@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tamis_api::ApiProblem;
-use tamis_director::{Need, Needs, State};
+use tamis_director::{RequiredRight, RequiredRights, State};
 use tamis_oci::{Bearer, RepositoryPattern, Store, Verb};
 use tamis_trust::Digest;
 
@@ -14,9 +14,9 @@ const MESH: &str = "mesh";
 
 /// A caller with rights.
 #[derive(Debug, Clone)]
-pub struct Holder(Bearer);
+pub struct AuthorizedCaller(Bearer);
 
-impl Holder {
+impl AuthorizedCaller {
     pub(crate) fn new(bearer: Bearer) -> Self {
         Self(bearer)
     }
@@ -49,23 +49,27 @@ impl Holder {
 
     /// Whether the caller has that right for a service: `*` means the services of every owner.
     pub(crate) fn may_with(&self, verb: Verb, service: &str) -> bool {
-        if service == "*" { self.holds(verb, &Need::Mesh) } else { self.may_at(verb, service) }
+        if service == "*" {
+            self.holds(verb, &RequiredRight::Mesh)
+        } else {
+            self.may_at(verb, service)
+        }
     }
 
     /// Whether the caller has the needed right.
-    pub(crate) fn holds(&self, verb: Verb, need: &Need) -> bool {
+    pub(crate) fn holds(&self, verb: Verb, need: &RequiredRight) -> bool {
         match need {
-            Need::Place(place) => self.may_at(verb, place),
-            Need::Namespace(namespace) => self.may_at(verb, &format!("{namespace}/*")),
-            Need::Mesh => self.may_at(verb, "*") || self.may_at(verb, MESH),
-            Need::Everything => self.may_at(verb, "*"),
+            RequiredRight::Place(place) => self.may_at(verb, place),
+            RequiredRight::Namespace(namespace) => self.may_at(verb, &format!("{namespace}/*")),
+            RequiredRight::Mesh => self.may_at(verb, "*") || self.may_at(verb, MESH),
+            RequiredRight::Everything => self.may_at(verb, "*"),
         }
     }
 
     pub(crate) fn holds_all<'a>(
         &self,
         verb: Verb,
-        needs: impl IntoIterator<Item = &'a Need>,
+        needs: impl IntoIterator<Item = &'a RequiredRight>,
     ) -> bool {
         needs.into_iter().all(|need| self.holds(verb, need))
     }
@@ -78,7 +82,7 @@ impl Holder {
 
     /// Refuses a caller without all needed rights. About documents that the caller did not name and may not
     /// see, it reveals only that they exist.
-    pub(crate) fn must_hold(&self, verb: Verb, needs: &Needs) -> Result<(), ApiProblem> {
+    pub(crate) fn must_hold(&self, verb: Verb, needs: &RequiredRights) -> Result<(), ApiProblem> {
         let Some((need, why)) = needs.iter().find(|(need, _)| !self.holds(verb, need)) else {
             return Ok(());
         };
@@ -91,10 +95,14 @@ impl Holder {
             });
         }
         let (right, way) = match need {
-            Need::Place(place) => (format!("`{}` for {place}", verb.as_str()), place.as_str()),
-            Need::Namespace(space) => (format!("`{}` for {space}/*", verb.as_str()), "NAMESPACE/*"),
-            Need::Mesh => (format!("`{}` for the Mesh", verb.as_str()), MESH),
-            Need::Everything => (format!("`{}` for everything", verb.as_str()), "*"),
+            RequiredRight::Place(place) => {
+                (format!("`{}` for {place}", verb.as_str()), place.as_str())
+            }
+            RequiredRight::Namespace(space) => {
+                (format!("`{}` for {space}/*", verb.as_str()), "NAMESPACE/*")
+            }
+            RequiredRight::Mesh => (format!("`{}` for the Mesh", verb.as_str()), MESH),
+            RequiredRight::Everything => (format!("`{}` for everything", verb.as_str()), "*"),
         };
         let title = format!("{} does not have {right}: {why}", self.actor());
         let remedy = format!(
@@ -112,13 +120,13 @@ pub(crate) fn may_agree(
     store: &Store,
     state: &State,
     subject: &Digest,
-    needs: &[Need],
+    needs: &[RequiredRight],
     asker: &str,
 ) -> BTreeSet<String> {
     let mut persons = BTreeSet::from([store.person(asker)]);
     let agreed = state.approved(subject).map(|(actor, _)| actor);
     let may = agreed.filter(|actor| {
-        let holder = store.named(actor).map(Holder::new);
+        let holder = store.named(actor).map(AuthorizedCaller::new);
         holder.is_some_and(|holder| holder.holds_all(Verb::Approve, needs))
             && persons.insert(store.person(actor))
     });

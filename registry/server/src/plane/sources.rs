@@ -30,7 +30,7 @@ pub fn read_apply(body: &[u8], state: &State) -> Result<ApplyRecord, ApiProblem>
 }
 
 /// The content of a request.
-pub(crate) struct Read {
+pub(crate) struct ReadDocuments {
     /// What changes.
     pub(crate) applied: ApplyRecord,
     /// The whole request, including what would not change: whether it would is not for everybody to know.
@@ -43,7 +43,7 @@ pub(crate) fn read(
     request: &ApplyRequest,
     state: &State,
     may: &dyn Fn(&str) -> bool,
-) -> Result<Read, ApiProblem> {
+) -> Result<ReadDocuments, ApiProblem> {
     if request.sources.len() > MAX_SOURCES || request.files.len() > MAX_SOURCES {
         return Err(bad(
             format!("more than {MAX_SOURCES} sources or files in one request"),
@@ -93,7 +93,7 @@ pub(crate) fn read(
     applied.documents.retain(|one| !same(one));
     let known = state.files();
     applied.files.retain(|one| known.get(&one.path).is_none_or(|there| *there.text != *one.text));
-    Ok(Read { applied, asked })
+    Ok(ReadDocuments { applied, asked })
 }
 
 /// Two documents of one kind, namespace and name: neither takes precedence.

@@ -14,7 +14,7 @@ use tamis_trust::{Name, SignaturePolicy};
 
 use crate::plane::control::Control;
 use crate::plane::control::parts::withdraw;
-use crate::plane::rights::Holder;
+use crate::plane::rights::AuthorizedCaller;
 
 pub(crate) fn pin(pin: &director::Pin) -> PinView {
     PinView {
@@ -58,7 +58,7 @@ pub(crate) fn configs(
 impl Control {
     /// Whether the caller decides what filters may do and which keys are trusted.
     #[must_use]
-    pub fn decides(&self, holder: &Holder) -> bool {
+    pub fn decides(&self, holder: &AuthorizedCaller) -> bool {
         holder.is_security(Verb::Operate, &self.0.rules.security)
     }
 

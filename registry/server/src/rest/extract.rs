@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Api;
 use super::answer::{ProblemResponse, problem};
-use crate::plane::Holder;
+use crate::plane::AuthorizedCaller;
 
 /// The largest body of a request other than plan and apply, in bytes.
 const SMALL_BYTES: usize = 64 << 10;
@@ -34,16 +34,16 @@ const COMING: Duration = Duration::from_secs(30);
 
 /// Permits for large bodies.
 #[derive(Clone)]
-pub(crate) struct Turns(Arc<Semaphore>);
+pub(crate) struct BodyPermits(Arc<Semaphore>);
 
-impl Default for Turns {
+impl Default for BodyPermits {
     fn default() -> Self {
         Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
     }
 }
 
 /// The caller.
-pub(crate) struct Caller(pub(crate) Holder);
+pub(crate) struct Caller(pub(crate) AuthorizedCaller);
 
 impl Caller {
     /// Refuses a caller without that right anywhere.
@@ -88,7 +88,7 @@ impl FromRequestParts<Api> for Caller {
             problem(503, "unavailable", title, "try again; the log of the registry shows why")
         })?;
         let bearer = bearer.ok_or_else(|| unauthorized("these credentials are unknown"))?;
-        Ok(Self(Holder::new(bearer)))
+        Ok(Self(AuthorizedCaller::new(bearer)))
     }
 }
 
@@ -96,7 +96,7 @@ impl FromRequestParts<Api> for Caller {
 pub(crate) struct UnreadBody {
     headers: HeaderMap,
     body: Body,
-    turns: Turns,
+    turns: BodyPermits,
 }
 
 impl FromRequest<Api> for UnreadBody {
@@ -162,7 +162,7 @@ impl UnreadBody {
 /// The whole body, and its permit if it is large.
 async fn collected(
     body: Body,
-    turns: Turns,
+    turns: BodyPermits,
     limit: usize,
 ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ProblemResponse> {
     let (mut stream, mut bytes, mut turn) = (body.into_data_stream(), BytesMut::new(), None);
@@ -233,7 +233,7 @@ mod tests {
         Body::from_stream(pieces.chain(never))
     }
 
-    fn unread(body: Body, turns: &Turns, length: Option<usize>) -> UnreadBody {
+    fn unread(body: Body, turns: &BodyPermits, length: Option<usize>) -> UnreadBody {
         let mut headers = HeaderMap::new();
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, length.into());
@@ -252,20 +252,20 @@ mod tests {
         ] {
             let taken = Arc::new(AtomicUsize::new(0));
             let body = endless(2 * limit / PIECE, &taken);
-            let refused = unread(body, &Turns::default(), length).within(limit).await.err();
+            let refused = unread(body, &BodyPermits::default(), length).within(limit).await.err();
             assert_eq!(refused.map(|refused| refused.0.status), Some(413), "{limit} {length:?}");
             let taken = taken.load(Ordering::Relaxed);
             assert!(taken <= most, "{taken} of {limit} {length:?}");
         }
         // A body that nobody asked for is not read at all.
         let taken = Arc::new(AtomicUsize::new(0));
-        drop(unread(endless(10, &taken), &Turns::default(), None));
+        drop(unread(endless(10, &taken), &BodyPermits::default(), None));
         assert_eq!(taken.load(Ordering::Relaxed), 0);
     }
 
     #[tokio::test]
     async fn many_bodies_at_once_hold_no_more_than_their_turns_allow() {
-        let (turns, taken) = (Turns::default(), Arc::new(AtomicUsize::new(0)));
+        let (turns, taken) = (BodyPermits::default(), Arc::new(AtomicUsize::new(0)));
         let (bodies, size) = (40, 4 << 20);
         let all: Vec<_> = (0..bodies)
             .map(|_| unread(endless(size / PIECE, &taken), &turns, None).within(LARGE_BYTES))

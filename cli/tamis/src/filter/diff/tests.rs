@@ -63,7 +63,8 @@ fn what_cannot_be_configured_may_do_more_for_all_anybody_knows() {
     std::fs::write(&config, r#"{"nonsense":1}"#).unwrap();
     arguments.config = Some(config.clone());
     let compared = compare(&arguments).unwrap();
-    let unknown = |grown: &[Growth]| grown.iter().any(|one| one.kind == GrowthKind::Unknown);
+    let unknown =
+        |grown: &[AuthorityGrowth]| grown.iter().any(|one| one.kind == GrowthKind::Unknown);
     assert!(unknown(&compared.gained) && !unknown(&compared.lost));
     assert!(compared.text().contains("--config"), "{}", compared.text());
     let same = Arguments { b: arguments.a.clone(), ..arguments };

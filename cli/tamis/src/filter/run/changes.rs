@@ -6,14 +6,14 @@ use std::time::SystemTime;
 
 /// When the files of a folder were changed last.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Saved(BTreeMap<PathBuf, Option<SystemTime>>);
+pub(super) struct ChangeTimes(BTreeMap<PathBuf, Option<SystemTime>>);
 
 /// Files that are looked at; a filter has a few dozen.
 const MAX_FILES: usize = 4_096;
 /// Folders that are made by tools.
 const MADE: [&str; 3] = ["target", "vendor", ".git"];
 
-impl Saved {
+impl ChangeTimes {
     /// What is there now. Files that cannot be read count as absent.
     pub(super) fn now(folder: &Path) -> Self {
         let (mut files, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
@@ -46,7 +46,7 @@ mod tests {
             fs::create_dir_all(path(made)).unwrap();
         }
         fs::write(path("src/lib.rs"), "a").unwrap();
-        let mut before = Saved::now(folder.path());
+        let mut before = ChangeTimes::now(folder.path());
         for (file, counts) in [
             ("target/run/run.yaml", false),
             ("vendor/tamis/a.rs", false),
@@ -55,7 +55,7 @@ mod tests {
             ("filter.yaml", true),
         ] {
             fs::write(path(file), "b").unwrap();
-            let now = Saved::now(folder.path());
+            let now = ChangeTimes::now(folder.path());
             assert_eq!(now != before, counts, "{file}");
             before = now;
         }
@@ -66,9 +66,9 @@ mod tests {
             .unwrap()
             .set_modified(old)
             .unwrap();
-        let saved = Saved::now(folder.path());
+        let saved = ChangeTimes::now(folder.path());
         assert!(saved != before, "a file that is saved again");
         fs::remove_file(path("src/other.rs")).unwrap();
-        assert!(Saved::now(folder.path()) != saved, "a file that is removed");
+        assert!(ChangeTimes::now(folder.path()) != saved, "a file that is removed");
     }
 }

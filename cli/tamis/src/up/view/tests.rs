@@ -24,8 +24,8 @@ fn busy(name: &str, classes: [u64; 6]) -> Row {
     row
 }
 
-fn around<'a>(wrongs: &'a [String], tries: &'a [(String, String)]) -> Surroundings<'a> {
-    Surroundings {
+fn around<'a>(wrongs: &'a [String], tries: &'a [(String, String)]) -> FolderSurroundings<'a> {
+    FolderSurroundings {
         registry: "http://127.0.0.1:5000",
         wrongs,
         tries,
@@ -33,7 +33,12 @@ fn around<'a>(wrongs: &'a [String], tries: &'a [(String, String)]) -> Surroundin
     }
 }
 
-fn shown(rows: &[Row], around: &Surroundings<'_>, width: usize, height: usize) -> Vec<String> {
+fn shown(
+    rows: &[Row],
+    around: &FolderSurroundings<'_>,
+    width: usize,
+    height: usize,
+) -> Vec<String> {
     picture(rows, around, Duration::from_secs(75), width, height)
 }
 

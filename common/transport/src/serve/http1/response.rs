@@ -11,7 +11,7 @@ use crate::outbox::{Outbox, OutgoingFraming};
 
 /// What follows a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub(super) enum AfterResponse {
     /// The next request.
     Next,
     /// The end of the connection.
@@ -25,7 +25,7 @@ pub(super) enum After {
 pub(super) struct ResponsePlan {
     /// `None`: the response has no content, whatever its body holds.
     pub(super) framing: Option<OutgoingFraming>,
-    pub(super) after: After,
+    pub(super) after: AfterResponse,
 }
 
 /// The framing that a response needs.
@@ -79,7 +79,7 @@ pub(super) fn put_head(
             *name != header::CONTENT_LENGTH && *name != header::TRANSFER_ENCODING
         });
         put_end(outbox, headers, clock);
-        return ResponsePlan { framing: None, after: After::Tunnel };
+        return ResponsePlan { framing: None, after: AfterResponse::Tunnel };
     }
     if status.is_informational() || (facts.method == MethodKind::Connect && status.is_success()) {
         // It would not end the exchange, or would open a tunnel that nobody asked for.
@@ -87,7 +87,7 @@ pub(super) fn put_head(
         put_line(outbox, facts.old, status);
         outbox.put(b"content-length: 0\r\nconnection: close\r\n");
         put_end(outbox, &HeaderMap::new(), clock);
-        return ResponsePlan { framing: None, after: After::End };
+        return ResponsePlan { framing: None, after: AfterResponse::End };
     }
     let framing = framing(facts, status, headers, body);
     let closes = headers.get_all(header::CONNECTION).iter();
@@ -119,7 +119,7 @@ pub(super) fn put_head(
         outbox.put_field("connection", b"keep-alive");
     }
     put_end(outbox, headers, clock);
-    ResponsePlan { framing, after: if ends { After::End } else { After::Next } }
+    ResponsePlan { framing, after: if ends { AfterResponse::End } else { AfterResponse::Next } }
 }
 
 /// Writes an interim response.

@@ -20,7 +20,7 @@ use crate::first_read::poll_first_read;
 use crate::gate::scan::HeadScan;
 use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
 use crate::outbox::Outbox;
-use crate::turn::{TURN_BYTES, Turn};
+use crate::turn::{ConnectionTurn, TURN_BYTES};
 
 /// Bytes of the first read that continues a head or begins a body.
 const READ_MIN: usize = 8 * 1024;
@@ -44,7 +44,7 @@ enum Wait {
 
 /// Result of waiting for a request.
 #[derive(Debug)]
-pub(super) enum Arrived {
+pub(super) enum RequestArrival {
     Request(Request<()>, RequestFacts),
     /// No request yet; wait longer.
     Nothing,
@@ -76,7 +76,7 @@ pub(super) struct ServerSocket<IO> {
     pub(super) tunnel: Option<oneshot::Sender<ServerTunnel>>,
     /// Bytes of the next read.
     reading: usize,
-    turn: Turn,
+    turn: ConnectionTurn,
     timer: Option<Pin<Box<Sleep>>>,
     /// The current wait, and when it has lasted too long. The timer may be set to an earlier time.
     waiting: Option<(Wait, Instant)>,
@@ -104,7 +104,7 @@ impl<IO> ServerSocket<IO> {
             continues: false,
             tunnel: None,
             reading: READ_MIN,
-            turn: Turn::default(),
+            turn: ConnectionTurn::default(),
             timer: None,
             waiting: None,
             quiet: false,
@@ -202,16 +202,19 @@ impl<IO> ServerSocket<IO> {
 
 impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
     /// The next request, once its head is there.
-    pub(super) fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Arrived>> {
+    pub(super) fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<RequestArrival>> {
         loop {
             if !self.buffer.is_empty() {
                 match request::take_head(&mut self.scan, &mut self.buffer, &self.limits) {
                     Ok(Some(head)) => {
                         self.begin(head.content, head.facts);
-                        return Poll::Ready(Ok(Arrived::Request(head.request, head.facts)));
+                        return Poll::Ready(Ok(RequestArrival::Request(head.request, head.facts)));
                     }
                     Ok(None) => {}
-                    Err(refused) => return Poll::Ready(Ok(Arrived::Refused(refused))),
+                    Err(refused) => return Poll::Ready(Ok(RequestArrival::Refused(refused))),
                 }
             }
             let Poll::Ready(read) = self.poll_fill(cx) else {
@@ -219,16 +222,16 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
             };
             if read? == 0 {
                 return Poll::Ready(Ok(if self.buffer.is_empty() {
-                    Arrived::End
+                    RequestArrival::End
                 } else {
-                    Arrived::Refused(request::refused(GateRefusal::Incomplete, &self.buffer))
+                    RequestArrival::Refused(request::refused(GateRefusal::Incomplete, &self.buffer))
                 }));
             }
         }
     }
 
     /// Ready when a request was waited for long enough.
-    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<Arrived> {
+    fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<RequestArrival> {
         let wait = match (self.buffer.is_empty(), self.quiet) {
             (false, _) => Wait::Head,
             (true, false) => Wait::Soon,
@@ -237,15 +240,15 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
         ready!(self.poll_deadline(cx, wait));
         Poll::Ready(match wait {
             Wait::Head => {
-                Arrived::Refused(request::refused(GateRefusal::HeadTimeout, &self.buffer))
+                RequestArrival::Refused(request::refused(GateRefusal::HeadTimeout, &self.buffer))
             }
             Wait::Soon => {
                 self.quiet = true;
                 self.outbox.shrink();
                 self.buffer = BytesMut::new();
-                Arrived::Nothing
+                RequestArrival::Nothing
             }
-            Wait::Idle | Wait::Body | Wait::Left => Arrived::End,
+            Wait::Idle | Wait::Body | Wait::Left => RequestArrival::End,
         })
     }
 

@@ -11,7 +11,7 @@ use tamis_proxy::ProxyOptions;
 use tamis_resources::fold;
 use tamis_resources::plan::NodePlan;
 use tamis_sync::{Activation, SlotReport, split};
-use tamis_trust::{Assignment, Digest, Mode, config_digest, sign_assignment};
+use tamis_trust::{Assignment, AssignmentMode, Digest, config_digest, sign_assignment};
 use tempfile::TempDir;
 
 use super::director::Director;
@@ -112,7 +112,7 @@ impl Fleet {
             version: 1,
             issued: Clock::system().unix_secs() - 10,
             expires: Clock::system().unix_secs() + 3_600,
-            mode: Mode::Serve,
+            mode: AssignmentMode::Serve,
         };
         change(&mut assignment);
         Activation {

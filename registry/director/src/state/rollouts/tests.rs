@@ -1,11 +1,11 @@
 use tamis_sync::{
-    ComparisonReport, Counts, DifferenceReport, NodeReport, RefusedReport, SlotReport,
+    CallCounts, ComparisonReport, DifferenceReport, NodeReport, RefusedReport, SlotReport,
     SlotStatistics,
 };
 use tamis_trust::Digest;
 
 use crate::fixture::{JWT, World, applied, checked, digest, refusal, report, rollout, service};
-use crate::rollout::{Cohort, Event, Judgement, ShadowSpec, Tally};
+use crate::rollout::{Cohort, Event, Judgement, RolloutTally, ShadowSpec};
 
 const SLOT: &str = "shop/a-jwt";
 
@@ -24,12 +24,12 @@ fn half_way() -> (World, String, String) {
 }
 
 fn counted(node: &str, slot: &str, of: Digest, exchanges: u64, traps: u64) -> NodeReport {
-    let counts = Counts { exchanges, traps, ..Counts::default() };
+    let counts = CallCounts { exchanges, traps, ..CallCounts::default() };
     let statistics = vec![SlotStatistics { slot: slot.to_owned(), digest: of, counts }];
     NodeReport { statistics, ..report(node, &[]) }
 }
 
-fn tally(world: &World) -> &Tally {
+fn tally(world: &World) -> &RolloutTally {
     &world.state.rollouts()["r"].tally
 }
 
@@ -90,7 +90,7 @@ fn a_step_begins_with_an_empty_tally_of_the_candidate() {
     world.append("proxies", counted(&moved, SLOT, digest(JWT, "1.1.0"), 7, 1));
     world.append("proxies", counted(&stays, SLOT, digest(JWT, "1.0.0"), 5, 0));
     world.step("r", Event::Advance);
-    assert_eq!(tally(&world).candidate, Counts::default());
+    assert_eq!(tally(&world).candidate, CallCounts::default());
     assert_eq!(tally(&world).current.exchanges, 5);
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tamis_api::ApiProblem;
 use tamis_director::{Body, LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, State};
 use tamis_resources::NodeName;
-use tamis_sync::{ComparisonReport, Counts, Hello, NodeReport, PushOutcome, SlotStatistics};
+use tamis_sync::{CallCounts, ComparisonReport, Hello, NodeReport, PushOutcome, SlotStatistics};
 use tokio::sync::watch;
 
 use crate::plane::control::Control;
@@ -60,7 +60,7 @@ struct Member {
 
 #[derive(Default)]
 struct PendingCounts {
-    counts: BTreeMap<(String, tamis_trust::Digest), Counts>,
+    counts: BTreeMap<(String, tamis_trust::Digest), CallCounts>,
     shadows: Vec<ComparisonReport>,
 }
 

@@ -18,7 +18,7 @@ use super::records::{IdentityRecord, RevokedRecord, SvidRecord};
 use super::{named, unwritten};
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, journal, missing, problem};
-use crate::plane::rights::Holder;
+use crate::plane::rights::AuthorizedCaller;
 
 /// Lifetime of a token by default, in seconds.
 const TTL: u64 = 3_600;
@@ -35,7 +35,7 @@ impl Control {
     /// id is of another trust domain, or it is revoked and the caller does not decide about security.
     pub(crate) async fn make_join_token(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &JoinTokenRequest,
     ) -> Result<CreatedJoinToken, ApiProblem> {
         let node = named(&request.node)?;
@@ -78,7 +78,7 @@ impl Control {
     /// [`ApiProblem`] when the journal cannot be read.
     pub(crate) async fn identities(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         node: Option<&str>,
     ) -> Result<Vec<IdentityView>, ApiProblem> {
         let only = node.map(named).transpose()?.map(|node| node.to_string());
@@ -144,7 +144,7 @@ impl Control {
     /// journal cannot be written.
     pub(crate) async fn revoke_identity(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &IdentityRevokeRequest,
     ) -> Result<IdentityView, ApiProblem> {
         self.must_decide(holder, "revoke an identity")?;
@@ -177,14 +177,14 @@ impl Control {
     /// cannot be written.
     pub(crate) async fn rotate_intermediate(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
     ) -> Result<AuthorityView, ApiProblem> {
         self.must_decide(holder, "rotate the intermediate")?;
         self.rotate_by(holder.actor()).await?;
         self.authority_view()
     }
 
-    fn must_decide(&self, holder: &Holder, act: &str) -> Result<(), ApiProblem> {
+    fn must_decide(&self, holder: &AuthorizedCaller, act: &str) -> Result<(), ApiProblem> {
         if self.decides(holder) {
             return Ok(());
         }
@@ -194,7 +194,7 @@ impl Control {
     }
 }
 
-fn may_operate(holder: &Holder, node: &NodeName) -> Result<(), ApiProblem> {
+fn may_operate(holder: &AuthorizedCaller, node: &NodeName) -> Result<(), ApiProblem> {
     if holder.may_at(Verb::Operate, node.key()) {
         return Ok(());
     }

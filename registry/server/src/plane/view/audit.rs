@@ -10,7 +10,7 @@ use tamis_resources::{NodeName, secret_of};
 
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, journal, missing, problem};
-use crate::plane::rights::Holder;
+use crate::plane::rights::AuthorizedCaller;
 
 /// The most entries of a page.
 const MAX_PAGE: usize = 1_000;
@@ -25,7 +25,7 @@ impl Control {
     /// [`ApiProblem`] when the journal cannot be read.
     pub async fn log(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         after: u64,
         limit: usize,
     ) -> Result<LogPage, ApiProblem> {
@@ -68,7 +68,7 @@ impl Control {
     /// names services that were perhaps meant, of those that whoever asks may see.
     pub async fn who_ran(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         service: &str,
         at_ms: u64,
         to_ms: Option<u64>,
@@ -169,7 +169,7 @@ fn log(error: &LogError) -> ApiProblem {
 }
 
 /// The part of an entry that the caller may see; `None`: nothing.
-fn seen(holder: &Holder, kind: &str, mut body: Value) -> Option<Value> {
+fn seen(holder: &AuthorizedCaller, kind: &str, mut body: Value) -> Option<Value> {
     let everything = holder.may_at(Verb::Observe, "*");
     let sees = |place: &str| everything || holder.may_at(Verb::Observe, place);
     let of_key = |key: &str| sees(key.split_once('/').map_or(key, |(_, place)| place));

@@ -8,7 +8,7 @@ use tamis_oci::Verb;
 use tamis_resources::NodeName;
 
 use crate::plane::problem::document;
-use crate::plane::rights::Holder;
+use crate::plane::rights::AuthorizedCaller;
 
 /// The documents of a change: those added or changed, and those removed.
 #[derive(Debug, Clone, Default)]
@@ -25,7 +25,11 @@ pub(crate) fn documents(applied: &director::ApplyRecord) -> Keys {
 }
 
 /// A diff, without what is not for whoever asks to see.
-pub(crate) fn diff(mut diff: director::ChangeEffect, keys: Keys, holder: &Holder) -> Diff {
+pub(crate) fn diff(
+    mut diff: director::ChangeEffect,
+    keys: Keys,
+    holder: &AuthorizedCaller,
+) -> Diff {
     diff.problems.retain(|one| is_for(holder, one));
     let mut diff = Diff {
         slots: diff.slots.into_iter().map(slot).collect(),
@@ -53,7 +57,7 @@ pub(crate) fn diff(mut diff: director::ChangeEffect, keys: Keys, holder: &Holder
 }
 
 /// Whether a problem is for somebody to see: it is of a document that he may change or see, whatever its source is called.
-pub(crate) fn is_for(holder: &Holder, problem: &tamis_resources::Problem) -> bool {
+pub(crate) fn is_for(holder: &AuthorizedCaller, problem: &tamis_resources::Problem) -> bool {
     let place = problem.of.as_deref().and_then(|key| Some(key.split_once('/')?.1)).unwrap_or("*");
     [Verb::Observe, Verb::Operate]
         .iter()
@@ -70,7 +74,7 @@ pub(crate) fn fields(fields: Vec<director::FieldEffect>) -> Vec<FieldChange> {
 }
 
 /// Leaves out services of others.
-fn seen(diff: &mut Diff, holder: &Holder) {
+fn seen(diff: &mut Diff, holder: &AuthorizedCaller) {
     if holder.may_at(Verb::Observe, "*") || holder.may_at(Verb::Operate, "*") {
         return;
     }

@@ -10,7 +10,7 @@ use tamis_trust::{Digest, Name};
 use crate::plane::change::{name, unknown};
 use crate::plane::control::Control;
 use crate::plane::problem::{journal, missing};
-use crate::plane::rights::Holder;
+use crate::plane::rights::AuthorizedCaller;
 
 impl Control {
     /// Pins in force, optionally only those of one service; by filter, then service.
@@ -24,7 +24,7 @@ impl Control {
     /// What is revoked: digests, then keys. A caller who may not see everything sees only digests that were
     /// ever pinned for what they may see.
     #[must_use]
-    pub fn revocations(&self, holder: &Holder) -> Vec<RevocationView> {
+    pub fn revocations(&self, holder: &AuthorizedCaller) -> Vec<RevocationView> {
         let state = self.state();
         let all = holder.is_security(Verb::Observe, &self.0.rules.security);
         let pinned: BTreeSet<Digest> = if all {
@@ -63,7 +63,7 @@ impl Control {
     /// [`ApiProblem`] when the filter's name is invalid.
     pub fn history(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         service: &str,
         filter: Option<&str>,
     ) -> Result<Vec<HistoryItem>, ApiProblem> {
@@ -170,7 +170,7 @@ fn document(service: &str, key: &str, one: &director::PastDocument) -> HistoryIt
     }
 }
 
-fn item(holder: &Holder, filter: &Name, happening: &FilterEvent) -> HistoryItem {
+fn item(holder: &AuthorizedCaller, filter: &Name, happening: &FilterEvent) -> HistoryItem {
     let sees = |service: &&String| holder.may_with(Verb::Observe, service);
     let services: Vec<String> = happening.services.iter().filter(sees).cloned().collect();
     let all = services.len() == happening.services.len();

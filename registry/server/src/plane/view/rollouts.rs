@@ -5,16 +5,17 @@ use tamis_api::{
     RolloutView, Wave,
 };
 use tamis_director::{
-    self as director, ChangeRequest, Consent, Event, Judgement, Needs, Rollout, RolloutSpec, State,
+    self as director, ChangeRequest, Consent, Event, Judgement, RequiredRights, Rollout,
+    RolloutSpec, State,
 };
 use tamis_oci::Verb;
-use tamis_sync::Counts;
+use tamis_sync::CallCounts;
 use tamis_trust::{Digest, Name};
 
 use crate::plane::change::{grew, known_digest, name, unknown, version};
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, refused};
-use crate::plane::rights::{Holder, may_agree};
+use crate::plane::rights::{AuthorizedCaller, may_agree};
 
 /// Refusals that are listed individually.
 const SHOWN: usize = 10;
@@ -26,7 +27,7 @@ impl Control {
     /// [`ApiProblem`] when it is invalid, a policy or a rule of rollouts refuses, or writing fails.
     pub async fn start_rollout(
         &self,
-        holder: &Holder,
+        holder: &AuthorizedCaller,
         request: &RolloutRequest,
     ) -> Result<RolloutView, ApiProblem> {
         let filter = name(&request.filter)?;
@@ -72,7 +73,10 @@ impl Control {
                 allow_older: true,
                 rollback: false,
             };
-            holder.must_hold(Verb::Operate, &Needs::of_services([pinned.service.as_str()]))?;
+            holder.must_hold(
+                Verb::Operate,
+                &RequiredRights::of_services([pinned.service.as_str()]),
+            )?;
             self.takes(&director::Change::Pin(pinned)).await?;
         }
         let grown = self.grown(Some(from), component, configs).await?;
@@ -80,7 +84,7 @@ impl Control {
         if !grown.is_empty() {
             guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
         }
-        let needs = Needs::of_services(request.services.iter().map(String::as_str));
+        let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
         let done = self.commit(actor, |state| {
@@ -249,7 +253,9 @@ fn view(state: &State, one: &director::RolloutState, now_ms: u64) -> RolloutView
     let nodes = if one.step().is_some() { cohort.moved + cohort.rest } else { one.concerned };
     let waves = 0..spec.waves.len();
     RolloutView {
-        proxies: waves.map(|at| one.rollout.share(director::Step::Wave(at), nodes)).collect(),
+        proxies: waves
+            .map(|at| one.rollout.share(director::RolloutStep::Wave(at), nodes))
+            .collect(),
         name: spec.name.clone(),
         filter: spec.filter.to_string(),
         from: spec.from.to_string(),
@@ -286,7 +292,7 @@ fn view(state: &State, one: &director::RolloutState, now_ms: u64) -> RolloutView
     }
 }
 
-fn side(counts: &Counts) -> RolloutSide {
+fn side(counts: &CallCounts) -> RolloutSide {
     RolloutSide {
         exchanges: counts.exchanges,
         traps: counts.traps,

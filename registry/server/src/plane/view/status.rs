@@ -268,7 +268,7 @@ fn running_view(running: &RunningReport) -> RunningView {
 #[cfg(test)]
 mod tests {
     use tamis_sync::RefusedReport;
-    use tamis_trust::{Digest, Mode, code};
+    use tamis_trust::{AssignmentMode, Digest, code};
 
     use super::*;
 
@@ -281,7 +281,7 @@ mod tests {
             config: Digest::of(b"config"),
             version: 7,
             expires: 9,
-            mode: Mode::Serve,
+            mode: AssignmentMode::Serve,
             rollout: None,
             envelopes: Vec::new(),
         }

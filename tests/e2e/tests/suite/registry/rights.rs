@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use tamis_e2e::Reply;
-use tamis_resources::{Names, names, schemas};
+use tamis_resources::{FieldReferent, names, schemas};
 use tempfile::TempDir;
 
 use super::{Caller, Registry, token};
@@ -133,17 +133,18 @@ struct Case {
 fn case(
     kind: &str,
     pattern: &str,
-    rule: Names,
+    rule: FieldReferent,
     own: &'static str,
     far: &'static str,
 ) -> Option<Case> {
     let mut document = example(kind, own)?;
     let mut needs = Some(vec![own]);
-    let beyond = rule == Names::Filters && kind == "TrustPolicy" && own != "security" && far != own;
+    let beyond =
+        rule == FieldReferent::Filters && kind == "TrustPolicy" && own != "security" && far != own;
     let mut also = |space: &'static str| needs.as_mut().into_iter().for_each(|all| all.push(space));
     match rule {
-        Names::Nothing | Names::Itself | Names::OfReference => return None,
-        Names::Common => {
+        FieldReferent::Nothing | FieldReferent::Itself | FieldReferent::OfReference => return None,
+        FieldReferent::Common => {
             // Everybody may use it, in any namespace.
             if pattern == "/spec/filter" {
                 *place(&mut document, pattern) = json!(format!("{far}/x"));
@@ -151,7 +152,7 @@ fn case(
                 return None;
             }
         }
-        Names::Reference(_) => {
+        FieldReferent::Reference(_) => {
             let parent = pattern.rsplit_once('/')?.0;
             let reference = place(&mut document, parent);
             if reference.get("namespace").is_some() {
@@ -161,15 +162,15 @@ fn case(
                 return None;
             }
         }
-        Names::Target => {
+        FieldReferent::Target => {
             if far != own {
                 return None;
             }
             *place(&mut document, "/spec/targetRefs/*") = json!({ "kind": "Mesh" });
             needs = None;
         }
-        Names::Service => return None,
-        Names::Filters => {
+        FieldReferent::Service => return None,
+        FieldReferent::Filters => {
             // Security decides about all of them; a grant of others narrows what they attach themselves.
             if pattern.ends_with("{}") {
                 *place(&mut document, pattern) = json!({ format!("{far}/x"): "1.0.0" });
@@ -177,29 +178,29 @@ fn case(
                 *place(&mut document, pattern) = json!(format!("{far}/x"));
             }
         }
-        Names::File => {
+        FieldReferent::File => {
             *place(&mut document, pattern) = json!(format!("{far}.json"));
             also(far);
         }
-        Names::Configuration => {
+        FieldReferent::Configuration => {
             *place(&mut document, pattern) =
                 json!({ "issuers": [{ "jwks": { "file": format!("{far}.json") } }] });
             also(far);
         }
-        Names::Identity => {
+        FieldReferent::Identity => {
             *place(&mut document, pattern) = json!(format!("spiffe://m/{far}/seed"));
             also(far);
         }
-        Names::Socket => {
+        FieldReferent::Socket => {
             *place(&mut document, pattern) = json!(socket(far));
             also(far);
         }
-        Names::Host => {
+        FieldReferent::Host => {
             document["spec"]["parentRefs"] = json!([{ "name": "open", "namespace": "infra" }]);
             *place(&mut document, pattern) = json!(format!("{far}.example"));
             also(far);
         }
-        Names::Repository => {
+        FieldReferent::Repository => {
             *place(&mut document, pattern) = json!(format!("{far}/x"));
             also(far);
         }
