@@ -57,7 +57,7 @@ fn call(
             once!(on_response_trailers(replied));
         }
         Hook::Finished => {
-            once!(on_finished(seen, abi::ExchangeEnding::from(&x::ExchangeEnding::default())))
+            once!(on_finished(seen, abi::ExchangeEnding::from(&x::ExchangeEnding::default())));
         }
         Hook::Telemetry => {
             if let Some(slot) = exports.on_exchanges.as_ref() {

@@ -44,7 +44,7 @@ pub struct AssignmentRequest<'a> {
 /// ```
 /// use serde_json::json;
 /// use tamis_trust::{
-///     AssignmentRequest, Assignment, Digest, DirectorKeys, Mode, PrivateKey, VersionFloors, config_digest,
+///     AssignmentRequest, Assignment, Digest, DirectorKeys, AssignmentMode, PrivateKey, VersionFloors, config_digest,
 ///     sign_assignment, verify_assignment,
 /// };
 ///
@@ -59,7 +59,7 @@ pub struct AssignmentRequest<'a> {
 ///     version: 7,
 ///     issued: 1_800_000_000,
 ///     expires: 1_800_086_400,
-///     mode: Mode::Serve,
+///     mode: AssignmentMode::Serve,
 /// })?;
 ///
 /// let keys = json!({ "threshold": 1,

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::fs;
-use tamis_e2e::{RunningProcess, eventually, free_port, request, root, tamis};
+use tamis_e2e::{RunningProcess, eventually, free_port, request, tamis};
 
 fn states(running: &RunningProcess, kind: &str) -> usize {
     running.events().iter().filter(|event| event["event"] == kind).count()
@@ -13,7 +13,8 @@ fn a_saved_filter_serves_and_a_build_that_fails_leaves_the_last_good_one() {
     let folder = tempfile::TempDir::new().unwrap();
     assert!(tamis(folder.path(), &["filter", "new", "agents"]).status.success());
     let port = free_port();
-    let (line, target) = (port.to_string(), root().join("target/guests"));
+    // A folder of its own: two packages of one name share what is built in a common one.
+    let (line, target) = (port.to_string(), folder.path().join("target"));
     let running = RunningProcess::start_as(
         folder.path(),
         &["filter", "run", "agents", "--port", &line],
