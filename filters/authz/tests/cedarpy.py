@@ -1,7 +1,7 @@
 """Compares decisions of the filter with those of PyPI's `cedarpy`.
 
     pip install cedarpy
-    TAMIS_CEDAR_PAIRS=pairs.jsonl cargo test --release -p tamis-filter-authz -- --ignored write_pairs
+    TAMIS_CEDAR_PAIRS=pairs.jsonl TAMIS_CEDAR_COUNT=100000 cargo test -p tamis-filter-authz -- pairs_are_written
     python3 filters/authz/tests/cedarpy.py pairs.jsonl
 """
 

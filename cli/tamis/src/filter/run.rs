@@ -125,7 +125,7 @@ struct RunFolder {
 }
 
 impl RunFolder {
-    /// Makes it anew.
+    /// Makes the folder; one that is there from an earlier run is removed first.
     fn make(place: &Path, arguments: &Arguments, built: &BuiltFilter) -> Result<Self> {
         if place.exists() {
             std::fs::remove_dir_all(place)
