@@ -2,6 +2,29 @@
 
 use super::*;
 
+/// The names of the routes that have rules in the plan, sorted: of one route in each of two namespaces, with the times since which they are in force.
+fn served(
+    route: &dyn Fn(&str, &str, &str) -> String,
+    routes: [(&str, &str); 2],
+    since: [u64; 2],
+) -> Vec<String> {
+    let [one, other] = routes;
+    let text = [MESH, &route("one", one.0, one.1), &route("two", other.0, other.1)].concat();
+    let mut documents = read("mesh.yaml", &text).documents;
+    for (space, since) in ["one", "two"].into_iter().zip(since) {
+        let of = documents.iter_mut().filter(|document| document.metadata.namespace == space);
+        of.for_each(|document| document.since = since);
+    }
+    let plan = folded(&documents).plan.unwrap();
+    let router = plan.filters.iter().find(|one| one.filter == "tamis/route").unwrap();
+    let routes = router.config["routes"].as_array().unwrap().clone();
+    let rules = routes.iter().filter(|route| !route["rules"].as_array().unwrap().is_empty());
+    let mut names: Vec<String> =
+        rules.map(|route| route["name"].as_str().unwrap().replace("/r", "")).collect();
+    names.sort();
+    names
+}
+
 #[test]
 fn no_expression_takes_what_another_namespace_asked_for_before() {
     let route = |space: &str, kind: &str, value: &str| {
@@ -11,22 +34,6 @@ fn no_expression_takes_what_another_namespace_asked_for_before() {
              \x20 hostnames: [a.example]\n  rules: [{{ matches: [{{ path: {{ type: {kind}, value: '{value}' }} }}], \
              filters: [{{ type: RequestRedirect, requestRedirect: {{ port: 1 }} }}] }}]\n"
         )
-    };
-    let served = |one: (&str, &str), other: (&str, &str), since: [u64; 2]| {
-        let text = [MESH, &route("one", one.0, one.1), &route("two", other.0, other.1)].concat();
-        let mut documents = read("mesh.yaml", &text).documents;
-        for (space, since) in ["one", "two"].into_iter().zip(since) {
-            let of = documents.iter_mut().filter(|document| document.metadata.namespace == space);
-            of.for_each(|document| document.since = since);
-        }
-        let plan = folded(&documents).plan.unwrap();
-        let router = plan.filters.iter().find(|one| one.filter == "tamis/route").unwrap();
-        let routes = router.config["routes"].as_array().unwrap().clone();
-        let rules = routes.iter().filter(|route| !route["rules"].as_array().unwrap().is_empty());
-        let mut names: Vec<String> =
-            rules.map(|route| route["name"].as_str().unwrap().replace("/r", "")).collect();
-        names.sort();
-        names.join(" ")
     };
     let (expression, prefix, exact) = ("RegularExpression", "PathPrefix", "Exact");
     for (one, other, first, unknown) in [
@@ -49,8 +56,12 @@ fn no_expression_takes_what_another_namespace_asked_for_before() {
         ((expression, "/a/.*"), (expression, "/b/.*"), "one two", "one two"),
         ((prefix, "/a"), (expression, "/b/.*"), "one two", "one two"),
     ] {
-        assert_eq!(served(one, other, [3, 9]), first, "{one:?} {other:?}");
-        assert_eq!(served(one, other, [crate::NEW; 2]), unknown, "{one:?} {other:?}");
+        assert_eq!(served(&route, [one, other], [3, 9]).join(" "), first, "{one:?} {other:?}");
+        assert_eq!(
+            served(&route, [one, other], [crate::NEW; 2]).join(" "),
+            unknown,
+            "{one:?} {other:?}"
+        );
     }
 }
 
@@ -66,20 +77,8 @@ fn no_condition_on_calls_takes_what_another_namespace_asked_for_before() {
              spec:\n  parentRefs: [{{ name: edge, namespace: f }}]\n  hostnames: [a.example]\n  rules: [{{ {rest} }}]\n"
         )
     };
-    let served = |one: (&str, &str), other: (&str, &str), since: [u64; 2]| {
-        let text = [MESH, &route("one", one.0, one.1), &route("two", other.0, other.1)].concat();
-        let mut documents = read("mesh.yaml", &text).documents;
-        for (space, since) in ["one", "two"].into_iter().zip(since) {
-            let of = documents.iter_mut().filter(|document| document.metadata.namespace == space);
-            of.for_each(|document| document.since = since);
-        }
-        let plan = folded(&documents).plan.unwrap();
-        let router = plan.filters.iter().find(|one| one.filter == "tamis/route").unwrap();
-        let routes = router.config["routes"].as_array().unwrap().clone();
-        let rules = routes.iter().filter(|route| !route["rules"].as_array().unwrap().is_empty());
-        let mut names: Vec<String> =
-            rules.map(|route| route["name"].as_str().unwrap().replace("/r", "")).collect();
-        names.sort();
+    let once = |routes: [(&str, &str); 2], since: [u64; 2]| {
+        let mut names = served(&route, routes, since);
         names.dedup();
         names.join(" ")
     };
@@ -122,7 +121,7 @@ fn no_condition_on_calls_takes_what_another_namespace_asked_for_before() {
         ((calls, "{ service: a.B }"), carts, "one two", "one two"),
         ((requests, "{ value: /b }"), carts, "one two", "one two"),
     ] {
-        assert_eq!(served(one, other, [3, 9]), first, "{one:?} {other:?}");
-        assert_eq!(served(one, other, [crate::NEW; 2]), unknown, "{one:?} {other:?}");
+        assert_eq!(once([one, other], [3, 9]), first, "{one:?} {other:?}");
+        assert_eq!(once([one, other], [crate::NEW; 2]), unknown, "{one:?} {other:?}");
     }
 }
