@@ -41,7 +41,7 @@ pub struct FilterOptions {
     pub isolation: Isolation,
 }
 
-/// A checked filter. Cheap to clone; workers make their own [`Instance`] of it.
+/// A checked filter. Cheap to clone; workers make their own [`crate::Instance`] of it.
 #[derive(Clone)]
 pub struct Filter {
     pub(crate) supply: Arc<InstanceSupply>,
@@ -266,7 +266,7 @@ impl Filter {
         (&self.plan().failing.0, &self.plan().failing.1)
     }
 
-    /// Whether request hooks must be called through [`Instance::on_request_async`].
+    /// Whether request hooks must be called through [`crate::Instance::on_request_async`].
     pub fn suspends_requests(&self) -> bool {
         let granted = self.plan().settings.grant.imports.http_client.as_ref();
         self.plan().suspending.is_some() && granted.is_some_and(|g| g.during_requests)

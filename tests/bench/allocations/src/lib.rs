@@ -4,8 +4,8 @@
 //! For glibc, whose own functions stay reachable under the names that begin with `__libc_`.
 //!
 //! Invariants: each function passes its arguments on unchanged and returns what the C library returned, so memory of ours and of
-//! the C library is the same memory, and `free` needs no other function. [`COUNTS`] is null, or the start of a shared mapping of
-//! [`Counts`] that is never removed. A test calls each function with any sizes and alignments; under test they have names of
+//! the C library is the same memory, and `free` needs no other function. `COUNTS` is null, or the start of a shared mapping of
+//! `Counts` that is never removed. A test calls each function with any sizes and alignments; under test they have names of
 //! their own, and the program keeps its allocator.
 #![expect(unsafe_code, reason = "it stands in for the C library's allocator")]
 
