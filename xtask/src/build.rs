@@ -29,11 +29,11 @@ pub(crate) fn binary(release: bool) -> Result<()> {
     let mut build = shell::cargo();
     if release {
         build.args(["build", "--release", "--package", "tamis"]);
-        println!("    building tamis, optimised: about 10 minutes on two cores at the first time");
+        println!("    building tamis, optimised: 10 to 20 minutes on two cores at the first time");
     } else {
         build.args(["build", "--workspace", "--bin", "tamis", "--test", "layers"]);
         println!(
-            "    building tamis: about 6 minutes on two cores at the first time, then seconds"
+            "    building tamis: 6 to 14 minutes on two cores at the first time, then seconds"
         );
     }
     shell::run(&mut build)
