@@ -13,6 +13,7 @@ mod control;
 mod examine;
 mod identity;
 mod keys;
+mod parse;
 mod policy;
 mod problem;
 mod reconcile;

@@ -1,16 +1,18 @@
-//! A control plane: its state, and the only way in which it writes.
+//! A control plane: its parts and its state.
 
 pub(crate) mod artifact;
+mod commit;
 pub(crate) mod fleet;
 pub(crate) mod parts;
+mod resolve;
+mod verify;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
 
-use tamis_api::ApiProblem;
-use tamis_director::{AssignmentTerms, Body, Guards, Plans, State};
+use tamis_director::{AssignmentTerms, Guards, Plans, State};
 use tamis_journal::log::{Log, LogError};
-use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, Journal, JournalError, Record};
+use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, Journal, JournalError};
 use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
@@ -21,7 +23,6 @@ use crate::plane::examine::ComponentExaminer;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
-use crate::plane::problem;
 
 /// The settings of a control plane.
 #[derive(Debug, Clone)]
@@ -157,52 +158,6 @@ impl Control {
     pub(crate) fn now_secs(&self) -> u64 {
         self.0.folded.clock().unix_secs()
     }
-
-    /// Appends the records that `decide` returns; if another writer was first, calls `decide` again on the
-    /// new state. Returns their revision (that of the state when there was nothing to write), which the
-    /// state has applied by then.
-    ///
-    /// If the future is dropped before it returns, the records may or may not have been written.
-    pub(crate) async fn commit<T>(
-        &self,
-        actor: &str,
-        mut decide: impl FnMut(&State) -> Result<(Vec<Body>, T), ApiProblem> + Send,
-    ) -> Result<(u64, T), ApiProblem> {
-        let decide = |state: &ControlState| {
-            let (bodies, value) = decide(state)?;
-            Ok((records(&bodies)?, value))
-        };
-        self.commit_records(actor, decide).await
-    }
-
-    /// The same for records of any kind, decided on the whole state.
-    pub(crate) async fn commit_records<T>(
-        &self,
-        actor: &str,
-        mut decide: impl FnMut(&ControlState) -> Result<(Vec<Record>, T), ApiProblem> + Send,
-    ) -> Result<(u64, T), ApiProblem> {
-        let mut writer = self.0.folded.writer(actor).await;
-        loop {
-            let (head, written, value) = {
-                let state = writer.fresh().await.map_err(|error| problem::journal(&error))?;
-                let (written, value) = decide(&state)?;
-                (state.head(), written, value)
-            };
-            if written.is_empty() {
-                return Ok((head, value));
-            }
-            match writer.append(head, &written).await {
-                Ok(Some(revision)) => return Ok((revision, value)),
-                Ok(None) => {}
-                Err(JournalError::Conflict { .. }) => {
-                    let remedy = Some("try again".to_owned());
-                    let busy = problem::problem(503, "busy", "too many writes at the same time");
-                    return Err(ApiProblem { remedy, ..busy });
-                }
-                Err(error) => return Err(problem::journal(&error)),
-            }
-        }
-    }
 }
 
 /// The state of the director and the identities of proxies, folded from the entries of the journal.
@@ -230,12 +185,4 @@ impl Fold for ControlState {
         self.identities.apply(*time_ms, actor, &record.kind, &record.body);
         self.director.apply(*revision, *time_ms, actor, &record.kind, &record.body);
     }
-}
-
-fn records(bodies: &[Body]) -> Result<Vec<Record>, ApiProblem> {
-    let record = |body: &Body| {
-        let value = body.to_body().map_err(|error| problem::body(&error))?;
-        Ok(Record { kind: body.kind().to_owned(), body: value })
-    };
-    bodies.iter().map(record).collect()
 }

@@ -98,3 +98,8 @@ pub(crate) fn blob(error: &BlobError) -> ApiProblem {
 pub(crate) fn body(error: &RecordError) -> ApiProblem {
     bad(error.to_string(), "make it smaller, or split it")
 }
+
+/// The error for a missing thing.
+pub(crate) fn unknown(what: &str) -> ApiProblem {
+    problem(404, "not-found", format!("there is no {what}"))
+}

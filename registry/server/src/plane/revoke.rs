@@ -9,9 +9,9 @@ use tamis_director::{self as director, Body, RevocationTarget, State};
 use tamis_sync::placed;
 use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, verify_manifest};
 
-use crate::plane::change::digest;
 use crate::plane::control::Control;
 use crate::plane::control::parts::withdraw;
+use crate::plane::parse::digest;
 use crate::plane::problem::{bad, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 

@@ -1,25 +1,18 @@
-//! The evidence for a digest: its manifest and the bundles that refer to it.
+//! The evidence for a digest: its manifest, the bundles that refer to it, and its component.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
-use tamis_api::{ApiProblem, GrowthView};
-use tamis_director::State;
+use tamis_api::ApiProblem;
 use tamis_journal::BlobDigest;
-use tamis_oci::{Reference, Repository};
-use tamis_resources::plan::FilterPlan;
-use tamis_resources::{MAX_COMPONENT_BYTES, Resource, RouteFault, ValidationFaults, sound_routes};
+use tamis_resources::MAX_COMPONENT_BYTES;
 use tamis_trust::{
-    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Request,
-    SignaturePolicy, TrustRefusal, VerifiedFilter, Version, code::REVOKED_KEY, is_by, verify,
-    verify_manifest,
+    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, SignaturePolicy, is_by,
 };
 
 use crate::plane::control::Control;
-use crate::plane::examine::ComponentExaminer;
-use crate::plane::problem::{bad, blob, journal, missing, problem, refused};
+use crate::plane::problem::{blob, problem};
 
 /// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -135,235 +128,18 @@ impl Control {
         Ok(line.map(|text| text.replace(['\n', '\r'], " ")))
     }
 
-    /// The current digest of a version of a filter: its tag, in the repository that its Filter document
-    /// names or else in the one with the filter's name.
-    pub(crate) async fn resolve(
-        &self,
-        filter: &Name,
-        version: &Version,
-    ) -> Result<Digest, ApiProblem> {
-        let named = repository(&self.state(), filter);
-        let place: Repository = named.parse().map_err(|_| {
-            bad(
-                format!("filter {filter} names repository {named:?}, which is not a valid repository name"),
-                "correct `repository` of its Filter",
-            )
-        })?;
-        let tag = version.to_string();
-        let reference = tag.parse().map(Reference::Tag).map_err(|_| {
-            bad(format!("the version {tag} cannot be a tag"), "use the digest instead")
-        })?;
-        let found = self.0.store.find(&place, &reference).await.map_err(|error| journal(&error))?;
-        let found = found.ok_or_else(|| {
-            missing(
-                format!("{named}:{tag} does not exist"),
-                format!("push it, with `tamis filter push COMPONENT {named}`, or pin an existing version"),
-            )
-        })?;
-        let digest = found.to_string().parse();
-        digest
-            .map_err(|_| bad(format!("{named}:{tag} is {found}"), "push it with a SHA-256 digest"))
-    }
-
-    /// Whether a digest may be pinned for a filter: verifies it as a proxy will, under the current
-    /// policies, and checks its manifest against its component. Returns the version in its manifest.
-    pub(crate) async fn admit(
-        &self,
-        filter: &Name,
-        digest: &Digest,
-        policies: &[SignaturePolicy],
-    ) -> Result<(VerifiedFilter, Bytes), ApiProblem> {
-        let now = self.now_secs();
-        let policy = self.0.policy.as_ref();
-        if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
-            return Err(refused(vec![one]));
-        }
-        let artifact = self.artifact(digest).await?.ok_or_else(|| {
-            missing(
-                format!("no repository has a manifest {digest}"),
-                "push the filter first, with `tamis filter push`",
-            )
-        })?;
-        let component = self.component(&artifact).await?;
-        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
-        let request = Request {
-            pinned: digest,
-            name: Some(filter.as_str()),
-            manifest: artifact.manifest.as_bytes(),
-            bundles: &lines,
-            logged: &artifact.logged,
-            policies,
-            policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
-            now,
-        };
-        let verified = verify(&request, &component)
-            .map_err(|one| refused(vec![blamed(&self.state(), policies, one)]))?;
-        let manifest = Manifest::parse(artifact.manifest.as_bytes())
-            .map_err(|error| problem(422, "artifact", error.to_string()))?;
-        let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());
-        let claims = tokio::task::spawn_blocking(move || examine.claims(&manifest, &bytes)).await;
-        match claims {
-            Ok(Ok(())) => Ok((verified, component)),
-            Ok(Err(one)) => Err(refused(vec![one])),
-            Err(_) => Err(problem(500, "internal", "the component could not be looked into")),
-        }
-    }
-
-    async fn component(&self, artifact: &Artifact) -> Result<Bytes, ApiProblem> {
+    /// The component that a manifest describes.
+    pub(crate) async fn component(&self, artifact: &Artifact) -> Result<Bytes, ApiProblem> {
         let manifest = Manifest::parse(artifact.manifest.as_bytes())
             .map_err(|error| problem(422, "artifact", error.to_string()))?;
         let digest = blob_digest(&manifest.component_digest())?;
         self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
     }
-
-    /// What proxies would refuse of filters that would start to run, each with its plan: signatures that its
-    /// grant asks for, imports, world, and the filter's own `validate` of the configuration. A component that
-    /// is not here is skipped: a proxy that runs it reports the result.
-    pub(crate) async fn judged(
-        &self,
-        fresh: &[Arc<FilterPlan>],
-    ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
-        let mut all = Vec::new();
-        for plan in fresh {
-            let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
-            let Some(artifact) = self.artifact(&digest).await? else { continue };
-            let component = self.component(&artifact).await?;
-            if let Some(refused) = self.unsigned(plan, &digest, &artifact) {
-                all.push((Arc::clone(plan), ValidationResult::refused(refused)));
-                continue;
-            }
-            let (examine, asked) = (Arc::clone(&self.0.examine), Arc::clone(plan));
-            let judged = tokio::task::spawn_blocking(move || judge(&*examine, &component, &asked));
-            let judged = judged
-                .await
-                .map_err(|_| problem(500, "internal", "the configuration could not be judged"))?;
-            if !judged.is_nothing() {
-                all.push((Arc::clone(plan), judged));
-            }
-        }
-        Ok(all)
-    }
-
-    /// Why an artifact lacks signatures that its grant asks for. What the policies themselves refuse is
-    /// refused when it is pinned.
-    fn unsigned(
-        &self,
-        plan: &FilterPlan,
-        digest: &Digest,
-        artifact: &Artifact,
-    ) -> Option<TrustRefusal> {
-        let signed_by = plan.signed_by.as_ref()?;
-        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
-        let request = Request {
-            pinned: digest,
-            name: Some(&plan.filter),
-            manifest: artifact.manifest.as_bytes(),
-            bundles: &lines,
-            logged: &artifact.logged,
-            policies: &self.policies(&self.state()),
-            policy_age: Duration::ZERO,
-            now: self.now_secs(),
-        };
-        let verified = verify_manifest(&request).ok()?;
-        verified.enough(&signed_by.keys, signed_by.threshold).err()
-    }
-
-    /// What a digest may do and the previous one could not; empty when there was no previous one.
-    pub(crate) async fn grown(
-        &self,
-        before: Option<Digest>,
-        after: Bytes,
-        configs: Vec<String>,
-    ) -> Result<Vec<GrowthView>, ApiProblem> {
-        let Some(before) = before else { return Ok(Vec::new()) };
-        let Some(artifact) = self.artifact(&before).await? else {
-            let what = format!("{before} is no longer stored, so they cannot be compared");
-            return Ok(vec![GrowthView { kind: "unknown".to_owned(), what }]);
-        };
-        let before = self.component(&artifact).await?;
-        let examine = Arc::clone(&self.0.examine);
-        tokio::task::spawn_blocking(move || examine.grown(&before, &after, &configs))
-            .await
-            .map_err(|_| problem(500, "internal", "the components could not be compared"))
-    }
-}
-
-/// What proxies would refuse of a filter that would start to run.
-#[derive(Default)]
-pub(crate) struct ValidationResult {
-    /// What is refused as a whole, unless it is the configuration.
-    pub(crate) refused: Option<TrustRefusal>,
-    /// Faults of the configuration.
-    pub(crate) faults: ValidationFaults,
-    /// Faults of routes in it; the filter accepts the others.
-    pub(crate) left_out: Vec<RouteFault>,
-}
-
-impl ValidationResult {
-    fn is_nothing(&self) -> bool {
-        self.refused.is_none() && self.faults.is_empty() && self.left_out.is_empty()
-    }
-
-    fn refused(refused: TrustRefusal) -> Self {
-        Self { refused: Some(refused), ..Self::default() }
-    }
-}
-
-fn judge(examine: &dyn ComponentExaminer, component: &[u8], plan: &FilterPlan) -> ValidationResult {
-    let faults = match examine.validate(component, plan) {
-        Ok(()) => return ValidationResult::default(),
-        Err(faults) if faults.places.is_empty() => {
-            return ValidationResult::refused(faults.refused);
-        }
-        Err(faults) => faults.places,
-    };
-    if !plan.config.get("routes").is_some_and(serde_json::Value::is_array) {
-        return ValidationResult { faults, ..ValidationResult::default() };
-    }
-    let mut ask = |config: &serde_json::Value| {
-        let plan = FilterPlan { config: Arc::new(config.clone()), ..plan.clone() };
-        examine
-            .validate(component, &plan)
-            .err()
-            .map_or_else(ValidationFaults::new, |faults| faults.places())
-    };
-    let (sound, left_out) = sound_routes(&plan.config, &mut ask);
-    let faults = if left_out.is_empty() { faults } else { ask(&sound) };
-    ValidationResult { faults, left_out, ..ValidationResult::default() }
 }
 
 /// The ids of the policies' keys, in order.
 fn key_ids(policies: &[SignaturePolicy]) -> Vec<String> {
     policies.iter().flat_map(SignaturePolicy::keys).map(|key| key.id.to_string()).collect()
-}
-
-/// Adds to a refusal because of a revoked key who revoked it and why: the trust policy itself does not list
-/// it.
-fn blamed(state: &State, policies: &[SignaturePolicy], refused: TrustRefusal) -> TrustRefusal {
-    if refused.code != REVOKED_KEY {
-        return refused;
-    }
-    let mut by = state.revoked_keys().iter().filter(|(id, _)| {
-        let keys = policies.iter().flat_map(SignaturePolicy::keys);
-        let mut named = keys.filter(|key| key.id.to_string() == **id).map(|key| &key.name);
-        refused.rule.contains(id.as_str())
-            || named.any(|name| refused.rule.contains(&format!("{name:?}")))
-    });
-    let Some((id, revocation)) = by.next() else { return refused };
-    let (stamp, reason) = (&revocation.stamp, &revocation.reason);
-    let set_by =
-        format!("{} at revision {}, who revoked {id} ({reason})", stamp.actor, stamp.revision);
-    TrustRefusal { set_by, ..refused }
-}
-
-/// The repository of a filter's artifacts.
-fn repository(state: &State, filter: &Name) -> String {
-    let document = state.documents().get(&format!("Filter/{filter}"));
-    let named = document.and_then(|held| match held.resource() {
-        Resource::Filter(spec) => spec.repository.clone(),
-        _ => None,
-    });
-    named.unwrap_or_else(|| filter.to_string())
 }
 
 pub(crate) fn blob_digest(digest: &Digest) -> Result<BlobDigest, ApiProblem> {

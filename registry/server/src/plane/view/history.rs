@@ -7,9 +7,9 @@ use tamis_director::{self as director, Body, FilterEvent, FilterEventKind};
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name};
 
-use crate::plane::change::{name, unknown};
 use crate::plane::control::Control;
-use crate::plane::problem::{journal, missing};
+use crate::plane::parse::name;
+use crate::plane::problem::{journal, missing, unknown};
 use crate::plane::rights::AuthorizedCaller;
 
 impl Control {

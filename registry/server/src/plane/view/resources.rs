@@ -7,9 +7,8 @@ use tamis_api::{
 use tamis_director::DocumentInForce;
 use tamis_resources::{FoldResult, ResourceStatus};
 
-use crate::plane::change::unknown;
 use crate::plane::control::Control;
-use crate::plane::problem::{count, document};
+use crate::plane::problem::{count, document, unknown};
 
 /// The code of a document that cannot be used, and for which another stands in.
 const STANDS_IN: &str = "document.invalid";

@@ -12,9 +12,10 @@ use tamis_oci::Verb;
 use tamis_sync::CallCounts;
 use tamis_trust::{Digest, Name};
 
-use crate::plane::change::{grew, known_digest, name, unknown, version};
+use crate::plane::change::name_capabilities;
 use crate::plane::control::Control;
-use crate::plane::problem::{bad, refused};
+use crate::plane::parse::{known_digest, name, version};
+use crate::plane::problem::{bad, refused, unknown};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
 
 /// Refusals that are listed individually.
@@ -57,7 +58,7 @@ impl Control {
         if let Some(revocation) = self.state().revoked_digests().get(&to) {
             return Err(refused(vec![director::revoked(&filter, &to, revocation)]));
         }
-        let (verified, component) = self.admit(&filter, &to, &policies).await?;
+        let (verified, component) = self.verify_artifact(&filter, &to, &policies).await?;
         let version = verified.version.clone();
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
@@ -77,13 +78,10 @@ impl Control {
                 Verb::Operate,
                 &RequiredRights::of_services([pinned.service.as_str()]),
             )?;
-            self.takes(&director::Change::Pin(pinned)).await?;
+            self.check_configurations(&director::Change::Pin(pinned)).await?;
         }
-        let grown = self.grown(Some(from), component, configs).await?;
-        let mut guards = self.0.rules.guards;
-        if !grown.is_empty() {
-            guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
-        }
+        let added = self.capabilities_added(Some(from), component, configs).await?;
+        let guards = self.guards_for(&added);
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
@@ -99,13 +97,13 @@ impl Control {
             }
             guarded.map_err(|one| {
                 let subject = Some(rollout.subject().to_string());
-                grew(ApiProblem { subject, ..refused(vec![one]) }, &grown)
+                name_capabilities(ApiProblem { subject, ..refused(vec![one]) }, &added)
             })?;
             let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
             Ok((vec![body], None))
         });
         let begun = done.await;
-        match self.settled(actor, begun, proposal.clone()).await? {
+        match self.propose_if_needed(actor, begun, proposal.clone()).await? {
             (_, Some(preview)) => Ok(preview),
             (_, None) => self.rollout(&request.name),
         }

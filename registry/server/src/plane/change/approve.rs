@@ -1,0 +1,56 @@
+//! Approvals of changes that other people proposed.
+
+use tamis_api::{ApiProblem, ApprovalResult, ApproveRequest};
+use tamis_director::{self as director, Body};
+use tamis_oci::Verb;
+use tamis_trust::TrustRefusal;
+
+use crate::plane::control::Control;
+use crate::plane::parse::digest;
+use crate::plane::problem::{journal, missing, problem, refused};
+use crate::plane::rights::{AuthorizedCaller, asked_alone};
+
+impl Control {
+    /// Approves a change that another person proposed.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when the subject is not a digest, there is no such proposal, the caller lacks a right to
+    /// something that it touches, or writing fails.
+    pub async fn approve(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &ApproveRequest,
+    ) -> Result<ApprovalResult, ApiProblem> {
+        let (subject, actor) = (digest(&request.subject)?, holder.actor());
+        // Who made which token is known here as it is written by now, also by other replicas.
+        self.0.store.catch_up().await.map_err(|error| journal(&error))?;
+        let body = Body::from(director::ApprovalRecord { subject });
+        let (revision, ()) = self
+            .commit(actor, |state| {
+                let needs = state.proposed(&subject).ok_or_else(|| {
+                    missing(
+                        format!("nobody proposed {subject}"),
+                        "first request the change: the refusal names the digest to approve",
+                    )
+                })?;
+                if !holder.holds_all(Verb::Approve, needs) {
+                    let title = format!("{actor} may not approve {subject}: it touches more than {actor} may approve");
+                    let remedy = "let somebody approve it who has `approve` for everything that the change touches";
+                    return Err(ApiProblem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
+                }
+                if asked_alone(&self.0.store, state, &subject, actor) {
+                    return Err(refused(vec![TrustRefusal {
+                        code: director::code::APPROVAL_OWN,
+                        rule: format!(
+                            "{actor}, or whoever {actor} gave a token, asked for this change, and whoever asks does not count"
+                        ),
+                        set_by: "the policy about approvals".to_owned(),
+                        remedy: format!("let somebody else run `tamis approve {subject}`"),
+                    }]));
+                }
+                Ok((vec![body.clone()], ()))
+            })
+            .await?;
+        Ok(ApprovalResult { revision, subject: subject.to_string(), actor: actor.to_owned() })
+    }
+}

@@ -1,0 +1,41 @@
+//! What a filter may do that the previous one could not.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tamis_api::{ApiProblem, GrowthView};
+use tamis_director::Guards;
+use tamis_trust::Digest;
+
+use crate::plane::control::Control;
+use crate::plane::problem::problem;
+
+impl Control {
+    /// What a digest may do and the previous one could not; empty when there was no previous one.
+    pub(crate) async fn capabilities_added(
+        &self,
+        before: Option<Digest>,
+        after: Bytes,
+        configs: Vec<String>,
+    ) -> Result<Vec<GrowthView>, ApiProblem> {
+        let Some(before) = before else { return Ok(Vec::new()) };
+        let Some(artifact) = self.artifact(&before).await? else {
+            let what = format!("{before} is no longer stored, so they cannot be compared");
+            return Ok(vec![GrowthView { kind: "unknown".to_owned(), what }]);
+        };
+        let before = self.component(&artifact).await?;
+        let examine = Arc::clone(&self.0.examine);
+        tokio::task::spawn_blocking(move || examine.grown(&before, &after, &configs))
+            .await
+            .map_err(|_| problem(500, "internal", "the components could not be compared"))
+    }
+
+    /// The guards for a change that adds these capabilities.
+    pub(crate) fn guards_for(&self, added: &[GrowthView]) -> Guards {
+        let mut guards = self.0.rules.guards;
+        if !added.is_empty() {
+            guards.approvals = guards.approvals.max(self.0.rules.growth_approvals);
+        }
+        guards
+    }
+}

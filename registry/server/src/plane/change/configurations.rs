@@ -1,0 +1,155 @@
+//! Whether filters that a change starts would run: with their grants, and with their configurations.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tamis_api::ApiProblem;
+use tamis_director::Change;
+use tamis_resources::plan::FilterPlan;
+use tamis_resources::{RouteFault, ValidationFaults, sound_routes};
+use tamis_trust::{Digest, Request, TrustRefusal, verify_manifest};
+
+use crate::plane::control::Control;
+use crate::plane::control::artifact::Artifact;
+use crate::plane::examine::ComponentExaminer;
+use crate::plane::problem::{problem, refused};
+
+impl Control {
+    /// Whether the filter to be pinned would run in every place: with the grant there, and with the
+    /// configuration.
+    pub(crate) async fn check_configurations(&self, change: &Change) -> Result<(), ApiProblem> {
+        let effect = {
+            let state = self.state();
+            self.plans().plan(&state, change)
+        };
+        // A change that cannot be made at all is refused, with its reason, where it is made.
+        let Ok(effect) = effect else { return Ok(()) };
+        let mut refusals = Vec::new();
+        for (plan, result) in self.validate_filters(&effect.fresh).await? {
+            refusals.extend(result.refusals(&plan));
+        }
+        if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
+    }
+
+    /// What proxies would refuse of filters that would start to run, each with its plan: signatures that its
+    /// grant asks for, imports, world, and the filter's own `validate` of the configuration. A component that
+    /// is not here is skipped: a proxy that runs it reports the result.
+    pub(super) async fn validate_filters(
+        &self,
+        fresh: &[Arc<FilterPlan>],
+    ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
+        let mut all = Vec::new();
+        for plan in fresh {
+            let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
+            let Some(artifact) = self.artifact(&digest).await? else { continue };
+            let component = self.component(&artifact).await?;
+            if let Some(refusal) = self.missing_signatures(plan, &digest, &artifact) {
+                all.push((Arc::clone(plan), ValidationResult::refused(refusal)));
+                continue;
+            }
+            let (examine, copy) = (Arc::clone(&self.0.examine), Arc::clone(plan));
+            let result =
+                tokio::task::spawn_blocking(move || validate(&*examine, &component, &copy));
+            let result = result
+                .await
+                .map_err(|_| problem(500, "internal", "the configuration could not be judged"))?;
+            if !result.is_empty() {
+                all.push((Arc::clone(plan), result));
+            }
+        }
+        Ok(all)
+    }
+
+    /// Why an artifact lacks signatures that its grant asks for. What the policies themselves refuse is
+    /// refused when it is pinned.
+    fn missing_signatures(
+        &self,
+        plan: &FilterPlan,
+        digest: &Digest,
+        artifact: &Artifact,
+    ) -> Option<TrustRefusal> {
+        let signed_by = plan.signed_by.as_ref()?;
+        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
+        let request = Request {
+            pinned: digest,
+            name: Some(&plan.filter),
+            manifest: artifact.manifest.as_bytes(),
+            bundles: &lines,
+            logged: &artifact.logged,
+            policies: &self.policies(&self.state()),
+            policy_age: Duration::ZERO,
+            now: self.now_secs(),
+        };
+        let verified = verify_manifest(&request).ok()?;
+        verified.enough(&signed_by.keys, signed_by.threshold).err()
+    }
+}
+
+/// What proxies would refuse of a filter that would start to run.
+#[derive(Default)]
+pub(super) struct ValidationResult {
+    /// What is refused as a whole, unless it is the configuration.
+    pub(super) refused: Option<TrustRefusal>,
+    /// Faults of the configuration.
+    pub(super) faults: ValidationFaults,
+    /// Faults of routes in it; the filter accepts the others.
+    pub(super) left_out: Vec<RouteFault>,
+}
+
+impl ValidationResult {
+    fn is_empty(&self) -> bool {
+        self.refused.is_none() && self.faults.is_empty() && self.left_out.is_empty()
+    }
+
+    fn refused(refused: TrustRefusal) -> Self {
+        Self { refused: Some(refused), ..Self::default() }
+    }
+
+    /// Everything as rules that refuse the version in the place of this plan.
+    fn refusals(self, plan: &FilterPlan) -> Vec<TrustRefusal> {
+        let FilterPlan { filter, version, attachment, .. } = plan;
+        let whole = self.refused.map(|one| TrustRefusal {
+            rule: format!("{filter} {version} would not run in {attachment}: {}", one.rule),
+            ..one
+        });
+        let routes = self.left_out.into_iter();
+        let routes =
+            routes.map(|one| (format!("{} {} {}", one.kind, one.route, one.pointer), one.message));
+        let faults = self.faults.into_iter().chain(routes).map(|(pointer, message)| TrustRefusal {
+            code: "filter.configure",
+            rule: format!(
+                "{filter} {version} refuses its configuration in {attachment}: {pointer}: {message}"
+            ),
+            set_by: "the filter itself".to_owned(),
+            remedy: "change the configuration first, or pin a version that takes it".to_owned(),
+        });
+        whole.into_iter().chain(faults).collect()
+    }
+}
+
+fn validate(
+    examine: &dyn ComponentExaminer,
+    component: &[u8],
+    plan: &FilterPlan,
+) -> ValidationResult {
+    let faults = match examine.validate(component, plan) {
+        Ok(()) => return ValidationResult::default(),
+        Err(faults) if faults.places.is_empty() => {
+            return ValidationResult::refused(faults.refused);
+        }
+        Err(faults) => faults.places,
+    };
+    if !plan.config.get("routes").is_some_and(serde_json::Value::is_array) {
+        return ValidationResult { faults, ..ValidationResult::default() };
+    }
+    let mut ask = |config: &serde_json::Value| {
+        let plan = FilterPlan { config: Arc::new(config.clone()), ..plan.clone() };
+        examine
+            .validate(component, &plan)
+            .err()
+            .map_or_else(ValidationFaults::new, |faults| faults.places())
+    };
+    let (sound, left_out) = sound_routes(&plan.config, &mut ask);
+    let faults = if left_out.is_empty() { faults } else { ask(&sound) };
+    ValidationResult { faults, left_out, ..ValidationResult::default() }
+}

@@ -1,0 +1,84 @@
+//! Whether a change may be made: its effect, and the rules that refuse it.
+
+use tamis_api::{ApiProblem, GrowthView};
+use tamis_director::{
+    self as director, Change, ChangeEffect, ChangeRequest, Consent, Guards, PlanError,
+    RequiredRights, State,
+};
+use tamis_trust::TrustRefusal;
+
+use crate::plane::control::Control;
+use crate::plane::problem::{bad, documents, refused};
+use crate::plane::rights::{AuthorizedCaller, may_agree};
+
+/// The caller of a change, its needs, and its guards.
+pub(super) struct ChangeCaller<'a> {
+    pub(super) holder: &'a AuthorizedCaller,
+    pub(super) needs: &'a RequiredRights,
+    pub(super) guards: &'a Guards,
+    pub(super) confirm: bool,
+}
+
+impl Control {
+    /// The effect of a change, and every rule that refuses it.
+    pub(super) fn effect_and_refusals(
+        &self,
+        state: &State,
+        change: &Change,
+        caller: &ChangeCaller<'_>,
+    ) -> Result<(ChangeEffect, Vec<TrustRefusal>), ApiProblem> {
+        let effect = self.plans().plan(state, change).map_err(|error| impossible(&error))?;
+        let consent = if caller.confirm { Consent::Given } else { Consent::NotGiven };
+        let (actor, subject) = (caller.holder.actor(), change.subject());
+        let agree = may_agree(&self.0.store, state, &subject, &caller.needs.kept(), actor);
+        let asked = ChangeRequest { actor, now_ms: self.now_ms(), consent, may_agree: &agree };
+        let refusals = director::guard(state, change, &effect, caller.guards, &asked)
+            .err()
+            .unwrap_or_default();
+        Ok((effect, refusals))
+    }
+
+    /// The effect of a change, if nothing refuses it.
+    pub(super) fn effect_or_refusal(
+        &self,
+        state: &State,
+        change: &Change,
+        caller: &ChangeCaller<'_>,
+    ) -> Result<ChangeEffect, ApiProblem> {
+        let (effect, refusals) = self.effect_and_refusals(state, change, caller)?;
+        if refusals.is_empty() {
+            return Ok(effect);
+        }
+        let subject = change.subject().to_string();
+        Err(ApiProblem { subject: Some(subject), ..refused(refusals) })
+    }
+}
+
+/// The problem of a change that nobody can make.
+pub(super) fn impossible(error: &PlanError) -> ApiProblem {
+    match error {
+        PlanError::Documents(problems) => documents(problems),
+        error => bad(error.to_string(), "correct it and ask again"),
+    }
+}
+
+/// Names the added capabilities in refusals because of missing approvals: they are why approvals are required.
+pub(crate) fn name_capabilities(mut problem: ApiProblem, added: &[GrowthView]) -> ApiProblem {
+    for refusal in &mut problem.refusals {
+        refusal.rule = with_capabilities(&refusal.code, std::mem::take(&mut refusal.rule), added);
+    }
+    problem
+}
+
+/// The same in one refusal.
+pub(super) fn name_capabilities_in(refusal: TrustRefusal, added: &[GrowthView]) -> TrustRefusal {
+    TrustRefusal { rule: with_capabilities(refusal.code, refusal.rule, added), ..refusal }
+}
+
+fn with_capabilities(code: &str, rule: String, added: &[GrowthView]) -> String {
+    if code != director::code::APPROVALS || added.is_empty() {
+        return rule;
+    }
+    let all: Vec<String> = added.iter().map(|one| format!("{} {}", one.kind, one.what)).collect();
+    format!("{rule}; it may do more than the one before: {}", all.join(", "))
+}

@@ -1,0 +1,208 @@
+//! The way of a pin: this file orders its steps, and no other does.
+
+use tamis_api::{ApiProblem, PinRequest, PinResult, RollbackRequest, UnpinRequest};
+use tamis_director::{Change, Pin, PinRecord, RequiredRights, State, UnpinRecord};
+use tamis_oci::Verb;
+use tamis_trust::{Digest, Name, SignaturePolicy, Version};
+
+use super::guards::{ChangeCaller, name_capabilities};
+use super::propose::proposal;
+use super::records;
+use crate::plane::control::Control;
+use crate::plane::parse::{known_digest, name, version};
+use crate::plane::problem::{bad, refused};
+use crate::plane::rights::AuthorizedCaller;
+use crate::plane::view;
+
+/// A request for a pin whose digest is known.
+struct ResolvedPin {
+    service: String,
+    filter: Name,
+    digest: Digest,
+    allow_older: bool,
+    rollback: bool,
+    confirm: bool,
+    dry_run: bool,
+}
+
+/// What a pin is compared with, and the policies that decide about it.
+struct PinContext {
+    policies: Vec<SignaturePolicy>,
+    /// The digest that ran before; `None` when there was none, or it is the same one.
+    previous: Option<Digest>,
+    /// The configurations of the filter, each once.
+    configs: Vec<String>,
+}
+
+impl Control {
+    /// Pins a filter of a service: resolves the version once, verifies the artifact as proxies will, and
+    /// reports what it may do that the previous one could not.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when there is no such version, a policy or a guard refuses, or writing fails.
+    pub async fn pin(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &PinRequest,
+    ) -> Result<PinResult, ApiProblem> {
+        let filter = name(&request.filter)?;
+        let digest = match (&request.version, &request.digest) {
+            (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
+            (None, Some(digest)) => known_digest(&self.state(), &filter, digest)?,
+            _ => {
+                return Err(bad(
+                    "a pin needs exactly one of version and digest",
+                    "name one of them",
+                ));
+            }
+        };
+        let pin = ResolvedPin {
+            service: request.service.clone(),
+            filter,
+            digest,
+            allow_older: request.allow_older,
+            rollback: false,
+            confirm: request.confirm,
+            dry_run: request.dry_run,
+        };
+        self.pin_resolved(holder, pin).await
+    }
+
+    /// Restores the previous pin.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when there is no previous pin, a policy or a guard refuses, or writing fails.
+    pub async fn rollback(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &RollbackRequest,
+    ) -> Result<PinResult, ApiProblem> {
+        let filter = name(&request.filter)?;
+        let before = self.state().rollback(&request.service, &filter);
+        let before = before.map_err(|one| refused(vec![one]))?;
+        let pin = ResolvedPin {
+            service: before.service,
+            filter: before.filter,
+            digest: before.digest,
+            allow_older: true,
+            rollback: true,
+            confirm: request.confirm,
+            dry_run: false,
+        };
+        self.pin_resolved(holder, pin).await
+    }
+
+    async fn pin_resolved(
+        &self,
+        holder: &AuthorizedCaller,
+        pin: ResolvedPin,
+    ) -> Result<PinResult, ApiProblem> {
+        let PinContext { policies, previous, configs } = self.pin_context(&pin)?;
+        let (verified, component) =
+            self.verify_artifact(&pin.filter, &pin.digest, &policies).await?;
+        let added = self.capabilities_added(previous, component, configs).await?;
+        let guards = self.guards_for(&added);
+        let change = Change::Pin(pin.record(verified.version));
+        let needs = RequiredRights::of_services([pin.service.as_str()]);
+        holder.must_hold(Verb::Operate, &needs)?;
+        self.check_configurations(&change).await?;
+        let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
+        let decide = |state: &State| {
+            holder.must_hold(Verb::Operate, &needs)?;
+            let effect = self
+                .effect_or_refusal(state, &change, &caller)
+                .map_err(|problem| name_capabilities(problem, &added))?;
+            let nothing = pin.dry_run || pin.is_in_force(state);
+            let records = if nothing { Vec::new() } else { records(change.clone())? };
+            Ok((records, view::diff::diff(effect, Default::default(), holder)))
+        };
+        let attempt = self.commit(holder.actor(), decide).await;
+        let (revision, diff) =
+            self.propose_if_needed(holder.actor(), attempt, proposal(&change, &needs)).await?;
+        let state = self.state();
+        let current = pin.current(&state).filter(|_| !pin.dry_run);
+        Ok(PinResult {
+            revision,
+            subject: change.subject().to_string(),
+            pin: current.map(view::pin),
+            diff,
+            grown: added,
+            signers: verified.signers.into_iter().map(|signer| signer.0).collect(),
+        })
+    }
+
+    fn pin_context(&self, pin: &ResolvedPin) -> Result<PinContext, ApiProblem> {
+        let ResolvedPin { service, filter, digest, .. } = pin;
+        let state = self.state();
+        // Checked before the policies, which know that it is revoked, but neither by whom nor why.
+        state.not_revoked(filter, digest).map_err(|one| refused(vec![one]))?;
+        // A removed pin is remembered: a wider one pinned later counts as growth.
+        let previous = state.pin(service, filter).map(|pin| pin.digest);
+        let previous = previous.or_else(|| state.pinned_last(service, filter));
+        let configs = view::configs(&state, &mut self.plans(), service, filter, self.now_secs());
+        Ok(PinContext {
+            policies: self.policies(&state),
+            previous: previous.filter(|previous| previous != digest),
+            configs,
+        })
+    }
+
+    /// Removes a pin.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when there is none, a guard refuses, or writing fails.
+    pub async fn unpin(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &UnpinRequest,
+    ) -> Result<PinResult, ApiProblem> {
+        let filter = name(&request.filter)?;
+        let change = Change::Unpin(UnpinRecord { service: request.service.clone(), filter });
+        let guards = self.0.rules.guards;
+        let needs = RequiredRights::of_services([request.service.as_str()]);
+        holder.must_hold(Verb::Operate, &needs)?;
+        // Without a pin of its own, a service runs what is pinned for all.
+        self.check_configurations(&change).await?;
+        let confirm = request.confirm;
+        let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
+        let decide = |state: &State| {
+            holder.must_hold(Verb::Operate, &needs)?;
+            let effect = self.effect_or_refusal(state, &change, &caller)?;
+            Ok((records(change.clone())?, effect))
+        };
+        let attempt = self.commit(holder.actor(), decide).await;
+        let (revision, effect) =
+            self.propose_if_needed(holder.actor(), attempt, proposal(&change, &needs)).await?;
+        Ok(PinResult {
+            revision,
+            subject: change.subject().to_string(),
+            pin: None,
+            diff: view::diff::diff(effect, Default::default(), holder),
+            grown: Vec::new(),
+            signers: Vec::new(),
+        })
+    }
+}
+
+impl ResolvedPin {
+    fn record(&self, version: Version) -> PinRecord {
+        PinRecord {
+            service: self.service.clone(),
+            filter: self.filter.clone(),
+            version,
+            digest: self.digest,
+            allow_older: self.allow_older,
+            rollback: self.rollback,
+        }
+    }
+
+    /// The pin of the same filter that the service has now.
+    fn current<'a>(&self, state: &'a State) -> Option<&'a Pin> {
+        state.pins().find(|one| one.service == self.service && one.filter == self.filter)
+    }
+
+    /// Whether the service has this pin already.
+    fn is_in_force(&self, state: &State) -> bool {
+        self.current(state).is_some_and(|one| one.digest == self.digest)
+    }
+}

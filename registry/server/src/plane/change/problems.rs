@@ -1,0 +1,105 @@
+//! What is wrong with a change of documents.
+
+use tamis_api::ApiProblem;
+use tamis_director::{Change, ChangeEffect, State};
+use tamis_resources::plan::FilterPlan;
+use tamis_resources::{CONFIG_REMEDY, Problem};
+use tamis_trust::TrustRefusal;
+
+use super::configurations::ValidationResult;
+use crate::plane::control::Control;
+use crate::plane::rights::AuthorizedCaller;
+use crate::plane::view::diff::is_for;
+
+impl Control {
+    /// The problems of a change of documents that the caller may see: those found when combining them, and those
+    /// that the filters report for their configurations.
+    pub(super) async fn document_problems(
+        &self,
+        holder: &AuthorizedCaller,
+        change: &Change,
+        effect: &ChangeEffect,
+    ) -> Result<Vec<Problem>, ApiProblem> {
+        let results = self.validate_filters(&effect.fresh).await?;
+        // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
+        let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
+        let mut problems: Vec<Problem> = folded.cloned().collect();
+        let state = self.state();
+        for (plan, result) in results {
+            problems.extend(filter_problems(&state, change, &plan, result));
+        }
+        problems.retain(|one| is_for(holder, one));
+        Ok(problems)
+    }
+}
+
+/// What a filter refuses, each at its place.
+fn filter_problems(
+    state: &State,
+    change: &Change,
+    plan: &FilterPlan,
+    result: ValidationResult,
+) -> Vec<Problem> {
+    let ValidationResult { refused, faults, left_out } = result;
+    let attachment = format!("FilterAttachment/{}", plan.attachment);
+    let mut problems = Vec::new();
+    if let Some(one) = refused {
+        let message = format!("{}; {}", one.rule, one.remedy);
+        let at = (attachment.as_str(), "/spec/filter");
+        problems.extend(problem_at(state, change, at, one.code, message));
+    }
+    for (pointer, message) in faults {
+        let message = format!("{} refuses this: {message}", plan.filter);
+        let at = (attachment.as_str(), &*plan.config_place(&pointer));
+        let found = problem_at(state, change, at, "filter.configure", message);
+        problems.extend(found.map(|mut found| {
+            found.help = Some(CONFIG_REMEDY.to_owned());
+            found
+        }));
+    }
+    for one in left_out {
+        let message = format!("{} does not accept this: {}", plan.filter, one.message);
+        let at = (&*format!("{}/{}", one.kind, one.route), one.pointer.as_str());
+        problems.extend(problem_at(state, change, at, "route.refused", message));
+    }
+    problems
+}
+
+/// A problem at its place in a document of the change, or in force.
+fn problem_at(
+    state: &State,
+    change: &Change,
+    (key, pointer): (&str, &str),
+    code: &str,
+    message: String,
+) -> Option<Problem> {
+    let applied = match change {
+        Change::Apply(applied) => applied.documents.iter().find(|one| one.key == key),
+        Change::Pin(_) | Change::Unpin(_) => None,
+    };
+    let (source, text, line) = match applied {
+        Some(one) => (one.source.clone(), one.text.clone(), None),
+        None => {
+            let held = state.documents().get(key)?;
+            (held.source().to_owned(), held.text.to_string(), Some(held.line()))
+        }
+    };
+    let document = tamis_resources::parse(&source, &text).0.into_iter().next()?;
+    // The text is a part of its file, whose lines count.
+    let before = match (line, applied) {
+        (Some(line), _) => line.saturating_sub(document.line()),
+        (None, one) => one.map_or(0, |one| one.lines_before),
+    };
+    Some(document.after_lines(before).problem(code, pointer, message))
+}
+
+/// A problem of a document as a rule that refuses until somebody confirms.
+pub(super) fn as_refusal(problem: &Problem) -> TrustRefusal {
+    let place = &problem.place;
+    TrustRefusal {
+        code: "document.problem",
+        rule: format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message),
+        set_by: "the rule that nothing is left out unnoticed".to_owned(),
+        remedy: problem.help.clone().unwrap_or_else(|| "correct it, or confirm".to_owned()),
+    }
+}

@@ -1,0 +1,46 @@
+//! Proposals: changes that wait for approvals.
+
+use tamis_api::{ApiProblem, RefusalView};
+use tamis_director::{self as director, Body, Change, ProposalRecord, RequiredRights};
+
+use crate::plane::control::Control;
+
+/// The proposal of a change that touches what these rights are about.
+pub(super) fn proposal(change: &Change, needs: &RequiredRights) -> ProposalRecord {
+    ProposalRecord { subject: change.subject(), needs: needs.kept() }
+}
+
+impl Control {
+    /// Records that a change waits for approvals, unless that is recorded already.
+    pub(super) async fn propose(
+        &self,
+        actor: &str,
+        proposal: ProposalRecord,
+    ) -> Result<(), ApiProblem> {
+        let body = Body::from(proposal.clone());
+        self.commit(actor, |state| {
+            let known = state.is_proposed(&proposal, actor);
+            Ok((if known { Vec::new() } else { vec![body.clone()] }, ()))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Proposes a change whose attempt was refused because approvals are missing; returns the result of the attempt.
+    pub(crate) async fn propose_if_needed<T>(
+        &self,
+        actor: &str,
+        attempt: Result<T, ApiProblem>,
+        proposal: ProposalRecord,
+    ) -> Result<T, ApiProblem> {
+        let lacks_approvals = |one: &RefusalView| one.code == director::code::APPROVALS;
+        if attempt
+            .as_ref()
+            .err()
+            .is_some_and(|problem| problem.refusals.iter().any(lacks_approvals))
+        {
+            self.propose(actor, proposal).await?;
+        }
+        attempt
+    }
+}

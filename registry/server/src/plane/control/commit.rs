@@ -1,0 +1,64 @@
+//! The only way in which a control plane writes.
+
+use tamis_api::ApiProblem;
+use tamis_director::{Body, State};
+use tamis_journal::{JournalError, Record};
+
+use crate::plane::control::{Control, ControlState};
+use crate::plane::problem;
+
+impl Control {
+    /// Appends the records that `decide` returns; if another writer was first, calls `decide` again on the
+    /// new state. Returns their revision (that of the state when there was nothing to write), which the
+    /// state has applied by then.
+    ///
+    /// If the future is dropped before it returns, the records may or may not have been written.
+    pub(crate) async fn commit<T>(
+        &self,
+        actor: &str,
+        mut decide: impl FnMut(&State) -> Result<(Vec<Body>, T), ApiProblem> + Send,
+    ) -> Result<(u64, T), ApiProblem> {
+        let decide = |state: &ControlState| {
+            let (bodies, value) = decide(state)?;
+            Ok((records(&bodies)?, value))
+        };
+        self.commit_records(actor, decide).await
+    }
+
+    /// The same for records of any kind, decided on the whole state.
+    pub(crate) async fn commit_records<T>(
+        &self,
+        actor: &str,
+        mut decide: impl FnMut(&ControlState) -> Result<(Vec<Record>, T), ApiProblem> + Send,
+    ) -> Result<(u64, T), ApiProblem> {
+        let mut writer = self.0.folded.writer(actor).await;
+        loop {
+            let (head, written, value) = {
+                let state = writer.fresh().await.map_err(|error| problem::journal(&error))?;
+                let (written, value) = decide(&state)?;
+                (state.head(), written, value)
+            };
+            if written.is_empty() {
+                return Ok((head, value));
+            }
+            match writer.append(head, &written).await {
+                Ok(Some(revision)) => return Ok((revision, value)),
+                Ok(None) => {}
+                Err(JournalError::Conflict { .. }) => {
+                    let remedy = Some("try again".to_owned());
+                    let busy = problem::problem(503, "busy", "too many writes at the same time");
+                    return Err(ApiProblem { remedy, ..busy });
+                }
+                Err(error) => return Err(problem::journal(&error)),
+            }
+        }
+    }
+}
+
+fn records(bodies: &[Body]) -> Result<Vec<Record>, ApiProblem> {
+    let record = |body: &Body| {
+        let value = body.to_body().map_err(|error| problem::body(&error))?;
+        Ok(Record { kind: body.kind().to_owned(), body: value })
+    };
+    bodies.iter().map(record).collect()
+}
