@@ -40,8 +40,8 @@ fn main() -> Result<()> {
     let drafts = plans.drafts(&state, 0, &AssignmentTerms::default());
     lap(&format!("{} after no change", drafts.len()))?;
     let one = pin("shop/s7", 3, "1.1.0")?;
-    let diff = plans.plan(&state, &Change::Pin(one.clone()))?;
-    lap(&format!("a pin of one service is planned, touching {}", diff.touched.len()))?;
+    let effect = plans.effect(&state, &Change::Pin(one.clone()))?;
+    lap(&format!("a pin of one service is planned, touching {}", effect.touched.len()))?;
     append(&mut state, one.into())?;
     let drafts = plans.drafts(&state, 0, &AssignmentTerms::default());
     lap(&format!("{} after a pin of one service", drafts.len()))?;
@@ -53,8 +53,8 @@ fn main() -> Result<()> {
     lap(&format!("{} after a pin of all", drafts.len()))?;
     let moved =
         Change::Apply(ApplyRecord { documents: vec![service(7, 1)], ..ApplyRecord::default() });
-    let diff = plans.plan(&state, &moved)?;
-    lap(&format!("another address is planned, touching {}", diff.touched.len()))?;
+    let effect = plans.effect(&state, &moved)?;
+    lap(&format!("another address is planned, touching {}", effect.touched.len()))?;
     for body in moved.bodies()? {
         append(&mut state, body)?;
     }

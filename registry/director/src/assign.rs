@@ -6,11 +6,14 @@
 
 use std::collections::BTreeMap;
 
-use tamis_trust::first_version;
+use tamis_resources::NodeName;
 
+use crate::ledger::Lane;
+use crate::plans::Plans;
 use crate::refused::TrustRefusal;
+use crate::service_wants::join;
 use crate::state::State;
-use crate::wants::{DesiredSlots, SlotOrder, above, config, holds, join, places};
+use crate::wants::{DesiredSlots, SlotOrder, config, slot_plans};
 
 mod draft;
 
@@ -47,61 +50,82 @@ pub struct Assignments {
 /// The assignments due for a service at `now` (seconds since the Unix epoch). Without a change and long
 /// before an expiry there are none.
 ///
-/// Computes the plan of each of its proxies; [`Plans::drafts`](crate::Plans::drafts) has the same result
+/// Computes the plan of each of its proxies; [`Plans::drafts`] has the same result
 /// for all services, and caches.
 #[must_use]
 pub fn assign(state: &State, service: &str, now: u64, terms: &AssignmentTerms) -> Assignments {
     let mut folder = state.desired.folder();
     let nodes = state.nodes();
-    let wants: Vec<DesiredSlots> = nodes
+    let slots: Vec<DesiredSlots> = nodes
         .iter()
         .filter(|node| node.key() == service)
         .map(|node| {
             let plan = folder.fold(node).plan;
-            let places = plan.as_ref().map(|plan| places(plan, config)).unwrap_or_default();
-            DesiredSlots::of(&state.desired, node, &places)
+            let plans = plan.as_ref().map(|plan| slot_plans(plan, config)).unwrap_or_default();
+            DesiredSlots::of(&state.desired, node, &plans)
         })
         .collect();
-    draft_all(state, service, wants.iter(), now, terms)
+    draft_all(state, service, slots.iter(), now, terms)
 }
 
-/// The assignments due for a service with these plans.
-pub(crate) fn draft_all<'a>(
+impl Plans {
+    /// The assignments due for all services at `now` (seconds since the Unix epoch); the same as
+    /// [`assign`] for one after the other, in the order of [`State::services`]. To be signed
+    /// and appended in this order, at the head of the state.
+    pub fn drafts(
+        &mut self,
+        state: &State,
+        now: u64,
+        terms: &AssignmentTerms,
+    ) -> Vec<AssignmentDraft> {
+        let mut services: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
+        for node in state.nodes() {
+            services.entry(node.key().to_owned()).or_default().push(node);
+        }
+        let mut drafts = Vec::new();
+        for (service, nodes) in services {
+            let slots = self.slots_of(&state.desired, &nodes).into_iter();
+            drafts.extend(draft_all(state, &service, slots, now, terms).drafts);
+        }
+        drafts
+    }
+}
+
+/// The assignments due for a service whose proxies have these slots.
+fn draft_all<'a>(
     state: &State,
     service: &str,
-    wants: impl Iterator<Item = &'a DesiredSlots>,
+    slots: impl Iterator<Item = &'a DesiredSlots>,
     now: u64,
     terms: &AssignmentTerms,
 ) -> Assignments {
-    let (wants, refused) = join(service, wants);
+    let (orders, refused) = join(service, slots);
     let renewed = now.saturating_add(terms.renew.min(terms.lifetime / 2));
+    let epoch_floor = state.ledger.epoch_floor(service);
     let mut out = Assignments { refused: refused.into_iter().collect(), ..Assignments::default() };
     // In order of slots, and within a slot those outside rollouts first: those of rollouts must be above
     // them.
-    let mut base: BTreeMap<&str, u64> = BTreeMap::new();
-    for ((slot, lane), wanted) in &wants {
-        let known = state.ledger.slot(service, slot);
-        let alive = state.desired.rollout(service, &wanted.filter).map(|it| it.rollout.name());
-        let new_base = base.get(slot.as_str()).copied();
-        let floor = first_version(state.ledger.epoch(service));
-        let above = above(known, alive, lane.as_deref(), new_base).max(floor);
-        let had = known.and_then(|known| known.lane(lane.as_deref()));
-        let kept = had.filter(|had| holds(had, wanted, above, renewed));
-        let version = if let Some(had) = kept {
+    let mut bases: BTreeMap<&str, u64> = BTreeMap::new();
+    for (lane, order) in &orders {
+        let active = state.desired.rollout(service, &order.filter).map(|it| it.rollout.name());
+        let base = bases.get(lane.slot.as_str()).copied();
+        let min_version = state.ledger.min_version(service, lane, active, base);
+        let current = state.ledger.current(service, lane, order, min_version, renewed);
+        let version = if let Some(current) = current {
             out.kept += 1;
-            had.version
+            current.version
         } else {
             let at = u64::try_from(out.drafts.len()).unwrap_or(u64::MAX);
-            let next = floor.saturating_add(state.head()).saturating_add(1).saturating_add(at);
-            let highest = known.map_or(0, |known| known.highest);
-            let version =
-                next.max(highest.saturating_add(1)).max(new_base.unwrap_or(0).saturating_add(1));
+            let next =
+                epoch_floor.saturating_add(state.head()).saturating_add(1).saturating_add(at);
+            let highest = state.ledger.highest(service, &lane.slot).max(base.unwrap_or(0));
+            let version = next.max(highest.saturating_add(1));
             let expires = now.saturating_add(terms.lifetime.max(1));
-            out.drafts.push(draft(service, (slot, lane), wanted, version, (now, expires)));
+            out.drafts.push(draft(service, lane, order, version, (now, expires)));
             version
         };
-        if lane.is_none() {
-            base.insert(slot, version);
+        if lane.rollout.is_none() {
+            bases.insert(&lane.slot, version);
         }
     }
     out
@@ -109,22 +133,22 @@ pub(crate) fn draft_all<'a>(
 
 fn draft(
     service: &str,
-    (slot, rollout): (&str, &Option<String>),
-    wanted: &SlotOrder,
+    lane: &Lane,
+    order: &SlotOrder,
     version: u64,
     (issued, expires): (u64, u64),
 ) -> AssignmentDraft {
     AssignmentDraft {
         service: service.to_owned(),
-        slot: slot.to_owned(),
-        filter: wanted.filter.clone(),
-        digest: wanted.digest,
-        config: wanted.config,
+        slot: lane.slot.clone(),
+        filter: order.filter.clone(),
+        digest: order.digest,
+        config: order.config,
         version,
         issued,
         expires,
-        mode: wanted.mode,
-        rollout: rollout.clone(),
+        mode: order.mode,
+        rollout: lane.rollout.clone(),
     }
 }
 

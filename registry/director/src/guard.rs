@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tamis_trust::{Digest, Name};
 
 use crate::change::Change;
-use crate::diff::ChangeEffect;
+use crate::effect::ChangeEffect;
 use crate::record::{PinRecord, UnpinRecord};
 use crate::refused::{TrustRefusal, code};
 use crate::rollout::Rollout;
@@ -59,7 +59,7 @@ pub enum Consent {
     Given,
 }
 
-/// Whether `change`, whose effect according to [`plan`](crate::plan) is `diff`, may be made.
+/// Whether `change`, whose effect according to [`effect`](crate::effect) is `effect`, may be made.
 ///
 /// A confirmation passes an emptied chain and a wide change, and nothing else.
 ///
@@ -68,7 +68,7 @@ pub enum Consent {
 pub fn guard(
     state: &State,
     change: &Change,
-    diff: &ChangeEffect,
+    effect: &ChangeEffect,
     guards: &Guards,
     asked: &ChangeRequest<'_>,
 ) -> Result<(), Vec<TrustRefusal>> {
@@ -81,8 +81,8 @@ pub fn guard(
     };
     refused.extend(approvals(state, change, guards, asked));
     if asked.consent == Consent::NotGiven {
-        refused.extend(empty_chain(diff));
-        refused.extend(blast_radius(diff, guards));
+        refused.extend(empty_chain(effect));
+        refused.extend(blast_radius(effect, guards));
     }
     if refused.is_empty() { Ok(()) } else { Err(refused) }
 }
@@ -181,9 +181,9 @@ fn agreed(
     })
 }
 
-fn empty_chain(diff: &ChangeEffect) -> Option<TrustRefusal> {
-    let (node, listener) = diff.emptied.first()?;
-    let more = match diff.emptied.len() {
+fn empty_chain(effect: &ChangeEffect) -> Option<TrustRefusal> {
+    let (node, listener) = effect.emptied.first()?;
+    let more = match effect.emptied.len() {
         1 => String::new(),
         many => format!(" (and {} more)", many - 1),
     };
@@ -195,15 +195,15 @@ fn empty_chain(diff: &ChangeEffect) -> Option<TrustRefusal> {
     })
 }
 
-fn blast_radius(diff: &ChangeEffect, guards: &Guards) -> Option<TrustRefusal> {
+fn blast_radius(effect: &ChangeEffect, guards: &Guards) -> Option<TrustRefusal> {
     let percent = usize::from(guards.blast_radius_percent.min(100));
-    let allowed = (diff.services.saturating_mul(percent) / 100).max(guards.blast_radius_services);
-    let touched = diff.touched.len();
+    let allowed = (effect.services.saturating_mul(percent) / 100).max(guards.blast_radius_services);
+    let touched = effect.touched.len();
     (touched > allowed).then(|| TrustRefusal {
         code: code::BLAST_RADIUS,
         rule: format!(
             "{touched} of {} would change, at most {allowed} may change at once",
-            count(diff.services, "service", "services")
+            count(effect.services, "service", "services")
         ),
         set_by: format!("the blast radius of {percent} percent"),
         remedy: "change fewer at once, use a rollout, or confirm".to_owned(),

@@ -2,35 +2,43 @@
 
 use std::collections::BTreeMap;
 
-use tamis_trust::MAX_EPOCH;
+use tamis_trust::{MAX_EPOCH, first_version};
 
 use crate::pins::ALL;
 use crate::record::AssignmentRecord;
+use crate::wants::SlotOrder;
+
+/// A slot of a service, and the group of its nodes that an assignment is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Lane {
+    pub(crate) slot: String,
+    /// The rollout whose waves the nodes are in; `None`: all other nodes.
+    pub(crate) rollout: Option<String>,
+}
 
 /// For each slot of each service, the newest assignment of every lane that a node may still be in.
-///
-/// A lane is the group that an assignment is for: the nodes of a rollout's waves, or all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Ledger {
-    slots: BTreeMap<(String, String), Slot>,
+pub(crate) struct AssignmentLedger {
+    slots: BTreeMap<(String, String), SlotAssignments>,
     /// Epochs by service; `*` is that of all services.
     epochs: BTreeMap<String, u64>,
 }
 
+/// The assignments of a slot, by rollout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Slot {
+struct SlotAssignments {
     /// The highest version of any lane, including forgotten ones.
-    pub(crate) highest: u64,
+    highest: u64,
     /// The highest version of forgotten lanes.
-    floor: u64,
+    highest_forgotten: u64,
     lanes: BTreeMap<Option<String>, AssignmentRecord>,
 }
 
-impl Ledger {
+impl AssignmentLedger {
     /// Records an assignment.
     ///
     /// Fails, and changes nothing, when its version does not rise: nodes would refuse it.
-    pub(crate) fn take(&mut self, assigned: AssignmentRecord) -> Result<(), String> {
+    pub(crate) fn record(&mut self, assigned: AssignmentRecord) -> Result<(), String> {
         let slot = self.slots.entry((assigned.service.clone(), assigned.slot.clone())).or_default();
         if assigned.version <= slot.highest {
             return Err(format!(
@@ -43,14 +51,56 @@ impl Ledger {
         Ok(())
     }
 
-    pub(crate) fn slot(&self, service: &str, slot: &str) -> Option<&Slot> {
+    /// The assignment of a lane, if it matches the order, has at least this version, and is valid past `until`.
+    pub(crate) fn current(
+        &self,
+        service: &str,
+        lane: &Lane,
+        order: &SlotOrder,
+        min_version: u64,
+        until: u64,
+    ) -> Option<&AssignmentRecord> {
+        let assigned = self.slot(service, &lane.slot)?.lanes.get(&lane.rollout)?;
+        let same = assigned.filter == order.filter
+            && assigned.digest == order.digest
+            && assigned.config == order.config
+            && assigned.mode == order.mode;
+        (same && assigned.version >= min_version && assigned.expires > until).then_some(assigned)
+    }
+
+    /// The lowest version that every node of a lane accepts: above everything that one of them may have, and above earlier
+    /// epochs. `base` is the version of an assignment about to be made for the nodes outside rollouts.
+    pub(crate) fn min_version(
+        &self,
+        service: &str,
+        lane: &Lane,
+        active_rollout: Option<&str>,
+        base: Option<u64>,
+    ) -> u64 {
+        let known = self.slot(service, &lane.slot);
+        let abandoned = known.map_or(0, |known| known.highest_abandoned(active_rollout));
+        let outside = match lane.rollout {
+            None => 0,
+            Some(_) => known.and_then(|known| known.lanes.get(&None)).map_or(0, |one| one.version),
+        };
+        let base = base.filter(|_| lane.rollout.is_some()).unwrap_or(0);
+        let highest = abandoned.max(outside).max(base).max(self.epoch_floor(service));
+        highest.saturating_add(1)
+    }
+
+    /// The highest version of any lane of a slot; 0 without any.
+    pub(crate) fn highest(&self, service: &str, slot: &str) -> u64 {
+        self.slot(service, slot).map_or(0, |known| known.highest)
+    }
+
+    fn slot(&self, service: &str, slot: &str) -> Option<&SlotAssignments> {
         self.slots.get(&(service.to_owned(), slot.to_owned()))
     }
 
     /// Begins an epoch.
     ///
     /// Fails, and changes nothing, when it does not rise, or exceeds the room in versions.
-    pub(crate) fn raise(&mut self, service: &str, epoch: u64) -> Result<(), String> {
+    pub(crate) fn begin_epoch(&mut self, service: &str, epoch: u64) -> Result<(), String> {
         let now = self.epoch(service);
         if epoch <= now || epoch > MAX_EPOCH {
             return Err(format!("epoch {epoch} of {service} must be {} to {MAX_EPOCH}", now + 1));
@@ -65,11 +115,16 @@ impl Ledger {
         of(service).max(of(ALL))
     }
 
+    /// Below every version of the epoch of a service: assignments up to it no longer count.
+    pub(crate) fn epoch_floor(&self, service: &str) -> u64 {
+        first_version(self.epoch(service))
+    }
+
     /// Forgets the lanes of a rollout that is over, but not their versions.
     pub(crate) fn forget(&mut self, rollout: &str) {
         for slot in self.slots.values_mut() {
             if let Some(lane) = slot.lanes.remove(&Some(rollout.to_owned())) {
-                slot.floor = slot.floor.max(lane.version);
+                slot.highest_forgotten = slot.highest_forgotten.max(lane.version);
             }
         }
     }
@@ -79,15 +134,14 @@ impl Ledger {
     }
 }
 
-impl Slot {
-    pub(crate) fn lane(&self, rollout: Option<&str>) -> Option<&AssignmentRecord> {
-        self.lanes.get(&rollout.map(str::to_owned))
-    }
-
-    /// The highest version of lanes that no node is in any more, when `alive` is the only rollout that
-    /// lifts nodes. Nodes that were in one of them refuse lower versions.
-    pub(crate) fn dead(&self, alive: Option<&str>) -> u64 {
-        let dead = self.lanes.iter().filter(|(lane, _)| lane.is_some() && lane.as_deref() != alive);
-        dead.map(|(_, assigned)| assigned.version).fold(self.floor, u64::max)
+impl SlotAssignments {
+    /// The highest version of lanes that no node is in any more, when `active_rollout` is the only rollout that
+    /// moves nodes. Nodes that were in one of them refuse lower versions.
+    fn highest_abandoned(&self, active_rollout: Option<&str>) -> u64 {
+        let abandoned = self
+            .lanes
+            .iter()
+            .filter(|(rollout, _)| rollout.is_some() && rollout.as_deref() != active_rollout);
+        abandoned.map(|(_, one)| one.version).fold(self.highest_forgotten, u64::max)
     }
 }

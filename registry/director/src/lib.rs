@@ -1,6 +1,6 @@
 //! Decides what runs where: pins, rollouts, gates and assignments, as pure functions of the journal.
 //!
-//! [`State`] is the result of the journal's entries. A person's change is a [`Change`]: [`plan`] computes
+//! [`State`] is the result of the journal's entries. A person's change is a [`Change`]: [`effect`] computes
 //! its effect, [`guard`] decides whether it may be made, [`Change::bodies`] gives the records to append.
 //! Automatic decisions are [`State::judge`] and [`State::step`] for rollouts, and [`Plans::drafts`] for
 //! assignments, which the holder of the director's key signs. [`Plans::node`] is what a proxy should run.
@@ -32,9 +32,9 @@
 mod assign;
 mod change;
 mod desired;
-mod diff;
 mod documents;
 mod drift;
+mod effect;
 mod fields;
 #[cfg(test)]
 mod fixture;
@@ -43,6 +43,7 @@ mod guard;
 mod ledger;
 mod need;
 mod needs;
+mod node_wants;
 mod observed;
 mod pins;
 mod plans;
@@ -50,6 +51,7 @@ mod ratio;
 mod record;
 mod refused;
 mod rollout;
+mod service_wants;
 mod stamp;
 mod state;
 mod wants;
@@ -58,15 +60,16 @@ mod words;
 pub use assign::{AssignmentDraft, AssignmentTerms, Assignments, assign};
 pub use change::{Change, PlanError};
 pub use desired::{RolloutState, StandingRevocation};
-pub use diff::{
-    ChangeEffect, DocumentEffect, SlotAspect, SlotContent, SlotEffect, SlotTransition, plan,
-};
 pub use documents::{DocumentInForce, FileInForce, MAX_VERSIONS, PastDocument};
 pub use drift::{Drift, drift};
+pub use effect::{
+    ChangeEffect, DocumentEffect, SlotAspect, SlotContent, SlotEffect, SlotTransition, effect,
+};
 pub use fields::{FieldEffect, MAX_FIELDS, fields};
 pub use guard::{ChangeRequest, Consent, Guards, guard, guard_rollout};
 pub use need::RequiredRight;
 pub use needs::{Orphans, Removals, RequiredRights};
+pub use node_wants::{NodeWants, for_node};
 pub use observed::{LastConnection, LastReport, SlotRun};
 pub use pins::{FilterEvent, FilterEventKind, Pin};
 pub use plans::Plans;
@@ -85,4 +88,3 @@ pub use rollout::{
 };
 pub use stamp::JournalStamp;
 pub use state::{MAX_FAULTS, RecordFault, State, revoked};
-pub use wants::{NodeWants, for_node};

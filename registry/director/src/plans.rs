@@ -11,12 +11,11 @@ use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, FoldResult, NodeName, Problem, ResourceStatus};
 use tamis_trust::{Digest, Name, Version};
 
-use crate::assign::{AssignmentDraft, AssignmentTerms, draft_all};
-use crate::desired::{DesiredState, Folder, ResolvedFilter, fold_with};
+use crate::desired::{DesiredState, ResolvedFilter, fold_with};
 use crate::pins::ALL;
 use crate::plans::shared::SharedValues;
 use crate::state::State;
-use crate::wants::{DesiredSlots, NodeWants, SlotPlace, join, places};
+use crate::wants::{DesiredSlots, SlotPlan, slot_plans};
 
 /// A cache over the states of one journal, in the order of their revisions.
 ///
@@ -38,74 +37,21 @@ pub struct Plans {
     everything: Option<(u64, Arc<FoldResult>)>,
 }
 
-/// A proxy before and after a change.
-#[derive(Debug, Default)]
-pub(crate) struct NodeTurn {
-    /// Its plan before; `None` when it does not exist yet.
-    pub(crate) was: Option<Arc<NodePlan>>,
-    /// Its plan after; `None` when it no longer exists.
-    pub(crate) will: Option<Arc<NodePlan>>,
-    /// Problems before.
-    pub(crate) known: Vec<Problem>,
-    /// Problems after.
-    pub(crate) problems: Vec<Problem>,
-}
-
 /// The cached facts about a proxy.
 #[derive(Debug)]
-struct KnownProxy {
+pub(crate) struct KnownProxy {
     /// Revision of the desired state at which this is valid.
     revision: u64,
     pins: BTreeMap<Name, (Version, Digest)>,
-    plan: Option<Arc<NodePlan>>,
-    places: BTreeMap<String, SlotPlace>,
-    wants: DesiredSlots,
-    problems: Vec<Problem>,
+    pub(crate) plan: Option<Arc<NodePlan>>,
+    slot_plans: BTreeMap<String, SlotPlan>,
+    pub(crate) slots: DesiredSlots,
+    pub(crate) problems: Vec<Problem>,
     /// Statuses with a failing condition.
     unwell: Vec<ResourceStatus>,
 }
 
 impl Plans {
-    /// What a node should run at `now` (seconds since the Unix epoch); the same as
-    /// [`for_node`](crate::for_node).
-    pub fn node<'a>(&mut self, state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a> {
-        let Some(known) = self.known(&state.desired, node) else { return NodeWants::default() };
-        let mut out = NodeWants::find(state, node, now, known.plan.clone(), &known.wants);
-        if state.desired.documents.are_two(node.key()) {
-            let mut nodes = state.nodes();
-            nodes.retain(|one| one.key() == node.key());
-            for one in &nodes {
-                self.known(&state.desired, one);
-            }
-            let all = nodes.iter().filter_map(|one| self.nodes.get(one)).map(|known| &known.wants);
-            out.explain(join(node.key(), all).1);
-        }
-        out
-    }
-
-    /// The assignments due for all services at `now` (seconds since the Unix epoch); the same as
-    /// [`assign`](crate::assign) for one after the other, in the order of [`State::services`]. To be signed
-    /// and appended in this order, at the head of the state.
-    pub fn drafts(
-        &mut self,
-        state: &State,
-        now: u64,
-        terms: &AssignmentTerms,
-    ) -> Vec<AssignmentDraft> {
-        let mut services: BTreeMap<String, Vec<NodeName>> = BTreeMap::new();
-        for node in state.nodes() {
-            self.known(&state.desired, &node);
-            services.entry(node.key().to_owned()).or_default().push(node);
-        }
-        let mut drafts = Vec::new();
-        for (service, nodes) in services {
-            let known = nodes.iter().filter_map(|node| self.nodes.get(node));
-            let wants = known.map(|known| &known.wants);
-            drafts.extend(draft_all(state, &service, wants, now, terms).drafts);
-        }
-        drafts
-    }
-
     /// The result for all documents, over all proxies: every problem once, and conditions that hold when
     /// they hold for each proxy. It has no plan.
     pub fn everything(&mut self, state: &State) -> Arc<FoldResult> {
@@ -132,37 +78,20 @@ impl Plans {
         everything
     }
 
-    /// A proxy before and after a change; `None` when nothing about it changes. `there` computes plans of
-    /// the state `after`.
-    pub(crate) fn turn(
+    /// The desired slots of each of these proxies that the documents declare.
+    pub(crate) fn slots_of(
         &mut self,
-        (before, after): (&DesiredState, &DesiredState),
-        there: &mut Folder<'_>,
-        node: &NodeName,
-    ) -> Option<NodeTurn> {
-        let pins = after.resolve(node);
-        let same = before.documents.changed == after.documents.changed;
-        let known = self.known(before, node);
-        if let Some(known) = known.filter(|known| same && known.has(&pins)) {
-            let was = known.plan.clone()?;
-            let mut will = Arc::clone(&was);
-            repin(&mut will, &pins);
-            let moved = !Arc::ptr_eq(&was, &will);
-            return moved.then(|| NodeTurn {
-                was: Some(was),
-                will: Some(will),
-                ..NodeTurn::default()
-            });
+        desired: &DesiredState,
+        nodes: &[NodeName],
+    ) -> Vec<&DesiredSlots> {
+        for node in nodes {
+            self.known(desired, node);
         }
-        let (was, known) =
-            known.map(|known| (known.plan.clone(), known.problems.clone())).unwrap_or_default();
-        let folded = after.documents.has(node).then(|| there.fold(node));
-        let (will, problems) =
-            folded.map(|it| (it.plan.map(Arc::new), it.problems)).unwrap_or_default();
-        Some(NodeTurn { was, will, known, problems })
+        nodes.iter().filter_map(|node| self.nodes.get(node)).map(|known| &known.slots).collect()
     }
 
-    fn known(&mut self, desired: &DesiredState, node: &NodeName) -> Option<&KnownProxy> {
+    /// The current facts about a proxy; `None` when no document declares it.
+    pub(crate) fn known(&mut self, desired: &DesiredState, node: &NodeName) -> Option<&KnownProxy> {
         self.follow(desired);
         if !desired.documents.has(node) {
             return None;
@@ -174,7 +103,7 @@ impl Plans {
                 let pins = desired.resolve(node);
                 if known.has(&pins) {
                     known.repin(&pins);
-                    known.wants = DesiredSlots::of(desired, node, &known.places);
+                    known.slots = DesiredSlots::of(desired, node, &known.slot_plans);
                     known.revision = desired.revision;
                     known
                 } else {
@@ -209,19 +138,20 @@ impl Plans {
         if self.statuses.as_ref().is_none_or(|(of, _)| of == node) {
             self.statuses = Some((node.clone(), statuses));
         }
-        let places = plan.as_ref().map(|plan| places(plan, |filter| self.shared.digest(filter)));
-        let places = places.unwrap_or_default();
-        let wants = DesiredSlots::of(desired, node, &places);
+        let slot_plans =
+            plan.as_ref().map(|plan| slot_plans(plan, |filter| self.shared.digest(filter)));
+        let slot_plans = slot_plans.unwrap_or_default();
+        let slots = DesiredSlots::of(desired, node, &slot_plans);
         let pins = desired.resolve(node).into_iter();
         let pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
         let (revision, plan) = (desired.revision, plan.map(Arc::new));
-        KnownProxy { revision, pins, plan, places, wants, problems, unwell }
+        KnownProxy { revision, pins, plan, slot_plans, slots, problems, unwell }
     }
 }
 
 impl KnownProxy {
     /// Whether it was computed with pins of the same filters.
-    fn has(&self, pins: &[ResolvedFilter<'_>]) -> bool {
+    pub(crate) fn has(&self, pins: &[ResolvedFilter<'_>]) -> bool {
         self.pins.len() == pins.len() && pins.iter().all(|pin| self.pins.contains_key(pin.filter))
     }
 
@@ -230,8 +160,8 @@ impl KnownProxy {
         if let Some(plan) = &mut self.plan {
             repin(plan, pins);
         }
-        for place in self.places.values_mut() {
-            place.repin(|filter| pin(pins, filter).map(|pin| pin.digest));
+        for plan in self.slot_plans.values_mut() {
+            plan.repin(|filter| pin(pins, filter).map(|pin| pin.digest));
         }
         let pins = pins.iter();
         self.pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
@@ -243,7 +173,7 @@ fn pin<'a>(pins: &'a [ResolvedFilter<'a>], filter: &str) -> Option<&'a ResolvedF
 }
 
 /// Puts pins of the same filters into a plan; the plan stays the same object when it has them already.
-fn repin(plan: &mut Arc<NodePlan>, pins: &[ResolvedFilter<'_>]) {
+pub(crate) fn repin(plan: &mut Arc<NodePlan>, pins: &[ResolvedFilter<'_>]) {
     let other = |filter: &FilterPlan| {
         // Empty: refused before its pin was read.
         let pin = pin(pins, &filter.filter).filter(|_| !filter.digest.is_empty())?;

@@ -9,7 +9,7 @@ use tamis_trust::{Digest, Name};
 
 use crate::desired::{DesiredState, RolloutState, StandingRevocation};
 use crate::documents::{DocumentHistory, DocumentInForce, DocumentRefusal, FileInForce};
-use crate::ledger::Ledger;
+use crate::ledger::AssignmentLedger;
 use crate::need::RequiredRight;
 use crate::observed::{LastConnection, LastReport, ObservedFleet, SlotRun};
 use crate::pins::{FilterEvent, FilterEventKind, Pin, PinOrigin, check, check_service};
@@ -43,7 +43,7 @@ pub struct State {
     decided: u64,
     time_ms: u64,
     pub(crate) desired: DesiredState,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: AssignmentLedger,
     pub(crate) observed: ObservedFleet,
     /// Changes that wait for others to agree, by subject.
     pub(crate) proposals: BTreeMap<Digest, Proposal>,
@@ -163,7 +163,7 @@ impl State {
                 self.observed.connections(connections, stamp);
                 Ok(())
             }
-            Body::Assigned(assigned) => self.ledger.take(assigned),
+            Body::Assigned(assigned) => self.ledger.record(assigned),
             Body::Reassigned(reassigned) => self.reassigned(&reassigned),
         };
         taken.err().into_iter().collect()
@@ -171,7 +171,7 @@ impl State {
 
     fn reassigned(&mut self, reassigned: &ReassignRecord) -> Result<(), String> {
         check_service(&reassigned.service)?;
-        self.ledger.raise(&reassigned.service, reassigned.epoch)
+        self.ledger.begin_epoch(&reassigned.service, reassigned.epoch)
     }
 
     fn applied(&mut self, applied: &ApplyRecord, stamp: &JournalStamp) -> Vec<String> {

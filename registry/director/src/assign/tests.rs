@@ -224,7 +224,7 @@ fn proxies_of_one_name_that_want_different_things_in_a_slot_get_nothing_in_it() 
         let wants = world.plans.node(&world.state, &name(node), 0);
         assert_eq!(wants.refused["shop/both"].code, code::AMBIGUOUS, "{node}");
         assert!(!wants.missing.contains(&"shop/both".to_owned()));
-        assert_eq!(wants, crate::wants::for_node(&world.state, &name(node), 0));
+        assert_eq!(wants, crate::node_wants::for_node(&world.state, &name(node), 0));
     }
 }
 

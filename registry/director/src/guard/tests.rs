@@ -1,5 +1,5 @@
 use super::*;
-use crate::diff::plan;
+use crate::effect::effect;
 use crate::fixture::{
     JWT, World, applied, checked, digest, guard_of, pinned, removed, rollout, service, unpinned,
 };
@@ -13,11 +13,12 @@ fn people() -> BTreeSet<String> {
 
 /// Codes of all refusals when ada asks.
 fn codes(world: &World, change: &Change, guards: &Guards, consent: Consent) -> Vec<&'static str> {
-    let diff = plan(&world.state, change).unwrap();
+    let change_effect = effect(&world.state, change).unwrap();
     let may_agree = people();
     let asked =
         ChangeRequest { actor: "ada", now_ms: world.now_ms, consent, may_agree: &may_agree };
-    let refused = guard(&world.state, change, &diff, guards, &asked).err().unwrap_or_default();
+    let refused =
+        guard(&world.state, change, &change_effect, guards, &asked).err().unwrap_or_default();
     for one in &refused {
         assert!(!one.rule.is_empty() && !one.set_by.is_empty() && !one.remedy.is_empty());
     }
@@ -166,8 +167,8 @@ fn numbers_stand_with_their_words() {
         let change = Change::Pin(pinned("shop/a", JWT, "1.1.0"));
         let (now_ms, consent, may_agree) = (world.now_ms, Consent::Given, people());
         let asked = ChangeRequest { actor: "ada", now_ms, consent, may_agree: &may_agree };
-        let diff = plan(&world.state, &change).unwrap();
-        let refused = guard(&world.state, &change, &diff, &guards, &asked).unwrap_err();
+        let change_effect = effect(&world.state, &change).unwrap();
+        let refused = guard(&world.state, &change, &change_effect, &guards, &asked).unwrap_err();
         assert!(refused[0].rule.starts_with(words), "{}", refused[0].rule);
     }
 }

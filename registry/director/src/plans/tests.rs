@@ -1,12 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::assign::AssignmentTerms;
 use crate::assign::assign;
 use crate::fixture::{
     JWT, World, applied, checked, document, entry, guard_of, name, pinned, rollout, service,
 };
+use crate::node_wants::{NodeWants, for_node};
 use crate::rollout::Event;
-use crate::wants::for_node;
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]

@@ -269,7 +269,7 @@ proptest! {
             let filter = filter.parse().unwrap();
             if let Ok(back) = state.rollback(service, &filter) {
                 let change = Change::Pin(back);
-                if let Ok(diff) = plans.plan(state, &change) {
+                if let Ok(diff) = plans.effect(state, &change) {
                     let may_agree = BTreeSet::new();
                     let consent = Consent::NotGiven;
                     let asked = ChangeRequest { actor: "ada", now_ms: now, consent, may_agree: &may_agree };

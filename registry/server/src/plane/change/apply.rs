@@ -129,7 +129,7 @@ impl Control {
             // A caller without the right must not learn the problems.
             holder.must_hold(Verb::Operate, &needs)?;
             let change = Change::Apply(applied);
-            let effect = self.plans().plan(&state, &change);
+            let effect = self.plans().effect(&state, &change);
             (change, effect)
         };
         // A change that cannot be made at all is refused, with its reason, where it is made.

@@ -20,7 +20,7 @@ impl Control {
     pub(crate) async fn check_configurations(&self, change: &Change) -> Result<(), ApiProblem> {
         let effect = {
             let state = self.state();
-            self.plans().plan(&state, change)
+            self.plans().effect(&state, change)
         };
         // A change that cannot be made at all is refused, with its reason, where it is made.
         let Ok(effect) = effect else { return Ok(()) };

@@ -27,7 +27,7 @@ impl Control {
         change: &Change,
         caller: &ChangeCaller<'_>,
     ) -> Result<(ChangeEffect, Vec<TrustRefusal>), ApiProblem> {
-        let effect = self.plans().plan(state, change).map_err(|error| impossible(&error))?;
+        let effect = self.plans().effect(state, change).map_err(|error| impossible(&error))?;
         let consent = if caller.confirm { Consent::Given } else { Consent::NotGiven };
         let (actor, subject) = (caller.holder.actor(), change.subject());
         let agree = may_agree(&self.0.store, state, &subject, &caller.needs.kept(), actor);

@@ -9,7 +9,7 @@ use crate::record::{ApplyRecord, Body};
 
 fn diff(world: &mut World, change: impl Into<Body>) -> ChangeEffect {
     let change = change_of(change.into()).unwrap();
-    world.plans.plan(&world.state, &change).unwrap()
+    world.plans.effect(&world.state, &change).unwrap()
 }
 
 fn change_of(body: Body) -> Option<Change> {
@@ -128,14 +128,16 @@ fn documents_that_are_wrong_make_no_plan_and_name_all_their_problems() {
         document("Service", "shop/a", &json!({ "prots": [] })),
         document("Grant", JWT, &json!({})),
     ]));
-    let PlanError::Documents(problems) = plan(&world.state, &change).unwrap_err() else { panic!() };
+    let PlanError::Documents(problems) = effect(&world.state, &change).unwrap_err() else {
+        panic!()
+    };
     assert!(problems.len() >= 3, "{problems:#?}");
     let rules = [
         change_of(unpinned("shop/a", JWT).into()).unwrap(),
         change_of(pinned("a", JWT, "1.0.0").into()).unwrap(),
     ];
     for change in rules {
-        assert!(matches!(plan(&world.state, &change), Err(PlanError::Rule(_))));
+        assert!(matches!(effect(&world.state, &change), Err(PlanError::Rule(_))));
     }
 }
 
@@ -162,11 +164,11 @@ proptest! {
         }
         let body = Body::from_body(&last.kind, &last.body).ok().flatten();
         let Some(change) = body.and_then(change_of) else { return Ok(()) };
-        let Ok(diff) = world.plans.plan(&world.state, &change) else { return Ok(()) };
+        let Ok(diff) = world.plans.effect(&world.state, &change) else { return Ok(()) };
         let before = world.state.clone();
         prop_assert_eq!(
             serde_json::to_value(&diff).unwrap(),
-            serde_json::to_value(plan(&before, &change).unwrap()).unwrap()
+            serde_json::to_value(effect(&before, &change).unwrap()).unwrap()
         );
         for body in change.bodies().unwrap() {
             world.append("ada", body);

@@ -10,10 +10,10 @@ use tamis_sync::placed;
 use tamis_trust::{Digest, config_digest};
 
 use crate::change::{Change, PlanError, changed};
-use crate::desired::DesiredState;
+use crate::desired::{DesiredState, Folder};
 use crate::documents::value;
 use crate::fields::{FieldEffect, fields};
-use crate::plans::Plans;
+use crate::plans::{Plans, repin};
 use crate::state::State;
 
 /// The effect of a change on proxies.
@@ -130,13 +130,13 @@ pub enum SlotAspect {
 
 /// The effect of `change`, without making it.
 ///
-/// Computes the plan of every proxy. [`Plans::plan`] has the same result, and caches.
+/// Computes the plan of every proxy. [`Plans::effect`] has the same result, and caches.
 ///
 /// # Errors
 /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a document
 /// unused are part of the [`ChangeEffect`].
-pub fn plan(state: &State, change: &Change) -> Result<ChangeEffect, PlanError> {
-    Plans::default().plan(state, change)
+pub fn effect(state: &State, change: &Change) -> Result<ChangeEffect, PlanError> {
+    Plans::default().effect(state, change)
 }
 
 impl Plans {
@@ -148,34 +148,78 @@ impl Plans {
     /// # Errors
     /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a
     /// document unused are part of the [`ChangeEffect`].
-    pub fn plan(&mut self, state: &State, change: &Change) -> Result<ChangeEffect, PlanError> {
+    pub fn effect(&mut self, state: &State, change: &Change) -> Result<ChangeEffect, PlanError> {
         let before = &state.desired;
         let after = changed(before, change, state)?;
         let mut there = after.folder();
         let here = before.documents.nodes();
         let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
-        let (mut diff, mut known) = (ChangeEffect::default(), BTreeSet::new());
-        diff.documents = documents(before, &after);
-        diff.services = services.len();
+        let (mut effect, mut known) = (ChangeEffect::default(), BTreeSet::new());
+        effect.documents = documents(before, &after);
+        effect.services = services.len();
         let fresh = after.documents.nodes().into_iter();
         let fresh: Vec<NodeName> = fresh.filter(|node| !before.documents.has(node)).collect();
         let mut problems = Vec::new();
         for node in here.iter().chain(&fresh) {
-            let Some(turn) = self.turn((before, &after), &mut there, node) else { continue };
-            known.extend(turn.known.iter().map(identity));
-            problems.extend(turn.problems);
-            diff.node(node, turn.was.as_deref(), turn.will.as_deref());
+            let Some(pair) = self.pair((before, &after), &mut there, node) else { continue };
+            known.extend(pair.known.iter().map(identity));
+            problems.extend(pair.problems);
+            effect.node(node, pair.before.as_deref(), pair.after.as_deref());
         }
         for problem in problems {
             if known.insert(identity(&problem)) {
-                diff.problems.push(problem);
+                effect.problems.push(problem);
             }
         }
-        diff.touched.retain(|service| services.contains(service.as_str()));
-        diff.slots
+        effect.touched.retain(|service| services.contains(service.as_str()));
+        effect
+            .slots
             .sort_by(|one, other| (&one.service, &one.slot).cmp(&(&other.service, &other.slot)));
-        Ok(diff)
+        Ok(effect)
     }
+
+    /// A proxy before and after a change; `None` when nothing about it changes. `there` computes plans of
+    /// the state `after`.
+    fn pair(
+        &mut self,
+        (before, after): (&DesiredState, &DesiredState),
+        there: &mut Folder<'_>,
+        node: &NodeName,
+    ) -> Option<PlanPair> {
+        let pins = after.resolve(node);
+        let same = before.documents.changed == after.documents.changed;
+        let known = self.known(before, node);
+        if let Some(known) = known.filter(|known| same && known.has(&pins)) {
+            let current = known.plan.clone()?;
+            let mut next = Arc::clone(&current);
+            repin(&mut next, &pins);
+            let differs = !Arc::ptr_eq(&current, &next);
+            return differs.then(|| PlanPair {
+                before: Some(current),
+                after: Some(next),
+                ..PlanPair::default()
+            });
+        }
+        let (current, known) =
+            known.map(|known| (known.plan.clone(), known.problems.clone())).unwrap_or_default();
+        let folded = after.documents.has(node).then(|| there.fold(node));
+        let (next, problems) =
+            folded.map(|it| (it.plan.map(Arc::new), it.problems)).unwrap_or_default();
+        Some(PlanPair { before: current, after: next, known, problems })
+    }
+}
+
+/// A proxy before and after a change.
+#[derive(Debug, Default)]
+struct PlanPair {
+    /// Its plan before; `None` when it does not exist yet.
+    before: Option<Arc<NodePlan>>,
+    /// Its plan after; `None` when it no longer exists.
+    after: Option<Arc<NodePlan>>,
+    /// Problems before.
+    known: Vec<Problem>,
+    /// Problems after.
+    problems: Vec<Problem>,
 }
 
 /// The documents whose content changes.
@@ -210,7 +254,7 @@ impl ChangeEffect {
             (None, None) => return,
             (None, Some(_)) => self.nodes_added.push(node.to_string()),
             (Some(_), None) => self.nodes_removed.push(node.to_string()),
-            (Some(before), Some(after)) => self.beside(node, before, after),
+            (Some(before), Some(after)) => self.outside_slots(node, before, after),
         }
         let old = before.map(placed).unwrap_or_default();
         let new = after.map(placed).unwrap_or_default();
@@ -254,7 +298,7 @@ impl ChangeEffect {
     }
 
     /// Changes of a proxy outside its slots.
-    fn beside(&mut self, node: &NodeName, before: &NodePlan, after: &NodePlan) {
+    fn outside_slots(&mut self, node: &NodeName, before: &NodePlan, after: &NodePlan) {
         let mut touching = BTreeSet::new();
         let old: BTreeMap<_, _> = before.listeners.iter().map(|one| (&one.name, one)).collect();
         let new: BTreeMap<_, _> = after.listeners.iter().map(|one| (&one.name, one)).collect();
