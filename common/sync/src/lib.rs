@@ -18,21 +18,24 @@
     )
 )]
 
+mod assemble;
 mod backoff;
 mod identity;
 mod part;
 mod replica;
 mod report;
 mod session;
+mod shape;
 mod slots;
 mod split;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use assemble::{AssembledPlan, PartsError, assemble};
 pub use backoff::Backoff;
 pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
-pub use part::{Activation, AssembledPlan, Part, Parts, PartsError, assemble};
+pub use part::{Part, Parts};
 pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
     CallCounts, ComparisonReport, DifferenceReport, Histogram, IdentityReport, MAX_PROBLEMS,
@@ -40,6 +43,7 @@ pub use report::{
     SlotStatistics,
 };
 pub use session::Session;
+pub use shape::Activation;
 pub use slots::{SHADOW, placed};
 pub use split::{UpstreamParts, slot_part, split, split_again};
 pub use wire::{Hello, MessageFromNode, MessageToNode, PROTOCOL, ProtocolError, Push, PushOutcome};

@@ -27,17 +27,17 @@ pub struct Session {
 #[derive(Debug)]
 enum PeerParts {
     /// As it reported.
-    Told(BTreeMap<String, Digest>),
-    /// What it was sent and accepted.
-    Taken(Parts),
+    Reported(BTreeMap<String, Digest>),
+    /// What it was sent and acknowledged.
+    Acknowledged(Parts),
 }
 
 impl PeerParts {
     /// The parts to send, and the names of parts to remove.
     fn lacks(&self, wanted: &Parts) -> (Vec<Arc<Part>>, Vec<String>) {
         match self {
-            Self::Taken(parts) => wanted.since(parts),
-            Self::Told(versions) => {
+            Self::Acknowledged(parts) => wanted.since(parts),
+            Self::Reported(versions) => {
                 let lacks = |part: &&Arc<Part>| versions.get(&part.name) != Some(&part.version);
                 let gone = versions.keys().filter(|name| wanted.get(name).is_none());
                 (wanted.iter().filter(lacks).cloned().collect(), gone.cloned().collect())
@@ -56,7 +56,7 @@ impl Session {
     /// The session of a proxy, from its first line.
     #[must_use]
     pub fn new(hello: &Hello) -> Self {
-        Self { has: PeerParts::Told(hello.parts.clone()), nonce: 0, sent: None, refused: None }
+        Self { has: PeerParts::Reported(hello.parts.clone()), nonce: 0, sent: None, refused: None }
     }
 
     /// The frames that change the proxy's parts to `wanted`; `None` when it has them, refused them, or has
@@ -66,11 +66,11 @@ impl Session {
             return None;
         }
         let (upserts, removes) = self.has.lacks(wanted);
-        let refused = self.refused.clone().map(PeerParts::Taken);
+        let refused = self.refused.clone().map(PeerParts::Acknowledged);
         if upserts.is_empty() && removes.is_empty() {
             // The reported parts equal the wanted ones: from now on, parts shared in memory need no
             // comparison.
-            self.has = PeerParts::Taken(wanted.clone());
+            self.has = PeerParts::Acknowledged(wanted.clone());
             return None;
         }
         if refused.is_some_and(|refused| refused.is(wanted)) {
@@ -108,13 +108,13 @@ impl Session {
     ///
     /// # Errors
     /// [`ProtocolError::Nonce`] when it names another change.
-    pub fn answered(&mut self, outcome: &PushOutcome) -> Result<(), ProtocolError> {
+    pub fn acknowledge(&mut self, outcome: &PushOutcome) -> Result<(), ProtocolError> {
         if outcome.nonce != self.nonce {
             return Err(ProtocolError::Nonce(outcome.nonce));
         }
         let sent = self.sent.take().ok_or(ProtocolError::Nonce(outcome.nonce))?;
         if outcome.taken {
-            self.has = PeerParts::Taken(sent);
+            self.has = PeerParts::Acknowledged(sent);
             self.refused = None;
         } else {
             self.refused = Some(sent);

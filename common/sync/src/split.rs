@@ -7,9 +7,8 @@ use serde::Serialize;
 use serde_json::Value;
 use tamis_resources::plan::{NodePlan, ServicePlan};
 
-use crate::part::{
-    Activation, LISTENER, ListenerPart, NODE, NodePart, Part, Parts, SLOT, TRUST, UPSTREAM,
-};
+use crate::part::{Part, Parts};
+use crate::shape::{Activation, LISTENER, ListenerPart, NODE, NodePart, SLOT, TRUST, UPSTREAM};
 use crate::slots::{named, placed};
 
 /// With fewer cached upstreams than this, a cleanup is not worthwhile.

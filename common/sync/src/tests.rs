@@ -50,7 +50,7 @@ fn g7_a_push_costs_what_changed_and_not_what_there_is() {
     let mut session = Session::new(&hello(&mut replica));
     let first = session.push(&all(&values), 1).unwrap();
     let whole = bytes(&first);
-    session.answered(&outcome(first[0].nonce, true)).unwrap();
+    session.acknowledge(&outcome(first[0].nonce, true)).unwrap();
     values.insert(4_711, 1);
     let second = session.push(&all(&values), 2).unwrap();
     let one = bytes(&second);
@@ -92,7 +92,7 @@ fn what_was_refused_is_not_sent_again_until_it_is_something_else() {
     let nonce = session.push(&parts(&values), 1).unwrap()[0].nonce;
     assert!(session.outstanding());
     assert_eq!(session.push(&parts(&values), 1), None, "it has not answered");
-    session.answered(&outcome(nonce, false)).unwrap();
+    session.acknowledge(&outcome(nonce, false)).unwrap();
     assert_eq!(session.push(&parts(&values), 1), None, "it refused that");
     values.insert(2, 2);
     assert!(session.push(&parts(&values), 2).is_some());
@@ -101,11 +101,11 @@ fn what_was_refused_is_not_sent_again_until_it_is_something_else() {
 #[test]
 fn an_answer_to_what_was_not_sent_ends_the_stream() {
     let mut session = Session::new(&hello(&mut Replica::new()));
-    assert_eq!(session.answered(&outcome(0, true)), Err(ProtocolError::Nonce(0)));
+    assert_eq!(session.acknowledge(&outcome(0, true)), Err(ProtocolError::Nonce(0)));
     let nonce = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap()[0].nonce;
-    assert!(session.answered(&outcome(nonce + 1, true)).is_err());
-    session.answered(&outcome(nonce, true)).unwrap();
-    assert!(session.answered(&outcome(nonce, true)).is_err(), "twice");
+    assert!(session.acknowledge(&outcome(nonce + 1, true)).is_err());
+    session.acknowledge(&outcome(nonce, true)).unwrap();
+    assert!(session.acknowledge(&outcome(nonce, true)).is_err(), "twice");
 }
 
 #[test]
@@ -268,7 +268,7 @@ impl World {
             }
             Event::Answer => {
                 if let Some(answer) = self.up.pop_front()
-                    && self.session.answered(&answer).is_err()
+                    && self.session.acknowledge(&answer).is_err()
                 {
                     self.cut();
                 }
@@ -321,7 +321,7 @@ fn what_a_proxy_lacks_is_the_same_whether_it_told_or_was_sent_what_it_has() {
             if let Some(change) = replica.take(push).unwrap() {
                 let nonce = change.nonce;
                 replica.keep(change);
-                session.answered(&outcome(nonce, true)).unwrap();
+                session.acknowledge(&outcome(nonce, true)).unwrap();
             }
         }
         let sent = session.push(&wanted, 1);

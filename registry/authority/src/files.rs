@@ -40,20 +40,21 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, AuthorityError> {
 
 /// Replaces a file; whoever reads it gets the old one or the new one.
 pub(crate) fn write(path: &Path, text: &str, readers: Readers) -> Result<(), AuthorityError> {
-    let beside = path.with_extension("new");
+    let temporary = path.with_extension("new");
     let mode = match readers {
         Readers::Owner => 0o600,
         Readers::Everybody => 0o644,
     };
     let write = || {
-        match fs::remove_file(&beside) {
+        match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&beside, path)?;
+        fs::rename(&temporary, path)?;
         // The new name survives a loss of power too.
         path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
     };

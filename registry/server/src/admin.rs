@@ -43,13 +43,13 @@ pub(crate) async fn first_token(
 fn keep(path: &Path, secret: &str) -> io::Result<()> {
     // With journal and blobs elsewhere, nothing else has created the folder.
     path.parent().map_or(Ok(()), private_folder)?;
-    let beside = path.with_extension("new");
-    match fs::remove_file(&beside) {
+    let temporary = path.with_extension("new");
+    match fs::remove_file(&temporary) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
     writeln!(file, "{secret}")?;
     file.sync_all()?;
-    fs::rename(&beside, path)
+    fs::rename(&temporary, path)
 }

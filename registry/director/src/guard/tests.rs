@@ -103,7 +103,7 @@ const TWO: Guards = Guards {
 };
 
 #[test]
-fn k_of_n_people_beside_the_one_who_asks_must_agree_in_time() {
+fn k_of_n_people_other_than_the_one_who_asks_must_agree_in_time() {
     let mut world = World::mesh();
     let change = pin("shop/a", "1.1.0");
     let subject = change.subject();

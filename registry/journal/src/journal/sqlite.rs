@@ -103,8 +103,8 @@ fn open(folder: &Path) -> Result<Connection, JournalError> {
     let path = file(folder);
     // SQLite gives the files next to it the same mode.
     private_file(&path).map_err(failed)?;
-    for beside in ["journal.sqlite-wal", "journal.sqlite-shm"] {
-        close_file(&folder.join(beside)).map_err(failed)?;
+    for name in ["journal.sqlite-wal", "journal.sqlite-shm"] {
+        close_file(&folder.join(name)).map_err(failed)?;
     }
     let mut connection = Connection::open(path).map_err(JournalError::storage(act))?;
     let storage = |source: rusqlite::Error| JournalError::other(act, source);

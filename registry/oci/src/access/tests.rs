@@ -7,7 +7,7 @@ fn repository(text: &str) -> Repository {
 }
 
 #[test]
-fn a_pattern_covers_what_it_says_and_nothing_beside() {
+fn a_pattern_covers_what_it_names_and_nothing_else() {
     for (pattern, yes, no) in [
         ("*", &["a", "a/b/c"][..], &[][..]),
         ("acme/*", &["acme/a", "acme/a/b"], &["acme", "acme2/a", "b/acme/a"]),

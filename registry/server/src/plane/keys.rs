@@ -182,16 +182,17 @@ fn log(folder: &Path, origin: &str) -> Result<NoteKey, KeysError> {
 
 /// Writes a new file that only its owner can read.
 fn secret(path: &Path, text: &str) -> Result<(), KeysError> {
-    let beside = path.with_extension("new");
+    let temporary = path.with_extension("new");
     let write = || {
-        match fs::remove_file(&beside) {
+        match fs::remove_file(&temporary) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+        let mut file =
+            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
-        fs::rename(&beside, path)
+        fs::rename(&temporary, path)
     };
     write().map_err(|source| KeysError::File { path: path.to_owned(), source })
 }

@@ -292,7 +292,7 @@ async fn stream(shared: Arc<DirectorState>, mut body: Incoming, say: FrameSender
             MessageFromNode::Hello(_) => panic!("it says hello twice"),
             MessageFromNode::Report(report) => shared.heard(|world| world.report = Some(report)),
             MessageFromNode::Outcome(outcome) => {
-                session.answered(&outcome).unwrap();
+                session.acknowledge(&outcome).unwrap();
                 shared.heard(|world| {
                     world.outcome = Some((outcome.taken, outcome.why));
                     world.report = Some(outcome.report);

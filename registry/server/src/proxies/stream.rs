@@ -1,0 +1,111 @@
+//! The stream of a proxy: changes of its plan to it, outcomes and reports from it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use tamis_ambient::Clock;
+use tamis_sync::{MessageFromNode, MessageToNode, Session};
+use tokio::sync::mpsc;
+
+use crate::lines::{Lines, MAX_LINE_BYTES};
+use crate::plane::{Control, Membership, ProvenProxy};
+
+/// Interval of signs of life on a silent stream.
+const PING: Duration = Duration::from_secs(15);
+/// How long a proxy may be silent: it reports every 10 seconds.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// A stream in progress.
+pub(super) struct NodeStream {
+    pub(super) clock: Clock,
+    pub(super) control: Control,
+    pub(super) peer: ProvenProxy,
+    pub(super) session: Session,
+    pub(super) membership: Membership,
+    pub(super) to_node: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
+    /// Held until the proxy has its plan.
+    pub(super) settling: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Nonces without an answer, with the revision of each push.
+    pub(super) pushed: Vec<(u64, u64)>,
+}
+
+impl NodeStream {
+    /// Sends changes of the plan and receives messages, until one side ends the stream.
+    pub(super) async fn run(mut self, mut lines: Lines) -> Result<(), String> {
+        let mut ping = tokio::time::interval(PING);
+        ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last_message = self.clock.now();
+        loop {
+            self.push().await?;
+            tokio::select! {
+                line = lines.next() => match line? {
+                    Some(line) => {
+                        last_message = self.clock.now();
+                        self.on_message(&line)?;
+                    }
+                    None => return Ok(()),
+                },
+                changed = self.membership.wanted().changed() => {
+                    changed.map_err(|_| "another connection took its place".to_owned())?;
+                }
+                _ = ping.tick() => {
+                    if self.clock.since(last_message) > SILENCE {
+                        return Err("it was silent for a minute".to_owned());
+                    }
+                    // The journal may have a revocation that another replica wrote.
+                    self.control.refuse_revoked(&self.peer).map_err(|problem| problem.title)?;
+                    self.send(&MessageToNode::Ping).await?;
+                }
+            }
+        }
+    }
+
+    /// Sends the changed parts, unless the previous push is not answered yet.
+    async fn push(&mut self) -> Result<(), String> {
+        let wanted = Arc::clone(&self.membership.wanted().borrow_and_update());
+        if !wanted.is_known() {
+            return Ok(());
+        }
+        if let Some(frames) = self.session.push(&wanted.parts, wanted.revision) {
+            for frame in frames {
+                if frame.last {
+                    self.pushed.push((frame.nonce, wanted.revision));
+                }
+                self.send(&MessageToNode::Push(frame)).await?;
+            }
+        } else if !self.session.outstanding() {
+            self.membership.current(wanted.revision);
+            self.settling = None;
+        }
+        Ok(())
+    }
+
+    fn on_message(&mut self, line: &[u8]) -> Result<(), String> {
+        let message = serde_json::from_slice::<MessageFromNode>(line);
+        match message.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
+            MessageFromNode::Hello(_) => Err("it sent two hello lines".to_owned()),
+            MessageFromNode::Outcome(outcome) => {
+                self.session.acknowledge(&outcome).map_err(|error| error.to_string())?;
+                let push = self.pushed.iter().find(|(nonce, _)| *nonce == outcome.nonce);
+                let revision = push.map_or(0, |(_, revision)| *revision);
+                self.pushed.retain(|(nonce, _)| *nonce > outcome.nonce);
+                self.settling = None;
+                self.membership.outcome(outcome, revision).map_err(|problem| problem.title)
+            }
+            MessageFromNode::Report(report) => {
+                self.membership.report(report).map_err(|problem| problem.title)
+            }
+        }
+    }
+
+    async fn send(&self, message: &MessageToNode) -> Result<(), String> {
+        let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+        if line.len() >= MAX_LINE_BYTES {
+            return Err(format!("a line would have {} bytes", line.len()));
+        }
+        line.push(b'\n');
+        let sent = self.to_node.send(Ok(Bytes::from(line))).await;
+        sent.map_err(|_| "it is gone".to_owned())
+    }
+}
