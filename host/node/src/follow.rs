@@ -14,15 +14,19 @@ use tokio::sync::watch;
 
 use crate::{Node, NodeError, NodeOptions, NodeResources, Reload};
 
+mod assignments;
 mod dial;
 mod followed;
 mod lines;
 mod link;
+mod outcomes;
+mod policies;
 mod pull;
 mod report;
 mod state;
 
-pub(crate) use followed::{FollowedPlan, SlotOutcome};
+pub(crate) use followed::FollowedPlan;
+pub(crate) use outcomes::SlotOutcome;
 
 use link::Link;
 use state::StateFolder;
@@ -106,7 +110,7 @@ impl NodeStart {
 }
 
 impl FollowedNode {
-    /// Starts from the state folder at once, or else as soon as the director has sent a plan. `told`
+    /// Starts from the state folder at once, or else as soon as the director has sent a plan. `on_reload`
     /// receives the result of every later change.
     ///
     /// The store and the documents of `options` are not used; paths of certificates are relative to the
@@ -118,13 +122,14 @@ impl FollowedNode {
         shared: &NodeResources,
         mut options: NodeOptions,
         follow: FollowSettings,
-        told: impl Fn(&Reload) + Send + Sync + 'static,
+        on_reload: impl Fn(&Reload) + Send + Sync + 'static,
     ) -> Result<(Self, Reload), NodeError> {
         let state = StateFolder::open(&follow.state)?;
         options.store = state.store();
         options.source.paths.clear();
-        let followed =
-            Arc::new(FollowedPlan::open(options.name.clone(), &follow, state, shared.clock)?);
+        let (name, replica) = (options.name.clone(), state.replica());
+        let followed = FollowedPlan::open(name, &follow, state, replica.parts(), shared.clock)?;
+        let followed = Arc::new(followed);
         let node = match followed.assembled() {
             // A plan that cannot be served from the folder may be replaced by the director's current one.
             None => None,
@@ -138,15 +143,16 @@ impl FollowedNode {
         let started = Arc::new(NodeStart::default());
         let link = Link {
             follow,
+            replica,
             followed,
             started: Arc::clone(&started),
             node: node.as_ref().map(|(node, _)| Arc::clone(node)),
             first: node.is_none().then(|| (shared.clone(), options)),
-            told: Arc::new(told),
+            on_reload: Arc::new(on_reload),
             clock: shared.clock,
             random: shared.random,
             refreshed: shared.clock.now(),
-            turn: 0,
+            tried: 0,
         };
         let run = move || link.run(stopped);
         let thread = std::thread::Builder::new().name("tamis-follow".to_owned()).spawn(run);

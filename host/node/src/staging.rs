@@ -47,11 +47,11 @@ impl Staging {
             return StageResult::nothing(Vec::new(), notes);
         };
         let policies = followed.policies(&assembled.plan, &mut notes);
-        let wanted = followed.wanted(&assembled, &mut notes);
-        let rules = Rules { policies: &policies, age: followed.age() };
+        let wanted = followed.desired_slots(&assembled, &mut notes);
+        let rules = Rules { policies: &policies, age: followed.policy_age() };
         let built = self.builder.build_wanted(&wanted, rules);
         drop(wanted);
-        followed.runs(&assembled, now_runs(&built));
+        followed.record_outcomes(&assembled, now_runs(&built));
         let staged = self.generate(source, &assembled.plan, built, Vec::new(), notes);
         StageResult { missing_svid: self.sockets.missing_svid(&assembled.plan), ..staged }
     }

@@ -1,4 +1,4 @@
-//! The stream to the director: opened, kept, opened again.
+//! The stream to the director: opened, kept, opened again. It orders the steps of a change: parts, plan, components, reload, outcome.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http2::SendRequest;
 use tamis_ambient::{Clock, Random};
 use tamis_exchange::{ChannelBody, FrameSender};
-use tamis_sync::{Backoff, MessageFromNode, MessageToNode, NodeReport, PushOutcome, ReplicaChange};
+use tamis_sync::{
+    AssembledPlan, Backoff, MessageFromNode, MessageToNode, NodeReport, PartsError, PushOutcome,
+    Replica, ReplicaChange, assemble,
+};
 use tamis_transport::causes;
 use tokio::sync::watch;
 
@@ -33,17 +36,29 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// One proxy's connection to its director.
 pub(crate) struct Link {
     pub(crate) follow: FollowSettings,
+    /// The parts of the plan.
+    pub(crate) replica: Replica,
     pub(crate) followed: Arc<FollowedPlan>,
     pub(crate) started: Arc<NodeStart>,
     pub(crate) node: Option<Arc<Node>>,
     /// The options for starting the proxy when there is a plan; `None`: it runs.
     pub(crate) first: Option<(NodeResources, NodeOptions)>,
-    pub(crate) told: Arc<dyn Fn(&Reload) + Send + Sync>,
+    pub(crate) on_reload: Arc<dyn Fn(&Reload) + Send + Sync>,
     pub(crate) clock: Clock,
     pub(crate) random: Random,
     pub(crate) refreshed: Instant,
     /// Counts the directors that were tried.
-    pub(crate) turn: usize,
+    pub(crate) tried: usize,
+}
+
+/// What a line of the director asks for.
+enum Received {
+    /// Nothing: it is a sign of life, or a part of a change.
+    Nothing,
+    /// To end the stream, and not to connect again before this time.
+    Refusal(Duration),
+    /// To make this change.
+    Change(ReplicaChange),
 }
 
 /// Why a stream ended.
@@ -80,7 +95,7 @@ impl Link {
                     backoff.reset();
                 }
                 self.note(false);
-                self.followed.keep_heard();
+                self.followed.store_last_message();
                 self.refresh().await;
                 let pause = backoff.next(self.random.number(), ended.retry_after);
                 let (director, why) = (&self.follow.director, ended.why);
@@ -100,16 +115,17 @@ impl Link {
 
     /// One stream, to its end.
     async fn stream(&mut self, reporter: &mut Reporter) -> StreamEnd {
-        let sender = match self.connect().await {
-            Ok(sender) => sender,
+        let connection = match self.connect().await {
+            Ok(connection) => connection,
             Err(why) => return StreamEnd::new(why),
         };
-        let (say, lines) = ChannelBody::new(16);
-        let hello = MessageFromNode::Hello(self.followed.hello(&self.follow.release));
-        if let Err(why) = send(&say, &hello).await {
+        let (sender, lines) = ChannelBody::new(16);
+        let name = self.followed.name().to_string();
+        let hello = MessageFromNode::Hello(self.replica.hello(&name, &self.follow.release));
+        if let Err(why) = send(&sender, &hello).await {
             return StreamEnd::new(why);
         }
-        let node = self.followed.name().to_string().replace('/', "%2F");
+        let node = name.replace('/', "%2F");
         let request = Request::post(format!("https://director/v1/nodes/{node}/stream"))
             .header(header::CONTENT_TYPE, "application/x-ndjson")
             .body(lines);
@@ -117,7 +133,7 @@ impl Link {
             Ok(request) => request,
             Err(error) => return StreamEnd::new(error.to_string()),
         };
-        let answer = tokio::time::timeout(ANSWER, sender.clone().send_request(request)).await;
+        let answer = tokio::time::timeout(ANSWER, connection.clone().send_request(request)).await;
         let answer = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return StreamEnd::new(causes(&error)),
@@ -128,7 +144,7 @@ impl Link {
         }
         let mut lines = Lines::new(answer.into_body());
         let mut worked = false;
-        match self.serve(&sender, &say, &mut lines, reporter, &mut worked).await {
+        match self.serve(&connection, &sender, &mut lines, reporter, &mut worked).await {
             Ok(retry_after) => {
                 StreamEnd { why: "it ended the stream".to_owned(), worked, retry_after }
             }
@@ -136,17 +152,17 @@ impl Link {
         }
     }
 
-    /// A connection to the first director that accepts one, starting with the one whose turn it is.
+    /// A connection to the first director that accepts one, starting after the one that was tried last.
     async fn connect(&mut self) -> Result<SendRequest<ChannelBody>, String> {
         let directors: Vec<&str> = self.follow.director.split(',').map(str::trim).collect();
         let mut failed = Vec::new();
         for _ in &directors {
-            let turn = self.turn;
+            let at = self.tried;
             // Whether or not this one turns out to be useful, another is tried next.
-            self.turn = self.turn.wrapping_add(1);
-            let director = directors.get(turn % directors.len()).copied().unwrap_or_default();
+            self.tried = self.tried.wrapping_add(1);
+            let director = directors.get(at % directors.len()).copied().unwrap_or_default();
             match dial(&self.follow, director).await {
-                Ok(sender) => return Ok(sender),
+                Ok(connection) => return Ok(connection),
                 Err(why) => failed.push(format!("{director}: {why}")),
             }
         }
@@ -156,8 +172,8 @@ impl Link {
     /// Receives and sends lines; returns when the stream ends, with the wait that the director requested.
     async fn serve(
         &mut self,
-        sender: &SendRequest<ChannelBody>,
-        say: &FrameSender,
+        connection: &SendRequest<ChannelBody>,
+        sender: &FrameSender,
         lines: &mut Lines,
         reporter: &mut Reporter,
         worked: &mut bool,
@@ -165,7 +181,7 @@ impl Link {
         let mut report = tokio::time::interval(self.follow.report_every);
         report.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let clock = self.clock;
-        let mut heard = clock.now();
+        let mut last_message = clock.now();
         // What was lost or damaged in the folder is fetched even when nothing else changes.
         let mut missing = usize::from(self.followed.assembled().is_some());
         let mut again = clock.now();
@@ -173,68 +189,99 @@ impl Link {
             tokio::select! {
                 line = lines.next() => {
                     let Some(line) = line? else { return Ok(None) };
-                    heard = clock.now();
-                    self.followed.heard();
+                    last_message = clock.now();
+                    self.followed.note_message();
                     self.note(true);
                     *worked = true;
-                    let told = serde_json::from_slice::<MessageToNode>(&line);
-                    match told.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
-                        MessageToNode::Ping => {}
-                        MessageToNode::Refused { code, rule, remedy, retry_after_ms } => {
-                            tracing::warn!(code, rule, remedy, "the director refuses this proxy");
-                            return Ok(Some(Duration::from_millis(retry_after_ms)));
-                        }
-                        MessageToNode::Push(push) => {
-                            let change = self.followed.take(push).map_err(|it| it.to_string())?;
-                            let Some(change) = change else { continue };
-                            let outcome = self.change(sender, change, reporter, &mut missing).await?;
-                            send(say, &MessageFromNode::Outcome(outcome)).await?;
+                    match self.on_message(&line)? {
+                        Received::Nothing => {}
+                        Received::Refusal(retry_after) => return Ok(Some(retry_after)),
+                        Received::Change(change) => {
+                            let outcome = self.change(connection, change, reporter, &mut missing).await?;
+                            send(sender, &MessageFromNode::Outcome(outcome)).await?;
                             again = clock.now() + AGAIN;
                         }
                     }
                 }
                 _ = report.tick() => {
-                    if clock.since(heard) > SILENCE {
+                    if clock.since(last_message) > SILENCE {
                         return Err("it was silent for too long".to_owned());
                     }
-                    self.followed.keep_heard();
+                    self.followed.store_last_message();
                     self.refresh().await;
                     let report = self.report(reporter);
-                    send(say, &MessageFromNode::Report(report)).await?;
+                    send(sender, &MessageFromNode::Report(report)).await?;
                 }
                 () = tokio::time::sleep_until(again.into()), if missing > 0 => {
                     if let Some(assembled) = self.followed.assembled() {
-                        missing = pull::components(sender, &self.followed, &assembled).await;
+                        missing = pull::components(connection, &self.followed, &assembled).await;
                     }
                     self.reload().await?;
-                    send(say, &MessageFromNode::Report(self.report(reporter))).await?;
+                    send(sender, &MessageFromNode::Report(self.report(reporter))).await?;
                     again = clock.now() + AGAIN;
                 }
             }
         }
     }
 
-    /// Makes a change, and sends the outcome.
+    /// Processes a line of the director.
+    fn on_message(&mut self, line: &[u8]) -> Result<Received, String> {
+        let message = serde_json::from_slice::<MessageToNode>(line);
+        match message.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
+            MessageToNode::Ping => Ok(Received::Nothing),
+            MessageToNode::Refused { code, rule, remedy, retry_after_ms } => {
+                tracing::warn!(code, rule, remedy, "the director refuses this proxy");
+                Ok(Received::Refusal(Duration::from_millis(retry_after_ms)))
+            }
+            MessageToNode::Push(push) => {
+                let change = self.replica.take(push).map_err(|error| error.to_string())?;
+                Ok(change.map_or(Received::Nothing, Received::Change))
+            }
+        }
+    }
+
+    /// The plan after a change.
+    fn assemble(&self, change: &ReplicaChange) -> Result<AssembledPlan, PartsError> {
+        let assembled = assemble(&change.parts)?;
+        let node = &assembled.plan.node;
+        if *node != self.followed.name().to_string() {
+            let why = format!("it is the plan of {node}");
+            return Err(PartsError::Malformed { name: "node".to_owned(), why });
+        }
+        Ok(assembled)
+    }
+
+    /// Adopts a change. If it cannot be written to disk it still takes effect; a restart then resumes from
+    /// the previous one.
+    fn adopt(&mut self, change: ReplicaChange, assembled: AssembledPlan) {
+        self.followed.adopt(assembled, &change.parts);
+        self.replica.keep(change);
+        if let Err(error) = self.followed.state.keep_replica(&self.replica) {
+            tracing::warn!(%error, "the director's plan cannot be stored");
+        }
+    }
+
+    /// Makes a change; returns the outcome.
     async fn change(
         &mut self,
-        sender: &SendRequest<ChannelBody>,
+        connection: &SendRequest<ChannelBody>,
         change: ReplicaChange,
         reporter: &mut Reporter,
         missing: &mut usize,
     ) -> Result<PushOutcome, String> {
         let nonce = change.nonce;
-        let assembled = match self.followed.assemble(&change.parts) {
+        let assembled = match self.assemble(&change) {
             Ok(assembled) => assembled,
             Err(error) => {
                 let why = Some(error.to_string());
                 return Ok(PushOutcome { nonce, taken: false, why, report: self.report(reporter) });
             }
         };
-        *missing = pull::components(sender, &self.followed, &assembled).await;
+        *missing = pull::components(connection, &self.followed, &assembled).await;
         let named = assembled.slots.values().chain(assembled.shadows.values());
         let named = named.filter_map(|one| one.manifest.as_ref());
         let named = named.map(|text| tamis_trust::Digest::of(text.as_bytes()).hex()).collect();
-        self.followed.keep(change, assembled);
+        self.adopt(change, assembled);
         self.reload().await?;
         self.followed.state.tidy(&named);
         Ok(PushOutcome { nonce, taken: true, why: None, report: self.report(reporter) })
@@ -245,9 +292,9 @@ impl Link {
     async fn reload(&mut self) -> Result<(), String> {
         let failed = |error: tokio::task::JoinError| error.to_string();
         if let Some(node) = &self.node {
-            let (node, told) = (Arc::clone(node), Arc::clone(&self.told));
+            let (node, on_reload) = (Arc::clone(node), Arc::clone(&self.on_reload));
             let reload = tokio::task::spawn_blocking(move || node.reload());
-            told(&reload.await.map_err(failed)?);
+            on_reload(&reload.await.map_err(failed)?);
             return Ok(());
         }
         let Some((shared, options)) = self.first.take() else { return Ok(()) };
@@ -284,7 +331,7 @@ impl Link {
     /// Reports the state of the connection to the proxy, for its metrics.
     fn note(&self, connected: bool) {
         if let Some(node) = &self.node {
-            node.proxy().director(connected, self.followed.heard_at());
+            node.proxy().director(connected, self.followed.last_message());
         }
     }
 
@@ -293,10 +340,10 @@ impl Link {
     }
 }
 
-async fn send(say: &FrameSender, message: &MessageFromNode) -> Result<(), String> {
+async fn send(sender: &FrameSender, message: &MessageFromNode) -> Result<(), String> {
     let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
     line.push(b'\n');
-    say.send(Ok(Frame::data(line.into()))).await.map_err(|_| "it no longer reads".to_owned())
+    sender.send(Ok(Frame::data(line.into()))).await.map_err(|_| "it no longer reads".to_owned())
 }
 
 /// The response of a director that refuses the proxy.

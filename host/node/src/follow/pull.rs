@@ -15,7 +15,7 @@ use tamis_trust::{Digest, Manifest};
 use tokio::time::timeout_at;
 
 use super::followed::FollowedPlan;
-use super::state::beside;
+use super::state::with_suffix;
 
 /// Time limit for fetching everything that is missing. Meanwhile the director receives no message, and
 /// disconnects a proxy that is silent for 60 seconds.
@@ -24,7 +24,7 @@ const PULL: Duration = Duration::from_secs(40);
 /// Fetches the components that slots of a plan need and the folder does not have; returns how many could
 /// not be fetched, or not within 40 seconds.
 pub(crate) async fn components(
-    sender: &SendRequest<ChannelBody>,
+    connection: &SendRequest<ChannelBody>,
     followed: &FollowedPlan,
     assembled: &tamis_sync::AssembledPlan,
 ) -> usize {
@@ -46,8 +46,8 @@ pub(crate) async fn components(
         if size == Some(manifest.component_size()) && manifest_holds(&path, &manifest) {
             continue;
         }
-        let had = timeout_at(end, one(sender, &manifest, &path)).await;
-        if let Err(why) = had.unwrap_or_else(|_| Err("it does not arrive in time".to_owned())) {
+        let fetched = timeout_at(end, fetch(connection, &manifest, &path)).await;
+        if let Err(why) = fetched.unwrap_or_else(|_| Err("it does not arrive in time".to_owned())) {
             let component = manifest.component_digest();
             tracing::warn!(%component, why, "a component cannot be fetched");
             missing += 1;
@@ -60,8 +60,8 @@ fn manifest_holds(path: &Path, manifest: &Manifest) -> bool {
     fs::read(path).is_ok_and(|bytes| manifest.check(&bytes).is_ok())
 }
 
-async fn one(
-    sender: &SendRequest<ChannelBody>,
+async fn fetch(
+    connection: &SendRequest<ChannelBody>,
     manifest: &Manifest,
     path: &Path,
 ) -> Result<(), String> {
@@ -73,7 +73,8 @@ async fn one(
     let request = Request::get(format!("https://director/v1/blobs/{digest}"))
         .body(ChannelBody::empty())
         .map_err(|error| error.to_string())?;
-    let answer = sender.clone().send_request(request).await.map_err(|error| error.to_string())?;
+    let answer =
+        connection.clone().send_request(request).await.map_err(|error| error.to_string())?;
     if answer.status() != StatusCode::OK {
         return Err(format!("the response has status {}", answer.status()));
     }
@@ -88,7 +89,7 @@ async fn one(
         }
     }
     manifest.check(&bytes).map_err(|error| error.to_string())?;
-    let new = beside(path, ".new");
+    let new = with_suffix(path, ".new");
     let write = || {
         let mut file = File::create(&new)?;
         file.write_all(&bytes)?;

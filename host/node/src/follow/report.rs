@@ -15,7 +15,7 @@ use crate::Node;
 #[derive(Default)]
 pub(crate) struct Reporter {
     /// The counts up to the last report, by slot and digest.
-    told: BTreeMap<(String, String), SlotCounts>,
+    reported: BTreeMap<(String, String), SlotCounts>,
 }
 
 impl Reporter {
@@ -28,7 +28,7 @@ impl Reporter {
             }
             shadows = node.proxy().shadow_reports().into_iter().filter_map(shadow).collect();
         }
-        let slots = followed.slots();
+        let slots = followed.slot_reports();
         let problems = node.map(problems).unwrap_or_default();
         let identity = node.and_then(identity);
         let node = followed.name().to_string();
@@ -39,7 +39,7 @@ impl Reporter {
     fn since(&mut self, now: SlotCounts) -> Option<SlotStatistics> {
         let digest = now.digest.parse().ok()?;
         let key = (now.slot.clone(), now.digest.clone());
-        let before = self.told.insert(key, now.clone()).unwrap_or_default();
+        let before = self.reported.insert(key, now.clone()).unwrap_or_default();
         let buckets = now.added.iter().map(|(bucket, count)| {
             (*bucket, count.saturating_sub(before.added.get(bucket).copied().unwrap_or(0)))
         });

@@ -15,8 +15,8 @@ use crate::private;
 use crate::store::{ArtifactStore, BUNDLES, MANIFEST};
 
 const PARTS: &str = "parts.json";
-const SEEN: &str = "seen.json";
-const HEARD: &str = "heard";
+const FLOORS: &str = "seen.json";
+const LAST_MESSAGE: &str = "heard";
 const STORE: &str = "store";
 /// Largest file in bytes that is read whole.
 const MAX_BYTES: u64 = 1 << 30;
@@ -76,28 +76,28 @@ impl StateFolder {
     /// # Errors
     /// A file that cannot be read is an error: treated as missing, it would let an attacker bring back
     /// older assignments.
-    pub(crate) fn seen(&self) -> Result<VersionFloors, NodeError> {
-        let path = self.root.join(SEEN);
+    pub(crate) fn floors(&self) -> Result<VersionFloors, NodeError> {
+        let path = self.root.join(FLOORS);
         if !path.exists() {
             return Ok(VersionFloors::default());
         }
         let read = octets(&path, MAX_BYTES).map_err(io::Error::other);
-        let seen = read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
-        seen.map_err(|source| NodeError::State { path, source })
+        let floors = read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        floors.map_err(|source| NodeError::State { path, source })
     }
 
-    pub(crate) fn keep_seen(&self, seen: &VersionFloors) -> io::Result<()> {
-        self.write(&self.root.join(SEEN), &serde_json::to_vec(seen)?)
+    pub(crate) fn keep_floors(&self, floors: &VersionFloors) -> io::Result<()> {
+        self.write(&self.root.join(FLOORS), &serde_json::to_vec(floors)?)
     }
 
     /// When the last message of the director arrived, in seconds since the Unix epoch; 0: never.
-    pub(crate) fn heard(&self) -> u64 {
-        let text = fs::read_to_string(self.root.join(HEARD)).unwrap_or_default();
+    pub(crate) fn last_message(&self) -> u64 {
+        let text = fs::read_to_string(self.root.join(LAST_MESSAGE)).unwrap_or_default();
         text.trim().parse().unwrap_or(0)
     }
 
-    pub(crate) fn keep_heard(&self, seconds: u64) -> io::Result<()> {
-        self.write(&self.root.join(HEARD), seconds.to_string().as_bytes())
+    pub(crate) fn keep_last_message(&self, seconds: u64) -> io::Result<()> {
+        self.write(&self.root.join(LAST_MESSAGE), seconds.to_string().as_bytes())
     }
 
     /// Path of the stored policy metadata.
@@ -115,8 +115,8 @@ impl StateFolder {
         let Some(text) = &slot.manifest else { return Ok(()) };
         let component = self.component(manifest);
         let files = [(MANIFEST, text.clone()), (BUNDLES, slot.bundles.join("\n"))];
-        for (ending, text) in files {
-            let path = beside(&component, ending);
+        for (suffix, text) in files {
+            let path = with_suffix(&component, suffix);
             if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
                 continue;
             }
@@ -141,7 +141,7 @@ impl StateFolder {
         unnamed.sort();
         let most = unnamed.len().saturating_sub(KEPT);
         for (_, path) in unnamed.into_iter().take(most) {
-            for path in [beside(&path, MANIFEST), beside(&path, BUNDLES), path] {
+            for path in [with_suffix(&path, MANIFEST), with_suffix(&path, BUNDLES), path] {
                 // A file that stays only takes disk space.
                 let _ = fs::remove_file(path);
             }
@@ -150,7 +150,7 @@ impl StateFolder {
 
     /// Writes to a temporary file and renames it: a crash leaves the old file or the new one.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let new = beside(path, ".new");
+        let new = with_suffix(path, ".new");
         let mut file = private::file(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -160,8 +160,8 @@ impl StateFolder {
     }
 }
 
-pub(crate) fn beside(path: &Path, ending: &str) -> PathBuf {
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     PathBuf::from(name)
 }

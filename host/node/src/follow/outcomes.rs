@@ -1,0 +1,77 @@
+//! What runs in each slot, recorded by staging and read by reports.
+
+use tamis_proxy::SlotRefusal;
+use tamis_sync::{
+    Activation, AssembledPlan, RefusalReport, RefusedReport, RunningReport, SlotReport,
+};
+use tamis_trust::{Digest, Version, config_digest};
+
+use super::followed::{FollowedPlan, PlanFacts};
+
+/// What runs in a slot, and the rule that refuses what should run.
+pub(crate) struct SlotOutcome {
+    pub(crate) slot: String,
+    pub(crate) runs: Option<(Digest, Version)>,
+    pub(crate) refusal: Option<SlotRefusal>,
+}
+
+impl FollowedPlan {
+    /// Records what runs in each slot now, including shadows.
+    pub(crate) fn record_outcomes(&self, assembled: &AssembledPlan, slots: Vec<SlotOutcome>) {
+        let mut facts = self.facts();
+        let PlanFacts { admitted, running, refused, .. } = &mut *facts;
+        let known = |slot: &String| activation(assembled, slot);
+        running.retain(|slot, _| known(slot).is_some());
+        refused.clear();
+        for SlotOutcome { slot, runs, refusal } in slots {
+            let Some(activation) = known(&slot) else { continue };
+            let wanted = activation.filter.digest.parse::<Digest>().ok();
+            // The same component may keep running under its previous configuration when it refuses the new
+            // one.
+            let kept = refusal.is_some();
+            if let (Some(refusal), Some(digest)) = (refusal, wanted) {
+                let SlotRefusal { code, rule, set_by, remedy } = refusal;
+                let why = RefusalReport { code, rule, set_by, remedy };
+                refused.insert(slot.clone(), RefusedReport { digest, why });
+            }
+            let config = config_digest(&activation.filter.config);
+            let version = admitted.get(&slot).and_then(|it| it.as_ref().ok()).copied();
+            match (runs, version) {
+                (Some((digest, release)), Some(assignment)) if Some(digest) == wanted && !kept => {
+                    let since_ms = match running.get(&slot) {
+                        Some(before) if (before.digest, before.config) == (digest, config) => {
+                            before.since_ms
+                        }
+                        _ => self.clock.unix_ms(),
+                    };
+                    let now =
+                        RunningReport { digest, config, version: release, assignment, since_ms };
+                    running.insert(slot, now);
+                }
+                // It keeps its last good one.
+                (Some(_), _) => {}
+                (None, _) => drop(running.remove(&slot)),
+            }
+        }
+    }
+
+    /// Every slot, for a report.
+    pub(crate) fn slot_reports(&self) -> Vec<SlotReport> {
+        let facts = self.facts();
+        let Some(assembled) = &facts.assembled else { return Vec::new() };
+        let all = assembled.slots.iter().chain(&assembled.shadows);
+        let reports = all.filter_map(|(slot, activation)| {
+            Some(SlotReport {
+                slot: slot.clone(),
+                filter: activation.filter.filter.parse().ok()?,
+                running: facts.running.get(slot).cloned(),
+                refused: facts.refused.get(slot).cloned(),
+            })
+        });
+        reports.collect()
+    }
+}
+
+fn activation<'a>(assembled: &'a AssembledPlan, slot: &str) -> Option<&'a Activation> {
+    assembled.slots.get(slot).or_else(|| assembled.shadows.get(slot))
+}
