@@ -90,6 +90,11 @@ impl Plans {
         nodes.iter().filter_map(|node| self.nodes.get(node)).map(|known| &known.slots).collect()
     }
 
+    /// The plan of a proxy; `None` when no document declares it.
+    pub fn node_plan(&mut self, state: &State, node: &NodeName) -> Option<Arc<NodePlan>> {
+        self.known(&state.desired, node)?.plan.clone()
+    }
+
     /// The current facts about a proxy; `None` when no document declares it.
     pub(crate) fn known(&mut self, desired: &DesiredState, node: &NodeName) -> Option<&KnownProxy> {
         self.follow(desired);

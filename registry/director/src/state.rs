@@ -22,6 +22,7 @@ use crate::stamp::JournalStamp;
 use tamis_sync::NodeReport;
 
 mod ask;
+mod revocations;
 mod rollouts;
 
 pub use ask::revoked;

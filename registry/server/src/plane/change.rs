@@ -2,7 +2,7 @@
 //!
 //! Each kind of change has one file that orders its steps: `apply`, `pin`, `reassign`. The other files answer one question
 //! each: what a filter may do that the previous one could not (`capabilities`), whether filters run as planned
-//! (`configurations`), what is wrong with documents (`problems`), whether a change may be made (`guards`), and who has
+//! (`configurations`), what it changes (`planned`), what is wrong with documents (`problems`), whether a change may be made (`guards`), and who has
 //! to approve it (`propose`, `approve`).
 
 mod apply;
@@ -11,6 +11,7 @@ mod capabilities;
 mod configurations;
 mod guards;
 mod pin;
+mod planned;
 mod problems;
 mod propose;
 mod reassign;

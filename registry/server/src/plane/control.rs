@@ -1,5 +1,6 @@
 //! A control plane: its parts and its state.
 
+mod activations;
 pub(crate) mod artifact;
 mod commit;
 pub(crate) mod fleet;

@@ -1,4 +1,4 @@
-//! Trust policies as signed metadata: read from a folder, trusted from a pinned root, sent to proxies.
+//! The trust policies in force. As signed metadata they are read from a folder, trusted from a pinned root, sent to proxies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tamis_director::State;
 use tamis_sync::Part;
 use tamis_trust::{Name, SignaturePolicy, TrustRefusal};
 use tamis_tuf::{PolicyRepository, TrustedPolicies, TufError, UpdateOutcome};
+
+use crate::plane::control::Control;
 
 /// Prefix of the names of parts with metadata.
 const PART: &str = "policy/";
@@ -27,7 +30,7 @@ struct HeldPolicies {
     /// The files that were accepted last.
     seen: BTreeMap<String, Vec<u8>>,
     /// The last reported problem of the files.
-    told: String,
+    reported: String,
     /// The number of times that new metadata was accepted.
     taken: u64,
 }
@@ -41,7 +44,8 @@ impl PolicyFolder {
     /// an error: it is reported and read again, and until then nothing new is pinned.
     pub fn open(folder: &Path, root: &[u8], kept: &Path) -> Result<Self, TufError> {
         let trusted = TrustedPolicies::open(root, kept)?;
-        let held = HeldPolicies { trusted, seen: BTreeMap::new(), told: String::new(), taken: 0 };
+        let held =
+            HeldPolicies { trusted, seen: BTreeMap::new(), reported: String::new(), taken: 0 };
         let policy = Self { folder: folder.to_owned(), held: Mutex::new(held) };
         Ok(policy)
     }
@@ -71,17 +75,17 @@ impl PolicyFolder {
             // Tried again, since the disk may have failed. Reported once.
             Err(error) => {
                 let error = tamis_journal::causes(&error);
-                if held.told != error {
+                if held.reported != error {
                     tracing::warn!(
                         error,
                         "policy metadata is refused; the previous metadata stays in force"
                     );
-                    held.told = error;
+                    held.reported = error;
                 }
                 return;
             }
         }
-        held.told.clear();
+        held.reported.clear();
         held.seen = files;
     }
 
@@ -107,5 +111,18 @@ impl PolicyFolder {
         let files = self.held().trusted.files().into_iter();
         let texts = files.filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes).ok()?)));
         texts.map(|(name, text)| Part::new(format!("{PART}{name}"), Value::String(text))).collect()
+    }
+}
+
+impl Control {
+    /// The trust policies in force, with what was revoked since. One that is wrong trusts nobody about what it speaks of:
+    /// left out, a wider one would count in its place, here and not at the proxies.
+    pub(crate) fn policies(&self, state: &State) -> Vec<SignaturePolicy> {
+        if let Some(policy) = &self.0.policy {
+            return policy.policies();
+        }
+        let mut policies = state.trust_policies();
+        state.add_revocations(&mut policies, |_| true);
+        policies.iter().map(|policy| SignaturePolicy::read_or_nobody(policy).0).collect()
     }
 }

@@ -1,5 +1,7 @@
-//! The director's loop: judges rollouts, signs assignments, sends parts to proxies.
+//! The director's loop: judges rollouts, signs assignments, sends parts to proxies. It orders these steps, and no
+//! other file does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tamis_api::ApiProblem;
@@ -172,8 +174,9 @@ impl Control {
                 tokio::task::yield_now().await;
             }
             let Ok(node) = name.parse::<NodeName>() else { continue };
-            match self.wanted(&node).await {
-                Ok(Some(wanted)) => self.0.fleet.want(&name, wanted),
+            let before = self.0.fleet.wanted(&name);
+            match self.proxy_plan(&node, before.as_deref()).await {
+                Ok(Some(plan)) => self.0.fleet.want(&name, Arc::new(plan)),
                 Ok(None) => {}
                 // One proxy's plan cannot be read; the others need not wait.
                 Err(problem) => failed = failed.or(Some(problem)),

@@ -10,7 +10,6 @@ use tamis_sync::placed;
 use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, verify_manifest};
 
 use crate::plane::control::Control;
-use crate::plane::control::parts::withdraw;
 use crate::plane::parse::digest;
 use crate::plane::problem::{bad, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
@@ -135,7 +134,7 @@ impl Control {
             return self.policies(state);
         }
         let mut policies = state.trust_policies();
-        withdraw(&mut policies, state, |_| true);
+        state.add_revocations(&mut policies, |_| true);
         if let RevocationTarget::Key { key, from_index } = what {
             let entry = match from_index {
                 None => serde_json::json!(key),

@@ -7,6 +7,7 @@ use tamis_director::{RequiredRight, RequiredRights, State};
 use tamis_oci::{Bearer, RepositoryPattern, Store, Verb};
 use tamis_trust::Digest;
 
+use crate::plane::control::Control;
 use crate::plane::problem::problem;
 
 /// The place of a token that covers every proxy of every owner; no document can have it.
@@ -138,4 +139,12 @@ pub(crate) fn asked_alone(store: &Store, state: &State, subject: &Digest, actor:
     let person = store.person(actor);
     let mut askers = state.askers(subject).peekable();
     askers.peek().is_some() && askers.all(|asker| store.person(asker) == person)
+}
+
+impl Control {
+    /// Whether the caller decides what filters may do and which keys are trusted.
+    #[must_use]
+    pub fn decides(&self, holder: &AuthorizedCaller) -> bool {
+        holder.is_security(Verb::Operate, &self.0.rules.security)
+    }
 }

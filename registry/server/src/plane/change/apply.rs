@@ -72,7 +72,7 @@ impl Control {
         let (guards, added) = self.document_guards(&state, &change)?;
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
-        let (effect, refusals) = self.effect_and_refusals(&state, &change, &caller)?;
+        let (effect, refusals) = self.effect_and_refusals(&state, &change, &caller, None)?;
         Ok(ApplyPreview { change, needs, keys, effect, refusals, added })
     }
 
@@ -103,7 +103,7 @@ impl Control {
                 let confirm = request.confirm;
                 let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
                 let effect = self
-                    .effect_or_refusal(state, &change, &caller)
+                    .effect_or_refusal(state, &change, &caller, None)
                     .map_err(|problem| name_capabilities(problem, &added))?;
                 let diff = view::diff::diff(effect, keys, holder);
                 Ok((if empty { Vec::new() } else { records(change)? }, diff))

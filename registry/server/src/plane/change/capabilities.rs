@@ -4,19 +4,20 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tamis_api::{ApiProblem, GrowthView};
-use tamis_director::Guards;
-use tamis_trust::Digest;
+use tamis_director::{Guards, Plans, State};
+use tamis_trust::{Digest, Name};
 
 use crate::plane::control::Control;
 use crate::plane::problem::problem;
 
 impl Control {
-    /// What a digest may do and the previous one could not; empty when there was no previous one.
+    /// What a digest may do and the previous one could not, under the configurations of the filter in a service (in all
+    /// services for `*`); empty when there was no previous one.
     pub(crate) async fn capabilities_added(
         &self,
+        (service, filter): (&str, &Name),
         before: Option<Digest>,
         after: Bytes,
-        configs: Vec<String>,
     ) -> Result<Vec<GrowthView>, ApiProblem> {
         let Some(before) = before else { return Ok(Vec::new()) };
         let Some(artifact) = self.artifact(&before).await? else {
@@ -24,6 +25,7 @@ impl Control {
             return Ok(vec![GrowthView { kind: "unknown".to_owned(), what }]);
         };
         let before = self.component(&artifact).await?;
+        let configs = configurations(&self.state(), &mut self.plans(), service, filter);
         let examine = Arc::clone(&self.0.examine);
         tokio::task::spawn_blocking(move || examine.grown(&before, &after, &configs))
             .await
@@ -38,4 +40,25 @@ impl Control {
         }
         guards
     }
+}
+
+/// The configurations of a filter in the proxies of a service (of all services for `*`), each once.
+fn configurations(state: &State, plans: &mut Plans, service: &str, filter: &Name) -> Vec<String> {
+    let mut configs: Vec<String> = Vec::new();
+    for node in state.nodes() {
+        if service != "*" && node.key() != service {
+            continue;
+        }
+        let Some(plan) = plans.node_plan(state, &node) else { continue };
+        for one in plan.filters.iter().filter(|one| one.filter == filter.as_str()) {
+            let config = one.config.to_string();
+            if !configs.contains(&config) {
+                configs.push(config);
+            }
+        }
+    }
+    if configs.is_empty() {
+        configs.push("{}".to_owned());
+    }
+    configs
 }

@@ -4,26 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tamis_api::ApiProblem;
-use tamis_director::Change;
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{RouteFault, ValidationFaults, sound_routes};
 use tamis_trust::{Digest, Request, TrustRefusal, verify_manifest};
 
+use super::planned::PlannedChange;
 use crate::plane::control::Control;
 use crate::plane::control::artifact::Artifact;
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::problem::{problem, refused};
 
 impl Control {
-    /// Whether the filter to be pinned would run in every place: with the grant there, and with the
-    /// configuration.
-    pub(crate) async fn check_configurations(&self, change: &Change) -> Result<(), ApiProblem> {
-        let effect = {
-            let state = self.state();
-            self.plans().effect(&state, change)
-        };
-        // A change that cannot be made at all is refused, with its reason, where it is made.
-        let Ok(effect) = effect else { return Ok(()) };
+    /// Whether the filters that a change of pins starts would run in every place: with the grant there, and with the
+    /// configuration. `None`: the change cannot be made at all, and is refused, with its reason, where it is made.
+    pub(crate) async fn check_configurations(
+        &self,
+        planned: Option<&PlannedChange>,
+    ) -> Result<(), ApiProblem> {
+        let Some(PlannedChange { effect, .. }) = planned else { return Ok(()) };
         let mut refusals = Vec::new();
         for (plan, result) in self.validate_filters(&effect.fresh).await? {
             refusals.extend(result.refusals(&plan));

@@ -7,6 +7,7 @@ use tamis_director::{
 };
 use tamis_trust::TrustRefusal;
 
+use super::planned::PlannedChange;
 use crate::plane::control::Control;
 use crate::plane::problem::{bad, documents, refused};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
@@ -20,14 +21,18 @@ pub(super) struct ChangeCaller<'a> {
 }
 
 impl Control {
-    /// The effect of a change, and every rule that refuses it.
+    /// The effect of a change, and every rule that refuses it. What was `planned` is used as long as it holds.
     pub(super) fn effect_and_refusals(
         &self,
         state: &State,
         change: &Change,
         caller: &ChangeCaller<'_>,
+        planned: Option<&PlannedChange>,
     ) -> Result<(ChangeEffect, Vec<TrustRefusal>), ApiProblem> {
-        let effect = self.plans().effect(state, change).map_err(|error| impossible(&error))?;
+        let effect = match planned.filter(|planned| planned.holds_in(state)) {
+            Some(planned) => planned.effect.clone(),
+            None => self.plans().effect(state, change).map_err(|error| impossible(&error))?,
+        };
         let consent = if caller.confirm { Consent::Given } else { Consent::NotGiven };
         let (actor, subject) = (caller.holder.actor(), change.subject());
         let agree = may_agree(&self.0.store, state, &subject, &caller.needs.kept(), actor);
@@ -38,14 +43,15 @@ impl Control {
         Ok((effect, refusals))
     }
 
-    /// The effect of a change, if nothing refuses it.
+    /// The effect of a change, if nothing refuses it. What was `planned` is used as long as it holds.
     pub(super) fn effect_or_refusal(
         &self,
         state: &State,
         change: &Change,
         caller: &ChangeCaller<'_>,
+        planned: Option<&PlannedChange>,
     ) -> Result<ChangeEffect, ApiProblem> {
-        let (effect, refusals) = self.effect_and_refusals(state, change, caller)?;
+        let (effect, refusals) = self.effect_and_refusals(state, change, caller, planned)?;
         if refusals.is_empty() {
             return Ok(effect);
         }

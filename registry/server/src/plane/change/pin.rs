@@ -3,7 +3,7 @@
 use tamis_api::{ApiProblem, PinRequest, PinResult, RollbackRequest, UnpinRequest};
 use tamis_director::{Change, Pin, PinRecord, RequiredRights, State, UnpinRecord};
 use tamis_oci::Verb;
-use tamis_trust::{Digest, Name, SignaturePolicy, Version};
+use tamis_trust::{Digest, Name, Version};
 
 use super::guards::{ChangeCaller, name_capabilities};
 use super::propose::proposal;
@@ -23,15 +23,6 @@ struct ResolvedPin {
     rollback: bool,
     confirm: bool,
     dry_run: bool,
-}
-
-/// What a pin is compared with, and the policies that decide about it.
-struct PinContext {
-    policies: Vec<SignaturePolicy>,
-    /// The digest that ran before; `None` when there was none, or it is the same one.
-    previous: Option<Digest>,
-    /// The configurations of the filter, each once.
-    configs: Vec<String>,
 }
 
 impl Control {
@@ -97,20 +88,21 @@ impl Control {
         holder: &AuthorizedCaller,
         pin: ResolvedPin,
     ) -> Result<PinResult, ApiProblem> {
-        let PinContext { policies, previous, configs } = self.pin_context(&pin)?;
-        let (verified, component) =
-            self.verify_artifact(&pin.filter, &pin.digest, &policies).await?;
-        let added = self.capabilities_added(previous, component, configs).await?;
+        let previous = self.previous_digest(&pin)?;
+        let (verified, component) = self.verify_artifact(&pin.filter, &pin.digest).await?;
+        let at = (pin.service.as_str(), &pin.filter);
+        let added = self.capabilities_added(at, previous, component).await?;
         let guards = self.guards_for(&added);
         let change = Change::Pin(pin.record(verified.version));
         let needs = RequiredRights::of_services([pin.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
-        self.check_configurations(&change).await?;
+        let planned = self.planned_change(&change);
+        self.check_configurations(planned.as_ref()).await?;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
             let effect = self
-                .effect_or_refusal(state, &change, &caller)
+                .effect_or_refusal(state, &change, &caller, planned.as_ref())
                 .map_err(|problem| name_capabilities(problem, &added))?;
             let nothing = pin.dry_run || pin.is_in_force(state);
             let records = if nothing { Vec::new() } else { records(change.clone())? };
@@ -131,7 +123,8 @@ impl Control {
         })
     }
 
-    fn pin_context(&self, pin: &ResolvedPin) -> Result<PinContext, ApiProblem> {
+    /// The digest that ran before; `None` when there was none, or it is the same one.
+    fn previous_digest(&self, pin: &ResolvedPin) -> Result<Option<Digest>, ApiProblem> {
         let ResolvedPin { service, filter, digest, .. } = pin;
         let state = self.state();
         // Checked before the policies, which know that it is revoked, but neither by whom nor why.
@@ -139,12 +132,7 @@ impl Control {
         // A removed pin is remembered: a wider one pinned later counts as growth.
         let previous = state.pin(service, filter).map(|pin| pin.digest);
         let previous = previous.or_else(|| state.pinned_last(service, filter));
-        let configs = view::configs(&state, &mut self.plans(), service, filter, self.now_secs());
-        Ok(PinContext {
-            policies: self.policies(&state),
-            previous: previous.filter(|previous| previous != digest),
-            configs,
-        })
+        Ok(previous.filter(|previous| previous != digest))
     }
 
     /// Removes a pin.
@@ -162,12 +150,13 @@ impl Control {
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         // Without a pin of its own, a service runs what is pinned for all.
-        self.check_configurations(&change).await?;
+        let planned = self.planned_change(&change);
+        self.check_configurations(planned.as_ref()).await?;
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
-            let effect = self.effect_or_refusal(state, &change, &caller)?;
+            let effect = self.effect_or_refusal(state, &change, &caller, planned.as_ref())?;
             Ok((records(change.clone())?, effect))
         };
         let attempt = self.commit(holder.actor(), decide).await;

@@ -136,8 +136,7 @@ impl Control {
         let declared = {
             let state = self.state();
             let mut plans = self.plans();
-            let plan = plans.node(&state, node, self.now_secs()).plan.clone();
-            plan.map(|plan| plan.identity.clone())
+            plans.node_plan(&state, node).map(|plan| plan.identity.clone())
         };
         match declared {
             Some(Some(identity)) => Ok(identity),

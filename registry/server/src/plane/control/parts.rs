@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tamis_api::ApiProblem;
-use tamis_director::{self as director, AssignmentRecord, StandingRevocation};
+use tamis_director::{AssignmentRecord, TrustRefusal};
 use tamis_resources::NodeName;
-use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
-use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part, split_again};
+use tamis_resources::plan::{FilterPlan, NodePlan};
+use tamis_sync::{Parts, placed, split_again};
 
 use crate::plane::control::Control;
 use crate::plane::policy::PolicyFolder;
@@ -36,12 +36,12 @@ impl ProxyPlan {
 }
 
 /// The plan of a proxy, computed from the state.
-struct ComputedPlan {
+pub(super) struct ComputedPlan {
     revision: u64,
-    plan: Arc<NodePlan>,
-    assigned: BTreeMap<String, AssignmentRecord>,
-    refused: BTreeMap<String, director::TrustRefusal>,
-    key: Key,
+    pub(super) plan: Arc<NodePlan>,
+    pub(super) assigned: BTreeMap<String, AssignmentRecord>,
+    pub(super) refused: BTreeMap<String, TrustRefusal>,
+    pub(super) key: Key,
 }
 
 impl Control {
@@ -50,21 +50,21 @@ impl Control {
         self.0.policy.as_ref().map_or(0, PolicyFolder::taken)
     }
 
-    /// The plan of a proxy in parts; `None` when no document declares the proxy, or it has that plan
+    /// The plan of a proxy in parts; `None` when no document declares the proxy, or `before` is that plan
     /// already.
-    pub(crate) async fn wanted(
+    pub(crate) async fn proxy_plan(
         &self,
         node: &NodeName,
-    ) -> Result<Option<Arc<ProxyPlan>>, ApiProblem> {
-        let Some(due) = self.due(node) else { return Ok(None) };
-        let before = self.0.fleet.wanted(&node.to_string());
-        let before = before.as_deref().and_then(|it| Some((it.key.as_ref()?, &it.parts)));
+        before: Option<&ProxyPlan>,
+    ) -> Result<Option<ProxyPlan>, ApiProblem> {
+        let Some(due) = self.computed_plan(node) else { return Ok(None) };
+        let before = before.and_then(|it| Some((it.key.as_ref()?, &it.parts)));
         if before.is_some_and(|(key, _)| *key == due.key) {
             return Ok(None);
         }
-        let slots = self.slots(&due, before).await?;
+        let slots = self.slot_parts(&due, before).await?;
         let mut plan = NodePlan::clone(&due.plan);
-        withdraw(&mut plan.trust, &self.state(), |revocation| revocation.now);
+        self.state().add_revocations(&mut plan.trust, |revocation| revocation.now);
         let mut parts = {
             let before = before.map(|(key, parts)| (key.plan.as_ref(), parts));
             split_again(before, &mut self.upstreams(), &plan, slots)
@@ -72,10 +72,10 @@ impl Control {
         if let Some(policy) = &self.0.policy {
             policy.parts().into_iter().for_each(|part| parts.insert(part));
         }
-        Ok(Some(Arc::new(ProxyPlan { revision: due.revision, parts, key: Some(due.key) })))
+        Ok(Some(ProxyPlan { revision: due.revision, parts, key: Some(due.key) }))
     }
 
-    fn due(&self, node: &NodeName) -> Option<ComputedPlan> {
+    fn computed_plan(&self, node: &NodeName) -> Option<ComputedPlan> {
         let state = self.state();
         let mut plans = self.plans();
         let wants = plans.node(&state, node, self.now_secs());
@@ -98,133 +98,6 @@ impl Control {
             policy: self.policy_taken(),
         };
         Some(ComputedPlan { revision: state.head(), plan, assigned, refused: wants.refused, key })
-    }
-
-    /// The parts of all slots. Unchanged ones are taken from `before`.
-    async fn slots(
-        &self,
-        due: &ComputedPlan,
-        before: Option<(&Key, &Parts)>,
-    ) -> Result<Vec<Arc<Part>>, ApiProblem> {
-        let before = before.filter(|(key, _)| key.proofs() == due.key.proofs());
-        let mut slots = Vec::new();
-        for (name, filter) in placed(&due.plan) {
-            let shadow = format!("{name}{SHADOW}");
-            if let Some(assigned) = due.assigned.get(&shadow) {
-                let filter = Arc::new(candidate(filter, assigned));
-                let activation = self.activation(filter, assigned).await?;
-                slots.extend(slot_part(&shadow, &activation).map(Arc::new));
-            }
-            let activation = match (due.assigned.get(&name), due.refused.get(&name)) {
-                (Some(assigned), _) => {
-                    let kept = before.filter(|(key, _)| key.keeps(&name, filter, assigned.version));
-                    if let Some(part) =
-                        kept.and_then(|(_, parts)| parts.get(&format!("slot/{name}")))
-                    {
-                        slots.push(Arc::clone(part));
-                        continue;
-                    }
-                    self.activation(Arc::clone(filter), assigned).await?
-                }
-                (None, why) => unassigned(filter, why),
-            };
-            slots.extend(slot_part(&name, &activation).map(Arc::new));
-        }
-        Ok(slots)
-    }
-
-    async fn activation(
-        &self,
-        filter: Arc<FilterPlan>,
-        assigned: &AssignmentRecord,
-    ) -> Result<Activation, ApiProblem> {
-        let artifact = self.artifact(&assigned.digest).await?;
-        let envelopes = assigned.envelopes.clone();
-        Ok(match artifact {
-            Some(artifact) => Activation {
-                filter,
-                manifest: Some(artifact.manifest.clone()),
-                bundles: artifact.bundles.clone(),
-                envelopes,
-                logged: artifact.logged.clone(),
-            },
-            None => Activation {
-                filter,
-                manifest: None,
-                bundles: Vec::new(),
-                envelopes,
-                logged: Vec::new(),
-            },
-        })
-    }
-}
-
-/// The plan of a slot with the candidate in it.
-fn candidate(filter: &FilterPlan, assigned: &AssignmentRecord) -> FilterPlan {
-    FilterPlan { digest: assigned.digest.to_string(), ..filter.clone() }
-}
-
-/// A slot without an assignment: the proxy refuses or skips, as its attachment states.
-fn unassigned(filter: &FilterPlan, why: Option<&director::TrustRefusal>) -> Activation {
-    let refused = why.map_or_else(
-        || RefusedPlan {
-            code: "assign.missing".to_owned(),
-            reason: "the director has not assigned it yet".to_owned(),
-            set_by: "the director".to_owned(),
-            remedy: "wait: it happens automatically; `tamis status` shows when".to_owned(),
-        },
-        |why| RefusedPlan {
-            code: why.code.to_owned(),
-            reason: why.rule.clone(),
-            set_by: why.set_by.clone(),
-            remedy: why.remedy.clone(),
-        },
-    );
-    let refused = filter.refused.clone().or(Some(refused));
-    Activation {
-        filter: Arc::new(FilterPlan { refused, ..filter.clone() }),
-        manifest: None,
-        bundles: Vec::new(),
-        envelopes: Vec::new(),
-        logged: Vec::new(),
-    }
-}
-
-/// Adds later revocations to every trust policy, as far as they are in the list `counts`: a revocation
-/// applies to each of them.
-pub(crate) fn withdraw(
-    policies: &mut [serde_json::Value],
-    state: &director::State,
-    counts: impl Fn(&StandingRevocation) -> bool,
-) {
-    let digests = state.revoked_digests().iter().filter(|(_, revocation)| counts(revocation));
-    let digests: Vec<String> = digests.map(|(digest, _)| digest.to_string()).collect();
-    let keys: Vec<serde_json::Value> = state
-        .revoked_keys()
-        .iter()
-        .filter(|(_, revocation)| counts(revocation))
-        .map(|(key, revocation)| match revocation.from_index {
-            None => serde_json::json!(key),
-            Some(from) => serde_json::json!({ "key": key, "fromIndex": from }),
-        })
-        .collect();
-    for policy in policies {
-        append(policy, "revokedDigests", digests.iter().map(|one| one.clone().into()));
-        append(policy, "revokedKeys", keys.iter().cloned());
-    }
-}
-
-fn append(
-    policy: &mut serde_json::Value,
-    member: &str,
-    more: impl Iterator<Item = serde_json::Value>,
-) {
-    if let Some(list) = policy.get_mut(member).and_then(serde_json::Value::as_array_mut) {
-        for one in more {
-            if !list.contains(&one) {
-                list.push(one);
-            }
-        }
     }
 }
 
@@ -253,12 +126,12 @@ impl PartialEq for Key {
 
 impl Key {
     /// What slots depend on in addition to their filters and assignments.
-    fn proofs(&self) -> (usize, u64, u64) {
+    pub(super) fn proofs(&self) -> (usize, u64, u64) {
         (self.revoked, self.referrers, self.policy)
     }
 
     /// Whether a slot is unchanged: the same filter object and the same assignment.
-    fn keeps(&self, slot: &str, filter: &Arc<FilterPlan>, version: u64) -> bool {
+    pub(super) fn keeps(&self, slot: &str, filter: &Arc<FilterPlan>, version: u64) -> bool {
         self.versions.get(slot) == Some(&version)
             && placed(&self.plan).get(slot).is_some_and(|there| Arc::ptr_eq(there, filter))
     }

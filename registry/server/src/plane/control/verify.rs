@@ -21,9 +21,9 @@ impl Control {
         &self,
         filter: &Name,
         digest: &Digest,
-        policies: &[SignaturePolicy],
     ) -> Result<(VerifiedFilter, Bytes), ApiProblem> {
         let now = self.now_secs();
+        let policies = self.policies(&self.state());
         let policy = self.0.policy.as_ref();
         if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
             return Err(refused(vec![one]));
@@ -42,12 +42,12 @@ impl Control {
             manifest: artifact.manifest.as_bytes(),
             bundles: &lines,
             logged: &artifact.logged,
-            policies,
+            policies: &policies,
             policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
             now,
         };
         let verified = verify(&request, &component)
-            .map_err(|one| refused(vec![name_revoker(&self.state(), policies, one)]))?;
+            .map_err(|one| refused(vec![name_revoker(&self.state(), &policies, one)]))?;
         let manifest = Manifest::parse(artifact.manifest.as_bytes())
             .map_err(|error| problem(422, "artifact", error.to_string()))?;
         let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());

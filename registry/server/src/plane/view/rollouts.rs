@@ -42,15 +42,7 @@ impl Control {
                 ));
             }
         };
-        let (policies, configs) = {
-            let state = self.state();
-            state.not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
-            let service = request.services.first().map_or("*", String::as_str);
-            (
-                self.policies(&state),
-                super::configs(&state, &mut self.plans(), service, &filter, self.now_secs()),
-            )
-        };
+        self.state().not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
         let from = match &request.from {
             Some(from) => known_digest(&self.state(), &filter, from)?,
             None => pinned_now(&self.state(), &request.services, &filter)?,
@@ -58,7 +50,7 @@ impl Control {
         if let Some(revocation) = self.state().revoked_digests().get(&to) {
             return Err(refused(vec![director::revoked(&filter, &to, revocation)]));
         }
-        let (verified, component) = self.verify_artifact(&filter, &to, &policies).await?;
+        let (verified, component) = self.verify_artifact(&filter, &to).await?;
         let version = verified.version.clone();
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
@@ -78,9 +70,11 @@ impl Control {
                 Verb::Operate,
                 &RequiredRights::of_services([pinned.service.as_str()]),
             )?;
-            self.check_configurations(&director::Change::Pin(pinned)).await?;
+            let planned = self.planned_change(&director::Change::Pin(pinned));
+            self.check_configurations(planned.as_ref()).await?;
         }
-        let added = self.capabilities_added(Some(from), component, configs).await?;
+        let service = request.services.first().map_or("*", String::as_str);
+        let added = self.capabilities_added((service, &filter), Some(from), component).await?;
         let guards = self.guards_for(&added);
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };

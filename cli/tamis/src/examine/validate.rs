@@ -1,0 +1,105 @@
+//! Whether a filter would run as planned.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use tamis_engine::{
+    CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
+};
+use tamis_node::{Secrets, check_allowed, refusal, stand_ins, uncovered_rules};
+use tamis_observe::Metrics;
+use tamis_resources::ValidationFaults;
+use tamis_resources::plan::FilterPlan;
+use tamis_server::Faults;
+use tamis_trust::Digest;
+
+pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {
+    // Before it is compiled, which may take a minute.
+    if let Err(refused) = check_allowed(component, plan) {
+        return Err(Box::new(Faults { refused, places: ValidationFaults::new() }));
+    }
+    let error = match tried(component, plan) {
+        Ok(filter) => {
+            let lacks = filter.and_then(|filter| uncovered_rules(&filter, plan));
+            let places = ValidationFaults::new();
+            return lacks.map_or(Ok(()), |refused| Err(Box::new(Faults { refused, places })));
+        }
+        Err(error) => error,
+    };
+    let refused = refusal(&error);
+    match error {
+        EngineError::Configure { errors: places, .. } if !places.is_empty() => {
+            Err(Box::new(Faults { refused, places }))
+        }
+        EngineError::Grant(_)
+        | EngineError::Ceiling(_)
+        | EngineError::Scope(_)
+        | EngineError::Field { .. }
+        | EngineError::Interest { .. } => {
+            Err(Box::new(Faults { refused, places: ValidationFaults::new() }))
+        }
+        // A component that cannot run at all was refused when it was pushed; what else fails may depend
+        // on the machine, and the proxy that runs it reports so.
+        EngineError::Start(_)
+        | EngineError::Invalid { .. }
+        | EngineError::Compile(_)
+        | EngineError::Configure { .. }
+        | EngineError::Instantiate { .. }
+        | EngineError::SelfTest { .. } => Ok(()),
+    }
+}
+
+/// Compiled components: a router is asked about halves of its routes, and is not compiled each time.
+struct Code {
+    engine: tamis_engine::Engine,
+    compiled: Mutex<VecDeque<(Digest, CompiledComponent)>>,
+}
+
+/// Components kept compiled in memory.
+const CODE_MAX: usize = 16;
+
+fn code() -> Option<&'static Code> {
+    static CODE: OnceLock<Option<Code>> = OnceLock::new();
+    let make = || {
+        let engine = tamis_engine::Engine::new().ok()?;
+        Some(Code { engine, compiled: Mutex::default() })
+    };
+    CODE.get_or_init(make).as_ref()
+}
+
+impl Code {
+    fn compile(&self, component: &[u8]) -> Result<CompiledComponent, EngineError> {
+        let digest = Digest::of(component);
+        let kept = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, compiled)) = kept().iter().find(|(known, _)| *known == digest) {
+            return Ok(compiled.clone());
+        }
+        let compiled = self.engine.compile(component, None)?;
+        let mut kept = kept();
+        if kept.len() >= CODE_MAX {
+            kept.pop_front();
+        }
+        kept.push_back((digest, compiled.clone()));
+        Ok(compiled)
+    }
+}
+
+/// Makes a filter as a proxy does, with no host reachable. `None`: this process has no engine.
+fn tried(component: &[u8], plan: &FilterPlan) -> Result<Option<Filter>, EngineError> {
+    let Some(code) = code() else { return Ok(None) };
+    let compiled = code.compile(component)?;
+    let grant = serde_json::to_value(&plan.grant).and_then(serde_json::from_value::<Grant>);
+    let state = FilterState::new(Arc::new(Metrics::new()));
+    let options = FilterOptions {
+        name: plan.filter.clone(),
+        digest: plan.digest.clone(),
+        version: plan.version.clone(),
+        config_json: plan.config.to_string(),
+        grant: grant.unwrap_or_default(),
+        state: Arc::new(state.with_secrets(Secrets::new(stand_ins([plan])))),
+        fetch: None,
+        failure: OnFailure::Closed,
+        isolation: Isolation::Worker,
+    };
+    Filter::new(&compiled, options).map(Some)
+}

@@ -1,0 +1,102 @@
+//! The parts of slots: each filter with its assignment and the evidence for it.
+
+use std::sync::Arc;
+
+use tamis_api::ApiProblem;
+use tamis_director::{AssignmentRecord, TrustRefusal};
+use tamis_resources::plan::{FilterPlan, RefusedPlan};
+use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part};
+
+use crate::plane::control::Control;
+use crate::plane::control::parts::{ComputedPlan, Key};
+
+impl Control {
+    /// The parts of all slots. Unchanged ones are taken from `before`.
+    pub(super) async fn slot_parts(
+        &self,
+        due: &ComputedPlan,
+        before: Option<(&Key, &Parts)>,
+    ) -> Result<Vec<Arc<Part>>, ApiProblem> {
+        let before = before.filter(|(key, _)| key.proofs() == due.key.proofs());
+        let mut slots = Vec::new();
+        for (name, filter) in placed(&due.plan) {
+            let shadow = format!("{name}{SHADOW}");
+            if let Some(assigned) = due.assigned.get(&shadow) {
+                let filter = Arc::new(candidate(filter, assigned));
+                let activation = self.activation(filter, assigned).await?;
+                slots.extend(slot_part(&shadow, &activation).map(Arc::new));
+            }
+            let activation = match (due.assigned.get(&name), due.refused.get(&name)) {
+                (Some(assigned), _) => {
+                    let kept = before.filter(|(key, _)| key.keeps(&name, filter, assigned.version));
+                    if let Some(part) =
+                        kept.and_then(|(_, parts)| parts.get(&format!("slot/{name}")))
+                    {
+                        slots.push(Arc::clone(part));
+                        continue;
+                    }
+                    self.activation(Arc::clone(filter), assigned).await?
+                }
+                (None, why) => unassigned(filter, why),
+            };
+            slots.extend(slot_part(&name, &activation).map(Arc::new));
+        }
+        Ok(slots)
+    }
+
+    async fn activation(
+        &self,
+        filter: Arc<FilterPlan>,
+        assigned: &AssignmentRecord,
+    ) -> Result<Activation, ApiProblem> {
+        let artifact = self.artifact(&assigned.digest).await?;
+        let envelopes = assigned.envelopes.clone();
+        Ok(match artifact {
+            Some(artifact) => Activation {
+                filter,
+                manifest: Some(artifact.manifest.clone()),
+                bundles: artifact.bundles.clone(),
+                envelopes,
+                logged: artifact.logged.clone(),
+            },
+            None => Activation {
+                filter,
+                manifest: None,
+                bundles: Vec::new(),
+                envelopes,
+                logged: Vec::new(),
+            },
+        })
+    }
+}
+
+/// The plan of a slot with the candidate in it.
+fn candidate(filter: &FilterPlan, assigned: &AssignmentRecord) -> FilterPlan {
+    FilterPlan { digest: assigned.digest.to_string(), ..filter.clone() }
+}
+
+/// A slot without an assignment: the proxy refuses or skips, as its attachment states.
+fn unassigned(filter: &FilterPlan, why: Option<&TrustRefusal>) -> Activation {
+    let refused = why.map_or_else(
+        || RefusedPlan {
+            code: "assign.missing".to_owned(),
+            reason: "the director has not assigned it yet".to_owned(),
+            set_by: "the director".to_owned(),
+            remedy: "wait: it happens automatically; `tamis status` shows when".to_owned(),
+        },
+        |why| RefusedPlan {
+            code: why.code.to_owned(),
+            reason: why.rule.clone(),
+            set_by: why.set_by.clone(),
+            remedy: why.remedy.clone(),
+        },
+    );
+    let refused = filter.refused.clone().or(Some(refused));
+    Activation {
+        filter: Arc::new(FilterPlan { refused, ..filter.clone() }),
+        manifest: None,
+        bundles: Vec::new(),
+        envelopes: Vec::new(),
+        logged: Vec::new(),
+    }
+}
