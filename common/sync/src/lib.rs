@@ -43,7 +43,7 @@ pub use report::{
     SlotStatistics,
 };
 pub use session::Session;
-pub use shape::Activation;
+pub use shape::{Activation, slot_part};
 pub use slots::{SHADOW, placed};
-pub use split::{UpstreamParts, slot_part, split, split_again};
+pub use split::{UpstreamParts, split, split_again};
 pub use wire::{Hello, MessageFromNode, MessageToNode, PROTOCOL, ProtocolError, Push, PushOutcome};

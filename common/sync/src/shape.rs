@@ -7,6 +7,8 @@ use tamis_resources::plan::{
     AddressPlan, FilterPlan, ListenerRulesPlan, TlsPlan, TrafficDirection,
 };
 
+use crate::part::Part;
+
 pub(crate) const NODE: &str = "node";
 pub(crate) const LISTENER: &str = "listener/";
 pub(crate) const UPSTREAM: &str = "upstream/";
@@ -58,4 +60,16 @@ pub(crate) struct ListenerPart {
 
 fn is_default(rules: &ListenerRulesPlan) -> bool {
     *rules == ListenerRulesPlan::default()
+}
+
+/// The part of a slot.
+#[must_use]
+pub fn slot_part(slot: &str, activation: &Activation) -> Option<Part> {
+    part(format!("{SLOT}{slot}"), activation)
+}
+
+/// A part; `None` only for values that cannot be JSON, and plans consist of strings, numbers and maps with
+/// string keys.
+pub(crate) fn part(name: String, of: &impl Serialize) -> Option<Part> {
+    Some(Part::new(name, serde_json::to_value(of).ok()?))
 }

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::Value;
 use tamis_resources::plan::{NodePlan, ServicePlan};
 
 use crate::part::{Part, Parts};
-use crate::shape::{Activation, LISTENER, ListenerPart, NODE, NodePart, SLOT, TRUST, UPSTREAM};
+use crate::shape::{
+    Activation, LISTENER, ListenerPart, NODE, NodePart, TRUST, UPSTREAM, part, slot_part,
+};
 use crate::slots::{named, placed};
 
 /// With fewer cached upstreams than this, a cleanup is not worthwhile.
@@ -55,12 +56,6 @@ pub fn split(plan: &NodePlan, activations: &BTreeMap<String, Activation>) -> Par
     let with = activations.iter().filter_map(|(slot, activation)| slot_part(slot, activation));
     let slots: Vec<Arc<Part>> = without.chain(with).map(Arc::new).collect();
     split_again(None, &mut UpstreamParts::default(), plan, slots)
-}
-
-/// The part of a slot.
-#[must_use]
-pub fn slot_part(slot: &str, activation: &Activation) -> Option<Part> {
-    part(format!("{SLOT}{slot}"), activation)
 }
 
 /// Splits a plan whose slots are split already. Parts equal to those in `before`, or in `upstreams`, are
@@ -127,12 +122,6 @@ fn own(plan: &NodePlan) -> Vec<Part> {
         parts.push(Part::new(format!("{TRUST}{name}"), policy.clone()));
     }
     parts
-}
-
-/// A part; `None` only for values that cannot be JSON, and plans consist of strings, numbers and maps with
-/// string keys.
-fn part(name: String, of: &impl Serialize) -> Option<Part> {
-    Some(Part::new(name, serde_json::to_value(of).ok()?))
 }
 
 /// Whether two lists share all their items in memory.
