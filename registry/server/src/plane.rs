@@ -24,7 +24,7 @@ mod start;
 mod view;
 
 pub use control::fleet::Membership;
-pub use control::parts::ProxyPlan;
+pub use control::proxy_plan::ProxyPlan;
 pub use control::{Control, Rules};
 pub use examine::{ComponentExaminer, Faults};
 pub use identity::MeshOptions;

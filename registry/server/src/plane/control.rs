@@ -4,7 +4,8 @@ mod activations;
 pub(crate) mod artifact;
 mod commit;
 pub(crate) mod fleet;
-pub(crate) mod parts;
+mod parts;
+pub(crate) mod proxy_plan;
 mod resolve;
 mod verify;
 

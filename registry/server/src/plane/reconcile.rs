@@ -174,18 +174,28 @@ impl Control {
                 tokio::task::yield_now().await;
             }
             let Ok(node) = name.parse::<NodeName>() else { continue };
-            let before = self.0.fleet.wanted(&name);
-            match self.proxy_plan(&node, before.as_deref()).await {
-                Ok(Some(plan)) => self.0.fleet.want(&name, Arc::new(plan)),
-                Ok(None) => {}
-                // One proxy's plan cannot be read; the others need not wait.
-                Err(problem) => failed = failed.or(Some(problem)),
+            // One proxy's plan cannot be read; the others need not wait.
+            if let Err(problem) = self.publish_to(&name, &node).await {
+                failed = failed.or(Some(problem));
             }
         }
         if let Some(problem) = failed {
             return Err(problem);
         }
         seen.published = Some(due);
+        Ok(())
+    }
+
+    /// Sends a proxy its plan, unless it is the one that it has.
+    async fn publish_to(&self, name: &str, node: &NodeName) -> Result<(), ApiProblem> {
+        let Some(plan) = self.computed_plan(node) else { return Ok(()) };
+        let before = self.0.fleet.wanted(name);
+        if before.as_ref().is_some_and(|before| before.is(&plan)) {
+            return Ok(());
+        }
+        let slots = self.slot_parts(&plan, before.as_deref()).await?;
+        let plan = self.in_parts(plan, slots, before.as_deref());
+        self.0.fleet.want(name, Arc::new(plan));
         Ok(())
     }
 }

@@ -5,28 +5,29 @@ use std::sync::Arc;
 use tamis_api::ApiProblem;
 use tamis_director::{AssignmentRecord, TrustRefusal};
 use tamis_resources::plan::{FilterPlan, RefusedPlan};
-use tamis_sync::{Activation, Part, Parts, SHADOW, placed, slot_part};
+use tamis_sync::{Activation, Part, SHADOW, placed, slot_part};
 
 use crate::plane::control::Control;
-use crate::plane::control::parts::{ComputedPlan, Key};
+use crate::plane::control::proxy_plan::{ComputedPlan, ProxyPlan};
 
 impl Control {
     /// The parts of all slots. Unchanged ones are taken from `before`.
-    pub(super) async fn slot_parts(
+    pub(crate) async fn slot_parts(
         &self,
-        due: &ComputedPlan,
-        before: Option<(&Key, &Parts)>,
+        plan: &ComputedPlan,
+        before: Option<&ProxyPlan>,
     ) -> Result<Vec<Arc<Part>>, ApiProblem> {
-        let before = before.filter(|(key, _)| key.proofs() == due.key.proofs());
+        let before = before.and_then(ProxyPlan::made);
+        let before = before.filter(|(key, _)| key.proofs() == plan.key.proofs());
         let mut slots = Vec::new();
-        for (name, filter) in placed(&due.plan) {
+        for (name, filter) in placed(&plan.plan) {
             let shadow = format!("{name}{SHADOW}");
-            if let Some(assigned) = due.assigned.get(&shadow) {
+            if let Some(assigned) = plan.assigned.get(&shadow) {
                 let filter = Arc::new(candidate(filter, assigned));
                 let activation = self.activation(filter, assigned).await?;
                 slots.extend(slot_part(&shadow, &activation).map(Arc::new));
             }
-            let activation = match (due.assigned.get(&name), due.refused.get(&name)) {
+            let activation = match (plan.assigned.get(&name), plan.refused.get(&name)) {
                 (Some(assigned), _) => {
                     let kept = before.filter(|(key, _)| key.keeps(&name, filter, assigned.version));
                     if let Some(part) =

@@ -10,7 +10,7 @@ use tamis_sync::{CallCounts, ComparisonReport, Hello, NodeReport, PushOutcome, S
 use tokio::sync::watch;
 
 use crate::plane::control::Control;
-use crate::plane::control::parts::ProxyPlan;
+use crate::plane::control::proxy_plan::ProxyPlan;
 use crate::plane::keys::Replica;
 use crate::plane::problem::{missing, problem};
 

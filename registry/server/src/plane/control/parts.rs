@@ -1,138 +1,29 @@
 //! The plan of a proxy in parts; only changed parts are built again.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tamis_api::ApiProblem;
-use tamis_director::{AssignmentRecord, TrustRefusal};
-use tamis_resources::NodeName;
-use tamis_resources::plan::{FilterPlan, NodePlan};
-use tamis_sync::{Parts, placed, split_again};
+use tamis_resources::plan::NodePlan;
+use tamis_sync::{Part, split_again};
 
 use crate::plane::control::Control;
-use crate::plane::policy::PolicyFolder;
-
-/// The plan of a proxy, in parts.
-#[derive(Debug, Clone)]
-pub struct ProxyPlan {
-    /// The journal's revision behind it.
-    pub revision: u64,
-    /// Its parts.
-    pub parts: Parts,
-    pub(crate) key: Option<Key>,
-}
-
-impl ProxyPlan {
-    /// Before it is computed for the first time.
-    pub(crate) fn unknown() -> Self {
-        Self { revision: 0, parts: Parts::default(), key: None }
-    }
-
-    /// Whether the proxy's plan is known yet.
-    #[must_use]
-    pub fn is_known(&self) -> bool {
-        self.key.is_some()
-    }
-}
-
-/// The plan of a proxy, computed from the state.
-pub(super) struct ComputedPlan {
-    revision: u64,
-    pub(super) plan: Arc<NodePlan>,
-    pub(super) assigned: BTreeMap<String, AssignmentRecord>,
-    pub(super) refused: BTreeMap<String, TrustRefusal>,
-    pub(super) key: Key,
-}
+use crate::plane::control::proxy_plan::{ComputedPlan, ProxyPlan};
 
 impl Control {
-    /// The number of times that new policy metadata was accepted.
-    pub(crate) fn policy_taken(&self) -> u64 {
-        self.0.policy.as_ref().map_or(0, PolicyFolder::taken)
-    }
-
-    /// The plan of a proxy in parts; `None` when no document declares the proxy, or `before` is that plan
-    /// already.
-    pub(crate) async fn proxy_plan(
+    /// A plan with the parts of its slots, in parts. Unchanged ones are taken from `before`.
+    pub(crate) fn in_parts(
         &self,
-        node: &NodeName,
+        plan: ComputedPlan,
+        slots: Vec<Arc<Part>>,
         before: Option<&ProxyPlan>,
-    ) -> Result<Option<ProxyPlan>, ApiProblem> {
-        let Some(due) = self.computed_plan(node) else { return Ok(None) };
-        let before = before.and_then(|it| Some((it.key.as_ref()?, &it.parts)));
-        if before.is_some_and(|(key, _)| *key == due.key) {
-            return Ok(None);
-        }
-        let slots = self.slot_parts(&due, before).await?;
-        let mut plan = NodePlan::clone(&due.plan);
-        self.state().add_revocations(&mut plan.trust, |revocation| revocation.now);
-        let mut parts = {
-            let before = before.map(|(key, parts)| (key.plan.as_ref(), parts));
-            split_again(before, &mut self.upstreams(), &plan, slots)
-        };
+    ) -> ProxyPlan {
+        let mut revoked = NodePlan::clone(&plan.plan);
+        self.state().add_revocations(&mut revoked.trust, |revocation| revocation.now);
+        let before = before.and_then(ProxyPlan::made);
+        let before = before.map(|(key, parts)| (key.plan.as_ref(), parts));
+        let mut parts = split_again(before, &mut self.upstreams(), &revoked, slots);
         if let Some(policy) = &self.0.policy {
             policy.parts().into_iter().for_each(|part| parts.insert(part));
         }
-        Ok(Some(ProxyPlan { revision: due.revision, parts, key: Some(due.key) }))
-    }
-
-    fn computed_plan(&self, node: &NodeName) -> Option<ComputedPlan> {
-        let state = self.state();
-        let mut plans = self.plans();
-        let wants = plans.node(&state, node, self.now_secs());
-        let plan = wants.plan.clone()?;
-        if !wants.missing.is_empty() {
-            // Slots are being assigned; until then the proxy keeps what it has.
-            return None;
-        }
-        let assigned = wants.assigned.iter();
-        let assigned: BTreeMap<String, AssignmentRecord> =
-            assigned.map(|(slot, assigned)| (slot.clone(), (*assigned).clone())).collect();
-        let key = Key {
-            plan: Arc::clone(&plan),
-            versions: assigned.iter().map(|(slot, one)| (slot.clone(), one.version)).collect(),
-            revoked: {
-                let digests = state.revoked_digests().values();
-                digests.chain(state.revoked_keys().values()).filter(|one| one.now).count()
-            },
-            referrers: self.0.store.referrers_seen(),
-            policy: self.policy_taken(),
-        };
-        Some(ComputedPlan { revision: state.head(), plan, assigned, refused: wants.refused, key })
-    }
-}
-
-/// Distinguishes a proxy's plan from an earlier one, without building it.
-#[derive(Debug, Clone)]
-pub(crate) struct Key {
-    plan: Arc<NodePlan>,
-    /// Versions of assignments, by slot.
-    versions: BTreeMap<String, u64>,
-    /// Revocations are never undone.
-    revoked: usize,
-    /// The last revision that added a signature.
-    referrers: u64,
-    /// The number of times that new policy metadata was accepted.
-    policy: u64,
-}
-
-impl PartialEq for Key {
-    fn eq(&self, other: &Self) -> bool {
-        // The same plan object: it is kept alive here, so its address cannot be reused.
-        Arc::ptr_eq(&self.plan, &other.plan)
-            && self.versions == other.versions
-            && self.proofs() == other.proofs()
-    }
-}
-
-impl Key {
-    /// What slots depend on in addition to their filters and assignments.
-    pub(super) fn proofs(&self) -> (usize, u64, u64) {
-        (self.revoked, self.referrers, self.policy)
-    }
-
-    /// Whether a slot is unchanged: the same filter object and the same assignment.
-    pub(super) fn keeps(&self, slot: &str, filter: &Arc<FilterPlan>, version: u64) -> bool {
-        self.versions.get(slot) == Some(&version)
-            && placed(&self.plan).get(slot).is_some_and(|there| Arc::ptr_eq(there, filter))
+        ProxyPlan { revision: plan.revision, parts, key: Some(plan.key) }
     }
 }

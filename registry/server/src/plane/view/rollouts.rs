@@ -10,7 +10,7 @@ use tamis_director::{
 };
 use tamis_oci::Verb;
 use tamis_sync::CallCounts;
-use tamis_trust::{Digest, Name};
+use tamis_trust::{Digest, Name, Version};
 
 use crate::plane::change::name_capabilities;
 use crate::plane::control::Control;
@@ -32,16 +32,7 @@ impl Control {
         request: &RolloutRequest,
     ) -> Result<RolloutView, ApiProblem> {
         let filter = name(&request.filter)?;
-        let to = match (&request.version, &request.digest) {
-            (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
-            (None, Some(digest)) => known_digest(&self.state(), &filter, digest)?,
-            _ => {
-                return Err(bad(
-                    "a rollout needs exactly one of version and digest",
-                    "name one of them",
-                ));
-            }
-        };
+        let to = self.candidate(&filter, request).await?;
         self.state().not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
         let from = match &request.from {
             Some(from) => known_digest(&self.state(), &filter, from)?,
@@ -55,24 +46,7 @@ impl Control {
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
-        for service in &request.services {
-            // Where it ends is where it would be pinned: what it refuses there, no step of it serves.
-            let (service, filter, version) = (service.clone(), filter.clone(), version.clone());
-            let pinned = director::PinRecord {
-                service,
-                filter,
-                version,
-                digest: to,
-                allow_older: true,
-                rollback: false,
-            };
-            holder.must_hold(
-                Verb::Operate,
-                &RequiredRights::of_services([pinned.service.as_str()]),
-            )?;
-            let planned = self.planned_change(&director::Change::Pin(pinned));
-            self.check_configurations(planned.as_ref()).await?;
-        }
+        self.check_ends(holder, request, (&filter, &version, to)).await?;
         let service = request.services.first().map_or("*", String::as_str);
         let added = self.capabilities_added((service, &filter), Some(from), component).await?;
         let guards = self.guards_for(&added);
@@ -101,6 +75,42 @@ impl Control {
             (_, Some(preview)) => Ok(preview),
             (_, None) => self.rollout(&request.name),
         }
+    }
+
+    /// The digest that a request wants to roll out.
+    async fn candidate(
+        &self,
+        filter: &Name,
+        request: &RolloutRequest,
+    ) -> Result<Digest, ApiProblem> {
+        match (&request.version, &request.digest) {
+            (Some(version), None) => self.resolve(filter, &self::version(version)?).await,
+            (None, Some(digest)) => known_digest(&self.state(), filter, digest),
+            _ => Err(bad("a rollout needs exactly one of version and digest", "name one of them")),
+        }
+    }
+
+    /// Whether the candidate would run in every service. Where a rollout ends is where the candidate would be pinned: what
+    /// it refuses there, no step of the rollout serves.
+    async fn check_ends(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &RolloutRequest,
+        (filter, version, digest): (&Name, &Version, Digest),
+    ) -> Result<(), ApiProblem> {
+        for service in &request.services {
+            holder.must_hold(Verb::Operate, &RequiredRights::of_services([service.as_str()]))?;
+            let planned = self.planned_change(&director::Change::Pin(director::PinRecord {
+                service: service.clone(),
+                filter: filter.clone(),
+                version: version.clone(),
+                digest,
+                allow_older: true,
+                rollback: false,
+            }));
+            self.check_configurations(planned.as_ref()).await?;
+        }
+        Ok(())
     }
 
     /// Moves a rollout.
@@ -192,7 +202,7 @@ fn spec(
     filter: Name,
     from: Digest,
     to: Digest,
-    version: tamis_trust::Version,
+    version: Version,
 ) -> RolloutSpec {
     let gates = &request.gates;
     let waves = request.waves.iter();
