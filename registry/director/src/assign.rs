@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 
 use tamis_resources::NodeName;
 
-use crate::ledger::Lane;
+use crate::order::{Lane, SlotOrder};
 use crate::plans::Plans;
 use crate::refused::TrustRefusal;
 use crate::service_wants::join;
 use crate::state::State;
-use crate::wants::{DesiredSlots, SlotOrder, config, slot_plans};
+use crate::wants::{DesiredSlots, config, slot_plans};
 
 mod draft;
 

@@ -4,17 +4,9 @@ use std::collections::BTreeMap;
 
 use tamis_trust::{MAX_EPOCH, first_version};
 
+use crate::order::{Lane, SlotOrder};
 use crate::pins::ALL;
 use crate::record::AssignmentRecord;
-use crate::wants::SlotOrder;
-
-/// A slot of a service, and the group of its nodes that an assignment is for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Lane {
-    pub(crate) slot: String,
-    /// The rollout whose waves the nodes are in; `None`: all other nodes.
-    pub(crate) rollout: Option<String>,
-}
 
 /// For each slot of each service, the newest assignment of every lane that a node may still be in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

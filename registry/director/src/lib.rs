@@ -45,6 +45,7 @@ mod need;
 mod needs;
 mod node_wants;
 mod observed;
+mod order;
 mod pins;
 mod plans;
 mod ratio;

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::ledger::Lane;
+use crate::order::{Lane, SlotOrder};
 use crate::refused::{TrustRefusal, code};
-use crate::wants::{DesiredSlots, SlotOrder};
+use crate::wants::DesiredSlots;
 
 /// The combined orders of all proxies of a service. Where they disagree, nothing is assigned.
 pub(crate) fn join<'a>(

@@ -8,19 +8,10 @@ use tamis_sync::{SHADOW, placed};
 use tamis_trust::{AssignmentMode, Digest, Name, config_digest};
 
 use crate::desired::DesiredState;
-use crate::ledger::Lane;
+use crate::order::{Lane, SlotOrder};
 use crate::refused::{TrustRefusal, code};
 use crate::rollout::RolloutStep;
 use crate::state::revoked;
-
-/// The desired content of a slot in a lane.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct SlotOrder {
-    pub(crate) filter: Name,
-    pub(crate) digest: Digest,
-    pub(crate) config: Digest,
-    pub(crate) mode: AssignmentMode,
-}
 
 /// The desired slots of a node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,6 +5,7 @@ pub(crate) mod artifact;
 mod commit;
 pub(crate) mod fleet;
 mod parts;
+mod policies;
 pub(crate) mod proxy_plan;
 mod resolve;
 mod verify;

@@ -1,4 +1,4 @@
-//! The trust policies in force. As signed metadata they are read from a folder, trusted from a pinned root, sent to proxies.
+//! Trust policies as signed metadata: read from a folder, trusted from a pinned root, sent to proxies.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -6,12 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
-use tamis_director::State;
 use tamis_sync::Part;
 use tamis_trust::{Name, SignaturePolicy, TrustRefusal};
 use tamis_tuf::{PolicyRepository, TrustedPolicies, TufError, UpdateOutcome};
-
-use crate::plane::control::Control;
 
 /// Prefix of the names of parts with metadata.
 const PART: &str = "policy/";
@@ -111,18 +108,5 @@ impl PolicyFolder {
         let files = self.held().trusted.files().into_iter();
         let texts = files.filter_map(|(name, bytes)| Some((name, String::from_utf8(bytes).ok()?)));
         texts.map(|(name, text)| Part::new(format!("{PART}{name}"), Value::String(text))).collect()
-    }
-}
-
-impl Control {
-    /// The trust policies in force, with what was revoked since. One that is wrong trusts nobody about what it speaks of:
-    /// left out, a wider one would count in its place, here and not at the proxies.
-    pub(crate) fn policies(&self, state: &State) -> Vec<SignaturePolicy> {
-        if let Some(policy) = &self.0.policy {
-            return policy.policies();
-        }
-        let mut policies = state.trust_policies();
-        state.add_revocations(&mut policies, |_| true);
-        policies.iter().map(|policy| SignaturePolicy::read_or_nobody(policy).0).collect()
     }
 }
