@@ -13,15 +13,20 @@ mod validate;
 pub(crate) struct Engine;
 
 impl ComponentExaminer for Engine {
-    fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal> {
-        claims::claims(manifest, component)
+    fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal> {
+        claims::check(manifest, component)
     }
 
     fn validate(&self, component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {
         validate::validate(component, plan)
     }
 
-    fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<GrowthView> {
-        growth::grown(before, after, configs)
+    fn capabilities_added(
+        &self,
+        before: &[u8],
+        after: &[u8],
+        configs: &[String],
+    ) -> Vec<GrowthView> {
+        growth::capabilities_added(before, after, configs)
     }
 }

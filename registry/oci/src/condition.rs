@@ -87,7 +87,7 @@ mod tests {
 
     use super::*;
 
-    fn said(lines: &[&str], current: Option<&str>) -> NoneMatch {
+    fn condition(lines: &[&str], current: Option<&str>) -> NoneMatch {
         none_match(lines.iter().map(|line| line.as_bytes()), current)
     }
 
@@ -126,23 +126,23 @@ mod tests {
             (&["**"], NoneMatch::Unreadable),
             (&["\"sha256:ab\", junk"], NoneMatch::Unreadable),
         ] {
-            assert_eq!(said(lines, current), want, "{lines:?}");
+            assert_eq!(condition(lines, current), want, "{lines:?}");
         }
     }
 
     #[test]
     fn what_does_not_exist_is_named_by_nothing() {
         for line in ["*", "\"sha256:ab\"", "W/\"x\", \"y\"", ""] {
-            assert_eq!(said(&[line], None), NoneMatch::Holds, "{line}");
+            assert_eq!(condition(&[line], None), NoneMatch::Holds, "{line}");
         }
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_it_panic_and_only_the_tag_or_a_star_fails(line in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let said = none_match(std::iter::once(line.as_slice()), Some("\"sha256:ab\""));
+            let found = none_match(std::iter::once(line.as_slice()), Some("\"sha256:ab\""));
             let named = line.windows(11).any(|part| part == b"\"sha256:ab\"") || line.contains(&b'*');
-            prop_assert!(said != NoneMatch::Fails || named);
+            prop_assert!(found != NoneMatch::Fails || named);
         }
     }
 }

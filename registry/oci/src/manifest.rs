@@ -137,10 +137,10 @@ impl Document {
                 "{other:?} is a field in another spelling; write it as specified"
             ));
         }
-        if self.media_type.as_deref().is_some_and(|said| said != media_type) {
-            let said = self.media_type.as_deref().unwrap_or_default();
+        if self.media_type.as_deref().is_some_and(|stated| stated != media_type) {
+            let stated = self.media_type.as_deref().unwrap_or_default();
             return refused(format!(
-                "mediaType is {said:?} but it was pushed as {media_type:?}; they must be the same"
+                "mediaType is {stated:?} but it was pushed as {media_type:?}; they must be the same"
             ));
         }
         self.is_one_thing(media_type)?;

@@ -20,12 +20,12 @@
 //! struct Nobody;
 //!
 //! impl ComponentExaminer for Nobody {
-//!     fn claims(&self, _: &Manifest, _: &[u8]) -> Result<(), TrustRefusal> {
+//!     fn check_claims(&self, _: &Manifest, _: &[u8]) -> Result<(), TrustRefusal> {
 //!         let (rule, remedy) = ("nobody can look into it".to_owned(), "have an engine".to_owned());
 //!         Err(TrustRefusal { code: "nobody", rule, set_by: "this example".to_owned(), remedy })
 //!     }
 //!
-//!     fn grown(&self, _: &[u8], _: &[u8], _: &[String]) -> Vec<GrowthView> {
+//!     fn capabilities_added(&self, _: &[u8], _: &[u8], _: &[String]) -> Vec<GrowthView> {
 //!         Vec::new()
 //!     }
 //! }

@@ -162,22 +162,22 @@ impl Registry {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ServerError::Run)?;
         let (stop, stopped) = watch::channel(ListenerStage::Serve);
-        let (said, hear) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let run = move || {
             LocalSet::new().block_on(&runtime, async move {
                 match open(&options).await {
                     Ok((ready, opened)) => {
                         // The receiver is gone only if the starter is, which stops us below.
-                        let _ = said.send(Ok(ready));
+                        let _ = sender.send(Ok(ready));
                         serve(&options, opened, stopped).await;
                     }
-                    Err(error) => drop(said.send(Err(error))),
+                    Err(error) => drop(sender.send(Err(error))),
                 }
             });
         };
         let thread = std::thread::Builder::new().name("registry".to_owned()).spawn(run);
         let thread = Some(thread.map_err(ServerError::Run)?);
-        let ready = hear.recv().map_err(|_| ServerError::Ended)??;
+        let ready = receiver.recv().map_err(|_| ServerError::Ended)??;
         Ok(Self { ready, stop, thread })
     }
 

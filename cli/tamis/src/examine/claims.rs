@@ -3,7 +3,7 @@
 use tamis_node::check_claims;
 use tamis_trust::{Manifest, TrustRefusal, code as rule};
 
-pub(super) fn claims(manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal> {
+pub(super) fn check(manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal> {
     let inspection = tamis_engine::inspect(component).map_err(|error| TrustRefusal {
         code: rule::FORMAT,
         rule: format!("the component must be a filter ({error})"),

@@ -5,7 +5,11 @@ use tamis_engine::{Authority, AuthorityGrowth, Declaration, DeclaredAccess};
 
 use crate::filter::configured;
 
-pub(super) fn grown(before: &[u8], after: &[u8], configs: &[String]) -> Vec<GrowthView> {
+pub(super) fn capabilities_added(
+    before: &[u8],
+    after: &[u8],
+    configs: &[String],
+) -> Vec<GrowthView> {
     let mut grown: Vec<AuthorityGrowth> = Vec::new();
     for config in configs {
         match (authority(before, config), authority(after, config)) {

@@ -169,12 +169,12 @@ async fn chunk(
             .header(header::LOCATION, &location(repository, upload))
             .header(header::RANGE, &held(size)));
     }
-    let said = last.saturating_sub(first).saturating_add(1);
-    if length.is_some_and(|length| length != said) {
-        let message = format!("Content-Range says {said} bytes, Content-Length another number");
+    let stated = last.saturating_sub(first).saturating_add(1);
+    if length.is_some_and(|length| length != stated) {
+        let message = format!("Content-Range says {stated} bytes, Content-Length another number");
         return Err(OciRefusal::new(Code::SizeInvalid, message).status(StatusCode::BAD_REQUEST));
     }
-    Ok(Chunk { start: first, length: Some(said) })
+    Ok(Chunk { start: first, length: Some(stated) })
 }
 
 /// Receives a body piece by piece, and returns the size of the upload. Bytes received before a failure are

@@ -30,7 +30,7 @@ pub trait ComponentExaminer: Send + Sync + 'static {
     ///
     /// # Errors
     /// The broken rule.
-    fn claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal>;
+    fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal>;
 
     /// Whether a filter would run as planned: with its grant, in its world, with its configuration according
     /// to its own `validate`. What depends on the machine of a proxy (time, memory, secrets, hosts that can be
@@ -43,5 +43,10 @@ pub trait ComponentExaminer: Send + Sync + 'static {
     }
 
     /// What `after` may do and `before` could not, under each of these configurations.
-    fn grown(&self, before: &[u8], after: &[u8], configs: &[String]) -> Vec<GrowthView>;
+    fn capabilities_added(
+        &self,
+        before: &[u8],
+        after: &[u8],
+        configs: &[String],
+    ) -> Vec<GrowthView>;
 }

@@ -25,11 +25,11 @@ pub struct PolicyFolder {
 struct HeldPolicies {
     trusted: TrustedPolicies,
     /// The files that were accepted last.
-    seen: BTreeMap<String, Vec<u8>>,
+    accepted_files: BTreeMap<String, Vec<u8>>,
     /// The last reported problem of the files.
     reported: String,
     /// The number of times that new metadata was accepted.
-    taken: u64,
+    accepted: u64,
 }
 
 impl PolicyFolder {
@@ -41,8 +41,12 @@ impl PolicyFolder {
     /// an error: it is reported and read again, and until then nothing new is pinned.
     pub fn open(folder: &Path, root: &[u8], kept: &Path) -> Result<Self, TufError> {
         let trusted = TrustedPolicies::open(root, kept)?;
-        let held =
-            HeldPolicies { trusted, seen: BTreeMap::new(), reported: String::new(), taken: 0 };
+        let held = HeldPolicies {
+            trusted,
+            accepted_files: BTreeMap::new(),
+            reported: String::new(),
+            accepted: 0,
+        };
         let policy = Self { folder: folder.to_owned(), held: Mutex::new(held) };
         Ok(policy)
     }
@@ -59,16 +63,16 @@ impl PolicyFolder {
             Err(error) => return tracing::warn!(%error, "the policy metadata cannot be read"),
         };
         let mut held = self.held();
-        if held.seen == files {
+        if held.accepted_files == files {
             return;
         }
         match held.trusted.take(&files, now) {
             Ok(UpdateOutcome::New) => {
-                held.taken += 1;
+                held.accepted += 1;
                 tracing::info!("new policy metadata is in force");
             }
             // The stored state of an earlier run is sent on as well.
-            Ok(UpdateOutcome::Unchanged) => held.taken = held.taken.max(1),
+            Ok(UpdateOutcome::Unchanged) => held.accepted = held.accepted.max(1),
             // Tried again, since the disk may have failed. Reported once.
             Err(error) => {
                 let error = tamis_journal::causes(&error);
@@ -83,12 +87,12 @@ impl PolicyFolder {
             }
         }
         held.reported.clear();
-        held.seen = files;
+        held.accepted_files = files;
     }
 
     /// Rises when new metadata is in force.
-    pub(crate) fn taken(&self) -> u64 {
-        self.held().taken
+    pub(crate) fn accepted(&self) -> u64 {
+        self.held().accepted
     }
 
     pub(crate) fn policies(&self) -> Vec<SignaturePolicy> {

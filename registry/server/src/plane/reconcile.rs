@@ -43,7 +43,7 @@ impl Control {
     }
 
     async fn direct(&self) {
-        let mut seen = ReconcileMarks::default();
+        let mut marks = ReconcileMarks::default();
         let mut folded = self.folded();
         let mut arrivals = self.0.fleet.arrivals();
         loop {
@@ -52,14 +52,14 @@ impl Control {
             if let Some(policy) = &self.0.policy {
                 policy.refresh(self.now_secs());
             }
-            if let Err(problem) = self.step(&mut seen).await {
+            if let Err(problem) = self.step(&mut marks).await {
                 tracing::warn!(
                     code = problem.code,
                     "the director makes no progress on rollouts and assignments: {}",
                     problem.title
                 );
             }
-            if let Err(problem) = self.publish(&mut seen).await {
+            if let Err(problem) = self.publish(&mut marks).await {
                 tracing::warn!(
                     code = problem.code,
                     "plans are not sent to proxies: {}",
@@ -91,7 +91,7 @@ impl Control {
     }
 
     /// Moves rollouts, then assigns what is due.
-    async fn step(&self, seen: &mut ReconcileMarks) -> Result<(), ApiProblem> {
+    async fn step(&self, marks: &mut ReconcileMarks) -> Result<(), ApiProblem> {
         let now = self.now_ms();
         let moving: Vec<String> = {
             let state = self.state();
@@ -103,14 +103,14 @@ impl Control {
         }
         // Reports do not change plans, and most of the journal is reports.
         let due = (self.state().decided(), now / RENEW_MS);
-        while seen.assigned != Some(due) {
+        while marks.assigned != Some(due) {
             let (_, more) =
                 self.commit(ACTOR, |state| self.assignments(state, now / 1_000)).await?;
             if !more {
                 break;
             }
         }
-        seen.assigned = Some((self.state().decided(), now / RENEW_MS));
+        marks.assigned = Some((self.state().decided(), now / RENEW_MS));
         Ok(())
     }
 
@@ -156,14 +156,14 @@ impl Control {
     }
 
     /// Sends every connected proxy its current plan.
-    async fn publish(&self, seen: &mut ReconcileMarks) -> Result<(), ApiProblem> {
+    async fn publish(&self, marks: &mut ReconcileMarks) -> Result<(), ApiProblem> {
         let due = (
             self.state().decided(),
             self.now_ms() / RENEW_MS,
-            self.0.store.referrers_seen() + self.policy_taken(),
+            self.0.store.referrers_seen() + self.policies_accepted(),
             self.0.fleet.arrived(),
         );
-        if seen.published == Some(due) {
+        if marks.published == Some(due) {
             return Ok(());
         }
         let mut failed = None;
@@ -182,20 +182,20 @@ impl Control {
         if let Some(problem) = failed {
             return Err(problem);
         }
-        seen.published = Some(due);
+        marks.published = Some(due);
         Ok(())
     }
 
     /// Sends a proxy its plan, unless it is the one that it has.
     async fn publish_to(&self, name: &str, node: &NodeName) -> Result<(), ApiProblem> {
         let Some(plan) = self.computed_plan(node) else { return Ok(()) };
-        let before = self.0.fleet.wanted(name);
+        let before = self.0.fleet.plan_of(name);
         if before.as_ref().is_some_and(|before| before.is(&plan)) {
             return Ok(());
         }
         let slots = self.slot_parts(&plan, before.as_deref()).await?;
         let plan = self.in_parts(plan, slots, before.as_deref());
-        self.0.fleet.want(name, Arc::new(plan));
+        self.0.fleet.set_plan(name, Arc::new(plan));
         Ok(())
     }
 }

@@ -46,7 +46,7 @@ impl NodeStream {
                     }
                     None => return Ok(()),
                 },
-                changed = self.membership.wanted().changed() => {
+                changed = self.membership.plan().changed() => {
                     changed.map_err(|_| "another connection took its place".to_owned())?;
                 }
                 _ = ping.tick() => {
@@ -63,19 +63,19 @@ impl NodeStream {
 
     /// Sends the changed parts, unless the previous push is not answered yet.
     async fn push(&mut self) -> Result<(), String> {
-        let wanted = Arc::clone(&self.membership.wanted().borrow_and_update());
-        if !wanted.is_known() {
+        let plan = Arc::clone(&self.membership.plan().borrow_and_update());
+        if !plan.is_known() {
             return Ok(());
         }
-        if let Some(frames) = self.session.push(&wanted.parts, wanted.revision) {
+        if let Some(frames) = self.session.push(&plan.parts, plan.revision) {
             for frame in frames {
                 if frame.last {
-                    self.pushed.push((frame.nonce, wanted.revision));
+                    self.pushed.push((frame.nonce, plan.revision));
                 }
                 self.send(&MessageToNode::Push(frame)).await?;
             }
         } else if !self.session.outstanding() {
-            self.membership.current(wanted.revision);
+            self.membership.current(plan.revision);
             self.settling = None;
         }
         Ok(())

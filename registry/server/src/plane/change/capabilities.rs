@@ -27,7 +27,7 @@ impl Control {
         let before = self.component(&artifact).await?;
         let configs = configurations(&self.state(), &mut self.plans(), service, filter);
         let examine = Arc::clone(&self.0.examine);
-        tokio::task::spawn_blocking(move || examine.grown(&before, &after, &configs))
+        tokio::task::spawn_blocking(move || examine.capabilities_added(&before, &after, &configs))
             .await
             .map_err(|_| problem(500, "internal", "the components could not be compared"))
     }

@@ -42,7 +42,7 @@ impl Fleet {
 
 /// A proxy.
 struct Member {
-    wanted: watch::Sender<Arc<ProxyPlan>>,
+    plan: watch::Sender<Arc<ProxyPlan>>,
     /// Number of its current connection; `None`: it is disconnected.
     connection: Option<u64>,
     /// When it disconnected; milliseconds since the Unix epoch.
@@ -51,7 +51,7 @@ struct Member {
     release: String,
     seen_ms: u64,
     /// The revision that it accepted last.
-    taken: u64,
+    accepted_revision: u64,
     why: Option<String>,
     last: Option<NodeReport>,
     /// Its counts since the last report that was written.
@@ -81,7 +81,7 @@ pub struct Membership {
     control: Control,
     node: String,
     connection: u64,
-    wanted: watch::Receiver<Arc<ProxyPlan>>,
+    plan: watch::Receiver<Arc<ProxyPlan>>,
 }
 
 impl Control {
@@ -205,12 +205,12 @@ impl Fleet {
             member.release.clone_from(&hello.release);
             member.seen_ms = now_ms;
             // Forget the previous plan; `publish` computes a new one before anything is sent.
-            member.wanted = watch::Sender::new(Arc::new(ProxyPlan::unknown()));
+            member.plan = watch::Sender::new(Arc::new(ProxyPlan::unknown()));
             Membership {
                 control,
                 node: hello.node.clone(),
                 connection: member.connections,
-                wanted: member.wanted.subscribe(),
+                plan: member.plan.subscribe(),
             }
         };
         self.arrivals.send_modify(|count| *count += 1);
@@ -235,14 +235,14 @@ impl Fleet {
     }
 
     /// The current plan of the proxy; `None` when it never had a connection.
-    pub(crate) fn wanted(&self, node: &str) -> Option<Arc<ProxyPlan>> {
-        Some(Arc::clone(&self.members().get(node)?.wanted.borrow()))
+    pub(crate) fn plan_of(&self, node: &str) -> Option<Arc<ProxyPlan>> {
+        Some(Arc::clone(&self.members().get(node)?.plan.borrow()))
     }
 
     /// Sets the plan that the proxy should run.
-    pub(crate) fn want(&self, node: &str, wanted: Arc<ProxyPlan>) {
+    pub(crate) fn set_plan(&self, node: &str, plan: Arc<ProxyPlan>) {
         if let Some(member) = self.members().get(node) {
-            member.wanted.send_replace(wanted);
+            member.plan.send_replace(plan);
         }
     }
 
@@ -250,15 +250,15 @@ impl Fleet {
     pub(crate) fn connection(&self, node: &str) -> Option<Connection> {
         let members = self.members();
         let member = members.get(node)?;
-        let wanted = member.wanted.borrow();
+        let plan = member.plan.borrow();
         Some(Connection {
             connected: member.connection.is_some(),
             gone_ms: member.gone_ms,
             seen_ms: member.seen_ms,
             release: member.release.clone(),
             current: member.why.is_none()
-                && wanted.key.is_some()
-                && member.taken >= wanted.revision,
+                && plan.key.is_some()
+                && member.accepted_revision >= plan.revision,
             why: member.why.clone(),
             last: member.last.clone(),
         })
@@ -396,13 +396,13 @@ impl PendingCounts {
 impl Member {
     fn new() -> Self {
         Self {
-            wanted: watch::Sender::new(Arc::new(ProxyPlan::unknown())),
+            plan: watch::Sender::new(Arc::new(ProxyPlan::unknown())),
             connection: None,
             gone_ms: 0,
             connections: 0,
             release: String::new(),
             seen_ms: 0,
-            taken: 0,
+            accepted_revision: 0,
             why: None,
             last: None,
             pending: PendingCounts::default(),
@@ -412,8 +412,8 @@ impl Member {
 
 impl Membership {
     /// The proxy's plan, now and whenever it changes. It ends when another connection replaces this one.
-    pub fn wanted(&mut self) -> &mut watch::Receiver<Arc<ProxyPlan>> {
-        &mut self.wanted
+    pub fn plan(&mut self) -> &mut watch::Receiver<Arc<ProxyPlan>> {
+        &mut self.plan
     }
 
     /// Processes the proxy's outcome of a push, and its report.
@@ -423,7 +423,8 @@ impl Membership {
     pub fn outcome(&self, outcome: PushOutcome, revision: u64) -> Result<(), ApiProblem> {
         let why = if outcome.taken { None } else { Some(outcome.why.unwrap_or_default()) };
         self.with(|member| {
-            member.taken = if why.is_none() { revision } else { member.taken };
+            member.accepted_revision =
+                if why.is_none() { revision } else { member.accepted_revision };
             member.why = why;
         });
         self.report(outcome.report)
@@ -452,7 +453,7 @@ impl Membership {
 
     /// Records that the proxy has its plan of a revision.
     pub fn current(&self, revision: u64) {
-        self.with(|member| member.taken = member.taken.max(revision));
+        self.with(|member| member.accepted_revision = member.accepted_revision.max(revision));
     }
 
     fn with(&self, act: impl FnOnce(&mut Member)) {

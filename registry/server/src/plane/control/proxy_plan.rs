@@ -55,8 +55,8 @@ pub(crate) struct ComputedPlan {
 
 impl Control {
     /// The number of times that new policy metadata was accepted.
-    pub(crate) fn policy_taken(&self) -> u64 {
-        self.0.policy.as_ref().map_or(0, PolicyFolder::taken)
+    pub(crate) fn policies_accepted(&self) -> u64 {
+        self.0.policy.as_ref().map_or(0, PolicyFolder::accepted)
     }
 
     /// The plan of a proxy; `None` when no document declares the proxy, or some of its slots are not assigned yet: until
@@ -80,7 +80,7 @@ impl Control {
                 digests.chain(state.revoked_keys().values()).filter(|one| one.now).count()
             },
             referrers: self.0.store.referrers_seen(),
-            policy: self.policy_taken(),
+            policy: self.policies_accepted(),
         };
         Some(ComputedPlan { revision: state.head(), plan, assigned, refused: wants.refused, key })
     }

@@ -51,7 +51,8 @@ impl Control {
         let manifest = Manifest::parse(artifact.manifest.as_bytes())
             .map_err(|error| problem(422, "artifact", error.to_string()))?;
         let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());
-        let checked = tokio::task::spawn_blocking(move || examine.claims(&manifest, &bytes)).await;
+        let checked =
+            tokio::task::spawn_blocking(move || examine.check_claims(&manifest, &bytes)).await;
         match checked {
             Ok(Ok(())) => Ok((verified, component)),
             Ok(Err(one)) => Err(refused(vec![one])),

@@ -102,10 +102,10 @@ impl Control {
     async fn rotate_if_due(&self, authority: &MeshAuthority) -> Result<(), String> {
         let now = self.0.store.clock().wall();
         let asked = self.state().identities.rotated();
-        let said = |error: AuthorityError| causes(&error);
-        if authority.rotate_older(asked, now).map_err(said)? {
+        let why = |error: AuthorityError| causes(&error);
+        if authority.rotate_older(asked, now).map_err(why)? {
             tracing::warn!("the intermediate is rotated, as somebody asked");
-        } else if authority.rotate_due(now).map_err(said)? {
+        } else if authority.rotate_due(now).map_err(why)? {
             tracing::warn!("the intermediate is rotated: half of its validity was over");
             let record = IdentityRecord::Rotated(RotatedRecord { asked: false }).to_record();
             let record = record.map_err(|error| error.to_string())?;

@@ -6,7 +6,7 @@ use tamis_api::{
     AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, RefusalView,
     RunningView, SlotStateView, SlotView,
 };
-use tamis_director::{AssignmentRecord, Plans, State};
+use tamis_director::{AssignmentRecord, NodeWants, Plans, State};
 use tamis_resources::NodeName;
 use tamis_sync::{IdentityReport, ProblemReport, RunningReport, SlotReport, placed};
 use tamis_trust::{Timestamp, TrustRefusal};
@@ -41,28 +41,8 @@ impl Control {
         let connected = self.connected(state, &name, connection.as_ref());
         let seen_ms = connection.as_ref().map(|it| it.seen_ms).max(written.map(|it| it.time_ms));
         let wants = plans.node(state, node, now / 1_000);
-        let planned = wants.plan.as_deref().map(placed).unwrap_or_default();
         let reports = reports(connection.as_ref(), written.map(|it| &it.slots));
-        let refused = wants.refused.clone();
-        let assigned: BTreeMap<String, AssignmentRecord> =
-            wants.assigned.iter().map(|(slot, one)| (slot.clone(), (*one).clone())).collect();
-        let mut names: BTreeSet<&String> = planned.keys().collect();
-        names.extend(assigned.keys());
-        names.extend(reports.keys());
-        let slots = names.into_iter().map(|slot| {
-            let filter = planned.get(slot).map(|it| it.filter.clone());
-            let filter = filter
-                .or_else(|| assigned.get(slot).map(|it| it.filter.to_string()))
-                .or_else(|| reports.get(slot).map(|it| it.filter.to_string()));
-            let unassigned = refused.get(slot).cloned();
-            let (assigned, report) = (assigned.get(slot), reports.get(slot));
-            let mut slot = judge(slot, filter.unwrap_or_default(), assigned, report, unassigned);
-            if connected == ConnectionState::Gone && slot.state != SlotStateView::Unassigned {
-                slot.state = SlotStateView::Disconnected;
-            }
-            slot
-        });
-        let slots: Vec<SlotView> = slots.collect();
+        let slots = slot_views(&wants, &reports, connected);
         let here = connection.as_ref().is_some_and(|it| it.current);
         let current = match connected {
             ConnectionState::Here => here,
@@ -172,6 +152,31 @@ fn reports(
         Some(last) => last.slots.iter().map(|slot| (slot.slot.clone(), slot.clone())).collect(),
         None => written.cloned().unwrap_or_default(),
     }
+}
+
+/// Every slot that is planned, assigned or reported.
+fn slot_views(
+    wants: &NodeWants<'_>,
+    reports: &BTreeMap<String, SlotReport>,
+    connected: ConnectionState,
+) -> Vec<SlotView> {
+    let planned = wants.plan.as_deref().map(placed).unwrap_or_default();
+    let names = planned.keys().chain(wants.assigned.keys()).chain(reports.keys());
+    let names: BTreeSet<&String> = names.collect();
+    let slots = names.into_iter().map(|slot| {
+        let (assigned, report) = (wants.assigned.get(slot).copied(), reports.get(slot));
+        let filter = planned.get(slot).map(|it| it.filter.clone());
+        let filter = filter
+            .or_else(|| assigned.map(|it| it.filter.to_string()))
+            .or_else(|| report.map(|it| it.filter.to_string()));
+        let unassigned = wants.refused.get(slot).cloned();
+        let mut view = judge(slot, filter.unwrap_or_default(), assigned, report, unassigned);
+        if connected == ConnectionState::Gone && view.state != SlotStateView::Unassigned {
+            view.state = SlotStateView::Disconnected;
+        }
+        view
+    });
+    slots.collect()
 }
 
 fn judge(
