@@ -14,15 +14,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateSigningRequestDer, UnixTime};
 use tamis_ambient::{Clock, Random};
 use tamis_authority::{CertificateAuthority, JoinLedger, JoinRecord, JoinToken};
 use tamis_sync::{JOIN_PATH, JoinFile, SvidAnswer, SvidRequest};
-use tamis_transport::{ClientCertificates, MeshIdentity, ServerTls, SpiffeId, TrustBundles};
+use tamis_transport::{ClientCertificates, MeshIdentity, ServerTls, SpiffeId};
 use tokio::sync::oneshot;
-
-use crate::key::SvidKey;
 
 pub(crate) const NODE: &str = "sidecar:shop/pay/0";
 pub(crate) const PAY: &str = "spiffe://shop.example/ns/shop/pay";
@@ -59,14 +57,8 @@ impl TestMesh {
     }
 
     pub(crate) fn svid(&self, id: &str, lifetime: Duration) -> MeshIdentity {
-        let key = SvidKey::generate().unwrap();
-        let request = CertificateSigningRequestDer::from_pem_slice(key.request.as_bytes()).unwrap();
         let now = Clock::system().wall();
-        let id = id.parse().unwrap();
-        let svid = self.authority.issue(&request, &id, lifetime, now).unwrap();
-        let domain = self.authority.domain().clone();
-        let bundles = TrustBundles::from_pem([(domain, self.authority.bundle())]).unwrap();
-        MeshIdentity::new(&svid.chain, key.into_private(), bundles, UnixTime::now()).unwrap()
+        self.authority.own_identity(&id.parse().unwrap(), "", lifetime, now).unwrap()
     }
 
     fn answer(

@@ -28,6 +28,8 @@ pub const SVID_LIFETIME_MAX: Duration = Duration::from_secs(24 * 3_600);
 const REQUEST_BYTES_MAX: usize = 4_096;
 /// The id in the SVID with which an intermediate is tried out; it never leaves this process.
 const TRIAL: &str = "trial";
+/// The path of the registry's SPIFFE id.
+const REGISTRY: &str = "registry";
 /// Longest common name in a subject.
 const COMMON_NAME_MAX: usize = 64;
 /// Lifetime of that SVID.
@@ -199,6 +201,35 @@ impl CertificateAuthority {
         self.issue_named(request, id, Some(node), (lifetime, now))
     }
 
+    /// The SPIFFE id of the registry, by which proxies recognise it.
+    ///
+    /// # Errors
+    /// The id is too long.
+    pub fn registry_id(&self) -> Result<SpiffeId, AuthorityError> {
+        self.id(REGISTRY)
+    }
+
+    /// Checks that the authority may give an id to a member.
+    ///
+    /// # Errors
+    /// [`AuthorityError::OutsideDomain`], and [`AuthorityError::Reserved`] for the ids of the authority itself: who had
+    /// one of them would be taken for the registry.
+    pub fn check_assignable(&self, id: &SpiffeId) -> Result<(), AuthorityError> {
+        if id.trust_domain() != self.domain || !id.has_path() {
+            let (id, domain) = (id.clone(), self.domain.clone());
+            return Err(AuthorityError::OutsideDomain { id, domain });
+        }
+        if [REGISTRY, TRIAL].iter().any(|path| self.id(path).is_ok_and(|own| own == *id)) {
+            return Err(AuthorityError::Reserved { id: id.clone() });
+        }
+        Ok(())
+    }
+
+    fn id(&self, path: &str) -> Result<SpiffeId, AuthorityError> {
+        let id = format!("spiffe://{}/{path}", self.domain).parse();
+        id.map_err(|error| AuthorityError::Import { rule: format!("{error}") })
+    }
+
     fn issue_named(
         &self,
         request: &[u8],
@@ -206,10 +237,7 @@ impl CertificateAuthority {
         node: Option<&str>,
         (lifetime, now): (Duration, SystemTime),
     ) -> Result<IssuedSvid, AuthorityError> {
-        if id.trust_domain() != self.domain || !id.has_path() {
-            let (id, domain) = (id.clone(), self.domain.clone());
-            return Err(AuthorityError::OutsideDomain { id, domain });
-        }
+        self.check_assignable(id)?;
         if !(SVID_LIFETIME_MIN..=SVID_LIFETIME_MAX).contains(&lifetime) {
             return Err(AuthorityError::Lifetime {
                 asked: lifetime.as_secs(),
@@ -359,8 +387,7 @@ impl CertificateAuthority {
         let bundles = TrustBundles::from_pem([(self.domain.clone(), bundle)])
             .map_err(|error| import(error.to_string()))?;
         let key = KeyPair::generate()?;
-        let id = format!("spiffe://{}/{TRIAL}", self.domain);
-        let id = id.parse().map_err(|error| import(format!("{error}")))?;
+        let id = self.id(TRIAL)?;
         let svid = self.sign(intermediate, &key, (&id, None), (TRIAL_LIFETIME, now))?;
         let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(key.serialize_der()));
         match MeshIdentity::new(&svid.chain, key, bundles, unix_time(now)) {

@@ -61,6 +61,12 @@ pub enum AuthorityError {
         /// The trust domain of the authority.
         domain: TrustDomain,
     },
+    /// The id belongs to the authority itself.
+    #[error("{id} belongs to the registry: write another path in `identity`")]
+    Reserved {
+        /// The id.
+        id: SpiffeId,
+    },
     /// The lifetime is out of bounds.
     #[error("an SVID is valid for {min} to {max} seconds, not for {asked}")]
     Lifetime {

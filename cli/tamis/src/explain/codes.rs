@@ -64,7 +64,7 @@ pub(crate) const CODES: &[Code] = &[
     row("join.withdrawn", "the join token was withdrawn: its proxy was revoked, or the registry was restored from a backup", "whoever revoked the proxy, or the registry", "`tamis identity token NODE` makes a new one"),
     row("identity.no-authority", "the registry signs no identities", "whoever runs the registry", "start it with --trust-domain, or give proxies certificate files"),
     row("identity.request", "the certificate request of a proxy cannot be used", "the authority", "send PKCS#10 in PEM, signed by its own key: P-256, P-384 or Ed25519"),
-    row("identity.domain", "the identity in the document of the proxy is outside the trust domain", "the authority", "write `identity` as spiffe://TRUST-DOMAIN/PATH"),
+    row("identity.domain", "the identity in the document of the proxy is outside the trust domain, or belongs to the registry itself", "the authority", "write `identity` as spiffe://TRUST-DOMAIN/ns/NAMESPACE/NAME"),
     row("identity.revoked", "the identity of the proxy was revoked", "whoever revoked it; `tamis identity show` shows who and why", "somebody who decides about security makes a new token: `tamis identity token NODE`"),
     row("identity.other-node", "the SVID was signed for another proxy", "the registry", "each proxy renews its own SVID, with that SVID"),
     row("identity.expired", "the SVID of the proxy has expired: within a day it can still be renewed, and gets nothing else; later it cannot be renewed", "the registry", "after a day, restart the proxy with a new token: `tamis identity token NODE`"),

@@ -42,7 +42,7 @@ pub(crate) fn member(name: NodeName, documents: &[Document]) -> Result<Member> {
         }
         _ => bail!(
             "{name} has no identity, so the registry accepts no proxy of that name; write into its document, for example: \
-             identity: spiffe://local.example/{key}, \
+             identity: spiffe://local.example/ns/{key}, \
              tls: {{ certificate: .tamis/certs/{short}.crt, key: .tamis/certs/{short}.key, ca: .tamis/certs/ca.crt }} \
              (`tamis up` makes the files)",
             key = name.key(),

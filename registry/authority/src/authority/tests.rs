@@ -155,6 +155,19 @@ fn ids_lifetimes_and_requests_out_of_bounds_are_refused() {
         let refused = issue(&good, id, 60).unwrap_err();
         assert!(matches!(refused, AuthorityError::OutsideDomain { .. }), "{refused}");
     }
+    for own in ["spiffe://shop.example/registry", "spiffe://shop.example/trial"] {
+        let refused = issue(&good, own, 60).unwrap_err();
+        assert!(matches!(refused, AuthorityError::Reserved { .. }), "{refused}");
+        let refused = authority.issue_to(
+            "sidecar:a/b/0",
+            &good,
+            &own.parse().unwrap(),
+            Duration::from_secs(60),
+            now(),
+        );
+        assert!(matches!(refused, Err(AuthorityError::Reserved { .. })), "{own}");
+        assert!(issue(&good, &format!("{own}/1"), 60).is_ok(), "only the id itself");
+    }
     for (seconds, right) in [(9, false), (10, true), (86_400, true), (86_401, false)] {
         let issued = issue(&good, PAY, seconds);
         assert_eq!(issued.is_ok(), right, "{seconds}");

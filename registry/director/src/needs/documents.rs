@@ -218,15 +218,35 @@ impl<'a> Documents<'a> {
         for claim in old.map(Claim::made).unwrap_or_default() {
             claims.remove(&claim);
         }
+        let me = format!("{}/{}", new.kind(), new.key());
         for claim in claims {
+            if let Claim::Identity(id) = &claim
+                && let Some(need) = identity_need(id, &new.metadata.namespace)
+            {
+                needs.add(need, || format!("{me} claims {}", claim.words()));
+            }
             for other in self.index().holding(&claim) {
                 if other.metadata.namespace == new.metadata.namespace {
                     continue;
                 }
-                let me = format!("{}/{}", new.kind(), new.key());
                 let why = format!("{me} claims {}, which another namespace has", claim.words());
                 needs.add_elsewhere(RequiredRights::of_services([other.key().as_str()]), &why);
             }
         }
+    }
+}
+
+/// The right to an identity that a document of `namespace` claims; `None` for one of that namespace. Policies allow
+/// identities by patterns such as `spiffe://DOMAIN/ns/NAMESPACE/*`, so an identity that nobody has yet belongs to the
+/// namespace in its path, and one with another path to nobody less than the mesh.
+fn identity_need(id: &str, namespace: &str) -> Option<RequiredRight> {
+    let path = id.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
+    let mut segments = path.map(|(_, path)| path.split('/')).into_iter().flatten();
+    match (segments.next(), segments.next()) {
+        (Some("ns"), Some(owner)) if owner == namespace => None,
+        (Some("ns"), Some(owner)) if !owner.is_empty() => {
+            Some(RequiredRight::Namespace(owner.to_owned()))
+        }
+        _ => Some(RequiredRight::Mesh),
     }
 }

@@ -204,7 +204,7 @@ fn hosts_of_a_shared_gateway_identities_and_sidecars_belong_to_whoever_came_firs
         "Service",
         "b/s",
         &json!({
-            "ports": [{ "port": 80, "protocol": "http" }], "identity": "spiffe://m/b/s",
+            "ports": [{ "port": 80, "protocol": "http" }], "identity": "spiffe://m/ns/b/s",
             "tls": { "certificate": "c", "key": "k", "ca": "a" },
             "endpoints": [{ "address": "10.0.0.1:80", "sidecar": "10.0.0.1:15006", "admin": "10.0.0.1:15000" }],
         }),
@@ -225,16 +225,60 @@ fn hosts_of_a_shared_gateway_identities_and_sidecars_belong_to_whoever_came_firs
         document("Service", "a/s", &spec)
     };
     for (identity, address, others) in [
-        ("spiffe://m/a/s", "10.0.0.2:80", false),
-        ("spiffe://m/b/s", "10.0.0.2:80", true),
-        ("spiffe://m/a/s", "10.0.0.1:80", true),
-        ("spiffe://m/a/s", "[::ffff:10.0.0.1]:15006", true),
-        ("spiffe://m/a/s", "10.0.0.1:15000", true),
-        ("spiffe://m/a/s", "127.0.0.1:80", false),
+        ("spiffe://m/ns/a/s", "10.0.0.2:80", false),
+        ("spiffe://m/ns/b/s", "10.0.0.2:80", true),
+        ("spiffe://m/ns/a/s", "10.0.0.1:80", true),
+        ("spiffe://m/ns/a/s", "[::ffff:10.0.0.1]:15006", true),
+        ("spiffe://m/ns/a/s", "10.0.0.1:15000", true),
+        ("spiffe://m/ns/a/s", "127.0.0.1:80", false),
     ] {
         let found = needs(&world, applied([own(identity, address)]));
         assert_eq!(found.contains(&"b/s".to_owned()), others, "{identity} {address}: {found:?}");
     }
+}
+
+#[test]
+fn an_identity_that_nobody_has_belongs_to_the_namespace_in_its_path_or_to_the_mesh() {
+    let world = World::guarded();
+    let of = |kind: &str, identity: &str| {
+        let spec = match kind {
+            "Service" => json!({
+                "ports": [{ "port": 80, "protocol": "http" }], "identity": identity,
+                "endpoints": [{ "address": "127.0.0.1:80" }],
+            }),
+            _ => json!({
+                "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
+                "identity": identity, "tls": { "certificate": "c", "key": "k", "ca": "a" },
+            }),
+        };
+        document(kind, "a/s", &spec)
+    };
+    for kind in ["Service", "Gateway"] {
+        for (identity, beyond) in [
+            ("spiffe://m/ns/a/service/s", None),
+            ("spiffe://m/ns/a", None),
+            ("spiffe://other/ns/a/s", None),
+            ("spiffe://m/ns/shop/service/pay", Some("shop/*")),
+            ("spiffe://m/ns/aa/s", Some("aa/*")),
+            ("spiffe://m/ns/A/s", Some("A/*")),
+            ("spiffe://m/ns", Some("Mesh")),
+            ("spiffe://m/registry", Some("Mesh")),
+            ("spiffe://m/a/s", Some("Mesh")),
+            ("spiffe://m/NS/a/s", Some("Mesh")),
+            ("spiffe://m/x/ns/a/s", Some("Mesh")),
+            ("spiffe://m/gateway/edge", Some("Mesh")),
+        ] {
+            let mut found = needs(&world, applied([of(kind, identity)]));
+            found.retain(|need| need != "a/s");
+            let beyond: Vec<String> = beyond.into_iter().map(str::to_owned).collect();
+            assert_eq!(found, beyond, "{kind} {identity}");
+        }
+    }
+    // What a document has already is not claimed again, by whoever changes something else in it.
+    let mut world = World::guarded();
+    world.append("ada", applied([of("Service", "spiffe://m/a/s")]));
+    assert_eq!(needs(&world, applied([of("Service", "spiffe://m/a/s")])), ["a/s"]);
+    assert_eq!(needs(&world, applied([of("Service", "spiffe://m/a/t")])), ["a/s", "Mesh"]);
 }
 
 #[test]

@@ -18,8 +18,6 @@ use super::records::AuthorityRecord;
 
 /// The folder of the authority, in the folder of the registry.
 const FOLDER: &str = "authority";
-/// The path of the registry's SPIFFE id.
-const REGISTRY: &str = "registry";
 /// Lifetime of the registry's own SVID.
 const OWN_LIFETIME: Duration = SVID_LIFETIME;
 
@@ -72,10 +70,7 @@ impl MeshAuthority {
     ) -> Result<Self, AuthorityError> {
         let (domain, random) = (&options.domain, Random::system());
         let signer = CertificateAuthority::open(&Self::folder(registry), domain, random, now)?;
-        let import = |rule: String| AuthorityError::Import { rule };
-        let registry_id: SpiffeId = format!("spiffe://{domain}/{REGISTRY}")
-            .parse()
-            .map_err(|error| import(format!("{error}")))?;
+        let registry_id = signer.registry_id()?;
         let also = authorities(options.client_ca.as_deref())?;
         let own = signer.own_identity(&registry_id, &also, OWN_LIFETIME, now)?;
         let (client_ca, lifetime) = (options.client_ca.clone(), options.lifetime);
@@ -86,6 +81,11 @@ impl MeshAuthority {
     fn signer(&self) -> MutexGuard<'_, CertificateAuthority> {
         // Each change replaces one part as a whole.
         self.signer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Checks that a proxy may have that id.
+    pub(crate) fn check_assignable(&self, id: &SpiffeId) -> Result<(), AuthorityError> {
+        self.signer().check_assignable(id)
     }
 
     pub(crate) fn record(&self) -> AuthorityRecord {

@@ -10,8 +10,9 @@ use tamis_api::{
 use tamis_authority::{JoinRecord, JoinToken};
 use tamis_oci::Verb;
 use tamis_resources::NodeName;
-use tamis_transport::{SpiffeId, TrustDomain};
+use tamis_transport::SpiffeId;
 
+use super::authority::MeshAuthority;
 use super::ledger::{IdentityLedger, IdentityRevocation};
 use super::problems;
 use super::records::{IdentityRecord, RevokedRecord, SvidRecord};
@@ -48,7 +49,7 @@ impl Control {
             return Err(bad(title, "use a number in this range"));
         }
         self.catch_up().await.map_err(|error| journal(&error))?;
-        in_domain(&name, &self.declared_identity(&node)?, &authority.domain())?;
+        assignable(&name, &self.declared_identity(&node)?, authority)?;
         let token = JoinToken::generate(Random::system());
         let token = token.map_err(|error| problems::unsigned(&error))?;
         let expires = self.now_secs().saturating_add(ttl);
@@ -204,13 +205,10 @@ fn may_operate(holder: &AuthorizedCaller, node: &NodeName) -> Result<(), ApiProb
     Err(ApiProblem { remedy, ..problem(403, "denied", title) })
 }
 
-fn in_domain(node: &str, id: &str, domain: &TrustDomain) -> Result<(), ApiProblem> {
+/// Checks that the authority may give a proxy that id.
+fn assignable(node: &str, id: &str, authority: &MeshAuthority) -> Result<(), ApiProblem> {
     let id: SpiffeId = id.parse().map_err(|error| problems::no_id(node, &error))?;
-    if id.trust_domain() == *domain && id.has_path() {
-        return Ok(());
-    }
-    let why = format!("{id} is not a member of the trust domain {domain}");
-    Err(problems::no_id(node, &why))
+    authority.check_assignable(&id).map_err(|error| problems::no_id(node, &error))
 }
 
 /// All proxies about which something is known, by name.

@@ -34,7 +34,7 @@ pub(crate) fn no_id(node: &str, why: &dyn fmt::Display) -> ApiProblem {
 pub(crate) fn unsigned(error: &AuthorityError) -> ApiProblem {
     match error {
         AuthorityError::Request { rule } => request(rule),
-        AuthorityError::OutsideDomain { .. } => {
+        AuthorityError::OutsideDomain { .. } | AuthorityError::Reserved { .. } => {
             let way = "correct `identity` in the document of the proxy";
             with(409, "identity.domain", error.to_string(), way)
         }

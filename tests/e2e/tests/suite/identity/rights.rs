@@ -4,7 +4,7 @@ use serde_json::Value;
 use tamis_e2e::{RunningProcess, eventually, tamis};
 use tempfile::TempDir;
 
-use super::{CART, Mesh, PAY, PAY_1};
+use super::{CART, Mesh, PAY, PAY_1, service};
 use crate::control::said;
 
 /// A token for these places, in a file.
@@ -70,6 +70,51 @@ fn who_may_make_tokens_revoke_and_rotate() {
             assert_eq!(told, seen.contains(&node), "{file} {node}: {log}");
         }
     }
+}
+
+#[test]
+fn nobody_claims_the_identity_of_another_namespace_of_the_mesh_or_of_the_registry() {
+    let mesh = Mesh::start();
+    let other = token(&mesh, "other", "other/*", &["observe", "operate"]);
+    let admin = "data/admin.token".to_owned();
+    let apply = |id: &str, file: &str| {
+        let text = service("other", "new", 1);
+        let text = text.replace("spiffe://shop.example/ns/other/service/new", id);
+        // Its addresses are those of no other service.
+        let text = text.replace("127.0.0.1:200", "127.0.0.1:201");
+        assert!(text.contains(&format!("identity: {id}\n")), "{text}");
+        std::fs::create_dir_all(mesh.folder.path().join("new")).unwrap();
+        std::fs::write(mesh.folder.path().join("new/new.yaml"), text).unwrap();
+        mesh.ask(&["apply", "-f", "new", "--confirm", "--token-file", file])
+    };
+    let code = |done: &std::process::Output| {
+        let read: Value = serde_json::from_slice(&done.stdout).unwrap_or_default();
+        read["problem"]["code"].as_str().unwrap_or_default().to_owned()
+    };
+    for (id, own) in [
+        ("spiffe://shop.example/registry", false),
+        ("spiffe://shop.example/trial", false),
+        ("spiffe://shop.example/ns/shop/service/new", false),
+        ("spiffe://shop.example/ns/shop/service/pay", false),
+        ("spiffe://shop.example/gateway", false),
+        ("spiffe://shop.example/ns/other/service/new", true),
+    ] {
+        let done = apply(id, &other);
+        assert_eq!(done.status.success(), own, "{id}: {}", said(&done));
+        assert_eq!(code(&done), if own { "" } else { "denied" }, "{id}: {}", said(&done));
+    }
+    // Whoever may do everything still makes no second registry.
+    for id in ["spiffe://shop.example/registry", "spiffe://shop.example/trial"] {
+        let done = apply(id, &admin);
+        assert!(done.status.success(), "{id}: {}", said(&done));
+        assert_eq!(mesh.refused(&["identity", "token", "sidecar:other/new/0"]), "identity.domain");
+    }
+    // A token made before the identity changed brings no such SVID.
+    assert!(apply("spiffe://shop.example/ns/other/service/new", &admin).status.success());
+    let asked = super::Asked::join(&mesh.join_file("sidecar:other/new/0"));
+    assert!(apply("spiffe://shop.example/registry", &admin).status.success());
+    let answer = asked.send(&mesh.proxies, None);
+    assert_eq!(super::code(&answer), (409, "identity.domain"), "{answer:?}");
 }
 
 #[test]

@@ -68,11 +68,11 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
     let spec = match kind {
         "Gateway" => json!({
             "listeners": [{ "name": "http", "port": 8080, "protocol": "HTTP" }],
-            "identity": format!("spiffe://m/{namespace}/example"), "tls": tls,
+            "identity": format!("spiffe://m/ns/{namespace}/example"), "tls": tls,
         }),
         "Service" => json!({
             "ports": [{ "port": 80, "protocol": "http" }],
-            "identity": format!("spiffe://m/{namespace}/example"), "tls": tls,
+            "identity": format!("spiffe://m/ns/{namespace}/example"), "tls": tls,
             "endpoints": [{ "address": "10.9.0.1:80", "sidecar": "10.9.0.1:15006" }],
         }),
         "HTTPRoute" | "GRPCRoute" => route(),
@@ -96,7 +96,7 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
         "UpstreamPolicy" => json!({ "targetRefs": [target("Service")] }),
         "AuthorizationPolicy" => json!({
             "targetRefs": [target("Service")], "mode": "audit",
-            "allow": [{ "identities": [format!("spiffe://m/{namespace}/example")] }],
+            "allow": [{ "identities": [format!("spiffe://m/ns/{namespace}/example")] }],
             "cedar": { "file": format!("{namespace}.json") },
         }),
         // They are not applied: pins and rollouts have their own addresses.
@@ -188,7 +188,7 @@ fn case(
             also(far);
         }
         FieldReferent::Identity => {
-            *place(&mut document, pattern) = json!(format!("spiffe://m/{far}/seed"));
+            *place(&mut document, pattern) = json!(format!("spiffe://m/ns/{far}/seed"));
             also(far);
         }
         FieldReferent::Socket => {
@@ -223,7 +223,7 @@ fn seeds() -> Vec<Value> {
         let tls = json!({ "certificate": "c.crt", "key": "c.key", "ca": "ca.crt" });
         let service = json!({
             "ports": [{ "port": 80, "protocol": "http" }],
-            "identity": format!("spiffe://m/{space}/seed"), "tls": tls,
+            "identity": format!("spiffe://m/ns/{space}/seed"), "tls": tls,
             "endpoints": [{ "address": "127.0.0.1:80", "sidecar": socket(space) }],
         });
         seeds.push(document("Service", space, "seed", service));
