@@ -356,7 +356,7 @@ cases:
 ```
 
 Time stands still except in `wait`; random numbers are the same in each run. `http-client` sends nothing: it finds the answers of `given.http`.
-Answers are checked as in a proxy and refused with the same text (`fault: { kind: lift, contains: … }`).
+Answers are checked as in a proxy and refused with the same text (`fault: { kind: bad-answer, contains: … }`).
 
 Editors complete and check a table by its schema: `tamis schema cases > cases.schema.json`, and as the first line of the table
 `# yaml-language-server: $schema=cases.schema.json`. `tamis filter new` makes both.

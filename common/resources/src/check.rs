@@ -53,7 +53,7 @@ impl Checker<'_> {
             problem.help = match (number, format::unit(format)) {
                 // With quotes it would still be wrong: the unit is missing.
                 (Some(number), Some(unit)) => {
-                    Some(format!("write it with its unit, like {number}{unit}"))
+                    Some(format!("write it with its unit, like {number}s or {number}{unit}"))
                 }
                 _ => quote.then(|| "put it in quotes".to_owned()),
             };

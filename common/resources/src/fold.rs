@@ -204,7 +204,7 @@ impl<'a> Fold<'a> {
                 }
                 self.doubles.push(document);
                 let then = stays.and_then(|at| all.get(at)).map_or_else(
-                    || "neither counts".to_owned(),
+                    || "neither applies unless it is in force already".to_owned(),
                     |one| format!("the one of {} stays in force", one.source),
                 );
                 let message = format!("{} {} exists twice; {then}", id.0, id.1);

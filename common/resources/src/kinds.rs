@@ -26,6 +26,17 @@ macro_rules! words {
     )*};
 }
 
+/// Writes words as documents write them.
+macro_rules! shown_as_written {
+    ($($word:ident)*) => {$(
+        impl std::fmt::Display for $word {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                serde::Serialize::serialize(self, f)
+            }
+        }
+    )*};
+}
+
 mod authorization_policy;
 mod filter;
 mod gateway;

@@ -234,10 +234,10 @@ fn a_number_without_its_unit_is_told_with_the_unit_and_a_name_with_quotes() {
         )
     };
     for (text, help) in [
-        (policy("connectTimeout: 250"), "write it with its unit, like 250ms"),
-        (policy("connectTimeout: 2.5"), "write it with its unit, like 2.5ms"),
-        (policy("keepAlive: 30"), "write it with its unit, like 30ms"),
-        (grant("time: 5"), "write it with its unit, like 5ms"),
+        (policy("connectTimeout: 250"), "write it with its unit, like 250s or 250ms"),
+        (policy("connectTimeout: 2.5"), "write it with its unit, like 2.5s or 2.5ms"),
+        (policy("keepAlive: 30"), "write it with its unit, like 30s or 30ms"),
+        (grant("time: 5"), "write it with its unit, like 5s or 5ms"),
         (SERVICE.replace("name: a,", "name: 250,"), "put it in quotes"),
     ] {
         let found = problems(&text);

@@ -168,7 +168,7 @@ pub enum CallFault {
     Stack,
     /// Its answer breaks the contract.
     #[error("its answer is malformed: {0}")]
-    Lift(String),
+    BadAnswer(String),
     /// It failed too often recently and is not called.
     #[error("it failed too often and is not called for now")]
     BreakerOpen,
@@ -190,13 +190,13 @@ pub enum CallFault {
 }
 
 impl CallFault {
-    /// All values of [`Self::kind`].
+    /// The values of [`Self::kind`] that a table of cases can expect.
     pub const KINDS: [&str; 9] = [
         "trap",
         "deadline",
         "memory",
         "stack",
-        "lift",
+        "bad-answer",
         "breaker-open",
         "instantiate",
         "no-hook",
@@ -210,7 +210,7 @@ impl CallFault {
             Self::Deadline { .. } => "deadline",
             Self::Memory { .. } => "memory",
             Self::Stack => "stack",
-            Self::Lift(_) => "lift",
+            Self::BadAnswer(_) => "bad-answer",
             Self::BreakerOpen => "breaker-open",
             Self::Remaking => "remaking",
             Self::Lost => "lost",

@@ -176,7 +176,7 @@ impl Filter {
 
     /// Counts an answer that breaks the contract as a fault, and logs it.
     pub fn broke(&self, hook: Hook, rule: String) -> CallFault {
-        self.failed(hook, CallFault::Lift(rule))
+        self.failed(hook, CallFault::BadAnswer(rule))
     }
 
     /// Counts a fault, reports it to the breaker and logs it.

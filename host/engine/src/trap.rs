@@ -13,14 +13,15 @@ pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> C
         Some(_) if host.limiter.refused => memory,
         Some(trap) => CallFault::Trap(trap_text(trap, error, host)),
         None if host.limiter.refused => memory,
-        None => CallFault::Lift(printable(&error.root_cause().to_string(), 512)),
+        None => CallFault::BadAnswer(printable(&error.root_cause().to_string(), 512)),
     }
 }
 
 /// Which trap it was, where, and the last error line of the filter: a panic logs its message and place
 /// there.
 fn trap_text(trap: &Trap, error: &wasmtime::Error, host: &Host) -> String {
-    let mut text = trap.to_string();
+    let said = trap.to_string();
+    let mut text = said.strip_prefix("wasm trap: ").unwrap_or(&said).to_owned();
     if let Some(function) = error.downcast_ref::<WasmBacktrace>().and_then(function) {
         text.push_str(&format!(" in `{function}`"));
     }

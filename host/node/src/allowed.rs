@@ -94,7 +94,7 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Tr
     };
     Err(TrustRefusal {
         code: "filter.world",
-        rule: format!("the component of {filter} is not a {world:?}: {why}"),
+        rule: format!("the component of {filter} does not implement the world {world}: {why}"),
         set_by: "the proxy".to_owned(),
         remedy: "correct `world` of its Filter, or pin the intended component".to_owned(),
     })

@@ -215,7 +215,7 @@ fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[RouteFault])]) -> Opt
         code: "route.refused".to_owned(),
         reason,
         set_by: "the router".to_owned(),
-        remedy: format!("mend {} {}", lost.kind, lost.route),
+        remedy: format!("correct {} {}", lost.kind, lost.route),
     };
     Some(FilterPlan { scope: Some(wider), refused: Some(refused), ..plan.clone() })
 }

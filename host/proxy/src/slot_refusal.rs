@@ -21,7 +21,9 @@ impl fmt::Display for SlotRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.rule)?;
         if !self.set_by.is_empty() {
-            write!(f, " (set by {})", self.set_by)?;
+            // A rule may end with the lines of a document.
+            let space = if self.rule.contains('\n') { '\n' } else { ' ' };
+            write!(f, "{space}(set by {})", self.set_by)?;
         }
         if !self.remedy.is_empty() {
             write!(f, "; {}", self.remedy)?;

@@ -29,7 +29,7 @@ pub(crate) struct Expect {
     pub(crate) extend: Option<bool>,
     /// The configuration is refused. Cannot be combined with other expectations.
     pub(crate) configure: Option<ExpectConfigure>,
-    /// A call fails: `trap`, `deadline`, `memory`, `stack`, `lift` (an answer that breaks the contract).
+    /// A call fails: `trap`, `deadline`, `memory`, `stack`, `bad-answer` (an answer that breaks the contract).
     pub(crate) fault: Option<ExpectFault>,
     /// Whether and where another attempt is made.
     pub(crate) retry: Option<ExpectRetry>,

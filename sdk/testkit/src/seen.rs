@@ -55,6 +55,6 @@ impl From<CallFault> for StepEnd {
 impl StepEnd {
     /// An answer that breaks a rule of the contract.
     pub(crate) fn breaks(rule: String) -> Self {
-        CallFault::Lift(rule).into()
+        CallFault::BadAnswer(rule).into()
     }
 }

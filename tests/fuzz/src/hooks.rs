@@ -90,7 +90,7 @@ pub fn hooks(data: &[u8]) {
     };
     match instance.on_request(&view) {
         Ok(decision) => drop(format!("{decision:?}")),
-        Err(CallFault::Lift(why) | CallFault::Trap(why)) => assert!(!why.is_empty()),
+        Err(CallFault::BadAnswer(why) | CallFault::Trap(why)) => assert!(!why.is_empty()),
         Err(CallFault::Memory { .. } | CallFault::Deadline { .. }) => {}
         Err(other) => unreachable!("no other fault can come of an answer: {other:?}"),
     }
@@ -127,7 +127,7 @@ mod tests {
         let Verdict::Answer(reply) = lifted("answer").unwrap().verdict else { panic!() };
         assert_eq!((reply.status, reply.body.as_slice()), (403, b"denied".as_slice()));
         for name in ["edits-in-thin-air", "no-such-verdict", "answer-at-the-end-of-memory"] {
-            assert!(matches!(lifted(name), Err(CallFault::Lift(_))), "{name}");
+            assert!(matches!(lifted(name), Err(CallFault::BadAnswer(_))), "{name}");
         }
     }
 }

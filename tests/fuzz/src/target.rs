@@ -1,7 +1,7 @@
 //! Authorities and paths on arbitrary text.
 
 use tamis_exchange::{
-    AmbiguityRule, EmptySegments, Escapes, PathRules, Scheme, normal_authority, normal_path,
+    AmbiguityRule, EmptySegmentRule, Escapes, PathRules, Scheme, normal_authority, normal_path,
 };
 
 /// Normalisation is idempotent, and its result can be sent. Routes match what a decoding server reads. The
@@ -19,7 +19,7 @@ pub fn target(data: &[u8]) {
     assert_eq!(sent.as_str(), normal);
     let path = sent.path();
     assert!(!path.split('/').any(|part| part == "." || part == ".."), "{text:?}");
-    assert!(rules.empty_segments == EmptySegments::Keep || !path.contains("//"), "{text:?}");
+    assert!(rules.empty_segments == EmptySegmentRule::Keep || !path.contains("//"), "{text:?}");
     assert!(!path.contains('\\') && !path.contains("%00"), "{text:?}");
     if rules == PathRules::default() {
         assert!(!path.contains([';']) && !path.contains("%2F") && !path.contains("%5C"));
@@ -33,9 +33,9 @@ fn rules(flags: u8) -> PathRules {
         |bit: u8| if flags & bit == 0 { AmbiguityRule::Refuse } else { AmbiguityRule::Keep };
     PathRules {
         empty_segments: match flags & 3 {
-            0 => EmptySegments::Merge,
-            1 => EmptySegments::Keep,
-            _ => EmptySegments::Refuse,
+            0 => EmptySegmentRule::Merge,
+            1 => EmptySegmentRule::Keep,
+            _ => EmptySegmentRule::Refuse,
         },
         escapes: if flags & 4 == 0 { Escapes::Segment } else { Escapes::Unreserved },
         escaped_slashes: ambiguous(8),

@@ -426,10 +426,13 @@ impl<'a> Fold<'a> {
                 let others: Vec<&Attachment<'a>> =
                     all.iter().filter(|(other, _)| other != at).map(|(_, one)| *one).collect();
                 let names: Vec<String> = others.iter().map(|one| one.document.key()).collect();
-                let then =
-                    if stays.is_some() { "the one in force stays" } else { "none of them counts" };
+                let then = if stays.is_some() {
+                    "the one in force stays"
+                } else {
+                    "none of them applies unless it is in force already"
+                };
                 let message = format!(
-                    "a chain has only one {world:?}, but there is another: {}; {then}",
+                    "a chain has only one {world}, but there is another: {}; {then}",
                     names.join(", ")
                 );
                 if let Some(lost) = lost.get_mut(*at) {

@@ -205,8 +205,11 @@ impl<'a> Fold<'a> {
                 continue;
             }
             lost.push(*at);
-            let then =
-                if stays.is_some() { "the one in force stays" } else { "none of them counts" };
+            let then = if stays.is_some() {
+                "the one in force stays"
+            } else {
+                "none of them applies unless it is in force already"
+            };
             let message =
                 format!("a chain has one filter that receives AuthorizationPolicy; {then}");
             let mut problem = one.document.problem(SECOND, "/spec/filter", message);

@@ -169,10 +169,10 @@ impl<'a> Fold<'a> {
         let wrong = match fits {
             Some(true) => return Some(Parent { key, kind: reference.kind, reference }),
             Some(false) => format!(
-                "{:?} {key} accepts no route with this section, port and namespace",
+                "{} {key} accepts no route with this section, port and namespace",
                 reference.kind
             ),
-            None => format!("there is no {:?} {key}", reference.kind),
+            None => format!("there is no {} {key}", reference.kind),
         };
         let problem =
             document.problem("route.parent", &format!("/spec/parentRefs/{at}/name"), wrong);

@@ -60,6 +60,8 @@ words! {
     }
 }
 
+shown_as_written! { World }
+
 shapes! {
     /// An entry of the catalogue of filters.
     pub struct FilterSpec {

@@ -61,6 +61,8 @@ words! {
     }
 }
 
+shown_as_written! { ParentKind }
+
 shapes! {
     /// Routes HTTP requests.
     pub struct HttpRouteSpec {

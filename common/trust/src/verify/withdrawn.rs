@@ -23,7 +23,7 @@ pub(super) fn withdrawn(
         if policy.is_unread() {
             return Err(refusal(
                 "what it revokes must be known, and a part of it cannot be read".to_owned(),
-                format!("mend {}", set_by(policy)),
+                format!("correct {}", set_by(policy)),
             ));
         }
         if policy.revokes_digest(&digest) {

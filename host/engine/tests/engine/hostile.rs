@@ -67,7 +67,7 @@ fn memory_beyond_the_grant_is_refused() {
 fn a_panic_a_deep_recursion_and_a_made_up_handle_cost_the_instance_alone() {
     assert!(matches!(fault("trap"), CallFault::Trap(_)));
     assert_eq!(fault("recurse"), CallFault::Stack);
-    assert!(matches!(fault("bad-handle"), CallFault::Lift(why) if why.contains("handle")));
+    assert!(matches!(fault("bad-handle"), CallFault::BadAnswer(why) if why.contains("handle")));
 }
 
 #[test]
@@ -141,7 +141,10 @@ fn an_answer_that_cannot_be_sent_is_a_fault_with_its_reason() {
         let seen = view(filter.reads(), 1, "/a");
         let faults: Vec<_> = (0..5).map(|_| instance.on_request(&seen).unwrap_err()).collect();
         let fault = &faults[0];
-        assert!(matches!(fault, CallFault::Lift(why) if why.contains(part)), "{what}: {fault}");
+        assert!(
+            matches!(fault, CallFault::BadAnswer(why) if why.contains(part)),
+            "{what}: {fault}"
+        );
         assert_eq!(instance.on_request(&seen).unwrap_err(), CallFault::BreakerOpen, "{what}");
         assert_eq!(given.state.statistics().hooks[0].faults, 5, "{what}");
     }

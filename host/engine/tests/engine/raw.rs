@@ -198,7 +198,7 @@ fn a_fault_of_the_abi_in_a_hook_is_a_fault_of_that_call() {
     let filter = Core { on_request, ..Core::default() }.made().unwrap();
     let mut instance = filter.instantiate().unwrap();
     let fault = instance.on_request(&view(filter.reads(), 1, "/a")).unwrap_err();
-    assert!(matches!(fault, CallFault::Lift(_)), "{fault}");
+    assert!(matches!(fault, CallFault::BadAnswer(_)), "{fault}");
 }
 
 #[test]

@@ -116,8 +116,8 @@ fn every_hook_is_ended_in_every_way_that_a_filter_ends_badly() {
             ("trap-in-drop", "trap"),
             ("recurse", "stack"),
             ("grow", "memory"),
-            ("handles", "lift"),
-            ("secret-handles", "lift"),
+            ("handles", "bad-answer"),
+            ("secret-handles", "bad-answer"),
         ] {
             // Each has a breaker of its own.
             let fault = fault(&patient(), hook, does).unwrap_err();
@@ -193,7 +193,7 @@ fn what_the_host_does_for_a_filter_is_bounded_like_what_it_does_itself() {
     let given = patient();
     // The host hashes in time that nothing interrupts, so what it is given at once is bounded.
     let flooded = fault(&given, "on-request", "hash-flood").unwrap_err();
-    assert_eq!(flooded.kind(), "lift", "{flooded}");
+    assert_eq!(flooded.kind(), "bad-answer", "{flooded}");
     for does in ["log-flood", "kv-flood", "spans-flood", "define-late"] {
         assert_eq!(fault(&given, "on-request", does), Ok(()), "{does}");
     }
@@ -232,7 +232,7 @@ fn an_answer_that_lies_about_itself_is_a_fault() {
         ("weigh", "none", "weights for 1 endpoints"),
     ] {
         let fault = fault(&patient(), hook, does).unwrap_err();
-        assert_eq!(fault.kind(), "lift", "{hook} {does}: {fault}");
+        assert_eq!(fault.kind(), "bad-answer", "{hook} {does}: {fault}");
         assert!(fault.to_string().contains(part), "{hook} {does}: {fault}");
         assert!(fault.to_string().len() < 2_048, "{hook} {does}");
     }

@@ -115,7 +115,7 @@ cases:
 - { name: tick, tick: {}, expect: { tick: { next: 1m }, kv: { a: null } } }
 - { name: finished, finished: { outcome: [client-gone], status: 0 }, expect: { pass: true } }
 - { name: local, response: { by: host, status: 503 }, expect: { response: { status: 503 } } }
-- { name: fault, expect: { fault: { kind: lift, contains: status } } }
+- { name: fault, expect: { fault: { kind: bad-answer, contains: status } } }
 ",
     );
     assert_eq!(table.map(|table| table.cases.len()).map_err(|error| error.to_string()), Ok(11));
