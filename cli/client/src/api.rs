@@ -8,7 +8,7 @@ use tamis_api::{
     ApiProblem, ApplyRequest, ApplyResult, ApprovalResult, ApproveRequest, AuthorityView,
     CreatedJoinToken, CreatedToken, DocumentText, DocumentVersion, FleetStatus, HistoryItem,
     IdentityRevokeRequest, IdentityView, JoinTokenRequest, LogPage, MoveRequest, PinRequest,
-    PinResult, PinView, PlanResult, ReassignRequest, ReassignResult, Resource, ResourceList,
+    PinResult, PinView, PlanResult, ReassignRequest, ReassignResult, ResourceList, ResourceView,
     RevocationView, RevokeRequest, RollbackRequest, RolloutRequest, RolloutView, RotateRequest,
     RunHistory, TokenRequest, TokenView, UnpinRequest, paths,
 };
@@ -46,7 +46,7 @@ impl Client {
         kind: &str,
         namespace: &str,
         name: &str,
-    ) -> Result<Resource, ClientError> {
+    ) -> Result<ResourceView, ClientError> {
         let [kind, namespace, name] = [kind, namespace, name].map(encoded);
         self.read(&format!("{}/{kind}/{namespace}/{name}", paths::RESOURCES)).await
     }

@@ -10,7 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use tamis_api::{Resource, ResourceSummary};
+use tamis_api::{ResourceSummary, ResourceView};
 
 /// A kind of document, or all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,7 @@ pub(crate) fn describe(arguments: &Describe, output: Output) -> Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-fn described(found: &Resource, now: u64) -> String {
+fn described(found: &ResourceView, now: u64) -> String {
     let ResourceSummary { kind, namespace, name, digest, revision, time_ms, actor, ok: _ } =
         &found.summary;
     let mut text = format!("{kind} {namespace}/{name}\n{digest}\n");
@@ -224,7 +224,7 @@ mod tests {
                 renewed_ms: None,
             }),
         };
-        let found = Resource {
+        let found = ResourceView {
             summary: summary(),
             text: "kind: Service\n".into(),
             conditions: vec![condition],

@@ -31,8 +31,8 @@ pub use pin::{
     UnpinRequest,
 };
 pub use resource::{
-    ConditionView, DocumentText, DocumentVersion, ProgrammedView, Resource, ResourceList,
-    ResourceSummary,
+    ConditionView, DocumentText, DocumentVersion, ProgrammedView, ResourceList, ResourceSummary,
+    ResourceView,
 };
 pub use rollout::{
     DifferenceView, Gates, MoveRequest, OnBreach, RolloutMove, RolloutRequest, RolloutSide,

@@ -40,7 +40,7 @@ pub struct ResourceSummary {
 /// A document in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Resource {
+pub struct ResourceView {
     /// Its summary.
     #[serde(flatten)]
     pub summary: ResourceSummary,

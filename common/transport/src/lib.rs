@@ -56,7 +56,7 @@ pub use client::{
 pub use connect::{ConnectError, PlainStream, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, MeteredStream};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
-pub use listen::{BoundListener, ListenError, Listener, bind, spread};
+pub use listen::{BoundListener, ListenError, SocketListener, bind, spread};
 pub use proxy_protocol::{ProxyHeaderError, read_proxy_header};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{

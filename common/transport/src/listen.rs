@@ -29,7 +29,7 @@ pub enum BoundListener {
 
 /// A socket registered with the runtime of the worker that accepts from it.
 #[derive(Debug)]
-pub enum Listener {
+pub enum SocketListener {
     /// TCP.
     Tcp(tokio::net::TcpListener),
     /// A unix socket.
@@ -157,17 +157,19 @@ impl BoundListener {
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O enabled.
-    pub fn into_listener(self) -> io::Result<Listener> {
+    pub fn into_listener(self) -> io::Result<SocketListener> {
         match self {
-            Self::Tcp(listener) => tokio::net::TcpListener::from_std(listener).map(Listener::Tcp),
+            Self::Tcp(listener) => {
+                tokio::net::TcpListener::from_std(listener).map(SocketListener::Tcp)
+            }
             Self::Unix(listener) => {
-                tokio::net::UnixListener::from_std(listener).map(Listener::Unix)
+                tokio::net::UnixListener::from_std(listener).map(SocketListener::Unix)
             }
         }
     }
 }
 
-impl Listener {
+impl SocketListener {
     /// The next connection and, over TCP, its peer; never fails.
     ///
     /// A connection that died in the queue is skipped. When descriptors or memory run out, it tries again

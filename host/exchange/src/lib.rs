@@ -57,7 +57,7 @@ pub use prefixes::{AddressPrefixes, InvalidPrefix};
 pub use refusal::{Fault, Refusal};
 pub use reply::{Reply, check_reply};
 pub use target::{
-    AmbiguityRule, EmptySegments, Escapes, PathRules, TargetError, normal_authority, normal_path,
+    AmbiguityRule, EmptySegmentRule, Escapes, PathRules, TargetError, normal_authority, normal_path,
 };
 pub use upgrade::{Protocols, is_agreed, is_carried};
 pub use view::{

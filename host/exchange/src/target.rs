@@ -12,7 +12,7 @@ use std::net::Ipv6Addr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PathRules {
     /// `//`.
-    pub empty_segments: EmptySegments,
+    pub empty_segments: EmptySegmentRule,
     /// `%2F` and `%5C`: a slash and a backslash to servers that decode before they split.
     pub escaped_slashes: AmbiguityRule,
     /// `;`: Java servers cut it off, with everything that follows it in its segment.
@@ -23,7 +23,7 @@ pub struct PathRules {
 
 /// Treatment of empty segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum EmptySegments {
+pub enum EmptySegmentRule {
     /// They are removed, as nginx and Tomcat do.
     #[default]
     Merge,
@@ -57,7 +57,7 @@ pub enum Escapes {
 impl PathRules {
     /// Keeps what is ambiguous: for paths written by filters, which are responsible for them.
     pub const KEEP: Self = Self {
-        empty_segments: EmptySegments::Keep,
+        empty_segments: EmptySegmentRule::Keep,
         escaped_slashes: AmbiguityRule::Keep,
         parameters: AmbiguityRule::Keep,
         escapes: Escapes::Unreserved,
@@ -264,8 +264,8 @@ fn fold(path: &str, rules: PathRules) -> Result<String, TargetError> {
                     kept.push("");
                 }
             }
-            "" if !last && rules.empty_segments == EmptySegments::Merge => {}
-            "" if !last && rules.empty_segments == EmptySegments::Refuse => {
+            "" if !last && rules.empty_segments == EmptySegmentRule::Merge => {}
+            "" if !last && rules.empty_segments == EmptySegmentRule::Refuse => {
                 return Err(TargetError::EmptySegment);
             }
             _ if is_disguised(segment) => return Err(TargetError::DotSegment),

@@ -15,15 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Clock;
 use tamis_exchange::{
-    AddressPrefixes, AmbiguityRule, EmptySegments, Escapes, ForwardedField, HostPattern, PathRules,
-    Protocols, TrustedProxies,
+    AddressPrefixes, AmbiguityRule, EmptySegmentRule, Escapes, ForwardedField, HostPattern,
+    PathRules, Protocols, TrustedProxies,
 };
 use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons};
 use tamis_resources::plan::{
-    AddressPlan, Algorithm, AmbiguousPaths, ClientAddressField, ClientAddressPlan,
-    EmptySegments as EmptySegmentsPlan, EndpointPlan, ListenerFilesPlan, ListenerPlan,
-    ListenerReasons, ListenerRulesPlan, MemberFilesPlan, NodePlan, PathEscapes, PolicyPlan,
-    ProtocolPlan, ServicePlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    AddressPlan, Algorithm, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
+    EndpointPlan, ListenerFilesPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan,
+    MemberFilesPlan, NodePlan, PathEscapes, PolicyPlan, ProtocolPlan, ServicePlan, TlsPlan,
+    TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
@@ -42,9 +42,9 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
     ListenerRules {
         paths: PathRules {
             empty_segments: match plan.empty_segments {
-                EmptySegmentsPlan::Merge => EmptySegments::Merge,
-                EmptySegmentsPlan::Keep => EmptySegments::Keep,
-                EmptySegmentsPlan::Refuse => EmptySegments::Refuse,
+                EmptySegments::Merge => EmptySegmentRule::Merge,
+                EmptySegments::Keep => EmptySegmentRule::Keep,
+                EmptySegments::Refuse => EmptySegmentRule::Refuse,
             },
             escaped_slashes: ambiguous(plan.escaped_slashes),
             parameters: ambiguous(plan.parameters),
@@ -408,8 +408,8 @@ fn policy(plan: &PolicyPlan) -> ServiceSettings {
     let millis = Duration::from_millis;
     ServiceSettings {
         algorithm: match plan.algorithm {
-            Algorithm::P2c => tamis_upstream::Algorithm::P2c,
-            Algorithm::RoundRobin => tamis_upstream::Algorithm::RoundRobin,
+            Algorithm::P2c => tamis_upstream::PickAlgorithm::P2c,
+            Algorithm::RoundRobin => tamis_upstream::PickAlgorithm::RoundRobin,
         },
         // An invalid name was refused when the document was read; then there is no hash.
         hash_header: plan.hash_header.as_deref().and_then(|name| name.parse().ok()),

@@ -27,8 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, GateLimits, Listener, ListenerStage, PlainStream,
-    RequestBody, ServeLimits, Shutdown, bind, serve_connection,
+    Address, BoundListener, ConnInfo, GateLimits, ListenerStage, PlainStream, RequestBody,
+    ServeLimits, Shutdown, SocketListener, bind, serve_connection,
 };
 use tokio::task::LocalSet;
 
@@ -75,7 +75,7 @@ pub(crate) fn start(
     thread.spawn(run).map(drop).map_err(ProxyError::Thread)
 }
 
-async fn serve(listener: &Listener, inner: &Arc<ProxyState>, mut shutdown: Shutdown) {
+async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown: Shutdown) {
     let open = Rc::new(OpenConnections::default());
     let limits = ServeLimits::default();
     let gate = GateLimits { idle_timeout: IDLE_MAX, ..limits.gate };

@@ -5,13 +5,12 @@ mod race;
 
 use crate::chain::Chain;
 use crate::circuit::{ask_breaker, pick};
-use crate::exchange::{ExchangeState, Retrier};
+use crate::exchange::{ExchangeState, Replay, Retrier};
 use crate::failure::AttemptFailure;
 use crate::fields::is_grpc;
 use crate::interim;
 use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::receive::RequestParts;
-use crate::replay::Replay;
 use crate::request_body::OutgoingBody;
 use crate::slot::RetryQuestion;
 use crate::stop::ExchangeStop;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_engine::{FilterState, Responses};
-use tamis_exchange::Owners;
+use tamis_exchange::{Edit, Owners, Selector};
 use tamis_resources::plan::TrafficDirection;
 use tamis_upstream::Upstream;
 
@@ -169,6 +169,12 @@ impl Chain {
         self.router.iter().chain(&self.extension)
     }
 
+    /// Whether one of `edits` changes what a router of the chain sees.
+    pub(crate) fn routers_read(&self, edits: &[Edit]) -> bool {
+        let mut filters = self.routers().filter_map(|router| router.filter());
+        filters.any(|filter| sees(filter.reads().selectors(), edits))
+    }
+
     /// A service of the router's.
     pub(crate) fn backend(&self, backend: u32) -> Option<&Rc<Upstream>> {
         self.backends.get(backend as usize)?.as_ref()
@@ -183,4 +189,30 @@ impl Chain {
 /// The rules of a router.
 fn rules_of(router: Option<&Rc<Slot>>) -> &[String] {
     router.and_then(|slot| slot.filter()).map_or(&[], |filter| filter.rules())
+}
+
+/// Whether one of `edits` changes what one of `selectors` selects.
+fn sees(selectors: &[Selector], edits: &[Edit]) -> bool {
+    edits.iter().any(|edit| {
+        selectors.iter().any(|selector| match (edit, selector) {
+            (Edit::SetPath(_), Selector::Path) | (Edit::SetAuthority(_), Selector::Authority) => {
+                true
+            }
+            (
+                Edit::SetHeader(line) | Edit::AddHeader(line),
+                Selector::Header(name) | Selector::RequestHeader(name),
+            ) => line.name == name.as_str(),
+            (
+                Edit::RemoveHeader(removed),
+                Selector::Header(name) | Selector::RequestHeader(name),
+            ) => removed == name.as_str(),
+            (
+                Edit::SetHeader(_) | Edit::AddHeader(_) | Edit::RemoveHeader(_),
+                Selector::AllHeaders,
+            ) => true,
+            (Edit::SetAttribute { name, .. }, Selector::Attribute(read)) => **read == **name,
+            _ => false,
+            // The method is a part of every view.
+        }) || matches!(edit, Edit::SetMethod(_))
+    })
 }

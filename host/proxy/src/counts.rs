@@ -1,6 +1,6 @@
 //! Counts of what each digest did in each slot: each worker counts for itself, readers add up.
 //!
-//! Only one worker writes its cells, so a count is a load and a store and never a locked instruction. Cells
+//! Only one worker writes its cells, so a count is a load and a store and never a locked instruction. SlotCells
 //! belong to slot, digest and worker, not to a generation: a filter that was replaced continues to count in
 //! the same cells until its last exchange has ended.
 
@@ -43,7 +43,7 @@ const ENTRIES_MAX: usize = 1_024;
 /// One worker's counts of a slot and digest. Aligned to cache lines of its own, so that no other worker
 /// writes near it.
 #[repr(align(128))]
-pub(crate) struct Cells {
+pub(crate) struct SlotCells {
     exchanges: AtomicU64,
     traps: AtomicU64,
     server_errors: AtomicU64,
@@ -51,7 +51,7 @@ pub(crate) struct Cells {
     added: [AtomicU64; BUCKETS],
 }
 
-impl Default for Cells {
+impl Default for SlotCells {
     fn default() -> Self {
         Self {
             exchanges: AtomicU64::new(0),
@@ -68,7 +68,7 @@ fn count(cell: &AtomicU64) {
     cell.store(cell.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
 }
 
-impl Cells {
+impl SlotCells {
     /// An exchange called it.
     pub(crate) fn count_exchange(&self) {
         count(&self.exchanges);
@@ -88,7 +88,7 @@ impl Cells {
             | CallFault::Deadline { .. }
             | CallFault::Memory { .. }
             | CallFault::Stack
-            | CallFault::Lift(_)
+            | CallFault::BadAnswer(_)
             | CallFault::BreakerOpen
             | CallFault::Remaking
             | CallFault::Instantiate(_) => count(&self.traps),
@@ -130,7 +130,7 @@ impl Cells {
 
 /// All cells of a proxy.
 #[derive(Default)]
-pub(crate) struct Ledger(Mutex<Entries>);
+pub(crate) struct SlotLedger(Mutex<Entries>);
 
 #[derive(Default)]
 struct Entries {
@@ -142,14 +142,14 @@ struct Entries {
 #[derive(Default)]
 struct Entry {
     /// By worker.
-    cells: BTreeMap<u64, Arc<Cells>>,
+    cells: BTreeMap<u64, Arc<SlotCells>>,
     /// Rises with every generation that uses the entry.
     wanted: u64,
 }
 
-impl Ledger {
+impl SlotLedger {
     /// The cells in which that worker counts for the digest in the slot.
-    pub(crate) fn cells(&self, worker: u64, slot: &str, digest: &str) -> Arc<Cells> {
+    pub(crate) fn cells(&self, worker: u64, slot: &str, digest: &str) -> Arc<SlotCells> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let inner = &mut *inner;
         inner.last += 1;
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     fn buckets(micros: &[u64]) -> Vec<u8> {
-        let ledger = Ledger::default();
+        let ledger = SlotLedger::default();
         let cells = ledger.cells(0, "a/b", "sha256:00");
         micros.iter().for_each(|us| cells.took(Duration::from_micros(*us)));
         ledger.sum().remove(0).added.into_keys().collect()
@@ -203,14 +203,14 @@ mod tests {
             assert_eq!(buckets(&[us]), [bucket], "{us} us");
         }
         assert_eq!(buckets(&[u64::MAX, 1 << 40]), [32]);
-        let cells = Cells::default();
+        let cells = SlotCells::default();
         cells.took(Duration::from_nanos(1_001));
         assert_eq!(cells.added[1].load(Ordering::Relaxed), 1, "more than a microsecond");
     }
 
     #[test]
     fn workers_add_up_and_a_digest_that_comes_back_counts_on() {
-        let ledger = Ledger::default();
+        let ledger = SlotLedger::default();
         for worker in [0, 1, 0] {
             ledger.cells(worker, "a/b", "sha256:00").count_exchange();
         }
@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_serves_is_never_forgotten_and_the_rest_is_bounded() {
-        let ledger = Ledger::default();
+        let ledger = SlotLedger::default();
         let held = ledger.cells(0, "a/b", "held");
         held.count_exchange();
         for n in 0..ENTRIES_MAX * 2 {

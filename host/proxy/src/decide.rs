@@ -27,7 +27,7 @@ pub(crate) async fn decide(
     let mut ran = SlotSet::default();
     let mut body = None;
     for _ in 0..ROUNDS_MAX {
-        let destination = head(state, &mut ran).await?;
+        let destination = run_request_hooks(state, &mut ran).await?;
         let (selection, upstream) = route::service(state, destination)?;
         let mut held = body.take().unwrap_or_else(|| HeldBody::of(state));
         if !held.show(state).await? {
@@ -39,14 +39,13 @@ pub(crate) async fn decide(
 }
 
 /// Runs the request hooks that have not run yet, and finds the route of the exchange.
-pub(crate) async fn head(
+pub(crate) async fn run_request_hooks(
     state: &mut ExchangeState,
     ran: &mut SlotSet,
 ) -> Result<Destination, ExchangeStop> {
     let chain = Rc::clone(&state.chain);
-    let mut destination = None;
     for _ in 0..ROUNDS_MAX {
-        let mut ran_one = false;
+        let mut destination = None;
         for slot in &chain.request {
             if ran.contains(slot.number) {
                 continue;
@@ -60,23 +59,18 @@ pub(crate) async fn head(
                 }
             }
             ran.insert(slot.number);
-            ran_one = true;
             if ask(state, &chain, slot).await? {
                 destination = None;
             }
         }
-        match destination.take() {
-            None => destination = Some(route::ask(state)?),
-            // Nothing ran after the router was called, or nothing that it reads changed.
-            Some(found) if !ran_one => return Ok(found),
-            Some(found) => destination = Some(found),
-        }
-        let mut left = chain.request.iter().filter(|slot| !ran.contains(slot.number));
-        let waits = left.any(|slot| state.is_for(slot));
-        if let (false, Some(found)) = (waits, destination.take()) {
+        let found = match destination {
+            Some(found) => found,
+            None => route::ask(state)?,
+        };
+        let mut waiting = chain.request.iter().filter(|slot| !ran.contains(slot.number));
+        if !waiting.any(|slot| state.is_for(slot)) {
             return Ok(found);
         }
-        destination = None;
     }
     Err(unstable().into())
 }
@@ -93,7 +87,7 @@ async fn ask(
     slot: &Rc<Slot>,
 ) -> Result<bool, ExchangeStop> {
     match slot.decide_request(state).await? {
-        Verdict::Change(edits) => Ok(route::reads_any(chain, &edits)),
+        Verdict::Change(edits) => Ok(chain.routers_read(&edits)),
         Verdict::Pass
         | Verdict::Replace(_)
         | Verdict::Rewrite { .. }

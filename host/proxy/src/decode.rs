@@ -36,7 +36,7 @@ pub(crate) fn decode(
 ) -> Result<DecodedRequest, Refusal> {
     let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
     let owners = &chain.owners;
-    let upgrade = upgrade::wanted(request, &rules.upgrades)?;
+    let upgrade = upgrade::requested_upgrade(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = std::mem::take(request.uri_mut());
         let named = authority(&uri, request.headers_mut(), connection.scheme);

@@ -1,11 +1,15 @@
 //! The exchange in progress: one value from the decoded head to the last byte of the response.
 
+mod replay;
 mod settle;
+
+#[cfg(test)]
+pub(crate) use replay::REPLAY_MAX_BYTES;
+pub(crate) use replay::{Replay, too_large};
 
 use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
-use crate::replay::Replay;
 use crate::shared::ProxyShared;
 use crate::slot::Slot;
 use crate::trace;

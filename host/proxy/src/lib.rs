@@ -20,13 +20,13 @@
 //!    counts, checks and shadows it (`slot/question`, `slot/instances`, `shadow/queue`) and alone applies the
 //!    failure mode. The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
 //! 6. `route` resolves the service that the router chose.
-//! 7. `request_body` shows the body to its hooks, whole or chunk by chunk (`chunks`), and `trailers` what follows it;
-//!    `patience` bounds the waits for it; `replay` keeps what an attempt may send again.
+//! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
+//!    (`slot/trailer`); `patience` bounds the waits for it; `exchange/replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to be
 //!    faster when `hedges` is due. After a failure it asks the retry filter.
 //! 9. `mirror` sends copies.
-//! 10. `respond` asks the response hooks; `response_body` shows them the body. `local` shows them the responses that are
-//!     written in this proxy; `response_size` bounds the head. Where the endpoint agreed to another protocol, `switch`
+//! 10. `respond` asks the response hooks about the head and a whole body; `response_body` shows them chunks and trailers
+//!     as it is sent. `local` shows them the responses that are written in this proxy; `response_size` bounds the head. Where the endpoint agreed to another protocol, `switch`
 //!     answers the client instead, and `tunnel` joins both sides.
 //! 11. `reply` passes the response to the connection. A stage that stops the exchange (`stop`) gets here at once:
 //!     with the answer of a filter, or with a refusal, which `refuse` alone turns into a response.
@@ -49,7 +49,6 @@ mod body;
 mod calls;
 mod chain;
 mod chunk_end;
-mod chunks;
 mod circuit;
 mod client_body;
 mod connection;
@@ -76,7 +75,6 @@ mod proxy;
 mod proxy_state;
 mod receive;
 mod refuse;
-mod replay;
 mod reply;
 mod request_body;
 mod request_id;
@@ -96,7 +94,6 @@ mod telemetry;
 mod tests;
 mod trace;
 mod traffic;
-mod trailers;
 mod tunnel;
 mod unseen;
 mod upgrade;

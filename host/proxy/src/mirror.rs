@@ -1,9 +1,8 @@
 //! Copies of a request to the services that the router names.
 
-use crate::exchange::ExchangeState;
+use crate::exchange::{ExchangeState, Replay};
 use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::receive::RequestParts;
-use crate::replay::Replay;
 use std::rc::Rc;
 use std::time::Duration;
 use tamis_exchange::{Exchange, Selection};

@@ -2,7 +2,7 @@
 
 use crate::admin;
 use crate::admin_access::AdminAccess;
-use crate::counts::{Ledger, SlotCounts};
+use crate::counts::{SlotCounts, SlotLedger};
 use crate::error::ProxyError;
 use crate::generation::{Generation, SlotOccupant};
 use crate::proxy_state::{
@@ -123,7 +123,7 @@ impl Proxy {
             recorder: options.recorder,
             metrics: options.metrics,
             service_table: options.service_table,
-            ledger: Ledger::default(),
+            ledger: SlotLedger::default(),
             shadows: Shadows::new(options.shadow_samples_per_second),
             name_generation: options.name_generation,
             draining: false.into(),

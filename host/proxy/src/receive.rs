@@ -3,10 +3,9 @@
 use crate::arrival::Arrival;
 use crate::client_body;
 use crate::decode::{self, DecodedRequest};
-use crate::exchange::{ExchangeState, Retrier};
+use crate::exchange::{ExchangeState, Replay, Retrier, too_large};
 use crate::fields::is_grpc;
 use crate::patience;
-use crate::replay::{Replay, too_large};
 use crate::request_id;
 use crate::stop::ExchangeStop;
 use crate::upgrade::Upgrade;

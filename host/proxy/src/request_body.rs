@@ -3,18 +3,16 @@
 
 use crate::body::buffered_body;
 use crate::chunk_end::{ChunkEnd, ChunkStop};
-use crate::chunks::{ChunkSlot, ShownChunk};
-use crate::exchange::ExchangeState;
-use crate::replay::Replay;
-use crate::route;
-use crate::slot::{Slot, WholeRequestBody, body_slots};
+use crate::exchange::{ExchangeState, Replay};
+use crate::slot::{ChunkSlot, ShownChunk, Slot, TrailerSlot, WholeRequestBody, body_slots};
 use crate::stop::{ExchangeStop, FilterAnswer};
-use crate::trailers::{TrailerSlot, WatchedBody};
 use bytes::{Bytes, BytesMut};
 use http::header;
-use http_body::Frame;
+use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
+use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, ready};
 use tamis_engine::{BodyMode, Filter};
 use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Verdict};
 
@@ -139,7 +137,7 @@ pub(crate) async fn show_whole(
     for slot in slots {
         let verdict = slot.decide(&WholeRequestBody(&octets), state)?;
         if let Verdict::Rewrite { edits, .. } = &verdict {
-            *moved |= route::reads_any(&state.chain, edits);
+            *moved |= state.chain.routers_read(edits);
         }
         if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
             octets = Bytes::from(by);
@@ -214,4 +212,47 @@ fn show_chunk(
         }
     }
     Ok(octets)
+}
+
+/// A request body whose trailers pass through filters.
+struct WatchedBody {
+    inner: Body,
+    slots: Vec<TrailerSlot>,
+    /// Where the end is noted if a filter causes one.
+    end: ChunkEnd,
+}
+
+impl WatchedBody {
+    fn show(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyError> {
+        let Some(trailers) = frame.trailers_mut() else { return Ok(frame) };
+        for filter in &mut self.slots {
+            if let Err(fault) = filter.show(trailers) {
+                self.end.note(ChunkStop::Failed(Rc::clone(&filter.slot), fault));
+                return Err(BodyError::Ended("a filter failed"));
+            }
+        }
+        Ok(frame)
+    }
+}
+
+impl HttpBody for WatchedBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
+        Poll::Ready(frame.map(|frame| frame.and_then(|frame| this.show(frame))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
 }

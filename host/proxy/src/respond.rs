@@ -1,23 +1,26 @@
 //! The response back to the client: response hooks, fields, body.
 
-use crate::chunks::ChunkSlot;
+use crate::body::buffered_body;
 use crate::exchange::ExchangeState;
 use crate::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop, via};
 use crate::local::ANSWERED_BY;
 use crate::receive::RequestParts;
-use crate::response_body::{self, ResponseBody};
+use crate::response_body::ResponseBody;
 use crate::response_size::check_size;
-use crate::slot::{ResponseHead, body_slots, change_as_routed};
+use crate::slot::{
+    ChunkSlot, ResponseHead, Slot, TrailerSlot, WholeResponseBody, body_slots, change_as_routed,
+};
 use crate::stop::ExchangeStop;
-use crate::trailers::{TrailerSlot, announce};
+use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
+use http_body_util::BodyExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{Body, HeadSide, Selection, is_host_look_alike};
+use tamis_exchange::{Body, Fault, HeadSide, Refusal, Selection, Verdict, is_host_look_alike};
 
 /// Runs response hooks over an upstream's response and builds the response to the client.
 pub(crate) async fn respond(
@@ -117,7 +120,7 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody
     let chunks = body_slots(slots, rule, Filter::response_body, BodyMode::Chunks);
     let body = match whole.is_empty() {
         true => body,
-        false => response_body::show_whole(state, &whole, body).await?,
+        false => show_whole(state, &whole, body).await?,
     };
     if !chunks.is_empty() {
         state.exchange.response_headers.remove(header::CONTENT_LENGTH);
@@ -132,6 +135,62 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody
     let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange);
     let body = ResponseBody::plain(body).filtered(chunks).watched(trailers);
     Ok(body.without_owned_trailers(Some(Arc::clone(&chain.owners))))
+}
+
+/// Reads the complete body for the filters that buffer.
+async fn show_whole(
+    state: &mut ExchangeState,
+    slots: &[Rc<Slot>],
+    mut body: Body,
+) -> Result<Body, ExchangeStop> {
+    let limit = slots.iter().filter_map(|slot| slot.filter());
+    let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
+    let mut octets = BytesMut::new();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            let protocol = tamis_upstream::is_broken_by(&error);
+            let code = if protocol { "upstream.protocol" } else { "upstream.reset" };
+            Refusal::new(code, 502, Fault::Upstream, error.to_string())
+        })?;
+        match frame.into_data() {
+            Ok(data) if octets.len() + data.len() > limit => {
+                let detail =
+                    format!("a filter reads whole response bodies, of at most {limit} bytes");
+                return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
+            }
+            Ok(data) => octets.extend_from_slice(&data),
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    let mut octets = octets.freeze();
+    for slot in slots {
+        let verdict = slot.decide(&WholeResponseBody(&octets), state)?;
+        if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
+            octets = Bytes::from(by);
+            state.exchange.response_headers.remove(header::CONTENT_LENGTH);
+        }
+    }
+    if let Some(trailers) = trailers.as_mut() {
+        state.chain.owners.clean_trailers(trailers);
+    }
+    Ok(buffered_body(octets, trailers, &mut state.exchange.response_headers))
+}
+
+/// Adds the trailers that the filters of `slots` write to those that a head names. A head that names none has
+/// nothing that it could state too late.
+fn announce(slots: &[TrailerSlot], headers: &mut HeaderMap) {
+    let Some(named) = headers.get(header::TRAILER) else { return };
+    let filters = slots.iter().filter_map(|one| one.slot.filter());
+    let written = filters.flat_map(|filter| filter.writes().trailers()).filter(|name| *name != "*");
+    let mut names = named.as_bytes().to_vec();
+    for name in written {
+        names.extend_from_slice(b", ");
+        names.extend_from_slice(name.as_bytes());
+    }
+    if let Ok(names) = HeaderValue::from_bytes(&names) {
+        headers.insert(header::TRAILER, names);
+    }
 }
 
 /// When the exchange's time is over.

@@ -1,21 +1,15 @@
 //! The response body on its way to the client: passed through hooks, counted, limited in time. Its end is
 //! the end of the exchange.
 
-use crate::body::buffered_body;
-use crate::chunks::{ChunkSlot, ShownChunk};
 use crate::exchange::ExchangeState;
-use crate::slot::{Slot, WholeResponseBody};
-use crate::stop::ExchangeStop;
-use crate::trailers::TrailerSlot;
-use bytes::{Bytes, BytesMut};
-use http::header;
+use crate::slot::{ChunkSlot, ShownChunk, Slot, TrailerSlot};
+use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tamis_exchange::{Body, BodyError, Fault, Outcome, Owners, Refusal, Verdict};
+use tamis_exchange::{Body, BodyError, Outcome, Owners};
 use tokio::time::Sleep;
 
 /// The response body that a connection sends.
@@ -250,44 +244,4 @@ impl Drop for ResponseBody {
         let whole = self.is_end_stream();
         self.ended(if whole { Outcome::default() } else { Outcome::CLIENT_GONE });
     }
-}
-
-/// Reads the complete body for the filters that buffer.
-pub(crate) async fn show_whole(
-    state: &mut ExchangeState,
-    slots: &[Rc<Slot>],
-    mut body: Body,
-) -> Result<Body, ExchangeStop> {
-    let limit = slots.iter().filter_map(|slot| slot.filter());
-    let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
-    let mut octets = BytesMut::new();
-    let mut trailers = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
-            let protocol = tamis_upstream::is_broken_by(&error);
-            let code = if protocol { "upstream.protocol" } else { "upstream.reset" };
-            Refusal::new(code, 502, Fault::Upstream, error.to_string())
-        })?;
-        match frame.into_data() {
-            Ok(data) if octets.len() + data.len() > limit => {
-                let detail =
-                    format!("a filter reads whole response bodies, of at most {limit} bytes");
-                return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
-            }
-            Ok(data) => octets.extend_from_slice(&data),
-            Err(frame) => trailers = frame.into_trailers().ok(),
-        }
-    }
-    let mut octets = octets.freeze();
-    for slot in slots {
-        let verdict = slot.decide(&WholeResponseBody(&octets), state)?;
-        if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
-            octets = Bytes::from(by);
-            state.exchange.response_headers.remove(header::CONTENT_LENGTH);
-        }
-    }
-    if let Some(trailers) = trailers.as_mut() {
-        state.chain.owners.clean_trailers(trailers);
-    }
-    Ok(buffered_body(octets, trailers, &mut state.exchange.response_headers))
 }

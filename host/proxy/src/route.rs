@@ -5,7 +5,7 @@ use crate::exchange::ExchangeState;
 use crate::slot::{RouteQuestion, Slot};
 use crate::stop::{ExchangeStop, FilterAnswer};
 use std::rc::Rc;
-use tamis_exchange::{Choice, Edit, Fault, ROUTER_REASON, Refusal, Reply, Selection, Selector};
+use tamis_exchange::{Choice, Fault, ROUTER_REASON, Refusal, Reply, Selection};
 use tamis_upstream::Upstream;
 
 /// Where the router sends an exchange as it is now.
@@ -89,37 +89,6 @@ pub(crate) fn service(
             Err(Refusal::new("route.backend-unknown", 500, Fault::Host, detail).into())
         }
     }
-}
-
-/// Whether one of `edits` changes what a router of the chain sees.
-pub(crate) fn reads_any(chain: &Chain, edits: &[Edit]) -> bool {
-    let mut filters = chain.routers().filter_map(|router| router.filter());
-    filters.any(|filter| sees(filter.reads().selectors(), edits))
-}
-
-fn sees(selectors: &[Selector], edits: &[Edit]) -> bool {
-    edits.iter().any(|edit| {
-        selectors.iter().any(|selector| match (edit, selector) {
-            (Edit::SetPath(_), Selector::Path) | (Edit::SetAuthority(_), Selector::Authority) => {
-                true
-            }
-            (
-                Edit::SetHeader(line) | Edit::AddHeader(line),
-                Selector::Header(name) | Selector::RequestHeader(name),
-            ) => line.name == name.as_str(),
-            (
-                Edit::RemoveHeader(removed),
-                Selector::Header(name) | Selector::RequestHeader(name),
-            ) => removed == name.as_str(),
-            (
-                Edit::SetHeader(_) | Edit::AddHeader(_) | Edit::RemoveHeader(_),
-                Selector::AllHeaders,
-            ) => true,
-            (Edit::SetAttribute { name, .. }, Selector::Attribute(read)) => **read == **name,
-            _ => false,
-            // The method is a part of every view.
-        }) || matches!(edit, Edit::SetMethod(_))
-    })
 }
 
 /// The refusal of an exchange that no rule matches.

@@ -1,6 +1,6 @@
 //! What all workers of a proxy share.
 
-use crate::counts::Ledger;
+use crate::counts::SlotLedger;
 use crate::handshakes::FailedHandshakes;
 use crate::shadow::Shadows;
 use crate::traffic::Traffic;
@@ -25,7 +25,7 @@ pub(crate) struct ProxyShared {
     pub(crate) recorder: Recorder,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) service_table: ServiceTable,
-    pub(crate) ledger: Ledger,
+    pub(crate) ledger: SlotLedger,
     pub(crate) shadows: Shadows,
     /// Responses contain the number of their generation.
     pub(crate) name_generation: bool,

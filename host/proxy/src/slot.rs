@@ -5,15 +5,19 @@
 //! contains slots.
 
 mod ask;
+mod chunk;
 mod instances;
 mod question;
+mod trailer;
 
 pub(crate) use ask::change_as_routed;
+pub(crate) use chunk::{ChunkSlot, ShownChunk};
 pub(crate) use question::{
     ResponseHead, RetryQuestion, RouteQuestion, WholeRequestBody, WholeResponseBody,
 };
+pub(crate) use trailer::TrailerSlot;
 
-use crate::counts::Cells;
+use crate::counts::SlotCells;
 use crate::generation::{Attachment, SlotOccupant};
 use crate::shadow::{ExchangeSampler, Shadow, ShadowQueue};
 use crate::slot_refusal::SlotRefusal;
@@ -41,7 +45,7 @@ pub(crate) struct Slot {
 struct RunningFilter {
     instances: Rc<Instances>,
     /// Where this worker counts for it.
-    cells: Arc<Cells>,
+    cells: Arc<SlotCells>,
 }
 
 /// The queue to the candidate that is compared.
@@ -59,7 +63,7 @@ pub(crate) struct SlotMaker<'a> {
     /// Slots of the previous generation: instances of the same filters are kept.
     pub(crate) before: &'a [Rc<Slot>],
     /// Returns the cells in which the worker counts for that digest in that slot.
-    pub(crate) cells: &'a dyn Fn(&str, &str) -> Arc<Cells>,
+    pub(crate) cells: &'a dyn Fn(&str, &str) -> Arc<SlotCells>,
     /// The queue of the thread that compares shadows; `None` while there are none.
     pub(crate) queue: Option<ShadowQueue>,
     pub(crate) sampler: Rc<ExchangeSampler>,
@@ -112,7 +116,7 @@ impl Slot {
     }
 
     /// The counts of its filter; `None` if it may not run.
-    pub(crate) fn cells(&self) -> Option<&Cells> {
+    pub(crate) fn cells(&self) -> Option<&SlotCells> {
         self.running.as_ref().map(|running| &*running.cells)
     }
 
@@ -159,7 +163,7 @@ impl Slot {
     /// An answer that breaks the contract is a fault like any other: counted, logged, and reported to the
     /// filter's breaker.
     fn broke(&self, hook: Hook, rule: String) -> CallFault {
-        let Some(running) = &self.running else { return CallFault::Lift(rule) };
+        let Some(running) = &self.running else { return CallFault::BadAnswer(rule) };
         let fault = running.instances.filter.broke(hook, rule);
         running.cells.faulted(&fault);
         fault

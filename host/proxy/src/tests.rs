@@ -17,7 +17,7 @@ mod uploads;
 
 use crate::calls::SlotSet;
 use crate::chain::Chain;
-use crate::counts::Ledger;
+use crate::counts::SlotLedger;
 use crate::exchange::ExchangeState;
 use crate::generation::{Attachment, ChainLayout, Generation, SlotOccupant};
 use crate::proxy::ProxyOptions;
@@ -183,7 +183,7 @@ fn shared() -> ProxyShared {
         recorder: options.recorder,
         metrics: options.metrics,
         service_table: options.service_table,
-        ledger: Ledger::default(),
+        ledger: SlotLedger::default(),
         shadows: Shadows::default(),
         name_generation: false,
         draining: false.into(),
@@ -213,7 +213,7 @@ fn exchange(path: &str) -> Exchange {
 
 /// The route of an exchange after its request hooks.
 async fn decided(state: &mut ExchangeState) -> Result<Destination, ExchangeStop> {
-    crate::decide::head(state, &mut SlotSet::default()).await
+    crate::decide::run_request_hooks(state, &mut SlotSet::default()).await
 }
 
 fn refused<T>(result: Result<T, ExchangeStop>) -> Refusal {

@@ -22,14 +22,14 @@ const LINEAR: u32 = 16;
 
 /// One worker's counts. Aligned to cache lines of its own, so that no other worker writes near it.
 #[repr(align(128))]
-struct Cells {
+struct TrafficCells {
     responses: [[AtomicU64; CLASSES.len()]; DIRECTIONS.len()],
     durations: [AtomicU64; BUCKETS],
 }
 
 /// Totals of all workers.
 pub(crate) struct Traffic {
-    workers: Vec<Cells>,
+    workers: Vec<TrafficCells>,
     refusals: Mutex<BTreeMap<(&'static str, String), u64>>,
 }
 
@@ -85,7 +85,7 @@ impl TrafficCounts {
 
 impl Traffic {
     pub(crate) fn new(workers: usize) -> Self {
-        let cells = || Cells {
+        let cells = || TrafficCells {
             responses: Default::default(),
             durations: std::array::from_fn(|_| AtomicU64::new(0)),
         };

@@ -20,7 +20,7 @@ pub(crate) struct Upgrade {
 
 /// The upgrade that a request asks for, if it asks for a protocol that is carried. Other offers over
 /// HTTP/1.1 are ignored, as a server may (RFC 9110 §7.8); CONNECT cannot be ignored and is refused.
-pub(crate) fn wanted(
+pub(crate) fn requested_upgrade(
     request: &mut Request<RequestBody>,
     protocols: &Protocols,
 ) -> Result<Option<Upgrade>, Refusal> {
@@ -78,7 +78,7 @@ mod tests {
     fn connect_carries_what_the_listener_names_and_nothing_that_is_http() {
         let default = Protocols::default();
         let asked = |mut request: Request<RequestBody>, protocols: &Protocols| {
-            wanted(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
+            requested_upgrade(&mut request, protocols).map(|upgrade| upgrade.unwrap().protocol)
         };
         assert_eq!(asked(connect("websocket"), &default).unwrap(), "websocket");
         assert_eq!(asked(connect("WebSocket"), &default).unwrap(), "websocket");
@@ -105,8 +105,10 @@ mod tests {
             for (name, value) in lines {
                 request = request.header(*name, *value);
             }
-            let upgrade =
-                wanted(&mut request.body(RequestBody::default()).unwrap(), &Protocols::default());
+            let upgrade = requested_upgrade(
+                &mut request.body(RequestBody::default()).unwrap(),
+                &Protocols::default(),
+            );
             upgrade.unwrap().map(|upgrade| upgrade.protocol)
         };
         let websocket = [("connection", "upgrade"), ("upgrade", "websocket")];

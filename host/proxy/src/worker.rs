@@ -30,8 +30,8 @@ use tamis_exchange::{
 };
 use tamis_transport::tls::ServerStream;
 use tamis_transport::{
-    BoundListener, ConnInfo, GateReasons, Listener, ListenerStage, PeerIdentity, PlainStream,
-    RefusedRequest, RequestBody, ServerTls, Shutdown, TlsError, serve_and_note,
+    BoundListener, ConnInfo, GateReasons, ListenerStage, PeerIdentity, PlainStream, RefusedRequest,
+    RequestBody, ServerTls, Shutdown, SocketListener, TlsError, serve_and_note,
 };
 use tamis_upstream::Upstreams;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -202,7 +202,7 @@ impl Worker {
     }
 
     /// Accepts until it is aborted, which closes the socket.
-    async fn accept(self: Rc<Self>, name: String, listener: Listener, stage: Shutdown) {
+    async fn accept(self: Rc<Self>, name: String, listener: SocketListener, stage: Shutdown) {
         loop {
             let (plain, peer) = listener.accept().await;
             let (worker, name, stage) = (Rc::clone(&self), name.clone(), stage.clone());

@@ -66,7 +66,7 @@ impl fmt::Display for EndpointTarget {
 
 /// How an endpoint is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Algorithm {
+pub enum PickAlgorithm {
     /// The better of two random ones (Mitzenmacher 2001), by requests in flight and, where one answers much slower,
     /// by latency.
     #[default]
@@ -79,7 +79,7 @@ pub enum Algorithm {
 #[derive(Clone, Debug)]
 pub struct ServiceSettings {
     /// How an endpoint is picked when neither the router nor `hash_header` provides a hash.
-    pub algorithm: Algorithm,
+    pub algorithm: PickAlgorithm,
     /// Requests with the same value of this field go to the same endpoint as long as it exists.
     pub hash_header: Option<HeaderName>,
     /// Time limit for connecting, handshakes included.
@@ -114,7 +114,7 @@ pub struct ServiceSettings {
 impl Default for ServiceSettings {
     fn default() -> Self {
         Self {
-            algorithm: Algorithm::P2c,
+            algorithm: PickAlgorithm::P2c,
             hash_header: None,
             connect_timeout: Duration::from_secs(1),
             idle_timeout: Duration::from_secs(60),

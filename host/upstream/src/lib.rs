@@ -26,7 +26,7 @@ mod window;
 pub use ask::BreakerQuestion;
 pub use attempt::{Attempt, AttemptOutcome};
 pub use config::{
-    Algorithm, EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings,
+    EndpointConfig, EndpointTarget, PickAlgorithm, Protocol, ServiceConfig, ServiceSettings,
 };
 pub use pick::{Pick, PickFailure};
 pub use pool::http1::Tunnel;

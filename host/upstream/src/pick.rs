@@ -2,7 +2,7 @@
 
 use crate::ask::BreakerQuestion;
 use crate::attempt::Attempt;
-use crate::config::Algorithm;
+use crate::config::PickAlgorithm;
 use crate::endpoints::Endpoint;
 use crate::table::EndpointLoad;
 use std::sync::atomic::Ordering;
@@ -42,17 +42,17 @@ pub enum PickFailure {
 }
 
 /// The simple case without lists: nothing tried before, no circuit open.
-pub(crate) fn calm(
+pub(crate) fn pick_where_all_closed(
     endpoints: &[Endpoint],
     tried: &[String],
     hash: Option<u64>,
-    algorithm: Algorithm,
+    algorithm: PickAlgorithm,
     turn: u64,
     random: Random,
 ) -> Option<usize> {
-    let calm =
-        tried.is_empty() && !endpoints.iter().any(|one| one.state.troubled.load(Ordering::Relaxed));
-    calm.then(|| choose(endpoints, |_| true, hash, algorithm, turn, random)).flatten()
+    let all_closed = tried.is_empty()
+        && !endpoints.iter().any(|one| one.state.not_closed.load(Ordering::Relaxed));
+    all_closed.then(|| choose(endpoints, |_| true, hash, algorithm, turn, random)).flatten()
 }
 
 /// One of the endpoints that `may` allows, weighted; `None` if there is none. The clock is read only where
@@ -61,7 +61,7 @@ pub(crate) fn choose(
     endpoints: &[Endpoint],
     may: impl Fn(usize) -> bool,
     hash: Option<u64>,
-    algorithm: Algorithm,
+    algorithm: PickAlgorithm,
     turn: u64,
     random: Random,
 ) -> Option<usize> {
@@ -76,8 +76,8 @@ pub(crate) fn choose(
         return None;
     }
     match algorithm {
-        Algorithm::RoundRobin => nth(endpoints, &may, spread(turn, total)),
-        Algorithm::P2c => {
+        PickAlgorithm::RoundRobin => nth(endpoints, &may, spread(turn, total)),
+        PickAlgorithm::P2c => {
             let first = nth(endpoints, &may, random.below(total))?;
             let second = second(endpoints, &may, first, total, random)?;
             let (one, other) = (endpoints.get(first)?, endpoints.get(second)?);

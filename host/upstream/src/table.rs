@@ -198,13 +198,13 @@ impl ServiceState {
         let opens = matches!(circuit, Circuit::Open(_) | Circuit::HalfOpen(_));
         let others = endpoints
             .values()
-            .filter(|one| one.name != endpoint.name && one.troubled.load(Ordering::Relaxed));
-        let troubled = u64::try_from(others.count()).unwrap_or(u64::MAX);
+            .filter(|one| one.name != endpoint.name && one.not_closed.load(Ordering::Relaxed));
+        let not_closed = u64::try_from(others.count()).unwrap_or(u64::MAX);
         let size = u64::from(self.size.load(Ordering::Relaxed));
         let percent = u64::from(self.max_ejected_percent.load(Ordering::Relaxed));
-        let is_closed = !endpoint.troubled.load(Ordering::Relaxed);
+        let is_closed = !endpoint.not_closed.load(Ordering::Relaxed);
         let circuit = match circuit {
-            _ if opens && is_closed && troubled >= size * percent / 100 => Circuit::Closed,
+            _ if opens && is_closed && not_closed >= size * percent / 100 => Circuit::Closed,
             other => other,
         };
         endpoint.change(|breaker, now| breaker.answer(circuit, now));
@@ -269,7 +269,7 @@ pub(crate) struct EndpointState {
     pub(crate) clock: Clock,
     pub(crate) breaker: Mutex<Breaker>,
     /// The circuit is not closed: then picking checks endpoints one by one.
-    pub(crate) troubled: AtomicBool,
+    pub(crate) not_closed: AtomicBool,
     pub(crate) in_flight: AtomicU32,
     pub(crate) connections: AtomicU32,
     behind_name: bool,
@@ -304,7 +304,7 @@ impl EndpointState {
             name: name.into(),
             clock,
             breaker: Mutex::new(Breaker::new(span, now)),
-            troubled: AtomicBool::new(false),
+            not_closed: AtomicBool::new(false),
             in_flight: AtomicU32::default(),
             connections: AtomicU32::default(),
             behind_name,
@@ -338,7 +338,7 @@ impl EndpointState {
     pub(crate) fn change(&self, change: impl FnOnce(&mut Breaker, Instant)) {
         let mut breaker = lock(&self.breaker);
         change(&mut breaker, self.clock.now());
-        self.troubled.store(!breaker.is_closed(), Ordering::Relaxed);
+        self.not_closed.store(!breaker.is_closed(), Ordering::Relaxed);
     }
 
     /// An attempt was given up for a faster one: it would have taken at least this long.

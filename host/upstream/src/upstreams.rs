@@ -5,7 +5,7 @@ use crate::attempt::Attempt;
 use crate::circuit::Admission;
 use crate::config::ServiceConfig;
 use crate::endpoints::{Endpoint, Endpoints};
-use crate::pick::{Pick, PickFailure, calm, choose};
+use crate::pick::{Pick, PickFailure, choose, pick_where_all_closed};
 use crate::pools::Pools;
 use crate::resolve::NameResolver;
 use crate::table::{ServiceState, ServiceTable};
@@ -191,8 +191,8 @@ impl Upstream {
         let turn = self.turn.get();
         self.turn.set(turn.wrapping_add(1));
         let (algorithm, random) = (config.policy.algorithm, self.state.random);
-        let calm = calm(&endpoints, tried, hash, algorithm, turn, random);
-        if let Some(endpoint) = calm.and_then(|index| endpoints.get(index)) {
+        let picked = pick_where_all_closed(&endpoints, tried, hash, algorithm, turn, random);
+        if let Some(endpoint) = picked.and_then(|index| endpoints.get(index)) {
             match endpoint.state.admit() {
                 Admission::Pass(ticket) => {
                     return Ok(Pick::Attempt(self.attempt(endpoint, ticket, config)));
@@ -257,6 +257,6 @@ impl Upstream {
 /// Whether so few circuits are closed that they are ignored.
 fn panics(endpoints: &[Endpoint], percent: u32) -> bool {
     let weighted = || endpoints.iter().filter(|one| one.weight.get() > 0);
-    let closed = weighted().filter(|one| !one.state.troubled.load(Ordering::Relaxed)).count();
+    let closed = weighted().filter(|one| !one.state.not_closed.load(Ordering::Relaxed)).count();
     closed * 100 < weighted().count() * percent as usize
 }

@@ -8,7 +8,7 @@ use tamis_trust::Digest;
 use crate::assign::AssignmentTerms;
 use crate::plans::Plans;
 use crate::record::{ApplyRecord, Body, DocumentRecord, PinRecord, UnpinRecord};
-use crate::rollout::{BreachAction, Event, GateSpec, Rollout, RolloutSpec, WaveSpec};
+use crate::rollout::{BreachAction, Event, GateSpec, Rollout, RolloutTerms, WaveSpec};
 use crate::state::State;
 
 mod entries;
@@ -134,9 +134,9 @@ pub(crate) fn unpinned(service: &str, filter: &str) -> UnpinRecord {
 }
 
 /// A rollout of a filter everywhere, in waves of ten, fifty and a hundred percent.
-pub(crate) fn rollout(name: &str, filter: &str, from: &str, to: &str) -> RolloutSpec {
+pub(crate) fn rollout(name: &str, filter: &str, from: &str, to: &str) -> RolloutTerms {
     let wave = |percent| WaveSpec { percent, bake_ms: 1_000 };
-    RolloutSpec {
+    RolloutTerms {
         name: name.to_owned(),
         filter: filter.parse().unwrap(),
         from: digest(filter, from),
@@ -158,7 +158,7 @@ pub(crate) fn rollout(name: &str, filter: &str, from: &str, to: &str) -> Rollout
     }
 }
 
-pub(crate) fn checked(spec: RolloutSpec) -> Rollout {
+pub(crate) fn checked(spec: RolloutTerms) -> Rollout {
     Rollout::try_from(spec).unwrap()
 }
 

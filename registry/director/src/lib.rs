@@ -84,8 +84,8 @@ pub use refused::{TrustRefusal, code};
 pub use rollout::{
     BreachAction, CauseCount, Cohort, Differences, Event, GateBreach, GateSpec, IllegalMove,
     Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, PROGRESS_MS, Rollout,
-    RolloutError, RolloutOutcome, RolloutSpec, RolloutStage, RolloutStep, RolloutTally, ShadowSpec,
-    WaveSpec, judge, rank, share,
+    RolloutError, RolloutOutcome, RolloutStage, RolloutStep, RolloutTally, RolloutTerms,
+    ShadowSpec, WaveSpec, judge, rank, share,
 };
 pub use stamp::JournalStamp;
 pub use state::{MAX_FAULTS, RecordFault, State, revoked};

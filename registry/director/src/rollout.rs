@@ -29,7 +29,7 @@ pub const PROGRESS_MS: u64 = 3_600_000;
 
 /// The description of a rollout, before it is checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RolloutSpec {
+pub struct RolloutTerms {
     /// One line of 1 to 253 bytes; unique among the rollouts of a journal.
     pub name: String,
     /// The filter's name.
@@ -133,19 +133,19 @@ pub struct RolloutError {
 /// rates within 0 to 1; `from` is not `to`; where a gate compares, the first wave leaves something to
 /// compare with.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "RolloutSpec", into = "RolloutSpec")]
-pub struct Rollout(RolloutSpec);
+#[serde(try_from = "RolloutTerms", into = "RolloutTerms")]
+pub struct Rollout(RolloutTerms);
 
-impl From<Rollout> for RolloutSpec {
+impl From<Rollout> for RolloutTerms {
     fn from(rollout: Rollout) -> Self {
         rollout.0
     }
 }
 
-impl TryFrom<RolloutSpec> for Rollout {
+impl TryFrom<RolloutTerms> for Rollout {
     type Error = RolloutError;
 
-    fn try_from(spec: RolloutSpec) -> Result<Self, RolloutError> {
+    fn try_from(spec: RolloutTerms) -> Result<Self, RolloutError> {
         let broken =
             check_names(&spec).or_else(|| check_waves(&spec)).or_else(|| check_gates(&spec));
         match broken {
@@ -160,7 +160,7 @@ impl TryFrom<RolloutSpec> for Rollout {
 impl Rollout {
     /// Its description.
     #[must_use]
-    pub fn spec(&self) -> &RolloutSpec {
+    pub fn spec(&self) -> &RolloutTerms {
         &self.0
     }
 
@@ -202,7 +202,7 @@ impl Rollout {
 
 type RolloutFault = Option<(String, &'static str)>;
 
-fn check_names(spec: &RolloutSpec) -> RolloutFault {
+fn check_names(spec: &RolloutTerms) -> RolloutFault {
     let one_line = !spec.name.chars().any(char::is_control);
     if spec.name.is_empty() || spec.name.len() > 253 || !one_line {
         return Some(("name must be one line of 1 to 253 bytes".to_owned(), "rename it"));
@@ -218,7 +218,7 @@ fn check_names(spec: &RolloutSpec) -> RolloutFault {
     None
 }
 
-fn check_waves(spec: &RolloutSpec) -> RolloutFault {
+fn check_waves(spec: &RolloutTerms) -> RolloutFault {
     let percents: Vec<u8> = spec.waves.iter().map(|wave| wave.percent).collect();
     if percents.is_empty() || percents.len() > MAX_WAVES {
         return Some((
@@ -241,7 +241,7 @@ fn check_waves(spec: &RolloutSpec) -> RolloutFault {
     None
 }
 
-fn check_gates(spec: &RolloutSpec) -> RolloutFault {
+fn check_gates(spec: &RolloutTerms) -> RolloutFault {
     let gates = &spec.gates;
     let rates = [gates.max_trap_rate, gates.max_5xx_delta, gates.max_denial_delta];
     if rates.iter().flatten().any(|rate| !(0.0..=1.0).contains(rate)) {

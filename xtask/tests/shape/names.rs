@@ -5,15 +5,8 @@ use std::collections::BTreeMap;
 use crate::source::{Crate, shipped, workspace};
 
 /// Names that two crates share, with the two meanings; each of these still needs a name of its own.
-const SHARED: &[(&str, &str)] = &[
-    ("Algorithm", "a document's and an upstream's"),
-    ("Body", "an exchange's and a record's"),
-    ("EmptySegments", "a document's and a target's"),
-    ("Listener", "a gateway's and a socket's"),
-    ("Pin", "a lock's and the director's"),
-    ("Resource", "a document's and the API's"),
-    ("RolloutSpec", "a document's and the director's"),
-];
+const SHARED: &[(&str, &str)] =
+    &[("Body", "an exchange's and a record's"), ("Pin", "a lock's and the director's")];
 
 /// The names that more than one of these crates defines, with the crates.
 fn shared(crates: &[(String, Crate)]) -> Vec<(String, Vec<String>)> {

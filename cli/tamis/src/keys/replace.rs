@@ -12,7 +12,7 @@ use serde_json::json;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_api::{Resource, RevocationView, RevokeRequest, StoppedSlot};
+use tamis_api::{ResourceView, RevocationView, RevokeRequest, StoppedSlot};
 use tamis_client::{ClientError, ManifestReference};
 use tamis_trust::{Digest, PrivateKey, SignaturePolicy, is_by, sign};
 
@@ -135,7 +135,7 @@ fn again(remote: &Remote, one: &Pinned, lost: &str, key: &PrivateKey, dry: bool)
 /// The repository of a filter: that of its document, or its name.
 fn repository(remote: &Remote, filter: &str) -> Result<String> {
     let (namespace, name) = filter.split_once('/').unwrap_or_default();
-    let found: Result<Resource, ClientError> = remote
+    let found: Result<ResourceView, ClientError> = remote
         .attempt("reading its document", async |client| {
             client.resource("Filter", namespace, name).await
         });

@@ -69,16 +69,16 @@ pub(super) fn read_head(
         Framing::Chunked => Content::Framed(Body::ChunkSize),
         Framing::UntilClose => Content::UntilClose,
     };
-    let names = |token: &str| names(&headers, token);
-    let persistent = if judged.minor == 0 { names("keep-alive") } else { true };
-    let keeps = persistent && !names("close");
+    let has = |token: &str| has_connection_option(&headers, token);
+    let persistent = if judged.minor == 0 { has("keep-alive") } else { true };
+    let keeps = persistent && !has("close");
     let version = if judged.minor == 0 { Version::HTTP_10 } else { Version::HTTP_11 };
     let tunnel = judged.framing == Framing::Tunnel;
     Ok(Head::Final { head: ResponseHead { status, version, headers, tunnel }, content, keeps })
 }
 
 /// Whether `connection` has this token.
-fn names(headers: &HeaderMap, token: &str) -> bool {
+fn has_connection_option(headers: &HeaderMap, token: &str) -> bool {
     let values = headers.get_all(header::CONNECTION).iter();
     let mut tokens = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     tokens.any(|one| one.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))

@@ -218,7 +218,7 @@ impl<'a> Fields<'a> {
     fn take(&mut self, name: &[u8], value: &'a [u8], minor: u8) -> Result<(), GateRefusal> {
         match name.len() {
             2 if name.eq_ignore_ascii_case(b"te") => {
-                self.trailers |= names(value, b"trailers");
+                self.trailers |= list_contains(value, b"trailers");
                 Ok(())
             }
             4 if name.eq_ignore_ascii_case(b"host") => self.take_host(value),
@@ -227,8 +227,8 @@ impl<'a> Fields<'a> {
                 Ok(())
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
-                self.closes |= names(value, b"close");
-                self.keeps |= names(value, b"keep-alive");
+                self.closes |= list_contains(value, b"close");
+                self.keeps |= list_contains(value, b"keep-alive");
                 Ok(())
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
@@ -284,7 +284,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Whether a list has this element.
-pub(crate) fn names(list: &[u8], element: &[u8]) -> bool {
+pub(crate) fn list_contains(list: &[u8], element: &[u8]) -> bool {
     list.split(|byte| *byte == b',').any(|one| trim(one).eq_ignore_ascii_case(element))
 }
 

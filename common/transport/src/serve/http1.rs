@@ -219,7 +219,7 @@ where
         {
             return Poll::Ready(Err(error));
         }
-        socket.poll_left(cx).map(Err)
+        socket.poll_peer_gone(cx).map(Err)
     })
     .await
 }

@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 const DEFAULT: PathRules = PathRules {
-    empty_segments: EmptySegments::Merge,
+    empty_segments: EmptySegmentRule::Merge,
     escaped_slashes: AmbiguityRule::Refuse,
     parameters: AmbiguityRule::Refuse,
     escapes: Escapes::Segment,
@@ -105,9 +105,9 @@ fn a_setting_lets_pass_what_one_kind_of_upstream_needs_and_no_disguise() {
     for path in ["/..;/admin", "/a/.;x", "/%2e%2e;a=b/c"] {
         assert_eq!(normal_path(path, parameters), Err(TargetError::DotSegment), "{path}");
     }
-    let keep = PathRules { empty_segments: EmptySegments::Keep, ..DEFAULT };
+    let keep = PathRules { empty_segments: EmptySegmentRule::Keep, ..DEFAULT };
     assert_eq!(normal_path("/a//b//", keep).as_deref(), Ok("/a//b//"));
-    let refuse = PathRules { empty_segments: EmptySegments::Refuse, ..DEFAULT };
+    let refuse = PathRules { empty_segments: EmptySegmentRule::Refuse, ..DEFAULT };
     assert_eq!(normal_path("/a//b", refuse), Err(TargetError::EmptySegment));
     assert_eq!(normal_path("/a/", refuse).as_deref(), Ok("/a/"));
     let unreserved = PathRules { escapes: Escapes::Unreserved, ..DEFAULT };
@@ -227,7 +227,7 @@ proptest! {
     #[test]
     fn a_normal_path_stays_as_it_is_under_every_rule(path in "/([a./%;+@{]|%2[05eEfFbB]|%41|%7[bB]|\\.\\.){0,12}(\\?[a/.%]{0,4})?") {
         for escaped_slashes in [AmbiguityRule::Refuse, AmbiguityRule::Keep] {
-            for empty_segments in [EmptySegments::Merge, EmptySegments::Keep, EmptySegments::Refuse] {
+            for empty_segments in [EmptySegmentRule::Merge, EmptySegmentRule::Keep, EmptySegmentRule::Refuse] {
                 for escapes in [Escapes::Segment, Escapes::Unreserved] {
                     for parameters in [AmbiguityRule::Refuse, AmbiguityRule::Keep] {
                         let rules = PathRules { empty_segments, escaped_slashes, parameters, escapes };

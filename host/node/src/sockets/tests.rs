@@ -52,7 +52,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
     let plan = ListenerRulesPlan {
         upgrades,
         reasons: ListenerReasons::Hide,
-        empty_segments: EmptySegmentsPlan::Keep,
+        empty_segments: EmptySegments::Keep,
         escaped_slashes: AmbiguousPaths::Keep,
         parameters: AmbiguousPaths::Keep,
         escapes: PathEscapes::Unreserved,

@@ -164,7 +164,7 @@ impl ComparableAnswer {
 }
 
 fn broken(error: &EditError) -> CallFault {
-    CallFault::Lift(error.to_string())
+    CallFault::BadAnswer(error.to_string())
 }
 
 /// A candidate's decision, if its edits are within what it may write.
@@ -178,7 +178,7 @@ pub(super) fn checked(
             check(edits, filter.writes(), side).map_err(|error| broken(&error))?;
         }
         Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {
-            return Err(CallFault::Lift("`replace` without a body".to_owned()));
+            return Err(CallFault::BadAnswer("`replace` without a body".to_owned()));
         }
         Verdict::Pass | Verdict::Answer(_) => {}
     }

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::chunk_end::ChunkStop;
-use crate::chunks::ChunkSlot;
 use crate::request_body::{show_chunks, show_whole};
 use crate::response_body::ResponseBody;
+use crate::slot::ChunkSlot;
 use bytes::Bytes;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::generation::Reasons;
-use crate::route::{self, reads_any};
+use crate::route;
 use crate::slot_refusal::SlotRefusal;
 use crate::stop::FilterAnswer;
 use tamis_exchange::{Edit, FieldLine, Outcome, Reply};
@@ -173,14 +173,14 @@ fn the_router_is_asked_again_for_what_it_reads_and_nothing_else() {
         let world = world(vec![attached(&routing, None, CLOSED)]);
         let found: Vec<&str> = edits
             .iter()
-            .filter(|(_, edit)| reads_any(world.chain(), std::slice::from_ref(edit)))
+            .filter(|(_, edit)| world.chain().routers_read(std::slice::from_ref(edit)))
             .map(|(name, _)| *name)
             .collect();
         assert_eq!(found, touched, "{reads:?}");
-        assert!(!reads_any(world.chain(), &[]));
+        assert!(!world.chain().routers_read(&[]));
     }
     let nobody = worker(vec![router(&RULES)], ChainLayout::default());
-    assert!(!reads_any(nobody.chain(), &[Edit::SetPath("/b".into())]));
+    assert!(!nobody.chain().routers_read(&[Edit::SetPath("/b".into())]));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Requests to an upstream, and bodies that are sent again.
 
 use super::*;
+use crate::exchange::{REPLAY_MAX_BYTES, Replay};
 use crate::outgoing::{RequestTemplate, WireProperties, request};
-use crate::replay::{REPLAY_MAX_BYTES, Replay};
 use crate::upgrade::Upgrade;
 use bytes::Bytes;
 use http::header;

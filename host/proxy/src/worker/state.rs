@@ -2,7 +2,7 @@
 
 use crate::balance::{self, Balancing};
 use crate::chain::Chain;
-use crate::counts::Ledger;
+use crate::counts::SlotLedger;
 use crate::generation::{ChainLayout, Generation, ListenerConfig};
 use crate::hedges::Hedges;
 use crate::names::NumberedNames;
@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 pub(crate) struct WorkerPlace<'a> {
     pub(crate) worker: u64,
     pub(crate) clock: Clock,
-    pub(crate) ledger: &'a Ledger,
+    pub(crate) ledger: &'a SlotLedger,
     pub(crate) shadows: &'a Shadows,
 }
 

@@ -1,7 +1,7 @@
 //! Which endpoint is picked.
 
 use super::*;
-use crate::Algorithm;
+use crate::PickAlgorithm;
 use crate::endpoints::Endpoint;
 use crate::pick::choose;
 use crate::pool::Pool;
@@ -30,7 +30,7 @@ pub(super) fn endpoints_of(table: &ServiceTable, weights: &[u32]) -> Vec<Endpoin
     made.collect()
 }
 
-fn counts(endpoints: &[Endpoint], algorithm: Algorithm, picks: u64) -> Vec<u64> {
+fn counts(endpoints: &[Endpoint], algorithm: PickAlgorithm, picks: u64) -> Vec<u64> {
     let mut counts = vec![0; endpoints.len()];
     for turn in 0..picks {
         counts[choose(endpoints, |_| true, None, algorithm, turn, Random::system()).unwrap()] += 1;
@@ -54,13 +54,14 @@ fn ended(state: &EndpointState, latency_us: u64, failed: bool) {
 
 #[test]
 fn round_robin_gives_each_exactly_its_weight_and_takes_turns() {
-    assert_eq!(counts(&endpoints(&[1, 1, 1]), Algorithm::RoundRobin, 30), [10, 10, 10]);
-    assert_eq!(counts(&endpoints(&[7, 0, 3]), Algorithm::RoundRobin, 100), [70, 0, 30]);
+    assert_eq!(counts(&endpoints(&[1, 1, 1]), PickAlgorithm::RoundRobin, 30), [10, 10, 10]);
+    assert_eq!(counts(&endpoints(&[7, 0, 3]), PickAlgorithm::RoundRobin, 100), [70, 0, 30]);
     // Equal ratios in larger numbers must not lead to long runs of one endpoint.
     let wide = endpoints(&[100, 100]);
     let picks: Vec<_> = (0..200)
         .map(|turn| {
-            choose(&wide, |_| true, None, Algorithm::RoundRobin, turn, Random::system()).unwrap()
+            choose(&wide, |_| true, None, PickAlgorithm::RoundRobin, turn, Random::system())
+                .unwrap()
         })
         .collect();
     let run = picks.chunk_by(|a, b| a == b).map(<[usize]>::len).max().unwrap();
@@ -70,12 +71,12 @@ fn round_robin_gives_each_exactly_its_weight_and_takes_turns() {
 #[test]
 fn p2c_keeps_to_weights_even_with_two_endpoints() {
     let pair = endpoints(&[9, 1]);
-    let even = counts(&pair, Algorithm::P2c, 10_000);
+    let even = counts(&pair, PickAlgorithm::P2c, 10_000);
     assert!((700..1_300).contains(&even[1]), "{even:?}");
     // Being faster gains the light endpoint the draws in which it is compared, not everything.
     succeeded(&pair[0].state, 30_000);
     succeeded(&pair[1].state, 1_000);
-    let faster = counts(&pair, Algorithm::P2c, 10_000);
+    let faster = counts(&pair, PickAlgorithm::P2c, 10_000);
     assert!((1_500..2_300).contains(&faster[1]), "{faster:?}");
 }
 
@@ -84,18 +85,18 @@ fn p2c_prefers_what_is_faster_and_less_busy() {
     let pair = endpoints(&[1, 1]);
     succeeded(&pair[0].state, 1_000);
     succeeded(&pair[1].state, 30_000);
-    assert_eq!(counts(&pair, Algorithm::P2c, 100), [100, 0]);
+    assert_eq!(counts(&pair, PickAlgorithm::P2c, 100), [100, 0]);
     pair[0].state.in_flight.fetch_add(40, Ordering::Relaxed);
-    assert_eq!(counts(&pair, Algorithm::P2c, 100), [0, 100]);
+    assert_eq!(counts(&pair, PickAlgorithm::P2c, 100), [0, 100]);
 }
 
 #[test]
 fn an_endpoint_nothing_is_known_of_is_tried_and_not_buried() {
     let pair = endpoints(&[1, 1]);
     succeeded(&pair[0].state, 5_000);
-    assert_eq!(counts(&pair, Algorithm::P2c, 100), [0, 100], "tried first");
+    assert_eq!(counts(&pair, PickAlgorithm::P2c, 100), [0, 100], "tried first");
     pair[1].state.in_flight.fetch_add(1, Ordering::Relaxed);
-    assert_eq!(counts(&pair, Algorithm::P2c, 100), [100, 0], "but not before it answered");
+    assert_eq!(counts(&pair, PickAlgorithm::P2c, 100), [100, 0], "but not before it answered");
 }
 
 #[test]
@@ -107,10 +108,10 @@ fn an_endpoint_that_fails_fast_gets_its_share_and_no_more() {
             succeeded(&pair[1].state, 5_000);
         }
         (0..3).for_each(|_| ended(&pair[1].state, 50, true));
-        let share = counts(&pair, Algorithm::P2c, 10_000)[1];
+        let share = counts(&pair, PickAlgorithm::P2c, 10_000)[1];
         assert!((4_700..5_300).contains(&share), "known: {known}, share: {share}");
         succeeded(&pair[1].state, 4_000);
-        let after = counts(&pair, Algorithm::P2c, 100);
+        let after = counts(&pair, PickAlgorithm::P2c, 100);
         assert!(after[1] > 0, "a success makes it well again: {after:?}");
     }
 }
@@ -122,7 +123,7 @@ proptest! {
         hash in prop::option::of(any::<u64>()), turn in any::<u64>(), p2c in any::<bool>(),
     ) {
         let weights: Vec<_> = places.iter().map(|(weight, _)| *weight).collect();
-        let algorithm = if p2c { Algorithm::P2c } else { Algorithm::RoundRobin };
+        let algorithm = if p2c { PickAlgorithm::P2c } else { PickAlgorithm::RoundRobin };
         let all = endpoints(&weights);
         let picked = choose(&all, |index| places[index].1, hash, algorithm, turn, Random::system());
         let some = places.iter().any(|(weight, may)| *weight > 0 && *may);
@@ -136,7 +137,7 @@ proptest! {
     fn round_robin_is_exact_over_a_whole_round(weights in prop::collection::vec(0_u32..20, 1..8)) {
         let total: u64 = weights.iter().map(|weight| u64::from(*weight)).sum();
         prop_assume!(total > 0);
-        let counts = counts(&endpoints(&weights), Algorithm::RoundRobin, total);
+        let counts = counts(&endpoints(&weights), PickAlgorithm::RoundRobin, total);
         let wanted: Vec<_> = weights.iter().map(|weight| u64::from(*weight)).collect();
         prop_assert_eq!(counts, wanted);
     }
@@ -144,7 +145,7 @@ proptest! {
     #[test]
     fn a_hash_moves_only_when_its_own_endpoint_goes(hash in any::<u64>(), gone in 0_usize..6) {
         let all = endpoints(&[1; 6]);
-        let pick = |may: &dyn Fn(usize) -> bool| choose(&all, may, Some(hash), Algorithm::P2c, 0, Random::system());
+        let pick = |may: &dyn Fn(usize) -> bool| choose(&all, may, Some(hash), PickAlgorithm::P2c, 0, Random::system());
         let before = pick(&|_| true).unwrap();
         prop_assert_eq!(pick(&|_| true), Some(before));
         let after = pick(&|index| index != gone).unwrap();
@@ -158,7 +159,7 @@ fn hashes_spread_by_weight() {
     let mut counts: HashMap<usize, u32> = HashMap::new();
     for key in 0..10_000 {
         let hash = Some(tamis_ambient::mix(key));
-        let picked = choose(&all, |_| true, hash, Algorithm::P2c, 0, Random::system()).unwrap();
+        let picked = choose(&all, |_| true, hash, PickAlgorithm::P2c, 0, Random::system()).unwrap();
         *counts.entry(picked).or_default() += 1;
     }
     assert!((7_000..8_000).contains(&counts[&1]), "{counts:?}");

@@ -2,7 +2,7 @@
 
 use super::picking::endpoints_of;
 use super::*;
-use crate::Algorithm;
+use crate::PickAlgorithm;
 use crate::endpoints::Endpoint;
 use crate::pick::choose;
 
@@ -30,7 +30,7 @@ impl Client {
         let before = self.counts.clone();
         for turn in 0..requests {
             let random = self.random;
-            let picked = choose(&self.endpoints, |_| true, None, Algorithm::P2c, turn, random);
+            let picked = choose(&self.endpoints, |_| true, None, PickAlgorithm::P2c, turn, random);
             let index = picked.unwrap();
             let latency = Duration::from_micros(latency_us(index, self.counts[index]));
             self.counts[index] += 1;

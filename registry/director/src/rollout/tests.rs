@@ -3,9 +3,9 @@ use proptest::prelude::*;
 use super::*;
 use tamis_sync::{CallCounts, ComparisonReport, DifferenceReport};
 
-fn spec() -> RolloutSpec {
+fn spec() -> RolloutTerms {
     let wave = |percent| WaveSpec { percent, bake_ms: 1_000 };
-    RolloutSpec {
+    RolloutTerms {
         name: "retry-1.5".to_owned(),
         filter: "acme/retry".parse().unwrap(),
         from: Digest::of(b"from"),
@@ -31,7 +31,7 @@ fn rollout() -> Rollout {
     Rollout::try_from(spec()).unwrap()
 }
 
-type Break = fn(&mut RolloutSpec);
+type Break = fn(&mut RolloutTerms);
 
 #[test]
 fn a_rollout_whose_numbers_make_no_sense_is_refused() {
@@ -88,7 +88,7 @@ fn a_breach_returns_or_holds_as_the_rollout_says() {
         Ok(RolloutStage::Ended(RolloutOutcome::Returned))
     );
     let holding =
-        Rollout::try_from(RolloutSpec { on_breach: BreachAction::Hold, ..spec() }).unwrap();
+        Rollout::try_from(RolloutTerms { on_breach: BreachAction::Hold, ..spec() }).unwrap();
     let held = wave.next(Event::Breached, &holding).unwrap();
     assert_eq!(held, RolloutStage::Paused(RolloutStep::Wave(1)));
     assert!(held.next(Event::Passed, &holding).is_err());
@@ -161,7 +161,7 @@ fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
         (5, 2, "/rate must be a number) and 2 more, 2 may"),
     ] {
         let gates = GateSpec { max_refusals: Some(most), ..gates };
-        let rollout = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
+        let rollout = Rollout::try_from(RolloutTerms { gates, ..spec() }).unwrap();
         let tally = RolloutTally { refusals: refusals(slots), ..RolloutTally::default() };
         let judged = judge(&rollout, WAVE, &tally, Cohort { moved: 1, rest: 9 }, (0, 0));
         let Judgement::Breached { gate: GateBreach::MaxRefusals, why } = judged else {
@@ -173,7 +173,7 @@ fn a_refused_candidate_says_which_slots_refuse_it_and_why() {
 
 #[test]
 fn a_rollout_without_gates_does_not_say_that_gates_held() {
-    let rollout = Rollout::try_from(RolloutSpec { gates: no_gates(), ..spec() }).unwrap();
+    let rollout = Rollout::try_from(RolloutTerms { gates: no_gates(), ..spec() }).unwrap();
     let mut tally = RolloutTally::default();
     for (exchanges, words) in [(0, "0 exchanges"), (1, "1 exchange"), (2, "2 exchanges")] {
         tally.candidate.exchanges = exchanges;
@@ -195,7 +195,7 @@ fn what_nobody_could_judge_stalls_after_its_deadline() {
         (Some(60_000), shadow, 60_001, true),
         (Some(60_000), RolloutStage::Paused(RolloutStep::Wave(0)), u64::MAX, false),
     ] {
-        let spec = RolloutSpec { progress_deadline_ms: deadline, ..spec() };
+        let spec = RolloutTerms { progress_deadline_ms: deadline, ..spec() };
         let rollout = Rollout::try_from(spec).unwrap();
         let judged = judge(&rollout, stage, &RolloutTally::default(), cohort, (0, now));
         assert_eq!(
@@ -204,13 +204,13 @@ fn what_nobody_could_judge_stalls_after_its_deadline() {
             "{stage} {now}: {judged:?}"
         );
     }
-    let late = RolloutSpec { progress_deadline_ms: Some(60_000), ..spec() };
+    let late = RolloutTerms { progress_deadline_ms: Some(60_000), ..spec() };
     let late = Rollout::try_from(late).unwrap();
     let judged = judge(&late, WAVE, &RolloutTally::default(), cohort, (0, 99_000));
     let why = "no progress for 1m: the candidate has 0 of the 100 exchanges that a rate needs";
     assert_eq!(judged, Judgement::Stalled { why: why.to_owned() });
     for wrong in [0, MAX_BAKE_MS + 1] {
-        let spec = RolloutSpec { progress_deadline_ms: Some(wrong), ..spec() };
+        let spec = RolloutTerms { progress_deadline_ms: Some(wrong), ..spec() };
         assert!(Rollout::try_from(spec).unwrap_err().to_string().contains("progress deadline"));
     }
 }
@@ -244,7 +244,7 @@ fn what_no_gate_could_judge_keeps_baking() {
         assert!(matches!(judged(&tally, WAVE, 1_000_000), Judgement::Baking { .. }));
     }
     let gates = GateSpec { max_refusals: Some(0), ..no_gates() };
-    let refusals_alone = Rollout::try_from(RolloutSpec { gates, ..spec() }).unwrap();
+    let refusals_alone = Rollout::try_from(RolloutTerms { gates, ..spec() }).unwrap();
     let cohort = Cohort { moved: 1, rest: 9 };
     let quiet = judge(&refusals_alone, WAVE, &RolloutTally::default(), cohort, (0, 1_000));
     assert!(matches!(quiet, Judgement::Passed { .. }), "{quiet:?}");
@@ -286,7 +286,7 @@ proptest! {
         hold in any::<bool>(),
     ) {
         let on_breach = if hold { BreachAction::Hold } else { BreachAction::Return };
-        let rollout = Rollout::try_from(RolloutSpec { on_breach, ..spec() }).unwrap();
+        let rollout = Rollout::try_from(RolloutTerms { on_breach, ..spec() }).unwrap();
         let mut stage = RolloutStage::first(&rollout);
         for event in events {
             let Ok(next) = stage.next(event, &rollout) else { continue };

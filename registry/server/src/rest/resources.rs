@@ -2,7 +2,9 @@
 
 use axum::extract::{Path, State};
 use serde::Deserialize;
-use tamis_api::{ApiProblem, DocumentText, DocumentVersion, FleetStatus, Resource, ResourceList};
+use tamis_api::{
+    ApiProblem, DocumentText, DocumentVersion, FleetStatus, ResourceList, ResourceView,
+};
 use tamis_oci::Verb;
 use tamis_resources::NodeName;
 use utoipa::IntoParams;
@@ -54,14 +56,14 @@ pub(super) async fn list(
     ("namespace" = String, Path, description = "Its namespace."),
     ("name" = String, Path, description = "Its name."),
 ), responses(
-    (status = 200, body = Resource),
+    (status = 200, body = ResourceView),
     (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
 ))]
 pub(super) async fn one(
     State(api): State<Api>,
     caller: Caller,
     Path((kind, namespace, name)): Path<(String, String, String)>,
-) -> Answer<Resource> {
+) -> Answer<ResourceView> {
     caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
     let mut resource = api.control.resource(&kind, &namespace, &name)?;
     resource.programmed.retain(|one| sees(&caller, &one.node));

@@ -6,7 +6,7 @@ use tamis_ambient::Clock;
 
 use super::date;
 use super::request::{MethodKind, RequestFacts};
-use crate::gate::head::names;
+use crate::gate::head::list_contains;
 use crate::outbox::{Outbox, OutgoingFraming};
 
 /// What follows a response.
@@ -91,7 +91,7 @@ pub(super) fn put_head(
     }
     let framing = framing(facts, status, headers, body);
     let closes = headers.get_all(header::CONNECTION).iter();
-    let closes = closes.map(HeaderValue::as_bytes).any(|list| names(list, b"close"));
+    let closes = closes.map(HeaderValue::as_bytes).any(|list| list_contains(list, b"close"));
     let ends = ends || closes || !facts.persistent || framing == Some(OutgoingFraming::UntilClose);
     put_line(outbox, facts.old, status);
     put_fields(outbox, headers, |name| {

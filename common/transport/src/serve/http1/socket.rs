@@ -39,7 +39,7 @@ enum Wait {
     Head,
     Body,
     /// For the response to a client that ended its side.
-    Left,
+    PeerGone,
 }
 
 /// Result of waiting for a request.
@@ -195,7 +195,7 @@ impl<IO> ServerSocket<IO> {
             Wait::Idle => idle_timeout.saturating_sub(QUIET_AFTER),
             Wait::Head => head_timeout,
             Wait::Body => body_timeout,
-            Wait::Left => left_timeout,
+            Wait::PeerGone => left_timeout,
         }
     }
 }
@@ -248,7 +248,7 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
                 self.buffer = BytesMut::new();
                 RequestArrival::Nothing
             }
-            Wait::Idle | Wait::Body | Wait::Left => RequestArrival::End,
+            Wait::Idle | Wait::Body | Wait::PeerGone => RequestArrival::End,
         })
     }
 
@@ -289,7 +289,7 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
 
     /// Ready once the peer that waits for its response counts as gone: its connection broke, or it ended its side and no
     /// response began for too long. Once a response has begun, writing shows it. Bytes that arrive meanwhile are kept.
-    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    pub(super) fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
         if self.content != Content::Done || !self.buffer.is_empty() {
             return Poll::Pending;
         }
@@ -298,7 +298,7 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
             Ok(0) => {}
             Ok(_) => return Poll::Pending,
         }
-        ready!(self.poll_deadline(cx, Wait::Left));
+        ready!(self.poll_deadline(cx, Wait::PeerGone));
         let left = "the peer ended its side and no response began in time";
         Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, left))
     }

@@ -1,8 +1,8 @@
 //! Documents in force, with their conditions.
 
 use tamis_api::{
-    ApiProblem, ConditionView, ProgrammedView, ProxyStatus, Resource, ResourceList,
-    ResourceSummary, SlotStateView, SlotView,
+    ApiProblem, ConditionView, ProgrammedView, ProxyStatus, ResourceList, ResourceSummary,
+    ResourceView, SlotStateView, SlotView,
 };
 use tamis_director::DocumentInForce;
 use tamis_resources::{FoldResult, ResourceStatus};
@@ -56,7 +56,7 @@ impl Control {
         kind: &str,
         namespace: &str,
         name: &str,
-    ) -> Result<Resource, ApiProblem> {
+    ) -> Result<ResourceView, ApiProblem> {
         let proxies = self.status(None).proxies;
         let mut resource = {
             let state = self.state();
@@ -68,7 +68,7 @@ impl Control {
             let conditions = conditions(&folded, kind, namespace, name);
             let ok = conditions.iter().all(|one| one.status);
             let problems = folded.problems.iter().filter(|one| one.of.as_ref() == Some(&key));
-            Resource {
+            ResourceView {
                 summary: summary((kind, namespace, name), held, ok),
                 text: held.text.to_string(),
                 conditions,

@@ -6,7 +6,7 @@ use tamis_api::{
 };
 use tamis_director::{
     self as director, ChangeRequest, Consent, Event, Judgement, RequiredRights, Rollout,
-    RolloutSpec, State,
+    RolloutTerms, State,
 };
 use tamis_oci::Verb;
 use tamis_sync::CallCounts;
@@ -203,10 +203,10 @@ fn spec(
     from: Digest,
     to: Digest,
     version: Version,
-) -> RolloutSpec {
+) -> RolloutTerms {
     let gates = &request.gates;
     let waves = request.waves.iter();
-    RolloutSpec {
+    RolloutTerms {
         name: request.name.clone(),
         filter,
         from,

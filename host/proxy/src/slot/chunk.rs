@@ -1,6 +1,6 @@
 //! A filter that sees a body chunk by chunk.
 
-use crate::slot::{InstanceNumber, Slot};
+use super::{InstanceNumber, Slot};
 use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
 use tamis_engine::CallFault;
