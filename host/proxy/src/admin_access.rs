@@ -24,6 +24,10 @@ impl std::fmt::Debug for AdminAccess {
     }
 }
 
+/// Fields of requests that a proxy forwarded.
+const FORWARDED: [header::HeaderName; 3] =
+    [header::VIA, header::FORWARDED, header::HeaderName::from_static("x-forwarded-for")];
+
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum AdminDoor {
@@ -40,6 +44,13 @@ impl AdminAccess {
             return Err(
                 "requests from web pages are refused: this request has an `Origin`\n".into()
             );
+        }
+        // Every proxy adds one of these, and this one adds `via` to whatever it forwards: an upstream of its own that has the
+        // address of this listener would bring requests of strangers here, with the rights of the proxy's machine.
+        if let Some(name) = FORWARDED.iter().find(|name| request.headers().contains_key(*name)) {
+            return Err(format!(
+                "requests that come through a proxy are refused: this request has `{name}`\n"
+            ));
         }
         let AdminDoor::Network(local) = door else { return Ok(()) };
         hosts::check(request, *local, &self.hosts).map_err(|error| {

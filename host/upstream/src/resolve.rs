@@ -27,6 +27,8 @@ pub(crate) struct NameResolver {
     resolvers: RefCell<Option<Resolvers>>,
     names: RefCell<HashMap<(String, u16), Weak<ResolvedName>>>,
     clock: Clock,
+    /// Names may lead to addresses of this machine.
+    allows_own_machine: bool,
 }
 
 /// A resolver for each family, in the order of [`Family`].
@@ -88,13 +90,21 @@ impl Answer {
 
 impl NameResolver {
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { resolvers: RefCell::default(), names: RefCell::default(), clock }
+        let (resolvers, names) = (RefCell::default(), RefCell::default());
+        Self { resolvers, names, clock, allows_own_machine: false }
     }
 
     /// Uses these resolvers instead of the system's.
     #[cfg(test)]
     pub(crate) fn with(resolvers: Resolvers) -> Self {
-        Self { resolvers: RefCell::new(Some(resolvers)), ..Self::new(Clock::system()) }
+        let resolvers = RefCell::new(Some(resolvers));
+        Self { resolvers, allows_own_machine: true, ..Self::new(Clock::system()) }
+    }
+
+    /// The same, and names lead to no address of this machine, as with the resolvers of the system.
+    #[cfg(test)]
+    pub(crate) fn with_rule(resolvers: Resolvers) -> Self {
+        Self { allows_own_machine: false, ..Self::with(resolvers) }
     }
 
     /// Starts to resolve the name, until the last holder drops it.
@@ -148,8 +158,15 @@ impl NameResolver {
         let resolver = self.resolver(family)?;
         match resolver.lookup_ip(host).await {
             Ok(answer) => {
+                let (own, others): (Vec<_>, Vec<_>) =
+                    answer.iter().partition(|ip| !self.allows_own_machine && is_own_machine(*ip));
+                if let (Some(ip), []) = (own.first(), &others[..]) {
+                    return Err(format!(
+                        "it is {ip}, an address of this machine: write the address itself as the endpoint"
+                    ));
+                }
                 let mut addresses: Vec<_> =
-                    answer.iter().map(|ip| SocketAddr::new(ip, port)).collect();
+                    others.into_iter().map(|ip| SocketAddr::new(ip, port)).collect();
                 addresses.sort_unstable();
                 addresses.dedup();
                 Ok(FamilyAddresses { family, addresses, until: answer.valid_until() })
@@ -170,6 +187,15 @@ impl FamilyAddresses {
     fn always(address: SocketAddr, now: Instant) -> Self {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
         Self { family, addresses: vec![address], until: now }
+    }
+}
+
+/// Whether an address leads back to this machine, or to its link alone. Whoever controls a name could point it there,
+/// and what is there may believe whoever comes from the machine itself.
+fn is_own_machine(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local(),
     }
 }
 

@@ -40,6 +40,32 @@ fn ask(
 }
 
 #[test]
+fn no_request_that_a_proxy_forwarded_is_answered_by_any_door() {
+    let proxy = proxy(AdminAccess { hosts: Vec::new(), token: Some(TOKEN.to_owned()) });
+    let token = format!("Bearer {TOKEN}");
+    for door in [AdminDoor::Socket, network()] {
+        for (name, value) in [
+            ("via", "1.1 tamis"),
+            ("forwarded", "for=a"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("via", ""),
+        ] {
+            for (method, path) in
+                [("GET", "/config"), ("GET", "/metrics"), ("POST", "/drain"), ("GET", "/nothing")]
+            {
+                let fields =
+                    [("host", "localhost"), ("authorization", token.as_str()), (name, value)];
+                let (status, body, _) = ask(&proxy, &door, method, path, &fields);
+                assert_eq!(status, 403, "{door:?} {method} {path} {name}: {body}");
+                assert!(body.contains(name) && !body.contains("gateway:test/edge"), "{body}");
+            }
+        }
+        let (status, ..) = ask(&proxy, &door, "GET", "/config", &[("host", "localhost")]);
+        assert_eq!(status, 200, "{door:?}");
+    }
+}
+
+#[test]
 fn no_page_is_shown_under_another_name_or_to_a_web_page_whatever_the_method() {
     let proxy = proxy(AdminAccess {
         hosts: vec!["edge.internal".to_owned()],

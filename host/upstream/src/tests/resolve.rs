@@ -95,6 +95,37 @@ async fn the_first_request_waits_for_the_faster_family_alone() {
 }
 
 #[tokio::test]
+async fn a_name_leads_to_no_address_of_this_machine() {
+    use Reply::{Address, NoRecord};
+    for (ip, passes) in [
+        ("127.0.0.1", false),
+        ("127.9.9.9", false),
+        ("0.0.0.0", false),
+        ("169.254.169.254", false),
+        ("10.0.0.1", true),
+        ("::1", false),
+        ("::ffff:127.0.0.1", false),
+        ("fe80::1", false),
+        ("2001:db8::1", true),
+    ] {
+        on_worker(async {
+            let ip: IpAddr = ip.parse().unwrap();
+            let (a, aaaa) =
+                if ip.is_ipv4() { (Address(ip), NoRecord) } else { (NoRecord, Address(ip)) };
+            let server = name_server(a, aaaa).await;
+            let names = Rc::new(NameResolver::with_rule(resolvers(server)));
+            let found = names.follow("app.example", 80).addresses().await;
+            assert_eq!(found.is_ok(), passes, "{ip}: {found:?}");
+            let why = found.err().unwrap_or_default();
+            assert!(passes || why.contains("address of this machine"), "{ip}: {why}");
+            // Whoever writes the address, or `localhost`, means it.
+            assert!(names.follow("localhost", 80).addresses().await.is_ok());
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
 async fn a_name_without_addresses_is_an_error_that_says_so() {
     on_worker(async {
         let server = name_server(Reply::NoRecord, Reply::NoRecord).await;

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tamis_resources::{
     Document, ReferenceGrantSpec, Resource, RouteNamespaces, Security, TouchTarget,
@@ -219,6 +219,16 @@ impl<'a> Documents<'a> {
             claims.remove(&claim);
         }
         let me = format!("{}/{}", new.kind(), new.key());
+        let before: Vec<&str> = old.map(own_machine).unwrap_or_default();
+        for address in own_machine(new) {
+            if !before.contains(&address) {
+                needs.add(RequiredRight::Mesh, || {
+                    format!(
+                        "{me} has the endpoint {address}, which is the machine of whoever calls it"
+                    )
+                });
+            }
+        }
         for claim in claims {
             if let Claim::Identity(id) = &claim
                 && let Some(need) = identity_need(id, &new.metadata.namespace)
@@ -249,4 +259,27 @@ fn identity_need(id: &str, namespace: &str) -> Option<RequiredRight> {
         }
         _ => Some(RequiredRight::Mesh),
     }
+}
+
+/// The endpoints of a Service by which each proxy reaches its own machine: unix sockets, loopback and link-local addresses,
+/// and names of this machine (RFC 6761 §6.3). What is there may believe whoever comes from the machine itself.
+fn own_machine(document: &Document) -> Vec<&str> {
+    let Resource::Service(spec) = &document.resource else { return Vec::new() };
+    let reached = spec.endpoints.iter().map(|one| one.sidecar.as_ref().unwrap_or(&one.address));
+    reached.map(String::as_str).filter(|address| is_own_machine(address)).collect()
+}
+
+fn is_own_machine(address: &str) -> bool {
+    if address.starts_with("unix:") {
+        return true;
+    }
+    if let Ok(socket) = address.parse::<SocketAddr>() {
+        return match socket.ip().to_canonical() {
+            IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
+            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local(),
+        };
+    }
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
 }

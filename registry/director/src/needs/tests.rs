@@ -244,7 +244,7 @@ fn an_identity_that_nobody_has_belongs_to_the_namespace_in_its_path_or_to_the_me
         let spec = match kind {
             "Service" => json!({
                 "ports": [{ "port": 80, "protocol": "http" }], "identity": identity,
-                "endpoints": [{ "address": "127.0.0.1:80" }],
+                "endpoints": [{ "address": "10.0.0.9:80" }],
             }),
             _ => json!({
                 "listeners": [{ "name": "http", "port": 80, "protocol": "HTTP" }],
@@ -279,6 +279,43 @@ fn an_identity_that_nobody_has_belongs_to_the_namespace_in_its_path_or_to_the_me
     world.append("ada", applied([of("Service", "spiffe://m/a/s")]));
     assert_eq!(needs(&world, applied([of("Service", "spiffe://m/a/s")])), ["a/s"]);
     assert_eq!(needs(&world, applied([of("Service", "spiffe://m/a/t")])), ["a/s", "Mesh"]);
+}
+
+#[test]
+fn an_endpoint_on_the_machine_of_whoever_calls_it_needs_the_mesh() {
+    let of = |endpoint: Value| {
+        let spec =
+            json!({ "ports": [{ "port": 80, "protocol": "http" }], "endpoints": [endpoint] });
+        document("Service", "a/s", &spec)
+    };
+    for (address, own) in [
+        ("127.0.0.1:80", true),
+        ("127.9.9.9:80", true),
+        ("[::1]:80", true),
+        ("[::ffff:127.0.0.1]:80", true),
+        ("0.0.0.0:80", true),
+        ("169.254.169.254:80", true),
+        ("[fe80::1]:80", true),
+        ("localhost:80", true),
+        ("LocalHost.:80", true),
+        ("a.localhost:80", true),
+        ("unix:/run/a.sock", true),
+        ("10.0.0.1:80", false),
+        ("a.example:80", false),
+        ("localhost.example:80", false),
+        ("[2001:db8::1]:80", false),
+    ] {
+        let mut world = World::guarded();
+        let found = needs(&world, applied([of(json!({ "address": address }))]));
+        assert_eq!(found.contains(&"Mesh".to_owned()), own, "{address}: {found:?}");
+        // Other proxies reach the sidecar, and only the sidecar reaches the application.
+        let meshed = of(json!({ "address": "127.0.0.1:80", "sidecar": address }));
+        let found = needs(&world, applied([meshed]));
+        assert_eq!(found.contains(&"Mesh".to_owned()), own, "{address}: {found:?}");
+        world.append("ada", applied([of(json!({ "address": address }))]));
+        let found = needs(&world, applied([of(json!({ "address": address, "weight": 2 }))]));
+        assert!(!found.contains(&"Mesh".to_owned()), "it is there already: {address}");
+    }
 }
 
 #[test]

@@ -80,8 +80,9 @@ fn nobody_claims_the_identity_of_another_namespace_of_the_mesh_or_of_the_registr
     let apply = |id: &str, file: &str| {
         let text = service("other", "new", 1);
         let text = text.replace("spiffe://shop.example/ns/other/service/new", id);
-        // Its addresses are those of no other service.
+        // Its addresses are those of no other service, and other proxies reach it on another machine.
         let text = text.replace("127.0.0.1:200", "127.0.0.1:201");
+        let text = text.replace("sidecar: 127.0.0.1", "sidecar: 192.0.2.1");
         assert!(text.contains(&format!("identity: {id}\n")), "{text}");
         std::fs::create_dir_all(mesh.folder.path().join("new")).unwrap();
         std::fs::write(mesh.folder.path().join("new/new.yaml"), text).unwrap();
