@@ -50,6 +50,8 @@ pub struct Looks {
     pub claims: BTreeSet<String>,
     /// Whether there is Cedar that was not made from rules: it may look at everything.
     pub free: bool,
+    /// Whether that Cedar may look at the route: it has the word, or an escape in which the word may hide.
+    free_routes: bool,
 }
 
 impl Looks {
@@ -87,6 +89,8 @@ impl Looks {
             }
             if let Some(cedar) = &policy.cedar {
                 looks.free = true;
+                let text = &cedar.policies;
+                looks.free_routes |= text.contains("route") || text.contains('\\');
                 looks.headers.extend(cedar.headers.iter().cloned());
                 looks.claims.extend(cedar.claims.iter().cloned());
             }
@@ -109,7 +113,7 @@ impl Looks {
     /// Whether the route matters.
     #[must_use]
     pub fn at_routes(&self) -> bool {
-        !self.scopes.is_empty()
+        self.free_routes || !self.scopes.is_empty()
     }
 
     /// The templates that a path matches.
@@ -173,6 +177,7 @@ impl Looks {
         text(&seen.address.map(|it| it.to_string()).unwrap_or_default());
         text(&seen.port.map(|it| it.to_string()).unwrap_or_default());
         text(if seen.unix { "unix" } else { "" });
+        text(seen.route.unwrap_or_default());
         for values in &seen.headers {
             text(&values.len().to_string());
             values.iter().for_each(|value| text(value));

@@ -223,6 +223,32 @@ fn memory_is_bounded_and_does_not_grow_with_paths() {
     assert!(free.memory.len() <= 16);
 }
 
+#[test]
+fn cedar_that_looks_at_the_route_is_shown_it_and_its_decisions_are_not_mixed() {
+    let cedar = |text: &str| {
+        let text = format!(
+            "permit (principal, action, resource); forbid (principal, action, resource) when {{ {text} }};"
+        );
+        authz(&with(&json!([{ "name": "a/b", "cedar": { "policies": text } }])))
+    };
+    for text in [
+        "context has route && context.route == \"shop/open/0\"",
+        "context has \"\\u{72}oute\" && context[\"route\"] == \"shop/open/0\"",
+    ] {
+        let mut policy = cedar(text);
+        assert!(policy.interest().reads.iter().any(|one| one == ROUTE), "{text}");
+        for (route, passes) in
+            [("shop/open/0", false), ("shop/other/0", true), ("shop/open/0", false), ("", true)]
+        {
+            let fields = [(":method", "GET"), (":path", "/a"), (ROUTE, route)];
+            let fields = if route.is_empty() { &fields[..2] } else { &fields[..] };
+            assert_eq!(ask(&mut policy, fields).0, passes, "{text} {route}");
+        }
+    }
+    let policy = cedar("context.path == \"/a\"");
+    assert!(policy.interest().reads.iter().all(|one| one != ROUTE));
+}
+
 /// Random rules over a small vocabulary, so that rules and requests meet.
 fn rule() -> impl Strategy<Value = Value> {
     use prop::sample::subsequence;

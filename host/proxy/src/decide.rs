@@ -50,7 +50,7 @@ pub(crate) async fn run_request_hooks(
             if ran.contains(slot.number) {
                 continue;
             }
-            if slot.is_scoped() {
+            if slot.is_behind_router() {
                 if destination.is_none() {
                     destination = Some(route::ask(state)?);
                 }

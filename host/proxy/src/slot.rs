@@ -26,7 +26,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_engine::{BodyMode, CallFault, Filter, Hook, Instance};
-use tamis_exchange::View;
+use tamis_exchange::{Selector, View};
 
 /// One slot of the chain in one worker, and its filter.
 pub(crate) struct Slot {
@@ -39,6 +39,8 @@ pub(crate) struct Slot {
     /// Buffer for the view of a filter, shared by the slots of a worker, which are called one after the
     /// other.
     view: Rc<RefCell<View>>,
+    /// Whether its filter reads which rule of a route matched.
+    reads_route: bool,
 }
 
 /// A filter that runs in a slot.
@@ -57,6 +59,9 @@ struct ShadowFeed {
 
 /// All slots of a generation in one worker, in the order of its filters.
 pub(crate) type Slots = Rc<[Rc<Slot>]>;
+
+/// The attribute that names the rule of a route that matched.
+const ROUTE_NAME: &str = "route.name";
 
 /// State that the slots of a worker share.
 pub(crate) struct SlotMaker<'a> {
@@ -92,7 +97,13 @@ impl SlotMaker<'_> {
             ShadowFeed { shadow, queue, sampler }
         });
         let (attachment, view) = (Arc::clone(attachment), Rc::clone(&self.view));
-        Slot { number, attachment, running, shadow, view }
+        let reads_route = running.as_ref().is_some_and(|running| {
+            let reads = running.instances.filter.reads().selectors();
+            reads
+                .iter()
+                .any(|one| matches!(one, Selector::Attribute(name) if **name == *ROUTE_NAME))
+        });
+        Slot { number, attachment, running, shadow, view, reads_route }
     }
 }
 
@@ -123,6 +134,12 @@ impl Slot {
     /// Whether it is attached to some of the routes only.
     pub(crate) fn is_scoped(&self) -> bool {
         self.attachment.scope.is_some()
+    }
+
+    /// Whether it is asked about a request only when the router was: it is attached to some of the routes only, or it reads
+    /// which of them matched.
+    pub(crate) fn is_behind_router(&self) -> bool {
+        self.is_scoped() || self.reads_route
     }
 
     /// Whether it takes part in exchanges of that rule; `None`: no rule matched.

@@ -48,6 +48,21 @@ async fn filters_of_a_route_have_their_say_only_there() {
     assert_eq!(state.exchange.attributes.find("route.name"), Some("ns/a/0"));
 }
 
+#[test]
+fn a_filter_that_reads_the_route_is_asked_after_the_router() {
+    let reads = |names: &[&str]| json!({ "reads": names });
+    let filters = vec![
+        attached(&reads(&[":path", "@listener.name"]), None, CLOSED),
+        attached(&reads(&["@route.name"]), None, CLOSED),
+        attached(&reads(&[":path"]), Some("ns/a/"), CLOSED),
+        attached(&reads(&["route.name"]), None, CLOSED),
+        router(&RULES),
+    ];
+    let behind: Vec<bool> =
+        world(filters).slots(&[0, 1, 2, 3]).iter().map(|slot| slot.is_behind_router()).collect();
+    assert_eq!(behind, [false, true, true, false], "the last one reads a header of that name");
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn an_edit_that_moves_the_exchange_brings_the_filters_of_its_new_route_in() {
     let filters = vec![

@@ -300,6 +300,39 @@ fn audit_refuses_nothing_and_records_state_what_it_would_refuse() {
 }
 
 #[test]
+fn cedar_at_a_gateway_sees_the_route_and_no_method_has_two_spellings() {
+    let gateway = |condition: &str| {
+        let cedar = format!(
+            "  allow: [{{}}]\n  cedar:\n    policies: |\n      forbid (principal, action, resource) when {{ {condition} }};\n"
+        );
+        policy("test", "edge", "{ kind: Gateway, name: edge }", &cedar)
+    };
+    let all = policy("test", "app", APP, ALLOW_ALL);
+    let mesh = Mesh::new(&(all.clone() + &gateway("context.path == \"/gone\"")));
+    let _running = mesh.start();
+    assert_eq!(mesh.call("edge", "GET", "/status").status, 200);
+    assert_eq!(mesh.call("edge", "GET", "/gone").status, 403);
+    for (condition, status) in [
+        ("context has route", 403),
+        ("context has route && context.route == \"test/none/0\"", 200),
+        ("!(context has route)", 200),
+        ("context has \"route\"", 403),
+    ] {
+        mesh.set(&(all.clone() + &gateway(condition)));
+        let what = format!("{condition} in force");
+        eventually(&what, || (mesh.call("edge", "GET", "/status").status == status).then_some(()));
+    }
+    // Whatever a rule says of a method holds for all its spellings.
+    for (method, status) in [("post", 400), ("Delete", 400), ("gET", 400), ("purge", 200)] {
+        mesh.set(&(all.clone() + &gateway("context.method == \"POST\"")));
+        eventually("a rule of methods in force", || {
+            (mesh.call("edge", "POST", "/status").status == 403).then_some(())
+        });
+        assert_eq!(mesh.call("edge", method, "/status").status, status, "{method}");
+    }
+}
+
+#[test]
 fn check_names_the_place_of_an_error_in_cedar() {
     let mesh = Mesh::new("");
     let checked = |rest: &str| {
