@@ -6,6 +6,9 @@ use tracing_subscriber::EnvFilter;
 /// Lines that may wait for whoever reads stderr. Those beyond are dropped, and their number is reported at the end.
 const WAITING_LINES_MAX: usize = 4 * 1024;
 
+/// Warnings, but not those of `h2`, which writes a line for each frame that a stranger sends without need.
+const DEFAULT: &str = "warn,h2=error";
+
 /// The writer of log lines. Its drop writes those that wait.
 pub(crate) struct LogWriter {
     guard: Option<WorkerGuard>,
@@ -23,7 +26,7 @@ pub(crate) fn start() -> LogWriter {
         .thread_name("tamis-log")
         .finish(std::io::stderr());
     let dropped = lines.error_counter();
-    let filter = EnvFilter::try_from_env("TAMIS_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = EnvFilter::try_from_env("TAMIS_LOG").unwrap_or_else(|_| EnvFilter::new(DEFAULT));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     // Fails only when logging is already started, which is fine.
     let _ = builder.with_target(false).try_init();

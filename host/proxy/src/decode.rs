@@ -36,6 +36,10 @@ pub(crate) fn decode(
 ) -> Result<DecodedRequest, Refusal> {
     let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
     let owners = &chain.owners;
+    check_method(request.method())?;
+    if request.version() == Version::HTTP_2 {
+        check_fields(request.headers(), shared.limits.gate.max_fields)?;
+    }
     let upgrade = upgrade::requested_upgrade(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = std::mem::take(request.uri_mut());
@@ -88,6 +92,56 @@ pub(crate) fn decode(
         caller_retries,
         length,
     })
+}
+
+/// The methods of RFC 9110 §9.3 and RFC 5789.
+const METHODS: [Method; 9] = [
+    Method::GET,
+    Method::HEAD,
+    Method::POST,
+    Method::PUT,
+    Method::DELETE,
+    Method::CONNECT,
+    Method::OPTIONS,
+    Method::TRACE,
+    Method::PATCH,
+];
+
+/// Refuses a method that differs from a known one in case only. Methods are case-sensitive (RFC 9110 §9.1), so a route or
+/// a policy for `POST` does not match `post`, but many frameworks behind a proxy take it for `POST`.
+fn check_method(method: &Method) -> Result<(), Refusal> {
+    if METHODS.contains(method) {
+        return Ok(());
+    }
+    let alike = |known: &&Method| known.as_str().eq_ignore_ascii_case(method.as_str());
+    match METHODS.iter().find(alike) {
+        None => Ok(()),
+        Some(known) => {
+            let detail =
+                format!("the method is written as no server should read it: write {known}");
+            Err(Refusal::new("request.method", 400, Fault::Client, detail))
+        }
+    }
+}
+
+/// The rules that the gate checks for HTTP/1: how many fields a head has, and no blank at an end of a value (RFC 9113
+/// §8.2.1). Servers of HTTP/1 do not read such a blank, so they would receive another value than policies saw.
+fn check_fields(headers: &HeaderMap, max_fields: usize) -> Result<(), Refusal> {
+    // HTTP/2 may send a cookie as several fields, which count as the one that they become.
+    let crumbs = headers.get_all(header::COOKIE).iter().count().saturating_sub(1);
+    if headers.len().saturating_sub(crumbs) > max_fields {
+        let detail = format!("the head has more than {max_fields} fields");
+        return Err(refuse("http.head-too-large", 431, &detail));
+    }
+    let blank = |octet: Option<&u8>| matches!(octet, Some(b' ' | b'\t'));
+    let mut values = headers.iter().map(|(name, value)| (name, value.as_bytes()));
+    match values.find(|(_, value)| blank(value.first()) || blank(value.last())) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let detail = format!("the value of `{name}` begins or ends with a blank");
+            Err(refuse("http.field-value", 400, &detail))
+        }
+    }
 }
 
 /// Bytes of a refused target that are recorded.
@@ -255,6 +309,51 @@ mod tests {
         }
         assert_eq!(of("http://a.example/", "A.example.:80").unwrap().0, "a.example");
         assert_eq!(of("/a", "shop.example:8080").unwrap().0, "shop.example:8080");
+    }
+
+    #[test]
+    fn a_method_in_another_case_than_servers_know_is_refused_and_any_other_passes() {
+        for method in
+            ["post", "Post", "gET", "head", "options", "cOnnect", "trace", "delete", "patch", "put"]
+        {
+            let refusal = check_method(&method.parse().unwrap()).unwrap_err();
+            assert_eq!((refusal.code, refusal.status), ("request.method", 400), "{method}");
+            assert!(
+                refusal.detail.ends_with(&method.to_uppercase()),
+                "{method}: {}",
+                refusal.detail
+            );
+        }
+        for method in ["POST", "PATCH", "PROPFIND", "propfind", "M-SEARCH", "posts", "x"] {
+            assert!(check_method(&method.parse().unwrap()).is_ok(), "{method}");
+        }
+    }
+
+    #[test]
+    fn fields_of_http2_are_counted_and_their_values_have_no_blank_at_an_end() {
+        let of = |value: &str| HeaderMap::from_iter([(header::ACCEPT, value.parse().unwrap())]);
+        for (value, passes) in [
+            ("1", true),
+            ("", true),
+            ("a b\tc", true),
+            (" 1", false),
+            ("1 ", false),
+            ("\t1", false),
+            ("1\t", false),
+            (" ", false),
+        ] {
+            let checked = check_fields(&of(value), 1).map_err(|refusal| refusal.code);
+            let wanted = if passes { Ok(()) } else { Err("http.field-value") };
+            assert_eq!(checked, wanted, "{value:?}");
+        }
+        let mut many = of("1");
+        many.append(header::ACCEPT, "2".parse().unwrap());
+        let refusal = check_fields(&many, 1).unwrap_err();
+        assert_eq!((refusal.code, refusal.status), ("http.head-too-large", 431));
+        assert!(check_fields(&many, 2).is_ok());
+        let mut crumbs = of("1");
+        (0..9).for_each(|_| _ = crumbs.append(header::COOKIE, "a=1".parse().unwrap()));
+        assert!(check_fields(&crumbs, 2).is_ok() && check_fields(&crumbs, 1).is_err());
     }
 
     #[test]

@@ -185,6 +185,7 @@ pub(crate) const CODES: &[Code] = &[
     row("route.unstable", "the filters changed the request so that it was routed again too often", "the proxy", "check which filter changes what the route depends on"),
     row("request.target", "servers read this path in two ways, or the path is invalid", "`paths` of the listener", "correct the request, or set `paths` of the listener to what its upstream needs"),
     row("request.misdirected", "a request over TLS is for a host that is not one of the listener of its connection", "RFC 9110 section 15.5.20", "open a connection with that host as its server name, or correct `hostname` of the listener"),
+    row("request.method", "the method of a request differs in case only from a known one, and servers disagree about it", "RFC 9110 section 9.1", "write the method in capital letters"),
     row("request.host", "the host of a request is invalid, or the Host field and the target name two hosts", "RFC 9110 section 7.2", "send one HOST or HOST:PORT"),
     row("request.connect", "a CONNECT request that is not allowed", "the proxy", "ask for a protocol that the listener allows"),
     row("request.protocol", "an upgrade to a protocol that this listener does not allow, or that this hop cannot carry", "the listener's `upgrades`", "ask for `websocket`, or allow the protocol at the listener"),
