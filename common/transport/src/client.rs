@@ -19,7 +19,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
@@ -180,9 +180,12 @@ impl<IO: AsyncRead + Unpin> ClientConnection<IO> {
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         ready!(self.turn.poll(cx));
         let wanted = self.content_left().and_then(|left| usize::try_from(left).ok());
-        let wanted = wanted.map_or(self.reading, |left| left.clamp(READ_MIN, self.reading));
+        // Where others use their turns up, a read takes no more than the share of a turn.
+        let most = self.reading.min(ConnectionTurn::bytes_max()).max(READ_MIN);
+        let wanted = wanted.map_or(most, |left| left.clamp(READ_MIN, most));
         self.buffer.reserve(wanted);
-        let Poll::Ready(read) = std::pin::pin!(self.io.read_buf(&mut self.buffer)).poll(cx) else {
+        let mut room = (&mut self.buffer).limit(ConnectionTurn::read_max(wanted));
+        let Poll::Ready(read) = std::pin::pin!(self.io.read_buf(&mut room)).poll(cx) else {
             self.turn.end();
             return Poll::Pending;
         };

@@ -1,5 +1,7 @@
 //! Turns: what one connection may do before the other tasks of its worker do something.
 
+use std::cell::Cell;
+use std::num::NonZeroUsize;
 use std::pin::pin;
 use std::task::{Context, Poll};
 
@@ -9,11 +11,21 @@ pub(crate) const TURN_BYTES: usize = 64 * 1024;
 /// Pieces of content, such as chunks, that a connection reads in one turn: their cost is not in their bytes.
 pub(crate) const TURN_PIECES: usize = 256;
 
+/// Connections of a worker that share a turn: with more, each has this part of it.
+const SHARES_MAX: usize = 4;
+
+thread_local! {
+    /// Connections of this worker that used their last turn up. All that wait, wait for one turn of each of these.
+    static GREEDY: Cell<usize> = const { Cell::new(0) };
+}
+
 /// What a connection has done in its turn.
 #[derive(Debug, Default)]
 pub(crate) struct ConnectionTurn {
     bytes: usize,
     pieces: usize,
+    /// It used its last turn up, and is counted.
+    is_greedy: bool,
 }
 
 impl ConnectionTurn {
@@ -27,14 +39,37 @@ impl ConnectionTurn {
         self.pieces = self.pieces.saturating_add(1);
     }
 
+    /// Bytes of a turn now: the more connections use theirs up, the less each has.
+    pub(crate) fn bytes_max() -> usize {
+        TURN_BYTES / shares()
+    }
+
+    /// Bytes that a read with room for `wanted` may take: where a turn is shared no more, otherwise whatever the buffer
+    /// has room for.
+    pub(crate) fn read_max(wanted: usize) -> usize {
+        if shares() > NonZeroUsize::MIN { wanted } else { usize::MAX }
+    }
+
     /// Whether the connection has done enough.
     pub(crate) fn is_over(&self) -> bool {
-        self.bytes >= TURN_BYTES || self.pieces >= TURN_PIECES
+        self.bytes >= Self::bytes_max() || self.pieces >= TURN_PIECES / shares()
     }
 
     /// The connection waits for its peer, so its next turn begins.
     pub(crate) fn end(&mut self) {
-        *self = Self::default();
+        (self.bytes, self.pieces) = (0, 0);
+        self.count(false);
+    }
+
+    /// Counts the connection among the greedy ones, or no longer.
+    fn count(&mut self, is_greedy: bool) {
+        if self.is_greedy != is_greedy {
+            self.is_greedy = is_greedy;
+            let change = |count: usize| {
+                if is_greedy { count.saturating_add(1) } else { count.saturating_sub(1) }
+            };
+            GREEDY.set(change(GREEDY.get()));
+        }
     }
 
     /// Ready while the turn lasts. Otherwise the next one begins after all others, as [`yield_turn`] states.
@@ -42,10 +77,22 @@ impl ConnectionTurn {
         if !self.is_over() {
             return Poll::Ready(());
         }
-        self.end();
+        (self.bytes, self.pieces) = (0, 0);
+        self.count(true);
         yield_turn(cx);
         Poll::Pending
     }
+}
+
+impl Drop for ConnectionTurn {
+    fn drop(&mut self) {
+        self.count(false);
+    }
+}
+
+/// The number of connections that share a turn.
+fn shares() -> NonZeroUsize {
+    NonZeroUsize::new(GREEDY.get().min(SHARES_MAX)).unwrap_or(NonZeroUsize::MIN)
 }
 
 /// Wakes the caller after all tasks that are ready now, and after the sockets were looked at.
@@ -89,6 +136,31 @@ mod tests {
             assert!(turn.poll(cx).is_ready());
             Poll::Ready(())
         }));
+    }
+
+    #[test]
+    fn connections_that_use_their_turns_up_share_one() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(poll_fn(|cx| {
+            let mut turns: Vec<ConnectionTurn> = Vec::new();
+            for (greedy, bytes) in [(1, 64), (2, 32), (3, 21), (4, 16), (5, 16), (6, 16)] {
+                let mut turn = ConnectionTurn::default();
+                turn.count_bytes(TURN_BYTES);
+                assert!(turn.poll(cx).is_pending());
+                turns.push(turn);
+                assert_eq!(turns.len(), greedy);
+                assert_eq!(ConnectionTurn::bytes_max() / 1024, bytes, "{greedy}");
+            }
+            // One that waits for its peer, and one that is gone, want nothing of the others.
+            turns[0].end();
+            turns[0].end();
+            turns.truncate(2);
+            assert_eq!(ConnectionTurn::bytes_max(), TURN_BYTES);
+            turns[0].count_piece();
+            assert!(turns[0].poll(cx).is_ready(), "the next turn");
+            Poll::Ready(())
+        }));
+        assert_eq!(GREEDY.get(), 0);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::Request;
 use http_body::Frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
@@ -264,9 +264,12 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
         let Some(io) = self.io.as_mut() else { return Poll::Ready(Err(gone())) };
         let left = self.content.left().and_then(|left| usize::try_from(left).ok());
         let left = left.filter(|left| *left > 0);
-        let wanted = left.map_or(self.reading, |left| left.clamp(READ_MIN, self.reading));
+        // Where others use their turns up, a read takes no more than the share of a turn.
+        let most = self.reading.min(ConnectionTurn::bytes_max()).max(READ_MIN);
+        let wanted = left.map_or(most, |left| left.clamp(READ_MIN, most));
         self.buffer.reserve(wanted);
-        let Poll::Ready(read) = std::pin::pin!(io.read_buf(&mut self.buffer)).poll(cx) else {
+        let mut room = (&mut self.buffer).limit(ConnectionTurn::read_max(wanted));
+        let Poll::Ready(read) = std::pin::pin!(io.read_buf(&mut room)).poll(cx) else {
             self.turn.end();
             return Poll::Pending;
         };
