@@ -74,7 +74,8 @@ fn one(
 ) -> Result<()> {
     let address: SocketAddr = gateway.address.parse()?;
     let turn = || -> Result<f64> {
-        let load = SteadyLoad::start(&gateway.address, "", CONNECTIONS, PER_SECOND);
+        let rate = (CONNECTIONS, PER_SECOND);
+        let load = SteadyLoad::start_after(&gateway.address, "", rate, rogues::go_before_rogues);
         std::thread::sleep(std::time::Duration::from_secs(bench.seconds.into()));
         let seen = load.end()?;
         anyhow::ensure!(seen.failed.is_empty(), "innocents failed: {:?}", seen.failed.first());

@@ -33,6 +33,16 @@ pub(super) struct LoadObservation {
 impl SteadyLoad {
     /// Starts `connections` that send `per_second` requests together.
     pub(super) fn start(address: &str, headers: &str, connections: u32, per_second: u32) -> Self {
+        Self::start_after(address, headers, (connections, per_second), || {})
+    }
+
+    /// The same, after each of the threads has called `first_call`.
+    pub(super) fn start_after(
+        address: &str,
+        headers: &str,
+        (connections, per_second): (u32, u32),
+        first_call: fn(),
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let period = Duration::from_secs(1) * connections / per_second;
         let begin = Instant::now();
@@ -40,7 +50,10 @@ impl SteadyLoad {
             let (stop, address) = (Arc::clone(&stop), address.to_owned());
             let request = request(HOST, "/catalog/items?page=2", headers);
             let first = begin + period * index / connections;
-            std::thread::spawn(move || send(&address, &request, first, period, &stop))
+            std::thread::spawn(move || {
+                first_call();
+                send(&address, &request, first, period, &stop)
+            })
         });
         Self { stop: Arc::clone(&stop), threads: threads.collect() }
     }

@@ -144,8 +144,9 @@ pub(super) fn serve(
     let stop = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&stop);
     let thread = std::thread::spawn(move || {
-        if clients == ServedClients::Rogues {
-            yield_to_innocents();
+        match clients {
+            ServedClients::Rogues => yield_to_innocents(),
+            ServedClients::Innocents => go_before_rogues(),
         }
         let mut connections: Vec<JoinHandle<()>> = Vec::new();
         while !ended.load(Ordering::Relaxed) {
@@ -207,14 +208,25 @@ fn flood(stream: &mut TcpStream, many: &[u8], stop: &AtomicBool) -> std::io::Res
     Ok(())
 }
 
+/// Gives this thread, and those that it starts, a real-time policy, as far as the machine permits: the load of the
+/// innocents and their upstream wait for the proxy alone, and not for what the kernel does for rogues on their core.
+pub(super) fn go_before_rogues() {
+    chrt("--fifo", "1");
+}
+
 /// Gives this thread, and those that it starts, the policy of idle threads: rogues share a core with the load of the
 /// innocents and with their upstream, and what is measured is the proxy, not that core. A low priority alone does not
 /// do it: a thread that runs keeps its slice of some milliseconds, whoever wakes meanwhile.
 fn yield_to_innocents() {
+    chrt("--idle", "0");
+}
+
+/// Sets the policy of this thread. A machine without `chrt`, or without the right to use it, measures what the core of
+/// everything else adds as well.
+fn chrt(policy: &str, priority: &str) {
     let thread = std::fs::read_link("/proc/thread-self").unwrap_or_default();
     let Some(thread) = thread.file_name() else { return };
-    // A machine without `chrt` measures rogues that take the core of the innocents as well.
-    drop(shell::command("chrt").args(["--idle", "--pid", "0"]).arg(thread).output());
+    drop(shell::command("chrt").args([policy, "--pid", priority]).arg(thread).output());
 }
 
 fn is_patience(error: &std::io::Error) -> bool {
