@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tamis_director::{
-    ApplyRecord, AssignmentTerms, Body, Change, DocumentRecord, PinRecord, Plans, State,
+    ApplyRecord, AssignmentTerms, Change, DocumentRecord, PinRecord, Plans, RecordBody, State,
 };
 use tamis_trust::Digest;
 
@@ -63,7 +63,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn append(state: &mut State, body: Body) -> Result<()> {
+fn append(state: &mut State, body: RecordBody) -> Result<()> {
     state.apply(state.head() + 1, 1_800_000_000_000, "ada", body.kind(), &body.to_body()?);
     Ok(())
 }

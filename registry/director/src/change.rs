@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use crate::desired::DesiredState;
 use crate::documents::DocumentRefusal;
-use crate::pins::{Pin, PinOrigin, check, check_service};
-use crate::record::{ApplyRecord, Body, PinRecord, RecordError, UnpinRecord, short};
+use crate::pins::{PinOrigin, ServicePin, check, check_service};
+use crate::record::{ApplyRecord, PinRecord, RecordBody, RecordError, UnpinRecord, short};
 use crate::stamp::JournalStamp;
 use crate::state::State;
 use crate::words::count;
@@ -40,9 +40,9 @@ impl Change {
     ///
     /// # Errors
     /// [`RecordError`] when a document fits into no record.
-    pub fn bodies(self) -> Result<Vec<Body>, RecordError> {
+    pub fn bodies(self) -> Result<Vec<RecordBody>, RecordError> {
         match self {
-            Self::Apply(applied) => Ok(applied.pack()?.into_iter().map(Body::from).collect()),
+            Self::Apply(applied) => Ok(applied.pack()?.into_iter().map(RecordBody::from).collect()),
             Self::Pin(pinned) => Ok(vec![pinned.into()]),
             Self::Unpin(unpinned) => Ok(vec![unpinned.into()]),
         }
@@ -95,7 +95,7 @@ pub(crate) fn changed(
             check(pinned).map_err(PlanError::Rule)?;
             let PinRecord { service, filter, version, digest, allow_older: _, rollback: _ } =
                 pinned.clone();
-            after.pins.pin(Pin { service, filter, version, digest, stamp }, PinOrigin::Hand);
+            after.pins.pin(ServicePin { service, filter, version, digest, stamp }, PinOrigin::Hand);
         }
         Change::Unpin(unpinned) => {
             check_service(&unpinned.service).map_err(PlanError::Rule)?;

@@ -7,7 +7,7 @@ use tamis_trust::Digest;
 
 use crate::assign::AssignmentTerms;
 use crate::plans::Plans;
-use crate::record::{ApplyRecord, Body, DocumentRecord, PinRecord, UnpinRecord};
+use crate::record::{ApplyRecord, DocumentRecord, PinRecord, RecordBody, UnpinRecord};
 use crate::rollout::{BreachAction, Event, GateSpec, Rollout, RolloutTerms, WaveSpec};
 use crate::state::State;
 
@@ -59,7 +59,7 @@ impl World {
         world
     }
 
-    pub(crate) fn append(&mut self, actor: &str, body: impl Into<Body>) {
+    pub(crate) fn append(&mut self, actor: &str, body: impl Into<RecordBody>) {
         let body = body.into();
         self.raw(actor, body.kind(), body.to_body().unwrap());
     }

@@ -9,7 +9,7 @@
 //! state, or decides again. So every decision can be reproduced from the journal alone.
 //!
 //! ```
-//! use tamis_director::{Body, Change, PinRecord, State};
+//! use tamis_director::{RecordBody, Change, PinRecord, State};
 //! use tamis_trust::Digest;
 //!
 //! let mut state = State::default();
@@ -72,11 +72,11 @@ pub use need::RequiredRight;
 pub use needs::{Orphans, Removals, RequiredRights};
 pub use node_wants::{NodeWants, for_node};
 pub use observed::{LastConnection, LastReport, SlotRun};
-pub use pins::{FilterEvent, FilterEventKind, Pin};
+pub use pins::{FilterEvent, FilterEventKind, ServicePin};
 pub use plans::Plans;
 pub use record::{
-    ApplyRecord, ApprovalRecord, AssignmentRecord, Body, DocumentRecord, FileRecord,
-    MAX_BODY_BYTES, MAX_TEXT_BYTES, NodeConnections, PinRecord, ProposalRecord, ReassignRecord,
+    ApplyRecord, ApprovalRecord, AssignmentRecord, DocumentRecord, FileRecord, MAX_BODY_BYTES,
+    MAX_TEXT_BYTES, NodeConnections, PinRecord, ProposalRecord, ReassignRecord, RecordBody,
     RecordError, RevocationRecord, RevocationTarget, RolloutEndRecord, RolloutMoveRecord,
     RolloutStartRecord, UnpinRecord,
 };

@@ -15,7 +15,7 @@ pub(crate) const ALL: &str = "*";
 
 /// A pin in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Pin {
+pub struct ServicePin {
     /// `namespace/name` of a service or gateway, or `*`.
     pub service: String,
     /// The filter's name.
@@ -98,12 +98,12 @@ pub(crate) enum PinOrigin<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Pins {
     /// By filter, then service.
-    in_force: BTreeMap<Name, BTreeMap<String, Pin>>,
+    in_force: BTreeMap<Name, BTreeMap<String, ServicePin>>,
     history: BTreeMap<Name, Vec<FilterEvent>>,
 }
 
 impl Pins {
-    pub(crate) fn pin(&mut self, pin: Pin, by: PinOrigin<'_>) {
+    pub(crate) fn pin(&mut self, pin: ServicePin, by: PinOrigin<'_>) {
         let (rollout, back) = match by {
             PinOrigin::Hand => (None, false),
             PinOrigin::Rollback => (None, true),
@@ -139,12 +139,12 @@ impl Pins {
         self.history.entry(filter.clone()).or_default().push(happening);
     }
 
-    pub(crate) fn all(&self) -> impl Iterator<Item = &Pin> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &ServicePin> {
         self.in_force.values().flat_map(BTreeMap::values)
     }
 
     /// The pin of a service, else the one of all.
-    pub(crate) fn effective(&self, service: &str, filter: &Name) -> Option<&Pin> {
+    pub(crate) fn effective(&self, service: &str, filter: &Name) -> Option<&ServicePin> {
         let pins = self.in_force.get(filter)?;
         pins.get(service).or_else(|| pins.get(ALL))
     }

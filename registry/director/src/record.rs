@@ -57,9 +57,9 @@ macro_rules! bodies {
     ($($(#[$doc:meta])* $name:ident($body:ident) = $kind:literal,)*) => {
         /// An event.
         #[derive(Debug, Clone, PartialEq)]
-        pub enum Body { $($(#[$doc])* $name($body),)* }
+        pub enum RecordBody { $($(#[$doc])* $name($body),)* }
 
-        impl Body {
+        impl RecordBody {
             /// The kind of its record.
             #[must_use]
             pub fn kind(&self) -> &'static str {
@@ -86,7 +86,7 @@ macro_rules! bodies {
             }
         }
 
-        $(impl From<$body> for Body {
+        $(impl From<$body> for RecordBody {
             fn from(body: $body) -> Self {
                 Self::$name(body)
             }

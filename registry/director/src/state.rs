@@ -12,9 +12,9 @@ use crate::documents::{DocumentHistory, DocumentInForce, DocumentRefusal, FileIn
 use crate::ledger::AssignmentLedger;
 use crate::need::RequiredRight;
 use crate::observed::{LastConnection, LastReport, ObservedFleet, SlotRun};
-use crate::pins::{FilterEvent, FilterEventKind, Pin, PinOrigin, check, check_service};
+use crate::pins::{FilterEvent, FilterEventKind, PinOrigin, ServicePin, check, check_service};
 use crate::record::{
-    ApplyRecord, AssignmentRecord, Body, PinRecord, ReassignRecord, RevocationRecord,
+    ApplyRecord, AssignmentRecord, PinRecord, ReassignRecord, RecordBody, RevocationRecord,
     RevocationTarget, RolloutEndRecord, RolloutMoveRecord, UnpinRecord, short,
 };
 use crate::rollout::{Rollout, RolloutOutcome, RolloutStage};
@@ -99,7 +99,7 @@ impl State {
         self.head = revision;
         self.time_ms = self.time_ms.max(time_ms);
         let stamp = JournalStamp { revision, time_ms: self.time_ms, actor: actor.to_owned() };
-        let whys = match Body::from_body(kind, body) {
+        let whys = match RecordBody::from_body(kind, body) {
             Ok(None) => return,
             Ok(Some(body)) => self.take(body, &stamp),
             Err(error) => vec![error.to_string()],
@@ -117,14 +117,14 @@ impl State {
     }
 
     /// Applies a body and returns its faults.
-    fn take(&mut self, body: Body, stamp: &JournalStamp) -> Vec<String> {
+    fn take(&mut self, body: RecordBody, stamp: &JournalStamp) -> Vec<String> {
         if matches!(
             body,
-            Body::Proposed(_)
-                | Body::Approved(_)
-                | Body::NodeReport(_)
-                | Body::NodeConnections(_)
-                | Body::Assigned(_)
+            RecordBody::Proposed(_)
+                | RecordBody::Approved(_)
+                | RecordBody::NodeReport(_)
+                | RecordBody::NodeConnections(_)
+                | RecordBody::Assigned(_)
         ) {
             return self.change(body, stamp);
         }
@@ -134,12 +134,12 @@ impl State {
         whys
     }
 
-    fn change(&mut self, body: Body, stamp: &JournalStamp) -> Vec<String> {
+    fn change(&mut self, body: RecordBody, stamp: &JournalStamp) -> Vec<String> {
         let taken = match body {
-            Body::Applied(applied) => return self.applied(&applied, stamp),
-            Body::Pinned(pinned) => self.pinned(pinned, stamp),
-            Body::Unpinned(unpinned) => self.unpinned(&unpinned, stamp),
-            Body::Proposed(proposed) => {
+            RecordBody::Applied(applied) => return self.applied(&applied, stamp),
+            RecordBody::Pinned(pinned) => self.pinned(pinned, stamp),
+            RecordBody::Unpinned(unpinned) => self.unpinned(&unpinned, stamp),
+            RecordBody::Proposed(proposed) => {
                 let proposal = self.proposals.entry(proposed.subject).or_default();
                 proposal.needs = proposed.needs;
                 if proposal.askers.len() < MAX_ASKERS {
@@ -147,25 +147,25 @@ impl State {
                 }
                 Ok(())
             }
-            Body::Approved(approved) => {
+            RecordBody::Approved(approved) => {
                 let approvals = self.approvals.entry(approved.subject).or_default();
                 approvals.insert(stamp.actor.clone(), stamp.clone());
                 Ok(())
             }
-            Body::RolloutStarted(started) => self.rollout_started(started.rollout, stamp),
-            Body::RolloutMoved(moved) => self.rollout_moved(&moved, stamp),
-            Body::RolloutEnded(ended) => self.rollout_ended(&ended, stamp),
-            Body::Revoked(revoked) => {
+            RecordBody::RolloutStarted(started) => self.rollout_started(started.rollout, stamp),
+            RecordBody::RolloutMoved(moved) => self.rollout_moved(&moved, stamp),
+            RecordBody::RolloutEnded(ended) => self.rollout_ended(&ended, stamp),
+            RecordBody::Revoked(revoked) => {
                 self.revoked(revoked, stamp);
                 Ok(())
             }
-            Body::NodeReport(report) => self.reported(&report, stamp),
-            Body::NodeConnections(connections) => {
+            RecordBody::NodeReport(report) => self.reported(&report, stamp),
+            RecordBody::NodeConnections(connections) => {
                 self.observed.connections(connections, stamp);
                 Ok(())
             }
-            Body::Assigned(assigned) => self.ledger.record(assigned),
-            Body::Reassigned(reassigned) => self.reassigned(&reassigned),
+            RecordBody::Assigned(assigned) => self.ledger.record(assigned),
+            RecordBody::Reassigned(reassigned) => self.reassigned(&reassigned),
         };
         taken.err().into_iter().collect()
     }
@@ -199,7 +199,9 @@ impl State {
         check(&pinned)?;
         let PinRecord { service, filter, version, digest, allow_older: _, rollback } = pinned;
         let by = if rollback { PinOrigin::Rollback } else { PinOrigin::Hand };
-        self.desired.pins.pin(Pin { service, filter, version, digest, stamp: stamp.clone() }, by);
+        self.desired
+            .pins
+            .pin(ServicePin { service, filter, version, digest, stamp: stamp.clone() }, by);
         Ok(())
     }
 

@@ -23,7 +23,7 @@ pub fn apply(data: &[u8]) {
         assert_eq!(needs.iter().next().is_none(), named == 0, "what is written is somebody's");
         // Whatever can be asked about it has an answer.
         let _ = state.growth(&applied);
-        let _ = Plans::default().plan(&state, &change);
+        let _ = Plans::default().effect(&state, &change);
     }
     for body in change.bodies().unwrap_or_default() {
         assert!(body.to_body().is_ok());

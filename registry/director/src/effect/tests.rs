@@ -5,18 +5,18 @@ use super::*;
 use crate::fixture::{
     JWT, ROUTE, World, applied, document, entry, guard_of, pinned, removed, service, unpinned,
 };
-use crate::record::{ApplyRecord, Body};
+use crate::record::{ApplyRecord, RecordBody};
 
-fn diff(world: &mut World, change: impl Into<Body>) -> ChangeEffect {
+fn diff(world: &mut World, change: impl Into<RecordBody>) -> ChangeEffect {
     let change = change_of(change.into()).unwrap();
     world.plans.effect(&world.state, &change).unwrap()
 }
 
-fn change_of(body: Body) -> Option<Change> {
+fn change_of(body: RecordBody) -> Option<Change> {
     match body {
-        Body::Applied(applied) => Some(Change::Apply(applied)),
-        Body::Pinned(pinned) => Some(Change::Pin(pinned)),
-        Body::Unpinned(unpinned) => Some(Change::Unpin(unpinned)),
+        RecordBody::Applied(applied) => Some(Change::Apply(applied)),
+        RecordBody::Pinned(pinned) => Some(Change::Pin(pinned)),
+        RecordBody::Unpinned(unpinned) => Some(Change::Unpin(unpinned)),
         _ => None,
     }
 }
@@ -162,7 +162,7 @@ proptest! {
         for entry in entries {
             world.raw(&entry.actor, &entry.kind, entry.body);
         }
-        let body = Body::from_body(&last.kind, &last.body).ok().flatten();
+        let body = RecordBody::from_body(&last.kind, &last.body).ok().flatten();
         let Some(change) = body.and_then(change_of) else { return Ok(()) };
         let Ok(diff) = world.plans.effect(&world.state, &change) else { return Ok(()) };
         let before = world.state.clone();

@@ -14,7 +14,7 @@ fn document(key: &str, text: String) -> DocumentRecord {
 
 #[test]
 fn a_body_comes_back_from_its_record() {
-    let body = Body::from(PinRecord {
+    let body = RecordBody::from(PinRecord {
         service: "shop/a".to_owned(),
         filter: "acme/retry".parse().unwrap(),
         version: "1.4.2".parse().unwrap(),
@@ -24,30 +24,34 @@ fn a_body_comes_back_from_its_record() {
     });
     let json = body.to_body().unwrap();
     assert_eq!((body.kind(), &json["version"]), ("pinned", &json!("1.4.2")));
-    assert_eq!(Body::from_body("pinned", &json), Ok(Some(body)));
+    assert_eq!(RecordBody::from_body("pinned", &json), Ok(Some(body)));
 }
 
 #[test]
 fn kinds_of_others_are_none_and_broken_bodies_are_errors() {
-    assert_eq!(Body::from_body("tag-put", &json!({})), Ok(None));
+    assert_eq!(RecordBody::from_body("tag-put", &json!({})), Ok(None));
     for broken in [json!(null), json!({}), json!({ "service": 7 })] {
-        assert!(matches!(Body::from_body("pinned", &broken), Err(RecordError::Malformed { .. })));
+        assert!(matches!(
+            RecordBody::from_body("pinned", &broken),
+            Err(RecordError::Malformed { .. })
+        ));
     }
 }
 
 #[test]
 fn a_revocation_names_a_digest_or_a_key() {
-    let read = |body| Body::from_body("revoked", &body).unwrap().unwrap();
+    let read = |body| RecordBody::from_body("revoked", &body).unwrap().unwrap();
     let digest = Digest::of(b"x");
-    let Body::Revoked(one) = read(json!({ "digest": digest, "reason": "stolen" })) else {
+    let RecordBody::Revoked(one) = read(json!({ "digest": digest, "reason": "stolen" })) else {
         panic!()
     };
     assert_eq!(one.what, RevocationTarget::Digest { digest });
-    let Body::Revoked(one) = read(json!({ "key": "k", "from_index": 7, "reason": "lost" })) else {
+    let RecordBody::Revoked(one) = read(json!({ "key": "k", "from_index": 7, "reason": "lost" }))
+    else {
         panic!()
     };
     assert_eq!(one.what, RevocationTarget::Key { key: "k".to_owned(), from_index: Some(7) });
-    assert!(Body::from_body("revoked", &json!({ "reason": "?" })).is_err());
+    assert!(RecordBody::from_body("revoked", &json!({ "reason": "?" })).is_err());
 }
 
 #[test]
@@ -62,7 +66,7 @@ fn many_documents_are_packed_into_records_that_fit() {
     let packed = whole.clone().pack().unwrap();
     assert!(packed.len() > 1 && packed.len() < 40, "{}", packed.len());
     for one in &packed {
-        assert!(Body::from(one.clone()).to_body().is_ok());
+        assert!(RecordBody::from(one.clone()).to_body().is_ok());
     }
     let documents: Vec<_> = packed.iter().flat_map(|one| one.documents.clone()).collect();
     assert_eq!(documents, whole.documents);

@@ -67,13 +67,13 @@ impl State {
     }
 
     /// Pins in force, by filter, then service.
-    pub fn pins(&self) -> impl Iterator<Item = &Pin> {
+    pub fn pins(&self) -> impl Iterator<Item = &ServicePin> {
         self.desired.pins.all()
     }
 
     /// The pin of a filter for a service: its own, else that of all.
     #[must_use]
-    pub fn pin(&self, service: &str, filter: &Name) -> Option<&Pin> {
+    pub fn pin(&self, service: &str, filter: &Name) -> Option<&ServicePin> {
         self.desired.pins.effective(service, filter)
     }
 
@@ -241,7 +241,7 @@ impl State {
     /// # Errors
     /// [`code::REASSIGN_SERVICE`] when there is no such service, [`code::REASSIGN_EPOCH`] when the numbers
     /// of epochs are used up.
-    pub fn reassign(&self, service: &str, reason: &str) -> Result<Body, TrustRefusal> {
+    pub fn reassign(&self, service: &str, reason: &str) -> Result<RecordBody, TrustRefusal> {
         let refuse = |code, rule: String, remedy: &str| {
             let set_by = "the rules of assignments".to_owned();
             Err(TrustRefusal { code, rule, set_by, remedy: remedy.to_owned() })
@@ -286,7 +286,7 @@ impl State {
     ///
     /// # Errors
     /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or [`code::PIN_REVOKED`].
-    pub fn start(&self, rollout: Rollout) -> Result<Body, TrustRefusal> {
+    pub fn start(&self, rollout: Rollout) -> Result<RecordBody, TrustRefusal> {
         let spec = rollout.spec();
         let refuse = |code, rule: String, remedy: &str| {
             let set_by = "the rules of rollouts".to_owned();
@@ -322,7 +322,7 @@ impl State {
     /// # Errors
     /// [`code::ROLLOUT_MOVE`] when there is no such rollout or its stage does not allow the move,
     /// [`code::PIN_REVOKED`] when it would pin a revoked digest.
-    pub fn step(&self, name: &str, event: Event, why: &str) -> Result<Body, TrustRefusal> {
+    pub fn step(&self, name: &str, event: Event, why: &str) -> Result<RecordBody, TrustRefusal> {
         let refuse = |rule: String, remedy: String| {
             let set_by = "the rules of rollouts".to_owned();
             Err(TrustRefusal { code: code::ROLLOUT_MOVE, rule, set_by, remedy })

@@ -120,7 +120,7 @@ impl State {
             }
         }
         for service in services {
-            let pin = Pin {
+            let pin = ServicePin {
                 service,
                 filter: spec.filter.clone(),
                 version: spec.version.clone(),

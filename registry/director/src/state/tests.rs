@@ -293,7 +293,7 @@ proptest! {
         }
         let spec = rollout("last", JWT, "1.0.0", "1.9.0");
         let Ok(start) = world.state.start(checked(spec)) else { return Ok(()) };
-        let before: Vec<Pin> = world.state.pins().cloned().collect();
+        let before: Vec<ServicePin> = world.state.pins().cloned().collect();
         let nodes = world.state.nodes();
         let plan = |world: &mut World, node| {
             let now = world.now();

@@ -17,13 +17,13 @@ mod propose;
 mod reassign;
 
 use tamis_api::ApiProblem;
-use tamis_director::{Body, Change};
+use tamis_director::{Change, RecordBody};
 
 use crate::plane::problem::body;
 
 pub(crate) use guards::name_capabilities;
 
 /// The records of a change.
-fn records(change: Change) -> Result<Vec<Body>, ApiProblem> {
+fn records(change: Change) -> Result<Vec<RecordBody>, ApiProblem> {
     change.bodies().map_err(|error| body(&error))
 }

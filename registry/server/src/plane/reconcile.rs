@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tamis_api::ApiProblem;
-use tamis_director::{self as director, Body, Event, Judgement};
+use tamis_director::{self as director, Event, Judgement, RecordBody};
 use tamis_resources::NodeName;
 use tamis_trust::sign_assignment;
 
@@ -143,14 +143,14 @@ impl Control {
         &self,
         state: &director::State,
         now: u64,
-    ) -> Result<(Vec<Body>, bool), ApiProblem> {
+    ) -> Result<(Vec<RecordBody>, bool), ApiProblem> {
         let mut bodies = Vec::new();
         let drafts = self.plans().drafts(state, now, &self.0.rules.terms);
         let more = drafts.len() > BATCH;
         for draft in drafts.into_iter().take(BATCH) {
             let envelope = sign_assignment(&self.0.keys.director, &draft.assignment())
                 .map_err(|error| problem(500, "internal", error.to_string()))?;
-            bodies.push(Body::from(draft.record(vec![envelope])));
+            bodies.push(RecordBody::from(draft.record(vec![envelope])));
         }
         Ok((bodies, more))
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tamis_api::{ApiProblem, RevocationView, RevokeRequest, StoppedSlot};
-use tamis_director::{self as director, Body, RevocationTarget, State};
+use tamis_director::{self as director, RecordBody, RevocationTarget, State};
 use tamis_sync::placed;
 use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, verify_manifest};
 
@@ -44,7 +44,7 @@ impl Control {
             return Err(refused(vec![asks(&stops)]));
         }
         let (reason, now) = (request.reason.clone(), request.now);
-        let body = Body::from(director::RevocationRecord { what: what.clone(), reason, now });
+        let body = RecordBody::from(director::RevocationRecord { what: what.clone(), reason, now });
         let revision = if request.dry_run {
             self.state().head()
         } else {

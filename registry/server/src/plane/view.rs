@@ -10,7 +10,7 @@ mod status;
 use tamis_api::PinView;
 use tamis_director as director;
 
-pub(crate) fn pin(pin: &director::Pin) -> PinView {
+pub(crate) fn pin(pin: &director::ServicePin) -> PinView {
     PinView {
         service: pin.service.clone(),
         filter: pin.filter.to_string(),

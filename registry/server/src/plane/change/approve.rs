@@ -1,7 +1,7 @@
 //! Approvals of changes that other people proposed.
 
 use tamis_api::{ApiProblem, ApprovalResult, ApproveRequest};
-use tamis_director::{self as director, Body};
+use tamis_director::{self as director, RecordBody};
 use tamis_oci::Verb;
 use tamis_trust::TrustRefusal;
 
@@ -24,7 +24,7 @@ impl Control {
         let (subject, actor) = (digest(&request.subject)?, holder.actor());
         // Who made which token is known here as it is written by now, also by other replicas.
         self.0.store.catch_up().await.map_err(|error| journal(&error))?;
-        let body = Body::from(director::ApprovalRecord { subject });
+        let body = RecordBody::from(director::ApprovalRecord { subject });
         let (revision, ()) = self
             .commit(actor, |state| {
                 let needs = state.proposed(&subject).ok_or_else(|| {

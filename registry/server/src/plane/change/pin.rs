@@ -1,7 +1,7 @@
 //! The way of a pin: this file orders its steps, and no other does.
 
 use tamis_api::{ApiProblem, PinRequest, PinResult, RollbackRequest, UnpinRequest};
-use tamis_director::{Change, Pin, PinRecord, RequiredRights, State, UnpinRecord};
+use tamis_director::{Change, PinRecord, RequiredRights, ServicePin, State, UnpinRecord};
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name, Version};
 
@@ -186,7 +186,7 @@ impl ResolvedPin {
     }
 
     /// The pin of the same filter that the service has now.
-    fn current<'a>(&self, state: &'a State) -> Option<&'a Pin> {
+    fn current<'a>(&self, state: &'a State) -> Option<&'a ServicePin> {
         state.pins().find(|one| one.service == self.service && one.filter == self.filter)
     }
 

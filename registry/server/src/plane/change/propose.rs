@@ -1,7 +1,7 @@
 //! Proposals: changes that wait for approvals.
 
 use tamis_api::{ApiProblem, RefusalView};
-use tamis_director::{self as director, Body, Change, ProposalRecord, RequiredRights};
+use tamis_director::{self as director, Change, ProposalRecord, RecordBody, RequiredRights};
 
 use crate::plane::control::Control;
 
@@ -17,7 +17,7 @@ impl Control {
         actor: &str,
         proposal: ProposalRecord,
     ) -> Result<(), ApiProblem> {
-        let body = Body::from(proposal.clone());
+        let body = RecordBody::from(proposal.clone());
         self.commit(actor, |state| {
             let known = state.is_proposed(&proposal, actor);
             Ok((if known { Vec::new() } else { vec![body.clone()] }, ()))

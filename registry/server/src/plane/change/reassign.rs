@@ -1,7 +1,7 @@
 //! Assignments made again with higher versions.
 
 use tamis_api::{ApiProblem, ReassignRequest, ReassignResult};
-use tamis_director::{Body, RequiredRights};
+use tamis_director::{RecordBody, RequiredRights};
 use tamis_oci::Verb;
 
 use crate::plane::control::Control;
@@ -35,7 +35,7 @@ impl Control {
             .commit(actor, |state| {
                 let body = state.reassign(service, reason).map_err(|one| refused(vec![one]))?;
                 let epoch = match &body {
-                    Body::Reassigned(reassigned) => reassigned.epoch,
+                    RecordBody::Reassigned(reassigned) => reassigned.epoch,
                     _ => 0,
                 };
                 Ok((vec![body], epoch))

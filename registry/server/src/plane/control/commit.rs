@@ -1,7 +1,7 @@
 //! The only way in which a control plane writes.
 
 use tamis_api::ApiProblem;
-use tamis_director::{Body, State};
+use tamis_director::{RecordBody, State};
 use tamis_journal::{JournalError, Record};
 
 use crate::plane::control::{Control, ControlState};
@@ -16,7 +16,7 @@ impl Control {
     pub(crate) async fn commit<T>(
         &self,
         actor: &str,
-        mut decide: impl FnMut(&State) -> Result<(Vec<Body>, T), ApiProblem> + Send,
+        mut decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
         let decide = |state: &ControlState| {
             let (bodies, value) = decide(state)?;
@@ -55,8 +55,8 @@ impl Control {
     }
 }
 
-fn records(bodies: &[Body]) -> Result<Vec<Record>, ApiProblem> {
-    let record = |body: &Body| {
+fn records(bodies: &[RecordBody]) -> Result<Vec<Record>, ApiProblem> {
+    let record = |body: &RecordBody| {
         let value = body.to_body().map_err(|error| problem::body(&error))?;
         Ok(Record { kind: body.kind().to_owned(), body: value })
     };

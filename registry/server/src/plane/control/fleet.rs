@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tamis_api::ApiProblem;
-use tamis_director::{Body, LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, State};
+use tamis_director::{
+    LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, RecordBody, State,
+};
 use tamis_resources::NodeName;
 use tamis_sync::{CallCounts, ComparisonReport, Hello, NodeReport, PushOutcome, SlotStatistics};
 use tokio::sync::watch;
@@ -165,7 +167,7 @@ impl Control {
                 return Ok(());
             }
             let full = reports.len() == BATCH;
-            let bodies: Vec<Body> = reports.iter().cloned().map(Body::from).collect();
+            let bodies: Vec<RecordBody> = reports.iter().cloned().map(RecordBody::from).collect();
             if let Err(problem) = self.commit(ACTOR, |_| Ok((bodies.clone(), ()))).await {
                 self.0.fleet.put_back(reports);
                 return Err(problem);
@@ -180,7 +182,7 @@ impl Control {
     pub(crate) async fn write_connections(&self) -> Result<(), ApiProblem> {
         let changes = |state: &State| {
             let changes = self.0.fleet.connections(state, &self.0.keys.replica, self.now_ms());
-            changes.into_iter().map(Body::from).collect::<Vec<Body>>()
+            changes.into_iter().map(RecordBody::from).collect::<Vec<RecordBody>>()
         };
         // Mostly there are none, and then no writer has to wait.
         if changes(&self.state()).is_empty() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tamis_api::{ApiProblem, DocumentText, DocumentVersion, HistoryItem, PinView, RevocationView};
-use tamis_director::{self as director, Body, FilterEvent, FilterEventKind};
+use tamis_director::{self as director, FilterEvent, FilterEventKind, RecordBody};
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name};
 
@@ -120,8 +120,8 @@ impl Control {
         let after = revision.checked_sub(1).ok_or_else(none)?;
         let entries = self.0.journal.read(after, 1).await.map_err(|error| journal(&error))?;
         let entry = entries.first().filter(|entry| entry.revision == revision).ok_or_else(none)?;
-        let body = Body::from_body(&entry.record.kind, &entry.record.body).ok().flatten();
-        let Some(Body::Applied(applied)) = body else { return Err(none()) };
+        let body = RecordBody::from_body(&entry.record.kind, &entry.record.body).ok().flatten();
+        let Some(RecordBody::Applied(applied)) = body else { return Err(none()) };
         let found = applied.documents.into_iter().find(|one| one.key == key).ok_or_else(none)?;
         let (source, digest) = (found.source, found.digest.to_string());
         Ok(DocumentText { revision, source, digest, text: found.text })
