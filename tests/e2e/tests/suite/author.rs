@@ -121,7 +121,7 @@ fn a_check_of_the_folder_finds_whatever_would_keep_a_filter_from_serving() {
         (
             "another world",
             |f| f.edit("guest.yaml", "world: everything", "world: retry-policy"),
-            &["RetryPolicy"],
+            &["retry-policy"],
         ),
     ];
     for (what, spoil, says) in rows {
