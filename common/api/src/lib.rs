@@ -50,7 +50,7 @@ pub mod paths {
     pub const PLAN: &str = "/v1/plan";
     /// `POST` [`ApplyRequest`](crate::ApplyRequest): do it.
     pub const APPLY: &str = "/v1/apply";
-    /// `GET`: [`ResourceList`](crate::ResourceList); below it `/{kind}/{namespace}/{name}`: [`Resource`](crate::Resource),
+    /// `GET`: [`ResourceList`](crate::ResourceList); below it `/{kind}/{namespace}/{name}`: [`ResourceView`](crate::ResourceView),
     /// and below that `/versions` and `/at/{revision}`: its [`DocumentVersion`](crate::DocumentVersion)s and the
     /// [`DocumentText`](crate::DocumentText) of one.
     pub const RESOURCES: &str = "/v1/resources";

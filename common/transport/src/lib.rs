@@ -4,7 +4,7 @@
 //! The crate turns bytes of untrusted peers into requests that have exactly one reading, and connects to
 //! upstreams. It knows nothing about routes, filters or generations.
 //!
-//! The way of a connection: [`listen::bind`] → [`listen::Listener::accept`] →
+//! The way of a connection: [`listen::bind`] → [`listen::SocketListener::accept`] →
 //! [`proxy_protocol::read_proxy_header`] (when a load balancer writes one) → [`tls::ServerTls::accept`] (when the listener has certificates) → [`serve::serve_connection`], which reads and writes HTTP/1 itself by the
 //! rules of the [`gate`], and leaves HTTP/2 to hyper. The way out is [`connect::connect`]: over HTTP/1 with a
 //! [`ClientConnection`], which writes a request and judges and reads its response in one pass; the

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixture::{World, applied, document, gateway, removed, service, unpinned};
+use crate::fixture::{World, applied, document, gateway, removed, unpinned};
 use crate::record::{DocumentRecord, FileRecord};
 
 /// The needs of an apply, in short: places as they are, `NAMESPACE/*`, `Mesh` and `*`.
