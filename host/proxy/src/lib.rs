@@ -19,7 +19,7 @@
 //! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the filters of a slot: it times,
 //!    counts, checks and shadows it (`slot/question`, `slot/instances`, `shadow/queue`) and alone applies the
 //!    failure mode. The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
-//! 6. `route` resolves the service that the router chose.
+//! 6. `route` asks the router and resolves the service that it chose.
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
 //!    (`slot/trailer`); `patience` bounds the waits for it; `exchange/replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to be
@@ -30,7 +30,7 @@
 //!     answers the client instead, and `tunnel` joins both sides.
 //! 11. `reply` passes the response to the connection. A stage that stops the exchange (`stop`) gets here at once:
 //!     with the answer of a filter, or with a refusal, which `refuse` alone turns into a response.
-//! 12. `exchange/settle` runs when the last byte is sent or the client is gone: `telemetry` filters, `counts` and
+//! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters, `counts` and
 //!     `traffic`, the access record.
 //!
 //! Outside of requests: `proxy` (the handle) and `proxy_state`, `admin`, `balance`, `shadow`,
