@@ -49,6 +49,8 @@ const FRAMING: [&str; 10] = [
 struct RuleBreaks {
     rule: usize,
     broken: Vec<BrokenRule>,
+    /// A listener of the route decodes the escapes of every character that a segment may contain.
+    decodes_segments: bool,
 }
 
 impl RuleBreaks {
@@ -63,9 +65,10 @@ impl RuleBreaks {
     }
 }
 
-/// Faults in the rules of an `HTTPRoute`.
-pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
-    let mut found = RuleBreaks { rule: 0, broken: Vec::new() };
+/// Faults in the rules of an `HTTPRoute`. `decodes_segments`: a listener of the route decodes the escapes of every character
+/// that a segment may contain, which is the default.
+pub(crate) fn http(spec: &HttpRouteSpec, decodes_segments: bool) -> Vec<BrokenRule> {
+    let mut found = RuleBreaks { rule: 0, broken: Vec::new(), decodes_segments };
     for (at, rule) in spec.rules.iter().enumerate() {
         found.rule = at;
         let base = format!("/spec/rules/{at}");
@@ -109,7 +112,7 @@ pub(crate) fn http(spec: &HttpRouteSpec) -> Vec<BrokenRule> {
 
 /// Faults in the rules of a `GRPCRoute`.
 pub(crate) fn grpc(spec: &GrpcRouteSpec) -> Vec<BrokenRule> {
-    let mut found = RuleBreaks { rule: 0, broken: Vec::new() };
+    let mut found = RuleBreaks { rule: 0, broken: Vec::new(), decodes_segments: true };
     for (at, rule) in spec.rules.iter().enumerate() {
         found.rule = at;
         let base = format!("/spec/rules/{at}");
@@ -164,14 +167,14 @@ fn http_match(found: &mut RuleBreaks, one: &HttpMatch, pointer: &str) {
     if path.kind == Some(PathMatchType::RegularExpression) {
         return;
     }
-    if let Some(rule) = never_a_path(value) {
+    if let Some(rule) = never_a_path(value, found.decodes_segments) {
         let help = "write the path as it is matched: absolute, decoded, without dot segments";
         found.unmatched(pointer, format!("no request can have the path `{value}`: {rule}"), help);
     }
 }
 
 /// Why no normalised request can have such a path (RFC 3986 §6.2.2); `None` if one can.
-fn never_a_path(path: &str) -> Option<&'static str> {
+fn never_a_path(path: &str, decodes_segments: bool) -> Option<&'static str> {
     let lower = path.to_ascii_lowercase();
     let dots = path.split('/').any(|part| part == "." || part == "..");
     let rows = [
@@ -187,11 +190,14 @@ fn never_a_path(path: &str) -> Option<&'static str> {
             "it has a space or control character",
         ),
     ];
-    rows.into_iter().find(|(broken, _)| *broken).map(|(_, rule)| rule).or_else(|| misspelled(path))
+    rows.into_iter()
+        .find(|(broken, _)| *broken)
+        .map(|(_, rule)| rule)
+        .or_else(|| misspelled(path, decodes_segments))
 }
 
 /// Why a path is not spelled as requests are when it is matched; `None` if it is.
-fn misspelled(path: &str) -> Option<&'static str> {
+fn misspelled(path: &str, decodes_segments: bool) -> Option<&'static str> {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
     let mut rest = path.as_bytes();
     while let Some((&byte, after)) = rest.split_first() {
@@ -214,6 +220,11 @@ fn misspelled(path: &str) -> Option<&'static str> {
         }
         match u8::from_str_radix(digits, 16) {
             Ok(0) => return Some("it has NUL, which is refused"),
+            Ok(byte) if decodes_segments && b"!$&'()*+,=:@".contains(&byte) => {
+                return Some(
+                    "it escapes one of `!$&'()*+,=:@`, which a listener of the route decodes first",
+                );
+            }
             Ok(byte) if unreserved(byte) => {
                 return Some(
                     "it escapes a letter, a digit or one of `-._~`, which is decoded first",

@@ -10,8 +10,8 @@ use super::services::{local_name, ports};
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
-    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, ParentKind, ParentRef,
-    ReferenceGrantSpec, RouteFilter, RouteNamespaces, ServiceSpec,
+    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ParentKind, ParentRef,
+    PathEscapes, ReferenceGrantSpec, RouteFilter, RouteNamespaces, ServiceSpec,
 };
 use crate::plan::TrafficDirection;
 use crate::rules::{self, BrokenRule};
@@ -60,7 +60,8 @@ impl<'a> Fold<'a> {
                 backends: &rule.backend_refs,
                 filters: &rule.filters,
             });
-            let (parts, broken) = (parts.collect(), rules::http(spec));
+            let segments = self.decodes_segments(document, &spec.parent_refs);
+            let (parts, broken) = (parts.collect(), rules::http(spec, segments));
             let of = (&spec.parent_refs[..], &spec.hostnames[..]);
             routes.push(self.route(document, of, parts, broken));
         }
@@ -132,6 +133,28 @@ impl<'a> Fold<'a> {
             rules.push(closed_rule(&Json::Null, true));
         }
         Route { document, hostnames, rules, names, parents, left_out }
+    }
+
+    /// Whether one of the listeners that a route may be attached to decodes the escapes of every character that a segment
+    /// may contain. Sidecars do.
+    fn decodes_segments(&self, document: &Document, parents: &[ParentRef]) -> bool {
+        let decodes = |listener: &Listener| {
+            let escapes = listener.paths.as_ref().and_then(|paths| paths.escapes);
+            escapes != Some(PathEscapes::Unreserved)
+        };
+        parents.iter().any(|parent| {
+            let namespace = parent.namespace.as_ref().unwrap_or(&document.metadata.namespace);
+            let gateway = || self.find::<GatewaySpec>(&format!("{namespace}/{}", parent.name));
+            match parent.kind {
+                ParentKind::Service => true,
+                ParentKind::Gateway => gateway().is_none_or(|(_, spec)| {
+                    spec.listeners.iter().any(|listener| {
+                        parent.section_name.as_ref().is_none_or(|name| *name == listener.name)
+                            && decodes(listener)
+                    })
+                }),
+            }
+        })
     }
 
     fn parent(

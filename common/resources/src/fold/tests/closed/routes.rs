@@ -18,6 +18,9 @@ fn rules_across_fields_of_a_route_are_refused_and_its_other_rules_serve() {
         ("matches: [{ path: { value: '/a b' } }]", "path/value"),
         // Other spellings of what a request has when it is matched: such a rule would guard nothing.
         ("matches: [{ path: { value: /%61dmin } }]", "path/value"),
+        ("matches: [{ path: { value: /%40me } }]", "path/value"),
+        ("matches: [{ path: { type: Exact, value: /a%2Bb } }]", "path/value"),
+        ("matches: [{ path: { value: \"/%3A\" } }]", "path/value"),
         ("matches: [{ path: { type: Exact, value: /a/%2e%2e/b } }]", "path/value"),
         ("matches: [{ path: { value: /caf%c3%a9 } }]", "path/value"),
         ("matches: [{ path: { value: /café } }]", "path/value"),
@@ -148,6 +151,31 @@ fn rules_across_fields_of_a_route_are_refused_and_its_other_rules_serve() {
         let at: Vec<usize> = of_routes.map(|one| one.place.start).collect();
         let there = places.iter().any(|place| at.iter().any(|at| place.contains(at)));
         assert!(there, "{rule}: {place} is at {at:?} and not in one of {places:?}");
+    }
+}
+
+#[test]
+fn a_path_with_an_escape_is_right_where_no_listener_decodes_it() {
+    for (paths, path, refused) in [
+        ("", "/%40me", true),
+        (", paths: { escapes: Segment }", "/%40me", true),
+        (", paths: { escapes: Unreserved }", "/%40me", false),
+        (", paths: { escapes: Unreserved }", "/a%2Bb", false),
+        (", paths: { escapes: Unreserved }", "/%61dmin", true),
+        (", paths: { escapes: Unreserved }", "/%3a", true),
+        ("", "/@me", false),
+        ("", "/%3B", false),
+    ] {
+        let listener = "protocol: HTTP,";
+        assert!(MESH.contains(listener), "{MESH}");
+        let mesh = MESH.replace(listener, &format!("protocol: HTTP{paths},"));
+        let text = format!(
+            "{mesh}\n---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: r, namespace: f }}\n\
+             spec:\n  parentRefs: [{{ name: edge }}]\n  rules:\n    - {{ matches: [{{ path: {{ value: \"{path}\" }} }}], backendRefs: [{{ name: app, port: 80 }}] }}\n"
+        );
+        let folded = cold(&text).unwrap();
+        let found = folded.problems.iter().any(|one| one.code == "route.invalid");
+        assert_eq!(found, refused, "{paths} {path}: {:#?}", folded.problems);
     }
 }
 
