@@ -32,6 +32,7 @@ mod fold;
 mod format;
 mod kinds;
 mod limits;
+pub mod machine;
 mod metadata;
 mod narrow;
 mod node_name;

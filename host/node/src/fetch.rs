@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 use tamis_engine::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, HttpFetch};
+use tamis_resources::machine;
 use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLimits, connect};
 
 /// Sends requests of filters.
@@ -86,48 +87,13 @@ async fn send(request: FetchRequest) -> Result<FetchResponse, FetchFailure> {
 /// filter to what trusts this machine alone: the admin listener, other processes on it, the cloud's metadata. Where a grant
 /// names an address or `localhost` itself, that is what was meant.
 fn may_be_at(host: &str, address: IpAddr) -> bool {
-    let name = host.trim_end_matches('.').to_ascii_lowercase();
     if host.parse::<IpAddr>().is_ok() {
         return true;
     }
-    let address = embedded(address);
-    if name == "localhost" || name.ends_with(".localhost") {
-        return address.is_loopback();
+    if machine::is_localhost(host) {
+        return machine::is_loopback(address);
     }
-    !match address {
-        IpAddr::V4(v4) => {
-            v4.is_loopback()
-                || v4.is_link_local()
-                || v4.is_multicast()
-                || v4.is_broadcast()
-                // "This network" (RFC 1122 §3.2.1.3): Linux takes 0.0.0.0 for this machine.
-                || v4.octets()[0] == 0
-        }
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.is_unicast_link_local()
-                || v6 == AWS_METADATA
-        }
-    }
-}
-
-/// Where Amazon's metadata are over IPv6, in addition to link-local 169.254.169.254.
-const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
-/// IPv4 in IPv6 by translation (RFC 6052 §2.1).
-const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
-
-/// The address that an address leads to: IPv4 inside IPv6 is IPv4.
-fn embedded(address: IpAddr) -> IpAddr {
-    let IpAddr::V6(v6) = address else { return address };
-    let segments = v6.segments();
-    let [_, _, _, _, _, _, high, low] = segments;
-    if segments.starts_with(&NAT64) {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        return Ipv4Addr::new(a, b, c, d).into();
-    }
-    address.to_canonical()
+    !machine::is_own_machine(address)
 }
 
 /// A connection to the first address that accepts one.

@@ -95,7 +95,7 @@ pub(crate) fn decode(
 }
 
 /// The methods of RFC 9110 §9.3 and RFC 5789.
-const METHODS: [Method; 9] = [
+static METHODS: [Method; 9] = [
     Method::GET,
     Method::HEAD,
     Method::POST,

@@ -5,7 +5,6 @@ pub(crate) mod http2;
 pub(crate) mod place;
 
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
-use crate::resolve::is_localhost;
 use crate::send::SendFailure;
 use crate::table::EndpointState;
 use place::ConnectionPlace;
@@ -17,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Instant;
 use tamis_exchange::Cause;
+use tamis_resources::machine::is_localhost;
 use tamis_transport::causes;
 use tamis_transport::{Address, ClientTls, ConnectError, Stream, connect};
 use tokio::sync::oneshot;

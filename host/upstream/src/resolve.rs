@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
+use tamis_resources::machine::{is_localhost, is_own_machine};
 use tokio::sync::Notify;
 
 /// Limits for the validity of answers, whatever their TTL.
@@ -190,21 +191,6 @@ impl FamilyAddresses {
         let family = if address.is_ipv4() { Family::V4 } else { Family::V6 };
         Self { family, addresses: vec![address], until: now }
     }
-}
-
-/// Whether an address leads back to this machine, or to its link alone. Whoever controls a name could point it there,
-/// and what is there may believe whoever comes from the machine itself.
-fn is_own_machine(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local(),
-    }
-}
-
-/// A name that stands for this machine and is never resolved (RFC 6761 §6.3).
-pub(crate) fn is_localhost(host: &str) -> bool {
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
 }
 
 async fn refresh(names: Rc<NameResolver>, name: Weak<ResolvedName>) {

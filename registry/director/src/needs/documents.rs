@@ -2,10 +2,10 @@
 
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use tamis_resources::{
-    Document, ReferenceGrantSpec, Resource, RouteNamespaces, Security, TouchTarget,
+    Document, ReferenceGrantSpec, Resource, RouteNamespaces, Security, TouchTarget, machine,
 };
 
 use super::claim::{Claim, overlap};
@@ -274,12 +274,7 @@ fn is_own_machine(address: &str) -> bool {
         return true;
     }
     if let Ok(socket) = address.parse::<SocketAddr>() {
-        return match socket.ip().to_canonical() {
-            IpAddr::V4(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_link_local(),
-            IpAddr::V6(ip) => ip.is_loopback() || ip.is_unspecified() || ip.is_unicast_link_local(),
-        };
+        return machine::is_own_machine(socket.ip());
     }
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host == "localhost" || host.ends_with(".localhost")
+    machine::is_localhost(address.rsplit_once(':').map_or(address, |(host, _)| host))
 }

@@ -1,0 +1,57 @@
+//! Addresses and names that lead whoever uses them to their own machine, or to its link alone.
+//!
+//! What is there may trust the machine itself: an admin listener, other processes, the metadata of a cloud.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Where Amazon's metadata are over IPv6, in addition to link-local 169.254.169.254.
+const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+/// IPv4 in IPv6 by translation (RFC 6052 §2.1).
+const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+
+/// Whether a name stands for this machine and is never resolved (RFC 6761 §6.3).
+#[must_use]
+pub fn is_localhost(host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    host == "localhost" || host.ends_with(".localhost")
+}
+
+/// Whether an address is a loopback address, also as IPv4 inside IPv6.
+#[must_use]
+pub fn is_loopback(address: IpAddr) -> bool {
+    embedded(address).is_loopback()
+}
+
+/// Whether an address leads to the machine or the link of whoever uses it, or to no machine at all.
+#[must_use]
+pub fn is_own_machine(address: IpAddr) -> bool {
+    match embedded(address) {
+        IpAddr::V4(v4) => {
+            v4.is_loopback()
+                || v4.is_link_local()
+                || v4.is_multicast()
+                || v4.is_broadcast()
+                // "This network" (RFC 1122 §3.2.1.3): Linux takes 0.0.0.0 for this machine.
+                || v4.octets()[0] == 0
+        }
+        IpAddr::V6(v6) => {
+            v6.is_loopback()
+                || v6.is_unspecified()
+                || v6.is_multicast()
+                || v6.is_unicast_link_local()
+                || v6 == AWS_METADATA
+        }
+    }
+}
+
+/// The address that an address leads to: IPv4 inside IPv6 is IPv4.
+fn embedded(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address else { return address };
+    let segments = v6.segments();
+    let [_, _, _, _, _, _, high, low] = segments;
+    if segments.starts_with(&NAT64) {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        return Ipv4Addr::new(a, b, c, d).into();
+    }
+    address.to_canonical()
+}
