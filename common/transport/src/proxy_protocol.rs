@@ -111,6 +111,10 @@ async fn text<IO: AsyncRead + Unpin>(
     }
     Ok(match header.addresses {
         v1::Addresses::Unknown => None,
+        // A number is digits alone; the parser of the standard library takes a sign as well.
+        v1::Addresses::Tcp4(_) | v1::Addresses::Tcp6(_) if octets.contains(&b'+') => {
+            return Err(ProxyHeaderError::Malformed);
+        }
         v1::Addresses::Tcp4(it) => Some((it.source_address, it.source_port).into()),
         v1::Addresses::Tcp6(it) => Some(canonical(it.source_address.into(), it.source_port)),
     })
