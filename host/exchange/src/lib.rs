@@ -23,6 +23,7 @@ mod body;
 mod client_address;
 mod edit;
 mod exchange;
+mod field_values;
 mod fields;
 mod hooks;
 mod host_pattern;
@@ -44,6 +45,7 @@ pub use edit::{
     change_trailers, check, head_size, is_framing_header, is_host_attribute,
 };
 pub use exchange::{Attributes, Exchange, Scheme};
+pub use field_values::trim_values;
 pub use fields::{is_host_field, is_host_look_alike, is_same_name};
 pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, ExchangeEnding,

@@ -2,6 +2,7 @@
 //! is owned like the header of that name.
 
 use crate::edit::WritableFields;
+use crate::field_values::trim_values;
 use crate::fields::{is_host_look_alike, is_odd, is_same_name, may_follow_a_body};
 use crate::view::TRAILER;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -61,13 +62,15 @@ impl Owners {
         is_host_look_alike(name) || declared().any(|declared| is_same_name(declared, name))
     }
 
-    /// Removes trailers that have an owner or must not follow a body. Returns whether any are left.
+    /// Removes trailers that have an owner or must not follow a body, and blanks at the ends of their values. Returns
+    /// whether any are left.
     pub fn clean_trailers(&self, trailers: &mut HeaderMap) -> bool {
         let owned: Vec<HeaderName> =
             trailers.keys().filter(|name| self.owns_trailer(name.as_str())).cloned().collect();
         for name in owned {
             trailers.remove(name);
         }
+        trim_values(trailers);
         !trailers.is_empty()
     }
 
@@ -228,6 +231,9 @@ mod tests {
             assert_eq!(left(&trailers), ["x-sum"], "{name}");
             assert!(!owners.clean_trailers(&mut map(&[name])), "{name}");
         }
+        let mut blank =
+            HeaderMap::from_iter([(HeaderName::from_static("x-sum"), " a ".parse().unwrap())]);
+        assert!(owners.clean_trailers(&mut blank) && blank["x-sum"] == "a");
         let mut grpc = map(&["grpc-status", "grpc-message", "x-cost"]);
         Owners::default().clean_trailers(&mut grpc);
         assert_eq!(left(&grpc), ["grpc-message", "grpc-status", "x-cost"]);
