@@ -70,3 +70,4 @@ pub use tls::{
     OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerTls, SvidRenewals, TlsError,
     TrustBundles,
 };
+pub use turn::yield_turn;

@@ -100,7 +100,7 @@ fn shares() -> NonZeroUsize {
 /// A waker that is called at once puts the task at the end of a queue that then never becomes empty: the runtime looks
 /// at its sockets after 61 tasks only, so a few connections that are always ready keep all others waiting for
 /// 61 turns, several times for each request.
-pub(crate) fn yield_turn(cx: &mut Context<'_>) {
+pub fn yield_turn(cx: &mut Context<'_>) {
     // Its first poll asks for the deferred wake-up; the future is not needed after that.
     let asked = pin!(tokio::task::yield_now()).poll(cx);
     debug_assert!(asked.is_pending(), "the first poll of `yield_now` is pending");

@@ -116,7 +116,7 @@ async fn try_until_sent(
         if failed.refusal.fault == Fault::Client {
             return Err(failed.refusal);
         }
-        match retry(&plan, state, &failed) {
+        match retry(&plan, state, &failed).await {
             None => {
                 if failed.cause == Cause::Timeout {
                     state.outcome.insert(Outcome::TIMED_OUT);
@@ -318,7 +318,7 @@ fn asks_about(chain: &Chain, response: &Response<Body>) -> bool {
 }
 
 /// Whether to retry: after which delay, and whether elsewhere.
-fn retry(
+async fn retry(
     plan: &AttemptPlan<'_>,
     state: &mut ExchangeState,
     failed: &AttemptFailure,
@@ -353,6 +353,7 @@ fn retry(
             .and_then(|response| retry_after(response.headers(), || state.clock.wall())),
         budget_left: upstream.budget_left(),
     };
+    slot.turn().await;
     let decision = slot.ask(&RetryQuestion(&failure), state).ok()??;
     let (delay, elsewhere) = match decision.verdict {
         RetryVerdict::GiveUp => return None,

@@ -1,9 +1,12 @@
-//! Bodies that this proxy makes of what was read whole.
+//! Bodies on their way through this proxy: what was read whole, and what is sent with hooks.
 
+use crate::slot::{ChunkSlot, TrailerSlot};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
-use tamis_exchange::Body;
+use std::sync::Arc;
+use tamis_exchange::{Body, Owners};
+use tokio::time::Instant;
 
 /// A body that was read whole, with its trailers. The head names them, since HTTP/1.1 sends no others, unless it has a
 /// length: then HTTP/1.1 sends none at all (RFC 9112 §7.1.2).
@@ -28,4 +31,24 @@ pub(crate) fn buffered_body(
     }
     drop(send.try_send(Ok(Frame::trailers(trailers))));
     body
+}
+
+/// The body of a response before it is sent, and what happens to it on its way.
+pub(crate) struct HookedBody {
+    pub(crate) body: Body,
+    /// Filters that see it chunk by chunk, in their order.
+    pub(crate) chunks: Vec<ChunkSlot>,
+    /// Filters that see its trailers, in their order.
+    pub(crate) trailers: Vec<TrailerSlot>,
+    /// The owners of trailers, which lose what is not their sender's; `None`: it has the trailers of this proxy.
+    pub(crate) owners: Option<Arc<Owners>>,
+    /// When it ends, whatever was sent.
+    pub(crate) deadline: Option<Instant>,
+}
+
+impl From<Body> for HookedBody {
+    /// A body that passes as it is.
+    fn from(body: Body) -> Self {
+        Self { body, chunks: Vec::new(), trailers: Vec::new(), owners: None, deadline: None }
+    }
 }

@@ -52,7 +52,7 @@ pub(crate) async fn run_request_hooks(
             }
             if slot.is_behind_router() {
                 if destination.is_none() {
-                    destination = Some(route::ask(state)?);
+                    destination = Some(route::ask(state).await?);
                 }
                 if !state.is_for(slot) {
                     continue;
@@ -65,7 +65,7 @@ pub(crate) async fn run_request_hooks(
         }
         let found = match destination {
             Some(found) => found,
-            None => route::ask(state)?,
+            None => route::ask(state).await?,
         };
         let mut waiting = chain.request.iter().filter(|slot| !ran.contains(slot.number));
         if !waiting.any(|slot| state.is_for(slot)) {

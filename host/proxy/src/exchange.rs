@@ -12,7 +12,6 @@ use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::shared::ProxyShared;
 use crate::slot::Slot;
-use crate::trace;
 use http::{HeaderMap, HeaderValue};
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -196,9 +195,5 @@ impl ExchangeState {
     pub(crate) fn end(mut self: Box<Self>, outcome: Outcome) {
         self.outcome.insert(outcome);
         self.complete = true;
-    }
-
-    fn trace_id(&self) -> Option<&str> {
-        trace::id(&self.exchange.headers)
     }
 }

@@ -8,30 +8,35 @@
 //!
 //! # The rooms of a request, in order
 //!
-//! 1. `worker` accepts the connection, does the handshake and asks the connection hooks; `worker/state` holds this
-//!    worker's part of the generation: chains, slots, services. A connection that a hook sends to a service as it is goes
-//!    through `tunnel`, which uses `circuit` and `exchange` and no other stage. A request that the gate of `tamis-transport`
-//!    refused is recorded as an exchange by `unseen` and meets no filter but telemetry.
-//! 2. `pipeline` is the order of all stages; the stages up to `reply` return to it.
+//! 1. `worker` accepts the connection. `worker/serve` finds out who sent it (`worker/sender`), does the handshake
+//!    (`handshakes` counts those that fail), asks the connection hooks (`worker/admit`) and has its requests served.
+//!    `connection` is what is known of it; `worker/state` holds this worker's part of the generation: chains, slots,
+//!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `circuit` and
+//!    `exchange` and no other stage. A request that the gate of `tamis-transport` refused is recorded as an exchange by
+//!    `unseen` and meets no filter but telemetry.
+//! 2. `pipeline` alone knows the order of the stages, which return to it; a stage knows the order of its own steps.
 //! 3. `content`: waits for the end of a request that must have no content.
-//! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `fields` and `trace`) normalises the head. From here
-//!    on `exchange` is the one value that travels, and its end is counted whatever happens.
-//! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the filters of a slot: it times,
-//!    counts, checks and shadows it (`slot/question`, `slot/instances`, `shadow/queue`) and alone applies the
-//!    failure mode. The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
+//! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `upgrade`, `fields` and `trace`)
+//!    normalises the head. The body is read through `client_body`, over HTTP/2 within the bounds of `patience`. From
+//!    here on `exchange` is the one value that travels, and its end is counted whatever happens.
+//! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the
+//!    filters of a slot: it times, counts, checks and shadows a call (`slot/question`, `slot/instances`,
+//!    `shadow/queue`) and alone applies the failure mode; calls that take long wait for their turn (`slot/long_calls`).
+//!    The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
 //! 6. `route` asks the router and resolves the service that it chose.
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
-//!    (`slot/trailer`); `patience` bounds the waits for it; `exchange/replay` keeps what an attempt may send again.
-//! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to be
-//!    faster when `hedges` is due. After a failure it asks the retry filter.
+//!    (`slot/trailer`); `exchange/replay` keeps what an attempt may send again.
+//! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
+//!    be faster when `hedges` is due. What the upstream sends before its response passes `interim`. After a failure
+//!    the retry filter is asked.
 //! 9. `mirror` sends copies.
-//! 10. `respond` asks the response hooks about the head and a whole body; `response_body` shows them chunks and trailers
-//!     as it is sent. `local` shows them the responses that are written in this proxy; `response_size` bounds the head. Where the endpoint agreed to another protocol, `switch`
-//!     answers the client instead, and `tunnel` joins both sides.
-//! 11. `reply` passes the response to the connection. A stage that stops the exchange (`stop`) gets here at once:
-//!     with the answer of a filter, or with a refusal, which `refuse` alone turns into a response.
-//! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters, `counts` and
-//!     `traffic`, the access record.
+//! 10. `respond` asks the response hooks about the head and a whole body; `response_size` bounds the head. Where the
+//!     endpoint agreed to another protocol, `switch` answers the client instead, and `tunnel` joins both sides.
+//! 11. `reply` passes the response to the connection, with `response_body`, which shows chunks and trailers to their
+//!     hooks as they are sent. A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
+//!     or with a refusal, which `refuse` alone turns into a response; `local` shows both to the response hooks.
+//! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters,
+//!     `counts` and `traffic`, the access record.
 //!
 //! Outside of requests: `proxy` (the handle) and `proxy_state`, `admin`, `balance`, `shadow`,
 //! `worker/rounds`.

@@ -20,7 +20,7 @@ pub(crate) const ANSWERED_BY: &str = "tamis.answered-by";
 /// Each filter sees it once, and never its own reply. A filter that replaces it does not change why the
 /// exchange stopped: its record keeps the reason. A filter that fails ends the exchange as its failure mode
 /// says, and nobody sees that refusal: what failed would fail again.
-pub(crate) fn local(
+pub(crate) async fn local(
     stop: ExchangeStop,
     state: &mut ExchangeState,
     reasons: Reasons,
@@ -41,6 +41,7 @@ pub(crate) fn local(
         if author == Some(slot.number) || !state.is_for(slot) {
             continue;
         }
+        slot.turn().await;
         state.exchange.status = Some(response.status());
         state.exchange.response_headers = std::mem::take(response.headers_mut());
         let shown = slot.decide(&ResponseHead, state).map(drop);

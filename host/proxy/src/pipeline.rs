@@ -2,6 +2,7 @@
 
 use crate::arrival::Arrival;
 use crate::attempt;
+use crate::body::HookedBody;
 use crate::content;
 use crate::decide::decide;
 use crate::exchange::ExchangeState;
@@ -28,20 +29,20 @@ pub(crate) async fn serve(
         Ok(()) => forward(&mut state, &mut parts).await,
         Err(stop) => Err(stop),
     };
-    reply(&arrival, state, parts, response)
+    reply(&arrival, state, parts, response).await
 }
 
 /// Sends a request on and brings its response back, unless the way ends before.
 async fn forward(
     state: &mut ExchangeState,
     parts: &mut RequestParts,
-) -> Result<Response<ResponseBody>, ExchangeStop> {
+) -> Result<Response<HookedBody>, ExchangeStop> {
     let (selection, upstream, body) = decide(state).await?;
     change_as_routed(state, &selection.request_edits, HeadSide::Request)?;
     let response = attempt::send(state, &selection, &upstream, parts, &body).await?;
     mirror::send(state, &selection, parts, &body.replay);
     if switch::opens(parts.upgrade.as_ref(), &response)? {
-        return switch::switch(state, &selection, parts, response);
+        return switch::switch(state, &selection, parts, response).await;
     }
     respond(state, &selection, parts, response).await
 }

@@ -1,6 +1,7 @@
 //! The last stage: passes the response to the connection. The exchange ends when the body does.
 
 use crate::arrival::Arrival;
+use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::local::local;
@@ -17,22 +18,24 @@ use tamis_exchange::{Fault, Refusal};
 const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-tamis-generation");
 
 /// Passes the response to the connection.
-pub(crate) fn reply(
+pub(crate) async fn reply(
     arrival: &Arrival<'_>,
     mut state: Box<ExchangeState>,
     mut parts: RequestParts,
-    result: Result<Response<ResponseBody>, ExchangeStop>,
+    result: Result<Response<HookedBody>, ExchangeStop>,
 ) -> Response<ResponseBody> {
     let reasons = arrival.rules.reasons;
     let tunnel = parts.upgrade.take_if(|upgrade| upgrade.upstream.is_some());
-    let mut response =
-        result.unwrap_or_else(|stop| local(stop, &mut state, reasons).map(ResponseBody::plain));
+    let mut response = match result {
+        Ok(response) => response,
+        Err(stop) => local(stop, &mut state, reasons).await.map(HookedBody::from),
+    };
     let status = response.status();
     if parts.upgrade.is_some_and(|upgrade| upgrade.extended) && status.is_success() {
         // A 2xx would say that the tunnel is open (RFC 8441 §5).
         let detail = format!("the response has status {status}, so no tunnel opened");
         let refusal = Refusal::new("request.protocol", 501, Fault::Host, detail);
-        response = local(refusal.into(), &mut state, reasons).map(ResponseBody::plain);
+        response = local(refusal.into(), &mut state, reasons).await.map(HookedBody::from);
     }
     state.note_head(response.status().as_u16(), response.headers());
     let headers = response.headers_mut();
@@ -48,8 +51,8 @@ pub(crate) fn reply(
     match tunnel {
         Some(upgrade) => {
             tunnel::join(upgrade, state, arrival.shutdown.clone());
-            response
+            response.map(ResponseBody::from)
         }
-        None => response.map(|body| body.settled(state)),
+        None => response.map(|body| ResponseBody::new(body, state)),
     }
 }

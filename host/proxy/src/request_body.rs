@@ -135,6 +135,7 @@ pub(crate) async fn show_whole(
     let mut octets = octets.freeze();
     let mut replaced = false;
     for slot in slots {
+        slot.turn().await;
         let verdict = slot.decide(&WholeRequestBody(&octets), state)?;
         if let Verdict::Rewrite { edits, .. } = &verdict {
             *moved |= state.chain.routers_read(edits);
@@ -166,7 +167,7 @@ pub(crate) fn show_chunks(
         let mut trailers = None;
         while let Some(frame) = body.frame().await {
             let next = match frame.map(Frame::into_data) {
-                Ok(Ok(data)) => show_chunk(&mut slots, data, false, &noted),
+                Ok(Ok(data)) => show_chunk(&mut slots, data, false, &noted).await,
                 Ok(Err(frame)) => {
                     trailers = Some(frame);
                     break;
@@ -179,7 +180,7 @@ pub(crate) fn show_chunks(
                 return;
             }
         }
-        let last = show_chunk(&mut slots, Bytes::new(), true, &noted);
+        let last = show_chunk(&mut slots, Bytes::new(), true, &noted).await;
         if !last.as_ref().is_ok_and(Bytes::is_empty) {
             drop(send.send(last.map(Frame::data)).await);
         }
@@ -191,13 +192,14 @@ pub(crate) fn show_chunks(
 }
 
 /// Passes one chunk through all filters, each receiving the result of the one before.
-fn show_chunk(
+async fn show_chunk(
     slots: &mut [ChunkSlot],
     mut octets: Bytes,
     last: bool,
     end: &ChunkEnd,
 ) -> Result<Bytes, BodyError> {
     for filter in slots {
+        filter.slot.turn().await;
         match filter.show(octets, last) {
             Ok(ShownChunk::Pass(by)) => octets = by,
             Ok(ShownChunk::Answer(reply, reason)) => {

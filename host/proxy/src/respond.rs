@@ -1,11 +1,10 @@
 //! The response back to the client: response hooks, fields, body.
 
-use crate::body::buffered_body;
+use crate::body::{HookedBody, buffered_body};
 use crate::exchange::ExchangeState;
 use crate::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop, via};
 use crate::local::ANSWERED_BY;
 use crate::receive::RequestParts;
-use crate::response_body::ResponseBody;
 use crate::response_size::check_size;
 use crate::slot::{
     ChunkSlot, ResponseHead, Slot, TrailerSlot, WholeResponseBody, body_slots, change_as_routed,
@@ -20,7 +19,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{Body, Fault, HeadSide, Refusal, Selection, Verdict, is_host_look_alike};
+use tamis_exchange::{
+    Body, Fault, HeadSide, Refusal, Selection, Verdict, is_host_look_alike, trim_values,
+};
 
 /// Runs response hooks over an upstream's response and builds the response to the client.
 pub(crate) async fn respond(
@@ -28,7 +29,7 @@ pub(crate) async fn respond(
     selection: &Selection,
     parts: &RequestParts,
     response: Response<Body>,
-) -> Result<Response<ResponseBody>, ExchangeStop> {
+) -> Result<Response<HookedBody>, ExchangeStop> {
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
     state.chain.owners.clean_trailer_names(&mut headers);
@@ -38,10 +39,11 @@ pub(crate) async fn respond(
         headers.insert(header::TRAILER, HeaderValue::from_static(names));
     }
     take_head(state, head.status, headers, head.version);
-    show_head(state, selection)?;
+    show_head(state, selection).await?;
     let body = if has_no_content(head.status) { Body::Empty } else { body };
     let body = show_body(state, body).await?;
-    let mut response = Response::new(body.until(deadline(state, selection)));
+    let deadline = deadline(state, selection);
+    let mut response = Response::new(HookedBody { deadline, ..body });
     *response.status_mut() = state.exchange.status.unwrap_or(StatusCode::BAD_GATEWAY);
     *response.headers_mut() = std::mem::take(&mut state.exchange.response_headers);
     Ok(response)
@@ -55,6 +57,9 @@ pub(crate) fn take_head(
     version: Version,
 ) {
     remove_hop_by_hop(&mut headers);
+    if version == Version::HTTP_2 {
+        trim_values(&mut headers);
+    }
     remove_claims_of_upstream(&mut headers, state.next_is_of_mesh);
     headers.remove(RETRIES);
     via(&mut headers, version);
@@ -87,7 +92,7 @@ fn remove_claims_of_upstream(headers: &mut HeaderMap, of_mesh: bool) {
 }
 
 /// Runs response hooks over the head of an upstream's response.
-pub(crate) fn show_head(
+pub(crate) async fn show_head(
     state: &mut ExchangeState,
     selection: &Selection,
 ) -> Result<(), ExchangeStop> {
@@ -98,6 +103,7 @@ pub(crate) fn show_head(
     }
     for slot in &chain.response {
         if state.is_for(slot) {
+            slot.turn().await;
             slot.decide(&ResponseHead, state)?;
         }
     }
@@ -111,7 +117,7 @@ pub(crate) fn show_head(
 }
 
 /// Shows the body to the hooks that want it: whole here and now, or chunk by chunk on its way.
-async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody, ExchangeStop> {
+async fn show_body(state: &mut ExchangeState, body: Body) -> Result<HookedBody, ExchangeStop> {
     let chain = Rc::clone(&state.chain);
     let bodiless = body.is_end_stream() || state.exchange.method == Method::HEAD;
     let slots = if bodiless { &[] } else { chain.response_body.as_slice() };
@@ -133,8 +139,8 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<ResponseBody
     announce(&trailers, &mut state.exchange.response_headers);
     check_size(state)?;
     let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange);
-    let body = ResponseBody::plain(body).filtered(chunks).watched(trailers);
-    Ok(body.without_owned_trailers(Some(Arc::clone(&chain.owners))))
+    let owners = Some(Arc::clone(&chain.owners));
+    Ok(HookedBody { chunks, trailers, owners, ..body.into() })
 }
 
 /// Reads the complete body for the filters that buffer.
@@ -165,6 +171,7 @@ async fn show_whole(
     }
     let mut octets = octets.freeze();
     for slot in slots {
+        slot.turn().await;
         let verdict = slot.decide(&WholeResponseBody(&octets), state)?;
         if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
             octets = Bytes::from(by);

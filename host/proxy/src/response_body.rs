@@ -1,6 +1,7 @@
 //! The response body on its way to the client: passed through hooks, counted, limited in time. Its end is
 //! the end of the exchange.
 
+use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
 use crate::slot::{ChunkSlot, ShownChunk, Slot, TrailerSlot};
 use bytes::Bytes;
@@ -31,56 +32,40 @@ struct ChunkHooks {
     slots: Vec<ChunkSlot>,
     /// The last call, with no bytes, was made.
     closed: bool,
+    /// What was read and waits for a turn, the end too; pending if nothing waits.
+    waiting: Poll<Option<Result<Frame<Bytes>, BodyError>>>,
+    /// `None`: nothing waits for a turn.
+    turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
     trailers: Option<Frame<Bytes>>,
     /// The filter that ended the body, and why.
     end: Option<(Rc<Slot>, String)>,
 }
 
 impl ResponseBody {
-    /// A body without an exchange.
-    pub(crate) fn plain(inner: Body) -> Self {
-        Self {
-            inner,
-            state: None,
-            hooks: None,
-            deadline: None,
-            owners: None,
-            watching: Vec::new(),
-            end: None,
+    /// Sends a body, and ends the exchange with it.
+    pub(crate) fn new(body: HookedBody, state: Box<ExchangeState>) -> Self {
+        let mut body = Self::from(body);
+        body.state = Some(state);
+        body
+    }
+
+    /// The next frame that the hooks may be shown now.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(hooks) = self.hooks.as_mut() else {
+            return Pin::new(&mut self.inner).poll_frame(cx);
+        };
+        if hooks.closed {
+            return Poll::Ready(None);
         }
-    }
-
-    /// Ends the exchange when the body ends.
-    pub(crate) fn settled(mut self, state: Box<ExchangeState>) -> Self {
-        self.state = Some(state);
-        self
-    }
-
-    /// Ends the body when the exchange's deadline passes.
-    pub(crate) fn until(mut self, deadline: Option<tokio::time::Instant>) -> Self {
-        self.deadline = deadline.map(|at| Box::pin(tokio::time::sleep_until(at)));
-        self
-    }
-
-    /// Passes every chunk through the filters of those slots.
-    pub(crate) fn filtered(mut self, slots: Vec<ChunkSlot>) -> Self {
-        if !slots.is_empty() {
-            let (closed, trailers, end) = (false, None, None);
-            self.hooks = Some(ChunkHooks { slots, closed, trailers, end });
+        let frame = match std::mem::replace(&mut hooks.waiting, Poll::Pending) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending => ready!(Pin::new(&mut self.inner).poll_frame(cx)),
+        };
+        if hooks.poll_turn(cx).is_pending() {
+            hooks.waiting = Poll::Ready(frame);
+            return Poll::Pending;
         }
-        self
-    }
-
-    /// Passes the trailers through the filters of those slots.
-    pub(crate) fn watched(mut self, slots: Vec<TrailerSlot>) -> Self {
-        self.watching = slots;
-        self
-    }
-
-    /// Removes trailers that have an owner, as for the same fields of the head.
-    pub(crate) fn without_owned_trailers(mut self, owners: Option<Arc<Owners>>) -> Self {
-        self.owners = owners;
-        self
+        Poll::Ready(frame)
     }
 
     /// A frame without the trailers that the upstream may not send.
@@ -138,7 +123,50 @@ impl ResponseBody {
     }
 }
 
+impl From<HookedBody> for ResponseBody {
+    /// A body without an exchange.
+    fn from(hooked: HookedBody) -> Self {
+        let HookedBody { body, chunks, trailers, owners, deadline } = hooked;
+        Self {
+            inner: body,
+            state: None,
+            hooks: ChunkHooks::of(chunks),
+            deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
+            owners,
+            watching: trailers,
+            end: None,
+        }
+    }
+}
+
 impl ChunkHooks {
+    /// The hooks of those slots; `None` without any.
+    fn of(slots: Vec<ChunkSlot>) -> Option<Self> {
+        let hooks = Self {
+            slots,
+            closed: false,
+            waiting: Poll::Pending,
+            turn: None,
+            trailers: None,
+            end: None,
+        };
+        (!hooks.slots.is_empty()).then_some(hooks)
+    }
+
+    /// Ready when the filters may be shown a chunk: at once, unless the calls of one of them take long.
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.turn.is_none() {
+            let long = self.slots.iter().find(|one| one.slot.waits_for_turns());
+            let Some(turns) = long.map(|one| one.slot.turns()) else { return Poll::Ready(()) };
+            self.turn = Some(Box::pin(async move { turns.next().await }));
+        }
+        if let Some(turn) = self.turn.as_mut() {
+            ready!(turn.as_mut().poll(cx));
+            self.turn = None;
+        }
+        Poll::Ready(())
+    }
+
     /// Passes bytes through the filters, each receiving the result of the one before.
     fn show(&mut self, mut octets: Bytes, last: bool) -> Result<Bytes, BodyError> {
         for filter in &mut self.slots {
@@ -185,10 +213,7 @@ impl HttpBody for ResponseBody {
                 let trailers = this.leaving(trailers).inspect_err(|_| this.broken());
                 return Poll::Ready(Some(trailers));
             }
-            let frame = match this.hooks.as_ref() {
-                Some(hooks) if hooks.closed => None,
-                _ => ready!(Pin::new(&mut this.inner).poll_frame(cx)),
-            };
+            let frame = ready!(this.poll_next(cx));
             let frame = frame.map(|frame| frame.map(|frame| this.cleaned(frame)));
             let frame = match (frame, this.hooks.as_mut()) {
                 (Some(Ok(frame)), Some(hooks)) => match frame.into_data() {

@@ -19,10 +19,11 @@ pub(crate) enum Destination {
 }
 
 /// Calls the router of the chain, after the one that extends it, and stores the rule.
-pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, ExchangeStop> {
+pub(crate) async fn ask(state: &mut ExchangeState) -> Result<Destination, ExchangeStop> {
     state.rule = None;
     if let Some(extension) = state.chain.extension.clone() {
         let (rules, services) = state.chain.beyond_router();
+        extension.turn().await;
         match extension.ask(&RouteQuestion, state)? {
             Some(Choice::Extend) => {}
             Some(Choice::Forward(mut selection)) => {
@@ -38,6 +39,7 @@ pub(crate) fn ask(state: &mut ExchangeState) -> Result<Destination, ExchangeStop
         }
     }
     let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };
+    router.turn().await;
     let choice = router.ask(&RouteQuestion, state)?.unwrap_or(Choice::Unmatched);
     Ok(chosen(state, router, choice))
 }

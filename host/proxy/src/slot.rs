@@ -7,11 +7,13 @@
 mod ask;
 mod chunk;
 mod instances;
+mod long_calls;
 mod question;
 mod trailer;
 
 pub(crate) use ask::change_as_routed;
 pub(crate) use chunk::{ChunkSlot, ShownChunk};
+pub(crate) use long_calls::LongCallTurns;
 pub(crate) use question::{
     ResponseHead, RetryQuestion, RouteQuestion, WholeRequestBody, WholeResponseBody,
 };
@@ -25,6 +27,7 @@ use instances::Instances;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use tamis_ambient::Clock;
 use tamis_engine::{BodyMode, CallFault, Filter, Hook, Instance};
 use tamis_exchange::{Selector, View};
 
@@ -39,6 +42,8 @@ pub(crate) struct Slot {
     /// Buffer for the view of a filter, shared by the slots of a worker, which are called one after the
     /// other.
     view: Rc<RefCell<View>>,
+    /// Shared by the slots of a worker.
+    long_calls: LongCallTurns,
     /// Whether its filter reads which rule of a route matched.
     reads_route: bool,
 }
@@ -73,6 +78,8 @@ pub(crate) struct SlotMaker<'a> {
     pub(crate) queue: Option<ShadowQueue>,
     pub(crate) sampler: Rc<ExchangeSampler>,
     pub(crate) view: Rc<RefCell<View>>,
+    pub(crate) long_calls: LongCallTurns,
+    pub(crate) clock: Clock,
 }
 
 impl SlotMaker<'_> {
@@ -84,7 +91,7 @@ impl SlotMaker<'_> {
                 let known = self.before.iter().filter_map(|slot| slot.running.as_ref());
                 let mut known = known.map(|running| &running.instances);
                 let same = known.find(|one| one.filter.is_same(filter)).cloned();
-                let instances = same.unwrap_or_else(|| Rc::new(Instances::new(filter)));
+                let instances = same.unwrap_or_else(|| Rc::new(Instances::new(filter, self.clock)));
                 Some(RunningFilter {
                     instances,
                     cells: (self.cells)(&attachment.name, filter.digest()),
@@ -103,7 +110,8 @@ impl SlotMaker<'_> {
                 .iter()
                 .any(|one| matches!(one, Selector::Attribute(name) if **name == *ROUTE_NAME))
         });
-        Slot { number, attachment, running, shadow, view, reads_route }
+        let long_calls = self.long_calls.clone();
+        Slot { number, attachment, running, shadow, view, long_calls, reads_route }
     }
 }
 
@@ -160,6 +168,30 @@ impl Slot {
     /// The instance that is shown a body whose first chunk comes now; see [`Slot::ask_chunk`].
     pub(crate) fn instance_number(&self) -> InstanceNumber {
         InstanceNumber(self.running.as_ref().map_or(0, |running| running.instances.failures()))
+    }
+
+    /// Whether its calls take so long that each waits for a turn.
+    pub(crate) fn waits_for_turns(&self) -> bool {
+        self.running.as_ref().is_some_and(|running| running.instances.are_calls_long())
+    }
+
+    /// Waits for its turn if its calls take long; call the hook right after it.
+    pub(crate) async fn turn(&self) {
+        if self.waits_for_turns() {
+            // Boxed, so that exchanges whose filters are quick need no room for it.
+            Box::pin(self.long_calls.next()).await;
+        }
+    }
+
+    /// Lets its calls count as long, until more of them were measured.
+    #[cfg(test)]
+    pub(crate) fn take_calls_as_long(&self) {
+        self.running.iter().for_each(|running| running.instances.take_calls_as_long());
+    }
+
+    /// The turns of its worker.
+    pub(crate) fn turns(&self) -> LongCallTurns {
+        self.long_calls.clone()
     }
 
     /// Calls a hook outside of an exchange. A call that fails is counted.

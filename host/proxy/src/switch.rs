@@ -1,9 +1,9 @@
 //! The response to a request whose upstream changes the protocol.
 
+use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
 use crate::receive::RequestParts;
 use crate::respond::{show_head, take_head};
-use crate::response_body::ResponseBody;
 use crate::stop::ExchangeStop;
 use crate::upgrade::Upgrade;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -36,23 +36,23 @@ pub(crate) fn opens(upgrade: Option<&Upgrade>, response: &Response<Body>) -> Res
 }
 
 /// Runs response hooks over the head, as for any other, and opens the upstream's side of the tunnel.
-pub(crate) fn switch(
+pub(crate) async fn switch(
     state: &mut ExchangeState,
     selection: &Selection,
     parts: &mut RequestParts,
     mut incoming: Response<Body>,
-) -> Result<Response<ResponseBody>, ExchangeStop> {
+) -> Result<Response<HookedBody>, ExchangeStop> {
     let Some(upgrade) = &mut parts.upgrade else {
         let detail = "nobody asked to upgrade";
         return Err(Refusal::new("upstream.protocol", 502, Fault::Upstream, detail).into());
     };
     let headers = std::mem::take(incoming.headers_mut());
     take_head(state, incoming.status(), headers, incoming.version());
-    show_head(state, selection)?;
+    show_head(state, selection).await?;
     upgrade.upstream = state.take_tunnel();
     let mut headers = std::mem::take(&mut state.exchange.response_headers);
     headers.remove(header::CONTENT_LENGTH);
-    let mut response = Response::new(ResponseBody::plain(Body::Empty));
+    let mut response = Response::new(HookedBody::from(Body::Empty));
     if upgrade.extended {
         headers.remove(header::SEC_WEBSOCKET_ACCEPT);
     } else {

@@ -1,40 +1,23 @@
 //! One thread per core: its listeners, its connections, its view of the generation.
 
+mod admit;
 mod rounds;
 mod sender;
+mod serve;
 pub(crate) mod state;
 
-use crate::arrival::Arrival;
 use crate::balance;
-use crate::chain::{Chain, ConnectionSlot};
-use crate::connection::Connection;
-use crate::generation::{Generation, ListenerConfig, Reasons};
-use crate::pipeline::serve;
-use crate::refuse;
-use crate::response_body::ResponseBody;
+use crate::generation::Generation;
 use crate::shared::{ID_BITS, ProxyShared};
-use crate::tunnel;
-use crate::unseen;
-use http::Request;
 use rounds::{DueWork, WorkerRounds};
-use sender::SenderRule;
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tamis_exchange::{
-    Attributes, ConnectionVerdict, Exchange, Fault, HostPattern, Refusal, Scheme,
-};
-use tamis_transport::tls::ServerStream;
-use tamis_transport::{
-    BoundListener, ConnInfo, GateReasons, ListenerStage, PeerIdentity, PlainStream, RefusedRequest,
-    RequestBody, ServerTls, Shutdown, SocketListener, TlsError, serve_and_note,
-};
+use tamis_transport::{BoundListener, ListenerStage, Shutdown, SocketListener};
 use tamis_upstream::Upstreams;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
 
@@ -158,6 +141,13 @@ impl Worker {
         Rc::clone(&self.state.borrow())
     }
 
+    /// The id of a new exchange or connection.
+    fn id(&self) -> u64 {
+        let id = self.next_id.get();
+        self.next_id.set(id.wrapping_add(1));
+        id
+    }
+
     fn take(
         self: &Rc<Self>,
         generation: Arc<Generation>,
@@ -225,228 +215,6 @@ impl Worker {
             }
             listening.stage.send_replace(stage);
         }
-    }
-
-    /// Serves one connection to its end.
-    async fn connection(
-        self: Rc<Self>,
-        name: &str,
-        mut plain: PlainStream,
-        peer: Option<SocketAddr>,
-        shutdown: Shutdown,
-    ) {
-        if self.shared.connections.load(Ordering::Relaxed) > self.shared.max_connections {
-            tracing::debug!(listener = name, "a connection over the limit is closed");
-            return;
-        }
-        let state = self.state();
-        let listener = state.listener(name);
-        let Some((listener, _)) = listener else { return };
-        let (address, tls) = (listener.address.clone(), listener.tls.clone());
-        let hostname = listener.rules.hostname.clone();
-        let sender = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
-        // A connection lives long: it must not keep its first generation alive.
-        drop(state);
-        let failed = |reason, error: &str| {
-            self.shared.handshakes_failed.note(name, peer, (reason, error), self.shared.clock);
-        };
-        let client = match sender.client(&mut plain, peer).await {
-            Ok(client) => client,
-            Err(refusal) => return failed(refusal.reason(), &refusal.text()),
-        };
-        let info = ConnInfo { peer: client, local: address, identity: None };
-        match tls {
-            None => self.serve_http(name, plain, info, shutdown).await,
-            // Both boxed, so that a connection in clear text needs no room for them.
-            Some(tls) => match Box::pin(handshake(&tls, hostname.as_ref(), plain)).await {
-                Ok((stream, identity)) => {
-                    let info = ConnInfo { identity: Some(identity), ..info };
-                    // Each function it passes has a place for it, so it passes as a pointer.
-                    let stream = Box::new(stream);
-                    Box::pin(self.serve_http(name, stream, info, shutdown)).await;
-                }
-                Err(error) => failed(error.reason(), &tamis_transport::causes(&error)),
-            },
-        }
-    }
-
-    async fn serve_http<IO>(self: Rc<Self>, name: &str, io: IO, info: ConnInfo, shutdown: Shutdown)
-    where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let connection = Connection::new(self.id(), name, &info);
-        match self.admit(name, &connection, &info) {
-            Admission::Serve => {}
-            Admission::Close => return,
-            Admission::Tunnel(forward) => {
-                let (shared, mut shutdown) = (Arc::clone(&self.shared), shutdown);
-                let forward = tunnel::forward(io, *forward, &shared, &mut shutdown);
-                return Box::pin(forward).await;
-            }
-        }
-        let connection = Rc::new(connection);
-        let (worker, of_refused) = (Rc::clone(&self), Rc::clone(&connection));
-        let handed = shutdown.clone();
-        let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
-            let state = worker.state();
-            let Some((listener, chain)) = state.listener(&connection.listener) else {
-                let refusal =
-                    Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone");
-                let response = refuse::response(&refusal, None, Reasons::Hide);
-                return response.map(ResponseBody::plain);
-            };
-            worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
-            serve(worker.arrival(listener, chain, &connection, &handed), request).await
-        };
-        let mut limits = self.shared.limits.clone();
-        if !self.shows_reasons(name) {
-            limits.gate.reasons = GateReasons::Hide;
-        }
-        let (worker, at_gate) = (Rc::clone(&self), shutdown.clone());
-        let refused = move |refused: RefusedRequest| {
-            let state = worker.state();
-            let (listener, chain) = state.listener(&of_refused.listener)?;
-            unseen::record(&worker.arrival(listener, chain, &of_refused, &at_gate), &refused)
-        };
-        let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, shutdown).await;
-        if let Err(error) = served {
-            let error = tamis_transport::causes(&error);
-            tracing::debug!(listener = name, error, "a connection ended badly");
-        }
-    }
-
-    /// The arrival of a new exchange.
-    fn arrival<'a>(
-        &'a self,
-        listener: &'a ListenerConfig,
-        chain: &'a Rc<Chain>,
-        connection: &'a Connection,
-        shutdown: &'a Shutdown,
-    ) -> Arrival<'a> {
-        let (direction, rules, id) = (listener.direction, &listener.rules, self.id());
-        Arrival { connection, chain, direction, rules, shared: &self.shared, id, shutdown }
-    }
-
-    /// Whether clients of that listener see why they were refused.
-    fn shows_reasons(&self, name: &str) -> bool {
-        let state = self.state();
-        let listener = state.listener(name);
-        listener.is_some_and(|(listener, _)| listener.rules.reasons == Reasons::Show)
-    }
-
-    fn id(&self) -> u64 {
-        let id = self.next_id.get();
-        self.next_id.set(id.wrapping_add(1));
-        id
-    }
-
-    /// Calls the connection hooks; without any, no view is built.
-    fn admit(&self, name: &str, connection: &Connection, info: &ConnInfo) -> Admission {
-        let state = self.state();
-        let Some((_, chain)) = state.listener(name) else { return Admission::Close };
-        if chain.connection.is_empty() {
-            return Admission::Serve;
-        }
-        admit(chain, name, facts(self.id(), connection, info))
-    }
-}
-
-/// The handshake of a listener, for its hosts alone if it names them.
-async fn handshake(
-    tls: &ServerTls,
-    hostname: Option<&HostPattern>,
-    plain: PlainStream,
-) -> Result<(ServerStream<PlainStream>, PeerIdentity), TlsError> {
-    match hostname {
-        None => tls.accept(plain).await,
-        Some(hostname) => tls.accept_named(plain, |name| hostname.matches(name)).await,
-    }
-}
-
-/// Asks the connection hooks of a chain in their order.
-fn admit(chain: &Rc<Chain>, listener: &str, facts: Exchange) -> Admission {
-    for ConnectionSlot { slot, backends } in &chain.connection {
-        let attachment = slot.name();
-        let decision = match slot.ask_connection(&facts) {
-            Ok(Some(decision)) => decision,
-            Ok(None) => continue,
-            Err(fault) => {
-                let kind = fault.kind();
-                tracing::warn!(
-                    listener,
-                    attachment,
-                    kind,
-                    "a connection is closed: its hook failed"
-                );
-                return Admission::Close;
-            }
-        };
-        let reason = decision.reason;
-        match decision.verdict {
-            ConnectionVerdict::Allow => {}
-            ConnectionVerdict::Deny => {
-                tracing::info!(listener, attachment, reason, "a connection is closed");
-                return Admission::Close;
-            }
-            ConnectionVerdict::Tunnel(backend) => {
-                let service = backends.get(backend as usize).cloned().flatten();
-                let Some(service) = service else {
-                    tracing::warn!(
-                        listener,
-                        attachment,
-                        backend,
-                        "a connection is closed: its hook chose a service that this proxy does not know"
-                    );
-                    return Admission::Close;
-                };
-                let chain = Rc::clone(chain);
-                let forward = tunnel::Forward { facts, chain, service, reason };
-                return Admission::Tunnel(Box::new(forward));
-            }
-        }
-    }
-    Admission::Serve
-}
-
-/// What happens to a connection.
-enum Admission {
-    /// Its exchanges are served.
-    Serve,
-    /// It is closed without a response.
-    Close,
-    /// Its bytes go to a service.
-    Tunnel(Box<tunnel::Forward>),
-}
-
-/// A connection in the form that hooks see: attributes only.
-fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
-    let mut attributes = Attributes::default();
-    attributes.set("source.address", Arc::clone(&connection.peer_address));
-    attributes.set("listener.name", Arc::clone(&connection.listener));
-    if let Some(identity) = &connection.peer_identity {
-        attributes.set("peer.spiffe-id", Arc::clone(identity));
-    }
-    if let Some(version) = connection.tls_version {
-        attributes.set("tls.version", version);
-    }
-    if let Some(server_name) = &connection.server_name {
-        attributes.set("tls.sni", Arc::clone(server_name));
-    }
-    let alpn = info.identity.as_ref().and_then(|identity| identity.alpn.as_deref());
-    if let Some(Ok(alpn)) = alpn.map(std::str::from_utf8) {
-        attributes.set("tls.alpn", alpn);
-    }
-    let secure = connection.tls_version.is_some();
-    Exchange {
-        id,
-        method: http::Method::CONNECT,
-        scheme: if secure { Scheme::Https } else { Scheme::Http },
-        authority: String::new(),
-        path: String::new(),
-        headers: http::HeaderMap::new(),
-        status: None,
-        response_headers: http::HeaderMap::new(),
-        attributes,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of an exchange: the counts, the summary for telemetry filters, the access record for people.
 
 use super::ExchangeState;
+use http::HeaderMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tamis_exchange::{ExchangeEnding, NameKind, Outcome, Summary};
@@ -103,7 +104,7 @@ impl ExchangeState {
         self.shared.recorder.record(&AccessRecord {
             time_unix_us: self.start_unix_us,
             exchange: self.exchange.id,
-            trace: self.trace_id(),
+            trace: trace_id(&self.exchange.headers),
             request_id: self.request_id.as_ref().and_then(|id| id.to_str().ok()),
             generation: self.chain.generation,
             listener: self.exchange.attributes.find("listener.name"),
@@ -153,4 +154,9 @@ fn outcome_words(outcome: Outcome) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(bit, word)| outcome.contains(bit).then_some(word))
     .collect()
+}
+
+/// The trace id of a request, 32 hex digits.
+fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("traceparent")?.to_str().ok()?.get(3..35)
 }

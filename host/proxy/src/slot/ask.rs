@@ -67,6 +67,7 @@ impl Slot {
         let Some(running) =
             self.running.as_ref().filter(|running| running.instances.filter.suspends_requests())
         else {
+            self.turn().await;
             return self.decide(&RequestHead, state);
         };
         let since = state.calls.begin(self.number);

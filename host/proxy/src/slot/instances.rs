@@ -1,6 +1,8 @@
 //! The instances of a filter in one worker.
 
+use super::long_calls::CallDuration;
 use std::cell::RefCell;
+use tamis_ambient::Clock;
 use tamis_engine::{CallFault, Filter, Instance};
 use tamis_exchange::{Decision, View};
 
@@ -12,14 +14,17 @@ pub(super) struct Instances {
     pub(super) filter: Filter,
     direct: RefCell<Instance>,
     spare: RefCell<Vec<Instance>>,
+    /// Of calls that do not wait.
+    duration: CallDuration,
 }
 
 impl Instances {
-    pub(super) fn new(filter: &Filter) -> Self {
+    pub(super) fn new(filter: &Filter, clock: Clock) -> Self {
         Self {
             filter: filter.clone(),
             direct: RefCell::new(filter.instance()),
             spare: RefCell::default(),
+            duration: CallDuration::new(clock),
         }
     }
 
@@ -28,7 +33,20 @@ impl Instances {
         &self,
         hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
     ) -> Result<R, CallFault> {
-        hook(&mut self.direct.borrow_mut())
+        let since = self.duration.begin();
+        let answer = hook(&mut self.direct.borrow_mut());
+        self.duration.end(since);
+        answer
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_calls_as_long(&self) {
+        self.duration.take_as_long();
+    }
+
+    /// Whether calls that do not wait take long.
+    pub(super) fn are_calls_long(&self) -> bool {
+        self.duration.is_long()
     }
 
     /// How many instances failed that had been called without waiting.

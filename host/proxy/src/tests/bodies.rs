@@ -1,6 +1,7 @@
 //! Body hooks, complete and chunk by chunk, in both directions.
 
 use super::*;
+use crate::body::HookedBody;
 use crate::chunk_end::ChunkStop;
 use crate::request_body::{show_chunks, show_whole};
 use crate::response_body::ResponseBody;
@@ -24,6 +25,11 @@ fn pieces(pieces: &[&[u8]]) -> Body {
     let frames: Vec<_> =
         frames.chain([Frame::trailers(trailers)]).map(Ok::<_, BodyError>).collect();
     Body::stream(StreamBody::new(futures_util::stream::iter(frames)))
+}
+
+/// A response body that these filters see on its way.
+fn sent(body: Body, chunks: Vec<ChunkSlot>) -> ResponseBody {
+    HookedBody { chunks, ..body.into() }.into()
 }
 
 async fn read(body: impl http_body::Body<Data = Bytes, Error = BodyError>) -> (String, bool) {
@@ -205,7 +211,7 @@ fn response_chunks_are_shown_too_and_an_answer_comes_too_late() {
             let mut exchange = exchange("/a");
             exchange.status = Some(http::StatusCode::CREATED);
             let slots = ChunkSlot::of(slots, HeadSide::Response, &exchange);
-            ResponseBody::plain(pieces(&[b"he", b"llo"])).filtered(slots)
+            sent(pieces(&[b"he", b"llo"]), slots)
         };
         let capitals = out(&json!({ "body": "capitals" }), CLOSED);
         assert_eq!(read(capitals).await, ("HELLO!".to_owned(), true));
@@ -218,13 +224,36 @@ fn response_chunks_are_shown_too_and_an_answer_comes_too_late() {
 }
 
 #[test]
+fn what_filters_with_long_calls_see_waits_for_turns_and_arrives_whole() {
+    run(async {
+        let long = || {
+            let slots = one(&json!({ "body": "capitals" }), CLOSED).slots(&[0]);
+            slots.iter().for_each(|slot| slot.take_calls_as_long());
+            assert!(slots.iter().all(|slot| slot.waits_for_turns()));
+            slots
+        };
+        for parts in [&[&b"he"[..], b"llo"][..], &[b"h", b"e", b"l", b"l", b"o"], &[b"hello"]] {
+            let worker = one(&json!({ "body": "capitals" }), CLOSED);
+            let (body, _) = show_chunks(&mut worker.exchange("/"), long(), pieces(parts));
+            assert_eq!(read(body).await, ("HELLO!".to_owned(), true));
+            let slots = ChunkSlot::of(long(), HeadSide::Response, &exchange("/"));
+            assert_eq!(read(sent(pieces(parts), slots)).await, ("HELLO!".to_owned(), true));
+            let slots = ChunkSlot::of(long(), HeadSide::Response, &exchange("/"));
+            let body = Body::full(Bytes::from(parts.concat()));
+            assert_eq!(read(sent(body, slots)).await, ("HELLO!".to_owned(), false));
+        }
+    });
+}
+
+#[test]
 fn a_response_that_takes_longer_than_its_exchange_is_broken_off() {
     run(async {
         let never = Body::stream(StreamBody::new(futures_util::stream::pending::<
             Result<Frame<Bytes>, BodyError>,
         >()));
         let soon = tokio::time::Instant::now() + std::time::Duration::from_millis(20);
-        assert!(ResponseBody::plain(never).until(Some(soon)).collect().await.is_err());
+        let body = HookedBody { deadline: Some(soon), ..never.into() };
+        assert!(ResponseBody::from(body).collect().await.is_err());
     });
 }
 
@@ -240,7 +269,7 @@ fn a_chunk_that_a_filter_holds_is_shown_again_in_front_of_the_next() {
             let all = format!("[{}]", String::from_utf8(pieces.concat()).unwrap());
             assert_eq!(read(body).await, (all.clone(), true));
             let slots = ChunkSlot::of(worker.slots(&[0]), HeadSide::Response, &exchange("/"));
-            let body = ResponseBody::plain(self::pieces(pieces)).filtered(slots);
+            let body = sent(self::pieces(pieces), slots);
             assert_eq!(read(body).await, (all, true));
         }
     });

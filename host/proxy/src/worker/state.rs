@@ -7,7 +7,7 @@ use crate::generation::{ChainLayout, Generation, ListenerConfig};
 use crate::hedges::Hedges;
 use crate::names::NumberedNames;
 use crate::shadow::{ExchangeSampler, Shadows};
-use crate::slot::{Slot, SlotMaker, Slots};
+use crate::slot::{LongCallTurns, Slot, SlotMaker, Slots};
 use crate::telemetry::Telemetry;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -42,6 +42,8 @@ pub(crate) struct WorkerState {
     names: Rc<RefCell<NumberedNames>>,
     /// One for all generations of a worker, as the worker waits for it.
     pending: Rc<Notify>,
+    /// One for all generations of a worker.
+    long_calls: LongCallTurns,
 }
 
 impl WorkerState {
@@ -53,12 +55,15 @@ impl WorkerState {
         place: WorkerPlace<'_>,
     ) -> Self {
         let WorkerPlace { worker, clock, ledger, shadows } = place;
+        let long_calls = before.map(|before| before.long_calls.clone()).unwrap_or_default();
         let maker = SlotMaker {
             before: before.map(|before| &*before.slots).unwrap_or_default(),
             cells: &|slot, digest| ledger.cells(worker, slot, digest),
             queue: shadows.queue(),
             sampler: Rc::new(ExchangeSampler::new(shadows.per_second())),
             view: Rc::default(),
+            long_calls: long_calls.clone(),
+            clock,
         };
         let attachments = generation.filters.iter().enumerate();
         let slots: Slots =
@@ -94,7 +99,7 @@ impl WorkerState {
         let balanced = balanced.collect();
         let listeners = generation.listeners.iter().enumerate();
         let listeners = listeners.map(|(at, one)| (one.name.clone(), at)).collect();
-        Self { generation, chains, balanced, listeners, slots, names, pending }
+        Self { generation, chains, balanced, listeners, slots, names, pending, long_calls }
     }
 
     /// The listener of that name and its chain.

@@ -1,0 +1,199 @@
+//! Turns of calls that take long: between two of them a worker looks at its sockets.
+//!
+//! A filter may use some milliseconds of a worker for each call. Exchanges that wait for such calls are all ready at
+//! once, so that everybody else on the worker would wait for one call of each of them, several times for each request.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
+use tamis_transport::yield_turn;
+use tokio::sync::Semaphore;
+
+/// A filter whose calls take longer on average waits for its turn. A call of a policy takes a few microseconds.
+const LONG: Duration = Duration::from_micros(100);
+/// One call in so many is timed while the calls are short: two looks at a clock cost as much as a small hook.
+const TIMED_EVERY: u32 = 16;
+/// A call that is timed moves the average by one part in so many of the difference.
+const WEIGHT: u32 = 4;
+
+/// The turns of a worker, one for each look at its sockets.
+#[derive(Debug, Clone)]
+pub(crate) struct LongCallTurns(Arc<Semaphore>);
+
+impl Default for LongCallTurns {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(1)))
+    }
+}
+
+impl LongCallTurns {
+    /// Waits for the next turn; those that wait get theirs in the order in which they came. The turn after it begins
+    /// when all tasks that are ready have run and the sockets were looked at.
+    pub(crate) async fn next(&self) {
+        let Ok(turn) = Arc::clone(&self.0).acquire_owned().await else { return };
+        drop(tokio::task::spawn_local(async move {
+            let mut looked = false;
+            poll_fn(|cx| {
+                if std::mem::replace(&mut looked, true) {
+                    return Poll::Ready(());
+                }
+                yield_turn(cx);
+                Poll::Pending
+            })
+            .await;
+            drop(turn);
+        }));
+    }
+}
+
+/// How long the calls of a filter take in one worker.
+#[derive(Debug, Default)]
+pub(crate) struct CallDuration {
+    clock: Clock,
+    /// Calls until the next one that is timed.
+    left: Cell<u32>,
+    average: Cell<Duration>,
+}
+
+impl CallDuration {
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self { clock, ..Self::default() }
+    }
+
+    /// A call begins; pass the result to [`Self::end`].
+    pub(crate) fn begin(&self) -> Option<Instant> {
+        let left = self.left.get().checked_sub(1);
+        self.left.set(left.unwrap_or(TIMED_EVERY - 1));
+        (left.is_none() || self.is_long()).then(|| self.clock.now())
+    }
+
+    /// The call ended.
+    pub(crate) fn end(&self, since: Option<Instant>) {
+        let Some(since) = since else { return };
+        let (took, average) = (self.clock.since(since), self.average.get());
+        let kept = average.saturating_sub(average / WEIGHT);
+        self.average.set(kept.saturating_add(took / WEIGHT));
+    }
+
+    #[cfg(test)]
+    pub(super) fn take_as_long(&self) {
+        self.average.set(LONG.saturating_mul(1_000));
+    }
+
+    /// Whether they take long.
+    pub(crate) fn is_long(&self) -> bool {
+        self.average.get() > LONG
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+    use tamis_ambient::ManualTime;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::task::LocalSet;
+
+    #[test]
+    fn calls_are_long_by_their_average_and_one_outlier_is_forgotten() {
+        let time = ManualTime::new();
+        let calls = CallDuration::new(time.clock());
+        let call = |micros: u64, times: u32| {
+            for _ in 0..times {
+                let since = calls.begin();
+                time.advance(Duration::from_micros(micros));
+                calls.end(since);
+            }
+            calls.is_long()
+        };
+        for (micros, times, long) in [
+            (5, 1_000, false),
+            // The timed one among so many is long enough to count at once.
+            (4_000, 16, true),
+            (5, 4, true),
+            (5, 1_000, false),
+            (90, 1_000, false),
+            (120, 1_000, true),
+            (5, 20, false),
+            (0, 1_000, false),
+        ] {
+            assert_eq!(call(micros, times), long, "{times} calls of {micros} µs");
+        }
+    }
+
+    #[test]
+    fn a_short_call_is_timed_once_in_sixteen_and_a_long_one_always() {
+        let time = ManualTime::new();
+        let calls = CallDuration::new(time.clock());
+        let timed = || (0..160).filter(|_| calls.begin().is_some()).count();
+        assert_eq!(timed(), 10);
+        calls.average.set(Duration::from_millis(1));
+        assert_eq!(timed(), 160);
+    }
+
+    /// Tasks that are always ready for a long call, and one that needs its socket looked at for each message.
+    #[test]
+    fn sockets_are_looked_at_between_two_long_calls_whatever_their_number() {
+        const MESSAGES: u32 = 50;
+        for waiting in [1, 4, 32] {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let calls = Rc::new(Cell::new(0_u32));
+            let counted = Rc::clone(&calls);
+            LocalSet::new().block_on(&runtime, async move {
+                let turns = LongCallTurns::default();
+                let callers: Vec<_> = (0..waiting)
+                    .map(|_| {
+                        let (turns, calls) = (turns.clone(), Rc::clone(&counted));
+                        tokio::task::spawn_local(async move {
+                            loop {
+                                turns.next().await;
+                                calls.set(calls.get() + 1);
+                            }
+                        })
+                    })
+                    .collect();
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let (mut server, _) = listener.accept().await.unwrap();
+                drop(tokio::task::spawn_local(async move {
+                    let mut octet = [0];
+                    while server.read_exact(&mut octet).await.is_ok() {
+                        server.write_all(&octet).await.unwrap();
+                    }
+                }));
+                counted.set(0);
+                for _ in 0..MESSAGES {
+                    client.write_all(b"x").await.unwrap();
+                    client.read_exact(&mut [0]).await.unwrap();
+                }
+                callers.iter().for_each(tokio::task::JoinHandle::abort);
+            });
+            // A message needs two looks at the sockets, and loopback may need some more.
+            let most = MESSAGES * 6;
+            assert!(calls.get() >= MESSAGES, "{waiting} wait: {} calls", calls.get());
+            assert!(calls.get() <= most, "{waiting} wait: {} calls, at most {most}", calls.get());
+        }
+    }
+
+    #[test]
+    fn whoever_waits_for_a_turn_and_leaves_takes_none() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let turns = LongCallTurns::default();
+            turns.next().await;
+            for _ in 0..100 {
+                let turns = turns.clone();
+                let waits = tokio::task::spawn_local(async move { turns.next().await });
+                tokio::task::yield_now().await;
+                waits.abort();
+            }
+            turns.next().await;
+            assert!(turns.0.available_permits() == 0, "the last turn is taken");
+        });
+    }
+}

@@ -1,0 +1,157 @@
+//! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
+
+use super::Worker;
+use super::admit::{Admission, admit};
+use super::sender::SenderRule;
+use crate::arrival::Arrival;
+use crate::body::HookedBody;
+use crate::chain::Chain;
+use crate::connection::Connection;
+use crate::generation::{ListenerConfig, Reasons};
+use crate::pipeline::serve;
+use crate::refuse;
+use crate::tunnel;
+use crate::unseen;
+use http::Request;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tamis_exchange::{Fault, HostPattern, Refusal};
+use tamis_transport::tls::ServerStream;
+use tamis_transport::{
+    ConnInfo, GateReasons, PeerIdentity, PlainStream, RefusedRequest, RequestBody, ServerTls,
+    Shutdown, TlsError, serve_and_note,
+};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+impl Worker {
+    /// Serves one connection to its end.
+    pub(super) async fn connection(
+        self: Rc<Self>,
+        name: &str,
+        mut plain: PlainStream,
+        peer: Option<SocketAddr>,
+        shutdown: Shutdown,
+    ) {
+        if self.shared.connections.load(Ordering::Relaxed) > self.shared.max_connections {
+            tracing::debug!(listener = name, "a connection over the limit is closed");
+            return;
+        }
+        let state = self.state();
+        let listener = state.listener(name);
+        let Some((listener, _)) = listener else { return };
+        let (address, tls) = (listener.address.clone(), listener.tls.clone());
+        let hostname = listener.rules.hostname.clone();
+        let sender = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
+        // A connection lives long: it must not keep its first generation alive.
+        drop(state);
+        let failed = |reason, error: &str| {
+            self.shared.handshakes_failed.note(name, peer, (reason, error), self.shared.clock);
+        };
+        let client = match sender.client(&mut plain, peer).await {
+            Ok(client) => client,
+            Err(refusal) => return failed(refusal.reason(), &refusal.text()),
+        };
+        let info = ConnInfo { peer: client, local: address, identity: None };
+        match tls {
+            None => self.serve_http(name, plain, info, shutdown).await,
+            // Both boxed, so that a connection in clear text needs no room for them.
+            Some(tls) => match Box::pin(handshake(&tls, hostname.as_ref(), plain)).await {
+                Ok((stream, identity)) => {
+                    let info = ConnInfo { identity: Some(identity), ..info };
+                    // Each function it passes has a place for it, so it passes as a pointer.
+                    let stream = Box::new(stream);
+                    Box::pin(self.serve_http(name, stream, info, shutdown)).await;
+                }
+                Err(error) => failed(error.reason(), &tamis_transport::causes(&error)),
+            },
+        }
+    }
+
+    async fn serve_http<IO>(self: Rc<Self>, name: &str, io: IO, info: ConnInfo, shutdown: Shutdown)
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let connection = Connection::new(self.id(), name, &info);
+        match self.admission(name, &connection, &info) {
+            Admission::Serve => {}
+            Admission::Close => return,
+            Admission::Tunnel(forward) => {
+                let (shared, mut shutdown) = (Arc::clone(&self.shared), shutdown);
+                let forward = tunnel::forward(io, *forward, &shared, &mut shutdown);
+                return Box::pin(forward).await;
+            }
+        }
+        let connection = Rc::new(connection);
+        let (worker, of_refused) = (Rc::clone(&self), Rc::clone(&connection));
+        let handed = shutdown.clone();
+        let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
+            let state = worker.state();
+            let Some((listener, chain)) = state.listener(&connection.listener) else {
+                let refusal =
+                    Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone");
+                let response = refuse::response(&refusal, None, Reasons::Hide);
+                return response.map(|body| HookedBody::from(body).into());
+            };
+            worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
+            serve(worker.arrival(listener, chain, &connection, &handed), request).await
+        };
+        let mut limits = self.shared.limits.clone();
+        if !self.shows_reasons(name) {
+            limits.gate.reasons = GateReasons::Hide;
+        }
+        let (worker, at_gate) = (Rc::clone(&self), shutdown.clone());
+        let refused = move |refused: RefusedRequest| {
+            let state = worker.state();
+            let (listener, chain) = state.listener(&of_refused.listener)?;
+            unseen::record(&worker.arrival(listener, chain, &of_refused, &at_gate), &refused)
+        };
+        let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, shutdown).await;
+        if let Err(error) = served {
+            let error = tamis_transport::causes(&error);
+            tracing::debug!(listener = name, error, "a connection ended badly");
+        }
+    }
+
+    /// Calls the connection hooks; without any, no view is built.
+    fn admission(&self, name: &str, connection: &Connection, info: &ConnInfo) -> Admission {
+        let state = self.state();
+        let Some((_, chain)) = state.listener(name) else { return Admission::Close };
+        if chain.connection.is_empty() {
+            return Admission::Serve;
+        }
+        admit(chain, name, self.id(), connection, info)
+    }
+
+    /// The arrival of a new exchange.
+    fn arrival<'a>(
+        &'a self,
+        listener: &'a ListenerConfig,
+        chain: &'a Rc<Chain>,
+        connection: &'a Connection,
+        shutdown: &'a Shutdown,
+    ) -> Arrival<'a> {
+        let (direction, rules, id) = (listener.direction, &listener.rules, self.id());
+        Arrival { connection, chain, direction, rules, shared: &self.shared, id, shutdown }
+    }
+
+    /// Whether clients of that listener see why they were refused.
+    fn shows_reasons(&self, name: &str) -> bool {
+        let state = self.state();
+        let listener = state.listener(name);
+        listener.is_some_and(|(listener, _)| listener.rules.reasons == Reasons::Show)
+    }
+}
+
+/// The handshake of a listener, for its hosts alone if it names them.
+async fn handshake(
+    tls: &ServerTls,
+    hostname: Option<&HostPattern>,
+    plain: PlainStream,
+) -> Result<(ServerStream<PlainStream>, PeerIdentity), TlsError> {
+    match hostname {
+        None => tls.accept(plain).await,
+        Some(hostname) => tls.accept_named(plain, |name| hostname.matches(name)).await,
+    }
+}
