@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
@@ -21,31 +21,29 @@ const WEIGHT: u32 = 4;
 
 /// The turns of a worker, one for each look at its sockets.
 #[derive(Debug, Clone)]
-pub(crate) struct LongCallTurns(Arc<Semaphore>);
+pub(crate) struct LongCallTurns(Rc<Semaphore>);
 
 impl Default for LongCallTurns {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(1)))
+        Self(Rc::new(Semaphore::new(1)))
     }
 }
 
 impl LongCallTurns {
-    /// Waits for the next turn; those that wait get theirs in the order in which they came. The turn after it begins
-    /// when all tasks that are ready have run and the sockets were looked at.
+    /// Waits for the next turn: those before it have had theirs, then all tasks that are ready have run and the sockets
+    /// were looked at.
     pub(crate) async fn next(&self) {
-        let Ok(turn) = Arc::clone(&self.0).acquire_owned().await else { return };
-        drop(tokio::task::spawn_local(async move {
-            let mut looked = false;
-            poll_fn(|cx| {
-                if std::mem::replace(&mut looked, true) {
-                    return Poll::Ready(());
-                }
-                yield_turn(cx);
-                Poll::Pending
-            })
-            .await;
-            drop(turn);
-        }));
+        // It is never closed.
+        let Ok(_turn) = self.0.acquire().await else { return };
+        let mut looked = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut looked, true) {
+                return Poll::Ready(());
+            }
+            yield_turn(cx);
+            Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -92,7 +90,6 @@ impl CallDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::rc::Rc;
     use tamis_ambient::ManualTime;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::{TcpListener, TcpStream};
@@ -185,7 +182,6 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         LocalSet::new().block_on(&runtime, async {
             let turns = LongCallTurns::default();
-            turns.next().await;
             for _ in 0..100 {
                 let turns = turns.clone();
                 let waits = tokio::task::spawn_local(async move { turns.next().await });
@@ -193,7 +189,7 @@ mod tests {
                 waits.abort();
             }
             turns.next().await;
-            assert!(turns.0.available_permits() == 0, "the last turn is taken");
+            assert_eq!(turns.0.available_permits(), 1);
         });
     }
 }
