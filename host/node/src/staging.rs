@@ -52,8 +52,7 @@ impl Staging {
         let built = self.builder.build_wanted(&wanted, rules);
         drop(wanted);
         followed.record_outcomes(&assembled, now_runs(&built));
-        let staged = self.generate(source, &assembled.plan, built, Vec::new(), notes);
-        StageResult { missing_svid: self.sockets.missing_svid(&assembled.plan), ..staged }
+        self.generate(source, &assembled.plan, built, Vec::new(), notes)
     }
 
     fn stage_documents(
@@ -75,15 +74,16 @@ impl Staging {
         problems.extend(folded.problems);
         let Some(plan) = folded.plan else { return Ok(StageResult::nothing(problems, notes)) };
         self.good.keep(&documents, &folded.statuses, &mut notes);
-        if let Some(missing) = self.sockets.missing_svid(&plan) {
-            problems.extend(no_svid(&documents, name, missing));
-        }
         let policies = policies(&plan, &mut notes);
         let built = self.builder.build(&plan.filters, &policies);
         for one in &built {
             problems.extend(one.left_out.iter().filter_map(|left| refused_route(&documents, left)));
         }
-        Ok(self.generate(source, &plan, built, problems, notes))
+        let mut staged = self.generate(source, &plan, built, problems, notes);
+        if let Some(missing) = staged.missing_svid.take() {
+            staged.problems.extend(no_svid(&documents, name, missing));
+        }
+        Ok(staged)
     }
 
     /// The generation of a plan whose filters are built.
@@ -96,6 +96,8 @@ impl Staging {
         mut notes: Vec<String>,
     ) -> StageResult {
         let built = crate::chains::one_of_each(plan, built);
+        let shadows = built.iter().map(shadow_digest).collect::<Vec<_>>();
+        let missing_svid = self.sockets.missing_svid(plan);
         self.sockets.begin(plan.identity.as_deref());
         let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
         let services = self.sockets.services(source, &plan.services, &mut notes);
@@ -117,7 +119,6 @@ impl Staging {
         };
         let chains: Vec<ChainLayout> = plan.listeners.iter().map(chain).collect();
         listeners.retain(|listener| listener.chain < chains.len());
-        let shadows: Vec<String> = filters.iter().map(|one| format!("{:?}", one.shadow)).collect();
         let revision = self.revision(plan, &slots, &shadows, &notes);
         if revision != self.revision {
             self.number += 1;
@@ -137,7 +138,7 @@ impl Staging {
             generation: Some(generation),
             problems,
             notes,
-            missing_svid: None,
+            missing_svid,
             slots,
             admin: plan.admin.clone(),
             renewed: self.sockets.renewed(),
@@ -151,7 +152,7 @@ impl Staging {
         &self,
         plan: &NodePlan,
         slots: &[SlotStatus],
-        shadows: &[String],
+        shadows: &[Option<String>],
         notes: &[String],
     ) -> String {
         let sockets = self.sockets.stamp();
@@ -224,6 +225,12 @@ fn shown(plan: &NodePlan) -> (serde_json::Value, Vec<String>) {
         secrets.extend(filter.get_mut("config").map(redact).unwrap_or_default());
     }
     (value, secrets)
+}
+
+/// The digest of the candidate in the shadow of a slot.
+fn shadow_digest(built: &BuiltAttachment) -> Option<String> {
+    let (digest, _) = built.shadow.as_ref()?.as_ref().ok()?;
+    Some(digest.to_string())
 }
 
 /// What runs in slots and their shadows.
