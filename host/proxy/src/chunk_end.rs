@@ -6,7 +6,6 @@ use crate::stop::{ExchangeStop, FilterAnswer};
 use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::CallFault;
-use tamis_exchange::{Fault, Refusal};
 
 /// The slot that ended an exchange at a chunk or at the trailers, and how.
 pub(crate) enum ChunkStop {
@@ -22,9 +21,9 @@ impl ChunkStop {
         match self {
             Self::Answered(answer) => ExchangeStop::Answered(answer),
             Self::Failed(slot, fault) => {
-                let detail = format!("filter {}, in a part of the body: {fault}", slot.name());
+                let refusal = slot.failure(", in a part of the body", &fault);
                 state.answered_by = Some(slot);
-                Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
+                refusal.into()
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
-use crate::slot::{ChunkSlot, ShownChunk, Slot, TrailerSlot};
+use crate::slot::{ChunkSlot, FILTER_FAILED, ShownChunk, Slot, TrailerSlot};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
@@ -101,7 +101,7 @@ impl ResponseBody {
         let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take()).or(self.end.take());
         if let (Some((slot, why)), Some(state)) = (end, self.state.as_mut()) {
             state.answered_by = Some(slot);
-            state.reason = Some("filter.failed".into());
+            state.reason = Some(FILTER_FAILED.into());
             state.detail = Some(why);
         }
         self.ended(Outcome::RESET);

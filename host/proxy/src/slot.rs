@@ -11,7 +11,7 @@ mod long_calls;
 mod question;
 mod trailer;
 
-pub(crate) use ask::change_as_routed;
+pub(crate) use ask::{FILTER_FAILED, change_as_routed};
 pub(crate) use chunk::{ChunkSlot, ShownChunk};
 pub(crate) use long_calls::LongCallTurns;
 pub(crate) use question::{

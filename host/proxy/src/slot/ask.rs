@@ -17,6 +17,9 @@ use tamis_exchange::{
     Fault, HeadSide, ReadableFields, Refusal, Verdict, View, apply, change_trailers,
 };
 
+/// The code of an exchange that ended because a filter failed.
+pub(crate) const FILTER_FAILED: &str = "filter.failed";
+
 impl Slot {
     /// Calls a hook for the exchange, and changes the exchange as it answers. `None`: the call failed, and
     /// the exchange continues without an answer.
@@ -285,8 +288,13 @@ impl Slot {
         state: &mut ExchangeState,
     ) -> ExchangeStop {
         state.answered_by = Some(Rc::clone(self));
-        let detail = format!("filter {}: {fault}", self.name());
-        Refusal::new("filter.failed", 503, Fault::Filter, detail).into()
+        self.failure("", fault).into()
+    }
+
+    /// The refusal of an exchange whose filter failed; `place` says where, if not at a head.
+    pub(crate) fn failure(&self, place: &str, fault: &CallFault) -> Refusal {
+        let detail = format!("filter {}{place}: {fault}", self.name());
+        Refusal::new(FILTER_FAILED, 503, Fault::Filter, detail)
     }
 
     /// The rest of a decision after its edits; a reply of the filter ends the exchange.
