@@ -129,7 +129,7 @@ fn the_glossary_has_each_word_once_and_in_order() {
     for part in text.split("\n## ").skip(1).filter(|part| !part.starts_with("Words of the field")) {
         let words = cells(part);
         let mut sorted = words.clone();
-        sorted.sort_unstable();
+        sorted.sort_unstable_by_key(|word| word.to_lowercase());
         assert_eq!(words, sorted, "in order of the alphabet");
         for word in words {
             assert!(seen.insert(word.to_owned()), "{word} is there twice");
