@@ -5,8 +5,10 @@
 //! every byte on unchanged. A peer that uses up its budget gets GOAWAY with ENHANCE_YOUR_CALM (§7), and the
 //! connection ends.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -64,6 +66,7 @@ pub struct MeteredStream<IO> {
     budget: Budget,
     turn_frames: u32,
     turn_octets: usize,
+    heard: Rc<Cell<bool>>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
@@ -93,7 +96,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
             budget: Budget { left: most, most, since: None },
             turn_frames: 0,
             turn_octets: 0,
+            heard: Rc::default(),
         }
+    }
+
+    /// Set by each read.
+    pub fn heard(&self) -> Rc<Cell<bool>> {
+        Rc::clone(&self.heard)
     }
 
     /// Whether the connection has used its turn and must yield.
@@ -272,6 +281,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for MeteredStream<I
         let Some(io) = this.io.as_mut() else { return Poll::Ready(Ok(())) };
         let before = out.filled().len();
         ready!(Pin::new(io).poll_read(cx, out))?;
+        this.heard.set(true);
         let read = out.filled().get(before..).unwrap_or_default();
         if this.count(read) {
             return Poll::Ready(Ok(()));
@@ -526,8 +536,8 @@ mod tests {
                 let (mut client, server) = tokio::io::duplex(1 << 20);
                 client.write_all(PREFACE).await.unwrap();
                 client.write_all(&frame(PING, 1, 0, &[0; 8]).repeat(10_000)).await.unwrap();
-                let turns = std::rc::Rc::new(std::cell::Cell::new(0));
-                let others = std::rc::Rc::clone(&turns);
+                let turns = Rc::new(Cell::new(0));
+                let others = Rc::clone(&turns);
                 drop(tokio::task::spawn_local(async move {
                     loop {
                         others.set(others.get() + 1);

@@ -6,7 +6,7 @@
 //!
 //! The way of a connection: [`listen::bind`] → [`listen::SocketListener::accept`] →
 //! [`proxy_protocol::read_proxy_header`] (when a load balancer writes one) → [`tls::ServerTls::accept`] (when the listener has certificates) → [`serve::serve_connection`], which reads and writes HTTP/1 itself by the
-//! rules of the [`gate`], and leaves HTTP/2 to hyper. The way out is [`connect::connect`]: over HTTP/1 with a
+//! rules of the [`gate`], and the frames of HTTP/2 with the `h2` crate. The way out is [`connect::connect`]: over HTTP/1 with a
 //! [`ClientConnection`], which writes a request and judges and reads its response in one pass; the
 //! [`response::ResponseGate`] judges the responses that hyper reads.
 //!
@@ -45,6 +45,7 @@ pub mod proxy_protocol;
 pub mod response;
 pub mod serve;
 mod spare;
+mod streams;
 pub mod tls;
 pub(crate) mod turn;
 
@@ -60,10 +61,12 @@ pub use listen::{BoundListener, ListenError, SocketListener, bind, spread};
 pub use proxy_protocol::{ProxyHeaderError, read_proxy_header};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnInfo, InterimSender, ListenerStage, PendingTunnel, RequestBody, RequestBodyError,
-    ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError, serve_and_note, serve_connection,
+    ConnInfo, ConnectProtocol, InterimSender, ListenerStage, PendingTunnel, RequestBody,
+    RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError, serve_and_note,
+    serve_connection,
 };
 pub use spare::give_back;
+pub use streams::{KeepAlive, PingTimes, ReceivedContent, SendContentError, send_content};
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     CertificateFacts, CertificateNeeds, ClientCertificates, ClientTls, MeshIdentity,

@@ -1,12 +1,17 @@
 //! Serves one connection: detects its HTTP version, handles its requests, ends it.
 
+mod body;
+mod date;
 mod http1;
+mod http2;
 pub(crate) mod linger;
+mod pending;
 mod rewound;
+mod side;
 #[cfg(test)]
 mod tests;
+mod tunnel;
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -17,21 +22,18 @@ use bytes::{Bytes, BytesMut};
 use http::header::HeaderValue;
 use http::{Request, Response};
 use http_body::Body;
-use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::server::conn::http2;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use thiserror::Error as ThisError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
-pub use self::http1::body::{InterimSender, RequestBody, RequestBodyError};
-pub use self::http1::tunnel::{PendingTunnel, ServerTunnel, TunnelError};
-use self::rewound::PrefixedStream;
+pub use self::body::{InterimSender, RequestBody};
+pub use self::http2::ConnectProtocol;
+pub use self::pending::{PendingTunnel, TunnelError};
+pub use self::side::RequestBodyError;
+pub use self::tunnel::ServerTunnel;
 use crate::address::Address;
 use crate::first_read::poll_first_read;
-use crate::frames::{IDLE_FRAMES_MAX, MeteredStream};
+use crate::frames::IDLE_FRAMES_MAX;
 use crate::gate::{GateLimits, RefusedRequest};
 use crate::tls::PeerIdentity;
 
@@ -112,7 +114,10 @@ pub enum ServeError {
     Http1(#[source] std::io::Error),
     /// The peer left, broke the protocol, or a body failed.
     #[error("the connection broke")]
-    Http2(#[source] hyper::Error),
+    Http2(#[source] h2::Error),
+    /// The peer did not answer a ping.
+    #[error("the peer of a silent connection did not answer a ping")]
+    Silent,
 }
 
 /// Serves a connection to its end, or until `shutdown` reaches [`ListenerStage::End`] and its exchanges are done.
@@ -122,8 +127,8 @@ pub enum ServeError {
 /// On HTTP/1 a peer may end its side after the last request and still gets its response if that begins soon
 /// ([`GateLimits::left_timeout`]); after that it counts as gone, and the handler is dropped too.
 ///
-/// A client on HTTP/1.1 gets `100 Continue` once the handler reads a body that waits for it, and other interim responses
-/// through [`RequestBody::interim`].
+/// A client on HTTP/1.1 or HTTP/2 gets `100 Continue` once the handler reads a body that waits for it, and other interim
+/// responses through [`RequestBody::interim`].
 ///
 /// Must run inside a `LocalSet`. Rare states are boxed: an idle connection otherwise occupies the size of
 /// its largest state.
@@ -183,8 +188,7 @@ where
             http1::serve((io, seen), &info, limits.gate.clone(), handler, refused, shutdown).await
         }
         (Protocol::Http2, _) => {
-            let io = PrefixedStream::new(io, seen);
-            Box::pin(serve_http2(io, info, limits, handler, shutdown)).await
+            Box::pin(http2::serve((io, seen), info, limits, handler, shutdown)).await
         }
         (Protocol::Neither, _) | (Protocol::Http1, Some(true)) => {
             Box::pin(linger::close(io, b"")).await;
@@ -228,66 +232,9 @@ async fn sniff<IO: AsyncRead + Unpin>(
     }
 }
 
-async fn serve_http2<IO, H, B>(
-    io: PrefixedStream<IO>,
-    info: Rc<ConnInfo>,
-    limits: &ServeLimits,
-    handler: H,
-    mut shutdown: Shutdown,
-) -> Result<(), ServeError>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
-    B: Body<Data = Bytes> + 'static,
-    B::Error: Into<Box<dyn Error + Send + Sync>>,
-{
-    let handler = Rc::new(handler);
-    let service = service_fn(move |request: Request<Incoming>| {
-        let (handler, info) = (Rc::clone(&handler), Rc::clone(&info));
-        let request = request.map(RequestBody::from);
-        async move { Ok::<_, Infallible>(handler(request, &info).await) }
-    });
-    let mut builder = http2::Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits.max_streams)
-        .max_header_list_size(limits.max_header_list_bytes)
-        .max_pending_accept_reset_streams(20)
-        .max_local_error_reset_streams(1024)
-        .keep_alive_interval(limits.ping_interval)
-        .keep_alive_timeout(limits.ping_timeout)
-        .enable_connect_protocol();
-    let io = MeteredStream::from_client(io, limits.max_idle_frames);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(io), service));
-    let outcome = tokio::select! {
-        biased;
-        outcome = connection.as_mut() => outcome,
-        // A GOAWAY with the highest stream id, and the true last one a round trip later: requests in
-        // transit are answered (RFC 9113 §6.8).
-        () = reached(&mut shutdown, ListenerStage::Leave) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    outcome.map_err(ServeError::Http2)
-}
-
 /// Ready once that stage is reached; never when the sender is gone.
 async fn reached(shutdown: &mut Shutdown, stage: ListenerStage) {
     if shutdown.wait_for(|now| *now >= stage).await.is_err() {
         std::future::pending::<()>().await;
-    }
-}
-
-/// Runs hyper's tasks on the worker's own thread.
-#[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, task: F) {
-        // The connection's own end stops its streams, so nobody waits for the handle.
-        drop(tokio::task::spawn_local(async move {
-            task.await;
-        }));
     }
 }

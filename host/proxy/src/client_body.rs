@@ -9,11 +9,7 @@ use tamis_transport::RequestBody;
 
 /// The body of a request. Only one that has content needs memory of its own.
 pub(crate) fn body(received: RequestBody) -> Body {
-    match received.into_http2() {
-        Ok(incoming) => Body::from(incoming),
-        Err(received) if received.is_end_stream() => Body::Empty,
-        Err(received) => Body::stream(ClientBody(received)),
-    }
+    if received.is_end_stream() { Body::Empty } else { Body::stream(ClientBody(received)) }
 }
 
 struct ClientBody(RequestBody);

@@ -67,7 +67,7 @@ pub(crate) fn decode(
     let caller_retries = take_retry_mark(&mut headers, connection, direction);
     owners.remove_look_alikes(&mut headers);
     join_cookies(&mut headers);
-    // The host itself meets the expectation: hyper sends 100 when the body is read.
+    // The host itself meets the expectation: the client's connection sends 100 when the body is read.
     headers.remove(header::EXPECT);
     owners.clean_trailer_names(&mut headers);
     let chain = client_chain(&headers, connection, rules);

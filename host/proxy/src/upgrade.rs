@@ -3,7 +3,7 @@
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Version};
 use tamis_exchange::{Fault, Protocols, Refusal};
-use tamis_transport::{PendingTunnel, RequestBody};
+use tamis_transport::{ConnectProtocol, PendingTunnel, RequestBody};
 use tamis_upstream::Tunnel;
 
 /// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
@@ -25,18 +25,17 @@ pub(crate) fn requested_upgrade(
     protocols: &Protocols,
 ) -> Result<Option<Upgrade>, Refusal> {
     if request.method() == Method::CONNECT {
-        let protocol = request.extensions().get::<hyper::ext::Protocol>();
-        let Some(protocol) = protocol else {
+        if !is_bodiless(request.headers()) {
+            let detail = "a CONNECT has no content: what follows its head is the tunnel's (RFC 9110 §9.3.6)";
+            return Err(Refusal::new("request.connect", 400, Fault::Client, detail));
+        }
+        let Some(protocol) = request.extensions().get::<ConnectProtocol>() else {
             return Err(refuse("request.connect", "this listener opens no tunnels for CONNECT"));
         };
         let Some(protocol) = protocols.of_connect(protocol.as_str()) else {
             let detail = "the listener does not carry this protocol; its `upgrades` lists those that it does";
             return Err(refuse("request.protocol", detail));
         };
-        if !is_bodiless(request.headers()) {
-            let detail = "an extended CONNECT has no body before its tunnel";
-            return Err(Refusal::new("request.protocol", 400, Fault::Client, detail));
-        }
         return Ok(Some(Upgrade {
             protocol,
             client: PendingTunnel::of(request),
@@ -70,7 +69,7 @@ mod tests {
     use super::*;
 
     fn connect(protocol: &'static str) -> Request<RequestBody> {
-        let protocol = hyper::ext::Protocol::from_static(protocol);
+        let protocol = ConnectProtocol::from_static(protocol);
         Request::connect("http://a/").extension(protocol).body(RequestBody::default()).unwrap()
     }
 

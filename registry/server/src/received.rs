@@ -1,4 +1,4 @@
-//! The body of a request as the router takes it: it may move between threads, as one of an HTTP/1 connection may not.
+//! The body of a request as the router takes it: it may move between threads, as that of a connection may not.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,14 +14,12 @@ use tokio::task::spawn_local;
 
 type Piece = Result<Frame<Bytes>, RequestBodyError>;
 
-/// The body. One of HTTP/1 is read by a task of its own, each piece when the router asks for it, until the
-/// router drops it or the exchange is over.
-pub(crate) fn body(received: RequestBody) -> Body {
-    let mut received = match received.into_http2() {
-        Ok(incoming) => return Body::new(incoming),
-        Err(received) if received.is_end_stream() => return Body::empty(),
-        Err(received) => received,
-    };
+/// The body. A task of its own reads it, each piece when the router asks for it, until the router drops it or the exchange is
+/// over.
+pub(crate) fn body(mut received: RequestBody) -> Body {
+    if received.is_end_stream() {
+        return Body::empty();
+    }
     let (send, pieces) = mpsc::channel(1);
     let asked = Arc::new(Notify::new());
     let asks = Arc::clone(&asked);

@@ -5,14 +5,11 @@
 //! The body is read by whoever polls it. Bytes after a request that asks for another protocol wait for its response, so
 //! that a request cannot be smuggled into a tunnel that never opened.
 
-pub(super) mod body;
-mod date;
 mod request;
 mod response;
 mod socket;
 #[cfg(test)]
 mod tests;
-pub(super) mod tunnel;
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -30,35 +27,18 @@ use tamis_ambient::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-use self::body::{RequestBody, RequestBodyError};
 use self::request::RequestFacts;
 use self::response::{AfterResponse, ResponsePlan};
 use self::socket::{RequestArrival, ServerSocket};
-use self::tunnel::ServerTunnel;
+use super::body::RequestBody;
+use super::side::{ExchangeSide, RequestBodyError};
+use super::tunnel::ServerTunnel;
 use super::{ConnInfo, ListenerStage, ServeError, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
 use crate::spare;
 
 /// Interim responses that wait to be written are left out beyond this.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
-
-/// What a request body may do with its connection.
-pub(super) trait ExchangeSide {
-    /// The next piece of the body.
-    fn poll_frame(
-        &self,
-        exchange: u64,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>>;
-    /// Bytes of the body that follow, where that is known.
-    fn content_left(&self, exchange: u64) -> Option<u64>;
-    /// The tunnel, where the request asks for one; once.
-    fn tunnel(&self, exchange: u64) -> Option<oneshot::Receiver<ServerTunnel>>;
-    /// Whether an interim response would be sent.
-    fn takes_interim(&self, exchange: u64) -> bool;
-    /// Sends one.
-    fn send_interim(&self, exchange: u64, status: StatusCode, headers: &HeaderMap);
-}
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> ExchangeSide for RefCell<ServerSocket<IO>> {
     fn poll_frame(
@@ -95,8 +75,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ExchangeSide for RefCell<ServerSocket<I
     }
 
     fn send_interim(&self, exchange: u64, status: StatusCode, headers: &HeaderMap) {
-        let own = [StatusCode::CONTINUE, StatusCode::SWITCHING_PROTOCOLS].contains(&status);
-        if !status.is_informational() || own || !self.takes_interim(exchange) {
+        if !self.takes_interim(exchange) {
             return;
         }
         let mut socket = self.borrow_mut();
@@ -329,6 +308,6 @@ fn open_tunnel<IO: AsyncRead + AsyncWrite + Unpin + 'static>(socket: &RefCell<Se
     if let (Some(send), Some(io)) = (socket.tunnel.take(), socket.take_io()) {
         let read = std::mem::take(&mut socket.buffer);
         // Nobody may wait any more: then the connection ends with it.
-        drop(send.send(ServerTunnel::http1(Box::new(io), read)));
+        drop(send.send(ServerTunnel::new(io, read)));
     }
 }

@@ -1,6 +1,8 @@
 use std::cell::Cell;
 
 use http_body_util::{BodyExt, Full};
+use hyper::rt::Executor;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
@@ -9,6 +11,18 @@ use super::*;
 use crate::gate::GateRefusal;
 use http::header::CONNECTION;
 use http::{StatusCode, Version};
+
+/// Runs hyper's tasks on this thread.
+#[derive(Debug, Clone, Copy)]
+struct LocalExecutor;
+
+impl<F: Future + 'static> Executor<F> for LocalExecutor {
+    fn execute(&self, task: F) {
+        drop(tokio::task::spawn_local(async move {
+            task.await;
+        }));
+    }
+}
 
 type Reply = Response<Full<Bytes>>;
 

@@ -1,11 +1,13 @@
 //! Connections and how they end: methods that open tunnels, interim responses, clients that leave.
 
 use bytes::Bytes;
+use h2::Reason;
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Empty};
+use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
@@ -62,6 +64,27 @@ where
     })
 }
 
+/// The same with streams as they are, once the listener has said that it takes an extended CONNECT.
+pub(crate) fn over_streams<T>(
+    address: &str,
+    test: impl AsyncFnOnce(h2::client::SendRequest<Bytes>) -> T,
+) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let (sender, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        let sender = sender.ready().await.unwrap();
+        let settings = async {
+            while !sender.is_extended_connect_protocol_enabled() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), settings).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), test(sender)).await.unwrap()
+    })
+}
+
 #[test]
 fn connect_is_not_implemented_and_says_so() {
     let backend = Backend::start();
@@ -91,7 +114,7 @@ fn connect_is_not_implemented_and_says_so() {
 }
 
 #[test]
-fn early_hints_of_an_upstream_reach_an_http1_client_before_the_last_response() {
+fn early_hints_of_an_upstream_reach_a_client_before_the_last_response() {
     let address = raw(|mut stream, _head| {
         let interim =
             "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nset-cookie: a=b\r\n\r\n";
@@ -112,13 +135,80 @@ fn early_hints_of_an_upstream_reach_an_http1_client_before_the_last_response() {
     assert!(!last.contains("preload"), "an interim field is not one of the last head: {text}");
     let octets = exchange(&folder.http, b"GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     assert!(octets.starts_with(b"HTTP/1.0 200 OK\r\n"), "an older client knows none");
-    let body = over_http2(&folder.http, async |mut sender| {
-        let request = Request::get("http://a/").body(Empty::new()).unwrap();
-        let response = sender.send_request(request).await.unwrap();
+    over_streams(&folder.http, async |mut sender| {
+        let request = Request::get("http://a/").body(()).unwrap();
+        let (mut response, _) = sender.send_request(request, true).unwrap();
+        let mut seen = Vec::new();
+        while let Some(interim) = poll_fn(|cx| response.poll_informational(cx)).await {
+            let (head, ()) = interim.unwrap().into_parts();
+            seen.push((
+                head.status.as_u16(),
+                head.headers.get("link").cloned(),
+                head.headers.len(),
+            ));
+        }
+        let link = "</a.css>; rel=preload".parse().unwrap();
+        assert_eq!(seen, [(103, Some(link), 1), (102, None, 0)]);
+        let mut response = response.await.unwrap();
         assert_eq!(response.status(), 200);
-        response.into_body().collect().await.unwrap().to_bytes()
+        assert!(!response.headers().contains_key("link"));
+        assert_eq!(response.body_mut().data().await.unwrap().unwrap(), "last");
     });
-    assert_eq!(body, "last");
+}
+
+#[test]
+fn a_connect_with_content_is_malformed_and_ends_no_other_stream() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let _gateway = folder.start(&[]);
+    let malformed = Err(Reason::PROTOCOL_ERROR);
+    let refused = |status| Ok((status, "request.connect".to_owned()));
+    let foreign = Ok((501, "request.protocol".to_owned()));
+    over_streams(&folder.http, async |mut sender| {
+        let mut count = 0;
+        for (lengths, extended, plain) in [
+            (&["0"][..], foreign, refused(501)),
+            (&["5"], refused(400), refused(400)),
+            (&["5", "5"], refused(400), refused(400)),
+            (&["5", "6"], malformed.clone(), malformed.clone()),
+            (&["five"], malformed.clone(), malformed.clone()),
+        ] {
+            for (protocol, expected) in [(Some("foo"), extended), (None, plain)] {
+                let row = format!("{protocol:?} {lengths:?}");
+                count += 1;
+                let mut request = match protocol {
+                    Some(name) => Request::builder()
+                        .uri(format!("http://a/connect-{count}"))
+                        .extension(h2::ext::Protocol::from_static(name)),
+                    None => Request::builder().uri("a:443"),
+                };
+                for length in lengths {
+                    request = request.header("content-length", *length);
+                }
+                let request = request.method(Method::CONNECT).body(()).unwrap();
+                let other = Request::post("http://a/other").body(()).unwrap();
+                let mut ready = sender.ready().await.unwrap();
+                let (other, mut content) = ready.send_request(other, false).unwrap();
+                let (response, _stream) = ready.send_request(request, false).unwrap();
+                let said = response.await.map_err(|error| error.reason().unwrap());
+                let said = said.map(|response| {
+                    let reason = response.headers()["x-tamis-reason"].to_str().unwrap().to_owned();
+                    (response.status().as_u16(), reason)
+                });
+                assert_eq!(said, expected, "{row}");
+                content.send_data(Bytes::from_static(b"rest"), true).unwrap();
+                assert_eq!(other.await.unwrap().status(), 200, "{row}");
+                sender = ready;
+            }
+        }
+    });
+    assert_eq!(backend.count(), 10, "the other streams alone");
+    let record = folder.record("the refusal", |record| record["path"] == "/connect-3");
+    assert_eq!(
+        (&record["status"], &record["reason"]),
+        (&400.into(), &"request.connect".into()),
+        "{record}"
+    );
 }
 
 /// A backend that never answers and reports when its request is given up.

@@ -4,10 +4,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body::SizeHint;
 use tamis_ambient::Clock;
 
-use super::date;
 use super::request::{MethodKind, RequestFacts};
 use crate::gate::head::list_contains;
 use crate::outbox::{Outbox, OutgoingFraming};
+use crate::serve::date;
 
 /// What follows a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ fn put_fields(
 
 fn put_end(outbox: &mut Outbox, headers: &HeaderMap, clock: Clock) {
     if !headers.contains_key(header::DATE) {
-        date::put(outbox, clock);
+        date::with(clock, |value| outbox.put_field("date", value.as_bytes()));
     }
     outbox.put(b"\r\n");
 }

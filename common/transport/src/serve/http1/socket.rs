@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
-use super::body::RequestBodyError;
 use super::request::{self, RequestFacts};
-use super::tunnel::ServerTunnel;
 use crate::content::Content;
 use crate::first_read::poll_first_read;
 use crate::gate::scan::HeadScan;
 use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
 use crate::outbox::Outbox;
+use crate::serve::side::RequestBodyError;
+use crate::serve::tunnel::ServerTunnel;
 use crate::turn::{ConnectionTurn, TURN_BYTES};
 
 /// Bytes of the first read that continues a head or begins a body.

@@ -1,0 +1,112 @@
+//! HTTP/2 on a client's connection: the `h2` crate reads and writes its frames. The connection's own task drives it and
+//! accepts streams; each stream has a task of its own, which runs the handler and then sends the response.
+//!
+//! Nothing is said about a stream that `h2` finds malformed: it is reset before anybody sees its request.
+
+mod body;
+mod head;
+mod side;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod tunnel;
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use h2::server::Builder;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub(super) use self::body::StreamBody;
+pub use self::head::ConnectProtocol;
+pub(super) use self::side::StreamSide;
+use self::stream::Stream;
+use super::body::RequestBody;
+use super::rewound::PrefixedStream;
+use super::{ConnInfo, ListenerStage, ServeError, ServeLimits, Shutdown, reached};
+use crate::frames::MeteredStream;
+use crate::streams::{KeepAlive, PingTimes};
+
+/// Bytes that a client may send on a stream, and on all of a connection, before somebody reads them.
+const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The longest frame that a client may send.
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Bytes of responses that wait to be written, on one stream.
+const SEND_BUFFER_BYTES: usize = 400 * 1024;
+/// Streams that clients reset before they were accepted, and those that we reset because of what clients sent.
+const PENDING_RESETS_MAX: usize = 20;
+const ERROR_RESETS_MAX: usize = 1024;
+
+/// Serves the connection to its end.
+pub(super) async fn serve<IO, H, B>(
+    (io, seen): (IO, BytesMut),
+    info: Rc<ConnInfo>,
+    limits: &ServeLimits,
+    handler: H,
+    mut shutdown: Shutdown,
+) -> Result<(), ServeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let io = MeteredStream::from_client(PrefixedStream::new(io, seen), limits.max_idle_frames);
+    let heard = io.heard();
+    let mut connection = builder(limits).handshake(io).await.map_err(ServeError::Http2)?;
+    let times = PingTimes { interval: limits.ping_interval, timeout: limits.ping_timeout };
+    let mut keep_alive = KeepAlive::new(connection.ping_pong(), heard, times);
+    let mut leave = pin!(reached(&mut shutdown, ListenerStage::Leave));
+    let mut leaves = false;
+    let handler = Rc::new(handler);
+    poll_fn(|cx| {
+        loop {
+            if keep_alive.poll(cx).is_ready() {
+                return Poll::Ready(Err(ServeError::Silent));
+            }
+            // A GOAWAY with the highest stream id, and the true last one a round trip later: requests in transit are answered
+            // (RFC 9113 §6.8).
+            if !leaves && leave.as_mut().poll(cx).is_ready() {
+                leaves = true;
+                connection.graceful_shutdown();
+            }
+            let Poll::Ready(accepted) = connection.poll_accept(cx) else {
+                keep_alive.note_heard();
+                return Poll::Pending;
+            };
+            match accepted {
+                None => return Poll::Ready(Ok(())),
+                Some(Err(error)) => return Poll::Ready(Err(ServeError::Http2(error))),
+                Some(Ok((request, respond))) => {
+                    let stream = Stream::new(request, respond);
+                    let serve = stream.serve(Rc::clone(&handler), Rc::clone(&info));
+                    // The end of the connection ends its streams, so nobody waits for the handle.
+                    drop(tokio::task::spawn_local(serve));
+                }
+            }
+        }
+    })
+    .await
+}
+
+fn builder(limits: &ServeLimits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_concurrent_streams(limits.max_streams)
+        .max_header_list_size(limits.max_header_list_bytes)
+        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(Some(ERROR_RESETS_MAX))
+        .enable_connect_protocol();
+    builder
+}

@@ -1,0 +1,138 @@
+//! Sends content on a stream, as fast as the peer's windows let it.
+
+use std::error::Error;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::HeaderMap;
+use http_body::Body;
+use thiserror::Error as ThisError;
+
+/// Why content was not sent to its end.
+#[derive(Debug, ThisError)]
+pub enum SendContentError {
+    /// The peer reset the stream, or the connection broke.
+    #[error("the peer takes no more of the content")]
+    Gone(#[source] h2::Error),
+    /// The body failed, and the stream was reset.
+    #[error("the content failed")]
+    Body(#[source] Box<dyn Error + Send + Sync>),
+}
+
+/// Sends a body to its end. Dropped before, it resets the stream.
+///
+/// # Errors
+/// [`SendContentError`]. A body that fails resets the stream, for the reason of the stream that it came from, if it came from
+/// one that was reset.
+pub async fn send_content<B>(body: B, mut stream: SendStream<Bytes>) -> Result<(), SendContentError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut body = pin!(body);
+    // Taken from the body, and there was no room for it.
+    let mut waiting = None;
+    poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(reset) = stream.poll_reset(cx) {
+                let error = reset.map_or_else(|error| error, h2::Error::from);
+                return Poll::Ready(Err(SendContentError::Gone(error)));
+            }
+            if waiting.is_some() {
+                ready!(poll_room(&mut stream, cx)).map_err(SendContentError::Gone)?;
+                let octets = waiting.take().unwrap_or_default();
+                stream.send_data(octets, false).map_err(SendContentError::Gone)?;
+            }
+            match ready!(poll_piece(body.as_mut(), cx)) {
+                // Room is asked for only for what is at hand: otherwise a body that does not go on would hold some of the
+                // connection's.
+                Ok(Piece::Data(octets)) => {
+                    stream.reserve_capacity(1);
+                    waiting = Some(octets);
+                }
+                Ok(Piece::Last(octets)) => {
+                    return Poll::Ready(
+                        stream.send_data(octets, true).map_err(SendContentError::Gone),
+                    );
+                }
+                Ok(Piece::Trailers(trailers)) => {
+                    return Poll::Ready(
+                        stream.send_trailers(trailers).map_err(SendContentError::Gone),
+                    );
+                }
+                Err(error) => {
+                    stream.send_reset(reason(&*error));
+                    return Poll::Ready(Err(SendContentError::Body(error)));
+                }
+            }
+        }
+    })
+    .await
+}
+
+/// A piece of a body.
+enum Piece {
+    Data(Bytes),
+    /// The last one, or no octets after the last one.
+    Last(Bytes),
+    Trailers(HeaderMap),
+}
+
+/// The next piece. An empty one says nothing, unless it is the last.
+fn poll_piece<B>(
+    mut body: Pin<&mut B>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Piece, Box<dyn Error + Send + Sync>>>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    loop {
+        let Some(frame) = ready!(body.as_mut().poll_frame(cx)) else {
+            return Poll::Ready(Ok(Piece::Last(Bytes::new())));
+        };
+        match frame.map_err(Into::into)?.into_data() {
+            Ok(octets) if body.is_end_stream() => return Poll::Ready(Ok(Piece::Last(octets))),
+            Ok(octets) if octets.is_empty() => {}
+            Ok(octets) => return Poll::Ready(Ok(Piece::Data(octets))),
+            Err(frame) => {
+                if let Ok(trailers) = frame.into_trailers() {
+                    return Poll::Ready(Ok(Piece::Trailers(trailers)));
+                }
+            }
+        }
+    }
+}
+
+/// Ready once the windows of stream and connection have room.
+pub(crate) fn poll_room(
+    stream: &mut SendStream<Bytes>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), h2::Error>> {
+    while stream.capacity() == 0 {
+        match ready!(stream.poll_capacity(cx)) {
+            Some(room) => {
+                room?;
+            }
+            // It was reset.
+            None => return Poll::Ready(Err(Reason::STREAM_CLOSED.into())),
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+/// What the peer is told of a body that failed: what was said of the stream it came from, if anything was.
+fn reason(error: &(dyn Error + 'static)) -> Reason {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let said = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
+        if let Some(reason) = said.filter(|reason| *reason != Reason::NO_ERROR) {
+            return reason;
+        }
+        next = error.source();
+    }
+    Reason::INTERNAL_ERROR
+}
