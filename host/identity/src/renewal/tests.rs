@@ -1,6 +1,6 @@
 //! Joining and renewing over real TLS, with a registry that stops and comes back.
 
-use tamis_ambient::Clock;
+use tamis_ambient::{Clock, ManualTime};
 use tamis_sync::{JOIN_PATH, RENEW_PATH};
 use tamis_transport::{ClientCertificates, ClientTls, ServerTls};
 
@@ -109,6 +109,23 @@ async fn svids_are_renewed_over_a_rotation_and_an_outage_and_the_proxy_serves_on
     soon("renewals after an outage", || registry.answered(RENEW_PATH) >= before + 2).await;
     handshake().await;
     assert!(failed().renewed >= 6, "{:?}", failed());
+    drop(renewal);
+}
+
+#[tokio::test]
+async fn an_svid_that_grew_old_while_the_machine_slept_is_renewed_when_it_wakes_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = TestRegistry::start(TestMesh::new(folder.path(), HOUR), ANY);
+    let file = registry.join_file();
+    let (time, now) = (ManualTime::new(), Clock::system().unix_time());
+    time.set_unix_time(now);
+    let registrar = Registrar::new(&file, time.clock()).unwrap();
+    let identity = registrar.join(&file).await.unwrap();
+    let renewal = Renewal::start(registrar, identity.clone(), Random::seeded(1)).unwrap();
+    let later = now + HOUR * 3 / 4;
+    time.set_unix_time(later);
+    soon("the renewal", || identity.renewals(later).renewed >= 1).await;
+    assert_eq!(registry.answered(RENEW_PATH), 1);
     drop(renewal);
 }
 
