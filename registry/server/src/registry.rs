@@ -277,7 +277,6 @@ async fn open(options: &RegistryOptions) -> Result<(ReadyReport, OpenedRegistry)
         None => None,
         Some(files) => Some((files.read()?, files.clone())),
     };
-    let (socket, address) = bound(&options.listen)?;
     let proxies = match (&options.mesh, &options.proxies) {
         (Some(mesh), _) => Some(mesh_socket(options, mesh, &control).await?),
         (None, Some((listen, files))) => {
@@ -286,6 +285,8 @@ async fn open(options: &RegistryOptions) -> Result<(ReadyReport, OpenedRegistry)
         }
         (None, None) => None,
     };
+    // Late: whoever finds it open finds what else is made.
+    let (socket, address) = bound(&options.listen)?;
     let admin_token = first_token(&store, &options.storage.folder).await?;
     let proxies_address = proxies.as_ref().map(|proxies| proxies.address.clone());
     let ready = ReadyReport { address, proxies: proxies_address, admin_token, director, log_key };

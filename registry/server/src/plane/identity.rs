@@ -64,7 +64,7 @@ impl Control {
         let refused = |refusal| problems::not_admitted(&refusal);
         // Before anything is signed or said about documents: most of the world has no token.
         self.state().identities.tokens().admit(&token, &name, now).map_err(refused)?;
-        let id = self.declared_identity(&node)?;
+        let (id, bundles) = (self.declared_identity(&node)?, authority.accepted()?);
         let svid = authority.sign(&name, &id, &asked.request, self.signing_time(&name))?;
         let record = IdentityRecord::Joined(JoinedRecord {
             token: token.hash(),
@@ -77,7 +77,7 @@ impl Control {
         })
         .await?;
         tracing::info!(node = name, serial = svid.serial, "a proxy joined");
-        Ok(SvidAnswer { chain: svid.chain, bundles: authority.bundles() })
+        Ok(SvidAnswer { chain: svid.chain, bundles })
     }
 
     /// The next SVID of a proxy that shows its current one.
@@ -105,10 +105,10 @@ impl Control {
         if self.now_secs() > until.saturating_add(RENEWAL_GRACE.as_secs()) {
             return Err(problems::expired(&name));
         }
-        let id = self.declared_identity(&node)?;
+        let (id, bundles) = (self.declared_identity(&node)?, authority.accepted()?);
         let svid = authority.sign(&name, &id, &asked.request, self.signing_time(&name))?;
         self.0.renewed.add(recorded(&name, id, &svid));
-        Ok(SvidAnswer { chain: svid.chain, bundles: authority.bundles() })
+        Ok(SvidAnswer { chain: svid.chain, bundles })
     }
 
     /// The identity with which the registry proves itself to proxies.

@@ -10,11 +10,13 @@ use rustls_pki_types::pem::PemObject as _;
 use tamis_ambient::Random;
 use tamis_api::ApiProblem;
 use tamis_authority::{AuthorityError, CertificateAuthority, IssuedSvid, SVID_LIFETIME, issued};
+use tamis_journal::causes;
 use tamis_transport::{Address, MeshIdentity, SpiffeId, TrustDomain};
 use tamis_trust::Digest;
 
 use super::problems;
 use super::records::AuthorityRecord;
+use crate::plane::problem::problem;
 
 /// The folder of the authority, in the folder of the registry.
 const FOLDER: &str = "authority";
@@ -31,7 +33,8 @@ pub struct MeshOptions {
     /// Where proxies reach it, `HOST:PORT`; several, separated by commas, are tried in turn. `None`: at the
     /// address that it listens on.
     pub advertised: Option<String>,
-    /// Further authorities of proxies, whose certificates are files: PEM. `None`: no others.
+    /// Further authorities of proxies, whose certificates are files: PEM. The registry and all members accept them.
+    /// `None`: no others.
     pub client_ca: Option<PathBuf>,
     /// How long the SVIDs of proxies are valid.
     pub lifetime: Duration,
@@ -112,6 +115,17 @@ impl MeshAuthority {
     pub(crate) fn bundles(&self) -> BTreeMap<String, String> {
         let signer = self.signer();
         BTreeMap::from([(signer.domain().to_string(), signer.bundle().to_owned())])
+    }
+
+    /// The authorities that members accept, in PEM: the roots, and those of members that have files.
+    pub(crate) fn accepted(&self) -> Result<BTreeMap<String, String>, ApiProblem> {
+        let also = authorities(self.client_ca.as_deref());
+        let also = also.map_err(|error| problem(503, "unavailable", causes(&error)))?;
+        let mut bundles = self.bundles();
+        for text in bundles.values_mut().filter(|_| !also.is_empty()) {
+            *text = format!("{}\n{also}", text.trim_end());
+        }
+        Ok(bundles)
     }
 
     pub(crate) fn domain(&self) -> TrustDomain {
