@@ -141,7 +141,8 @@ fn token(arguments: &Token, output: Output) -> Result<()> {
     Ok(())
 }
 
-fn join_file(made: CreatedJoinToken) -> JoinFile {
+/// The join file with a token that was made.
+pub(crate) fn join_file(made: CreatedJoinToken) -> JoinFile {
     let CreatedJoinToken { node, token, registry, registry_id, bundles, expires_ms: _ } = made;
     JoinFile { node, token, registry, registry_id, bundles }
 }

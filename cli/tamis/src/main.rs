@@ -69,7 +69,7 @@ enum Command {
     Up(up::Arguments),
     /// Run one proxy: a gateway, or the sidecar of a service.
     #[command(
-        after_help = "Example:\n  tamis proxy --node gateway:shop/edge --documents examples/shop --store examples/shop/.tamis/store"
+        after_help = "Examples:\n  tamis proxy --node gateway:demo/edge --documents demo --store demo/.tamis/store\n  tamis proxy --join edge.join --follow 127.0.0.1:5001 --state state --director-keys director.json"
     )]
     Proxy(Box<proxy::Arguments>),
     /// Check a folder of resources and report its errors.

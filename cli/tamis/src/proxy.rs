@@ -29,7 +29,7 @@ use tamis_transport::handover::Predecessor;
 use tamis_transport::{Address, ServeLimits};
 use tamis_trust::DirectorKeys;
 
-use join::Joined;
+pub(crate) use join::Joined;
 pub(crate) use records::RecordFile;
 pub(crate) use run::RunFolder;
 
@@ -416,8 +416,7 @@ impl Serve {
     /// How the proxy and the director prove who they are.
     fn login(&self, joined: Option<&Joined>) -> Result<DirectorLogin> {
         if let Some(joined) = joined {
-            let (identity, director) = (joined.identity.clone(), joined.registry.clone());
-            return Ok(DirectorLogin::Svid { identity, director });
+            return Ok(joined.login());
         }
         let (Some(certificate), Some(key), Some(ca)) = (&self.certificate, &self.key, &self.ca)
         else {

@@ -1,4 +1,4 @@
-//! `tamis proxy --join`: the proxy gets its identity inside the mesh from the registry.
+//! How a proxy joins the mesh: it gets its identity from the registry, for a one-time token.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use tamis_ambient::{Clock, Random};
 use tamis_identity::{IdentityError, Registrar, Renewal};
+use tamis_node::DirectorLogin;
 use tamis_resources::NodeName;
 use tamis_sync::{Backoff, JoinFile, MAX_IDENTITY_BYTES};
 use tamis_transport::{MeshIdentity, SpiffeId, causes};
@@ -21,13 +22,13 @@ const AGAIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(15);
 
 /// A proxy that joined the mesh; its SVID is renewed until this is dropped.
-pub(super) struct Joined {
+pub(crate) struct Joined {
     /// The proxy that the token admitted.
-    pub(super) node: NodeName,
+    pub(crate) node: NodeName,
     /// Its identity.
-    pub(super) identity: MeshIdentity,
+    pub(crate) identity: MeshIdentity,
     /// The SPIFFE id of the registry.
-    pub(super) registry: SpiffeId,
+    registry: SpiffeId,
     _renewal: Renewal,
 }
 
@@ -39,15 +40,27 @@ impl Joined {
         let node = file.node.parse().with_context(|| format!("{}: its node", path.display()))?;
         // Before the token is used.
         check(&node, named)?;
-        let registry = file.registry_id.parse().with_context(|| format!("{}", path.display()))?;
-        let (clock, random) = (Clock::system(), Random::system());
-        let registrar = Registrar::new(&file, clock)?;
         let busy = output::busy(format!("joining the mesh at {}", file.registry));
-        let identity = until_joined(&registrar, &file, random)?;
+        let joined = Self::with(node, &file).with_context(|| format!("{}", path.display()));
         drop(busy);
+        joined
+    }
+
+    /// Joins as that proxy, with the token of a join file that is in memory. While no registry can be reached it tries
+    /// again, without an end.
+    pub(crate) fn with(node: NodeName, file: &JoinFile) -> Result<Self> {
+        let registry = file.registry_id.parse().context("the SPIFFE id of the registry")?;
+        let (clock, random) = (Clock::system(), Random::system());
+        let registrar = Registrar::new(file, clock)?;
+        let identity = until_joined(&registrar, file, random)?;
         let renewal = Renewal::start(registrar, identity.clone(), random)
             .context("no thread that renews the SVID")?;
         Ok(Self { node, identity, registry, _renewal: renewal })
+    }
+
+    /// How the proxy and the director of its registry prove who they are to each other.
+    pub(crate) fn login(&self) -> DirectorLogin {
+        DirectorLogin::Svid { identity: self.identity.clone(), director: self.registry.clone() }
     }
 }
 

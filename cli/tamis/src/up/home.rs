@@ -131,9 +131,16 @@ mod tests {
         open(&shop, ForeignState::Refuse).unwrap();
         fs::create_dir(shop.join(".tamis/keys")).unwrap();
         fs::write(shop.join(".tamis/keys/a.key"), "secret").unwrap();
+        let authority = shop.join(".tamis/registry/authority");
+        fs::create_dir_all(&authority).unwrap();
+        fs::write(authority.join("root.pem"), "secret").unwrap();
         open(&shop, ForeignState::Refuse).unwrap();
         let keys = [shop.join(".tamis"), shop.join(".tamis/keys"), shop.join(".tamis/keys/a.key")];
         assert_eq!(keys.map(|path| mode(&path)), [0o700, 0o700, 0o600]);
+        assert_eq!(
+            [&authority, &authority.join("root.pem")].map(|path| mode(path)),
+            [0o700, 0o600]
+        );
 
         for copy in [
             "cp -r shop copy",
@@ -146,8 +153,10 @@ mod tests {
             let why = open(&copied, ForeignState::Refuse).unwrap_err().to_string();
             assert!(why.contains("is a copy of /") && why.contains("rm -r"), "{why}");
             assert!(is_copy(&copied) && !is_copy(&shop));
-            // Without its note it is not trusted either.
+            // Without its note it is not trusted either, nor an authority alone.
             fs::remove_file(copied.join(".tamis/home.json")).unwrap();
+            assert!(open(&copied, ForeignState::Refuse).is_err());
+            fs::remove_dir_all(copied.join(".tamis/keys")).unwrap();
             assert!(open(&copied, ForeignState::Refuse).is_err());
             fs::remove_dir_all(copied.join(".tamis")).unwrap();
             open(&copied, ForeignState::Refuse).unwrap();

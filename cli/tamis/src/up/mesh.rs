@@ -1,14 +1,16 @@
 //! The proxies of a folder, each following the folder's registry, all in this process.
 
+use super::admission::RevokedProxy;
 use super::feed::PlannedDocuments;
 use super::member::{self, Member};
 use super::prepare;
+use super::proof::{ProofIssuer, ProxyProof};
 use super::registry::EmbeddedRegistry;
 use crate::declared;
 use crate::output::{self, Output};
-use crate::proxy::{RecordFile, RunFolder, told};
+use crate::proxy::{Joined, RecordFile, RunFolder, told};
 use crate::user_state;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -55,17 +57,17 @@ struct Proxy {
     node: Arc<Node>,
     following: FollowedNode,
     certificates: CertificateWatch,
+    /// Its SVID, if it has one.
+    joined: Option<Joined>,
 }
 
 /// The settings for starting a proxy that are not in its document.
 struct Setup {
     folder: PathBuf,
     shared: NodeResources,
-    /// Where the registry is, and who it is.
+    /// Where the registry is.
     proxies: String,
-    identity: String,
-    /// The authority of every certificate.
-    ca: String,
+    proofs: ProofIssuer,
     keys: DirectorKeys,
     given: ProxySettings,
     output: Output,
@@ -89,8 +91,7 @@ pub(crate) fn start(
         folder: folder.to_owned(),
         shared,
         proxies: registry.proxies.clone(),
-        identity: registry.identity.clone(),
-        ca: members.first().map(|member| member.files.ca.clone()).unwrap_or_default(),
+        proofs: registry.proofs(folder),
         keys: registry.keys()?,
         given,
         output,
@@ -101,9 +102,14 @@ pub(crate) fn start(
     let mut mesh = Mesh { proxies, coming, wrongs, setup, run };
     for member in members {
         let busy = output::busy(format!("starting {}", member.name));
-        let proxy = mesh.setup.start(member, mesh.control(&member.name))?;
+        let started = mesh.setup.start(member, mesh.control(&member.name));
         drop(busy);
-        mesh.proxies.push(proxy);
+        match started {
+            Ok(proxy) => mesh.proxies.push(proxy),
+            // The others run, so that somebody can admit it again.
+            Err(error) if error.is::<RevokedProxy>() => mesh.failed(&member.name, &error),
+            Err(error) => return Err(error),
+        }
     }
     Ok(mesh)
 }
@@ -120,17 +126,12 @@ impl Setup {
     fn start(&self, member: &Member, control: Option<PathBuf>) -> Result<Proxy> {
         let (folder, output) = (&self.folder, self.output);
         let name = member.name.to_string();
-        if member.files.ca != self.ca {
-            bail!(
-                "{name} is of the authority {} and the others of {}; the proxies of one folder need one authority",
-                member.files.ca,
-                self.ca
-            );
-        }
+        let ProxyProof { login, joined } = self.proofs.give(member)?;
         let short = name.replace([':', '/'], "-");
         let records = folder.join(".tamis/access").join(format!("{short}.jsonl"));
         let mut proxy = proxy(&records, &member.name, self.given.name_generation)?;
         proxy.control = control;
+        proxy.identity = joined.as_ref().map(|joined| joined.identity.clone());
         let options = NodeOptions {
             name: member.name.clone(),
             source: Source::folder(folder),
@@ -142,25 +143,19 @@ impl Setup {
         forget(&state)?;
         let told_later = move |reload: &_| told(reload, output);
         let (following, reload) =
-            FollowedNode::start(&self.shared, options, self.follow(member, state), told_later)
+            FollowedNode::start(&self.shared, options, self.follow(login, state), told_later)
                 .with_context(|| format!("{name} does not start"))?;
         told(&reload, output);
         let node = Arc::clone(following.node());
         let renewed = move |reload: &_| told(reload, output);
         let certificates = CertificateWatch::start(Arc::clone(&node), renewed)?;
-        Ok(Proxy { node, following, certificates })
+        Ok(Proxy { node, following, certificates, joined })
     }
 
-    fn follow(&self, member: &Member, state: PathBuf) -> FollowSettings {
-        let files = &member.files;
+    fn follow(&self, login: DirectorLogin, state: PathBuf) -> FollowSettings {
         FollowSettings {
             director: self.proxies.clone(),
-            login: DirectorLogin::Files {
-                certificate: self.folder.join(&files.certificate),
-                key: self.folder.join(&files.key),
-                ca: self.folder.join(&files.ca),
-                director: Some(self.identity.clone()),
-            },
+            login,
             state,
             keys: self.keys.clone(),
             policy_root: None,
@@ -208,6 +203,30 @@ fn proxy(access: &Path, name: &NodeName, name_generation: bool) -> Result<ProxyO
     Ok(ProxyOptions { workers, recorder, name_generation, ..ProxyOptions::default() })
 }
 
+impl Proxy {
+    /// Whether its document says that it is somebody else than it joined as.
+    fn is_other(&self, member: &Member) -> bool {
+        self.joined.as_ref().is_some_and(|joined| joined.identity.id() != member.identity)
+    }
+
+    /// Ends it once requests in progress are completed.
+    fn end(self, run: Option<&RunFolder>) {
+        let Self { node, following, certificates, joined } = self;
+        let name = node.name().clone();
+        drop((following, certificates));
+        node.proxy().drain();
+        node.proxy().wait_idle(LEAVE);
+        // Whoever still looks at it lets go within a picture; its listeners are closed already.
+        if let Some(node) = Arc::into_inner(node) {
+            node.shutdown(Duration::ZERO);
+        }
+        drop(joined);
+        if let Some(run) = run {
+            run.tidy(&name);
+        }
+    }
+}
+
 impl Mesh {
     /// Its proxies.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
@@ -223,8 +242,8 @@ impl Mesh {
         self.run.as_ref().map(|run| run.admin(name))
     }
 
-    /// Starts the proxies that documents plan since the last time, each with the certificate that is made for it, and ends
-    /// those that none plans any more. It waits for neither.
+    /// Starts the proxies that documents plan since the last time, each with the certificate that is made for it, starts
+    /// those again that are somebody else now, and ends those that none plans any more. It waits for none of it.
     pub(crate) fn follow(&mut self, planned: &PlannedDocuments) {
         self.wrongs.clear();
         let names = declared::nodes(&planned.documents);
@@ -235,13 +254,16 @@ impl Mesh {
             self.wrongs.insert(String::new(), why);
         }
         for name in &names {
-            let runs = self.nodes().any(|node| node.name() == name);
-            if runs || self.coming.iter().any(|(coming, _)| coming == name) {
+            if self.coming.iter().any(|(coming, _)| coming == name) {
                 continue;
             }
-            match member::member(name.clone(), &planned.documents) {
-                Ok(member) => self.begin(member),
-                Err(error) => self.failed(name, &error),
+            let runs = self.proxies.iter().position(|proxy| proxy.node.name() == name);
+            match (member::member(name.clone(), &planned.documents), runs) {
+                (Ok(member), None) => self.begin(member, None),
+                (Ok(member), Some(index)) => self.compare(member, index),
+                (Err(error), None) => self.failed(name, &error),
+                // What its document does not say any more it still is.
+                (Err(_), Some(_)) => {}
             }
         }
         // What cannot be read may plan it still.
@@ -257,18 +279,32 @@ impl Mesh {
         }
     }
 
+    /// Starts a proxy that runs again if its document says that it is somebody else now.
+    fn compare(&mut self, member: Member, index: usize) {
+        if self.proxies.get(index).is_some_and(|proxy| proxy.is_other(&member)) {
+            let before = self.proxies.remove(index);
+            self.begin(member, Some(before));
+        }
+    }
+
     fn failed(&mut self, name: &NodeName, error: &anyhow::Error) {
         let why = format!("{name} does not run: {}", output::one_line(&causes(error.as_ref())));
         self.setup.event(name, "refused", Some(&why));
         self.wrongs.insert(name.to_string(), why);
     }
 
-    /// Elsewhere: a proxy serves after it has received its plan from the registry.
-    fn begin(&mut self, member: Member) {
+    /// Elsewhere: a proxy serves after it has received its plan from the registry, and after the one with its name
+    /// before it has ended.
+    fn begin(&mut self, member: Member, before: Option<Proxy>) {
         let (setup, control) = (Arc::clone(&self.setup), self.control(&member.name));
         let (done, coming) = mpsc::channel();
-        let name = member.name.clone();
-        let run = move || drop(done.send(setup.start(&member, control)));
+        let (name, folder) = (member.name.clone(), self.run.clone());
+        let run = move || {
+            if let Some(before) = before {
+                before.end(folder.as_ref());
+            }
+            drop(done.send(setup.start(&member, control)));
+        };
         match std::thread::Builder::new().name("tamis-start".to_owned()).spawn(run) {
             Ok(_) => self.coming.push((name, coming)),
             Err(error) => self.failed(&name, &error.into()),
@@ -277,21 +313,9 @@ impl Mesh {
 
     /// Elsewhere, too: requests in progress are completed.
     fn leave(&self, proxy: Proxy) {
-        let (name, run) = (proxy.node.name().clone(), self.run.clone());
-        self.setup.event(&name, "ended", None);
-        let leave = move || {
-            let Proxy { node, following, certificates } = proxy;
-            drop((following, certificates));
-            node.proxy().drain();
-            node.proxy().wait_idle(LEAVE);
-            // Whoever still looks at it lets go within a picture; its listeners are closed already.
-            if let Some(node) = Arc::into_inner(node) {
-                node.shutdown(Duration::ZERO);
-            }
-            if let Some(run) = run {
-                run.tidy(&name);
-            }
-        };
+        self.setup.event(proxy.node.name(), "ended", None);
+        let run = self.run.clone();
+        let leave = move || proxy.end(run.as_ref());
         // Without a thread it ends at once.
         drop(std::thread::Builder::new().name("tamis-leave".to_owned()).spawn(leave));
     }

@@ -1,5 +1,6 @@
 //! `tamis up`: a whole mesh from a folder, in one process.
 
+mod admission;
 pub(crate) mod apps;
 mod feed;
 mod gather;
@@ -8,6 +9,7 @@ mod member;
 mod mesh;
 mod ports;
 mod prepare;
+mod proof;
 mod registry;
 mod token;
 mod view;
@@ -29,6 +31,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tamis_ambient::Clock;
 use tamis_node::private;
+use tamis_server::{SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN};
 use tamis_transport::Address;
 
 /// Arguments of `up`.
@@ -50,6 +53,11 @@ pub(crate) struct Arguments {
     /// that is in use.
     #[arg(long, value_name = "ADDRESS")]
     registry: Option<Address>,
+    /// Seconds for which the identities of proxies without certificate files are valid; each is renewed at 50 to 70
+    /// percent of that time.
+    #[arg(long, default_value_t = SVID_LIFETIME.as_secs(), value_name = "SECONDS",
+        value_parser = clap::value_parser!(u64).range(SVID_LIFETIME_MIN.as_secs()..=SVID_LIFETIME_MAX.as_secs()))]
+    identity_seconds: u64,
     /// Accept the .tamis of a folder that was moved here from another disk or machine; there must be no
     /// other copy.
     #[arg(long)]
@@ -91,7 +99,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let members = members(folder, &prepared)?;
     // Before anything runs: a secret that cannot be read is one that a filter would miss.
     let secrets = secrets::kept_apart(&arguments.secrets, folder)?;
-    let registry = EmbeddedRegistry::start(folder, &members, arguments.registry.as_ref(), ports)?;
+    let lifetime = Duration::from_secs(arguments.identity_seconds);
+    let at = (arguments.registry.as_ref(), ports);
+    let registry = EmbeddedRegistry::start(folder, &members, at, lifetime)?;
     feed::ready(folder, &registry)?;
     let mut apps = if arguments.no_apps { None } else { Some(apps::start(&prepared.documents)?) };
     let busy = output::busy("filling the registry");
@@ -107,13 +117,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         .with_context(|| format!("{} cannot be made private to its owner", dot.display()))?;
     let took = clock.since(began);
     let ask = ask(&registry);
-    let tries = tries(folder, &prepared, &mesh, &ask);
+    let tries = tries(folder, &prepared, &mesh, (&ask, &registry));
     let event = json!({
         "event": "up",
         "seconds": took.as_secs_f64(),
         "proxies": mesh.describe(),
         "token": prepared.token,
-        "registry": { "address": registry.url, "tokenFile": registry.token, "proxies": registry.proxies },
+        "registry": { "address": registry.url, "tokenFile": registry.token, "proxies": registry.proxies,
+            "trustDomain": registry.domain().map(ToString::to_string) },
         "try": tries.iter().map(|(what, command)| json!({ "what": what, "command": command })).collect::<Vec<_>>(),
     });
     output::event(output, &event, || view::banner(&mesh, took, &format!("export {ask}"), &tries));
@@ -189,7 +200,7 @@ fn tries(
     folder: &Path,
     prepared: &prepare::PreparedFolder,
     mesh: &mesh::Mesh,
-    ask: &str,
+    (ask, registry): (&str, &EmbeddedRegistry),
 ) -> Vec<(String, String)> {
     let tamis = std::env::current_exe().ok();
     let tamis = quoted(&tamis.unwrap_or_else(|| "tamis".into()));
@@ -225,6 +236,12 @@ fn tries(
         "what each proxy runs, as reported to the registry".to_owned(),
         format!("{ask} {tamis} status"),
     ));
+    if registry.domain().is_some() {
+        tries.push((
+            "who each proxy is, and until when".to_owned(),
+            format!("{ask} {tamis} identity list"),
+        ));
+    }
     tries
 }
 

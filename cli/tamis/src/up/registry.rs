@@ -1,20 +1,19 @@
 //! The registry of a folder: the one `tamis registry` runs, in this process, in `.tamis/registry`.
 
+use super::admission::FolderAdmission;
 use super::member::Member;
 use super::ports::Ports;
-use crate::certificates;
+use super::proof::{self, FolderProof, ProofIssuer};
 use crate::examine::Engine;
 use anyhow::{Context as _, Result, bail};
-use rcgen::SanType;
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_node::private;
 use tamis_oci::{Limits, Versions};
-use tamis_server::Rules;
-use tamis_server::{Registry, RegistryOptions, ServerError, Storage, TlsFiles};
-use tamis_transport::Address;
+use tamis_server::{MeshOptions, Registry, RegistryOptions, Rules, ServerError, Storage, TlsFiles};
+use tamis_transport::{Address, TrustDomain};
 use tamis_trust::DirectorKeys;
 
 /// The address at which `tamis` looks for a registry by default.
@@ -35,28 +34,30 @@ pub(crate) struct EmbeddedRegistry {
     pub(crate) folder: PathBuf,
     /// Where proxies connect, `HOST:PORT`.
     pub(crate) proxies: String,
-    /// Its SPIFFE id.
-    pub(crate) identity: String,
+    /// How it and its proxies prove who they are.
+    proof: FolderProof,
     /// Lock held while it runs: the state of proxies belongs to one registry.
     _only: File,
 }
 
 impl EmbeddedRegistry {
-    /// Starts it: at that address; without one at the usual address, or on a free port if that is in use.
+    /// Starts it: at that address; without one at the usual address, or on a free port if that is in use. The
+    /// identities that it signs are valid for that long.
     pub(crate) fn start(
         folder: &Path,
         members: &[Member],
-        address: Option<&Address>,
-        ports: Ports,
+        (address, ports): (Option<&Address>, Ports),
+        lifetime: Duration,
     ) -> Result<Self> {
         let kept = folder.join(".tamis/registry");
         private::folder(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
         let only = only(&kept)?;
-        let (tls, identity) = certificate(folder, &kept, members)?;
+        let proof = FolderProof::of(members, &kept)?;
+        let (mesh, files) = sockets(&proof, folder, &kept, lifetime)?;
         let start = |listen: &Address| {
-            let any: Address = FREE.parse()?;
             let options = RegistryOptions {
-                proxies: Some((any, tls.clone())),
+                proxies: files.clone(),
+                mesh: mesh.clone(),
                 // On a developer's machine a version is signed again and again until it is right.
                 limits: Limits { versions: Versions::Mutable, ..Limits::default() },
                 // An approval of growth needs a second person, and there is only one.
@@ -64,14 +65,14 @@ impl EmbeddedRegistry {
                 drain: DRAIN,
                 ..RegistryOptions::new(Storage::folder(&kept), listen.clone(), Arc::new(Engine))
             };
-            anyhow::Ok(Registry::start(options))
+            Registry::start(options)
         };
         let usual = USUAL.parse().map(|usual| moved(usual, ports.offset))?;
-        let registry = match start(address.unwrap_or(&usual))? {
-            Err(ServerError::Listen(_)) if address.is_none() => start(&FREE.parse()?)?,
+        let registry = match start(address.unwrap_or(&usual)) {
+            Err(ServerError::Listen(_)) if address.is_none() => start(&FREE.parse()?),
             other => other,
         };
-        let registry = registry.context("the registry of the folder does not start")?;
+        let registry = registry.map_err(|error| not_started(error, &kept))?;
         let Some(proxies) = registry.proxies_address().map(ToString::to_string) else {
             bail!("the registry of the folder has no address for proxies");
         };
@@ -82,7 +83,7 @@ impl EmbeddedRegistry {
         // The journal contains configurations, and those contain secrets.
         private::narrow(&kept)
             .with_context(|| format!("{} cannot be made private to its owner", kept.display()))?;
-        Ok(Self { registry, url, token, folder: kept, proxies, identity, _only: only })
+        Ok(Self { registry, url, token, folder: kept, proxies, proof, _only: only })
     }
 
     /// The keys that sign its assignments.
@@ -92,10 +93,58 @@ impl EmbeddedRegistry {
         DirectorKeys::from_json(&text).with_context(|| format!("{}", path.display()))
     }
 
+    /// The trust domain whose authority it is; `None`: its proxies have files.
+    pub(crate) fn domain(&self) -> Option<&TrustDomain> {
+        self.proof.domain()
+    }
+
+    /// Gives the proxies of its folder what they show to it.
+    pub(super) fn proofs(&self, folder: &Path) -> ProofIssuer {
+        let admission = FolderAdmission::new(&self.url, &self.token);
+        ProofIssuer::new(folder, &self.folder, self.proof.clone(), admission)
+    }
+
     /// Whether it ended, which it should not do by itself.
     pub(crate) fn has_ended(&self) -> bool {
         self.registry.has_ended()
     }
+}
+
+/// The socket for proxies: as the authority of a trust domain, or with files.
+fn sockets(
+    proof: &FolderProof,
+    folder: &Path,
+    kept: &Path,
+    lifetime: Duration,
+) -> Result<(Option<MeshOptions>, Option<(Address, TlsFiles)>)> {
+    let any: Address = FREE.parse()?;
+    match proof {
+        FolderProof::Authority { domain, files } => {
+            proof::forget_registry_files(kept)?;
+            let client_ca = files.as_ref().map(|ca| folder.join(ca));
+            let mesh = MeshOptions::new(domain.clone(), any);
+            Ok((Some(MeshOptions { client_ca, lifetime, ..mesh }), None))
+        }
+        FolderProof::Files { ca, registry } => {
+            let files = proof::registry_files(folder, kept, ca, registry)?;
+            Ok((None, Some((any, files))))
+        }
+    }
+}
+
+/// Why it did not start, with the way out where its authority is not the folder's any more.
+fn not_started(error: ServerError, kept: &Path) -> anyhow::Error {
+    let authority = matches!(
+        error,
+        ServerError::Authority(_)
+            | ServerError::NoAuthority { .. }
+            | ServerError::OtherAuthority { .. }
+    );
+    let way = match authority {
+        true => format!("; `rm -r {}` lets it start as an empty one", kept.display()),
+        false => String::new(),
+    };
+    anyhow::Error::new(error).context(format!("the registry of the folder does not start{way}"))
 }
 
 /// An address with its port moved; unchanged when the result is not a port.
@@ -123,31 +172,4 @@ fn only(kept: &Path) -> Result<File> {
             Err(error).with_context(|| format!("{} cannot be locked", path.display()))
         }
     }
-}
-
-/// A certificate of the folder's authority for this start, and its SPIFFE id.
-fn certificate(folder: &Path, kept: &Path, members: &[Member]) -> Result<(TlsFiles, String)> {
-    let Some(first) = members.first() else { bail!("there are no proxies that need a registry") };
-    if let Some(other) = members.iter().find(|one| one.files.ca != first.files.ca) {
-        bail!(
-            "{} uses the authority {}, and {} uses {}; all proxies of one folder need the same authority",
-            first.name,
-            first.files.ca,
-            other.name,
-            other.files.ca
-        );
-    }
-    let domain = first.identity.strip_prefix("spiffe://").and_then(|id| id.split('/').next());
-    let Some(domain) = domain else {
-        bail!("the identity {} of {} is not a SPIFFE id", first.identity, first.name);
-    };
-    let identity = format!("spiffe://{domain}/registry");
-    let ca = folder.join(&first.files.ca);
-    let issuer = certificates::authority(&ca)
-        .context("the registry of the folder needs a certificate of the proxies' authority")?;
-    let (chain, key) = (kept.join("registry.crt"), kept.join("registry.key"));
-    let host = std::net::Ipv4Addr::LOCALHOST.into();
-    let names = vec![SanType::URI(identity.as_str().try_into()?), SanType::IpAddress(host)];
-    certificates::issue(&issuer, &chain, &key, names, "registry")?;
-    Ok((TlsFiles { certificate: chain, key, client_ca: Some(ca) }, identity))
 }

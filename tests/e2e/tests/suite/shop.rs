@@ -1,5 +1,7 @@
 //! `tamis up` on the shipped example: the first experience of a user.
 
+mod identities;
+
 use serde_json::Value;
 use tamis_e2e::{eventually, free_port, get, root, tamis, up};
 use tempfile::TempDir;
@@ -154,8 +156,7 @@ fn a_service_that_is_added_while_up_runs_gets_its_sidecar_and_one_that_goes_lose
     let ports = [(); 4].map(|()| free_port());
     let service = format!(
         "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: reviews, namespace: shop }}\nspec:\n  \
-         ports: [{{ port: 80, protocol: http }}]\n  identity: spiffe://shop.example/ns/shop/service/reviews\n  \
-         tls: {{ certificate: .tamis/certs/reviews.crt, key: .tamis/certs/reviews.key, ca: .tamis/certs/ca.crt }}\n  endpoints:\n    \
+         ports: [{{ port: 80, protocol: http }}]\n  identity: spiffe://shop.example/ns/shop/service/reviews\n  endpoints:\n    \
          - {{ address: 127.0.0.1:{}, sidecar: 127.0.0.1:{}, outbound: 127.0.0.1:{}, admin: 127.0.0.1:{} }}\n",
         ports[0], ports[1], ports[2], ports[3]
     );
@@ -221,7 +222,7 @@ fn the_commands_that_up_prints_do_what_they_say() {
         slots.into_iter().find(|slot| slot["attachment"] == "shop/retry").unwrap()
     };
     let tries = event["try"].as_array().unwrap();
-    assert_eq!(tries.len(), 5);
+    assert_eq!(tries.len(), 6);
     let sh = |command: &Value| {
         let done = std::process::Command::new("sh")
             .args(["-c", command.as_str().unwrap()])
@@ -264,6 +265,8 @@ fn the_commands_that_up_prints_do_what_they_say() {
 
     let status = sh(&tries[4]["command"]);
     assert!(status.contains("shop/edge") && status.contains("all well"), "{status}");
+    let identities = sh(&tries[5]["command"]);
+    assert!(identities.contains("spiffe://shop.example/ns/shop/gateway/edge"), "{identities}");
 
     // The next start knows the rollback too, and the registry is where it was asked for.
     let address = std::fs::read_to_string(shop.folder.path().join(".tamis/registry/address"));

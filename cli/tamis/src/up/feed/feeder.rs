@@ -3,17 +3,18 @@
 use super::{FolderProblems, PlannedDocuments, lock};
 use crate::change::files;
 use crate::output::{self, Output, one_line};
+use crate::up::admission::client;
 use crate::up::gather::{DocumentSources, FolderDocuments, FolderProblem, gather, key};
 use crate::up::ports::Ports;
 use crate::up::registry::EmbeddedRegistry;
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tamis_api::ApplyRequest;
-use tamis_client::{Artifact, Client, ClientError, ClientOptions};
+use tamis_client::{Artifact, Client, ClientError};
 use tamis_node::{ArtifactStore, Source, causes, private};
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
@@ -90,13 +91,6 @@ impl Feeder {
         wrongs: FolderProblems,
         output: Output,
     ) -> Result<Self> {
-        let path = &registry.token;
-        let token = std::fs::read_to_string(path).with_context(|| {
-            let (path, kept) = (path.display(), registry.folder.display());
-            format!("the token {path} cannot be read; restore it, or remove {kept} to start from an empty registry")
-        })?;
-        let options =
-            ClientOptions { token: Some(token), ..ClientOptions::new(registry.url.parse()?) };
         let sent = registry.folder.join(SENT);
         // A damaged file counts as a missing one: the whole lock is sent.
         let pins = std::fs::read(&sent).ok().and_then(|text| serde_json::from_slice(&text).ok());
@@ -105,7 +99,7 @@ impl Feeder {
             ports,
             store: store.to_owned(),
             sent,
-            client: Client::new(options)?,
+            client: client(&registry.url, &registry.token)?,
             runtime: tokio::runtime::Builder::new_current_thread().enable_all().build()?,
             output,
             wrongs,

@@ -44,7 +44,7 @@ fn edge() -> Vec<crate::up::member::Member> {
 }
 
 fn registry(folder: &Path) -> Result<EmbeddedRegistry> {
-    EmbeddedRegistry::start(folder, &edge(), None, PORTS)
+    EmbeddedRegistry::start(folder, &edge(), (None, PORTS), Duration::from_secs(3_600))
 }
 
 impl World {
