@@ -52,27 +52,34 @@ impl KeepAlive {
         // An error is that of the connection, which says it itself.
         if self.asked && matches!(pings.poll_pong(cx), Poll::Ready(Ok(_))) {
             (self.asked, self.last) = (false, Instant::now());
-            self.timer.as_mut().reset(self.last + self.times.interval);
+            let due = after(self.last, self.times.interval);
+            self.timer.as_mut().reset(due);
         }
         while self.timer.as_mut().poll(cx).is_ready() {
             if self.asked {
                 return Poll::Ready(());
             }
             // The timer is set anew when it ends, not whenever something is read.
-            let (now, due) = (Instant::now(), self.last + self.times.interval);
+            let (now, due) = (Instant::now(), after(self.last, self.times.interval));
             if now < due {
                 self.timer.as_mut().reset(due);
                 continue;
             }
             self.asked = pings.send_ping(Ping::opaque()).is_ok();
             let wait = if self.asked { self.times.timeout } else { self.times.interval };
-            self.timer.as_mut().reset(now + wait);
+            self.timer.as_mut().reset(after(now, wait));
             if self.asked && matches!(pings.poll_pong(cx), Poll::Ready(Ok(_))) {
                 self.asked = false;
             }
         }
         Poll::Pending
     }
+}
+
+/// That much later, or ten years if time does not go that far.
+fn after(then: Instant, wait: Duration) -> Instant {
+    let far = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+    then.checked_add(wait).or_else(|| then.checked_add(far)).unwrap_or(then)
 }
 
 impl std::fmt::Debug for KeepAlive {
