@@ -11,6 +11,11 @@ use crate::pattern::without_port;
 
 /// Reason of the status 500 for a rule without a backend.
 const NO_BACKEND: &str = "route.no-backend";
+const TOO_LONG: &str = "route.too-long";
+/// Octets of path and query that may be sent to a backend: as many as the host lets a client or a filter write.
+const MAX_PATH_OCTETS: usize = 65_534;
+/// Octets of a `location`: the head of a response has 64 KiB, and the host writes some fields of it.
+const MAX_LOCATION_OCTETS: usize = 63 * 1024;
 
 /// A rule, compiled.
 #[derive(Clone, Debug, Default)]
@@ -102,10 +107,13 @@ impl Action {
         if let Some(redirect) = &self.redirect {
             return router::Choice::Answer(redirected(redirect, target));
         }
-        match self.pick(target.exchange) {
-            Some(backend) => router::Choice::Forward(self.forward(rule, backend, target)),
-            // No backend, or all of weight 0: the Gateway API requires a 500.
-            None => router::Choice::Answer(no_backend()),
+        // No backend, or all of weight 0: the Gateway API requires a 500.
+        let Some(backend) = self.pick(target.exchange) else {
+            return router::Choice::Answer(no_backend());
+        };
+        match self.forward(rule, backend, target) {
+            Some(selection) => router::Choice::Forward(selection),
+            None => router::Choice::Answer(too_long()),
         }
     }
 
@@ -149,12 +157,22 @@ impl Action {
         })
     }
 
-    fn forward(&self, rule: u32, backend: &Backend, target: &Target<'_>) -> router::Selection {
+    /// `None`: the path of the request is too long once it is rewritten.
+    fn forward(
+        &self,
+        rule: u32,
+        backend: &Backend,
+        target: &Target<'_>,
+    ) -> Option<router::Selection> {
         let both = [&self.changes, &backend.changes];
         let path = both.iter().rev().find_map(|changes| changes.path.as_ref());
+        let path = path.map(|path| rewritten(path, target));
+        if path.as_ref().is_some_and(|path| path.len() > MAX_PATH_OCTETS) {
+            return None;
+        }
         let mut request_edits = joined(both.map(|changes| changes.request.as_slice()));
-        request_edits.extend(path.map(|path| Edit::path(rewritten(path, target))));
-        router::Selection {
+        request_edits.extend(path.map(Edit::path));
+        Some(router::Selection {
             rule,
             backend: backend.index,
             request_timeout_ms: self.request_timeout_ms,
@@ -163,7 +181,7 @@ impl Action {
             request_edits,
             response_edits: joined(both.map(|changes| changes.response.as_slice())),
             mirrors: joined(both.map(|changes| changes.mirrors.as_slice())),
-        }
+        })
     }
 }
 
@@ -172,6 +190,12 @@ pub(crate) fn no_backend() -> Reply {
     reply(500)
         .header("x-tamis-reason", NO_BACKEND)
         .text(format!("Internal Server Error ({NO_BACKEND})\n"))
+}
+
+/// The answer to a request whose path does not fit where the rule sends it: the client wrote it, so no edit of it may be a fault
+/// of this filter.
+fn too_long() -> Reply {
+    reply(414).header("x-tamis-reason", TOO_LONG).text(format!("URI Too Long ({TOO_LONG})\n"))
 }
 
 fn joined<T: Clone>(both: [&[T]; 2]) -> Vec<T> {
@@ -363,7 +387,11 @@ fn redirected(redirect: &Redirect, target: &Target<'_>) -> Reply {
     // An HTTP/1.0 request may have no host: then the location is a path, which the client resolves itself
     // (RFC 9110 §10.2.2).
     let origin = if host.is_empty() { String::new() } else { format!("{scheme}://{host}{port}") };
-    reply(redirect.status_code.unwrap_or(302)).header("location", format!("{origin}{path}"))
+    let location = format!("{origin}{path}");
+    if location.len() > MAX_LOCATION_OCTETS {
+        return too_long();
+    }
+    reply(redirect.status_code.unwrap_or(302)).header("location", location)
 }
 
 /// Spreads exchange numbers, which are consecutive, over all of 64 bits (Steele, Lea, Flood 2014).

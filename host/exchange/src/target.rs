@@ -64,9 +64,10 @@ impl PathRules {
     };
 }
 
-/// Octets of path and query at most once they are normalised: what a target of the `http` crate can have. Escapes make a path up
-/// to three times as long.
-const MAX_TARGET_OCTETS: usize = 65_534;
+/// Octets of path and query at most once they are normalised, whoever wrote them: what a target of the `http` crate can have.
+/// Escapes make a path up to three times as long. Filters have no lower limit than clients: else a client would write a path
+/// that a filter cannot write back, and the fault would be the filter's.
+pub(crate) const MAX_TARGET_OCTETS: usize = 65_534;
 
 /// Why an authority or a path cannot be normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

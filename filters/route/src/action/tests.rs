@@ -153,3 +153,42 @@ fn an_incomplete_filter_is_refused_at_its_place() {
         assert_eq!(action(rule).unwrap_err()[0].pointer, pointer, "{rule}");
     }
 }
+
+#[test]
+fn what_a_client_makes_too_long_is_answered_and_no_edit_of_it_is_a_fault() {
+    let rewrite = |new: &str| {
+        format!(
+            r#"{{"filters":[{{"type":"URLRewrite","urlRewrite":{{"path":{{"type":"ReplacePrefixMatch","replacePrefixMatch":"{new}"}}}}}}],"backendRefs":[{{"service":"a/b:80"}}]}}"#
+        )
+    };
+    let redirect =
+        r#"{"filters":[{"type":"RequestRedirect","requestRedirect":{"scheme":"https"}}]}"#;
+    let long = |octets: usize| format!("/a{}", "b".repeat(octets - 2));
+    for (rule, path, query, passes) in [
+        (rewrite("/x"), long(100), "", true),
+        (rewrite("/x"), long(65_534), "", true),
+        (rewrite("/longer"), long(65_529), "", true),
+        (rewrite("/longer"), long(65_530), "", false),
+        (rewrite("/x"), long(65_534), "q", false),
+        (redirect.to_owned(), long(63 * 1024 - "https://h".len()), "", true),
+        (redirect.to_owned(), long(63 * 1024), "", false),
+        (redirect.to_owned(), long(100), &"q".repeat(65_000), false),
+    ] {
+        let target = Target {
+            scheme: "http",
+            authority: "h",
+            path: &path,
+            query,
+            prefix: Some("/a"),
+            ..Target::default()
+        };
+        let answer = match choose(&rule, &target) {
+            router::Choice::Forward(_) => None,
+            router::Choice::Answer(reply) => Some(reply.status),
+            other => panic!("{other:?}"),
+        };
+        let what = format!("{rule} {} {}", path.len(), query.len());
+        assert_eq!(answer.is_none_or(|status| status == 302), passes, "{what}: {answer:?}");
+        assert!(passes || answer == Some(414), "{what}: {answer:?}");
+    }
+}

@@ -5,13 +5,12 @@ use super::{
     is_method_apart, shown,
 };
 use crate::fields::{is_host_field, is_same_name};
+use crate::target::MAX_TARGET_OCTETS;
 use crate::{PathRules, Scheme, normal_authority, normal_path};
 use http::Method;
 
 /// Bytes of a header's name in an edit or a reply.
 const MAX_NAME_OCTETS: usize = 256;
-/// Bytes of a path that a filter sets.
-const MAX_PATH_OCTETS: usize = 32 * 1024;
 /// Bytes of an authority that a filter sets: a host name (RFC 1035 §2.3.4) and a port.
 const MAX_AUTHORITY_OCTETS: usize = 260;
 /// Bytes of a method that a filter sets.
@@ -61,8 +60,8 @@ pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<
                         "declare `:path` in `interest.writes`, and let `writeHeaders` of the grant name it",
                     );
                 }
-                if path.len() > MAX_PATH_OCTETS {
-                    return refuse(":path", "a path may have at most 32 KiB");
+                if path.len() > MAX_TARGET_OCTETS {
+                    return refuse(":path", "a path may have at most 65,534 bytes");
                 }
                 if normal_path(path, PathRules::KEEP).is_err() {
                     return refuse(
