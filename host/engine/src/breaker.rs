@@ -1,18 +1,34 @@
 //! The breaker of a filter: a filter that keeps failing is not called for a while.
+//!
+//! It counts shares and not only faults: who finds one request on which a filter fails, and sends it five times, must not keep
+//! everybody else from being served.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
 
 /// This many faults …
 const FAULTS: usize = 5;
-/// … within this span open the breaker …
+/// … within this span, if no more calls succeeded meanwhile, open the breaker …
 const SPAN: Duration = Duration::from_secs(10);
 /// … for this long, doubled with each probe that fails …
 const OPEN: Duration = Duration::from_secs(1);
 /// … up to this.
 const MAX_OPEN: Duration = Duration::from_secs(60);
+
+/// Faults that are remembered: under more of them the share is that of the last ones.
+const REMEMBERED: usize = 64;
+/// Successes between two looks whether faults are still recent.
+const LOOK_EVERY: u64 = 1_024;
+
+/// No fault is recent: a healthy filter costs one load.
+const QUIET: u8 = 0;
+/// Faults are recent, and successes are counted.
+const WATCHING: u8 = 1;
+/// Calls are refused or probed.
+const TRIPPED: u8 = 2;
 
 /// Whether a filter is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +45,17 @@ pub enum BreakerStatus {
 #[derive(Debug, Default)]
 pub(crate) struct Breaker {
     clock: Clock,
-    /// Almost always false: a healthy filter costs one load.
-    tripped: AtomicBool,
+    /// Almost always [`QUIET`]. Changed under the lock of `inner`.
+    phase: AtomicU8,
+    /// Calls that succeeded while faults were recent.
+    successes: AtomicU64,
     inner: Mutex<Inner>,
 }
 
 #[derive(Debug, Default)]
 struct Inner {
-    faults: Vec<Instant>,
+    /// When each happened, and how many calls had succeeded by then.
+    faults: VecDeque<(Instant, u64)>,
     until: Option<Instant>,
     open_for: Duration,
     probing: bool,
@@ -50,7 +69,7 @@ impl Breaker {
 
     /// Whether a call may be made now. `true` while the breaker is open means that this call is the probe.
     pub(crate) fn allows(&self) -> bool {
-        if !self.tripped.load(Ordering::Relaxed) {
+        if !self.is_tripped() {
             return true;
         }
         self.allows_at(self.clock.now())
@@ -58,8 +77,7 @@ impl Breaker {
 
     /// Whether no call may be made now, not even a probe. Changes nothing.
     pub(crate) fn refuses(&self) -> bool {
-        self.tripped.load(Ordering::Relaxed)
-            && self.lock().until.is_some_and(|until| self.clock.now() < until)
+        self.is_tripped() && self.lock().until.is_some_and(|until| self.clock.now() < until)
     }
 
     fn allows_at(&self, now: Instant) -> bool {
@@ -80,14 +98,37 @@ impl Breaker {
         }
     }
 
-    /// A call succeeded: a successful probe closes the breaker.
+    fn is_tripped(&self) -> bool {
+        self.phase.load(Ordering::Relaxed) == TRIPPED
+    }
+
+    /// A call succeeded: a successful probe closes the breaker. An answer that the contract does not allow is such a call first,
+    /// and then a fault.
     pub(crate) fn succeeded(&self) {
-        if self.tripped.load(Ordering::Relaxed) {
-            let mut inner = self.lock();
-            if inner.probing {
-                *inner = Inner::default();
-                self.tripped.store(false, Ordering::Relaxed);
+        match self.phase.load(Ordering::Relaxed) {
+            QUIET => {}
+            WATCHING => {
+                let before = self.successes.fetch_add(1, Ordering::Relaxed);
+                if before % LOOK_EVERY == LOOK_EVERY - 1 {
+                    self.look_at(self.clock.now());
+                }
             }
+            _ => {
+                let mut inner = self.lock();
+                if inner.probing {
+                    *inner = Inner::default();
+                    self.phase.store(QUIET, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// Counts successes no longer once no fault is recent.
+    fn look_at(&self, now: Instant) {
+        let mut inner = self.lock();
+        inner.forget(now);
+        if inner.faults.is_empty() && inner.until.is_none() {
+            self.phase.store(QUIET, Ordering::Relaxed);
         }
     }
 
@@ -104,13 +145,19 @@ impl Breaker {
             inner.until = now.checked_add(inner.open_for);
             return;
         }
-        inner.faults.retain(|at| now.saturating_duration_since(*at) < SPAN);
-        inner.faults.push(now);
-        if inner.faults.len() >= FAULTS && inner.until.is_none() {
+        inner.forget(now);
+        let successes = self.successes.load(Ordering::Relaxed);
+        inner.faults.push_back((now, successes));
+        if inner.until.is_some() {
+            return;
+        }
+        if inner.faults.len() >= FAULTS && inner.is_mostly_failing(successes) {
             inner.faults.clear();
             inner.open_for = OPEN;
             inner.until = now.checked_add(OPEN);
-            self.tripped.store(true, Ordering::Relaxed);
+            self.phase.store(TRIPPED, Ordering::Relaxed);
+        } else {
+            self.phase.store(WATCHING, Ordering::Relaxed);
         }
     }
 
@@ -125,6 +172,24 @@ impl Breaker {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Forgets faults that are not recent, and leaves room for another.
+    fn forget(&mut self, now: Instant) {
+        let is_old = |at: Instant| now.saturating_duration_since(at) >= SPAN;
+        while self.faults.len() >= REMEMBERED
+            || self.faults.front().is_some_and(|(at, _)| is_old(*at))
+        {
+            self.faults.pop_front();
+        }
+    }
+
+    /// Whether at least half of the calls since the first remembered fault failed.
+    fn is_mostly_failing(&self, successes: u64) -> bool {
+        let Some((_, before)) = self.faults.front() else { return false };
+        successes.wrapping_sub(*before) <= u64::try_from(self.faults.len()).unwrap_or(u64::MAX)
     }
 }
 
@@ -157,5 +222,48 @@ mod tests {
             breaker.failed_at(start + SPAN / 4 * n);
         }
         assert_eq!(breaker.status(), BreakerStatus::Closed);
+    }
+
+    #[test]
+    fn what_fails_for_some_is_still_called_for_the_others() {
+        for (faults, successes_between, opens) in [
+            (5, 0, true),
+            (5, 1, true),
+            (5, 2, false),
+            (200, 0, true),
+            (200, 1, true),
+            (200, 3, false),
+        ] {
+            let (breaker, start) = (Breaker::default(), Instant::now());
+            for _ in 0..faults {
+                breaker.failed_at(start);
+                (0..successes_between).for_each(|_| breaker.succeeded());
+            }
+            assert_eq!(breaker.refuses(), opens, "{faults} faults, {successes_between} between");
+            assert!(breaker.lock().faults.len() <= REMEMBERED);
+        }
+    }
+
+    #[test]
+    fn a_long_good_time_before_does_not_hide_that_it_fails_now() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        breaker.failed_at(start);
+        (0..10_000).for_each(|_| breaker.succeeded());
+        assert_eq!(breaker.status(), BreakerStatus::Closed);
+        (0..FAULTS).for_each(|_| breaker.failed_at(start + SPAN));
+        assert_eq!(breaker.status(), BreakerStatus::Open);
+    }
+
+    #[test]
+    fn successes_are_counted_only_while_faults_are_recent() {
+        let (breaker, start) = (Breaker::default(), Instant::now());
+        (0..10).for_each(|_| breaker.succeeded());
+        assert_eq!(breaker.successes.load(Ordering::Relaxed), 0);
+        breaker.failed_at(start);
+        assert_eq!(breaker.phase.load(Ordering::Relaxed), WATCHING);
+        breaker.look_at(start + SPAN / 2);
+        assert_eq!(breaker.phase.load(Ordering::Relaxed), WATCHING);
+        breaker.look_at(start + SPAN);
+        assert_eq!(breaker.phase.load(Ordering::Relaxed), QUIET);
     }
 }
