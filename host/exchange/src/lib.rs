@@ -28,6 +28,7 @@ mod fields;
 mod hooks;
 mod host_pattern;
 mod kept;
+mod method;
 mod owners;
 mod prefixes;
 mod refusal;
@@ -54,6 +55,7 @@ pub use hooks::{
 };
 pub use host_pattern::HostPattern;
 pub use kept::{KeptFieldSpan, KeptFields, MAX_KEPT_OCTETS};
+pub use method::misspelt_method;
 pub use owners::Owners;
 pub use prefixes::{AddressPrefixes, InvalidPrefix};
 pub use refusal::{Fault, Refusal};

@@ -12,7 +12,7 @@ use http::{Method, Request, Version};
 use std::sync::Arc;
 use tamis_exchange::{
     Attributes, ClientChain, Exchange, Fault, PathRules, Refusal, Scheme, TargetError,
-    normal_authority, normal_path,
+    misspelt_method, normal_authority, normal_path,
 };
 use tamis_transport::RequestBody;
 
@@ -94,27 +94,9 @@ pub(crate) fn decode(
     })
 }
 
-/// The methods of RFC 9110 §9.3 and RFC 5789.
-static METHODS: [Method; 9] = [
-    Method::GET,
-    Method::HEAD,
-    Method::POST,
-    Method::PUT,
-    Method::DELETE,
-    Method::CONNECT,
-    Method::OPTIONS,
-    Method::TRACE,
-    Method::PATCH,
-];
-
-/// Refuses a method that differs from a known one in case only. Methods are case-sensitive (RFC 9110 §9.1), so a route or
-/// a policy for `POST` does not match `post`, but many frameworks behind a proxy take it for `POST`.
+/// Refuses a method that differs from a known one in case only.
 fn check_method(method: &Method) -> Result<(), Refusal> {
-    if METHODS.contains(method) {
-        return Ok(());
-    }
-    let alike = |known: &&Method| known.as_str().eq_ignore_ascii_case(method.as_str());
-    match METHODS.iter().find(alike) {
+    match misspelt_method(method) {
         None => Ok(()),
         Some(known) => {
             let detail =

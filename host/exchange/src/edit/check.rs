@@ -5,6 +5,7 @@ use super::{
     is_method_apart, shown,
 };
 use crate::fields::{is_host_field, is_same_name};
+use crate::method::misspelt_method;
 use crate::target::MAX_TARGET_OCTETS;
 use crate::{PathRules, Scheme, normal_authority, normal_path};
 use http::Method;
@@ -153,6 +154,9 @@ fn method_rule(method: &str, writes: &WritableFields, side: HeadSide) -> Option<
         return Some("a method may have at most 32 bytes");
     }
     match Method::from_bytes(method.as_bytes()) {
+        Ok(method) if misspelt_method(&method).is_some() => {
+            Some("a method that servers know is written in capitals, as they know it")
+        }
         Ok(method) if !is_method_apart(&method) => None,
         _ => Some("a method must be a token, and not CONNECT, HEAD or TRACE"),
     }
