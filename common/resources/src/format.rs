@@ -143,6 +143,7 @@ pub(crate) fn rule(format: &str) -> &'static str {
         "host-port" => "write an address such as 127.0.0.1:8080",
         "endpoint" => "write an endpoint such as 127.0.0.1:9001, host.name:9001 or unix:/path",
         "filter-name" => "write the filter as namespace/name",
+        "service-name" => "write the service as namespace/name",
         "digest" => "a digest is sha256: and 64 lower-case hex digits",
         "hostname" => "write a hostname such as shop.example or *.shop.example, without port",
         _ => "see the schema",
@@ -167,7 +168,7 @@ pub(crate) fn accepts(format: &str, text: &str) -> bool {
         }),
         "host-port" => text.parse::<std::net::SocketAddr>().is_ok(),
         "endpoint" => endpoint(text),
-        "filter-name" => {
+        "filter-name" | "service-name" => {
             text.split_once('/').is_some_and(|(ns, name)| is_name(ns) && is_name(name))
         }
         "digest" => text.strip_prefix("sha256:").is_some_and(|hex| {

@@ -62,8 +62,8 @@ fn allowed(one: Option<bool>, other: Option<bool>) -> Option<bool> {
 }
 
 /// Words that are in both, each once.
-fn common(one: &[String], other: &[String]) -> Vec<String> {
-    let mut found: Vec<String> = Vec::new();
+fn common<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
+    let mut found: Vec<T> = Vec::new();
     for word in one.iter().filter(|word| other.contains(word)) {
         if !found.contains(word) {
             found.push(word.clone());
@@ -217,10 +217,13 @@ fn plain(one: &NoSettings, _: &NoSettings) -> NoSettings {
 fn calls(one: &HttpClientSettings, other: &HttpClientSettings) -> HttpClientSettings {
     let HttpClientSettings {
         hosts,
+        services,
         timeout,
         per_minute,
         max_bytes,
         during_requests,
+        hooks,
+        concurrent,
         clear_text,
         ca,
     } = one;
@@ -230,11 +233,14 @@ fn calls(one: &HttpClientSettings, other: &HttpClientSettings) -> HttpClientSett
         if same { (common(hosts, &other.hosts), ca.clone()) } else { (Vec::new(), None) };
     HttpClientSettings {
         hosts,
+        services: common(services, &other.services),
         ca,
         timeout: least(*timeout, other.timeout, Millis(1_000)),
         per_minute: least(*per_minute, other.per_minute, 60),
         max_bytes: least(*max_bytes, other.max_bytes, Bytes(MIB)),
         during_requests: allowed(*during_requests, other.during_requests),
+        hooks: common(hooks, &other.hooks),
+        concurrent: least(*concurrent, other.concurrent, 64),
         clear_text: allowed(*clear_text, other.clear_text),
     }
 }

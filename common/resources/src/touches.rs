@@ -262,10 +262,13 @@ const GRANT: &[(&str, FieldReferent)] = &[
     ("/signedBy/keys/*", FieldReferent::Common),
     ("/signedBy/threshold", FieldReferent::Nothing),
     ("/imports/http-client/hosts/*", FieldReferent::Common),
+    ("/imports/http-client/services/*", FieldReferent::Service),
     ("/imports/http-client/timeout", FieldReferent::Nothing),
     ("/imports/http-client/perMinute", FieldReferent::Nothing),
     ("/imports/http-client/maxBytes", FieldReferent::Nothing),
     ("/imports/http-client/duringRequests", FieldReferent::Nothing),
+    ("/imports/http-client/hooks/*", FieldReferent::Nothing),
+    ("/imports/http-client/concurrent", FieldReferent::Nothing),
     ("/imports/http-client/clearText", FieldReferent::Nothing),
     // The text itself, no name of a file: nobody else writes it.
     ("/imports/http-client/ca", FieldReferent::Nothing),

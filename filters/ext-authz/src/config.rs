@@ -73,7 +73,7 @@ impl Rules {
         if !is_address(&settings.url) {
             errors.push(ConfigError::at(
                 "/url",
-                "write https://HOST[:PORT][/PATH], without a query; http: needs `clearText` in the Grant",
+                "write https://HOST[:PORT][/PATH], without a query; http: is for a service of the mesh (NAME.NAMESPACE.mesh), or needs `clearText` in the Grant",
             ));
         }
         let timeout_ms = settings.timeout.millis();

@@ -184,6 +184,25 @@ impl BodyHook {
             Self::V0_2(slot) => (BodyAnswer::V0_2(slot.call(store, (seen, octets, last))?.0),),
         })
     }
+
+    /// The whole body.
+    pub(crate) async fn call_async(
+        &self,
+        store: &mut Store<Host>,
+        exchange: u64,
+        seen: abi::View<'_>,
+        octets: &[u8],
+    ) -> wasmtime::Result<(BodyAnswer,)> {
+        Ok(match self {
+            Self::V0_1(slot) => {
+                let answer = slot.call_async(store, (exchange, octets, true)).await?;
+                (BodyAnswer::V0_1(answer.0),)
+            }
+            Self::V0_2(slot) => {
+                (BodyAnswer::V0_2(slot.call_async(store, (seen, octets, true)).await?.0),)
+            }
+        })
+    }
 }
 
 /// The decision of a [`BodyHook`], unchecked.
@@ -229,6 +248,17 @@ impl RouteHook {
         Ok(match self {
             Self::V0_1(slot) => (RouteAnswer::V0_1(slot.call(store, seen)?.0),),
             Self::V0_2(slot) => (RouteAnswer::V0_2(slot.call(store, seen)?.0),),
+        })
+    }
+
+    pub(crate) async fn call_async(
+        &self,
+        store: &mut Store<Host>,
+        seen: (abi::View<'_>,),
+    ) -> wasmtime::Result<(RouteAnswer,)> {
+        Ok(match self {
+            Self::V0_1(slot) => (RouteAnswer::V0_1(slot.call_async(store, seen).await?.0),),
+            Self::V0_2(slot) => (RouteAnswer::V0_2(slot.call_async(store, seen).await?.0),),
         })
     }
 }

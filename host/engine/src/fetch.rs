@@ -1,15 +1,17 @@
 //! The requests that filters send, as the embedder of the engine sees them.
 
+use http::{HeaderMap, StatusCode};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tamis_exchange::TRAILER;
 
 /// A request that the grant allows. Do not follow redirects: their target was not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FetchRequest {
     /// Method, a token.
     pub method: String,
-    /// Absolute URL, `https:` or (when granted) `http:`.
+    /// Absolute URL, `https:` or (when granted) `http:`; that of a service is `http:`, whatever carries it.
     pub url: String,
     /// Lower-case names; no framing headers, no `host`.
     pub headers: Vec<(String, Vec<u8>)>,
@@ -19,8 +21,25 @@ pub struct FetchRequest {
     pub timeout: Duration,
     /// A longer response gives [`FetchFailure::TooLarge`].
     pub max_bytes: usize,
-    /// Authorities that the host's certificate has to be of, in PEM; none: those of the machine.
-    pub ca: Option<Arc<str>>,
+    /// Where it goes.
+    pub target: FetchTarget,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FetchTarget {
+    /// To the host that its URL names.
+    Host {
+        /// Authorities that the host's certificate has to be of, in PEM; none: those of the machine.
+        ca: Option<Arc<str>>,
+    },
+    /// To a service of the mesh, with the identity of the proxy.
+    Service {
+        /// `namespace/name`.
+        service: String,
+        /// One of its ports; `None`: its first.
+        port: Option<u16>,
+    },
 }
 
 /// A response.
@@ -28,10 +47,26 @@ pub struct FetchRequest {
 pub struct FetchResponse {
     /// Final status, not 1xx.
     pub status: u16,
-    /// Lower-case names.
+    /// Lower-case names; those of trailers begin with `trailer:`.
     pub headers: Vec<(String, Vec<u8>)>,
     /// Complete.
     pub body: Vec<u8>,
+}
+
+impl FetchResponse {
+    /// A response with these fields, in their order, and the trailers after them.
+    pub fn new(
+        status: StatusCode,
+        headers: &HeaderMap,
+        trailers: Option<&HeaderMap>,
+        body: Vec<u8>,
+    ) -> Self {
+        let plain = headers.iter().map(|(name, value)| (name.as_str().to_owned(), value));
+        let trailers = trailers.into_iter().flatten();
+        let late = trailers.map(|(name, value)| (format!("{TRAILER}{name}"), value));
+        let fields = plain.chain(late).map(|(name, value)| (name, value.as_bytes().to_vec()));
+        Self { status: status.as_u16(), headers: fields.collect(), body }
+    }
 }
 
 /// Why there is no response.

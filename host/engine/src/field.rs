@@ -26,7 +26,9 @@ pub enum GrantField {
     ResponseWriteTrailers,
     ResponseBody,
     HttpClientHosts,
+    HttpClientServices,
     HttpClientDuringRequests,
+    HttpClientHooks,
     HttpClientClearText,
     KvKeyBytes,
     KvValueBytes,
@@ -38,7 +40,7 @@ pub enum GrantField {
 
 impl GrantField {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::RequestReadHeaders,
         Self::RequestWriteHeaders,
         Self::RequestAttributes,
@@ -54,7 +56,9 @@ impl GrantField {
         Self::ResponseWriteTrailers,
         Self::ResponseBody,
         Self::HttpClientHosts,
+        Self::HttpClientServices,
         Self::HttpClientDuringRequests,
+        Self::HttpClientHooks,
         Self::HttpClientClearText,
         Self::KvKeyBytes,
         Self::KvValueBytes,
@@ -82,7 +86,9 @@ impl GrantField {
             Self::ResponseWriteTrailers => "response.writeTrailers",
             Self::ResponseBody => "response.body",
             Self::HttpClientHosts => "imports.http-client.hosts",
+            Self::HttpClientServices => "imports.http-client.services",
             Self::HttpClientDuringRequests => "imports.http-client.duringRequests",
+            Self::HttpClientHooks => "imports.http-client.hooks",
             Self::HttpClientClearText => "imports.http-client.clearText",
             Self::KvKeyBytes => "imports.kv.keyBytes",
             Self::KvValueBytes => "imports.kv.valueBytes",

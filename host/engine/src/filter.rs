@@ -266,19 +266,31 @@ impl Filter {
         (&self.plan().failing.0, &self.plan().failing.1)
     }
 
-    /// Whether request hooks must be called through [`crate::Instance::on_request_async`].
-    pub fn suspends_requests(&self) -> bool {
-        let granted = self.plan().settings.grant.imports.http_client.as_ref();
-        self.plan().suspending.is_some() && granted.is_some_and(|g| g.during_requests)
+    /// Whether that hook may send requests, so that it must be called in the way that waits for them: of bodies, whole ones
+    /// alone.
+    pub fn suspends(&self, hook: Hook) -> bool {
+        let plan = self.plan();
+        let mode = match hook {
+            Hook::RequestBody => plan.interest.request_body,
+            Hook::ResponseBody => plan.interest.response_body,
+            _ => BodyMode::Buffered,
+        };
+        let granted = plan.settings.grant.imports.http_client.as_ref();
+        plan.suspending.is_some()
+            && mode == BodyMode::Buffered
+            && granted.is_some_and(|granted| granted.lets_call(hook))
     }
 
     /// A place among the calls of this filter that wait at once in this process, given back when it is dropped. Each takes
     /// an instance and a stack of those that all filters share.
     ///
     /// # Errors
-    /// When all [`MAX_WAITING`] are taken.
+    /// When all are taken that its grant gives it: at most [`MAX_WAITING`].
     pub fn wait(&self) -> Result<QueuePlace, CallFault> {
-        let more = |waiting: usize| waiting.checked_add(1).filter(|more| *more <= MAX_WAITING);
+        let granted = self.plan().settings.grant.imports.http_client.as_ref();
+        let most = granted.and_then(|granted| usize::try_from(granted.concurrent).ok());
+        let most = most.unwrap_or(MAX_WAITING).min(MAX_WAITING);
+        let more = |waiting: usize| waiting.checked_add(1).filter(|more| *more <= most);
         let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
         match taken {
             Ok(_) => Ok(QueuePlace(Arc::clone(&self.waiting))),

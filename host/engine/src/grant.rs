@@ -1,6 +1,6 @@
 //! What a filter may import, read, write and spend. Nothing is allowed implicitly.
 
-use crate::{Inspection, StateScope};
+use crate::{Hook, Inspection, StateScope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tamis_exchange::TRAILER;
@@ -176,14 +176,20 @@ settings! {
     HttpClientGrant {
         /// `HOST` or `HOST:PORT`, exactly.
         hosts: Vec<String> = Vec::new(),
+        /// `namespace/name` of services of the mesh.
+        services: Vec<String> = Vec::new(),
         /// Longest wait. Default 1000.
         timeout_ms: u32 = 1000,
         /// Requests above this rate are refused. Default 60.
         per_minute: u32 = 60,
         /// Bytes of a response body, and of a request body. Default 1 MiB.
         max_bytes: usize = 1024 * 1024,
-        /// Request hooks may send requests too, not only `tick`. No other hook may.
+        /// The hook on request heads may send requests too, not only `tick`.
         during_requests: bool = false,
+        /// Further hooks that may: `router`, `request-body`, `response`, `response-body`. No other hook may.
+        hooks: Vec<String> = Vec::new(),
+        /// Calls of hooks that wait at once. Default 64.
+        concurrent: u32 = 64,
         /// `http:` URLs are allowed for these hosts.
         clear_text: bool = false,
         /// Authorities these hosts' certificates are of, in PEM, instead of the machine's.
@@ -276,6 +282,7 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), CeilingExcess> 
     }
     if let Some(it) = &imports.http_client {
         asked.push(("http-client.timeout", it.timeout_ms.into(), 60_000));
+        asked.push(("http-client.concurrent", it.concurrent.into(), 64));
         asked.push(("http-client.perMinute", it.per_minute.into(), 60_000));
         asked.push(("http-client.maxBytes", size(it.max_bytes), 16 * MIB));
     }
@@ -383,6 +390,27 @@ impl Imports {
     }
 }
 
+impl HttpClientGrant {
+    /// Whether a hook may send requests and wait for the responses.
+    pub fn lets_call(&self, hook: Hook) -> bool {
+        match hook {
+            Hook::Tick => true,
+            Hook::Request => self.during_requests,
+            Hook::Router | Hook::RequestBody | Hook::Response | Hook::ResponseBody => {
+                self.hooks.iter().any(|named| named == hook.as_str())
+            }
+            Hook::Retry
+            | Hook::Hedge
+            | Hook::CircuitBreaker
+            | Hook::Balancer
+            | Hook::Trailers
+            | Hook::Finished
+            | Hook::Telemetry
+            | Hook::Connection => false,
+        }
+    }
+}
+
 impl Grant {
     /// Every import, header, attribute and body with default limits: for tests and the developer's sandbox.
     pub fn everything() -> Self {
@@ -473,6 +501,7 @@ mod tests {
             ("records.bytesPerSecond", r#"{"imports":{"records":{"bytesPerSecond":4294967295}}}"#),
             ("spans.maxBytes", r#"{"imports":{"spans":{"maxBytes":4294967295}}}"#),
             ("log.maxBytes", r#"{"imports":{"log":{"maxBytes":4294967295}}}"#),
+            ("http-client.concurrent", r#"{"imports":{"http-client":{"concurrent":65}}}"#),
             ("http-client.maxBytes", r#"{"imports":{"http-client":{"maxBytes":4294967295}}}"#),
             ("metrics.metrics", r#"{"imports":{"metrics":{"metrics":4294967295}}}"#),
         ] {

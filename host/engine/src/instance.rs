@@ -114,12 +114,12 @@ impl Instance {
         &self.filter
     }
 
-    /// Whether its last call would have sent a request and waited for it: only for a [`Filter::shadow`]
-    /// whose grant has `duringRequests`.
-    pub fn would_wait(&self) -> bool {
+    /// Whether its last call, of that hook, would have sent a request and waited for it: only for a [`Filter::shadow`]
+    /// whose grant lets the hook.
+    pub fn would_wait(&self, hook: Hook) -> bool {
         let granted = self.filter.plan().settings.grant.imports.http_client.as_ref();
         self.filter.plan().state.is_shadow()
-            && granted.is_some_and(|granted| granted.during_requests)
+            && granted.is_some_and(|granted| granted.lets_call(hook))
             && self.direct.as_ref().is_some_and(|running| running.store.data().sends > 0)
     }
 
@@ -193,8 +193,7 @@ impl Instance {
         octets: &[u8],
         last: bool,
     ) -> Result<x::Decision, CallFault> {
-        // A filter that is shown no fields lacks none.
-        if view.truncated && self.filter.contract() != Contract::V0_1 {
+        if view.truncated && !self.sees_nothing_of(hook) {
             return Err(CallFault::ViewTruncated);
         }
         let mut spans = std::mem::take(&mut self.spans);
@@ -217,6 +216,11 @@ impl Instance {
         let (choice,) = self
             .viewed(view, |this, seen| call!(this, Hook::Router, view.exchange, on_route(seen)))?;
         let choice = self.right(Hook::Router, choice.checked(self.body_bytes()))?;
+        self.known(choice)
+    }
+
+    /// A choice whose indices are within `backends` and `rules`.
+    fn known(&self, choice: x::Choice) -> Result<x::Choice, CallFault> {
         let (backends, rules) = (self.filter.backends().len(), self.filter.rules().len());
         if let x::Choice::Forward(selection) = &choice {
             let known = |index: u32, len: usize| (index as usize) < len;
@@ -395,7 +399,7 @@ impl Instance {
         Ok(delay.map(|ms| ms.max(100)))
     }
 
-    /// [`Instance::on_request`] for a filter that may send requests ([`Filter::suspends_requests`]).
+    /// [`Instance::on_request`] for a filter that may send requests in that hook ([`Filter::suspends`]).
     ///
     /// A worker needs an instance for each exchange that waits here. Dropping the future drops the instance
     /// behind it.
@@ -403,26 +407,149 @@ impl Instance {
     /// # Errors
     /// Any fault; apply the attachment's failure mode.
     pub async fn on_request_async(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
-        if !self.filter.suspends_requests() {
+        if !self.filter.suspends(Hook::Request) {
             return self.on_request(view);
         }
-        if view.truncated {
+        let call =
+            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match exports
+                .on_request
+                .as_ref()
+            {
+                Some(slot) => slot.call_async(store, (seen,)).await.map(Some),
+                None => Ok(None),
+            };
+        let (decision,) = self.waiting(Hook::Request, view, call).await?;
+        self.right(Hook::Request, decision.checked(self.body_bytes()))
+    }
+
+    /// [`Instance::on_response`], as [`Instance::on_request_async`].
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub async fn on_response_async(&mut self, view: &x::View) -> Result<x::Decision, CallFault> {
+        if !self.filter.suspends(Hook::Response) {
+            return self.on_response(view);
+        }
+        let call =
+            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match exports
+                .on_response
+                .as_ref()
+            {
+                Some(slot) => slot.call_async(store, (seen,)).await.map(Some),
+                None => Ok(None),
+            };
+        let (decision,) = self.waiting(Hook::Response, view, call).await?;
+        self.right(Hook::Response, decision.checked(self.body_bytes()))
+    }
+
+    /// [`Instance::on_route`], as [`Instance::on_request_async`].
+    ///
+    /// # Errors
+    /// Any fault, including an index out of range.
+    pub async fn on_route_async(&mut self, view: &x::View) -> Result<x::Choice, CallFault> {
+        if !self.filter.suspends(Hook::Router) {
+            return self.on_route(view);
+        }
+        let call =
+            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match exports
+                .on_route
+                .as_ref()
+            {
+                Some(slot) => slot.call_async(store, (seen,)).await.map(Some),
+                None => Ok(None),
+            };
+        let (choice,) = self.waiting(Hook::Router, view, call).await?;
+        let choice = self.right(Hook::Router, choice.checked(self.body_bytes()))?;
+        self.known(choice)
+    }
+
+    /// [`Instance::on_request_body`] of a whole body, as [`Instance::on_request_async`].
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub async fn on_request_body_async(
+        &mut self,
+        view: &x::View,
+        octets: &[u8],
+    ) -> Result<x::Decision, CallFault> {
+        if !self.filter.suspends(Hook::RequestBody) {
+            return self.on_request_body(view, octets, true);
+        }
+        self.on_body_async(
+            Hook::RequestBody,
+            |exports| exports.on_request_body.as_ref(),
+            view,
+            octets,
+        )
+        .await
+    }
+
+    /// [`Instance::on_response_body`] of a whole body, as [`Instance::on_request_async`].
+    ///
+    /// # Errors
+    /// Any fault; apply the attachment's failure mode.
+    pub async fn on_response_body_async(
+        &mut self,
+        view: &x::View,
+        octets: &[u8],
+    ) -> Result<x::Decision, CallFault> {
+        if !self.filter.suspends(Hook::ResponseBody) {
+            return self.on_response_body(view, octets, true);
+        }
+        self.on_body_async(
+            Hook::ResponseBody,
+            |exports| exports.on_response_body.as_ref(),
+            view,
+            octets,
+        )
+        .await
+    }
+
+    async fn on_body_async(
+        &mut self,
+        hook: Hook,
+        slot: fn(&Exports) -> Option<&BodyHook>,
+        view: &x::View,
+        octets: &[u8],
+    ) -> Result<x::Decision, CallFault> {
+        let exchange = view.exchange;
+        let call =
+            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match slot(
+                exports,
+            ) {
+                Some(slot) => slot.call_async(store, exchange, seen, octets).await.map(Some),
+                None => Ok(None),
+            };
+        let (decision,) = self.waiting(hook, view, call).await?;
+        self.right(hook, decision.checked(octets.len(), self.body_bytes()))
+    }
+
+    /// Makes a call that may suspend.
+    async fn waiting<R>(
+        &mut self,
+        hook: Hook,
+        view: &x::View,
+        call: impl AsyncFnOnce(&Exports, &mut Store<Host>, abi::View<'_>) -> wasmtime::Result<Option<R>>,
+    ) -> Result<R, CallFault> {
+        if view.truncated && !self.sees_nothing_of(hook) {
             return Err(CallFault::ViewTruncated);
         }
-        self.suspended(Hook::Request, view.exchange).await?;
+        self.suspended(hook, view.exchange).await?;
         let mut spans = std::mem::take(&mut self.spans);
         let answer = match self.suspending.as_mut() {
-            Some(RunningInstance { store, exports, .. }) => match exports.on_request.as_ref() {
-                Some(slot) => {
-                    slot.call_async(store, (abi::View::of(view, &mut spans),)).await.map(Some)
-                }
-                None => Ok(None),
-            },
+            Some(RunningInstance { store, exports, .. }) => {
+                call(exports, store, abi::View::of(view, &mut spans)).await
+            }
             None => Ok(None),
         };
         self.spans = spans;
-        let (decision,) = self.resumed(Hook::Request, answer)?;
-        self.right(Hook::Request, decision.checked(self.body_bytes()))
+        self.resumed(hook, answer)
+    }
+
+    /// Whether the contract shows no fields in that hook: a filter that is shown none lacks none.
+    fn sees_nothing_of(&self, hook: Hook) -> bool {
+        matches!(hook, Hook::RequestBody | Hook::ResponseBody)
+            && self.filter.contract() == Contract::V0_1
     }
 
     /// Takes the instance that is ready, so that the next call need not.

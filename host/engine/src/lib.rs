@@ -59,7 +59,7 @@ pub use cache::{Cache, CacheFolders};
 pub use contract::Contract;
 pub use engine::{Allocation, CompiledComponent, Engine};
 pub use error::{CallFault, EngineError};
-pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, HttpFetch};
+pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, HttpFetch};
 pub use field::{GrantField, UncoveredField};
 pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{

@@ -63,7 +63,7 @@ impl Examiner {
             store,
             Arc::new(Metrics::new()),
             Arc::new(NullExporter),
-            Arc::new(Fetcher),
+            Arc::new(Fetcher::default()),
             secrets.clone(),
             TickStarter::new()?,
         );

@@ -1,18 +1,33 @@
-//! HTTP requests of filters (`http-client`): one connection each, limited by the grant.
+//! HTTP requests of filters (`http-client`): to services of the mesh on a worker, to other hosts over one connection
+//! each; limited by the grant.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
-use tamis_engine::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, HttpFetch};
+use tamis_engine::{
+    FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, HttpFetch,
+};
+use tamis_proxy::MeshCalls;
 use tamis_resources::machine;
 use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLimits, connect};
 
 /// Sends requests of filters.
-#[derive(Debug, Default)]
-pub(crate) struct Fetcher;
+#[derive(Default)]
+pub(crate) struct Fetcher {
+    /// The way to services of the mesh.
+    mesh: MeshCalls,
+}
+
+impl Fetcher {
+    /// Reaches services of the mesh through the proxy that has the same `mesh`.
+    pub(crate) fn new(mesh: MeshCalls) -> Self {
+        Self { mesh }
+    }
+}
 
 /// Where systems store the public authorities; the first that exists is used.
 const AUTHORITIES: [&str; 4] = [
@@ -24,9 +39,14 @@ const AUTHORITIES: [&str; 4] = [
 
 impl HttpFetch for Fetcher {
     fn fetch(&self, request: FetchRequest) -> FetchFuture {
+        let ca = match &request.target {
+            // The worker that makes the call bounds its time, so that its endpoint is known to be slow.
+            FetchTarget::Service { .. } => return self.mesh.call(request),
+            FetchTarget::Host { ca } => ca.clone(),
+        };
         Box::pin(async move {
             let timeout = request.timeout;
-            match tokio::time::timeout(timeout, send(request)).await {
+            match tokio::time::timeout(timeout, send(request, ca)).await {
                 Ok(answer) => answer,
                 Err(_elapsed) => Err(FetchFailure::Timeout),
             }
@@ -34,14 +54,14 @@ impl HttpFetch for Fetcher {
     }
 }
 
-async fn send(request: FetchRequest) -> Result<FetchResponse, FetchFailure> {
+async fn send(request: FetchRequest, ca: Option<Arc<str>>) -> Result<FetchResponse, FetchFailure> {
     let failed = |why: &dyn std::fmt::Display| FetchFailure::Connect(why.to_string());
     let uri: http::Uri = request.url.parse().map_err(|error| failed(&error))?;
     let host = uri.host().ok_or_else(|| failed(&"the URL names no host"))?;
     let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let secure = uri.scheme_str() == Some("https");
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let tls = secure.then(|| authorities(&host, request.ca.as_deref())).transpose()?;
+    let tls = secure.then(|| authorities(&host, ca.as_deref())).transpose()?;
     let stream = dial(&host, port, tls.as_ref(), request.timeout).await?;
     // The server is as untrusted as any upstream.
     let gate = ResponseGate::new(stream, ResponseLimits::default());
@@ -72,15 +92,9 @@ async fn send(request: FetchRequest) -> Result<FetchResponse, FetchFailure> {
         }
     })?;
     driver.abort();
-    Ok(FetchResponse {
-        status: head.status.as_u16(),
-        headers: head
-            .headers
-            .iter()
-            .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec()))
-            .collect(),
-        body: body.to_bytes().to_vec(),
-    })
+    let trailers = body.trailers().cloned();
+    let octets = body.to_bytes().to_vec();
+    Ok(FetchResponse::new(head.status, &head.headers, trailers.as_ref(), octets))
 }
 
 /// Whether a host of that name may be at that address. A grant names a host; whoever answers for that name could lead the

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_engine::{Exporter, FilterSpan, Secrets};
 use tamis_observe::Recorder;
-use tamis_proxy::{Proxy, ProxyOptions, SlotStatus, Status};
+use tamis_proxy::{MeshCalls, Proxy, ProxyOptions, SlotStatus, Status};
 use tamis_resources::{NodeName, Problem};
 
 /// The options of a node.
@@ -121,12 +121,14 @@ impl Node {
         followed: Option<Arc<FollowedPlan>>,
     ) -> Result<(Self, Reload), NodeError> {
         let NodeOptions { name, source, store, secrets, mut proxy } = options;
+        // Each proxy has its own way into the mesh.
+        proxy.mesh_calls = MeshCalls::default();
         let builder = Builder::new(
             shared,
             store,
             Arc::clone(&proxy.metrics),
             Arc::new(Records(proxy.recorder.clone())),
-            Arc::new(Fetcher),
+            Arc::new(Fetcher::new(proxy.mesh_calls.clone())),
             secrets,
             TickStarter::new()?,
         );

@@ -118,7 +118,7 @@ impl SigningStore {
             ArtifactStore::new(vec![self.folder.path().to_owned()]),
             Arc::new(Metrics::new()),
             Arc::new(NullExporter),
-            Arc::new(Fetcher),
+            Arc::new(Fetcher::default()),
             Secrets::default(),
             TickStarter::new().unwrap(),
         )

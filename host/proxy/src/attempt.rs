@@ -141,7 +141,7 @@ async fn try_until_sent(
 }
 
 /// FNV-1a: the same for the same bytes on every proxy, so that all of them send a key to the same endpoint.
-fn hash_of(octets: &[u8]) -> u64 {
+pub(crate) fn hash_of(octets: &[u8]) -> u64 {
     octets.iter().fold(0xcbf2_9ce4_8422_2325, |sum, octet| {
         (sum ^ u64::from(*octet)).wrapping_mul(0x0100_0000_01b3)
     })
@@ -288,7 +288,7 @@ fn time_limit(attempt_ms: u32, left: Option<Duration>) -> Duration {
 
 /// Whether statistics count a response as failure: the status reports a server error (RFC 9110 §15.6), or
 /// the gRPC status does.
-fn is_failure(response: &Response<Body>) -> bool {
+pub(crate) fn is_failure(response: &Response<Body>) -> bool {
     match grpc_status(response.headers()) {
         // unknown, deadline exceeded, internal, unavailable, data loss
         Some(status) => matches!(status, 2 | 4 | 13 | 14 | 15),

@@ -38,6 +38,9 @@
 //! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters,
 //!     `counts` and `traffic`, the access record.
 //!
+//! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `circuit`, and pass none of
+//! these rooms.
+//!
 //! Outside of requests: `proxy` (the handle) and `proxy_state`, `admin`, `balance`, `shadow`,
 //! `worker/rounds`.
 //!
@@ -71,6 +74,7 @@ mod hedges;
 mod interim;
 mod latencies;
 mod local;
+mod mesh_calls;
 mod mirror;
 mod names;
 mod outgoing;
@@ -111,6 +115,7 @@ pub use error::ProxyError;
 pub use generation::{
     Attachment, ChainLayout, Generation, ListenerConfig, ListenerRules, Reasons, SlotOccupant,
 };
+pub use mesh_calls::MeshCalls;
 pub use proxy::{Proxy, ProxyOptions};
 pub use proxy_state::{InheritedSockets, LeaveError};
 pub use shadow::{Difference, Shadow, ShadowReport};

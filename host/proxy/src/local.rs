@@ -41,10 +41,9 @@ pub(crate) async fn local(
         if author == Some(slot.number) || !state.is_for(slot) {
             continue;
         }
-        slot.turn().await;
         state.exchange.status = Some(response.status());
         state.exchange.response_headers = std::mem::take(response.headers_mut());
-        let shown = slot.decide(&ResponseHead, state).map(drop);
+        let shown = slot.decide(&ResponseHead, state).await.map(drop);
         let shown = shown.and_then(|()| check_size(state).map_err(ExchangeStop::from));
         match shown {
             Ok(()) => {

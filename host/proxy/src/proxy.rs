@@ -5,6 +5,7 @@ use crate::admin_access::AdminAccess;
 use crate::counts::{SlotCounts, SlotLedger};
 use crate::error::ProxyError;
 use crate::generation::{Generation, SlotOccupant};
+use crate::mesh_calls::MeshCalls;
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
 };
@@ -69,6 +70,8 @@ pub struct ProxyOptions {
     pub inherited: InheritedSockets,
     /// Its identity inside the mesh, for its status and metrics; `None`: it has not joined.
     pub identity: Option<MeshIdentity>,
+    /// What its filters call services of the mesh with; of this proxy alone.
+    pub mesh_calls: MeshCalls,
 }
 
 impl Default for ProxyOptions {
@@ -91,6 +94,7 @@ impl Default for ProxyOptions {
             lame_duck: Duration::from_secs(5),
             inherited: InheritedSockets::default(),
             identity: None,
+            mesh_calls: MeshCalls::default(),
         }
     }
 }
@@ -149,6 +153,7 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
+        options.mesh_calls.connect(threads.iter().map(|one| one.thread().id()).zip(&senders));
         let (admin_shutdown, shutdown) = tokio::sync::watch::channel(ListenerStage::Serve);
         let (control_shutdown, end) = tokio::sync::watch::channel(ListenerStage::Serve);
         let inner = Arc::new(ProxyState {

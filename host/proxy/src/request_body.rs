@@ -135,8 +135,7 @@ pub(crate) async fn show_whole(
     let mut octets = octets.freeze();
     let mut replaced = false;
     for slot in slots {
-        slot.turn().await;
-        let verdict = slot.decide(&WholeRequestBody(&octets), state)?;
+        let verdict = slot.decide(&WholeRequestBody(&octets), state).await?;
         if let Verdict::Rewrite { edits, .. } = &verdict {
             *moved |= state.chain.routers_read(edits);
         }

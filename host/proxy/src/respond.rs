@@ -103,8 +103,7 @@ pub(crate) async fn show_head(
     }
     for slot in &chain.response {
         if state.is_for(slot) {
-            slot.turn().await;
-            slot.decide(&ResponseHead, state)?;
+            slot.decide(&ResponseHead, state).await?;
         }
     }
     for slot in &chain.candidate_response {
@@ -171,8 +170,7 @@ async fn show_whole(
     }
     let mut octets = octets.freeze();
     for slot in slots {
-        slot.turn().await;
-        let verdict = slot.decide(&WholeResponseBody(&octets), state)?;
+        let verdict = slot.decide(&WholeResponseBody(&octets), state).await?;
         if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
             octets = Bytes::from(by);
             state.exchange.response_headers.remove(header::CONTENT_LENGTH);

@@ -23,8 +23,7 @@ pub(crate) async fn ask(state: &mut ExchangeState) -> Result<Destination, Exchan
     state.rule = None;
     if let Some(extension) = state.chain.extension.clone() {
         let (rules, services) = state.chain.beyond_router();
-        extension.turn().await;
-        match extension.ask(&RouteQuestion, state)? {
+        match extension.ask_waiting(&RouteQuestion, state).await? {
             Some(Choice::Extend) => {}
             Some(Choice::Forward(mut selection)) => {
                 selection.rule = selection.rule.saturating_add(rules);
@@ -39,8 +38,7 @@ pub(crate) async fn ask(state: &mut ExchangeState) -> Result<Destination, Exchan
         }
     }
     let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };
-    router.turn().await;
-    let choice = router.ask(&RouteQuestion, state)?.unwrap_or(Choice::Unmatched);
+    let choice = router.ask_waiting(&RouteQuestion, state).await?.unwrap_or(Choice::Unmatched);
     Ok(chosen(state, router, choice))
 }
 

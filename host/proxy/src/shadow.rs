@@ -130,7 +130,7 @@ impl Shadow {
                 .on_failure(failure, view)
                 .map(|decision| ComparableAnswer::retry(Ok(&decision)).unwrap_or_default()),
         };
-        if instance.would_wait() {
+        if instance.would_wait(asked.hook()) {
             return Err("waits".to_owned());
         }
         said.map_err(|fault| trap(&fault))

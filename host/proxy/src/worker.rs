@@ -8,6 +8,7 @@ pub(crate) mod state;
 
 use crate::balance;
 use crate::generation::Generation;
+use crate::mesh_calls::MeshCall;
 use crate::shared::{ID_BITS, ProxyShared};
 use rounds::{DueWork, WorkerRounds};
 use state::{WorkerPlace, WorkerState};
@@ -29,6 +30,8 @@ pub(crate) enum Command {
         listeners: Vec<(String, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
     },
+    /// A filter calls a service of the mesh.
+    Call(MeshCall),
     /// Send clients elsewhere while still serving them; close the listeners or continue to accept.
     Leave { accept: bool, done: std::sync::mpsc::Sender<()> },
     /// Cancel `Leave`.
@@ -113,6 +116,11 @@ pub(crate) fn run(
                     worker.take(generation, listeners);
                     // Nobody waits any more if the proxy was dropped meanwhile.
                     let _ = taken.send(());
+                }
+                Some(Command::Call(call)) => {
+                    drop(tokio::task::spawn_local(
+                        call.answer(worker.state(), worker.shared.clock),
+                    ));
                 }
                 Some(Command::Leave { accept, done }) => {
                     worker.reach(ListenerStage::Leave, accept);

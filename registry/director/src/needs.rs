@@ -164,6 +164,7 @@ impl State {
             if let Some(new) = new {
                 after.speaks(new, security, &mut needs);
                 after.claims(new, old.copied(), &mut needs);
+                after.callees(new, old.copied(), security, &mut needs);
                 self.newly_named(
                     applied,
                     (new, old.copied()),

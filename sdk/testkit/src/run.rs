@@ -202,9 +202,17 @@ fn everything(given: &CaseStart) -> Grant {
             rest.split(['/', '?']).next().unwrap_or(rest).to_owned()
         };
         client.hosts = given.http.iter().map(|stub| host(&stub.url)).collect();
+        client.services = client.hosts.iter().filter_map(|host| service(host)).collect();
         (client.during_requests, client.clear_text) = (true, true);
     }
     grant
+}
+
+/// The service of the mesh with that host, as a grant names it: a name has no dot in a table.
+fn service(host: &str) -> Option<String> {
+    let host = host.rsplit_once(':').map_or(host, |(host, _)| host);
+    let (name, namespace) = host.strip_suffix(".mesh")?.split_once('.')?;
+    Some(format!("{namespace}/{name}"))
 }
 
 /// A time of day in RFC 3339 as the time since 1970.

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
 
-use super::{ACCEPTED, Claim, Fold};
+use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
-use crate::kinds::{BodyAccess, GrantSpec, GrantedImports, GrantedScope, GrantedView, SignedBy};
+use crate::kinds::{
+    BodyAccess, GrantSpec, GrantedImports, GrantedScope, GrantedView, ServiceSpec, SignedBy,
+};
 use crate::narrow::narrowed;
 use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
 
@@ -74,6 +76,7 @@ impl<'a> Fold<'a> {
             if self.scopes_unavailable(document, spec) {
                 continue;
             }
+            self.check_callees(document, spec);
             grants.decided.insert(&spec.filter, spec);
         }
         // All of them hold, also two of one name: each only takes away.
@@ -118,6 +121,20 @@ impl<'a> Fold<'a> {
             self.fail(document, ACCEPTED, "Invalid", problem);
         }
         found
+    }
+
+    /// Reports services that a filter may call and that do not exist. Calls of others are unaffected.
+    fn check_callees(&mut self, document: &Document, spec: &GrantSpec) {
+        let services = spec.imports.http_client.iter().flat_map(|client| &client.services);
+        for (at, key) in services.enumerate() {
+            if self.find::<ServiceSpec>(key).is_none() {
+                let message =
+                    format!("there is no Service {key}, so no call of the filter reaches it");
+                let pointer = format!("/spec/imports/http-client/services/{at}");
+                let problem = document.problem("ref.missing", &pointer, message);
+                self.fail(document, RESOLVED, "BackendNotFound", problem);
+            }
+        }
     }
 
     /// Says of a grant outside the namespaces of security what it does not do.
@@ -211,10 +228,14 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
         spec.http_client.as_ref().map(|it| {
             said(&[
                 ("hosts", Some(json!(it.hosts))),
+                // Left out where there is none: a proxy that does not know the setting runs the filter too.
+                ("services", (!it.services.is_empty()).then(|| json!(it.services))),
                 ("timeoutMs", it.timeout.map(|it| json!(it.0))),
                 ("perMinute", it.per_minute.map(Json::from)),
                 ("maxBytes", it.max_bytes.map(|it| json!(it.0))),
                 ("duringRequests", it.during_requests.map(Json::from)),
+                ("hooks", (!it.hooks.is_empty()).then(|| json!(it.hooks))),
+                ("concurrent", it.concurrent.map(Json::from)),
                 ("clearText", it.clear_text.map(Json::from)),
                 ("ca", it.ca.as_ref().map(|ca| json!(ca))),
             ])

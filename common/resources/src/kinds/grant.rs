@@ -44,6 +44,21 @@ impl GrantedScope {
     }
 }
 
+words! {
+    /// Hooks that may call out where a grant says so.
+    #[serde(rename_all = "kebab-case")]
+    pub enum CallingHook {
+        /// The choice of a service.
+        Router,
+        /// Whole bodies of requests.
+        RequestBody,
+        /// Heads of responses.
+        Response,
+        /// Whole bodies of responses.
+        ResponseBody,
+    }
+}
+
 shapes! {
     /// The rights of a filter. In a registry, a Grant outside the security namespaces (`tamis registry --security`) only narrows: where its own namespace attaches the filter, the filter has the rights that
     /// both the Grant of security and this one give.
@@ -121,17 +136,31 @@ shapes! {
     }
     /// `http-client`.
     pub struct HttpClientSettings {
-        /// `HOST` or `HOST:PORT`, exactly; when empty, it may import the capability but send no request.
+        /// `HOST` or `HOST:PORT`, exactly; without hosts and services it may import the capability but send no request.
+        #[serde(default)]
         pub hosts: Vec<String>,
+        /// `namespace/name` of services of the mesh, which it calls as `http://NAME.NAMESPACE.mesh/` with the identity
+        /// of the proxy that it runs in. Who writes this needs the rights to these services, or a `ReferenceGrant` of
+        /// their namespaces for `Grant`.
+        #[serde(default)]
+        #[schemars(extend("items" = serde_json::json!({ "type": "string", "format": "service-name" })))]
+        pub services: Vec<String>,
         /// Longest time for a request; default: 1s.
         pub timeout: Option<Millis>,
         /// Requests per minute; further ones are refused. Default: 60.
         pub per_minute: Option<u32>,
         /// Largest body of a response, and of a request, in bytes; default: 1MiB.
         pub max_bytes: Option<Bytes>,
-        /// Whether request hooks may call out, in addition to background work; default: no. Other hooks
-        /// never may.
+        /// Whether the hook on request heads may call out, in addition to background work; default: no.
         pub during_requests: Option<bool>,
+        /// Further hooks that may call out: `router`, `response`, and about whole bodies `request-body` and
+        /// `response-body`. Default: none. Others never may.
+        #[serde(default)]
+        pub hooks: Vec<CallingHook>,
+        /// Calls of its hooks that may wait at once in a proxy, all workers together; a further call of such a hook
+        /// fails. Default, and most: 64.
+        #[schemars(range(min = 1, max = 64))]
+        pub concurrent: Option<u32>,
         /// Whether `http:` URLs of these hosts are allowed, which anybody on the network path can read and
         /// alter; default: no.
         pub clear_text: Option<bool>,

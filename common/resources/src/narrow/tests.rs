@@ -91,7 +91,12 @@ fn made(schema: &Json, path: &str, dice: &mut Dice) -> Json {
             }
             Json::Object(map)
         }
-        (_, ["array"]) => (0..1 + dice.below(4)).map(|_| json!(dice.of(&NAMES))).collect(),
+        (_, ["array"]) => {
+            let known = words(form(&schema["items"])).unwrap_or_default();
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            let known = if known.is_empty() { &NAMES[..] } else { &known };
+            (0..1 + dice.below(4)).map(|_| json!(dice.of(known))).collect()
+        }
         (_, ["boolean"]) => json!(dice.below(2) == 0),
         (_, ["integer"]) => json!(1 + dice.below(200_000)),
         (_, ["string"]) if path == AUTHORITIES => json!(dice.of(&["one", "two"])),
@@ -282,7 +287,10 @@ fn every_field_of_a_grant_is_made_and_compared() {
             }
             match types(schema).as_slice() {
                 ["boolean"] => json!(true),
-                ["array"] => json!(["a"]),
+                ["array"] => match words(form(&schema["items"])) {
+                    Some(words) => json!(words),
+                    None => json!(["a"]),
+                },
                 _ => made(schema, path, &mut Dice(7)),
             }
         }

@@ -4,10 +4,13 @@
 use super::ImportMode;
 use crate::abi::{self, HttpFailure};
 use crate::error::printable;
-use crate::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, Host, HttpClientGrant};
+use crate::{
+    FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, GrantField, Host,
+    HttpClientGrant,
+};
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_exchange::{MAX_FIELDS, MAX_HEAD_OCTETS, is_framing_header};
+use tamis_exchange::{MAX_FIELDS, MAX_HEAD_OCTETS, is_framing_header, is_same_name};
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
@@ -15,14 +18,20 @@ use wasmtime::component::LinkerInstance;
 const MAX_PER_CALL: u32 = 8;
 /// Bytes of a URL.
 const MAX_URL_BYTES: usize = 8 * 1024;
+/// The end of the hosts of services: `NAME.NAMESPACE.mesh`, as for applications behind a sidecar.
+const MESH: &str = ".mesh";
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wasmtime::Result<()> {
     if mode != ImportMode::Suspending {
         return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
             let host = store.data_mut();
             host.sends = host.sends.saturating_add(1);
-            let why = "only `tick` may send requests, and request hooks (`on-request`) if the grant sets `imports.http-client.duringRequests: true`; no other hook may";
-            Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why.to_owned())),))
+            let (heads, hooks) =
+                (GrantField::HttpClientDuringRequests, GrantField::HttpClientHooks);
+            let why = format!(
+                "only `tick` may send requests, the hook on request heads (`on-request`) if the grant sets `{heads}: true`, and those of `router`, `response`, and about whole bodies `request-body` and `response-body`, that it names in `{hooks}`; no other hook may"
+            );
+            Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why)),))
         });
     }
     linker.func_wrap_async(
@@ -91,22 +100,12 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<FetchRequest
     let Some((authority, secure)) = authority(&request.url) else {
         return denied("a URL must be `https://HOST[:PORT]/…` without user info".to_owned());
     };
-    if !secure && !grant.clear_text {
-        return denied(
-            "`http:` needs `imports.http-client.clearText: true` in the grant".to_owned(),
-        );
-    }
-    let default_port = if secure { ":443" } else { ":80" };
-    let bare = authority.strip_suffix(default_port).unwrap_or(&authority);
-    let allowed = grant.hosts.iter().any(|host| {
-        let host = host.to_ascii_lowercase();
-        host == authority || host.strip_suffix(default_port).unwrap_or(&host) == bare
-    });
-    if !allowed {
-        return denied(format!(
-            "the grant does not name the host `{authority}` in `imports.http-client.hosts`"
-        ));
-    }
+    let target = match service_host(&authority) {
+        Some(host) => service(&authority, host, secure, grant),
+        None => host(&authority, secure, grant),
+    };
+    let target = target.map_err(HttpFailure::Denied)?;
+    let of_mesh = matches!(target, FetchTarget::Service { .. });
     let mut headers = Vec::with_capacity(request.headers.len());
     let mut octets = 0_usize;
     for field in request.headers {
@@ -119,6 +118,7 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<FetchRequest
         let known = http::HeaderName::from_lowercase(field.name.as_bytes()).is_ok();
         if !known
             || is_framing_header(&field.name)
+            || (of_mesh && is_of_the_mesh(&field.name))
             || http::HeaderValue::from_bytes(&field.value).is_err()
         {
             let name = printable(&field.name, 80);
@@ -134,8 +134,72 @@ fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<FetchRequest
         body: request.body,
         timeout: Duration::from_millis(u64::from(wanted.min(grant.timeout_ms))),
         max_bytes: grant.max_bytes,
-        ca: grant.ca.clone(),
+        target,
     })
+}
+
+/// The host of an authority, if it is of the mesh.
+fn service_host(authority: &str) -> Option<&str> {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    host.strip_suffix(MESH)
+}
+
+/// The service that an authority names, if the grant names it too.
+fn service(
+    authority: &str,
+    name: &str,
+    secure: bool,
+    grant: &HttpClientGrant,
+) -> Result<FetchTarget, String> {
+    if secure {
+        return Err(format!(
+            "a service of the mesh is called with `http://{authority}`; the mesh encrypts the call where the service has sidecars"
+        ));
+    }
+    let port = authority.rsplit_once(':').map(|(_, port)| port.parse::<u16>());
+    let port =
+        port.transpose().map_err(|_| format!("`{authority}` has no port that is a number"))?;
+    let is_named = |key: &&String| {
+        key.split_once('/').is_some_and(|(namespace, service)| {
+            name.strip_prefix(service).and_then(|rest| rest.strip_prefix('.')) == Some(namespace)
+        })
+    };
+    match grant.services.iter().find(is_named) {
+        Some(key) => Ok(FetchTarget::Service { service: key.clone(), port }),
+        None => Err(format!(
+            "the grant does not name the service of `{authority}` (`http://NAME.NAMESPACE{MESH}/`) as `NAMESPACE/NAME` in `{}`",
+            GrantField::HttpClientServices
+        )),
+    }
+}
+
+/// The host that an authority names, if the grant names it too.
+fn host(authority: &str, secure: bool, grant: &HttpClientGrant) -> Result<FetchTarget, String> {
+    if !secure && !grant.clear_text {
+        return Err(format!(
+            "`http:` needs `{}: true` in the grant",
+            GrantField::HttpClientClearText
+        ));
+    }
+    let default_port = if secure { ":443" } else { ":80" };
+    let bare = authority.strip_suffix(default_port).unwrap_or(authority);
+    let allowed = grant.hosts.iter().any(|host| {
+        let host = host.to_ascii_lowercase();
+        host == authority || host.strip_suffix(default_port).unwrap_or(&host) == bare
+    });
+    if !allowed {
+        let field = GrantField::HttpClientHosts;
+        return Err(format!("the grant does not name the host `{authority}` in `{field}`"));
+    }
+    Ok(FetchTarget::Host { ca: grant.ca.clone() })
+}
+
+/// Whether a header is between the proxies of the mesh, in any spelling: a filter does not speak for one. A proxy that
+/// forwards `expect` would wait for what nobody sends.
+fn is_of_the_mesh(name: &str) -> bool {
+    const OWN: &str = "x-tamis-";
+    name == "expect" || name.get(..OWN.len()).is_some_and(|start| is_same_name(start, OWN))
 }
 
 /// Host and port, in lower case, and whether the scheme is `https`. `None` for a URL that two parsers could
@@ -212,6 +276,50 @@ mod tests {
             "https://idp.example/a b",
         ] {
             assert!(matches!(bound(request(url), &grant), Err(HttpFailure::Denied(_))), "{url}");
+        }
+    }
+
+    #[test]
+    fn only_granted_services_are_reached_and_only_by_their_names() {
+        let grant = HttpClientGrant {
+            services: vec!["shop/payments".into(), "b.c/a".into()],
+            hosts: vec!["other.shop.mesh".into(), "payments.shop".into()],
+            ..Default::default()
+        };
+        let of = |service: &str, port| FetchTarget::Service { service: service.into(), port };
+        for (url, target) in [
+            ("http://payments.shop.mesh/pay?x", of("shop/payments", None)),
+            ("http://payments.shop.mesh", of("shop/payments", None)),
+            ("http://PAYMENTS.shop.Mesh:8080/", of("shop/payments", Some(8080))),
+            ("http://payments.shop.mesh.:80/", of("shop/payments", Some(80))),
+            ("http://a.b.c.mesh/", of("b.c/a", None)),
+        ] {
+            let bounded = bound(request(url), &grant);
+            assert!(bounded.as_ref().is_ok_and(|b| b.target == target), "{url}");
+        }
+        for (url, says) in [
+            ("https://payments.shop.mesh/", "is called with `http://payments.shop.mesh`"),
+            ("http://orders.shop.mesh/", "`imports.http-client.services`"),
+            ("http://payments.mesh/", "`imports.http-client.services`"),
+            ("http://x.payments.shop.mesh/", "`imports.http-client.services`"),
+            ("http://payments.shop.x.mesh/", "`imports.http-client.services`"),
+            ("http://.mesh/", "`imports.http-client.services`"),
+            ("http://payments.shop.mesh:/", "no port that is a number"),
+            // A host of that end is a service, whatever `hosts` says.
+            ("http://other.shop.mesh/", "`imports.http-client.services`"),
+            ("http://payments.shop/", "clearText: true"),
+            ("http://payments.shop.mesh@evil.example/", "without user info"),
+            ("http://payments.shop.mesh.evil.example/", "clearText: true"),
+        ] {
+            match bound(request(url), &grant) {
+                Err(HttpFailure::Denied(why)) => assert!(why.contains(says), "{url}: {why}"),
+                Err(_) | Ok(_) => panic!("{url} may be sent"),
+            }
+        }
+        for name in ["x-tamis-retries", "x_tamis_mine", "expect"] {
+            let mut request = request("http://payments.shop.mesh/");
+            request.headers.push(abi::Field { name: name.into(), value: b"1".to_vec() });
+            assert!(bound(request, &grant).is_err(), "{name}");
         }
     }
 

@@ -92,15 +92,15 @@ fn a_shadow_sends_nothing_and_says_that_it_would_have_waited() {
     for during_requests in [true, false] {
         let (given, slow) = fetching(during_requests);
         let shadow = given.shadow_does("fetch").unwrap();
-        assert!(!shadow.suspends_requests());
+        assert!(!shadow.suspends(Hook::Request));
         let mut instance = shadow.instantiate().unwrap();
         instance.on_request(&view(shadow.reads(), 1, "/")).unwrap();
-        assert_eq!(instance.would_wait(), during_requests);
+        assert_eq!(instance.would_wait(Hook::Request), during_requests);
         assert!(slow.0.lock().unwrap().is_empty());
         let passing = given.shadow_does("pass").unwrap();
         let mut instance = passing.instantiate().unwrap();
         instance.on_request(&view(passing.reads(), 1, "/")).unwrap();
-        assert!(!instance.would_wait());
+        assert!(!instance.would_wait(Hook::Request));
     }
 }
 
@@ -154,14 +154,14 @@ async fn hooks_call_out_only_when_the_grant_says_so() {
     let (given, _) = fetching(false);
     let filter = given.does("fetch").unwrap();
     let seen = view(filter.reads(), 1, "/");
-    assert!(!filter.suspends_requests());
+    assert!(!filter.suspends(Hook::Request));
     let mut instance = filter.instantiate().unwrap();
     let answer = String::from_utf8(body(instance.on_request(&seen).unwrap())).unwrap();
     assert!(answer.contains("duringRequests"), "{answer}");
 
     let (given, _) = fetching(true);
     let filter = given.does("fetch").unwrap();
-    assert!(filter.suspends_requests());
+    assert!(filter.suspends(Hook::Request));
     let mut instance = filter.instantiate().unwrap();
     assert_eq!(body(instance.on_request_async(&seen).await.unwrap()), b"200 keys");
 }

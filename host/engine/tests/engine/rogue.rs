@@ -1,10 +1,11 @@
 //! One bad thing in one place, in every place: what it costs, and that nobody else is touched.
 
 use crate::guests::{GuestOptions, given, rogue, view};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tamis_engine::{
-    CallFault, EndpointState, EngineError, Filter, HttpClientGrant, Instance, Latencies,
-    MAX_WAITING,
+    CallFault, EndpointState, EngineError, FetchFuture, FetchRequest, FetchResponse, Filter,
+    HttpClientGrant, HttpFetch, Instance, Latencies, MAX_WAITING,
 };
 use tamis_exchange::{
     Cause, Circuit, Exchange, Failure, HeadSide, KeptFields, NameKind, Verdict, Window, apply,
@@ -154,26 +155,99 @@ fn no_hook_waits_for_configure_after_a_fault_of_any_hook() {
     }
 }
 
+/// Answers every request at once, which a guest can tell from a refusal.
+struct Ready;
+
+impl HttpFetch for Ready {
+    fn fetch(&self, _: FetchRequest) -> FetchFuture {
+        Box::pin(async { Ok(FetchResponse { status: 200, headers: vec![], body: vec![] }) })
+    }
+}
+
+/// Calls a hook in the way that waits for what it sends; `None`: no call of it ever does.
+fn ask_waiting(
+    instance: &mut Instance,
+    hook: &str,
+    exchange: u64,
+) -> Option<Result<(), CallFault>> {
+    let filter = instance.filter().clone();
+    let seen = view(filter.reads(), exchange, "/a");
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    Some(match hook {
+        "on-request" => runtime.block_on(instance.on_request_async(&seen)).map(drop),
+        "on-request-body" => {
+            runtime.block_on(instance.on_request_body_async(&seen, b"body")).map(drop)
+        }
+        "on-response" => runtime.block_on(instance.on_response_async(&seen)).map(drop),
+        "on-response-body" => {
+            runtime.block_on(instance.on_response_body_async(&seen, b"body")).map(drop)
+        }
+        "on-route" => runtime.block_on(instance.on_route_async(&seen)).map(drop),
+        "on-tick" => runtime.block_on(instance.on_tick()).map(drop),
+        _ => return None,
+    })
+}
+
 #[test]
-fn a_hook_that_may_not_call_out_is_told_which_hooks_may() {
-    for during_requests in [false, true] {
+fn a_hook_that_may_not_call_out_is_told_which_hooks_may_and_one_that_may_gets_its_answer() {
+    let others = ["router", "request-body", "response", "response-body"];
+    for (during_requests, hooks) in
+        [(false, &[][..]), (true, &[]), (false, &others), (true, &["response"]), (true, &others)]
+    {
         for hook in HOOKS {
-            // A tick may, and a request hook where the grant allows it.
-            if hook == "on-tick" || (hook == "on-request" && during_requests) {
-                continue;
-            }
-            let mut given = patient();
+            let named = match hook {
+                "on-request" => during_requests,
+                "on-tick" => true,
+                "on-route" => hooks.contains(&"router"),
+                other => other.strip_prefix("on-").is_some_and(|name| hooks.contains(&name)),
+            };
+            let mut given = GuestOptions { fetch: Some(Arc::new(Ready)), ..patient() };
             given.grant.imports.http_client = Some(HttpClientGrant {
                 hosts: vec!["idp.example".into()],
                 during_requests,
+                hooks: hooks.iter().map(|hook| (*hook).to_owned()).collect(),
                 ..HttpClientGrant::default()
             });
+            let row = format!("{hook}, {during_requests}, {hooks:?}");
+            if named {
+                let filter = made(&given, hook, "send-said").unwrap();
+                let mut instance = filter.instantiate().unwrap();
+                assert_eq!(ask_waiting(&mut instance, hook, 0).unwrap(), Ok(()), "{row}");
+                // It says why nothing came; here something did.
+                let said = ask_waiting(&mut instance, hook, 1).unwrap().unwrap_err().to_string();
+                assert!(said.contains("None"), "{row}: {said}");
+                continue;
+            }
             let said = fault(&given, hook, "send-said").unwrap_err().to_string();
-            for part in ["only `tick`", "`on-request`", "duringRequests: true", "no other hook may"]
-            {
-                assert!(said.contains(part), "{hook}, {during_requests}: {part}: {said}");
+            for part in [
+                "only `tick`",
+                "`on-request`",
+                "imports.http-client.duringRequests: true",
+                "`imports.http-client.hooks`",
+                "no other hook may",
+            ] {
+                assert!(said.contains(part), "{row}: {part}: {said}");
             }
         }
+    }
+}
+
+#[test]
+fn no_more_calls_wait_than_the_grant_says() {
+    for (concurrent, most) in [(1, 1), (3, 3), (64, MAX_WAITING), (1_000, MAX_WAITING)] {
+        let mut given = GuestOptions { fetch: Some(Arc::new(Ready)), ..patient() };
+        given.grant.imports.http_client =
+            Some(HttpClientGrant { concurrent, ..HttpClientGrant::default() });
+        if concurrent > 64 {
+            let error = made(&given, "on-request", "loop").unwrap_err().to_string();
+            assert!(error.contains("http-client.concurrent"), "{error}");
+            continue;
+        }
+        let filter = made(&given, "on-request", "loop").unwrap();
+        let places: Vec<_> = (0..most).map(|_| filter.wait().unwrap()).collect();
+        assert!(filter.wait().is_err(), "{concurrent}");
+        drop(places);
+        assert!(filter.wait().is_ok(), "{concurrent}");
     }
 }
 
@@ -348,29 +422,17 @@ fn a_secret_that_is_not_granted_is_not_opened_by_any_name() {
     let values = [("db", "hunter2"), ("other", "x"), ("", "y")];
     let values = values.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
     let secrets = tamis_engine::Secrets::new(values.into());
-    let state = tamis_engine::FilterState::new(std::sync::Arc::clone(&given.metrics));
-    given.state = std::sync::Arc::new(state.with_secrets(secrets));
+    let state = tamis_engine::FilterState::new(Arc::clone(&given.metrics));
+    given.state = Arc::new(state.with_secrets(secrets));
     let fault = fault(&given, "on-request", "secrets-of-others").unwrap_err();
     // It panics once it was refused all of them.
     assert_eq!(fault.kind(), "trap", "{fault}");
 }
 
-/// Fails the test if it is asked.
-struct UnreachableServer;
-
-impl tamis_engine::HttpFetch for UnreachableServer {
-    fn fetch(&self, request: tamis_engine::FetchRequest) -> tamis_engine::FetchFuture {
-        let answer = tamis_engine::FetchResponse { status: 200, headers: vec![], body: vec![] };
-        // Seen by the guest as an answer, which it reports.
-        let _ = request;
-        Box::pin(async move { Ok(answer) })
-    }
-}
-
 #[tokio::test]
 async fn a_request_reaches_the_host_that_was_granted_and_by_no_spelling_another() {
     let mut given = patient();
-    given.fetch = Some(std::sync::Arc::new(UnreachableServer));
+    given.fetch = Some(Arc::new(Ready));
     given.grant.imports.http_client = Some(HttpClientGrant {
         hosts: vec!["idp.example".into()],
         during_requests: true,

@@ -47,13 +47,13 @@ fn get(url: String) -> FetchRequest {
         body: Vec::new(),
         timeout: Duration::from_secs(10),
         max_bytes: 1024,
-        ca: None,
+        target: FetchTarget::Host { ca: None },
     }
 }
 
 fn fetch(request: FetchRequest) -> Result<FetchResponse, FetchFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(Fetcher.fetch(request))
+    runtime.block_on(Fetcher::default().fetch(request))
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn the_authorities_of_the_grant_are_believed_and_no_others() {
     let ((own, address, server), (other, ..)) = (secure(answer), secure(answer));
     let asked = |ca: &str| {
         let url = format!("https://{address}/");
-        fetch(FetchRequest { ca: Some(ca.into()), ..get(url) })
+        fetch(FetchRequest { target: FetchTarget::Host { ca: Some(ca.into()) }, ..get(url) })
     };
     assert!(matches!(asked(&other), Err(FetchFailure::Connect(_))), "of another authority");
     assert_eq!(asked(&own).unwrap().body, b"ok");

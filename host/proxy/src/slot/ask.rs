@@ -40,19 +40,6 @@ impl Slot {
         self.conclude(question, answer, since, state)
     }
 
-    /// Calls a hook that decides about a head or a body; a reply of the filter ends the exchange.
-    ///
-    /// # Errors
-    /// As [`Slot::ask`]; or the reply, if the filter gives one.
-    pub(crate) fn decide<Q: Question<Answer = Decision>>(
-        self: &Rc<Self>,
-        question: &Q,
-        state: &mut ExchangeState,
-    ) -> Result<Verdict, ExchangeStop> {
-        let decision = self.ask(question, state)?;
-        self.verdict(decision)
-    }
-
     /// Calls the request hook, and waits if its filter may send requests. A slot whose filter may not run
     /// refuses the exchange.
     ///
@@ -67,22 +54,47 @@ impl Slot {
             let detail = format!("{}: {refusal}", refusal.code);
             return Err(Refusal::new("filter.refused", 503, Fault::Filter, detail).into());
         }
+        self.decide(&RequestHead, state).await
+    }
+
+    /// Calls a hook that decides about a head or a body, and waits if its filter may send requests in that hook. A reply of
+    /// the filter ends the exchange.
+    ///
+    /// # Errors
+    /// As [`Slot::ask`]; or the reply, if the filter gives one.
+    pub(crate) async fn decide<Q: Question<Answer = Decision>>(
+        self: &Rc<Self>,
+        question: &Q,
+        state: &mut ExchangeState,
+    ) -> Result<Verdict, ExchangeStop> {
+        let decision = self.ask_waiting(question, state).await?;
+        self.verdict(decision)
+    }
+
+    /// [`Slot::ask`], and waits if its filter may send requests in that hook.
+    ///
+    /// # Errors
+    /// As [`Slot::ask`].
+    pub(crate) async fn ask_waiting<Q: Question>(
+        self: &Rc<Self>,
+        question: &Q,
+        state: &mut ExchangeState,
+    ) -> Result<Option<Q::Answer>, ExchangeStop> {
         let Some(running) =
-            self.running.as_ref().filter(|running| running.instances.filter.suspends_requests())
+            self.running.as_ref().filter(|running| running.instances.filter.suspends(Q::HOOK))
         else {
             self.turn().await;
-            return self.decide(&RequestHead, state);
+            return self.ask(question, state);
         };
         let since = state.calls.begin(self.number);
         let mut view = View::default();
-        view.fill_request(running.instances.filter.reads(), &state.exchange);
+        question.show(&mut view, running.instances.filter.reads(), &state.exchange);
         // Boxed, so that exchanges whose filters do not wait need no room for it.
-        let answer = Box::pin(running.instances.request_waiting(&view)).await;
+        let answer = Box::pin(running.instances.call_waiting(question, &view)).await;
         if let Err(fault) = &answer {
             running.cells.faulted(fault);
         }
-        let decision = self.conclude(&RequestHead, answer, since, state)?;
-        self.verdict(decision)
+        self.conclude(question, answer, since, state)
     }
 
     /// Shows the trailers of a message with the declared fields of its head in `view`, and changes them as the

@@ -1,10 +1,11 @@
 //! The instances of a filter in one worker.
 
 use super::long_calls::CallDuration;
+use super::question::Question;
 use std::cell::RefCell;
 use tamis_ambient::Clock;
 use tamis_engine::{CallFault, Filter, Instance};
-use tamis_exchange::{Decision, View};
+use tamis_exchange::View;
 
 /// Spare instances for calls that may wait, for each filter of a worker.
 const SPARE_MAX: usize = 16;
@@ -54,16 +55,20 @@ impl Instances {
         self.direct.borrow().failures()
     }
 
-    /// Calls a request hook that may wait for the requests it sends.
-    pub(super) async fn request_waiting(&self, view: &View) -> Result<Decision, CallFault> {
+    /// Calls a hook that may wait for the requests it sends.
+    pub(super) async fn call_waiting<Q: Question>(
+        &self,
+        question: &Q,
+        view: &View,
+    ) -> Result<Q::Answer, CallFault> {
         let _place = self.filter.wait()?;
         let spare = self.spare.borrow_mut().pop();
         let mut instance = spare.unwrap_or_else(|| self.filter.instance());
-        let decision = instance.on_request_async(view).await;
+        let answer = question.put_waiting(&mut instance, view).await;
         let mut spare = self.spare.borrow_mut();
         if spare.len() < SPARE_MAX {
             spare.push(instance);
         }
-        decision
+        answer
     }
 }

@@ -34,6 +34,13 @@ pub(crate) trait Question {
     /// Calls the hook.
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Self::Answer, CallFault>;
 
+    /// The same for a filter that may send requests in that hook, and waits for them.
+    async fn put_waiting(
+        &self,
+        instance: &mut Instance,
+        view: &View,
+    ) -> Result<Self::Answer, CallFault>;
+
     /// The rule id in the answer.
     fn reason(answer: &Self::Answer) -> Option<&str>;
 
@@ -76,6 +83,14 @@ impl Question for RequestHead {
         instance.on_request(view)
     }
 
+    async fn put_waiting(
+        &self,
+        instance: &mut Instance,
+        view: &View,
+    ) -> Result<Decision, CallFault> {
+        instance.on_request_async(view).await
+    }
+
     fn reason(answer: &Decision) -> Option<&str> {
         answer.reason.as_deref()
     }
@@ -109,6 +124,14 @@ impl Question for ResponseHead {
 
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
         instance.on_response(view)
+    }
+
+    async fn put_waiting(
+        &self,
+        instance: &mut Instance,
+        view: &View,
+    ) -> Result<Decision, CallFault> {
+        instance.on_response_async(view).await
     }
 
     fn reason(answer: &Decision) -> Option<&str> {
@@ -146,6 +169,14 @@ impl Question for WholeRequestBody<'_> {
         instance.on_request_body(view, self.0, true)
     }
 
+    async fn put_waiting(
+        &self,
+        instance: &mut Instance,
+        view: &View,
+    ) -> Result<Decision, CallFault> {
+        instance.on_request_body_async(view, self.0).await
+    }
+
     fn reason(answer: &Decision) -> Option<&str> {
         answer.reason.as_deref()
     }
@@ -169,6 +200,14 @@ impl Question for WholeResponseBody<'_> {
 
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
         instance.on_response_body(view, self.0, true)
+    }
+
+    async fn put_waiting(
+        &self,
+        instance: &mut Instance,
+        view: &View,
+    ) -> Result<Decision, CallFault> {
+        instance.on_response_body_async(view, self.0).await
     }
 
     fn reason(answer: &Decision) -> Option<&str> {
@@ -195,6 +234,10 @@ impl Question for RouteQuestion {
 
     fn put(&self, instance: &mut Instance, view: &View) -> Result<Choice, CallFault> {
         instance.on_route(view)
+    }
+
+    async fn put_waiting(&self, instance: &mut Instance, view: &View) -> Result<Choice, CallFault> {
+        instance.on_route_async(view).await
     }
 
     fn reason(_answer: &Choice) -> Option<&str> {
@@ -235,6 +278,15 @@ impl Question for RetryQuestion<'_> {
     }
 
     fn put(&self, instance: &mut Instance, view: &View) -> Result<RetryDecision, CallFault> {
+        instance.on_failure(self.0, view)
+    }
+
+    /// It never waits.
+    async fn put_waiting(
+        &self,
+        instance: &mut Instance,
+        view: &View,
+    ) -> Result<RetryDecision, CallFault> {
         instance.on_failure(self.0, view)
     }
 

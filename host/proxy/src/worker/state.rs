@@ -5,11 +5,12 @@ use crate::chain::Chain;
 use crate::counts::SlotLedger;
 use crate::generation::{ChainLayout, Generation, ListenerConfig};
 use crate::hedges::Hedges;
+use crate::mesh_calls::Callees;
 use crate::names::NumberedNames;
 use crate::shadow::{ExchangeSampler, Shadows};
 use crate::slot::{LongCallTurns, Slot, SlotMaker, Slots};
 use crate::telemetry::Telemetry;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -36,6 +37,10 @@ pub(crate) struct WorkerState {
     pub(crate) chains: Vec<Rc<Chain>>,
     /// Services that a balancer weighs.
     pub(crate) balanced: Vec<Rc<Balancing>>,
+    /// All services of the generation.
+    pub(crate) services: Vec<Rc<Upstream>>,
+    /// Made when a filter calls the first of them.
+    pub(crate) callees: OnceCell<Callees>,
     /// By name: the position of the listener in the generation.
     listeners: HashMap<String, usize>,
     slots: Slots,
@@ -99,7 +104,19 @@ impl WorkerState {
         let balanced = balanced.collect();
         let listeners = generation.listeners.iter().enumerate();
         let listeners = listeners.map(|(at, one)| (one.name.clone(), at)).collect();
-        Self { generation, chains, balanced, listeners, slots, names, pending, long_calls }
+        let (services, callees) = (upstreams.to_vec(), OnceCell::new());
+        Self {
+            generation,
+            chains,
+            balanced,
+            services,
+            callees,
+            listeners,
+            slots,
+            names,
+            pending,
+            long_calls,
+        }
     }
 
     /// The listener of that name and its chain.

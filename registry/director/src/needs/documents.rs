@@ -168,6 +168,31 @@ impl<'a> Documents<'a> {
         }
     }
 
+    /// Services that a grant of security lets a filter call and that the grant before did not: their owners permit it, or
+    /// whoever writes it has the rights to them. Taking one away needs nothing of the kind.
+    pub(super) fn callees(
+        &self,
+        new: &Document,
+        old: Option<&Document>,
+        security: Security<'_>,
+        needs: &mut RequiredRights,
+    ) {
+        if !matches!(new.resource, Resource::Grant(_)) || !security.is_in(&new.metadata.namespace) {
+            return;
+        }
+        let known = old.map(Document::touches).unwrap_or_default();
+        for touch in new.touches() {
+            let TouchTarget::Place { kind, key } = &touch.what else { continue };
+            let is_new = known.iter().all(|one| one.what != touch.what);
+            if is_new && !self.permits(new, kind, key) {
+                needs.add(RequiredRight::Place(key.clone()), || {
+                    let me = format!("{}/{}", new.kind(), new.key());
+                    format!("{me} lets a filter call {kind} {key} ({})", touch.pointer)
+                });
+            }
+        }
+    }
+
     /// Whether the owner of what a document refers to permits it: by the `allowedRoutes` of a listener or
     /// by a ReferenceGrant.
     fn permits(&self, from: &Document, kind: &str, key: &str) -> bool {

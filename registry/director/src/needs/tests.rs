@@ -42,6 +42,57 @@ fn open_gateway(key: &str) -> DocumentRecord {
     document("Gateway", key, &spec)
 }
 
+/// A grant by which a filter may call these services.
+fn calling(key: &str, services: &[&str]) -> DocumentRecord {
+    let imports = json!({ "http-client": { "services": services } });
+    document("Grant", key, &json!({ "filter": "tamis/jwt", "imports": imports }))
+}
+
+#[test]
+fn who_lets_a_filter_call_a_service_has_the_rights_to_it_or_its_owner_permits_it() {
+    let permitted = |kind: &str, from: &str| {
+        let from = json!({ "kind": kind, "namespace": from });
+        let spec = json!({ "from": [from], "to": [{ "kind": "Service", "name": "s" }] });
+        document("ReferenceGrant", "b/x", &spec)
+    };
+    let one: &[&str] = &["b/s"];
+    for (before, permits, after, wanted) in [
+        (None, None, calling("security/x", one), &["b/s", "security/*"][..]),
+        (None, None, calling("security/x", &["security/s"]), &["security/s", "security/*"]),
+        (None, Some(permitted("Grant", "security")), calling("security/x", one), &["security/*"]),
+        (
+            None,
+            Some(permitted("HTTPRoute", "security")),
+            calling("security/x", one),
+            &["b/s", "security/*"],
+        ),
+        (
+            None,
+            Some(permitted("Grant", "security")),
+            calling("security/x", &["b/t"]),
+            &["b/t", "security/*"],
+        ),
+        // What it named before needs nothing again, and less needs nothing at all.
+        (Some(one), None, calling("security/x", one), &["security/*"]),
+        (Some(one), None, calling("security/x", &["b/s", "b/t"]), &["b/t", "security/*"]),
+        (Some(one), None, calling("security/x", &[]), &["security/*"]),
+        // It takes away from what security's grant allows.
+        (None, None, calling("a/x", one), &["a/*"]),
+    ] {
+        let mut world = World::guarded();
+        let before = before.map(|services| calling("security/x", services));
+        let held = before.into_iter().chain(permits);
+        for document in held {
+            world.append("ada", applied([document]));
+        }
+        let found = needs(&world, applied([after.clone()]));
+        assert_eq!(found, wanted, "{after:?}");
+    }
+    let mut world = World::guarded();
+    world.append("ada", applied([calling("security/x", one)]));
+    assert_eq!(needs(&world, removed("Grant/security/x")), ["security/*"]);
+}
+
 fn reference_grant(key: &str, from: &str, kind: &str, name: Option<&str>) -> DocumentRecord {
     let to = match name {
         Some(name) => json!({ "kind": kind, "name": name }),

@@ -12,6 +12,7 @@ mod agreements;
 mod author;
 mod authorization;
 mod bad_input;
+mod call_outs;
 mod client_addresses;
 mod connections;
 mod control;

@@ -86,7 +86,10 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
         }),
         "Grant" => json!({
             "filter": format!("{namespace}/x"), "signedBy": { "keys": ["k"] },
-            "imports": { "http-client": { "hosts": ["x.example"] }, "secrets": { "names": ["s"] } },
+            "imports": {
+                "http-client": { "hosts": ["x.example"], "services": [format!("{namespace}/example")] },
+                "secrets": { "names": ["s"] },
+            },
         }),
         "TrustPolicy" => json!({
             "namespaces": [format!("{namespace}/x")], "threshold": 1,
@@ -168,6 +171,14 @@ fn case(
             }
             *place(&mut document, "/spec/targetRefs/*") = json!({ "kind": "Mesh" });
             needs = None;
+        }
+        // Pins and rollouts are not applied. A grant of security names services of others with rights to them, one of
+        // others only takes away.
+        FieldReferent::Service if kind == "Grant" => {
+            *place(&mut document, pattern) = json!(format!("{far}/seed"));
+            if own == "security" {
+                also(far);
+            }
         }
         FieldReferent::Service => return None,
         FieldReferent::Filters => {

@@ -313,9 +313,14 @@ impl Filter for Rogue {
         let family =
             metrics::define(metrics::Kind::Counter, "rogue_total", "Seen.", &["n".to_owned()]);
         let series = family.map_or(0, |family| metrics::series(family, &["0".to_owned()]));
+        // Only hooks on whole bodies may ever call out.
+        let (bodies, limit) = match settings.r#do.as_str() {
+            "send-said" => (BodyMode::Buffered, 1_024),
+            _ => (BodyMode::Chunks, 0),
+        };
         let mut interest = Interest::reading(settings.reads.iter().map(String::as_str))
             .writing(settings.writes.iter().map(String::as_str))
-            .buffering(BodyMode::Chunks, BodyMode::Chunks, 0);
+            .buffering(bodies, bodies, limit);
         match settings.r#do.as_str() {
             "reads-1000" => interest.reads = (0..1_000).map(|n| format!("x-{n}")).collect(),
             "writes-1000" => interest.writes = (0..1_000).map(|n| format!("x-{n}")).collect(),
