@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use crate::format::{Bytes, Millis};
 use crate::kinds::{
-    BodyAccess, CountersSettings, ExchangeStateSettings, ExportSettings, GrantSpec, GrantedImports,
-    GrantedLimits, GrantedScope, GrantedView, HttpClientSettings, KvSettings, LogSettings,
-    MetricsSettings, NoSettings, QuotaClassSettings, QuotaSettings, SecretsSettings, SignedBy,
+    BodyAccess, CallCacheSettings, CountersSettings, ExchangeStateSettings, ExportSettings,
+    GrantSpec, GrantedImports, GrantedLimits, GrantedScope, GrantedView, HttpClientSettings,
+    KvSettings, LogSettings, MetricsSettings, NoSettings, QuotaClassSettings, QuotaSettings,
+    SecretsSettings, SignedBy,
 };
 
 const MIB: u64 = 1 << 20;
@@ -224,6 +225,7 @@ fn calls(one: &HttpClientSettings, other: &HttpClientSettings) -> HttpClientSett
         during_requests,
         hooks,
         concurrent,
+        cache,
         clear_text,
         ca,
     } = one;
@@ -241,7 +243,22 @@ fn calls(one: &HttpClientSettings, other: &HttpClientSettings) -> HttpClientSett
         during_requests: allowed(*during_requests, other.during_requests),
         hooks: common(hooks, &other.hooks),
         concurrent: least(*concurrent, other.concurrent, 64),
+        cache: both(cache.as_ref(), other.cache.as_ref(), kept_responses),
         clear_text: allowed(*clear_text, other.clear_text),
+    }
+}
+
+fn kept_responses(one: &CallCacheSettings, other: &CallCacheSettings) -> CallCacheSettings {
+    let CallCacheSettings { ttl, headers, entries, total_bytes } = one;
+    // What one of them tells apart is apart.
+    let mut told: Vec<String> = headers.iter().chain(&other.headers).map(|it| lower(it)).collect();
+    told.sort();
+    told.dedup();
+    CallCacheSettings {
+        ttl: (*ttl).min(other.ttl),
+        headers: told,
+        entries: least(*entries, other.entries, 1_000),
+        total_bytes: least(*total_bytes, other.total_bytes, Bytes(4 * MIB)),
     }
 }
 

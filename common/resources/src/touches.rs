@@ -269,6 +269,10 @@ const GRANT: &[(&str, FieldReferent)] = &[
     ("/imports/http-client/duringRequests", FieldReferent::Nothing),
     ("/imports/http-client/hooks/*", FieldReferent::Nothing),
     ("/imports/http-client/concurrent", FieldReferent::Nothing),
+    ("/imports/http-client/cache/ttl", FieldReferent::Nothing),
+    ("/imports/http-client/cache/headers/*", FieldReferent::Nothing),
+    ("/imports/http-client/cache/entries", FieldReferent::Nothing),
+    ("/imports/http-client/cache/totalBytes", FieldReferent::Nothing),
     ("/imports/http-client/clearText", FieldReferent::Nothing),
     // The text itself, no name of a file: nobody else writes it.
     ("/imports/http-client/ca", FieldReferent::Nothing),

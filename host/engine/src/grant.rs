@@ -172,6 +172,19 @@ settings! {
     }
 }
 settings! {
+    /// Responses to calls that are kept, and for how long.
+    CallCacheGrant {
+        /// Longest use of a response.
+        ttl_ms: u64 = 0,
+        /// Headers of requests that tell responses apart.
+        headers: Vec<String> = Vec::new(),
+        /// Responses kept. Default 1,000.
+        entries: usize = 1_000,
+        /// Bytes of all responses. Default 4 MiB.
+        total_bytes: usize = 4 * 1024 * 1024,
+    }
+}
+settings! {
     /// `http-client`.
     HttpClientGrant {
         /// `HOST` or `HOST:PORT`, exactly.
@@ -190,6 +203,8 @@ settings! {
         hooks: Vec<String> = Vec::new(),
         /// Calls of hooks that wait at once. Default 64.
         concurrent: u32 = 64,
+        /// How responses are kept; `None`: none is.
+        cache: Option<CallCacheGrant> = None,
         /// `http:` URLs are allowed for these hosts.
         clear_text: bool = false,
         /// Authorities these hosts' certificates are of, in PEM, instead of the machine's.
@@ -285,6 +300,11 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), CeilingExcess> 
         asked.push(("http-client.concurrent", it.concurrent.into(), 64));
         asked.push(("http-client.perMinute", it.per_minute.into(), 60_000));
         asked.push(("http-client.maxBytes", size(it.max_bytes), 16 * MIB));
+    }
+    if let Some(it) = imports.http_client.as_ref().and_then(|client| client.cache.as_ref()) {
+        asked.push(("http-client.cache.ttl", it.ttl_ms, 24 * 3_600_000));
+        asked.push(("http-client.cache.entries", size(it.entries), 100_000));
+        asked.push(("http-client.cache.totalBytes", size(it.total_bytes), 64 * MIB));
     }
     for (per_second, max_bytes, bytes_per_second, rates) in [
         ("spans.perSecond", "spans.maxBytes", "spans.bytesPerSecond", &imports.spans),
@@ -502,6 +522,14 @@ mod tests {
             ("spans.maxBytes", r#"{"imports":{"spans":{"maxBytes":4294967295}}}"#),
             ("log.maxBytes", r#"{"imports":{"log":{"maxBytes":4294967295}}}"#),
             ("http-client.concurrent", r#"{"imports":{"http-client":{"concurrent":65}}}"#),
+            (
+                "http-client.cache.ttl",
+                r#"{"imports":{"http-client":{"cache":{"ttlMs":86400001}}}}"#,
+            ),
+            (
+                "http-client.cache.totalBytes",
+                r#"{"imports":{"http-client":{"cache":{"totalBytes":1073741824}}}}"#,
+            ),
             ("http-client.maxBytes", r#"{"imports":{"http-client":{"maxBytes":4294967295}}}"#),
             ("metrics.metrics", r#"{"imports":{"metrics":{"metrics":4294967295}}}"#),
         ] {

@@ -63,9 +63,9 @@ pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTar
 pub use field::{GrantField, UncoveredField};
 pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{
-    CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant, Imports, KvGrant,
-    Limits, LogGrant, MetricsGrant, MissingGrant, QuotaClass, QuotaGrant, RateGrant, SecretsGrant,
-    UnitSettings, check_ceilings, check_imports,
+    CallCacheGrant, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant,
+    Imports, KvGrant, Limits, LogGrant, MetricsGrant, MissingGrant, QuotaClass, QuotaGrant,
+    RateGrant, SecretsGrant, UnitSettings, check_ceilings, check_imports,
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;

@@ -5,6 +5,7 @@ pub(crate) mod counters;
 mod exchange_values;
 mod kv;
 mod quota;
+pub(crate) mod responses;
 
 use crate::breaker::Breaker;
 use crate::limiter::RateLimiter;
@@ -13,6 +14,7 @@ use counters::Counters;
 use exchange_values::ExchangeValues;
 use kv::KvStore;
 use quota::Buckets;
+use responses::KeptResponses;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,6 +62,7 @@ pub struct FilterState {
     pub(crate) span_octets: RateLimiter,
     pub(crate) record_octets: RateLimiter,
     pub(crate) fetches: RateLimiter,
+    pub(crate) responses: KeptResponses,
     pub(crate) breaker: Breaker,
     /// Set for a shadow: the state of the filter it shadows, read only.
     pub(crate) of: Option<Arc<Self>>,
@@ -196,6 +199,7 @@ impl FilterState {
             span_octets: RateLimiter::default(),
             record_octets: RateLimiter::default(),
             fetches: RateLimiter::default(),
+            responses: KeptResponses::default(),
             breaker: Breaker::default(),
             of: None,
             faults: Default::default(),

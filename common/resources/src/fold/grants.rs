@@ -8,7 +8,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
-    BodyAccess, GrantSpec, GrantedImports, GrantedScope, GrantedView, ServiceSpec, SignedBy,
+    BodyAccess, CallCacheSettings, GrantSpec, GrantedImports, GrantedScope, GrantedView,
+    ServiceSpec, SignedBy,
 };
 use crate::narrow::narrowed;
 use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
@@ -236,6 +237,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
                 ("duringRequests", it.during_requests.map(Json::from)),
                 ("hooks", (!it.hooks.is_empty()).then(|| json!(it.hooks))),
                 ("concurrent", it.concurrent.map(Json::from)),
+                ("cache", it.cache.as_ref().map(call_cache)),
                 ("clearText", it.clear_text.map(Json::from)),
                 ("ca", it.ca.as_ref().map(|ca| json!(ca))),
             ])
@@ -293,6 +295,20 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
     put("spans", spec.spans.as_ref().map(plain));
     put("records", spec.records.as_ref().map(plain));
     imports
+}
+
+/// Headers in lower case, in one order.
+fn call_cache(cache: &CallCacheSettings) -> Json {
+    let mut headers: Vec<String> =
+        cache.headers.iter().map(|name| name.to_ascii_lowercase()).collect();
+    headers.sort();
+    headers.dedup();
+    said(&[
+        ("ttlMs", Some(json!(cache.ttl.0))),
+        ("headers", Some(json!(headers))),
+        ("entries", cache.entries.map(Json::from)),
+        ("totalBytes", cache.total_bytes.map(|it| json!(it.0))),
+    ])
 }
 
 /// A scope in the engine's form. `proxy` is left out: it is what a proxy does that does not know the setting.

@@ -161,6 +161,8 @@ shapes! {
         /// fails. Default, and most: 64.
         #[schemars(range(min = 1, max = 64))]
         pub concurrent: Option<u32>,
+        /// How responses are kept and used again, by this filter alone; default: none is kept.
+        pub cache: Option<CallCacheSettings>,
         /// Whether `http:` URLs of these hosts are allowed, which anybody on the network path can read and
         /// alter; default: no.
         pub clear_text: Option<bool>,
@@ -168,6 +170,20 @@ shapes! {
         /// authority is then trusted. Default: the authorities of the machine. A grant that only narrows
         /// has the same `ca` as the grant that it narrows, or leaves no host.
         pub ca: Option<String>,
+    }
+    /// Responses to calls that are kept: successful ones to `GET` and `HEAD` whose server does not forbid it
+    /// (`cache-control`, `vary`, `set-cookie`). Errors never are.
+    pub struct CallCacheSettings {
+        /// Longest use of a response, at most 24h; `max-age` of the response may shorten it.
+        pub ttl: Millis,
+        /// Headers of a request that tell responses apart, besides method and URL. A request with `authorization`,
+        /// `cookie` or `range` that is not here is neither answered from the cache nor kept.
+        #[serde(default)]
+        pub headers: Vec<String>,
+        /// Responses kept, the latest ones; default: 1,000.
+        pub entries: Option<u32>,
+        /// Total bytes of all responses; default: 4MiB.
+        pub total_bytes: Option<Bytes>,
     }
     /// `kv`.
     pub struct KvSettings {

@@ -4,6 +4,7 @@
 use super::ImportMode;
 use crate::abi::{self, HttpFailure};
 use crate::error::printable;
+use crate::state::responses::ResponseKey;
 use crate::{
     FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, GrantField, Host,
     HttpClientGrant,
@@ -42,7 +43,12 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wa
                 let clock = store.data().state.clock;
                 let since = clock.now();
                 let answer = match answer {
-                    Ok(fetching) => fetching.await.map(incoming).map_err(failure),
+                    Ok(Call::Kept(response)) => return Ok((Ok(incoming(response)),)),
+                    Ok(Call::Sent(fetching, key)) => {
+                        let answer = fetching.await;
+                        keep(store.data(), key, &answer);
+                        answer.map(incoming).map_err(failure)
+                    }
                     Err(failure) => Err(failure),
                 };
                 let host = store.data_mut();
@@ -58,7 +64,24 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wa
     )
 }
 
-fn send(host: &mut Host, request: abi::Outgoing) -> Result<FetchFuture, HttpFailure> {
+/// A call that may be made.
+enum Call {
+    /// The response was kept; nothing is sent and nothing counts.
+    Kept(FetchResponse),
+    /// It is sent; with the key under which its response may be kept.
+    Sent(FetchFuture, Option<ResponseKey>),
+}
+
+/// Keeps a response where the grant says so.
+fn keep(host: &Host, key: Option<ResponseKey>, answer: &Result<FetchResponse, FetchFailure>) {
+    let rules = host.settings.grant.imports.http_client.as_ref();
+    let rules = rules.and_then(|client| client.cache.as_ref());
+    if let (Some(key), Some(rules), Ok(response)) = (key, rules, answer) {
+        host.state.responses.keep(key, response, rules, host.state.clock.now());
+    }
+}
+
+fn send(host: &mut Host, request: abi::Outgoing) -> Result<Call, HttpFailure> {
     let denied = |why: &str| HttpFailure::Denied(why.to_owned());
     if host.configuring {
         return Err(denied(
@@ -69,13 +92,20 @@ fn send(host: &mut Host, request: abi::Outgoing) -> Result<FetchFuture, HttpFail
     let grant = settings.grant.imports.http_client.as_ref().ok_or_else(|| denied("not granted"))?;
     let fetch = settings.fetch.as_ref().ok_or_else(|| denied("this host sends no requests"))?;
     let request = bound(request, grant)?;
+    let rules = grant.cache.as_ref();
+    let key = rules.and_then(|rules| ResponseKey::of(&request, rules));
+    if let (Some(rules), Some(key)) = (rules, key)
+        && let Some(kept) = host.state.responses.find(key, rules, host.state.clock.now())
+    {
+        return Ok(Call::Kept(kept));
+    }
     host.sends = host.sends.saturating_add(1);
     if host.sends > MAX_PER_CALL
         || !host.state.fetches.take(1, grant.per_minute, Duration::from_secs(60))
     {
         return Err(HttpFailure::Exhausted);
     }
-    Ok(fetch.fetch(request))
+    Ok(Call::Sent(fetch.fetch(request), key))
 }
 
 /// Checks a request against the grant and the rules of HTTP.
