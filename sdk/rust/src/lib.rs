@@ -63,6 +63,7 @@ mod decision;
 pub mod duration;
 mod export;
 mod filter;
+pub mod grpc;
 mod hooks;
 pub mod kept;
 pub mod view;

@@ -1,9 +1,18 @@
 //! Call-outs of filters to services of the mesh: by name, with the identity of the proxy that the filter runs in, over mTLS,
 //! to the endpoints that answer, where the grant and the called service allow it.
 
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Full};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use std::convert::Infallible;
+use std::net::{SocketAddr, TcpListener};
 use tamis_e2e::{
-    Backend, Folder, FolderOptions, Reply, RunningProcess, eventually, free_port, request,
+    Backend, Folder, FolderOptions, Reply, RunningProcess, eventually, free_port, get, request,
 };
 
 /// A gateway and a service `app` behind a sidecar, where `tamis/ext-authz` asks the service `policy` with two endpoints,
@@ -243,4 +252,107 @@ fn a_filter_calls_a_service_by_its_name_with_the_identity_of_its_proxy() {
         mesh.folder.write("asking.yaml", &asking(URL, GRANTED));
         mesh.becomes("it works again", |reply| reply.status == 200);
     }
+}
+
+/// A server of gRPC, by prior knowledge: it greets by name, and has no greeting for `/nobody`. What a client of gRPC must not
+/// send or leave out, it says.
+fn greeter() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(
+                    http2::Builder::new(TokioExecutor::new())
+                        .serve_connection(TokioIo::new(stream), service_fn(greet)),
+                );
+            }
+        });
+    });
+    address
+}
+
+async fn greet(
+    request: Request<hyper::body::Incoming>,
+) -> Result<Response<BoxBody<Bytes, Infallible>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let field = |name: &str| head.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let wrong = [
+        (head.method == "POST" && head.uri.path() == "/acme.Greeter/Greet", "the method"),
+        (field("content-type").as_deref() == Some("application/grpc"), "content-type"),
+        (field("te").as_deref() == Some("trailers"), "te"),
+        (field("grpc-timeout").as_deref() == Some("10000m"), "grpc-timeout"),
+        (field("x-caller").as_deref() == Some("guest"), "metadata"),
+        (body.len() > 5 && body[..4] == [0, 0, 0, 0], "the frame"),
+    ];
+    let wrong: Vec<&str> =
+        wrong.iter().filter(|(right, _)| !right).map(|(_, what)| *what).collect();
+    let name = String::from_utf8_lossy(body.get(5..).unwrap_or_default()).into_owned();
+    let said = if wrong.is_empty() { format!("hello {name}") } else { format!("wrong: {wrong:?}") };
+    let (status, content) = match name.as_str() {
+        "/nobody" => ("5", Bytes::new()),
+        _ => {
+            let length = u32::try_from(said.len()).unwrap().to_be_bytes();
+            ("0", Bytes::from([&[0][..], &length, said.as_bytes()].concat()))
+        }
+    };
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", status.parse().unwrap());
+    trailers.insert("grpc-message", "no%20such%20name".parse().unwrap());
+    let body = Full::new(content).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = Response::new(body.boxed());
+    response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    Ok(response)
+}
+
+#[test]
+fn a_filter_calls_a_method_of_grpc_through_a_sidecar_and_reads_its_status() {
+    let app = Backend::start();
+    let gateway = identity("gateway", "edge");
+    let options = FolderOptions { gateway: &gateway, ..FolderOptions::default() };
+    let folder = Folder::documents_with(&[app.address], &options);
+    folder.write(
+        "greeter.yaml",
+        &format!(
+            "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: greeter, namespace: test }}\nspec:\n  \
+             ports: [{{ port: 80, protocol: grpc }}]\n{}  endpoints:\n    - {{ address: \"{}\", {} }}\n",
+            identity("service", "greeter"),
+            greeter(),
+            sockets()
+        ),
+    );
+    folder.prepare();
+    crate::guests::sign(&folder, "1.0.0");
+    let grant = crate::guests::GRANT
+        .replace("hosts: []", "services: [test/greeter], duringRequests: true, timeout: 10s")
+        .replace("20ms", "1s");
+    folder.attach("guest", "test/guest", "{ do: grpc, reads: [\":path\"] }", &grant, "");
+    let arguments = [
+        "proxy",
+        "--node",
+        "sidecar:test/greeter/0",
+        "--documents",
+        ".",
+        "--store",
+        ".tamis/store",
+    ];
+    let rest = ["--cache", ".tamis/cache", "--run-folder", "run"];
+    let sidecar = RunningProcess::start(folder.path(), &[&arguments[..], &rest[..]].concat());
+    sidecar.event("it serves", |event| event["event"] == "ready");
+    let _gateway = folder.start(&[]);
+    for (path, says) in [
+        ("/ada", "hello /ada"),
+        ("/nobody", "the call failed with 5: no such name"),
+        ("/bob", "hello /bob"),
+    ] {
+        let reply = get(&folder.http, path);
+        assert_eq!((reply.status, reply.body.as_str()), (200, says), "{path}");
+    }
+    drop(sidecar);
+    let reply = get(&folder.http, "/ada");
+    assert!(reply.body.starts_with("the call has no response: no connection: "), "{reply:?}");
 }

@@ -1,6 +1,7 @@
 //! A filter whose configuration states how it behaves, good or bad. Exchange 0 is the host's self-test:
 //! there it behaves well, unless configured to misbehave always.
 
+use tamis_sdk::grpc::{self, UnaryCall};
 use tamis_sdk::types::{Attribute, Edit};
 use tamis_sdk::{
     BodyMode, ConfigError, Filter, Interest, Request, Tick, View, clock, counters, http_client, kv,
@@ -84,7 +85,9 @@ impl Request for Behaviour {
             "grow" => loop {
                 self.memory.push(vec![1; 1 << 20]);
             },
-            "trap" | "trap-always" | "trap-said" | "configure-slowly" | "slow-trap" => panic!("told to"),
+            "trap" | "trap-always" | "trap-said" | "configure-slowly" | "slow-trap" => {
+                panic!("told to")
+            }
             "unwrap-said" => {
                 let none: Option<u32> = std::hint::black_box(None);
                 request::Decision::pass().because(none.unwrap().to_string())
@@ -113,7 +116,8 @@ impl Request for Behaviour {
             "upper-case" => request::Decision::answer(reply(200).header("X-Upper", "a")),
             "split" => request::Decision::answer(reply(200).header("x-a", "1\r\nset-cookie: b")),
             "many-headers" => {
-                let all = (0..30_000).fold(reply(200), |reply, n| reply.header(format!("x-{n}"), "a"));
+                let all =
+                    (0..30_000).fold(reply(200), |reply, n| reply.header(format!("x-{n}"), "a"));
                 request::Decision::answer(all)
             }
             "long-reply" => request::Decision::answer(reply(200).body(vec![0; 2 << 20])),
@@ -147,6 +151,21 @@ impl Request for Behaviour {
                 request::Decision::answer(reply(200).body(vec![seen + 1, self.calls as u8]))
             }
             "fetch" => request::Decision::answer(reply(200).text(fetch("https"))),
+            "grpc" => {
+                let name = seen.path().unwrap_or_default();
+                let call = UnaryCall::new(
+                    "http://greeter.test.mesh",
+                    "acme.Greeter/Greet",
+                    name.as_bytes(),
+                )
+                .with("x-caller", "guest")
+                .within_ms(10_000);
+                let said = match grpc::unary(&call) {
+                    Ok(message) => String::from_utf8_lossy(&message).into_owned(),
+                    Err(failure) => failure.to_string(),
+                };
+                request::Decision::answer(reply(200).text(said))
+            }
             "fetch-clear" => request::Decision::answer(reply(200).text(fetch("http"))),
             "bad-handle" => {
                 metrics::add(99, 1.0);
