@@ -7,8 +7,6 @@
 use crate::attempt::{hash_of, is_failure};
 use crate::chain::Chain;
 use crate::circuit::{ask_breaker, pick};
-use crate::worker::Command;
-use crate::worker::state::WorkerState;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;
@@ -21,7 +19,7 @@ use tamis_ambient::Clock;
 use tamis_engine::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget};
 use tamis_exchange::{Body, Refusal};
 use tamis_upstream::{AttemptOutcome, Upstream, UpstreamRequest};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 /// Takes the calls of filters to the workers of one proxy. It is made before the proxy, as filters are.
@@ -32,18 +30,17 @@ pub struct MeshCalls(Arc<Doors>);
 #[derive(Default)]
 struct Doors {
     /// `None`: the proxy has not started.
-    workers: OnceLock<Vec<(ThreadId, mpsc::UnboundedSender<Command>)>>,
+    workers: OnceLock<Vec<(ThreadId, Door)>>,
     /// For calls from other threads.
     turn: AtomicUsize,
 }
 
+/// Passes a call to a worker; false if the worker has ended.
+pub(crate) type Door = Box<dyn Fn(MeshCall) -> bool + Send + Sync>;
+
 impl MeshCalls {
     /// Calls are made by these workers from now on. The first proxy keeps them.
-    pub(crate) fn connect<'a>(
-        &self,
-        workers: impl Iterator<Item = (ThreadId, &'a mpsc::UnboundedSender<Command>)>,
-    ) {
-        let workers = workers.map(|(thread, send)| (thread, send.clone())).collect();
+    pub(crate) fn connect(&self, workers: Vec<(ThreadId, Door)>) {
         // Two proxies never share it; if they did, the second would have no calls of its own.
         drop(self.0.workers.set(workers));
     }
@@ -52,8 +49,8 @@ impl MeshCalls {
     pub fn call(&self, request: FetchRequest) -> FetchFuture {
         let (answer, answered) = oneshot::channel();
         let sent = self.worker().and_then(|worker| {
-            let call = Command::Call(MeshCall { request, answer });
-            worker.send(call).map_err(|_| unreachable(STOPPED))
+            let passed = worker(MeshCall { request, answer });
+            passed.then_some(()).ok_or_else(|| unreachable(STOPPED))
         });
         Box::pin(async move {
             sent?;
@@ -62,7 +59,7 @@ impl MeshCalls {
     }
 
     /// The worker that calls from its own thread; otherwise each in turn.
-    fn worker(&self) -> Result<&mpsc::UnboundedSender<Command>, FetchFailure> {
+    fn worker(&self) -> Result<&Door, FetchFailure> {
         let workers = self.0.workers.get().ok_or_else(|| unreachable(NOT_STARTED))?;
         let here = std::thread::current().id();
         let own = workers.iter().find(|(thread, _)| *thread == here);
@@ -83,9 +80,9 @@ fn unreachable(why: impl Into<String>) -> FetchFailure {
 #[derive(Default)]
 pub(crate) struct Callees(HashMap<String, Callee>);
 
-/// A service, and the chain whose breaker decides about its circuits.
+/// A service that a filter calls, and the chain whose breaker decides about its circuits.
 #[derive(Clone)]
-struct Callee {
+pub(crate) struct Callee {
     upstream: Rc<Upstream>,
     chain: Rc<Chain>,
 }
@@ -93,18 +90,16 @@ struct Callee {
 impl Callees {
     /// The services of a generation, as `namespace/name` for the first port and as `namespace/name:port`. The breaker is
     /// that of the first chain that may send to the service, or else of the first that has one.
-    fn of(state: &WorkerState) -> Self {
-        let Some(any) =
-            state.chains.iter().find(|one| one.breaker.is_some()).or(state.chains.first())
-        else {
+    pub(crate) fn of(chains: &[Rc<Chain>], services: &[Rc<Upstream>]) -> Self {
+        let Some(any) = chains.iter().find(|one| one.breaker.is_some()).or(chains.first()) else {
             return Self::default();
         };
         let mut callees = HashMap::new();
-        for upstream in &state.services {
+        for upstream in services {
             let sends = |chain: &&Rc<Chain>| {
                 chain.backends.iter().flatten().any(|backend| Rc::ptr_eq(backend, upstream))
             };
-            let chain = Rc::clone(state.chains.iter().find(sends).unwrap_or(any));
+            let chain = Rc::clone(chains.iter().find(sends).unwrap_or(any));
             let callee = Callee { upstream: Rc::clone(upstream), chain };
             if let Some((service, _)) = upstream.name().rsplit_once(':') {
                 callees.entry(service.to_owned()).or_insert_with(|| callee.clone());
@@ -114,12 +109,17 @@ impl Callees {
         Self(callees)
     }
 
-    fn find(&self, service: &str, port: Option<u16>) -> Result<&Callee, FetchFailure> {
+    /// The service that a call names.
+    pub(crate) fn find(&self, call: &MeshCall) -> Result<Callee, FetchFailure> {
+        let FetchTarget::Service { service, port } = &call.request.target else {
+            return Err(unreachable("it names no service of the mesh"));
+        };
+        let (service, port) = (service.as_str(), *port);
         let found = match port {
             None => self.0.get(service),
             Some(port) => self.0.get(&format!("{service}:{port}")),
         };
-        found.ok_or_else(|| {
+        found.cloned().ok_or_else(|| {
             unreachable(match (port, self.0.contains_key(service)) {
                 (Some(port), true) => format!(
                     "the service {service} has no port {port}; name one of its ports, or none for its first"
@@ -138,17 +138,8 @@ pub(crate) struct MeshCall {
 
 impl MeshCall {
     /// Makes the call, unless nobody waits for it any more.
-    pub(crate) async fn answer(self, state: Rc<WorkerState>, clock: Clock) {
+    pub(crate) async fn answer(self, callee: Result<Callee, FetchFailure>, clock: Clock) {
         let Self { request, mut answer } = self;
-        let callee = match &request.target {
-            FetchTarget::Service { service, port } => {
-                let callees = state.callees.get_or_init(|| Callees::of(&state));
-                callees.find(service, *port).cloned()
-            }
-            FetchTarget::Host { .. } => Err(unreachable("it names no service of the mesh")),
-        };
-        // The generation is not kept alive by what waits for an endpoint.
-        drop(state);
         let done = match callee {
             Err(failure) => Err(failure),
             Ok(callee) => tokio::select! {

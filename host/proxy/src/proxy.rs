@@ -5,7 +5,7 @@ use crate::admin_access::AdminAccess;
 use crate::counts::{SlotCounts, SlotLedger};
 use crate::error::ProxyError;
 use crate::generation::{Generation, SlotOccupant};
-use crate::mesh_calls::MeshCalls;
+use crate::mesh_calls::{Door, MeshCalls};
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
 };
@@ -19,7 +19,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, mpsc as std_mpsc};
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, ThreadId};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_engine::Filter;
@@ -99,6 +99,20 @@ impl Default for ProxyOptions {
     }
 }
 
+/// The ways into the workers for calls of filters.
+fn doors(
+    threads: &[JoinHandle<()>],
+    senders: &[mpsc::UnboundedSender<Command>],
+) -> Vec<(ThreadId, Door)> {
+    let pairs = threads.iter().zip(senders);
+    let doors = pairs.map(|(thread, send)| {
+        let send = send.clone();
+        let door: Door = Box::new(move |call| send.send(Command::Call(call)).is_ok());
+        (thread.thread().id(), door)
+    });
+    doors.collect()
+}
+
 /// How long workers may take to switch to a generation.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
@@ -153,7 +167,7 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
-        options.mesh_calls.connect(threads.iter().map(|one| one.thread().id()).zip(&senders));
+        options.mesh_calls.connect(doors(&threads, &senders));
         let (admin_shutdown, shutdown) = tokio::sync::watch::channel(ListenerStage::Serve);
         let (control_shutdown, end) = tokio::sync::watch::channel(ListenerStage::Serve);
         let inner = Arc::new(ProxyState {

@@ -118,9 +118,9 @@ pub(crate) fn run(
                     let _ = taken.send(());
                 }
                 Some(Command::Call(call)) => {
-                    drop(tokio::task::spawn_local(
-                        call.answer(worker.state(), worker.shared.clock),
-                    ));
+                    let callee = worker.state().callee(&call);
+                    let answered = call.answer(callee, worker.shared.clock);
+                    drop(tokio::task::spawn_local(answered));
                 }
                 Some(Command::Leave { accept, done }) => {
                     worker.reach(ListenerStage::Leave, accept);

@@ -5,7 +5,7 @@ use crate::chain::Chain;
 use crate::counts::SlotLedger;
 use crate::generation::{ChainLayout, Generation, ListenerConfig};
 use crate::hedges::Hedges;
-use crate::mesh_calls::Callees;
+use crate::mesh_calls::{Callee, Callees, MeshCall};
 use crate::names::NumberedNames;
 use crate::shadow::{ExchangeSampler, Shadows};
 use crate::slot::{LongCallTurns, Slot, SlotMaker, Slots};
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_ambient::Clock;
-use tamis_engine::Filter;
+use tamis_engine::{FetchFailure, Filter};
 use tamis_resources::plan::TrafficDirection;
 use tamis_upstream::Upstream;
 use tokio::sync::Notify;
@@ -123,6 +123,12 @@ impl WorkerState {
     pub(crate) fn listener(&self, name: &str) -> Option<(&ListenerConfig, &Rc<Chain>)> {
         let listener = self.generation.listeners.get(*self.listeners.get(name)?)?;
         Some((listener, self.chains.get(listener.chain)?))
+    }
+
+    /// The service that a call of a filter names.
+    pub(crate) fn callee(&self, call: &MeshCall) -> Result<Callee, FetchFailure> {
+        let callees = self.callees.get_or_init(|| Callees::of(&self.chains, &self.services));
+        callees.find(call)
     }
 
     /// Whether a listener has that name.
