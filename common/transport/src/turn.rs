@@ -15,7 +15,8 @@ pub(crate) const TURN_PIECES: usize = 256;
 const SHARES_MAX: usize = 4;
 
 thread_local! {
-    /// Connections of this worker that used their last turn up. All that wait, wait for one turn of each of these.
+    /// Connections of this worker that used up their last turn. A waiting connection waits until each of these had one
+    /// more turn.
     static GREEDY: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -44,8 +45,7 @@ impl ConnectionTurn {
         TURN_BYTES / shares()
     }
 
-    /// Bytes that a read with room for `wanted` may take: where a turn is shared no more, otherwise whatever the buffer
-    /// has room for.
+    /// How many bytes a read may take: `wanted` if connections share a turn, otherwise no limit.
     pub(crate) fn read_max(wanted: usize) -> usize {
         if shares() > NonZeroUsize::MIN { wanted } else { usize::MAX }
     }

@@ -432,8 +432,8 @@ impl Builder {
             request(pinned, signed, rules, Some(&plan.filter), self.clock)
                 .is_ok_and(|request| verify_manifest(&request).is_ok())
                 && uncovered_rules(&good.filter, plan).is_none()
-                // Who refuses what policies forbid does it by the current ones: the ones before may let pass what a
-                // policy that cannot be used was to forbid.
+                // A filter that receives policies stays only with its current configuration: an older one may allow
+                // what a policy forbids.
                 && (!plan.receives || good.config == plan.config)
         });
         if let Some(good) = kept {

@@ -15,8 +15,9 @@ const ALONE: [(Hook, World); 5] = [
     (Hook::Balancer, World::BalancePolicy),
 ];
 
-/// Refuses what would take the place of another in a chain. Documents are judged by worlds; a filter of the world
-/// `everything` may have a router inside. Who is of the hook's own world stays; when none or several are, none does.
+/// A chain has room for one router, and for one filter of each of the other hooks in [`ALONE`]. The filter whose world is
+/// exactly that hook keeps the place, also from one of the world `everything` that has the hook too. If no filter or
+/// several have that world, all of them are refused.
 pub(crate) fn one_of_each(
     plan: &NodePlan,
     mut built: Vec<BuiltAttachment>,

@@ -1,9 +1,9 @@
 //! Makes generations: follows the documents, verifies, builds, self-tests, stages.
 //!
-//! A [`Node`] is one proxy with its documents. It reads them, computes the plan for its name, and builds a
-//! generation from it outside the workers: every pinned artifact is verified, compiled, checked against its
-//! grant, configured and self-tested before it handles an exchange. A failure is reported in its slot with
-//! the broken rule, and what ran there before keeps running; other slots are not affected.
+//! A [`Node`] is one proxy with its documents, or with the plan of a director. It computes the plan for its name, and builds
+//! a generation from it outside the workers: every pinned artifact is verified, checked against its grant, compiled,
+//! configured and self-tested before it handles an exchange. A failure is reported in its slot with the broken rule, and
+//! what ran there before keeps running if the current policies still allow it; other slots are not affected.
 
 mod allowed;
 mod build;

@@ -168,8 +168,8 @@ pub(crate) struct StageResult {
     pub(crate) generation: Option<Generation>,
     pub(crate) problems: Vec<Problem>,
     pub(crate) notes: Vec<String>,
-    /// Why the proxy does not have the SVID that the director's plan needs; documents have a place for it, and are
-    /// reported among `problems`.
+    /// Why the proxy lacks the SVID that its plan needs. Set only under a director: with documents it is one of
+    /// `problems`.
     pub(crate) missing_svid: Option<MissingSvid>,
     pub(crate) slots: Vec<SlotStatus>,
     pub(crate) admin: Option<String>,

@@ -40,7 +40,7 @@ pub(crate) struct HookedBody {
     pub(crate) chunks: Vec<ChunkSlot>,
     /// Filters that see its trailers, in their order.
     pub(crate) trailers: Vec<TrailerSlot>,
-    /// The owners of trailers, which lose what is not their sender's; `None`: it has the trailers of this proxy.
+    /// The owners of the trailers. Trailers of another owner are removed; `None` means that this proxy made them.
     pub(crate) owners: Option<Arc<Owners>>,
     /// When it ends, whatever was sent.
     pub(crate) deadline: Option<Instant>,

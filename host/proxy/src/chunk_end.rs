@@ -34,6 +34,14 @@ impl ChunkStop {
 pub(crate) struct ChunkEnd(Rc<RefCell<Option<ChunkStop>>>);
 
 impl ChunkEnd {
+    /// Checks whether a filter ended the exchange.
+    ///
+    /// # Errors
+    /// A filter did.
+    pub(crate) fn check(&self, state: &mut ExchangeState) -> Result<(), ExchangeStop> {
+        self.take().map_or(Ok(()), |end| Err(end.into_stop(state)))
+    }
+
     /// The end, if there was one.
     pub(crate) fn take(&self) -> Option<ChunkStop> {
         self.0.take()

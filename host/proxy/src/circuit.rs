@@ -50,7 +50,7 @@ pub(crate) async fn pick(
         "circuit.open",
         503,
         Cause::Other,
-        "the breaker filter did not settle on a state".to_owned(),
+        "the breaker filter changed its answer too often".to_owned(),
     ))
 }
 

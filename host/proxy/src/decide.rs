@@ -18,9 +18,9 @@ use tamis_upstream::Upstream;
 /// Rounds of routing and scoped filters before an exchange counts as unstable.
 const ROUNDS_MAX: usize = 4;
 
-/// Runs the request hooks, finds the route of the exchange, and shows a complete body to the filters that
-/// want one. Those that want chunks see them from then on. If one of them changes what the router reads, the router chooses again, and filters of the new
-/// route that have not run yet do.
+/// Runs the request hooks, finds the route of the exchange, and shows a complete body to the filters that want one.
+/// Filters that want chunks see the chunks from then on. If a filter changes something that the router reads, the router
+/// chooses again, and the filters of the new route run that have not run yet.
 pub(crate) async fn decide(
     state: &mut ExchangeState,
 ) -> Result<(Box<Selection>, Rc<Upstream>, OutgoingBody), ExchangeStop> {

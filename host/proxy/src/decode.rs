@@ -99,8 +99,7 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
     match misspelt_method(method) {
         None => Ok(()),
         Some(known) => {
-            let detail =
-                format!("the method is written as no server should read it: write {known}");
+            let detail = format!("methods are case-sensitive: write {known}");
             Err(Refusal::new("request.method", 400, Fault::Client, detail))
         }
     }

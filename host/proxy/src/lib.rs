@@ -1,8 +1,8 @@
 //! The path of a request through the proxy.
 //!
 //! [`Proxy`] runs one worker per core. A worker accepts connections on its own listeners, and each request
-//! passes through the pipeline: decode, decide (request hooks), route, attempt (with the retry
-//! filter on failure only), respond (response hooks), settle (telemetry). Everything a worker needs is one
+//! passes through the pipeline: receive (which decodes), decide (request hooks and the router), attempt (with the retry
+//! filter on failure only), respond (response hooks), reply, settle (telemetry). Everything a worker needs is one
 //! [`Generation`]; it switches to a new one between two requests, and exchanges in progress end with
 //! theirs.
 //!
@@ -12,8 +12,9 @@
 //!    (`handshakes` counts those that fail), asks the connection hooks (`worker/admit`) and has its requests served.
 //!    `connection` is what is known of it; `worker/state` holds this worker's part of the generation: chains, slots,
 //!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `circuit` and
-//!    `exchange` and no other stage. A request that the gate of `tamis-transport` refused is recorded as an exchange by
-//!    `unseen` and meets no filter but telemetry.
+//!    `exchange` and no other stage. A request that the gate of `tamis-transport` refused
+//!    is recorded as an exchange by `gate_refusal`: only telemetry, and the `finished` hooks of filters without a
+//!    scope, see it.
 //! 2. `pipeline` alone knows the order of the stages, which return to it; a stage knows the order of its own steps.
 //! 3. `content`: waits for the end of a request that must have no content.
 //! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `upgrade`, `fields` and `trace`)
@@ -31,7 +32,8 @@
 //!    the retry filter is asked.
 //! 9. `mirror` sends copies.
 //! 10. `respond` asks the response hooks about the head and a whole body; `response_size` bounds the head. Where the
-//!     endpoint agreed to another protocol, `switch` answers the client instead, and `tunnel` joins both sides.
+//!     endpoint agreed to another protocol, `switch` answers the client instead (with the steps of `respond` for the
+//!     head), and `reply` has `tunnel` join both sides.
 //! 11. `reply` passes the response to the connection, with `response_body`, which shows chunks and trailers to their
 //!     hooks as they are sent. A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
 //!     or with a refusal, which `refuse` alone turns into a response; `local` shows both to the response hooks.
@@ -41,8 +43,8 @@
 //! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `circuit`, and pass none of
 //! these rooms.
 //!
-//! Outside of requests: `proxy` (the handle) and `proxy_state`, `admin`, `balance`, `shadow`,
-//! `worker/rounds`.
+//! Outside of requests: `proxy` (the handle), `proxy_state`, `status`, `admin` and `admin_access`, `balance`, `latencies`,
+//! the threads of `shadow`, `worker/rounds`. `names` and `slot_refusal` are values that both use.
 //!
 //! This crate contains no policy: without a router filter it answers 404, without a retry filter a failure
 //! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
@@ -68,6 +70,7 @@ mod error;
 mod exchange;
 mod failure;
 mod fields;
+mod gate_refusal;
 mod generation;
 mod handshakes;
 mod hedges;
@@ -104,7 +107,6 @@ mod tests;
 mod trace;
 mod traffic;
 mod tunnel;
-mod unseen;
 mod upgrade;
 mod worker;
 

@@ -11,7 +11,7 @@ use crate::receive::{RequestParts, receive};
 use crate::reply::reply;
 use crate::respond::respond;
 use crate::response_body::ResponseBody;
-use crate::slot::change_as_routed;
+use crate::slot::apply_router_edits;
 use crate::stop::ExchangeStop;
 use crate::switch;
 use http::{Request, Response};
@@ -38,7 +38,7 @@ async fn forward(
     parts: &mut RequestParts,
 ) -> Result<Response<HookedBody>, ExchangeStop> {
     let (selection, upstream, body) = decide(state).await?;
-    change_as_routed(state, &selection.request_edits, HeadSide::Request)?;
+    apply_router_edits(state, &selection.request_edits, HeadSide::Request)?;
     let response = attempt::send(state, &selection, &upstream, parts, &body).await?;
     mirror::send(state, &selection, parts, &body.replay);
     if switch::opens(parts.upgrade.as_ref(), &response)? {

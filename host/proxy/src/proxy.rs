@@ -297,7 +297,7 @@ impl Proxy {
         let (taken, wait) = std_mpsc::channel();
         for (worker, listeners) in inner.workers.iter().zip(batches) {
             let (generation, taken) = (Arc::clone(&generation), taken.clone());
-            let take = Command::Take { generation, listeners, taken };
+            let take = Command::SwitchTo { generation, listeners, taken };
             worker.send(take).map_err(|_| ProxyError::Worker(TAKE_MAX))?;
         }
         drop(taken);

@@ -19,19 +19,9 @@ use tamis_exchange::{Body, BodyError, Fault, HeadSide, Refusal, Verdict};
 /// The body of a request, as its filters let it pass.
 pub(crate) struct OutgoingBody {
     pub(crate) replay: Replay,
-    /// `None`: no filter sees it on its way.
-    end: Option<ChunkEnd>,
-}
-
-impl OutgoingBody {
-    /// Checks whether a filter ended the exchange at a chunk of the body.
-    ///
-    /// # Errors
-    /// A filter did.
-    pub(crate) fn check(&self, state: &mut ExchangeState) -> Result<(), ExchangeStop> {
-        let end = self.end.as_ref().and_then(|end| end.take());
-        end.map_or(Ok(()), |end| Err(end.into_stop(state)))
-    }
+    /// Where a filter that sees it on its way notes that the exchange ends.
+    /// `None`: no filter does, which saves its memory.
+    pub(crate) end: Option<ChunkEnd>,
 }
 
 /// The body of a request while its head is held: which filters have seen it whole.

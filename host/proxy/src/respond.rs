@@ -7,7 +7,7 @@ use crate::local::ANSWERED_BY;
 use crate::receive::RequestParts;
 use crate::response_size::check_size;
 use crate::slot::{
-    ChunkSlot, ResponseHead, Slot, TrailerSlot, WholeResponseBody, body_slots, change_as_routed,
+    ChunkSlot, ResponseHead, Slot, TrailerSlot, WholeResponseBody, apply_router_edits, body_slots,
 };
 use crate::stop::ExchangeStop;
 use bytes::{Bytes, BytesMut};
@@ -96,7 +96,7 @@ pub(crate) async fn show_head(
     state: &mut ExchangeState,
     selection: &Selection,
 ) -> Result<(), ExchangeStop> {
-    change_as_routed(state, &selection.response_edits, HeadSide::Response)?;
+    apply_router_edits(state, &selection.response_edits, HeadSide::Response)?;
     let chain = Rc::clone(&state.chain);
     if !chain.local_response.is_empty() {
         state.exchange.attributes.set(ANSWERED_BY, "upstream");

@@ -11,7 +11,7 @@ mod long_calls;
 mod question;
 mod trailer;
 
-pub(crate) use ask::{FILTER_FAILED, change_as_routed};
+pub(crate) use ask::{FILTER_FAILED, apply_router_edits};
 pub(crate) use chunk::{ChunkSlot, ShownChunk};
 pub(crate) use long_calls::LongCallTurns;
 pub(crate) use question::{
@@ -194,7 +194,7 @@ impl Slot {
         self.long_calls.clone()
     }
 
-    /// Calls a hook outside of an exchange. A call that fails is counted.
+    /// Calls a hook, and counts a failure.
     pub(crate) fn call<R>(
         &self,
         hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,

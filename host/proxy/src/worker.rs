@@ -25,7 +25,7 @@ use tokio::task::{AbortHandle, LocalSet};
 /// Commands to a worker.
 pub(crate) enum Command {
     /// Serve this generation from the next request on; answer when it does.
-    Take {
+    SwitchTo {
         generation: Arc<Generation>,
         listeners: Vec<(String, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
@@ -112,8 +112,8 @@ pub(crate) fn run(
                 }
             };
             match command {
-                Some(Command::Take { generation, listeners, taken }) => {
-                    worker.take(generation, listeners);
+                Some(Command::SwitchTo { generation, listeners, taken }) => {
+                    worker.switch_to(generation, listeners);
                     // Nobody waits any more if the proxy was dropped meanwhile.
                     let _ = taken.send(());
                 }
@@ -156,7 +156,7 @@ impl Worker {
         id
     }
 
-    fn take(
+    fn switch_to(
         self: &Rc<Self>,
         generation: Arc<Generation>,
         listeners: Vec<(String, Vec<BoundListener>)>,
@@ -209,7 +209,7 @@ impl Worker {
                 shared.connections.fetch_add(1, Ordering::Relaxed);
                 shared.connections_total.fetch_add(1, Ordering::Relaxed);
                 let _open = OpenConnection(Arc::clone(&shared));
-                worker.connection(&name, plain, peer, stage).await;
+                worker.serve_connection(&name, plain, peer, stage).await;
             }));
         }
     }

@@ -1,4 +1,4 @@
-//! The store: journal, blobs and the view, and the only way in which anything is written.
+//! The store: journal, blobs and the view, and the only way to write artifacts and tokens.
 
 use std::sync::{Arc, RwLockReadGuard};
 

@@ -1,7 +1,7 @@
 //! Calls filters for an exchange, and applies the results.
 //!
-//! This is the only place that times and counts the calls of exchanges, passes them to the shadow of a
-//! slot, checks the answers, and decides what a failed call means.
+//! Every hook of an exchange goes through here, except those of the breaker and of telemetry. Only this file passes calls
+//! to the shadow of a slot, checks the answers, and decides what a failed call means.
 
 use super::question::{FailedCallEffect, Question, RequestHead, ResponseHead};
 use super::{InstanceNumber, Slot};
@@ -35,7 +35,7 @@ impl Slot {
         let exchange = &state.exchange;
         let answer = self.call_viewing(
             |view, reads| question.show(view, reads, exchange),
-            |instance, view| question.put(instance, view),
+            |instance, view| question.call(instance, view),
         );
         self.conclude(question, answer, since, state)
     }
@@ -121,7 +121,7 @@ impl Slot {
             changed.map(|()| reason).map_err(broke)
         });
         let absent =
-            |fault| self.without_answer(FailedCallEffect::FailureMode, view.exchange, fault);
+            |fault| self.apply_failure_mode(FailedCallEffect::FailureMode, view.exchange, fault);
         changed.or_else(|fault| absent(fault).map(|()| None))
     }
 
@@ -165,7 +165,8 @@ impl Slot {
             Some(rule) => Err(self.broke(hook, rule)),
             None => Ok(decision),
         });
-        let absent = |fault| self.without_answer(FailedCallEffect::FailureMode, exchange, fault);
+        let absent =
+            |fault| self.apply_failure_mode(FailedCallEffect::FailureMode, exchange, fault);
         checked.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }
 
@@ -190,7 +191,8 @@ impl Slot {
                 cells.denied();
             }
         }
-        let absent = |fault| self.without_answer(FailedCallEffect::FailureMode, facts.id, fault);
+        let absent =
+            |fault| self.apply_failure_mode(FailedCallEffect::FailureMode, facts.id, fault);
         answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }
 
@@ -258,7 +260,7 @@ impl Slot {
         });
         match accepted {
             Ok(answer) => Ok(Some(answer)),
-            Err(fault) => match self.without_answer(Q::ABSENCE, state.exchange.id, fault) {
+            Err(fault) => match self.apply_failure_mode(Q::ON_FAILURE, state.exchange.id, fault) {
                 Ok(()) => Ok(None),
                 Err(fault) => Err(self.stop(&fault, state)),
             },
@@ -266,7 +268,7 @@ impl Slot {
     }
 
     /// The effect of a failed call: none, or the fault again if the failure mode refuses the exchange.
-    fn without_answer(
+    fn apply_failure_mode(
         &self,
         absence: FailedCallEffect,
         exchange: u64,
@@ -348,7 +350,7 @@ impl Slot {
 ///
 /// # Errors
 /// The head would become too large: without the edits, the message would not be the one that the router chose a backend for.
-pub(crate) fn change_as_routed(
+pub(crate) fn apply_router_edits(
     state: &mut ExchangeState,
     edits: &[Edit],
     side: HeadSide,

@@ -26,13 +26,13 @@ pub(crate) trait Question {
     /// The hook.
     const HOOK: Hook;
     /// The effect of a failed call.
-    const ABSENCE: FailedCallEffect;
+    const ON_FAILURE: FailedCallEffect;
 
     /// Fills `view` with the fields of the exchange that a filter with these `reads` sees.
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange);
 
     /// Calls the hook.
-    fn put(&self, instance: &mut Instance, view: &View) -> Result<Self::Answer, CallFault>;
+    fn call(&self, instance: &mut Instance, view: &View) -> Result<Self::Answer, CallFault>;
 
     /// The same for a filter that may send requests in that hook, and waits for them.
     async fn put_waiting(
@@ -73,13 +73,13 @@ pub(super) struct RequestHead;
 impl Question for RequestHead {
     type Answer = Decision;
     const HOOK: Hook = Hook::Request;
-    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
+    const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 
-    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+    fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
         instance.on_request(view)
     }
 
@@ -116,13 +116,13 @@ pub(crate) struct ResponseHead;
 impl Question for ResponseHead {
     type Answer = Decision;
     const HOOK: Hook = Hook::Response;
-    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
+    const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_response(reads, exchange);
     }
 
-    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+    fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
         instance.on_response(view)
     }
 
@@ -159,13 +159,13 @@ pub(crate) struct WholeRequestBody<'a>(pub(crate) &'a [u8]);
 impl Question for WholeRequestBody<'_> {
     type Answer = Decision;
     const HOOK: Hook = Hook::RequestBody;
-    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
+    const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 
-    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+    fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
         instance.on_request_body(view, self.0, true)
     }
 
@@ -192,13 +192,13 @@ pub(crate) struct WholeResponseBody<'a>(pub(crate) &'a [u8]);
 impl Question for WholeResponseBody<'_> {
     type Answer = Decision;
     const HOOK: Hook = Hook::ResponseBody;
-    const ABSENCE: FailedCallEffect = FailedCallEffect::FailureMode;
+    const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_response(reads, exchange);
     }
 
-    fn put(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
+    fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
         instance.on_response_body(view, self.0, true)
     }
 
@@ -226,13 +226,13 @@ impl Question for RouteQuestion {
     type Answer = Choice;
     const HOOK: Hook = Hook::Router;
     /// Without an answer there is no backend.
-    const ABSENCE: FailedCallEffect = FailedCallEffect::End;
+    const ON_FAILURE: FailedCallEffect = FailedCallEffect::End;
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 
-    fn put(&self, instance: &mut Instance, view: &View) -> Result<Choice, CallFault> {
+    fn call(&self, instance: &mut Instance, view: &View) -> Result<Choice, CallFault> {
         instance.on_route(view)
     }
 
@@ -271,13 +271,13 @@ impl Question for RetryQuestion<'_> {
     type Answer = RetryDecision;
     const HOOK: Hook = Hook::Retry;
     /// Without an answer nothing is sent again.
-    const ABSENCE: FailedCallEffect = FailedCallEffect::Nothing;
+    const ON_FAILURE: FailedCallEffect = FailedCallEffect::Nothing;
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
     }
 
-    fn put(&self, instance: &mut Instance, view: &View) -> Result<RetryDecision, CallFault> {
+    fn call(&self, instance: &mut Instance, view: &View) -> Result<RetryDecision, CallFault> {
         instance.on_failure(self.0, view)
     }
 

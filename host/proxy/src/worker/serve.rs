@@ -7,11 +7,11 @@ use crate::arrival::Arrival;
 use crate::body::HookedBody;
 use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::gate_refusal;
 use crate::generation::{ListenerConfig, Reasons};
 use crate::pipeline::serve;
 use crate::refuse;
 use crate::tunnel;
-use crate::unseen;
 use http::Request;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 impl Worker {
     /// Serves one connection to its end.
-    pub(super) async fn connection(
+    pub(super) async fn serve_connection(
         self: Rc<Self>,
         name: &str,
         mut plain: PlainStream,
@@ -105,7 +105,7 @@ impl Worker {
         let refused = move |refused: RefusedRequest| {
             let state = worker.state();
             let (listener, chain) = state.listener(&of_refused.listener)?;
-            unseen::record(&worker.arrival(listener, chain, &of_refused, &at_gate), &refused)
+            gate_refusal::record(&worker.arrival(listener, chain, &of_refused, &at_gate), &refused)
         };
         let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, shutdown).await;
         if let Err(error) = served {

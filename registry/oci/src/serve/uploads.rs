@@ -73,7 +73,7 @@ async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool
         .await
 }
 
-/// Whose an upload to a repository is: whoever began it goes on with it, and in that repository alone.
+/// The owner of an upload. Only the caller that began it may continue it, in the same repository.
 fn owner(call: &Call, repository: &Repository) -> String {
     format!("{repository} {}", call.caller.actor())
 }

@@ -42,7 +42,12 @@ pub(super) async fn join(
     let hello = match tokio::time::timeout(HELLO, lines.next()).await {
         Ok(Ok(Some(line))) => hello(&line, &node)?,
         Ok(Ok(None)) | Err(_) => {
-            return Err(problem(408, "node.hello", "nothing came", "send a hello line first"));
+            return Err(problem(
+                408,
+                "node.hello",
+                "no hello line arrived in time",
+                "send a hello line first",
+            ));
         }
         Ok(Err(why)) => return Err(problem(400, "node.line", why, "send lines of JSON")),
     };

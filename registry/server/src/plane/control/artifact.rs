@@ -76,8 +76,8 @@ impl Control {
         }
         let mut trusted = None;
         if found.len() > MAX_BUNDLES {
-            // Whoever may push anywhere may attach to anything, also before the one who signs does: those that a key signed
-            // which is trusted about this filter come first, then the oldest.
+            // Anyone who may push can attach bundles. Bundles that a trusted key signed come first, so that others cannot
+            // crowd them out; then the oldest.
             let mut policies = self.policies(&self.state());
             trusted = Some(key_ids(&policies));
             if let Ok(manifest) = Manifest::parse(manifest.as_bytes()) {

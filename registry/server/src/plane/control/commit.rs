@@ -1,4 +1,4 @@
-//! The only way in which a control plane writes.
+//! The only way to write a change of the control plane.
 
 use tamis_api::ApiProblem;
 use tamis_director::{RecordBody, State};

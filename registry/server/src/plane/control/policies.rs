@@ -6,8 +6,8 @@ use tamis_trust::SignaturePolicy;
 use crate::plane::control::Control;
 
 impl Control {
-    /// The trust policies in force, with what was revoked since. One that is wrong trusts nobody about what it speaks of:
-    /// left out, a wider one would count in its place, here and not at the proxies.
+    /// The trust policies in force, with what was revoked since. A wrong policy trusts nobody. If it were left out, a wider
+    /// policy would apply here, but not at the proxies.
     pub(crate) fn policies(&self, state: &State) -> Vec<SignaturePolicy> {
         if let Some(policy) = &self.0.policy {
             return policy.policies();
