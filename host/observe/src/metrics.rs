@@ -10,6 +10,7 @@
 use prometheus::{
     CounterVec, Encoder, GaugeVec, HistogramOpts, HistogramVec, Opts, Registry, TextEncoder,
 };
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -360,7 +361,9 @@ impl Family {
     /// The series with these label values; missing values are empty, excess values ignored. Beyond the cap,
     /// or without room for more on the page, it is the overflow series.
     pub fn series(&self, values: &[&str]) -> Series {
-        let mut values: Vec<&str> = values.iter().take(self.labels.len()).map(|v| cut(v)).collect();
+        let clean: Vec<Cow<'_, str>> =
+            values.iter().take(self.labels.len()).map(|value| printable(cut(value))).collect();
+        let mut values: Vec<&str> = clean.iter().map(|value| &**value).collect();
         values.resize(self.labels.len(), "");
         if !self.admit(&values) {
             values = vec![OVERFLOW; self.labels.len()];
@@ -429,6 +432,16 @@ impl Series {
 
 fn cut(value: &str) -> &str {
     value.get(..value.floor_char_boundary(MAX_VALUE)).unwrap_or(value)
+}
+
+/// A value as it can stand on the page: readers of it stop at a NUL, and a terminal obeys an escape. A line feed is
+/// written as `\n` there.
+fn printable(value: &str) -> Cow<'_, str> {
+    let is_odd = |c: char| c.is_control() && c != '\n';
+    match value.contains(is_odd) {
+        true => value.replace(is_odd, "\u{fffd}").into(),
+        false => value.into(),
+    }
 }
 
 fn check_buckets(buckets: &[f64]) -> Result<(), &'static str> {

@@ -27,6 +27,25 @@ fn past_the_cap_series_share_one_overflow() {
     assert!(!text.contains("x=\"3\""), "{text}");
 }
 
+#[test]
+fn a_value_has_no_character_that_ends_a_page_or_drives_a_terminal() {
+    let metrics = Metrics::new();
+    let family = metrics.define(MetricKind::Counter, "c_total", "C.", &["x"]).unwrap();
+    for (value, shown) in [
+        ("a\0b", "a\u{fffd}b"),
+        ("\u{2028}\0\x1b[2J", "\u{2028}\u{fffd}\u{fffd}[2J"),
+        ("a\r\nb", "a\u{fffd}\\nb"),
+        ("\u{9b}2J\x7f", "\u{fffd}2J\u{fffd}"),
+        ("a\"b\\", "a\\\"b\\\\"),
+        ("ok é", "ok é"),
+    ] {
+        family.series(&[value]).add(1.0);
+        let text = metrics.render();
+        assert!(text.contains(&format!("c_total{{x=\"{shown}\"}} 1\n")), "{value:?}: {text:?}");
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{value:?}");
+    }
+}
+
 fn define(metrics: &Metrics, filter: &str, name: &str) -> Result<Arc<Family>, MetricError> {
     metrics.define_for(filter, MetricKind::Counter, name, "H.", &["x"], 10, None)
 }
