@@ -1,11 +1,12 @@
 //! Bodies on their way through this proxy: what was read whole, and what is sent with hooks.
 
+use crate::body_budget::BODIES_MAX_BYTES;
 use crate::slot::{ChunkSlot, TrailerSlot};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use std::sync::Arc;
-use tamis_exchange::{Body, Owners};
+use tamis_exchange::{Body, Fault, Owners, Refusal};
 use tokio::time::Instant;
 
 /// A body that was read whole, with its trailers. The head names them, since HTTP/1.1 sends no others, unless it has a
@@ -31,6 +32,13 @@ pub(crate) fn buffered_body(
     }
     drop(send.try_send(Ok(Frame::trailers(trailers))));
     body
+}
+
+/// The refusal of an exchange whose body has no room among those that filters see whole.
+pub(crate) fn no_room(code: &'static str) -> Refusal {
+    let mib = BODIES_MAX_BYTES / (1024 * 1024);
+    let detail = format!("the bodies that filters see whole take all of their {mib} MiB");
+    Refusal::new(code, 503, Fault::Host, detail)
 }
 
 /// The body of a response before it is sent, and what happens to it on its way.

@@ -7,6 +7,7 @@ mod settle;
 pub(crate) use replay::REPLAY_MAX_BYTES;
 pub(crate) use replay::{Replay, too_large};
 
+use crate::body_budget::GatheredBody;
 use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
@@ -158,6 +159,11 @@ impl ExchangeState {
     /// The longest request body.
     pub(crate) fn max_body_bytes(&self) -> u64 {
         self.shared.max_body_bytes
+    }
+
+    /// A body that is read whole for filters.
+    pub(crate) fn gathered_body(&self) -> GatheredBody {
+        GatheredBody::new(&self.shared.bodies)
     }
 
     /// Keeps the attempt whose response is being sent.

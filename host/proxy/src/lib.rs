@@ -26,7 +26,7 @@
 //!    The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
 //! 6. `route` asks the router and resolves the service that it chose.
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
-//!    (`slot/trailer`); `exchange/replay` keeps what an attempt may send again.
+//!    (`slot/trailer`); whole ones share the memory of `body_budget`, and `exchange/replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
 //!    be faster when `hedges` is due. What the upstream sends before its response passes `interim`. After a failure
 //!    the retry filter is asked.
@@ -56,6 +56,7 @@ mod arrival;
 mod attempt;
 mod balance;
 mod body;
+mod body_budget;
 mod calls;
 mod chain;
 mod chunk_end;

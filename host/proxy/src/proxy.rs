@@ -137,6 +137,7 @@ impl Proxy {
             random: options.random,
             limits: options.limits,
             max_body_bytes: options.max_body_bytes.unwrap_or(u64::MAX),
+            bodies: Default::default(),
             max_connections: options.max_connections,
             recorder: options.recorder,
             metrics: options.metrics,

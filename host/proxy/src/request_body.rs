@@ -1,12 +1,13 @@
 //! The request body and its hooks: with the complete body before the request is sent, or chunk by chunk
 //! while it is sent.
 
-use crate::body::buffered_body;
+use crate::body::{buffered_body, no_room};
+use crate::body_budget::BudgetSpent;
 use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::exchange::{ExchangeState, Replay};
 use crate::slot::{ChunkSlot, ShownChunk, Slot, TrailerSlot, WholeRequestBody, body_slots};
 use crate::stop::{ExchangeStop, FilterAnswer};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
@@ -105,7 +106,7 @@ pub(crate) async fn show_whole(
 ) -> Result<Body, ExchangeStop> {
     let limit = slots.iter().filter_map(|slot| slot.filter());
     let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
-    let mut octets = BytesMut::new();
+    let mut octets = state.gathered_body();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -118,7 +119,7 @@ pub(crate) async fn show_whole(
                 let detail = format!("a filter reads whole bodies, of at most {limit} bytes");
                 return Err(Refusal::new("request.too-large", 413, Fault::Client, detail).into());
             }
-            Ok(data) => octets.extend_from_slice(&data),
+            Ok(data) => octets.push(&data).map_err(|BudgetSpent| no_room("request.no-room"))?,
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }

@@ -1,6 +1,7 @@
 //! The response back to the client: response hooks, fields, body.
 
-use crate::body::{HookedBody, buffered_body};
+use crate::body::{HookedBody, buffered_body, no_room};
+use crate::body_budget::BudgetSpent;
 use crate::exchange::ExchangeState;
 use crate::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop, via};
 use crate::local::ANSWERED_BY;
@@ -10,7 +11,7 @@ use crate::slot::{
     ChunkSlot, ResponseHead, Slot, TrailerSlot, WholeResponseBody, apply_router_edits, body_slots,
 };
 use crate::stop::ExchangeStop;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -150,7 +151,7 @@ async fn show_whole(
 ) -> Result<Body, ExchangeStop> {
     let limit = slots.iter().filter_map(|slot| slot.filter());
     let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
-    let mut octets = BytesMut::new();
+    let mut octets = state.gathered_body();
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -164,7 +165,7 @@ async fn show_whole(
                     format!("a filter reads whole response bodies, of at most {limit} bytes");
                 return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
             }
-            Ok(data) => octets.extend_from_slice(&data),
+            Ok(data) => octets.push(&data).map_err(|BudgetSpent| no_room("response.no-room"))?,
             Err(frame) => trailers = frame.into_trailers().ok(),
         }
     }

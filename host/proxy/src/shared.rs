@@ -1,5 +1,6 @@
 //! What all workers of a proxy share.
 
+use crate::body_budget::BodyBudget;
 use crate::counts::SlotLedger;
 use crate::handshakes::FailedHandshakes;
 use crate::shadow::Shadows;
@@ -20,6 +21,8 @@ pub(crate) struct ProxyShared {
     pub(crate) random: Random,
     pub(crate) limits: ServeLimits,
     pub(crate) max_body_bytes: u64,
+    /// Memory for bodies that filters see whole.
+    pub(crate) bodies: Arc<BodyBudget>,
     /// Over all workers.
     pub(crate) max_connections: u64,
     pub(crate) recorder: Recorder,

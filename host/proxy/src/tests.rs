@@ -153,6 +153,12 @@ impl TestWorker {
         Self { state, shared }
     }
 
+    /// The same with so many bytes for bodies that filters see whole.
+    fn with_bodies(self, bytes: u64) -> Self {
+        let bodies = Arc::new(crate::body_budget::BodyBudget::of(bytes));
+        Self { shared: Arc::new(ProxyShared { bodies, ..shared() }), ..self }
+    }
+
     fn chain(&self) -> &Rc<Chain> {
         &self.state.chains[0]
     }
@@ -179,6 +185,7 @@ fn shared() -> ProxyShared {
         random: options.random,
         limits: options.limits,
         max_body_bytes: u64::MAX,
+        bodies: Default::default(),
         max_connections: options.max_connections,
         recorder: options.recorder,
         metrics: options.metrics,

@@ -26,7 +26,8 @@ pub(crate) fn requested_upgrade(
 ) -> Result<Option<Upgrade>, Refusal> {
     if request.method() == Method::CONNECT {
         if !is_bodiless(request.headers()) {
-            let detail = "a CONNECT has no content: what follows its head is the tunnel's (RFC 9110 §9.3.6)";
+            let detail =
+                "a CONNECT has no content: what follows its head is the tunnel's (RFC 9110 §9.3.6)";
             return Err(Refusal::new("request.connect", 400, Fault::Client, detail));
         }
         let Some(protocol) = request.extensions().get::<ConnectProtocol>() else {

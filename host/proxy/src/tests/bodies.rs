@@ -7,6 +7,7 @@ use crate::request_body::{show_chunks, show_whole};
 use crate::response_body::ResponseBody;
 use crate::slot::ChunkSlot;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
 use proptest::prelude::*;
@@ -117,6 +118,31 @@ fn the_tightest_limit_of_several_filters_counts() {
         )
         .await;
         assert_eq!(read(body.ok().unwrap()).await.0, "HELL");
+    });
+}
+
+#[test]
+fn bodies_that_filters_see_whole_share_a_bound_and_give_it_back() {
+    run(async {
+        let worker = one(&whole("capitals", 100), CLOSED);
+        let worker = worker.with_bodies(8);
+        let (mut first, mut second) = (worker.exchange("/"), worker.exchange("/"));
+        let slots = worker.slots(&[0]);
+        // The rest of the first does not come: its part waits in memory.
+        let never = futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>();
+        let part = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"hello")))]);
+        let stalls = Body::stream(StreamBody::new(part.chain(never)));
+        let mut moved = false;
+        let mut held = Box::pin(show_whole(&mut first, &slots, stalls, &mut moved));
+        assert!(futures_util::poll!(&mut held).is_pending());
+        let refusal =
+            refused(show_whole(&mut second, &slots, pieces(&[b"four"]), &mut false).await);
+        assert_eq!((refusal.code, refusal.status), ("request.no-room", 503));
+        let body = show_whole(&mut second, &slots, pieces(&[b"abc"]), &mut false).await;
+        assert_eq!(read(body.ok().unwrap()).await.0, "ABC");
+        drop(held);
+        let body = show_whole(&mut second, &slots, pieces(&[b"eight ok"]), &mut false).await;
+        assert_eq!(read(body.ok().unwrap()).await.0, "EIGHT OK");
     });
 }
 
