@@ -81,8 +81,9 @@ async fn renew(
     wait: fn(Duration, Random) -> Duration,
 ) {
     loop {
+        let now = registrar.now();
         let pause = wait(left(registrar, identity), random).max(LEAST);
-        pass(registrar, pause).await;
+        pass(registrar, now + pause, pause).await;
         let mut backoff = Backoff::new(AGAIN, AGAIN_MAX);
         while let Err(error) = registrar.renew(identity).await {
             let pause = backoff.next(random.number(), None).max(AGAIN / 10);
@@ -100,9 +101,9 @@ async fn renew(
     }
 }
 
-/// Waits until that time has passed by one of both clocks: by the date, too, since an SVID expires by it.
-async fn pass(registrar: &Registrar, time: Duration) {
-    let (until, mut left) = (registrar.now() + time, time);
+/// Waits for that time or until that date, whichever comes first: an SVID expires by the date.
+async fn pass(registrar: &Registrar, until: Duration, time: Duration) {
+    let mut left = time;
     while !left.is_zero() && registrar.now() < until {
         let step = left.min(LOOK);
         tokio::time::sleep(step).await;

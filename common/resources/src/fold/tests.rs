@@ -136,12 +136,12 @@ fn a_sidecar_reaches_its_application_in_clear_and_all_others_through_their_sidec
     assert_eq!(catalog.endpoints[0].address, AddressPlan::Tcp("127.0.0.1:15036".into()));
     assert_eq!((catalog.policy.slow_call_ms, catalog.policy.max_pending), (300, 64));
     let tls = catalog.endpoints[0].tls.as_ref().unwrap();
-    assert_eq!(tls.files.as_ref().unwrap().certificate, ".tamis/certs/payments.crt");
+    assert!(tls.files.is_none(), "the proxy proves itself with its SVID");
     assert_eq!(tls.expect_identity, "spiffe://shop.example/ns/shop/service/catalog");
     assert_eq!(plan.listeners[0].address, AddressPlan::Tcp("127.0.0.1:15026".into()));
-    let Some(TlsPlan::Files(files)) = &plan.listeners[0].tls else { panic!("no files") };
-    assert_eq!(files.client_ca.as_deref(), Some(".tamis/certs/ca.crt"));
-    assert!(!plan.needs_svid());
+    let Some(TlsPlan::Svid { svid }) = &plan.listeners[0].tls else { panic!("no SVID") };
+    assert_eq!(svid, "spiffe://shop.example/ns/shop/service/payments");
+    assert!(plan.needs_svid());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Joining and renewing over real TLS, with a registry that stops and comes back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tamis_ambient::{Clock, ManualTime};
 use tamis_sync::{JOIN_PATH, RENEW_PATH};
 use tamis_transport::{ClientCertificates, ClientTls, ServerTls};
@@ -121,7 +123,13 @@ async fn an_svid_that_grew_old_while_the_machine_slept_is_renewed_when_it_wakes_
     time.set_unix_time(now);
     let registrar = Registrar::new(&file, time.clock()).unwrap();
     let identity = registrar.join(&file).await.unwrap();
-    let renewal = Renewal::start(registrar, identity.clone(), Random::seeded(1)).unwrap();
+    static WAITS: AtomicBool = AtomicBool::new(false);
+    let noted = |life: Duration, random: Random| {
+        WAITS.store(true, Ordering::Relaxed);
+        wait(life, random)
+    };
+    let renewal = Renewal::paced(registrar, identity.clone(), Random::seeded(1), noted).unwrap();
+    soon("the first wait", || WAITS.load(Ordering::Relaxed)).await;
     let later = now + HOUR * 3 / 4;
     time.set_unix_time(later);
     soon("the renewal", || identity.renewals(later).renewed >= 1).await;

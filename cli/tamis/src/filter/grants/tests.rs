@@ -120,6 +120,13 @@ fn settings_that_a_grant_leaves_out_narrow_as_the_defaults_of_the_engine() {
             }
             let value = match field.as_str() {
                 "hosts" | "names" => serde_json::json!(["a"]),
+                "services" => serde_json::json!(["a/b"]),
+                "hooks" => {
+                    serde_json::json!(["router", "request-body", "response", "response-body"])
+                }
+                "cache" => {
+                    serde_json::json!({ "ttl": "999h", "headers": ["a"], "entries": u32::MAX, "totalBytes": u32::MAX })
+                }
                 "classes" => serde_json::json!({ "a": { "rate": "1/s", "burst": 1 } }),
                 // The scope that allows most: many buckets, and sums over many proxies.
                 "scope" if name == "quota" => serde_json::json!("proxy"),
@@ -128,7 +135,7 @@ fn settings_that_a_grant_leaves_out_narrow_as_the_defaults_of_the_engine() {
                 _ if words.contains("boolean") => serde_json::json!(true),
                 _ => serde_json::json!(u32::MAX),
             };
-            if matches!(field.as_str(), "hosts" | "names" | "classes") {
+            if matches!(field.as_str(), "hosts" | "names" | "services" | "classes") {
                 least.insert(field.clone(), value.clone());
             }
             high.insert(field.clone(), value);
@@ -215,10 +222,14 @@ const SPEAKING: [&str; 4] =
     ["../../host/engine/src", "../../host/exchange/src", "../../host/node/src", "src"];
 
 /// Words in backticks that appear in messages about a grant and are not fields of it.
-const OTHERS: [&str; 12] = [
+const OTHERS: [&str; 16] = [
     "kind",
     "tick",
     "on-request",
+    "request-body",
+    "response",
+    "response-body",
+    "router",
     "interest.writes",
     "interest.reads",
     "grant.limits",
