@@ -29,6 +29,7 @@ pub(crate) struct FolderFeed {
 }
 
 /// What the documents in force plan.
+#[derive(Clone)]
 pub(crate) struct PlannedDocuments {
     /// These documents, but for those that stay as they were since they cannot be used as they are now.
     pub(crate) documents: Vec<Document>,

@@ -39,6 +39,8 @@ pub(crate) struct Mesh {
     proxies: Vec<Proxy>,
     /// Those that are started.
     coming: Vec<(NodeName, mpsc::Receiver<Result<Proxy>>)>,
+    /// The documents of the last change, while one of the proxies in them is being started.
+    waiting: Option<PlannedDocuments>,
     /// What keeps a proxy from running, by its name.
     wrongs: BTreeMap<String, String>,
     setup: Arc<Setup>,
@@ -98,8 +100,8 @@ pub(crate) fn start(
     };
     let setup = Arc::new(setup);
     let run = RunFolder::open(None).inspect_err(|error| output::note(&format!("{error:#}"))).ok();
-    let (proxies, coming, wrongs) = (Vec::new(), Vec::new(), BTreeMap::new());
-    let mut mesh = Mesh { proxies, coming, wrongs, setup, run };
+    let (proxies, coming, waiting, wrongs) = (Vec::new(), Vec::new(), None, BTreeMap::new());
+    let mut mesh = Mesh { proxies, coming, waiting, wrongs, setup, run };
     for member in members {
         let busy = output::busy(format!("starting {}", member.name));
         let started = mesh.setup.start(member, mesh.control(&member.name));
@@ -246,6 +248,7 @@ impl Mesh {
     /// those again that are somebody else now, and ends those that none plans any more. It waits for none of it.
     pub(crate) fn follow(&mut self, planned: &PlannedDocuments) {
         self.wrongs.clear();
+        self.waiting = None;
         let names = declared::nodes(&planned.documents);
         if let Err(error) =
             prepare::certificates(&self.setup.folder, &planned.documents, self.setup.output)
@@ -255,6 +258,8 @@ impl Mesh {
         }
         for name in &names {
             if self.coming.iter().any(|(coming, _)| coming == name) {
+                // It may be planned otherwise now than when its start began.
+                self.waiting = Some(planned.clone());
                 continue;
             }
             let runs = self.proxies.iter().position(|proxy| proxy.node.name() == name);
@@ -320,8 +325,18 @@ impl Mesh {
         drop(std::thread::Builder::new().name("tamis-leave".to_owned()).spawn(leave));
     }
 
-    /// Adds the proxies that have started to serve meanwhile.
+    /// Adds the proxies that have started to serve meanwhile, and follows what was planned while one of them started.
     pub(crate) fn settle(&mut self) {
+        let started = self.coming.len();
+        self.add_started();
+        if self.coming.len() < started
+            && let Some(planned) = self.waiting.take()
+        {
+            self.follow(&planned);
+        }
+    }
+
+    fn add_started(&mut self) {
         for (name, coming) in std::mem::take(&mut self.coming) {
             match coming.try_recv() {
                 Ok(Ok(proxy)) => {

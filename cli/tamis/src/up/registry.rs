@@ -53,7 +53,7 @@ impl EmbeddedRegistry {
         private::folder(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
         let only = only(&kept)?;
         let proof = FolderProof::of(members, &kept)?;
-        let (mesh, files) = sockets(&proof, folder, &kept, lifetime)?;
+        let ProxySocket { mesh, files } = socket(&proof, folder, &kept, lifetime)?;
         let start = |listen: &Address| {
             let options = RegistryOptions {
                 proxies: files.clone(),
@@ -110,24 +110,32 @@ impl EmbeddedRegistry {
     }
 }
 
-/// The socket for proxies: as the authority of a trust domain, or with files.
-fn sockets(
+/// The socket for proxies; exactly one of its parts is there.
+struct ProxySocket {
+    /// As the authority of a trust domain.
+    mesh: Option<MeshOptions>,
+    /// With files.
+    files: Option<(Address, TlsFiles)>,
+}
+
+fn socket(
     proof: &FolderProof,
     folder: &Path,
     kept: &Path,
     lifetime: Duration,
-) -> Result<(Option<MeshOptions>, Option<(Address, TlsFiles)>)> {
+) -> Result<ProxySocket> {
     let any: Address = FREE.parse()?;
     match proof {
         FolderProof::Authority { domain, files } => {
             proof::forget_registry_files(kept)?;
             let client_ca = files.as_ref().map(|ca| folder.join(ca));
             let mesh = MeshOptions::new(domain.clone(), any);
-            Ok((Some(MeshOptions { client_ca, lifetime, ..mesh }), None))
+            let mesh = Some(MeshOptions { client_ca, lifetime, ..mesh });
+            Ok(ProxySocket { mesh, files: None })
         }
         FolderProof::Files { ca, registry } => {
             let files = proof::registry_files(folder, kept, ca, registry)?;
-            Ok((None, Some((any, files))))
+            Ok(ProxySocket { mesh: None, files: Some((any, files)) })
         }
     }
 }
