@@ -126,7 +126,7 @@ fn with_words(folder: &Path, words: &[&str]) -> Vec<String> {
             }
             let Ok(octets) = fs::read(&path) else { continue };
             let has = |word: &&str| octets.windows(word.len()).any(|at| at == word.as_bytes());
-            if words.iter().any(|word| has(word)) {
+            if words.iter().any(has) {
                 found.push(path.strip_prefix(folder).unwrap().display().to_string());
             }
         }
@@ -387,7 +387,8 @@ fn a_folder_whose_proxies_could_not_trust_each_other_does_not_start_and_is_told_
         shop.with_files("catalog", "ca.crt");
         shop.edit("services.yaml", ".tamis/certs/catalog", "catalog");
     };
-    let rows: [(&str, &dyn Fn(&Shop), &[&str]); 3] = [
+    type Row<'a> = (&'a str, &'a dyn Fn(&Shop), &'a [&'a str]);
+    let rows: [Row<'_>; 3] = [
         ("two trust domains", &domain, &["far.example", "shop.example", "one trust domain"]),
         ("two authorities of files", &authorities, &["ca.crt", "other.crt", "same authority"]),
         ("an authority of others", &foreign, &["append", "authority/bundle.pem", "ca.crt", "tls"]),
