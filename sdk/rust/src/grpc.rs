@@ -1,4 +1,4 @@
-//! Unary gRPC calls over [`http_client`](crate::http_client): one message there, one back.
+//! Unary gRPC calls over [`crate::http_client`]: one message there, one back.
 //!
 //! The called service speaks HTTP/2: a service of the mesh with the protocol `grpc` or `http2`, whose URL is
 //! `http://NAME.NAMESPACE.mesh`.
