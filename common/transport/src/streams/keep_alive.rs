@@ -59,7 +59,7 @@ impl KeepAlive {
             if self.asked {
                 return Poll::Ready(());
             }
-            // The timer is set anew when it ends, not whenever something is read.
+            // A read does not move the timer. When the timer ends, it starts again from the last read.
             let (now, due) = (Instant::now(), after(self.last, self.times.interval));
             if now < due {
                 self.timer.as_mut().reset(due);

@@ -124,7 +124,7 @@ pub(crate) fn poll_room(
     Poll::Ready(Ok(()))
 }
 
-/// What the peer is told of a body that failed: what was said of the stream it came from, if anything was.
+/// The reason with which a stream is reset when its body fails: that of the stream the body came from, if it has one.
 fn reason(error: &(dyn Error + 'static)) -> Reason {
     let mut next = Some(error);
     while let Some(error) = next {
