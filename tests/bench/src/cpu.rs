@@ -53,13 +53,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
         contender(NGINX, peers.nginx(bench, &backend.address)?),
         contender(HAPROXY, peers.haproxy(bench, &backend.address)?),
     ];
-    let other = bench.other.as_ref().map(|binary| {
-        let mesh = Mesh::of(binary, &backend.address, Policies::Five)?;
-        mesh.write(".tamis/token", &five.read(".tamis/token")?)?;
-        mesh.write(".tamis/jwks.json", &five.read(".tamis/jwks.json")?)?;
-        anyhow::Ok(mesh)
-    });
-    let other = other.transpose()?;
+    let other = five.of_the_other(bench, &backend.address)?;
     if let Some(other) = &other {
         contenders.push(contender(OTHER, other.gateway(bench, false)?));
     }

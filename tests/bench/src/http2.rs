@@ -17,6 +17,9 @@ use tamis_harness::shell;
 /// Bytes of the answer, as of the upstream that speaks HTTP/1.
 const ANSWER_BYTES: usize = 100;
 
+/// Another binary of this project, when one is compared.
+const OTHER: &str = "the other tamis";
+
 /// Sends through each proxy in turn, to both upstreams.
 pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     let peers = Peers::install()?;
@@ -31,12 +34,19 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
             mesh.speak_http2()?;
         }
         let headers = mesh.headers()?;
-        let running = [
+        let other = mesh.of_the_other(bench, &backend.address)?;
+        let mut running = vec![
             ("tamis", mesh.gateway(bench, false)?),
             ("envoy", peers.envoy_http2(bench, &backend.address, http2)?),
             ("nginx", peers.nginx_http2(bench, &backend.address, http2)?),
             ("haproxy", peers.haproxy_http2(bench, &backend.address, http2)?),
         ];
+        if let Some(other) = &other {
+            if http2 {
+                other.speak_http2()?;
+            }
+            running.push((OTHER, other.gateway(bench, false)?));
+        }
         let mut contest = Contest::new();
         for (name, running) in &running {
             let url = format!("http://{}/", running.address);
@@ -52,6 +62,11 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
             let id = if peer == "envoy" { id } else { "" };
             let what = format!("CPU per request, {what}, five policies ÷ {peer}");
             report.ratio(id, &what, &ratio, Bar::at_most(bar));
+        }
+        if other.is_some() {
+            let ratio = contest.ratio("tamis", OTHER, |turn| turn.cpu_us);
+            let what = format!("CPU per request, {what}, five policies ÷ the other binary");
+            report.ratio("", &what, &ratio, Bar::at_most(f64::INFINITY));
         }
     }
     Ok(())

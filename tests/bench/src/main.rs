@@ -55,7 +55,7 @@ struct Arguments {
     /// Seconds of one turn.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=60))]
     seconds: u32,
-    /// Another tamis program that takes its turns in `cpu`, for a comparison in one run.
+    /// Another tamis program that takes its turns in `cpu` and `http2`, for a comparison in one run.
     #[arg(long, value_name = "PATH")]
     other: Option<PathBuf>,
     /// Of `innocents`, only the ways whose names contain this text.

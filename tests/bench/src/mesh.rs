@@ -50,6 +50,17 @@ impl Mesh {
         Self::made(binary, backend, policies, &template("mesh.yaml")?)
     }
 
+    /// The same for the program that this one is compared with, when there is one; both take the same
+    /// token, so that one load serves both.
+    pub(super) fn of_the_other(&self, bench: &Bench, backend: &str) -> Result<Option<Self>> {
+        let Some(binary) = &bench.other else { return Ok(None) };
+        let other = Self::of(binary, backend, Policies::Five)?;
+        for name in [".tamis/token", ".tamis/jwks.json"] {
+            other.write(name, &self.read(name)?)?;
+        }
+        Ok(Some(other))
+    }
+
     /// The same, with a sidecar before `backend` as well.
     pub(super) fn with_both_sidecars(bench: &Bench, backend: &str) -> Result<Self> {
         let [sidecar, outbound, admin] = [(); 3].map(|()| tamis_harness::ports::free());
