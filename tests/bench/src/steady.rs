@@ -5,8 +5,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,8 @@ impl SteadyLoad {
         Self::start_after(address, headers, (connections, per_second), || {})
     }
 
-    /// The same, after each of the threads has called `first_call`.
+    /// The same, after each of the threads has called `first_call`: the first request is due after all of them, so that
+    /// none is charged for it.
     pub(super) fn start_after(
         address: &str,
         headers: &str,
@@ -45,13 +46,15 @@ impl SteadyLoad {
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let period = Duration::from_secs(1) * connections / per_second;
-        let begin = Instant::now();
+        let ready = Arc::new(Barrier::new(usize::try_from(connections).unwrap_or(usize::MAX)));
         let threads = (0..connections).map(|index| {
-            let (stop, address) = (Arc::clone(&stop), address.to_owned());
+            let (stop, ready) = (Arc::clone(&stop), Arc::clone(&ready));
+            let address = address.to_owned();
             let request = request(HOST, "/catalog/items?page=2", headers);
-            let first = begin + period * index / connections;
             std::thread::spawn(move || {
                 first_call();
+                ready.wait();
+                let first = Instant::now() + period * index / connections;
                 send(&address, &request, first, period, &stop)
             })
         });

@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -105,6 +105,7 @@ pub(super) const ROGUES: &[RogueClient] = &[
     },
     filter("filter: traps, and is slow to configure", "/trap"),
     filter("filter: floods its log", "/log"),
+    filter("none: as many clients that behave", "/"),
 ];
 
 /// Threads of a rogue; they end when this is dropped.
@@ -233,17 +234,19 @@ fn is_patience(error: &std::io::Error) -> bool {
     matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut)
 }
 
-/// Clients that behave like this until they are stopped.
+/// Clients that behave like this until they are stopped. Each has its policy when this returns.
 pub(super) fn ask(
     address: SocketAddr,
     rogue: &'static RogueClient,
     clients: usize,
 ) -> RogueThreads {
     let stop = Arc::new(AtomicBool::new(false));
+    let ready = Arc::new(Barrier::new(clients + 1));
     let threads = (0..clients).map(|_| {
-        let stop = Arc::clone(&stop);
+        let (stop, ready) = (Arc::clone(&stop), Arc::clone(&ready));
         std::thread::spawn(move || {
             yield_to_innocents();
+            ready.wait();
             while !stop.load(Ordering::Relaxed) {
                 // A broken connection was cut by the proxy; the next one is opened after a short pause.
                 drop(ask_once(address, rogue, &stop));
@@ -252,6 +255,7 @@ pub(super) fn ask(
         })
     });
     let threads = threads.collect();
+    ready.wait();
     RogueThreads { stop, threads }
 }
 
