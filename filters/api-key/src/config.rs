@@ -8,7 +8,7 @@ use crate::CONSUMER;
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct ApiKeySettings {
     /// Name of the secret with the list of keys.
     pub secret_name: String,
     /// Header of the key. Default `x-api-key`.
@@ -65,7 +65,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &ApiKeySettings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let mut refuse = |at: &str, why: &str| errors.push(ConfigError::at(at, why));
         if settings.secret_name.is_empty() || settings.secret_name.len() > 256 {

@@ -14,7 +14,7 @@ pub mod keys;
 pub mod policy;
 pub mod shown;
 
-use config::{Rules, Settings};
+use config::{ApiKeySettings, Rules};
 use policy::{KeyDecision, Policy, Source};
 
 /// The attribute that names the consumer of an accepted key.
@@ -51,14 +51,14 @@ impl Source for Imports {
 }
 
 impl Filter for ApiKey {
-    type Settings = Settings;
+    type Settings = ApiKeySettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &ApiKeySettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: ApiKeySettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let rules = Rules::check(&settings)?;
         let interest = rules.interest();
         Ok((Self { policy: Policy::new(rules) }, interest))

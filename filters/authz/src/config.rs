@@ -5,7 +5,7 @@ use serde::Deserialize;
 /// The configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct AuthzSettings {
     /// The policies, in the order of their names.
     pub policies: Vec<Policy>,
     /// What they guard.

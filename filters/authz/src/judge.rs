@@ -9,7 +9,7 @@ use cedar_policy::{
 use tamis_sdk::ConfigError;
 
 use crate::compile;
-use crate::config::{Mode, Settings};
+use crate::config::{AuthzSettings, Mode};
 use crate::looks::{Looks, Seen};
 
 /// Longest reason of the contract.
@@ -66,7 +66,7 @@ impl Judge {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer.
-    pub fn new(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn new(settings: &AuthzSettings) -> Result<Self, Vec<ConfigError>> {
         let looks = Looks::of(settings);
         let schema = compile::schema(&looks.headers, &looks.claims);
         let (checked, _) = Schema::from_cedarschema_str(&schema)

@@ -14,7 +14,7 @@ pub mod judge;
 pub mod looks;
 pub mod memory;
 
-use config::{Guarded, Settings};
+use config::{AuthzSettings, Guarded};
 use judge::{Judge, Ruling};
 use looks::Seen;
 use memory::Memory;
@@ -51,10 +51,10 @@ impl Authz {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer.
-    pub fn new(settings: Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn new(settings: AuthzSettings) -> Result<Self, Vec<ConfigError>> {
         let judge = Judge::new(&settings)?;
         let memory = Memory::new(settings.config.remember);
-        let Settings { guarded, ports, .. } = settings;
+        let AuthzSettings { guarded, ports, .. } = settings;
         Ok(Self { judge, memory, guarded, ports, key: Vec::new() })
     }
 
@@ -157,14 +157,14 @@ fn line(guarded: &Guarded, ruling: &Ruling, seen: &Seen<'_>) -> String {
 }
 
 impl Filter for Authz {
-    type Settings = Settings;
+    type Settings = AuthzSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &AuthzSettings) -> Result<(), Vec<ConfigError>> {
         Judge::new(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: AuthzSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let policy = Self::new(settings)?;
         let interest = policy.interest();
         Ok((policy, interest))

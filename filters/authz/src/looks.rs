@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{PathKind, Settings, Values};
+use crate::config::{AuthzSettings, PathKind, Values};
 
 /// A request, as policies see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub struct Looks {
 impl Looks {
     /// What the policies look at.
     #[must_use]
-    pub fn of(settings: &Settings) -> Self {
+    pub fn of(settings: &AuthzSettings) -> Self {
         let mut looks = Self::default();
         for policy in &settings.policies {
             looks.scopes.extend(policy.scope.iter().flatten().cloned());

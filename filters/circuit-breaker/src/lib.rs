@@ -10,7 +10,7 @@ use tamis_sdk::{CircuitBreaker, ConfigError, Filter, GatewayDuration, Interest};
 /// When circuits open and close.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct Settings {
+pub struct CircuitBreakerSettings {
     /// Number of consecutive failures that opens the circuit; 0: never.
     pub consecutive_failures: u32,
     /// Share of failures and timeouts that opens it, above 0 and at most 1.
@@ -30,7 +30,7 @@ pub struct Settings {
     pub probes: u32,
 }
 
-impl Default for Settings {
+impl Default for CircuitBreakerSettings {
     fn default() -> Self {
         Self {
             consecutive_failures: 5,
@@ -48,13 +48,13 @@ impl Default for Settings {
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct Breaker {
-    settings: Settings,
+    settings: CircuitBreakerSettings,
 }
 
 impl Breaker {
     /// A policy from settings that passed [`Filter::check`].
     #[must_use]
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(settings: CircuitBreakerSettings) -> Self {
         Self { settings }
     }
 
@@ -102,10 +102,10 @@ fn bad(seen: &Window) -> u64 {
 }
 
 impl Filter for Breaker {
-    type Settings = Settings;
+    type Settings = CircuitBreakerSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &CircuitBreakerSettings) -> Result<(), Vec<ConfigError>> {
         let ratio = |ratio: f64| ratio > 0.0 && ratio <= 1.0;
         let rules = [
             (
@@ -139,7 +139,7 @@ impl Filter for Breaker {
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: CircuitBreakerSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let interest = Interest::reading([]);
         Ok((Self::new(settings), interest))
     }

@@ -17,7 +17,7 @@ fn window(successes: u32, failures: u32, in_a_row: u32) -> Window {
 }
 
 fn breaker() -> Breaker {
-    Breaker::new(Settings::default())
+    Breaker::new(CircuitBreakerSettings::default())
 }
 
 #[test]
@@ -67,11 +67,11 @@ fn settings_out_of_range_are_refused_together() {
     let errors = Breaker::check(&settings).unwrap_err();
     let places: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(places, ["/failureRatio", "/probes", "/maxOpenFor"]);
-    let errors = Config::parse::<Settings>(r#"{"window":"ten"}"#).unwrap_err();
+    let errors = Config::parse::<CircuitBreakerSettings>(r#"{"window":"ten"}"#).unwrap_err();
     assert_eq!(errors[0].pointer, "/window");
-    let errors = Config::parse::<Settings>(r#"{"windows":"10s"}"#).unwrap_err();
+    let errors = Config::parse::<CircuitBreakerSettings>(r#"{"windows":"10s"}"#).unwrap_err();
     assert_eq!(errors[0].pointer, "/windows");
-    assert!(Breaker::check(&Settings::default()).is_ok());
+    assert!(Breaker::check(&CircuitBreakerSettings::default()).is_ok());
 }
 
 #[test]
@@ -106,10 +106,10 @@ proptest! {
 
 #[test]
 fn the_window_is_the_hosts_and_saying_otherwise_names_its_home() {
-    let settings: Settings = Config::parse(r#"{"window": "30s"}"#).unwrap();
+    let settings: CircuitBreakerSettings = Config::parse(r#"{"window": "30s"}"#).unwrap();
     let errors = Breaker::check(&settings).unwrap_err();
     assert_eq!(errors[0].pointer, "/window");
     assert!(errors[0].message.contains("statsWindow"), "{}", errors[0].message);
-    let (_, interest) = Breaker::configure(Settings::default()).unwrap();
+    let (_, interest) = Breaker::configure(CircuitBreakerSettings::default()).unwrap();
     assert!(interest.extra.is_empty(), "nothing is declared that nobody reads");
 }

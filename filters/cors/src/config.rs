@@ -8,7 +8,7 @@ use crate::origin::{Origin, Pattern};
 /// The configuration: the fields of the Gateway API's `HTTPCORSFilter`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct Settings {
+pub struct CorsSettings {
     /// Origins whose pages may read responses.
     pub allow_origins: Vec<String>,
     /// Whether requests may carry cookies and other credentials.
@@ -64,7 +64,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &CorsSettings) -> Result<Self, Vec<ConfigError>> {
         let mut checked = Checked { errors: Vec::new(), credentials: settings.allow_credentials };
         let origins = checked.origins(&settings.allow_origins);
         let methods = checked.names("/allowMethods", &settings.allow_methods);

@@ -13,7 +13,7 @@ use tamis_sdk::{
 pub mod config;
 pub mod origin;
 
-use config::{AllowedNames, Rules, Settings};
+use config::{AllowedNames, CorsSettings, Rules};
 use origin::Origin;
 
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
@@ -102,14 +102,14 @@ fn only<'a>(mut fields: impl Iterator<Item = &'a [u8]>) -> Option<&'a [u8]> {
 }
 
 impl Filter for Cors {
-    type Settings = Settings;
+    type Settings = CorsSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &CorsSettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: CorsSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let rules = Rules::check(&settings)?;
         let interest = Interest::reading([
             "origin",

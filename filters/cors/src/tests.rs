@@ -86,7 +86,7 @@ fn each_mistake_is_reported_at_its_place() {
         ),
         (r#"{"allowOrigins":["*"],"maxAge":86401}"#, "/maxAge", "86400"),
     ] {
-        let settings: Settings = Config::parse(config).unwrap();
+        let settings: CorsSettings = Config::parse(config).unwrap();
         let errors = Rules::check(&settings).unwrap_err();
         assert_eq!(errors[0].pointer, pointer, "{config}: {errors:?}");
         assert!(errors[0].message.contains(part), "{config}: {errors:?}");

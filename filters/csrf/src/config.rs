@@ -8,7 +8,7 @@ use crate::origin;
 /// The configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct Settings {
+pub struct CsrfSettings {
     /// Origins of other sites whose pages may send requests that change something.
     pub trusted_origins: Vec<String>,
 }
@@ -28,7 +28,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &CsrfSettings) -> Result<Self, Vec<ConfigError>> {
         let count = settings.trusted_origins.len();
         if count > MAX_ORIGINS {
             let why = format!("{count} origins; at most {MAX_ORIGINS}");

@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Method, Request, View, reply, req
 pub mod config;
 pub mod origin;
 
-use config::{Rules, Settings};
+use config::{CsrfSettings, Rules};
 
 const SITE: &str = "sec-fetch-site";
 /// Every handshake of a WebSocket over HTTP/1.1 has it (RFC 6455 §4.1); over HTTP/2 it is a CONNECT.
@@ -87,14 +87,14 @@ fn once<'a>(seen: View<'a>, name: &str) -> Once<'a> {
 }
 
 impl Filter for Csrf {
-    type Settings = Settings;
+    type Settings = CsrfSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &CsrfSettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: CsrfSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let rules = Rules::check(&settings)?;
         Ok((Self::new(rules), Interest::reading([SITE, "origin", WEBSOCKET, ":authority"])))
     }

@@ -9,7 +9,7 @@ pub const ADDRESS: &str = "@source.address";
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct ExtAuthzSettings {
     /// Address of the service; the path of the request is appended.
     pub url: String,
     /// Time for a check. Default 200ms.
@@ -68,7 +68,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &ExtAuthzSettings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
         if !is_address(&settings.url) {
             errors.push(ConfigError::at(

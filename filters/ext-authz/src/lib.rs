@@ -11,7 +11,7 @@ pub mod check;
 pub mod config;
 
 use check::{CheckOutcome, CheckService};
-use config::{Rules, Settings};
+use config::{ExtAuthzSettings, Rules};
 
 /// The policy.
 #[derive(Clone, Debug)]
@@ -36,14 +36,14 @@ impl CheckService for Host {
 }
 
 impl Filter for ExtAuthz {
-    type Settings = Settings;
+    type Settings = ExtAuthzSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &ExtAuthzSettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: ExtAuthzSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let rules = Rules::check(&settings)?;
         let interest = rules.interest();
         Ok((Self { rules }, interest))

@@ -8,7 +8,7 @@ use crate::template::Template;
 /// The configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct Settings {
+pub struct HeadersSettings {
     /// Changes of requests, before they are sent to the upstream.
     pub request: HeadSettings,
     /// Changes of responses, before they are sent to the client.
@@ -124,7 +124,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &HeadersSettings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let request = changes("/request", &settings.request, &mut errors);
         let response = changes("/response", &settings.response, &mut errors);

@@ -8,7 +8,7 @@ use tamis_sdk::{ConfigError, Edit, Filter, Interest, Request, Response, View, re
 pub mod config;
 pub mod template;
 
-use config::{Change, Rules, Settings};
+use config::{Change, HeadersSettings, Rules};
 
 /// The policy.
 #[derive(Clone, Debug)]
@@ -25,14 +25,14 @@ impl Headers {
 }
 
 impl Filter for Headers {
-    type Settings = Settings;
+    type Settings = HeadersSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &HeadersSettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: HeadersSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let rules = Rules::check(&settings)?;
         let interest = rules.interest();
         Ok((Self::new(rules), interest))

@@ -9,7 +9,7 @@ use super::*;
 use template::{Fact, Template, TemplateError};
 
 fn errors(config: &str) -> Vec<(String, String)> {
-    let settings: Settings = Config::parse(config).expect("it parses");
+    let settings: HeadersSettings = Config::parse(config).expect("it parses");
     let errors = Rules::check(&settings).expect_err("it is refused");
     errors.into_iter().map(|error| (error.pointer, error.message)).collect()
 }

@@ -9,7 +9,7 @@ use crate::prefixes::{self, Access, Prefixes};
 /// The configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct IpAccessSettings {
     /// Addresses and prefixes that may pass.
     pub allow: Vec<String>,
     /// Addresses and prefixes that may not.
@@ -48,7 +48,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &IpAccessSettings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
         let otherwise = match settings.otherwise {
             UnlistedAddressRule::Deny => Access::Deny,

@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Request, View, reply, request};
 pub mod config;
 pub mod prefixes;
 
-use config::{Rules, Settings};
+use config::{IpAccessSettings, Rules};
 use prefixes::Access;
 
 const ADDRESS: &str = "@source.address";
@@ -50,14 +50,14 @@ impl IpAccess {
 }
 
 impl Filter for IpAccess {
-    type Settings = Settings;
+    type Settings = IpAccessSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &IpAccessSettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: IpAccessSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         Ok((Self::new(Rules::check(&settings)?), Interest::reading([ADDRESS])))
     }
 }

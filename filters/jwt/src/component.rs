@@ -6,7 +6,7 @@ use tamis_sdk::{
 };
 
 use crate::algorithm::Algorithm;
-use crate::config::{CLAIMS, Rules, Settings, TokenForwarding};
+use crate::config::{CLAIMS, JwtSettings, Rules, TokenForwarding};
 use crate::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
 use crate::policy::Policy;
 use crate::refresh::Refresher;
@@ -22,14 +22,14 @@ pub struct Jwt {
 }
 
 impl Filter for Jwt {
-    type Settings = Settings;
+    type Settings = JwtSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &JwtSettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: JwtSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let rules = Rules::check(&settings)?;
         let interest = interest(&rules);
         let refresher = Refresher::new(&rules);

@@ -1,4 +1,4 @@
-//! The configuration: as written ([`Settings`]) and as checked ([`Rules`]).
+//! The configuration: as written ([`JwtSettings`]) and as checked ([`Rules`]).
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::keys::{KeySet, Source};
 /// The configuration as the operator writes it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Settings {
+pub struct JwtSettings {
     issuers: Vec<IssuerSettings>,
     #[serde(default = "yes")]
     required: bool,
@@ -190,7 +190,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &JwtSettings) -> Result<Self, Vec<ConfigError>> {
         let mut errors = Vec::new();
         if settings.issuers.is_empty() {
             errors.push(ConfigError::at("/issuers", "name at least one issuer"));

@@ -11,7 +11,7 @@ use crate::key::ADDRESS;
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct RateLimitSettings {
     /// Limits, asked in order until one refuses.
     pub limits: Vec<LimitSettings>,
 }
@@ -109,7 +109,7 @@ impl Rules {
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
-    pub fn check(settings: &Settings) -> Result<Self, Vec<ConfigError>> {
+    pub fn check(settings: &RateLimitSettings) -> Result<Self, Vec<ConfigError>> {
         let count = settings.limits.len();
         if !(1..=MAX_LIMITS).contains(&count) {
             let why = format!("{count} limits; write 1 to {MAX_LIMITS}");

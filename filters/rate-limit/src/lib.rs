@@ -13,7 +13,7 @@ pub mod config;
 pub mod fields;
 pub mod key;
 
-use config::{Rules, Settings};
+use config::{RateLimitSettings, Rules};
 use fields::{POLICY, REMAINING, Remaining};
 
 /// Key of the value that the hook on requests leaves for the one on responses.
@@ -93,14 +93,14 @@ impl RateLimit {
 }
 
 impl Filter for RateLimit {
-    type Settings = Settings;
+    type Settings = RateLimitSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &RateLimitSettings) -> Result<(), Vec<ConfigError>> {
         Rules::check(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: RateLimitSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let rules = Rules::check(&settings)?;
         for limit in &rules.limits {
             // A class that the Grant does not name is a trap: at load, and not at the first request.

@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, GatewayDuration};
 /// What the operator writes.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
-pub struct Settings {
+pub struct RetrySettings {
     /// Attempts in total, including the first. Default 3.
     pub attempts: Option<u32>,
     /// Failures that are retried. Default: connect-failure, refused-stream, reset, status.
@@ -34,19 +34,19 @@ pub struct Settings {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase", default)]
 pub struct Override {
-    /// See [`Settings::attempts`].
+    /// See [`RetrySettings::attempts`].
     pub attempts: Option<u32>,
-    /// See [`Settings::retry_on`].
+    /// See [`RetrySettings::retry_on`].
     pub retry_on: Option<Vec<RetryCondition>>,
-    /// See [`Settings::statuses`].
+    /// See [`RetrySettings::statuses`].
     pub statuses: Option<Vec<u16>>,
-    /// See [`Settings::grpc_statuses`].
+    /// See [`RetrySettings::grpc_statuses`].
     pub grpc_statuses: Option<Vec<u32>>,
-    /// See [`Settings::backoff`].
+    /// See [`RetrySettings::backoff`].
     pub backoff: Option<Backoff>,
-    /// See [`Settings::non_idempotent`].
+    /// See [`RetrySettings::non_idempotent`].
     pub non_idempotent: Option<bool>,
-    /// See [`Settings::honor_retry_after`].
+    /// See [`RetrySettings::honor_retry_after`].
     pub honor_retry_after: Option<bool>,
 }
 
@@ -178,7 +178,7 @@ impl Policy {
     }
 }
 
-impl Settings {
+impl RetrySettings {
     /// The policy of rules without overrides, and the policies of the others.
     #[must_use]
     pub fn policies(&self) -> (Policy, HashMap<String, Policy>) {

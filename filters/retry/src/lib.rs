@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Retry, View, random};
 pub mod config;
 pub mod decide;
 
-use config::{Policy, RetryCondition, Settings};
+use config::{Policy, RetryCondition, RetrySettings};
 
 /// The attribute that names the matched rule as `namespace/route/rule`.
 const RULE: &str = "@route.name";
@@ -25,7 +25,7 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// A policy from settings that passed [`Filter::check`].
     #[must_use]
-    pub fn new(settings: &Settings) -> Self {
+    pub fn new(settings: &RetrySettings) -> Self {
         let (shared, rules) = settings.policies();
         Self { shared, rules }
     }
@@ -38,15 +38,15 @@ impl RetryPolicy {
 }
 
 impl Filter for RetryPolicy {
-    type Settings = Settings;
+    type Settings = RetrySettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &RetrySettings) -> Result<(), Vec<ConfigError>> {
         let errors = settings.errors();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: RetrySettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let policy = Self::new(&settings);
         // Without overrides the name of the rule is not needed, and costs nothing.
         let reads = (!policy.rules.is_empty()).then_some(RULE);
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn nothing_is_read_without_settings_by_rule() {
-        let (policy, interest) = RetryPolicy::configure(Settings::default()).unwrap();
+        let (policy, interest) = RetryPolicy::configure(RetrySettings::default()).unwrap();
         assert!(interest.reads.is_empty());
         assert_eq!(policy.failing_statuses(), (vec![502, 503, 504], vec![14]));
     }
@@ -115,7 +115,7 @@ mod tests {
             (r#"{"backoff":{"base":"1"}}"#, "/backoff/base"),
             (r#"{"attempt":1}"#, "/attempt"),
         ] {
-            let errors = Config::parse::<Settings>(text).unwrap_err();
+            let errors = Config::parse::<RetrySettings>(text).unwrap_err();
             assert_eq!(errors[0].pointer, pointer, "{text}: {}", errors[0].message);
         }
     }

@@ -10,7 +10,7 @@ use tamis_sdk::GatewayDuration;
 /// All routes of a generation; the order is the tie-breaker of the Gateway API.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Settings {
+pub struct RouteSettings {
     /// Routes, the oldest first.
     pub routes: Vec<Route>,
 }

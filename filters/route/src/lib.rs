@@ -14,7 +14,7 @@ mod trie;
 
 use action::{Action, Services, Target};
 use condition::{Condition, RoutedRequest};
-use config::{Match, Route, Rule, Settings};
+use config::{Match, Route, RouteSettings, Rule};
 use table::Table;
 
 /// All routes, compiled.
@@ -31,7 +31,7 @@ impl RoutePolicy {
     ///
     /// # Errors
     /// All errors, each with its place.
-    pub fn compile(settings: &Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    pub fn compile(settings: &RouteSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let mut building = Building::default();
         for (index, route) in settings.routes.iter().enumerate() {
             building.route(route, &format!("/routes/{index}"));
@@ -161,14 +161,14 @@ impl Building {
 }
 
 impl Filter for RoutePolicy {
-    type Settings = Settings;
+    type Settings = RouteSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &RouteSettings) -> Result<(), Vec<ConfigError>> {
         Self::compile(settings).map(drop)
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: RouteSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         Self::compile(&settings)
     }
 }

@@ -6,7 +6,7 @@ use tamis_sdk::ConfigError;
 /// What the operator writes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Settings {
+pub struct TelemetrySettings {
     /// Labels of all series, in order. Each label multiplies the number of series.
     pub labels: Vec<Label>,
     /// Upper bounds of the buckets in milliseconds, ascending; a last bucket without bound is implied.
@@ -46,7 +46,7 @@ impl Label {
     }
 }
 
-impl Default for Settings {
+impl Default for TelemetrySettings {
     fn default() -> Self {
         Self {
             labels: vec![Label::Route, Label::Upstream, Label::StatusClass],
@@ -58,7 +58,7 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl TelemetrySettings {
     /// Errors that the types cannot express.
     #[must_use]
     pub fn errors(&self) -> Vec<ConfigError> {

@@ -11,7 +11,7 @@ pub mod meter;
 pub mod names;
 pub mod series;
 
-use config::Settings;
+use config::TelemetrySettings;
 use meter::Meter;
 use names::AnnouncedNames;
 use series::MetricBoard;
@@ -57,7 +57,7 @@ impl<M: Meter> TelemetryPolicy<M> {
     ///
     /// # Errors
     /// The host refuses one, for example because its grant allows fewer.
-    pub fn new(settings: &Settings, mut meter: M) -> Result<Self, Vec<ConfigError>> {
+    pub fn new(settings: &TelemetrySettings, mut meter: M) -> Result<Self, Vec<ConfigError>> {
         let board = MetricBoard::define(&settings.labels, &mut meter)
             .map_err(|message| vec![ConfigError::at("", message)])?;
         Ok(Self { meter, names: AnnouncedNames::default(), board })
@@ -80,15 +80,15 @@ impl<M: Meter> TelemetryPolicy<M> {
 }
 
 impl Filter for TelemetryPolicy<Host> {
-    type Settings = Settings;
+    type Settings = TelemetrySettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &TelemetrySettings) -> Result<(), Vec<ConfigError>> {
         let errors = settings.errors();
         if errors.is_empty() { Ok(()) } else { Err(errors) }
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: TelemetrySettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         let mut interest = Interest::reading([]);
         interest.extra.push(Attribute {
             name: format!("buckets:{}", series::DURATION),

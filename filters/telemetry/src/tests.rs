@@ -61,7 +61,7 @@ fn summary(rule: u32, status: u16) -> Summary {
 }
 
 fn policy() -> TelemetryPolicy<Book> {
-    let mut policy = TelemetryPolicy::new(&Settings::default(), Book::default()).unwrap();
+    let mut policy = TelemetryPolicy::new(&TelemetrySettings::default(), Book::default()).unwrap();
     policy.learn(NameKind::Rule, 0, vec!["a".to_owned(), "b".to_owned()]);
     policy.learn(NameKind::Upstream, 0, vec!["u".to_owned()]);
     policy
@@ -119,9 +119,9 @@ fn wrong_settings_are_refused_at_their_place() {
     let errors = TelemetryPolicy::<Host>::check(&settings).unwrap_err();
     let places: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(places, ["/labels/1", "/buckets_ms/1"]);
-    let errors = Config::parse::<Settings>(r#"{"labels":["path"]}"#).unwrap_err();
+    let errors = Config::parse::<TelemetrySettings>(r#"{"labels":["path"]}"#).unwrap_err();
     assert_eq!(errors[0].pointer, "/labels/0");
-    assert!(Settings::default().errors().is_empty());
+    assert!(TelemetrySettings::default().errors().is_empty());
 }
 
 #[test]

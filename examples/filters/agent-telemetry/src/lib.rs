@@ -8,7 +8,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Kept, Telemetry, log_panics, metr
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct AgentTelemetrySettings {
     /// Beginnings of `user-agent`, such as `curl`.
     agents: Vec<String>,
     /// Values of the attribute `tenant`.
@@ -19,7 +19,7 @@ pub struct Settings {
 /// The filter.
 #[derive(Debug)]
 pub struct AgentTelemetry {
-    settings: Settings,
+    settings: AgentTelemetrySettings,
     metric: u32,
     /// By agent and tenant; a handle is asked for once.
     series: BTreeMap<(String, String), u32>,
@@ -30,7 +30,7 @@ const TENANT: &str = "@tenant";
 const OTHER: &str = "other";
 
 impl Filter for AgentTelemetry {
-    type Settings = Settings;
+    type Settings = AgentTelemetrySettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": {
@@ -41,7 +41,7 @@ impl Filter for AgentTelemetry {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: AgentTelemetrySettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let metric = metrics::define(
             metrics::Kind::Counter,

@@ -7,7 +7,7 @@ use tamis_sdk::{ConfigError, Filter, Finished, Interest, View, finished, log_pan
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct AgentsSettings {
     /// Beginnings of `user-agent`, such as `curl`.
     agents: Vec<String>,
 }
@@ -24,7 +24,7 @@ pub struct Agents {
 const OTHER: &str = "other";
 
 impl Filter for Agents {
-    type Settings = Settings;
+    type Settings = AgentsSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": { "agents": { "type": "array", "items": { "type": "string" }, "maxItems": 100 } },
@@ -32,7 +32,7 @@ impl Filter for Agents {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: AgentsSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let metric = metrics::define(
             metrics::Kind::Counter,

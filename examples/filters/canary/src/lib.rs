@@ -8,7 +8,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Router, View, log_panics, router}
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
     /// `config` of its attachment.
-    config: Settings,
+    config: CanarySettings,
     /// The routes of its listener: for the router that it extends.
     #[serde(default, rename = "routes")]
     _routes: serde::de::IgnoredAny,
@@ -17,7 +17,7 @@ pub struct Configuration {
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct CanarySettings {
     /// Path of the service: requests for it and for what is below it.
     path: String,
     /// The canary of the service, `namespace/name:port`.
@@ -28,7 +28,7 @@ pub struct Settings {
 
 /// The filter.
 #[derive(Debug)]
-pub struct Canary(Settings);
+pub struct Canary(CanarySettings);
 
 /// `x-canary: always` and `never` are for testers.
 const CHOICE: &str = "x-canary";

@@ -9,7 +9,7 @@ use tamis_sdk::{
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct ExternalAuthorizerSettings {
     /// The question is a GET of this URL with the `authorization` of the request: 200 allows, 401 and 403 refuse.
     url: String,
     /// How long an answer counts.
@@ -18,14 +18,14 @@ pub struct Settings {
 
 /// The filter.
 #[derive(Debug)]
-pub struct Authorizer(Settings);
+pub struct Authorizer(ExternalAuthorizerSettings);
 
 const TIMEOUT_MS: u32 = 1_000;
 /// Header of the answer, given to the service.
 const USER: &str = "x-user";
 
 impl Filter for Authorizer {
-    type Settings = Settings;
+    type Settings = ExternalAuthorizerSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": {
@@ -36,7 +36,9 @@ impl Filter for Authorizer {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(
+        settings: ExternalAuthorizerSettings,
+    ) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         Ok((Self(settings), Interest::reading(["authorization"]).writing([USER])))
     }

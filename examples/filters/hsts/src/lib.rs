@@ -8,7 +8,7 @@ use tamis_sdk::{
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct HstsSettings {
     /// How long browsers remember it.
     max_age_seconds: u32,
 }
@@ -20,7 +20,7 @@ pub struct Hsts(String);
 const NAME: &str = "strict-transport-security";
 
 impl Filter for Hsts {
-    type Settings = Settings;
+    type Settings = HstsSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": { "maxAgeSeconds": { "type": "integer", "minimum": 0 } },
@@ -28,7 +28,7 @@ impl Filter for Hsts {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: HstsSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let interest = Interest::reading([]).writing([NAME, "server"]).seeing(Responses::All);
         Ok((Self(format!("max-age={}", settings.max_age_seconds)), interest))

@@ -15,7 +15,7 @@ use tamis_sdk::{
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct LoginSettings {
     /// Login page of the provider, without a query.
     authorize: String,
     /// Its token endpoint.
@@ -29,7 +29,7 @@ pub struct Settings {
 
 /// The filter.
 #[derive(Debug)]
-pub struct Login(Settings);
+pub struct Login(LoginSettings);
 
 const SECRET: &str = "login";
 const SESSION: &str = "__Host-session";
@@ -40,7 +40,7 @@ const LOGIN_SECONDS: u64 = 600;
 const TIMEOUT_MS: u32 = 2_000;
 
 impl Filter for Login {
-    type Settings = Settings;
+    type Settings = LoginSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": {
@@ -54,7 +54,7 @@ impl Filter for Login {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: LoginSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let interest = Interest::reading([":path", "cookie"]).writing(["x-user", "cookie"]);
         Ok((Self(settings), interest))

@@ -9,7 +9,7 @@ use tamis_sdk::{
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct ModelRouteSettings {
     /// The field: a JSON pointer (RFC 6901).
     field: String,
     /// The header.
@@ -18,14 +18,14 @@ pub struct Settings {
 
 /// The filter.
 #[derive(Debug)]
-pub struct ModelRoute(Settings);
+pub struct ModelRoute(ModelRouteSettings);
 
 const LIMIT_BYTES: u32 = 1024 * 1024;
 /// Longest value: routes match on short names.
 const VALUE_MAX: usize = 100;
 
 impl Filter for ModelRoute {
-    type Settings = Settings;
+    type Settings = ModelRouteSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": {
@@ -36,14 +36,14 @@ impl Filter for ModelRoute {
         "additionalProperties": false
     }"#;
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &ModelRouteSettings) -> Result<(), Vec<ConfigError>> {
         match settings.field.starts_with('/') {
             true => Ok(()),
             false => Err(vec![ConfigError::at("/field", "write a JSON pointer, such as /model")]),
         }
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: ModelRouteSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let interest = Interest::reading(["content-type"])
             .writing([settings.header.as_str()])

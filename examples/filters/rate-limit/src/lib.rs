@@ -6,7 +6,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Request, View, log_panics, quota,
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct QuotaSettings {
     /// Class of the Grant's `quota`.
     class: String,
     /// Header whose value names a client.
@@ -15,10 +15,10 @@ pub struct Settings {
 
 /// The filter.
 #[derive(Debug)]
-pub struct RateLimit(Settings);
+pub struct RateLimit(QuotaSettings);
 
 impl Filter for RateLimit {
-    type Settings = Settings;
+    type Settings = QuotaSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": { "class": { "type": "string" }, "by": { "type": "string" } },
@@ -26,7 +26,7 @@ impl Filter for RateLimit {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: QuotaSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let interest = Interest::reading([settings.by.as_str()]);
         Ok((Self(settings), interest))

@@ -7,17 +7,17 @@ use tamis_sdk::{ConfigError, Filter, Interest, Retry, View, log_panics};
 /// What the operator writes.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct RetryAfterSettings {
     /// Longest wait; a client is better told at once than kept longer.
     longest_ms: u32,
 }
 
 /// The filter.
 #[derive(Debug)]
-pub struct RetryAfter(Settings);
+pub struct RetryAfter(RetryAfterSettings);
 
 impl Filter for RetryAfter {
-    type Settings = Settings;
+    type Settings = RetryAfterSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": { "longestMs": { "type": "integer", "minimum": 1 } },
@@ -25,7 +25,7 @@ impl Filter for RetryAfter {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: RetryAfterSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         Ok((Self(settings), Interest::reading([])))
     }

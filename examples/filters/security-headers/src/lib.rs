@@ -8,7 +8,7 @@ use tamis_sdk::{
 /// What the operator writes.
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct SecurityHeadersSettings {
     /// Value of `content-security-policy`. Default: `default-src 'self'`.
     #[serde(default)]
     content_security_policy: Option<String>,
@@ -29,7 +29,7 @@ const DEFAULTS: [(&str, &str); 4] = [
 ];
 
 impl Filter for Headers {
-    type Settings = Settings;
+    type Settings = SecurityHeadersSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": {
@@ -39,7 +39,7 @@ impl Filter for Headers {
         "additionalProperties": false
     }"#;
 
-    fn check(settings: &Settings) -> Result<(), Vec<ConfigError>> {
+    fn check(settings: &SecurityHeadersSettings) -> Result<(), Vec<ConfigError>> {
         let lower = |name: &&String| name.bytes().any(|byte| byte.is_ascii_uppercase());
         let wrong: Vec<ConfigError> = settings
             .headers
@@ -50,7 +50,7 @@ impl Filter for Headers {
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: SecurityHeadersSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let csp =
             settings.content_security_policy.unwrap_or_else(|| "default-src 'self'".to_owned());

@@ -10,7 +10,7 @@ use tamis_sdk::{
 /// What the operator writes.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Settings {
+pub struct SsnSettings {
     /// How bodies are read.
     read: Read,
 }
@@ -38,7 +38,7 @@ const TAIL: &str = "tail";
 const TAIL_BYTES: usize = LENGTH + 1;
 
 impl Filter for Numbers {
-    type Settings = Settings;
+    type Settings = SsnSettings;
     const SCHEMA: &'static str = r#"{
         "type": "object",
         "properties": { "read": { "enum": ["whole", "chunks"] } },
@@ -46,7 +46,7 @@ impl Filter for Numbers {
         "additionalProperties": false
     }"#;
 
-    fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
+    fn configure(settings: SsnSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
         log_panics();
         let mode = match settings.read {
             Read::Whole => BodyMode::Buffered,

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use tamis_sdk::view::packed;
 
 use super::*;
-use crate::config::{Kind, Match, PathKind, Settings};
+use crate::config::{Kind, Match, PathKind, RouteSettings};
 use tamis_sdk::View;
 
 /// One match as text, and its parts for the reference.
@@ -152,7 +152,7 @@ proptest! {
 }
 
 fn found(routes: &str, authority: &str, path: &str) -> Option<usize> {
-    let settings: Settings = serde_json::from_str(routes).unwrap();
+    let settings: RouteSettings = serde_json::from_str(routes).unwrap();
     let mut table = Table::default();
     for (index, route) in settings.routes.iter().enumerate() {
         for wanted in route.rules.iter().flat_map(|rule| &rule.matches) {
@@ -204,7 +204,7 @@ fn what_a_path_does_not_reach_is_not_tried() {
         );
     }
     let rules = rules.trim_end_matches(',');
-    let settings: Settings =
+    let settings: RouteSettings =
         serde_json::from_str(&format!(r#"{{"routes":[{{"name":"a","rules":[{rules}]}}]}}"#))
             .unwrap();
     let mut table = Table::default();
