@@ -46,9 +46,7 @@ pub enum Body {
     Empty,
     /// All bytes at hand; `None` once they were taken.
     Full(Option<Bytes>),
-    /// What hyper reads from a connection.
-    Incoming(hyper::body::Incoming),
-    /// Anything else, for instance a limited, replayed or filtered body.
+    /// Anything else: what arrives on a connection, or a limited, replayed or filtered body.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BodyError>>>),
 }
 
@@ -117,15 +115,8 @@ impl std::fmt::Debug for Body {
         f.write_str(match self {
             Self::Empty => "Body::Empty",
             Self::Full(_) => "Body::Full",
-            Self::Incoming(_) => "Body::Incoming",
             Self::Stream(_) => "Body::Stream",
         })
-    }
-}
-
-impl From<hyper::body::Incoming> for Body {
-    fn from(incoming: hyper::body::Incoming) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Incoming(incoming) }
     }
 }
 
@@ -140,9 +131,6 @@ impl HttpBody for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(octets) => Poll::Ready(octets.take().map(|o| Ok(Frame::data(o)))),
-            Self::Incoming(incoming) => {
-                Pin::new(incoming).poll_frame(cx).map(|o| o.map(|r| r.map_err(BodyError::peer)))
-            }
             Self::Stream(stream) => stream.as_mut().poll_frame(cx),
         }
     }
@@ -151,7 +139,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Full(None) => true,
             Self::Full(Some(_)) => false,
-            Self::Incoming(incoming) => incoming.is_end_stream(),
             Self::Stream(stream) => stream.is_end_stream(),
         }
     }
@@ -160,7 +147,6 @@ impl HttpBody for Body {
         match self {
             Self::Empty | Self::Full(None) => SizeHint::with_exact(0),
             Self::Full(Some(octets)) => SizeHint::with_exact(octets.len() as u64),
-            Self::Incoming(incoming) => incoming.size_hint(),
             Self::Stream(stream) => stream.size_hint(),
         }
     }

@@ -104,7 +104,7 @@ impl Attempt {
         self.send_and_note(request, upgrade, again, &|_status, _headers| {}).await
     }
 
-    /// The same, and passes each interim response (1xx) that comes before the head to `interim`; over HTTP/2 none is seen.
+    /// The same, and passes each interim response (1xx) that comes before the head to `interim`.
     ///
     /// # Errors
     /// As [`Attempt::send`].
@@ -119,9 +119,10 @@ impl Attempt {
             (Protocol::Http2, UpstreamRequest::Parts(request)) if !upgrade => {
                 // Its future has another size than the other arm: boxed, so that HTTP/1 does not need the
                 // room for it.
-                let (response, stream) = Box::pin(http2::send(&self.pool, request)).await?;
+                let sent = Box::pin(http2::send(&self.pool, request, interim));
+                let (response, stream) = sent.await?;
                 self.stream = Some(stream);
-                Ok(response.map(Body::from))
+                Ok(response)
             }
             (Protocol::Http1 | Protocol::Http2, request) => {
                 let sent = http1::send(&self.pool, request.written(), again, interim);

@@ -134,7 +134,7 @@ impl Pool {
         http1::shrink(self);
         let limit = self.policy.borrow().idle_timeout;
         let now = self.state.clock.now();
-        self.shared.borrow_mut().retain(|shared| shared.is_usable(limit, now));
+        self.shared.borrow_mut().retain_mut(|shared| shared.is_usable(limit, now));
     }
 
     /// Polls an idle connection for the task that watches them.

@@ -9,9 +9,7 @@ use std::io;
 pub fn is_broken_by(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
-        let of_peer = if let Some(error) = error.downcast_ref::<hyper::Error>() {
-            error.is_parse()
-        } else if let Some(error) = error.downcast_ref::<h2::Error>() {
+        let of_peer = if let Some(error) = error.downcast_ref::<h2::Error>() {
             error.get_io().map_or(is_ours(error), is_invalid)
         } else {
             error.downcast_ref::<io::Error>().is_some_and(is_invalid)

@@ -1,29 +1,33 @@
-//! HTTP/2: few connections, many streams.
+//! HTTP/2: few connections, many streams. The `h2` crate reads and writes frames; a connection has one task, which drives it.
+
+mod exchange;
 
 use super::Pool;
 use super::place::{ConnectionPlace, PlacedStream};
 use crate::config::Protocol;
 use crate::protocol;
 use crate::send::SendFailure;
-use http::header;
-use http::{Request, Response, Version};
-use hyper::body::Incoming;
-use hyper::client::conn::http2::{Builder, SendRequest};
-use hyper::rt::Executor;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use bytes::Bytes;
+use exchange::exchange;
+use h2::client::{Builder, SendRequest};
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
 use tamis_exchange::{Body, Cause};
 use tamis_transport::causes;
-use tamis_transport::{IDLE_FRAMES_MAX, MeteredStream};
+use tamis_transport::{IDLE_FRAMES_MAX, KeepAlive, MeteredStream, PingTimes};
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// A connection and its current load.
 pub(crate) struct Connection {
-    sender: SendRequest<Body>,
+    sender: SendRequest<Bytes>,
     streams: Rc<Streams>,
 }
 
@@ -46,14 +50,25 @@ const TRIES_MAX: u32 = 3;
 /// Bytes that a peer may send on a stream, and on all of a connection, before we acknowledge them.
 const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Bytes of requests that wait to be written, on one stream.
+const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+/// Streams that we reset because of what the peer sent, before the connection ends.
+const ERROR_RESETS_MAX: usize = 1024;
 /// Time limit for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Connection {
-    pub(crate) fn is_usable(&self, limit: Duration, now: Instant) -> bool {
+    pub(crate) fn is_usable(&mut self, limit: Duration, now: Instant) -> bool {
         let idle = now.saturating_duration_since(self.streams.last_used.get());
         let used = self.streams.open.get() > 0 || idle < limit;
-        used && !self.sender.is_closed()
+        used && !self.is_closed()
+    }
+
+    /// Whether the peer takes no more requests: it said so, or the connection broke.
+    fn is_closed(&mut self) -> bool {
+        // Only a handle that has sent a request waits; this one sends none.
+        let mut cx = Context::from_waker(Waker::noop());
+        matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 
     /// Whether the peer allows another stream. One stream is always tried, or connections would be opened
@@ -62,7 +77,7 @@ impl Connection {
         self.streams.open.get() < self.streams.allowed.get().clamp(1, STREAMS_MAX)
     }
 
-    fn take(&self) -> (SendRequest<Body>, Stream) {
+    fn take(&self) -> (SendRequest<Bytes>, Stream) {
         self.streams.open.set(self.streams.open.get() + 1);
         (self.sender.clone(), Stream(Rc::clone(&self.streams)))
     }
@@ -75,48 +90,64 @@ impl Drop for Stream {
     }
 }
 
-/// Sends on a connection with room, or on a new one.
+/// Sends on a connection with room, or on a new one. Interim responses are passed to `interim` as they arrive.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
     request: Request<Body>,
-) -> Result<(Response<Incoming>, Stream), SendFailure> {
-    let mut request = on_the_wire(request);
+    interim: &dyn Fn(StatusCode, HeaderMap),
+) -> Result<(Response<Body>, Stream), SendFailure> {
+    let request = on_the_wire(request);
     let mut tries = 0;
     loop {
         let (mut sender, stream, fresh) = take(pool).await?;
         tries += 1;
-        match sender.try_send_request(request).await {
-            Ok(response) if response.headers().len() > pool.policy.borrow().response.max_fields => {
-                let fields = response.headers().len();
-                let detail =
-                    format!("the response has {fields} fields, `maxResponseFields` allows fewer");
-                return Err(SendFailure::protocol(detail));
+        match poll_fn(|cx| sender.poll_ready(cx)).await {
+            Ok(()) => {
+                let limits = pool.policy.borrow().response;
+                let response = exchange(&mut sender, request, limits, interim).await?;
+                return Ok((response, stream));
             }
-            Ok(response) => return Ok((response, stream)),
-            Err(mut error) => match error.take_message() {
-                // A connection that closed between two requests is not the request's fault.
-                Some(unsent) if !fresh && tries < TRIES_MAX => request = unsent,
-                Some(_) => {
-                    let detail = causes(error.error());
-                    return Err(SendFailure::untouched(Cause::RefusedStream, detail));
-                }
-                None => return Err(failure(error.error())),
-            },
+            // A connection that closed between two requests is not the request's fault.
+            Err(_) if !fresh && tries < TRIES_MAX => {}
+            Err(error) => {
+                return Err(SendFailure::untouched(Cause::RefusedStream, causes(&error)));
+            }
         }
     }
 }
 
-/// Host only in the pseudo-header, and no fields of one connection (RFC 9113 §8.2.2, §8.3.1).
+/// Fields of one connection (RFC 9113 §8.2.2), and the host, which is in the pseudo-header (§8.3.1).
+const NOT_OF_HTTP2: [HeaderName; 6] = [
+    header::HOST,
+    header::CONNECTION,
+    header::UPGRADE,
+    header::TRANSFER_ENCODING,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The request without them, and with the length of its content where that is known.
 fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
-    request.headers_mut().remove(header::HOST);
-    request.headers_mut().remove(header::CONNECTION);
-    request.headers_mut().remove(header::UPGRADE);
+    let length = request.body().size_hint().exact();
+    let counts = [Method::POST, Method::PUT, Method::PATCH].contains(request.method());
+    let headers = request.headers_mut();
+    for name in &NOT_OF_HTTP2 {
+        headers.remove(name);
+    }
+    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
+        headers.remove(header::TE);
+    }
+    if let Some(length) = length.filter(|length| counts || *length > 0)
+        && !headers.contains_key(header::CONTENT_LENGTH)
+    {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
     *request.version_mut() = Version::HTTP_2;
     request
 }
 
 /// A connection with room, and whether it is new.
-async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFailure> {
+async fn take(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream, bool), SendFailure> {
     if let Some((sender, stream)) = find(pool) {
         return Ok((sender, stream, false));
     }
@@ -142,41 +173,26 @@ async fn take(pool: &Pool) -> Result<(SendRequest<Body>, Stream, bool), SendFail
 }
 
 /// Opens a connection, runs it on a task of its own and shares it.
-async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
+async fn open(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream), SendFailure> {
     let stream = pool.open(Protocol::Http2).await?;
-    let head_bytes = pool.policy.borrow().response.max_head_bytes;
-    let head_bytes = u32::try_from(head_bytes).unwrap_or(u32::MAX);
-    let mut builder = Builder::new(LocalExecutor);
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(head_bytes)
-        .keep_alive_interval(pool.policy.borrow().keep_alive)
-        .keep_alive_timeout(PING_TIMEOUT);
     let placed = PlacedStream::new(stream, ConnectionPlace::count(pool));
-    let (sender, mut connection) = builder
-        .handshake(TokioIo::new(MeteredStream::to_server(placed, IDLE_FRAMES_MAX)))
-        .await
-        .map_err(|error| SendFailure::untouched(Cause::ConnectFailure, causes(&error)))?;
+    let io = MeteredStream::to_server(placed, IDLE_FRAMES_MAX);
+    let heard = io.heard();
+    let head_bytes = pool.policy.borrow().response.max_head_bytes;
+    let opened = builder(head_bytes).handshake(io).await;
+    let (sender, mut connection) =
+        opened.map_err(|error| SendFailure::untouched(Cause::ConnectFailure, causes(&error)))?;
     let streams = Rc::new(Streams {
         open: Cell::new(0),
         allowed: Cell::new(STREAMS_MAX),
         last_used: Cell::new(pool.state.clock.now()),
         clock: pool.state.clock,
     });
-    let told = Rc::clone(&streams);
-    drop(tokio::task::spawn_local(async move {
-        let ended = poll_fn(|cx| {
-            let ended = Pin::new(&mut connection).poll(cx);
-            let allowed = connection.current_max_send_streams();
-            told.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
-            ended
-        });
-        if let Err(error) = ended.await {
-            tracing::debug!(error = causes(&error), "a connection to an endpoint broke");
-        }
-    }));
+    let keep_alive = pool.policy.borrow().keep_alive.map(|interval| {
+        let times = PingTimes { interval, timeout: PING_TIMEOUT };
+        KeepAlive::new(connection.ping_pong(), heard, times)
+    });
+    drop(tokio::task::spawn_local(drive(connection, keep_alive, Rc::clone(&streams))));
     let connection = Connection { sender, streams };
     let taken = connection.take();
     if !pool.closed.get() {
@@ -185,44 +201,64 @@ async fn open(pool: &Pool) -> Result<(SendRequest<Body>, Stream), SendFailure> {
     Ok(taken)
 }
 
-fn find(pool: &Pool) -> Option<(SendRequest<Body>, Stream)> {
-    let mut shared = pool.shared.borrow_mut();
-    if shared.iter().any(|one| one.sender.is_closed()) {
-        shared.retain(|one| !one.sender.is_closed());
+fn builder(head_bytes: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_max_send_streams(STREAMS_MAX as usize)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(Some(ERROR_RESETS_MAX))
+        .enable_push(false);
+    builder
+}
+
+/// Drives a connection to its end. It is pinged only while it has streams.
+async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
+    mut connection: h2::client::Connection<IO, Bytes>,
+    mut keep_alive: Option<KeepAlive>,
+    streams: Rc<Streams>,
+) {
+    let ended = poll_fn(|cx| {
+        if streams.open.get() > 0
+            && let Some(keep_alive) = &mut keep_alive
+            && keep_alive.poll(cx).is_ready()
+        {
+            tracing::debug!("an endpoint did not answer a ping");
+            return Poll::Ready(Ok(()));
+        }
+        let ended = Pin::new(&mut connection).poll(cx);
+        if let Some(keep_alive) = &mut keep_alive {
+            keep_alive.note_heard();
+        }
+        let allowed = connection.max_concurrent_send_streams();
+        streams.allowed.set(u32::try_from(allowed).unwrap_or(u32::MAX));
+        ended
+    });
+    if let Err(error) = ended.await {
+        tracing::debug!(error = causes(&error), "a connection to an endpoint broke");
     }
+}
+
+fn find(pool: &Pool) -> Option<(SendRequest<Bytes>, Stream)> {
+    let mut shared = pool.shared.borrow_mut();
+    shared.retain_mut(|one| !one.is_closed());
     shared.iter().find(|one| one.has_room()).map(Connection::take)
 }
 
 /// What an error of a stream or its connection means for another attempt (RFC 9113 §8.7). A stream that the
 /// peer refused was not processed.
-fn failure(error: &hyper::Error) -> SendFailure {
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        if let Some(error) = cause.downcast_ref::<h2::Error>() {
-            let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM)
-                || (error.is_go_away()
-                    && error.is_remote()
-                    && error.reason() == Some(h2::Reason::NO_ERROR));
-            if refused {
-                return SendFailure::untouched(Cause::RefusedStream, error.to_string());
-            }
-        }
-        source = cause.source();
+fn failure(error: &h2::Error) -> SendFailure {
+    let refused = error.reason() == Some(h2::Reason::REFUSED_STREAM)
+        || (error.is_go_away()
+            && error.is_remote()
+            && error.reason() == Some(h2::Reason::NO_ERROR));
+    if refused {
+        return SendFailure::untouched(Cause::RefusedStream, causes(error));
     }
     if protocol::is_broken_by(error) {
         return SendFailure::protocol(causes(error));
     }
     SendFailure::new(Cause::Reset, causes(error))
-}
-
-/// Runs hyper's tasks on the worker's own thread.
-#[derive(Debug, Clone, Copy)]
-struct LocalExecutor;
-
-impl<F: Future + 'static> Executor<F> for LocalExecutor {
-    fn execute(&self, task: F) {
-        drop(tokio::task::spawn_local(async move {
-            task.await;
-        }));
-    }
 }

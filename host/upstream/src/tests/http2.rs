@@ -217,3 +217,203 @@ async fn a_head_with_too_many_fields_is_the_upstreams_protocol() {
         .await;
     }
 }
+
+#[tokio::test]
+async fn interim_responses_are_passed_on_within_their_budget() {
+    for (status, count, passed, whole) in [
+        (103, 0, 0, true),
+        (103, 1, 1, true),
+        (103, 32, 32, true),
+        (103, 33, 32, false),
+        (103, 200, 32, false),
+        (100, 2, 2, true),
+        (102, 2, 2, true),
+        (199, 2, 2, true),
+        (101, 1, 0, false),
+    ] {
+        on_worker(async {
+            let (target, _) = frames(move |_, mut connection| async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    for number in 0..count {
+                        let mut hint = Response::new(());
+                        *hint.status_mut() = http::StatusCode::from_u16(status).unwrap();
+                        hint.headers_mut().insert("x-number", number.into());
+                        drop(respond.send_informational(hint));
+                    }
+                    drop(respond.send_response(Response::new(()), true));
+                }
+            })
+            .await;
+            let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+            let mut attempt = attempt(&upstream).await;
+            let seen = std::cell::RefCell::new(Vec::new());
+            let interim = |seen_status: http::StatusCode, headers: http::HeaderMap| {
+                assert_eq!(seen_status, status);
+                let number = headers["x-number"].to_str().unwrap().parse::<i32>().unwrap();
+                seen.borrow_mut().push(number);
+            };
+            let sent = attempt.send_and_note(get("/"), false, || None, &interim).await;
+            assert_eq!(sent.is_ok(), whole, "{count} of {status}");
+            assert!(sent.err().is_none_or(|failure| failure.protocol), "{count} of {status}");
+            assert_eq!(*seen.borrow(), (0..passed).collect::<Vec<_>>(), "{count} of {status}");
+        })
+        .await;
+    }
+}
+
+/// A request whose content is what is sent to it.
+fn upload() -> (tamis_exchange::FrameSender, Request<Body>) {
+    let (send, body) = Body::channel(1);
+    (send, Request::post("http://a/").body(body).unwrap())
+}
+
+fn piece(octets: &'static str) -> Result<http_body::Frame<Bytes>, tamis_exchange::BodyError> {
+    Ok(http_body::Frame::data(Bytes::from_static(octets.as_bytes())))
+}
+
+#[tokio::test]
+async fn content_goes_on_after_its_response_began_until_nobody_reads_that() {
+    for reads in [true, false] {
+        on_worker(async {
+            let ends = Rc::new(std::cell::RefCell::new(Vec::new()));
+            let told = Rc::clone(&ends);
+            let (target, _) = frames(move |_, mut connection| {
+                let told = Rc::clone(&told);
+                async move {
+                    while let Some(Ok((request, mut respond))) = connection.accept().await {
+                        let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                        let told = Rc::clone(&told);
+                        drop(spawn_local(async move {
+                            let mut content = request.into_body();
+                            let mut octets = Vec::new();
+                            while let Some(Ok(piece)) = content.data().await {
+                                octets.extend_from_slice(&piece);
+                            }
+                            let whole = content.is_end_stream();
+                            told.borrow_mut().push((octets, whole));
+                            drop(answer.send_data(Bytes::from_static(b"answer"), true));
+                        }));
+                    }
+                }
+            })
+            .await;
+            let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+            let mut attempt = attempt(&upstream).await;
+            let (send, request) = upload();
+            send.send(piece("one ")).await.unwrap();
+            let response = attempt.send(request, false, || None).await.unwrap();
+            send.send(piece("two ")).await.unwrap();
+            if reads {
+                send.send(piece("three")).await.unwrap();
+                drop(send);
+                assert_eq!(text(response).await, "answer");
+                assert_eq!(*ends.borrow(), [(b"one two three".to_vec(), true)]);
+            } else {
+                drop(response);
+                send.closed().await;
+                eventually("the endpoint sees the end", || !ends.borrow().is_empty()).await;
+                assert!(!ends.borrow()[0].1, "it was cut off");
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn content_that_fails_resets_its_stream_alone() {
+    on_worker(async {
+        let (target, seen) = frames(|_, mut connection| async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                drop(spawn_local(async move {
+                    let mut content = request.into_body();
+                    while let Some(Ok(_)) = content.data().await {}
+                    drop(respond.send_response(Response::new(()), true));
+                }));
+            }
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        let (send, request) = upload();
+        send.send(Err(tamis_exchange::BodyError::Ended("a test"))).await.unwrap();
+        let failure = fetch(&upstream, request).await.unwrap_err();
+        assert_eq!((failure.cause, failure.protocol), (Cause::Reset, false), "{failure}");
+        assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "");
+        assert_eq!(seen.connections.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn content_that_was_cut_off_is_no_whole_response_whatever_the_reason_was() {
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL, h2::Reason::INTERNAL_ERROR] {
+        on_worker(async {
+            let (target, _) = frames(move |_, mut connection| async move {
+                let mut held = Vec::new();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                    answer.send_data(Bytes::from_static(b"some"), false).unwrap();
+                    held.push(request);
+                    drop(spawn_local(async move {
+                        tokio::time::sleep(Duration::from_millis(20)).await;
+                        answer.send_reset(reason);
+                    }));
+                }
+            })
+            .await;
+            let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+            let mut attempt = attempt(&upstream).await;
+            let response = attempt.send(get("/"), false, || None).await.unwrap();
+            assert!(response.into_body().collect().await.is_err(), "{reason:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_says_no_more_and_no_less_than_http2_wants() {
+    on_worker(async {
+        let heads = Rc::new(std::cell::RefCell::new(Vec::new()));
+        let told = Rc::clone(&heads);
+        let (target, _) = frames(move |_, mut connection| {
+            let told = Rc::clone(&told);
+            async move {
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let (parts, content) = request.into_parts();
+                    let mut names: Vec<_> = parts.headers.keys().map(|it| it.to_string()).collect();
+                    names.sort();
+                    let length = parts.headers.get("content-length").cloned();
+                    told.borrow_mut().push((names.join(" "), length, content.is_end_stream()));
+                    drop(respond.send_response(Response::new(()), true));
+                }
+            }
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        for (method, body, names, length, ends) in [
+            ("GET", Body::Empty, "te x-own", None, true),
+            ("DELETE", Body::Empty, "te x-own", None, true),
+            ("POST", Body::Empty, "content-length te x-own", Some("0"), true),
+            ("PUT", Body::full("abc"), "content-length te x-own", Some("3"), false),
+            ("QUERY", Body::full("abc"), "content-length te x-own", Some("3"), false),
+        ] {
+            let mut request = Request::builder().method(method).uri("http://a/");
+            for (name, value) in [
+                ("x-own", "1"),
+                ("te", "trailers"),
+                ("host", "a"),
+                ("connection", "close"),
+                ("upgrade", "h2c"),
+                ("keep-alive", "1"),
+                ("proxy-connection", "1"),
+                ("transfer-encoding", "chunked"),
+            ] {
+                request = request.header(name, value);
+            }
+            fetch(&upstream, request.body(body).unwrap()).await.unwrap();
+            let length = length.map(http::HeaderValue::from_static);
+            let seen = heads.borrow_mut().pop().unwrap();
+            assert_eq!(seen, (names.to_owned(), length, ends), "{method}");
+        }
+    })
+    .await;
+}

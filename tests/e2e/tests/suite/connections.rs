@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use h2::Reason;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::Empty;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -12,7 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use tamis_e2e::{Backend, Folder, exchange};
+use tamis_e2e::{Backend, Folder, FolderOptions, exchange};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// A handwritten backend: each connection's request head is passed to `serve` with the connection.
@@ -113,9 +113,9 @@ fn connect_is_not_implemented_and_says_so() {
     assert_eq!(backend.count(), 0);
 }
 
-#[test]
-fn early_hints_of_an_upstream_reach_a_client_before_the_last_response() {
-    let address = raw(|mut stream, _head| {
+/// An upstream of HTTP/1.1 that sends interim responses before its last one.
+fn hints_over_http1() -> SocketAddr {
+    raw(|mut stream, _head| {
         let interim =
             "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\nset-cookie: a=b\r\n\r\n";
         let others = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
@@ -123,19 +123,68 @@ fn early_hints_of_an_upstream_reach_a_client_before_the_last_response() {
         std::thread::sleep(Duration::from_millis(50));
         let last = "HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nlast";
         stream.write_all(last.as_bytes()).unwrap();
+    })
+}
+
+/// The same of HTTP/2.
+fn hints_over_http2() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        for status in [103, 100, 102] {
+                            let mut interim = Response::builder().status(status);
+                            if status == 103 {
+                                interim = interim
+                                    .header("link", "</a.css>; rel=preload")
+                                    .header("set-cookie", "a=b");
+                            }
+                            respond.send_informational(interim.body(()).unwrap()).unwrap();
+                        }
+                        let last =
+                            Response::builder().header("content-length", 4).body(()).unwrap();
+                        let mut content = respond.send_response(last, false).unwrap();
+                        content.send_data(Bytes::from_static(b"last"), true).unwrap();
+                    }
+                });
+            }
+        });
     });
-    let folder = Folder::gateway(&[address]);
-    let _gateway = folder.start(&[]);
-    let octets = exchange(&folder.http, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    address
+}
+
+#[test]
+fn early_hints_of_an_upstream_reach_a_client_before_the_last_response() {
+    for (protocol, address) in [("http", hints_over_http1()), ("http2", hints_over_http2())] {
+        let options = FolderOptions { protocol, ..FolderOptions::default() };
+        let folder = Folder::gateway_with(&[address], &options);
+        let _gateway = folder.start(&[]);
+        hints_come_first_over_http1(&folder.http);
+        hints_come_first_over_http2(&folder.http);
+    }
+}
+
+fn hints_come_first_over_http1(address: &str) {
+    let octets = exchange(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
     let text = String::from_utf8_lossy(&octets).into_owned();
     // What no hook has seen passes only if it is a hint, and 100 is the gateway's own.
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
     let last = text.strip_prefix(hints).unwrap_or_else(|| panic!("{text}"));
     assert!(last.starts_with("HTTP/1.1 200 OK\r\n") && last.ends_with("last"), "{text}");
     assert!(!last.contains("preload"), "an interim field is not one of the last head: {text}");
-    let octets = exchange(&folder.http, b"GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    let octets = exchange(address, b"GET / HTTP/1.0\r\nHost: a\r\n\r\n");
     assert!(octets.starts_with(b"HTTP/1.0 200 OK\r\n"), "an older client knows none");
-    over_streams(&folder.http, async |mut sender| {
+}
+
+fn hints_come_first_over_http2(address: &str) {
+    over_streams(address, async |mut sender| {
         let request = Request::get("http://a/").body(()).unwrap();
         let (mut response, _) = sender.send_request(request, true).unwrap();
         let mut seen = Vec::new();
