@@ -1,38 +1,27 @@
-//! Files that only their owner can read.
+//! Files that only their owner can read, as commands write them.
 
 use anyhow::{Context as _, Result};
-use std::fs::{OpenOptions, Permissions};
 use std::io::Write as _;
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 /// Writes a new file that only its owner can read; fails when the file exists.
 pub(crate) fn create(path: &Path, content: &[u8]) -> Result<()> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    tamis_private::create_new(path)
         .and_then(|mut file| file.write_all(content))
         .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Writes a file that only its owner can read, whatever mode it had before.
 pub(crate) fn write(path: &Path, content: &[u8]) -> Result<()> {
-    let written = || {
-        let mut options = OpenOptions::new();
-        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path)?;
-        file.set_permissions(Permissions::from_mode(0o600))?;
-        file.write_all(content)
-    };
-    written().with_context(|| format!("{} cannot be written", path.display()))
+    tamis_private::file(path)
+        .and_then(|mut file| file.write_all(content))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// Atomically replaces a file by one that only its owner can read.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let beside = with_ending(path, ".new");
-    write(&beside, content)?;
-    std::fs::rename(&beside, path).with_context(|| format!("{} cannot be written", path.display()))
+    tamis_private::put(path, content)
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 /// A path with an ending appended; dots in the name stay.

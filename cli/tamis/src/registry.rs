@@ -10,7 +10,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_node::private;
 use tamis_oci::{AnonymousRights, Limits, Versions};
 use tamis_server::{AssignmentTerms, Guards, Rules};
 use tamis_server::{
@@ -294,8 +293,8 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     // The journal contains configurations, and those contain secrets.
     let data = arguments.kept.folder();
     let closed = || {
-        private::folder(data)
-            .and_then(|()| private::narrow(data))
+        tamis_private::folder(data)
+            .and_then(|()| tamis_private::narrow(data))
             .with_context(|| format!("{} cannot be made private to its owner", data.display()))
     };
     closed()?;

@@ -8,13 +8,15 @@
 //! another key. A file whose MAC is wrong is ignored and written again.
 
 use aws_lc_rs::hmac;
-use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::fs::FlockOperation;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use tamis_ambient::Random;
+use tamis_private::{
+    OTHERS, OTHERS_WRITE, create_new, effective_user, is_ours, open_existing, trusted_folder,
+};
 
 const MAC_BYTES: usize = 32;
 const KEY_FILE: &str = "compiled-code.key";
@@ -23,11 +25,6 @@ const OLD_KEY_FILE: &str = "cache.key";
 /// The machine code of the largest allowed component is far smaller; a larger file was not written by this
 /// cache.
 const MAX_CODE_BYTES: u64 = 1 << 30;
-/// Write permission of the group and of everybody else.
-const OTHERS_WRITE: u32 = 0o022;
-const STICKY: u32 = 0o1000;
-/// The first number of a person (`UID_MIN` of login.defs(5)).
-const FIRST_PERSON: u32 = 1_000;
 /// Tells files apart that threads of this process write at once.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
@@ -68,15 +65,15 @@ impl Cache {
     /// user; others can read the key; or a file cannot be created. The text names the file and what to do.
     pub fn open(folders: CacheFolders<'_>) -> io::Result<Self> {
         let user = effective_user()?;
-        let state = own_folder(folders.state, user)?;
-        let directory = own_folder(folders.code, user)?;
+        let state = trusted_folder(folders.state, user)?;
+        let directory = trusted_folder(folders.code, user)?;
         let secret = secret(&state, user)?;
         // A key in the folder of the code is no longer used, and should not be copied with it.
         drop(fs::remove_file(directory.join(OLD_KEY_FILE)));
         let key = bound_to_this_machine(&secret, user);
         let also = folders.also.and_then(|folder| {
             let warn = |error: &io::Error| tracing::warn!(target: "tamis::engine", "compiled code is not looked for there: {error}");
-            own_folder(folder, user).inspect_err(warn).ok()
+            trusted_folder(folder, user).inspect_err(warn).ok()
         });
         Ok(Self { directory, also, max_bytes: u64::MAX, key, user })
     }
@@ -96,7 +93,7 @@ impl Cache {
 
     fn read_in(&self, folder: &Path, name: &str) -> Option<SealedFile> {
         let path = folder.join(name);
-        let mut file = open_nofollow(&path).ok()?;
+        let mut file = open_existing(&path).ok()?;
         let found = file.metadata().ok()?;
         if let Err(why) = is_ours(&found, self.user, OTHERS_WRITE) {
             tracing::warn!(target: "tamis::engine", file = %path.display(),
@@ -123,7 +120,7 @@ impl Cache {
         let temporary = self.directory.join(format!("{name}.{process}.{nth}.tmp"));
         // A leftover of a process with the same number.
         drop(fs::remove_file(&temporary));
-        let written = create_private(&temporary)
+        let written = create_new(&temporary)
             .and_then(|mut file| file.write_all(mac.as_ref()).and_then(|()| file.write_all(code)))
             .and_then(|()| fs::rename(&temporary, self.directory.join(name)));
         if let Err(error) = written {
@@ -189,9 +186,9 @@ fn secret(state: &Path, user: u32) -> io::Result<Vec<u8>> {
     // Ends with `turn`, however this process ends.
     rustix::fs::flock(&turn, FlockOperation::LockExclusive)
         .map_err(|error| at(state, &format!("it cannot be locked: {error}")))?;
-    match open_nofollow(&path) {
+    match open_existing(&path) {
         Ok(file) => {
-            is_ours(&file.metadata()?, user, 0o077).map_err(|why| at(&path, &why))?;
+            is_ours(&file.metadata()?, user, OTHERS).map_err(|why| at(&path, &why))?;
             let mut octets = Vec::new();
             file.take(const { MAC_BYTES as u64 + 1 }).read_to_end(&mut octets)?;
             if octets.len() == MAC_BYTES {
@@ -213,129 +210,13 @@ fn make_secret(path: &Path) -> io::Result<Vec<u8>> {
     let beside = path.with_extension("new");
     // One that a process left which ended while it wrote it: whoever is here has the turn.
     drop(fs::remove_file(&beside));
-    let written = create_private(&beside).and_then(|mut file| {
+    let written = create_new(&beside).and_then(|mut file| {
         file.write_all(&octets)?;
         file.sync_all()?;
         fs::rename(&beside, path)
     });
     written.map_err(|error| at(path, &error.to_string()))?;
     Ok(octets)
-}
-
-/// Creates a folder if it is missing, and returns its real path once nobody else can fill or replace it.
-fn own_folder(path: &Path, user: u32) -> io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
-    if path.symlink_metadata().is_err() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| at(&path, &error.to_string()))?;
-    }
-    // First: what others can put another thing in the place of is not worth a look.
-    for ancestor in path.ancestors().skip(1) {
-        cannot_be_replaced(ancestor, user)?;
-    }
-    let named = path.symlink_metadata()?;
-    if named.is_symlink() {
-        return Err(at(&path, "it is a symbolic link; name the folder itself"));
-    }
-    if !named.is_dir() {
-        return Err(at(&path, "it is not a folder"));
-    }
-    // From here on what was opened counts, whatever has its name.
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(&path, flags, Mode::empty())
-        .map_err(|error| at(&path, &error.to_string()))?;
-    let folder = File::from(folder);
-    let found = folder.metadata()?;
-    if found.uid() != user {
-        let why = format!(
-            "it belongs to user {}, this process runs as user {user}; `chown` it, remove it or name another",
-            found.uid()
-        );
-        return Err(at(&path, &why));
-    }
-    if found.mode() & OTHERS_WRITE != 0 {
-        // The folder is this user's now; files that others put there before have no valid MAC.
-        folder.set_permissions(fs::Permissions::from_mode(0o700))?;
-    }
-    // The links on the way were checked above; from here on their target counts.
-    let real = path.canonicalize()?;
-    for ancestor in real.ancestors().skip(1) {
-        cannot_be_replaced(ancestor, user)?;
-    }
-    let there = real.symlink_metadata()?;
-    if (there.dev(), there.ino()) != (found.dev(), found.ino()) {
-        return Err(at(&path, "another folder took its place while it was looked at"));
-    }
-    Ok(real)
-}
-
-/// Checks that nobody but this user and the system can replace what is in `folder`.
-fn cannot_be_replaced(folder: &Path, user: u32) -> io::Result<()> {
-    let found = folder.symlink_metadata()?;
-    if found.uid() != user && found.uid() != 0 {
-        let why =
-            format!("it belongs to user {}, who could replace the folder below it", found.uid());
-        return Err(at(folder, &why));
-    }
-    let others = found.mode() & OTHERS_WRITE;
-    // The mode of a link means nothing. In a sticky folder (`/tmp`) nobody can replace the files of another
-    // user.
-    if found.is_symlink() || others == 0 || found.mode() & STICKY != 0 {
-        return Ok(());
-    }
-    // A group of one: a person's own, by the number that person and group share. Below are the system's, and a group of
-    // such a number (100, say, is `users`) has members.
-    if others == 0o020 && user >= FIRST_PERSON && found.gid() == user {
-        return Ok(());
-    }
-    Err(at(folder, "others may write there and could replace the folder below it; `chmod go-w` it"))
-}
-
-/// Checks that an open file is a regular file of this user with one name, and that the mode bits `others`
-/// are not set.
-fn is_ours(found: &fs::Metadata, user: u32, others: u32) -> Result<(), String> {
-    if !found.is_file() {
-        return Err("it is not a regular file; remove it".to_owned());
-    }
-    if found.uid() != user {
-        let owner = found.uid();
-        return Err(format!("it belongs to user {owner}, not to user {user}; remove it"));
-    }
-    if found.mode() & others != 0 {
-        let mode = found.mode() & 0o777;
-        return Err(format!(
-            "its mode {mode:03o} gives others access; `chmod 600` it or remove it"
-        ));
-    }
-    if found.nlink() > 1 {
-        return Err("it has a second name (a hard link); remove it".to_owned());
-    }
-    Ok(())
-}
-
-fn open_nofollow(path: &Path) -> io::Result<File> {
-    // Non-blocking: opening a pipe of that name would wait for ever.
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    fs::OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
-}
-
-fn create_private(path: &Path) -> io::Result<File> {
-    // `create_new`: neither a link nor another user's file is written through.
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
-}
-
-/// The user as whom this process creates files.
-fn effective_user() -> io::Result<u32> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    // `Uid:` real, effective, saved, file system (proc_pid_status(5)).
-    let line = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    let user = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
-    user.ok_or_else(|| {
-        io::Error::other("/proc/self/status does not state the user of this process")
-    })
 }
 
 fn at(path: &Path, why: &str) -> io::Error {

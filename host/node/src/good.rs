@@ -8,8 +8,8 @@ use crate::documents::{Documents, octets};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use tamis_resources::{Document, NEW, NodeName, ResourceStatus};
 use tamis_trust::Digest;
@@ -252,12 +252,7 @@ fn own(file: &Path) -> Result<(), String> {
 fn private(file: &Path, bytes: &[u8]) -> io::Result<()> {
     let folder = file.parent().unwrap_or_else(|| Path::new("."));
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let new = file.with_extension(format!("{}.new", std::process::id()));
-    drop(fs::remove_file(&new));
-    let mut out = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-    out.write_all(bytes)?;
-    out.sync_all()?;
-    fs::rename(&new, file)
+    tamis_private::put(file, bytes)
 }
 
 #[cfg(test)]

@@ -20,7 +20,6 @@ mod good;
 mod node;
 mod node_resources;
 mod policies;
-pub mod private;
 mod router_rules;
 mod sockets;
 mod staging;

@@ -1,13 +1,14 @@
 //! A file for appended lines: private to its owner, and opened again when it was moved away.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tamis_ambient::Clock;
+use tamis_private::appended;
 
 /// How often to check that the file is still the one at its path.
 const LOOK: Duration = Duration::from_secs(1);
@@ -31,9 +32,9 @@ impl LogFile {
     /// Opens it, or creates it, with these permissions, such as 0o600.
     ///
     /// # Errors
-    /// It cannot be written, or others can read it and that cannot be changed.
+    /// As [`appended`].
     pub fn open(path: &Path, mode: u32) -> io::Result<Self> {
-        let file = open(path, mode)?;
+        let file = appended(path, mode)?;
         let reopen = Arc::default();
         Ok(Self { path: path.to_owned(), mode, file, looked: Clock::system().now(), reopen })
     }
@@ -57,7 +58,7 @@ impl LogFile {
             && fs::metadata(&self.path)
                 .map_or(true, |there| (there.dev(), there.ino()) != (about.dev(), about.ino()));
         if asked || moved {
-            self.file = open(&self.path, self.mode)?;
+            self.file = appended(&self.path, self.mode)?;
         }
         Ok(())
     }
@@ -75,45 +76,13 @@ impl Write for LogFile {
     }
 }
 
-fn open(path: &Path, mode: u32) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(mode).open(path)?;
-    let about = file.metadata()?;
-    if about.is_file() && about.permissions().mode() & 0o777 & !mode != 0 {
-        file.set_permissions(Permissions::from_mode(mode)).map_err(|error| {
-            let path = path.display();
-            let why = format!("{path} can be read by others and that cannot be changed ({error})");
-            io::Error::new(error.kind(), why)
-        })?;
-    }
-    Ok(file)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn its_owner_alone_reads_it_whatever_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("access.jsonl");
-        drop(LogFile::open(&path, 0o600).unwrap());
-        assert_eq!(mode(&path), 0o600);
-        for before in [0o644, 0o666, 0o640, 0o400] {
-            fs::remove_file(&path).unwrap();
-            fs::write(&path, "x").unwrap();
-            fs::set_permissions(&path, Permissions::from_mode(before | 0o200)).unwrap();
-            drop(LogFile::open(&path, 0o600).unwrap());
-            assert_eq!(mode(&path), 0o600, "{before:o}");
-        }
-        // The owner let a group read it.
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
-        drop(LogFile::open(&path, 0o640).unwrap());
-        assert_eq!(mode(&path), 0o640);
-        assert!(LogFile::open(Path::new("/dev/null"), 0o600).is_ok(), "no file is no harm");
     }
 
     #[test]

@@ -4,7 +4,6 @@
 use anyhow::{Context as _, Result, bail};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use tamis_node::private;
 use tamis_resources::NodeName;
 
 /// The longest path of a unix socket (unix(7): 108 bytes with the zero that ends it).
@@ -25,7 +24,7 @@ impl RunFolder {
             None => usual(|name| std::env::var_os(name).map(PathBuf::from))
                 .context("there is no run folder: neither XDG_RUNTIME_DIR nor HOME is set; give --run-folder")?,
         };
-        private::folder(&path)
+        tamis_private::folder(&path)
             .with_context(|| format!("the run folder {} cannot be used", path.display()))?;
         let path = path.canonicalize().unwrap_or(path);
         // The longest possible name: a sidecar's, its process id, and an ending.

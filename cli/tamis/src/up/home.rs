@@ -10,7 +10,6 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use tamis_node::private;
 
 /// The note's name.
 const HOME: &str = "home.json";
@@ -44,7 +43,7 @@ pub(crate) fn open(folder: &Path, elsewhere: ForeignState) -> Result<()> {
         bail!("{shown} is a symbolic link; keys must be in a real folder of {}", folder.display());
     }
     let is_new = !dot.exists();
-    private::folder(&dot).with_context(|| format!("{shown} cannot be used"))?;
+    tamis_private::folder(&dot).with_context(|| format!("{shown} cannot be used"))?;
     let about = fs::metadata(&dot).with_context(|| format!("{shown} cannot be read"))?;
     let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     let now = Home { folder: place.display().to_string(), device: about.dev(), inode: about.ino() };
@@ -70,11 +69,11 @@ pub(crate) fn open(folder: &Path, elsewhere: ForeignState) -> Result<()> {
             link.display()
         );
     }
-    private::narrow(&dot)
+    tamis_private::narrow(&dot)
         .with_context(|| format!("{shown} cannot be made private to its owner"))?;
     if before.as_ref() != Some(&now) {
         let text = serde_json::to_vec_pretty(&now)?;
-        private::file(&note)
+        tamis_private::file(&note)
             .and_then(|mut file| file.write_all(&text))
             .with_context(|| format!("{} cannot be written", note.display()))?;
     }

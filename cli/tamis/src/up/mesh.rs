@@ -21,7 +21,7 @@ use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
     ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode,
-    Node, NodeOptions, NodeResources, Secrets, Source, causes, private,
+    Node, NodeOptions, NodeResources, Secrets, Source, causes,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;
@@ -85,7 +85,7 @@ pub(crate) fn start(
 ) -> Result<Mesh> {
     let shared = shared(folder)?;
     let (access, state) = (folder.join(".tamis/access"), folder.join(".tamis/state"));
-    private::folder(&access).with_context(|| format!("{}", access.display()))?;
+    tamis_private::folder(&access).with_context(|| format!("{}", access.display()))?;
     // What a proxy kept is for the day its registry does not answer. This one runs in this process and knows better, from
     // the first address on that a proxy listens on.
     forget(&state)?;

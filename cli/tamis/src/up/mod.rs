@@ -30,7 +30,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tamis_ambient::Clock;
-use tamis_node::private;
 use tamis_server::{SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN};
 use tamis_transport::Address;
 
@@ -113,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let ending = EndSignal::new()?;
     // Also covers files that were made since the start.
     let dot = folder.join(".tamis");
-    private::narrow(&dot)
+    tamis_private::narrow(&dot)
         .with_context(|| format!("{} cannot be made private to its owner", dot.display()))?;
     let took = clock.since(began);
     let ask = ask(&registry);
@@ -129,7 +128,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     });
     output::event(output, &event, || view::banner(&mesh, took, &format!("export {ask}"), &tries));
     let try_file = folder.join(".tamis/try.txt");
-    private::file(&try_file)
+    tamis_private::file(&try_file)
         .and_then(|mut file| file.write_all(view::try_this(&tries).as_bytes()))
         .with_context(|| format!("{} cannot be written", try_file.display()))?;
     let try_file = try_file.display().to_string();

@@ -17,7 +17,6 @@ use rcgen::{Issuer, KeyPair, SanType};
 use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
-use tamis_node::private;
 use tamis_resources::{Document, FiltersLockSpec, IdentityFiles, Pin, Resource};
 use tamis_trust::{Digest, PrivateKey};
 
@@ -107,7 +106,7 @@ impl Maker<'_> {
     fn path(&self, name: &str) -> Result<PathBuf> {
         let path = self.folder.join(name);
         if let Some(parent) = path.parent() {
-            private::folder(parent)
+            tamis_private::folder(parent)
                 .with_context(|| format!("{} cannot be made", parent.display()))?;
         }
         Ok(path)

@@ -10,7 +10,6 @@ use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_node::private;
 use tamis_oci::{Limits, Versions};
 use tamis_server::{MeshOptions, Registry, RegistryOptions, Rules, ServerError, Storage, TlsFiles};
 use tamis_transport::{Address, TrustDomain};
@@ -50,7 +49,8 @@ impl EmbeddedRegistry {
         lifetime: Duration,
     ) -> Result<Self> {
         let kept = folder.join(".tamis/registry");
-        private::folder(&kept).with_context(|| format!("{} cannot be made", kept.display()))?;
+        tamis_private::folder(&kept)
+            .with_context(|| format!("{} cannot be made", kept.display()))?;
         let only = only(&kept)?;
         let proof = FolderProof::of(members, &kept)?;
         let ProxySocket { mesh, files } = socket(&proof, folder, &kept, lifetime)?;
@@ -81,7 +81,7 @@ impl EmbeddedRegistry {
             .with_context(|| format!("{} cannot be written", kept.join("address").display()))?;
         let token = kept.join("admin.token");
         // The journal contains configurations, and those contain secrets.
-        private::narrow(&kept)
+        tamis_private::narrow(&kept)
             .with_context(|| format!("{} cannot be made private to its owner", kept.display()))?;
         Ok(Self { registry, url, token, folder: kept, proxies, proof, _only: only })
     }

@@ -11,7 +11,6 @@ use tamis_trust::{Digest, VersionFloors};
 
 use crate::NodeError;
 use crate::documents::octets;
-use crate::private;
 use crate::store::{ArtifactStore, BUNDLES, MANIFEST};
 
 const PARTS: &str = "parts.json";
@@ -34,9 +33,9 @@ impl StateFolder {
     pub(crate) fn open(root: &Path) -> Result<Self, NodeError> {
         let store = root.join(STORE);
         let failed = |source| NodeError::State { path: store.clone(), source };
-        private::folder(root).map_err(failed)?;
-        private::folder(&store).map_err(failed)?;
-        private::narrow(root).map_err(failed)?;
+        tamis_private::folder(root).map_err(failed)?;
+        tamis_private::folder(&store).map_err(failed)?;
+        tamis_private::narrow(root).map_err(failed)?;
         Ok(Self { root: root.to_owned() })
     }
 
@@ -151,7 +150,7 @@ impl StateFolder {
     /// Writes to a temporary file and renames it: a crash leaves the old file or the new one.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let new = with_suffix(path, ".new");
-        let mut file = private::file(&new)?;
+        let mut file = tamis_private::file(&new)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&new, path)?;

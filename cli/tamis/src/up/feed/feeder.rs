@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tamis_api::ApplyRequest;
 use tamis_client::{Artifact, Client, ClientError};
-use tamis_node::{ArtifactStore, Source, causes, private};
+use tamis_node::{ArtifactStore, Source, causes};
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
 
@@ -223,7 +223,8 @@ impl Feeder {
     /// Stores the file of each document in force, for the next start.
     fn keep_known(&self, done: &mut PassResult) {
         let kept = serde_json::to_vec(&self.kept).map_err(std::io::Error::other);
-        let kept = kept.and_then(|bytes| private::put(&self.sent.with_file_name(KNOWN), &bytes));
+        let kept =
+            kept.and_then(|bytes| tamis_private::put(&self.sent.with_file_name(KNOWN), &bytes));
         if let Err(error) = kept {
             let line = format!(
                 "the list of documents and their files cannot be stored for a restart: {error}"

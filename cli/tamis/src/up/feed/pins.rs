@@ -5,7 +5,6 @@ use crate::up::gather::{FolderDocuments, FolderProblem};
 use std::collections::BTreeSet;
 use tamis_api::{PinRequest, UnpinRequest};
 use tamis_client::ClientError;
-use tamis_node::private;
 use tamis_resources::Pin;
 
 /// The rule that requires another person's approval.
@@ -104,7 +103,7 @@ impl Feeder {
     /// Stores what was sent, so that a later start does not repeat a pin that somebody rolled back.
     fn keep(&self, wrongs: &mut Vec<FolderProblem>) {
         let text = serde_json::to_vec(&self.pins).unwrap_or_default();
-        if let Err(error) = private::put(&self.sent, &text) {
+        if let Err(error) = tamis_private::put(&self.sent, &text) {
             let line = format!("what was pinned cannot be kept for a restart: {error}");
             wrongs.push(FolderProblem::new(line));
         }

@@ -1,0 +1,199 @@
+//! Files that only their owner can read and write.
+
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{
+    FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
+use std::path::Path;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use crate::owner::{denied, effective_user, is_own_or_roots, owned, parents_are_safe};
+
+/// Opens a file for its owner only, and empties it; an existing one is closed to others before anything is
+/// written. A link to another file is not followed, and a file with a second name is left as it is.
+///
+/// # Errors
+/// The system's error, or that the name is a link.
+pub fn file(path: &Path) -> io::Result<File> {
+    // Emptied only once it is known which file it is.
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let (opened, named) = (file.metadata()?, fs::symlink_metadata(path)?);
+    let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
+    if !same || opened.nlink() > 1 {
+        let path = path.display();
+        let why = format!("{path} is a link to another file, which is not overwritten; remove it");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    }
+    owned(path, &opened, effective_user()?)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    file.set_len(0)?;
+    Ok(file)
+}
+
+/// Puts a file in the place of the one that is there, for its owner alone: a crash leaves the old one or the new one.
+///
+/// # Errors
+/// What the system says.
+pub fn put(path: &Path, octets: &[u8]) -> io::Result<()> {
+    let beside = path.with_extension(format!("{}.new", std::process::id()));
+    let written = file(&beside).and_then(|mut file| {
+        file.write_all(octets)?;
+        file.sync_all()
+    });
+    written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| drop(fs::remove_file(&beside)))
+}
+
+/// Opens a file to add to it, or creates it, with these permissions, such as 0o600; those of an existing one are narrowed
+/// to them. Pipes and devices keep theirs.
+///
+/// # Errors
+/// It cannot be written; it belongs to another user, or has a second name; it is a symbolic link that another user has made
+/// or could replace; or others can read it and that cannot be changed.
+pub fn appended(path: &Path, mode: u32) -> io::Result<File> {
+    let user = effective_user()?;
+    let options = || {
+        let mut options = OpenOptions::new();
+        options.create(true).append(true).mode(mode);
+        options
+    };
+    let file = match options().custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => {
+            own_link(path, user)?;
+            options().open(path)?
+        }
+        opened => opened?,
+    };
+    let found = file.metadata()?;
+    if !found.is_file() {
+        // Such as /dev/null, or the terminal. Somebody else's pipe has somebody else at its end.
+        let safe = found.file_type().is_char_device() || is_own_or_roots(&found, user);
+        return if safe { Ok(file) } else { owned(path, &found, user).map(|()| file) };
+    }
+    owned(path, &found, user)?;
+    if found.nlink() > 1 {
+        return Err(denied(path, "it has a second name (a hard link); remove it or name another"));
+    }
+    if found.mode() & 0o777 & !mode != 0 {
+        file.set_permissions(Permissions::from_mode(mode)).map_err(|error| {
+            let why = format!("it can be read by others and that cannot be changed ({error})");
+            io::Error::new(error.kind(), format!("{}: {why}", path.display()))
+        })?;
+    }
+    Ok(file)
+}
+
+/// Checks that a symbolic link is this user's or the system's, and that nobody else can put another in its place.
+fn own_link(path: &Path, user: u32) -> io::Result<()> {
+    let found = fs::symlink_metadata(path)?;
+    if !is_own_or_roots(&found, user) {
+        let why = format!("it is a symbolic link of user {}; name the file itself", found.uid());
+        return Err(denied(path, &why));
+    }
+    parents_are_safe(&std::path::absolute(path)?, user)
+}
+
+/// Opens a file to read it, and no link in its place.
+///
+/// # Errors
+/// The system's error.
+pub fn open_existing(path: &Path) -> io::Result<File> {
+    // Non-blocking: opening a pipe of that name would wait for ever.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Creates a file that was not there: neither a link nor another user's file is written through.
+///
+/// # Errors
+/// The system's error, also if there is one.
+pub fn create_new(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{lchown, symlink};
+    use tempfile::TempDir;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn no_other_file_is_written_through_a_link() {
+        let root = TempDir::new().unwrap();
+        let at = |name: &str| root.path().join(name);
+        fs::write(at("mine"), "precious").unwrap();
+        fs::set_permissions(at("mine"), Permissions::from_mode(0o644)).unwrap();
+        symlink(at("mine"), at("link")).unwrap();
+        fs::hard_link(at("mine"), at("name")).unwrap();
+        for link in ["link", "name"] {
+            let refused = file(&at(link)).unwrap_err().to_string();
+            assert!(refused.contains("not overwritten"), "{refused}");
+        }
+        assert!(appended(&at("name"), 0o600).is_err(), "it has a second name");
+        assert_eq!(fs::read_to_string(at("mine")).unwrap(), "precious");
+        assert_eq!(mode(&at("mine")), 0o644, "not even its mode");
+        symlink(at("nowhere"), at("dangling")).unwrap();
+        assert!(file(&at("dangling")).is_err());
+    }
+
+    #[test]
+    fn its_owner_alone_reads_what_is_appended_whatever_was_there() {
+        let root = TempDir::new().unwrap();
+        let path = root.path().join("access.jsonl");
+        drop(appended(&path, 0o600).unwrap());
+        assert_eq!(mode(&path), 0o600);
+        for before in [0o644, 0o666, 0o640, 0o600] {
+            fs::set_permissions(&path, Permissions::from_mode(before)).unwrap();
+            drop(appended(&path, 0o600).unwrap());
+            assert_eq!(mode(&path), 0o600, "{before:o}");
+        }
+        // The owner let a group read it.
+        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
+        drop(appended(&path, 0o640).unwrap());
+        assert_eq!(mode(&path), 0o640);
+        for harmless in ["/dev/null", "/dev/stderr"] {
+            assert!(appended(Path::new(harmless), 0o600).is_ok(), "{harmless}");
+        }
+        // A link of one's own, in a folder of one's own.
+        symlink(&path, root.path().join("link")).unwrap();
+        appended(&root.path().join("link"), 0o600).unwrap().write_all(b"a line\n").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a line\n");
+        fs::set_permissions(root.path(), Permissions::from_mode(0o777)).unwrap();
+        assert!(appended(&root.path().join("link"), 0o600).is_err(), "others could replace it");
+    }
+
+    /// Only the superuser can give a file away; elsewhere this shows nothing and says so.
+    #[test]
+    fn nothing_is_appended_to_what_another_user_made() {
+        if effective_user().unwrap() != 0 {
+            eprintln!("skipped: only the superuser can give files away");
+            return;
+        }
+        let root = TempDir::new().unwrap();
+        let planted = root.path().join("planted");
+        let precious = root.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        let rows: [(&str, &dyn Fn()); 4] = [
+            ("a file", &|| fs::write(&planted, "").unwrap()),
+            ("a link to a file of ours", &|| symlink(&precious, &planted).unwrap()),
+            ("a link to nothing", &|| symlink(root.path().join("new"), &planted).unwrap()),
+            ("a link to a device", &|| symlink("/dev/null", &planted).unwrap()),
+        ];
+        for (name, plant) in rows {
+            plant();
+            lchown(&planted, Some(65_534), None).unwrap();
+            let refused = appended(&planted, 0o600).unwrap_err().to_string();
+            assert!(refused.contains("user 65534"), "{name}: {refused}");
+            fs::remove_file(&planted).unwrap();
+        }
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert!(!root.path().join("new").exists());
+    }
+}
