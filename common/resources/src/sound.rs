@@ -3,6 +3,8 @@
 //! The filter itself decides; none of its rules is repeated here. A refused route is left out: its requests
 //! get 500, and all other routes serve.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
 /// What to do about a configuration that its filter refuses.
@@ -26,6 +28,8 @@ pub struct RouteFault {
     pub message: String,
     /// The whole route is left out: the matches of its rules are unknown, so all of its hosts get 500.
     pub whole: bool,
+    /// It is not at fault alone: the router does not take it together with the others.
+    pub together: bool,
 }
 
 /// The part of a configuration that a router accepts, and what was left out.
@@ -63,7 +67,8 @@ pub fn sound_routes(
         for (pointer, message) in said {
             let (kind, route, pointer) = (text("kind"), text("name"), in_document(pointer));
             let whole = !matches!(kept, Some((_, false)));
-            left_out.push(RouteFault { kind, route, pointer, message: message.clone(), whole });
+            let message = message.clone();
+            left_out.push(RouteFault { kind, route, pointer, message, whole, together: false });
         }
         match kept {
             // Its matches are known, so it keeps its place.
@@ -74,7 +79,57 @@ pub fn sound_routes(
         }
     }
     routes.append(&mut last);
+    let routes = close_crowds(routes, validate, &mut left_out);
     (with(&routes), left_out)
+}
+
+/// Closes routes that the router takes one by one, but not together: those of one namespace after the other, the one with
+/// the most bytes first, until it takes them. A registry refuses the change that would make this necessary.
+fn close_crowds(
+    mut routes: Vec<Json>,
+    validate: &mut dyn FnMut(&[Json]) -> ValidationFaults,
+    left_out: &mut Vec<RouteFault>,
+) -> Vec<Json> {
+    let mut bytes = namespace_bytes(&routes);
+    while let Some((_, said)) = validate(&routes).first() {
+        let Some(most) = bytes.values().copied().max() else { break };
+        let text = |route: &Json, name: &str| {
+            route.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
+        };
+        let (crowd, mut others): (Vec<Json>, Vec<Json>) =
+            routes.into_iter().partition(|route| bytes.get(namespace(route)) == Some(&most));
+        for route in crowd {
+            left_out.push(RouteFault {
+                kind: text(&route, "kind"),
+                route: text(&route, "name"),
+                pointer: "/spec".to_owned(),
+                message: format!("it is too much together with the other routes: {said}"),
+                whole: true,
+                together: true,
+            });
+            // It claims whole hosts, so routes with known matches come first.
+            others.push(with_rules(&route, |_, rule| closed(rule, false)));
+        }
+        bytes.retain(|_, bytes| *bytes != most);
+        routes = others;
+    }
+    routes
+}
+
+/// Bytes of the routes of each namespace, as JSON.
+pub(crate) fn namespace_bytes(routes: &[Json]) -> BTreeMap<String, usize> {
+    let mut bytes = BTreeMap::<String, usize>::new();
+    for route in routes {
+        let sum = bytes.entry(namespace(route).to_owned()).or_default();
+        *sum = sum.saturating_add(route.to_string().len());
+    }
+    bytes
+}
+
+/// The namespace of a route's `namespace/name`.
+fn namespace(route: &Json) -> &str {
+    let name = route.get("name").and_then(Json::as_str).unwrap_or_default();
+    name.split_once('/').map_or("", |(namespace, _)| namespace)
 }
 
 fn seek(
@@ -264,6 +319,57 @@ mod tests {
         assert_eq!(named("g/match")["rules"], json!([{ "name": "admin" }]));
         assert_eq!(all.last().unwrap()["name"], "g/match", "who knows what it matches comes first");
         assert_eq!(named("g/act")["rules"], json!([{ "name": "one" }, { "backendRefs": ["x"] }]));
+    }
+
+    /// A router that takes so many bytes of rules that have matches.
+    fn roomy(config: &Json, room: usize) -> ValidationFaults {
+        let rules = config["routes"].as_array().into_iter().flatten();
+        let open = rules.flat_map(|route| route["rules"].as_array().unwrap());
+        let bytes: usize = open
+            .filter(|rule| rule.get("matches").is_some())
+            .map(|rule| rule.to_string().len())
+            .sum();
+        if bytes <= room { validate(config) } else { vec![(String::new(), "no room".to_owned())] }
+    }
+
+    #[test]
+    fn routes_that_do_not_fit_together_cost_the_namespace_with_the_most_and_nobody_else() {
+        let some = |name: &str, count: usize| {
+            let rule = json!({ "name": "one", "matches": [{ "path": { "value": "/some" } }] });
+            route(name, Json::Array(vec![rule; count]))
+        };
+        let (one, many) = (some("a/few", 1), some("b/many", 40));
+        let two = || [some("b/many", 20), some("b/more", 20), one.clone(), some("c/some", 10)];
+        let bytes = |routes: &[Json]| Json::Array(routes.to_vec()).to_string().len();
+        for (routes, room, closed) in [
+            (vec![one.clone(), many.clone()], bytes(&[one.clone(), many.clone()]), &[][..]),
+            (vec![one.clone(), many.clone()], bytes(std::slice::from_ref(&many)) / 2, &["b/many"]),
+            // Neither half is too much: only together.
+            (two().to_vec(), 1_900, &["b/many", "b/more"]),
+            (two().to_vec(), 300, &["b/many", "b/more", "c/some"]),
+        ] {
+            let (sound, left_out) =
+                sound_routes(&json!({ "routes": routes }), &mut |config| roomy(config, room));
+            assert!(roomy(&sound, room).is_empty(), "{closed:?}");
+            let found: Vec<_> = left_out.iter().map(|one| one.route.as_str()).collect();
+            assert_eq!(found, closed);
+            assert!(left_out.iter().all(|one| one.whole), "{left_out:?}");
+            let all = sound["routes"].as_array().unwrap();
+            assert_eq!(all.len(), routes.len(), "each still claims its hosts");
+            assert!(all[all.len() - closed.len()..].iter().all(|one| {
+                closed.contains(&one["name"].as_str().unwrap())
+                    && one["rules"]
+                        .as_array()
+                        .unwrap()
+                        .iter()
+                        .all(|rule| *rule == json!({ "name": "one" }))
+            }));
+        }
+        // A router that takes nothing has no routes that could help it.
+        let (_, left_out) = sound_routes(&json!({ "routes": two() }), &mut |_| {
+            vec![(String::new(), "never".to_owned())]
+        });
+        assert_eq!(left_out.len(), 4);
     }
 
     #[test]

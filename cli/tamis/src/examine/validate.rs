@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tamis_engine::{
-    CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
+    CallFault, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
+    Isolation, OnFailure,
 };
 use tamis_node::{Secrets, check_allowed, refusal, stand_ins, uncovered_rules};
 use tamis_observe::Metrics;
@@ -29,6 +30,11 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
     let refused = refusal(&error);
     match error {
         EngineError::Configure { errors: places, .. } if !places.is_empty() => {
+            Err(Box::new(Faults { refused, places }))
+        }
+        // Other than time, memory does not depend on the machine: every proxy would refuse this configuration.
+        EngineError::SelfTest { fault: CallFault::Memory { .. }, .. } => {
+            let places = vec![(String::new(), refused.rule.clone())];
             Err(Box::new(Faults { refused, places }))
         }
         EngineError::Grant(_)

@@ -136,6 +136,7 @@ pub(crate) const CODES: &[Code] = &[
     row("route.backend", "a backend of a route does not exist", "the rules of routes", "apply the Service, or correct the name"),
     row("route.rule-name", "two rules have one name, or a name is invalid", "the rules of routes", "give each rule its own name"),
     row("route.invalid", "a rule of a route violates a rule across fields; its requests get 500, the other rules serve", "the Gateway API, and HTTP", "correct what the message names"),
+    row("routes.no-room", "the routes of all owners would not fit together into one router, although each does", "the limits of the router's grant, and 1 MiB for a namespace and 3 MiB for all, as a proxy gets them in one piece", "apply fewer or shorter rules; for what a grant limits, ask the owner of the gateway to give the router more memory"),
     row("route.refused", "the router refuses a route, or a filter guards a route that the router refuses", "the router's own `validate`", "correct the route at the named place; until then its requests get 500"),
     row("route.conflict", "two namespaces claim the same requests of one listener", "the rule that neither a name nor a date decides between owners", "change one of the matches, or agree on who routes these requests"),
     row("router.rules", "a router does not know rules that filters are attached to, so those filters would never run", "the proxy", "name rules as the configuration does: `NAMESPACE/ROUTE/RULE`"),

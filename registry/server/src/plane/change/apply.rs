@@ -8,11 +8,11 @@ use tamis_oci::Verb;
 use tamis_trust::TrustRefusal;
 
 use super::guards::{ChangeCaller, impossible, name_capabilities, name_capabilities_in};
-use super::problems::as_refusal;
+use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
-use crate::plane::problem::{documents, refusal};
+use crate::plane::problem::{documents, refusal, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::sources;
 use crate::plane::view;
@@ -42,9 +42,10 @@ impl Control {
     ) -> Result<PlanResult, ApiProblem> {
         let ApplyPreview { change, needs, keys, effect, mut refusals, added } =
             self.preview(holder, request)?;
-        let problems = self.document_problems(holder, &change, &effect).await?;
+        let faults = self.document_problems(holder, &change, &effect).await?;
+        refusals.extend(faults.refusals);
         if !request.confirm {
-            refusals.extend(problems.iter().map(as_refusal));
+            refusals.extend(faults.problems.iter().map(as_refusal));
         }
         let lacks_approvals = refusals.iter().any(|one| one.code == director::code::APPROVALS);
         let diff = view::diff::diff(effect, keys, holder);
@@ -87,9 +88,7 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &ApplyRequest,
     ) -> Result<ApplyResult, ApiProblem> {
-        if !request.confirm {
-            self.check_documents(holder, request).await?;
-        }
+        self.check_documents(holder, request).await?;
         let mut proposed = None;
         let attempt = self
             .commit(holder.actor(), |state| {
@@ -116,8 +115,8 @@ impl Control {
         Ok(ApplyResult { revision, diff })
     }
 
-    /// Refuses documents with problems, each with its place, unless the caller confirms what would be left
-    /// out.
+    /// Refuses documents that would harm others, and those with problems, each with its place, unless the caller confirms
+    /// what would be left out.
     async fn check_documents(
         &self,
         holder: &AuthorizedCaller,
@@ -134,8 +133,12 @@ impl Control {
         };
         // A change that cannot be made at all is refused, with its reason, where it is made.
         let Ok(effect) = effect else { return Ok(()) };
-        let problems = self.document_problems(holder, &change, &effect).await?;
-        if problems.is_empty() {
+        let DocumentFaults { problems, refusals } =
+            self.document_problems(holder, &change, &effect).await?;
+        if !refusals.is_empty() {
+            return Err(refused(refusals));
+        }
+        if problems.is_empty() || request.confirm {
             return Ok(());
         }
         let remedy = "correct them, or confirm that the affected parts are left out".to_owned();

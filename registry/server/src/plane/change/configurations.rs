@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tamis_api::ApiProblem;
 use tamis_resources::plan::FilterPlan;
-use tamis_resources::{RouteFault, ValidationFaults, sound_routes};
+use tamis_resources::{RouteFault, ValidationFaults, crowded, sound_routes};
 use tamis_trust::{Digest, Request, TrustRefusal, verify_manifest};
 
 use super::planned::PlannedChange;
@@ -92,11 +92,16 @@ pub(super) struct ValidationResult {
     pub(super) faults: ValidationFaults,
     /// Faults of routes in it; the filter accepts the others.
     pub(super) left_out: Vec<RouteFault>,
+    /// Why the routes of all owners do not fit together, although each does.
+    pub(super) no_room: Option<String>,
 }
 
 impl ValidationResult {
     fn is_empty(&self) -> bool {
-        self.refused.is_none() && self.faults.is_empty() && self.left_out.is_empty()
+        self.refused.is_none()
+            && self.faults.is_empty()
+            && self.left_out.is_empty()
+            && self.no_room.is_none()
     }
 
     fn refused(refused: TrustRefusal) -> Self {
@@ -121,7 +126,17 @@ impl ValidationResult {
             set_by: "the filter itself".to_owned(),
             remedy: "change the configuration first, or pin a version that takes it".to_owned(),
         });
-        whole.into_iter().chain(faults).collect()
+        whole.into_iter().chain(faults).chain(self.no_room.map(no_room)).collect()
+    }
+}
+
+/// The rule that refuses a change after which the routes of all owners would not fit together.
+pub(super) fn no_room(rule: String) -> TrustRefusal {
+    TrustRefusal {
+        code: "routes.no-room",
+        rule,
+        set_by: "the limits of the router's grant, and of what a proxy gets in one piece".to_owned(),
+        remedy: "apply fewer or shorter rules; for what a grant limits, ask the owner of the gateway to give the router more memory".to_owned(),
     }
 }
 
@@ -130,6 +145,9 @@ fn validate(
     component: &[u8],
     plan: &FilterPlan,
 ) -> ValidationResult {
+    if let Some(no_room) = crowded(&plan.config) {
+        return ValidationResult { no_room: Some(no_room), ..ValidationResult::default() };
+    }
     let faults = match examine.validate(component, plan) {
         Ok(()) => return ValidationResult::default(),
         Err(faults) if faults.places.is_empty() => {
@@ -147,7 +165,9 @@ fn validate(
             .err()
             .map_or_else(ValidationFaults::new, |faults| faults.places())
     };
-    let (sound, left_out) = sound_routes(&plan.config, &mut ask);
+    let (sound, mut left_out) = sound_routes(&plan.config, &mut ask);
     let faults = if left_out.is_empty() { faults } else { ask(&sound) };
-    ValidationResult { faults, left_out, ..ValidationResult::default() }
+    let no_room = left_out.iter().find(|one| one.together).map(|one| one.message.clone());
+    left_out.retain(|one| !one.together);
+    ValidationResult { faults, left_out, no_room, ..ValidationResult::default() }
 }

@@ -6,7 +6,7 @@ use tamis_resources::plan::FilterPlan;
 use tamis_resources::{CONFIG_REMEDY, Problem};
 use tamis_trust::TrustRefusal;
 
-use super::configurations::ValidationResult;
+use super::configurations::{ValidationResult, no_room};
 use crate::plane::control::Control;
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view::diff::is_for;
@@ -19,18 +19,34 @@ impl Control {
         holder: &AuthorizedCaller,
         change: &Change,
         effect: &ChangeEffect,
-    ) -> Result<Vec<Problem>, ApiProblem> {
+    ) -> Result<DocumentFaults, ApiProblem> {
         let results = self.validate_filters(&effect.fresh).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
         let mut problems: Vec<Problem> = folded.cloned().collect();
         let state = self.state();
-        for (plan, result) in results {
+        let mut refusals = Vec::new();
+        for (plan, mut result) in results {
+            // What only takes away makes room.
+            refusals.extend(result.no_room.take().filter(|_| adds(change)).map(no_room));
             problems.extend(filter_problems(&state, change, &plan, result));
         }
         problems.retain(|one| is_for(holder, one));
-        Ok(problems)
+        Ok(DocumentFaults { problems, refusals })
     }
+}
+
+/// What is wrong with a change of documents.
+pub(super) struct DocumentFaults {
+    /// What would be left out; whoever confirms it may have it so.
+    pub(super) problems: Vec<Problem>,
+    /// What would harm others: nobody can confirm it.
+    pub(super) refusals: Vec<TrustRefusal>,
+}
+
+/// Whether a change writes documents.
+fn adds(change: &Change) -> bool {
+    matches!(change, Change::Apply(applied) if !applied.documents.is_empty())
 }
 
 /// What a filter refuses, each at its place.
@@ -40,7 +56,7 @@ fn filter_problems(
     plan: &FilterPlan,
     result: ValidationResult,
 ) -> Vec<Problem> {
-    let ValidationResult { refused, faults, left_out } = result;
+    let ValidationResult { refused, faults, left_out, no_room: _ } = result;
     let attachment = format!("FilterAttachment/{}", plan.attachment);
     let mut problems = Vec::new();
     if let Some(one) = refused {

@@ -121,6 +121,73 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
     registry.did(&["apply", "-f", ".", "--confirm"]);
 }
 
+/// So many routes of a namespace, with so many rules each, to a service of its own.
+fn routes_of(namespace: &str, routes: usize, rules: usize) -> String {
+    let mut text = format!(
+        "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: own, namespace: {namespace} }}\nspec: {{ ports: [{{ port: 80, protocol: http }}], endpoints: [{{ address: 127.0.0.1:9 }}] }}\n"
+    );
+    for route in 0..routes {
+        text += &format!(
+            "---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: r{route}, namespace: {namespace} }}\nspec:\n  parentRefs: [{{ kind: Gateway, name: edge, namespace: test }}]\n  hostnames: [r{route}.{namespace}.example]\n  rules:\n"
+        );
+        for rule in 0..rules {
+            text += &format!(
+                "    - {{ matches: [{{ path: {{ type: Exact, value: /p{rule}/qqqqqqqqqqqqqqqqqqqq }} }}], backendRefs: [{{ name: own, port: 80 }}] }}\n"
+            );
+        }
+    }
+    text
+}
+
+#[test]
+fn routes_that_do_not_fit_together_are_refused_whoever_confirms_them_and_stop_nobody() {
+    const ROUTES: usize = 15;
+    let plane = Plane::new(|folder| {
+        let listener = "protocol: HTTP }";
+        let open = "protocol: HTTP, allowedRoutes: { namespaces: { from: All } } }";
+        folder.edit("mesh.yaml", listener, open);
+    });
+    let registry = plane.registry("data", &[]);
+    registry.ready();
+    let write = |namespace: &str, routes: usize| {
+        std::fs::create_dir(plane.folder.file(namespace)).unwrap();
+        plane.folder.write(&format!("{namespace}/routes.yaml"), &routes_of(namespace, routes, 380));
+    };
+    let refused = |namespace: &str, rule: &str| {
+        for command in [&["plan"][..], &["apply"], &["apply", "--confirm"]] {
+            let done = registry.ask(&[command, &["-f", namespace]].concat());
+            let text = said(&done);
+            assert!(!done.status.success(), "{command:?}: {text}");
+            assert!(text.contains("routes.no-room") && text.contains(rule), "{command:?}: {text}");
+        }
+    };
+    // Nobody fills the room of all.
+    write("much", 50);
+    refused("much", "those of a namespace have at most 1048576");
+    // Several who stay within their shares fill it: the one who comes last is refused, and the others serve.
+    let mut taken = Vec::new();
+    let last = (0..6).find_map(|number| {
+        let namespace = format!("share{number}");
+        write(&namespace, ROUTES);
+        if registry.ask(&["apply", "-f", &namespace]).status.success() {
+            taken.push(namespace);
+            return None;
+        }
+        Some(namespace)
+    });
+    let last = last.expect("there is a bound for all");
+    assert!(!taken.is_empty());
+    refused(&last, "it exceeded its limit of 16777216 bytes of memory");
+    let there = registry.ask(&["get", "httproute", "r0", "-n", "much"]);
+    assert_eq!(there.status.code(), Some(4), "nothing was taken");
+    // What is taken away makes room.
+    for route in 0..ROUTES {
+        let name = format!("r{route}");
+        registry.did(&["delete", "httproute", &name, "-n", &taken[0], "--confirm"]);
+    }
+    registry.did(&["apply", "-f", &last]);
+}
+
 /// An attachment that stands in for one that cannot be used, as `tamis up` sends it.
 const STAND_IN: &str = "\
 kind: FilterAttachment
