@@ -133,6 +133,12 @@ impl Checker<'_> {
         if items.is_empty() && least > 0 {
             self.problem("field.empty", node.span, format!("{path} must not be empty"));
         }
+        let most = schema.get("maxItems").and_then(Json::as_u64);
+        if let Some(most) = most.filter(|most| u64::try_from(items.len()).is_ok_and(|n| n > *most))
+        {
+            let message = format!("{path} has {} items; at most {most} are allowed", items.len());
+            self.problem("field.range", node.span, message);
+        }
         if let Some(schema) = schema.get("items") {
             for (at, item) in items.iter().enumerate() {
                 self.check(item, schema, &format!("{path}[{at}]"));
