@@ -95,6 +95,9 @@ plans! {
         /// The only host, or `*.` and a name, of its requests; over TLS also of the handshake. `None`: any.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub hostname: Option<String>,
+        /// Over TLS, those of its hosts that another listener of its port has, whether that one listens or not.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        pub elsewhere: Vec<String>,
         /// Addresses and prefixes of the load balancers that begin each connection with a PROXY header; `None`: no
         /// header is read.
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -388,6 +391,7 @@ impl Default for ListenerRulesPlan {
             client_address: None,
             proxy_protocol: None,
             hostname: None,
+            elsewhere: Vec::new(),
         }
     }
 }

@@ -165,30 +165,33 @@ impl ServerTls {
         Ok(identified(deadline(acceptor.accept(io)).await?))
     }
 
-    /// The same for clients that ask for a server name that `serves` accepts. Others, and clients that name
-    /// none, get the alert `unrecognized_name` (RFC 6066 §3) and see no certificate.
+    /// The same for a socket with several configurations: `choose` gives the one for the server name that the client asks
+    /// for (`None`: it names none), and what belongs to it. Clients for which there is none get the alert
+    /// `unrecognized_name` (RFC 6066 §3) and see no certificate.
     ///
     /// # Errors
     /// [`TlsError::UnknownName`], [`TlsError::Handshake`] or [`TlsError::Timeout`].
-    pub async fn accept_named<IO: AsyncRead + AsyncWrite + Unpin>(
-        &self,
+    pub async fn accept_chosen<IO: AsyncRead + AsyncWrite + Unpin, T>(
         io: IO,
-        serves: impl Fn(&str) -> bool,
-    ) -> Result<(ServerStream<IO>, PeerIdentity), TlsError> {
+        choose: impl FnOnce(Option<&str>) -> Option<(T, Arc<Self>)>,
+    ) -> Result<(T, ServerStream<IO>, PeerIdentity), TlsError> {
         let handshake = async {
             let start = LazyConfigAcceptor::new(Acceptor::default(), io).await;
             let mut start = start.map_err(TlsError::Handshake)?;
             let asked = start.client_hello().server_name().map(str::to_owned);
-            if !asked.as_deref().is_some_and(serves) {
+            let Some((chosen, tls)) = choose(asked.as_deref()) else {
                 // The connection ends anyway, with the alert or without.
                 let _gone = start.io.write_all(&UNRECOGNIZED_NAME).await;
                 let _gone = start.io.shutdown().await;
                 return Err(TlsError::UnknownName { asked });
-            }
-            start.into_stream(Arc::clone(&self.config)).await.map_err(TlsError::Handshake)
+            };
+            let stream = start.into_stream(Arc::clone(&tls.config)).await;
+            Ok((chosen, stream.map_err(TlsError::Handshake)?))
         };
-        let stream = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
-        Ok(identified(stream.map_err(|_elapsed| TlsError::Timeout)??))
+        let done = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await;
+        let (chosen, stream) = done.map_err(|_elapsed| TlsError::Timeout)??;
+        let (stream, identity) = identified(stream);
+        Ok((chosen, stream, identity))
     }
 }
 

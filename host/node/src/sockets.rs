@@ -60,6 +60,7 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
         },
         trusted_proxies: plan.client_address.as_ref().and_then(trusted_proxies),
         hostname: plan.hostname.as_deref().map(HostPattern::new),
+        elsewhere: plan.elsewhere.iter().map(|host| HostPattern::new(host)).collect(),
         // The documents exclude invalid prefixes; with one, nobody may connect.
         header_senders: plan
             .proxy_protocol

@@ -50,9 +50,7 @@ pub(crate) fn decode(
     if authority.is_empty() && request.version() == Version::HTTP_2 {
         return Err(refuse("request.host", 400, "the request names no host (RFC 9113 §8.3.1)"));
     }
-    if connection.tls_version.is_some()
-        && rules.hostname.as_ref().is_some_and(|hostname| !hostname.matches(&authority))
-    {
+    if connection.tls_version.is_some() && !rules.has_host(&authority) {
         // A client may use a connection for other hosts that its certificate covers (RFC 9110 §15.5.20); then
         // it opens another one.
         let detail = "the host of the request is not one of the listener of this connection";

@@ -42,6 +42,46 @@ pub struct ListenerRules {
     pub header_senders: Option<AddressPrefixes>,
     /// Over TLS, its only hosts, in handshakes and requests; `None`: any. Without TLS its routes decide alone.
     pub hostname: Option<HostPattern>,
+    /// Those of its hosts that another listener of its port has, over TLS.
+    pub elsewhere: Vec<HostPattern>,
+}
+
+impl ListenerRules {
+    /// Whether a listener with TLS has that host of requests.
+    pub(crate) fn has_host(&self, host: &str) -> bool {
+        self.hostname.as_ref().is_none_or(|hostname| hostname.matches(host))
+            && !self.elsewhere.iter().any(|other| other.matches(host))
+    }
+
+    /// Whether a listener with TLS has that server name of handshakes; `None`: the client names none.
+    pub(crate) fn has_server_name(&self, name: Option<&str>) -> bool {
+        match name {
+            Some(name) => self.has_host(name),
+            None => self.hostname.is_none(),
+        }
+    }
+}
+
+/// What tells sockets apart: listeners of one address share them, unless the system chooses the port.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SocketKey {
+    address: Address,
+    /// The listener, if the system chooses its port.
+    listener: Option<String>,
+}
+
+impl SocketKey {
+    /// That of the sockets of a listener.
+    pub(crate) fn of(listener: &ListenerConfig) -> Self {
+        let chosen = matches!(&listener.address, Address::Tcp(address) if address.port() == 0);
+        let name = chosen.then(|| listener.name.clone());
+        Self { address: listener.address.clone(), listener: name }
+    }
+
+    /// The address as configured.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
 }
 
 /// Whether clients see why the proxy refused them: `x-tamis-reason`, and the code in the text of a refusal.

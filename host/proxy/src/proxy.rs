@@ -4,7 +4,7 @@ use crate::admin;
 use crate::admin_access::AdminAccess;
 use crate::counts::{SlotCounts, SlotLedger};
 use crate::error::ProxyError;
-use crate::generation::{Generation, SlotOccupant};
+use crate::generation::{Generation, SlotOccupant, SocketKey};
 use crate::mesh_calls::{Door, MeshCalls};
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
@@ -15,6 +15,7 @@ use crate::status::Status;
 use crate::traffic::{Traffic, TrafficCounts};
 use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -267,38 +268,38 @@ impl Proxy {
         let closed = lock(&inner.drain).closed;
         let mut bound = lock(&inner.bound);
         inner.shared.shadows.expect(generation.shadows()).map_err(ProxyError::Thread)?;
-        let mut batches: Vec<Vec<(String, Vec<BoundListener>)>> =
+        let mut batches: Vec<Vec<(SocketKey, Vec<BoundListener>)>> =
             inner.workers.iter().map(|_| Vec::new()).collect();
-        let (mut local, mut new) = (Vec::new(), Vec::new());
+        let mut new: HashMap<SocketKey, BoundSockets> = HashMap::new();
         for listener in &generation.listeners {
-            let there = bound.get(&listener.name);
+            let key = SocketKey::of(listener);
             // A proxy that accepts no more connections opens no listeners either.
-            if closed || there.is_some_and(|one| one.address == listener.address) {
+            if closed || bound.contains_key(&key) || new.contains_key(&key) {
                 continue;
             }
             let sockets = inner.sockets(listener)?;
-            if let Some(address) = sockets.iter().flatten().find_map(|it| it.local_address().ok()) {
-                local.push((listener.name.clone(), address));
-            }
+            let local = sockets.iter().flatten().find_map(|socket| socket.local_address().ok());
             let copies = copies(&listener.name, &sockets)?;
-            new.push((
-                listener.name.clone(),
-                BoundSockets { address: listener.address.clone(), copies },
-            ));
             for (batch, sockets) in batches.iter_mut().zip(sockets) {
-                batch.push((listener.name.clone(), sockets));
+                batch.push((key.clone(), sockets));
             }
+            new.insert(key, BoundSockets { listener: listener.name.clone(), local, copies });
         }
-        bound.retain(|name, _| generation.listeners.iter().any(|one| one.name == *name));
+        let keys: Vec<SocketKey> = generation.listeners.iter().map(SocketKey::of).collect();
+        bound.retain(|key, _| keys.contains(key));
         bound.extend(new);
+        let named = generation.listeners.iter().zip(&keys);
+        let local = named.filter_map(|(listener, key)| {
+            Some((listener.name.clone(), bound.get(key)?.local.clone()?))
+        });
         lock(&inner.local).extend(local);
         prepare(&generation, &inner.generation.load(), inner.workers.len());
         let services = Arc::clone(&generation.services);
         let generation = Arc::new(generation);
         let (taken, wait) = std_mpsc::channel();
-        for (worker, listeners) in inner.workers.iter().zip(batches) {
+        for (worker, sockets) in inner.workers.iter().zip(batches) {
             let (generation, taken) = (Arc::clone(&generation), taken.clone());
-            let take = Command::SwitchTo { generation, listeners, taken };
+            let take = Command::SwitchTo { generation, sockets, taken };
             worker.send(take).map_err(|_| ProxyError::Worker(TAKE_MAX))?;
         }
         drop(taken);

@@ -5,7 +5,7 @@ mod member;
 mod sockets;
 
 use crate::admin_access::AdminAccess;
-use crate::generation::Generation;
+use crate::generation::{Generation, SocketKey};
 use crate::shared::ProxyShared;
 use crate::status::Status;
 use crate::worker::Command;
@@ -30,7 +30,7 @@ pub(crate) struct ProxyState {
     pub(crate) access: AdminAccess,
     pub(crate) lame_duck: Duration,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
-    pub(crate) bound: Mutex<HashMap<String, BoundSockets>>,
+    pub(crate) bound: Mutex<HashMap<SocketKey, BoundSockets>>,
     pub(crate) inherited: InheritedSockets,
     /// Addresses with the port the system chose.
     pub(crate) local: Mutex<HashMap<String, Address>>,

@@ -7,13 +7,13 @@ mod serve;
 pub(crate) mod state;
 
 use crate::balance;
-use crate::generation::Generation;
+use crate::generation::{Generation, SocketKey};
 use crate::mesh_calls::MeshCall;
 use crate::shared::{ID_BITS, ProxyShared};
 use rounds::{DueWork, WorkerRounds};
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,7 +27,7 @@ pub(crate) enum Command {
     /// Serve this generation from the next request on; answer when it does.
     SwitchTo {
         generation: Arc<Generation>,
-        listeners: Vec<(String, Vec<BoundListener>)>,
+        sockets: Vec<(SocketKey, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
     },
     /// A filter calls a service of the mesh.
@@ -47,30 +47,13 @@ struct Worker {
     shared: Arc<ProxyShared>,
     upstreams: Upstreams,
     state: RefCell<Rc<WorkerState>>,
-    listeners: RefCell<HashMap<String, Listening>>,
+    /// The tasks that accept, one for each socket. Aborted, they close it, except for copies elsewhere.
+    accepting: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
+    /// By sockets and listener: the stage that its connections follow.
+    stages: RefCell<HashMap<(SocketKey, String), watch::Sender<ListenerStage>>>,
     /// The stage at which new listeners start.
     stage: Cell<ListenerStage>,
     next_id: Cell<u64>,
-}
-
-/// A listener of this worker.
-struct Listening {
-    /// The stage that its connections follow.
-    stage: watch::Sender<ListenerStage>,
-    /// The tasks that accept, one for each socket.
-    accepting: Vec<AbortHandle>,
-}
-
-impl Listening {
-    /// Closes its sockets, except for copies elsewhere.
-    fn close(&mut self) {
-        self.accepting.drain(..).for_each(|task| task.abort());
-    }
-
-    fn end(&mut self) {
-        self.close();
-        self.stage.send_replace(ListenerStage::End);
-    }
 }
 
 /// Runs a worker until it receives `Exit`. Needs a thread of its own.
@@ -93,7 +76,8 @@ pub(crate) fn run(
             shared,
             upstreams,
             state: RefCell::new(Rc::new(state)),
-            listeners: RefCell::default(),
+            accepting: RefCell::default(),
+            stages: RefCell::default(),
             stage: Cell::new(ListenerStage::Serve),
             // 0 is the exchange of self-tests.
             next_id: Cell::new((index << ID_BITS) | 1),
@@ -112,8 +96,8 @@ pub(crate) fn run(
                 }
             };
             match command {
-                Some(Command::SwitchTo { generation, listeners, taken }) => {
-                    worker.switch_to(generation, listeners);
+                Some(Command::SwitchTo { generation, sockets, taken }) => {
+                    worker.switch_to(generation, sockets);
                     // Nobody waits any more if the proxy was dropped meanwhile.
                     let _ = taken.send(());
                 }
@@ -159,7 +143,7 @@ impl Worker {
     fn switch_to(
         self: &Rc<Self>,
         generation: Arc<Generation>,
-        listeners: Vec<(String, Vec<BoundListener>)>,
+        sockets: Vec<(SocketKey, Vec<BoundListener>)>,
     ) {
         let before = self.state();
         let upstreams = self.upstreams.apply(&generation.services);
@@ -169,59 +153,82 @@ impl Worker {
         self.state.replace(Rc::clone(&state));
         state.review_statistics();
         balance::begin(&state.balanced);
-        self.listeners.borrow_mut().retain(|name, listening| {
-            let stays = state.has_listener(name);
-            if !stays {
-                listening.end();
-            }
-            stays
-        });
-        for (name, sockets) in listeners {
-            self.listen(name, sockets);
+        self.follow(&state);
+        for (key, sockets) in sockets {
+            self.listen(key, sockets);
         }
     }
 
-    fn listen(self: &Rc<Self>, name: String, sockets: Vec<BoundListener>) {
-        let (stage, reached) = watch::channel(self.stage.get());
+    /// Ends the listeners and closes the sockets that a generation no longer has, and begins new listeners.
+    fn follow(&self, state: &WorkerState) {
+        let here: HashSet<(SocketKey, String)> = state.listener_places().collect();
+        self.accepting.borrow_mut().retain(|key, tasks| {
+            let stays = here.iter().any(|(one, _)| one == key);
+            if !stays {
+                tasks.drain(..).for_each(|task| task.abort());
+            }
+            stays
+        });
+        let mut stages = self.stages.borrow_mut();
+        stages.retain(|place, stage| {
+            let stays = here.contains(place);
+            if !stays {
+                stage.send_replace(ListenerStage::End);
+            }
+            stays
+        });
+        for place in here {
+            stages.entry(place).or_insert_with(|| watch::channel(self.stage.get()).0);
+        }
+    }
+
+    fn listen(self: &Rc<Self>, key: SocketKey, sockets: Vec<BoundListener>) {
+        let key = Rc::new(key);
         let mut accepting = Vec::new();
         for socket in sockets {
             match socket.into_listener() {
                 Ok(listener) => {
-                    let accept = Rc::clone(self).accept(name.clone(), listener, reached.clone());
+                    let accept = Rc::clone(self).accept(Rc::clone(&key), listener);
                     accepting.push(tokio::task::spawn_local(accept).abort_handle());
                 }
-                Err(error) => tracing::error!(listener = name, %error, "a listener cannot be used"),
+                Err(error) => {
+                    tracing::error!(address = %key.address(), %error, "a socket cannot be used");
+                }
             }
         }
-        let listening = Listening { stage, accepting };
-        if let Some(mut replaced) = self.listeners.borrow_mut().insert(name, listening) {
-            replaced.end();
-        }
+        self.accepting.borrow_mut().insert((*key).clone(), accepting);
     }
 
     /// Accepts until it is aborted, which closes the socket.
-    async fn accept(self: Rc<Self>, name: String, listener: SocketListener, stage: Shutdown) {
+    async fn accept(self: Rc<Self>, key: Rc<SocketKey>, listener: SocketListener) {
         loop {
             let (plain, peer) = listener.accept().await;
-            let (worker, name, stage) = (Rc::clone(&self), name.clone(), stage.clone());
+            let (worker, key) = (Rc::clone(&self), Rc::clone(&key));
             drop(tokio::task::spawn_local(async move {
                 let shared = Arc::clone(&worker.shared);
                 shared.connections.fetch_add(1, Ordering::Relaxed);
                 shared.connections_total.fetch_add(1, Ordering::Relaxed);
                 let _open = OpenConnection(Arc::clone(&shared));
-                worker.serve_connection(&name, plain, peer, stage).await;
+                worker.serve_connection(&key, plain, peer).await;
             }));
         }
+    }
+
+    /// The stage that the connections of a listener follow; `None`: it has ended.
+    fn shutdown_of(&self, key: &SocketKey, listener: &str) -> Option<Shutdown> {
+        let stages = self.stages.borrow();
+        stages.get(&(key.clone(), listener.to_owned())).map(watch::Sender::subscribe)
     }
 
     /// Moves all listeners, and future ones, to a stage.
     fn reach(&self, stage: ListenerStage, accept: bool) {
         self.stage.set(stage);
-        for listening in self.listeners.borrow_mut().values_mut() {
-            if !accept {
-                listening.close();
-            }
-            listening.stage.send_replace(stage);
+        if !accept {
+            let mut accepting = self.accepting.borrow_mut();
+            accepting.values_mut().flat_map(|tasks| tasks.drain(..)).for_each(|task| task.abort());
+        }
+        for listener in self.stages.borrow().values() {
+            listener.send_replace(stage);
         }
     }
 }

@@ -127,6 +127,7 @@ pub(crate) const CODES: &[Code] = &[
     row("identity.none", "a document has an identity and no `tls`, and the proxy has not joined the mesh; it opens nothing inside the mesh, and nothing in clear text", "the rule that the mesh uses only mTLS", "start the proxy with `--join FILE`, or write `tls` with files"),
     row("identity.other", "the proxy joined the mesh as somebody else than its document says; it opens nothing inside the mesh", "the rule that a proxy proves the identity of its document", "correct `identity`, or restart the proxy with a new join token"),
     row("identity.renewal", "the SVID of a proxy cannot be renewed, or has expired; it stays in use until it expires, then no new connection inside the mesh is possible", "the proxy", "make the registry reachable: it renews the SVID until a day after the expiry; later restart the proxy with a new join token"),
+    row("gateway.conflict", "two listeners of a Gateway exclude each other; the first one listens", "the rules of gateways", "give them different ports, or different hostnames over HTTPS"),
     row("gateway.listener", "a listener of a Gateway is invalid", "the rules of gateways", "correct the named listener"),
     row("gateway.address", "a proxy cannot listen on an address of a Gateway", "the rules of gateways", "write an IP address, or omit it"),
     row("gateway.client-address", "a listener does not state correctly which proxies it trusts with the client's address", "the rules of gateways", "write `trusted` addresses or prefixes, `hops`, or both"),

@@ -121,12 +121,16 @@ impl Maker<'_> {
                     }
                     let ca = spec.tls.as_ref().map(|files| files.ca.clone());
                     let ca = ca.unwrap_or_else(|| ".tamis/certs/ca.crt".to_owned());
-                    for tls in spec.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
-                        let names = vec![
+                    for listener in &spec.listeners {
+                        let Some(tls) = &listener.tls else { continue };
+                        let mut names = vec![
                             SanType::DnsName("localhost".try_into()?),
                             SanType::DnsName("*.localhost".try_into()?),
                             SanType::IpAddress(std::net::Ipv4Addr::LOCALHOST.into()),
                         ];
+                        if let Some(hostname) = &listener.hostname {
+                            names.push(SanType::DnsName(hostname.as_str().try_into()?));
+                        }
                         self.certificate(&tls.certificate, &tls.key, &ca, names, "localhost")?;
                     }
                 }

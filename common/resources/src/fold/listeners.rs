@@ -75,20 +75,25 @@ impl<'a> Fold<'a> {
                 }
                 _ => None,
             };
-            let taken = spec
-                .listeners
-                .iter()
-                .take(at)
-                .position(|other| other.port == listener.port || other.name == listener.name);
-            let once = "each name and each port of a listener must be unique";
-            let wrong = wrong.or(taken.is_some().then_some(once));
-            if let Some(message) = wrong {
-                let pointer = format!("/spec/listeners/{at}");
-                let mut problem = document.problem("gateway.listener", &pointer, message);
-                if let Some(first) = taken {
-                    let first = format!("/spec/listeners/{first}/port");
-                    problem = problem.also(document.place(&first, "this one listens"));
+            let before = spec.listeners.iter().take(at).enumerate();
+            let mut taken =
+                before.filter_map(|(nth, other)| Some((nth, conflict(other, listener)?)));
+            let problem = match (wrong, taken.next()) {
+                (Some(message), _) => Some(document.problem(
+                    "gateway.listener",
+                    &format!("/spec/listeners/{at}"),
+                    message,
+                )),
+                (None, Some((first, Conflict { field, message, help }))) => {
+                    let pointer = format!("/spec/listeners/{at}/{field}");
+                    let first = format!("/spec/listeners/{first}/{field}");
+                    let problem =
+                        document.problem("gateway.conflict", &pointer, message).help(help);
+                    Some(problem.also(document.place(&first, "this one listens")))
                 }
+                (None, None) => None,
+            };
+            if let Some(problem) = problem {
                 self.fail(document, ACCEPTED, "ListenersNotValid", problem);
                 continue;
             }
@@ -111,7 +116,7 @@ impl<'a> Fold<'a> {
             );
             let address = std::net::SocketAddr::new(ip, listener.port).to_string();
             let named = (listener.name.as_str(), address);
-            let rules = rules(listener, ip);
+            let rules = rules(&spec.listeners, listener, ip);
             sockets.push(socket(named, tls, TrafficDirection::Gateway, rules, Some(listener)));
         }
         sockets
@@ -187,8 +192,72 @@ fn socket<'a>(
     Socket { plan: ListenerPlan { name, address, tls, direction, chain, rules }, listener }
 }
 
+/// Why two listeners of a gateway cannot both listen, and the field by which they differ too little or too much.
+struct Conflict {
+    field: &'static str,
+    message: String,
+    help: &'static str,
+}
+
+/// The conflict of a listener with one before it. Over TLS a port may have several listeners, since handshakes tell them
+/// apart by their server names.
+fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
+    let port = second.port;
+    let (field, message, help) = if first.name == second.name {
+        let message = format!("another listener is named `{}`", second.name);
+        ("name", message, "write another name: each name of a listener must be unique")
+    } else if first.port != port {
+        return None;
+    } else if first.protocol != second.protocol {
+        let message = format!("port {port} has another protocol in another listener");
+        ("protocol", message, "a port has one protocol; write another port")
+    } else if second.protocol == ListenerProtocol::HTTP {
+        let message = format!("port {port} has another listener");
+        let help = "HTTP listeners share no port: keep one, without `hostname`, and name the hosts in its routes";
+        ("port", message, help)
+    } else if first.hostname == second.hostname {
+        let host = second
+            .hostname
+            .as_deref()
+            .map_or_else(|| "for all hosts".to_owned(), |host| format!("for `{host}`"));
+        let message = format!("port {port} has another listener {host}");
+        let field = if first.hostname.is_some() { "hostname" } else { "port" };
+        (
+            field,
+            message,
+            "HTTPS listeners of a port need different hostnames, and one of them may have none",
+        )
+    } else if first.proxy_protocol != second.proxy_protocol {
+        let message = format!("port {port} has other `proxyProtocol` in another listener");
+        let help = "the PROXY header comes before the server name; write the same `proxyProtocol` in each listener of the port";
+        ("port", message, help)
+    } else {
+        return None;
+    };
+    Some(Conflict { field, message, help })
+}
+
+/// Those hosts of a listener that others of its port have: an exact host comes before a wildcard, a longer wildcard before
+/// a shorter one, and no hostname is the last (Gateway API, `Listener`). A listener that does not listen counts too: its
+/// hosts must not get to another one, with other filters.
+fn elsewhere(all: &[Listener], listener: &Listener) -> Vec<String> {
+    let own = listener.hostname.as_deref();
+    let has = |host: &String| match own {
+        None => true,
+        Some(own) => own.strip_prefix('*').is_some_and(|end| host != own && host.ends_with(end)),
+    };
+    let others = all
+        .iter()
+        .filter(|other| other.port == listener.port && other.protocol == ListenerProtocol::HTTPS);
+    let hosts = others.filter_map(|other| other.hostname.clone());
+    let mut hosts: Vec<String> = hosts.filter(has).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    hosts
+}
+
 /// The listener's rules, with the documented defaults.
-fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
+fn rules(all: &[Listener], listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
     let known = ListenerRulesPlan::default();
     // Whoever can reach a loopback address is on this machine already.
     let reasons = if ip.is_loopback() { ListenerReasons::Show } else { ListenerReasons::Hide };
@@ -206,6 +275,7 @@ fn rules(listener: &Listener, ip: std::net::IpAddr) -> ListenerRulesPlan {
             hops: client.hops,
         }),
         hostname: listener.hostname.clone(),
+        elsewhere: elsewhere(all, listener),
         proxy_protocol: listener.proxy_protocol.as_ref().map(|it| it.trusted.clone()),
     }
 }

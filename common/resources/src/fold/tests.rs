@@ -2,6 +2,7 @@
 
 mod authorization;
 mod closed;
+mod listeners;
 mod narrow;
 mod routers;
 

@@ -59,8 +59,9 @@ shapes! {
     pub struct GatewaySpec {
         /// Ignored; every gateway of the documents is served by Tamis.
         pub gateway_class_name: Option<String>,
-        /// At least one.
-        #[schemars(length(min = 1))]
+        /// At least one. HTTPS listeners may share a port if their hostnames differ; each has its own certificate,
+        /// and handshakes choose among them by server name.
+        #[schemars(length(min = 1, max = 64))]
         pub listeners: Vec<Listener>,
         /// Addresses; only the first is used. Default: 127.0.0.1.
         #[serde(default)]
@@ -94,7 +95,9 @@ shapes! {
         /// Its protocol.
         pub protocol: ListenerProtocol,
         /// The host of this listener, or `*.` and a name for all hosts below it; only routes for it apply. Over TLS,
-        /// handshakes for other server names are refused, and requests for other hosts get 421. Default: all hosts.
+        /// handshakes for other server names are refused, and requests for other hosts get 421. On a port with several
+        /// listeners, a host belongs to the one that names it exactly, else to the longest wildcard, else to the one
+        /// without hostname. Default: all hosts.
         #[schemars(extend("format" = "hostname"))]
         pub hostname: Option<String>,
         /// Required for HTTPS.

@@ -63,6 +63,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         }),
         proxy_protocol: Some(vec!["10.0.0.0/8".to_owned()]),
         hostname: Some("*.shop.example".to_owned()),
+        elsewhere: vec!["a.shop.example".to_owned()],
     };
     let trusted = ["10.0.0.0/8".to_owned()];
     let expected = ListenerRules {
@@ -73,6 +74,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
             .ok(),
         header_senders: AddressPrefixes::new(&trusted).ok(),
         hostname: Some(HostPattern::new("*.shop.example")),
+        elsewhere: vec![HostPattern::new("a.shop.example")],
     };
     assert_eq!(rules(&plan), expected);
     let invalid = ListenerRulesPlan {

@@ -40,9 +40,12 @@ impl InheritedSockets {
     }
 }
 
-/// A listener's sockets: the workers accept from their own; these are copies for a successor.
+/// The sockets of an address: the workers accept from their own; these are copies for a successor.
 pub(crate) struct BoundSockets {
-    pub(crate) address: Address,
+    /// The first listener for which they were bound.
+    pub(crate) listener: String,
+    /// With the port that the system chose.
+    pub(crate) local: Option<Address>,
     pub(crate) copies: Vec<BoundListener>,
 }
 
@@ -76,9 +79,9 @@ impl ProxyState {
 pub(crate) fn handed(inner: &Weak<ProxyState>) -> std::io::Result<Vec<NamedSocket>> {
     let Some(inner) = inner.upgrade() else { return Err(std::io::ErrorKind::NotConnected.into()) };
     let mut all = Vec::new();
-    for (name, bound) in lock(&inner.bound).iter() {
+    for (key, bound) in lock(&inner.bound).iter() {
         for copy in &bound.copies {
-            let (name, address) = (name.clone(), bound.address.clone());
+            let (name, address) = (bound.listener.clone(), key.address().clone());
             all.push(NamedSocket { name, address, socket: copy.try_clone()? });
         }
     }

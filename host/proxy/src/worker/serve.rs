@@ -8,7 +8,7 @@ use crate::body::HookedBody;
 use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::gate_refusal;
-use crate::generation::{ListenerConfig, Reasons};
+use crate::generation::{ListenerConfig, Reasons, SocketKey};
 use crate::pipeline::serve;
 use crate::refuse;
 use crate::tunnel;
@@ -17,11 +17,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tamis_exchange::{Fault, HostPattern, Refusal};
-use tamis_transport::tls::ServerStream;
+use tamis_exchange::{Fault, Refusal};
 use tamis_transport::{
-    ConnInfo, GateReasons, PeerIdentity, PlainStream, RefusedRequest, RequestBody, ServerTls,
-    Shutdown, TlsError, serve_and_note,
+    ConnInfo, GateReasons, PlainStream, RefusedRequest, RequestBody, ServerTls, Shutdown,
+    serve_and_note,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -29,44 +28,59 @@ impl Worker {
     /// Serves one connection to its end.
     pub(super) async fn serve_connection(
         self: Rc<Self>,
-        name: &str,
+        key: &SocketKey,
         mut plain: PlainStream,
         peer: Option<SocketAddr>,
-        shutdown: Shutdown,
     ) {
         if self.shared.connections.load(Ordering::Relaxed) > self.shared.max_connections {
-            tracing::debug!(listener = name, "a connection over the limit is closed");
+            tracing::debug!(address = %key.address(), "a connection over the limit is closed");
             return;
         }
         let state = self.state();
-        let listener = state.listener(name);
-        let Some((listener, _)) = listener else { return };
-        let (address, tls) = (listener.address.clone(), listener.tls.clone());
-        let hostname = listener.rules.hostname.clone();
+        // The listeners of a socket differ in nothing that counts before the handshake.
+        let Some(listener) = state.listeners_of(key).next() else { return };
+        let (name, address) = (listener.name.clone(), listener.address.clone());
+        let secure = listener.tls.is_some();
         let sender = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
         // A connection lives long: it must not keep its first generation alive.
         drop(state);
-        let failed = |reason, error: &str| {
-            self.shared.handshakes_failed.note(name, peer, (reason, error), self.shared.clock);
-        };
         let client = match sender.client(&mut plain, peer).await {
             Ok(client) => client,
-            Err(refusal) => return failed(refusal.reason(), &refusal.text()),
+            Err(refusal) => return self.failed(key, peer, refusal.reason(), &refusal.text()),
         };
         let info = ConnInfo { peer: client, local: address, identity: None };
-        match tls {
-            None => self.serve_http(name, plain, info, shutdown).await,
-            // Both boxed, so that a connection in clear text needs no room for them.
-            Some(tls) => match Box::pin(handshake(&tls, hostname.as_ref(), plain)).await {
-                Ok((stream, identity)) => {
-                    let info = ConnInfo { identity: Some(identity), ..info };
-                    // Each function it passes has a place for it, so it passes as a pointer.
-                    let stream = Box::new(stream);
-                    Box::pin(self.serve_http(name, stream, info, shutdown)).await;
-                }
-                Err(error) => failed(error.reason(), &tamis_transport::causes(&error)),
-            },
+        if !secure {
+            let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+            return self.serve_http(&name, plain, info, shutdown).await;
         }
+        // Both boxed, so that a connection in clear text needs no room for them.
+        match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
+            Ok((name, stream, identity)) => {
+                let info = ConnInfo { identity: Some(identity), ..info };
+                let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+                // Each function it passes has a place for it, so it passes as a pointer.
+                let stream = Box::new(stream);
+                Box::pin(self.serve_http(&name, stream, info, shutdown)).await;
+            }
+            Err(error) => {
+                self.failed(key, peer, error.reason(), &tamis_transport::causes(&error));
+            }
+        }
+    }
+
+    /// The listener of a socket that has the server name of a handshake, and its TLS.
+    fn chosen(&self, key: &SocketKey, asked: Option<&str>) -> Option<(String, Arc<ServerTls>)> {
+        let state = self.state();
+        let listener = state.listeners_of(key).find(|one| one.rules.has_server_name(asked))?;
+        Some((listener.name.clone(), Arc::clone(listener.tls.as_ref()?)))
+    }
+
+    /// Counts and logs a connection that ended before its first request.
+    fn failed(&self, key: &SocketKey, peer: Option<SocketAddr>, reason: &'static str, error: &str) {
+        let state = self.state();
+        let names: Vec<&str> = state.listeners_of(key).map(|one| one.name.as_str()).collect();
+        let names = names.join(", ");
+        self.shared.handshakes_failed.note(&names, peer, (reason, error), self.shared.clock);
     }
 
     async fn serve_http<IO>(self: Rc<Self>, name: &str, io: IO, info: ConnInfo, shutdown: Shutdown)
@@ -141,17 +155,5 @@ impl Worker {
         let state = self.state();
         let listener = state.listener(name);
         listener.is_some_and(|(listener, _)| listener.rules.reasons == Reasons::Show)
-    }
-}
-
-/// The handshake of a listener, for its hosts alone if it names them.
-async fn handshake(
-    tls: &ServerTls,
-    hostname: Option<&HostPattern>,
-    plain: PlainStream,
-) -> Result<(ServerStream<PlainStream>, PeerIdentity), TlsError> {
-    match hostname {
-        None => tls.accept(plain).await,
-        Some(hostname) => tls.accept_named(plain, |name| hostname.matches(name)).await,
     }
 }

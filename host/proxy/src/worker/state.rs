@@ -3,7 +3,7 @@
 use crate::balance::{self, Balancing};
 use crate::chain::Chain;
 use crate::counts::SlotLedger;
-use crate::generation::{ChainLayout, Generation, ListenerConfig};
+use crate::generation::{ChainLayout, Generation, ListenerConfig, SocketKey};
 use crate::hedges::Hedges;
 use crate::mesh_calls::{Callee, Callees, MeshCall};
 use crate::names::NumberedNames;
@@ -43,6 +43,8 @@ pub(crate) struct WorkerState {
     pub(crate) callees: OnceCell<Callees>,
     /// By name: the position of the listener in the generation.
     listeners: HashMap<String, usize>,
+    /// The positions of the listeners of each socket.
+    sockets: HashMap<SocketKey, Vec<usize>>,
     slots: Slots,
     names: Rc<RefCell<NumberedNames>>,
     /// One for all generations of a worker, as the worker waits for it.
@@ -104,6 +106,10 @@ impl WorkerState {
         let balanced = balanced.collect();
         let listeners = generation.listeners.iter().enumerate();
         let listeners = listeners.map(|(at, one)| (one.name.clone(), at)).collect();
+        let mut sockets: HashMap<SocketKey, Vec<usize>> = HashMap::new();
+        for (at, listener) in generation.listeners.iter().enumerate() {
+            sockets.entry(SocketKey::of(listener)).or_default().push(at);
+        }
         let (services, callees) = (upstreams.to_vec(), OnceCell::new());
         Self {
             generation,
@@ -112,6 +118,7 @@ impl WorkerState {
             services,
             callees,
             listeners,
+            sockets,
             slots,
             names,
             pending,
@@ -131,9 +138,15 @@ impl WorkerState {
         callees.find(call)
     }
 
-    /// Whether a listener has that name.
-    pub(crate) fn has_listener(&self, name: &str) -> bool {
-        self.listeners.contains_key(name)
+    /// Its listeners, with what tells their sockets apart.
+    pub(crate) fn listener_places(&self) -> impl Iterator<Item = (SocketKey, String)> {
+        self.generation.listeners.iter().map(|one| (SocketKey::of(one), one.name.clone()))
+    }
+
+    /// The listeners of a socket: several only over TLS, of which a server name has at most one.
+    pub(crate) fn listeners_of(&self, key: &SocketKey) -> impl Iterator<Item = &ListenerConfig> {
+        let places = self.sockets.get(key).map(Vec::as_slice).unwrap_or_default();
+        places.iter().filter_map(|at| self.generation.listeners.get(*at))
     }
 
     /// Calls the filters that decide on statistics, if those changed.

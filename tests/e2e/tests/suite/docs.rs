@@ -3,7 +3,7 @@
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use tamis_e2e::{eventually, free_port, get, root};
+use tamis_e2e::{Backend, Folder, eventually, free_port, get, root};
 use tempfile::TempDir;
 
 /// The shell blocks of a page: the text after `sh` of the fence, and the commands.
@@ -240,6 +240,33 @@ fn the_page_on_certificates_does_what_it_says() {
     tamis_e2e::tamis(folder.path(), &["--version"]);
     let outputs = follow(folder.path(), &page, |_, _| true);
     assert!(outputs[0].1.contains("edge.crt  for 90 days"), "{outputs:?}");
+}
+
+#[test]
+fn the_page_on_several_hosts_does_what_it_says() {
+    let page = std::fs::read_to_string(root().join("docs/how-to/several-hosts.md")).unwrap();
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let port = folder.https.rsplit(':').next().unwrap().to_owned();
+    let page = renumber(&page, &[("8443".to_owned(), port)]);
+    // The gateway has the listeners of the page and nothing else.
+    let (_, listeners) = page.split_once("```yaml\n").unwrap();
+    let (listeners, rest) = listeners.split_once("```").unwrap();
+    let listeners: String = listeners.lines().map(|line| format!("  {line}\n")).collect();
+    let mesh = folder.read("mesh.yaml");
+    let (before, after) = mesh.split_once("  listeners:\n").unwrap();
+    let (_, after) = after.split_once("  admin:").unwrap();
+    folder.write("mesh.yaml", &format!("{before}{listeners}  admin:{after}"));
+    let (made, rest) = rest.split_once("The client's server name").unwrap();
+    follow(folder.path(), made, |_, _| true);
+    let _gateway = folder.start(&[]);
+    let outputs: Vec<String> =
+        follow(folder.path(), rest, |_, _| true).into_iter().map(|(_, said)| said).collect();
+    let subjects: Vec<&str> =
+        outputs[0].lines().filter_map(|line| line.strip_prefix("Peer certificate: ")).collect();
+    assert_eq!(subjects, ["CN = pay", "CN = shop"], "{outputs:?}");
+    assert!(outputs[1].contains("unrecognized name"), "{outputs:?}");
+    assert_eq!(outputs[2], "200\n421\n");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The hosts of a TLS listener: server names of handshakes, and hosts of requests.
 
 use std::process::{Command, Stdio};
-use tamis_e2e::{Backend, Folder, eventually};
+use tamis_e2e::{Backend, Folder, FolderOptions, eventually, tamis};
 
 /// What `openssl s_client` reports about a handshake; `None`: without a server name.
 fn handshake(address: &str, name: Option<&str>) -> String {
@@ -82,4 +82,172 @@ fn a_listener_serves_its_hosts_and_no_others() {
     assert!(handshake(&folder.https, Some("a.shop.example")).contains("unrecognized name"));
     assert_eq!(status(&folder.https, "one.example", "one.example", "--http2"), "200");
     assert_eq!(status(&folder.https, "one.example", "two.example", "--http2"), "421");
+}
+
+/// Listeners of one port: their names, hostnames and the host of their certificates.
+const LISTENERS: [(&str, Option<&str>, &str); 4] = [
+    ("wild", Some("*.shop.example"), "*.shop.example"),
+    ("all", None, "other.example"),
+    ("long", Some("*.b.shop.example"), "*.b.shop.example"),
+    ("exact", Some("a.shop.example"), "a.shop.example"),
+];
+
+/// A route of one of them alone.
+const ROUTE: &str = "---
+kind: HTTPRoute
+apiVersion: gateway.networking.k8s.io/v1
+metadata: { name: moved, namespace: test }
+spec:
+  parentRefs: [{ name: edge, sectionName: long }]
+  hostnames: [x.b.shop.example, a.shop.example]
+  rules: [{ filters: [{ type: RequestRedirect, requestRedirect: { hostname: c.example } }] }]
+";
+
+/// A gateway with these listeners on its port of TLS, each with a certificate of its own.
+fn several(backend: &Backend) -> (Folder, impl Fn(&Folder, &[&str])) {
+    let folder = Folder::gateway_with(&[backend.address], &FolderOptions::default());
+    for (name, _, host) in LISTENERS {
+        certificate(&folder, &[name, "--host", host]);
+    }
+    let mesh = folder.read("mesh.yaml");
+    let (before, after) = mesh.split_once("    - name: https\n").unwrap();
+    let (_, after) = after.split_once("  admin:").unwrap();
+    let (before, after) = (before.to_owned(), format!("  admin:{after}{ROUTE}"));
+    let port = folder.https.rsplit(':').next().unwrap().to_owned();
+    let write = move |folder: &Folder, names: &[&str]| {
+        let listeners = LISTENERS.iter().filter(|(name, ..)| names.contains(name));
+        let lines = listeners.map(|(name, hostname, _)| {
+            let hostname = hostname.map(|it| format!(", hostname: \"{it}\"")).unwrap_or_default();
+            format!(
+                "    - {{ name: {name}, port: {port}, protocol: HTTPS{hostname}, \
+                 tls: {{ certificate: {name}.crt, key: {name}.key }} }}\n"
+            )
+        });
+        let lines: String = lines.collect();
+        folder.write("mesh.yaml", &format!("{before}{lines}{after}"));
+    };
+    write(&folder, &LISTENERS.map(|(name, ..)| name));
+    (folder, write)
+}
+
+fn certificate(folder: &Folder, arguments: &[&str]) {
+    let all = [&["keys", "certificate", "--authority", "ca.crt"], arguments].concat();
+    let made = tamis(folder.path(), &all);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+}
+
+/// Makes a certificate in place of one that nobody can read.
+fn again(folder: &Folder, name: &str, host: &str) {
+    for ending in ["crt", "key"] {
+        std::fs::remove_file(folder.file(&format!("{name}.{ending}"))).unwrap();
+    }
+    certificate(folder, &[name, "--host", host]);
+}
+
+/// The listener whose certificate a client of that name sees; `None`: it gets `unrecognized_name`.
+fn shown(folder: &Folder, name: Option<&str>) -> Option<String> {
+    let report = handshake(&folder.https, name);
+    if report.contains("unrecognized name") {
+        return None;
+    }
+    let subject = report.lines().find_map(|line| line.strip_prefix("Peer certificate: CN = "));
+    Some(subject.unwrap_or_else(|| panic!("{name:?}: {report}")).to_owned())
+}
+
+#[test]
+fn a_server_name_chooses_among_the_listeners_of_a_port_and_a_request_stays_with_it() {
+    let backend = Backend::start();
+    let (folder, write) = several(&backend);
+    let _gateway = folder.start(&[]);
+    for (name, listener) in [
+        (Some("a.shop.example"), "exact"),
+        (Some("A.Shop.Example"), "exact"),
+        (Some("x.a.shop.example"), "wild"),
+        (Some("c.shop.example"), "wild"),
+        (Some("b.shop.example"), "wild"),
+        (Some("x.b.shop.example"), "long"),
+        (Some("y.x.b.shop.example"), "long"),
+        (Some("shop.example"), "all"),
+        (Some("localhost"), "all"),
+        (None, "all"),
+    ] {
+        assert_eq!(shown(&folder, name).as_deref(), Some(listener), "{name:?}");
+    }
+    for version in ["--http1.1", "--http2"] {
+        for (name, host, expected) in [
+            ("a.shop.example", "a.shop.example", "200"),
+            ("a.shop.example", "c.shop.example", "421"),
+            // Hosts of a narrower listener are not those of a wider one.
+            ("c.shop.example", "q.shop.example:8443", "200"),
+            ("c.shop.example", "a.shop.example", "421"),
+            ("c.shop.example", "x.b.shop.example", "421"),
+            ("c.shop.example", "shop.example", "421"),
+            ("other.example", "another.example", "200"),
+            ("other.example", "127.0.0.1", "200"),
+            ("other.example", "a.shop.example", "421"),
+            ("other.example", "q.shop.example", "421"),
+            // A route applies where its hosts are also those of its listener.
+            ("x.b.shop.example", "x.b.shop.example", "302"),
+            ("x.b.shop.example", "y.b.shop.example", "200"),
+        ] {
+            let found = status(&folder.https, name, host, version);
+            assert_eq!(found, expected, "{host} on a connection for {name}, {version}");
+        }
+    }
+    let record = folder.record("its record", |record| record["status"] == 421);
+    assert_eq!(record["reason"], "request.misdirected", "{record}");
+
+    // Listeners come and go while the others of their port serve.
+    for (listeners, rows) in [
+        (
+            &["wild", "exact"][..],
+            [("a.shop.example", Some("exact")), ("x.b.shop.example", Some("wild")), ("o", None)],
+        ),
+        (&["wild"], [("a.shop.example", Some("wild")), ("shop.example", None), ("o", None)]),
+        (
+            &["exact", "all"],
+            [
+                ("a.shop.example", Some("exact")),
+                ("c.shop.example", Some("all")),
+                ("o", Some("all")),
+            ],
+        ),
+    ] {
+        write(&folder, listeners);
+        for (name, listener) in rows {
+            eventually(&format!("{name} has {listener:?} of {listeners:?}"), || {
+                (shown(&folder, Some(name)).as_deref() == listener).then_some(())
+            });
+        }
+    }
+    let count = folder.metric(&["tamis_handshakes_failed_total", "unknown-name"]).unwrap();
+    assert!(count >= 3.0, "{count}");
+}
+
+#[test]
+fn a_certificate_of_one_listener_is_renewed_alone_and_a_broken_one_opens_its_hosts_to_no_other() {
+    let backend = Backend::start();
+    let (folder, _write) = several(&backend);
+    // A listener that has no certificate that works does not listen, and its hosts go nowhere else.
+    folder.write("exact.crt", "nothing");
+    let gateway = folder.start(&[]);
+    assert_eq!(shown(&folder, Some("a.shop.example")), None);
+    assert_eq!(shown(&folder, Some("c.shop.example")).as_deref(), Some("wild"));
+    assert_eq!(status(&folder.https, "c.shop.example", "a.shop.example", "--http2"), "421");
+    again(&folder, "exact", "a.shop.example");
+    eventually("it listens", || {
+        (shown(&folder, Some("a.shop.example")).as_deref() == Some("exact")).then_some(())
+    });
+
+    // One that works is never replaced by one that does not.
+    folder.write("long.crt", "nothing");
+    gateway.event("the problem is told", |event| event.to_string().contains("stays in use"));
+    assert_eq!(shown(&folder, Some("x.b.shop.example")).as_deref(), Some("long"));
+    again(&folder, "long", "*.b.shop.example");
+    let renewed = "listener `long` uses the renewed long.crt";
+    let told = gateway.event("the renewal is told", |event| event.to_string().contains(renewed));
+    assert!(!told.to_string().contains("listener `wild`"), "{told}");
+    for (name, listener) in [("x.b.shop.example", "long"), ("c.shop.example", "wild")] {
+        assert_eq!(shown(&folder, Some(name)).as_deref(), Some(listener), "{name}");
+    }
 }

@@ -240,6 +240,13 @@ fn rows(http_port: &str) -> Vec<Row> {
     let tls = "tls: { certificate: .tamis/certs/server.crt, key: .tamis/certs/server.key }\n";
     let again = format!("{tls}    - {{ name: again, port: {http_port}, protocol: HTTP }}\n");
     let port = format!("port: {http_port}");
+    let host = |name: &str| {
+        format!(
+            "    - {{ name: {name}, port: 9, protocol: HTTPS, {}, hostname: a.example }}\n",
+            tls.trim_end()
+        )
+    };
+    let one_host = format!("{tls}{}{}", host("one"), host("two"));
     [
         (
             "a missing backend",
@@ -263,6 +270,7 @@ fn rows(http_port: &str) -> Vec<Row> {
             "namespace: other",
         ),
         ("two listeners on one port", "mesh.yaml", tls, again.as_str(), port.as_str()),
+        ("two listeners for one host", "mesh.yaml", tls, one_host.as_str(), "hostname: a.example"),
         (
             "a missing parent",
             "mesh.yaml",
