@@ -4,7 +4,7 @@
 mod race;
 
 use crate::chain::Chain;
-use crate::circuit::{ask_breaker, pick};
+use crate::endpoint_choice::{ask_breaker, pick};
 use crate::exchange::{ExchangeState, Replay, Retrier};
 use crate::failure::AttemptFailure;
 use crate::fields::is_grpc;

@@ -11,7 +11,7 @@
 //! 1. `worker` accepts the connection. `worker/serve` finds out who sent it (`worker/sender`), does the handshake
 //!    (`handshakes` counts those that fail), asks the connection hooks (`worker/admit`) and has its requests served.
 //!    `connection` is what is known of it; `worker/state` holds this worker's part of the generation: chains, slots,
-//!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `circuit` and
+//!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `endpoint_choice` and
 //!    `exchange` and no other stage. A request that the gate of `tamis-transport` refused
 //!    is recorded as an exchange by `gate_refusal`: only telemetry, and the `finished` hooks of filters without a
 //!    scope, see it.
@@ -23,11 +23,11 @@
 //! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the
 //!    filters of a slot: it times, counts, checks and shadows a call (`slot/question`, `slot/instances`,
 //!    `shadow/queue`) and alone applies the failure mode; calls that take long wait for their turn (`slot/long_calls`).
-//!    The breaker and telemetry have no failure mode: `circuit` and `telemetry` call them.
+//!    The breaker and telemetry have no failure mode: `endpoint_choice` and `telemetry` call them.
 //! 6. `route` asks the router and resolves the service that it chose.
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
 //!    (`slot/trailer`); whole ones share the memory of `body_budget`, and `exchange/replay` keeps what an attempt may send again.
-//! 8. `attempt` sends: `circuit` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
+//! 8. `attempt` sends: `endpoint_choice` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
 //!    be faster when `hedges` is due. What the upstream sends before its response passes `interim`. After a failure
 //!    the retry filter is asked.
 //! 9. `mirror` sends copies.
@@ -40,7 +40,7 @@
 //! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters,
 //!     `counts` and `traffic`, the access record.
 //!
-//! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `circuit`, and pass none of
+//! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `endpoint_choice`, and pass none of
 //! these rooms.
 //!
 //! Outside of requests: `proxy` (the handle), `proxy_state`, `status`, `admin` and `admin_access`, `balance`, `latencies`,
@@ -60,13 +60,13 @@ mod body_budget;
 mod calls;
 mod chain;
 mod chunk_end;
-mod circuit;
 mod client_body;
 mod connection;
 mod content;
 mod counts;
 mod decide;
 mod decode;
+mod endpoint_choice;
 mod error;
 mod exchange;
 mod failure;

@@ -6,7 +6,7 @@
 
 use crate::attempt::{hash_of, is_failure};
 use crate::chain::Chain;
-use crate::circuit::{ask_breaker, pick};
+use crate::endpoint_choice::{ask_breaker, pick};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;

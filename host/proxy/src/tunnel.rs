@@ -1,7 +1,7 @@
 //! Two connections joined byte for byte: upgraded ones, and those that a connection hook forwards.
 
 use crate::chain::Chain;
-use crate::circuit::{ask_breaker, pick};
+use crate::endpoint_choice::{ask_breaker, pick};
 use crate::exchange::ExchangeState;
 use crate::shared::ProxyShared;
 use crate::upgrade::Upgrade;

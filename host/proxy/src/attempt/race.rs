@@ -4,7 +4,7 @@
 //! complete body (it is sent twice), another endpoint must be free, and the retry budget must allow it.
 
 use super::{AttemptPlan, PreparedAttempt, drain, is_good, judge, prepare};
-use crate::circuit::pick;
+use crate::endpoint_choice::pick;
 use crate::exchange::{ExchangeState, Retrier};
 use crate::failure::AttemptFailure;
 use http::Response;
