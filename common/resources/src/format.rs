@@ -164,7 +164,7 @@ pub(crate) fn accepts(format: &str, text: &str) -> bool {
         "resource-name" => is_name(text),
         "spiffe-id" => text.strip_prefix("spiffe://").is_some_and(|rest| {
             let (domain, path) = rest.split_once('/').unwrap_or((rest, "x"));
-            is_name(domain) && !path.split('/').any(|part| part.is_empty() || part == "..")
+            text.len() <= MAX_SPIFFE_ID && is_name(domain) && path.split('/').all(is_segment)
         }),
         "host-port" => text.parse::<std::net::SocketAddr>().is_ok(),
         "endpoint" => endpoint(text),
@@ -189,6 +189,16 @@ fn endpoint(text: &str) -> bool {
     dns || text.parse::<std::net::SocketAddr>().is_ok()
 }
 
+/// Longest SPIFFE id in bytes (SPIFFE-ID §2.3).
+const MAX_SPIFFE_ID: usize = 2048;
+
+/// Whether a SPIFFE id may have such a segment in its path (SPIFFE-ID §2.2). An id that no certificate can carry would
+/// match nobody, or somebody else at whoever decodes it.
+fn is_segment(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+    !matches!(text, "" | "." | "..") && text.bytes().all(inner)
+}
+
 fn is_name(text: &str) -> bool {
     let inner =
         |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
@@ -202,6 +212,30 @@ fn is_name(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn identities_are_those_that_a_certificate_can_carry() {
+        let long = format!("spiffe://a.b/{}", "c".repeat(2_048));
+        for (text, fits) in [
+            ("spiffe://shop.example", true),
+            ("spiffe://shop.example/ns/shop/service/A_b-c.d", true),
+            ("spiffe://shop.example/", false),
+            ("spiffe://shop.example/ns//x", false),
+            ("spiffe://shop.example/ns/./x", false),
+            ("spiffe://shop.example/ns/acme/../beta", false),
+            ("spiffe://shop.example/ns/acme/%2e%2e/beta", false),
+            ("spiffe://shop.example/ns/acme?x", false),
+            ("spiffe://shop.example/ns/acme#x", false),
+            ("spiffe://shop.example/ns/a b", false),
+            ("spiffe://shop.example/ns/\u{e9}", false),
+            ("spiffe://shop.example:1/x", false),
+            ("spiffe://Shop.example/x", false),
+            ("https://shop.example/x", false),
+            (&long, false),
+        ] {
+            assert_eq!(accepts("spiffe-id", text), fits, "{text}");
+        }
+    }
 
     #[test]
     fn durations_are_those_of_the_gateway_api() {

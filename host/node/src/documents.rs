@@ -13,7 +13,7 @@ use tamis_resources::{Document, ParseResult, Problem};
 pub struct Source {
     /// Paths named in documents are relative to it.
     pub root: PathBuf,
-    /// Folders (all `*.yaml` and `*.yml` in them, except hidden ones) and single files.
+    /// Folders (all `*.yaml` and `*.yml` in them, in small letters or capitals, except hidden ones) and single files.
     pub paths: Vec<PathBuf>,
     inputs: Arc<Mutex<Inputs>>,
 }
@@ -175,7 +175,10 @@ pub(crate) fn plain(path: &Path) -> PathBuf {
 }
 
 fn is_document(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml")
+    // In capitals, too: a guard that is not read guards nothing, and nobody would notice.
+    path.extension().is_some_and(|ending| {
+        ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml")
+    })
 }
 
 fn text(file: &Path) -> Result<String, String> {

@@ -3,7 +3,7 @@
 use crate::connection::Connection;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use tamis_exchange::{ClientChain, is_host_field};
+use tamis_exchange::{ClientChain, is_host_field, is_same_name};
 use tamis_resources::plan::TrafficDirection;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -139,7 +139,7 @@ pub(crate) fn forwarded(
 ) {
     match direction {
         TrafficDirection::Gateway => {
-            remove_claims(headers);
+            remove_claims(headers, chain.is_some());
             let addresses = chain.map(ClientChain::x_forwarded_for);
             headers.insert(X_FORWARDED_FOR, continued(addresses, &connection.peer_value));
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
@@ -168,12 +168,29 @@ fn continued(list: Option<String>, own: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(&joined).unwrap_or_else(|_| own.clone())
 }
 
-/// Removes fields that only hops of the mesh may set: the origin of a request, and its original path.
-fn remove_claims(headers: &mut HeaderMap) {
+/// Names under which other gateways pass on where a request came from. Their services believe them.
+const ORIGINS: [&str; 6] = [
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
+];
+/// Names of Envoy: the client's address, its original path and method, and how often to try again.
+const ENVOYS: &str = "x-envoy-";
+
+/// Removes fields that only hops of the mesh may set: the origin of a request, and its original path. Those of other
+/// gateways stay when a trusted proxy sent them.
+fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
+    let of_others = |name: &str| {
+        let envoys = name.get(..ENVOYS.len()).is_some_and(|begin| is_same_name(begin, ENVOYS));
+        envoys || ORIGINS.iter().any(|known| is_same_name(known, name))
+    };
     let claim = |name: &HeaderName| {
         let name = name.as_str();
         let hop = name.starts_with("x-forwarded-") || name.starts_with("x-tamis-");
-        hop || matches!(name, "x-original-url" | "x-rewrite-url")
+        hop || matches!(name, "x-original-url" | "x-rewrite-url") || (!trusted && of_others(name))
     };
     while let Some(name) = headers.keys().find(|name| claim(name)).cloned() {
         headers.remove(name);
@@ -298,14 +315,28 @@ mod tests {
             ("x-original-url", "/admin"),
             ("x-rewrite-url", "/admin"),
             ("x-tamis-mine", "0"),
-            ("x-mine", "1"),
+            ("x-real-ip", "10.0.0.1"),
+            ("x.real-ip", "10.0.0.1"),
+            ("x_real_ip", "10.0.0.1"),
+            ("true-client-ip", "10.0.0.1"),
+            ("cf-connecting-ip", "10.0.0.1"),
+            ("fastly-client-ip", "10.0.0.1"),
+            ("x-client-ip", "10.0.0.1"),
+            ("x-cluster-client-ip", "10.0.0.1"),
+            ("x-envoy-external-address", "10.0.0.1"),
+            ("x-envoy-original-path", "/admin"),
+            ("x_envoy-max-retries", "100"),
         ];
-        let mut map = headers(&claims);
-        forward(&mut map, "10.0.0.1:5", TrafficDirection::Gateway);
-        for (name, _) in &claims[..6] {
-            assert!(!map.contains_key(*name), "{name}");
+        for (name, value) in claims {
+            for (direction, stays) in
+                [(TrafficDirection::Gateway, false), (TrafficDirection::Outbound, true)]
+            {
+                let mut map = headers(&[("x-mine", "1"), (name, value)]);
+                forward(&mut map, "10.0.0.1:5", direction);
+                assert_eq!(map.get(name).is_some_and(|it| it == value), stays, "{name}");
+                assert_eq!(map["x-mine"], "1");
+            }
         }
-        assert_eq!(map["x-mine"], "1");
     }
 
     #[test]

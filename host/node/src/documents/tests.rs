@@ -29,15 +29,17 @@ fn all_files_of_all_folders_are_read_in_order_and_hidden_ones_are_not() {
     let folder = folder(&[
         ("b.yaml", &service("b")),
         ("a.yml", &format!("{}---\n{}", service("a"), service("aa"))),
+        ("f.YAML", &service("f")),
+        ("g.Yml", &service("g")),
         ("sub/c.yaml", &service("c")),
         (".tamis/d.yaml", &service("d")),
         (".git/e.yaml", &service("e")),
         ("notes.txt", "no document"),
     ]);
     let read = Source::folder(folder.path()).read().unwrap();
-    assert_eq!(names(&read), ["d", "a", "aa", "b", "c"]);
+    assert_eq!(names(&read), ["d", "a", "aa", "b", "f", "g", "c"]);
     assert!(read.problems.is_empty() && read.unreadable.is_empty());
-    assert_eq!(read.documents[4].source, "sub/c.yaml");
+    assert_eq!(read.documents[6].source, "sub/c.yaml");
 }
 
 #[test]
