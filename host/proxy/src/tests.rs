@@ -1,6 +1,7 @@
 //! The parts of the pipeline with filters that run: a guest built once, and chains of it.
 
 mod bodies;
+mod calling;
 mod contracts;
 mod counting;
 mod decide;

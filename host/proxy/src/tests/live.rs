@@ -209,6 +209,11 @@ impl Client {
         let request =
             format!("{method} {path} HTTP/1.1\r\nhost: shop.example\r\n{lines}\r\n{body}");
         self.0.get_mut().write_all(request.as_bytes()).unwrap();
+        self.receive()
+    }
+
+    /// The response to a request that was begun.
+    pub(super) fn receive(&mut self) -> (u16, String, String) {
         let (head, length) = head(&mut self.0).expect("an answer");
         let mut body = Vec::new();
         if field(&head, "transfer-encoding").is_some() {

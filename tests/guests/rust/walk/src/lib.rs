@@ -3,7 +3,8 @@
 use tamis_sdk::types::Edit;
 use tamis_sdk::{
     BodyMode, ConfigError, Filter, Hedge, Interest, Request, RequestBody, Response, ResponseBody,
-    Responses, Router, View, hedge, reply, request, request_body, response, response_body, router,
+    Responses, Router, View, hedge, http_client, reply, request, request_body, response,
+    response_body, router,
 };
 
 #[derive(serde::Deserialize, Default)]
@@ -55,6 +56,10 @@ struct Walk {
     rules: Vec<(String, String)>,
     /// Leave what no rule matches to the other router.
     extend: bool,
+    /// The hook that calls out and shows what came of it, on the way of a head or as a body.
+    calls_at: String,
+    /// Where it calls.
+    calls: String,
 }
 
 impl Filter for Walk {
@@ -78,6 +83,23 @@ impl Filter for Walk {
 }
 
 impl Walk {
+    /// What came of a call, if this is the hook that makes one.
+    fn called(&self, at: &str) -> Option<String> {
+        (self.calls_at == at).then(|| {
+            let outgoing = http_client::Outgoing {
+                method: "GET".into(),
+                url: self.calls.clone(),
+                headers: Vec::new(),
+                body: Vec::new(),
+                timeout_ms: 0,
+            };
+            match http_client::send(&outgoing) {
+                Ok(incoming) => incoming.status.to_string(),
+                Err(failure) => format!("{failure:?}"),
+            }
+        })
+    }
+
     fn fail(&self, exchange: u64) {
         assert!(!self.trap || exchange == 0, "told to");
     }
@@ -95,6 +117,9 @@ impl Request for Walk {
         if let Some(status) = self.answer {
             return request::Decision::answer(reply(status).text("no")).because("walk.answer");
         }
+        if let Some(said) = self.called("request") {
+            return request::Decision::change(vec![Edit::set("x-called", said)]);
+        }
         let set = self.set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
         let path = self.path.iter().map(|path| Edit::path(path));
         let add = (0..self.add).map(|n| Edit::add(format!("x-added-{n}"), "a"));
@@ -109,6 +134,9 @@ impl Response for Walk {
         if self.page_for == Some(seen.status()) {
             return response::Decision::answer(reply(seen.status()).text("a page"))
                 .because("walk.page");
+        }
+        if let Some(said) = self.called("response") {
+            return response::Decision::change(vec![Edit::set("x-called", said)]);
         }
         let set = self.response_set.iter().map(|(name, value)| Edit::set(name, value.as_str()));
         let add = (0..self.response_add).map(|n| Edit::add(format!("x-added-{n}"), "a"));
@@ -126,6 +154,12 @@ impl RequestBody for Walk {
         last: bool,
     ) -> request_body::Decision {
         self.fail(seen.exchange());
+        if let Some(said) = self.called("request-body") {
+            return request_body::Decision::rewrite(
+                octets.to_vec(),
+                vec![Edit::set("x-called", said)],
+            );
+        }
         let has = |part: &String| octets.windows(part.len()).any(|some| some == part.as_bytes());
         assert!(!self.trap_on_chunk.as_ref().is_some_and(has), "told to");
         match self.body.as_str() {
@@ -163,6 +197,12 @@ impl ResponseBody for Walk {
         last: bool,
     ) -> response_body::Decision {
         self.fail(seen.exchange());
+        if let Some(said) = self.called("response-body") {
+            return response_body::Decision::rewrite(
+                octets.to_vec(),
+                vec![Edit::set("x-called", said)],
+            );
+        }
         match self.body.as_str() {
             "capitals" if last && self.whole_up_to.is_none() => {
                 response_body::Decision::replace("!")
@@ -206,7 +246,11 @@ impl Router for Walk {
             request_timeout_ms: self.timeout_ms,
             attempt_timeout_ms: 0,
             hash: None,
-            request_edits: Vec::new(),
+            request_edits: self
+                .called("router")
+                .map(|said| Edit::set("x-called", said))
+                .into_iter()
+                .collect(),
             response_edits: Vec::new(),
             mirrors: Vec::new(),
         })
