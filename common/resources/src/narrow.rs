@@ -168,7 +168,8 @@ const OF_THE_HOST: [&str; 19] = [
 ];
 const OF_THE_HOST_PREFIXES: [&str; 2] = ["x-forwarded-", "x-tamis-"];
 
-fn is_of_the_host(name: &str) -> bool {
+/// Whether the host writes a header of that name itself, in any spelling.
+pub(crate) fn is_of_the_host(name: &str) -> bool {
     let fold = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
     let plain: String = name.chars().map(fold).collect();
     OF_THE_HOST.contains(&plain.as_str())

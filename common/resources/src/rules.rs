@@ -11,6 +11,7 @@ use crate::kinds::{
     PathModifierType, RequestMirror, RequestRedirect, RouteFilter, RouteFilterType, RouteTimeouts,
     ValueMatch, ValueMatchType,
 };
+use crate::narrow::is_of_the_host;
 
 /// A fault in a rule of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -383,6 +384,12 @@ fn one_filter(found: &mut RuleBreaks, filter: &RouteFilter, pointer: &str) {
     }
 }
 
+/// Whether a name in lower case is a header of the host with a character that is not a letter, a digit or `-`.
+fn is_look_alike(name: &str) -> bool {
+    let odd = |octet: u8| !octet.is_ascii_alphanumeric() && octet != b'-';
+    name.bytes().any(odd) && is_of_the_host(name)
+}
+
 fn headers(found: &mut RuleBreaks, modifier: &HeaderModifier, pointer: &str) {
     if modifier.set.is_empty() && modifier.add.is_empty() && modifier.remove.is_empty() {
         let help = "write `set`, `add` or `remove`";
@@ -394,6 +401,10 @@ fn headers(found: &mut RuleBreaks, modifier: &HeaderModifier, pointer: &str) {
         if !is_token(name) {
             let message = format!("`{name}` is not the name of a header");
             found.add(place.clone(), message, "a name must be a token (RFC 9110 §5.1)");
+        } else if value.is_some() && is_look_alike(&lower) {
+            let message = format!("`{name}` is another spelling of a header that the proxy writes");
+            let help = "some servers read it as that one (RFC 3875 §4.1.18): use a name of letters, digits and `-`";
+            found.add(place.clone(), message, help);
         } else if FRAMING.contains(&lower.as_str()) {
             let message = format!("`{name}` frames the message or belongs to one connection");
             let help =

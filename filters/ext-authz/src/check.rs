@@ -94,7 +94,9 @@ fn refusal(rules: &Rules, answer: Incoming) -> Reply {
             refusal = refusal.header(name.as_str(), field.value.clone());
         }
     }
-    if answer.body.len() <= MAX_BODY_OCTETS {
+    // A response of these statuses has no body (RFC 9110 §15.3.6, §15.4.5); a reply that has one is refused.
+    let has_body = !matches!(answer.status, 205 | 304);
+    if has_body && answer.body.len() <= MAX_BODY_OCTETS {
         refusal = refusal.body(answer.body);
     }
     refusal

@@ -164,7 +164,17 @@ pub struct CarriedClaim {
     pub header: usize,
 }
 
-/// Headers that frame or route a message; a claim must not become one.
+/// Whether a header frames or routes a message or states who is asking; a claim must not become one. Another spelling is
+/// the same name to a server that turns names into variables.
+fn is_reserved(name: &str) -> bool {
+    let fold = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let plain: String = name.chars().map(fold).collect();
+    RESERVED.contains(&plain.as_str())
+        || (plain != name && (plain.starts_with("x-forwarded-") || plain == "x-request-id"))
+        || plain.starts_with("x-tamis-")
+}
+
+/// Such headers, in the spelling of letters, digits and `-`.
 const RESERVED: [&str; 12] = [
     "connection",
     "content-length",
@@ -319,7 +329,7 @@ impl Checked<'_> {
         let mut carried: Vec<CarriedClaim> = Vec::new();
         for (index, wanted) in written.claims_to_headers.iter().enumerate() {
             let name = wanted.header.to_ascii_lowercase();
-            if !is_header_name(&name) || RESERVED.contains(&name.as_str()) || name == token_header {
+            if !is_header_name(&name) || is_reserved(&name) || name == token_header {
                 let at = format!("claimsToHeaders/{index}/header");
                 self.refuse(&at, "a claim must not become this header: use a name such as x-user");
                 continue;

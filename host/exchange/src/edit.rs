@@ -6,7 +6,7 @@ mod trailers;
 
 pub use apply::{apply, head_size};
 pub use check::check;
-pub(crate) use check::name_rule;
+pub(crate) use check::{name_rule, written_name_rule};
 pub use trailers::change_trailers;
 
 use crate::fields::is_host_field;

@@ -13,7 +13,7 @@ const GRPC: &[&str] = &["grpc-message", "grpc-status", "grpc-status-details-bin"
 /// The fields that the filters of a chain write.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Owners {
-    /// Names as declared.
+    /// Names as declared, one spelling of each.
     names: Vec<Box<str>>,
     /// One of the names has a character that is not a letter, a digit or `-`.
     odd: bool,
@@ -23,17 +23,29 @@ pub struct Owners {
 
 impl Owners {
     /// The owners that the filters' declarations result in.
+    ///
+    /// Names that differ only in characters other than letters and digits are one name, and its filters write it
+    /// together: the spelling of letters, digits and `-` is the one that a sender may use, or else the first in the order
+    /// of the alphabet. Another spelling of a name of the host is the host's, whoever declares it.
     pub fn of<'a>(writes: impl IntoIterator<Item = &'a WritableFields>) -> Self {
         let mut owners = Self::default();
         for name in writes.into_iter().flat_map(WritableFields::names) {
             match name.as_str() {
                 "*" => owners.all = true,
                 name if name.starts_with(['@', ':']) || name.starts_with(TRAILER) => {}
+                name if is_host_look_alike(name) => {}
                 name => owners.names.push(name.into()),
             }
         }
-        owners.names.sort_unstable();
+        owners.names.sort_unstable_by(|one, other| (is_odd(one), one).cmp(&(is_odd(other), other)));
         owners.names.dedup();
+        let mut spelled: Vec<Box<str>> = Vec::with_capacity(owners.names.len());
+        for name in owners.names.drain(..) {
+            if !is_odd(&name) || !spelled.iter().any(|known| is_same_name(known, &name)) {
+                spelled.push(name);
+            }
+        }
+        owners.names = spelled;
         owners.odd = owners.names.iter().any(|name| is_odd(name));
         owners
     }
@@ -172,6 +184,53 @@ mod tests {
                 "x_team"
             ]
         );
+    }
+
+    #[test]
+    fn names_that_are_one_to_a_server_have_one_spelling_whoever_declares_them() {
+        let sent = ["x-user", "x_user", "x.user", "X_USER", "x-other"];
+        for (declared, kept) in [
+            (&["x-user"][..], &["x-other", "x-user"][..]),
+            (&["x_user"], &["x-other", "x_user"]),
+            (&["x-user", "x_user"], &["x-other", "x-user"]),
+            (&["x_user", "x-user"], &["x-other", "x-user"]),
+            (&["x.user", "x_user"], &["x-other", "x.user"]),
+            (&["x_user", "x.user", "x-user"], &["x-other", "x-user"]),
+            (&["*", "x-user", "x_user"], &["x-other", "x-user"]),
+        ] {
+            // By two filters, and by one.
+            let apart = declared.iter().map(|name| WritableFields::new([*name]));
+            let apart = Owners::of(&apart.collect::<Vec<_>>());
+            let together = Owners::of(&[WritableFields::new(declared.iter().copied())]);
+            assert_eq!(apart, together, "{declared:?}");
+            let mut head: HeaderMap = sent
+                .iter()
+                .map(|name| (name.parse().unwrap(), HeaderValue::from_static("root")))
+                .collect();
+            apart.remove_look_alikes(&mut head);
+            assert_eq!(left(&head), kept, "{declared:?}");
+        }
+    }
+
+    #[test]
+    fn a_declaration_takes_no_spelling_of_a_name_from_the_host() {
+        let odd = [
+            "x_forwarded_for",
+            "x-forwarded_host",
+            "content_length",
+            "transfer_encoding",
+            "x_request_id",
+            "x_original_url",
+            "x_tamis_reason",
+        ];
+        let owners = Owners::of(&[WritableFields::new(odd)]);
+        let mut head = map(&odd);
+        owners.remove_look_alikes(&mut head);
+        assert_eq!(left(&head), [""; 0]);
+        let owners = Owners::of(&[WritableFields::new(["x-forwarded-for"])]);
+        let mut head = map(&["x-forwarded-for", "x_forwarded_for"]);
+        owners.remove_look_alikes(&mut head);
+        assert_eq!(left(&head), ["x-forwarded-for"]);
     }
 
     #[test]

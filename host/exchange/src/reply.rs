@@ -1,11 +1,12 @@
 //! A response written by a filter, and its check.
 
 use crate::edit::{
-    FieldLine, MAX_FIELDS, MAX_RESPONSE_HEAD_OCTETS, field_octets, name_rule, shown,
+    FieldLine, MAX_FIELDS, MAX_RESPONSE_HEAD_OCTETS, field_octets, is_framing_header, shown,
+    written_name_rule,
 };
 use http::HeaderValue;
 
-/// A response written by a filter. The host owns framing headers.
+/// A response written by a filter. The host frames it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// 200 to 599.
@@ -16,28 +17,30 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
-/// Checks a filter's reply before it is sent: a reply that cannot be sent would otherwise fail without an
-/// explanation.
+/// Checks a filter's reply before it is sent. A reply that cannot be sent as it is would otherwise reach the client as
+/// another one, without an explanation.
 ///
 /// # Errors
-/// Names what is wrong with it. Framing headers are not an error: the host drops them and writes its own.
+/// Names what is wrong with it, and the rule.
 pub fn check_reply(reply: &Reply) -> Result<(), String> {
-    if !(200..=599).contains(&reply.status) {
-        return Err(format!("the status {} of a reply is not between 200 and 599", reply.status));
+    let status = reply.status;
+    if !(200..=599).contains(&status) {
+        return Err(format!("the status {status} of a reply is not between 200 and 599"));
+    }
+    if has_no_body(status) && !reply.body.is_empty() {
+        let octets = reply.body.len();
+        return Err(format!(
+            "a reply of status {status} has no body, and this one has {octets} bytes: leave them out, or choose another status (RFC 9110 §15.3.5, §15.3.6, §15.4.5)"
+        ));
     }
     if reply.headers.len() > MAX_FIELDS {
         return Err(format!("a reply may have at most {MAX_FIELDS} headers"));
     }
     let mut octets = 0_usize;
     for field in &reply.headers {
-        let name = shown(&field.name);
-        if let Some(rule) = name_rule(&field.name) {
+        if let Some(rule) = field_rule(field, reply.body.len()) {
+            let name = shown(&field.name);
             return Err(format!("the header `{}` of a reply: {rule}", name.escape_debug()));
-        }
-        if HeaderValue::from_bytes(&field.value).is_err() {
-            return Err(format!(
-                "the header `{name}` of a reply: a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)"
-            ));
         }
         octets = octets.saturating_add(field_octets(field));
     }
@@ -47,6 +50,34 @@ pub fn check_reply(reply: &Reply) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+/// Whether a response of that status ends with its head, or must not have a body (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
+fn has_no_body(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
+/// The rule that a header of a reply with a body of that length breaks.
+fn field_rule(field: &FieldLine, body: usize) -> Option<&'static str> {
+    if let Some(rule) = written_name_rule(&field.name) {
+        return Some(rule);
+    }
+    if field.name == "content-length" {
+        // What the host writes is the same then.
+        return (field.value != body.to_string().as_bytes())
+            .then_some("it is not the length of the body, which the host writes: leave it out");
+    }
+    if is_framing_header(&field.name) {
+        return Some(
+            "the host owns framing and connection headers (RFC 9110 §7.6.1): leave it out",
+        );
+    }
+    if HeaderValue::from_bytes(&field.value).is_err() {
+        return Some(
+            "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
+        );
+    }
+    None
 }
 
 #[cfg(test)]
@@ -79,10 +110,52 @@ mod tests {
         let mut many = reply(200, "a", b"");
         many.headers = vec![many.headers[0].clone(); 30_000];
         assert!(check_reply(&many).is_err());
-        assert_eq!(
-            check_reply(&reply(204, "content-length", b"0")),
-            Ok(()),
-            "the host writes its own"
-        );
+    }
+
+    #[test]
+    fn a_reply_is_sent_as_it_is_or_not_at_all() {
+        for status in 200..=599 {
+            for body in [&b""[..], b"x"] {
+                let reply = Reply { status, headers: Vec::new(), body: body.to_vec() };
+                let fine = body.is_empty() || ![204, 205, 304].contains(&status);
+                assert_eq!(check_reply(&reply).is_ok(), fine, "{status} {body:?}");
+            }
+        }
+        let of = |name: &str, value: &str, body: &[u8]| {
+            let headers = vec![FieldLine { name: name.into(), value: value.into() }];
+            check_reply(&Reply { status: 200, headers, body: body.to_vec() })
+        };
+        for (name, value, part) in [
+            ("content-length", "1", "the length of the body"),
+            ("content-length", "02", "the length of the body"),
+            ("content-length", "+2", "the length of the body"),
+            ("content-length", "2, 2", "the length of the body"),
+            ("content-length", "", "the length of the body"),
+            ("transfer-encoding", "chunked", "framing"),
+            ("transfer-encoding", "identity", "framing"),
+            ("connection", "close", "framing"),
+            ("keep-alive", "timeout=5", "framing"),
+            ("proxy-connection", "close", "framing"),
+            ("upgrade", "h2c", "framing"),
+            ("te", "trailers", "framing"),
+            ("trailer", "x-sum", "framing"),
+            ("host", "a", "framing"),
+            ("http2-settings", "", "framing"),
+            ("content_length", "2", "another spelling"),
+            ("content.length", "2", "another spelling"),
+            ("transfer_encoding", "chunked", "another spelling"),
+            ("keep_alive", "5", "another spelling"),
+            ("x_request_id", "a", "another spelling"),
+            ("x_forwarded_for", "a", "another spelling"),
+            ("x_tamis_reason", "a", "x-tamis-"),
+        ] {
+            let said = of(name, value, b"ok").unwrap_err();
+            assert!(said.contains(part), "{name}: {value}: {said}");
+        }
+        assert_eq!(of("content-length", "2", b"ok"), Ok(()));
+        assert_eq!(of("content-length", "0", b""), Ok(()));
+        let twice = FieldLine { name: "content-length".into(), value: b"2".to_vec() };
+        let reply = Reply { status: 200, headers: vec![twice; 2], body: b"ok".to_vec() };
+        assert_eq!(check_reply(&reply), Ok(()), "the host writes it once");
     }
 }

@@ -50,6 +50,18 @@ fn every_error_names_its_place() {
         pointers(&format!(r#"{{"issuers":[{}]}}"#, issuer(&claims))),
         ["/issuers/0/claimsToHeaders/0/header", "/issuers/0/claimsToHeaders/2/header"],
     );
+    for header in
+        ["transfer_encoding", "Content.Length", "x_forwarded_for", "X-Tamis-A", "x_tamis_a"]
+    {
+        let claims = format!(
+            r#","jwks":{{"inline":{KEY}}},"claimsToHeaders":[{{"claim":"a","header":"{header}"}}]"#
+        );
+        assert_eq!(
+            pointers(&format!(r#"{{"issuers":[{}]}}"#, issuer(&claims))),
+            ["/issuers/0/claimsToHeaders/0/header"],
+            "{header}"
+        );
+    }
     let short = issuer(r#","jwks":{"inline":{"kty":"oct","k":"AAEC"}}"#);
     assert_eq!(pointers(&format!(r#"{{"issuers":[{short}]}}"#)), ["/issuers/0/jwks/inline"]);
     let none = issuer(r#","jwks":{}"#).replace("HS256", "none");

@@ -4,7 +4,7 @@ use super::{
     Edit, EditError, HeadSide, MAX_EDITS, WritableFields, is_framing_header, is_host_attribute,
     is_method_apart, shown,
 };
-use crate::fields::{is_host_field, is_same_name};
+use crate::fields::{is_host_field, is_host_look_alike, is_same_name};
 use crate::method::misspelt_method;
 use crate::target::MAX_TARGET_OCTETS;
 use crate::{PathRules, Scheme, normal_authority, normal_path};
@@ -36,7 +36,8 @@ pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<
         let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
         match edit {
             Edit::SetHeader(field) | Edit::AddHeader(field) => {
-                if let Some(rule) = header_rule(&field.name, writes) {
+                let rule = written_name_rule(&field.name);
+                if let Some(rule) = rule.or_else(|| header_rule(&field.name, writes)) {
                     return refuse(&field.name, rule);
                 }
                 if !is_field_value(&field.value) {
@@ -196,6 +197,16 @@ pub(crate) fn name_rule(name: &str) -> Option<&'static str> {
         return Some("only the host may write headers that begin with `x-tamis-`");
     }
     None
+}
+
+/// The rule that the name of a header breaks that a filter writes, in an edit or a reply. Removing another spelling of the
+/// host's name is no fault: the host removes it too.
+pub(crate) fn written_name_rule(name: &str) -> Option<&'static str> {
+    name_rule(name).or_else(|| {
+        is_host_look_alike(name).then_some(
+            "it is another spelling of a header that the host writes, and some servers read it as that one (RFC 3875 §4.1.18)",
+        )
+    })
 }
 
 /// Whether a name is a token (RFC 9110 §5.6.2) without upper case.
