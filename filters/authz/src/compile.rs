@@ -27,7 +27,8 @@ pub fn schema(headers: &BTreeSet<String>, claims: &BTreeSet<String>) -> String {
          action \"request\" appliesTo {{\n  principal: [Identity, Anonymous],\n  resource: [Service, Gateway],\n  context: {{\n    \
          method: String, path: String, templates: Set<String>, unix: Bool,\n    \
          port?: Long, address?: ipaddr, route?: String,\n    \
-         headers: {{ {} }},\n    claims: {{ {} }}\n  }}\n}};\n",
+         headers: {{ {} }},\n    members: {{ {} }},\n    claims: {{ {} }}\n  }}\n}};\n",
+        record(headers),
         record(headers),
         record(claims)
     )
@@ -112,18 +113,48 @@ fn conditions(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> Vec<Stri
         let ports = ports.join(", ");
         all.push(format!("(context has port && [{ports}].contains(context.port))"));
     }
-    let every = match effect {
-        Effect::Permit => "containsAll",
-        Effect::Forbid => "containsAny",
+    let header = match effect {
+        Effect::Permit => permitted_header,
+        Effect::Forbid => forbidden_header,
     };
-    all.extend(rule.headers.iter().map(|one| values("headers", one, every)));
-    all.extend(rule.claims.iter().map(|one| values("claims", one, "containsAny")));
+    all.extend(rule.headers.iter().map(header));
+    all.extend(rule.claims.iter().map(claim));
     all
 }
 
-fn values(record: &str, one: &Values, how: &str) -> String {
+/// Every line is one of the values, or every member of its lists is: what nobody allowed does not pass beside what somebody
+/// did.
+fn permitted_header(one: &Values) -> String {
     let (name, set) = (literal(&one.name), set(&one.values));
-    format!("(context.{record} has {name} && {set}.{how}(context.{record}[{name}]))")
+    format!(
+        "(context.headers has {name} && ({set}.containsAll(context.headers[{name}]) || {set}.containsAll(context.members[{name}])))"
+    )
+}
+
+/// One member of a list is one of the values, on whatever line. A value with commas is a list, all of which is there.
+fn forbidden_header(one: &Values) -> String {
+    let name = literal(&one.name);
+    let (lists, single): (Vec<Vec<String>>, Vec<Vec<String>>) =
+        one.values.iter().map(|value| listed(value)).partition(|members| members.len() > 1);
+    let single: Vec<String> = single.into_iter().flatten().collect();
+    let mut ways = Vec::new();
+    if !single.is_empty() {
+        ways.push(format!("{}.containsAny(context.members[{name}])", set(&single)));
+    }
+    ways.extend(
+        lists.iter().map(|list| format!("context.members[{name}].containsAll({})", set(list))),
+    );
+    format!("(context.members has {name} && ({}))", ways.join(" || "))
+}
+
+/// The members of a value as a list, without the blanks around them (RFC 9110 §5.6.1).
+pub(crate) fn listed(value: &str) -> Vec<String> {
+    value.split(',').map(|member| member.trim_matches([' ', '\t']).to_owned()).collect()
+}
+
+fn claim(one: &Values) -> String {
+    let (name, set) = (literal(&one.name), set(&one.values));
+    format!("(context.claims has {name} && {set}.containsAny(context.claims[{name}]))")
 }
 
 fn any<T>(all: &[T], one: impl Fn(&T) -> String) -> String {

@@ -157,6 +157,10 @@ impl Judge {
 
     /// What a set of policies says. A policy that cannot be evaluated refuses: Cedar would skip it.
     fn cause(&self, set: &PolicySet, seen: &Seen<'_>) -> Cause {
+        // A list that policies see only a part of may hide what one of them forbids.
+        if seen.crowded {
+            return Cause::Fault;
+        }
         let Some((request, entities)) = self.request(seen) else { return Cause::Fault };
         let response = self.authorizer.is_authorized(&request, set, &entities);
         if response.diagnostics().errors().next().is_some() {
@@ -197,10 +201,13 @@ impl Judge {
     fn context(&self, seen: &Seen<'_>) -> Option<Context> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let templates = self.looks.templates(seen.path);
-        let headers = self.looks.headers.iter().zip(&seen.headers);
-        let headers = headers.filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
-            (name.clone(), RestrictedExpression::new_set(values.iter().map(|it| text(it))))
-        });
+        let named = |all: &[Vec<&str>]| {
+            let all = self.looks.headers.iter().zip(all).filter(|(_, values)| !values.is_empty());
+            let sets = all.map(|(name, values)| {
+                (name.clone(), RestrictedExpression::new_set(values.iter().map(|it| text(it))))
+            });
+            RestrictedExpression::new_record(sets).ok()
+        };
         let claims = self.looks.claims.iter().zip(&seen.claims);
         let claims = claims.filter(|(_, values)| !values.is_empty()).map(|(name, values)| {
             (name.clone(), RestrictedExpression::new_set(values.iter().map(|it| text(it))))
@@ -213,7 +220,8 @@ impl Judge {
                 RestrictedExpression::new_set(templates.into_iter().map(text)),
             ),
             ("unix".to_owned(), RestrictedExpression::new_bool(seen.unix)),
-            ("headers".to_owned(), RestrictedExpression::new_record(headers).ok()?),
+            ("headers".to_owned(), named(&seen.headers)?),
+            ("members".to_owned(), named(&seen.members)?),
             ("claims".to_owned(), RestrictedExpression::new_record(claims).ok()?),
         ];
         let port = seen.port.map(|port| RestrictedExpression::new_long(port.into()));

@@ -25,6 +25,8 @@ const LISTENER: &str = "@listener.name";
 const ROUTE: &str = "@route.name";
 /// The claims of a verified token, as a JSON object; only a filter can set it.
 const CLAIMS: &str = "@jwt.claims";
+/// Members of a header that policies look at: each evaluation of a policy costs as much as there are.
+const MAX_MEMBERS: usize = 256;
 /// Longest path in a line of the log, in characters.
 const MAX_SHOWN: usize = 200;
 
@@ -94,10 +96,9 @@ impl Authz {
         let looks = self.judge.looks();
         let path = view.path().unwrap_or_default();
         let address = view.attribute(ADDRESS);
-        let values = |name: &String| {
-            // What is not UTF-8 equals no text of a rule, and still is a value.
-            view.headers(name).map(|it| std::str::from_utf8(it).unwrap_or("\u{fffd}")).collect()
-        };
+        let mut crowded = false;
+        let members = looks.headers.iter().map(|name| members(view, name, &mut crowded)).collect();
+        let lines = |name: &String| view.headers(name).map(text).collect();
         let port = view.attribute(LISTENER).and_then(|name| self.ports.get(name).copied());
         let claims = match looks.claims.is_empty() {
             true => Vec::new(),
@@ -111,10 +112,30 @@ impl Authz {
             address: address.and_then(|it| it.parse::<IpAddr>().ok()).map(|it| it.to_canonical()),
             port,
             route: view.attribute(ROUTE),
-            headers: looks.headers.iter().map(values).collect(),
+            headers: looks.headers.iter().map(lines).collect(),
+            members,
+            crowded,
             claims,
         }
     }
+}
+
+/// What is not UTF-8 equals no text of a rule, and still is a value.
+fn text(value: &[u8]) -> &str {
+    std::str::from_utf8(value).unwrap_or("\u{fffd}")
+}
+
+/// The members of the lists in a header, of all its lines (RFC 9110 §5.6.1). Says if there are more than policies look at.
+fn members<'a>(view: View<'a>, name: &str, crowded: &mut bool) -> Vec<&'a str> {
+    let mut all = Vec::new();
+    for member in view.headers(name).flat_map(|line| line.split(|octet| *octet == b',')) {
+        if all.len() == MAX_MEMBERS {
+            *crowded = true;
+            break;
+        }
+        all.push(text(member.trim_ascii()));
+    }
+    all
 }
 
 /// The values of each claim: texts, numbers and booleans, and those of lists. `scope` is a list in one text (RFC 8693 §4.2).

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::compile::listed;
 use crate::config::{AuthzSettings, PathKind, Values};
 
 /// A request, as policies see it.
@@ -24,10 +25,41 @@ pub struct Seen<'a> {
     pub port: Option<u16>,
     /// The rule of a route that matched.
     pub route: Option<&'a str>,
-    /// Values of the headers that policies name, in the order of [`Looks::headers`].
+    /// Lines of the headers that policies name, in the order of [`Looks::headers`].
     pub headers: Vec<Vec<&'a str>>,
+    /// Members of the lists on those lines.
+    pub members: Vec<Vec<&'a str>>,
+    /// One of those headers has more members than policies look at.
+    pub crowded: bool,
     /// Values of the claims that policies name, in the order of [`Looks::claims`].
     pub claims: Vec<Vec<String>>,
+}
+
+/// A condition on a header, as rules under `allow` and under `deny` read it.
+#[derive(Clone, Debug)]
+struct HeaderCondition {
+    of: Values,
+    /// Each value as a list.
+    lists: Vec<Vec<String>>,
+}
+
+impl HeaderCondition {
+    fn new(of: &Values) -> Self {
+        let lists = of.values.iter().map(|value| listed(value)).collect();
+        Self { of: of.clone(), lists }
+    }
+
+    /// Whether it holds under `allow`.
+    fn permits(&self, lines: &[&str], members: &[&str]) -> bool {
+        let is = |text: &&str| self.of.values.iter().any(|it| it == text);
+        !lines.is_empty() && (lines.iter().all(is) || members.iter().all(is))
+    }
+
+    /// Whether it holds under `deny`.
+    fn forbids(&self, members: &[&str]) -> bool {
+        let has = |wanted: &String| members.contains(&wanted.as_str());
+        self.lists.iter().any(|list| list.iter().all(has))
+    }
 }
 
 /// The conditions of all rules, each once.
@@ -42,7 +74,7 @@ pub struct Looks {
     nets: BTreeSet<IpNet>,
     ports: BTreeSet<u16>,
     scopes: BTreeSet<String>,
-    header_values: Vec<Values>,
+    header_values: Vec<HeaderCondition>,
     claim_values: Vec<Values>,
     /// Headers that policies name.
     pub headers: BTreeSet<String>,
@@ -75,15 +107,16 @@ impl Looks {
                 looks.unix |= rule.addresses.iter().any(|one| one == "unix");
                 looks.nets.extend(rule.addresses.iter().filter_map(|one| net(one)));
                 looks.ports.extend(&rule.ports);
-                for (all, names, of) in [
-                    (&mut looks.header_values, &mut looks.headers, &rule.headers),
-                    (&mut looks.claim_values, &mut looks.claims, &rule.claims),
-                ] {
-                    for one in of {
-                        names.insert(one.name.clone());
-                        if !all.contains(one) {
-                            all.push(one.clone());
-                        }
+                for one in &rule.headers {
+                    looks.headers.insert(one.name.clone());
+                    if looks.header_values.iter().all(|known| known.of != *one) {
+                        looks.header_values.push(HeaderCondition::new(one));
+                    }
+                }
+                for one in &rule.claims {
+                    looks.claims.insert(one.name.clone());
+                    if !looks.claim_values.contains(one) {
+                        looks.claim_values.push(one.clone());
                     }
                 }
             }
@@ -147,12 +180,13 @@ impl Looks {
                 route == one || (one.ends_with('/') && route.starts_with(one.as_str()))
             }));
         }
+        bits.add(seen.crowded);
         for one in &self.header_values {
-            let at = self.headers.iter().position(|name| *name == one.name);
-            let has = at.and_then(|at| seen.headers.get(at)).filter(|values| !values.is_empty());
-            let is = |value: &&str| one.values.iter().any(|it| it == value);
-            bits.add(has.is_some_and(|values| values.iter().all(is)));
-            bits.add(has.is_some_and(|values| values.iter().any(is)));
+            let at = self.headers.iter().position(|name| *name == one.of.name);
+            let lines = at.and_then(|at| seen.headers.get(at)).map_or(&[][..], Vec::as_slice);
+            let members = at.and_then(|at| seen.members.get(at)).map_or(&[][..], Vec::as_slice);
+            bits.add(one.permits(lines, members));
+            bits.add(one.forbids(members));
         }
         for one in &self.claim_values {
             let at = self.claims.iter().position(|name| *name == one.name);
@@ -178,7 +212,7 @@ impl Looks {
         text(&seen.port.map(|it| it.to_string()).unwrap_or_default());
         text(if seen.unix { "unix" } else { "" });
         text(seen.route.unwrap_or_default());
-        for values in &seen.headers {
+        for values in seen.headers.iter().chain(&seen.members) {
             text(&values.len().to_string());
             values.iter().for_each(|value| text(value));
         }

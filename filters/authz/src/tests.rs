@@ -47,14 +47,14 @@ when {
   ["GET", "POST"].contains(context.method) &&
   (context.path == "/pay" || context.path like "/pay/*" || context.path == "/a*\"" || context.templates.contains("/users/{id}")) &&
   (context has port && [80].contains(context.port)) &&
-  (context.headers has "x-a" && ["1"].containsAll(context.headers["x-a"])) &&
+  (context.headers has "x-a" && (["1"].containsAll(context.headers["x-a"]) || ["1"].containsAll(context.members["x-a"]))) &&
   (context.claims has "roles" && ["\u{e4}"].containsAny(context.claims["roles"]))
 };"#;
     let text = policy.judge().text();
     let first = text.split_inclusive("};").next().unwrap();
     assert_eq!(first, expected);
     assert!(text.contains("when {\n  principal is Identity\n};"), "{text}");
-    assert!(text.contains("[\"2\"].containsAny(context.headers[\"x-a\"])"), "{text}");
+    assert!(text.contains("[\"2\"].containsAny(context.members[\"x-a\"])"), "{text}");
     assert!(
         text.trim_end().ends_with("forbid (principal, action == Action::\"request\", resource);"),
         "{text}"
@@ -138,6 +138,105 @@ fn rules_decide_as_their_words_say() {
                 "{fields:?}"
             );
         }
+    }
+}
+
+#[test]
+fn a_list_is_read_as_a_list_on_one_line_and_on_several() {
+    let policies = |allow: &[&str], deny: &[&str]| {
+        let mut rule = json!([{ "name": "shop/pay", "allow": [{}] }]);
+        if !allow.is_empty() {
+            rule[0]["allow"][0]["headers"] = json!([{ "name": "x-a", "values": allow }]);
+        }
+        if !deny.is_empty() {
+            rule[0]["deny"] = json!([{ "headers": [{ "name": "x-a", "values": deny }] }]);
+        }
+        authz(&with(&rule))
+    };
+    let denied: &[&[&str]] = &[
+        &["bad"],
+        &["bad, ok"],
+        &["ok, bad"],
+        &["ok,bad,ok"],
+        &["ok ,\tbad\t, ok"],
+        &["ok", "bad"],
+        &["bad", "ok"],
+        &["ok", "ok, bad"],
+        &["", "bad"],
+        &[",bad,"],
+        &["worse"],
+    ];
+    let fine: &[&[&str]] =
+        &[&[], &["ok"], &["badly"], &["ok, not bad"], &["ok", "BAD"], &["bad;q=1"]];
+    let mut deny = policies(&[], &["bad", "worse"]);
+    for (lines, passes) in
+        denied.iter().map(|it| (it, false)).chain(fine.iter().map(|it| (it, true)))
+    {
+        let fields: Vec<_> = lines.iter().map(|line| ("x-a", *line)).collect();
+        for _ in 0..2 {
+            assert_eq!(ask(&mut deny, &fields).0, passes, "{lines:?}");
+        }
+    }
+    // A value with commas: the whole of it, in whatever form.
+    let mut deny = policies(&[], &["a, b"]);
+    for (lines, passes) in [
+        (&["a, b"][..], false),
+        (&["a,b"], false),
+        (&["a", "b"], false),
+        (&["a,x", "b"], false),
+        (&["a"], true),
+        (&["b"], true),
+    ] {
+        let fields: Vec<_> = lines.iter().map(|line| ("x-a", *line)).collect();
+        assert_eq!(ask(&mut deny, &fields).0, passes, "{lines:?}");
+    }
+    let mut allow = policies(&["1", "2", "a, b"], &[]);
+    for (lines, passes) in [
+        (&["1"][..], true),
+        (&["1", "2"], true),
+        (&["1, 2"], true),
+        (&["2,1 , 2"], true),
+        (&["a, b"], true),
+        (&["a, b", "1"], true),
+        (&["1, 9"], false),
+        (&["1", "9"], false),
+        (&["1", "2, 9"], false),
+        (&["1,"], false),
+        (&["a"], false),
+        (&["a, b, 1"], false),
+        (&[""], false),
+        (&[], false),
+    ] {
+        let fields: Vec<_> = lines.iter().map(|line| ("x-a", *line)).collect();
+        assert_eq!(ask(&mut allow, &fields).0, passes, "{lines:?}");
+    }
+}
+
+#[test]
+fn a_list_hides_nothing_behind_octets_or_in_its_length() {
+    let rules = json!([{ "name": "shop/pay", "allow": [{}],
+        "deny": [{ "headers": [{ "name": "x-a", "values": ["bad"] }] }] }]);
+    let mut policy = authz(&with(&rules));
+    let reads = policy.interest().reads;
+    let mut passes = |value: &[u8]| {
+        let raw = packed(&reads, &[("x-a", value)]);
+        policy.decide(View::new(&raw, &reads)).ruling.passes
+    };
+    assert!(!passes(b"\xff, bad") && !passes(b"bad, \xff") && passes(b"\xff, ok"));
+    let many = |count: usize, last: &str| [vec!["ok"; count].join(","), last.to_owned()].join(",");
+    assert!(passes(many(255, "ok").as_bytes()) && !passes(many(255, "bad").as_bytes()));
+    assert!(!passes(many(256, "ok").as_bytes()), "what is not looked at whole is refused");
+    assert!(!passes(many(30_000, "bad").as_bytes()));
+}
+
+#[test]
+fn cedar_sees_the_members_of_a_list_beside_its_lines() {
+    let text = r#"permit (principal, action, resource);
+        forbid (principal, action, resource) when { context.members has "x-a" && context.members["x-a"].contains("bad") };"#;
+    let cedar = json!([{ "name": "a/c", "cedar": { "policies": text, "headers": ["x-a"] } }]);
+    let mut policy = authz(&with(&cedar));
+    for (value, passes) in [("ok", true), ("bad", false), ("ok, bad", false), ("ok, good", true)] {
+        assert_eq!(ask(&mut policy, &[("x-a", value)]).0, passes, "{value}");
     }
 }
 
@@ -262,7 +361,7 @@ fn rule() -> impl Strategy<Value = Value> {
         json!({"type":"PathPrefix","value":"/a/b/"}),
     ];
     let values = |name: &'static str| {
-        subsequence(vec!["1", "2", "3"], 1..=2)
+        subsequence(vec!["1", "2", "3", "1, 2", "2,4"], 1..=2)
             .prop_map(move |values| json!([{ "name": name, "values": values }]))
     };
     (
@@ -310,8 +409,8 @@ fn request() -> impl Strategy<Value = Fields> {
         ),
         maybe(":path", &["/", "/a", "/a/", "/a/b", "/a/b/c", "/a*", "/ab", "/a?x=/a/b", "/a//"]),
         maybe("@listener.name", &["inbound", "other"]),
-        maybe("x-a", &["1", "2", "3", "4"]),
-        maybe("x-b", &["1", "2", "4"]),
+        maybe("x-a", &["1", "2", "3", "4", "1, 2", "2,4", "3,", "1 ,3"]),
+        maybe("x-b", &["1", "2", "4", "1,2,3", "4 ,\t1"]),
         maybe(
             "@jwt.claims",
             &[
@@ -335,7 +434,7 @@ fn direct(policy: &Authz, fields: &Fields) -> (Value, String) {
         .unwrap_or("")
         .split_once('?')
         .map_or(one(":path").unwrap_or(""), |(path, _)| path);
-    let mut context = json!({ "method": "GET", "path": path, "unix": one("@source.address") == Some("unix"), "headers": {}, "claims": {} });
+    let mut context = json!({ "method": "GET", "path": path, "unix": one("@source.address") == Some("unix"), "headers": {}, "members": {}, "claims": {} });
     let parts: Vec<&str> = path.split('/').collect();
     let instance =
         parts.len() == 3 && parts[0].is_empty() && parts[1] == "a" && !parts[2].is_empty();
@@ -356,7 +455,10 @@ fn direct(policy: &Authz, fields: &Fields) -> (Value, String) {
         let values: Vec<&str> =
             fields.iter().filter(|(of, _)| of == name).map(|(_, it)| *it).collect();
         if !values.is_empty() {
+            let members: Vec<&str> =
+                values.iter().flat_map(|it| it.split(',')).map(str::trim).collect();
             context["headers"][name] = json!(values);
+            context["members"][name] = json!(members);
         }
     }
     let claims: Value =

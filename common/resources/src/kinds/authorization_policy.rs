@@ -88,8 +88,9 @@ shapes! {
         /// Name of the header, in lower case, or of the claim.
         #[schemars(length(min = 1))]
         pub name: String,
-        /// Under `allow` every value that a request has must be one of these, and it must have one; under
-        /// `deny` one value suffices. Of claims, one value suffices everywhere.
+        /// Of a header, under `allow` every line or every member of its comma-separated lists must be one of
+        /// these, and there must be one; under `deny` one member on one line suffices. Of claims, one value
+        /// suffices everywhere.
         #[schemars(length(min = 1))]
         pub values: Vec<String>,
     }
@@ -99,7 +100,7 @@ shapes! {
         pub policies: Option<String>,
         /// A file with the policies.
         pub file: Option<String>,
-        /// Headers in `context.headers`.
+        /// Headers in `context.headers` (their lines) and `context.members` (the members of their lists).
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub headers: Vec<String>,
         /// Claims in `context.claims`.
