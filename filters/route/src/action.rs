@@ -3,6 +3,7 @@
 use tamis_sdk::types::{Edit, Reply};
 use tamis_sdk::{ConfigError, reply, router};
 
+use crate::condition::TooLong;
 use crate::config::{
     Filter, FilterKind, Fraction, HeaderModifier, Mirror, PathModifier, PathModifierKind, Redirect,
     Rule,
@@ -113,7 +114,7 @@ impl Action {
         };
         match self.forward(rule, backend, target) {
             Some(selection) => router::Choice::Forward(selection),
-            None => router::Choice::Answer(too_long()),
+            None => router::Choice::Answer(too_long(TooLong::Target)),
         }
     }
 
@@ -192,10 +193,14 @@ pub(crate) fn no_backend() -> Reply {
         .text(format!("Internal Server Error ({NO_BACKEND})\n"))
 }
 
-/// The answer to a request whose path does not fit where the rule sends it: the client wrote it, so no edit of it may be a fault
-/// of this filter.
-fn too_long() -> Reply {
-    reply(414).header("x-tamis-reason", TOO_LONG).text(format!("URI Too Long ({TOO_LONG})\n"))
+/// The answer to a request with a part that does not fit where the rule sends it, or that is too long for an expression: the
+/// client wrote it, so it may not become a fault of this filter.
+pub(crate) fn too_long(part: TooLong) -> Reply {
+    let (status, phrase) = match part {
+        TooLong::Target => (414, "URI Too Long"),
+        TooLong::Header => (431, "Request Header Fields Too Large"),
+    };
+    reply(status).header("x-tamis-reason", TOO_LONG).text(format!("{phrase} ({TOO_LONG})\n"))
 }
 
 fn joined<T: Clone>(both: [&[T]; 2]) -> Vec<T> {
@@ -389,7 +394,7 @@ fn redirected(redirect: &Redirect, target: &Target<'_>) -> Reply {
     let origin = if host.is_empty() { String::new() } else { format!("{scheme}://{host}{port}") };
     let location = format!("{origin}{path}");
     if location.len() > MAX_LOCATION_OCTETS {
-        return too_long();
+        return too_long(TooLong::Target);
     }
     reply(redirect.status_code.unwrap_or(302)).header("location", location)
 }

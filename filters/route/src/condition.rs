@@ -3,15 +3,13 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 
-use regex_lite::Regex;
 use tamis_sdk::{ConfigError, View};
 
 use crate::config::{GrpcMethod, Kind, Match, MethodMatch, PathKind, ValueKind, ValueMatch};
 use crate::literal::Affixes;
-use crate::pattern::{Pattern, affixes, expression, query_value};
+use crate::pattern::{Expression, Pattern, Work, WorkSpent, query_value};
 
 /// The parts of a request that conditions look at.
-#[derive(Clone, Copy)]
 pub struct RoutedRequest<'a> {
     /// Path without query.
     pub path: &'a str,
@@ -19,6 +17,17 @@ pub struct RoutedRequest<'a> {
     pub query: &'a str,
     /// Headers and method.
     pub view: View<'a>,
+    /// What expressions may still cost.
+    pub work: Work,
+}
+
+/// The part of a request that is too long for the expressions of the routes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TooLong {
+    /// Its path or query.
+    Target,
+    /// A header.
+    Header,
 }
 
 /// The path condition, in the form that the index needs.
@@ -29,7 +38,7 @@ pub enum PathPlace {
     /// Equal to this prefix or below it, without its trailing slash; the empty prefix covers everything.
     Prefix(String),
     /// The path matches the expression.
-    Path(Box<Regex>),
+    Path(Box<Expression>),
     /// Service and method of a gRPC path match; `None`: any.
     Call(Option<Pattern>, Option<Pattern>),
 }
@@ -92,12 +101,16 @@ impl Condition {
         let of =
             |pattern: &Option<Pattern>| pattern.as_ref().map(Pattern::affixes).unwrap_or_default();
         match &self.place {
-            PathPlace::Exact(path) => Affixes { prefix: path.clone(), suffix: path.clone() },
-            PathPlace::Prefix(prefix) => Affixes { prefix: prefix.clone(), ..Affixes::default() },
-            PathPlace::Path(expression) => affixes(expression),
-            PathPlace::Call(service, method) => {
-                Affixes { prefix: format!("/{}", of(service).prefix), suffix: of(method).suffix }
+            PathPlace::Exact(path) => {
+                Affixes { prefix: path.clone(), suffix: path.clone(), inner: Vec::new() }
             }
+            PathPlace::Prefix(prefix) => Affixes { prefix: prefix.clone(), ..Affixes::default() },
+            PathPlace::Path(expression) => expression.affixes().clone(),
+            PathPlace::Call(service, method) => Affixes {
+                prefix: format!("/{}", of(service).prefix),
+                suffix: of(method).suffix,
+                inner: Vec::new(),
+            },
         }
     }
 
@@ -115,24 +128,51 @@ impl Condition {
     }
 
     /// Whether all conditions hold except an exact path or a prefix, which the index has checked.
-    #[must_use]
-    pub fn holds(&self, asked: &RoutedRequest<'_>) -> bool {
-        self.method.as_deref().is_none_or(|method| method == asked.view.method_name())
-            && self.headers.iter().all(|(name, pattern)| header_matches(asked.view, name, pattern))
-            && self.query.iter().all(|(name, pattern)| {
-                query_value(asked.query, name).is_some_and(|value| pattern.matches(&value))
-            })
-            && self.place_holds(asked.path)
+    ///
+    /// # Errors
+    /// Nobody knows: a part of the request is too long for an expression, and no other condition fails.
+    pub fn holds(&self, asked: &RoutedRequest<'_>) -> Result<bool, TooLong> {
+        if self.method.as_deref().is_some_and(|method| method != asked.view.method_name()) {
+            return Ok(false);
+        }
+        let headers = self.headers.iter().map(|(name, pattern)| {
+            let matched = header_matches(asked, name, pattern);
+            matched.map_err(|WorkSpent| TooLong::Header)
+        });
+        let query = self.query.iter().map(|(name, pattern)| {
+            let value = query_value(asked.query, name);
+            let matched = value.map_or(Ok(false), |value| pattern.matches(&value, &asked.work));
+            matched.map_err(|WorkSpent| TooLong::Target)
+        });
+        let place =
+            std::iter::once_with(|| self.place_holds(asked).map_err(|WorkSpent| TooLong::Target));
+        let mut unknown = None;
+        // The path first: it decides most often.
+        for one in place.chain(headers).chain(query) {
+            match one {
+                Ok(true) => {}
+                Ok(false) => return Ok(false),
+                Err(part) => unknown = unknown.or(Some(part)),
+            }
+        }
+        unknown.map_or(Ok(true), Err)
     }
 
-    fn place_holds(&self, path: &str) -> bool {
+    fn place_holds(&self, asked: &RoutedRequest<'_>) -> Result<bool, WorkSpent> {
         match &self.place {
-            PathPlace::Exact(_) | PathPlace::Prefix(_) => true,
-            PathPlace::Path(expression) => expression.is_match(path),
-            PathPlace::Call(service, method) => call_of(path).is_some_and(|(s, m)| {
-                service.as_ref().is_none_or(|pattern| pattern.matches(s.as_bytes()))
-                    && method.as_ref().is_none_or(|pattern| pattern.matches(m.as_bytes()))
-            }),
+            PathPlace::Exact(_) | PathPlace::Prefix(_) => Ok(true),
+            PathPlace::Path(expression) => expression.matches(asked.path, &asked.work),
+            PathPlace::Call(service, method) => {
+                let Some((s, m)) = call_of(asked.path) else { return Ok(false) };
+                for (pattern, part) in [(service, s), (method, m)] {
+                    if let Some(pattern) = pattern
+                        && !pattern.matches(part.as_bytes(), &asked.work)?
+                    {
+                        return Ok(false);
+                    }
+                }
+                Ok(true)
+            }
         }
     }
 }
@@ -162,10 +202,14 @@ const REGISTERED: [&str; 9] =
     ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
 
 /// A repeated header is one value, its lines joined by a comma and a space (RFC 9110 §5.2).
-fn header_matches(view: View<'_>, name: &str, pattern: &Pattern) -> bool {
-    let mut values = view.headers(name);
+fn header_matches(
+    asked: &RoutedRequest<'_>,
+    name: &str,
+    pattern: &Pattern,
+) -> Result<bool, WorkSpent> {
+    let mut values = asked.view.headers(name);
     let Some(first) = values.next() else {
-        return false;
+        return Ok(false);
     };
     let mut value = Cow::Borrowed(first);
     for next in values {
@@ -173,7 +217,7 @@ fn header_matches(view: View<'_>, name: &str, pattern: &Pattern) -> bool {
         joined.extend_from_slice(b", ");
         joined.extend_from_slice(next);
     }
-    pattern.matches(&value) || pattern.matches_as_list(&value)
+    Ok(pattern.matches(&value, &asked.work)? || pattern.matches_as_list(&value))
 }
 
 /// Service and method of `/service/method`.
@@ -195,7 +239,7 @@ fn path_place(from: &Match, pointer: &str) -> Result<Placed, ConfigError> {
         PathKind::Exact => PathPlace::Exact(path.value.clone()),
         PathKind::PathPrefix => PathPlace::Prefix(path.value.trim_end_matches('/').to_owned()),
         PathKind::RegularExpression => {
-            PathPlace::Path(Box::new(expression(&path.value, &pointer)?))
+            PathPlace::Path(Box::new(Expression::new(&path.value, &pointer)?))
         }
     };
     // `/a` and `/a/` are the same prefix, so neither is longer.
@@ -263,7 +307,8 @@ mod tests {
                 let fields: Vec<_> = lines.iter().map(|line| ("x-a", *line)).collect();
                 let raw = packed(&reads, &fields);
                 let view = View::new(&raw, &reads);
-                condition.holds(&RoutedRequest { path: "/", query: "", view })
+                let work = Work::default();
+                condition.holds(&RoutedRequest { path: "/", query: "", view, work }).unwrap()
             };
             assert!(holds(&[b"a, b"]) && holds(&[b"a", b"b"]) && holds(&[b"a,b"]), "{wanted:?}");
             for lines in

@@ -12,9 +12,10 @@ pub mod pattern;
 pub mod table;
 mod trie;
 
-use action::{Action, Services, Target};
+use action::{Action, Services, Target, too_long};
 use condition::{Condition, RoutedRequest};
 use config::{Match, Route, RouteSettings, Rule};
+use pattern::Work;
 use table::Table;
 
 /// All routes, compiled.
@@ -44,9 +45,11 @@ impl RoutePolicy {
     pub fn route(&self, seen: View<'_>) -> router::Choice {
         let (path, query) = split_path(seen.path().unwrap_or("/"));
         let authority = seen.authority().unwrap_or_default();
-        let asked = RoutedRequest { path, query, view: seen };
-        let Some(found) = self.table.find(authority, &asked) else {
-            return router::Choice::Unmatched;
+        let asked = RoutedRequest { path, query, view: seen, work: Work::default() };
+        let found = match self.table.find(authority, &asked) {
+            Ok(Some(found)) => found,
+            Ok(None) => return router::Choice::Unmatched,
+            Err(part) => return router::Choice::Answer(too_long(part)),
         };
         let Some(action) = self.actions.get(found.rule) else {
             return router::Choice::Unmatched;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::condition::{Condition, PathPlace, RoutedRequest};
+use crate::condition::{Condition, PathPlace, RoutedRequest, TooLong};
 use crate::pattern::host_of;
 use crate::trie::Trie;
 
@@ -64,8 +64,14 @@ impl Table {
 
     /// The rule with precedence: the most specific host that has a match, there the most specific path, and
     /// so on.
-    #[must_use]
-    pub fn find(&self, authority: &str, asked: &RoutedRequest<'_>) -> Option<MatchedCondition<'_>> {
+    ///
+    /// # Errors
+    /// A part of the request is too long to know whether a rule matches; rules that come before it do not.
+    pub fn find(
+        &self,
+        authority: &str,
+        asked: &RoutedRequest<'_>,
+    ) -> Result<Option<MatchedCondition<'_>>, TooLong> {
         let host = host_of(authority);
         self.exact_hosts
             .get(host.as_ref())
@@ -73,6 +79,7 @@ impl Table {
             .chain(self.wildcards(&host))
             .chain([&self.any_host])
             .find_map(|paths| paths.find(&self.conditions, asked))
+            .transpose()
     }
 
     /// Wildcards that cover the host, longest first. `*` stands for one label or more.
@@ -164,7 +171,7 @@ impl Paths {
         &'t self,
         conditions: &'t [(Condition, usize)],
         asked: &RoutedRequest<'_>,
-    ) -> Option<MatchedCondition<'t>> {
+    ) -> Option<Result<MatchedCondition<'t>, TooLong>> {
         let one = |id: &usize| conditions.get(*id).and_then(|(it, rule)| found(it, *rule, asked));
         let first = |list: &[usize]| list.iter().find_map(one);
         let ways = self.ways(asked.path);
@@ -207,12 +214,13 @@ fn found<'t>(
     condition: &'t Condition,
     rule: usize,
     asked: &RoutedRequest<'_>,
-) -> Option<MatchedCondition<'t>> {
+) -> Option<Result<MatchedCondition<'t>, TooLong>> {
     let prefix = match &condition.place {
         PathPlace::Prefix(prefix) => Some(prefix.as_str()),
         PathPlace::Exact(_) | PathPlace::Path(_) | PathPlace::Call(..) => None,
     };
-    condition.holds(asked).then_some(MatchedCondition { rule, prefix })
+    let held = condition.holds(asked);
+    held.map(|holds| holds.then_some(MatchedCondition { rule, prefix })).transpose()
 }
 
 #[cfg(test)]

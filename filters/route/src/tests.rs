@@ -71,6 +71,59 @@ fn all_errors_come_at_once_with_their_places() {
 }
 
 #[test]
+fn a_value_too_long_for_an_expression_is_refused_where_the_rule_may_match_and_nowhere_else() {
+    let (mut policy, interest) = compile(
+        r#"{"routes":[
+            {"name":"t/costly","hostnames":["costly"],"rules":[
+                {"matches":[{"path":{"value":"/h"},"headers":[{"type":"RegularExpression","name":"x-a","value":".*a[ab]{200}c?"}]}]},
+                {"matches":[{"path":{"value":"/q"},"queryParams":[{"type":"RegularExpression","name":"q","value":"(a*)*"}]}]},
+                {"matches":[{"path":{"type":"RegularExpression","value":"/p/(a*)*b?"}}]},
+                {"matches":[{"method":"PUT","path":{"value":"/put"},"headers":[{"type":"RegularExpression","name":"x-a","value":"(a*)*"}]}]},
+                {"matches":[{"path":{"value":"/two"},"headers":[{"type":"RegularExpression","name":"x-a","value":"(a*)*"},
+                    {"name":"x-b","value":"1"}]}]},
+                {}]},
+            {"name":"t/other","hostnames":["other"],"rules":[{}]}]}"#,
+    )
+    .unwrap();
+    let long = "a".repeat(60_000);
+    let mut ask = |host: &str, path: &str, value: &str| {
+        let fields = [
+            (":authority", host.as_bytes()),
+            (":path", path.as_bytes()),
+            ("x-a", value.as_bytes()),
+        ];
+        let raw = packed(&interest.reads, &fields);
+        policy.on_route(View::new(&raw, &interest.reads))
+    };
+    let status = |choice: router::Choice| match choice {
+        router::Choice::Answer(reply) => reply.status,
+        other => panic!("{other:?}"),
+    };
+    let (query, path) = (format!("/q?q={long}"), format!("/p/{long}"));
+    for (host, path, value, wanted) in [
+        ("costly", "/h", &*long, 431),
+        ("costly", "/h/x", &long, 431),
+        ("costly", &*query, "", 414),
+        ("costly", &path, "", 414),
+        // The rules without backends answer 500: they were reached.
+        ("costly", "/h", &long[..201], 500),
+        ("costly", "/elsewhere", &long, 500),
+        ("costly", "/put", &long, 500),
+        ("costly", "/two", &long, 500),
+        ("costly", "/q?q=1", &long, 500),
+        ("other", "/h", &long, 500),
+        ("other", &path, &long, 500),
+    ] {
+        assert_eq!(
+            status(ask(host, path, value)),
+            wanted,
+            "{host} {}",
+            &path[..path.len().min(20)]
+        );
+    }
+}
+
+#[test]
 fn the_schema_is_json() {
     let schema: serde_json::Value = serde_json::from_str(RoutePolicy::SCHEMA).unwrap();
     assert_eq!(schema["additionalProperties"], false);

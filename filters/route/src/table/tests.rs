@@ -3,6 +3,7 @@ use tamis_sdk::view::packed;
 
 use super::*;
 use crate::config::{Kind, Match, PathKind, RouteSettings};
+use crate::pattern::Work;
 use tamis_sdk::View;
 
 /// One match as text, and its parts for the reference.
@@ -94,8 +95,8 @@ fn reference(
         match plain.kind {
             PathKind::Exact => (plain.path == path).then_some((2, 0)),
             PathKind::RegularExpression => {
-                let expression = crate::pattern::expression(&plain.path, "").unwrap();
-                expression.is_match(path).then_some((1, plain.path.len()))
+                let expression = crate::pattern::Expression::new(&plain.path, "").unwrap();
+                expression.matches(path, &Work::default()).unwrap().then_some((1, plain.path.len()))
             }
             PathKind::PathPrefix => {
                 let parts = |text: &str| -> Vec<String> {
@@ -144,9 +145,9 @@ proptest! {
         if post {
             raw.method = tamis_sdk::Method::Post;
         }
-        let asked =
-            RoutedRequest { path, query: if query { "q=1" } else { "" }, view: View::new(&raw, &reads) };
-        let found = table.find(&format!("{host}:8443"), &asked).map(|found| found.rule);
+        let (query_text, view) = (if query { "q=1" } else { "" }, View::new(&raw, &reads));
+        let asked = RoutedRequest { path, query: query_text, view, work: Work::default() };
+        let found = table.find(&format!("{host}:8443"), &asked).unwrap().map(|found| found.rule);
         prop_assert_eq!(found, reference(&all, host, path, post, headers, query));
     }
 }
@@ -161,8 +162,9 @@ fn found(routes: &str, authority: &str, path: &str) -> Option<usize> {
     }
     table.finish();
     let raw = packed(&[], &[]);
-    let asked = RoutedRequest { path, query: "", view: View::new(&raw, &[]) };
-    table.find(authority, &asked).map(|found| found.rule)
+    let view = View::new(&raw, &[]);
+    let asked = RoutedRequest { path, query: "", view, work: Work::default() };
+    table.find(authority, &asked).unwrap().map(|found| found.rule)
 }
 
 #[test]
