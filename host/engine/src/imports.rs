@@ -69,6 +69,9 @@ fn add(
     }
 }
 
+/// Bytes of a text of a guest that are shown in an error.
+const MAX_SHOWN: usize = 80;
+
 /// The error for a handle that the guest invented.
 fn no_handle(what: &str) -> wasmtime::Error {
     wasmtime::Error::msg(format!("`{what}` was called with an unknown handle"))

@@ -229,7 +229,7 @@ impl Metrics {
         cap: usize,
         buckets: Option<&[f64]>,
     ) -> Result<Arc<Family>, MetricError> {
-        let error = |rule: &str| MetricError { name: name.to_owned(), rule: rule.to_owned() };
+        let error = |rule: &str| MetricError { name: cut(name).to_owned(), rule: rule.to_owned() };
         check_names(name, labels).map_err(error)?;
         if name.len() > MAX_NAME {
             return Err(error("a name may have at most 200 characters"));

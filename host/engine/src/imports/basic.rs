@@ -1,12 +1,12 @@
 //! `log`, `clock` and `random`.
 
 use super::cut;
-use crate::abi::{Attribute, LogLevel};
+use crate::abi::LogLevel;
 use crate::{Host, LogGrant};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
-use wasmtime::component::{LinkerInstance, WasmStr};
+use wasmtime::component::{ComponentType, Lift, LinkerInstance, WasmList, WasmStr};
 
 /// Bytes that one `random.octets` call returns at most.
 const MAX_RANDOM: u32 = 64 * 1024;
@@ -22,7 +22,7 @@ pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             let wanted = WantedLine::take(store.data(), level);
             // The bytes of a line that nobody will read are not read here either: a flood costs the rate alone.
             if wanted.is_any() {
-                let message = message.to_str(&store)?.into_owned();
+                let message = beginning(&store, &message)?;
                 line(store.data_mut(), level, wanted, &message, "");
             }
             Ok(())
@@ -31,20 +31,72 @@ pub(super) fn log(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
     linker.func_wrap(
         "write-with",
         |mut store: StoreContextMut<'_, Host>,
-         (level, message, fields): (LogLevel, String, Vec<Attribute>)| {
+         (level, message, fields): (LogLevel, WasmStr, WasmList<LogField>)| {
             let wanted = WantedLine::take(store.data(), level);
             if !wanted.is_any() {
                 return Ok(());
             }
-            let fields = fields.iter().take(MAX_LOG_FIELDS);
-            let fields = fields.map(|field| {
-                format!("{}={}", field.name.escape_debug(), field.value.escape_debug())
-            });
-            let fields = fields.collect::<Vec<_>>().join(" ");
-            line(store.data_mut(), level, wanted, &message, &fields);
+            let message = beginning(&store, &message)?;
+            let mut written = EscapedFields::new(longest_line(store.data()));
+            for at in 0..fields.len().min(MAX_LOG_FIELDS) {
+                let Some(field) = fields.get(&mut store, at).transpose()? else { break };
+                if written.is_full() {
+                    break;
+                }
+                written.add(&field.name.to_str(&store)?, &field.value.to_str(&store)?);
+            }
+            line(store.data_mut(), level, wanted, &message, &written.text);
             Ok(())
         },
     )
+}
+
+/// A field of a line, in the memory of the guest: no more of it is copied than is written.
+#[derive(ComponentType, Lift)]
+#[component(record)]
+struct LogField {
+    name: WasmStr,
+    value: WasmStr,
+}
+
+/// As much of a message as anybody reads.
+fn beginning(store: &StoreContextMut<'_, Host>, message: &WasmStr) -> wasmtime::Result<String> {
+    let most = longest_line(store.data()).max(MAX_LAST_WORDS);
+    Ok(cut(&message.to_str(store)?, most).to_owned())
+}
+
+/// Bytes of a line that the grant allows.
+fn longest_line(host: &Host) -> usize {
+    let default = LogGrant::default();
+    host.settings.grant.imports.log.as_ref().unwrap_or(&default).max_bytes
+}
+
+/// The fields of a line as they are written, `NAME=VALUE NAME=VALUE`, up to a length: what is beyond it is not formatted
+/// either, since an escape is several times as long as what it stands for.
+struct EscapedFields {
+    text: String,
+    most: usize,
+}
+
+impl EscapedFields {
+    fn new(most: usize) -> Self {
+        Self { text: String::new(), most }
+    }
+
+    fn is_full(&self) -> bool {
+        self.text.len() >= self.most
+    }
+
+    fn add(&mut self, name: &str, value: &str) {
+        let space = if self.text.is_empty() { "" } else { " " };
+        let octets = space.chars().chain(name.escape_debug()).chain(['=']);
+        for one in octets.chain(value.escape_debug()) {
+            if self.is_full() {
+                return;
+            }
+            self.text.push(one);
+        }
+    }
 }
 
 /// What a line that a filter writes is wanted for.
@@ -83,10 +135,9 @@ pub(super) fn line(
         host.last_words = Some(cut(message, MAX_LAST_WORDS).escape_debug().to_string());
     }
     if wanted.is_logged {
-        let default = LogGrant::default();
-        let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
-        let message = cut(message, grant.max_bytes);
-        let room = grant.max_bytes.saturating_sub(message.len());
+        let most = longest_line(host);
+        let message = cut(message, most);
+        let room = most.saturating_sub(message.len());
         write(host, level, message, cut(fields, room));
     }
 }
@@ -168,6 +219,30 @@ pub(super) mod tests {
         let state = FilterState::new(Arc::new(tamis_observe::Metrics::new()));
         let mark = crate::Engine::new().unwrap().mark();
         Host::new(Arc::new(settings), Arc::new(state), mark)
+    }
+
+    #[test]
+    fn no_more_of_the_fields_of_a_line_is_formatted_than_is_written() {
+        for (fields, wanted) in [
+            (&[("a", "1"), ("b", "2")][..], "a=1 b=2"),
+            (&[("a", "")], "a="),
+            (&[], ""),
+            (&[("a\n", "\u{1b}[2J")], "a\\n=\\u{1b}[2J"),
+            (&[("a", "12345678901234567890")], "a=123456789012345678"),
+            (&[("a", "1234567"), ("b", "1234567"), ("c", "")], "a=1234567 b=1234567 "),
+            (&[("a", "\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}")], "a=\\u{1}\\u{1}\\u{1}\\u{"),
+        ] {
+            let mut escaped = EscapedFields::new(20);
+            fields.iter().for_each(|(name, value)| escaped.add(name, value));
+            assert_eq!(escaped.text, wanted);
+        }
+        // As many as a guest can pass in, each as long as it can be.
+        for long in ["a".repeat(4 << 20), "\u{1}".repeat(4 << 20), "é".repeat(2 << 20)] {
+            let mut escaped = EscapedFields::new(4_096);
+            (0..MAX_LOG_FIELDS).for_each(|_| escaped.add(&long, &long));
+            assert!((4_096..4_100).contains(&escaped.text.len()), "{}", escaped.text.len());
+            assert!(escaped.text.capacity() <= 8_192, "{}", escaped.text.capacity());
+        }
     }
 
     #[test]

@@ -7,6 +7,8 @@ use tamis_observe as observe;
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
+/// Labels of a metric; values beyond them belong to none.
+const MAX_LABELS: usize = 16;
 /// Series handles an instance may hold.
 const MAX_HANDLES: usize = 100_000;
 
@@ -24,7 +26,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             let host = store.data_mut();
             let family =
                 host.families.get(metric as usize).ok_or_else(|| no_handle("metrics.series"))?;
-            let values: Vec<&str> = values.iter().map(String::as_str).collect();
+            let values: Vec<&str> = values.iter().take(MAX_LABELS).map(String::as_str).collect();
             if host.series.len() >= MAX_HANDLES {
                 return Err(wasmtime::Error::msg(
                     "too many series handles; keep a handle instead of asking for it again",
@@ -71,7 +73,7 @@ fn define(
         MetricKind::Gauge => observe::MetricKind::Gauge,
         MetricKind::Histogram => observe::MetricKind::Histogram,
     };
-    let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+    let labels: Vec<&str> = labels.iter().take(MAX_LABELS + 1).map(String::as_str).collect();
     let family = host
         .state
         .metrics
@@ -87,4 +89,27 @@ fn define(
         .map_err(|e| e.to_string())?;
     host.families.push(family);
     Ok(handle(host.families.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::basic::tests::host;
+    use super::*;
+
+    #[test]
+    fn a_metric_that_is_refused_is_named_in_few_characters() {
+        let long = || "a".repeat(1 << 20);
+        for params in [
+            (MetricKind::Counter, long(), String::new(), Vec::new()),
+            (MetricKind::Counter, "\u{1}".repeat(1 << 20), String::new(), Vec::new()),
+            (MetricKind::Counter, "a".to_owned(), long(), Vec::new()),
+            (MetricKind::Counter, "a".to_owned(), String::new(), vec![long()]),
+            (MetricKind::Counter, "a".to_owned(), String::new(), vec!["b".to_owned(); 100_000]),
+        ] {
+            let mut host = host();
+            host.configuring = true;
+            let said = define(&mut host, &params).unwrap_err();
+            assert!(said.len() < 4_096, "{}", said.len());
+        }
+    }
 }

@@ -1,7 +1,8 @@
 //! `secrets`: used by handle; the value is visible only if the grant sets `reveal`.
 
-use super::{handle, no_handle};
+use super::{MAX_SHOWN, handle, no_handle};
 use crate::Host;
+use crate::error::printable;
 use aws_lc_rs::{constant_time, hmac};
 use std::sync::Arc;
 use wasmtime::StoreContextMut;
@@ -36,6 +37,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
 fn open(host: &mut Host, name: String) -> Result<u32, String> {
     let granted = host.settings.grant.imports.secrets.as_ref();
     if !granted.is_some_and(|g| g.names.contains(&name)) {
+        let name = printable(&name, MAX_SHOWN);
         return Err(format!(
             "the grant does not name the secret `{name}` in `imports.secrets.names`"
         ));
@@ -57,4 +59,18 @@ fn value(host: &Host, secret: u32) -> wasmtime::Result<Arc<[u8]>> {
     let name = host.secrets.get(secret as usize).ok_or_else(|| no_handle("secrets"))?;
     let gone = || wasmtime::Error::msg("a secret was removed after it was opened");
     host.state.secrets.find(name).ok_or_else(gone)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::basic::tests::host;
+    use super::*;
+
+    #[test]
+    fn an_unknown_secret_is_named_in_few_characters() {
+        for fill in ["a", "\u{1}", "é", "\n"] {
+            let said = open(&mut host(), fill.repeat(1 << 20)).unwrap_err();
+            assert!(said.contains("imports.secrets.names") && said.len() < 400, "{}", said.len());
+        }
+    }
 }
