@@ -53,18 +53,21 @@ impl LastGoodDocuments {
     /// The last good documents when the proxy of that name ended, if it stored them below `root`. A file
     /// that others may have written is not trusted; the second value reports it.
     pub(crate) fn open(root: &Path, node: &NodeName) -> (Self, Option<String>) {
-        let name = node.to_string().replace([':', '/'], "-");
-        let file = root.join(".tamis").join("last-good").join(format!("{name}.json"));
+        let folder = root.join(".tamis").join("last-good");
+        let file = folder.join(format!("{}.json", file_name(node)));
         let none = |file| Self {
             file: Some(file),
             documents: BTreeMap::new(),
             held: BTreeMap::new(),
             written: None,
         };
-        if !file.exists() {
+        // Earlier releases wrote what is two proxies now under one name. It has the documents of the same folder.
+        let former = folder.join(format!("{}.json", node.to_string().replace([':', '/'], "-")));
+        let stored = if file.exists() { &file } else { &former };
+        if !stored.exists() {
             return (none(file), None);
         }
-        match own(&file).and_then(|()| read(&file)) {
+        match own(stored).and_then(|()| read(stored)) {
             Ok(kept) => {
                 let mut good = none(file);
                 good.held =
@@ -74,7 +77,7 @@ impl LastGoodDocuments {
                 (good, None)
             }
             Err(why) => {
-                let note = format!("{}: {why}; it is not used, remove it", file.display());
+                let note = format!("{}: {why}; it is not used, remove it", stored.display());
                 (none(file), Some(note))
             }
         }
@@ -202,6 +205,18 @@ impl LastGoodDocuments {
     pub(crate) fn files(&self) -> impl Iterator<Item = &str> {
         self.documents.keys().map(String::as_str)
     }
+}
+
+/// A name for files, another for each proxy: `gateway-NAMESPACE-NAME`, or `gateway-NAMESPACE~NAME` where a `-` in the
+/// namespace would leave its end open. No name has a `~`.
+fn file_name(node: &NodeName) -> String {
+    let (kind, key, end) = match node {
+        NodeName::Gateway { key } => ("gateway", key, String::new()),
+        NodeName::Sidecar { key, index } => ("sidecar", key, format!("-{index}")),
+    };
+    let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+    let joint = if namespace.contains('-') { '~' } else { '-' };
+    format!("{kind}-{namespace}{joint}{name}{end}")
 }
 
 fn id(document: &Document) -> Id {

@@ -3,10 +3,23 @@
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
-use tamis_trust::{BuildInput, Digest, PrivateKey, build, sign};
+use tamis_trust::{BuildInput, Digest, Manifest, PrivateKey, build, sign};
 
-/// Name of the component's file in a store.
+/// Name of the component's file in a store, another for each name and version: `NAMESPACE-NAME-VERSION.wasm`, or with `~`
+/// between the parts where a `-` or `.` in them would leave their ends open. No name and no version has a `~`.
 pub(crate) fn file_name(name: &str, version: &str) -> String {
+    let plain = name
+        .split_once('/')
+        .is_some_and(|(namespace, name)| !namespace.contains('-') && !name.contains(['/', '.']));
+    if plain {
+        former_name(name, version)
+    } else {
+        format!("{}~{version}.wasm", name.replace('/', "~"))
+    }
+}
+
+/// The name that earlier releases gave to the file, the same for several names.
+fn former_name(name: &str, version: &str) -> String {
     format!("{}-{version}.wasm", name.replace('/', "-"))
 }
 
@@ -38,18 +51,41 @@ pub(crate) fn is_there(file: &Path, manifest: &[u8], component: &[u8]) -> bool {
         && beside(file, ".sigstore.json").exists()
 }
 
-/// Refuses a release whose version names another artifact already: a version names one set of bytes.
+/// Refuses a release whose version names another artifact already: a version names one set of bytes. Looks also where an
+/// earlier release stored it.
 pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) -> Result<()> {
-    let there = match fs::read(beside(file, ".manifest.json")) {
-        Ok(there) if there == manifest => return Ok(()),
-        Ok(there) => Digest::of(&there),
-        Err(_) => return Ok(()),
-    };
-    bail!(
-        "{name} {version} already names another artifact: {there} in {}, {} here; raise the version of the new one, or overwrite the old one with --replace as long as nobody else has it",
-        file.display(),
-        Digest::of(manifest)
-    )
+    let former = file.with_file_name(former_name(name, version));
+    for file in [file, &former] {
+        let Ok(there) = fs::read(beside(file, ".manifest.json")) else { continue };
+        if there == manifest || is_of_another(&there, name, version) {
+            continue;
+        }
+        bail!(
+            "{name} {version} already names another artifact: {} in {}, {} here; raise the version of the new one, or overwrite the old one with --replace as long as nobody else has it",
+            Digest::of(&there),
+            file.display(),
+            Digest::of(manifest)
+        )
+    }
+    Ok(())
+}
+
+/// Refuses to overwrite the artifact of another filter or version: earlier releases gave several of them one file.
+pub(crate) fn is_free(file: &Path, name: &str, version: &str) -> Result<()> {
+    match fs::read(beside(file, ".manifest.json")) {
+        Ok(there) if is_of_another(&there, name, version) => bail!(
+            "{} holds another filter than {name} {version}; store that one again (`tamis filter pull` or `tamis filter sign`), which gives it a file of its own, and remove this one, or use another store",
+            file.display()
+        ),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+/// Whether a manifest is of another filter, or of another version.
+fn is_of_another(manifest: &[u8], name: &str, version: &str) -> bool {
+    Manifest::parse(manifest).is_ok_and(|there| {
+        there.name().to_string() != name || there.version().to_string() != version
+    })
 }
 
 /// Signs and writes an artifact. The component is written last and by rename: whoever finds it finds the
@@ -76,4 +112,53 @@ pub(crate) fn put(path: &Path, octets: &[u8]) -> Result<()> {
     fs::write(&temporary, octets)
         .and_then(|()| fs::rename(&temporary, path))
         .with_context(|| format!("{} cannot be written", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_and_version_has_a_file_of_its_own() {
+        let parts =
+            ["a", "b", "c", "a-b", "b-c", "a.b", "b--c", "a_b", "b-1", "1", "a-b-c", "b-1.0.0"];
+        let versions = ["1.0.0", "2.0.0", "1.0.0-1.0.0", "1.0.0-rc.1", "1.0.0-2.0.0", "10.0.0"];
+        let two =
+            parts.iter().flat_map(|one| parts.iter().map(move |other| format!("{one}/{other}")));
+        let three =
+            parts.iter().flat_map(|one| parts.iter().map(move |other| format!("{one}/{other}/c")));
+        let (mut seen, mut number) = (std::collections::HashMap::new(), 0);
+        for name in two.chain(three) {
+            for version in versions {
+                let file = file_name(&name, version);
+                assert!(!file.contains('/'), "{file}");
+                let other = seen.insert(file.clone(), (name.clone(), version));
+                assert_eq!(other, None, "{name} {version}: {file}");
+                number += 1;
+            }
+        }
+        assert_eq!(number, 2 * parts.len() * parts.len() * versions.len());
+        assert_eq!(file_name("acme/my-filter", "0.1.0"), "acme-my-filter-0.1.0.wasm", "as before");
+        assert_eq!(file_name("a-b/c", "0.1.0"), "a-b~c~0.1.0.wasm");
+    }
+
+    #[test]
+    fn what_an_earlier_release_stored_is_found_and_not_overwritten_by_another_filter() {
+        let store = tempfile::tempdir().unwrap();
+        let builtins = crate::builtin::all().unwrap();
+        let component = &builtins.first().expect("built without filters").component;
+        let of = |name: &str| manifest(component, name, "1.0.0").unwrap();
+        // As an earlier release stored `a-b/c`.
+        let former = store.path().join(former_name("a-b/c", "1.0.0"));
+        fs::write(beside(&former, ".manifest.json"), of("a-b/c")).unwrap();
+        let file = |name: &str| store.path().join(file_name(name, "1.0.0"));
+        assert!(is_new(&file("a-b/c"), &of("a-b/c"), "a-b/c", "1.0.0").is_ok(), "the same");
+        let said = is_new(&file("a-b/c"), b"other", "a-b/c", "1.0.0").unwrap_err().to_string();
+        assert!(said.contains("already names another artifact"), "{said}");
+        assert_eq!(file("a/b-c"), former);
+        assert!(is_new(&file("a/b-c"), &of("a/b-c"), "a/b-c", "1.0.0").is_ok());
+        let said = is_free(&file("a/b-c"), "a/b-c", "1.0.0").unwrap_err().to_string();
+        assert!(said.contains("another filter than a/b-c 1.0.0"), "{said}");
+        assert!(is_free(&file("a-b/c"), "a-b/c", "1.0.0").is_ok());
+    }
 }

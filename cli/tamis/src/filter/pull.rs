@@ -1,6 +1,6 @@
 //! `tamis filter pull`.
 
-use super::artifact::{beside, file_name, is_new, put};
+use super::artifact::{beside, file_name, is_free, is_new, put};
 use crate::output::{self, Output};
 use crate::remote::RegistryAccess;
 use crate::user_state;
@@ -44,6 +44,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     std::fs::create_dir_all(store)
         .with_context(|| format!("the store {} cannot be made", store.display()))?;
     let file = store.join(file_name(&name, &version));
+    is_free(&file, &name, &version)?;
     if !replace {
         is_new(&file, &pulled.artifact.manifest, &name, &version)?;
     }

@@ -54,6 +54,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         .with_context(|| format!("{} cannot be signed", component.display()))?;
     let keys = key.iter().map(|path| keys::read_private(path)).collect::<Result<Vec<_>>>()?;
     let file = store.join(artifact::file_name(name, version));
+    artifact::is_free(&file, name, version)?;
     if !replace {
         artifact::is_new(&file, &manifest, name, version)?;
     }

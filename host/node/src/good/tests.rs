@@ -119,6 +119,36 @@ fn what_is_kept_is_private_and_what_others_may_write_is_not_believed() {
 }
 
 #[test]
+fn each_proxy_of_a_folder_has_a_file_of_its_own_and_finds_that_of_an_earlier_release() {
+    let names = ["a/b-c", "a-b/c", "a/b", "a/b-c-0", "a-b/c-0", "a-b-c/d", "a/b-c-d", "a-b/c-d"];
+    let gateways = names.map(|key| NodeName::Gateway { key: key.to_owned() });
+    let sidecars = names.iter().flat_map(|key| {
+        [0, 1, 10].map(|index| NodeName::Sidecar { key: (*key).to_owned(), index })
+    });
+    let all: Vec<String> =
+        gateways.into_iter().chain(sidecars).map(|node| file_name(&node)).collect();
+    let different: BTreeSet<_> = all.iter().collect();
+    assert_eq!(different.len(), all.len(), "{all:?}");
+    assert!(all.contains(&"gateway-a-b-c".to_owned()), "as before: {all:?}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let kept = folder.path().join(".tamis/last-good");
+    fs::create_dir_all(&kept).unwrap();
+    let former = kept.join("gateway-a-b-c.json");
+    fs::write(
+        &former,
+        r#"{"files":{},"held":[["Service","a/b",{"source":"a.yaml","digest":"d"}]]}"#,
+    )
+    .unwrap();
+    fs::set_permissions(&former, fs::Permissions::from_mode(0o600)).unwrap();
+    for key in ["a-b/c", "a/b-c"] {
+        let node = NodeName::Gateway { key: key.to_owned() };
+        let (good, note) = LastGoodDocuments::open(folder.path(), &node);
+        assert_eq!((good.held.len(), note), (1, None), "{key}");
+    }
+}
+
+#[test]
 fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called() {
     for other in ["a.yaml", "z.yaml"] {
         let (folder, address) = folder();
