@@ -6,7 +6,7 @@ use crate::host::{self, Host};
 use crate::imports::output::end_line;
 use crate::plan::Plan;
 use crate::trap::classify;
-use crate::{EngineError, FilterState, Grant, abi};
+use crate::{EngineError, FilterState, Grant, abi, deadline};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -43,7 +43,13 @@ pub(crate) struct RunningInstance {
     pub(crate) exports: Exports,
     /// A suspended call is in progress, or was dropped halfway.
     pub(crate) busy: bool,
+    /// Processor time that is left for calls while the filter is being built.
+    building: Duration,
 }
+
+/// How many times the limit of `configure` all calls of an instance may take together while the filter is being built: a
+/// dozen functions are called then, and other changes of the proxy wait for them.
+const BUILDING_LIMITS: u32 = 2;
 
 impl RunningInstance {
     fn store(plan: &Plan, state: &Arc<FilterState>) -> Store<Host> {
@@ -75,7 +81,11 @@ impl RunningInstance {
                 let cause = printable(&format!("{words}{e:#}"), MAX_CAUSE);
                 EngineError::Instantiate { filter: plan.settings.name.clone(), cause }
             })
-            .map(|exports| Self { exports, busy: false, store })
+            .map(|exports| {
+                let limit = Duration::from_micros(plan.settings.grant.limits.configure_us);
+                let building = limit.saturating_mul(BUILDING_LIMITS);
+                Self { exports, busy: false, store, building }
+            })
     }
 
     /// As [`Self::configured`], within the time limit of a call, for a caller that cannot wait longer.
@@ -169,8 +179,11 @@ impl RunningInstance {
         call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
     ) -> Result<R, EngineError> {
         self.store.data_mut().limiter.refused = false;
-        host::arm(&mut self.store, plan.settings.grant.limits.configure_us);
+        let left = u64::try_from(self.building.as_micros()).unwrap_or(u64::MAX);
+        host::arm(&mut self.store, plan.settings.grant.limits.configure_us.min(left));
+        let since = deadline::used();
         let answer = call(&self.exports, &mut self.store);
+        self.building = self.building.saturating_sub(deadline::used().saturating_sub(since));
         answer.map_err(|e| self.failed(plan, act, &e))
     }
 

@@ -1,6 +1,7 @@
 //! Builds running filters from a plan: verified, compiled, granted, configured, self-tested.
 
 mod ahead;
+mod slow_refusals;
 
 use crate::allowed::{allowed, granted, refusal};
 use crate::claims::check_claims;
@@ -11,6 +12,7 @@ use crate::store::{ArtifactStore, StoredArtifact};
 use crate::ticks::{RunningTicks, TickStarter};
 use ahead::Compiler;
 use serde_json::Value as Json;
+use slow_refusals::SlowRefusals;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use tamis_observe::Metrics;
 use tamis_proxy::{Attachment, Shadow, SlotOccupant, SlotRefusal, SlotState, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, World};
 use tamis_resources::{RouteFault, sound_routes};
+use tamis_sync::SHADOW;
 use tamis_trust::{
     Digest, Manifest, Request, SignaturePolicy, VerifiedFilter, Version, bundle_lines, verify,
     verify_manifest,
@@ -46,6 +49,7 @@ pub(crate) struct Builder {
     states: HashMap<String, KeptState>,
     good: HashMap<String, LastGoodFilter>,
     shadows: HashMap<String, Candidate>,
+    slow: SlowRefusals,
 }
 
 /// The filter that an attachment ran last.
@@ -275,6 +279,7 @@ impl Builder {
             states,
             good,
             shadows,
+            slow: SlowRefusals::default(),
         }
     }
 
@@ -338,6 +343,7 @@ impl Builder {
             wanted.iter().any(|wanted| wanted.slot == *name && wanted.shadow.is_some())
         };
         self.shadows.retain(|name, _| shadowed(name));
+        self.slow.retain(|name| live_or_shadow(wanted, name));
         built
     }
 
@@ -378,9 +384,12 @@ impl Builder {
     ) -> Result<&Candidate, Refusal> {
         let proven = self.proven(wanted, rules, index)?;
         if self.shadows.get(slot).is_none_or(|there| there.key != proven.key) {
-            let compiled = self.compiled(wanted.plan, &proven)?;
-            let options = self.options(slot, wanted.plan, &proven, None)?;
-            let filter = Filter::shadow(&compiled, options)?;
+            let name = format!("{slot}{SHADOW}");
+            let filter = self.unless_paused(&name, &proven.key, |builder| {
+                let compiled = builder.compiled(wanted.plan, &proven)?;
+                let options = builder.options(slot, wanted.plan, &proven, None)?;
+                Ok(Filter::shadow(&compiled, options)?)
+            })?;
             let VerifiedFilter { digest, version, .. } = proven.verified;
             let candidate = Candidate {
                 key: proven.key,
@@ -474,11 +483,14 @@ impl Builder {
             }
             return Ok(LastGoodFilter { verified: proven.verified, ..good.clone() });
         }
-        let made = self.make(wanted, &proven);
-        let (filter, left_out) = made.map_err(|faulty| faulty.refusal)?;
-        if let Some(refusal) = uncovered_rules(&filter, wanted.plan) {
-            return Err(refusal.into());
-        }
+        let (filter, left_out) = self.unless_paused(wanted.slot, &proven.key, |builder| {
+            let (filter, left_out) =
+                builder.make(wanted, &proven).map_err(|faulty| faulty.refusal)?;
+            match uncovered_rules(&filter, wanted.plan) {
+                Some(refusal) => Err(refusal.into()),
+                None => Ok((filter, left_out)),
+            }
+        })?;
         let state = Arc::clone(filter.state());
         let (name, signers) = (wanted.plan.filter.clone(), signers(&proven.verified));
         self.states.insert(wanted.slot.to_owned(), KeptState { filter: name, signers, state });
@@ -490,6 +502,22 @@ impl Builder {
         let proof = Arc::new(proof);
         let config = Arc::clone(&wanted.plan.config);
         Ok(LastGoodFilter { key, filter, config, proof, verified, left_out, _ticking: ticking })
+    }
+
+    /// Makes something for a slot, unless it failed before and took long: other slots wait for it with every change of theirs.
+    fn unless_paused<T>(
+        &mut self,
+        slot: &str,
+        key: &str,
+        make: impl FnOnce(&mut Self) -> Result<T, Refusal>,
+    ) -> Result<T, Refusal> {
+        if let Some(refusal) = self.slow.find(slot, key, self.clock.now()) {
+            return Err(refusal.clone());
+        }
+        let since = self.clock.now();
+        let made = make(self);
+        let (now, took) = (self.clock.now(), self.clock.since(since));
+        made.map_err(|refusal| self.slow.keep(slot, key, refusal, took, now))
     }
 
     /// Makes the filter. A router that refuses some of its routes is made with the routes that it accepts.
@@ -654,6 +682,11 @@ impl Builder {
             }
         }
     }
+}
+
+/// Whether a name is that of a desired slot, or of its shadow.
+fn live_or_shadow(wanted: &[DesiredSlot<'_>], name: &str) -> bool {
+    wanted.iter().any(|one| one.slot == name.strip_suffix(SHADOW).unwrap_or(name))
 }
 
 fn slot_of(plan: &FilterPlan) -> &str {
