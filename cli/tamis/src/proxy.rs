@@ -133,12 +133,12 @@ struct Serve {
     /// Longest request body in bytes; default: no limit.
     #[arg(long)]
     max_body_bytes: Option<u64>,
-    /// Longest head of an HTTP/1 request in bytes.
-    #[arg(long, default_value_t = 64 * 1024)]
-    max_head_bytes: usize,
-    /// Most fields in a head.
-    #[arg(long, default_value_t = 100)]
-    max_fields: usize,
+    /// Longest head of a request in bytes, 1024 to 1048576.
+    #[arg(long, default_value_t = 64 * 1024, value_parser = clap::value_parser!(u32).range(1_024..=1_048_576))]
+    max_head_bytes: u32,
+    /// Most fields in a head, 1 to 1000.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    max_fields: u32,
     /// Concurrent streams on an HTTP/2 connection.
     #[arg(long, default_value_t = 128)]
     max_streams: u32,
@@ -214,11 +214,11 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let limits = ServeLimits { max_streams: arguments.max_streams, ..ServeLimits::default() };
     let limits = ServeLimits {
         gate: tamis_transport::GateLimits {
-            max_head_bytes: arguments.max_head_bytes,
-            max_fields: arguments.max_fields,
+            max_head_bytes: arguments.max_head_bytes as usize,
+            max_fields: arguments.max_fields as usize,
             ..limits.gate
         },
-        max_header_list_bytes: u32::try_from(arguments.max_head_bytes).unwrap_or(u32::MAX),
+        max_header_list_bytes: arguments.max_head_bytes,
         ..limits
     };
     let proxy = ProxyOptions {

@@ -99,6 +99,7 @@ fn view(filter: &Filter) -> View {
         status: None,
         response_headers: http::HeaderMap::new(),
         attributes,
+        bounds: tamis_exchange::HeadBounds::default(),
     };
     let mut view = View::default();
     view.fill_request(filter.reads(), &exchange);

@@ -94,6 +94,7 @@ fn views(plan: &Plan) -> (x::View, x::View) {
         status: Some(http::StatusCode::OK),
         response_headers: HeaderMap::new(),
         attributes: x::Attributes::default(),
+        bounds: x::HeadBounds::default(),
     };
     let (mut request, mut response) = (x::View::default(), x::View::default());
     request.fill_request(plan.reads(), &exchange);

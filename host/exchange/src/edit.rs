@@ -15,7 +15,7 @@ use http::Method;
 
 /// Edits of one verdict.
 const MAX_EDITS: usize = 1_024;
-/// Fields of a head after edits, and of a reply.
+/// Fields of a head after edits ([`HeadBound`](crate::HeadBound)), and of a reply.
 pub const MAX_FIELDS: usize = 512;
 /// Bytes of a head after edits: names, values and 32 for each field (RFC 9113 §6.5.2).
 pub const MAX_HEAD_OCTETS: usize = 128 * 1024;
@@ -27,7 +27,7 @@ pub const MAX_ATTRIBUTES_OCTETS: usize = 64 * 1024;
 /// Attributes of an exchange, once filters set some.
 pub const MAX_ATTRIBUTES: usize = 128;
 /// Overhead of a field (RFC 9113 §6.5.2).
-const FIELD_OCTETS: usize = 32;
+pub(crate) const FIELD_OCTETS: usize = 32;
 
 /// A header line as it crosses the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]

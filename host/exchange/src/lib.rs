@@ -45,7 +45,7 @@ pub use edit::{
     MAX_HEAD_OCTETS, MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, WritableFields, apply,
     change_trailers, check, head_size, is_framing_header, is_host_attribute,
 };
-pub use exchange::{Attributes, Exchange, Scheme};
+pub use exchange::{Attributes, Exchange, HeadBound, HeadBounds, Scheme};
 pub use field_values::trim_values;
 pub use fields::{is_host_field, is_host_look_alike, is_same_name};
 pub use hooks::{

@@ -305,6 +305,7 @@ mod tests {
             status: None,
             response_headers: HeaderMap::new(),
             attributes,
+            bounds: crate::HeadBounds::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use std::sync::Arc;
 use tamis_exchange::{
-    Attributes, ClientChain, Exchange, Fault, PathRules, Refusal, Scheme, TargetError,
+    Attributes, ClientChain, Exchange, Fault, HeadBounds, PathRules, Refusal, Scheme, TargetError,
     misspelt_method, normal_authority, normal_path,
 };
 use tamis_transport::RequestBody;
@@ -84,6 +84,7 @@ pub(crate) fn decode(
             status: None,
             response_headers: HeaderMap::new(),
             attributes: attributes_behind(connection, chain.as_ref()),
+            bounds: shared.head_bounds(),
         },
         upgrade,
         trailers,
@@ -145,6 +146,7 @@ pub(crate) fn refused(request: &Request<RequestBody>, arrival: &Arrival<'_>) -> 
         status: None,
         response_headers: HeaderMap::new(),
         attributes: attributes_behind(connection, chain.as_ref()),
+        bounds: HeadBounds::default(),
     }
 }
 

@@ -6,7 +6,7 @@ use crate::exchange::ExchangeState;
 use crate::request_id;
 use http::{HeaderMap, HeaderValue, Method};
 use std::sync::atomic::Ordering;
-use tamis_exchange::{Exchange, Outcome};
+use tamis_exchange::{Exchange, HeadBounds, Outcome};
 use tamis_transport::RefusedRequest;
 
 /// Records the refusal and returns the id that its client receives. A connection that is closed without a
@@ -26,6 +26,7 @@ pub(crate) fn record(arrival: &Arrival<'_>, refused: &RefusedRequest) -> Option<
         status: None,
         response_headers: HeaderMap::new(),
         attributes: attributes(connection),
+        bounds: HeadBounds::default(),
     };
     let request_id = request_id::ensure(&mut HeaderMap::new(), shared.random);
     let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
 use tamis_exchange::{
-    Body, Fault, HeadSide, Refusal, Selection, Verdict, is_host_look_alike, trim_values,
+    Body, Fault, HeadBound, HeadSide, Refusal, Selection, Verdict, is_host_look_alike, trim_values,
 };
 
 /// Runs response hooks over an upstream's response and builds the response to the client.
@@ -74,6 +74,11 @@ pub(crate) fn take_head(
     }
     state.exchange.status = Some(status);
     state.exchange.response_headers = headers;
+    if let Some(upstream) = &state.service {
+        let taken = upstream.response_limits();
+        state.exchange.bounds.response =
+            HeadBound::of_received(taken.max_fields, taken.max_head_bytes);
+    }
 }
 
 /// Whether a response of that status ends with its head (RFC 9110 §15.3.5, §15.4.5).

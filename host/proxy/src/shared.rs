@@ -8,6 +8,7 @@ use crate::traffic::Traffic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_ambient::{Clock, Random};
+use tamis_exchange::{HeadBound, HeadBounds};
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::{MeshIdentity, ServeLimits};
 use tamis_upstream::ServiceTable;
@@ -68,5 +69,12 @@ impl Director {
 impl ProxyShared {
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How large filters may make heads, before the limits of the upstream are known.
+    pub(crate) fn head_bounds(&self) -> HeadBounds {
+        let gate = &self.limits.gate;
+        let request = HeadBound::of_received(gate.max_fields, gate.max_head_bytes);
+        HeadBounds { request, response: HeadBound::default() }
     }
 }

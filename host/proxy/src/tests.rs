@@ -216,6 +216,7 @@ fn exchange(path: &str) -> Exchange {
         status: None,
         response_headers: HeaderMap::new(),
         attributes: Attributes::default(),
+        bounds: tamis_exchange::HeadBounds::default(),
     }
 }
 

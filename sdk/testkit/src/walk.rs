@@ -327,6 +327,7 @@ pub(crate) fn exchange(message: &Request, id: u64) -> Result<Exchange, String> {
         status: None,
         response_headers: http::HeaderMap::new(),
         attributes,
+        bounds: tamis_exchange::HeadBounds::default(),
     })
 }
 

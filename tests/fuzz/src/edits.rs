@@ -124,6 +124,7 @@ pub fn edits(data: &[u8]) {
         status: None,
         response_headers: http::HeaderMap::new(),
         attributes: Attributes::default(),
+        bounds: tamis_exchange::HeadBounds::default(),
     };
     // 0 to 1,020: also heads that came with more fields than any may have afterwards.
     for n in 0..usize::from(octets.byte()) * 4 {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use tamis_engine::{
     CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
 };
-use tamis_exchange::{Attributes, Exchange, PathRules, Scheme, Verdict, View, normal_path};
+use tamis_exchange::{
+    Attributes, Exchange, HeadBounds, PathRules, Scheme, Verdict, View, normal_path,
+};
 use tamis_observe::Metrics;
 use tamis_resources::plan::FilterPlan;
 
@@ -220,5 +222,6 @@ fn exchange(asked: &AskedRequest) -> Result<Exchange> {
         status: None,
         response_headers: http::HeaderMap::new(),
         attributes,
+        bounds: HeadBounds::default(),
     })
 }

@@ -141,6 +141,7 @@ pub(crate) fn view(reads: &ReadableFields, id: u64, path: &str) -> View {
         status: None,
         response_headers: http::HeaderMap::new(),
         attributes: Attributes::default(),
+        bounds: tamis_exchange::HeadBounds::default(),
     };
     let mut view = View::default();
     view.fill_request(reads, &exchange);

@@ -2,10 +2,10 @@
 
 use super::{
     Edit, EditError, FIELD_OCTETS, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS,
-    MAX_FIELDS, MAX_HEAD_OCTETS, field_octets, is_method_apart, shown,
+    field_octets, is_method_apart, shown,
 };
 use crate::fields::remove_other_spellings;
-use crate::{Exchange, PathRules, normal_authority, normal_path};
+use crate::{Exchange, HeadBound, PathRules, normal_authority, normal_path};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// The number of fields of a head, and its size as [`MAX_HEAD_OCTETS`] counts it.
@@ -20,16 +20,15 @@ pub fn head_size(headers: &HeaderMap) -> (usize, usize) {
 /// of its name that others sent.
 ///
 /// # Errors
-/// The head would have more than [`MAX_FIELDS`] fields or [`MAX_HEAD_OCTETS`] bytes afterwards, or the
-/// attributes more than [`MAX_ATTRIBUTES`] or [`MAX_ATTRIBUTES_OCTETS`]. A head that was larger before may
-/// not grow.
+/// The head would be larger afterwards than the exchange's bound of it ([`HeadBound`]), or the attributes more than
+/// [`MAX_ATTRIBUTES`] or [`MAX_ATTRIBUTES_OCTETS`]. A head that was larger before may not grow.
 pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<(), EditError> {
     room_for_attributes(edits, exchange)?;
-    let headers = match side {
-        HeadSide::Request => &mut exchange.headers,
-        HeadSide::Response => &mut exchange.response_headers,
+    let (headers, bound) = match side {
+        HeadSide::Request => (&mut exchange.headers, exchange.bounds.request),
+        HeadSide::Response => (&mut exchange.response_headers, exchange.bounds.response),
     };
-    change_head(edits, headers)?;
+    change_head(edits, headers, bound)?;
     for edit in edits {
         match edit {
             Edit::SetHeader(_) | Edit::AddHeader(_) | Edit::RemoveHeader(_) => {}
@@ -64,7 +63,11 @@ pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<
 }
 
 /// Changes a head in place if it cannot become too large, otherwise changes a copy and checks its size.
-pub(super) fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
+pub(super) fn change_head(
+    edits: &[Edit],
+    headers: &mut HeaderMap,
+    bound: HeadBound,
+) -> Result<(), EditError> {
     let (mut more, mut more_octets) = (0_usize, 0_usize);
     for edit in edits {
         if let Edit::SetHeader(field) | Edit::AddHeader(field) = edit {
@@ -73,8 +76,8 @@ pub(super) fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(),
         }
     }
     let (fields, octets) = head_size(headers);
-    if fields.saturating_add(more) <= MAX_FIELDS
-        && octets.saturating_add(more_octets) <= MAX_HEAD_OCTETS
+    if fields.saturating_add(more) <= bound.fields
+        && octets.saturating_add(more_octets) <= bound.octets
     {
         return change(edits, headers);
     }
@@ -83,11 +86,15 @@ pub(super) fn change_head(edits: &[Edit], headers: &mut HeaderMap) -> Result<(),
     let (fields_then, octets_then) = head_size(&changed);
     let what = format!("a head of {fields_then} fields and {octets_then} bytes");
     let refuse = |rule| Err(EditError { index: edits.len().saturating_sub(1), what, rule });
-    if fields_then > fields.max(MAX_FIELDS) {
-        return refuse("a head may have at most 512 fields after edits");
+    if fields_then > fields.max(bound.fields) {
+        return refuse(
+            "a head may have at most 512 fields after edits, or 64 more than a proxy set to take more of them takes",
+        );
     }
-    if octets_then > octets.max(MAX_HEAD_OCTETS) {
-        return refuse("a head may have at most 128 KiB after edits");
+    if octets_then > octets.max(bound.octets) {
+        return refuse(
+            "a head may have at most 128 KiB after edits, or 16 KiB more than a proxy set to take longer ones takes",
+        );
     }
     *headers = changed;
     Ok(())

@@ -1,7 +1,7 @@
 //! Limits, ownership and form of the changes that filters request.
 
 use super::*;
-use crate::{Exchange, Scheme};
+use crate::{Exchange, HeadBound, HeadBounds, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 
@@ -162,6 +162,7 @@ fn exchange(fields: usize, octets: usize) -> Exchange {
         status: None,
         response_headers: HeaderMap::new(),
         attributes: crate::Attributes::default(),
+        bounds: HeadBounds::default(),
     }
 }
 
@@ -215,6 +216,26 @@ fn a_head_that_came_larger_may_change_and_not_grow() {
     let swapped = [Edit::RemoveHeader("x-client-2".into()), add("x-a", 10)];
     assert!(tried(&swapped, &mut large).is_ok());
     assert_eq!(large.headers.len(), 600);
+}
+
+#[test]
+fn filters_may_add_to_the_largest_head_that_the_proxy_takes() {
+    for (fields, bytes) in
+        [(100, 64 << 10), (512, 128 << 10), (1_000, 64 << 10), (1_000, 1 << 20), (1, 1 << 20)]
+    {
+        // As HTTP/1.1 writes a field: its name and value, a colon, a blank and the end of the line.
+        let value = bytes / fields - "x-client-999: \r\n".len();
+        for side in [HeadSide::Request, HeadSide::Response] {
+            let mut full = exchange(fields, value);
+            full.response_headers = full.headers.clone();
+            let bound = HeadBound::of_received(fields, bytes);
+            full.bounds = HeadBounds { request: bound, response: bound };
+            let few: Vec<_> = (0..10).map(|n| add(format!("x-{n}"), 1_000)).collect();
+            assert_eq!(apply(&few, &mut full, side), Ok(()), "{fields} {bytes} {side:?}");
+            let more: Vec<_> = (0..MAX_FIELDS).map(|n| add(format!("y-{n}"), 1_000)).collect();
+            assert!(apply(&more, &mut full, side).is_err(), "{fields} {bytes} {side:?}");
+        }
+    }
 }
 
 #[test]

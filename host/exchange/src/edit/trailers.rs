@@ -2,6 +2,7 @@
 
 use super::apply::change_head;
 use super::{Edit, EditError, MAX_EDITS, WritableFields, name_rule, shown};
+use crate::HeadBound;
 use crate::fields::may_follow_a_body;
 use http::{HeaderMap, HeaderValue};
 
@@ -39,7 +40,7 @@ pub fn change_trailers(
             return Err(EditError { index, what: shown(name), rule });
         }
     }
-    change_head(edits, trailers)
+    change_head(edits, trailers, HeadBound::default())
 }
 
 fn trailer_rule(name: &str, value: &[u8], writes: &WritableFields) -> Option<&'static str> {

@@ -5,7 +5,7 @@ use crate::connection::Connection;
 use crate::tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
-use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, Scheme};
+use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, HeadBounds, Scheme};
 use tamis_transport::ConnInfo;
 
 /// Asks the connection hooks of a chain in their order.
@@ -99,5 +99,6 @@ fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
         status: None,
         response_headers: http::HeaderMap::new(),
         attributes,
+        bounds: HeadBounds::default(),
     }
 }
