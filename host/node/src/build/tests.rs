@@ -600,3 +600,28 @@ fn a_component_of_another_world_than_its_catalogue_says_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_slot_that_failed_slowly_is_not_made_again_while_others_change() {
+    let signed = SigningStore::new();
+    let policies = [signed.policy(&json!({}))];
+    let (digest, other) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));
+    let (mut slow, other) = (plan("retry", &digest), plan("circuit-breaker", &other));
+    let mut builder = signed.builder();
+    let wanted =
+        DesiredSlot { slot: slot_of(&slow), plan: &slow, refused: None, logged: &[], shadow: None };
+    let rules = Rules { policies: &policies, age: Duration::ZERO };
+    let key = builder.proven(&wanted, rules, &builder.store.index()).map(|it| it.key);
+    let Ok(key) = key else { panic!("it may run") };
+    let refusal = Refusal::new("filter.configure", "it says no", "correct it");
+    let (took, now) = (Duration::from_secs(2), builder.clock.now());
+    builder.slow.keep(slot_of(&slow), &key, refusal, took, now);
+    for _ in 0..2 {
+        let built = builder.build(&[slow.clone(), other.clone()], &policies);
+        assert!(detail(&built[0]).contains("took 2000 ms"), "{}", detail(&built[0]));
+        assert_eq!(running(&built[1]).version(), "1.0.0", "the other one is in force");
+    }
+    slow.config = json!({ "attempts": 2 }).into();
+    let built = builder.build(&[slow, other], &policies);
+    assert_eq!(running(&built[0]).version(), "1.0.0", "what changed is tried at once");
+}
