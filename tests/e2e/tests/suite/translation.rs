@@ -54,7 +54,9 @@ fn trailers_of_a_client_over_http2_reach_an_http1_upstream_whether_the_head_name
             body.push(octet[0]);
         }
         send.send(String::from_utf8_lossy(&body).into_owned()).unwrap();
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        // It serves one request, and says so: a POST on a connection that closes is not sent again.
+        let answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).unwrap();
     });
     let folder = Folder::gateway(&[address]);
     let _gateway = folder.start(&[]);
