@@ -10,15 +10,12 @@ pub(crate) use check::{name_rule, written_name_rule};
 pub use trailers::change_trailers;
 
 use crate::fields::is_host_field;
+use crate::head_bounds::FIELD_OCTETS;
 use crate::view::TRAILER;
 use http::Method;
 
 /// Edits of one verdict.
 const MAX_EDITS: usize = 1_024;
-/// Fields of a head after edits ([`HeadBound`](crate::HeadBound)), and of a reply.
-pub const MAX_FIELDS: usize = 512;
-/// Bytes of a head after edits: names, values and 32 for each field (RFC 9113 §6.5.2).
-pub const MAX_HEAD_OCTETS: usize = 128 * 1024;
 /// Bytes of a response's head as a client receives it, whoever wrote it: an upstream, an upstream and filters,
 /// or a filter alone, in its reply.
 pub const MAX_RESPONSE_HEAD_OCTETS: usize = 64 * 1024;
@@ -26,8 +23,6 @@ pub const MAX_RESPONSE_HEAD_OCTETS: usize = 64 * 1024;
 pub const MAX_ATTRIBUTES_OCTETS: usize = 64 * 1024;
 /// Attributes of an exchange, once filters set some.
 pub const MAX_ATTRIBUTES: usize = 128;
-/// Overhead of a field (RFC 9113 §6.5.2).
-pub(crate) const FIELD_OCTETS: usize = 32;
 
 /// A header line as it crosses the contract.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +181,7 @@ pub(crate) fn shown(what: &str) -> String {
     what.get(..what.floor_char_boundary(80)).unwrap_or(what).to_owned()
 }
 
-/// Bytes of a field as [`MAX_HEAD_OCTETS`] counts them.
+/// Bytes of a field as [`MAX_HEAD_OCTETS`](crate::MAX_HEAD_OCTETS) counts them.
 pub(crate) fn field_octets(field: &FieldLine) -> usize {
     field.name.len().saturating_add(field.value.len()).saturating_add(FIELD_OCTETS)
 }

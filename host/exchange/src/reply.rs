@@ -1,9 +1,9 @@
 //! A response written by a filter, and its check.
 
 use crate::edit::{
-    FieldLine, MAX_FIELDS, MAX_RESPONSE_HEAD_OCTETS, field_octets, is_framing_header, shown,
-    written_name_rule,
+    FieldLine, MAX_RESPONSE_HEAD_OCTETS, field_octets, is_framing_header, shown, written_name_rule,
 };
+use crate::head_bounds::MAX_FIELDS;
 use http::HeaderValue;
 
 /// A response written by a filter. The host frames it.

@@ -8,7 +8,7 @@ use crate::fields::remove_other_spellings;
 use crate::{Exchange, HeadBound, PathRules, normal_authority, normal_path};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
-/// The number of fields of a head, and its size as [`MAX_HEAD_OCTETS`] counts it.
+/// The number of fields of a head, and its size as [`MAX_HEAD_OCTETS`](crate::MAX_HEAD_OCTETS) counts it.
 pub fn head_size(headers: &HeaderMap) -> (usize, usize) {
     let octets =
         headers.iter().map(|(name, value)| name.as_str().len().saturating_add(value.len()));

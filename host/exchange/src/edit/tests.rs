@@ -1,7 +1,7 @@
 //! Limits, ownership and form of the changes that filters request.
 
 use super::*;
-use crate::{Exchange, HeadBound, HeadBounds, Scheme};
+use crate::{Exchange, HeadBound, HeadBounds, MAX_FIELDS, MAX_HEAD_OCTETS, Scheme};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use proptest::prelude::*;
 

@@ -203,6 +203,25 @@ impl HttpBody for AttemptBody {
 }
 
 impl ReplayState {
+    /// Keeps a chunk for another attempt, as long as there is room.
+    fn keep(&mut self, chunk: &Bytes, next: &mut usize) {
+        let cost = chunk.len().max(CHUNK_COST_BYTES);
+        if !self.overflowed && self.kept_bytes + cost <= REPLAY_MAX_BYTES {
+            self.kept_bytes += cost;
+            self.kept.push(match chunk.len() < COPIED_BELOW_BYTES {
+                true => Bytes::copy_from_slice(chunk),
+                false => chunk.clone(),
+            });
+            *next += 1;
+        } else {
+            // From here on the body cannot be sent again, so the kept bytes are freed. A reader that was still
+            // replaying has caught up, or it would not have polled the source.
+            self.overflowed = true;
+            self.kept.clear();
+            *next = 0;
+        }
+    }
+
     fn take(&mut self, frame: Frame<Bytes>, next: &mut usize) -> Result<Frame<Bytes>, BodyError> {
         let mut frame = match frame.into_data() {
             Ok(chunk) => {
@@ -211,20 +230,9 @@ impl ReplayState {
                     self.broken = Some(BodyBreak::TooLarge);
                     return Err(BodyError::TooLarge { limit_bytes: self.limit_bytes });
                 }
-                let cost = chunk.len().max(CHUNK_COST_BYTES);
-                if !self.overflowed && self.kept_bytes + cost <= REPLAY_MAX_BYTES {
-                    self.kept_bytes += cost;
-                    self.kept.push(match chunk.len() < COPIED_BELOW_BYTES {
-                        true => Bytes::copy_from_slice(&chunk),
-                        false => chunk.clone(),
-                    });
-                    *next += 1;
-                } else {
-                    // From here on the body cannot be sent again, so the kept bytes are freed. A reader
-                    // that was still replaying has caught up, or it would not have polled the source.
-                    self.overflowed = true;
-                    self.kept.clear();
-                    *next = 0;
+                // Nothing of an empty chunk has to be sent again, and any number of them may come.
+                if !chunk.is_empty() {
+                    self.keep(&chunk, next);
                 }
                 if self.source.is_end_stream() {
                     self.ended = true;

@@ -79,7 +79,7 @@ fn a_filter_calls_a_service_from_every_hook_that_its_grant_names_and_from_no_oth
     }
 }
 
-/// Answers at once, but what has `/policy` in its path not before it is told to.
+/// An upstream that answers at once, except requests with `/policy` in their path: those wait until the test opens the gate.
 fn gated() -> (SocketAddr, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();

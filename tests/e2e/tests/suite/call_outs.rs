@@ -1,6 +1,7 @@
 //! Call-outs of filters to services of the mesh: by name, with the identity of the proxy that the filter runs in, over mTLS,
 //! to the endpoints that answer, where the grant and the called service allow it.
 
+use crate::connections::serve_each;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::combinators::BoxBody;
@@ -10,7 +11,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use std::convert::Infallible;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use tamis_e2e::{
     Backend, Folder, FolderOptions, Reply, RunningProcess, eventually, free_port, get, request,
 };
@@ -257,22 +258,12 @@ fn a_filter_calls_a_service_by_its_name_with_the_identity_of_its_proxy() {
 /// A server of gRPC, by prior knowledge: it greets by name, and has no greeting for `/nobody`. What a client of gRPC must not
 /// send or leave out, it says.
 fn greeter() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(
-                    http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service_fn(greet)),
-                );
-            }
-        });
-    });
-    address
+    serve_each(async |stream| {
+        let served = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service_fn(greet));
+        // A connection that breaks is one that the proxy has ended.
+        drop(served.await);
+    })
 }
 
 async fn greet(

@@ -38,6 +38,27 @@ pub(crate) fn raw(serve: impl Fn(TcpStream, String) + Clone + Send + 'static) ->
     address
 }
 
+/// A handwritten backend whose connections are served on one thread, each by a task.
+pub(crate) fn serve_each(
+    serve: impl AsyncFn(tokio::net::TcpStream) + Clone + Send + 'static,
+) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let tasks = tokio::task::LocalSet::new();
+        tasks.block_on(&runtime, async {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let serve = serve.clone();
+                tokio::task::spawn_local(async move { serve(stream).await });
+            }
+        });
+    });
+    address
+}
+
 /// Runs what needs an HTTP/2 connection to `address`, by prior knowledge.
 pub(crate) fn over_http2<T>(
     address: &str,
@@ -128,36 +149,22 @@ fn hints_over_http1() -> SocketAddr {
 
 /// The same of HTTP/2.
 fn hints_over_http2() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(async move {
-                    let mut connection = h2::server::handshake(stream).await.unwrap();
-                    while let Some(Ok((_, mut respond))) = connection.accept().await {
-                        for status in [103, 100, 102] {
-                            let mut interim = Response::builder().status(status);
-                            if status == 103 {
-                                interim = interim
-                                    .header("link", "</a.css>; rel=preload")
-                                    .header("set-cookie", "a=b");
-                            }
-                            respond.send_informational(interim.body(()).unwrap()).unwrap();
-                        }
-                        let last =
-                            Response::builder().header("content-length", 4).body(()).unwrap();
-                        let mut content = respond.send_response(last, false).unwrap();
-                        content.send_data(Bytes::from_static(b"last"), true).unwrap();
-                    }
-                });
+    serve_each(async |stream| {
+        let mut connection = h2::server::handshake(stream).await.unwrap();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            for status in [103, 100, 102] {
+                let mut interim = Response::builder().status(status);
+                if status == 103 {
+                    interim =
+                        interim.header("link", "</a.css>; rel=preload").header("set-cookie", "a=b");
+                }
+                respond.send_informational(interim.body(()).unwrap()).unwrap();
             }
-        });
-    });
-    address
+            let last = Response::builder().header("content-length", 4).body(()).unwrap();
+            let mut content = respond.send_response(last, false).unwrap();
+            content.send_data(Bytes::from_static(b"last"), true).unwrap();
+        }
+    })
 }
 
 #[test]

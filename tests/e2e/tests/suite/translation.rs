@@ -1,6 +1,6 @@
 //! One version of HTTP on one side and another on the other: trailers.
 
-use crate::connections::{over_http2_on, raw};
+use crate::connections::{over_http2_on, raw, serve_each};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::{Body, Frame};
@@ -9,7 +9,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::mpsc;
 use std::task::{Context, Poll};
@@ -93,22 +93,12 @@ fn trailers_of_a_client_over_http2_reach_an_http1_upstream_whether_the_head_name
 
 /// A server of HTTP/2 alone, by prior knowledge: its trailers and whether its head names them, by path.
 fn speaks_http2() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.set_nonblocking(true).unwrap();
-    let address = listener.local_addr().unwrap();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
-            while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(
-                    http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service_fn(answer)),
-                );
-            }
-        });
-    });
-    address
+    serve_each(async |stream| {
+        let served = http2::Builder::new(TokioExecutor::new())
+            .serve_connection(TokioIo::new(stream), service_fn(answer));
+        // A connection that breaks is one that the proxy has ended.
+        drop(served.await);
+    })
 }
 
 async fn answer(request: Request<hyper::body::Incoming>) -> Result<Response<Trailed>, Infallible> {
