@@ -5,9 +5,9 @@
 //! else has made. What is created is readable by its owner alone, whatever the umask; what others can read is closed to
 //! them.
 //!
-//! * [`folder`], [`narrow`]: a folder with secrets, and what was in it before.
+//! * [`folder()`], [`narrow`]: a folder with secrets, and what was in it before.
 //! * [`trusted_folder`]: one whose content is believed, with everything above it.
-//! * [`file`], [`put`], [`appended`]: files that are written from their beginning, replaced, and extended.
+//! * [`file()`], [`put`], [`appended`]: files that are written from their beginning, replaced, and extended.
 //! * [`open_existing`], [`create_new`], [`is_ours`]: the parts of a reader that checks what it has opened.
 
 mod file;
