@@ -228,7 +228,9 @@ impl<'a> Fields<'a> {
             }
             10 if name.eq_ignore_ascii_case(b"connection") => {
                 self.closes |= list_contains(value, b"close");
-                self.keeps |= list_contains(value, b"keep-alive");
+                // Many servers read no list that is not of ASCII, and end the connection of an old client then: a request
+                // behind that response would be one for us alone.
+                self.keeps |= value.is_ascii() && list_contains(value, b"keep-alive");
                 Ok(())
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => {

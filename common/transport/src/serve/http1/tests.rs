@@ -76,6 +76,7 @@ async fn a_response_is_framed_as_its_request_allows() {
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let old = "GET / HTTP/1.0\r\n\r\n";
     let old_kept = "GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n";
+    let old_odd = "GET / HTTP/1.0\r\nConnection: keep-alive, \u{e9}\r\n\r\n";
     let head = "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n";
     let last = "GET / HTTP/1.1\r\nHost: a\r\nConnection: x, Close\r\n\r\n";
     let length = [("content-length", "4")];
@@ -103,6 +104,7 @@ async fn a_response_is_framed_as_its_request_allows() {
         (old, 200, &length, "content-length: 4\r\nconnection: close\r\n\r\nabcd"),
         (old_kept, 200, &length, "content-length: 4\r\nconnection: keep-alive\r\n\r\nabcd"),
         (old_kept, 200, &[], "connection: close\r\n\r\nabcd"),
+        (old_odd, 200, &length, "content-length: 4\r\nconnection: close\r\n\r\nabcd"),
         (last, 200, &length, "content-length: 4\r\nconnection: close\r\n\r\nabcd"),
         (get, 299, &length, "content-length: 4\r\n\r\nabcd"),
     ] {
