@@ -5,6 +5,8 @@
 //! every byte on unchanged. A peer that uses up its budget gets GOAWAY with ENHANCE_YOUR_CALM (§7), and the
 //! connection ends.
 
+mod backlog;
+
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -16,7 +18,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::serve::linger;
-use crate::turn::yield_turn;
+use crate::turn::ConnectionTurn;
+use backlog::{FrameBacklog, PartEnds};
 
 /// What a useful frame adds to the budget: the head of a request, which calls for a head and trailers in
 /// return, or a DATA frame that we send, which peers answer with WINDOW_UPDATE for the stream and for the
@@ -24,9 +27,8 @@ use crate::turn::yield_turn;
 const EARNED: u32 = 4;
 /// Frames that each second adds, for pings on idle connections.
 const EARNED_A_SECOND: u64 = 50;
-/// After this many frames or bytes the connection yields to others.
-const TURN_FRAMES: u32 = 64;
-const TURN_OCTETS: usize = 64 * 1024;
+/// What a frame counts in a turn: as much as so many pieces of content.
+const FRAME_PIECES: usize = 4;
 
 /// GOAWAY up to the last stream id.
 const GOAWAY_HEAD: [u8; 9] = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0];
@@ -64,8 +66,8 @@ pub struct MeteredStream<IO> {
     received: Frames,
     sent: Frames,
     budget: Budget,
-    turn_frames: u32,
-    turn_octets: usize,
+    turn: ConnectionTurn,
+    backlog: FrameBacklog,
     heard: Rc<Cell<bool>>,
 }
 
@@ -94,8 +96,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
             received,
             sent,
             budget: Budget { left: most, most, since: None },
-            turn_frames: 0,
-            turn_octets: 0,
+            turn: ConnectionTurn::default(),
+            backlog: FrameBacklog::default(),
             heard: Rc::default(),
         }
     }
@@ -105,22 +107,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
         Rc::clone(&self.heard)
     }
 
-    /// Whether the connection has used its turn and must yield.
-    fn had_its_turn(&mut self) -> bool {
-        let over = self.turn_frames >= TURN_FRAMES || self.turn_octets >= TURN_OCTETS;
-        if over {
-            (self.turn_frames, self.turn_octets) = (0, 0);
-        }
-        over
-    }
-
-    /// Counts the frames that were read; false when the budget is used up.
-    fn count(&mut self, octets: &[u8]) -> bool {
-        self.turn_octets = self.turn_octets.saturating_add(octets.len());
-        let Self { peer, received, budget, turn_frames, .. } = self;
-        let mut within = true;
-        received.walk(octets, |frame| {
-            *turn_frames = turn_frames.saturating_add(1);
+    /// Counts the frames that were read; returns the parts in which they are passed on, and `None` when the budget is
+    /// used up.
+    fn count(&mut self, octets: &[u8]) -> Option<PartEnds> {
+        let Self { peer, received, budget, .. } = self;
+        let (mut within, mut parts) = (true, PartEnds::default());
+        received.walk(octets, |frame, end| {
+            parts.frame(end);
             match frame.kind {
                 // Heads of a server, trailers among them, are paid for by the requests of ours: it may send them to a
                 // stream that has ended as well as any other frame.
@@ -129,7 +122,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
                 _ => within &= budget.spend(),
             }
         });
-        within
+        within.then_some(parts)
+    }
+
+    /// Counts what was passed on in this turn.
+    fn count_turn(&mut self, octets: usize, frames: usize) {
+        self.turn.count_bytes(octets);
+        self.turn.count_pieces(frames.saturating_mul(FRAME_PIECES));
     }
 
     /// Sends GOAWAY, unless a frame of ours is half sent, and ends the connection in the background.
@@ -238,7 +237,9 @@ impl Frames {
         self.skip == 0 && self.filled == 0
     }
 
-    fn walk(&mut self, mut octets: &[u8], mut each: impl FnMut(Frame)) {
+    /// Passes each frame to `each`, with the position in `octets` at which its header ends.
+    fn walk(&mut self, mut octets: &[u8], mut each: impl FnMut(Frame, usize)) {
+        let length = octets.len();
         while !octets.is_empty() {
             let skipped = self.skip.min(octets.len());
             self.skip = self.skip.saturating_sub(skipped);
@@ -252,7 +253,7 @@ impl Frames {
             octets = rest;
             if self.filled == self.head.len() {
                 self.filled = 0;
-                each(self.frame());
+                each(self.frame(), length.saturating_sub(octets.len()));
             }
         }
     }
@@ -274,16 +275,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncRead for MeteredStream<I
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.had_its_turn() {
-            yield_turn(cx);
-            return Poll::Pending;
+        ready!(this.turn.poll(cx));
+        let before = out.filled().len();
+        if let Some(frames) = this.backlog.pass(out) {
+            this.count_turn(out.filled().len().saturating_sub(before), frames);
+            return Poll::Ready(Ok(()));
         }
         let Some(io) = this.io.as_mut() else { return Poll::Ready(Ok(())) };
-        let before = out.filled().len();
-        ready!(Pin::new(io).poll_read(cx, out))?;
+        if Pin::new(io).poll_read(cx, out)?.is_pending() {
+            this.turn.end();
+            return Poll::Pending;
+        }
         this.heard.set(true);
         let read = out.filled().get(before..).unwrap_or_default();
-        if this.count(read) {
+        if let Some(parts) = this.count(read) {
+            let length = this.backlog.keep_rest(read, &parts);
+            out.set_filled(before.saturating_add(length));
+            this.count_turn(length, parts.first_frames());
             return Poll::Ready(Ok(()));
         }
         // These bytes are not passed on: the rest may be thousands of frames.
@@ -344,7 +352,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> AsyncWrite for MeteredStream<
 impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
     fn note_sent(&mut self, octets: &[u8]) {
         let Self { peer, sent, budget, .. } = self;
-        sent.walk(octets, |frame| match frame.kind {
+        sent.walk(octets, |frame, _| match frame.kind {
             DATA => budget.earn(EARNED),
             HEADERS if *peer == Peer::Server => budget.earn(EARNED),
             // A PING calls for one frame in answer; our own answers call for none, or a flood of PING would
@@ -571,7 +579,7 @@ mod tests {
             let mut frames = Frames::after(PREFACE_OCTETS);
             let mut seen = Vec::new();
             for cut in cuts.windows(2) {
-                frames.walk(&octets[cut[0]..cut[1]], |frame| seen.push((frame.kind, frame.length)));
+                frames.walk(&octets[cut[0]..cut[1]], |frame, _| seen.push((frame.kind, frame.length)));
             }
             prop_assert_eq!(seen, payloads);
             prop_assert!(frames.is_between());

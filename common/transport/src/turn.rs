@@ -37,7 +37,12 @@ impl ConnectionTurn {
 
     /// Counts a piece of content that was read.
     pub(crate) fn count_piece(&mut self) {
-        self.pieces = self.pieces.saturating_add(1);
+        self.count_pieces(1);
+    }
+
+    /// Counts so many pieces of content.
+    pub(crate) fn count_pieces(&mut self, pieces: usize) {
+        self.pieces = self.pieces.saturating_add(pieces);
     }
 
     /// Bytes of a turn now: the more connections use theirs up, the less each has.
