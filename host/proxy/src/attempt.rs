@@ -355,7 +355,7 @@ async fn retry(
             .and_then(|response| retry_after(response.headers(), || state.clock.wall())),
         budget_left: upstream.budget_left(),
     };
-    slot.turn().await;
+    slot.turn_in(state).await;
     let decision = slot.ask(&RetryQuestion(&failure), state).ok()??;
     let (delay, elsewhere) = match decision.verdict {
         RetryVerdict::GiveUp => return None,

@@ -2,7 +2,7 @@
 
 use crate::generation::ChainLayout;
 use crate::hedges::Hedges;
-use crate::slot::{Slot, Slots};
+use crate::slot::{LongCallTurns, Slot, Slots};
 use crate::telemetry::Telemetry;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -63,6 +63,8 @@ pub(crate) struct Chain {
     pub(crate) telemetry: Telemetry,
     /// The owners of the fields that its filters write.
     pub(crate) owners: Arc<Owners>,
+    /// The turns of long calls in its worker.
+    pub(crate) long_calls: LongCallTurns,
 }
 
 /// A slot that decides about connections, and the services that it may send them to.
@@ -72,17 +74,27 @@ pub(crate) struct ConnectionSlot {
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
 }
 
+/// Where a chain is.
+pub(crate) struct ChainPlace {
+    /// Number of its generation.
+    pub(crate) generation: u64,
+    /// Which way its traffic flows.
+    pub(crate) direction: TrafficDirection,
+    /// The turns of long calls in its worker.
+    pub(crate) long_calls: LongCallTurns,
+}
+
 impl Chain {
     /// The chain of that layout.
     pub(crate) fn new(
-        generation: u64,
-        direction: TrafficDirection,
+        place: ChainPlace,
         layout: &ChainLayout,
         slots: &Slots,
         upstreams: &[Rc<Upstream>],
         hedges: Option<Rc<Hedges>>,
         telemetry: Telemetry,
     ) -> Self {
+        let ChainPlace { generation, direction, long_calls } = place;
         let one = |number: usize| slots.get(number).cloned();
         let some = |numbers: &[usize]| numbers.iter().filter_map(|number| one(*number)).collect();
         let seeing = |which: fn(Responses) -> bool| {
@@ -125,6 +137,7 @@ impl Chain {
             keepers: states,
             telemetry,
             owners: Arc::clone(&layout.owners),
+            long_calls,
         }
     }
 

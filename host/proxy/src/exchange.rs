@@ -12,7 +12,7 @@ use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::shared::ProxyShared;
-use crate::slot::Slot;
+use crate::slot::{Slot, UndelayedExchange};
 use http::{HeaderMap, HeaderValue};
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -71,6 +71,8 @@ pub(crate) struct ExchangeState {
     grpc_status: Option<u16>,
     /// It ended regularly; otherwise the client went away.
     complete: bool,
+    /// Until the response, or until it waits for a long call of a filter.
+    undelayed: Option<UndelayedExchange>,
     /// Counted as in flight at its endpoint until the response has ended.
     held: Option<Attempt>,
 }
@@ -132,6 +134,7 @@ impl ExchangeState {
             status: 0,
             grpc_status: None,
             complete: false,
+            undelayed: Some(chain.long_calls.undelayed()),
             held: None,
         })
     }
@@ -166,6 +169,11 @@ impl ExchangeState {
         GatheredBody::new(&self.shared.bodies)
     }
 
+    /// It waits for a long call of a filter: pauses after such calls are for others.
+    pub(crate) fn wait_for_long_call(&mut self) {
+        self.undelayed = None;
+    }
+
     /// Keeps the attempt whose response is being sent.
     pub(crate) fn hold(&mut self, attempt: Attempt) {
         self.held = Some(attempt);
@@ -186,6 +194,7 @@ impl ExchangeState {
     /// The head that is sent.
     pub(crate) fn note_head(&mut self, status: u16, headers: &HeaderMap) {
         self.status = status;
+        self.undelayed = None;
         self.note_trailers(headers);
     }
 

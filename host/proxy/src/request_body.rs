@@ -149,6 +149,9 @@ pub(crate) fn show_chunks(
 ) -> (Body, ChunkEnd) {
     state.exchange.headers.remove(header::CONTENT_LENGTH);
     slots.iter().for_each(|slot| state.calls.note(slot.number));
+    if slots.iter().any(|slot| slot.waits_for_turns()) {
+        state.wait_for_long_call();
+    }
     let mut slots = ChunkSlot::of(slots, HeadSide::Request, &state.exchange);
     let end = ChunkEnd::default();
     let (send, shown) = Body::channel(1);

@@ -13,7 +13,7 @@ mod trailer;
 
 pub(crate) use ask::{FILTER_FAILED, apply_router_edits};
 pub(crate) use chunk::{ChunkSlot, ShownChunk};
-pub(crate) use long_calls::LongCallTurns;
+pub(crate) use long_calls::{LongCallTurns, UndelayedExchange};
 pub(crate) use question::{
     ResponseHead, RetryQuestion, RouteQuestion, WholeRequestBody, WholeResponseBody,
 };
@@ -27,7 +27,6 @@ use instances::Instances;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
-use tamis_ambient::Clock;
 use tamis_engine::{BodyMode, CallFault, Filter, Hook, Instance};
 use tamis_exchange::{Selector, View};
 
@@ -79,7 +78,6 @@ pub(crate) struct SlotMaker<'a> {
     pub(crate) sampler: Rc<ExchangeSampler>,
     pub(crate) view: Rc<RefCell<View>>,
     pub(crate) long_calls: LongCallTurns,
-    pub(crate) clock: Clock,
 }
 
 impl SlotMaker<'_> {
@@ -91,7 +89,8 @@ impl SlotMaker<'_> {
                 let known = self.before.iter().filter_map(|slot| slot.running.as_ref());
                 let mut known = known.map(|running| &running.instances);
                 let same = known.find(|one| one.filter.is_same(filter)).cloned();
-                let instances = same.unwrap_or_else(|| Rc::new(Instances::new(filter, self.clock)));
+                let instances = same
+                    .unwrap_or_else(|| Rc::new(Instances::new(filter, self.long_calls.clone())));
                 Some(RunningFilter {
                     instances,
                     cells: (self.cells)(&attachment.name, filter.digest()),

@@ -83,7 +83,7 @@ impl Slot {
         let Some(running) =
             self.running.as_ref().filter(|running| running.instances.filter.suspends(Q::HOOK))
         else {
-            self.turn().await;
+            self.turn_in(state).await;
             return self.ask(question, state);
         };
         let since = state.calls.begin(self.number);
@@ -95,6 +95,14 @@ impl Slot {
             running.cells.faulted(fault);
         }
         self.conclude(question, answer, since, state)
+    }
+
+    /// [`Self::turn`] in an exchange.
+    pub(crate) async fn turn_in(&self, state: &mut ExchangeState) {
+        if self.waits_for_turns() {
+            state.wait_for_long_call();
+            self.turn().await;
+        }
     }
 
     /// Shows the trailers of a message with the declared fields of its head in `view`, and changes them as the

@@ -1,9 +1,8 @@
 //! The instances of a filter in one worker.
 
-use super::long_calls::CallDuration;
+use super::long_calls::{CallDuration, LongCallTurns};
 use super::question::Question;
 use std::cell::RefCell;
-use tamis_ambient::Clock;
 use tamis_engine::{CallFault, Filter, Instance};
 use tamis_exchange::View;
 
@@ -20,12 +19,12 @@ pub(super) struct Instances {
 }
 
 impl Instances {
-    pub(super) fn new(filter: &Filter, clock: Clock) -> Self {
+    pub(super) fn new(filter: &Filter, turns: LongCallTurns) -> Self {
         Self {
             filter: filter.clone(),
             direct: RefCell::new(filter.instance()),
             spare: RefCell::default(),
-            duration: CallDuration::new(clock),
+            duration: CallDuration::new(turns),
         }
     }
 

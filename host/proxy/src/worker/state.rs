@@ -1,7 +1,7 @@
 //! One worker's part of a generation: its slots, its chains, its services.
 
 use crate::balance::{self, Balancing};
-use crate::chain::Chain;
+use crate::chain::{Chain, ChainPlace};
 use crate::counts::SlotLedger;
 use crate::generation::{ChainLayout, Generation, ListenerConfig, SocketKey};
 use crate::hedges::Hedges;
@@ -62,7 +62,8 @@ impl WorkerState {
         place: WorkerPlace<'_>,
     ) -> Self {
         let WorkerPlace { worker, clock, ledger, shadows } = place;
-        let long_calls = before.map(|before| before.long_calls.clone()).unwrap_or_default();
+        let long_calls = before.map(|before| before.long_calls.clone());
+        let long_calls = long_calls.unwrap_or_else(|| LongCallTurns::new(clock));
         let maker = SlotMaker {
             before: before.map(|before| &*before.slots).unwrap_or_default(),
             cells: &|slot, digest| ledger.cells(worker, slot, digest),
@@ -70,7 +71,6 @@ impl WorkerState {
             sampler: Rc::new(ExchangeSampler::new(shadows.per_second())),
             view: Rc::default(),
             long_calls: long_calls.clone(),
-            clock,
         };
         let attachments = generation.filters.iter().enumerate();
         let slots: Slots =
@@ -92,9 +92,9 @@ impl WorkerState {
                     .notifying(Rc::clone(&pending));
             let before = before.and_then(|before| before.chains.get(number));
             let hedges = hedges(layout, &slots, before, clock);
-            let generation = generation.number;
-            let chain =
-                Chain::new(generation, direction, layout, &slots, upstreams, hedges, telemetry);
+            let (generation, long_calls) = (generation.number, long_calls.clone());
+            let place = ChainPlace { generation, direction, long_calls };
+            let chain = Chain::new(place, layout, &slots, upstreams, hedges, telemetry);
             Rc::new(chain)
         });
         let chains: Vec<_> = chains.collect();
