@@ -2,6 +2,7 @@
 
 use super::target::{CalledTarget, PolicyFolder};
 use crate::builtin;
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -93,7 +94,8 @@ impl Enforcer {
         let all = builtin::all()?;
         let own = all.iter().find(|one| one.name == FILTER);
         let own = own.with_context(|| format!("this binary has no {FILTER}"))?;
-        let compiled = Engine::new()?.compile(own.component, None).context(FILTER)?;
+        let cache = user_state::own_code();
+        let compiled = Engine::new()?.compile(own.component, cache.as_ref()).context(FILTER)?;
         Ok(Self { compiled })
     }
 

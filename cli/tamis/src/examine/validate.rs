@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::user_state;
 use tamis_engine::{
-    CallFault, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
+    Cache, CallFault, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
     Isolation, OnFailure,
 };
 use tamis_node::{Secrets, check_allowed, refusal, stand_ins, uncovered_rules};
@@ -58,6 +59,8 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
 /// Compiled components: a router is asked about halves of its routes, and is not compiled each time.
 struct Code {
     engine: tamis_engine::Engine,
+    /// What commands of this user compiled, such as `tamis up` before it starts this registry.
+    kept: Option<Cache>,
     compiled: Mutex<VecDeque<(Digest, CompiledComponent)>>,
 }
 
@@ -68,7 +71,7 @@ fn code() -> Option<&'static Code> {
     static CODE: OnceLock<Option<Code>> = OnceLock::new();
     let make = || {
         let engine = tamis_engine::Engine::new().ok()?;
-        Some(Code { engine, compiled: Mutex::default() })
+        Some(Code { engine, kept: user_state::kept_code(), compiled: Mutex::default() })
     };
     CODE.get_or_init(make).as_ref()
 }
@@ -80,7 +83,7 @@ impl Code {
         if let Some((_, compiled)) = kept().iter().find(|(known, _)| *known == digest) {
             return Ok(compiled.clone());
         }
-        let compiled = self.engine.compile(component, None)?;
+        let compiled = self.engine.compile(component, self.kept.as_ref())?;
         let mut kept = kept();
         if kept.len() >= CODE_MAX {
             kept.pop_front();

@@ -17,6 +17,7 @@ mod view;
 use crate::ending::EndSignal;
 use crate::output::{self, Output};
 use crate::secrets;
+use crate::user_state;
 use anyhow::{Context as _, Result, bail};
 use feed::FolderFeed;
 use home::ForeignState;
@@ -81,6 +82,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let ports = Ports { offset: arguments.port_offset, apps: !arguments.no_apps };
     let elsewhere = if arguments.adopt { ForeignState::Adopt } else { ForeignState::Refuse };
     let prepared = prepare::run(folder, ports, elsewhere, output)?;
+    compile(&prepared.signed);
     if arguments.prepare {
         if let Some(wrong) = &prepared.wrong {
             let shown = folder.display();
@@ -106,14 +108,14 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let busy = output::busy("filling the registry");
     let feeding = FolderFeed::start(folder, ports, &prepared.store, &registry, output)?;
     drop(busy);
+    // A file whose rights change while a proxy uses it would look renewed.
+    narrow(folder)?;
     let given = mesh::ProxySettings { secrets, name_generation: arguments.name_generation };
     let mut mesh = mesh::start(folder, &members, &registry, given, output)?;
     // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
     let ending = EndSignal::new()?;
     // Also covers files that were made since the start.
-    let dot = folder.join(".tamis");
-    tamis_private::narrow(&dot)
-        .with_context(|| format!("{} cannot be made private to its owner", dot.display()))?;
+    narrow(folder)?;
     let took = clock.since(began);
     let ask = ask(&registry);
     let tries = tries(folder, &prepared, &mesh, (&ask, &registry));
@@ -159,6 +161,21 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     drop(registry);
     drop(apps);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Compiles components that were signed now: once for the registry, for all proxies, and for the next folder.
+fn compile(signed: &[&[u8]]) {
+    if !signed.is_empty() {
+        let _busy = output::busy("compiling the filters");
+        user_state::keep_all_compiled(signed);
+    }
+}
+
+/// Closes what a folder needs to run to everybody but its owner.
+fn narrow(folder: &Path) -> Result<()> {
+    let dot = folder.join(".tamis");
+    tamis_private::narrow(&dot)
+        .with_context(|| format!("{} cannot be made private to its owner", dot.display()))
 }
 
 /// Makes keys, the signed built-in filters and their pins for a folder that a command made for itself; returns its documents.

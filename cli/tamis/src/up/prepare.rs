@@ -32,6 +32,8 @@ pub(crate) struct PreparedFolder {
     pub(crate) token: Option<String>,
     /// The built-in filters: name, version, component on disk.
     filters: Vec<(String, String, PathBuf)>,
+    /// The components among them that were signed now.
+    pub(crate) signed: Vec<&'static [u8]>,
 }
 
 impl PreparedFolder {
@@ -65,11 +67,13 @@ pub(crate) fn run(
     let key = made.signing_key(&documents)?;
     let token = made.tokens(&documents)?;
     let store = folder.join(".tamis/store");
+    let mut signed = Vec::new();
     let filters = match key {
-        Some(key) => made.filters(&documents, &store, &key)?,
+        Some(key) => made.filters(&documents, &store, &key, &mut signed)?,
         None => Vec::new(),
     };
-    Ok(PreparedFolder { documents: ports.read(folder)?.documents, wrong, store, token, filters })
+    let documents = ports.read(folder)?.documents;
+    Ok(PreparedFolder { documents, wrong, store, token, filters, signed })
 }
 
 /// Makes the certificates that documents name and that are missing, and those that soon expire.
@@ -231,12 +235,14 @@ impl Maker<'_> {
         Ok(token)
     }
 
-    /// Signs the built-in filters that documents attach, and pins those without a pin.
+    /// Signs the built-in filters that documents attach, and pins those without a pin. Those that it had to sign are added
+    /// to `signed`.
     fn filters(
         &self,
         documents: &[Document],
         store: &Path,
         key: &PrivateKey,
+        signed: &mut Vec<&'static [u8]>,
     ) -> Result<Vec<(String, String, PathBuf)>> {
         fs::create_dir_all(store).with_context(|| format!("{} cannot be made", store.display()))?;
         let attached: Vec<&str> = documents
@@ -268,6 +274,7 @@ impl Maker<'_> {
             let keep = pinned.is_some_and(|pin| pin.digest != digest) && file.exists();
             if !keep && !artifact::is_there(&file, &manifest, component) {
                 artifact::write(&file, component, &manifest, &[key])?;
+                signed.push(component);
                 self.say(&format!("signed {name} {version}"));
             }
             if !keep && pinned.is_none_or(|pin| pin.digest != digest) {

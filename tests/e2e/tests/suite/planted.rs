@@ -17,6 +17,12 @@ fn up_as(shop: &Shop, state: &Path, arguments: &[&str]) -> RunningProcess {
     running
 }
 
+/// Makes the commands of the user whose state is there keep no code: proxies compile for themselves.
+fn keeps_no_code(state: &Path) {
+    fs::create_dir(state.join("tamis")).unwrap();
+    fs::write(state.join("tamis/code"), "a file where a folder should be").unwrap();
+}
+
 /// The compiled code in the folder.
 fn code(shop: &Shop) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(shop.folder.path().join(".tamis/cache")).unwrap();
@@ -32,6 +38,9 @@ fn code(shop: &Shop) -> BTreeMap<String, Vec<u8>> {
 #[test]
 fn compiled_code_that_lies_in_a_folder_from_elsewhere_is_not_run() {
     let (shop, theirs, own) = (shop(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    for state in [&theirs, &own] {
+        keeps_no_code(state.path());
+    }
     assert!(up_as(&shop, theirs.path(), &[]).end("-INT").success());
     let planted = code(&shop);
     assert!(planted.len() >= 3, "{:?}", planted.keys());
