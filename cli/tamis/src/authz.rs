@@ -8,6 +8,7 @@ mod test;
 
 use crate::output::Output;
 use anyhow::Result;
+use serde_json::Value;
 use std::process::ExitCode;
 
 /// Arguments of `authz`.
@@ -33,6 +34,18 @@ enum Command {
         after_help = "Example:\n  tamis authz learn --to shop/payments --since 1h access.jsonl"
     )]
     Learn(learn::Arguments),
+}
+
+/// The entry of `allow` that allows a request, and no other.
+pub(crate) fn allowing_rule(from: Option<&str>, method: &str, path: &str) -> String {
+    let quoted = |text: &str| Value::String(text.to_owned()).to_string();
+    let path = path.split('?').next().unwrap_or("/");
+    let from = from.map(|id| format!("identities: [{}], ", quoted(id))).unwrap_or_default();
+    format!(
+        "- {{ {from}methods: [{}], paths: [{{ type: Exact, value: {} }}] }}",
+        quoted(method),
+        quoted(path)
+    )
 }
 
 /// Runs the command.

@@ -124,7 +124,8 @@ fn every_kind_has_a_closed_schema() {
 fn example() -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../examples/shop");
     let read = |name: &str| std::fs::read_to_string(format!("{folder}/{name}.yaml")).unwrap();
-    ["gateway", "services", "routes", "attachments", "grants", "trust"].map(read).join("\n---\n")
+    let names = ["gateway", "services", "routes", "attachments", "grants", "policies", "trust"];
+    names.map(read).join("\n---\n")
 }
 
 proptest! {

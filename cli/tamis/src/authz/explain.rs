@@ -3,6 +3,7 @@
 //! Each rule is shown to the enforcing filter alone, and of a rule that does not cover the request each condition alone:
 //! so what is said about them is decided by the code that decides in proxies.
 
+use super::allowing_rule;
 use super::ask::{AccessDecision, AccessOutcome, AskedRequest, Enforcer, applies};
 use super::target::{CalledTarget, PolicyFolder};
 use super::test::shown;
@@ -145,15 +146,9 @@ fn line(decided: &AccessDecision, asked: &AskedRequest) -> Option<String> {
     if !decided.reason.ends_with("no-rule") {
         return None;
     }
-    let quoted = |text: &str| Value::String(text.to_owned()).to_string();
-    let path = asked.path.as_deref().unwrap_or("/").split('?').next().unwrap_or("/");
-    let from = asked.from.as_deref();
-    let from = from.map(|id| format!("identities: [{}], ", quoted(id))).unwrap_or_default();
-    let method = quoted(asked.method.as_deref().unwrap_or("GET"));
-    Some(format!(
-        "- {{ {from}methods: [{method}], paths: [{{ type: Exact, value: {} }}] }}",
-        quoted(path)
-    ))
+    let method = asked.method.as_deref().unwrap_or("GET");
+    let path = asked.path.as_deref().unwrap_or("/");
+    Some(allowing_rule(asked.from.as_deref(), method, path))
 }
 
 /// Shows the filter one rule, or one condition, at a time.

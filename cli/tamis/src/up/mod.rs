@@ -10,7 +10,9 @@ mod mesh;
 mod ports;
 mod prepare;
 mod proof;
+mod refused_call;
 mod registry;
+mod suggestions;
 mod token;
 mod view;
 
@@ -30,6 +32,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
+use suggestions::Suggestion;
 use tamis_ambient::Clock;
 use tamis_server::{SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN};
 use tamis_transport::Address;
@@ -118,7 +121,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     narrow(folder)?;
     let took = clock.since(began);
     let ask = ask(&registry);
-    let tries = tries(folder, &prepared, &mesh, (&ask, &registry));
+    let tries = suggestions::suggestions(folder, &prepared, &mesh, (&ask, &registry));
     let event = json!({
         "event": "up",
         "seconds": took.as_secs_f64(),
@@ -126,7 +129,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         "token": prepared.token,
         "registry": { "address": registry.url, "tokenFile": registry.token, "proxies": registry.proxies,
             "trustDomain": registry.domain().map(ToString::to_string) },
-        "try": tries.iter().map(|(what, command)| json!({ "what": what, "command": command })).collect::<Vec<_>>(),
+        "try": tries.iter().map(Suggestion::describe).collect::<Vec<_>>(),
     });
     output::event(output, &event, || view::banner(&mesh, took, &format!("export {ask}"), &tries));
     let try_file = folder.join(".tamis/try.txt");
@@ -209,64 +212,6 @@ fn members(folder: &Path, prepared: &prepare::PreparedFolder) -> Result<Vec<Memb
 /// The variables with which commands reach the registry, as a shell takes them.
 fn ask(registry: &EmbeddedRegistry) -> String {
     format!("TAMIS_REGISTRY={} TAMIS_TOKEN=\"$(cat {})\"", registry.url, quoted(&registry.token))
-}
-
-/// Things to try now: what each shows, and the command.
-fn tries(
-    folder: &Path,
-    prepared: &prepare::PreparedFolder,
-    mesh: &mesh::Mesh,
-    (ask, registry): (&str, &EmbeddedRegistry),
-) -> Vec<(String, String)> {
-    let tamis = std::env::current_exe().ok();
-    let tamis = quoted(&tamis.unwrap_or_else(|| "tamis".into()));
-    let (dot, mut tries) = (folder.join(".tamis"), Vec::new());
-    if let Some(address) = mesh.entrance() {
-        tries.push((
-            "a request through gateway and sidecars".to_owned(),
-            format!("curl -s http://{address}/"),
-        ));
-    }
-    if let Some((name, version, file)) = prepared.upgradable() {
-        let next = next(&version);
-        tries.push((
-            format!("{name} upgraded to {next} while traffic runs"),
-            format!(
-                "{tamis} filter sign {file} --name {name} --version {next} --key {key} --store {store} --pin {lock}",
-                file = quoted(&file),
-                key = quoted(&dot.join("keys/local-dev.key")),
-                store = quoted(&dot.join("store")),
-                lock = quoted(&dot.join("filters.lock.yaml")),
-            ),
-        ));
-        tries.push((
-            format!("{name} back to its previous version; the folder keeps the upgrade until its lock changes"),
-            format!("{ask} {tamis} rollback '*' {name} --confirm"),
-        ));
-        tries.push((
-            format!("{name} tampered with: no proxy receives it, and what runs keeps running"),
-            format!("printf '\\0' >> {}", quoted(&file)),
-        ));
-    }
-    tries.push((
-        "what each proxy runs, as reported to the registry".to_owned(),
-        format!("{ask} {tamis} status"),
-    ));
-    if registry.domain().is_some() {
-        tries.push((
-            "who each proxy is, and until when".to_owned(),
-            format!("{ask} {tamis} identity list"),
-        ));
-    }
-    tries
-}
-
-/// The next patch release.
-fn next(version: &str) -> String {
-    match version.rsplit_once('.').map(|(front, last)| (front, last.parse::<u64>())) {
-        Some((front, Ok(last))) => format!("{front}.{}", last + 1),
-        _ => format!("{version}.1"),
-    }
 }
 
 /// A path quoted for a shell.

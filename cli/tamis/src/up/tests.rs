@@ -1,5 +1,6 @@
 //! The commands that are suggested.
 
+use super::suggestions::next;
 use super::*;
 
 #[test]

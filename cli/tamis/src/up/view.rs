@@ -2,6 +2,7 @@
 //! size.
 
 use super::mesh::Mesh;
+use super::suggestions::Suggestion;
 use crate::output::{self, Output};
 use console::{measure_text_width, truncate_str};
 use std::collections::{HashMap, VecDeque};
@@ -33,7 +34,7 @@ struct CounterSample {
 }
 
 /// The text printed once everything runs.
-pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[(String, String)]) -> String {
+pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[Suggestion]) -> String {
     let mut text =
         format!("{} proxies serving after {:.1} s\n\n", mesh.nodes().count(), took.as_secs_f64());
     for node in mesh.nodes() {
@@ -49,10 +50,13 @@ pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[(String, S
 }
 
 /// Commands to try, each on a line of its own.
-pub(crate) fn try_this(tries: &[(String, String)]) -> String {
+pub(crate) fn try_this(tries: &[Suggestion]) -> String {
     let mut text = String::from("Try, in another terminal:\n");
-    for (what, command) in tries {
-        let _ = writeln!(text, "  # {what}\n  {command}");
+    for one in tries {
+        let _ = writeln!(text, "  # {}\n  {}", one.what, one.command);
+        for line in one.missing_lines() {
+            let _ = writeln!(text, "{line}");
+        }
     }
     text
 }
@@ -78,7 +82,7 @@ pub(crate) struct FolderSurroundings<'a> {
     /// The problems of the folder.
     pub(crate) wrongs: &'a [String],
     /// Commands to try.
-    pub(crate) tries: &'a [(String, String)],
+    pub(crate) tries: &'a [Suggestion],
     /// The file with these commands.
     pub(crate) try_file: &'a str,
 }
@@ -288,11 +292,13 @@ fn picture(
 }
 
 /// As many commands as fit, each whole: a terminal wraps a long one, and it is copied whole.
-fn commands(tries: &[(String, String)], width: usize, room: usize, lines: &mut Vec<String>) {
+fn commands(tries: &[Suggestion], width: usize, room: usize, lines: &mut Vec<String>) {
     let wraps = |line: &str| measure_text_width(line).div_ceil(width.max(1)).max(1);
     let mut used = lines.len() + 1;
-    for (index, (what, command)) in tries.iter().enumerate() {
-        let block = [cut(&format!("  # {what}"), width), format!("  {}", plain(command))];
+    for (index, one) in tries.iter().enumerate() {
+        let mut block = vec![cut(&format!("  # {}", one.what), width)];
+        block.push(format!("  {}", plain(&one.command)));
+        block.extend(one.missing_lines().iter().map(|line| plain(line)));
         let head = usize::from(index == 0);
         let need = head + block.iter().map(|line| wraps(line)).sum::<usize>();
         if used + need >= room {

@@ -26,7 +26,8 @@ fn example() -> String {
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
     texts.sort();
-    let pins = ["route", "retry", "circuit-breaker", "jwt", "telemetry"].map(|name| {
+    let names = ["route", "retry", "circuit-breaker", "jwt", "telemetry", "authz"];
+    let pins = names.map(|name| {
         let digest = format!("sha256:{}", "0".repeat(64));
         json!({ "service": "*", "filter": format!("tamis/{name}"), "version": "0.1.0", "digest": digest })
     });
@@ -148,7 +149,8 @@ fn a_sidecar_reaches_its_application_in_clear_and_all_others_through_their_sidec
 #[test]
 fn each_direction_of_a_sidecar_has_its_own_routes() {
     let plan = plan("sidecar:shop/storefront");
-    assert_eq!(chain(&plan, "inbound"), ["jwt", "route", "retry", "circuit-breaker", "telemetry"]);
+    let inbound = ["jwt", "authz", "route", "retry", "circuit-breaker", "telemetry"];
+    assert_eq!(chain(&plan, "inbound"), inbound);
     assert_eq!(chain(&plan, "outbound"), ["route", "retry", "circuit-breaker", "telemetry"]);
     assert_eq!(plan.listeners[1].direction, TrafficDirection::Outbound);
     let inbound = router(&plan, "inbound");
@@ -457,10 +459,13 @@ fn a_listener_carries_no_protocol_that_is_http_or_tls_and_says_so() {
 
 #[test]
 fn both_sockets_of_a_sidecar_carry_what_its_service_names_and_nothing_that_is_http() {
-    let service = "metadata: { name: storefront, namespace: shop }\nspec:\n";
+    let service = "metadata: { name: storefront, namespace: shop }\nspec:\n  ports:";
     assert!(example().contains(service));
     let folded_with = |names: &str| {
-        let text = example().replace(service, &format!("{service}  upgrades: {names}\n"));
+        let text = example().replace(
+            service,
+            &service.replace("  ports:", &format!("  upgrades: {names}\n  ports:")),
+        );
         folded(&text, "sidecar:shop/storefront/0")
     };
     for (names, problems, carried) in [

@@ -101,7 +101,13 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
                 .spawn()
                 .unwrap();
             background.push(Background(child));
-            eventually("the mesh serves", || (get(&gateway, "/").status == 200).then_some(()));
+            // The reader waits until `tamis up` says so: the last sidecar starts after the gateway.
+            eventually("the mesh serves", || {
+                let reply = get(&gateway, "/");
+                let calls = || reply.json()["calls"].as_object().cloned().unwrap_or_default();
+                (reply.status == 200 && calls().values().all(|it| it["status"] == 200))
+                    .then_some(())
+            });
             continue;
         }
         // The page itself waits where something takes time: its commands work when they are pasted
@@ -126,6 +132,9 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     assert!(said("filter test").contains("4 cases passed"));
     assert!(said("filter inspect").contains("user-agent"));
     assert!(said("tamis check").contains("nothing wrong"));
+    let refused = said("host: payments");
+    assert!(refused.contains("HTTP/1.1 403"), "{refused}");
+    assert!(refused.contains("x-tamis-reason: authz.no-rule"), "{refused}");
     let refused = said("-A bad/1.0");
     assert!(refused.contains("200\n") && refused.contains("HTTP/1.1 403"), "{refused}");
     assert!(refused.contains("x-tamis-reason: my-agents.blocked"), "{refused}");

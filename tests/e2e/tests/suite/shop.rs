@@ -3,7 +3,7 @@
 mod identities;
 
 use serde_json::Value;
-use tamis_e2e::{eventually, free_port, get, root, tamis, up};
+use tamis_e2e::{RunningProcess, eventually, free_port, get, request, root, tamis, up};
 use tempfile::TempDir;
 
 /// A copy of `examples/shop` with its own ports.
@@ -101,6 +101,7 @@ fn one_command_runs_a_mesh_and_ends_it() {
             .find(|record| record["listener"] == "inbound")
     });
     assert_eq!(record["peer"], "spiffe://shop.example/ns/shop/gateway/edge");
+    assert_eq!(record["reason"], "authz.allowed.shop.storefront.allow.customers");
 
     assert!(running.end("-INT").success());
 }
@@ -172,6 +173,14 @@ fn a_service_that_is_added_while_up_runs_gets_its_sidecar_and_one_that_goes_lose
     };
     shop.write("reviews.yaml", &format!("{service}{route}"));
     running.event("its sidecar serves", is("serving"));
+    eventually("nobody may call it without a policy", || {
+        let reply = get(&shop.http, "/reviews");
+        (reply.status == 403 && reply.header("x-tamis-reason") == Some("authz.no-rule"))
+            .then_some(())
+    });
+    let policy = "---\nkind: AuthorizationPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: reviews, namespace: shop }\nspec:\n  \
+        targetRefs: [{ kind: Service, name: reviews }]\n  allow: [{ identities: [spiffe://shop.example/ns/shop/gateway/edge] }]\n";
+    shop.write("reviews.yaml", &format!("{service}{route}{policy}"));
     let page = eventually("it is reached over its sidecar", || {
         let reply = get(&shop.http, "/reviews");
         (reply.status == 200).then(|| reply.json())
@@ -210,6 +219,25 @@ fn the_shipped_folder_has_nothing_wrong() {
     assert!(said.contains("5 proxies, nothing wrong"), "{said}");
 }
 
+/// A command that `up` printed, by a part of what it says about it.
+fn suggested(event: &Value, part: &str) -> Value {
+    let all = event["try"].as_array().unwrap();
+    let found = all.iter().find(|one| one["what"].as_str().unwrap().contains(part));
+    found.unwrap_or_else(|| panic!("`up` printed nothing about `{part}`: {all:?}")).clone()
+}
+
+/// What a command prints in the folder of the shop.
+fn sh(shop: &Shop, suggestion: &Value) -> String {
+    let command = suggestion["command"].as_str().unwrap();
+    let done = std::process::Command::new("sh")
+        .args(["-c", command])
+        .current_dir(shop.folder.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8_lossy(&done.stdout).into_owned()
+}
+
 #[test]
 fn the_commands_that_up_prints_do_what_they_say() {
     let shop = shop();
@@ -221,37 +249,29 @@ fn the_commands_that_up_prints_do_what_they_say() {
         let slots = filters["filters"].as_array().unwrap().clone();
         slots.into_iter().find(|slot| slot["attachment"] == "shop/retry").unwrap()
     };
-    let tries = event["try"].as_array().unwrap();
-    assert_eq!(tries.len(), 6);
-    let sh = |command: &Value| {
-        let done = std::process::Command::new("sh")
-            .args(["-c", command.as_str().unwrap()])
-            .current_dir(shop.folder.path())
-            .output()
-            .unwrap();
-        assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8_lossy(&done.stdout).into_owned()
-    };
+    assert_eq!(event["try"].as_array().unwrap().len(), 7);
+    let run = |part: &str| sh(&shop, &suggested(&event, part));
     let serves = |version: &str| {
         eventually(&format!("{version} serves"), || {
             let slot = slot();
             (slot["version"] == version && slot["state"] == "serving").then_some(slot)
         })
     };
-    assert!(sh(&tries[0]["command"]).contains("storefront"));
+    assert!(run("a request through gateway").contains("storefront"));
+    assert!(run("no policy allows").starts_with("HTTP/1.1 403"));
 
-    sh(&tries[1]["command"]);
+    run("upgraded to");
     let upgraded = serves("0.1.1");
     assert_eq!(upgraded["running"], upgraded["digest"]);
     assert_eq!(get(&shop.http, "/").status, 200);
 
     // A rollback in the registry does not change the folder, and a change of the folder other than its lock
     // does not undo the rollback.
-    assert!(sh(&tries[2]["command"]).contains("0.1.0"));
+    assert!(run("back to its previous version").contains("0.1.0"));
     let back = serves("0.1.0");
     assert_ne!(back["digest"], upgraded["digest"]);
 
-    sh(&tries[3]["command"]);
+    run("tampered with");
     let told = running.event("the component that was tampered with is told", |event| {
         event["event"] == "sent"
             && event["wrong"][0].as_str().is_some_and(|it| it.contains("0.1.0.wasm"))
@@ -263,9 +283,9 @@ fn the_commands_that_up_prints_do_what_they_say() {
     assert_eq!(slot()["running"], back["digest"]);
     assert_eq!(get(&shop.http, "/").status, 200);
 
-    let status = sh(&tries[4]["command"]);
+    let status = run("what each proxy runs");
     assert!(status.contains("shop/edge") && status.contains("all well"), "{status}");
-    let identities = sh(&tries[5]["command"]);
+    let identities = run("who each proxy is");
     assert!(identities.contains("spiffe://shop.example/ns/shop/gateway/edge"), "{identities}");
 
     // The next start knows the rollback too, and the registry is where it was asked for.
@@ -274,6 +294,92 @@ fn the_commands_that_up_prints_do_what_they_say() {
     assert!(running.end("-INT").success());
     let _running = up(shop.folder.path(), &[]);
     assert_eq!(slot()["running"], back["digest"]);
+}
+
+#[test]
+fn the_call_that_no_policy_allows_passes_with_the_line_that_up_prints_and_no_other_does() {
+    let shop = shop();
+    let running = up(shop.folder.path(), &[]);
+    let event = running.event("the mesh is up", |event| event["event"] == "up");
+    let refused = suggested(&event, "no policy allows");
+    let outbound = |service: &str| {
+        let text = std::fs::read_to_string(shop.folder.path().join("services.yaml")).unwrap();
+        let (_, own) = text.split_once(&format!("name: {service}, namespace: shop")).unwrap();
+        let (_, rest) = own.split_once("outbound: ").unwrap();
+        rest.lines().next().unwrap().to_owned()
+    };
+    // Of all pairs only those pass that a policy names.
+    let passes = |caller: &str, called: &str, path: &str| {
+        let reply = request(&outbound(caller), "GET", path, &[("host", called)], b"");
+        let reason = reply.header("x-tamis-reason").map(str::to_owned);
+        match (reply.status, reason.as_deref()) {
+            (200, None) => true,
+            (403, Some("authz.no-rule")) => false,
+            _ => panic!("{caller} calls {called} {path}: {reply:?}"),
+        }
+    };
+    let services = ["storefront", "payments", "catalog"];
+    let allowed = |line: bool| {
+        for (caller, called) in services.iter().flat_map(|one| services.map(|it| (*one, it))) {
+            let named = caller == "storefront" && called != "storefront";
+            let added = line && (caller, called) == ("catalog", "payments");
+            assert_eq!(passes(caller, called, "/"), named || added, "{caller} calls {called}");
+            assert!(!passes(caller, called, "/pay"), "{caller} calls {called} /pay");
+        }
+    };
+    let said = sh(&shop, &refused);
+    assert!(said.starts_with("HTTP/1.1 403") && said.contains("x-tamis-reason: authz.no-rule"));
+    allowed(false);
+
+    // The line is the one that `explain` proposes, and it is in the file with the commands.
+    let (policy, line) =
+        (&refused["missing"]["policy"], refused["missing"]["allow"].as_str().unwrap());
+    let from = "spiffe://shop.example/ns/shop/service/catalog";
+    let asked = ["authz", "explain", ".", "--to", "shop/payments", "--from", from];
+    let explained = tamis(shop.folder.path(), &asked);
+    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert_eq!(explained.lines().last().map(str::trim), Some(line), "{explained}");
+    let printed = std::fs::read_to_string(shop.folder.path().join(".tamis/try.txt")).unwrap();
+    assert!(printed.contains(&format!("#   {line}\n")), "{printed}");
+
+    // Where it belongs is said, too: the file, and the policy in it.
+    let file = refused["missing"]["file"].as_str().unwrap();
+    let (space, name) = policy.as_str().unwrap().split_once('/').unwrap();
+    let text = std::fs::read_to_string(shop.folder.path().join(file)).unwrap();
+    let (before, own) = text.split_once(&format!("name: {name}, namespace: {space} }}")).unwrap();
+    let own = own.replacen("  allow:\n", &format!("  allow:\n    {line}\n"), 1);
+    shop.write(file, &format!("{before}name: {name}, namespace: {space} }}{own}"));
+    eventually("the line allows it", || {
+        sh(&shop, &refused).starts_with("HTTP/1.1 200").then_some(())
+    });
+    allowed(true);
+    assert!(running.end("-INT").success());
+}
+
+#[test]
+fn the_filters_of_a_second_folder_of_a_user_are_not_compiled_again() {
+    let state = TempDir::new().unwrap();
+    let code = || {
+        let files = std::fs::read_dir(state.path().join("tamis/code")).unwrap();
+        let files = files.map(|file| {
+            let file = file.unwrap();
+            (file.file_name(), file.metadata().unwrap().modified().unwrap())
+        });
+        files.collect::<std::collections::BTreeMap<_, _>>()
+    };
+    let mut first = None;
+    for _ in 0..2 {
+        let shop = shop();
+        let home = [("XDG_STATE_HOME", state.path())];
+        let running = RunningProcess::start_as(shop.folder.path(), &["up", "."], &home);
+        running.event("the mesh is up", |event| event["event"] == "up");
+        assert!(running.end("-INT").success());
+        let own = std::fs::read_dir(shop.folder.path().join(".tamis/cache")).unwrap().count();
+        assert_eq!(own, 0, "what is compiled already is not compiled by a proxy");
+        let now = code();
+        assert_eq!(now.len(), 6, "{now:?}");
+        assert_eq!(first.get_or_insert_with(|| now.clone()), &now, "compiled once");
+    }
 }
 
 #[test]

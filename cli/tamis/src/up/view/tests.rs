@@ -24,7 +24,7 @@ fn busy(name: &str, classes: [u64; 6]) -> Row {
     row
 }
 
-fn around<'a>(wrongs: &'a [String], tries: &'a [(String, String)]) -> FolderSurroundings<'a> {
+fn around<'a>(wrongs: &'a [String], tries: &'a [Suggestion]) -> FolderSurroundings<'a> {
     FolderSurroundings {
         registry: "http://127.0.0.1:5000",
         wrongs,
@@ -80,7 +80,7 @@ fn everything_that_matters_fits_a_terminal_of_80_by_24() {
         .push("circuit open: shop/payments:80 at 127.0.0.1:15016, from gateway:shop/edge".into());
     rows[1].slots = (5, 6);
     rows[1].astray.push("sidecar:shop/catalog/0: shop/jwt 0.1.0 refused:trust.altered: x".into());
-    let tries = [("what it shows".to_owned(), "curl -s http://127.0.0.1:8080/".to_owned())];
+    let tries = [Suggestion::new("what it shows", "curl -s http://127.0.0.1:8080/")];
     let wrongs: Vec<String> = (0..40).map(|at| format!("routes.yaml:{at}: wrong")).collect();
     let lines = shown(&rows, &around(&wrongs, &tries), 80, 24);
     assert!(lines.len() < 24, "{}", lines.len());
@@ -136,7 +136,7 @@ fn no_terminal_is_too_small_and_no_line_but_a_command_wraps() {
 #[test]
 fn commands_to_try_are_never_cut_and_names_move_no_cursor() {
     let command = format!("tamis filter sign {}", "x".repeat(300));
-    let tries = [("what it shows".to_owned(), command.clone())];
+    let tries = [Suggestion::new("what it shows", command.clone())];
     let wrongs = ["a\x1b[2Jb".to_owned()];
     let all = shown(&[row("evil\x1b[2J\n")], &around(&wrongs, &tries), 40, 40);
     let text = all.join("\n");

@@ -22,12 +22,33 @@ fn policy(name: &str, targets: &str, rest: &str) -> String {
     )
 }
 
+/// The example with these policies in the place of its own.
 fn with(more: &str) -> String {
-    let pin = json!({ "apiVersion": "tamis.dev/v1alpha1", "kind": "FiltersLock", "filters": [
-        { "service": "*", "filter": "tamis/authz", "version": "0.1.0", "digest": format!("sha256:{}", "0".repeat(64)) }] });
-    let example =
-        example().replace("\"filters\":[", &format!("\"filters\":[{},", pin["filters"][0]));
-    format!("{example}{SWITCH}{more}")
+    let example = example();
+    let others = example.split("\n---\n").filter(|text| {
+        let switch = text.contains("tamis/authz") && !text.contains("FiltersLock");
+        let entry = text.contains("{ name: authz, namespace: tamis }");
+        !switch && !entry && !text.contains("kind: AuthorizationPolicy")
+    });
+    let others: Vec<&str> = others.collect();
+    format!("{}{SWITCH}{more}", others.join("\n---\n"))
+}
+
+#[test]
+fn the_sidecars_of_the_example_refuse_what_its_policies_do_not_allow() {
+    for (name, rules) in [("storefront", 1), ("payments", 2), ("catalog", 2)] {
+        let (guards, problems) = guards(&example(), &format!("sidecar:shop/{name}/0"));
+        assert!(problems.is_empty(), "{problems:?}");
+        let [guard] = &guards[..] else { panic!("{name} has {} guards", guards.len()) };
+        let policies = guard.config["policies"].as_array().unwrap();
+        assert_eq!(policies.len(), 1, "{name}: its own policy and no other");
+        assert_eq!(policies[0]["name"], format!("shop/{name}"));
+        let allow = policies[0]["allow"].as_array().unwrap();
+        assert_eq!(allow.len(), rules, "{name}");
+        assert!(allow.iter().all(|rule| rule["identities"].as_array().unwrap().len() == 1));
+        assert_eq!(guard.grant.reads, ["@peer.spiffe-id"], "{name}");
+    }
+    assert!(guards(&example(), "gateway:shop/edge").0.is_empty());
 }
 
 const PAYMENTS: &str = "{ kind: Service, name: payments }";

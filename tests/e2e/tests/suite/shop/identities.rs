@@ -409,7 +409,7 @@ fn a_folder_whose_proxies_could_not_trust_each_other_does_not_start_and_is_told_
 fn an_authority_of_another_domain_is_told_with_the_way_out() {
     let shop = shop();
     Running::start(&shop, &[]).end();
-    for name in ["gateway.yaml", "services.yaml"] {
+    for name in ["gateway.yaml", "services.yaml", "policies.yaml"] {
         shop.edit(name, "spiffe://shop.example/", "spiffe://else.example/");
     }
     let done = tamis(shop.folder.path(), &["up", ".", "--no-apps"]);
