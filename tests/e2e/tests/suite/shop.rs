@@ -1,9 +1,10 @@
 //! `tamis up` on the shipped example: the first experience of a user.
 
+mod default_deny;
 mod identities;
 
 use serde_json::Value;
-use tamis_e2e::{RunningProcess, eventually, free_port, get, request, root, tamis, up};
+use tamis_e2e::{RunningProcess, eventually, free_port, get, root, tamis, up};
 use tempfile::TempDir;
 
 /// A copy of `examples/shop` with its own ports.
@@ -294,66 +295,6 @@ fn the_commands_that_up_prints_do_what_they_say() {
     assert!(running.end("-INT").success());
     let _running = up(shop.folder.path(), &[]);
     assert_eq!(slot()["running"], back["digest"]);
-}
-
-#[test]
-fn the_call_that_no_policy_allows_passes_with_the_line_that_up_prints_and_no_other_does() {
-    let shop = shop();
-    let running = up(shop.folder.path(), &[]);
-    let event = running.event("the mesh is up", |event| event["event"] == "up");
-    let refused = suggested(&event, "no policy allows");
-    let outbound = |service: &str| {
-        let text = std::fs::read_to_string(shop.folder.path().join("services.yaml")).unwrap();
-        let (_, own) = text.split_once(&format!("name: {service}, namespace: shop")).unwrap();
-        let (_, rest) = own.split_once("outbound: ").unwrap();
-        rest.lines().next().unwrap().to_owned()
-    };
-    // Of all pairs only those pass that a policy names.
-    let passes = |caller: &str, called: &str, path: &str| {
-        let reply = request(&outbound(caller), "GET", path, &[("host", called)], b"");
-        let reason = reply.header("x-tamis-reason").map(str::to_owned);
-        match (reply.status, reason.as_deref()) {
-            (200, None) => true,
-            (403, Some("authz.no-rule")) => false,
-            _ => panic!("{caller} calls {called} {path}: {reply:?}"),
-        }
-    };
-    let services = ["storefront", "payments", "catalog"];
-    let allowed = |line: bool| {
-        for (caller, called) in services.iter().flat_map(|one| services.map(|it| (*one, it))) {
-            let named = caller == "storefront" && called != "storefront";
-            let added = line && (caller, called) == ("catalog", "payments");
-            assert_eq!(passes(caller, called, "/"), named || added, "{caller} calls {called}");
-            assert!(!passes(caller, called, "/pay"), "{caller} calls {called} /pay");
-        }
-    };
-    let said = sh(&shop, &refused);
-    assert!(said.starts_with("HTTP/1.1 403") && said.contains("x-tamis-reason: authz.no-rule"));
-    allowed(false);
-
-    // The line is the one that `explain` proposes, and it is in the file with the commands.
-    let (policy, line) =
-        (&refused["missing"]["policy"], refused["missing"]["allow"].as_str().unwrap());
-    let from = "spiffe://shop.example/ns/shop/service/catalog";
-    let asked = ["authz", "explain", ".", "--to", "shop/payments", "--from", from];
-    let explained = tamis(shop.folder.path(), &asked);
-    let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
-    assert_eq!(explained.lines().last().map(str::trim), Some(line), "{explained}");
-    let printed = std::fs::read_to_string(shop.folder.path().join(".tamis/try.txt")).unwrap();
-    assert!(printed.contains(&format!("#   {line}\n")), "{printed}");
-
-    // Where it belongs is said, too: the file, and the policy in it.
-    let file = refused["missing"]["file"].as_str().unwrap();
-    let (space, name) = policy.as_str().unwrap().split_once('/').unwrap();
-    let text = std::fs::read_to_string(shop.folder.path().join(file)).unwrap();
-    let (before, own) = text.split_once(&format!("name: {name}, namespace: {space} }}")).unwrap();
-    let own = own.replacen("  allow:\n", &format!("  allow:\n    {line}\n"), 1);
-    shop.write(file, &format!("{before}name: {name}, namespace: {space} }}{own}"));
-    eventually("the line allows it", || {
-        sh(&shop, &refused).starts_with("HTTP/1.1 200").then_some(())
-    });
-    allowed(true);
-    assert!(running.end("-INT").success());
 }
 
 #[test]

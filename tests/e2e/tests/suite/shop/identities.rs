@@ -94,7 +94,7 @@ impl<'a> Running<'a> {
 
 impl Shop {
     /// Changes a document.
-    fn edit(&self, name: &str, from: &str, to: &str) {
+    pub(super) fn edit(&self, name: &str, from: &str, to: &str) {
         let text = fs::read_to_string(self.folder.path().join(name)).unwrap();
         assert!(text.contains(from), "{name} has no {from}");
         self.write(name, &text.replace(from, to));
