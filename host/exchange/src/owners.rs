@@ -4,7 +4,7 @@
 use crate::edit::WritableFields;
 use crate::field_values::trim_values;
 use crate::fields::{is_host_look_alike, is_odd, is_same_name, may_follow_a_body};
-use crate::view::TRAILER;
+use crate::view::{ReadableFields, Selector, TRAILER};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 
 /// Trailers of gRPC, which are part of its protocol ("gRPC over HTTP/2", Responses).
@@ -19,6 +19,8 @@ pub struct Owners {
     odd: bool,
     /// A filter declares every header.
     all: bool,
+    /// Names that filters read, each in all its declared spellings.
+    read: Vec<Box<str>>,
 }
 
 impl Owners {
@@ -50,7 +52,23 @@ impl Owners {
         owners
     }
 
-    /// Removes fields of a received head whose names are another spelling of an owned name.
+    /// And the names that filters read. They belong to the sender, in the spelling that a filter declares: a policy about
+    /// `x-team` that does not see `x_team` decides about another value than the server reads.
+    #[must_use]
+    pub fn and_read<'a>(mut self, reads: impl IntoIterator<Item = &'a ReadableFields>) -> Self {
+        let selectors = reads.into_iter().flat_map(ReadableFields::selectors);
+        let names = selectors.filter_map(|selector| match selector {
+            Selector::Header(name) | Selector::RequestHeader(name) => Some(name.as_str().into()),
+            _ => None,
+        });
+        self.read.extend(names);
+        self.read.sort_unstable();
+        self.read.dedup();
+        self.odd |= self.read.iter().any(|name| is_odd(name));
+        self
+    }
+
+    /// Removes fields of a received head whose names are another spelling of a name that a filter owns or reads.
     ///
     /// Looks at each name once; a name of letters, digits and `-` only is never another spelling of such a
     /// name.
@@ -67,11 +85,13 @@ impl Owners {
     }
 
     fn is_look_alike(&self, name: &str) -> bool {
-        let declared = || self.names.iter().map(|declared| &**declared);
-        if declared().any(|declared| declared == name) {
+        let names = |names: &[Box<str>]| names.iter().any(|known| is_same_name(known, name));
+        let is_in = |names: &[Box<str>]| names.iter().any(|known| **known == *name);
+        // What one filter writes, another may read in a second spelling, which a sender may not use.
+        if is_in(&self.names) {
             return false;
         }
-        is_host_look_alike(name) || declared().any(|declared| is_same_name(declared, name))
+        is_host_look_alike(name) || names(&self.names) || names(&self.read) && !is_in(&self.read)
     }
 
     /// Removes trailers that have an owner or must not follow a body, and blanks at the ends of their values. Returns
@@ -184,6 +204,33 @@ mod tests {
                 "x_team"
             ]
         );
+    }
+
+    #[test]
+    fn what_a_filter_reads_arrives_in_the_spelling_that_it_declares_or_not_at_all() {
+        let sent = ["x-team", "x_team", "x.team", "x-other", "x_other"];
+        // What filters read, what they write, what is left.
+        for (read, written, kept) in [
+            (&["x-team"][..], &[][..], &["x-other", "x-team", "x_other"][..]),
+            (&["x_team"], &[], &["x-other", "x_other", "x_team"]),
+            (&["request:x-team"], &[], &["x-other", "x-team", "x_other"]),
+            (&["x-team", "x_team"], &[], &["x-other", "x-team", "x_other", "x_team"]),
+            // The spelling of whoever writes it counts.
+            (&["x_team"], &["x-team"], &["x-other", "x-team", "x_other"]),
+            (&["x_team"], &["x_team"], &["x-other", "x_other", "x_team"]),
+            (&["x-team", "x-other"], &[], &["x-other", "x-team"]),
+            (
+                &["*", ":path", "@a", "trailer:x-team"],
+                &[],
+                &["x-other", "x-team", "x.team", "x_other", "x_team"],
+            ),
+        ] {
+            let reads = ReadableFields::parse(read).unwrap();
+            let writes = WritableFields::new(written.iter().copied());
+            let mut head = map(&sent);
+            Owners::of(&[writes]).and_read([&reads]).remove_look_alikes(&mut head);
+            assert_eq!(left(&head), kept, "read {read:?}, written {written:?}");
+        }
     }
 
     #[test]

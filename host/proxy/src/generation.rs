@@ -280,11 +280,14 @@ impl ChainLayout {
                 chain.backends.extend(places(router.backends(), services));
             }
         }
-        let running = members.iter().filter_map(|index| match &filters.get(*index)?.occupant {
-            SlotOccupant::Running(filter) => Some(filter.writes()),
-            SlotOccupant::Refused(_) => None,
-        });
-        chain.owners = Arc::new(Owners::of(running));
+        let running = || {
+            members.iter().filter_map(|index| match &filters.get(*index)?.occupant {
+                SlotOccupant::Running(filter) => Some(filter),
+                SlotOccupant::Refused(_) => None,
+            })
+        };
+        let owners = Owners::of(running().map(Filter::writes));
+        chain.owners = Arc::new(owners.and_read(running().map(Filter::reads)));
         chain
     }
 }
