@@ -1,6 +1,8 @@
 //! HTTP requests of filters (`http-client`): to services of the mesh on a worker, to other hosts over one connection
 //! each; limited by the grant.
 
+mod own_addresses;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -107,7 +109,7 @@ fn may_be_at(host: &str, address: IpAddr) -> bool {
     if machine::is_localhost(host) {
         return machine::is_loopback(address);
     }
-    !machine::is_own_machine(address)
+    !machine::is_own_machine(address) && !own_addresses::has_address(address)
 }
 
 /// A connection to the first address that accepts one.
