@@ -89,8 +89,6 @@ impl fmt::Display for SignerName {
 
 mod withdrawn;
 
-/// Most bundles examined; a legitimate artifact never has more.
-const MAX_LOOKED: usize = 4_096;
 /// The most policies that narrow one filter: each costs as many checks of signatures as the one that decides.
 const MAX_NARROWING: usize = 8;
 const FORMAT_SETTER: &str = "the artifact format";
@@ -278,10 +276,10 @@ fn signers(
 ///
 /// Anybody may attach bundles to an artifact. One that names a trusted key costs one check of a signature,
 /// so that useless bundles, however many, do not stop an artifact from running; beyond [`MAX_BUNDLES`] of
-/// them no other key is tried.
+/// them no other key is tried. Their number has no bound here: those who read them bound the bytes.
 fn in_turn(bundles: &[&[u8]], policy: &SignaturePolicy) -> Vec<(usize, KeyChoice)> {
     let (mut turn, mut claimed, mut rest) = (Vec::new(), 0, 0);
-    for (at, bundle) in bundles.iter().enumerate().take(MAX_LOOKED) {
+    for (at, bundle) in bundles.iter().enumerate() {
         let named = hint(bundle);
         let trusted = named.is_some_and(|hint| policy.keys().iter().any(|key| key.id == hint));
         let count = if trusted { &mut claimed } else { &mut rest };

@@ -176,6 +176,10 @@ fn however_many_bundles_are_beside_an_artifact_the_good_one_counts() {
             assert!(verified.is_ok(), "{many}: {verified:?}");
         }
     }
+    // As many as fit into the file beside an artifact.
+    let mut bundles = vec!["{}".to_owned(); 1 << 17];
+    bundles.extend([two, one.clone()]);
+    assert!(scene.verify(&bundles).is_ok());
     let policies = [scene.policy()];
     let manifest = Digest::of(&scene.manifest);
     assert!(crate::is_by(one.as_bytes(), &manifest, &policies));
