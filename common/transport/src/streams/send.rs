@@ -25,38 +25,50 @@ pub enum SendContentError {
 /// Sends a body to its end. Dropped before, it resets the stream.
 ///
 /// # Errors
-/// [`SendContentError`]. A body that fails resets the stream, for the reason of the stream that it came from, if it came from
-/// one that was reset.
+/// [`SendContentError`]. A body that fails resets the stream: with `CANCEL` if the stream that it came from was reset with
+/// that, otherwise with `INTERNAL_ERROR`.
 pub async fn send_content<B>(body: B, mut stream: SendStream<Bytes>) -> Result<(), SendContentError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut body = pin!(body);
-    // Taken from the body, and there was no room for it.
-    let mut waiting = None;
+    // Taken from the body and not yet sent, and whether it is the last.
+    let mut waiting: Option<(Bytes, bool)> = None;
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(reset) = stream.poll_reset(cx) {
                 let error = reset.map_or_else(|error| error, h2::Error::from);
                 return Poll::Ready(Err(SendContentError::Gone(error)));
             }
-            if waiting.is_some() {
+            if let Some((octets, last)) = &mut waiting {
                 ready!(poll_room(&mut stream, cx)).map_err(SendContentError::Gone)?;
-                let octets = waiting.take().unwrap_or_default();
-                stream.send_data(octets, false).map_err(SendContentError::Gone)?;
+                let part = octets.split_to(octets.len().min(stream.capacity()));
+                let (whole, last) = (octets.is_empty(), *last);
+                stream.send_data(part, whole && last).map_err(SendContentError::Gone)?;
+                match (whole, last) {
+                    (true, true) => return Poll::Ready(Ok(())),
+                    (true, false) => waiting = None,
+                    (false, _) => stream.reserve_capacity(octets.len()),
+                }
+                continue;
             }
             match ready!(poll_piece(body.as_mut(), cx)) {
-                // Room is asked for only for what is at hand: otherwise a body that does not go on would hold some of the
-                // connection's.
-                Ok(Piece::Data(octets)) => {
-                    stream.reserve_capacity(1);
-                    waiting = Some(octets);
-                }
-                Ok(Piece::Last(octets)) => {
+                Ok(Piece::Last(octets)) if octets.is_empty() => {
                     return Poll::Ready(
                         stream.send_data(octets, true).map_err(SendContentError::Gone),
                     );
+                }
+                // Room is asked for only for what is at hand: otherwise a body that does not go on would hold some of the
+                // connection's. Nothing is passed on that has no room: `h2` would keep it, and the stream, for as long as
+                // the peer does not open its window, and nobody could give it up.
+                Ok(Piece::Data(octets)) => {
+                    stream.reserve_capacity(octets.len());
+                    waiting = Some((octets, false));
+                }
+                Ok(Piece::Last(octets)) => {
+                    stream.reserve_capacity(octets.len());
+                    waiting = Some((octets, true));
                 }
                 Ok(Piece::Trailers(trailers)) => {
                     return Poll::Ready(
@@ -124,13 +136,14 @@ pub(crate) fn poll_room(
     Poll::Ready(Ok(()))
 }
 
-/// The reason with which a stream is reset when its body fails: that of the stream the body came from, if it has one.
+/// The reason with which a stream is reset when its body fails: that the other side gave up is passed on, other reasons are
+/// not. `REFUSED_STREAM` would say that nothing was processed, and `HTTP_1_1_REQUIRED` ask for the same over another version,
+/// so that a peer would send a request again that was passed on (RFC 9113 §8.7, §7).
 fn reason(error: &(dyn Error + 'static)) -> Reason {
     let mut next = Some(error);
     while let Some(error) = next {
-        let said = error.downcast_ref::<h2::Error>().and_then(h2::Error::reason);
-        if let Some(reason) = said.filter(|reason| *reason != Reason::NO_ERROR) {
-            return reason;
+        if error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) == Some(Reason::CANCEL) {
+            return Reason::CANCEL;
         }
         next = error.source();
     }

@@ -391,6 +391,12 @@ async fn a_body_that_fails_resets_its_stream_alone() {
         ("any".into(), Reason::INTERNAL_ERROR),
         (ended(Reason::CANCEL), Reason::CANCEL),
         (ended(Reason::NO_ERROR), Reason::INTERNAL_ERROR),
+        // A client would send the request again, which was passed on.
+        (ended(Reason::REFUSED_STREAM), Reason::INTERNAL_ERROR),
+        (ended(Reason::HTTP_1_1_REQUIRED), Reason::INTERNAL_ERROR),
+        (ended(Reason::ENHANCE_YOUR_CALM), Reason::INTERNAL_ERROR),
+        (ended(Reason::PROTOCOL_ERROR), Reason::INTERNAL_ERROR),
+        (ended(Reason::from(99)), Reason::INTERNAL_ERROR),
     ] {
         let error = RefCell::new(Some(error));
         let handler = async move |_: Request<RequestBody>, _: &ConnInfo| {
