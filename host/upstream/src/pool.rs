@@ -41,6 +41,8 @@ pub(crate) struct Pool {
     /// Requests waiting for a connection, longest first.
     waiters: RefCell<VecDeque<oneshot::Sender<http1::PoolTurn>>>,
     pub(crate) shared: RefCell<Vec<http2::Connection>>,
+    /// Requests that wait for a stream.
+    pub(crate) streams: Rc<http2::StreamQueue>,
     pub(crate) connecting: tokio::sync::Mutex<()>,
     /// When connecting last failed, and how, for requests that waited for it.
     pub(crate) failed: RefCell<Option<(Instant, SendFailure)>>,
@@ -76,6 +78,7 @@ impl Pool {
             watcher: RefCell::default(),
             waiters: RefCell::default(),
             shared: RefCell::default(),
+            streams: Rc::default(),
             connecting: tokio::sync::Mutex::new(()),
             failed: RefCell::default(),
             closed: Cell::new(false),

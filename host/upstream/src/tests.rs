@@ -8,6 +8,7 @@ mod resolve;
 mod server;
 mod service;
 mod sharing;
+mod streams;
 mod tls;
 mod weights;
 

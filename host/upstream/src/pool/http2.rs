@@ -1,6 +1,10 @@
 //! HTTP/2: few connections, many streams. The `h2` crate reads and writes frames; a connection has one task, which drives it.
 
 mod exchange;
+mod queue;
+mod upload;
+
+pub(crate) use queue::StreamQueue;
 
 use super::Pool;
 use super::place::{ConnectionPlace, PlacedStream};
@@ -8,11 +12,12 @@ use crate::config::Protocol;
 use crate::protocol;
 use crate::send::SendFailure;
 use bytes::Bytes;
-use exchange::exchange;
+use exchange::{RequestToSend, exchange};
 use h2::client::{Builder, SendRequest};
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
+use queue::{CountedConnection, WaitingRequest};
 use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -24,6 +29,7 @@ use tamis_exchange::{Body, Cause};
 use tamis_transport::causes;
 use tamis_transport::{IDLE_FRAMES_MAX, KeepAlive, MeteredStream, PingTimes};
 use tokio::io::{AsyncRead, AsyncWrite};
+use upload::UploadBesideResponse;
 
 /// A connection and its current load.
 pub(crate) struct Connection {
@@ -37,10 +43,14 @@ struct Streams {
     allowed: Cell<u32>,
     last_used: Cell<Instant>,
     clock: Clock,
+    queue: Rc<StreamQueue>,
 }
 
 /// A stream in progress; dropped when its response was read or given up.
-pub(crate) struct Stream(Rc<Streams>);
+pub(crate) struct Stream {
+    streams: Rc<Streams>,
+    upload: Option<Rc<UploadBesideResponse>>,
+}
 
 /// Streams on a connection before another is opened, unless the peer allows fewer: the least a server
 /// should allow (RFC 9113 §6.5.2).
@@ -71,22 +81,37 @@ impl Connection {
         matches!(self.sender.poll_ready(&mut cx), Poll::Ready(Err(_)))
     }
 
-    /// Whether the peer allows another stream. One stream is always tried, or connections would be opened
-    /// endlessly.
+    /// Whether the peer allows another stream.
     fn has_room(&self) -> bool {
-        self.streams.open.get() < self.streams.allowed.get().clamp(1, STREAMS_MAX)
+        self.streams.open.get() < self.streams.allowed.get().min(STREAMS_MAX)
+    }
+
+    /// Whether the peer allows no streams at all: it is about to go.
+    fn is_closing(&self) -> bool {
+        self.streams.allowed.get() == 0
     }
 
     fn take(&self) -> (SendRequest<Bytes>, Stream) {
-        self.streams.open.set(self.streams.open.get() + 1);
-        (self.sender.clone(), Stream(Rc::clone(&self.streams)))
+        self.streams.open.set(self.streams.open.get().saturating_add(1));
+        let streams = Rc::clone(&self.streams);
+        (self.sender.clone(), Stream { streams, upload: None })
+    }
+}
+
+impl Streams {
+    /// A stream ended.
+    fn ended(&self) {
+        self.open.set(self.open.get().saturating_sub(1));
+        self.last_used.set(self.clock.now());
+        self.queue.notify();
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.0.open.set(self.0.open.get().saturating_sub(1));
-        self.0.last_used.set(self.0.clock.now());
+        if !self.upload.as_ref().is_some_and(|upload| upload.outlives_response()) {
+            self.streams.ended();
+        }
     }
 }
 
@@ -99,12 +124,17 @@ pub(crate) async fn send(
     let request = on_the_wire(request);
     let mut tries = 0;
     loop {
-        let (mut sender, stream, fresh) = take(pool).await?;
+        let (mut sender, mut stream, fresh) = take(pool).await?;
         tries += 1;
         match poll_fn(|cx| sender.poll_ready(cx)).await {
             Ok(()) => {
-                let limits = pool.policy.borrow().response;
-                let response = exchange(&mut sender, request, limits, interim).await?;
+                let (limits, opens_within) = {
+                    let policy = pool.policy.borrow();
+                    // Only of a new connection it is unknown how many streams the peer allows.
+                    (policy.response, fresh.then_some(policy.connect_timeout))
+                };
+                let sent = RequestToSend { request, opens_within, limits };
+                let response = exchange(&mut sender, &mut stream, sent, interim).await?;
                 return Ok((response, stream));
             }
             // A connection that closed between two requests is not the request's fault.
@@ -148,34 +178,65 @@ fn on_the_wire(mut request: Request<Body>) -> Request<Body> {
 
 /// A connection with room, and whether it is new.
 async fn take(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream, bool), SendFailure> {
-    if let Some((sender, stream)) = find(pool) {
-        return Ok((sender, stream, false));
-    }
-    // One request connects, the others wait for its connection, or fail as it did: otherwise each in turn
-    // would wait as long again.
-    let since = pool.state.clock.now();
-    let _connecting = pool.connecting.lock().await;
-    if let Some((sender, stream)) = find(pool) {
-        return Ok((sender, stream, false));
-    }
-    if let Some((at, failure)) = pool.failed.borrow().as_ref()
-        && *at >= since
+    if pool.streams.is_empty()
+        && let Some((sender, stream)) = find(pool)
     {
-        return Err(failure.clone());
+        return Ok((sender, stream, false));
     }
-    match Box::pin(open(pool)).await {
-        Ok((sender, stream)) => Ok((sender, stream, true)),
-        Err(failure) => {
-            pool.failed.replace(Some((pool.state.clock.now(), failure.clone())));
-            Err(failure)
+    Box::pin(connect_or_wait(pool)).await
+}
+
+/// Opens a connection, or waits for room on one if the endpoint has all its connections.
+async fn connect_or_wait(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream, bool), SendFailure> {
+    let mut waiting = None;
+    loop {
+        let since = pool.state.clock.now();
+        {
+            // One request connects, the others wait for its connection, or fail as it did: otherwise each in turn
+            // would wait as long again.
+            let _connecting = pool.connecting.lock().await;
+            if (waiting.is_some() || pool.streams.is_empty())
+                && let Some((sender, stream)) = find(pool)
+            {
+                return Ok((sender, stream, false));
+            }
+            if let Some((at, failure)) = pool.failed.borrow().as_ref()
+                && *at >= since
+            {
+                return Err(failure.clone());
+            }
+            if let Some(place) = place(pool) {
+                let opened = open(pool, place).await;
+                return opened.map(|(sender, stream)| (sender, stream, true)).inspect_err(
+                    |failure| {
+                        let failed = (pool.state.clock.now(), failure.clone());
+                        pool.failed.replace(Some(failed));
+                    },
+                );
+            }
+        }
+        if waiting.is_none() {
+            waiting = Some(WaitingRequest::join(pool)?);
+        }
+        if let Some(waiting) = &waiting {
+            waiting.turn().await;
         }
     }
 }
 
+/// A place for one more connection. A worker without one takes it in any case: streams are not shared by workers.
+fn place(pool: &Pool) -> Option<ConnectionPlace> {
+    let has_none = pool.streams.has_no_connection();
+    ConnectionPlace::take(pool).or_else(|| has_none.then(|| ConnectionPlace::count(pool)))
+}
+
 /// Opens a connection, runs it on a task of its own and shares it.
-async fn open(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream), SendFailure> {
+async fn open(
+    pool: &Pool,
+    place: ConnectionPlace,
+) -> Result<(SendRequest<Bytes>, Stream), SendFailure> {
     let stream = pool.open(Protocol::Http2).await?;
-    let placed = PlacedStream::new(stream, ConnectionPlace::count(pool));
+    let placed = PlacedStream::new(stream, place);
     let io = MeteredStream::to_server(placed, IDLE_FRAMES_MAX);
     let heard = io.heard();
     let head_bytes = pool.policy.borrow().response.max_head_bytes;
@@ -187,12 +248,18 @@ async fn open(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream), SendFailure> 
         allowed: Cell::new(STREAMS_MAX),
         last_used: Cell::new(pool.state.clock.now()),
         clock: pool.state.clock,
+        queue: Rc::clone(&pool.streams),
     });
     let keep_alive = pool.policy.borrow().keep_alive.map(|interval| {
         let times = PingTimes { interval, timeout: PING_TIMEOUT };
         KeepAlive::new(connection.ping_pong(), heard, times)
     });
-    drop(tokio::task::spawn_local(drive(connection, keep_alive, Rc::clone(&streams))));
+    drop(tokio::task::spawn_local(drive(
+        connection,
+        keep_alive,
+        Rc::clone(&streams),
+        pool.streams.connected(),
+    )));
     let connection = Connection { sender, streams };
     let taken = connection.take();
     if !pool.closed.get() {
@@ -219,6 +286,7 @@ async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
     mut connection: h2::client::Connection<IO, Bytes>,
     mut keep_alive: Option<KeepAlive>,
     streams: Rc<Streams>,
+    _counted: CountedConnection,
 ) {
     let ended = poll_fn(|cx| {
         if streams.open.get() > 0
@@ -243,7 +311,8 @@ async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
 
 fn find(pool: &Pool) -> Option<(SendRequest<Bytes>, Stream)> {
     let mut shared = pool.shared.borrow_mut();
-    shared.retain_mut(|one| !one.is_closed());
+    // Requests on one that is closing go on.
+    shared.retain_mut(|one| !one.is_closed() && !one.is_closing());
     shared.iter().find(|one| one.has_room()).map(Connection::take)
 }
 

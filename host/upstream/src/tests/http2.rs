@@ -21,7 +21,7 @@ impl<F: Future + 'static> hyper::rt::Executor<F> for Local {
 }
 
 /// Serves with up to `streams` on a connection.
-async fn http2(streams: u32) -> (EndpointTarget, Rc<ServerLog>) {
+pub(super) async fn http2(streams: u32) -> (EndpointTarget, Rc<ServerLog>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (target, seen) = (tcp(&listener), Rc::new(ServerLog::default()));
     let shared = Rc::clone(&seen);
@@ -213,6 +213,39 @@ async fn a_head_with_too_many_fields_is_the_upstreams_protocol() {
                 Ok(_) => assert!(passes, "{fields}"),
                 Err(failure) => assert!(failure.protocol && !passes, "{fields}: {failure}"),
             }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_response_has_no_more_and_no_longer_trailers_than_over_http1() {
+    for (count, length, passes) in [
+        (0, 1, true),
+        (1, 1, true),
+        (32, 1, true),
+        (33, 1, false),
+        (1, 8_000, true),
+        (1, 9_000, false),
+    ] {
+        on_worker(async {
+            let (target, _) = frames(move |_, mut connection| async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                    let mut trailers = http::HeaderMap::new();
+                    for number in 0..count {
+                        let name = http::HeaderName::try_from(format!("x-{number}")).unwrap();
+                        trailers.insert(name, "1".repeat(length).parse().unwrap());
+                    }
+                    drop(answer.send_trailers(trailers));
+                }
+            })
+            .await;
+            let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+            let mut attempt = attempt(&upstream).await;
+            let response = attempt.send(get("/"), false, || None).await.unwrap();
+            let read = response.into_body().collect().await;
+            assert_eq!(read.is_ok(), passes, "{count} of {length}");
         })
         .await;
     }

@@ -3,7 +3,8 @@
 //! The task of the exchange sends the request and waits for the head. Only a response that begins before its request was
 //! sent whole gets a task, so that neither direction waits for a reader of the other.
 
-use super::failure;
+use super::upload::Upload;
+use super::{Stream, failure};
 use crate::send::SendFailure;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -12,50 +13,71 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tamis_exchange::{Body, BodyError};
-use tamis_transport::{ReceivedContent, ResponseLimits, SendContentError, send_content};
+use std::time::Duration;
+use tamis_exchange::{Body, BodyError, Cause};
+use tamis_transport::{ReceivedContent, ResponseLimits};
 use tokio::task::AbortHandle;
 
-/// Sends the content of a request.
-type Upload = Pin<Box<dyn Future<Output = Result<(), SendContentError>>>>;
+/// A request for a connection.
+pub(super) struct RequestToSend {
+    pub(super) request: Request<Body>,
+    /// Time limit until the peer allows a stream for it; `None`: it is known to allow one.
+    pub(super) opens_within: Option<Duration>,
+    pub(super) limits: ResponseLimits,
+}
 
 /// Sends a request on a connection that takes one. Interim responses are passed to `interim` as they arrive.
 pub(super) async fn exchange(
     sender: &mut SendRequest<Bytes>,
-    request: Request<Body>,
-    limits: ResponseLimits,
+    stream: &mut Stream,
+    RequestToSend { request, opens_within, limits }: RequestToSend,
     interim: &dyn Fn(StatusCode, HeaderMap),
 ) -> Result<Response<Body>, SendFailure> {
     let (parts, body) = request.into_parts();
     let ends = body.is_end_stream();
     let sent = sender.send_request(Request::from_parts(parts, ()), ends);
-    let (mut response, stream) = sent.map_err(|error| failure(&error))?;
-    let mut upload: Option<Upload> = None;
-    if !ends {
-        upload = Some(Box::pin(send_content(body, stream)));
+    let (mut response, send) = sent.map_err(|error| failure(&error))?;
+    if let Some(limit) = opens_within {
+        Box::pin(opens(sender, limit)).await?;
     }
+    let mut upload = if ends { None } else { Some(Upload::new(body, send)) };
     let mut budget = InterimBudget { heads: limits.max_interim, octets: limits.max_head_bytes };
     let head = poll_fn(|cx| {
-        // One that fails ends the stream, and with it the response.
-        if upload.as_mut().is_some_and(|upload| upload.as_mut().poll(cx).is_ready()) {
+        if upload.as_mut().is_some_and(|upload| upload.poll(cx).is_ready()) {
             upload = None;
         }
         poll_head(&mut response, &mut budget, interim, cx)
     });
-    let (head, stream) = head.await?.into_parts();
+    let (head, received) = head.await?.into_parts();
     let fields = head.headers.len();
     if fields > limits.max_fields {
         let detail = format!("the response has {fields} fields, `maxResponseFields` allows fewer");
         return Err(SendFailure::protocol(detail));
     }
-    let upload = upload.map(|upload| tokio::task::spawn_local(upload).abort_handle());
-    let content = ReceivedContent::new(stream, &head.headers);
+    let upload = upload.map(|upload| {
+        let (beside, task) = upload.spawn(&stream.streams);
+        stream.upload = Some(beside);
+        task
+    });
+    let content = ReceivedContent::new(received, &head.headers);
     let body = if content.is_end_stream() {
         Body::Empty
     } else {
         Body::stream(ResponseContent { content, upload })
     };
     Ok(Response::from_parts(head, body))
+}
+
+/// Waits until the peer allows a stream for the request just sent.
+async fn opens(sender: &mut SendRequest<Bytes>, limit: Duration) -> Result<(), SendFailure> {
+    let opened = tokio::time::timeout(limit, poll_fn(|cx| sender.poll_ready(cx))).await;
+    match opened {
+        Ok(opened) => opened.map_err(|error| failure(&error)),
+        Err(_elapsed) => {
+            let detail = "the endpoint allows no streams on a new connection".to_owned();
+            Err(SendFailure::untouched(Cause::RefusedStream, detail))
+        }
+    }
 }
 
 /// What may still come before the final head.
