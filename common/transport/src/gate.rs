@@ -12,7 +12,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub(crate) use self::body::Body;
+pub(crate) use self::body::{Body, MAX_TRAILER_BYTES, MAX_TRAILERS};
 pub use self::refusal::{GateRefusal, RefusedRequest};
 
 /// The limits of a connection at the gate.

@@ -41,7 +41,8 @@ pub(crate) async fn respond(
     }
     take_head(state, head.status, headers, head.version);
     show_head(state, selection).await?;
-    let body = if has_no_content(head.status) { Body::Empty } else { body };
+    let is_empty = has_no_content(head.status) || head.status == StatusCode::RESET_CONTENT;
+    let body = if is_empty { Body::Empty } else { body };
     let body = show_body(state, body).await?;
     let deadline = deadline(state, selection);
     let mut response = Response::new(HookedBody { deadline, ..body });
@@ -67,6 +68,10 @@ pub(crate) fn take_head(
     if has_no_content(status) {
         // Without a body it states no length; HTTP/1.1 drops it, so HTTP/2 does too (RFC 9110 §8.6).
         headers.remove(header::CONTENT_LENGTH);
+    }
+    if status == StatusCode::RESET_CONTENT {
+        // It has none, and says so (RFC 9110 §15.3.6).
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     if one_length(&mut headers).is_err() {
         // HTTP/2 frames a body without it, and HTTP/1.1 refuses a message with two.

@@ -6,8 +6,9 @@ use super::refusal::GateRefusal;
 /// Enough for 2^60 bytes; a size line is never longer than [`MAX_SIZE_LINE`].
 const MAX_SIZE_DIGITS: usize = 15;
 const MAX_SIZE_LINE: usize = 256;
-const MAX_TRAILERS: usize = 32;
-const MAX_TRAILER_BYTES: usize = 8 * 1024;
+/// Trailers of a message, and their bytes, over every version of HTTP.
+pub(crate) const MAX_TRAILERS: usize = 32;
+pub(crate) const MAX_TRAILER_BYTES: usize = 8 * 1024;
 
 /// Fields that must not be trailers: they are for framing, routing, authentication or the description of a
 /// body (RFC 9110 §6.5.1).

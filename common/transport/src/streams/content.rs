@@ -3,10 +3,12 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http::HeaderMap;
 use http::header;
 use http_body::Frame;
+
+use crate::gate::{MAX_TRAILER_BYTES, MAX_TRAILERS};
 
 /// The content of a message, and its trailers.
 #[derive(Debug)]
@@ -62,6 +64,10 @@ impl ReceivedContent {
         }
         let trailers = ready!(stream.poll_trailers(cx));
         self.stream = None;
+        let trailers = trailers.and_then(|trailers| match trailers {
+            Some(trailers) if !are_within_bounds(&trailers) => Err(Reason::PROTOCOL_ERROR.into()),
+            trailers => Ok(trailers),
+        });
         Poll::Ready(trailers.transpose().map(|trailers| trailers.map(Frame::trailers)))
     }
 
@@ -76,4 +82,14 @@ impl ReceivedContent {
     pub fn left(&self) -> Option<u64> {
         if self.stream.is_none() { Some(0) } else { self.left }
     }
+}
+
+/// Whether there are as few trailers, and as short ones, as HTTP/1.1 may have.
+fn are_within_bounds(trailers: &HeaderMap) -> bool {
+    let octets = trailers.iter().map(|(name, value)| {
+        let (name, value) = (name.as_str().len(), value.len());
+        // With `: ` and the end of a line.
+        name.saturating_add(value).saturating_add(4)
+    });
+    trailers.len() <= MAX_TRAILERS && octets.fold(0, usize::saturating_add) <= MAX_TRAILER_BYTES
 }
