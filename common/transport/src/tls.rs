@@ -94,7 +94,7 @@ impl ServerTls {
     /// Reads PEM files: the chain (leaf first), its key, and the authorities of clients.
     ///
     /// With `client_ca` every client must show a certificate of one of these authorities with exactly one
-    /// SPIFFE id; without, no client certificate is requested.
+    /// SPIFFE id, on every connection: sessions are not resumed. Without, no client certificate is requested.
     ///
     /// # Errors
     /// [`TlsError`] names the file and the way out.
@@ -116,6 +116,9 @@ impl ServerTls {
         let mut config = builder
             .with_single_cert(chain, secret)
             .map_err(|source| files::pair(certificate, key, source))?;
+        if client_ca.is_some() {
+            verify::resume_no_session(&mut config);
+        }
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
         Ok(Self { config: Arc::new(config), shown: ShownCertificate::Chain(shown) })
     }

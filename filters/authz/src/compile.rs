@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::config::{PathKind, Policy, Rule, Values};
+use crate::members::listed;
 
 /// What becomes of a request that a rule covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,8 +135,11 @@ fn permitted_header(one: &Values) -> String {
 /// One member of a list is one of the values, on whatever line. A value with commas is a list, all of which is there.
 fn forbidden_header(one: &Values) -> String {
     let name = literal(&one.name);
-    let (lists, single): (Vec<Vec<String>>, Vec<Vec<String>>) =
-        one.values.iter().map(|value| listed(value)).partition(|members| members.len() > 1);
+    let (lists, single): (Vec<Vec<String>>, Vec<Vec<String>>) = one
+        .values
+        .iter()
+        .map(|value| listed(&one.name, value))
+        .partition(|members| members.len() > 1);
     let single: Vec<String> = single.into_iter().flatten().collect();
     let mut ways = Vec::new();
     if !single.is_empty() {
@@ -145,11 +149,6 @@ fn forbidden_header(one: &Values) -> String {
         lists.iter().map(|list| format!("context.members[{name}].containsAll({})", set(list))),
     );
     format!("(context.members has {name} && ({}))", ways.join(" || "))
-}
-
-/// The members of a value as a list, without the blanks around them (RFC 9110 §5.6.1).
-pub(crate) fn listed(value: &str) -> Vec<String> {
-    value.split(',').map(|member| member.trim_matches([' ', '\t']).to_owned()).collect()
 }
 
 fn claim(one: &Values) -> String {

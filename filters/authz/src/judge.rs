@@ -201,6 +201,8 @@ impl Judge {
     fn context(&self, seen: &Seen<'_>) -> Option<Context> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let templates = self.looks.templates(seen.path);
+        let members: Vec<Vec<&str>> =
+            seen.members.iter().map(|all| all.iter().map(|one| &**one).collect()).collect();
         let named = |all: &[Vec<&str>]| {
             let all = self.looks.headers.iter().zip(all).filter(|(_, values)| !values.is_empty());
             let sets = all.map(|(name, values)| {
@@ -221,7 +223,7 @@ impl Judge {
             ),
             ("unix".to_owned(), RestrictedExpression::new_bool(seen.unix)),
             ("headers".to_owned(), named(&seen.headers)?),
-            ("members".to_owned(), named(&seen.members)?),
+            ("members".to_owned(), named(&members)?),
             ("claims".to_owned(), RestrictedExpression::new_record(claims).ok()?),
         ];
         let port = seen.port.map(|port| RestrictedExpression::new_long(port.into()));

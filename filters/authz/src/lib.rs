@@ -12,11 +12,13 @@ pub mod compile;
 pub mod config;
 pub mod judge;
 pub mod looks;
+mod members;
 pub mod memory;
 
 use config::{AuthzSettings, Guarded};
 use judge::{Judge, Ruling};
 use looks::Seen;
+use members::{members, text};
 use memory::Memory;
 
 const IDENTITY: &str = "@peer.spiffe-id";
@@ -25,8 +27,6 @@ const LISTENER: &str = "@listener.name";
 const ROUTE: &str = "@route.name";
 /// The claims of a verified token, as a JSON object; only a filter can set it.
 const CLAIMS: &str = "@jwt.claims";
-/// Members of a header that policies look at: each evaluation of a policy costs as much as there are.
-const MAX_MEMBERS: usize = 256;
 /// Longest path in a line of the log, in characters.
 const MAX_SHOWN: usize = 200;
 
@@ -97,7 +97,8 @@ impl Authz {
         let path = view.path().unwrap_or_default();
         let address = view.attribute(ADDRESS);
         let mut crowded = false;
-        let members = looks.headers.iter().map(|name| members(view, name, &mut crowded)).collect();
+        let all = |name: &String| members(name, view.headers(name), &mut crowded);
+        let members = looks.headers.iter().map(all).collect();
         let lines = |name: &String| view.headers(name).map(text).collect();
         let port = view.attribute(LISTENER).and_then(|name| self.ports.get(name).copied());
         let claims = match looks.claims.is_empty() {
@@ -118,24 +119,6 @@ impl Authz {
             claims,
         }
     }
-}
-
-/// What is not UTF-8 equals no text of a rule, and still is a value.
-fn text(value: &[u8]) -> &str {
-    std::str::from_utf8(value).unwrap_or("\u{fffd}")
-}
-
-/// The members of the lists in a header, of all its lines (RFC 9110 §5.6.1). Says if there are more than policies look at.
-fn members<'a>(view: View<'a>, name: &str, crowded: &mut bool) -> Vec<&'a str> {
-    let mut all = Vec::new();
-    for member in view.headers(name).flat_map(|line| line.split(|octet| *octet == b',')) {
-        if all.len() == MAX_MEMBERS {
-            *crowded = true;
-            break;
-        }
-        all.push(text(member.trim_ascii()));
-    }
-    all
 }
 
 /// The values of each claim: texts, numbers and booleans, and those of lists. `scope` is a list in one text (RFC 8693 §4.2).

@@ -1,12 +1,13 @@
 //! What a set of policies looks at. All requests that agree in it have one decision.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::compile::listed;
 use crate::config::{AuthzSettings, PathKind, Values};
+use crate::members::listed;
 
 /// A request, as policies see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,7 +29,7 @@ pub struct Seen<'a> {
     /// Lines of the headers that policies name, in the order of [`Looks::headers`].
     pub headers: Vec<Vec<&'a str>>,
     /// Members of the lists on those lines.
-    pub members: Vec<Vec<&'a str>>,
+    pub members: Vec<Vec<Cow<'a, str>>>,
     /// One of those headers has more members than policies look at.
     pub crowded: bool,
     /// Values of the claims that policies name, in the order of [`Looks::claims`].
@@ -45,19 +46,20 @@ struct HeaderCondition {
 
 impl HeaderCondition {
     fn new(of: &Values) -> Self {
-        let lists = of.values.iter().map(|value| listed(value)).collect();
+        let lists = of.values.iter().map(|value| listed(&of.name, value)).collect();
         Self { of: of.clone(), lists }
     }
 
     /// Whether it holds under `allow`.
-    fn permits(&self, lines: &[&str], members: &[&str]) -> bool {
-        let is = |text: &&str| self.of.values.iter().any(|it| it == text);
-        !lines.is_empty() && (lines.iter().all(is) || members.iter().all(is))
+    fn permits(&self, lines: &[&str], members: &[Cow<'_, str>]) -> bool {
+        let is = |text: &str| self.of.values.iter().any(|it| it == text);
+        let all = || lines.iter().all(|line| is(line));
+        !lines.is_empty() && (all() || members.iter().all(|member| is(member)))
     }
 
     /// Whether it holds under `deny`.
-    fn forbids(&self, members: &[&str]) -> bool {
-        let has = |wanted: &String| members.contains(&wanted.as_str());
+    fn forbids(&self, members: &[Cow<'_, str>]) -> bool {
+        let has = |wanted: &String| members.iter().any(|member| *member == **wanted);
         self.lists.iter().any(|list| list.iter().all(has))
     }
 }
@@ -212,7 +214,11 @@ impl Looks {
         text(&seen.port.map(|it| it.to_string()).unwrap_or_default());
         text(if seen.unix { "unix" } else { "" });
         text(seen.route.unwrap_or_default());
-        for values in seen.headers.iter().chain(&seen.members) {
+        for values in &seen.headers {
+            text(&values.len().to_string());
+            values.iter().for_each(|value| text(value));
+        }
+        for values in &seen.members {
             text(&values.len().to_string());
             values.iter().for_each(|value| text(value));
         }

@@ -213,6 +213,58 @@ fn a_list_is_read_as_a_list_on_one_line_and_on_several() {
 }
 
 #[test]
+fn a_member_is_found_in_every_reading_that_a_server_may_have_of_the_line() {
+    let rules = |name: &str, values: &[&str]| {
+        json!([{ "name": "shop/pay", "allow": [{}],
+            "deny": [{ "headers": [{ "name": name, "values": values }] }] }])
+    };
+    let mut list = authz(&with(&rules("x-a", &["bad", "b, c"])));
+    let mut cookie = authz(&with(&rules("cookie", &["bad=1", "a=2; b=2"])));
+    for (name, lines, passes) in [
+        ("x-a", &[&br#""bad""#[..]][..], false),
+        ("x-a", &[br#""x, bad""#], false),
+        ("x-a", &[br#""x,bad,y""#], false),
+        ("x-a", &[br#"x, "bad", y"#], false),
+        ("x-a", &[br#""b\ad""#], false),
+        ("x-a", &[br#"b"ad"#], false),
+        ("x-a", &[br#" "bad "#], false),
+        ("x-a", &[b"x", br#""bad""#], false),
+        ("x-a", &[b"bad\xa0"], false),
+        ("x-a", &[b"\x85bad, x"], false),
+        ("x-a", &[br#""b, c""#], false),
+        ("x-a", &[br#""x, y""#], true),
+        ("x-a", &[br#""not bad""#], true),
+        ("x-a", &[br#"""#], true),
+        ("x-a", &[br#""\"#], true),
+        ("x-a", &[b"b; bad"], true),
+        ("cookie", &[b"bad=1"], false),
+        ("cookie", &[b"a=1; bad=1"], false),
+        ("cookie", &[b"a=1;bad=1 ;c=3"], false),
+        ("cookie", &[b"a=1", b"bad=1"], false),
+        ("cookie", &[b"b=2; x=1; a=2"], false),
+        ("cookie", &[b"bad=1,2"], true),
+        ("cookie", &[b"a=2; b=3"], true),
+        ("cookie", &[b"notbad=1"], true),
+    ] {
+        let policy = if name == "cookie" { &mut cookie } else { &mut list };
+        let reads = policy.interest().reads;
+        let fields: Vec<(&str, &[u8])> = lines.iter().map(|line| (name, *line)).collect();
+        let raw = packed(&reads, &fields);
+        let ruled = policy.decide(View::new(&raw, &reads)).ruling.passes;
+        let shown: Vec<_> = lines.iter().map(|line| line.escape_ascii().to_string()).collect();
+        assert_eq!(ruled, passes, "{name}: {shown:?}");
+    }
+    // Quotes let nothing through that is not allowed as it stands.
+    let allow = json!([{ "name": "shop/pay", "allow": [{ "headers": [{ "name": "x-a", "values": ["ok"] }] }] }]);
+    let mut allow = authz(&with(&allow));
+    for (line, passes) in
+        [("ok", true), (r#""ok""#, false), (r#"ok, "ok""#, false), (r#""ok, x""#, false)]
+    {
+        assert_eq!(ask(&mut allow, &[("x-a", line)]).0, passes, "{line}");
+    }
+}
+
+#[test]
 fn a_list_hides_nothing_behind_octets_or_in_its_length() {
     let rules = json!([{ "name": "shop/pay", "allow": [{}],
         "deny": [{ "headers": [{ "name": "x-a", "values": ["bad"] }] }] }]);

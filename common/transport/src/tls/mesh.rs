@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::client::{ResolvesClientCert, Resumption};
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig, SignatureScheme};
@@ -140,9 +140,7 @@ impl MeshIdentity {
             .map_err(TlsError::Setup)?
             .with_client_cert_verifier(Arc::new(peers))
             .with_cert_resolver(Arc::new(self.clone()));
-        // A resumed session would skip the verification of the peer.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        config.send_tls13_tickets = 0;
+        verify::resume_no_session(&mut config);
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
         Ok(config)
     }

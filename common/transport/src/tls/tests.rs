@@ -77,6 +77,58 @@ async fn both_sides_learn_who_the_other_is() {
     assert_eq!(at_server.tls_version, "TLSv1.3");
 }
 
+/// How two connections of one client begin, the second of which could resume the session of the first.
+fn two_handshakes(server: &ServerTls, client: &ClientTls) -> [Option<rustls::HandshakeKind>; 2] {
+    [(); 2].map(|()| {
+        let mut at_server = rustls::ServerConnection::new(Arc::clone(&server.config)).unwrap();
+        let (config, name) = (Arc::clone(&client.config), client.server_name.clone());
+        let mut at_client = rustls::ClientConnection::new(config, name).unwrap();
+        while at_client.wants_write() || at_server.wants_write() {
+            let mut sent = Vec::new();
+            while at_client.wants_write() {
+                at_client.write_tls(&mut sent).unwrap();
+            }
+            at_server.read_tls(&mut sent.as_slice()).unwrap();
+            at_server.process_new_packets().unwrap();
+            let mut sent = Vec::new();
+            while at_server.wants_write() {
+                at_server.write_tls(&mut sent).unwrap();
+            }
+            at_client.read_tls(&mut sent.as_slice()).unwrap();
+            at_client.process_new_packets().unwrap();
+        }
+        at_server.handshake_kind()
+    })
+}
+
+#[test]
+fn where_clients_are_verified_none_resumes_a_session() {
+    use rustls::HandshakeKind::{Full, Resumed};
+    let shop = shop();
+    let ca = shop.path("ca.pem");
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        // A certificate that expires is noticed at a whole handshake only.
+        for (authority, second) in [(None, Resumed), (Some(&*ca), Full)] {
+            let server = shop.server(authority).unwrap();
+            let mut client = shop.client(&ca, Some(SERVER));
+            let (chain, key) = (shop.path("client.pem"), shop.path("client.key"));
+            client.config = Arc::new(
+                ClientConfig::builder_with_provider(verify::provider())
+                    .with_protocol_versions(&[version])
+                    .unwrap()
+                    .with_root_certificates(verify::authorities(&ca).unwrap())
+                    .with_client_auth_cert(
+                        files::certificates(&chain).unwrap(),
+                        files::key(&key).unwrap(),
+                    )
+                    .unwrap(),
+            );
+            let kinds = two_handshakes(&server, &client);
+            assert_eq!(kinds, [Some(Full), Some(second)], "{version:?}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_is_somebody_else_is_refused() {
     let shop = shop();

@@ -10,10 +10,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
     CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore,
-    SignatureScheme,
+    ServerConfig, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
@@ -23,6 +23,13 @@ use super::{TlsError, files};
 /// aws-lc-rs, whose first key exchange is the hybrid of X25519 and ML-KEM.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// Every connection has a whole handshake: a resumed session would skip the verification of the client, whose certificate
+/// may have expired meanwhile.
+pub(super) fn resume_no_session(config: &mut ServerConfig) {
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
 }
 
 /// Requires a certificate of one of the authorities with one SPIFFE id.
@@ -108,7 +115,7 @@ pub(super) fn servers_of(
     Ok(verifier.map_err(|error| authority(place, &error))?)
 }
 
-fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+pub(super) fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
     roots(path, files::certificates(path)?)
 }
 
