@@ -18,7 +18,7 @@ use tamis_journal::log::{Log, LogError};
 use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, Journal, JournalError};
 use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::plane::control::artifact::Artifacts;
 use crate::plane::control::fleet::Fleet;
@@ -73,6 +73,8 @@ pub(crate) struct ControlInner {
     /// The authority of the trust domain; empty in a registry that has none.
     pub(crate) authority: OnceLock<MeshAuthority>,
     pub(crate) renewed: RenewedSvids,
+    /// The turn of a large request, whose documents are parsed.
+    pub(crate) large_requests: Semaphore,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
     folded: FoldedJournal<ControlState>,
@@ -110,6 +112,7 @@ impl Control {
             artifacts: Artifacts::default(),
             authority: OnceLock::new(),
             renewed: RenewedSvids::default(),
+            large_requests: Semaphore::new(1),
             plans: Mutex::default(),
             upstreams: Mutex::default(),
             folded,

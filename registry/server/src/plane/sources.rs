@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use std::collections::btree_map::Entry;
 
-use tamis_api::{ApiProblem, ApplyRequest, DocumentProblem};
-use tamis_director::{ApplyRecord, DocumentRecord, FileRecord, State};
+use tamis_api::{ApiProblem, ApplyRequest, DocumentProblem, SourceText};
+use tamis_director::{ApplyRecord, DocumentRecord, FileRecord, MAX_TEXT_BYTES, State};
 use tamis_resources::{Document, SecretKind, SourcePlace, parse, parts, secret_of};
 use tamis_trust::Digest;
 
@@ -26,8 +26,11 @@ pub fn read_apply(body: &[u8], state: &State) -> Result<ApplyRecord, ApiProblem>
         let remedy = "/v1/openapi.json describes it";
         bad(format!("the body does not have the expected form: {error}"), remedy)
     })?;
-    read(&request, state, &|_| true).map(|read| read.applied)
+    read(&request, &parsed(&request.sources)?, state, &|_| true).map(|read| read.applied)
 }
+
+/// The documents of a request, by `Kind/namespace/name`: all that follows from its text alone.
+pub(crate) struct ParsedDocuments(BTreeMap<String, DocumentRecord>);
 
 /// The content of a request.
 pub(crate) struct ReadDocuments {
@@ -37,22 +40,16 @@ pub(crate) struct ReadDocuments {
     pub(crate) asked: ApplyRecord,
 }
 
-/// What to apply and to remove, without what is in force already. Pruning removes the documents that `may`
-/// be removed, by their `Kind/namespace/name`, and the files that only they named.
-pub(crate) fn read(
-    request: &ApplyRequest,
-    state: &State,
-    may: &dyn Fn(&str) -> bool,
-) -> Result<ReadDocuments, ApiProblem> {
-    if request.sources.len() > MAX_SOURCES || request.files.len() > MAX_SOURCES {
-        return Err(bad(
-            format!("more than {MAX_SOURCES} sources or files in one request"),
-            "apply them in parts",
-        ));
+/// Reads the sources of a request. It may take seconds.
+pub(crate) fn parsed(sources: &[SourceText]) -> Result<ParsedDocuments, ApiProblem> {
+    if sources.len() > MAX_SOURCES {
+        return Err(too_many());
     }
+    // Before anything is parsed, which costs much more than to count.
+    sources.iter().try_for_each(are_short)?;
     let mut found: BTreeMap<String, (DocumentRecord, SourcePlace)> = BTreeMap::new();
     let (mut problems, mut twice) = (Vec::new(), Vec::new());
-    for source in &request.sources {
+    for source in sources {
         let (parsed, wrong) = parse(&source.source, &source.text);
         if !wrong.is_empty() {
             problems.extend(wrong);
@@ -76,15 +73,45 @@ pub(crate) fn read(
         let remedy = Some("keep one of them; nothing was changed".to_owned());
         return Err(ApiProblem { remedy, problems: twice, ..problem(409, TWICE, title) });
     }
-    let found: BTreeMap<String, DocumentRecord> =
-        found.into_iter().map(|(key, (one, _))| (key, one)).collect();
-    let removed = removed(request, state, &found, may);
+    Ok(ParsedDocuments(found.into_iter().map(|(key, (one, _))| (key, one)).collect()))
+}
+
+fn too_many() -> ApiProblem {
+    let title = format!("more than {MAX_SOURCES} sources or files in one request");
+    bad(title, "apply them in parts")
+}
+
+/// Whether each document of a source is as short as a document may be.
+fn are_short(source: &SourceText) -> Result<(), ApiProblem> {
+    let long = parts(&source.text).into_iter().find(|(_, part)| part.len() > MAX_TEXT_BYTES);
+    let Some((lines_before, part)) = long else { return Ok(()) };
+    let line = lines_before.saturating_add(1);
+    let title = format!(
+        "the document at {}:{line} has {} bytes, and a document has at most {MAX_TEXT_BYTES}",
+        source.source,
+        part.len()
+    );
+    Err(bad(title, "split it"))
+}
+
+/// What to apply and to remove, without what is in force already. Pruning removes the documents that `may`
+/// be removed, by their `Kind/namespace/name`, and the files that only they named.
+pub(crate) fn read(
+    request: &ApplyRequest,
+    ParsedDocuments(found): &ParsedDocuments,
+    state: &State,
+    may: &dyn Fn(&str) -> bool,
+) -> Result<ReadDocuments, ApiProblem> {
+    if request.files.len() > MAX_SOURCES {
+        return Err(too_many());
+    }
+    let removed = removed(request, state, found, may);
     let in_force = state.documents();
     let same = |one: &DocumentRecord| {
         in_force.get(&one.key).is_some_and(|there| there.digest == one.digest)
     };
     let asked = ApplyRecord {
-        documents: found.into_values().collect(),
+        documents: found.values().cloned().collect(),
         files: files(request)?,
         removed,
         removed_files: Vec::new(),
@@ -207,8 +234,6 @@ fn split(
 
 #[cfg(test)]
 mod tests {
-    use tamis_api::SourceText;
-
     use super::*;
 
     const SERVICE: &str = "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: NAME, namespace: shop }\nspec:\n  ports: [{ port: 80, protocol: http }]\n";
@@ -220,6 +245,32 @@ mod tests {
     fn request(text: String) -> ApplyRequest {
         let sources = vec![SourceText { source: "shop.yaml".to_owned(), text }];
         ApplyRequest { sources, ..ApplyRequest::default() }
+    }
+
+    fn read(
+        request: &ApplyRequest,
+        state: &State,
+        may: &dyn Fn(&str) -> bool,
+    ) -> Result<ReadDocuments, ApiProblem> {
+        super::read(request, &parsed(&request.sources)?, state, may)
+    }
+
+    #[test]
+    fn a_document_that_is_too_long_is_refused_before_anything_is_parsed() {
+        let long = format!("# {}\n", "x".repeat(MAX_TEXT_BYTES));
+        for (text, place) in [
+            (long.clone(), Some("shop.yaml:1 ")),
+            (format!("{}---\n{long}", service("a")), Some("shop.yaml:7 ")),
+            (format!("what: [is no YAML\n---\n{long}"), Some("shop.yaml:3 ")),
+            (service("a"), None),
+        ] {
+            let problem = parsed(&request(text).sources).err();
+            let title = problem.map(|one| (one.status, one.title));
+            assert_eq!(title.is_some(), place.is_some(), "{title:?}");
+            assert!(
+                title.is_none_or(|(status, title)| status == 400 && title.contains(place.unwrap()))
+            );
+        }
     }
 
     fn in_force(applied: &ApplyRecord) -> State {

@@ -12,10 +12,13 @@ use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
-use crate::plane::problem::{documents, refusal, refused};
+use crate::plane::problem::{documents, problem, refusal, refused};
 use crate::plane::rights::AuthorizedCaller;
-use crate::plane::sources;
+use crate::plane::sources::{self, ParsedDocuments};
 use crate::plane::view;
+
+/// Bytes of documents that are parsed without a turn.
+const SMALL_REQUEST_BYTES: usize = 256 * 1024;
 
 /// An apply before it is made.
 struct ApplyPreview {
@@ -41,7 +44,7 @@ impl Control {
         request: &ApplyRequest,
     ) -> Result<PlanResult, ApiProblem> {
         let ApplyPreview { change, needs, keys, effect, mut refusals, added } =
-            self.preview(holder, request)?;
+            self.preview(holder, request, &self.parsed(request).await?)?;
         let faults = self.document_problems(holder, &change, &effect).await?;
         refusals.extend(faults.refusals);
         if !request.confirm {
@@ -62,9 +65,10 @@ impl Control {
         &self,
         holder: &AuthorizedCaller,
         request: &ApplyRequest,
+        parsed: &ParsedDocuments,
     ) -> Result<ApplyPreview, ApiProblem> {
         let state = self.state();
-        let (applied, needs) = self.read_request(holder, request, &state)?;
+        let (applied, needs) = self.read_request(holder, request, parsed, &state)?;
         let keys = view::diff::documents(&applied);
         let change = Change::Apply(applied);
         if !holds_all(holder, &needs) {
@@ -88,11 +92,12 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &ApplyRequest,
     ) -> Result<ApplyResult, ApiProblem> {
-        self.check_documents(holder, request).await?;
+        let parsed = self.parsed(request).await?;
+        self.check_documents(holder, request, &parsed).await?;
         let mut proposed = None;
         let attempt = self
             .commit(holder.actor(), |state| {
-                let (applied, needs) = self.read_request(holder, request, state)?;
+                let (applied, needs) = self.read_request(holder, request, &parsed, state)?;
                 let keys = view::diff::documents(&applied);
                 let empty = applied == director::ApplyRecord::default();
                 let change = Change::Apply(applied);
@@ -121,10 +126,11 @@ impl Control {
         &self,
         holder: &AuthorizedCaller,
         request: &ApplyRequest,
+        parsed: &ParsedDocuments,
     ) -> Result<(), ApiProblem> {
         let (change, effect) = {
             let state = self.state();
-            let (applied, needs) = self.read_request(holder, request, &state)?;
+            let (applied, needs) = self.read_request(holder, request, parsed, &state)?;
             // A caller without the right must not learn the problems.
             holder.must_hold(Verb::Operate, &needs)?;
             let change = Change::Apply(applied);
@@ -145,12 +151,25 @@ impl Control {
         Err(ApiProblem { remedy: Some(remedy), ..documents(&problems) })
     }
 
+    /// The documents of a request. They are parsed beside the thread that serves, once, and no more than one large request
+    /// at a time: whoever sends documents of megabytes keeps a core busy for seconds.
+    async fn parsed(&self, request: &ApplyRequest) -> Result<ParsedDocuments, ApiProblem> {
+        let bytes = request.sources.iter().map(|source| source.text.len());
+        let large = bytes.fold(0, usize::saturating_add) > SMALL_REQUEST_BYTES;
+        // It is never closed.
+        let _turn = if large { self.0.large_requests.acquire().await.ok() } else { None };
+        let sources = request.sources.clone();
+        let parsed = tokio::task::spawn_blocking(move || sources::parsed(&sources)).await;
+        parsed.map_err(|_| problem(500, "internal", "the documents could not be read"))?
+    }
+
     /// What a request applies and removes, and the needs of the whole request, including what would not
     /// change. Pruning removes what the caller may remove.
     fn read_request(
         &self,
         holder: &AuthorizedCaller,
         request: &ApplyRequest,
+        parsed: &ParsedDocuments,
         state: &State,
     ) -> Result<(director::ApplyRecord, RequiredRights), ApiProblem> {
         let removals = state.removals();
@@ -158,7 +177,8 @@ impl Control {
             let needs = removals.needs(key);
             holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
         };
-        let sources::ReadDocuments { mut applied, asked } = sources::read(request, state, &may)?;
+        let sources::ReadDocuments { mut applied, asked } =
+            sources::read(request, parsed, state, &may)?;
         // The existence and the content of a document are not for everybody to find out.
         let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
         for key in named {
