@@ -63,7 +63,10 @@ pub use metadata::Metadata;
 pub use narrow::narrowed;
 pub use node_name::{NodeName, NodeNameError};
 pub use problem::{Problem, SourcePlace};
-pub use room::{MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded};
+pub use room::{
+    MAX_ENDPOINTS, MAX_FILTERS, MAX_NAMESPACE_ENDPOINTS, MAX_NAMESPACE_FILTERS,
+    MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded, crowded_plan, namespace_shares,
+};
 pub use secrets::{SecretKind, secret_of};
 pub use sound::{CONFIG_REMEDY, RouteFault, ValidationFaults, sound_routes};
 pub use span::TextSpan;

@@ -127,7 +127,7 @@ pub(crate) fn namespace_bytes(routes: &[Json]) -> BTreeMap<String, usize> {
 }
 
 /// The namespace of a route's `namespace/name`.
-fn namespace(route: &Json) -> &str {
+pub(crate) fn namespace(route: &Json) -> &str {
     let name = route.get("name").and_then(Json::as_str).unwrap_or_default();
     name.split_once('/').map_or("", |(namespace, _)| namespace)
 }

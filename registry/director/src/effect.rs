@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::Serialize;
+use tamis_resources::crowded_plan;
 use tamis_resources::plan::{FilterPlan, NodePlan, ServicePlan};
 use tamis_resources::{NodeName, Problem};
 use tamis_sync::placed;
@@ -36,6 +37,9 @@ pub struct ChangeEffect {
     /// What would start to run: each digest with its configuration, grant and world once.
     #[serde(skip)]
     pub fresh: Vec<Arc<FilterPlan>>,
+    /// Why proxies would have more of one namespace, or of all, than they may.
+    #[serde(skip)]
+    pub crowded: Vec<String>,
     /// Number of services that have proxies now.
     pub services: usize,
     /// The services whose proxies would change: in slots, listeners, trust or identity. Addresses of
@@ -164,7 +168,9 @@ impl Plans {
             let Some(pair) = self.pair((before, &after), &mut there, node) else { continue };
             known.extend(pair.known.iter().map(identity));
             problems.extend(pair.problems);
-            effect.node(node, pair.before.as_deref(), pair.after.as_deref());
+            let (before, after) = (pair.before.as_deref(), pair.after.as_deref());
+            effect.crowded.extend(after.and_then(|after| crowded_plan(before, after)));
+            effect.node(node, before, after);
         }
         for problem in problems {
             if known.insert(identity(&problem)) {

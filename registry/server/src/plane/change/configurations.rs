@@ -1,11 +1,12 @@
 //! Whether filters that a change starts would run: with their grants, and with their configurations.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tamis_api::ApiProblem;
 use tamis_resources::plan::FilterPlan;
-use tamis_resources::{RouteFault, ValidationFaults, crowded, sound_routes};
+use tamis_resources::{RouteFault, ValidationFaults, crowded, namespace_shares, sound_routes};
 use tamis_trust::{Digest, Request, TrustRefusal, verify_manifest};
 
 use super::planned::PlannedChange;
@@ -23,7 +24,7 @@ impl Control {
     ) -> Result<(), ApiProblem> {
         let Some(PlannedChange { effect, .. }) = planned else { return Ok(()) };
         let mut refusals = Vec::new();
-        for (plan, result) in self.validate_filters(&effect.fresh).await? {
+        for (plan, result) in self.validate_filters(&effect.fresh, &BTreeSet::new()).await? {
             refusals.extend(result.refusals(&plan));
         }
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
@@ -31,10 +32,12 @@ impl Control {
 
     /// What proxies would refuse of filters that would start to run, each with its plan: signatures that its
     /// grant asks for, imports, world, and the filter's own `validate` of the configuration. A component that
-    /// is not here is skipped: a proxy that runs it reports the result.
+    /// is not here is skipped: a proxy that runs it reports the result. The routes of the namespaces `changed` are also
+    /// compared with the share of a namespace in its router.
     pub(super) async fn validate_filters(
         &self,
         fresh: &[Arc<FilterPlan>],
+        changed: &BTreeSet<String>,
     ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
         let mut all = Vec::new();
         for plan in fresh {
@@ -46,8 +49,10 @@ impl Control {
                 continue;
             }
             let (examine, copy) = (Arc::clone(&self.0.examine), Arc::clone(plan));
-            let result =
-                tokio::task::spawn_blocking(move || validate(&*examine, &component, &copy));
+            let changed = changed.clone();
+            let result = tokio::task::spawn_blocking(move || {
+                validate(&*examine, &component, &copy, &changed)
+            });
             let result = result
                 .await
                 .map_err(|_| problem(500, "internal", "the configuration could not be judged"))?;
@@ -126,27 +131,80 @@ impl ValidationResult {
             set_by: "the filter itself".to_owned(),
             remedy: "change the configuration first, or pin a version that takes it".to_owned(),
         });
-        whole.into_iter().chain(faults).chain(self.no_room.map(no_room)).collect()
+        whole
+            .into_iter()
+            .chain(faults)
+            .chain(self.no_room.map(|rule| no_room(ROUTES_CODE, rule)))
+            .collect()
     }
 }
 
-/// The rule that refuses a change after which the routes of all owners would not fit together.
-pub(super) fn no_room(rule: String) -> TrustRefusal {
-    TrustRefusal {
-        code: "routes.no-room",
-        rule,
-        set_by: "the limits of the router's grant, and of what a proxy gets in one piece".to_owned(),
-        remedy: "apply fewer or shorter rules; for what a grant limits, ask the owner of the gateway to give the router more memory".to_owned(),
+/// The routes of all owners would not fit into a router.
+pub(super) const ROUTES_CODE: &str = "routes.no-room";
+/// A proxy would have too much of one namespace, or of all.
+pub(super) const PLAN_CODE: &str = "plan.no-room";
+
+/// A rule that refuses a change after which what all owners have in a proxy would not fit into it.
+pub(super) fn no_room(code: &'static str, rule: String) -> TrustRefusal {
+    let (set_by, remedy) = if code == PLAN_CODE {
+        (
+            "the limits of a proxy that many namespaces share",
+            "apply fewer attachments, or services with fewer endpoints",
+        )
+    } else {
+        (
+            "the limits of the router's grant, and of what a proxy gets in one piece",
+            "apply fewer or shorter rules; for what a grant limits, ask the owner of the gateway to give the router more memory",
+        )
+    };
+    TrustRefusal { code, rule, set_by: set_by.to_owned(), remedy: remedy.to_owned() }
+}
+
+/// Bytes of routes that need no comparison with a share: a byte of a rule costs a router at most some hundreds.
+const SMALL_ROUTES_BYTES: usize = 16 * 1024;
+
+/// Why the routes of a changed namespace cost the router more memory than one namespace may have, which is half of it:
+/// otherwise whoever comes first fills it, and the changes of all others are refused.
+fn over_share(
+    examine: &dyn ComponentExaminer,
+    component: &[u8],
+    plan: &FilterPlan,
+    changed: &BTreeSet<String>,
+) -> Option<String> {
+    let shares = namespace_shares(&plan.config);
+    let large = |routes: &serde_json::Value| routes.to_string().len() > SMALL_ROUTES_BYTES;
+    let changed = shares.into_iter().filter(|(namespace, config)| {
+        changed.contains(namespace) && config.get("routes").is_some_and(large)
+    });
+    for (namespace, config) in changed {
+        let alone = FilterPlan { config: Arc::new(config), ..plan.clone() };
+        let mut half = alone.clone();
+        half.grant.limits.memory_bytes = plan.grant.limits.memory_bytes / 2;
+        let whole = |plan: &FilterPlan| {
+            let faults = examine.validate(component, plan).err()?.places();
+            faults.into_iter().find(|(place, _)| place.is_empty()).map(|(_, message)| message)
+        };
+        // What the router does not take with all of its memory is judged like any other fault.
+        if let Some(message) = whole(&half)
+            && whole(&alone).is_none()
+        {
+            return Some(format!(
+                "the routes of namespace {namespace} alone need more than half of the router's memory: {message}"
+            ));
+        }
     }
+    None
 }
 
 fn validate(
     examine: &dyn ComponentExaminer,
     component: &[u8],
     plan: &FilterPlan,
+    changed: &BTreeSet<String>,
 ) -> ValidationResult {
-    if let Some(no_room) = crowded(&plan.config) {
-        return ValidationResult { no_room: Some(no_room), ..ValidationResult::default() };
+    let no_room = crowded(&plan.config).or_else(|| over_share(examine, component, plan, changed));
+    if no_room.is_some() {
+        return ValidationResult { no_room, ..ValidationResult::default() };
     }
     let faults = match examine.validate(component, plan) {
         Ok(()) => return ValidationResult::default(),

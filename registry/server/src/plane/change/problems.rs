@@ -1,12 +1,14 @@
 //! What is wrong with a change of documents.
 
+use std::collections::BTreeSet;
+
 use tamis_api::ApiProblem;
 use tamis_director::{Change, ChangeEffect, State};
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{CONFIG_REMEDY, Problem};
 use tamis_trust::TrustRefusal;
 
-use super::configurations::{ValidationResult, no_room};
+use super::configurations::{PLAN_CODE, ROUTES_CODE, ValidationResult, no_room};
 use crate::plane::control::Control;
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view::diff::is_for;
@@ -20,7 +22,13 @@ impl Control {
         change: &Change,
         effect: &ChangeEffect,
     ) -> Result<DocumentFaults, ApiProblem> {
-        let results = self.validate_filters(&effect.fresh).await?;
+        // Before anything is asked of so many filters.
+        let crowded = effect.crowded.first().filter(|_| adds(change));
+        if let Some(rule) = crowded {
+            let refusals = vec![no_room(PLAN_CODE, rule.clone())];
+            return Ok(DocumentFaults { problems: Vec::new(), refusals });
+        }
+        let results = self.validate_filters(&effect.fresh, &namespaces(change)).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
         let mut problems: Vec<Problem> = folded.cloned().collect();
@@ -28,7 +36,8 @@ impl Control {
         let mut refusals = Vec::new();
         for (plan, mut result) in results {
             // What only takes away makes room.
-            refusals.extend(result.no_room.take().filter(|_| adds(change)).map(no_room));
+            let no_place = result.no_room.take().filter(|_| adds(change));
+            refusals.extend(no_place.map(|rule| no_room(ROUTES_CODE, rule)));
             problems.extend(filter_problems(&state, change, &plan, result));
         }
         problems.retain(|one| is_for(holder, one));
@@ -42,6 +51,13 @@ pub(super) struct DocumentFaults {
     pub(super) problems: Vec<Problem>,
     /// What would harm others: nobody can confirm it.
     pub(super) refusals: Vec<TrustRefusal>,
+}
+
+/// The namespaces whose documents a change writes.
+fn namespaces(change: &Change) -> BTreeSet<String> {
+    let Change::Apply(applied) = change else { return BTreeSet::new() };
+    let keys = applied.documents.iter().map(|one| one.key.split('/'));
+    keys.filter_map(|mut parts| parts.nth(1).map(str::to_owned)).collect()
 }
 
 /// Whether a change writes documents.

@@ -123,6 +123,17 @@ fn check_plan_and_apply_name_the_place_of_what_the_router_refuses_in_its_own_doc
 
 /// So many routes of a namespace, with so many rules each, to a service of its own.
 fn routes_of(namespace: &str, routes: usize, rules: usize) -> String {
+    let path = |_, rule| format!("{{ type: Exact, value: /p{rule}/qqqqqqqqqqqqqqqqqqqq }}");
+    routes_with(namespace, routes, rules, &path)
+}
+
+/// The same with the path of each rule of each route.
+fn routes_with(
+    namespace: &str,
+    routes: usize,
+    rules: usize,
+    path: &dyn Fn(usize, usize) -> String,
+) -> String {
     let mut text = format!(
         "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: own, namespace: {namespace} }}\nspec: {{ ports: [{{ port: 80, protocol: http }}], endpoints: [{{ address: 127.0.0.1:9 }}] }}\n"
     );
@@ -131,8 +142,9 @@ fn routes_of(namespace: &str, routes: usize, rules: usize) -> String {
             "---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: r{route}, namespace: {namespace} }}\nspec:\n  parentRefs: [{{ kind: Gateway, name: edge, namespace: test }}]\n  hostnames: [r{route}.{namespace}.example]\n  rules:\n"
         );
         for rule in 0..rules {
+            let path = path(route, rule);
             text += &format!(
-                "    - {{ matches: [{{ path: {{ type: Exact, value: /p{rule}/qqqqqqqqqqqqqqqqqqqq }} }}], backendRefs: [{{ name: own, port: 80 }}] }}\n"
+                "    - {{ matches: [{{ path: {path} }}], backendRefs: [{{ name: own, port: 80 }}] }}\n"
             );
         }
     }
@@ -164,6 +176,27 @@ fn routes_that_do_not_fit_together_are_refused_whoever_confirms_them_and_stop_no
     // Nobody fills the room of all.
     write("much", 50);
     refused("much", "those of a namespace have at most 1048576");
+    // Nor does anybody with few bytes that cost much, one route after the other: others still have half of the router.
+    let costly = |route: usize, rule: usize| {
+        format!(
+            "{{ type: RegularExpression, value: '/r{route}-{rule}/([a-z]{{1,60}}[0-9]{{1,60}})+x' }}"
+        )
+    };
+    let over = (1..60).find(|routes| {
+        let text = routes_with("costly", *routes, 20, &costly);
+        std::fs::create_dir_all(plane.folder.file("costly")).unwrap();
+        plane.folder.write("costly/routes.yaml", &text);
+        !registry.ask(&["apply", "-f", "costly"]).status.success()
+    });
+    assert!(over.is_some_and(|routes| routes > 1), "{over:?}");
+    refused("costly", "need more than half of the router's memory");
+    write("modest", 2);
+    registry.did(&["apply", "-f", "modest"]);
+    let routes = over.unwrap() - 1;
+    let names: Vec<String> = (0..routes).map(|route| format!("r{route}")).collect();
+    for name in &names {
+        registry.did(&["delete", "httproute", name, "-n", "costly", "--confirm"]);
+    }
     // Several who stay within their shares fill it: the one who comes last is refused, and the others serve.
     let mut taken = Vec::new();
     let last = (0..6).find_map(|number| {
@@ -186,6 +219,66 @@ fn routes_that_do_not_fit_together_are_refused_whoever_confirms_them_and_stop_no
         registry.did(&["delete", "httproute", &name, "-n", &taken[0], "--confirm"]);
     }
     registry.did(&["apply", "-f", &last]);
+}
+
+#[test]
+fn a_proxy_takes_only_so_many_filters_and_endpoints_of_one_namespace() {
+    let plane = Plane::new(|_| ());
+    let registry = plane.registry("data", &[]);
+    registry.ready();
+    let attachments = |count: usize| {
+        let one = |number: usize| {
+            format!(
+                "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: many{number}, namespace: test }}\nspec: {{ targetRefs: [{{ kind: Gateway, name: edge }}], filter: test/guest, phase: transform, order: {} }}\n",
+                1_000 + number
+            )
+        };
+        (0..count).map(one).collect::<Vec<_>>().join("---\n")
+    };
+    let service = |endpoints: usize| {
+        // Documents have a bound of their own.
+        let of = |number: usize, count: usize| {
+            let all: Vec<String> = (0..count)
+                .map(|at| format!("{{ address: '10.{number}.{}.{}:80' }}", at / 250, at % 250))
+                .collect();
+            format!(
+                "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: wide{number}, namespace: test }}\nspec: {{ ports: [{{ port: 80, protocol: http }}], endpoints: [{}] }}\n---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: wide{number}, namespace: test }}\nspec:\n  parentRefs: [{{ kind: Gateway, name: edge }}]\n  hostnames: [w{number}.example]\n  rules: [{{ backendRefs: [{{ name: wide{number}, port: 80 }}] }}]\n",
+                all.join(", ")
+            )
+        };
+        let whole = (0..endpoints / 1_000).map(|number| of(number, 1_000));
+        whole.collect::<Vec<_>>().join("---\n")
+    };
+    for (name, text, rule) in [
+        ("few", attachments(100), None),
+        (
+            "many",
+            attachments(140),
+            Some("filters of namespace test, and a namespace has at most 128 in a proxy"),
+        ),
+        ("wide", service(5_000), None),
+        (
+            "wider",
+            service(20_000),
+            Some("endpoints of namespace test, and a namespace has at most 16384 in a proxy"),
+        ),
+    ] {
+        std::fs::create_dir(plane.folder.file(name)).unwrap();
+        plane.folder.write(&format!("{name}/all.yaml"), &text);
+        for command in [&["plan"][..], &["apply", "--confirm"]] {
+            let done = registry.ask(&[command, &["-f", name]].concat());
+            let text = said(&done);
+            let Some(rule) = rule else {
+                assert!(!text.contains("no-room"), "{name} {command:?}: {text}");
+                continue;
+            };
+            assert!(!done.status.success(), "{name} {command:?}: {text}");
+            assert!(
+                text.contains("plan.no-room") && text.contains(rule),
+                "{name} {command:?}: {text}"
+            );
+        }
+    }
 }
 
 /// An attachment that stands in for one that cannot be used, as `tamis up` sends it.
