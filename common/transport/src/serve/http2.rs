@@ -34,8 +34,10 @@ use crate::frames::MeteredStream;
 use crate::streams::{KeepAlive, PingTimes};
 
 /// Bytes that a client may send on a stream, and on all of a connection, before somebody reads them.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
+/// The same for a stream of a proxy with an identity. Its connection carries requests of many clients, and has room for what
+/// all of its streams may send: otherwise a few uploads that nobody reads would stop all others.
+const PROXY_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The longest frame that a client may send.
 const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// Bytes of responses that wait to be written, on one stream.
@@ -60,7 +62,10 @@ where
 {
     let io = MeteredStream::from_client(PrefixedStream::new(io, seen), limits.max_idle_frames);
     let heard = io.heard();
-    let mut connection = builder(limits).handshake(io).await.map_err(ServeError::Http2)?;
+    let mut connection = builder(limits, Windows::of(&info, limits))
+        .handshake(io)
+        .await
+        .map_err(ServeError::Http2)?;
     let times = PingTimes { interval: limits.ping_interval, timeout: limits.ping_timeout };
     let mut keep_alive = KeepAlive::new(connection.ping_pong(), heard, times);
     let mut leave = pin!(reached(&mut shutdown, ListenerStage::Leave));
@@ -96,11 +101,31 @@ where
     .await
 }
 
-fn builder(limits: &ServeLimits) -> Builder {
+/// What a peer may send before somebody reads it, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Windows {
+    stream: u32,
+    connection: u32,
+}
+
+impl Windows {
+    fn of(info: &ConnInfo, limits: &ServeLimits) -> Self {
+        let proved = info.identity.as_ref().is_some_and(|identity| identity.spiffe_id.is_some());
+        if !proved {
+            return Self { stream: CLIENT_WINDOW_BYTES, connection: CLIENT_WINDOW_BYTES };
+        }
+        let stream = PROXY_STREAM_WINDOW_BYTES;
+        // The most that a window may be (RFC 9113 §6.9.1).
+        let connection = stream.saturating_mul(limits.max_streams).min((1 << 31) - 1);
+        Self { stream, connection: connection.max(stream) }
+    }
+}
+
+fn builder(limits: &ServeLimits, windows: Windows) -> Builder {
     let mut builder = Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_concurrent_streams(limits.max_streams)

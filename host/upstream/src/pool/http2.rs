@@ -57,9 +57,11 @@ pub(crate) struct Stream {
 const STREAMS_MAX: u32 = 100;
 /// Most connections on which a request is tried that turn out to be closing.
 const TRIES_MAX: u32 = 3;
-/// Bytes that a peer may send on a stream, and on all of a connection, before we acknowledge them.
-const STREAM_WINDOW_BYTES: u32 = 1024 * 1024;
-const CONNECTION_WINDOW_BYTES: u32 = 8 * 1024 * 1024;
+/// Bytes that a peer may send on a stream before its client reads them.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// The same for a connection: all that its streams may send. Otherwise a few clients that read nothing would stop the
+/// responses to all others.
+const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX;
 /// Bytes of requests that wait to be written, on one stream.
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 /// Streams that we reset because of what the peer sent, before the connection ends.

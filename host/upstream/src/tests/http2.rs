@@ -85,7 +85,7 @@ async fn another_connection_is_opened_when_the_peer_allows_no_more_streams() {
 }
 
 /// A server by hand, on the level of frames.
-async fn frames<F: Future<Output = ()> + 'static>(
+pub(super) async fn frames<F: Future<Output = ()> + 'static>(
     serve: impl Fn(u32, h2::server::Connection<tokio::net::TcpStream, Bytes>) -> F + 'static,
 ) -> (EndpointTarget, Rc<ServerLog>) {
     let serve = Rc::new(serve);

@@ -128,6 +128,33 @@ async fn content_that_nobody_reads_after_the_response_takes_no_stream_from_other
 }
 
 #[tokio::test]
+async fn clients_that_read_nothing_stop_no_response_to_others() {
+    const UNREAD: usize = 60;
+    on_worker(async {
+        let (target, seen) = http2::frames(|_, mut connection| async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let octets = if request.uri().path() == "/big" { 1 << 20 } else { 20_000 };
+                let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                drop(answer.send_data(vec![b'x'; octets].into(), true));
+            }
+        })
+        .await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        let mut unread = Vec::new();
+        for _ in 0..UNREAD {
+            let mut one = attempt(&upstream).await;
+            let response = one.send(get("/big"), false, || None).await.unwrap();
+            unread.push((one, response));
+        }
+        for _ in 0..5 {
+            assert_eq!(fetch(&upstream, get("/")).await.unwrap().len(), 20_000);
+        }
+        assert_eq!(seen.connections.get(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn no_more_connections_are_opened_than_may_be_whatever_the_endpoint_allows() {
     on_worker(async {
         let (target, seen) = http2::http2(1).await;

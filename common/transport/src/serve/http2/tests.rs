@@ -417,6 +417,28 @@ async fn a_body_that_fails_resets_its_stream_alone() {
     }
 }
 
+#[test]
+fn the_connection_of_a_proxy_has_room_for_what_all_of_its_streams_may_send() {
+    let identity = |id: Option<&str>| crate::tls::PeerIdentity {
+        spiffe_id: id.map(|id| id.parse().unwrap()),
+        alpn: Some(b"h2".to_vec()),
+        sni: None,
+        tls_version: "TLSv1.3",
+    };
+    let limits = |max_streams| ServeLimits { max_streams, ..ServeLimits::default() };
+    let info = |identity| ConnInfo { identity, peer: None, local: Address::Unix("/test".into()) };
+    let (client, kib) = (1024, 1024);
+    for (who, streams, stream, connection) in [
+        (None, 128, client, client),
+        (Some(None), 128, client, client),
+        (Some(Some("spiffe://shop.example/ns/shop/service/pay")), 128, 256, 256 * 128),
+        (Some(Some("spiffe://shop.example/ns/shop/service/pay")), 1, 256, 256),
+    ] {
+        let found = Windows::of(&info(who.map(identity)), &limits(streams));
+        assert_eq!((found.stream / kib, found.connection / kib), (stream, connection), "{who:?}");
+    }
+}
+
 /// Counts those that were dropped.
 struct Guard(Rc<Cell<u32>>);
 
