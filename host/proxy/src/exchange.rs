@@ -11,6 +11,7 @@ use crate::body_budget::GatheredBody;
 use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::mirror_places::MirrorPlaces;
 use crate::shared::ProxyShared;
 use crate::slot::{Slot, UndelayedExchange};
 use http::{HeaderMap, HeaderValue};
@@ -162,6 +163,11 @@ impl ExchangeState {
     /// The longest request body.
     pub(crate) fn max_body_bytes(&self) -> u64 {
         self.shared.max_body_bytes
+    }
+
+    /// The copies of requests that are in progress.
+    pub(crate) fn mirrors(&self) -> &Arc<MirrorPlaces> {
+        &self.shared.mirrors
     }
 
     /// A body that is read whole for filters.

@@ -30,7 +30,7 @@
 //! 8. `attempt` sends: `endpoint_choice` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
 //!    be faster when `hedges` is due. What the upstream sends before its response passes `interim`. After a failure
 //!    the retry filter is asked.
-//! 9. `mirror` sends copies.
+//! 9. `mirror` sends copies, as many at once as `mirror_places` allows.
 //! 10. `respond` asks the response hooks about the head and a whole body; `response_size` bounds the head. Where the
 //!     endpoint agreed to another protocol, `switch` answers the client instead (with the steps of `respond` for the
 //!     head), and `reply` has `tunnel` join both sides.
@@ -80,6 +80,7 @@ mod latencies;
 mod local;
 mod mesh_calls;
 mod mirror;
+mod mirror_places;
 mod names;
 mod outgoing;
 mod patience;

@@ -1,6 +1,7 @@
 //! Copies of a request to the services that the router names.
 
 use crate::exchange::{ExchangeState, Replay};
+use crate::mirror_places::MirrorPlace;
 use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::receive::RequestParts;
 use std::rc::Rc;
@@ -28,12 +29,17 @@ pub(crate) fn send(
             tracing::debug!(service, "a request with a long body is not mirrored");
             continue;
         }
-        let copy = send_copy(Rc::clone(upstream), state.exchange.clone(), body.clone());
+        let Some(place) = state.mirrors().take(upstream.name()) else {
+            let service = upstream.name();
+            tracing::debug!(service, "a request is not mirrored: too many copies are in progress");
+            continue;
+        };
+        let copy = send_copy(Rc::clone(upstream), state.exchange.clone(), body.clone(), place);
         drop(tokio::task::spawn_local(copy));
     }
 }
 
-async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay) {
+async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay, _place: MirrorPlace) {
     let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&[], None).await else { return };
     let template =
         RequestTemplate { upgrade: None, trailers: false, marks_retries: false, body: &body };

@@ -150,6 +150,7 @@ impl Proxy {
             connections: 0.into(),
             connections_total: 0.into(),
             handshakes_failed: Default::default(),
+            mirrors: Default::default(),
             exchanges: 0.into(),
             traffic: Traffic::new(count.get()),
             director: Default::default(),

@@ -3,6 +3,7 @@
 use crate::body_budget::BodyBudget;
 use crate::counts::SlotLedger;
 use crate::handshakes::FailedHandshakes;
+use crate::mirror_places::MirrorPlaces;
 use crate::shadow::Shadows;
 use crate::traffic::Traffic;
 use std::sync::Arc;
@@ -38,6 +39,8 @@ pub(crate) struct ProxyShared {
     pub(crate) connections_total: AtomicU64,
     pub(crate) handshakes_failed: FailedHandshakes,
     pub(crate) exchanges: AtomicU64,
+    /// Copies of requests.
+    pub(crate) mirrors: Arc<MirrorPlaces>,
     pub(crate) traffic: Traffic,
     pub(crate) director: Director,
     /// Its identity inside the mesh; `None`: it has not joined.

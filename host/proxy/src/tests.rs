@@ -198,6 +198,7 @@ fn shared() -> ProxyShared {
         connections: 0.into(),
         connections_total: 0.into(),
         handshakes_failed: Default::default(),
+        mirrors: Default::default(),
         exchanges: 0.into(),
         traffic: Traffic::new(1),
         director: Default::default(),

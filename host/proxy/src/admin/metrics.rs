@@ -11,7 +11,7 @@ use tamis_exchange::Circuit;
 use tamis_upstream::ServiceSnapshot;
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 38] = [
+pub const METRICS: [(&str, &str, &str); 39] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
@@ -78,6 +78,11 @@ pub const METRICS: [(&str, &str, &str); 38] = [
         "tamis_records_dropped_total",
         "counter",
         "Access records that were dropped because they could not be written fast enough.",
+    ),
+    (
+        "tamis_mirrors_skipped_total",
+        "counter",
+        "Requests that were not mirrored, since 256 copies to the service, or 1,024 to all, were in progress.",
     ),
     ("tamis_filter_calls_total", "counter", "Calls of filters, by attachment, filter and hook."),
     (
@@ -259,6 +264,7 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
     }
     page.one("tamis_exchanges_total", read(&shared.exchanges));
     page.one("tamis_records_dropped_total", shared.recorder.dropped());
+    page.one("tamis_mirrors_skipped_total", shared.mirrors.skipped());
     page.family("tamis_responses_total");
     let sum = shared.traffic.sum();
     for (direction, row) in DIRECTIONS.iter().zip(&sum.responses) {
