@@ -8,6 +8,7 @@ mod listeners;
 mod routes;
 mod services;
 mod shared;
+mod tcp;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -72,6 +72,22 @@ plans! {
         /// How it reads requests.
         #[serde(default)]
         pub rules: ListenerRulesPlan,
+        /// It carries connections to this port unread; `None`: it serves HTTP.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub tcp: Option<TcpPlan>,
+    }
+    /// A port whose connections are carried unread.
+    #[derive(Eq)]
+    pub struct TcpPlan {
+        /// The service: `namespace/name:port`, or `local/namespace/name:port`.
+        pub service: String,
+        /// The port that peers ask for in their handshake; `None`: a listener for the application.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub asked: Option<u16>,
+        /// Without traffic for this long a connection is closed.
+        pub idle_timeout_ms: u64,
+        /// Connections at once.
+        pub max_connections: u32,
     }
     /// How a listener reads requests and how it reports refusals.
     #[derive(Eq)]
@@ -242,6 +258,11 @@ plans! {
         Http1,
         /// HTTP/2.
         Http2,
+        /// Opaque TCP.
+        Tcp {
+            /// The service's port, which is asked for in the handshake with its sidecar.
+            port: u16,
+        },
     }
     /// One port of a service, as this proxy reaches it.
     #[derive(Eq, Hash)]

@@ -135,12 +135,21 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
 const SERVICE: &[(&str, FieldReferent)] = &[
     ("/ports/*/port", FieldReferent::Nothing),
     ("/ports/*/protocol", FieldReferent::Nothing),
+    ("/ports/*/idleTimeout", FieldReferent::Nothing),
+    ("/ports/*/maxConnections", FieldReferent::Nothing),
     ("/identity", FieldReferent::Identity),
     ("/upgrades/*", FieldReferent::Nothing),
     ("/endpoints/*/address", FieldReferent::Socket),
     ("/endpoints/*/weight", FieldReferent::Nothing),
     ("/endpoints/*/sidecar", FieldReferent::Socket),
+    ("/endpoints/*/ports/*/port", FieldReferent::Nothing),
+    ("/endpoints/*/ports/*/address", FieldReferent::Socket),
     ("/endpoints/*/outbound", FieldReferent::Common),
+    ("/endpoints/*/outboundTcp/*/address", FieldReferent::Common),
+    // As with HTTP, anybody may call: the called service's own sidecar decides who gets through.
+    ("/endpoints/*/outboundTcp/*/name", FieldReferent::Nothing),
+    ("/endpoints/*/outboundTcp/*/namespace", FieldReferent::Nothing),
+    ("/endpoints/*/outboundTcp/*/port", FieldReferent::Nothing),
     ("/endpoints/*/admin", FieldReferent::Common),
 ];
 

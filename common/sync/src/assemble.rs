@@ -72,6 +72,7 @@ pub fn assemble(parts: &Parts) -> Result<AssembledPlan, PartsError> {
             direction: listener.direction,
             chain: ChainPlan { attachments },
             rules: listener.rules,
+            tcp: listener.tcp,
         });
     }
     let services = below(parts, UPSTREAM).map(|(_, part)| read::<ServicePlan>(part).map(Arc::new));

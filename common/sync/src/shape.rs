@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_resources::plan::{
-    AddressPlan, FilterPlan, ListenerRulesPlan, TlsPlan, TrafficDirection,
+    AddressPlan, FilterPlan, ListenerRulesPlan, TcpPlan, TlsPlan, TrafficDirection,
 };
 
 use crate::part::Part;
@@ -56,6 +56,8 @@ pub(crate) struct ListenerPart {
     /// Omitted at its default, so that an older proxy can read the part.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) rules: ListenerRulesPlan,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tcp: Option<TcpPlan>,
 }
 
 fn is_default(rules: &ListenerRulesPlan) -> bool {

@@ -113,6 +113,7 @@ fn own(plan: &NodePlan) -> Vec<Part> {
             direction: listener.direction,
             chain: chain.filter_map(place).collect(),
             rules: listener.rules.clone(),
+            tcp: listener.tcp.clone(),
         };
         parts.extend(part(format!("{LISTENER}{}", listener.name), &cut));
     }

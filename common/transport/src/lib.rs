@@ -29,6 +29,7 @@
 )]
 
 pub mod address;
+mod carry;
 mod causes;
 pub mod client;
 pub mod connect;
@@ -50,6 +51,7 @@ pub mod tls;
 pub(crate) mod turn;
 
 pub use address::{Address, AddressError};
+pub use carry::{Carried, CarryEnd, carry};
 pub use causes::causes;
 pub use client::{
     ClientConnection, ClientTunnel, Http1ClientError, OutgoingRequest, RequestLine, ResponseHead,
@@ -69,8 +71,8 @@ pub use spare::give_back;
 pub use streams::{KeepAlive, PingTimes, ReceivedContent, SendContentError, send_content};
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
-    CertificateFacts, CertificateNeeds, ClientCertificates, ClientTls, MeshIdentity,
-    OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerTls, SvidRenewals, TlsError,
-    TrustBundles,
+    AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, ClientCertificates,
+    ClientTls, MeshIdentity, OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerTls,
+    SvidRenewals, TcpPort, TlsError, TrustBundles,
 };
 pub use turn::yield_turn;

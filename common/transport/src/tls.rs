@@ -13,6 +13,7 @@ mod peers;
 mod refusal;
 mod shown;
 pub mod spiffe;
+mod tcp_port;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -24,7 +25,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::server::Acceptor;
+use rustls::server::{Acceptor, ClientHello};
 use rustls::{ClientConfig, CommonState, ProtocolVersion, ServerConfig};
 use rustls_pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -38,12 +39,23 @@ pub use self::peer_certificate::PeerCertificate;
 pub use self::refusal::PeerRefusal;
 use self::shown::{ShownCertificate, ShownChain};
 use self::spiffe::SpiffeId;
+pub use self::tcp_port::{AskedProtocol, TcpPort};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// The fatal alert `unrecognized_name` as a record of its own (RFC 8446 §5.1 and §6): nothing is encrypted yet.
+/// Fatal alerts as records of their own (RFC 8446 §5.1 and §6): nothing is encrypted yet.
 const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
+const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+
+/// What a client asks for in the first message of its handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskedHandshake {
+    /// The server name; `None`: it names none.
+    pub server_name: Option<String>,
+    /// What the connection is to carry.
+    pub protocol: AskedProtocol,
+}
 
 /// The stream of an accepted connection.
 pub type ServerStream<IO> = tokio_rustls::server::TlsStream<IO>;
@@ -66,6 +78,12 @@ impl PeerIdentity {
     #[must_use]
     pub fn is_http2(&self) -> bool {
         self.alpn.as_deref() == Some(b"h2")
+    }
+
+    /// Whether ALPN agreed on that opaque port.
+    #[must_use]
+    pub fn is_tcp(&self, port: TcpPort) -> bool {
+        self.alpn.as_ref().is_some_and(|alpn| *alpn == port.protocol())
     }
 
     fn of(state: &CommonState, sni: Option<&str>) -> Self {
@@ -156,6 +174,14 @@ impl ServerTls {
         }
     }
 
+    /// The same for an opaque port alone: a client that asks for nothing else gets a connection.
+    #[must_use]
+    pub fn for_port(&self, port: TcpPort) -> Self {
+        let mut tls = self.clone();
+        Arc::make_mut(&mut tls.config).alpn_protocols = vec![port.protocol()];
+        tls
+    }
+
     /// Does the handshake with a client, within 10 s.
     ///
     /// # Errors
@@ -168,25 +194,38 @@ impl ServerTls {
         Ok(identified(deadline(acceptor.accept(io)).await?))
     }
 
-    /// The same for a socket with several configurations: `choose` gives the one for the server name that the client asks
-    /// for (`None`: it names none), and what belongs to it. Clients for which there is none get the alert
-    /// `unrecognized_name` (RFC 6066 §3) and see no certificate.
+    /// The same for a socket with several configurations: `choose` gives the one for what the client asks for, and what
+    /// belongs to it. Clients for which there is none get the alert `unrecognized_name` (RFC 6066 §3), or
+    /// `no_application_protocol` (RFC 7301 §3.2) when they ask for an opaque port, and see no certificate.
     ///
     /// # Errors
-    /// [`TlsError::UnknownName`], [`TlsError::Handshake`] or [`TlsError::Timeout`].
+    /// [`TlsError::UnknownName`], [`TlsError::UnknownPort`], [`TlsError::Handshake`] or [`TlsError::Timeout`].
     pub async fn accept_chosen<IO: AsyncRead + AsyncWrite + Unpin, T>(
         io: IO,
-        choose: impl FnOnce(Option<&str>) -> Option<(T, Arc<Self>)>,
+        choose: impl FnOnce(&AskedHandshake) -> Option<(T, Arc<Self>)>,
     ) -> Result<(T, ServerStream<IO>, PeerIdentity), TlsError> {
         let handshake = async {
             let start = LazyConfigAcceptor::new(Acceptor::default(), io).await;
             let mut start = start.map_err(TlsError::Handshake)?;
-            let asked = start.client_hello().server_name().map(str::to_owned);
-            let Some((chosen, tls)) = choose(asked.as_deref()) else {
+            let asked = asked(&start.client_hello());
+            let Some((chosen, tls)) = choose(&asked) else {
+                let (alert, error) = match asked.protocol {
+                    AskedProtocol::Http => {
+                        let asked = asked.server_name;
+                        (UNRECOGNIZED_NAME, TlsError::UnknownName { asked })
+                    }
+                    AskedProtocol::Tcp(port) => {
+                        let port = Some(port.number());
+                        (NO_APPLICATION_PROTOCOL, TlsError::UnknownPort { port })
+                    }
+                    AskedProtocol::Unclear => {
+                        (NO_APPLICATION_PROTOCOL, TlsError::UnknownPort { port: None })
+                    }
+                };
                 // The connection ends anyway, with the alert or without.
-                let _gone = start.io.write_all(&UNRECOGNIZED_NAME).await;
+                let _gone = start.io.write_all(&alert).await;
                 let _gone = start.io.shutdown().await;
-                return Err(TlsError::UnknownName { asked });
+                return Err(error);
             };
             let stream = start.into_stream(Arc::clone(&tls.config)).await;
             Ok((chosen, stream.map_err(TlsError::Handshake)?))
@@ -196,6 +235,11 @@ impl ServerTls {
         let (stream, identity) = identified(stream);
         Ok((chosen, stream, identity))
     }
+}
+
+fn asked(hello: &ClientHello<'_>) -> AskedHandshake {
+    let protocol = AskedProtocol::of(hello.alpn().into_iter().flatten());
+    AskedHandshake { server_name: hello.server_name().map(str::to_owned), protocol }
 }
 
 /// A stream with the identity of its peer.

@@ -62,8 +62,8 @@ pub(crate) fn allowed(
 /// hook, and no hook beyond the world (`wit/worlds.wit`).
 fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), TrustRefusal> {
     let (needs, may): (&[Hook], &[Hook]) = match world {
-        World::Authorizer => (&[Hook::Request], &[]),
-        World::RefreshingAuthorizer => (&[Hook::Request], &[Hook::Tick]),
+        World::Authorizer => (&[Hook::Request], &[Hook::Connection]),
+        World::RefreshingAuthorizer => (&[Hook::Request], &[Hook::Tick, Hook::Connection]),
         World::HeadPolicy => (&[], &[Hook::Request, Hook::Response, Hook::Trailers]),
         World::Transformer => {
             let bodies = &[

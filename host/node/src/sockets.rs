@@ -18,16 +18,16 @@ use tamis_exchange::{
     AddressPrefixes, AmbiguityRule, EmptySegmentRule, Escapes, ForwardedField, HostPattern,
     PathRules, Protocols, TrustedProxies,
 };
-use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons};
+use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons, TcpRules};
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
     EndpointPlan, ListenerFilesPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan,
-    MemberFilesPlan, NodePlan, PathEscapes, PolicyPlan, ProtocolPlan, ServicePlan, TlsPlan,
-    TrafficDirection, UpstreamTlsPlan,
+    MemberFilesPlan, NodePlan, PathEscapes, PolicyPlan, ProtocolPlan, ServicePlan, TcpPlan,
+    TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
-    ServerTls, SpiffeId,
+    ServerTls, SpiffeId, TcpPort,
 };
 use tamis_upstream::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 
@@ -67,6 +67,26 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
             .as_deref()
             .map(|trusted| AddressPrefixes::new(trusted).unwrap_or_default()),
     }
+}
+
+/// The rules of a `tcp` listener and its TLS, which agrees on its port alone. `None`: it has TLS and no port, or a port and
+/// no TLS, which no plan of ours has.
+fn carried(plan: &TcpPlan, tls: Option<&ServerTls>) -> Option<(Option<Arc<ServerTls>>, TcpRules)> {
+    let (tls, asked) = match (tls, plan.asked) {
+        (Some(tls), Some(number)) => {
+            let port = TcpPort::new(number)?;
+            (Some(Arc::new(tls.for_port(port))), Some(port))
+        }
+        (None, None) => (None, None),
+        (Some(_), None) | (None, Some(_)) => return None,
+    };
+    let rules = TcpRules {
+        service: plan.service.clone(),
+        asked,
+        idle_timeout: Duration::from_millis(plan.idle_timeout_ms),
+        max_connections: plan.max_connections,
+    };
+    Some((tls, rules))
 }
 
 /// `None` when a prefix is invalid, which the documents exclude: then the peer is the client.
@@ -205,8 +225,24 @@ impl Sockets {
                     Some(tls)
                 }
             };
+            let (tls, tcp) = match plan.tcp.as_ref().map(|tcp| carried(tcp, tls.as_deref())) {
+                None => (tls, None),
+                Some(Some((tls, tcp))) => (tls, Some(tcp)),
+                Some(None) => {
+                    notes.push(format!("listener `{name}`: its port cannot be asked for"));
+                    continue;
+                }
+            };
             let (name, rules, direction) = (name.clone(), rules(&plan.rules), plan.direction);
-            listeners.push(ListenerConfig { name, address, tls, direction, chain: index, rules });
+            listeners.push(ListenerConfig {
+                name,
+                address,
+                tls,
+                direction,
+                chain: index,
+                rules,
+                tcp,
+            });
         }
         listeners
     }
@@ -284,6 +320,10 @@ impl Sockets {
                 protocol: match plan.protocol {
                     ProtocolPlan::Http1 => Protocol::Http1,
                     ProtocolPlan::Http2 => Protocol::Http2,
+                    // No document has port 0; with it, nothing would be sent.
+                    ProtocolPlan::Tcp { port } => {
+                        TcpPort::new(port).map_or(Protocol::Http1, Protocol::Tcp)
+                    }
                 },
                 endpoints: plan
                     .endpoints

@@ -115,7 +115,10 @@ impl Staging {
             let members = listener.chain.attachments.iter();
             let members: Vec<usize> =
                 members.filter_map(|index| places.get(*index).copied().flatten()).collect();
-            ChainLayout::build(&filters, &members, &services)
+            match &listener.tcp {
+                None => ChainLayout::build(&filters, &members, &services),
+                Some(tcp) => ChainLayout::build_tcp(&filters, &members, &services, &tcp.service),
+            }
         };
         let chains: Vec<ChainLayout> = plan.listeners.iter().map(chain).collect();
         listeners.retain(|listener| listener.chain < chains.len());

@@ -53,6 +53,10 @@ pub(crate) struct Chain {
     pub(crate) hedges: Option<Rc<Hedges>>,
     /// Decide about connections.
     pub(crate) connection: Vec<ConnectionSlot>,
+    /// Close the `tcp` port that they guard.
+    pub(crate) closed: Vec<Rc<Slot>>,
+    /// The service of a `tcp` port.
+    pub(crate) tcp: Option<Rc<Upstream>>,
     /// The services that the router chooses from; `None`: unknown to this proxy.
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
     /// See the end of each exchange.
@@ -132,6 +136,8 @@ impl Chain {
             hedge: layout.hedge.and_then(one),
             hedges,
             connection: connection.collect(),
+            closed: some(&layout.closed),
+            tcp: layout.tcp.and_then(|at| upstreams.get(at).cloned()),
             backends: services(&layout.backends),
             finished: some(&layout.finished),
             keepers: states,

@@ -3,10 +3,11 @@
 use crate::shadow::Shadow;
 use crate::slot_refusal::SlotRefusal;
 use std::sync::Arc;
+use std::time::Duration;
 use tamis_engine::{Filter, OnFailure};
 use tamis_exchange::{AddressPrefixes, HostPattern, Owners, PathRules, Protocols, TrustedProxies};
 use tamis_resources::plan::{Phase, TrafficDirection};
-use tamis_transport::{Address, ServerTls};
+use tamis_transport::{Address, AskedHandshake, AskedProtocol, ServerTls, TcpPort};
 use tamis_upstream::ServiceConfig;
 
 /// A socket to listen on.
@@ -24,6 +25,34 @@ pub struct ListenerConfig {
     pub chain: usize,
     /// How it reads requests, and what refusals show.
     pub rules: ListenerRules,
+    /// It carries connections unread; `None`: it serves HTTP.
+    pub tcp: Option<TcpRules>,
+}
+
+/// How a listener carries connections unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TcpRules {
+    /// The name of the service among those of the generation.
+    pub service: String,
+    /// The port that clients ask for in their handshake; `None`: it is the only one of its socket, without TLS.
+    pub asked: Option<TcpPort>,
+    /// Without traffic for this long a connection is closed.
+    pub idle_timeout: Duration,
+    /// Connections at once, over all workers.
+    pub max_connections: u32,
+}
+
+impl ListenerConfig {
+    /// Whether a handshake asks for this listener. One for requests is never asked for as a port, and a port never as
+    /// requests.
+    pub(crate) fn has(&self, asked: &AskedHandshake) -> bool {
+        match (&self.tcp, asked.protocol) {
+            (None, AskedProtocol::Http) => self.rules.has_server_name(asked.server_name.as_deref()),
+            (Some(tcp), AskedProtocol::Tcp(port)) => tcp.asked == Some(port),
+            (None, AskedProtocol::Tcp(_) | AskedProtocol::Unclear)
+            | (Some(_), AskedProtocol::Http | AskedProtocol::Unclear) => false,
+        }
+    }
 }
 
 /// How a listener reads requests, and what refusals show.
@@ -165,6 +194,10 @@ pub struct ChainLayout {
     pub backends: Vec<Option<usize>>,
     /// The same for the backends of each of [`ChainLayout::connection`].
     pub tunnels: Vec<Vec<Option<usize>>>,
+    /// Of a `tcp` port: those that guard it and cannot decide about connections, so that it is closed.
+    pub closed: Vec<usize>,
+    /// Of a `tcp` port: index into [`Generation::services`] of its service.
+    pub tcp: Option<usize>,
     /// The owners of the fields that its filters write.
     pub owners: Arc<Owners>,
 }
@@ -263,6 +296,8 @@ impl ChainLayout {
                     }
                     Hook::Finished => chain.finished.push(index),
                     Hook::Telemetry => chain.telemetry.push(index),
+                    // In `deciding-connections` a guard decides about requests here.
+                    Hook::Connection if attached.guards() && filter.has(Hook::Request) => {}
                     Hook::Connection => {
                         chain.connection.push(index);
                         chain.tunnels.push(places(filter.connection_backends(), services));
@@ -289,6 +324,51 @@ impl ChainLayout {
         let owners = Owners::of(running().map(Filter::writes));
         chain.owners = Arc::new(owners.and_read(running().map(Filter::reads)));
         chain
+    }
+}
+
+impl ChainLayout {
+    /// The chain of a `tcp` port of that service: those that decide about connections or about endpoints, or see the end.
+    /// A guard that can do neither, or that may not run, closes the port.
+    pub fn build_tcp(
+        filters: &[Arc<Attachment>],
+        members: &[usize],
+        services: &[ServiceConfig],
+        service: &str,
+    ) -> Self {
+        use tamis_engine::Hook;
+        let mut chain =
+            Self { tcp: services.iter().position(|one| one.name == service), ..Self::default() };
+        for &index in members {
+            let Some(attached) = filters.get(index) else { continue };
+            let filter = match &attached.occupant {
+                SlotOccupant::Running(filter) => filter,
+                SlotOccupant::Refused(_) => {
+                    chain.closed.push(index);
+                    continue;
+                }
+            };
+            if filter.has(Hook::Connection) {
+                chain.connection.push(index);
+                chain.tunnels.push(places(filter.connection_backends(), services));
+            } else if attached.guards() {
+                chain.closed.push(index);
+            }
+            if filter.has(Hook::CircuitBreaker) {
+                chain.breaker = Some(index);
+            }
+            if filter.has(Hook::Telemetry) {
+                chain.telemetry.push(index);
+            }
+        }
+        chain
+    }
+}
+
+impl Attachment {
+    /// Whether it decides who may pass.
+    fn guards(&self) -> bool {
+        matches!(self.phase, Phase::Authn | Phase::Authz)
     }
 }
 

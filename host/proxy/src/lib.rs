@@ -103,6 +103,8 @@ mod slot_refusal;
 mod status;
 mod stop;
 mod switch;
+mod tcp;
+mod tcp_counts;
 mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -118,6 +120,7 @@ pub use counts::SlotCounts;
 pub use error::ProxyError;
 pub use generation::{
     Attachment, ChainLayout, Generation, ListenerConfig, ListenerRules, Reasons, SlotOccupant,
+    TcpRules,
 };
 pub use mesh_calls::MeshCalls;
 pub use proxy::{Proxy, ProxyOptions};

@@ -153,6 +153,7 @@ impl Proxy {
             mirrors: Default::default(),
             exchanges: 0.into(),
             traffic: Traffic::new(count.get()),
+            tcp: Default::default(),
             director: Default::default(),
             identity: options.identity,
         });

@@ -5,6 +5,7 @@ use crate::counts::SlotLedger;
 use crate::handshakes::FailedHandshakes;
 use crate::mirror_places::MirrorPlaces;
 use crate::shadow::Shadows;
+use crate::tcp_counts::TcpTraffic;
 use crate::traffic::Traffic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
@@ -42,6 +43,7 @@ pub(crate) struct ProxyShared {
     /// Copies of requests.
     pub(crate) mirrors: Arc<MirrorPlaces>,
     pub(crate) traffic: Traffic,
+    pub(crate) tcp: TcpTraffic,
     pub(crate) director: Director,
     /// Its identity inside the mesh; `None`: it has not joined.
     pub(crate) identity: Option<MeshIdentity>,

@@ -201,6 +201,7 @@ fn shared() -> ProxyShared {
         mirrors: Default::default(),
         exchanges: 0.into(),
         traffic: Traffic::new(1),
+        tcp: Default::default(),
         director: Default::default(),
         identity: None,
     }

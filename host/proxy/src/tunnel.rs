@@ -73,7 +73,7 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// A connection to one of the endpoints; tries another if one cannot be reached.
-async fn connect(
+pub(crate) async fn connect(
     state: &mut ExchangeState,
     upstream: &Rc<Upstream>,
 ) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Refusal> {

@@ -116,6 +116,11 @@ impl Attempt {
         interim: &dyn Fn(StatusCode, HeaderMap),
     ) -> Result<Response<Body>, SendFailure> {
         match (self.pool.protocol, request.into()) {
+            (Protocol::Tcp(_), _) => {
+                let detail =
+                    format!("{} is a tcp port, to which no request is sent", self.pool.address);
+                Err(SendFailure::untouched(Cause::ConnectFailure, detail))
+            }
             (Protocol::Http2, UpstreamRequest::Parts(request)) if !upgrade => {
                 // Its future has another size than the other arm: boxed, so that HTTP/1 does not need the
                 // room for it.

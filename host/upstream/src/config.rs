@@ -4,7 +4,7 @@ use http::HeaderName;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tamis_transport::{Address, ClientTls, ResponseLimits};
+use tamis_transport::{Address, ClientTls, ResponseLimits, TcpPort};
 
 /// One port of a service as this proxy reaches it.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub enum Protocol {
     Http1,
     /// HTTP/2, by ALPN with TLS and by prior knowledge without.
     Http2,
+    /// An opaque port, asked for by ALPN with TLS: no request is ever sent there.
+    Tcp(TcpPort),
 }
 
 /// An endpoint of a service; a name may stand for several addresses.

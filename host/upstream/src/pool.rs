@@ -31,7 +31,7 @@ pub(crate) struct Pool {
     tls_http1: Option<ClientTls>,
     /// Offers only HTTP/2 by ALPN.
     tls_http2: Option<ClientTls>,
-    /// Offers nothing: for bytes that are not HTTP.
+    /// For bytes that are not HTTP: asks for the opaque port of the service, or for nothing.
     tls_raw: Option<ClientTls>,
     pub(crate) policy: RefCell<ServiceSettings>,
     pub(crate) state: Arc<EndpointState>,
@@ -71,7 +71,10 @@ impl Pool {
             protocol: config.protocol,
             tls_http1: offer(&[b"http/1.1"]),
             tls_http2: offer(&[b"h2"]),
-            tls_raw: offer(&[]),
+            tls_raw: match config.protocol {
+                Protocol::Tcp(port) => offer(&[&port.protocol()]),
+                Protocol::Http1 | Protocol::Http2 => offer(&[]),
+            },
             policy: RefCell::new(config.policy.clone()),
             state: Arc::clone(state),
             idle: RefCell::default(),
@@ -94,6 +97,7 @@ impl Pool {
         let tls = match protocol {
             Protocol::Http1 => self.tls_http1.as_ref(),
             Protocol::Http2 => self.tls_http2.as_ref(),
+            Protocol::Tcp(_) => return self.open_raw().await,
         };
         let stream = self.connect(tls).await?;
         if let (Protocol::Http1, Some(interval)) = (protocol, self.policy.borrow().keep_alive)
@@ -110,7 +114,14 @@ impl Pool {
 
     /// Opens a connection for bytes that are not HTTP.
     pub(crate) async fn open_raw(&self) -> Result<Stream, SendFailure> {
-        self.connect(self.tls_raw.as_ref()).await
+        let stream = self.connect(self.tls_raw.as_ref()).await?;
+        if let (Protocol::Tcp(port), Some(peer)) = (self.protocol, stream.identity())
+            && !peer.is_tcp(port)
+        {
+            let detail = format!("{} did not agree on {port}", self.address);
+            return Err(SendFailure::untouched(Cause::ConnectFailure, detail));
+        }
+        Ok(stream)
     }
 
     async fn connect(&self, tls: Option<&ClientTls>) -> Result<Stream, SendFailure> {

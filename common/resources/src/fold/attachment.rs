@@ -102,6 +102,10 @@ impl Attachment<'_> {
                 (TargetKind::Service, PlannedProxy::Sidecar(service, ..)) => {
                     target.is(service) && self.flows(socket.plan.direction)
                 }
+                // Connections that nobody reads have no routes.
+                (TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) if socket.plan.tcp.is_some() => {
+                    false
+                }
                 (TargetKind::HTTPRoute | TargetKind::GRPCRoute, _) => {
                     // Rules of both kinds of routes share one set of names, so both are meant.
                     let mine = routes.iter().filter(|route| target.is(route.document));
@@ -121,6 +125,25 @@ impl Attachment<'_> {
             }
         }
         (!scope.is_empty()).then_some(Some(scope))
+    }
+
+    /// Whether it has a part in connections that nobody reads: it guards something, or may decide about connections, or
+    /// about the endpoint that they go to, or sees their end. One whose filter is unknown may do all of that.
+    pub(super) fn is_for_connections(&self) -> bool {
+        let decides = matches!(
+            self.world,
+            World::ConnectionPolicy
+                | World::Everything
+                | World::BreakerPolicy
+                | World::TelemetryPolicy
+        );
+        guards(self.spec.phase) || decides || self.plan.world.is_none()
+    }
+
+    /// Whether it guards requests alone, and so can say nothing about a connection.
+    pub(super) fn guards_requests_alone(&self) -> bool {
+        let decides = matches!(self.world, World::ConnectionPolicy | World::Everything);
+        guards(self.spec.phase) && !self.receives && !decides
     }
 
     fn flows(&self, direction: TrafficDirection) -> bool {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use super::attachment::{Attachment, Place, Target, alone, blank, guards, refused};
-use super::authorization::{Policy, receive};
+use super::authorization::{Member, Policy, because, receive};
 use super::grants::Grants;
 use super::listeners::Socket;
 use super::routes::Route;
@@ -352,7 +352,10 @@ impl<'a> Fold<'a> {
         let covers: BTreeSet<&String> = scopes.flatten().collect();
         let covers: Vec<String> = covers.into_iter().cloned().collect();
         for (mut socket, mut here) in sockets.into_iter().zip(members) {
-            let closed = self.enforce(place, &socket, &mut here, policies, routes);
+            let mut closed = self.enforce(place, &socket, &mut here, policies, routes);
+            if socket.plan.tcp.is_some() {
+                closed.extend(self.only_connections(place, &socket, &mut here));
+            }
             let lost = self.seconds(&here);
             // A surplus attachment, or one that may not run, does not displace one that may run: it is left
             // out, not refused, unless it guards something or is the only one.
@@ -399,6 +402,41 @@ impl<'a> Fold<'a> {
             listeners.push(socket.plan);
         }
         (listeners, filters)
+    }
+
+    /// Leaves only those members in the chain of a `tcp` port that have a part in connections. Guards that judge requests
+    /// alone close the port: nobody can ask them about a connection.
+    fn only_connections(
+        &mut self,
+        place: &PlannedProxy<'a>,
+        socket: &Socket<'_>,
+        here: &mut Vec<Member<'_, 'a>>,
+    ) -> Vec<FilterPlan> {
+        let mut closed = Vec::new();
+        let PlannedProxy::Sidecar(document, spec, _) = place else { return closed };
+        here.retain(|(one, _)| one.is_for_connections());
+        let port = socket.plan.tcp.as_ref().and_then(|tcp| tcp.asked);
+        let at = spec.ports.iter().position(|one| Some(one.port) == port);
+        for (one, _) in here.iter().filter(|(one, _)| one.guards_requests_alone()) {
+            let message = format!(
+                "FilterAttachment {} guards requests, and can decide about no connection of `{}`, which stays closed",
+                one.document.key(),
+                socket.plan.name
+            );
+            let pointer = at.map_or_else(|| "/spec".to_owned(), |at| format!("/spec/ports/{at}"));
+            let problem = document
+                .problem("tcp.unguarded", &pointer, message)
+                .help("attach it to the Services that serve HTTP alone, or put this port into a Service of its own")
+                .also(one.document.place("/spec/targetRefs", "it guards the port here"));
+            let plan = one.plan.clone();
+            closed.push(FilterPlan { refused: Some(because(&problem)), ..plan });
+            let same = |it: &Problem| it.place == problem.place && it.code == problem.code;
+            if !self.problems.iter().any(same) {
+                self.fail(document, ACCEPTED, "Invalid", problem);
+            }
+        }
+        here.retain(|(one, _)| !one.guards_requests_alone());
+        closed
     }
 
     /// The members of a chain that are surplus in their world, and why. One that documents do not allow to

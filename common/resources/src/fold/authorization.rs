@@ -12,6 +12,7 @@ use serde_json::{Value as Json, json};
 use super::attachment::{Attachment, blank, refused};
 use super::listeners::Socket;
 use super::routes::Route;
+use super::tcp::tcp_ports;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, longest};
 use crate::access_rule::faults;
 use crate::document::Document;
@@ -273,13 +274,23 @@ pub(super) fn received(
             (json!({ "kind": "Gateway", "name": document.key() }), ports.collect())
         }
         PlannedProxy::Sidecar(document, spec, _) => {
-            let port = spec.ports.first().map(|one| json!(one.port));
-            let ports = port.map(|port| (socket.plan.name.clone(), port));
-            let ports: serde_json::Map<String, Json> = ports.into_iter().collect();
+            let ports: serde_json::Map<String, Json> = match &socket.plan.tcp {
+                // The same for all of them, so that one filter decides about all.
+                Some(_) => tcp_ports(spec)
+                    .map(|port| (format!("inbound:{}", port.port), json!(port.port)))
+                    .collect(),
+                None => {
+                    let port = spec.ports.first().map(|one| json!(one.port));
+                    port.map(|port| (socket.plan.name.clone(), port)).into_iter().collect()
+                }
+            };
             (json!({ "kind": "Service", "name": document.key() }), ports)
         }
     };
     let mut config = json!({ "policies": all, "guarded": guarded, "ports": ports });
+    if let (Some(_), Some(map)) = (&socket.plan.tcp, config.as_object_mut()) {
+        map.insert("connections".to_owned(), json!(true));
+    }
     let settings = settings.as_object().filter(|settings| !settings.is_empty());
     if let (Some(map), Some(settings)) = (config.as_object_mut(), settings) {
         map.insert("config".to_owned(), Json::Object(settings.clone()));
@@ -314,7 +325,7 @@ fn as_guard(spec: &AuthorizationPolicySpec) -> FilterAttachmentSpec {
     }
 }
 
-fn because(problem: &Problem) -> RefusedPlan {
+pub(super) fn because(problem: &Problem) -> RefusedPlan {
     let plan = refused(&problem.code, problem.message.clone());
     match &problem.help {
         Some(help) => RefusedPlan { remedy: help.clone(), ..plan },

@@ -1,5 +1,7 @@
 //! Sockets of the proxy, without their chains.
 
+use super::services::{local_name, ports};
+use super::tcp::{Called, application, tcp_ports};
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy};
 use crate::access_rule::prefix;
 use crate::document::Document;
@@ -10,6 +12,7 @@ use crate::plan::{
 };
 
 /// A socket, and for a gateway the listener it belongs to.
+#[derive(Clone)]
 pub(super) struct Socket<'a> {
     pub(super) plan: ListenerPlan,
     pub(super) listener: Option<&'a Listener>,
@@ -53,9 +56,44 @@ impl<'a> Fold<'a> {
                 let outbound = endpoint.and_then(|one| one.outbound.clone()).map(|address| {
                     socket(("outbound", address), None, TrafficDirection::Outbound, rules(), None)
                 });
-                inbound.into_iter().chain(outbound).collect()
+                let tcp = self.tcp_listeners(place, inbound.as_ref());
+                // Requests go to the application only where it has a port for them.
+                let inbound = inbound.filter(|_| !ports(spec).is_empty());
+                inbound.into_iter().chain(outbound).chain(tcp).collect()
             }
         }
+    }
+
+    /// The listeners of `tcp` ports: each port of the service at the address of `inbound`, and each that the application
+    /// calls.
+    fn tcp_listeners(
+        &self,
+        place: &PlannedProxy<'a>,
+        inbound: Option<&Socket<'a>>,
+    ) -> Vec<Socket<'a>> {
+        let PlannedProxy::Sidecar(document, spec, index) = place else { return Vec::new() };
+        let Some(endpoint) = spec.endpoints.get(*index) else { return Vec::new() };
+        let (key, mut sockets) = (document.key(), Vec::new());
+        for port in inbound.into_iter().flat_map(|_| tcp_ports(spec)) {
+            let known = application(spec, endpoint, port.port).is_some();
+            let Some(inbound) = inbound.filter(|_| known) else { continue };
+            let (number, service) = (port.port, local_name(&key, port.port));
+            let mut plan = inbound.plan.clone();
+            plan.name = format!("inbound:{number}");
+            plan.rules = ListenerRulesPlan::default();
+            plan.tcp = Some(port.tcp_plan(service, Some(number)));
+            sockets.push(Socket { plan, listener: None });
+        }
+        for Called { declared, key, port } in self.called(place) {
+            let (namespace, name) = key.split_once('/').unwrap_or_default();
+            let listener = format!("outbound:{name}.{namespace}:{}", port.port);
+            let (address, rules) = (declared.address.clone(), ListenerRulesPlan::default());
+            let named = (listener.as_str(), address);
+            let mut socket = socket(named, None, TrafficDirection::Outbound, rules, None);
+            socket.plan.tcp = Some(port.tcp_plan(format!("{key}:{}", port.port), None));
+            sockets.push(socket);
+        }
+        sockets
     }
 
     fn gateway(&mut self, document: &'a Document, spec: &'a GatewaySpec) -> Vec<Socket<'a>> {
@@ -189,7 +227,8 @@ fn socket<'a>(
 ) -> Socket<'a> {
     let (name, address) = (name.to_owned(), AddressPlan::Tcp(address));
     let chain = ChainPlan { attachments: Vec::new() };
-    Socket { plan: ListenerPlan { name, address, tls, direction, chain, rules }, listener }
+    let plan = ListenerPlan { name, address, tls, direction, chain, rules, tcp: None };
+    Socket { plan, listener }
 }
 
 /// Why two listeners of a gateway cannot both listen, and the field by which they differ too little or too much.

@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::listeners::Socket;
 use super::services::{local_name, ports};
+use super::tcp::tcp_ports;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
@@ -269,12 +270,19 @@ impl<'a> Fold<'a> {
         let (reason, message) = if namespace == own || self.permitted(document, namespace, name) {
             match (self.find::<ServiceSpec>(&key), port) {
                 (None, _) => ("BackendNotFound", format!("there is no Service {key}")),
-                (Some((_, spec)), port) => match (port, ports(spec)) {
+                (Some((_, spec)), port) => match (port, ports(spec).as_slice()) {
                     (None, [one]) => return Some(format!("{key}:{}", one.port)),
+                    (None, []) => ("BackendNotFound", format!("{key} has no port for requests")),
                     (None, _) => ("BackendNotFound", format!("{key} has several ports; name one")),
                     (Some(port), all) if all.iter().any(|one| one.port == port) => {
                         return Some(format!("{key}:{port}"));
                     }
+                    (Some(port), _) if tcp_ports(spec).any(|one| one.port == port) => (
+                        "BackendNotFound",
+                        format!(
+                            "port {port} of Service {key} is tcp: no request can be sent there"
+                        ),
+                    ),
                     (Some(port), _) => {
                         ("BackendNotFound", format!("Service {key} has no port {port}"))
                     }
@@ -349,7 +357,8 @@ impl<'a> Fold<'a> {
             routes.iter().flat_map(|route| services(&route.parents)).collect();
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
-            let Some(port) = ports(spec).first().filter(|_| !routed.contains(&key)) else {
+            let first = ports(spec).into_iter().next();
+            let Some(port) = first.filter(|_| !routed.contains(&key)) else {
                 continue;
             };
             // No route can have this name: names have no colon.
@@ -419,7 +428,7 @@ fn allowed(from: Option<RouteNamespaces>, gateway_namespace: &str, route: &Docum
 }
 
 fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
-    let Some(port) = spec.ports.first() else { return Vec::new() };
+    let Some(port) = ports(spec).into_iter().next() else { return Vec::new() };
     vec![default_route(local_name(&document.key(), port.port), Vec::new())]
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tcp::{application, tcp_ports};
 use super::{ACCEPTED, Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
@@ -27,14 +28,16 @@ impl<'a> Fold<'a> {
                 }
                 seen.push(port.port);
             }
-            if !spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some()) {
+            self.check_tcp(document, spec);
+            if !is_meshed(spec) {
                 continue;
             }
-            if spec.ports.len() > 1 {
-                let message = "a service with sidecars has one port; the first counts";
+            if spec.ports.iter().skip(1).any(|port| !port.is_tcp()) {
+                let message =
+                    "of a service with sidecars, only the first port may be other than tcp";
                 let problem = document
                     .problem("service.ports", "/spec/ports", message)
-                    .help("write one Service for each port");
+                    .help("write this port first, and one Service for each further port");
                 self.fail(document, ACCEPTED, "Invalid", problem);
             }
             if spec.identity.is_none() {
@@ -47,23 +50,26 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// All services; the local one first.
-    pub(super) fn services(&mut self, place: &PlannedProxy<'_>) -> Vec<ServicePlan> {
+    /// All services; the local one first. Of `tcp` ports, only those that this proxy's application calls.
+    pub(super) fn services(&mut self, place: &PlannedProxy<'a>) -> Vec<ServicePlan> {
         let policies = self.policies();
         let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
         let mut plans = Vec::new();
         if let PlannedProxy::Sidecar(document, spec, index) = place
-            && let (Some(port), Some(endpoint)) = (spec.ports.first(), spec.endpoints.get(*index))
+            && let Some(endpoint) = spec.endpoints.get(*index)
         {
-            let endpoint =
-                EndpointPlan { address: address(&endpoint.address), weight: 1, tls: None };
-            plans.push(ServicePlan {
-                name: local_name(&document.key(), port.port),
-                protocol: protocol(port),
-                endpoints: vec![endpoint],
-                policy: policy(&document.key()),
-            });
+            let key = document.key();
+            for port in ports(spec).into_iter().take(1).chain(tcp_ports(spec)) {
+                let Some(address) = application(spec, endpoint, port.port) else { continue };
+                plans.push(ServicePlan {
+                    name: local_name(&key, port.port),
+                    protocol: protocol(port),
+                    endpoints: vec![EndpointPlan { address, weight: 1, tls: None }],
+                    policy: policy(&key),
+                });
+            }
         }
+        let called = self.called(place);
         let mut unreachable = None;
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
@@ -77,6 +83,19 @@ impl<'a> Fold<'a> {
                 }
             }
             let meshed = !endpoints.is_empty() && endpoints.iter().all(|one| one.tls.is_some());
+            let mut tcp: Vec<&ServicePort> =
+                called.iter().filter(|one| one.key == key).map(|one| one.port).collect();
+            tcp.dedup_by_key(|port| port.port);
+            for port in tcp {
+                // Never in clear text: an endpoint without a sidecar is none for these.
+                let secure = endpoints.iter().filter(|one| one.tls.is_some());
+                plans.push(ServicePlan {
+                    name: format!("{key}:{}", port.port),
+                    protocol: protocol(port),
+                    endpoints: secure.cloned().collect(),
+                    policy: policy(&key),
+                });
+            }
             for port in ports(spec) {
                 plans.push(ServicePlan {
                     name: format!("{key}:{}", port.port),
@@ -155,11 +174,14 @@ fn reach(
     Ok(EndpointPlan { address: AddressPlan::Tcp(sidecar.clone()), weight, tls: Some(tls) })
 }
 
-/// The ports that callers may name: with sidecars only the first.
-pub(super) fn ports(spec: &ServiceSpec) -> &[ServicePort] {
-    let meshed = spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some());
-    let most = if meshed { 1 } else { spec.ports.len() };
-    spec.ports.get(..most).unwrap_or_default()
+/// The ports that routes may name, none of which is opaque: with sidecars only the first.
+pub(super) fn ports(spec: &ServiceSpec) -> Vec<&ServicePort> {
+    let most = if is_meshed(spec) { 1 } else { spec.ports.len() };
+    spec.ports.iter().take(most).filter(|port| !port.is_tcp()).collect()
+}
+
+fn is_meshed(spec: &ServiceSpec) -> bool {
+    spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some())
 }
 
 /// The name of the application behind a sidecar.
@@ -171,6 +193,7 @@ fn protocol(port: &ServicePort) -> ProtocolPlan {
     match port.protocol {
         PortProtocol::Http => ProtocolPlan::Http1,
         PortProtocol::Http2 | PortProtocol::Grpc => ProtocolPlan::Http2,
+        PortProtocol::Tcp => ProtocolPlan::Tcp { port: port.port },
     }
 }
 

@@ -5,6 +5,7 @@ mod closed;
 mod listeners;
 mod narrow;
 mod routers;
+mod tcp;
 
 use serde_json::json;
 

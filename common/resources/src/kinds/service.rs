@@ -1,6 +1,7 @@
 //! `Service`: the name, protocol, identity and endpoints of a service.
 
 use super::IdentityFiles;
+use crate::format::Millis;
 
 words! {
     /// Protocol of a port.
@@ -12,15 +13,17 @@ words! {
         Http2,
         /// gRPC, over HTTP/2.
         Grpc,
+        /// Opaque TCP: octets that no filter reads. Only between sidecars, over mTLS.
+        Tcp,
     }
 }
 
 shapes! {
     /// A service of the mesh.
     pub struct ServiceSpec {
-        /// At least one; with sidecars, exactly one. Calls between services go to the first port: a host
-        /// does not identify one.
-        #[schemars(length(min = 1))]
+        /// At least one. Calls between services go to the first port: a host does not identify one. With
+        /// sidecars, a service has at most one port that is not `tcp`, and that port comes first.
+        #[schemars(length(min = 1, max = 16))]
         pub ports: Vec<ServicePort>,
         /// SPIFFE id of the service inside the mesh; required with sidecars.
         #[schemars(extend("format" = "spiffe-id"))]
@@ -41,12 +44,20 @@ shapes! {
         pub port: u16,
         /// Its protocol.
         pub protocol: PortProtocol,
+        /// Of `tcp`: without traffic for this long a connection is closed, from `1s` to `24h`; default: `1h`.
+        pub idle_timeout: Option<Millis>,
+        /// Of `tcp`: connections at once, in each sidecar; default: 1024.
+        #[schemars(range(min = 1, max = 65536))]
+        pub max_connections: Option<u32>,
     }
     /// One place where a service runs.
     pub struct ServiceEndpoint {
-        /// The application: `IP:PORT`, `host.name:PORT` or `unix:/path`.
+        /// The application, where it serves the first port: `IP:PORT`, `host.name:PORT` or `unix:/path`.
         #[schemars(extend("format" = "endpoint"))]
         pub address: String,
+        /// The application, where it serves the other ports: each `tcp` port but the first, once.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub ports: Vec<EndpointPort>,
         /// Share of traffic; default: 1.
         #[schemars(range(min = 1))]
         pub weight: Option<u32>,
@@ -56,8 +67,37 @@ shapes! {
         /// Address at which its sidecar accepts traffic from the application.
         #[schemars(extend("format" = "host-port"))]
         pub outbound: Option<String>,
+        /// Addresses at which its sidecar accepts TCP connections from the application, one for each `tcp`
+        /// port of a service that the application calls.
+        #[schemars(length(max = 64))]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub outbound_tcp: Vec<OutboundTcp>,
         /// Address of its sidecar's admin listener.
         #[schemars(extend("format" = "host-port"))]
         pub admin: Option<String>,
+    }
+    /// Where the application serves a port.
+    pub struct EndpointPort {
+        /// The number of the service's port.
+        #[schemars(range(min = 1))]
+        pub port: u16,
+        /// The application: `IP:PORT`, `host.name:PORT` or `unix:/path`.
+        #[schemars(extend("format" = "endpoint"))]
+        pub address: String,
+    }
+    /// A `tcp` port of a service, as the application connects to it.
+    pub struct OutboundTcp {
+        /// Where the sidecar accepts connections.
+        #[schemars(extend("format" = "host-port"))]
+        pub address: String,
+        /// Name of the called service.
+        #[schemars(extend("format" = "resource-name"))]
+        pub name: String,
+        /// Its namespace; default: that of this document.
+        #[schemars(extend("format" = "resource-name"))]
+        pub namespace: Option<String>,
+        /// Its port.
+        #[schemars(range(min = 1))]
+        pub port: u16,
     }
 }

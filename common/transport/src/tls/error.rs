@@ -111,6 +111,12 @@ pub enum TlsError {
         /// The server name; `None`: it named none.
         asked: Option<String>,
     },
+    /// The client asked for an opaque port that is not served here.
+    #[error("the client asked for {}, which is not a tcp port of this service", port.map_or_else(|| "something that is no tcp port".to_owned(), |port| format!("port {port}")))]
+    UnknownPort {
+        /// The port; `None`: what it asked for is none.
+        port: Option<u16>,
+    },
     /// The handshake took too long.
     #[error("the TLS handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
     Timeout,
@@ -136,6 +142,7 @@ impl TlsError {
         match self {
             Self::Timeout => "timeout",
             Self::UnknownName { .. } => "unknown-name",
+            Self::UnknownPort { .. } => "unknown-port",
             Self::Handshake(_) => self.library().map_or("closed", reason_of),
             _ => "other",
         }

@@ -43,6 +43,7 @@ fn listener(name: &str, address: AddressPlan, tls: bool) -> ListenerPlan {
         direction: TrafficDirection::Gateway,
         chain: ChainPlan { attachments: Vec::new() },
         rules: ListenerRulesPlan::default(),
+        tcp: None,
     }
 }
 

@@ -11,7 +11,7 @@ use tamis_exchange::Circuit;
 use tamis_upstream::ServiceSnapshot;
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 39] = [
+pub const METRICS: [(&str, &str, &str); 42] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
@@ -61,7 +61,18 @@ pub const METRICS: [(&str, &str, &str); 39] = [
     (
         "tamis_handshakes_failed_total",
         "counter",
-        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed, by reason: `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed, by reason: `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+    ),
+    ("tamis_tcp_connections", "gauge", "Open connections of `tcp` ports, by listener."),
+    (
+        "tamis_tcp_connections_total",
+        "counter",
+        "Connections of `tcp` ports, those refused among them, by listener; `tamis_refusals_total` has the reasons.",
+    ),
+    (
+        "tamis_tcp_bytes_total",
+        "counter",
+        "Bytes carried for `tcp` ports, by listener and sender: `client` or `service`.",
     ),
     ("tamis_exchanges_total", "counter", "Exchanges begun."),
     (
@@ -262,6 +273,7 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
     for (reason, count) in shared.handshakes_failed.counts() {
         page.series("tamis_handshakes_failed_total", &[("reason", reason)], count);
     }
+    tcp(inner, page);
     page.one("tamis_exchanges_total", read(&shared.exchanges));
     page.one("tamis_records_dropped_total", shared.recorder.dropped());
     page.one("tamis_mirrors_skipped_total", shared.mirrors.skipped());
@@ -277,6 +289,27 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
     for ((direction, reason), count) in shared.traffic.refusals() {
         let labels = [("direction", direction), ("reason", reason.as_str())];
         page.series("tamis_refusals_total", &labels, count);
+    }
+}
+
+/// Connections that are carried unread.
+fn tcp(inner: &ProxyState, page: &mut Page) {
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let all = inner.shared.tcp.all();
+    page.family("tamis_tcp_connections");
+    for (listener, counts) in &all {
+        page.series("tamis_tcp_connections", &[("listener", listener)], read(&counts.open));
+    }
+    page.family("tamis_tcp_connections_total");
+    for (listener, counts) in &all {
+        page.series("tamis_tcp_connections_total", &[("listener", listener)], read(&counts.total));
+    }
+    page.family("tamis_tcp_bytes_total");
+    for (listener, counts) in &all {
+        for (sender, number) in [("client", &counts.sent), ("service", &counts.received)] {
+            let labels = [("listener", &**listener), ("sender", sender)];
+            page.series("tamis_tcp_bytes_total", &labels, read(number));
+        }
     }
 }
 

@@ -94,7 +94,10 @@ impl ExchangeState {
 
     fn count(&self, duration: Duration, refused: bool) {
         let (traffic, direction) = (&self.shared.traffic, self.chain.direction);
-        traffic.ended(self.worker(), direction, self.status, duration);
+        // A connection that is carried unread is no exchange, and lives for as long as it likes.
+        if self.chain.tcp.is_none() {
+            traffic.ended(self.worker(), direction, self.status, duration);
+        }
         if refused && let Some(reason) = self.reason.as_deref() {
             traffic.refused(direction, reason);
         }

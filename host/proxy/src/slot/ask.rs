@@ -7,6 +7,7 @@ use super::question::{FailedCallEffect, Question, RequestHead, ResponseHead};
 use super::{InstanceNumber, Slot};
 use crate::exchange::ExchangeState;
 use crate::stop::{ExchangeStop, FilterAnswer};
+use crate::tcp::TcpRefusal;
 use http::HeaderMap;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -19,6 +20,8 @@ use tamis_exchange::{
 
 /// The code of an exchange that ended because a filter failed.
 pub(crate) const FILTER_FAILED: &str = "filter.failed";
+/// The code of a `tcp` port that a guard closes since it cannot decide about connections.
+const UNGUARDED: &str = "tcp.unguarded";
 
 impl Slot {
     /// Calls a hook for the exchange, and changes the exchange as it answers. `None`: the call failed, and
@@ -176,6 +179,23 @@ impl Slot {
         let absent =
             |fault| self.apply_failure_mode(FailedCallEffect::FailureMode, exchange, fault);
         checked.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
+    }
+
+    /// The refusal of every connection that it guards: it may not run, or has no hook for connections.
+    pub(crate) fn closes(self: &Rc<Self>) -> TcpRefusal {
+        match self.refusal() {
+            Some(refusal) if refusal.code == UNGUARDED => {
+                TcpRefusal::undecided(self, UNGUARDED, refusal.to_string())
+            }
+            Some(refusal) => {
+                let detail = format!("{}: {refusal}", refusal.code);
+                TcpRefusal::undecided(self, "filter.refused", detail)
+            }
+            None => {
+                let detail = "it decides about requests, and has no hook for connections";
+                TcpRefusal::undecided(self, UNGUARDED, detail.to_owned())
+            }
+        }
     }
 
     /// Calls the hook for a connection, which is counted like an exchange. `None`: the call failed, and the

@@ -55,6 +55,7 @@ fn generation(address: SocketAddr) -> Generation {
         direction: TrafficDirection::Gateway,
         chain: 0,
         rules: Default::default(),
+        tcp: None,
     };
     Generation {
         number: 1,

@@ -163,6 +163,7 @@ fn generation(number: u64, filters: Vec<Attachment>, services: &[ServiceConfig])
         direction: TrafficDirection::Gateway,
         chain: 0,
         rules: ListenerRules::default(),
+        tcp: None,
     };
     let filters: Vec<_> = filters.into_iter().map(Arc::new).collect();
     let members: Vec<usize> = (0..filters.len()).collect();

@@ -2,11 +2,15 @@
 
 use crate::chain::{Chain, ConnectionSlot};
 use crate::connection::Connection;
+use crate::generation::TcpRules;
+use crate::slot::FILTER_FAILED;
+use crate::tcp::{TcpConnection, TcpRefusal, TcpService};
 use crate::tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, HeadBounds, Scheme};
 use tamis_transport::ConnInfo;
+use tamis_upstream::Upstream;
 
 /// Asks the connection hooks of a chain in their order.
 pub(super) fn admit(
@@ -17,9 +21,50 @@ pub(super) fn admit(
     info: &ConnInfo,
 ) -> Admission {
     let facts = facts(id, connection, info);
+    match ask(chain, listener, &facts) {
+        Ok(Asked { service: None, .. }) => Admission::Serve,
+        Ok(Asked { service: Some(service), reason }) => {
+            let chain = Rc::clone(chain);
+            Admission::Tunnel(Box::new(tunnel::Forward { facts, chain, service, reason }))
+        }
+        Err(_) => Admission::Close,
+    }
+}
+
+/// The same for a connection that is carried unread: closed slots close it, and without a hook that says otherwise it goes
+/// to the service of its port.
+pub(super) fn admit_tcp(
+    chain: &Rc<Chain>,
+    rules: &TcpRules,
+    id: u64,
+    connection: &Connection,
+    info: &ConnInfo,
+) -> Admission {
+    let facts = facts(id, connection, info);
+    let decision = match chain.closed.first() {
+        Some(slot) => Err(slot.closes()),
+        None => ask(chain, &connection.listener, &facts).map(|asked| TcpService {
+            service: asked.service.or_else(|| chain.tcp.clone()),
+            reason: asked.reason,
+        }),
+    };
+    let (chain, rules) = (Rc::clone(chain), rules.clone());
+    Admission::Tcp(Box::new(TcpConnection { facts, chain, rules, decision }))
+}
+
+/// What the hooks let pass.
+struct Asked {
+    /// The service that a hook sends the connection to.
+    service: Option<Rc<Upstream>>,
+    /// The reason of the last hook that gave one.
+    reason: Option<String>,
+}
+
+fn ask(chain: &Chain, listener: &str, facts: &Exchange) -> Result<Asked, TcpRefusal> {
+    let mut said = None;
     for ConnectionSlot { slot, backends } in &chain.connection {
         let attachment = slot.name();
-        let decision = match slot.ask_connection(&facts) {
+        let decision = match slot.ask_connection(facts) {
             Ok(Some(decision)) => decision,
             Ok(None) => continue,
             Err(fault) => {
@@ -30,34 +75,33 @@ pub(super) fn admit(
                     kind,
                     "a connection is closed: its hook failed"
                 );
-                return Admission::Close;
+                return Err(TcpRefusal::undecided(slot, FILTER_FAILED, kind.to_owned()));
             }
         };
         let reason = decision.reason;
         match decision.verdict {
-            ConnectionVerdict::Allow => {}
+            ConnectionVerdict::Allow => said = reason.or(said),
             ConnectionVerdict::Deny => {
                 tracing::info!(listener, attachment, reason, "a connection is closed");
-                return Admission::Close;
+                return Err(TcpRefusal::denied(slot, reason));
             }
             ConnectionVerdict::Tunnel(backend) => {
                 let service = backends.get(backend as usize).cloned().flatten();
-                let Some(service) = service else {
+                if service.is_none() {
                     tracing::warn!(
                         listener,
                         attachment,
                         backend,
                         "a connection is closed: its hook chose a service that this proxy does not know"
                     );
-                    return Admission::Close;
-                };
-                let chain = Rc::clone(chain);
-                let forward = tunnel::Forward { facts, chain, service, reason };
-                return Admission::Tunnel(Box::new(forward));
+                    let detail = format!("its backend {backend} is not known here");
+                    return Err(TcpRefusal::undecided(slot, "upstream.no-endpoint", detail));
+                }
+                return Ok(Asked { service, reason });
             }
         }
     }
-    Admission::Serve
+    Ok(Asked { service: None, reason: said })
 }
 
 /// What happens to a connection.
@@ -68,6 +112,8 @@ pub(super) enum Admission {
     Close,
     /// Its bytes go to a service.
     Tunnel(Box<tunnel::Forward>),
+    /// It is of a `tcp` port.
+    Tcp(Box<TcpConnection>),
 }
 
 /// A connection in the form that hooks see: attributes only.

@@ -1,7 +1,7 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
 use super::Worker;
-use super::admit::{Admission, admit};
+use super::admit::{Admission, admit, admit_tcp};
 use super::sender::SenderRule;
 use crate::arrival::Arrival;
 use crate::body::HookedBody;
@@ -11,6 +11,7 @@ use crate::gate_refusal;
 use crate::generation::{ListenerConfig, Reasons, SocketKey};
 use crate::pipeline::serve;
 use crate::refuse;
+use crate::tcp;
 use crate::tunnel;
 use http::Request;
 use std::net::SocketAddr;
@@ -19,8 +20,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_exchange::{Fault, Refusal};
 use tamis_transport::{
-    ConnInfo, GateReasons, PlainStream, RefusedRequest, RequestBody, ServerTls, Shutdown,
-    serve_and_note,
+    AskedHandshake, ConnInfo, GateReasons, PlainStream, RefusedRequest, RequestBody, ServerTls,
+    Shutdown, serve_and_note,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -51,7 +52,7 @@ impl Worker {
         let info = ConnInfo { peer: client, local: address, identity: None };
         if !secure {
             let Some(shutdown) = self.shutdown_of(key, &name) else { return };
-            return self.serve_http(&name, plain, info, shutdown).await;
+            return self.serve_stream(&name, plain, info, shutdown).await;
         }
         // Both boxed, so that a connection in clear text needs no room for them.
         match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
@@ -60,7 +61,7 @@ impl Worker {
                 let Some(shutdown) = self.shutdown_of(key, &name) else { return };
                 // Each function it passes has a place for it, so it passes as a pointer.
                 let stream = Box::new(stream);
-                Box::pin(self.serve_http(&name, stream, info, shutdown)).await;
+                Box::pin(self.serve_stream(&name, stream, info, shutdown)).await;
             }
             Err(error) => {
                 self.failed(key, peer, error.reason(), &tamis_transport::causes(&error));
@@ -68,10 +69,10 @@ impl Worker {
         }
     }
 
-    /// The listener of a socket that has the server name of a handshake, and its TLS.
-    fn chosen(&self, key: &SocketKey, asked: Option<&str>) -> Option<(String, Arc<ServerTls>)> {
+    /// The listener of a socket that has what a handshake asks for, and its TLS.
+    fn chosen(&self, key: &SocketKey, asked: &AskedHandshake) -> Option<(String, Arc<ServerTls>)> {
         let state = self.state();
-        let listener = state.listeners_of(key).find(|one| one.rules.has_server_name(asked))?;
+        let listener = state.listeners_of(key).find(|one| one.has(asked))?;
         Some((listener.name.clone(), Arc::clone(listener.tls.as_ref()?)))
     }
 
@@ -83,8 +84,13 @@ impl Worker {
         self.shared.handshakes_failed.note(&names, peer, (reason, error), self.shared.clock);
     }
 
-    async fn serve_http<IO>(self: Rc<Self>, name: &str, io: IO, info: ConnInfo, shutdown: Shutdown)
-    where
+    async fn serve_stream<IO>(
+        self: Rc<Self>,
+        name: &str,
+        io: IO,
+        info: ConnInfo,
+        shutdown: Shutdown,
+    ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Connection::new(self.id(), name, &info);
@@ -95,6 +101,12 @@ impl Worker {
                 let (shared, mut shutdown) = (Arc::clone(&self.shared), shutdown);
                 let forward = tunnel::forward(io, *forward, &shared, &mut shutdown);
                 return Box::pin(forward).await;
+            }
+            Admission::Tcp(opening) => {
+                let is_served = || self.state().listener(name).is_some();
+                let served = (shutdown, is_served);
+                let served = tcp::serve(io, *opening, &connection, &self.shared, served);
+                return Box::pin(served).await;
             }
         }
         let connection = Rc::new(connection);
@@ -131,7 +143,13 @@ impl Worker {
     /// Calls the connection hooks; without any, no view is built.
     fn admission(&self, name: &str, connection: &Connection, info: &ConnInfo) -> Admission {
         let state = self.state();
-        let Some((_, chain)) = state.listener(name) else { return Admission::Close };
+        let Some((listener, chain)) = state.listener(name) else { return Admission::Close };
+        if let Some(rules) = &listener.tcp {
+            if !tcp::is_agreed(rules, info) {
+                return Admission::Close;
+            }
+            return admit_tcp(chain, rules, self.id(), connection, info);
+        }
         if chain.connection.is_empty() {
             return Admission::Serve;
         }

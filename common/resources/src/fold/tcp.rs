@@ -1,0 +1,223 @@
+//! Opaque TCP: ports whose connections are carried between two sidecars over mTLS, and read by nobody.
+//!
+//! A `tcp` port is a listener of its own at its sidecar's inbound address, which peers ask for in their handshake, and
+//! one at each caller that declares it. A port that cannot be used has no listener: nothing of it is open.
+
+use std::collections::BTreeSet;
+
+use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, address};
+use crate::document::Document;
+use crate::format::Millis;
+use crate::kinds::{OutboundTcp, PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec};
+use crate::plan::{AddressPlan, TcpPlan};
+
+const CODE: &str = "service.tcp";
+/// Bounds and default of `idleTimeout`, in milliseconds.
+const IDLE: (u64, u64, u64) = (1_000, 24 * 3_600_000, 3_600_000);
+const CONNECTIONS: u32 = 1_024;
+
+impl ServicePort {
+    pub(super) fn is_tcp(&self) -> bool {
+        self.protocol == PortProtocol::Tcp
+    }
+
+    /// The plan of a listener for this port.
+    pub(super) fn tcp_plan(&self, service: String, asked: Option<u16>) -> TcpPlan {
+        let (least, most, default) = IDLE;
+        TcpPlan {
+            service,
+            asked,
+            idle_timeout_ms: self.idle_timeout.map_or(default, |it| it.0).clamp(least, most),
+            max_connections: self.max_connections.unwrap_or(CONNECTIONS),
+        }
+    }
+}
+
+/// The `tcp` ports of a service.
+pub(super) fn tcp_ports(spec: &ServiceSpec) -> impl Iterator<Item = &ServicePort> {
+    spec.ports.iter().filter(|port| port.is_tcp())
+}
+
+/// Where the application serves a port; `None`: the endpoint does not say.
+pub(super) fn application(
+    spec: &ServiceSpec,
+    endpoint: &ServiceEndpoint,
+    port: u16,
+) -> Option<AddressPlan> {
+    if spec.ports.first().is_some_and(|first| first.port == port) {
+        return Some(address(&endpoint.address));
+    }
+    let found = endpoint.ports.iter().find(|one| one.port == port)?;
+    Some(address(&found.address))
+}
+
+/// A port that the application of a sidecar connects to, and what says so.
+pub(super) struct Called<'a> {
+    pub(super) declared: &'a OutboundTcp,
+    /// `namespace/name` of the service.
+    pub(super) key: String,
+    pub(super) port: &'a ServicePort,
+}
+
+impl<'a> Fold<'a> {
+    /// The ports that the application of this sidecar connects to. Those that cannot be reached over mTLS, or that share
+    /// an address, are left out.
+    pub(super) fn called(&self, place: &PlannedProxy<'a>) -> Vec<Called<'a>> {
+        let PlannedProxy::Sidecar(document, spec, index) = place else { return Vec::new() };
+        let Some(endpoint) = spec.endpoints.get(*index) else { return Vec::new() };
+        let all = endpoint.outbound_tcp.iter().enumerate();
+        let used = all.filter(|(at, _)| taken(endpoint, *at).is_none());
+        used.filter_map(|(_, declared)| self.callee(document, declared).ok()).collect()
+    }
+
+    /// The port that an application calls, or the reason and the message why there is no such port.
+    fn callee(
+        &self,
+        document: &Document,
+        declared: &'a OutboundTcp,
+    ) -> Result<Called<'a>, (&'static str, String)> {
+        let namespace = declared.namespace.as_ref().unwrap_or(&document.metadata.namespace);
+        let key = format!("{namespace}/{}", declared.name);
+        let number = declared.port;
+        let Some((_, spec)) = self.find::<ServiceSpec>(&key) else {
+            return Err(("ref.missing", format!("there is no Service {key}")));
+        };
+        let port = spec.ports.iter().find(|one| one.port == number);
+        match port {
+            None => Err((CODE, format!("Service {key} has no port {number}"))),
+            Some(port) if !port.is_tcp() => {
+                Err((CODE, format!("port {number} of Service {key} is not a tcp port")))
+            }
+            Some(port) => Ok(Called { declared, key, port }),
+        }
+    }
+
+    /// Checks the `tcp` ports of a service, and the ports that its application calls.
+    pub(super) fn check_tcp(&mut self, document: &'a Document, spec: &'a ServiceSpec) {
+        let mut wrong = faults(spec);
+        for (at, endpoint) in spec.endpoints.iter().enumerate() {
+            let base = format!("/spec/endpoints/{at}");
+            missing_addresses(spec, endpoint, &base, &mut wrong);
+            if endpoint.sidecar.is_none() && !endpoint.outbound_tcp.is_empty() {
+                wrong.push(Fault {
+                    pointer: format!("{base}/outboundTcp"),
+                    message: "an endpoint without `sidecar` has nothing that could accept these"
+                        .to_owned(),
+                    help: "write `sidecar`, or remove `outboundTcp`",
+                });
+            }
+            for (nth, declared) in endpoint.outbound_tcp.iter().enumerate() {
+                let pointer = format!("{base}/outboundTcp/{nth}");
+                if let Some(other) = taken(endpoint, nth) {
+                    wrong.push(Fault {
+                        pointer: format!("{pointer}/address"),
+                        message: format!("{} is also the address of {other}", declared.address),
+                        help: "give each listener of a sidecar an address of its own",
+                    });
+                }
+                if let Err((code, message)) = self.callee(document, declared) {
+                    let problem = document
+                        .problem(code, &format!("{pointer}/name"), message)
+                        .help("write name, namespace and number of a port with `protocol: tcp`; until then nothing listens there");
+                    self.fail(document, RESOLVED, "BackendNotFound", problem);
+                }
+            }
+        }
+        for Fault { pointer, message, help } in wrong {
+            let problem = document.problem(CODE, &pointer, message).help(help);
+            self.fail(document, ACCEPTED, "Invalid", problem);
+        }
+    }
+}
+
+/// A fault in a document, and the way out.
+struct Fault {
+    pointer: String,
+    message: String,
+    help: &'static str,
+}
+
+/// The faults of the list of ports.
+fn faults(spec: &ServiceSpec) -> Vec<Fault> {
+    let mut wrong = Vec::new();
+    let bare = spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_none());
+    for (at, port) in spec.ports.iter().enumerate() {
+        let mut fault = |field: &str, message: String, help| {
+            wrong.push(Fault { pointer: format!("/spec/ports/{at}/{field}"), message, help });
+        };
+        if port.is_tcp() && bare {
+            let message = format!(
+                "port {} is tcp, which only sidecars carry, and an endpoint has none",
+                port.port
+            );
+            fault("protocol", message, "write `sidecar` in each endpoint, or another protocol");
+        }
+        let fields = [
+            ("idleTimeout", port.idle_timeout.is_some()),
+            ("maxConnections", port.max_connections.is_some()),
+        ];
+        for (field, _) in fields.into_iter().filter(|(_, written)| *written && !port.is_tcp()) {
+            let message = format!("port {} is not tcp, and `{field}` is for tcp ports", port.port);
+            fault(field, message, "remove it; an UpstreamPolicy has the limits of HTTP");
+        }
+        let (least, most, _) = IDLE;
+        if let Some(Millis(wanted)) = port.idle_timeout
+            && !(least..=most).contains(&wanted)
+        {
+            let message = format!("idleTimeout must be from 1s to 24h, not {}", Millis(wanted));
+            fault("idleTimeout", message, "write a duration within these bounds");
+        }
+    }
+    wrong
+}
+
+/// The ports of which an endpoint does not say where they are, and the addresses of ports that the service does not have.
+fn missing_addresses(
+    spec: &ServiceSpec,
+    endpoint: &ServiceEndpoint,
+    base: &str,
+    wrong: &mut Vec<Fault>,
+) {
+    let wanted: BTreeSet<u16> =
+        spec.ports.iter().skip(1).filter(|port| port.is_tcp()).map(|port| port.port).collect();
+    let mut seen = BTreeSet::new();
+    for (at, one) in endpoint.ports.iter().enumerate() {
+        let pointer = format!("{base}/ports/{at}/port");
+        if !wanted.contains(&one.port) {
+            wrong.push(Fault {
+                pointer,
+                message: format!(
+                    "port {} is not a tcp port of the service after its first port",
+                    one.port
+                ),
+                help: "remove it; the first port is at `address`",
+            });
+        } else if !seen.insert(one.port) {
+            wrong.push(Fault {
+                pointer,
+                message: format!("port {} is listed twice; keep one", one.port),
+                help: "an endpoint has one address for each port",
+            });
+        }
+    }
+    for port in wanted.difference(&seen) {
+        wrong.push(Fault {
+            pointer: format!("{base}/address"),
+            message: format!("the endpoint does not say where its port {port} is"),
+            help: "add it under `ports` of the endpoint: `{ port: 5432, address: \"127.0.0.1:5432\" }`",
+        });
+    }
+}
+
+/// What else of an endpoint listens at the address of an `outboundTcp`; of two of them, the second is at fault.
+fn taken(endpoint: &ServiceEndpoint, at: usize) -> Option<&'static str> {
+    let own = &endpoint.outbound_tcp.get(at)?.address;
+    let others = [
+        ("`sidecar`", &endpoint.sidecar),
+        ("`outbound`", &endpoint.outbound),
+        ("`admin`", &endpoint.admin),
+    ];
+    let other = others.into_iter().find(|(_, other)| other.as_ref() == Some(own));
+    let before = || endpoint.outbound_tcp.iter().take(at).any(|one| one.address == *own);
+    other.map(|(name, _)| name).or_else(|| before().then_some("another `outboundTcp`"))
+}
