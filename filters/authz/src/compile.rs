@@ -14,7 +14,8 @@ pub enum Effect {
     Forbid,
 }
 
-/// The schema of all policies: a principal with a SPIFFE id or without one, one action, what is guarded, and the request.
+/// The schema of all policies: a principal with a SPIFFE id or without one, what it does, what is guarded, and the request; of
+/// a connection, what only a request has is empty.
 #[must_use]
 pub fn schema(headers: &BTreeSet<String>, claims: &BTreeSet<String>) -> String {
     let record = |names: &BTreeSet<String>| {
@@ -25,7 +26,7 @@ pub fn schema(headers: &BTreeSet<String>, claims: &BTreeSet<String>) -> String {
     format!(
         "entity Identity = {{ id: String, domain: String }};\n\
          entity Anonymous, Service, Gateway;\n\
-         action \"request\" appliesTo {{\n  principal: [Identity, Anonymous],\n  resource: [Service, Gateway],\n  context: {{\n    \
+         action \"request\", \"connect\" appliesTo {{\n  principal: [Identity, Anonymous],\n  resource: [Service, Gateway],\n  context: {{\n    \
          method: String, path: String, templates: Set<String>, unix: Bool,\n    \
          port?: Long, address?: ipaddr, route?: String,\n    \
          headers: {{ {} }},\n    members: {{ {} }},\n    claims: {{ {} }}\n  }}\n}};\n",
@@ -38,27 +39,56 @@ pub fn schema(headers: &BTreeSet<String>, claims: &BTreeSet<String>) -> String {
 /// A rule as a policy.
 #[must_use]
 pub fn rule(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> String {
+    policy("request", rule, effect, scope)
+}
+
+/// A rule as a policy about the connections of `tcp` ports. `None`: it says nothing about them. Of octets that nobody reads no
+/// condition on a request holds, and only a rule that names a port opens one.
+#[must_use]
+pub fn connection_rule(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> Option<String> {
+    let of_requests = [rule.methods.len(), rule.paths.len(), rule.headers.len(), rule.claims.len()];
+    let is_named = effect == Effect::Forbid || !rule.ports.is_empty();
+    let covers = is_named && scope.is_none() && of_requests == [0; 4];
+    covers.then(|| policy("connect", rule, effect, None))
+}
+
+fn policy(action: &str, rule: &Rule, effect: Effect, scope: Option<&[String]>) -> String {
     let conditions = conditions(rule, effect, scope);
     let word = match effect {
         Effect::Permit => "permit",
         Effect::Forbid => "forbid",
     };
-    let head = format!("{word} (principal, action == Action::\"request\", resource)");
+    let head = format!("{word} (principal, action == Action::\"{action}\", resource)");
     if conditions.is_empty() {
         return format!("{head};");
     }
     format!("{head}\nwhen {{\n  {}\n}};", conditions.join(" &&\n  "))
 }
 
-/// All rules of a policy as Cedar, each with the end of its id.
+/// A rule of a policy as Cedar.
+#[derive(Clone, Debug)]
+pub struct CompiledRule {
+    /// The end of its id.
+    pub end: String,
+    /// About requests.
+    pub request: String,
+    /// About the connections of `tcp` ports, if it says anything about them.
+    pub connection: Option<String>,
+}
+
+/// All rules of a policy as Cedar.
 #[must_use]
-pub fn rules(policy: &Policy) -> Vec<(String, String)> {
+pub fn rules(policy: &Policy) -> Vec<CompiledRule> {
     let lists = [(Effect::Permit, "allow", &policy.allow), (Effect::Forbid, "deny", &policy.deny)];
-    let mut all = Vec::new();
+    let (mut all, scope) = (Vec::new(), policy.scope.as_deref());
     for (effect, list, rules) in lists {
         for (at, one) in rules.iter().enumerate() {
             let name = one.name.clone().unwrap_or_else(|| at.to_string());
-            all.push((format!("{list}.{name}"), rule(one, effect, policy.scope.as_deref())));
+            all.push(CompiledRule {
+                end: format!("{list}.{name}"),
+                request: rule(one, effect, scope),
+                connection: connection_rule(one, effect, scope),
+            });
         }
     }
     all

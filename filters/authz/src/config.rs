@@ -12,6 +12,8 @@ pub struct AuthzSettings {
     pub guarded: Guarded,
     /// The port of each listener.
     pub ports: std::collections::BTreeMap<String, u16>,
+    /// Whether it decides about the connections of these listeners instead of requests.
+    pub connections: bool,
     /// What the attachment says.
     pub config: Own,
 }

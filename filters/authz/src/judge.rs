@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 
 use cedar_policy::{
-    Authorizer, Context, Decision, Entities, Entity, EntityId, EntityTypeName, EntityUid, Policy,
-    PolicyId, PolicySet, Request, RestrictedExpression, Schema, ValidationMode, Validator,
+    ActionConstraint, Authorizer, Context, Decision, Effect as CedarEffect, Entities, Entity,
+    EntityId, EntityTypeName, EntityUid, Policy, PolicyId, PolicySet, Request,
+    RestrictedExpression, Schema, ValidationMode, Validator,
 };
 use tamis_sdk::ConfigError;
 
-use crate::compile;
+use crate::compile::{self, CompiledRule};
 use crate::config::{AuthzSettings, Mode};
 use crate::looks::{Looks, Seen};
 
@@ -42,17 +43,25 @@ pub enum Cause {
 pub struct Judge {
     looks: Looks,
     schema: String,
-    enforced: PolicySet,
-    /// With those in audit mode; `None`: there are none.
-    all: Option<PolicySet>,
+    requests: JudgedPolicies,
+    /// About the connections of `tcp` ports.
+    connections: JudgedPolicies,
     /// Nothing is refused, only reported.
     audit: bool,
     /// Ids of policies, in the order of documents.
     order: HashMap<String, usize>,
     names: Names,
-    action: EntityUid,
     resource: EntityUid,
     authorizer: Authorizer,
+}
+
+/// The policies about one action.
+#[derive(Debug)]
+struct JudgedPolicies {
+    action: EntityUid,
+    enforced: PolicySet,
+    /// With those in audit mode; `None`: there are none.
+    all: Option<PolicySet>,
 }
 
 #[derive(Debug)]
@@ -72,7 +81,8 @@ impl Judge {
         let (checked, _) = Schema::from_cedarschema_str(&schema)
             .map_err(|error| vec![ConfigError::at("", format!("the schema: {error}"))])?;
         let validator = Validator::new(checked);
-        let mut sets = Sets::default();
+        let connect = action("connect")?;
+        let mut sets = Sets { connect: Some(connect.clone()), ..Sets::default() };
         let mut errors = Vec::new();
         for (at, policy) in settings.policies.iter().enumerate() {
             if let Err(error) = sets.add(policy, &validator) {
@@ -88,15 +98,19 @@ impl Judge {
         };
         let audits = settings.policies.iter().any(|one| one.mode == Mode::Audit);
         let enforces = settings.policies.iter().any(|one| one.mode == Mode::Enforce);
+        let judged = |action, sets: ModeSets| JudgedPolicies {
+            action,
+            enforced: sets.enforced,
+            all: audits.then_some(sets.all),
+        };
         Ok(Self {
             looks,
             schema,
-            enforced: sets.enforced,
-            all: audits.then_some(sets.all),
+            requests: judged(action("request")?, sets.requests),
+            connections: judged(connect, sets.connections),
             audit: settings.config.mode == Mode::Audit || (audits && !enforces),
             order: sets.order,
             names: Names { identity: type_name("Identity")?, anonymous: uid("Anonymous", "")? },
-            action: uid("Action", "request")?,
             resource: uid(settings.guarded.kind.as_str(), &settings.guarded.name)?,
             authorizer: Authorizer::new(),
         })
@@ -111,10 +125,11 @@ impl Judge {
     /// The policies as Cedar, those in audit mode among them.
     #[must_use]
     pub fn text(&self) -> String {
-        let mut all: Vec<(&usize, String)> = self
+        let requests = &self.requests;
+        let mut all: Vec<(&usize, String)> = requests
             .all
             .as_ref()
-            .unwrap_or(&self.enforced)
+            .unwrap_or(&requests.enforced)
             .policies()
             .filter_map(|one| Some((self.order.get::<str>(one.id().as_ref())?, one.to_string())))
             .collect();
@@ -131,9 +146,20 @@ impl Judge {
     /// Decides about a request.
     #[must_use]
     pub fn rule(&self, seen: &Seen<'_>) -> Ruling {
-        let enforced = self.cause(&self.enforced, seen);
-        let whole = match &self.all {
-            Some(all) => self.cause(all, seen),
+        self.judge(&self.requests, seen)
+    }
+
+    /// Decides about a connection of a `tcp` port, which has no method, no path, no headers and no claims.
+    #[must_use]
+    pub fn rule_connection(&self, seen: &Seen<'_>) -> Ruling {
+        self.judge(&self.connections, seen)
+    }
+
+    fn judge(&self, policies: &JudgedPolicies, seen: &Seen<'_>) -> Ruling {
+        let action = &policies.action;
+        let enforced = self.cause((&policies.enforced, action), seen);
+        let whole = match &policies.all {
+            Some(all) => self.cause((all, action), seen),
             None => enforced.clone(),
         };
         match (self.audit, &enforced, &whole) {
@@ -156,12 +182,12 @@ impl Judge {
     }
 
     /// What a set of policies says. A policy that cannot be evaluated refuses: Cedar would skip it.
-    fn cause(&self, set: &PolicySet, seen: &Seen<'_>) -> Cause {
+    fn cause(&self, (set, action): (&PolicySet, &EntityUid), seen: &Seen<'_>) -> Cause {
         // A list that policies see only a part of may hide what one of them forbids.
         if seen.crowded {
             return Cause::Fault;
         }
-        let Some((request, entities)) = self.request(seen) else { return Cause::Fault };
+        let Some((request, entities)) = self.request(action, seen) else { return Cause::Fault };
         let response = self.authorizer.is_authorized(&request, set, &entities);
         if response.diagnostics().errors().next().is_some() {
             return Cause::Fault;
@@ -175,7 +201,7 @@ impl Judge {
         }
     }
 
-    fn request(&self, seen: &Seen<'_>) -> Option<(Request, Entities)> {
+    fn request(&self, action: &EntityUid, seen: &Seen<'_>) -> Option<(Request, Entities)> {
         let (principal, attributes) = match seen.identity {
             None => (self.names.anonymous.clone(), HashMap::new()),
             Some(id) => {
@@ -193,7 +219,7 @@ impl Judge {
         let entity = Entity::new(principal.clone(), attributes, HashSet::new()).ok()?;
         let entities = Entities::from_entities([entity], None).ok()?;
         let context = self.context(seen)?;
-        let (action, resource) = (self.action.clone(), self.resource.clone());
+        let (action, resource) = (action.clone(), self.resource.clone());
         let request = Request::new(principal, action, resource, context, None).ok()?;
         Some((request, entities))
     }
@@ -238,9 +264,27 @@ impl Judge {
 /// The sets of policies while they are collected.
 #[derive(Default)]
 struct Sets {
+    requests: ModeSets,
+    connections: ModeSets,
+    /// The action that only policies about connections name.
+    connect: Option<EntityUid>,
+    order: HashMap<String, usize>,
+}
+
+/// The policies about one action by their modes, while they are collected.
+#[derive(Default)]
+struct ModeSets {
     enforced: PolicySet,
     all: PolicySet,
-    order: HashMap<String, usize>,
+}
+
+impl ModeSets {
+    fn insert(&mut self, policy: Policy, mode: Mode) -> Result<(), String> {
+        if mode == Mode::Enforce {
+            self.enforced.add(policy.clone()).map_err(|error| error.to_string())?;
+        }
+        self.all.add(policy).map_err(|error| error.to_string())
+    }
 }
 
 impl Sets {
@@ -251,12 +295,19 @@ impl Sets {
         validator: &Validator,
     ) -> Result<(), (String, String)> {
         let name = policy.name.replace('/', ".");
-        for (end, text) in compile::rules(policy) {
+        for CompiledRule { end, request, connection } in compile::rules(policy) {
             let id = PolicyId::new(format!("{name}.{end}"));
             let (list, rule) = end.split_once('.').unwrap_or((&end, ""));
             let fail = |error: String| (format!("/{list}"), format!("rule {rule}: {error}"));
-            let made = Policy::parse(Some(id), text).map_err(|error| fail(error.to_string()))?;
-            self.insert(made, policy.mode).map_err(fail)?;
+            let parse = |text: String| {
+                let made = Policy::parse(Some(id.clone()), text);
+                made.map_err(|error| fail(error.to_string()))
+            };
+            self.note(&id);
+            self.requests.insert(parse(request)?, policy.mode).map_err(fail)?;
+            if let Some(text) = connection {
+                self.connections.insert(parse(text)?, policy.mode).map_err(fail)?;
+            }
         }
         let Some(cedar) = &policy.cedar else { return Ok(()) };
         let fail = |message: String| ("/cedar/policies".to_owned(), message);
@@ -280,18 +331,30 @@ impl Sets {
             let named = one.annotation("id").filter(|id| is_short(id));
             let end = named.map_or_else(|| at.to_string(), str::to_owned);
             let made = one.new_id(PolicyId::new(format!("{name}.cedar.{end}")));
-            self.insert(made, policy.mode).map_err(fail)?;
+            self.note(made.id());
+            if self.is_about_connections(&made) {
+                self.connections.insert(made.clone(), policy.mode).map_err(fail)?;
+            }
+            self.requests.insert(made, policy.mode).map_err(fail)?;
         }
         Ok(())
     }
 
-    fn insert(&mut self, policy: Policy, mode: Mode) -> Result<(), String> {
+    /// Whether free Cedar counts for connections: a `permit` that names them, and every `forbid`. What was written about
+    /// requests opens no port.
+    fn is_about_connections(&self, policy: &Policy) -> bool {
+        let named = match policy.action_constraint() {
+            ActionConstraint::Any => false,
+            ActionConstraint::Eq(action) => Some(&action) == self.connect.as_ref(),
+            ActionConstraint::In(all) => self.connect.as_ref().is_some_and(|it| all.contains(it)),
+        };
+        named || policy.effect() == CedarEffect::Forbid
+    }
+
+    /// Remembers where a policy stands in its document.
+    fn note(&mut self, id: &PolicyId) {
         let next = self.order.len();
-        self.order.insert(policy.id().to_string(), next);
-        if mode == Mode::Enforce {
-            self.enforced.add(policy.clone()).map_err(|error| error.to_string())?;
-        }
-        self.all.add(policy).map_err(|error| error.to_string())
+        self.order.insert(id.to_string(), next);
     }
 }
 
@@ -303,6 +366,10 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = one.source();
     }
     text
+}
+
+fn action(name: &str) -> Result<EntityUid, Vec<ConfigError>> {
+    Ok(EntityUid::from_type_name_and_id(type_name("Action")?, EntityId::new(name)))
 }
 
 fn type_name(name: &str) -> Result<EntityTypeName, Vec<ConfigError>> {

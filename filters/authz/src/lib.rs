@@ -6,7 +6,9 @@
 
 use std::net::IpAddr;
 
-use tamis_sdk::{ConfigError, Filter, Interest, Request, View, log, reply, request};
+use tamis_sdk::{
+    ConfigError, Connection, Filter, Interest, Request, View, connection, log, reply, request,
+};
 
 pub mod compile;
 pub mod config;
@@ -35,6 +37,9 @@ const MAX_SHOWN: usize = 200;
 pub struct Authz {
     judge: Judge,
     memory: Memory,
+    /// Of connections, which have combinations of their own.
+    connections: Memory,
+    decides_connections: bool,
     guarded: Guarded,
     ports: std::collections::BTreeMap<String, u16>,
     key: Vec<u8>,
@@ -56,8 +61,10 @@ impl Authz {
     pub fn new(settings: AuthzSettings) -> Result<Self, Vec<ConfigError>> {
         let judge = Judge::new(&settings)?;
         let memory = Memory::new(settings.config.remember);
-        let AuthzSettings { guarded, ports, .. } = settings;
-        Ok(Self { judge, memory, guarded, ports, key: Vec::new() })
+        let connections = Memory::new(settings.config.remember);
+        let AuthzSettings { guarded, ports, connections: decides_connections, .. } = settings;
+        let key = Vec::new();
+        Ok(Self { judge, memory, connections, decides_connections, guarded, ports, key })
     }
 
     /// The checked policies.
@@ -72,7 +79,7 @@ impl Authz {
         let looks = self.judge.looks();
         let mut reads = vec![IDENTITY, ":method", ":path"];
         reads.extend(looks.at_addresses().then_some(ADDRESS));
-        reads.extend(looks.at_ports().then_some(LISTENER));
+        reads.extend((looks.at_ports() || self.decides_connections).then_some(LISTENER));
         reads.extend(looks.at_routes().then_some(ROUTE));
         reads.extend((!looks.claims.is_empty()).then_some(CLAIMS));
         reads.extend(looks.headers.iter().map(String::as_str));
@@ -89,6 +96,18 @@ impl Authz {
         let asked = view.exchange() != 0;
         let reported = !ruling.passes || ruling.reason.starts_with("authz.audit");
         let line = (asked && reported).then(|| line(guarded, &ruling, &seen));
+        Decided { ruling, line }
+    }
+
+    /// Decides about a connection of a `tcp` port.
+    pub fn decide_connection(&mut self, view: View<'_>) -> Decided {
+        let seen = Seen { method: "", path: "", ..self.seen(view) };
+        self.judge.looks().write(&seen, &mut self.key);
+        let Self { judge, connections, key, guarded, .. } = self;
+        let ruling = connections.get(key, || judge.rule_connection(&seen));
+        let asked = view.exchange() != 0;
+        let reported = !ruling.passes || ruling.reason.starts_with("authz.audit");
+        let line = (asked && reported).then(|| connection_line(guarded, &ruling, &seen));
         Decided { ruling, line }
     }
 
@@ -160,6 +179,23 @@ fn line(guarded: &Guarded, ruling: &Ruling, seen: &Seen<'_>) -> String {
     )
 }
 
+/// The same for a connection.
+fn connection_line(guarded: &Guarded, ruling: &Ruling, seen: &Seen<'_>) -> String {
+    let quoted = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
+    let who = seen.identity.map_or_else(|| "a client without an id".to_owned(), quoted);
+    let (kind, name) = (guarded.kind.as_str(), &guarded.name);
+    let what = if ruling.passes { "would be refused" } else { "refused" };
+    let to = seen.port.map_or_else(|| "an unknown port".to_owned(), |port| format!("port {port}"));
+    let reason = &ruling.reason;
+    let head = format!("{kind} {name}: a connection of {who} to {to} {what} ({reason})");
+    let Some(port) = seen.port.filter(|_| reason.ends_with("no-rule")) else { return head };
+    let from =
+        seen.identity.map(|id| format!("identities: [{}], ", quoted(id))).unwrap_or_default();
+    format!(
+        "{head}; to allow it, add this under `allow` of an AuthorizationPolicy whose targetRefs have {kind} {name}: - {{ {from}ports: [{port}] }}"
+    )
+}
+
 impl Filter for Authz {
     type Settings = AuthzSettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
@@ -190,7 +226,23 @@ impl Request for Authz {
     }
 }
 
-tamis_sdk::export_authorizer!(Authz);
+impl Connection for Authz {
+    fn backends(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn on_connection(&mut self, seen: View<'_>) -> connection::Decision {
+        let Decided { ruling, line } = self.decide_connection(seen);
+        if let Some(line) = line {
+            log::write(log::Level::Warn, &line);
+        }
+        let verdict =
+            if ruling.passes { connection::Verdict::Allow } else { connection::Verdict::Deny };
+        connection::Decision::from(verdict).because(ruling.reason.as_str())
+    }
+}
+
+tamis_sdk::export_connection_authorizer!(Authz);
 
 #[cfg(test)]
 mod tests;

@@ -568,7 +568,7 @@ fn enforced(policies: &Value, modes: &[&str]) -> String {
         .collect();
     let one = |policy: &Value| -> String {
         let policy: config::Policy = serde_json::from_value(policy.clone()).unwrap();
-        compile::rules(&policy).into_iter().map(|(_, text)| text + "\n").collect()
+        compile::rules(&policy).into_iter().map(|rule| rule.request + "\n").collect()
     };
     chosen.into_iter().map(one).collect()
 }
@@ -627,4 +627,131 @@ fn pairs_are_written_for_another_implementation() {
     if let Ok(path) = std::env::var("TAMIS_CEDAR_PAIRS") {
         std::fs::write(path, lines).unwrap();
     }
+}
+
+fn connect(policy: &mut Authz, fields: &[(&str, &str)]) -> (bool, String, Option<String>) {
+    let reads = policy.interest().reads;
+    let fields: Vec<(&str, &[u8])> =
+        fields.iter().map(|(name, it)| (*name, it.as_bytes())).collect();
+    let raw = packed(&reads, &fields);
+    let decided = policy.decide_connection(View::new(&raw, &reads));
+    (decided.ruling.passes, decided.ruling.reason.clone(), decided.line)
+}
+
+fn of_connections(policies: &Value) -> Value {
+    json!({
+        "policies": policies, "guarded": { "kind": "Service", "name": "shop/db" }, "connections": true,
+        "ports": { "inbound:5432": 5432, "inbound:6379": 6379 },
+    })
+}
+
+#[test]
+fn a_rule_covers_connections_as_its_conditions_say_and_one_about_requests_opens_none() {
+    const OTHER: &str = "spiffe://shop.example/ns/shop/service/other";
+    let port = |number: u16| json!({ "identities": [STORE], "ports": [number] });
+    let with_one = |field: &str, value: Value| {
+        let mut rule = port(5432);
+        rule[field] = value;
+        rule
+    };
+    let allowed = "authz.allowed.shop.db.allow.0";
+    let cedar = |text: &str| json!({ "name": "shop/db", "cedar": { "policies": text } });
+    let allow = |rule: Value| json!({ "name": "shop/db", "allow": [rule] });
+    let both = |deny: Value| json!({ "name": "shop/db", "allow": [port(5432)], "deny": [deny] });
+    for (policy, who, listener, wanted) in [
+        (allow(port(5432)), STORE, "inbound:5432", allowed),
+        (allow(port(5432)), STORE, "inbound:6379", "authz.no-rule"),
+        (allow(port(5432)), OTHER, "inbound:5432", "authz.no-rule"),
+        (allow(port(5432)), STORE, "inbound:1", "authz.no-rule"),
+        (allow(json!({ "ports": [5432] })), OTHER, "inbound:5432", allowed),
+        // Only a rule that names the port opens it.
+        (allow(json!({})), STORE, "inbound:5432", "authz.no-rule"),
+        (allow(json!({ "identities": [STORE] })), STORE, "inbound:5432", "authz.no-rule"),
+        // Of octets that nobody reads no condition on a request holds.
+        (allow(with_one("methods", json!(["GET"]))), STORE, "inbound:5432", "authz.no-rule"),
+        (
+            allow(with_one("paths", json!([{ "type": "PathPrefix", "value": "/" }]))),
+            STORE,
+            "inbound:5432",
+            "authz.no-rule",
+        ),
+        (
+            allow(with_one("headers", json!([{ "name": "x-a", "values": ["1"] }]))),
+            STORE,
+            "inbound:5432",
+            "authz.no-rule",
+        ),
+        (
+            allow(with_one("claims", json!([{ "name": "roles", "values": ["a"] }]))),
+            STORE,
+            "inbound:5432",
+            "authz.no-rule",
+        ),
+        (both(json!({})), STORE, "inbound:5432", "authz.denied.shop.db.deny.0"),
+        (
+            both(json!({ "identities": ["*"] })),
+            STORE,
+            "inbound:5432",
+            "authz.denied.shop.db.deny.0",
+        ),
+        (both(json!({ "ports": [6379] })), STORE, "inbound:5432", allowed),
+        (both(json!({ "methods": ["GET"] })), STORE, "inbound:5432", allowed),
+        // Free Cedar opens a port only where it names connections, and closes it with every `forbid` that holds.
+        (cedar("permit (principal, action, resource);"), STORE, "inbound:5432", "authz.no-rule"),
+        (
+            cedar("permit (principal, action == Action::\"request\", resource);"),
+            STORE,
+            "inbound:5432",
+            "authz.no-rule",
+        ),
+        (
+            cedar("permit (principal, action == Action::\"connect\", resource);"),
+            STORE,
+            "inbound:5432",
+            "authz.allowed.shop.db.cedar.0",
+        ),
+        (
+            cedar(
+                "permit (principal, action in [Action::\"connect\", Action::\"request\"], resource) \
+                 when { context has port && context.port == 5432 };",
+            ),
+            STORE,
+            "inbound:5432",
+            "authz.allowed.shop.db.cedar.0",
+        ),
+        (
+            cedar(
+                "permit (principal, action == Action::\"connect\", resource); \
+                 forbid (principal, action, resource) unless { context.path like \"/x*\" };",
+            ),
+            STORE,
+            "inbound:5432",
+            "authz.denied.shop.db.cedar.1",
+        ),
+    ] {
+        let mut authz = authz(&of_connections(&json!([policy])));
+        for _ in 0..2 {
+            let seen = [("@peer.spiffe-id", who), ("@listener.name", listener)];
+            let (passes, reason, _) = connect(&mut authz, &seen);
+            assert_eq!(reason, wanted, "{policy} {who} {listener}");
+            assert_eq!(passes, wanted.starts_with("authz.allowed"), "{policy}");
+        }
+    }
+}
+
+#[test]
+fn a_connection_and_a_request_are_two_things_and_a_refused_one_has_its_line_to_add() {
+    let mut policy = authz(&of_connections(&json!([
+        { "name": "shop/db", "allow": [{ "ports": [5432], "methods": ["GET"] }] },
+    ])));
+    let seen = [("@peer.spiffe-id", STORE), ("@listener.name", "inbound:5432"), (":path", "/")];
+    assert!(ask(&mut policy, &seen).0, "the rule covers a request");
+    let (passes, reason, line) = connect(&mut policy, &seen);
+    assert_eq!((passes, reason.as_str()), (false, "authz.no-rule"));
+    let line = line.unwrap();
+    assert!(line.contains(&format!("- {{ identities: [\"{STORE}\"], ports: [5432] }}")), "{line}");
+    let mut audit = of_connections(&json!([]));
+    audit["config"] = json!({ "mode": "audit" });
+    let (passes, reason, _) = connect(&mut authz(&audit), &seen);
+    assert_eq!((passes, reason.as_str()), (true, "authz.audit.no-rule"));
 }

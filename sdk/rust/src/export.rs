@@ -237,6 +237,9 @@ roles! {
     export_authorizer: request;
     /// Exports a [`Request`](crate::Request) filter that also works in the background ([`Tick`](crate::Tick)).
     export_refreshing_authorizer: request, tick;
+    /// Exports a [`Request`](crate::Request) filter that also decides about the connections of `tcp` ports
+    /// ([`Connection`](crate::Connection)).
+    export_connection_authorizer: request, connection;
     /// Exports a filter that changes the heads of requests and responses ([`Request`](crate::Request),
     /// [`Response`](crate::Response)), and sees no body.
     export_head_policy: request, response;

@@ -45,13 +45,20 @@ fn read(text: &str) -> BTreeMap<String, WorldShape> {
     worlds
 }
 
+/// The worlds to which `deciding-connections` may be added; a proxy takes it there, too.
+const MAY_DECIDE_CONNECTIONS: [&str; 2] = ["authorizer", "refreshing-authorizer"];
+
 /// Refuses a component that has more than the world its author names: a reader of the world would not
 /// expect it.
 ///
 /// # Errors
 /// Names the hooks and capabilities that are not in the world, and the worlds that have them all.
 pub(super) fn fits(inspection: &Inspection, world: &str) -> Result<()> {
-    let worlds = worlds();
+    let mut worlds = worlds();
+    let added = worlds.get("deciding-connections").cloned().unwrap_or_default();
+    for name in MAY_DECIDE_CONNECTIONS {
+        worlds.entry(name.to_owned()).or_default().exports.extend(added.exports.iter().cloned());
+    }
     let Some(shape) = worlds.get(world) else { return Ok(()) };
     let more = more(inspection, shape);
     if more.is_empty() {
@@ -97,7 +104,8 @@ mod tests {
     fn the_worlds_are_those_that_a_filter_may_name() {
         let mut names: Vec<String> = worlds().into_keys().collect();
         // Worlds that others include; no filter is written for them.
-        names.retain(|name| !["base", "ticking", "seeing-trailers"].contains(&name.as_str()));
+        let included = ["base", "ticking", "seeing-trailers", "deciding-connections"];
+        names.retain(|name| !included.contains(&name.as_str()));
         let mut known = crate::builtin::worlds();
         known.sort();
         assert_eq!(names, known);
@@ -112,6 +120,8 @@ mod tests {
         for (hooks, imports, world, says) in [
             (&[Hook::Request][..], &["kv"][..], "authorizer", ""),
             (&[Hook::Request, Hook::Tick], &["kv"], "refreshing-authorizer", ""),
+            (&[Hook::Request, Hook::Connection], &["kv"], "authorizer", ""),
+            (&[Hook::Request, Hook::Connection], &[], "head-policy", "the hook `connection`"),
             (&[Hook::Request, Hook::RequestBody], &[], "authorizer", "the hook `request-body`"),
             (&[Hook::Retry], &["http-client"], "retry-policy", "the capability `http-client`"),
             (&[Hook::Request, Hook::Response], &[], "authorizer", "head-policy"),
