@@ -33,7 +33,7 @@ struct Running {
 }
 
 /// The filter for every service.
-const SWITCH: &str = "\
+pub(crate) const SWITCH: &str = "\
 kind: Filter
 apiVersion: tamis.dev/v1alpha1
 metadata: { name: authz, namespace: tamis }
@@ -55,7 +55,7 @@ spec: { targetRefs: [{ kind: Mesh }], filter: tamis/authz, phase: authz, order: 
 ";
 
 /// A policy of a namespace.
-fn policy(space: &str, name: &str, target: &str, rest: &str) -> String {
+pub(crate) fn policy(space: &str, name: &str, target: &str, rest: &str) -> String {
     format!(
         "---\nkind: AuthorizationPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: {name}, namespace: {space} }}\n\
          spec:\n  targetRefs: [{target}]\n{rest}"

@@ -37,6 +37,7 @@ mod registry;
 mod retries;
 mod shop;
 mod swap;
+mod tcp;
 mod tokens;
 mod traffic;
 mod translation;
