@@ -22,7 +22,8 @@ impl Claim {
                 let identity = spec.identity.iter().cloned().map(Self::Identity);
                 let sockets = spec.endpoints.iter().flat_map(|endpoint| {
                     let sidecar = endpoint.sidecar.as_deref();
-                    [Some(endpoint.address.as_str()), sidecar].into_iter().flatten()
+                    let ports = endpoint.ports.iter().map(|port| port.address.as_str());
+                    [Some(endpoint.address.as_str()), sidecar].into_iter().flatten().chain(ports)
                 });
                 identity.chain(sockets.filter_map(socket).map(Self::Socket)).collect()
             }
@@ -43,7 +44,9 @@ impl Claim {
                 let sockets = meshed.flat_map(|one| {
                     let rest = [&one.sidecar, &one.outbound, &one.admin];
                     let rest = rest.into_iter().filter_map(|it| it.as_deref());
-                    std::iter::once(one.address.as_str()).chain(rest)
+                    let ports = one.ports.iter().map(|port| port.address.as_str());
+                    let called = one.outbound_tcp.iter().map(|called| called.address.as_str());
+                    std::iter::once(one.address.as_str()).chain(rest).chain(ports).chain(called)
                 });
                 identity.chain(sockets.filter_map(socket).map(Self::Socket)).collect()
             }

@@ -71,9 +71,12 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
             "identity": format!("spiffe://m/ns/{namespace}/example"), "tls": tls,
         }),
         "Service" => json!({
-            "ports": [{ "port": 80, "protocol": "http" }],
+            "ports": [{ "port": 80, "protocol": "http" }, { "port": 81, "protocol": "tcp" }],
             "identity": format!("spiffe://m/ns/{namespace}/example"), "tls": tls,
-            "endpoints": [{ "address": "10.9.0.1:80", "sidecar": "10.9.0.1:15006" }],
+            "endpoints": [{
+                "address": "10.9.0.1:80", "sidecar": "10.9.0.1:15006",
+                "ports": [{ "port": 81, "address": "10.9.0.1:81" }],
+            }],
         }),
         "HTTPRoute" | "GRPCRoute" => route(),
         "ReferenceGrant" => json!({
