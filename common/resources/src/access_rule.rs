@@ -183,8 +183,30 @@ fn header(text: &str) -> Result<(), String> {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"!#$%&'*+-.^_`|~".contains(&byte)
     };
     let name = !text.is_empty() && text != "*" && text.bytes().all(known);
-    if name { Ok(()) } else { Err("write the name of a header in lower case".to_owned()) }
+    if !name {
+        return Err("write the name of a header in lower case".to_owned());
+    }
+    if text == "host" {
+        return Err("no filter sees this header; a listener or a route decides which hosts are served: name it in `targetRefs`".to_owned());
+    }
+    if UNSEEN.contains(&text) {
+        return Err("no filter sees this header, since it is about one connection: such a rule would never hold".to_owned());
+    }
+    Ok(())
 }
+
+/// Headers that the host takes from a request before any filter sees it, or that not every version of HTTP has.
+const UNSEEN: [&str; 9] = [
+    "connection",
+    "content-length",
+    "expect",
+    "http2-settings",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 fn value(text: &str) -> Result<(), String> {
     if text.chars().any(char::is_control) {

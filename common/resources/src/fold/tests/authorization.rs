@@ -91,6 +91,13 @@ fn a_mistake_closes_its_own_target_and_nothing_else() {
         (bad("allow: [{ paths: [{ value: /a//b }] }]"), "authorization.rule"),
         (bad("allow: [{ methods: [GET] }], deny: [{ methods: [GET] }]"), "authorization.conflict"),
         (bad("allow: [{ name: a }, { name: a, methods: [GET] }]"), "authorization.conflict"),
+        (bad("deny: [{ headers: [{ name: host, values: [a] }] }]"), "authorization.rule"),
+        (bad("deny: [{ headers: [{ name: upgrade, values: [a] }] }]"), "authorization.rule"),
+        (bad("deny: [{ headers: [{ name: content-length, values: [a] }] }]"), "authorization.rule"),
+        (
+            bad("cedar: { policies: 'permit (principal, action, resource);', headers: [te] }"),
+            "authorization.rule",
+        ),
         (bad("cedar: { file: nowhere.cedar }"), "file.unreadable"),
         (bad("cedar: {}"), "authorization.rule"),
         (policy("alone", PAYMENTS, ALLOW), "authorization.unguarded"),
