@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::turn::ConnectionTurn;
+
 /// Most octets that are read at once.
 const PIECE: usize = 64 * 1024;
 /// How often in the time that a connection may be silent somebody looks whether it was.
@@ -68,17 +70,22 @@ pub async fn carry(
 ) -> CarryEnd {
     let (one, other) = (RefCell::new(one), RefCell::new(other));
     let (mut up, mut down) = (Way::default(), Way::default());
+    // A connection whose sides are quick must not keep the others of its worker waiting.
+    let mut turn = ConnectionTurn::default();
     let both = std::future::poll_fn(|cx| {
         let mut sent = |octets| {
             carried.sent.set(carried.sent.get().saturating_add(octets));
             noted(octets, 0);
         };
-        let first = up.poll(&one, &other, cx, &mut sent)?;
+        let first = up.poll((&one, &other), cx, &mut turn, &mut sent)?;
         let mut received = |octets| {
             carried.received.set(carried.received.get().saturating_add(octets));
             noted(0, octets);
         };
-        let second = down.poll(&other, &one, cx, &mut received)?;
+        let second = down.poll((&other, &one), cx, &mut turn, &mut received)?;
+        if !up.yields && !down.yields {
+            turn.end();
+        }
         if first.is_ready() && second.is_ready() { Poll::Ready(Ok(())) } else { Poll::Pending }
     });
     tokio::select! {
@@ -112,6 +119,8 @@ struct Way {
     state: WayState,
     /// The writer may keep octets back until it is flushed.
     unflushed: bool,
+    /// It waits for its next turn, not for a side.
+    yields: bool,
 }
 
 #[derive(Default, PartialEq)]
@@ -126,12 +135,13 @@ enum WayState {
 impl Way {
     fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
-        from: &RefCell<R>,
-        to: &RefCell<W>,
+        (from, to): (&RefCell<R>, &RefCell<W>),
         cx: &mut Context<'_>,
+        turn: &mut ConnectionTurn,
         noted: &mut impl FnMut(u64),
     ) -> Poll<io::Result<()>> {
         let (from, to) = (&mut *from.borrow_mut(), &mut *to.borrow_mut());
+        self.yields = false;
         loop {
             match self.state {
                 WayState::Ended => return Poll::Ready(Ok(())),
@@ -148,8 +158,12 @@ impl Way {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
                     self.state = WayState::Ended;
                 }
+                WayState::Open if turn.poll(cx).is_pending() => {
+                    self.yields = true;
+                    return Poll::Pending;
+                }
                 WayState::Open => match self.pass(from, to, cx, noted) {
-                    Poll::Ready(passed) => passed?,
+                    Poll::Ready(passed) => turn.count_bytes(passed?),
                     Poll::Pending if self.unflushed => {
                         ready!(Pin::new(&mut *to).poll_flush(cx))?;
                         self.unflushed = false;
@@ -161,21 +175,21 @@ impl Way {
         }
     }
 
-    /// Reads one piece and writes what the writer takes of it at once.
+    /// Reads one piece and writes what the writer takes of it at once. Returns the length of the piece.
     fn pass<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         from: &mut R,
         to: &mut W,
         cx: &mut Context<'_>,
         noted: &mut impl FnMut(u64),
-    ) -> Poll<io::Result<()>> {
+    ) -> Poll<io::Result<usize>> {
         ROOM.with_borrow_mut(|room| {
             let mut read = ReadBuf::new(room);
             ready!(Pin::new(from).poll_read(cx, &mut read))?;
             let piece = read.filled();
             if piece.is_empty() {
                 self.state = WayState::Ending;
-                return Poll::Ready(Ok(()));
+                return Poll::Ready(Ok(0));
             }
             let taken = match written(Pin::new(to).poll_write(cx, piece)) {
                 Poll::Ready(taken) => taken?,
@@ -183,7 +197,7 @@ impl Way {
             };
             self.note(taken, noted);
             self.waiting.extend_from_slice(piece.get(taken..).unwrap_or_default());
-            Poll::Ready(Ok(()))
+            Poll::Ready(Ok(piece.len()))
         })
     }
 

@@ -140,3 +140,56 @@ async fn a_connection_on_which_nothing_waits_holds_no_room() {
     assert_eq!(way.waiting.capacity(), 0);
     assert!(size_of::<Way>() <= 64, "{}", size_of::<Way>());
 }
+
+/// A side that always has something to send, and takes everything.
+struct Endless;
+
+impl AsyncRead for Endless {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        out: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = out.remaining();
+        out.initialize_unfilled().fill(1);
+        out.advance(room);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Endless {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        octets: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(octets.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn two_sides_that_are_always_ready_let_others_have_their_turn() {
+    const LOOKS: u64 = 50;
+    let carried = Carried::default();
+    let others = async {
+        for _ in 0..LOOKS {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        end = carry(Endless, Endless, LONG, &carried, |_, _| ()) => panic!("{end:?}"),
+        () = others => {}
+    }
+    // A turn of each direction for each look, and the piece that was over it.
+    let most = (LOOKS + 2) * 4 * PIECE as u64;
+    let both = carried.sent() + carried.received();
+    assert!(both > 0 && both <= most, "{both} octets in {LOOKS} looks");
+}
