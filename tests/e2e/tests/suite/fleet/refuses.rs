@@ -153,7 +153,7 @@ fn routes_with(
 
 #[test]
 fn routes_that_do_not_fit_together_are_refused_whoever_confirms_them_and_stop_nobody() {
-    const ROUTES: usize = 15;
+    const ROUTES: usize = 8;
     let plane = Plane::new(|folder| {
         let listener = "protocol: HTTP }";
         let open = "protocol: HTTP, allowedRoutes: { namespaces: { from: All } } }";
