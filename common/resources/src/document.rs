@@ -13,7 +13,7 @@ use crate::metadata::{Metadata, default_namespace};
 use crate::problem::{Problem, SourcePlace};
 use crate::secrets;
 use crate::span::TextSpan;
-use crate::tree::{self, YamlNode};
+use crate::tree::{self, Value, YamlNode};
 
 const MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -74,8 +74,8 @@ pub struct ParseResult {
     /// attachments and routes. [`fold`](crate::fold()) refuses what they should guard and responds 500 for
     /// what they should route. Use one only where no valid version of the document is known.
     pub stubs: Vec<Document>,
-    /// A part could not be read at all, so its content is unknown: a YAML syntax error, or an invalid trust
-    /// policy, which a wider one would otherwise replace.
+    /// A part could not be read at all, so its content is unknown: a YAML syntax error, something that is no document
+    /// of a known kind, or an invalid trust policy, which a wider one would otherwise replace.
     pub lost: bool,
 }
 
@@ -341,15 +341,31 @@ fn wrong(checker: &mut Checker<'_>, tree: &YamlNode, resource: &Resource) -> boo
 
 /// The kind that a document names; reports problems if there is none.
 fn kind_of(checker: &mut Checker<'_>, tree: &YamlNode) -> Option<&'static KindSchema> {
-    let Some(name) = tree.text("kind") else {
-        checker.problem("document.kind", tree.span, "the document lacks `kind`".to_owned());
+    let apart = "write each document for itself, with a line `---` before it";
+    let only = "a folder of documents has no others: move it elsewhere, or remove it";
+    let names: Vec<&str> = kinds::all().iter().map(|one| one.kind).collect();
+    let Value::Map(entries) = &tree.value else {
+        let message = "a document is a map with `apiVersion`, `kind` and what its kind has";
+        let help = if matches!(tree.value, Value::List(_)) { apart } else { only };
+        checker.problem("document.kind", tree.span, message.to_owned()).help =
+            Some(help.to_owned());
         return None;
     };
-    let names: Vec<&str> = kinds::all().iter().map(|one| one.kind).collect();
+    let is_list = entries.iter().any(|entry| entry.key == "items");
+    let Some(name) = tree.text("kind") else {
+        let message = "the document lacks `kind`, the name of its kind as text";
+        let help = if is_list { apart } else { only };
+        checker.problem("document.kind", tree.span, message.to_owned()).help =
+            Some(help.to_owned());
+        return None;
+    };
     let Some(kind) = kinds::all().iter().find(|one| one.kind == name) else {
         let span = tree.place("/kind");
-        let help = suggestion(name, &names)
-            .unwrap_or_else(|| format!("the kinds are {}", names.join(", ")));
+        let help = match suggestion(name, &names) {
+            _ if is_list => apart.to_owned(),
+            Some(help) => help,
+            None => format!("the kinds are {}; {only}", names.join(", ")),
+        };
         checker.problem("document.kind", span, format!("there is no kind `{name}`")).help =
             Some(help);
         return None;

@@ -29,6 +29,10 @@ const TOP: [&str; 4] = ["apiVersion", "kind", "metadata", "spec"];
 const METADATA: [&str; 5] = ["name", "namespace", "labels", "annotations", "creationTimestamp"];
 const ATTACHMENT: [&str; 8] =
     ["targetRefs", "filter", "phase", "order", "direction", "config", "onFailure", "isolation"];
+/// Fields by which the `spec` of a guard is known.
+const GUARD: [&str; 6] = ["targetRefs", "filter", "phase", "allow", "deny", "cedar"];
+/// Fields whose content is a filter's own.
+const SETTINGS: [&str; 2] = ["config", "configSchema"];
 const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
 const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
 const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
@@ -120,20 +124,71 @@ fn without_null(json: Json) -> Json {
 }
 
 /// The replacement for the document of that tree.
+///
+/// A word is no evidence of what was meant: of an unknown kind, only what has the content of a guard or of a route stands
+/// for one. Anything else might have held a guard, wherever in it.
 pub(crate) fn stub(tree: &YamlNode, why: &str) -> Recovery {
-    let kind = near(tree, "kind", &TOP).and_then(text);
-    let known = kind.map(|kind| KINDS.into_iter().find(|one| is_like(kind, one, &KINDS)));
-    match known {
-        Some(Some("TrustPolicy")) => Recovery::Lost,
-        Some(Some("FilterAttachment")) => attachment(tree, why),
-        // What it was to guard is refused as by a guard that cannot run.
-        Some(Some("AuthorizationPolicy")) => guard(tree, why),
-        Some(Some(kind @ ("HTTPRoute" | "GRPCRoute"))) => route(tree, kind, why),
-        Some(Some(_)) => Recovery::Nothing,
-        // Of no known kind: it may have been meant to attach a filter.
-        Some(None) | None if attaches(tree) => attachment(tree, why),
-        Some(None) | None => Recovery::Nothing,
+    if holds_document(tree) {
+        return Recovery::Lost;
     }
+    match tree.text("kind").and_then(|kind| KINDS.into_iter().find(|one| *one == kind)) {
+        Some("TrustPolicy") => Recovery::Lost,
+        Some("FilterAttachment") => attachment(tree, why),
+        // What it was to guard is refused as by a guard that cannot run.
+        Some("AuthorizationPolicy") => guard(tree, why),
+        Some(kind) if has_fields_of_guards(tree, kind) => Recovery::Lost,
+        Some(kind @ ("HTTPRoute" | "GRPCRoute")) => route(tree, kind, why),
+        Some(_) => Recovery::Nothing,
+        None => of_unknown_kind(tree, why),
+    }
+}
+
+fn of_unknown_kind(tree: &YamlNode, why: &str) -> Recovery {
+    let kind = near(tree, "kind", &TOP).and_then(text);
+    let like = kind.and_then(|kind| KINDS.into_iter().find(|one| is_like(kind, one, &KINDS)));
+    let has =
+        |key, all: &[&str]| near(tree, "spec", &TOP).is_some_and(|it| near(it, key, all).is_some());
+    match like {
+        // It may have been meant to attach a filter, whatever its kind is.
+        _ if attaches(tree) => attachment(tree, why),
+        Some("AuthorizationPolicy") if has("targetRefs", &ATTACHMENT) => guard(tree, why),
+        Some(kind @ ("HTTPRoute" | "GRPCRoute"))
+            if has("parentRefs", &ROUTE) && !has_fields_of_guards(tree, kind) =>
+        {
+            route(tree, kind, why)
+        }
+        _ => Recovery::Lost,
+    }
+}
+
+/// Whether there is a document in the document, as in a `List` of Kubernetes or where somebody indented too much. The
+/// settings of filters may have any shape.
+fn holds_document(tree: &YamlNode) -> bool {
+    fn is_or_holds(node: &YamlNode) -> bool {
+        let is_one = node.entry("kind").is_some() && node.entry("spec").is_some();
+        is_one || holds_document(node)
+    }
+    match &tree.value {
+        Value::List(items) => items.iter().any(is_or_holds),
+        Value::Map(entries) => {
+            let mut settled = entries.iter().filter(|one| !SETTINGS.contains(&one.key.as_str()));
+            settled.any(|one| is_or_holds(&one.value))
+        }
+        _ => false,
+    }
+}
+
+/// Whether its `spec` has a field that guards have and its kind has not: it may be a guard under a wrong kind.
+fn has_fields_of_guards(tree: &YamlNode, kind: &str) -> bool {
+    let Some(Value::Map(entries)) = near(tree, "spec", &TOP).map(|spec| &spec.value) else {
+        return false;
+    };
+    let schema = crate::kinds::all().iter().find(|one| one.kind == kind).map(|one| &one.schema);
+    let own = schema.and_then(|schema| schema.pointer("/properties/spec/properties")?.as_object());
+    let own: Vec<&str> = own.into_iter().flat_map(|own| own.keys()).map(String::as_str).collect();
+    let of_guards: Vec<&str> = GUARD.into_iter().filter(|one| !own.contains(one)).collect();
+    let all = [own.as_slice(), of_guards.as_slice()].concat();
+    entries.iter().any(|entry| of_guards.iter().any(|field| is_like(&entry.key, field, &all)))
 }
 
 /// Whether its `spec` looks like that of an attachment.

@@ -29,6 +29,10 @@ fn a_part_that_cannot_be_read_and_was_never_known_keeps_the_proxy_from_starting(
         ("a tab", b"kind: FilterAttachment\nspec:\n\tphase: authn\n"),
         ("no text", &[b'a', 0xff]),
         ("a key twice", b"kind: FilterAttachment\nkind: FilterAttachment\n"),
+        ("a List", b"kind: List\napiVersion: v1\nitems: []\n"),
+        ("a list of documents", b"- kind: FilterAttachment\n"),
+        ("a foreign kind", b"kind: ConfigMap\napiVersion: v1\nmetadata: { name: a }\ndata: {}\n"),
+        ("a text", b"FilterAttachment\n"),
         ("a tag", b"kind: !x FilterAttachment\n"),
         ("a trust policy that cannot be used", b"kind: TrustPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { threshold: 0 }\n"),
     ];

@@ -383,3 +383,60 @@ spec: { parentRefs: [{ kind: Service, name: callee }], rules: [{ name: admin, ba
     let guard = guard.into_iter().find(|one| one.attachment == "f/guard").unwrap();
     assert!(guard.refused.is_some() && guard.scope.is_none());
 }
+
+#[test]
+fn a_guard_that_is_no_document_of_its_own_or_of_a_wrong_kind_is_lost_and_not_left_out() {
+    let guard = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: guard, namespace: f }\nspec:\n  targetRefs: [{ kind: HTTPRoute, name: r }]\n  filter: tamis/jwt\n  phase: authn\n  order: 10\n";
+    let policy = "kind: AuthorizationPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: guard, namespace: f }\nspec:\n  targetRefs: [{ kind: HTTPRoute, name: r }]\n  deny: [{}]\n";
+    for (guard, own) in [(guard, "FilterAttachment"), (policy, "AuthorizationPolicy")] {
+        let deeper = guard.replace('\n', "\n  ");
+        let mut rows = vec![
+            ("a List", format!("kind: List\napiVersion: v1\nitems:\n- {deeper}\n")),
+            ("items alone", format!("items:\n- {deeper}\n")),
+            ("a sequence", format!("- {deeper}\n")),
+            ("a level too deep", format!("guard:\n  {deeper}\n")),
+            ("a block of text", format!("|\n  {deeper}\n")),
+            ("a text", format!("\"{own}\"\n")),
+            ("a number", "7\n".to_owned()),
+            (
+                "a list of its kind",
+                format!("kind: {own}List\napiVersion: v1\nitems:\n- {deeper}\n"),
+            ),
+            (
+                "in a ConfigMap",
+                format!(
+                    "kind: ConfigMap\napiVersion: v1\ndata:\n  a: |\n    {}\n",
+                    guard.replace('\n', "\n    ")
+                ),
+            ),
+        ];
+        for kind in [
+            "HTTPRoute",
+            "GRPCRoute",
+            "Grant",
+            "Rollout",
+            "FiltersLock",
+            "Gateway",
+            "Service",
+            "Filter",
+            "UpstreamPolicy",
+            "ReferenceGrant",
+        ] {
+            rows.push((kind, guard.replacen(own, kind, 1)));
+        }
+        for (name, text) in rows {
+            let read = read("guard.yaml", &text);
+            assert!(read.lost && read.stubs.is_empty(), "{own}, {name}: {read:#?}");
+            assert!(
+                read.problems.iter().all(|one| one.help.is_some() || name != "a List"),
+                "{name}"
+            );
+        }
+        for kind in
+            ["AuthPolicy", "EnvoyFilter", "ConfigMap", "filterattachment", "AuthorizationPolicies"]
+        {
+            let read = read("guard.yaml", &guard.replacen(own, kind, 1));
+            assert!(read.lost || !read.stubs.is_empty(), "{own} as {kind}");
+        }
+    }
+}
