@@ -166,7 +166,7 @@ fn of_unknown_kind(tree: &YamlNode, why: &str) -> Recovery {
 /// folder of their documents.
 fn describes_filter(tree: &YamlNode) -> bool {
     let has = |key: &&str| tree.text(key).is_some();
-    let document = TOP.iter().any(|key| near(tree, key, &TOP).is_some());
+    let document = ["kind", "metadata", "spec"].iter().any(|key| near(tree, key, &TOP).is_some());
     ["name", "version", "world"].iter().all(has) && !document
 }
 

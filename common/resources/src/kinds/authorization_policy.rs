@@ -54,25 +54,32 @@ shapes! {
         /// SPIFFE ids of clients: a whole id; `PREFIX/*` for all ids below it; `*` for every client with an
         /// id.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1))]
         pub identities: Vec<String>,
         /// Addresses of connections, or prefixes such as `10.0.0.0/8`; `unix` for Unix sockets.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1))]
         pub addresses: Vec<String>,
         /// Methods, in capitals.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1))]
         pub methods: Vec<String>,
         /// Paths.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1))]
         pub paths: Vec<PathPattern>,
         /// Ports: that of a Service, or of the listener of a Gateway.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1))]
         pub ports: Vec<u16>,
         /// Headers, each of which must match. Clients write headers themselves: use them to narrow a rule.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1))]
         pub headers: Vec<ValueCondition>,
         /// Claims of a verified token, each of which must match, from the attribute `jwt.claims`: a JSON
         /// object that a filter in the phase `authn` sets.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1))]
         pub claims: Vec<ValueCondition>,
     }
     /// A path or a set of paths.

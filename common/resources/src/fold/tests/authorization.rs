@@ -137,3 +137,15 @@ fn a_missing_target_and_an_unknown_field_close_as_those_of_a_guard() {
         assert_eq!(plan.filters.iter().any(|one| one.refused.is_some()), refused, "{node}");
     }
 }
+
+#[test]
+fn an_empty_list_of_a_rule_is_no_condition_and_is_refused() {
+    for list in ["identities", "addresses", "methods", "paths", "ports", "headers", "claims"] {
+        for rules in ["allow", "deny"] {
+            let text = policy("bad", PAYMENTS, &format!("{rules}: [{{ {list}: [] }}]"));
+            let read = crate::read("shop.yaml", &text);
+            let codes: Vec<&str> = read.problems.iter().map(|one| one.code.as_str()).collect();
+            assert_eq!(codes, ["field.empty"], "{rules} {list}");
+        }
+    }
+}
