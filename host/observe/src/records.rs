@@ -102,6 +102,13 @@ enum LineOrigin {
     Filter,
 }
 
+/// What the writer receives, in this order.
+enum WriterMessage {
+    Line(Line),
+    /// Everything before it is to be written; the answer comes then.
+    Settle(SyncSender<()>),
+}
+
 /// A line that waits to be written.
 struct Line {
     whose: LineOrigin,
@@ -149,7 +156,7 @@ impl WaitingAmounts {
 #[derive(Clone)]
 pub struct Recorder {
     mode: AccessLog,
-    lines: Option<SyncSender<Line>>,
+    lines: Option<SyncSender<WriterMessage>>,
     waiting: Arc<WaitingAmounts>,
     dropped: Arc<AtomicU64>,
 }
@@ -214,7 +221,19 @@ impl Recorder {
         }
     }
 
-    fn send(&self, lines: &SyncSender<Line>, whose: LineOrigin, octets: Vec<u8>) {
+    /// Waits until everything that was recorded before is written, or for `most`: at the end of a process, whose threads end
+    /// with it.
+    pub fn settle(&self, most: Duration) {
+        let Some(lines) = &self.lines else { return };
+        let (send, settled) = sync_channel(1);
+        // A writer that is so far behind will not be done in time anyway.
+        if lines.try_send(WriterMessage::Settle(send)).is_ok() {
+            // Whether it was done or the time is over, the process ends.
+            let _ = settled.recv_timeout(most);
+        }
+    }
+
+    fn send(&self, lines: &SyncSender<WriterMessage>, whose: LineOrigin, octets: Vec<u8>) {
         let size = octets.len();
         if !self.waiting.admits(whose, size) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -222,7 +241,7 @@ impl Recorder {
         }
         // First: the writer may have it before this goes on.
         self.waiting.more(whose, size);
-        if let Err(error) = lines.try_send(Line { whose, octets }) {
+        if let Err(error) = lines.try_send(WriterMessage::Line(Line { whose, octets })) {
             self.waiting.less(whose, size);
             if matches!(error, TrySendError::Full(_)) {
                 self.dropped.fetch_add(1, Ordering::Relaxed);
@@ -240,22 +259,29 @@ impl Recorder {
 const IDLE: Duration = Duration::from_secs(1);
 
 /// Writes until all recorders are gone; flushes whenever no line waits.
-fn write(lines: &Receiver<Line>, waiting: &WaitingAmounts, mut out: impl Write) {
-    let put = |out: &mut dyn Write, line: Line| {
-        let failed = out.write_all(&line.octets).is_err();
-        waiting.less(line.whose, line.octets.len());
-        failed
-    };
+fn write(messages: &Receiver<WriterMessage>, waiting: &WaitingAmounts, mut out: impl Write) {
+    let mut settling = Vec::new();
     loop {
-        let mut failed = match lines.recv_timeout(IDLE) {
-            Ok(line) => put(&mut out, line),
-            Err(RecvTimeoutError::Timeout) => false,
+        let first = match messages.recv_timeout(IDLE) {
+            Ok(message) => Some(message),
+            Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => return,
         };
-        while let Ok(line) = lines.try_recv() {
-            failed |= put(&mut out, line);
+        let mut failed = false;
+        for message in first.into_iter().chain(messages.try_iter()) {
+            match message {
+                WriterMessage::Line(line) => {
+                    failed |= out.write_all(&line.octets).is_err();
+                    waiting.less(line.whose, line.octets.len());
+                }
+                WriterMessage::Settle(answer) => settling.push(answer),
+            }
         }
         failed |= out.flush().is_err();
+        for answer in settling.drain(..) {
+            // Nobody waits any longer: the time was over.
+            let _ = answer.send(());
+        }
         if failed {
             // The disk may have room again later; a failure to record does not stop the proxy.
             tracing::warn!("access records could not be written");
@@ -331,5 +357,30 @@ mod tests {
             assert_eq!(recorder.dropped(), before, "{what}: none of the host's is lost");
             drop(let_go);
         }
+    }
+
+    #[test]
+    fn what_was_recorded_before_it_settled_is_written_however_slow_the_writer_is() {
+        struct SlowOutput(Arc<Mutex<Vec<u8>>>);
+        impl Write for SlowOutput {
+            fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+                std::thread::yield_now();
+                let some = octets.len().min(3);
+                self.0.lock().unwrap().extend_from_slice(&octets[..some]);
+                Ok(some)
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let recorder = Recorder::to(AccessLog::All, SlowOutput(Arc::clone(&written))).unwrap();
+        for number in 0..200 {
+            recorder.line_of_host(&format!("{{\"number\":{number}}}"));
+        }
+        recorder.settle(Duration::from_secs(60));
+        let lines = written.lock().unwrap().iter().filter(|octet| **octet == b'\n').count();
+        assert_eq!(lines, 200);
+        Recorder::off().settle(Duration::from_secs(60));
     }
 }

@@ -114,6 +114,8 @@ fn doors(
     doors.collect()
 }
 
+/// How long the records of the last exchanges may take to be written when a proxy stops.
+const RECORDS_MAX: Duration = Duration::from_secs(2);
 /// How long workers may take to switch to a generation.
 const TAKE_MAX: Duration = Duration::from_secs(30);
 
@@ -468,6 +470,7 @@ impl Proxy {
                 tracing::error!("a worker panicked");
             }
         }
+        self.inner.shared.recorder.settle(RECORDS_MAX);
     }
 }
 
