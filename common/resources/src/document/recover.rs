@@ -157,17 +157,19 @@ fn of_unknown_kind(tree: &YamlNode, why: &str) -> Recovery {
         {
             route(tree, kind, why)
         }
-        _ if describes_filter(tree) => Recovery::Nothing,
+        _ if is_file_of_filter(tree) => Recovery::Nothing,
         _ => Recovery::Lost,
     }
 }
 
-/// Whether it is the description of a filter, `filter.yaml`, which `tamis filter new` writes: people keep filters in the
-/// folder of their documents.
-fn describes_filter(tree: &YamlNode) -> bool {
+/// Whether it is one of the files that `tamis filter new` writes, the description of a filter or a table of cases: people
+/// keep filters in the folder of their documents.
+fn is_file_of_filter(tree: &YamlNode) -> bool {
     let has = |key: &&str| tree.text(key).is_some();
     let document = ["kind", "metadata", "spec"].iter().any(|key| near(tree, key, &TOP).is_some());
-    ["name", "version", "world"].iter().all(has) && !document
+    let cases =
+        tree.entry("cases").is_some_and(|cases| matches!(cases.value.value, Value::List(_)));
+    (cases || ["name", "version", "world"].iter().all(has)) && !document
 }
 
 /// Whether there is a document in the document, as in a `List` of Kubernetes or where somebody indented too much. The

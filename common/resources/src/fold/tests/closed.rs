@@ -450,6 +450,13 @@ fn the_description_of_a_filter_in_the_folder_closes_nothing_and_what_is_near_it_
         (format!("{description}kind: FilterAttachment\n"), true),
         (format!("{description}spec: {{ targetRefs: [] }}\n"), true),
         (description.replace("world", "word"), true),
+        (
+            "config: { blocked: [a] }\ncases:\n  - { name: a, request: { path: / } }\n".to_owned(),
+            false,
+        ),
+        ("cases: []\nmetadata: { name: a }\n".to_owned(), true),
+        ("cases:\n  - { kind: FilterAttachment, spec: { phase: authn } }\n".to_owned(), true),
+        ("cases: FilterAttachment\n".to_owned(), true),
         ("name: acme/a\n".to_owned(), true),
     ] {
         let read = read("filter.yaml", &text);
