@@ -36,6 +36,8 @@ impl Postgres {
                 "--auth=trust",
                 "--username=tamis",
                 "--no-sync",
+                // A new database of a test costs 8 MB; its log of changes must not cost as much again.
+                "--wal-segsize=1",
                 "--encoding=UTF8",
                 "--locale=C",
             ])
@@ -46,6 +48,7 @@ impl Postgres {
         let process = command("postgres", root, &data)
             .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
+            .args(["-c", "min_wal_size=2MB", "-c", "max_wal_size=16MB"])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
