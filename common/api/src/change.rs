@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DocumentProblem, Refused};
+use crate::{DocumentProblem, RefusalView};
 
 /// Documents to apply and to remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,7 +58,7 @@ pub struct PlanResult {
     /// What it would do.
     pub diff: Diff,
     /// The rules that would refuse this request.
-    pub refusals: Vec<Refused>,
+    pub refusals: Vec<RefusalView>,
 }
 
 /// What a change did.

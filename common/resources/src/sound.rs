@@ -103,9 +103,7 @@ fn close_crowds(
                 kind: text(&route, "kind"),
                 route: text(&route, "name"),
                 pointer: "/spec".to_owned(),
-                message: format!(
-                    "together with the other routes it is too much for the router: {said}"
-                ),
+                message: format!("it is too much together with the other routes: {said}"),
                 whole: true,
                 together: true,
             });

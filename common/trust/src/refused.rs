@@ -1,6 +1,20 @@
-//! The codes of refusals.
+//! A refusal: a stable code, the rule, who set it and the way out.
 
-pub use tamis_refused::Refused;
+use thiserror::Error;
+
+/// Why a filter may not run.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("refused ({code}): {rule}; set by {set_by}; to satisfy it: {remedy}")]
+pub struct TrustRefusal {
+    /// One of [`code`].
+    pub code: &'static str,
+    /// The rule that refused, and the evidence.
+    pub rule: String,
+    /// Who set that rule.
+    pub set_by: String,
+    /// What would satisfy it.
+    pub remedy: String,
+}
 
 /// The codes of refusals: `trust.*` about the artifact, `assign.*` about its assignment. Stable: status,
 /// metrics and documentation use them.

@@ -24,8 +24,7 @@ mod view;
 pub(crate) use balancer::EndpointState;
 pub(crate) use body::BodyDecision;
 pub(crate) use capability::{
-    Algorithm, Digest, HttpFailure, Incoming, KvEntry, LogLevel, MetricKind, Outgoing,
-    PasswordFailure, Scope,
+    Algorithm, Digest, HttpFailure, Incoming, KvEntry, LogLevel, MetricKind, Outgoing, Scope,
 };
 pub(crate) use circuit_breaker::{Circuit, Window};
 pub(crate) use connection::ConnectionDecision;

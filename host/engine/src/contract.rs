@@ -30,8 +30,7 @@ impl Contract {
 
     /// Whether one of its interfaces may have that name; what it has is decided elsewhere.
     pub(crate) fn may_have(self, interface: &str) -> bool {
-        self != Self::V0_1
-            || !matches!(interface, "finished" | "exchange-state" | "passwords" | "trailers")
+        self != Self::V0_1 || !matches!(interface, "finished" | "exchange-state" | "trailers")
     }
 
     /// The one that a semantic version belongs to: versions of a track differ in their documentation only.

@@ -1,9 +1,6 @@
 //! One thread per core: its listeners, its connections, its view of the generation.
 
 mod admit;
-mod admit_again;
-mod host;
-mod requests;
 mod rounds;
 mod sender;
 mod serve;
@@ -50,8 +47,6 @@ struct Worker {
     shared: Arc<ProxyShared>,
     upstreams: Upstreams,
     state: RefCell<Rc<WorkerState>>,
-    /// The same, for connections that live through swaps.
-    followed: watch::Sender<Rc<WorkerState>>,
     /// The tasks that accept, one for each socket. Aborted, they close it, except for copies elsewhere.
     accepting: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
     /// By sockets and listener: the stage that its connections follow.
@@ -76,13 +71,11 @@ pub(crate) fn run(
             let upstreams = upstreams.apply(&generation.services);
             WorkerState::new(Arc::clone(&generation), &upstreams, None, place(index, &shared))
         };
-        let state = Rc::new(state);
         let worker = Rc::new(Worker {
             index,
             shared,
             upstreams,
-            followed: watch::Sender::new(Rc::clone(&state)),
-            state: RefCell::new(state),
+            state: RefCell::new(Rc::new(state)),
             accepting: RefCell::default(),
             stages: RefCell::default(),
             stage: Cell::new(ListenerStage::Serve),
@@ -158,7 +151,6 @@ impl Worker {
         let state = Rc::new(WorkerState::new(generation, &upstreams, Some(&before), place));
         before.flush();
         self.state.replace(Rc::clone(&state));
-        self.followed.send_replace(Rc::clone(&state));
         state.review_statistics();
         balance::begin(&state.balanced);
         self.follow(&state);

@@ -9,7 +9,6 @@ mod attempt;
 mod budget;
 mod circuit;
 mod config;
-mod dispatch;
 mod endpoints;
 mod pick;
 mod pool;

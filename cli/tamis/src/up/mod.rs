@@ -26,7 +26,6 @@ use home::ForeignState;
 pub(crate) use home::is_copy;
 use member::Member;
 use ports::Ports;
-pub(crate) use prepare::makes_key;
 use registry::EmbeddedRegistry;
 use serde_json::json;
 use std::io::Write as _;

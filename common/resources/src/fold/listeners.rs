@@ -57,10 +57,9 @@ impl<'a> Fold<'a> {
                     socket(("outbound", address), None, TrafficDirection::Outbound, rules(), None)
                 });
                 let tcp = self.tcp_listeners(place, inbound.as_ref());
-                let captured = self.captured_listeners(place, &rules());
                 // Requests go to the application only where it has a port for them.
                 let inbound = inbound.filter(|_| !ports(spec).is_empty());
-                inbound.into_iter().chain(outbound).chain(tcp).chain(captured).collect()
+                inbound.into_iter().chain(outbound).chain(tcp).collect()
             }
         }
     }
@@ -219,7 +218,7 @@ fn upgrades(names: Option<&[String]>) -> Vec<String> {
     }
 }
 
-pub(super) fn socket<'a>(
+fn socket<'a>(
     (name, address): (&str, String),
     tls: Option<TlsPlan>,
     direction: TrafficDirection,
@@ -228,8 +227,7 @@ pub(super) fn socket<'a>(
 ) -> Socket<'a> {
     let (name, address) = (name.to_owned(), AddressPlan::Tcp(address));
     let chain = ChainPlan { attachments: Vec::new() };
-    let (tcp, captured) = (None, None);
-    let plan = ListenerPlan { name, address, tls, direction, chain, rules, tcp, captured };
+    let plan = ListenerPlan { name, address, tls, direction, chain, rules, tcp: None };
     Socket { plan, listener }
 }
 
@@ -240,8 +238,8 @@ struct Conflict {
     help: &'static str,
 }
 
-/// The conflict of a listener with one before it. A port may have several listeners of one protocol, which hosts tell
-/// apart: over TLS those of handshakes, in clear text those of requests.
+/// The conflict of a listener with one before it. Over TLS a port may have several listeners, since handshakes tell them
+/// apart by their server names.
 fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
     let port = second.port;
     let (field, message, help) = if first.name == second.name {
@@ -252,6 +250,10 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
     } else if first.protocol != second.protocol {
         let message = format!("port {port} has another protocol in another listener");
         ("protocol", message, "a port has one protocol; write another port")
+    } else if second.protocol == ListenerProtocol::HTTP {
+        let message = format!("port {port} has another listener");
+        let help = "HTTP listeners share no port: keep one, without `hostname`, and name the hosts in its routes";
+        ("port", message, help)
     } else if first.hostname == second.hostname {
         let host = second
             .hostname
@@ -262,11 +264,11 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
         (
             field,
             message,
-            "the listeners of a port need different hostnames, and one of them may have none",
+            "HTTPS listeners of a port need different hostnames, and one of them may have none",
         )
     } else if first.proxy_protocol != second.proxy_protocol {
         let message = format!("port {port} has other `proxyProtocol` in another listener");
-        let help = "the PROXY header comes before any host; write the same `proxyProtocol` in each listener of the port";
+        let help = "the PROXY header comes before the server name; write the same `proxyProtocol` in each listener of the port";
         ("port", message, help)
     } else {
         return None;
@@ -285,7 +287,7 @@ fn elsewhere(all: &[Listener], listener: &Listener) -> Vec<String> {
     };
     let others = all
         .iter()
-        .filter(|other| other.port == listener.port && other.protocol == listener.protocol);
+        .filter(|other| other.port == listener.port && other.protocol == ListenerProtocol::HTTPS);
     let hosts = others.filter_map(|other| other.hostname.clone());
     let mut hosts: Vec<String> = hosts.filter(has).collect();
     hosts.sort_unstable();

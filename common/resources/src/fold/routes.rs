@@ -319,10 +319,7 @@ impl<'a> Fold<'a> {
             (PlannedProxy::Sidecar(document, spec, _), TrafficDirection::Inbound) => {
                 inbound(document, spec)
             }
-            (PlannedProxy::Sidecar(document, ..), _) => {
-                let inside = self.outbound(document, routes).into_iter();
-                inside.chain(self.external_routes(place)).collect()
-            }
+            (PlannedProxy::Sidecar(document, ..), _) => self.outbound(document, routes),
             (PlannedProxy::Gateway(document, _), _) => {
                 let limit = socket.listener.and_then(|one| one.hostname.as_deref());
                 let here =
@@ -436,7 +433,7 @@ fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
 }
 
 /// All requests to one service.
-pub(super) fn default_route(service: String, hostnames: Vec<String>) -> Json {
+fn default_route(service: String, hostnames: Vec<String>) -> Json {
     let backend = object([("service", service.clone().into()), ("weight", 1.into())]);
     let rule = object([("backendRefs", Json::Array(vec![backend]))]);
     object([

@@ -3,11 +3,10 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::borrow::Cow;
 
 use super::*;
 use crate::bundle::MAX_BUNDLES;
-use crate::refused::{Refused, code};
+use crate::refused::{TrustRefusal, code};
 use crate::{
     BuildInput, Request, SignaturePolicy, Timestamp, build, config_digest, sign, verify_manifest,
 };
@@ -77,12 +76,12 @@ impl Scene {
         }
     }
 
-    fn verify(&self, envelopes: &[String]) -> Result<Assignment, Refused> {
+    fn verify(&self, envelopes: &[String]) -> Result<Assignment, TrustRefusal> {
         let envelopes: Vec<&[u8]> = envelopes.iter().map(String::as_bytes).collect();
         verify_assignment(&self.asked(&envelopes))
     }
 
-    fn refusal(&self, envelopes: &[String]) -> Cow<'static, str> {
+    fn refusal(&self, envelopes: &[String]) -> &'static str {
         let refused = self.verify(envelopes).unwrap_err();
         for part in [&refused.rule, &refused.set_by, &refused.remedy] {
             assert!(!part.is_empty() && !part.contains('\n'), "{refused}");

@@ -2,14 +2,13 @@
 
 use std::sync::PoisonError;
 
-use tamis_sync::{Activation, AssembledPlan, Refused, SHADOW};
+use tamis_sync::{Activation, AssembledPlan, SHADOW};
 use tamis_trust::{
     Assignment, AssignmentMode, AssignmentRequest, Digest, VersionFloors, verify_assignment,
 };
 
 use super::followed::{FollowedPlan, PlanFacts};
-use crate::allowed::by_proxy;
-use crate::build::DesiredSlot;
+use crate::build::{DesiredSlot, Refusal};
 
 /// The way out for an assignment that does not match.
 const ASSIGNED_AGAIN: &str =
@@ -65,7 +64,7 @@ impl FollowedPlan {
         slot: &str,
         activation: &Activation,
         mode: AssignmentMode,
-    ) -> Result<Option<Assignment>, Refused> {
+    ) -> Result<Option<Assignment>, Refusal> {
         let filter = &activation.filter;
         if filter.refused.is_some() {
             return Ok(None);
@@ -75,7 +74,7 @@ impl FollowedPlan {
         }
         let manifest: Digest = filter.digest.parse().map_err(|error| {
             let rule = format!("the pin is not a digest: {error}");
-            by_proxy("pin.missing", rule, "pin it by version, or copy the digest whole")
+            Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let envelopes: Vec<&[u8]> = activation.envelopes.iter().map(String::as_bytes).collect();
         let assignment = verify_assignment(&AssignmentRequest {
@@ -94,12 +93,12 @@ impl FollowedPlan {
                 purpose(assignment.mode),
                 purpose(mode)
             );
-            return Err(by_proxy("assign.mode", rule, ASSIGNED_AGAIN));
+            return Err(Refusal::new("assign.mode", rule, ASSIGNED_AGAIN));
         }
         if assignment.filter.as_str() != filter.filter {
             let rule =
                 format!("{} is assigned, but {} should run", assignment.filter, filter.filter);
-            return Err(by_proxy("assign.other-filter", rule, ASSIGNED_AGAIN));
+            return Err(Refusal::new("assign.other-filter", rule, ASSIGNED_AGAIN));
         }
         Ok(Some(assignment))
     }

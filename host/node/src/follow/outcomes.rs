@@ -1,6 +1,9 @@
 //! What runs in each slot, recorded by staging and read by reports.
 
-use tamis_sync::{Activation, AssembledPlan, Refused, RefusedReport, RunningReport, SlotReport};
+use tamis_proxy::SlotRefusal;
+use tamis_sync::{
+    Activation, AssembledPlan, RefusalReport, RefusedReport, RunningReport, SlotReport,
+};
 use tamis_trust::{Digest, Version, config_digest};
 
 use super::followed::{FollowedPlan, PlanFacts};
@@ -9,7 +12,7 @@ use super::followed::{FollowedPlan, PlanFacts};
 pub(crate) struct SlotOutcome {
     pub(crate) slot: String,
     pub(crate) runs: Option<(Digest, Version)>,
-    pub(crate) refusal: Option<Refused>,
+    pub(crate) refusal: Option<SlotRefusal>,
 }
 
 impl FollowedPlan {
@@ -26,7 +29,9 @@ impl FollowedPlan {
             // The same component may keep running under its previous configuration when it refuses the new
             // one.
             let kept = refusal.is_some();
-            if let (Some(why), Some(digest)) = (refusal, wanted) {
+            if let (Some(refusal), Some(digest)) = (refusal, wanted) {
+                let SlotRefusal { code, rule, set_by, remedy } = refusal;
+                let why = RefusalReport { code, rule, set_by, remedy };
                 refused.insert(slot.clone(), RefusedReport { digest, why });
             }
             let config = config_digest(&activation.filter.config);

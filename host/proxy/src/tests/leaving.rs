@@ -56,7 +56,6 @@ fn generation(address: SocketAddr) -> Generation {
         chain: 0,
         rules: Default::default(),
         tcp: None,
-        captured: None,
     };
     Generation {
         number: 1,

@@ -9,7 +9,7 @@ use crate::JournalError;
 #[non_exhaustive]
 pub enum LogError {
     /// A size that the tree does not have.
-    #[error("the log has {size} entries, fewer than {asked}; catch up, or ask for fewer")]
+    #[error("size {asked} is above {size}, which is all there is; catch up, or ask for less")]
     Size {
         /// The requested size.
         asked: u64,

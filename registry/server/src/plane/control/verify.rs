@@ -1,0 +1,85 @@
+//! Whether a digest may be pinned: verified as proxies will.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tamis_api::ApiProblem;
+use tamis_director::State;
+use tamis_trust::{
+    Digest, Manifest, Name, Request, SignaturePolicy, TrustRefusal, VerifiedFilter,
+    code::REVOKED_KEY, verify,
+};
+
+use crate::plane::control::Control;
+use crate::plane::problem::{missing, problem, refused};
+
+impl Control {
+    /// Whether a digest may be pinned for a filter: verifies it as a proxy will, under the current
+    /// policies, and checks its manifest against its component. Returns the version in its manifest.
+    pub(crate) async fn verify_artifact(
+        &self,
+        filter: &Name,
+        digest: &Digest,
+    ) -> Result<(VerifiedFilter, Bytes), ApiProblem> {
+        let now = self.now_secs();
+        let policies = self.policies(&self.state());
+        let policy = self.0.policy.as_ref();
+        if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
+            return Err(refused(vec![one]));
+        }
+        let artifact = self.artifact(digest).await?.ok_or_else(|| {
+            missing(
+                format!("no repository has a manifest {digest}"),
+                "push the filter first, with `tamis filter push`",
+            )
+        })?;
+        let component = self.component(&artifact).await?;
+        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
+        let request = Request {
+            pinned: digest,
+            name: Some(filter.as_str()),
+            manifest: artifact.manifest.as_bytes(),
+            bundles: &lines,
+            logged: &artifact.logged,
+            policies: &policies,
+            policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
+            now,
+        };
+        let verified = verify(&request, &component)
+            .map_err(|one| refused(vec![name_revoker(&self.state(), &policies, one)]))?;
+        let manifest = Manifest::parse(artifact.manifest.as_bytes())
+            .map_err(|error| problem(422, "artifact", error.to_string()))?;
+        let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());
+        let checked =
+            tokio::task::spawn_blocking(move || examine.check_claims(&manifest, &bytes)).await;
+        match checked {
+            Ok(Ok(())) => Ok((verified, component)),
+            Ok(Err(one)) => Err(refused(vec![one])),
+            Err(_) => Err(problem(500, "internal", "the component could not be looked into")),
+        }
+    }
+}
+
+/// Adds to a refusal because of a revoked key who revoked it and why: the trust policy itself does not list
+/// it.
+fn name_revoker(
+    state: &State,
+    policies: &[SignaturePolicy],
+    refused: TrustRefusal,
+) -> TrustRefusal {
+    if refused.code != REVOKED_KEY {
+        return refused;
+    }
+    let mut by = state.revoked_keys().iter().filter(|(id, _)| {
+        let keys = policies.iter().flat_map(SignaturePolicy::keys);
+        let mut named = keys.filter(|key| key.id.to_string() == **id).map(|key| &key.name);
+        refused.rule.contains(id.as_str())
+            || named.any(|name| refused.rule.contains(&format!("{name:?}")))
+    });
+    let Some((id, revocation)) = by.next() else { return refused };
+    let (stamp, reason) = (&revocation.stamp, &revocation.reason);
+    let set_by =
+        format!("{} at revision {}, who revoked {id} ({reason})", stamp.actor, stamp.revision);
+    TrustRefusal { set_by, ..refused }
+}
