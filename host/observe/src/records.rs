@@ -319,14 +319,18 @@ mod tests {
         assert_eq!(*written.lock().unwrap(), b"{\"a\":\"b\"}\n");
     }
 
-    /// A disk that stands still until it is let go.
-    struct StalledDisk(Receiver<()>, Arc<Mutex<Vec<u8>>>);
+    /// A disk that reports its first write and stands still until it is let go.
+    struct StalledDisk {
+        reached: mpsc::Sender<()>,
+        let_go: Receiver<()>,
+    }
 
     impl Write for StalledDisk {
         fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+            // Nobody listens any longer once the test knows that the writer stands.
+            let _ = self.reached.send(());
             // An error means: let go for good.
-            let _ = self.0.recv();
-            self.1.lock().unwrap().extend_from_slice(octets);
+            let _ = self.let_go.recv();
             Ok(octets.len())
         }
         fn flush(&mut self) -> std::io::Result<()> {
@@ -340,22 +344,22 @@ mod tests {
             ("many", "{}".to_owned(), WAITING_MAX / FILTERS_PART),
             ("long", format!("\"{}\"", "a".repeat(1 << 20)), 16),
         ] {
-            let (let_go, held) = mpsc::channel();
-            let written: Arc<Mutex<Vec<u8>>> = Arc::default();
-            let out = StalledDisk(held, Arc::clone(&written));
-            let recorder = Recorder::to(AccessLog::All, out).unwrap();
+            let ((hold, let_go), (reached, stands)) = (mpsc::channel(), mpsc::channel());
+            let recorder = Recorder::to(AccessLog::All, StalledDisk { reached, let_go }).unwrap();
+            // A writer that keeps pace would leave nothing waiting.
+            recorder.line_of_host("{}");
+            stands.recv().unwrap();
             for _ in 0..20_000.min(wanted * 4) {
                 recorder.line(&line);
             }
             let before = recorder.dropped();
             assert!(before as usize >= wanted, "{what}: {before}");
-            // One less than there is room for: the writer may hold one.
             let own = WAITING_MAX - WAITING_MAX / FILTERS_PART;
             for _ in 0..own {
                 recorder.line_of_host("{\"status\":200}");
             }
             assert_eq!(recorder.dropped(), before, "{what}: none of the host's is lost");
-            drop(let_go);
+            drop(hold);
         }
     }
 
