@@ -199,7 +199,7 @@ fn said(problem: &ApiProblem) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{DocumentProblem, RefusalView};
+    use tamis_api::{DocumentProblem, Refused};
 
     fn problem() -> ApiProblem {
         ApiProblem {
@@ -207,7 +207,7 @@ mod tests {
             code: "refused".into(),
             title: "the change is refused.".into(),
             remedy: None,
-            refusals: vec![RefusalView {
+            refusals: vec![Refused {
                 code: "guard.blast-radius".into(),
                 rule: "3 of 4 services would change".into(),
                 set_by: "the blast radius".into(),
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn what_has_to_be_approved_is_named_once() {
         let said = |remedy: &str| {
-            let refusal = RefusalView {
+            let refusal = Refused {
                 code: APPROVALS.into(),
                 remedy: remedy.into(),
                 ..problem().refusals.remove(0)

@@ -10,9 +10,10 @@ use diff::ChangeState;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::io::Read as _;
+use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
-use tamis_api::{ApplyRequest, FileText, RefusalView, SourceText};
+use tamis_api::{ApplyRequest, FileText, Refused, SourceText};
 use tamis_client::ClientError;
 use tamis_node::Source;
 use tamis_resources::{Document, Resource, fold};
@@ -73,8 +74,8 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     Ok(if refused { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
-fn refusal(one: &RefusalView) -> String {
-    let RefusalView { code, rule, set_by, remedy } = one;
+fn refusal(one: &Refused) -> String {
+    let Refused { code, rule, set_by, remedy } = one;
     format!("  {code}: {rule} (set by {set_by}); {remedy}\n")
 }
 
@@ -121,6 +122,7 @@ fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>
     if let Some(file) = read.unreadable.first() {
         bail!("{file}");
     }
+    read.unread.iter().for_each(|file| output::note(&file.to_string()));
     if !read.problems.is_empty() {
         let value = json!({ "problems": read.problems });
         output::result(output, &value, || read.problems.iter().map(render).collect());
@@ -213,19 +215,31 @@ fn sendable(documents: &[Document]) -> Result<BTreeSet<&str>> {
     Ok(others)
 }
 
-/// The files that the documents name, as far as they exist; the registry reports missing ones with their
+/// The files that the documents name, as far as they exist in the folder; the registry reports missing ones with their
 /// place.
 pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileText>> {
     let named: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
+    let outside: RefCell<BTreeSet<String>> = RefCell::default();
     let file = |name: &str| {
-        let octets =
-            std::fs::read(source.root.join(name)).map_err(|error| format!("{name}: {error}"))?;
+        let octets = match named_file(&source.root, name) {
+            Ok(octets) => octets,
+            Err(NamedFileFault::Outside) => {
+                outside.borrow_mut().insert(name.to_owned());
+                return Err(format!("{name} is outside of the folder"));
+            }
+            Err(NamedFileFault::Unreadable(why)) => return Err(format!("{name}: {why}")),
+        };
         named.borrow_mut().insert(name.to_owned(), octets.clone());
         Ok(octets)
     };
     for node in nodes(documents) {
         // The registry reports what is wrong: it knows the documents that are already in force.
         drop(fold(documents, &node, &file));
+    }
+    for name in outside.into_inner() {
+        output::note(&format!(
+            "{name} is not sent: it is outside of the folder of the documents; copy it into the folder, and name the copy"
+        ));
     }
     let mut files = Vec::new();
     for (path, octets) in named.into_inner() {
@@ -236,6 +250,44 @@ pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileT
         files.push(FileText { path, text });
     }
     Ok(files)
+}
+
+/// Why a file that a document names is not read.
+#[derive(Debug)]
+enum NamedFileFault {
+    /// It is not in the folder. Who wrote the documents is perhaps not who sends them, and would get any file that the
+    /// sender may read.
+    Outside,
+    /// It is no file, too large, or cannot be read.
+    Unreadable(String),
+}
+
+/// Bytes of a file that a document names: as of a document.
+const MAX_FILE: u64 = 4 << 20;
+
+/// The content of a file that a document names, in the folder itself: no absolute path, no `..`, and no link that leads
+/// out of it.
+fn named_file(root: &Path, name: &str) -> Result<Vec<u8>, NamedFileFault> {
+    let unreadable = |error: std::io::Error| NamedFileFault::Unreadable(error.to_string());
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+    if !Path::new(name).components().all(plain) {
+        return Err(NamedFileFault::Outside);
+    }
+    let root = root.canonicalize().map_err(unreadable)?;
+    let path = root.join(name).canonicalize().map_err(unreadable)?;
+    if !path.starts_with(&root) {
+        return Err(NamedFileFault::Outside);
+    }
+    if !path.metadata().map_err(unreadable)?.is_file() {
+        return Err(NamedFileFault::Unreadable("it is not a file".to_owned()));
+    }
+    let mut octets = Vec::new();
+    let file = std::fs::File::open(&path).map_err(unreadable)?;
+    file.take(MAX_FILE.saturating_add(1)).read_to_end(&mut octets).map_err(unreadable)?;
+    if u64::try_from(octets.len()).unwrap_or(u64::MAX) > MAX_FILE {
+        return Err(NamedFileFault::Unreadable(format!("it has more than {MAX_FILE} bytes")));
+    }
+    Ok(octets)
 }
 
 #[cfg(test)]

@@ -1,10 +1,13 @@
 //! `tamis check`: finds what is wrong with a folder of documents, by the proxy's own rules.
 
+use crate::builtin;
 use crate::change;
 use crate::declared::nodes;
 use crate::output::{self, Output};
 use crate::problem_text::render;
 use crate::remote::RegistryAccess;
+use crate::table;
+use crate::up;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 use std::fmt::Write as _;
@@ -12,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{ArtifactStore, Documents, Examiner, Finding, NodeResources, Source};
-use tamis_resources::{Document, NodeName, Problem, fold};
+use tamis_resources::plan::World;
+use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
 /// Arguments of `check`.
 #[derive(clap::Args)]
@@ -38,7 +42,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let source = Source::folder(&arguments.folder);
     let read = source.read().context("no folder given; name the folder with the documents")?;
-    if read.documents.is_empty() && read.problems.is_empty() && read.unreadable.is_empty() {
+    let has_nothing = read.problems.is_empty() && read.unreadable.is_empty();
+    if read.documents.is_empty() && has_nothing && read.unread.is_empty() {
         bail!(
             "{} has no documents: it contains no *.yaml or *.yml file",
             arguments.folder.display()
@@ -63,9 +68,11 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         stores => stores.to_vec(),
     };
     let fresh = !stores.iter().any(|store| store.is_dir());
-    let mut notes = Vec::new();
+    let prepare = Preparation::of(&read.documents, &arguments.folder)?;
+    prepare.advise(&mut problems);
+    let mut notes: Vec<String> = unrouted(&read.documents).into_iter().collect();
     if fresh {
-        way_out(&mut problems, &arguments.folder, &mut notes);
+        prepare.summarize(&mut problems, &mut notes);
     } else {
         let busy = output::busy("asking the filters about their configurations");
         examine(&read.documents, &nodes, &source, stores, &mut problems, &mut notes)?;
@@ -77,30 +84,32 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 /// Prints what was found. `nodes` are the proxies that were checked; none: the registry checked them all.
 fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Output) -> ExitCode {
     let problems = &read.problems;
-    let sound = problems.is_empty() && notes.is_empty() && read.unreadable.is_empty();
+    let left_out = || read.unreadable.iter().chain(&read.unread);
+    let sound = problems.is_empty() && notes.is_empty() && left_out().next().is_none();
     let value = json!({
         "documents": read.documents.len(),
         "nodes": nodes.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "problems": problems,
         "notes": notes,
         "unreadable": read.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "unread": read.unread.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     output::result(output, &value, || {
         let mut text = problems.iter().map(render).collect::<String>();
-        for file in &read.unreadable {
+        for file in left_out() {
             let _ = writeln!(text, "{file}");
         }
         for note in &notes {
             let _ = writeln!(text, "{note}");
         }
         if sound {
-            let (documents, proxies) = (read.documents.len(), nodes.len());
-            let _ = match proxies {
-                0 => writeln!(
-                    text,
-                    "{documents} documents together with those in force, nothing wrong."
-                ),
-                _ => writeln!(text, "{documents} documents for {proxies} proxies, nothing wrong."),
+            let documents = table::count(read.documents.len(), "document", "documents");
+            let _ = match nodes.len() {
+                0 => writeln!(text, "{documents} together with those in force, nothing wrong."),
+                proxies => {
+                    let proxies = table::count(proxies, "proxy", "proxies");
+                    writeln!(text, "{documents} for {proxies}, nothing wrong.")
+                }
             };
         }
         text
@@ -108,21 +117,98 @@ fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Outp
     if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// When nothing has been signed and pinned yet, one command makes all that is missing, and it is not `tamis
-/// pin`.
-fn way_out(problems: &mut Vec<Problem>, folder: &Path, notes: &mut Vec<String>) {
-    let made = |one: &Problem| {
-        let file = one.code == "file.unreadable" || one.code == "trust.key";
-        one.code == "pin.missing" || (file && one.message.contains(".tamis/"))
+/// Gateways with routes that nothing reads: every request would get 404. A filter that is attached and not described here
+/// may be a router.
+fn unrouted(documents: &[Document]) -> Option<String> {
+    let has = |kinds: &[&str]| documents.iter().any(|one| kinds.contains(&one.kind()));
+    if !has(&["Gateway"]) || !has(&["HTTPRoute", "GRPCRoute"]) {
+        return None;
+    }
+    let other = |filter: &str| {
+        documents.iter().any(|one| match &one.resource {
+            Resource::Filter(spec) if one.key() == filter => {
+                !matches!(spec.world, World::RoutePolicy | World::Everything)
+            }
+            _ => false,
+        })
     };
-    let before = problems.len();
-    problems.retain(|one| !made(one));
-    let missing = before - problems.len();
-    if missing > 0 {
-        notes.push(format!(
-            "keys, signed filters and pins do not exist yet (they are missing in {missing} places): `tamis up {} --prepare` makes them",
-            folder.display()
-        ));
+    let router = |one: &Document| match &one.resource {
+        Resource::FilterAttachment(spec) => !other(&spec.filter),
+        _ => false,
+    };
+    if documents.iter().any(router) {
+        return None;
+    }
+    Some(
+        "no router is attached, so gateways answer 404 (route.none) to every request: add a Filter, a Grant and a FilterAttachment of `tamis/route`, as in `examples/shop`".to_owned(),
+    )
+}
+
+/// What `tamis up --prepare` makes for a folder.
+struct Preparation<'a> {
+    folder: &'a Path,
+    documents: &'a [Document],
+    /// Names of the built-in filters.
+    builtins: Vec<String>,
+    /// Whether a trust policy names a key that it makes; only with one it signs.
+    signs: bool,
+}
+
+impl<'a> Preparation<'a> {
+    fn of(documents: &'a [Document], folder: &'a Path) -> Result<Self> {
+        let builtins = builtin::all()?.into_iter().map(|one| one.name).collect();
+        let signs = up::makes_key(documents);
+        Ok(Self { folder, documents, builtins, signs })
+    }
+
+    /// The filter that an attachment attaches and that has no pin.
+    fn unpinned(&self, problem: &Problem) -> Option<&'a str> {
+        if problem.code != "pin.missing" {
+            return None;
+        }
+        let key = problem.of.as_deref()?.strip_prefix("FilterAttachment/")?;
+        self.documents.iter().find_map(|document| match &document.resource {
+            Resource::FilterAttachment(spec) if document.key() == key => Some(spec.filter.as_str()),
+            _ => None,
+        })
+    }
+
+    fn makes(&self, problem: &Problem) -> bool {
+        let file = problem.code == "file.unreadable" || problem.code == "trust.key";
+        let own = |filter| self.signs && self.builtins.iter().any(|name| name == filter);
+        self.unpinned(problem).is_some_and(own) || (file && problem.message.contains(".tamis/"))
+    }
+
+    /// `tamis pin` asks a registry; a folder has pins of its own.
+    fn advise(&self, problems: &mut [Problem]) {
+        let folder = self.folder.display();
+        for problem in problems {
+            let Some(filter) = self.unpinned(problem) else { continue };
+            let built_in = self.builtins.iter().any(|name| name == filter);
+            problem.help = Some(match (built_in, self.signs) {
+                (true, true) => format!("`tamis up {folder} --prepare` signs and pins it"),
+                (true, false) => format!(
+                    "write a TrustPolicy with `publicKeyFile: .tamis/keys/local-dev.pub`; then `tamis up {folder} --prepare` makes that key, and signs and pins the filter with it"
+                ),
+                (false, _) => format!(
+                    "`tamis filter sign COMPONENT --name {filter} --version VERSION --key KEY --store {folder}/.tamis/store --pin {folder}/.tamis/filters.lock.yaml` signs and pins it in this folder; in a registry `tamis pin` does"
+                ),
+            });
+        }
+    }
+
+    /// When nothing has been signed and pinned yet, one command makes most of what is missing: one note for all of it.
+    fn summarize(&self, problems: &mut Vec<Problem>, notes: &mut Vec<String>) {
+        let before = problems.len();
+        problems.retain(|one| !self.makes(one));
+        let missing = before.saturating_sub(problems.len());
+        if missing > 0 {
+            notes.push(format!(
+                "keys, signed filters and pins do not exist yet (they are missing in {}): `tamis up {} --prepare` makes them",
+                table::count(missing, "place", "places"),
+                self.folder.display()
+            ));
+        }
     }
 }
 

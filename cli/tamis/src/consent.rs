@@ -111,7 +111,7 @@ pub(crate) fn approve(arguments: &Approve, output: Output) -> Result<ExitCode> {
     let approved = remote.ask("approving", async |client| client.approve(&request).await)?;
     output::answer(output, &approved, || {
         format!(
-            "{} approves {} (revision {}); the approval counts when somebody else asks for that change, never when {} does",
+            "{} approves {} (revision {}); the approval counts when another person asks for that change, not when {} does",
             approved.actor, approved.subject, approved.revision, approved.actor
         )
     });

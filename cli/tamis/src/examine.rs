@@ -3,7 +3,7 @@
 use tamis_api::GrowthView;
 use tamis_resources::plan::FilterPlan;
 use tamis_server::{ComponentExaminer, Faults};
-use tamis_trust::{Manifest, TrustRefusal};
+use tamis_trust::{Manifest, Refused};
 
 mod claims;
 mod growth;
@@ -13,7 +13,7 @@ mod validate;
 pub(crate) struct Engine;
 
 impl ComponentExaminer for Engine {
-    fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal> {
+    fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
         claims::check(manifest, component)
     }
 

@@ -34,7 +34,7 @@ fn code(said: Option<&ClientError>) -> ExitCode {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{ApiProblem, RefusalView};
+    use tamis_api::{ApiProblem, Refused};
 
     #[test]
     fn refusals_and_missing_things_have_exit_codes_of_their_own() {
@@ -46,7 +46,7 @@ mod tests {
         };
         let words = || "x".to_owned();
         let refusal =
-            RefusalView { code: words(), rule: words(), set_by: words(), remedy: words() };
+            Refused { code: words().into(), rule: words(), set_by: words(), remedy: words() };
         let said = |error: &ClientError| format!("{:?}", code(Some(error)));
         let exits = |code: u8| format!("{:?}", ExitCode::from(code));
         assert_eq!(said(&problem(409, vec![refusal])), exits(3));

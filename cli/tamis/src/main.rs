@@ -6,6 +6,7 @@
 mod audit;
 mod authz;
 mod builtin;
+mod capture;
 mod certificates;
 mod change;
 mod check;
@@ -158,6 +159,9 @@ enum Command {
         after_help = "Example:\n  tamis identity token sidecar:shop/payments/0 --out pay.join"
     )]
     Identity(identity::Arguments),
+    /// Lead the connections of applications on this machine to their sidecar.
+    #[command(after_help = "Example:\n  tamis capture show")]
+    Capture(capture::Arguments),
     /// Replace one digest by another, wave by wave.
     #[command(after_help = "Example:\n  tamis rollout status retry-1.4.2 --watch")]
     Rollout(rollout::Arguments),
@@ -214,6 +218,7 @@ fn main() -> ExitCode {
         Some(Command::Approve(arguments)) => consent::approve(&arguments, output),
         Some(Command::Revoke(arguments)) => consent::revoke(&arguments, output),
         Some(Command::Identity(arguments)) => identity::run(&arguments, output),
+        Some(Command::Capture(arguments)) => capture::run(&arguments, output),
         Some(Command::Rollout(arguments)) => rollout::run(&arguments, output),
         Some(Command::Status(arguments)) => status::run(&arguments, output),
         Some(Command::Audit(arguments)) => audit::run(&arguments, output),

@@ -143,7 +143,7 @@ fn row(argument: &Arg) -> String {
 /// Every kind of document with its fields.
 fn resources() -> String {
     let mut text = format!(
-        "{MADE}# Resources\n\nDocuments are YAML; a file may hold several. Paths in them are relative to the folder. `tamis check` lists the problems of a folder, `tamis schema` prints the JSON Schema for your editor.\n"
+        "{MADE}# Resources\n\nDocuments are YAML; a file may hold several. Every `*.yaml` and `*.yml` file in the folder and below it is read, except hidden ones. A file that looks like a document and has another name, such as `guard.json` or `guard.yml.bak`, is not read: `tamis check` fails and names it, and so do `tamis up` and the problems of a proxy. Paths in them are relative to the folder. `tamis check` lists the problems of a folder, `tamis schema` prints the JSON Schema for your editor. A field with nothing behind it, such as `clientCa:`, is refused, since it would count as absent: write its value, or remove it.\n"
     );
     for (kind, schema) in tamis_resources::schemas() {
         let api = schema.pointer("/properties/apiVersion/const").and_then(Value::as_str);

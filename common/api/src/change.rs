@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{DocumentProblem, RefusalView};
+use crate::{DocumentProblem, Refused};
 
 /// Documents to apply and to remove.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,7 +58,7 @@ pub struct PlanResult {
     /// What it would do.
     pub diff: Diff,
     /// The rules that would refuse this request.
-    pub refusals: Vec<RefusalView>,
+    pub refusals: Vec<Refused>,
 }
 
 /// What a change did.

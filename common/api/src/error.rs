@@ -1,6 +1,7 @@
 //! Errors of the API.
 
 use serde::{Deserialize, Serialize};
+use tamis_refused::Refused;
 use utoipa::ToSchema;
 
 /// Why a request failed: the body of every response with a status of 400 and above, as
@@ -19,27 +20,13 @@ pub struct ApiProblem {
     pub remedy: Option<String>,
     /// All the rules that refused, not only the first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub refusals: Vec<RefusalView>,
+    pub refusals: Vec<Refused>,
     /// Problems of documents, each with its place.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<DocumentProblem>,
     /// The digest that approvals of this change must name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
-}
-
-/// A rule that refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RefusalView {
-    /// Stable name of the rule, like `guard.blast-radius`.
-    pub code: String,
-    /// What the rule requires.
-    pub rule: String,
-    /// Who set the rule.
-    pub set_by: String,
-    /// What would satisfy it.
-    pub remedy: String,
 }
 
 /// A problem of a document.

@@ -20,7 +20,7 @@ pub use change::{
     ApplyRequest, ApplyResult, Diff, DocumentDiff, EmptiedChain, FieldChange, FileText, PlanResult,
     SlotChange, SlotContents, SlotDiff, SourceText,
 };
-pub use error::{ApiProblem, DocumentProblem, RefusalView};
+pub use error::{ApiProblem, DocumentProblem};
 pub use identity::{
     AuthorityView, CreatedJoinToken, IdentityRevocationView, IdentityRevokeRequest, IdentityView,
     JoinTokenRequest,
@@ -42,6 +42,7 @@ pub use status::{
     AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, RunningView,
     SlotStateView, SlotView,
 };
+pub use tamis_refused::Refused;
 pub use token::{CreatedToken, RotateRequest, TokenRequest, TokenView};
 
 /// The paths of the API, below the address of the registry.

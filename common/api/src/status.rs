@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::RefusalView;
+use crate::Refused;
 
 /// Every proxy and every slot of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -95,7 +95,7 @@ pub struct SlotView {
     pub why: Option<String>,
     /// The whole refusal, unchanged from where it was made; `None` when nothing is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub refusal: Option<RefusalView>,
+    pub refusal: Option<Refused>,
 }
 
 /// The state of a slot.

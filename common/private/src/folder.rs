@@ -21,18 +21,77 @@ const DEPTH_MAX: usize = 8;
 pub fn folder(path: &Path) -> io::Result<()> {
     let user = effective_user()?;
     let path = named(path)?;
-    DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
+    make(&path, user)?;
     parents_are_safe(&path, user)?;
     let found = fs::symlink_metadata(&path)?;
-    if found.is_symlink() && !is_own_or_roots(&found, user) {
+    // From here on the name is this user's: nobody else can give it to another thing.
+    if !found.is_symlink() {
+        owned(&path, &found, user)?;
+    } else if !is_own_or_roots(&found, user) {
         let why = format!("it is a symbolic link of user {}; remove it", found.uid());
         return Err(denied(&path, &why));
     }
     // The user chooses where a link points to: that folder must belong to the user, and stay where it is.
     let real = path.canonicalize()?;
     parents_are_safe(&real, user)?;
-    owned(&path, &fs::metadata(&real)?, user)?;
-    set(&real, 0o700)
+    let (folder, found) = open_own(&real, &path, user)?;
+    if found.mode() & 0o777 != 0o700 {
+        folder.set_permissions(Permissions::from_mode(0o700))?;
+    }
+    is_still(&real, &found, &path)
+}
+
+/// Creates what is missing of a path, each folder for its owner only, below what nobody else can replace. What another user
+/// puts in the way meanwhile is refused, and nothing is created behind it.
+fn make(path: &Path, user: u32) -> io::Result<()> {
+    let mut there = path;
+    let mut missing = Vec::new();
+    while let Err(error) = there.symlink_metadata()
+        && error.kind() == io::ErrorKind::NotFound
+        && let (Some(above), Some(name)) = (there.parent(), there.file_name())
+    {
+        missing.push(name);
+        there = above;
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    // Where others can put a link, a folder would be created behind it.
+    parents_are_safe(&there.join("new"), user)?;
+    let mut real = there.canonicalize()?;
+    parents_are_safe(&real.join("new"), user)?;
+    for name in missing.into_iter().rev() {
+        real.push(name);
+        match DirBuilder::new().mode(0o700).create(&real) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                // Somebody was quicker: this user, or another one in a folder for all.
+                owned(&real, &fs::symlink_metadata(&real)?, user)?;
+            }
+            made => made.map_err(|error| at(&real, &error.to_string()))?,
+        }
+    }
+    Ok(())
+}
+
+/// Opens a folder, and no link in its place: from then on what was opened counts, whatever has its name. `named` is its name
+/// in errors.
+fn open_own(path: &Path, named: &Path, user: u32) -> io::Result<(File, fs::Metadata)> {
+    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(path, flags, Mode::empty())
+        .map_err(|error| at(named, &error.to_string()))?;
+    let folder = File::from(folder);
+    let found = folder.metadata()?;
+    owned(named, &found, user)?;
+    Ok((folder, found))
+}
+
+/// Checks that a path still names what was opened.
+fn is_still(path: &Path, opened: &fs::Metadata, named: &Path) -> io::Result<()> {
+    let there = path.symlink_metadata()?;
+    if (there.dev(), there.ino()) == (opened.dev(), opened.ino()) {
+        return Ok(());
+    }
+    Err(at(named, "another folder took its place while it was looked at"))
 }
 
 /// Closes everything in a folder to others. Symbolic links stay as they are.
@@ -79,13 +138,7 @@ fn narrow_to(path: &Path, user: u32, depth: usize) -> io::Result<()> {
 /// folder in its place.
 pub fn trusted_folder(path: &Path, user: u32) -> io::Result<PathBuf> {
     let path = named(path)?;
-    if path.symlink_metadata().is_err() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&path)
-            .map_err(|error| at(&path, &error.to_string()))?;
-    }
+    make(&path, user)?;
     // First: what others can put another thing in the place of is not worth a look.
     parents_are_safe(&path, user)?;
     let found = path.symlink_metadata()?;
@@ -95,23 +148,14 @@ pub fn trusted_folder(path: &Path, user: u32) -> io::Result<PathBuf> {
     if !found.is_dir() {
         return Err(at(&path, "it is not a folder"));
     }
-    // From here on what was opened counts, whatever has its name.
-    let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(&path, flags, Mode::empty())
-        .map_err(|error| at(&path, &error.to_string()))?;
-    let folder = File::from(folder);
-    let found = folder.metadata()?;
-    owned(&path, &found, user)?;
+    let (folder, found) = open_own(&path, &path, user)?;
     if found.mode() & OTHERS_WRITE != 0 {
         folder.set_permissions(Permissions::from_mode(0o700))?;
     }
     // The links on the way were checked above; from here on their target counts.
     let real = path.canonicalize()?;
     parents_are_safe(&real, user)?;
-    let there = real.symlink_metadata()?;
-    if (there.dev(), there.ino()) != (found.dev(), found.ino()) {
-        return Err(at(&path, "another folder took its place while it was looked at"));
-    }
+    is_still(&real, &found, &path)?;
     Ok(real)
 }
 
@@ -191,6 +235,97 @@ mod tests {
             assert_eq!(folder(&at(name)).is_ok(), holds_secrets, "{name}");
             assert_eq!(trusted_folder(&at(name), user).is_ok(), is_trusted, "{name}");
         }
+        for name in ["wide/new", "wide/inner/new"] {
+            assert!(!at(name).exists(), "nothing is created before its place is looked at: {name}");
+        }
+    }
+
+    type Plant<'a> = &'a dyn Fn(&Path);
+
+    /// What another user owns, who can do as they like in a folder for all.
+    fn give_away(path: &Path) {
+        std::os::unix::fs::lchown(path, Some(65_534), None).unwrap();
+    }
+
+    /// Only the superuser can give a file away; elsewhere this shows nothing and says so.
+    #[test]
+    fn nothing_is_created_or_closed_through_what_another_user_put_in_the_way() {
+        let user = effective_user().unwrap();
+        if user != 0 {
+            eprintln!("skipped: only the superuser can give files away");
+            return;
+        }
+        let root = TempDir::new().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let open = |name: &str, mode: u32| {
+            fs::create_dir(at(name)).unwrap();
+            fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+        };
+        open("all", 0o1777);
+        open("precious", 0o755);
+        let rows: [(&str, Plant<'_>); 4] = [
+            ("a folder", &|path| fs::create_dir(path).unwrap()),
+            ("a link to a folder of ours", &|path| symlink(at("precious"), path).unwrap()),
+            ("a link to nothing", &|path| symlink(at("precious/new"), path).unwrap()),
+            ("a file", &|path| fs::write(path, "").unwrap()),
+        ];
+        for (number, (name, plant)) in rows.into_iter().enumerate() {
+            let planted = at(&format!("all/{number}"));
+            plant(&planted);
+            give_away(&planted);
+            for below in ["", "deep", "deep/er"] {
+                let path = planted.join(below);
+                assert!(folder(&path).is_err(), "{name}: {below}");
+                assert!(trusted_folder(&path, user).is_err(), "{name}: {below}");
+            }
+        }
+        let inside: Vec<_> = fs::read_dir(at("precious")).unwrap().collect();
+        assert!(inside.is_empty(), "{inside:?}");
+        assert_eq!(mode(&at("precious")), 0o755);
+    }
+
+    /// Another user swaps a folder and a link again and again while the name is looked at. It finds a gap only by chance, so
+    /// it repeats; it never fails without one.
+    #[test]
+    fn a_name_that_another_user_swaps_meanwhile_never_counts() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let user = effective_user().unwrap();
+        if user != 0 {
+            eprintln!("skipped: only the superuser can give files away");
+            return;
+        }
+        let root = TempDir::new().unwrap();
+        let at = |name: &str| root.path().join(name);
+        for (name, mode) in [("all", 0o1777), ("precious", 0o755)] {
+            fs::create_dir(at(name)).unwrap();
+            fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+        }
+        let (name, other) = (at("all/name"), at("all/other"));
+        fs::create_dir(&name).unwrap();
+        symlink(at("precious"), &other).unwrap();
+        give_away(&name);
+        give_away(&other);
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    let (here, flags) = (rustix::fs::CWD, rustix::fs::RenameFlags::EXCHANGE);
+                    rustix::fs::renameat_with(here, &name, here, &other, flags).unwrap();
+                }
+            });
+            let taken: Vec<usize> = (0..3_000)
+                .filter(|_| {
+                    let below = name.join("deep");
+                    folder(&name).is_ok()
+                        || folder(&below).is_ok()
+                        || trusted_folder(&name, user).is_ok()
+                })
+                .collect();
+            done.store(true, Ordering::Relaxed);
+            assert!(taken.is_empty(), "{} times", taken.len());
+        });
+        assert_eq!(mode(&at("precious")), 0o755);
+        assert_eq!(fs::read_dir(at("precious")).unwrap().count(), 0);
     }
 
     /// Only the superuser can give a file away; elsewhere this shows nothing and says so.
@@ -219,7 +354,7 @@ mod tests {
         for (name, plant) in rows {
             plant();
             narrow(&root.path().join("data")).unwrap();
-            std::os::unix::fs::lchown(&planted, Some(65_534), None).unwrap();
+            give_away(&planted);
             let refused = narrow(&root.path().join("data")).unwrap_err();
             assert!(refused.to_string().contains("belongs to user 65534"), "{name}: {refused}");
             if planted.is_dir() && !planted.is_symlink() {

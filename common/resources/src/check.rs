@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value as Json;
 
 use crate::format;
-use crate::problem::Problem;
+use crate::problem::{MAX_PROBLEMS, Problem};
 use crate::span::TextSpan;
 use crate::tree::{Value, YamlEntry, YamlNode};
 
@@ -17,16 +17,53 @@ pub(crate) struct Checker<'a> {
     pub(crate) source: &'a str,
     /// Its text.
     pub(crate) text: &'a Arc<str>,
-    /// What was found.
-    pub(crate) problems: Vec<Problem>,
+    /// The first [`MAX_PROBLEMS`] that were found.
+    problems: Vec<Problem>,
+    /// Number of all that were found.
+    faults: usize,
+    /// The latest that is not kept.
+    beyond: Option<Problem>,
+}
+
+impl<'a> Checker<'a> {
+    /// A check of a source, of which these problems are known already.
+    pub(crate) fn new(source: &'a str, text: &'a Arc<str>, problems: Vec<Problem>) -> Self {
+        Self { source, text, faults: problems.len(), problems, beyond: None }
+    }
 }
 
 impl Checker<'_> {
     pub(crate) fn problem(&mut self, code: &str, span: TextSpan, message: String) -> &mut Problem {
+        self.faults = self.faults.saturating_add(1);
+        if self.problems.len() >= MAX_PROBLEMS {
+            let unplaced = TextSpan::default();
+            return self.beyond.insert(Problem::new(
+                code,
+                self.source,
+                self.text,
+                unplaced,
+                message,
+            ));
+        }
         self.problems.push(Problem::new(code, self.source, self.text, span, message));
         let last = self.problems.len().saturating_sub(1);
         #[expect(clippy::indexing_slicing, reason = "it was pushed one line above")]
         &mut self.problems[last]
+    }
+
+    /// Number of all problems that were found, the ones that are not kept included.
+    pub(crate) fn faults(&self) -> usize {
+        self.faults
+    }
+
+    /// The first problem after that many.
+    pub(crate) fn after(&self, faults: usize) -> Option<&Problem> {
+        self.problems.get(faults)
+    }
+
+    /// What was found.
+    pub(crate) fn into_problems(self) -> Vec<Problem> {
+        self.problems
     }
 
     /// Checks `node`, which is at `path` (in notation for people: `spec.ports[0]`).
@@ -78,8 +115,8 @@ impl Checker<'_> {
 
     fn alternatives(&mut self, node: &YamlNode, alternatives: &[Json], path: &str) {
         let allowed: Vec<&str> = alternatives.iter().flat_map(choices).collect();
-        let nullable = alternatives.iter().any(|one| types(one).contains(&"null"));
-        if nullable && node.value == Value::Null {
+        let may_be_null = alternatives.iter().any(|one| types(one).contains(&"null"));
+        if may_be_null && node.value == Value::Null {
             return;
         }
         if !allowed.is_empty() {
@@ -153,6 +190,12 @@ impl Checker<'_> {
             let place =
                 if path.is_empty() { entry.key.clone() } else { format!("{path}.{}", entry.key) };
             match (properties.and_then(|known| known.get(&entry.key)), rest) {
+                (Some(schema), _) if empty(entry) && has_type(schema) => {
+                    self.nothing(entry, schema, &place);
+                }
+                (None, Some(schema)) if empty(entry) && has_type(schema) && !nullable(schema) => {
+                    self.nothing(entry, schema, &place);
+                }
                 (Some(schema), _) => self.check(&entry.value, schema, &place),
                 (None, Some(Json::Bool(false))) => self.unknown(entry, properties, path),
                 (None, Some(schema)) => self.check(&entry.value, schema, &place),
@@ -165,6 +208,14 @@ impl Checker<'_> {
                 self.problem("field.missing", node.span, message);
             }
         }
+    }
+
+    /// A known field with nothing behind it is refused if its content has a type, also where the field may be absent: it
+    /// would count as absent, and what a template did not fill in, such as a `clientCa`, would protect nothing.
+    fn nothing(&mut self, entry: &YamlEntry, schema: &Json, path: &str) {
+        let message = format!("{path} must be {}, found nothing", or(&wanted(schema)));
+        let help = format!("write its value, or remove `{}` to have its default", entry.key);
+        self.problem("field.type", entry.span, message).help = Some(help);
     }
 
     fn unknown(
@@ -204,6 +255,36 @@ fn types(schema: &Json) -> Vec<&str> {
         Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).collect(),
         _ => Vec::new(),
     }
+}
+
+/// The alternatives of a schema, or it alone.
+fn alternatives(schema: &Json) -> &[Json] {
+    let all = list(schema, "oneOf").or_else(|| list(schema, "anyOf"));
+    all.unwrap_or_else(|| std::slice::from_ref(schema))
+}
+
+fn empty(entry: &YamlEntry) -> bool {
+    entry.value.value == Value::Null
+}
+
+fn nullable(schema: &Json) -> bool {
+    alternatives(schema).iter().any(|one| types(one).contains(&"null"))
+}
+
+/// Whether a schema says of which type a value is; that of free JSON does not.
+fn has_type(schema: &Json) -> bool {
+    alternatives(schema).iter().any(|one| !types(one).is_empty() || !choices(one).is_empty())
+}
+
+/// What a value may be, in words.
+fn wanted(schema: &Json) -> Vec<&str> {
+    let all = alternatives(schema);
+    let words: Vec<&str> = all.iter().flat_map(choices).collect();
+    if !words.is_empty() {
+        return words;
+    }
+    let types = all.iter().flat_map(types).filter(|one| *one != "null");
+    types.map(named).collect()
 }
 
 fn choices(schema: &Json) -> Vec<&str> {
@@ -254,3 +335,6 @@ fn found(node: &YamlNode) -> String {
 fn or(words: &[&str]) -> String {
     words.join(" or ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -52,14 +52,14 @@ pub(crate) struct UnusableDocument {
     pub(crate) reach: UnusableReach,
 }
 
-/// The scope of a document whose targets cannot all be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The scope of a document whose targets cannot all be read, from the narrowest to the widest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum UnusableReach {
     /// Only the targets in it.
     Targets,
     /// Everything in its namespace.
     Namespace,
-    /// Everything: its namespace cannot be read either.
+    /// Everything: its namespace cannot be read, or one of its targets may be the Mesh.
     Everything,
 }
 
@@ -75,7 +75,7 @@ pub struct ParseResult {
     /// what they should route. Use one only where no valid version of the document is known.
     pub stubs: Vec<Document>,
     /// A part could not be read at all, so its content is unknown: a YAML syntax error, something that is no document
-    /// of a known kind, or an invalid trust policy, which a wider one would otherwise replace.
+    /// of a known kind, or an invalid trust policy or grant, which a wider one would otherwise replace.
     pub lost: bool,
 }
 
@@ -104,7 +104,7 @@ impl Document {
     pub fn text(&self) -> &str {
         let TextSpan { start, end } = self.tree.span;
         let before = self.text.get(..start).unwrap_or_default();
-        let line = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+        let line = before.rfind(['\n', '\r']).map_or(0, |at| at.saturating_add(1));
         // An indented document keeps its first indentation, which is part of its meaning.
         let blank = before.get(line..).is_some_and(|text| text.chars().all(char::is_whitespace));
         self.text.get(if blank { line } else { start }..end).unwrap_or_default()
@@ -251,14 +251,14 @@ pub fn read(source_name: &str, text: &str) -> ParseResult {
     let (trees, problems) = tree::read(source_name, &text);
     // A YAML syntax error loses a document of which nothing is known.
     let mut parsed = ParseResult { lost: !problems.is_empty(), ..ParseResult::default() };
-    let mut checker = Checker { source: source_name, text: &text, problems };
+    let mut checker = Checker::new(source_name, &text, problems);
     for tree in trees {
-        let before = checker.problems.len();
+        let before = checker.faults();
         let tree = Arc::new(tree);
         match document(&mut checker, &tree) {
             Some(found) => parsed.documents.push(found),
             None => {
-                let why = checker.problems.get(before).map_or("", |one| one.message.as_str());
+                let why = checker.after(before).map_or("", |one| one.message.as_str());
                 match recover::stub(&tree, why) {
                     Recovery::Lost => parsed.lost = true,
                     Recovery::Nothing => {}
@@ -277,15 +277,15 @@ pub fn read(source_name: &str, text: &str) -> ParseResult {
             }
         }
     }
-    parsed.problems = checker.problems;
+    parsed.problems = checker.into_problems();
     parsed
 }
 
 fn document(checker: &mut Checker<'_>, tree: &Arc<YamlNode>) -> Option<Document> {
     let kind = kind_of(checker, tree)?;
-    let before = checker.problems.len();
+    let before = checker.faults();
     checker.check(tree, &kind.schema, "");
-    if checker.problems.len() > before {
+    if checker.faults() > before {
         return None;
     }
     let mut json = tree.to_json();
@@ -323,13 +323,13 @@ fn document(checker: &mut Checker<'_>, tree: &Arc<YamlNode>) -> Option<Document>
 
 /// Reports what is wrong with a document beyond its schema; returns whether there was anything.
 fn wrong(checker: &mut Checker<'_>, tree: &YamlNode, resource: &Resource) -> bool {
-    let before = checker.problems.len();
+    let before = checker.faults();
     for (pointer, secret) in secrets::written(tree) {
         let message = format!("a document, which many can read, contains {}", secret.name());
         let problem = checker.problem("document.secret", tree.place(&pointer), message);
         problem.help = Some(secret.way_out().to_owned());
     }
-    let hidden = checker.problems.len() > before;
+    let hidden = checker.faults() > before;
     let Resource::Rollout(spec) = resource else { return hidden };
     let wrong = spec.wrong();
     for (pointer, message, help) in &wrong {

@@ -3,6 +3,9 @@
 mod attachment;
 mod attachments;
 mod authorization;
+mod backend_tls;
+mod capture;
+mod external;
 mod grants;
 mod listeners;
 mod routes;
@@ -17,6 +20,7 @@ pub use grants::grant_plan;
 pub use trust::beyond as trust_beyond;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -107,6 +111,8 @@ pub(crate) struct Fold<'a> {
     doubles: Vec<&'a Document>,
     problems: Vec<Problem>,
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
+    /// The addresses by which DNS names services, by key.
+    virtual_addresses: BTreeMap<String, Ipv4Addr>,
 }
 
 /// Computes the plan of `node` from documents. `files` reads the files that documents name: key sets and
@@ -138,6 +144,7 @@ pub fn fold_under(
         doubles: Vec::new(),
         problems: Vec::new(),
         statuses: BTreeMap::new(),
+        virtual_addresses: BTreeMap::new(),
     };
     fold.index(documents);
     let plan = fold.plan();
@@ -166,6 +173,7 @@ pub fn trust_policies(
         doubles: Vec::new(),
         problems: Vec::new(),
         statuses: BTreeMap::new(),
+        virtual_addresses: BTreeMap::new(),
     };
     fold.index(documents);
     fold.trust()
@@ -305,6 +313,8 @@ impl<'a> Fold<'a> {
     fn plan(&mut self) -> Option<NodePlan> {
         let routes = self.routes();
         self.check_services();
+        self.check_externals();
+        self.virtual_addresses = self.assign_addresses();
         self.check_rollouts();
         let place = self.place();
         let trust = self.trust();
@@ -318,6 +328,7 @@ impl<'a> Fold<'a> {
         };
         let services = place.as_ref().map(|place| self.services(place)).unwrap_or_default();
         let sockets = place.as_ref().map(|place| self.listeners(place)).unwrap_or_default();
+        let dns = place.as_ref().and_then(|place| self.dns(place));
         let attachments = self.attachments(&routes);
         let policies = self.authorization(&routes);
         let place = place?;
@@ -325,7 +336,7 @@ impl<'a> Fold<'a> {
         let services = services.into_iter().map(Arc::new).collect();
         let filters = filters.into_iter().map(Arc::new).collect();
         let node = self.node.to_string();
-        Some(NodePlan { node, identity, listeners, services, filters, admin, trust })
+        Some(NodePlan { node, identity, listeners, services, filters, admin, dns, trust })
     }
 
     /// Documents of a folder take effect at once, so a rollout among them would have no effect.

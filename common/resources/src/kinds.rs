@@ -38,6 +38,8 @@ macro_rules! shown_as_written {
 }
 
 mod authorization_policy;
+mod backend_tls_policy;
+mod external_service;
 mod filter;
 mod gateway;
 mod grant;
@@ -49,6 +51,8 @@ mod trust_policy;
 mod upstream_policy;
 
 pub use authorization_policy::*;
+pub use backend_tls_policy::*;
+pub use external_service::*;
 pub use filter::*;
 pub use gateway::*;
 pub use grant::*;
@@ -123,7 +127,9 @@ kinds! {
     HTTPRoute(HttpRouteSpec) in GATEWAY_API,
     GRPCRoute(GrpcRouteSpec) in GATEWAY_API,
     ReferenceGrant(ReferenceGrantSpec) in REFERENCE_API,
+    BackendTLSPolicy(BackendTlsPolicySpec) in GATEWAY_API,
     Service(ServiceSpec) in TAMIS_API,
+    ExternalService(ExternalServiceSpec) in TAMIS_API,
     Filter(FilterSpec) in TAMIS_API,
     FilterAttachment(FilterAttachmentSpec) in TAMIS_API,
     Grant(GrantSpec) in TAMIS_API,

@@ -45,6 +45,7 @@ mod secrets;
 mod sound;
 mod span;
 mod split;
+mod stray;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -70,7 +71,8 @@ pub use room::{
 pub use secrets::{SecretKind, secret_of};
 pub use sound::{CONFIG_REMEDY, RouteFault, ValidationFaults, sound_routes};
 pub use span::TextSpan;
-pub use split::{parts, texts};
+pub use split::{ends_document, lines, parts, texts};
+pub use stray::stray_guards;
 pub use text::{CheckedText, suggest};
 pub use touches::{FieldReferent, Touch, TouchTarget, names};
 pub use tree::{Value, YamlNode};

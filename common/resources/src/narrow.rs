@@ -10,8 +10,8 @@ use crate::format::{Bytes, Millis};
 use crate::kinds::{
     BodyAccess, CallCacheSettings, CountersSettings, ExchangeStateSettings, ExportSettings,
     GrantSpec, GrantedImports, GrantedLimits, GrantedScope, GrantedView, HttpClientSettings,
-    KvSettings, LogSettings, MetricsSettings, NoSettings, QuotaClassSettings, QuotaSettings,
-    SecretsSettings, SignedBy,
+    KvSettings, LogSettings, MetricsSettings, NoSettings, PasswordsSettings, QuotaClassSettings,
+    QuotaSettings, SecretsSettings, SignedBy,
 };
 
 const MIB: u64 = 1 << 20;
@@ -188,6 +188,7 @@ fn capabilities(one: &GrantedImports, other: &GrantedImports) -> GrantedImports 
         clock,
         random,
         crypto,
+        passwords,
         counters,
         spans,
         records,
@@ -203,6 +204,7 @@ fn capabilities(one: &GrantedImports, other: &GrantedImports) -> GrantedImports 
         clock: both(clock.as_ref(), other.clock.as_ref(), plain),
         random: both(random.as_ref(), other.random.as_ref(), plain),
         crypto: both(crypto.as_ref(), other.crypto.as_ref(), plain),
+        passwords: both(passwords.as_ref(), other.passwords.as_ref(), compared),
         counters: both(counters.as_ref(), other.counters.as_ref(), counted),
         spans: both(spans.as_ref(), other.spans.as_ref(), exported),
         records: both(records.as_ref(), other.records.as_ref(), exported),
@@ -280,6 +282,11 @@ fn kept(one: &ExchangeStateSettings, other: &ExchangeStateSettings) -> ExchangeS
         bytes: least(*bytes, other.bytes, Bytes(16 << 10)),
         total_bytes: least(*total_bytes, other.total_bytes, Bytes(16 * MIB)),
     }
+}
+
+fn compared(one: &PasswordsSettings, other: &PasswordsSettings) -> PasswordsSettings {
+    let PasswordsSettings { concurrent } = one;
+    PasswordsSettings { concurrent: least(*concurrent, other.concurrent, 16) }
 }
 
 fn quotas(one: &QuotaSettings, other: &QuotaSettings) -> QuotaSettings {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
+pub use tamis_refused::Refused;
 
 pub use crate::kinds::{
-    Algorithm, AmbiguousPaths, ClientAddressField, EmptySegments, Isolation, ListenerReasons,
-    OnFailure, PathEscapes, Phase, World,
+    Algorithm, AmbiguousPaths, ClientAddressField, Egress, EmptySegments, Isolation,
+    ListenerReasons, OnFailure, PathEscapes, Phase, World,
 };
 
 macro_rules! plans {
@@ -34,8 +35,19 @@ plans! {
         pub filters: Vec<Arc<FilterPlan>>,
         /// Address of the admin listener.
         pub admin: Option<String>,
+        /// The DNS that it answers.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub dns: Option<DnsPlan>,
         /// Trust policies, in the form of the trust crate.
         pub trust: Vec<Json>,
+    }
+    /// DNS for the application of a sidecar.
+    #[derive(Eq)]
+    pub struct DnsPlan {
+        /// Where it is answered, each `IP:PORT` of a loopback address.
+        pub addresses: Vec<String>,
+        /// IPv4 addresses by name, in lower case.
+        pub names: BTreeMap<String, String>,
     }
     /// A socket address in one of its forms.
     #[derive(Eq, Hash)]
@@ -75,6 +87,37 @@ plans! {
         /// It carries connections to this port unread; `None`: it serves HTTP.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub tcp: Option<TcpPlan>,
+        /// Which connections it takes of those that the kernel leads to its socket; `None`: the kernel leads none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub captured: Option<CapturedPlan>,
+    }
+    /// Captured connections of a listener, by the address that the application connected to.
+    #[derive(Eq, Default)]
+    pub struct CapturedPlan {
+        /// Those that it takes, sorted by address.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub destinations: Vec<DestinationPlan>,
+        /// What becomes of all others; `None`: it takes no others.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub others: Option<OthersPlan>,
+    }
+    /// An address of the mesh.
+    #[derive(Eq)]
+    pub struct DestinationPlan {
+        /// `IP:PORT`.
+        pub address: String,
+        /// The host by which its requests are routed; `None`: its connections are not read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub host: Option<String>,
+    }
+    /// Captured connections to addresses outside of the mesh.
+    #[derive(Eq)]
+    pub struct OthersPlan {
+        /// Whether they leave.
+        pub egress: Egress,
+        /// Addresses, `IP:PORT`, to which none leaves: those of sidecars, and those that more than one service has.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub refused: Vec<String>,
     }
     /// A port whose connections are carried unread.
     #[derive(Eq)]
@@ -111,7 +154,7 @@ plans! {
         /// The only host, or `*.` and a name, of its requests; over TLS also of the handshake. `None`: any.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub hostname: Option<String>,
-        /// Over TLS, those of its hosts that another listener of its port has, whether that one listens or not.
+        /// Those of its hosts that another listener of its port has, whether that one listens or not.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         pub elsewhere: Vec<String>,
         /// Addresses and prefixes of the load balancers that begin each connection with a PROXY header; `None`: no
@@ -200,20 +243,7 @@ plans! {
         /// Set when documents do not allow it to run although it fails closed: the proxy must refuse every
         /// exchange in its scope, with this code.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        pub refused: Option<RefusedPlan>,
-    }
-    /// Why an attachment cannot run.
-    pub struct RefusedPlan {
-        /// Stable name of the rule, like `pin.missing`.
-        pub code: String,
-        /// The explanation.
-        pub reason: String,
-        /// Who set the rule; empty when unknown.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        pub set_by: String,
-        /// What would satisfy it; empty when unknown.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        pub remedy: String,
+        pub refused: Option<Refused>,
     }
     /// Keys that must have signed.
     pub struct SignedByPlan {
@@ -283,12 +313,40 @@ plans! {
         pub address: AddressPlan,
         /// Share of traffic.
         pub weight: u32,
-        /// mTLS; `None`: clear text.
+        /// TLS; `None`: clear text.
         pub tls: Option<UpstreamTlsPlan>,
+    }
+    /// TLS to an endpoint.
+    #[derive(Eq, Hash)]
+    #[serde(untagged)]
+    pub enum UpstreamTlsPlan {
+        /// A proxy of the mesh.
+        Member(MemberTlsPlan),
+        /// A server outside the mesh.
+        Server(ServerTlsPlan),
+    }
+    /// What a server outside the mesh must prove. This proxy shows no certificate.
+    #[derive(Eq, Hash)]
+    pub struct ServerTlsPlan {
+        /// Sent as server name; without `names` also the name that its certificate must have.
+        pub hostname: String,
+        /// Names of which its certificate must have one.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub names: Vec<ServerNamePlan>,
+        /// Certificates of authorities as PEM; `None`: those of the operating system.
+        pub authorities: Option<String>,
+    }
+    /// A name in a certificate.
+    #[derive(Eq, Hash)]
+    pub enum ServerNamePlan {
+        /// A DNS name.
+        Dns(String),
+        /// A URI.
+        Uri(String),
     }
     /// How this proxy proves who it is, and the identity that it expects.
     #[derive(Eq, Hash)]
-    pub struct UpstreamTlsPlan {
+    pub struct MemberTlsPlan {
         /// Own certificate in files; `None`: the SVID of the proxy.
         #[serde(flatten)]
         pub files: Option<MemberFilesPlan>,
@@ -355,7 +413,10 @@ impl NodePlan {
     #[must_use]
     pub fn needs_svid(&self) -> bool {
         let listens = |one: &ListenerPlan| matches!(one.tls, Some(TlsPlan::Svid { .. }));
-        let reaches = |one: &EndpointPlan| one.tls.as_ref().is_some_and(|tls| tls.files.is_none());
+        let reaches = |one: &EndpointPlan| match &one.tls {
+            Some(UpstreamTlsPlan::Member(tls)) => tls.files.is_none(),
+            Some(UpstreamTlsPlan::Server(_)) | None => false,
+        };
         self.listeners.iter().any(listens)
             || self.services.iter().any(|service| service.endpoints.iter().any(reaches))
     }

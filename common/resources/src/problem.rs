@@ -51,14 +51,16 @@ impl SourcePlace {
     pub(crate) fn new(source: &str, text: &str, span: TextSpan, label: &str) -> Self {
         let start = floor(text, span.start);
         let end = floor(text, span.end).max(start);
-        let first = text.get(start..end).and_then(|part| part.lines().next()).map_or(0, str::len);
+        let ends = |c| matches!(c, '\r' | '\n');
+        let first =
+            text.get(start..end).and_then(|part| part.split(ends).next()).map_or(0, str::len);
         let before = text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at.saturating_add(1));
+        let line_start = before.rfind(ends).map_or(0, |at| at.saturating_add(1));
         Self {
             source: source.to_owned(),
             start,
             end: start.saturating_add(first),
-            line: before.matches('\n').count().saturating_add(1),
+            line: lines_before(before).saturating_add(1),
             column: before.get(line_start..).unwrap_or_default().chars().count().saturating_add(1),
             label: label.to_owned(),
         }
@@ -69,9 +71,29 @@ impl SourcePlace {
     }
 }
 
+/// The number of line ends (YAML 1.2.2 §5.4) in a text.
+fn lines_before(text: &str) -> usize {
+    let ends = text.bytes().filter(|octet| matches!(octet, b'\r' | b'\n')).count();
+    ends.saturating_sub(text.matches("\r\n").count())
+}
+
 /// The nearest boundary of a character at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at)
+}
+
+/// Problems that are kept of a source. Nobody reads more, and each costs a pass over the text before it.
+pub(crate) const MAX_PROBLEMS: usize = 1_000;
+/// Bytes of a message and of a way out: names in a text may be as long as the text, and each problem would repeat them.
+const MAX_MESSAGE: usize = 2_000;
+
+/// The beginning of a text.
+fn shortened(mut text: String) -> String {
+    if text.len() > MAX_MESSAGE {
+        text.truncate(text.floor_char_boundary(MAX_MESSAGE));
+        text.push('…');
+    }
+    text
 }
 
 impl Problem {
@@ -85,7 +107,7 @@ impl Problem {
     ) -> Self {
         Self {
             code: code.to_owned(),
-            message: message.into(),
+            message: shortened(message.into()),
             help: None,
             place: SourcePlace::new(source, text, span, "here"),
             of: None,
@@ -97,8 +119,16 @@ impl Problem {
     /// Adds the way out.
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(shortened(help.into()));
         self
+    }
+
+    /// Place, message and way out on one line, for a log or an error of one line.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        let SourcePlace { source, line, column, .. } = &self.place;
+        let help = self.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
+        format!("{source}:{line}:{column}: {}{help}", self.message)
     }
 
     /// Adds another place that is involved.

@@ -103,7 +103,9 @@ fn close_crowds(
                 kind: text(&route, "kind"),
                 route: text(&route, "name"),
                 pointer: "/spec".to_owned(),
-                message: format!("it is too much together with the other routes: {said}"),
+                message: format!(
+                    "together with the other routes it is too much for the router: {said}"
+                ),
                 whole: true,
                 together: true,
             });

@@ -48,10 +48,10 @@ impl CheckedText {
                 return Err(alone("yaml.documents", message));
             }
         };
-        let mut checker = Checker { source: source_name, text: &whole, problems };
+        let mut checker = Checker::new(source_name, &whole, problems);
         checker.check(&tree, schema, "");
-        if !checker.problems.is_empty() {
-            return Err(checker.problems);
+        if checker.faults() > 0 {
+            return Err(checker.into_problems());
         }
         Ok(Self { source: source_name.to_owned(), text: whole, tree })
     }

@@ -133,6 +133,7 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
 ];
 
 const SERVICE: &[(&str, FieldReferent)] = &[
+    ("/ports/*/name", FieldReferent::Itself),
     ("/ports/*/port", FieldReferent::Nothing),
     ("/ports/*/protocol", FieldReferent::Nothing),
     ("/ports/*/idleTimeout", FieldReferent::Nothing),
@@ -150,7 +151,19 @@ const SERVICE: &[(&str, FieldReferent)] = &[
     ("/endpoints/*/outboundTcp/*/name", FieldReferent::Nothing),
     ("/endpoints/*/outboundTcp/*/namespace", FieldReferent::Nothing),
     ("/endpoints/*/outboundTcp/*/port", FieldReferent::Nothing),
+    ("/endpoints/*/capture/outbound/*", FieldReferent::Common),
+    ("/endpoints/*/capture/dns/*", FieldReferent::Common),
+    // What the author's own application may reach.
+    ("/endpoints/*/capture/egress", FieldReferent::Nothing),
     ("/endpoints/*/admin", FieldReferent::Common),
+];
+
+const EXTERNAL_SERVICE: &[(&str, FieldReferent)] = &[
+    // What applications of the author's own namespace may reach.
+    ("/hosts/*", FieldReferent::Nothing),
+    ("/ports/*/port", FieldReferent::Nothing),
+    ("/ports/*/protocol", FieldReferent::Nothing),
+    ("/addresses/*", FieldReferent::Nothing),
 ];
 
 const PARENT: &[(&str, FieldReferent)] =
@@ -307,6 +320,7 @@ const GRANT: &[(&str, FieldReferent)] = &[
     ("/imports/clock", FieldReferent::Nothing),
     ("/imports/random", FieldReferent::Nothing),
     ("/imports/crypto", FieldReferent::Nothing),
+    ("/imports/passwords/concurrent", FieldReferent::Nothing),
     ("/imports/counters/scope", FieldReferent::Nothing),
     ("/imports/counters/keys", FieldReferent::Nothing),
     ("/imports/counters/keyBytes", FieldReferent::Nothing),
@@ -371,6 +385,22 @@ const UPSTREAM_POLICY: &[(&str, FieldReferent)] = &[
     ("/keepAlive", FieldReferent::Nothing),
 ];
 
+const BACKEND_TLS_POLICY: &[(&str, FieldReferent)] = &[
+    ("/targetRefs/*/group", FieldReferent::OfReference),
+    ("/targetRefs/*/kind", FieldReferent::OfReference),
+    ("/targetRefs/*/name", FieldReferent::Reference("Service")),
+    ("/targetRefs/*/sectionName", FieldReferent::OfReference),
+    ("/validation/caCertificateRefs/*/group", FieldReferent::Nothing),
+    ("/validation/caCertificateRefs/*/kind", FieldReferent::Nothing),
+    ("/validation/caCertificateRefs/*/name", FieldReferent::File),
+    ("/validation/wellKnownCACertificates", FieldReferent::Common),
+    // What the certificate of the author's own service must say.
+    ("/validation/hostname", FieldReferent::Nothing),
+    ("/validation/subjectAltNames/*/type", FieldReferent::Nothing),
+    ("/validation/subjectAltNames/*/hostname", FieldReferent::Nothing),
+    ("/validation/subjectAltNames/*/uri", FieldReferent::Nothing),
+];
+
 const REFERENCE_GRANT: &[(&str, FieldReferent)] = &[
     // Opens the author's own documents to others.
     ("/from/*/group", FieldReferent::Nothing),
@@ -427,6 +457,7 @@ pub fn names(kind: &str) -> Option<Vec<(String, FieldReferent)>> {
             nest(&mut all, "/spec", SERVICE);
             nest(&mut all, "/spec/tls", IDENTITY_FILES);
         }
+        "ExternalService" => nest(&mut all, "/spec", EXTERNAL_SERVICE),
         "HTTPRoute" => route(&mut all, HTTP_RULE),
         "GRPCRoute" => route(&mut all, GRPC_RULE),
         "Filter" => nest(&mut all, "/spec", FILTER),
@@ -443,6 +474,7 @@ pub fn names(kind: &str) -> Option<Vec<(String, FieldReferent)>> {
             nest(&mut all, "/spec/deny/*", ACCESS_RULE);
         }
         "UpstreamPolicy" => nest(&mut all, "/spec", UPSTREAM_POLICY),
+        "BackendTLSPolicy" => nest(&mut all, "/spec", BACKEND_TLS_POLICY),
         "ReferenceGrant" => nest(&mut all, "/spec", REFERENCE_GRANT),
         "Rollout" => nest(&mut all, "/spec", ROLLOUT),
         _ => return None,

@@ -7,13 +7,11 @@ use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use crate::problem::Problem;
+use crate::problem::{MAX_PROBLEMS, Problem};
 use crate::span::TextSpan;
 
 const MAX_DEPTH: usize = 64;
 const MAX_DOCUMENTS: usize = 10_000;
-/// Further problems are not worth reading, and cost memory.
-const MAX_PROBLEMS: usize = 1_000;
 
 /// A value and its place.
 #[derive(Debug, Clone, PartialEq)]

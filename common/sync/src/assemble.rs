@@ -73,6 +73,7 @@ pub fn assemble(parts: &Parts) -> Result<AssembledPlan, PartsError> {
             chain: ChainPlan { attachments },
             rules: listener.rules,
             tcp: listener.tcp,
+            captured: listener.captured,
         });
     }
     let services = below(parts, UPSTREAM).map(|(_, part)| read::<ServicePlan>(part).map(Arc::new));
@@ -83,6 +84,7 @@ pub fn assemble(parts: &Parts) -> Result<AssembledPlan, PartsError> {
         services: services.collect::<Result<_, _>>()?,
         filters,
         admin: node.admin,
+        dns: node.dns,
         trust: below(parts, TRUST).map(|(_, part)| part.body.clone()).collect(),
     };
     Ok(AssembledPlan { plan, slot_of_filter, slots, shadows })

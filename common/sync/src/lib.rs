@@ -39,11 +39,11 @@ pub use part::{Part, Parts};
 pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
     CallCounts, ComparisonReport, DifferenceReport, Histogram, IdentityReport, MAX_PROBLEMS,
-    NodeReport, ProblemReport, RefusalReport, RefusedReport, RunningReport, SlotReport,
-    SlotStatistics,
+    NodeReport, ProblemReport, RefusedReport, RunningReport, SlotReport, SlotStatistics,
 };
 pub use session::Session;
 pub use shape::{Activation, slot_part};
 pub use slots::{SHADOW, placed};
 pub use split::{UpstreamParts, split, split_again};
+pub use tamis_refused::Refused;
 pub use wire::{Hello, MessageFromNode, MessageToNode, PROTOCOL, ProtocolError, Push, PushOutcome};

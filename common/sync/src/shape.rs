@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_resources::plan::{
-    AddressPlan, FilterPlan, ListenerRulesPlan, TcpPlan, TlsPlan, TrafficDirection,
+    AddressPlan, CapturedPlan, DnsPlan, FilterPlan, ListenerRulesPlan, TcpPlan, TlsPlan,
+    TrafficDirection,
 };
 
 use crate::part::Part;
@@ -42,6 +43,8 @@ pub(crate) struct NodePart {
     pub(crate) node: String,
     pub(crate) identity: Option<String>,
     pub(crate) admin: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) dns: Option<DnsPlan>,
 }
 
 /// A listener whose chain is a list of slots in order.
@@ -58,6 +61,8 @@ pub(crate) struct ListenerPart {
     pub(crate) rules: ListenerRulesPlan,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tcp: Option<TcpPlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) captured: Option<CapturedPlan>,
 }
 
 fn is_default(rules: &ListenerRulesPlan) -> bool {

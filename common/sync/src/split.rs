@@ -100,6 +100,7 @@ fn own(plan: &NodePlan) -> Vec<Part> {
         node: plan.node.clone(),
         identity: plan.identity.clone(),
         admin: plan.admin.clone(),
+        dns: plan.dns.clone(),
     };
     parts.extend(part(NODE.to_owned(), &node));
     let named = named(plan);
@@ -114,6 +115,7 @@ fn own(plan: &NodePlan) -> Vec<Part> {
             chain: chain.filter_map(place).collect(),
             rules: listener.rules.clone(),
             tcp: listener.tcp.clone(),
+            captured: listener.captured.clone(),
         };
         parts.extend(part(format!("{LISTENER}{}", listener.name), &cut));
     }

@@ -27,7 +27,7 @@ use tokio::time::Sleep;
 
 pub use self::outgoing::{OutgoingRequest, RequestLine};
 use self::receive::{Head, refusal_of};
-use crate::content::Content;
+use crate::message::content::Content;
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
 use crate::turn::{ConnectionTurn, TURN_BYTES};
 

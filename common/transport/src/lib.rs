@@ -29,24 +29,23 @@
 )]
 
 pub mod address;
+mod captured;
 mod carry;
 mod causes;
 pub mod client;
 pub mod connect;
-mod content;
-mod field_names;
 mod first_read;
 pub mod frames;
 pub mod gate;
 pub mod handover;
 pub mod hosts;
 pub mod listen;
-mod outbox;
+mod message;
 pub mod proxy_protocol;
 pub mod response;
 pub mod serve;
-mod spare;
 mod streams;
+mod tcp_answer;
 pub mod tls;
 pub(crate) mod turn;
 
@@ -60,19 +59,20 @@ pub use connect::{ConnectError, PlainStream, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, MeteredStream};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
 pub use listen::{BoundListener, ListenError, SocketListener, bind, spread};
+pub use message::spare::give_back;
 pub use proxy_protocol::{ProxyHeaderError, read_proxy_header};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnInfo, ConnectProtocol, InterimSender, ListenerStage, PendingTunnel, RequestBody,
-    RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError, serve_and_note,
-    serve_connection,
+    ConnectProtocol, ConnectionInfo, InterimSender, ListenerStage, PendingTunnel, RequestBody,
+    RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError,
+    serve_connection, serve_recording_refusals,
 };
-pub use spare::give_back;
 pub use streams::{KeepAlive, PingTimes, ReceivedContent, SendContentError, send_content};
+pub use tcp_answer::{AnsweredStream, HeardAnswer, PeerAnswer, TcpAnswer};
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, ClientCertificates,
-    ClientTls, MeshIdentity, OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal, ServerTls,
-    SvidRenewals, TcpPort, TlsError, TrustBundles,
+    ClientTls, MeshIdentity, OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal,
+    ServerAltName, ServerTls, SvidRenewals, TcpPort, TlsError, TrustBundles,
 };
 pub use turn::yield_turn;

@@ -41,9 +41,9 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Facts about a connection before its first request.
 #[derive(Debug, Clone)]
-pub struct ConnInfo {
-    /// The peer's address; `None` on a unix socket.
-    pub peer: Option<SocketAddr>,
+pub struct ConnectionInfo {
+    /// The address that it comes from: its peer's, or the one that a PROXY header states; `None` on a unix socket.
+    pub sender: Option<SocketAddr>,
     /// The address it connected to.
     pub local: Address,
     /// The identity that the peer proved and the result of the TLS handshake; `None` without TLS.
@@ -137,18 +137,18 @@ pub enum ServeError {
 /// [`ServeError`] when the connection did not end normally. A refusal by the gate is normal.
 pub async fn serve_connection<IO, H, B>(
     io: IO,
-    info: Rc<ConnInfo>,
+    info: Rc<ConnectionInfo>,
     limits: &ServeLimits,
     handler: H,
     shutdown: Shutdown,
 ) -> Result<(), ServeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    serve_and_note(io, info, limits, handler, |_refused| None, shutdown).await
+    serve_recording_refusals(io, info, limits, handler, |_refused| None, shutdown).await
 }
 
 /// The same, and `refused` learns of the request that the gate refused before the handler saw it. There is at most one: the
@@ -156,9 +156,9 @@ where
 ///
 /// # Errors
 /// As [`serve_connection`].
-pub async fn serve_and_note<IO, H, B>(
+pub async fn serve_recording_refusals<IO, H, B>(
     mut io: IO,
-    info: Rc<ConnInfo>,
+    info: Rc<ConnectionInfo>,
     limits: &ServeLimits,
     handler: H,
     refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
@@ -166,7 +166,7 @@ pub async fn serve_and_note<IO, H, B>(
 ) -> Result<(), ServeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {

@@ -40,6 +40,7 @@ pub use self::refusal::PeerRefusal;
 use self::shown::{ShownCertificate, ShownChain};
 use self::spiffe::SpiffeId;
 pub use self::tcp_port::{AskedProtocol, TcpPort};
+pub use self::verify::ServerAltName;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
@@ -255,6 +256,8 @@ pub struct ClientTls {
     config: Arc<ClientConfig>,
     server_name: ServerName<'static>,
     shown: Option<ShownCertificate>,
+    /// The server must be a member of a mesh.
+    of_mesh: bool,
 }
 
 /// Our own certificate, shown to servers that ask: two PEM files.
@@ -280,6 +283,7 @@ impl ClientTls {
         expect_identity: Option<SpiffeId>,
         server_name: &str,
     ) -> Result<Self, TlsError> {
+        let of_mesh = expect_identity.is_some();
         let builder = ClientConfig::builder_with_provider(verify::provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
@@ -298,7 +302,7 @@ impl ClientTls {
         };
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
         let shown = shown.map(ShownCertificate::Chain);
-        Ok(Self { config: Arc::new(config), server_name: named(server_name)?, shown })
+        Ok(Self { config: Arc::new(config), server_name: named(server_name)?, shown, of_mesh })
     }
 
     /// A client inside the mesh: it shows the current SVID of `identity`, over TLS 1.3 only, and the server
@@ -313,7 +317,7 @@ impl ClientTls {
     ) -> Result<Self, TlsError> {
         let config = Arc::new(identity.client(expected)?);
         let shown = Some(ShownCertificate::Svid(identity.clone()));
-        Ok(Self { config, server_name: named(server_name)?, shown })
+        Ok(Self { config, server_name: named(server_name)?, shown, of_mesh: true })
     }
 
     /// A client that has no identity yet: the server must be `expected`, a member of one of these trust domains,
@@ -327,7 +331,7 @@ impl ClientTls {
         server_name: &str,
     ) -> Result<Self, TlsError> {
         let config = Arc::new(mesh::stranger(bundles, expected)?);
-        Ok(Self { config, server_name: named(server_name)?, shown: None })
+        Ok(Self { config, server_name: named(server_name)?, shown: None, of_mesh: true })
     }
 
     /// Reads PEM text: the authorities of servers, each of which must show a certificate valid for `server_name`. We show
@@ -340,15 +344,37 @@ impl ClientTls {
         place: &Path,
         server_name: &str,
     ) -> Result<Self, TlsError> {
-        let authorities = files::certificates_of(place, authorities.as_bytes())?;
+        Self::to_server(Some(authorities), place, server_name, Vec::new())
+    }
+
+    /// The same, for a server whose certificate must have one of `names`; without any it must be valid for `server_name`.
+    /// Without `authorities` those of the operating system count.
+    ///
+    /// # Errors
+    /// [`TlsError`] names the place or name and the way out.
+    pub fn to_server(
+        authorities: Option<&str>,
+        place: &Path,
+        server_name: &str,
+        names: Vec<ServerAltName>,
+    ) -> Result<Self, TlsError> {
+        let read = |text: &str| files::certificates_of(place, text.as_bytes());
+        let authorities = authorities.map(read).transpose()?;
         let mut config = ClientConfig::builder_with_provider(verify::provider())
             .with_safe_default_protocol_versions()
             .map_err(TlsError::Setup)?
             .dangerous()
-            .with_custom_certificate_verifier(verify::servers_of(place, authorities)?)
+            .with_custom_certificate_verifier(verify::servers_named(place, authorities, names)?)
             .with_no_client_auth();
         config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
-        Ok(Self { config: Arc::new(config), server_name: named(server_name)?, shown: None })
+        let (config, server_name) = (Arc::new(config), named(server_name)?);
+        Ok(Self { config, server_name, shown: None, of_mesh: false })
+    }
+
+    /// Whether the server must prove that it is a member of a mesh; then it is a proxy of one.
+    #[must_use]
+    pub fn is_of_mesh(&self) -> bool {
+        self.of_mesh
     }
 
     /// The facts of its own certificate, of the current one when it is an SVID; `None` when it shows none.

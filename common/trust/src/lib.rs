@@ -1,7 +1,7 @@
 //! Whether a filter may run: keys, signing, verification and policies.
 //!
 //! An author signs the digest of a manifest. Whoever is about to run the filter calls [`verify`] with the
-//! pinned digest, the bytes and the policies in force. The result is [`VerifiedFilter`], or a [`TrustRefusal`] that
+//! pinned digest, the bytes and the policies in force. The result is [`VerifiedFilter`], or a [`Refused`] that
 //! names the rule, who set it and what would satisfy it. There is no third result: no fallback to another
 //! format, and nothing is allowed when no policy exists.
 //!
@@ -80,7 +80,7 @@ pub use keys::{KeyId, PrivateKey, PublicKey};
 pub use manifest::{BuildInput, MAX_MANIFEST_BYTES, Manifest, TITLE, VERSION, build};
 pub use name::{Name, Version};
 pub use policy::{NamePattern, SignaturePolicy, TrustedKey};
-pub use refused::{TrustRefusal, code};
+pub use refused::{Refused, code};
 pub use revoke::Revocation;
 pub use sign::sign;
 pub use time::Timestamp;

@@ -1,20 +1,6 @@
-//! A refusal: a stable code, the rule, who set it and the way out.
+//! The codes of refusals.
 
-use thiserror::Error;
-
-/// Why a filter may not run.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-#[error("refused ({code}): {rule}; set by {set_by}; to satisfy it: {remedy}")]
-pub struct TrustRefusal {
-    /// One of [`code`].
-    pub code: &'static str,
-    /// The rule that refused, and the evidence.
-    pub rule: String,
-    /// Who set that rule.
-    pub set_by: String,
-    /// What would satisfy it.
-    pub remedy: String,
-}
+pub use tamis_refused::Refused;
 
 /// The codes of refusals: `trust.*` about the artifact, `assign.*` about its assignment. Stable: status,
 /// metrics and documentation use them.

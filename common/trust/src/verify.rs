@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::bundle::{Envelope, MAX_BUNDLES, PREDICATE_TYPE, STATEMENT_TYPE, Statement, hint};
 use crate::policy::TrustedKey;
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::verify::withdrawn::{Revocations, fresh, withdrawn};
 use crate::{Digest, Manifest, Name, SignaturePolicy, TITLE, TrustError, VERSION, Version};
 
@@ -59,15 +59,15 @@ impl VerifiedFilter {
     /// the policy.
     ///
     /// # Errors
-    /// [`TrustRefusal`] with `trust.threshold`.
-    pub fn enough(&self, keys: &[String], threshold: u32) -> Result<(), TrustRefusal> {
+    /// [`Refused`] with `trust.threshold`.
+    pub fn enough(&self, keys: &[String], threshold: u32) -> Result<(), Refused> {
         let by = self.signers.iter().filter(|signer| keys.contains(&signer.0)).count();
         if u32::try_from(by).is_ok_and(|by| by >= threshold) {
             return Ok(());
         }
         let keys = keys.join(", ");
-        Err(TrustRefusal {
-            code: code::THRESHOLD,
+        Err(Refused {
+            code: code::THRESHOLD.into(),
             rule: format!(
                 "its grant asks for {threshold} of the keys {keys} to have signed, {by} did"
             ),
@@ -96,11 +96,11 @@ const FORMAT_SETTER: &str = "the artifact format";
 /// Verifies a filter: pin, policy, signatures, and that `component` is what the manifest describes.
 ///
 /// # Errors
-/// [`TrustRefusal`], always with the rule, who set it and the way out.
-pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<VerifiedFilter, TrustRefusal> {
+/// [`Refused`], always with the rule, who set it and the way out.
+pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<VerifiedFilter, Refused> {
     let (manifest, verified) = check(request)?;
-    manifest.check(component).map_err(|error| TrustRefusal {
-        code: code::ALTERED,
+    manifest.check(component).map_err(|error| Refused {
+        code: code::ALTERED.into(),
         rule: format!("the component must be the one the manifest names ({error})"),
         set_by: format!("the manifest {}", request.pinned),
         remedy: "fetch the component again, or pin the digest of its own signed manifest"
@@ -113,12 +113,12 @@ pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<VerifiedFilter,
 /// [`Manifest::check`] must still succeed before it is compiled.
 ///
 /// # Errors
-/// [`TrustRefusal`], always with the rule, who set it and the way out.
-pub fn verify_manifest(request: &Request<'_>) -> Result<VerifiedFilter, TrustRefusal> {
+/// [`Refused`], always with the rule, who set it and the way out.
+pub fn verify_manifest(request: &Request<'_>) -> Result<VerifiedFilter, Refused> {
     check(request).map(|(_, verified)| verified)
 }
 
-fn check(request: &Request<'_>) -> Result<(Manifest, VerifiedFilter), TrustRefusal> {
+fn check(request: &Request<'_>) -> Result<(Manifest, VerifiedFilter), Refused> {
     let manifest = pinned_manifest(request)?;
     let policy = policy_for(&manifest, request.policies)?;
     withdrawn(&manifest, request.policies)?;
@@ -134,11 +134,11 @@ fn check(request: &Request<'_>) -> Result<(Manifest, VerifiedFilter), TrustRefus
     Ok((manifest, verified))
 }
 
-fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, TrustRefusal> {
+fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
     let actual = Digest::of(request.manifest);
     if actual != *request.pinned {
-        return Err(TrustRefusal {
-            code: code::ALTERED,
+        return Err(Refused {
+            code: code::ALTERED.into(),
             rule: format!(
                 "the manifest's digest must be the pinned {}, it is {actual}",
                 request.pinned
@@ -147,15 +147,15 @@ fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, TrustRefusal> {
             remedy: "fetch the manifest again, or pin the other digest after review".to_owned(),
         });
     }
-    let manifest = Manifest::parse(request.manifest).map_err(|error| TrustRefusal {
-        code: code::FORMAT,
+    let manifest = Manifest::parse(request.manifest).map_err(|error| Refused {
+        code: code::FORMAT.into(),
         rule: format!("the manifest must be one of a Wasm component ({error})"),
         set_by: FORMAT_SETTER.to_owned(),
         remedy: "build and sign the artifact again with `tamis filter sign`".to_owned(),
     })?;
     match request.name {
-        Some(name) if name != manifest.name().as_str() => Err(TrustRefusal {
-            code: code::WRONG_NAME,
+        Some(name) if name != manifest.name().as_str() => Err(Refused {
+            code: code::WRONG_NAME.into(),
             rule: format!(
                 "the pinned digest must be of {name:?}, its manifest says {}",
                 manifest.name()
@@ -170,23 +170,23 @@ fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, TrustRefusal> {
 fn policy_for<'a>(
     manifest: &Manifest,
     policies: &'a [SignaturePolicy],
-) -> Result<&'a SignaturePolicy, TrustRefusal> {
+) -> Result<&'a SignaturePolicy, Refused> {
     let name = manifest.name();
     let deciding = || policies.iter().filter(|policy| !policy.narrows());
     let closest = deciding().filter_map(|policy| policy.covers(name)).max();
     let mut best = deciding().filter(|policy| closest.is_some() && policy.covers(name) == closest);
     match (best.next(), best.next()) {
         (Some(policy), None) => Ok(policy),
-        (Some(one), Some(other)) => Err(TrustRefusal {
-            code: code::UNKNOWN_KEY,
+        (Some(one), Some(other)) => Err(Refused {
+            code: code::UNKNOWN_KEY.into(),
             rule: format!(
                 "one trust policy must decide on {name}, but two cover it with equally specific patterns"
             ),
             set_by: format!("trust policies {:?} and {:?}", one.name(), other.name()),
             remedy: "merge them, or make the pattern of one more specific".to_owned(),
         }),
-        (None, _) => Err(TrustRefusal {
-            code: code::UNKNOWN_KEY,
+        (None, _) => Err(Refused {
+            code: code::UNKNOWN_KEY.into(),
             rule: format!("a trust policy must cover {name}, but no policy does"),
             set_by: "default deny".to_owned(),
             remedy: format!("add a trust policy whose namespaces include {name}"),
@@ -196,14 +196,14 @@ fn policy_for<'a>(
 
 /// Checks what narrowing policies require in addition to the deciding one. Their keys prove nothing more: signers have the
 /// names that the deciding policy gives them.
-fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), TrustRefusal> {
+fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
     let name = manifest.name();
     let narrowing = request.policies.iter().filter(|policy| policy.narrows());
     let narrowing: Vec<&SignaturePolicy> =
         narrowing.filter(|policy| policy.covers(name).is_some()).collect();
     if let Some(one) = narrowing.get(MAX_NARROWING) {
-        return Err(TrustRefusal {
-            code: code::UNKNOWN_KEY,
+        return Err(Refused {
+            code: code::UNKNOWN_KEY.into(),
             rule: format!(
                 "at most {MAX_NARROWING} trust policies may ask for more about {name}, {} do",
                 narrowing.len()
@@ -235,13 +235,13 @@ fn signers(
     manifest: &Manifest,
     policy: &SignaturePolicy,
     request: &Request<'_>,
-) -> Result<Vec<SignerName>, TrustRefusal> {
+) -> Result<Vec<SignerName>, Refused> {
     let bundles = request.bundles;
     let revoked = Revocations::of(manifest, request.policies);
     let remedy = || who_may_sign(policy, &revoked, request.now);
     if bundles.is_empty() {
-        return Err(TrustRefusal {
-            code: code::UNSIGNED,
+        return Err(Refused {
+            code: code::UNSIGNED.into(),
             rule: format!(
                 "{} must be signed by {}, but has no signature",
                 manifest.name(),
@@ -315,7 +315,13 @@ fn who_may_sign(policy: &SignaturePolicy, revoked: &Revocations<'_>, now: u64) -
             names.len()
         );
     }
-    format!("let {wanted} of the keys {} sign the manifest, one bundle each", names.join(", "))
+    let keys = match names.as_slice() {
+        [only] => format!("the key {only}"),
+        names => format!("{wanted} of the keys {}", names.join(", ")),
+    };
+    format!(
+        "sign it with {keys} (`tamis filter sign --key`), or add the signer's key to the policy"
+    )
 }
 
 fn distinct_keys(count: usize) -> String {
@@ -328,7 +334,7 @@ fn too_few(
     good: &BTreeSet<SignerName>,
     misses: &[Miss],
     remedy: String,
-) -> TrustRefusal {
+) -> Refused {
     const TELLING: [&str; 6] = [
         code::REVOKED_KEY,
         code::EXPIRED,
@@ -346,13 +352,13 @@ fn too_few(
         if !why.is_empty() {
             rule.push_str(&format!("; not counted: {}", why.join("; ")));
         }
-        return TrustRefusal { code: code::THRESHOLD, rule, set_by: set_by(policy), remedy };
+        return Refused { code: code::THRESHOLD.into(), rule, set_by: set_by(policy), remedy };
     }
     let telling = TELLING.into_iter().find(|code| misses.iter().any(|miss| miss.code == *code));
     let code = telling.unwrap_or(code::FORMAT);
     let set_by = if code == code::FORMAT { FORMAT_SETTER.to_owned() } else { set_by(policy) };
     let rule = format!("{wanted} must have signed, none did: {}", why.join("; "));
-    TrustRefusal { code, rule, set_by, remedy }
+    Refused { code: code.into(), rule, set_by, remedy }
 }
 
 /// The trusted key that signed this bundle about this manifest.

@@ -7,7 +7,7 @@
 //! cosign v2.6.4, a key of its own and `--new-bundle-format --tlog-upload=false`: it omits the annotations
 //! from the statement, so name and version are those of the signed manifest.
 
-use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, code, verify_manifest};
+use tamis_trust::{Digest, Refused, Request, SignaturePolicy, code, verify_manifest};
 
 const MANIFEST: &[u8] = include_bytes!("golden/acme-retry-1.0.0.manifest.json");
 const BUNDLE: &[u8] = include_bytes!("golden/cosign-v3.1.2.bundle.json");
@@ -16,19 +16,18 @@ const BUNDLE_V2: &[u8] = include_bytes!("golden/cosign-v2.6.4.bundle.json");
 const KEY_V2: &str = include_str!("golden/test-key-v2.pub");
 
 /// The verified name and version, or why verification fails.
-fn verified(manifest: &[u8], bundle: &[u8]) -> Result<String, TrustRefusal> {
+fn verified(manifest: &[u8], bundle: &[u8]) -> Result<String, Refused> {
     let policy = serde_json::json!({
         "name": "golden", "namespaces": ["acme/*"], "threshold": 1,
         "keys": [{ "name": "cosign", "publicKey": KEY }, { "name": "cosign v2", "publicKey": KEY_V2 }],
     });
-    let policy = SignaturePolicy::from_json(policy.to_string().as_bytes()).map_err(|error| {
-        TrustRefusal {
-            code: code::FORMAT,
+    let policy =
+        SignaturePolicy::from_json(policy.to_string().as_bytes()).map_err(|error| Refused {
+            code: code::FORMAT.into(),
             rule: error.to_string(),
             set_by: String::new(),
             remedy: String::new(),
-        }
-    })?;
+        })?;
     let verified = verify_manifest(&Request {
         pinned: &Digest::of(manifest),
         name: Some("acme/retry"),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp as Moment;
 use sigstore_tuf::TrustedMetadataSet;
-use tamis_trust::{CLOCK_SKEW_SECONDS, Name, SignaturePolicy, Timestamp, TrustRefusal, code};
+use tamis_trust::{CLOCK_SKEW_SECONDS, Name, Refused, SignaturePolicy, Timestamp, code};
 
 use crate::{Namespace, TufError, kept};
 
@@ -175,10 +175,10 @@ impl TrustedPolicies {
     /// # Errors
     /// There is no state yet, a role that covers the filter has expired, or the newest root revoked the
     /// keys.
-    pub fn fresh(&self, name: &Name, now: u64) -> Result<(), TrustRefusal> {
+    pub fn fresh(&self, name: &Name, now: u64) -> Result<(), Refused> {
         let version = self.root.root().version;
-        let refused = |rule: String, remedy: &str| TrustRefusal {
-            code: code::STALE,
+        let refused = |rule: String, remedy: &str| Refused {
+            code: code::STALE.into(),
             rule: format!("{rule}: nothing new is activated"),
             set_by: format!("the policy metadata, root version {version}"),
             remedy: format!("{remedy}; what runs keeps running"),
@@ -186,7 +186,7 @@ impl TrustedPolicies {
         let Some(lower) = &self.lower else {
             return Err(refused(
                 "no policy metadata was received yet".to_owned(),
-                "let the node reach its registry",
+                "let the proxy reach its registry",
             ));
         };
         if let Some(reason) = self.lapsed() {

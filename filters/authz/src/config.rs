@@ -1,6 +1,10 @@
 //! What the host passes: the policies of the targets, what they guard, and the settings of the attachment.
 
-use serde::Deserialize;
+use std::fmt;
+use std::marker::PhantomData;
+
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// The configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -94,25 +98,32 @@ pub struct Policy {
     pub cedar: Option<Cedar>,
 }
 
-/// Conditions that must all hold.
+/// Conditions that must all hold; an absent list is none, and an empty one is refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Rule {
     /// Its name; default: its index.
     pub name: Option<String>,
     /// SPIFFE ids.
+    #[serde(deserialize_with = "entries")]
     pub identities: Vec<String>,
     /// Addresses and prefixes.
+    #[serde(deserialize_with = "entries")]
     pub addresses: Vec<String>,
     /// Methods.
+    #[serde(deserialize_with = "entries")]
     pub methods: Vec<String>,
     /// Paths.
+    #[serde(deserialize_with = "entries")]
     pub paths: Vec<Path>,
     /// Ports.
+    #[serde(deserialize_with = "entries")]
     pub ports: Vec<u16>,
     /// Headers.
+    #[serde(deserialize_with = "entries")]
     pub headers: Vec<Values>,
     /// Claims.
+    #[serde(deserialize_with = "entries")]
     pub claims: Vec<Values>,
 }
 
@@ -145,7 +156,38 @@ pub struct Values {
     /// The name.
     pub name: String,
     /// The values.
+    #[serde(deserialize_with = "entries")]
     pub values: Vec<String>,
+}
+
+/// The entries of a condition. A list without any would hold for nothing or for everything, and somebody meant neither: an
+/// absent list is no condition.
+fn entries<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    from.deserialize_seq(Entries(PhantomData))
+}
+
+/// Reads the list itself, so that an error has its place.
+struct Entries<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list with at least one entry")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(one) = list.next_element()? {
+            all.push(one);
+        }
+        if all.is_empty() {
+            return Err(A::Error::custom(
+                "a list of a rule has at least one entry; remove it to have no such condition",
+            ));
+        }
+        Ok(all)
+    }
 }
 
 /// Policies in Cedar.

@@ -353,6 +353,35 @@ fn cedar_is_validated_and_a_policy_that_fails_refuses() {
 }
 
 #[test]
+fn a_list_without_entries_is_no_condition_and_is_refused_at_its_place() {
+    let lists = ["identities", "addresses", "methods", "paths", "ports", "headers", "claims"];
+    let rule = |list: &str, value: Value| json!({ list: value });
+    let mut rows: Vec<(String, Value)> = Vec::new();
+    for list in lists {
+        rows.push((format!("/{list}"), rule(list, json!([]))));
+        rows.push((format!("/{list}"), rule(list, json!(null))));
+    }
+    for list in ["headers", "claims"] {
+        for values in [json!([]), json!(null)] {
+            let value = json!([{ "name": "a", "values": values }]);
+            rows.push((format!("/{list}/0/values"), rule(list, value)));
+        }
+    }
+    for (place, rule) in &rows {
+        for side in ["allow", "deny"] {
+            let config = with(&json!([{ "name": "a/b" }, { "name": "a/c", side: [{}, rule] }]));
+            let errors = Config::parse::<AuthzSettings>(&config.to_string()).unwrap_err();
+            assert_eq!(errors[0].pointer, format!("/policies/1/{side}/1{place}"), "{errors:?}");
+            let null = rule.to_string().contains("null");
+            assert!(null || errors[0].message.contains("remove it"), "{errors:?}");
+        }
+    }
+    // Nor does a scope without routes become one of all routes.
+    let config = with(&json!([{ "name": "a/b", "scope": [], "deny": [{}] }]));
+    assert!(Authz::configure(Config::parse(&config.to_string()).unwrap()).is_err());
+}
+
+#[test]
 fn memory_is_bounded_and_does_not_grow_with_paths() {
     let mut policy = authz(&with(
         &json!([{ "name": "a/b", "allow": [{ "paths": [{ "type": "PathPrefix", "value": "/a" }] }] }]),
@@ -426,8 +455,11 @@ fn rule() -> impl Strategy<Value = Value> {
         prop_oneof![3 => Just(json!([])), 1 => values("roles"), 1 => values("scope")],
     )
         .prop_map(|(identities, addresses, methods, paths, ports, headers, claims)| {
-            json!({ "identities": identities, "addresses": addresses, "methods": methods, "paths": paths,
-                    "ports": ports, "headers": headers, "claims": claims })
+            let all = json!({ "identities": identities, "addresses": addresses, "methods": methods, "paths": paths,
+                              "ports": ports, "headers": headers, "claims": claims });
+            let Value::Object(all) = all else { unreachable!() };
+            // A list without entries is refused: a rule without a condition has no such list.
+            all.into_iter().filter(|(_, list)| list != &json!([])).collect::<Value>()
         })
 }
 

@@ -13,7 +13,7 @@ pub mod origin;
 use config::{CsrfSettings, Rules};
 
 const SITE: &str = "sec-fetch-site";
-/// Every handshake of a WebSocket over HTTP/1.1 has it (RFC 6455 §4.1); over HTTP/2 it is a CONNECT.
+/// Every handshake of a WebSocket over HTTP/1.1 has it (RFC 6455 §4.1), and the host adds it to one over HTTP/2.
 const WEBSOCKET: &str = "sec-websocket-key";
 
 /// The policy.

@@ -43,7 +43,7 @@ pub enum BreakerStatus {
 
 /// Counts faults of all instances of an attachment.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker {
+pub(crate) struct FilterBreaker {
     clock: Clock,
     /// Almost always [`QUIET`]. Changed under the lock of `inner`.
     phase: AtomicU8,
@@ -61,7 +61,7 @@ struct Inner {
     probing: bool,
 }
 
-impl Breaker {
+impl FilterBreaker {
     /// A closed breaker.
     pub(crate) fn new(clock: Clock) -> Self {
         Self { clock, ..Self::default() }
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn five_faults_open_it_and_a_good_probe_closes_it() {
-        let (breaker, start) = (Breaker::default(), Instant::now());
+        let (breaker, start) = (FilterBreaker::default(), Instant::now());
         for _ in 0..FAULTS {
             assert!(breaker.allows_at(start));
             breaker.failed_at(start);
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn faults_far_apart_do_not_open_it() {
-        let (breaker, start) = (Breaker::default(), Instant::now());
+        let (breaker, start) = (FilterBreaker::default(), Instant::now());
         for n in 0..20 {
             breaker.failed_at(start + SPAN / 4 * n);
         }
@@ -234,7 +234,7 @@ mod tests {
             (200, 1, true),
             (200, 3, false),
         ] {
-            let (breaker, start) = (Breaker::default(), Instant::now());
+            let (breaker, start) = (FilterBreaker::default(), Instant::now());
             for _ in 0..faults {
                 breaker.failed_at(start);
                 (0..successes_between).for_each(|_| breaker.succeeded());
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_long_good_time_before_does_not_hide_that_it_fails_now() {
-        let (breaker, start) = (Breaker::default(), Instant::now());
+        let (breaker, start) = (FilterBreaker::default(), Instant::now());
         breaker.failed_at(start);
         (0..10_000).for_each(|_| breaker.succeeded());
         assert_eq!(breaker.status(), BreakerStatus::Closed);
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn successes_are_counted_only_while_faults_are_recent() {
-        let (breaker, start) = (Breaker::default(), Instant::now());
+        let (breaker, start) = (FilterBreaker::default(), Instant::now());
         (0..10).for_each(|_| breaker.succeeded());
         assert_eq!(breaker.successes.load(Ordering::Relaxed), 0);
         breaker.failed_at(start);

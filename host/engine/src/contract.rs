@@ -30,7 +30,8 @@ impl Contract {
 
     /// Whether one of its interfaces may have that name; what it has is decided elsewhere.
     pub(crate) fn may_have(self, interface: &str) -> bool {
-        self != Self::V0_1 || !matches!(interface, "finished" | "exchange-state" | "trailers")
+        self != Self::V0_1
+            || !matches!(interface, "finished" | "exchange-state" | "passwords" | "trailers")
     }
 
     /// The one that a semantic version belongs to: versions of a track differ in their documentation only.

@@ -23,9 +23,9 @@ pub enum EngineError {
     Grant(#[from] crate::MissingGrant),
     /// It declares fields its grant does not cover.
     #[error(
-        "filter `{filter}` {}, which its grant does not cover; if it should, write:\n{}",
+        "filter `{filter}` {}, which its grant does not cover; if it should, add to the `spec` of its Grant: {}",
         lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        field::lines(filter, lacks)
+        field::additions(lacks)
     )]
     Field {
         /// Name of the filter.
@@ -166,8 +166,8 @@ pub enum CallFault {
     /// Its stack overflowed.
     #[error("its stack overflowed")]
     Stack,
-    /// Its answer breaks the contract.
-    #[error("its answer is malformed: {0}")]
+    /// Its answer, or a call of a capability, breaks the contract.
+    #[error("it breaks the contract: {0}")]
     BadAnswer(String),
     /// It failed too often recently and is not called.
     #[error("it failed too often and is not called for now")]
@@ -176,7 +176,7 @@ pub enum CallFault {
     #[error("its last instance failed and the next one is not ready yet")]
     Remaking,
     /// The instance that knew the beginning of a body failed; a fresh one is not shown the rest, which could pass unseen.
-    #[error("the instance that was shown the beginning failed")]
+    #[error("the instance that saw the beginning of the body failed")]
     Lost,
     /// A fresh instance could not be made.
     #[error("no instance could be made: {0}")]

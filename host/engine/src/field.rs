@@ -153,8 +153,8 @@ impl fmt::Display for UncoveredField {
     }
 }
 
-/// The lines of a Grant that allow all of these.
-pub(crate) fn lines(filter: &str, lacks: &[UncoveredField]) -> String {
+/// What to add to the `spec` of a grant, in one line: logs and status join lines.
+pub(crate) fn additions(lacks: &[UncoveredField]) -> String {
     let mut sides: BTreeMap<&str, BTreeMap<&str, Vec<String>>> = BTreeMap::new();
     for lack in lacks {
         let path = lack.grant.path();
@@ -162,16 +162,15 @@ pub(crate) fn lines(filter: &str, lacks: &[UncoveredField]) -> String {
         let values = sides.entry(side).or_default().entry(field).or_default();
         values.push(lack.grant.value(&lack.field));
     }
-    let mut text = format!("kind: Grant\nspec:\n  filter: {filter}");
-    for (side, fields) in sides {
+    let parts = sides.into_iter().map(|(side, fields)| {
         let fields = fields.iter().map(|(field, values)| match *field {
             "body" => "body: replace".to_owned(),
             field => format!("{field}: [{}]", values.join(", ")),
         });
         let fields = fields.collect::<Vec<_>>().join(", ");
-        text.push_str(&format!("\n  {side}: {{ {fields} }}"));
-    }
-    text
+        format!("`{side}: {{ {fields} }}`")
+    });
+    parts.collect::<Vec<_>>().join(" and ")
 }
 
 impl fmt::Display for GrantField {
@@ -217,10 +216,9 @@ mod tests {
             error.to_string(),
             "filter `acme/a` reads `request:cookie` (`request.readHeaders`), reads `*` (`request.readHeaders`), \
              reads `@a.b` (`request.attributes`), writes `:path` (`request.writeHeaders`), \
-             writes `trailer:x-sum` (`response.writeTrailers`), reads `response bodies` (`response.body`), which its grant does not cover; if it should, write:\n\
-             kind: Grant\nspec:\n  filter: acme/a\n  \
-             request: { attributes: [a.b], readHeaders: [cookie, \"*\"], writeHeaders: [\":path\"] }\n  \
-             response: { body: replace, writeTrailers: [x-sum] }"
+             writes `trailer:x-sum` (`response.writeTrailers`), reads `response bodies` (`response.body`), which its grant does not cover; if it should, add to the `spec` of its Grant: \
+             `request: { attributes: [a.b], readHeaders: [cookie, \"*\"], writeHeaders: [\":path\"] }` and \
+             `response: { body: replace, writeTrailers: [x-sum] }`"
         );
     }
 }

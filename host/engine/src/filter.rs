@@ -99,7 +99,9 @@ impl Filter {
             filter: settings.name.clone(),
             cause: printable(&format!("{cause:#}"), MAX_CAUSE),
         };
-        let suspends = compiled.inspection.imports("http-client") && settings.fetch.is_some();
+        let calls = compiled.inspection.imports("http-client") && settings.fetch.is_some();
+        let compares = compiled.inspection.imports("passwords") && !state.is_shadow();
+        let suspends = calls || compares;
         let direct = imports::link(compiled, imports::ImportMode::Direct).map_err(start)?;
         let suspending = if suspends {
             Some(imports::link(compiled, imports::ImportMode::Suspending).map_err(start)?)
@@ -140,8 +142,8 @@ impl Filter {
 
     /// A candidate in the shadow of the filter whose state `options` has: checked like any other filter,
     /// and without visible effects. It reads the secrets and the `kv` values of that state; what it writes,
-    /// counts, measures, exports and logs is its own and reaches nobody, `http-client` answers `denied`,
-    /// and its faults open a breaker of its own.
+    /// counts, measures, exports and logs is its own and reaches nobody, `http-client` and `passwords` answer
+    /// `denied`, and its faults open a breaker of its own.
     ///
     /// # Errors
     /// As [`Filter::new`].
@@ -266,8 +268,8 @@ impl Filter {
         (&self.plan().failing.0, &self.plan().failing.1)
     }
 
-    /// Whether that hook may send requests, so that it must be called in the way that waits for them: of bodies, whole ones
-    /// alone.
+    /// Whether that hook may send requests or compare passwords, so that it must be called in the way that waits for them: of
+    /// bodies, whole ones alone.
     pub fn suspends(&self, hook: Hook) -> bool {
         let plan = self.plan();
         let mode = match hook {
@@ -275,10 +277,7 @@ impl Filter {
             Hook::ResponseBody => plan.interest.response_body,
             _ => BodyMode::Buffered,
         };
-        let granted = plan.settings.grant.imports.http_client.as_ref();
-        plan.suspending.is_some()
-            && mode == BodyMode::Buffered
-            && granted.is_some_and(|granted| granted.lets_call(hook))
+        plan.suspending.is_some() && mode == BodyMode::Buffered && plan.lets_wait(hook)
     }
 
     /// A place among the calls of this filter that wait at once in this process, given back when it is dropped. Each takes
@@ -287,8 +286,13 @@ impl Filter {
     /// # Errors
     /// When all are taken that its grant gives it: at most [`MAX_WAITING`].
     pub fn wait(&self) -> Result<QueuePlace, CallFault> {
-        let granted = self.plan().settings.grant.imports.http_client.as_ref();
-        let most = granted.and_then(|granted| usize::try_from(granted.concurrent).ok());
+        let (granted, component) =
+            (&self.plan().settings.grant.imports, &self.plan().compiled.inspection);
+        let calls = granted.http_client.as_ref().filter(|_| component.imports("http-client"));
+        let calls = calls.map(|granted| granted.concurrent);
+        let comparisons = granted.passwords.as_ref().filter(|_| component.imports("passwords"));
+        let comparisons = comparisons.map(|granted| granted.concurrent);
+        let most = calls.max(comparisons).and_then(|most| usize::try_from(most).ok());
         let most = most.unwrap_or(MAX_WAITING).min(MAX_WAITING);
         let more = |waiting: usize| waiting.checked_add(1).filter(|more| *more <= most);
         let taken = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use tamis_exchange::TRAILER;
 
 /// Capabilities this host offers, by interface name.
-pub(crate) const CAPABILITIES: [&str; 13] = [
+pub(crate) const CAPABILITIES: [&str; 14] = [
     "log",
     "metrics",
     "clock",
     "random",
     "crypto",
+    "passwords",
     "secrets",
     "quota",
     "counters",
@@ -52,6 +53,7 @@ pub struct Imports {
     pub clock: Option<UnitSettings>,
     pub random: Option<UnitSettings>,
     pub crypto: Option<UnitSettings>,
+    pub passwords: Option<PasswordsGrant>,
     pub secrets: Option<SecretsGrant>,
     pub quota: Option<QuotaGrant>,
     pub counters: Option<CountersGrant>,
@@ -95,6 +97,13 @@ settings! {
         series: usize = 1000,
         /// Metrics a filter may define. Default 64.
         metrics: usize = 64,
+    }
+}
+settings! {
+    /// `passwords`.
+    PasswordsGrant {
+        /// Calls of its hook that wait at once for a comparison. Default 16.
+        concurrent: u32 = 16,
     }
 }
 settings! {
@@ -295,6 +304,9 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), CeilingExcess> 
         asked.push(("exchange-state.bytes", size(it.bytes), MIB));
         asked.push(("exchange-state.totalBytes", size(it.total_bytes), 256 * MIB));
     }
+    if let Some(it) = &imports.passwords {
+        asked.push(("passwords.concurrent", it.concurrent.into(), 64));
+    }
     if let Some(it) = &imports.http_client {
         asked.push(("http-client.timeout", it.timeout_ms.into(), 60_000));
         asked.push(("http-client.concurrent", it.concurrent.into(), 64));
@@ -326,7 +338,7 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), CeilingExcess> 
 /// Capabilities that a component imports and its grant does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "filter `{filter}` imports `{}`, which its grant does not allow; if it should, write:\n{grant_yaml}",
+    "filter `{filter}` imports `{}`, which its grant does not allow; if it should, add to the `spec` of its Grant: `{grant_yaml}`",
     imports.join("`, `")
 )]
 pub struct MissingGrant {
@@ -334,7 +346,7 @@ pub struct MissingGrant {
     pub imports: Vec<String>,
     /// Name of the filter.
     pub filter: String,
-    /// The lines to add to its grant.
+    /// What to add to the `spec` of its grant, in one line: logs and status join lines.
     pub grant_yaml: String,
 }
 
@@ -354,7 +366,7 @@ pub fn check_imports(
     }
     let settings = imports.iter().map(|import| format!("{import}: {}", example(import)));
     let settings = settings.collect::<Vec<_>>().join(", ");
-    let grant_yaml = format!("kind: Grant\nspec:\n  filter: {filter}\n  imports: {{ {settings} }}");
+    let grant_yaml = format!("imports: {{ {settings} }}");
     Err(MissingGrant { imports, filter: filter.to_owned(), grant_yaml })
 }
 
@@ -377,6 +389,7 @@ impl Imports {
             "clock" => self.clock.is_some(),
             "random" => self.random.is_some(),
             "crypto" => self.crypto.is_some(),
+            "passwords" => self.passwords.is_some(),
             "secrets" => self.secrets.is_some(),
             "quota" => self.quota.is_some(),
             "counters" => self.counters.is_some(),
@@ -398,6 +411,7 @@ impl Imports {
             clock: Some(UnitSettings {}),
             random: Some(UnitSettings {}),
             crypto: Some(UnitSettings {}),
+            passwords: Some(PasswordsGrant::default()),
             secrets: Some(SecretsGrant::default()),
             quota: Some(QuotaGrant { endless: true, ..QuotaGrant::default() }),
             counters: Some(CountersGrant::default()),
@@ -522,6 +536,7 @@ mod tests {
             ("spans.maxBytes", r#"{"imports":{"spans":{"maxBytes":4294967295}}}"#),
             ("log.maxBytes", r#"{"imports":{"log":{"maxBytes":4294967295}}}"#),
             ("http-client.concurrent", r#"{"imports":{"http-client":{"concurrent":65}}}"#),
+            ("passwords.concurrent", r#"{"imports":{"passwords":{"concurrent":65}}}"#),
             (
                 "http-client.cache.ttl",
                 r#"{"imports":{"http-client":{"cache":{"ttlMs":86400001}}}}"#,
@@ -554,8 +569,8 @@ mod tests {
         assert_eq!(error.imports, ["http-client", "kv"]);
         let text = error.to_string();
         assert!(
-            text.contains("filter: auth/jwt")
-                && text.contains("imports: { http-client: { hosts: [HOST] }, kv: {} }")
+            text.contains("filter `auth/jwt`")
+                && text.contains("`imports: { http-client: { hosts: [HOST] }, kv: {} }`")
         );
     }
 }

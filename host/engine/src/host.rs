@@ -49,6 +49,8 @@ pub(crate) struct Host {
     pub(crate) secrets: Vec<String>,
     /// Requests sent during the current call.
     pub(crate) sends: u32,
+    /// Passwords compared during the current call.
+    pub(crate) comparisons: u32,
     /// Time that the current call waited for answers.
     pub(crate) waited: Duration,
     /// What it wrote to standard output or error, until the line ends.
@@ -75,6 +77,7 @@ impl Host {
             series: Vec::new(),
             secrets: Vec::new(),
             sends: 0,
+            comparisons: 0,
             waited: Duration::ZERO,
             unfinished_line: Vec::new(),
             last_words: None,

@@ -8,6 +8,7 @@ mod http_client;
 mod kv;
 mod metrics;
 pub(crate) mod output;
+mod passwords;
 mod quota;
 mod secrets;
 mod telemetry;
@@ -24,7 +25,7 @@ pub(crate) enum ImportMode {
     Trapping,
     /// No import suspends.
     Direct,
-    /// `http-client` suspends the instance.
+    /// `http-client` and `passwords` suspend the instance.
     Suspending,
 }
 
@@ -57,6 +58,7 @@ fn add(
         "random" => basic::random(linker),
         "metrics" => metrics::add(linker),
         "crypto" => crypto::add(linker),
+        "passwords" => passwords::add(linker, mode),
         "secrets" => secrets::add(linker),
         "quota" => quota::add(linker),
         "counters" => counters::add(linker),

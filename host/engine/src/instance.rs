@@ -57,6 +57,21 @@ macro_rules! call {
     };
 }
 
+/// The same for a call that may suspend.
+macro_rules! call_waiting {
+    ($self:ident, $hook:expr, $slot:ident ($view:ident)) => {{
+        let call =
+            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match exports
+                .$slot
+                .as_ref()
+            {
+                Some(slot) => slot.call_async(store, (seen,)).await.map(Some),
+                None => Ok(None),
+            };
+        $self.waiting($hook, $view, call).await
+    }};
+}
+
 impl Filter {
     /// A fresh instance, configured on the calling thread; lasts as long as `configure`. Do not call it on
     /// a worker.
@@ -114,13 +129,13 @@ impl Instance {
         &self.filter
     }
 
-    /// Whether its last call, of that hook, would have sent a request and waited for it: only for a [`Filter::shadow`]
-    /// whose grant lets the hook.
+    /// Whether its last call, of that hook, would have sent a request or compared a password and waited for it: only for a
+    /// [`Filter::shadow`] whose grant lets the hook.
     pub fn would_wait(&self, hook: Hook) -> bool {
-        let granted = self.filter.plan().settings.grant.imports.http_client.as_ref();
+        let wanted = |host: &Host| host.sends > 0 || host.comparisons > 0;
         self.filter.plan().state.is_shadow()
-            && granted.is_some_and(|granted| granted.lets_call(hook))
-            && self.direct.as_ref().is_some_and(|running| running.store.data().sends > 0)
+            && self.filter.plan().lets_wait(hook)
+            && self.direct.as_ref().is_some_and(|running| wanted(running.store.data()))
     }
 
     /// Calls `on-request` with a request head.
@@ -410,15 +425,7 @@ impl Instance {
         if !self.filter.suspends(Hook::Request) {
             return self.on_request(view);
         }
-        let call =
-            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match exports
-                .on_request
-                .as_ref()
-            {
-                Some(slot) => slot.call_async(store, (seen,)).await.map(Some),
-                None => Ok(None),
-            };
-        let (decision,) = self.waiting(Hook::Request, view, call).await?;
+        let (decision,) = call_waiting!(self, Hook::Request, on_request(view))?;
         self.right(Hook::Request, decision.checked(self.body_bytes()))
     }
 
@@ -430,15 +437,7 @@ impl Instance {
         if !self.filter.suspends(Hook::Response) {
             return self.on_response(view);
         }
-        let call =
-            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match exports
-                .on_response
-                .as_ref()
-            {
-                Some(slot) => slot.call_async(store, (seen,)).await.map(Some),
-                None => Ok(None),
-            };
-        let (decision,) = self.waiting(Hook::Response, view, call).await?;
+        let (decision,) = call_waiting!(self, Hook::Response, on_response(view))?;
         self.right(Hook::Response, decision.checked(self.body_bytes()))
     }
 
@@ -450,15 +449,7 @@ impl Instance {
         if !self.filter.suspends(Hook::Router) {
             return self.on_route(view);
         }
-        let call =
-            async |exports: &Exports, store: &mut Store<Host>, seen: abi::View<'_>| match exports
-                .on_route
-                .as_ref()
-            {
-                Some(slot) => slot.call_async(store, (seen,)).await.map(Some),
-                None => Ok(None),
-            };
-        let (choice,) = self.waiting(Hook::Router, view, call).await?;
+        let (choice,) = call_waiting!(self, Hook::Router, on_route(view))?;
         let choice = self.right(Hook::Router, choice.checked(self.body_bytes()))?;
         self.known(choice)
     }

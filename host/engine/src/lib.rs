@@ -44,6 +44,7 @@ mod key;
 mod limiter;
 mod maker;
 mod native;
+mod passwords;
 mod plan;
 mod running;
 mod scope;
@@ -64,8 +65,8 @@ pub use field::{GrantField, UncoveredField};
 pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{
     CallCacheGrant, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant,
-    Imports, KvGrant, Limits, LogGrant, MetricsGrant, MissingGrant, QuotaClass, QuotaGrant,
-    RateGrant, SecretsGrant, UnitSettings, check_ceilings, check_imports,
+    Imports, KvGrant, Limits, LogGrant, MetricsGrant, MissingGrant, PasswordsGrant, QuotaClass,
+    QuotaGrant, RateGrant, SecretsGrant, UnitSettings, check_ceilings, check_imports,
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;

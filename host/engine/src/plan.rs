@@ -2,7 +2,7 @@
 
 use crate::engine::CompiledComponent;
 use crate::host::Settings;
-use crate::{BodyMode, FilterState, Host, Responses};
+use crate::{BodyMode, FilterState, Hook, Host, Responses};
 use std::sync::Arc;
 use tamis_exchange::{ReadableFields, WritableFields};
 use tamis_resources::plan::{Isolation, OnFailure};
@@ -14,9 +14,9 @@ pub(crate) struct Plan {
     pub(crate) settings: Arc<Settings>,
     pub(crate) state: Arc<FilterState>,
     pub(crate) config: String,
-    /// Imports never suspend; `http-client` answers `denied`.
+    /// Imports never suspend; `http-client` and `passwords` answer `denied`.
     pub(crate) direct: InstancePre<Host>,
-    /// `http-client` suspends; `None` when it may not be used.
+    /// `http-client` and `passwords` suspend; `None` when neither may be used.
     pub(crate) suspending: Option<InstancePre<Host>>,
     pub(crate) isolation: Isolation,
     pub(crate) failure: OnFailure,
@@ -43,6 +43,13 @@ impl Plan {
     /// The name of the filter, for an error.
     pub(crate) fn name(&self) -> String {
         self.settings.name.clone()
+    }
+
+    /// Whether the grant lets that hook wait for a call or for the comparison of a password.
+    pub(crate) fn lets_wait(&self, hook: Hook) -> bool {
+        let client = self.settings.grant.imports.http_client.as_ref();
+        let compares = hook == Hook::Request && self.compiled.inspection.imports("passwords");
+        client.is_some_and(|granted| granted.lets_call(hook)) || compares
     }
 
     pub(crate) fn reads(&self) -> &ReadableFields {

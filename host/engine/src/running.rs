@@ -197,6 +197,7 @@ impl RunningInstance {
         let host = self.store.data_mut();
         host.exchange = exchange;
         host.sends = 0;
+        host.comparisons = 0;
         host.waited = Duration::ZERO;
         host.last_words = None;
         host.limiter.refused = false;

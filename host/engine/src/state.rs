@@ -7,7 +7,7 @@ mod kv;
 mod quota;
 pub(crate) mod responses;
 
-use crate::breaker::Breaker;
+use crate::breaker::FilterBreaker;
 use crate::limiter::RateLimiter;
 use crate::{Hook, Secrets};
 use counters::Counters;
@@ -63,7 +63,7 @@ pub struct FilterState {
     pub(crate) record_octets: RateLimiter,
     pub(crate) fetches: RateLimiter,
     pub(crate) responses: KeptResponses,
-    pub(crate) breaker: Breaker,
+    pub(crate) breaker: FilterBreaker,
     /// Set for a shadow: the state of the filter it shadows, read only.
     pub(crate) of: Option<Arc<Self>>,
     /// Faults by hook, of all instances.
@@ -200,7 +200,7 @@ impl FilterState {
             record_octets: RateLimiter::default(),
             fetches: RateLimiter::default(),
             responses: KeptResponses::default(),
-            breaker: Breaker::default(),
+            breaker: FilterBreaker::default(),
             of: None,
             faults: Default::default(),
             calls: Mutex::default(),
@@ -213,7 +213,7 @@ impl FilterState {
     #[must_use]
     pub fn with_clock(mut self, clock: Clock, random: Random) -> Self {
         (self.clock, self.random) = (clock, random);
-        self.breaker = Breaker::new(clock);
+        self.breaker = FilterBreaker::new(clock);
         for limiter in [
             &mut self.log,
             &mut self.spans,

@@ -41,7 +41,9 @@ pub fn accept_whole_body(
         Verdict::Rewrite { edits, .. } | Verdict::Change(edits) => check(edits, writes, side)
             .and_then(|()| apply(edits, exchange, side))
             .map_err(|error| error.to_string()),
-        Verdict::Hold => Err("it holds a whole body, after which nothing comes".to_owned()),
+        Verdict::Hold => {
+            Err("it answers `hold` to a whole body, after which no chunk follows".to_owned())
+        }
     }
 }
 
@@ -56,7 +58,7 @@ pub fn chunk_rule(verdict: &Verdict, shown: usize, limit: usize, last: bool) -> 
                 .to_owned(),
         ),
         Verdict::Hold if last => {
-            Some("it holds the last chunk, after which nothing comes".to_owned())
+            Some("it answers `hold` to the last chunk, after which no chunk follows".to_owned())
         }
         Verdict::Hold if shown > limit => Some(format!(
             "it holds {shown} bytes, and declared at most {limit} (`body-limit-bytes`)"

@@ -1,20 +1,41 @@
-//! Whether a plan lets a component run at all: the imports that its grant covers, the limits of this host,
-//! and the world that its Filter document names.
+//! Whether a component may run in its place: what its manifest claims of it, the imports that its grant covers, the limits
+//! of this host, the world that its Filter document names, and, of a router, the rules that filters are attached to.
 
+use serde_json::Value as Json;
 use std::collections::HashMap;
 use tamis_engine::{
-    EngineError, Grant, Hook, Inspection, check_ceilings, check_imports, check_scopes, inspect,
+    EngineError, Filter, Grant, Hook, Inspection, check_ceilings, check_imports, check_scopes,
+    inspect,
 };
 use tamis_resources::CONFIG_REMEDY;
 use tamis_resources::plan::{FilterPlan, World};
-use tamis_trust::TrustRefusal;
+use tamis_trust::{Manifest, Refused, code};
+
+/// Compares the imports and exports a manifest's config claims with those of the component's bytes: who
+/// reviews a filter by its manifest must have reviewed what runs.
+///
+/// # Errors
+/// [`Refused`] with `trust.claims` and the claim that is false.
+pub fn check_claims(manifest: &Manifest, inspection: &Inspection) -> Result<(), Refused> {
+    inspection.check_claims(manifest.imports(), manifest.exports()).map_err(|claim| Refused {
+        code: code::CLAIMS.into(),
+        rule: format!("the manifest must claim the imports and exports of its component: {claim}"),
+        set_by: "the artifact format".to_owned(),
+        remedy: "build the manifest from the component with `tamis filter sign`".to_owned(),
+    })
+}
+
+/// A refusal of the proxy: a rule with its evidence, and the way out.
+pub(crate) fn by_proxy(code: &'static str, rule: impl Into<String>, remedy: &str) -> Refused {
+    Refused::new(code, rule, "the proxy", remedy)
+}
 
 /// Decides, before a component is compiled, whether a proxy would refuse it in the place of this plan: for an
 /// import that its grant does not cover, a grant beyond the limits of a host, or another world.
 ///
 /// # Errors
-/// [`TrustRefusal`] in the words of the proxy.
-pub fn check_allowed(component: &[u8], plan: &FilterPlan) -> Result<(), TrustRefusal> {
+/// [`Refused`] in the words of the proxy.
+pub fn check_allowed(component: &[u8], plan: &FilterPlan) -> Result<(), Refused> {
     let grant = granted(plan)?;
     let inspection = inspect(component).map_err(|error| refusal(&error))?;
     allowed(plan, &inspection, &grant)
@@ -23,14 +44,9 @@ pub fn check_allowed(component: &[u8], plan: &FilterPlan) -> Result<(), TrustRef
 /// The grant of a plan.
 ///
 /// # Errors
-/// [`TrustRefusal`] when a part of it cannot be used.
-pub(crate) fn granted(plan: &FilterPlan) -> Result<Grant, TrustRefusal> {
-    let wrong = |rule: String, remedy: &str| TrustRefusal {
-        code: "grant.format",
-        rule,
-        set_by: "the proxy".to_owned(),
-        remedy: remedy.to_owned(),
-    };
+/// [`Refused`] when a part of it cannot be used.
+pub(crate) fn granted(plan: &FilterPlan) -> Result<Grant, Refused> {
+    let wrong = |rule: String, remedy: &str| by_proxy("grant.format", rule, remedy);
     let grant = serde_json::to_value(&plan.grant).and_then(serde_json::from_value::<Grant>);
     let grant = grant.map_err(|error| {
         wrong(error.to_string(), "correct its Grant; `tamis check` shows where")
@@ -47,7 +63,7 @@ pub(crate) fn allowed(
     plan: &FilterPlan,
     inspection: &Inspection,
     grant: &Grant,
-) -> Result<(), TrustRefusal> {
+) -> Result<(), Refused> {
     let lacks = check_imports(&plan.filter, inspection, grant).map_err(EngineError::from);
     let over = || check_ceilings(&plan.filter, grant).map_err(EngineError::from);
     let unkept = || check_scopes(&plan.filter, grant).map_err(EngineError::from);
@@ -58,9 +74,9 @@ pub(crate) fn allowed(
     }
 }
 
-/// Checks that a component implements the world that its Filter document names: it has the characteristic
-/// hook, and no hook beyond the world (`wit/worlds.wit`).
-fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), TrustRefusal> {
+/// Why a component does not implement a world; `None`: it has the characteristic hook, and no hook beyond the world
+/// (`wit/worlds.wit`).
+fn misfit(world: World, inspection: &Inspection) -> Option<String> {
     let (needs, may): (&[Hook], &[Hook]) = match world {
         World::Authorizer => (&[Hook::Request], &[Hook::Connection]),
         World::RefreshingAuthorizer => (&[Hook::Request], &[Hook::Tick, Hook::Connection]),
@@ -83,22 +99,87 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Tr
         World::TelemetryPolicy => (&[Hook::Telemetry], &[]),
         World::ConnectionPolicy => (&[Hook::Connection], &[]),
         World::MeteringPolicy => (&[Hook::Finished], &[Hook::Request, Hook::Trailers]),
-        World::Everything => return Ok(()),
+        World::Everything => return None,
     };
     let lacks = needs.iter().find(|hook| !inspection.has(**hook));
     let beyond = inspection.hooks.iter().find(|hook| !needs.contains(hook) && !may.contains(hook));
-    let why = match (lacks, beyond) {
-        (Some(hook), _) => format!("it does not export `{}`", hook.as_str()),
-        (None, Some(hook)) => format!("it also exports `{}`", hook.as_str()),
-        (None, None) => return Ok(()),
-    };
-    Err(TrustRefusal {
-        code: "filter.world",
-        rule: format!("the component of {filter} does not implement the world {world}: {why}"),
-        set_by: "the proxy".to_owned(),
-        remedy: "correct `world` of its Filter, or pin the intended component".to_owned(),
-    })
+    match (lacks, beyond) {
+        (Some(hook), _) => Some(format!("exports no `{}`", hook.as_str())),
+        (None, Some(hook)) => {
+            Some(format!("exports `{}`, which that world does not have", hook.as_str()))
+        }
+        (None, None) => None,
+    }
 }
+
+/// Checks that a component implements the world that its Filter document names.
+fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Refused> {
+    let Some(why) = misfit(world, inspection) else { return Ok(()) };
+    let fitting = WORLDS.iter().filter(|world| misfit(**world, inspection).is_none());
+    let fitting: Vec<String> = fitting.map(|world| format!("`world: {world}`")).collect();
+    let change = match fitting.as_slice() {
+        [] => "correct `world`".to_owned(),
+        some => format!("write {}", some.join(" or ")),
+    };
+    let rule = format!("the Filter {filter} says `world: {world}`, but its component {why}");
+    let remedy = format!("{change} in that Filter, or pin the intended component");
+    Err(Refused::new("filter.world", rule, "its Filter", remedy))
+}
+
+/// Why a router may not serve if its rules do not cover what is attached to them: what is attached there
+/// would never be called.
+#[must_use]
+pub fn uncovered_rules(filter: &Filter, plan: &FilterPlan) -> Option<Refused> {
+    if !filter.has(Hook::Router) || plan.covers.is_empty() {
+        return None;
+    }
+    let covered = |rule: &str| {
+        plan.covers.iter().any(|entry| {
+            if entry.ends_with('/') { rule.starts_with(entry.as_str()) } else { rule == entry }
+        })
+    };
+    let mut missing: Vec<String> = rule_names(&plan.config);
+    missing.retain(|rule| covered(rule) && !filter.rules().contains(rule));
+    let (first, more) = (missing.first()?, missing.len().saturating_sub(1));
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let rule = format!(
+        "the router has no rule named `{first}`{more}, and filters attached to it would never be called"
+    );
+    let remedy = "name rules as the configuration does: `NAMESPACE/ROUTE/RULE`, the index of a rule without a name";
+    Some(by_proxy("router.rules", rule, remedy))
+}
+
+/// The names of a router's rules according to its configuration.
+fn rule_names(config: &Json) -> Vec<String> {
+    let list = |json: &Json, name: &str| -> Vec<Json> {
+        json.get(name).and_then(Json::as_array).cloned().unwrap_or_default()
+    };
+    let mut names = Vec::new();
+    for route in list(config, "routes") {
+        let name = route.get("name").and_then(Json::as_str).unwrap_or_default();
+        for (at, rule) in list(&route, "rules").iter().enumerate() {
+            let rule = rule.get("name").and_then(Json::as_str);
+            names.push(format!("{name}/{}", rule.map_or_else(|| at.to_string(), str::to_owned)));
+        }
+    }
+    names
+}
+
+/// The worlds that a message proposes; nobody's filter needs `everything`.
+const WORLDS: [World; 12] = [
+    World::Authorizer,
+    World::RefreshingAuthorizer,
+    World::HeadPolicy,
+    World::Transformer,
+    World::RoutePolicy,
+    World::RetryPolicy,
+    World::HedgePolicy,
+    World::BreakerPolicy,
+    World::BalancePolicy,
+    World::TelemetryPolicy,
+    World::ConnectionPolicy,
+    World::MeteringPolicy,
+];
 
 /// A value for every secret that the grants of these plans name, for a check whether a filter would run: the caller does
 /// not have the secrets of a proxy, and without values a filter that opens one in `configure` would be refused.
@@ -114,7 +195,7 @@ const STAND_IN: &[u8] = b"stand-in";
 
 /// A refusal of the engine, with who set the rule and the way out.
 #[must_use]
-pub fn refusal(error: &EngineError) -> TrustRefusal {
+pub fn refusal(error: &EngineError) -> Refused {
     let (set_by, remedy) = match error {
         EngineError::Start(_) => ("the engine", "run the proxy where memory can be reserved"),
         EngineError::Invalid { .. } | EngineError::Compile(_) | EngineError::Instantiate { .. } => {
@@ -132,10 +213,5 @@ pub fn refusal(error: &EngineError) -> TrustRefusal {
             ("the self-test", "raise the limits of its grant, or pin another version")
         }
     };
-    TrustRefusal {
-        code: error.code(),
-        rule: error.to_string(),
-        set_by: set_by.to_owned(),
-        remedy: remedy.to_owned(),
-    }
+    Refused::new(error.code(), error.to_string(), set_by, remedy)
 }

@@ -1,37 +1,33 @@
 //! Builds running filters from a plan: verified, compiled, granted, configured, self-tested.
 
 mod ahead;
+mod prove;
 mod slow_refusals;
 
-use crate::allowed::{allowed, granted, refusal};
-use crate::claims::check_claims;
+use crate::allowed::{by_proxy, granted, refusal, uncovered_rules};
 use crate::code::Code;
 use crate::node_resources::NodeResources;
-use crate::router_rules::uncovered_rules;
-use crate::store::{ArtifactStore, StoredArtifact};
+use crate::store::ArtifactStore;
 use crate::ticks::{RunningTicks, TickStarter};
-use ahead::Compiler;
+use prove::ProvenArtifact;
 use serde_json::Value as Json;
 use slow_refusals::SlowRefusals;
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_engine::{
-    Cache, CompiledComponent, Engine, EngineError, Exporter, Filter, FilterOptions, FilterState,
-    Hook, HttpFetch, Inspection, Secrets, inspect,
+    Cache, Engine, EngineError, Exporter, Filter, FilterOptions, FilterState, Hook, HttpFetch,
+    Secrets,
 };
 use tamis_observe::Metrics;
-use tamis_proxy::{Attachment, Shadow, SlotOccupant, SlotRefusal, SlotState, SlotStatus};
-use tamis_resources::plan::{self, FilterPlan, OnFailure, RefusedPlan, World};
+use tamis_proxy::{Attachment, Refused, Shadow, SlotOccupant, SlotState, SlotStatus};
+use tamis_resources::plan::{self, FilterPlan, OnFailure, World};
 use tamis_resources::{RouteFault, sound_routes};
 use tamis_sync::SHADOW;
-use tamis_trust::{
-    Digest, Manifest, Request, SignaturePolicy, VerifiedFilter, Version, bundle_lines, verify,
-    verify_manifest,
-};
+use tamis_trust::{Digest, SignaturePolicy, VerifiedFilter, Version};
 
 /// Builds filters and keeps the last good ones.
 pub(crate) struct Builder {
@@ -107,7 +103,7 @@ pub(crate) struct DesiredSlot<'a> {
     /// What should run in it and how.
     pub(crate) plan: &'a FilterPlan,
     /// Why the director does not allow it; `None` when it does, or when there is no director.
-    pub(crate) refused: Option<Refusal>,
+    pub(crate) refused: Option<Refused>,
     /// Where the log recorded each signature, as far as the caller knows.
     pub(crate) logged: &'a [Option<u64>],
     /// The candidate in its shadow.
@@ -121,44 +117,15 @@ pub(crate) struct Rules<'a> {
     pub(crate) age: Duration,
 }
 
-/// Why a slot does not run what it should; kept complete from its origin to the report.
-#[derive(Debug, Clone)]
-pub(crate) struct Refusal(pub(crate) SlotRefusal);
-
-impl Refusal {
-    /// A refusal of this proxy: a rule with its evidence, and the way out.
-    pub(crate) fn new(code: &str, rule: impl Into<String>, remedy: &str) -> Self {
-        Self::by("the proxy", code, rule, remedy)
-    }
-
-    fn by(set_by: &str, code: &str, rule: impl Into<String>, remedy: &str) -> Self {
-        let (code, set_by, remedy) = (code.to_owned(), set_by.to_owned(), remedy.to_owned());
-        Self(SlotRefusal { code, rule: rule.into(), set_by, remedy })
-    }
-}
-
-impl From<tamis_trust::TrustRefusal> for Refusal {
-    fn from(refused: tamis_trust::TrustRefusal) -> Self {
-        let tamis_trust::TrustRefusal { code, rule, set_by, remedy } = refused;
-        Self(SlotRefusal { code: code.to_owned(), rule, set_by, remedy })
-    }
-}
-
-impl From<EngineError> for Refusal {
-    fn from(error: EngineError) -> Self {
-        refusal(&error).into()
-    }
-}
-
 /// A refusal with the places of the faults in the configuration.
 pub(crate) struct PlacedRefusal {
-    pub(crate) refusal: Refusal,
+    pub(crate) refusal: Refused,
     /// JSON pointers into the configuration, each with its fault.
     pub(crate) places: Vec<(String, String)>,
 }
 
-impl From<Refusal> for PlacedRefusal {
-    fn from(refusal: Refusal) -> Self {
+impl From<Refused> for PlacedRefusal {
+    fn from(refusal: Refused) -> Self {
         Self { refusal, places: Vec::new() }
     }
 }
@@ -169,7 +136,7 @@ impl From<EngineError> for PlacedRefusal {
             EngineError::Configure { errors, .. } => errors.clone(),
             _ => Vec::new(),
         };
-        Self { refusal: error.into(), places }
+        Self { refusal: refusal(&error), places }
     }
 }
 
@@ -211,16 +178,12 @@ fn unguarded(plan: &FilterPlan, routers: &[(&FilterPlan, &[RouteFault])]) -> Opt
             }
         }
     }
-    let reason = format!(
+    let rule = format!(
         "the router refuses {} {} ({}: {}), of which this guards a part, so all routes of its namespace are refused",
         lost.kind, lost.route, lost.pointer, lost.message
     );
-    let refused = RefusedPlan {
-        code: "route.refused".to_owned(),
-        reason,
-        set_by: "the router".to_owned(),
-        remedy: format!("correct {} {}", lost.kind, lost.route),
-    };
+    let remedy = format!("correct {} {}", lost.kind, lost.route);
+    let refused = Refused::new("route.refused", rule, "the router", remedy);
     Some(FilterPlan { scope: Some(wider), refused: Some(refused), ..plan.clone() })
 }
 
@@ -234,16 +197,7 @@ pub(crate) struct BuiltAttachment {
     /// Routes that it refuses, if it is a router.
     pub(crate) left_out: Vec<RouteFault>,
     /// The candidate in its shadow, or why it cannot run; `None`: no candidate is assigned.
-    pub(crate) shadow: Option<Result<(Digest, Version), Refusal>>,
-}
-
-/// An artifact that may run in a slot, and the parts to make the filter from.
-struct ProvenArtifact {
-    artifact: StoredArtifact,
-    verified: VerifiedFilter,
-    config: String,
-    /// Identifies everything that the filter is made from.
-    key: String,
+    pub(crate) shadow: Option<Result<(Digest, Version), Refused>>,
 }
 
 /// A candidate in the shadow of a slot.
@@ -360,7 +314,7 @@ impl Builder {
             &mut built.attached
         else {
             let why = "the slot runs no filter to compare it with";
-            built.shadow = Some(Err(Refusal::new("shadow.alone", why, "repair the slot first")));
+            built.shadow = Some(Err(by_proxy("shadow.alone", why, "repair the slot first")));
             return;
         };
         built.shadow = Some(match self.candidate(wanted.slot, candidate, rules, index) {
@@ -369,7 +323,7 @@ impl Builder {
                 Ok(candidate.running.clone())
             }
             Err(refusal) => {
-                tracing::warn!(slot = candidate.slot, code = refusal.0.code, "{}", refusal.0);
+                tracing::warn!(slot = candidate.slot, code = %refusal.code, "{}", refusal.sentence());
                 Err(refusal)
             }
         });
@@ -381,14 +335,14 @@ impl Builder {
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
-    ) -> Result<&Candidate, Refusal> {
+    ) -> Result<&Candidate, Refused> {
         let proven = self.proven(wanted, rules, index)?;
         if self.shadows.get(slot).is_none_or(|there| there.key != proven.key) {
             let name = format!("{slot}{SHADOW}");
             let filter = self.unless_paused(&name, &proven.key, |builder| {
                 let compiled = builder.compiled(wanted.plan, &proven)?;
                 let options = builder.options(slot, wanted.plan, &proven, None)?;
-                Ok(Filter::shadow(&compiled, options)?)
+                Filter::shadow(&compiled, options).map_err(|error| refusal(&error))
             })?;
             let VerifiedFilter { digest, version, .. } = proven.verified;
             let candidate = Candidate {
@@ -398,7 +352,7 @@ impl Builder {
             };
             self.shadows.insert(slot.to_owned(), candidate);
         }
-        let gone = || Refusal::new("shadow.gone", "the candidate no longer runs", "ask again");
+        let gone = || by_proxy("shadow.gone", "the candidate no longer runs", "ask again");
         self.shadows.get(slot).ok_or_else(gone)
     }
 
@@ -409,7 +363,7 @@ impl Builder {
         index: &HashMap<String, PathBuf>,
     ) -> BuiltAttachment {
         let plan = wanted.plan;
-        let refusal = match self.run(wanted, rules, index) {
+        let refusal = match self.running_filter(wanted, rules, index) {
             Ok(good) => {
                 let status = status(wanted, Some(&good), SlotState::Serving, None);
                 let attached = attached(wanted, SlotOccupant::Running(good.filter.clone()));
@@ -423,31 +377,16 @@ impl Builder {
                     shadow: None,
                 };
             }
-            Err(Refusal(refusal)) => refusal,
+            Err(refusal) => refusal,
         };
-        let (code, detail) = (refusal.code.clone(), refusal.to_string());
+        let (code, detail) = (refusal.code.clone(), refusal.sentence());
         let state = SlotState::Refused(refusal.clone());
         // What ran before keeps running, unless the current policy forbids it.
-        let kept = self.good.get(wanted.slot).filter(|good| {
-            let lines = bundle_lines(&good.proof.bundles);
-            let pinned = &good.verified.digest;
-            // Staleness prevents new activations and stops nothing.
-            let rules = Rules { age: Duration::ZERO, ..rules };
-            let signed = SignedManifest {
-                manifest: &good.proof.manifest,
-                bundles: &lines,
-                logged: &good.proof.logged,
-            };
-            request(pinned, signed, rules, Some(&plan.filter), self.clock)
-                .is_ok_and(|request| verify_manifest(&request).is_ok())
-                && uncovered_rules(&good.filter, plan).is_none()
-                // A filter that receives policies stays only with its current configuration: an older one may allow
-                // what a policy forbids.
-                && (!plan.receives || good.config == plan.config)
-        });
+        let kept =
+            self.good.get(wanted.slot).filter(|good| self.may_keep_running(good, plan, rules));
         if let Some(good) = kept {
             let detail = format!("{detail}; version {} keeps serving", good.filter.version());
-            tracing::warn!(attachment = wanted.slot, code, "{detail}");
+            tracing::warn!(attachment = wanted.slot, %code, "{detail}");
             let status = status(wanted, Some(good), state, Some(detail));
             let attached = attached(wanted, SlotOccupant::Running(good.filter.clone()));
             let (running, left_out) = (good.running(), Vec::new());
@@ -461,25 +400,25 @@ impl Builder {
         }
         let closed = plan.on_failure == OnFailure::Closed;
         let then = if closed { "exchanges in its scope are refused" } else { "it is left out" };
-        tracing::warn!(attachment = wanted.slot, code, "{detail}; {then}");
+        tracing::warn!(attachment = wanted.slot, %code, "{detail}; {then}");
         let status = status(wanted, None, state, Some(format!("{detail}; {then}")));
         let attached = closed.then(|| attached(wanted, SlotOccupant::Refused(refusal)));
         BuiltAttachment { attached, status, running: None, left_out: Vec::new(), shadow: None }
     }
 
     /// From pin to running filter.
-    fn run(
+    fn running_filter(
         &mut self,
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
         index: &HashMap<String, PathBuf>,
-    ) -> Result<LastGoodFilter, Refusal> {
+    ) -> Result<LastGoodFilter, Refused> {
         let proven = self.proven(wanted, rules, index)?;
         if let Some(good) = self.good.get(wanted.slot)
             && good.key == proven.key
         {
             if let Some(refusal) = uncovered_rules(&good.filter, wanted.plan) {
-                return Err(refusal.into());
+                return Err(refusal);
             }
             return Ok(LastGoodFilter { verified: proven.verified, ..good.clone() });
         }
@@ -487,7 +426,7 @@ impl Builder {
             let (filter, left_out) =
                 builder.make(wanted, &proven).map_err(|faulty| faulty.refusal)?;
             match uncovered_rules(&filter, wanted.plan) {
-                Some(refusal) => Err(refusal.into()),
+                Some(refusal) => Err(refusal),
                 None => Ok((filter, left_out)),
             }
         })?;
@@ -509,8 +448,8 @@ impl Builder {
         &mut self,
         slot: &str,
         key: &str,
-        make: impl FnOnce(&mut Self) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+        make: impl FnOnce(&mut Self) -> Result<T, Refused>,
+    ) -> Result<T, Refused> {
         if let Some(refusal) = self.slow.find(slot, key, self.clock.now()) {
             return Err(refusal.clone());
         }
@@ -535,7 +474,7 @@ impl Builder {
         };
         let mut verdict = |config: &Json| match self.options(slot, plan, proven, Some(config)) {
             Ok(options) => Filter::new(&compiled, options).map_or_else(faults, |_| Vec::new()),
-            Err(refusal) => vec![(String::new(), refusal.0.rule)],
+            Err(refusal) => vec![(String::new(), refusal.rule)],
         };
         let (sound, left_out) = sound_routes(&plan.config, &mut verdict);
         if left_out.is_empty() {
@@ -557,95 +496,9 @@ impl Builder {
         let proven = self.proven(&wanted, Rules { policies, age: Duration::ZERO }, &index)?;
         let (filter, left_out) = self.make(&wanted, &proven)?;
         match uncovered_rules(&filter, plan) {
-            Some(refusal) => Err(Refusal::from(refusal).into()),
+            Some(refusal) => Err(refusal.into()),
             None => Ok((filter, left_out)),
         }
-    }
-
-    /// From pin to an artifact that may run there.
-    fn proven(
-        &self,
-        wanted: &DesiredSlot<'_>,
-        rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
-    ) -> Result<ProvenArtifact, Refusal> {
-        let plan = wanted.plan;
-        if let Some(refusal) = &wanted.refused {
-            return Err(refusal.clone());
-        }
-        if let Some(refused) = &plan.refused {
-            let RefusedPlan { code, reason, set_by, remedy } = refused.clone();
-            return Err(Refusal(SlotRefusal { code, rule: reason, set_by, remedy }));
-        }
-        let pinned: Digest = plan.digest.parse().map_err(|error| {
-            let rule = format!("the pin is not a digest: {error}");
-            Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
-        })?;
-        let path = index.get(&pinned.to_string()).ok_or_else(|| {
-            let folders: Vec<_> =
-                self.store.folders().iter().map(|folder| folder.display().to_string()).collect();
-            let folders = folders.join(", ");
-            Refusal::new(
-                "artifact.missing",
-                format!("no manifest in {folders} has the pinned digest {pinned}"),
-                "store the artifact there, or pin another",
-            )
-        })?;
-        let artifact = StoredArtifact::read(path).map_err(|error| {
-            Refusal::new("artifact.unreadable", error, "store the artifact there again")
-        })?;
-        let lines = bundle_lines(&artifact.bundles);
-        let signed =
-            SignedManifest { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
-        let request = request(&pinned, signed, rules, Some(&plan.filter), self.clock)?;
-        let verified = verify(&request, &artifact.component)?;
-        if let Some(signed_by) = &plan.signed_by {
-            verified.enough(&signed_by.keys, signed_by.threshold)?;
-        }
-        let config = serde_json::to_string(&plan.config).unwrap_or_default();
-        let grant = serde_json::to_string(&plan.grant).unwrap_or_default();
-        let key = format!(
-            "{pinned} {:?} {:?} {:?} {} {config} {grant}",
-            plan.isolation, plan.on_failure, plan.world, plan.filter
-        );
-        Ok(ProvenArtifact { artifact, verified, config, key })
-    }
-
-    /// Its machine code. What may not run is not compiled: compiling may take a minute, and missing grants are
-    /// known before.
-    fn compiled(
-        &self,
-        plan: &FilterPlan,
-        proven: &ProvenArtifact,
-    ) -> Result<CompiledComponent, Refusal> {
-        let component = &proven.artifact.component;
-        let key = Digest::of(component).to_string();
-        if let Some(compiled) = self.compiler().known(&key) {
-            self.allowed(plan, proven, compiled.inspection())?;
-            return Ok(compiled);
-        }
-        self.allowed(plan, proven, &inspect(component)?)?;
-        self.compiler().compile(key, component)
-    }
-
-    fn compiler(&self) -> Compiler<'_> {
-        Compiler { engine: &self.engine, cache: self.cache.as_deref(), code: &self.code }
-    }
-
-    /// Checks that all imports of a component are granted and that its manifest describes it.
-    fn allowed(
-        &self,
-        plan: &FilterPlan,
-        proven: &ProvenArtifact,
-        inspection: &Inspection,
-    ) -> Result<(), Refusal> {
-        let grant = granted(plan)?;
-        let manifest = Manifest::parse(&proven.artifact.manifest).map_err(|error| {
-            let remedy = "sign and push it again with `tamis filter sign`";
-            Refusal::new("trust.format", error.to_string(), remedy)
-        })?;
-        check_claims(&manifest, inspection)?;
-        Ok(allowed(plan, inspection, &grant)?)
     }
 
     /// What a filter of a slot is made with.
@@ -655,7 +508,7 @@ impl Builder {
         plan: &FilterPlan,
         proven: &ProvenArtifact,
         config: Option<&Json>,
-    ) -> Result<FilterOptions, Refusal> {
+    ) -> Result<FilterOptions, Refused> {
         let grant = granted(plan)?;
         Ok(FilterOptions {
             name: plan.filter.clone(),
@@ -691,37 +544,6 @@ fn live_or_shadow(wanted: &[DesiredSlot<'_>], name: &str) -> bool {
 
 fn slot_of(plan: &FilterPlan) -> &str {
     &plan.attachment
-}
-
-/// A manifest and what speaks for it.
-#[derive(Clone, Copy)]
-struct SignedManifest<'a> {
-    manifest: &'a [u8],
-    bundles: &'a [&'a [u8]],
-    logged: &'a [Option<u64>],
-}
-
-fn request<'a>(
-    pinned: &'a Digest,
-    signed: SignedManifest<'a>,
-    rules: Rules<'a>,
-    name: Option<&'a str>,
-    clock: Clock,
-) -> Result<Request<'a>, Refusal> {
-    let now = clock.wall().duration_since(UNIX_EPOCH).map_err(|_| {
-        let rule = "the clock stands before 1970, and expiry depends on it";
-        Refusal::new("trust.clock", rule, "set it")
-    })?;
-    Ok(Request {
-        pinned,
-        name,
-        manifest: signed.manifest,
-        bundles: signed.bundles,
-        logged: signed.logged,
-        policies: rules.policies,
-        policy_age: rules.age,
-        now: now.as_secs(),
-    })
 }
 
 fn attached(wanted: &DesiredSlot<'_>, occupant: SlotOccupant) -> Attachment {

@@ -1,9 +1,10 @@
 //! Checks that a chain has at most one router, one retry policy, and so on, whatever worlds their filters claim.
 
+use crate::allowed::by_proxy;
 use crate::build::BuiltAttachment;
 use std::collections::BTreeSet;
 use tamis_engine::Hook;
-use tamis_proxy::{SlotOccupant, SlotRefusal, SlotState};
+use tamis_proxy::{SlotOccupant, SlotState};
 use tamis_resources::plan::{FilterPlan, NodePlan, OnFailure, Phase, World};
 
 /// Hooks of which a chain has at most one, with the worlds that are for them.
@@ -63,15 +64,11 @@ fn has(one: &BuiltAttachment, hook: Hook) -> bool {
 }
 
 fn refuse(one: &mut BuiltAttachment, stays: bool) {
-    let refusal = SlotRefusal {
-        code: "attachment.second".to_owned(),
-        rule: "a chain has one router, retry policy, circuit breaker, hedge and balancer, and this would be another"
-            .to_owned(),
-        set_by: "the proxy".to_owned(),
-        remedy: "give its Filter the world of what it is for, or take the other out".to_owned(),
-    };
+    let rule = "a chain has one router, retry policy, circuit breaker, hedge and balancer, and this would be another";
+    let remedy = "give its Filter the world of what it is for, or take the other out";
+    let refusal = by_proxy("attachment.second", rule, remedy);
     one.status.state = SlotState::Refused(refusal.clone());
-    one.status.detail = Some(refusal.to_string());
+    one.status.detail = Some(refusal.sentence());
     one.running = None;
     let guards = |phase| matches!(phase, Phase::Authn | Phase::Authz);
     let closed = one

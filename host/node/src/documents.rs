@@ -1,6 +1,10 @@
 //! Reads documents from folders and files.
 
+mod look;
+mod unread;
+
 use crate::NodeError;
+use look::{PathContent, look};
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::ops::Bound;
@@ -38,6 +42,8 @@ pub struct Documents {
     pub stubs: Vec<Document>,
     /// Files with a part that could not be read at all.
     pub lost: Vec<String>,
+    /// Files that look like documents and are not read because of their names, and the way out.
+    pub unread: Vec<ReadFailure>,
 }
 
 /// A file or folder that could not be read.
@@ -59,6 +65,8 @@ impl std::fmt::Display for ReadFailure {
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Depth to which folders are read.
 const MAX_DEPTH: usize = 8;
+/// Files with other names that are looked into, of all folders together: a folder of documents may have sources beside it.
+const MAX_OTHERS: usize = 2_000;
 
 impl Source {
     /// A folder and what `tamis up` generates in it.
@@ -87,6 +95,12 @@ impl Source {
         if is_document(&path) || path.is_dir() {
             return true;
         }
+        if self.names_others(&path)
+            && unread::may_look_like_document(&path)
+            && unread::looks_like_document(&path)
+        {
+            return true;
+        }
         // A removed folder counts if it contained such a file.
         let inputs = self.inputs();
         [&inputs.before, &inputs.now].iter().any(|all| {
@@ -94,6 +108,14 @@ impl Source {
                 .next()
                 .is_some_and(|input| input.starts_with(&path))
         })
+    }
+
+    /// Whether a read looks into files with other names at this path: not where this program writes, whose last good
+    /// documents look like documents and change with each read.
+    fn names_others(&self, path: &Path) -> bool {
+        let root = plain(&self.root);
+        let below = path.strip_prefix(&root).unwrap_or(path);
+        !below.components().any(|part| part.as_os_str().to_string_lossy().starts_with('.'))
     }
 
     /// Reads everything; a file that cannot be read or parsed never blocks another.
@@ -110,20 +132,32 @@ impl Source {
         }
         let mut found = FolderContent::default();
         for path in &self.paths {
-            if path.is_dir() {
-                found.collect(path, 0);
-            } else if path.exists() {
-                found.files.push(path.clone());
+            match look(path) {
+                PathContent::Folder => {
+                    // What this program writes has no documents under other names.
+                    found.names_others = !path.ends_with(".tamis");
+                    found.collect(path, 0);
+                }
+                PathContent::File => found.files.push(path.clone()),
+                // `tamis up` has generated nothing here.
+                PathContent::Gone => {}
+                PathContent::Unreadable(why) => found.unreadable.push((path.clone(), why)),
             }
         }
         found.files.sort();
         found.files.dedup();
         let below =
             |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
-        self.inputs().now.extend(found.files.iter().map(|file| plain(file)));
+        // A link that is removed, or has something behind it again, is a change too.
+        let unreadable = found.unreadable.iter().map(|(path, _)| path);
+        self.inputs().now.extend(found.files.iter().chain(unreadable).map(|path| plain(path)));
         let mut read = Documents::default();
         for (folder, why) in found.unreadable {
             read.unreadable.push(ReadFailure { path: below(&folder), why });
+        }
+        for file in found.others {
+            read.unread.push(ReadFailure { path: below(&file), why: unread::WAY_OUT.to_owned() });
+            self.inputs().now.insert(plain(&file));
         }
         for file in found.files {
             let name = below(&file);
@@ -207,6 +241,11 @@ pub(crate) fn octets(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
 struct FolderContent {
     files: Vec<PathBuf>,
     unreadable: Vec<(PathBuf, String)>,
+    /// Files that look like documents and have other names.
+    others: BTreeSet<PathBuf>,
+    /// Whether files with other names are looked into, and how many have been.
+    names_others: bool,
+    looked: usize,
 }
 
 impl FolderContent {
@@ -215,21 +254,34 @@ impl FolderContent {
             Ok(entries) => entries,
             Err(error) => return self.unreadable.push((folder.to_owned(), error.to_string())),
         };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            if entry.file_name().to_string_lossy().starts_with('.') {
-                continue;
-            }
-            if path.is_dir() {
-                if depth < MAX_DEPTH {
-                    self.collect(&path, depth + 1);
-                } else {
-                    let why = format!("folders are read to a depth of {MAX_DEPTH}; move it up");
-                    self.unreadable.push((path, why));
+        for entry in entries {
+            match entry {
+                Ok(entry) if entry.file_name().to_string_lossy().starts_with('.') => {}
+                Ok(entry) => self.take(entry.path(), depth),
+                Err(error) => {
+                    let why = format!("its entries cannot all be read: {error}");
+                    self.unreadable.push((folder.to_owned(), why));
                 }
-            } else if is_document(&path) {
-                self.files.push(path);
             }
+        }
+    }
+
+    fn take(&mut self, path: PathBuf, depth: usize) {
+        match look(&path) {
+            PathContent::Folder if depth < MAX_DEPTH => self.collect(&path, depth + 1),
+            PathContent::Folder => {
+                let why = format!("folders are read to a depth of {MAX_DEPTH}; move it up");
+                self.unreadable.push((path, why));
+            }
+            PathContent::File if is_document(&path) => self.files.push(path),
+            PathContent::File if self.names_others && self.looked < MAX_OTHERS => {
+                self.looked += 1;
+                if unread::looks_like_document(&path) {
+                    self.others.insert(path);
+                }
+            }
+            PathContent::File | PathContent::Gone => {}
+            PathContent::Unreadable(why) => self.unreadable.push((path, why)),
         }
     }
 }

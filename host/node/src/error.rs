@@ -23,6 +23,16 @@ pub enum NodeError {
         /// What is wrong with it.
         why: String,
     },
+    /// A guard may stand in the wrong namespace, so it is unknown what it guards.
+    #[error(
+        "`{node}` does not start: a guard may stand in the wrong namespace, and guards nothing there: {why}"
+    )]
+    Stray {
+        /// Its name.
+        node: String,
+        /// Which guards, and the way out.
+        why: String,
+    },
     /// A folder or file cannot be read.
     #[error("{path} cannot be read", path = path.display())]
     Read {
@@ -32,7 +42,7 @@ pub enum NodeError {
         source: std::io::Error,
     },
     /// The state folder cannot be used.
-    #[error("{path} cannot be read or written; the proxy keeps there what it starts from", path = path.display())]
+    #[error("{path} cannot be read or written; a proxy stores there the plan that it starts from", path = path.display())]
     State {
         /// Which file or folder.
         path: PathBuf,
@@ -57,7 +67,7 @@ pub enum NodeError {
     #[error(transparent)]
     Proxy(#[from] tamis_proxy::ProxyError),
     /// A thread cannot be started.
-    #[error("no thread for background work")]
+    #[error("the operating system provides no thread for background work")]
     Thread(#[source] std::io::Error),
     /// The system cannot watch the folders.
     #[error("the folders cannot be watched: {0}")]

@@ -96,9 +96,7 @@ impl Examiner {
             }
         }
         let mut sockets = Sockets::new(self.clock, Membership::Assumed);
-        sockets.begin(plan.identity.as_deref());
-        drop(sockets.listeners(&source, &plan.listeners, &mut notes));
-        drop(sockets.services(&source, &plan.services, &mut notes));
+        drop(sockets.of_plan(&source, &plan, &mut notes));
         let fresh = notes.into_iter().filter(|note| self.seen.insert(note.clone()));
         findings.extend(fresh.map(Finding::Note));
         findings
@@ -122,7 +120,7 @@ fn at_its_place(
     filter: &FilterPlan,
     PlacedRefusal { refusal, places }: PlacedRefusal,
 ) -> Vec<Finding> {
-    let (code, said) = (refusal.0.code.clone(), refusal.0.to_string());
+    let (code, said) = (refusal.code.clone(), refusal.sentence());
     let of = |one: &&Document| one.kind() == "FilterAttachment" && one.key() == filter.attachment;
     let Some(document) = documents.iter().find(of) else {
         return vec![Finding::Note(format!("{}: {said}", filter.attachment))];
@@ -142,7 +140,7 @@ fn at_its_place(
         let own = || document.problem(&code, &filter.config_place(&pointer), &message);
         let remedy = match &received {
             Some(_) => "correct the policy: what it guards is closed until then".to_owned(),
-            None => refusal.0.remedy.clone(),
+            None => refusal.remedy.clone(),
         };
         let mut found = received.unwrap_or_else(own);
         found.help = Some(remedy);

@@ -94,7 +94,7 @@ impl LastGoodDocuments {
         cold: bool,
         notes: &mut Vec<String>,
     ) -> Result<Vec<Document>, Vec<String>> {
-        let Documents { mut documents, problems, unreadable, stubs, lost } = read;
+        let Documents { mut documents, problems, unreadable, stubs, lost, unread: _ } = read;
         let mut broken: BTreeSet<&str> =
             problems.iter().map(|it| it.place.source.as_str()).collect();
         broken.extend(unreadable.iter().map(|one| one.path.as_str()));

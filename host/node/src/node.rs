@@ -6,6 +6,7 @@ use crate::documents::{Source, plain};
 use crate::fetch::Fetcher;
 use crate::follow::FollowedPlan;
 use crate::good::LastGoodDocuments;
+use crate::names::AnsweredNames;
 use crate::node_resources::NodeResources;
 use crate::sockets::{MissingSvid, Sockets};
 use crate::staging::{StageResult, Staging, why};
@@ -78,6 +79,7 @@ pub struct Node {
     followed: Option<Arc<FollowedPlan>>,
     proxy: Proxy,
     staging: Mutex<Staging>,
+    names: Mutex<AnsweredNames>,
 }
 
 /// Writes filters' own records and spans to the access log.
@@ -149,8 +151,11 @@ impl Node {
         if proxy.admin.is_none() {
             proxy.admin = staged.admin.as_ref().and_then(|address| address.parse().ok());
         }
+        let mut names = AnsweredNames::new(shared.clock, proxy.random);
         let proxy = Proxy::start(proxy, generation)?;
-        let node = Self { name, source, followed, proxy, staging: Mutex::new(staging) };
+        names.follow(staged.dns.as_ref(), &mut staged.notes);
+        let (staging, names) = (Mutex::new(staging), Mutex::new(names));
+        let node = Self { name, source, followed, proxy, staging, names };
         let reload = node.report(staged, true);
         Ok((node, reload))
     }
@@ -177,9 +182,12 @@ impl Node {
                         .to_owned(),
                 );
             }
-            Some(generation) if generation.number == before.0 => {}
+            Some(generation) if generation.number == before.0 => self.follow_names(&mut staged),
             Some(generation) => match self.proxy.swap(generation) {
-                Ok(()) => changed = true,
+                Ok(()) => {
+                    changed = true;
+                    self.follow_names(&mut staged);
+                }
                 Err(error) => {
                     (staging.number, staging.revision) = before;
                     let why = tamis_transport::causes(&error);
@@ -193,6 +201,12 @@ impl Node {
     /// Whether a file of a certificate has changed since the last check.
     pub(crate) fn certificates_changed(&self) -> bool {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner).sockets.changed()
+    }
+
+    /// Answers DNS as the plan in force says.
+    fn follow_names(&self, staged: &mut StageResult) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.follow(staged.dns.as_ref(), &mut staged.notes);
     }
 
     fn slots(&self) -> Vec<SlotStatus> {

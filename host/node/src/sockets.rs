@@ -18,16 +18,20 @@ use tamis_exchange::{
     AddressPrefixes, AmbiguityRule, EmptySegmentRule, Escapes, ForwardedField, HostPattern,
     PathRules, Protocols, TrustedProxies,
 };
-use tamis_proxy::{CertificateStatus, ListenerConfig, ListenerRules, Reasons, TcpRules};
+use tamis_proxy::{
+    CaptureRules, CertificateStatus, EgressRule, EgressRules, ListenerConfig, ListenerRules,
+    Reasons, TcpRules,
+};
 use tamis_resources::plan::{
-    AddressPlan, Algorithm, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
-    EndpointPlan, ListenerFilesPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan,
-    MemberFilesPlan, NodePlan, PathEscapes, PolicyPlan, ProtocolPlan, ServicePlan, TcpPlan,
+    AddressPlan, Algorithm, AmbiguousPaths, CapturedPlan, ClientAddressField, ClientAddressPlan,
+    DestinationPlan, Egress, EmptySegments, EndpointPlan, ListenerFilesPlan, ListenerPlan,
+    ListenerReasons, ListenerRulesPlan, MemberFilesPlan, MemberTlsPlan, NodePlan, OthersPlan,
+    PathEscapes, PolicyPlan, ProtocolPlan, ServerNamePlan, ServerTlsPlan, ServicePlan, TcpPlan,
     TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
-    ServerTls, SpiffeId, TcpPort,
+    ServerAltName, ServerTls, SpiffeId, TcpPort,
 };
 use tamis_upstream::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 
@@ -85,8 +89,27 @@ fn carried(plan: &TcpPlan, tls: Option<&ServerTls>) -> Option<(Option<Arc<Server
         asked,
         idle_timeout: Duration::from_millis(plan.idle_timeout_ms),
         max_connections: plan.max_connections,
+        egress: None,
     };
     Some((tls, rules))
+}
+
+/// Which captured connections a listener takes. An address that is none is of no connection.
+fn captured(plan: &CapturedPlan) -> CaptureRules {
+    let read = |one: &DestinationPlan| {
+        Some((one.address.parse().ok()?, one.host.as_deref().map(Into::into)))
+    };
+    let destinations = plan.destinations.iter().filter_map(read).collect();
+    CaptureRules { destinations, others: plan.others.is_some() }
+}
+
+fn egress(plan: &OthersPlan) -> Arc<EgressRules> {
+    let rule = match plan.egress {
+        Egress::RegistryOnly => EgressRule::Refuse,
+        Egress::Allow => EgressRule::Allow,
+    };
+    let refused = plan.refused.iter().filter_map(|address| address.parse().ok()).collect();
+    Arc::new(EgressRules { rule, refused })
 }
 
 /// `None` when a prefix is invalid, which the documents exclude: then the peer is the client.
@@ -113,6 +136,21 @@ pub(crate) struct Sockets {
     renewed: Vec<String>,
 }
 
+/// The sockets of a plan, and what is known of their certificates.
+pub(crate) struct PlannedSockets {
+    /// Those that can listen.
+    pub(crate) listeners: Vec<ListenerConfig>,
+    pub(crate) services: Vec<ServiceConfig>,
+    /// Why the SVID that the plan needs is not there; `None`: it is, or none is needed.
+    pub(crate) missing_svid: Option<MissingSvid>,
+    /// Changes whenever a certificate in use does.
+    pub(crate) stamp: Vec<String>,
+    /// Renewed certificates, one per line.
+    pub(crate) renewed: Vec<String>,
+    /// Every certificate in use, in a fixed order.
+    pub(crate) certificates: Vec<CertificateStatus>,
+}
+
 /// A certificate in use.
 struct UsedCertificate<T> {
     /// Its file, as documents name it.
@@ -135,26 +173,35 @@ impl Sockets {
         }
     }
 
+    /// The sockets of a plan. What cannot be used is reported in `notes` and left out.
+    pub(crate) fn of_plan(
+        &mut self,
+        source: &Source,
+        plan: &NodePlan,
+        notes: &mut Vec<String>,
+    ) -> PlannedSockets {
+        let missing_svid = self.svid.membership().missing(plan);
+        self.begin(plan.identity.as_deref());
+        PlannedSockets {
+            listeners: self.listeners(source, &plan.listeners, notes),
+            services: self.services(source, &plan.services, notes),
+            missing_svid,
+            stamp: self.stamp().into_iter().map(str::to_owned).collect(),
+            renewed: std::mem::take(&mut self.renewed),
+            certificates: self.certificates(),
+        }
+    }
+
     /// Starts to check the files of a plan.
-    pub(crate) fn begin(&mut self, identity: Option<&str>) {
+    fn begin(&mut self, identity: Option<&str>) {
         self.identity = identity.map(str::to_owned);
         self.looked.clear();
         self.renewed.clear();
     }
 
-    /// Why the SVID that a plan needs is not there; `None`: it is, or none is needed.
-    pub(crate) fn missing_svid(&self, plan: &NodePlan) -> Option<MissingSvid> {
-        self.svid.membership().missing(plan)
-    }
-
     /// Whether a file has changed since its last check.
     pub(crate) fn changed(&self) -> bool {
         self.looked.iter().any(|(path, was)| look(path) != *was)
-    }
-
-    /// Certificates renewed since the plan's files were first checked.
-    pub(crate) fn renewed(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.renewed)
     }
 
     /// Every certificate in use, in a fixed order.
@@ -188,7 +235,7 @@ impl Sockets {
     }
 
     /// Changes whenever a certificate in use does.
-    pub(crate) fn stamp(&self) -> Vec<&str> {
+    fn stamp(&self) -> Vec<&str> {
         let servers = self.servers.values().map(|used| used.made_of.as_str());
         let clients = self.clients.values().map(|used| used.made_of.as_str());
         let mut all: Vec<&str> = servers.chain(clients).collect();
@@ -197,7 +244,7 @@ impl Sockets {
     }
 
     /// The listeners of a plan; those that cannot listen are reported in `notes` and left out.
-    pub(crate) fn listeners(
+    fn listeners(
         &mut self,
         source: &Source,
         plans: &[ListenerPlan],
@@ -233,6 +280,9 @@ impl Sockets {
                     continue;
                 }
             };
+            let others = plan.captured.as_ref().and_then(|it| it.others.as_ref());
+            let tcp = tcp.map(|tcp| TcpRules { egress: others.map(egress), ..tcp });
+            let captured = plan.captured.as_ref().map(captured);
             let (name, rules, direction) = (name.clone(), rules(&plan.rules), plan.direction);
             listeners.push(ListenerConfig {
                 name,
@@ -242,6 +292,7 @@ impl Sockets {
                 chain: index,
                 rules,
                 tcp,
+                captured,
             });
         }
         listeners
@@ -306,7 +357,7 @@ impl Sockets {
 
     /// The services of a plan; endpoints that cannot be reached safely are reported in `notes` and left
     /// out.
-    pub(crate) fn services(
+    fn services(
         &mut self,
         source: &Source,
         plans: &[impl Borrow<ServicePlan>],
@@ -337,7 +388,7 @@ impl Sockets {
                         }
                     })
                     .collect(),
-                policy: policy(&plan.policy),
+                settings: settings(&plan.policy),
             })
             .collect()
     }
@@ -356,11 +407,15 @@ impl Sockets {
         };
         let (tls, tls_key) = match &plan.tls {
             None => (None, String::new()),
-            Some(tls) => {
+            Some(UpstreamTlsPlan::Member(tls)) => {
                 let (tls, key) = match &tls.files {
                     Some(files) => self.client(source, tls, files, notes)?,
                     None => self.svid.client(self.identity.as_deref(), tls)?,
                 };
+                (Some(tls), key)
+            }
+            Some(UpstreamTlsPlan::Server(tls)) => {
+                let (tls, key) = server(tls)?;
                 (Some(tls), key)
             }
         };
@@ -370,7 +425,7 @@ impl Sockets {
     fn client(
         &mut self,
         source: &Source,
-        plan: &UpstreamTlsPlan,
+        plan: &MemberTlsPlan,
         files: &MemberFilesPlan,
         notes: &mut Vec<String>,
     ) -> Result<(Arc<ClientTls>, String), String> {
@@ -445,7 +500,7 @@ fn dns(text: &str) -> Result<EndpointTarget, String> {
     Ok(EndpointTarget::Dns { host: host.to_owned(), port })
 }
 
-fn policy(plan: &PolicyPlan) -> ServiceSettings {
+fn settings(plan: &PolicyPlan) -> ServiceSettings {
     let millis = Duration::from_millis;
     ServiceSettings {
         algorithm: match plan.algorithm {
@@ -472,6 +527,20 @@ fn policy(plan: &PolicyPlan) -> ServiceSettings {
         max_ejected_percent: plan.max_ejected_percent,
         panic_percent: plan.panic_percent,
     }
+}
+
+/// TLS to a server outside the mesh, and a text that is the same for the same check.
+fn server(plan: &ServerTlsPlan) -> Result<(Arc<ClientTls>, String), String> {
+    let name = |name: &ServerNamePlan| match name {
+        ServerNamePlan::Dns(name) => ServerAltName::Dns(name.clone()),
+        ServerNamePlan::Uri(uri) => ServerAltName::Uri(uri.clone()),
+    };
+    let names = plan.names.iter().map(name).collect();
+    let place = Path::new("the BackendTLSPolicy");
+    let tls = ClientTls::to_server(plan.authorities.as_deref(), place, &plan.hostname, names);
+    let tls = tls.map_err(|error| format!("{}; its endpoint is not used", causes(&error)))?;
+    let key = format!("server {} {:?} {:?}", plan.hostname, plan.names, plan.authorities);
+    Ok((Arc::new(tls), key))
 }
 
 #[cfg(test)]

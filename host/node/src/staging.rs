@@ -6,13 +6,13 @@ use crate::documents::Source;
 use crate::follow::{FollowedPlan, SlotOutcome};
 use crate::good::LastGoodDocuments;
 use crate::policies::policies;
-use crate::sockets::{MissingSvid, Sockets};
+use crate::sockets::{MissingSvid, PlannedSockets, Sockets};
 use serde_json::json;
 use std::sync::Arc;
-use tamis_proxy::{CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
-use tamis_resources::plan::{ListenerPlan, NodePlan};
+use tamis_proxy::{Attachment, CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
+use tamis_resources::plan::{DnsPlan, ListenerPlan, NodePlan};
 use tamis_resources::redact::{redact, without};
-use tamis_resources::{Document, NodeName, Problem, RouteFault, fold};
+use tamis_resources::{Document, NodeName, Problem, RouteFault, fold, stray_guards};
 use tamis_sync::SHADOW;
 use tamis_trust::Digest;
 
@@ -62,7 +62,8 @@ impl Staging {
     ) -> Result<StageResult, NodeError> {
         let read = source.read()?;
         let mut problems = read.problems.clone();
-        let mut notes: Vec<String> = read.unreadable.iter().map(ToString::to_string).collect();
+        let unread = read.unreadable.iter().chain(&read.unread);
+        let mut notes: Vec<String> = unread.map(ToString::to_string).collect();
         let cold = self.number == 0;
         let completed = self.good.complete(read, cold, &mut notes);
         let documents = completed.map_err(|files| NodeError::Unready {
@@ -73,6 +74,14 @@ impl Staging {
         let folded = fold(&documents, name, &|file| source.file(file));
         problems.extend(folded.problems);
         let Some(plan) = folded.plan else { return Ok(StageResult::nothing(problems, notes)) };
+        if cold {
+            // What was in force as it is, opens nothing at a start.
+            let strays = stray_guards(&documents, |one| one.since != 0);
+            if !strays.is_empty() {
+                let (node, why) = (name.to_string(), why(&strays, &[]));
+                return Err(NodeError::Stray { node, why });
+            }
+        }
         self.good.keep(&documents, &folded.statuses, &mut notes);
         let policies = policies(&plan, &mut notes);
         let built = self.builder.build(&plan.filters, &policies);
@@ -97,20 +106,9 @@ impl Staging {
     ) -> StageResult {
         let built = crate::chains::one_of_each(plan, built);
         let shadows = built.iter().map(shadow_digest).collect::<Vec<_>>();
-        let missing_svid = self.sockets.missing_svid(plan);
-        self.sockets.begin(plan.identity.as_deref());
-        let mut listeners = self.sockets.listeners(source, &plan.listeners, &mut notes);
-        let services = self.sockets.services(source, &plan.services, &mut notes);
-        // Maps indices of the plan's filters to those of the generation: some may have been left out.
-        let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
-        for BuiltAttachment { attached, mut status, left_out, .. } in built {
-            if !left_out.is_empty() && status.detail.is_none() {
-                status.detail = Some(told(&left_out));
-            }
-            places.push(attached.is_some().then_some(filters.len()));
-            filters.extend(attached.map(Arc::new));
-            slots.push(status);
-        }
+        let sockets = self.sockets.of_plan(source, plan, &mut notes);
+        let PlannedSockets { mut listeners, services, missing_svid, .. } = sockets;
+        let PlacedAttachments { filters, places, slots } = PlacedAttachments::of(built);
         let chain = |listener: &ListenerPlan| {
             let members = listener.chain.attachments.iter();
             let members: Vec<usize> =
@@ -122,7 +120,7 @@ impl Staging {
         };
         let chains: Vec<ChainLayout> = plan.listeners.iter().map(chain).collect();
         listeners.retain(|listener| listener.chain < chains.len());
-        let revision = self.revision(plan, &slots, &shadows, &notes);
+        let revision = revision(plan, &slots, &shadows, &notes, &sockets.stamp);
         if revision != self.revision {
             self.number += 1;
             self.revision.clone_from(&revision);
@@ -144,25 +142,48 @@ impl Staging {
             missing_svid,
             slots,
             admin: plan.admin.clone(),
-            renewed: self.sockets.renewed(),
-            certificates: self.sockets.certificates(),
+            dns: plan.dns.clone(),
+            renewed: sockets.renewed,
+            certificates: sockets.certificates,
             secrets,
         }
     }
+}
 
-    /// Hash of everything that a generation is made of.
-    fn revision(
-        &self,
-        plan: &NodePlan,
-        slots: &[SlotStatus],
-        shadows: &[Option<String>],
-        notes: &[String],
-    ) -> String {
-        let sockets = self.sockets.stamp();
-        let parts = json!({
-            "plan": plan, "slots": slots, "shadows": shadows, "notes": notes, "sockets": sockets,
-        });
-        Digest::of(parts.to_string().as_bytes()).hex().chars().take(12).collect()
+/// Hash of everything that a generation is made of.
+fn revision(
+    plan: &NodePlan,
+    slots: &[SlotStatus],
+    shadows: &[Option<String>],
+    notes: &[String],
+    sockets: &[String],
+) -> String {
+    let parts = json!({
+        "plan": plan, "slots": slots, "shadows": shadows, "notes": notes, "sockets": sockets,
+    });
+    Digest::of(parts.to_string().as_bytes()).hex().chars().take(12).collect()
+}
+
+/// The filters of a generation. Some of its plan may have been left out.
+struct PlacedAttachments {
+    filters: Vec<Arc<Attachment>>,
+    /// By the index of a filter in the plan: its index in the generation.
+    places: Vec<Option<usize>>,
+    slots: Vec<SlotStatus>,
+}
+
+impl PlacedAttachments {
+    fn of(built: Vec<BuiltAttachment>) -> Self {
+        let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
+        for BuiltAttachment { attached, mut status, left_out, .. } in built {
+            if !left_out.is_empty() && status.detail.is_none() {
+                status.detail = Some(told(&left_out));
+            }
+            places.push(attached.is_some().then_some(filters.len()));
+            filters.extend(attached.map(Arc::new));
+            slots.push(status);
+        }
+        Self { filters, places, slots }
     }
 }
 
@@ -176,6 +197,8 @@ pub(crate) struct StageResult {
     pub(crate) missing_svid: Option<MissingSvid>,
     pub(crate) slots: Vec<SlotStatus>,
     pub(crate) admin: Option<String>,
+    /// The DNS to answer.
+    pub(crate) dns: Option<DnsPlan>,
     /// See [`Reload::renewed`](crate::Reload::renewed).
     pub(crate) renewed: Vec<String>,
     pub(crate) certificates: Vec<CertificateStatus>,
@@ -192,6 +215,7 @@ impl StageResult {
             missing_svid: None,
             slots: Vec::new(),
             admin: None,
+            dns: None,
             renewed: Vec::new(),
             certificates: Vec::new(),
             secrets: Vec::new(),
@@ -245,7 +269,7 @@ fn now_runs(built: &[BuiltAttachment]) -> Vec<SlotOutcome> {
         if let Some(shadow) = &one.shadow {
             let (runs, refusal) = match shadow {
                 Ok(running) => (Some(running.clone()), None),
-                Err(refusal) => (None, Some(refusal.0.clone())),
+                Err(refusal) => (None, Some(refusal.clone())),
             };
             all.push(SlotOutcome { slot: format!("{slot}{SHADOW}"), runs, refusal });
         }
@@ -292,13 +316,7 @@ fn told(left_out: &[RouteFault]) -> String {
 
 /// Why there is no plan, on one line.
 pub(crate) fn why(problems: &[Problem], notes: &[String]) -> String {
-    let mut lines: Vec<String> = problems
-        .iter()
-        .map(|one| {
-            let place = &one.place;
-            format!("{}:{}:{}: {}", place.source, place.line, place.column, one.message)
-        })
-        .collect();
+    let mut lines: Vec<String> = problems.iter().map(Problem::in_one_line).collect();
     lines.extend(notes.iter().cloned());
     if lines.is_empty() {
         "there is no Gateway or Service of that name".to_owned()

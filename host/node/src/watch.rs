@@ -57,8 +57,9 @@ impl Watch {
             notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
                 // An event without a path, such as one about lost events, may be about any path.
                 let matters = event.as_ref().map_or(true, |event| {
-                    let any = event.paths.is_empty() || event.paths.iter().any(|it| matters(it));
-                    any && !event.kind.is_access()
+                    // First, since the question may read files, which are accesses, too.
+                    !event.kind.is_access()
+                        && (event.paths.is_empty() || event.paths.iter().any(|it| matters(it)))
                 });
                 if matters {
                     // When the watch ends, the receiver is gone.

@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnInfo, GateLimits, ListenerStage, PlainStream, RequestBody,
+    Address, BoundListener, ConnectionInfo, GateLimits, ListenerStage, PlainStream, RequestBody,
     ServeLimits, Shutdown, SocketListener, bind, serve_connection,
 };
 use tokio::task::LocalSet;
@@ -99,8 +99,12 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
         };
         let (inner, limits) = (Arc::clone(inner), Rc::clone(&limits));
         drop(tokio::task::spawn_local(async move {
-            let info = ConnInfo { peer, local: Address::Unix("admin".into()), identity: None };
-            let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
+            let info = ConnectionInfo {
+                sender: peer,
+                local: Address::Unix("admin".into()),
+                identity: None,
+            };
+            let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
                 answer(&inner, &door, &request)
             };
             let served = serve_connection(plain, Rc::new(info), &limits, handler, ending).await;

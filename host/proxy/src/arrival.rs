@@ -4,10 +4,12 @@ use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::generation::ListenerRules;
 use crate::shared::ProxyShared;
+use crate::worker::state::WorkerState;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_resources::plan::TrafficDirection;
 use tamis_transport::Shutdown;
+use tokio::sync::watch;
 
 /// Where a request came in.
 pub(crate) struct Arrival<'a> {
@@ -19,4 +21,6 @@ pub(crate) struct Arrival<'a> {
     /// The id of its exchange.
     pub(crate) id: u64,
     pub(crate) shutdown: &'a Shutdown,
+    /// The state of its worker, for what lives through swaps.
+    pub(crate) worker: &'a watch::Sender<Rc<WorkerState>>,
 }

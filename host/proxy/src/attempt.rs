@@ -3,15 +3,16 @@
 
 mod race;
 
+use crate::breaker::ask_breaker;
 use crate::chain::Chain;
-use crate::endpoint_choice::{ask_breaker, pick};
+use crate::endpoint_choice::pick;
 use crate::exchange::{ExchangeState, Replay, Retrier};
 use crate::failure::AttemptFailure;
 use crate::fields::is_grpc;
 use crate::interim;
 use crate::outgoing::{self, RequestTemplate, WireProperties};
-use crate::receive::RequestParts;
 use crate::request_body::OutgoingBody;
+use crate::request_parts::RequestParts;
 use crate::slot::RetryQuestion;
 use crate::stop::ExchangeStop;
 use http::{HeaderMap, Response, StatusCode, header};
@@ -88,6 +89,7 @@ async fn try_until_sent(
         trailers: parts.trailers,
         marks_retries: chain.may_send_again() || state.retried_by == Retrier::Caller,
         body,
+        host: parts.host(&state.exchange),
     };
     let deadline = (selection.request_timeout_ms > 0)
         .then(|| state.started + Duration::from_millis(selection.request_timeout_ms.into()));
@@ -119,13 +121,7 @@ async fn try_until_sent(
             return Err(failed.refusal);
         }
         match retry(&plan, state, &failed).await {
-            None => {
-                if failed.cause == Cause::Timeout {
-                    state.outcome.insert(Outcome::TIMED_OUT);
-                }
-                state.outcome.insert(Outcome::UPSTREAM_FAILED);
-                return failed.response.map(|response| *response).ok_or(failed.refusal);
-            }
+            None => return give_up(state, failed),
             Some((delay, elsewhere)) => {
                 state.outcome.insert(Outcome::RETRIED);
                 if let Some(response) = failed.response {
@@ -140,6 +136,15 @@ async fn try_until_sent(
         }
         began = clock.now();
     }
+}
+
+/// The result of an exchange whose last attempt failed: its response, if there is one.
+fn give_up(state: &mut ExchangeState, failed: AttemptFailure) -> Result<Response<Body>, Refusal> {
+    if failed.cause == Cause::Timeout {
+        state.outcome.insert(Outcome::TIMED_OUT);
+    }
+    state.outcome.insert(Outcome::UPSTREAM_FAILED);
+    failed.response.map(|response| *response).ok_or(failed.refusal)
 }
 
 /// FNV-1a: the same for the same bytes on every proxy, so that all of them send a key to the same endpoint.
@@ -164,7 +169,7 @@ async fn once(
     let upgrade = plan.template.upgrade.is_some();
     let again = again(plan, state, &attempt);
     let hint = |status, headers| interim::pass(plan.interim, &plan.chain.owners, status, headers);
-    let sent = attempt.send_and_note(request, upgrade, again, &hint);
+    let sent = attempt.send_passing_interim(request, upgrade, again, &hint);
     let sent = tokio::time::timeout(limit, sent).await;
     judge(plan, state, attempt, limit, sent)
 }
@@ -192,7 +197,7 @@ fn prepare(
     let request =
         outgoing::request(&state.exchange, plan.template, WireProperties::of(&attempt), &endpoint);
     state.endpoint = Some(endpoint);
-    state.next_is_of_mesh = attempt.is_secure();
+    state.next_is_of_mesh = attempt.is_of_mesh();
     let request = request.map_err(|refusal| AttemptFailure {
         cause: Cause::Other,
         response: None,
@@ -234,7 +239,10 @@ fn judge(
                     untouched: false,
                 });
             }
-            ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Failure));
+            // A bound of this proxy that clients reach must not open the circuit for requests.
+            if !failure.tunnels {
+                ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Failure));
+            }
             Err(without_response(failure))
         }
         Ok(Ok(response)) => {
@@ -260,6 +268,7 @@ fn judge(
 fn without_response(failure: SendFailure) -> AttemptFailure {
     let (code, status) = match failure.cause {
         _ if failure.protocol => ("upstream.protocol", 502),
+        _ if failure.tunnels => ("upstream.tunnels", 503),
         Cause::ConnectFailure => ("upstream.connect", 503),
         Cause::RefusedStream => ("upstream.refused-stream", 503),
         Cause::Reset => ("upstream.reset", 502),
@@ -289,7 +298,7 @@ fn time_limit(attempt_ms: u32, left: Option<Duration>) -> Duration {
 }
 
 /// Whether statistics count a response as failure: the status reports a server error (RFC 9110 §15.6), or
-/// the gRPC status does.
+/// the gRPC status does. A loop is none of the endpoint: a client that writes `via` itself must not open its circuit.
 pub(crate) fn is_failure(response: &Response<Body>) -> bool {
     match grpc_status(response.headers()) {
         // unknown, deadline exceeded, internal, unavailable, data loss
@@ -298,6 +307,7 @@ pub(crate) fn is_failure(response: &Response<Body>) -> bool {
             response.status().is_server_error()
                 && response.status() != StatusCode::NOT_IMPLEMENTED
                 && response.status() != StatusCode::HTTP_VERSION_NOT_SUPPORTED
+                && response.status() != StatusCode::LOOP_DETECTED
         }
     }
 }
@@ -310,8 +320,12 @@ fn grpc_status(headers: &HeaderMap) -> Option<u32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// Whether the retry filter wants to be called for this response.
+/// Whether the retry filter wants to be called for this response. About a loop nobody is asked: every proxy in it would
+/// send the request again, so that each adds a factor.
 fn asks_about(chain: &Chain, response: &Response<Body>) -> bool {
+    if response.status() == StatusCode::LOOP_DETECTED {
+        return false;
+    }
     let retry = chain.retry.as_ref().and_then(|slot| slot.filter());
     let Some(filter) = retry else { return false };
     let (statuses, grpc) = filter.failing_statuses();
@@ -419,19 +433,44 @@ mod tests {
     #[test]
     fn what_never_left_may_be_sent_again_whatever_its_method_and_what_broke_the_protocol_not() {
         use Cause::{ConnectFailure, Other, RefusedStream, Reset};
-        for (cause, untouched, protocol, code, status) in [
-            (ConnectFailure, true, false, "upstream.connect", 503),
-            (RefusedStream, true, false, "upstream.refused-stream", 503),
+        for (cause, untouched, (protocol, tunnels), code, status) in [
+            (ConnectFailure, true, (false, false), "upstream.connect", 503),
+            (RefusedStream, true, (false, false), "upstream.refused-stream", 503),
             // A connection that was closed before anything was written on it.
-            (Reset, true, false, "upstream.reset", 502),
-            (Reset, false, false, "upstream.reset", 502),
-            (Other, true, false, "upstream.failed", 502),
-            (Other, false, true, "upstream.protocol", 502),
+            (Reset, true, (false, false), "upstream.reset", 502),
+            (Reset, false, (false, false), "upstream.reset", 502),
+            (Other, true, (false, false), "upstream.failed", 502),
+            (Other, true, (false, true), "upstream.tunnels", 503),
+            (Other, false, (true, false), "upstream.protocol", 502),
         ] {
-            let failure = SendFailure { cause, detail: "why".to_owned(), untouched, protocol };
+            let detail = "why".to_owned();
+            let failure = SendFailure { cause, detail, untouched, protocol, tunnels };
             let failed = without_response(failure);
             assert_eq!((failed.cause, failed.untouched), (cause, untouched), "{code}");
             assert_eq!((failed.refusal.code, failed.refusal.status), (code, status));
+        }
+    }
+
+    #[test]
+    fn a_status_that_a_client_brings_about_alone_is_no_failure_of_the_endpoint() {
+        for (status, grpc, failed) in [
+            (200, None, false),
+            (404, None, false),
+            (500, None, true),
+            (501, None, false),
+            (503, None, true),
+            (505, None, false),
+            (508, None, false),
+            (200, Some("14"), true),
+            (200, Some("9"), false),
+        ] {
+            let mut response = Response::builder().status(status);
+            if let Some(grpc) = grpc {
+                response = response.header("content-type", "application/grpc");
+                response = response.header("grpc-status", grpc);
+            }
+            let response = response.body(Body::Empty).unwrap();
+            assert_eq!(is_failure(&response), failed, "{status} {grpc:?}");
         }
     }
 

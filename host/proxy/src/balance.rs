@@ -16,7 +16,7 @@ use tamis_upstream::{EndpointView, Upstream};
 pub(crate) struct Balancing {
     slot: Rc<Slot>,
     upstream: Rc<Upstream>,
-    names: Rc<RefCell<NumberedNames>>,
+    names: NumberedNames,
     /// What the balancer was shown last.
     shown: RefCell<Vec<EndpointState>>,
 }
@@ -55,11 +55,7 @@ pub(crate) fn begin(all: &[Rc<Balancing>]) {
 }
 
 impl Balancing {
-    pub(crate) fn new(
-        slot: Rc<Slot>,
-        upstream: Rc<Upstream>,
-        names: Rc<RefCell<NumberedNames>>,
-    ) -> Self {
+    pub(crate) fn new(slot: Rc<Slot>, upstream: Rc<Upstream>, names: NumberedNames) -> Self {
         Self { slot, upstream, names, shown: RefCell::default() }
     }
 
@@ -73,7 +69,7 @@ impl Balancing {
         if same {
             return;
         }
-        let service = self.names.borrow_mut().intern(NameKind::Upstream, upstream.name());
+        let service = self.names.number(NameKind::Upstream, Some(upstream.name()));
         match self.slot.call(|instance| instance.weigh(service, &states)) {
             Ok(weights) => {
                 if let Err(refused) = upstream.set_weights(&weights) {
@@ -96,7 +92,7 @@ impl Balancing {
 
     fn state(&self, seen: &EndpointView) -> EndpointState {
         EndpointState {
-            id: self.names.borrow_mut().intern(NameKind::Endpoint, &seen.name),
+            id: self.names.number(NameKind::Endpoint, Some(&seen.name)),
             configured_weight: seen.configured_weight,
             in_flight: seen.in_flight,
             ewma_latency_us: seen.ewma_latency_us,

@@ -1,13 +1,41 @@
 //! Bodies on their way through this proxy: what was read whole, and what is sent with hooks.
 
-use crate::body_budget::BODIES_MAX_BYTES;
+use crate::body_budget::{BODIES_MAX_BYTES, BudgetSpent, GatheredBody};
 use crate::slot::{ChunkSlot, TrailerSlot};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
+use http_body_util::BodyExt as _;
 use std::sync::Arc;
-use tamis_exchange::{Body, Fault, Owners, Refusal};
+use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
 use tokio::time::Instant;
+
+/// Why a body cannot be read whole.
+pub(crate) enum UnreadBody {
+    /// It ended early.
+    Broken(BodyError),
+    /// It is longer than the limit.
+    TooLong,
+    /// The bodies of other exchanges take all the room.
+    NoRoom,
+}
+
+/// Reads a complete body of at most `limit` bytes, with its trailers.
+pub(crate) async fn read_whole(
+    mut body: Body,
+    mut octets: GatheredBody,
+    limit: usize,
+) -> Result<(Bytes, Option<HeaderMap>), UnreadBody> {
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        match frame.map_err(UnreadBody::Broken)?.into_data() {
+            Ok(data) if octets.len() + data.len() > limit => return Err(UnreadBody::TooLong),
+            Ok(data) => octets.push(&data).map_err(|BudgetSpent| UnreadBody::NoRoom)?,
+            Err(frame) => trailers = frame.into_trailers().ok(),
+        }
+    }
+    Ok((octets.freeze(), trailers))
+}
 
 /// A body that was read whole, with its trailers. The head names them, since HTTP/1.1 sends no others, unless it has a
 /// length: then HTTP/1.1 sends none at all (RFC 9112 §7.1.2).

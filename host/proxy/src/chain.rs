@@ -2,6 +2,7 @@
 
 use crate::generation::ChainLayout;
 use crate::hedges::Hedges;
+use crate::names::NumberedNames;
 use crate::slot::{LongCallTurns, Slot, Slots};
 use crate::telemetry::Telemetry;
 use std::borrow::Cow;
@@ -57,6 +58,8 @@ pub(crate) struct Chain {
     pub(crate) closed: Vec<Rc<Slot>>,
     /// The service of a `tcp` port.
     pub(crate) tcp: Option<Rc<Upstream>>,
+    /// Its connections are carried unread.
+    pub(crate) unread: bool,
     /// The services that the router chooses from; `None`: unknown to this proxy.
     pub(crate) backends: Vec<Option<Rc<Upstream>>>,
     /// See the end of each exchange.
@@ -69,6 +72,8 @@ pub(crate) struct Chain {
     pub(crate) owners: Arc<Owners>,
     /// The turns of long calls in its worker.
     pub(crate) long_calls: LongCallTurns,
+    /// The names of its worker.
+    pub(crate) names: NumberedNames,
 }
 
 /// A slot that decides about connections, and the services that it may send them to.
@@ -86,6 +91,8 @@ pub(crate) struct ChainPlace {
     pub(crate) direction: TrafficDirection,
     /// The turns of long calls in its worker.
     pub(crate) long_calls: LongCallTurns,
+    /// The names of its worker.
+    pub(crate) names: NumberedNames,
 }
 
 impl Chain {
@@ -98,7 +105,7 @@ impl Chain {
         hedges: Option<Rc<Hedges>>,
         telemetry: Telemetry,
     ) -> Self {
-        let ChainPlace { generation, direction, long_calls } = place;
+        let ChainPlace { generation, direction, long_calls, names } = place;
         let one = |number: usize| slots.get(number).cloned();
         let some = |numbers: &[usize]| numbers.iter().filter_map(|number| one(*number)).collect();
         let seeing = |which: fn(Responses) -> bool| {
@@ -137,6 +144,7 @@ impl Chain {
             hedges,
             connection: connection.collect(),
             closed: some(&layout.closed),
+            unread: layout.unread,
             tcp: layout.tcp.and_then(|at| upstreams.get(at).cloned()),
             backends: services(&layout.backends),
             finished: some(&layout.finished),
@@ -144,6 +152,7 @@ impl Chain {
             telemetry,
             owners: Arc::clone(&layout.owners),
             long_calls,
+            names,
         }
     }
 

@@ -3,27 +3,38 @@
 use bytes::Bytes;
 use http::HeaderValue;
 use std::cell::RefCell;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use tamis_engine::FilterState;
 use tamis_exchange::Scheme;
-use tamis_transport::ConnInfo;
+use tamis_transport::ConnectionInfo;
 
-/// Properties of the peer in the forms that its exchanges need.
+/// What is known of a connection that the kernel led here.
+#[derive(Debug, Clone)]
+pub(crate) struct Captured {
+    /// The address that the application connected to.
+    pub(crate) destination: SocketAddr,
+    /// The host by which its requests are routed, whatever host they name; `None`: it is not read.
+    pub(crate) host: Option<Arc<str>>,
+    /// The address of the application.
+    pub(crate) peer: Option<SocketAddr>,
+}
+
+/// Properties of a connection in the forms that its exchanges need.
 pub(crate) struct Connection {
     /// Its id, from the same counter as exchange ids.
     id: u64,
     /// The states of the filters that keep values of this connection.
     kept_by: RefCell<Vec<Arc<FilterState>>>,
-    /// Name of the listener it came through.
+    /// Name of the listener it came through; in clear text, of the one that has the host of the request.
     pub(crate) listener: Arc<str>,
-    /// IP address of the peer; `None` on a unix socket.
-    pub(crate) peer: Option<IpAddr>,
+    /// IP address that it comes from: the peer's, or the one that a PROXY header states; `None` on a unix socket.
+    pub(crate) sender: Option<IpAddr>,
     /// The address as text; `unix` on a unix socket.
-    pub(crate) peer_address: Arc<str>,
+    pub(crate) sender_address: Arc<str>,
     /// The address as a header value.
-    pub(crate) peer_value: HeaderValue,
-    /// The peer's `for` in `Forwarded` (RFC 7239 §6): IPv6 in brackets and quotes.
+    pub(crate) sender_value: HeaderValue,
+    /// The sender's `for` in `Forwarded` (RFC 7239 §6): IPv6 in brackets and quotes.
     pub(crate) forwarded_for: String,
     /// The whole element of a gateway: `for` and `proto`.
     pub(crate) forwarded: HeaderValue,
@@ -35,15 +46,17 @@ pub(crate) struct Connection {
     pub(crate) tls_version: Option<&'static str>,
     /// Server name the client asked for.
     pub(crate) server_name: Option<Arc<str>>,
+    /// `None`: the peer connected to the listener itself.
+    pub(crate) captured: Option<Captured>,
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, listener: &str, info: &ConnInfo) -> Self {
-        let peer_address =
-            info.peer.map_or_else(|| "unix".to_owned(), |peer| peer.ip().to_string());
-        let forwarded_for = match info.peer {
-            Some(peer) if peer.is_ipv6() => format!("\"[{peer_address}]\""),
-            Some(_) => peer_address.clone(),
+    pub(crate) fn new(id: u64, listener: &str, info: &ConnectionInfo) -> Self {
+        let sender_address =
+            info.sender.map_or_else(|| "unix".to_owned(), |sender| sender.ip().to_string());
+        let forwarded_for = match info.sender {
+            Some(sender) if sender.is_ipv6() => format!("\"[{sender_address}]\""),
+            Some(_) => sender_address.clone(),
             None => "_unix".to_owned(),
         };
         let identity = info.identity.as_ref();
@@ -54,9 +67,9 @@ impl Connection {
             id,
             kept_by: RefCell::default(),
             listener: listener.into(),
-            peer: info.peer.map(|peer| peer.ip()),
-            peer_value: shared(&peer_address),
-            peer_address: peer_address.into(),
+            sender: info.sender.map(|sender| sender.ip()),
+            sender_value: shared(&sender_address),
+            sender_address: sender_address.into(),
             forwarded: shared(&forwarded),
             forwarded_for,
             peer_identity: identity
@@ -65,11 +78,42 @@ impl Connection {
             scheme,
             tls_version: identity.map(|identity| identity.tls_version),
             server_name: identity.and_then(|identity| identity.sni.as_deref().map(Into::into)),
+            captured: None,
         }
+    }
+
+    /// The same connection, which the kernel led here.
+    pub(crate) fn with_captured(mut self, captured: Option<Captured>) -> Self {
+        self.captured = captured;
+        self
+    }
+
+    /// The host by which its requests are routed; `None`: the one that each request names.
+    pub(crate) fn routed_host(&self) -> Option<&Arc<str>> {
+        self.captured.as_ref()?.host.as_ref()
     }
 }
 
 impl Connection {
+    /// The same at another listener of its port, for which filters keep values of their own.
+    pub(crate) fn at(&self, id: u64, listener: &str) -> Self {
+        Self {
+            id,
+            kept_by: RefCell::default(),
+            listener: listener.into(),
+            sender: self.sender,
+            sender_address: Arc::clone(&self.sender_address),
+            sender_value: self.sender_value.clone(),
+            forwarded_for: self.forwarded_for.clone(),
+            forwarded: self.forwarded.clone(),
+            peer_identity: self.peer_identity.clone(),
+            scheme: self.scheme,
+            tls_version: self.tls_version,
+            server_name: self.server_name.clone(),
+            captured: self.captured.clone(),
+        }
+    }
+
     /// The number under which a filter keeps values of it, until it is dropped.
     pub(crate) fn keep(&self, state: &Arc<FilterState>) -> u64 {
         let mut kept_by = self.kept_by.borrow_mut();

@@ -3,10 +3,11 @@
 
 use crate::arrival::Arrival;
 use crate::connection::Connection;
-use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retry_mark, via};
+use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retry_mark};
 use crate::generation::ListenerRules;
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
+use crate::via;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use std::sync::Arc;
@@ -19,11 +20,15 @@ use tamis_transport::RequestBody;
 /// A request as the pipeline receives it.
 pub(crate) struct DecodedRequest {
     pub(crate) exchange: Exchange,
+    /// The host that the client wrote, where another one routes the request.
+    pub(crate) written_host: Option<String>,
     pub(crate) upgrade: Option<Upgrade>,
     /// The client accepts trailers (`te: trailers`).
     pub(crate) trailers: bool,
     /// The caller is a proxy of the mesh and retries what fails.
     pub(crate) caller_retries: bool,
+    /// Whether this proxy made it.
+    pub(crate) origin: via::Origin,
     /// Declared length of the body.
     pub(crate) length: Option<u64>,
 }
@@ -40,6 +45,7 @@ pub(crate) fn decode(
     if request.version() == Version::HTTP_2 {
         check_fields(request.headers(), shared.limits.gate.max_fields)?;
     }
+    let origin = via::origin(request.headers(), &shared.copy_mark)?;
     let upgrade = upgrade::requested_upgrade(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = std::mem::take(request.uri_mut());
@@ -50,9 +56,16 @@ pub(crate) fn decode(
     if authority.is_empty() && request.version() == Version::HTTP_2 {
         return Err(refuse("request.host", 400, "the request names no host (RFC 9113 §8.3.1)"));
     }
-    if connection.tls_version.is_some() && !rules.has_host(&authority) {
+    // Where a connection goes was decided when the application chose its address, which a host in a request must not
+    // change.
+    let (authority, written_host) = match connection.routed_host() {
+        Some(routed) => (routed.to_string(), Some(authority)),
+        None => (authority, None),
+    };
+    let secure = connection.tls_version.is_some();
+    if (secure && !rules.has_host(&authority)) || rules.is_elsewhere(&authority) {
         // A client may use a connection for other hosts that its certificate covers (RFC 9110 §15.5.20); then
-        // it opens another one.
+        // it opens another one. Without TLS it is the host of a listener that does not listen: see `worker/host`.
         let detail = "the host of the request is not one of the listener of this connection";
         return Err(refuse("request.misdirected", 421, detail));
     }
@@ -70,9 +83,13 @@ pub(crate) fn decode(
     owners.clean_trailer_names(&mut headers);
     let chain = client_chain(&headers, connection, rules);
     forwarded(&mut headers, connection, direction, host, chain.as_ref());
-    via(&mut headers, version);
+    via::add(&mut headers, version);
     trace::ensure(&mut headers, shared.random);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
+    if upgrade.as_ref().is_some_and(|upgrade| extended && upgrade.protocol == "websocket") {
+        // A filter sees the same handshake in both versions: RFC 8441 §5 has no key, by which policies know one.
+        headers.entry(header::SEC_WEBSOCKET_KEY).or_insert(upgrade::KEY);
+    }
     Ok(DecodedRequest {
         exchange: Exchange {
             id,
@@ -86,9 +103,11 @@ pub(crate) fn decode(
             attributes: attributes_behind(connection, chain.as_ref()),
             bounds: shared.head_bounds(),
         },
+        written_host,
         upgrade,
         trailers,
         caller_retries,
+        origin,
         length,
     })
 }
@@ -150,13 +169,13 @@ pub(crate) fn refused(request: &Request<RequestBody>, arrival: &Arrival<'_>) -> 
     }
 }
 
-/// The way of a request from its client to the peer; `None`: the peer is the client.
+/// The way of a request from its client to the sender of the connection; `None`: the sender is the client.
 fn client_chain(
     headers: &HeaderMap,
     connection: &Connection,
     rules: &ListenerRules,
 ) -> Option<ClientChain> {
-    rules.trusted_proxies.as_ref()?.chain(headers, connection.peer?)
+    rules.trusted_proxies.as_ref()?.chain(headers, connection.sender?)
 }
 
 /// Attributes of a request whose client may be behind proxies.
@@ -171,7 +190,7 @@ fn attributes_behind(connection: &Connection, chain: Option<&ClientChain>) -> At
 /// Attributes of a request before it is decoded.
 pub(crate) fn attributes(connection: &Connection) -> Attributes {
     let mut attributes = Attributes::default();
-    attributes.set("source.address", Arc::clone(&connection.peer_address));
+    attributes.set("source.address", Arc::clone(&connection.sender_address));
     if let Some(identity) = &connection.peer_identity {
         attributes.set("peer.spiffe-id", Arc::clone(identity));
     }
@@ -232,6 +251,16 @@ fn refuse(code: &'static str, status: u16, detail: &str) -> Refusal {
     Refusal::new(code, status, Fault::Client, detail)
 }
 
+/// The host and port that a request asks for, as [`decode`] reads them; `None`: it names none, or is refused.
+pub(crate) fn named_host(request: &Request<RequestBody>) -> Option<String> {
+    let mut hosts = HeaderMap::new();
+    for value in request.headers().get_all(header::HOST) {
+        hosts.append(header::HOST, value.clone());
+    }
+    let (authority, value) = authority(request.uri(), &mut hosts, Scheme::Http).ok()?;
+    value.map(|_| authority)
+}
+
 /// The host and port that the client asked for, normalised: from the target if it names one, else from
 /// `host` (RFC 9112 §3.2.2); and the same as a header value, unless it named none.
 fn authority(
@@ -277,6 +306,28 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, host.parse().unwrap());
         authority(&uri.parse().unwrap(), &mut headers, Scheme::Http)
+    }
+
+    #[test]
+    fn the_host_that_chooses_a_listener_is_the_one_that_is_decoded() {
+        for (uri, hosts, named) in [
+            ("/a", &["Shop.Example:80"][..], Some("shop.example")),
+            ("/a", &["shop.example:8080"], Some("shop.example:8080")),
+            ("/a", &[], None),
+            ("/a", &[""], None),
+            ("/a", &["a.example", "b.example"], None),
+            ("/a", &["a b"], None),
+            ("http://a.example/", &["A.example.:80"], Some("a.example")),
+            ("http://a.example/", &["b.example"], None),
+            ("http://a.example/", &[], Some("a.example")),
+        ] {
+            let mut request = Request::get(uri);
+            for host in hosts {
+                request = request.header(header::HOST, *host);
+            }
+            let request = request.body(RequestBody::default()).unwrap();
+            assert_eq!(named_host(&request).as_deref(), named, "{uri} {hosts:?}");
+        }
     }
 
     #[test]

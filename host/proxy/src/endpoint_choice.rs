@@ -1,10 +1,11 @@
-//! Finds an endpoint whose circuit lets an attempt pass, with the breaker filter.
+//! Finds an endpoint whose circuit lets an attempt pass.
 
+use crate::breaker::ask_breaker;
 use crate::chain::Chain;
 use crate::failure::AttemptFailure;
 use std::rc::Rc;
-use tamis_exchange::{Cause, Circuit, Fault, NameKind, Refusal};
-use tamis_upstream::{Attempt, BreakerQuestion, Pick, PickFailure, Upstream};
+use tamis_exchange::{Cause, Fault, Refusal};
+use tamis_upstream::{Attempt, Pick, PickFailure, Upstream};
 
 /// Calls of the breaker for one attempt.
 const ASKS_MAX: usize = 8;
@@ -52,35 +53,4 @@ pub(crate) async fn pick(
         Cause::Other,
         "the breaker filter changed its answer too often".to_owned(),
     ))
-}
-
-/// Calls the breaker filter for a circuit. Without a breaker, circuits stay closed.
-pub(crate) fn ask_breaker(chain: &Chain, upstream: &Upstream, ask: Option<BreakerQuestion>) {
-    let Some(ask) = ask else { return };
-    let Some(breaker) = &chain.breaker else {
-        return ask.unanswered();
-    };
-    let service = chain.telemetry.intern(NameKind::Upstream, Some(upstream.name()));
-    let endpoint = chain.telemetry.intern(NameKind::Endpoint, Some(ask.endpoint()));
-    let (window, now) = (ask.window(), ask.circuit());
-    let said = breaker.call(|i| i.evaluate(service, Some(endpoint), &window, now));
-    match said {
-        Ok(circuit) => {
-            let (service, endpoint) = (ask.service().to_owned(), ask.endpoint().to_owned());
-            // A circuit above the limit of open circuits stays closed, which is not worth a log line.
-            let circuit = ask.answer(circuit);
-            let changed = std::mem::discriminant(&circuit) != std::mem::discriminant(&now);
-            if changed {
-                match circuit {
-                    Circuit::Open(ms) => tracing::warn!(service, endpoint, ms, "circuit opened"),
-                    Circuit::HalfOpen(n) => tracing::info!(service, endpoint, n, "circuit probes"),
-                    Circuit::Closed => tracing::info!(service, endpoint, "circuit closed"),
-                }
-            }
-        }
-        Err(fault) => {
-            tracing::warn!(service = ask.service(), kind = fault.kind(), "the breaker failed");
-            ask.unanswered();
-        }
-    }
 }

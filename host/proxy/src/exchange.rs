@@ -14,6 +14,7 @@ use crate::connection::Connection;
 use crate::mirror_places::MirrorPlaces;
 use crate::shared::ProxyShared;
 use crate::slot::{Slot, UndelayedExchange};
+use crate::via::CopyMark;
 use http::{HeaderMap, HeaderValue};
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -163,6 +164,11 @@ impl ExchangeState {
     /// The longest request body.
     pub(crate) fn max_body_bytes(&self) -> u64 {
         self.shared.max_body_bytes
+    }
+
+    /// What marks the copies that this proxy makes.
+    pub(crate) fn copy_mark(&self) -> &CopyMark {
+        &self.shared.copy_mark
     }
 
     /// The copies of requests that are in progress.

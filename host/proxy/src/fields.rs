@@ -1,7 +1,6 @@
 //! Hop-by-hop fields, which are removed, and fields that every hop adds.
 
 use crate::connection::Connection;
-use http::Version;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use tamis_exchange::{ClientChain, is_host_field, is_same_name};
 use tamis_resources::plan::TrafficDirection;
@@ -141,7 +140,7 @@ pub(crate) fn forwarded(
         TrafficDirection::Gateway => {
             remove_claims(headers, chain.is_some());
             let addresses = chain.map(ClientChain::x_forwarded_for);
-            headers.insert(X_FORWARDED_FOR, continued(addresses, &connection.peer_value));
+            headers.insert(X_FORWARDED_FOR, continued(addresses, &connection.sender_value));
             headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(connection.scheme.as_str()));
             match host {
                 Some(host) => headers.insert(X_FORWARDED_HOST, host),
@@ -151,7 +150,7 @@ pub(crate) fn forwarded(
             headers.insert(header::FORWARDED, continued(elements, &connection.forwarded));
         }
         TrafficDirection::Inbound => {
-            append(headers, X_FORWARDED_FOR, connection.peer_value.as_bytes());
+            append(headers, X_FORWARDED_FOR, connection.sender_value.as_bytes());
             if headers.contains_key(header::FORWARDED) {
                 let element = format!("for={}", connection.forwarded_for);
                 append(headers, header::FORWARDED, element.as_bytes());
@@ -198,7 +197,7 @@ fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
 }
 
 /// Adds to a comma-separated field.
-fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8]) {
+pub(crate) fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8]) {
     let mut joined = Vec::with_capacity(64);
     for value in headers.get_all(&name) {
         joined.extend_from_slice(value.as_bytes());
@@ -210,23 +209,11 @@ fn append(headers: &mut HeaderMap, name: HeaderName, element: &[u8]) {
     }
 }
 
-/// Adds this proxy to `via` (RFC 9110 §7.6.3).
-pub(crate) fn via(headers: &mut HeaderMap, version: Version) {
-    let element: &'static str = match version {
-        Version::HTTP_10 => "1.0 tamis",
-        Version::HTTP_2 => "2 tamis",
-        _ => "1.1 tamis",
-    };
-    if headers.contains_key(header::VIA) {
-        append(headers, header::VIA, element.as_bytes());
-    } else {
-        headers.insert(header::VIA, HeaderValue::from_static(element));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::via;
+    use http::Version;
     use proptest::prelude::*;
     use tamis_exchange::{ForwardedField, TrustedProxies};
 
@@ -339,16 +326,9 @@ mod tests {
         }
     }
 
-    #[test]
-    fn via_grows_by_one_element() {
-        let mut map = headers(&[("via", "1.1 a")]);
-        via(&mut map, Version::HTTP_2);
-        assert_eq!(map["via"], "1.1 a, 2 tamis");
-    }
-
     fn connection(peer: &str) -> Connection {
         let local = tamis_transport::Address::Unix("test".into());
-        let peer = peer.parse().ok();
+        let sender = peer.parse().ok();
         let identity = tamis_transport::PeerIdentity {
             spiffe_id: None,
             alpn: None,
@@ -356,7 +336,7 @@ mod tests {
             tls_version: "TLSv1.3",
         };
         let identity = Some(identity);
-        Connection::new(1, "in", &tamis_transport::ConnInfo { peer, local, identity })
+        Connection::new(1, "in", &tamis_transport::ConnectionInfo { sender, local, identity })
     }
 
     fn forward(map: &mut HeaderMap, peer: &str, direction: TrafficDirection) {
@@ -475,7 +455,7 @@ mod tests {
             let (via_before, for_before) = (before(&map, "via"), before(&map, "x-forwarded-for"));
             let peer = std::net::SocketAddr::new(ip, 1).to_string();
             for _ in 0..hops {
-                via(&mut map, Version::HTTP_11);
+                via::add(&mut map, Version::HTTP_11);
                 forward(&mut map, &peer, TrafficDirection::Inbound);
             }
             let joined = |mut list: Vec<String>, element: &str| {

@@ -1,11 +1,13 @@
 //! Everything that a worker needs to serve, as one immutable value.
 
 use crate::shadow::Shadow;
-use crate::slot_refusal::SlotRefusal;
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{Filter, OnFailure};
 use tamis_exchange::{AddressPrefixes, HostPattern, Owners, PathRules, Protocols, TrustedProxies};
+use tamis_refused::Refused;
 use tamis_resources::plan::{Phase, TrafficDirection};
 use tamis_transport::{Address, AskedHandshake, AskedProtocol, ServerTls, TcpPort};
 use tamis_upstream::ServiceConfig;
@@ -27,6 +29,35 @@ pub struct ListenerConfig {
     pub rules: ListenerRules,
     /// It carries connections unread; `None`: it serves HTTP.
     pub tcp: Option<TcpRules>,
+    /// Which of the connections that the kernel leads to its socket it takes; `None`: the kernel leads none there.
+    pub captured: Option<CaptureRules>,
+}
+
+/// Captured connections of a listener, by the address that the application connected to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CaptureRules {
+    /// Those that it takes, each with the host that routes its requests; without one, the connection is not read.
+    pub destinations: HashMap<SocketAddr, Option<Arc<str>>>,
+    /// It takes all that no other listener of its socket takes.
+    pub others: bool,
+}
+
+/// What becomes of connections to addresses outside of the mesh.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EgressRules {
+    /// Whether they leave.
+    pub rule: EgressRule,
+    /// Addresses to which none leaves, whatever the rule is.
+    pub refused: HashSet<SocketAddr>,
+}
+
+/// Whether connections leave the mesh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EgressRule {
+    /// Only to what documents declare.
+    Refuse,
+    /// To any address.
+    Allow,
 }
 
 /// How a listener carries connections unread.
@@ -40,6 +71,8 @@ pub struct TcpRules {
     pub idle_timeout: Duration,
     /// Connections at once, over all workers.
     pub max_connections: u32,
+    /// They go to the address that the application connected to, and not to the service.
+    pub egress: Option<Arc<EgressRules>>,
 }
 
 impl ListenerConfig {
@@ -47,7 +80,7 @@ impl ListenerConfig {
     /// requests.
     pub(crate) fn has(&self, asked: &AskedHandshake) -> bool {
         match (&self.tcp, asked.protocol) {
-            (None, AskedProtocol::Http) => self.rules.has_server_name(asked.server_name.as_deref()),
+            (None, AskedProtocol::Http) => self.rules.is_for(asked.server_name.as_deref()),
             (Some(tcp), AskedProtocol::Tcp(port)) => tcp.asked == Some(port),
             (None, AskedProtocol::Tcp(_) | AskedProtocol::Unclear)
             | (Some(_), AskedProtocol::Http | AskedProtocol::Unclear) => false,
@@ -69,21 +102,32 @@ pub struct ListenerRules {
     /// Peers that begin each connection with a PROXY header, and that alone may connect; `None`: no header
     /// is read.
     pub header_senders: Option<AddressPrefixes>,
-    /// Over TLS, its only hosts, in handshakes and requests; `None`: any. Without TLS its routes decide alone.
+    /// Its only hosts, over TLS in handshakes and requests; `None`: any. Without TLS it chooses among the listeners of a
+    /// port, and routes decide.
     pub hostname: Option<HostPattern>,
-    /// Those of its hosts that another listener of its port has, over TLS.
+    /// Those of its hosts that another listener of its port has, whether that one listens or not.
     pub elsewhere: Vec<HostPattern>,
 }
 
 impl ListenerRules {
-    /// Whether a listener with TLS has that host of requests.
-    pub(crate) fn has_host(&self, host: &str) -> bool {
-        self.hostname.as_ref().is_none_or(|hostname| hostname.matches(host))
-            && !self.elsewhere.iter().any(|other| other.matches(host))
+    /// Whether another listener of its port may have a host of requests.
+    pub(crate) fn has_all_hosts(&self) -> bool {
+        self.hostname.is_none() && self.elsewhere.is_empty()
     }
 
-    /// Whether a listener with TLS has that server name of handshakes; `None`: the client names none.
-    pub(crate) fn has_server_name(&self, name: Option<&str>) -> bool {
+    /// Whether another listener of its port has that host.
+    pub(crate) fn is_elsewhere(&self, host: &str) -> bool {
+        self.elsewhere.iter().any(|other| other.matches(host))
+    }
+
+    /// Whether it has that host, which no other listener of its port then has.
+    pub(crate) fn has_host(&self, host: &str) -> bool {
+        self.hostname.as_ref().is_none_or(|hostname| hostname.matches(host))
+            && !self.is_elsewhere(host)
+    }
+
+    /// Whether it is the one of its port for a host; `None`: the client names none.
+    pub(crate) fn is_for(&self, name: Option<&str>) -> bool {
         match name {
             Some(name) => self.has_host(name),
             None => self.hostname.is_none(),
@@ -129,7 +173,7 @@ pub enum SlotOccupant {
     /// Compiled, configured and self-tested.
     Running(Filter),
     /// It may not run: exchanges in its scope are refused.
-    Refused(SlotRefusal),
+    Refused(Refused),
 }
 
 /// A filter in its slot.
@@ -196,6 +240,8 @@ pub struct ChainLayout {
     pub tunnels: Vec<Vec<Option<usize>>>,
     /// Of a `tcp` port: those that guard it and cannot decide about connections, so that it is closed.
     pub closed: Vec<usize>,
+    /// Its connections are carried unread.
+    pub unread: bool,
     /// Of a `tcp` port: index into [`Generation::services`] of its service.
     pub tcp: Option<usize>,
     /// The owners of the fields that its filters write.
@@ -337,8 +383,11 @@ impl ChainLayout {
         service: &str,
     ) -> Self {
         use tamis_engine::Hook;
-        let mut chain =
-            Self { tcp: services.iter().position(|one| one.name == service), ..Self::default() };
+        let mut chain = Self {
+            unread: true,
+            tcp: services.iter().position(|one| one.name == service),
+            ..Self::default()
+        };
         for &index in members {
             let Some(attached) = filters.get(index) else { continue };
             let filter = match &attached.occupant {
@@ -367,7 +416,7 @@ impl ChainLayout {
 
 impl Attachment {
     /// Whether it decides who may pass.
-    fn guards(&self) -> bool {
+    pub(crate) fn guards(&self) -> bool {
         matches!(self.phase, Phase::Authn | Phase::Authz)
     }
 }

@@ -9,42 +9,47 @@
 //! # The rooms of a request, in order
 //!
 //! 1. `worker` accepts the connection. `worker/serve` finds out who sent it (`worker/sender`), does the handshake
-//!    (`handshakes` counts those that fail), asks the connection hooks (`worker/admit`) and has its requests served.
-//!    `connection` is what is known of it; `worker/state` holds this worker's part of the generation: chains, slots,
-//!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `endpoint_choice` and
-//!    `exchange` and no other stage. A request that the gate of `tamis-transport` refused
+//!    (`handshakes` counts those that fail), asks the connection hooks (`worker/admit`) and has its requests served by
+//!    `worker/requests`; in clear text `worker/host` finds the listener that has the host of each. `connection` is what is
+//!    known of it; `worker/state` holds this worker's part of the generation: chains, slots,
+//!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `endpoint_choice`,
+//!    `breaker` and `exchange` and no other stage; one of a `tcp` port goes through `tcp`, and `tcp_refusal` is why it is
+//!    closed. After a swap `reconsider` and `worker/admit_again` have open ones judged by the guards that changed. A request that the gate of `tamis-transport` refused
 //!    is recorded as an exchange by `gate_refusal`: only telemetry, and the `finished` hooks of filters without a
 //!    scope, see it.
 //! 2. `pipeline` alone knows the order of the stages, which return to it; a stage knows the order of its own steps.
-//! 3. `content`: waits for the end of a request that must have no content.
-//! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `upgrade`, `fields` and `trace`)
+//! 3. `unexpected_content`: waits for the end of a request that must have no content.
+//! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `upgrade`, `fields`, `via` and `trace`)
 //!    normalises the head. The body is read through `client_body`, over HTTP/2 within the bounds of `patience`. From
 //!    here on `exchange` is the one value that travels, and its end is counted whatever happens.
 //! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the
 //!    filters of a slot: it times, counts, checks and shadows a call (`slot/question`, `slot/instances`,
 //!    `shadow/queue`) and alone applies the failure mode; calls that take long wait for their turn (`slot/long_calls`).
-//!    The breaker and telemetry have no failure mode: `endpoint_choice` and `telemetry` call them.
+//!    The breaker and telemetry have no failure mode: `breaker` and `telemetry` call them.
 //! 6. `route` asks the router and resolves the service that it chose.
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
 //!    (`slot/trailer`); whole ones share the memory of `body_budget`, and `exchange/replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `endpoint_choice` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
-//!    be faster when `hedges` is due. What the upstream sends before its response passes `interim`. After a failure
-//!    the retry filter is asked.
+//!    be faster when `hedges` is due. What the upstream sends before its response passes `interim`. `breaker` is asked what
+//!    the end of the attempt means for the circuit; after a failure the retry filter is asked.
 //! 9. `mirror` sends copies, as many at once as `mirror_places` allows.
 //! 10. `respond` asks the response hooks about the head and a whole body; `response_size` bounds the head. Where the
 //!     endpoint agreed to another protocol, `switch` answers the client instead (with the steps of `respond` for the
-//!     head), and `reply` has `tunnel` join both sides.
+//!     head), and `reply` has `tunnel` copy between both sides.
 //! 11. `reply` passes the response to the connection, with `response_body`, which shows chunks and trailers to their
 //!     hooks as they are sent. A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
 //!     or with a refusal, which `refuse` alone turns into a response; `local` shows both to the response hooks.
 //! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters,
 //!     `counts` and `traffic`, the access record.
 //!
-//! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `endpoint_choice`, and pass none of
-//! these rooms.
+//! A connection that the kernel led to a sidecar is one of the listener with the address that its application asked for
+//! (`worker/state`); `egress` connects, or refuses, what leaves the mesh.
+//!
+//! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `endpoint_choice` and `breaker`, and
+//! pass none of these rooms.
 //!
 //! Outside of requests: `proxy` (the handle), `proxy_state`, `status`, `admin` and `admin_access`, `balance`, `latencies`,
-//! the threads of `shadow`, `worker/rounds`. `names` and `slot_refusal` are values that both use.
+//! the threads of `shadow`, `worker/rounds`. `names` is a value that both use.
 //!
 //! This crate contains no policy: without a router filter it answers 404, without a retry filter a failure
 //! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
@@ -57,15 +62,16 @@ mod attempt;
 mod balance;
 mod body;
 mod body_budget;
+mod breaker;
 mod calls;
 mod chain;
 mod chunk_end;
 mod client_body;
 mod connection;
-mod content;
 mod counts;
 mod decide;
 mod decode;
+mod egress;
 mod endpoint_choice;
 mod error;
 mod exchange;
@@ -77,6 +83,8 @@ mod handshakes;
 mod hedges;
 mod interim;
 mod latencies;
+mod leaving;
+
 mod local;
 mod mesh_calls;
 mod mirror;
@@ -88,10 +96,12 @@ mod pipeline;
 mod proxy;
 mod proxy_state;
 mod receive;
+mod reconsider;
 mod refuse;
 mod reply;
 mod request_body;
 mod request_id;
+mod request_parts;
 mod respond;
 mod response_body;
 mod response_size;
@@ -99,19 +109,21 @@ mod route;
 mod shadow;
 mod shared;
 mod slot;
-mod slot_refusal;
 mod status;
 mod stop;
 mod switch;
 mod tcp;
 mod tcp_counts;
+mod tcp_refusal;
 mod telemetry;
 #[cfg(test)]
 mod tests;
 mod trace;
 mod traffic;
 mod tunnel;
+mod unexpected_content;
 mod upgrade;
+mod via;
 mod worker;
 
 pub use admin::METRICS;
@@ -119,13 +131,13 @@ pub use admin_access::AdminAccess;
 pub use counts::SlotCounts;
 pub use error::ProxyError;
 pub use generation::{
-    Attachment, ChainLayout, Generation, ListenerConfig, ListenerRules, Reasons, SlotOccupant,
-    TcpRules,
+    Attachment, CaptureRules, ChainLayout, EgressRule, EgressRules, Generation, ListenerConfig,
+    ListenerRules, Reasons, SlotOccupant, TcpRules,
 };
 pub use mesh_calls::MeshCalls;
 pub use proxy::{Proxy, ProxyOptions};
 pub use proxy_state::{InheritedSockets, LeaveError};
 pub use shadow::{Difference, Shadow, ShadowReport};
-pub use slot_refusal::SlotRefusal;
 pub use status::{CertificateStatus, IdentityStatus, SlotState, SlotStatus, Status};
+pub use tamis_refused::Refused;
 pub use traffic::TrafficCounts;

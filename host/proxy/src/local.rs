@@ -5,11 +5,11 @@ use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::refuse;
 use crate::response_size::check_size;
-use crate::slot::ResponseHead;
+use crate::slot::HeadQuestion;
 use crate::stop::{ExchangeStop, FilterAnswer};
 use http::{Response, StatusCode};
 use std::rc::Rc;
-use tamis_exchange::Body;
+use tamis_exchange::{Body, HeadSide};
 
 /// The attribute that says who wrote a response: `upstream`, `filter` or `host`. Set where a filter of the
 /// chain sees more than the responses of upstreams.
@@ -43,7 +43,7 @@ pub(crate) async fn local(
         }
         state.exchange.status = Some(response.status());
         state.exchange.response_headers = std::mem::take(response.headers_mut());
-        let shown = slot.decide(&ResponseHead, state).await.map(drop);
+        let shown = slot.decide(&HeadQuestion(HeadSide::Response), state).await.map(drop);
         let shown = shown.and_then(|()| check_size(state).map_err(ExchangeStop::from));
         match shown {
             Ok(()) => {

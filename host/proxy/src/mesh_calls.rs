@@ -5,8 +5,9 @@
 //! no filter of this proxy sees it, no route changes it, and nothing is sent again.
 
 use crate::attempt::{hash_of, is_failure};
+use crate::breaker::ask_breaker;
 use crate::chain::Chain;
-use crate::endpoint_choice::{ask_breaker, pick};
+use crate::endpoint_choice::pick;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, Uri};
 use http_body_util::BodyExt as _;

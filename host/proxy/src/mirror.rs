@@ -3,7 +3,8 @@
 use crate::exchange::{ExchangeState, Replay};
 use crate::mirror_places::MirrorPlace;
 use crate::outgoing::{self, RequestTemplate, WireProperties};
-use crate::receive::RequestParts;
+use crate::request_parts::RequestParts;
+use crate::via::{self, Origin};
 use std::rc::Rc;
 use std::time::Duration;
 use tamis_exchange::{Exchange, Selection};
@@ -12,7 +13,8 @@ use tamis_upstream::{Pick, SendFailure, Upstream};
 /// A copy is cancelled after this long.
 const MIRROR_TIME: Duration = Duration::from_secs(60);
 
-/// Sends copies. Their responses are ignored; a body that the host no longer has complete is not copied.
+/// Sends copies. Their responses are ignored; a body that the host no longer has complete is not copied, nor is a copy
+/// that came back.
 pub(crate) fn send(
     state: &ExchangeState,
     selection: &Selection,
@@ -29,20 +31,32 @@ pub(crate) fn send(
             tracing::debug!(service, "a request with a long body is not mirrored");
             continue;
         }
+        if parts.origin == Origin::OwnCopy {
+            let service = upstream.name();
+            tracing::debug!(service, "a copy came back to this proxy, which copies it no further");
+            continue;
+        }
         let Some(place) = state.mirrors().take(upstream.name()) else {
             let service = upstream.name();
             tracing::debug!(service, "a request is not mirrored: too many copies are in progress");
             continue;
         };
-        let copy = send_copy(Rc::clone(upstream), state.exchange.clone(), body.clone(), place);
+        let mut exchange = state.exchange.clone();
+        via::mark_copy(&mut exchange.headers, state.copy_mark());
+        let copy = send_copy(Rc::clone(upstream), exchange, body.clone(), place);
         drop(tokio::task::spawn_local(copy));
     }
 }
 
 async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay, _place: MirrorPlace) {
     let Ok(Pick::Attempt(mut attempt)) = upstream.pick(&[], None).await else { return };
-    let template =
-        RequestTemplate { upgrade: None, trailers: false, marks_retries: false, body: &body };
+    let template = RequestTemplate {
+        upgrade: None,
+        trailers: false,
+        marks_retries: false,
+        body: &body,
+        host: None,
+    };
     let endpoint = attempt.endpoint().to_owned();
     let request = outgoing::request(&exchange, &template, WireProperties::of(&attempt), &endpoint);
     let Ok(request) = request else { return };

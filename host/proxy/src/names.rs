@@ -1,6 +1,8 @@
 //! Interned names: a summary contains numbers, and a telemetry filter receives each name once.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 use tamis_exchange::{NONE, NameKind};
 
 /// One kind's names in the order they were first seen.
@@ -13,9 +15,13 @@ struct Table {
     sent: usize,
 }
 
-/// Names seen by one worker under one generation.
+/// The names that one worker has seen, under all of its generations: a telemetry filter may live through several. A clone
+/// is another handle on the same ones.
+#[derive(Clone, Default)]
+pub(crate) struct NumberedNames(Rc<RefCell<NameTables>>);
+
 #[derive(Default)]
-pub(crate) struct NumberedNames {
+struct NameTables {
     tables: [Table; 6],
 }
 
@@ -32,8 +38,24 @@ const KINDS: [NameKind; 6] = [
 ];
 
 impl NumberedNames {
-    /// The number of `name`.
-    pub(crate) fn intern(&mut self, kind: NameKind, name: &str) -> u32 {
+    /// The number of a name in summaries and in calls of other filters; [`NONE`] of no name.
+    pub(crate) fn number(&self, kind: NameKind, name: Option<&str>) -> u32 {
+        name.map_or(NONE, |name| self.0.borrow_mut().intern(kind, name))
+    }
+
+    /// The names that telemetry filters have not received yet: kind, number of the first, names.
+    pub(crate) fn unsent(&self) -> Vec<(NameKind, u32, Vec<String>)> {
+        self.0.borrow_mut().unsent()
+    }
+
+    /// A filter's instance was replaced and knows no names: all are passed again.
+    pub(crate) fn forget_sent(&self) {
+        self.0.borrow_mut().tables.iter_mut().for_each(|table| table.sent = 0);
+    }
+}
+
+impl NameTables {
+    fn intern(&mut self, kind: NameKind, name: &str) -> u32 {
         let table = self.table(kind);
         if table.names.get(table.last as usize).is_some_and(|last| last == name) {
             return table.last;
@@ -51,8 +73,7 @@ impl NumberedNames {
         number
     }
 
-    /// The names that telemetry filters have not received yet: kind, number of the first, names.
-    pub(crate) fn unsent(&mut self) -> Vec<(NameKind, u32, Vec<String>)> {
+    fn unsent(&mut self) -> Vec<(NameKind, u32, Vec<String>)> {
         let mut news = Vec::new();
         for kind in KINDS {
             let table = self.table(kind);
@@ -64,13 +85,6 @@ impl NumberedNames {
             }
         }
         news
-    }
-
-    /// A filter's instance was replaced and knows no names: all are passed again.
-    pub(crate) fn forget_sent(&mut self) {
-        for table in &mut self.tables {
-            table.sent = 0;
-        }
     }
 
     fn table(&mut self, kind: NameKind) -> &mut Table {
@@ -92,15 +106,15 @@ mod tests {
 
     #[test]
     fn a_name_is_told_once_and_again_after_a_respawn() {
-        let mut names = NumberedNames::default();
-        assert_eq!(names.intern(NameKind::Rule, "a"), 0);
-        assert_eq!(names.intern(NameKind::Rule, "b"), 1);
-        for (name, number) in [("a", 0), ("a", 0), ("b", 1), ("b", 1), ("a", 0)] {
-            assert_eq!(names.intern(NameKind::Rule, name), number);
+        let names = NumberedNames::default();
+        for (name, number) in [("a", 0), ("b", 1), ("a", 0), ("a", 0), ("b", 1), ("b", 1), ("a", 0)]
+        {
+            assert_eq!(names.number(NameKind::Rule, Some(name)), number);
         }
+        assert_eq!(names.number(NameKind::Rule, None), NONE);
         assert_eq!(names.unsent().len(), 1);
         assert!(names.unsent().is_empty());
-        names.intern(NameKind::Rule, "c");
+        names.number(NameKind::Rule, Some("c"));
         assert_eq!(names.unsent(), [(NameKind::Rule, 2, vec!["c".to_owned()])]);
         names.forget_sent();
         assert_eq!(names.unsent()[0].2.len(), 3);

@@ -2,7 +2,7 @@
 
 use crate::exchange::Replay;
 use crate::fields::RETRIES;
-use crate::upgrade::Upgrade;
+use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request};
@@ -18,19 +18,33 @@ pub(crate) struct RequestTemplate<'a> {
     /// The next proxy of the mesh need not retry what fails.
     pub(crate) marks_retries: bool,
     pub(crate) body: &'a Replay,
+    /// Sent instead of the authority of the exchange.
+    pub(crate) host: Option<&'a str>,
+}
+
+impl RequestTemplate<'_> {
+    fn authority<'a>(&'a self, exchange: &'a Exchange) -> &'a str {
+        self.host.unwrap_or(&exchange.authority)
+    }
 }
 
 /// The properties of the connection that the request depends on.
 #[derive(Clone, Copy)]
 pub(crate) struct WireProperties {
     pub(crate) secure: bool,
+    /// It leads to a proxy of the mesh.
+    pub(crate) of_mesh: bool,
     pub(crate) http2: bool,
 }
 
 impl WireProperties {
     /// That of an attempt.
     pub(crate) fn of(attempt: &Attempt) -> Self {
-        Self { secure: attempt.is_secure(), http2: attempt.is_http2() }
+        Self {
+            secure: attempt.is_secure(),
+            of_mesh: attempt.is_of_mesh(),
+            http2: attempt.is_http2(),
+        }
     }
 }
 
@@ -49,7 +63,7 @@ pub(crate) fn request(
     if wire.http2 && template.upgrade.is_none() {
         let mut request = Request::new(body);
         request.method_mut().clone_from(&exchange.method);
-        *request.uri_mut() = target(exchange, wire, endpoint)?;
+        *request.uri_mut() = target(exchange, template, wire, endpoint)?;
         let headers = request.headers_mut();
         headers.reserve(exchange.headers.len());
         headers.extend(received.map(|(name, value)| (name.clone(), value.clone())));
@@ -60,7 +74,7 @@ pub(crate) fn request(
     if exchange.path.bytes().any(|octet| octet <= b' ' || octet == 0x7f) {
         return Err(bad("the path"));
     }
-    let host = match exchange.authority.as_str() {
+    let host = match template.authority(exchange) {
         // A unix socket cannot be an authority.
         "" if Authority::try_from(endpoint).is_ok() => endpoint,
         "" => "localhost",
@@ -80,9 +94,8 @@ fn added(
     no_body: bool,
 ) -> [Option<(HeaderName, HeaderValue)>; 6] {
     let fixed = HeaderValue::from_static;
-    // A connection with TLS leads to a proxy of the mesh whose identity was checked. Nobody else receives
-    // the field, even if a filter set it.
-    let mark = (template.marks_retries && wire.secure).then(|| (RETRIES, fixed("1")));
+    // Nobody but a proxy of the mesh whose identity was checked receives the field, even if a filter set it.
+    let mark = (template.marks_retries && wire.of_mesh).then(|| (RETRIES, fixed("1")));
     // The method expects a body, so the length of an empty one is stated (RFC 9110 §8.6).
     let expects = [Method::POST, Method::PUT, Method::PATCH].contains(&exchange.method);
     let length = (no_body && expects).then(|| (header::CONTENT_LENGTH, fixed("0")));
@@ -90,10 +103,9 @@ fn added(
     let Some(upgrade) = template.upgrade else {
         return [mark, length, trailers, None, None, None];
     };
-    // RFC 8441 §5 has no key; HTTP/1.1 (RFC 6455 §4.1) requires 16 bytes in base64. Only this proxy could
-    // check the answer to it, and need not: the connection is its own.
+    // A filter may have removed it.
     let needs_key = upgrade.extended && !exchange.headers.contains_key(header::SEC_WEBSOCKET_KEY);
-    let key = needs_key.then(|| (header::SEC_WEBSOCKET_KEY, fixed("dGFtaXMgZ2F0ZXdheSBrZQ==")));
+    let key = needs_key.then_some((header::SEC_WEBSOCKET_KEY, upgrade::KEY));
     let connection = Some((header::CONNECTION, fixed("upgrade")));
     let protocol = Some((header::UPGRADE, upgrade.protocol.clone()));
     [mark, length, trailers, connection, protocol, key]
@@ -104,9 +116,15 @@ fn bad(what: &str) -> Refusal {
 }
 
 /// The target of HTTP/2, which carries scheme and authority in pseudo-headers.
-fn target(exchange: &Exchange, wire: WireProperties, endpoint: &str) -> Result<Uri, Refusal> {
+fn target(
+    exchange: &Exchange,
+    template: &RequestTemplate<'_>,
+    wire: WireProperties,
+    endpoint: &str,
+) -> Result<Uri, Refusal> {
     let path = PathAndQuery::try_from(exchange.path.as_str()).map_err(|_| bad("the path"))?;
-    let authority = if exchange.authority.is_empty() { endpoint } else { &exchange.authority };
+    let authority = template.authority(exchange);
+    let authority = if authority.is_empty() { endpoint } else { authority };
     // A unix socket cannot be an authority.
     let authority =
         Authority::try_from(authority).unwrap_or_else(|_| Authority::from_static("localhost"));

@@ -13,6 +13,7 @@ use crate::shadow::{ShadowReport, Shadows};
 use crate::shared::ProxyShared;
 use crate::status::Status;
 use crate::traffic::{Traffic, TrafficCounts};
+use crate::via::CopyMark;
 use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -152,10 +153,12 @@ impl Proxy {
             connections: 0.into(),
             connections_total: 0.into(),
             handshakes_failed: Default::default(),
+            copy_mark: CopyMark::new(options.random),
             mirrors: Default::default(),
             exchanges: 0.into(),
             traffic: Traffic::new(count.get()),
             tcp: Default::default(),
+            leaving: Default::default(),
             director: Default::default(),
             identity: options.identity,
         });

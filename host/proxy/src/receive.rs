@@ -7,22 +7,13 @@ use crate::exchange::{ExchangeState, Replay, Retrier, too_large};
 use crate::fields::is_grpc;
 use crate::patience;
 use crate::request_id;
+use crate::request_parts::{RequestParts, WrittenHost};
 use crate::stop::ExchangeStop;
-use crate::upgrade::Upgrade;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use std::sync::Arc;
 use tamis_exchange::{Body, Exchange, Refusal};
 use tamis_resources::plan::TrafficDirection;
-use tamis_transport::{InterimSender, RequestBody};
-
-/// Parts of a request that are forwarded without being part of its exchange.
-#[derive(Default)]
-pub(crate) struct RequestParts {
-    pub(crate) upgrade: Option<Upgrade>,
-    /// The client accepts trailers (`te: trailers`).
-    pub(crate) trailers: bool,
-    /// Where interim responses go.
-    pub(crate) interim: InterimSender,
-}
+use tamis_transport::RequestBody;
 
 /// Begins the exchange of a request after the check of its content. From here on its end is counted and
 /// recorded in any case, even if the client goes away.
@@ -47,7 +38,17 @@ pub(crate) fn receive(
             return (state, RequestParts::default(), Err(refusal.into()));
         }
     };
-    let DecodedRequest { mut exchange, upgrade, trailers, caller_retries, length } = decoded;
+    let DecodedRequest {
+        mut exchange,
+        written_host,
+        upgrade,
+        trailers,
+        caller_retries,
+        origin,
+        length,
+    } = decoded;
+    let host = written_host.zip(connection.routed_host());
+    let host = host.map(|(written, routed)| WrittenHost { written, routed: Arc::clone(routed) });
     let pause = shared.limits.gate.body_timeout;
     let interim = request.body().interim();
     let (version, body) = (request.version(), request.into_body());
@@ -71,7 +72,7 @@ pub(crate) fn receive(
         (None, Some(response)) => Err(ExchangeStop::LastHop(Box::new(response))),
         (None, None) => Ok(()),
     };
-    (state, RequestParts { upgrade, trailers, interim }, goes_on)
+    (state, RequestParts { upgrade, trailers, origin, interim, host }, goes_on)
 }
 
 /// Answers OPTIONS and TRACE that may not be forwarded, and decrements the hop count of others (RFC 9110

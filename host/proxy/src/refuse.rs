@@ -87,7 +87,8 @@ fn grpc(status: StatusCode, fault: Fault, reason: &str, reasons: Reasons) -> Res
     response
 }
 
-/// gRPC's own mapping from HTTP status codes ("HTTP to gRPC Status Code Mapping"), with the deadline added.
+/// gRPC's own mapping from HTTP status codes ("HTTP to gRPC Status Code Mapping"), with the deadline and the loop added:
+/// a loop is a failed precondition, since no attempt gets further before somebody removed it.
 fn grpc_status(status: StatusCode, fault: Fault) -> u8 {
     match status.as_u16() {
         400 => 13,
@@ -95,6 +96,7 @@ fn grpc_status(status: StatusCode, fault: Fault) -> u8 {
         403 => 7,
         404 => 12,
         504 => 4,
+        508 => 9,
         429 | 502 | 503 => 14,
         _ if fault == Fault::Upstream => 14,
         _ => 2,

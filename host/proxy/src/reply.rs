@@ -5,13 +5,14 @@ use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::local::local;
-use crate::receive::RequestParts;
 use crate::refuse::REASON_HEADER;
 use crate::request_id::REQUEST_ID;
+use crate::request_parts::RequestParts;
 use crate::response_body::ResponseBody;
 use crate::stop::ExchangeStop;
 use crate::tunnel;
 use http::{HeaderName, HeaderValue, Response};
+use std::sync::Arc;
 use tamis_exchange::{Fault, Refusal};
 
 /// Header with the generation that served the exchange, when enabled.
@@ -50,7 +51,9 @@ pub(crate) async fn reply(
     }
     match tunnel {
         Some(upgrade) => {
-            tunnel::join(upgrade, state, arrival.shutdown.clone());
+            let followed = arrival.worker.subscribe();
+            let listener = Arc::clone(&arrival.connection.listener);
+            tunnel::carry_upgrade(upgrade, state, arrival.shutdown.clone(), (listener, followed));
             response.map(ResponseBody::from)
         }
         None => response.map(|body| ResponseBody::new(body, state)),

@@ -1,11 +1,12 @@
 //! The request body and its hooks: with the complete body before the request is sent, or chunk by chunk
 //! while it is sent.
 
-use crate::body::{buffered_body, no_room};
-use crate::body_budget::BudgetSpent;
+use crate::body::{UnreadBody, buffered_body, no_room, read_whole};
 use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::exchange::{ExchangeState, Replay};
-use crate::slot::{ChunkSlot, ShownChunk, Slot, TrailerSlot, WholeRequestBody, body_slots};
+use crate::slot::{
+    ChunkSlot, ShownChunk, Slot, TrailerSlot, WholeBodyQuestion, body_limit, body_slots,
+};
 use crate::stop::{ExchangeStop, FilterAnswer};
 use bytes::Bytes;
 use http::header;
@@ -101,32 +102,26 @@ impl HeldBody {
 pub(crate) async fn show_whole(
     state: &mut ExchangeState,
     slots: &[Rc<Slot>],
-    mut body: Body,
+    body: Body,
     moved: &mut bool,
 ) -> Result<Body, ExchangeStop> {
-    let limit = slots.iter().filter_map(|slot| slot.filter());
-    let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
-    let mut octets = state.gathered_body();
-    let mut trailers = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
+    let limit = body_limit(slots);
+    let whole = read_whole(body, state.gathered_body(), limit).await;
+    let (mut octets, trailers) = whole.map_err(|why| match why {
+        UnreadBody::Broken(error) => {
             // The body knows best: it was too long, say, or stalled.
             let broken = || Refusal::new("request.broken", 400, Fault::Client, error.to_string());
             state.body.refusal().unwrap_or_else(broken)
-        })?;
-        match frame.into_data() {
-            Ok(data) if octets.len() + data.len() > limit => {
-                let detail = format!("a filter reads whole bodies, of at most {limit} bytes");
-                return Err(Refusal::new("request.too-large", 413, Fault::Client, detail).into());
-            }
-            Ok(data) => octets.push(&data).map_err(|BudgetSpent| no_room("request.no-room"))?,
-            Err(frame) => trailers = frame.into_trailers().ok(),
         }
-    }
-    let mut octets = octets.freeze();
+        UnreadBody::TooLong => {
+            let detail = format!("a filter reads whole bodies, of at most {limit} bytes");
+            Refusal::new("request.too-large", 413, Fault::Client, detail)
+        }
+        UnreadBody::NoRoom => no_room("request.no-room"),
+    })?;
     let mut replaced = false;
     for slot in slots {
-        let verdict = slot.decide(&WholeRequestBody(&octets), state).await?;
+        let verdict = slot.decide(&WholeBodyQuestion(HeadSide::Request, &octets), state).await?;
         if let Verdict::Rewrite { edits, .. } = &verdict {
             *moved |= state.chain.routers_read(edits);
         }

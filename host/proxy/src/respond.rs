@@ -1,21 +1,21 @@
 //! The response back to the client: response hooks, fields, body.
 
-use crate::body::{HookedBody, buffered_body, no_room};
-use crate::body_budget::BudgetSpent;
+use crate::body::{HookedBody, UnreadBody, buffered_body, no_room, read_whole};
 use crate::exchange::ExchangeState;
-use crate::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop, via};
+use crate::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop};
 use crate::local::ANSWERED_BY;
-use crate::receive::RequestParts;
+use crate::request_parts::RequestParts;
 use crate::response_size::check_size;
 use crate::slot::{
-    ChunkSlot, ResponseHead, Slot, TrailerSlot, WholeResponseBody, apply_router_edits, body_slots,
+    ChunkSlot, HeadQuestion, Slot, TrailerSlot, WholeBodyQuestion, apply_router_edits, body_limit,
+    body_slots,
 };
 use crate::stop::ExchangeStop;
+use crate::via;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
-use http_body_util::BodyExt as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +64,7 @@ pub(crate) fn take_head(
     }
     remove_claims_of_upstream(&mut headers, state.next_is_of_mesh);
     headers.remove(RETRIES);
-    via(&mut headers, version);
+    via::add(&mut headers, version);
     if has_no_content(status) {
         // Without a body it states no length; HTTP/1.1 drops it, so HTTP/2 does too (RFC 9110 §8.6).
         headers.remove(header::CONTENT_LENGTH);
@@ -114,12 +114,12 @@ pub(crate) async fn show_head(
     }
     for slot in &chain.response {
         if state.is_for(slot) {
-            slot.decide(&ResponseHead, state).await?;
+            slot.decide(&HeadQuestion(HeadSide::Response), state).await?;
         }
     }
     for slot in &chain.candidate_response {
         if state.is_for(slot) {
-            slot.compare_candidate_response(state);
+            slot.compare_candidate(HeadSide::Response, state);
         }
     }
     check_size(state)?;
@@ -157,31 +157,24 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<HookedBody, 
 async fn show_whole(
     state: &mut ExchangeState,
     slots: &[Rc<Slot>],
-    mut body: Body,
+    body: Body,
 ) -> Result<Body, ExchangeStop> {
-    let limit = slots.iter().filter_map(|slot| slot.filter());
-    let limit = limit.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0);
-    let mut octets = state.gathered_body();
-    let mut trailers = None;
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| {
+    let limit = body_limit(slots);
+    let whole = read_whole(body, state.gathered_body(), limit).await;
+    let (mut octets, mut trailers) = whole.map_err(|why| match why {
+        UnreadBody::Broken(error) => {
             let protocol = tamis_upstream::is_broken_by(&error);
             let code = if protocol { "upstream.protocol" } else { "upstream.reset" };
             Refusal::new(code, 502, Fault::Upstream, error.to_string())
-        })?;
-        match frame.into_data() {
-            Ok(data) if octets.len() + data.len() > limit => {
-                let detail =
-                    format!("a filter reads whole response bodies, of at most {limit} bytes");
-                return Err(Refusal::new("response.too-large", 502, Fault::Upstream, detail).into());
-            }
-            Ok(data) => octets.push(&data).map_err(|BudgetSpent| no_room("response.no-room"))?,
-            Err(frame) => trailers = frame.into_trailers().ok(),
         }
-    }
-    let mut octets = octets.freeze();
+        UnreadBody::TooLong => {
+            let detail = format!("a filter reads whole response bodies, of at most {limit} bytes");
+            Refusal::new("response.too-large", 502, Fault::Upstream, detail)
+        }
+        UnreadBody::NoRoom => no_room("response.no-room"),
+    })?;
     for slot in slots {
-        let verdict = slot.decide(&WholeResponseBody(&octets), state).await?;
+        let verdict = slot.decide(&WholeBodyQuestion(HeadSide::Response, &octets), state).await?;
         if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
             octets = Bytes::from(by);
             state.exchange.response_headers.remove(header::CONTENT_LENGTH);

@@ -5,7 +5,7 @@ use crate::exchange::ExchangeState;
 use crate::slot::{RouteQuestion, Slot};
 use crate::stop::{ExchangeStop, FilterAnswer};
 use std::rc::Rc;
-use tamis_exchange::{Choice, Fault, ROUTER_REASON, Refusal, Reply, Selection};
+use tamis_exchange::{Choice, Fault, HeadSide, ROUTER_REASON, Refusal, Reply, Selection};
 use tamis_upstream::Upstream;
 
 /// Where the router sends an exchange as it is now.
@@ -78,7 +78,7 @@ pub(crate) fn service(
     let chain = Rc::clone(&state.chain);
     for slot in &chain.candidate_request {
         if state.is_for(slot) {
-            slot.compare_candidate_request(state);
+            slot.compare_candidate(HeadSide::Request, state);
         }
     }
     state.service = chain.backend(selection.backend).cloned();

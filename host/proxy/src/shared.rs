@@ -3,10 +3,12 @@
 use crate::body_budget::BodyBudget;
 use crate::counts::SlotLedger;
 use crate::handshakes::FailedHandshakes;
+use crate::leaving::LeavingAddresses;
 use crate::mirror_places::MirrorPlaces;
 use crate::shadow::Shadows;
 use crate::tcp_counts::TcpTraffic;
 use crate::traffic::Traffic;
+use crate::via::CopyMark;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_ambient::{Clock, Random};
@@ -40,10 +42,14 @@ pub(crate) struct ProxyShared {
     pub(crate) connections_total: AtomicU64,
     pub(crate) handshakes_failed: FailedHandshakes,
     pub(crate) exchanges: AtomicU64,
+    /// In the copies of requests that this proxy makes.
+    pub(crate) copy_mark: CopyMark,
     /// Copies of requests.
     pub(crate) mirrors: Arc<MirrorPlaces>,
     pub(crate) traffic: Traffic,
     pub(crate) tcp: TcpTraffic,
+    /// The own addresses of connections that leave the mesh.
+    pub(crate) leaving: Arc<LeavingAddresses>,
     pub(crate) director: Director,
     /// Its identity inside the mesh; `None`: it has not joined.
     pub(crate) identity: Option<MeshIdentity>,

@@ -14,21 +14,19 @@ mod trailer;
 pub(crate) use ask::{FILTER_FAILED, apply_router_edits};
 pub(crate) use chunk::{ChunkSlot, ShownChunk};
 pub(crate) use long_calls::{LongCallTurns, UndelayedExchange};
-pub(crate) use question::{
-    ResponseHead, RetryQuestion, RouteQuestion, WholeRequestBody, WholeResponseBody,
-};
+pub(crate) use question::{HeadQuestion, RetryQuestion, RouteQuestion, WholeBodyQuestion};
 pub(crate) use trailer::TrailerSlot;
 
 use crate::counts::SlotCells;
 use crate::generation::{Attachment, SlotOccupant};
 use crate::shadow::{ExchangeSampler, Shadow, ShadowQueue};
-use crate::slot_refusal::SlotRefusal;
 use instances::Instances;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_engine::{BodyMode, CallFault, Filter, Hook, Instance};
 use tamis_exchange::{Selector, View};
+use tamis_refused::Refused;
 
 /// One slot of the chain in one worker, and its filter.
 pub(crate) struct Slot {
@@ -126,7 +124,7 @@ impl Slot {
     }
 
     /// Why its filter may not run.
-    fn refusal(&self) -> Option<&SlotRefusal> {
+    fn refusal(&self) -> Option<&Refused> {
         match &self.attachment.occupant {
             SlotOccupant::Refused(refusal) => Some(refusal),
             SlotOccupant::Running(_) => None,
@@ -153,6 +151,11 @@ impl Slot {
     pub(crate) fn is_for(&self, rule: Option<&str>) -> bool {
         let Some(scope) = &self.attachment.scope else { return true };
         rule.is_some_and(|rule| covers(scope, rule))
+    }
+
+    /// Whether it decides who may pass.
+    pub(crate) fn guards(&self) -> bool {
+        self.attachment.guards()
     }
 
     /// Whether both run the same filter for the same routes.
@@ -234,6 +237,12 @@ pub(crate) fn body_slots(
         slot.is_for(rule) && slot.filter().is_some_and(|filter| mode(filter) == wanted)
     };
     slots.iter().filter(wants).cloned().collect()
+}
+
+/// The longest body that all of `slots` read whole, in bytes.
+pub(crate) fn body_limit(slots: &[Rc<Slot>]) -> usize {
+    let filters = slots.iter().filter_map(|slot| slot.filter());
+    filters.map(|filter| filter.body_limit_bytes() as usize).min().unwrap_or(0)
 }
 
 /// Whether a scope names `rule`: by its route (`ns/route/`) or by its full name.

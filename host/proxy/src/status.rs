@@ -1,8 +1,8 @@
 //! What slots run and why, as the admin listener shows it.
 
-use crate::slot_refusal::SlotRefusal;
 use serde::Serialize;
 use std::fmt;
+use tamis_refused::Refused;
 use tamis_resources::plan::Phase;
 
 /// The state of the documents that a proxy received last; they may be newer than the generation that
@@ -94,7 +94,7 @@ pub enum SlotState {
     /// It does.
     Serving,
     /// It does not; the last good version may still run.
-    Refused(SlotRefusal),
+    Refused(Refused),
 }
 
 impl SlotState {
@@ -106,7 +106,7 @@ impl SlotState {
 
     /// Why it does not; `None` if it does.
     #[must_use]
-    pub fn refusal(&self) -> Option<&SlotRefusal> {
+    pub fn refusal(&self) -> Option<&Refused> {
         match self {
             Self::Serving => None,
             Self::Refused(refusal) => Some(refusal),

@@ -2,7 +2,7 @@
 
 use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
-use crate::receive::RequestParts;
+use crate::request_parts::RequestParts;
 use crate::respond::{show_head, take_head};
 use crate::stop::ExchangeStop;
 use crate::upgrade::Upgrade;

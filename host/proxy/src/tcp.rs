@@ -1,29 +1,34 @@
 //! Connections of `tcp` ports: who may connect is decided once, by the connection hooks; then octets are carried unread
 //! until both sides are done.
 //!
-//! A connection that is refused is closed without a word, since nobody knows what its client would understand. Its
-//! record says why.
+//! An application whose connection is refused sees only that it is closed, since nobody knows what it would understand.
+//! The proxy that asked for a port is answered first, and knows ([`TcpAnswer`]). The records say why.
 
 use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::egress;
 use crate::exchange::ExchangeState;
 use crate::generation::TcpRules;
+use crate::reconsider::revoke;
 use crate::shared::ProxyShared;
-use crate::slot::Slot;
+use crate::tcp_counts::TcpCounts;
+use crate::tcp_refusal::{TcpRefusal, note_refusal};
 use crate::tunnel;
 use http::HeaderMap;
-use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Outcome, Refusal};
-use tamis_transport::{Carried, CarryEnd, ConnInfo, ListenerStage, Shutdown, carry};
+use tamis_transport::{
+    Carried, CarryEnd, ConnectionInfo, HeardAnswer, ListenerStage, PeerAnswer, Shutdown, TcpAnswer,
+    carry,
+};
 use tamis_upstream::Upstream;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// The status in records of a connection that was opened: that of a CONNECT (RFC 9110 §9.3.6).
 const OPENED: u16 = 200;
-const FORBIDDEN: u16 = 403;
-const UNAVAILABLE: u16 = 503;
+/// The status of one that the proxy of the service had not answered when it ended.
+const UNANSWERED: u16 = 0;
 
 /// A connection of a `tcp` port, and what was decided about it.
 pub(crate) struct TcpConnection {
@@ -45,98 +50,117 @@ pub(crate) struct TcpService {
     pub(crate) reason: Option<String>,
 }
 
-/// Why a connection is closed.
-pub(crate) struct TcpRefusal {
-    pub(crate) code: Cow<'static, str>,
-    pub(crate) status: u16,
-    pub(crate) detail: String,
-    /// The slot that decided so, or could not decide.
-    pub(crate) slot: Option<Rc<Slot>>,
-}
-
-impl TcpRefusal {
-    /// A filter decides so.
-    pub(crate) fn denied(slot: &Rc<Slot>, reason: Option<String>) -> Self {
-        let code = reason.map_or(Cow::Borrowed("filter.denied"), Cow::Owned);
-        let slot = Some(Rc::clone(slot));
-        Self { code, status: FORBIDDEN, detail: String::new(), slot }
-    }
-
-    /// A slot that had to decide could not.
-    pub(crate) fn undecided(slot: &Rc<Slot>, code: &'static str, detail: String) -> Self {
-        let slot = Some(Rc::clone(slot));
-        Self { code: code.into(), status: UNAVAILABLE, detail, slot }
-    }
-
-    fn host(code: &'static str, detail: String) -> Self {
-        Self { code: code.into(), status: UNAVAILABLE, detail, slot: None }
-    }
-}
-
 /// Whether the handshake agreed on the port of the listener: otherwise the peer means something else than we do.
-pub(crate) fn is_agreed(rules: &TcpRules, info: &ConnInfo) -> bool {
+pub(crate) fn is_agreed(rules: &TcpRules, info: &ConnectionInfo) -> bool {
     match (rules.asked, &info.identity) {
         (Some(port), identity) => identity.as_ref().is_some_and(|peer| peer.is_tcp(port)),
         (None, _) => true,
     }
 }
 
-/// Serves one connection to its end. `is_served` says whether the worker still has the listener.
+/// What ends a connection beside its sides.
+pub(crate) struct ConnectionEnds<S, R> {
+    /// The stage of its listener.
+    pub(crate) shutdown: Shutdown,
+    /// Whether the worker still has the listener.
+    pub(crate) is_served: S,
+    /// Ends with the refusal when hooks that a swap changed refuse it.
+    pub(crate) refused: R,
+}
+
+/// Serves one connection to its end.
 pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     client: IO,
     opening: TcpConnection,
     connection: &Connection,
     shared: &Arc<ProxyShared>,
-    (shutdown, is_served): (Shutdown, impl Fn() -> bool),
+    ends: ConnectionEnds<impl Fn() -> bool, impl Future<Output = TcpRefusal>>,
 ) {
     let TcpConnection { facts, chain, rules, decision } = opening;
     // From here on the end is counted and recorded whatever happens.
     let mut state = ExchangeState::new(facts, &chain, shared, None);
     let counts = shared.tcp.of(&connection.listener);
-    let Some(open) = counts.open(rules.max_connections) else {
-        let most = rules.max_connections;
-        let detail = format!("the listener has {most} connections, its maximum");
-        return refuse(state, TcpRefusal::host("tcp.full", detail));
+    let open = counts.open(rules.max_connections, connection.peer_identity.as_ref());
+    let decision = match &open {
+        Ok(_) => decision,
+        Err(full) => Err(TcpRefusal::full(*full, rules.max_connections)),
     };
-    let TcpService { service, reason } = match decision {
-        Ok(admitted) => admitted,
-        Err(refusal) => return refuse(state, refusal),
-    };
-    state.reason = reason.map(Into::into);
-    let Some(service) = service else {
-        let detail = format!("{} is not known here", rules.service);
-        return refuse(state, TcpRefusal::host("upstream.no-endpoint", detail));
-    };
-    state.service = Some(Rc::clone(&service));
-    let connected = tunnel::connect(&mut state, &service).await;
-    state.upstream_time = state.elapsed();
-    let stream = match connected {
-        Ok(stream) => stream,
-        Err(Refusal { code, status, detail, .. }) => {
-            state.outcome.insert(Outcome::UPSTREAM_FAILED);
-            return refuse(state, TcpRefusal { code: code.into(), status, detail, slot: None });
+    // A hook may send a connection that would leave to a service.
+    if let (Some(egress), Ok(TcpService { service: None, reason })) = (&rules.egress, &decision) {
+        state.reason = reason.clone().map(Into::into);
+        let left = egress::leave(&mut state, egress, connection.captured.as_ref(), &shared.leaving);
+        let left = left.await;
+        state.upstream_time = state.elapsed();
+        return match left {
+            Ok((stream, _left)) => {
+                let between = (client, stream, PeerAnswer::opened());
+                carry_between(between, state, &rules, &counts, ends).await;
+            }
+            Err(refusal) => refusal.end(state),
+        };
+    }
+    match open_service(&mut state, decision, &rules).await {
+        Ok((stream, answer)) => {
+            carry_between((client, stream, answer), state, &rules, &counts, ends).await;
         }
-    };
-    state.note_head(OPENED, &HeaderMap::new());
-    let carrying = Carrying { state: Some(state), carried: Carried::default() };
+        Err(refusal) => {
+            let answer = refusal.answer();
+            refusal.end(state);
+            if rules.asked.is_some() {
+                answer.send_last(client).await;
+            }
+        }
+    }
+}
+
+/// Carries until an end.
+async fn carry_between<C, S>(
+    (mut client, stream, answer): (C, S, PeerAnswer),
+    mut state: Box<ExchangeState>,
+    rules: &TcpRules,
+    counts: &TcpCounts,
+    ends: ConnectionEnds<impl Fn() -> bool, impl Future<Output = TcpRefusal>>,
+) where
+    C: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    // What pauses for exchanges that wait for their heads pauses no longer.
+    state.note_head(UNANSWERED, &HeaderMap::new());
+    let carrying = Carrying { state: Some(state), answer, carried: Carried::default() };
+    if rules.asked.is_some()
+        && let Err(error) = TcpAnswer::Opened.send(&mut client).await
+    {
+        return carrying.end(CarriedEnd::Carried(CarryEnd::Broken(error)));
+    }
     let end = tokio::select! {
         end = carry(client, stream, rules.idle_timeout, &carrying.carried, |sent, received| {
-            open.counts.note(sent, received);
-        }) => Some(end),
-        () = removed(shutdown, is_served) => None,
+            counts.note(sent, received);
+        }) => CarriedEnd::Carried(end),
+        () = removed(ends.shutdown, ends.is_served) => CarriedEnd::Removed,
+        refusal = ends.refused => CarriedEnd::Revoked(refusal),
     };
     carrying.end(end);
 }
 
-/// The connection ends here.
-fn refuse(mut state: Box<ExchangeState>, refusal: TcpRefusal) {
-    let TcpRefusal { code, status, detail, slot } = refusal;
-    let by_filter = slot.is_some();
-    state.reason = Some(code);
-    state.detail = Some(detail);
-    state.answered_by = slot;
-    state.note_head(status, &HeaderMap::new());
-    state.end(if by_filter { Outcome::REFUSED_BY_FILTER } else { Outcome::default() });
+/// A connection to the service, if it is admitted.
+async fn open_service(
+    state: &mut ExchangeState,
+    decision: Result<TcpService, TcpRefusal>,
+    rules: &TcpRules,
+) -> Result<(impl AsyncRead + AsyncWrite + Unpin + use<>, PeerAnswer), TcpRefusal> {
+    let TcpService { service, reason } = decision?;
+    state.reason = reason.map(Into::into);
+    let Some(service) = service else {
+        let detail = format!("{} is not known here", rules.service);
+        return Err(TcpRefusal::host("upstream.no-endpoint", detail));
+    };
+    state.service = Some(Rc::clone(&service));
+    let connected = tunnel::connect(state, &service).await;
+    state.upstream_time = state.elapsed();
+    connected.map_err(|Refusal { code, status, detail, .. }| {
+        state.outcome.insert(Outcome::UPSTREAM_FAILED);
+        TcpRefusal { code: code.into(), status, detail, slot: None }
+    })
 }
 
 /// Ends when the listener is there no more. A drain lets connections live for as long as it takes.
@@ -151,24 +175,39 @@ async fn removed(mut shutdown: Shutdown, is_served: impl Fn() -> bool) {
 /// A connection that is being carried; its record has what was carried, also when the process ends first.
 struct Carrying {
     state: Option<Box<ExchangeState>>,
+    /// That of the proxy of the service.
+    answer: PeerAnswer,
     carried: Carried,
 }
 
+/// Why a connection ends.
+enum CarriedEnd {
+    /// By itself.
+    Carried(CarryEnd),
+    /// Its listener was removed.
+    Removed,
+    /// It is refused since a swap.
+    Revoked(TcpRefusal),
+}
+
 impl Carrying {
-    /// Ends it; `None`: its listener was removed.
-    fn end(mut self, end: Option<CarryEnd>) {
+    fn end(mut self, end: CarriedEnd) {
         let Some(mut state) = self.take() else { return };
+        if let Some(outcome) = note_refusal(&mut state, &self.answer) {
+            return state.end(outcome);
+        }
         let outcome = match end {
-            Some(CarryEnd::Done) => Outcome::default(),
-            Some(CarryEnd::Broken(error)) => {
+            CarriedEnd::Revoked(refusal) => return revoke(state, refusal),
+            CarriedEnd::Carried(CarryEnd::Done) => Outcome::default(),
+            CarriedEnd::Carried(CarryEnd::Broken(error)) => {
                 tracing::debug!(%error, "a connection broke");
                 Outcome::RESET
             }
-            Some(CarryEnd::Idle) => {
+            CarriedEnd::Carried(CarryEnd::Idle) => {
                 state.reason = Some("tcp.idle".into());
                 Outcome::TIMED_OUT
             }
-            None => {
+            CarriedEnd::Removed => {
                 state.reason = Some("tcp.removed".into());
                 Outcome::RESET
             }
@@ -178,6 +217,9 @@ impl Carrying {
 
     fn take(&mut self) -> Option<Box<ExchangeState>> {
         let mut state = self.state.take()?;
+        if self.answer.heard() == Some(HeardAnswer::Answered(TcpAnswer::Opened)) {
+            state.note_head(OPENED, &HeaderMap::new());
+        }
         state.bytes_in = state.bytes_in.saturating_add(self.carried.sent());
         state.bytes_out = state.bytes_out.saturating_add(self.carried.received());
         Some(state)

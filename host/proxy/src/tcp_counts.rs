@@ -17,6 +17,8 @@ pub(crate) struct TcpCounts {
     pub(crate) sent: AtomicU64,
     /// Octets that clients took of services.
     pub(crate) received: AtomicU64,
+    /// Open connections of each caller that proved its identity; none has an entry without a connection.
+    callers: Mutex<BTreeMap<Arc<str>, u32>>,
 }
 
 impl TcpTraffic {
@@ -36,13 +38,59 @@ impl TcpTraffic {
     }
 }
 
+/// Why a connection has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TcpFull {
+    /// The listener has all its connections.
+    Listener,
+    /// Its caller has this many, which is its share of them.
+    Caller(u32),
+}
+
 impl TcpCounts {
-    /// Counts a connection until it is dropped; `None`: there are `most` already.
-    pub(crate) fn open(self: &Arc<Self>, most: u32) -> Option<OpenTcp> {
+    /// Counts a connection until it is dropped. The listener has at most `most`, of which a caller that proved its
+    /// identity gets at most half, so that no caller takes them all from the others. A listener whose callers prove
+    /// nothing belongs to one application, which may have all of them.
+    ///
+    /// # Errors
+    /// The bound that is reached.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        most: u32,
+        caller: Option<&Arc<str>>,
+    ) -> Result<OpenTcp, TcpFull> {
         self.total.fetch_add(1, Ordering::Relaxed);
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let open = OpenTcp { counts: Arc::clone(self) };
-        (before < u64::from(most)).then_some(open)
+        let mut open = OpenTcp { counts: Arc::clone(self), caller: None };
+        if before >= u64::from(most) {
+            return Err(TcpFull::Listener);
+        }
+        if let Some(caller) = caller {
+            self.join(caller, share(most))?;
+            open.caller = Some(Arc::clone(caller));
+        }
+        Ok(open)
+    }
+
+    /// Counts one more connection of a caller.
+    fn join(&self, caller: &Arc<str>, share: u32) -> Result<(), TcpFull> {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = callers.get(caller).copied().unwrap_or_default();
+        if count >= share {
+            return Err(TcpFull::Caller(share));
+        }
+        callers.insert(Arc::clone(caller), count.saturating_add(1));
+        Ok(())
+    }
+
+    fn leave(&self, caller: &Arc<str>) {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        match callers.get_mut(caller) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                callers.remove(caller);
+            }
+        }
     }
 
     pub(crate) fn note(&self, sent: u64, received: u64) {
@@ -54,10 +102,20 @@ impl TcpCounts {
 /// An open connection of a listener.
 pub(crate) struct OpenTcp {
     pub(crate) counts: Arc<TcpCounts>,
+    /// The identity in whose share it counts.
+    caller: Option<Arc<str>>,
+}
+
+/// Connections of one caller, of all those of a listener.
+fn share(most: u32) -> u32 {
+    (most / 2).max(1)
 }
 
 impl Drop for OpenTcp {
     fn drop(&mut self) {
+        if let Some(caller) = &self.caller {
+            self.counts.leave(caller);
+        }
         self.counts.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -70,14 +128,53 @@ mod tests {
     fn a_listener_has_at_most_its_connections_at_once_and_counts_all() {
         let (traffic, name) = (TcpTraffic::default(), Arc::from("inbound:5432"));
         let counts = traffic.of(&name);
-        let (one, two) = (counts.open(2), traffic.of(&name).open(2));
-        assert!(one.is_some() && two.is_some());
-        assert!(counts.open(2).is_none(), "the third is refused");
+        let (one, two) = (counts.open(2, None), traffic.of(&name).open(2, None));
+        assert!(one.is_ok() && two.is_ok());
+        assert_eq!(counts.open(2, None).err(), Some(TcpFull::Listener), "the third is refused");
         drop(one);
-        let again = counts.open(2);
-        assert!(again.is_some(), "a place is free again");
+        let again = counts.open(2, None);
+        assert!(again.is_ok(), "a place is free again");
         assert_eq!(counts.open.load(Ordering::Relaxed), 2);
         assert_eq!(counts.total.load(Ordering::Relaxed), 4);
         assert_eq!(traffic.all().len(), 1);
+    }
+
+    #[test]
+    fn a_caller_has_its_share_of_a_listener_and_leaves_the_rest_to_others() {
+        let names: [Arc<str>; 3] = ["a", "b", "c"].map(Arc::from);
+        let [a, b, c] = [Some(&names[0]), Some(&names[1]), Some(&names[2])];
+        for (most, opens) in [
+            // The callers in order, and how each of them fares.
+            (1, &[(a, Ok(())), (b, Err(TcpFull::Listener))][..]),
+            (
+                2,
+                &[
+                    (a, Ok(())),
+                    (a, Err(TcpFull::Caller(1))),
+                    (b, Ok(())),
+                    (c, Err(TcpFull::Listener)),
+                ],
+            ),
+            (3, &[(a, Ok(())), (a, Err(TcpFull::Caller(1))), (b, Ok(())), (c, Ok(()))]),
+            (
+                4,
+                &[(a, Ok(())), (a, Ok(())), (a, Err(TcpFull::Caller(2))), (b, Ok(())), (b, Ok(()))],
+            ),
+            // Nobody proved anything: one application has all of it.
+            (2, &[(None, Ok(())), (None, Ok(())), (None, Err(TcpFull::Listener))]),
+        ] {
+            let counts = Arc::new(TcpCounts::default());
+            let mut held = Vec::new();
+            for (at, (caller, wanted)) in opens.iter().enumerate() {
+                let opened = counts.open(most, *caller);
+                let fares = opened.as_ref().map(|_| ()).map_err(|full| *full);
+                assert_eq!(fares, *wanted, "{most}: {at}");
+                held.extend(opened);
+            }
+            assert_eq!(counts.open.load(Ordering::Relaxed), held.len() as u64, "{most}");
+            drop(held);
+            assert_eq!(counts.open.load(Ordering::Relaxed), 0, "{most}");
+            assert!(counts.callers.lock().unwrap().is_empty(), "{most}: nobody is remembered");
+        }
     }
 }

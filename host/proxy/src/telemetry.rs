@@ -5,7 +5,7 @@ use crate::slot::Slot;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::{CallFault, Contract, Filter};
-use tamis_exchange::{Exchange, KeptFields, NONE, NameKind, Summary, View};
+use tamis_exchange::{Exchange, KeptFields, Summary, View};
 use tokio::sync::Notify;
 
 /// Summaries sent in one call (contract: 64 or 100 ms, whichever comes first).
@@ -16,8 +16,7 @@ pub(crate) struct Telemetry {
     slots: Vec<Rc<Slot>>,
     /// The telemetry slots of all chains: each receives every name, whichever chain it serves.
     all: Rc<[Rc<Slot>]>,
-    /// One numbering for all generations of a worker: a telemetry filter may live through several.
-    names: Rc<RefCell<NumberedNames>>,
+    names: NumberedNames,
     batch: RefCell<Vec<Summary>>,
     /// What the exchanges of the batch had in the fields that each slot declares, in the order of the slots;
     /// empty if none declares any.
@@ -29,11 +28,7 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    pub(crate) fn new(
-        slots: Vec<Rc<Slot>>,
-        all: Rc<[Rc<Slot>]>,
-        names: Rc<RefCell<NumberedNames>>,
-    ) -> Self {
+    pub(crate) fn new(slots: Vec<Rc<Slot>>, all: Rc<[Rc<Slot>]>, names: NumberedNames) -> Self {
         let reads = |slot: &Rc<Slot>| slot.filter().is_some_and(reads_fields);
         let kept = if slots.iter().any(reads) { slots.len() } else { 0 };
         let kept = RefCell::new(vec![KeptFields::default(); kept]);
@@ -50,11 +45,6 @@ impl Telemetry {
     /// The slots that receive summaries of this chain.
     pub(crate) fn slots(&self) -> &[Rc<Slot>] {
         &self.slots
-    }
-
-    /// The interned number of a name in summaries and in calls of other filters.
-    pub(crate) fn intern(&self, kind: NameKind, name: Option<&str>) -> u32 {
-        name.map_or(NONE, |name| self.names.borrow_mut().intern(kind, name))
     }
 
     /// Adds an exchange that ended.
@@ -91,7 +81,7 @@ impl Telemetry {
         if batch.is_empty() {
             return;
         }
-        let news = self.names.borrow_mut().unsent();
+        let news = self.names.unsent();
         if !news.is_empty() {
             for slot in &*self.all {
                 for (kind, first, names) in &news {
@@ -115,7 +105,7 @@ impl Telemetry {
     /// A fault of a telemetry filter loses its batch and makes it forget the names.
     fn check(&self, slot: &Slot, answer: Result<(), CallFault>) {
         if let Err(fault) = answer {
-            self.names.borrow_mut().forget_sent();
+            self.names.forget_sent();
             let (attachment, kind) = (slot.name(), fault.kind());
             tracing::warn!(attachment, kind, "a telemetry filter failed: {fault}");
         }

@@ -14,6 +14,7 @@ mod local;
 mod outgoing;
 mod shadows;
 mod trailers;
+mod tunnels;
 mod uploads;
 
 use crate::calls::SlotSet;
@@ -28,6 +29,7 @@ use crate::shared::ProxyShared;
 use crate::slot::Slot;
 use crate::stop::ExchangeStop;
 use crate::traffic::Traffic;
+use crate::via::CopyMark;
 use crate::worker::state::{WorkerPlace, WorkerState};
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -198,10 +200,12 @@ fn shared() -> ProxyShared {
         connections: 0.into(),
         connections_total: 0.into(),
         handshakes_failed: Default::default(),
+        copy_mark: CopyMark::new(options.random),
         mirrors: Default::default(),
         exchanges: 0.into(),
         traffic: Traffic::new(1),
         tcp: Default::default(),
+        leaving: Default::default(),
         director: Default::default(),
         identity: None,
     }

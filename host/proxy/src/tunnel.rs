@@ -1,24 +1,38 @@
-//! Two connections joined byte for byte: upgraded ones, and those that a connection hook forwards.
+//! Two connections between which bytes are copied: upgraded ones, and those that a connection hook forwards.
 
+use crate::breaker::ask_breaker;
 use crate::chain::Chain;
-use crate::endpoint_choice::{ask_breaker, pick};
+use crate::endpoint_choice::pick;
 use crate::exchange::ExchangeState;
+use crate::reconsider::{FollowedState, refused_later, revoke};
 use crate::shared::ProxyShared;
+use crate::tcp_refusal::{TcpRefusal, note_refusal};
 use crate::upgrade::Upgrade;
 use http::HeaderMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
-use tamis_transport::{ListenerStage, Shutdown};
+use tamis_transport::{Carried, CarryEnd, ListenerStage, PeerAnswer, Shutdown, carry};
 use tamis_upstream::{AttemptOutcome, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Endpoints tried for a tunnel; connecting elsewhere is always safe.
 const TRIES_MAX: u32 = 3;
 
-/// Joins client and upstream until either is done or the proxy drains, then ends the exchange.
-pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Shutdown) {
-    let Upgrade { client, upstream: Some(upstream), .. } = upgrade else { return };
+/// A tunnel on which nothing moves for this long ends (at most an eighth later): each keeps a connection of its endpoint,
+/// so silence must not keep it for ever. It is that of `tcp` ports by default.
+pub(crate) const IDLE: Duration = Duration::from_secs(60 * 60);
+
+/// Copies between client and upstream after an upgrade until either is done, the proxy drains, or guards that a swap changed
+/// refuse the request, then ends the exchange.
+pub(crate) fn carry_upgrade(
+    upgrade: Upgrade,
+    state: Box<ExchangeState>,
+    mut shutdown: Shutdown,
+    (listener, followed): (Arc<str>, FollowedState),
+) {
+    let Upgrade { client, upstream: Some(upstream), request, .. } = upgrade else { return };
     drop(tokio::task::spawn_local(async move {
         let client = match client.await {
             Ok(client) => client,
@@ -27,7 +41,15 @@ pub(crate) fn join(upgrade: Upgrade, state: Box<ExchangeState>, mut shutdown: Sh
                 return state.end(Outcome::RESET);
             }
         };
-        copy(client, upstream, state, &mut shutdown).await;
+        let (judge, rule) = (Rc::clone(&state.chain), state.rule_name().map(str::to_owned));
+        let followed = (followed, state.random());
+        let refused = async {
+            match request {
+                Some(request) => refused_later(*request, judge, rule, &listener, followed).await,
+                None => std::future::pending().await,
+            }
+        };
+        copy(client, upstream, state, (&PeerAnswer::opened(), refused), &mut shutdown).await;
     }));
 }
 
@@ -48,7 +70,7 @@ pub(crate) struct Forward {
 pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     client: IO,
     forward: Forward,
-    shared: &Arc<ProxyShared>,
+    (shared, refused): (&Arc<ProxyShared>, impl Future<Output = TcpRefusal>),
     shutdown: &mut Shutdown,
 ) {
     let Forward { facts, chain, service, reason } = forward;
@@ -59,9 +81,9 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     let connected = connect(&mut state, &service).await;
     state.upstream_time = state.elapsed();
     match connected {
-        Ok(stream) => {
+        Ok((stream, answer)) => {
             state.note_head(200, &HeaderMap::new());
-            copy(client, stream, state, shutdown).await;
+            copy(client, stream, state, (&answer, refused), shutdown).await;
         }
         Err(refusal) => {
             state.reason = Some(refusal.code.into());
@@ -72,11 +94,11 @@ pub(crate) async fn forward<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// A connection to one of the endpoints; tries another if one cannot be reached.
+/// A connection to one of the endpoints, and the answer of the proxy there; tries another if one cannot be reached.
 pub(crate) async fn connect(
     state: &mut ExchangeState,
     upstream: &Rc<Upstream>,
-) -> Result<impl AsyncRead + AsyncWrite + Unpin + use<>, Refusal> {
+) -> Result<(impl AsyncRead + AsyncWrite + Unpin + use<>, PeerAnswer), Refusal> {
     upstream.note_request();
     let chain = Rc::clone(&state.chain);
     let mut tried: Vec<String> = Vec::new();
@@ -93,15 +115,18 @@ pub(crate) async fn connect(
         state.attempts += 1;
         state.endpoint = Some(Arc::clone(&endpoint));
         match attempt.connect().await {
-            Ok(stream) => {
+            Ok(connected) => {
                 ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Success));
                 state.hold(attempt);
-                return Ok(stream);
+                return Ok(connected);
             }
             Err(failure) => {
-                ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Failure));
-                let detail = failure.detail;
-                last = Some(Refusal::new("upstream.connect", 503, Fault::Upstream, detail));
+                let code = if failure.tunnels { "upstream.tunnels" } else { "upstream.connect" };
+                // A bound of this proxy that clients reach must not open the circuit for requests.
+                if !failure.tunnels {
+                    ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Failure));
+                }
+                last = Some(Refusal::new(code, 503, Fault::Upstream, failure.detail));
                 tried.push(endpoint.to_string());
             }
         }
@@ -109,26 +134,44 @@ pub(crate) async fn connect(
     Err(last.unwrap_or_else(|| Refusal::new("upstream.no-endpoint", 503, Fault::Upstream, "")))
 }
 
-/// Copies both ways until either is done, then ends the exchange.
-async fn copy(
-    mut client: impl AsyncRead + AsyncWrite + Unpin,
-    mut upstream: impl AsyncRead + AsyncWrite + Unpin,
+/// Carries both ways until either is done, nothing moved for too long, or `refused` ends, then ends the exchange.
+pub(crate) async fn copy(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: impl AsyncRead + AsyncWrite + Unpin,
     mut state: Box<ExchangeState>,
+    (answer, refused): (&PeerAnswer, impl Future<Output = TcpRefusal>),
     shutdown: &mut Shutdown,
 ) {
-    let copied = tokio::select! {
-        copied = tokio::io::copy_bidirectional(&mut client, &mut upstream) => copied,
-        _ = shutdown.wait_for(|stage| *stage == ListenerStage::End) => return state.end(Outcome::RESET),
+    let carried = Carried::default();
+    let end = tokio::select! {
+        end = carry(client, upstream, IDLE, &carried, |_sent, _received| {}) => Ok(Some(end)),
+        refusal = refused => Err(refusal),
+        _ = shutdown.wait_for(|stage| *stage == ListenerStage::End) => Ok(None),
     };
-    match copied {
-        Ok((sent, received)) => {
-            state.bytes_in += sent;
-            state.bytes_out += received;
-            state.end(Outcome::default());
-        }
-        Err(error) => {
+    state.bytes_in += carried.sent();
+    state.bytes_out += carried.received();
+    let end = match end {
+        Ok(end) => end,
+        Err(refusal) => return revoke(state, refusal),
+    };
+    let broke = matches!(end, Some(CarryEnd::Broken(_)));
+    let (reason, outcome) = ending(end);
+    if let Some(reason) = reason {
+        state.reason = Some(reason.into());
+    }
+    let answered = if broke { note_refusal(&mut state, answer) } else { None };
+    state.end(answered.unwrap_or(outcome));
+}
+
+/// The code and the outcome of a tunnel; `None`: its listener ends.
+pub(crate) fn ending(end: Option<CarryEnd>) -> (Option<&'static str>, Outcome) {
+    match end {
+        Some(CarryEnd::Done) => (None, Outcome::default()),
+        Some(CarryEnd::Idle) => (Some("tunnel.idle"), Outcome::TIMED_OUT),
+        Some(CarryEnd::Broken(error)) => {
             tracing::debug!(%error, "a tunnel broke");
-            state.end(Outcome::RESET);
+            (None, Outcome::RESET)
         }
+        None => (None, Outcome::RESET),
     }
 }

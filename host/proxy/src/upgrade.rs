@@ -2,9 +2,13 @@
 
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, Method, Request, Version};
-use tamis_exchange::{Fault, Protocols, Refusal};
+use tamis_exchange::{Exchange, Fault, Protocols, Refusal};
 use tamis_transport::{ConnectProtocol, PendingTunnel, RequestBody};
 use tamis_upstream::Tunnel;
+
+/// The key of a handshake that came without one over HTTP/2; HTTP/1.1 (RFC 6455 §4.1) requires 16 bytes in base64. Only
+/// this proxy could check the answer to it, and need not: the connection is its own.
+pub(crate) const KEY: HeaderValue = HeaderValue::from_static("dGFtaXMgZ2F0ZXdheSBrZQ==");
 
 /// The client wants to change the protocol (RFC 9110 §7.8) or opens a WebSocket over HTTP/2 (RFC 8441).
 pub(crate) struct Upgrade {
@@ -16,6 +20,8 @@ pub(crate) struct Upgrade {
     pub(crate) upstream: Option<Tunnel>,
     /// It is an extended CONNECT.
     pub(crate) extended: bool,
+    /// The request after its hooks, about which guards are asked again; `None`: it has not passed them yet.
+    pub(crate) request: Option<Box<Exchange>>,
 }
 
 /// The upgrade that a request asks for, if it asks for a protocol that is carried. Other offers over
@@ -42,6 +48,7 @@ pub(crate) fn requested_upgrade(
             client: PendingTunnel::of(request),
             upstream: None,
             extended: true,
+            request: None,
         }));
     }
     if request.version() != Version::HTTP_11 || !is_bodiless(request.headers()) {
@@ -53,6 +60,7 @@ pub(crate) fn requested_upgrade(
         client: PendingTunnel::of(request),
         upstream: None,
         extended: false,
+        request: None,
     }))
 }
 

@@ -1,6 +1,9 @@
 //! One thread per core: its listeners, its connections, its view of the generation.
 
 mod admit;
+mod admit_again;
+mod host;
+mod requests;
 mod rounds;
 mod sender;
 mod serve;
@@ -47,6 +50,8 @@ struct Worker {
     shared: Arc<ProxyShared>,
     upstreams: Upstreams,
     state: RefCell<Rc<WorkerState>>,
+    /// The same, for connections that live through swaps.
+    followed: watch::Sender<Rc<WorkerState>>,
     /// The tasks that accept, one for each socket. Aborted, they close it, except for copies elsewhere.
     accepting: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
     /// By sockets and listener: the stage that its connections follow.
@@ -71,11 +76,13 @@ pub(crate) fn run(
             let upstreams = upstreams.apply(&generation.services);
             WorkerState::new(Arc::clone(&generation), &upstreams, None, place(index, &shared))
         };
+        let state = Rc::new(state);
         let worker = Rc::new(Worker {
             index,
             shared,
             upstreams,
-            state: RefCell::new(Rc::new(state)),
+            followed: watch::Sender::new(Rc::clone(&state)),
+            state: RefCell::new(state),
             accepting: RefCell::default(),
             stages: RefCell::default(),
             stage: Cell::new(ListenerStage::Serve),
@@ -151,6 +158,7 @@ impl Worker {
         let state = Rc::new(WorkerState::new(generation, &upstreams, Some(&before), place));
         before.flush();
         self.state.replace(Rc::clone(&state));
+        self.followed.send_replace(Rc::clone(&state));
         state.review_statistics();
         balance::begin(&state.balanced);
         self.follow(&state);

@@ -34,7 +34,7 @@ impl BreakerQuestion {
 
     /// The current circuit; an open one with the remaining time, 0 once it expired.
     pub fn circuit(&self) -> Circuit {
-        lock(&self.endpoint.breaker).circuit(self.endpoint.clock.now())
+        lock(&self.endpoint.circuit).circuit(self.endpoint.clock.now())
     }
 
     /// Sets the circuit; returns the one in force. A closed circuit stays closed when opening it would
@@ -54,7 +54,7 @@ impl BreakerQuestion {
 impl Drop for BreakerQuestion {
     fn drop(&mut self) {
         if !self.done {
-            self.endpoint.change(|breaker, now| breaker.unanswered(now));
+            self.endpoint.change(|state, now| state.unanswered(now));
         }
     }
 }

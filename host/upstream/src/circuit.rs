@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tamis_exchange::{Circuit, Window};
 
 /// A circuit with the statistics for its decisions.
-pub(crate) struct Breaker {
+pub(crate) struct CircuitState {
     state: State,
     /// Rises with every change of state: an attempt knows the state under which it began.
     epoch: u64,
@@ -48,7 +48,7 @@ pub(crate) struct Ticket {
 /// How long refused callers wait while others probe or decide.
 const SHORT: Duration = Duration::from_millis(50);
 
-impl Breaker {
+impl CircuitState {
     pub(crate) fn new(span: Duration, now: Instant) -> Self {
         Self {
             state: State::Closed,
@@ -89,7 +89,7 @@ impl Breaker {
         Ticket { epoch: self.epoch, probe: false }
     }
 
-    /// Records the end of an attempt. True when the filter should decide; then [`Breaker::asking`] is set.
+    /// Records the end of an attempt. True when the filter should decide; then [`CircuitState::asking`] is set.
     pub(crate) fn record(&mut self, ticket: Ticket, sample: Sample, now: Instant) -> bool {
         let current = ticket.epoch == self.epoch;
         let look = match &mut self.state {
@@ -211,8 +211,8 @@ mod tests {
     const FAILED: Sample = Sample { failed: true, timed_out: false, slow: false };
     const WELL: Sample = Sample { failed: false, timed_out: false, slow: false };
 
-    fn pass(breaker: &mut Breaker, now: Instant) -> Ticket {
-        match breaker.admit(now) {
+    fn pass(state: &mut CircuitState, now: Instant) -> Ticket {
+        match state.admit(now) {
             Admission::Pass(ticket) => ticket,
             other => panic!("{other:?}"),
         }
@@ -221,29 +221,29 @@ mod tests {
     #[test]
     fn it_opens_probes_and_closes_as_it_is_told() {
         let start = Instant::now();
-        let mut breaker = Breaker::new(Duration::from_secs(10), start);
-        let early = pass(&mut breaker, start);
-        let ticket = pass(&mut breaker, start);
-        assert!(breaker.record(ticket, FAILED, start));
-        breaker.answer(Circuit::Open(1000), start);
-        assert!(matches!(breaker.admit(start), Admission::Refuse(_)));
-        assert!(!breaker.record(early, FAILED, start), "begun before it opened");
-        assert_eq!(breaker.seen(start).consecutive_failures, 1);
+        let mut state = CircuitState::new(Duration::from_secs(10), start);
+        let early = pass(&mut state, start);
+        let ticket = pass(&mut state, start);
+        assert!(state.record(ticket, FAILED, start));
+        state.answer(Circuit::Open(1000), start);
+        assert!(matches!(state.admit(start), Admission::Refuse(_)));
+        assert!(!state.record(early, FAILED, start), "begun before it opened");
+        assert_eq!(state.seen(start).consecutive_failures, 1);
         let later = start + Duration::from_secs(1);
-        assert_eq!(breaker.admit(later), Admission::Ask);
-        assert!(matches!(breaker.admit(later), Admission::Refuse(_)), "one asks at a time");
-        assert_eq!(breaker.circuit(later), Circuit::Open(0));
-        breaker.answer(Circuit::HalfOpen(2), later);
-        let (one, two) = (pass(&mut breaker, later), pass(&mut breaker, later));
-        assert!(matches!(breaker.admit(later), Admission::Refuse(_)), "probes are counted");
-        assert!(breaker.record(one, WELL, later));
-        breaker.answer(Circuit::HalfOpen(0), later);
-        breaker.cancel(two);
-        let two = pass(&mut breaker, later);
-        assert!(breaker.record(two, WELL, later));
-        assert_eq!(breaker.seen(later).successes, 2);
-        breaker.answer(Circuit::Closed, later);
-        assert!(breaker.is_closed() && breaker.opened == 1);
+        assert_eq!(state.admit(later), Admission::Ask);
+        assert!(matches!(state.admit(later), Admission::Refuse(_)), "one asks at a time");
+        assert_eq!(state.circuit(later), Circuit::Open(0));
+        state.answer(Circuit::HalfOpen(2), later);
+        let (one, two) = (pass(&mut state, later), pass(&mut state, later));
+        assert!(matches!(state.admit(later), Admission::Refuse(_)), "probes are counted");
+        assert!(state.record(one, WELL, later));
+        state.answer(Circuit::HalfOpen(0), later);
+        state.cancel(two);
+        let two = pass(&mut state, later);
+        assert!(state.record(two, WELL, later));
+        assert_eq!(state.seen(later).successes, 2);
+        state.answer(Circuit::Closed, later);
+        assert!(state.is_closed() && state.opened == 1);
     }
 
     /// The answer of the built-in filter to a half-open circuit with three probes (the table in its
@@ -260,39 +260,39 @@ mod tests {
     #[test]
     fn probes_count_however_slowly_they_come() {
         let mut now = Instant::now();
-        let mut breaker = Breaker::new(Duration::from_secs(10), now);
-        breaker.answer(Circuit::Open(1), now);
+        let mut state = CircuitState::new(Duration::from_secs(10), now);
+        state.answer(Circuit::Open(1), now);
         now += Duration::from_secs(1);
-        breaker.answer(Circuit::HalfOpen(3), now);
+        state.answer(Circuit::HalfOpen(3), now);
         for _ in 0..3 {
             now += Duration::from_secs(8);
-            let ticket = pass(&mut breaker, now);
-            assert!(breaker.record(ticket, WELL, now));
-            let next = judged(breaker.seen(now), breaker.circuit(now));
-            breaker.answer(next, now);
+            let ticket = pass(&mut state, now);
+            assert!(state.record(ticket, WELL, now));
+            let next = judged(state.seen(now), state.circuit(now));
+            state.answer(next, now);
         }
-        assert!(breaker.is_closed(), "{:?}", breaker.circuit(now));
+        assert!(state.is_closed(), "{:?}", state.circuit(now));
     }
 
     #[test]
     fn a_probe_given_up_while_its_circuit_is_judged_does_not_wedge_it() {
         let now = Instant::now();
-        let mut breaker = Breaker::new(Duration::from_secs(10), now);
-        breaker.answer(Circuit::HalfOpen(3), now);
-        let mut tickets: Vec<_> = (0..3).map(|_| pass(&mut breaker, now)).collect();
-        assert!(breaker.record(tickets.remove(0), WELL, now));
-        let (seen, circuit) = (breaker.seen(now), breaker.circuit(now));
-        breaker.cancel(tickets.remove(0));
-        breaker.answer(judged(seen, circuit), now);
-        assert!(breaker.record(tickets.remove(0), WELL, now));
-        let next = judged(breaker.seen(now), breaker.circuit(now));
-        breaker.answer(next, now);
+        let mut state = CircuitState::new(Duration::from_secs(10), now);
+        state.answer(Circuit::HalfOpen(3), now);
+        let mut tickets: Vec<_> = (0..3).map(|_| pass(&mut state, now)).collect();
+        assert!(state.record(tickets.remove(0), WELL, now));
+        let (seen, circuit) = (state.seen(now), state.circuit(now));
+        state.cancel(tickets.remove(0));
+        state.answer(judged(seen, circuit), now);
+        assert!(state.record(tickets.remove(0), WELL, now));
+        let next = judged(state.seen(now), state.circuit(now));
+        state.answer(next, now);
         let mut asks = 0;
-        while !matches!(breaker.admit(now), Admission::Pass(_)) {
+        while !matches!(state.admit(now), Admission::Pass(_)) {
             asks += 1;
             assert!(asks < 5, "asked without end");
-            let next = judged(breaker.seen(now), breaker.circuit(now));
-            breaker.answer(next, now);
+            let next = judged(state.seen(now), state.circuit(now));
+            state.answer(next, now);
         }
     }
 
@@ -302,43 +302,43 @@ mod tests {
             steps in prop::collection::vec((0_u8..8, 0_u32..4), 0..120),
         ) {
             let mut now = Instant::now();
-            let mut breaker = Breaker::new(Duration::from_secs(10), now);
+            let mut state = CircuitState::new(Duration::from_secs(10), now);
             let mut tickets = Vec::new();
             let mut asking = false;
             for (step, number) in steps {
                 match step {
-                    0 | 1 => match breaker.admit(now) {
+                    0 | 1 => match state.admit(now) {
                         Admission::Pass(ticket) => tickets.push(ticket),
                         Admission::Ask => { prop_assert!(!asking); asking = true; }
                         Admission::Refuse(_) => {}
                     },
                     2 | 3 => if let Some(ticket) = tickets.pop() {
                         let sample = if step == 2 { FAILED } else { WELL };
-                        if breaker.record(ticket, sample, now) { prop_assert!(!asking); asking = true; }
+                        if state.record(ticket, sample, now) { prop_assert!(!asking); asking = true; }
                     },
-                    4 => if let Some(ticket) = tickets.pop() { breaker.cancel(ticket) },
+                    4 => if let Some(ticket) = tickets.pop() { state.cancel(ticket) },
                     5 => now += Duration::from_millis(u64::from(number) * 300),
                     _ if asking => {
                         asking = false;
                         match number {
-                            0 => breaker.unanswered(now),
-                            1 => breaker.answer(Circuit::Closed, now),
-                            2 => breaker.answer(Circuit::Open(500), now),
-                            _ => breaker.answer(Circuit::HalfOpen(2), now),
+                            0 => state.unanswered(now),
+                            1 => state.answer(Circuit::Closed, now),
+                            2 => state.answer(Circuit::Open(500), now),
+                            _ => state.answer(Circuit::HalfOpen(2), now),
                         }
                     }
                     _ => {}
                 }
             }
             // Everything in progress ends, and nobody answers: it must not get stuck.
-            for ticket in tickets { breaker.cancel(ticket) }
-            if asking { breaker.unanswered(now) }
+            for ticket in tickets { state.cancel(ticket) }
+            if asking { state.unanswered(now) }
             let mut passed = false;
             for _ in 0..10 {
                 now += Duration::from_secs(5);
-                match breaker.admit(now) {
+                match state.admit(now) {
                     Admission::Pass(_) => { passed = true; break }
-                    Admission::Ask => breaker.unanswered(now),
+                    Admission::Ask => state.unanswered(now),
                     Admission::Refuse(_) => {}
                 }
             }

@@ -16,7 +16,7 @@ pub struct ServiceConfig {
     /// Its endpoints.
     pub endpoints: Vec<EndpointConfig>,
     /// How it is reached.
-    pub policy: ServiceSettings,
+    pub settings: ServiceSettings,
 }
 
 /// The protocol of endpoints. Always configured, never guessed.

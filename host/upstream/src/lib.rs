@@ -9,6 +9,7 @@ mod attempt;
 mod budget;
 mod circuit;
 mod config;
+mod dispatch;
 mod endpoints;
 mod pick;
 mod pool;

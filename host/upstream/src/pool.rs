@@ -33,7 +33,7 @@ pub(crate) struct Pool {
     tls_http2: Option<ClientTls>,
     /// For bytes that are not HTTP: asks for the opaque port of the service, or for nothing.
     tls_raw: Option<ClientTls>,
-    pub(crate) policy: RefCell<ServiceSettings>,
+    pub(crate) settings: RefCell<ServiceSettings>,
     pub(crate) state: Arc<EndpointState>,
     pub(crate) idle: RefCell<Vec<http1::IdleConnection>>,
     /// Wakes the task that watches idle connections; `None` before the first connection.
@@ -75,7 +75,7 @@ impl Pool {
                 Protocol::Tcp(port) => offer(&[&port.protocol()]),
                 Protocol::Http1 | Protocol::Http2 => offer(&[]),
             },
-            policy: RefCell::new(config.policy.clone()),
+            settings: RefCell::new(config.settings.clone()),
             state: Arc::clone(state),
             idle: RefCell::default(),
             watcher: RefCell::default(),
@@ -92,6 +92,11 @@ impl Pool {
         self.tls_http1.is_some()
     }
 
+    /// Whether it leads to proxies of the mesh, whose identity is checked.
+    pub(crate) fn is_of_mesh(&self) -> bool {
+        self.tls_http1.as_ref().is_some_and(ClientTls::is_of_mesh)
+    }
+
     /// Opens a connection for `protocol`.
     pub(crate) async fn open(&self, protocol: Protocol) -> Result<Stream, SendFailure> {
         let tls = match protocol {
@@ -100,7 +105,7 @@ impl Pool {
             Protocol::Tcp(_) => return self.open_raw().await,
         };
         let stream = self.connect(tls).await?;
-        if let (Protocol::Http1, Some(interval)) = (protocol, self.policy.borrow().keep_alive)
+        if let (Protocol::Http1, Some(interval)) = (protocol, self.settings.borrow().keep_alive)
             && let Err(error) = stream.probe_every(interval)
         {
             tracing::debug!(address = %self.address, %error, "TCP keep-alive cannot be set on a connection");
@@ -110,6 +115,11 @@ impl Pool {
             return Err(SendFailure::untouched(Cause::ConnectFailure, detail));
         }
         Ok(stream)
+    }
+
+    /// Whether a peer is a proxy that answers first: it was asked for a port in the handshake.
+    pub(crate) fn answers(&self) -> bool {
+        matches!(self.protocol, Protocol::Tcp(_)) && self.is_of_mesh()
     }
 
     /// Opens a connection for bytes that are not HTTP.
@@ -125,7 +135,7 @@ impl Pool {
     }
 
     async fn connect(&self, tls: Option<&ClientTls>) -> Result<Stream, SendFailure> {
-        let timeout = self.policy.borrow().connect_timeout;
+        let timeout = self.settings.borrow().connect_timeout;
         let mut connected = connect(&self.address, tls, timeout).await;
         if let (Err(ConnectError::Connect { .. }), Some(alternate)) = (&connected, &self.alternate)
             && let Ok(stream) = connect(alternate, tls, timeout).await
@@ -146,7 +156,7 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         http1::sweep(self);
         http1::shrink(self);
-        let limit = self.policy.borrow().idle_timeout;
+        let limit = self.settings.borrow().idle_timeout;
         let now = self.state.clock.now();
         self.shared.borrow_mut().retain_mut(|shared| shared.is_usable(limit, now));
     }
@@ -169,7 +179,7 @@ impl Pool {
     pub(crate) fn queue(&self) -> Result<oneshot::Receiver<http1::PoolTurn>, SendFailure> {
         let mut waiters = self.waiters.borrow_mut();
         waiters.retain(|waiter| !waiter.is_closed());
-        if waiters.len() >= self.policy.borrow().max_pending as usize {
+        if waiters.len() >= self.settings.borrow().max_pending as usize {
             let detail = format!(
                 "{} has all its connections in use and {} requests wait (pool.pending)",
                 self.address,

@@ -29,7 +29,7 @@ impl Pools {
             let live = service.is_some_and(|service| key.is_of(service));
             match service {
                 Some(service) if live => {
-                    pool.policy.replace(service.policy.clone());
+                    pool.settings.replace(service.settings.clone());
                 }
                 _ => pool.close(),
             }

@@ -17,19 +17,26 @@ pub struct SendFailure {
     pub untouched: bool,
     /// The upstream sent something that is not a valid response. Another attempt would get the same.
     pub protocol: bool,
+    /// There are as many tunnels to the endpoint as there may be. The endpoint has no part in it.
+    pub tunnels: bool,
 }
 
 impl SendFailure {
     pub(crate) fn new(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: false, protocol: false }
+        Self { cause, detail, untouched: false, protocol: false, tunnels: false }
     }
 
     pub(crate) fn untouched(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: true, protocol: false }
+        Self { cause, detail, untouched: true, protocol: false, tunnels: false }
     }
 
     pub(crate) fn protocol(detail: String) -> Self {
-        Self { cause: Cause::Other, detail, untouched: false, protocol: true }
+        Self { cause: Cause::Other, detail, untouched: false, protocol: true, tunnels: false }
+    }
+
+    /// No place is left for one more tunnel.
+    pub(crate) fn tunnels(detail: String) -> Self {
+        Self { cause: Cause::Other, detail, untouched: true, protocol: false, tunnels: true }
     }
 }
 

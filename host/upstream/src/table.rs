@@ -1,7 +1,7 @@
 //! The state of services that all workers share, and that outlives a generation.
 
 use crate::budget::Budget;
-use crate::circuit::{Admission, Breaker, Ticket};
+use crate::circuit::{Admission, CircuitState, Ticket};
 use crate::config::{ServiceConfig, ServiceSettings};
 use crate::window::Sample;
 use std::collections::{HashMap, HashSet};
@@ -92,12 +92,12 @@ impl ServiceTable {
         self.random
     }
 
-    /// The state of a service, with its current policy.
+    /// The state of a service, with its current settings.
     pub(crate) fn service(&self, config: &ServiceConfig) -> Arc<ServiceState> {
         let mut services = lock(&self.services);
         let new = || Arc::new(ServiceState::new(config, self.clock, self.random));
         let service = Arc::clone(services.entry(config.name.clone()).or_insert_with(new));
-        service.set_policy(&config.policy);
+        service.adopt_settings(&config.settings);
         service
     }
 }
@@ -159,18 +159,18 @@ impl ServiceState {
             hedges_refused: AtomicU64::default(),
             endpoints: Mutex::default(),
         };
-        state.set_policy(&config.policy);
+        state.adopt_settings(&config.settings);
         state
     }
 
-    fn set_policy(&self, policy: &ServiceSettings) {
-        self.retry_percent.store(policy.retry_percent, Ordering::Relaxed);
-        self.retry_min_per_second.store(policy.retry_min_per_second, Ordering::Relaxed);
-        self.max_ejected_percent.store(policy.max_ejected_percent, Ordering::Relaxed);
-        let span = u64::try_from(policy.stats_window.as_millis()).unwrap_or(u64::MAX);
+    fn adopt_settings(&self, settings: &ServiceSettings) {
+        self.retry_percent.store(settings.retry_percent, Ordering::Relaxed);
+        self.retry_min_per_second.store(settings.retry_min_per_second, Ordering::Relaxed);
+        self.max_ejected_percent.store(settings.max_ejected_percent, Ordering::Relaxed);
+        let span = u64::try_from(settings.stats_window.as_millis()).unwrap_or(u64::MAX);
         if self.span_ms.swap(span, Ordering::Relaxed) != span {
             for endpoint in lock(&self.endpoints).values() {
-                lock(&endpoint.breaker).window.set_span(policy.stats_window, self.clock.now());
+                lock(&endpoint.circuit).window.set_span(settings.stats_window, self.clock.now());
             }
         }
     }
@@ -207,7 +207,7 @@ impl ServiceState {
             _ if opens && is_closed && not_closed >= size * percent / 100 => Circuit::Closed,
             other => other,
         };
-        endpoint.change(|breaker, now| breaker.answer(circuit, now));
+        endpoint.change(|state, now| state.answer(circuit, now));
         circuit
     }
 
@@ -267,11 +267,13 @@ impl ServiceState {
 pub(crate) struct EndpointState {
     pub(crate) name: Arc<str>,
     pub(crate) clock: Clock,
-    pub(crate) breaker: Mutex<Breaker>,
+    pub(crate) circuit: Mutex<CircuitState>,
     /// The circuit is not closed: then picking checks endpoints one by one.
     pub(crate) not_closed: AtomicBool,
     pub(crate) in_flight: AtomicU32,
     pub(crate) connections: AtomicU32,
+    /// Tunnels and requests for one, each of which has a connection.
+    pub(crate) tunnels: AtomicU32,
     behind_name: bool,
     born: Instant,
     /// Average latency in microseconds, for people and filters; 0 while unknown.
@@ -303,10 +305,11 @@ impl EndpointState {
         Self {
             name: name.into(),
             clock,
-            breaker: Mutex::new(Breaker::new(span, now)),
+            circuit: Mutex::new(CircuitState::new(span, now)),
             not_closed: AtomicBool::new(false),
             in_flight: AtomicU32::default(),
             connections: AtomicU32::default(),
+            tunnels: AtomicU32::default(),
             behind_name,
             born: now,
             average_us: AtomicU32::default(),
@@ -316,29 +319,29 @@ impl EndpointState {
     }
 
     pub(crate) fn admit(&self) -> Admission {
-        lock(&self.breaker).admit(self.clock.now())
+        lock(&self.circuit).admit(self.clock.now())
     }
 
     /// Admits an attempt whatever the circuit.
     pub(crate) fn admit_regardless(&self) -> Ticket {
-        lock(&self.breaker).admit_regardless()
+        lock(&self.circuit).admit_regardless()
     }
 
     /// True when the breaker filter should decide.
     pub(crate) fn record(&self, ticket: Ticket, sample: Sample, latency: Duration) -> bool {
         let now = self.clock.now();
         self.add_latency(latency, sample.failed, now);
-        lock(&self.breaker).record(ticket, sample, now)
+        lock(&self.circuit).record(ticket, sample, now)
     }
 
     pub(crate) fn cancel(&self, ticket: Ticket) {
-        lock(&self.breaker).cancel(ticket);
+        lock(&self.circuit).cancel(ticket);
     }
 
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Breaker, Instant)) {
-        let mut breaker = lock(&self.breaker);
-        change(&mut breaker, self.clock.now());
-        self.not_closed.store(!breaker.is_closed(), Ordering::Relaxed);
+    pub(crate) fn change(&self, change: impl FnOnce(&mut CircuitState, Instant)) {
+        let mut state = lock(&self.circuit);
+        change(&mut state, self.clock.now());
+        self.not_closed.store(!state.is_closed(), Ordering::Relaxed);
     }
 
     /// An attempt was given up for a faster one: it would have taken at least this long.
@@ -428,7 +431,7 @@ impl EndpointState {
     }
 
     pub(crate) fn window(&self) -> Window {
-        let seen = lock(&self.breaker).seen(self.clock.now());
+        let seen = lock(&self.circuit).seen(self.clock.now());
         Window {
             in_flight: self.in_flight.load(Ordering::Relaxed),
             ewma_latency_us: self.ewma_us(),
@@ -438,8 +441,8 @@ impl EndpointState {
 
     fn snapshot(&self) -> EndpointSnapshot {
         let (circuit, opened) = {
-            let breaker = lock(&self.breaker);
-            (breaker.circuit(self.clock.now()), breaker.opened)
+            let state = lock(&self.circuit);
+            (state.circuit(self.clock.now()), state.opened)
         };
         EndpointSnapshot {
             name: self.name.to_string(),

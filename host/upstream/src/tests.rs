@@ -44,7 +44,7 @@ fn config(protocol: Protocol, targets: impl IntoIterator<Item = EndpointTarget>)
         protocol,
         endpoints: targets.into_iter().map(endpoint).collect(),
         // Only circuits decide, unless a test is about their limits.
-        policy: ServiceSettings {
+        settings: ServiceSettings {
             max_ejected_percent: 100,
             panic_percent: 0,
             ..ServiceSettings::default()

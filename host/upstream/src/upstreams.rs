@@ -54,7 +54,7 @@ impl Upstreams {
                 state: self.table.service(config),
                 endpoints: Endpoints::new(config, &self.names),
                 pools: Rc::clone(&self.pools),
-                turn: Cell::new(self.table.random().number()),
+                picks: Cell::new(self.table.random().number()),
             })
         });
         let upstreams = upstreams.collect();
@@ -71,7 +71,8 @@ pub struct Upstream {
     state: Arc<ServiceState>,
     endpoints: Endpoints,
     pools: Rc<Pools>,
-    turn: Cell<u64>,
+    /// Counts picks, from a random start: the place in a round robin.
+    picks: Cell<u64>,
 }
 
 impl Upstream {
@@ -87,12 +88,12 @@ impl Upstream {
 
     /// The header whose value keeps requests together, if the policy names one.
     pub fn hash_header(&self) -> Option<&HeaderName> {
-        self.config()?.policy.hash_header.as_ref()
+        self.config()?.settings.hash_header.as_ref()
     }
 
     /// The budget of its responses in addition to their content.
     pub fn response_limits(&self) -> ResponseLimits {
-        self.config().map(|config| config.policy.response).unwrap_or_default()
+        self.config().map(|config| config.settings.response).unwrap_or_default()
     }
 
     /// Whether there is only one known endpoint: another attempt has no other place to go.
@@ -181,16 +182,16 @@ impl Upstream {
     ) -> Result<Pick, PickFailure> {
         let config = self.config().ok_or(PickFailure::NoEndpoint)?;
         let endpoints = self.list(config).await?;
-        let limit = config.policy.max_requests;
+        let limit = config.settings.max_requests;
         if limit.is_some_and(|limit| self.state.in_flight.load(Ordering::Relaxed) >= limit) {
             return Err(PickFailure::Overloaded);
         }
         if !endpoints.iter().any(|endpoint| endpoint.weight.get() > 0) {
             return Err(PickFailure::NoEndpoint);
         }
-        let turn = self.turn.get();
-        self.turn.set(turn.wrapping_add(1));
-        let (algorithm, random) = (config.policy.algorithm, self.state.random);
+        let turn = self.picks.get();
+        self.picks.set(turn.wrapping_add(1));
+        let (algorithm, random) = (config.settings.algorithm, self.state.random);
         let picked = pick_where_all_closed(&endpoints, tried, hash, algorithm, turn, random);
         if let Some(endpoint) = picked.and_then(|index| endpoints.get(index)) {
             match endpoint.state.admit() {
@@ -204,8 +205,18 @@ impl Upstream {
                 Admission::Refuse(_) => {}
             }
         }
-        // Some circuit is not closed: check circuits one by one, endpoints already tried last.
-        let panics = panics(&endpoints, config.policy.panic_percent);
+        self.pick_one_by_one(&endpoints, config, (tried, hash, turn))
+    }
+
+    /// Picks where some circuit is not closed: circuits are checked one by one, endpoints already tried last.
+    fn pick_one_by_one(
+        &self,
+        endpoints: &[Endpoint],
+        config: &ServiceConfig,
+        (tried, hash, turn): (&[String], Option<u64>, u64),
+    ) -> Result<Pick, PickFailure> {
+        let (algorithm, random) = (config.settings.algorithm, self.state.random);
+        let panics = panics(endpoints, config.settings.panic_percent);
         let mut refused = vec![false; endpoints.len()];
         let mut soonest = Duration::MAX;
         for again in [false, true] {
@@ -216,7 +227,7 @@ impl Upstream {
                         .is_some_and(|one| tried.iter().any(|name| **name == *one.state.name));
                     !refused.get(index).copied().unwrap_or(true) && (again || !was_tried)
                 };
-                let Some(index) = choose(&endpoints, may, hash, algorithm, turn, random) else {
+                let Some(index) = choose(endpoints, may, hash, algorithm, turn, random) else {
                     break;
                 };
                 let Some(endpoint) = endpoints.get(index) else { break };
@@ -250,7 +261,7 @@ impl Upstream {
         ticket: crate::circuit::Ticket,
         config: &ServiceConfig,
     ) -> Attempt {
-        Attempt::new(&self.state, endpoint, ticket, config.policy.slow_call)
+        Attempt::new(&self.state, endpoint, ticket, config.settings.slow_call)
     }
 }
 

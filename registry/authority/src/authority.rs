@@ -463,7 +463,9 @@ fn read_request(der: &[u8]) -> Result<CertificateSigningRequestParams, Authority
             rcgen::Error::InvalidCertificationRequestSignature => {
                 "its signature is not of its own key"
             }
-            rcgen::Error::UnsupportedExtension => "it asks for an extension that nobody gives",
+            rcgen::Error::UnsupportedExtension => {
+                "it asks for an extension that this authority does not give"
+            }
             rcgen::Error::UnsupportedSignatureAlgorithm => "its key has an unknown algorithm",
             _ => "it is not a PKCS#10 request",
         })

@@ -36,7 +36,9 @@ pub enum AuthorityError {
         folder: PathBuf,
     },
     /// The root's key is kept elsewhere.
-    #[error("the root's key is not here: sign an intermediate where it is, and import it")]
+    #[error(
+        "the root's key is not on this machine: sign an intermediate where the key is, and import it"
+    )]
     RootOffline,
     /// The folder belongs to another trust domain.
     #[error(

@@ -1,8 +1,8 @@
 //! The files of an authority: secrets are readable by their owner only, and each file is replaced as a whole.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::AuthorityError;
@@ -17,11 +17,9 @@ pub(crate) enum Readers {
     Everybody,
 }
 
-/// Makes the folder, for its owner only.
+/// Makes the folder, for its owner only, who alone can put another in its place.
 pub(crate) fn folder(path: &Path) -> Result<(), AuthorityError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.and_then(|()| fs::set_permissions(path, Permissions::from_mode(0o700)))
-        .map_err(|source| failed(path, source))
+    tamis_private::folder(path).map_err(|source| failed(path, source))
 }
 
 /// The text of a file; `None` when it does not exist.

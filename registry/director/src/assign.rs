@@ -10,8 +10,8 @@ use tamis_resources::NodeName;
 
 use crate::order::{Lane, SlotOrder};
 use crate::plans::Plans;
-use crate::refused::TrustRefusal;
-use crate::service_wants::join;
+use crate::refused::Refused;
+use crate::service_wants::combined_orders;
 use crate::state::State;
 use crate::wants::{DesiredSlots, config, slot_plans};
 
@@ -44,7 +44,7 @@ pub struct Assignments {
     /// Number of slots that keep their assignment.
     pub kept: usize,
     /// Slots without an assignment in at least one proxy, and why.
-    pub refused: Vec<(String, TrustRefusal)>,
+    pub refused: Vec<(String, Refused)>,
 }
 
 /// The assignments due for a service at `now` (seconds since the Unix epoch). Without a change and long
@@ -99,7 +99,7 @@ fn draft_all<'a>(
     now: u64,
     terms: &AssignmentTerms,
 ) -> Assignments {
-    let (orders, refused) = join(service, slots);
+    let (orders, refused) = combined_orders(service, slots);
     let renewed = now.saturating_add(terms.renew.min(terms.lifetime / 2));
     let epoch_floor = state.ledger.epoch_floor(service);
     let mut out = Assignments { refused: refused.into_iter().collect(), ..Assignments::default() };

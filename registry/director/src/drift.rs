@@ -42,7 +42,7 @@ pub fn drift(state: &State, plans: &mut Plans, now: u64) -> Vec<Drift> {
                     slot: slot.to_owned(),
                     assigned,
                     running,
-                    refused: refused.map(|refused| refused.why.code.clone()),
+                    refused: refused.map(|refused| refused.why.code.clone().into_owned()),
                     seen_ms: last.map(|last| last.time_ms),
                 });
             }

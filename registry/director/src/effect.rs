@@ -403,7 +403,7 @@ fn side(filter: &FilterPlan) -> SlotContent {
         version: filter.version.clone(),
         digest: digest(filter),
         config: config(filter),
-        refused: filter.refused.as_ref().map(|refused| refused.code.clone()),
+        refused: filter.refused.as_ref().map(|refused| refused.code.clone().into_owned()),
     }
 }
 

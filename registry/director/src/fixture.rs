@@ -282,12 +282,6 @@ pub(crate) fn report(node: &str, running: &[(&str, &str, &str, u64, u64)]) -> No
 }
 
 /// A refusal with only a code.
-pub(crate) fn refusal(code: &str) -> tamis_sync::RefusalReport {
-    let none = String::new;
-    tamis_sync::RefusalReport {
-        code: code.to_owned(),
-        rule: none(),
-        set_by: none(),
-        remedy: none(),
-    }
+pub(crate) fn refusal(code: &str) -> tamis_sync::Refused {
+    tamis_sync::Refused::new(code.to_owned(), "", "", "")
 }

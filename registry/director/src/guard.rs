@@ -8,7 +8,7 @@ use tamis_trust::{Digest, Name};
 use crate::change::Change;
 use crate::effect::ChangeEffect;
 use crate::record::{PinRecord, UnpinRecord};
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::rollout::Rollout;
 use crate::state::{State, revoked};
 use crate::words::count;
@@ -71,7 +71,7 @@ pub fn guard(
     effect: &ChangeEffect,
     guards: &Guards,
     asked: &ChangeRequest<'_>,
-) -> Result<(), Vec<TrustRefusal>> {
+) -> Result<(), Vec<Refused>> {
     let mut refused = match change {
         Change::Apply(_) => Vec::new(),
         Change::Pin(pinned) => pin(state, pinned),
@@ -97,19 +97,19 @@ pub fn guard_rollout(
     rollout: &Rollout,
     guards: &Guards,
     asked: &ChangeRequest<'_>,
-) -> Result<(), TrustRefusal> {
+) -> Result<(), Refused> {
     let since = state.desired.pins.revision(&rollout.spec().filter);
     agreed(state, rollout.subject(), since, guards, asked).map_or(Ok(()), Err)
 }
 
-fn pin(state: &State, pinned: &PinRecord) -> Vec<TrustRefusal> {
+fn pin(state: &State, pinned: &PinRecord) -> Vec<Refused> {
     let mut refused = Vec::new();
     if let Some(revocation) = state.revoked_digests().get(&pinned.digest) {
         refused.push(revoked(&pinned.filter, &pinned.digest, revocation));
     }
     if !pinned.allow_older && state.is_older(pinned) {
-        refused.push(TrustRefusal {
-            code: code::PIN_OLDER,
+        refused.push(Refused {
+            code: code::PIN_OLDER.into(),
             rule: format!("{} {} is older than what is pinned", pinned.filter, pinned.version),
             set_by: "the rule that a version is lowered only on purpose".to_owned(),
             remedy: "roll back, or allow an older version".to_owned(),
@@ -120,13 +120,13 @@ fn pin(state: &State, pinned: &PinRecord) -> Vec<TrustRefusal> {
 }
 
 /// A pin that moves during a rollout would remove what the rollout compares with.
-fn rollout(state: &State, service: &str, filter: &Name) -> Option<TrustRefusal> {
+fn rollout(state: &State, service: &str, filter: &Name) -> Option<Refused> {
     let at_work = state.rollouts().values().find(|one| {
         let all = service == "*" || one.rollout.names(service);
         one.step().is_some() && one.rollout.spec().filter == *filter && all
     })?;
-    Some(TrustRefusal {
-        code: code::PIN_ROLLOUT,
+    Some(Refused {
+        code: code::PIN_ROLLOUT.into(),
         rule: format!("rollout {} of {filter} is in progress", at_work.rollout.name()),
         set_by: format!("{} at revision {}", at_work.started.actor, at_work.started.revision),
         remedy: "wait until it ends, abort it, or kill it to return at once".to_owned(),
@@ -140,7 +140,7 @@ fn approvals(
     change: &Change,
     guards: &Guards,
     asked: &ChangeRequest<'_>,
-) -> Option<TrustRefusal> {
+) -> Option<Refused> {
     let since = match change {
         Change::Apply(_) => state.desired.documents.changed,
         Change::Pin(PinRecord { filter, .. }) | Change::Unpin(UnpinRecord { filter, .. }) => {
@@ -156,7 +156,7 @@ fn agreed(
     since: u64,
     guards: &Guards,
     asked: &ChangeRequest<'_>,
-) -> Option<TrustRefusal> {
+) -> Option<Refused> {
     let all = state.approvals.get(&subject);
     let valid = all.into_iter().flatten().filter(|(actor, stamp)| {
         actor.as_str() != asked.actor
@@ -165,8 +165,8 @@ fn agreed(
             && asked.now_ms.saturating_sub(stamp.time_ms) <= guards.approval_ms
     });
     let agreed: Vec<&str> = valid.map(|(actor, _)| actor.as_str()).collect();
-    (agreed.len() < guards.approvals).then(|| TrustRefusal {
-        code: code::APPROVALS,
+    (agreed.len() < guards.approvals).then(|| Refused {
+        code: code::APPROVALS.into(),
         rule: format!(
             "{} other than {} must approve {subject}, {}",
             count(guards.approvals, "person", "people"),
@@ -181,26 +181,26 @@ fn agreed(
     })
 }
 
-fn empty_chain(effect: &ChangeEffect) -> Option<TrustRefusal> {
+fn empty_chain(effect: &ChangeEffect) -> Option<Refused> {
     let (node, listener) = effect.emptied.first()?;
     let more = match effect.emptied.len() {
         1 => String::new(),
         many => format!(" (and {} more)", many - 1),
     };
-    Some(TrustRefusal {
-        code: code::EMPTY_CHAIN,
+    Some(Refused {
+        code: code::EMPTY_CHAIN.into(),
         rule: format!("listener {listener} of {node} would have no filter any more{more}"),
         set_by: "the guard against emptied chains".to_owned(),
         remedy: "keep an attachment, or confirm".to_owned(),
     })
 }
 
-fn blast_radius(effect: &ChangeEffect, guards: &Guards) -> Option<TrustRefusal> {
+fn blast_radius(effect: &ChangeEffect, guards: &Guards) -> Option<Refused> {
     let percent = usize::from(guards.blast_radius_percent.min(100));
     let allowed = (effect.services.saturating_mul(percent) / 100).max(guards.blast_radius_services);
     let touched = effect.touched.len();
-    (touched > allowed).then(|| TrustRefusal {
-        code: code::BLAST_RADIUS,
+    (touched > allowed).then(|| Refused {
+        code: code::BLAST_RADIUS.into(),
         rule: format!(
             "{touched} of {} would change, at most {allowed} may change at once",
             count(effect.services, "service", "services")

@@ -80,7 +80,7 @@ pub use record::{
     RecordError, RevocationRecord, RevocationTarget, RolloutEndRecord, RolloutMoveRecord,
     RolloutStartRecord, UnpinRecord,
 };
-pub use refused::{TrustRefusal, code};
+pub use refused::{Refused, code};
 pub use rollout::{
     BreachAction, CauseCount, Cohort, Differences, Event, GateBreach, GateSpec, IllegalMove,
     Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, PROGRESS_MS, Rollout,

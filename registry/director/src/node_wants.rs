@@ -8,8 +8,8 @@ use tamis_resources::plan::NodePlan;
 
 use crate::plans::Plans;
 use crate::record::AssignmentRecord;
-use crate::refused::{TrustRefusal, code};
-use crate::service_wants::join;
+use crate::refused::{Refused, code};
+use crate::service_wants::combined_orders;
 use crate::state::State;
 use crate::wants::{DesiredSlots, config, slot_plans};
 
@@ -24,7 +24,7 @@ pub struct NodeWants<'a> {
     /// should keep what it has.
     pub missing: Vec<String>,
     /// Slots that get no assignment, and why.
-    pub refused: BTreeMap<String, TrustRefusal>,
+    pub refused: BTreeMap<String, Refused>,
 }
 
 impl<'a> NodeWants<'a> {
@@ -52,8 +52,8 @@ impl<'a> NodeWants<'a> {
     }
 
     /// Marks slots that are missing because proxies disagree as refused.
-    fn explain(&mut self, mut refused: BTreeMap<String, TrustRefusal>) {
-        let is_ambiguous = |why: &TrustRefusal| why.code == code::AMBIGUOUS;
+    fn explain(&mut self, mut refused: BTreeMap<String, Refused>) {
+        let is_ambiguous = |why: &Refused| why.code == code::AMBIGUOUS;
         self.missing.retain(|slot| match refused.remove(slot).filter(is_ambiguous) {
             Some(why) => {
                 self.refused.insert(slot.clone(), why);
@@ -74,7 +74,7 @@ impl Plans {
             let mut nodes = state.nodes();
             nodes.retain(|one| one.key() == node.key());
             let all = self.slots_of(&state.desired, &nodes);
-            out.explain(join(node.key(), all.into_iter()).1);
+            out.explain(combined_orders(node.key(), all.into_iter()).1);
         }
         out
     }
@@ -97,7 +97,7 @@ pub fn for_node<'a>(state: &'a State, node: &NodeName, now: u64) -> NodeWants<'a
     if state.desired.documents.are_two(node.key()) {
         let nodes = state.nodes().into_iter().filter(|one| one.key() == node.key());
         let all: Vec<DesiredSlots> = nodes.map(|one| slots_of(&one).1).collect();
-        out.explain(join(node.key(), all.iter()).1);
+        out.explain(combined_orders(node.key(), all.iter()).1);
     }
     out
 }

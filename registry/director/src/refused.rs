@@ -1,6 +1,6 @@
 //! Refusals of the director, in the form of the trust crate's.
 
-pub use tamis_trust::TrustRefusal;
+pub use tamis_trust::Refused;
 
 /// The codes of the director's refusals. Stable: status, metrics and documentation use them.
 pub mod code {

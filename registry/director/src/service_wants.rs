@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::order::{Lane, SlotOrder};
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::wants::DesiredSlots;
 
 /// The combined orders of all proxies of a service. Where they disagree, nothing is assigned.
-pub(crate) fn join<'a>(
+pub(crate) fn combined_orders<'a>(
     service: &str,
     all: impl Iterator<Item = &'a DesiredSlots>,
-) -> (BTreeMap<&'a Lane, &'a SlotOrder>, BTreeMap<String, TrustRefusal>) {
+) -> (BTreeMap<&'a Lane, &'a SlotOrder>, BTreeMap<String, Refused>) {
     let (mut orders, mut refused) = (BTreeMap::new(), BTreeMap::new());
     let mut disputed: BTreeSet<&str> = BTreeSet::new();
     for one in all {
@@ -26,9 +26,9 @@ pub(crate) fn join<'a>(
     (orders, refused)
 }
 
-fn ambiguous(slot: &str, service: &str) -> TrustRefusal {
-    TrustRefusal {
-        code: code::AMBIGUOUS,
+fn ambiguous(slot: &str, service: &str) -> Refused {
+    Refused {
+        code: code::AMBIGUOUS.into(),
         rule: format!(
             "proxies of {service} need different filters or configurations in slot {slot}"
         ),

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use tamis_resources::NodeName;
-use tamis_resources::plan::{FilterPlan, NodePlan, RefusedPlan};
+use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_sync::{SHADOW, placed};
 use tamis_trust::{AssignmentMode, Digest, Name, config_digest};
 
 use crate::desired::DesiredState;
 use crate::order::{Lane, SlotOrder};
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::rollout::RolloutStep;
 use crate::state::revoked;
 
@@ -18,7 +18,7 @@ use crate::state::revoked;
 pub(crate) struct DesiredSlots {
     pub(crate) lanes: BTreeMap<Lane, SlotOrder>,
     /// Slots that cannot be served, and why.
-    pub(crate) refused: BTreeMap<String, TrustRefusal>,
+    pub(crate) refused: BTreeMap<String, Refused>,
 }
 
 /// The plan of a slot, apart from pins.
@@ -26,7 +26,7 @@ pub(crate) struct DesiredSlots {
 pub(crate) struct SlotPlan {
     filter: String,
     config: Digest,
-    refused: Option<RefusedPlan>,
+    refused: Option<Refused>,
     digest: Option<Digest>,
 }
 
@@ -85,19 +85,19 @@ impl DesiredSlots {
     }
 }
 
-fn order(desired: &DesiredState, plan: &SlotPlan) -> Result<SlotOrder, TrustRefusal> {
-    let refuse = |rule: String| TrustRefusal {
-        code: code::SLOT_REFUSED,
+fn order(desired: &DesiredState, plan: &SlotPlan) -> Result<SlotOrder, Refused> {
+    let refuse = |rule: String| Refused {
+        code: code::SLOT_REFUSED.into(),
         rule,
         set_by: "the documents in force".to_owned(),
         remedy: "run `tamis plan` and read the problems".to_owned(),
     };
     let Some(digest) = plan.digest else {
         let why = plan.refused.as_ref();
-        let rule = why.map(|why| format!("{}: {}", why.code, why.reason)).unwrap_or_default();
+        let rule = why.map(|why| format!("{}: {}", why.code, why.rule)).unwrap_or_default();
         let remedy = why.map(|why| why.remedy.clone()).filter(|remedy| !remedy.is_empty());
         let refused = refuse(rule);
-        return Err(TrustRefusal {
+        return Err(Refused {
             remedy: remedy.unwrap_or_else(|| refused.remedy.clone()),
             ..refused
         });

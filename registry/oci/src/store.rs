@@ -84,7 +84,7 @@ pub enum StoreError {
     #[error("the token {0:?} exists already; revoke it first or choose another name")]
     TokenExists(String),
     /// Whoever makes the token has none any more.
-    #[error("the token {0:?} has ended, so it makes no other")]
+    #[error("the token {0:?} has expired or was revoked, so it cannot make another")]
     TokenEnded(String),
     /// There is no token of that name.
     #[error("there is no token {0:?}")]

@@ -14,15 +14,15 @@
 //!
 //! use tamis_api::GrowthView;
 //! use tamis_server::{ComponentExaminer, RegistryOptions, Registry, Storage};
-//! use tamis_trust::{Manifest, TrustRefusal};
+//! use tamis_trust::{Manifest, Refused};
 //!
 //! /// Whoever has no engine lets nothing be pinned.
 //! struct Nobody;
 //!
 //! impl ComponentExaminer for Nobody {
-//!     fn check_claims(&self, _: &Manifest, _: &[u8]) -> Result<(), TrustRefusal> {
+//!     fn check_claims(&self, _: &Manifest, _: &[u8]) -> Result<(), Refused> {
 //!         let (rule, remedy) = ("nobody can look into it".to_owned(), "have an engine".to_owned());
-//!         Err(TrustRefusal { code: "nobody", rule, set_by: "this example".to_owned(), remedy })
+//!         Err(Refused { code: "nobody".into(), rule, set_by: "this example".to_owned(), remedy })
 //!     }
 //!
 //!     fn capabilities_added(&self, _: &[u8], _: &[u8], _: &[String]) -> Vec<GrowthView> {
@@ -56,8 +56,8 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    AssignmentTerms, AuthorizedCaller, ComponentExaminer, Control, Faults, Guards, Keys, KeysError,
-    Membership, MeshOptions, PolicyFolder, ProxyPlan, Rules, read_apply,
+    AssignmentTerms, AuthorizedCaller, ComponentExaminer, ConnectedProxy, Control, Faults, Guards,
+    Keys, KeysError, MeshOptions, PolicyFolder, ProxyPlan, Rules, read_apply,
 };
 pub use registry::{MissingKeyRule, Registry, RegistryOptions};
 pub use rest::document as openapi;

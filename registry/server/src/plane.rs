@@ -2,7 +2,7 @@
 //!
 //! A [`Control`] reads the journal and writes to it: changes by people ([`Control::apply`],
 //! [`Control::pin`], …), automatic decisions of the director (assignments, steps of rollouts), and reports
-//! of proxies. It sends each connected proxy the parts of its plan as they change ([`Control::join`]). It
+//! of proxies. It sends each connected proxy the parts of its plan as they change ([`Control::connect`]). It
 //! contains no HTTP.
 //!
 //! Any number of them may share a journal. There is no leader: each acts on what all have written, and an
@@ -23,7 +23,7 @@ mod sources;
 mod start;
 mod view;
 
-pub use control::fleet::Membership;
+pub use control::fleet::ConnectedProxy;
 pub use control::proxy_plan::ProxyPlan;
 pub use control::{Control, Rules};
 pub use examine::{ComponentExaminer, Faults};

@@ -2,7 +2,7 @@
 //! certificates.
 
 mod blob;
-mod join;
+mod connect;
 mod stream;
 
 use std::sync::Arc;
@@ -30,7 +30,7 @@ struct Proxies {
 pub(crate) fn router(control: Control, store: Store) -> Router {
     let settling = Arc::new(Semaphore::new(SETTLING));
     Router::new()
-        .route("/v1/nodes/{node}/stream", post(join::join))
+        .route("/v1/nodes/{node}/stream", post(connect::connect))
         .route("/v1/blobs/{digest}", get(blob::blob))
         .with_state(Proxies { control, store, settling })
 }

@@ -1,7 +1,8 @@
 //! A registry on a listener.
 
 use std::cell::{Cell, RefCell};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -21,7 +22,7 @@ use tamis_ambient::Clock;
 use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
-    Address, BoundListener, ClientCertificates, ConnInfo, ListenerStage, PeerCertificate,
+    Address, BoundListener, ClientCertificates, ConnectionInfo, ListenerStage, PeerCertificate,
     PlainStream, RequestBody, ServeLimits, ServerTls, Shutdown, bind, hosts, serve_connection,
 };
 use tokio::sync::{Notify, watch};
@@ -408,13 +409,21 @@ struct Listening {
     local: Address,
     connections: Rc<Connections>,
     most: usize,
-    /// Of these connections, those whose client showed no certificate; `None`: they are not limited.
+    /// Of these connections, those whose client showed no certificate; `None`: they are not limited, and each address
+    /// has a share of all.
     strangers: Option<Rc<Connections>>,
     clock: Clock,
 }
 
+/// The part of the connections that one address may hold where anybody may connect: a quarter. Further ones of it are
+/// closed, so that it does not keep others out.
+const SHARE: usize = 4;
+/// How long a connection may be idle, and wait for its first request, while more than half of all are in use.
+const SHORT_IDLE: Duration = Duration::from_secs(5);
+
 /// Most connections of clients without a certificate on the listener for proxies: they join, which takes a
-/// moment. Further ones are closed, so that strangers do not keep proxies out.
+/// moment. Further ones are closed, so that strangers do not keep proxies out. Each address has a share of them
+/// ([`SHARE`]), and such a connection is closed when it is idle for [`SHORT_IDLE`].
 const STRANGERS: usize = 256;
 
 impl Listening {
@@ -433,7 +442,19 @@ impl Listening {
                 accepted = accepted => accepted,
                 _ = stop.wait_for(|stage| *stage == ListenerStage::End) => return,
             };
-            let counted = ConnectionGuard::new(&connections);
+            let network = peer.filter(|_| strangers.is_none()).map(|peer| network(peer.ip()));
+            if network.is_some_and(|one| connections.of(one) >= (most / SHARE).max(1)) {
+                tracing::debug!(
+                    ?peer,
+                    "an address has its share of the connections; this one is closed"
+                );
+                continue;
+            }
+            let counted = ConnectionGuard::from(&connections, network);
+            let mut limits = ServeLimits::default();
+            if connections.count.get() > most / 2 {
+                limits.gate.idle_timeout = SHORT_IDLE;
+            }
             let door = match &plain {
                 PlainStream::Tcp(stream) if tls.is_none() => {
                     stream.local_addr().ok().map(|it| it.ip())
@@ -444,7 +465,8 @@ impl Listening {
             let (router, tls, local) = (router.clone(), tls.as_ref().map(Tls::now), local.clone());
             let hosts = Rc::clone(&hosts);
             let strangers = strangers.clone();
-            let connection = Connection { router, tls, local, peer, door, hosts, strangers, clock };
+            let connection =
+                Connection { router, tls, local, peer, door, hosts, strangers, clock, limits };
             let stop = stop.clone();
             drop(spawn_local(async move {
                 connection.serve(plain, stop).await;
@@ -486,6 +508,7 @@ struct Connection {
     strangers: Option<Rc<Connections>>,
     /// Judges whether the certificate of the peer has expired.
     clock: Clock,
+    limits: ServeLimits,
 }
 
 /// Refuses requests from web pages: the registry has no pages, and a page of another site may have made its
@@ -514,11 +537,11 @@ fn admit<B>(
 
 impl Connection {
     async fn serve(self, plain: PlainStream, stop: Shutdown) {
-        let Self { router, tls, local, peer, door, hosts, strangers, clock } = self;
+        let Self { router, tls, local, peer, door, hosts, strangers, clock, mut limits } = self;
         let proven = Rc::new(RefCell::new((None, false)));
         let shown = Rc::clone(&proven);
         let handler =
-            async move |request: Request<RequestBody>, info: &ConnInfo| -> Response<Body> {
+            async move |request: Request<RequestBody>, info: &ConnectionInfo| -> Response<Body> {
                 if let Err(refused) = admit(&request, door, &hosts) {
                     return *refused;
                 }
@@ -533,10 +556,9 @@ impl Connection {
                     Err(never) => match never {},
                 }
             };
-        let limits = ServeLimits::default();
         let served = match tls {
             None => {
-                let info = ConnInfo { peer, local, identity: None };
+                let info = ConnectionInfo { sender: peer, local, identity: None };
                 serve_connection(plain, Rc::new(info), &limits, handler, stop).await
             }
             Some(tls) => match tls.accept(plain).await {
@@ -546,11 +568,19 @@ impl Connection {
                     let now = i64::try_from(clock.unix_secs()).unwrap_or(i64::MAX);
                     shown.replace((certificate, until.is_some_and(|until| until < now)));
                     let strangers = strangers.filter(|_| identity.spiffe_id.is_none());
-                    if strangers.as_ref().is_some_and(|all| all.count.get() >= STRANGERS) {
+                    let network = peer.map(|peer| network(peer.ip()));
+                    let of_one = |all: &Connections| network.map_or(0, |one| all.of(one));
+                    if strangers.as_ref().is_some_and(|all| {
+                        all.count.get() >= STRANGERS || of_one(all) >= STRANGERS / SHARE
+                    }) {
                         return tracing::warn!("a client without a certificate is sent away");
                     }
-                    let _counted = strangers.as_ref().map(ConnectionGuard::new);
-                    let info = ConnInfo { peer, local, identity: Some(identity) };
+                    if strangers.is_some() {
+                        limits.gate.idle_timeout = SHORT_IDLE;
+                    }
+                    let _counted =
+                        strangers.as_ref().map(|all| ConnectionGuard::from(all, network));
+                    let info = ConnectionInfo { sender: peer, local, identity: Some(identity) };
                     serve_connection(stream, Rc::new(info), &limits, handler, stop).await
                 }
                 Err(error) => return tracing::debug!(%error, "a handshake failed"),
@@ -566,7 +596,17 @@ impl Connection {
 #[derive(Default)]
 struct Connections {
     count: Cell<usize>,
+    /// By network, where networks have shares.
+    of: RefCell<HashMap<IpAddr, usize>>,
     fewer: Notify,
+}
+
+/// What one machine has of addresses: of IPv6 the first 64 bits (RFC 4291 §2.5.4), of IPv4 the address.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => address.into(),
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
 }
 
 impl Connections {
@@ -577,28 +617,73 @@ impl Connections {
             self.fewer.notified().await;
         }
     }
+
+    /// The number of those from that network.
+    fn of(&self, network: IpAddr) -> usize {
+        self.of.borrow().get(&network).copied().unwrap_or_default()
+    }
 }
 
 /// A counted connection, until it is dropped.
-struct ConnectionGuard(Rc<Connections>);
+struct ConnectionGuard {
+    connections: Rc<Connections>,
+    network: Option<IpAddr>,
+}
 
 impl ConnectionGuard {
-    fn new(connections: &Rc<Connections>) -> Self {
+    /// Counted for its network, too, where networks have shares.
+    fn from(connections: &Rc<Connections>, network: Option<IpAddr>) -> Self {
         connections.count.set(connections.count.get().saturating_add(1));
-        Self(Rc::clone(connections))
+        if let Some(network) = network {
+            let mut of = connections.of.borrow_mut();
+            let count = of.entry(network).or_default();
+            *count = count.saturating_add(1);
+        }
+        Self { connections: Rc::clone(connections), network }
     }
 }
 
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        self.0.count.set(self.0.count.get().saturating_sub(1));
-        self.0.fewer.notify_one();
+        let Connections { count, of, fewer } = &*self.connections;
+        count.set(count.get().saturating_sub(1));
+        if let Some(network) = self.network {
+            let mut of = of.borrow_mut();
+            let left = of.get(&network).copied().unwrap_or_default().saturating_sub(1);
+            if left == 0 {
+                of.remove(&network);
+            } else {
+                of.insert(network, left);
+            }
+        }
+        fewer.notify_one();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_connection_counts_for_its_network_until_it_ends() {
+        let all = Rc::new(Connections::default());
+        let from = |text: &str| ConnectionGuard::from(&all, Some(network(text.parse().unwrap())));
+        let open = vec![
+            from("192.0.2.1"),
+            from("::ffff:192.0.2.1"),
+            from("192.0.2.2"),
+            from("2001:db8::1"),
+            from("2001:db8::ffff:2"),
+            from("2001:db8:0:1::1"),
+            ConnectionGuard::from(&all, None),
+        ];
+        let of = |text: &str| all.of(network(text.parse().unwrap()));
+        assert_eq!(all.count.get(), 7);
+        assert_eq!([of("192.0.2.1"), of("192.0.2.2"), of("192.0.2.3")], [2, 1, 0]);
+        assert_eq!([of("2001:db8::9"), of("2001:db8:0:1::9")], [2, 1]);
+        drop(open);
+        assert_eq!((all.count.get(), all.of.borrow().len()), (0, 0));
+    }
 
     #[test]
     fn no_web_page_is_answered_and_no_page_that_had_its_name_lead_here() {

@@ -17,6 +17,7 @@ pub mod capabilities {
                 import tamis:filter/clock@0.2.0;
                 import tamis:filter/random@0.2.0;
                 import tamis:filter/crypto@0.2.0;
+                import tamis:filter/passwords@0.2.0;
                 import tamis:filter/secrets@0.2.0;
                 import tamis:filter/quota@0.2.0;
                 import tamis:filter/counters@0.2.0;

@@ -69,8 +69,8 @@ pub mod kept;
 pub mod view;
 
 pub use bindings::capabilities::tamis::filter::{
-    clock, counters, crypto, exchange_state, http_client, kv, log, metrics, quota, random, records,
-    secrets, spans, types,
+    clock, counters, crypto, exchange_state, http_client, kv, log, metrics, passwords, quota,
+    random, records, secrets, spans, types,
 };
 pub use bindings::{
     balancer::exports::tamis::filter::balancer,

@@ -21,12 +21,12 @@ use serde::Deserialize as _;
 use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
     Activation, Backoff, MessageFromNode, MessageToNode, NodeReport, Part, Push, PushOutcome,
-    RefusalReport, RefusedReport, Replica, RunningReport, SlotReport,
+    Refused, RefusedReport, Replica, RunningReport, SlotReport,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
-    AssignmentRequest, Digest, Request as Wish, SignaturePolicy, TrustRefusal, VersionFloors,
-    verify_assignment, verify_manifest,
+    AssignmentRequest, Digest, Request as Wish, SignaturePolicy, VersionFloors, verify_assignment,
+    verify_manifest,
 };
 
 use crate::fleet::{Fleet, ServeEvent};
@@ -233,10 +233,10 @@ impl Proxy {
             Ok(running) => (Some(running), None),
             Err(error) => {
                 let digest = activation.filter.digest.parse().unwrap_or(Digest::of(b""));
-                let why = match error.downcast::<TrustRefusal>() {
-                    Ok(refused) => refused.into(),
-                    Err(error) => RefusalReport {
-                        code: "assign.missing".to_owned(),
+                let why = match error.downcast::<Refused>() {
+                    Ok(refused) => refused,
+                    Err(error) => Refused {
+                        code: "assign.missing".into(),
                         rule: error.to_string(),
                         set_by: "the director".to_owned(),
                         remedy: "push the filter".to_owned(),

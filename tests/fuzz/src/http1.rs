@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tamis_transport::address::Address;
 use tamis_transport::{
-    ConnInfo, GateLimits, ListenerStage, PeerIdentity, ServeLimits, serve_connection,
+    ConnectionInfo, GateLimits, ListenerStage, PeerIdentity, ServeLimits, serve_connection,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::runtime::Runtime;
@@ -120,10 +120,11 @@ async fn serve_ours(io: DuplexStream, requests: Rc<RefCell<Vec<ReadRequest>>>) {
     let alpn = Some(b"http/1.1".to_vec());
     let identity = PeerIdentity { spiffe_id: None, alpn, sni: None, tls_version: "TLSv1.3" };
     let local = Address::Unix("fuzz".into());
-    let info = Rc::new(ConnInfo { peer: None, local, identity: Some(identity) });
+    let info = Rc::new(ConnectionInfo { sender: None, local, identity: Some(identity) });
     let limits = ServeLimits { gate: GateLimits::default(), ..ServeLimits::default() };
     let (_stage, shutdown) = watch::channel(ListenerStage::Serve);
-    let handler = async move |request: Request<_>, _: &ConnInfo| answer(request, &requests).await;
+    let handler =
+        async move |request: Request<_>, _: &ConnectionInfo| answer(request, &requests).await;
     // How it ended is no part of what was read.
     drop(serve_connection(io, info, &limits, handler, shutdown).await);
 }

@@ -20,7 +20,9 @@ pub fn resources(data: &[u8]) {
 fn in_text(place: &SourcePlace, text: &str) {
     let octets = text.get(place.start..place.end);
     assert!(octets.is_some(), "{place:?} is no piece of the text");
-    let lines = text.get(..place.start).unwrap_or_default().matches('\n').count();
-    assert_eq!(place.line, lines + 1, "{place:?}");
+    // A line ends with LF, CRLF or CR (YAML 1.2.2 §5.4).
+    let before = text.get(..place.start).unwrap_or_default();
+    let ends = before.matches(['\r', '\n']).count() - before.matches("\r\n").count();
+    assert_eq!(place.line, ends + 1, "{place:?}");
     assert!(place.column >= 1);
 }

@@ -60,7 +60,7 @@ pub use objects::Objects;
 #[cfg(feature = "services")]
 pub use postgres::Postgres;
 #[cfg(feature = "services")]
-pub use process::{RunningProcess, UnreadProcess, command, tamis, up};
+pub use process::{RunningProcess, UnreadProcess, command, command_in, tamis, up};
 #[cfg(feature = "services")]
 pub use relay::Relay;
 #[cfg(feature = "services")]

@@ -28,9 +28,21 @@ fn binary() -> &'static Path {
 
 /// The binary, in a folder, as a user whose own folders belong to this test process and who has named no registry.
 pub fn command(folder: &Path, arguments: &[&str]) -> Command {
+    command_in(&[], folder, arguments)
+}
+
+/// The same, started by `wrapper`, a command line whose last argument is a program: `ip netns exec NAME`.
+pub fn command_in(wrapper: &[&str], folder: &Path, arguments: &[&str]) -> Command {
     static USER: OnceLock<TempDir> = OnceLock::new();
     let user = USER.get_or_init(|| TempDir::with_prefix("tamis-").unwrap()).path();
-    let mut command = Command::new(binary());
+    let mut command = match wrapper {
+        [] => Command::new(binary()),
+        [program, first @ ..] => {
+            let mut command = Command::new(program);
+            command.args(first).arg(binary());
+            command
+        }
+    };
     command
         .args(arguments)
         .current_dir(folder)
@@ -76,9 +88,19 @@ impl RunningProcess {
 
     /// The same with these variables of the environment.
     pub fn start_as(folder: &Path, arguments: &[&str], variables: &[(&str, &Path)]) -> Self {
-        let mut child = command(folder, arguments)
+        let mut command = command(folder, arguments);
+        command.envs(variables.iter().copied());
+        Self::spawn(command, arguments)
+    }
+
+    /// The same, started by a wrapper: see [`command_in`].
+    pub fn start_in(wrapper: &[&str], folder: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(command_in(wrapper, folder, arguments), arguments)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--output", "json"])
-            .envs(variables.iter().copied())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()

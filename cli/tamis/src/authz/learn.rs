@@ -21,16 +21,16 @@ pub(super) struct Arguments {
     /// What the proxies serve: namespace/name of a Service, or gateway:namespace/name.
     #[arg(long)]
     to: CalledTarget,
-    /// Only requests since then: an age (10m, 1h30m), a day or a moment; default: all.
+    /// Only requests and connections since then: an age (10m, 1h30m), a day or a moment; default: all.
     #[arg(long)]
     since: Option<String>,
-    /// Only requests until then; default: now.
+    /// Only requests and connections until then; default: now.
     #[arg(long, default_value = "now")]
     until: String,
     /// Also allow what was refused, not only what a policy in audit mode would refuse.
     #[arg(long)]
     refused: bool,
-    /// Keep every path as it is: default: segments that are numbers or UUIDs become `{id}`.
+    /// Keep every path as it is; by default segments that are numbers or UUIDs become `{id}`.
     #[arg(long)]
     exact: bool,
 }
@@ -52,22 +52,32 @@ struct AccessRecord {
     reason: String,
 }
 
+impl AccessRecord {
+    /// The port of the connection; `None`: it is the record of a request.
+    fn tcp_port(&self) -> Option<u16> {
+        self.listener.strip_prefix("inbound:")?.parse().ok()
+    }
+}
+
 /// What was learned.
 #[derive(Debug, Default)]
 struct Lesson {
-    /// Methods and paths by client, and how many requests.
+    /// Methods by path by client.
     wanted: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
+    /// `tcp` ports by client.
+    ports: BTreeMap<String, BTreeSet<u16>>,
+    /// How many requests and connections need these.
     requests: usize,
-    /// Requests that no rule can allow, by cause.
+    /// Requests and connections that no rule can allow, by cause.
     left_out: BTreeMap<&'static str, usize>,
 }
 
-/// Most different requests of a proposal: who has more should write a prefix.
+/// Most different paths and ports of a proposal: who has more should write a prefix.
 const MAX_PATHS: usize = 200;
 
 impl Lesson {
     fn add(&mut self, record: &AccessRecord, arguments: &Arguments) {
-        if record.listener == "outbound" {
+        if record.listener == "outbound" || record.listener.starts_with("outbound:") {
             return;
         }
         let refused = arguments.refused && record.reason.starts_with("authz.no-rule");
@@ -85,13 +95,17 @@ impl Lesson {
             return;
         };
         self.requests += 1;
+        if let Some(port) = record.tcp_port() {
+            self.ports.entry(peer.clone()).or_default().insert(port);
+            return;
+        }
         let path = record.path.split('?').next().unwrap_or_default();
         let path = if arguments.exact { path.to_owned() } else { template(path) };
         let paths = self.wanted.entry(peer.clone()).or_default().entry(path).or_default();
         paths.insert(record.method.clone());
     }
 
-    /// One rule for each client and set of methods.
+    /// One rule for each client and set of methods, and one for the ports of each client.
     fn rules(&self) -> Vec<Value> {
         let mut rules = Vec::new();
         for (peer, paths) in &self.wanted {
@@ -104,6 +118,8 @@ impl Lesson {
                 rules.push(json!({ "identities": [peer], "methods": methods, "paths": paths }));
             }
         }
+        let ports = self.ports.iter();
+        rules.extend(ports.map(|(peer, ports)| json!({ "identities": [peer], "ports": ports })));
         rules
     }
 }
@@ -151,9 +167,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     }
     let rules = lesson.rules();
     let paths: usize = lesson.wanted.values().map(BTreeMap::len).sum();
+    let paths = paths + lesson.ports.values().map(BTreeSet::len).sum::<usize>();
     if paths > MAX_PATHS {
         bail!(
-            "{paths} different paths are too many for a proposal (at most {MAX_PATHS}): write a PathPrefix, or name a shorter time"
+            "{paths} different paths and ports are too many for a proposal (at most {MAX_PATHS}): write a PathPrefix, or name a shorter time"
         );
     }
     let policy = (!rules.is_empty()).then(|| policy(&arguments.to, &rules));
@@ -176,7 +193,8 @@ fn policy(to: &CalledTarget, rules: &[Value]) -> Value {
 }
 
 fn text(read: usize, lesson: &Lesson, policy: Option<&Value>) -> String {
-    let mut text = format!("# {} of {read} requests need it.\n", lesson.requests);
+    let what = if lesson.ports.is_empty() { "requests" } else { "requests and connections" };
+    let mut text = format!("# {} of {read} {what} need it.\n", lesson.requests);
     for (why, count) in &lesson.left_out {
         let _ = writeln!(text, "# {count} are left out: {why}.");
     }
@@ -248,5 +266,31 @@ mod tests {
         let whole = learned(&lines, &["--exact"]);
         assert_eq!(whole["rules"][1]["paths"], json!([exact("/users/7"), exact("/users/8")]));
         assert_eq!(learned(&lines[5..6], &[])["rules"], json!([]));
+    }
+
+    #[test]
+    fn connections_of_tcp_ports_get_rules_that_name_the_ports() {
+        let missing = "authz.audit.no-rule";
+        let at = |listener: &str, peer: &str, reason: &str| {
+            let mut one = record(Some(peer), "CONNECT", "", reason);
+            one["listener"] = json!(listener);
+            one
+        };
+        let lines = [
+            at("inbound:700", "web", missing),
+            at("inbound:700", "web", missing),
+            at("inbound:701", "web", missing),
+            at("inbound:700", "job", "authz.no-rule"),
+            at("inbound:700", "fine", "authz.allowed.shop.pay.allow.0"),
+            // The caller's own record of the same connection.
+            at("outbound:pay.shop:700", "web", missing),
+            record(Some("web"), "GET", "/", missing),
+        ];
+        let ports = |peer: &str, ports: Value| json!({ "identities": [format!("spiffe://m/{peer}")], "ports": ports });
+        let rules = learned(&lines, &[])["rules"].clone();
+        assert_eq!(rules.as_array().map(Vec::len), Some(2), "{rules}");
+        assert_eq!(rules[1], ports("web", json!([700, 701])));
+        let refused = learned(&lines, &["--refused"])["rules"].clone();
+        assert_eq!(refused[1], ports("job", json!([700])));
     }
 }

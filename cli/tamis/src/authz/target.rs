@@ -5,7 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 use tamis_node::Source;
-use tamis_resources::plan::{FilterPlan, NodePlan, Phase, TrafficDirection};
+use tamis_resources::plan::{FilterPlan, ListenerPlan, NodePlan, Phase, Refused, TrafficDirection};
 use tamis_resources::{Document, NodeName, Resource, fold};
 
 /// What is called.
@@ -73,6 +73,46 @@ impl CalledTarget {
     }
 }
 
+/// The listener of a target at which something arrives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CalledListener<'a> {
+    /// The first for requests.
+    First,
+    /// The one for requests of that name.
+    Named(&'a str),
+    /// That of a `tcp` port.
+    Port(u16),
+}
+
+impl CalledListener<'_> {
+    /// Its name in a proxy.
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::First => "inbound".to_owned(),
+            Self::Named(name) => name.to_owned(),
+            Self::Port(port) => format!("inbound:{port}"),
+        }
+    }
+
+    fn is(self, plan: &ListenerPlan) -> bool {
+        plan.direction != TrafficDirection::Outbound
+            && match (self, &plan.tcp) {
+                (Self::First, tcp) => tcp.is_none(),
+                (Self::Named(name), tcp) => tcp.is_none() && plan.name == name,
+                (Self::Port(port), tcp) => tcp.as_ref().is_some_and(|it| it.asked == Some(port)),
+            }
+    }
+
+    /// Whether a guard is asked about what arrives there, or closes it.
+    fn concerns(self, guard: &FilterPlan) -> bool {
+        let closes = |one: &Refused| one.code == UNGUARDED && matches!(self, Self::Port(_));
+        guard.phase == Phase::Authz || guard.refused.as_ref().is_some_and(closes)
+    }
+}
+
+/// The code of a guard that cannot judge connections.
+const UNGUARDED: &str = "tcp.unguarded";
+
 /// The documents of a folder, as if every filter that receives policies were signed and pinned.
 pub(super) struct PolicyFolder {
     documents: Vec<Document>,
@@ -100,14 +140,15 @@ impl PolicyFolder {
         Ok(Self { documents: pinned(read.documents), source })
     }
 
-    /// The guards in the phase `authz` that a request to a target meets, in their order.
+    /// The guards in the phase `authz` that a request or a connection to a target meets, in their order, and those that close
+    /// the port.
     ///
     /// # Errors
-    /// No document declares the target, or no proxy serves it.
+    /// No document declares the target, no proxy serves it, or it has no such listener.
     pub(super) fn guards(
         &self,
         target: &CalledTarget,
-        listener: Option<&str>,
+        listener: CalledListener<'_>,
     ) -> Result<Vec<Arc<FilterPlan>>> {
         let (kind, key) = (target.kind.as_str(), &target.key);
         let declared = |one: &&Document| one.kind() == kind && one.key() == *key;
@@ -120,20 +161,20 @@ impl PolicyFolder {
         let plan = folded.plan.with_context(|| {
             format!("no proxy serves {kind} {key}: a Service needs an endpoint with a `sidecar`")
         })?;
-        let guards = reached(&plan, listener)
-            .with_context(|| format!("{kind} {key} has no such listener"))?;
-        Ok(guards)
+        reached(&plan, listener).with_context(|| match listener {
+            CalledListener::First => {
+                format!("{kind} {key} takes no requests; of a tcp port, name its number as `port`")
+            }
+            CalledListener::Named(name) => format!("{kind} {key} has no listener `{name}`"),
+            CalledListener::Port(port) => format!("{kind} {key} has no tcp port {port}"),
+        })
     }
 }
 
-fn reached(plan: &NodePlan, listener: Option<&str>) -> Option<Vec<Arc<FilterPlan>>> {
-    let outside = |one: TrafficDirection| one != TrafficDirection::Outbound;
-    let found = plan
-        .listeners
-        .iter()
-        .find(|one| outside(one.direction) && listener.is_none_or(|name| one.name == name))?;
+fn reached(plan: &NodePlan, listener: CalledListener<'_>) -> Option<Vec<Arc<FilterPlan>>> {
+    let found = plan.listeners.iter().find(|one| listener.is(one))?;
     let all = found.chain.attachments.iter().filter_map(|at| plan.filters.get(*at));
-    Some(all.filter(|one| one.phase == Phase::Authz).cloned().collect())
+    Some(all.filter(|one| listener.concerns(one)).cloned().collect())
 }
 
 /// The same documents with a pin of every filter that receives policies: what is signed and pinned is no matter of

@@ -1,4 +1,4 @@
-//! `tamis authz test`: a table of requests and expected decisions.
+//! `tamis authz test`: a table of requests and connections, and expected decisions.
 
 use super::ask::{AccessDecision, AccessOutcome, AskedRequest, Enforcer};
 use super::target::PolicyFolder;
@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     /// Folder with the documents.
     #[arg(default_value = ".")]
     folder: PathBuf,
-    /// The table of requests.
+    /// The table of requests and connections.
     #[arg(long, value_name = "FILE")]
     cases: PathBuf,
 }
@@ -28,7 +28,7 @@ struct AccessTable {
     cases: Vec<Value>,
 }
 
-/// A request and what is expected of the policies.
+/// A request or connection, and what is expected of the policies.
 struct AccessCase {
     name: String,
     expect: AccessOutcome,
@@ -88,7 +88,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let cases: Vec<AccessCase> = cases.collect::<Result<_>>().with_context(|| file.to_string())?;
     let folder = PolicyFolder::read(&arguments.folder)?;
     for AccessCase { name, request, .. } in &cases {
-        let declared = folder.guards(&request.to, request.listener.as_deref());
+        let declared = request.listener().and_then(|at| folder.guards(&request.to, at));
         drop(declared.with_context(|| format!("{file}: `{name}`"))?);
     }
     let busy = output::busy("asking the policies");

@@ -1,7 +1,7 @@
 //! Which files of a folder are sent.
 
 use super::*;
-use std::path::Path;
+use std::os::unix::fs::symlink;
 use tempfile::TempDir;
 
 fn sent(files: &[(&str, &str)]) -> Result<Option<ApplyRequest>> {
@@ -59,4 +59,46 @@ fn the_files_that_documents_name_go_with_them() {
     let named: Vec<(&str, &str)> =
         request.files.iter().map(|file| (file.path.as_str(), file.text.as_str())).collect();
     assert!(named.contains(&(".tamis/keys/local-dev.pub", "a key\n")), "{named:?}");
+}
+
+#[test]
+fn no_file_outside_of_the_folder_is_read_whatever_names_it() {
+    let outer = TempDir::new().unwrap();
+    let root = outer.path().join("folder");
+    std::fs::create_dir_all(root.join("keys")).unwrap();
+    let secret = outer.path().join("secret.txt");
+    std::fs::write(&secret, "secret").unwrap();
+    std::fs::write(root.join("keys/a.json"), "a").unwrap();
+    std::fs::write(root.join("large"), vec![b'a'; (4 << 20) + 1]).unwrap();
+    symlink(&secret, root.join("out")).unwrap();
+    symlink(outer.path(), root.join("up")).unwrap();
+    symlink("keys/a.json", root.join("in")).unwrap();
+    let absolute = secret.to_str().unwrap();
+    for (name, read) in [
+        ("keys/a.json", "read"),
+        ("./keys/./a.json", "read"),
+        ("in", "read"),
+        (absolute, "outside"),
+        ("/proc/self/environ", "outside"),
+        ("../secret.txt", "outside"),
+        ("keys/../../secret.txt", "outside"),
+        ("keys/../keys/a.json", "outside"),
+        ("out", "outside"),
+        ("up/secret.txt", "outside"),
+        ("up/folder/keys/a.json", "read"),
+        ("keys", "unreadable"),
+        ("large", "unreadable"),
+        ("nothing", "unreadable"),
+        ("", "unreadable"),
+    ] {
+        let found = match named_file(&root, name) {
+            Ok(octets) => {
+                assert_eq!(octets, b"a", "{name}");
+                "read"
+            }
+            Err(NamedFileFault::Outside) => "outside",
+            Err(NamedFileFault::Unreadable(_)) => "unreadable",
+        };
+        assert_eq!(found, read, "{name}");
+    }
 }

@@ -25,6 +25,25 @@ fn sound_folders_pass_and_others_fail() {
     assert_eq!(code(&[("a.yaml", SERVICE)]), pass);
     assert_eq!(code(&[("a.yaml", SERVICE), ("b.yaml", "kind: [\n")]), fail);
     assert_eq!(code(&[("a.yaml", &SERVICE.replace("ports", "prts"))]), fail);
+    for unread in ["b.json", "b", "b.yml.bak", "b.yaml~"] {
+        assert_eq!(code(&[("a.yaml", SERVICE), (unread, SERVICE)]), fail, "{unread}");
+        assert_eq!(code(&[(unread, SERVICE)]), fail, "{unread} alone");
+    }
+    assert_eq!(code(&[("a.yaml", SERVICE), (".b.yml.bak", SERVICE)]), pass);
+}
+
+#[test]
+fn a_guard_in_the_wrong_namespace_and_a_protection_with_nothing_behind_it_fail() {
+    let fail = format!("{:?}", ExitCode::FAILURE);
+    let guard = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: g, namespace: tset }\n\
+        spec: { targetRefs: [{ kind: Service, name: app }], filter: a/b, phase: authn, order: 1 }\n";
+    for (name, text) in [
+        ("g.yaml", guard.to_owned()),
+        ("a.yaml", SERVICE.replace("spec: {", "spec: { identity: ,")),
+    ] {
+        let found = run_on(&[("a.yaml", SERVICE), (name, &text)], None).unwrap();
+        assert_eq!(format!("{found:?}"), fail, "{name}");
+    }
 }
 
 #[test]
@@ -43,10 +62,11 @@ fn every_gateway_and_every_endpoint_with_a_sidecar_is_a_proxy() {
         "sidecar:shop/payments/0",
         "sidecar:shop/payments/1",
         "sidecar:shop/catalog/0",
+        "sidecar:shop/stock/0",
     ] {
         assert!(nodes.contains(&node.to_owned()), "{node} in {nodes:?}");
     }
-    assert_eq!(nodes.len(), 5);
+    assert_eq!(nodes.len(), 6);
 }
 
 #[test]
@@ -56,4 +76,35 @@ fn a_problem_shows_its_file_line_and_way_out() {
     let text = render(&problems[0]);
     assert!(text.contains("mesh.yaml:4:") && text.contains("endpoints"), "{text}");
     assert!(!text.contains('\x1b'), "no colours where nobody sees them");
+}
+
+#[test]
+fn routes_that_no_router_reads_are_reported() {
+    let gateway = "kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: edge }\n\
+        spec: { listeners: [{ name: http, port: 8080, protocol: HTTP }] }\n";
+    let route = "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: all }\n\
+        spec: { parentRefs: [{ name: edge }], rules: [{ backendRefs: [{ name: app, port: 80 }] }] }\n";
+    let filter = |world: &str| {
+        format!(
+            "kind: Filter\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: it, namespace: acme }}\n\
+             spec: {{ world: {world} }}\n"
+        )
+    };
+    let attached = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: it }\n\
+        spec: { targetRefs: [{ kind: Mesh }], filter: acme/it, phase: traffic, order: 1 }\n";
+    let (router, guard) = (filter("route-policy"), filter("authorizer"));
+    for (texts, reported) in [
+        (vec![gateway], false),
+        (vec![route], false),
+        (vec![gateway, route], true),
+        (vec![gateway, route, &router], true),
+        (vec![gateway, route, &guard, attached], true),
+        (vec![gateway, route, &router, attached], false),
+        (vec![gateway, route, attached], false),
+    ] {
+        let text = texts.join("---\n");
+        let (documents, problems) = tamis_resources::parse("a.yaml", &text);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(unrouted(&documents).is_some(), reported, "{text}");
+    }
 }

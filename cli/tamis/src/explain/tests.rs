@@ -91,7 +91,7 @@ fn is_file(name: &str) -> bool {
 
 #[test]
 fn codes_that_refusals_are_made_with_are_of_a_known_family() {
-    let makers = ["Refusal::new(", ".problem(", "Refusal::by("];
+    let makers = ["Refusal::new(", ".problem(", "Refused::new(", "by_proxy("];
     let families = families();
     let mut strange = Vec::new();
     for (path, text) in sources() {

@@ -49,6 +49,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 /// Builds the filter of a folder.
 pub(crate) fn make(folder: &Path) -> Result<BuiltFilter> {
     let description = description(folder)?;
+    if !folder.join("Cargo.toml").exists() {
+        bail!(
+            "{} has no Cargo.toml, and only filters in Rust are built here; build the component with the tools of its language, and give it with `--component FILE` to `tamis filter test` and `tamis filter run` (docs/how-to/other-languages.md)",
+            folder.display()
+        );
+    }
     let target = target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
@@ -86,6 +92,29 @@ pub(crate) fn make(folder: &Path) -> Result<BuiltFilter> {
     Ok(BuiltFilter { description, file, component })
 }
 
+/// A filter that was built by the tools of its language.
+///
+/// # Errors
+/// `filter.yaml` or the component is missing or invalid, or the component is not of the world that `filter.yaml` names.
+pub(crate) fn taken(folder: &Path, file: &Path) -> Result<BuiltFilter> {
+    let description = description(folder)?;
+    let component = read(file)?;
+    let inspection =
+        tamis_engine::inspect(&component).with_context(|| format!("{}", file.display()))?;
+    if let Some(world) = &description.world {
+        super::contract::fits(&inspection, world)?;
+    }
+    Ok(BuiltFilter { description, file: file.to_owned(), component })
+}
+
+/// The octets of a component.
+///
+/// # Errors
+/// It cannot be read.
+pub(crate) fn read(file: &Path) -> Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("the component {} cannot be read", file.display()))
+}
+
 /// The author's description of the filter in a folder.
 ///
 /// # Errors
@@ -93,7 +122,10 @@ pub(crate) fn make(folder: &Path) -> Result<BuiltFilter> {
 pub(crate) fn description(folder: &Path) -> Result<Description> {
     let path = folder.join("filter.yaml");
     let text = std::fs::read_to_string(&path).with_context(|| {
-        format!("{} cannot be read; `tamis filter new` makes a folder that has one", path.display())
+        format!(
+            "{} cannot be read; write `name: NAMESPACE/NAME`, `version: 0.1.0` and `world: WORLD` into it, or let `tamis filter new` make a folder in Rust that has one",
+            path.display()
+        )
     })?;
     Description::parse(&text).with_context(|| format!("{}", path.display()))
 }
@@ -192,5 +224,21 @@ mod tests {
         std::fs::remove_file(folder.path().join("filter.yaml")).unwrap();
         let said = format!("{:#}", description(folder.path()).err().unwrap());
         assert!(said.contains("tamis filter new"), "{said}");
+        assert!(said.contains("`name: NAMESPACE/NAME`"), "{said}");
+    }
+
+    #[test]
+    fn a_folder_in_another_language_is_not_given_to_cargo() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let text = "name: acme/a\nversion: 0.1.0\nworld: head-policy\n";
+        std::fs::write(folder.path().join("filter.yaml"), text).unwrap();
+        let said = format!("{:#}", make(folder.path()).err().unwrap());
+        assert!(said.contains("no Cargo.toml") && said.contains("--component FILE"), "{said}");
+        let file = folder.path().join("a.wasm");
+        let said = format!("{:#}", taken(folder.path(), &file).err().unwrap());
+        assert!(said.contains("a.wasm cannot be read"), "{said}");
+        std::fs::write(&file, "no component").unwrap();
+        let said = format!("{:#}", taken(folder.path(), &file).err().unwrap());
+        assert!(said.contains("a.wasm"), "{said}");
     }
 }

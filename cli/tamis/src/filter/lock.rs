@@ -5,6 +5,18 @@ use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use tamis_resources::{FiltersLockSpec, Pin, Resource, TAMIS_API, parse};
 
+/// Refuses a file that no command and no proxy would read: documents are in files whose names end with `.yaml` or `.yml`.
+pub(crate) fn is_document(path: &Path) -> Result<()> {
+    let ending = path.extension().unwrap_or_default();
+    if ["yaml", "yml"].iter().any(|one| ending.eq_ignore_ascii_case(one)) {
+        return Ok(());
+    }
+    bail!(
+        "a pin in {} has no effect, since only *.yaml and *.yml are read; use `.tamis/filters.lock.yaml` of the folder of documents",
+        path.display()
+    )
+}
+
 /// Reads a lock; a missing file is an empty lock.
 pub(crate) fn read(path: &Path) -> Result<FiltersLockSpec> {
     if !path.exists() {

@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Folder of the filter.
     #[arg(default_value = ".")]
     folder: PathBuf,
+    /// A built component, in any language; it is read again whenever it or the folder changes. Default: the folder is built.
+    #[arg(long)]
+    component: Option<PathBuf>,
     /// Port of the gateway, on this machine only.
     #[arg(long, default_value_t = 8080)]
     port: u16,
@@ -54,8 +57,8 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// Builds, serves, and builds again until Ctrl-C.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let built = build::make(&arguments.folder)?;
-    let mut saved = ChangeTimes::now(&arguments.folder);
+    let built = built(arguments)?;
+    let mut saved = times(arguments);
     let place = arguments.folder.join("target/run");
     let run = RunFolder::make(&place, arguments, &built)?;
     let decisions = Decisions::begin(&place)?;
@@ -76,7 +79,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let mut decisions = decisions;
     while !ending.within(PAUSE) {
         decisions.show(output);
-        let now = ChangeTimes::now(&arguments.folder);
+        let now = times(arguments);
         if now == saved {
             continue;
         }
@@ -91,9 +94,22 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Builds the filter, or reads the component that was built by other tools.
+fn built(arguments: &Arguments) -> Result<BuiltFilter> {
+    match &arguments.component {
+        Some(file) => build::taken(&arguments.folder, file),
+        None => build::make(&arguments.folder),
+    }
+}
+
+/// When the folder, and a component that is given, were changed last.
+fn times(arguments: &Arguments) -> ChangeTimes {
+    ChangeTimes::now(&arguments.folder, arguments.component.as_deref())
+}
+
 /// Builds the filter again, and writes what the gateway reads.
 fn again(run: &RunFolder, arguments: &Arguments) -> Result<()> {
-    let built = build::make(&arguments.folder)?;
+    let built = built(arguments)?;
     run.write(arguments, &built)?;
     run.sign(&built)
 }

@@ -32,7 +32,8 @@ pub(crate) struct Arguments {
     /// has that version already would have another filter under its name.
     #[arg(long)]
     replace: bool,
-    /// Lock file in which the filter is pinned to this release.
+    /// Lock file in which the filter is pinned to this release: a `.yaml` file of the folder of documents, such as
+    /// `FOLDER/.tamis/filters.lock.yaml`.
     #[arg(long)]
     pin: Option<PathBuf>,
     /// Service or gateway it is pinned for, NAMESPACE/NAME; `*` means all.
@@ -46,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     // Check everything the pin needs before signing, so that no signature is left without its pin.
     if let Some(path) = pin {
         pinned_for(service)?;
+        lock::is_document(path)?;
         lock::read(path).context("it cannot be pinned, so nothing is signed")?;
     }
     let octets = std::fs::read(component)

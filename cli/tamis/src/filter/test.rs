@@ -40,8 +40,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Err(problems) => return Ok(refused(output, &problems)),
     };
     let component = match &arguments.component {
-        Some(path) => std::fs::read(path)
-            .with_context(|| format!("the component {} cannot be read", path.display()))?,
+        Some(path) => build::read(path)?,
         None => build::make(&arguments.folder)?.component,
     };
     let from = arguments.component.as_ref().unwrap_or(&arguments.folder).display().to_string();

@@ -10,8 +10,7 @@ use std::time::Duration;
 use tamis_ambient::Clock;
 use tamis_node::{StoredArtifact, check_claims};
 use tamis_trust::{
-    Digest, Manifest, Request, SignaturePolicy, TrustRefusal, VerifiedFilter, bundle_lines, code,
-    verify,
+    Digest, Manifest, Refused, Request, SignaturePolicy, VerifiedFilter, bundle_lines, code, verify,
 };
 
 /// Arguments of `verify`.
@@ -67,7 +66,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 /// The decision of the policies on the artifact.
-fn judge(arguments: &Arguments) -> Result<Result<VerifiedFilter, TrustRefusal>> {
+fn judge(arguments: &Arguments) -> Result<Result<VerifiedFilter, Refused>> {
     let artifact = match StoredArtifact::read(&arguments.component) {
         Ok(artifact) => artifact,
         Err(why) => bail!(
@@ -103,12 +102,12 @@ fn judge(arguments: &Arguments) -> Result<Result<VerifiedFilter, TrustRefusal>> 
 }
 
 /// Checks that the manifest describes the component as it is.
-fn truthful(artifact: &StoredArtifact) -> Result<(), TrustRefusal> {
-    let broken = |why: String| TrustRefusal {
-        code: code::FORMAT,
+fn truthful(artifact: &StoredArtifact) -> Result<(), Refused> {
+    let broken = |why: String| Refused {
+        code: code::FORMAT.into(),
         rule: format!("the component must be a filter ({why})"),
         set_by: "the artifact format".to_owned(),
-        remedy: "build and sign it again; `tamis filter inspect` says what it is".to_owned(),
+        remedy: "build and sign it again; `tamis filter inspect` shows what the file is".to_owned(),
     };
     let manifest =
         Manifest::parse(&artifact.manifest).map_err(|error| broken(error.to_string()))?;
@@ -146,7 +145,7 @@ pub(crate) mod tests {
     pub(crate) fn refusal(component: &Path, arguments: &[&str]) -> Option<String> {
         let line = [&["verify", component.to_str().unwrap()], arguments].concat();
         let line = Line::try_parse_from(line).unwrap_or_else(|error| panic!("{error}"));
-        judge(&line.arguments).unwrap().err().map(|refused| refused.code.to_owned())
+        judge(&line.arguments).unwrap().err().map(|refused| refused.code.into_owned())
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 const WAITS: u8 = 3;
 
 fn revoke(remote: &Remote, request: &RevokeRequest) -> Result<RevocationView> {
-    remote.ask("asking what the key holds up", async |client| client.revoke(request).await)
+    remote.ask("looking up what depends on the key", async |client| client.revoke(request).await)
 }
 
 /// What is pinned, and what runs without being pinned, such as the candidate of a rollout.

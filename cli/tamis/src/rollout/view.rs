@@ -48,7 +48,7 @@ pub(super) fn text(view: &RolloutView, now: u64) -> String {
     let _ = match (view.ended, view.stage.as_str()) {
         (false, _) => writeln!(text, "{moved} moved, {} left", view.rest),
         (true, "done") => writeln!(text, "{moved} moved, all of them"),
-        (true, _) => writeln!(text, "{moved} of {all} had moved and returned"),
+        (true, _) => writeln!(text, "{moved} of {all} had moved, and moved back"),
     };
     if let Some(judgement) = &view.judgement {
         let _ = writeln!(text, "gates: {judgement}");
@@ -155,8 +155,8 @@ mod tests {
         };
         for (stage, words) in [
             ("done", "10 proxies moved, all of them\n"),
-            ("returned", "1 proxy of 10 had moved and returned\n"),
-            ("aborted", "1 proxy of 10 had moved and returned\n"),
+            ("returned", "1 proxy of 10 had moved, and moved back\n"),
+            ("aborted", "1 proxy of 10 had moved, and moved back\n"),
         ] {
             let text = over(stage);
             assert!(text.contains(words), "{text}");

@@ -1,7 +1,7 @@
 use super::text::text;
 use super::*;
 use clap::Parser;
-use tamis_api::{AssignmentView, ProxyProblem, RefusalView, RunningView};
+use tamis_api::{AssignmentView, ProxyProblem, Refused, RunningView};
 
 #[derive(Parser)]
 struct Line {
@@ -169,7 +169,7 @@ fn slots_are_chosen_by_filter_and_by_state() {
 
 #[test]
 fn a_refusal_is_printed_whole_as_json() {
-    let refusal = RefusalView {
+    let refusal = Refused {
         code: "trust.threshold".into(),
         rule: "two keys must sign, one did".into(),
         set_by: "security/all".into(),
@@ -179,7 +179,7 @@ fn a_refusal_is_printed_whole_as_json() {
     status.proxies[0].slots[0].refusal = Some(refusal.clone());
     let value = dated(&status);
     let read = value["proxies"][0]["slots"][0]["refusal"].clone();
-    assert_eq!(serde_json::from_value::<RefusalView>(read).unwrap(), refusal);
+    assert_eq!(serde_json::from_value::<Refused>(read).unwrap(), refusal);
 }
 
 #[test]

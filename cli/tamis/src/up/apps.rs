@@ -1,7 +1,11 @@
-//! The sample services: a storefront that calls the others, payments that may be flaky, a slow catalogue.
+//! The sample services: a storefront that calls the others, payments that may be flaky, a slow catalogue, and behind it a
+//! stock that is reached over plain TCP.
 //!
-//! They are ordinary HTTP/1.1 servers that know nothing about a mesh: they send their calls to the address
-//! that their document names as `outbound`, with the service's name as host.
+//! They are ordinary servers that know nothing about a mesh. Those of HTTP/1.1 send their calls to the address that their
+//! document names as `outbound`, with the service's name as host, and connect to an address of `outboundTcp` as if the
+//! service itself listened there. Where a document has a `tcp` port, a server answers [`lines`].
+
+mod lines;
 
 use crate::output;
 use anyhow::{Context as _, Result};
@@ -18,7 +22,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tamis_resources::{Document, Resource};
+use tamis_resources::{
+    Document, PortProtocol, Resource, ServiceEndpoint, ServicePort, ServiceSpec,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::LocalSet;
@@ -63,11 +69,29 @@ struct App {
     endpoint: usize,
     address: SocketAddr,
     outbound: Option<SocketAddr>,
+    /// What it speaks.
+    speech: Speech,
     /// Services that its front page calls.
     calls: Vec<String>,
+    /// Services over TCP that each of its pages asks, and where its sidecar accepts connections to them.
+    asks: Vec<(String, SocketAddr)>,
     /// Every n-th response is a 503; 0 means never.
     fails_every: u64,
     delay: Duration,
+}
+
+/// The protocol of a sample service.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    Http,
+    /// See [`lines`].
+    Lines,
+}
+
+impl Speech {
+    fn of(port: &ServicePort) -> Self {
+        if port.protocol == PortProtocol::Tcp { Self::Lines } else { Self::Http }
+    }
 }
 
 /// Starts a server on every loopback endpoint of the documents.
@@ -109,34 +133,55 @@ fn run(listeners: Vec<(App, std::net::TcpListener)>) -> Result<oneshot::Sender<(
 }
 
 fn plan(documents: &[Document]) -> Vec<App> {
+    let services = || {
+        documents.iter().filter_map(|one| match &one.resource {
+            Resource::Service(spec) => Some((&one.metadata.name, spec)),
+            _ => None,
+        })
+    };
+    let takes_requests = |spec: &ServiceSpec| {
+        spec.ports.first().is_some_and(|first| Speech::of(first) == Speech::Http)
+    };
+    let called = services().filter(|(_, spec)| takes_requests(spec)).map(|(name, _)| name.clone());
+    let called: Vec<String> = called.collect();
     let mut apps = Vec::new();
-    let names: Vec<String> = documents
-        .iter()
-        .filter(|document| matches!(document.resource, Resource::Service(_)))
-        .map(|document| document.metadata.name.clone())
-        .collect();
-    for document in documents {
-        let Resource::Service(spec) = &document.resource else { continue };
-        let name = &document.metadata.name;
+    for (name, spec) in services() {
         for (endpoint, place) in spec.endpoints.iter().enumerate() {
-            let Ok(address) = place.address.parse::<SocketAddr>() else { continue };
-            if !address.ip().is_loopback() {
-                continue;
-            }
             let front = name == "storefront";
-            apps.push(App {
+            let app = |speech, address| App {
                 name: name.clone(),
                 endpoint,
                 address,
                 outbound: place.outbound.as_ref().and_then(|address| address.parse().ok()),
-                calls: names.iter().filter(|other| front && *other != name).cloned().collect(),
+                speech,
+                calls: called.iter().filter(|other| front && *other != name).cloned().collect(),
+                asks: asks(place),
                 // The second endpoint of a service is the flaky one, the catalogue the slow one.
                 fails_every: if endpoint == 1 { 3 } else { 0 },
                 delay: Duration::from_millis(if name == "catalog" { 120 } else { 0 }),
-            });
+            };
+            apps.extend(sockets(spec, place).map(|(speech, address)| app(speech, address)));
         }
     }
     apps
+}
+
+/// What an endpoint asks over TCP.
+fn asks(place: &ServiceEndpoint) -> Vec<(String, SocketAddr)> {
+    let all = place.outbound_tcp.iter();
+    all.filter_map(|one| Some((one.name.clone(), one.address.parse().ok()?))).collect()
+}
+
+/// The loopback addresses of an endpoint's application, and what it speaks there.
+fn sockets(
+    spec: &ServiceSpec,
+    place: &ServiceEndpoint,
+) -> impl Iterator<Item = (Speech, SocketAddr)> {
+    let first = spec.ports.first().map(|port| (Speech::of(port), &place.address));
+    let rest = place.ports.iter().map(|one| (Speech::Lines, &one.address));
+    let all = first.into_iter().chain(rest);
+    let all = all.filter_map(|(speech, text)| Some((speech, text.parse::<SocketAddr>().ok()?)));
+    all.filter(|(_, address)| address.ip().is_loopback())
 }
 
 async fn serve(app: Rc<App>, listener: TcpListener) {
@@ -150,6 +195,10 @@ async fn serve(app: Rc<App>, listener: TcpListener) {
         // A failure only delays responses.
         let _ = stream.set_nodelay(true);
         let (app, count) = (Rc::clone(&app), Rc::clone(&count));
+        if app.speech == Speech::Lines {
+            drop(tokio::task::spawn_local(lines::serve(stream)));
+            continue;
+        }
         drop(tokio::task::spawn_local(async move {
             let service = service_fn(move |request| {
                 let (app, count) = (Rc::clone(&app), Rc::clone(&count));
@@ -193,11 +242,34 @@ async fn answer(app: &App, count: &AtomicU64, request: Request<Incoming>) -> Res
         }
         object.insert("calls".to_owned(), Value::Object(answers));
     }
+    if let (false, Some(object)) = (app.asks.is_empty(), page.as_object_mut()) {
+        object.insert("asks".to_owned(), ask_all(app, head.uri.path()).await);
+    }
     let text = serde_json::to_string_pretty(&page).unwrap_or_default();
     let mut response = Response::new(Full::new(Bytes::from(text + "\n")));
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+/// Asks services over TCP about the article that a path ends with.
+async fn ask_all(app: &App, path: &str) -> Value {
+    let last = path.split('/').rfind(|segment| !segment.is_empty());
+    let article = last.unwrap_or("everything");
+    let mut answers = serde_json::Map::new();
+    for (service, address) in &app.asks {
+        let asked = tokio::time::timeout(PATIENCE, lines::ask(*address, article)).await;
+        let answer = asked.unwrap_or_else(|_| no_answer());
+        answers.insert(service.clone(), answer);
+    }
+    Value::Object(answers)
+}
+
+/// How long a sample service waits for another.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn no_answer() -> Value {
+    json!({ "error": format!("no response in {} s", PATIENCE.as_secs()) })
 }
 
 /// Calls another service by name through the sidecar.
@@ -224,9 +296,9 @@ async fn call(outbound: SocketAddr, service: &str, trace: Option<HeaderValue>) -
         let endpoint = body.as_ref().and_then(|body| body.get("endpoint")).cloned();
         Ok::<_, String>(json!({ "status": status, "endpoint": endpoint }))
     };
-    match tokio::time::timeout(Duration::from_secs(5), asked).await {
+    match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => json!({ "error": error }),
-        Err(_) => json!({ "error": "no response in 5 s" }),
+        Err(_) => no_answer(),
     }
 }

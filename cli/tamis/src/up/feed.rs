@@ -13,7 +13,7 @@ use feeder::Feeder;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use tamis_node::{Source, Watch};
-use tamis_resources::Document;
+use tamis_resources::{Document, Problem, stray_guards};
 
 mod feeder;
 mod pins;
@@ -93,10 +93,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Whether the folder may be served: everything in it that may guard something can be read, at least so far that what it
-/// was to guard can be closed, or was in force before.
+/// was to guard can be closed, or was in force before; and no guard may stand in the wrong namespace.
 ///
 /// # Errors
-/// Names what cannot be read, and why.
+/// Names what cannot be read or may guard nothing, and why.
 pub(crate) fn ready(folder: &Path, registry: &EmbeddedRegistry) -> Result<()> {
     let read = Source::folder(folder).read()?;
     let known = feeder::kept(&registry.folder).documents;
@@ -104,15 +104,28 @@ pub(crate) fn ready(folder: &Path, registry: &EmbeddedRegistry) -> Result<()> {
     let unreadable = read.unreadable.iter().map(|one| one.path.as_str());
     let files = read.lost.iter().map(String::as_str).chain(unreadable);
     let unknown: Vec<String> = files.filter(|one| !is_known(one)).map(str::to_owned).collect();
-    if unknown.is_empty() {
-        return Ok(());
+    if !unknown.is_empty() {
+        let why = read.unreadable.iter().map(ToString::to_string);
+        let why: Vec<String> = why.chain(read.problems.iter().map(Problem::in_one_line)).collect();
+        bail!(
+            "{} cannot be read, so it is unknown what it guards; correct or remove it: {}",
+            unknown.join(", "),
+            why.join("; ")
+        );
     }
-    let why: Vec<String> = read.problems.iter().map(|one| FolderProblem::from(one).line).collect();
-    bail!(
-        "{} cannot be read, so it is unknown what it guards; correct or remove it: {}",
-        unknown.join(", "),
-        why.join("; ")
-    );
+    let all: Vec<Document> = read.documents.into_iter().chain(read.stubs).collect();
+    let strays = stray_guards(&all, |_| true);
+    if !strays.is_empty() {
+        bail!(
+            "a guard may stand in the wrong namespace, and guards nothing there: {}",
+            lines(&strays)
+        );
+    }
+    Ok(())
+}
+
+fn lines(problems: &[Problem]) -> String {
+    problems.iter().map(Problem::in_one_line).collect::<Vec<_>>().join("; ")
 }
 
 /// Whether a path is one that is written while the mesh runs.

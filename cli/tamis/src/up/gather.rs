@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use tamis_api::SourceText;
-use tamis_resources::{Document, ParseResult, Pin, Problem, Resource, parse};
+use tamis_resources::{Document, ParseResult, Pin, Problem, Resource, ends_document, lines, parse};
 
 /// A problem of the folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +86,7 @@ pub(crate) fn gather(
         gathered.broken.insert(file.path.clone());
         gathered.wrongs.push(FolderProblem::new(file.to_string()));
     }
+    gathered.wrongs.extend(read.unread.iter().map(|file| FolderProblem::new(file.to_string())));
     for problem in &read.problems {
         gathered.broken.insert(problem.place.source.clone());
         gathered.wrongs.push(problem.into());
@@ -225,14 +226,39 @@ impl Sender<'_> {
                 let line = part.line + problem.place.line.saturating_sub(1);
                 gathered.wrongs.push(FolderProblem::new(format!("{name}:{line}: {message}")));
             }
-            let stub = parsed.stubs.first();
-            return match stub {
-                Some(stub) => self.stand_in(gathered, part, stub.clone()),
-                None => part.blank(),
-            };
         }
-        // A part has one document, or only comments.
-        let Some(document) = parsed.documents.first() else { return part.text.clone() };
+        match (parsed.documents.as_slice(), parsed.stubs.as_slice()) {
+            // Only comments, or nothing that anything stands in for.
+            ([], []) if parsed.problems.is_empty() => part.text.clone(),
+            ([], []) => part.blank(),
+            ([one], []) if parsed.problems.is_empty() => self.document(gathered, name, part, one),
+            ([], [stub]) => self.stand_in(gathered, part, stub.clone()),
+            (documents, stubs) => {
+                // The parser found an end of a document where no line says so: each has a text of its own.
+                let own = |one: &Document| Part {
+                    line: part.line,
+                    text: format!("---\n{}\n", one.text()),
+                };
+                let sent =
+                    documents.iter().map(|one| self.document(gathered, name, &own(one), one));
+                let mut text: String = sent.collect();
+                let stubs = stubs
+                    .iter()
+                    .map(|one| self.stand_in(gathered, &Part::dashes(part.line), one.clone()));
+                text.extend(stubs);
+                text
+            }
+        }
+    }
+
+    /// A document that can be used, as it is sent.
+    fn document(
+        &self,
+        gathered: &mut FolderDocuments,
+        name: &str,
+        part: &Part,
+        document: &Document,
+    ) -> String {
         if matches!(document.resource, Resource::FiltersLock(_)) {
             gathered.locks.push(document.clone());
             return part.blank();
@@ -305,6 +331,11 @@ struct Part {
 }
 
 impl Part {
+    /// A part that is nothing but the line that begins it.
+    fn dashes(line: usize) -> Self {
+        Self { line, text: "---\n".to_owned() }
+    }
+
     /// The same number of empty lines, so that places in later documents stay right.
     fn blank(&self) -> String {
         self.with("")
@@ -312,9 +343,9 @@ impl Part {
 
     /// The same with one line of YAML at its beginning.
     fn with(&self, yaml: &str) -> String {
-        let lines = self.text.split_inclusive('\n').enumerate();
+        let lines = lines(&self.text).enumerate();
         let line = |(index, line)| match index {
-            0 if ends(line) => format!("--- {yaml}\n"),
+            0 if ends_document(line) => format!("--- {yaml}\n"),
             0 => format!("{yaml}\n"),
             _ => "\n".to_owned(),
         };
@@ -322,16 +353,10 @@ impl Part {
     }
 }
 
-/// Whether a line ends a document (YAML 1.2.2 §9.1.2): such a line always does, whatever it is inside of.
-fn ends(line: &str) -> bool {
-    let rest = line.strip_prefix("---").or_else(|| line.strip_prefix("..."));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n']))
-}
-
 fn parts(text: &str) -> Vec<Part> {
     let mut parts = vec![Part { line: 1, text: String::new() }];
-    for (index, line) in text.split_inclusive('\n').enumerate() {
-        if ends(line) {
+    for (index, line) in lines(text).enumerate() {
+        if ends_document(line) {
             parts.push(Part { line: index + 1, text: String::new() });
         }
         if let Some(part) = parts.last_mut() {

@@ -346,7 +346,7 @@ impl Mesh {
                 Ok(Err(error)) => self.failed(&name, &error),
                 Err(mpsc::TryRecvError::Empty) => self.coming.push((name, coming)),
                 Err(mpsc::TryRecvError::Disconnected) => {
-                    self.failed(&name, &anyhow::anyhow!("its start broke off; the log says why"));
+                    self.failed(&name, &anyhow::anyhow!("its start failed; the log says why"));
                 }
             }
         }

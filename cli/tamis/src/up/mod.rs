@@ -26,6 +26,7 @@ use home::ForeignState;
 pub(crate) use home::is_copy;
 use member::Member;
 use ports::Ports;
+pub(crate) use prepare::makes_key;
 use registry::EmbeddedRegistry;
 use serde_json::json;
 use std::io::Write as _;

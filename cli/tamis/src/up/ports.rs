@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 use tamis_node::{Documents, Source};
-use tamis_resources::{Document, Resource, parse};
+use tamis_resources::{Document, Resource, ServiceEndpoint, parse};
 
 /// The number that ports are moved by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,23 +71,34 @@ impl Ports {
             }
             Resource::Service(spec) => {
                 for (at, endpoint) in spec.endpoints.iter().enumerate() {
-                    let own = endpoint
-                        .address
-                        .parse()
-                        .is_ok_and(|address: SocketAddr| self.apps && address.ip().is_loopback());
-                    let there = [
-                        ("address", own),
-                        ("sidecar", endpoint.sidecar.is_some()),
-                        ("outbound", endpoint.outbound.is_some()),
-                        ("admin", endpoint.admin.is_some()),
-                    ];
-                    let there = there.into_iter().filter(|(_, there)| *there);
-                    pointers.extend(there.map(|(name, _)| format!("/spec/endpoints/{at}/{name}")));
+                    let own = self.of_endpoint(endpoint).into_iter();
+                    pointers.extend(own.map(|name| format!("/spec/endpoints/{at}/{name}")));
                 }
             }
             _ => {}
         }
         pointers
+    }
+
+    /// The same of an endpoint, each relative to it.
+    fn of_endpoint(self, endpoint: &ServiceEndpoint) -> Vec<String> {
+        let own = |address: &str| {
+            let here = |address: SocketAddr| address.ip().is_loopback();
+            self.apps && address.parse().is_ok_and(here)
+        };
+        let there = [
+            ("address", own(&endpoint.address)),
+            ("sidecar", endpoint.sidecar.is_some()),
+            ("outbound", endpoint.outbound.is_some()),
+            ("admin", endpoint.admin.is_some()),
+        ];
+        let there = there.into_iter().filter(|(_, there)| *there);
+        let there = there.map(|(name, _)| name.to_owned());
+        let ports = endpoint.ports.iter().enumerate().filter(|(_, one)| own(&one.address));
+        let ports = ports.map(|(nth, _)| format!("ports/{nth}/address"));
+        let called = 0..endpoint.outbound_tcp.len();
+        let called = called.map(|nth| format!("outboundTcp/{nth}/address"));
+        there.chain(ports).chain(called).collect()
     }
 
     /// A port, or an address with one, with the port moved.
@@ -132,6 +143,17 @@ spec:
     - address: pay.example:9001
       outbound: 127.0.0.1:15001 # the application's
     - address: \"[::1]:9002\"
+---
+kind: Service
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: db, namespace: shop }
+spec:
+  ports: [{ port: 5432, protocol: tcp }, { port: 6379, protocol: tcp }]
+  endpoints:
+    - address: 127.0.0.1:5432
+      sidecar: 127.0.0.1:15016
+      ports: [{ port: 6379, address: \"127.0.0.1:6379\" }]
+      outboundTcp: [{ address: \"127.0.0.1:15017\", name: other, port: 5432 }]
 ";
 
     #[test]
@@ -144,11 +166,18 @@ spec:
             .replace("'127.0.0.1:9001'", "'127.0.0.1:19001'")
             .replace("15006", "25006")
             .replace("15001", "25001")
-            .replace("[::1]:9002", "[::1]:19002");
+            .replace("[::1]:9002", "[::1]:19002")
+            .replace("127.0.0.1:5432", "127.0.0.1:15432")
+            .replace("15016", "25016")
+            .replace("127.0.0.1:6379", "127.0.0.1:16379")
+            .replace("15017", "25017");
         assert_eq!(moved, wanted);
         // Applications that already run keep their ports.
         let elsewhere = Ports { apps: false, ..ports }.moved("a.yaml", TEXT).unwrap();
-        assert!(elsewhere.contains("'127.0.0.1:9001'") && elsewhere.contains("[::1]:9002"));
+        for kept in ["'127.0.0.1:9001'", "[::1]:9002", "127.0.0.1:5432", "127.0.0.1:6379"] {
+            assert!(elsewhere.contains(kept), "{kept}");
+        }
+        assert!(elsewhere.contains("127.0.0.1:25017"), "the sidecar listens there");
         assert_eq!(Ports { offset: 0, apps: true }.moved("a.yaml", TEXT).unwrap(), TEXT);
         let error = Ports { offset: 60_000, apps: true }.moved("a.yaml", TEXT).unwrap_err();
         assert!(error.to_string().contains("more than 65535"), "{error}");

@@ -70,7 +70,10 @@ pub(crate) fn run(
     let mut signed = Vec::new();
     let filters = match key {
         Some(key) => made.filters(&documents, &store, &key, &mut signed)?,
-        None => Vec::new(),
+        None => {
+            made.say_unsigned(&documents)?;
+            Vec::new()
+        }
     };
     let documents = ports.read(folder)?.documents;
     Ok(PreparedFolder { documents, wrong, store, token, filters, signed })
@@ -203,6 +206,21 @@ impl Maker<'_> {
         Ok(first)
     }
 
+    /// Says which built-in filters stay unsigned, and what would change that.
+    fn say_unsigned(&self, documents: &[Document]) -> Result<()> {
+        let attached = attached(documents);
+        let mut unsigned = builtin::all()?;
+        unsigned.retain(|one| attached.contains(&one.name.as_str()));
+        if !unsigned.is_empty() {
+            let names: Vec<String> = unsigned.into_iter().map(|one| one.name).collect();
+            self.say(&format!(
+                "not signed: {}; write a TrustPolicy with `publicKeyFile: {OWN_KEY}`: that key is made, and signs built-in filters",
+                names.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
     /// Key sets that filters name, and a token that their issuer signs.
     fn tokens(&self, documents: &[Document]) -> Result<Option<String>> {
         let mut token = None;
@@ -245,13 +263,7 @@ impl Maker<'_> {
         signed: &mut Vec<&'static [u8]>,
     ) -> Result<Vec<(String, String, PathBuf)>> {
         fs::create_dir_all(store).with_context(|| format!("{} cannot be made", store.display()))?;
-        let attached: Vec<&str> = documents
-            .iter()
-            .filter_map(|document| match &document.resource {
-                Resource::FilterAttachment(spec) => Some(spec.filter.as_str()),
-                _ => None,
-            })
-            .collect();
+        let attached = attached(documents);
         let lock = self.folder.join(".tamis/filters.lock.yaml");
         let mut pins = pins(documents);
         let (mut filters, mut changed) = (Vec::new(), false);
@@ -298,6 +310,29 @@ impl Maker<'_> {
         }
         Ok(filters)
     }
+}
+
+/// The name of a key that this command may make, as a trust policy states it.
+const OWN_KEY: &str = ".tamis/keys/local-dev.pub";
+
+/// Whether a trust policy names a key that this command may make, with which it signs.
+pub(crate) fn makes_key(documents: &[Document]) -> bool {
+    documents.iter().any(|document| match &document.resource {
+        Resource::TrustPolicy(spec) => {
+            let mut files = spec.keys.iter().filter_map(|key| key.public_key_file.as_ref());
+            files.any(|file| file.starts_with(".tamis/") && file.ends_with(".pub"))
+        }
+        _ => false,
+    })
+}
+
+/// The filters that documents attach.
+fn attached(documents: &[Document]) -> Vec<&str> {
+    let attached = documents.iter().filter_map(|document| match &document.resource {
+        Resource::FilterAttachment(spec) => Some(spec.filter.as_str()),
+        _ => None,
+    });
+    attached.collect()
 }
 
 /// Existing pins, in the order of the files.

@@ -3,8 +3,8 @@
 use crate::authz;
 use serde_json::{Value, json};
 use tamis_resources::{
-    AuthorizationMode, AuthorizationPolicySpec, Document, FilterAttachmentSpec, Resource,
-    ServiceSpec, TargetKind, TargetRef,
+    AuthorizationMode, AuthorizationPolicySpec, Document, FilterAttachmentSpec, PortProtocol,
+    Resource, ServiceSpec, TargetKind, TargetRef,
 };
 
 /// A call that is refused because no rule allows it.
@@ -46,7 +46,8 @@ impl RefusedCall {
             let name = spec.target_refs.iter().find(names)?.name.as_deref()?;
             let space = &policy.metadata.namespace;
             let called = service(documents, space, name)?;
-            let called_runs = called.endpoints.iter().any(|one| one.sidecar.is_some());
+            let called_runs = called.endpoints.iter().any(|one| one.sidecar.is_some())
+                && called.ports.first().is_some_and(|one| one.protocol != PortProtocol::Tcp);
             let rules = about(documents, space, name)?;
             let callers = documents.iter().filter(|one| one.metadata.namespace == *space);
             callers.filter(|_| called_runs).find_map(|one| {

@@ -4,6 +4,7 @@
 use super::mesh::Mesh;
 use super::suggestions::Suggestion;
 use crate::output::{self, Output};
+use crate::table::count;
 use console::{measure_text_width, truncate_str};
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
@@ -35,8 +36,11 @@ struct CounterSample {
 
 /// The text printed once everything runs.
 pub(crate) fn banner(mesh: &Mesh, took: Duration, ask: &str, tries: &[Suggestion]) -> String {
-    let mut text =
-        format!("{} proxies serving after {:.1} s\n\n", mesh.nodes().count(), took.as_secs_f64());
+    let mut text = format!(
+        "{} serving after {:.1} s\n\n",
+        count(mesh.nodes().count(), "proxy", "proxies"),
+        took.as_secs_f64()
+    );
     for node in mesh.nodes() {
         let _ = writeln!(text, "  {:<28} {}", node.name().to_string(), addresses(node));
     }

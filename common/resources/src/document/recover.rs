@@ -13,7 +13,7 @@ use crate::check::suggestion;
 use crate::format;
 use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
 use crate::metadata::{Metadata, default_namespace};
-use crate::tree::{Value, YamlNode};
+use crate::tree::{Value, YamlEntry, YamlNode};
 
 /// The result for a document that cannot be used.
 pub(crate) enum Recovery {
@@ -31,17 +31,22 @@ const ATTACHMENT: [&str; 8] =
     ["targetRefs", "filter", "phase", "order", "direction", "config", "onFailure", "isolation"];
 /// Fields by which the `spec` of a guard is known.
 const GUARD: [&str; 6] = ["targetRefs", "filter", "phase", "allow", "deny", "cedar"];
+/// Fields of the files that `tamis filter new` writes.
+const FILE_OF_FILTER: [&str; 7] =
+    ["name", "version", "description", "world", "config", "grant", "cases"];
 /// Fields whose content is a filter's own.
 const SETTINGS: [&str; 2] = ["config", "configSchema"];
 const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
 const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
 const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
-const KINDS: [&str; 13] = [
+const KINDS: [&str; 15] = [
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
     "ReferenceGrant",
+    "BackendTLSPolicy",
     "Service",
+    "ExternalService",
     "Filter",
     "FilterAttachment",
     "Grant",
@@ -112,6 +117,7 @@ pub(crate) fn written(document: &Document) -> Option<String> {
     is_one.then_some(text)
 }
 
+/// In a spec that was read, an absent field is null; in a document, a field with nothing behind it is refused.
 fn without_null(json: Json) -> Json {
     match json {
         Json::Object(map) => {
@@ -132,7 +138,9 @@ pub(crate) fn stub(tree: &YamlNode, why: &str) -> Recovery {
         return Recovery::Lost;
     }
     match tree.text("kind").and_then(|kind| KINDS.into_iter().find(|one| *one == kind)) {
-        Some("TrustPolicy") => Recovery::Lost,
+        // Without the first two, a wider one would hold instead of what they take away; without the last, requests would be
+        // sent in clear text, and which ones cannot be read.
+        Some("TrustPolicy" | "Grant" | "BackendTLSPolicy") => Recovery::Lost,
         Some("FilterAttachment") => attachment(tree, why),
         // What it was to guard is refused as by a guard that cannot run.
         Some("AuthorizationPolicy") => guard(tree, why),
@@ -166,27 +174,66 @@ fn of_unknown_kind(tree: &YamlNode, why: &str) -> Recovery {
 /// keep filters in the folder of their documents.
 fn is_file_of_filter(tree: &YamlNode) -> bool {
     let has = |key: &&str| tree.text(key).is_some();
-    let document = ["kind", "metadata", "spec"].iter().any(|key| near(tree, key, &TOP).is_some());
+    let known = [FILE_OF_FILTER.as_slice(), &GUARD].concat();
+    let guards = |one: &YamlEntry| GUARD.iter().any(|field| is_like(&one.key, field, &known));
+    let document = ["kind", "metadata", "spec"].iter().any(|key| near(tree, key, &TOP).is_some())
+        || entries(Some(tree)).any(guards);
     let cases =
         tree.entry("cases").is_some_and(|cases| matches!(cases.value.value, Value::List(_)));
     (cases || ["name", "version", "world"].iter().all(has)) && !document
 }
 
 /// Whether there is a document in the document, as in a `List` of Kubernetes or where somebody indented too much. The
-/// settings of filters may have any shape.
+/// settings of filters may have any shape, and stand in the `spec` of their kinds alone.
 fn holds_document(tree: &YamlNode) -> bool {
-    fn is_or_holds(node: &YamlNode) -> bool {
-        let is_one = node.entry("kind").is_some() && node.entry("spec").is_some();
-        is_one || holds_document(node)
-    }
-    match &tree.value {
-        Value::List(items) => items.iter().any(is_or_holds),
-        Value::Map(entries) => {
-            let mut settled = entries.iter().filter(|one| !SETTINGS.contains(&one.key.as_str()));
-            settled.any(|one| is_or_holds(&one.value))
+    let kind = tree.text("kind").filter(|kind| KINDS.contains(kind));
+    let settings = match kind {
+        None => Settings::Anywhere,
+        Some("FilterAttachment" | "Filter") => {
+            near(tree, "spec", &TOP).map_or(Settings::Nowhere, Settings::In)
         }
-        _ => false,
+        Some(_) => Settings::Nowhere,
+    };
+    settings.has_document(tree)
+}
+
+/// Where the settings of filters stand.
+#[derive(Clone, Copy)]
+enum Settings<'a> {
+    /// In a file that is no document: wherever they are called so.
+    Anywhere,
+    In(&'a YamlNode),
+    Nowhere,
+}
+
+impl Settings<'_> {
+    fn has_document(self, node: &YamlNode) -> bool {
+        let is_or_has = |node: &YamlNode| {
+            let is_one = node.entry("kind").is_some() && node.entry("spec").is_some();
+            is_one || self.has_document(node)
+        };
+        match &node.value {
+            Value::List(items) => items.iter().any(is_or_has),
+            Value::Map(entries) => {
+                let free = match self {
+                    Self::Anywhere => true,
+                    Self::In(spec) => std::ptr::eq(spec, node),
+                    Self::Nowhere => false,
+                };
+                let is_settings = |key: &str| free && SETTINGS.contains(&key);
+                entries.iter().filter(|one| !is_settings(&one.key)).any(|one| is_or_has(&one.value))
+            }
+            Value::Text(text) => !matches!(self, Self::Anywhere) && is_text_of_guard(text),
+            Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => false,
+        }
     }
+}
+
+/// Whether a block of text has a guard in it, as where the text before it was not ended.
+fn is_text_of_guard(text: &str) -> bool {
+    let kinds = ["FilterAttachment", "AuthorizationPolicy"];
+    let has = |field: &str| text.lines().any(|line| line.trim_start().starts_with(field));
+    kinds.iter().any(|kind| text.contains(kind)) && has("kind:") && has("spec:")
 }
 
 /// Whether its `spec` has a field that guards have and its kind has not: it may be a guard under a wrong kind.
@@ -194,9 +241,7 @@ fn has_fields_of_guards(tree: &YamlNode, kind: &str) -> bool {
     let Some(Value::Map(entries)) = near(tree, "spec", &TOP).map(|spec| &spec.value) else {
         return false;
     };
-    let schema = crate::kinds::all().iter().find(|one| one.kind == kind).map(|one| &one.schema);
-    let own = schema.and_then(|schema| schema.pointer("/properties/spec/properties")?.as_object());
-    let own: Vec<&str> = own.into_iter().flat_map(|own| own.keys()).map(String::as_str).collect();
+    let own: Vec<&str> = fields(kind).collect();
     let of_guards: Vec<&str> = GUARD.into_iter().filter(|one| !own.contains(one)).collect();
     let all = [own.as_slice(), of_guards.as_slice()].concat();
     entries.iter().any(|entry| of_guards.iter().any(|field| is_like(&entry.key, field, &all)))
@@ -222,6 +267,34 @@ fn near<'a>(node: &'a YamlNode, key: &str, all: &[&str]) -> Option<&'a YamlNode>
     let exact = entries.iter().find(|entry| entry.key == key);
     let found = exact.or_else(|| entries.iter().find(|entry| is_like(&entry.key, key, all)));
     found.map(|entry| &entry.value)
+}
+
+fn entries(node: Option<&YamlNode>) -> impl Iterator<Item = &YamlEntry> {
+    let entries = match node.map(|node| &node.value) {
+        Some(Value::Map(entries)) => entries.as_slice(),
+        _ => &[],
+    };
+    entries.iter()
+}
+
+/// The entries whose keys are none of these, and no misspelling of one.
+fn strangers<'a>(
+    node: Option<&'a YamlNode>,
+    known: &[&str],
+) -> impl Iterator<Item = &'a YamlEntry> {
+    entries(node).filter(move |entry| !known.iter().any(|one| is_like(&entry.key, one, known)))
+}
+
+/// The fields of the `spec` of a kind.
+fn fields(kind: &str) -> impl Iterator<Item = &'static str> {
+    let schema = crate::kinds::all().iter().find(|one| one.kind == kind).map(|one| &one.schema);
+    let own = schema.and_then(|schema| schema.pointer("/properties/spec/properties")?.as_object());
+    own.into_iter().flat_map(|own| own.keys()).map(String::as_str)
+}
+
+/// The fields of both kinds of guards.
+fn fields_of_guards() -> Vec<&'static str> {
+    fields("FilterAttachment").chain(fields("AuthorizationPolicy")).collect()
 }
 
 fn text(node: &YamlNode) -> Option<&str> {
@@ -258,8 +331,38 @@ fn metadata(tree: &YamlNode) -> (Metadata, bool) {
     (metadata, known)
 }
 
+/// Whether a guard that says no namespace where it belongs may say it elsewhere: it is of the default namespace only where
+/// nothing else in it may be one.
+fn misplaces_namespace(tree: &YamlNode) -> bool {
+    let metadata = near(tree, "metadata", &TOP);
+    let said = |key| metadata.and_then(|node| near(node, key, &METADATA));
+    if said("namespace").is_some() {
+        return false;
+    }
+    let spec = near(tree, "spec", &TOP);
+    let targets = spec.and_then(|spec| near(spec, "targetRefs", &ATTACHMENT));
+    let targets = match targets.map(|node| &node.value) {
+        Some(Value::List(items)) => items.as_slice(),
+        _ => &[],
+    };
+    // `NAMESPACE/NAME` is no name.
+    said("name").and_then(name).is_none()
+        || entries(Some(tree)).any(|one| !TOP.contains(&one.key.as_str()))
+        || entries(metadata).any(|one| !METADATA.contains(&one.key.as_str()))
+        || strangers(spec, &fields_of_guards()).next().is_some()
+        || targets.iter().any(|one| strangers(Some(one), &TARGET).next().is_some())
+        || ["labels", "annotations"].into_iter().filter_map(said).any(may_say_namespace)
+}
+
+/// Whether labels or annotations may be the rest of the metadata, under a wrong indentation.
+fn may_say_namespace(node: &YamlNode) -> bool {
+    let is_one = |one: &YamlEntry| is_like(&one.key, "namespace", &METADATA);
+    !matches!(node.value, Value::Map(_)) || entries(Some(node)).any(is_one)
+}
+
 fn attachment(tree: &YamlNode, why: &str) -> Recovery {
     let (metadata, known) = metadata(tree);
+    let known = known && !misplaces_namespace(tree);
     let spec = near(tree, "spec", &TOP);
     let field = |key| spec.and_then(|spec| near(spec, key, &ATTACHMENT));
     let phase = field("phase").and_then(text).and_then(word::<Phase>);
@@ -272,11 +375,13 @@ fn attachment(tree: &YamlNode, why: &str) -> Recovery {
     if open && !guards {
         return Recovery::Nothing;
     }
-    let (targets, all) = targets(field("targetRefs"));
-    let reach = match (known, all) {
+    let (targets, beyond) = targets(field("targetRefs"));
+    let beyond = if has_more_targets(spec) { UnusableReach::Everything } else { beyond };
+    let reach = match (known, beyond) {
         (false, _) => UnusableReach::Everything,
-        (true, true) => UnusableReach::Targets,
-        (true, false) => UnusableReach::Namespace,
+        // Only guards stand between a caller and the mesh.
+        (true, UnusableReach::Everything) if !guards => UnusableReach::Namespace,
+        (true, beyond) => beyond,
     };
     let filter = field("filter").and_then(text);
     let filter = filter.filter(|text| format::accepts("filter-name", text)).unwrap_or(NO_FILTER);
@@ -317,17 +422,41 @@ fn stands_in(metadata: Metadata, kind: &str, spec: Json, stub: UnusableDocument)
     }
 }
 
-/// The targets that can be read; whether these are all targets.
-fn targets(node: Option<&YamlNode>) -> (Vec<Json>, bool) {
-    let Some(Value::List(items)) = node.map(|node| &node.value) else { return (Vec::new(), false) };
-    let read: Vec<Option<Json>> = items.iter().map(target).collect();
-    let all = !read.is_empty() && read.iter().all(Option::is_some);
-    (read.into_iter().flatten().collect(), all)
+/// The targets that can be read, and what the others may be. One whose kind cannot be read may be the Mesh, and so may be
+/// targets that are no list, and those of a guard that has none.
+fn targets(node: Option<&YamlNode>) -> (Vec<Json>, UnusableReach) {
+    let Some(Value::List(items)) = node.map(|node| &node.value) else {
+        return (Vec::new(), UnusableReach::Everything);
+    };
+    let beyond = items.iter().map(|item| match (target(item), target_kind(item)) {
+        (Some(_), _) => UnusableReach::Targets,
+        // It is in the namespace, as the Mesh has another kind.
+        (None, Some(_)) => UnusableReach::Namespace,
+        (None, None) => UnusableReach::Everything,
+    });
+    let beyond = beyond.max().unwrap_or(UnusableReach::Everything);
+    (items.iter().filter_map(target).collect(), beyond)
+}
+
+fn target_kind(node: &YamlNode) -> Option<TargetKind> {
+    near(node, "kind", &TARGET).and_then(text).and_then(word)
+}
+
+/// Whether a guard may have targets in a second place: under two spellings of their field, or in a field that no guard has.
+fn has_more_targets(spec: Option<&YamlNode>) -> bool {
+    let own = fields_of_guards();
+    let is_target = |node: &YamlNode| node.entry("kind").is_some() || node.entry("name").is_some();
+    let has_target = |entry: &YamlEntry| match &entry.value.value {
+        Value::List(items) => items.iter().any(is_target),
+        _ => is_target(&entry.value),
+    };
+    let targets = entries(spec).filter(|one| is_like(&one.key, "targetRefs", &own)).count();
+    targets > 1 || strangers(spec, &own).any(has_target)
 }
 
 fn target(node: &YamlNode) -> Option<Json> {
     let field = |key| near(node, key, &TARGET);
-    let kind = field("kind").and_then(text).and_then(word::<TargetKind>)?;
+    let kind = target_kind(node)?;
     if kind == TargetKind::Mesh {
         return Some(json!({ "kind": kind }));
     }

@@ -13,7 +13,7 @@ use crate::kinds::{
     AttachmentDirection, FilterAttachmentSpec, OnFailure, Phase, TargetKind, World,
 };
 use crate::node_name::NodeName;
-use crate::plan::{FilterPlan, GrantPlan, RefusedPlan, TrafficDirection};
+use crate::plan::{FilterPlan, GrantPlan, Refused, TrafficDirection};
 
 /// An attachment that is in the plan wherever it applies.
 pub(super) struct Attachment<'a> {
@@ -166,11 +166,13 @@ fn hangs_here(route: &Route<'_>, place: &PlannedProxy<'_>, socket: &Socket<'_>) 
     }
 }
 
+/// Who sets the rules that documents break.
+pub(super) const DOCUMENTS: &str = "the documents in force";
+
 /// The refusal of something that documents do not allow to run.
-pub(super) fn refused(code: &str, reason: String) -> RefusedPlan {
-    let set_by = "the documents in force".to_owned();
-    let remedy = "correct the document; `tamis check` shows where".to_owned();
-    RefusedPlan { code: code.to_owned(), reason, set_by, remedy }
+pub(super) fn refused(code: &str, rule: String) -> Refused {
+    let remedy = "correct the document; `tamis check` shows where";
+    Refused::new(code.to_owned(), rule, DOCUMENTS, remedy)
 }
 
 /// Worlds that a chain has at most once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value as Json;
 
-use super::attachment::{Attachment, Place, Target, alone, blank, guards, refused};
+use super::attachment::{Attachment, DOCUMENTS, Place, Target, alone, blank, guards, refused};
 use super::authorization::{Member, Policy, because, receive};
 use super::grants::Grants;
 use super::listeners::Socket;
@@ -18,8 +18,9 @@ use crate::kinds::{
     AttachmentDirection, FilterAttachmentSpec, FilterSpec, FiltersLockSpec, GatewaySpec, OnFailure,
     Phase, Pin, ServiceSpec, Spec as _, TargetKind, World,
 };
-use crate::plan::{FilterPlan, ListenerPlan, RefusedPlan};
+use crate::plan::{FilterPlan, ListenerPlan, Refused};
 use crate::problem::Problem;
+use crate::stray;
 
 /// The code for a second filter of a world that a chain has only once.
 const SECOND: &str = "attachment.second";
@@ -84,10 +85,9 @@ impl<'a> Fold<'a> {
             }
             let first = refusals.first().map(|(_, _, problem)| problem);
             if let Some(problem) = first.or(ties.get(&document.key())) {
-                let (code, reason) = (problem.code.clone(), problem.message.clone());
-                let set_by = "the documents in force".to_owned();
+                let (code, rule) = (problem.code.clone(), problem.message.clone());
                 let remedy = problem.help.clone().unwrap_or_default();
-                plan.refused = Some(RefusedPlan { code, reason, set_by, remedy });
+                plan.refused = Some(Refused::new(code, rule, DOCUMENTS, remedy));
             }
             for (condition, reason, problem) in refusals {
                 self.fail(document, condition, reason, problem);
@@ -230,9 +230,12 @@ impl<'a> Fold<'a> {
                 let pointer = format!("/spec/targetRefs/{at}");
                 let problem = document.problem("attachment.target", &pointer, message);
                 if closed {
+                    let help = "until this is corrected, everything it may have been meant for is refused; to guard calls to a service, attach to the Service".to_owned();
+                    let there = self.documents.keys().map(|(kind, key)| (*kind, key.as_str()));
+                    let stray =
+                        wider.all.then(|| stray::way_out(there, target.kind, &key)).flatten();
                     targets.found.push(wider);
-                    let help = "until this is corrected, everything it may have been meant for is refused; to guard calls to a service, attach to the Service";
-                    targets.unguarded.get_or_insert(problem.help(help));
+                    targets.unguarded.get_or_insert(problem.help(stray.unwrap_or(help)));
                     continue;
                 }
                 self.fail(document, RESOLVED, "TargetNotFound", problem);
@@ -284,9 +287,8 @@ impl<'a> Fold<'a> {
             plan.grant = grant;
             plan.signed_by = signed_by;
         } else {
-            let message = format!("no Grant exists for {}", spec.filter);
-            let problem = document.problem("grant.missing", "/spec/filter", message);
-            let problem = problem.help(format!("write a Grant with `filter: {}`", spec.filter));
+            let (message, help) = self.no_grant(&spec.filter);
+            let problem = document.problem("grant.missing", "/spec/filter", message).help(help);
             refusals.push((RESOLVED, "GrantMissing", problem));
         }
         if let Err(message) = inline(Arc::make_mut(&mut plan.config), self.files) {

@@ -20,7 +20,7 @@ use crate::kinds::{
     AuthorizationMode, AuthorizationPolicySpec, FilterAttachmentSpec, Isolation, OnFailure, Phase,
     Spec as _, TargetKind, World,
 };
-use crate::plan::{FilterPlan, RefusedPlan, TrafficDirection};
+use crate::plan::{FilterPlan, Refused, TrafficDirection};
 use crate::problem::Problem;
 
 const UNGUARDED: &str = "authorization.unguarded";
@@ -325,10 +325,10 @@ fn as_guard(spec: &AuthorizationPolicySpec) -> FilterAttachmentSpec {
     }
 }
 
-pub(super) fn because(problem: &Problem) -> RefusedPlan {
+pub(super) fn because(problem: &Problem) -> Refused {
     let plan = refused(&problem.code, problem.message.clone());
     match &problem.help {
-        Some(help) => RefusedPlan { remedy: help.clone(), ..plan },
+        Some(help) => Refused { remedy: help.clone(), ..plan },
         None => plan,
     }
 }

@@ -138,6 +138,34 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// Why a filter may do nothing, and the way out: there is no Grant, or none of those that there are counts.
+    pub(super) fn no_grant(&self, filter: &str) -> (String, String) {
+        let all = self.all::<GrantSpec>();
+        let mut all = all.iter().filter(|(_, spec)| spec.filter == filter);
+        match all.next() {
+            None => (
+                format!("no Grant exists for {filter}"),
+                format!(
+                    "write a Grant with `filter: {filter}` in a namespace of security, such as `security`"
+                ),
+            ),
+            Some((document, _)) if !self.decides(document) => (
+                format!(
+                    "the Grant {} gives {filter} nothing: outside the namespaces of security it only takes away",
+                    document.key()
+                ),
+                "move it to a namespace of security, such as `security`".to_owned(),
+            ),
+            Some((document, _)) => (
+                format!("the Grant {} for {filter} does not count", document.key()),
+                format!(
+                    "correct it; `tamis describe Grant {} -n {}` says what is wrong",
+                    document.metadata.name, document.metadata.namespace
+                ),
+            ),
+        }
+    }
+
     /// Says of a grant outside the namespaces of security what it does not do.
     fn check_narrowing(&mut self, document: &Document, spec: &GrantSpec, of: Option<&GrantSpec>) {
         let Some(of) = of else {
@@ -280,6 +308,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
     put("clock", spec.clock.as_ref().map(plain));
     put("random", spec.random.as_ref().map(plain));
     put("crypto", spec.crypto.as_ref().map(plain));
+    put("passwords", spec.passwords.as_ref().map(plain));
     put("exchange-state", spec.exchange_state.as_ref().map(plain));
     put(
         "counters",

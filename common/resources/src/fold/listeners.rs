@@ -57,9 +57,10 @@ impl<'a> Fold<'a> {
                     socket(("outbound", address), None, TrafficDirection::Outbound, rules(), None)
                 });
                 let tcp = self.tcp_listeners(place, inbound.as_ref());
+                let captured = self.captured_listeners(place, &rules());
                 // Requests go to the application only where it has a port for them.
                 let inbound = inbound.filter(|_| !ports(spec).is_empty());
-                inbound.into_iter().chain(outbound).chain(tcp).collect()
+                inbound.into_iter().chain(outbound).chain(tcp).chain(captured).collect()
             }
         }
     }
@@ -218,7 +219,7 @@ fn upgrades(names: Option<&[String]>) -> Vec<String> {
     }
 }
 
-fn socket<'a>(
+pub(super) fn socket<'a>(
     (name, address): (&str, String),
     tls: Option<TlsPlan>,
     direction: TrafficDirection,
@@ -227,7 +228,8 @@ fn socket<'a>(
 ) -> Socket<'a> {
     let (name, address) = (name.to_owned(), AddressPlan::Tcp(address));
     let chain = ChainPlan { attachments: Vec::new() };
-    let plan = ListenerPlan { name, address, tls, direction, chain, rules, tcp: None };
+    let (tcp, captured) = (None, None);
+    let plan = ListenerPlan { name, address, tls, direction, chain, rules, tcp, captured };
     Socket { plan, listener }
 }
 
@@ -238,8 +240,8 @@ struct Conflict {
     help: &'static str,
 }
 
-/// The conflict of a listener with one before it. Over TLS a port may have several listeners, since handshakes tell them
-/// apart by their server names.
+/// The conflict of a listener with one before it. A port may have several listeners of one protocol, which hosts tell
+/// apart: over TLS those of handshakes, in clear text those of requests.
 fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
     let port = second.port;
     let (field, message, help) = if first.name == second.name {
@@ -250,10 +252,6 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
     } else if first.protocol != second.protocol {
         let message = format!("port {port} has another protocol in another listener");
         ("protocol", message, "a port has one protocol; write another port")
-    } else if second.protocol == ListenerProtocol::HTTP {
-        let message = format!("port {port} has another listener");
-        let help = "HTTP listeners share no port: keep one, without `hostname`, and name the hosts in its routes";
-        ("port", message, help)
     } else if first.hostname == second.hostname {
         let host = second
             .hostname
@@ -264,11 +262,11 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
         (
             field,
             message,
-            "HTTPS listeners of a port need different hostnames, and one of them may have none",
+            "the listeners of a port need different hostnames, and one of them may have none",
         )
     } else if first.proxy_protocol != second.proxy_protocol {
         let message = format!("port {port} has other `proxyProtocol` in another listener");
-        let help = "the PROXY header comes before the server name; write the same `proxyProtocol` in each listener of the port";
+        let help = "the PROXY header comes before any host; write the same `proxyProtocol` in each listener of the port";
         ("port", message, help)
     } else {
         return None;
@@ -287,7 +285,7 @@ fn elsewhere(all: &[Listener], listener: &Listener) -> Vec<String> {
     };
     let others = all
         .iter()
-        .filter(|other| other.port == listener.port && other.protocol == ListenerProtocol::HTTPS);
+        .filter(|other| other.port == listener.port && other.protocol == listener.protocol);
     let hosts = others.filter_map(|other| other.hostname.clone());
     let mut hosts: Vec<String> = hosts.filter(has).collect();
     hosts.sort_unstable();

@@ -319,7 +319,10 @@ impl<'a> Fold<'a> {
             (PlannedProxy::Sidecar(document, spec, _), TrafficDirection::Inbound) => {
                 inbound(document, spec)
             }
-            (PlannedProxy::Sidecar(document, ..), _) => self.outbound(document, routes),
+            (PlannedProxy::Sidecar(document, ..), _) => {
+                let inside = self.outbound(document, routes).into_iter();
+                inside.chain(self.external_routes(place)).collect()
+            }
             (PlannedProxy::Gateway(document, _), _) => {
                 let limit = socket.listener.and_then(|one| one.hostname.as_deref());
                 let here =
@@ -433,7 +436,7 @@ fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
 }
 
 /// All requests to one service.
-fn default_route(service: String, hostnames: Vec<String>) -> Json {
+pub(super) fn default_route(service: String, hostnames: Vec<String>) -> Json {
     let backend = object([("service", service.clone().into()), ("weight", 1.into())]);
     let rule = object([("backendRefs", Json::Array(vec![backend]))]);
     object([

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use super::backend_tls::BackendTls;
 use super::tcp::{application, tcp_ports};
 use super::{ACCEPTED, Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
 use crate::plan::{
-    AddressPlan, EndpointPlan, MemberFilesPlan, PolicyPlan, ProtocolPlan, ServicePlan,
-    UpstreamTlsPlan,
+    AddressPlan, EndpointPlan, MemberFilesPlan, MemberTlsPlan, PolicyPlan, ProtocolPlan,
+    ServicePlan, UpstreamTlsPlan,
 };
 
 impl<'a> Fold<'a> {
@@ -17,6 +18,15 @@ impl<'a> Fold<'a> {
         for (document, spec) in self.all::<ServiceSpec>() {
             let mut seen = Vec::new();
             for (at, port) in spec.ports.iter().enumerate() {
+                let before = spec.ports.iter().take(at);
+                if let Some(name) = &port.name
+                    && before.into_iter().any(|other| other.name.as_ref() == Some(name))
+                {
+                    let message = format!("two ports have the name `{name}`; write another");
+                    let pointer = format!("/spec/ports/{at}/name");
+                    let problem = document.problem("service.ports", &pointer, message);
+                    self.fail(document, ACCEPTED, "Invalid", problem);
+                }
                 if seen.contains(&port.port) {
                     let message = format!("port {} is listed twice; keep one", port.port);
                     let problem = document.problem(
@@ -29,6 +39,7 @@ impl<'a> Fold<'a> {
                 seen.push(port.port);
             }
             self.check_tcp(document, spec);
+            self.check_capture(document, spec);
             if !is_meshed(spec) {
                 continue;
             }
@@ -50,9 +61,11 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// All services; the local one first. Of `tcp` ports, only those that this proxy's application calls.
+    /// All services; the local one first. Of `tcp` ports, only those that this proxy's application calls, which are all
+    /// if its connections are captured.
     pub(super) fn services(&mut self, place: &PlannedProxy<'a>) -> Vec<ServicePlan> {
         let policies = self.policies();
+        let backend_tls = self.backend_tls();
         let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
         let mut plans = Vec::new();
         if let PlannedProxy::Sidecar(document, spec, index) = place
@@ -63,13 +76,15 @@ impl<'a> Fold<'a> {
                 let Some(address) = application(spec, endpoint, port.port) else { continue };
                 plans.push(ServicePlan {
                     name: local_name(&key, port.port),
-                    protocol: protocol(port),
+                    protocol: protocol(port.protocol, port.port),
                     endpoints: vec![EndpointPlan { address, weight: 1, tls: None }],
                     policy: policy(&key),
                 });
             }
         }
-        let called = self.called(place);
+        let called = self.called(place).into_iter().map(|one| (one.key, one.port));
+        let called: Vec<(String, &ServicePort)> =
+            called.chain(self.captured_ports(place)).collect();
         let mut unreachable = None;
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
@@ -84,14 +99,15 @@ impl<'a> Fold<'a> {
             }
             let meshed = !endpoints.is_empty() && endpoints.iter().all(|one| one.tls.is_some());
             let mut tcp: Vec<&ServicePort> =
-                called.iter().filter(|one| one.key == key).map(|one| one.port).collect();
+                called.iter().filter(|(one, _)| *one == key).map(|(_, port)| *port).collect();
+            tcp.sort_by_key(|port| port.port);
             tcp.dedup_by_key(|port| port.port);
             for port in tcp {
                 // Never in clear text: an endpoint without a sidecar is none for these.
                 let secure = endpoints.iter().filter(|one| one.tls.is_some());
                 plans.push(ServicePlan {
                     name: format!("{key}:{}", port.port),
-                    protocol: protocol(port),
+                    protocol: protocol(port.protocol, port.port),
                     endpoints: secure.cloned().collect(),
                     policy: policy(&key),
                 });
@@ -99,12 +115,17 @@ impl<'a> Fold<'a> {
             for port in ports(spec) {
                 plans.push(ServicePlan {
                     name: format!("{key}:{}", port.port),
-                    protocol: if meshed { ProtocolPlan::Http2 } else { protocol(port) },
-                    endpoints: endpoints.clone(),
+                    protocol: if meshed {
+                        ProtocolPlan::Http2
+                    } else {
+                        protocol(port.protocol, port.port)
+                    },
+                    endpoints: reached(&endpoints, backend_tls.of(&key, port)),
                     policy: policy(&key),
                 });
             }
         }
+        plans.extend(self.external_services(place));
         if let (Some(service), PlannedProxy::Gateway(document, _)) = (unreachable, place) {
             let message =
                 format!("the gateway has no `identity` to prove, so it cannot reach {service}");
@@ -141,6 +162,18 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// Endpoints as a policy has them reached.
+fn reached(endpoints: &[EndpointPlan], policy: Option<&BackendTls>) -> Vec<EndpointPlan> {
+    match policy {
+        None => endpoints.to_vec(),
+        Some(BackendTls::Closed) => Vec::new(),
+        Some(BackendTls::Server(tls)) => {
+            let tls = || Some(UpstreamTlsPlan::Server(tls.clone()));
+            endpoints.iter().cloned().map(|one| EndpointPlan { tls: tls(), ..one }).collect()
+        }
+    }
+}
+
 /// Whose identity is missing for mTLS.
 enum NoIdentity {
     Ours,
@@ -166,12 +199,13 @@ fn reach(
             ca: own.ca.clone(),
         }),
     };
-    let tls = UpstreamTlsPlan {
+    let tls = MemberTlsPlan {
         files,
         expect_identity: identity.clone(),
         server_name: format!("{}.{}.mesh", document.metadata.name, document.metadata.namespace),
     };
-    Ok(EndpointPlan { address: AddressPlan::Tcp(sidecar.clone()), weight, tls: Some(tls) })
+    let tls = Some(UpstreamTlsPlan::Member(tls));
+    Ok(EndpointPlan { address: AddressPlan::Tcp(sidecar.clone()), weight, tls })
 }
 
 /// The ports that routes may name, none of which is opaque: with sidecars only the first.
@@ -189,11 +223,11 @@ pub(super) fn local_name(key: &str, port: u16) -> String {
     format!("local/{key}:{port}")
 }
 
-fn protocol(port: &ServicePort) -> ProtocolPlan {
-    match port.protocol {
+pub(super) fn protocol(protocol: PortProtocol, port: u16) -> ProtocolPlan {
+    match protocol {
         PortProtocol::Http => ProtocolPlan::Http1,
         PortProtocol::Http2 | PortProtocol::Grpc => ProtocolPlan::Http2,
-        PortProtocol::Tcp => ProtocolPlan::Tcp { port: port.port },
+        PortProtocol::Tcp => ProtocolPlan::Tcp { port },
     }
 }
 

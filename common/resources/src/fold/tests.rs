@@ -1,7 +1,10 @@
 //! The example folds without a problem; a fault is reported and affects nothing else.
 
 mod authorization;
+mod backend_tls;
+mod capture;
 mod closed;
+mod external;
 mod listeners;
 mod narrow;
 mod routers;
@@ -11,8 +14,8 @@ use serde_json::json;
 
 use crate::plan::{
     AddressPlan, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
-    ListenerReasons, ListenerRulesPlan, NodePlan, PathEscapes, ProtocolPlan, TlsPlan,
-    TrafficDirection,
+    EndpointPlan, ListenerReasons, ListenerRulesPlan, MemberTlsPlan, NodePlan, PathEscapes,
+    ProtocolPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use crate::{Document, FoldResult, Problem, Security, fold, parse};
 
@@ -77,6 +80,14 @@ fn trust_policies_are_those_of_every_plan_and_need_no_proxy() {
     assert!(!alone.is_empty());
 }
 
+/// The mTLS of an endpoint.
+fn member(endpoint: &EndpointPlan) -> &MemberTlsPlan {
+    match &endpoint.tls {
+        Some(UpstreamTlsPlan::Member(tls)) => tls,
+        other => panic!("no mTLS: {other:?}"),
+    }
+}
+
 /// Attachments of a listener in their order.
 fn chain<'a>(plan: &'a NodePlan, listener: &str) -> Vec<&'a str> {
     let listener = plan.listeners.iter().find(|one| one.name == listener).unwrap();
@@ -92,10 +103,16 @@ fn router(plan: &NodePlan, listener: &str) -> serde_json::Value {
 
 #[test]
 fn every_proxy_of_the_example_folds_without_a_problem() {
-    let nodes = ["storefront/0", "payments/0", "payments/1", "catalog/0"];
-    for node in nodes.map(|node| format!("sidecar:shop/{node}")) {
+    let nodes = [
+        ("storefront/0", 2),
+        ("payments/0", 2),
+        ("payments/1", 2),
+        ("catalog/0", 3),
+        ("stock/0", 1),
+    ];
+    for (node, listeners) in nodes.map(|(node, count)| (format!("sidecar:shop/{node}"), count)) {
         let plan = plan(&node);
-        assert_eq!(plan.listeners.len(), 2, "{node}");
+        assert_eq!(plan.listeners.len(), listeners, "{node}");
         assert!(plan.admin.is_some() && plan.identity.is_some(), "{node}");
     }
     let text = serde_json::to_string(&plan("gateway:shop/edge")).unwrap();
@@ -138,13 +155,23 @@ fn a_sidecar_reaches_its_application_in_clear_and_all_others_through_their_sidec
     assert_eq!(catalog.protocol, ProtocolPlan::Http2);
     assert_eq!(catalog.endpoints[0].address, AddressPlan::Tcp("127.0.0.1:15036".into()));
     assert_eq!((catalog.policy.slow_call_ms, catalog.policy.max_pending), (300, 64));
-    let tls = catalog.endpoints[0].tls.as_ref().unwrap();
+    let tls = member(&catalog.endpoints[0]);
     assert!(tls.files.is_none(), "the proxy proves itself with its SVID");
     assert_eq!(tls.expect_identity, "spiffe://shop.example/ns/shop/service/catalog");
     assert_eq!(plan.listeners[0].address, AddressPlan::Tcp("127.0.0.1:15026".into()));
     let Some(TlsPlan::Svid { svid }) = &plan.listeners[0].tls else { panic!("no SVID") };
     assert_eq!(svid, "spiffe://shop.example/ns/shop/service/payments");
     assert!(plan.needs_svid());
+}
+
+#[test]
+fn the_stock_of_the_example_is_guarded_by_what_can_judge_connections() {
+    assert_eq!(
+        chain(&plan("sidecar:shop/stock"), "inbound:700"),
+        ["authz", "circuit-breaker", "telemetry"]
+    );
+    let caller = plan("sidecar:shop/catalog");
+    assert_eq!(chain(&caller, "outbound:stock.shop:700"), ["circuit-breaker", "telemetry"]);
 }
 
 #[test]
@@ -333,7 +360,7 @@ fn without_files_every_hop_inside_the_mesh_uses_svids_and_none_clear_text() {
         assert!(plan.needs_svid(), "{node}");
         for service in plan.services.iter().filter(|one| !one.name.starts_with("local/")) {
             for endpoint in &service.endpoints {
-                let tls = endpoint.tls.as_ref().unwrap();
+                let tls = member(endpoint);
                 assert!(tls.files.is_none() && tls.expect_identity.starts_with("spiffe://"));
             }
         }

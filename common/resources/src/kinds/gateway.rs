@@ -59,8 +59,8 @@ shapes! {
     pub struct GatewaySpec {
         /// Ignored; every gateway of the documents is served by Tamis.
         pub gateway_class_name: Option<String>,
-        /// At least one. HTTPS listeners may share a port if their hostnames differ; each has its own certificate,
-        /// and handshakes choose among them by server name.
+        /// At least one. Listeners of one protocol may share a port if their hostnames differ. Those of HTTPS have
+        /// certificates of their own, and handshakes choose among them by server name; requests choose among those of HTTP.
         #[schemars(length(min = 1, max = 64))]
         pub listeners: Vec<Listener>,
         /// Addresses; only the first is used. Default: 127.0.0.1.

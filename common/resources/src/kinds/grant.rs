@@ -130,6 +130,7 @@ shapes! {
         pub clock: Option<NoSettings>,
         pub random: Option<NoSettings>,
         pub crypto: Option<NoSettings>,
+        pub passwords: Option<PasswordsSettings>,
         pub counters: Option<CountersSettings>,
         pub spans: Option<ExportSettings>,
         pub records: Option<ExportSettings>,
@@ -228,6 +229,13 @@ shapes! {
         /// Size of the bucket: tokens that can be taken at once after a pause. A bucket starts full.
         #[schemars(range(min = 1))]
         pub burst: u32,
+    }
+    /// `passwords`.
+    pub struct PasswordsSettings {
+        /// Calls of its hook that may wait at once for a comparison, in a proxy, all workers together; a further call of such
+        /// a hook fails. Default: 16.
+        #[schemars(range(min = 1, max = 64))]
+        pub concurrent: Option<u32>,
     }
     /// `secrets`.
     pub struct SecretsSettings {

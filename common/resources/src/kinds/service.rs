@@ -18,6 +18,17 @@ words! {
     }
 }
 
+words! {
+    /// Whether connections may leave the mesh.
+    #[serde(rename_all = "kebab-case")]
+    pub enum Egress {
+        /// Only to what documents declare.
+        RegistryOnly,
+        /// To any address, unread and as the application sends them.
+        Allow,
+    }
+}
+
 shapes! {
     /// A service of the mesh.
     pub struct ServiceSpec {
@@ -39,6 +50,9 @@ shapes! {
     }
     /// A port that callers name.
     pub struct ServicePort {
+        /// Its name, for policies that are about this port alone; unique within the Service.
+        #[schemars(extend("format" = "resource-name"))]
+        pub name: Option<String>,
         /// Its number in routes; endpoints may listen on other ports.
         #[schemars(range(min = 1))]
         pub port: u16,
@@ -46,7 +60,7 @@ shapes! {
         pub protocol: PortProtocol,
         /// Of `tcp`: without traffic for this long a connection is closed, from `1s` to `24h`; default: `1h`.
         pub idle_timeout: Option<Millis>,
-        /// Of `tcp`: connections at once, in each sidecar; default: 1024.
+        /// Of `tcp`: connections at once, in each sidecar, of which a caller has at most half; default: 1024.
         #[schemars(range(min = 1, max = 65536))]
         pub max_connections: Option<u32>,
     }
@@ -72,9 +86,25 @@ shapes! {
         #[schemars(length(max = 64))]
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub outbound_tcp: Vec<OutboundTcp>,
+        /// What its sidecar takes from an application that knows nothing of it.
+        pub capture: Option<EndpointCapture>,
         /// Address of its sidecar's admin listener.
         #[schemars(extend("format" = "host-port"))]
         pub admin: Option<String>,
+    }
+    /// Connections that the kernel leads to a sidecar, wherever the application sends them: see `tamis capture`.
+    pub struct EndpointCapture {
+        /// Loopback addresses at which the sidecar takes them, at most one of IPv4 and one of IPv6. A connection goes to
+        /// the service that has the address that the application asked for, as its `address`, in its `ports`, or by DNS.
+        #[schemars(length(min = 1, max = 2))]
+        pub outbound: Vec<String>,
+        /// Loopback addresses at which the sidecar answers DNS, at most one of IPv4 and one of IPv6: names such as
+        /// `payments.shop.mesh` itself, all others by asking the resolvers of the machine.
+        #[schemars(length(max = 2))]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub dns: Vec<String>,
+        /// What becomes of connections to all other addresses; default: `registry-only`.
+        pub egress: Option<Egress>,
     }
     /// Where the application serves a port.
     pub struct EndpointPort {

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue, Method, Request, header};
 use http_body::Body;
 use tokio::io::AsyncWrite;
 
-use crate::outbox::{Outbox, OutgoingFraming};
+use crate::message::outbox::{Outbox, OutgoingFraming};
 use crate::response::Expectation;
 
 /// Room for the head of an ordinary request.

@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode, Version, header};
 
 use super::ResponseHead;
-use crate::content::Content;
-use crate::field_names;
 use crate::gate::{Body, GateRefusal};
+use crate::message::content::Content;
+use crate::message::field_names;
+use crate::message::spare;
 use crate::response::head::{self, Framing, HeadEnd};
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
-use crate::spare;
 
 /// Room in a map for the fields that a proxy adds.
 const FIELDS_ADDED: usize = 6;

@@ -1,7 +1,7 @@
 //! Finds the end of a body, in the same bytes that hyper will read (RFC 9112 §6, §7.1).
 
-use super::head::{is_look_alike, split_field};
 use super::refusal::GateRefusal;
+use crate::message::field::{is_look_alike, split_field};
 
 /// Enough for 2^60 bytes; a size line is never longer than [`MAX_SIZE_LINE`].
 const MAX_SIZE_DIGITS: usize = 15;

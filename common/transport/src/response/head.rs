@@ -5,7 +5,7 @@
 use super::refusal::ResponseRefusal;
 use super::{Expectation, ResponseLimits};
 use crate::gate::GateRefusal;
-use crate::gate::head::{is_look_alike, split_field};
+use crate::message::field::{is_look_alike, split_field};
 
 /// How the end of the message is found (RFC 9112 §6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,9 +33,9 @@ use self::socket::{RequestArrival, ServerSocket};
 use super::body::RequestBody;
 use super::side::{ExchangeSide, RequestBodyError};
 use super::tunnel::ServerTunnel;
-use super::{ConnInfo, ListenerStage, ServeError, Shutdown, linger, reached};
+use super::{ConnectionInfo, ListenerStage, ServeError, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
-use crate::spare;
+use crate::message::spare;
 
 /// Interim responses that wait to be written are left out beyond this.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
@@ -100,7 +100,7 @@ impl<IO> Drop for SocketOwner<IO> {
 /// Serves the connection to its end.
 pub(super) async fn serve<IO, H, B>(
     (io, seen): (IO, BytesMut),
-    info: &ConnInfo,
+    info: &ConnectionInfo,
     limits: GateLimits,
     handler: H,
     refused: impl FnOnce(RefusedRequest) -> Option<HeaderValue>,
@@ -108,7 +108,7 @@ pub(super) async fn serve<IO, H, B>(
 ) -> Result<(), ServeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B>,
+    H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B>,
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {

@@ -29,7 +29,7 @@ pub(super) use self::side::StreamSide;
 use self::stream::Stream;
 use super::body::RequestBody;
 use super::rewound::PrefixedStream;
-use super::{ConnInfo, ListenerStage, ServeError, ServeLimits, Shutdown, reached};
+use super::{ConnectionInfo, ListenerStage, ServeError, ServeLimits, Shutdown, reached};
 use crate::frames::MeteredStream;
 use crate::streams::{KeepAlive, PingTimes};
 
@@ -49,14 +49,14 @@ const ERROR_RESETS_MAX: usize = 1024;
 /// Serves the connection to its end.
 pub(super) async fn serve<IO, H, B>(
     (io, seen): (IO, BytesMut),
-    info: Rc<ConnInfo>,
+    info: Rc<ConnectionInfo>,
     limits: &ServeLimits,
     handler: H,
     mut shutdown: Shutdown,
 ) -> Result<(), ServeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
-    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -109,7 +109,7 @@ struct Windows {
 }
 
 impl Windows {
-    fn of(info: &ConnInfo, limits: &ServeLimits) -> Self {
+    fn of(info: &ConnectionInfo, limits: &ServeLimits) -> Self {
         let proved = info.identity.as_ref().is_some_and(|identity| identity.spiffe_id.is_some());
         if !proved {
             return Self { stream: CLIENT_WINDOW_BYTES, connection: CLIENT_WINDOW_BYTES };

@@ -31,7 +31,7 @@ fn ok(text: &str) -> Reply {
 }
 
 /// Responds with the method, target and body; for `/ignore` without reading the body.
-async fn echo(mut request: Request<RequestBody>, _info: &ConnInfo) -> Reply {
+async fn echo(mut request: Request<RequestBody>, _info: &ConnectionInfo) -> Reply {
     let line = format!("{} {} ", request.method(), request.uri().path());
     match request.uri().path() {
         "/ignore" => ok("ignored"),
@@ -92,7 +92,8 @@ async fn with_server<T>(
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let address = listener.local_addr().unwrap();
             let (stop, stopped) = watch::channel(ListenerStage::Serve);
-            let info = Rc::new(ConnInfo { peer: None, local: address.into(), identity: None });
+            let info =
+                Rc::new(ConnectionInfo { sender: None, local: address.into(), identity: None });
             let server = tokio::task::spawn_local(async move {
                 let (io, _) = listener.accept().await.unwrap();
                 let _ended =
@@ -353,7 +354,7 @@ async fn agreed_on(
         tls_version: "TLSv1.3",
     };
     let address = Address::Unix("/test".into());
-    let info = ConnInfo { peer: None, local: address, identity: alpn.map(|_| identity) };
+    let info = ConnectionInfo { sender: None, local: address, identity: alpn.map(|_| identity) };
     LocalSet::new()
         .run_until(async {
             let (mut client, server) = tokio::io::duplex(1 << 16);
@@ -365,7 +366,8 @@ async fn agreed_on(
                 Some(HeaderValue::from_static("id-1"))
             };
             let limits = ServeLimits::default();
-            let served = serve_and_note(server, Rc::new(info), &limits, echo, note, stopped);
+            let served =
+                serve_recording_refusals(server, Rc::new(info), &limits, echo, note, stopped);
             let mut reply = Vec::new();
             let (served, read) = tokio::join!(served, client.read_to_end(&mut reply));
             read.unwrap();

@@ -106,6 +106,19 @@ impl SpiffeId {
     }
 }
 
+/// The URIs among the names of a certificate; none of one that cannot be read.
+pub(super) fn uris(leaf: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, parsed)) = X509Certificate::from_der(leaf) else { return Vec::new() };
+    let Ok(names) = parsed.subject_alternative_name() else { return Vec::new() };
+    let names = names.iter().flat_map(|extension| &extension.value.general_names);
+    names
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some((*uri).to_owned()),
+            _ => None,
+        })
+        .collect()
+}
+
 impl FromStr for SpiffeId {
     type Err = SpiffeError;
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor};
+use rustls::client::{
+    WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
+};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
@@ -17,7 +19,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::spiffe::{SpiffeError, SpiffeId};
+use super::spiffe::{SpiffeError, SpiffeId, uris};
 use super::{TlsError, files};
 
 /// aws-lc-rs, whose first key exchange is the hybrid of X25519 and ML-KEM.
@@ -105,14 +107,38 @@ fn of_authority(
     })
 }
 
-/// Requires a certificate of one of these authorities, valid for the server's name. `place` is where they stand.
-pub(super) fn servers_of(
+/// Requires a certificate of one of these authorities, with one of `names` or, without any, valid for the server's name.
+/// `place` is where the authorities stand; `None`: they are those of the operating system.
+pub(super) fn servers_named(
     place: &Path,
-    authorities: Vec<CertificateDer<'static>>,
+    authorities: Option<Vec<CertificateDer<'static>>>,
+    names: Vec<ServerAltName>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
-    let roots = roots(place, authorities)?;
-    let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
-    Ok(verifier.map_err(|error| authority(place, &error))?)
+    let roots = match authorities {
+        Some(authorities) => roots(place, authorities)?,
+        None => system_roots()?,
+    };
+    if names.is_empty() {
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
+        return Ok(verifier.map_err(|error| authority(place, &error))?);
+    }
+    Ok(Arc::new(NamedServer { roots, names, provider: provider() }))
+}
+
+/// The authorities of the operating system.
+fn system_roots() -> Result<Arc<RootCertStore>, TlsError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    // Some of a system's certificates are older than any rule about them; the others count.
+    roots.add_parsable_certificates(found.certs);
+    if roots.is_empty() {
+        let rule = found.errors.first().map_or_else(
+            || "the operating system has none; install its package of CA certificates".to_owned(),
+            ToString::to_string,
+        );
+        return Err(TlsError::Authority { path: "the operating system".into(), rule });
+    }
+    Ok(Arc::new(roots))
 }
 
 pub(super) fn authorities(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
@@ -179,6 +205,86 @@ impl ClientCertVerifier for SpiffeClients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chain.supported_verify_schemes()
+    }
+}
+
+/// A name of which a server's certificate must have one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum ServerAltName {
+    /// A DNS name.
+    Dns(String),
+    /// A URI, compared byte by byte.
+    Uri(String),
+}
+
+impl ServerAltName {
+    fn is_of(&self, leaf: &CertificateDer<'_>) -> bool {
+        match self {
+            Self::Dns(name) => {
+                let parsed = ParsedCertificate::try_from(leaf).ok();
+                let name = ServerName::try_from(name.as_str()).ok();
+                parsed
+                    .zip(name)
+                    .is_some_and(|(leaf, name)| verify_server_name(&leaf, &name).is_ok())
+            }
+            Self::Uri(uri) => uris(leaf).iter().any(|one| one == uri),
+        }
+    }
+}
+
+/// A certificate of an authority with one of several names.
+#[derive(Debug)]
+struct NamedServer {
+    roots: Arc<RootCertStore>,
+    names: Vec<ServerAltName>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for NamedServer {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        verify_server_cert_signed_by_trust_anchor(
+            &ParsedCertificate::try_from(leaf)?,
+            &self.roots,
+            intermediates,
+            now,
+            self.provider.signature_verification_algorithms.all,
+        )?;
+        if self.names.iter().any(|name| name.is_of(leaf)) {
+            Ok(ServerCertVerified::assertion())
+        } else {
+            Err(Error::InvalidCertificate(CertificateError::NotValidForName))
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, leaf, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, leaf, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 

@@ -3,10 +3,11 @@
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::borrow::Cow;
 
 use super::*;
 use crate::bundle::MAX_BUNDLES;
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::{
     BuildInput, Request, SignaturePolicy, Timestamp, build, config_digest, sign, verify_manifest,
 };
@@ -76,12 +77,12 @@ impl Scene {
         }
     }
 
-    fn verify(&self, envelopes: &[String]) -> Result<Assignment, TrustRefusal> {
+    fn verify(&self, envelopes: &[String]) -> Result<Assignment, Refused> {
         let envelopes: Vec<&[u8]> = envelopes.iter().map(String::as_bytes).collect();
         verify_assignment(&self.asked(&envelopes))
     }
 
-    fn refusal(&self, envelopes: &[String]) -> &'static str {
+    fn refusal(&self, envelopes: &[String]) -> Cow<'static, str> {
         let refused = self.verify(envelopes).unwrap_err();
         for part in [&refused.rule, &refused.set_by, &refused.remedy] {
             assert!(!part.is_empty() && !part.contains('\n'), "{refused}");

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{Assignment, DirectorKeys, version_words};
 use crate::bundle::{Envelope, MAX_BUNDLES, PAYLOAD_TYPE};
 use crate::policy::TrustedKey;
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::{Digest, Timestamp, config_digest, sign};
 
 /// How far the director's clock may be ahead of the node's, in seconds. It only widens the beginning: the
@@ -81,8 +81,8 @@ pub struct AssignmentRequest<'a> {
 /// ```
 ///
 /// # Errors
-/// [`TrustRefusal`] with a code `assign.*`, always with the rule, who set it and the way out.
-pub fn verify_assignment(request: &AssignmentRequest<'_>) -> Result<Assignment, TrustRefusal> {
+/// [`Refused`] with a code `assign.*`, always with the rule, who set it and the way out.
+pub fn verify_assignment(request: &AssignmentRequest<'_>) -> Result<Assignment, Refused> {
     let threshold = request.director.threshold();
     let (count, place) = (request.envelopes.len(), place(request));
     if count == 0 {
@@ -103,7 +103,7 @@ pub fn verify_assignment(request: &AssignmentRequest<'_>) -> Result<Assignment, 
         let it = &one.assignment;
         std::cmp::Reverse((it.version, it.issued, it.expires, it.mode))
     });
-    let mut nearest: Option<(usize, TrustRefusal)> = None;
+    let mut nearest: Option<(usize, Refused)> = None;
     for one in judged {
         match admits(request, &one.assignment) {
             Ok(()) => return Ok(one.assignment.clone()),
@@ -124,9 +124,9 @@ fn keys(count: usize) -> String {
     if count == 1 { "1 key".to_owned() } else { format!("{count} distinct keys") }
 }
 
-fn unsigned(request: &AssignmentRequest<'_>, code: &'static str, rule: String) -> TrustRefusal {
-    let set_by = "the director's keys this node trusts".to_owned();
-    TrustRefusal { code, rule, set_by, remedy: who_may_assign(request) }
+fn unsigned(request: &AssignmentRequest<'_>, code: &'static str, rule: String) -> Refused {
+    let set_by = "the director's keys that this proxy trusts".to_owned();
+    Refused { code: code.into(), rule, set_by, remedy: who_may_assign(request) }
 }
 
 /// If there is a valid signature, the count is at fault; otherwise the signatures are.
@@ -134,7 +134,7 @@ fn too_few(
     request: &AssignmentRequest<'_>,
     signed: &[SignedAssignment<'_>],
     misses: &[String],
-) -> TrustRefusal {
+) -> Refused {
     let wanted = keys(request.director.threshold());
     let why = if misses.is_empty() {
         String::new()
@@ -221,7 +221,7 @@ fn read<'a>(
 fn admits(
     request: &AssignmentRequest<'_>,
     assignment: &Assignment,
-) -> Result<(), (usize, TrustRefusal)> {
+) -> Result<(), (usize, Refused)> {
     let Assignment { service, slot, manifest, config, version, issued, expires, .. } = assignment;
     let asked_config = config_digest(request.config);
     let remedy =
@@ -281,7 +281,7 @@ fn admits(
             } else {
                 remedy
             };
-            return Err((passed, TrustRefusal { code, rule, set_by, remedy }));
+            return Err((passed, Refused { code: code.into(), rule, set_by, remedy }));
         }
     }
     Ok(())
@@ -294,7 +294,7 @@ fn who_may_assign(request: &AssignmentRequest<'_>) -> String {
     let wanted = request.director.threshold();
     if names.len() < wanted {
         return format!(
-            "give the node other keys of the director: {wanted} must sign, {} can count now",
+            "give the proxy other keys of the director: {wanted} must sign, {} can count now",
             names.len()
         );
     }

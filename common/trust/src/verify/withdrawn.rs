@@ -4,25 +4,22 @@
 //! All policies that cover a filter count here, not only the one that decides which keys must sign.
 
 use super::{Request, set_by};
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::{KeyId, Manifest, SignaturePolicy};
 
 /// A revocation in any policy counts: a more specific policy must not undo that of a wider one.
-pub(super) fn withdrawn(
-    manifest: &Manifest,
-    policies: &[SignaturePolicy],
-) -> Result<(), TrustRefusal> {
+pub(super) fn withdrawn(manifest: &Manifest, policies: &[SignaturePolicy]) -> Result<(), Refused> {
     let (name, digest, version) = (manifest.name(), manifest.digest(), manifest.version());
     for policy in policies.iter().filter(|policy| policy.covers(name).is_some()) {
-        let refusal = |rule: String, remedy: String| TrustRefusal {
-            code: code::REVOKED_DIGEST,
+        let refusal = |rule: String, remedy: String| Refused {
+            code: code::REVOKED_DIGEST.into(),
             rule,
             set_by: set_by(policy),
             remedy,
         };
         if policy.is_unread() {
             return Err(refusal(
-                "what it revokes must be known, and a part of it cannot be read".to_owned(),
+                "its revocations must be known, and a part of them cannot be read".to_owned(),
                 format!("correct {}", set_by(policy)),
             ));
         }
@@ -43,20 +40,20 @@ pub(super) fn withdrawn(
 }
 
 /// The strictest bound counts: a more specific policy must not relax the bound of a wider one.
-pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), TrustRefusal> {
+pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
     let name = manifest.name();
     let speaking = request.policies.iter().filter(|policy| policy.covers(name).is_some());
     let bounds = speaking.filter_map(|policy| Some((policy.staleness_bound()?, policy)));
     match bounds.min_by_key(|(bound, _)| *bound) {
-        Some((bound, policy)) if request.policy_age > bound => Err(TrustRefusal {
-            code: code::STALE,
+        Some((bound, policy)) if request.policy_age > bound => Err(Refused {
+            code: code::STALE.into(),
             rule: format!(
-                "stalenessBound lets nothing new run under policies older than {bound:?}, these are \
-                 {:?} old: a revocation may have been missed",
+                "`stalenessBound` allows no new activation under policies older than {bound:?}; these are \
+                 {:?} old, and a revocation may be missing",
                 request.policy_age
             ),
             set_by: set_by(policy),
-            remedy: "let the node reach its registry again; what runs keeps running".to_owned(),
+            remedy: "let the proxy reach its registry again; what runs keeps running".to_owned(),
         }),
         Some(_) | None => Ok(()),
     }

@@ -3,8 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tamis_trust::{
-    BuildInput, Digest, KeyId, PrivateKey, Request, Revocation, TrustRefusal, VerifiedFilter,
-    build, code, sign, verify,
+    BuildInput, Digest, KeyId, PrivateKey, Refused, Request, Revocation, VerifiedFilter, build,
+    code, sign, verify,
 };
 
 use super::*;
@@ -19,7 +19,7 @@ fn ask(
     name: &str,
     key: &PrivateKey,
     logged: &[Option<u64>],
-) -> Result<VerifiedFilter, TrustRefusal> {
+) -> Result<VerifiedFilter, Refused> {
     let component = b"\0asm";
     let manifest = build(component, &BuildInput::new(name, "1.0.0")).unwrap();
     let bundle = sign(key, &manifest).unwrap();

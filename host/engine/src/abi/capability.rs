@@ -115,6 +115,17 @@ pub(crate) struct Incoming {
 
 #[derive(ComponentType, Lower)]
 #[component(variant)]
+pub(crate) enum PasswordFailure {
+    #[component(name = "denied")]
+    Denied(String),
+    #[component(name = "hash")]
+    Hash(String),
+    #[component(name = "exhausted")]
+    Exhausted,
+}
+
+#[derive(ComponentType, Lower)]
+#[component(variant)]
 pub(crate) enum HttpFailure {
     #[component(name = "denied")]
     Denied(String),

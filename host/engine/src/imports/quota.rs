@@ -30,7 +30,9 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
 
 fn unknown(class: &str) -> String {
     let (field, class) = (GrantField::QuotaClasses, printable(class, MAX_SHOWN));
-    format!("the grant names no quota class `{class}` in `{field}`")
+    format!(
+        "the grant names no quota class `{class}` in `{field}`: add it there, or take from one that is there"
+    )
 }
 
 #[cfg(test)]

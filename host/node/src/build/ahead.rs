@@ -1,43 +1,15 @@
 //! Compiles the components of a plan before the slots are built, several at once.
 
-use super::{Builder, DesiredSlot, Refusal, Rules};
-use crate::code::Code;
+use super::{Builder, DesiredSlot, Rules};
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tamis_engine::{Cache, CompiledComponent, Engine};
 use tamis_trust::Digest;
 
 /// Most threads that compile at once: each needs some hundred megabytes for a large component.
 const THREADS_MAX: usize = 8;
-
-/// What compiles, and where the result is kept.
-#[derive(Clone, Copy)]
-pub(super) struct Compiler<'a> {
-    pub(super) engine: &'a Engine,
-    pub(super) cache: Option<&'a Cache>,
-    pub(super) code: &'a Code,
-}
-
-impl Compiler<'_> {
-    /// The code of a component that was compiled before; `key` is its digest.
-    pub(super) fn known(self, key: &str) -> Option<CompiledComponent> {
-        self.code.get(key)
-    }
-
-    /// Compiles a component, or reads its code from the cache.
-    pub(super) fn compile(
-        self,
-        key: String,
-        component: &[u8],
-    ) -> Result<CompiledComponent, Refusal> {
-        let compiled = self.engine.compile(component, self.cache)?;
-        self.code.keep(key, compiled.clone());
-        Ok(compiled)
-    }
-}
 
 impl Builder {
     /// Compiles what the slots will need, on several threads; they find it afterwards. Only components are

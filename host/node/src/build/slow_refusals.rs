@@ -3,9 +3,9 @@
 //! A filter is made while all changes of a proxy wait. One that is configured for two seconds and fails would hold up each of
 //! them, since what failed is tried again whenever anything changes.
 
-use super::Refusal;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
+use tamis_proxy::Refused;
 
 /// What failed in less time is tried again at once: its cause may be gone, such as a secret that was missing.
 const SLOW: Duration = Duration::from_millis(250);
@@ -21,13 +21,13 @@ pub(super) struct SlowRefusals(HashMap<String, SlowRefusal>);
 struct SlowRefusal {
     /// Identifies everything that the filter is made from.
     key: String,
-    refusal: Refusal,
+    refusal: Refused,
     until: Instant,
 }
 
 impl SlowRefusals {
     /// The refusal of a filter that is not tried now.
-    pub(super) fn find(&self, slot: &str, key: &str, now: Instant) -> Option<&Refusal> {
+    pub(super) fn find(&self, slot: &str, key: &str, now: Instant) -> Option<&Refused> {
         let kept = self.0.get(slot).filter(|kept| kept.key == key && now < kept.until)?;
         Some(&kept.refusal)
     }
@@ -37,10 +37,10 @@ impl SlowRefusals {
         &mut self,
         slot: &str,
         key: &str,
-        mut refusal: Refusal,
+        mut refusal: Refused,
         took: Duration,
         now: Instant,
-    ) -> Refusal {
+    ) -> Refused {
         self.0.remove(slot);
         if took < SLOW {
             return refusal;
@@ -48,9 +48,9 @@ impl SlowRefusals {
         let pause = took.saturating_mul(PAUSE).min(PAUSE_MAX);
         let Some(until) = now.checked_add(pause) else { return refusal };
         let (took, pause) = (took.as_millis(), pause.as_secs());
-        refusal.0.rule = format!(
+        refusal.rule = format!(
             "{}; that took {took} ms, so it is tried again {pause} s later, or once it is changed",
-            refusal.0.rule
+            refusal.rule
         );
         let kept = SlowRefusal { key: key.to_owned(), refusal: refusal.clone(), until };
         self.0.insert(slot.to_owned(), kept);
@@ -70,15 +70,15 @@ mod tests {
     #[test]
     fn what_failed_slowly_is_not_tried_again_until_it_changes_or_its_pause_is_over() {
         let (mut slow, now) = (SlowRefusals::default(), Instant::now());
-        let refusal = || Refusal::new("filter.configure", "it says no", "correct it");
+        let refusal = || crate::allowed::by_proxy("filter.configure", "it says no", "correct it");
         let ms = Duration::from_millis;
         for (took, paused) in [(0, 0), (249, 0), (250, 15), (2_000, 120), (600_000, 3_600)] {
             let told = slow.keep("a/b", "one", refusal(), ms(took), now);
-            assert_eq!(told.0.rule == "it says no", paused == 0, "{took}: {}", told.0.rule);
+            assert_eq!(told.rule == "it says no", paused == 0, "{took}: {}", told.rule);
             let found = |key, after| slow.find("a/b", key, now + Duration::from_secs(after));
             assert!(found("one", paused).is_none(), "{took}");
             if paused > 0 {
-                assert_eq!(found("one", paused - 1).map(|it| &it.0.rule), Some(&told.0.rule));
+                assert_eq!(found("one", paused - 1).map(|it| &it.rule), Some(&told.rule));
                 assert!(found("two", 0).is_none() && slow.find("a/c", "one", now).is_none());
             }
         }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::testing::{SigningStore, code, plan};
 use serde_json::json;
-use tamis_resources::plan::RefusedPlan;
+use tamis_resources::plan::Refused;
 
 fn running(built: &BuiltAttachment) -> &Filter {
     match &built.attached.as_ref().unwrap().occupant {
@@ -177,9 +177,9 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
     case("artifact.missing", &|plan| plan.digest = Digest::of(b"another").to_string());
     case("pin.missing", &|plan| plan.digest = String::new());
     case("grant.missing", &|plan| {
-        plan.refused = Some(RefusedPlan {
+        plan.refused = Some(Refused {
             code: "grant.missing".into(),
-            reason: "none".into(),
+            rule: "none".into(),
             set_by: "the documents in force".into(),
             remedy: "apply a Grant".into(),
         });
@@ -367,7 +367,7 @@ fn a_candidate_that_may_not_run_leaves_its_slot_as_it_is() {
     );
     assert!(shadow(&built).is_none());
     let refusal = built.shadow.unwrap().unwrap_err();
-    assert!(refusal.0.code.starts_with("trust."), "{refusal:?}");
+    assert!(refusal.code.starts_with("trust."), "{refusal:?}");
 }
 
 /// A router of `tamis/route` with these routes.
@@ -613,7 +613,7 @@ fn a_slot_that_failed_slowly_is_not_made_again_while_others_change() {
     let rules = Rules { policies: &policies, age: Duration::ZERO };
     let key = builder.proven(&wanted, rules, &builder.store.index()).map(|it| it.key);
     let Ok(key) = key else { panic!("it may run") };
-    let refusal = Refusal::new("filter.configure", "it says no", "correct it");
+    let refusal = by_proxy("filter.configure", "it says no", "correct it");
     let (took, now) = (Duration::from_secs(2), builder.clock.now());
     builder.slow.keep(slot_of(&slow), &key, refusal, took, now);
     for _ in 0..2 {
@@ -624,4 +624,47 @@ fn a_slot_that_failed_slowly_is_not_made_again_while_others_change() {
     slow.config = json!({ "attempts": 2 }).into();
     let built = builder.build(&[slow, other], &policies);
     assert_eq!(running(&built[0]).version(), "1.0.0", "what changed is tried at once");
+}
+
+#[test]
+fn a_candidate_that_failed_slowly_is_not_made_again_while_others_change() {
+    fn of<'a>(
+        plan: &'a FilterPlan,
+        slot: &'a str,
+        shadow: Option<Box<DesiredSlot<'a>>>,
+    ) -> DesiredSlot<'a> {
+        DesiredSlot { slot, plan, refused: None, logged: &[], shadow }
+    }
+    let signed = SigningStore::new();
+    let policies = [signed.policy(&json!({}))];
+    let (first, second) = second(&signed, "retry");
+    let other = plan("circuit-breaker", &signed.add("circuit-breaker", "1.0.0"));
+    let (serving, mut candidate) = (plan("retry", &first), plan("retry", &second));
+    let mut builder = signed.builder();
+    let rules = Rules { policies: &policies, age: Duration::ZERO };
+    let name = format!("test/retry{SHADOW}");
+    let key = builder.proven(&of(&candidate, &name, None), rules, &builder.store.index());
+    let Ok(key) = key.map(|it| it.key) else { panic!("it may run") };
+    let refusal = by_proxy("filter.configure", "it says no", "correct it");
+    let (took, now) = (Duration::from_secs(2), builder.clock.now());
+    builder.slow.keep(&name, &key, refusal, took, now);
+    let mut build = |candidate: &FilterPlan| {
+        let shadow = Box::new(of(candidate, &name, None));
+        let wanted =
+            [of(&serving, "test/retry", Some(shadow)), of(&other, "test/circuit-breaker", None)];
+        builder.build_wanted(&wanted, rules)
+    };
+    for _ in 0..2 {
+        let built = build(&candidate);
+        let refusal = built[0].shadow.as_ref().unwrap().as_ref().unwrap_err();
+        assert!(refusal.rule.contains("took 2000 ms"), "{}", refusal.rule);
+        assert!(shadow(&built[0]).is_none());
+        for one in &built {
+            assert_eq!(running(one).version(), "1.0.0", "the slots serve");
+            assert_eq!(one.status.state.to_string(), "serving");
+        }
+    }
+    candidate.config = json!({ "attempts": 2 }).into();
+    let built = build(&candidate);
+    assert_eq!(shadow(&built[0]).unwrap().filter().version(), "1.1.0", "what changed is tried");
 }

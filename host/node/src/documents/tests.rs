@@ -72,6 +72,89 @@ fn what_is_left_out_is_told() {
 }
 
 #[test]
+fn a_document_under_another_name_is_named_with_the_way_out_and_read_by_nobody() {
+    let json =
+        r#"{ "apiVersion": "tamis.dev/v1alpha1", "kind": "Service", "metadata": { "name": "g" } }"#;
+    let folder = folder(&[
+        ("a.yaml", &service("a")),
+        ("b.json", json),
+        ("c", &service("c")),
+        ("d.yml.bak", &service("d")),
+        ("sub/e.yaml~", &service("e")),
+        ("sub/f.txt", &service("f")),
+        (".g.json", json),
+        (".tamis/h.json", json),
+        ("schema.json", r#"{ "type": "object" }"#),
+        ("README.md", &format!("# A\n\n```yaml\n{}```\n", service("i"))),
+        ("proxy.log", "kind: a\n"),
+    ]);
+    // Nobody writes to it: whoever opens it waits for ever.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let source = Source::folder(folder.path());
+    let read = source.read().unwrap();
+    assert_eq!(names(&read), ["a"]);
+    let unread: Vec<&str> = read.unread.iter().map(|one| one.path.as_str()).collect();
+    assert_eq!(unread, ["b.json", "c", "d.yml.bak", "sub/e.yaml~", "sub/f.txt"]);
+    assert!(read.unread.iter().all(|one| one.to_string().contains(": it looks like a document")));
+    // Its change matters, so that what is said of it stays true.
+    for (name, concerns) in [("b.json", true), ("sub/f.txt", true), ("schema.json", false)] {
+        assert_eq!(source.concerns(&folder.path().join(name)), concerns, "{name}");
+    }
+    std::fs::write(folder.path().join("new.json"), json).unwrap();
+    assert!(source.concerns(&folder.path().join("new.json")));
+    for name in ["b.json", "c", "d.yml.bak", "sub/e.yaml~", "sub/f.txt", "new.json"] {
+        std::fs::remove_file(folder.path().join(name)).unwrap();
+        assert!(name == "new.json" || source.concerns(&folder.path().join(name)), "{name} is gone");
+    }
+    assert!(source.read().unwrap().unread.is_empty());
+}
+
+#[test]
+fn what_cannot_be_looked_at_is_named_with_the_way_out_whatever_it_is_called() {
+    use std::os::unix::fs::symlink;
+    let folder = folder(&[("a.yaml", &service("a")), ("real/b.yaml", &service("b"))]);
+    let root = folder.path();
+    symlink("real", root.join("sound")).unwrap();
+    // The name of a link, and what it leads to.
+    let rows = [
+        ("guards", "/nonexistent/guards"),
+        ("g.yaml", "/nonexistent/g.yaml"),
+        ("loop", "loop"),
+        ("l.yaml", "l.yaml"),
+        ("there", "back"),
+        ("back", "there"),
+        ("through", "a.yaml/guards"),
+        ("real/inner", "../gone"),
+        (".tamis", "gone"),
+    ];
+    for (name, to) in rows {
+        symlink(to, root.join(name)).unwrap();
+    }
+    symlink("/nonexistent/hidden", root.join(".hidden")).unwrap();
+    let source = Source::folder(root);
+    let read = source.read().unwrap();
+    // By its second path, too.
+    assert_eq!(names(&read), ["a", "b", "b"]);
+    let mut unreadable: Vec<&str> = read.unreadable.iter().map(|one| one.path.as_str()).collect();
+    unreadable.sort_unstable();
+    let mut wanted: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
+    wanted.push("sound/inner");
+    wanted.sort_unstable();
+    assert_eq!(unreadable, wanted);
+    for one in &read.unreadable {
+        assert!(one.why.contains("what this link leads to cannot be looked at: "), "{one}");
+        assert!(one.why.contains("; restore it, remove the link"), "{one}");
+    }
+    // When it is removed, the folder is read again.
+    for (name, _) in rows {
+        std::fs::remove_file(root.join(name)).unwrap();
+        assert!(source.concerns(&root.join(name)), "{name}");
+    }
+    assert!(source.read().unwrap().unreadable.is_empty());
+}
+
+#[test]
 fn a_root_that_is_no_folder_is_an_error_that_names_it() {
     let folder = folder(&[("file", "")]);
     for name in ["file", "nowhere"] {

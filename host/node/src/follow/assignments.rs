@@ -2,13 +2,14 @@
 
 use std::sync::PoisonError;
 
-use tamis_sync::{Activation, AssembledPlan, SHADOW};
+use tamis_sync::{Activation, AssembledPlan, Refused, SHADOW};
 use tamis_trust::{
     Assignment, AssignmentMode, AssignmentRequest, Digest, VersionFloors, verify_assignment,
 };
 
 use super::followed::{FollowedPlan, PlanFacts};
-use crate::build::{DesiredSlot, Refusal};
+use crate::allowed::by_proxy;
+use crate::build::DesiredSlot;
 
 /// The way out for an assignment that does not match.
 const ASSIGNED_AGAIN: &str =
@@ -64,7 +65,7 @@ impl FollowedPlan {
         slot: &str,
         activation: &Activation,
         mode: AssignmentMode,
-    ) -> Result<Option<Assignment>, Refusal> {
+    ) -> Result<Option<Assignment>, Refused> {
         let filter = &activation.filter;
         if filter.refused.is_some() {
             return Ok(None);
@@ -74,7 +75,7 @@ impl FollowedPlan {
         }
         let manifest: Digest = filter.digest.parse().map_err(|error| {
             let rule = format!("the pin is not a digest: {error}");
-            Refusal::new("pin.missing", rule, "pin it by version, or copy the digest whole")
+            by_proxy("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
         let envelopes: Vec<&[u8]> = activation.envelopes.iter().map(String::as_bytes).collect();
         let assignment = verify_assignment(&AssignmentRequest {
@@ -93,12 +94,12 @@ impl FollowedPlan {
                 purpose(assignment.mode),
                 purpose(mode)
             );
-            return Err(Refusal::new("assign.mode", rule, ASSIGNED_AGAIN));
+            return Err(by_proxy("assign.mode", rule, ASSIGNED_AGAIN));
         }
         if assignment.filter.as_str() != filter.filter {
             let rule =
                 format!("{} is assigned, but {} should run", assignment.filter, filter.filter);
-            return Err(Refusal::new("assign.other-filter", rule, ASSIGNED_AGAIN));
+            return Err(by_proxy("assign.other-filter", rule, ASSIGNED_AGAIN));
         }
         Ok(Some(assignment))
     }

@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tamis_ambient::Clock;
 use tamis_resources::NodeName;
-use tamis_sync::{AssembledPlan, Parts, RefusedReport, RunningReport, assemble};
+use tamis_sync::{AssembledPlan, Parts, Refused, RefusedReport, RunningReport, assemble};
 use tamis_trust::{DirectorKeys, VersionFloors};
 use tamis_tuf::TrustedPolicies;
 
 use super::FollowSettings;
 use super::state::StateFolder;
 use crate::NodeError;
-use crate::build::Refusal;
 
 /// The director's plan for a proxy, as far as it is known here.
 pub(crate) struct FollowedPlan {
@@ -35,7 +34,7 @@ pub(super) struct PlanFacts {
     /// When the last message of the director arrived, in seconds since the Unix epoch.
     pub(super) last_message: u64,
     /// The last result for each slot: the version of its assignment, or why it is refused.
-    pub(super) admitted: BTreeMap<String, Result<u64, Refusal>>,
+    pub(super) admitted: BTreeMap<String, Result<u64, Refused>>,
     pub(super) running: BTreeMap<String, RunningReport>,
     pub(super) refused: BTreeMap<String, RefusedReport>,
 }

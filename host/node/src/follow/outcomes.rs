@@ -1,9 +1,6 @@
 //! What runs in each slot, recorded by staging and read by reports.
 
-use tamis_proxy::SlotRefusal;
-use tamis_sync::{
-    Activation, AssembledPlan, RefusalReport, RefusedReport, RunningReport, SlotReport,
-};
+use tamis_sync::{Activation, AssembledPlan, Refused, RefusedReport, RunningReport, SlotReport};
 use tamis_trust::{Digest, Version, config_digest};
 
 use super::followed::{FollowedPlan, PlanFacts};
@@ -12,7 +9,7 @@ use super::followed::{FollowedPlan, PlanFacts};
 pub(crate) struct SlotOutcome {
     pub(crate) slot: String,
     pub(crate) runs: Option<(Digest, Version)>,
-    pub(crate) refusal: Option<SlotRefusal>,
+    pub(crate) refusal: Option<Refused>,
 }
 
 impl FollowedPlan {
@@ -29,9 +26,7 @@ impl FollowedPlan {
             // The same component may keep running under its previous configuration when it refuses the new
             // one.
             let kept = refusal.is_some();
-            if let (Some(refusal), Some(digest)) = (refusal, wanted) {
-                let SlotRefusal { code, rule, set_by, remedy } = refusal;
-                let why = RefusalReport { code, rule, set_by, remedy };
+            if let (Some(why), Some(digest)) = (refusal, wanted) {
                 refused.insert(slot.clone(), RefusedReport { digest, why });
             }
             let config = config_digest(&activation.filter.config);

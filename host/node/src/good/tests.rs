@@ -35,15 +35,116 @@ fn a_part_that_cannot_be_read_and_was_never_known_keeps_the_proxy_from_starting(
         ("a text", b"FilterAttachment\n"),
         ("a tag", b"kind: !x FilterAttachment\n"),
         ("a trust policy that cannot be used", b"kind: TrustPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { threshold: 0 }\n"),
+        ("a grant that cannot be used", b"kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\nspec: { filter: acme/a, signdBy: { keys: [a] } }\n"),
     ];
     for (name, text) in rows {
         let (folder, _) = folder();
         fs::write(folder.path().join("guard.yaml"), text).unwrap();
         match start(folder.path()) {
-            Err(NodeError::Unready { files, .. }) => assert_eq!(files, ["guard.yaml"], "{name}"),
+            Err(NodeError::Unready { files, why, .. }) => {
+                assert_eq!(files, ["guard.yaml"], "{name}");
+                assert!(why.contains("guard.yaml:") || why.contains("not UTF-8"), "{name}: {why}");
+                let ways = ["write each document for itself", "move it elsewhere"];
+                let is_known = ["no text", "an unclosed list", "a tab", "a key twice", "a tag"];
+                let told = ways.iter().any(|way| why.contains(way));
+                assert!(
+                    told || is_known.contains(name) || name.ends_with("cannot be used"),
+                    "{name}: {why}"
+                );
+            }
             other => panic!("{name}: {:?}", other.map(|(_, reload)| reload)),
         }
     }
+}
+
+#[test]
+fn a_guard_that_may_stand_in_the_wrong_namespace_keeps_the_proxy_from_its_first_start() {
+    let rows = [
+        (
+            "a mistyped namespace",
+            GUARD.replace("namespace: test", "namespace: tset"),
+            "Gateway test/edge exists",
+        ),
+        ("no namespace", GUARD.replace(", namespace: test", ""), "Gateway test/edge exists"),
+        (
+            "nothing of its kind",
+            GUARD.replace("kind: Gateway, name: edge", "kind: GRPCRoute, name: calls"),
+            "`test` has no GRPCRoute at all",
+        ),
+        (
+            "a mistyped namespace, and broken",
+            GUARD.replace("namespace: test", "namespace: tset").replace("order: 10", "order: ten"),
+            "Gateway test/edge exists",
+        ),
+    ];
+    for (name, text, says) in rows {
+        let (folder, _) = folder();
+        write(&folder, "guard.yaml", &text);
+        match start(folder.path()) {
+            Err(NodeError::Stray { why, .. }) => {
+                assert!(why.starts_with("guard.yaml:5:") && why.contains(says), "{name}: {why}");
+            }
+            other => panic!("{name}: {:?}", other.map(|(_, reload)| reload)),
+        }
+        write(&folder, "guard.yaml", GUARD);
+        let (node, _) = start(folder.path()).unwrap();
+        assert_eq!(closed(&node), ["test/guard"], "{name}");
+        // Beside what runs it is told, and opens nothing: so it keeps no restart either.
+        write(&folder, "other.yaml", &text.replace("name: guard", "name: other"));
+        let reload = node.reload();
+        assert!(!reload.problems.is_empty(), "{name}");
+        assert!(closed(&node).contains(&"test/guard".to_owned()), "{name}");
+        node.shutdown(std::time::Duration::ZERO);
+    }
+}
+
+#[test]
+fn a_guard_that_stands_in_the_wrong_namespace_while_everything_runs_keeps_no_restart() {
+    let (folder, _) = folder();
+    let (node, _) = start(folder.path()).unwrap();
+    let stray = GUARD.replace("namespace: test", "namespace: tset");
+    write(&folder, "guard.yaml", &stray);
+    let told = |reload: &crate::Reload| {
+        reload
+            .problems
+            .iter()
+            .any(|one| one.help.as_deref().unwrap_or_default().contains("no proxy starts"))
+    };
+    assert!(told(&node.reload()));
+    node.shutdown(std::time::Duration::ZERO);
+    let (node, reload) = start(folder.path()).unwrap();
+    assert!(told(&reload), "as before");
+    node.shutdown(std::time::Duration::ZERO);
+    // Changed since, nobody knows what was meant.
+    write(&folder, "guard.yaml", &stray.replace("order: 10", "order: 11"));
+    assert!(matches!(start(folder.path()), Err(NodeError::Stray { .. })));
+}
+
+#[test]
+fn a_folder_of_guards_behind_a_link_keeps_the_proxy_from_starting_while_nothing_is_there() {
+    for (name, to) in [("guards", "/nonexistent/guards"), ("loop", "loop"), ("g", "edge.yaml/g")] {
+        let (folder, _) = folder();
+        std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+        match start(folder.path()) {
+            Err(NodeError::Unready { files, .. }) => assert_eq!(files, [name]),
+            other => panic!("{name}: {:?}", other.map(|(_, reload)| reload)),
+        }
+    }
+    // What was in force from it stays so while it is away, over a restart too.
+    let (folder, _) = folder();
+    let guards = TempDir::new().unwrap();
+    write(&guards, "guard.yaml", GUARD);
+    let link = folder.path().join("guards");
+    std::os::unix::fs::symlink(guards.path(), &link).unwrap();
+    let (node, _) = start(folder.path()).unwrap();
+    assert_eq!(closed(&node), ["test/guard"]);
+    drop(guards);
+    node.reload();
+    assert_eq!(closed(&node), ["test/guard"]);
+    node.shutdown(std::time::Duration::ZERO);
+    let (node, _) = start(folder.path()).unwrap();
+    assert_eq!(closed(&node), ["test/guard"]);
+    node.shutdown(std::time::Duration::ZERO);
 }
 
 #[test]

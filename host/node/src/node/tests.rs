@@ -298,8 +298,8 @@ fn whatever_quotes_a_secret_is_shown_without_it() {
     let (_, mut problems) = tamis_resources::parse("a.yaml", "kind: Gatway\n");
     problems[0].message = quoting();
     problems[0].help = Some(quoting());
-    let refusal = tamis_proxy::SlotRefusal {
-        code: "filter.configure".to_owned(),
+    let refusal = tamis_proxy::Refused {
+        code: "filter.configure".into(),
         rule: quoting(),
         set_by: "the filter".to_owned(),
         remedy: quoting(),

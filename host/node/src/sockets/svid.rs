@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use tamis_resources::plan::{NodePlan, UpstreamTlsPlan};
+use tamis_resources::plan::{MemberTlsPlan, NodePlan};
 use tamis_transport::{ClientCertificates, ClientTls, MeshIdentity, ServerTls, SpiffeId, causes};
 
 /// Whether the proxy has an identity inside the mesh.
@@ -106,7 +106,7 @@ impl SvidSockets {
     pub(super) fn client(
         &mut self,
         svid: Option<&str>,
-        plan: &UpstreamTlsPlan,
+        plan: &MemberTlsPlan,
     ) -> Result<(Arc<ClientTls>, String), Option<String>> {
         let identity = svid.and_then(|svid| self.identity(svid)).ok_or(None)?;
         let key = (plan.expect_identity.clone(), plan.server_name.clone());

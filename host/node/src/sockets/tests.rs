@@ -44,6 +44,7 @@ fn listener(name: &str, address: AddressPlan, tls: bool) -> ListenerPlan {
         chain: ChainPlan { attachments: Vec::new() },
         rules: ListenerRulesPlan::default(),
         tcp: None,
+        captured: None,
     }
 }
 
@@ -105,10 +106,12 @@ fn endpoint(address: AddressPlan, identity: Option<&str>) -> EndpointPlan {
         key: "own.key".to_owned(),
         ca: "ca.crt".to_owned(),
     };
-    let tls = identity.map(|identity| UpstreamTlsPlan {
-        files: Some(files()),
-        expect_identity: identity.to_owned(),
-        server_name: "app".to_owned(),
+    let tls = identity.map(|identity| {
+        UpstreamTlsPlan::Member(MemberTlsPlan {
+            files: Some(files()),
+            expect_identity: identity.to_owned(),
+            server_name: "app".to_owned(),
+        })
     });
     EndpointPlan { address, weight: 1, tls }
 }
@@ -318,7 +321,8 @@ fn a_certificate_that_does_not_work_never_replaces_one_that_does_in_a_listener_o
             let services = sockets.services(&source, &services, notes);
             let key = services[0].endpoints.first().map(|one| one.tls_key.clone());
             let listener = listeners.pop().and_then(|one| one.tls);
-            let told = (sockets.changed(), sockets.renewed(), sockets.certificates());
+            let told =
+                (sockets.changed(), std::mem::take(&mut sockets.renewed), sockets.certificates());
             (listener, key, told)
         };
         let mut notes = Vec::new();

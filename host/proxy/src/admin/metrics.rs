@@ -61,7 +61,7 @@ pub const METRICS: [(&str, &str, &str); 42] = [
     (
         "tamis_handshakes_failed_total",
         "counter",
-        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed, by reason: `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed or nobody could serve what was captured, by reason: `not-captured`, `tls-to-http`, `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
     ),
     ("tamis_tcp_connections", "gauge", "Open connections of `tcp` ports, by listener."),
     (
@@ -251,7 +251,7 @@ fn slots(inner: &ProxyState, page: &mut Page) {
     }
     page.family("tamis_slot_drift");
     for slot in status.slots.iter().filter(|slot| !slot.state.is_serving()) {
-        let code = slot.state.refusal().map_or("", |refusal| refusal.code.as_str());
+        let code = slot.state.refusal().map_or("", |refusal| &*refusal.code);
         let state = of(slot);
         let labels = [
             ("attachment", slot.attachment.as_str()),

@@ -65,7 +65,7 @@ impl ExchangeState {
     }
 
     fn summarise(&mut self, duration: Duration) {
-        let telemetry = &self.chain.telemetry;
+        let (telemetry, names) = (&self.chain.telemetry, &self.chain.names);
         if telemetry.slots().is_empty() {
             return;
         }
@@ -83,11 +83,11 @@ impl ExchangeState {
             attempts: self.attempts,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            rule: telemetry.intern(NameKind::Rule, self.rule_name()),
-            upstream: telemetry.intern(NameKind::Upstream, service),
-            endpoint: telemetry.intern(NameKind::Endpoint, self.endpoint.as_deref()),
-            peer: telemetry.intern(NameKind::Identity, peer),
-            reason: telemetry.intern(NameKind::Reason, self.reason.as_deref()),
+            rule: names.number(NameKind::Rule, self.rule_name()),
+            upstream: names.number(NameKind::Upstream, service),
+            endpoint: names.number(NameKind::Endpoint, self.endpoint.as_deref()),
+            peer: names.number(NameKind::Identity, peer),
+            reason: names.number(NameKind::Reason, self.reason.as_deref()),
         };
         telemetry.add(summary, &self.exchange);
     }
@@ -95,7 +95,7 @@ impl ExchangeState {
     fn count(&self, duration: Duration, refused: bool) {
         let (traffic, direction) = (&self.shared.traffic, self.chain.direction);
         // A connection that is carried unread is no exchange, and lives for as long as it likes.
-        if self.chain.tcp.is_none() {
+        if !self.chain.unread {
             traffic.ended(self.worker(), direction, self.status, duration);
         }
         if refused && let Some(reason) = self.reason.as_deref() {

@@ -3,11 +3,11 @@
 //! Every hook of an exchange goes through here, except those of the breaker and of telemetry. Only this file passes calls
 //! to the shadow of a slot, checks the answers, and decides what a failed call means.
 
-use super::question::{FailedCallEffect, Question, RequestHead, ResponseHead};
+use super::question::{FailedCallEffect, HeadQuestion, Question};
 use super::{InstanceNumber, Slot};
 use crate::exchange::ExchangeState;
 use crate::stop::{ExchangeStop, FilterAnswer};
-use crate::tcp::TcpRefusal;
+use crate::tcp_refusal::TcpRefusal;
 use http::HeaderMap;
 use std::borrow::Cow;
 use std::rc::Rc;
@@ -54,10 +54,10 @@ impl Slot {
     ) -> Result<Verdict, ExchangeStop> {
         if let Some(refusal) = self.refusal() {
             state.answered_by = Some(Rc::clone(self));
-            let detail = format!("{}: {refusal}", refusal.code);
+            let detail = format!("{}: {}", refusal.code, refusal.sentence());
             return Err(Refusal::new("filter.refused", 503, Fault::Filter, detail).into());
         }
-        self.decide(&RequestHead, state).await
+        self.decide(&HeadQuestion(HeadSide::Request), state).await
     }
 
     /// Calls a hook that decides about a head or a body, and waits if its filter may send requests in that hook. A reply of
@@ -83,8 +83,10 @@ impl Slot {
         question: &Q,
         state: &mut ExchangeState,
     ) -> Result<Option<Q::Answer>, ExchangeStop> {
-        let Some(running) =
-            self.running.as_ref().filter(|running| running.instances.filter.suspends(Q::HOOK))
+        let Some(running) = self
+            .running
+            .as_ref()
+            .filter(|running| running.instances.filter.suspends(question.hook()))
         else {
             self.turn_in(state).await;
             return self.ask(question, state);
@@ -185,10 +187,10 @@ impl Slot {
     pub(crate) fn closes(self: &Rc<Self>) -> TcpRefusal {
         match self.refusal() {
             Some(refusal) if refusal.code == UNGUARDED => {
-                TcpRefusal::undecided(self, UNGUARDED, refusal.to_string())
+                TcpRefusal::undecided(self, UNGUARDED, refusal.sentence())
             }
             Some(refusal) => {
-                let detail = format!("{}: {refusal}", refusal.code);
+                let detail = format!("{}: {}", refusal.code, refusal.sentence());
                 TcpRefusal::undecided(self, "filter.refused", detail)
             }
             None => {
@@ -224,6 +226,39 @@ impl Slot {
         answer.map_or_else(|fault| absent(fault).map(|()| None), |decision| Ok(Some(decision)))
     }
 
+    /// Asks the request hook about a request that became a tunnel, outside of its exchange, and changes the request as the
+    /// hook decides. Returns why the hook refuses it now; a guard that cannot decide refuses.
+    pub(crate) async fn refuses_again(
+        self: &Rc<Self>,
+        request: &mut Exchange,
+    ) -> Option<TcpRefusal> {
+        const HEAD: HeadQuestion = HeadQuestion(HeadSide::Request);
+        let Some(running) = &self.running else { return Some(self.closes()) };
+        let filter = &running.instances.filter;
+        let answer = if filter.suspends(Hook::Request) {
+            let mut view = View::default();
+            HEAD.show(&mut view, filter.reads(), request);
+            Box::pin(running.instances.call_waiting(&HEAD, &view)).await
+        } else {
+            self.turn().await;
+            self.call_viewing(
+                |view, reads| HEAD.show(view, reads, request),
+                |instance, view| HEAD.call(instance, view),
+            )
+        };
+        let accepted = answer.and_then(|decision| {
+            let accepted = HEAD.accept(&decision, filter, request);
+            accepted.map(|()| decision).map_err(|rule| self.broke(Hook::Request, rule))
+        });
+        match accepted {
+            Ok(Decision { verdict: Verdict::Answer(_), reason }) => {
+                Some(TcpRefusal::denied(self, reason))
+            }
+            Ok(_) => None,
+            Err(fault) => Some(TcpRefusal::undecided(self, FILTER_FAILED, fault.kind().to_owned())),
+        }
+    }
+
     /// Shows the end of an exchange. A call that fails is counted and logged; the exchange has ended.
     pub(crate) fn finished(&self, exchange: &Exchange, ending: &ExchangeEnding) {
         let shown = self.call_viewing(
@@ -239,15 +274,9 @@ impl Slot {
         }
     }
 
-    /// Passes a request to a candidate with a request hook in a slot whose filter has none, which counts as
-    /// a pass.
-    pub(crate) fn compare_candidate_request(&self, state: &mut ExchangeState) {
-        self.compare(&RequestHead, Ok(&PASS), state);
-    }
-
-    /// The same for a response.
-    pub(crate) fn compare_candidate_response(&self, state: &mut ExchangeState) {
-        self.compare(&ResponseHead, Ok(&PASS), state);
+    /// Passes a head to a candidate that has a hook for it, in a slot whose filter has none, which counts as a pass.
+    pub(crate) fn compare_candidate(&self, side: HeadSide, state: &mut ExchangeState) {
+        self.compare(&HeadQuestion(side), Ok(&PASS), state);
     }
 
     /// Calls a hook with the fields that its filter declared.
@@ -283,7 +312,7 @@ impl Slot {
             let Some(filter) = self.filter() else { return Ok(answer) };
             match question.accept(&answer, filter, &mut state.exchange) {
                 Ok(()) => Ok(answer),
-                Err(rule) => Err(self.broke(Q::HOOK, rule)),
+                Err(rule) => Err(self.broke(question.hook(), rule)),
             }
         });
         match accepted {

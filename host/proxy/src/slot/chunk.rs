@@ -1,5 +1,6 @@
 //! A filter that sees a body chunk by chunk.
 
+use super::question::fill;
 use super::{InstanceNumber, Slot};
 use bytes::{Bytes, BytesMut};
 use std::rc::Rc;
@@ -31,10 +32,7 @@ impl ChunkSlot {
     pub(crate) fn new(slot: Rc<Slot>, side: HeadSide, exchange: &Exchange) -> Self {
         let mut view = View::default();
         if let Some(filter) = slot.filter() {
-            match side {
-                HeadSide::Request => view.fill_request(filter.reads(), exchange),
-                HeadSide::Response => view.fill_response(filter.reads(), exchange),
-            }
+            fill(side, &mut view, filter.reads(), exchange);
         }
         Self { instance: slot.instance_number(), slot, side, view, held: BytesMut::new() }
     }

@@ -23,10 +23,11 @@ pub(crate) enum FailedCallEffect {
 pub(crate) trait Question {
     /// The answer of the hook.
     type Answer;
-    /// The hook.
-    const HOOK: Hook;
     /// The effect of a failed call.
     const ON_FAILURE: FailedCallEffect;
+
+    /// The hook.
+    fn hook(&self) -> Hook;
 
     /// Fills `view` with the fields of the exchange that a filter with these `reads` sees.
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange);
@@ -67,20 +68,29 @@ pub(crate) trait Question {
     }
 }
 
-/// The request hook, about the head.
-pub(super) struct RequestHead;
+/// The hook of requests or of responses, about the head.
+pub(crate) struct HeadQuestion(pub(crate) HeadSide);
 
-impl Question for RequestHead {
+impl Question for HeadQuestion {
     type Answer = Decision;
-    const HOOK: Hook = Hook::Request;
     const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
 
+    fn hook(&self) -> Hook {
+        match self.0 {
+            HeadSide::Request => Hook::Request,
+            HeadSide::Response => Hook::Response,
+        }
+    }
+
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
-        view.fill_request(reads, exchange);
+        fill(self.0, view, reads, exchange);
     }
 
     fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
-        instance.on_request(view)
+        match self.0 {
+            HeadSide::Request => instance.on_request(view),
+            HeadSide::Response => instance.on_response(view),
+        }
     }
 
     async fn put_waiting(
@@ -88,7 +98,10 @@ impl Question for RequestHead {
         instance: &mut Instance,
         view: &View,
     ) -> Result<Decision, CallFault> {
-        instance.on_request_async(view).await
+        match self.0 {
+            HeadSide::Request => instance.on_request_async(view).await,
+            HeadSide::Response => instance.on_response_async(view).await,
+        }
     }
 
     fn reason(answer: &Decision) -> Option<&str> {
@@ -96,7 +109,7 @@ impl Question for RequestHead {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_head(&answer.verdict, by.writes(), to, HeadSide::Request)
+        accept_head(&answer.verdict, by.writes(), to, self.0)
     }
 
     fn comparison(
@@ -106,24 +119,37 @@ impl Question for RequestHead {
         view: impl FnOnce() -> View,
     ) -> Option<(ShadowQuestion, ComparableAnswer)> {
         let answer = ComparableAnswer::decision(answer)?;
-        Some((ShadowQuestion::Request(view()), answer))
+        let question = match self.0 {
+            HeadSide::Request => ShadowQuestion::Request(view()),
+            HeadSide::Response => ShadowQuestion::Response(view()),
+        };
+        Some((question, answer))
     }
 }
 
-/// The response hook, about the head.
-pub(crate) struct ResponseHead;
+/// The hook of request bodies or of response bodies, with a complete body.
+pub(crate) struct WholeBodyQuestion<'a>(pub(crate) HeadSide, pub(crate) &'a [u8]);
 
-impl Question for ResponseHead {
+impl Question for WholeBodyQuestion<'_> {
     type Answer = Decision;
-    const HOOK: Hook = Hook::Response;
     const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
 
+    fn hook(&self) -> Hook {
+        match self.0 {
+            HeadSide::Request => Hook::RequestBody,
+            HeadSide::Response => Hook::ResponseBody,
+        }
+    }
+
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
-        view.fill_response(reads, exchange);
+        fill(self.0, view, reads, exchange);
     }
 
     fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
-        instance.on_response(view)
+        match self.0 {
+            HeadSide::Request => instance.on_request_body(view, self.1, true),
+            HeadSide::Response => instance.on_response_body(view, self.1, true),
+        }
     }
 
     async fn put_waiting(
@@ -131,7 +157,10 @@ impl Question for ResponseHead {
         instance: &mut Instance,
         view: &View,
     ) -> Result<Decision, CallFault> {
-        instance.on_response_async(view).await
+        match self.0 {
+            HeadSide::Request => instance.on_request_body_async(view, self.1).await,
+            HeadSide::Response => instance.on_response_body_async(view, self.1).await,
+        }
     }
 
     fn reason(answer: &Decision) -> Option<&str> {
@@ -139,83 +168,15 @@ impl Question for ResponseHead {
     }
 
     fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_head(&answer.verdict, by.writes(), to, HeadSide::Response)
-    }
-
-    fn comparison(
-        &self,
-        answer: Result<&Decision, &CallFault>,
-        _filter: &Filter,
-        view: impl FnOnce() -> View,
-    ) -> Option<(ShadowQuestion, ComparableAnswer)> {
-        let answer = ComparableAnswer::decision(answer)?;
-        Some((ShadowQuestion::Response(view()), answer))
+        accept_whole_body(&answer.verdict, by.writes(), to, self.0)
     }
 }
 
-/// The hook of request bodies, with a complete body.
-pub(crate) struct WholeRequestBody<'a>(pub(crate) &'a [u8]);
-
-impl Question for WholeRequestBody<'_> {
-    type Answer = Decision;
-    const HOOK: Hook = Hook::RequestBody;
-    const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
-
-    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
-        view.fill_request(reads, exchange);
-    }
-
-    fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
-        instance.on_request_body(view, self.0, true)
-    }
-
-    async fn put_waiting(
-        &self,
-        instance: &mut Instance,
-        view: &View,
-    ) -> Result<Decision, CallFault> {
-        instance.on_request_body_async(view, self.0).await
-    }
-
-    fn reason(answer: &Decision) -> Option<&str> {
-        answer.reason.as_deref()
-    }
-
-    fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_whole_body(&answer.verdict, by.writes(), to, HeadSide::Request)
-    }
-}
-
-/// The hook of response bodies, with a complete body.
-pub(crate) struct WholeResponseBody<'a>(pub(crate) &'a [u8]);
-
-impl Question for WholeResponseBody<'_> {
-    type Answer = Decision;
-    const HOOK: Hook = Hook::ResponseBody;
-    const ON_FAILURE: FailedCallEffect = FailedCallEffect::FailureMode;
-
-    fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
-        view.fill_response(reads, exchange);
-    }
-
-    fn call(&self, instance: &mut Instance, view: &View) -> Result<Decision, CallFault> {
-        instance.on_response_body(view, self.0, true)
-    }
-
-    async fn put_waiting(
-        &self,
-        instance: &mut Instance,
-        view: &View,
-    ) -> Result<Decision, CallFault> {
-        instance.on_response_body_async(view, self.0).await
-    }
-
-    fn reason(answer: &Decision) -> Option<&str> {
-        answer.reason.as_deref()
-    }
-
-    fn accept(&self, answer: &Decision, by: &Filter, to: &mut Exchange) -> Result<(), String> {
-        accept_whole_body(&answer.verdict, by.writes(), to, HeadSide::Response)
+/// Fills `view` with the fields of one side.
+pub(super) fn fill(side: HeadSide, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
+    match side {
+        HeadSide::Request => view.fill_request(reads, exchange),
+        HeadSide::Response => view.fill_response(reads, exchange),
     }
 }
 
@@ -224,9 +185,12 @@ pub(crate) struct RouteQuestion;
 
 impl Question for RouteQuestion {
     type Answer = Choice;
-    const HOOK: Hook = Hook::Router;
     /// Without an answer there is no backend.
     const ON_FAILURE: FailedCallEffect = FailedCallEffect::End;
+
+    fn hook(&self) -> Hook {
+        Hook::Router
+    }
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);
@@ -269,9 +233,12 @@ pub(crate) struct RetryQuestion<'a>(pub(crate) &'a Failure);
 
 impl Question for RetryQuestion<'_> {
     type Answer = RetryDecision;
-    const HOOK: Hook = Hook::Retry;
     /// Without an answer nothing is sent again.
     const ON_FAILURE: FailedCallEffect = FailedCallEffect::Nothing;
+
+    fn hook(&self) -> Hook {
+        Hook::Retry
+    }
 
     fn show(&self, view: &mut View, reads: &ReadableFields, exchange: &Exchange) {
         view.fill_request(reads, exchange);

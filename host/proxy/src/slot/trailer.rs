@@ -1,6 +1,7 @@
 //! A filter that decides about trailers, when they arrive after a body.
 
 use super::Slot;
+use super::question::fill;
 use http::HeaderMap;
 use std::rc::Rc;
 use tamis_engine::CallFault;
@@ -26,10 +27,7 @@ impl TrailerSlot {
         let viewing = slots.map(|slot| {
             let mut view = View::default();
             if let Some(filter) = slot.filter() {
-                match side {
-                    HeadSide::Request => view.fill_request(filter.reads(), exchange),
-                    HeadSide::Response => view.fill_response(filter.reads(), exchange),
-                }
+                fill(side, &mut view, filter.reads(), exchange);
             }
             Self { slot: Rc::clone(slot), side, view }
         });

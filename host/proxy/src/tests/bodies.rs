@@ -311,7 +311,7 @@ fn what_a_filter_may_not_do_with_a_chunk_is_a_fault() {
             (
                 "hold the last",
                 json!({ "body": "hold-all", "hold_up_to": 100 }),
-                "holds the last",
+                "to the last chunk",
                 "hello",
             ),
             (

@@ -3,9 +3,9 @@
 use super::*;
 use crate::generation::Reasons;
 use crate::route;
-use crate::slot_refusal::SlotRefusal;
 use crate::stop::FilterAnswer;
 use tamis_exchange::{Edit, FieldLine, Outcome, Reply};
+use tamis_refused::Refused;
 
 /// Sets `x-NAME`, and a path if one is given.
 fn sets(name: &str, path: Option<&str>) -> Value {
@@ -136,7 +136,7 @@ async fn a_fault_is_treated_as_its_attachment_says() {
 #[tokio::test(flavor = "current_thread")]
 async fn a_filter_that_may_not_run_lets_nothing_pass_in_its_scope() {
     let refused_slot = |scope: Option<&str>| Attachment {
-        occupant: SlotOccupant::Refused(SlotRefusal {
+        occupant: SlotOccupant::Refused(Refused {
             code: "trust.altered".into(),
             rule: "its digest differs".into(),
             set_by: "shop/all".into(),

@@ -56,6 +56,7 @@ fn generation(address: SocketAddr) -> Generation {
         chain: 0,
         rules: Default::default(),
         tcp: None,
+        captured: None,
     };
     Generation {
         number: 1,

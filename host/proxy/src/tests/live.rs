@@ -108,7 +108,7 @@ impl LiveProxy {
             name: "test/app:80".into(),
             protocol: Protocol::Http1,
             endpoints: vec![endpoint],
-            policy: ServiceSettings::default(),
+            settings: ServiceSettings::default(),
         };
         let services = vec![service];
         let first = generation(1, filters, &services);
@@ -164,6 +164,7 @@ fn generation(number: u64, filters: Vec<Attachment>, services: &[ServiceConfig])
         chain: 0,
         rules: ListenerRules::default(),
         tcp: None,
+        captured: None,
     };
     let filters: Vec<_> = filters.into_iter().map(Arc::new).collect();
     let members: Vec<usize> = (0..filters.len()).collect();

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 use tamis_exchange::{Body, BodyError};
 use tamis_upstream::UpstreamRequest;
 
-const PLAIN: WireProperties = WireProperties { secure: false, http2: false };
-const TLS_HTTP2: WireProperties = WireProperties { secure: true, http2: true };
+const PLAIN: WireProperties = WireProperties { secure: false, of_mesh: false, http2: false };
+const TLS_HTTP2: WireProperties = WireProperties { secure: true, of_mesh: true, http2: true };
 
 /// The request that an upstream would read.
 fn sent(
@@ -43,7 +43,8 @@ fn outgoing(
     endpoint: &str,
 ) -> http::Request<Body> {
     let body = Replay::new(Body::Empty, 10);
-    let template = RequestTemplate { upgrade: None, trailers, marks_retries: false, body: &body };
+    let template =
+        RequestTemplate { upgrade: None, trailers, marks_retries: false, body: &body, host: None };
     sent(exchange, &template, wire, endpoint)
 }
 
@@ -66,7 +67,7 @@ fn the_target_is_what_the_connection_needs_and_the_host_what_the_client_asked_fo
 
 #[test]
 fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does() {
-    let tls = WireProperties { secure: true, http2: false };
+    let tls = WireProperties { secure: true, of_mesh: true, http2: false };
     for (retries, wire, marked) in [
         (true, TLS_HTTP2, true),
         (true, tls, true),
@@ -75,8 +76,13 @@ fn the_next_proxy_learns_that_this_one_retries_and_nobody_outside_the_mesh_does(
         (false, PLAIN, false),
     ] {
         let body = Replay::new(Body::Empty, 10);
-        let template =
-            RequestTemplate { upgrade: None, trailers: false, marks_retries: retries, body: &body };
+        let template = RequestTemplate {
+            upgrade: None,
+            trailers: false,
+            marks_retries: retries,
+            body: &body,
+            host: None,
+        };
         let mut exchange = exchange("/");
         for wrote in [false, true] {
             if wrote {
@@ -108,8 +114,13 @@ fn without_an_authority_the_endpoint_stands_in() {
 fn what_cannot_be_sent_is_the_clients_fault() {
     let exchange = exchange("/a b");
     let body = Replay::new(Body::Empty, 10);
-    let template =
-        RequestTemplate { upgrade: None, trailers: false, marks_retries: false, body: &body };
+    let template = RequestTemplate {
+        upgrade: None,
+        trailers: false,
+        marks_retries: false,
+        body: &body,
+        host: None,
+    };
     let refusal = request(&exchange, &template, PLAIN, "a:1").unwrap_err();
     assert_eq!((refusal.code, refusal.status), ("request.target", 400));
 }
@@ -138,7 +149,13 @@ fn an_empty_body_is_said_where_the_method_expects_one() {
 /// The client's side of an upgrade, which nothing reads.
 fn upgrade(extended: bool) -> Upgrade {
     let client = tamis_transport::PendingTunnel::of(&mut http::Request::default());
-    Upgrade { protocol: "websocket".parse().unwrap(), client, extended, upstream: None }
+    Upgrade {
+        protocol: "websocket".parse().unwrap(),
+        client,
+        extended,
+        upstream: None,
+        request: None,
+    }
 }
 
 #[test]
@@ -155,6 +172,7 @@ fn a_websocket_of_http2_gets_the_key_that_http1_asks_for() {
             trailers: false,
             marks_retries: false,
             body: &body,
+            host: None,
         };
         let sent = sent(&exchange, &template, PLAIN, "a:1");
         assert_eq!(sent.headers()[header::CONNECTION], "upgrade");

@@ -4,12 +4,13 @@ use crate::chain::{Chain, ConnectionSlot};
 use crate::connection::Connection;
 use crate::generation::TcpRules;
 use crate::slot::FILTER_FAILED;
-use crate::tcp::{TcpConnection, TcpRefusal, TcpService};
+use crate::tcp::{TcpConnection, TcpService};
+use crate::tcp_refusal::TcpRefusal;
 use crate::tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, HeadBounds, Scheme};
-use tamis_transport::ConnInfo;
+use tamis_transport::ConnectionInfo;
 use tamis_upstream::Upstream;
 
 /// Asks the connection hooks of a chain in their order.
@@ -18,11 +19,11 @@ pub(super) fn admit(
     listener: &str,
     id: u64,
     connection: &Connection,
-    info: &ConnInfo,
+    info: &ConnectionInfo,
 ) -> Admission {
     let facts = facts(id, connection, info);
     match ask(chain, listener, &facts) {
-        Ok(Asked { service: None, .. }) => Admission::Serve,
+        Ok(Asked { service: None, .. }) => Admission::Serve(Some(Rc::clone(chain))),
         Ok(Asked { service: Some(service), reason }) => {
             let chain = Rc::clone(chain);
             Admission::Tunnel(Box::new(tunnel::Forward { facts, chain, service, reason }))
@@ -38,26 +39,31 @@ pub(super) fn admit_tcp(
     rules: &TcpRules,
     id: u64,
     connection: &Connection,
-    info: &ConnInfo,
+    info: &ConnectionInfo,
 ) -> Admission {
     let facts = facts(id, connection, info);
-    let decision = match chain.closed.first() {
-        Some(slot) => Err(slot.closes()),
-        None => ask(chain, &connection.listener, &facts).map(|asked| TcpService {
-            service: asked.service.or_else(|| chain.tcp.clone()),
-            reason: asked.reason,
-        }),
-    };
+    let decision = judge(chain, &connection.listener, &facts).map(|asked| TcpService {
+        service: asked.service.or_else(|| chain.tcp.clone()),
+        reason: asked.reason,
+    });
     let (chain, rules) = (Rc::clone(chain), rules.clone());
     Admission::Tcp(Box::new(TcpConnection { facts, chain, rules, decision }))
 }
 
 /// What the hooks let pass.
-struct Asked {
+pub(super) struct Asked {
     /// The service that a hook sends the connection to.
     service: Option<Rc<Upstream>>,
     /// The reason of the last hook that gave one.
     reason: Option<String>,
+}
+
+/// What the hooks of a chain, and those of its slots that close it, decide about a connection.
+pub(super) fn judge(chain: &Chain, listener: &str, facts: &Exchange) -> Result<Asked, TcpRefusal> {
+    match chain.closed.first() {
+        Some(slot) => Err(slot.closes()),
+        None => ask(chain, listener, facts),
+    }
 }
 
 fn ask(chain: &Chain, listener: &str, facts: &Exchange) -> Result<Asked, TcpRefusal> {
@@ -106,8 +112,8 @@ fn ask(chain: &Chain, listener: &str, facts: &Exchange) -> Result<Asked, TcpRefu
 
 /// What happens to a connection.
 pub(super) enum Admission {
-    /// Its exchanges are served.
-    Serve,
+    /// Its exchanges are served. With the chain whose hooks admitted it; `None`: there are none.
+    Serve(Option<Rc<Chain>>),
     /// It is closed without a response.
     Close,
     /// Its bytes go to a service.
@@ -117,10 +123,13 @@ pub(super) enum Admission {
 }
 
 /// A connection in the form that hooks see: attributes only.
-fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
+pub(super) fn facts(id: u64, connection: &Connection, info: &ConnectionInfo) -> Exchange {
     let mut attributes = Attributes::default();
-    attributes.set("source.address", Arc::clone(&connection.peer_address));
+    attributes.set("source.address", Arc::clone(&connection.sender_address));
     attributes.set("listener.name", Arc::clone(&connection.listener));
+    // As with CONNECT, the authority of a captured connection is where it goes.
+    let captured = connection.captured.as_ref();
+    let authority = captured.map(|one| one.destination.to_string()).unwrap_or_default();
     if let Some(identity) = &connection.peer_identity {
         attributes.set("peer.spiffe-id", Arc::clone(identity));
     }
@@ -139,7 +148,7 @@ fn facts(id: u64, connection: &Connection, info: &ConnInfo) -> Exchange {
         id,
         method: http::Method::CONNECT,
         scheme: if secure { Scheme::Https } else { Scheme::Http },
-        authority: String::new(),
+        authority,
         path: String::new(),
         headers: http::HeaderMap::new(),
         status: None,

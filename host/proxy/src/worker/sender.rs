@@ -1,4 +1,4 @@
-//! The client of a new connection: its peer, or what a load balancer states in a PROXY header.
+//! Where a new connection comes from: its peer, or the address that a load balancer states in a PROXY header.
 
 use std::net::SocketAddr;
 
@@ -8,7 +8,7 @@ use tamis_transport::{PlainStream, ProxyHeaderError, causes, read_proxy_header};
 /// Why a connection is closed before its first byte counts.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum SenderRefusal {
-    /// The peer may not state a client.
+    /// The peer may not state another address.
     #[error("the peer is not one of `proxyProtocol.trusted` of the listener")]
     Peer,
     /// There is no usable header.
@@ -34,7 +34,7 @@ impl SenderRefusal {
 /// Whether a connection begins with a PROXY header.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum SenderRule {
-    /// It does not; the peer is the client.
+    /// It does not; it comes from the peer.
     Peer,
     /// It does.
     Header,
@@ -53,11 +53,11 @@ impl SenderRule {
         }
     }
 
-    /// The client's address.
+    /// The address that the connection comes from.
     ///
     /// # Errors
     /// The connection must be closed.
-    pub(super) async fn client(
+    pub(super) async fn sender(
         self,
         plain: &mut PlainStream,
         peer: Option<SocketAddr>,

@@ -2,15 +2,10 @@
 
 use super::Worker;
 use super::admit::{Admission, admit, admit_tcp};
+use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
-use crate::arrival::Arrival;
-use crate::body::HookedBody;
-use crate::chain::Chain;
-use crate::connection::Connection;
-use crate::gate_refusal;
+use crate::connection::{Captured, Connection};
 use crate::generation::{ListenerConfig, Reasons, SocketKey};
-use crate::pipeline::serve;
-use crate::refuse;
 use crate::tcp;
 use crate::tunnel;
 use http::Request;
@@ -18,10 +13,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tamis_exchange::{Fault, Refusal};
 use tamis_transport::{
-    AskedHandshake, ConnInfo, GateReasons, PlainStream, RefusedRequest, RequestBody, ServerTls,
-    Shutdown, serve_and_note,
+    AskedHandshake, ConnectionInfo, GateReasons, ListenerStage, PlainStream, RefusedRequest,
+    RequestBody, ServerTls, Shutdown, serve_recording_refusals,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -41,31 +35,88 @@ impl Worker {
         // The listeners of a socket differ in nothing that counts before the handshake.
         let Some(listener) = state.listeners_of(key).next() else { return };
         let (name, address) = (listener.name.clone(), listener.address.clone());
-        let secure = listener.tls.is_some();
-        let sender = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
+        let (secure, captured) = (listener.tls.is_some(), listener.captured.is_some());
+        let rule = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
         // A connection lives long: it must not keep its first generation alive.
         drop(state);
-        let client = match sender.client(&mut plain, peer).await {
-            Ok(client) => client,
+        let sender = match rule.sender(&mut plain, peer).await {
+            Ok(sender) => sender,
             Err(refusal) => return self.failed(key, peer, refusal.reason(), &refusal.text()),
         };
-        let info = ConnInfo { peer: client, local: address, identity: None };
+        let info = ConnectionInfo { sender, local: address, identity: None };
+        if captured {
+            return Box::pin(self.serve_captured(key, plain, info)).await;
+        }
         if !secure {
             let Some(shutdown) = self.shutdown_of(key, &name) else { return };
-            return self.serve_stream(&name, plain, info, shutdown).await;
+            return self.serve_stream(&name, plain, info, None, shutdown).await;
         }
         // Both boxed, so that a connection in clear text needs no room for them.
         match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
             Ok((name, stream, identity)) => {
-                let info = ConnInfo { identity: Some(identity), ..info };
+                let info = ConnectionInfo { identity: Some(identity), ..info };
                 let Some(shutdown) = self.shutdown_of(key, &name) else { return };
                 // Each function it passes has a place for it, so it passes as a pointer.
                 let stream = Box::new(stream);
-                Box::pin(self.serve_stream(&name, stream, info, shutdown)).await;
+                Box::pin(self.serve_stream(&name, stream, info, None, shutdown)).await;
             }
             Err(error) => {
                 self.failed(key, peer, error.reason(), &tamis_transport::causes(&error));
             }
+        }
+    }
+
+    /// Serves a connection that the kernel led here, by the address that the application connected to.
+    async fn serve_captured(
+        self: Rc<Self>,
+        key: &SocketKey,
+        plain: PlainStream,
+        info: ConnectionInfo,
+    ) {
+        let peer = info.sender;
+        let Some(destination) = plain.original_destination() else {
+            return self.failed(
+                key,
+                peer,
+                "not-captured",
+                "the peer connected to this port itself; only what `tamis capture` leads here is served",
+            );
+        };
+        let state = self.state();
+        let Some((listener, host)) = state.captured(key, destination) else { return };
+        let (name, carried) = (listener.name.clone(), listener.tcp.is_some());
+        let captured = Captured { destination, host: host.cloned(), peer };
+        drop(state);
+        let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+        if !carried && !self.may_be_requests(key, &plain, peer, shutdown.clone()).await {
+            return;
+        }
+        self.serve_stream(&name, plain, info, Some(captured), shutdown).await;
+    }
+
+    /// Whether a captured connection may be one of requests. One that begins with TLS is not: nobody here could read it.
+    /// A client that waits before it sends is waited for as long as between two requests.
+    async fn may_be_requests(
+        &self,
+        key: &SocketKey,
+        plain: &PlainStream,
+        peer: Option<SocketAddr>,
+        mut shutdown: Shutdown,
+    ) -> bool {
+        let first =
+            tokio::time::timeout(self.shared.limits.gate.idle_timeout, plain.begins_with_tls());
+        let first = tokio::select! {
+            first = first => first,
+            _ = shutdown.wait_for(|stage| *stage == ListenerStage::End) => return false,
+        };
+        match first {
+            Ok(Ok(false)) => true,
+            Ok(Ok(true)) => {
+                let error = "the application speaks TLS to a port that is not `tcp`: let it speak http, which the sidecars encrypt, or declare the port `protocol: tcp`";
+                self.failed(key, peer, "tls-to-http", error);
+                false
+            }
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 
@@ -88,52 +139,71 @@ impl Worker {
         self: Rc<Self>,
         name: &str,
         io: IO,
-        info: ConnInfo,
+        info: ConnectionInfo,
+        captured: Option<Captured>,
         shutdown: Shutdown,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = Connection::new(self.id(), name, &info);
-        match self.admission(name, &connection, &info) {
-            Admission::Serve => {}
+        let connection = Connection::new(self.id(), name, &info).with_captured(captured);
+        let judged = match self.admission(name, &connection, &info) {
+            Admission::Serve(judged) => judged,
             Admission::Close => return,
             Admission::Tunnel(forward) => {
                 let (shared, mut shutdown) = (Arc::clone(&self.shared), shutdown);
-                let forward = tunnel::forward(io, *forward, &shared, &mut shutdown);
+                let (judged, state) = (Rc::clone(&forward.chain), self.followed.subscribe());
+                let refused = self.refused_later(judged, &connection, &info, state);
+                let forward = tunnel::forward(io, *forward, (&shared, refused), &mut shutdown);
                 return Box::pin(forward).await;
             }
             Admission::Tcp(opening) => {
                 let is_served = || self.state().listener(name).is_some();
-                let served = (shutdown, is_served);
-                let served = tcp::serve(io, *opening, &connection, &self.shared, served);
+                let (judged, state) = (Rc::clone(&opening.chain), self.followed.subscribe());
+                let ends = tcp::ConnectionEnds {
+                    shutdown,
+                    is_served,
+                    refused: self.refused_later(judged, &connection, &info, state),
+                };
+                let served = tcp::serve(io, *opening, &connection, &self.shared, ends);
                 return Box::pin(served).await;
             }
-        }
-        let connection = Rc::new(connection);
-        let (worker, of_refused) = (Rc::clone(&self), Rc::clone(&connection));
-        let handed = shutdown.clone();
-        let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
-            let state = worker.state();
-            let Some((listener, chain)) = state.listener(&connection.listener) else {
-                let refusal =
-                    Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone");
-                let response = refuse::response(&refusal, None, Reasons::Hide);
-                return response.map(|body| HookedBody::from(body).into());
-            };
-            worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
-            serve(worker.arrival(listener, chain, &connection, &handed), request).await
         };
+        let connection = Rc::new(connection);
         let mut limits = self.shared.limits.clone();
         if !self.shows_reasons(name) {
             limits.gate.reasons = GateReasons::Hide;
         }
-        let (worker, at_gate) = (Rc::clone(&self), shutdown.clone());
-        let refused = move |refused: RefusedRequest| {
-            let state = worker.state();
-            let (listener, chain) = state.listener(&of_refused.listener)?;
-            gate_refusal::record(&worker.arrival(listener, chain, &of_refused, &at_gate), &refused)
+        let worker = Rc::clone(&self);
+        let requests = ConnectionRequests::new(worker, Rc::clone(&connection), shutdown.clone());
+        let requests = Rc::new(requests);
+        let of_gate = Rc::clone(&requests);
+        let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
+            requests.serve(request).await
         };
-        let served = serve_and_note(io, Rc::new(info), &limits, handler, refused, shutdown).await;
+        let refused = move |refused: RefusedRequest| of_gate.record(&refused);
+        let info = Rc::new(info);
+        let served = match judged {
+            None => serve_recording_refusals(io, info, &limits, handler, refused, shutdown).await,
+            // Boxed, so that connections that no hook admitted need no room for it.
+            Some(judged) => {
+                let again = (Rc::clone(&self), Rc::clone(&connection), Rc::clone(&info));
+                let state = self.followed.subscribe();
+                let served =
+                    serve_recording_refusals(io, info, &limits, handler, refused, shutdown);
+                Box::pin(async move {
+                    let (worker, connection, info) = again;
+                    tokio::select! {
+                        served = served => served,
+                        refusal = worker.refused_later(judged, &connection, &info, state) => {
+                            let (listener, code) = (&connection.listener, refusal.code);
+                            tracing::info!(%listener, %code, "an open connection is closed: since a change its hook refuses it");
+                            Ok(())
+                        }
+                    }
+                })
+                .await
+            }
+        };
         if let Err(error) = served {
             let error = tamis_transport::causes(&error);
             tracing::debug!(listener = name, error, "a connection ended badly");
@@ -141,7 +211,7 @@ impl Worker {
     }
 
     /// Calls the connection hooks; without any, no view is built.
-    fn admission(&self, name: &str, connection: &Connection, info: &ConnInfo) -> Admission {
+    fn admission(&self, name: &str, connection: &Connection, info: &ConnectionInfo) -> Admission {
         let state = self.state();
         let Some((listener, chain)) = state.listener(name) else { return Admission::Close };
         if let Some(rules) = &listener.tcp {
@@ -150,28 +220,36 @@ impl Worker {
             }
             return admit_tcp(chain, rules, self.id(), connection, info);
         }
-        if chain.connection.is_empty() {
-            return Admission::Serve;
+        let one = |listener: &ListenerConfig| {
+            let (_, chain) = state.listener(&listener.name)?;
+            let asked = !chain.connection.is_empty();
+            asked.then(|| admit(chain, &listener.name, self.id(), connection, info))
+        };
+        if !state.is_chosen_by_requests(listener) {
+            return one(listener).unwrap_or(Admission::Serve(None));
         }
-        admit(chain, name, self.id(), connection, info)
-    }
-
-    /// The arrival of a new exchange.
-    fn arrival<'a>(
-        &'a self,
-        listener: &'a ListenerConfig,
-        chain: &'a Rc<Chain>,
-        connection: &'a Connection,
-        shutdown: &'a Shutdown,
-    ) -> Arrival<'a> {
-        let (direction, rules, id) = (listener.direction, &listener.rules, self.id());
-        Arrival { connection, chain, direction, rules, shared: &self.shared, id, shutdown }
+        // The host is not known yet, so the hooks of all listeners that a request may be for are asked. One that forwards
+        // connections unread cannot have only those of its hosts.
+        let mut judged = None;
+        for asked in state.beside(listener).filter_map(one) {
+            match asked {
+                Admission::Serve(by) => judged = judged.or(by),
+                Admission::Close | Admission::Tunnel(_) | Admission::Tcp(_) => {
+                    return Admission::Close;
+                }
+            }
+        }
+        Admission::Serve(judged)
     }
 
     /// Whether clients of that listener see why they were refused.
     fn shows_reasons(&self, name: &str) -> bool {
         let state = self.state();
-        let listener = state.listener(name);
-        listener.is_some_and(|(listener, _)| listener.rules.reasons == Reasons::Show)
+        let Some((listener, _)) = state.listener(name) else { return false };
+        if !state.is_chosen_by_requests(listener) {
+            return listener.rules.reasons == Reasons::Show;
+        }
+        // What the gate refuses may be for any of them.
+        state.beside(listener).all(|one| one.rules.reasons == Reasons::Show)
     }
 }

@@ -10,8 +10,9 @@ use crate::names::NumberedNames;
 use crate::shadow::{ExchangeSampler, Shadows};
 use crate::slot::{LongCallTurns, Slot, SlotMaker, Slots};
 use crate::telemetry::Telemetry;
-use std::cell::{OnceCell, RefCell};
+use std::cell::OnceCell;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_ambient::Clock;
@@ -45,12 +46,22 @@ pub(crate) struct WorkerState {
     listeners: HashMap<String, usize>,
     /// The positions of the listeners of each socket.
     sockets: HashMap<SocketKey, Vec<usize>>,
+    /// Of sockets to which the kernel leads connections: the position of the listener for each address that an
+    /// application may have connected to, and of the one for all others.
+    captured: HashMap<SocketKey, CapturedPlaces>,
     slots: Slots,
-    names: Rc<RefCell<NumberedNames>>,
+    names: NumberedNames,
     /// One for all generations of a worker, as the worker waits for it.
     pending: Rc<Notify>,
     /// One for all generations of a worker.
     long_calls: LongCallTurns,
+}
+
+/// The listeners of captured connections of one socket, by their position in the generation.
+#[derive(Default)]
+struct CapturedPlaces {
+    destinations: HashMap<SocketAddr, usize>,
+    others: Option<usize>,
 }
 
 impl WorkerState {
@@ -75,32 +86,16 @@ impl WorkerState {
         let attachments = generation.filters.iter().enumerate();
         let slots: Slots =
             attachments.map(|(number, one)| Rc::new(maker.slot(number, one))).collect();
-        let names: Rc<RefCell<NumberedNames>> =
-            before.map(|before| Rc::clone(&before.names)).unwrap_or_default();
+        let names = before.map(|before| before.names.clone()).unwrap_or_default();
         let pending: Rc<Notify> =
             before.map(|before| Rc::clone(&before.pending)).unwrap_or_default();
         // A telemetry filter that is new here received no name yet.
-        names.borrow_mut().forget_sent();
-        let receivers = telemetry_slots(&generation.chains, &slots);
-        let chains = generation.chains.iter().enumerate();
-        let chains = chains.map(|(number, layout)| {
-            let direction = direction(&generation, number);
-            let telemetry =
-                layout.telemetry.iter().filter_map(|number| slots.get(*number).cloned());
-            let telemetry =
-                Telemetry::new(telemetry.collect(), Rc::clone(&receivers), Rc::clone(&names))
-                    .notifying(Rc::clone(&pending));
-            let before = before.and_then(|before| before.chains.get(number));
-            let hedges = hedges(layout, &slots, before, clock);
-            let (generation, long_calls) = (generation.number, long_calls.clone());
-            let place = ChainPlace { generation, direction, long_calls };
-            let chain = Chain::new(place, layout, &slots, upstreams, hedges, telemetry);
-            Rc::new(chain)
-        });
-        let chains: Vec<_> = chains.collect();
+        names.forget_sent();
+        let resolved = ResolvedParts { slots: &slots, upstreams, names: &names, pending: &pending };
+        let chains = resolved.chains(&generation, before, (clock, &long_calls));
         let balanced = balance::plan(&generation.chains).into_iter().filter_map(|plan| {
             let (slot, upstream) = (slots.get(plan.filter)?, upstreams.get(plan.service)?);
-            let names = Rc::clone(&names);
+            let names = names.clone();
             Some(Rc::new(Balancing::new(Rc::clone(slot), Rc::clone(upstream), names)))
         });
         let balanced = balanced.collect();
@@ -110,6 +105,7 @@ impl WorkerState {
         for (at, listener) in generation.listeners.iter().enumerate() {
             sockets.entry(SocketKey::of(listener)).or_default().push(at);
         }
+        let captured = captured_places(&generation.listeners);
         let (services, callees) = (upstreams.to_vec(), OnceCell::new());
         Self {
             generation,
@@ -119,6 +115,7 @@ impl WorkerState {
             callees,
             listeners,
             sockets,
+            captured,
             slots,
             names,
             pending,
@@ -143,10 +140,26 @@ impl WorkerState {
         self.generation.listeners.iter().map(|one| (SocketKey::of(one), one.name.clone()))
     }
 
-    /// The listeners of a socket: several only over TLS, of which a server name has at most one.
-    pub(crate) fn listeners_of(&self, key: &SocketKey) -> impl Iterator<Item = &ListenerConfig> {
+    /// The listeners of a socket, of which a host has at most one.
+    pub(crate) fn listeners_of<'a>(
+        &'a self,
+        key: &SocketKey,
+    ) -> impl Iterator<Item = &'a ListenerConfig> + use<'a> {
         let places = self.sockets.get(key).map(Vec::as_slice).unwrap_or_default();
         places.iter().filter_map(|at| self.generation.listeners.get(*at))
+    }
+
+    /// The listener for a connection that the kernel led to a socket, and the host that routes its requests.
+    pub(crate) fn captured(
+        &self,
+        key: &SocketKey,
+        destination: SocketAddr,
+    ) -> Option<(&ListenerConfig, Option<&Arc<str>>)> {
+        let places = self.captured.get(key)?;
+        let place = places.destinations.get(&destination).copied().or(places.others)?;
+        let listener = self.generation.listeners.get(place)?;
+        let host = listener.captured.as_ref()?.destinations.get(&destination);
+        Some((listener, host.and_then(Option::as_ref)))
     }
 
     /// Calls the filters that decide on statistics, if those changed.
@@ -174,6 +187,56 @@ impl WorkerState {
     /// Sends pending summaries to the telemetry filters of every chain.
     pub(crate) fn flush(&self) {
         self.chains.iter().for_each(|chain| chain.telemetry.flush());
+    }
+}
+
+fn captured_places(listeners: &[ListenerConfig]) -> HashMap<SocketKey, CapturedPlaces> {
+    let mut all: HashMap<SocketKey, CapturedPlaces> = HashMap::new();
+    for (at, listener) in listeners.iter().enumerate() {
+        let Some(captured) = &listener.captured else { continue };
+        let places = all.entry(SocketKey::of(listener)).or_default();
+        places.destinations.extend(captured.destinations.keys().map(|address| (*address, at)));
+        if captured.others {
+            places.others = Some(at);
+        }
+    }
+    all
+}
+
+/// The parts of a worker that the numbers of a layout mean.
+struct ResolvedParts<'a> {
+    slots: &'a Slots,
+    upstreams: &'a [Rc<Upstream>],
+    names: &'a NumberedNames,
+    pending: &'a Rc<Notify>,
+}
+
+impl ResolvedParts<'_> {
+    /// The chains of a generation; statistics of those in `before` are kept.
+    fn chains(
+        &self,
+        generation: &Generation,
+        before: Option<&WorkerState>,
+        (clock, long_calls): (Clock, &LongCallTurns),
+    ) -> Vec<Rc<Chain>> {
+        let Self { slots, upstreams, names, pending } = *self;
+        let receivers = telemetry_slots(&generation.chains, slots);
+        let chains = generation.chains.iter().enumerate().map(|(number, layout)| {
+            let telemetry = layout.telemetry.iter();
+            let telemetry = telemetry.filter_map(|number| slots.get(*number).cloned()).collect();
+            let telemetry = Telemetry::new(telemetry, Rc::clone(&receivers), names.clone());
+            let telemetry = telemetry.notifying(Rc::clone(pending));
+            let before = before.and_then(|before| before.chains.get(number));
+            let hedges = hedges(layout, slots, before, clock);
+            let place = ChainPlace {
+                generation: generation.number,
+                direction: direction(generation, number),
+                long_calls: long_calls.clone(),
+                names: names.clone(),
+            };
+            Rc::new(Chain::new(place, layout, slots, upstreams, hedges, telemetry))
+        });
+        chains.collect()
     }
 }
 

@@ -6,7 +6,7 @@
 mod body;
 
 use super::Pool;
-use super::place::{ConnectionPlace, PlacedStream};
+use super::place::{ConnectionPlace, PlacedStream, TunnelPlace};
 use crate::config::Protocol;
 use crate::protocol;
 use crate::send::{SendFailure, UpstreamRequest};
@@ -87,8 +87,11 @@ impl Drop for Lease {
     }
 }
 
-/// An upstream's side of a tunnel. It keeps its place among the endpoint's connections.
-pub struct Tunnel(Box<ClientTunnel<PlacedStream>>);
+/// An upstream's side of a tunnel. It keeps its place among the endpoint's connections, and that among its tunnels.
+pub struct Tunnel {
+    io: Box<ClientTunnel<PlacedStream>>,
+    _place: Option<TunnelPlace>,
+}
 
 impl AsyncRead for Tunnel {
     fn poll_read(
@@ -96,7 +99,7 @@ impl AsyncRead for Tunnel {
         cx: &mut Context<'_>,
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().0).poll_read(cx, out)
+        Pin::new(&mut *self.get_mut().io).poll_read(cx, out)
     }
 }
 
@@ -106,15 +109,15 @@ impl AsyncWrite for Tunnel {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.get_mut().0).poll_write(cx, bytes)
+        Pin::new(&mut *self.get_mut().io).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().0).poll_flush(cx)
+        Pin::new(&mut *self.get_mut().io).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut *self.get_mut().0).poll_shutdown(cx)
+        Pin::new(&mut *self.get_mut().io).poll_shutdown(cx)
     }
 }
 
@@ -123,10 +126,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the
 /// request once more; it is called only when a reused connection turned out to be broken. Interim responses are passed to
-/// `interim` as they arrive.
+/// `interim` as they arrive. A request for a tunnel comes with its place, which is free again if it becomes none.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
-    mut request: OutgoingRequest<Body>,
+    (mut request, place): (OutgoingRequest<Body>, Option<TunnelPlace>),
     again: impl FnOnce() -> Option<UpstreamRequest>,
     interim: &dyn Fn(StatusCode, HeaderMap),
 ) -> Result<(Response<Body>, Option<Tunnel>), SendFailure> {
@@ -142,7 +145,7 @@ pub(crate) async fn send(
         });
         let sent = sent.await;
         let (written, source) = match sent {
-            Ok(head) => return Ok(receive(lease, request, head)),
+            Ok(head) => return Ok(receive(lease, (request, place), head)),
             Err(Http1ClientError::Broken { written, source }) => (written, source),
             Err(error) => return Err(failure(&error)),
         };
@@ -180,7 +183,7 @@ fn failure(error: &Http1ClientError) -> SendFailure {
 /// The response whose head has arrived.
 fn receive(
     mut lease: Lease,
-    request: OutgoingRequest<Body>,
+    (request, place): (OutgoingRequest<Body>, Option<TunnelPlace>),
     head: ResponseHead,
 ) -> (Response<Body>, Option<Tunnel>) {
     let mut tunnel = None;
@@ -188,7 +191,8 @@ fn receive(
     let whole = lease.connection().and_then(|connection| connection.take_whole());
     let body = match whole {
         _ if head.tunnel => {
-            tunnel = lease.connection.take().map(|it| Tunnel(Box::new(it.into_tunnel())));
+            let io = lease.connection.take().map(|it| Box::new(it.into_tunnel()));
+            tunnel = io.map(|io| Tunnel { io, _place: place });
             Body::Empty
         }
         Some(octets) => {
@@ -240,7 +244,7 @@ async fn wait(pool: &Pool) -> Result<PoolTurn, SendFailure> {
 
 /// The most recently used connection, so that others can grow old and be closed.
 fn last_used(pool: &Pool) -> Option<Connection> {
-    let limit = pool.policy.borrow().idle_timeout;
+    let limit = pool.settings.borrow().idle_timeout;
     let now = pool.state.clock.now();
     loop {
         let mut last = pool.idle.borrow_mut().pop()?;
@@ -261,7 +265,7 @@ async fn open(pool: &Rc<Pool>, place: ConnectionPlace) -> Result<Lease, SendFail
         }
     };
     watch(pool);
-    let limits = pool.policy.borrow().response;
+    let limits = pool.settings.borrow().response;
     let connection = ClientConnection::new(PlacedStream::new(stream, place), limits);
     Ok(Lease::new(pool, Box::new(connection), false))
 }
@@ -303,7 +307,7 @@ fn poll_watch(pool: &Weak<Pool>, cx: &Context<'_>) -> Poll<()> {
 
 /// Closes idle connections that ended, or were idle for too long.
 pub(crate) fn sweep(pool: &Pool) {
-    let limit = pool.policy.borrow().idle_timeout;
+    let limit = pool.settings.borrow().idle_timeout;
     let now = pool.state.clock.now();
     let before = pool.idle.borrow().len();
     let mut idle = pool.idle.take();

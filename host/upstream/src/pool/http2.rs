@@ -131,9 +131,9 @@ pub(crate) async fn send(
         match poll_fn(|cx| sender.poll_ready(cx)).await {
             Ok(()) => {
                 let (limits, opens_within) = {
-                    let policy = pool.policy.borrow();
+                    let settings = pool.settings.borrow();
                     // Only of a new connection it is unknown how many streams the peer allows.
-                    (policy.response, fresh.then_some(policy.connect_timeout))
+                    (settings.response, fresh.then_some(settings.connect_timeout))
                 };
                 let sent = RequestToSend { request, opens_within, limits };
                 let response = exchange(&mut sender, &mut stream, sent, interim).await?;
@@ -218,7 +218,7 @@ async fn connect_or_wait(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream, boo
             }
         }
         if waiting.is_none() {
-            waiting = Some(WaitingRequest::join(pool)?);
+            waiting = Some(WaitingRequest::enter(pool)?);
         }
         if let Some(waiting) = &waiting {
             waiting.turn().await;
@@ -241,7 +241,7 @@ async fn open(
     let placed = PlacedStream::new(stream, place);
     let io = MeteredStream::to_server(placed, IDLE_FRAMES_MAX);
     let heard = io.heard();
-    let head_bytes = pool.policy.borrow().response.max_head_bytes;
+    let head_bytes = pool.settings.borrow().response.max_head_bytes;
     let opened = builder(head_bytes).handshake(io).await;
     let (sender, mut connection) =
         opened.map_err(|error| SendFailure::untouched(Cause::ConnectFailure, causes(&error)))?;
@@ -252,7 +252,7 @@ async fn open(
         clock: pool.state.clock,
         queue: Rc::clone(&pool.streams),
     });
-    let keep_alive = pool.policy.borrow().keep_alive.map(|interval| {
+    let keep_alive = pool.settings.borrow().keep_alive.map(|interval| {
         let times = PingTimes { interval, timeout: PING_TIMEOUT };
         KeepAlive::new(connection.ping_pong(), heard, times)
     });

@@ -2,6 +2,7 @@
 
 use super::server::{ServerLog, by_hand, http1, http1_at, read_head, serve_http1, write_ok};
 use super::*;
+use std::any::Any;
 use tamis_exchange::Cause;
 use tamis_transport::Address;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -199,6 +200,77 @@ async fn an_upgraded_connection_belongs_to_its_request_and_keeps_its_place() {
     }
 }
 
+fn for_upgrade(path: &str) -> Request<Body> {
+    let mut wanted = get(path);
+    for (name, value) in [("connection", "upgrade"), ("upgrade", "echo")] {
+        wanted.headers_mut().insert(name, value.parse().unwrap());
+    }
+    wanted
+}
+
+/// A tunnel of one of the two kinds: of a request, or of a whole connection.
+async fn open(upstream: &Rc<Upstream>, upgrade: bool) -> Result<Box<dyn Any>, SendFailure> {
+    let mut attempt = attempt(upstream).await;
+    if !upgrade {
+        let stream = attempt.connect().await?;
+        return Ok(Box::new((attempt, stream)));
+    }
+    attempt.send(for_upgrade("/upgrade"), true, || None).await?;
+    let tunnel = attempt.take_tunnel().unwrap();
+    Ok(Box::new((attempt, tunnel)))
+}
+
+#[tokio::test]
+async fn tunnels_leave_half_of_the_connections_to_requests_whatever_opens_them() {
+    let kinds = [
+        (Protocol::Http1, true),
+        (Protocol::Http1, false),
+        (Protocol::Http2, true),
+        (Protocol::Http2, false),
+    ];
+    let bounds = [(1, 1), (2, 1), (5, 2)];
+    for ((protocol, upgrade), (connections, tunnels)) in
+        kinds.into_iter().flat_map(|kind| bounds.map(|bound| (kind, bound)))
+    {
+        on_worker(async {
+            let what = format!("{protocol:?}, upgrade {upgrade}, {connections} connections");
+            let (target, _) = http1().await;
+            let mut config = config(protocol, [target]);
+            config.settings.max_connections = connections;
+            let (_worker, upstream) = worker(config);
+            let mut held = Vec::new();
+            for _ in 0..tunnels {
+                held.push(open(&upstream, upgrade).await.unwrap());
+            }
+            let failure = open(&upstream, upgrade).await.map(drop).unwrap_err();
+            assert!(failure.tunnels && failure.untouched, "{what}: {failure}");
+            if protocol == Protocol::Http1 && connections > tunnels {
+                assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "/", "{what}");
+            }
+            drop(held.pop());
+            held.push(open(&upstream, upgrade).await.unwrap());
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_becomes_no_tunnel_takes_no_place_of_one() {
+    on_worker(async {
+        let (target, _) = http1().await;
+        let mut config = config(Protocol::Http1, [target]);
+        config.settings.max_connections = 2;
+        let (_worker, upstream) = worker(config);
+        for _ in 0..3 {
+            let mut attempt = attempt(&upstream).await;
+            let declined = attempt.send(for_upgrade("/no"), true, || None).await.unwrap();
+            assert_eq!(text(declined).await, "/no");
+        }
+        open(&upstream, true).await.unwrap();
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn an_upgrade_that_was_declined_gives_its_connection_back() {
     on_worker(async {
@@ -269,7 +341,7 @@ async fn as_many_fields_pass_as_the_policy_says() {
             let head = format!("HTTP/1.1 200 OK\r\n{more}content-length: 2\r\n\r\nok");
             let (target, _) = says(head).await;
             let mut config = config(Protocol::Http1, [target]);
-            config.policy.response.max_fields = allowed;
+            config.settings.response.max_fields = allowed;
             let (_worker, upstream) = worker(config);
             let sent = fetch(&upstream, get("/")).await;
             assert_eq!(sent.is_ok(), passes, "{fields} of {allowed}: {sent:?}");

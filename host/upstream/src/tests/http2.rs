@@ -7,7 +7,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tamis_exchange::Cause;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
 /// Runs a server's tasks on this thread.
@@ -86,7 +86,7 @@ async fn another_connection_is_opened_when_the_peer_allows_no_more_streams() {
 
 /// A server by hand, on the level of frames.
 pub(super) async fn frames<F: Future<Output = ()> + 'static>(
-    serve: impl Fn(u32, h2::server::Connection<tokio::net::TcpStream, Bytes>) -> F + 'static,
+    serve: impl Fn(u32, h2::server::Connection<TcpStream, Bytes>) -> F + 'static,
 ) -> (EndpointTarget, Rc<ServerLog>) {
     let serve = Rc::new(serve);
     server::by_hand(move |number, stream| {
@@ -153,25 +153,130 @@ async fn a_connection_that_breaks_is_a_reset_of_its_streams() {
     .await;
 }
 
+/// Reads until a HEADERS frame arrives.
+async fn read_to_headers(stream: &mut TcpStream) {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.unwrap();
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = usize::from(head[1]) << 8 | usize::from(head[2]);
+        stream.read_exact(&mut vec![0; length]).await.unwrap();
+        if head[3] == 1 {
+            break;
+        }
+    }
+}
+
 /// Reads until a HEADERS frame arrives, then sends `endless` again and again.
 async fn floods(endless: &'static [u8]) -> (EndpointTarget, Rc<ServerLog>) {
     server::by_hand(move |_, mut stream| async move {
         stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
-        let mut preface = [0; 24];
-        stream.read_exact(&mut preface).await.unwrap();
-        loop {
-            let mut head = [0; 9];
-            stream.read_exact(&mut head).await.unwrap();
-            let length = usize::from(head[1]) << 8 | usize::from(head[2]);
-            stream.read_exact(&mut vec![0; length]).await.unwrap();
-            if head[3] == 1 {
-                break;
-            }
-        }
+        read_to_headers(&mut stream).await;
         let many = endless.repeat(100);
         while stream.write_all(&many).await.is_ok() {}
     })
     .await
+}
+
+/// A field as HPACK, without any compression (RFC 7541 §6.2.2).
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    [vec![0], text(name), text(value)].concat()
+}
+
+/// A HEADERS frame of the first stream with these fields.
+fn headers(flags: u8, fields: &[(&str, &str)]) -> Vec<u8> {
+    let block: Vec<u8> = fields.iter().flat_map(|(name, value)| field(name, value)).collect();
+    let length = u8::try_from(block.len()).unwrap();
+    [&[0, 0, length, 1, flags, 0, 0, 0, 1], block.as_slice()].concat()
+}
+
+/// What becomes of a response of these frames: the failure, or the names of its fields and trailers.
+async fn answered(frames: Vec<u8>) -> Result<Vec<String>, SendFailure> {
+    let (target, _) = server::by_hand(move |_, mut stream| {
+        let frames = frames.clone();
+        async move {
+            stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+            read_to_headers(&mut stream).await;
+            stream.write_all(&frames).await.unwrap();
+            // The peer decides when it is done.
+            drop(stream.read_to_end(&mut Vec::new()).await);
+        }
+    })
+    .await;
+    let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+    let mut attempt = attempt(&upstream).await;
+    let (head, body) = attempt.send(get("/"), false, || None).await?.into_parts();
+    let collected =
+        body.collect().await.map_err(|error| SendFailure::protocol(error.to_string()))?;
+    let trailers = collected.trailers().cloned().unwrap_or_default();
+    let names = head.headers.keys().chain(trailers.keys()).map(ToString::to_string);
+    Ok(names.collect())
+}
+
+const END_STREAM: u8 = 0x1;
+const END_HEADERS: u8 = 0x4;
+
+#[tokio::test]
+async fn a_malformed_response_is_the_upstreams_protocol() {
+    let status = (":status", "200");
+    for (what, fields) in [
+        (":status twice", vec![status, status]),
+        ("two different ones", vec![status, (":status", "500")]),
+        ("none", vec![("a", "b")]),
+        ("one behind a field", vec![("a", "b"), status]),
+        ("one before and one behind", vec![status, ("a", "b"), status]),
+        ("one that is no number", vec![(":status", "abc")]),
+        ("one of four digits", vec![(":status", "2000")]),
+        ("an unknown pseudo-header", vec![status, (":reason", "OK")]),
+        ("a pseudo-header behind a field", vec![status, ("a", "b"), (":path", "/")]),
+        ("a name in capitals", vec![status, ("A", "b")]),
+        ("an empty name", vec![status, ("", "b")]),
+        ("a line break", vec![status, ("a", "b\r\nc: d")]),
+        ("connection", vec![status, ("connection", "close")]),
+        ("transfer-encoding", vec![status, ("transfer-encoding", "chunked")]),
+        ("upgrade", vec![status, ("upgrade", "websocket")]),
+        ("two lengths", vec![status, ("content-length", "0"), ("content-length", "1")]),
+        ("a length that is none", vec![status, ("content-length", "+0")]),
+        ("a length without content", vec![status, ("content-length", "1")]),
+    ] {
+        on_worker(async {
+            let failure = answered(headers(END_STREAM | END_HEADERS, &fields)).await.unwrap_err();
+            assert!(failure.protocol && !failure.untouched, "{what}: {failure}");
+        })
+        .await;
+    }
+}
+
+/// The h2 crate leaves out what belongs to requests, before anybody sees it: the response has one reading, and no client gets
+/// such a field (RFC 9113 §8.1.1 asks for more: to refuse it).
+#[tokio::test]
+async fn no_pseudo_header_of_a_request_reaches_a_client_in_a_response() {
+    let own = [":method", ":scheme", ":authority", ":path", ":protocol"];
+    for name in own {
+        on_worker(async {
+            let value = if name == ":method" { "GET" } else { "/" };
+            let fields = [(":status", "200"), (name, value), ("a", "b")];
+            let names = answered(headers(END_STREAM | END_HEADERS, &fields)).await.unwrap();
+            assert_eq!(names, ["a"], "{name}");
+        })
+        .await;
+    }
+    for name in own.into_iter().chain([":status"]) {
+        on_worker(async {
+            let value = match name {
+                ":method" => "GET",
+                ":status" => "500",
+                _ => "/",
+            };
+            let head = headers(END_HEADERS, &[(":status", "200"), ("a", "b")]);
+            let trailers = headers(END_STREAM | END_HEADERS, &[(name, value), ("c", "d")]);
+            let names = answered([head, trailers].concat()).await.unwrap();
+            assert_eq!(names, ["a", "c"], "{name} in trailers");
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -285,7 +390,7 @@ async fn interim_responses_are_passed_on_within_their_budget() {
                 let number = headers["x-number"].to_str().unwrap().parse::<i32>().unwrap();
                 seen.borrow_mut().push(number);
             };
-            let sent = attempt.send_and_note(get("/"), false, || None, &interim).await;
+            let sent = attempt.send_passing_interim(get("/"), false, || None, &interim).await;
             assert_eq!(sent.is_ok(), whole, "{count} of {status}");
             assert!(sent.err().is_none_or(|failure| failure.protocol), "{count} of {status}");
             assert_eq!(*seen.borrow(), (0..passed).collect::<Vec<_>>(), "{count} of {status}");

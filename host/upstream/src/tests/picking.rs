@@ -48,7 +48,7 @@ fn ended(state: &EndpointState, latency_us: u64, failed: bool) {
     let crate::circuit::Admission::Pass(ticket) = state.admit() else { panic!("it is closed") };
     let sample = crate::window::Sample { failed, timed_out: false, slow: false };
     if state.record(ticket, sample, Duration::from_micros(latency_us)) {
-        state.change(|breaker, now| breaker.unanswered(now));
+        state.change(|state, now| state.unanswered(now));
     }
 }
 

@@ -7,8 +7,8 @@ use tokio::task::{JoinHandle, spawn_local};
 
 fn narrow(target: EndpointTarget, max_connections: u32, max_pending: u32) -> ServiceConfig {
     let mut config = config(Protocol::Http1, [target]);
-    config.policy.max_connections = max_connections;
-    config.policy.max_pending = max_pending;
+    config.settings.max_connections = max_connections;
+    config.settings.max_pending = max_pending;
     config
 }
 

@@ -114,7 +114,7 @@ async fn an_attempt_given_up_counts_neither_way() {
 async fn slow_answers_count_and_ask() {
     on_worker(async {
         let mut config = config(Protocol::Http1, [at(1)]);
-        config.policy.slow_call = Duration::ZERO;
+        config.settings.slow_call = Duration::ZERO;
         let (_worker, upstream) = worker(config);
         let question = attempt(&upstream).await.record(AttemptOutcome::Success).unwrap();
         assert_eq!((question.window().successes, question.window().slow), (1, 1));
@@ -145,7 +145,7 @@ async fn endpoints_tried_are_avoided_while_there_is_another_that_passes() {
 async fn requests_beyond_the_limit_are_refused() {
     on_worker(async {
         let mut config = config(Protocol::Http1, [at(1)]);
-        config.policy.max_requests = Some(2);
+        config.settings.max_requests = Some(2);
         let (_worker, upstream) = worker(config);
         let (one, _two) = (attempt(&upstream).await, attempt(&upstream).await);
         let Err(PickFailure::Overloaded) = upstream.pick(&[], None).await else { panic!() };
@@ -174,7 +174,7 @@ async fn the_retry_budget_is_shared_by_workers() {
         let table = table();
         let workers = [Upstreams::new(table.clone()), Upstreams::new(table.clone())];
         let mut config = config(Protocol::Http1, [at(1)]);
-        (config.policy.retry_percent, config.policy.retry_min_per_second) = (50, 0);
+        (config.settings.retry_percent, config.settings.retry_min_per_second) = (50, 0);
         let [one, other] = [&workers[0], &workers[1]].map(|worker| apply(worker, config.clone()));
         (0..4).for_each(|_| one.note_request());
         assert_eq!(other.budget_left(), 2);
@@ -258,8 +258,8 @@ async fn open_all(table: &ServiceTable, upstream: &Rc<Upstream>, endpoints: usiz
 
 fn many(endpoints: u16, max_ejected_percent: u32, panic_percent: u32) -> ServiceConfig {
     let mut config = config(Protocol::Http1, (1..=endpoints).map(at));
-    config.policy.max_ejected_percent = max_ejected_percent;
-    config.policy.panic_percent = panic_percent;
+    config.settings.max_ejected_percent = max_ejected_percent;
+    config.settings.panic_percent = panic_percent;
     config
 }
 

@@ -159,7 +159,7 @@ async fn no_more_connections_are_opened_than_may_be_whatever_the_endpoint_allows
     on_worker(async {
         let (target, seen) = http2::http2(1).await;
         let mut config = config(Protocol::Http2, [target]);
-        (config.policy.max_connections, config.policy.max_pending) = (2, 2);
+        (config.settings.max_connections, config.settings.max_pending) = (2, 2);
         let (_worker, upstream) = worker(config);
         let later = |path: &'static str| -> JoinHandle<Result<String, SendFailure>> {
             let upstream = Rc::clone(&upstream);
@@ -212,7 +212,7 @@ async fn an_endpoint_that_allows_none_from_the_beginning_refuses_within_the_time
     on_worker(async {
         let (target, _, _) = endpoint(Answer::Refused, Allows(0, 0)).await;
         let mut config = config(Protocol::Http2, [target]);
-        config.policy.connect_timeout = Duration::from_millis(50);
+        config.settings.connect_timeout = Duration::from_millis(50);
         let (_worker, upstream) = worker(config);
         let failure = fetch(&upstream, get("/")).await.unwrap_err();
         assert_eq!((failure.cause, failure.untouched), (Cause::RefusedStream, true), "{failure}");

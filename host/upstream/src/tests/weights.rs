@@ -4,6 +4,7 @@ use super::*;
 use crate::WeightsError;
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use tamis_transport::{HeardAnswer, TcpAnswer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn at(port: u16) -> EndpointTarget {
@@ -77,8 +78,8 @@ async fn what_was_overtaken_counts_as_slow_and_not_as_failed() {
 async fn hedges_come_out_of_the_budget_of_retries() {
     on_worker(async {
         let mut tight = config(Protocol::Http1, [at(1)]);
-        tight.policy =
-            ServiceSettings { retry_percent: 0, retry_min_per_second: 1, ..tight.policy };
+        tight.settings =
+            ServiceSettings { retry_percent: 0, retry_min_per_second: 1, ..tight.settings };
         let table = table();
         let upstreams = Upstreams::new(table.clone());
         let upstream = apply(&upstreams, tight);
@@ -101,16 +102,18 @@ async fn a_raw_connection_keeps_its_place_until_it_is_dropped() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut narrow = config(Protocol::Http1, [at(port)]);
-        narrow.policy.max_connections = 1;
+        narrow.settings.max_connections = 1;
         let (_worker, upstream) = worker(narrow);
-        let mut stream = attempt(&upstream).await.connect().await.unwrap();
+        let (mut stream, answer) = attempt(&upstream).await.connect().await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
+        let opened = HeardAnswer::Answered(TcpAnswer::Opened);
+        assert_eq!(answer.heard(), Some(opened), "nobody answers but proxies of tcp ports");
         stream.write_all(b"no http").await.unwrap();
         let mut octets = [0; 7];
         other.read_exact(&mut octets).await.unwrap();
         assert_eq!(&octets, b"no http");
         let refused = attempt(&upstream).await.connect().await.err().unwrap();
-        assert!(refused.untouched && refused.detail.contains("in use"), "{refused}");
+        assert!(refused.untouched && refused.detail.contains("1 connections"), "{refused}");
         drop(stream);
         attempt(&upstream).await.connect().await.unwrap();
     })

@@ -192,7 +192,7 @@ fn a_revoked_pin_takes_its_slot_from_every_node_and_leaves_the_lifted_ones() {
     world.assign();
     assert_eq!(running(&mut world, "1.1.0"), new);
     let refused = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default()).refused;
-    assert_eq!((refused[0].0.as_str(), refused[0].1.code), (SLOT, code::PIN_REVOKED));
+    assert_eq!((refused[0].0.as_str(), &*refused[0].1.code), (SLOT, code::PIN_REVOKED));
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn what_is_not_pinned_is_refused_and_blocks_no_other_slot() {
     world.append("ada", unpinned("*", JWT));
     assert_eq!(world.assign(), 7);
     let out = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default());
-    assert_eq!((out.refused[0].0.as_str(), out.refused[0].1.code), (SLOT, code::SLOT_REFUSED));
+    assert_eq!((out.refused[0].0.as_str(), &*out.refused[0].1.code), (SLOT, code::SLOT_REFUSED));
     assert!(out.refused[0].1.rule.contains("pin.missing"), "{}", out.refused[0].1.rule);
 }
 
@@ -217,7 +217,7 @@ fn proxies_of_one_name_that_want_different_things_in_a_slot_get_nothing_in_it() 
     let documents = vec![crate::fixture::document("FilterAttachment", "shop/both", &spec)];
     world.append("ada", crate::record::ApplyRecord { removed, documents, ..Default::default() });
     let out = assign(&world.state, "shop/a", world.now(), &AssignmentTerms::default());
-    let refused: Vec<_> = out.refused.iter().map(|(slot, it)| (slot.as_str(), it.code)).collect();
+    let refused: Vec<_> = out.refused.iter().map(|(slot, it)| (slot.as_str(), &*it.code)).collect();
     assert_eq!(refused, [("shop/both", code::AMBIGUOUS)]);
     assert!(out.drafts.iter().all(|draft| draft.slot != "shop/both"));
     for node in ["gateway:shop/a", "sidecar:shop/a/0"] {

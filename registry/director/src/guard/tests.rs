@@ -12,7 +12,7 @@ fn people() -> BTreeSet<String> {
 }
 
 /// Codes of all refusals when ada asks.
-fn codes(world: &World, change: &Change, guards: &Guards, consent: Consent) -> Vec<&'static str> {
+fn codes(world: &World, change: &Change, guards: &Guards, consent: Consent) -> Vec<String> {
     let change_effect = effect(&world.state, change).unwrap();
     let may_agree = people();
     let asked =
@@ -22,7 +22,7 @@ fn codes(world: &World, change: &Change, guards: &Guards, consent: Consent) -> V
     for one in &refused {
         assert!(!one.rule.is_empty() && !one.set_by.is_empty() && !one.remedy.is_empty());
     }
-    refused.iter().map(|one| one.code).collect()
+    refused.into_iter().map(|one| one.code.into_owned()).collect()
 }
 
 fn pin(service: &str, version: &str) -> Change {
@@ -149,14 +149,14 @@ fn a_rollout_needs_the_agreement_that_its_pin_would() {
         let (now_ms, may_agree) = (world.now_ms, people());
         let consent = Consent::Given;
         let asked = ChangeRequest { actor: "ada", now_ms, consent, may_agree: &may_agree };
-        guard_rollout(&world.state, &rollout, &TWO, &asked).map_err(|one| one.code)
+        guard_rollout(&world.state, &rollout, &TWO, &asked).map_err(|one| one.code.into_owned())
     };
     world.append("ben", ApprovalRecord { subject: rollout.subject() });
-    assert_eq!(refused(&world), Err(code::APPROVALS));
+    assert_eq!(refused(&world), Err(code::APPROVALS.to_owned()));
     world.append("eve", ApprovalRecord { subject: rollout.subject() });
     assert_eq!(refused(&world), Ok(()));
     world.append("ada", pinned("shop/a", JWT, "1.0.1"));
-    assert_eq!(refused(&world), Err(code::APPROVALS));
+    assert_eq!(refused(&world), Err(code::APPROVALS.to_owned()));
 }
 
 #[test]

@@ -46,6 +46,9 @@ impl Claim {
                     let rest = rest.into_iter().filter_map(|it| it.as_deref());
                     let ports = one.ports.iter().map(|port| port.address.as_str());
                     let called = one.outbound_tcp.iter().map(|called| called.address.as_str());
+                    let captured =
+                        one.capture.iter().flat_map(|it| it.outbound.iter().chain(&it.dns));
+                    let rest = rest.chain(captured.map(String::as_str));
                     std::iter::once(one.address.as_str()).chain(rest).chain(ports).chain(called)
                 });
                 identity.chain(sockets.filter_map(socket).map(Self::Socket)).collect()

@@ -50,6 +50,7 @@ impl<'a> Index<'a> {
             document.resource,
             Resource::FilterAttachment(_)
                 | Resource::UpstreamPolicy(_)
+                | Resource::BackendTLSPolicy(_)
                 | Resource::AuthorizationPolicy(_)
         );
         for touch in attaches.then(|| document.touches()).into_iter().flatten() {

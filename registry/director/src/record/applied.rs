@@ -77,7 +77,7 @@ impl ApplyRecord {
             let bytes = written("applied", &part)?.to_string().len();
             match packed.last_mut() {
                 Some(last) if bytes <= room => {
-                    last.join(part);
+                    last.merge(part);
                     room -= bytes;
                 }
                 _ => {
@@ -98,7 +98,7 @@ impl ApplyRecord {
         }
     }
 
-    fn join(&mut self, other: Self) {
+    fn merge(&mut self, other: Self) {
         self.documents.extend(other.documents);
         self.files.extend(other.files);
         self.removed.extend(other.removed);

@@ -8,7 +8,7 @@ use super::*;
 use crate::documents::PastDocument;
 use crate::need::RequiredRight;
 use crate::record::{ProposalRecord, ReassignRecord, RolloutStartRecord, short};
-use crate::refused::{TrustRefusal, code};
+use crate::refused::{Refused, code};
 use crate::rollout::{Cohort, Event, Judgement, judge};
 
 impl State {
@@ -198,13 +198,13 @@ impl State {
     /// # Errors
     /// [`code::ROLLBACK_NONE`] when nothing is pinned or there is no earlier pin, [`code::PIN_REVOKED`]
     /// when the earlier digest is revoked.
-    pub fn rollback(&self, service: &str, filter: &Name) -> Result<PinRecord, TrustRefusal> {
+    pub fn rollback(&self, service: &str, filter: &Name) -> Result<PinRecord, Refused> {
         let timeline = self.desired.pins.timeline(service, filter);
         let now = self.pin(service, filter).map(|pin| pin.digest);
         let before = timeline.iter().rev().find(|(_, digest)| Some(*digest) != now);
         let (Some(_), Some((version, digest))) = (now, before) else {
-            return Err(TrustRefusal {
-                code: code::ROLLBACK_NONE,
+            return Err(Refused {
+                code: code::ROLLBACK_NONE.into(),
                 rule: format!("{filter} of {service} has no earlier pin"),
                 set_by: "the journal".to_owned(),
                 remedy: format!("pin the version of {filter} that should run"),
@@ -227,7 +227,7 @@ impl State {
     ///
     /// # Errors
     /// [`code::PIN_REVOKED`], with who revoked it and why.
-    pub fn not_revoked(&self, filter: &Name, digest: &Digest) -> Result<(), TrustRefusal> {
+    pub fn not_revoked(&self, filter: &Name, digest: &Digest) -> Result<(), Refused> {
         match self.desired.revoked_digests.get(digest) {
             Some(revocation) => Err(revoked(filter, digest, revocation)),
             None => Ok(()),
@@ -241,10 +241,9 @@ impl State {
     /// # Errors
     /// [`code::REASSIGN_SERVICE`] when there is no such service, [`code::REASSIGN_EPOCH`] when the numbers
     /// of epochs are used up.
-    pub fn reassign(&self, service: &str, reason: &str) -> Result<RecordBody, TrustRefusal> {
-        let refuse = |code, rule: String, remedy: &str| {
-            let set_by = "the rules of assignments".to_owned();
-            Err(TrustRefusal { code, rule, set_by, remedy: remedy.to_owned() })
+    pub fn reassign(&self, service: &str, reason: &str) -> Result<RecordBody, Refused> {
+        let refuse = |code: &'static str, rule: String, remedy: &str| {
+            Err(Refused::new(code, rule, "the rules of assignments", remedy))
         };
         let services = self.services();
         if service != crate::pins::ALL && !services.contains(service) {
@@ -286,11 +285,10 @@ impl State {
     ///
     /// # Errors
     /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or [`code::PIN_REVOKED`].
-    pub fn start(&self, rollout: Rollout) -> Result<RecordBody, TrustRefusal> {
+    pub fn start(&self, rollout: Rollout) -> Result<RecordBody, Refused> {
         let spec = rollout.spec();
-        let refuse = |code, rule: String, remedy: &str| {
-            let set_by = "the rules of rollouts".to_owned();
-            Err(TrustRefusal { code, rule, set_by, remedy: remedy.to_owned() })
+        let refuse = |code: &'static str, rule: String, remedy: &str| {
+            Err(Refused::new(code, rule, "the rules of rollouts", remedy))
         };
         if self.desired.rollouts.contains_key(&spec.name) {
             let rule = format!("a rollout {} exists or existed already", spec.name);
@@ -322,10 +320,9 @@ impl State {
     /// # Errors
     /// [`code::ROLLOUT_MOVE`] when there is no such rollout or its stage does not allow the move,
     /// [`code::PIN_REVOKED`] when it would pin a revoked digest.
-    pub fn step(&self, name: &str, event: Event, why: &str) -> Result<RecordBody, TrustRefusal> {
+    pub fn step(&self, name: &str, event: Event, why: &str) -> Result<RecordBody, Refused> {
         let refuse = |rule: String, remedy: String| {
-            let set_by = "the rules of rollouts".to_owned();
-            Err(TrustRefusal { code: code::ROLLOUT_MOVE, rule, set_by, remedy })
+            Err(Refused::new(code::ROLLOUT_MOVE, rule, "the rules of rollouts", remedy))
         };
         let (rollout, why) = (name.to_owned(), short(why));
         let Some(state) = self.desired.rollouts.get(name) else {
@@ -373,9 +370,9 @@ impl State {
 
 /// The refusal of a revoked digest, with the reason of the revocation.
 #[must_use]
-pub fn revoked(filter: &Name, digest: &Digest, revocation: &StandingRevocation) -> TrustRefusal {
-    TrustRefusal {
-        code: code::PIN_REVOKED,
+pub fn revoked(filter: &Name, digest: &Digest, revocation: &StandingRevocation) -> Refused {
+    Refused {
+        code: code::PIN_REVOKED.into(),
         rule: format!("{digest} of {filter} is revoked ({})", short(&revocation.reason)),
         set_by: format!("{} at revision {}", revocation.stamp.actor, revocation.stamp.revision),
         remedy: format!("pin another version of {filter}"),

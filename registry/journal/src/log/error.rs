@@ -9,7 +9,7 @@ use crate::JournalError;
 #[non_exhaustive]
 pub enum LogError {
     /// A size that the tree does not have.
-    #[error("size {asked} is above {size}, which is all there is; catch up, or ask for less")]
+    #[error("the log has {size} entries, fewer than {asked}; catch up, or ask for fewer")]
     Size {
         /// The requested size.
         asked: u64,

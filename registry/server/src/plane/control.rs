@@ -1,14 +1,12 @@
 //! A control plane: its parts and its state.
 
 mod activations;
-pub(crate) mod artifact;
 mod commit;
+mod evidence;
 pub(crate) mod fleet;
 mod parts;
-mod policies;
 pub(crate) mod proxy_plan;
 mod resolve;
-mod verify;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
@@ -20,7 +18,7 @@ use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
 use tokio::sync::{Semaphore, watch};
 
-use crate::plane::control::artifact::Artifacts;
+use crate::plane::control::evidence::Artifacts;
 use crate::plane::control::fleet::Fleet;
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};

@@ -3,13 +3,13 @@
 use tamis_api::GrowthView;
 use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
-use tamis_trust::{Manifest, TrustRefusal};
+use tamis_trust::{Manifest, Refused};
 
 /// Why a filter would not run as planned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Faults {
     /// The refusal of a proxy.
-    pub refused: TrustRefusal,
+    pub refused: Refused,
     /// The faults of the configuration, each with its place in it; empty when something else is at fault.
     pub places: ValidationFaults,
 }
@@ -30,7 +30,7 @@ pub trait ComponentExaminer: Send + Sync + 'static {
     ///
     /// # Errors
     /// The broken rule.
-    fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), TrustRefusal>;
+    fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused>;
 
     /// Whether a filter would run as planned: with its grant, in its world, with its configuration according
     /// to its own `validate`. What depends on the machine of a proxy (time, memory, secrets, hosts that can be

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tamis_sync::Part;
-use tamis_trust::{Name, SignaturePolicy, TrustRefusal};
+use tamis_trust::{Name, Refused, SignaturePolicy};
 use tamis_tuf::{PolicyRepository, TrustedPolicies, TufError, UpdateOutcome};
 
 /// Prefix of the names of parts with metadata.
@@ -103,7 +103,7 @@ impl PolicyFolder {
         self.held().trusted.age(now)
     }
 
-    pub(crate) fn fresh(&self, filter: &Name, now: u64) -> Result<(), TrustRefusal> {
+    pub(crate) fn fresh(&self, filter: &Name, now: u64) -> Result<(), Refused> {
         self.held().trusted.fresh(filter, now)
     }
 

@@ -1,9 +1,9 @@
 //! Errors in the form of the API.
 
-use tamis_api::{ApiProblem, DocumentProblem, RefusalView};
+use tamis_api::{ApiProblem, DocumentProblem};
 use tamis_director::RecordError;
 use tamis_journal::{BlobError, JournalError};
-use tamis_trust::TrustRefusal;
+use tamis_trust::Refused;
 
 /// A number and its word: `1 proxy`, `3 proxies`.
 pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
@@ -34,22 +34,12 @@ pub(crate) fn missing(title: impl Into<String>, remedy: impl Into<String>) -> Ap
 }
 
 /// Rules that refuse.
-pub(crate) fn refused(refusals: Vec<TrustRefusal>) -> ApiProblem {
+pub(crate) fn refused(refusals: Vec<Refused>) -> ApiProblem {
     let title = match refusals.as_slice() {
         [one] => one.rule.clone(),
         many => format!("{} rules refuse it", many.len()),
     };
-    let refusals = refusals.into_iter().map(refusal).collect();
     ApiProblem { refusals, ..problem(409, "refused", title) }
-}
-
-pub(crate) fn refusal(refused: TrustRefusal) -> RefusalView {
-    RefusalView {
-        code: refused.code.to_owned(),
-        rule: refused.rule,
-        set_by: refused.set_by,
-        remedy: refused.remedy,
-    }
 }
 
 /// Invalid documents.

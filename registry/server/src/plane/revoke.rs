@@ -7,7 +7,7 @@ use serde_json::Value;
 use tamis_api::{ApiProblem, RevocationView, RevokeRequest, StoppedSlot};
 use tamis_director::{self as director, RecordBody, RevocationTarget, State};
 use tamis_sync::placed;
-use tamis_trust::{Digest, Request, SignaturePolicy, TrustRefusal, verify_manifest};
+use tamis_trust::{Digest, Refused, Request, SignaturePolicy, verify_manifest};
 
 use crate::plane::control::Control;
 use crate::plane::parse::digest;
@@ -192,14 +192,14 @@ impl Control {
 }
 
 /// The refusal that lists what would stop, for a caller who has not confirmed it.
-fn asks(stops: &[StoppedSlot]) -> TrustRefusal {
+fn asks(stops: &[StoppedSlot]) -> Refused {
     let services: BTreeSet<&str> = stops.iter().map(|stop| stop.service.as_str()).collect();
     let mut named: Vec<&str> = services.iter().copied().take(NAMED).collect();
     if services.len() > NAMED {
         named.push("…");
     }
-    TrustRefusal {
-        code: director::code::REVOKE,
+    Refused {
+        code: director::code::REVOKE.into(),
         rule: format!(
             "{} slots of {} services would stop now: {}",
             stops.len(),

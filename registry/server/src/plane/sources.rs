@@ -13,6 +13,11 @@ use crate::plane::problem::{bad, documents, problem};
 
 /// The most sources of one request, and the most files.
 const MAX_SOURCES: usize = 10_000;
+/// Bytes of the name of a source, and of the path of a file: longer than any path that a system opens (`PATH_MAX`, less its
+/// end), since each problem and each document repeats it.
+const MAX_NAME_BYTES: usize = 4_095;
+/// Problems after which no further source is read. Nobody reads more of them in one answer.
+const MAX_PROBLEMS: usize = 1_000;
 const LOCK: &str = "FiltersLock";
 /// The code for two documents of one name.
 const TWICE: &str = "document.twice";
@@ -47,17 +52,23 @@ pub(crate) fn parsed(sources: &[SourceText]) -> Result<ParsedDocuments, ApiProbl
     }
     // Before anything is parsed, which costs much more than to count.
     sources.iter().try_for_each(are_short)?;
+    sources.iter().try_for_each(|source| has_short_name(&source.source))?;
     let mut found: BTreeMap<String, (DocumentRecord, SourcePlace)> = BTreeMap::new();
     let (mut problems, mut twice) = (Vec::new(), Vec::new());
     for source in sources {
         let (parsed, wrong) = parse(&source.source, &source.text);
         if !wrong.is_empty() {
             problems.extend(wrong);
+            if problems.len() >= MAX_PROBLEMS {
+                problems.truncate(MAX_PROBLEMS);
+                break;
+            }
             continue;
         }
         for (key, one, place) in split(&source.source, &source.text, &parsed)? {
             match found.entry(key) {
                 Entry::Vacant(free) => drop(free.insert((one, place))),
+                Entry::Occupied(_) if twice.len() >= MAX_PROBLEMS => {}
                 Entry::Occupied(taken) => {
                     twice.push(conflict(taken.key(), &taken.get().1, &place));
                     twice.push(conflict(taken.key(), &place, &taken.get().1));
@@ -79,6 +90,18 @@ pub(crate) fn parsed(sources: &[SourceText]) -> Result<ParsedDocuments, ApiProbl
 fn too_many() -> ApiProblem {
     let title = format!("more than {MAX_SOURCES} sources or files in one request");
     bad(title, "apply them in parts")
+}
+
+fn has_short_name(name: &str) -> Result<(), ApiProblem> {
+    if name.len() <= MAX_NAME_BYTES {
+        return Ok(());
+    }
+    let beginning: String = name.chars().filter(|one| !one.is_control()).take(60).collect();
+    let title = format!(
+        "the name `{beginning}…` of a source or a file has {} bytes, and at most {MAX_NAME_BYTES} are allowed",
+        name.len()
+    );
+    Err(bad(title, "use the path of the file in its folder"))
 }
 
 /// Whether each document of a source is as short as a document may be.
@@ -158,12 +181,13 @@ fn files(request: &ApplyRequest) -> Result<Vec<FileRecord>, ApiProblem> {
     let mut named = BTreeSet::new();
     let mut files = Vec::new();
     for file in &request.files {
+        has_short_name(&file.path)?;
         if file.path.is_empty() || file.path.chars().any(char::is_control) {
             return Err(bad("a file has no usable path", "use the path that documents name"));
         }
         if let Some(secret) = secret_of(&file.text) {
             let title = format!(
-                "file {} holds {}, and what is applied stays in the journal for ever, where others read it",
+                "file {} holds {}, and applied documents stay in the journal for ever, where others can read them",
                 file.path,
                 secret.name()
             );
@@ -271,6 +295,52 @@ mod tests {
                 title.is_none_or(|(status, title)| status == 400 && title.contains(place.unwrap()))
             );
         }
+    }
+
+    #[test]
+    fn problems_of_a_request_have_a_bound_whatever_its_names_and_their_number() {
+        let unknown =
+            |number: usize| (0..number).map(|it| format!("  k{it}: 1\n")).collect::<String>();
+        let one = |source: String, text: String| SourceText { source, text };
+        let faulty = |number: usize| service("a") + &unknown(number);
+        let many = (0..300).map(|it| one(format!("{it}.yaml"), faulty(10))).collect();
+        let nested = format!(
+            "{}  {}:\n{}",
+            service("a"),
+            "n".repeat(10_000),
+            unknown(1_500).replace("  k", "    k")
+        );
+        let (fits, exceeds) = ("n".repeat(4_095), "n".repeat(4_096));
+        for (what, sources, most) in [
+            ("faults of a document", vec![one("a".into(), faulty(4_000))], 1_000),
+            ("faults of many sources", many, 1_000),
+            ("a long key above many faults", vec![one("a".into(), nested)], 1_000),
+            ("a long name", vec![one(fits, faulty(4_000))], 1_000),
+            ("a longer name", vec![one(exceeds.clone(), faulty(4_000))], 0),
+            ("a longer name of a sound source", vec![one(exceeds, service("a"))], 0),
+        ] {
+            let problem = parsed(&sources).err().unwrap();
+            let octets = serde_json::to_vec(&problem).unwrap().len();
+            assert!(octets < 10 << 20, "{what}: {octets} bytes");
+            assert!(problem.problems.len() <= most, "{what}: {}", problem.problems.len());
+            assert!(problem.status == 422 || most == 0 && problem.status == 400, "{what}");
+        }
+        let kinds = |files: Vec<SourceText>| {
+            super::read(
+                &ApplyRequest {
+                    files: files
+                        .into_iter()
+                        .map(|it| tamis_api::FileText { path: it.source, text: it.text })
+                        .collect(),
+                    ..ApplyRequest::default()
+                },
+                &ParsedDocuments(BTreeMap::new()),
+                &State::default(),
+                &|_| true,
+            )
+        };
+        assert!(kinds(vec![one("n".repeat(4_095), "x".into())]).is_ok());
+        assert!(kinds(vec![one("n".repeat(4_096), "x".into())]).is_err());
     }
 
     fn in_force(applied: &ApplyRecord) -> State {

@@ -9,7 +9,7 @@ use tamis_sync::{MessageFromNode, MessageToNode, Session};
 use tokio::sync::mpsc;
 
 use crate::lines::{Lines, MAX_LINE_BYTES};
-use crate::plane::{Control, Membership, ProvenProxy};
+use crate::plane::{ConnectedProxy, Control, ProvenProxy};
 
 /// Interval of signs of life on a silent stream.
 const PING: Duration = Duration::from_secs(15);
@@ -22,7 +22,7 @@ pub(super) struct NodeStream {
     pub(super) control: Control,
     pub(super) peer: ProvenProxy,
     pub(super) session: Session,
-    pub(super) membership: Membership,
+    pub(super) proxy: ConnectedProxy,
     pub(super) to_node: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
     /// Held until the proxy has its plan.
     pub(super) settling: Option<tokio::sync::OwnedSemaphorePermit>,
@@ -46,7 +46,7 @@ impl NodeStream {
                     }
                     None => return Ok(()),
                 },
-                changed = self.membership.plan().changed() => {
+                changed = self.proxy.plan().changed() => {
                     changed.map_err(|_| "another connection took its place".to_owned())?;
                 }
                 _ = ping.tick() => {
@@ -63,7 +63,7 @@ impl NodeStream {
 
     /// Sends the changed parts, unless the previous push is not answered yet.
     async fn push(&mut self) -> Result<(), String> {
-        let plan = Arc::clone(&self.membership.plan().borrow_and_update());
+        let plan = Arc::clone(&self.proxy.plan().borrow_and_update());
         if !plan.is_known() {
             return Ok(());
         }
@@ -75,7 +75,7 @@ impl NodeStream {
                 self.send(&MessageToNode::Push(frame)).await?;
             }
         } else if !self.session.outstanding() {
-            self.membership.current(plan.revision);
+            self.proxy.current(plan.revision);
             self.settling = None;
         }
         Ok(())
@@ -91,10 +91,10 @@ impl NodeStream {
                 let revision = push.map_or(0, |(_, revision)| *revision);
                 self.pushed.retain(|(nonce, _)| *nonce > outcome.nonce);
                 self.settling = None;
-                self.membership.outcome(outcome, revision).map_err(|problem| problem.title)
+                self.proxy.outcome(outcome, revision).map_err(|problem| problem.title)
             }
             MessageFromNode::Report(report) => {
-                self.membership.report(report).map_err(|problem| problem.title)
+                self.proxy.report(report).map_err(|problem| problem.title)
             }
         }
     }

@@ -4,7 +4,8 @@
 //! then a body is read, at most [`SMALL_BYTES`] of it, or a whole folder of documents for callers who may
 //! plan or apply.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -26,7 +27,9 @@ const SMALL_BYTES: usize = 64 << 10;
 /// The largest body of a plan or an apply, in bytes: a whole folder of documents.
 const LARGE_BYTES: usize = 64 << 20;
 /// Bodies of more than [`SMALL_BYTES`] held at the same time; others wait.
-const LARGE_AT_ONCE: usize = 2;
+const LARGE_AT_ONCE: usize = 4;
+/// Of these, bodies of one token. Who sends slowly delays the own bodies and leaves the other turns to others.
+const LARGE_OF_ONE: usize = 1;
 /// How long a body waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
 /// Time limit for a body to arrive.
@@ -34,11 +37,47 @@ const COMING: Duration = Duration::from_secs(30);
 
 /// Permits for large bodies.
 #[derive(Clone)]
-pub(crate) struct BodyPermits(Arc<Semaphore>);
+pub(crate) struct BodyPermits {
+    all: Arc<Semaphore>,
+    /// By token, those of tokens with a body that is held or waits.
+    own: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
+}
+
+/// A turn to hold a large body, given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct BodyTurn {
+    _all: OwnedSemaphorePermit,
+    _own: OwnedSemaphorePermit,
+}
 
 impl Default for BodyPermits {
     fn default() -> Self {
-        Self(Arc::new(Semaphore::new(LARGE_AT_ONCE)))
+        Self { all: Arc::new(Semaphore::new(LARGE_AT_ONCE)), own: Arc::default() }
+    }
+}
+
+impl BodyPermits {
+    /// A turn of a token. Its bodies wait for each other first, so that they take no more than their share of the places
+    /// in the queue of all. `None`: no turn came in time.
+    async fn turn(&self, token: &str) -> Option<BodyTurn> {
+        let own = self.own(token);
+        let both = async {
+            let own = own.acquire_owned().await.ok()?;
+            let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
+            Some(BodyTurn { _all: all, _own: own })
+        };
+        tokio::time::timeout(TURN, both).await.ok().flatten()
+    }
+
+    fn own(&self, token: &str) -> Arc<Semaphore> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = own.get(token).and_then(Weak::upgrade) {
+            return known;
+        }
+        own.retain(|_, permits| permits.strong_count() > 0);
+        let permits = Arc::new(Semaphore::new(LARGE_OF_ONE));
+        own.insert(token.to_owned(), Arc::downgrade(&permits));
+        permits
     }
 }
 
@@ -112,17 +151,18 @@ impl UnreadBody {
     /// The body as JSON. Call it after the right was checked.
     pub(crate) async fn json<T: DeserializeOwned>(self) -> Result<T, ProblemResponse> {
         self.is_json()?;
-        let (bytes, _) = self.within(SMALL_BYTES).await?;
+        let (bytes, _) = self.within(SMALL_BYTES, "").await?;
         parsed(&bytes)
     }
 
-    /// The same for a whole folder of documents. Parsing runs on another thread, so that other requests
+    /// The same for a whole folder of documents of a caller. Parsing runs on another thread, so that other requests
     /// continue.
     pub(crate) async fn documents<T: DeserializeOwned + Send + 'static>(
         self,
-    ) -> Result<(T, Option<OwnedSemaphorePermit>), ProblemResponse> {
+        caller: &Caller,
+    ) -> Result<(T, Option<BodyTurn>), ProblemResponse> {
         self.is_json()?;
-        let (bytes, turn) = self.within(LARGE_BYTES).await?;
+        let (bytes, turn) = self.within(LARGE_BYTES, caller.0.actor()).await?;
         if turn.is_none() {
             return Ok((parsed(&bytes)?, turn));
         }
@@ -145,13 +185,14 @@ impl UnreadBody {
     async fn within(
         self,
         limit: usize,
-    ) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ProblemResponse> {
+        token: &str,
+    ) -> Result<(Bytes, Option<BodyTurn>), ProblemResponse> {
         let length = self.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|it| it.to_str().ok()).and_then(|it| it.parse::<usize>().ok());
         if length.is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        let read = collected(self.body, self.turns, limit);
+        let read = collected(self.body, self.turns, limit, token);
         tokio::time::timeout(COMING, read).await.unwrap_or_else(|_| {
             let title = format!("the body took more than {} seconds", COMING.as_secs());
             Err(problem(408, "too-slow", title, "send it again, faster or in parts"))
@@ -164,7 +205,8 @@ async fn collected(
     body: Body,
     turns: BodyPermits,
     limit: usize,
-) -> Result<(Bytes, Option<OwnedSemaphorePermit>), ProblemResponse> {
+    token: &str,
+) -> Result<(Bytes, Option<BodyTurn>), ProblemResponse> {
     let (mut stream, mut bytes, mut turn) = (body.into_data_stream(), BytesMut::new(), None);
     loop {
         let piece = stream.try_next().await;
@@ -175,9 +217,8 @@ async fn collected(
         }
         bytes.extend_from_slice(&piece);
         if bytes.len() > SMALL_BYTES && turn.is_none() {
-            let waited = tokio::time::timeout(TURN, Arc::clone(&turns.0).acquire_owned()).await;
-            let Ok(Ok(taken)) = waited else {
-                let title = "too many large bodies at once";
+            let Some(taken) = turns.turn(token).await else {
+                let title = "too many large bodies at once, of this token or of all";
                 return Err(problem(503, "busy", title, "come back after Retry-After"));
             };
             turn = Some(taken);
@@ -252,7 +293,8 @@ mod tests {
         ] {
             let taken = Arc::new(AtomicUsize::new(0));
             let body = endless(2 * limit / PIECE, &taken);
-            let refused = unread(body, &BodyPermits::default(), length).within(limit).await.err();
+            let refused =
+                unread(body, &BodyPermits::default(), length).within(limit, "a").await.err();
             assert_eq!(refused.map(|refused| refused.0.status), Some(413), "{limit} {length:?}");
             let taken = taken.load(Ordering::Relaxed);
             assert!(taken <= most, "{taken} of {limit} {length:?}");
@@ -268,8 +310,12 @@ mod tests {
         let (turns, taken) = (BodyPermits::default(), Arc::new(AtomicUsize::new(0)));
         let (bodies, size) = (40, 4 << 20);
         let all: Vec<_> = (0..bodies)
-            .map(|_| unread(endless(size / PIECE, &taken), &turns, None).within(LARGE_BYTES))
-            .map(|reading| tokio::spawn(async move { reading.await.is_ok() }))
+            .map(|token| {
+                let body = unread(endless(size / PIECE, &taken), &turns, None);
+                tokio::spawn(
+                    async move { body.within(LARGE_BYTES, &token.to_string()).await.is_ok() },
+                )
+            })
             .collect();
         let mut before = usize::MAX;
         // Until all of them wait for something.
@@ -282,5 +328,36 @@ mod tests {
         let most = LARGE_AT_ONCE * size + (bodies - LARGE_AT_ONCE) * (SMALL_BYTES + PIECE);
         assert!(before >= LARGE_AT_ONCE * size && before <= most, "{before} bytes, at most {most}");
         all.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn bodies_of_one_token_take_one_turn_and_leave_the_others() {
+        let permits = BodyPermits::default();
+        let soon = async |token: &str| {
+            tokio::time::timeout(Duration::from_millis(50), permits.turn(token))
+                .await
+                .ok()
+                .flatten()
+        };
+        let first = soon("a").await.unwrap();
+        let waiting: Vec<_> = (0..20)
+            .map(|_| {
+                let permits = permits.clone();
+                tokio::spawn(async move { permits.turn("a").await.is_some() })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        let others = [soon("b").await, soon("c").await, soon("d").await];
+        assert!(others.iter().all(Option::is_some), "{others:?}");
+        assert!(soon("a").await.is_none(), "a token has one turn");
+        assert!(soon("e").await.is_none(), "all turns are taken");
+        drop(others);
+        assert!(soon("e").await.is_some());
+        drop(first);
+        for one in waiting {
+            assert!(one.await.unwrap());
+        }
+        assert!(soon("e").await.is_some());
+        assert_eq!(permits.own.lock().unwrap().len(), 1, "tokens without a body are forgotten");
     }
 }

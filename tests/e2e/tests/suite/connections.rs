@@ -1,5 +1,6 @@
 //! Connections and how they end: methods that open tunnels, interim responses, clients that leave.
 
+use crate::policies::attachment_of;
 use bytes::Bytes;
 use h2::Reason;
 use http::{Method, Request, Response, StatusCode};
@@ -369,6 +370,46 @@ fn a_websocket_over_http2_is_a_tunnel_to_an_http1_upstream() {
     });
     let record = folder.record("the tunnel", |record| record["path"] == "/chat?room=1");
     assert_eq!((&record["bytes_in"], &record["bytes_out"]), (&10.into(), &10.into()), "{record}");
+}
+
+#[test]
+fn a_page_of_another_site_opens_no_websocket_in_either_version() {
+    let address = raw(|mut stream, _| {
+        let answer = "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-accept: x\r\n\r\n";
+        stream.write_all(answer.as_bytes()).unwrap();
+    });
+    let folder = Folder::documents(&[address]);
+    let config = "{ trustedOrigins: [https://shop.example] }";
+    folder.write("csrf.yaml", &attachment_of("csrf", "authn", 1, config));
+    folder.prepare();
+    let _gateway = folder.start(&[]);
+    let rows = [
+        ("https://evil.example", "cross-site", false),
+        ("https://shop.example", "cross-site", true),
+    ];
+    for (origin, site, passes) in rows {
+        let head = format!(
+            "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\norigin: {origin}\r\nsec-fetch-site: {site}\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        let reply = exchange(&folder.http, head.as_bytes());
+        let status = if passes { "HTTP/1.1 101 " } else { "HTTP/1.1 403 " };
+        assert!(reply.starts_with(status.as_bytes()), "{}", String::from_utf8_lossy(&reply));
+        over_http2(&folder.http, async |mut sender| {
+            // The listener's SETTINGS must have arrived, or the client may not ask (RFC 8441 §3).
+            let probe = Request::post("http://a/probe").header("origin", "https://evil.example");
+            let probe = sender.send_request(probe.body(Empty::new()).unwrap()).await.unwrap();
+            assert_eq!(probe.status(), 403);
+            let request = Request::builder()
+                .method(Method::CONNECT)
+                .uri("http://a/ws")
+                .extension(hyper::ext::Protocol::from_static("websocket"))
+                .header("origin", origin)
+                .header("sec-fetch-site", site)
+                .header("sec-websocket-version", "13");
+            let response = sender.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+            assert_eq!(response.status(), if passes { 200 } else { 403 }, "{origin}");
+        });
+    }
 }
 
 /// Asks for a tunnel over HTTP/2; returns status and reason.

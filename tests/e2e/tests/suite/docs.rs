@@ -256,12 +256,15 @@ fn the_page_on_several_hosts_does_what_it_says() {
     let page = std::fs::read_to_string(root().join("docs/how-to/several-hosts.md")).unwrap();
     let backend = Backend::start();
     let folder = Folder::gateway(&[backend.address]);
-    let port = folder.https.rsplit(':').next().unwrap().to_owned();
-    let page = renumber(&page, &[("8443".to_owned(), port)]);
+    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
+    let ports = [("8443".to_owned(), port(&folder.https)), ("8080".to_owned(), port(&folder.http))];
+    let page = renumber(&page, &ports);
     // The gateway has the listeners of the page and nothing else.
-    let (_, listeners) = page.split_once("```yaml\n").unwrap();
-    let (listeners, rest) = listeners.split_once("```").unwrap();
-    let listeners: String = listeners.lines().map(|line| format!("  {line}\n")).collect();
+    let all = page.split("```yaml\n").skip(1).map(|part| part.split_once("```").unwrap().0);
+    let lines = all.flat_map(|part| part.lines().filter(|line| *line != "listeners:"));
+    let lines: String = lines.map(|line| format!("  {line}\n")).collect();
+    let listeners = format!("  listeners:\n{lines}");
+    let (_, rest) = page.split_once("```\n").unwrap();
     let mesh = folder.read("mesh.yaml");
     let (before, after) = mesh.split_once("  listeners:\n").unwrap();
     let (_, after) = after.split_once("  admin:").unwrap();
@@ -275,7 +278,7 @@ fn the_page_on_several_hosts_does_what_it_says() {
         outputs[0].lines().filter_map(|line| line.strip_prefix("Peer certificate: ")).collect();
     assert_eq!(subjects, ["CN = pay", "CN = shop"], "{outputs:?}");
     assert!(outputs[1].contains("unrecognized name"), "{outputs:?}");
-    assert_eq!(outputs[2], "200\n421\n");
+    assert_eq!(outputs[2..], ["200\n421\n", "200\n404\n"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `tamis filter run`: a filter serves while it is written.
 
+use crate::guests;
 use serde_json::Value;
 use std::fs;
 use tamis_e2e::{RunningProcess, eventually, free_port, request, tamis};
@@ -47,5 +48,37 @@ fn a_saved_filter_serves_and_a_build_that_fails_leaves_the_last_good_one() {
     fs::write(&code, &sound).unwrap();
     becomes(403);
     eventually("the new build is reported", || (states(&running, "filter") > before).then_some(()));
+    assert!(running.end("-INT").success());
+}
+
+#[test]
+fn a_component_of_another_language_serves_and_is_read_again_when_it_is_written() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let text = "name: acme/guest\nversion: 0.1.0\nworld: everything\n";
+    fs::write(folder.path().join("filter.yaml"), text).unwrap();
+    let component = folder.path().join("target/guest.wasm");
+    fs::create_dir_all(component.parent().unwrap()).unwrap();
+    let sound = fs::read(guests::behaviour()).unwrap();
+    fs::write(&component, &sound).unwrap();
+    let port = free_port();
+    let (line, config) = (port.to_string(), "{\"do\":\"pass\"}");
+    let running = RunningProcess::start_as(
+        folder.path(),
+        &["filter", "run", "--component", "target/guest.wasm", "--port", &line, "--config", config],
+        &[],
+    );
+    running.event("the filter serves", |event| {
+        event["event"] == "filter" && event["state"] == "serving"
+    });
+    let address = format!("127.0.0.1:{port}");
+    let status = || request(&address, "GET", "/a", &[], b"").status;
+    assert_eq!(status(), 200, "the sample service answers");
+    fs::write(&component, "no component").unwrap();
+    running.event("what was written is refused", |event| event["event"] == "build-failed");
+    assert_eq!(status(), 200, "the last good one keeps serving");
+    let before = states(&running, "filter");
+    fs::write(&component, &sound).unwrap();
+    eventually("it is read again", || (states(&running, "filter") > before).then_some(()));
+    assert_eq!(status(), 200);
     assert!(running.end("-INT").success());
 }

@@ -1,6 +1,9 @@
 //! The hosts of a TLS listener: server names of handshakes, and hosts of requests.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 use tamis_e2e::{Backend, Folder, FolderOptions, eventually, tamis};
 
 /// What `openssl s_client` reports about a handshake; `None`: without a server name.
@@ -250,4 +253,97 @@ fn a_certificate_of_one_listener_is_renewed_alone_and_a_broken_one_opens_its_hos
     for (name, listener) in [("x.b.shop.example", "long"), ("c.shop.example", "wild")] {
         assert_eq!(shown(&folder, Some(name)).as_deref(), Some(listener), "{name}");
     }
+}
+
+/// The listener of a request in clear text, on a connection of its own or on `stream`, by its redirect, or the status.
+fn found(stream: &mut TcpStream, host: Option<&str>) -> String {
+    let host = host.map(|host| format!("host: {host}\r\n")).unwrap_or_default();
+    let version = if host.is_empty() { "HTTP/1.0\r\nconnection: keep-alive" } else { "HTTP/1.1" };
+    stream.write_all(format!("GET / {version}\r\n{host}\r\n").as_bytes()).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet).unwrap();
+        head.push(octet[0]);
+    }
+    let head = String::from_utf8(head).unwrap().to_ascii_lowercase();
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+    let length = field("content-length: ").map_or(0, |text| text.parse().unwrap());
+    stream.read_exact(&mut vec![0; length]).unwrap();
+    let at = field("location: http://").and_then(|it| it.split('.').next()).map(str::to_owned);
+    at.unwrap_or_else(|| head.split(' ').nth(1).unwrap().to_owned())
+}
+
+/// A route of one listener that redirects to its name.
+fn named_route(listener: &str) -> String {
+    format!(
+        "---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: {listener}, namespace: test }}\n\
+         spec:\n  parentRefs: [{{ name: edge, sectionName: {listener} }}]\n  \
+         rules: [{{ filters: [{{ type: RequestRedirect, requestRedirect: {{ hostname: {listener}.at }} }}] }}]\n"
+    )
+}
+
+#[test]
+fn in_clear_text_each_request_goes_to_the_listener_of_its_host() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let mesh = folder.read("mesh.yaml");
+    let port = folder.http.rsplit(':').next().unwrap();
+    let (before, after) = mesh.split_once("  listeners:\n").unwrap();
+    let (_, after) = after.split_once("  admin:").unwrap();
+    let (after, route) = after.split_once("---\nkind: HTTPRoute").unwrap();
+    let (_, rest) = route.split_once("---\n").unwrap();
+    let after = format!("{after}---\n{rest}");
+    let write = |listeners: &[(&str, Option<&str>, &str)]| {
+        let lines = listeners.iter().map(|(name, hostname, more)| {
+            let hostname = hostname.map(|it| format!(", hostname: \"{it}\"")).unwrap_or_default();
+            format!("    - {{ name: {name}, port: {port}, protocol: HTTP{hostname}{more} }}\n")
+        });
+        let lines: String = lines.collect();
+        let routes: String = listeners.iter().map(|(name, ..)| named_route(name)).collect();
+        folder.write("mesh.yaml", &format!("{before}  listeners:\n{lines}  admin:{after}{routes}"));
+    };
+    let all = LISTENERS.map(|(name, hostname, _)| (name, hostname, ""));
+    write(&all);
+    let _gateway = folder.start(&[]);
+    let connect = || {
+        let stream = TcpStream::connect(&folder.http).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream
+    };
+    let rows = [
+        (Some("a.shop.example"), "exact"),
+        (Some("A.Shop.Example:80"), "exact"),
+        (Some("x.a.shop.example"), "wild"),
+        (Some("b.shop.example"), "wild"),
+        (Some("y.x.b.shop.example"), "long"),
+        (Some("shop.example"), "all"),
+        (Some("127.0.0.1"), "all"),
+        (None, "all"),
+    ];
+    // On one connection, and each on one of its own.
+    let mut kept = connect();
+    for (host, listener) in rows {
+        assert_eq!(found(&mut kept, host), listener, "{host:?}");
+        assert_eq!(found(&mut connect(), host), listener, "{host:?} alone");
+    }
+    let record = folder.record("its record", |record| record["authority"] == "b.shop.example");
+    assert_eq!(record["listener"], "wild", "{record}");
+
+    // A listener that does not listen keeps its hosts, also on connections that are open.
+    let mut broken = all;
+    broken[3].2 = ", clientAddress: { hops: 1, trusted: [lb] }";
+    write(&broken);
+    eventually("it does not listen", || {
+        (found(&mut kept, Some("a.shop.example")) == "421").then_some(())
+    });
+    assert_eq!(found(&mut kept, Some("c.shop.example")), "wild");
+    // Without one for all hosts, others get nothing.
+    write(&all.map(|one| if one.0 == "all" { ("all", Some("all.example"), "") } else { one }));
+    eventually("the host has no listener", || {
+        (found(&mut kept, Some("other.example")) == "404").then_some(())
+    });
+    assert_eq!(found(&mut kept, Some("a.shop.example")), "exact");
+    assert_eq!(found(&mut kept, Some("all.example")), "all");
+    assert_eq!(backend.count(), 0);
 }

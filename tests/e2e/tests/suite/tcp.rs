@@ -378,6 +378,16 @@ fn the_page_on_tcp_services_does_what_it_says() {
             (false, false) => true,
         }
     });
-    let said = &outputs.last().unwrap().1;
-    assert!(said.starts_with("hello\nHOW MANY?\n"), "{said}");
+    let said = |part: &str| {
+        let found = outputs.iter().find(|(commands, _)| commands.contains(part));
+        found.unwrap_or_else(|| panic!("the page has no `{part}`")).1.clone()
+    };
+    assert!(said("demo/policy.yaml").starts_with("hello\nHOW MANY?\n"));
+    let asked = said("authz explain");
+    assert!(
+        asked.starts_with("✓ reports connects\n✓ nobody else does\n2 cases, all as expected\n")
+    );
+    let rule =
+        "  - { identities: [\"spiffe://shop.example/ns/shop/service/web\"], ports: [5432] }\n";
+    assert!(asked.contains("refused: authz.no-rule\n") && asked.ends_with(rule), "{asked}");
 }

@@ -4,10 +4,11 @@ use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tamis_e2e::{Folder, up};
+use tamis_e2e::{Folder, eventually, get, up};
 
+use crate::authorization::{SWITCH, policy};
 use crate::connections::raw;
 use crate::retries::mesh_with;
 
@@ -29,12 +30,21 @@ fn shouting(mut stream: TcpStream, head: &str) {
     }
 }
 
+/// Whether a word comes back in capitals; `None`: the tunnel was closed.
+fn shouts(stream: &mut TcpStream, word: &str) -> Option<()> {
+    stream.write_all(word.as_bytes()).ok()?;
+    let mut back = vec![0; word.len()];
+    stream.read_exact(&mut back).ok()?;
+    assert_eq!(back, word.to_ascii_uppercase().as_bytes());
+    Some(())
+}
+
 /// The connection after the request, and the head of the response.
-fn ask(folder: &Folder, protocol: &str) -> (TcpStream, String) {
+fn ask(folder: &Folder, path: &str, protocol: &str) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(&folder.http).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let ask = format!(
-        "GET /ws HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\
+        "GET {path} HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: {protocol}\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
     );
     stream.write_all(ask.as_bytes()).unwrap();
@@ -73,7 +83,7 @@ fn a_tunnel_opens_through_a_sidecar_for_what_both_proxies_carry_and_for_nothing_
         for (protocol, opens) in rows {
             let what = format!("{protocol} with gateway {gateway} and sidecar {sidecar}");
             let before = tunnels.load(Ordering::Relaxed);
-            let (mut stream, head) = ask(&folder, protocol);
+            let (mut stream, head) = ask(&folder, "/ws", protocol);
             assert_eq!(head.starts_with("HTTP/1.1 101 "), *opens, "{what}: {head}");
             let after = tunnels.load(Ordering::Relaxed);
             assert_eq!(after - before, usize::from(*opens), "{what}: {head}");
@@ -93,4 +103,88 @@ fn a_tunnel_opens_through_a_sidecar_for_what_both_proxies_carry_and_for_nothing_
         }
         running.end("-INT");
     }
+}
+
+#[test]
+fn a_websocket_is_closed_soon_after_policies_refuse_its_request_and_no_other_is() {
+    let application = raw(|stream, head| shouting(stream, &head));
+    let folder = mesh_with(application, "", "");
+    folder.write("authz.yaml", SWITCH);
+    let allow = |paths: &[&str]| {
+        let paths: Vec<String> = paths.iter().map(|path| format!("{{ value: {path} }}")).collect();
+        let rules = format!("  allow: [{{ paths: [{}] }}]\n", paths.join(", "));
+        policy("test", "app", "{ kind: Service, name: app }", &rules)
+    };
+    folder.write("policies.yaml", &allow(&["/lost", "/kept"]));
+    folder.prepare();
+    let running = up(folder.path(), &["--no-apps"]);
+    let opened = |path: &str| {
+        let (stream, head) = ask(&folder, path, "websocket");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        stream
+    };
+    let (mut lost, mut kept) = (opened("/lost"), opened("/kept"));
+    let becomes = |path: &str, status: u16| {
+        eventually(&format!("{path} becomes {status}"), || {
+            (get(&folder.http, path).status == status).then_some(())
+        });
+    };
+    // Policies that changed, and still allow both.
+    becomes("/more", 403);
+    folder.write("policies.yaml", &allow(&["/lost", "/kept", "/more"]));
+    becomes("/more", 200);
+    let both = Instant::now();
+    while both.elapsed() < Duration::from_secs(3) {
+        shouts(&mut lost, "still").unwrap();
+        shouts(&mut kept, "here").unwrap();
+    }
+    folder.write("policies.yaml", &allow(&["/kept", "/more"]));
+    becomes("/lost", 403);
+    let refused = Instant::now();
+    eventually("the tunnel is closed", || match shouts(&mut lost, "on") {
+        Some(()) => None,
+        None => Some(()),
+    });
+    assert!(refused.elapsed() < Duration::from_secs(5), "{:?}", refused.elapsed());
+    shouts(&mut kept, "the other one stays").unwrap();
+    running.end("-INT");
+    let records = std::fs::read_dir(folder.file(".tamis/access")).unwrap();
+    let all: String =
+        records.map(|one| std::fs::read_to_string(one.unwrap().path()).unwrap()).collect();
+    let revoked: Vec<&str> = all.lines().filter(|it| it.contains("connection.revoked")).collect();
+    let [record] = revoked[..] else { panic!("{all}") };
+    assert!(record.contains("/lost") && record.contains("authz.no-rule"), "{record}");
+}
+
+#[test]
+fn silent_websockets_leave_an_endpoint_to_requests() {
+    let application = raw(|stream, head| shouting(stream, &head));
+    let folder = Folder::documents(&[application]);
+    folder.write(
+        "policy.yaml",
+        "kind: UpstreamPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\
+         spec: { targetRefs: [{ kind: Service, name: app }], maxConnections: 4 }\n",
+    );
+    folder.prepare();
+    let _gateway = folder.start(&[]);
+    let mut held = Vec::new();
+    for _ in 0..2 {
+        let (stream, head) = ask(&folder, "/chat", "websocket");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        held.push(stream);
+    }
+    // More of them than open a circuit, if they counted as failures of the endpoint.
+    for _ in 0..10 {
+        let (_stream, head) = ask(&folder, "/chat", "websocket");
+        assert!(head.starts_with("HTTP/1.1 503 "), "{head}");
+        assert!(head.contains("x-tamis-reason: upstream.tunnels"), "{head}");
+        assert_eq!(get(&folder.http, "/").status, 200);
+    }
+    let circuit = ["tamis_circuit_opened_total", &application.to_string()];
+    assert_eq!(folder.metric(&circuit), Some(0.0));
+    drop(held.pop());
+    eventually("there is a place again", || {
+        let (_stream, head) = ask(&folder, "/chat", "websocket");
+        head.starts_with("HTTP/1.1 101 ").then_some(())
+    });
 }

@@ -207,10 +207,10 @@ fn the_grant_that_a_refusal_prints_can_be_written_as_it_stands() {
         };
         let refused = check_imports("acme/a", &inspection, &Grant::default()).unwrap_err();
         let text = refused.to_string();
-        let yaml = text.split_once("write:\n").unwrap().1;
-        let yaml = yaml.replace(
-            "kind: Grant\n",
-            "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\n",
+        let lines = text.split_once("add to the `spec` of its Grant: `").unwrap().1;
+        let yaml = format!(
+            "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a }}\nspec:\n  filter: acme/a\n  {}\n",
+            lines.trim_end_matches('`')
         );
         let (documents, problems) = parse("printed", &yaml);
         assert!(problems.is_empty() && documents.len() == 1, "{yaml}: {problems:?}");

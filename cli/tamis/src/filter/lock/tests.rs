@@ -62,3 +62,18 @@ fn a_broken_lock_is_named_with_its_place_and_not_overwritten() {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), text);
     }
 }
+
+#[test]
+fn a_file_that_nobody_reads_takes_no_pin() {
+    for (name, read) in [
+        ("a.yaml", true),
+        ("a.YML", true),
+        ("filters.lock", false),
+        ("pins", false),
+        (".yaml", false),
+    ] {
+        assert_eq!(is_document(Path::new(name)).is_ok(), read, "{name}");
+    }
+    let said = format!("{:#}", is_document(Path::new("tamis.lock")).unwrap_err());
+    assert!(said.contains("tamis.lock") && said.contains(".tamis/filters.lock.yaml"), "{said}");
+}

@@ -14,9 +14,12 @@ const MAX_FILES: usize = 4_096;
 const MADE: [&str; 3] = ["target", "vendor", ".git"];
 
 impl ChangeTimes {
-    /// What is there now. Files that cannot be read count as absent.
-    pub(super) fn now(folder: &Path) -> Self {
-        let (mut files, mut folders) = (BTreeMap::new(), vec![folder.to_owned()]);
+    /// What is there now: the files of the folder, and `component`, wherever it is. Files that cannot be read count as absent.
+    pub(super) fn now(folder: &Path, component: Option<&Path>) -> Self {
+        let changed = |file: &Path| file.metadata().and_then(|meta| meta.modified()).ok();
+        let mut files: BTreeMap<_, _> =
+            component.into_iter().map(|file| (file.to_owned(), changed(file))).collect();
+        let mut folders = vec![folder.to_owned()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
                 let name = entry.file_name();
@@ -46,7 +49,7 @@ mod tests {
             fs::create_dir_all(path(made)).unwrap();
         }
         fs::write(path("src/lib.rs"), "a").unwrap();
-        let mut before = ChangeTimes::now(folder.path());
+        let mut before = ChangeTimes::now(folder.path(), None);
         for (file, counts) in [
             ("target/run/run.yaml", false),
             ("vendor/tamis/a.rs", false),
@@ -55,7 +58,7 @@ mod tests {
             ("filter.yaml", true),
         ] {
             fs::write(path(file), "b").unwrap();
-            let now = ChangeTimes::now(folder.path());
+            let now = ChangeTimes::now(folder.path(), None);
             assert_eq!(now != before, counts, "{file}");
             before = now;
         }
@@ -66,9 +69,14 @@ mod tests {
             .unwrap()
             .set_modified(old)
             .unwrap();
-        let saved = ChangeTimes::now(folder.path());
+        let saved = ChangeTimes::now(folder.path(), None);
         assert!(saved != before, "a file that is saved again");
         fs::remove_file(path("src/other.rs")).unwrap();
-        assert!(ChangeTimes::now(folder.path()) != saved, "a file that is removed");
+        assert!(ChangeTimes::now(folder.path(), None) != saved, "a file that is removed");
+        let given = path("target/a.wasm");
+        let none = ChangeTimes::now(folder.path(), Some(&given));
+        fs::write(&given, "c").unwrap();
+        let built = ChangeTimes::now(folder.path(), Some(&given));
+        assert!(built != none, "a component that is given counts wherever it is");
     }
 }

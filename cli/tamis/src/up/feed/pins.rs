@@ -104,7 +104,7 @@ impl Feeder {
     fn keep(&self, wrongs: &mut Vec<FolderProblem>) {
         let text = serde_json::to_vec(&self.pins).unwrap_or_default();
         if let Err(error) = tamis_private::put(&self.sent, &text) {
-            let line = format!("what was pinned cannot be kept for a restart: {error}");
+            let line = format!("the pins cannot be stored for a restart: {error}");
             wrongs.push(FolderProblem::new(line));
         }
     }
@@ -134,14 +134,18 @@ fn then(error: &ClientError) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tamis_api::{ApiProblem, RefusalView};
+    use tamis_api::{ApiProblem, Refused};
 
     #[test]
     fn whoever_has_to_wait_for_somebody_else_is_told_what_to_do_then() {
         let error = |code: &str| {
             let word = String::new;
-            let refusal =
-                RefusalView { code: code.into(), rule: word(), set_by: word(), remedy: word() };
+            let refusal = Refused {
+                code: code.to_owned().into(),
+                rule: word(),
+                set_by: word(),
+                remedy: word(),
+            };
             ClientError::Refused(Box::new(ApiProblem {
                 status: 409,
                 code: "refused".into(),

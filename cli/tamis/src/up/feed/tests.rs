@@ -213,6 +213,39 @@ fn a_component_that_was_changed_is_told_with_its_place() {
 }
 
 #[test]
+fn a_guard_that_may_stand_in_the_wrong_namespace_keeps_the_folder_from_being_served() {
+    let folder = folder();
+    let registry = registry(folder.path()).unwrap();
+    let guard = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: g, namespace: shpo }\n\
+        spec: { targetRefs: [{ kind: Gateway, name: edge }], filter: acme/jwt, phase: authn, order: 10 }\n";
+    let write = |text: &str| fs::write(folder.path().join("g.yaml"), text).unwrap();
+    write(guard);
+    let why = ready(folder.path(), &registry).unwrap_err().to_string();
+    assert!(why.contains("g.yaml:4:") && why.contains("Gateway shop/edge exists"), "{why}");
+    write(&guard.replace("shpo", "shop"));
+    ready(folder.path(), &registry).unwrap();
+    // What cannot be read has its way out, too.
+    write("kind: List\napiVersion: v1\nitems: []\n");
+    let why = ready(folder.path(), &registry).unwrap_err().to_string();
+    assert!(why.contains("write each document for itself"), "{why}");
+}
+
+#[test]
+fn what_looks_like_a_document_and_is_not_read_is_named() {
+    let folder = folder();
+    fs::write(folder.path().join("g.json"), r#"{ "apiVersion": "v1", "kind": "Service" }"#)
+        .unwrap();
+    let world = World::start(folder);
+    let named = |world: &World| {
+        let lines = world.feeding.wrongs().lines();
+        lines.iter().any(|line| line.starts_with("g.json: it looks like a document"))
+    };
+    assert!(named(&world), "{:?}", world.feeding.wrongs().lines());
+    fs::remove_file(world.folder.path().join("g.json")).unwrap();
+    world.wait("it is gone", |world| !named(world));
+}
+
+#[test]
 fn a_folder_runs_once_at_a_time() {
     let folder = folder();
     let first = registry(folder.path()).unwrap();

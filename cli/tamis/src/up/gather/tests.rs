@@ -193,6 +193,81 @@ fn a_guard_that_cannot_be_used_and_never_was_is_sent_as_what_closes_its_targets(
 }
 
 #[test]
+fn a_sound_document_is_sent_beside_a_broken_one_whatever_ends_the_lines() {
+    let good = guard("g", "phase: authn\n  order: 10");
+    let (broken, unknown) =
+        (service("b").replace("protocol: http", "protocol: htp"), guard("u", "phase: x"));
+    let texts = [
+        format!("{good}---\n{broken}---\n{unknown}"),
+        format!("{broken}---\n{good}---\n{unknown}"),
+        format!("{unknown}---\n{broken}---\n{good}"),
+    ];
+    for text in texts {
+        let dashes = text.matches("\n---\n").count();
+        assert_eq!(dashes, 2);
+        for (name, text) in [
+            ("LF", text.clone()),
+            ("CRLF", text.replace('\n', "\r\n")),
+            ("CR", text.replace('\n', "\r")),
+            ("CR around the dashes", text.replace("\n---\n", "\r---\r")),
+            ("CR before the dashes", text.replace("\n---\n", "\r---\n")),
+            ("CR after the dashes", text.replace("\n---\n", "\n---\r")),
+            ("CR and CRLF", text.replace("\n---\n", "\r---\r\n")),
+            ("other marks", text.replace("\n---\n", "\r...\r---\r")),
+        ] {
+            let all = gathered(&[("a.yaml", text.clone())]);
+            assert_eq!(keys(&all), ["FilterAttachment/shop/g"], "{name}: {text:?}");
+            let stand_ins: Vec<String> = all.stand_ins.iter().map(key).collect();
+            assert_eq!(stand_ins, ["FilterAttachment/shop/u"], "{name}: {text:?}");
+            sound(&all);
+            assert!(all.is_broken("a.yaml") && !all.wrongs.is_empty(), "{name}");
+            // Its problem is where it stands, whatever ends the lines.
+            let lines = text.get(..text.find("htp").unwrap()).unwrap();
+            let line = tamis_resources::lines(lines).count();
+            let at = format!("a.yaml:{line}:");
+            assert!(
+                all.wrongs.iter().any(|one| one.line.starts_with(&at)),
+                "{name}: {:?}",
+                all.wrongs
+            );
+        }
+    }
+}
+
+#[test]
+fn of_a_part_with_several_documents_each_is_sent_or_what_stands_in_for_it() {
+    let good = guard("g", "phase: authn\n  order: 10");
+    let (broken, unknown) =
+        (service("b").replace("protocol: http", "protocol: htp"), guard("u", "phase: x"));
+    let other = service("other");
+    let rows: [(String, &[&str], usize); 6] = [
+        (format!("{good}---\n{broken}"), &["FilterAttachment/shop/g"], 0),
+        (
+            format!("{broken}---\n{good}---\n{other}"),
+            &["FilterAttachment/shop/g", "Service/shop/other"],
+            0,
+        ),
+        (format!("{unknown}---\n{good}"), &["FilterAttachment/shop/g"], 1),
+        (format!("{unknown}---\n{unknown}"), &[], 2),
+        (format!("{good}---\n{other}"), &["FilterAttachment/shop/g", "Service/shop/other"], 0),
+        (format!("{good}---\n{LOCK}"), &["FilterAttachment/shop/g"], 0),
+    ];
+    for (text, sent, closed) in rows {
+        let parsed = tamis_resources::read("a.yaml", &text);
+        let part = Part { line: 1, text: text.clone() };
+        let mut all = FolderDocuments::default();
+        let (names, known) = (DocumentNames::of(&[]), DocumentSources::new());
+        let sender = Sender { names, known: &known };
+        let own = sender.part(&mut all, "a.yaml", &part, &parsed);
+        all.sources.push(SourceText { source: "a.yaml".to_owned(), text: own });
+        assert_eq!(keys(&all), sent, "{text}");
+        assert_eq!(all.stand_ins.len(), closed, "{text}");
+        assert_eq!(all.locks.len(), usize::from(text.contains("FiltersLock")));
+        sound(&all);
+    }
+}
+
+#[test]
 fn what_is_wrong_between_documents_is_told_and_sent_all_the_same() {
     let route = "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: all, namespace: shop }\n\
         spec:\n  parentRefs: [{ kind: Gateway, name: edge }]\n  rules: [{ backendRefs: [{ name: gone, port: 80 }] }]\n";

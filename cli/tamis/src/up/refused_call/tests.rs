@@ -73,6 +73,15 @@ fn nothing_is_suggested_that_may_pass() {
             texts
         }),
         ("no outbound", edited("      outbound: 127.0.0.1:15031\n", "")),
+        ("no port for requests", {
+            let mut texts = only_payments(shop());
+            for text in &mut texts {
+                if text.contains("metadata: { name: payments") && text.contains("kind: Service\n") {
+                    *text = text.replace("protocol: http", "protocol: tcp");
+                }
+            }
+            texts
+        }),
         ("no sidecar", {
             let mut texts = only_payments(shop());
             for text in &mut texts {

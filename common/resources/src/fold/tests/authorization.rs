@@ -46,7 +46,7 @@ fn the_sidecars_of_the_example_refuse_what_its_policies_do_not_allow() {
         let allow = policies[0]["allow"].as_array().unwrap();
         assert_eq!(allow.len(), rules, "{name}");
         assert!(allow.iter().all(|rule| rule["identities"].as_array().unwrap().len() == 1));
-        assert_eq!(guard.grant.reads, ["@peer.spiffe-id"], "{name}");
+        assert_eq!(guard.grant.reads, ["@peer.spiffe-id", "@listener.name"], "{name}");
     }
     assert!(guards(&example(), "gateway:shop/edge").0.is_empty());
 }

@@ -3,7 +3,9 @@
 
 mod attachments;
 mod contradictions;
+mod nothing;
 mod priority;
+mod reach;
 mod routes;
 
 use serde_json::json;
@@ -199,6 +201,32 @@ fn whatever_is_wrong_with_a_guard_what_it_was_to_guard_is_refused() {
             "order: 10\n  config",
             "order: 10\n  direction: sideways\n  config",
         ),
+        (
+            "nothing behind the direction",
+            "order: 10\n  config",
+            "order: 10\n  direction:\n  config",
+        ),
+        ("nothing behind onFailure", "order: 10\n  config", "order: 10\n  onFailure:\n  config"),
+        ("nothing behind the phase", "phase: authn", "phase:"),
+        ("nothing behind the namespace", guard, &guard.replace("namespace: f", "namespace:")),
+        (
+            "nothing behind the labels",
+            guard,
+            &guard.replace("namespace: f", "namespace: f, labels:"),
+        ),
+        ("nothing behind the section", "sectionName: admin", "sectionName:"),
+        (
+            "nothing behind the group",
+            "{ kind: HTTPRoute, name: r, s",
+            "{ group: , kind: HTTPRoute, name: r, s",
+        ),
+        (
+            "nothing behind signedBy",
+            "spec: { filter: tamis/jwt }",
+            "spec: { filter: tamis/jwt, signedBy: }",
+        ),
+        ("nothing behind the name of a rule", "{ name: admin, matches", "{ name: , matches"),
+        ("nothing behind a path", "path: { value: /admin }", "path:"),
         // Its target.
         ("a route that is not there", "name: r, sectionName", "name: rr, sectionName"),
         ("a rule that is not there", "sectionName: admin", "sectionName: admn"),

@@ -32,10 +32,17 @@ fn of_two_listeners_that_exclude_each_other_the_first_listens_and_both_places_ar
         ("a name", https("a", ""), "name: a, port: 80, protocol: HTTP".to_owned(), ("a", "a")),
         ("the protocol", https("a", ""), plain("b", ""), ("HTTPS", "HTTP")),
         ("the protocol, the other way", plain("a", ""), https("b", ""), ("HTTP", "HTTPS")),
+        ("no hostname in clear text", plain("a", ""), plain("b", ""), ("443", "443")),
         (
-            "clear text",
+            "a hostname in clear text",
             plain("a", ", hostname: a.b"),
-            plain("b", ", hostname: c.d"),
+            plain("b", ", hostname: a.b"),
+            ("a.b", "a.b"),
+        ),
+        (
+            "the PROXY header in clear text",
+            plain("a", ", hostname: a.b"),
+            plain("b", proxy),
             ("443", "443"),
         ),
         ("no hostname", https("a", ""), https("b", ""), ("443", "443")),
@@ -75,6 +82,16 @@ fn of_two_listeners_that_exclude_each_other_the_first_listens_and_both_places_ar
 
 #[test]
 fn each_listener_of_a_port_knows_which_of_its_hosts_are_elsewhere() {
+    for protocol in ["HTTPS", "HTTP"] {
+        are_known_elsewhere(protocol);
+    }
+}
+
+fn are_known_elsewhere(protocol: &str) {
+    let https = |name: &str, more: &str| match protocol {
+        "HTTPS" => https(name, more),
+        _ => format!("name: {name}, port: 443, protocol: HTTP{more}"),
+    };
     let hosts = [
         ("exact", ", hostname: a.shop.example", &[][..]),
         ("deep", ", hostname: x.b.shop.example", &[]),

@@ -164,6 +164,15 @@ fn a_grant_of_a_tenant_alone_lets_nothing_run() {
         let filter = &plan(&folded).filters[0];
         assert_eq!(filter.refused.as_ref().unwrap().code, "grant.missing");
         assert_eq!(codes(&folded.problems).contains(&"grant.narrows"), !texts.is_empty());
+        let missing = folded.problems.iter().find(|one| one.code == "grant.missing").unwrap();
+        let help = missing.help.as_deref().unwrap_or_default();
+        let (says, way) = match texts.as_slice() {
+            [] => {
+                ("no Grant exists for acme/x", "write a Grant with `filter: acme/x` in a namespace")
+            }
+            _ => ("it only takes away", "move it to a namespace of security"),
+        };
+        assert!(missing.message.contains(says) && help.starts_with(way), "{missing}: {help}");
     }
 }
 

@@ -67,7 +67,7 @@ fn a_port_is_a_listener_at_its_sidecar_and_one_at_each_caller_that_declares_it()
     assert_eq!((rules.service.as_str(), rules.asked), ("data/db:5432", None));
     let service = plan.services.iter().find(|one| one.name == "data/db:5432").unwrap();
     assert_eq!(service.protocol, ProtocolPlan::Tcp { port: 5432 });
-    let tls = service.endpoints[0].tls.as_ref().unwrap();
+    let tls = member(&service.endpoints[0]);
     assert_eq!(tls.expect_identity, "spiffe://shop.example/ns/data/service/db");
 }
 

@@ -3,12 +3,12 @@
 use bytes::{Bytes, BytesMut};
 use http::{HeaderValue, Method, Request, Uri, Version};
 
-use crate::content::Content;
-use crate::field_names;
 use crate::gate::head::{self, Framing};
 use crate::gate::scan::HeadScan;
 use crate::gate::{Body, GateLimits, GateRefusal, RefusedRequest};
-use crate::spare;
+use crate::message::content::Content;
+use crate::message::field_names;
+use crate::message::spare;
 
 /// Room in a map for the fields that a proxy adds.
 const FIELDS_ADDED: usize = 6;

@@ -5,8 +5,8 @@ use http_body::SizeHint;
 use tamis_ambient::Clock;
 
 use super::request::{MethodKind, RequestFacts};
-use crate::gate::head::list_contains;
-use crate::outbox::{Outbox, OutgoingFraming};
+use crate::message::field::list_contains;
+use crate::message::outbox::{Outbox, OutgoingFraming};
 use crate::serve::date;
 
 /// What follows a response.

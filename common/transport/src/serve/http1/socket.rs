@@ -13,11 +13,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 
 use super::request::{self, RequestFacts};
-use crate::content::Content;
 use crate::first_read::poll_first_read;
 use crate::gate::scan::HeadScan;
 use crate::gate::{GateLimits, GateRefusal, RefusedRequest};
-use crate::outbox::Outbox;
+use crate::message::content::Content;
+use crate::message::outbox::Outbox;
 use crate::serve::side::RequestBodyError;
 use crate::serve::tunnel::ServerTunnel;
 use crate::turn::{ConnectionTurn, TURN_BYTES};

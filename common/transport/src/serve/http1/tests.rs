@@ -34,7 +34,7 @@ fn with(mut response: Reply, status: u16, fields: &[(&'static str, &'static str)
 
 /// Serves a connection while a client talks to it; gives what the client gives, and how the connection ended.
 async fn talk<T, B>(
-    handler: impl AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B>,
+    handler: impl AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B>,
     client: impl AsyncFnOnce(DuplexStream) -> T,
 ) -> (T, Result<(), ServeError>)
 where
@@ -42,7 +42,8 @@ where
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (near, far) = duplex(1 << 16);
-    let info = ConnInfo { peer: None, local: Address::Unix("/test".into()), identity: None };
+    let info =
+        ConnectionInfo { sender: None, local: Address::Unix("/test".into()), identity: None };
     let (_stage, stages) = watch::channel(ListenerStage::Serve);
     let limits = GateLimits::default();
     let start = (far, BytesMut::new());
@@ -53,7 +54,7 @@ where
 /// Sends those octets and no more, and reads all that comes; the `date` is left out.
 async fn send<B>(
     octets: &str,
-    handler: impl AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B>,
+    handler: impl AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B>,
 ) -> String
 where
     B: Body<Data = Bytes>,
@@ -108,7 +109,7 @@ async fn a_response_is_framed_as_its_request_allows() {
         (last, 200, &length, "content-length: 4\r\nconnection: close\r\n\r\nabcd"),
         (get, 299, &length, "content-length: 4\r\n\r\nabcd"),
     ] {
-        let handler = async |_: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| {
             with(pieces(["ab", "cd"]), status, fields)
         };
         let said = send(request, handler).await;
@@ -130,7 +131,7 @@ async fn a_response_that_would_not_end_the_exchange_becomes_an_error() {
         [("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 101), (upgrade, 103), (upgrade, 100)]
     {
         let handler =
-            async |_: Request<RequestBody>, _: &ConnInfo| with(pieces(["ab"]), status, &[]);
+            async |_: Request<RequestBody>, _: &ConnectionInfo| with(pieces(["ab"]), status, &[]);
         let said = send(&format!("{request}{request}"), handler).await;
         assert!(said.starts_with("HTTP/1.1 500 ") && said.ends_with("close\r\n\r\n"), "{said}");
         assert_eq!(said.matches("HTTP/1.1").count(), 1, "{said}");
@@ -142,7 +143,7 @@ async fn trailers_pass_both_ways_to_those_who_read_them() {
     for (te, trailers) in
         [("TE: gzip, Trailers\r\n", "x-sum: 7\r\n"), ("TE: gzip\r\n", ""), ("", "")]
     {
-        let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
             let whole = request.into_body().collect().await.unwrap();
             assert_eq!(whole.trailers().unwrap()["x-in"], "1, 2");
             let sent = HeaderMap::from_iter([(
@@ -164,7 +165,7 @@ async fn trailers_pass_both_ways_to_those_who_read_them() {
 async fn a_body_that_differs_from_its_length_ends_the_connection() {
     let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     for (length, content) in [("3", ["ab", "cd"]), ("5", ["ab", "cd"])] {
-        let handler = async |_: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| {
             with(pieces(content), 200, &[("content-length", length)])
         };
         let said = send(&format!("{get}{get}"), handler).await;
@@ -172,7 +173,7 @@ async fn a_body_that_differs_from_its_length_ends_the_connection() {
         let sent = said.split_once("\r\n\r\n").map_or("", |(_, content)| content);
         assert!(sent.len() < length.parse().unwrap(), "nobody takes it for whole: {said}");
     }
-    let handler = async |_: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| {
         frames([Ok(Frame::data(Bytes::from_static(b"ab"))), Err(io::Error::other("broken"))])
     };
     let said = send(&format!("{get}{get}"), handler).await;
@@ -194,7 +195,7 @@ async fn a_client_that_waits_is_asked_for_its_body_once_somebody_reads_it() {
         ("1.1", true, true, false),
         ("1.0", true, false, false),
     ] {
-        let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
             if reads {
                 drop(request.into_body().collect().await);
             }
@@ -230,7 +231,7 @@ async fn interim_responses_come_before_the_last_one_and_only_to_those_who_know_t
         (header::CONTENT_LENGTH, HeaderValue::from_static("9")),
         (header::CONNECTION, HeaderValue::from_static("close")),
     ]);
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         let interim = request.body().interim();
         for status in [100, 101, 102, 103, 200] {
             interim.send(StatusCode::from_u16(status).unwrap(), &hint);
@@ -251,7 +252,7 @@ async fn interim_responses_come_before_the_last_one_and_only_to_those_who_know_t
 
 #[tokio::test]
 async fn an_interim_response_is_sent_before_the_last_one_is_known() {
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         request.body().interim().send(StatusCode::EARLY_HINTS, &HeaderMap::new());
         std::future::pending::<Reply>().await
     };
@@ -268,8 +269,9 @@ async fn an_interim_response_is_sent_before_the_last_one_is_known() {
 
 #[tokio::test]
 async fn a_response_may_begin_while_its_request_still_arrives() {
-    let handler =
-        async |request: Request<RequestBody>, _: &ConnInfo| Response::new(request.into_body());
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
+        Response::new(request.into_body())
+    };
     let client = async |mut io: DuplexStream| {
         io.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
             .await
@@ -295,7 +297,7 @@ async fn a_response_may_begin_while_its_request_still_arrives() {
 #[tokio::test]
 async fn a_body_that_is_kept_reads_nothing_of_the_next_request() {
     let kept: RefCell<Option<RequestBody>> = RefCell::default();
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         let old = kept.borrow_mut().replace(request.into_body());
         if let Some(mut old) = old {
             let frame = old.frame().await;
@@ -316,7 +318,7 @@ async fn a_body_that_is_kept_reads_nothing_of_the_next_request() {
 async fn a_large_body_is_read_in_large_pieces_and_written_as_it_is() {
     const SIZE: usize = 4 << 20;
     let largest = Cell::new(0);
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         let mut body = request.into_body();
         let mut read = 0;
         while let Some(frame) = body.frame().await {
@@ -358,7 +360,7 @@ async fn a_slow_head_a_stalled_body_and_silence_end_in_time() {
         ("GET /", "a", 10, "HTTP/1.1 408 "),
         (post, "", 60, "HTTP/1.1 200 "),
     ] {
-        let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
             let failed = request.into_body().collect().await.err();
             let stalled = RequestBodyError::Refused(GateRefusal::BodyTimeout).to_string();
             assert_eq!(failed.map(|failed| failed.to_string()), Some(stalled));
@@ -391,7 +393,7 @@ async fn what_follows_an_upgrade_waits_for_the_response_to_it() {
     let upgrade = "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
     for (status, said) in [(101, "HTTP/1.1 101 "), (200, "HTTP/1.1 200 ")] {
         let handled = Cell::new(0);
-        let handler = async |mut request: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async |mut request: Request<RequestBody>, _: &ConnectionInfo| {
             handled.set(handled.get() + 1);
             let tunnel = crate::serve::PendingTunnel::of(&mut request);
             tokio::task::spawn_local(async move {
@@ -418,7 +420,7 @@ async fn what_follows_an_upgrade_waits_for_the_response_to_it() {
 #[tokio::test]
 async fn a_body_that_is_pending_is_not_asked_again_before_it_wakes() {
     let asked = Cell::new(0);
-    let handler = async |_: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| {
         let pieces = futures_util::stream::poll_fn(|_| {
             asked.set(asked.get() + 1);
             match asked.get() % 2 {
@@ -430,7 +432,8 @@ async fn a_body_that_is_pending_is_not_asked_again_before_it_wakes() {
     };
     let (mut near, far) = duplex(1 << 16);
     near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
-    let info = ConnInfo { peer: None, local: Address::Unix("/test".into()), identity: None };
+    let info =
+        ConnectionInfo { sender: None, local: Address::Unix("/test".into()), identity: None };
     let (_stage, stages) = watch::channel(ListenerStage::Serve);
     let start = (far, BytesMut::new());
     let served = serve(start, &info, GateLimits::default(), handler, |_| None, stages);

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode, header};
 use http_body::Frame;
 
 use super::side::StreamSide;
-use crate::gate::head::list_contains;
+use crate::message::field::list_contains;
 use crate::streams::ReceivedContent;
 
 /// The content of a request.

@@ -19,7 +19,7 @@ use super::head::{self, AfterHead, ResponseNeed};
 use super::side::StreamSide;
 use super::tunnel::StreamTunnel;
 use crate::causes::causes;
-use crate::serve::ConnInfo;
+use crate::serve::ConnectionInfo;
 use crate::serve::body::RequestBody;
 use crate::serve::tunnel::ServerTunnel;
 use crate::streams::{SendContentError, send_content};
@@ -61,9 +61,9 @@ impl Stream {
     }
 
     /// Runs the handler and sends its response. Both are dropped when the client resets the stream.
-    pub(super) async fn serve<H, B>(self, handler: Rc<H>, info: Rc<ConnInfo>)
+    pub(super) async fn serve<H, B>(self, handler: Rc<H>, info: Rc<ConnectionInfo>)
     where
-        H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B>,
+        H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B>,
         B: Body<Data = Bytes>,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {

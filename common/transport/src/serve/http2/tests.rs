@@ -44,7 +44,7 @@ async fn serving<H, B, T>(
     client: impl AsyncFnOnce(DuplexStream, watch::Sender<ListenerStage>) -> T,
 ) -> (T, Result<(), ServeError>)
 where
-    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -53,7 +53,7 @@ where
         let (io, server) = tokio::io::duplex(1 << 16);
         let (stop, stopped) = watch::channel(ListenerStage::Serve);
         let local = Address::Unix("/test".into());
-        let info = Rc::new(ConnInfo { peer: None, local, identity: None });
+        let info = Rc::new(ConnectionInfo { sender: None, local, identity: None });
         let server =
             spawn_local(
                 async move { serve_connection(server, info, &limits, handler, stopped).await },
@@ -70,7 +70,7 @@ async fn talking<H, B, T>(
     client: impl AsyncFnOnce(SendRequest<Bytes>, watch::Sender<ListenerStage>) -> T,
 ) -> T
 where
-    H: AsyncFn(Request<RequestBody>, &ConnInfo) -> Response<B> + 'static,
+    H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
@@ -142,7 +142,7 @@ async fn fetched(sender: &mut SendRequest<Bytes>, request: Request<()>) -> (u16,
 
 #[tokio::test]
 async fn a_connect_with_content_ends_no_more_than_its_stream() {
-    let handler = async |mut request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |mut request: Request<RequestBody>, _: &ConnectionInfo| {
         if request.method() != Method::CONNECT {
             return whole("ok");
         }
@@ -192,7 +192,7 @@ async fn a_connect_with_content_ends_no_more_than_its_stream() {
 async fn interim_responses_come_before_the_last_one() {
     let kept = Rc::new(RefCell::new(None::<InterimSender>));
     let late = Rc::clone(&kept);
-    let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
         let interim = request.body().interim();
         assert!(interim.is_open());
         let mut hint = HeaderMap::new();
@@ -236,7 +236,7 @@ async fn interim_responses_come_before_the_last_one() {
 
 #[tokio::test]
 async fn interim_responses_without_end_are_left_out() {
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         let interim = request.body().interim();
         let mut hint = HeaderMap::new();
         hint.insert("link", HeaderValue::try_from("x".repeat(1_000)).unwrap());
@@ -260,7 +260,7 @@ async fn interim_responses_without_end_are_left_out() {
 
 #[tokio::test]
 async fn a_client_that_expects_100_gets_it_when_its_content_is_read() {
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         if request.uri().path() == "/unread" {
             return status(403);
         }
@@ -309,7 +309,7 @@ async fn a_head_says_nothing_that_http2_does_not_say() {
         ("CONNECT", 403, "text", 403, Some("4"), 4),
     ];
     for (method, said, text, expected, length, octets) in rows {
-        let handler = async move |_: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async move |_: Request<RequestBody>, _: &ConnectionInfo| {
             let mut response = whole(text);
             *response.status_mut() = StatusCode::from_u16(said).unwrap();
             for (name, value) in [
@@ -346,7 +346,7 @@ async fn a_head_says_nothing_that_http2_does_not_say() {
 
 #[tokio::test]
 async fn content_and_trailers_pass_both_ways_whatever_their_size() {
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         let content = request.into_body().collect().await.unwrap();
         let trailers = content.trailers().cloned();
         let octets = content.to_bytes();
@@ -399,7 +399,7 @@ async fn a_body_that_fails_resets_its_stream_alone() {
         (ended(Reason::from(99)), Reason::INTERNAL_ERROR),
     ] {
         let error = RefCell::new(Some(error));
-        let handler = async move |_: Request<RequestBody>, _: &ConnInfo| {
+        let handler = async move |_: Request<RequestBody>, _: &ConnectionInfo| {
             let Some(error) = error.take() else { return whole("ok") };
             pieces(vec![Ok(Frame::data("some".into())), Err(error)])
         };
@@ -426,7 +426,8 @@ fn the_connection_of_a_proxy_has_room_for_what_all_of_its_streams_may_send() {
         tls_version: "TLSv1.3",
     };
     let limits = |max_streams| ServeLimits { max_streams, ..ServeLimits::default() };
-    let info = |identity| ConnInfo { identity, peer: None, local: Address::Unix("/test".into()) };
+    let info =
+        |identity| ConnectionInfo { identity, sender: None, local: Address::Unix("/test".into()) };
     let (client, kib) = (1024, 1024);
     for (who, streams, stream, connection) in [
         (None, 128, client, client),
@@ -453,7 +454,7 @@ async fn handler_and_body_are_dropped_when_their_stream_is_reset() {
     let gone = Rc::new(Cell::new(0));
     let asked = Rc::new(Notify::new());
     let (counts, tells) = (Rc::clone(&gone), Rc::clone(&asked));
-    let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
         let guard = Guard(Rc::clone(&counts));
         tells.notify_one();
         match request.uri().path() {
@@ -496,7 +497,7 @@ async fn handler_and_body_are_dropped_when_their_stream_is_reset() {
 async fn a_client_that_disappears_ends_everything_of_its_own() {
     let gone = Rc::new(Cell::new(0));
     let counts = Rc::clone(&gone);
-    let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
         let _guard = Guard(Rc::clone(&counts));
         match request.into_body().collect().await {
             Ok(_) => whole("ok"),
@@ -526,10 +527,11 @@ async fn a_client_that_disappears_ends_everything_of_its_own() {
 
 #[tokio::test]
 async fn a_client_that_does_not_read_holds_up_nobody_else() {
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| match request.uri().path() {
-        "/small" => whole("ok"),
-        _ => whole(vec![0; 1 << 16]),
-    };
+    let handler =
+        async |request: Request<RequestBody>, _: &ConnectionInfo| match request.uri().path() {
+            "/small" => whole("ok"),
+            _ => whole(vec![0; 1 << 16]),
+        };
     let client = async |io: DuplexStream, _stop: watch::Sender<ListenerStage>| {
         let mut builder = h2::client::Builder::new();
         builder.initial_window_size(1_000);
@@ -552,7 +554,7 @@ async fn a_client_that_does_not_read_holds_up_nobody_else() {
 }
 
 /// Opens a tunnel in which what arrives is sent back; `drop` ends it at once.
-async fn opens(mut request: Request<RequestBody>, _: &ConnInfo) -> Response<Content> {
+async fn opens(mut request: Request<RequestBody>, _: &ConnectionInfo) -> Response<Content> {
     let tunnel = PendingTunnel::of(&mut request);
     drop(spawn_local(async move {
         let mut tunnel = tunnel.await.unwrap();
@@ -603,7 +605,7 @@ async fn a_tunnel_is_its_stream() {
 async fn a_tunnel_that_is_reset_fails() {
     let failed = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&failed);
-    let handler = async move |mut request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async move |mut request: Request<RequestBody>, _: &ConnectionInfo| {
         let tunnel = PendingTunnel::of(&mut request);
         let seen = Rc::clone(&seen);
         drop(spawn_local(async move {
@@ -629,7 +631,7 @@ async fn a_tunnel_that_is_reset_fails() {
 
 #[tokio::test]
 async fn a_thousand_streams_one_after_another_and_resets_of_as_many_are_served() {
-    let handler = async |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async |request: Request<RequestBody>, _: &ConnectionInfo| {
         let content = request.into_body().collect().await.map(|content| content.to_bytes());
         content.map_or_else(|_| status(400), whole)
     };
@@ -684,7 +686,7 @@ const GET_HEAD: &[u8] = &[0x82, 0x86, 0x84, 0x01, 1, b'a'];
 async fn a_listener_that_leaves_says_so_twice_and_answers_what_was_on_its_way() {
     let release = Rc::new(Notify::new());
     let held = Rc::clone(&release);
-    let handler = async move |_: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async move |_: Request<RequestBody>, _: &ConnectionInfo| {
         held.notified().await;
         whole("ok")
     };
@@ -720,7 +722,7 @@ async fn a_listener_that_leaves_says_so_twice_and_answers_what_was_on_its_way() 
 async fn a_silent_client_is_asked_and_given_up() {
     for answers in [0, 3] {
         let began = tokio::time::Instant::now();
-        let handler = async |_: Request<RequestBody>, _: &ConnInfo| whole("ok");
+        let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| whole("ok");
         let client = async |mut io: DuplexStream, _stop: watch::Sender<ListenerStage>| {
             io.write_all(BEGIN).await.unwrap();
             for answer in 1..=answers {
@@ -740,7 +742,7 @@ async fn a_silent_client_is_asked_and_given_up() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_says_something_is_not_asked() {
-    let handler = async |_: Request<RequestBody>, _: &ConnInfo| whole("ok");
+    let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| whole("ok");
     let client = async |mut io: DuplexStream, _stop: watch::Sender<ListenerStage>| {
         io.write_all(BEGIN).await.unwrap();
         for second in 1..=20 {
@@ -784,7 +786,7 @@ async fn what_a_client_may_not_send_ends_its_stream_or_its_connection() {
         ("a stream id that goes back", [headers(5), headers(3)].concat(), (7, 1)),
     ];
     for (what, octets, (kind, code)) in rows {
-        let handler = async |_: Request<RequestBody>, _: &ConnInfo| -> Response<Content> {
+        let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| -> Response<Content> {
             std::future::pending().await
         };
         let client = async |mut io: DuplexStream, _stop: watch::Sender<ListenerStage>| {
@@ -803,7 +805,7 @@ async fn what_a_client_may_not_send_ends_its_stream_or_its_connection() {
 async fn a_stream_beyond_the_bound_and_a_head_beyond_it_are_refused_alone() {
     let release = Rc::new(Notify::new());
     let held = Rc::clone(&release);
-    let handler = async move |request: Request<RequestBody>, _: &ConnInfo| {
+    let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
         if request.uri().path() == "/held" {
             held.notified().await;
         }

@@ -168,7 +168,7 @@ impl Fleet {
         let refuses =
             |one: &SlotReport| one.refused.as_ref().is_some_and(|it| it.digest == *digest);
         let report = self.director.reports(slot, refuses);
-        (report.refused.clone().unwrap().why.code, report)
+        (report.refused.clone().unwrap().why.code.into_owned(), report)
     }
 
     /// A file of a release in the proxy's folder.

@@ -60,13 +60,13 @@ impl StreamQueue {
 }
 
 impl WaitingRequest {
-    /// Joins the queue.
+    /// Enters the queue.
     ///
     /// # Errors
     /// As many wait as may.
-    pub(super) fn join(pool: &Pool) -> Result<Self, SendFailure> {
+    pub(super) fn enter(pool: &Pool) -> Result<Self, SendFailure> {
         let (queue, waiting) = (Rc::clone(&pool.streams), pool.streams.waiting.get());
-        if waiting >= pool.policy.borrow().max_pending {
+        if waiting >= pool.settings.borrow().max_pending {
             let detail = format!(
                 "{} has all its connections in use and {waiting} requests wait (pool.pending)",
                 pool.address

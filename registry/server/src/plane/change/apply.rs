@@ -5,14 +5,14 @@ use tamis_director::{
     self as director, Change, ChangeEffect, Guards, Orphans, RequiredRights, State,
 };
 use tamis_oci::Verb;
-use tamis_trust::TrustRefusal;
+use tamis_trust::Refused;
 
 use super::guards::{ChangeCaller, impossible, name_capabilities, name_capabilities_in};
 use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
-use crate::plane::problem::{documents, problem, refusal, refused};
+use crate::plane::problem::{documents, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::sources::{self, ParsedDocuments};
 use crate::plane::view;
@@ -27,7 +27,7 @@ struct ApplyPreview {
     /// The documents that it names.
     keys: view::diff::Keys,
     effect: ChangeEffect,
-    refusals: Vec<TrustRefusal>,
+    refusals: Vec<Refused>,
     /// What the documents let filters do that they could not do before.
     added: Vec<GrowthView>,
 }
@@ -52,8 +52,7 @@ impl Control {
         }
         let lacks_approvals = refusals.iter().any(|one| one.code == director::code::APPROVALS);
         let diff = view::diff::diff(effect, keys, holder);
-        let refusals =
-            refusals.into_iter().map(|one| refusal(name_capabilities_in(one, &added))).collect();
+        let refusals = refusals.into_iter().map(|one| name_capabilities_in(one, &added)).collect();
         if lacks_approvals && holds_all(holder, &needs) {
             self.propose(holder.actor(), proposal(&change, &needs)).await?;
         }

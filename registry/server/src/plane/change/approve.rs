@@ -3,7 +3,7 @@
 use tamis_api::{ApiProblem, ApprovalResult, ApproveRequest};
 use tamis_director::{self as director, RecordBody};
 use tamis_oci::Verb;
-use tamis_trust::TrustRefusal;
+use tamis_trust::Refused;
 
 use crate::plane::control::Control;
 use crate::plane::parse::digest;
@@ -35,17 +35,17 @@ impl Control {
                 })?;
                 if !holder.holds_all(Verb::Approve, needs) {
                     let title = format!("{actor} may not approve {subject}: it touches more than {actor} may approve");
-                    let remedy = "let somebody approve it who has `approve` for everything that the change touches";
+                    let remedy = "ask a person who has `approve` for everything that the change touches";
                     return Err(ApiProblem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
                 }
                 if asked_alone(&self.0.store, state, &subject, actor) {
-                    return Err(refused(vec![TrustRefusal {
-                        code: director::code::APPROVAL_OWN,
+                    return Err(refused(vec![Refused {
+                        code: director::code::APPROVAL_OWN.into(),
                         rule: format!(
-                            "{actor}, or whoever {actor} gave a token, asked for this change, and whoever asks does not count"
+                            "{actor}, or the holder of a token that {actor} made, asked for this change, and nobody approves a change of their own"
                         ),
                         set_by: "the policy about approvals".to_owned(),
-                        remedy: format!("let somebody else run `tamis approve {subject}`"),
+                        remedy: format!("ask another person to run `tamis approve {subject}`"),
                     }]));
                 }
                 Ok((vec![body.clone()], ()))

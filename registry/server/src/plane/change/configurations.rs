@@ -2,16 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tamis_api::ApiProblem;
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{RouteFault, ValidationFaults, crowded, namespace_shares, sound_routes};
-use tamis_trust::{Digest, Request, TrustRefusal, verify_manifest};
+use tamis_trust::{Digest, Refused};
 
 use super::planned::PlannedChange;
 use crate::plane::control::Control;
-use crate::plane::control::artifact::Artifact;
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::problem::{problem, refused};
 
@@ -62,37 +60,13 @@ impl Control {
         }
         Ok(all)
     }
-
-    /// Why an artifact lacks signatures that its grant asks for. What the policies themselves refuse is
-    /// refused when it is pinned.
-    fn missing_signatures(
-        &self,
-        plan: &FilterPlan,
-        digest: &Digest,
-        artifact: &Artifact,
-    ) -> Option<TrustRefusal> {
-        let signed_by = plan.signed_by.as_ref()?;
-        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
-        let request = Request {
-            pinned: digest,
-            name: Some(&plan.filter),
-            manifest: artifact.manifest.as_bytes(),
-            bundles: &lines,
-            logged: &artifact.logged,
-            policies: &self.policies(&self.state()),
-            policy_age: Duration::ZERO,
-            now: self.now_secs(),
-        };
-        let verified = verify_manifest(&request).ok()?;
-        verified.enough(&signed_by.keys, signed_by.threshold).err()
-    }
 }
 
 /// What proxies would refuse of a filter that would start to run.
 #[derive(Default)]
 pub(super) struct ValidationResult {
     /// What is refused as a whole, unless it is the configuration.
-    pub(super) refused: Option<TrustRefusal>,
+    pub(super) refused: Option<Refused>,
     /// Faults of the configuration.
     pub(super) faults: ValidationFaults,
     /// Faults of routes in it; the filter accepts the others.
@@ -109,22 +83,22 @@ impl ValidationResult {
             && self.no_room.is_none()
     }
 
-    fn refused(refused: TrustRefusal) -> Self {
+    fn refused(refused: Refused) -> Self {
         Self { refused: Some(refused), ..Self::default() }
     }
 
     /// Everything as rules that refuse the version in the place of this plan.
-    fn refusals(self, plan: &FilterPlan) -> Vec<TrustRefusal> {
+    fn refusals(self, plan: &FilterPlan) -> Vec<Refused> {
         let FilterPlan { filter, version, attachment, .. } = plan;
-        let whole = self.refused.map(|one| TrustRefusal {
+        let whole = self.refused.map(|one| Refused {
             rule: format!("{filter} {version} would not run in {attachment}: {}", one.rule),
             ..one
         });
         let routes = self.left_out.into_iter();
         let routes =
             routes.map(|one| (format!("{} {} {}", one.kind, one.route, one.pointer), one.message));
-        let faults = self.faults.into_iter().chain(routes).map(|(pointer, message)| TrustRefusal {
-            code: "filter.configure",
+        let faults = self.faults.into_iter().chain(routes).map(|(pointer, message)| Refused {
+            code: "filter.configure".into(),
             rule: format!(
                 "{filter} {version} refuses its configuration in {attachment}: {pointer}: {message}"
             ),
@@ -145,7 +119,7 @@ pub(super) const ROUTES_CODE: &str = "routes.no-room";
 pub(super) const PLAN_CODE: &str = "plan.no-room";
 
 /// A rule that refuses a change after which what all owners have in a proxy would not fit into it.
-pub(super) fn no_room(code: &'static str, rule: String) -> TrustRefusal {
+pub(super) fn no_room(code: &'static str, rule: String) -> Refused {
     let (set_by, remedy) = if code == PLAN_CODE {
         (
             "the limits of a proxy that many namespaces share",
@@ -157,7 +131,7 @@ pub(super) fn no_room(code: &'static str, rule: String) -> TrustRefusal {
             "apply fewer or shorter rules; for what a grant limits, ask the owner of the gateway to give the router more memory",
         )
     };
-    TrustRefusal { code, rule, set_by: set_by.to_owned(), remedy: remedy.to_owned() }
+    Refused { code: code.into(), rule, set_by: set_by.to_owned(), remedy: remedy.to_owned() }
 }
 
 /// Bytes of routes that need no comparison with a share: a byte of a rule costs a router at most some hundreds.

@@ -5,7 +5,7 @@ use tamis_director::{
     self as director, Change, ChangeEffect, ChangeRequest, Consent, Guards, PlanError,
     RequiredRights, State,
 };
-use tamis_trust::TrustRefusal;
+use tamis_trust::Refused;
 
 use super::planned::PlannedChange;
 use crate::plane::control::Control;
@@ -28,7 +28,7 @@ impl Control {
         change: &Change,
         caller: &ChangeCaller<'_>,
         planned: Option<&PlannedChange>,
-    ) -> Result<(ChangeEffect, Vec<TrustRefusal>), ApiProblem> {
+    ) -> Result<(ChangeEffect, Vec<Refused>), ApiProblem> {
         let effect = match planned.filter(|planned| planned.holds_in(state)) {
             Some(planned) => planned.effect.clone(),
             None => self.plans().effect(state, change).map_err(|error| impossible(&error))?,
@@ -77,8 +77,8 @@ pub(crate) fn name_capabilities(mut problem: ApiProblem, added: &[GrowthView]) -
 }
 
 /// The same in one refusal.
-pub(super) fn name_capabilities_in(refusal: TrustRefusal, added: &[GrowthView]) -> TrustRefusal {
-    TrustRefusal { rule: with_capabilities(refusal.code, refusal.rule, added), ..refusal }
+pub(super) fn name_capabilities_in(refusal: Refused, added: &[GrowthView]) -> Refused {
+    Refused { rule: with_capabilities(&refusal.code, refusal.rule, added), ..refusal }
 }
 
 fn with_capabilities(code: &str, rule: String, added: &[GrowthView]) -> String {

@@ -6,7 +6,7 @@ use tamis_api::ApiProblem;
 use tamis_director::{Change, ChangeEffect, State};
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{CONFIG_REMEDY, Problem};
-use tamis_trust::TrustRefusal;
+use tamis_trust::Refused;
 
 use super::configurations::{PLAN_CODE, ROUTES_CODE, ValidationResult, no_room};
 use crate::plane::control::Control;
@@ -50,7 +50,7 @@ pub(super) struct DocumentFaults {
     /// What would be left out; whoever confirms it may have it so.
     pub(super) problems: Vec<Problem>,
     /// What would harm others: nobody can confirm it.
-    pub(super) refusals: Vec<TrustRefusal>,
+    pub(super) refusals: Vec<Refused>,
 }
 
 /// The namespaces whose documents a change writes.
@@ -78,7 +78,7 @@ fn filter_problems(
     if let Some(one) = refused {
         let message = format!("{}; {}", one.rule, one.remedy);
         let at = (attachment.as_str(), "/spec/filter");
-        problems.extend(problem_at(state, change, at, one.code, message));
+        problems.extend(problem_at(state, change, at, &one.code, message));
     }
     for (pointer, message) in faults {
         let message = format!("{} refuses this: {message}", plan.filter);
@@ -126,12 +126,12 @@ fn problem_at(
 }
 
 /// A problem of a document as a rule that refuses until somebody confirms.
-pub(super) fn as_refusal(problem: &Problem) -> TrustRefusal {
+pub(super) fn as_refusal(problem: &Problem) -> Refused {
     let place = &problem.place;
-    TrustRefusal {
-        code: "document.problem",
+    Refused {
+        code: "document.problem".into(),
         rule: format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message),
-        set_by: "the rule that nothing is left out unnoticed".to_owned(),
+        set_by: "the rule that no document is left out without a report".to_owned(),
         remedy: problem.help.clone().unwrap_or_else(|| "correct it, or confirm".to_owned()),
     }
 }

@@ -1,6 +1,6 @@
 //! Proposals: changes that wait for approvals.
 
-use tamis_api::{ApiProblem, RefusalView};
+use tamis_api::{ApiProblem, Refused};
 use tamis_director::{self as director, Change, ProposalRecord, RecordBody, RequiredRights};
 
 use crate::plane::control::Control;
@@ -33,7 +33,7 @@ impl Control {
         attempt: Result<T, ApiProblem>,
         proposal: ProposalRecord,
     ) -> Result<T, ApiProblem> {
-        let lacks_approvals = |one: &RefusalView| one.code == director::code::APPROVALS;
+        let lacks_approvals = |one: &Refused| one.code == director::code::APPROVALS;
         if attempt
             .as_ref()
             .err()

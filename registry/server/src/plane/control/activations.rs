@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use tamis_api::ApiProblem;
-use tamis_director::{AssignmentRecord, TrustRefusal};
-use tamis_resources::plan::{FilterPlan, RefusedPlan};
+use tamis_director::{AssignmentRecord, Refused};
+use tamis_resources::plan::FilterPlan;
 use tamis_sync::{Activation, Part, SHADOW, placed, slot_part};
 
 use crate::plane::control::Control;
@@ -77,22 +77,13 @@ fn candidate(filter: &FilterPlan, assigned: &AssignmentRecord) -> FilterPlan {
 }
 
 /// A slot without an assignment: the proxy refuses or skips, as its attachment states.
-fn unassigned(filter: &FilterPlan, why: Option<&TrustRefusal>) -> Activation {
-    let refused = why.map_or_else(
-        || RefusedPlan {
-            code: "assign.missing".to_owned(),
-            reason: "the director has not assigned it yet".to_owned(),
-            set_by: "the director".to_owned(),
-            remedy: "wait: it happens automatically; `tamis status` shows when".to_owned(),
-        },
-        |why| RefusedPlan {
-            code: why.code.to_owned(),
-            reason: why.rule.clone(),
-            set_by: why.set_by.clone(),
-            remedy: why.remedy.clone(),
-        },
-    );
-    let refused = filter.refused.clone().or(Some(refused));
+fn unassigned(filter: &FilterPlan, why: Option<&Refused>) -> Activation {
+    let none = || {
+        let remedy = "wait: it happens automatically; `tamis status` shows when";
+        let rule = "the director has not assigned it yet";
+        Refused::new("assign.missing", rule, "the director", remedy)
+    };
+    let refused = filter.refused.clone().or_else(|| Some(why.cloned().unwrap_or_else(none)));
     Activation {
         filter: Arc::new(FilterPlan { refused, ..filter.clone() }),
         manifest: None,

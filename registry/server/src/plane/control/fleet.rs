@@ -78,8 +78,8 @@ pub(crate) struct Connection {
     pub(crate) last: Option<NodeReport>,
 }
 
-/// The membership of a connected proxy, for as long as it is held.
-pub struct Membership {
+/// A connected proxy, for as long as this is held.
+pub struct ConnectedProxy {
     control: Control,
     node: String,
     connection: u64,
@@ -94,13 +94,13 @@ impl Control {
     /// # Errors
     /// [`ApiProblem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
     /// another.
-    pub async fn join(
+    pub async fn connect(
         &self,
         hello: &Hello,
         identity: Option<&str>,
-    ) -> Result<Membership, ApiProblem> {
+    ) -> Result<ConnectedProxy, ApiProblem> {
         self.identify(&hello.node, identity).await?;
-        Ok(self.0.fleet.join(self.clone(), hello, self.now_ms()))
+        Ok(self.0.fleet.connect(self.clone(), hello, self.now_ms()))
     }
 
     /// Checks that the certificate belongs to the named proxy.
@@ -198,8 +198,8 @@ impl Fleet {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn join(&self, control: Control, hello: &Hello, now_ms: u64) -> Membership {
-        let membership = {
+    fn connect(&self, control: Control, hello: &Hello, now_ms: u64) -> ConnectedProxy {
+        let proxy = {
             let mut members = self.members();
             let member = members.entry(hello.node.clone()).or_insert_with(Member::new);
             member.connections += 1;
@@ -208,7 +208,7 @@ impl Fleet {
             member.seen_ms = now_ms;
             // Forget the previous plan; `publish` computes a new one before anything is sent.
             member.plan = watch::Sender::new(Arc::new(ProxyPlan::unknown()));
-            Membership {
+            ConnectedProxy {
                 control,
                 node: hello.node.clone(),
                 connection: member.connections,
@@ -216,7 +216,7 @@ impl Fleet {
             }
         };
         self.arrivals.send_modify(|count| *count += 1);
-        membership
+        proxy
     }
 
     /// Notifies when a proxy connects.
@@ -412,7 +412,7 @@ impl Member {
     }
 }
 
-impl Membership {
+impl ConnectedProxy {
     /// The proxy's plan, now and whenever it changes. It ends when another connection replaces this one.
     pub fn plan(&mut self) -> &mut watch::Receiver<Arc<ProxyPlan>> {
         &mut self.plan
@@ -467,7 +467,7 @@ impl Membership {
     }
 }
 
-impl Drop for Membership {
+impl Drop for ConnectedProxy {
     fn drop(&mut self) {
         let now_ms = self.control.now_ms();
         self.with(|member| {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use tamis_director::{AssignmentRecord, TrustRefusal};
+use tamis_director::{AssignmentRecord, Refused};
 use tamis_resources::NodeName;
 use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_sync::{Parts, placed};
@@ -49,7 +49,7 @@ pub(crate) struct ComputedPlan {
     pub(super) revision: u64,
     pub(super) plan: Arc<NodePlan>,
     pub(super) assigned: BTreeMap<String, AssignmentRecord>,
-    pub(super) refused: BTreeMap<String, TrustRefusal>,
+    pub(super) refused: BTreeMap<String, Refused>,
     pub(super) key: Key,
 }
 

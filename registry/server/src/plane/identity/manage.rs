@@ -153,7 +153,7 @@ impl Control {
         let name = node.to_string();
         if reason.is_empty() || reason.len() > MAX_REASON_BYTES {
             let title = format!("a reason has 1 to {MAX_REASON_BYTES} bytes");
-            return Err(bad(title, "write why, for whoever finds the proxy refused"));
+            return Err(bad(title, "give the reason, for people who find the proxy refused"));
         }
         let record = RevokedRecord { node: name.clone(), reason: reason.to_owned() };
         let record = IdentityRecord::Revoked(record).to_record();

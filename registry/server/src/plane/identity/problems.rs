@@ -43,7 +43,7 @@ pub(crate) fn unsigned(error: &AuthorityError) -> ApiProblem {
             with(409, "identity.root-offline", error.to_string(), way)
         }
         AuthorityError::Expiring { .. } => {
-            let way = "`tamis identity rotate`, where the root's key is at hand";
+            let way = "`tamis identity rotate`, on the machine that has the root's key";
             with(503, "identity.expiring", error.to_string(), way)
         }
         _ => {

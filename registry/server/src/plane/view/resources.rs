@@ -122,7 +122,7 @@ fn programmed(
         }
         (false, _, _) => (DISCONNECTED.to_owned(), "it is not connected".to_owned()),
         (true, Some(slot), _) => {
-            let code = slot.refusal.as_ref().map(|refusal| refusal.code.clone());
+            let code = slot.refusal.as_ref().map(|refusal| refusal.code.clone().into_owned());
             let why = slot.why.clone().unwrap_or_else(|| "it has not reported yet".to_owned());
             (code.unwrap_or_else(|| PENDING.to_owned()), format!("{}: {why}", slot.slot))
         }

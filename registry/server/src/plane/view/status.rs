@@ -3,17 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_api::{
-    AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, RefusalView,
-    RunningView, SlotStateView, SlotView,
+    AssignmentView, FleetStatus, ProxyIdentity, ProxyProblem, ProxyStatus, Refused, RunningView,
+    SlotStateView, SlotView,
 };
 use tamis_director::{AssignmentRecord, NodeWants, Plans, State};
 use tamis_resources::NodeName;
 use tamis_sync::{IdentityReport, ProblemReport, RunningReport, SlotReport, placed};
-use tamis_trust::{Timestamp, TrustRefusal};
+use tamis_trust::Timestamp;
 
 use crate::plane::control::fleet::Connection;
 use crate::plane::control::{Control, ControlState};
-use crate::plane::problem::refusal;
 
 impl Control {
     /// Every proxy that documents declare, or those of one service.
@@ -184,7 +183,7 @@ fn judge(
     filter: String,
     assigned: Option<&AssignmentRecord>,
     report: Option<&SlotReport>,
-    unassigned: Option<TrustRefusal>,
+    unassigned: Option<Refused>,
 ) -> SlotView {
     let running = report.and_then(|it| it.running.as_ref());
     let refused = report.and_then(|it| it.refused.as_ref());
@@ -192,10 +191,10 @@ fn judge(
         (running.digest, running.config) == (assigned.digest, assigned.config)
     };
     let (state, refusal, drift) = match (assigned, running, refused) {
-        (None, None, _) => (SlotStateView::Unassigned, unassigned.map(refusal), None),
+        (None, None, _) => (SlotStateView::Unassigned, unassigned, None),
         (None, Some(_), _) => {
             let drift = unassigned.is_none().then_some("nothing is assigned to it");
-            (SlotStateView::Drift, unassigned.map(refusal), drift)
+            (SlotStateView::Drift, unassigned, drift)
         }
         (Some(assigned), Some(running), _) if same(running, assigned) => {
             (SlotStateView::Serving, None, None)
@@ -206,7 +205,7 @@ fn judge(
             } else {
                 SlotStateView::Refused
             };
-            (state, Some(reported(&refused.why)), None)
+            (state, Some(refused.why.clone()), None)
         }
         (Some(_), None, _) => (SlotStateView::Pending, None, None),
         (Some(assigned), Some(running), _) if running.assignment >= assigned.version => {
@@ -227,15 +226,9 @@ fn judge(
     }
 }
 
-/// A proxy's refusal, complete.
-fn reported(why: &tamis_sync::RefusalReport) -> RefusalView {
-    let tamis_sync::RefusalReport { code, rule, set_by, remedy } = why.clone();
-    RefusalView { code, rule, set_by, remedy }
-}
-
 /// A refusal in one sentence.
-pub(crate) fn sentence(refusal: &RefusalView) -> String {
-    let mut text = refusal.code.clone();
+pub(crate) fn sentence(refusal: &Refused) -> String {
+    let mut text = refusal.code.clone().into_owned();
     for (before, part, after) in [
         (": ", &refusal.rule, ""),
         (" (set by ", &refusal.set_by, ")"),
@@ -299,8 +292,8 @@ mod tests {
 
     #[test]
     fn a_refusal_of_trust_is_whole_in_the_status() {
-        let made = TrustRefusal {
-            code: code::THRESHOLD,
+        let made = Refused {
+            code: code::THRESHOLD.into(),
             rule: "two of release and ops must have signed, release did".into(),
             set_by: "trust policy \"security/all\"".into(),
             remedy: "have ops sign it".into(),
@@ -313,7 +306,7 @@ mod tests {
                 slot: "shop/f".into(),
                 filter: "acme/f".parse().unwrap(),
                 running: runs,
-                refused: Some(RefusedReport { digest: new, why: made.clone().into() }),
+                refused: Some(RefusedReport { digest: new, why: made.clone() }),
             };
             // As it travels: in a report, and in the response of the API.
             let sent = serde_json::to_string(&report).unwrap();
@@ -321,7 +314,7 @@ mod tests {
             let told = judge("shop/f", "acme/f".into(), Some(&assigned(new)), Some(&report), None);
             let answered = serde_json::to_string(&told).unwrap();
             let told: SlotView = serde_json::from_str(&answered).unwrap();
-            assert_eq!((told.state, told.refusal), (state, Some(refusal(made.clone()))));
+            assert_eq!((told.state, told.refusal), (state, Some(made.clone())));
             assert_eq!(
                 told.why.as_deref(),
                 Some(
@@ -332,7 +325,7 @@ mod tests {
         }
         // What the director leaves without an assignment has its complete refusal too.
         let told = judge("shop/f", "acme/f".into(), None, None, Some(made.clone()));
-        assert_eq!((told.state, told.refusal), (SlotStateView::Unassigned, Some(refusal(made))));
+        assert_eq!((told.state, told.refusal), (SlotStateView::Unassigned, Some(made)));
     }
 
     #[test]

@@ -4,6 +4,127 @@ use serde_json::Value;
 use tamis_e2e::{root, tamis};
 use tempfile::TempDir;
 
+/// A service with a port for requests and a `tcp` port, one without the former, and policies of the first.
+const PORTS: &str = r#"
+kind: Service
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: db, namespace: shop }
+spec:
+  ports: [{ port: 80, protocol: http }, { port: 5432, protocol: tcp }]
+  identity: spiffe://shop.example/ns/shop/service/db
+  endpoints:
+    - { address: "127.0.0.1:1", sidecar: "127.0.0.1:2", ports: [{ port: 5432, address: "127.0.0.1:3" }] }
+---
+kind: Service
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: raw, namespace: shop }
+spec:
+  ports: [{ port: 5432, protocol: tcp }]
+  identity: spiffe://shop.example/ns/shop/service/raw
+  endpoints: [{ address: "127.0.0.1:4", sidecar: "127.0.0.1:5" }]
+---
+kind: AuthorizationPolicy
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: db, namespace: shop }
+spec:
+  targetRefs: [{ kind: Service, name: db }]
+  allow:
+    - { name: web, identities: ["spiffe://shop.example/ns/shop/service/web"], ports: [5432] }
+    - { name: all, identities: ["*"] }
+    - { name: reads, methods: [GET], ports: [5432] }
+  deny: [{ name: guest, identities: ["spiffe://shop.example/ns/shop/service/guest"] }]
+"#;
+
+/// A guard that has no hook for connections.
+const GUARD: &str = "\
+kind: Filter
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: jwt, namespace: tamis }
+spec: { world: authorizer }
+---
+kind: FilterAttachment
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: jwt, namespace: shop }
+spec: { targetRefs: [{ kind: Service, name: db }], filter: tamis/jwt, phase: authn, order: 10 }
+";
+
+#[test]
+fn connections_are_asked_about_by_their_port_and_have_nothing_of_a_request() {
+    let (folder, _) = page();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("demo/ports.yaml", PORTS);
+    let authz = std::fs::read_to_string(folder.path().join("demo/authz.yaml")).unwrap();
+    write("demo/authz.yaml", &authz.replace("[peer.spiffe-id]", "[peer.spiffe-id, listener.name]"));
+    let ask = |to: &str, who: &str, more: &[&str]| {
+        let from = format!("spiffe://shop.example/ns/shop/service/{who}");
+        let all = ["authz", "explain", "demo", "--to", to, "--from", &from];
+        tamis(folder.path(), &[&all[..], more].concat())
+    };
+    let explain = |to: &str, who: &str, more: &[&str]| -> Value {
+        let done = ask(to, who, &[more, &["--output", "json"]].concat());
+        let said = String::from_utf8_lossy(&[&done.stdout[..], &done.stderr].concat()).into_owned();
+        assert!(done.status.success(), "{said}");
+        serde_json::from_slice(&done.stdout).unwrap()
+    };
+    let port = ["--port", "5432"];
+    for (who, more, decision, reason) in [
+        ("web", &port[..], "allowed", "authz.allowed.shop.db.allow.web"),
+        ("other", &port, "refused", "authz.no-rule"),
+        ("guest", &port, "refused", "authz.denied.shop.db.deny.guest"),
+        // A request of the same client is another matter.
+        ("other", &[], "allowed", "authz.allowed.shop.db.allow.all"),
+        ("guest", &[], "refused", "authz.denied.shop.db.deny.guest"),
+    ] {
+        let found = explain("shop/db", who, more);
+        assert_eq!(
+            (&found["decision"], &found["reason"]),
+            (&decision.into(), &reason.into()),
+            "{who}"
+        );
+    }
+    let found = explain("shop/db", "other", &port);
+    let missing: Vec<&Value> =
+        found["rules"].as_array().unwrap().iter().map(|one| &one["missing"]).collect();
+    let web = r#"identities ["spiffe://shop.example/ns/shop/service/web"]"#;
+    let guest = r#"identities ["spiffe://shop.example/ns/shop/service/guest"]"#;
+    let wanted = [vec![web], vec!["it names no port"], vec![r#"methods ["GET"]"#], vec![guest]];
+    assert_eq!(serde_json::json!(missing), serde_json::json!(wanted));
+    // A guard that cannot judge connections closes the port, for this command too.
+    write("demo/guard.yaml", GUARD);
+    let found = explain("shop/db", "web", &port);
+    assert_eq!((&found["decision"], &found["reason"]), (&"closed".into(), &"tcp.unguarded".into()));
+    std::fs::remove_file(folder.path().join("demo/guard.yaml")).unwrap();
+
+    for (to, more, part) in [
+        ("shop/db", &["--port", "80"][..], "Service shop/db has no tcp port 80"),
+        ("shop/db", &["--port", "6379"], "Service shop/db has no tcp port 6379"),
+        ("shop/raw", &[], "Service shop/raw takes no requests"),
+        ("shop/db", &["--listener", "inbound:5432"], "has no listener `inbound:5432`"),
+        ("shop/db", &["--port", "5432", "--path", "/"], "cannot be used with"),
+        ("shop/db", &["--port", "5432", "--method", "GET"], "cannot be used with"),
+        ("shop/db", &["--port", "5432", "--route", "a/b/c"], "cannot be used with"),
+        ("gateway:shop/edge", &["--port", "5432"], "a gateway has no tcp ports"),
+    ] {
+        let done = ask(to, "web", more);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success() && said.contains(part), "{to} {more:?}: {said}");
+    }
+    for (field, value) in
+        [("path", "/"), ("method", "GET"), ("route", "a/b/c"), ("listener", "inbound")]
+    {
+        write(
+            "mixed.yaml",
+            &format!(
+                "cases: [{{ name: a, to: shop/db, port: 5432, {field}: {value}, expect: allowed }}]
+"
+            ),
+        );
+        let done = tamis(folder.path(), &["authz", "test", "demo", "--cases", "mixed.yaml"]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(said.contains(&format!("a connection of a tcp port has no `{field}`")), "{said}");
+    }
+}
+
 /// The folder after the blocks of the page, and what each printed.
 fn page() -> (TempDir, Vec<(String, String)>) {
     let page = std::fs::read_to_string(root().join("docs/how-to/authorization.md")).unwrap();

@@ -78,6 +78,10 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
                 "ports": [{ "port": 81, "address": "10.9.0.1:81" }],
             }],
         }),
+        "ExternalService" => json!({
+            "hosts": ["outside.example"], "ports": [{ "port": 443, "protocol": "tcp" }],
+            "addresses": ["203.0.113.1"],
+        }),
         "HTTPRoute" | "GRPCRoute" => route(),
         "ReferenceGrant" => json!({
             "from": [{ "kind": "HTTPRoute", "namespace": namespace }], "to": [{ "kind": "Service" }],
@@ -98,6 +102,13 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
             "namespaces": [format!("{namespace}/x")], "threshold": 1,
             "keys": [{ "name": "k", "publicKeyFile": "example.pub" }],
             "floorVersions": { format!("{namespace}/x"): "1.0.0" },
+        }),
+        "BackendTLSPolicy" => json!({
+            "targetRefs": [target("Service")],
+            "validation": {
+                "hostname": "own.example",
+                "caCertificateRefs": [{ "kind": "File", "name": format!("{namespace}.pem") }],
+            },
         }),
         "UpstreamPolicy" => json!({ "targetRefs": [target("Service")] }),
         "AuthorizationPolicy" => json!({

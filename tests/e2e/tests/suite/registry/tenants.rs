@@ -155,3 +155,46 @@ fn a_registry_that_others_reach_in_clear_text_does_not_start() {
     assert!(said.contains("tokens travel in clear text"), "{said}");
     assert!(!folder.path().join("data/admin.token").exists());
 }
+
+/// A proxy may stand before a registry, and a tenant's route may lead to it: neither adds a right to what the token has.
+#[test]
+fn a_request_that_came_through_a_proxy_has_the_rights_of_its_token_and_no_others() {
+    let folder = TempDir::new().unwrap();
+    let observer = token(folder.path(), &[], "watch", "*", &["observe"]);
+    let pusher = token(folder.path(), &[], "ci", "acme/*", &["pull", "push"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let mut seen = 0;
+    for (method, path) in [
+        ("GET", "/healthz"),
+        ("GET", "/metrics"),
+        ("GET", "/v1/status"),
+        ("GET", "/v1/resources"),
+        ("GET", "/v1/tokens"),
+        ("POST", "/v1/apply"),
+        ("GET", "/v2/"),
+        ("GET", "/v2/acme/a/tags/list"),
+    ] {
+        let all = [
+            registry.anonymous(),
+            registry.caller("tamis_guessed"),
+            registry.caller(&observer),
+            registry.caller(&pusher),
+        ];
+        for (number, caller) in all.into_iter().enumerate() {
+            let direct = caller.send(method, path, &[], b"").status;
+            for field in [
+                ("via", "1.1 tamis"),
+                ("via", "1.1 tamis, 2 tamis"),
+                ("forwarded", "for=127.0.0.1;host=localhost"),
+                ("x-forwarded-for", "127.0.0.1"),
+            ] {
+                let through = caller.send(method, path, &[field], b"").status;
+                assert_eq!(through, direct, "{method} {path} {number} {field:?}");
+                seen += 1;
+            }
+            let public = ["/healthz"].contains(&path);
+            assert!(public || number > 1 || direct == 401, "{method} {path} {number}: {direct}");
+        }
+    }
+    assert_eq!(seen, 8 * 4 * 4);
+}

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::Value;
-use tamis_e2e::{Reply, RunningProcess, eventually, eventually_or, request, tamis, up};
+use tamis_e2e::{Reply, RunningProcess, eventually, eventually_or, request, root, tamis, up};
 
 use super::{Shop, sh, shop, suggested};
+use crate::docs::{blocks, shell};
 
 impl Shop {
     /// Where the application of a service enters the mesh.
@@ -18,13 +19,18 @@ impl Shop {
 
     /// The records of all requests that arrived at a service.
     fn arrived(&self, service: &str) -> Vec<Value> {
+        self.recorded(service, "inbound")
+    }
+
+    /// The records of a listener of a service.
+    fn recorded(&self, service: &str, listener: &str) -> Vec<Value> {
         let mut records = Vec::new();
         for file in self.records(service) {
             let text = std::fs::read_to_string(self.folder.path().join(file)).unwrap_or_default();
             records
                 .extend(text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()));
         }
-        records.retain(|record| record["listener"] == "inbound");
+        records.retain(|record| record["listener"] == listener);
         records
     }
 
@@ -260,5 +266,56 @@ fn without_policies_every_call_is_refused_and_audit_reports_exactly_those_that_l
         assert_eq!(other.send(&shop, &token, "else").status, 403, "{other:?}");
     }
     matches("each is allowed by a rule", "learned", "authz.allowed.shop.");
+    assert!(running.end("-INT").success());
+}
+
+/// The commands of a page between two of its lines, with the addresses of this copy of the shop.
+fn printed(shop: &Shop, has: &str) -> Vec<String> {
+    let page = std::fs::read_to_string(root().join("examples/shop/README.md")).unwrap();
+    let all = blocks(&page).into_iter().map(|(_, text)| text.replace("127.0.0.1:8080", &shop.http));
+    let found: Vec<String> = all.filter(|text| text.contains(has)).collect();
+    assert_eq!(found.len(), 1, "{has}");
+    found[0].lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn the_stock_answers_the_catalogue_over_tcp_and_is_closed_to_everybody_without_the_policy() {
+    let shop = shop();
+    let running = up(shop.folder.path(), &[]);
+    running.event("the mesh is up", |event| event["event"] == "up");
+    let [page, explain] = &printed(&shop, "--port 700")[..] else { panic!("two commands") };
+    let ran = |command: &str| {
+        let done = shell(shop.folder.path(), command).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let asks = || serde_json::from_str::<Value>(&ran(page)).unwrap()["asks"]["stock"].clone();
+    let answer = eventually("the stock answers", || asks()["answer"].as_str().map(str::to_owned));
+    assert!(answer.starts_with("shoes "), "{answer}");
+    let record = eventually("the connection has a record", || {
+        let mut all = shop.recorded("stock", "inbound:700");
+        all.pop()
+    });
+    assert_eq!(record["peer"], "spiffe://shop.example/ns/shop/service/catalog");
+    assert_eq!(record["reason"], "authz.allowed.shop.stock.allow.catalogue");
+
+    // Somebody else would be refused, and the line that is printed would change that.
+    let said = ran(explain);
+    let line = said.lines().last().unwrap().trim();
+    assert!(said.starts_with("refused: authz.no-rule"), "{said}");
+    assert_eq!(
+        line,
+        "- { identities: [\"spiffe://shop.example/ns/shop/service/storefront\"], ports: [700] }"
+    );
+
+    // Without the rule the catalogue's connection is closed; its pages are still served.
+    shop.edit("policies.yaml", "      ports: [700]\n", "      ports: [701]\n");
+    eventually("the connection is closed", || {
+        (asks()["error"] == "the connection was closed").then_some(())
+    });
+    let refused = eventually("the refusal has a record", || {
+        shop.recorded("stock", "inbound:700").into_iter().find(|one| one["status"] == 403)
+    });
+    assert_eq!(refused["reason"], "authz.no-rule");
     assert!(running.end("-INT").success());
 }

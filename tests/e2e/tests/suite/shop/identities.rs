@@ -203,7 +203,7 @@ fn status_and_describe_say_who_each_proxy_is_and_until_when() {
     let shop = shop();
     let running = Running::start(&shop, &[]);
     let all = running.identities();
-    assert_eq!(all.len(), 5, "{all:?}");
+    assert_eq!(all.len(), 6, "{all:?}");
     for (node, one) in &all {
         assert!(
             one["id"].as_str().unwrap().starts_with("spiffe://shop.example/ns/shop/"),
@@ -219,7 +219,7 @@ fn status_and_describe_say_who_each_proxy_is_and_until_when() {
         assert_eq!(proxy["identity"]["id"], known["id"], "{node}");
         assert_eq!(proxy["identity"]["expiresMs"], known["expiresMs"], "{node}");
     }
-    assert_eq!(proxies.len(), 5);
+    assert_eq!(proxies.len(), 6);
     let described = running.did(&["describe", "service", "payments", "-n", "shop"]);
     let programmed = described["programmed"].as_array().unwrap().iter();
     let ids = programmed.filter(|one| one["identity"]["expiresMs"].is_u64()).count();
@@ -327,7 +327,7 @@ fn proxies_with_files_and_proxies_with_svids_accept_each_other() {
     let id = "  identity: spiffe://shop.example/ns/shop/gateway/edge\n";
     let tls = "  tls: { certificate: .tamis/certs/edge.crt, key: .tamis/certs/edge.key, ca: .tamis/certs/ca.crt }\n";
     shop.edit("gateway.yaml", id, &format!("{id}{tls}"));
-    for service in ["storefront", "payments", "catalog"] {
+    for service in ["storefront", "payments", "catalog", "stock"] {
         shop.with_files(service, ".tamis/certs/ca.crt");
     }
     let running = Running::start(&shop, &[]);
@@ -347,7 +347,9 @@ fn proxies_with_files_and_proxies_with_svids_accept_each_other() {
     shop.write("gateway.yaml", &gateway);
     shop.write(
         "services.yaml",
-        &services.replace(&tls("payments"), "").replace(&tls("catalog"), ""),
+        &["payments", "catalog", "stock"]
+            .iter()
+            .fold(services, |text, service| text.replace(&tls(service), "")),
     );
     let running = Running::start(&shop, &[]);
     assert_eq!(running.up["registry"]["trustDomain"], "shop.example");

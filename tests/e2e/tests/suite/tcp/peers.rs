@@ -1,11 +1,11 @@
 //! Who gets through: the policies about connections, and peers with and without an identity that send anything.
 
-use super::{Mesh, Running, greeted, greeter, metric, ports, server};
+use super::{Mesh, Running, echoes, greeted, greeter, metric, ports, rest, server};
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tamis_e2e::{eventually, request, tamis};
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -23,6 +23,11 @@ fn a_port_is_open_to_the_identities_that_a_rule_for_it_names_and_to_nobody_else(
     let Running { db, web: _web, guest: _guest } = mesh.start();
     assert!(greeted(&mesh.web.first).is_none(), "nothing allows it");
     let refused = mesh.record("db", "the refusal", |one| one["status"] == 403);
+    let at_caller = mesh.record("web", "the caller's record of it", |one| one["status"] == 403);
+    assert_eq!(
+        (&at_caller["reason"], &at_caller["service"]),
+        (&"tcp.refused".into(), &"test/db:5432".into())
+    );
     assert_eq!(
         (&refused["reason"], &refused["listener"]),
         (&"authz.no-rule".into(), &"inbound:5432".into())
@@ -119,8 +124,9 @@ fn whatever_a_peer_sends_a_port_for_requests_is_no_tcp_and_a_tcp_port_takes_no_r
     let _running = mesh.start();
     let get = "GET /x HTTP/1.1\r\nhost: db\r\nconnection: close\r\n\r\n";
     let (port, http) = ("tamis-tcp/1:5432", "http/1.1");
-    let (echoed, forbidden) = (Some(get.to_owned()), Some("HTTP/1.1 403".to_owned()));
-    let closed = Some(String::new());
+    // The answer, and what the application sent back.
+    let (echoed, forbidden) = (Some(format!("\0{get}")), Some("HTTP/1.1 403".to_owned()));
+    let closed = Some("\u{1}".to_owned());
     for (name, alpn, wanted) in [
         // The application gets what it is sent, unread.
         (Some("web"), &[port][..], &echoed),
@@ -149,13 +155,17 @@ fn whatever_a_peer_sends_a_port_for_requests_is_no_tcp_and_a_tcp_port_takes_no_r
         let heard = hears(&mesh, &peer(&mesh, name, alpn), get.as_bytes());
         let heard = heard.map(|octets| String::from_utf8_lossy(&octets).into_owned());
         match wanted {
-            Some(wanted) if !wanted.is_empty() => {
+            Some(wanted) => {
                 assert!(
                     heard.as_ref().is_some_and(|it| it.starts_with(wanted)),
                     "{name:?} {alpn:?}: {heard:?}"
                 );
+                assert!(
+                    Some(wanted) != closed.as_ref() || heard == closed,
+                    "{name:?} {alpn:?}: nothing follows"
+                );
             }
-            _ => assert!(heard.unwrap_or_default().is_empty(), "{name:?} {alpn:?}"),
+            None => assert!(heard.unwrap_or_default().is_empty(), "{name:?} {alpn:?}"),
         }
         let arrived = usize::from(*wanted == echoed);
         assert_eq!(raw.load(Ordering::Relaxed) - before, arrived, "{name:?} {alpn:?}");
@@ -189,4 +199,35 @@ fn a_route_to_a_tcp_port_is_refused_where_it_stands_and_sends_nothing() {
     let said = String::from_utf8_lossy(&checked.stderr).into_owned()
         + &String::from_utf8_lossy(&checked.stdout);
     assert!(said.contains("port 5432 of Service test/db is tcp"), "{said}");
+}
+
+#[test]
+fn an_open_connection_is_closed_soon_after_policies_refuse_it_and_no_other_is() {
+    let mesh = Mesh::new(&ports("", ""), greeter(), greeter());
+    mesh.set("  allow: [{ ports: [5432] }]\n");
+    let _running = mesh.start();
+    let (mut web, mut guest) =
+        (greeted(&mesh.web.first).unwrap(), greeted(&mesh.guest.first).unwrap());
+    // Policies that changed, and still allow both: none is closed within the bound.
+    mesh.set("  allow: [{ ports: [5432, 6379] }]\n");
+    becomes("the other port is open", &mesh.guest.second, true);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(3) {
+        echoes(&mut web, "still");
+        echoes(&mut guest, "here");
+    }
+    mesh.set(&format!("  allow: [{{ {WEB}, ports: [5432] }}]\n"));
+    becomes("nobody else gets in", &mesh.guest.first, false);
+    let refused = Instant::now();
+    assert_eq!(rest(&mut guest), b"");
+    assert!(refused.elapsed() < Duration::from_secs(5), "{:?}", refused.elapsed());
+    echoes(&mut web, "the other one stays");
+    let record = mesh.record("db", "its record", |one| one["reason"] == "connection.revoked");
+    assert_eq!((&record["status"], &record["filter"]), (&200.into(), &"test/authz".into()));
+    assert_eq!(record["peer"], "spiffe://test.example/ns/test/service/guest");
+    assert!(record["detail"].as_str().unwrap().contains("authz.no-rule"), "{record}");
+    // A policy that cannot be used closes what it was to guard, and whoever is there.
+    mesh.set("  allow: [{ ports: [5432], identities: [\"no id\"] }]\n");
+    assert_eq!(rest(&mut web), b"");
+    assert!(metric(&mesh.admin, &["tamis_refusals_total", "connection.revoked"]) >= 2.0);
 }

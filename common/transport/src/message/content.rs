@@ -4,8 +4,8 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-use crate::gate::head::split_field;
 use crate::gate::{Body, GateRefusal};
+use crate::message::field::split_field;
 use crate::turn::ConnectionTurn;
 
 /// Chunks are joined until a piece has this many bytes.

@@ -1,18 +1,23 @@
-//! The evidence for a digest: its manifest, the bundles that refer to it, and its component.
+//! The evidence for a digest: its manifest, the bundles that refer to it, its component, the trust policies in force, and
+//! whether they let it run. Everything that the control plane wants to know of an artifact goes through here.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tamis_api::ApiProblem;
+use tamis_director::State;
 use tamis_journal::BlobDigest;
 use tamis_resources::MAX_COMPONENT_BYTES;
+use tamis_resources::plan::FilterPlan;
 use tamis_trust::{
-    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, SignaturePolicy, is_by,
+    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, Refused, Request,
+    SignaturePolicy, VerifiedFilter, code::REVOKED_KEY, is_by, verify, verify_manifest,
 };
 
 use crate::plane::control::Control;
-use crate::plane::problem::{blob, problem};
+use crate::plane::problem::{blob, missing, problem, refused};
 
 /// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
@@ -45,6 +50,86 @@ struct CachedArtifact {
 }
 
 impl Control {
+    /// Whether a digest may be pinned for a filter: verifies it as a proxy will, under the current
+    /// policies, and checks its manifest against its component. Returns the version in its manifest.
+    pub(crate) async fn verify_artifact(
+        &self,
+        filter: &Name,
+        digest: &Digest,
+    ) -> Result<(VerifiedFilter, Bytes), ApiProblem> {
+        let now = self.now_secs();
+        let policies = self.policies(&self.state());
+        let policy = self.0.policy.as_ref();
+        if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
+            return Err(refused(vec![one]));
+        }
+        let artifact = self.artifact(digest).await?.ok_or_else(|| {
+            missing(
+                format!("no repository has a manifest {digest}"),
+                "push the filter first, with `tamis filter push`",
+            )
+        })?;
+        let component = self.component(&artifact).await?;
+        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
+        let request = Request {
+            pinned: digest,
+            name: Some(filter.as_str()),
+            manifest: artifact.manifest.as_bytes(),
+            bundles: &lines,
+            logged: &artifact.logged,
+            policies: &policies,
+            policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
+            now,
+        };
+        let verified = verify(&request, &component)
+            .map_err(|one| refused(vec![name_revoker(&self.state(), &policies, one)]))?;
+        let manifest = Manifest::parse(artifact.manifest.as_bytes())
+            .map_err(|error| problem(422, "artifact", error.to_string()))?;
+        let (examine, bytes) = (Arc::clone(&self.0.examine), component.clone());
+        let checked =
+            tokio::task::spawn_blocking(move || examine.check_claims(&manifest, &bytes)).await;
+        match checked {
+            Ok(Ok(())) => Ok((verified, component)),
+            Ok(Err(one)) => Err(refused(vec![one])),
+            Err(_) => Err(problem(500, "internal", "the component could not be looked into")),
+        }
+    }
+
+    /// Why an artifact lacks signatures that its grant asks for. What the policies themselves refuse is
+    /// refused when it is pinned.
+    pub(crate) fn missing_signatures(
+        &self,
+        plan: &FilterPlan,
+        digest: &Digest,
+        artifact: &Artifact,
+    ) -> Option<Refused> {
+        let signed_by = plan.signed_by.as_ref()?;
+        let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
+        let request = Request {
+            pinned: digest,
+            name: Some(&plan.filter),
+            manifest: artifact.manifest.as_bytes(),
+            bundles: &lines,
+            logged: &artifact.logged,
+            policies: &self.policies(&self.state()),
+            policy_age: Duration::ZERO,
+            now: self.now_secs(),
+        };
+        let verified = verify_manifest(&request).ok()?;
+        verified.enough(&signed_by.keys, signed_by.threshold).err()
+    }
+
+    /// The trust policies in force, with what was revoked since. A wrong policy trusts nobody. If it were left out, a wider
+    /// policy would apply here, but not at the proxies.
+    pub(crate) fn policies(&self, state: &State) -> Vec<SignaturePolicy> {
+        if let Some(policy) = &self.0.policy {
+            return policy.policies();
+        }
+        let mut policies = state.trust_policies();
+        state.add_revocations(&mut policies, |_| true);
+        policies.iter().map(|policy| SignaturePolicy::read_or_nobody(policy).0).collect()
+    }
+
     /// The artifact of a manifest's digest, from any repository that has it; `None` when no repository has
     /// it.
     pub(crate) async fn artifact(
@@ -135,6 +220,25 @@ impl Control {
         let digest = blob_digest(&manifest.component_digest())?;
         self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
     }
+}
+
+/// Adds to a refusal because of a revoked key who revoked it and why: the trust policy itself does not list
+/// it.
+fn name_revoker(state: &State, policies: &[SignaturePolicy], refused: Refused) -> Refused {
+    if refused.code != REVOKED_KEY {
+        return refused;
+    }
+    let mut by = state.revoked_keys().iter().filter(|(id, _)| {
+        let keys = policies.iter().flat_map(SignaturePolicy::keys);
+        let mut named = keys.filter(|key| key.id.to_string() == **id).map(|key| &key.name);
+        refused.rule.contains(id.as_str())
+            || named.any(|name| refused.rule.contains(&format!("{name:?}")))
+    });
+    let Some((id, revocation)) = by.next() else { return refused };
+    let (stamp, reason) = (&revocation.stamp, &revocation.reason);
+    let set_by =
+        format!("{} at revision {}, who revoked {id} ({reason})", stamp.actor, stamp.revision);
+    Refused { set_by, ..refused }
 }
 
 /// The ids of the policies' keys, in order.

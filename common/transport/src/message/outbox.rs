@@ -8,7 +8,7 @@ use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use tokio::io::AsyncWrite;
 
-use crate::spare;
+use crate::message::spare;
 
 /// A shorter piece of content is copied behind what waits to be written.
 const COPIED_BELOW: usize = 4 * 1024;

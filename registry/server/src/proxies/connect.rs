@@ -1,4 +1,4 @@
-//! How a proxy joins: its certificate, its first line, and its place in the queue.
+//! How a proxy connects: its certificate, its first line, and its place in the queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const LATER_MS: u64 = 2_000;
 const QUEUE: usize = 64;
 
 /// Admits a proxy, and begins its stream.
-pub(super) async fn join(
+pub(super) async fn connect(
     State(proxies): State<Proxies>,
     Extension(peer): Extension<ProvenProxy>,
     Path(node): Path<String>,
@@ -56,14 +56,14 @@ pub(super) async fn join(
     let Ok(Ok(settling)) = tokio::time::timeout(QUEUED, permit).await else {
         return Ok(later());
     };
-    let membership = proxies.control.join(&hello, Some(id)).await?;
+    let proxy = proxies.control.connect(&hello, Some(id)).await?;
     let (to_node, from_here) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(QUEUE);
     let stream = NodeStream {
         clock: proxies.store.clock(),
         control: proxies.control,
         peer: peer.clone(),
         session: Session::new(&hello),
-        membership,
+        proxy,
         to_node,
         settling: Some(settling),
         pushed: Vec::new(),

@@ -1,0 +1,177 @@
+//! Servers outside of the mesh, as the sidecars of one namespace reach them.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use serde_json::Value as Json;
+
+use super::routes::default_route;
+use super::services::protocol;
+use super::{ACCEPTED, Claim, Fold, PlannedProxy};
+use crate::format::accepts;
+use crate::kinds::{ExternalPort, ExternalServiceSpec, PortProtocol};
+use crate::machine::{is_localhost, is_own_machine};
+use crate::plan::{AddressPlan, EndpointPlan, PolicyPlan, ServicePlan};
+
+const CODE: &str = "external.invalid";
+
+/// One port of one host outside of the mesh.
+#[derive(Clone)]
+pub(super) struct External<'a> {
+    /// In lower case.
+    pub(super) host: String,
+    pub(super) port: &'a ExternalPort,
+    pub(super) addresses: Vec<IpAddr>,
+}
+
+impl ExternalPort {
+    pub(super) fn is_tcp(&self) -> bool {
+        self.protocol == PortProtocol::Tcp
+    }
+}
+
+impl External<'_> {
+    /// The name of its service.
+    pub(super) fn name(&self) -> String {
+        format!("external/{}:{}", self.host, self.port.port)
+    }
+
+    /// Where applications connect to it by address.
+    pub(super) fn sockets(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addresses.iter().map(|address| SocketAddr::new(*address, self.port.port))
+    }
+
+    fn service(&self) -> ServicePlan {
+        let number = self.port.port;
+        let endpoint = |address| EndpointPlan { address, weight: 1, tls: None };
+        let mut endpoints: Vec<_> =
+            self.sockets().map(|address| endpoint(AddressPlan::Tcp(address.to_string()))).collect();
+        if endpoints.is_empty() {
+            endpoints.push(endpoint(AddressPlan::Dns(format!("{}:{number}", self.host))));
+        }
+        let protocol = protocol(self.port.protocol, number);
+        ServicePlan { name: self.name(), protocol, endpoints, policy: PolicyPlan::default() }
+    }
+}
+
+impl<'a> Fold<'a> {
+    /// The hosts that documents declare, whatever their namespace.
+    pub(super) fn external_hosts(&self) -> Vec<(String, Claim<'a>)> {
+        let mut seen = BTreeSet::new();
+        let mut all = Vec::new();
+        for (document, spec) in self.all::<ExternalServiceSpec>() {
+            for (at, host) in spec.hosts.iter().enumerate() {
+                let host = host.to_ascii_lowercase();
+                if is_outside(&host) && seen.insert(host.clone()) {
+                    all.push((host, Claim { document, pointer: format!("/spec/hosts/{at}") }));
+                }
+            }
+        }
+        all
+    }
+
+    /// What the application of a sidecar may reach outside of the mesh.
+    pub(super) fn externals(&self, place: &PlannedProxy<'a>) -> Vec<External<'a>> {
+        let PlannedProxy::Sidecar(own, ..) = place else { return Vec::new() };
+        let namespace = &own.metadata.namespace;
+        let mut all: Vec<External<'a>> = Vec::new();
+        for (document, spec) in self.all::<ExternalServiceSpec>() {
+            if document.metadata.namespace != *namespace {
+                continue;
+            }
+            let addresses = addresses(spec);
+            for host in spec.hosts.iter().map(|host| host.to_ascii_lowercase()) {
+                for port in spec.ports.iter().filter(|_| is_outside(&host)) {
+                    let one = External { host: host.clone(), port, addresses: addresses.clone() };
+                    // The one declared first counts; the other is reported.
+                    if !all.iter().any(|other| other.name() == one.name()) {
+                        all.push(one);
+                    }
+                }
+            }
+        }
+        all
+    }
+
+    /// The services of [`Self::externals`].
+    pub(super) fn external_services(&self, place: &PlannedProxy<'a>) -> Vec<ServicePlan> {
+        self.externals(place).iter().map(External::service).collect()
+    }
+
+    /// Routes of their requests.
+    pub(super) fn external_routes(&self, place: &PlannedProxy<'a>) -> Vec<Json> {
+        let requests = self.externals(place).into_iter().filter(|one| !one.port.is_tcp());
+        requests.map(|one| default_route(one.name(), vec![one.host.clone()])).collect()
+    }
+
+    /// Checks what a schema cannot express.
+    pub(super) fn check_externals(&mut self) {
+        let mut claims = Vec::new();
+        for (document, spec) in self.all::<ExternalServiceSpec>() {
+            let mut wrong = Vec::new();
+            for (at, host) in spec.hosts.iter().enumerate() {
+                let pointer = format!("/spec/hosts/{at}");
+                if !is_outside(host) {
+                    let message = format!(
+                        "`{host}` is no host outside of the mesh: it is a pattern, an address of this machine, or ends with `.mesh`"
+                    );
+                    wrong.push((
+                        pointer.clone(),
+                        message,
+                        "write the whole name of a host, such as api.shop.example",
+                    ));
+                }
+                for port in &spec.ports {
+                    let claimed =
+                        (document.metadata.namespace.clone(), host.to_ascii_lowercase(), port.port);
+                    claims.push((claimed, Claim { document, pointer: pointer.clone() }));
+                }
+            }
+            for (at, text) in spec.addresses.iter().enumerate() {
+                if address(text).is_none() {
+                    let message = format!("`{text}` is no IP address of another machine");
+                    wrong.push((
+                        format!("/spec/addresses/{at}"),
+                        message,
+                        "write an IP address without port, or remove it",
+                    ));
+                }
+            }
+            if spec.ports.iter().filter(|port| !port.is_tcp()).count() > 1 {
+                let message = "only one port may be other than tcp".to_owned();
+                wrong.push((
+                    "/spec/ports".to_owned(),
+                    message,
+                    "write one document for each further port of requests, with hosts of its own",
+                ));
+            }
+            for (pointer, message, help) in wrong {
+                let problem = document.problem(CODE, &pointer, message).help(help);
+                self.fail(document, ACCEPTED, "Invalid", problem);
+            }
+        }
+        self.contradictions(&claims, "external.conflict", |(_, host, port)| {
+            format!("port {port} of {host} is declared by more than one ExternalService of the namespace")
+        });
+    }
+}
+
+fn addresses(spec: &ExternalServiceSpec) -> Vec<IpAddr> {
+    spec.addresses.iter().filter_map(|text| address(text)).collect()
+}
+
+/// An address of another machine.
+fn address(text: &str) -> Option<IpAddr> {
+    text.parse().ok().filter(|address| !is_own_machine(*address))
+}
+
+/// Whether a host is one name outside of the mesh and of this machine.
+fn is_outside(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let mesh = host == "mesh" || host.ends_with(".mesh");
+    !mesh
+        && !host.contains('*')
+        && accepts("hostname", &host)
+        && host.parse::<IpAddr>().is_err()
+        && !is_localhost(&host)
+}

@@ -1,0 +1,29 @@
+//! `ExternalService`: servers outside of the mesh that applications may connect to.
+
+use super::PortProtocol;
+
+shapes! {
+    /// Servers outside of the mesh. Applications of the document's namespace may connect to them, through their sidecars,
+    /// whatever `egress` of an endpoint says; applications of other namespaces have documents of their own.
+    pub struct ExternalServiceSpec {
+        /// Their names, each without port. Where a sidecar answers DNS, each has an address of its own that leads there.
+        #[schemars(length(min = 1, max = 16))]
+        pub hosts: Vec<String>,
+        /// At most one port that is not `tcp`: a host does not identify one.
+        #[schemars(length(min = 1, max = 16))]
+        pub ports: Vec<ExternalPort>,
+        /// IP addresses to connect to, and that applications connect to; default: those that resolvers know for the host.
+        #[schemars(length(max = 16))]
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub addresses: Vec<String>,
+    }
+    /// A port outside of the mesh.
+    pub struct ExternalPort {
+        /// Its number.
+        #[schemars(range(min = 1))]
+        pub port: u16,
+        /// `tcp`: octets that nobody reads, such as TLS that the application speaks. Otherwise requests, which the filters of
+        /// calls see.
+        pub protocol: PortProtocol,
+    }
+}

@@ -1,0 +1,117 @@
+//! Why a connection that is carried unread is closed: what this proxy decided, and what the proxy of the service answered.
+
+use crate::exchange::ExchangeState;
+use crate::slot::Slot;
+use crate::tcp_counts::TcpFull;
+use http::HeaderMap;
+use std::borrow::Cow;
+use std::rc::Rc;
+use tamis_exchange::Outcome;
+use tamis_transport::{HeardAnswer, PeerAnswer, TcpAnswer};
+
+const FORBIDDEN: u16 = 403;
+const BAD_GATEWAY: u16 = 502;
+const UNAVAILABLE: u16 = 503;
+
+/// Why a connection is closed.
+pub(crate) struct TcpRefusal {
+    pub(crate) code: Cow<'static, str>,
+    pub(crate) status: u16,
+    pub(crate) detail: String,
+    /// The slot that decided so, or could not decide.
+    pub(crate) slot: Option<Rc<Slot>>,
+}
+
+impl TcpRefusal {
+    /// A filter decides so.
+    pub(crate) fn denied(slot: &Rc<Slot>, reason: Option<String>) -> Self {
+        let code = reason.map_or(Cow::Borrowed("filter.denied"), Cow::Owned);
+        let slot = Some(Rc::clone(slot));
+        Self { code, status: FORBIDDEN, detail: String::new(), slot }
+    }
+
+    /// A slot that had to decide could not.
+    pub(crate) fn undecided(slot: &Rc<Slot>, code: &'static str, detail: String) -> Self {
+        let slot = Some(Rc::clone(slot));
+        Self { code: code.into(), status: UNAVAILABLE, detail, slot }
+    }
+
+    /// The host lets nobody pass there.
+    pub(crate) fn forbidden(code: &'static str, detail: String) -> Self {
+        Self { code: code.into(), status: FORBIDDEN, detail, slot: None }
+    }
+
+    /// There is no place for it.
+    pub(crate) fn full(full: TcpFull, most: u32) -> Self {
+        let detail = match full {
+            TcpFull::Listener => format!("the listener has {most} connections, its maximum"),
+            TcpFull::Caller(share) => {
+                format!(
+                    "its caller has {share} connections, its share of the {most} of the listener"
+                )
+            }
+        };
+        Self::host("tcp.full", detail)
+    }
+
+    /// This proxy cannot carry it.
+    pub(crate) fn host(code: &'static str, detail: String) -> Self {
+        Self { code: code.into(), status: UNAVAILABLE, detail, slot: None }
+    }
+
+    /// What a proxy that asked is answered.
+    pub(crate) fn answer(&self) -> TcpAnswer {
+        if self.status == FORBIDDEN { TcpAnswer::Refused } else { TcpAnswer::Unavailable }
+    }
+
+    /// Ends the exchange with it.
+    pub(crate) fn end(self, mut state: Box<ExchangeState>) {
+        let outcome =
+            if self.slot.is_some() { Outcome::REFUSED_BY_FILTER } else { Outcome::default() };
+        self.note(&mut state);
+        state.end(outcome);
+    }
+
+    fn note(self, state: &mut ExchangeState) {
+        let Self { code, status, detail, slot } = self;
+        state.reason = Some(code);
+        state.detail = Some(detail);
+        state.answered_by = slot;
+        state.note_head(status, &HeaderMap::new());
+    }
+}
+
+/// Notes the refusal of the proxy of a service, and returns its outcome; `None`: the connection was opened, or nothing was
+/// heard of it.
+pub(crate) fn note_refusal(state: &mut ExchangeState, answer: &PeerAnswer) -> Option<Outcome> {
+    let (code, status, detail, outcome) = match answer.heard()? {
+        HeardAnswer::Answered(TcpAnswer::Opened) => return None,
+        HeardAnswer::Answered(TcpAnswer::Refused) => (
+            "tcp.refused",
+            FORBIDDEN,
+            "the proxy of the service refuses it; its record says why",
+            Outcome::default(),
+        ),
+        HeardAnswer::Answered(TcpAnswer::Unavailable) => (
+            "tcp.unavailable",
+            UNAVAILABLE,
+            "the proxy of the service cannot open it; its record says why",
+            Outcome::UPSTREAM_FAILED,
+        ),
+        HeardAnswer::Unclear => (
+            "upstream.protocol",
+            BAD_GATEWAY,
+            "the proxy of the service answered with an octet that is no answer",
+            Outcome::UPSTREAM_FAILED,
+        ),
+        HeardAnswer::Missing => (
+            "tcp.unanswered",
+            UNAVAILABLE,
+            "the connection ended before the proxy of the service answered",
+            Outcome::UPSTREAM_FAILED,
+        ),
+    };
+    let refusal = TcpRefusal { code: code.into(), status, detail: detail.to_owned(), slot: None };
+    refusal.note(state);
+    Some(outcome)
+}

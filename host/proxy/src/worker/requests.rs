@@ -1,0 +1,68 @@
+//! The requests of one connection. Each is served by the chain that its listener has when it arrives: the worker may have
+//! switched to another generation since the one before. In clear text its listener is the one that has its host.
+
+use super::Worker;
+use super::host::ConnectionHosts;
+use crate::arrival::Arrival;
+use crate::body::HookedBody;
+use crate::chain::Chain;
+use crate::connection::Connection;
+use crate::gate_refusal;
+use crate::generation::{ListenerConfig, Reasons};
+use crate::pipeline::serve;
+use crate::refuse;
+use crate::response_body::ResponseBody;
+use http::{HeaderValue, Request, Response};
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use tamis_exchange::{Fault, Refusal};
+use tamis_transport::{RefusedRequest, RequestBody, Shutdown};
+
+/// What the requests of a connection have in common.
+pub(super) struct ConnectionRequests {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    hosts: ConnectionHosts,
+    shutdown: Shutdown,
+}
+
+impl ConnectionRequests {
+    pub(super) fn new(worker: Rc<Worker>, connection: Rc<Connection>, shutdown: Shutdown) -> Self {
+        let hosts = ConnectionHosts::new(Rc::clone(&connection));
+        Self { worker, connection, hosts, shutdown }
+    }
+
+    /// Serves one.
+    pub(super) async fn serve(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
+        let state = self.worker.state();
+        let connection = self.hosts.of(&self.worker, &state, &request);
+        let Some((listener, chain)) = state.listener(&connection.listener) else {
+            let refusal =
+                Refusal::new("listener.unknown", 503, Fault::Host, "the listener is gone");
+            let response = refuse::response(&refusal, None, Reasons::Hide);
+            return response.map(|body| HookedBody::from(body).into());
+        };
+        self.worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
+        serve(self.arrival(&connection, listener, chain), request).await
+    }
+
+    /// Records one that the gate refused; returns its id.
+    pub(super) fn record(&self, refused: &RefusedRequest) -> Option<HeaderValue> {
+        let state = self.worker.state();
+        let (listener, chain) = state.listener(&self.connection.listener)?;
+        gate_refusal::record(&self.arrival(&self.connection, listener, chain), refused)
+    }
+
+    /// The arrival of a new exchange.
+    fn arrival<'a>(
+        &'a self,
+        connection: &'a Connection,
+        listener: &'a ListenerConfig,
+        chain: &'a Rc<Chain>,
+    ) -> Arrival<'a> {
+        let (worker, shutdown) = (&self.worker, &self.shutdown);
+        let (direction, rules, id) = (listener.direction, &listener.rules, worker.id());
+        let (shared, worker) = (&worker.shared, &worker.followed);
+        Arrival { connection, chain, direction, rules, shared, id, shutdown, worker }
+    }
+}
