@@ -1,6 +1,7 @@
 //! A PostgreSQL server that a test starts for itself.
 
 use crate::eventually;
+use std::net::SocketAddr;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,7 +12,7 @@ use tempfile::TempDir;
 /// A server on its own port and in its own folder; stopped when dropped.
 pub struct Postgres {
     process: Child,
-    port: u16,
+    address: SocketAddr,
     databases: AtomicU32,
     _folder: TempDir,
 }
@@ -20,6 +21,11 @@ impl Postgres {
     /// Starts one and waits until it answers. It does not wait for its disk: the tests end the registry,
     /// never the machine.
     pub fn start() -> Self {
+        Self::start_in(&[], SocketAddr::from(([127, 0, 0, 1], crate::ports::free())))
+    }
+
+    /// The same at an address, started by `wrapper`: `ip netns exec NAME`. Whoever reaches it may use it.
+    pub fn start_in(wrapper: &[&str], address: SocketAddr) -> Self {
         let folder = TempDir::new().unwrap();
         // The server refuses to run as root; Debian's package creates a user for it.
         let root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
@@ -31,7 +37,7 @@ impl Postgres {
             chown(folder.path(), Some(ids[0]), Some(ids[1])).unwrap();
         }
         let data = folder.path().join("data");
-        let begun = command("initdb", root, &data)
+        let begun = command(&[], "initdb", root, &data)
             .args([
                 "--auth=trust",
                 "--username=tamis",
@@ -44,18 +50,20 @@ impl Postgres {
             .output()
             .unwrap();
         assert!(begun.status.success(), "{}", String::from_utf8_lossy(&begun.stderr));
-        let port = crate::ports::free();
-        let process = command("postgres", root, &data)
-            .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
+        let anybody = data.join("pg_hba.conf");
+        std::fs::write(anybody, "host all all all trust\n").unwrap();
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        let process = command(wrapper, "postgres", root, &data)
+            .args(["-p", &port, "-c", &format!("listen_addresses={host}")])
             .args(["-c", "unix_socket_directories=", "-c", "fsync=off"])
             .args(["-c", "min_wal_size=2MB", "-c", "max_wal_size=16MB"])
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let server = Self { process, port, databases: AtomicU32::new(0), _folder: folder };
+        let server = Self { process, address, databases: AtomicU32::new(0), _folder: folder };
         eventually("PostgreSQL answers", || {
-            let mut ask = Command::new(programs().join("pg_isready"));
-            ask.args(["-q", "-h", "127.0.0.1", "-p", &port.to_string()]);
+            let mut ask = wrapped(wrapper, &programs().join("pg_isready"));
+            ask.args(["-q", "-h", &host, "-p", &port]);
             ask.status().unwrap().success().then_some(())
         });
         server
@@ -76,15 +84,16 @@ impl Postgres {
     pub fn database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let mut create = Command::new(programs().join("createdb"));
-        create.args(["-h", "127.0.0.1", "-U", "tamis", "-p", &self.port.to_string(), &name]);
+        let (host, port) = (self.address.ip().to_string(), self.address.port().to_string());
+        create.args(["-h", &host, "-U", "tamis", "-p", &port, &name]);
         let done = create.output().unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        format!("postgres://tamis@127.0.0.1:{}/{name}", self.port)
+        format!("postgres://tamis@{}/{name}", self.address)
     }
 
     /// The address of its empty database.
     pub fn url(&self) -> String {
-        format!("postgres://tamis@127.0.0.1:{}/postgres", self.port)
+        format!("postgres://tamis@{}/postgres", self.address)
     }
 }
 
@@ -96,14 +105,26 @@ impl Drop for Postgres {
     }
 }
 
-fn command(program: &str, root: bool, data: &Path) -> Command {
+/// A program, started by a wrapper.
+fn wrapped(wrapper: &[&str], program: &Path) -> Command {
+    match wrapper {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    }
+}
+
+fn command(wrapper: &[&str], program: &str, root: bool, data: &Path) -> Command {
     let program = programs().join(program);
     let mut command = if root {
-        let mut command = Command::new("setpriv");
+        let mut command = wrapped(wrapper, Path::new("setpriv"));
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
         command
     } else {
-        Command::new(program)
+        wrapped(wrapper, &program)
     };
     // The current folder may not be readable to that user.
     command.arg("-D").arg(data).current_dir("/").stdin(Stdio::null());

@@ -42,7 +42,7 @@ impl Caller<'_> {
 
 fn document(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
     let api = match kind {
-        "Gateway" | "HTTPRoute" | "GRPCRoute" => GATEWAY_API,
+        "Gateway" | "HTTPRoute" | "GRPCRoute" | "BackendTLSPolicy" => GATEWAY_API,
         "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
         _ => TAMIS_API,
     };
