@@ -157,7 +157,9 @@ fn a_filter_depends_on_the_sdk_and_on_no_other_part() {
     for filter in graph.members_in("filters").into_iter().chain(examples) {
         for member in graph.reach(filter, &[Kind::Normal, Kind::Build]) {
             let own = graph.members.contains_key(member);
-            assert!(!own || member == "tamis-sdk", "{filter} reaches {member}");
+            // What several built-in filters share lies beside them.
+            let shared = member == "tamis-jose" && graph.members[filter].starts_with("filters/");
+            assert!(!own || member == "tamis-sdk" || shared, "{filter} reaches {member}");
         }
     }
 }

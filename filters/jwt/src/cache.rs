@@ -9,8 +9,9 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{BuildHasherDefault, Hasher};
 
+use tamis_jose::host::Verify;
+
 use crate::claims::AcceptedClaims;
-use crate::host::Verify;
 
 /// Tokens up to this length are stored complete; longer ones as their SHA-256.
 const LONGEST_WHOLE: usize = 2048;

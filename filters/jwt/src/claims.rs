@@ -1,6 +1,7 @@
 //! Claims (RFC 7519 §4.1): checked, and turned into headers.
 
 use serde_json::{Map, Value};
+use tamis_jose::claims::{date, header_value, is_meant_for, seconds};
 
 use crate::config::Issuer;
 use crate::refusal::Refusal;
@@ -66,67 +67,11 @@ fn attribute(claims: &Map<String, Value>, names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| Value::Object(all()).to_string())
 }
 
-fn is_meant_for(audience: Option<&Value>, ours: &[String]) -> bool {
-    let is_ours = |value: &Value| value.as_str().is_some_and(|name| ours.iter().any(|a| a == name));
-    match audience {
-        Some(Value::Array(names)) => names.iter().any(is_ours),
-        Some(one) => is_ours(one),
-        None => false,
-    }
-}
-
-/// A NumericDate: seconds since 1970, perhaps with a fraction.
-fn date(claims: &Map<String, Value>, name: &str) -> Result<Option<f64>, Refusal> {
-    match claims.get(name) {
-        None => Ok(None),
-        Some(Value::Number(number)) => number
-            .as_f64()
-            .filter(|value| value.is_finite())
-            .map(Some)
-            .ok_or(Refusal::Malformed("a date is out of range")),
-        Some(_) => Err(Refusal::Malformed("a date is not a number")),
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay far below 2⁵³")]
-fn seconds(now_ms: u64) -> f64 {
-    now_ms as f64 / 1000.0
-}
-
 fn headers(claims: &Map<String, Value>, issuer: &Issuer) -> Result<Vec<(usize, String)>, Refusal> {
     let mut headers = Vec::new();
     for carried in &issuer.claims_to_headers {
-        let Some(value) = claims.get(&carried.claim).and_then(as_text) else { continue };
-        // A claim that cannot be a header is not dropped: the upstream would treat the user as anonymous.
-        if value.chars().any(char::is_control) || value.trim() != value {
-            return Err(Refusal::Malformed("a claim cannot be carried in a header"));
-        }
-        headers.push((carried.header, value));
+        let value = claims.get(&carried.claim).map(header_value).transpose()?.flatten();
+        headers.extend(value.map(|value| (carried.header, value)));
     }
     Ok(headers)
-}
-
-/// Strings, numbers and booleans unchanged; lists of them joined by spaces. List items that contain white
-/// space are left out, because `["a b"]` would read as `["a","b"]`. `None` for other values.
-fn as_text(value: &Value) -> Option<String> {
-    match value {
-        Value::Array(items) => {
-            let items = items.iter().filter_map(scalar);
-            let words: Vec<String> =
-                items.filter(|item| !item.contains(char::is_whitespace)).collect();
-            Some(words.join(" "))
-        }
-        Value::String(_) | Value::Number(_) | Value::Bool(_) | Value::Null | Value::Object(_) => {
-            scalar(value)
-        }
-    }
-}
-
-fn scalar(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(flag) => Some(flag.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-    }
 }

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tamis_jose::algorithm::{Algorithm, KeyKind};
+use tamis_jose::keyring::Keys;
+use tamis_jose::keys::{KeySet, Source};
+use tamis_jose::names::{is_header_name, is_reserved, is_safe_address};
 use tamis_sdk::{ConfigError, GatewayDuration};
-
-use crate::algorithm::{Algorithm, KeyKind};
-use crate::keys::{KeySet, Source};
 
 /// The configuration as the operator writes it.
 #[derive(Clone, Debug, Deserialize)]
@@ -141,20 +142,6 @@ pub struct Issuer {
     pub clock_skew: Duration,
 }
 
-/// Where keys come from.
-#[derive(Clone, Debug)]
-pub enum Keys {
-    /// Written in the configuration.
-    Inline(KeySet),
-    /// Fetched, and again after `refresh`.
-    Url {
-        /// The address of the key set.
-        url: String,
-        /// Time between two fetches.
-        refresh: Duration,
-    },
-}
-
 /// A claim that becomes a header for the upstream.
 #[derive(Clone, Debug)]
 pub struct CarriedClaim {
@@ -164,31 +151,6 @@ pub struct CarriedClaim {
     pub header: usize,
 }
 
-/// Whether a header frames or routes a message or states who is asking; a claim must not become one. Another spelling is
-/// the same name to a server that turns names into variables.
-fn is_reserved(name: &str) -> bool {
-    let fold = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
-    let plain: String = name.chars().map(fold).collect();
-    RESERVED.contains(&plain.as_str())
-        || (plain != name && (plain.starts_with("x-forwarded-") || plain == "x-request-id"))
-        || plain.starts_with("x-tamis-")
-}
-
-/// Such headers, in the spelling of letters, digits and `-`.
-const RESERVED: [&str; 12] = [
-    "connection",
-    "content-length",
-    "forwarded",
-    "host",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
 const MOST_CACHED: usize = 1 << 20;
 const SHORTEST_REFRESH: Duration = Duration::from_secs(10);
 const LONGEST_REFRESH: Duration = Duration::from_secs(24 * 3600);
@@ -249,6 +211,14 @@ impl Rules {
             claim_headers,
             claims_to_attribute: settings.claims_to_attribute.clone(),
             cache_size: settings.cache_size,
+        })
+    }
+
+    /// The addresses of key sets, each with the time between two fetches.
+    pub fn fetched(&self) -> impl Iterator<Item = (&str, Duration)> {
+        self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            Keys::Url { url, refresh } => Some((url.as_str(), *refresh)),
+            Keys::Inline(_) => None,
         })
     }
 }
@@ -350,26 +320,6 @@ impl Checked<'_> {
     fn refuse(&mut self, member: &str, message: impl Into<String>) {
         self.errors.push(ConfigError::at(format!("{}/{member}", self.at), message));
     }
-}
-
-fn is_header_name(name: &str) -> bool {
-    let token = |octet: u8| octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet);
-    !name.is_empty() && name.bytes().all(token)
-}
-
-fn is_safe_address(url: &str) -> bool {
-    let after = |scheme: &str| url.strip_prefix(scheme).filter(|rest| !rest.is_empty());
-    if url.chars().any(|c| c.is_control() || c == ' ') {
-        return false;
-    }
-    let Some(rest) = after("http://") else { return after("https://").is_some() };
-    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|octet| octet.is_ascii_digit()) => host,
-        _ => authority,
-    };
-    // The mesh encrypts by itself, and the host calls nobody else under such a name.
-    matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".mesh")
 }
 
 #[cfg(test)]

@@ -1,14 +1,15 @@
 //! The decision about one request.
 
+use tamis_jose::fault::TokenFault;
+use tamis_jose::host::{Store, Verify};
+use tamis_jose::json::unique_object;
+use tamis_jose::jws::Token;
+use tamis_jose::keyring::{Change, Keyring};
 use tamis_sdk::{ConfigError, Edit, View, reply, request};
 
 use crate::cache::Cache;
 use crate::claims::{AcceptedClaims, judge};
 use crate::config::{CLAIMS, MissingTokenRule, Rules, TokenForwarding};
-use crate::host::{Store, Verify};
-use crate::json::unique_object;
-use crate::jws::Token;
-use crate::keyring::{Change, Keyring};
 use crate::refusal::Refusal;
 
 /// Rules, keys and remembered tokens of one instance.
@@ -119,8 +120,8 @@ impl Issuers<'_> {
         let checked = token.check(ring, &issuer.algorithms, host);
         // Without a key id, a new key shows as a signature that no key verifies.
         let rotated = match checked {
-            Err(Refusal::UnknownKey) => true,
-            Err(Refusal::BadSignature) => token.key_id().is_none(),
+            Err(TokenFault::UnknownKey) => true,
+            Err(TokenFault::BadSignature) => token.key_id().is_none(),
             _ => false,
         };
         if rotated {

@@ -1,5 +1,6 @@
 //! Why a request is refused: stable rule ids and the challenge that goes with them (RFC 6750 §3).
 
+use tamis_jose::fault::TokenFault;
 use thiserror::Error;
 
 /// Why a request is refused. The text goes into the challenge: it never quotes the token.
@@ -41,6 +42,18 @@ pub enum Refusal {
     /// The keys of the issuer are not fetched yet: the fault is the proxy's, not the client's.
     #[error("the keys of the issuer are not available")]
     NoKeys,
+}
+
+impl From<TokenFault> for Refusal {
+    fn from(fault: TokenFault) -> Self {
+        match fault {
+            TokenFault::Malformed(rule) => Self::Malformed(rule),
+            TokenFault::AlgNone => Self::AlgNone,
+            TokenFault::AlgNotAllowed => Self::AlgNotAllowed,
+            TokenFault::BadSignature => Self::BadSignature,
+            TokenFault::UnknownKey => Self::UnknownKey,
+        }
+    }
 }
 
 impl Refusal {

@@ -15,20 +15,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tamis_filter_jwt::algorithm::Algorithm;
 use tamis_filter_jwt::component::interest;
 use tamis_filter_jwt::config::Rules;
-use tamis_filter_jwt::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
-use tamis_filter_jwt::jws::Token;
-use tamis_filter_jwt::keyring::wish_key;
-use tamis_filter_jwt::keys::{KeySet, Source};
 use tamis_filter_jwt::policy::Policy;
-use tamis_filter_jwt::refresh::Refresher;
-use tamis_filter_jwt::refusal::Refusal;
+use tamis_jose::algorithm::Algorithm;
+use tamis_jose::fault::TokenFault;
+use tamis_jose::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
+use tamis_jose::jws::Token;
+use tamis_jose::keyring::wish_key;
+use tamis_jose::keys::{KeySet, Source};
+use tamis_jose::refresh::Refresher;
 use tamis_sdk::{Config, Edit, View, request, view::packed};
 
 #[cfg(test)]
-#[path = "harness/native.rs"]
+#[path = "../../jose/tests/harness/native.rs"]
 mod native;
 
 use native::Native;
@@ -108,7 +108,7 @@ impl Scene {
         change(&mut config);
         let rules = Rules::check(&Config::parse(&config.to_string()).unwrap()).unwrap();
         let (host, reads) = (Host::default(), interest(&rules).reads);
-        let refresher = Refresher::new(&rules);
+        let refresher = Refresher::new(rules.fetched());
         let policy = Policy::new(rules, 1, &host).unwrap();
         host.native.take_counts();
         Self { policy, refresher, reads, host, now_ms: NOW * 1000 }
@@ -159,7 +159,7 @@ fn sign_text(header: &str, payload: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
 }
 
-fn check(key: &str, token: &str, allowed: Algorithm) -> Result<(), Refusal> {
+fn check(key: &str, token: &str, allowed: Algorithm) -> Result<(), TokenFault> {
     let native = Native::default();
     let ring = KeySet::parse(key.as_bytes(), Source::Inline).unwrap().import(&native).unwrap();
     Token::parse(token.as_bytes())?.check(&ring, &[allowed], &native)

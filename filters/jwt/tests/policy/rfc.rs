@@ -48,15 +48,15 @@ fn the_example_of_rfc_8037_appendix_a_verifies() {
 fn the_unsecured_example_is_refused() {
     assert_eq!(
         check(HS, &token("eyJhbGciOiJub25lIn0", ""), Algorithm::Hs256),
-        Err(Refusal::AlgNone)
+        Err(TokenFault::AlgNone)
     );
 }
 
 #[test]
 fn a_public_key_is_no_secret() {
     // RS/HS confusion: the token says HS256, the issuer has an RSA key and, by mistake, allows HS256.
-    assert_eq!(check(RSA, &hs256(), Algorithm::Hs256), Err(Refusal::UnknownKey));
-    assert_eq!(check(HS, &hs256(), Algorithm::Rs256), Err(Refusal::AlgNotAllowed));
+    assert_eq!(check(RSA, &hs256(), Algorithm::Hs256), Err(TokenFault::UnknownKey));
+    assert_eq!(check(HS, &hs256(), Algorithm::Rs256), Err(TokenFault::AlgNotAllowed));
 }
 
 #[test]
@@ -89,5 +89,5 @@ fn a_p384_signature_verifies_with_its_own_key_alone() {
     let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..49]), URL_SAFE_NO_PAD.encode(&point[49..]));
     let key = json!({"kty": "EC", "crv": "P-384", "x": x, "y": y}).to_string();
     assert_eq!(check(&key, &token, Algorithm::Es384), Ok(()));
-    assert_eq!(check(P256, &token, Algorithm::Es384), Err(Refusal::UnknownKey));
+    assert_eq!(check(P256, &token, Algorithm::Es384), Err(TokenFault::UnknownKey));
 }

@@ -1,4 +1,4 @@
-//! What this filter requires of its host: imports in a component, plain values in tests.
+//! What the checks of tokens require of a host: imports in a component, plain values in tests.
 
 use crate::algorithm::Algorithm;
 
@@ -29,7 +29,7 @@ pub struct StoredValue {
     pub version: u64,
 }
 
-/// Values shared by the instances of this filter (`kv`).
+/// Values shared by the instances of a filter (`kv`).
 pub trait Store {
     /// The value, if there is one that has not expired.
     fn read(&self, key: &str) -> Option<StoredValue>;

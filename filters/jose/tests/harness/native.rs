@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use aws_lc_rs::{digest, hmac, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tamis_filter_jwt::algorithm::Algorithm;
-use tamis_filter_jwt::host::Verify;
+use tamis_jose::algorithm::Algorithm;
+use tamis_jose::host::Verify;
 
 /// Keys by handle, and counts of signature checks.
 #[derive(Default)]

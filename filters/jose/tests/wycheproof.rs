@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tamis_filter_jwt::algorithm::Algorithm;
-use tamis_filter_jwt::jws::Token;
-use tamis_filter_jwt::keys::{KeySet, Source};
+use tamis_jose::algorithm::Algorithm;
+use tamis_jose::jws::Token;
+use tamis_jose::keys::{KeySet, Source};
 
 #[cfg(test)]
 #[path = "harness/native.rs"]

@@ -1,7 +1,8 @@
 //! The keys of one issuer, as this instance holds them, and how they follow the store, which `tick`
 //! updates.
 
-use crate::config::Keys;
+use std::time::Duration;
+
 use crate::host::{Store, StoredValue, Verify};
 use crate::keys::{KeySet, KeySetError, Ring, Source};
 
@@ -10,9 +11,23 @@ const LOOK_EVERY_MS: u64 = 1000;
 /// How long a request for newer keys stays, in milliseconds.
 const WISH_TTL_MS: u32 = 60_000;
 
-/// Key in the store of a key set.
+/// Where keys come from.
+#[derive(Clone, Debug)]
+pub enum Keys {
+    /// Written in the configuration.
+    Inline(KeySet),
+    /// Fetched, and again after `refresh`.
+    Url {
+        /// The address of the key set.
+        url: String,
+        /// Time between two fetches.
+        refresh: Duration,
+    },
+}
+
+/// Key in the store of what was fetched from an address.
 #[must_use]
-pub fn set_key(url: &str) -> String {
+pub fn document_key(url: &str) -> String {
     format!("jwks:{url}")
 }
 
@@ -58,14 +73,15 @@ impl Keyring {
     pub fn new<V: Verify>(keys: &Keys, crypto: &V) -> Result<Self, KeySetError> {
         match keys {
             Keys::Inline(set) => set.clone().import(crypto).map(Self::Fixed),
-            Keys::Url { url, .. } => Ok(Self::Followed(Followed {
-                url: url.clone(),
-                ring: None,
-                seen: None,
-                looked_ms: None,
-                wished_ms: None,
-            })),
+            Keys::Url { url, .. } => Ok(Self::at(url)),
         }
+    }
+
+    /// The keys that are fetched from an address.
+    #[must_use]
+    pub fn at(url: &str) -> Self {
+        let url = url.to_owned();
+        Self::Followed(Followed { url, ring: None, seen: None, looked_ms: None, wished_ms: None })
     }
 
     /// The keys, if there are any yet.
@@ -82,6 +98,13 @@ impl Keyring {
         match self {
             Self::Fixed(_) => Change::Same,
             Self::Followed(followed) => followed.look(now_ms, host),
+        }
+    }
+
+    /// Lets the next [`Keyring::look`] read the store, however short ago the last one was: keys were just stored.
+    pub fn hurry(&mut self) {
+        if let Self::Followed(followed) = self {
+            followed.looked_ms = None;
         }
     }
 
@@ -103,12 +126,12 @@ impl Followed {
             return Change::Same;
         }
         self.looked_ms = Some(now_ms);
-        let stored = host.read(&set_key(&self.url));
+        let stored = host.read(&document_key(&self.url));
         if stored == self.seen {
             return Change::Same;
         }
         let same_keys = match (&stored, &self.seen) {
-            (Some(new), Some(old)) => set_text(&new.value) == set_text(&old.value),
+            (Some(new), Some(old)) => document(&new.value) == document(&old.value),
             _ => false,
         };
         self.seen = stored;
@@ -118,7 +141,7 @@ impl Followed {
         let ring = self
             .seen
             .as_ref()
-            .and_then(|stored| KeySet::parse(set_text(&stored.value), Source::Fetched).ok())
+            .and_then(|stored| KeySet::parse(document(&stored.value), Source::Fetched).ok())
             .and_then(|set| set.import(host).ok());
         if let Some(old) = std::mem::replace(&mut self.ring, ring) {
             old.release(host);
@@ -127,7 +150,7 @@ impl Followed {
     }
 }
 
-/// A stored key set: the time of the fetch in milliseconds since 1970, a line feed, the set.
+/// A stored document: the time of the fetch in milliseconds since 1970, a line feed, what was fetched.
 #[must_use]
 pub fn envelope(fetched_ms: u64, set: &[u8]) -> Vec<u8> {
     let mut value = format!("{fetched_ms}\n").into_bytes();
@@ -135,14 +158,16 @@ pub fn envelope(fetched_ms: u64, set: &[u8]) -> Vec<u8> {
     value
 }
 
-/// When a stored key set was fetched; 0 if that is unknown.
+/// When a stored document was fetched; 0 if that is unknown.
 #[must_use]
 pub fn fetched_ms(value: &[u8]) -> u64 {
     let line = value.split(|octet| *octet == b'\n').next().unwrap_or_default();
     std::str::from_utf8(line).ok().and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-fn set_text(value: &[u8]) -> &[u8] {
+/// What was fetched, without the time.
+#[must_use]
+pub fn document(value: &[u8]) -> &[u8] {
     let end = value.iter().position(|octet| *octet == b'\n');
     end.and_then(|end| value.get(end + 1..)).unwrap_or_default()
 }

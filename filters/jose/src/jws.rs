@@ -5,10 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
 use crate::algorithm::Algorithm;
+use crate::fault::TokenFault;
 use crate::host::Verify;
 use crate::json::unique_object;
 use crate::keys::{Key, Ring};
-use crate::refusal::Refusal;
 
 /// Longest token that is accepted, in bytes.
 pub const LONGEST_TOKEN: usize = 16 * 1024;
@@ -32,35 +32,35 @@ impl<'a> Token<'a> {
     /// §4.1.11). Keys and addresses of keys in the header (`jwk`, `jku`, `x5u`, `x5c`) are ignored.
     ///
     /// # Errors
-    /// [`Refusal::Malformed`] or [`Refusal::AlgNone`].
-    pub fn parse(text: &'a [u8]) -> Result<Self, Refusal> {
+    /// [`TokenFault::Malformed`] or [`TokenFault::AlgNone`].
+    pub fn parse(text: &'a [u8]) -> Result<Self, TokenFault> {
         if text.len() > LONGEST_TOKEN {
-            return Err(Refusal::Malformed("the token is too long"));
+            return Err(TokenFault::Malformed("the token is too long"));
         }
         let mut parts = text.split(|octet| *octet == b'.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(Refusal::Malformed("the token does not have three parts"));
+            return Err(TokenFault::Malformed("the token does not have three parts"));
         };
         // The lengths are within `text`, so the slice exists.
         let signed = text.get(..header.len() + 1 + payload.len()).unwrap_or_default();
         let header = unique_object(&decode(header)?)
-            .map_err(|_| Refusal::Malformed("the header is not a JSON object"))?;
+            .map_err(|_| TokenFault::Malformed("the header is not a JSON object"))?;
         if header.contains_key("crit") || header.contains_key("b64") {
-            return Err(Refusal::Malformed("the token requires an unsupported extension"));
+            return Err(TokenFault::Malformed("the token requires an unsupported extension"));
         }
         let algorithm = match header.get("alg") {
             Some(Value::String(name)) if name.eq_ignore_ascii_case("none") => {
-                return Err(Refusal::AlgNone);
+                return Err(TokenFault::AlgNone);
             }
             Some(Value::String(name)) => Algorithm::named(name),
-            _ => return Err(Refusal::Malformed("the header names no algorithm")),
+            _ => return Err(TokenFault::Malformed("the header names no algorithm")),
         };
         let key_id = match header.get("kid") {
             None => None,
             Some(Value::String(id)) => Some(id.clone()),
-            Some(_) => return Err(Refusal::Malformed("the key id is not a string")),
+            Some(_) => return Err(TokenFault::Malformed("the key id is not a string")),
         };
         let (payload, signature) = (decode(payload)?, decode(signature)?);
         Ok(Self { algorithm, key_id, signed, payload, signature })
@@ -82,30 +82,30 @@ impl<'a> Token<'a> {
     /// key that the algorithm requires, the key's own `alg` where it has one.
     ///
     /// # Errors
-    /// [`Refusal::AlgNotAllowed`], [`Refusal::UnknownKey`] or [`Refusal::BadSignature`].
+    /// [`TokenFault::AlgNotAllowed`], [`TokenFault::UnknownKey`] or [`TokenFault::BadSignature`].
     pub fn check<V: Verify>(
         &self,
         ring: &Ring,
         allowed: &[Algorithm],
         crypto: &V,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), TokenFault> {
         let algorithm = self
             .algorithm
             .filter(|algorithm| allowed.contains(algorithm))
-            .ok_or(Refusal::AlgNotAllowed)?;
+            .ok_or(TokenFault::AlgNotAllowed)?;
         let named = ring.keys().filter(|(key, _)| self.may_be_signed_by(key));
         let mut fitting = named.clone().filter(|(key, _)| key.fits(algorithm)).peekable();
         if fitting.peek().is_none() {
             let other_use = self.key_id.is_some() && named.count() > 0;
-            return Err(if other_use { Refusal::AlgNotAllowed } else { Refusal::UnknownKey });
+            return Err(if other_use { TokenFault::AlgNotAllowed } else { TokenFault::UnknownKey });
         }
         if algorithm.signature_length().is_some_and(|length| length != self.signature.len()) {
-            return Err(Refusal::BadSignature);
+            return Err(TokenFault::BadSignature);
         }
         let verified = fitting
             .take(MOST_TRIES)
             .any(|(_, handle)| crypto.verify(handle, algorithm, self.signed, &self.signature));
-        if verified { Ok(()) } else { Err(Refusal::BadSignature) }
+        if verified { Ok(()) } else { Err(TokenFault::BadSignature) }
     }
 
     fn may_be_signed_by(&self, key: &Key) -> bool {
@@ -116,6 +116,6 @@ impl<'a> Token<'a> {
     }
 }
 
-fn decode(part: &[u8]) -> Result<Vec<u8>, Refusal> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Malformed("a part is not base64url"))
+fn decode(part: &[u8]) -> Result<Vec<u8>, TokenFault> {
+    URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenFault::Malformed("a part is not base64url"))
 }
