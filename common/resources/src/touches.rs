@@ -8,7 +8,6 @@
 use serde_json::Value as Json;
 
 use crate::document::Document;
-use crate::kinds::Resource;
 
 /// What a field names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -525,19 +524,17 @@ impl Document {
     /// The paths of the files that the document names and that are applied with it, each once.
     #[must_use]
     pub fn files(&self) -> Vec<String> {
-        let mut files = Vec::new();
-        match &self.resource {
-            Resource::FilterAttachment(spec) => key_sets(&spec.config, "", &mut |path, _| {
-                files.push(path.to_owned());
-            }),
-            Resource::AuthorizationPolicy(spec) => {
-                files.extend(spec.cedar.as_ref().and_then(|cedar| cedar.file.clone()));
-            }
-            Resource::TrustPolicy(spec) => {
-                files.extend(spec.keys.iter().filter_map(|key| key.public_key_file.clone()));
-            }
-            _ => {}
+        let names_files = |(_, names): &(String, FieldReferent)| {
+            matches!(names, FieldReferent::File | FieldReferent::Configuration)
+        };
+        if !names(self.kind()).unwrap_or_default().iter().any(names_files) {
+            return Vec::new();
         }
+        let file = |touch: Touch| match touch.what {
+            TouchTarget::File(path) => Some(path),
+            _ => None,
+        };
+        let mut files: Vec<String> = self.touches().into_iter().filter_map(file).collect();
         files.sort();
         files.dedup();
         files

@@ -109,3 +109,65 @@ fn a_document_speaks_of_its_references_patterns_and_files() {
         assert_eq!(found, wanted, "{text}");
     }
 }
+
+#[test]
+fn the_files_of_a_document_are_those_of_every_field_that_names_one() {
+    let tamis = |kind: &str, spec: &str| {
+        format!(
+            "kind: {kind}\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: x, namespace: a }}\nspec: {spec}\n"
+        )
+    };
+    let to_service = "targetRefs: [{ kind: Service, name: s }]";
+    let rows = [
+        (
+            tamis(
+                "FilterAttachment",
+                &format!(
+                    "{{ {to_service}, filter: b/f, phase: authn, order: 1, config: {{ issuers: [{{ jwks: {{ file: k.json }} }}, \
+                     {{ jwks: {{ file: j.json }} }}, {{ jwks: {{ file: k.json }} }}] }} }}"
+                ),
+            ),
+            vec!["j.json", "k.json"],
+        ),
+        (
+            tamis("AuthorizationPolicy", &format!("{{ {to_service}, cedar: {{ file: p.cedar }} }}")),
+            vec!["p.cedar"],
+        ),
+        (
+            tamis(
+                "TrustPolicy",
+                "{ namespaces: [a/f], keys: [{ name: k, publicKeyFile: k.pub }, { name: l, publicKeyFile: l.pub }], threshold: 1 }",
+            ),
+            vec!["k.pub", "l.pub"],
+        ),
+        (
+            tamis(
+                "BackendTLSPolicy",
+                &format!(
+                    "{{ {to_service}, validation: {{ hostname: h.example, caCertificateRefs: [{{ kind: File, name: b.pem }}, \
+                     {{ kind: File, name: a.pem }}] }} }}"
+                ),
+            )
+            .replace("tamis.dev/v1alpha1", "gateway.networking.k8s.io/v1"),
+            vec!["a.pem", "b.pem"],
+        ),
+        (tamis("UpstreamPolicy", &format!("{{ {to_service} }}")), vec![]),
+    ];
+    for (text, wanted) in &rows {
+        let (documents, problems) = parse("t", text);
+        assert!(problems.is_empty(), "{text}: {problems:?}");
+        assert_eq!(&documents[0].files(), wanted, "{text}");
+    }
+    // A kind with a field of the sort has a row above.
+    for (kind, _) in schemas() {
+        let rules = names(kind).unwrap_or_default();
+        let has = |one: &(String, FieldReferent)| {
+            matches!(one.1, FieldReferent::File | FieldReferent::Configuration)
+        };
+        let kind = format!("kind: {kind}\n");
+        assert!(
+            !rules.iter().any(has) || rows.iter().any(|(text, _)| text.starts_with(&kind)),
+            "write a row with a file of {kind}"
+        );
+    }
+}

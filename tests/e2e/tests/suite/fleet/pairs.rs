@@ -21,7 +21,7 @@ const ROWS: [(&str, &str, &str, &str, &str); 6] = [
         "trust.threshold",
         "somebody",
     ),
-    ("a world", "world: everything", "world: authorizer", "filter.world", "the world authorizer"),
+    ("a world", "world: everything", "world: authorizer", "filter.world", "`world: authorizer`"),
 ];
 
 fn pinned(registry: &Registry) -> Value {

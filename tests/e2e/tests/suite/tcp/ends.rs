@@ -32,7 +32,7 @@ fn a_connection_to_what_is_down_is_closed_and_its_record_says_what_was_down() {
 
 #[test]
 fn a_silent_connection_ends_and_a_listener_has_no_more_connections_than_it_may() {
-    let (first, second) = (", idleTimeout: 1s", ", maxConnections: 4");
+    let (first, second) = (", idleTimeout: 1s", ", maxConnections: 5");
     let mesh = Mesh::open(&ports(first, second), greeter(), greeter());
     let _running = mesh.start();
     let mut silent = greeted(&mesh.web.first).unwrap();
@@ -57,7 +57,7 @@ fn a_silent_connection_ends_and_a_listener_has_no_more_connections_than_it_may()
         });
         assert_eq!(record["status"], 503);
         let detail = record["detail"].as_str().unwrap();
-        assert!(detail.contains("2 connections, its share of the 4"), "{detail}");
+        assert!(detail.contains("2 connections, its share of the 5"), "{detail}");
     }
     for stream in &mut held {
         echoes(stream, "still there");
