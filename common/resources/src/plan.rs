@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value as Json;
 pub use tamis_refused::Refused;
 
@@ -11,6 +11,17 @@ pub use crate::kinds::{
     Algorithm, AmbiguousPaths, ClientAddressField, Egress, EmptySegments, Isolation,
     ListenerReasons, OnFailure, PathEscapes, Phase, World,
 };
+
+/// Proxies of the release before know the rule of a refusal by another name.
+fn refused_for_both_releases<S: Serializer>(
+    refused: &Option<Refused>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match refused {
+        Some(refused) => tamis_refused::for_both_releases(refused, to),
+        None => to.serialize_none(),
+    }
+}
 
 macro_rules! plans {
     ($($item:item)*) => {$(
@@ -242,7 +253,11 @@ plans! {
         pub grant: GrantPlan,
         /// Set when documents do not allow it to run although it fails closed: the proxy must refuse every
         /// exchange in its scope, with this code.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            skip_serializing_if = "Option::is_none",
+            serialize_with = "refused_for_both_releases"
+        )]
         pub refused: Option<Refused>,
     }
     /// Keys that must have signed.
