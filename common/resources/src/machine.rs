@@ -4,8 +4,18 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where Amazon's metadata are over IPv6, in addition to link-local 169.254.169.254.
-const AWS_METADATA: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+/// Where clouds serve the metadata of a machine to that machine, in addition to link-local 169.254.169.254: Alibaba, Azure
+/// (its agent of the host, which has the certificates of the machine) and Oracle. None is an address of anybody else.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(168, 63, 129, 16),
+    Ipv4Addr::new(192, 0, 0, 192),
+];
+/// The same over IPv6: Amazon and Google.
+const METADATA_V6: [Ipv6Addr; 2] = [
+    Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x254),
+];
 /// IPv4 in IPv6 by translation (RFC 6052 §2.1).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
 
@@ -33,13 +43,14 @@ pub fn is_own_machine(address: IpAddr) -> bool {
                 || v4.is_broadcast()
                 // "This network" (RFC 1122 §3.2.1.3): Linux takes 0.0.0.0 for this machine.
                 || v4.octets()[0] == 0
+                || METADATA_V4.contains(&v4)
         }
         IpAddr::V6(v6) => {
             v6.is_loopback()
                 || v6.is_unspecified()
                 || v6.is_multicast()
                 || v6.is_unicast_link_local()
-                || v6 == AWS_METADATA
+                || METADATA_V6.contains(&v6)
         }
     }
 }

@@ -107,6 +107,8 @@ async fn a_name_leads_to_no_address_of_this_machine() {
         ("::1", false),
         ("64:ff9b::7f00:1", false),
         ("fd00:ec2::254", false),
+        ("100.100.100.200", false),
+        ("168.63.129.16", false),
         ("::ffff:127.0.0.1", false),
         ("fe80::1", false),
         ("2001:db8::1", true),
