@@ -185,7 +185,7 @@ settings! {
     CallCacheGrant {
         /// Longest use of a response.
         ttl_ms: u64 = 0,
-        /// Headers of requests that tell responses apart.
+        /// Headers of requests that `vary` may name, and without which those of one caller are not kept.
         headers: Vec<String> = Vec::new(),
         /// Responses kept. Default 1,000.
         entries: usize = 1_000,

@@ -177,8 +177,9 @@ shapes! {
     pub struct CallCacheSettings {
         /// Longest use of a response, at most 24h; `max-age` of the response may shorten it.
         pub ttl: Millis,
-        /// Headers of a request that tell responses apart, besides method and URL. A request with `authorization`,
-        /// `cookie` or `range` that is not here is neither answered from the cache nor kept.
+        /// Headers of a request that `vary` of a response may name. A request with `authorization`, `cookie`,
+        /// `proxy-authorization` or `range` that is not here is neither answered from the cache nor kept. A response is
+        /// used again only for a request with the same method, URL and headers, whichever are here.
         #[serde(default)]
         pub headers: Vec<String>,
         /// Responses kept, the latest ones; default: 1,000.

@@ -6,9 +6,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Headers by which a server answers one request in another way than the next: a request that has one is kept only where
-/// the grant names it.
-const TELLING: [&str; 3] = ["authorization", "cookie", "range"];
+/// Headers of one caller alone, and of a part of a response: a request that has one is kept only where the grant names it.
+const TELLING: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "range"];
 /// Memory of a response besides its octets.
 const OVERHEAD: usize = 128;
 
@@ -17,7 +16,8 @@ const OVERHEAD: usize = 128;
 pub(crate) struct ResponseKey([u8; 32]);
 
 impl ResponseKey {
-    /// The key of a request whose response may be kept; `None`: it may not.
+    /// The key of a request whose response may be kept; `None`: it may not. Every header of the request is a part of it: a
+    /// server may answer by any of them, such as `x-api-key`, and need not say so in `vary`.
     pub(crate) fn of(request: &FetchRequest, rules: &CallCacheGrant) -> Option<Self> {
         let safe = matches!(request.method.as_str(), "GET" | "HEAD") && request.body.is_empty();
         let named = |name: &str| rules.headers.iter().any(|one| one.eq_ignore_ascii_case(name));
@@ -37,7 +37,7 @@ impl ResponseKey {
             FetchTarget::Host { ca } => add(ca.as_deref().unwrap_or_default().as_bytes()),
             FetchTarget::Service { service, .. } => add(service.as_bytes()),
         }
-        for (name, value) in request.headers.iter().filter(|(name, _)| named(name)) {
+        for (name, value) in &request.headers {
             add(name.as_bytes());
             add(value);
         }
@@ -214,9 +214,13 @@ mod tests {
         let key = |request: &FetchRequest| ResponseKey::of(request, &rules);
         let plain = request("GET", "https://a/1", &[]);
         let of = |headers| key(&request("GET", "https://a/1", headers));
-        // The same: headers that nobody named, such as the id of a trace.
-        assert_eq!(of(&[("traceparent", "00-1")]), key(&plain));
         let others = [
+            // Nobody named it, and a server may answer by it.
+            of(&[("x-api-key", "a")]),
+            of(&[("x-api-key", "b")]),
+            of(&[("x-api-key", "a"), ("x-tenant", "a")]),
+            of(&[("x-api", "key"), ("a", "")]),
+            of(&[("traceparent", "00-1")]),
             of(&[("accept", "a")]),
             of(&[("accept", "b")]),
             of(&[("accept", "a"), ("accept", "b")]),
@@ -236,10 +240,18 @@ mod tests {
         ];
         let different: std::collections::HashSet<_> = others.iter().collect();
         assert_eq!((different.len(), others.iter().all(Option::is_some)), (others.len(), true));
+        let (one, other) = (("accept", "a"), ("x-api-key", "b"));
+        assert_eq!(of(&[one, other]), of(&[one, other]), "the same request has the same key");
         for none in [
             request("POST", "https://a/1", &[]),
             request("DELETE", "https://a/1", &[]),
             request("GET", "https://a/1", &[("cookie", "a=1")]),
+            request("GET", "https://a/1", &[("proxy-authorization", "Basic YTpi")]),
+            request(
+                "GET",
+                "https://a/1",
+                &[("accept", "a"), ("proxy-authorization", "Basic YTpi")],
+            ),
             request("GET", "https://a/1", &[("range", "bytes=0-1")]),
             FetchRequest { body: vec![1], ..plain },
         ] {
