@@ -16,6 +16,7 @@ pub mod judge;
 pub mod looks;
 mod members;
 pub mod memory;
+mod spellings;
 
 use config::{AuthzSettings, Guarded};
 use judge::{Judge, Ruling};

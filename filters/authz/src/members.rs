@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use crate::spellings::{credentials, is_credentials, spellings};
+
 /// Members of a header that policies look at, in all their readings: each evaluation of a policy costs as much as there are.
 pub(crate) const MAX_MEMBERS: usize = 256;
 
@@ -21,7 +23,8 @@ pub(crate) fn text(value: &[u8]) -> &str {
 /// The members of all lines of a header. Says if there are more than policies look at.
 ///
 /// A member may be a quoted string (RFC 9110 §5.6.4), and not every server reads it as one. So a line with quotes has the
-/// members of both readings: a rule under `deny` then holds for one of them, and a rule under `allow` for none.
+/// members of both readings: a rule under `deny` then holds for one of them, and a rule under `allow` for none. So do the
+/// spellings of one cookie or of credentials.
 pub(crate) fn members<'a>(
     name: &str,
     lines: impl Iterator<Item = &'a [u8]>,
@@ -42,11 +45,15 @@ pub(crate) fn members<'a>(
         if !pieces.all(|piece| add(text(piece.trim_ascii()).into())) {
             break;
         }
+        let further = line.split(|octet| *octet == by).flat_map(|piece| spellings(name, piece));
+        let owned = |octets: Vec<u8>| Cow::Owned(text(&octets).to_owned());
+        if !further.map(owned).all(&mut add) {
+            break;
+        }
         if line.iter().any(|octet| matches!(octet, b'"' | b'\\') || LATIN_BLANKS.contains(octet)) {
             let stripped = line.split(|octet| *octet == by).map(strip);
             let unquoted = unquoted(line, by);
-            let owned = |octets: Vec<u8>| Cow::Owned(text(&octets).to_owned());
-            if !stripped.chain(unquoted).all(|octets| add(owned(octets))) {
+            if !stripped.chain(unquoted).map(owned).all(&mut add) {
                 break;
             }
         }
@@ -54,10 +61,19 @@ pub(crate) fn members<'a>(
     all
 }
 
-/// The members of a value of a rule, without the blanks around them.
+/// The members of a value of a rule under `deny`, without the blanks around them, in the spelling that [`members`] has in any
+/// case.
 pub(crate) fn listed(name: &str, value: &str) -> Vec<String> {
     let members = value.split(char::from(separator(name)));
-    members.map(|member| member.trim_matches([' ', '\t']).to_owned()).collect()
+    let bare = members.map(|member| member.trim_matches([' ', '\t']));
+    bare.map(|one| {
+        if is_credentials(name) {
+            text(&credentials(one.as_bytes())).to_owned()
+        } else {
+            one.to_owned()
+        }
+    })
+    .collect()
 }
 
 /// A member without the quotes and blanks around it, and without escapes.
