@@ -7,14 +7,13 @@ mod slow_refusals;
 use crate::allowed::{by_proxy, granted, refusal, uncovered_rules};
 use crate::code::Code;
 use crate::node_resources::NodeResources;
-use crate::store::ArtifactStore;
+use crate::store::{ArtifactStore, StoreIndex};
 use crate::ticks::{RunningTicks, TickStarter};
 use prove::ProvenArtifact;
 use serde_json::Value as Json;
 use slow_refusals::SlowRefusals;
 use std::borrow::Borrow;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
@@ -307,7 +306,7 @@ impl Builder {
         wanted: &DesiredSlot<'_>,
         built: &mut BuiltAttachment,
         rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
+        index: &StoreIndex,
     ) {
         let Some(candidate) = &wanted.shadow else { return };
         let Some(Attachment { occupant: SlotOccupant::Running(_), shadow, .. }) =
@@ -334,7 +333,7 @@ impl Builder {
         slot: &str,
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
+        index: &StoreIndex,
     ) -> Result<&Candidate, Refused> {
         let proven = self.proven(wanted, rules, index)?;
         if self.shadows.get(slot).is_none_or(|there| there.key != proven.key) {
@@ -360,7 +359,7 @@ impl Builder {
         &mut self,
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
+        index: &StoreIndex,
     ) -> BuiltAttachment {
         let plan = wanted.plan;
         let refusal = match self.running_filter(wanted, rules, index) {
@@ -411,7 +410,7 @@ impl Builder {
         &mut self,
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
+        index: &StoreIndex,
     ) -> Result<LastGoodFilter, Refused> {
         let proven = self.proven(wanted, rules, index)?;
         if let Some(good) = self.good.get(wanted.slot)

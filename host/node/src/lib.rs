@@ -36,7 +36,7 @@ pub use examine::{Examiner, Finding};
 pub use follow::{DirectorLogin, FollowSettings, FollowedNode};
 pub use node::{Node, NodeOptions, Reload};
 pub use node_resources::NodeResources;
-pub use store::{ArtifactStore, StoredArtifact};
+pub use store::{ArtifactStore, StoreIndex, StoredArtifact};
 pub use tamis_engine::{CacheFolders, Secrets};
 pub use tamis_transport::causes;
 pub use watch::Watch;

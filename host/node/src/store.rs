@@ -16,6 +16,9 @@ pub(crate) const BUNDLES: &str = ".sigstore.json";
 /// Largest manifest, or total of bundles, in bytes.
 const MAX_SMALL_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The digests of manifests, with the paths of the components beside them: those of the first folder first, then by name.
+pub type StoreIndex = HashMap<String, Vec<PathBuf>>;
+
 /// The bytes of one artifact, as they are on disk.
 #[derive(Debug, Clone)]
 pub struct StoredArtifact {
@@ -36,7 +39,7 @@ pub struct ArtifactStore {
 }
 
 impl ArtifactStore {
-    /// A store of these folders; the first that has a digest is used.
+    /// A store of these folders. Of several artifacts of one digest, the first that can be used is.
     pub fn new(folders: Vec<PathBuf>) -> Self {
         Self { folders }
     }
@@ -46,11 +49,10 @@ impl ArtifactStore {
         &self.folders
     }
 
-    /// The current digests of manifests, with the paths of their components. Reads every manifest; they are
-    /// small.
+    /// The current digests of manifests. Reads every manifest; they are small.
     #[must_use]
-    pub fn index(&self) -> HashMap<String, PathBuf> {
-        let mut index = HashMap::new();
+    pub fn index(&self) -> StoreIndex {
+        let mut index = StoreIndex::new();
         for folder in &self.folders {
             let Ok(entries) = std::fs::read_dir(folder) else { continue };
             let mut paths: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
@@ -60,7 +62,7 @@ impl ArtifactStore {
                 let Some(component) = name.strip_suffix(MANIFEST) else { continue };
                 if let Ok(manifest) = read(&path, MAX_SMALL_BYTES) {
                     let digest = Digest::of(&manifest).to_string();
-                    index.entry(digest).or_insert_with(|| PathBuf::from(component));
+                    index.entry(digest).or_default().push(PathBuf::from(component));
                 }
             }
         }

@@ -1,10 +1,10 @@
 //! Compiles the components of a plan before the slots are built, several at once.
 
 use super::{Builder, DesiredSlot, Rules};
+use crate::store::StoreIndex;
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tamis_trust::Digest;
 
@@ -19,7 +19,7 @@ impl Builder {
         &self,
         wanted: &[DesiredSlot<'_>],
         rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
+        index: &StoreIndex,
     ) {
         let missing = self.missing(wanted, rules, index);
         // While requests are served, half of the processors are theirs.
@@ -50,7 +50,7 @@ impl Builder {
         &self,
         wanted: &[DesiredSlot<'_>],
         rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
+        index: &StoreIndex,
     ) -> Vec<(String, Vec<u8>)> {
         let mut seen = HashSet::new();
         let mut missing = Vec::new();

@@ -3,9 +3,8 @@
 use super::{Builder, DesiredSlot, LastGoodFilter, Rules};
 use crate::allowed::{allowed, by_proxy, check_claims, granted, refusal, uncovered_rules};
 use crate::code::Code;
-use crate::store::StoredArtifact;
-use std::collections::HashMap;
-use std::path::PathBuf;
+use crate::store::{StoreIndex, StoredArtifact};
+use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 use tamis_ambient::Clock;
 use tamis_engine::{Cache, CompiledComponent, Engine, Inspection, inspect};
@@ -14,6 +13,9 @@ use tamis_resources::plan::FilterPlan;
 use tamis_trust::{
     Digest, Manifest, Request, VerifiedFilter, bundle_lines, verify, verify_manifest,
 };
+
+/// The most artifacts of one digest that are looked at; nobody has more folders.
+const MAX_COPIES: usize = 16;
 
 /// An artifact that may run in a slot, and the parts to make the filter from.
 pub(super) struct ProvenArtifact {
@@ -57,7 +59,7 @@ impl Builder {
         &self,
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
-        index: &HashMap<String, PathBuf>,
+        index: &StoreIndex,
     ) -> Result<ProvenArtifact, Refused> {
         let plan = wanted.plan;
         if let Some(refusal) = &wanted.refused {
@@ -70,7 +72,7 @@ impl Builder {
             let rule = format!("the pin is not a digest: {error}");
             by_proxy("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
-        let path = index.get(&pinned.to_string()).ok_or_else(|| {
+        let paths = index.get(&pinned.to_string()).ok_or_else(|| {
             let folders: Vec<_> =
                 self.store.folders().iter().map(|folder| folder.display().to_string()).collect();
             let folders = folders.join(", ");
@@ -80,17 +82,7 @@ impl Builder {
                 "store the artifact there, or pin another",
             )
         })?;
-        let artifact = StoredArtifact::read(path).map_err(|error| {
-            by_proxy("artifact.unreadable", error, "store the artifact there again")
-        })?;
-        let lines = bundle_lines(&artifact.bundles);
-        let signed =
-            SignedManifest { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
-        let request = request(&pinned, signed, rules, Some(&plan.filter), self.clock)?;
-        let verified = verify(&request, &artifact.component)?;
-        if let Some(signed_by) = &plan.signed_by {
-            verified.enough(&signed_by.keys, signed_by.threshold)?;
-        }
+        let (artifact, verified) = self.first_proven(paths, &pinned, wanted, rules)?;
         let config = serde_json::to_string(&plan.config).unwrap_or_default();
         let grant = serde_json::to_string(&plan.grant).unwrap_or_default();
         let key = format!(
@@ -98,6 +90,48 @@ impl Builder {
             plan.isolation, plan.on_failure, plan.world, plan.filter
         );
         Ok(ProvenArtifact { artifact, verified, config, key })
+    }
+
+    /// The first artifact that may run, of those that have the pinned manifest: a copy of the manifest beside another component,
+    /// or without its signatures, takes no filter out of service. The refusal is that of the first.
+    fn first_proven(
+        &self,
+        paths: &[PathBuf],
+        pinned: &Digest,
+        wanted: &DesiredSlot<'_>,
+        rules: Rules<'_>,
+    ) -> Result<(StoredArtifact, VerifiedFilter), Refused> {
+        let mut first = None;
+        for path in paths.iter().take(MAX_COPIES) {
+            match self.proven_at(path, pinned, wanted, rules) {
+                Ok(proven) => return Ok(proven),
+                Err(refusal) => first = first.or(Some(refusal)),
+            }
+        }
+        let nothing = || by_proxy("artifact.missing", "the store changed meanwhile", "try again");
+        Err(first.unwrap_or_else(nothing))
+    }
+
+    fn proven_at(
+        &self,
+        path: &Path,
+        pinned: &Digest,
+        wanted: &DesiredSlot<'_>,
+        rules: Rules<'_>,
+    ) -> Result<(StoredArtifact, VerifiedFilter), Refused> {
+        let plan = wanted.plan;
+        let artifact = StoredArtifact::read(path).map_err(|error| {
+            by_proxy("artifact.unreadable", error, "store the artifact there again")
+        })?;
+        let lines = bundle_lines(&artifact.bundles);
+        let signed =
+            SignedManifest { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
+        let request = request(pinned, signed, rules, Some(&plan.filter), self.clock)?;
+        let verified = verify(&request, &artifact.component)?;
+        if let Some(signed_by) = &plan.signed_by {
+            verified.enough(&signed_by.keys, signed_by.threshold)?;
+        }
+        Ok((artifact, verified))
     }
 
     /// Whether what ran in a slot before may keep running there under the current policies.

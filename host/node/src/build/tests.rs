@@ -44,6 +44,46 @@ fn a_signed_and_granted_filter_serves_and_says_who_signed_it() {
 }
 
 #[test]
+fn a_copy_of_a_manifest_in_the_store_takes_no_filter_out_of_service() {
+    let signed = SigningStore::new();
+    let policies = [signed.policy(&json!({}))];
+    let plan = plan("retry", &signed.add("retry", "1.0.0"));
+    let whole = signed.file("retry");
+    let at = |base: &std::path::Path, end: &str| format!("{}{end}", base.display());
+    let manifest = std::fs::read(at(&whole, ".manifest.json")).unwrap();
+    let bundles = std::fs::read(at(&whole, ".sigstore.json")).unwrap();
+    let component = std::fs::read(&whole).unwrap();
+    let other = crate::testing::component("telemetry");
+    // It comes first by its name.
+    let copy = signed.file("a");
+    for (name, component, bundles) in [
+        ("the component of another filter", Some(&other), Some(&bundles)),
+        ("no component", None, Some(&bundles)),
+        ("no signature", Some(&component), None),
+        ("a signature that is none", Some(&component), Some(&component)),
+    ] {
+        std::fs::write(at(&copy, ".manifest.json"), &manifest).unwrap();
+        for (file, content) in
+            [(copy.clone(), component), (at(&copy, ".sigstore.json").into(), bundles)]
+        {
+            match content {
+                Some(content) => std::fs::write(&file, content).unwrap(),
+                None => drop(std::fs::remove_file(&file)),
+            }
+        }
+        let build = || {
+            let mut builder = signed.builder();
+            only(builder.build(std::slice::from_ref(&plan), &policies))
+        };
+        assert_eq!(running(&build()).version(), "1.0.0", "{name}");
+        // Where none can be used, the filter is refused.
+        std::fs::write(&whole, b"").unwrap();
+        assert!(!refused(&build()).is_empty(), "{name}");
+        std::fs::write(&whole, crate::testing::component("retry")).unwrap();
+    }
+}
+
+#[test]
 fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
     let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];

@@ -20,8 +20,9 @@ fn artifacts_are_found_by_the_digest_of_their_manifest_whatever_their_name() {
     let folders = vec![first.path().to_owned(), nowhere, second.path().to_owned()];
     let index = ArtifactStore::new(folders).index();
     assert_eq!(index.len(), 2);
-    assert_eq!(index[&Digest::of(b"one").to_string()], first.path().join("a.wasm"));
-    assert_eq!(index[&Digest::of(b"two").to_string()], second.path().join("b.wasm"));
+    let (one, copy) = (first.path().join("a.wasm"), second.path().join("copy.wasm"));
+    assert_eq!(index[&Digest::of(b"one").to_string()], [one, copy]);
+    assert_eq!(index[&Digest::of(b"two").to_string()], [second.path().join("b.wasm")]);
 }
 
 #[test]

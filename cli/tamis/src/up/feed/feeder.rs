@@ -239,7 +239,7 @@ impl Feeder {
         let index: BTreeMap<PathBuf, String> = ArtifactStore::new(vec![self.store.clone()])
             .index()
             .into_iter()
-            .map(|(digest, path)| (path, digest))
+            .flat_map(|(digest, paths)| paths.into_iter().map(move |path| (path, digest.clone())))
             .collect();
         for (path, digest) in index {
             if let Err(why) = self.artifact(&path, pinned.contains(digest.as_str()), done) {
