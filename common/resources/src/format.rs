@@ -144,6 +144,9 @@ pub(crate) fn rule(format: &str) -> &'static str {
         "endpoint" => "write an endpoint such as 127.0.0.1:9001, host.name:9001 or unix:/path",
         "filter-name" => "write the filter as namespace/name",
         "service-name" => "write the service as namespace/name",
+        "pinned-service" => {
+            "write the service as namespace/name, or `*` for all that have no pin of their own"
+        }
         "digest" => "a digest is sha256: and 64 lower-case hex digits",
         "hostname" => "write a hostname such as shop.example or *.shop.example, without port",
         _ => "see the schema",
@@ -171,6 +174,7 @@ pub(crate) fn accepts(format: &str, text: &str) -> bool {
         "filter-name" | "service-name" => {
             text.split_once('/').is_some_and(|(ns, name)| is_name(ns) && is_name(name))
         }
+        "pinned-service" => text == "*" || accepts("service-name", text),
         "digest" => text.strip_prefix("sha256:").is_some_and(|hex| {
             hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }),

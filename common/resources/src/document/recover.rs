@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 use super::{Document, UnusableDocument, UnusableReach};
 use crate::check::suggestion;
 use crate::format;
-use crate::kinds::{AttachmentDirection, OnFailure, Phase, Resource, TargetKind};
+use crate::kinds::{AttachmentDirection, LOCK, OnFailure, Phase, Resource, TargetKind};
 use crate::metadata::{Metadata, default_namespace};
 use crate::tree::{Value, YamlEntry, YamlNode};
 
@@ -54,10 +54,13 @@ const KINDS: [&str; 15] = [
     "UpstreamPolicy",
     "AuthorizationPolicy",
     "Rollout",
-    "FiltersLock",
+    LOCK,
 ];
 /// A name that no filter has.
 const NO_FILTER: &str = "unreadable/unreadable";
+
+/// The name of a gateway that cannot be read; none has it by chance.
+const NO_GATEWAY: &str = "unreadable.gateway";
 
 /// The annotation of a document that stands in for one that cannot be used: why that one cannot be.
 ///
@@ -138,9 +141,10 @@ pub(crate) fn stub(tree: &YamlNode, why: &str) -> Recovery {
         return Recovery::Lost;
     }
     match tree.text("kind").and_then(|kind| KINDS.into_iter().find(|one| *one == kind)) {
-        // Without the first two, a wider one would hold instead of what they take away; without the last, requests would be
-        // sent in clear text, and which ones cannot be read.
-        Some("TrustPolicy" | "Grant" | "BackendTLSPolicy") => Recovery::Lost,
+        // Without the first two, a wider one would hold instead of what they take away; without the third, requests would be
+        // sent in clear text, and which ones cannot be read; without the last, the pins of another lock for all services would
+        // hold instead of its own.
+        Some("TrustPolicy" | "Grant" | "BackendTLSPolicy" | LOCK) => Recovery::Lost,
         Some("FilterAttachment") => attachment(tree, why),
         // What it was to guard is refused as by a guard that cannot run.
         Some("AuthorizationPolicy") => guard(tree, why),
@@ -482,15 +486,17 @@ fn route(tree: &YamlNode, kind: &str, why: &str) -> Recovery {
         Some(Value::List(items)) => items.as_slice(),
         _ => &[],
     };
-    let hostnames: Option<Vec<String>> = list("hostnames")
-        .iter()
-        .map(|node| text(node).filter(|it| format::accepts("hostname", it)).map(str::to_owned))
-        .collect();
-    let parents: Vec<Json> = list("parentRefs").iter().filter_map(parent).collect();
+    let hostnames = spec.and_then(|spec| near(spec, "hostnames", &ROUTE)).map(hosts);
+    let mut parents: Vec<Json> = list("parentRefs").iter().filter_map(parent).collect();
+    if parents.is_empty() || parents.len() < list("parentRefs").len() {
+        parents.push(json!({ "kind": "Gateway", "name": NO_GATEWAY }));
+    }
     let meshed = parents.iter().any(|parent| parent["kind"] == "Service");
     // For a route of a gateway without a readable host, a replacement would claim requests of other routes.
-    let Some(hostnames) = hostnames.filter(|all| meshed || !all.is_empty()) else {
-        return Recovery::Nothing;
+    let hostnames = match hostnames {
+        Some(some) if some.is_empty() => return Recovery::Nothing,
+        None if !meshed => return Recovery::Nothing,
+        some => some.unwrap_or_default(),
     };
     let names = list("rules").iter().map(|rule| {
         let name = near(rule, "name", &["name", "matches", "filters", "backendRefs", "timeouts"]);
@@ -518,3 +524,23 @@ fn parent(node: &YamlNode) -> Option<Json> {
     let name = field("name").and_then(name)?;
     Some(json!({ "kind": kind, "name": name, "namespace": namespace, "sectionName": section }))
 }
+/// The hosts of a route that can be read, in the spelling of requests: a single one that is no list, and one in capitals, with
+/// a port or a dot at its end.
+fn hosts(node: &YamlNode) -> Vec<String> {
+    let all = match &node.value {
+        Value::List(items) => items.as_slice(),
+        _ => std::slice::from_ref(node),
+    };
+    all.iter().filter_map(text).filter_map(host).collect()
+}
+
+fn host(said: &str) -> Option<String> {
+    let said = said.trim().to_ascii_lowercase();
+    let bare = match said.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|one| one.is_ascii_digit()) => host,
+        _ => &said,
+    };
+    let bare = bare.trim_end_matches('.');
+    format::accepts("hostname", bare).then(|| bare.to_owned())
+}
+

@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::listeners::Socket;
 use super::services::{local_name, ports};
 use super::tcp::tcp_ports;
-use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED};
+use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
     BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ParentKind, ParentRef,
@@ -34,7 +34,17 @@ pub(super) struct Route<'a> {
 pub(super) struct Parent<'a> {
     pub(super) key: String,
     pub(super) kind: ParentKind,
-    reference: &'a ParentRef,
+    /// Which of its listeners; `None`: all that take routes of this namespace.
+    reference: Option<&'a ParentRef>,
+}
+
+impl Parent<'_> {
+    fn is_of(&self, listener: &Listener) -> bool {
+        self.reference.is_none_or(|reference| {
+            reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
+                && reference.port.is_none_or(|port| port == listener.port)
+        })
+    }
 }
 
 /// A rule in parts: its JSON without backends, and its references.
@@ -65,6 +75,7 @@ impl<'a> Fold<'a> {
             let (parts, broken) = (parts.collect(), rules::http(spec, segments));
             let of = (&spec.parent_refs[..], &spec.hostnames[..]);
             routes.push(self.route(document, of, parts, broken));
+            routes.extend(self.claim(document, of, &routes));
         }
         for (document, spec) in self.all::<GrpcRouteSpec>() {
             let parts = spec.rules.iter().map(|rule| Parts {
@@ -76,6 +87,7 @@ impl<'a> Fold<'a> {
             let (parts, broken) = (parts.collect(), rules::grpc(spec));
             let of = (&spec.parent_refs[..], &spec.hostnames[..]);
             routes.push(self.route(document, of, parts, broken));
+            routes.extend(self.claim(document, of, &routes));
         }
         let mut since: BTreeMap<&str, u64> = BTreeMap::new();
         for route in &routes {
@@ -136,6 +148,36 @@ impl<'a> Fold<'a> {
         Route { document, hostnames, rules, names, parents, left_out }
     }
 
+    /// The hosts of a route one of whose gateways is not there, closed at every gateway that it may have been meant for:
+    /// otherwise a route of somebody else for all hosts would get their requests. Only where all documents are of one owner: of
+    /// others, it would take hosts without their rights.
+    fn claim(
+        &self,
+        document: &'a Document,
+        (parents, hostnames): (&'a [ParentRef], &'a [String]),
+        routes: &[Route<'a>],
+    ) -> Option<Route<'a>> {
+        let own = routes.last().map(|one| one.parents.as_slice()).unwrap_or_default();
+        let of_gateways = parents.iter().filter(|one| one.kind == ParentKind::Gateway).count();
+        let there = own.iter().filter(|one| one.kind == ParentKind::Gateway).count();
+        let all_there = there == of_gateways;
+        if self.security != Security::Everybody || hostnames.is_empty() || all_there {
+            return None;
+        }
+        let mut parents = Vec::new();
+        for (gateway, spec) in self.all::<GatewaySpec>() {
+            let key = gateway.key();
+            let takes = |one: &Listener| allowed(from(one), &gateway.metadata.namespace, document);
+            if spec.listeners.iter().any(takes) && !own.iter().any(|one| one.key == key) {
+                parents.push(Parent { key, kind: ParentKind::Gateway, reference: None });
+            }
+        }
+        let rules = vec![closed_rule(&Json::Null, true)];
+        let route =
+            Route { document, hostnames, rules, names: Vec::new(), parents, left_out: true };
+        (!route.parents.is_empty()).then_some(route)
+    }
+
     /// Whether one of the listeners that a route may be attached to decodes the escapes of every character that a segment
     /// may contain. Sidecars do.
     fn decodes_segments(&self, document: &Document, parents: &[ParentRef]) -> bool {
@@ -171,15 +213,7 @@ impl<'a> Fold<'a> {
                 spec.listeners.iter().any(|listener| {
                     reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
                         && reference.port.is_none_or(|port| port == listener.port)
-                        && allowed(
-                            listener
-                                .allowed_routes
-                                .as_ref()
-                                .and_then(|it| it.namespaces.as_ref())
-                                .map(|it| it.from),
-                            namespace,
-                            document,
-                        )
+                        && allowed(from(listener), namespace, document)
                 })
             }),
             // A producer route: of the service's own namespace.
@@ -191,7 +225,11 @@ impl<'a> Fold<'a> {
             }),
         };
         let wrong = match fits {
-            Some(true) => return Some(Parent { key, kind: reference.kind, reference }),
+            Some(true) => {
+                return Some(Parent { key, kind: reference.kind, reference: Some(reference) });
+            }
+            // What is wrong with it is reported, and this part of it may be made up.
+            _ if document.is_stub() => return None,
             Some(false) => format!(
                 "{} {key} accepts no route with this section, port and namespace",
                 reference.kind
@@ -385,18 +423,12 @@ impl Route<'_> {
     /// Whether it applies to that socket of a gateway.
     pub(super) fn hangs_on_listener(&self, gateway: &str, socket: &Socket<'_>) -> bool {
         let Some(listener) = socket.listener else { return false };
-        let from = listener
-            .allowed_routes
-            .as_ref()
-            .and_then(|it| it.namespaces.as_ref())
-            .map(|it| it.from);
         let namespace = gateway.split('/').next().unwrap_or_default();
         self.parents.iter().any(|parent| {
             parent.kind == ParentKind::Gateway
                 && parent.key == gateway
-                && parent.reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
-                && parent.reference.port.is_none_or(|port| port == listener.port)
-                && allowed(from, namespace, self.document)
+                && parent.is_of(listener)
+                && allowed(from(listener), namespace, self.document)
         })
     }
 
@@ -424,6 +456,11 @@ fn closed_rule(rule: &Json, left_out: bool) -> Json {
         }
     }
     closed
+}
+
+/// The namespaces whose routes a listener takes.
+fn from(listener: &Listener) -> Option<RouteNamespaces> {
+    Some(listener.allowed_routes.as_ref()?.namespaces.as_ref()?.from)
 }
 
 fn allowed(from: Option<RouteNamespaces>, gateway_namespace: &str, route: &Document) -> bool {

@@ -129,7 +129,7 @@ shapes! {
     /// The exact version of a filter for a service.
     pub struct Pin {
         /// `namespace/name` of a service or gateway, or `*`.
-        #[schemars(length(min = 1))]
+        #[schemars(extend("format" = "pinned-service"))]
         pub service: String,
         /// `namespace/name` of the filter.
         #[schemars(extend("format" = "filter-name"))]

@@ -3,6 +3,30 @@
 use super::*;
 
 #[test]
+fn a_lock_that_cannot_be_used_is_lost_as_the_pins_of_another_for_all_services_would_hold_instead() {
+    let lock = "---\nkind: FiltersLock\napiVersion: tamis.dev/v1alpha1\nfilters:\n  - service: f/edge\n    filter: tamis/jwt\n    version: 1.0.1\n    digest: 'sha256:0000000000000000000000000000000000000000000000000000000000000002'\n";
+    // The pins of two locks contradict each other: none holds.
+    let text = [MESH, ROUTE, GUARD].concat();
+    let plan = cold(&format!("{text}{lock}")).unwrap().plan.unwrap();
+    assert!(is_closed(&plan, "f/r/admin"));
+    for (from, to) in [
+        ("sha256:0", "sha256:"),
+        ("version: 1.0.1", "versoin: 1.0.1"),
+        ("service: f/edge", "service: edge"),
+        ("filter: tamis/jwt", "filter: jwt"),
+        ("    filter: tamis/jwt\n", ""),
+        ("filters:", "filtres:"),
+        ("v1alpha1", "v1alpha2"),
+        ("FiltersLock", "FilterLock"),
+    ] {
+        let broken = lock.replace(from, to);
+        let found = read("lock.yaml", &broken);
+        assert!(found.lost && !found.problems.is_empty(), "{from:?} {to:?}: {found:#?}");
+        assert!(cold(&format!("{text}{broken}")).is_none(), "{from:?} {to:?}");
+    }
+}
+
+#[test]
 fn how_an_attachment_is_misused_is_told_at_the_field_that_does_it() {
     let route = |more: &str| {
         format!(

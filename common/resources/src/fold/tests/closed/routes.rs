@@ -1,6 +1,7 @@
 //! Rules across fields of a route: the faulty rule is refused, the others serve.
 
 use super::*;
+use crate::{Security, fold_under};
 
 #[test]
 fn rules_across_fields_of_a_route_are_refused_and_its_other_rules_serve() {
@@ -177,6 +178,78 @@ fn a_path_with_an_escape_is_right_where_no_listener_decodes_it() {
         let found = folded.problems.iter().any(|one| one.code == "route.invalid");
         assert_eq!(found, refused, "{paths} {path}: {:#?}", folded.problems);
     }
+}
+
+/// The hosts and the backends of a route at the gateway, beside a route of another owner for all hosts.
+fn routed(spec: &str, security: Security<'_>) -> Option<(serde_json::Value, usize)> {
+    let route = |name: &str, namespace: &str, spec: &str| {
+        format!(
+            "\n---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: {name}, namespace: {namespace} }}\nspec:\n{spec}\n"
+        )
+    };
+    let rules = "  rules: [{ backendRefs: [{ name: app, port: 80 }] }]";
+    let rest =
+        route("rest", "open", &format!("  parentRefs: [{{ name: edge, namespace: f }}]\n{rules}"));
+    let text = [MESH, &rest, &route("b", "front", &format!("{spec}\n{rules}"))].concat();
+    let read = read("mesh.yaml", &text);
+    let all: Vec<Document> = read.documents.into_iter().chain(read.stubs).collect();
+    let plan = fold_under(&all, &NODE.parse().unwrap(), &|_| Ok(Vec::new()), security).plan?;
+    let router = plan.filters.iter().find(|one| one.filter == "tamis/route").unwrap();
+    let routes = router.config["routes"].as_array().unwrap();
+    let own: Vec<_> = routes.iter().filter(|one| one["name"] == "front/b").collect();
+    assert!(own.len() < 2, "one route, once at a gateway");
+    let own = own.first()?;
+    let rules = own["rules"].as_array().unwrap();
+    let backends = rules.iter().filter_map(|one| one["backendRefs"].as_array()).flatten().count();
+    Some((own["hostnames"].clone(), backends))
+}
+
+#[test]
+fn a_route_that_cannot_be_used_keeps_the_hosts_that_can_be_read_from_the_routes_of_others() {
+    let parent = "  parentRefs: [{ name: edge, namespace: f }]\n";
+    let hosts = "\n  hostnames: [b.example]";
+    for spec in [
+        // Hosts.
+        format!("{parent}  hostnames: b.example"),
+        format!("{parent}  hostnames: [B.example]"),
+        format!("{parent}  hostnames: [b.Example.]"),
+        format!("{parent}  hostnames: [\"b.example:80\"]"),
+        format!("{parent}  hostnames: [b.example, \"c_d.example\"]"),
+        format!("{parent}  hostnames: [[x], b.example, 7]"),
+        format!("{parent}  hostnames: [b.example]\n  hostname: x"),
+        // Parents, in a document that is broken elsewhere, and in one that is not.
+        format!("  parentRefs: edge{hosts}"),
+        format!("  parentRefs: {{ name: edge, namespace: f }}{hosts}"),
+        format!("  parentRefs: [edge]{hosts}"),
+        format!("  parentRefs: [{{ name: Edge, namespace: f }}]{hosts}"),
+        format!("  parentRefs: [{{ kind: Gatway, name: edge, namespace: f }}]{hosts}"),
+        format!("  parentRefs: [{{ name: edgy, namespace: f }}]{hosts}"),
+        format!("  parentRefs: [{{ name: edge, namespace: ff }}]{hosts}"),
+        format!("  parentRefs: [{{ name: edge }}]{hosts}"),
+        format!("  parentRefs: [{{ name: edge, namespace: f, sectionName: https }}]{hosts}"),
+        format!("  parentRefs: [{{ name: edge, namespace: f, port: 81 }}]{hosts}"),
+    ] {
+        let found = routed(&spec, Security::Everybody);
+        assert_eq!(found, Some((json!(["b.example"]), 0)), "{spec}");
+    }
+    // Sound, it serves, and a second parent that is not there takes nothing from it.
+    for spec in [
+        format!("{parent}{}", hosts.trim_start_matches('\n')),
+        format!(
+            "  parentRefs: [{{ name: edge, namespace: f }}, {{ name: edgy, namespace: f }}]{hosts}"
+        ),
+    ] {
+        let (found, _) = routed(&spec, Security::Everybody).unwrap();
+        assert_eq!(found, json!(["b.example"]), "{spec}");
+    }
+    // Without a host that can be read, nothing says what is to be kept from others. Among owners, nobody takes a host at a
+    // gateway that they do not name.
+    assert_eq!(
+        routed(&format!("{parent}  hostnames: [\"c_d.example\"]"), Security::Everybody),
+        None
+    );
+    let astray = format!("  parentRefs: [{{ name: edgy, namespace: f }}]{hosts}");
+    assert_eq!(routed(&astray, Security::Namespaces(&[])), None);
 }
 
 /// Every pointer into the first rule of a route that ends with this.
