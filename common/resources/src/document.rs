@@ -75,8 +75,10 @@ pub struct ParseResult {
     /// what they should route. Use one only where no valid version of the document is known.
     pub stubs: Vec<Document>,
     /// A part could not be read at all, so its content is unknown: a YAML syntax error, something that is no document
-    /// of a known kind, or an invalid trust policy or grant, which a wider one would otherwise replace.
+    /// of a known kind, or an invalid trust policy, grant or lock, which a wider one would otherwise replace, or TLS policy of backends.
     pub lost: bool,
+    /// The kind and the namespace of other documents that cannot be used: without them, only their owner lacks something.
+    pub unusable: Vec<(&'static str, String)>,
 }
 
 impl Document {
@@ -261,7 +263,7 @@ pub fn read(source_name: &str, text: &str) -> ParseResult {
                 let why = checker.after(before).map_or("", |one| one.message.as_str());
                 match recover::stub(&tree, why) {
                     Recovery::Lost => parsed.lost = true,
-                    Recovery::Nothing => {}
+                    Recovery::Nothing => parsed.unusable.extend(recover::named(&tree)),
                     Recovery::Stub(metadata, resource, stub) => parsed.stubs.push(Document {
                         source: source_name.to_owned(),
                         metadata: *metadata,

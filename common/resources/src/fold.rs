@@ -19,6 +19,7 @@ mod trust;
 pub use grants::grant_plan;
 pub use trust::beyond as trust_beyond;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use crate::kinds::{GatewaySpec, IdentityFiles, RolloutSpec, ServiceSpec, Spec};
 use crate::node_name::NodeName;
 use crate::plan::{AddressPlan, NodePlan};
 use crate::problem::Problem;
+use crate::stray::GuardedPlaces;
 
 /// Reads a file that a document names.
 pub(crate) type Files<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
@@ -113,6 +115,8 @@ pub(crate) struct Fold<'a> {
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
     /// The addresses by which DNS names services, by key.
     virtual_addresses: BTreeMap<String, Ipv4Addr>,
+    /// What can be guarded; made when a target is not there.
+    places: OnceCell<GuardedPlaces>,
 }
 
 /// Computes the plan of `node` from documents. `files` reads the files that documents name: key sets and
@@ -145,6 +149,7 @@ pub fn fold_under(
         problems: Vec::new(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
+        places: OnceCell::new(),
     };
     fold.index(documents);
     let plan = fold.plan();
@@ -174,6 +179,7 @@ pub fn trust_policies(
         problems: Vec::new(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
+        places: OnceCell::new(),
     };
     fold.index(documents);
     fold.trust()

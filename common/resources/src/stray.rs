@@ -1,48 +1,59 @@
-//! Guards that may stand in the wrong namespace.
+//! Guards whose target is not there.
 //!
-//! A guard whose target is not there closes everything in its namespace that it may have been meant for. That is nothing
-//! where the namespace is the mistake, or the wrong things where another namespace has what it names: at a start, nobody
-//! can know what was meant.
+//! Such a guard closes everything in its own namespace that it may have been meant for, and nothing of others: of the kind that
+//! it names, or all there is where nothing is of that kind. In a namespace where nothing can be guarded, that is nothing: the
+//! namespace has no owner, so it is the mistake, and nobody knows what the guard was meant for. No proxy starts from a folder
+//! with such a guard. In a registry one owner's documents keep nobody else's proxy from starting.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Document, UnusableReach};
+use crate::fold::Security;
 use crate::kinds::{AuthorizationMode, Phase, Resource, TargetKind, TargetRef};
 use crate::problem::Problem;
 
 /// Everything that a guard can be attached to.
 const GUARDED: [&str; 4] = ["Gateway", "Service", "HTTPRoute", "GRPCRoute"];
-/// The end of every way out.
-const START: &str = "no proxy starts with it unless it ran with it before";
+/// What follows where something is closed.
+pub(crate) const CLOSED: &str = "until this is corrected, everything it may have been meant for is refused; to guard calls to a service, attach to the Service";
+const START: &str = "no proxy starts from this folder unless it ran with this document before";
 
-/// The problems of guards among `documents` whose target is not there, if their namespace has nothing of that kind, or
-/// another namespace has one of that kind and name. Guards are attachments in the phases `authn` and `authz`, and policies
-/// that decide. Only those that are `asked` about: whatever was in force as it is, opens nothing at a start.
+/// The problems of guards among `documents` that guard nothing, as nothing in their namespace can be guarded. Guards are
+/// attachments in the phases `authn` and `authz`, and policies that decide; a policy that only allows is none where a filter
+/// refuses whatever no policy allows. Only those that are `asked` about: whatever was in force as it is, opens nothing at a
+/// start. `unusable` are the kinds and namespaces of the documents that have no replacement
+/// ([`ParseResult::unusable`](crate::ParseResult::unusable)): their owners are there.
 #[must_use]
-pub fn stray_guards(documents: &[Document], asked: impl Fn(&Document) -> bool) -> Vec<Problem> {
-    let there: Vec<(&str, String)> = documents.iter().map(|one| (one.kind(), one.key())).collect();
-    let names = || there.iter().map(|(kind, key)| (*kind, key.as_str()));
-    let known: BTreeSet<(&str, &str)> = names().collect();
+pub fn stray_guards(
+    documents: &[Document],
+    unusable: &[(&'static str, String)],
+    asked: impl Fn(&Document) -> bool,
+) -> Vec<Problem> {
+    let mut places = GuardedPlaces::of(documents.iter(), Security::Everybody);
+    unusable.iter().for_each(|(kind, namespace)| places.add(kind, namespace));
     let mut strays = Vec::new();
     for document in documents.iter().filter(|one| asked(one)) {
-        let Some(targets) = guarded(document) else { continue };
         let namespace = &document.metadata.namespace;
+        if places.is_inhabited(namespace) {
+            continue;
+        }
+        let Some(targets) = guarded(document) else { continue };
+        let wide = document.stub.as_ref().map(|stub| stub.reach);
+        if wide == Some(UnusableReach::Everything) || opens_nothing(document, documents) {
+            continue;
+        }
         for (at, target) in targets.iter().enumerate() {
             let (Some(kind), Some(name)) = (kind_of(target.kind), target.name.as_deref()) else {
                 continue;
             };
             let key = format!("{namespace}/{name}");
-            if known.contains(&(kind, key.as_str())) {
-                continue;
-            }
-            let Some(help) = way_out(names(), target.kind, &key) else { continue };
-            let pointer = format!("/spec/targetRefs/{at}");
             let message = format!("there is no {kind} {key}");
-            strays.push(document.problem("attachment.target", &pointer, message).help(help));
+            let problem =
+                document.problem("attachment.target", &format!("/spec/targetRefs/{at}"), message);
+            strays.push(problem.help(places.missing(target.kind, &key).help));
         }
-        let wide = document.stub.as_ref().is_some_and(|one| one.reach == UnusableReach::Namespace);
-        if wide && !names().any(|one| GUARDED.contains(&one.0) && within(one.1, namespace)) {
-            let message = format!("the namespace `{namespace}` has nothing that this could guard");
+        if wide == Some(UnusableReach::Namespace) {
+            let message = format!("nothing in the namespace `{namespace}` could be guarded");
             let help = format!("correct the namespace, or remove this document; {START}");
             strays.push(
                 document.problem("attachment.target", "/metadata/namespace", message).help(help),
@@ -52,43 +63,114 @@ pub fn stray_guards(documents: &[Document], asked: impl Fn(&Document) -> bool) -
     strays
 }
 
-/// The way out for a guard whose target is not there, if it may stand in the wrong namespace. `there` are the kinds and keys
-/// of all documents.
-pub(crate) fn way_out<'a>(
-    there: impl Iterator<Item = (&'a str, &'a str)>,
-    wanted: TargetKind,
-    key: &str,
-) -> Option<String> {
-    let (namespace, name) = key.split_once('/')?;
-    // A guard of a route that is not there closes the routes of both kinds.
-    let alike: &[&str] = match wanted {
-        TargetKind::HTTPRoute | TargetKind::GRPCRoute => &["HTTPRoute", "GRPCRoute"],
-        TargetKind::Gateway => &["Gateway"],
-        TargetKind::Service => &["Service"],
-        TargetKind::Mesh => return None,
-    };
-    let (mut others, mut is_empty) = (Vec::new(), true);
-    for (kind, one) in there.filter(|(kind, _)| alike.contains(kind)) {
-        if one == key && Some(kind) == kind_of(wanted) {
-            return None;
+/// What can be guarded, by namespace.
+#[derive(Default)]
+pub(crate) struct GuardedPlaces {
+    /// The kinds that each namespace has.
+    kinds: BTreeMap<String, BTreeSet<&'static str>>,
+    /// By kind and name: the first namespace that has it. Empty where documents are of many owners, who learn nothing of each
+    /// other.
+    namespaces: BTreeMap<(&'static str, String), String>,
+}
+
+/// What a guard closes whose target is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MissingReach {
+    /// What is of that kind in its namespace.
+    Kind,
+    /// Everything in its namespace, which has nothing of that kind.
+    Namespace,
+}
+
+/// A target that is not there.
+pub(crate) struct MissingTarget {
+    pub(crate) reach: MissingReach,
+    /// What follows, and the way out.
+    pub(crate) help: String,
+}
+
+impl GuardedPlaces {
+    pub(crate) fn of<'a>(
+        documents: impl Iterator<Item = &'a Document>,
+        security: Security<'_>,
+    ) -> Self {
+        let mut places = Self::default();
+        for document in documents.filter(|one| GUARDED.contains(&one.kind())) {
+            let (kind, metadata) = (document.kind(), &document.metadata);
+            places.add(kind, &metadata.namespace);
+            if security == Security::Everybody {
+                let key = (kind, metadata.name.clone());
+                places.namespaces.entry(key).or_insert_with(|| metadata.namespace.clone());
+            }
         }
-        is_empty &= !within(one, namespace);
-        let twin =
-            one.split_once('/').is_some_and(|(other, own)| other != namespace && own == name);
-        if twin && Some(kind) == kind_of(wanted) {
-            others.push(format!("{kind} {one}"));
+        places
+    }
+
+    fn add(&mut self, kind: &'static str, namespace: &str) {
+        if GUARDED.contains(&kind) {
+            self.kinds.entry(namespace.to_owned()).or_default().insert(kind);
         }
     }
-    let kind = kind_of(wanted)?;
-    match others.first() {
-        Some(other) => Some(format!(
-            "{other} exists: to guard that one, correct the namespace of this document, which is `{namespace}`; {START}"
-        )),
-        None if is_empty => Some(format!(
-            "the namespace `{namespace}` has no {kind} at all, so this guards nothing: correct the namespace, or remove this document; {START}"
-        )),
-        None => None,
+
+    /// Whether a namespace has something that can be guarded.
+    fn is_inhabited(&self, namespace: &str) -> bool {
+        self.kinds.contains_key(namespace)
     }
+
+    /// What a guard closes whose target of that kind and `namespace/name` is not there.
+    pub(crate) fn missing(&self, wanted: TargetKind, key: &str) -> MissingTarget {
+        let (namespace, name) = key.split_once('/').unwrap_or(("", key));
+        let kind = kind_of(wanted).unwrap_or_default();
+        // A guard of a route that is not there closes the routes of both kinds.
+        let alike: &[&str] = match wanted {
+            TargetKind::HTTPRoute | TargetKind::GRPCRoute => &["HTTPRoute", "GRPCRoute"],
+            TargetKind::Gateway => &["Gateway"],
+            TargetKind::Service => &["Service"],
+            TargetKind::Mesh => &[],
+        };
+        let there = self.kinds.get(namespace);
+        let has_kind = there.is_some_and(|there| alike.iter().any(|kind| there.contains(kind)));
+        let then = if has_kind {
+            CLOSED.to_owned()
+        } else if self.is_inhabited(namespace) {
+            format!(
+                "the namespace `{namespace}` has no {kind} at all: until this is corrected, everything in it is refused"
+            )
+        } else {
+            format!(
+                "nothing in the namespace `{namespace}` could be guarded: correct it, or remove this document; {START}"
+            )
+        };
+        let reach = if has_kind { MissingReach::Kind } else { MissingReach::Namespace };
+        let twin = self.namespaces.get(&(kind, name.to_owned()));
+        let help = match twin {
+            Some(other) => format!(
+                "{kind} {other}/{name} exists: to guard that one, write `namespace: {other}`; {then}"
+            ),
+            None => then,
+        };
+        MissingTarget { reach, help }
+    }
+}
+
+/// Whether nothing is open without this document: it only allows, and a filter refuses what no policy allows of any service.
+/// Where policies only watch, a service may have no other that decides.
+fn opens_nothing(document: &Document, all: &[Document]) -> bool {
+    let Resource::AuthorizationPolicy(spec) = &document.resource else { return false };
+    let only_allows = spec.deny.is_empty()
+        && spec.cedar.is_none()
+        && spec.target_refs.iter().all(|one| one.kind == TargetKind::Service);
+    let watches = |one: &Document| matches!(&one.resource, Resource::AuthorizationPolicy(spec) if spec.mode == AuthorizationMode::Audit);
+    only_allows && !all.iter().any(watches) && all.iter().any(|one| enforces(one, all))
+}
+
+/// Whether it attaches a filter that receives policies to the mesh.
+fn enforces(document: &Document, all: &[Document]) -> bool {
+    let Resource::FilterAttachment(spec) = &document.resource else { return false };
+    let receives = |one: &Document| matches!(&one.resource, Resource::Filter(filter) if filter.receives.is_some() && one.key() == spec.filter);
+    !document.is_stub()
+        && spec.target_refs.iter().any(|one| one.kind == TargetKind::Mesh)
+        && all.iter().any(receives)
 }
 
 /// The targets of a guard; `None`: it guards nothing.
@@ -105,10 +187,6 @@ fn guarded(document: &Document) -> Option<&[TargetRef]> {
     }
 }
 
-fn within(key: &str, namespace: &str) -> bool {
-    key.split('/').next() == Some(namespace)
-}
-
 /// The kind of document that a target is; `None`: the mesh is no document.
 fn kind_of(target: TargetKind) -> Option<&'static str> {
     match target {
@@ -123,7 +201,8 @@ fn kind_of(target: TargetKind) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{fold, read};
+    use crate::fold::fold_under;
+    use crate::read;
 
     const DOCUMENTS: &str = "
 { kind: Gateway, apiVersion: gateway.networking.k8s.io/v1, metadata: { name: edge, namespace: f }, spec: { listeners: [{ name: a, port: 1, protocol: HTTP }] } }
@@ -145,47 +224,48 @@ mod tests {
     fn strays(text: &str) -> Vec<Problem> {
         let read = read("a.yaml", text);
         let all: Vec<Document> = read.documents.into_iter().chain(read.stubs).collect();
-        stray_guards(&all, |_| true)
+        stray_guards(&all, &read.unusable, |_| true)
+    }
+
+    /// The guard, one of another phase, a broken one, and a policy in its place.
+    fn kinds(text: &str) -> [(&'static str, String); 4] {
+        let policy = text
+            .replace("FilterAttachment", "AuthorizationPolicy")
+            .replace("filter: acme/jwt, phase: authn, order: 1", "deny: [{}]");
+        [
+            ("authn", text.to_owned()),
+            ("authz", text.replace("phase: authn", "phase: authz")),
+            ("broken", text.replace("order: 1", "order: one")),
+            ("a policy", policy),
+        ]
     }
 
     #[test]
-    fn a_guard_that_may_stand_in_the_wrong_namespace_is_named_and_one_that_closes_something_is_not()
-    {
+    fn a_guard_in_a_namespace_where_nothing_can_be_guarded_is_named_and_no_other_is() {
         let service = "{ kind: Service, name: app }";
         let route = "{ kind: HTTPRoute, name: r, sectionName: a }";
         for (namespace, target, says) in [
             ("f", service, None),
             ("f", route, None),
             ("f", "{ kind: Gateway, name: edge }", None),
-            ("ff", service, Some("Service f/app exists")),
+            // The namespace is nobody's, so it is the mistake.
+            ("ff", service, Some("Service f/app exists: to guard that one, write `namespace: f`")),
             ("ff", route, Some("HTTPRoute f/r exists")),
             ("ff", "{ kind: Gateway, name: edge, sectionName: a }", Some("Gateway f/edge exists")),
-            ("g", service, Some("Service f/app exists")),
-            ("f", "{ kind: Service, name: far }", Some("Service g/far exists")),
-            // What the name may have been meant for is closed.
+            ("ff", "{ kind: Service, name: apps }", Some("nothing in the namespace `ff` could")),
+            ("ff", "{ kind: Mesh }", None),
+            // It is somebody's, and theirs alone is closed.
+            ("g", service, None),
+            ("g", "{ kind: HTTPRoute, name: r }", None),
+            ("g", "{ kind: GRPCRoute, name: rr }", None),
+            ("g", "{ kind: Gateway, name: edges }", None),
+            ("f", "{ kind: Service, name: far }", None),
             ("f", "{ kind: Service, name: apps }", None),
-            ("f", "{ kind: HTTPRoute, name: rr }", None),
             ("f", "{ kind: GRPCRoute, name: r }", None),
             ("f", "{ kind: HTTPRoute, name: r, sectionName: b }", None),
-            // There is nothing to close.
-            ("g", "{ kind: HTTPRoute, name: rr }", Some("`g` has no HTTPRoute at all")),
-            ("g", "{ kind: GRPCRoute, name: rr }", Some("`g` has no GRPCRoute at all")),
-            ("g", "{ kind: Gateway, name: edges }", Some("`g` has no Gateway at all")),
-            ("ff", "{ kind: Service, name: apps }", Some("`ff` has no Service at all")),
-            ("ff", "{ kind: Mesh }", None),
         ] {
             let text = guard(namespace, target);
-            let rows = [
-                ("authn", text.clone()),
-                ("authz", text.replace("phase: authn", "phase: authz")),
-                ("broken", text.replace("order: 1", "order: one")),
-                (
-                    "a policy",
-                    text.replace("FilterAttachment", "AuthorizationPolicy")
-                        .replace("filter: acme/jwt, phase: authn, order: 1", "deny: [{}]"),
-                ),
-            ];
-            for (name, text) in rows {
+            for (name, text) in kinds(&text) {
                 let found = strays(&text);
                 assert_eq!(
                     found.len(),
@@ -202,6 +282,57 @@ mod tests {
     }
 
     #[test]
+    fn a_namespace_is_somebodys_even_if_what_is_in_it_cannot_be_used() {
+        let text = guard("h", "{ kind: Service, name: own }");
+        assert_eq!(strays(&text).len(), 1);
+        for (kind, spec) in [
+            ("Service", "{ ports: [{ port: 80, protocol: htp }] }"),
+            ("Gateway", "{ listeners: [{ name: a, port: none, protocol: HTTP }] }"),
+            ("HTTPRoute", "{ parentRefs: [{ name: edge }], rules: [{ a: b }] }"),
+        ] {
+            let more = format!(
+                "{text}---\nkind: {kind}\nmetadata: {{ name: own, namespace: h }}\nspec: {spec}\n"
+            );
+            assert!(!read("a.yaml", &more).problems.is_empty());
+            assert!(strays(&more).is_empty(), "{kind}");
+        }
+        // A filter or a grant guards nothing and cannot be guarded.
+        let more = format!(
+            "{text}---\nkind: Filter\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a, namespace: h }}\nspec: {{ world: authorizer }}\n"
+        );
+        assert_eq!(strays(&more).len(), 1);
+    }
+
+    #[test]
+    fn a_policy_that_only_allows_is_missed_where_nothing_refuses_without_it() {
+        let enforced = "---\n{ kind: Filter, apiVersion: tamis.dev/v1alpha1, metadata: { name: authz, namespace: tamis }, spec: { world: authorizer, receives: AuthorizationPolicy } }\n\
+            ---\n{ kind: FilterAttachment, apiVersion: tamis.dev/v1alpha1, metadata: { name: authz, namespace: sec }, spec: { targetRefs: [@], filter: tamis/authz, phase: authz, order: 9 } }\n";
+        let mesh = enforced.replace('@', "{ kind: Mesh }");
+        let one = enforced.replace('@', "{ kind: Service, name: app }").replace("sec }", "f }");
+        let watched = format!(
+            "{mesh}---\n{{ kind: AuthorizationPolicy, apiVersion: tamis.dev/v1alpha1, metadata: {{ name: w, namespace: f }}, spec: {{ targetRefs: [{{ kind: Service, name: app }}], mode: audit }} }}\n"
+        );
+        let (service, gateway) = ("{ kind: Service, name: app }", "{ kind: Gateway, name: edge }");
+        for (target, rules, beside, missed) in [
+            (service, "allow: [{}]", mesh.as_str(), false),
+            (service, "allow: [{ methods: [GET] }]", &mesh, false),
+            (service, "allow: [{}]", "", true),
+            (service, "allow: [{}]", &one, true),
+            (service, "allow: [{}]", &watched, true),
+            (service, "allow: [{ name: a }], deny: [{ methods: [PUT] }]", &mesh, true),
+            (service, "deny: [{}]", &mesh, true),
+            (service, "cedar: { policies: 'forbid (principal, action, resource);' }", &mesh, true),
+            (service, "alow: [{}]", &mesh, true),
+            // No filter of the mesh enforces a policy at a gateway that no policy names.
+            (gateway, "allow: [{}]", &mesh, true),
+        ] {
+            let [.., (_, policy)] = kinds(&guard("ff", target));
+            let text = policy.replace("deny: [{}]", rules) + beside;
+            assert_eq!(!strays(&text).is_empty(), missed, "{target} {rules} {beside}");
+        }
+    }
+
+    #[test]
     fn what_is_no_guard_or_was_in_force_keeps_no_proxy_from_its_start() {
         let text = guard("ff", "{ kind: Service, name: app }");
         for other in ["traffic", "transform", "observe"] {
@@ -211,7 +342,7 @@ mod tests {
             .replace("FilterAttachment", "AuthorizationPolicy")
             .replace("filter: acme/jwt, phase: authn, order: 1", "mode: audit, deny: [{}]");
         assert!(strays(&audit).is_empty());
-        assert!(stray_guards(&read("a.yaml", &text).documents, |_| false).is_empty());
+        assert!(stray_guards(&read("a.yaml", &text).documents, &[], |_| false).is_empty());
     }
 
     #[test]
@@ -225,14 +356,27 @@ mod tests {
         }
     }
 
+    /// The problem of the guard in a check by its owner, and in one by an owner among others.
+    fn found(text: &str, security: Security<'_>) -> Problem {
+        let documents = read("a.yaml", text).documents;
+        let edge = "gateway:f/edge".parse().unwrap();
+        let folded = fold_under(&documents, &edge, &|_| Ok(Vec::new()), security);
+        folded.problems.into_iter().find(|one| one.code == "attachment.target").unwrap()
+    }
+
     #[test]
-    fn check_names_it_with_the_same_way_out() {
+    fn check_names_it_with_the_same_way_out_and_a_registry_names_nothing_of_others() {
         let text = guard("ff", "{ kind: Service, name: app }");
-        let documents = read("a.yaml", &text).documents;
-        let folded = fold(&documents, &"gateway:f/edge".parse().unwrap(), &|_| Ok(Vec::new()));
-        let found = folded.problems.iter().find(|one| one.code == "attachment.target").unwrap();
-        let [stray] = &stray_guards(&documents, |_| true)[..] else { panic!() };
-        assert_eq!((&found.message, &found.help), (&stray.message, &stray.help));
-        assert_eq!(found.place, stray.place);
+        let [stray] = &strays(&text)[..] else { panic!() };
+        let own = found(&text, Security::Everybody);
+        assert_eq!(
+            (&own.message, &own.help, &own.place),
+            (&stray.message, &stray.help, &stray.place)
+        );
+        for namespace in ["ff", "g"] {
+            let text = guard(namespace, "{ kind: Service, name: app }");
+            let help = found(&text, Security::Namespaces(&[])).help.unwrap();
+            assert!(!help.contains("exists") && !help.contains("f/app"), "{help}");
+        }
     }
 }

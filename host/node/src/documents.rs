@@ -40,6 +40,8 @@ pub struct Documents {
     pub unreadable: Vec<ReadFailure>,
     /// Replacements for documents that cannot be used, to be used where no valid version is known.
     pub stubs: Vec<Document>,
+    /// The kind and the namespace of the documents that cannot be used and have no replacement.
+    pub unusable: Vec<(&'static str, String)>,
     /// Files with a part that could not be read at all.
     pub lost: Vec<String>,
     /// Files that look like documents and are not read because of their names, and the way out.
@@ -163,8 +165,9 @@ impl Source {
             let name = below(&file);
             match text(&file) {
                 Ok(text) => {
-                    let ParseResult { documents, problems, stubs, lost } =
+                    let ParseResult { documents, problems, stubs, lost, unusable } =
                         tamis_resources::read(&name, &text);
+                    read.unusable.extend(unusable);
                     read.documents.extend(documents);
                     read.problems.extend(problems);
                     read.stubs.extend(stubs);

@@ -23,9 +23,9 @@ pub enum NodeError {
         /// What is wrong with it.
         why: String,
     },
-    /// A guard may stand in the wrong namespace, so it is unknown what it guards.
+    /// A guard stands in a namespace where nothing can be guarded, so it is unknown what it guards.
     #[error(
-        "`{node}` does not start: a guard may stand in the wrong namespace, and guards nothing there: {why}"
+        "`{node}` does not start: a guard stands in a namespace where it guards nothing: {why}"
     )]
     Stray {
         /// Its name.

@@ -1,8 +1,8 @@
 //! The last good version of every document, and since when each is in force. It outlives the process.
 //!
 //! While a part of a folder cannot be read, the documents in that part stay in force as they were, also
-//! over a restart. If its previous content is unknown, the proxy does not start: it might have contained a
-//! guard.
+//! over a restart. If its previous content is unknown, it might contain a guard: the proxy does not start. While any part cannot be read, a
+//! proxy serves nothing new: the part may hold the guard of what is new.
 
 use crate::documents::{Documents, octets};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use tamis_resources::{Document, NEW, NodeName, ResourceStatus};
+use tamis_resources::{Document, NEW, NodeName, Resource, ResourceStatus};
 use tamis_trust::Digest;
 
 /// Largest file in bytes that is read.
@@ -29,9 +29,18 @@ pub(crate) struct LastGoodDocuments {
     /// The file that outlives the process; `None`: nothing is stored.
     file: Option<PathBuf>,
     documents: BTreeMap<String, Vec<Document>>,
+    /// Files of which not everything is known.
+    partly: BTreeSet<String>,
     /// The content and the file of each document in force.
     held: BTreeMap<Id, HeldDocument>,
     written: Option<Digest>,
+}
+
+/// The documents to serve.
+pub(crate) struct CompletedDocuments {
+    pub(crate) documents: Vec<Document>,
+    /// The files and folders that cannot be read and whose content nobody knows.
+    pub(crate) unknown: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +54,9 @@ struct HeldDocument {
 struct GoodFile {
     /// Documents by file: the line on which each begins, and its text.
     files: BTreeMap<String, Vec<(usize, String)>>,
+    /// Files of which not everything is known.
+    #[serde(default)]
+    partly: BTreeSet<String>,
     /// Kind, `namespace/name`, and what is in force of it.
     held: Vec<(String, String, HeldDocument)>,
 }
@@ -58,6 +70,7 @@ impl LastGoodDocuments {
         let none = |file| Self {
             file: Some(file),
             documents: BTreeMap::new(),
+            partly: BTreeSet::new(),
             held: BTreeMap::new(),
             written: None,
         };
@@ -72,8 +85,14 @@ impl LastGoodDocuments {
                 let mut good = none(file);
                 good.held =
                     kept.held.into_iter().map(|(kind, key, it)| ((kind, key), it)).collect();
-                good.documents =
-                    kept.files.into_iter().map(|(file, texts)| restored(file, texts)).collect();
+                good.partly = kept.partly;
+                for (file, texts) in kept.files {
+                    let (documents, whole) = restored(&file, texts);
+                    if !whole {
+                        good.partly.insert(file.clone());
+                    }
+                    good.documents.insert(file, documents);
+                }
                 (good, None)
             }
             Err(why) => {
@@ -93,32 +112,49 @@ impl LastGoodDocuments {
         read: Documents,
         cold: bool,
         notes: &mut Vec<String>,
-    ) -> Result<Vec<Document>, Vec<String>> {
-        let Documents { mut documents, problems, unreadable, stubs, lost, unread: _ } = read;
+    ) -> Result<CompletedDocuments, Vec<String>> {
+        let Documents { mut documents, problems, unreadable, stubs, lost, unusable: _, unread: _ } =
+            read;
         let mut broken: BTreeSet<&str> =
             problems.iter().map(|it| it.place.source.as_str()).collect();
         broken.extend(unreadable.iter().map(|one| one.path.as_str()));
         // Files in a folder that cannot be read count as broken.
         let within = |file: &str, one: &str| Path::new(file).starts_with(one);
-        let known = |one: &str| self.documents.keys().any(|file| within(file, one));
+        let known = |one: &str| {
+            let mut files = self.documents.keys().filter(|file| within(file, one)).peekable();
+            files.peek().is_some() && files.all(|file| !self.partly.contains(file))
+        };
         let unreadable_now = unreadable.iter().map(|one| one.path.as_str());
-        let unknown: Vec<String> = lost
-            .iter()
-            .map(String::as_str)
-            .chain(unreadable_now)
-            .filter(|one| !known(one))
-            .map(str::to_owned)
-            .collect();
+        let unread: Vec<&str> = lost.iter().map(String::as_str).chain(unreadable_now).collect();
+        let unknown: Vec<String> =
+            unread.iter().filter(|one| !known(one)).map(|one| (*one).to_owned()).collect();
         if cold && !unknown.is_empty() {
             return Err(unknown);
+        }
+        let mut waiting: BTreeSet<Id> = BTreeSet::new();
+        if !unread.is_empty() {
+            let good = self.documents.values().flatten();
+            let before: BTreeMap<Id, &Document> = good.map(|one| (id(one), one)).collect();
+            let is_new = |one: &mut Document| serves_more(one, before.get(&id(one)).copied());
+            for document in documents.extract_if(.., is_new) {
+                notes.push(format!(
+                    "{}: {} {} waits until {} can be read, which may hold its guard",
+                    document.source,
+                    document.kind(),
+                    document.key(),
+                    unread.join(", ")
+                ));
+                waiting.insert(id(&document));
+            }
         }
         let mut there: BTreeSet<Id> = documents.iter().map(id).collect();
         for (file, good) in &self.documents {
             // A missing document may be in the part that cannot be read.
-            if unknown.is_empty() && !broken.iter().any(|one| within(file, one)) {
-                continue;
-            }
-            for document in good.iter().filter(|one| !there.contains(&id(one))) {
+            let may_miss = !unknown.is_empty() || broken.iter().any(|one| within(file, one));
+            let stays = |one: &&Document| {
+                !there.contains(&id(one)) && (may_miss || waiting.contains(&id(one)))
+            };
+            for document in good.iter().filter(stays) {
                 notes.push(format!(
                     "{file}: {} {} stays in its previous version",
                     document.kind(),
@@ -133,7 +169,7 @@ impl LastGoodDocuments {
             document.since = self.since(document);
         }
         documents.sort_by_cached_key(|one| (one.kind(), one.key(), one.source.clone(), one.line()));
-        Ok(documents)
+        Ok(CompletedDocuments { documents, unknown })
     }
 
     fn since(&self, document: &Document) -> u64 {
@@ -148,11 +184,13 @@ impl LastGoodDocuments {
     /// Records documents as good, and the accepted ones as in force.
     pub(crate) fn keep(
         &mut self,
-        documents: &[Document],
+        completed: &CompletedDocuments,
         statuses: &[ResourceStatus],
         notes: &mut Vec<String>,
     ) {
+        let CompletedDocuments { documents, unknown } = completed;
         self.documents.clear();
+        self.partly = unknown.iter().cloned().collect();
         let mut counts: BTreeMap<Id, usize> = BTreeMap::new();
         for document in documents.iter().filter(|one| !one.is_stub()) {
             *counts.entry(id(document)).or_default() += 1;
@@ -184,6 +222,7 @@ impl LastGoodDocuments {
             all.iter().map(|one| (one.line(), one.text().to_owned())).collect::<Vec<_>>()
         };
         let kept = GoodFile {
+            partly: self.partly.clone(),
             files: self.documents.iter().map(|(file, all)| (file.clone(), texts(all))).collect(),
             held: self
                 .held
@@ -219,6 +258,21 @@ fn file_name(node: &NodeName) -> String {
     format!("{kind}-{namespace}{joint}{name}{end}")
 }
 
+/// Whether a document serves more than its previous version. While a part cannot be read that may hold the guard of what is
+/// new, such a document waits.
+fn serves_more(document: &Document, previous: Option<&Document>) -> bool {
+    match (&document.resource, previous) {
+        (_, Some(previous)) if previous.says_the_same(document) => false,
+        (Resource::Gateway(_), _) => true,
+        (Resource::Service(_), previous) => previous.is_none(),
+        (Resource::HTTPRoute(_) | Resource::GRPCRoute(_), previous) => {
+            let before = previous.map(Document::paths).unwrap_or_default();
+            document.paths().iter().any(|path| !before.contains(path))
+        }
+        _ => false,
+    }
+}
+
 fn id(document: &Document) -> Id {
     (document.kind().to_owned(), document.key())
 }
@@ -227,14 +281,17 @@ fn says(document: &Document) -> String {
     Digest::of(document.text().trim().as_bytes()).hex()
 }
 
-/// Documents from their texts, on their original lines.
-fn restored(file: String, texts: Vec<(usize, String)>) -> (String, Vec<Document>) {
-    let documents = texts.into_iter().flat_map(|(line, text)| {
+/// Documents from their texts, on their original lines, and whether each text still is a document: what another release
+/// accepted, this one may refuse.
+fn restored(file: &str, texts: Vec<(usize, String)>) -> (Vec<Document>, bool) {
+    let (mut documents, mut whole) = (Vec::new(), true);
+    for (line, text) in texts {
         let before = "\n".repeat(line.saturating_sub(1).min(1_000_000));
-        tamis_resources::read(&file, &format!("{before}{text}")).documents
-    });
-    let documents = documents.collect();
-    (file, documents)
+        let found = tamis_resources::read(file, &format!("{before}{text}"));
+        whole &= found.problems.is_empty() && found.documents.len() == 1;
+        documents.extend(found.documents);
+    }
+    (documents, whole)
 }
 
 fn read(file: &Path) -> Result<GoodFile, String> {

@@ -65,32 +65,34 @@ impl Staging {
         let unread = read.unreadable.iter().chain(&read.unread);
         let mut notes: Vec<String> = unread.map(ToString::to_string).collect();
         let cold = self.number == 0;
+        let unusable = read.unusable.clone();
         let completed = self.good.complete(read, cold, &mut notes);
-        let documents = completed.map_err(|files| NodeError::Unready {
+        let completed = completed.map_err(|files| NodeError::Unready {
             node: name.to_string(),
             files,
             why: why(&problems, &notes),
         })?;
-        let folded = fold(&documents, name, &|file| source.file(file));
+        let documents = &completed.documents;
+        let folded = fold(documents, name, &|file| source.file(file));
         problems.extend(folded.problems);
         let Some(plan) = folded.plan else { return Ok(StageResult::nothing(problems, notes)) };
         if cold {
             // What was in force as it is, opens nothing at a start.
-            let strays = stray_guards(&documents, |one| one.since != 0);
+            let strays = stray_guards(documents, &unusable, |one| one.since != 0);
             if !strays.is_empty() {
                 let (node, why) = (name.to_string(), why(&strays, &[]));
                 return Err(NodeError::Stray { node, why });
             }
         }
-        self.good.keep(&documents, &folded.statuses, &mut notes);
+        self.good.keep(&completed, &folded.statuses, &mut notes);
         let policies = policies(&plan, &mut notes);
         let built = self.builder.build(&plan.filters, &policies);
         for one in &built {
-            problems.extend(one.left_out.iter().filter_map(|left| refused_route(&documents, left)));
+            problems.extend(one.left_out.iter().filter_map(|left| refused_route(documents, left)));
         }
         let mut staged = self.generate(source, &plan, built, problems, notes);
         if let Some(missing) = staged.missing_svid.take() {
-            staged.problems.extend(no_svid(&documents, name, missing));
+            staged.problems.extend(no_svid(documents, name, missing));
         }
         Ok(staged)
     }

@@ -79,6 +79,51 @@ fn a_problem_shows_its_file_line_and_way_out() {
 }
 
 #[test]
+fn what_is_not_pinned_has_the_way_out_that_works_in_a_folder() {
+    let attached = |filter: &str| {
+        format!(
+            "{SERVICE}---\nkind: Filter\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: NAME, namespace: SPACE }}\nspec: {{ world: authorizer }}\n\
+             ---\nkind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a, namespace: test }}\nspec: {{ filter: SPACE/NAME }}\n\
+             ---\nkind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a, namespace: test }}\n\
+             spec: {{ targetRefs: [{{ kind: Mesh }}], filter: SPACE/NAME, phase: authn, order: 1 }}\n"
+        )
+        .replace("SPACE", filter.split_once('/').unwrap().0)
+        .replace("NAME", filter.split_once('/').unwrap().1)
+    };
+    let trust = "---\nkind: TrustPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a, namespace: test }\n\
+        spec: { namespaces: ['*'], threshold: 1, keys: [{ name: k, publicKeyFile: .tamis/keys/local-dev.pub }] }\n";
+    let folder = TempDir::new().unwrap();
+    let prepare = format!("`tamis up {} --prepare`", folder.path().display());
+    let lock = format!("--pin {}/.tamis/filters.lock.yaml", folder.path().display());
+    for (filter, trust, way) in [
+        ("tamis/jwt", trust, &prepare),
+        ("tamis/jwt", "", &prepare),
+        ("acme/own", trust, &lock),
+        ("acme/own", "", &lock),
+    ] {
+        let (documents, wrong) = tamis_resources::parse("a.yaml", &(attached(filter) + trust));
+        assert!(wrong.is_empty(), "{wrong:?}");
+        let missing = |one: &&Problem| one.code == "pin.missing";
+        // What every reader of the folder says names a command that needs no registry ...
+        let node = "gateway:test/edge".parse().unwrap();
+        let gateway = "---\nkind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: edge, namespace: test }\nspec: { listeners: [{ name: a, port: 1, protocol: HTTP }] }\n";
+        let (with_gateway, _) = tamis_resources::parse("a.yaml", &(attached(filter) + gateway));
+        let folded = fold(&with_gateway, &node, &|_| Ok(Vec::new()));
+        let found = folded.problems.iter().find(missing).unwrap();
+        let help = found.help.as_deref().unwrap();
+        assert!(help.starts_with("in a folder, `tamis filter sign COMPONENT"), "{help}");
+        // ... and what `check` says names this folder and the command for this filter.
+        let mut problems = problems(&with_gateway, folder.path());
+        let prepare = Preparation::of(&documents, folder.path()).unwrap();
+        prepare.advise(&mut problems);
+        let found = problems.iter().find(missing).unwrap();
+        assert!(found.message.contains(filter), "{}", found.message);
+        let help = found.help.as_deref().unwrap();
+        assert!(help.contains(way.as_str()), "{filter}: {help}");
+    }
+}
+
+#[test]
 fn routes_that_no_router_reads_are_reported() {
     let gateway = "kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: edge }\n\
         spec: { listeners: [{ name: http, port: 8080, protocol: HTTP }] }\n";

@@ -93,7 +93,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Whether the folder may be served: everything in it that may guard something can be read, at least so far that what it
-/// was to guard can be closed, or was in force before; and no guard may stand in the wrong namespace.
+/// was to guard can be closed, or was in force before; and no guard stands in a namespace where it guards nothing.
 ///
 /// # Errors
 /// Names what cannot be read or may guard nothing, and why.
@@ -114,12 +114,9 @@ pub(crate) fn ready(folder: &Path, registry: &EmbeddedRegistry) -> Result<()> {
         );
     }
     let all: Vec<Document> = read.documents.into_iter().chain(read.stubs).collect();
-    let strays = stray_guards(&all, |_| true);
+    let strays = stray_guards(&all, &read.unusable, |_| true);
     if !strays.is_empty() {
-        bail!(
-            "a guard may stand in the wrong namespace, and guards nothing there: {}",
-            lines(&strays)
-        );
+        bail!("a guard stands in a namespace where it guards nothing: {}", lines(&strays));
     }
     Ok(())
 }

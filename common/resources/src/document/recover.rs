@@ -335,6 +335,13 @@ fn metadata(tree: &YamlNode) -> (Metadata, bool) {
     (metadata, known)
 }
 
+/// The kind and the namespace of a document, if both can be read.
+pub(crate) fn named(tree: &YamlNode) -> Option<(&'static str, String)> {
+    let kind = tree.text("kind").and_then(|kind| KINDS.into_iter().find(|one| *one == kind))?;
+    let (metadata, known) = metadata(tree);
+    known.then_some((kind, metadata.namespace))
+}
+
 /// Whether a guard that says no namespace where it belongs may say it elsewhere: it is of the default namespace only where
 /// nothing else in it may be one.
 fn misplaces_namespace(tree: &YamlNode) -> bool {
@@ -355,13 +362,18 @@ fn misplaces_namespace(tree: &YamlNode) -> bool {
         || entries(metadata).any(|one| !METADATA.contains(&one.key.as_str()))
         || strangers(spec, &fields_of_guards()).next().is_some()
         || targets.iter().any(|one| strangers(Some(one), &TARGET).next().is_some())
+        // Near to `name`, so no stranger.
+        || targets.iter().any(|one| entries(Some(one)).any(|one| is_namespace(&one.key)))
         || ["labels", "annotations"].into_iter().filter_map(said).any(may_say_namespace)
 }
 
 /// Whether labels or annotations may be the rest of the metadata, under a wrong indentation.
 fn may_say_namespace(node: &YamlNode) -> bool {
-    let is_one = |one: &YamlEntry| is_like(&one.key, "namespace", &METADATA);
-    !matches!(node.value, Value::Map(_)) || entries(Some(node)).any(is_one)
+    !matches!(node.value, Value::Map(_)) || entries(Some(node)).any(|one| is_namespace(&one.key))
+}
+
+fn is_namespace(key: &str) -> bool {
+    is_like(key, "namespace", &METADATA)
 }
 
 fn attachment(tree: &YamlNode, why: &str) -> Recovery {
@@ -512,18 +524,6 @@ fn route(tree: &YamlNode, kind: &str, why: &str) -> Recovery {
     )
 }
 
-fn parent(node: &YamlNode) -> Option<Json> {
-    let field = |key| near(node, key, &PARENT);
-    let namespace = match field("namespace") {
-        None => None,
-        Some(node) => Some(name(node)?),
-    };
-    let kind = field("kind").map_or(Some("Gateway"), text)?;
-    let kind = ["Gateway", "Service"].into_iter().find(|one| *one == kind)?;
-    let section = field("sectionName").and_then(text);
-    let name = field("name").and_then(name)?;
-    Some(json!({ "kind": kind, "name": name, "namespace": namespace, "sectionName": section }))
-}
 /// The hosts of a route that can be read, in the spelling of requests: a single one that is no list, and one in capitals, with
 /// a port or a dot at its end.
 fn hosts(node: &YamlNode) -> Vec<String> {
@@ -544,3 +544,15 @@ fn host(said: &str) -> Option<String> {
     format::accepts("hostname", bare).then(|| bare.to_owned())
 }
 
+fn parent(node: &YamlNode) -> Option<Json> {
+    let field = |key| near(node, key, &PARENT);
+    let namespace = match field("namespace") {
+        None => None,
+        Some(node) => Some(name(node)?),
+    };
+    let kind = field("kind").map_or(Some("Gateway"), text)?;
+    let kind = ["Gateway", "Service"].into_iter().find(|one| *one == kind)?;
+    let section = field("sectionName").and_then(text);
+    let name = field("name").and_then(name)?;
+    Some(json!({ "kind": kind, "name": name, "namespace": namespace, "sectionName": section }))
+}

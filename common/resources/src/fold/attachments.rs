@@ -11,7 +11,7 @@ use super::authorization::{Member, Policy, because, receive};
 use super::grants::Grants;
 use super::listeners::Socket;
 use super::routes::Route;
-use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, longest};
+use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, Security, longest};
 use crate::check::suggestion;
 use crate::document::{Document, UnusableReach};
 use crate::kinds::{
@@ -20,7 +20,7 @@ use crate::kinds::{
 };
 use crate::plan::{FilterPlan, ListenerPlan, Refused};
 use crate::problem::Problem;
-use crate::stray;
+use crate::stray::{CLOSED, GuardedPlaces, MissingReach};
 
 /// The code for a second filter of a world that a chain has only once.
 const SECOND: &str = "attachment.second";
@@ -156,7 +156,7 @@ impl<'a> Fold<'a> {
 
     /// The existing targets. A guard (`authn`, `authz`) whose target does not exist is refused for
     /// everything that it may have been meant for: with a misspelt rule the whole route, with a misspelt
-    /// route all routes of the namespace.
+    /// route all routes of the namespace, and where it has none, everything in it.
     pub(super) fn targets(
         &mut self,
         document: &Document,
@@ -230,12 +230,17 @@ impl<'a> Fold<'a> {
                 let pointer = format!("/spec/targetRefs/{at}");
                 let problem = document.problem("attachment.target", &pointer, message);
                 if closed {
-                    let help = "until this is corrected, everything it may have been meant for is refused; to guard calls to a service, attach to the Service".to_owned();
-                    let there = self.documents.keys().map(|(kind, key)| (*kind, key.as_str()));
-                    let stray =
-                        wider.all.then(|| stray::way_out(there, target.kind, &key)).flatten();
+                    let help = if wider.all {
+                        let missing = self.guarded_places().missing(target.kind, &key);
+                        if missing.reach == MissingReach::Namespace {
+                            targets.found.extend(Target::everything(space));
+                        }
+                        missing.help
+                    } else {
+                        CLOSED.to_owned()
+                    };
                     targets.found.push(wider);
-                    targets.unguarded.get_or_insert(problem.help(stray.unwrap_or(help)));
+                    targets.unguarded.get_or_insert(problem.help(help));
                     continue;
                 }
                 self.fail(document, RESOLVED, "TargetNotFound", problem);
@@ -246,6 +251,24 @@ impl<'a> Fold<'a> {
             targets.found.push(Target { kind: target.kind, key, section, all: false });
         }
         targets
+    }
+
+    /// The way out for a filter that is not pinned: a folder of one owner has its pins in a file, and no registry.
+    fn how_to_pin(&self, filter: &str) -> String {
+        match self.security {
+            Security::Namespaces(_) => format!("`tamis pin {} {filter}@VERSION`", self.node.key()),
+            Security::Everybody => format!(
+                "in a folder, `tamis filter sign COMPONENT --name {filter} --version VERSION --key KEY --store FOLDER/.tamis/store --pin FOLDER/.tamis/filters.lock.yaml`, or `tamis up FOLDER --prepare` for one that is built in; in a registry, `tamis pin {} {filter}@VERSION`",
+                self.node.key()
+            ),
+        }
+    }
+
+    fn guarded_places(&self) -> &GuardedPlaces {
+        self.places.get_or_init(|| {
+            let all = self.documents.values().copied().chain(self.doubles.iter().copied());
+            GuardedPlaces::of(all, self.security)
+        })
     }
 
     fn unknown_filter(&self, document: &Document, spec: &FilterAttachmentSpec) -> Refusal {
@@ -279,7 +302,7 @@ impl<'a> Fold<'a> {
             None => {
                 let message = format!("{} is not pinned for {node}", spec.filter);
                 let problem = document.problem("pin.missing", "/spec/filter", message);
-                let problem = problem.help(format!("tamis pin {node} {}@VERSION", spec.filter));
+                let problem = problem.help(self.how_to_pin(&spec.filter));
                 refusals.push((RESOLVED, "PinMissing", problem));
             }
         }

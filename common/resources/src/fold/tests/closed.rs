@@ -382,6 +382,44 @@ fn a_guard_of_a_route_that_is_not_there_closes_the_routes_of_its_own_namespace_a
 }
 
 #[test]
+fn a_guard_of_a_kind_that_its_namespace_has_not_closes_everything_in_it_and_nothing_of_others() {
+    let service = "
+---
+kind: Service
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: own, namespace: g }
+spec:
+  ports: [{ port: 80, protocol: http }]
+  identity: spiffe://test.example/own
+  tls: { certificate: c, key: k, ca: ca }
+  endpoints: [{ address: 127.0.0.1:9000, sidecar: 127.0.0.1:9001 }]
+";
+    let refused = |text: &str, node: &str| {
+        let (documents, problems) = crate::parse("mesh.yaml", text);
+        assert!(problems.is_empty(), "{problems:#?}");
+        let folded = fold(&documents, &node.parse().unwrap(), &|_| Ok(b"{}".to_vec()));
+        let plan = folded.plan.unwrap();
+        let guard = plan.filters.iter().find(|one| one.attachment.starts_with("g/guard"));
+        guard.is_some_and(|one| one.refused.is_some())
+    };
+    let attachment = GUARD.replace("guard, namespace: f", "guard, namespace: g");
+    let policy = "\n---\nkind: AuthorizationPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: guard, namespace: g }\nspec: { targetRefs: [{ kind: HTTPRoute, name: r, sectionName: admin }], deny: [{}] }\n";
+    for guard in [attachment.as_str(), policy] {
+        for target in [
+            "HTTPRoute, name: r,",
+            "HTTPRoute, name: no,",
+            "GRPCRoute, name: r,",
+            "Gateway, name: edge,",
+        ] {
+            let text =
+                [MESH, ROUTE, service, &guard.replace("HTTPRoute, name: r,", target)].concat();
+            assert!(refused(&text, "sidecar:g/own/0"), "{target}: what is of its owner is closed");
+            assert!(!refused(&text, "gateway:f/edge"), "{target}: of others nothing is");
+        }
+    }
+}
+
+#[test]
 fn a_guard_of_calls_between_services_is_refused_and_the_callee_with_it() {
     let mesh = "
 ---

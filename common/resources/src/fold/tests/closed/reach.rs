@@ -2,6 +2,7 @@
 //! cannot be read, and nothing of others where they can.
 
 use super::*;
+use crate::{Security, fold_under};
 
 const METADATA: &str = "metadata:\n  name: guard\n  namespace: f\n";
 const TARGETS: &str = "  targetRefs: [{ kind: Gateway, name: edge }]\n";
@@ -83,6 +84,21 @@ fn a_guard_whose_namespace_is_written_elsewhere_closes_everything() {
             "metadata: { name: guard }\n".to_owned(),
             "  metadata: { namespace: f }\n  targetRefs: [{ kind: Gateway, name: edge }]\n",
         ),
+        (
+            "in the target",
+            "metadata: { name: guard }\n".to_owned(),
+            "  targetRefs: [{ kind: Gateway, name: edge, namespace: f }]\n",
+        ),
+        (
+            "in the target, misspelt",
+            "metadata: { name: guard }\n".to_owned(),
+            "  targetRefs: [{ kind: Gateway, name: edge, Namespce: f }]\n",
+        ),
+        (
+            "in the target, in place of its name",
+            "metadata: { name: guard }\n".to_owned(),
+            "  targetRefs: [{ kind: Gateway, namespace: f }]\n",
+        ),
         ("nowhere, with no name", "metadata: {}\n".to_owned(), TARGETS),
     ];
     let mut wrong = Vec::new();
@@ -162,6 +178,99 @@ fn a_guard_that_may_have_been_for_the_mesh_closes_everything() {
         check(&format!("{head}{}", spec.replace("\n  ", "\n").trim_start()));
     }
     assert!(wrong.is_empty(), "left open:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_guard_that_says_what_it_is_for_closes_nothing_of_another_namespace() {
+    let said = "metadata: { name: guard, namespace: g }\n";
+    let mut wrong = Vec::new();
+    for (metadata, targets) in [
+        (said, TARGETS),
+        ("metadata: { name: guard }\n", TARGETS),
+        (said, "  targetRefs: [{ kind: HTTPRoute, name: r, sectionName: admin }]\n"),
+        (said, "  targetRefs: [{ kind: Service, name: app }, { kind: HTTPRoute, name: r }]\n"),
+        (said, "  targetRefs: [{ kind: Service, name: [app] }]\n"),
+        (said, "  targetRefs: [{ kind: HTTPRoute }]\n"),
+    ] {
+        for guard in guards(metadata, targets) {
+            for (from, to) in [
+                // Sound, but for its targets.
+                ("---", "---"),
+                ("order: 10", "order: ten"),
+                ("order: 10", "order: 10\n  onFailure: later"),
+                ("phase: authn", "phase: authnn"),
+                ("  phase: authn\n", ""),
+                ("filter: tamis/jwt", "filter: jwt"),
+                ("deny: [{}]", "deny: [{ a: b }]"),
+                ("deny: [{}]", "deny: {}"),
+                ("deny: [{}]", "mode: later"),
+                ("v1alpha1", "v1alpha2"),
+            ] {
+                if !guard.contains(from) {
+                    continue;
+                }
+                let text = [MESH, ROUTE, &guard.replace(from, to)].concat();
+                for folded in [cold(&text), sent(&text)] {
+                    let plan = folded.map(|one| one.plan.unwrap());
+                    let shut = |plan: &NodePlan| {
+                        ["f/r/admin", "f/r/all", "f/wide/0"].iter().any(|one| is_closed(plan, one))
+                    };
+                    if plan.as_ref().is_none_or(shut) {
+                        let lost = if plan.is_none() { "lost" } else { "closed" };
+                        wrong.push(format!("{lost}, {from:?} {to:?}: {guard}"));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "closes what is of others:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_grant_that_cannot_be_used_is_lost_as_a_wider_one_would_hold_instead() {
+    // Sound, it takes the filter away from whoever is not signed by a second person.
+    let grant = "---\nkind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata:\n  name: jwt\n  namespace: f\nspec:\n  filter: tamis/jwt\n  signedBy:\n    keys: [second]\n    threshold: 1\n  limits:\n    memory: 1MiB\n";
+    let text = [MESH, ROUTE, GUARD].concat();
+    let sound = read("mesh.yaml", &format!("{text}{grant}"));
+    assert!(!sound.lost && sound.problems.is_empty(), "a sound grant keeps nothing from starting");
+    let security = ["security".to_owned()];
+    let files = |_: &str| Ok(b"{}".to_vec());
+    let folded = fold_under(
+        &sound.documents,
+        &NODE.parse().unwrap(),
+        &files,
+        Security::Namespaces(&security),
+    );
+    assert_eq!(codes(&folded.problems), Vec::<&str>::new());
+    let plan = folded.plan.unwrap();
+    let guard = plan.filters.iter().find(|one| one.filter == "tamis/jwt").unwrap();
+    let narrowed = guard.signed_by.as_ref().map(|by| by.keys.as_slice());
+    assert_eq!((narrowed, guard.refused.is_some()), (Some(&["second".to_owned()][..]), false));
+    for (from, to) in [
+        ("threshold", "treshold"),
+        ("threshold: 1", "threshold: one"),
+        ("v1alpha1", "v1alpha2"),
+        ("apiVersion: tamis.dev/v1alpha1\n", ""),
+        ("  namespace: f", "namespace: f"),
+        ("namespace:", "ns:"),
+        ("tamis/jwt", "tamis/ip_access"),
+        ("tamis/jwt", "jwt"),
+        ("filter: tamis/jwt\n", "filter:\n"),
+        ("signedBy", "signdBy"),
+        ("keys: [second]", "keys: second"),
+        ("keys: [second]", "keys: []"),
+        ("memory: 1MiB", "memory: some"),
+        ("memory: 1MiB", "memory:"),
+        ("kind: Grant", "kind: Grnt"),
+        ("kind: Grant", "kind: grant"),
+        ("spec:", "sepc:"),
+    ] {
+        let broken = grant.replace(from, to);
+        assert_ne!(broken, grant, "{from}");
+        let found = read("grant.yaml", &broken);
+        assert!(!found.problems.is_empty(), "{from:?} {to:?}");
+        assert!(found.lost && cold(&format!("{text}{broken}")).is_none(), "{from:?} {to:?}");
+    }
 }
 
 #[test]
