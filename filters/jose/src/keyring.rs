@@ -93,6 +93,18 @@ impl Keyring {
         }
     }
 
+    /// Releases the handles of the keys.
+    pub fn release<V: Verify>(self, crypto: &V) {
+        match self {
+            Self::Fixed(ring) => ring.release(crypto),
+            Self::Followed(followed) => {
+                if let Some(ring) = followed.ring {
+                    ring.release(crypto);
+                }
+            }
+        }
+    }
+
     /// Checks whether the keys changed, at most once a second.
     pub fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
         match self {

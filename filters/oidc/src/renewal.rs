@@ -1,0 +1,187 @@
+//! A session is confirmed at the provider before its tokens end, by one request at a time.
+//!
+//! Instances and workers share what became of a session in the store: that it ended, or the newer one that another request
+//! received. A browser that sends several requests at once has the same cookie in all of them, and a provider that
+//! replaces refresh tokens would take the second use of one for a theft.
+
+use crate::config::Rules;
+use crate::host::{Claimed, OidcHost};
+use crate::id_token::{self, ExpectedIdToken};
+use crate::provider::Provider;
+use crate::refusal::Refusal;
+use crate::seal::Sealer;
+use crate::session::Session;
+use crate::tokens::{self, TokenFailure, TokenGrant};
+
+/// In the store: the session ended.
+const ENDED: &[u8] = b"ended";
+/// How long a renewed session is kept for requests with the cookie of before, in milliseconds.
+const RENEWED_MS: u32 = 120_000;
+/// How long nobody asks again after an attempt that failed, in milliseconds.
+const PAUSE_MS: u32 = 5_000;
+
+/// What became of the session of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Standing {
+    /// It passes as it is.
+    Same(Session),
+    /// It passes, and the browser receives a newer one.
+    Newer(Session),
+}
+
+fn state_key(session: &Session) -> String {
+    format!("session:{}", session.id)
+}
+
+fn turn_key(session: &Session) -> String {
+    format!("turn:{}", session.id)
+}
+
+/// Ends a session, also for those who kept a copy of its cookie.
+pub fn end<H: OidcHost>(session: &Session, host: &H) {
+    let left_ms = session.left_s(host.now_ms()).saturating_mul(1000);
+    let ttl_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).max(1);
+    if let Err(why) = host.write(&state_key(session), ENDED, ttl_ms) {
+        host.warn(&format!(
+            "the end of a session cannot be stored, so a copy of its cookie stays valid: {why}"
+        ));
+    }
+}
+
+/// Confirms a session where that is due.
+///
+/// # Errors
+/// The session does not pass.
+pub fn confirm<H: OidcHost>(
+    rules: &Rules,
+    provider: &mut Provider,
+    sealer: &Sealer,
+    session: Session,
+    host: &H,
+) -> Result<Standing, Refusal> {
+    let now_ms = host.now_ms();
+    let standing = match host.read(&state_key(&session)) {
+        None => Standing::Same(session),
+        Some(stored) if stored.value == ENDED => return Err(Refusal::SessionEnded),
+        Some(stored) => match newer(sealer, &stored.value, &session, now_ms) {
+            Some(newer) => Standing::Newer(newer),
+            None => Standing::Same(session),
+        },
+    };
+    let (Standing::Same(session) | Standing::Newer(session)) = &standing;
+    if !session.is_due(now_ms) {
+        return Ok(standing);
+    }
+    let waiting = |refusal| if session.is_confirmed(now_ms) { None } else { Some(refusal) };
+    let pause_ms = rules.timeout_ms.saturating_add(PAUSE_MS);
+    if host.claim(&turn_key(session), pause_ms) == Claimed::Taken {
+        return waiting(Refusal::Renewing).map_or(Ok(standing), Err);
+    }
+    match renew(rules, provider, session, host) {
+        Ok(renewed) => {
+            keep(sealer, &renewed, host);
+            Ok(Standing::Newer(renewed))
+        }
+        Err(RenewalFailure::Ended) => {
+            end(session, host);
+            Err(Refusal::SessionEnded)
+        }
+        // The turn stays taken for a while, so that a provider in trouble is not asked by every request.
+        Err(RenewalFailure::Unavailable(why)) => {
+            host.warn(&format!("a session cannot be renewed: {why}"));
+            waiting(Refusal::Unavailable).map_or(Ok(standing), Err)
+        }
+    }
+}
+
+/// The session in the store, if it is a later one than that of the cookie.
+fn newer(sealer: &Sealer, stored: &[u8], than: &Session, now_ms: u64) -> Option<Session> {
+    let sealed = std::str::from_utf8(stored).ok()?;
+    let session = Session::open(sealer, sealed, now_ms).ok()?;
+    (session.id == than.id && session.renewals > than.renewals).then_some(session)
+}
+
+/// Lets other requests with the older cookie have the renewed session, and the next renewal its turn.
+fn keep<H: OidcHost>(sealer: &Sealer, renewed: &Session, host: &H) {
+    if let Some(sealed) = renewed.seal(sealer, host)
+        && let Err(why) = host.write(&state_key(renewed), sealed.as_bytes(), RENEWED_MS)
+    {
+        host.warn(&format!("a renewed session cannot be shared with other requests: {why}"));
+    }
+    host.remove(&turn_key(renewed));
+}
+
+enum RenewalFailure {
+    /// The provider no longer knows the session, or vouches for somebody else.
+    Ended,
+    /// It gave no usable answer.
+    Unavailable(String),
+}
+
+fn renew<H: OidcHost>(
+    rules: &Rules,
+    provider: &mut Provider,
+    session: &Session,
+    host: &H,
+) -> Result<Session, RenewalFailure> {
+    let unavailable = |why: &str| RenewalFailure::Unavailable(why.to_owned());
+    let renewal = session.renewal.as_ref().ok_or_else(|| unavailable("it has no token"))?;
+    let endpoints = provider.endpoints().ok_or_else(|| unavailable("no metadata yet"))?;
+    let grant = TokenGrant::Refresh(&renewal.token);
+    let tokens = tokens::ask(rules, &endpoints.token, grant, host).map_err(|why| match why {
+        TokenFailure::Refused => RenewalFailure::Ended,
+        TokenFailure::Unavailable(why) => RenewalFailure::Unavailable(why),
+    })?;
+    let claims = match &tokens.id_token {
+        None => None,
+        Some(text) => {
+            let subject = session.claims.get("sub").and_then(|sub| sub.as_str());
+            let subject = subject.unwrap_or_default();
+            let expected = ExpectedIdToken::Renewal { nonce: &session.nonce, subject };
+            let checked = checked(rules, provider, text, expected, host);
+            Some(checked.map_err(|refusal| match refusal {
+                Refusal::NoProvider => unavailable("the keys of the provider are not known"),
+                other => {
+                    host.warn(&format!("a session ends: {}", other.reason()));
+                    RenewalFailure::Ended
+                }
+            })?)
+        }
+    };
+    Ok(session.clone().renewed(rules, claims, tokens, host))
+}
+
+/// The claims of an ID token; a key that is unknown may be new, and is fetched.
+///
+/// # Errors
+/// The token does not hold, or there are no keys.
+pub(crate) fn checked<H: OidcHost>(
+    rules: &Rules,
+    provider: &mut Provider,
+    text: &str,
+    expected: ExpectedIdToken<'_>,
+    host: &H,
+) -> Result<serde_json::Map<String, serde_json::Value>, Refusal> {
+    let now_ms = host.now_ms();
+    let check = |provider: &Provider| {
+        let ring = provider.keyring().and_then(|keyring| keyring.ring());
+        let ring = ring.ok_or(Refusal::NoProvider)?;
+        id_token::verified(rules, text, ring, expected, now_ms, host).map_err(Refusal::IdToken)
+    };
+    let first = check(provider);
+    let outdated = matches!(
+        first,
+        Err(Refusal::NoProvider
+            | Refusal::IdToken(id_token::IdTokenFault::Key | id_token::IdTokenFault::Signature))
+    );
+    if !outdated {
+        return first;
+    }
+    match provider.renew_keys(now_ms, host) {
+        Ok(()) => check(provider),
+        Err(why) => {
+            host.warn(&format!("the keys of the provider stay the old ones: {why}"));
+            first
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Sessions that go on, end at the provider, or end here.
+
+use super::*;
+
+/// Tokens that live for five minutes.
+fn renewable() -> Value {
+    json!({ "refresh_token": "first", "expires_in": 300 })
+}
+
+fn with(session: &str) -> Asked {
+    asked("/").with("cookie", session).with("sec-fetch-mode", "cors")
+}
+
+#[test]
+fn a_session_is_confirmed_before_its_tokens_end_by_one_request() {
+    let mut scene = scene();
+    let old = scene.log_in(&renewable());
+    scene.host.posts.take();
+    scene.wait_s(239);
+    assert_eq!(scene.pass(&with(&old)).1, Vec::<String>::new());
+    assert!(scene.host.posts.borrow().is_empty(), "nothing is due");
+
+    scene.wait_s(1);
+    let mut claims = scene.claims("unused");
+    claims.as_object_mut().unwrap().remove("nonce");
+    claims["email"] = "new@shop.example".into();
+    scene.answers(&claims, &json!({ "refresh_token": "second", "expires_in": 300 }));
+    let (edits, lines) = scene.pass(&with(&old));
+    let new = cookie(&lines);
+    assert!(lines[0].contains("; Max-Age=28560; "), "the end stays where it was: {lines:?}");
+    assert!(format!("{edits:?}").contains("new@shop.example"), "{edits:?}");
+    let posts = scene.host.posts.take();
+    assert_eq!(posts[0].form, "grant_type=refresh_token&refresh_token=first&client_id=shop");
+
+    // Further requests with the cookie of before receive the same session, and nobody asks.
+    let (edits, lines) = scene.pass(&with(&old));
+    assert!(format!("{edits:?}").contains("new@shop.example"));
+    assert!(lines[0].starts_with("__Host-oidc=1."));
+    assert_eq!(scene.pass(&with(&new)).1, Vec::<String>::new());
+    assert!(scene.host.posts.borrow().is_empty());
+
+    scene.wait_s(240);
+    scene.answers(&claims, &json!({ "expires_in": 300, "id_token": null }));
+    let (_, lines) = scene.pass(&with(&new));
+    let posts = scene.host.posts.take();
+    assert!(posts[0].form.contains("refresh_token=second"), "{posts:?}");
+    // Without another refresh token the one before stays; without an ID token the claims do.
+    scene.wait_s(240);
+    let (edits, _) = scene.pass(&with(&cookie(&lines)));
+    assert!(format!("{edits:?}").contains("new@shop.example"));
+    assert!(scene.host.posts.take()[0].form.contains("refresh_token=second"));
+}
+
+#[test]
+fn a_request_while_another_renews_passes_as_long_as_the_tokens_hold() {
+    for (waited_s, status, reason) in
+        [(240, 0, "passes"), (299, 0, "passes"), (300, 503, "oidc.renewing")]
+    {
+        let mut scene = scene();
+        let session = scene.log_in(&renewable());
+        scene.host.posts.take();
+        scene.wait_s(waited_s);
+        // The other one took the turn and waits.
+        let turn: Vec<String> = {
+            *scene.host.answer.borrow_mut() = Err("slow".to_owned());
+            let _ = scene.decide(&with(&session));
+            scene
+                .host
+                .stored
+                .borrow()
+                .keys()
+                .filter(|key| key.starts_with("turn:"))
+                .cloned()
+                .collect()
+        };
+        assert_eq!((turn.len(), scene.host.posts.take().len()), (1, 1));
+        assert_eq!(scene.reason(&with(&session)), reason, "{waited_s}");
+        assert!(scene.host.posts.borrow().is_empty(), "{waited_s}: nobody else asks");
+        if status != 0 {
+            let page = asked("/").with("cookie", &session);
+            let decided = scene.decide(&page);
+            assert!(format!("{decided:?}").contains("refresh"), "a page loads again by itself");
+        }
+    }
+}
+
+#[test]
+fn what_the_provider_says_about_a_session_counts() {
+    let other = |scene: &Scene| {
+        let mut claims = scene.claims("unused");
+        claims.as_object_mut().unwrap().remove("nonce");
+        claims["sub"] = "mallory".into();
+        scene.answers(&claims, &json!({}));
+    };
+    let nonce = |scene: &Scene| scene.answers(&scene.claims("another"), &json!({}));
+    let says = |status: u16, error: &'static str| {
+        move |scene: &Scene| {
+            *scene.host.answer.borrow_mut() = Ok((status, json!({ "error": error })));
+        }
+    };
+    let silent = |scene: &Scene| *scene.host.answer.borrow_mut() = Err("no connection".into());
+    type Case<'a> = (&'a str, &'a dyn Fn(&Scene), &'a str, &'a str);
+    let cases: [Case<'_>; 6] = [
+        ("it refuses", &says(400, "invalid_grant"), "oidc.session-ended", "oidc.session-ended"),
+        ("another person", &other, "oidc.session-ended", "oidc.session-ended"),
+        ("another login", &nonce, "oidc.session-ended", "oidc.session-ended"),
+        (
+            "it knows the client no more",
+            &says(401, "invalid_client"),
+            "passes",
+            "oidc.provider-unavailable",
+        ),
+        ("it fails", &says(500, "server_error"), "passes", "oidc.provider-unavailable"),
+        ("it is silent", &silent, "passes", "oidc.provider-unavailable"),
+    ];
+    for (what, provider, early, late) in cases {
+        let mut scene = scene();
+        let session = scene.log_in(&renewable());
+        scene.wait_s(240);
+        provider(&scene);
+        assert_eq!(scene.reason(&with(&session)), early, "{what}");
+        scene.wait_s(70);
+        assert_eq!(scene.reason(&with(&session)), late, "{what}");
+        assert!(!scene.host.lines.borrow().join(" ").contains("first"), "a line quotes the token");
+    }
+}
+
+#[test]
+fn a_provider_in_trouble_is_asked_once_in_a_while_and_not_by_each_request() {
+    let mut scene = scene();
+    let session = scene.log_in(&renewable());
+    scene.host.posts.take();
+    *scene.host.answer.borrow_mut() = Err("no connection".to_owned());
+    scene.wait_s(240);
+    for _ in 0..50 {
+        assert_eq!(scene.reason(&with(&session)), "passes");
+    }
+    assert_eq!(scene.host.posts.take().len(), 1);
+    scene.wait_s(10);
+    assert_eq!(scene.reason(&with(&session)), "passes");
+    assert_eq!(scene.host.posts.take().len(), 1);
+    // Tokens that end at once do not make every request ask.
+    let mut scene = super::scene();
+    let session = scene.log_in(&json!({ "refresh_token": "first", "expires_in": 0 }));
+    scene.host.posts.take();
+    for _ in 0..50 {
+        assert_eq!(scene.reason(&with(&session)), "passes");
+    }
+    assert!(scene.host.posts.borrow().is_empty());
+}
+
+#[test]
+fn a_logout_ends_the_session_here_for_each_copy_and_at_the_provider() {
+    let mut scene = scene();
+    let session = scene.log_in(&json!({}));
+    let other = scene.log_in(&json!({}));
+    let form = asked("/logout").by(Method::Post).with("origin", "https://shop.example");
+    let seen = scene.answer(&form.clone().with("cookie", &session));
+    assert_eq!((seen.status, seen.reason.as_str()), (303, "oidc.logout"));
+    assert!(seen.location.starts_with("https://idp.example/logout?a=b&client_id=shop&"));
+    assert_eq!(parameter(&seen.location, "post_logout_redirect_uri"), "https://shop.example/bye");
+    assert_eq!(parameter(&seen.location, "id_token_hint").split('.').count(), 3);
+    assert_eq!(seen.cookies, ["__Host-oidc=; Max-Age=0; Path=/; Secure; HttpOnly; SameSite=Lax"]);
+    assert_eq!(scene.reason(&with(&session)), "oidc.session-ended");
+    assert_eq!(scene.reason(&with(&other)), "passes");
+    scene.wait_s(7 * 3600);
+    assert_eq!(scene.reason(&with(&session)), "oidc.session-ended");
+    // Without a session there is nothing to end at the provider.
+    let seen = scene.answer(&form.clone());
+    assert_eq!((seen.location.as_str(), seen.cookies.len()), ("https://shop.example/bye", 0));
+    // Without room the log says that a copy stays valid.
+    scene.host.room.set(false);
+    assert_eq!(scene.answer(&form.with("cookie", &other)).reason, "oidc.logout");
+    assert!(scene.host.lines.borrow().iter().any(|line| line.contains("copy of its cookie")));
+}
+
+#[test]
+fn a_full_store_lets_people_log_in_and_go_on() {
+    let mut scene = scene();
+    scene.host.room.set(false);
+    let session = scene.log_in(&renewable());
+    scene.wait_s(240);
+    let mut claims = scene.claims("unused");
+    claims.as_object_mut().unwrap().remove("nonce");
+    scene.answers(&claims, &renewable());
+    let (_, lines) = scene.pass(&with(&session));
+    assert!(lines[0].starts_with("__Host-oidc=1."));
+}
