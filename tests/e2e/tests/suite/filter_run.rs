@@ -1,6 +1,6 @@
 //! `tamis filter run`: a filter serves while it is written.
 
-use crate::guests;
+use crate::guests::{self, GRANT};
 use serde_json::Value;
 use std::fs;
 use tamis_e2e::{RunningProcess, eventually, free_port, request, tamis};
@@ -56,6 +56,11 @@ fn a_component_of_another_language_serves_and_is_read_again_when_it_is_written()
     let folder = tempfile::TempDir::new().unwrap();
     let text = "name: acme/guest\nversion: 0.1.0\nworld: everything\n";
     fs::write(folder.path().join("filter.yaml"), text).unwrap();
+    let grant = format!(
+        "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: guest, namespace: test }}\nspec:\n  \
+         filter: acme/guest\n{GRANT}\n"
+    );
+    fs::write(folder.path().join("grant.yaml"), grant).unwrap();
     let component = folder.path().join("target/guest.wasm");
     fs::create_dir_all(component.parent().unwrap()).unwrap();
     let sound = fs::read(guests::behaviour()).unwrap();
