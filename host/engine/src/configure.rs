@@ -73,7 +73,7 @@ impl Plan {
         self.config_schema = schema;
         self.interest = interest;
         self.backends = backends;
-        self.rules = rules;
+        self.rules = rules.into_iter().map(Into::into).collect();
         self.connection_backends = connection_backends;
         self.failing = failing;
         Ok(running)

@@ -259,7 +259,7 @@ impl Filter {
     }
 
     /// Names of its router's rules.
-    pub fn rules(&self) -> &[String] {
+    pub fn rules(&self) -> &[Arc<str>] {
         &self.plan().rules
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Plan {
     pub(crate) interest: Interest,
     pub(crate) backends: Vec<String>,
     pub(crate) connection_backends: Vec<String>,
-    pub(crate) rules: Vec<String>,
+    pub(crate) rules: Vec<Arc<str>>,
     pub(crate) failing: (Vec<u16>, Vec<u32>),
     pub(crate) config_schema: String,
 }

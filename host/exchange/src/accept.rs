@@ -18,7 +18,7 @@ pub fn accept_head(
     match verdict {
         Verdict::Pass | Verdict::Answer(_) => Ok(()),
         Verdict::Change(edits) => check(edits, writes, side)
-            .and_then(|()| apply(edits, exchange, side))
+            .and_then(|()| apply(edits, writes, exchange, side))
             .map_err(|error| error.to_string()),
         Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {
             Err("`replace` without a body".to_owned())
@@ -39,7 +39,7 @@ pub fn accept_whole_body(
     match verdict {
         Verdict::Pass | Verdict::Answer(_) | Verdict::Replace(_) => Ok(()),
         Verdict::Rewrite { edits, .. } | Verdict::Change(edits) => check(edits, writes, side)
-            .and_then(|()| apply(edits, exchange, side))
+            .and_then(|()| apply(edits, writes, exchange, side))
             .map_err(|error| error.to_string()),
         Verdict::Hold => {
             Err("it answers `hold` to a whole body, after which no chunk follows".to_owned())

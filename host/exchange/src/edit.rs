@@ -12,7 +12,7 @@ pub use trailers::change_trailers;
 use crate::fields::is_host_field;
 use crate::head_bounds::FIELD_OCTETS;
 use crate::view::TRAILER;
-use http::Method;
+use http::{HeaderName, Method};
 
 /// Edits of one verdict.
 const MAX_EDITS: usize = 1_024;
@@ -84,6 +84,8 @@ pub struct EditError {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WritableFields {
     names: Vec<String>,
+    /// Those of `names` that are headers, so that an edit need not read its name.
+    headers: Vec<HeaderName>,
 }
 
 impl WritableFields {
@@ -91,7 +93,10 @@ impl WritableFields {
     /// header that is not the host's ([`crate::is_host_field`]), `@*` any attribute that is not the host's
     /// ([`is_host_attribute`]).
     pub fn new<S: Into<String>>(names: impl IntoIterator<Item = S>) -> Self {
-        Self { names: names.into_iter().map(Into::into).collect() }
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let headers = names.iter().filter(|name| *name != "*");
+        let headers = headers.filter_map(|name| HeaderName::from_lowercase(name.as_bytes()).ok());
+        Self { headers: headers.collect(), names }
     }
 
     /// Any header, path, authority and attribute: for the host's own modules and for tests.
@@ -102,6 +107,12 @@ impl WritableFields {
     /// The declared names.
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// The name of a header that an edit writes.
+    fn header(&self, name: &str) -> Option<HeaderName> {
+        let known = self.headers.iter().find(|known| **known == *name).cloned();
+        known.or_else(|| HeaderName::from_lowercase(name.as_bytes()).ok())
     }
 
     fn covers_header(&self, name: &str) -> bool {

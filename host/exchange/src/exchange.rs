@@ -1,6 +1,7 @@
 //! One request and, later, its response.
 
 use crate::head_bounds::HeadBounds;
+use crate::spare::{self, Attribute};
 use http::{HeaderMap, StatusCode};
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -29,9 +30,15 @@ impl Scheme {
 /// Names have no `@` here; in `interest.reads` they do. There are few and they live briefly, so a list is
 /// faster than a map. Values are shared: most are the same for all exchanges of a connection.
 #[derive(Debug, Clone, Default)]
-pub struct Attributes(Vec<(Cow<'static, str>, Arc<str>)>);
+pub struct Attributes(Vec<Attribute>);
 
 impl Attributes {
+    /// None yet, in memory that an exchange before [gave back](Exchange::give_back).
+    #[must_use]
+    pub fn spare() -> Self {
+        Self(spare::attributes())
+    }
+
     /// The value of `name`.
     pub fn find(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_ref())
@@ -79,4 +86,14 @@ pub struct Exchange {
     pub attributes: Attributes,
     /// How large filters may make its heads.
     pub bounds: HeadBounds,
+}
+
+impl Exchange {
+    /// Gives back the memory of its texts and attributes, which are empty after that, so that the next exchange of this
+    /// thread can use it.
+    pub fn give_back(&mut self) {
+        spare::give_back_text(std::mem::take(&mut self.authority));
+        spare::give_back_text(std::mem::take(&mut self.path));
+        spare::give_back_attributes(std::mem::take(&mut self.attributes.0));
+    }
 }

@@ -71,7 +71,7 @@ pub struct Selection {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Choice {
     /// To a backend.
-    Forward(Box<Selection>),
+    Forward(Selection),
     /// Answer without an upstream, such as a redirect.
     Answer(Reply),
     /// No rule matched.

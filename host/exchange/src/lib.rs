@@ -34,6 +34,7 @@ mod owners;
 mod prefixes;
 mod refusal;
 mod reply;
+mod spare;
 mod target;
 mod upgrade;
 mod view;
@@ -62,6 +63,7 @@ pub use owners::Owners;
 pub use prefixes::{AddressPrefixes, InvalidPrefix};
 pub use refusal::{Fault, Refusal};
 pub use reply::{Reply, check_reply};
+pub use spare::{header_value, text};
 pub use target::{
     AmbiguityRule, EmptySegmentRule, Escapes, PathRules, TargetError, normal_authority, normal_path,
 };

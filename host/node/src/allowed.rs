@@ -139,7 +139,8 @@ pub fn uncovered_rules(filter: &Filter, plan: &FilterPlan) -> Option<Refused> {
         })
     };
     let mut missing: Vec<String> = rule_names(&plan.config);
-    missing.retain(|rule| covered(rule) && !filter.rules().contains(rule));
+    let known = |rule: &str| filter.rules().iter().any(|known| **known == *rule);
+    missing.retain(|rule| covered(rule) && !known(rule));
     let (first, more) = (missing.first()?, missing.len().saturating_sub(1));
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     let rule = format!(

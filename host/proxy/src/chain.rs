@@ -158,15 +158,15 @@ impl Chain {
 
     /// The name of a rule. The rules of the extension are numbered after those of the router, and so are its
     /// services.
-    pub(crate) fn rule_name(&self, rule: u32) -> Option<&str> {
+    pub(crate) fn rule_name(&self, rule: u32) -> Option<&Arc<str>> {
         let own = rules_of(self.router.as_ref());
         let beyond =
             || rules_of(self.extension.as_ref()).get((rule as usize).checked_sub(own.len())?);
-        own.get(rule as usize).or_else(beyond).map(String::as_str)
+        own.get(rule as usize).or_else(beyond)
     }
 
     /// The names of all rules, by their numbers.
-    pub(crate) fn rules(&self) -> Cow<'_, [String]> {
+    pub(crate) fn rules(&self) -> Cow<'_, [Arc<str>]> {
         match &self.extension {
             None => Cow::Borrowed(rules_of(self.router.as_ref())),
             extension => {
@@ -215,7 +215,7 @@ impl Chain {
 }
 
 /// The rules of a router.
-fn rules_of(router: Option<&Rc<Slot>>) -> &[String] {
+fn rules_of(router: Option<&Rc<Slot>>) -> &[Arc<str>] {
     router.and_then(|slot| slot.filter()).map_or(&[], |filter| filter.rules())
 }
 

@@ -23,7 +23,7 @@ const ROUNDS_MAX: usize = 4;
 /// chooses again, and the filters of the new route run that have not run yet.
 pub(crate) async fn decide(
     state: &mut ExchangeState,
-) -> Result<(Box<Selection>, Rc<Upstream>, OutgoingBody), ExchangeStop> {
+) -> Result<(Selection, Rc<Upstream>, OutgoingBody), ExchangeStop> {
     let mut ran = SlotSet::default();
     let mut body = None;
     for _ in 0..ROUNDS_MAX {

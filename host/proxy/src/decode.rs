@@ -10,10 +10,11 @@ use crate::upgrade::{self, Upgrade};
 use crate::via;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
+use std::borrow::Cow;
 use std::sync::Arc;
 use tamis_exchange::{
     Attributes, ClientChain, Exchange, Fault, HeadBounds, PathRules, Refusal, Scheme, TargetError,
-    misspelt_method, normal_authority, normal_path,
+    misspelt_method, normal_authority, normal_path, text,
 };
 use tamis_transport::RequestBody;
 
@@ -59,7 +60,7 @@ pub(crate) fn decode(
     // Where a connection goes was decided when the application chose its address, which a host in a request must not
     // change.
     let (authority, written_host) = match connection.routed_host() {
-        Some(routed) => (routed.to_string(), Some(authority)),
+        Some(routed) => (text(Cow::Borrowed(&**routed)), Some(authority)),
         None => (authority, None),
     };
     let secure = connection.tls_version.is_some();
@@ -189,7 +190,7 @@ fn attributes_behind(connection: &Connection, chain: Option<&ClientChain>) -> At
 
 /// Attributes of a request before it is decoded.
 pub(crate) fn attributes(connection: &Connection) -> Attributes {
-    let mut attributes = Attributes::default();
+    let mut attributes = Attributes::spare();
     attributes.set("source.address", Arc::clone(&connection.sender_address));
     if let Some(identity) = &connection.peer_identity {
         attributes.set("peer.spiffe-id", Arc::clone(identity));
@@ -220,11 +221,11 @@ fn path(
         // An absolute target may have a query and no path, which is `/` (RFC 9112 §3.2.1).
         Some(path) if path.as_str().starts_with('?') && version != Version::HTTP_2 => {
             let rooted = format!("/{path}");
-            Ok(normal_path(&rooted, rules).map_err(wrong)?.into_owned())
+            Ok(text(normal_path(&rooted, rules).map_err(wrong)?))
         }
         Some(path) => {
             let normal = normal_path(path.as_str(), rules).map_err(wrong)?;
-            Ok(normal.into_owned())
+            Ok(text(normal))
         }
         None if uri.scheme().is_some() => Ok("/".to_owned()),
         None => Err(wrong(TargetError::Octets)),
@@ -295,7 +296,7 @@ fn authority(
         Some(value) if *value == *authority => value.clone(),
         _ => HeaderValue::from_str(&authority).map_err(|_| invalid(TargetError::Authority))?,
     };
-    Ok((authority.into_owned(), Some(value)))
+    Ok((text(authority), Some(value)))
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ impl ExchangeState {
 
     /// The name of the rule that matched.
     pub(crate) fn rule_name(&self) -> Option<&str> {
-        self.chain.rule_name(self.rule?)
+        self.chain.rule_name(self.rule?).map(|name| &**name)
     }
 
     /// Whether a slot takes part in it.

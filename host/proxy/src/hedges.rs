@@ -7,6 +7,7 @@
 use crate::latencies::RecentLatencies;
 use crate::slot::Slot;
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Clock;
 
@@ -46,14 +47,14 @@ impl Hedges {
     }
 
     /// Calls the filter of `slot` for every rule of the router in its scope whose statistics changed.
-    pub(crate) fn plan(&self, slot: &Slot, rules: &[String]) {
+    pub(crate) fn plan(&self, slot: &Slot, rules: &[Arc<str>]) {
         let now = self.clock.now();
         for (index, rule) in (0_u32..).zip(self.rules.borrow_mut().iter_mut()) {
             rule.changed |= rule.recent.turn(now);
             if !std::mem::take(&mut rule.changed) {
                 continue;
             }
-            let name = rules.get(index as usize).map(String::as_str).unwrap_or_default();
+            let name = rules.get(index as usize).map_or("", |name| &**name);
             if !slot.is_for(Some(name)) {
                 continue;
             }

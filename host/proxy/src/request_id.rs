@@ -1,7 +1,9 @@
 //! `x-request-id`: one for each request, the same at every hop, in the response and in the access record.
 
+use crate::trace;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tamis_ambient::Random;
+use tamis_exchange::header_value;
 
 /// Identifies a request from the first hop to the last, and back.
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -17,8 +19,10 @@ pub(crate) fn ensure(headers: &mut HeaderMap, random: Random) -> HeaderValue {
     {
         return id.clone();
     }
-    let id = format!("{:016x}{:016x}", random.number(), random.number());
-    let id = HeaderValue::try_from(id).unwrap_or(HeaderValue::from_static("0"));
+    let mut id = [0_u8; 32];
+    trace::hex(&mut id, 0, random.number());
+    trace::hex(&mut id, 16, random.number());
+    let id = header_value(&id).unwrap_or(HeaderValue::from_static("0"));
     headers.insert(REQUEST_ID, id.clone());
     id
 }

@@ -5,13 +5,14 @@ use crate::exchange::ExchangeState;
 use crate::slot::{RouteQuestion, Slot};
 use crate::stop::{ExchangeStop, FilterAnswer};
 use std::rc::Rc;
+use std::sync::Arc;
 use tamis_exchange::{Choice, Fault, HeadSide, ROUTER_REASON, Refusal, Reply, Selection};
 use tamis_upstream::Upstream;
 
 /// Where the router sends an exchange as it is now.
 pub(crate) enum Destination {
     /// To a service.
-    Service(Box<Selection>),
+    Service(Selection),
     /// Back to the client.
     Answer(FilterAnswer),
     /// Nowhere: no rule matches, or there is no router.
@@ -54,7 +55,7 @@ fn chosen(state: &mut ExchangeState, router: Rc<Slot>, choice: Choice) -> Destin
     };
     state.rule = Some(selection.rule);
     if let Some(name) = state.chain.rule_name(selection.rule) {
-        state.exchange.attributes.set("route.name", name);
+        state.exchange.attributes.set("route.name", Arc::clone(name));
     }
     Destination::Service(selection)
 }
@@ -69,7 +70,7 @@ fn stated(reply: &mut Reply) -> Option<String> {
 pub(crate) fn service(
     state: &mut ExchangeState,
     destination: Destination,
-) -> Result<(Box<Selection>, Rc<Upstream>), ExchangeStop> {
+) -> Result<(Selection, Rc<Upstream>), ExchangeStop> {
     let selection = match destination {
         Destination::Service(selection) => selection,
         Destination::Answer(answer) => return Err(ExchangeStop::Answered(answer)),

@@ -3,6 +3,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use tamis_ambient::Random;
+use tamis_exchange::header_value;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
@@ -39,7 +40,7 @@ pub(crate) fn ensure(headers: &mut HeaderMap, random: Random) {
         write(&mut octets, 52, flags);
     }
     hex(&mut octets, 36, random.number() | 1);
-    if let Ok(value) = HeaderValue::from_bytes(&octets) {
+    if let Ok(value) = header_value(&octets) {
         headers.insert(TRACEPARENT, value);
     }
 }
@@ -73,7 +74,8 @@ fn write(octets: &mut [u8], at: usize, from: &[u8]) {
     }
 }
 
-fn hex(octets: &mut [u8], at: usize, number: u64) {
+/// Writes a number as 16 hexadecimal digits.
+pub(crate) fn hex(octets: &mut [u8], at: usize, number: u64) {
     for (index, to) in octets.iter_mut().skip(at).take(16).enumerate() {
         let shift = 60 - 4 * u32::try_from(index).unwrap_or(0);
         *to = match (number >> shift) & 0xf {

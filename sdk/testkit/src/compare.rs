@@ -116,7 +116,7 @@ fn left_open(wanted: &Choice, choice: Option<&Choice>, filter: &Filter) -> Optio
         Some(Choice::Unmatched) => "but no rule matched (`unmatched`)".to_owned(),
         Some(Choice::Extend) => EXTENDED.to_owned(),
         Some(Choice::Forward(selection)) => {
-            let rule = filter.rules().get(selection.rule as usize).map_or("a rule", String::as_str);
+            let rule = filter.rules().get(selection.rule as usize).map_or("a rule", |rule| &**rule);
             format!("but `{rule}` matched")
         }
         Some(Choice::Answer(reply)) => format!("but the router answered {}", reply.status),
@@ -152,12 +152,12 @@ fn forward_differs(
         }
         None => return found.push(format!("expected a rule to match, {NO_ROUTER}")),
     };
-    let rule = filter.rules().get(selection.rule as usize);
-    let backend = filter.backends().get(selection.backend as usize);
+    let rule = filter.rules().get(selection.rule as usize).map(|rule| &**rule);
+    let backend = filter.backends().get(selection.backend as usize).map(String::as_str);
     let pairs = [("rule", &expected.rule, rule), ("backend", &expected.backend, backend)];
     for (what, wanted, came) in pairs {
-        if let Some(wanted) = wanted.as_ref().filter(|wanted| Some(*wanted) != came) {
-            let came = came.map_or("one that the filter did not declare", String::as_str);
+        if let Some(wanted) = wanted.as_deref().filter(|wanted| Some(*wanted) != came) {
+            let came = came.unwrap_or("one that the filter did not declare");
             found.push(format!("expected the {what} `{wanted}`, got `{came}`"));
         }
     }

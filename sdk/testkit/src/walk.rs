@@ -76,7 +76,7 @@ impl ExchangeWalk<'_> {
             check(&selection.request_edits, writes, HeadSide::Request)
                 .and_then(|()| check(&selection.response_edits, writes, HeadSide::Response))
                 .and_then(|()| {
-                    apply(&selection.request_edits, &mut self.exchange, HeadSide::Request)
+                    apply(&selection.request_edits, writes, &mut self.exchange, HeadSide::Request)
                 })
                 .map_err(|error| StepEnd::breaks(error.to_string()))?;
         }
@@ -95,7 +95,8 @@ impl ExchangeWalk<'_> {
         let author = response.by.unwrap_or(Author::Upstream);
         let upstream = author == Author::Upstream;
         if let (true, Some(Choice::Forward(selection))) = (upstream, &self.seen.choice) {
-            apply(&selection.response_edits, &mut self.exchange, HeadSide::Response)
+            let writes = self.filter.writes();
+            apply(&selection.response_edits, writes, &mut self.exchange, HeadSide::Response)
                 .map_err(|error| StepEnd::breaks(error.to_string()))?;
         }
         let wanted = self.filter.responses();

@@ -39,7 +39,7 @@ pub(super) fn measure(bench: &Bench, report: &mut Report) -> Result<()> {
     }
     anyhow::ensure!(median(&calls) > 0.0, "{} counted nothing", library.display());
     let what = "allocations of an exchange, five policies";
-    report.figure("A1", what, "", &calls, Bar::at_most(8.0));
+    report.figure("A1", what, "", &calls, Bar::at_most(6.0));
     report.figure("", "what they ask for", "bytes", &bytes, Bar::none());
     Ok(())
 }

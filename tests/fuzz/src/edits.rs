@@ -142,7 +142,8 @@ pub fn edits(data: &[u8]) {
             if octets.byte().is_multiple_of(2) { HeadSide::Request } else { HeadSide::Response };
         let edits = octets.verdict();
         let (before, was) = (head_size(&exchange.headers), seen(&exchange));
-        let done = check(&edits, &any, side).and_then(|()| apply(&edits, &mut exchange, side));
+        let done =
+            check(&edits, &any, side).and_then(|()| apply(&edits, &any, &mut exchange, side));
         if done.is_err() {
             assert_eq!(seen(&exchange), was, "refused, and something was changed");
         }

@@ -82,7 +82,7 @@ impl<E: Into<x::Edit>> Selection<E> {
         let mirrors = self.mirrors.iter();
         let mirrors =
             mirrors.map(|m| x::Mirror { backend: m.backend, share_permille: m.share_permille });
-        Ok(x::Choice::Forward(Box::new(x::Selection {
+        Ok(x::Choice::Forward(x::Selection {
             rule: self.rule,
             backend: self.backend,
             request_timeout_ms: self.request_timeout_ms,
@@ -91,6 +91,6 @@ impl<E: Into<x::Edit>> Selection<E> {
             request_edits: edits(self.request_edits),
             response_edits: edits(self.response_edits),
             mirrors: mirrors.collect(),
-        })))
+        }))
     }
 }

@@ -347,7 +347,7 @@ fn an_edit_that_is_none_of_the_filters_is_refused_whatever_it_is_called() {
                     bounds: Default::default(),
                 };
                 let done = check(&one, filter.writes(), side)
-                    .and_then(|()| apply(&one, &mut exchange, side));
+                    .and_then(|()| apply(&one, filter.writes(), &mut exchange, side));
                 match does {
                     "overlapping" => {
                         let (fields, octets) = tamis_exchange::head_size(&exchange.headers);

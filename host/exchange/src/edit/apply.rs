@@ -2,10 +2,10 @@
 
 use super::{
     Edit, EditError, FIELD_OCTETS, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS,
-    field_octets, is_method_apart, shown,
+    WritableFields, field_octets, is_method_apart, shown,
 };
 use crate::fields::remove_other_spellings;
-use crate::{Exchange, HeadBound, PathRules, normal_authority, normal_path};
+use crate::{Exchange, HeadBound, PathRules, header_value, normal_authority, normal_path};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
 /// The number of fields of a head, and its size as [`MAX_HEAD_OCTETS`](crate::MAX_HEAD_OCTETS) counts it.
@@ -16,19 +16,24 @@ pub fn head_size(headers: &HeaderMap) -> (usize, usize) {
     (headers.len(), octets.fold(start, usize::saturating_add))
 }
 
-/// Applies edits that [`check`](super::check::check) accepted, all or none. Writing a header also removes every other spelling
-/// of its name that others sent.
+/// Applies edits that [`check`](super::check::check) accepted for a filter with these `writes`, all or none. Writing a header
+/// also removes every other spelling of its name that others sent.
 ///
 /// # Errors
 /// The head would be larger afterwards than the exchange's bound of it ([`HeadBound`]), or the attributes more than
 /// [`MAX_ATTRIBUTES`] or [`MAX_ATTRIBUTES_OCTETS`]. A head that was larger before may not grow.
-pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<(), EditError> {
+pub fn apply(
+    edits: &[Edit],
+    writes: &WritableFields,
+    exchange: &mut Exchange,
+    side: HeadSide,
+) -> Result<(), EditError> {
     room_for_attributes(edits, exchange)?;
     let (headers, bound) = match side {
         HeadSide::Request => (&mut exchange.headers, exchange.bounds.request),
         HeadSide::Response => (&mut exchange.response_headers, exchange.bounds.response),
     };
-    change_head(edits, headers, bound)?;
+    change_head(edits, writes, headers, bound)?;
     for edit in edits {
         match edit {
             Edit::SetHeader(_) | Edit::AddHeader(_) | Edit::RemoveHeader(_) => {}
@@ -65,6 +70,7 @@ pub fn apply(edits: &[Edit], exchange: &mut Exchange, side: HeadSide) -> Result<
 /// Changes a head in place if it cannot become too large, otherwise changes a copy and checks its size.
 pub(super) fn change_head(
     edits: &[Edit],
+    writes: &WritableFields,
     headers: &mut HeaderMap,
     bound: HeadBound,
 ) -> Result<(), EditError> {
@@ -79,10 +85,10 @@ pub(super) fn change_head(
     if fields.saturating_add(more) <= bound.fields
         && octets.saturating_add(more_octets) <= bound.octets
     {
-        return change(edits, headers);
+        return change(edits, writes, headers);
     }
     let mut changed = headers.clone();
-    change(edits, &mut changed)?;
+    change(edits, writes, &mut changed)?;
     let (fields_then, octets_then) = head_size(&changed);
     let what = format!("a head of {fields_then} fields and {octets_then} bytes");
     let refuse = |rule| Err(EditError { index: edits.len().saturating_sub(1), what, rule });
@@ -100,19 +106,23 @@ pub(super) fn change_head(
     Ok(())
 }
 
-fn change(edits: &[Edit], headers: &mut HeaderMap) -> Result<(), EditError> {
+fn change(
+    edits: &[Edit],
+    writes: &WritableFields,
+    headers: &mut HeaderMap,
+) -> Result<(), EditError> {
     for (index, edit) in edits.iter().enumerate() {
         let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
         // The map itself has a limit and returns an error there: the head of a client may be close to it.
         let done = match edit {
-            Edit::SetHeader(field) => match line(field) {
+            Edit::SetHeader(field) => match line(field, writes) {
                 Some((name, value)) => {
                     remove_other_spellings(headers, name.as_str());
                     headers.try_insert(name, value).map(drop)
                 }
                 None => return refuse(&field.name, "it was not checked"),
             },
-            Edit::AddHeader(field) => match line(field) {
+            Edit::AddHeader(field) => match line(field, writes) {
                 Some((name, value)) => {
                     remove_other_spellings(headers, name.as_str());
                     headers.try_append(name, value).map(drop)
@@ -161,8 +171,8 @@ fn room_for_attributes(edits: &[Edit], exchange: &Exchange) -> Result<(), EditEr
     Ok(())
 }
 
-fn line(field: &FieldLine) -> Option<(HeaderName, HeaderValue)> {
-    let name = HeaderName::from_lowercase(field.name.as_bytes()).ok()?;
-    let value = HeaderValue::from_bytes(&field.value).ok()?;
+fn line(field: &FieldLine, writes: &WritableFields) -> Option<(HeaderName, HeaderValue)> {
+    let name = writes.header(&field.name)?;
+    let value = header_value(&field.value).ok()?;
     Some((name, value))
 }

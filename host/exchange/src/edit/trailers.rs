@@ -40,7 +40,7 @@ pub fn change_trailers(
             return Err(EditError { index, what: shown(name), rule });
         }
     }
-    change_head(edits, trailers, HeadBound::default())
+    change_head(edits, writes, trailers, HeadBound::default())
 }
 
 fn trailer_rule(name: &str, value: &[u8], writes: &WritableFields) -> Option<&'static str> {

@@ -28,6 +28,7 @@ impl Drop for ExchangeState {
         }
         give_back(std::mem::take(&mut self.exchange.headers));
         give_back(std::mem::take(&mut self.exchange.response_headers));
+        self.exchange.give_back();
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers of hooks, in a form that can be compared.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use tamis_engine::{CallFault, Filter, Hook};
 use tamis_exchange::{
     Choice, Decision, Edit, EditError, HeadSide, Reply, RetryDecision, RetryVerdict, Selection,
@@ -78,10 +79,10 @@ impl ComparableAnswer {
         }
     }
 
-    fn forward(selection: &Selection, rules: &[String], backends: &[String]) -> Self {
-        let name = |names: &[String], index: u32| {
-            names.get(index as usize).cloned().unwrap_or_else(|| index.to_string())
-        };
+    fn forward(selection: &Selection, rules: &[Arc<str>], backends: &[String]) -> Self {
+        fn name<S: ToString>(names: &[S], index: u32) -> String {
+            names.get(index as usize).map_or_else(|| index.to_string(), S::to_string)
+        }
         let mut said = Self::plain("route");
         said.route = Some((name(rules, selection.rule), name(backends, selection.backend)));
         said.edits("edit", &selection.request_edits);
@@ -265,12 +266,11 @@ mod tests {
             response_edits: Vec::new(),
             mirrors: Vec::new(),
         };
-        let names =
-            |names: &[&str]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
-        let (rules, backends) = (names(&["r/0", "r/1"]), names(&["a:80", "b:80"]));
-        let (turned, one) = (names(&["r/1", "r/0"]), names(&["b:80"]));
+        let rules: [Arc<str>; 2] = ["r/0".into(), "r/1".into()];
+        let turned: [Arc<str>; 2] = ["r/1".into(), "r/0".into()];
+        let (backends, one) = (["a:80", "b:80"].map(str::to_owned), ["b:80".to_owned()]);
         let ours = ComparableAnswer::forward(&selection(0, 1), &rules, &backends);
-        let by = |selection: &Selection, rules: &[String], backends: &[String]| {
+        let by = |selection: &Selection, rules: &[Arc<str>], backends: &[String]| {
             cause(&ours, &ComparableAnswer::forward(selection, rules, backends))
         };
         assert_eq!(by(&selection(1, 0), &turned, &one), "same");

@@ -12,7 +12,7 @@ use http::HeaderMap;
 use std::borrow::Cow;
 use std::rc::Rc;
 use std::time::Instant;
-use tamis_engine::{CallFault, Hook, Instance, OnFailure};
+use tamis_engine::{CallFault, Filter, Hook, Instance, OnFailure};
 use tamis_exchange::{
     ConnectionDecision, ConnectionVerdict, Decision, Edit, EditError, Exchange, ExchangeEnding,
     Fault, HeadSide, ReadableFields, Refusal, Verdict, View, apply, change_trailers,
@@ -416,7 +416,8 @@ pub(crate) fn apply_router_edits(
         return Ok(());
     }
     let Some(router) = state.chain.router_of(state.rule).cloned() else { return Ok(()) };
-    let Err(error) = apply(edits, &mut state.exchange, side) else { return Ok(()) };
+    let Some(writes) = router.filter().map(Filter::writes) else { return Ok(()) };
+    let Err(error) = apply(edits, writes, &mut state.exchange, side) else { return Ok(()) };
     let fault = router.broke(Hook::Router, error.to_string());
     Err(router.stop(&fault, state))
 }
