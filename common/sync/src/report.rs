@@ -1,6 +1,6 @@
 //! Reports of proxies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use tamis_refused::Refused;
@@ -42,6 +42,12 @@ pub struct IdentityReport {
 
 /// Most problems of a report.
 pub const MAX_PROBLEMS: usize = 20;
+/// Most slots of a report: a proxy has at most so many filters.
+const MAX_SLOTS: usize = 256;
+/// Most bytes of the name of a slot: `NAMESPACE/NAME`, and what distinguishes the parts of a document.
+const MAX_SLOT: usize = 600;
+/// Most causes of differences in one shadow, and most examples of each.
+const MAX_CAUSES: usize = 16;
 /// Most characters of one text in a report.
 const MAX_WORDS: usize = 1_000;
 /// Most characters of a SPIFFE id (SPIFFE-ID §2.3).
@@ -74,11 +80,21 @@ fn cut(text: &mut String, most: usize) {
 }
 
 impl NodeReport {
-    /// The report with texts of at most a thousand characters and at most [`MAX_PROBLEMS`] problems: the
-    /// journal stores it for ever.
+    /// The report with texts of at most a thousand characters, at most [`MAX_PROBLEMS`] problems and at most [`MAX_SLOTS`]
+    /// slots, each once: the journal stores it for ever. Of two reports about one slot the first counts.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         self.cut(MAX_WORDS, MAX_PROBLEMS);
+        let mut names = BTreeSet::new();
+        let has_name = |slot: &str| slot.len() <= MAX_SLOT;
+        self.slots.retain(|one| has_name(&one.slot) && names.insert(one.slot.clone()));
+        self.slots.truncate(MAX_SLOTS);
+        self.statistics.retain(|one| has_name(&one.slot));
+        // Of each slot what runs in it, and what is in its shadow.
+        self.statistics.truncate(2 * MAX_SLOTS);
+        self.shadows.retain(|one| has_name(&one.slot));
+        self.shadows.truncate(MAX_SLOTS);
+        self.shadows.iter_mut().for_each(ComparisonReport::cut);
         self
     }
 
@@ -207,6 +223,19 @@ pub struct ComparisonReport {
     /// Differing verdicts, by cause.
     #[serde(default)]
     pub differences: BTreeMap<String, DifferenceReport>,
+}
+
+impl ComparisonReport {
+    fn cut(&mut self) {
+        let all = std::mem::take(&mut self.differences).into_iter().take(MAX_CAUSES);
+        let bounded = all.map(|(mut cause, mut one)| {
+            one.examples.truncate(MAX_CAUSES);
+            one.examples.iter_mut().for_each(|words| cut(words, MAX_WORDS));
+            cut(&mut cause, MAX_WORDS);
+            (cause, one)
+        });
+        self.differences = bounded.collect();
+    }
 }
 
 /// Differences of one cause.
@@ -376,6 +405,52 @@ mod tests {
             assert_eq!(fits.slots[39].refused.as_ref().unwrap().why.code, "a.b");
         }
         assert_eq!(report.within(1_000), None);
+    }
+
+    #[test]
+    fn a_report_has_each_slot_once_and_no_more_than_a_proxy_may_have() {
+        let digest = Digest::of(b"a");
+        let slot = |name: String| SlotReport {
+            slot: name,
+            filter: "acme/a".parse().unwrap(),
+            running: None,
+            refused: None,
+        };
+        let counts = CallCounts::default();
+        let statistic =
+            |at| SlotStatistics { slot: format!("a/{at}"), digest, counts: counts.clone() };
+        let difference = || DifferenceReport { count: 1, examples: vec!["x".repeat(1_500); 20] };
+        let shadow = |at| ComparisonReport {
+            slot: format!("a/{at}"),
+            digest,
+            samples: 1,
+            differences: (0..20).map(|it| (format!("{it}"), difference())).collect(),
+        };
+        let names = |all: &[usize]| all.iter().map(|at| slot(format!("a/{at}"))).collect();
+        let long = vec![slot("x".repeat(601)), slot("x".repeat(600))];
+        for (what, slots, wanted) in [
+            ("few", names(&[1, 2, 3]), 3),
+            ("one twice", names(&[1, 1, 2, 1]), 2),
+            ("many", (0..5_000).map(|at| slot(format!("a/{at}"))).collect(), MAX_SLOTS),
+            ("long names", long, 1),
+        ] {
+            let report = NodeReport {
+                node: "sidecar:shop/a/0".into(),
+                slots,
+                statistics: (0..600).map(statistic).collect(),
+                shadows: (0..MAX_SLOTS + 1).map(shadow).collect(),
+                problems: vec![],
+                identity: None,
+            };
+            let bounded = report.bounded();
+            assert_eq!(bounded.slots.len(), wanted, "{what}");
+            assert_eq!(bounded.statistics.len(), 2 * MAX_SLOTS);
+            assert_eq!(bounded.shadows.len(), MAX_SLOTS);
+            let differences = &bounded.shadows[0].differences;
+            assert_eq!(differences.len(), MAX_CAUSES);
+            assert!(differences.values().all(|one| one.examples.len() == MAX_CAUSES));
+            assert_eq!(bounded.clone().bounded(), bounded, "{what}");
+        }
     }
 
     #[test]

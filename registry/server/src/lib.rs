@@ -50,6 +50,7 @@ mod proxies;
 mod received;
 mod registry;
 mod rest;
+mod shares;
 mod storage;
 
 pub use certificates::TlsFiles;

@@ -5,30 +5,27 @@ mod blob;
 mod connect;
 mod stream;
 
-use std::sync::Arc;
-
+use crate::plane::Control;
+use crate::rest::{ProblemResponse, problem};
+use crate::shares::Shares;
 use axum::Router;
 use axum::routing::{get, post};
 use tamis_oci::Store;
-use tokio::sync::Semaphore;
-
-use crate::plane::Control;
-use crate::rest::{ProblemResponse, problem};
 
 /// Proxies that may catch up with their plan at the same time; others queue. After a restart of the
-/// registry, every proxy queues.
+/// registry, every proxy queues. The proxies of a namespace share its places.
 const SETTLING: usize = 64;
 
 #[derive(Clone)]
 struct Proxies {
     control: Control,
     store: Store,
-    settling: Arc<Semaphore>,
+    settling: Shares,
 }
 
 /// `POST /v1/nodes/{node}/stream` and `GET /v1/blobs/{digest}`.
 pub(crate) fn router(control: Control, store: Store) -> Router {
-    let settling = Arc::new(Semaphore::new(SETTLING));
+    let settling = Shares::new(SETTLING);
     Router::new()
         .route("/v1/nodes/{node}/stream", post(connect::connect))
         .route("/v1/blobs/{digest}", get(blob::blob))

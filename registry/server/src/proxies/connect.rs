@@ -1,6 +1,5 @@
 //! How a proxy connects: its certificate, its first line, and its place in the queue.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Extension;
@@ -38,7 +37,7 @@ pub(super) async fn connect(
     // Decided on the head: no body of an unknown client is read.
     proxies.control.identify(&node, Some(id)).await?;
     proxies.control.refuse_revoked(&peer)?;
-    let mut lines = Lines::new(request.into_body());
+    let mut lines = Lines::new(request.into_body(), proxies.store.clock());
     let hello = match tokio::time::timeout(HELLO, lines.next()).await {
         Ok(Ok(Some(line))) => hello(&line, &node)?,
         Ok(Ok(None)) | Err(_) => {
@@ -52,10 +51,8 @@ pub(super) async fn connect(
         Ok(Err(why)) => return Err(problem(400, "node.line", why, "send lines of JSON")),
     };
     // Queue first: the work is bounded by the number of permits, and no proxy comes back in vain.
-    let permit = Arc::clone(&proxies.settling).acquire_owned();
-    let Ok(Ok(settling)) = tokio::time::timeout(QUEUED, permit).await else {
-        return Ok(later());
-    };
+    let place = proxies.settling.place(namespace(&node));
+    let Ok(settling) = tokio::time::timeout(QUEUED, place).await else { return Ok(later()) };
     let proxy = proxies.control.connect(&hello, Some(id)).await?;
     let (to_node, from_here) = mpsc::channel::<Result<Bytes, std::convert::Infallible>>(QUEUE);
     let stream = NodeStream {
@@ -66,6 +63,7 @@ pub(super) async fn connect(
         proxy,
         to_node,
         settling: Some(settling),
+        connected: proxies.store.clock().now(),
         pushed: Vec::new(),
     };
     drop(tokio::spawn(async move {
@@ -80,6 +78,12 @@ pub(super) async fn connect(
     let kind = HeaderValue::from_static("application/x-ndjson");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     Ok(response)
+}
+
+/// The namespace of a proxy's name, `KIND:NAMESPACE/NAME` and perhaps the number of an endpoint.
+fn namespace(node: &str) -> &str {
+    let key = node.split_once(':').map_or(node, |(_, key)| key);
+    key.split('/').next().unwrap_or_default()
 }
 
 fn hello(line: &[u8], node: &str) -> Result<Hello, ProblemResponse> {

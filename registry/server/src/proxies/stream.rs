@@ -1,7 +1,7 @@
 //! The stream of a proxy: changes of its plan to it, outcomes and reports from it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Bytes;
 use tamis_ambient::Clock;
@@ -10,11 +10,14 @@ use tokio::sync::mpsc;
 
 use crate::lines::{Lines, MAX_LINE_BYTES};
 use crate::plane::{ConnectedProxy, Control, ProvenProxy};
+use crate::shares::Place;
 
 /// Interval of signs of life on a silent stream.
 const PING: Duration = Duration::from_secs(15);
 /// How long a proxy may be silent: it reports every 10 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
+/// How long a proxy keeps its place among those that catch up: one that never answers a push keeps it from nobody.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// A stream in progress.
 pub(super) struct NodeStream {
@@ -24,8 +27,10 @@ pub(super) struct NodeStream {
     pub(super) session: Session,
     pub(super) proxy: ConnectedProxy,
     pub(super) to_node: mpsc::Sender<Result<Bytes, std::convert::Infallible>>,
-    /// Held until the proxy has its plan.
-    pub(super) settling: Option<tokio::sync::OwnedSemaphorePermit>,
+    /// Held until the proxy has its plan, for [`SETTLED`] at most.
+    pub(super) settling: Option<Place>,
+    /// When it connected.
+    pub(super) connected: Instant,
     /// Nonces without an answer, with the revision of each push.
     pub(super) pushed: Vec<(u64, u64)>,
 }
@@ -38,7 +43,9 @@ impl NodeStream {
         let mut last_message = self.clock.now();
         loop {
             self.push().await?;
+            let settles = SETTLED.saturating_sub(self.clock.since(self.connected));
             tokio::select! {
+                () = tokio::time::sleep(settles), if self.settling.is_some() => self.settling = None,
                 line = lines.next() => match line? {
                     Some(line) => {
                         last_message = self.clock.now();

@@ -15,6 +15,7 @@ mod joined;
 mod member;
 mod rights;
 mod rotation;
+mod settling;
 
 const PAY: &str = "sidecar:shop/pay/0";
 const PAY_1: &str = "sidecar:shop/pay/1";

@@ -25,6 +25,12 @@ const NAMES: usize = 200;
 /// How long a disconnected proxy may take to come back before the disconnection is recorded, in
 /// milliseconds.
 const GRACE_MS: u64 = 5_000;
+/// Bytes of reports of one proxy that are written in a millisecond, in the long run: the journal stores them for ever.
+const PACE: u64 = 4;
+/// How long a proxy whose report fits into no entry is not asked again, in milliseconds.
+const TOO_LARGE_MS: u64 = 60_000;
+/// The most slots whose counts of one proxy wait to be written.
+const MAX_PENDING: usize = 1_024;
 
 /// All proxies that were ever connected to this process.
 pub(crate) struct Fleet {
@@ -56,6 +62,10 @@ struct Member {
     accepted_revision: u64,
     why: Option<String>,
     last: Option<NodeReport>,
+    /// The report that was written last, before its texts were cut to fit.
+    written: Option<NodeReport>,
+    /// Nothing more of it is written until then; milliseconds since the Unix epoch.
+    quiet_until_ms: u64,
     /// Its counts since the last report that was written.
     pending: PendingCounts,
 }
@@ -161,7 +171,7 @@ impl Control {
         loop {
             let reports = {
                 let state = self.state();
-                self.0.fleet.take(&state, BATCH)
+                self.0.fleet.take(&state, BATCH, self.now_ms())
             };
             if reports.is_empty() {
                 return Ok(());
@@ -206,6 +216,8 @@ impl Fleet {
             member.connection = Some(member.connections);
             member.release.clone_from(&hello.release);
             member.seen_ms = now_ms;
+            // Another replica may have written since what it ran there.
+            member.written = None;
             // Forget the previous plan; `publish` computes a new one before anything is sent.
             member.plan = watch::Sender::new(Arc::new(ProxyPlan::unknown()));
             ConnectedProxy {
@@ -310,41 +322,21 @@ impl Fleet {
     }
 
     /// Up to `most` reports to be written.
-    fn take(&self, state: &State, most: usize) -> Vec<NodeReport> {
+    fn take(&self, state: &State, most: usize, now_ms: u64) -> Vec<NodeReport> {
+        let watched = state.rollouts().values().filter(|one| one.step().is_some());
+        let filters: Vec<_> = watched.map(|one| one.rollout.spec()).collect();
+        let about = |digest: &tamis_trust::Digest| {
+            filters.iter().any(|spec| spec.from == *digest || spec.to == *digest)
+        };
         let mut members = self.members();
         let mut reports = Vec::new();
         for (name, member) in members.iter_mut() {
             if reports.len() >= most {
                 break;
             }
-            let Some(last) = &member.last else { continue };
             let Ok(node) = name.parse::<NodeName>() else { continue };
-            let watched = state.rollouts().values().filter(|one| one.step().is_some());
-            let filters: Vec<_> = watched.map(|one| one.rollout.spec()).collect();
-            let about = |digest: &tamis_trust::Digest| {
-                filters.iter().any(|spec| spec.from == *digest || spec.to == *digest)
-            };
-            let pending = std::mem::take(&mut member.pending);
-            let statistics: Vec<SlotStatistics> = pending
-                .counts
-                .into_iter()
-                .filter(|((_, digest), _)| about(digest))
-                .map(|((slot, digest), counts)| SlotStatistics { slot, digest, counts })
-                .collect();
-            let shadows: Vec<ComparisonReport> =
-                pending.shadows.into_iter().filter(|one| about(&one.digest)).collect();
-            let changed = state.last_report(&node).is_none_or(|written| differs(written, last));
-            if !changed && statistics.is_empty() && shadows.is_empty() {
-                continue;
-            }
-            // A report that fits into no entry must not block the reports of others.
-            // Each renewal would be an entry; renewals are recorded in batches elsewhere.
-            let identity = None;
-            match (NodeReport { statistics, shadows, identity, ..last.clone() })
-                .within(MAX_BODY_BYTES)
-            {
-                Some(report) => reports.push(report),
-                None => tracing::warn!(node = name, "a report is too large to be written"),
+            if now_ms >= member.quiet_until_ms {
+                reports.extend(member.take(&about, state.last_report(&node), now_ms));
             }
         }
         reports
@@ -356,6 +348,7 @@ impl Fleet {
         for report in reports {
             if let Some(member) = members.get_mut(&report.node) {
                 member.pending.add(report.statistics, report.shadows);
+                member.written = None;
             }
         }
     }
@@ -371,7 +364,10 @@ fn differs(written: &LastReport, last: &NodeReport) -> bool {
 impl PendingCounts {
     fn add(&mut self, statistics: Vec<SlotStatistics>, shadows: Vec<ComparisonReport>) {
         for one in statistics {
-            self.counts.entry((one.slot, one.digest)).or_default().add(&one.counts);
+            let of = (one.slot, one.digest);
+            if self.counts.len() < MAX_PENDING || self.counts.contains_key(&of) {
+                self.counts.entry(of).or_default().add(&one.counts);
+            }
         }
         for one in shadows {
             let same = self
@@ -379,7 +375,9 @@ impl PendingCounts {
                 .iter_mut()
                 .find(|there| there.slot == one.slot && there.digest == one.digest);
             let Some(same) = same else {
-                self.shadows.push(one);
+                if self.shadows.len() < MAX_PENDING {
+                    self.shadows.push(one);
+                }
                 continue;
             };
             same.samples = same.samples.saturating_add(one.samples);
@@ -407,8 +405,50 @@ impl Member {
             accepted_revision: 0,
             why: None,
             last: None,
+            written: None,
+            quiet_until_ms: 0,
             pending: PendingCounts::default(),
         }
+    }
+
+    /// Its report, if there is something to write: other slots or problems than those written last, or counts of what is
+    /// watched.
+    fn take(
+        &mut self,
+        about: &dyn Fn(&tamis_trust::Digest) -> bool,
+        known: Option<&LastReport>,
+        now_ms: u64,
+    ) -> Option<NodeReport> {
+        let last = self.last.as_ref()?;
+        let pending = std::mem::take(&mut self.pending);
+        let statistics: Vec<SlotStatistics> = pending
+            .counts
+            .into_iter()
+            .filter(|((_, digest), _)| about(digest))
+            .map(|((slot, digest), counts)| SlotStatistics { slot, digest, counts })
+            .collect();
+        let shadows: Vec<ComparisonReport> =
+            pending.shadows.into_iter().filter(|one| about(&one.digest)).collect();
+        let same =
+            |written: &NodeReport| written.slots == last.slots && written.problems == last.problems;
+        let changed = !self.written.as_ref().is_some_and(same)
+            && known.is_none_or(|known| differs(known, last));
+        if !changed && statistics.is_empty() && shadows.is_empty() {
+            return None;
+        }
+        // Each renewal would be an entry; renewals are recorded in batches elsewhere.
+        let whole = NodeReport { statistics, shadows, identity: None, ..last.clone() };
+        self.written = Some(last.clone());
+        // A report that fits into no entry must not block the reports of others.
+        let Some(report) = whole.within(MAX_BODY_BYTES) else {
+            tracing::warn!(node = last.node, "a report is too large to be written");
+            self.quiet_until_ms = now_ms.saturating_add(TOO_LARGE_MS);
+            return None;
+        };
+        let bytes = serde_json::to_string(&report).map_or(MAX_BODY_BYTES, |text| text.len());
+        let pause = u64::try_from(bytes).unwrap_or(u64::MAX) / PACE;
+        self.quiet_until_ms = now_ms.saturating_add(pause);
+        Some(report)
     }
 }
 
@@ -476,3 +516,6 @@ impl Drop for ConnectedProxy {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

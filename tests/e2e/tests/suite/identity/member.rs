@@ -114,7 +114,7 @@ impl Member {
         send(address, &tls, "GET", "/direct", String::new()).0
     }
 
-    fn tls(&self) -> ClientTls {
+    pub(super) fn tls(&self) -> ClientTls {
         let expected = Some(REGISTRY.parse().unwrap());
         ClientTls::from_identity(&self.identity, expected, "registry").unwrap()
     }
