@@ -94,6 +94,14 @@ impl Document {
         format!("{}/{}", self.metadata.namespace, self.metadata.name)
     }
 
+    /// Whether this is its `namespace/name`.
+    #[must_use]
+    pub(crate) fn has_key(&self, key: &str) -> bool {
+        let Metadata { name, namespace, .. } = &self.metadata;
+        let rest = key.strip_prefix(namespace.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        rest == Some(name)
+    }
+
     /// The document as part of a longer source with that many lines before it: places count from the first
     /// line of the source.
     #[must_use]

@@ -8,6 +8,7 @@ mod capture;
 mod external;
 mod grants;
 mod listeners;
+mod reach;
 mod routes;
 mod services;
 mod shared;
@@ -17,6 +18,7 @@ mod tests;
 mod trust;
 
 pub use grants::grant_plan;
+pub use reach::{FindDocument, GuardReach, guard_reach};
 pub use trust::beyond as trust_beyond;
 
 use std::cell::OnceCell;

@@ -54,8 +54,8 @@ mod tree;
 
 pub use document::{Document, NEW, ParseResult, parse, read};
 pub use fold::{
-    Condition, FoldResult, ResourceStatus, Security, fold, fold_under, grant_plan, trust_beyond,
-    trust_policies,
+    Condition, FindDocument, FoldResult, GuardReach, ResourceStatus, Security, fold, fold_under,
+    grant_plan, guard_reach, trust_beyond, trust_policies,
 };
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;

@@ -188,7 +188,7 @@ fn guarded(document: &Document) -> Option<&[TargetRef]> {
 }
 
 /// The kind of document that a target is; `None`: the mesh is no document.
-fn kind_of(target: TargetKind) -> Option<&'static str> {
+pub(crate) fn kind_of(target: TargetKind) -> Option<&'static str> {
     match target {
         TargetKind::Gateway => Some("Gateway"),
         TargetKind::Service => Some("Service"),

@@ -71,6 +71,11 @@ impl RequiredRights {
         needs
     }
 
+    fn of(need: RequiredRight) -> Self {
+        let why = NeedReason { words: String::new(), elsewhere: false };
+        Self(BTreeMap::from([(need, why)]))
+    }
+
     /// The needs in a form of bounded size, for a record.
     #[must_use]
     pub fn kept(&self) -> Vec<RequiredRight> {
@@ -159,10 +164,14 @@ impl State {
             }
             if let Some(old) = old {
                 before.speaks(old, security, &mut needs);
+                before.reaches(old, &mut needs);
                 before.hangs(old, &mut needs);
+                before.users(old, new, &mut needs);
+                after.closes(key, &before, &mut needs);
             }
             if let Some(new) = new {
                 after.speaks(new, security, &mut needs);
+                after.reaches(new, &mut needs);
                 after.claims(new, old.copied(), &mut needs);
                 after.callees(new, old.copied(), security, &mut needs);
                 self.newly_named(
@@ -230,6 +239,7 @@ impl Removals<'_> {
         let mut needs = RequiredRights::default();
         if let Some(document) = self.before.by_key.get(key) {
             self.before.speaks(document, self.security, &mut needs);
+            self.before.reaches(document, &mut needs);
             self.before.hangs(document, &mut needs);
         }
         needs

@@ -65,7 +65,7 @@ const NO_GATEWAY: &str = "unreadable.gateway";
 /// The annotation of a document that stands in for one that cannot be used: why that one cannot be.
 ///
 /// The sender of documents writes it in place of a broken document: the registry then closes what the broken one was to
-/// guard. Another author who writes it closes only what they may close anyway.
+/// guard. Whoever writes it needs the rights to everything that it closes ([`crate::guard_reach`]).
 const STANDS_IN: &str = "tamis.dev/stands-in";
 /// A second annotation, with [`NAMESPACE`] where not all targets can be read.
 const CLOSES: &str = "tamis.dev/closes";

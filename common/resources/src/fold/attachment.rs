@@ -61,7 +61,7 @@ impl Target {
 
     /// Whether it names that document, alone or with others.
     pub(super) fn is(&self, document: &Document) -> bool {
-        if self.all { document.metadata.namespace == self.key } else { document.key() == self.key }
+        if self.all { document.metadata.namespace == self.key } else { document.has_key(&self.key) }
     }
 
     /// Whether a chain of that proxy may contain what is attached here. For routes only their sockets

@@ -204,7 +204,7 @@ impl<'a> Fold<'a> {
                     };
                     let found = routes
                         .iter()
-                        .find(|one| one.document.kind() == kind && one.document.key() == key);
+                        .find(|one| one.document.kind() == kind && one.document.has_key(&key));
                     let all = Target::all(target.kind, space);
                     match found {
                         None => missing(format!("there is no {kind} {key}"), all),

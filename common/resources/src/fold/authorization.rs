@@ -311,7 +311,7 @@ fn covers(scope: &Option<Vec<String>>, other: &Option<Vec<String>>) -> bool {
 }
 
 /// The policy as an attachment: what its targets mean.
-fn as_guard(spec: &AuthorizationPolicySpec) -> FilterAttachmentSpec {
+pub(super) fn as_guard(spec: &AuthorizationPolicySpec) -> FilterAttachmentSpec {
     FilterAttachmentSpec {
         target_refs: spec.target_refs.clone(),
         filter: "tamis/authz".to_owned(),

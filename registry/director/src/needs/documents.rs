@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use tamis_resources::{
-    Document, ReferenceGrantSpec, Resource, RouteNamespaces, Security, TouchTarget, machine,
+    Document, GuardReach, ReferenceGrantSpec, Resource, RouteNamespaces, Security, TouchTarget,
+    guard_reach, machine,
 };
 
 use super::claim::{Claim, overlap};
@@ -25,6 +26,10 @@ struct Index<'a> {
     files: BTreeMap<String, Vec<&'a Document>>,
     /// What is attached to a document, by its kind and key.
     attached: BTreeMap<(String, String), Vec<&'a Document>>,
+    /// Routes, by the kind and key of what they are attached to.
+    routes: BTreeMap<(String, String), Vec<&'a Document>>,
+    /// Attachments, by the filter that they run.
+    users: BTreeMap<&'a str, Vec<&'a Document>>,
     identities: BTreeMap<&'a str, Vec<&'a Document>>,
     sockets: BTreeMap<SocketAddr, Vec<&'a Document>>,
     /// Hosts of routes, by their gateway.
@@ -57,6 +62,12 @@ impl<'a> Index<'a> {
             if let TouchTarget::Place { kind, key } = touch.what {
                 self.attached.entry((kind, key)).or_default().push(document);
             }
+        }
+        for (kind, key) in document.route_parents() {
+            self.routes.entry((kind.to_owned(), key)).or_default().push(document);
+        }
+        if let Resource::FilterAttachment(spec) = &document.resource {
+            self.users.entry(&spec.filter).or_default().push(document);
         }
         let identity = match &document.resource {
             Resource::Gateway(spec) => spec.identity.as_deref(),
@@ -169,6 +180,66 @@ impl<'a> Documents<'a> {
         }
     }
 
+    /// What a document needs because it closes more than its targets.
+    pub(super) fn reaches(&self, document: &Document, needs: &mut RequiredRights) {
+        for reach in self.reach(document) {
+            needs.add(right_of(&reach), || {
+                let why = match &reach {
+                    _ if document.is_stub() => "stands in for a guard that cannot be used",
+                    GuardReach::Service(_) => "guards a route between services",
+                    GuardReach::Mesh | GuardReach::Namespace(_) => {
+                        "guards what is not there or cannot be used (apply that before it or with it)"
+                    }
+                };
+                let me = format!("{}/{}", document.kind(), document.key());
+                format!("{me} {why}, and so closes {}", words_of(&reach))
+            });
+        }
+    }
+
+    /// What a document closes beyond its targets, while these are the documents in force.
+    fn reach(&self, document: &Document) -> BTreeSet<GuardReach> {
+        let find = |kind: &str, key: &str| {
+            self.by_key.get(format!("{kind}/{key}").as_str()).map(|found| &**found)
+        };
+        guard_reach(document, &find)
+    }
+
+    /// What guards that stay as they are close beyond their targets once these documents are in force, and did not `before`:
+    /// without what it guards, a guard closes whatever it may have been meant for.
+    pub(super) fn closes(&self, key: &str, before: &Self, needs: &mut RequiredRights) {
+        let Some((kind, place)) = key.split_once('/') else { return };
+        let target = (kind.to_owned(), place.to_owned());
+        let index = self.index();
+        let routes = index.routes.get(&target).into_iter().flatten();
+        let routes = routes.map(|route| (route.kind().to_owned(), route.key()));
+        let targets = std::iter::once(target.clone()).chain(routes);
+        let guards = targets.flat_map(|of| index.attached.get(&of).into_iter().flatten());
+        for guard in guards {
+            let known = before.reach(guard);
+            for reach in self.reach(guard).into_iter().filter(|one| !known.contains(one)) {
+                let why = format!("without {key} as it is, a guard closes {}", words_of(&reach));
+                needs.add_elsewhere(RequiredRights::of(right_of(&reach)), &why);
+            }
+        }
+    }
+
+    /// The attachments that run a filter, whose entry in the catalogue is to go or to name another world: they are refused
+    /// without it, and close what they guard.
+    pub(super) fn users(&self, old: &Document, new: Option<&Document>, needs: &mut RequiredRights) {
+        let Resource::Filter(was) = &old.resource else { return };
+        let stays = matches!(new.map(|new| &new.resource), Some(Resource::Filter(is))
+            if is.world == was.world && is.receives == was.receives);
+        if stays {
+            return;
+        }
+        let key = old.key();
+        for user in self.index().users.get(key.as_str()).into_iter().flatten() {
+            let why = format!("something runs the filter {key}");
+            needs.add_elsewhere(RequiredRights::of_services([user.key().as_str()]), &why);
+        }
+    }
+
     /// Services that a grant of security lets a filter call and that the grant before did not: their owners permit it, or
     /// whoever writes it has the rights to them. Taking one away needs nothing of the kind.
     pub(super) fn callees(
@@ -269,6 +340,25 @@ impl<'a> Documents<'a> {
                 needs.add_elsewhere(RequiredRights::of_services([other.key().as_str()]), &why);
             }
         }
+    }
+}
+
+/// The right to what a guard closes beyond its targets.
+fn right_of(reach: &GuardReach) -> RequiredRight {
+    match reach {
+        GuardReach::Mesh => RequiredRight::Mesh,
+        GuardReach::Namespace(namespace) => RequiredRight::Namespace(namespace.clone()),
+        GuardReach::Service(key) => RequiredRight::Place(key.clone()),
+    }
+}
+
+fn words_of(reach: &GuardReach) -> String {
+    match reach {
+        GuardReach::Mesh => "the whole mesh".to_owned(),
+        GuardReach::Namespace(namespace) => {
+            format!("all that it may be meant for in the namespace {namespace}")
+        }
+        GuardReach::Service(key) => format!("Service {key}"),
     }
 }
 

@@ -1,7 +1,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixture::{World, applied, document, gateway, removed, unpinned};
+use crate::fixture::{World, applied, document, gateway, removed, service, unpinned};
 use crate::record::{DocumentRecord, FileRecord};
 
 /// The needs of an apply, in short: places as they are, `NAMESPACE/*`, `Mesh` and `*`.
@@ -176,9 +176,10 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
             &["a/s"],
         ),
         (attachment("a/x", json!([{ "kind": "Mesh" }]), json!({})), &["a/x", "Mesh"]),
+        // It closes every service of the namespace while that one is not there.
         (
             attachment("a/x", json!([{ "kind": "Service", "name": "s" }]), json!({})),
-            &["a/s", "a/x"],
+            &["a/s", "a/x", "a/*"],
         ),
         (route("a/r", json!({ "name": "g" }), &[], own.clone()), &["a/g", "a/r", "a/s"]),
         (route("a/r", json!({ "name": "g", "namespace": "b" }), &[], own), &["a/r", "a/s", "b/g"]),
@@ -216,6 +217,7 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
 fn the_old_form_of_a_document_counts_as_much_as_the_new_one() {
     let mut world = World::guarded();
     world.append("ada", applied([attachment("a/x", json!([{ "kind": "Mesh" }]), json!({}))]));
+    world.append("ada", applied([service("a/s", 1)]));
     let own = attachment("a/x", json!([{ "kind": "Service", "name": "s" }]), json!({}));
     assert_eq!(needs(&world, applied([own])), ["a/s", "a/x", "Mesh"]);
     world.append("ada", applied([grant("security/x")]));
@@ -228,7 +230,189 @@ fn what_is_attached_to_a_document_is_touched_when_the_document_is() {
     let guard = attachment("a/guard", json!([{ "kind": "HTTPRoute", "name": "r" }]), json!({}));
     let way = route("a/r", json!({ "name": "g" }), &[], json!({ "name": "s" }));
     world.append("ada", applied([way, guard]));
-    assert_eq!(needs(&world, removed("HTTPRoute/a/r")), ["a/g", "a/guard", "a/r", "a/s"]);
+    // The guard stays, and closes all routes of the namespace when it no longer finds its own.
+    assert_eq!(needs(&world, removed("HTTPRoute/a/r")), ["a/g", "a/guard", "a/r", "a/s", "a/*"]);
+    let both = ["HTTPRoute/a/r", "FilterAttachment/a/guard"].map(str::to_owned).to_vec();
+    let both = ApplyRecord { removed: both, ..ApplyRecord::default() };
+    assert_eq!(needs(&world, both), ["a/g", "a/guard", "a/r", "a/s"]);
+}
+
+/// The same document with annotations.
+fn annotated(record: DocumentRecord, annotations: &[(&str, &str)]) -> DocumentRecord {
+    let mut text: Value = serde_json::from_str(&record.text).unwrap();
+    for (name, value) in annotations {
+        text["metadata"]["annotations"][name] = json!(value);
+    }
+    let text = text.to_string();
+    let digest = tamis_trust::Digest::of(text.as_bytes());
+    DocumentRecord { text, digest, ..record }
+}
+
+fn guard_in(phase: &str, targets: &Value) -> DocumentRecord {
+    let spec = json!({ "targetRefs": targets, "filter": "tamis/jwt", "phase": phase, "order": 1 });
+    document("FilterAttachment", "a/x", &spec)
+}
+
+fn policy_in(mode: &str, targets: &Value) -> DocumentRecord {
+    let spec = json!({ "targetRefs": targets, "mode": mode, "allow": [{}] });
+    document("AuthorizationPolicy", "a/x", &spec)
+}
+
+#[test]
+fn whoever_closes_more_than_the_targets_needs_the_rights_to_all_of_it() {
+    let mut world = World::guarded();
+    let (own, backend) = (json!({ "name": "g" }), json!({ "name": "s" }));
+    let broken = json!({
+        "parentRefs": [own], "hostnames": ["b.example"],
+        "rules": [{ "matches": [{ "path": { "type": "Exact", "value": "/a//b" } }] }],
+    });
+    let of_service = json!({ "kind": "Service", "name": "s" });
+    world.append(
+        "ada",
+        applied([
+            service("a/s", 1),
+            gateway("a/g"),
+            route("a/r", own, &["a.example"], backend.clone()),
+            document("HTTPRoute", "a/broken", &broken),
+            route("a/between", of_service, &[], backend),
+            document(
+                "GRPCRoute",
+                "a/r",
+                &json!({ "parentRefs": [{ "name": "g" }], "rules": [{}] }),
+            ),
+        ]),
+    );
+    let wide = &["a/*"][..];
+    let rows: [(Value, &[&str]); 15] = [
+        // What is there closes what is named.
+        (json!({ "kind": "Gateway", "name": "g" }), &["a/g"]),
+        (json!({ "kind": "Service", "name": "s" }), &["a/s"]),
+        (json!({ "kind": "HTTPRoute", "name": "r" }), &["a/r"]),
+        (json!({ "kind": "GRPCRoute", "name": "r" }), &["a/r"]),
+        // A part that is not there closes the whole, which is named.
+        (json!({ "kind": "Gateway", "name": "g", "sectionName": "no" }), &["a/g"]),
+        (json!({ "kind": "Service", "name": "s", "sectionName": "no" }), &["a/s"]),
+        (json!({ "kind": "HTTPRoute", "name": "r", "sectionName": "no" }), &["a/r"]),
+        // A guard of a route between services closes the service.
+        (json!({ "kind": "HTTPRoute", "name": "between" }), &["a/between", "a/s"]),
+        // What is not there, or is not used, may be anything of its kind.
+        (json!({ "kind": "HTTPRoute", "name": "broken" }), &["a/broken", "a/*"]),
+        (json!({ "kind": "Gateway", "name": "x" }), wide),
+        (json!({ "kind": "Service", "name": "x" }), wide),
+        (json!({ "kind": "HTTPRoute", "name": "x" }), wide),
+        (json!({ "kind": "GRPCRoute", "name": "x" }), wide),
+        (json!({ "kind": "Gateway", "name": "x", "sectionName": "no" }), wide),
+        (json!({ "kind": "Mesh" }), &["Mesh"]),
+    ];
+    // Whether such a document closes anything.
+    type Made<'a> = Box<dyn Fn(&Value) -> DocumentRecord + 'a>;
+    let stub: &[(&str, &str)] = &[("tamis.dev/stands-in", "x")];
+    let forms: [(&str, Made<'_>, bool); 8] = [
+        ("authn", Box::new(|of| guard_in("authn", of)), true),
+        ("authz", Box::new(|of| guard_in("authz", of)), true),
+        ("traffic", Box::new(|of| guard_in("traffic", of)), false),
+        ("transform", Box::new(|of| guard_in("transform", of)), false),
+        ("enforce", Box::new(|of| policy_in("enforce", of)), true),
+        ("audit", Box::new(|of| policy_in("audit", of)), false),
+        ("stub", Box::new(|of| annotated(guard_in("authn", of), stub)), true),
+        ("stub in traffic", Box::new(|of| annotated(guard_in("traffic", of), stub)), true),
+    ];
+    for (form, make, closes) in &forms {
+        for (target, wanted) in &rows {
+            let named = target["name"].as_str().map(|name| format!("a/{name}"));
+            let mut all: Vec<String> = vec!["a/x".to_owned()];
+            all.extend(named.clone());
+            let touched = |one: &&&str| *closes || **one == "Mesh" || named.as_deref() == Some(one);
+            all.extend(wanted.iter().filter(touched).map(|one| (*one).to_owned()));
+            // In the order of needs: places, namespaces, the mesh.
+            all.sort_by_key(|one| (one == "Mesh", one.ends_with('*'), one.clone()));
+            all.dedup();
+            let made = make(&json!([target]));
+            assert_eq!(needs(&world, applied([made.clone()])), all, "{form} {target}");
+            // Removing it opens all that it closed.
+            let key = made.key.clone();
+            let mut there = World { state: world.state.clone(), ..World::guarded() };
+            there.append("ada", applied([made]));
+            assert_eq!(needs(&there, removed(&key)), all, "{form} {target}");
+        }
+    }
+    // What stands in for a guard with unreadable targets closes the namespace, whatever it names besides.
+    for phase in ["authn", "authz", "traffic", "transform"] {
+        let of = json!([{ "kind": "Service", "name": "s" }]);
+        let closing = [("tamis.dev/stands-in", "x"), ("tamis.dev/closes", "namespace")];
+        let found = needs(&world, applied([annotated(guard_in(phase, &of), &closing)]));
+        assert_eq!(found, ["a/s", "a/x", "a/*"], "{phase}");
+        // By itself, the second annotation says nothing.
+        let found = needs(&world, applied([annotated(guard_in(phase, &of), &closing[1..])]));
+        assert_eq!(found, ["a/s", "a/x"], "{phase}");
+    }
+    // What it guards may come with it, and need not be there before.
+    let of = json!([{ "kind": "Service", "name": "x" }]);
+    let both = applied([guard_in("authn", &of), service("a/x", 0)]);
+    assert_eq!(needs(&world, both), ["a/x"]);
+}
+
+#[test]
+fn whoever_takes_from_a_guard_what_it_guards_needs_the_rights_to_what_it_closes_then() {
+    let (own, backend) = (json!({ "name": "g" }), json!({ "name": "s" }));
+    let held = || {
+        let guards = |key: &str, kind: &str, name: &str| {
+            attachment(key, json!([{ "kind": kind, "name": name }]), json!({}))
+        };
+        applied([
+            service("a/s", 1),
+            gateway("a/g"),
+            route("a/r", own.clone(), &["a.example"], backend.clone()),
+            guards("a/of-s", "Service", "s"),
+            guards("a/of-g", "Gateway", "g"),
+            guards("a/of-r", "HTTPRoute", "r"),
+        ])
+    };
+    let of = |changed: ApplyRecord| {
+        let mut world = World::guarded();
+        world.append("ada", held());
+        needs(&world, changed).contains(&"a/*".to_owned())
+    };
+    let matching = |value: &str| {
+        let rule = json!({ "matches": [{ "path": { "type": "Exact", "value": value } }], "backendRefs": [backend] });
+        let spec = json!({ "parentRefs": [own], "hostnames": ["a.example"], "rules": [rule] });
+        document("HTTPRoute", "a/r", &spec)
+    };
+    let stub = [("tamis.dev/stands-in", "x")];
+    for (what, changed, closes) in [
+        ("no service", removed("Service/a/s"), true),
+        ("no gateway", removed("Gateway/a/g"), true),
+        ("no route", removed("HTTPRoute/a/r"), true),
+        ("a route that is not used", applied([matching("/a//b")]), true),
+        ("a route that stands in for another", applied([annotated(matching("/a"), &stub)]), true),
+        ("another match", applied([matching("/a/b")]), false),
+        ("another service", applied([service("a/s", 2)]), false),
+        ("the same gateway", applied([gateway("a/g")]), false),
+    ] {
+        assert_eq!(of(changed), closes, "{what}");
+    }
+}
+
+#[test]
+fn whoever_takes_a_filter_from_those_that_run_it_needs_the_rights_to_them() {
+    let of = |world: &str| document("Filter", "tamis/jwt", &json!({ "world": world }));
+    let mut world = World::guarded();
+    let own = json!([{ "kind": "Service", "name": "s" }]);
+    let guards = attachment("a/x", own, json!({}));
+    world.append("ada", applied([of("authorizer"), service("a/s", 1), guards]));
+    let described = json!({ "world": "authorizer", "description": "new" });
+    for (what, changed, wanted) in [
+        ("removed", removed("Filter/tamis/jwt"), &["a/x", "tamis/jwt"][..]),
+        ("another world", applied([of("route-policy")]), &["a/x", "tamis/jwt"]),
+        ("the same", applied([of("authorizer")]), &["tamis/jwt"]),
+        ("other words", applied([document("Filter", "tamis/jwt", &described)]), &["tamis/jwt"]),
+    ] {
+        assert_eq!(needs(&world, changed), wanted, "{what}");
+    }
+    let gone = applied([]);
+    let both = ["Filter/tamis/jwt", "FilterAttachment/a/x"].map(str::to_owned).to_vec();
+    let both = needs(&world, ApplyRecord { removed: both, ..gone });
+    assert_eq!(both, ["a/s", "a/x", "tamis/jwt"]);
 }
 
 #[test]
@@ -399,6 +583,8 @@ fn a_file_belongs_to_the_documents_that_name_it() {
         attachment("a/x", own.clone(), keys("a.json")),
         attachment("b/x", mesh, keys("b.json")),
         trust("security/x", "k.pub"),
+        service("a/s", 0),
+        service("c/s", 0),
     ]);
     first.files = files(&["a.json", "b.json", "k.pub", "orphan.json"]).files;
     world.append("ada", first);

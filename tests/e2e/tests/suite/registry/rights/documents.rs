@@ -180,6 +180,59 @@ fn a_token_of_one_namespace_changes_nothing_that_holds_for_others() {
 }
 
 #[test]
+fn a_token_of_one_name_closes_nothing_else_of_its_namespace() {
+    let folder = TempDir::new().unwrap();
+    let one = token(folder.path(), &[], "one", "acme/x", &["operate", "observe"]);
+    let all = token(folder.path(), &[], "all", "acme/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let (one, all) = (registry.caller(&one), registry.caller(&all));
+    let listener = json!({ "name": "http", "port": 8080, "protocol": "HTTP" });
+    let edge = document("Gateway", "acme", "edge", json!({ "listeners": [listener] }));
+    assert_eq!(all.apply(&[edge]).status, 200);
+    let target = |kind: &str| json!([{ "kind": kind, "name": "x" }]);
+    let guard = |kind: &str, phase: &str| {
+        let spec =
+            json!({ "targetRefs": target(kind), "filter": "acme/x", "phase": phase, "order": 1 });
+        document("FilterAttachment", "acme", "x", spec)
+    };
+    let stub = |mut document: Value, annotations: Value| {
+        document["metadata"]["annotations"] = annotations;
+        document
+    };
+    let stands = json!({ "tamis.dev/stands-in": "x" });
+    let closes = json!({ "tamis.dev/stands-in": "x", "tamis.dev/closes": "namespace" });
+    let mut wide = Vec::new();
+    for kind in ["Gateway", "Service", "HTTPRoute", "GRPCRoute"] {
+        let policy = json!({ "targetRefs": target(kind), "allow": [{}] });
+        wide.push(document("AuthorizationPolicy", "acme", "x", policy));
+        wide.extend(["authn", "authz"].map(|phase| guard(kind, phase)));
+        wide.extend(["authn", "traffic"].map(|phase| stub(guard(kind, phase), stands.clone())));
+        wide.extend(["authn", "traffic"].map(|phase| stub(guard(kind, phase), closes.clone())));
+    }
+    for document in &wide {
+        let refused = one.apply(std::slice::from_ref(document));
+        assert_eq!(refused.status, 403, "{document}: {}", refused.body);
+        assert!(refused.body.contains("acme/*"), "{document}: {}", refused.body);
+        let taken = all.apply(std::slice::from_ref(document));
+        assert_eq!(taken.status, 200, "{document}: {}", taken.body);
+        let key = format!("{}/acme/x", document["kind"].as_str().unwrap());
+        let removed = |caller: Caller<'_>| caller.apply_with(&[], &[], &[&key]).status;
+        assert_eq!((removed(one), removed(all)), (403, 200), "{document}");
+    }
+    // What it may touch it may guard, and not take away from under the guard afterwards.
+    let service =
+        document("Service", "acme", "x", json!({ "ports": [{ "port": 80, "protocol": "http" }] }));
+    let both = one.apply(&[service, guard("Service", "authn")]);
+    assert_eq!(both.status, 200, "{}", both.body);
+    assert_eq!(one.apply_with(&[], &[], &["Service/acme/x"]).status, 403);
+    let gone = one.apply_with(&[], &[], &["Service/acme/x", "FilterAttachment/acme/x"]);
+    assert_eq!(gone.status, 200, "{}", gone.body);
+    // What guards nothing closes nothing.
+    let traffic = one.apply(&[guard("Service", "traffic")]);
+    assert_eq!(traffic.status, 200, "{}", traffic.body);
+}
+
+#[test]
 fn whoever_may_observe_one_namespace_sees_nothing_of_another() {
     let folder = TempDir::new().unwrap();
     let acme = token(folder.path(), &[], "acme", "acme/*", &["observe"]);
