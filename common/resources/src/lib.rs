@@ -69,7 +69,9 @@ pub use room::{
     MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded, crowded_plan, namespace_shares,
 };
 pub use secrets::{SecretKind, secret_of};
-pub use sound::{CONFIG_REMEDY, RouteFault, ValidationFaults, sound_routes};
+pub use sound::{
+    CONFIG_REMEDY, MAX_FAULTY_ROUTES, RouteFault, RouteVerdicts, ValidationFaults, sound_routes,
+};
 pub use span::TextSpan;
 pub use split::{ends_document, lines, parts, texts};
 pub use stray::stray_guards;

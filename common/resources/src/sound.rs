@@ -3,7 +3,7 @@
 //! The filter itself decides; none of its rules is repeated here. A refused route is left out: its requests
 //! get 500, and all other routes serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde_json::Value as Json;
 
@@ -32,66 +32,237 @@ pub struct RouteFault {
     pub together: bool,
 }
 
-/// The part of a configuration that a router accepts, and what was left out.
-///
-/// Tries halves until the faulty routes are known: a few calls per faulty route, however many are sound.
+/// The part of a configuration that a router accepts, and what was left out, as [`RouteVerdicts::sound_routes`] without
+/// what a router said before.
 pub fn sound_routes(
     config: &Json,
     validate: &mut dyn FnMut(&Json) -> ValidationFaults,
 ) -> (Json, Vec<RouteFault>) {
-    let all: Vec<Json> = config.get("routes").and_then(Json::as_array).cloned().unwrap_or_default();
-    let with = |routes: &[Json]| {
-        let mut config = config.clone();
-        if let Some(map) = config.as_object_mut() {
-            map.insert("routes".to_owned(), Json::Array(routes.to_vec()));
-        }
-        config
-    };
-    // Without any route, only what is beside them can be at fault: the router's own settings.
-    let more = config.as_object().is_some_and(|map| map.keys().any(|name| name != "routes"));
-    if more && !validate(&with(&[])).is_empty() {
-        return (config.clone(), Vec::new());
-    }
-    let validate = &mut |routes: &[Json]| validate(&with(routes));
-    let mut faulty = Vec::new();
-    seek(&all, 0, validate, &mut faulty);
-    let (mut routes, mut last, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
-    for (at, route) in all.into_iter().enumerate() {
-        let Some((_, said)) = faulty.iter().find(|(index, _)| *index == at) else {
-            routes.push(route);
-            continue;
+    RouteVerdicts::default().sound_routes("", config, validate)
+}
+
+/// Faulty routes of one namespace after which its others are not asked about, but closed: whoever has more would let all
+/// others wait for it.
+pub const MAX_FAULTY_ROUTES: usize = 100;
+/// Bytes of routes whose verdicts are kept, more than those of one router. With more, only those asked about last are kept.
+const MAX_KNOWN_BYTES: usize = 8 << 20;
+
+/// What a router said about routes, so that a change of one route asks about that one.
+#[derive(Debug, Default)]
+pub struct RouteVerdicts {
+    /// All that a verdict depends on beside the route.
+    about: String,
+    settings_are_sound: bool,
+    /// By the text of a route.
+    known: HashMap<String, RouteVerdict>,
+    bytes: usize,
+}
+
+/// What a router says about a route alone.
+#[derive(Debug, Clone)]
+enum RouteVerdict {
+    Sound,
+    /// Its faults, and what stands in for it: the replacement, and whether it claims whole hosts. `None`: the router accepts
+    /// no replacement.
+    Faulty(ValidationFaults, Option<(Json, bool)>),
+}
+
+/// The faults of a route that its router was not asked about.
+fn unasked(namespace: &str) -> ValidationFaults {
+    let message = format!(
+        "namespace {namespace} has {MAX_FAULTY_ROUTES} routes that the router refuses, so this one is closed without asking; correct those first"
+    );
+    vec![(String::new(), message)]
+}
+
+impl RouteVerdicts {
+    /// The part of a configuration that a router accepts, and what was left out. `about` names everything else that its
+    /// verdicts depend on: with another one, nothing that was said before counts.
+    ///
+    /// Asks about what is not known in halves until the faulty routes are known: a few calls per faulty route, however
+    /// many are sound, and no more than for [`MAX_FAULTY_ROUTES`] of each namespace.
+    pub fn sound_routes(
+        &mut self,
+        about: &str,
+        config: &Json,
+        validate: &mut dyn FnMut(&Json) -> ValidationFaults,
+    ) -> (Json, Vec<RouteFault>) {
+        let mut settings = config.clone();
+        let taken = settings.get_mut("routes").map(Json::take);
+        let Some(Json::Array(all)) = taken else { return (config.clone(), Vec::new()) };
+        let with = |routes: Vec<Json>| {
+            let mut config = settings.clone();
+            if let Some(map) = config.as_object_mut() {
+                map.insert("routes".to_owned(), Json::Array(routes));
+            }
+            config
         };
-        let kept = reduced(&route, said, validate);
-        let text =
-            |name: &str| route.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
-        for (pointer, message) in said {
-            let (kind, route, pointer) = (text("kind"), text("name"), in_document(pointer));
-            let whole = !matches!(kept, Some((_, false)));
-            let message = message.clone();
-            left_out.push(RouteFault { kind, route, pointer, message, whole, together: false });
+        self.follow(format!("{settings}\n{about}"));
+        // Without any route, only what is beside them can be at fault: the router's own settings.
+        let more = config.as_object().is_some_and(|map| map.keys().any(|name| name != "routes"));
+        if more && !self.settings_are_sound && !validate(&with(Vec::new())).is_empty() {
+            return (config.clone(), Vec::new());
         }
-        match kept {
-            // Its matches are known, so it keeps its place.
-            Some((route, false)) => routes.push(route),
-            // It claims whole hosts, so routes with known matches come first.
-            Some((route, true)) => last.push(route),
-            None => {}
+        self.settings_are_sound = true;
+        let validate = &mut |routes: &[&Json]| {
+            validate(&with(routes.iter().map(|route| (*route).clone()).collect()))
+        };
+        let verdicts = self.verdicts(&all, validate);
+        let (mut routes, mut last, mut left_out) = (Vec::new(), Vec::new(), Vec::new());
+        for (route, verdict) in all.into_iter().zip(verdicts) {
+            let RouteVerdict::Faulty(said, kept) = verdict else {
+                routes.push(route);
+                continue;
+            };
+            left_out.extend(route_faults(&route, &said, !matches!(kept, Some((_, false)))));
+            match kept {
+                // Its matches are known, so it keeps its place.
+                Some((route, false)) => routes.push(route),
+                // It claims whole hosts, so routes with known matches come first.
+                Some((route, true)) => last.push(route),
+                None => {}
+            }
+        }
+        routes.append(&mut last);
+        let routes = close_crowds(routes, validate, &mut left_out);
+        (with(routes), left_out)
+    }
+
+    fn follow(&mut self, about: String) {
+        if self.about != about {
+            *self = Self { about, ..Self::default() };
         }
     }
-    routes.append(&mut last);
-    let routes = close_crowds(routes, validate, &mut left_out);
-    (with(&routes), left_out)
+
+    /// The verdict on each route.
+    fn verdicts(&mut self, routes: &[Json], validate: &mut Validate<'_>) -> Vec<RouteVerdict> {
+        let texts: Vec<String> = routes.iter().map(Json::to_string).collect();
+        let mut verdicts: Vec<Option<RouteVerdict>> =
+            texts.iter().map(|text| self.known.get(text).cloned()).collect();
+        let mut search = RouteSearch { routes, faulty: BTreeMap::new(), found: Vec::new() };
+        for (route, verdict) in routes.iter().zip(&verdicts) {
+            if matches!(verdict, Some(RouteVerdict::Faulty(..))) {
+                search.count(route);
+            }
+        }
+        let unknown = verdicts.iter().enumerate().filter(|(_, verdict)| verdict.is_none());
+        let mut unknown: Vec<usize> = unknown.map(|(at, _)| at).collect();
+        // Halves that are of one namespace end with it.
+        unknown.sort_by_key(|at| routes.get(*at).map(namespace));
+        search.seek(&unknown, validate);
+        let RouteSearch { found, .. } = search;
+        for (at, verdict) in found {
+            if let (Some(place), Some(text)) = (verdicts.get_mut(at), texts.get(at)) {
+                self.keep(text, &verdict);
+                *place = Some(verdict);
+            }
+        }
+        if self.bytes > MAX_KNOWN_BYTES {
+            let now: HashSet<&String> = texts.iter().collect();
+            self.known.retain(|text, _| now.contains(text));
+            self.bytes = self.known.keys().map(String::len).sum();
+        }
+        closed_unasked(routes, verdicts, validate)
+    }
+
+    fn keep(&mut self, text: &str, verdict: &RouteVerdict) {
+        if self.known.insert(text.to_owned(), verdict.clone()).is_none() {
+            self.bytes = self.bytes.saturating_add(text.len());
+        }
+    }
+}
+
+/// Asks a router about some routes together.
+type Validate<'v> = dyn FnMut(&[&Json]) -> ValidationFaults + 'v;
+
+/// A search for the faulty ones among routes.
+struct RouteSearch<'r> {
+    routes: &'r [Json],
+    /// Faulty routes, by namespace.
+    faulty: BTreeMap<&'r str, usize>,
+    /// Verdicts, by index.
+    found: Vec<(usize, RouteVerdict)>,
+}
+
+impl<'r> RouteSearch<'r> {
+    fn count(&mut self, route: &'r Json) {
+        let count = self.faulty.entry(namespace(route)).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Asks about those of these routes whose namespace has few faulty ones, in halves.
+    fn seek(&mut self, indices: &[usize], validate: &mut Validate<'_>) {
+        let few = |route: &Json| {
+            self.faulty.get(namespace(route)).is_none_or(|count| *count < MAX_FAULTY_ROUTES)
+        };
+        let asked = indices.iter().filter_map(|at| Some((*at, self.routes.get(*at)?)));
+        let (indices, routes): (Vec<usize>, Vec<&'r Json>) =
+            asked.filter(|(_, route)| few(route)).unzip();
+        let Some(first) = routes.first() else { return };
+        let said = validate(&routes);
+        if said.is_empty() {
+            self.found.extend(indices.into_iter().map(|at| (at, RouteVerdict::Sound)));
+            return;
+        }
+        if let [at] = indices.as_slice() {
+            self.count(first);
+            let kept = reduced(first, &said, validate);
+            self.found.push((*at, RouteVerdict::Faulty(said, kept)));
+            return;
+        }
+        let (one, other) = indices.split_at(indices.len() / 2);
+        self.seek(one, validate);
+        self.seek(other, validate);
+    }
+}
+
+/// Every verdict; routes without one are closed, without their matches.
+fn closed_unasked(
+    routes: &[Json],
+    verdicts: Vec<Option<RouteVerdict>>,
+    validate: &mut Validate<'_>,
+) -> Vec<RouteVerdict> {
+    let whole = |route: &Json| with_rules(route, |_, rule| closed(rule, false));
+    let unasked_of = routes.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_none());
+    let wholes: Vec<Json> = unasked_of.map(|(route, _)| whole(route)).collect();
+    let all: Vec<&Json> = wholes.iter().collect();
+    // Their rules are gone. What is refused of them all the same claims nothing, without asking about each.
+    let taken = all.is_empty() || validate(&all).is_empty();
+    let mut wholes = wholes.into_iter();
+    let verdict = |(route, verdict): (&Json, Option<RouteVerdict>)| {
+        verdict.unwrap_or_else(|| {
+            let kept = wholes.next().filter(|_| taken).map(|whole| (whole, true));
+            RouteVerdict::Faulty(unasked(namespace(route)), kept)
+        })
+    };
+    routes.iter().zip(verdicts).map(verdict).collect()
+}
+
+fn route_faults<'f>(
+    route: &'f Json,
+    said: &'f ValidationFaults,
+    whole: bool,
+) -> impl Iterator<Item = RouteFault> + 'f {
+    let text = |name: &str| route.get(name).and_then(Json::as_str).unwrap_or_default().to_owned();
+    said.iter().map(move |(pointer, message)| RouteFault {
+        kind: text("kind"),
+        route: text("name"),
+        pointer: in_document(pointer),
+        message: message.clone(),
+        whole,
+        together: false,
+    })
 }
 
 /// Closes routes that the router takes one by one, but not together: those of one namespace after the other, the one with
 /// the most bytes first, until it takes them. A registry refuses the change that would make this necessary.
 fn close_crowds(
     mut routes: Vec<Json>,
-    validate: &mut dyn FnMut(&[Json]) -> ValidationFaults,
+    validate: &mut Validate<'_>,
     left_out: &mut Vec<RouteFault>,
 ) -> Vec<Json> {
     let mut bytes = namespace_bytes(&routes);
-    while let Some((_, said)) = validate(&routes).first() {
+    while let Some((_, said)) = validate(&routes.iter().collect::<Vec<_>>()).first() {
         let Some(most) = bytes.values().copied().max() else { break };
         let text = |route: &Json, name: &str| {
             route.get(name).and_then(Json::as_str).unwrap_or_default().to_owned()
@@ -134,36 +305,14 @@ pub(crate) fn namespace(route: &Json) -> &str {
     name.split_once('/').map_or("", |(namespace, _)| namespace)
 }
 
-fn seek(
-    routes: &[Json],
-    from: usize,
-    validate: &mut dyn FnMut(&[Json]) -> ValidationFaults,
-    faulty: &mut Vec<(usize, ValidationFaults)>,
-) {
-    if routes.is_empty() {
-        return;
-    }
-    let said = validate(routes);
-    if said.is_empty() {
-        return;
-    }
-    if routes.len() == 1 {
-        faulty.push((from, said));
-        return;
-    }
-    let (first, second) = routes.split_at(routes.len() / 2);
-    seek(first, from, validate, faulty);
-    seek(second, from.saturating_add(first.len()), validate, faulty);
-}
-
 /// The replacement for a route: its faulty rules without their actions, or else every rule without its
 /// matches. The second value: whether it is the latter. `None` when the router accepts neither.
 fn reduced(
     route: &Json,
     said: &ValidationFaults,
-    validate: &mut dyn FnMut(&[Json]) -> ValidationFaults,
+    validate: &mut Validate<'_>,
 ) -> Option<(Json, bool)> {
-    let mut takes = |route: &Json| validate(std::slice::from_ref(route)).is_empty();
+    let mut takes = |route: &Json| validate(&[route]).is_empty();
     let faults: Option<Vec<usize>> = said.iter().map(|(pointer, _)| rule_of(pointer)).collect();
     if let Some(faults) = faults {
         let closed =
@@ -321,6 +470,108 @@ mod tests {
         assert_eq!(named("g/match")["rules"], json!([{ "name": "admin" }]));
         assert_eq!(all.last().unwrap()["name"], "g/match", "who knows what it matches comes first");
         assert_eq!(named("g/act")["rules"], json!([{ "name": "one" }, { "backendRefs": ["x"] }]));
+    }
+
+    #[test]
+    fn faulty_routes_of_a_namespace_cost_bounded_work_and_what_was_said_is_not_asked_again() {
+        let some = |namespace: &str, at: usize, value: &str| {
+            route(
+                &format!("{namespace}/{at}"),
+                json!([{ "matches": [{ "path": { "value": value } }] }]),
+            )
+        };
+        let of = |faulty: usize, sound: usize| -> Vec<Json> {
+            let bad = (0..faulty).map(|at| some("a", at, "bad"));
+            let rest = (0..sound).map(|at| some("a", faulty + at, "/a"));
+            bad.chain(rest).chain((0..50).map(|at| some("b", at, "/b"))).collect()
+        };
+        // Routes that were asked about, in all calls.
+        let asked = std::cell::Cell::new(0);
+        let ask = |config: &Json| {
+            asked.set(asked.get() + 1 + config["routes"].as_array().map_or(0, Vec::len));
+            validate(config)
+        };
+        let all = MAX_FAULTY_ROUTES;
+        for (faulty, sound, left_out, open) in [
+            (0, 300, 0, 350),
+            (1, 300, 1, 350),
+            (all - 1, 300, all - 1, 350),
+            (all, 300, all + 300, 50),
+            (2_000, 0, 2_000, 50),
+            (2_000, 300, 2_300, 50),
+        ] {
+            let mut verdicts = RouteVerdicts::default();
+            let mut routes = of(faulty, sound);
+            let config = json!({ "routes": routes });
+            asked.set(0);
+            let (first, faults) = verdicts.sound_routes("x", &config, &mut { ask });
+            let is_open = |one: &&Json| one["rules"][0].get("matches").is_some();
+            let opened =
+                |sound: &Json| sound["routes"].as_array().unwrap().iter().filter(is_open).count();
+            assert_eq!((faults.len(), opened(&first)), (left_out, open), "{faulty} {sound}");
+            assert!(validate(&first).is_empty());
+            let most = 12 * (routes.len() + 12 * all);
+            assert!(asked.get() <= most, "{faulty} {sound}: {} of {most}", asked.get());
+            // The same again, and with one more route of somebody else.
+            routes.push(some("b", 50, "/b"));
+            for (config, open) in [(config.clone(), open), (json!({ "routes": routes }), open + 1)]
+            {
+                asked.set(0);
+                let (again, same) = verdicts.sound_routes("x", &config, &mut { ask });
+                assert_eq!((same, opened(&again)), (faults.clone(), open), "{faulty} {sound}");
+                let most = 3 * (routes.len() + 3);
+                assert!(asked.get() <= most, "{faulty} {sound}: {} of {most}", asked.get());
+            }
+            // What was said about another filter, or with other settings, does not count.
+            for (about, settings) in [("y", json!({})), ("y", json!({ "share": "some" }))] {
+                let config = json!({ "routes": routes, "config": settings });
+                let (_, same) = verdicts.sound_routes(about, &config, &mut { ask });
+                assert_eq!(same, faults);
+                assert_eq!(
+                    verdicts
+                        .known
+                        .values()
+                        .filter(|one| matches!(one, RouteVerdict::Faulty(..)))
+                        .count(),
+                    faulty.min(all)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn routes_that_are_mended_are_taken_and_those_that_waited_are_asked_about() {
+        let some = |at: usize, value: &str| {
+            route(&format!("a/{at}"), json!([{ "matches": [{ "path": { "value": value } }] }]))
+        };
+        let mut routes: Vec<Json> = (0..MAX_FAULTY_ROUTES + 40).map(|at| some(at, "bad")).collect();
+        routes.push(some(900, "/sound"));
+        let mut verdicts = RouteVerdicts::default();
+        let mut left_out = |routes: &[Json]| {
+            let config = json!({ "routes": routes });
+            verdicts.sound_routes("", &config, &mut |config| validate(config)).1.len()
+        };
+        assert_eq!(left_out(&routes), MAX_FAULTY_ROUTES + 41);
+        for (at, route) in routes.iter_mut().enumerate().take(60) {
+            *route = some(at, "/sound");
+        }
+        assert_eq!(left_out(&routes), MAX_FAULTY_ROUTES - 20);
+    }
+
+    #[test]
+    fn what_is_kept_of_verdicts_is_bounded() {
+        let mut verdicts = RouteVerdicts::default();
+        for round in 0..5 {
+            let long = "x".repeat(3 << 10);
+            let routes: Vec<Json> = (0..1_000)
+                .map(|at| route(&format!("a/{round}-{at}"), json!([{ "name": long }])))
+                .collect();
+            let config = json!({ "routes": routes });
+            verdicts.sound_routes("", &config, &mut |config| validate(config));
+            let bytes: usize = verdicts.known.keys().map(String::len).sum();
+            assert_eq!(bytes, verdicts.bytes);
+            assert!(bytes <= MAX_KNOWN_BYTES && verdicts.known.len() >= 1_000, "{bytes}");
+        }
     }
 
     /// A router that takes so many bytes of rules that have matches.

@@ -24,7 +24,7 @@ use tamis_engine::{
 use tamis_observe::Metrics;
 use tamis_proxy::{Attachment, Refused, Shadow, SlotOccupant, SlotState, SlotStatus};
 use tamis_resources::plan::{self, FilterPlan, OnFailure, World};
-use tamis_resources::{RouteFault, sound_routes};
+use tamis_resources::{RouteFault, RouteVerdicts};
 use tamis_sync::SHADOW;
 use tamis_trust::{Digest, SignaturePolicy, VerifiedFilter, Version};
 
@@ -45,6 +45,8 @@ pub(crate) struct Builder {
     good: HashMap<String, LastGoodFilter>,
     shadows: HashMap<String, Candidate>,
     slow: SlowRefusals,
+    /// What the routers of slots said about routes.
+    verdicts: HashMap<String, RouteVerdicts>,
 }
 
 /// The filter that an attachment ran last.
@@ -233,6 +235,7 @@ impl Builder {
             good,
             shadows,
             slow: SlowRefusals::default(),
+            verdicts: HashMap::new(),
         }
     }
 
@@ -297,6 +300,7 @@ impl Builder {
         };
         self.shadows.retain(|name, _| shadowed(name));
         self.slow.retain(|name| live_or_shadow(wanted, name));
+        self.verdicts.retain(|name, _| live_or_shadow(wanted, name));
         built
     }
 
@@ -471,11 +475,14 @@ impl Builder {
             Err(refusal) if routes(plan) => refusal,
             Err(refusal) => return Err(refusal.into()),
         };
+        let mut known = self.verdicts.remove(slot).unwrap_or_default();
         let mut verdict = |config: &Json| match self.options(slot, plan, proven, Some(config)) {
             Ok(options) => Filter::new(&compiled, options).map_or_else(faults, |_| Vec::new()),
             Err(refusal) => vec![(String::new(), refusal.rule)],
         };
-        let (sound, left_out) = sound_routes(&plan.config, &mut verdict);
+        let about = serde_json::json!([plan.digest, plan.grant, plan.on_failure, plan.isolation]);
+        let (sound, left_out) = known.sound_routes(&about.to_string(), &plan.config, &mut verdict);
+        self.verdicts.insert(slot.to_owned(), known);
         if left_out.is_empty() {
             return Err(refusal.into());
         }

@@ -7,6 +7,7 @@ pub(crate) mod fleet;
 mod parts;
 pub(crate) mod proxy_plan;
 mod resolve;
+mod routers;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
@@ -20,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::plane::control::evidence::Artifacts;
 use crate::plane::control::fleet::Fleet;
+use crate::plane::control::routers::Routers;
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
@@ -68,6 +70,7 @@ pub(crate) struct ControlInner {
     pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
     pub(crate) artifacts: Artifacts,
+    pub(crate) routers: Routers,
     /// The authority of the trust domain; empty in a registry that has none.
     pub(crate) authority: OnceLock<MeshAuthority>,
     pub(crate) renewed: RenewedSvids,
@@ -108,6 +111,7 @@ impl Control {
             policy,
             fleet: Fleet::new(clock.unix_ms()),
             artifacts: Artifacts::default(),
+            routers: Routers::default(),
             authority: OnceLock::new(),
             renewed: RenewedSvids::default(),
             large_requests: Semaphore::new(1),

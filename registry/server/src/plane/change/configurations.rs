@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use tamis_api::ApiProblem;
 use tamis_resources::plan::FilterPlan;
-use tamis_resources::{RouteFault, ValidationFaults, crowded, namespace_shares, sound_routes};
+use tamis_resources::{RouteFault, ValidationFaults, crowded, namespace_shares};
 use tamis_trust::{Digest, Refused};
 
 use super::planned::PlannedChange;
-use crate::plane::control::Control;
+use crate::plane::control::{Control, ControlInner};
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::problem::{problem, refused};
 
@@ -46,10 +46,10 @@ impl Control {
                 all.push((Arc::clone(plan), ValidationResult::refused(refusal)));
                 continue;
             }
-            let (examine, copy) = (Arc::clone(&self.0.examine), Arc::clone(plan));
+            let (control, copy) = (self.clone(), Arc::clone(plan));
             let changed = changed.clone();
             let result = tokio::task::spawn_blocking(move || {
-                validate(&*examine, &component, &copy, &changed)
+                validate(&control.0, &component, &copy, &changed)
             });
             let result = result
                 .await
@@ -171,11 +171,12 @@ fn over_share(
 }
 
 fn validate(
-    examine: &dyn ComponentExaminer,
+    control: &ControlInner,
     component: &[u8],
     plan: &FilterPlan,
     changed: &BTreeSet<String>,
 ) -> ValidationResult {
+    let examine = &*control.examine;
     let no_room = crowded(&plan.config).or_else(|| over_share(examine, component, plan, changed));
     if no_room.is_some() {
         return ValidationResult { no_room, ..ValidationResult::default() };
@@ -197,7 +198,7 @@ fn validate(
             .err()
             .map_or_else(ValidationFaults::new, |faults| faults.places())
     };
-    let (sound, mut left_out) = sound_routes(&plan.config, &mut ask);
+    let (sound, mut left_out) = control.routers.sound_routes(plan, &mut ask);
     let faults = if left_out.is_empty() { faults } else { ask(&sound) };
     let no_room = left_out.iter().find(|one| one.together).map(|one| one.message.clone());
     left_out.retain(|one| !one.together);
