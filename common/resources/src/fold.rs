@@ -21,6 +21,7 @@ pub use grants::grant_plan;
 pub use reach::{FindDocument, GuardReach, guard_reach};
 pub use trust::beyond as trust_beyond;
 
+use std::borrow::Borrow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -126,8 +127,8 @@ pub(crate) struct Fold<'a> {
 ///
 /// All documents are of one owner, so every grant and trust policy decides. Deterministic: the same documents in any order
 /// give the same plan.
-pub fn fold(
-    documents: &[Document],
+pub fn fold<D: Borrow<Document>>(
+    documents: &[D],
     node: &NodeName,
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
 ) -> FoldResult {
@@ -136,8 +137,8 @@ pub fn fold(
 
 /// As [`fold`], with documents of many owners: grants and trust policies outside the namespaces of `security` only narrow
 /// what those within allow.
-pub fn fold_under(
-    documents: &[Document],
+pub fn fold_under<D: Borrow<Document>>(
+    documents: &[D],
     node: &NodeName,
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
     security: Security<'_>,
@@ -166,8 +167,8 @@ pub fn fold_under(
 /// The trust policies among the documents, as the trust crate reads them; whichever proxy asks, they are the same. Those
 /// outside the namespaces of `security` say that they only narrow.
 #[must_use]
-pub fn trust_policies(
-    documents: &[Document],
+pub fn trust_policies<D: Borrow<Document>>(
+    documents: &[D],
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
     security: Security<'_>,
 ) -> Vec<serde_json::Value> {
@@ -190,9 +191,9 @@ pub fn trust_policies(
 impl<'a> Fold<'a> {
     /// Of documents with one kind, namespace and name, the one longest in force stays; if none is in force,
     /// none takes effect.
-    fn index(&mut self, documents: &'a [Document]) {
+    fn index<D: Borrow<Document>>(&mut self, documents: &'a [D]) {
         let mut groups: BTreeMap<(&'static str, String), Vec<&'a Document>> = BTreeMap::new();
-        for document in documents {
+        for document in documents.iter().map(Borrow::borrow) {
             groups.entry((document.kind(), document.key())).or_default().push(document);
         }
         for (id, mut all) in groups {
@@ -299,6 +300,14 @@ impl<'a> Fold<'a> {
         let all = self.documents.range((T::KIND, String::new())..);
         let all = all.take_while(|((kind, _), _)| *kind == T::KIND);
         all.filter_map(|(_, document)| Some((*document, T::of(&document.resource)?))).collect()
+    }
+
+    /// All documents of a kind in a namespace, by key.
+    pub(crate) fn all_in<T: Spec + 'a>(&self, namespace: &str) -> Vec<&'a T> {
+        let start = format!("{namespace}/");
+        let all = self.documents.range((T::KIND, start.clone())..);
+        let all = all.take_while(|((kind, key), _)| *kind == T::KIND && key.starts_with(&start));
+        all.filter_map(|(_, document)| T::of(&document.resource)).collect()
     }
 
     /// Reports a problem and the condition that fails because of it.

@@ -120,5 +120,12 @@ fn document(kind: &str, name: &str, namespace: &str, spec: &Value) -> DocumentRe
     });
     let text = text.to_string();
     let (key, digest) = (format!("{kind}/{namespace}/{name}"), Digest::of(text.as_bytes()));
-    DocumentRecord { key, source: String::new(), lines_before: 0, digest, text }
+    DocumentRecord {
+        key,
+        source: String::new(),
+        lines_before: 0,
+        digest,
+        text,
+        parsed: tamis_director::ParsedOnce::default(),
+    }
 }

@@ -78,7 +78,7 @@ impl DesiredState {
     pub(crate) fn trust_policies(&self) -> Vec<serde_json::Value> {
         let kept = self.documents.by_key.values();
         let policies = kept.filter(|held| matches!(held.resource(), Resource::TrustPolicy(_)));
-        let documents: Vec<_> = policies.map(|held| held.document.clone()).collect();
+        let documents: Vec<_> = policies.map(|held| Arc::clone(&held.document)).collect();
         let files = |path: &str| self.documents.file(path);
         tamis_resources::trust_policies(&documents, &files, self.security())
     }
@@ -191,7 +191,7 @@ pub(crate) struct ResolvedFilter<'a> {
 /// Computes the plans of several nodes from the same documents.
 pub(crate) struct Folder<'a> {
     desired: &'a DesiredState,
-    documents: Vec<Document>,
+    documents: Vec<Arc<Document>>,
 }
 
 impl Folder<'_> {
@@ -204,13 +204,13 @@ impl Folder<'_> {
 /// The plan of a node: `documents` are those of `desired`, and unchanged afterwards.
 pub(crate) fn fold_with(
     desired: &DesiredState,
-    documents: &mut Vec<Document>,
+    documents: &mut Vec<Arc<Document>>,
     node: &NodeName,
 ) -> FoldResult {
     let pins = desired.resolve(node).into_iter();
     let lock = lock(pins.map(|it| (node.key(), it.filter, it.version, it.digest)));
     let before = documents.len();
-    documents.extend(parse("pins", &lock).0);
+    documents.extend(parse("pins", &lock).0.into_iter().map(Arc::new));
     let files = |path: &str| desired.documents.file(path);
     let folded = fold_under(documents, node, &files, desired.security());
     documents.truncate(before);

@@ -24,7 +24,7 @@ pub struct DocumentInForce {
     pub text: Arc<str>,
     /// Who put it in force.
     pub stamp: JournalStamp,
-    pub(crate) document: Document,
+    pub(crate) document: Arc<Document>,
 }
 
 impl DocumentInForce {
@@ -104,7 +104,8 @@ impl Documents {
         let mut refused = Vec::new();
         for one in &applied.documents {
             match read(one) {
-                Ok(mut document) => {
+                Ok(document) => {
+                    let mut document = Arc::unwrap_or_clone(document);
                     // An edit does not change its age: of contradicting documents the one longest in force
                     // stays.
                     let there = self.by_key.get(&one.key);
@@ -116,6 +117,7 @@ impl Documents {
                     }
                     self.retire(&one.key);
                     let (digest, text) = (one.digest, Arc::from(one.text.as_str()));
+                    let document = Arc::new(document);
                     let held = DocumentInForce { digest, text, stamp: stamp.clone(), document };
                     self.by_key.insert(one.key.clone(), held);
                 }
@@ -126,15 +128,11 @@ impl Documents {
     }
 
     fn retire(&mut self, key: &str) {
-        let Some(Document { metadata, resource, .. }) =
-            self.by_key.remove(key).map(|held| held.document)
-        else {
-            return;
-        };
-        match resource {
+        let Some(document) = self.by_key.remove(key).map(|held| held.document) else { return };
+        match &document.resource {
             Resource::Grant(spec) => {
                 let of = self.retired.entry(spec.filter.clone()).or_default();
-                of.insert(metadata.namespace, spec);
+                of.insert(document.metadata.namespace.clone(), spec.clone());
             }
             Resource::TrustPolicy(_) => self.retired_trust = true,
             _ => {}
@@ -184,8 +182,8 @@ impl Documents {
     }
 
     /// All documents, by key.
-    pub(crate) fn all(&self) -> Vec<Document> {
-        self.by_key.values().map(|held| held.document.clone()).collect()
+    pub(crate) fn all(&self) -> Vec<Arc<Document>> {
+        self.by_key.values().map(|held| Arc::clone(&held.document)).collect()
     }
 
     pub(crate) fn file(&self, path: &str) -> Result<Vec<u8>, String> {
@@ -194,7 +192,17 @@ impl Documents {
     }
 }
 
-pub(crate) fn read(one: &DocumentRecord) -> Result<Document, DocumentRefusal> {
+/// The document of a record. It is parsed once, by whoever asks first.
+pub(crate) fn read(one: &DocumentRecord) -> Result<Arc<Document>, DocumentRefusal> {
+    if let Some(document) = one.parsed.known() {
+        return Ok(document);
+    }
+    let document = Arc::new(checked(one)?);
+    one.parsed.keep(&document);
+    Ok(document)
+}
+
+fn checked(one: &DocumentRecord) -> Result<Document, DocumentRefusal> {
     let rule = |text: String| Err(DocumentRefusal::Rule(text));
     if one.text.len() > MAX_TEXT_BYTES {
         return rule(format!("{} has more than {MAX_TEXT_BYTES} bytes; split it", one.key));

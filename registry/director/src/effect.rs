@@ -1,6 +1,6 @@
 //! The effect of a change on proxies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -14,7 +14,7 @@ use crate::change::{Change, PlanError, changed};
 use crate::desired::{DesiredState, Folder};
 use crate::documents::value;
 use crate::fields::{FieldEffect, fields};
-use crate::plans::{Plans, repin};
+use crate::plans::{Plans, hash_of, repin};
 use crate::state::State;
 
 /// The effect of a change on proxies.
@@ -159,6 +159,7 @@ impl Plans {
         let here = before.documents.nodes();
         let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
         let (mut effect, mut known) = (ChangeEffect::default(), BTreeSet::new());
+        let mut seen = SeenParts::default();
         effect.documents = documents(before, &after);
         effect.services = services.len();
         let fresh = after.documents.nodes().into_iter();
@@ -170,7 +171,7 @@ impl Plans {
             problems.extend(pair.problems);
             let (before, after) = (pair.before.as_deref(), pair.after.as_deref());
             effect.crowded.extend(after.and_then(|after| crowded_plan(before, after)));
-            effect.node(node, before, after);
+            effect.node(node, before, after, &mut seen);
         }
         for problem in problems {
             if known.insert(identity(&problem)) {
@@ -228,6 +229,15 @@ struct PlanPair {
     problems: Vec<Problem>,
 }
 
+/// Where parts of an effect are: many proxies have the same.
+#[derive(Debug, Default)]
+struct SeenParts {
+    /// Indices of [`ChangeEffect::slots`], by service and slot.
+    slots: HashMap<(String, String), Vec<usize>>,
+    /// Indices of [`ChangeEffect::fresh`], by their hash.
+    fresh: HashMap<u64, Vec<usize>>,
+}
+
 /// The documents whose content changes.
 fn documents(before: &DesiredState, after: &DesiredState) -> Vec<DocumentEffect> {
     if before.documents.changed == after.documents.changed {
@@ -255,7 +265,13 @@ impl ChangeEffect {
             && self.nodes_removed.is_empty()
     }
 
-    fn node(&mut self, node: &NodeName, before: Option<&NodePlan>, after: Option<&NodePlan>) {
+    fn node(
+        &mut self,
+        node: &NodeName,
+        before: Option<&NodePlan>,
+        after: Option<&NodePlan>,
+        seen: &mut SeenParts,
+    ) {
         match (before, after) {
             (None, None) => return,
             (None, Some(_)) => self.nodes_added.push(node.to_string()),
@@ -272,11 +288,10 @@ impl ChangeEffect {
             let covers = before.map(|one| &one.covers) != after.map(|one| &one.covers);
             let fresh = after.filter(|one| one.refused.is_none() && (covers || change.is_some()));
             if let Some(fresh) = fresh {
-                let known = self.fresh.iter().any(|one| is_same(one, fresh));
-                self.fresh.extend((!known).then(|| Arc::clone(fresh)));
+                self.fresh(fresh, seen);
             }
             if let Some(change) = change {
-                self.slot(node, name, change);
+                self.slot(node, name, change, seen);
             }
         }
         if before.is_some() && after.is_none() {
@@ -284,22 +299,30 @@ impl ChangeEffect {
         }
     }
 
+    /// A filter that would start to run, once.
+    fn fresh(&mut self, fresh: &Arc<FilterPlan>, seen: &mut SeenParts) {
+        let alike = seen.fresh.entry(hash_of(&fresh.config)).or_default();
+        let mut known = alike.iter().filter_map(|at| self.fresh.get(*at));
+        if !known.any(|one| is_same(one, fresh)) {
+            alike.push(self.fresh.len());
+            self.fresh.push(Arc::clone(fresh));
+        }
+    }
+
     /// One entry for all proxies of a service in which a slot changes in the same way.
-    fn slot(&mut self, node: &NodeName, slot: &str, change: SlotTransition) {
+    fn slot(&mut self, node: &NodeName, slot: &str, change: SlotTransition, seen: &mut SeenParts) {
         let service = node.key();
         self.touched.insert(service.to_owned());
-        let same = self
-            .slots
-            .iter_mut()
-            .find(|one| one.service == service && one.slot == slot && one.change == change);
-        match same {
+        let of = (service.to_owned(), slot.to_owned());
+        let changes = seen.slots.entry(of.clone()).or_default();
+        let same = |at: &&usize| self.slots.get(**at).is_some_and(|one| one.change == change);
+        match changes.iter().find(same).and_then(|at| self.slots.get_mut(*at)) {
             Some(same) => same.nodes.push(node.to_string()),
-            None => self.slots.push(SlotEffect {
-                service: service.to_owned(),
-                slot: slot.to_owned(),
-                nodes: vec![node.to_string()],
-                change,
-            }),
+            None => {
+                changes.push(self.slots.len());
+                let ((service, slot), nodes) = (of, vec![node.to_string()]);
+                self.slots.push(SlotEffect { service, slot, nodes, change });
+            }
         }
     }
 
@@ -308,7 +331,8 @@ impl ChangeEffect {
         let mut touching = BTreeSet::new();
         let old: BTreeMap<_, _> = before.listeners.iter().map(|one| (&one.name, one)).collect();
         let new: BTreeMap<_, _> = after.listeners.iter().map(|one| (&one.name, one)).collect();
-        for name in old.keys().chain(new.keys()) {
+        let names: BTreeSet<&&String> = old.keys().chain(new.keys()).collect();
+        for name in names {
             let (Some(old), Some(new)) = (old.get(name), new.get(name)) else {
                 touching.insert(format!("listener {name}"));
                 continue;
@@ -319,10 +343,7 @@ impl ChangeEffect {
                 touching.insert(format!("listener {name}"));
             }
             if !old.chain.attachments.is_empty() && new.chain.attachments.is_empty() {
-                let emptied = (node.to_string(), (*name).clone());
-                if !self.emptied.contains(&emptied) {
-                    self.emptied.push(emptied);
-                }
+                self.emptied.push((node.to_string(), (*name).clone()));
             }
         }
         if before.identity != after.identity {

@@ -7,7 +7,7 @@ use tamis_trust::Digest;
 
 use crate::assign::AssignmentTerms;
 use crate::plans::Plans;
-use crate::record::{ApplyRecord, DocumentRecord, PinRecord, RecordBody, UnpinRecord};
+use crate::record::{ApplyRecord, DocumentRecord, ParsedOnce, PinRecord, RecordBody, UnpinRecord};
 use crate::rollout::{BreachAction, Event, GateSpec, Rollout, RolloutTerms, WaveSpec};
 use crate::state::State;
 
@@ -189,6 +189,7 @@ pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> DocumentRecord {
         lines_before: 0,
         digest,
         text,
+        parsed: ParsedOnce::default(),
     }
 }
 

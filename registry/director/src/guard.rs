@@ -147,6 +147,10 @@ fn approvals(
             state.desired.pins.revision(filter)
         }
     };
+    if guards.approvals == 0 {
+        // The digest of a whole change, which nobody has to approve.
+        return None;
+    }
     agreed(state, change.subject(), since, guards, asked)
 }
 

@@ -76,9 +76,9 @@ pub use pins::{FilterEvent, FilterEventKind, ServicePin};
 pub use plans::Plans;
 pub use record::{
     ApplyRecord, ApprovalRecord, AssignmentRecord, DocumentRecord, FileRecord, MAX_BODY_BYTES,
-    MAX_TEXT_BYTES, NodeConnections, PinRecord, ProposalRecord, ReassignRecord, RecordBody,
-    RecordError, RevocationRecord, RevocationTarget, RolloutEndRecord, RolloutMoveRecord,
-    RolloutStartRecord, UnpinRecord,
+    MAX_TEXT_BYTES, NodeConnections, ParsedOnce, PinRecord, ProposalRecord, ReassignRecord,
+    RecordBody, RecordError, RevocationRecord, RevocationTarget, RolloutEndRecord,
+    RolloutMoveRecord, RolloutStartRecord, UnpinRecord,
 };
 pub use refused::{Refused, code};
 pub use rollout::{
@@ -88,4 +88,4 @@ pub use rollout::{
     ShadowSpec, WaveSpec, judge, rank, share,
 };
 pub use stamp::JournalStamp;
-pub use state::{MAX_FAULTS, RecordFault, State, revoked};
+pub use state::{MAX_FAULTS, PreparedRecord, RecordFault, State, revoked};

@@ -5,6 +5,7 @@
 //! to the documents that name it. Nothing here depends on the caller.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use tamis_resources::{Document, Problem, Resource, Security, trust_beyond};
 
@@ -117,7 +118,7 @@ impl State {
     /// The needs for removing documents, one after the other.
     #[must_use]
     pub fn removals(&self) -> Removals<'_> {
-        let all = self.documents().iter().map(|(key, held)| (key, &held.document));
+        let all = self.documents().iter().map(|(key, held)| (key, &*held.document));
         Removals { before: Documents::of(all), security: self.desired.security() }
     }
 
@@ -132,7 +133,7 @@ impl State {
             Orphans::OfChange => named.flat_map(|held| held.document.files()).collect(),
             Orphans::All => self.files().keys().cloned().collect(),
         };
-        let fresh: Vec<Document> =
+        let fresh: Vec<Arc<Document>> =
             applied.documents.iter().filter_map(|one| read(one).ok()).collect();
         let rest = self.documents().iter().filter(|(key, _)| !going.contains(key));
         for document in rest.map(|(_, held)| &held.document).chain(&fresh) {
@@ -152,12 +153,14 @@ impl State {
             return Err(PlanError::Documents(strange));
         }
         let held = self.documents();
-        let before = Documents::of(held.iter().map(|(key, held)| (key, &held.document)));
-        let after = before.with(applied.removed.iter(), fresh.iter());
+        let before = Documents::of(held.iter().map(|(key, held)| (key, &*held.document)));
+        let fresh: BTreeMap<&String, &Document> =
+            fresh.iter().map(|(key, document)| (*key, &**document)).collect();
+        let after = before.with(applied.removed.iter(), fresh.iter().map(|(key, it)| (*key, *it)));
         let mut needs = RequiredRights::default();
-        let keys = fresh.keys().chain(&applied.removed);
+        let keys = fresh.keys().copied().chain(&applied.removed);
         for key in keys {
-            let (old, new) = (before.by_key.get(key.as_str()), fresh.get(key));
+            let (old, new) = (before.by_key.get(key.as_str()), fresh.get(key).copied());
             if old.is_none() && new.is_none() {
                 // There is nothing to remove; whose it would be is not revealed either.
                 needs.add(place(key), || format!("it names {key}"));
@@ -246,11 +249,11 @@ impl Removals<'_> {
     }
 }
 
-fn parsed(applied: &ApplyRecord) -> Result<BTreeMap<String, Document>, PlanError> {
+fn parsed(applied: &ApplyRecord) -> Result<BTreeMap<&String, Arc<Document>>, PlanError> {
     let (mut fresh, mut problems) = (BTreeMap::new(), Vec::new());
     for one in &applied.documents {
         match read(one) {
-            Ok(document) => drop(fresh.insert(one.key.clone(), document)),
+            Ok(document) => drop(fresh.insert(&one.key, document)),
             Err(DocumentRefusal::Problems(found)) => problems.extend(found),
             Err(DocumentRefusal::Rule(rule)) => return Err(PlanError::Rule(short(&rule))),
         }

@@ -14,6 +14,7 @@ use tamis_trust::{Digest, Name, Version};
 use crate::desired::{DesiredState, ResolvedFilter, fold_with};
 use crate::pins::ALL;
 use crate::plans::shared::SharedValues;
+pub(crate) use crate::plans::shared::hash_of;
 use crate::state::State;
 use crate::wants::{DesiredSlots, SlotPlan, slot_plans};
 
@@ -22,23 +23,25 @@ use crate::wants::{DesiredSlots, SlotPlan, slot_plans};
 /// It stores a plan for each proxy that the documents declare, and nothing for other names, so invented
 /// names cost no memory. A state with a lower revision than an earlier one is handled correctly too, but
 /// without the benefit of the cache.
-#[derive(Debug, Default)]
+/// A clone shares what it knows already, so it costs little, and another thread can compute with it; [`Plans::learn`] brings
+/// back what it found.
+#[derive(Debug, Clone, Default)]
 pub struct Plans {
     /// Revision of the documents that everything below is based on.
     documents: u64,
     /// The parsed documents.
-    parsed: Vec<Document>,
-    nodes: HashMap<NodeName, KnownProxy>,
+    parsed: Vec<Arc<Document>>,
+    nodes: HashMap<NodeName, Arc<KnownProxy>>,
     /// The statuses of the last computation for one proxy, and which; for other proxies only worse ones
     /// count. It follows that proxy: with an older result they would stay worse than they are.
-    statuses: Option<(NodeName, Vec<ResourceStatus>)>,
+    statuses: Option<(NodeName, Arc<[ResourceStatus]>)>,
     shared: SharedValues,
     /// All problems and statuses, at this revision of the desired state.
     everything: Option<(u64, Arc<FoldResult>)>,
 }
 
 /// The cached facts about a proxy.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct KnownProxy {
     /// Revision of the desired state at which this is valid.
     revision: u64,
@@ -69,9 +72,9 @@ impl Plans {
         // No proxy is declared: the result for a proxy that has every pin.
         let nobody = NodeName::Gateway { key: ALL.to_owned() };
         let nobody = nodes.is_empty().then(|| self.fold(&state.desired, &nobody));
-        let known = nodes.iter().filter_map(|node| self.nodes.get(node));
+        let known = nodes.iter().filter_map(|node| self.nodes.get(node)).map(|known| &**known);
         let everything = Arc::new(merge(
-            self.statuses.as_ref().map_or(&[], |(_, all)| all),
+            self.statuses.as_ref().map_or(&[][..], |(_, all)| all),
             known.chain(&nobody),
         ));
         self.everything = Some((revision, Arc::clone(&everything)));
@@ -104,20 +107,39 @@ impl Plans {
         let now = self.nodes.remove(node);
         let known = match now {
             Some(known) if known.revision == desired.revision => known,
-            Some(mut known) => {
+            Some(mut shared) => {
                 let pins = desired.resolve(node);
-                if known.has(&pins) {
+                if shared.has(&pins) {
+                    let known = Arc::make_mut(&mut shared);
                     known.repin(&pins);
                     known.slots = DesiredSlots::of(desired, node, &known.slot_plans);
                     known.revision = desired.revision;
-                    known
+                    shared
                 } else {
-                    self.fold(desired, node)
+                    Arc::new(self.fold(desired, node))
                 }
             }
-            None => self.fold(desired, node),
+            None => Arc::new(self.fold(desired, node)),
         };
-        Some(self.nodes.entry(node.clone()).or_insert(known))
+        Some(&**self.nodes.entry(node.clone()).or_insert(known))
+    }
+
+    /// Takes over what a clone found out about proxies that are not known here, if it is about the same documents.
+    pub fn learn(&mut self, other: Self) {
+        if other.documents != self.documents {
+            return;
+        }
+        for (node, known) in other.nodes {
+            self.nodes.entry(node).or_insert(known);
+        }
+        self.statuses = self.statuses.take().or(other.statuses);
+    }
+
+    /// Whether the plan of a proxy is known as it is now, or follows from what is known.
+    #[must_use]
+    pub fn knows(&self, state: &State, node: &NodeName) -> bool {
+        self.documents == state.desired.documents.changed
+            && self.nodes.get(node).is_some_and(|known| known.has(&state.desired.resolve(node)))
     }
 
     /// Drops what is based on other documents.
@@ -141,7 +163,7 @@ impl Plans {
         let well = |one: &ResourceStatus| one.conditions.iter().all(|condition| condition.status);
         let unwell = statuses.iter().filter(|one| !well(one)).cloned().collect();
         if self.statuses.as_ref().is_none_or(|(of, _)| of == node) {
-            self.statuses = Some((node.clone(), statuses));
+            self.statuses = Some((node.clone(), statuses.into()));
         }
         let slot_plans =
             plan.as_ref().map(|plan| slot_plans(plan, |filter| self.shared.digest(filter)));

@@ -15,7 +15,7 @@ use tamis_sync::NodeReport;
 
 mod applied;
 
-pub use applied::{ApplyRecord, DocumentRecord, FileRecord};
+pub use applied::{ApplyRecord, DocumentRecord, FileRecord, ParsedOnce};
 
 /// Most bytes of a body as JSON. An entry of the journal has at most 65,535; the difference is for its
 /// revision, time, actor and hashes.

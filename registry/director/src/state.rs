@@ -14,8 +14,8 @@ use crate::need::RequiredRight;
 use crate::observed::{LastConnection, LastReport, ObservedFleet, SlotRun};
 use crate::pins::{FilterEvent, FilterEventKind, PinOrigin, ServicePin, check, check_service};
 use crate::record::{
-    ApplyRecord, AssignmentRecord, PinRecord, ReassignRecord, RecordBody, RevocationRecord,
-    RevocationTarget, RolloutEndRecord, RolloutMoveRecord, UnpinRecord, short,
+    ApplyRecord, AssignmentRecord, PinRecord, ReassignRecord, RecordBody, RecordError,
+    RevocationRecord, RevocationTarget, RolloutEndRecord, RolloutMoveRecord, UnpinRecord, short,
 };
 use crate::rollout::{Rollout, RolloutOutcome, RolloutStage};
 use crate::stamp::JournalStamp;
@@ -78,6 +78,23 @@ pub struct RecordFault {
     pub why: String,
 }
 
+/// The body of a record, read, with its documents parsed: all that can be computed without the state.
+#[derive(Debug)]
+pub struct PreparedRecord(Result<Option<RecordBody>, RecordError>);
+
+impl PreparedRecord {
+    /// The body of a record of that kind.
+    #[must_use]
+    pub fn of(kind: &str, body: &Value) -> Self {
+        let body = RecordBody::from_body(kind, body);
+        if let Ok(Some(RecordBody::Applied(applied))) = &body {
+            // What has problems is parsed again where they are reported.
+            applied.documents.iter().for_each(|one| drop(crate::documents::read(one)));
+        }
+        Self(body)
+    }
+}
+
 impl State {
     /// Nothing yet, of a registry in which only the grants and trust policies of these namespaces decide; those of others
     /// narrow them. [`State::default`] is of one owner, and all of them decide.
@@ -93,13 +110,25 @@ impl State {
     /// is recorded as a [`RecordFault`] and otherwise ignored: the journal cannot change, so a reader that
     /// stopped there would never get past it. Entries up to the head were applied before and are ignored.
     pub fn apply(&mut self, revision: u64, time_ms: u64, actor: &str, kind: &str, body: &Value) {
+        self.apply_prepared(revision, time_ms, actor, kind, PreparedRecord::of(kind, body));
+    }
+
+    /// The same with what follows from the body alone.
+    pub fn apply_prepared(
+        &mut self,
+        revision: u64,
+        time_ms: u64,
+        actor: &str,
+        kind: &str,
+        PreparedRecord(body): PreparedRecord,
+    ) {
         if revision <= self.head {
             return;
         }
         self.head = revision;
         self.time_ms = self.time_ms.max(time_ms);
         let stamp = JournalStamp { revision, time_ms: self.time_ms, actor: actor.to_owned() };
-        let whys = match RecordBody::from_body(kind, body) {
+        let whys = match body {
             Ok(None) => return,
             Ok(Some(body)) => self.take(body, &stamp),
             Err(error) => vec![error.to_string()],

@@ -13,6 +13,8 @@ use crate::{Entry, Journal, JournalError, Record};
 const ATTEMPTS: u32 = 100;
 /// How many entries are read at a time.
 const PAGE: usize = 1_000;
+/// Entries that are prepared on the thread that reads them; more at once are those of a large change.
+const FEW: usize = 4;
 /// How long [`FoldedJournal::follow`] rests after the journal failed.
 const REST: Duration = Duration::from_secs(1);
 
@@ -21,8 +23,14 @@ pub trait Fold: Default {
     /// The revision of the entry applied last; 0 before the first.
     fn revision(&self) -> u64;
 
+    /// What follows from an entry alone.
+    type Prepared: Send + 'static;
+
+    /// Computes what follows from an entry alone, which may take long: nobody waits for it.
+    fn prepare(entry: &Entry) -> Self::Prepared;
+
     /// Applies the entry that follows. It must not panic half way: a reader after it sees what it left.
-    fn apply(&mut self, entry: &Entry);
+    fn apply(&mut self, entry: &Entry, prepared: Self::Prepared);
 }
 
 /// A journal and the state folded from it.
@@ -100,11 +108,36 @@ impl<S: Fold> FoldedJournal<S> {
             let after = self.state().revision();
             let entries = self.journal.read(after, PAGE).await?;
             let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
+            let prepared = Self::prepared(entries).await;
             {
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-                entries.iter().for_each(|entry| state.apply(entry));
+                for (entry, prepared) in prepared {
+                    state.apply(&entry, prepared);
+                }
             }
             self.revision.send_replace(last);
+        }
+    }
+
+    /// Entries with what follows from each, computed beside this thread if there are many.
+    async fn prepared(entries: Vec<Entry>) -> Vec<(Entry, S::Prepared)> {
+        let prepare = |entries: Vec<Entry>| -> Vec<(Entry, S::Prepared)> {
+            let prepared = |entry: Entry| {
+                let prepared = S::prepare(&entry);
+                (entry, prepared)
+            };
+            entries.into_iter().map(prepared).collect()
+        };
+        if entries.len() <= FEW {
+            return prepare(entries);
+        }
+        match tokio::task::spawn_blocking(move || prepare(entries)).await {
+            Ok(prepared) => prepared,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // It is never cancelled, but at the end of the process.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 
@@ -202,7 +235,14 @@ mod tests {
             self.revision
         }
 
-        fn apply(&mut self, entry: &Entry) {
+        type Prepared = u64;
+
+        fn prepare(entry: &Entry) -> u64 {
+            entry.revision
+        }
+
+        fn apply(&mut self, entry: &Entry, prepared: u64) {
+            assert_eq!(entry.revision, prepared);
             assert_eq!(entry.revision, self.revision + 1, "each once and in order");
             self.revision = entry.revision;
             self.all.push(entry.time_ms);
@@ -228,6 +268,21 @@ mod tests {
         assert_eq!(writer.append(revision, &[record(), record()]).await.unwrap(), Some(2));
         assert_eq!(folded.state().all, [5_000, 5_000]);
         assert_eq!(*folded.watch().borrow(), 2);
+    }
+
+    #[tokio::test]
+    async fn however_many_entries_come_at_once_each_is_applied_with_what_was_prepared_of_it() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let folded = open(&folder, time).await;
+        let mut revision = 0;
+        for count in [1, FEW, FEW + 1, 3 * PAGE / 2] {
+            let records: Vec<_> = (0..count).map(|_| record()).collect();
+            let mut writer = folded.writer("ada").await;
+            let written = writer.append(revision, &records).await.unwrap();
+            revision += u64::try_from(count).unwrap();
+            assert_eq!(written, Some(revision));
+            assert_eq!(folded.state().revision(), revision);
+        }
     }
 
     #[tokio::test]

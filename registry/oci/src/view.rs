@@ -77,9 +77,13 @@ impl Fold for RegistryView {
         self.revision
     }
 
+    type Prepared = ();
+
+    fn prepare(_: &Entry) {}
+
     /// Applies the next entry. An entry that is not the next one changes nothing; one of an unknown kind
     /// only keeps the blobs that it names from being collected.
-    fn apply(&mut self, entry: &Entry) {
+    fn apply(&mut self, entry: &Entry, (): ()) {
         if entry.revision != self.revision.saturating_add(1) {
             return;
         }

@@ -66,6 +66,7 @@ pub const METRICS: [(&str, &str, &str); 8] = [
 
 async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, ProblemResponse> {
     caller.must(Verb::Observe)?;
+    api.control.know_plans().await;
     let status = api.control.status(None);
     let count = |is: &dyn Fn(&tamis_api::ProxyStatus) -> bool| {
         status.proxies.iter().filter(|proxy| is(proxy)).count().to_string()

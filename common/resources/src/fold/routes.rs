@@ -340,10 +340,8 @@ impl<'a> Fold<'a> {
     /// Whether a ReferenceGrant in the service's namespace allows the route to refer to it.
     fn permitted(&self, route: &Document, namespace: &str, name: &str) -> bool {
         let from = (route.kind(), route.metadata.namespace.as_str());
-        let grants = self.all::<ReferenceGrantSpec>();
-        grants.iter().any(|(document, grant)| {
-            document.metadata.namespace == namespace && grant.permits(from, ("Service", name))
-        })
+        let grants = self.all_in::<ReferenceGrantSpec>(namespace);
+        grants.into_iter().any(|grant| grant.permits(from, ("Service", name)))
     }
 
     /// The configuration of the router of a socket.

@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fixture::{World, applied, document, gateway, removed, service, unpinned};
-use crate::record::{DocumentRecord, FileRecord};
+use crate::record::{DocumentRecord, FileRecord, ParsedOnce};
 
 /// The needs of an apply, in short: places as they are, `NAMESPACE/*`, `Mesh` and `*`.
 fn needs(world: &World, applied: ApplyRecord) -> Vec<String> {
@@ -245,7 +245,7 @@ fn annotated(record: DocumentRecord, annotations: &[(&str, &str)]) -> DocumentRe
     }
     let text = text.to_string();
     let digest = tamis_trust::Digest::of(text.as_bytes());
-    DocumentRecord { text, digest, ..record }
+    DocumentRecord { text, digest, parsed: ParsedOnce::default(), ..record }
 }
 
 fn guard_in(phase: &str, targets: &Value) -> DocumentRecord {

@@ -9,7 +9,7 @@ use tamis_resources::plan::{FilterPlan, NodePlan, ServicePlan};
 use tamis_trust::{Digest, config_digest};
 
 /// Upstreams and configurations. In a mesh with one set of rules every proxy has the same ones.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct SharedValues {
     services: HashSet<Arc<ServicePlan>>,
     /// By their hash, with their digests.
@@ -49,9 +49,7 @@ impl SharedValues {
     }
 
     fn config(&mut self, filter: &FilterPlan) -> &(Arc<Value>, Digest) {
-        let mut hasher = DefaultHasher::new();
-        hash(&filter.config, &mut hasher);
-        let known = self.configs.entry(hasher.finish()).or_default();
+        let known = self.configs.entry(hash_of(&filter.config)).or_default();
         let same = |(config, _): &(Arc<Value>, Digest)| {
             Arc::ptr_eq(config, &filter.config) || *config == filter.config
         };
@@ -62,6 +60,13 @@ impl SharedValues {
         #[expect(clippy::indexing_slicing, reason = "it was found there, or was just put there")]
         &known[at]
     }
+}
+
+/// The hash of a value.
+pub(crate) fn hash_of(value: &Value) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hash(value, &mut hasher);
+    hasher.finish()
 }
 
 /// Equal values have equal hashes: members of an object in any order.

@@ -18,20 +18,49 @@ proptest! {
     ) {
         let mut world = World::mesh();
         let terms = AssignmentTerms::default();
+        // What another thread computes with, which comes back when more has happened.
+        let mut copy: Option<Plans> = None;
         for (entry, look) in entries {
             world.raw(&entry.actor, &entry.kind, entry.body);
             if !look {
                 continue;
             }
+            if let Some(copy) = copy.take() {
+                world.plans.learn(copy);
+            }
             let (state, now) = (&world.state, world.now());
             let naive: Vec<_> =
                 state.services().iter().flat_map(|one| assign(state, one, now, &terms).drafts).collect();
             prop_assert_eq!(world.plans.drafts(state, now, &terms), naive);
+            let mut other = world.plans.clone();
             for node in state.nodes() {
+                let plan = other.node_plan(state, &node);
+                prop_assert!(other.knows(state, &node));
+                prop_assert_eq!(plan, for_node(state, &node, now).plan);
                 prop_assert_eq!(world.plans.node(state, &node, now), for_node(state, &node, now));
             }
+            copy = Some(other);
             world.assign();
         }
+    }
+}
+
+#[test]
+fn what_a_copy_found_out_is_known_unless_it_is_about_other_documents() {
+    let mut world = World::mesh();
+    let node = name("sidecar:shop/a/0");
+    world.plans.node_plan(&world.state, &name("sidecar:shop/b/0"));
+    for (changed, known) in [(false, true), (true, false)] {
+        let mut copy = world.plans.clone();
+        copy.node_plan(&world.state, &node);
+        if changed {
+            world.append("ada", applied([service("shop/c", 1)]));
+            world.plans.node_plan(&world.state, &name("sidecar:shop/b/0"));
+        }
+        assert!(!world.plans.nodes.contains_key(&node));
+        world.plans.learn(copy);
+        assert_eq!(world.plans.nodes.contains_key(&node), known);
+        world.plans.nodes.remove(&node);
     }
 }
 

@@ -1,6 +1,9 @@
 //! Applied and removed documents, in records of bounded size.
 
+use std::sync::{Arc, OnceLock};
+
 use serde::{Deserialize, Serialize};
+use tamis_resources::Document;
 use tamis_trust::Digest;
 
 use super::{MAX_BODY_BYTES, MAX_TEXT_BYTES, RecordError, short, written};
@@ -37,7 +40,33 @@ pub struct DocumentRecord {
     pub digest: Digest,
     /// The text of this document only; at most [`MAX_TEXT_BYTES`].
     pub text: String,
+    /// What was made of it already.
+    #[serde(skip)]
+    pub parsed: ParsedOnce,
 }
+
+/// The document of a record, if it was parsed already: everything that judges a change needs it. It follows from the record,
+/// so all are equal.
+#[derive(Debug, Clone, Default)]
+pub struct ParsedOnce(OnceLock<Arc<Document>>);
+
+impl ParsedOnce {
+    pub(crate) fn known(&self) -> Option<Arc<Document>> {
+        self.0.get().cloned()
+    }
+
+    pub(crate) fn keep(&self, document: &Arc<Document>) {
+        self.0.get_or_init(|| Arc::clone(document));
+    }
+}
+
+impl PartialEq for ParsedOnce {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ParsedOnce {}
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks with a reference")]
 fn is_zero(number: &usize) -> bool {

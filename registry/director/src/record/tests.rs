@@ -9,6 +9,7 @@ fn document(key: &str, text: String) -> DocumentRecord {
         lines_before: 0,
         digest: Digest::of(text.as_bytes()),
         text,
+        parsed: ParsedOnce::default(),
     }
 }
 

@@ -23,7 +23,7 @@ fn apply(view: &mut RegistryView, record: Record) {
         previous: Hash::ZERO,
         hash: Hash::ZERO,
     };
-    view.apply(&entry);
+    view.apply(&entry, ());
 }
 
 fn repository(number: u8) -> Repository {
@@ -95,7 +95,7 @@ fn an_entry_that_is_not_the_next_changes_nothing() {
     for revision in [0, 1, 3] {
         let (previous, hash) = (Hash::ZERO, Hash::ZERO);
         let (actor, record) = ("test".to_owned(), record.clone());
-        view.apply(&Entry { revision, time_ms: 1, actor, record, previous, hash });
+        view.apply(&Entry { revision, time_ms: 1, actor, record, previous, hash }, ());
         assert_eq!(view, before);
     }
 }

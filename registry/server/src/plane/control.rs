@@ -1,7 +1,8 @@
 //! A control plane: its parts and its state.
 
 mod activations;
-mod commit;
+pub(crate) mod beside;
+pub(crate) mod commit;
 mod evidence;
 pub(crate) mod fleet;
 mod parts;
@@ -12,12 +13,12 @@ mod routers;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
 
-use tamis_director::{AssignmentTerms, Guards, Plans, State};
+use tamis_director::{AssignmentTerms, Guards, Plans, PreparedRecord, State};
 use tamis_journal::log::{Log, LogError};
-use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, Journal, JournalError};
+use tamis_journal::{Blobs, Entry, Fold, FoldedJournal, FoldedWriter, Journal, JournalError};
 use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
 use crate::plane::control::evidence::Artifacts;
 use crate::plane::control::fleet::Fleet;
@@ -26,6 +27,7 @@ use crate::plane::examine::ComponentExaminer;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
+use crate::shares::Shares;
 
 /// The settings of a control plane.
 #[derive(Debug, Clone)]
@@ -74,8 +76,8 @@ pub(crate) struct ControlInner {
     /// The authority of the trust domain; empty in a registry that has none.
     pub(crate) authority: OnceLock<MeshAuthority>,
     pub(crate) renewed: RenewedSvids,
-    /// The turn of a large request, whose documents are parsed.
-    pub(crate) large_requests: Semaphore,
+    /// The turns of computations beside the thread that serves.
+    computing: Shares,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
     folded: FoldedJournal<ControlState>,
@@ -96,7 +98,7 @@ impl Control {
     ) -> Result<Self, LogError> {
         let (journal, blobs) = (store.journal().clone(), store.blobs().clone());
         let log = Log::open(journal.clone()).await?;
-        let director = State::under(&rules.security);
+        let director = Arc::new(State::under(&rules.security));
         let state = ControlState { director, ..ControlState::default() };
         let clock = store.clock();
         let folded = FoldedJournal::open_from(journal.clone(), clock, state).await?;
@@ -114,7 +116,7 @@ impl Control {
             routers: Routers::default(),
             authority: OnceLock::new(),
             renewed: RenewedSvids::default(),
-            large_requests: Semaphore::new(1),
+            computing: Shares::new(beside::AT_ONCE),
             plans: Mutex::default(),
             upstreams: Mutex::default(),
             folded,
@@ -152,6 +154,11 @@ impl Control {
         self.0.folded.catch_up().await
     }
 
+    /// The turn to write as `actor`, once the writers before have ended.
+    pub(crate) async fn writer<'a>(&'a self, actor: &'a str) -> FoldedWriter<'a, ControlState> {
+        self.0.folded.writer(actor).await
+    }
+
     /// Applies what other replicas write, for as long as it is polled.
     pub(crate) async fn follow(&self) {
         self.0.folded.follow().await;
@@ -171,8 +178,15 @@ impl Control {
 /// The state of the director and the identities of proxies, folded from the entries of the journal.
 #[derive(Debug, Default)]
 pub(crate) struct ControlState {
-    director: State,
+    /// Shared with those who compute with it beside; a change then copies it.
+    director: Arc<State>,
     pub(crate) identities: IdentityLedger,
+}
+
+impl ControlState {
+    pub(crate) fn director(&self) -> Arc<State> {
+        Arc::clone(&self.director)
+    }
 }
 
 impl Deref for ControlState {
@@ -188,9 +202,16 @@ impl Fold for ControlState {
         self.director.head()
     }
 
-    fn apply(&mut self, entry: &Entry) {
+    type Prepared = PreparedRecord;
+
+    fn prepare(entry: &Entry) -> PreparedRecord {
+        PreparedRecord::of(&entry.record.kind, &entry.record.body)
+    }
+
+    fn apply(&mut self, entry: &Entry, prepared: PreparedRecord) {
         let Entry { revision, time_ms, actor, record, .. } = entry;
         self.identities.apply(*time_ms, actor, &record.kind, &record.body);
-        self.director.apply(*revision, *time_ms, actor, &record.kind, &record.body);
+        let director = Arc::make_mut(&mut self.director);
+        director.apply_prepared(*revision, *time_ms, actor, &record.kind, prepared);
     }
 }

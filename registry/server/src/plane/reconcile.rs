@@ -10,6 +10,7 @@ use tamis_resources::NodeName;
 use tamis_trust::sign_assignment;
 
 use crate::plane::control::Control;
+use crate::plane::control::beside::SLICE;
 use crate::plane::problem::problem;
 
 /// The actor of the director's own decisions.
@@ -22,8 +23,6 @@ const TICK: Duration = Duration::from_secs(1);
 const REPORTS: Duration = Duration::from_millis(250);
 /// Interval at which expiries of assignments are checked without a change; they last for days.
 const RENEW_MS: u64 = 60_000;
-/// Proxies processed before other tasks of this thread get their turn.
-const PUBLISHED: usize = 16;
 /// Assignments in one append.
 const BATCH: usize = 500;
 
@@ -104,6 +103,7 @@ impl Control {
         // Reports do not change plans, and most of the journal is reports.
         let due = (self.state().decided(), now / RENEW_MS);
         while marks.assigned != Some(due) {
+            self.know_plans().await;
             let (_, more) =
                 self.commit(ACTOR, |state| self.assignments(state, now / 1_000)).await?;
             if !more {
@@ -166,12 +166,14 @@ impl Control {
         if marks.published == Some(due) {
             return Ok(());
         }
-        let mut failed = None;
-        for (at, name) in self.0.fleet.connected().into_iter().enumerate() {
-            if at % PUBLISHED == PUBLISHED - 1 {
+        let (mut failed, clock) = (None, self.0.store.clock());
+        let mut began = clock.now();
+        for name in self.0.fleet.connected() {
+            if clock.since(began) > SLICE {
                 // Streams continue meanwhile: the first proxies have their plan before the last is
                 // computed.
                 tokio::task::yield_now().await;
+                began = clock.now();
             }
             let Ok(node) = name.parse::<NodeName>() else { continue };
             // One proxy's plan cannot be read; the others need not wait.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::collections::btree_map::Entry;
 
 use tamis_api::{ApiProblem, ApplyRequest, DocumentProblem, SourceText};
-use tamis_director::{ApplyRecord, DocumentRecord, FileRecord, MAX_TEXT_BYTES, State};
+use tamis_director::{ApplyRecord, DocumentRecord, FileRecord, MAX_TEXT_BYTES, ParsedOnce, State};
 use tamis_resources::{Document, SecretKind, SourcePlace, parse, parts, secret_of};
 use tamis_trust::Digest;
 
@@ -250,7 +250,8 @@ fn split(
         let key = format!("{}/{}", document.kind(), document.key());
         let digest = Digest::of(text.as_bytes());
         let (source, place) = (source.to_owned(), document.place("/kind", "here"));
-        let one = DocumentRecord { key: key.clone(), source, lines_before, digest, text };
+        let parsed = ParsedOnce::default();
+        let one = DocumentRecord { key: key.clone(), source, lines_before, digest, text, parsed };
         Ok((key, one, place))
     });
     documents.collect()

@@ -166,9 +166,11 @@ impl UnreadBody {
         if turn.is_none() {
             return Ok((parsed(&bytes)?, turn));
         }
-        let made = tokio::task::spawn_blocking(move || parsed(&bytes)).await;
+        // The turn goes along: who no longer waits has it until the thread is done.
+        let made = tokio::task::spawn_blocking(move || (parsed(&bytes), turn)).await;
         let failed = |_| problem(500, "internal", "the body could not be read", "send it again");
-        Ok((made.map_err(failed)??, turn))
+        let (made, turn) = made.map_err(failed)?;
+        Ok((made?, turn))
     }
 
     fn is_json(&self) -> Result<(), ProblemResponse> {

@@ -44,6 +44,7 @@ pub(super) async fn list(
     QueryOf(asked): QueryOf<DocumentQuery>,
 ) -> Answer<ResourceList> {
     caller.must(Verb::Observe)?;
+    api.control.know_plans().await;
     let mut list = api.control.resources(asked.kind.as_deref(), asked.namespace.as_deref());
     list.items
         .retain(|one| caller.0.may_at(Verb::Observe, &format!("{}/{}", one.namespace, one.name)));
@@ -65,6 +66,7 @@ pub(super) async fn one(
     Path((kind, namespace, name)): Path<(String, String, String)>,
 ) -> Answer<ResourceView> {
     caller.must_at(Verb::Observe, &format!("{namespace}/{name}"))?;
+    api.control.know_plans().await;
     let mut resource = api.control.resource(&kind, &namespace, &name)?;
     resource.programmed.retain(|one| sees(&caller, &one.node));
     Ok(Json(resource))
@@ -125,6 +127,7 @@ pub(super) async fn status(
         Some(service) => caller.must_at(Verb::Observe, service)?,
         None => caller.must(Verb::Observe)?,
     }
+    api.control.know_plans().await;
     let mut status = api.control.status(asked.service.as_deref());
     status.proxies.retain(|proxy| caller.0.may_at(Verb::Observe, &proxy.service));
     Ok(Json(status))

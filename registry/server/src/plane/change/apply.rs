@@ -1,35 +1,68 @@
 //! Changes of documents: their preview, and making them.
+//!
+//! What follows from many documents takes seconds, so it is computed beside the thread that serves, on a snapshot of the
+//! state. It is written if nothing was decided since.
 
-use tamis_api::{ApiProblem, ApplyRequest, ApplyResult, GrowthView, PlanResult};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tamis_api::{ApiProblem, ApplyRequest, ApplyResult, Diff, GrowthView, PlanResult};
 use tamis_director::{
-    self as director, Change, ChangeEffect, Guards, Orphans, RequiredRights, State,
+    self as director, Change, ChangeEffect, Guards, Orphans, ProposalRecord, RequiredRights, State,
 };
+use tamis_journal::Record;
 use tamis_oci::Verb;
 use tamis_trust::Refused;
 
-use super::guards::{ChangeCaller, impossible, name_capabilities, name_capabilities_in};
+use super::guards::{
+    ChangeCaller, impossible, name_capabilities, name_capabilities_in, refused_change,
+};
 use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
-use crate::plane::problem::{documents, problem, refused};
+use crate::plane::control::beside::{StateCopy, Turn};
+use crate::plane::control::commit;
+use crate::plane::problem::{documents, journal, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::sources::{self, ParsedDocuments};
 use crate::plane::view;
 
-/// Bytes of documents that are parsed without a turn.
-const SMALL_REQUEST_BYTES: usize = 256 * 1024;
+/// How often an apply is computed while others write; afterwards others wait for it.
+const ATTEMPTS: usize = 2;
+
+/// What a caller asks for, as another thread takes it.
+struct AskedApply {
+    holder: AuthorizedCaller,
+    /// Without its sources, which are parsed.
+    request: ApplyRequest,
+    parsed: ParsedDocuments,
+    purpose: Purpose,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Purpose {
+    /// To see the effect.
+    Plan,
+    /// To make the change.
+    Apply,
+}
 
 /// An apply before it is made.
-struct ApplyPreview {
-    change: Change,
+pub(super) struct ApplyPreview {
+    /// The last decision in the journal when it was computed, and its end.
+    decided: u64,
+    head: u64,
+    pub(super) change: Change,
     needs: RequiredRights,
-    /// The documents that it names.
-    keys: view::diff::Keys,
-    effect: ChangeEffect,
+    guards: Guards,
+    pub(super) effect: ChangeEffect,
     refusals: Vec<Refused>,
     /// What the documents let filters do that they could not do before.
     added: Vec<GrowthView>,
+    proposal: ProposalRecord,
+    /// What is written when it is made.
+    records: Arc<[Record]>,
 }
 
 impl Control {
@@ -43,41 +76,21 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &ApplyRequest,
     ) -> Result<PlanResult, ApiProblem> {
-        let ApplyPreview { change, needs, keys, effect, mut refusals, added } =
-            self.preview(holder, request, &self.parsed(request).await?)?;
-        let faults = self.document_problems(holder, &change, &effect).await?;
+        let asked = self.asked(holder, request, Purpose::Plan).await?;
+        let (preview, diff) = self.previewed(self.turn(holder.actor()).await?, &asked).await?;
+        let faults = self.document_problems(holder, &preview).await?;
+        let mut refusals = preview.refusals.clone();
         refusals.extend(faults.refusals);
         if !request.confirm {
             refusals.extend(faults.problems.iter().map(as_refusal));
         }
         let lacks_approvals = refusals.iter().any(|one| one.code == director::code::APPROVALS);
-        let diff = view::diff::diff(effect, keys, holder);
-        let refusals = refusals.into_iter().map(|one| name_capabilities_in(one, &added)).collect();
-        if lacks_approvals && holds_all(holder, &needs) {
-            self.propose(holder.actor(), proposal(&change, &needs)).await?;
+        let refusals =
+            refusals.into_iter().map(|one| name_capabilities_in(one, &preview.added)).collect();
+        if lacks_approvals && holds_all(holder, &preview.needs) {
+            self.propose(holder.actor(), preview.proposal.clone()).await?;
         }
-        Ok(PlanResult { subject: change.subject().to_string(), diff, refusals })
-    }
-
-    /// Everything about an apply that follows from the state.
-    fn preview(
-        &self,
-        holder: &AuthorizedCaller,
-        request: &ApplyRequest,
-        parsed: &ParsedDocuments,
-    ) -> Result<ApplyPreview, ApiProblem> {
-        let state = self.state();
-        let (applied, needs) = self.read_request(holder, request, parsed, &state)?;
-        let keys = view::diff::documents(&applied);
-        let change = Change::Apply(applied);
-        if !holds_all(holder, &needs) {
-            holder.must_hold(Verb::Observe, &needs)?;
-        }
-        let (guards, added) = self.document_guards(&state, &change)?;
-        let confirm = request.confirm;
-        let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
-        let (effect, refusals) = self.effect_and_refusals(&state, &change, &caller, None)?;
-        Ok(ApplyPreview { change, needs, keys, effect, refusals, added })
+        Ok(PlanResult { subject: preview.proposal.subject.to_string(), diff, refusals })
     }
 
     /// Applies and removes documents, all or nothing, if the caller has a right to everything that they
@@ -91,118 +104,160 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &ApplyRequest,
     ) -> Result<ApplyResult, ApiProblem> {
-        let parsed = self.parsed(request).await?;
-        self.check_documents(holder, request, &parsed).await?;
-        let mut proposed = None;
-        let attempt = self
-            .commit(holder.actor(), |state| {
-                let (applied, needs) = self.read_request(holder, request, &parsed, state)?;
-                let keys = view::diff::documents(&applied);
-                let empty = applied == director::ApplyRecord::default();
-                let change = Change::Apply(applied);
-                holder.must_hold(Verb::Operate, &needs)?;
-                proposed = Some(proposal(&change, &needs));
-                let (guards, added) = self.document_guards(state, &change)?;
-                let confirm = request.confirm;
-                let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
-                let effect = self
-                    .effect_or_refusal(state, &change, &caller, None)
-                    .map_err(|problem| name_capabilities(problem, &added))?;
-                let diff = view::diff::diff(effect, keys, holder);
-                Ok((if empty { Vec::new() } else { records(change)? }, diff))
-            })
-            .await;
-        let (revision, diff) = match proposed {
-            Some(proposal) => self.propose_if_needed(holder.actor(), attempt, proposal).await?,
-            None => attempt?,
+        let asked = self.asked(holder, request, Purpose::Apply).await?;
+        for attempt in 0..ATTEMPTS {
+            let (preview, diff) = self.previewed(self.turn(holder.actor()).await?, &asked).await?;
+            if attempt == 0 {
+                self.check_documents(&asked, &preview).await?;
+            }
+            let decide = |state: &State| self.decided(state, &preview, &asked);
+            let made = self.commit_records(holder.actor(), |state| decide(state)).await;
+            let proposal = preview.proposal.clone();
+            let (revision, holds) = self.propose_if_needed(holder.actor(), made, proposal).await?;
+            if holds {
+                return Ok(ApplyResult { revision, diff });
+            }
+        }
+        self.apply_alone(&asked).await
+    }
+
+    /// Applies what others overtook: nobody else writes meanwhile.
+    async fn apply_alone(&self, asked: &Arc<AskedApply>) -> Result<ApplyResult, ApiProblem> {
+        let actor = asked.holder.actor();
+        // First: whoever writes waits for nobody.
+        let turn = self.turn(actor).await?;
+        let mut writer = self.writer(actor).await;
+        loop {
+            drop(writer.fresh().await.map_err(|error| journal(&error))?);
+            let (preview, diff) = self.previewed(turn.clone(), asked).await?;
+            let decided = self.decided(&self.state(), &preview, asked);
+            let (written, holds) = match decided {
+                Ok(decided) => decided,
+                Err(problem) => {
+                    drop(writer);
+                    let proposal = preview.proposal.clone();
+                    return self.propose_if_needed(actor, Err(problem), proposal).await;
+                }
+            };
+            if holds && written.is_empty() {
+                return Ok(ApplyResult { revision: preview.head, diff });
+            }
+            if holds {
+                let appended = writer.append(preview.head, &written).await;
+                let revision = appended.map_err(|error| commit::not_written(&error))?;
+                if let Some(revision) = revision {
+                    return Ok(ApplyResult { revision, diff });
+                }
+            }
+        }
+    }
+
+    /// What is written for an apply, and whether its preview holds: nothing was decided since.
+    fn decided(
+        &self,
+        state: &State,
+        preview: &ApplyPreview,
+        asked: &AskedApply,
+    ) -> Result<(Arc<[Record]>, bool), ApiProblem> {
+        if state.decided() != preview.decided {
+            return Ok((Arc::default(), false));
+        }
+        let ApplyPreview { change, needs, guards, effect, added, records, .. } = preview;
+        let confirm = asked.request.confirm;
+        let caller = ChangeCaller { holder: &asked.holder, needs, guards, confirm };
+        let refusals = self.refusals(state, change, effect, &caller);
+        if !refusals.is_empty() {
+            return Err(name_capabilities(refused_change(change, refusals), added));
+        }
+        Ok((Arc::clone(records), true))
+    }
+
+    /// A request whose documents are parsed.
+    async fn asked(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &ApplyRequest,
+        purpose: Purpose,
+    ) -> Result<Arc<AskedApply>, ApiProblem> {
+        let (turn, sources) = (self.turn(holder.actor()).await?, request.sources.clone());
+        let parsed = self.beside(turn, move || sources::parsed(&sources)).await??;
+        let ApplyRequest { sources: _, files, removed, prune, confirm } = request;
+        let (files, removed) = (files.clone(), removed.clone());
+        let (sources, prune, confirm) = (Vec::new(), *prune, *confirm);
+        let request = ApplyRequest { sources, files, removed, prune, confirm };
+        Ok(Arc::new(AskedApply { holder: holder.clone(), request, parsed, purpose }))
+    }
+
+    /// Everything about an apply that follows from the state.
+    async fn previewed(
+        &self,
+        turn: Turn,
+        asked: &Arc<AskedApply>,
+    ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
+        let asked = Arc::clone(asked);
+        let preview = move |control: &Self, copy: &mut StateCopy| control.preview(&asked, copy);
+        self.beside_state(turn, preview).await?
+    }
+
+    fn preview(
+        &self,
+        asked: &AskedApply,
+        StateCopy { state, plans }: &mut StateCopy,
+    ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
+        let AskedApply { holder, request, parsed, purpose } = asked;
+        let (applied, needs) = read_request(holder, request, parsed, state)?;
+        // A caller without the right must not learn the problems.
+        match purpose {
+            Purpose::Apply => holder.must_hold(Verb::Operate, &needs)?,
+            Purpose::Plan if holds_all(holder, &needs) => {}
+            Purpose::Plan => holder.must_hold(Verb::Observe, &needs)?,
+        }
+        let keys = view::diff::documents(&applied);
+        let empty = applied == director::ApplyRecord::default();
+        let change = Change::Apply(applied);
+        let (guards, added) = self.document_guards(state, &change)?;
+        let effect = plans.effect(state, &change).map_err(|error| impossible(&error))?;
+        let caller =
+            ChangeCaller { holder, needs: &needs, guards: &guards, confirm: request.confirm };
+        let refusals = self.refusals(state, &change, &effect, &caller);
+        let records: Arc<[Record]> = match purpose {
+            Purpose::Apply if !empty => commit::records(&records(change.clone())?)?.into(),
+            Purpose::Apply | Purpose::Plan => Arc::default(),
         };
-        Ok(ApplyResult { revision, diff })
+        let diff = view::diff::diff(effect.clone(), keys, holder);
+        let (decided, head, proposal) = (state.decided(), state.head(), proposal(&change, &needs));
+        let preview = ApplyPreview {
+            decided,
+            head,
+            change,
+            needs,
+            guards,
+            effect,
+            refusals,
+            added,
+            proposal,
+            records,
+        };
+        Ok((Arc::new(preview), diff))
     }
 
     /// Refuses documents that would harm others, and those with problems, each with its place, unless the caller confirms
     /// what would be left out.
     async fn check_documents(
         &self,
-        holder: &AuthorizedCaller,
-        request: &ApplyRequest,
-        parsed: &ParsedDocuments,
+        asked: &AskedApply,
+        preview: &Arc<ApplyPreview>,
     ) -> Result<(), ApiProblem> {
-        let (change, effect) = {
-            let state = self.state();
-            let (applied, needs) = self.read_request(holder, request, parsed, &state)?;
-            // A caller without the right must not learn the problems.
-            holder.must_hold(Verb::Operate, &needs)?;
-            let change = Change::Apply(applied);
-            let effect = self.plans().effect(&state, &change);
-            (change, effect)
-        };
-        // A change that cannot be made at all is refused, with its reason, where it is made.
-        let Ok(effect) = effect else { return Ok(()) };
         let DocumentFaults { problems, refusals } =
-            self.document_problems(holder, &change, &effect).await?;
+            self.document_problems(&asked.holder, preview).await?;
         if !refusals.is_empty() {
             return Err(refused(refusals));
         }
-        if problems.is_empty() || request.confirm {
+        if problems.is_empty() || asked.request.confirm {
             return Ok(());
         }
         let remedy = "correct them, or confirm that the affected parts are left out".to_owned();
         Err(ApiProblem { remedy: Some(remedy), ..documents(&problems) })
-    }
-
-    /// The documents of a request. They are parsed beside the thread that serves, once, and no more than one large request
-    /// at a time: whoever sends documents of megabytes keeps a core busy for seconds.
-    async fn parsed(&self, request: &ApplyRequest) -> Result<ParsedDocuments, ApiProblem> {
-        let bytes = request.sources.iter().map(|source| source.text.len());
-        let large = bytes.fold(0, usize::saturating_add) > SMALL_REQUEST_BYTES;
-        // It is never closed.
-        let _turn = if large { self.0.large_requests.acquire().await.ok() } else { None };
-        let sources = request.sources.clone();
-        let parsed = tokio::task::spawn_blocking(move || sources::parsed(&sources)).await;
-        parsed.map_err(|_| problem(500, "internal", "the documents could not be read"))?
-    }
-
-    /// What a request applies and removes, and the needs of the whole request, including what would not
-    /// change. Pruning removes what the caller may remove.
-    fn read_request(
-        &self,
-        holder: &AuthorizedCaller,
-        request: &ApplyRequest,
-        parsed: &ParsedDocuments,
-        state: &State,
-    ) -> Result<(director::ApplyRecord, RequiredRights), ApiProblem> {
-        let removals = state.removals();
-        let may = |key: &str| {
-            let needs = removals.needs(key);
-            holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
-        };
-        let sources::ReadDocuments { mut applied, asked } =
-            sources::read(request, parsed, state, &may)?;
-        // The existence and the content of a document are not for everybody to find out.
-        let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
-        for key in named {
-            let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
-            if !holder.may_at(Verb::Observe, place) {
-                holder.must_hold(Verb::Operate, &RequiredRights::of_services([place]))?;
-            }
-        }
-        let all = request.prune && holder.may_at(Verb::Operate, "*");
-        let orphans = if all { Orphans::All } else { Orphans::OfChange };
-        for path in state.orphaned(&applied, orphans) {
-            let written = applied.files.iter().any(|file| file.path == path);
-            if !written && !applied.removed_files.contains(&path) {
-                applied.removed_files.push(path);
-            }
-        }
-        // A caller with all rights is only checked for what changes.
-        let asked = if holder.may_at(Verb::Operate, "*") {
-            applied.clone()
-        } else {
-            let removed_files = applied.removed_files.clone();
-            director::ApplyRecord { removed_files, ..asked }
-        };
-        let needs = state.needs(&Change::Apply(asked)).map_err(|error| impossible(&error))?;
-        Ok((applied, needs))
     }
 
     /// The guards for a change of documents: documents that allow filters to do more need the same approval
@@ -221,6 +276,46 @@ impl Control {
         let added: Vec<GrowthView> = added.collect();
         Ok((self.guards_for(&added), added))
     }
+}
+
+/// What a request applies and removes, and the needs of the whole request, including what would not
+/// change. Pruning removes what the caller may remove.
+fn read_request(
+    holder: &AuthorizedCaller,
+    request: &ApplyRequest,
+    parsed: &ParsedDocuments,
+    state: &State,
+) -> Result<(director::ApplyRecord, RequiredRights), ApiProblem> {
+    let removals = state.removals();
+    let may = |key: &str| {
+        let needs = removals.needs(key);
+        holder.holds_all(Verb::Operate, needs.iter().map(|(need, _)| need))
+    };
+    let sources::ReadDocuments { mut applied, asked } =
+        sources::read(request, parsed, state, &may)?;
+    // The existence and the content of a document are not for everybody to find out.
+    let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
+    for key in named {
+        let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
+        if !holder.may_at(Verb::Observe, place) {
+            holder.must_hold(Verb::Operate, &RequiredRights::of_services([place]))?;
+        }
+    }
+    let all = request.prune && holder.may_at(Verb::Operate, "*");
+    let orphans = if all { Orphans::All } else { Orphans::OfChange };
+    let written: BTreeSet<&String> = applied.files.iter().map(|file| &file.path).collect();
+    let mut orphaned = state.orphaned(&applied, orphans);
+    orphaned.retain(|path| !written.contains(path) && !applied.removed_files.contains(path));
+    applied.removed_files.extend(orphaned);
+    // A caller with all rights is only checked for what changes.
+    let asked = if holder.may_at(Verb::Operate, "*") {
+        applied.clone()
+    } else {
+        let removed_files = applied.removed_files.clone();
+        director::ApplyRecord { removed_files, ..asked }
+    };
+    let needs = state.needs(&Change::Apply(asked)).map_err(|error| impossible(&error))?;
+    Ok((applied, needs))
 }
 
 fn holds_all(holder: &AuthorizedCaller, needs: &RequiredRights) -> bool {

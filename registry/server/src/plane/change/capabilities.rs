@@ -8,13 +8,13 @@ use tamis_director::{Guards, Plans, State};
 use tamis_trust::{Digest, Name};
 
 use crate::plane::control::Control;
-use crate::plane::problem::problem;
 
 impl Control {
     /// What a digest may do and the previous one could not, under the configurations of the filter in a service (in all
     /// services for `*`); empty when there was no previous one.
     pub(crate) async fn capabilities_added(
         &self,
+        whose: &str,
         (service, filter): (&str, &Name),
         before: Option<Digest>,
         after: Bytes,
@@ -25,11 +25,11 @@ impl Control {
             return Ok(vec![GrowthView { kind: "unknown".to_owned(), what }]);
         };
         let before = self.component(&artifact).await?;
+        self.know_plans().await;
         let configs = configurations(&self.state(), &mut self.plans(), service, filter);
         let examine = Arc::clone(&self.0.examine);
-        tokio::task::spawn_blocking(move || examine.capabilities_added(&before, &after, &configs))
-            .await
-            .map_err(|_| problem(500, "internal", "the components could not be compared"))
+        let compare = move || examine.capabilities_added(&before, &after, &configs);
+        self.beside(self.turn(whose).await?, compare).await
     }
 
     /// The guards for a change that adds these capabilities.

@@ -11,18 +11,19 @@ use tamis_trust::{Digest, Refused};
 use super::planned::PlannedChange;
 use crate::plane::control::{Control, ControlInner};
 use crate::plane::examine::ComponentExaminer;
-use crate::plane::problem::{problem, refused};
+use crate::plane::problem::refused;
 
 impl Control {
     /// Whether the filters that a change of pins starts would run in every place: with the grant there, and with the
     /// configuration. `None`: the change cannot be made at all, and is refused, with its reason, where it is made.
     pub(crate) async fn check_configurations(
         &self,
+        whose: &str,
         planned: Option<&PlannedChange>,
     ) -> Result<(), ApiProblem> {
         let Some(PlannedChange { effect, .. }) = planned else { return Ok(()) };
         let mut refusals = Vec::new();
-        for (plan, result) in self.validate_filters(&effect.fresh, &BTreeSet::new()).await? {
+        for (plan, result) in self.validate_filters(whose, &effect.fresh, &BTreeSet::new()).await? {
             refusals.extend(result.refusals(&plan));
         }
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
@@ -34,6 +35,7 @@ impl Control {
     /// compared with the share of a namespace in its router.
     pub(super) async fn validate_filters(
         &self,
+        whose: &str,
         fresh: &[Arc<FilterPlan>],
         changed: &BTreeSet<String>,
     ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
@@ -48,12 +50,8 @@ impl Control {
             }
             let (control, copy) = (self.clone(), Arc::clone(plan));
             let changed = changed.clone();
-            let result = tokio::task::spawn_blocking(move || {
-                validate(&control.0, &component, &copy, &changed)
-            });
-            let result = result
-                .await
-                .map_err(|_| problem(500, "internal", "the configuration could not be judged"))?;
+            let judge = move || validate(&control.0, &component, &copy, &changed);
+            let result = self.beside(self.turn(whose).await?, judge).await?;
             if !result.is_empty() {
                 all.push((Arc::clone(plan), result));
             }

@@ -1,5 +1,7 @@
 //! Whether a change may be made: its effect, and the rules that refuse it.
 
+use std::collections::BTreeSet;
+
 use tamis_api::{ApiProblem, GrowthView};
 use tamis_director::{
     self as director, Change, ChangeEffect, ChangeRequest, Consent, Guards, PlanError,
@@ -21,26 +23,24 @@ pub(super) struct ChangeCaller<'a> {
 }
 
 impl Control {
-    /// The effect of a change, and every rule that refuses it. What was `planned` is used as long as it holds.
-    pub(super) fn effect_and_refusals(
+    /// Every rule that refuses a change with that effect.
+    pub(super) fn refusals(
         &self,
         state: &State,
         change: &Change,
+        effect: &ChangeEffect,
         caller: &ChangeCaller<'_>,
-        planned: Option<&PlannedChange>,
-    ) -> Result<(ChangeEffect, Vec<Refused>), ApiProblem> {
-        let effect = match planned.filter(|planned| planned.holds_in(state)) {
-            Some(planned) => planned.effect.clone(),
-            None => self.plans().effect(state, change).map_err(|error| impossible(&error))?,
-        };
+    ) -> Vec<Refused> {
         let consent = if caller.confirm { Consent::Given } else { Consent::NotGiven };
-        let (actor, subject) = (caller.holder.actor(), change.subject());
-        let agree = may_agree(&self.0.store, state, &subject, &caller.needs.kept(), actor);
+        let actor = caller.holder.actor();
+        let agree = if caller.guards.approvals == 0 {
+            BTreeSet::new()
+        } else {
+            let (subject, needs) = (change.subject(), caller.needs.kept());
+            may_agree(&self.0.store, state, &subject, &needs, actor)
+        };
         let asked = ChangeRequest { actor, now_ms: self.now_ms(), consent, may_agree: &agree };
-        let refusals = director::guard(state, change, &effect, caller.guards, &asked)
-            .err()
-            .unwrap_or_default();
-        Ok((effect, refusals))
+        director::guard(state, change, effect, caller.guards, &asked).err().unwrap_or_default()
     }
 
     /// The effect of a change, if nothing refuses it. What was `planned` is used as long as it holds.
@@ -51,13 +51,18 @@ impl Control {
         caller: &ChangeCaller<'_>,
         planned: Option<&PlannedChange>,
     ) -> Result<ChangeEffect, ApiProblem> {
-        let (effect, refusals) = self.effect_and_refusals(state, change, caller, planned)?;
-        if refusals.is_empty() {
-            return Ok(effect);
-        }
-        let subject = change.subject().to_string();
-        Err(ApiProblem { subject: Some(subject), ..refused(refusals) })
+        let effect = match planned.filter(|planned| planned.holds_in(state)) {
+            Some(planned) => planned.effect.clone(),
+            None => self.plans().effect(state, change).map_err(|error| impossible(&error))?,
+        };
+        let refusals = self.refusals(state, change, &effect, caller);
+        if refusals.is_empty() { Ok(effect) } else { Err(refused_change(change, refusals)) }
     }
+}
+
+/// The problem of a change that rules refuse.
+pub(super) fn refused_change(change: &Change, refusals: Vec<Refused>) -> ApiProblem {
+    ApiProblem { subject: Some(change.subject().to_string()), ..refused(refusals) }
 }
 
 /// The problem of a change that nobody can make.

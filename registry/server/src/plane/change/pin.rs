@@ -91,13 +91,13 @@ impl Control {
         let previous = self.previous_digest(&pin)?;
         let (verified, component) = self.verify_artifact(&pin.filter, &pin.digest).await?;
         let at = (pin.service.as_str(), &pin.filter);
-        let added = self.capabilities_added(at, previous, component).await?;
+        let added = self.capabilities_added(holder.actor(), at, previous, component).await?;
         let guards = self.guards_for(&added);
         let change = Change::Pin(pin.record(verified.version));
         let needs = RequiredRights::of_services([pin.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
-        let planned = self.planned_change(&change);
-        self.check_configurations(planned.as_ref()).await?;
+        let planned = self.planned_change(holder.actor(), &change).await?;
+        self.check_configurations(holder.actor(), planned.as_ref()).await?;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
@@ -150,8 +150,8 @@ impl Control {
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         // Without a pin of its own, a service runs what is pinned for all.
-        let planned = self.planned_change(&change);
-        self.check_configurations(planned.as_ref()).await?;
+        let planned = self.planned_change(holder.actor(), &change).await?;
+        self.check_configurations(holder.actor(), planned.as_ref()).await?;
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {

@@ -1,8 +1,10 @@
 //! The effect of a change before it is made.
 
+use tamis_api::ApiProblem;
 use tamis_director::{Change, ChangeEffect, State};
 
 use crate::plane::control::Control;
+use crate::plane::control::beside::StateCopy;
 
 /// A change that can be made, as far as rules about its effect allow it.
 pub(crate) struct PlannedChange {
@@ -19,10 +21,20 @@ impl PlannedChange {
 }
 
 impl Control {
-    /// The effect of a change on the current state; `None` when it cannot be made at all.
-    pub(crate) fn planned_change(&self, change: &Change) -> Option<PlannedChange> {
-        let state = self.state();
-        let effect = self.plans().effect(&state, change).ok()?;
-        Some(PlannedChange { decided: state.decided(), effect })
+    /// The effect of a change on the current state, for `whose` change it is; `None` when it cannot be made at all.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when too many changes are computed at once.
+    pub(crate) async fn planned_change(
+        &self,
+        whose: &str,
+        change: &Change,
+    ) -> Result<Option<PlannedChange>, ApiProblem> {
+        let (turn, change) = (self.turn(whose).await?, change.clone());
+        let planned = move |_: &Self, StateCopy { state, plans }: &mut StateCopy| {
+            let effect = plans.effect(state, &change).ok()?;
+            Some(PlannedChange { decided: state.decided(), effect })
+        };
+        self.beside_state(turn, planned).await
     }
 }

@@ -1,15 +1,18 @@
 //! What is wrong with a change of documents.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use tamis_api::ApiProblem;
-use tamis_director::{Change, ChangeEffect, State};
+use tamis_director::{Change, State};
 use tamis_resources::plan::FilterPlan;
 use tamis_resources::{CONFIG_REMEDY, Problem};
 use tamis_trust::Refused;
 
+use super::apply::ApplyPreview;
 use super::configurations::{PLAN_CODE, ROUTES_CODE, ValidationResult, no_room};
 use crate::plane::control::Control;
+use crate::plane::control::beside::StateCopy;
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view::diff::is_for;
 
@@ -19,26 +22,36 @@ impl Control {
     pub(super) async fn document_problems(
         &self,
         holder: &AuthorizedCaller,
-        change: &Change,
-        effect: &ChangeEffect,
+        preview: &Arc<ApplyPreview>,
     ) -> Result<DocumentFaults, ApiProblem> {
+        let ApplyPreview { change, effect, .. } = &**preview;
         // Before anything is asked of so many filters.
         let crowded = effect.crowded.first().filter(|_| adds(change));
         if let Some(rule) = crowded {
             let refusals = vec![no_room(PLAN_CODE, rule.clone())];
             return Ok(DocumentFaults { problems: Vec::new(), refusals });
         }
-        let results = self.validate_filters(&effect.fresh, &namespaces(change)).await?;
+        let results =
+            self.validate_filters(holder.actor(), &effect.fresh, &namespaces(change)).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
         let mut problems: Vec<Problem> = folded.cloned().collect();
-        let state = self.state();
-        let mut refusals = Vec::new();
+        let (mut refusals, mut faulty) = (Vec::new(), Vec::new());
         for (plan, mut result) in results {
             // What only takes away makes room.
             let no_place = result.no_room.take().filter(|_| adds(change));
             refusals.extend(no_place.map(|rule| no_room(ROUTES_CODE, rule)));
-            problems.extend(filter_problems(&state, change, &plan, result));
+            faulty.push((plan, result));
+        }
+        if !faulty.is_empty() {
+            let (turn, preview) = (self.turn(holder.actor()).await?, Arc::clone(preview));
+            let found = move |_: &Self, StateCopy { state, .. }: &mut StateCopy| -> Vec<Problem> {
+                let found = faulty.into_iter();
+                let found = found
+                    .map(|(plan, result)| filter_problems(state, &preview.change, &plan, result));
+                found.flatten().collect()
+            };
+            problems.extend(self.beside_state(turn, found).await?);
         }
         problems.retain(|one| is_for(holder, one));
         Ok(DocumentFaults { problems, refusals })

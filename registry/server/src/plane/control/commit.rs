@@ -18,7 +18,7 @@ impl Control {
         actor: &str,
         mut decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
-        let decide = |state: &ControlState| {
+        let decide = |state: &ControlState| -> Result<(Vec<Record>, T), ApiProblem> {
             let (bodies, value) = decide(state)?;
             Ok((records(&bodies)?, value))
         };
@@ -26,10 +26,10 @@ impl Control {
     }
 
     /// The same for records of any kind, decided on the whole state.
-    pub(crate) async fn commit_records<T>(
+    pub(crate) async fn commit_records<R: AsRef<[Record]> + Send + Sync, T>(
         &self,
         actor: &str,
-        mut decide: impl FnMut(&ControlState) -> Result<(Vec<Record>, T), ApiProblem> + Send,
+        mut decide: impl FnMut(&ControlState) -> Result<(R, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
         let mut writer = self.0.folded.writer(actor).await;
         loop {
@@ -38,24 +38,30 @@ impl Control {
                 let (written, value) = decide(&state)?;
                 (state.head(), written, value)
             };
-            if written.is_empty() {
+            if written.as_ref().is_empty() {
                 return Ok((head, value));
             }
-            match writer.append(head, &written).await {
-                Ok(Some(revision)) => return Ok((revision, value)),
-                Ok(None) => {}
-                Err(JournalError::Conflict { .. }) => {
-                    let remedy = Some("try again".to_owned());
-                    let busy = problem::problem(503, "busy", "too many writes at the same time");
-                    return Err(ApiProblem { remedy, ..busy });
-                }
-                Err(error) => return Err(problem::journal(&error)),
+            let appended = writer.append(head, written.as_ref()).await;
+            if let Some(revision) = appended.map_err(|error| not_written(&error))? {
+                return Ok((revision, value));
             }
         }
     }
 }
 
-fn records(bodies: &[RecordBody]) -> Result<Vec<Record>, ApiProblem> {
+/// The problem of records that were not written.
+pub(crate) fn not_written(error: &JournalError) -> ApiProblem {
+    match error {
+        JournalError::Conflict { .. } => {
+            let remedy = Some("try again".to_owned());
+            let busy = problem::problem(503, "busy", "too many writes at the same time");
+            ApiProblem { remedy, ..busy }
+        }
+        error => problem::journal(error),
+    }
+}
+
+pub(crate) fn records(bodies: &[RecordBody]) -> Result<Vec<Record>, ApiProblem> {
     let record = |body: &RecordBody| {
         let value = body.to_body().map_err(|error| problem::body(&error))?;
         Ok(Record { kind: body.kind().to_owned(), body: value })

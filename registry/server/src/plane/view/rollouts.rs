@@ -48,7 +48,9 @@ impl Control {
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
         self.check_ends(holder, request, (&filter, &version, to)).await?;
         let service = request.services.first().map_or("*", String::as_str);
-        let added = self.capabilities_added((service, &filter), Some(from), component).await?;
+        let whose = holder.actor();
+        let added =
+            self.capabilities_added(whose, (service, &filter), Some(from), component).await?;
         let guards = self.guards_for(&added);
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
@@ -100,15 +102,16 @@ impl Control {
     ) -> Result<(), ApiProblem> {
         for service in &request.services {
             holder.must_hold(Verb::Operate, &RequiredRights::of_services([service.as_str()]))?;
-            let planned = self.planned_change(&director::Change::Pin(director::PinRecord {
+            let change = director::Change::Pin(director::PinRecord {
                 service: service.clone(),
                 filter: filter.clone(),
                 version: version.clone(),
                 digest,
                 allow_older: true,
                 rollback: false,
-            }));
-            self.check_configurations(planned.as_ref()).await?;
+            });
+            let planned = self.planned_change(holder.actor(), &change).await?;
+            self.check_configurations(holder.actor(), planned.as_ref()).await?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! Requests above the limits of a registry get a clear error, and the next request is served.
 
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 use tamis_e2e::Reply;
 use tempfile::TempDir;
@@ -113,4 +115,42 @@ fn g20_names_and_numbers_that_cannot_be_are_refused() {
         let reply = caller.send("GET", "/v2/", &[("x-endless", &endless)], b"");
         assert!(matches!(reply.status, 431 | 400 | 0), "{reply:?}");
     });
+}
+
+#[test]
+fn a_large_change_of_one_token_makes_nobody_else_wait() {
+    let folder = TempDir::new().unwrap();
+    let tenant = token(folder.path(), &[], "tenant", "acme/*", &["operate", "observe"]);
+    let other = token(folder.path(), &[], "other", "shop/*", &["observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let (tenant, other) = (registry.caller(&tenant), registry.caller(&other));
+    let service = |at: usize| {
+        format!(
+            "---\nkind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: s{at}, namespace: acme }}\n\
+             spec:\n  ports: [{{ port: 80, protocol: http }}]\n  endpoints: [{{ address: 10.0.0.1:80 }}]\n"
+        )
+    };
+    let text: String = (0..3_000).map(service).collect();
+    let sources = json!([{ "source": "a.yaml", "text": text }]);
+    let body = json!({ "sources": sources, "confirm": true }).to_string();
+    for path in ["/v1/plan", "/v1/apply"] {
+        let ((reply, took), longest) = std::thread::scope(|scope| {
+            let large = scope.spawn(|| {
+                let began = Instant::now();
+                let json = [("content-type", "application/json")];
+                let reply = tenant.send("POST", path, &json, body.as_bytes());
+                (reply, began.elapsed())
+            });
+            let mut longest = Duration::ZERO;
+            while !large.is_finished() {
+                let began = Instant::now();
+                assert_eq!(other.get("/v1/pins").status, 200);
+                longest = longest.max(began.elapsed());
+            }
+            (large.join().unwrap(), longest)
+        });
+        assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+        println!("{path}: {took:?}, others {longest:?}");
+        assert!(longest < took / 3, "{path} took {took:?}, and others waited for {longest:?}");
+    }
 }

@@ -1,0 +1,104 @@
+//! Computations beside the thread that serves: what follows from many documents takes seconds, and nobody else waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tamis_api::ApiProblem;
+use tamis_director::{Plans, State};
+
+use crate::plane::control::Control;
+use crate::plane::problem::problem;
+use crate::shares::Place;
+
+/// Computations at the same time. Nobody has more of them than are left for others.
+pub(super) const AT_ONCE: usize = 2;
+/// How long one waits for its turn.
+const TURN: Duration = Duration::from_secs(30);
+/// How long the thread that serves computes plans before others have their turn.
+pub(crate) const SLICE: Duration = Duration::from_millis(5);
+
+/// The state as it was, and what was known then of the plans of proxies. Nobody waits for who reads it.
+pub(crate) struct StateCopy {
+    pub(crate) state: Arc<State>,
+    pub(crate) plans: Plans,
+}
+
+/// A turn to compute. It lasts as long as a computation in it, also when nobody waits for the result any more.
+#[derive(Clone)]
+pub(crate) struct Turn {
+    _place: Arc<Place>,
+}
+
+impl Control {
+    /// A turn of `whose`.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when none comes in time.
+    pub(crate) async fn turn(&self, whose: &str) -> Result<Turn, ApiProblem> {
+        let place = tokio::time::timeout(TURN, self.0.computing.place(whose)).await;
+        place.map(|place| Turn { _place: Arc::new(place) }).map_err(|_| {
+            let title = "too many changes are computed at once, of this token or of all";
+            let remedy = Some("try again".to_owned());
+            ApiProblem { remedy, ..problem(503, "busy", title) }
+        })
+    }
+
+    /// Computes on another thread.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when the computation panics.
+    pub(crate) async fn beside<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        compute: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, ApiProblem> {
+        let compute = move || {
+            let value = compute();
+            drop(turn);
+            value
+        };
+        let computed = tokio::task::spawn_blocking(compute).await;
+        computed.map_err(|_| problem(500, "internal", "the computation failed; the log shows why"))
+    }
+
+    /// The same for what follows from the state. What is found out about proxies is known to all afterwards.
+    pub(crate) async fn beside_state<T: Send + 'static>(
+        &self,
+        turn: Turn,
+        compute: impl FnOnce(&Self, &mut StateCopy) -> T + Send + 'static,
+    ) -> Result<T, ApiProblem> {
+        let (control, mut copy) = (self.clone(), self.copy());
+        let compute = move || {
+            let value = compute(&control, &mut copy);
+            control.plans().learn(copy.plans);
+            value
+        };
+        self.beside(turn, compute).await
+    }
+
+    fn copy(&self) -> StateCopy {
+        let state = self.state();
+        StateCopy { state: state.director(), plans: self.plans().clone() }
+    }
+
+    /// Computes the plans of all proxies that are not known, with the turns of others between them: who asks about all of
+    /// them afterwards finds them.
+    pub(crate) async fn know_plans(&self) {
+        let clock = self.0.store.clock();
+        let nodes = self.state().nodes();
+        let mut began = clock.now();
+        for node in nodes {
+            {
+                let state = self.state();
+                let mut plans = self.plans();
+                if !plans.knows(&state, &node) {
+                    plans.node_plan(&state, &node);
+                }
+            }
+            if clock.since(began) > SLICE {
+                tokio::task::yield_now().await;
+                began = clock.now();
+            }
+        }
+    }
+}
