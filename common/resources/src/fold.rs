@@ -34,6 +34,7 @@ use crate::kinds::{GatewaySpec, IdentityFiles, RolloutSpec, ServiceSpec, Spec};
 use crate::node_name::NodeName;
 use crate::plan::{AddressPlan, NodePlan};
 use crate::problem::Problem;
+use crate::security::Security;
 use crate::stray::GuardedPlaces;
 
 /// Reads a file that a document names.
@@ -75,26 +76,6 @@ pub struct Condition {
     pub reason: String,
     /// The explanation.
     pub message: String,
-}
-
-/// Whose grants and trust policies decide. Those of all others only take away from what they allow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Security<'a> {
-    /// Everybody's: all documents are of one owner.
-    Everybody,
-    /// Those of these namespaces.
-    Namespaces(&'a [String]),
-}
-
-impl Security<'_> {
-    /// Whether the grants and trust policies of a namespace decide.
-    #[must_use]
-    pub fn is_in(self, namespace: &str) -> bool {
-        match self {
-            Self::Everybody => true,
-            Self::Namespaces(all) => all.iter().any(|one| one == namespace),
-        }
-    }
 }
 
 /// The proxy that the plan is for.

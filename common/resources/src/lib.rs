@@ -42,6 +42,7 @@ pub mod redact;
 mod room;
 mod rules;
 mod secrets;
+mod security;
 mod sound;
 mod span;
 mod split;
@@ -54,8 +55,8 @@ mod tree;
 
 pub use document::{Document, NEW, ParseResult, parse, read};
 pub use fold::{
-    Condition, FindDocument, FoldResult, GuardReach, ResourceStatus, Security, fold, fold_under,
-    grant_plan, guard_reach, trust_beyond, trust_policies,
+    Condition, FindDocument, FoldResult, GuardReach, ResourceStatus, fold, fold_under, grant_plan,
+    guard_reach, trust_beyond, trust_policies,
 };
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
@@ -69,6 +70,7 @@ pub use room::{
     MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded, crowded_plan, namespace_shares,
 };
 pub use secrets::{SecretKind, secret_of};
+pub use security::Security;
 pub use sound::{
     CONFIG_REMEDY, MAX_FAULTY_ROUTES, RouteFault, RouteVerdicts, ValidationFaults, sound_routes,
 };

@@ -8,9 +8,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::document::{Document, UnusableReach};
-use crate::fold::Security;
 use crate::kinds::{AuthorizationMode, Phase, Resource, TargetKind, TargetRef};
 use crate::problem::Problem;
+use crate::security::Security;
 
 /// Everything that a guard can be attached to.
 const GUARDED: [&str; 4] = ["Gateway", "Service", "HTTPRoute", "GRPCRoute"];

@@ -12,6 +12,7 @@ mod configurations;
 mod guards;
 mod pin;
 mod planned;
+mod preview;
 mod problems;
 mod propose;
 mod reassign;

@@ -7,16 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use tamis_api::{ApiProblem, ApplyRequest, ApplyResult, Diff, GrowthView, PlanResult};
-use tamis_director::{
-    self as director, Change, ChangeEffect, Guards, Orphans, ProposalRecord, RequiredRights, State,
-};
+use tamis_director::{self as director, Change, Guards, Orphans, RequiredRights, State};
 use tamis_journal::Record;
 use tamis_oci::Verb;
-use tamis_trust::Refused;
 
 use super::guards::{
     ChangeCaller, impossible, name_capabilities, name_capabilities_in, refused_change,
 };
+use super::preview::ApplyPreview;
 use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
 use super::records;
@@ -46,23 +44,6 @@ enum Purpose {
     Plan,
     /// To make the change.
     Apply,
-}
-
-/// An apply before it is made.
-pub(super) struct ApplyPreview {
-    /// The last decision in the journal when it was computed, and its end.
-    decided: u64,
-    head: u64,
-    pub(super) change: Change,
-    needs: RequiredRights,
-    guards: Guards,
-    pub(super) effect: ChangeEffect,
-    refusals: Vec<Refused>,
-    /// What the documents let filters do that they could not do before.
-    added: Vec<GrowthView>,
-    proposal: ProposalRecord,
-    /// What is written when it is made.
-    records: Arc<[Record]>,
 }
 
 impl Control {

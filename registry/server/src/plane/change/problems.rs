@@ -9,8 +9,8 @@ use tamis_resources::plan::FilterPlan;
 use tamis_resources::{CONFIG_REMEDY, Problem};
 use tamis_trust::Refused;
 
-use super::apply::ApplyPreview;
 use super::configurations::{PLAN_CODE, ROUTES_CODE, ValidationResult, no_room};
+use super::preview::ApplyPreview;
 use crate::plane::control::Control;
 use crate::plane::control::beside::StateCopy;
 use crate::plane::rights::AuthorizedCaller;
