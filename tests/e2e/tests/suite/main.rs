@@ -29,6 +29,7 @@ mod http;
 mod identity;
 mod lifecycle;
 mod listener_hosts;
+mod login;
 mod loops;
 mod lost_key;
 mod messages;
