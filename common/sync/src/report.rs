@@ -80,7 +80,7 @@ fn cut(text: &mut String, most: usize) {
 }
 
 impl NodeReport {
-    /// The report with texts of at most a thousand characters, at most [`MAX_PROBLEMS`] problems and at most [`MAX_SLOTS`]
+    /// The report with texts of at most a thousand characters, at most [`MAX_PROBLEMS`] problems and at most 256
     /// slots, each once: the journal stores it for ever. Of two reports about one slot the first counts.
     #[must_use]
     pub fn bounded(mut self) -> Self {
