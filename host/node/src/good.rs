@@ -149,8 +149,8 @@ impl LastGoodDocuments {
         }
         let mut there: BTreeSet<Id> = documents.iter().map(id).collect();
         for (file, good) in &self.documents {
-            // A missing document may be in the part that cannot be read.
-            let may_miss = !unknown.is_empty() || broken.iter().any(|one| within(file, one));
+            // A missing document may be in the part that cannot be read, wherever it was before.
+            let may_miss = !unread.is_empty() || broken.iter().any(|one| within(file, one));
             let stays = |one: &&Document| {
                 !there.contains(&id(one)) && (may_miss || waiting.contains(&id(one)))
             };

@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
 /// A number of places. Whoever holds as many as are free waits until others had theirs: the first may take half of them, the
-/// next half of the rest. Of those who wait, whoever holds the fewest comes first, then whoever waits longest. A clone is
-/// another handle on the same places.
+/// next half of the rest. Of those who wait, whoever holds the fewest comes first, then whoever waits longest since it began
+/// to wait or got its last place. A clone is another handle on the same places.
 #[derive(Clone)]
 pub(crate) struct Shares(Arc<Mutex<Places>>);
 
 struct Places {
     free: usize,
-    /// Grows with each place that is given.
-    given: u64,
+    /// Grows whenever an owner begins to wait or gets a place.
+    moment: u64,
     /// Those who hold places or wait.
     owners: BTreeMap<String, Owner>,
 }
@@ -22,8 +22,8 @@ struct Places {
 #[derive(Default)]
 struct Owner {
     held: usize,
-    /// [`Places::given`] when it got its last place.
-    last: u64,
+    /// [`Places::moment`] when it began to wait or got its last place, whichever was later.
+    since: u64,
     waiting: VecDeque<oneshot::Sender<Place>>,
 }
 
@@ -38,7 +38,7 @@ const SWEEP: usize = 64;
 
 impl Shares {
     pub(crate) fn new(places: usize) -> Self {
-        let places = Places { free: places, given: 0, owners: BTreeMap::new() };
+        let places = Places { free: places, moment: 0, owners: BTreeMap::new() };
         Self(Arc::new(Mutex::new(places)))
     }
 
@@ -48,7 +48,14 @@ impl Shares {
             let (place, given) = oneshot::channel();
             {
                 let mut places = self.places();
-                let waiting = &mut places.owners.entry(owner.to_owned()).or_default().waiting;
+                places.moment += 1;
+                let moment = places.moment;
+                let owner = places.owners.entry(owner.to_owned()).or_default();
+                // One that comes again and again stands behind those who wait already.
+                if owner.waiting.is_empty() {
+                    owner.since = moment;
+                }
+                let waiting = &mut owner.waiting;
                 if waiting.len() % SWEEP == SWEEP - 1 {
                     waiting.retain(|one| !one.is_closed());
                 }
@@ -92,11 +99,11 @@ impl Places {
         });
         let waits = self.owners.iter_mut().filter(|(_, one)| one.held < free);
         let waits = waits.filter(|(_, one)| !one.waiting.is_empty());
-        let (name, owner) = waits.min_by_key(|(_, one)| (one.held, one.last))?;
+        let (name, owner) = waits.min_by_key(|(_, one)| (one.held, one.since))?;
         let sender = owner.waiting.pop_front()?;
         owner.held += 1;
-        self.given += 1;
-        owner.last = self.given;
+        self.moment += 1;
+        owner.since = self.moment;
         self.free -= 1;
         Some((name.clone(), sender))
     }
@@ -174,6 +181,33 @@ mod tests {
             tokio::task::yield_now().await;
         }
         greedy.iter().for_each(tokio::task::JoinHandle::abort);
+    }
+
+    #[tokio::test]
+    async fn whoever_comes_again_and_again_stands_behind_those_who_wait() {
+        let shares = Shares::new(2);
+        let (first, second) = (shares.place("a").await, shares.place("b").await);
+        let order: Arc<Mutex<Vec<&str>>> = Arc::default();
+        let wait = |owner: &'static str| {
+            let (shares, order) = (shares.clone(), Arc::clone(&order));
+            tokio::spawn(async move {
+                let place = shares.place(owner).await;
+                order.lock().unwrap().push(owner);
+                tokio::task::yield_now().await;
+                drop(place);
+            })
+        };
+        // The last name of an alphabet is not the last in turn.
+        let mut waiting = Vec::new();
+        for owner in ["c", "z", "a", "b", "a"] {
+            waiting.push(wait(owner));
+            tokio::task::yield_now().await;
+        }
+        drop((first, second));
+        for one in waiting {
+            one.await.unwrap();
+        }
+        assert_eq!(order.lock().unwrap()[..2], ["c", "z"]);
     }
 
     #[tokio::test]

@@ -51,6 +51,8 @@ pub(crate) struct FolderDocuments {
     pub(crate) locks: Vec<Document>,
     /// Files and folders of which a part could not be used.
     pub(crate) broken: BTreeSet<String>,
+    /// Whether something cannot be read and nothing stands in for it: what is gone from elsewhere may be in it.
+    pub(crate) lost: bool,
     /// The problems.
     pub(crate) wrongs: Vec<FolderProblem>,
 }
@@ -84,6 +86,7 @@ pub(crate) fn gather(
     let mut gathered = FolderDocuments::default();
     for file in &read.unreadable {
         gathered.broken.insert(file.path.clone());
+        gathered.lost = true;
         gathered.wrongs.push(FolderProblem::new(file.to_string()));
     }
     gathered.wrongs.extend(read.unread.iter().map(|file| FolderProblem::new(file.to_string())));
@@ -230,7 +233,10 @@ impl Sender<'_> {
         match (parsed.documents.as_slice(), parsed.stubs.as_slice()) {
             // Only comments, or nothing that anything stands in for.
             ([], []) if parsed.problems.is_empty() => part.text.clone(),
-            ([], []) => part.blank(),
+            ([], []) => {
+                gathered.lost = true;
+                part.blank()
+            }
             ([one], []) if parsed.problems.is_empty() => self.document(gathered, name, part, one),
             ([], [stub]) => self.stand_in(gathered, part, stub.clone()),
             (documents, stubs) => {

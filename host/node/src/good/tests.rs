@@ -446,3 +446,27 @@ fn documents_are_kept_as_they_were_written() {
         assert_eq!(again[0].line(), document.line());
     }
 }
+
+#[test]
+fn a_guard_that_moves_into_a_part_that_cannot_be_read_stays_wherever_it_was() {
+    let (folder, _) = folder();
+    write(&folder, "app.yaml", &service("app"));
+    write(&folder, "guard.yaml", GUARD);
+    let (node, _) = start(folder.path()).unwrap();
+    node.shutdown(std::time::Duration::ZERO);
+    let name = NodeName::Gateway { key: "test/edge".to_owned() };
+    let guarded = || {
+        let read = crate::Source::folder(folder.path()).read().unwrap();
+        let (good, _) = LastGoodDocuments::open(folder.path(), &name);
+        let all = good.complete(read, false, &mut Vec::new()).unwrap().documents;
+        all.iter().any(|one| one.kind() == "FilterAttachment" && !one.is_stub())
+    };
+    assert!(guarded(), "as it was written");
+    fs::remove_file(folder.path().join("guard.yaml")).unwrap();
+    let moved =
+        format!("{}---\n{}", service("app"), GUARD.replace("phase: authn", "\tphase: authn"));
+    write(&folder, "app.yaml", &moved);
+    assert!(guarded(), "it may be in the part that cannot be read");
+    write(&folder, "app.yaml", &service("app"));
+    assert!(!guarded(), "it is gone");
+}

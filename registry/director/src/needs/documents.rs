@@ -162,6 +162,7 @@ impl<'a> Documents<'a> {
             return;
         }
         needs.add(RequiredRight::Place(document.key()), || format!("it changes {me}"));
+        opens(document, &me, needs);
         for touch in document.touches() {
             let why = |what: &str| format!("{me} names {what} ({})", touch.pointer);
             match &touch.what {
@@ -333,13 +334,37 @@ impl<'a> Documents<'a> {
                 needs.add(need, || format!("{me} claims {}", claim.words()));
             }
             for other in self.index().holding(&claim) {
-                if other.metadata.namespace == new.metadata.namespace {
-                    continue;
-                }
-                let why = format!("{me} claims {}, which another namespace has", claim.words());
+                let own = other.metadata.namespace == new.metadata.namespace;
+                let whose = if own { "another name" } else { "another namespace" };
+                let why = format!("{me} claims {}, which {whose} has", claim.words());
                 needs.add_elsewhere(RequiredRights::of_services([other.key().as_str()]), &why);
             }
         }
+    }
+}
+
+/// What a document opens beyond its own name: to others by a ReferenceGrant, or a way out of the mesh for all applications
+/// of its namespace.
+fn opens(document: &Document, me: &str, needs: &mut RequiredRights) {
+    let namespace = &document.metadata.namespace;
+    match &document.resource {
+        Resource::ReferenceGrant(spec) => {
+            for to in &spec.to {
+                let (need, what) = match &to.name {
+                    Some(name) => {
+                        (RequiredRight::Place(format!("{namespace}/{name}")), name.as_str())
+                    }
+                    None => (RequiredRight::Namespace(namespace.clone()), "everything of a kind"),
+                };
+                needs.add(need, || format!("{me} lets others refer to {what} of {namespace}"));
+            }
+        }
+        Resource::ExternalService(_) => {
+            needs.add(RequiredRight::Namespace(namespace.clone()), || {
+                format!("{me} opens a way out of the mesh for all applications of {namespace}")
+            });
+        }
+        _ => {}
     }
 }
 

@@ -102,6 +102,44 @@ fn reference_grant(key: &str, from: &str, kind: &str, name: Option<&str>) -> Doc
     document("ReferenceGrant", key, &json!({ "from": [from], "to": [to] }))
 }
 
+#[test]
+fn whoever_opens_more_than_a_name_needs_the_rights_to_all_of_it() {
+    let outside =
+        json!({ "hosts": ["evil.example"], "ports": [{ "port": 443, "protocol": "tcp" }] });
+    let identity = |key: &str| {
+        let spec = json!({
+            "ports": [{ "port": 80, "protocol": "http" }], "identity": "spiffe://m/ns/b/y",
+            "endpoints": [{ "address": "10.0.0.1:80" }],
+        });
+        document("Service", key, &spec)
+    };
+    let parent = json!({ "name": "open", "namespace": "infra" });
+    let host = |key: &str| {
+        route(
+            key,
+            parent.clone(),
+            &["y.example"],
+            json!({ "name": key.replace("b/", ""), "port": 80 }),
+        )
+    };
+    for (held, after, wanted) in [
+        (None, reference_grant("b/x", "evil", "Service", None), &["b/x", "b/*"][..]),
+        (None, reference_grant("b/x", "evil", "Service", Some("y")), &["b/x", "b/y"]),
+        (None, reference_grant("b/x", "evil", "Service", Some("x")), &["b/x"]),
+        (None, document("ExternalService", "b/x", &outside), &["b/x", "b/*"]),
+        (Some(identity("b/y")), identity("b/x"), &["b/x", "b/y"]),
+        (Some(identity("b/y")), identity("b/y"), &["b/y"]),
+        (Some(host("b/y")), host("b/x"), &["b/x", "b/y"]),
+    ] {
+        let mut world = World::guarded();
+        world.append("ada", applied([open_gateway("infra/open")]));
+        if let Some(held) = held {
+            world.append("ada", applied([held]));
+        }
+        assert_eq!(needs(&world, applied([after.clone()])), wanted, "{after:?}");
+    }
+}
+
 fn files(paths: &[&str]) -> ApplyRecord {
     let file = |path: &&str| FileRecord { path: (*path).to_owned(), text: "{}".to_owned() };
     ApplyRecord { files: paths.iter().map(file).collect(), ..ApplyRecord::default() }
@@ -201,7 +239,7 @@ fn a_document_needs_its_place_and_everything_it_speaks_of() {
             ),
             &["a/p", "a/s"],
         ),
-        (reference_grant("a/g", "b", "Service", None), &["a/g"]),
+        (reference_grant("a/g", "b", "Service", None), &["a/g", "a/*"]),
     ];
     for (document, wanted) in rows {
         let key = document.key.clone();

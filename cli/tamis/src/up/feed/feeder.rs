@@ -168,11 +168,9 @@ impl Feeder {
             gathered.documents.iter().map(|one| (key(one), one.source.clone())).collect();
         let stand_ins: BTreeSet<String> = gathered.stand_ins.iter().map(key).collect();
         let known = &self.kept.documents;
-        // What is gone may have moved into a file that cannot be read and was never known.
-        let is_known = |one: &String| known.values().any(|file| Path::new(file).starts_with(one));
-        let unknown = gathered.broken.iter().any(|one| !is_known(one));
+        // What is gone may have moved into a file that cannot be read.
         let gone = known.iter().filter(|(key, file)| {
-            !unknown
+            !gathered.lost
                 && !here.contains_key(*key)
                 && !gathered.held.contains(*key)
                 && !gathered.is_broken(file)
