@@ -4,7 +4,7 @@ use super::*;
 use HeardAnswer::{Answered, Missing, Unclear};
 use TcpAnswer::{Opened, Refused, Unavailable};
 
-/// What is heard of a peer that sends these octets, and what is read of it.
+/// The answer of a peer that sends these octets, and the octets of it that were read.
 async fn heard(octets: &[u8]) -> (Option<HeardAnswer>, io::Result<Vec<u8>>) {
     let answer = PeerAnswer::default();
     let mut stream = AnsweredStream::new(octets, answer.clone());

@@ -97,7 +97,7 @@ fn a_document_under_another_name_is_named_with_the_way_out_and_read_by_nobody() 
     let unread: Vec<&str> = read.unread.iter().map(|one| one.path.as_str()).collect();
     assert_eq!(unread, ["b.json", "c", "d.yml.bak", "sub/e.yaml~", "sub/f.txt"]);
     assert!(read.unread.iter().all(|one| one.to_string().contains(": it looks like a document")));
-    // Its change matters, so that what is said of it stays true.
+    // The folder's watcher notices a change of such a file, so that the report about it stays true.
     for (name, concerns) in [("b.json", true), ("sub/f.txt", true), ("schema.json", false)] {
         assert_eq!(source.concerns(&folder.path().join(name)), concerns, "{name}");
     }
