@@ -131,6 +131,19 @@ pub enum ClientError {
 }
 
 impl ClientError {
+    /// Whether the same request may succeed a moment later: the registry is not there, does not answer, or has no room now.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Broken { .. } | Self::Timeout { .. } => true,
+            Self::Refused(problem) => matches!(problem.status, 429 | 503),
+            Self::Oci { status, .. } => {
+                matches!(*status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the requested thing does not exist.
     #[must_use]
     pub fn is_not_found(&self) -> bool {

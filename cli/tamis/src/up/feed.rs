@@ -1,8 +1,8 @@
 //! Sends a folder to its registry, at the start and after every change: documents, artifacts, pins.
 //!
 //! It is a client like any other. What cannot be sent is reported and changes nothing that runs; the next
-//! change tries again. A pin is sent when the lock changes it, not when somebody changed it in the
-//! registry: a rollback stays.
+//! change tries again, and so does the next second if the registry did not answer. A pin is sent when the lock
+//! changes it, not when somebody changed it in the registry: a rollback stays.
 
 use super::gather::FolderProblem;
 use super::ports::Ports;
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use feeder::Feeder;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
+use std::time::Duration;
 use tamis_node::{Source, Watch};
 use tamis_resources::{Document, Problem, stray_guards};
 
@@ -20,6 +21,9 @@ mod pins;
 
 /// Folders in `.tamis` that are written while the mesh runs, and that are not sent to a registry.
 const OWN: [&str; 4] = ["registry", "state", "access", "cache"];
+/// How long a pass waits that is made again because the registry had no answer.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// Keeps a registry in step with its folder, until it is dropped.
 pub(crate) struct FolderFeed {
     feeder: Arc<Mutex<Feeder>>,
@@ -53,10 +57,19 @@ impl FolderFeed {
         let (said, hear) = mpsc::channel();
         let feeding = Arc::clone(&feeder);
         let changed = move || {
-            let mut feeder = lock(&feeding);
-            feeder.pass();
-            // The caller waits for the first pass only.
-            let _ = said.send(feeder.applied.is_some());
+            loop {
+                let again = {
+                    let mut feeder = lock(&feeding);
+                    let again = feeder.pass();
+                    // The caller waits for the first pass only.
+                    let _ = said.send(feeder.applied.is_some());
+                    again
+                };
+                if !again {
+                    return;
+                }
+                std::thread::sleep(AGAIN);
+            }
         };
         let matters = |path: &Path| !is_own(path);
         let watch = Watch::folders(&[folder.to_owned()], matters, changed)?;

@@ -51,7 +51,7 @@ pub(crate) struct FolderDocuments {
     pub(crate) locks: Vec<Document>,
     /// Files and folders of which a part could not be used.
     pub(crate) broken: BTreeSet<String>,
-    /// Whether something cannot be read and nothing stands in for it: what is gone from elsewhere may be in it.
+    /// Whether a part cannot be read as documents: what is gone from elsewhere may be in it.
     pub(crate) lost: bool,
     /// The problems.
     pub(crate) wrongs: Vec<FolderProblem>,
@@ -230,13 +230,11 @@ impl Sender<'_> {
                 gathered.wrongs.push(FolderProblem::new(format!("{name}:{line}: {message}")));
             }
         }
+        gathered.lost |= parsed.lost;
         match (parsed.documents.as_slice(), parsed.stubs.as_slice()) {
             // Only comments, or nothing that anything stands in for.
             ([], []) if parsed.problems.is_empty() => part.text.clone(),
-            ([], []) => {
-                gathered.lost = true;
-                part.blank()
-            }
+            ([], []) => part.blank(),
             ([one], []) if parsed.problems.is_empty() => self.document(gathered, name, part, one),
             ([], [stub]) => self.stand_in(gathered, part, stub.clone()),
             (documents, stubs) => {

@@ -10,6 +10,7 @@ use crate::up::registry::EmbeddedRegistry;
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -70,6 +71,8 @@ pub(super) struct Feeder {
     output: Output,
     wrongs: FolderProblems,
     pub(super) stopped: bool,
+    /// Whether a question of this pass failed for a reason that may be gone a moment later.
+    again: Cell<bool>,
     /// What the documents in force plan, for whoever starts proxies.
     pub(super) planned: Arc<Mutex<Option<PlannedDocuments>>>,
     /// What was applied last.
@@ -104,6 +107,7 @@ impl Feeder {
             output,
             wrongs,
             stopped: false,
+            again: Cell::new(false),
             planned: Arc::default(),
             applied: None,
             kept: kept(&registry.folder),
@@ -123,20 +127,26 @@ impl Feeder {
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
-        self.runtime.block_on(question(&self.client))
+        let answer = self.runtime.block_on(question(&self.client));
+        if answer.as_ref().is_err_and(ClientError::is_transient) {
+            self.again.set(true);
+        }
+        answer
     }
 
-    /// Sends what the registry does not have yet.
-    pub(super) fn pass(&mut self) {
+    /// Sends what the registry does not have yet. Whether another pass is due although nothing changes.
+    pub(super) fn pass(&mut self) -> bool {
         if self.stopped {
-            return;
+            return false;
         }
+        self.again.set(false);
         let mut done = PassResult::default();
         match gather(&self.folder, self.ports, &self.kept.documents) {
             Ok(gathered) => self.send(&gathered, &mut done),
             Err(error) => done.wrongs.push(FolderProblem::new(one_line(&causes(error.as_ref())))),
         }
         self.tell(done);
+        self.again.get()
     }
 
     fn send(&mut self, gathered: &FolderDocuments, done: &mut PassResult) {

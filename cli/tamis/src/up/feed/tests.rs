@@ -96,7 +96,12 @@ impl World {
     fn wait(&self, what: &str, until: impl Fn(&Self) -> bool) {
         let end = Instant::now() + PATIENCE;
         while !until(self) {
-            assert!(Instant::now() < end, "{what}: {:?}", self.feeding.wrongs().lines());
+            assert!(
+                Instant::now() < end,
+                "{what}: {:?} in force, {:?} wrong",
+                self.names(),
+                self.feeding.wrongs().lines()
+            );
             // The pause between two checks leaves the processor to the feeder.
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -135,6 +140,25 @@ fn a_document_that_breaks_stays_in_force_while_others_come_and_go() {
     world.write("a.yaml", &service("b"));
     world.wait("a goes", |world| world.names() == ["edge", "b", "d"]);
     world.wait("nothing is wrong", |world| world.feeding.wrongs().lines().is_empty());
+}
+
+#[test]
+fn what_a_registry_does_not_answer_is_sent_again_and_what_it_refuses_is_not() {
+    let folder = folder();
+    let registry = registry(folder.path()).unwrap();
+    let (store, wrongs) = (folder.path().join(".tamis/store"), FolderProblems::default());
+    let told = wrongs.clone();
+    let feeder = Feeder::new(folder.path(), PORTS, &store, &registry, told, Output::Json);
+    let mut feeder = feeder.unwrap();
+    assert!(!feeder.pass() && feeder.applied.is_some(), "all is sent");
+    // Too many for a namespace.
+    let many: Vec<String> = (0..20_000).map(|nth| service(&format!("a{nth}"))).collect();
+    fs::write(folder.path().join("a.yaml"), many.join("---\n")).unwrap();
+    assert!(!feeder.pass(), "it is refused: {:?}", wrongs.lines());
+    assert!(!wrongs.lines().is_empty());
+    drop(registry);
+    fs::write(folder.path().join("a.yaml"), service("a")).unwrap();
+    assert!(feeder.pass(), "nobody answers: {:?}", wrongs.lines());
 }
 
 #[test]
