@@ -3,7 +3,7 @@
 
 use crate::engine::CompiledComponent;
 use crate::error::{MAX_CAUSE, printable};
-use crate::{Cache, Engine, EngineError, inspect, native};
+use crate::{Cache, Engine, EngineError, InspectedComponent, native};
 use aws_lc_rs::digest;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -20,12 +20,24 @@ impl Engine {
         bytes: &[u8],
         cache: Option<&Cache>,
     ) -> Result<CompiledComponent, EngineError> {
-        let inspection = Arc::new(inspect(bytes)?);
+        self.compile_inspected(&InspectedComponent::new(bytes)?, cache)
+    }
+
+    /// The same for a component that was inspected before, which is not inspected again.
+    ///
+    /// # Errors
+    /// The compiler refuses the component.
+    pub fn compile_inspected(
+        &self,
+        component: &InspectedComponent<'_>,
+        cache: Option<&Cache>,
+    ) -> Result<CompiledComponent, EngineError> {
+        let InspectedComponent { bytes, inspection } = component;
         let name = self.cache_name(bytes);
         let done = |component, cached| CompiledComponent {
             engine: self.clone(),
             component,
-            inspection: Arc::clone(&inspection),
+            inspection: Arc::clone(inspection),
             cached,
         };
         if let Some(component) = cache

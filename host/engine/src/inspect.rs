@@ -3,6 +3,7 @@
 use crate::error::printable;
 use crate::inspection::Inspection;
 use crate::{Contract, EngineError, Hook};
+use std::sync::Arc;
 use tamis_resources::MAX_COMPONENT_BYTES;
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
 
@@ -17,6 +18,28 @@ const MAX_NAMES: usize = 256;
 
 /// Interfaces of the contract that a component may import without a grant, because they carry types only.
 pub(crate) const TYPES_ONLY: [&str; 1] = ["types"];
+
+/// A component that [`inspect`] accepts, with what it found: only such a component is compiled.
+#[derive(Debug, Clone)]
+pub struct InspectedComponent<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) inspection: Arc<Inspection>,
+}
+
+impl<'a> InspectedComponent<'a> {
+    /// Inspects a component.
+    ///
+    /// # Errors
+    /// Those of [`inspect`].
+    pub fn new(bytes: &'a [u8]) -> Result<Self, EngineError> {
+        Ok(Self { bytes, inspection: Arc::new(inspect(bytes)?) })
+    }
+
+    /// What it imports and exports.
+    pub fn inspection(&self) -> &Inspection {
+        &self.inspection
+    }
+}
 
 /// Reads and validates a component without compiling or running anything.
 ///

@@ -70,7 +70,7 @@ pub use grant::{
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;
-pub use inspect::inspect;
+pub use inspect::{InspectedComponent, inspect};
 pub use inspection::Inspection;
 pub use instance::Instance;
 pub use limiter::MAX_MEMORY_BYTES;
