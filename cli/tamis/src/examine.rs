@@ -5,7 +5,6 @@ use tamis_resources::plan::FilterPlan;
 use tamis_server::{ComponentExaminer, Faults};
 use tamis_trust::{Manifest, Refused};
 
-mod claims;
 mod growth;
 mod validate;
 
@@ -14,7 +13,7 @@ pub(crate) struct Engine;
 
 impl ComponentExaminer for Engine {
     fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
-        claims::check(manifest, component)
+        tamis_node::check_manifest(manifest, component)
     }
 
     fn validate(&self, component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {

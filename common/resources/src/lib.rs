@@ -27,6 +27,7 @@
 
 mod access_rule;
 mod check;
+mod covered;
 mod document;
 mod fold;
 mod format;

@@ -438,6 +438,13 @@ impl NodePlan {
 }
 
 impl FilterPlan {
+    /// Whether its configuration consists of routes: it is the plan of a router.
+    #[must_use]
+    pub fn has_routes(&self) -> bool {
+        self.config.get("routes").is_some_and(Json::is_array)
+            && self.world.is_none_or(|world| matches!(world, World::RoutePolicy))
+    }
+
     /// The place in the attachment's document of a fault that its filter reports at a JSON pointer into its
     /// configuration. Only a part of a router's configuration is in that document.
     #[must_use]

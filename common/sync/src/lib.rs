@@ -43,7 +43,7 @@ pub use report::{
 };
 pub use session::Session;
 pub use shape::{Activation, slot_part};
-pub use slots::{SHADOW, placed};
+pub use slots::{SHADOW, placed, slots_of_filters};
 pub use split::{UpstreamParts, split, split_again};
 pub use tamis_refused::Refused;
 pub use wire::{Hello, MessageFromNode, MessageToNode, PROTOCOL, ProtocolError, Push, PushOutcome};

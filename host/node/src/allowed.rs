@@ -1,11 +1,10 @@
-//! Whether a component may run in its place: what its manifest claims of it, the imports that its grant covers, the limits
-//! of this host, the world that its Filter document names, and, of a router, the rules that filters are attached to.
+//! Whether a component may run in its place, before it is compiled: what its manifest claims of it, the imports that its
+//! grant covers, the limits of this host, and the world that its Filter document names.
 
-use serde_json::Value as Json;
 use std::collections::HashMap;
 use tamis_engine::{
-    EngineError, Filter, Grant, Hook, Inspection, check_ceilings, check_imports, check_scopes,
-    inspect,
+    EngineError, Grant, Hook, InspectedComponent, Inspection, check_ceilings, check_imports,
+    check_scopes, inspect,
 };
 use tamis_resources::CONFIG_REMEDY;
 use tamis_resources::plan::{FilterPlan, World};
@@ -23,6 +22,20 @@ pub fn check_claims(manifest: &Manifest, inspection: &Inspection) -> Result<(), 
         set_by: "the artifact format".to_owned(),
         remedy: "build the manifest from the component with `tamis filter sign`".to_owned(),
     })
+}
+
+/// Whether a manifest describes its component: nothing is compiled for it.
+///
+/// # Errors
+/// [`Refused`] with `trust.format` when the component is no filter, with `trust.claims` when a claim is false.
+pub fn check_manifest(manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
+    let inspection = inspect(component).map_err(|error| Refused {
+        code: code::FORMAT.into(),
+        rule: format!("the component must be a filter ({error})"),
+        set_by: "the artifact format".to_owned(),
+        remedy: "build it again; `tamis filter inspect` shows what the file is".to_owned(),
+    })?;
+    check_claims(manifest, &inspection)
 }
 
 /// A refusal of the proxy: a rule with its evidence, and the way out.
@@ -45,7 +58,7 @@ pub fn check_allowed(component: &[u8], plan: &FilterPlan) -> Result<(), Refused>
 ///
 /// # Errors
 /// [`Refused`] when a part of it cannot be used.
-pub(crate) fn granted(plan: &FilterPlan) -> Result<Grant, Refused> {
+fn granted(plan: &FilterPlan) -> Result<Grant, Refused> {
     let wrong = |rule: String, remedy: &str| by_proxy("grant.format", rule, remedy);
     let grant = serde_json::to_value(&plan.grant).and_then(serde_json::from_value::<Grant>);
     let grant = grant.map_err(|error| {
@@ -59,11 +72,35 @@ pub(crate) fn granted(plan: &FilterPlan) -> Result<Grant, Refused> {
     Ok(grant)
 }
 
-pub(crate) fn allowed(
+/// A component that can be a filter. What may not run is not compiled, which may take a minute: this is known before.
+///
+/// # Errors
+/// [`Refused`] when the bytes are no component for this host.
+pub(crate) fn inspected(component: &[u8]) -> Result<InspectedComponent<'_>, Refused> {
+    InspectedComponent::new(component).map_err(|error| refusal(&error))
+}
+
+/// Whether a component may run in the place of a plan: its manifest describes it, and what it imports is granted. Returns
+/// the grant.
+///
+/// # Errors
+/// [`Refused`] with the first rule that it breaks.
+pub(crate) fn admitted(
     plan: &FilterPlan,
+    manifest: &[u8],
     inspection: &Inspection,
-    grant: &Grant,
-) -> Result<(), Refused> {
+) -> Result<Grant, Refused> {
+    let grant = granted(plan)?;
+    let manifest = Manifest::parse(manifest).map_err(|error| {
+        let remedy = "sign and push it again with `tamis filter sign`";
+        by_proxy("trust.format", error.to_string(), remedy)
+    })?;
+    check_claims(&manifest, inspection)?;
+    allowed(plan, inspection, &grant)?;
+    Ok(grant)
+}
+
+fn allowed(plan: &FilterPlan, inspection: &Inspection, grant: &Grant) -> Result<(), Refused> {
     let lacks = check_imports(&plan.filter, inspection, grant).map_err(EngineError::from);
     let over = || check_ceilings(&plan.filter, grant).map_err(EngineError::from);
     let unkept = || check_scopes(&plan.filter, grant).map_err(EngineError::from);
@@ -124,46 +161,6 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Re
     let rule = format!("the Filter {filter} says `world: {world}`, but its component {why}");
     let remedy = format!("{change} in that Filter, or pin the intended component");
     Err(Refused::new("filter.world", rule, "its Filter", remedy))
-}
-
-/// Why a router may not serve if its rules do not cover what is attached to them: what is attached there
-/// would never be called.
-#[must_use]
-pub fn uncovered_rules(filter: &Filter, plan: &FilterPlan) -> Option<Refused> {
-    if !filter.has(Hook::Router) || plan.covers.is_empty() {
-        return None;
-    }
-    let covered = |rule: &str| {
-        plan.covers.iter().any(|entry| {
-            if entry.ends_with('/') { rule.starts_with(entry.as_str()) } else { rule == entry }
-        })
-    };
-    let mut missing: Vec<String> = rule_names(&plan.config);
-    let known = |rule: &str| filter.rules().iter().any(|known| **known == *rule);
-    missing.retain(|rule| covered(rule) && !known(rule));
-    let (first, more) = (missing.first()?, missing.len().saturating_sub(1));
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let rule = format!(
-        "the router has no rule named `{first}`{more}, and filters attached to it would never be called"
-    );
-    let remedy = "name rules as the configuration does: `NAMESPACE/ROUTE/RULE`, the index of a rule without a name";
-    Some(by_proxy("router.rules", rule, remedy))
-}
-
-/// The names of a router's rules according to its configuration.
-fn rule_names(config: &Json) -> Vec<String> {
-    let list = |json: &Json, name: &str| -> Vec<Json> {
-        json.get(name).and_then(Json::as_array).cloned().unwrap_or_default()
-    };
-    let mut names = Vec::new();
-    for route in list(config, "routes") {
-        let name = route.get("name").and_then(Json::as_str).unwrap_or_default();
-        for (at, rule) in list(&route, "rules").iter().enumerate() {
-            let rule = rule.get("name").and_then(Json::as_str);
-            names.push(format!("{name}/{}", rule.map_or_else(|| at.to_string(), str::to_owned)));
-        }
-    }
-    names
 }
 
 /// The worlds that a message proposes; nobody's filter needs `everything`.

@@ -82,13 +82,15 @@ impl Examiner {
         let policies = policies(&plan, &mut notes);
         let mut findings = Vec::new();
         self.secrets.replace(stand_ins(plan.filters.iter().map(AsRef::as_ref)));
-        for filter in &plan.filters {
-            // What documents do not allow to run was reported when they were combined.
-            if filter.refused.is_some() || !self.seen.insert(stamp(filter, &plan)) {
-                continue;
-            }
-            match self.builder.tried(filter, &policies) {
-                Ok((_, left_out)) => {
+        // What documents do not allow to run was reported when they were combined.
+        let filters: Vec<&FilterPlan> = (plan.filters.iter().map(|filter| &**filter))
+            .filter(|filter| filter.refused.is_none() && self.seen.insert(stamp(filter, &plan)))
+            .collect();
+        for (tried, filter) in
+            self.builder.try_filters(&filters, &policies).into_iter().zip(filters)
+        {
+            match tried {
+                Ok(left_out) => {
                     let problems = left_out.iter().filter_map(|it| refused_route(documents, it));
                     findings.extend(problems.map(|it| Finding::Problem(Box::new(it))));
                 }

@@ -28,7 +28,7 @@ mod testing;
 mod ticks;
 mod watch;
 
-pub use allowed::{check_allowed, check_claims, refusal, stand_ins, uncovered_rules};
+pub use allowed::{check_allowed, check_claims, check_manifest, refusal, stand_ins};
 pub use certificates::CertificateWatch;
 pub use documents::{Documents, ReadFailure, Source};
 pub use error::NodeError;

@@ -1,7 +1,7 @@
 //! From documents or a director's plan to the next generation.
 
 use crate::NodeError;
-use crate::build::{Builder, BuiltAttachment, Rules};
+use crate::build::{Builder, BuiltAttachment, DesiredSlot, Rules};
 use crate::documents::Source;
 use crate::follow::{FollowedPlan, SlotOutcome};
 use crate::good::LastGoodDocuments;
@@ -9,11 +9,12 @@ use crate::policies::policies;
 use crate::sockets::{MissingSvid, PlannedSockets, Sockets};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
 use tamis_proxy::{Attachment, CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
 use tamis_resources::plan::{DnsPlan, ListenerPlan, NodePlan};
 use tamis_resources::redact::{redact, without};
 use tamis_resources::{Document, NodeName, Problem, RouteFault, fold, stray_guards};
-use tamis_sync::SHADOW;
+use tamis_sync::{SHADOW, slots_of_filters};
 use tamis_trust::Digest;
 
 /// The data of reloads, one at a time.
@@ -49,7 +50,7 @@ impl Staging {
         let policies = followed.policies(&assembled.plan, &mut notes);
         let wanted = followed.desired_slots(&assembled, &mut notes);
         let rules = Rules { policies: &policies, age: followed.policy_age() };
-        let built = self.builder.build_wanted(&wanted, rules);
+        let built = self.builder.build(&wanted, rules);
         drop(wanted);
         followed.record_outcomes(&assembled, now_runs(&built));
         self.generate(source, &assembled.plan, built, Vec::new(), notes)
@@ -86,7 +87,11 @@ impl Staging {
         }
         self.good.keep(&completed, &folded.statuses, &mut notes);
         let policies = policies(&plan, &mut notes);
-        let built = self.builder.build(&plan.filters, &policies);
+        let slots = slots_of_filters(&plan);
+        let wanted = plan.filters.iter().zip(&slots);
+        let wanted: Vec<DesiredSlot<'_>> =
+            wanted.map(|(plan, slot)| DesiredSlot::of_documents(slot, plan)).collect();
+        let built = self.builder.build(&wanted, Rules { policies: &policies, age: Duration::ZERO });
         for one in &built {
             problems.extend(one.left_out.iter().filter_map(|left| refused_route(documents, left)));
         }

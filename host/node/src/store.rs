@@ -6,6 +6,7 @@
 use crate::documents::octets;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use tamis_resources::MAX_COMPONENT_BYTES;
 use tamis_trust::Digest;
 
@@ -49,6 +50,11 @@ impl ArtifactStore {
         &self.folders
     }
 
+    /// A pass over the store as it is now.
+    pub(crate) fn reading(&self) -> StoreReading {
+        StoreReading { index: self.index(), digest: None, read: HashMap::new() }
+    }
+
     /// The current digests of manifests. Reads every manifest; they are small.
     #[must_use]
     pub fn index(&self) -> StoreIndex {
@@ -67,6 +73,31 @@ impl ArtifactStore {
             }
         }
         index
+    }
+}
+
+/// A pass over a store. What was read of the last digest is kept until another one is asked for: those that run one digest
+/// share its bytes, and no others are in memory.
+pub(crate) struct StoreReading {
+    index: StoreIndex,
+    digest: Option<Digest>,
+    read: HashMap<usize, Result<Arc<StoredArtifact>, String>>,
+}
+
+impl StoreReading {
+    /// The artifact at this place among those that have a manifest of this digest, or which of its files cannot be read;
+    /// `None`: there are no more.
+    pub(crate) fn copy(
+        &mut self,
+        digest: &Digest,
+        at: usize,
+    ) -> Option<Result<Arc<StoredArtifact>, String>> {
+        if self.digest != Some(*digest) {
+            (self.digest, self.read) = (Some(*digest), HashMap::new());
+        }
+        let path = self.index.get(&digest.to_string())?.get(at)?;
+        let read = || StoredArtifact::read(path).map(Arc::new);
+        Some(self.read.entry(at).or_insert_with(read).clone())
     }
 }
 

@@ -8,7 +8,7 @@ use tamis_engine::{
     Cache, CallFault, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
     Isolation, OnFailure,
 };
-use tamis_node::{Secrets, check_allowed, refusal, stand_ins, uncovered_rules};
+use tamis_node::{Secrets, check_allowed, refusal, stand_ins};
 use tamis_observe::Metrics;
 use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
@@ -22,7 +22,7 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
     }
     let error = match tried(component, plan) {
         Ok(filter) => {
-            let lacks = filter.and_then(|filter| uncovered_rules(&filter, plan));
+            let lacks = filter.and_then(|filter| plan.uncovered_rules(filter.rules()));
             let places = ValidationFaults::new();
             return lacks.map_or(Ok(()), |refused| Err(Box::new(Faults { refused, places })));
         }

@@ -1,9 +1,31 @@
 //! One slot at a time: what runs in it, what is reported about it, and what else it affects.
 
 use super::*;
+use crate::allowed::by_proxy;
 use crate::testing::{SigningStore, code, plan};
 use serde_json::json;
-use tamis_resources::plan::Refused;
+use std::borrow::Borrow;
+use tamis_engine::FilterState;
+use tamis_proxy::SlotOccupant;
+use tamis_resources::plan::{self, OnFailure, Refused, World};
+use tamis_sync::slots_of_filters;
+
+impl Builder {
+    /// Builds the filters of documents; each attachment is a slot.
+    fn build_plans(
+        &mut self,
+        plans: &[impl Borrow<FilterPlan>],
+        policies: &[SignaturePolicy],
+    ) -> Vec<BuiltAttachment> {
+        let of = |plan| DesiredSlot::of_documents(slot_of(plan), plan);
+        let wanted: Vec<DesiredSlot<'_>> = plans.iter().map(|plan| of(plan.borrow())).collect();
+        self.build(&wanted, Rules { policies, age: Duration::ZERO })
+    }
+}
+
+fn slot_of(plan: &FilterPlan) -> &str {
+    &plan.attachment
+}
 
 fn running(built: &BuiltAttachment) -> &Filter {
     match &built.attached.as_ref().unwrap().occupant {
@@ -36,8 +58,9 @@ fn only(mut built: Vec<BuiltAttachment>) -> BuiltAttachment {
 fn a_signed_and_granted_filter_serves_and_says_who_signed_it() {
     let signed = SigningStore::new();
     let plan = plan("retry", &signed.add("retry", "1.0.0"));
-    let built =
-        only(signed.builder().build(std::slice::from_ref(&plan), &[signed.policy(&json!({}))]));
+    let built = only(
+        signed.builder().build_plans(std::slice::from_ref(&plan), &[signed.policy(&json!({}))]),
+    );
     assert_eq!(running(&built).version(), "1.0.0");
     let status = &built.status;
     assert_eq!((status.state.to_string().as_str(), status.detail.as_deref()), ("serving", None));
@@ -77,7 +100,7 @@ fn a_copy_of_a_manifest_in_the_store_takes_no_filter_out_of_service() {
         }
         let build = || {
             let mut builder = signed.builder();
-            only(builder.build(std::slice::from_ref(&plan), &policies))
+            only(builder.build_plans(std::slice::from_ref(&plan), &policies))
         };
         assert_eq!(running(&build()).version(), "1.0.0", "{name}");
         // Where none can be used, the filter is refused.
@@ -96,22 +119,59 @@ fn the_same_digest_and_configuration_is_one_filter_and_one_compilation() {
     two.attachment = "test/second".to_owned();
     two.config = json!({ "attempts": 2 }).into();
     let mut builder = signed.builder();
-    let first = builder.build(&[one.clone(), two.clone()], &policies);
+    let first = builder.build_plans(&[one.clone(), two.clone()], &policies);
     let key = Digest::of(&crate::testing::component("retry")).to_string();
     assert!(code().get(&key).is_some(), "compiled code is shared by digest");
 
-    let again = builder.build(&[one.clone(), two.clone()], &policies);
+    let again = builder.build_plans(&[one.clone(), two.clone()], &policies);
     for (before, now) in first.iter().zip(&again) {
         assert!(running(before).is_same(running(now)), "nothing changed, so nothing is built");
     }
     assert!(!running(&again[0]).is_same(running(&again[1])), "each attachment has its own state");
 
     two.config = json!({ "attempts": 4 }).into();
-    let changed = builder.build(&[one, two], &policies);
+    let changed = builder.build_plans(&[one, two], &policies);
     assert!(running(&changed[0]).is_same(running(&again[0])));
     assert!(!running(&changed[1]).is_same(running(&again[1])));
     let (old, new) = (running(&again[1]).state(), running(&changed[1]).state());
     assert!(Arc::ptr_eq(old, new), "what an attachment keeps outlives its configuration");
+}
+
+#[test]
+fn an_attachment_that_differs_between_listeners_keeps_what_ran_in_each() {
+    let signed = SigningStore::new();
+    let policies = [signed.policy(&json!({}))];
+    let digest = signed.add("retry", "1.0.0");
+    let of = |config: serde_json::Value| {
+        Arc::new(FilterPlan { config: config.into(), ..plan("retry", &digest) })
+    };
+    let listener = |name: &str, at: usize| {
+        json!({
+            "name": name, "address": { "tcp": "127.0.0.1:1" }, "tls": null,
+            "direction": "inbound", "chain": { "attachments": [at] },
+        })
+    };
+    let mut node: plan::NodePlan = serde_json::from_value(json!({
+        "node": "gateway:test/edge", "identity": null, "admin": null, "trust": [],
+        "listeners": [listener("one", 0), listener("two", 1)], "services": [], "filters": [],
+    }))
+    .unwrap();
+    let mut builder = signed.builder();
+    let mut build = |configs: [serde_json::Value; 2]| {
+        node.filters = configs.into_iter().map(of).collect();
+        let slots = slots_of_filters(&node);
+        assert_eq!(slots, ["test/retry/one", "test/retry/two"]);
+        let wanted = slots.iter().zip(&node.filters);
+        let wanted: Vec<_> =
+            wanted.map(|(slot, plan)| DesiredSlot::of_documents(slot, plan)).collect();
+        builder.build(&wanted, Rules { policies: &policies, age: Duration::ZERO })
+    };
+    let first = build([json!({ "attempts": 2 }), json!({ "attempts": 3 })]);
+    let again = build([json!({ "attempts": 2 }), json!({ "attempt": 3 })]);
+    assert!(again[0].status.state.is_serving() && !again[1].status.state.is_serving());
+    for (before, now) in first.iter().zip(&again) {
+        assert!(running(before).is_same(running(now)), "{}", detail(now));
+    }
 }
 
 #[test]
@@ -124,21 +184,15 @@ fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
     let denied = plan("telemetry", &signed.add("telemetry", "1.0.0"));
     let again = FilterPlan { attachment: "test/again".to_owned(), ..retry.clone() };
     let plans = [breaker, retry, denied, again];
-    let wanted: Vec<DesiredSlot<'_>> = (plans.iter())
-        .map(|plan| DesiredSlot {
-            slot: slot_of(plan),
-            plan,
-            refused: None,
-            logged: &[],
-            shadow: None,
-        })
-        .collect();
+    let wanted: Vec<DesiredSlot<'_>> =
+        plans.iter().map(|plan| DesiredSlot::of_documents(slot_of(plan), plan)).collect();
     let mut builder = signed.builder();
     builder.code = Code::default();
     let missing = |builder: &Builder, policies: &[SignaturePolicy]| -> Vec<String> {
-        let rules = Rules { policies, age: Duration::ZERO };
-        let missing = builder.missing(&wanted, rules, &builder.store.index());
-        missing.into_iter().map(|(digest, _)| digest).collect()
+        let all: Vec<&DesiredSlot<'_>> = wanted.iter().collect();
+        let proven = builder.prove(&all, Rules { policies, age: Duration::ZERO });
+        let admitted = builder.admit_all(&proven);
+        compile::missing(&admitted).iter().map(|component| component.digest.clone()).collect()
     };
     let digest = |name: &str| Digest::of(&crate::testing::component(name)).to_string();
     let (retry, breaker) = (digest("retry"), digest("circuit-breaker"));
@@ -146,7 +200,7 @@ fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
     let strangers = [SigningStore::new().policy(&json!({}))];
     assert_eq!(missing(&builder, &strangers), [""; 0], "nothing is compiled before it is verified");
 
-    builder.build_wanted(&wanted, Rules { policies: &policies, age: Duration::ZERO });
+    builder.build(&wanted, Rules { policies: &policies, age: Duration::ZERO });
     let mut expected = [retry, breaker];
     expected.sort();
     assert_eq!(builder.code.digests(), expected);
@@ -178,10 +232,10 @@ fn what_a_slot_keeps_is_shown_to_no_other_authors_filter() {
     let mut builder = signed.builder();
     let (first, mut then) = (plan("retry", &retry), plan("circuit-breaker", &breaker));
     then.attachment.clone_from(&first.attachment);
-    let before = only(builder.build(std::slice::from_ref(&first), &policies));
-    let after = only(builder.build(&[then], &policies));
+    let before = only(builder.build_plans(std::slice::from_ref(&first), &policies));
+    let after = only(builder.build_plans(&[then], &policies));
     assert!(!Arc::ptr_eq(running(&before).state(), running(&after).state()));
-    let back = only(builder.build(&[first], &policies));
+    let back = only(builder.build_plans(&[first], &policies));
     assert!(!Arc::ptr_eq(running(&before).state(), running(&back).state()), "and it is gone");
 }
 
@@ -192,14 +246,14 @@ fn a_capability_that_is_not_granted_refuses_its_slot_alone() {
     let mut bad = plan("retry", &retry);
     bad.grant.imports.clear();
     let plans = [bad.clone(), plan("circuit-breaker", &breaker)];
-    let built = signed.builder().build(&plans, &[signed.policy(&json!({}))]);
+    let built = signed.builder().build_plans(&plans, &[signed.policy(&json!({}))]);
     assert_eq!(built[0].status.state.to_string(), "refused:grant.import");
     assert!(detail(&built[0]).contains("random"), "{}", detail(&built[0]));
     assert_eq!(refused(&built[0]), "grant.import");
     assert_eq!(built[1].status.state.to_string(), "serving");
 
     bad.on_failure = OnFailure::Open;
-    let left_out = only(signed.builder().build(&[bad], &[signed.policy(&json!({}))]));
+    let left_out = only(signed.builder().build_plans(&[bad], &[signed.policy(&json!({}))]));
     assert!(left_out.attached.is_none() && detail(&left_out).ends_with("it is left out"));
 }
 
@@ -209,7 +263,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
     let policies = [signed.policy(&json!({}))];
     let good = plan("retry", &signed.add("retry", "1.0.0"));
     let mut builder = signed.builder();
-    let first = only(builder.build(std::slice::from_ref(&good), &policies));
+    let first = only(builder.build_plans(std::slice::from_ref(&good), &policies));
     let mut cases = Vec::new();
     let mut case = |code: &'static str, change: &dyn Fn(&mut FilterPlan)| {
         let mut plan = good.clone();
@@ -234,7 +288,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
     });
     for (code, plan) in cases {
         let wrong_name = code == "trust.wrong-name";
-        let built = only(builder.build(&[plan], &policies));
+        let built = only(builder.build_plans(&[plan], &policies));
         assert_eq!(built.status.state.to_string(), format!("refused:{code}"));
         if wrong_name {
             // Another filter is asked for: the old one is not its predecessor.
@@ -244,7 +298,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
         assert!(running(&built).is_same(running(&first)), "{code}");
         assert!(detail(&built).ends_with("version 1.0.0 keeps serving"), "{}", detail(&built));
     }
-    let back = only(builder.build(&[good], &policies));
+    let back = only(builder.build_plans(&[good], &policies));
     assert!(running(&back).is_same(running(&first)) && back.status.state.is_serving());
 }
 
@@ -259,13 +313,13 @@ fn altered_octets_are_refused_and_put_right_they_serve() {
 
     std::fs::write(&file, &altered).unwrap();
     let mut builder = signed.builder();
-    let never = only(builder.build(&plans, &policies));
+    let never = only(builder.build_plans(&plans, &policies));
     assert_eq!(refused(&never), "trust.altered");
     std::fs::write(&file, &whole).unwrap();
-    let first = only(builder.build(&plans, &policies));
+    let first = only(builder.build_plans(&plans, &policies));
     assert_eq!(first.status.state.to_string(), "serving");
     std::fs::write(&file, &altered).unwrap();
-    let kept = only(builder.build(&plans, &policies));
+    let kept = only(builder.build_plans(&plans, &policies));
     assert_eq!(kept.status.state.to_string(), "refused:trust.altered");
     assert!(running(&kept).is_same(running(&first)));
 }
@@ -276,13 +330,13 @@ fn an_artifact_nobody_signed_or_without_component_is_refused_by_its_own_rule() {
     let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
     let policies = [signed.policy(&json!({}))];
     std::fs::remove_file(signed.folder.path().join("retry.wasm.sigstore.json")).unwrap();
-    assert_eq!(refused(&only(signed.builder().build(&plans, &policies))), "trust.unsigned");
+    assert_eq!(refused(&only(signed.builder().build_plans(&plans, &policies))), "trust.unsigned");
     std::fs::remove_file(signed.file("retry")).unwrap();
-    let built = only(signed.builder().build(&plans, &policies));
+    let built = only(signed.builder().build_plans(&plans, &policies));
     assert_eq!(refused(&built), "artifact.unreadable");
     assert!(detail(&built).contains("retry.wasm"), "{}", detail(&built));
     let elsewhere = SigningStore::new();
-    let built = only(elsewhere.builder().build(&plans, &policies));
+    let built = only(elsewhere.builder().build_plans(&plans, &policies));
     assert_eq!(refused(&built), "artifact.missing");
     let folder = elsewhere.folder.path().display().to_string();
     assert!(detail(&built).contains(&folder), "{}", detail(&built));
@@ -301,12 +355,15 @@ fn what_is_revoked_stops_serving_though_it_ran_before() {
         // A folder has no log, so nothing proves that it was signed before.
         ("trust.revoked-key", json!({ "revokedKeys": [{ "key": "release", "fromIndex": 9 }] })),
     ] {
-        assert_eq!(only(builder.build(&plans, &trusting)).status.state.to_string(), "serving");
-        let built = only(builder.build(&plans, &[signed.policy(&more)]));
+        assert_eq!(
+            only(builder.build_plans(&plans, &trusting)).status.state.to_string(),
+            "serving"
+        );
+        let built = only(builder.build_plans(&plans, &[signed.policy(&more)]));
         assert_eq!(refused(&built), code, "{}", detail(&built));
         assert!(detail(&built).ends_with("exchanges in its scope are refused"));
     }
-    let nobody = only(builder.build(&plans, &[]));
+    let nobody = only(builder.build_plans(&plans, &[]));
     assert!(refused(&nobody).starts_with("trust."), "without a policy nobody is trusted");
 }
 
@@ -316,10 +373,10 @@ fn an_attachment_that_is_gone_leaves_nothing_behind() {
     let policies = [signed.policy(&json!({}))];
     let plans = [plan("retry", &signed.add("retry", "1.0.0"))];
     let mut builder = signed.builder();
-    let first = only(builder.build(&plans, &policies));
-    assert!(builder.build(&[] as &[FilterPlan], &policies).is_empty());
+    let first = only(builder.build_plans(&plans, &policies));
+    assert!(builder.build_plans(&[] as &[FilterPlan], &policies).is_empty());
     assert!(builder.good.is_empty() && builder.states.is_empty());
-    let second = only(builder.build(&plans, &policies));
+    let second = only(builder.build_plans(&plans, &policies));
     assert!(!Arc::ptr_eq(running(&first).state(), running(&second).state()));
 }
 
@@ -328,7 +385,7 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
     let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let less = signed.add_claiming("retry", "1.0.0", |claims| claims.imports.clear());
-    let built = only(signed.builder().build(&[plan("retry", &less)], &policies));
+    let built = only(signed.builder().build_plans(&[plan("retry", &less)], &policies));
     assert_eq!(refused(&built), "trust.claims");
     assert!(
         detail(&built).contains("`random`, which the manifest does not claim"),
@@ -338,10 +395,10 @@ fn a_manifest_that_claims_what_its_component_is_not_is_refused_though_it_is_sign
     let more = signed.add_claiming("retry", "1.0.1", |claims| {
         claims.exports.push("tamis:filter/request@0.2.0".to_owned());
     });
-    let built = only(signed.builder().build(&[plan("retry", &more)], &policies));
+    let built = only(signed.builder().build_plans(&[plan("retry", &more)], &policies));
     assert_eq!(refused(&built), "trust.claims");
     let honest = signed.add("retry", "1.0.2");
-    let built = only(signed.builder().build(&[plan("retry", &honest)], &policies));
+    let built = only(signed.builder().build_plans(&[plan("retry", &honest)], &policies));
     assert_eq!(built.status.state.to_string(), "serving");
 }
 
@@ -371,7 +428,7 @@ fn a_candidate_stays_in_the_shadow_of_its_slot_until_it_changes() {
             |plan, slot, shadow| DesiredSlot { slot, plan, refused: None, logged: &[], shadow };
         let candidate = candidate.map(|plan| Box::new(of(plan, "test/retry~shadow", None)));
         let rules = Rules { policies: &policies, age: Duration::ZERO };
-        only(builder.build_wanted(&[of(&plan, "test/retry", candidate)], rules))
+        only(builder.build(&[of(&plan, "test/retry", candidate)], rules))
     };
     let built = build(Some(&other));
     assert_eq!(running(&built).version(), "1.0.0");
@@ -404,7 +461,7 @@ fn a_candidate_that_may_not_run_leaves_its_slot_as_it_is() {
     let wanted =
         of(&serving, "test/retry", Some(Box::new(of(&candidate, "test/retry~shadow", None))));
     let rules = Rules { policies: &policies, age: Duration::ZERO };
-    let built = only(builder.build_wanted(&[wanted], rules));
+    let built = only(builder.build(&[wanted], rules));
     assert_eq!(
         (running(&built).version(), built.status.state.to_string().as_str()),
         ("1.0.0", "serving")
@@ -493,14 +550,14 @@ fn a_route_that_the_router_refuses_is_left_out_cold_and_warm_and_all_others_are_
         let bad = route("f/bad", rules);
         let mut builder = signed.builder();
         let cold = router(&digest, json!([route("f/good", good()), bad]));
-        let built = only(builder.build(&[cold], &policies));
+        let built = only(builder.build_plans(&[cold], &policies));
         assert!(built.status.state.is_serving(), "{name}: {}", detail(&built));
         assert_eq!(known_rules(running(&built)), ["f/good/all", "f/bad/x"], "{name}");
         let [left] = &built.left_out[..] else { panic!("{name}: {:?}", built.left_out) };
         assert_eq!((left.route.as_str(), left.whole), ("f/bad", whole), "{name}: {left:?}");
         assert!(left.pointer.starts_with("/spec/rules/0"), "{name}: {left:?}");
         let warm = router(&digest, json!([route("f/good", good()), bad, route("g/new", good())]));
-        let built = only(builder.build(&[warm], &policies));
+        let built = only(builder.build_plans(&[warm], &policies));
         assert!(known_rules(running(&built)).contains(&"g/new/all"), "{name}: a later change");
     }
 }
@@ -523,7 +580,7 @@ fn what_guards_a_part_of_a_route_that_is_left_out_guards_all_routes_of_its_names
     let mut guard = plan("retry", &signed.add("retry", "1.0.0"));
     guard.phase = plan::Phase::Authn;
     guard.scope = Some(vec!["f/bad/admin".to_owned()]);
-    let built = signed.builder().build(&[guard, router], &policies);
+    let built = signed.builder().build_plans(&[guard, router], &policies);
     assert_eq!(refused(&built[0]), "route.refused");
     let scope = built[0].attached.as_ref().unwrap().scope.clone().unwrap();
     assert_eq!(scope, ["f/bad/admin", "f/bad/", "f/wide/"]);
@@ -545,7 +602,7 @@ fn what_is_refused_before_it_runs_is_never_compiled() {
         let mut plan = plan("retry", &digest);
         change(&mut plan);
         let code = Code::default();
-        let built = only(signed.builder_with(code.clone()).build(&[plan], &policies));
+        let built = only(signed.builder_with(code.clone()).build_plans(&[plan], &policies));
         assert_eq!(refused(&built), rule);
         assert!(detail(&built).contains(part), "{rule}: {}", detail(&built));
         assert!(code.digests().is_empty(), "{rule}: it was compiled");
@@ -554,11 +611,13 @@ fn what_is_refused_before_it_runs_is_never_compiled() {
     let claims = signed.add_claiming("telemetry", "1.0.0", |input| input.exports.clear());
     let code = Code::default();
     let mut builder = signed.builder_with(code.clone());
-    let built = only(builder.build(&[plan("telemetry", &claims)], &policies));
+    let built = only(builder.build_plans(&[plan("telemetry", &claims)], &policies));
     assert_eq!(refused(&built), "trust.claims", "{}", detail(&built));
     assert!(code.digests().is_empty());
     // What is not refused is compiled, here too.
-    assert!(only(builder.build(&[plan("retry", &digest)], &policies)).status.state.is_serving());
+    assert!(
+        only(builder.build_plans(&[plan("retry", &digest)], &policies)).status.state.is_serving()
+    );
     assert_eq!(code.digests().len(), 1);
 }
 
@@ -570,7 +629,7 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
     let digest = signed.add("route", "1.0.0");
     let rules = json!([{ "name": "admin" }, { "backendRefs": [] }]);
     let router = router(&digest, json!([route("f/r", rules)]));
-    let filter = only(signed.builder().build(std::slice::from_ref(&router), &policies));
+    let filter = only(signed.builder().build_plans(std::slice::from_ref(&router), &policies));
     let filter = running(&filter);
     assert_eq!(known_rules(filter), ["f/r/admin", "f/r/1"]);
     for (scope, covered) in [
@@ -581,7 +640,7 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
     ] {
         let covers: Vec<String> = scope.into_iter().map(str::to_owned).collect();
         let router = FilterPlan { covers, ..router.clone() };
-        let refused = uncovered_rules(filter, &router);
+        let refused = router.uncovered_rules(filter.rules());
         assert_eq!(refused.is_none(), covered, "{:?}", router.covers);
     }
     // The same filter under configurations with rules that it does not have.
@@ -597,7 +656,7 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
         other.config = json!({ "routes": [route(name, rules)] }).into();
         let mut covering = |covers: &[&str]| {
             other.covers = covers.iter().map(|one| (*one).to_owned()).collect();
-            uncovered_rules(filter, &other)
+            other.uncovered_rules(filter.rules())
         };
         let refusal = covering(&[scope]).unwrap();
         assert_eq!(refusal.code, "router.rules", "{scope:?}");
@@ -632,7 +691,7 @@ fn a_component_of_another_world_than_its_catalogue_says_is_refused() {
     for (world, fits) in rows {
         let mut plan = plan("retry", &digest);
         plan.world = Some(world);
-        let built = only(signed.builder().build(&[plan], &policies));
+        let built = only(signed.builder().build_plans(&[plan], &policies));
         if fits {
             assert!(built.status.state.is_serving(), "{world:?}");
         } else {
@@ -649,21 +708,20 @@ fn a_slot_that_failed_slowly_is_not_made_again_while_others_change() {
     let (digest, other) = (signed.add("retry", "1.0.0"), signed.add("circuit-breaker", "1.0.0"));
     let (mut slow, other) = (plan("retry", &digest), plan("circuit-breaker", &other));
     let mut builder = signed.builder();
-    let wanted =
-        DesiredSlot { slot: slot_of(&slow), plan: &slow, refused: None, logged: &[], shadow: None };
+    let wanted = DesiredSlot::of_documents(slot_of(&slow), &slow);
     let rules = Rules { policies: &policies, age: Duration::ZERO };
-    let key = builder.proven(&wanted, rules, &builder.store.index()).map(|it| it.key);
+    let key = builder.proven(&wanted, rules, &mut builder.store.reading()).map(|it| it.key);
     let Ok(key) = key else { panic!("it may run") };
     let refusal = by_proxy("filter.configure", "it says no", "correct it");
     let (took, now) = (Duration::from_secs(2), builder.clock.now());
     builder.slow.keep(slot_of(&slow), &key, refusal, took, now);
     for _ in 0..2 {
-        let built = builder.build(&[slow.clone(), other.clone()], &policies);
+        let built = builder.build_plans(&[slow.clone(), other.clone()], &policies);
         assert!(detail(&built[0]).contains("took 2000 ms"), "{}", detail(&built[0]));
         assert_eq!(running(&built[1]).version(), "1.0.0", "the other one is in force");
     }
     slow.config = json!({ "attempts": 2 }).into();
-    let built = builder.build(&[slow, other], &policies);
+    let built = builder.build_plans(&[slow, other], &policies);
     assert_eq!(running(&built[0]).version(), "1.0.0", "what changed is tried at once");
 }
 
@@ -684,8 +742,9 @@ fn a_candidate_that_failed_slowly_is_not_made_again_while_others_change() {
     let mut builder = signed.builder();
     let rules = Rules { policies: &policies, age: Duration::ZERO };
     let name = format!("test/retry{SHADOW}");
-    let key = builder.proven(&of(&candidate, &name, None), rules, &builder.store.index());
-    let Ok(key) = key.map(|it| it.key) else { panic!("it may run") };
+    let wanted = of(&candidate, &name, None);
+    let key = builder.proven(&wanted, rules, &mut builder.store.reading()).map(|it| it.key);
+    let Ok(key) = key else { panic!("it may run") };
     let refusal = by_proxy("filter.configure", "it says no", "correct it");
     let (took, now) = (Duration::from_secs(2), builder.clock.now());
     builder.slow.keep(&name, &key, refusal, took, now);
@@ -693,7 +752,7 @@ fn a_candidate_that_failed_slowly_is_not_made_again_while_others_change() {
         let shadow = Box::new(of(candidate, &name, None));
         let wanted =
             [of(&serving, "test/retry", Some(shadow)), of(&other, "test/circuit-breaker", None)];
-        builder.build_wanted(&wanted, rules)
+        builder.build(&wanted, rules)
     };
     for _ in 0..2 {
         let built = build(&candidate);
