@@ -1,11 +1,13 @@
 //! A control plane: its parts and its state.
 
 mod activations;
+mod artifacts;
 pub(crate) mod beside;
 pub(crate) mod commit;
 mod evidence;
 pub(crate) mod fleet;
 mod parts;
+mod policies;
 pub(crate) mod proxy_plan;
 mod resolve;
 mod routers;
@@ -20,7 +22,7 @@ use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
 
-use crate::plane::control::evidence::Artifacts;
+use crate::plane::control::artifacts::Artifacts;
 use crate::plane::control::fleet::Fleet;
 use crate::plane::control::routers::Routers;
 use crate::plane::examine::ComponentExaminer;

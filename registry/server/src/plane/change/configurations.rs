@@ -44,7 +44,10 @@ impl Control {
             let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
             let Some(artifact) = self.artifact(&digest).await? else { continue };
             let component = self.component(&artifact).await?;
-            if let Some(refusal) = self.missing_signatures(plan, &digest, &artifact) {
+            let signed_by = plan.signed_by.as_ref();
+            let unsigned =
+                signed_by.and_then(|it| self.missing_signatures(plan, it, &digest, &artifact));
+            if let Some(refusal) = unsigned {
                 all.push((Arc::clone(plan), ValidationResult::refused(refusal)));
                 continue;
             }
