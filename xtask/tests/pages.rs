@@ -210,3 +210,25 @@ fn every_test_that_the_page_on_security_names_exists() {
         assert!(sources.iter().any(|text| text.contains(&test)), "there is no test {name}");
     }
 }
+
+#[test]
+fn every_room_that_the_walks_name_is_a_file_or_a_crate() {
+    let text = page("docs/explanation/rooms.md");
+    let is_path = |word: &&str| {
+        let part = |one: char| one.is_ascii_lowercase() || one.is_ascii_digit() || one == '_';
+        !word.ends_with('/') && word.chars().all(|one| part(one) || one == '/')
+    };
+    let named: BTreeSet<&str> = text.split('`').skip(1).step_by(2).filter(is_path).collect();
+    assert!(named.len() >= 150, "the page names {} rooms", named.len());
+    let root = root();
+    let rooms: Vec<String> = files(&root, ".rs")
+        .iter()
+        .map(|path| path.strip_prefix(&root).unwrap().with_extension(""))
+        .map(|path| format!("/{}", path.display().to_string().replace("/src/", "/")))
+        .collect();
+    let there = |word: &&&str| {
+        root.join(word).is_dir() || rooms.iter().any(|room| room.ends_with(&format!("/{word}")))
+    };
+    let missing: Vec<_> = named.iter().filter(|word| !there(word)).collect();
+    assert!(missing.is_empty(), "the page names what is not there: {missing:?}");
+}
