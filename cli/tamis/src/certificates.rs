@@ -8,10 +8,16 @@ use rcgen::{
 };
 use std::fs;
 use std::path::{Path, PathBuf};
+use tamis_ambient::Clock;
 use time::{Duration, OffsetDateTime};
 
 /// Days for which a certificate is valid; its authority is valid ten times as long.
 pub(crate) const DAYS: i64 = 90;
+
+/// The time of this machine.
+fn now() -> OffsetDateTime {
+    Clock::system().wall().into()
+}
 
 /// Path of an authority's key: the certificate's path with the ending `.key`.
 pub(crate) fn key_of(ca: &Path) -> PathBuf {
@@ -24,7 +30,7 @@ pub(crate) fn make_authority(ca: &Path) -> Result<()> {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.distinguished_name.push(DnType::CommonName, "local development CA");
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let now = OffsetDateTime::now_utc();
+    let now = now();
     params.not_before = now - Duration::days(1);
     params.not_after = now + Duration::days(10 * DAYS);
     let pair = KeyPair::generate()?;
@@ -48,7 +54,7 @@ pub(crate) fn authority(ca: &Path) -> Result<Issuer<'static, KeyPair>> {
 /// Whole days until a certificate expires, negative when it has expired; `None` when it cannot be read.
 pub(crate) fn days_left(certificate: &Path) -> Option<i64> {
     let facts = tamis_transport::CertificateFacts::read(certificate).ok()?;
-    let left = facts.not_after - OffsetDateTime::now_utc().unix_timestamp();
+    let left = facts.not_after - now().unix_timestamp();
     Some(left.div_euclid(24 * 3_600))
 }
 
@@ -63,7 +69,7 @@ pub(crate) fn issue(
     let mut params = CertificateParams::default();
     params.subject_alt_names = names;
     params.distinguished_name.push(DnType::CommonName, common_name);
-    let now = OffsetDateTime::now_utc();
+    let now = now();
     params.not_before = now - Duration::days(1);
     params.not_after = now + Duration::days(DAYS);
     params.use_authority_key_identifier_extension = true;
