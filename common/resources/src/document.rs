@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use recover::Recovery;
 
+use crate::addresses;
 use crate::check::{Checker, suggestion};
 use crate::kinds::{self, KindSchema, LOCK, PathMatchType, Resource, call_path};
 use crate::metadata::{Metadata, default_namespace};
@@ -338,6 +339,11 @@ fn wrong(checker: &mut Checker<'_>, tree: &YamlNode, resource: &Resource) -> boo
         let message = format!("a document, which many can read, contains {}", secret.name());
         let problem = checker.problem("document.secret", tree.place(&pointer), message);
         problem.help = Some(secret.way_out().to_owned());
+    }
+    for (pointer, text) in addresses::reserved(resource) {
+        let message = format!("`{text}` is no address of a machine");
+        let problem = checker.problem("document.virtual-address", tree.place(&pointer), message);
+        problem.help = Some(addresses::WAY_OUT.to_owned());
     }
     let hidden = checker.faults() > before;
     let Resource::Rollout(spec) = resource else { return hidden };

@@ -26,6 +26,7 @@
 )]
 
 mod access_rule;
+mod addresses;
 mod check;
 mod covered;
 mod document;

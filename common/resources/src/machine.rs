@@ -1,6 +1,8 @@
-//! Addresses and names that lead whoever uses them to their own machine, or to its link alone.
+//! What an address says about where it leads: to the machine or the link of whoever uses it, to a machine of a private
+//! network, or to a service by the address that DNS names it by.
 //!
-//! What is there may trust the machine itself: an admin listener, other processes, the metadata of a cloud.
+//! What is on a machine or its link may trust the machine itself: an admin listener, other processes, the metadata of a
+//! cloud.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,6 +20,28 @@ const METADATA_V6: [Ipv6Addr; 2] = [
 ];
 /// IPv4 in IPv6 by translation (RFC 6052 §2.1).
 const NAT64: [u16; 6] = [0x64, 0xff9b, 0, 0, 0, 0];
+
+/// The first of the addresses by which DNS names services: in the part of IPv4 that is reserved (RFC 1112 §4), where no
+/// machine is, so that no address of a machine is hidden, and where a connection that nobody captures leads nowhere.
+pub(crate) const VIRTUAL: u32 = 0xf000_0000;
+/// The bits that tell them apart: 240.0.0.0/5.
+pub(crate) const VIRTUAL_BITS: u32 = 27;
+
+/// Whether an address is one by which DNS names services, also as IPv4 inside IPv6. No document may have one.
+#[must_use]
+pub(crate) fn is_virtual(address: IpAddr) -> bool {
+    matches!(embedded(address), IpAddr::V4(v4) if v4.to_bits() >> VIRTUAL_BITS == VIRTUAL >> VIRTUAL_BITS)
+}
+
+/// Whether an address is one of a network without an owner in the world: private (RFC 1918), shared (RFC 6598), or unique
+/// local (RFC 4193), also as IPv4 inside IPv6. A public address has an owner, who need not be whoever writes it.
+#[must_use]
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match embedded(address) {
+        IpAddr::V4(v4) => v4.is_private() || matches!(v4.octets(), [100, 64..=127, ..]),
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
 
 /// Whether a name stands for this machine and is never resolved (RFC 6761 §6.3).
 #[must_use]

@@ -90,6 +90,7 @@ pub(crate) const CODES: &[Code] = &[
     row("document.invalid", "a document is invalid, and requests that it should guard are refused", "the documents in force", "correct it; `tamis check` shows where"),
     row("document.problem", "the change contains a problem because of which a part would be left out", "the rule that no document is left out without a report", "correct it, or `--confirm`"),
     row("document.secret", "a document contains a key or a password", "the rule that documents, which many can read, contain no secret", "name a file, or a secret that the host holds"),
+    row("document.virtual-address", "a document has an address of 240.0.0.0/5", "the rule that such an address is that of a name, as DNS computes it, and nobody's own", "write the address of a machine, or call the service by its name"),
     row("document.kind", "the kind is unknown or missing", "the schema of documents", "write one of the kinds; `tamis schema` lists them"),
     row("document.version", "the `apiVersion` is not that of the kind", "the schema of documents", "write the one that the message names"),
     row("document.shape", "a document does not have the fields of its kind", "the schema of documents", "correct what the message names"),

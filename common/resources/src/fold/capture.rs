@@ -2,10 +2,14 @@
 //!
 //! The listeners of captured connections share one socket, and the address that the application connected to chooses among
 //! them: one for all services with requests, one for each `tcp` port, and one for the rest.
+//!
+//! Anybody may write any address into a document of their own. So the addresses by which DNS names services, which no
+//! document may have, come first, then what the namespace of the caller declares, and what other namespaces declare counts
+//! for what is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hasher as _;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use fnv::FnvHasher;
 
@@ -16,6 +20,7 @@ use super::tcp::{application, tcp_ports};
 use super::{ACCEPTED, Claim, Fold, PlannedProxy};
 use crate::document::Document;
 use crate::kinds::{Egress, EndpointCapture, ServiceEndpoint, ServicePort, ServiceSpec};
+use crate::machine::{VIRTUAL, VIRTUAL_BITS, is_own_machine, is_private};
 use crate::plan::{
     AddressPlan, CapturedPlan, DestinationPlan, DnsPlan, ListenerRulesPlan, OthersPlan, TcpPlan,
     TrafficDirection,
@@ -112,33 +117,42 @@ impl<'a> Fold<'a> {
         kept.map(|((name, _), _)| (name.clone(), virtual_address(&name))).collect()
     }
 
+    /// Where the addresses lead that an application may connect to.
     fn addresses(&self, place: &PlannedProxy<'a>) -> Addresses {
-        let mut found = Addresses::default();
+        let PlannedProxy::Sidecar(caller, ..) = place else { return Addresses::default() };
+        let [mut named, mut near, mut far] = <[Addresses; 3]>::default();
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
-            let named = self.virtual_addresses.get(&key);
+            let address = self.virtual_addresses.get(&key);
             for port in ports(spec).into_iter().chain(tcp_ports(spec)) {
-                found.add(
-                    named.map(|it| SocketAddr::new((*it).into(), port.port)),
-                    &inside(&key, port),
-                );
+                let address = address.map(|it| SocketAddr::new((*it).into(), port.port));
+                named.add(address, &inside(&key, port));
             }
+            let is_own = document.metadata.namespace == caller.metadata.namespace;
+            let declared = if is_own { &mut near } else { &mut far };
+            let counts = |one: &SocketAddr| self.may_lead(document, one.ip(), is_own);
             for endpoint in &spec.endpoints {
-                let sidecar = endpoint.sidecar.as_deref();
-                found.refused.extend(sidecar.and_then(|it| it.parse::<SocketAddr>().ok()));
+                let sidecar = endpoint.sidecar.as_deref().and_then(|it| it.parse().ok());
+                declared.refused.extend(sidecar.filter(counts));
                 for (address, port) in served(spec, endpoint) {
-                    found.add([address], &inside(&key, port));
+                    declared.add(Some(address).filter(counts), &inside(&key, port));
                 }
             }
         }
         for external in self.externals(place) {
-            let named = self.virtual_addresses.get(&external.host);
-            let named = named.map(|it| SocketAddr::new((*it).into(), external.port.port));
-            found.add(named.into_iter().chain(external.sockets()), &outside(&external));
+            let address = self.virtual_addresses.get(&external.host);
+            let address = address.map(|it| SocketAddr::new((*it).into(), external.port.port));
+            named.add(address, &outside(&external));
+            near.add(external.sockets(), &outside(&external));
         }
-        let Addresses { services, refused } = &mut found;
-        services.retain(|address, _| !refused.contains(address));
-        found
+        named.settled().then(near.settled()).then(far.settled())
+    }
+
+    /// Whether an address in a Service may lead applications to it. Where documents are of many owners, a public address may
+    /// be anybody's, and what other namespaces connect to there is none of this Service's business; nor may a Service lead
+    /// anybody's connections to their own machine, such as to the metadata of its cloud, elsewhere.
+    fn may_lead(&self, document: &Document, address: IpAddr, is_own: bool) -> bool {
+        self.decides(document) || (!is_own_machine(address) && (is_own || is_private(address)))
     }
 
     /// Checks the addresses of captured connections.
@@ -181,6 +195,25 @@ impl Addresses {
             let known = self.services.insert(address, to.clone());
             self.refused.extend(known.filter(|other| other != to).map(|_| address));
         }
+    }
+
+    /// Without those that lead nowhere among those that lead somewhere.
+    fn settled(mut self) -> Self {
+        let Self { services, refused } = &mut self;
+        services.retain(|address, _| !refused.contains(address));
+        self
+    }
+
+    /// These, and of the `others` whatever these say nothing of.
+    fn then(mut self, others: Self) -> Self {
+        let Self { services, refused } = others;
+        let new =
+            |one: &SocketAddr| !self.services.contains_key(one) && !self.refused.contains(one);
+        let services: Vec<_> = services.into_iter().filter(|(one, _)| new(one)).collect();
+        let refused: Vec<_> = refused.into_iter().filter(new).collect();
+        self.services.extend(services);
+        self.refused.extend(refused);
+        self
     }
 }
 
@@ -338,12 +371,6 @@ fn in_both(endpoint: &ServiceEndpoint, text: &String) -> bool {
     let capture = endpoint.capture.as_ref();
     capture.is_some_and(|it| it.outbound.contains(text) && it.dns.contains(text))
 }
-
-/// The first of the addresses by which DNS names services: in the part of IPv4 that is reserved (RFC 1112 §4), where no
-/// machine is, so that no address of a machine is hidden, and where a connection that nobody captures leads nowhere.
-const VIRTUAL: u32 = 0xf000_0000;
-/// The bits that tell them apart: 240.0.0.0/5.
-const VIRTUAL_BITS: u32 = 27;
 
 fn virtual_address(key: &str) -> Ipv4Addr {
     let mut hasher = FnvHasher::default();

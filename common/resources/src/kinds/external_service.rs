@@ -12,7 +12,8 @@ shapes! {
         /// At most one port that is not `tcp`: a host does not identify one.
         #[schemars(length(min = 1, max = 16))]
         pub ports: Vec<ExternalPort>,
-        /// IP addresses to connect to, and that applications connect to; default: those that resolvers know for the host.
+        /// IP addresses to connect to, and that applications of the namespace connect to, before whatever other namespaces
+        /// declare; default: those that resolvers know for the host.
         #[schemars(length(max = 16))]
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         pub addresses: Vec<String>,

@@ -1,6 +1,6 @@
 //! Names that apply to the whole mesh, which belong to whoever used them first.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tamis_resources::{Document, ParentKind, ParentRef, Resource};
 
@@ -40,8 +40,7 @@ impl Claim {
             }
             Resource::Service(spec) => {
                 let identity = spec.identity.iter().cloned().map(Self::Identity);
-                let meshed = spec.endpoints.iter().filter(|one| one.sidecar.is_some());
-                let sockets = meshed.flat_map(|one| {
+                let sockets = spec.endpoints.iter().flat_map(|one| {
                     let rest = [&one.sidecar, &one.outbound, &one.admin];
                     let rest = rest.into_iter().filter_map(|it| it.as_deref());
                     let ports = one.ports.iter().map(|port| port.address.as_str());
@@ -52,6 +51,15 @@ impl Claim {
                     std::iter::once(one.address.as_str()).chain(rest).chain(ports).chain(called)
                 });
                 identity.chain(sockets.filter_map(socket).map(Self::Socket)).collect()
+            }
+            // In its namespace, connections to these go where it says.
+            Resource::ExternalService(spec) => {
+                let addresses =
+                    spec.addresses.iter().filter_map(|text| text.parse::<IpAddr>().ok());
+                let sockets = addresses.flat_map(|address| {
+                    spec.ports.iter().filter_map(move |port| shared(address, port.port))
+                });
+                sockets.map(Self::Socket).collect()
             }
             _ => Self::hosts(document, false),
         }
@@ -106,6 +114,10 @@ pub(super) fn overlap(one: Option<&str>, other: Option<&str>) -> bool {
 /// An address that means the same machine to everybody; names and loopback addresses do not.
 fn socket(text: &str) -> Option<SocketAddr> {
     let address: SocketAddr = text.parse().ok()?;
-    let ip = address.ip().to_canonical();
-    (!ip.is_loopback()).then(|| SocketAddr::new(ip, address.port()))
+    shared(address.ip(), address.port())
+}
+
+fn shared(ip: IpAddr, port: u16) -> Option<SocketAddr> {
+    let ip = ip.to_canonical();
+    (!ip.is_loopback()).then(|| SocketAddr::new(ip, port))
 }

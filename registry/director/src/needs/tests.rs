@@ -593,6 +593,69 @@ fn an_endpoint_on_the_machine_of_whoever_calls_it_needs_the_mesh() {
         ("unix:/run/a.sock", true),
         ("10.0.0.1:80", false),
         ("a.example:80", false),
+#[test]
+fn whoever_claims_an_address_that_a_document_has_needs_the_right_to_that_document() {
+    let of = |key: &str, endpoint: Value| {
+        let ports = json!([{ "port": 80, "protocol": "http" }, { "port": 81, "protocol": "tcp" }]);
+        let id = format!("spiffe://m/ns/{key}");
+        document(
+            "Service",
+            key,
+            &json!({ "ports": ports, "identity": id, "endpoints": [endpoint] }),
+        )
+    };
+    let outside = |key: &str, addresses: &[&str]| {
+        let ports = json!([{ "port": 443, "protocol": "tcp" }, { "port": 80, "protocol": "http" }]);
+        let spec = json!({ "hosts": ["pay.example"], "ports": ports, "addresses": addresses });
+        document("ExternalService", key, &spec)
+    };
+    let held = [
+        of(
+            "b/bare",
+            json!({ "address": "10.9.0.9:80", "ports": [{ "port": 81, "address": "10.9.0.9:81" }] }),
+        ),
+        of(
+            "b/meshed",
+            json!({
+                "address": "10.9.0.8:80", "sidecar": "10.9.0.8:15006", "ports": [{ "port": 81, "address": "10.9.0.8:81" }],
+            }),
+        ),
+        outside("b/pay", &["203.0.113.5", "2001:db8::5"]),
+    ];
+    let mut world = World::guarded();
+    world.append("ada", applied(held));
+    for (address, whose) in [
+        ("10.9.0.9:80", Some("b/bare")),
+        ("[::ffff:10.9.0.9]:80", Some("b/bare")),
+        ("10.9.0.9:81", Some("b/bare")),
+        ("10.9.0.9:82", None),
+        ("10.9.0.8:80", Some("b/meshed")),
+        ("10.9.0.8:81", Some("b/meshed")),
+        ("10.9.0.8:15006", Some("b/meshed")),
+        ("203.0.113.5:443", Some("b/pay")),
+        ("203.0.113.5:80", Some("b/pay")),
+        ("[2001:db8::5]:443", Some("b/pay")),
+        ("203.0.113.5:8443", None),
+        ("203.0.113.6:443", None),
+    ] {
+        for key in ["a/x", "b/x"] {
+            for endpoint in [
+                json!({ "address": address }),
+                json!({ "address": "127.0.0.1:80", "sidecar": address }),
+                json!({ "address": "10.1.1.1:80", "ports": [{ "port": 81, "address": address }] }),
+            ] {
+                let mut found = needs(&world, applied([of(key, endpoint.clone())]));
+                found.retain(|need| need != key);
+                let wanted: Vec<String> = whose.into_iter().map(str::to_owned).collect();
+                assert_eq!(found, wanted, "{key} {endpoint}");
+            }
+        }
+    }
+    // Each namespace says for itself what is outside of the mesh.
+    let found = needs(&world, applied([outside("a/pay", &["203.0.113.5", "10.9.0.9"])]));
+    assert_eq!(found, ["a/pay", "a/*"]);
+}
+
         ("localhost.example:80", false),
         ("[2001:db8::1]:80", false),
     ] {

@@ -1,6 +1,7 @@
 //! Captured connections: which listener has which address, and mistakes, each of which leaves a socket closed.
 
 use super::*;
+use crate::fold_under;
 use crate::kinds::Egress;
 use crate::plan::{CapturedPlan, ListenerPlan};
 
@@ -128,6 +129,163 @@ fn an_address_of_two_services_leads_to_neither_and_does_not_leave() {
     assert!(all.iter().any(|(address, _)| address == "other.data.mesh:80"), "{all:?}");
     let (_, rest) = captured(&plan, "captured:egress");
     assert!(rest.others.as_ref().unwrap().refused.contains(&"10.0.0.2:8080".to_owned()));
+}
+
+/// A service of any namespace: its ports and its endpoints.
+fn of(namespace: &str, name: &str, ports: &str, endpoints: &str) -> String {
+    service(name, ports, endpoints)
+        .replace("namespace: data", &format!("namespace: {namespace}"))
+        .replace("ns/data/", &format!("ns/{namespace}/"))
+}
+
+/// The caller, `beta/app`, and what its namespace declares; and a service of `gamma`.
+fn tenants() -> String {
+    of(
+        "beta",
+        "app",
+        HTTP,
+        &format!(
+            "{{ address: \"10.0.0.1:8080\", sidecar: \"10.0.0.1:15006\", capture: {{ {BOTH}, egress: allow }} }}"
+        ),
+    ) + &of("beta", "db", HTTP, "{ address: \"10.9.0.9:80\" }, { address: \"[fd00::9]:80\" }")
+        + "\n---\n{ kind: ExternalService, apiVersion: tamis.dev/v1alpha1, metadata: { name: pay, namespace: beta }, spec: { \
+           hosts: [pay.example], ports: [{ port: 443, protocol: tcp }], addresses: [\"203.0.113.5\", \"10.9.0.5\"] } }\n"
+        + &of("gamma", "api", HTTP, "{ address: \"10.8.0.8:80\" }")
+}
+
+/// What connections of `beta/app` to an address become: the host or the listener of a service, `refused`, or `leaves`.
+fn reached(text: &str, security: Security<'_>, address: &str) -> String {
+    let node = "sidecar:beta/app/0".parse().unwrap();
+    let plan = fold_under(&documents(text), &node, &files, security).plan.unwrap();
+    let mut found = Vec::new();
+    for listener in &plan.listeners {
+        let Some(captured) = &listener.captured else { continue };
+        let to = captured.destinations.iter().filter(|one| one.address == address);
+        found.extend(to.map(|one| one.host.clone().unwrap_or_else(|| listener.name.clone())));
+        let refused = captured.others.iter().flat_map(|one| &one.refused);
+        found.extend(refused.filter(|one| *one == address).map(|_| "refused".to_owned()));
+    }
+    assert!(found.len() < 2, "{address}: {found:?}");
+    found.pop().unwrap_or_else(|| "leaves".to_owned())
+}
+
+#[test]
+fn nobody_takes_or_closes_what_an_application_reaches_by_documents_of_another_namespace() {
+    const TLS: &str = "{ port: 443, protocol: tcp }";
+    let meshed =
+        |address: &str| format!("{{ address: \"{address}\", sidecar: \"10.66.0.1:15006\" }}");
+    let bare = |address: &str| format!("{{ address: \"{address}\" }}");
+    let sidecar =
+        |address: &str| format!("{{ address: \"127.0.0.1:80\", sidecar: \"{address}\" }}");
+    let second = |address: &str| {
+        let ports = format!("ports: [{{ port: 443, address: \"{address}\" }}]");
+        format!("{{ address: \"127.0.0.1:80\", sidecar: \"10.66.0.1:15006\", {ports} }}")
+    };
+    let acme = |ports: &str, endpoints: &str| of("acme", "x", ports, endpoints);
+    let security: &[String] = &["security".to_owned()];
+    let owners = Security::Namespaces(security);
+    let pay = "captured:pay.example:443";
+    for (what, text, address, to) in [
+        // What the namespace of the caller declares.
+        ("an endpoint", acme(HTTP, &bare("10.9.0.9:80")), "10.9.0.9:80", "db.beta.mesh"),
+        ("behind a sidecar", acme(HTTP, &meshed("10.9.0.9:80")), "10.9.0.9:80", "db.beta.mesh"),
+        ("IPv6", acme(HTTP, &bare("[fd00::9]:80")), "[fd00::9]:80", "db.beta.mesh"),
+        ("a sidecar", acme(HTTP, &sidecar("10.9.0.9:80")), "10.9.0.9:80", "db.beta.mesh"),
+        (
+            "a second port",
+            acme(&format!("{HTTP}, {TLS}"), &second("10.9.0.9:80")),
+            "10.9.0.9:80",
+            "db.beta.mesh",
+        ),
+        ("a server outside", acme(TLS, &meshed("203.0.113.5:443")), "203.0.113.5:443", pay),
+        ("one by a private address", acme(TLS, &meshed("10.9.0.5:443")), "10.9.0.5:443", pay),
+        ("a sidecar for it", acme(HTTP, &sidecar("203.0.113.5:443")), "203.0.113.5:443", pay),
+        // What nobody declares, outside of the mesh or on the machine of the caller.
+        ("a public server", acme(TLS, &meshed("198.51.100.7:443")), "198.51.100.7:443", "leaves"),
+        ("with requests", acme(HTTP, &meshed("198.51.100.7:80")), "198.51.100.7:80", "leaves"),
+        ("and no sidecar", acme(HTTP, &bare("198.51.100.7:80")), "198.51.100.7:80", "leaves"),
+        ("over IPv6", acme(TLS, &meshed("[2001:db8::7]:443")), "[2001:db8::7]:443", "leaves"),
+        ("as a sidecar", acme(HTTP, &sidecar("198.51.100.7:443")), "198.51.100.7:443", "leaves"),
+        (
+            "as its second port",
+            acme(&format!("{HTTP}, {TLS}"), &second("198.51.100.7:443")),
+            "198.51.100.7:443",
+            "leaves",
+        ),
+        (
+            "of two services",
+            acme(HTTP, &bare("198.51.100.7:80")) + &of("acme", "y", HTTP, &bare("198.51.100.7:80")),
+            "198.51.100.7:80",
+            "leaves",
+        ),
+        ("metadata", acme(HTTP, &meshed("169.254.169.254:80")), "169.254.169.254:80", "leaves"),
+        (
+            "metadata again",
+            acme(HTTP, &meshed("100.100.100.200:80")),
+            "100.100.100.200:80",
+            "leaves",
+        ),
+        (
+            "metadata of IPv6",
+            acme(HTTP, &meshed("[fd00:ec2::254]:80")),
+            "[fd00:ec2::254]:80",
+            "leaves",
+        ),
+        (
+            "as a sidecar",
+            acme(HTTP, &sidecar("169.254.169.254:80")),
+            "169.254.169.254:80",
+            "leaves",
+        ),
+        (
+            "of the own namespace",
+            of("beta", "m", HTTP, &meshed("169.254.169.254:80")),
+            "169.254.169.254:80",
+            "leaves",
+        ),
+        // Services of others are reached by the addresses of their machines.
+        ("a machine", acme(HTTP, &bare("10.7.0.7:80")), "10.7.0.7:80", "x.acme.mesh"),
+        ("a pod", acme(HTTP, &meshed("192.168.7.7:80")), "192.168.7.7:80", "x.acme.mesh"),
+        ("its port", acme(TLS, &meshed("172.16.7.7:443")), "172.16.7.7:443", "captured:x.acme:443"),
+        (
+            "of a shared network",
+            acme(HTTP, &meshed("100.64.0.7:80")),
+            "100.64.0.7:80",
+            "x.acme.mesh",
+        ),
+        ("of IPv6", acme(HTTP, &meshed("[fd00::7]:80")), "[fd00::7]:80", "x.acme.mesh"),
+        ("its sidecar", acme(HTTP, &sidecar("10.7.0.7:15006")), "10.7.0.7:15006", "refused"),
+        ("two others", acme(HTTP, &bare("10.8.0.8:80")), "10.8.0.8:80", "refused"),
+        // Public addresses count in the own namespace, and where security declares them.
+        (
+            "its own",
+            of("beta", "p", HTTP, &meshed("198.51.100.7:80")),
+            "198.51.100.7:80",
+            "p.beta.mesh",
+        ),
+        ("two of its own", of("beta", "p", HTTP, &bare("10.9.0.9:80")), "10.9.0.9:80", "refused"),
+        (
+            "of security",
+            of("security", "p", HTTP, &bare("198.51.100.7:80")),
+            "198.51.100.7:80",
+            "p.security.mesh",
+        ),
+    ] {
+        let text = tenants() + &text;
+        assert_eq!(reached(&text, owners, address), to, "{what}: {address}");
+        // What the name of a service leads to never changes.
+        let plan = folded(&text, "sidecar:beta/app/0").plan.unwrap();
+        let named = format!("{}:80", plan.dns.unwrap().names["db.beta.mesh"]);
+        assert_eq!(reached(&text, owners, &named), "db.beta.mesh", "{what}: {address}");
+    }
+    // Documents of one owner: every address counts, and the own namespace comes first.
+    for (text, address, to) in [
+        (acme(TLS, &meshed("198.51.100.7:443")), "198.51.100.7:443", "captured:x.acme:443"),
+        (acme(HTTP, &bare("10.9.0.9:80")), "10.9.0.9:80", "db.beta.mesh"),
+        (acme(HTTP, &sidecar("203.0.113.5:443")), "203.0.113.5:443", pay),
+    ] {
+        assert_eq!(reached(&(tenants() + &text), Security::Everybody, address), to, "{address}");
+    }
 }
 
 #[test]
