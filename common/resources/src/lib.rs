@@ -57,8 +57,8 @@ mod tree;
 
 pub use document::{Document, NEW, ParseResult, parse, read};
 pub use fold::{
-    Condition, FindDocument, FoldResult, GuardReach, ResourceStatus, fold, fold_under, grant_plan,
-    guard_reach, trust_beyond, trust_policies,
+    Condition, FindDocument, FoldResult, GuardReach, HasKind, ResourceStatus, fold, fold_under,
+    grant_plan, guard_reach, trust_beyond, trust_policies,
 };
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
@@ -78,7 +78,7 @@ pub use sound::{
 };
 pub use span::TextSpan;
 pub use split::{ends_document, lines, parts, texts};
-pub use stray::stray_guards;
+pub use stray::{GUARDED, stray_guards};
 pub use text::{CheckedText, suggest};
 pub use touches::{FieldReferent, Touch, TouchTarget, names};
 pub use tree::{Value, YamlNode};

@@ -12,8 +12,8 @@ use crate::kinds::{AuthorizationMode, Phase, Resource, TargetKind, TargetRef};
 use crate::problem::Problem;
 use crate::security::Security;
 
-/// Everything that a guard can be attached to.
-const GUARDED: [&str; 4] = ["Gateway", "Service", "HTTPRoute", "GRPCRoute"];
+/// The kinds of documents that a guard can be attached to.
+pub const GUARDED: [&str; 4] = ["Gateway", "Service", "HTTPRoute", "GRPCRoute"];
 /// What follows where something is closed.
 pub(crate) const CLOSED: &str = "until this is corrected, everything it may have been meant for is refused; to guard calls to a service, attach to the Service";
 const START: &str = "no proxy starts from this folder unless it ran with this document before";
@@ -102,6 +102,15 @@ impl GuardedPlaces {
                 let key = (kind, metadata.name.clone());
                 places.namespaces.entry(key).or_insert_with(|| metadata.namespace.clone());
             }
+        }
+        places
+    }
+
+    /// A namespace that has documents of the kinds of which `has` says so; nothing else is known.
+    pub(crate) fn having(namespace: &str, has: impl Fn(&str) -> bool) -> Self {
+        let mut places = Self::default();
+        for kind in GUARDED.into_iter().filter(|kind| has(kind)) {
+            places.add(kind, namespace);
         }
         places
     }

@@ -158,8 +158,9 @@ impl State {
             fresh.iter().map(|(key, document)| (*key, &**document)).collect();
         let after = before.with(applied.removed.iter(), fresh.iter().map(|(key, it)| (*key, *it)));
         let mut needs = RequiredRights::default();
-        let keys = fresh.keys().copied().chain(&applied.removed);
-        for key in keys {
+        let keys = || fresh.keys().copied().chain(&applied.removed);
+        after.closes_kinds(keys().map(String::as_str), &before, &mut needs);
+        for key in keys() {
             let (old, new) = (before.by_key.get(key.as_str()), fresh.get(key).copied());
             if old.is_none() && new.is_none() {
                 // There is nothing to remove; whose it would be is not revealed either.
@@ -170,8 +171,8 @@ impl State {
                 before.reaches(old, &mut needs);
                 before.hangs(old, &mut needs);
                 before.users(old, new, &mut needs);
-                after.closes(key, &before, &mut needs);
             }
+            after.closes(key, &before, &mut needs);
             if let Some(new) = new {
                 after.speaks(new, security, &mut needs);
                 after.reaches(new, &mut needs);

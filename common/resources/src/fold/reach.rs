@@ -10,15 +10,20 @@ use crate::kinds::{
     AuthorizationMode, FilterAttachmentSpec, ParentKind, ParentRef, Resource, TargetKind,
 };
 use crate::node_name::NodeName;
-use crate::stray::kind_of;
+use crate::stray::{GuardedPlaces, kind_of};
 
 /// Something that a guard closes although none of its targets names it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum GuardReach {
     /// The whole mesh.
     Mesh,
-    /// Everything of one kind in this namespace, or all that is in it.
-    Namespace(String),
+    /// Everything of one kind in a namespace; `HTTPRoute` are the routes of both kinds.
+    Kind {
+        /// The namespace.
+        namespace: String,
+        /// The kind.
+        kind: &'static str,
+    },
     /// A service, by its `namespace/name`.
     Service(String),
 }
@@ -26,13 +31,22 @@ pub enum GuardReach {
 /// Finds a document by its kind and its `namespace/name`.
 pub type FindDocument<'f, 'a> = &'f dyn Fn(&str, &str) -> Option<&'a Document>;
 
+/// Whether there is a document of a kind in a namespace.
+pub type HasKind<'f> = &'f dyn Fn(&str, &str) -> bool;
+
 /// What a document closes beyond its targets: a guard of something that is not there closes whatever it may have been meant
 /// for, one that stands in for a guard that cannot be used whatever that one may have been for, and a guard of a route
 /// between services closes these services. Empty for everything that guards nothing.
 ///
-/// It is decided by the code that places guards in plans, with the documents near the guard, which `find` finds.
+/// It is decided by the code that places guards in plans, with the documents near the guard, which `find` finds, and with
+/// the kinds that its namespace `has`: a guard of something that is not there closes all of its kind, or the whole namespace
+/// if that has none.
 #[must_use]
-pub fn guard_reach<'a>(guard: &'a Document, find: FindDocument<'_, 'a>) -> BTreeSet<GuardReach> {
+pub fn guard_reach<'a>(
+    guard: &'a Document,
+    find: FindDocument<'_, 'a>,
+    has: HasKind<'_>,
+) -> BTreeSet<GuardReach> {
     let policy;
     let spec = match &guard.resource {
         Resource::FilterAttachment(spec) => spec,
@@ -43,6 +57,7 @@ pub fn guard_reach<'a>(guard: &'a Document, find: FindDocument<'_, 'a>) -> BTree
         _ => return BTreeSet::new(),
     };
     let node = NodeName::Gateway { key: String::new() };
+    let own = &guard.metadata.namespace;
     let mut fold = Fold {
         node: &node,
         files: &|_| Err(String::new()),
@@ -52,11 +67,10 @@ pub fn guard_reach<'a>(guard: &'a Document, find: FindDocument<'_, 'a>) -> BTree
         problems: Vec::new(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
-        places: OnceCell::new(),
+        places: OnceCell::from(GuardedPlaces::having(own, |kind| has(kind, own))),
     };
     let routes = fold.routes();
     let (targets, _) = fold.targets(guard, spec, &routes).split();
-    let own = &guard.metadata.namespace;
     let named: BTreeSet<String> = spec
         .target_refs
         .iter()
@@ -65,7 +79,11 @@ pub fn guard_reach<'a>(guard: &'a Document, find: FindDocument<'_, 'a>) -> BTree
         .collect();
     let wider = targets.into_iter().filter_map(|target| match target.kind {
         TargetKind::Mesh => Some(GuardReach::Mesh),
-        _ if target.all => Some(GuardReach::Namespace(target.key)),
+        kind if target.all => {
+            let kind = if kind == TargetKind::GRPCRoute { TargetKind::HTTPRoute } else { kind };
+            let namespace = target.key;
+            kind_of(kind).map(|kind| GuardReach::Kind { namespace, kind })
+        }
         TargetKind::Service if !named.contains(&target.key) => {
             Some(GuardReach::Service(target.key))
         }

@@ -3,10 +3,11 @@
 use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Bound;
 
 use tamis_resources::{
-    Document, GuardReach, ReferenceGrantSpec, Resource, RouteNamespaces, Security, TouchTarget,
-    guard_reach, machine,
+    Document, GUARDED, GuardReach, ReferenceGrantSpec, Resource, RouteNamespaces, Security,
+    TouchTarget, guard_reach, machine,
 };
 
 use super::claim::{Claim, overlap};
@@ -28,6 +29,8 @@ struct Index<'a> {
     attached: BTreeMap<(String, String), Vec<&'a Document>>,
     /// Routes, by the kind and key of what they are attached to.
     routes: BTreeMap<(String, String), Vec<&'a Document>>,
+    /// Attachments of filters and policies, by their namespace.
+    guards: BTreeMap<&'a str, Vec<&'a Document>>,
     /// Attachments, by the filter that they run.
     users: BTreeMap<&'a str, Vec<&'a Document>>,
     identities: BTreeMap<&'a str, Vec<&'a Document>>,
@@ -58,6 +61,13 @@ impl<'a> Index<'a> {
                 | Resource::BackendTLSPolicy(_)
                 | Resource::AuthorizationPolicy(_)
         );
+        let guards = matches!(
+            document.resource,
+            Resource::FilterAttachment(_) | Resource::AuthorizationPolicy(_)
+        );
+        if guards {
+            self.guards.entry(&document.metadata.namespace).or_default().push(document);
+        }
         for touch in attaches.then(|| document.touches()).into_iter().flatten() {
             if let TouchTarget::Place { kind, key } = touch.what {
                 self.attached.entry((kind, key)).or_default().push(document);
@@ -188,7 +198,7 @@ impl<'a> Documents<'a> {
                 let why = match &reach {
                     _ if document.is_stub() => "stands in for a guard that cannot be used",
                     GuardReach::Service(_) => "guards a route between services",
-                    GuardReach::Mesh | GuardReach::Namespace(_) => {
+                    GuardReach::Mesh | GuardReach::Kind { .. } => {
                         "guards what is not there or cannot be used (apply that before it or with it)"
                     }
                 };
@@ -203,11 +213,20 @@ impl<'a> Documents<'a> {
         let find = |kind: &str, key: &str| {
             self.by_key.get(format!("{kind}/{key}").as_str()).map(|found| &**found)
         };
-        guard_reach(document, &find)
+        guard_reach(document, &find, &|kind, namespace| self.has(kind, namespace))
     }
 
-    /// What guards that stay as they are close beyond their targets once these documents are in force, and did not `before`:
-    /// without what it guards, a guard closes whatever it may have been meant for.
+    /// Whether there is a document of a kind in a namespace.
+    fn has(&self, kind: &str, namespace: &str) -> bool {
+        let start = format!("{kind}/{namespace}/");
+        let from = (Bound::Included(start.as_str()), Bound::Unbounded);
+        let mut after = self.by_key.range::<str, _>(from);
+        after.next().is_some_and(|(key, _)| key.starts_with(&start))
+    }
+
+    /// What guards that were there `before` close beyond their targets once these documents are in force and did not, or
+    /// did and no longer do: without what it guards, a guard closes whatever it may have been meant for, and with it nothing
+    /// else. A guard that comes or goes has needs of its own.
     pub(super) fn closes(&self, key: &str, before: &Self, needs: &mut RequiredRights) {
         let Some((kind, place)) = key.split_once('/') else { return };
         let target = (kind.to_owned(), place.to_owned());
@@ -216,11 +235,51 @@ impl<'a> Documents<'a> {
         let routes = routes.map(|route| (route.kind().to_owned(), route.key()));
         let targets = std::iter::once(target.clone()).chain(routes);
         let guards = targets.flat_map(|of| index.attached.get(&of).into_iter().flatten());
+        self.shifts(guards.copied(), before, &format!("with {key} as it would be"), needs);
+    }
+
+    /// The same for guards of something that is not there: what they close depends on the kinds that their namespace has,
+    /// and so on its first and its last document of each kind, whatever the name. `keys` are all that changes.
+    pub(super) fn closes_kinds<'k>(
+        &self,
+        keys: impl Iterator<Item = &'k str>,
+        before: &Self,
+        needs: &mut RequiredRights,
+    ) {
+        let place = |key: &'k str| {
+            let (kind, place) = key.split_once('/')?;
+            Some((kind, place.split_once('/')?.0))
+        };
+        let places = keys.filter_map(place).filter(|(kind, _)| GUARDED.contains(kind));
+        for (kind, namespace) in places.collect::<BTreeSet<_>>() {
+            let (was, is) = (before.has(kind, namespace), self.has(kind, namespace));
+            if was != is {
+                let order = if is { "with the first" } else { "without the last" };
+                let guards = self.index().guards.get(namespace).into_iter().flatten().copied();
+                let cause = format!("{order} {kind} of {namespace}");
+                self.shifts(guards, before, &cause, needs);
+            }
+        }
+    }
+
+    fn shifts(
+        &self,
+        guards: impl Iterator<Item = &'a Document>,
+        before: &Self,
+        cause: &str,
+        needs: &mut RequiredRights,
+    ) {
         for guard in guards {
-            let known = before.reach(guard);
-            for reach in self.reach(guard).into_iter().filter(|one| !known.contains(one)) {
-                let why = format!("without {key} as it is, a guard closes {}", words_of(&reach));
-                needs.add_elsewhere(RequiredRights::of(right_of(&reach)), &why);
+            let key = format!("{}/{}", guard.kind(), guard.key());
+            let Some(known) = before.by_key.get(key.as_str()).map(|known| before.reach(known))
+            else {
+                continue;
+            };
+            let reach = self.reach(guard);
+            for shifted in reach.symmetric_difference(&known) {
+                let verb = if reach.contains(shifted) { "closes" } else { "no longer closes" };
+                let why = format!("{cause}, a guard {verb} {}", words_of(shifted));
+                needs.add_elsewhere(RequiredRights::of(right_of(shifted)), &why);
             }
         }
     }
@@ -372,7 +431,7 @@ fn opens(document: &Document, me: &str, needs: &mut RequiredRights) {
 fn right_of(reach: &GuardReach) -> RequiredRight {
     match reach {
         GuardReach::Mesh => RequiredRight::Mesh,
-        GuardReach::Namespace(namespace) => RequiredRight::Namespace(namespace.clone()),
+        GuardReach::Kind { namespace, .. } => RequiredRight::Namespace(namespace.clone()),
         GuardReach::Service(key) => RequiredRight::Place(key.clone()),
     }
 }
@@ -380,7 +439,7 @@ fn right_of(reach: &GuardReach) -> RequiredRight {
 fn words_of(reach: &GuardReach) -> String {
     match reach {
         GuardReach::Mesh => "the whole mesh".to_owned(),
-        GuardReach::Namespace(namespace) => {
+        GuardReach::Kind { namespace, .. } => {
             format!("all that it may be meant for in the namespace {namespace}")
         }
         GuardReach::Service(key) => format!("Service {key}"),

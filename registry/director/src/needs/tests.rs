@@ -122,6 +122,7 @@ fn whoever_opens_more_than_a_name_needs_the_rights_to_all_of_it() {
             json!({ "name": key.replace("b/", ""), "port": 80 }),
         )
     };
+    let stub: &[(&str, &str)] = &[("tamis.dev/stands-in", "x")];
     for (held, after, wanted) in [
         (None, reference_grant("b/x", "evil", "Service", None), &["b/x", "b/*"][..]),
         (None, reference_grant("b/x", "evil", "Service", Some("y")), &["b/x", "b/y"]),
@@ -130,6 +131,9 @@ fn whoever_opens_more_than_a_name_needs_the_rights_to_all_of_it() {
         (Some(identity("b/y")), identity("b/x"), &["b/x", "b/y"]),
         (Some(identity("b/y")), identity("b/y"), &["b/y"]),
         (Some(host("b/y")), host("b/x"), &["b/x", "b/y"]),
+        // One that stands in for a broken route closes its hosts.
+        (Some(host("b/y")), annotated(host("b/x"), stub), &["b/x", "b/y"]),
+        (Some(host("b/y")), annotated(host("b/y"), stub), &["b/y"]),
     ] {
         let mut world = World::guarded();
         world.append("ada", applied([open_gateway("infra/open")]));
@@ -432,6 +436,75 @@ fn whoever_takes_from_a_guard_what_it_guards_needs_the_rights_to_what_it_closes_
 }
 
 #[test]
+fn the_first_and_the_last_document_of_a_kind_need_the_rights_to_what_a_stray_guard_closes_without_it()
+ {
+    let of = |kind: &str| json!([{ "kind": kind, "name": "gone" }]);
+    let guard = |kind: &str| guard_in("authn", &of(kind));
+    let http = |key: &str| {
+        route(key, json!({ "name": "open", "namespace": "infra" }), &[], json!({ "name": "s" }))
+    };
+    let grpc = |key: &str| {
+        let parent = json!({ "name": "open", "namespace": "infra" });
+        document("GRPCRoute", key, &json!({ "parentRefs": [parent], "rules": [{}] }))
+    };
+    let (s, r, g) = (|| service("a/s", 0), || http("a/r"), || gateway("a/g"));
+    let stub: &[(&str, &str)] = &[("tamis.dev/stands-in", "x")];
+    for (what, guard, held, change, shifts) in [
+        ("the first gateway", guard("Gateway"), vec![s(), r()], applied([g()]), true),
+        ("the last gateway", guard("Gateway"), vec![s(), r(), g()], removed("Gateway/a/g"), true),
+        ("a second gateway", guard("Gateway"), vec![s(), g()], applied([gateway("a/x")]), false),
+        (
+            "one of two gateways",
+            guard("Gateway"),
+            vec![s(), g(), gateway("a/x")],
+            removed("Gateway/a/x"),
+            false,
+        ),
+        ("of another namespace", guard("Gateway"), vec![s()], applied([gateway("b/g")]), false),
+        ("the first of another kind", guard("Gateway"), vec![r()], applied([s()]), false),
+        ("the first service", guard("Service"), vec![r()], applied([s()]), true),
+        ("the last service", guard("Service"), vec![s(), g()], removed("Service/a/s"), true),
+        ("the first route", guard("HTTPRoute"), vec![s()], applied([r()]), true),
+        ("the last route", guard("HTTPRoute"), vec![s(), r()], removed("HTTPRoute/a/r"), true),
+        ("the first of either kind", guard("HTTPRoute"), vec![s()], applied([grpc("a/x")]), true),
+        ("the second kind", guard("HTTPRoute"), vec![grpc("a/x")], applied([r()]), false),
+        (
+            "one of two kinds",
+            guard("GRPCRoute"),
+            vec![grpc("a/x"), r()],
+            removed("GRPCRoute/a/x"),
+            false,
+        ),
+        ("the last of them", guard("GRPCRoute"), vec![s(), r()], removed("HTTPRoute/a/r"), true),
+        // It opens what was closed until it came.
+        ("what was missing", guard("Gateway"), vec![s(), g()], applied([gateway("a/gone")]), true),
+        ("of a policy", policy_in("enforce", &of("Gateway")), vec![s()], applied([g()]), true),
+        ("of what watches", policy_in("audit", &of("Gateway")), vec![s()], applied([g()]), false),
+        ("of no guard", guard_in("traffic", &of("Gateway")), vec![s()], applied([g()]), false),
+        (
+            "of one that stands in",
+            annotated(guard_in("traffic", &of("Gateway")), stub),
+            vec![s()],
+            applied([g()]),
+            true,
+        ),
+        (
+            "of the mesh",
+            guard_in("authn", &json!([{ "kind": "Mesh" }])),
+            vec![s()],
+            applied([g()]),
+            false,
+        ),
+    ] {
+        let mut world = World::guarded();
+        world.append("ada", applied([open_gateway("infra/open")]));
+        world.append("ada", applied(held.into_iter().chain([guard])));
+        let found = needs(&world, change);
+        assert_eq!(found.contains(&"a/*".to_owned()), shifts, "{what}: {found:?}");
+    }
+}
+
+#[test]
 fn whoever_takes_a_filter_from_those_that_run_it_needs_the_rights_to_them() {
     let of = |world: &str| document("Filter", "tamis/jwt", &json!({ "world": world }));
     let mut world = World::guarded();
@@ -521,6 +594,69 @@ fn hosts_of_a_shared_gateway_identities_and_sidecars_belong_to_whoever_came_firs
 }
 
 #[test]
+fn whoever_claims_an_address_that_a_document_has_needs_the_right_to_that_document() {
+    let of = |key: &str, endpoint: Value| {
+        let ports = json!([{ "port": 80, "protocol": "http" }, { "port": 81, "protocol": "tcp" }]);
+        let id = format!("spiffe://m/ns/{key}");
+        document(
+            "Service",
+            key,
+            &json!({ "ports": ports, "identity": id, "endpoints": [endpoint] }),
+        )
+    };
+    let outside = |key: &str, addresses: &[&str]| {
+        let ports = json!([{ "port": 443, "protocol": "tcp" }, { "port": 80, "protocol": "http" }]);
+        let spec = json!({ "hosts": ["pay.example"], "ports": ports, "addresses": addresses });
+        document("ExternalService", key, &spec)
+    };
+    let held = [
+        of(
+            "b/bare",
+            json!({ "address": "10.9.0.9:80", "ports": [{ "port": 81, "address": "10.9.0.9:81" }] }),
+        ),
+        of(
+            "b/meshed",
+            json!({
+                "address": "10.9.0.8:80", "sidecar": "10.9.0.8:15006", "ports": [{ "port": 81, "address": "10.9.0.8:81" }],
+            }),
+        ),
+        outside("b/pay", &["203.0.113.5", "2001:db8::5"]),
+    ];
+    let mut world = World::guarded();
+    world.append("ada", applied(held));
+    for (address, whose) in [
+        ("10.9.0.9:80", Some("b/bare")),
+        ("[::ffff:10.9.0.9]:80", Some("b/bare")),
+        ("10.9.0.9:81", Some("b/bare")),
+        ("10.9.0.9:82", None),
+        ("10.9.0.8:80", Some("b/meshed")),
+        ("10.9.0.8:81", Some("b/meshed")),
+        ("10.9.0.8:15006", Some("b/meshed")),
+        ("203.0.113.5:443", Some("b/pay")),
+        ("203.0.113.5:80", Some("b/pay")),
+        ("[2001:db8::5]:443", Some("b/pay")),
+        ("203.0.113.5:8443", None),
+        ("203.0.113.6:443", None),
+    ] {
+        for key in ["a/x", "b/x"] {
+            for endpoint in [
+                json!({ "address": address }),
+                json!({ "address": "127.0.0.1:80", "sidecar": address }),
+                json!({ "address": "10.1.1.1:80", "ports": [{ "port": 81, "address": address }] }),
+            ] {
+                let mut found = needs(&world, applied([of(key, endpoint.clone())]));
+                found.retain(|need| need != key);
+                let wanted: Vec<String> = whose.into_iter().map(str::to_owned).collect();
+                assert_eq!(found, wanted, "{key} {endpoint}");
+            }
+        }
+    }
+    // Each namespace says for itself what is outside of the mesh.
+    let found = needs(&world, applied([outside("a/pay", &["203.0.113.5", "10.9.0.9"])]));
+    assert_eq!(found, ["a/pay", "a/*"]);
+}
+
+#[test]
 fn an_identity_that_nobody_has_belongs_to_the_namespace_in_its_path_or_to_the_mesh() {
     let world = World::guarded();
     let of = |kind: &str, identity: &str| {
@@ -593,69 +729,6 @@ fn an_endpoint_on_the_machine_of_whoever_calls_it_needs_the_mesh() {
         ("unix:/run/a.sock", true),
         ("10.0.0.1:80", false),
         ("a.example:80", false),
-#[test]
-fn whoever_claims_an_address_that_a_document_has_needs_the_right_to_that_document() {
-    let of = |key: &str, endpoint: Value| {
-        let ports = json!([{ "port": 80, "protocol": "http" }, { "port": 81, "protocol": "tcp" }]);
-        let id = format!("spiffe://m/ns/{key}");
-        document(
-            "Service",
-            key,
-            &json!({ "ports": ports, "identity": id, "endpoints": [endpoint] }),
-        )
-    };
-    let outside = |key: &str, addresses: &[&str]| {
-        let ports = json!([{ "port": 443, "protocol": "tcp" }, { "port": 80, "protocol": "http" }]);
-        let spec = json!({ "hosts": ["pay.example"], "ports": ports, "addresses": addresses });
-        document("ExternalService", key, &spec)
-    };
-    let held = [
-        of(
-            "b/bare",
-            json!({ "address": "10.9.0.9:80", "ports": [{ "port": 81, "address": "10.9.0.9:81" }] }),
-        ),
-        of(
-            "b/meshed",
-            json!({
-                "address": "10.9.0.8:80", "sidecar": "10.9.0.8:15006", "ports": [{ "port": 81, "address": "10.9.0.8:81" }],
-            }),
-        ),
-        outside("b/pay", &["203.0.113.5", "2001:db8::5"]),
-    ];
-    let mut world = World::guarded();
-    world.append("ada", applied(held));
-    for (address, whose) in [
-        ("10.9.0.9:80", Some("b/bare")),
-        ("[::ffff:10.9.0.9]:80", Some("b/bare")),
-        ("10.9.0.9:81", Some("b/bare")),
-        ("10.9.0.9:82", None),
-        ("10.9.0.8:80", Some("b/meshed")),
-        ("10.9.0.8:81", Some("b/meshed")),
-        ("10.9.0.8:15006", Some("b/meshed")),
-        ("203.0.113.5:443", Some("b/pay")),
-        ("203.0.113.5:80", Some("b/pay")),
-        ("[2001:db8::5]:443", Some("b/pay")),
-        ("203.0.113.5:8443", None),
-        ("203.0.113.6:443", None),
-    ] {
-        for key in ["a/x", "b/x"] {
-            for endpoint in [
-                json!({ "address": address }),
-                json!({ "address": "127.0.0.1:80", "sidecar": address }),
-                json!({ "address": "10.1.1.1:80", "ports": [{ "port": 81, "address": address }] }),
-            ] {
-                let mut found = needs(&world, applied([of(key, endpoint.clone())]));
-                found.retain(|need| need != key);
-                let wanted: Vec<String> = whose.into_iter().map(str::to_owned).collect();
-                assert_eq!(found, wanted, "{key} {endpoint}");
-            }
-        }
-    }
-    // Each namespace says for itself what is outside of the mesh.
-    let found = needs(&world, applied([outside("a/pay", &["203.0.113.5", "10.9.0.9"])]));
-    assert_eq!(found, ["a/pay", "a/*"]);
-}
-
         ("localhost.example:80", false),
         ("[2001:db8::1]:80", false),
     ] {

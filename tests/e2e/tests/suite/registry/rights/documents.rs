@@ -230,6 +230,59 @@ fn a_token_of_one_name_closes_nothing_else_of_its_namespace() {
     // What guards nothing closes nothing.
     let traffic = one.apply(&[guard("Service", "traffic")]);
     assert_eq!(traffic.status, 200, "{}", traffic.body);
+    // A guard of something that is not there closes all of its kind, or all there is while there is nothing of it: with the
+    // first of a kind everything else opens, and without the last it closes.
+    let mut stray = guard("Service", "authn");
+    stray["metadata"]["name"] = json!("stray");
+    stray["spec"]["targetRefs"] = json!([{ "kind": "Service", "name": "gone" }]);
+    assert_eq!(all.apply(&[stray]).status, 200);
+    let service =
+        document("Service", "acme", "x", json!({ "ports": [{ "port": 80, "protocol": "http" }] }));
+    let first = one.apply(std::slice::from_ref(&service));
+    let says = |reply: &Reply| reply.status == 403 && reply.body.contains("the namespace acme");
+    assert!(says(&first), "{}", first.body);
+    assert_eq!(all.apply(&[service]).status, 200);
+    let last = one.apply_with(&[], &[], &["Service/acme/x"]);
+    assert!(says(&last), "{}", last.body);
+    assert_eq!(all.apply_with(&[], &[], &["Service/acme/x"]).status, 200);
+}
+
+#[test]
+fn a_token_of_one_name_takes_no_address_of_others() {
+    let folder = TempDir::new().unwrap();
+    let one = token(folder.path(), &[], "one", "acme/x", &["operate", "observe"]);
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let registry = Registry::start(folder.path(), &[]);
+    let (one, admin) = (registry.caller(&one), registry.caller(&admin));
+    let service = |namespace: &str, name: &str, endpoint: Value| {
+        let ports = json!([{ "port": 80, "protocol": "http" }]);
+        let identity = format!("spiffe://m/ns/{namespace}/{name}");
+        let spec = json!({ "ports": ports, "identity": identity, "endpoints": [endpoint] });
+        document("Service", namespace, name, spec)
+    };
+    let outside = json!({
+        "hosts": ["pay.example"], "ports": [{ "port": 443, "protocol": "tcp" }], "addresses": ["203.0.113.5"],
+    });
+    let held = [
+        service("beta", "db", json!({ "address": "10.9.0.9:80" })),
+        document("ExternalService", "beta", "pay", outside),
+    ];
+    assert_eq!(admin.apply(&held).status, 200);
+    for (address, status, says) in [
+        ("240.107.13.115:80", 422, "240.0.0.0/5"),
+        ("10.9.0.9:80", 403, "another namespace has"),
+        ("203.0.113.5:443", 403, "another namespace has"),
+        ("10.9.0.10:80", 200, ""),
+    ] {
+        for endpoint in [
+            json!({ "address": address }),
+            json!({ "address": "127.0.0.1:80", "sidecar": address }),
+        ] {
+            let reply = one.apply(&[service("acme", "x", endpoint.clone())]);
+            assert_eq!(reply.status, status, "{endpoint}: {}", reply.body);
+            assert!(reply.body.contains(says), "{endpoint}: {}", reply.body);
+        }
+    }
 }
 
 #[test]
