@@ -38,6 +38,7 @@ pub mod machine;
 mod metadata;
 mod narrow;
 mod node_name;
+mod opens;
 pub mod plan;
 mod problem;
 pub mod redact;

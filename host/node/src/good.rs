@@ -1,8 +1,8 @@
 //! The last good version of every document, and since when each is in force. It outlives the process.
 //!
 //! While a part of a folder cannot be read, the documents in that part stay in force as they were, also
-//! over a restart. If its previous content is unknown, it might contain a guard: the proxy does not start. While any part cannot be read, a
-//! proxy serves nothing new: the part may hold the guard of what is new.
+//! over a restart. If its previous content is unknown, it might contain a guard: the proxy does not start. While any part
+//! cannot be read, a proxy serves nothing new, and guards no less: the part may hold the guard of what is new.
 
 use crate::documents::{Documents, octets};
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use tamis_resources::{Document, NEW, NodeName, Resource, ResourceStatus};
+use tamis_resources::{Document, NEW, NodeName, ResourceStatus};
 use tamis_trust::Digest;
 
 /// Largest file in bytes that is read.
@@ -135,8 +135,8 @@ impl LastGoodDocuments {
         if !unread.is_empty() {
             let good = self.documents.values().flatten();
             let before: BTreeMap<Id, &Document> = good.map(|one| (id(one), one)).collect();
-            let is_new = |one: &mut Document| serves_more(one, before.get(&id(one)).copied());
-            for document in documents.extract_if(.., is_new) {
+            let opens = |one: &mut Document| one.opens_more(before.get(&id(one)).copied());
+            for document in documents.extract_if(.., opens) {
                 notes.push(format!(
                     "{}: {} {} waits until {} can be read, which may hold its guard",
                     document.source,
@@ -256,21 +256,6 @@ fn file_name(node: &NodeName) -> String {
     let (namespace, name) = key.split_once('/').unwrap_or(("", key));
     let joint = if namespace.contains('-') { '~' } else { '-' };
     format!("{kind}-{namespace}{joint}{name}{end}")
-}
-
-/// Whether a document serves more than its previous version. While a part cannot be read that may hold the guard of what is
-/// new, such a document waits.
-fn serves_more(document: &Document, previous: Option<&Document>) -> bool {
-    match (&document.resource, previous) {
-        (_, Some(previous)) if previous.says_the_same(document) => false,
-        (Resource::Gateway(_), _) => true,
-        (Resource::Service(_), previous) => previous.is_none(),
-        (Resource::HTTPRoute(_) | Resource::GRPCRoute(_), previous) => {
-            let before = previous.map(Document::paths).unwrap_or_default();
-            document.paths().iter().any(|path| !before.contains(path))
-        }
-        _ => false,
-    }
 }
 
 fn id(document: &Document) -> Id {

@@ -51,8 +51,9 @@ pub(crate) struct FolderDocuments {
     pub(crate) locks: Vec<Document>,
     /// Files and folders of which a part could not be used.
     pub(crate) broken: BTreeSet<String>,
-    /// Whether a part cannot be read as documents: what is gone from elsewhere may be in it.
-    pub(crate) lost: bool,
+    /// Files and folders of which a part cannot be read as documents: what is gone from elsewhere may be in it, and the guard
+    /// of what is new.
+    pub(crate) unread: BTreeSet<String>,
     /// The problems.
     pub(crate) wrongs: Vec<FolderProblem>,
 }
@@ -76,17 +77,22 @@ impl FolderDocuments {
 /// Which documents in force came from which file: `Kind/namespace/name` to the file's name.
 pub(crate) type DocumentSources = BTreeMap<String, String>;
 
-/// Reads a folder. What is wrong in it never keeps back what is not, and takes nothing out that is in force.
+/// The texts of the documents in force, by `Kind/namespace/name`, as they were sent.
+pub(crate) type DocumentTexts = BTreeMap<String, String>;
+
+/// Reads a folder. What is wrong in it takes nothing out that is in force, and keeps back what may open more than that does
+/// while a part cannot be read: that part may hold its guard. Nothing else is kept back.
 pub(crate) fn gather(
     folder: &Path,
     ports: Ports,
     known: &DocumentSources,
+    texts: &DocumentTexts,
 ) -> Result<FolderDocuments> {
     let read = ports.read(folder)?;
     let mut gathered = FolderDocuments::default();
     for file in &read.unreadable {
         gathered.broken.insert(file.path.clone());
-        gathered.lost = true;
+        gathered.unread.insert(file.path.clone());
         gathered.wrongs.push(FolderProblem::new(file.to_string()));
     }
     gathered.wrongs.extend(read.unread.iter().map(|file| FolderProblem::new(file.to_string())));
@@ -104,7 +110,10 @@ pub(crate) fn gather(
             .with_context(|| format!("{} cannot be read", path.display()))?;
         files.push(File::new(&name, ports.moved(&name, &text)?));
     }
-    let sender = Sender { names: DocumentNames::of(&files), known };
+    let lost = files.iter().filter(|file| file.is_lost()).map(|file| file.name.clone());
+    gathered.unread.extend(lost);
+    let unread = gathered.unread.iter().cloned().collect::<Vec<_>>().join(", ");
+    let sender = Sender { names: DocumentNames::of(&files), known, texts, unread };
     for file in &files {
         sender.file(&mut gathered, file);
     }
@@ -136,6 +145,11 @@ impl File {
         };
         let parts = parts(&text).into_iter().map(read).collect();
         Self { name: name.to_owned(), whole: problems.is_empty().then_some(documents), text, parts }
+    }
+
+    /// Whether a part of it cannot be read as documents.
+    fn is_lost(&self) -> bool {
+        self.whole.is_none() && self.parts.iter().any(|(_, parsed)| parsed.lost)
     }
 
     fn documents(&self) -> impl Iterator<Item = &Document> {
@@ -190,6 +204,9 @@ impl DocumentNames {
 struct Sender<'a> {
     names: DocumentNames,
     known: &'a DocumentSources,
+    texts: &'a DocumentTexts,
+    /// What cannot be read of the folder, in words; empty if all can be.
+    unread: String,
 }
 
 impl Sender<'_> {
@@ -198,6 +215,7 @@ impl Sender<'_> {
             !matches!(one.resource, Resource::FiltersLock(_))
                 && !one.is_stub()
                 && self.names.fate(&key(one), &file.name, self.known) == Use::Sent
+                && !self.waits(one)
         };
         if let Some(documents) = file.whole.as_ref().filter(|all| all.iter().all(plain)) {
             gathered.documents.extend(documents.iter().cloned());
@@ -230,7 +248,6 @@ impl Sender<'_> {
                 gathered.wrongs.push(FolderProblem::new(format!("{name}:{line}: {message}")));
             }
         }
-        gathered.lost |= parsed.lost;
         match (parsed.documents.as_slice(), parsed.stubs.as_slice()) {
             // Only comments, or nothing that anything stands in for.
             ([], []) if parsed.problems.is_empty() => part.text.clone(),
@@ -272,6 +289,14 @@ impl Sender<'_> {
         }
         let key = key(document);
         match self.names.fate(&key, name, self.known) {
+            Use::Sent if self.waits(document) => {
+                let (line, unread) = (part.line, &self.unread);
+                gathered.wrongs.push(FolderProblem::new(format!(
+                    "{name}:{line}: {key} waits until {unread} can be read, which may hold its guard"
+                )));
+                gathered.held.insert(key);
+                part.blank()
+            }
             Use::Sent => {
                 gathered.documents.push(document.clone());
                 part.text.clone()
@@ -297,6 +322,16 @@ impl Sender<'_> {
                 self.stand_in(gathered, part, document.clone().named(other).refused(why))
             }
         }
+    }
+
+    /// Whether a document may open more than its version in force, while a guard may be in what cannot be read.
+    fn waits(&self, document: &Document) -> bool {
+        if self.unread.is_empty() {
+            return false;
+        }
+        let text = self.texts.get(&key(document));
+        let before = text.and_then(|text| parse(&document.source, text).0.pop());
+        document.opens_more(before.as_ref())
     }
 
     /// The text sent in place of a document that cannot be used; its version in force stays.

@@ -254,7 +254,10 @@ fn while_a_part_cannot_be_read_nothing_new_is_served_and_all_else_changes() {
         ),
         ("a new service", "more.yaml", service("more"), false),
         ("a changed gateway", "edge.yaml", edge.replace("name: http", "name: other"), false),
-        ("a weight", "route.yaml", ROUTE.replace("port: 80 }", "port: 80, weight: 2 }"), true),
+        ("another rewrite", "route.yaml", ROUTE.replace("backendRefs:", "filters: [{ type: URLRewrite, urlRewrite: { path: { type: ReplaceFullPath, replaceFullPath: /admin } } }], backendRefs:"), false),
+        ("another condition", "route.yaml", ROUTE.replace("path: { value: /a }", "path: { value: /a }, method: GET"), false),
+        ("a weight", "route.yaml", ROUTE.replace("port: 80 }", "port: 80, weight: 2 }"), false),
+        ("another port", "app.yaml", service("app").replace("[{ port: 80,", "[{ port: 81,"), false),
         ("an endpoint", "app.yaml", service("app").replace("127.0.0.1:9 ", "127.0.0.1:10 "), true),
         ("a guard", "more.yaml", GUARD.to_owned(), true),
     ];

@@ -4,7 +4,9 @@ use super::{FolderProblems, PlannedDocuments, lock};
 use crate::change::files;
 use crate::output::{self, Output, one_line};
 use crate::up::admission::client;
-use crate::up::gather::{DocumentSources, FolderDocuments, FolderProblem, gather, key};
+use crate::up::gather::{
+    DocumentSources, DocumentTexts, FolderDocuments, FolderProblem, gather, key,
+};
 use crate::up::ports::Ports;
 use crate::up::registry::EmbeddedRegistry;
 use anyhow::Result;
@@ -32,6 +34,8 @@ const KNOWN: &str = "known.json";
 pub(super) struct FeedRecord {
     /// The documents in force, each with its file.
     pub(super) documents: DocumentSources,
+    /// Their texts: while a part of the folder cannot be read, what opens no more than these do is sent.
+    pub(super) texts: DocumentTexts,
     /// What stands in for documents that cannot be used, by `Kind/namespace/name`.
     pub(super) stand_ins: BTreeSet<String>,
 }
@@ -141,7 +145,7 @@ impl Feeder {
         }
         self.again.set(false);
         let mut done = PassResult::default();
-        match gather(&self.folder, self.ports, &self.kept.documents) {
+        match gather(&self.folder, self.ports, &self.kept.documents, &self.kept.texts) {
             Ok(gathered) => self.send(&gathered, &mut done),
             Err(error) => done.wrongs.push(FolderProblem::new(one_line(&causes(error.as_ref())))),
         }
@@ -180,7 +184,7 @@ impl Feeder {
         let known = &self.kept.documents;
         // What is gone may have moved into a file that cannot be read.
         let gone = known.iter().filter(|(key, file)| {
-            !gathered.lost
+            gathered.unread.is_empty()
                 && !here.contains_key(*key)
                 && !gathered.held.contains(*key)
                 && !gathered.is_broken(file)
@@ -213,6 +217,9 @@ impl Feeder {
                 }
                 self.kept.documents.retain(|key, _| !request.removed.contains(key));
                 self.kept.documents.extend(here);
+                let texts = gathered.documents.iter().map(|one| (key(one), one.text().to_owned()));
+                self.kept.texts.extend(texts);
+                self.kept.texts.retain(|key, _| self.kept.documents.contains_key(key));
                 self.kept.stand_ins = stand_ins;
                 self.keep_known(done);
                 self.applied = Some(request);

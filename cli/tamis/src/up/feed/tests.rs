@@ -217,6 +217,51 @@ fn a_guard_that_comes_broken_closes_what_it_was_to_guard_until_it_is_mended_or_g
     }
 }
 
+/// A guard of the gateway.
+const GUARD: &str = "kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: g, namespace: shop }\n\
+    spec: { targetRefs: [{ kind: Gateway, name: edge }], filter: acme/jwt, phase: authn, order: 10 }\n";
+
+#[test]
+fn a_guard_that_moves_into_a_part_that_cannot_be_read_stays_in_the_registry() {
+    let moved = |text: &str| format!("{text}---\n{GUARD} x: [ broken\n");
+    for (what, file, before) in [
+        ("a known file", "other.yaml", Some(service("a"))),
+        ("a new file", "new.yaml", None),
+        ("the file of the gateway", "edge.yaml", Some(GATEWAY.to_owned())),
+    ] {
+        let folder = folder();
+        fs::write(folder.path().join("guard.yaml"), GUARD).unwrap();
+        if let Some(before) = &before {
+            fs::write(folder.path().join(file), before).unwrap();
+        }
+        let world = World::start(folder);
+        assert!(world.attachment("g").is_some(), "{what}");
+        world.write(file, &moved(before.as_deref().unwrap_or_default()));
+        fs::remove_file(world.folder.path().join("guard.yaml")).unwrap();
+        // A change that is taken comes after the guard was gone from its file.
+        world.write("last.yaml", &GUARD.replace("name: g,", "name: last,").replace("10 }", "11 }"));
+        world.wait("a new guard comes", |world| world.attachment("last").is_some());
+        assert!(world.attachment("g").is_some(), "{what}: {:?}", world.feeding.wrongs().lines());
+        // What is new waits, and what changed, over a restart as well.
+        world.write("late.yaml", &service("late"));
+        let waits = |world: &World| {
+            let lines = world.feeding.wrongs().lines();
+            lines.iter().any(|line| line.contains(&format!("Service/shop/late waits until {file}")))
+        };
+        world.wait("a new service waits", waits);
+        let World { folder, feeding, registry } = world;
+        drop((feeding, registry));
+        let world = World::start(folder);
+        assert!(world.attachment("g").is_some(), "{what}, over a restart");
+        assert!(waits(&world) && !world.names().contains(&"late".to_owned()), "{what}");
+        // Where it can be read again, what is not there is gone, and what waited comes.
+        let mended = before.unwrap_or_else(|| service("b"));
+        world.write(file, &mended);
+        world.wait("it is gone", |world| world.attachment("g").is_none());
+        world.wait("what waited comes", |world| world.names().contains(&"late".to_owned()));
+    }
+}
+
 #[test]
 fn a_component_that_was_changed_is_told_with_its_place() {
     let world = World::start(folder());

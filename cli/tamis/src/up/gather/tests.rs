@@ -24,13 +24,20 @@ fn folder(files: &[(&str, String)]) -> TempDir {
 const PORTS: Ports = Ports { offset: 0, apps: true };
 
 fn gathered(files: &[(&str, String)]) -> FolderDocuments {
-    gather(folder(files).path(), PORTS, &DocumentSources::new()).unwrap()
+    gathered_after(files, &[])
+}
+
+/// The texts of all documents in files that can be read.
+fn texts(files: &[(&str, String)]) -> DocumentTexts {
+    let parts = files.iter().flat_map(|(_, text)| parts(text));
+    let documents = parts.flat_map(|part| tamis_resources::read("", &part.text).documents);
+    documents.map(|one| (key(&one), one.text().to_owned())).collect()
 }
 
 /// With these documents in force, each from that file.
 fn gathered_after(files: &[(&str, String)], known: &[(&str, &str)]) -> FolderDocuments {
     let known = known.iter().map(|(key, file)| ((*key).to_owned(), (*file).to_owned())).collect();
-    gather(folder(files).path(), PORTS, &known).unwrap()
+    gather(folder(files).path(), PORTS, &known, &texts(files)).unwrap()
 }
 
 fn keys(gathered: &FolderDocuments) -> Vec<String> {
@@ -257,7 +264,8 @@ fn of_a_part_with_several_documents_each_is_sent_or_what_stands_in_for_it() {
         let part = Part { line: 1, text: text.clone() };
         let mut all = FolderDocuments::default();
         let (names, known) = (DocumentNames::of(&[]), DocumentSources::new());
-        let sender = Sender { names, known: &known };
+        let (texts, unread) = (DocumentTexts::new(), String::new());
+        let sender = Sender { names, known: &known, texts: &texts, unread };
         let own = sender.part(&mut all, "a.yaml", &part, &parsed);
         all.sources.push(SourceText { source: "a.yaml".to_owned(), text: own });
         assert_eq!(keys(&all), sent, "{text}");
@@ -281,9 +289,55 @@ fn what_is_wrong_between_documents_is_told_and_sent_all_the_same() {
 
 #[test]
 fn a_file_that_is_no_text_is_told_and_is_as_good_as_broken() {
-    let folder = folder(&[("a.yaml", service("a"))]);
+    let files = [("a.yaml", service("a"))];
+    let folder = folder(&files);
     std::fs::write(folder.path().join("b.yaml"), b"\xff\xfe").unwrap();
-    let all = gather(folder.path(), PORTS, &DocumentSources::new()).unwrap();
+    let all = gather(folder.path(), PORTS, &DocumentSources::new(), &texts(&files)).unwrap();
     assert_eq!(keys(&all), ["Service/shop/a"]);
     assert!(all.is_broken("b.yaml") && all.wrongs[0].line.starts_with("b.yaml: "), "{all:?}");
+}
+
+#[test]
+fn while_a_part_cannot_be_read_what_may_open_more_waits_and_all_else_is_sent() {
+    let route = "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: r, namespace: shop }\n\
+        spec: { parentRefs: [{ name: edge }], rules: [{ matches: [{ path: { value: /a } }], backendRefs: [{ name: a, port: 80 }] }] }\n";
+    let endpoints =
+        |text: &str, address: &str| format!("{text}  endpoints: [{{ address: {address} }}]\n");
+    let app = endpoints(&service("a"), "10.0.0.1:80");
+    let broken = "kind: FilterAttachment\nspec: { phase: [authn }\n";
+    let guard = guard("g", "phase: authn\n  order: 1");
+    let before: Vec<(&str, String)> = vec![("a.yaml", app.clone()), ("r.yaml", route.to_owned())];
+    for (what, file, text, sent) in [
+        ("a new service", "n.yaml", service("n"), false),
+        ("a new route", "n.yaml", route.replace("name: r,", "name: n,"), false),
+        ("another path", "r.yaml", route.replace("/a", "/b"), false),
+        (
+            "another condition",
+            "r.yaml",
+            route.replace("{ value: /a }", "{ value: /a }, method: GET"),
+            false,
+        ),
+        ("another port", "a.yaml", app.replace("port: 80,", "port: 81,"), false),
+        ("another address", "a.yaml", endpoints(&service("a"), "10.0.0.2:80"), true),
+        ("a guard", "n.yaml", guard, true),
+        ("the same", "r.yaml", route.to_owned(), true),
+    ] {
+        for rest in ["", "# a comment\n"] {
+            let mut files: BTreeMap<&str, String> = before.iter().cloned().collect();
+            files.insert(file, format!("{text}{rest}"));
+            files.insert("x.yaml", broken.to_owned());
+            let files: Vec<(&str, String)> = files.into_iter().collect();
+            let found = folder(&files);
+            let all =
+                gather(found.path(), PORTS, &DocumentSources::new(), &texts(&before)).unwrap();
+            sound(&all);
+            let own = key(&parse(file, &text).0[0]);
+            assert_eq!(keys(&all).contains(&own), sent, "{what}: {:?}", all.wrongs);
+            // What is in force of it stays, and the part is named.
+            assert_eq!(all.held.contains(&own), !sent, "{what}");
+            let says = format!("{own} waits until x.yaml can be read");
+            assert_eq!(all.wrongs.iter().any(|one| one.line.contains(&says)), !sent, "{what}");
+            assert_eq!(all.unread, BTreeSet::from(["x.yaml".to_owned()]), "{what}");
+        }
+    }
 }
