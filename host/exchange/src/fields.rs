@@ -46,21 +46,44 @@ const NO_TRAILERS: &[&str] = &[
     "content-type",
     "cookie",
     "location",
+    "origin",
     "proxy-authenticate",
     "proxy-authorization",
     "range",
+    "referer",
     "set-cookie",
     "strict-transport-security",
     "vary",
     "www-authenticate",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
 ];
 /// The same, by prefix.
 const NO_TRAILER_PREFIXES: &[&str] = &["access-control-", "if-", "sec-"];
 
-/// Whether a field may be a trailer: the host does not write it, and it neither routes, authenticates nor
-/// describes a message (RFC 9110 §6.5.1).
+/// Names under which other gateways pass on where a request came from. Their services believe them.
+const ORIGINS: &[&str] = &[
+    "cf-connecting-ip",
+    "fastly-client-ip",
+    "true-client-ip",
+    "x-client-ip",
+    "x-cluster-client-ip",
+    "x-real-ip",
+];
+/// Names of Envoy: the client's address, its original path and method, and how often to try again.
+const ORIGIN_PREFIXES: &[&str] = &["x-envoy-"];
+
+/// Whether a field states where a request came from, or its original path, in the words of another gateway, in any spelling.
+pub fn is_origin_field(name: &str) -> bool {
+    is_of(name, ORIGINS, ORIGIN_PREFIXES)
+}
+
+/// Whether a field may be a trailer: the host does not write it, it neither routes, authenticates nor describes a message
+/// (RFC 9110 §6.5.1), and it states no origin.
 pub(crate) fn may_follow_a_body(name: &str) -> bool {
-    !is_host_field(name) && !is_of(name, NO_TRAILERS, NO_TRAILER_PREFIXES)
+    let is_of_heads = is_host_field(name) || is_origin_field(name);
+    !is_of_heads && !is_of(name, NO_TRAILERS, NO_TRAILER_PREFIXES)
 }
 
 /// Whether the host writes that field, in any spelling.

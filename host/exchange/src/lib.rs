@@ -49,7 +49,7 @@ pub use edit::{
 };
 pub use exchange::{Attributes, Exchange, Scheme};
 pub use field_values::trim_values;
-pub use fields::{is_host_field, is_host_look_alike, is_same_name};
+pub use fields::{is_host_field, is_host_look_alike, is_origin_field, is_same_name};
 pub use head_bounds::{HeadBound, HeadBounds, MAX_FIELDS, MAX_HEAD_OCTETS};
 pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, ExchangeEnding,

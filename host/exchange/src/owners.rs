@@ -19,8 +19,10 @@ pub struct Owners {
     odd: bool,
     /// A filter declares every header.
     all: bool,
-    /// Names that filters read, each in all its declared spellings.
+    /// Names that filters read in heads, each in all its declared spellings.
     read: Vec<Box<str>>,
+    /// Of these, names of which a filter sees no trailers.
+    of_heads: Vec<Box<str>>,
 }
 
 impl Owners {
@@ -56,12 +58,23 @@ impl Owners {
     /// `x-team` that does not see `x_team` decides about another value than the server reads.
     #[must_use]
     pub fn and_read<'a>(mut self, reads: impl IntoIterator<Item = &'a ReadableFields>) -> Self {
-        let selectors = reads.into_iter().flat_map(ReadableFields::selectors);
-        let names = selectors.filter_map(|selector| match selector {
-            Selector::Header(name) | Selector::RequestHeader(name) => Some(name.as_str().into()),
-            _ => None,
-        });
-        self.read.extend(names);
+        for filter in reads {
+            let sees_trailer = |name: &HeaderName| {
+                filter.selectors().iter().any(|selector| match selector {
+                    Selector::Trailer(trailer) => trailer == name,
+                    selector => *selector == Selector::AllTrailers,
+                })
+            };
+            for selector in filter.selectors() {
+                let (Selector::Header(name) | Selector::RequestHeader(name)) = selector else {
+                    continue;
+                };
+                self.read.push(name.as_str().into());
+                if !sees_trailer(name) {
+                    self.of_heads.push(name.as_str().into());
+                }
+            }
+        }
         self.read.sort_unstable();
         self.read.dedup();
         self.odd |= self.read.iter().any(|name| is_odd(name));
@@ -94,7 +107,7 @@ impl Owners {
         is_host_look_alike(name) || names(&self.names) || names(&self.read) && !is_in(&self.read)
     }
 
-    /// Removes trailers that have an owner or must not follow a body, and blanks at the ends of their values. Returns
+    /// Removes trailers that have an owner, that a filter reads in heads alone or that must not follow a body, and blanks at the ends of their values. Returns
     /// whether any are left.
     pub fn clean_trailers(&self, trailers: &mut HeaderMap) -> bool {
         let owned: Vec<HeaderName> =
@@ -137,7 +150,14 @@ impl Owners {
     }
 
     fn owns_trailer(&self, name: &str) -> bool {
-        (self.is_declared(name) && !self.is_grpc_of_all(name)) || !may_follow_a_body(name)
+        let is_written = self.is_declared(name) && !self.is_grpc_of_all(name);
+        is_written || self.is_read_in_heads(name) || !may_follow_a_body(name)
+    }
+
+    /// Whether a filter decides by the field of a head, in any spelling, and does not see the trailer: some servers merge
+    /// trailers into the head (CVE-2013-5704). A status of gRPC is in the head when there is no body, and its trailer stays.
+    fn is_read_in_heads(&self, name: &str) -> bool {
+        self.of_heads.iter().any(|read| is_same_name(read, name)) && !GRPC.contains(&name)
     }
 
     /// Whether a filter declares to write the field, in any spelling.
@@ -300,6 +320,35 @@ mod tests {
     }
 
     #[test]
+    fn no_trailer_has_the_name_of_a_field_by_which_a_filter_decides() {
+        for (read, sent, stays) in [
+            (&["x-internal"][..], "x-internal", false),
+            (&["x-internal"], "x_internal", false),
+            (&["x_internal"], "x-internal", false),
+            (&["request:x-internal"], "x-internal", false),
+            (&["x-other"], "x-internal", true),
+            (&["*", ":path", "@a"], "x-internal", true),
+            // A filter that sees the trailer, too, decides by it.
+            (&["x-internal", "trailer:x-internal"], "x-internal", true),
+            (&["x-internal", "trailer:*"], "x-internal", true),
+            (&["trailer:x-internal"], "x-internal", true),
+            (&["grpc-status"], "grpc-status", true),
+        ] {
+            let reads = ReadableFields::parse(read).unwrap();
+            // Another filter that sees all trailers protects nobody.
+            let logger = ReadableFields::parse(&["trailer:*"]).unwrap();
+            let owners = Owners::default().and_read([&reads, &logger]);
+            let mut trailers = map(&[sent, "x-sum"]);
+            owners.clean_trailers(&mut trailers);
+            assert_eq!(trailers.contains_key(sent), stays, "read {read:?}, sent {sent}");
+            let mut head = HeaderMap::new();
+            head.append(header::TRAILER, sent.parse().unwrap());
+            owners.clean_trailer_names(&mut head);
+            assert_eq!(head.contains_key(header::TRAILER), stays, "announced {sent}");
+        }
+    }
+
+    #[test]
     fn a_trailer_is_owned_like_the_same_field_in_the_head() {
         let owners = Owners::of(&[WritableFields::new(["x-user"])]);
         let owned = [
@@ -330,6 +379,14 @@ mod tests {
             "access-control-allow-origin",
             "strict-transport-security",
             "x-original-url",
+            "x-real-ip",
+            "x_real_ip",
+            "true-client-ip",
+            "cf-connecting-ip",
+            "x-envoy-external-address",
+            "origin",
+            "referer",
+            "x-http-method-override",
         ];
         for name in owned {
             let mut trailers = map(&[name, "x-sum"]);

@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use tamis_exchange::{ClientChain, is_host_field, is_same_name};
+use tamis_exchange::{ClientChain, is_host_field, is_origin_field};
 use tamis_resources::plan::TrafficDirection;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -167,29 +167,14 @@ fn continued(list: Option<String>, own: &HeaderValue) -> HeaderValue {
     HeaderValue::from_bytes(&joined).unwrap_or_else(|_| own.clone())
 }
 
-/// Names under which other gateways pass on where a request came from. Their services believe them.
-const ORIGINS: [&str; 6] = [
-    "cf-connecting-ip",
-    "fastly-client-ip",
-    "true-client-ip",
-    "x-client-ip",
-    "x-cluster-client-ip",
-    "x-real-ip",
-];
-/// Names of Envoy: the client's address, its original path and method, and how often to try again.
-const ENVOYS: &str = "x-envoy-";
-
 /// Removes fields that only hops of the mesh may set: the origin of a request, and its original path. Those of other
 /// gateways stay when a trusted proxy sent them.
 fn remove_claims(headers: &mut HeaderMap, trusted: bool) {
-    let of_others = |name: &str| {
-        let envoys = name.get(..ENVOYS.len()).is_some_and(|begin| is_same_name(begin, ENVOYS));
-        envoys || ORIGINS.iter().any(|known| is_same_name(known, name))
-    };
     let claim = |name: &HeaderName| {
         let name = name.as_str();
         let hop = name.starts_with("x-forwarded-") || name.starts_with("x-tamis-");
-        hop || matches!(name, "x-original-url" | "x-rewrite-url") || (!trusted && of_others(name))
+        hop || matches!(name, "x-original-url" | "x-rewrite-url")
+            || (!trusted && is_origin_field(name))
     };
     while let Some(name) = headers.keys().find(|name| claim(name)).cloned() {
         headers.remove(name);

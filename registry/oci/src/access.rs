@@ -244,10 +244,19 @@ impl Tokens {
         self.by_hash.values().find(|token| token.name == name)
     }
 
-    /// Replaces the secret and the expiry of a token; the old secret stops working.
-    pub(crate) fn rotate(&mut self, name: &str, sha256: Hash, expires_ms: Option<u64>) {
+    /// Replaces the secret and the expiry of a token; the old secret stops working. The bearer of another token who does that
+    /// knows the new secret, so the token goes back to that bearer from then on.
+    pub(crate) fn rotate(
+        &mut self,
+        name: &str,
+        sha256: Hash,
+        expires_ms: Option<u64>,
+        actor: &str,
+    ) {
         if let Some(token) = self.named(name).cloned() {
-            self.insert(Token { sha256, expires_ms, ..token });
+            let is_of_another = is_token_name(actor) && actor != name;
+            let by = if is_of_another { actor.to_owned() } else { token.by.clone() };
+            self.insert(Token { sha256, expires_ms, by, ..token });
         }
     }
 

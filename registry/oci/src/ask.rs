@@ -49,6 +49,15 @@ impl Bearer {
         self.0.may_all(verbs, patterns)
     }
 
+    /// When the caller's token was made, in milliseconds since the Unix epoch; `None`: the caller has none.
+    #[must_use]
+    pub fn created_ms(&self) -> Option<u64> {
+        match &self.0 {
+            Caller::Token(token) => Some(token.created_ms),
+            Caller::Anonymous(_) => None,
+        }
+    }
+
     /// When the caller's token expires; `None`: never.
     #[must_use]
     pub fn expires_ms(&self) -> Option<u64> {

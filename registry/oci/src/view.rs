@@ -250,7 +250,7 @@ impl RegistryView {
                 });
             }
             Change::TokenRotated { name, sha256, expires_ms } => {
-                self.tokens.rotate(&name, sha256, expires_ms);
+                self.tokens.rotate(&name, sha256, expires_ms, actor);
             }
             Change::TokenRevoked { name } => self.tokens.remove(&name),
         }

@@ -125,7 +125,26 @@ fn a_token_opens_nothing_from_its_end_on_and_nothing_by_a_secret_that_was_replac
         |tokens: &Tokens, secret: &TokenSecret, now| tokens.find(secret.expose(), now).is_some();
     assert!(opens(&tokens, &secret, 9));
     assert!(!opens(&tokens, &secret, 10));
-    tokens.rotate("ci", next.hash(), None);
+    tokens.rotate("ci", next.hash(), None, "ci");
     assert!(!opens(&tokens, &secret, 9));
     assert!(opens(&tokens, &next, 11));
+}
+
+#[test]
+fn a_token_goes_back_to_whoever_knows_its_secret() {
+    for (actor, by) in [("ci", "maker"), ("ada", "ada"), ("operator", "maker"), ("", "maker")] {
+        let mut tokens = Tokens::default();
+        tokens.insert(Token {
+            name: "ci".to_owned(),
+            sha256: TokenSecret::generate().unwrap().hash(),
+            repositories: Vec::new(),
+            verbs: Vec::new(),
+            expires_ms: None,
+            created_ms: 7,
+            by: "maker".to_owned(),
+        });
+        tokens.rotate("ci", TokenSecret::generate().unwrap().hash(), None, actor);
+        let token = tokens.named("ci").unwrap();
+        assert_eq!((token.by.as_str(), token.created_ms), (by, 7), "renewed by {actor}");
+    }
 }

@@ -125,13 +125,15 @@ pub(crate) fn may_agree(
     asker: &str,
 ) -> BTreeSet<String> {
     let mut persons = BTreeSet::from([store.person(asker)]);
-    let agreed = state.approved(subject).map(|(actor, _)| actor);
-    let may = agreed.filter(|actor| {
-        let holder = store.named(actor).map(AuthorizedCaller::new);
+    let may = state.approved(subject).filter(|(actor, agreed_ms)| {
+        let token = store.named(actor);
+        // One that got the name of a token that is gone did not agree to anything.
+        let token = token.filter(|token| token.created_ms().is_some_and(|made| made <= *agreed_ms));
+        let holder = token.map(AuthorizedCaller::new);
         holder.is_some_and(|holder| holder.holds_all(Verb::Approve, needs))
             && persons.insert(store.person(actor))
     });
-    may.map(str::to_owned).collect()
+    may.map(|(actor, _)| actor.to_owned()).collect()
 }
 
 /// Whether everybody who is known to have asked for a change is this person, by one token or another.

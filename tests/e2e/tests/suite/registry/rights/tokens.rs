@@ -249,6 +249,40 @@ fn nobody_agrees_with_himself_by_another_token_or_after_a_restart() {
 }
 
 #[test]
+fn nobody_agrees_by_a_token_that_he_renewed_or_in_the_name_of_one_that_is_gone() {
+    let folder = TempDir::new().unwrap();
+    let ada = token(folder.path(), &[], "ada", "shop/*", &["approve", "operate", "observe"]);
+    token(folder.path(), &[], "bob", "shop/*", &["operate", "observe"]);
+    let eve = token(folder.path(), &[], "eve", "shop/*", &["approve"]);
+    let arguments = ["--approvals", "1"];
+    let registry = Registry::start(folder.path(), &arguments);
+    let service = |name: &str| {
+        document("Service", "shop", name, json!({ "ports": [{ "port": 80, "protocol": "http" }] }))
+    };
+    let renewed = registry.caller(&ada).post("/v1/tokens/bob/rotate", &json!({}));
+    assert_eq!(renewed.status, 200, "{}", renewed.body);
+    let bob = renewed.json()["token"].as_str().unwrap().to_owned();
+    let (first, second) = (service("first"), service("second"));
+    let asked = registry.caller(&bob).apply(std::slice::from_ref(&first));
+    assert_eq!(asked.status, 409, "{}", asked.body);
+    let subject = json!({ "subject": asked.json()["subject"] });
+    let agreed = registry.caller(&ada).post("/v1/approvals", &subject);
+    assert_eq!(agreed.status, 409, "she has the secret of who asked: {}", agreed.body);
+    assert_eq!(registry.caller(&bob).apply(&[first]).status, 409);
+    // Somebody agrees and goes; another gets the name.
+    let asked = registry.caller(&ada).apply(std::slice::from_ref(&second));
+    let subject = json!({ "subject": asked.json()["subject"] });
+    assert_eq!(registry.caller(&eve).post("/v1/approvals", &subject).status, 200);
+    registry.stop();
+    let revoke = ["registry", "token", "revoke", "eve", "--data", "data"];
+    assert!(command(folder.path(), &revoke).status().unwrap().success());
+    token(folder.path(), &[], "eve", "shop/*", &["approve"]);
+    let registry = Registry::start(folder.path(), &arguments);
+    let applied = registry.caller(&ada).apply(&[second]);
+    assert_eq!(applied.status, 409, "{}", applied.body);
+}
+
+#[test]
 fn no_token_outlives_the_one_that_made_it() {
     let folder = TempDir::new().unwrap();
     let admin = token(folder.path(), &[], "root", "*", &ALL);
