@@ -59,11 +59,13 @@ const SECRET_PAIRS: [(&str, &str); 8] = [
     ("encryption", "key"),
     ("hmac", "key"),
 ];
-/// Public members of a key (RFC 7517, 7518, 8037); all others of a key are private.
-const PUBLIC: [&str; 15] = [
-    "kty", "use", "key_ops", "alg", "kid", "n", "e", "crv", "x", "y", "x5u", "x5c", "x5t",
-    "x5t#S256", "name",
-];
+/// Members that say which key it is and what it is for (RFC 7517 §4).
+const LABELS: [&str; 10] =
+    ["kty", "use", "key_ops", "alg", "kid", "x5u", "x5c", "x5t", "x5t#S256", "name"];
+/// Types of keys with public members (RFC 7518, 8037) …
+const WITH_PUBLIC: [&str; 3] = ["RSA", "EC", "OKP"];
+/// … and these members; all others of a key are private.
+const PUBLIC: [&str; 5] = ["n", "e", "crv", "x", "y"];
 /// Last words of names that describe where a secret is or how it is used, not the secret itself.
 const ABOUT: [&str; 12] = [
     "file",
@@ -90,14 +92,17 @@ fn walk(value: &mut Value, taken: &mut Vec<String>) {
 }
 
 fn object(members: &mut Map<String, Value>, taken: &mut Vec<String>) {
-    let is_key = members.get("kty").is_some_and(Value::is_string);
+    let is_key = is_key(members);
+    let kind = members.get("kty").and_then(Value::as_str);
+    let has_public = kind.is_some_and(|kind| WITH_PUBLIC.contains(&kind));
+    let is_shown = |name: &str| LABELS.contains(&name) || (has_public && PUBLIC.contains(&name));
     // `{ name: authorization, value: … }`: one member names the secret, another contains it.
     let named = ["name", "header", "key", "field"]
         .iter()
         .any(|member| members.get(*member).and_then(Value::as_str).is_some_and(is_secret_name));
     for (name, value) in members.iter_mut() {
         let private = if is_key {
-            !PUBLIC.contains(&name.as_str())
+            !is_shown(name)
         } else {
             is_secret_name(name)
                 || (named && matches!(name.as_str(), "value" | "values" | "content" | "text"))
@@ -108,6 +113,15 @@ fn object(members: &mut Map<String, Value>, taken: &mut Vec<String>) {
             walk(value, taken);
         }
     }
+}
+
+/// Whether members are those of a key (RFC 7517), also of one that is written wrong: it is as secret.
+fn is_key(members: &Map<String, Value>) -> bool {
+    let has_kind = members.keys().any(|name| name.eq_ignore_ascii_case("kty"));
+    let is_text = |name: &str| members.get(name).is_some_and(Value::is_string);
+    let is_labelled =
+        ["alg", "kid", "crv", "key_ops"].iter().any(|name| members.contains_key(*name));
+    has_kind || (is_labelled && (is_text("k") || is_text("d")))
 }
 
 /// Hides everything in the place of a secret. Numbers are codes and booleans are settings, so they stay.
@@ -295,6 +309,12 @@ mod tests {
             json!({ "keys": [{ "kty": "RSA", "n": "n", "e": "AQAB", "d": SECRET, "p": SECRET, "dq": SECRET }] }),
             json!({ "keys": [{ "kty": "EC", "x": "x", "y": "y", "d": "dd" }] }),
             json!({ "keys": [{ "kty": "XYZ", "unheardOf": "private" }] }),
+            // Keys that are written wrong.
+            json!({ "keys": [{ "alg": "HS256", "k": "short" }] }),
+            json!({ "keys": [{ "KTY": "oct", "k": "short" }] }),
+            json!({ "keys": [{ "kty": 1, "k": "short" }] }),
+            json!({ "keys": [{ "kty": "oct", "x": "short" }] }),
+            json!({ "keys": [{ "crv": "Ed25519", "d": "short" }] }),
             json!({ "jwks": json!({ "keys": [{ "kty": "oct", "k": SECRET }] }).to_string() }),
             json!({ "deep": [[{ "er": { "clientSecret": "s" } }]] }),
             json!({ "client_secret": "s" }),

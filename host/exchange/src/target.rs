@@ -292,15 +292,17 @@ fn is_disguised(segment: &str) -> bool {
     names.any(|name| name == "." || name == "..")
 }
 
-/// Whether the first or last character of a segment is an escaped control character.
+/// Whether the first or last character of a segment is an escaped control character, or a separator of lines or paragraphs
+/// (Unicode, categories Cc, Zl and Zp): `$` matches before those that end a line, in Java before each of them.
 fn is_edged_with_control(segment: &str) -> bool {
-    let control = |escape: Option<&str>| {
-        escape.is_some_and(|escape| {
-            escape.starts_with("%0") || escape.starts_with("%1") || escape == "%7F"
-        })
+    let edges = |length: usize| {
+        let last = segment.len().checked_sub(length).and_then(|at| segment.get(at..));
+        [segment.get(..length), last].into_iter().flatten()
     };
-    control(segment.get(..3))
-        || control(segment.len().checked_sub(3).and_then(|at| segment.get(at..)))
+    let begins = |edge: &str, with: &[&str]| with.iter().any(|begin| edge.starts_with(begin));
+    edges(3).any(|edge| begins(edge, &["%0", "%1", "%7F"]))
+        || edges(6).any(|edge| begins(edge, &["%C2%8", "%C2%9"]))
+        || edges(9).any(|edge| begins(edge, &["%E2%80%A8", "%E2%80%A9"]))
 }
 
 /// Normalises an authority: lower case, no trailing dot, the port as a number and only if the scheme does

@@ -144,8 +144,8 @@ fn check_fields(headers: &HeaderMap, max_fields: usize) -> Result<(), Refusal> {
     }
 }
 
-/// Bytes of a refused target that are recorded.
-const REFUSED_TARGET_MAX: usize = 1_024;
+/// Bytes of each part of a refused head that are recorded.
+const REFUSED_MAX: usize = 1_024;
 
 /// The recordable parts of a request that is refused here: its target is recorded as sent, since it has no
 /// normalised form.
@@ -153,21 +153,27 @@ pub(crate) fn refused(request: &Request<RequestBody>, arrival: &Arrival<'_>) -> 
     let Arrival { connection, rules, id, .. } = *arrival;
     let chain = client_chain(request.headers(), connection, rules);
     let uri = request.uri();
-    let target = uri.path_and_query().map_or("", |path| path.as_str());
-    let end =
-        (0..=target.len().min(REFUSED_TARGET_MAX)).rev().find(|at| target.is_char_boundary(*at));
+    let authority = uri.authority().map_or("", |authority| authority.as_str());
+    let method = beginning(request.method().as_str());
     Exchange {
         id,
-        method: request.method().clone(),
+        // The beginning of a token is one.
+        method: Method::from_bytes(method.as_bytes()).unwrap_or_default(),
         scheme: connection.scheme,
-        authority: uri.authority().map_or(String::new(), |authority| authority.to_string()),
-        path: target.get(..end.unwrap_or(0)).unwrap_or_default().to_owned(),
+        authority: beginning(authority).to_owned(),
+        path: beginning(uri.path_and_query().map_or("", |path| path.as_str())).to_owned(),
         headers: HeaderMap::new(),
         status: None,
         response_headers: HeaderMap::new(),
         attributes: attributes_behind(connection, chain.as_ref()),
         bounds: HeadBounds::default(),
     }
+}
+
+/// As much of a part of a refused head as is recorded.
+fn beginning(text: &str) -> &str {
+    let end = (0..=text.len().min(REFUSED_MAX)).rev().find(|at| text.is_char_boundary(*at));
+    text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
 /// The way of a request from its client to the sender of the connection; `None`: the sender is the client.

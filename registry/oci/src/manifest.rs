@@ -85,12 +85,19 @@ const FIELDS: [&str; 9] = [
     "annotations",
 ];
 
+/// Fields of a descriptor (OCI Image 1.1, "content descriptors").
+const DESCRIPTOR_FIELDS: [&str; 8] =
+    ["mediaType", "digest", "size", "urls", "annotations", "data", "artifactType", "platform"];
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Descriptor {
     media_type: String,
     digest: BlobDigest,
     size: u64,
+    /// What has other names.
+    #[serde(flatten)]
+    others: BTreeMap<String, IgnoredAny>,
 }
 
 impl OciManifest {
@@ -130,12 +137,9 @@ impl OciManifest {
 impl Document {
     /// Checks the requirements of the known types.
     fn check(&self, media_type: &str) -> Result<(), ManifestError> {
-        // Readers that take names in any case would see another manifest than those that do not.
-        let alike = |other: &&String| FIELDS.iter().any(|field| field.eq_ignore_ascii_case(other));
-        if let Some(other) = self.others.keys().find(alike) {
-            return refused(format!(
-                "{other:?} is a field in another spelling; write it as specified"
-            ));
+        spelled_as_specified(&self.others, &FIELDS)?;
+        for descriptor in self.descriptors() {
+            spelled_as_specified(&descriptor.others, &DESCRIPTOR_FIELDS)?;
         }
         if self.media_type.as_deref().is_some_and(|stated| stated != media_type) {
             let stated = self.media_type.as_deref().unwrap_or_default();
@@ -158,6 +162,11 @@ impl Document {
             Some((field, _)) => refused(format!("{field} is missing")),
             None => Ok(()),
         }
+    }
+
+    fn descriptors(&self) -> impl Iterator<Item = &Descriptor> {
+        let lists = [&self.layers, &self.blobs, &self.manifests].into_iter().flatten().flatten();
+        lists.chain(&self.config).chain(&self.subject)
     }
 
     /// Refuses bytes that one client reads as an image and another as an index (CVE-2021-41190; OCI Image
@@ -188,6 +197,25 @@ impl Descriptor {
     /// Whether this layer is stored in the registry: some may only be fetched from their owner.
     fn is_kept_here(&self) -> bool {
         !self.media_type.contains(".nondistributable.") && self.media_type != DOCKER_FOREIGN
+    }
+}
+
+/// Refuses a field in another spelling: readers that take names in any case, such as those in Go, would see another
+/// manifest than those that do not.
+fn spelled_as_specified(
+    others: &BTreeMap<String, IgnoredAny>,
+    fields: &[&str],
+) -> Result<(), ManifestError> {
+    // Two letters beyond ASCII are cases of letters in ASCII (Unicode CaseFolding: U+017F, U+212A).
+    let plain = |name: &str| name.replace('\u{17f}', "s").replace('\u{212a}', "k");
+    let is_alike = |name: &str| fields.iter().any(|field| field.eq_ignore_ascii_case(name));
+    // A name as specified is among the others where the fields are not read.
+    let mut others = others.keys().filter(|other| !fields.contains(&other.as_str()));
+    match others.find(|other| is_alike(&plain(other))) {
+        Some(other) => {
+            refused(format!("{other:?} is a field in another spelling; write it as specified"))
+        }
+        None => Ok(()),
     }
 }
 

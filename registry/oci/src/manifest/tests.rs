@@ -152,8 +152,40 @@ fn bytes_that_are_an_image_and_an_index_at_once_are_refused_under_every_type() {
         (IMAGE, with(image(), "MANIFESTS", json!([]))),
         (IMAGE, with(image(), "mediatype", json!(INDEX))),
         ("application/example", with(index(), "cONFIG", layer.clone())),
+        // Letters beyond ASCII that are another case of one in ASCII.
+        (IMAGE, with(image(), "manife\u{17f}ts", json!([]))),
+        (INDEX, with(index(), "layer\u{17f}", json!([layer]))),
+        (INDEX, with(index(), "\u{17f}ubject", layer.clone())),
     ] {
         assert!(parse(kind, &document).is_err(), "{kind} {document}");
     }
     assert!(parse("application/example", &index()).is_ok());
+}
+
+#[test]
+fn a_descriptor_that_some_readers_read_as_another_is_refused() {
+    let other = json!(BlobDigest::of(b"other"));
+    let with = |name: &str, value: &Value| {
+        let mut descriptor = descriptor("application/wasm", b"layer");
+        descriptor[name] = value.clone();
+        descriptor
+    };
+    let spelled = [("Digest", &other), ("\u{17f}ize", &json!(99)), ("MEDIATYPE", &json!(IMAGE))];
+    for (name, value) in spelled {
+        for field in ["config", "layers", "subject"] {
+            let mut document = image();
+            let wrong = with(name, value);
+            document[field] = if field == "layers" { json!([wrong]) } else { wrong };
+            let refused = parse(IMAGE, &document).unwrap_err().to_string();
+            assert!(refused.contains("another spelling"), "{field} {name}: {refused}");
+        }
+    }
+    // Fields that are specified and not read here, and those of others.
+    for (name, value) in
+        [("annotations", json!({ "a": "b" })), ("data", json!("")), ("mine", other)]
+    {
+        let mut document = image();
+        document["layers"] = json!([with(name, &value)]);
+        assert!(parse(IMAGE, &document).is_ok(), "{name}");
+    }
 }

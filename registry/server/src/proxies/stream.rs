@@ -109,6 +109,7 @@ impl NodeStream {
     async fn send(&self, message: &MessageToNode) -> Result<(), String> {
         let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
         if line.len() >= MAX_LINE_BYTES {
+            tracing::error!(bytes = line.len(), "a line for a proxy is longer than it takes");
             return Err(format!("a line would have {} bytes", line.len()));
         }
         line.push(b'\n');

@@ -18,6 +18,8 @@ use crate::plane::problem::{blob, problem};
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// Most referrers of one digest that are read.
 const MAX_REFERRERS: usize = 256;
+/// Most bytes of all bundles of one digest together: a proxy receives them in one line, of at most 4 MiB.
+const MAX_BUNDLES_BYTES: usize = 1 << 20;
 /// Most digests that are kept in memory.
 const MAX_KEPT: usize = 10_000;
 
@@ -75,16 +77,20 @@ impl Control {
             }
         }
         let mut trusted = None;
-        if found.len() > MAX_BUNDLES {
+        if is_crowded(&found) {
             // Anyone who may push can attach bundles. Bundles that a trusted key signed come first, so that others cannot
-            // crowd them out; then the oldest.
+            // crowd them out, the shortest before the others, since blanks are free; then the oldest.
             let mut policies = self.policies(&self.state());
             trusted = Some(key_ids(&policies));
             if let Ok(manifest) = Manifest::parse(manifest.as_bytes()) {
                 policies.retain(|policy| policy.covers(manifest.name()).is_some());
             }
-            found.sort_by_cached_key(|(bundle, _)| !is_by(bundle.as_bytes(), digest, &policies));
+            found.sort_by_cached_key(|(bundle, _)| {
+                let is_trusted = is_by(bundle.as_bytes(), digest, &policies);
+                (!is_trusted, if is_trusted { bundle.len() } else { 0 })
+            });
             found.truncate(MAX_BUNDLES);
+            while is_crowded(&found) && found.pop().is_some() {}
         }
         let (bundles, logged) = found.into_iter().unzip();
         let artifact = Arc::new(Artifact { manifest, bundles, logged });
@@ -135,6 +141,12 @@ impl Control {
         let digest = blob_digest(&manifest.component_digest())?;
         self.0.blobs.read(&digest, MAX_COMPONENT_BYTES).await.map_err(|error| blob(&error))
     }
+}
+
+/// Whether more bundles were found than a proxy takes.
+fn is_crowded(found: &[(String, Option<u64>)]) -> bool {
+    let bytes = found.iter().map(|(bundle, _)| bundle.len()).fold(0, usize::saturating_add);
+    found.len() > MAX_BUNDLES || bytes > MAX_BUNDLES_BYTES
 }
 
 /// The ids of the policies' keys, in order.

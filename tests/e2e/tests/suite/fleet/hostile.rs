@@ -2,7 +2,9 @@
 
 use std::fs;
 
+use serde_json::json;
 use tamis_e2e::tamis;
+use tamis_trust::Digest;
 
 use super::load::Load;
 use super::plane::{EDGE, Plane, SLOT, alter};
@@ -78,6 +80,44 @@ fn g2_what_cannot_be_fetched_configured_or_tested_leaves_what_runs_untouched() {
     fs::rename(&elsewhere, &component).unwrap();
     registry.serves(EDGE, SLOT, &second);
     load.nothing_failed();
+}
+
+#[test]
+fn bundles_of_strangers_cut_no_proxy_off_and_crowd_no_signature_out() {
+    const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+    const IMAGE: &str = "application/vnd.oci.image.manifest.v1+json";
+    let (plane, registry, _gateway, first) = Plane::running(|_| ());
+    let put = |path: &str, kind: &str, body: &[u8]| {
+        let method = if path.contains("uploads") { "POST" } else { "PUT" };
+        let reply = registry.send(method, &format!("/v2/beta/junk/{path}"), kind, body);
+        assert_eq!(reply.status, 201, "{}", reply.body);
+    };
+    let upload = |octets: &[u8]| {
+        let path = format!("blobs/uploads/?digest={}", Digest::of(octets));
+        put(&path, "application/octet-stream", octets);
+    };
+    let of = |kind: &str, octets: &[u8]| json!({ "mediaType": kind, "digest": Digest::of(octets).to_string(), "size": octets.len() });
+    let subject = fs::read(registry.blob(&first)).unwrap();
+    upload(b"{}");
+    // Fewer than are chosen from, and together longer than a line to a proxy.
+    for nth in 0..25 {
+        let octets = format!("{{\"nth\":{nth}}}{}", " ".repeat(250_000)).into_bytes();
+        upload(&octets);
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": IMAGE, "artifactType": BUNDLE,
+            "config": of("application/vnd.oci.empty.v1+json", b"{}"),
+            "layers": [of(BUNDLE, &octets)], "subject": of(IMAGE, &subject),
+        });
+        let manifest = manifest.to_string();
+        put(&format!("manifests/{}", Digest::of(manifest.as_bytes())), IMAGE, manifest.as_bytes());
+    }
+    // What comes afterwards arrives, and what was crowded is still signed.
+    let second = registry.release(2);
+    registry.pin(2);
+    registry.serves(EDGE, SLOT, &second);
+    registry.did(&["rollback", "*", "test/guest", "--confirm"]);
+    registry.serves(EDGE, SLOT, &first);
+    assert!(plane.edited("/kept"));
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::process::Output;
 
 use serde_json::Value;
 use tamis_e2e::{
-    Backend, Folder, FolderOptions, Relay, RunningProcess, eventually, eventually_or, free_port,
-    get, request, tamis,
+    Backend, Folder, FolderOptions, Relay, Reply, RunningProcess, eventually, eventually_or,
+    free_port, get, request, tamis,
 };
 
 use crate::guests::{self, GRANT};
@@ -338,13 +338,19 @@ impl Registry {
 
     /// Its lines of a metric, as its admin reads them.
     pub(super) fn metric(&self, name: &str) -> Vec<String> {
-        let address = self.asker.url.strip_prefix("http://").unwrap();
-        let token = fs::read_to_string(self.folder.join(&self.asker.token)).unwrap();
-        let bearer = format!("Bearer {}", token.trim());
-        let reply = request(address, "GET", "/metrics", &[("authorization", &bearer)], b"");
+        let reply = self.send("GET", "/metrics", "text/plain", b"");
         assert_eq!(reply.status, 200, "{}", reply.body);
         let lines = reply.body.lines().filter(|line| line.starts_with(name));
         lines.map(str::to_owned).collect()
+    }
+
+    /// Sends a request of its admin.
+    pub(super) fn send(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> Reply {
+        let address = self.asker.url.strip_prefix("http://").unwrap();
+        let token = fs::read_to_string(self.folder.join(&self.asker.token)).unwrap();
+        let bearer = format!("Bearer {}", token.trim());
+        let headers = [("authorization", bearer.as_str()), ("content-type", kind)];
+        request(address, method, path, &headers, body)
     }
 
     /// The file of a blob.
