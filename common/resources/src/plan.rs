@@ -276,12 +276,26 @@ plans! {
         pub reads: Vec<String>,
         /// Header names, `:path`, `:authority`, `:method`, `:status`, `@attributes`, `*`, `@*`.
         pub writes: Vec<String>,
+        /// What of these holds in requests; `None`: all of them. A release that does not know it takes all for both.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub in_requests: Option<FieldsPlan>,
+        /// What of these holds in responses; `None`: all of them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub in_responses: Option<FieldsPlan>,
         /// Whether it may read and replace request bodies.
         pub request_body: bool,
         /// Whether it may read and replace response bodies.
         pub response_body: bool,
         /// Its resource limits.
         pub limits: LimitsPlan,
+    }
+    /// Fields that a filter may read and write in the messages of a side.
+    #[derive(Default)]
+    pub struct FieldsPlan {
+        /// As `reads` of the grant.
+        pub reads: Vec<String>,
+        /// As `writes` of the grant.
+        pub writes: Vec<String>,
     }
     /// Resource limits of a filter.
     #[derive(Copy, Eq)]

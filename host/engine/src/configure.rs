@@ -182,8 +182,9 @@ impl Plan {
         let reads = ReadableFields::parse(&declared.reads)
             .map_err(|e| EngineError::Interest { filter: self.name(), rule: e.to_string() })?;
         Ok(Interest {
-            reads,
-            writes: WritableFields::new(declared.writes),
+            reads: reads.limited(|name, side| grant.may_read_in(name, side)),
+            writes: WritableFields::new(declared.writes)
+                .limited(|name, side| grant.may_write_in(name, side)),
             request_body: body_mode(declared.request_body),
             response_body: body_mode(declared.response_body),
             body_limit_bytes: declared.body_limit_bytes,

@@ -3,7 +3,7 @@
 use crate::{Hook, Inspection, StateScope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use tamis_exchange::TRAILER;
+use tamis_exchange::{HeadSide, TRAILER};
 
 /// Capabilities this host offers, by interface name.
 pub(crate) const CAPABILITIES: [&str; 14] = [
@@ -35,12 +35,28 @@ pub struct Grant {
     /// Fields that edits may write, as in `interest.writes`: header names, `:path`, `:authority`,
     /// `:method`, `:status`, `@attributes`, `@*`, `*`, `trailer:NAME`, `trailer:*`.
     pub writes: Vec<String>,
+    /// What of `reads` and `writes` holds in requests; `None`: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_requests: Option<GrantedFields>,
+    /// What of them holds in responses; `None`: all of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_responses: Option<GrantedFields>,
     /// It may read and replace request bodies.
     pub request_body: bool,
     /// It may read and replace response bodies.
     pub response_body: bool,
     /// What it may spend.
     pub limits: Limits,
+}
+
+/// Fields that a filter may read and write in the messages of a side.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase", default)]
+pub struct GrantedFields {
+    /// As [`Grant::reads`].
+    pub reads: Vec<String>,
+    /// As [`Grant::writes`].
+    pub writes: Vec<String>,
 }
 
 /// Settings of each granted capability; `None` means not granted.
@@ -454,6 +470,8 @@ impl Grant {
             writes: ["*", ":path", ":authority", ":method", ":status", "@*", "trailer:*"]
                 .map(str::to_owned)
                 .into(),
+            in_requests: None,
+            in_responses: None,
             request_body: true,
             response_body: true,
             limits: Limits::default(),
@@ -466,6 +484,30 @@ impl Grant {
             return true;
         }
         covers(&self.reads, field.strip_prefix("request:").unwrap_or(field))
+    }
+
+    /// Whether hooks may read `field` in the messages of a side. `request:NAME` is of requests wherever it is read.
+    pub(crate) fn may_read_in(&self, field: &str, side: HeadSide) -> bool {
+        let name = field.strip_prefix("request:");
+        let side = if name.is_some() { HeadSide::Request } else { side };
+        let granted = self.of(side).map_or(&self.reads, |fields| &fields.reads);
+        field.starts_with(':') || covers(granted, name.unwrap_or(field))
+    }
+
+    /// Whether edits of the messages of a side may write `field`, which [`Self::may_write`] allows.
+    pub(crate) fn may_write_in(&self, field: &str, side: HeadSide) -> bool {
+        let granted = self.of(side).map_or(&self.writes, |fields| &fields.writes);
+        if tamis_exchange::is_host_field(field) {
+            return granted.iter().any(|granted| granted == field);
+        }
+        covers(granted, field)
+    }
+
+    fn of(&self, side: HeadSide) -> Option<&GrantedFields> {
+        match side {
+            HeadSide::Request => self.in_requests.as_ref(),
+            HeadSide::Response => self.in_responses.as_ref(),
+        }
     }
 
     /// Whether edits may write `field` of `interest.writes`. `*` does not cover headers in which the host
@@ -494,6 +536,48 @@ fn covers(granted: &[String], field: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_one_half_of_a_grant_gives_holds_in_the_messages_of_that_half_alone() {
+        let fields = |reads: &[&str], writes: &[&str]| {
+            let owned = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+            Some(GrantedFields { reads: owned(reads), writes: owned(writes) })
+        };
+        let grant = Grant {
+            reads: vec!["*".into(), "authorization".into(), "@a".into()],
+            writes: vec!["x-team".into(), "via".into(), "trailer:*".into()],
+            in_requests: fields(&["authorization"], &["via"]),
+            in_responses: fields(&["*", "@a"], &["x-team", "trailer:*"]),
+            ..Grant::default()
+        };
+        for (field, request, response) in [
+            ("authorization", true, true),
+            ("x-other", false, true),
+            ("request:authorization", true, true),
+            ("request:x-other", false, false),
+            ("@a", false, true),
+            ("*", false, true),
+            (":path", true, true),
+        ] {
+            let read = (
+                grant.may_read_in(field, HeadSide::Request),
+                grant.may_read_in(field, HeadSide::Response),
+            );
+            assert_eq!(read, (request, response), "reads {field}");
+        }
+        for (field, request, response) in
+            [("x-team", false, true), ("via", true, false), ("trailer:x-sum", false, true)]
+        {
+            let written = (
+                grant.may_write_in(field, HeadSide::Request),
+                grant.may_write_in(field, HeadSide::Response),
+            );
+            assert_eq!(written, (request, response), "writes {field}");
+        }
+        let whole = Grant { in_requests: None, in_responses: None, ..grant };
+        assert!(whole.may_read_in("x-other", HeadSide::Request));
+        assert!(whole.may_write_in("via", HeadSide::Response));
+    }
 
     #[test]
     fn a_star_covers_headers_but_neither_attributes_nor_the_path() {

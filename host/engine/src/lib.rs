@@ -64,7 +64,7 @@ pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTar
 pub use field::{GrantField, UncoveredField};
 pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{
-    CallCacheGrant, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant,
+    CallCacheGrant, GrantedFields, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant,
     Imports, KvGrant, Limits, LogGrant, MetricsGrant, MissingGrant, PasswordsGrant, QuotaClass,
     QuotaGrant, RateGrant, SecretsGrant, UnitSettings, check_ceilings, check_imports,
 };

@@ -1,7 +1,8 @@
 //! Which verdicts a hook may give, and their effect on a head: the same rules and the same words in the
 //! proxy and in tests of filters.
 
-use crate::edit::{HeadSide, WritableFields, apply, check};
+use crate::edit::{WritableFields, apply, check};
+use crate::head_side::HeadSide;
 use crate::exchange::Exchange;
 use crate::hooks::Verdict;
 

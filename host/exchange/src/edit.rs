@@ -11,6 +11,7 @@ pub use trailers::change_trailers;
 
 use crate::fields::is_host_field;
 use crate::head_bounds::FIELD_OCTETS;
+use crate::head_side::HeadSide;
 use crate::view::TRAILER;
 use http::{HeaderName, Method};
 
@@ -59,15 +60,6 @@ pub enum Edit {
     SetMethod(String),
 }
 
-/// The head that the edits are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadSide {
-    /// Towards the upstream.
-    Request,
-    /// Towards the client.
-    Response,
-}
-
 /// Why a list of edits was refused. None of the edits was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("edit {index} ({what}): {rule}")]
@@ -86,6 +78,8 @@ pub struct WritableFields {
     names: Vec<String>,
     /// Those of `names` that are headers, so that an edit need not read its name.
     headers: Vec<HeaderName>,
+    /// What of it holds for requests and for responses, where the grant gives a field for one of them alone.
+    sides: Option<Box<[Self; 2]>>,
 }
 
 impl WritableFields {
@@ -96,7 +90,27 @@ impl WritableFields {
         let names: Vec<String> = names.into_iter().map(Into::into).collect();
         let headers = names.iter().filter(|name| *name != "*");
         let headers = headers.filter_map(|name| HeaderName::from_lowercase(name.as_bytes()).ok());
-        Self { headers: headers.collect(), names }
+        Self { headers: headers.collect(), names, sides: None }
+    }
+
+    /// The same, without the fields that may not be written in the messages of a side.
+    #[must_use]
+    pub fn limited(self, may: impl Fn(&str, HeadSide) -> bool) -> Self {
+        let of = |side: HeadSide| {
+            Self::new(self.names.iter().filter(|name| may(name, side)).cloned())
+        };
+        let (request, response) = (of(HeadSide::Request), of(HeadSide::Response));
+        let is_one = request.names == self.names && response.names == self.names;
+        Self { sides: (!is_one).then(|| Box::new([request, response])), ..self }
+    }
+
+    /// What of it holds for the messages of a side.
+    fn of(&self, side: HeadSide) -> &Self {
+        match (self.sides.as_deref(), side) {
+            (Some([request, _]), HeadSide::Request) => request,
+            (Some([_, response]), HeadSide::Response) => response,
+            (None, _) => self,
+        }
     }
 
     /// Any header, path, authority and attribute: for the host's own modules and for tests.

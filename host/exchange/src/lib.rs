@@ -26,6 +26,7 @@ mod exchange;
 mod field_values;
 mod fields;
 mod head_bounds;
+mod head_side;
 mod hooks;
 mod host_pattern;
 mod kept;
@@ -43,13 +44,14 @@ pub use accept::{accept_head, accept_whole_body, chunk_rule};
 pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use client_address::{ChainNode, ClientChain, ForwardedField, MAX_CHAIN, TrustedProxies};
 pub use edit::{
-    Edit, EditError, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS,
+    Edit, EditError, FieldLine, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS,
     MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, WritableFields, apply, change_trailers, check,
     head_size, is_framing_header, is_host_attribute,
 };
 pub use exchange::{Attributes, Exchange, Scheme};
 pub use field_values::trim_values;
 pub use fields::{is_host_field, is_host_look_alike, is_origin_field, is_same_name};
+pub use head_side::HeadSide;
 pub use head_bounds::{HeadBound, HeadBounds, MAX_FIELDS, MAX_HEAD_OCTETS};
 pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, ExchangeEnding,

@@ -4,6 +4,7 @@
 //! one byte buffer and one list of spans, whatever it contains.
 
 use crate::Exchange;
+use crate::head_side::HeadSide;
 use http::{HeaderMap, HeaderName};
 use std::fmt;
 
@@ -105,7 +106,18 @@ pub struct ReadsError {
 
 /// `interest.reads`, parsed once when a filter is configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ReadableFields(Vec<Selector>);
+pub struct ReadableFields {
+    selectors: Vec<Selector>,
+    /// Of each selector, the sides on which it shows nothing; empty: none does.
+    hidden: Vec<HiddenSides>,
+}
+
+/// The messages in which a declared field is not shown, since the grant gives it for the others alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct HiddenSides {
+    request: bool,
+    response: bool,
+}
 
 impl ReadableFields {
     /// Parses the declaration.
@@ -143,12 +155,41 @@ impl ReadableFields {
                 },
             });
         }
-        Ok(Self(selectors))
+        Ok(Self { selectors, hidden: Vec::new() })
+    }
+
+    /// The same, without the fields that may not be read in the messages of a side. Hooks find them absent there.
+    #[must_use]
+    pub fn limited(self, may: impl Fn(&str, HeadSide) -> bool) -> Self {
+        let hidden = self.selectors.iter().map(|selector| {
+            let name = selector.to_string();
+            HiddenSides {
+                request: !may(&name, HeadSide::Request),
+                response: !may(&name, HeadSide::Response),
+            }
+        });
+        let mut hidden: Vec<HiddenSides> = hidden.collect();
+        if hidden.iter().all(|one| *one == HiddenSides::default()) {
+            hidden.clear();
+        }
+        Self { hidden, ..self }
     }
 
     /// In declared order; a span's `field` is an index into it.
     pub fn selectors(&self) -> &[Selector] {
-        &self.0
+        &self.selectors
+    }
+
+    /// Those that show something in the messages of a side, each with its index.
+    fn shown(&self, side: HeadSide) -> impl Iterator<Item = (u32, &Selector)> {
+        let all = self.selectors.iter().enumerate();
+        let shown = all.filter(move |(index, _)| {
+            self.hidden.get(*index).is_none_or(|hidden| match side {
+                HeadSide::Request => !hidden.request,
+                HeadSide::Response => !hidden.response,
+            })
+        });
+        shown.map(|(index, selector)| (u32::try_from(index).unwrap_or(u32::MAX), selector))
     }
 }
 
@@ -185,30 +226,34 @@ pub struct View {
 impl View {
     /// The declared part of the request head.
     pub fn fill_request(&mut self, reads: &ReadableFields, exchange: &Exchange) {
-        self.fill(reads, exchange, &exchange.headers, 0);
+        self.fill(reads, exchange, HeadSide::Request);
     }
 
     /// The declared part of the response head.
     pub fn fill_response(&mut self, reads: &ReadableFields, exchange: &Exchange) {
-        let status = exchange.status.map_or(0, |status| status.as_u16());
-        self.fill(reads, exchange, &exchange.response_headers, status);
+        self.fill(reads, exchange, HeadSide::Response);
     }
 
     fn fill(
         &mut self,
         reads: &ReadableFields,
         exchange: &Exchange,
-        headers: &HeaderMap,
-        status: u16,
+        side: HeadSide,
     ) {
+        let (headers, status) = match side {
+            HeadSide::Request => (&exchange.headers, 0),
+            HeadSide::Response => {
+                let status = exchange.status.map_or(0, |status| status.as_u16());
+                (&exchange.response_headers, status)
+            }
+        };
         self.exchange = exchange.id;
         self.method = Method::from(&exchange.method);
         self.status = status;
         self.octets.clear();
         self.spans.clear();
         self.truncated = false;
-        for (index, selector) in reads.selectors().iter().enumerate() {
-            let field = u32::try_from(index).unwrap_or(u32::MAX);
+        for (field, selector) in reads.shown(side) {
             match selector {
                 Selector::Path => self.push(field, b"", exchange.path.as_bytes()),
                 Selector::Authority => self.push(field, b"", exchange.authority.as_bytes()),
@@ -235,9 +280,8 @@ impl View {
 
     /// Adds the declared trailers to the fields of the head. A trailer that `trailer:*` covers has the name
     /// `trailer:NAME` here, so that it is not taken for a header.
-    pub fn add_trailers(&mut self, reads: &ReadableFields, trailers: &HeaderMap) {
-        for (index, selector) in reads.selectors().iter().enumerate() {
-            let field = u32::try_from(index).unwrap_or(u32::MAX);
+    pub fn add_trailers(&mut self, reads: &ReadableFields, trailers: &HeaderMap, side: HeadSide) {
+        for (field, selector) in reads.shown(side) {
             match selector {
                 Selector::Trailer(name) => self.push_headers(field, trailers, name),
                 Selector::AllTrailers => {
@@ -327,6 +371,31 @@ mod tests {
         assert_eq!(reads.selectors().iter().map(ToString::to_string).collect::<Vec<_>>(), names);
     }
 
+    #[test]
+    fn a_field_is_absent_in_the_messages_for_which_it_is_not_granted() {
+        let mut exchange = exchange();
+        exchange.response_headers.append("cookie", "other".parse().unwrap());
+        let names = ["accept", "cookie", "request:cookie", "@peer.spiffe-id"];
+        let reads = ReadableFields::parse(&names).unwrap();
+        let shown = |reads: &ReadableFields| {
+            let (mut request, mut response) = (View::default(), View::default());
+            request.fill_request(reads, &exchange);
+            response.fill_response(reads, &exchange);
+            let fields = |view: &View| {
+                let mut fields: Vec<u32> = view.spans.iter().map(|span| span.field).collect();
+                fields.dedup();
+                fields
+            };
+            (fields(&request), fields(&response))
+        };
+        assert_eq!(shown(&reads), (vec![0, 1, 2, 3], vec![1, 2, 3]));
+        let of_responses = reads.clone().limited(|name, side| {
+            side == HeadSide::Response && name != "request:cookie"
+        });
+        assert_eq!(shown(&of_responses), (vec![], vec![1, 3]));
+        assert_eq!(reads.clone().limited(|_, _| true), reads);
+    }
+
     fn text(view: &View, span: &FieldSpan) -> String {
         let start = span.start as usize;
         let end = start + span.name_length as usize + span.length as usize;
@@ -368,7 +437,7 @@ mod tests {
             let mut view = View::default();
             view.fill_request(&reads, &exchange());
             let head = view.spans.len();
-            view.add_trailers(&reads, &trailers);
+            view.add_trailers(&reads, &trailers, HeadSide::Response);
             let added: Vec<_> = view.spans[head..].iter().map(|span| text(&view, span)).collect();
             assert_eq!(added, expected, "{names:?}");
         }

@@ -230,7 +230,7 @@ impl ExchangeWalk<'_> {
         let mut trailers = headers(lines).map_err(StepEnd::Case)?;
         if self.filter.has(Hook::Trailers) && !trailers.is_empty() {
             let mut view = self.view(side);
-            view.add_trailers(self.filter.reads(), &trailers);
+            view.add_trailers(self.filter.reads(), &trailers, side);
             let decision = match side {
                 HeadSide::Request => self.instance.on_request_trailers(&view)?,
                 HeadSide::Response => self.instance.on_response_trailers(&view)?,
@@ -238,7 +238,7 @@ impl ExchangeWalk<'_> {
             self.seen.reason = decision.reason.or(self.seen.reason.take());
             if let Verdict::Change(edits) = decision.verdict {
                 self.seen.changed |= !edits.is_empty();
-                change_trailers(&edits, self.filter.writes(), &mut trailers)
+                change_trailers(&edits, self.filter.writes(), side, &mut trailers)
                     .map_err(|error| StepEnd::breaks(error.to_string()))?;
             }
         }

@@ -12,7 +12,7 @@ use crate::kinds::{
     ServiceSpec, SignedBy,
 };
 use crate::narrow::narrowed;
-use crate::plan::{GrantPlan, LimitsPlan, SignedByPlan};
+use crate::plan::{FieldsPlan, GrantPlan, LimitsPlan, SignedByPlan};
 
 /// A grant and the keys that must have signed.
 pub(super) type GrantWithSigners = (GrantPlan, Option<SignedByPlan>);
@@ -198,7 +198,23 @@ impl<'a> Fold<'a> {
 /// The `spec` of a Grant in the engine's form.
 #[must_use]
 pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
-    let views = || spec.request.iter().chain(&spec.response);
+    let of = |views: &[&Option<GrantedView>]| FieldsPlan {
+        reads: fields(
+            views
+                .iter()
+                .filter_map(|view| view.as_ref())
+                .map(|view| (&view.read_headers, &view.read_trailers, &view.attributes)),
+        ),
+        writes: fields(
+            views
+                .iter()
+                .filter_map(|view| view.as_ref())
+                .map(|view| (&view.write_headers, &view.write_trailers, &view.write_attributes)),
+        ),
+    };
+    let FieldsPlan { reads, writes } = of(&[&spec.request, &spec.response]);
+    let (in_requests, in_responses) = (of(&[&spec.request]), of(&[&spec.response]));
+    let is_one = in_requests == in_responses;
     let limits = spec.limits.as_ref();
     let default = LimitsPlan::default();
     let us = |ms: u64| ms.saturating_mul(1_000);
@@ -207,12 +223,10 @@ pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
     };
     GrantPlan {
         imports: imports(&spec.imports),
-        reads: fields(
-            views().map(|view| (&view.read_headers, &view.read_trailers, &view.attributes)),
-        ),
-        writes: fields(
-            views().map(|view| (&view.write_headers, &view.write_trailers, &view.write_attributes)),
-        ),
+        reads,
+        writes,
+        in_requests: (!is_one).then_some(in_requests),
+        in_responses: (!is_one).then_some(in_responses),
         request_body: body(&spec.request),
         response_body: body(&spec.response),
         limits: LimitsPlan {

@@ -24,6 +24,7 @@ const MAX_ATTRIBUTE_NAME_OCTETS: usize = 128;
 /// # Errors
 /// Names the first edit that is not allowed.
 pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<(), EditError> {
+    let writes = writes.of(side);
     if edits.len() > MAX_EDITS {
         let what = format!("{} edits", edits.len());
         return Err(EditError {

@@ -336,7 +336,7 @@ fn trailers_change_where_they_are_declared_and_may_follow_a_body() {
         trailers.insert("x-sum", HeaderValue::from_static("1"));
         trailers.insert("grpc-status", HeaderValue::from_static("0"));
         let before = trailers.clone();
-        match (change_trailers(&edits, &writes, &mut trailers), left) {
+        match (change_trailers(&edits, &writes, HeadSide::Response, &mut trailers), left) {
             (Ok(()), Ok(left)) => {
                 let shown = trailers.iter().map(|(n, v)| format!("{n}: {}, ", v.to_str().unwrap()));
                 assert_eq!(shown.collect::<String>(), left, "{edits:?}");

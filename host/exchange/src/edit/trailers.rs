@@ -1,12 +1,12 @@
 //! Edits of trailers, checked and applied.
 
 use super::apply::change_head;
-use super::{Edit, EditError, MAX_EDITS, WritableFields, name_rule, shown};
+use super::{Edit, EditError, HeadSide, MAX_EDITS, WritableFields, name_rule, shown};
 use crate::HeadBound;
 use crate::fields::may_follow_a_body;
 use http::{HeaderMap, HeaderValue};
 
-/// Changes trailers as a verdict asks, all edits or none.
+/// Changes the trailers of a side as a verdict asks, all edits or none.
 ///
 /// # Errors
 /// Names the first edit that is not allowed: it is not about a field, the field may not follow a body, or the
@@ -14,8 +14,10 @@ use http::{HeaderMap, HeaderValue};
 pub fn change_trailers(
     edits: &[Edit],
     writes: &WritableFields,
+    side: HeadSide,
     trailers: &mut HeaderMap,
 ) -> Result<(), EditError> {
+    let writes = writes.of(side);
     if edits.len() > MAX_EDITS {
         let what = format!("{} edits", edits.len());
         let rule = "a verdict may have at most 1,024 edits";

@@ -129,7 +129,7 @@ impl Slot {
             let (Verdict::Change(edits), Some(filter)) = (verdict, self.filter()) else {
                 return Ok(reason);
             };
-            let changed = change_trailers(&edits, filter.writes(), trailers);
+            let changed = change_trailers(&edits, filter.writes(), side, trailers);
             let broke = |error: EditError| self.broke(Hook::Trailers, error.to_string());
             changed.map(|()| reason).map_err(broke)
         });

@@ -40,7 +40,7 @@ impl TrailerSlot {
     /// The call failed, or its answer breaks the contract, and the failure mode refuses the exchange.
     pub(crate) fn show(&mut self, trailers: &mut HeaderMap) -> Result<Option<String>, CallFault> {
         if let Some(filter) = self.slot.filter() {
-            self.view.add_trailers(filter.reads(), trailers);
+            self.view.add_trailers(filter.reads(), trailers, self.side);
         }
         self.slot.ask_trailers(self.side, &self.view, trailers)
     }
