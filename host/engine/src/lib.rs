@@ -64,9 +64,10 @@ pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTar
 pub use field::{GrantField, UncoveredField};
 pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{
-    CallCacheGrant, GrantedFields, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, HttpClientGrant,
-    Imports, KvGrant, Limits, LogGrant, MetricsGrant, MissingGrant, PasswordsGrant, QuotaClass,
-    QuotaGrant, RateGrant, SecretsGrant, UnitSettings, check_ceilings, check_imports,
+    CallCacheGrant, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, GrantedFields,
+    HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant, MissingGrant,
+    PasswordsGrant, QuotaClass, QuotaGrant, RateGrant, SecretsGrant, UnitSettings, check_ceilings,
+    check_imports,
 };
 pub use hooks::{BodyMode, EndpointState, Hook, Latencies, Responses};
 pub(crate) use host::Host;

@@ -2,8 +2,8 @@
 //! proxy and in tests of filters.
 
 use crate::edit::{WritableFields, apply, check};
-use crate::head_side::HeadSide;
 use crate::exchange::Exchange;
+use crate::head_side::HeadSide;
 use crate::hooks::Verdict;
 
 /// Checks the verdict of a hook on heads and applies its edits: all, or none.

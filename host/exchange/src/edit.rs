@@ -96,9 +96,8 @@ impl WritableFields {
     /// The same, without the fields that may not be written in the messages of a side.
     #[must_use]
     pub fn limited(self, may: impl Fn(&str, HeadSide) -> bool) -> Self {
-        let of = |side: HeadSide| {
-            Self::new(self.names.iter().filter(|name| may(name, side)).cloned())
-        };
+        let of =
+            |side: HeadSide| Self::new(self.names.iter().filter(|name| may(name, side)).cloned());
         let (request, response) = (of(HeadSide::Request), of(HeadSide::Response));
         let is_one = request.names == self.names && response.names == self.names;
         Self { sides: (!is_one).then(|| Box::new([request, response])), ..self }

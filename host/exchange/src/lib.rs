@@ -44,15 +44,15 @@ pub use accept::{accept_head, accept_whole_body, chunk_rule};
 pub use body::{Body, BodyError, ChannelBody, FrameSender};
 pub use client_address::{ChainNode, ClientChain, ForwardedField, MAX_CHAIN, TrustedProxies};
 pub use edit::{
-    Edit, EditError, FieldLine, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS,
-    MAX_RESPONSE_HEAD_OCTETS, ROUTER_REASON, WritableFields, apply, change_trailers, check,
-    head_size, is_framing_header, is_host_attribute,
+    Edit, EditError, FieldLine, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS, MAX_RESPONSE_HEAD_OCTETS,
+    ROUTER_REASON, WritableFields, apply, change_trailers, check, head_size, is_framing_header,
+    is_host_attribute,
 };
 pub use exchange::{Attributes, Exchange, Scheme};
 pub use field_values::trim_values;
 pub use fields::{is_host_field, is_host_look_alike, is_origin_field, is_same_name};
-pub use head_side::HeadSide;
 pub use head_bounds::{HeadBound, HeadBounds, MAX_FIELDS, MAX_HEAD_OCTETS};
+pub use head_side::HeadSide;
 pub use hooks::{
     Cause, Choice, Circuit, ConnectionDecision, ConnectionVerdict, Decision, ExchangeEnding,
     Failure, Mirror, NONE, NameKind, Outcome, RetryDecision, RetryVerdict, Selection, Summary,

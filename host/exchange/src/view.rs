@@ -234,12 +234,7 @@ impl View {
         self.fill(reads, exchange, HeadSide::Response);
     }
 
-    fn fill(
-        &mut self,
-        reads: &ReadableFields,
-        exchange: &Exchange,
-        side: HeadSide,
-    ) {
+    fn fill(&mut self, reads: &ReadableFields, exchange: &Exchange, side: HeadSide) {
         let (headers, status) = match side {
             HeadSide::Request => (&exchange.headers, 0),
             HeadSide::Response => {
@@ -389,9 +384,9 @@ mod tests {
             (fields(&request), fields(&response))
         };
         assert_eq!(shown(&reads), (vec![0, 1, 2, 3], vec![1, 2, 3]));
-        let of_responses = reads.clone().limited(|name, side| {
-            side == HeadSide::Response && name != "request:cookie"
-        });
+        let of_responses = reads
+            .clone()
+            .limited(|name, side| side == HeadSide::Response && name != "request:cookie");
         assert_eq!(shown(&of_responses), (vec![], vec![1, 3]));
         assert_eq!(reads.clone().limited(|_, _| true), reads);
     }
