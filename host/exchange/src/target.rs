@@ -292,8 +292,8 @@ fn is_disguised(segment: &str) -> bool {
     names.any(|name| name == "." || name == "..")
 }
 
-/// Whether the first or last character of a segment is an escaped control character, or a separator of lines or paragraphs
-/// (Unicode, categories Cc, Zl and Zp): `$` matches before those that end a line, in Java before each of them.
+/// Whether the first or last character of a segment is an escaped control character of ASCII, or another that ends a line
+/// (U+0085, U+2028, U+2029): before those `$` matches in Java, as before a line break elsewhere.
 fn is_edged_with_control(segment: &str) -> bool {
     let edges = |length: usize| {
         let last = segment.len().checked_sub(length).and_then(|at| segment.get(at..));
@@ -301,7 +301,7 @@ fn is_edged_with_control(segment: &str) -> bool {
     };
     let begins = |edge: &str, with: &[&str]| with.iter().any(|begin| edge.starts_with(begin));
     edges(3).any(|edge| begins(edge, &["%0", "%1", "%7F"]))
-        || edges(6).any(|edge| begins(edge, &["%C2%8", "%C2%9"]))
+        || edges(6).any(|edge| edge == "%C2%85")
         || edges(9).any(|edge| begins(edge, &["%E2%80%A8", "%E2%80%A9"]))
 }
 
