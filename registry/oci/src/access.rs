@@ -276,6 +276,11 @@ impl Tokens {
         found
     }
 
+    /// Whether the token is there as it was, with the same secret and the same rights, and has not expired.
+    pub(crate) fn has(&self, token: &Token, now_ms: u64) -> bool {
+        self.by_hash.get(&token.sha256).is_some_and(|there| there == token && there.holds(now_ms))
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.by_hash.values().any(|token| token.name == name)
     }
@@ -287,6 +292,11 @@ impl Tokens {
 }
 
 impl Token {
+    /// Whether some right of it is for everything.
+    pub(crate) fn covers_everything(&self) -> bool {
+        self.repositories.iter().any(|pattern| pattern.0 == Form::All)
+    }
+
     pub(crate) fn holds(&self, now_ms: u64) -> bool {
         self.expires_ms.is_none_or(|expires| now_ms < expires)
     }

@@ -4,6 +4,7 @@ use http::HeaderMap;
 use tamis_journal::{BlobDigest, Blobs, JournalError};
 
 use crate::access::{Caller, RepositoryPattern, Token, Verb, is_token_name};
+use crate::author::Author;
 use crate::name::{Reference, Repository};
 use crate::store::{Limits, Store};
 use crate::view::Referrer;
@@ -68,6 +69,12 @@ impl Bearer {
     }
 }
 
+impl<'a> From<&'a Bearer> for Author<'a> {
+    fn from(bearer: &'a Bearer) -> Self {
+        Self::from(&bearer.0)
+    }
+}
+
 /// A token, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenInfo {
@@ -117,11 +124,23 @@ impl Store {
     /// by the bearer of the one before. Tokens made on the registry's machine go back to no other.
     #[must_use]
     pub fn person(&self, name: &str) -> String {
+        self.first(name, |_| true)
+    }
+
+    /// The same, but for tokens made by somebody with a right to everything, which go back to no other: whose share of the
+    /// registry a caller uses up. Tenants make tokens, and no owners.
+    #[must_use]
+    pub fn owner(&self, name: &str) -> String {
+        self.first(name, |maker| !maker.covers_everything())
+    }
+
+    /// The first of the tokens that one goes back to, over makers that count.
+    fn first(&self, name: &str, counts: impl Fn(&Token) -> bool) -> String {
         let view = self.view();
         let mut names = vec![name];
         while let Some(token) = names.last().and_then(|name| view.tokens().named(name)) {
             let by = token.by.as_str();
-            if !is_token_name(by) {
+            if !is_token_name(by) || view.tokens().named(by).is_some_and(|maker| !counts(maker)) {
                 break;
             }
             if names.contains(&by) {

@@ -42,6 +42,7 @@
 
 mod access;
 mod ask;
+mod author;
 mod change;
 mod collect;
 mod condition;
@@ -56,6 +57,7 @@ mod view;
 
 pub use access::{AnonymousRights, RepositoryPattern, SecretError, TokenSecret, Verb};
 pub use ask::{Bearer, TokenInfo};
+pub use author::Author;
 pub use collect::{CollectionResult, collect};
 pub use manifest::{ManifestError, OciManifest, Target};
 pub use name::{MAX_REPOSITORY_BYTES, MAX_TAG_BYTES, NameError, Reference, Repository, Tag};

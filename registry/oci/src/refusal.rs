@@ -105,6 +105,16 @@ impl OciRefusal {
         Self { code, status: code.status(), message: message.into(), headers: Vec::new() }
     }
 
+    /// Credentials are missing or unknown, or hold no more. Clients learn from the challenge which to send, and send none
+    /// before.
+    pub(crate) fn unauthorized(message: &str) -> Self {
+        let message = format!(
+            "{message}; send a token as the password of Basic, with any user, or as a Bearer token"
+        );
+        let challenge = "Basic realm=\"tamis\", charset=\"UTF-8\"";
+        Self::new(Code::Unauthorized, message).header(header::WWW_AUTHENTICATE, challenge)
+    }
+
     /// With another status.
     pub(crate) fn status(mut self, status: StatusCode) -> Self {
         self.status = status;

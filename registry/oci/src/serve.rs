@@ -8,6 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use tamis_journal::BlobDigest;
 
 use crate::access::{Caller, Verb};
+use crate::author::Author;
 use crate::condition::{NoneMatch, none_match};
 use crate::name::{Reference, Repository};
 use crate::path::{PathError, Route};
@@ -62,7 +63,7 @@ async fn handle(store: Store, request: Request) -> Result<Response, OciRefusal> 
     let caller = store
         .seek(|view| Caller::of(&parts.headers, view.tokens(), anonymous, store.now_ms()))
         .await?;
-    let caller = caller.ok_or_else(|| unauthorized("these credentials are unknown"))?;
+    let caller = caller.ok_or_else(|| OciRefusal::unauthorized("these credentials are unknown"))?;
     let query = Query::parse(parts.uri.query().unwrap_or_default());
     let call = Call { store, caller, query, headers: parts.headers };
     dispatch(&call, &parts.method, route, body).await
@@ -135,19 +136,10 @@ fn not_allowed(methods: &str) -> OciRefusal {
     OciRefusal::new(Code::Unsupported, message).header(header::ALLOW, methods)
 }
 
-/// Clients learn from the challenge which credentials to send, and send none before.
-fn unauthorized(message: &str) -> OciRefusal {
-    let message = format!(
-        "{message}; send a token as the password of Basic, with any user, or as a Bearer token"
-    );
-    let challenge = "Basic realm=\"tamis\", charset=\"UTF-8\"";
-    OciRefusal::new(Code::Unauthorized, message).header(header::WWW_AUTHENTICATE, challenge)
-}
-
 impl Call {
     fn base(&self) -> Result<Response, OciRefusal> {
         if !self.caller.may_enter() {
-            return Err(unauthorized("this registry requires credentials"));
+            return Err(OciRefusal::unauthorized("this registry requires credentials"));
         }
         let mut response = Response::new(Body::from("{}"));
         let json = HeaderValue::from_static("application/json");
@@ -163,7 +155,7 @@ impl Call {
         let verb = verb.as_str();
         match &self.caller {
             Caller::Anonymous(_) => {
-                Err(unauthorized(&format!("the verb {verb} requires credentials here")))
+                Err(OciRefusal::unauthorized(&format!("the verb {verb} requires credentials here")))
             }
             Caller::Token(token) => Err(OciRefusal::new(
                 Code::Denied,
@@ -173,6 +165,12 @@ impl Call {
                 ),
             )),
         }
+    }
+
+    /// Refuses a token that was revoked, replaced or expired since the request came, as far as this process knows.
+    fn must_hold(&self) -> Result<(), OciRefusal> {
+        let store = &self.store;
+        Author::from(&self.caller).must_hold(store.view().tokens(), store.now_ms())
     }
 
     /// The text of a header; none when it is absent or not text.

@@ -7,6 +7,7 @@ use tamis_journal::{BlobDigest, Blobs, Fold as _, FoldedJournal, Journal, Journa
 use thiserror::Error;
 
 use crate::access::{self, AnonymousRights, RepositoryPattern, TokenSecret, Verb};
+use crate::author::Author;
 use crate::change::Change;
 use crate::refusal::OciRefusal;
 use crate::view::RegistryView;
@@ -83,9 +84,6 @@ pub enum StoreError {
     /// The name is in use.
     #[error("the token {0:?} exists already; revoke it first or choose another name")]
     TokenExists(String),
-    /// Whoever makes the token has none any more.
-    #[error("the token {0:?} has expired or was revoked, so it cannot make another")]
-    TokenEnded(String),
     /// There is no token of that name.
     #[error("there is no token {0:?}")]
     TokenUnknown(String),
@@ -150,13 +148,14 @@ impl Store {
         self.create_token_by(OPERATOR, token, secret).await
     }
 
-    /// The same, with an actor and optionally an expiry.
+    /// The same, by somebody and optionally with an expiry. Whoever ended the maker's token ended all that it made by then;
+    /// none comes after that.
     ///
     /// # Errors
-    /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::TokenEnded`], [`StoreError::Refused`].
-    pub async fn create_token_by(
+    /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::Refused`].
+    pub async fn create_token_by<'a>(
         &self,
-        actor: &str,
+        author: impl Into<Author<'a>>,
         token: NewToken,
         secret: &TokenSecret,
     ) -> Result<(), StoreError> {
@@ -173,21 +172,13 @@ impl Store {
         };
         let name = name.as_str();
         let made = self
-            .commit(actor, |view| {
-                let tokens = view.tokens();
-                // Whoever ended the maker's token ended all that it made by then; none comes after that.
-                let maker = access::is_token_name(actor);
-                let ended = maker && !tokens.named(actor).is_some_and(|it| it.holds(self.now_ms()));
-                let refused = if ended {
-                    Some(StoreError::TokenEnded(actor.to_owned()))
-                } else {
-                    tokens.contains(name).then(|| StoreError::TokenExists(name.to_owned()))
-                };
-                let changes = if refused.is_none() { vec![create.clone()] } else { Vec::new() };
-                Ok(Decision { changes, present: Vec::new(), value: refused })
+            .commit(author, |view| {
+                let free = !view.tokens().contains(name);
+                let changes = if free { vec![create.clone()] } else { Vec::new() };
+                Ok(Decision { changes, present: Vec::new(), value: free })
             })
             .await?;
-        made.map_or(Ok(()), Err)
+        if made { Ok(()) } else { Err(StoreError::TokenExists(name.to_owned())) }
     }
 
     /// Revokes a token, on every replica as soon as it reads the entry.
@@ -203,9 +194,13 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
-    pub async fn revoke_token_by(&self, actor: &str, name: &str) -> Result<(), StoreError> {
+    pub async fn revoke_token_by<'a>(
+        &self,
+        author: impl Into<Author<'a>>,
+        name: &str,
+    ) -> Result<(), StoreError> {
         let known = self
-            .commit(actor, |view| {
+            .commit(author, |view| {
                 let known = view.tokens().contains(name);
                 let all = if known { view.tokens().made_by(name) } else { Vec::new() };
                 let changes = all.into_iter().map(|name| Change::TokenRevoked { name }).collect();
@@ -220,15 +215,15 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
-    pub async fn rotate_token_by(
+    pub async fn rotate_token_by<'a>(
         &self,
-        actor: &str,
+        author: impl Into<Author<'a>>,
         name: &str,
         secret: &TokenSecret,
         expires_ms: Option<u64>,
     ) -> Result<(), StoreError> {
         let known = self
-            .commit(actor, |view| {
+            .commit(author, |view| {
                 let known = view.tokens().contains(name);
                 let (name, sha256) = (name.to_owned(), secret.hash());
                 let rotate = Change::TokenRotated { name, sha256, expires_ms };
@@ -265,18 +260,21 @@ impl Store {
     }
 
     /// Appends the changes that `decide` returns; if another writer was first, calls `decide` again on the
-    /// new view. When it returns, the view contains the changes.
+    /// new view. When it returns, the view contains the changes. A caller whose token does not hold any more in that view is
+    /// refused.
     ///
     /// If the future is dropped before it returns, the changes may or may not have been written.
-    pub(crate) async fn commit<T>(
+    pub(crate) async fn commit<'a, T>(
         &self,
-        actor: &str,
+        author: impl Into<Author<'a>>,
         mut decide: impl FnMut(&RegistryView) -> Result<Decision<T>, OciRefusal>,
     ) -> Result<T, OciRefusal> {
-        let mut writer = self.folded.writer(actor).await;
+        let author = author.into();
+        let mut writer = self.folded.writer(author.actor()).await;
         loop {
             let (revision, decision) = {
                 let view = writer.fresh().await?;
+                author.must_hold(view.tokens(), self.now_ms())?;
                 let decision = decide(&view)?;
                 if decision.present.iter().any(|digest| view.condemned().contains_key(digest)) {
                     return Err(OciRefusal::later(
@@ -303,6 +301,19 @@ impl Store {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Refuses a caller whose token was revoked, replaced or expired since its request came, by every entry that was written
+    /// until now. Whoever then appends to a head from before knows that it held there.
+    ///
+    /// # Errors
+    /// [`OciRefusal`] with [`Code::Unauthorized`](crate::Code::Unauthorized); as [`Store::catch_up`].
+    pub async fn must_still_hold(&self, author: Author<'_>) -> Result<(), OciRefusal> {
+        if !author.is_caller() {
+            return Ok(());
+        }
+        self.catch_up().await?;
+        author.must_hold(self.view().tokens(), self.now_ms())
     }
 
     async fn check_present(&self, digests: &[BlobDigest]) -> Result<(), OciRefusal> {

@@ -3,6 +3,6 @@
 pub use tamis_harness::ports::{SHIFT as PORT_SHIFT, free as free_port};
 pub use tamis_harness::{
     Answer, Backend, Folder, FolderOptions, Objects, Postgres, ReceivedRequest, Relay, Reply,
-    RunningProcess, command, command_in, eventually, eventually_or, exchange, get, request, root,
-    tamis, up,
+    RunningProcess, command, command_in, eventually, eventually_or, exchange, get, held_back,
+    request, root, tamis, up,
 };

@@ -40,6 +40,47 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Reply {
+    let mut octets = head(address, method, path, headers, body.len());
+    octets.extend_from_slice(body);
+    parse(&exchange(address, &octets))
+}
+
+/// A request whose body is sent once `between` is done, which begins when the server asks for the body (RFC 9110 §10.1.1): by
+/// then it has decided from the head that it wants it.
+pub fn held_back(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    between: impl FnOnce(),
+) -> Reply {
+    let expects = [headers, &[("expect", "100-continue")]].concat();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(&head(address, method, path, &expects, body.len())).unwrap();
+    let mut reply = Vec::new();
+    while !reply.ends_with(b"\r\n\r\n") {
+        let mut octet = [0];
+        stream.read_exact(&mut octet).unwrap();
+        reply.extend(octet);
+    }
+    if reply.starts_with(b"HTTP/1.1 100 ") {
+        between();
+        stream.write_all(body).unwrap();
+        reply.clear();
+    }
+    let _ = stream.read_to_end(&mut reply);
+    parse(&reply)
+}
+
+fn head(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    length: usize,
+) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nconnection: close\r\n");
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         // Admin listeners and registries answer only to their own name.
@@ -48,13 +89,11 @@ pub fn request(
     for (name, value) in headers {
         text.push_str(&format!("{name}: {value}\r\n"));
     }
-    if !body.is_empty() {
-        text.push_str(&format!("content-length: {}\r\n", body.len()));
+    if length > 0 {
+        text.push_str(&format!("content-length: {length}\r\n"));
     }
     text.push_str("\r\n");
-    let mut octets = text.into_bytes();
-    octets.extend_from_slice(body);
-    parse(&exchange(address, &octets))
+    text.into_bytes()
 }
 
 /// Sends these bytes and reads until the other side closes.

@@ -52,7 +52,7 @@ pub use backend::{Answer, Backend, ReceivedRequest};
 #[cfg(feature = "commands")]
 pub use beside::Process;
 #[cfg(feature = "services")]
-pub use client::{Reply, exchange, get, request};
+pub use client::{Reply, exchange, get, held_back, request};
 #[cfg(feature = "services")]
 pub use folder::{Folder, FolderOptions};
 #[cfg(feature = "services")]

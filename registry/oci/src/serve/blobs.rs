@@ -86,7 +86,7 @@ pub(super) async fn delete(
 ) -> Result<Response, OciRefusal> {
     let digest: BlobDigest = digest.parse()?;
     call.store
-        .commit(call.caller.actor(), |view| {
+        .commit(&call.caller, |view| {
             let contents = view.contents(&repository).ok_or_else(|| unknown(&digest))?;
             if !contents.blobs.contains_key(&digest) {
                 return Err(unknown(&digest));

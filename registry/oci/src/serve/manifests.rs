@@ -8,6 +8,7 @@ use http::{HeaderName, StatusCode, header};
 use tamis_journal::{BlobDigest, Hasher};
 
 use super::{CONTENT_DIGEST, Call, empty, entity_tag, reference};
+use crate::author::Author;
 use crate::change::Change;
 use crate::condition::NoneMatch;
 use crate::manifest::{OciManifest, Target};
@@ -103,12 +104,12 @@ pub(super) async fn put(
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let push = Push { repository, digest, size, tags, manifest };
     // Checked before anything is stored: a refused push leaves nothing behind.
-    store.catch_up().await?;
+    store.must_still_hold(Author::from(&call.caller)).await?;
     condition(call, &store.view(), &push, &wanted)?;
     push.changes(&store.view(), &store.limits)?;
     store.blobs.put(&push.digest, bytes).await?;
     store
-        .commit(call.caller.actor(), |view| {
+        .commit(&call.caller, |view| {
             condition(call, view, &push, &wanted)?;
             let changes = push.changes(view, &store.limits)?;
             Ok(Decision { changes, present: vec![push.digest.clone()], value: () })
@@ -315,7 +316,7 @@ pub(super) async fn delete(
 ) -> Result<Response, OciRefusal> {
     let wanted = read_reference(text)?;
     call.store
-        .commit(call.caller.actor(), |view| {
+        .commit(&call.caller, |view| {
             let _ = find(view, &repository, &wanted).ok_or_else(|| unknown(text))?;
             let repository = repository.clone();
             let change = match &wanted {

@@ -9,11 +9,12 @@ use tamis_journal::{BlobDigest, BlobError, Blobs, UploadId};
 
 use super::{CONTENT_DIGEST, Call, empty};
 use crate::access::Verb;
+use crate::author::Author;
 use crate::change::Change;
 use crate::name::Repository;
 use crate::range;
 use crate::refusal::{Code, OciRefusal};
-use crate::store::{Decision, Store};
+use crate::store::Decision;
 
 const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 /// Bytes of a body gathered before they are written to storage.
@@ -43,7 +44,7 @@ pub(super) async fn begin(
         return Ok(going_on(StatusCode::ACCEPTED, &repository, &upload, 0));
     };
     let chunk = Chunk { start: 0, length: call.content_length() };
-    receive(&call.store, &upload, chunk, body).await?;
+    receive(call, &upload, chunk, body).await?;
     link(call, repository, &upload, digest).await
 }
 
@@ -55,7 +56,7 @@ async fn mount(call: &Call, to: &Repository, digest: &BlobDigest) -> Result<bool
         Some(text) => Some(text.parse()?),
     };
     call.store
-        .commit(call.caller.actor(), |view| {
+        .commit(&call.caller, |view| {
             let mut sources = view.holders(digest).filter(|holder| {
                 from.as_ref().is_none_or(|from| from == *holder)
                     && call.caller.may(Verb::Pull, holder)
@@ -107,7 +108,7 @@ pub(super) async fn append(
 ) -> Result<Response, OciRefusal> {
     let upload = own(call, repository, id)?;
     let chunk = chunk(call, repository, &upload).await?;
-    let size = receive(&call.store, &upload, chunk, body).await?;
+    let size = receive(call, &upload, chunk, body).await?;
     Ok(going_on(StatusCode::ACCEPTED, repository, &upload, size))
 }
 
@@ -125,7 +126,7 @@ pub(super) async fn finish(
     };
     let digest = digest.parse()?;
     let chunk = chunk(call, &repository, &upload).await?;
-    receive(&call.store, &upload, chunk, body).await?;
+    receive(call, &upload, chunk, body).await?;
     link(call, repository, &upload, digest).await
 }
 
@@ -180,11 +181,12 @@ async fn chunk(
 /// Receives a body piece by piece, and returns the size of the upload. Bytes received before a failure are
 /// kept, so that the client can continue from there.
 async fn receive(
-    store: &Store,
+    call: &Call,
     upload: &UploadId,
     chunk: Chunk,
     body: Body,
 ) -> Result<u64, OciRefusal> {
+    let store = &call.store;
     let limit = store.limits.max_blob_bytes;
     if chunk.start.saturating_add(chunk.length.unwrap_or(0)) > limit {
         return Err(too_large(&store.blobs, upload, limit).await);
@@ -204,11 +206,11 @@ async fn receive(
             Err(error) => break Some(error),
         }
         if buffer.len() >= PIECE {
-            size = write(&store.blobs, upload, size, &mut buffer).await?;
+            size = write(call, upload, size, &mut buffer).await?;
         }
     };
     if !buffer.is_empty() {
-        size = write(&store.blobs, upload, size, &mut buffer).await?;
+        size = write(call, upload, size, &mut buffer).await?;
     }
     if let Some(error) = broken {
         let message = format!("the body ended early ({error}); continue after the bytes in Range");
@@ -223,13 +225,15 @@ async fn receive(
     }
 }
 
+/// A token that was revoked meanwhile stores no more.
 async fn write(
-    blobs: &Blobs,
+    call: &Call,
     upload: &UploadId,
     offset: u64,
     buffer: &mut BytesMut,
 ) -> Result<u64, OciRefusal> {
-    match blobs.append(upload, offset, buffer.split().freeze()).await {
+    call.must_hold()?;
+    match call.store.blobs.append(upload, offset, buffer.split().freeze()).await {
         Err(BlobError::OutOfOrder { expected }) => {
             let message = "another request writes to the upload at the same time; ask for its size";
             Err(OciRefusal::new(Code::BlobUploadInvalid, message)
@@ -256,6 +260,7 @@ async fn link(
     digest: BlobDigest,
 ) -> Result<Response, OciRefusal> {
     let store = &call.store;
+    store.must_still_hold(Author::from(&call.caller)).await?;
     let finished = store.blobs.finish(upload, &digest).await;
     if let Err(BlobError::DigestMismatch { .. }) = &finished
         && let Err(error) = store.blobs.cancel(upload).await
@@ -264,7 +269,7 @@ async fn link(
     }
     let size = finished?;
     store
-        .commit(call.caller.actor(), |_| {
+        .commit(&call.caller, |_| {
             // Written even if it exists already: pushing a blob again renews its age for garbage
             // collection.
             let (repository, digest) = (repository.clone(), digest.clone());

@@ -63,6 +63,15 @@ pub(crate) fn document(problem: &tamis_resources::Problem) -> DocumentProblem {
     }
 }
 
+/// A caller whose token held when the request began, and does not any more.
+pub(crate) fn ended(token: &str) -> ApiProblem {
+    let title = format!(
+        "the token {token:?} was revoked or replaced, or it expired, before the request was complete; nothing was changed"
+    );
+    let remedy = "send a token that holds: `Authorization: Bearer TOKEN`".to_owned();
+    ApiProblem { remedy: Some(remedy), ..problem(401, "unauthorized", title) }
+}
+
 /// The storage does not respond, or refuses. Nothing is known to have changed.
 pub(crate) fn journal(error: &JournalError) -> ApiProblem {
     match error {
@@ -71,13 +80,16 @@ pub(crate) fn journal(error: &JournalError) -> ApiProblem {
         }
         _ => {
             tracing::warn!(error = %tamis_journal::causes(error), "the journal failed");
-            let remedy = "try again; what runs keeps running".to_owned();
-            ApiProblem {
-                remedy: Some(remedy),
-                ..problem(503, "unavailable", "the journal cannot be reached or refuses")
-            }
+            unreadable()
         }
     }
+}
+
+/// The journal cannot be used.
+pub(crate) fn unreadable() -> ApiProblem {
+    let remedy = "try again; what runs keeps running".to_owned();
+    let title = "the journal cannot be reached or refuses";
+    ApiProblem { remedy: Some(remedy), ..problem(503, "unavailable", title) }
 }
 
 pub(crate) fn blob(error: &BlobError) -> ApiProblem {

@@ -48,7 +48,7 @@ impl Control {
         let revision = if request.dry_run {
             self.state().head()
         } else {
-            self.commit(holder.actor(), |_| Ok((vec![body.clone()], ()))).await?.0
+            self.commit(holder, |_| Ok((vec![body.clone()], ()))).await?.0
         };
         let what = match what {
             RevocationTarget::Digest { digest } => digest.to_string(),

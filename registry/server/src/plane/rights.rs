@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use tamis_api::ApiProblem;
 use tamis_director::{RequiredRight, RequiredRights, State};
-use tamis_oci::{Bearer, RepositoryPattern, Store, Verb};
+use tamis_oci::{Author, Bearer, RepositoryPattern, Store, Verb};
 use tamis_trust::Digest;
 
 use crate::plane::control::Control;
@@ -16,6 +16,12 @@ const MESH: &str = "mesh";
 /// A caller with rights.
 #[derive(Debug, Clone)]
 pub struct AuthorizedCaller(Bearer);
+
+impl<'a> From<&'a AuthorizedCaller> for Author<'a> {
+    fn from(caller: &'a AuthorizedCaller) -> Self {
+        Self::from(&caller.0)
+    }
+}
 
 impl AuthorizedCaller {
     pub(crate) fn new(bearer: Bearer) -> Self {

@@ -89,6 +89,8 @@ impl NodeStream {
     }
 
     fn on_message(&mut self, line: &[u8]) -> Result<(), String> {
+        // What a revoked proxy reports is not recorded any more.
+        self.control.refuse_revoked(&self.peer).map_err(|problem| problem.title)?;
         let message = serde_json::from_slice::<MessageFromNode>(line);
         match message.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
             MessageFromNode::Hello(_) => Err("it sent two hello lines".to_owned()),

@@ -70,7 +70,7 @@ pub(super) async fn change(
     caller.must(Verb::Operate)?;
     found(&api, &caller, Verb::Operate, &name)?;
     let request: MoveRequest = body.json().await?;
-    Ok(Json(api.control.move_rollout_by(caller.0.actor(), &name, &request).await?))
+    Ok(Json(api.control.move_rollout_by(&caller.0, &name, &request).await?))
 }
 
 /// A rollout by its name. Its existence is only revealed to callers who have that right everywhere, or for

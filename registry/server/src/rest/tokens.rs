@@ -2,11 +2,12 @@
 
 use axum::extract::{Path, State};
 use tamis_api::{ApiProblem, CreatedToken, RotateRequest, TokenRequest, TokenView};
-use tamis_oci::{NewToken, RepositoryPattern, StoreError, TokenInfo, TokenSecret, Verb};
+use tamis_oci::{Code, NewToken, RepositoryPattern, StoreError, TokenInfo, TokenSecret, Verb};
 
 use super::Api;
 use super::answer::{Answer, Json, ProblemResponse, problem};
 use super::extract::{Caller, UnreadBody};
+use crate::plane::ended;
 
 /// The longest lifetime of a token made remotely: ten years.
 const MAX_HOURS: u64 = 24 * 3_660;
@@ -60,8 +61,8 @@ pub(super) async fn create(
     let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
     let secret = TokenSecret::generate().map_err(|error| unmade(&error.to_string()))?;
     let token = NewToken { name: request.name.clone(), patterns, verbs, expires_ms };
-    let made = api.store.create_token_by(caller.0.actor(), token, &secret).await;
-    made.map_err(|error| refused(&error))?;
+    let made = api.store.create_token_by(&caller.0, token, &secret).await;
+    made.map_err(|error| refused(&caller, &error))?;
     Ok(Json(CreatedToken { name: request.name, token: secret.expose().to_owned(), expires_ms }))
 }
 
@@ -86,8 +87,8 @@ pub(super) async fn rotate(
     let request: RotateRequest = body.json().await?;
     let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
     let secret = TokenSecret::generate().map_err(|error| unmade(&error.to_string()))?;
-    let done = api.store.rotate_token_by(caller.0.actor(), &name, &secret, expires_ms).await;
-    done.map_err(|error| refused(&error))?;
+    let done = api.store.rotate_token_by(&caller.0, &name, &secret, expires_ms).await;
+    done.map_err(|error| refused(&caller, &error))?;
     Ok(Json(CreatedToken { name, token: secret.expose().to_owned(), expires_ms }))
 }
 
@@ -104,7 +105,8 @@ pub(super) async fn revoke(
     Path(name): Path<String>,
 ) -> Answer<TokenView> {
     let token = own(&api, &caller, &name)?;
-    api.store.revoke_token_by(caller.0.actor(), &name).await.map_err(|error| refused(&error))?;
+    let done = api.store.revoke_token_by(&caller.0, &name).await;
+    done.map_err(|error| refused(&caller, &error))?;
     Ok(Json(TokenView {
         name,
         repositories: token.repositories.iter().map(ToString::to_string).collect(),
@@ -209,13 +211,13 @@ fn unmade(why: &str) -> ProblemResponse {
     problem(503, "unavailable", why, "try again")
 }
 
-fn refused(error: &StoreError) -> ProblemResponse {
+fn refused(caller: &Caller, error: &StoreError) -> ProblemResponse {
     match error {
         StoreError::TokenName(_) | StoreError::TokenExists(_) => {
             problem(400, "bad-request", error.to_string(), "choose another name")
         }
-        StoreError::TokenEnded(_) => {
-            problem(401, "unauthorized", error.to_string(), "send a token that holds")
+        StoreError::Refused(refusal) if refusal.code() == Code::Unauthorized => {
+            ended(caller.0.actor()).into()
         }
         StoreError::TokenUnknown(_) => {
             problem(404, "not-found", error.to_string(), "`tamis registry token list` lists them")

@@ -58,7 +58,7 @@ impl Control {
         request: &ApplyRequest,
     ) -> Result<PlanResult, ApiProblem> {
         let asked = self.asked(holder, request, Purpose::Plan).await?;
-        let (preview, diff) = self.previewed(self.turn(holder.actor()).await?, &asked).await?;
+        let (preview, diff) = self.previewed(self.turn(holder).await?, &asked).await?;
         let faults = self.document_problems(holder, &preview).await?;
         let mut refusals = preview.refusals.clone();
         refusals.extend(faults.refusals);
@@ -69,7 +69,7 @@ impl Control {
         let refusals =
             refusals.into_iter().map(|one| name_capabilities_in(one, &preview.added)).collect();
         if lacks_approvals && holds_all(holder, &preview.needs) {
-            self.propose(holder.actor(), preview.proposal.clone()).await?;
+            self.propose(holder, preview.proposal.clone()).await?;
         }
         Ok(PlanResult { subject: preview.proposal.subject.to_string(), diff, refusals })
     }
@@ -87,14 +87,14 @@ impl Control {
     ) -> Result<ApplyResult, ApiProblem> {
         let asked = self.asked(holder, request, Purpose::Apply).await?;
         for attempt in 0..ATTEMPTS {
-            let (preview, diff) = self.previewed(self.turn(holder.actor()).await?, &asked).await?;
+            let (preview, diff) = self.previewed(self.turn(holder).await?, &asked).await?;
             if attempt == 0 {
                 self.check_documents(&asked, &preview).await?;
             }
             let decide = |state: &State| self.decided(state, &preview, &asked);
-            let made = self.commit_records(holder.actor(), |state| decide(state)).await;
+            let made = self.commit_records(holder, |state| decide(state)).await;
             let proposal = preview.proposal.clone();
-            let (revision, holds) = self.propose_if_needed(holder.actor(), made, proposal).await?;
+            let (revision, holds) = self.propose_if_needed(holder, made, proposal).await?;
             if holds {
                 return Ok(ApplyResult { revision, diff });
             }
@@ -104,20 +104,21 @@ impl Control {
 
     /// Applies what others overtook: nobody else writes meanwhile.
     async fn apply_alone(&self, asked: &Arc<AskedApply>) -> Result<ApplyResult, ApiProblem> {
-        let actor = asked.holder.actor();
+        let holder = &asked.holder;
         // First: whoever writes waits for nobody.
-        let turn = self.turn(actor).await?;
-        let mut writer = self.writer(actor).await;
+        let turn = self.turn(holder).await?;
+        let mut writer = self.writer(holder.actor()).await;
         loop {
             drop(writer.fresh().await.map_err(|error| journal(&error))?);
             let (preview, diff) = self.previewed(turn.clone(), asked).await?;
             let decided = self.decided(&self.state(), &preview, asked);
+            self.must_still_hold(holder.into()).await?;
             let (written, holds) = match decided {
                 Ok(decided) => decided,
                 Err(problem) => {
                     drop(writer);
                     let proposal = preview.proposal.clone();
-                    return self.propose_if_needed(actor, Err(problem), proposal).await;
+                    return self.propose_if_needed(holder, Err(problem), proposal).await;
                 }
             };
             if holds && written.is_empty() {
@@ -160,7 +161,7 @@ impl Control {
         request: &ApplyRequest,
         purpose: Purpose,
     ) -> Result<Arc<AskedApply>, ApiProblem> {
-        let (turn, sources) = (self.turn(holder.actor()).await?, request.sources.clone());
+        let (turn, sources) = (self.turn(holder).await?, request.sources.clone());
         let parsed = self.beside(turn, move || sources::parsed(&sources)).await??;
         let ApplyRequest { sources: _, files, removed, prune, confirm } = request;
         let (files, removed) = (files.clone(), removed.clone());

@@ -26,7 +26,7 @@ impl Control {
         self.0.store.catch_up().await.map_err(|error| journal(&error))?;
         let body = RecordBody::from(director::ApprovalRecord { subject });
         let (revision, ()) = self
-            .commit(actor, |state| {
+            .commit(holder, |state| {
                 let needs = state.proposed(&subject).ok_or_else(|| {
                     missing(
                         format!("nobody proposed {subject}"),

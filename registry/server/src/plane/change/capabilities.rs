@@ -8,13 +8,14 @@ use tamis_director::{Guards, Plans, State};
 use tamis_trust::{Digest, Name};
 
 use crate::plane::control::Control;
+use crate::plane::rights::AuthorizedCaller;
 
 impl Control {
     /// What a digest may do and the previous one could not, under the configurations of the filter in a service (in all
     /// services for `*`); empty when there was no previous one.
     pub(crate) async fn capabilities_added(
         &self,
-        whose: &str,
+        holder: &AuthorizedCaller,
         (service, filter): (&str, &Name),
         before: Option<Digest>,
         after: Bytes,
@@ -29,7 +30,7 @@ impl Control {
         let configs = configurations(&self.state(), &mut self.plans(), service, filter);
         let examine = Arc::clone(&self.0.examine);
         let compare = move || examine.capabilities_added(&before, &after, &configs);
-        self.beside(self.turn(whose).await?, compare).await
+        self.beside(self.turn(holder).await?, compare).await
     }
 
     /// The guards for a change that adds these capabilities.

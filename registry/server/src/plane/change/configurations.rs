@@ -12,18 +12,20 @@ use super::planned::PlannedChange;
 use crate::plane::control::{Control, ControlInner};
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::problem::refused;
+use crate::plane::rights::AuthorizedCaller;
 
 impl Control {
     /// Whether the filters that a change of pins starts would run in every place: with the grant there, and with the
     /// configuration. `None`: the change cannot be made at all, and is refused, with its reason, where it is made.
     pub(crate) async fn check_configurations(
         &self,
-        whose: &str,
+        holder: &AuthorizedCaller,
         planned: Option<&PlannedChange>,
     ) -> Result<(), ApiProblem> {
         let Some(PlannedChange { effect, .. }) = planned else { return Ok(()) };
         let mut refusals = Vec::new();
-        for (plan, result) in self.validate_filters(whose, &effect.fresh, &BTreeSet::new()).await? {
+        for (plan, result) in self.validate_filters(holder, &effect.fresh, &BTreeSet::new()).await?
+        {
             refusals.extend(result.refusals(&plan));
         }
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
@@ -35,7 +37,7 @@ impl Control {
     /// compared with the share of a namespace in its router.
     pub(super) async fn validate_filters(
         &self,
-        whose: &str,
+        holder: &AuthorizedCaller,
         fresh: &[Arc<FilterPlan>],
         changed: &BTreeSet<String>,
     ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
@@ -54,7 +56,7 @@ impl Control {
             let (control, copy) = (self.clone(), Arc::clone(plan));
             let changed = changed.clone();
             let judge = move || validate(&control.0, &component, &copy, &changed);
-            let result = self.beside(self.turn(whose).await?, judge).await?;
+            let result = self.beside(self.turn(holder).await?, judge).await?;
             if !result.is_empty() {
                 all.push((Arc::clone(plan), result));
             }

@@ -91,13 +91,13 @@ impl Control {
         let previous = self.previous_digest(&pin)?;
         let (verified, component) = self.verify_artifact(&pin.filter, &pin.digest).await?;
         let at = (pin.service.as_str(), &pin.filter);
-        let added = self.capabilities_added(holder.actor(), at, previous, component).await?;
+        let added = self.capabilities_added(holder, at, previous, component).await?;
         let guards = self.guards_for(&added);
         let change = Change::Pin(pin.record(verified.version));
         let needs = RequiredRights::of_services([pin.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
-        let planned = self.planned_change(holder.actor(), &change).await?;
-        self.check_configurations(holder.actor(), planned.as_ref()).await?;
+        let planned = self.planned_change(holder, &change).await?;
+        self.check_configurations(holder, planned.as_ref()).await?;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
@@ -108,9 +108,9 @@ impl Control {
             let records = if nothing { Vec::new() } else { records(change.clone())? };
             Ok((records, view::diff::diff(effect, Default::default(), holder)))
         };
-        let attempt = self.commit(holder.actor(), decide).await;
+        let attempt = self.commit(holder, decide).await;
         let (revision, diff) =
-            self.propose_if_needed(holder.actor(), attempt, proposal(&change, &needs)).await?;
+            self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
         let state = self.state();
         let current = pin.current(&state).filter(|_| !pin.dry_run);
         Ok(PinResult {
@@ -150,8 +150,8 @@ impl Control {
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         // Without a pin of its own, a service runs what is pinned for all.
-        let planned = self.planned_change(holder.actor(), &change).await?;
-        self.check_configurations(holder.actor(), planned.as_ref()).await?;
+        let planned = self.planned_change(holder, &change).await?;
+        self.check_configurations(holder, planned.as_ref()).await?;
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {
@@ -159,9 +159,9 @@ impl Control {
             let effect = self.effect_or_refusal(state, &change, &caller, planned.as_ref())?;
             Ok((records(change.clone())?, effect))
         };
-        let attempt = self.commit(holder.actor(), decide).await;
+        let attempt = self.commit(holder, decide).await;
         let (revision, effect) =
-            self.propose_if_needed(holder.actor(), attempt, proposal(&change, &needs)).await?;
+            self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
         Ok(PinResult {
             revision,
             subject: change.subject().to_string(),

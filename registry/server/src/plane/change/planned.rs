@@ -5,6 +5,7 @@ use tamis_director::{Change, ChangeEffect, State};
 
 use crate::plane::control::Control;
 use crate::plane::control::beside::StateCopy;
+use crate::plane::rights::AuthorizedCaller;
 
 /// A change that can be made, as far as rules about its effect allow it.
 pub(crate) struct PlannedChange {
@@ -21,16 +22,16 @@ impl PlannedChange {
 }
 
 impl Control {
-    /// The effect of a change on the current state, for `whose` change it is; `None` when it cannot be made at all.
+    /// The effect of a change of a caller on the current state; `None` when it cannot be made at all.
     ///
     /// # Errors
     /// [`ApiProblem`] when too many changes are computed at once.
     pub(crate) async fn planned_change(
         &self,
-        whose: &str,
+        holder: &AuthorizedCaller,
         change: &Change,
     ) -> Result<Option<PlannedChange>, ApiProblem> {
-        let (turn, change) = (self.turn(whose).await?, change.clone());
+        let (turn, change) = (self.turn(holder).await?, change.clone());
         let planned = move |_: &Self, StateCopy { state, plans }: &mut StateCopy| {
             let effect = plans.effect(state, &change).ok()?;
             Some(PlannedChange { decided: state.decided(), effect })

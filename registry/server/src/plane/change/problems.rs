@@ -31,8 +31,7 @@ impl Control {
             let refusals = vec![no_room(PLAN_CODE, rule.clone())];
             return Ok(DocumentFaults { problems: Vec::new(), refusals });
         }
-        let results =
-            self.validate_filters(holder.actor(), &effect.fresh, &namespaces(change)).await?;
+        let results = self.validate_filters(holder, &effect.fresh, &namespaces(change)).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
         let mut problems: Vec<Problem> = folded.cloned().collect();
@@ -44,7 +43,7 @@ impl Control {
             faulty.push((plan, result));
         }
         if !faulty.is_empty() {
-            let (turn, preview) = (self.turn(holder.actor()).await?, Arc::clone(preview));
+            let (turn, preview) = (self.turn(holder).await?, Arc::clone(preview));
             let found = move |_: &Self, StateCopy { state, .. }: &mut StateCopy| -> Vec<Problem> {
                 let found = faulty.into_iter();
                 let found = found

@@ -4,6 +4,7 @@ use tamis_api::{ApiProblem, Refused};
 use tamis_director::{self as director, Change, ProposalRecord, RecordBody, RequiredRights};
 
 use crate::plane::control::Control;
+use crate::plane::rights::AuthorizedCaller;
 
 /// The proposal of a change that touches what these rights are about.
 pub(super) fn proposal(change: &Change, needs: &RequiredRights) -> ProposalRecord {
@@ -14,12 +15,12 @@ impl Control {
     /// Records that a change waits for approvals, unless that is recorded already.
     pub(super) async fn propose(
         &self,
-        actor: &str,
+        holder: &AuthorizedCaller,
         proposal: ProposalRecord,
     ) -> Result<(), ApiProblem> {
         let body = RecordBody::from(proposal.clone());
-        self.commit(actor, |state| {
-            let known = state.is_proposed(&proposal, actor);
+        self.commit(holder, |state| {
+            let known = state.is_proposed(&proposal, holder.actor());
             Ok((if known { Vec::new() } else { vec![body.clone()] }, ()))
         })
         .await?;
@@ -29,7 +30,7 @@ impl Control {
     /// Proposes a change whose attempt was refused because approvals are missing; returns the result of the attempt.
     pub(crate) async fn propose_if_needed<T>(
         &self,
-        actor: &str,
+        holder: &AuthorizedCaller,
         attempt: Result<T, ApiProblem>,
         proposal: ProposalRecord,
     ) -> Result<T, ApiProblem> {
@@ -39,7 +40,7 @@ impl Control {
             .err()
             .is_some_and(|problem| problem.refusals.iter().any(lacks_approvals))
         {
-            self.propose(actor, proposal).await?;
+            self.propose(holder, proposal).await?;
         }
         attempt
     }

@@ -2,7 +2,7 @@
 
 use tamis_api::{ApiProblem, ReassignRequest, ReassignResult};
 use tamis_director::{RecordBody, RequiredRights};
-use tamis_oci::Verb;
+use tamis_oci::{Author, Verb};
 
 use crate::plane::control::Control;
 use crate::plane::problem::refused;
@@ -21,18 +21,18 @@ impl Control {
     ) -> Result<ReassignResult, ApiProblem> {
         holder
             .must_hold(Verb::Operate, &RequiredRights::of_services([request.service.as_str()]))?;
-        self.reassign_by(holder.actor(), request).await
+        self.reassign_by(holder, request).await
     }
 
     /// The same for the registry itself, or for a caller whose right was checked.
-    pub(crate) async fn reassign_by(
+    pub(crate) async fn reassign_by<'a>(
         &self,
-        actor: &str,
+        author: impl Into<Author<'a>>,
         request: &ReassignRequest,
     ) -> Result<ReassignResult, ApiProblem> {
         let (service, reason) = (request.service.as_str(), request.reason.as_str());
         let (revision, epoch) = self
-            .commit(actor, |state| {
+            .commit(author, |state| {
                 let body = state.reassign(service, reason).map_err(|one| refused(vec![one]))?;
                 let epoch = match &body {
                     RecordBody::Reassigned(reassigned) => reassigned.epoch,

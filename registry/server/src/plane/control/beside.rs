@@ -8,6 +8,7 @@ use tamis_director::{Plans, State};
 
 use crate::plane::control::Control;
 use crate::plane::problem::problem;
+use crate::plane::rights::AuthorizedCaller;
 use crate::shares::Place;
 
 /// Computations at the same time. Nobody has more of them than are left for others.
@@ -30,17 +31,19 @@ pub(crate) struct Turn {
 }
 
 impl Control {
-    /// A turn of `whose`.
+    /// A turn of a caller.
     ///
     /// # Errors
-    /// [`ApiProblem`] when none comes in time.
-    pub(crate) async fn turn(&self, whose: &str) -> Result<Turn, ApiProblem> {
-        let place = tokio::time::timeout(TURN, self.0.computing.place(whose)).await;
-        place.map(|place| Turn { _place: Arc::new(place) }).map_err(|_| {
+    /// [`ApiProblem`] when none comes in time, or the caller's token ended meanwhile: nothing is computed for it.
+    pub(crate) async fn turn(&self, holder: &AuthorizedCaller) -> Result<Turn, ApiProblem> {
+        let place = tokio::time::timeout(TURN, self.0.computing.place(holder.actor())).await;
+        let place = place.map_err(|_| {
             let title = "too many changes are computed at once, of this token or of all";
             let remedy = Some("try again".to_owned());
             ApiProblem { remedy, ..problem(503, "busy", title) }
-        })
+        })?;
+        self.must_still_hold(holder.into()).await?;
+        Ok(Turn { _place: Arc::new(place) })
     }
 
     /// Computes on another thread.

@@ -3,6 +3,7 @@
 use tamis_api::ApiProblem;
 use tamis_director::{RecordBody, State};
 use tamis_journal::{JournalError, Record};
+use tamis_oci::{Author, Code};
 
 use crate::plane::control::{Control, ControlState};
 use crate::plane::problem;
@@ -10,34 +11,37 @@ use crate::plane::problem;
 impl Control {
     /// Appends the records that `decide` returns; if another writer was first, calls `decide` again on the
     /// new state. Returns their revision (that of the state when there was nothing to write), which the
-    /// state has applied by then.
+    /// state has applied by then. A caller whose token does not hold any more when it is decided is refused, whatever was
+    /// decided.
     ///
     /// If the future is dropped before it returns, the records may or may not have been written.
-    pub(crate) async fn commit<T>(
+    pub(crate) async fn commit<'a, T>(
         &self,
-        actor: &str,
+        author: impl Into<Author<'a>>,
         mut decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
         let decide = |state: &ControlState| -> Result<(Vec<Record>, T), ApiProblem> {
             let (bodies, value) = decide(state)?;
             Ok((records(&bodies)?, value))
         };
-        self.commit_records(actor, decide).await
+        self.commit_records(author, decide).await
     }
 
     /// The same for records of any kind, decided on the whole state.
-    pub(crate) async fn commit_records<R: AsRef<[Record]> + Send + Sync, T>(
+    pub(crate) async fn commit_records<'a, R: AsRef<[Record]> + Send + Sync, T>(
         &self,
-        actor: &str,
+        author: impl Into<Author<'a>>,
         mut decide: impl FnMut(&ControlState) -> Result<(R, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
-        let mut writer = self.0.folded.writer(actor).await;
+        let author = author.into();
+        let mut writer = self.0.folded.writer(author.actor()).await;
         loop {
-            let (head, written, value) = {
+            let (head, decided) = {
                 let state = writer.fresh().await.map_err(|error| problem::journal(&error))?;
-                let (written, value) = decide(&state)?;
-                (state.head(), written, value)
+                (state.head(), decide(&state))
             };
+            self.must_still_hold(author).await?;
+            let (written, value) = decided?;
             if written.as_ref().is_empty() {
                 return Ok((head, value));
             }
@@ -46,6 +50,21 @@ impl Control {
                 return Ok((revision, value));
             }
         }
+    }
+}
+
+impl Control {
+    /// Refuses a caller whose token was revoked, replaced or expired since its request came. Asked between a decision and its
+    /// append: a token that ends later ends in an entry behind the head that was decided on, so that the append fails.
+    ///
+    /// # Errors
+    /// [`ApiProblem`]; also when the journal cannot be read.
+    pub(crate) async fn must_still_hold(&self, author: Author<'_>) -> Result<(), ApiProblem> {
+        let held = self.0.store.must_still_hold(author).await;
+        held.map_err(|refusal| match refusal.code() {
+            Code::Unauthorized => problem::ended(author.actor()),
+            _ => problem::unreadable(),
+        })
     }
 }
 

@@ -56,7 +56,7 @@ impl Control {
         let made = JoinRecord::Created { token: token.hash(), node: name.clone(), expires };
         let made = IdentityRecord::Token(made).to_record().map_err(|error| unwritten(&error))?;
         let decides = self.decides(holder);
-        self.commit_records(holder.actor(), |state| match state.identities.revocation(&name) {
+        self.commit_records(holder, |state| match state.identities.revocation(&name) {
             Some(revocation) if !revocation.readmitted && !decides => {
                 Err(problems::revoked(revocation))
             }
@@ -159,7 +159,7 @@ impl Control {
         let record = IdentityRecord::Revoked(record).to_record();
         let record = record.map_err(|error| unwritten(&error))?;
         let now = self.now_secs();
-        self.commit_records(holder.actor(), |state| {
+        self.commit_records(holder, |state| {
             if !views(&state.identities, now).contains_key(&name) {
                 let title = format!("{name} has no identity and no token");
                 return Err(missing(title, "`tamis identity list` lists those that have one"));
@@ -181,7 +181,7 @@ impl Control {
         holder: &AuthorizedCaller,
     ) -> Result<AuthorityView, ApiProblem> {
         self.must_decide(holder, "rotate the intermediate")?;
-        self.rotate_by(holder.actor()).await?;
+        self.rotate_by(holder).await?;
         self.authority_view()
     }
 

@@ -15,6 +15,7 @@ use super::unwritten;
 use crate::ServerError;
 use crate::plane::control::{Control, ControlState};
 use crate::plane::problem::{journal, problem};
+use crate::plane::rights::AuthorizedCaller;
 
 /// The actor of what a registry does with its authority by itself.
 const ACTOR: &str = "operator";
@@ -133,14 +134,14 @@ impl Control {
     ///
     /// # Errors
     /// [`ApiProblem`]: this registry has no authority or not the root's key, or the journal cannot be written.
-    pub(crate) async fn rotate_by(&self, actor: &str) -> Result<(), ApiProblem> {
+    pub(crate) async fn rotate_by(&self, holder: &AuthorizedCaller) -> Result<(), ApiProblem> {
         let authority = self.authority()?;
         if !authority.intermediate().2 {
             return Err(problems::unsigned(&AuthorityError::RootOffline));
         }
         let record = IdentityRecord::Rotated(RotatedRecord { asked: true }).to_record();
         let record = record.map_err(|error| unwritten(&error))?;
-        self.commit_records(actor, |_| Ok((vec![record.clone()], ()))).await?;
+        self.commit_records(holder, |_| Ok((vec![record.clone()], ()))).await?;
         self.catch_up().await.map_err(|error| journal(&error))?;
         let (now, asked) = (self.0.store.clock().wall(), self.state().identities.rotated());
         match authority.rotate_older(asked.saturating_add(1), now) {

@@ -48,14 +48,13 @@ impl Control {
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
         self.check_ends(holder, request, (&filter, &version, to)).await?;
         let service = request.services.first().map_or("*", String::as_str);
-        let whose = holder.actor();
         let added =
-            self.capabilities_added(whose, (service, &filter), Some(from), component).await?;
+            self.capabilities_added(holder, (service, &filter), Some(from), component).await?;
         let guards = self.guards_for(&added);
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
-        let done = self.commit(actor, |state| {
+        let done = self.commit(holder, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
             let (store, subject) = (&self.0.store, rollout.subject());
             let agree = may_agree(store, state, &subject, &proposal.needs, actor);
@@ -73,7 +72,7 @@ impl Control {
             Ok((vec![body], None))
         });
         let begun = done.await;
-        match self.propose_if_needed(actor, begun, proposal.clone()).await? {
+        match self.propose_if_needed(holder, begun, proposal.clone()).await? {
             (_, Some(preview)) => Ok(preview),
             (_, None) => self.rollout(&request.name),
         }
@@ -110,8 +109,8 @@ impl Control {
                 allow_older: true,
                 rollback: false,
             });
-            let planned = self.planned_change(holder.actor(), &change).await?;
-            self.check_configurations(holder.actor(), planned.as_ref()).await?;
+            let planned = self.planned_change(holder, &change).await?;
+            self.check_configurations(holder, planned.as_ref()).await?;
         }
         Ok(())
     }
@@ -122,10 +121,11 @@ impl Control {
     /// [`ApiProblem`] when no rollout has that name, its stage does not allow the move, or writing fails.
     pub async fn move_rollout_by(
         &self,
-        actor: &str,
+        holder: &AuthorizedCaller,
         name: &str,
         request: &MoveRequest,
     ) -> Result<RolloutView, ApiProblem> {
+        let actor = holder.actor();
         let event = match request.action {
             RolloutMove::Pause => Event::Pause,
             RolloutMove::Resume => Event::Resume,
@@ -138,7 +138,7 @@ impl Control {
             why => format!("{actor}: {why}"),
         };
         self.rollout(name)?;
-        self.commit(actor, |state| {
+        self.commit(holder, |state| {
             let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
             Ok((vec![body], ()))
         })

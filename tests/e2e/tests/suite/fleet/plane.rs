@@ -280,6 +280,13 @@ impl Registry {
         pushed["digest"].as_str().unwrap().to_owned()
     }
 
+    /// Its address, and the credentials of its admin as its API takes them.
+    pub(super) fn admin(&self) -> (String, String) {
+        let address = self.asker.url.strip_prefix("http://").unwrap();
+        let token = fs::read_to_string(self.folder.join(&self.asker.token)).unwrap();
+        (address.to_owned(), format!("Bearer {}", token.trim()))
+    }
+
     /// Its admin.
     pub(super) fn asker(&self) -> Asker {
         self.asker.clone()

@@ -5,9 +5,10 @@ use tamis_e2e::Reply;
 use tamis_resources::{FieldReferent, names, schemas};
 use tempfile::TempDir;
 
-use super::{Caller, Registry, token};
+use super::{Caller, IMAGE, Registry, image, sha256, token};
 
 mod documents;
+mod ended;
 mod tokens;
 
 const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
