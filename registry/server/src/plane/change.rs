@@ -2,8 +2,8 @@
 //!
 //! Each kind of change has one file that orders its steps: `apply`, `pin`, `reassign`. The other files answer one question
 //! each: what a filter may do that the previous one could not (`capabilities`), whether filters run as planned
-//! (`configurations`), what it changes (`planned`), what is wrong with documents (`problems`), whether a change may be made (`guards`), and who has
-//! to approve it (`propose`, `approve`).
+//! (`configurations`), what it changes (`planned`), what is wrong with documents (`problems`), whether a change may be made (`guards`), who has to
+//! approve it (`propose`, `approve`), and whether a namespace has room for it (`room`).
 
 mod apply;
 mod approve;
@@ -16,6 +16,7 @@ mod preview;
 mod problems;
 mod propose;
 mod reassign;
+mod room;
 
 use tamis_api::ApiProblem;
 use tamis_director::{Change, RecordBody};

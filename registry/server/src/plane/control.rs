@@ -23,13 +23,13 @@ use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
 
 use crate::plane::control::artifacts::Artifacts;
+use crate::plane::control::beside::Turns;
 use crate::plane::control::fleet::Fleet;
 use crate::plane::control::routers::Routers;
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;
-use crate::shares::Shares;
 
 /// The settings of a control plane.
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ pub(crate) struct ControlInner {
     pub(crate) authority: OnceLock<MeshAuthority>,
     pub(crate) renewed: RenewedSvids,
     /// The turns of computations beside the thread that serves.
-    computing: Shares,
+    computing: Turns,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
     folded: FoldedJournal<ControlState>,
@@ -118,7 +118,7 @@ impl Control {
             routers: Routers::default(),
             authority: OnceLock::new(),
             renewed: RenewedSvids::default(),
-            computing: Shares::new(beside::AT_ONCE),
+            computing: Turns::default(),
             plans: Mutex::default(),
             upstreams: Mutex::default(),
             folded,

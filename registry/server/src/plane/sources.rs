@@ -31,7 +31,8 @@ pub fn read_apply(body: &[u8], state: &State) -> Result<ApplyRecord, ApiProblem>
         let remedy = "/v1/openapi.json describes it";
         bad(format!("the body does not have the expected form: {error}"), remedy)
     })?;
-    read(&request, &parsed(&request.sources)?, state, &|_| true).map(|read| read.applied)
+    read(&request, &parsed(&request.sources, &|| Ok(()))?, state, &|_| true)
+        .map(|read| read.applied)
 }
 
 /// The documents of a request, by `Kind/namespace/name`: all that follows from its text alone.
@@ -45,8 +46,11 @@ pub(crate) struct ReadDocuments {
     pub(crate) asked: ApplyRecord,
 }
 
-/// Reads the sources of a request. It may take seconds.
-pub(crate) fn parsed(sources: &[SourceText]) -> Result<ParsedDocuments, ApiProblem> {
+/// Reads the sources of a request. It may take seconds, so `go_on` is asked before each of them.
+pub(crate) fn parsed(
+    sources: &[SourceText],
+    go_on: &dyn Fn() -> Result<(), ApiProblem>,
+) -> Result<ParsedDocuments, ApiProblem> {
     if sources.len() > MAX_SOURCES {
         return Err(too_many());
     }
@@ -56,6 +60,7 @@ pub(crate) fn parsed(sources: &[SourceText]) -> Result<ParsedDocuments, ApiProbl
     let mut found: BTreeMap<String, (DocumentRecord, SourcePlace)> = BTreeMap::new();
     let (mut problems, mut twice) = (Vec::new(), Vec::new());
     for source in sources {
+        go_on()?;
         let (parsed, wrong) = parse(&source.source, &source.text);
         if !wrong.is_empty() {
             problems.extend(wrong);
@@ -277,7 +282,7 @@ mod tests {
         state: &State,
         may: &dyn Fn(&str) -> bool,
     ) -> Result<ReadDocuments, ApiProblem> {
-        super::read(request, &parsed(&request.sources)?, state, may)
+        super::read(request, &parsed(&request.sources, &|| Ok(()))?, state, may)
     }
 
     #[test]
@@ -289,7 +294,7 @@ mod tests {
             (format!("what: [is no YAML\n---\n{long}"), Some("shop.yaml:3 ")),
             (service("a"), None),
         ] {
-            let problem = parsed(&request(text).sources).err();
+            let problem = parsed(&request(text).sources, &|| Ok(())).err();
             let title = problem.map(|one| (one.status, one.title));
             assert_eq!(title.is_some(), place.is_some(), "{title:?}");
             assert!(
@@ -320,7 +325,7 @@ mod tests {
             ("a longer name", vec![one(exceeds.clone(), faulty(4_000))], 0),
             ("a longer name of a sound source", vec![one(exceeds, service("a"))], 0),
         ] {
-            let problem = parsed(&sources).err().unwrap();
+            let problem = parsed(&sources, &|| Ok(())).err().unwrap();
             let octets = serde_json::to_vec(&problem).unwrap().len();
             assert!(octets < 10 << 20, "{what}: {octets} bytes");
             assert!(problem.problems.len() <= most, "{what}: {}", problem.problems.len());

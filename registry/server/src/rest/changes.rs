@@ -22,7 +22,7 @@ pub(super) async fn plan(
     if !caller.0.may(Verb::Operate) {
         caller.must(Verb::Observe)?;
     }
-    let (request, _turn) = body.documents::<ApplyRequest>(&caller).await?;
+    let (request, _turn) = body.documents::<ApplyRequest>(&api, &caller).await?;
     Ok(Json(api.control.plan(&caller.0, &request).await?))
 }
 
@@ -38,6 +38,6 @@ pub(super) async fn apply(
     body: UnreadBody,
 ) -> Answer<ApplyResult> {
     caller.must(Verb::Operate)?;
-    let (request, _turn) = body.documents::<ApplyRequest>(&caller).await?;
+    let (request, _turn) = body.documents::<ApplyRequest>(&api, &caller).await?;
     Ok(Json(api.control.apply(&caller.0, &request).await?))
 }

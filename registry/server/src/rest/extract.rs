@@ -2,7 +2,7 @@
 //!
 //! Rights come first: the caller, and whether they have such a right at all, is decided from the head. Only
 //! then a body is read, at most [`SMALL_BYTES`] of it, or a whole folder of documents for callers who may
-//! plan or apply.
+//! plan or apply: as much as their rights may need.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -24,11 +24,13 @@ use crate::plane::AuthorizedCaller;
 
 /// The largest body of a request other than plan and apply, in bytes.
 const SMALL_BYTES: usize = 64 << 10;
-/// The largest body of a plan or an apply, in bytes: a whole folder of documents.
+/// The largest body of a plan or an apply, in bytes: the documents of a whole mesh.
 const LARGE_BYTES: usize = 64 << 20;
+/// The same of a caller who sees and changes only parts of the mesh: more than the documents of a namespace may be.
+const PART_BYTES: usize = 8 << 20;
 /// Bodies of more than [`SMALL_BYTES`] held at the same time; others wait.
 const LARGE_AT_ONCE: usize = 4;
-/// Of these, bodies of one token. Who sends slowly delays the own bodies and leaves the other turns to others.
+/// Of these, bodies of one owner, by whichever token. Who sends slowly delays the own bodies and leaves the other turns to others.
 const LARGE_OF_ONE: usize = 1;
 /// How long a body waits for its turn.
 const TURN: Duration = Duration::from_secs(10);
@@ -39,7 +41,7 @@ const COMING: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct BodyPermits {
     all: Arc<Semaphore>,
-    /// By token, those of tokens with a body that is held or waits.
+    /// By owner, those of owners with a body that is held or waits.
     own: Arc<Mutex<HashMap<String, Weak<Semaphore>>>>,
 }
 
@@ -57,10 +59,10 @@ impl Default for BodyPermits {
 }
 
 impl BodyPermits {
-    /// A turn of a token. Its bodies wait for each other first, so that they take no more than their share of the places
+    /// A turn of an owner. Its bodies wait for each other first, so that they take no more than their share of the places
     /// in the queue of all. `None`: no turn came in time.
-    async fn turn(&self, token: &str) -> Option<BodyTurn> {
-        let own = self.own(token);
+    async fn turn(&self, owner: &str) -> Option<BodyTurn> {
+        let own = self.own(owner);
         let both = async {
             let own = own.acquire_owned().await.ok()?;
             let all = Arc::clone(&self.all).acquire_owned().await.ok()?;
@@ -69,14 +71,14 @@ impl BodyPermits {
         tokio::time::timeout(TURN, both).await.ok().flatten()
     }
 
-    fn own(&self, token: &str) -> Arc<Semaphore> {
+    fn own(&self, owner: &str) -> Arc<Semaphore> {
         let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = own.get(token).and_then(Weak::upgrade) {
+        if let Some(known) = own.get(owner).and_then(Weak::upgrade) {
             return known;
         }
         own.retain(|_, permits| permits.strong_count() > 0);
         let permits = Arc::new(Semaphore::new(LARGE_OF_ONE));
-        own.insert(token.to_owned(), Arc::downgrade(&permits));
+        own.insert(owner.to_owned(), Arc::downgrade(&permits));
         permits
     }
 }
@@ -159,10 +161,15 @@ impl UnreadBody {
     /// continue.
     pub(crate) async fn documents<T: DeserializeOwned + Send + 'static>(
         self,
+        api: &Api,
         caller: &Caller,
     ) -> Result<(T, Option<BodyTurn>), ProblemResponse> {
         self.is_json()?;
-        let (bytes, turn) = self.within(LARGE_BYTES, caller.0.actor()).await?;
+        let whole = [Verb::Observe, Verb::Operate].iter().any(|verb| caller.0.may_at(*verb, "*"));
+        let limit = if whole { LARGE_BYTES } else { PART_BYTES };
+        // Whoever makes tokens makes no more turns.
+        let owner = api.store.owner(caller.0.actor());
+        let (bytes, turn) = self.within(limit, &owner).await?;
         if turn.is_none() {
             return Ok((parsed(&bytes)?, turn));
         }
@@ -187,14 +194,14 @@ impl UnreadBody {
     async fn within(
         self,
         limit: usize,
-        token: &str,
+        owner: &str,
     ) -> Result<(Bytes, Option<BodyTurn>), ProblemResponse> {
         let length = self.headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|it| it.to_str().ok()).and_then(|it| it.parse::<usize>().ok());
         if length.is_some_and(|length| length > limit) {
             return Err(too_large(limit));
         }
-        let read = collected(self.body, self.turns, limit, token);
+        let read = collected(self.body, self.turns, limit, owner);
         tokio::time::timeout(COMING, read).await.unwrap_or_else(|_| {
             let title = format!("the body took more than {} seconds", COMING.as_secs());
             Err(problem(408, "too-slow", title, "send it again, faster or in parts"))
@@ -207,7 +214,7 @@ async fn collected(
     body: Body,
     turns: BodyPermits,
     limit: usize,
-    token: &str,
+    owner: &str,
 ) -> Result<(Bytes, Option<BodyTurn>), ProblemResponse> {
     let (mut stream, mut bytes, mut turn) = (body.into_data_stream(), BytesMut::new(), None);
     loop {
@@ -219,8 +226,8 @@ async fn collected(
         }
         bytes.extend_from_slice(&piece);
         if bytes.len() > SMALL_BYTES && turn.is_none() {
-            let Some(taken) = turns.turn(token).await else {
-                let title = "too many large bodies at once, of this token or of all";
+            let Some(taken) = turns.turn(owner).await else {
+                let title = "too many large bodies at once, of this owner or of all";
                 return Err(problem(503, "busy", title, "come back after Retry-After"));
             };
             turn = Some(taken);
@@ -312,10 +319,10 @@ mod tests {
         let (turns, taken) = (BodyPermits::default(), Arc::new(AtomicUsize::new(0)));
         let (bodies, size) = (40, 4 << 20);
         let all: Vec<_> = (0..bodies)
-            .map(|token| {
+            .map(|owner| {
                 let body = unread(endless(size / PIECE, &taken), &turns, None);
                 tokio::spawn(
-                    async move { body.within(LARGE_BYTES, &token.to_string()).await.is_ok() },
+                    async move { body.within(LARGE_BYTES, &owner.to_string()).await.is_ok() },
                 )
             })
             .collect();
@@ -333,10 +340,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_of_one_token_take_one_turn_and_leave_the_others() {
+    async fn bodies_of_one_owner_take_one_turn_and_leave_the_others() {
         let permits = BodyPermits::default();
-        let soon = async |token: &str| {
-            tokio::time::timeout(Duration::from_millis(50), permits.turn(token))
+        let soon = async |owner: &str| {
+            tokio::time::timeout(Duration::from_millis(50), permits.turn(owner))
                 .await
                 .ok()
                 .flatten()
@@ -351,7 +358,7 @@ mod tests {
         tokio::task::yield_now().await;
         let others = [soon("b").await, soon("c").await, soon("d").await];
         assert!(others.iter().all(Option::is_some), "{others:?}");
-        assert!(soon("a").await.is_none(), "a token has one turn");
+        assert!(soon("a").await.is_none(), "an owner has one turn");
         assert!(soon("e").await.is_none(), "all turns are taken");
         drop(others);
         assert!(soon("e").await.is_some());
@@ -360,6 +367,6 @@ mod tests {
             assert!(one.await.unwrap());
         }
         assert!(soon("e").await.is_some());
-        assert_eq!(permits.own.lock().unwrap().len(), 1, "tokens without a body are forgotten");
+        assert_eq!(permits.own.lock().unwrap().len(), 1, "owners without a body are forgotten");
     }
 }

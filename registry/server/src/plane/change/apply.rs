@@ -17,17 +17,19 @@ use super::guards::{
 use super::preview::ApplyPreview;
 use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
-use super::records;
+use super::{records, room};
 use crate::plane::control::Control;
-use crate::plane::control::beside::{StateCopy, Turn};
+use crate::plane::control::beside::{SMALL_BYTES, Size, StateCopy, Turn, Waiting};
 use crate::plane::control::commit;
-use crate::plane::problem::{documents, journal, refused};
+use crate::plane::problem::{documents, journal, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::sources::{self, ParsedDocuments};
 use crate::plane::view;
 
-/// How often an apply is computed while others write; afterwards others wait for it.
+/// How often a small apply is computed while others write; afterwards others wait for it, which takes a moment.
 const ATTEMPTS: usize = 2;
+/// How often a large one is: nobody else waits for it, so it is refused afterwards and may come again, in small parts.
+const LARGE_ATTEMPTS: usize = 5;
 
 /// What a caller asks for, as another thread takes it.
 struct AskedApply {
@@ -35,6 +37,7 @@ struct AskedApply {
     /// Without its sources, which are parsed.
     request: ApplyRequest,
     parsed: ParsedDocuments,
+    size: Size,
     purpose: Purpose,
 }
 
@@ -58,7 +61,7 @@ impl Control {
         request: &ApplyRequest,
     ) -> Result<PlanResult, ApiProblem> {
         let asked = self.asked(holder, request, Purpose::Plan).await?;
-        let (preview, diff) = self.previewed(self.turn(holder).await?, &asked).await?;
+        let (preview, diff) = self.previewed(self.turn(holder, asked.size).await?, &asked).await?;
         let faults = self.document_problems(holder, &preview).await?;
         let mut refusals = preview.refusals.clone();
         refusals.extend(faults.refusals);
@@ -86,8 +89,13 @@ impl Control {
         request: &ApplyRequest,
     ) -> Result<ApplyResult, ApiProblem> {
         let asked = self.asked(holder, request, Purpose::Apply).await?;
-        for attempt in 0..ATTEMPTS {
-            let (preview, diff) = self.previewed(self.turn(holder).await?, &asked).await?;
+        let attempts = match asked.size {
+            Size::Small => ATTEMPTS,
+            Size::Large => LARGE_ATTEMPTS,
+        };
+        for attempt in 0..attempts {
+            let turn = self.turn(holder, asked.size).await?;
+            let (preview, diff) = self.previewed(turn, &asked).await?;
             if attempt == 0 {
                 self.check_documents(&asked, &preview).await?;
             }
@@ -99,14 +107,17 @@ impl Control {
                 return Ok(ApplyResult { revision, diff });
             }
         }
-        self.apply_alone(&asked).await
+        match asked.size {
+            Size::Small => self.apply_alone(&asked).await,
+            Size::Large => Err(overtaken()),
+        }
     }
 
-    /// Applies what others overtook: nobody else writes meanwhile.
+    /// Applies what others overtook, if it is small: nobody else writes meanwhile.
     async fn apply_alone(&self, asked: &Arc<AskedApply>) -> Result<ApplyResult, ApiProblem> {
         let holder = &asked.holder;
         // First: whoever writes waits for nobody.
-        let turn = self.turn(holder).await?;
+        let turn = self.turn(holder, asked.size).await?;
         let mut writer = self.writer(holder.actor()).await;
         loop {
             drop(writer.fresh().await.map_err(|error| journal(&error))?);
@@ -161,13 +172,16 @@ impl Control {
         request: &ApplyRequest,
         purpose: Purpose,
     ) -> Result<Arc<AskedApply>, ApiProblem> {
-        let (turn, sources) = (self.turn(holder).await?, request.sources.clone());
-        let parsed = self.beside(turn, move || sources::parsed(&sources)).await??;
+        let bytes = request.sources.iter().map(|one| one.text.len()).sum();
+        let size = Size::of(bytes);
+        let (turn, sources) = (self.turn(holder, size).await?, request.sources.clone());
+        let parse = move |waiting: &Waiting| sources::parsed(&sources, &|| waiting.go_on());
+        let parsed = self.beside(turn, parse).await??;
         let ApplyRequest { sources: _, files, removed, prune, confirm } = request;
         let (files, removed) = (files.clone(), removed.clone());
         let (sources, prune, confirm) = (Vec::new(), *prune, *confirm);
         let request = ApplyRequest { sources, files, removed, prune, confirm };
-        Ok(Arc::new(AskedApply { holder: holder.clone(), request, parsed, purpose }))
+        Ok(Arc::new(AskedApply { holder: holder.clone(), request, parsed, size, purpose }))
     }
 
     /// Everything about an apply that follows from the state.
@@ -177,7 +191,9 @@ impl Control {
         asked: &Arc<AskedApply>,
     ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
         let asked = Arc::clone(asked);
-        let preview = move |control: &Self, copy: &mut StateCopy| control.preview(&asked, copy);
+        let preview = move |control: &Self, copy: &mut StateCopy, waiting: &Waiting| {
+            control.preview(&asked, copy, waiting)
+        };
         self.beside_state(turn, preview).await?
     }
 
@@ -185,8 +201,9 @@ impl Control {
         &self,
         asked: &AskedApply,
         StateCopy { state, plans }: &mut StateCopy,
+        waiting: &Waiting,
     ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
-        let AskedApply { holder, request, parsed, purpose } = asked;
+        let AskedApply { holder, request, parsed, size, purpose } = asked;
         let (applied, needs) = read_request(holder, request, parsed, state)?;
         // A caller without the right must not learn the problems.
         match purpose {
@@ -194,11 +211,14 @@ impl Control {
             Purpose::Plan if holds_all(holder, &needs) => {}
             Purpose::Plan => holder.must_hold(Verb::Observe, &needs)?,
         }
+        room::must_fit(state, &applied)?;
         let keys = view::diff::documents(&applied);
         let empty = applied == director::ApplyRecord::default();
         let change = Change::Apply(applied);
         let (guards, added) = self.document_guards(state, &change)?;
+        waiting.go_on()?;
         let effect = plans.effect(state, &change).map_err(|error| impossible(&error))?;
+        waiting.go_on()?;
         let caller =
             ChangeCaller { holder, needs: &needs, guards: &guards, confirm: request.confirm };
         let refusals = self.refusals(state, &change, &effect, &caller);
@@ -211,6 +231,7 @@ impl Control {
         let preview = ApplyPreview {
             decided,
             head,
+            size: *size,
             change,
             needs,
             guards,
@@ -258,6 +279,15 @@ impl Control {
         let added: Vec<GrowthView> = added.collect();
         Ok((self.guards_for(&added), added))
     }
+}
+
+/// A large apply that others overtook again and again.
+fn overtaken() -> ApiProblem {
+    let title = "others changed something each time this change was computed; nothing was changed";
+    let kib = SMALL_BYTES >> 10;
+    let remedy =
+        format!("try again, or apply it in parts of at most {kib} KiB, for which others wait");
+    ApiProblem { remedy: Some(remedy), ..problem(503, "busy", title) }
 }
 
 /// What a request applies and removes, and the needs of the whole request, including what would not

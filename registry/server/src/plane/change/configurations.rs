@@ -9,6 +9,7 @@ use tamis_resources::{RouteFault, ValidationFaults, crowded, namespace_shares};
 use tamis_trust::{Digest, Refused};
 
 use super::planned::PlannedChange;
+use crate::plane::control::beside::{Size, Waiting};
 use crate::plane::control::{Control, ControlInner};
 use crate::plane::examine::ComponentExaminer;
 use crate::plane::problem::refused;
@@ -24,8 +25,8 @@ impl Control {
     ) -> Result<(), ApiProblem> {
         let Some(PlannedChange { effect, .. }) = planned else { return Ok(()) };
         let mut refusals = Vec::new();
-        for (plan, result) in self.validate_filters(holder, &effect.fresh, &BTreeSet::new()).await?
-        {
+        let (fresh, changed) = (&effect.fresh, BTreeSet::new());
+        for (plan, result) in self.validate_filters(holder, fresh, &changed, Size::Small).await? {
             refusals.extend(result.refusals(&plan));
         }
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
@@ -40,6 +41,7 @@ impl Control {
         holder: &AuthorizedCaller,
         fresh: &[Arc<FilterPlan>],
         changed: &BTreeSet<String>,
+        size: Size,
     ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
         let mut all = Vec::new();
         for plan in fresh {
@@ -55,8 +57,8 @@ impl Control {
             }
             let (control, copy) = (self.clone(), Arc::clone(plan));
             let changed = changed.clone();
-            let judge = move || validate(&control.0, &component, &copy, &changed);
-            let result = self.beside(self.turn(holder).await?, judge).await?;
+            let judge = move |_: &Waiting| validate(&control.0, &component, &copy, &changed);
+            let result = self.beside(self.turn(holder, size).await?, judge).await?;
             if !result.is_empty() {
                 all.push((Arc::clone(plan), result));
             }

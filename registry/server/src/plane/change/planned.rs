@@ -4,7 +4,7 @@ use tamis_api::ApiProblem;
 use tamis_director::{Change, ChangeEffect, State};
 
 use crate::plane::control::Control;
-use crate::plane::control::beside::StateCopy;
+use crate::plane::control::beside::{Size, StateCopy, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 
 /// A change that can be made, as far as rules about its effect allow it.
@@ -31,8 +31,8 @@ impl Control {
         holder: &AuthorizedCaller,
         change: &Change,
     ) -> Result<Option<PlannedChange>, ApiProblem> {
-        let (turn, change) = (self.turn(holder).await?, change.clone());
-        let planned = move |_: &Self, StateCopy { state, plans }: &mut StateCopy| {
+        let (turn, change) = (self.turn(holder, Size::Small).await?, change.clone());
+        let planned = move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &Waiting| {
             let effect = plans.effect(state, &change).ok()?;
             Some(PlannedChange { decided: state.decided(), effect })
         };

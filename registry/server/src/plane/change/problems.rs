@@ -12,7 +12,7 @@ use tamis_trust::Refused;
 use super::configurations::{PLAN_CODE, ROUTES_CODE, ValidationResult, no_room};
 use super::preview::ApplyPreview;
 use crate::plane::control::Control;
-use crate::plane::control::beside::StateCopy;
+use crate::plane::control::beside::{StateCopy, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view::diff::is_for;
 
@@ -31,7 +31,8 @@ impl Control {
             let refusals = vec![no_room(PLAN_CODE, rule.clone())];
             return Ok(DocumentFaults { problems: Vec::new(), refusals });
         }
-        let results = self.validate_filters(holder, &effect.fresh, &namespaces(change)).await?;
+        let (fresh, changed) = (&effect.fresh, namespaces(change));
+        let results = self.validate_filters(holder, fresh, &changed, preview.size).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
         let mut problems: Vec<Problem> = folded.cloned().collect();
@@ -43,11 +44,11 @@ impl Control {
             faulty.push((plan, result));
         }
         if !faulty.is_empty() {
-            let (turn, preview) = (self.turn(holder).await?, Arc::clone(preview));
-            let found = move |_: &Self, StateCopy { state, .. }: &mut StateCopy| -> Vec<Problem> {
-                let found = faulty.into_iter();
-                let found = found
-                    .map(|(plan, result)| filter_problems(state, &preview.change, &plan, result));
+            let (turn, preview) = (self.turn(holder, preview.size).await?, Arc::clone(preview));
+            let found = move |_: &Self, copy: &mut StateCopy, _: &Waiting| -> Vec<Problem> {
+                let found = faulty.into_iter().map(|(plan, result)| {
+                    filter_problems(&copy.state, &preview.change, &plan, result)
+                });
                 found.flatten().collect()
             };
             problems.extend(self.beside_state(turn, found).await?);

@@ -1,6 +1,6 @@
 //! Computations beside the thread that serves: what follows from many documents takes seconds, and nobody else waits for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tamis_api::ApiProblem;
@@ -9,10 +9,10 @@ use tamis_director::{Plans, State};
 use crate::plane::control::Control;
 use crate::plane::problem::problem;
 use crate::plane::rights::AuthorizedCaller;
-use crate::shares::Place;
+use crate::shares::{Place, Shares};
 
-/// Computations at the same time. Nobody has more of them than are left for others.
-pub(super) const AT_ONCE: usize = 2;
+/// Computations of one size at the same time. Nobody has more of them than are left for others.
+const AT_ONCE: usize = 2;
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(30);
 /// How long the thread that serves computes plans before others have their turn.
@@ -24,21 +24,77 @@ pub(crate) struct StateCopy {
     pub(crate) plans: Plans,
 }
 
+/// How much a computation is about, beside what is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// A pin, or documents of at most [`SMALL_BYTES`].
+    Small,
+    /// More.
+    Large,
+}
+
+/// Bytes of the documents of a small change: a computation about them takes a moment.
+pub(crate) const SMALL_BYTES: usize = 128 << 10;
+
+impl Size {
+    pub(crate) fn of(bytes: usize) -> Self {
+        if bytes <= SMALL_BYTES { Self::Small } else { Self::Large }
+    }
+}
+
+/// The turns of computations. Small ones have places of their own: they do not wait for large ones.
+pub(super) struct Turns {
+    small: Shares,
+    large: Shares,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { small: Shares::new(AT_ONCE), large: Shares::new(AT_ONCE) }
+    }
+}
+
 /// A turn to compute. It lasts as long as a computation in it, also when nobody waits for the result any more.
 #[derive(Clone)]
 pub(crate) struct Turn {
     _place: Arc<Place>,
 }
 
+/// Whether somebody still waits for a computation.
+pub(crate) struct Waiting(Weak<()>);
+
+impl Waiting {
+    /// Ends a computation between two of its steps when nobody waits for its result any more.
+    ///
+    /// # Errors
+    /// [`ApiProblem`], which nobody sees.
+    pub(crate) fn go_on(&self) -> Result<(), ApiProblem> {
+        if self.0.strong_count() > 0 {
+            return Ok(());
+        }
+        Err(problem(503, "busy", "whoever asked for it left"))
+    }
+}
+
 impl Control {
-    /// A turn of a caller.
+    /// A turn of a caller. All tokens of one owner have one share: whoever makes tokens makes no more turns.
     ///
     /// # Errors
     /// [`ApiProblem`] when none comes in time, or the caller's token ended meanwhile: nothing is computed for it.
-    pub(crate) async fn turn(&self, holder: &AuthorizedCaller) -> Result<Turn, ApiProblem> {
-        let place = tokio::time::timeout(TURN, self.0.computing.place(holder.actor())).await;
+    pub(crate) async fn turn(
+        &self,
+        holder: &AuthorizedCaller,
+        size: Size,
+    ) -> Result<Turn, ApiProblem> {
+        let Turns { small, large } = &self.0.computing;
+        let places = match size {
+            Size::Small => small,
+            Size::Large => large,
+        };
+        let owner = self.0.store.owner(holder.actor());
+        let place = tokio::time::timeout(TURN, places.place(&owner)).await;
         let place = place.map_err(|_| {
-            let title = "too many changes are computed at once, of this token or of all";
+            let title = "too many changes are computed at once, of this owner or of all";
             let remedy = Some("try again".to_owned());
             ApiProblem { remedy, ..problem(503, "busy", title) }
         })?;
@@ -53,14 +109,18 @@ impl Control {
     pub(crate) async fn beside<T: Send + 'static>(
         &self,
         turn: Turn,
-        compute: impl FnOnce() -> T + Send + 'static,
+        compute: impl FnOnce(&Waiting) -> T + Send + 'static,
     ) -> Result<T, ApiProblem> {
+        // Dropped with this future, when whoever asked leaves.
+        let asks = Arc::new(());
+        let waiting = Waiting(Arc::downgrade(&asks));
         let compute = move || {
-            let value = compute();
+            let value = compute(&waiting);
             drop(turn);
             value
         };
         let computed = tokio::task::spawn_blocking(compute).await;
+        drop(asks);
         computed.map_err(|_| problem(500, "internal", "the computation failed; the log shows why"))
     }
 
@@ -68,11 +128,11 @@ impl Control {
     pub(crate) async fn beside_state<T: Send + 'static>(
         &self,
         turn: Turn,
-        compute: impl FnOnce(&Self, &mut StateCopy) -> T + Send + 'static,
+        compute: impl FnOnce(&Self, &mut StateCopy, &Waiting) -> T + Send + 'static,
     ) -> Result<T, ApiProblem> {
         let (control, mut copy) = (self.clone(), self.copy());
-        let compute = move || {
-            let value = compute(&control, &mut copy);
+        let compute = move |waiting: &Waiting| {
+            let value = compute(&control, &mut copy, waiting);
             control.plans().learn(copy.plans);
             value
         };
@@ -105,3 +165,6 @@ impl Control {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,3 +154,71 @@ fn a_large_change_of_one_token_makes_nobody_else_wait() {
         assert!(longest < took / 3, "{path} took {took:?}, and others waited for {longest:?}");
     }
 }
+
+/// So many Services of a namespace, with this port.
+fn services(namespace: &str, count: usize, port: u16) -> String {
+    let service = |at: usize| {
+        format!(
+            "---\nkind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: s{at}, namespace: {namespace} }}\n\
+             spec:\n  ports: [{{ port: {port}, protocol: http }}]\n  endpoints: [{{ address: 10.0.0.1:80 }}]\n"
+        )
+    };
+    let all: Vec<String> = (0..count).map(service).collect();
+    let sources = all.chunks(5_000).enumerate().map(
+        |(file, services)| json!({ "source": format!("{file}.yaml"), "text": services.concat() }),
+    );
+    json!({ "sources": sources.collect::<Vec<_>>(), "confirm": true }).to_string()
+}
+
+const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+
+#[test]
+fn no_small_change_waits_for_a_large_one_that_others_overtake() {
+    let folder = TempDir::new().unwrap();
+    let tenant = token(folder.path(), &[], "tenant", "acme/*", &["operate", "observe"]);
+    let other = token(folder.path(), &[], "other", "shop/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let (tenant, other) = (registry.caller(&tenant), registry.caller(&other));
+    let began = Instant::now();
+    let reply = tenant.send("POST", "/v1/apply", JSON, services("acme", 1_500, 80).as_bytes());
+    assert_eq!(reply.status, 200, "{}", reply.body);
+    let alone = began.elapsed();
+    let (large, longest) = std::thread::scope(|scope| {
+        let large = scope.spawn(|| {
+            let body = services("acme", 1_500, 81);
+            tenant.send("POST", "/v1/apply", JSON, body.as_bytes())
+        });
+        let (mut longest, mut port) = (Duration::ZERO, 1);
+        while !large.is_finished() {
+            let began = Instant::now();
+            let body = services("shop", 1, port);
+            let reply = other.send("POST", "/v1/apply", JSON, body.as_bytes());
+            assert_eq!(reply.status, 200, "{}", reply.body);
+            longest = longest.max(began.elapsed());
+            port += 1;
+        }
+        (large.join().unwrap(), longest)
+    });
+    println!("alone {alone:?}, small ones beside it at most {longest:?}: {}", large.status);
+    assert!(longest < alone / 2, "a small change waited {longest:?} for one that takes {alone:?}");
+    // It is made between two of the others, or refused with the way out.
+    let parts = large.body.contains("in parts of at most");
+    assert!(large.status == 200 || large.status == 503 && parts, "{}", large.body);
+}
+
+#[test]
+fn a_namespace_has_only_so_many_documents_and_a_tenant_sends_no_more() {
+    let folder = TempDir::new().unwrap();
+    let tenant = token(folder.path(), &[], "tenant", "acme/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let tenant = registry.caller(&tenant);
+    for path in ["/v1/plan", "/v1/apply"] {
+        let reply = tenant.send("POST", path, JSON, services("acme", 10_001, 80).as_bytes());
+        assert_eq!(reply.status, 409, "{path}: {}", reply.body);
+        assert_eq!(reply.json()["refusals"][0]["code"], "documents.no-room", "{path}");
+        let length = [JSON, &[("content-length", "9000000")]].concat();
+        assert_eq!(tenant.send("POST", path, &length, b"").status, 413, "{path}");
+    }
+    let list = tenant.get("/v1/resources").json();
+    assert_eq!(list["items"].as_array().map(Vec::len), Some(0), "{list}");
+}
