@@ -12,7 +12,7 @@ use crate::refusal::Refusal;
 use crate::renewal::checked;
 use crate::seal::Sealer;
 use crate::session::Session;
-use crate::tokens::{self, TokenFailure, TokenGrant};
+use crate::tokens::{self, ProviderTokens, TokenFailure, TokenGrant};
 
 /// Longest query of a callback.
 const LONGEST_QUERY: usize = 8 * 1024;
@@ -95,11 +95,16 @@ pub fn finish<H: OidcHost>(
     let present = Cookies::of(seen);
     let login = Login::find(rules, sealer, &answer.state, &present, host.now_ms())
         .ok_or(Refusal::LoginUnknown)?;
-    // From here on the login is used up, whatever comes of it.
+    // From here on this browser begins anew, whatever comes of it.
     let used = parts(&answer.state).map(|(id, _)| rules.cookies.login(id)).unwrap_or_default();
     let removed = rules.cookies.set(&used, "", 0);
     let refused = |refusal| CallbackRefusal { refusal, cookies: vec![removed.clone()] };
-    let session = session(rules, provider, &answer, &login, host).map_err(refused)?;
+    let session = match session(rules, provider, &answer, &login, host) {
+        Ok(session) => session,
+        // Its code is still good: the browser may load the page again.
+        Err(Refusal::NoRoom) => return Err(Refusal::NoRoom.into()),
+        Err(refusal) => return Err(refused(refusal)),
+    };
     let sealed = session.seal(sealer, host).ok_or_else(|| refused(Refusal::NoKey))?;
     let left_s = session.left_s(host.now_ms());
     let mut cookies = rules
@@ -120,24 +125,38 @@ fn session<H: OidcHost>(
 ) -> Result<Session, Refusal> {
     let endpoints = provider.endpoints().ok_or(Refusal::NoProvider)?.clone();
     check_issuer(rules, endpoints.names_issuer, answer)?;
-    // Without room the provider alone notices a code that is used twice.
+    let Some(code) = &answer.code else { return Err(Refusal::ProviderRefused) };
     let key = format!("login:{}", answer.state);
     let ttl_ms = u32::try_from(LOGIN_S.saturating_mul(1000)).unwrap_or(u32::MAX);
-    if host.claim(&key, ttl_ms) == Claimed::Taken {
-        return Err(Refusal::Replayed);
+    match host.claim(&key, ttl_ms) {
+        Claimed::First => {}
+        Claimed::Taken => return Err(Refusal::Replayed),
+        Claimed::NoRoom => return Err(Refusal::NoRoom),
     }
-    let Some(code) = &answer.code else { return Err(Refusal::ProviderRefused) };
     let grant = TokenGrant::Code { code, verifier: &login.verifier };
-    let tokens = tokens::ask(rules, &endpoints.token, grant, host).map_err(|why| match why {
+    let tokens = exchanged(rules, &endpoints.token, grant, host);
+    // A code that the provider does not take finishes no login. So whoever has no account leaves nothing in the store, whose
+    // room is that of all others.
+    let tokens = tokens.inspect_err(|_| host.remove(&key))?;
+    let text = tokens.id_token.as_ref().ok_or(Refusal::IdToken(IdTokenFault::Malformed))?;
+    let claims = checked(rules, provider, text, ExpectedIdToken::Login(&login.nonce), host)?;
+    Ok(Session::begin(rules, claims, login.nonce.clone(), tokens, host))
+}
+
+/// The tokens for a code.
+fn exchanged<H: OidcHost>(
+    rules: &Rules,
+    endpoint: &str,
+    grant: TokenGrant<'_>,
+    host: &H,
+) -> Result<ProviderTokens, Refusal> {
+    tokens::ask(rules, endpoint, grant, host).map_err(|why| match why {
         TokenFailure::Refused => Refusal::CodeRefused,
         TokenFailure::Unavailable(why) => {
             host.warn(&format!("a code cannot be exchanged: {why}"));
             Refusal::Unavailable
         }
-    })?;
-    let text = tokens.id_token.as_ref().ok_or(Refusal::IdToken(IdTokenFault::Malformed))?;
-    let claims = checked(rules, provider, text, ExpectedIdToken::Login(&login.nonce), host)?;
-    Ok(Session::begin(rules, claims, login.nonce.clone(), tokens, host))
+    })
 }
 
 /// Whether the provider that was asked is the one that answers (RFC 9207 §2.4).

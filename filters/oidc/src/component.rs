@@ -4,11 +4,12 @@ use tamis_jose::algorithm::Algorithm;
 use tamis_jose::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
 use tamis_jose::imports::{Imports as JoseImports, why};
 use tamis_sdk::{
-    ConfigError, Edit, Field, Filter, Interest, Request, Response, Tick, View, clock,
-    exchange_state, http_client, kv, log, random, request, response, secrets,
+    ConfigError, Field, Filter, Interest, Request, Response, Tick, View, clock, exchange_state,
+    http_client, kv, log, random, request, response, secrets,
 };
 
 use crate::config::{OidcSettings, Rules};
+use crate::cookies::with_cookies;
 use crate::host::{Claimed, FormPost, OidcHost};
 use crate::policy::Policy;
 use crate::provider::ProviderRefresher;
@@ -58,8 +59,7 @@ impl Response for Oidc {
         let Some(lines) = exchange_state::read(exchange_state::Scope::Exchange, KEPT) else {
             return response::Decision::pass();
         };
-        let lines = lines.split(|octet| *octet == b'\n');
-        response::Decision::change(lines.map(|line| Edit::add("set-cookie", line)).collect())
+        response::Decision::change(with_cookies(lines.split(|octet| *octet == b'\n')))
     }
 }
 

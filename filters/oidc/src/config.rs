@@ -9,7 +9,7 @@ use tamis_jose::names::is_safe_address;
 use tamis_sdk::{ConfigError, GatewayDuration, Interest, Responses};
 
 use crate::browser;
-use crate::cookies::{COOKIE, CookieNames};
+use crate::cookies::{CACHE_RULES, COOKIE, CookieNames, SET_COOKIE};
 use crate::provider::Endpoints;
 
 mod checks;
@@ -334,13 +334,14 @@ impl Rules {
             || self.claims_to_attribute.iter().any(|name| name == claim)
     }
 
-    /// Reads cookies, and what says who sent the request; writes cookies and claims.
+    /// Reads cookies, and what says who sent the request; writes cookies, claims, and what keeps caches from the former.
     #[must_use]
     pub fn interest(&self) -> Interest {
         let headers = self.claims_to_headers.iter().map(|carried| carried.header.as_str());
         let attribute = (!self.claims_to_attribute.is_empty()).then(|| format!("@{CLAIMS}"));
         Interest::reading([":path", ":authority", COOKIE].into_iter().chain(browser::FIELDS))
-            .writing([COOKIE, "set-cookie"])
+            .writing([COOKIE, SET_COOKIE])
+            .writing(CACHE_RULES)
             .writing(headers)
             .writing(attribute.as_deref())
             .seeing(Responses::All)

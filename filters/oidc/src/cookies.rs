@@ -1,9 +1,26 @@
 //! Cookies (RFC 6265): those of this filter are found, written, and removed from what the upstream receives.
 
-use tamis_sdk::View;
+use tamis_sdk::{Edit, View};
 
 /// The header of a request with cookies.
 pub const COOKIE: &str = "cookie";
+/// The header of a response with cookies.
+pub const SET_COOKIE: &str = "set-cookie";
+/// Headers that say whether caches keep a response. The last two count instead of the first, for the caches of a site that
+/// know them (RFC 9213 §2.2, Edge Architecture Specification).
+pub const CACHE_RULES: [&str; 3] = [CACHE_CONTROL, "cdn-cache-control", "surrogate-control"];
+const CACHE_CONTROL: &str = "cache-control";
+
+/// What gives a response of the upstream cookies of a session. A shared cache that keeps a response keeps its cookies
+/// (RFC 9111 §7.3), and would give the session to others, so none may keep it (§5.2.2.7), whatever the upstream says. The
+/// upstream's own words stay: `no-store` asks for more.
+pub fn with_cookies<'a>(lines: impl Iterator<Item = &'a [u8]>) -> Vec<Edit> {
+    let mut edits: Vec<Edit> = lines.map(|line| Edit::add(SET_COOKIE, line)).collect();
+    edits.push(Edit::add(CACHE_CONTROL, "private"));
+    edits.extend(CACHE_RULES.into_iter().skip(1).map(Edit::remove));
+    edits
+}
+
 /// Octets of a value; browsers keep 4,096 for name, value and attributes together (RFC 6265 §6.1).
 const PIECE_OCTETS: usize = 3800;
 /// Cookies of a session: more would fill the heads that servers accept.

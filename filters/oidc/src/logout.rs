@@ -25,7 +25,7 @@ pub struct LoggedOut {
 /// Ends the session of a request. Only a page of this site may ask for it: a form, or a link.
 ///
 /// # Errors
-/// [`Refusal::LogoutCrossSite`].
+/// [`Refusal::LogoutCrossSite`]; [`Refusal::NoRoom`]: nothing has ended.
 pub fn end<H: OidcHost>(
     rules: &Rules,
     logout: &LogoutRules,
@@ -44,7 +44,7 @@ pub fn end<H: OidcHost>(
         PresentedSession::None | PresentedSession::Broken => None,
     };
     if let Some(session) = &session {
-        renewal::end(session, host);
+        renewal::end(session, host)?;
     }
     let at_provider = provider.endpoints().and_then(|it| it.end_session.as_deref());
     let location = match (at_provider, session) {

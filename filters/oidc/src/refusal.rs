@@ -31,6 +31,9 @@ pub enum Refusal {
     /// The provider gave no usable answer.
     #[error("the login service does not answer; try again later")]
     Unavailable,
+    /// The store has no room for what must be remembered: that a login is used, that a session ended, or who renews it.
+    #[error("this cannot be remembered now, so it is not done; try again in a second")]
+    NoRoom,
     /// Another request of the session waits for the provider.
     #[error("the session is being renewed; try again in a second")]
     Renewing,
@@ -76,6 +79,7 @@ impl Refusal {
             Self::NoProvider => "oidc.no-provider",
             Self::NoKey => "oidc.no-key",
             Self::Unavailable => "oidc.provider-unavailable",
+            Self::NoRoom => "oidc.no-room",
             Self::Renewing => "oidc.renewing",
             Self::CallbackMalformed => "oidc.callback-malformed",
             Self::LoginUnknown => "oidc.login-unknown",
@@ -104,7 +108,9 @@ impl Refusal {
             | Self::IdToken(_)
             | Self::LogoutCrossSite => 403,
             Self::SessionTooLarge => 500,
-            Self::NoProvider | Self::NoKey | Self::Unavailable | Self::Renewing => 503,
+            Self::NoProvider | Self::NoKey | Self::Unavailable | Self::NoRoom | Self::Renewing => {
+                503
+            }
         }
     }
 }

@@ -38,14 +38,16 @@ fn turn_key(session: &Session) -> String {
 }
 
 /// Ends a session, also for those who kept a copy of its cookie.
-pub fn end<H: OidcHost>(session: &Session, host: &H) {
+///
+/// # Errors
+/// [`Refusal::NoRoom`]: it cannot be stored, so the session goes on.
+pub fn end<H: OidcHost>(session: &Session, host: &H) -> Result<(), Refusal> {
     let left_ms = session.left_s(host.now_ms()).saturating_mul(1000);
     let ttl_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).max(1);
-    if let Err(why) = host.write(&state_key(session), ENDED, ttl_ms) {
-        host.warn(&format!(
-            "the end of a session cannot be stored, so a copy of its cookie stays valid: {why}"
-        ));
-    }
+    host.write(&state_key(session), ENDED, ttl_ms).map_err(|why| {
+        host.warn(&format!("the end of a session cannot be stored, so it goes on: {why}"));
+        Refusal::NoRoom
+    })
 }
 
 /// Confirms a session where that is due.
@@ -74,8 +76,14 @@ pub fn confirm<H: OidcHost>(
     }
     let waiting = |refusal| if session.is_confirmed(now_ms) { None } else { Some(refusal) };
     let pause_ms = rules.timeout_ms.saturating_add(PAUSE_MS);
-    if host.claim(&turn_key(session), pause_ms) == Claimed::Taken {
-        return waiting(Refusal::Renewing).map_or(Ok(standing), Err);
+    match host.claim(&turn_key(session), pause_ms) {
+        Claimed::First => {}
+        Claimed::Taken => return waiting(Refusal::Renewing).map_or(Ok(standing), Err),
+        // Who cannot say that it asks does not: the second use of a refresh token would end the session.
+        Claimed::NoRoom => {
+            host.warn("a session is not renewed: the store has no room");
+            return waiting(Refusal::NoRoom).map_or(Ok(standing), Err);
+        }
     }
     match renew(rules, provider, session, host) {
         Ok(renewed) => {
@@ -83,7 +91,8 @@ pub fn confirm<H: OidcHost>(
             Ok(Standing::Newer(renewed))
         }
         Err(RenewalFailure::Ended) => {
-            end(session, host);
+            // Without room each request of it asks the provider again, and hears the same.
+            let _ = end(session, host);
             Err(Refusal::SessionEnded)
         }
         // The turn stays taken for a while, so that a provider in trouble is not asked by every request.
@@ -101,14 +110,16 @@ fn newer(sealer: &Sealer, stored: &[u8], than: &Session, now_ms: u64) -> Option<
     (session.id == than.id && session.renewals > than.renewals).then_some(session)
 }
 
-/// Lets other requests with the older cookie have the renewed session, and the next renewal its turn.
+/// Lets other requests with the older cookie have the renewed session, and the next renewal its turn. Where they cannot have
+/// it, the turn stays taken for a while, so that they do not use its older token at once.
 fn keep<H: OidcHost>(sealer: &Sealer, renewed: &Session, host: &H) {
-    if let Some(sealed) = renewed.seal(sealer, host)
-        && let Err(why) = host.write(&state_key(renewed), sealed.as_bytes(), RENEWED_MS)
-    {
-        host.warn(&format!("a renewed session cannot be shared with other requests: {why}"));
+    let Some(sealed) = renewed.seal(sealer, host) else { return };
+    match host.write(&state_key(renewed), sealed.as_bytes(), RENEWED_MS) {
+        Ok(()) => host.remove(&turn_key(renewed)),
+        Err(why) => {
+            host.warn(&format!("a renewed session cannot be shared with other requests: {why}"));
+        }
     }
-    host.remove(&turn_key(renewed));
 }
 
 enum RenewalFailure {

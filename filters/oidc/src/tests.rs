@@ -43,6 +43,8 @@ struct Host {
     stored: RefCell<HashMap<String, (StoredValue, u64)>>,
     versions: Cell<u64>,
     room: Cell<bool>,
+    /// Entries that the store has room for.
+    entries: Cell<usize>,
     served: RefCell<HashMap<String, Value>>,
     posts: RefCell<Vec<FormPost>>,
     answer: RefCell<Result<(u16, Value), String>>,
@@ -71,7 +73,10 @@ impl Store for Host {
         (self.now_ms.get() < *ends_ms).then(|| value.clone())
     }
     fn write(&self, key: &str, value: &[u8], ttl_ms: u32) -> Result<(), String> {
-        if !self.room.get() {
+        let stored = self.stored.borrow();
+        let fits = stored.contains_key(key) || stored.len() < self.entries.get();
+        drop(stored);
+        if !(self.room.get() && fits) {
             return Err("no room".to_owned());
         }
         let version = self.versions.replace(self.versions.get() + 1) + 1;
@@ -213,6 +218,7 @@ fn scene_of(settings: &Value) -> Scene {
         stored: RefCell::default(),
         versions: Cell::new(0),
         room: Cell::new(true),
+        entries: Cell::new(usize::MAX),
         served: RefCell::new(served.into()),
         posts: RefCell::default(),
         answer: RefCell::new(Err("nobody answers".to_owned())),

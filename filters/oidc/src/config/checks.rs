@@ -10,7 +10,7 @@ use super::{
     CallbackPlace, ClaimHeader, ClientAuthentication, ClientAuthenticationSettings, LONGEST_NAME,
     LONGEST_URL, LogoutRules, OidcSettings, is_page,
 };
-use crate::cookies::COOKIE;
+use crate::cookies::{CACHE_RULES, COOKIE, SET_COOKIE};
 use crate::provider::Endpoints;
 
 const MOST_SECRETS: usize = 4;
@@ -210,7 +210,8 @@ impl Checked {
         let mut carried: Vec<ClaimHeader> = Vec::new();
         for (index, wanted) in settings.claims_to_headers.iter().enumerate() {
             let header = wanted.header.to_ascii_lowercase();
-            let taken = [COOKIE, "set-cookie", "authorization"].contains(&header.as_str());
+            let mut own = [COOKIE, SET_COOKIE, "authorization"].into_iter().chain(CACHE_RULES);
+            let taken = own.any(|name| name == header);
             let why = if !is_header_name(&header) || is_reserved(&header) || taken {
                 "a claim must not become this header: use a name such as x-user"
             } else if carried.iter().any(|other| other.header == header) {

@@ -139,6 +139,38 @@ fn a_login_is_used_once_and_for_ten_minutes() {
 }
 
 #[test]
+fn whoever_has_no_account_leaves_nothing_in_the_store() {
+    let refuses = |scene: &Scene| {
+        *scene.host.answer.borrow_mut() = Ok((400, json!({ "error": "invalid_grant" })));
+    };
+    let fails = |scene: &Scene| *scene.host.answer.borrow_mut() = Err("no connection".into());
+    type Case<'a> = (&'a str, &'a str, &'a dyn Fn(&Scene), &'a str);
+    let cases: [Case<'_>; 4] = [
+        ("the person refuses", "error=access_denied", &refuses, "oidc.provider-refused"),
+        (
+            "another issuer",
+            "code=a&iss=https%3A%2F%2Fevil.example",
+            &refuses,
+            "oidc.callback-issuer",
+        ),
+        ("an invented code", "code=a", &refuses, "oidc.code-refused"),
+        ("nobody answers", "code=a", &fails, "oidc.provider-unavailable"),
+    ];
+    for (what, query, provider, reason) in cases {
+        let mut scene = scene();
+        provider(&scene);
+        let before = scene.host.stored.borrow().len();
+        for _ in 0..20 {
+            let (sent, _) = scene.begun("/");
+            let path = format!("/back?{query}&state={}", parameter(&sent.location, "state"));
+            let seen = scene.answer(&asked(&path).with("cookie", cookie(&sent.cookies)));
+            assert_eq!(seen.reason, reason, "{what}");
+        }
+        assert_eq!(scene.host.stored.borrow().len(), before, "{what}");
+    }
+}
+
+#[test]
 fn a_provider_that_names_itself_must_do_so() {
     for (in_metadata, iss, reason) in [
         (true, None, "oidc.callback-issuer"),

@@ -168,21 +168,77 @@ fn a_logout_ends_the_session_here_for_each_copy_and_at_the_provider() {
     // Without a session there is nothing to end at the provider.
     let seen = scene.answer(&form.clone());
     assert_eq!((seen.location.as_str(), seen.cookies.len()), ("https://shop.example/bye", 0));
-    // Without room the log says that a copy stays valid.
-    scene.host.room.set(false);
-    assert_eq!(scene.answer(&form.with("cookie", &other)).reason, "oidc.logout");
-    assert!(scene.host.lines.borrow().iter().any(|line| line.contains("copy of its cookie")));
 }
 
 #[test]
-fn a_full_store_lets_people_log_in_and_go_on() {
+fn what_cannot_be_remembered_is_refused_and_done_as_soon_as_there_is_room() {
     let mut scene = scene();
+    let refused = |seen: &Seen| {
+        assert_eq!((seen.status, seen.reason.as_str()), (503, "oidc.no-room"), "{seen:?}");
+        // The browser has what it had, so that it may come back.
+        assert!(seen.cookies.is_empty() && seen.location.is_empty(), "{seen:?}");
+    };
+    let (sent, back) = scene.begun("/");
+    scene.answers(&scene.claims(&parameter(&sent.location, "nonce")), &renewable());
     scene.host.room.set(false);
+    refused(&scene.answer(&back));
+    assert!(scene.host.posts.borrow().is_empty(), "the code is not used");
+    scene.host.room.set(true);
+    let done = scene.answer(&back);
+    assert_eq!(done.reason, "oidc.logged-in");
+    let session = cookie(&done.cookies);
+
+    let form = asked("/logout").by(Method::Post).with("origin", "https://shop.example");
+    let form = form.with("cookie", &session);
+    scene.host.room.set(false);
+    refused(&scene.answer(&form));
+    assert_eq!(scene.reason(&with(&session)), "passes", "it has not ended");
+
+    // Nobody renews who cannot say so, and the session lasts for as long as its tokens.
+    scene.host.posts.take();
+    scene.wait_s(240);
+    for _ in 0..3 {
+        assert_eq!(scene.reason(&with(&session)), "passes");
+    }
+    scene.wait_s(60);
+    assert_eq!(scene.reason(&with(&session)), "oidc.no-room");
+    assert!(scene.host.posts.borrow().is_empty(), "nobody asked");
+
+    scene.host.room.set(true);
+    assert_eq!(scene.answer(&form).reason, "oidc.logout");
+    assert_eq!(scene.reason(&with(&session)), "oidc.session-ended");
+}
+
+#[test]
+fn a_renewed_session_that_has_no_room_is_asked_for_by_no_second_request_at_once() {
+    let mut scene = scene();
     let session = scene.log_in(&renewable());
+    scene.host.posts.take();
     scene.wait_s(240);
     let mut claims = scene.claims("unused");
     claims.as_object_mut().unwrap().remove("nonce");
     scene.answers(&claims, &renewable());
+    // The turn is the last entry that fits.
+    scene.host.entries.set(scene.host.stored.borrow().len() + 1);
     let (_, lines) = scene.pass(&with(&session));
     assert!(lines[0].starts_with("__Host-oidc=1."));
+    for _ in 0..10 {
+        assert_eq!(scene.reason(&with(&session)), "passes");
+    }
+    assert_eq!(scene.host.posts.take().len(), 1);
+}
+
+#[test]
+fn no_cache_may_keep_a_response_with_a_session() {
+    let lines = [&b"a=1; Path=/"[..], b"b=2; Path=/"];
+    assert_eq!(
+        crate::cookies::with_cookies(lines.into_iter()),
+        [
+            Edit::add("set-cookie", "a=1; Path=/"),
+            Edit::add("set-cookie", "b=2; Path=/"),
+            Edit::add("cache-control", "private"),
+            Edit::remove("cdn-cache-control"),
+            Edit::remove("surrogate-control"),
+        ]
+    );
 }
