@@ -66,6 +66,8 @@ pub struct FilterState {
     pub(crate) breaker: FilterBreaker,
     /// Set for a shadow: the state of the filter it shadows, read only.
     pub(crate) of: Option<Arc<Self>>,
+    /// What the filter logs reaches nobody.
+    silent: bool,
     /// Faults by hook, of all instances.
     faults: [AtomicU64; Hook::ALL.len()],
     calls: Mutex<Calls>,
@@ -202,6 +204,7 @@ impl FilterState {
             responses: KeptResponses::default(),
             breaker: FilterBreaker::default(),
             of: None,
+            silent: false,
             faults: Default::default(),
             calls: Mutex::default(),
             memory_high_bytes: AtomicU64::new(0),
@@ -241,12 +244,14 @@ impl FilterState {
         self
     }
 
-    /// Empty state with the same secrets, for a self-test: its effects are discarded.
+    /// Empty state with the same secrets, for a self-test: its effects are discarded, and so is what the filter logs. Nothing
+    /// can be fetched in a self-test, and a line about that is a false alarm.
     pub(crate) fn scratch(&self) -> Self {
-        let scratch = Self::new(Arc::new(Metrics::new()))
+        let mut scratch = Self::new(Arc::new(Metrics::new()))
             .with_clock(self.clock, self.random)
             .with_secrets(self.secrets.clone())
             .with_exporter(Arc::new(NullExporter));
+        scratch.silent = true;
         // The exchange of a self-test.
         scratch.begin(0, Some(0));
         scratch
@@ -278,6 +283,11 @@ impl FilterState {
     /// Whether the effects of the filter are hidden.
     pub(crate) fn is_shadow(&self) -> bool {
         self.of.is_some()
+    }
+
+    /// Whether what the filter logs reaches nobody: in a self-test, and in the shadow.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.silent
     }
 
     /// A snapshot of the numbers; it includes every call that has ended.

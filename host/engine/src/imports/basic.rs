@@ -113,7 +113,7 @@ impl WantedLine {
     pub(super) fn take(host: &Host, level: LogLevel) -> Self {
         let default = LogGrant::default();
         let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
-        let is_logged = !host.state.is_shadow()
+        let is_logged = !host.state.is_silent()
             && host.state.log.take(1, grant.per_second, Duration::from_secs(1));
         Self { is_last_words: matches!(level, LogLevel::Error), is_logged }
     }
