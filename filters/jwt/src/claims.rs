@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use tamis_jose::claims::{date, header_value, is_meant_for, seconds};
+use tamis_jose::fault::TokenFault;
 
 use crate::config::Issuer;
 use crate::refusal::Refusal;
@@ -47,7 +48,8 @@ pub fn judge(
     now_ms: u64,
 ) -> Result<AcceptedClaims, Refusal> {
     let skew = issuer.clock_skew.as_secs_f64();
-    let expires = date(claims, "exp")?.ok_or(Refusal::Malformed("the token has no expiry"))? + skew;
+    let expires =
+        date(claims, "exp")?.ok_or(TokenFault::Malformed("the token has no expiry"))? + skew;
     let starts = [date(claims, "nbf")?, date(claims, "iat")?];
     let not_before = starts.into_iter().flatten().fold(f64::MIN, f64::max) - skew;
     let headers = headers(claims, issuer)?;

@@ -111,7 +111,7 @@ impl Issuers<'_> {
     ) -> Result<AcceptedClaims, Refusal> {
         let token = Token::parse(text)?;
         let claims = unique_object(token.payload())
-            .map_err(|_| Refusal::Malformed("the claims are not a JSON object"))?;
+            .map_err(|_| TokenFault::Malformed("the claims are not a JSON object"))?;
         let name = claims.get("iss").and_then(|name| name.as_str()).ok_or(Refusal::WrongIssuer)?;
         let mut known = self.rules.issuers.iter().zip(self.keyrings.iter_mut());
         let (issuer, keyring) =

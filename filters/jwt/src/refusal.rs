@@ -12,18 +12,9 @@ pub enum Refusal {
     /// More than one field carries a token, and they might differ.
     #[error("more than one field carries a token")]
     Ambiguous,
-    /// Not a compact JWS that this filter accepts; the text names the rule.
-    #[error("{0}")]
-    Malformed(&'static str),
-    /// `alg` is `none`.
-    #[error("the token is not signed")]
-    AlgNone,
-    /// The algorithm is not allowed for the issuer or for the key.
-    #[error("the algorithm is not allowed")]
-    AlgNotAllowed,
-    /// The signature is wrong.
-    #[error("the signature does not verify")]
-    BadSignature,
+    /// The token itself does not hold, whatever it says.
+    #[error(transparent)]
+    Token(#[from] TokenFault),
     /// Past `exp`.
     #[error("the token expired")]
     Expired,
@@ -36,24 +27,9 @@ pub enum Refusal {
     /// `aud` contains no configured audience.
     #[error("the token is for another audience")]
     WrongAudience,
-    /// No key of the issuer fits the token.
-    #[error("the key is unknown")]
-    UnknownKey,
     /// The keys of the issuer are not fetched yet: the fault is the proxy's, not the client's.
     #[error("the keys of the issuer are not available")]
     NoKeys,
-}
-
-impl From<TokenFault> for Refusal {
-    fn from(fault: TokenFault) -> Self {
-        match fault {
-            TokenFault::Malformed(rule) => Self::Malformed(rule),
-            TokenFault::AlgNone => Self::AlgNone,
-            TokenFault::AlgNotAllowed => Self::AlgNotAllowed,
-            TokenFault::BadSignature => Self::BadSignature,
-            TokenFault::UnknownKey => Self::UnknownKey,
-        }
-    }
 }
 
 impl Refusal {
@@ -63,15 +39,15 @@ impl Refusal {
         match self {
             Self::Missing => "jwt.missing",
             Self::Ambiguous => "jwt.ambiguous",
-            Self::Malformed(_) => "jwt.malformed",
-            Self::AlgNone => "jwt.alg-none",
-            Self::AlgNotAllowed => "jwt.alg-not-allowed",
-            Self::BadSignature => "jwt.bad-signature",
+            Self::Token(TokenFault::Malformed(_)) => "jwt.malformed",
+            Self::Token(TokenFault::AlgNone) => "jwt.alg-none",
+            Self::Token(TokenFault::AlgNotAllowed) => "jwt.alg-not-allowed",
+            Self::Token(TokenFault::BadSignature) => "jwt.bad-signature",
+            Self::Token(TokenFault::UnknownKey) => "jwt.unknown-key",
             Self::Expired => "jwt.expired",
             Self::NotYet => "jwt.not-yet",
             Self::WrongIssuer => "jwt.wrong-issuer",
             Self::WrongAudience => "jwt.wrong-audience",
-            Self::UnknownKey => "jwt.unknown-key",
             Self::NoKeys => "jwt.no-keys",
         }
     }
@@ -90,15 +66,11 @@ impl Refusal {
             Self::Missing => ("www-authenticate", "Bearer".to_owned()),
             Self::NoKeys => ("retry-after", "1".to_owned()),
             Self::Ambiguous
-            | Self::Malformed(_)
-            | Self::AlgNone
-            | Self::AlgNotAllowed
-            | Self::BadSignature
+            | Self::Token(_)
             | Self::Expired
             | Self::NotYet
             | Self::WrongIssuer
-            | Self::WrongAudience
-            | Self::UnknownKey => (
+            | Self::WrongAudience => (
                 "www-authenticate",
                 format!("Bearer error=\"invalid_token\", error_description=\"{self}\""),
             ),
