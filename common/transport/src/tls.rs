@@ -12,6 +12,7 @@ mod peer_certificate;
 mod peers;
 mod refusal;
 mod shown;
+mod signatures;
 pub mod spiffe;
 mod tcp_port;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::client::{
     WebPkiServerVerifier, verify_server_cert_signed_by_trust_anchor, verify_server_name,
 };
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::{
@@ -19,6 +19,7 @@ use rustls::{
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
+use super::signatures::Signatures;
 use super::spiffe::{SpiffeError, SpiffeId, uris};
 use super::{TlsError, files};
 
@@ -50,7 +51,7 @@ pub(super) fn servers(
 ) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     let roots = authorities(ca)?;
     match expected {
-        Some(expected) => Ok(Arc::new(SpiffeServer { roots, expected, provider: provider() })),
+        Some(expected) => Ok(ProvenServer::verifier(roots, ServerProof::Id(expected))),
         None => Ok(WebPkiServerVerifier::builder_with_provider(roots, provider())
             .build()
             .map_err(|error| authority(ca, &error))?),
@@ -66,7 +67,7 @@ pub(super) fn server_is_of(
 ) -> Result<(), TlsError> {
     let roots = authorities(ca)?;
     of_authority(path, ca, chain, now, |leaf, rest, now| {
-        let algorithms = provider().signature_verification_algorithms.all;
+        let algorithms = Signatures::of(&provider()).of_certificates();
         let leaf = ParsedCertificate::try_from(leaf)?;
         verify_server_cert_signed_by_trust_anchor(&leaf, &roots, rest, now, algorithms)
     })
@@ -122,7 +123,7 @@ pub(super) fn servers_named(
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider()).build();
         return Ok(verifier.map_err(|error| authority(place, &error))?);
     }
-    Ok(Arc::new(NamedServer { roots, names, provider: provider() }))
+    Ok(ProvenServer::verifier(roots, ServerProof::Names(names)))
 }
 
 /// The authorities of the operating system.
@@ -232,15 +233,41 @@ impl ServerAltName {
     }
 }
 
-/// A certificate of an authority with one of several names.
+/// How a server proves that it is the expected one, beside a certificate of an authority.
 #[derive(Debug)]
-struct NamedServer {
-    roots: Arc<RootCertStore>,
-    names: Vec<ServerAltName>,
-    provider: Arc<CryptoProvider>,
+enum ServerProof {
+    /// With this SPIFFE id.
+    Id(SpiffeId),
+    /// With one of these names.
+    Names(Vec<ServerAltName>),
 }
 
-impl ServerCertVerifier for NamedServer {
+impl ServerProof {
+    fn is_in(&self, leaf: &CertificateDer<'_>) -> Result<bool, Error> {
+        match self {
+            Self::Id(expected) => {
+                SpiffeId::of_certificate(leaf).map_err(refused).map(|proved| proved == *expected)
+            }
+            Self::Names(names) => Ok(names.iter().any(|name| name.is_of(leaf))),
+        }
+    }
+}
+
+/// A server with a certificate of an authority and with its proof.
+#[derive(Debug)]
+struct ProvenServer {
+    roots: Arc<RootCertStore>,
+    proof: ServerProof,
+    signatures: Signatures,
+}
+
+impl ProvenServer {
+    fn verifier(roots: Arc<RootCertStore>, proof: ServerProof) -> Arc<dyn ServerCertVerifier> {
+        Arc::new(Self { roots, proof, signatures: Signatures::of(&provider()) })
+    }
+}
+
+impl ServerCertVerifier for ProvenServer {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -254,9 +281,9 @@ impl ServerCertVerifier for NamedServer {
             &self.roots,
             intermediates,
             now,
-            self.provider.signature_verification_algorithms.all,
+            self.signatures.of_certificates(),
         )?;
-        if self.names.iter().any(|name| name.is_of(leaf)) {
+        if self.proof.is_in(leaf)? {
             Ok(ServerCertVerified::assertion())
         } else {
             Err(Error::InvalidCertificate(CertificateError::NotValidForName))
@@ -269,8 +296,7 @@ impl ServerCertVerifier for NamedServer {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, algorithms)
+        self.signatures.tls12(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -279,67 +305,10 @@ impl ServerCertVerifier for NamedServer {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, algorithms)
+        self.signatures.tls13(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
-    }
-}
-
-#[derive(Debug)]
-struct SpiffeServer {
-    roots: Arc<RootCertStore>,
-    expected: SpiffeId,
-    provider: Arc<CryptoProvider>,
-}
-
-impl ServerCertVerifier for SpiffeServer {
-    fn verify_server_cert(
-        &self,
-        leaf: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        verify_server_cert_signed_by_trust_anchor(
-            &ParsedCertificate::try_from(leaf)?,
-            &self.roots,
-            intermediates,
-            now,
-            self.provider.signature_verification_algorithms.all,
-        )?;
-        let proved = SpiffeId::of_certificate(leaf).map_err(refused)?;
-        if proved == self.expected {
-            Ok(ServerCertVerified::assertion())
-        } else {
-            Err(Error::InvalidCertificate(CertificateError::NotValidForName))
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        leaf: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }

@@ -1,10 +1,8 @@
 //! Verifies peers in handshakes, with the current bundles of an identity.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
@@ -12,6 +10,7 @@ use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use super::super::bundles::TrustBundles;
 use super::super::peers::{PeerRole, verify_peer, within_validity};
 use super::super::refusal::{PeerRefusal, refused};
+use super::super::signatures::Signatures;
 use super::super::spiffe::SpiffeId;
 use super::super::verify;
 use super::MeshIdentity;
@@ -53,18 +52,19 @@ pub(super) struct MeshPeers {
     /// Who a server must be; `None`: any member of an accepted domain.
     expected: Option<SpiffeId>,
     clients: ClientCertificates,
-    provider: Arc<CryptoProvider>,
+    signatures: Signatures,
 }
 
 impl MeshPeers {
     pub(super) fn clients(identity: MeshIdentity, clients: ClientCertificates) -> Self {
         let bundles = BundleSource::Identity(identity);
-        Self { bundles, expected: None, clients, provider: verify::provider() }
+        let signatures = Signatures::of(&verify::provider());
+        Self { bundles, expected: None, clients, signatures }
     }
 
     pub(super) fn servers(bundles: BundleSource, expected: Option<SpiffeId>) -> Self {
-        let (clients, provider) = (ClientCertificates::Required, verify::provider());
-        Self { bundles, expected, clients, provider }
+        let signatures = Signatures::of(&verify::provider());
+        Self { bundles, expected, clients: ClientCertificates::Required, signatures }
     }
 
     fn verify(
@@ -116,8 +116,7 @@ impl ClientCertVerifier for MeshPeers {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, leaf, signature, algorithms)
+        self.signatures.tls12(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -126,12 +125,11 @@ impl ClientCertVerifier for MeshPeers {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, leaf, signature, algorithms)
+        self.signatures.tls13(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.signatures.schemes()
     }
 }
 
@@ -154,7 +152,7 @@ impl ServerCertVerifier for MeshPeers {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        ClientCertVerifier::verify_tls12_signature(self, message, leaf, signature)
+        self.signatures.tls12(message, leaf, signature)
     }
 
     fn verify_tls13_signature(
@@ -163,11 +161,11 @@ impl ServerCertVerifier for MeshPeers {
         leaf: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        ClientCertVerifier::verify_tls13_signature(self, message, leaf, signature)
+        self.signatures.tls13(message, leaf, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ClientCertVerifier::supported_verify_schemes(self)
+        self.signatures.schemes()
     }
 }
 
