@@ -1,6 +1,7 @@
 //! What the operator writes, and the rules that it becomes.
 
 use serde::Deserialize;
+use tamis_callers::name::{is_plain, may_carry};
 use tamis_sdk::{ConfigError, Interest};
 
 use crate::CONSUMER;
@@ -57,7 +58,7 @@ pub struct Rules {
     pub consumer_header: Option<String>,
 }
 
-/// Bytes of a name.
+/// Bytes of the name of a parameter.
 const MAX_NAME_OCTETS: usize = 64;
 
 impl Rules {
@@ -75,7 +76,7 @@ impl Rules {
             );
         }
         let header = settings.header.to_ascii_lowercase();
-        if !is_token(&header)
+        if !is_plain(&header)
             || ["host", "content-length", "transfer-encoding"].contains(&header.as_str())
         {
             refuse(
@@ -91,8 +92,7 @@ impl Rules {
         }
         let consumer_header =
             settings.consumer_header.as_ref().map(|name| name.to_ascii_lowercase());
-        if consumer_header.as_ref().is_some_and(|name| !may_name_consumer(name) || *name == header)
-        {
+        if consumer_header.as_ref().is_some_and(|name| !may_carry(name) || *name == header) {
             refuse(
                 "/consumerHeader",
                 "write a header that begins with `x-`, such as x-consumer; neither the header of the key nor one of the host (x-forwarded-, x-tamis-)",
@@ -125,15 +125,4 @@ impl Rules {
             .writing(self.consumer_header.as_deref())
             .writing([consumer.as_str()])
     }
-}
-
-fn may_name_consumer(name: &str) -> bool {
-    let host = ["x-forwarded-", "x-tamis-", "x-original-url", "x-rewrite-url", "x-request-id"];
-    is_token(name) && name.starts_with("x-") && !host.iter().any(|host| name.starts_with(host))
-}
-
-/// Letters, digits and `-`: names of other characters have look-alikes.
-fn is_token(name: &str) -> bool {
-    (1..=MAX_NAME_OCTETS).contains(&name.len())
-        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
 }

@@ -4,10 +4,9 @@
 //! header or in the query ([`shown`]), hashed by the host, and compared with every known hash in constant
 //! time. The upstream receives the name of the consumer, never the key.
 
-use tamis_sdk::{
-    Attribute, ConfigError, Edit, Filter, Interest, Request, View, clock, crypto, log, reply,
-    request, secrets,
-};
+use tamis_callers::answer::refused;
+use tamis_callers::list::{ListSource, revealed};
+use tamis_sdk::{ConfigError, Filter, Interest, Request, View, clock, crypto, log, request};
 
 pub mod config;
 pub mod keys;
@@ -30,23 +29,23 @@ pub struct ApiKey {
 #[derive(Clone, Copy, Debug)]
 struct Imports;
 
-impl Source for Imports {
+impl ListSource for Imports {
     fn now_us(&self) -> u64 {
         clock::monotonic_us()
     }
 
     fn list(&self, secret: &str) -> Result<Vec<u8>, String> {
-        secrets::reveal(secrets::open(secret)?).ok_or_else(|| {
-            "the grant lets the filter use the list of hashes, and not read it: set `imports.secrets.reveal`".to_owned()
-        })
-    }
-
-    fn sha256(&self, octets: &[u8]) -> Vec<u8> {
-        crypto::hash(crypto::Digest::Sha256, octets)
+        revealed(secret)
     }
 
     fn warn(&self, line: &str) {
         log::write(log::Level::Error, line);
+    }
+}
+
+impl Source for Imports {
+    fn sha256(&self, octets: &[u8]) -> Vec<u8> {
+        crypto::hash(crypto::Digest::Sha256, octets)
     }
 }
 
@@ -69,33 +68,12 @@ impl Request for ApiKey {
     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
         match self.policy.decide(seen, &Imports) {
             KeyDecision::Passes(edits) => request::Decision::change(edits),
+            // No scheme is registered for keys.
             KeyDecision::Refused(refusal) => {
-                let mut answer = reply(refusal.status());
-                if refusal.status() == 401 {
-                    // RFC 9110 §11.6.1 demands a challenge; no scheme is registered for keys.
-                    answer = answer.header("www-authenticate", "ApiKey");
-                }
-                let answer = answer.text(format!("{refusal}\n"));
-                request::Decision::answer(answer).because(refusal.reason())
+                refused(refusal.status(), &refusal, refusal.reason(), "ApiKey")
             }
         }
     }
-}
-
-/// Edits for an accepted key, or for a request without one.
-fn known_as(rules: &Rules, consumer: Option<&str>) -> Vec<Edit> {
-    let mut edits = Vec::new();
-    if let Some(name) = consumer {
-        let (attribute, value) = (CONSUMER.to_owned(), name.to_owned());
-        edits.push(Edit::SetAttribute(Attribute { name: attribute, value }));
-    }
-    if let Some(header) = &rules.consumer_header {
-        edits.push(match consumer {
-            Some(name) => Edit::set(header.as_str(), name),
-            None => Edit::remove(header.as_str()),
-        });
-    }
-    edits
 }
 
 tamis_sdk::export_authorizer!(ApiKey);

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use proptest::prelude::*;
-use tamis_sdk::{Config, view::packed};
+use tamis_sdk::{Config, Edit, view::packed};
 
 use super::*;
 use keys::{Keys, KeysError, MAX_KEYS};
@@ -16,7 +16,7 @@ struct Host {
     reads: Cell<usize>,
 }
 
-impl Source for Host {
+impl ListSource for Host {
     fn now_us(&self) -> u64 {
         self.now_us.get()
     }
@@ -24,13 +24,16 @@ impl Source for Host {
         self.reads.set(self.reads.get() + 1);
         self.list.borrow().clone()
     }
+    fn warn(&self, line: &str) {
+        self.lines.borrow_mut().push(line.to_owned());
+    }
+}
+
+impl Source for Host {
     fn sha256(&self, octets: &[u8]) -> Vec<u8> {
         let mut hash = octets.to_vec();
         hash.resize(32, 0);
         hash
-    }
-    fn warn(&self, line: &str) {
-        self.lines.borrow_mut().push(line.to_owned());
     }
 }
 

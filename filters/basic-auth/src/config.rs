@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tamis_callers::name::may_carry;
 use tamis_sdk::{ConfigError, GatewayDuration, Interest};
 
 use crate::{CREDENTIALS, USER};
@@ -63,8 +64,8 @@ pub struct Rules {
     pub remember_ms: u32,
 }
 
-/// Bytes of a name, and of a realm.
-const MAX_NAME_OCTETS: usize = 64;
+/// Bytes of a realm.
+const MAX_REALM_OCTETS: usize = 64;
 /// Longest memory of a right password.
 const MAX_MEMORY: Duration = Duration::from_secs(3600);
 
@@ -89,7 +90,7 @@ impl Rules {
             );
         }
         let user_header = settings.user_header.as_ref().map(|name| name.to_ascii_lowercase());
-        if user_header.as_ref().is_some_and(|name| !may_name_user(name)) {
+        if user_header.as_ref().is_some_and(|name| !may_carry(name)) {
             refuse(
                 "/userHeader",
                 "write a header that begins with `x-`, such as x-user, and none of the host (x-forwarded-, x-tamis-)",
@@ -130,14 +131,5 @@ impl Rules {
 
 fn is_realm(realm: &str) -> bool {
     let plain = |octet: u8| (0x20..=0x7e).contains(&octet) && !b"\"\\".contains(&octet);
-    (1..=MAX_NAME_OCTETS).contains(&realm.len()) && realm.bytes().all(plain)
-}
-
-/// Letters, digits and `-`: names of other characters have look-alikes.
-fn may_name_user(name: &str) -> bool {
-    let host = ["x-forwarded-", "x-tamis-", "x-original-url", "x-rewrite-url", "x-request-id"];
-    name.len() <= MAX_NAME_OCTETS
-        && name.starts_with("x-")
-        && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
-        && !host.iter().any(|host| name.starts_with(host))
+    (1..=MAX_REALM_OCTETS).contains(&realm.len()) && realm.bytes().all(plain)
 }

@@ -5,9 +5,10 @@
 //! while the request waits and its worker does not. A password that was right is remembered for a while ([`policy`]). The
 //! upstream receives the name of the user, never the password.
 
+use tamis_callers::answer::refused;
+use tamis_callers::list::{ListSource, revealed};
 use tamis_sdk::{
-    Attribute, ConfigError, Edit, Filter, Interest, Request, View, clock, crypto, kv, log,
-    passwords, reply, request, secrets,
+    ConfigError, Filter, Interest, Request, View, clock, crypto, kv, log, passwords, request,
 };
 
 pub mod config;
@@ -16,7 +17,7 @@ pub mod policy;
 pub mod users;
 
 use config::{BasicAuthSettings, Rules};
-use policy::{ComparisonFault, Policy, Refusal, Source, UserDecision};
+use policy::{ComparisonFault, Policy, Source, UserDecision};
 
 /// The attribute that names the user.
 pub const USER: &str = "basic-auth.user";
@@ -33,17 +34,21 @@ pub struct BasicAuth {
 #[derive(Clone, Copy, Debug)]
 struct Imports;
 
-impl Source for Imports {
+impl ListSource for Imports {
     fn now_us(&self) -> u64 {
         clock::monotonic_us()
     }
 
     fn list(&self, secret: &str) -> Result<Vec<u8>, String> {
-        secrets::reveal(secrets::open(secret)?).ok_or_else(|| {
-            "the grant lets the filter use the list of hashes, and not read it: set `imports.secrets.reveal`".to_owned()
-        })
+        revealed(secret)
     }
 
+    fn warn(&self, line: &str) {
+        log::write(log::Level::Error, line);
+    }
+}
+
+impl Source for Imports {
     fn sha256(&self, octets: &[u8]) -> Vec<u8> {
         crypto::hash(crypto::Digest::Sha256, octets)
     }
@@ -64,10 +69,6 @@ impl Source for Imports {
     fn remember(&self, proof: &str, millis: u32) {
         // Without room, the next request of this user is compared again.
         let _ = kv::write(proof, b"", millis);
-    }
-
-    fn warn(&self, line: &str) {
-        log::write(log::Level::Error, line);
     }
 }
 
@@ -91,34 +92,10 @@ impl Request for BasicAuth {
         match self.policy.decide(seen, &Imports) {
             UserDecision::Passes(edits) => request::Decision::change(edits),
             UserDecision::Refused(refusal) => {
-                let mut answer = reply(refusal.status());
-                if refusal.status() == 401 {
-                    answer = answer.header("www-authenticate", self.policy.challenge());
-                }
-                if refusal == Refusal::Busy {
-                    answer = answer.header("retry-after", "1");
-                }
-                let answer = answer.text(format!("{refusal}\n"));
-                request::Decision::answer(answer).because(refusal.reason())
+                refused(refusal.status(), &refusal, refusal.reason(), self.policy.challenge())
             }
         }
     }
-}
-
-/// Edits for a known user, or for a request without one.
-fn known_as(rules: &Rules, user: Option<&str>) -> Vec<Edit> {
-    let mut edits = Vec::new();
-    if let Some(name) = user {
-        let (attribute, value) = (USER.to_owned(), name.to_owned());
-        edits.push(Edit::SetAttribute(Attribute { name: attribute, value }));
-    }
-    if let Some(header) = &rules.user_header {
-        edits.push(match user {
-            Some(name) => Edit::set(header.as_str(), name),
-            None => Edit::remove(header.as_str()),
-        });
-    }
-    edits
 }
 
 tamis_sdk::export_authorizer!(BasicAuth);

@@ -2,12 +2,14 @@
 
 use std::fmt;
 
+use tamis_callers::list::{ListSource, SecretList};
+use tamis_callers::name::known_as;
 use tamis_sdk::{Edit, View};
 
 use crate::config::{AnonymousRequestRule, Rules};
 use crate::credentials::{self, PresentedCredentials};
-use crate::known_as;
 use crate::users::Users;
+use crate::{CREDENTIALS, USER};
 
 /// Why no password was compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,14 +21,7 @@ pub enum ComparisonFault {
 }
 
 /// What this filter requires of its host: imports in a component, plain values in tests.
-pub trait Source {
-    /// A clock that never goes back.
-    fn now_us(&self) -> u64;
-    /// The value of a secret.
-    ///
-    /// # Errors
-    /// Why the secret has no value, and the way out.
-    fn list(&self, secret: &str) -> Result<Vec<u8>, String>;
+pub trait Source: ListSource {
     /// The SHA-256 of octets.
     fn sha256(&self, octets: &[u8]) -> Vec<u8>;
     /// Whether the hash was made of the password; takes its time.
@@ -38,8 +33,6 @@ pub trait Source {
     fn remembers(&self, proof: &str) -> bool;
     /// Remembers a proof for that many milliseconds.
     fn remember(&self, proof: &str, millis: u32);
-    /// A line for the operator.
-    fn warn(&self, line: &str);
 }
 
 /// Why a request is refused.
@@ -105,28 +98,19 @@ pub enum UserDecision {
     Refused(Refusal),
 }
 
-/// How long a list is used before the secret is read again.
-const FRESH_US: u64 = 1_000_000;
-
-/// Rules and the list of users as it was last read.
+/// Rules and the list of users.
 #[derive(Debug)]
 pub struct Policy {
     rules: Rules,
-    read: Option<Read>,
-}
-
-#[derive(Debug)]
-struct Read {
-    at_us: u64,
-    /// `None`: the list cannot be used.
-    users: Option<Users>,
+    users: SecretList<Users>,
 }
 
 impl Policy {
     /// A policy that has not read its users yet.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        Self { rules, read: None }
+        let read = |list: &[u8]| Users::parse(list).map_err(|error| error.to_string());
+        Self { users: SecretList::new(rules.secret.clone(), "users", read), rules }
     }
 
     /// The challenge of a refusal.
@@ -144,14 +128,14 @@ impl Policy {
                 return UserDecision::Refused(Refusal::Missing);
             }
             PresentedCredentials::None => {
-                return UserDecision::Passes(known_as(&self.rules, None));
+                return UserDecision::Passes(self.known_as(None));
             }
             PresentedCredentials::One { user, password } => (user, password),
         };
         match self.check(&user, &password, source) {
             Ok(()) => {
-                let mut edits = known_as(&self.rules, Some(&user));
-                edits.push(Edit::remove(crate::CREDENTIALS));
+                let mut edits = self.known_as(Some(&user));
+                edits.push(Edit::remove(CREDENTIALS));
                 UserDecision::Passes(edits)
             }
             Err(refusal) => UserDecision::Refused(refusal),
@@ -159,9 +143,7 @@ impl Policy {
     }
 
     fn check(&mut self, user: &str, password: &[u8], source: &impl Source) -> Result<(), Refusal> {
-        self.refresh(source);
-        let users = self.read.as_ref().and_then(|read| read.users.as_ref());
-        let users = users.ok_or(Refusal::NoUsers)?;
+        let users = self.users.now(source).ok_or(Refusal::NoUsers)?;
         let known = users.hash(user);
         let hash = known.unwrap_or_else(|| users.first_hash());
         let proof = proof(user, password, hash, source);
@@ -185,20 +167,8 @@ impl Policy {
         }
     }
 
-    /// Reads the users again after a second: a user who was taken out of the secret is refused from then on.
-    fn refresh(&mut self, source: &impl Source) {
-        let now_us = source.now_us();
-        let fresh = |read: &Read| now_us.saturating_sub(read.at_us) < FRESH_US;
-        if !self.read.as_ref().is_some_and(fresh) {
-            let secret = &self.rules.secret;
-            let list = source.list(secret);
-            let users =
-                list.and_then(|list| Users::parse(&list).map_err(|error| error.to_string()));
-            let users = users.map_err(|why| {
-                source.warn(&format!("the users in the secret `{secret}` cannot be used: {why}"));
-            });
-            self.read = Some(Read { at_us: now_us, users: users.ok() });
-        }
+    fn known_as(&self, user: Option<&str>) -> Vec<Edit> {
+        known_as(USER, self.rules.user_header.as_deref(), user)
     }
 }
 

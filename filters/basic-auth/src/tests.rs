@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
-use tamis_sdk::{Config, view::packed};
+use tamis_sdk::{Config, Edit, view::packed};
 
 use super::*;
 use users::{MAX_USERS, Users, UsersError};
@@ -20,13 +20,19 @@ struct Host {
     fault: RefCell<Option<ComparisonFault>>,
 }
 
-impl Source for Host {
+impl ListSource for Host {
     fn now_us(&self) -> u64 {
         self.now_us.get()
     }
     fn list(&self, _: &str) -> Result<Vec<u8>, String> {
         self.list.borrow().clone()
     }
+    fn warn(&self, line: &str) {
+        self.lines.borrow_mut().push(line.to_owned());
+    }
+}
+
+impl Source for Host {
     fn sha256(&self, octets: &[u8]) -> Vec<u8> {
         octets.to_vec()
     }
@@ -42,9 +48,6 @@ impl Source for Host {
     }
     fn remember(&self, proof: &str, millis: u32) {
         self.proofs.borrow_mut().push((proof.to_owned(), millis));
-    }
-    fn warn(&self, line: &str) {
-        self.lines.borrow_mut().push(line.to_owned());
     }
 }
 
