@@ -238,7 +238,7 @@ fn signers(
 ) -> Result<Vec<SignerName>, Refused> {
     let bundles = request.bundles;
     let revoked = Revocations::of(manifest, request.policies);
-    let remedy = || who_may_sign(policy, &revoked, request.now);
+    let remedy = || who_may_sign(manifest, policy, &revoked, request.now);
     if bundles.is_empty() {
         return Err(Refused {
             code: code::UNSIGNED.into(),
@@ -269,7 +269,7 @@ fn signers(
     if keys.len() >= policy.threshold() {
         return Ok(signers.into_iter().collect());
     }
-    Err(too_few(policy, &signers, &misses, remedy()))
+    Err(too_few(manifest, policy, &signers, &misses, remedy()))
 }
 
 /// The bundles to examine: those that name a trusted key, and at most [`MAX_BUNDLES`] of the others.
@@ -303,7 +303,12 @@ enum KeyChoice {
 }
 
 /// What would satisfy the count; names only keys that count at this moment.
-fn who_may_sign(policy: &SignaturePolicy, revoked: &Revocations<'_>, now: u64) -> String {
+fn who_may_sign(
+    manifest: &Manifest,
+    policy: &SignaturePolicy,
+    revoked: &Revocations<'_>,
+    now: u64,
+) -> String {
     // A signature made now is recorded late, if at all.
     let counts = |key: &&TrustedKey| usable(key, None, revoked, now).is_ok();
     let usable = policy.keys().iter().filter(counts);
@@ -315,12 +320,16 @@ fn who_may_sign(policy: &SignaturePolicy, revoked: &Revocations<'_>, now: u64) -
             names.len()
         );
     }
-    let keys = match names.as_slice() {
-        [only] => format!("the key {only}"),
-        names => format!("{wanted} of the keys {}", names.join(", ")),
+    let (keys, key) = match names.as_slice() {
+        [only] => (format!("the key {only}"), format!("--key {only}.key")),
+        names => {
+            let all = names.join(", ");
+            (format!("{wanted} of the keys {all}"), vec!["--key KEY.key"; wanted].join(" "))
+        }
     };
+    let (name, version) = (manifest.name(), manifest.version());
     format!(
-        "sign it with {keys} (`tamis filter sign --key`), or add the signer's key to the policy"
+        "sign it with {keys}: `tamis filter sign COMPONENT --name {name} --version {version} {key} --store STORE --pin LOCK`; or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
     )
 }
 
@@ -330,6 +339,7 @@ fn distinct_keys(count: usize) -> String {
 
 /// If there is a valid signature, the count is at fault; otherwise the most informative failure.
 fn too_few(
+    manifest: &Manifest,
     policy: &SignaturePolicy,
     good: &BTreeSet<SignerName>,
     misses: &[Miss],
@@ -347,8 +357,12 @@ fn too_few(
     let why: Vec<&str> = misses.iter().map(|miss| miss.why.as_str()).collect();
     if !good.is_empty() {
         let names: Vec<&str> = good.iter().map(|name| name.0.as_str()).collect();
-        let mut rule =
-            format!("{wanted} must have signed, {} did ({})", names.len(), names.join(", "));
+        let (name, version) = (manifest.name(), manifest.version());
+        let mut rule = format!(
+            "{name} {version} must be signed by {wanted}, and is by {} ({})",
+            names.len(),
+            names.join(", ")
+        );
         if !why.is_empty() {
             rule.push_str(&format!("; not counted: {}", why.join("; ")));
         }
@@ -357,7 +371,9 @@ fn too_few(
     let telling = TELLING.into_iter().find(|code| misses.iter().any(|miss| miss.code == *code));
     let code = telling.unwrap_or(code::FORMAT);
     let set_by = if code == code::FORMAT { FORMAT_SETTER.to_owned() } else { set_by(policy) };
-    let rule = format!("{wanted} must have signed, none did: {}", why.join("; "));
+    let (name, version) = (manifest.name(), manifest.version());
+    let rule =
+        format!("{name} {version} must be signed by {wanted}, and is by none: {}", why.join("; "));
     Refused { code: code.into(), rule, set_by, remedy }
 }
 
@@ -398,7 +414,7 @@ fn key_of<'a>(
     let found = first.chain(rest).find(|key| key.key.verifies(&signed, &envelope.signature));
     found.ok_or_else(|| {
         let Some(hint) = &envelope.hint else {
-            return Miss::new(code::UNKNOWN_KEY, "a signature was not made by a trusted key");
+            return Miss::new(code::UNKNOWN_KEY, "a signature was not made by a key of the policy");
         };
         if let Some(why) = revoked.refuse(hint, logged) {
             return Miss::new(code::REVOKED_KEY, format!("the key {hint} {why}"));
@@ -408,7 +424,9 @@ fn key_of<'a>(
                 code::BAD_SIGNATURE,
                 format!("the signature that names key {:?} does not verify", key.name),
             ),
-            None => Miss::new(code::UNKNOWN_KEY, format!("the key {hint} is not trusted")),
+            None => {
+                Miss::new(code::UNKNOWN_KEY, format!("the policy does not name the key {hint}"))
+            }
         }
     })
 }

@@ -380,8 +380,10 @@ fn a_refusal_says_which_rule_who_set_it_and_the_way_out() {
     let refused = scene.verify(&[scene.sign(0)]).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "refused (trust.threshold): 2 distinct keys must have signed, 1 did (k0); set by trust \
-         policy \"acme\"; to satisfy it: sign it with 2 of the keys k0, k1, k2 (`tamis filter sign --key`), or add the signer's key to the policy"
+        "refused (trust.threshold): acme/retry 1.4.2 must be signed by 2 distinct keys, and is by 1 (k0); set by trust \
+         policy \"acme\"; to satisfy it: sign it with 2 of the keys k0, k1, k2: \
+         `tamis filter sign COMPONENT --name acme/retry --version 1.4.2 --key KEY.key --key KEY.key --store STORE --pin LOCK`; \
+         or, if you trust another key, add its `.pub` file to `spec.keys` of the policy"
     );
 }
 
@@ -490,7 +492,7 @@ fn a_key_revoked_from_an_index_on_still_counts_for_what_was_recorded_before() {
             let refused = verify(&scene, logged).unwrap_err();
             assert_eq!(refused.code, code::REVOKED_KEY);
             assert!(refused.rule.contains(evidence), "{refused}");
-            assert!(refused.remedy.starts_with("sign it with 1 of the keys k1, k2 ("), "{refused}");
+            assert!(refused.remedy.starts_with("sign it with 1 of the keys k1, k2: "), "{refused}");
         }
     }
     // A digest is revoked at once, whenever its signature was recorded.
