@@ -66,10 +66,17 @@ impl Description {
         {
             let worlds = worlds();
             let names: Vec<&str> = worlds.iter().map(String::as_str).collect();
-            bail!("the contract has no world `{world}`; {}", suggest(world, &names));
+            let at = line_of(text, "world").map(|at| format!("line {at}: ")).unwrap_or_default();
+            bail!("{at}the contract has no world `{world}`; {}", suggest(world, &names));
         }
         Ok(description)
     }
+}
+
+/// The line, from 1, on which a field of a description stands.
+fn line_of(text: &str, field: &str) -> Option<usize> {
+    let is = |line: &str| line.strip_prefix(field).is_some_and(|rest| rest.starts_with(':'));
+    Some(text.lines().position(is)?.saturating_add(1))
 }
 
 /// The worlds of the contract, as a Filter may name them.

@@ -5,7 +5,7 @@ mod codes;
 use crate::names;
 use crate::output::{self, Output};
 use anyhow::{Result, bail};
-use codes::{CODES, Code};
+use codes::{CODES, Code, FAULTS};
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
@@ -27,19 +27,28 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 fn find(code: Option<&str>) -> Result<Vec<Code>> {
-    let Some(code) = code else { return Ok(CODES.to_vec()) };
+    let Some(code) = code else { return Ok(known().copied().collect()) };
     // `tamis status` prints it with its state: `refused:trust.threshold`.
     let code = code.strip_prefix("refused:").unwrap_or(code);
     let is = |one: &&Code| one.code == code;
     let family = |one: &&Code| one.code.split_once('.').is_some_and(|(family, _)| family == code);
-    let exact: Vec<Code> = CODES.iter().filter(is).copied().collect();
-    let found =
-        if exact.is_empty() { CODES.iter().filter(family).copied().collect() } else { exact };
+    let exact: Vec<Code> = known().filter(is).copied().collect();
+    let found = if exact.is_empty() { known().filter(family).copied().collect() } else { exact };
     if found.is_empty() {
-        let all: Vec<&str> = CODES.iter().map(|one| one.code).collect();
-        bail!("there is no code {code}{}", names::meant(code, &all));
+        let all: Vec<&str> = known().map(|one| one.code).collect();
+        bail!(
+            "there is no code {code}{}",
+            names::near(code, &all).unwrap_or_else(|| ALL.to_owned())
+        );
     }
     Ok(found)
+}
+
+const ALL: &str = "; `tamis explain` lists all";
+
+/// Codes and faults.
+fn known() -> impl Iterator<Item = &'static Code> {
+    CODES.iter().chain(FAULTS)
 }
 
 fn whole(one: &Code) -> String {
@@ -64,10 +73,18 @@ pub(crate) fn page(made: &str) -> String {
             );
             family = Some(of);
         }
-        let Code { code, meaning, set_by, remedy } = one;
-        let _ = writeln!(text, "| `{code}` | {meaning} | {set_by} | {remedy} |");
+        let _ = writeln!(text, "{}", cells(one));
+    }
+    text.push_str("\n## Faults of calls\n\nThe kind of a fault: in a table of cases (`expect: { fault: KIND }`), in logs and in metrics.\n\n| kind | what it means | who set the rule | the way out |\n| --- | --- | --- | --- |\n");
+    for one in FAULTS {
+        let _ = writeln!(text, "{}", cells(one));
     }
     text
+}
+
+/// A row of the page.
+fn cells(Code { code, meaning, set_by, remedy }: &Code) -> String {
+    format!("| `{code}` | {meaning} | {set_by} | {remedy} |")
 }
 
 #[cfg(test)]

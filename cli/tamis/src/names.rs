@@ -26,25 +26,36 @@ pub(crate) fn filter(text: &str) -> Result<String, String> {
 
 /// A suggestion for a wrong name: similar names, or else the existing ones; empty when there are none.
 pub(crate) fn meant(text: &str, names: &[&str]) -> String {
-    let mut near: Vec<(usize, &str)> =
-        names.iter().map(|name| (distance(text, name), *name)).collect();
-    near.sort_unstable();
-    near.dedup();
-    let close: Vec<String> = near
-        .iter()
-        .filter(|(distance, _)| *distance <= 3)
-        .take(3)
-        .map(|(_, name)| format!("`{name}`"))
-        .collect();
-    if !close.is_empty() {
-        return format!("; did you mean {}?", close.join(" or "));
+    if let Some(question) = near(text, names) {
+        return question;
     }
+    let near = sorted(text, names);
     let (shown, all) = (near.iter().take(5).map(|one| one.1).collect::<Vec<_>>(), near.len());
     match (shown.as_slice(), all.saturating_sub(5)) {
         ([], _) => String::new(),
         (shown, 0) => format!("; there are {}", shown.join(", ")),
         (shown, more) => format!("; there are {} and {more} more", shown.join(", ")),
     }
+}
+
+/// The names with their distance, the nearest first.
+fn sorted<'a>(text: &str, names: &[&'a str]) -> Vec<(usize, &'a str)> {
+    let mut near: Vec<(usize, &str)> =
+        names.iter().map(|name| (distance(text, name), *name)).collect();
+    near.sort_unstable();
+    near.dedup();
+    near
+}
+
+/// The names that a misspelt one may stand for, as a question; `None`: none is near.
+pub(crate) fn near(text: &str, names: &[&str]) -> Option<String> {
+    let close: Vec<String> = sorted(text, names)
+        .into_iter()
+        .filter(|(distance, _)| *distance <= 3)
+        .take(3)
+        .map(|(_, name)| format!("`{name}`"))
+        .collect();
+    (!close.is_empty()).then(|| format!("; did you mean {}?", close.join(" or ")))
 }
 
 /// The number of characters to insert, remove or replace to turn one text into the other (Levenshtein

@@ -169,7 +169,7 @@ pub(crate) const CODES: &[Code] = &[
     row("filter.world", "the component implements another world than its Filter names", "`world` of its Filter", "correct the world, or pin the intended component"),
     row("filter.invalid", "this host cannot run the component", "the engine", "build it for this host, or pin another version"),
     row("filter.configure", "the filter rejects its configuration", "the filter", "correct `config` of the attachment: the message names the field"),
-    row("filter.selftest", "the filter failed its self-test", "the self-test", "raise the limits of its grant, or pin another version"),
+    row("filter.selftest", "the filter failed its self-test", "the self-test", "do what the fault says (correct the filter, or raise the limit or add the class to its Grant), or pin another version"),
     row("filter.refused", "a filter that must run is refused, so what it guards is refused too", "the documents in force", "`tamis status --problems` shows why"),
     row("filter.denied", "a filter closed a connection and named no rule", "the filter", "read what its description says about connections"),
     row("filter.failed", "a filter failed on an exchange, and it fails closed", "the attachment's `onFailure`", "look at its faults in the metrics; pin another version"),
@@ -257,6 +257,8 @@ pub(crate) const CODES: &[Code] = &[
     row("http.head-timeout", "the head did not arrive in time", "the listener's limits", "send it faster"),
     row("http.body-timeout", "the body did not arrive in time", "the listener's limits", "send it faster"),
     row("http.incomplete", "the connection ended in the middle of a message", "RFC 9112 section 8", "send the whole message"),
+    row("cases.sense", "a table of cases expects what cannot happen, or what cannot fail", "the format of tables", "correct the marked line; `docs/reference/cases.md` describes the fields"),
+    row("cases.shape", "a table of cases cannot be read", "the format of tables", "correct it; `docs/reference/cases.md` describes the fields"),
     row("refused", "rules refuse the change; `refusals` lists them", "the named rules", "read each refusal"),
     row("bad-request", "the API does not understand the request", "the API", "`/v1/openapi.json` describes its requests"),
     row("not-found", "the requested thing does not exist", "the API", "correct the name"),
@@ -271,4 +273,20 @@ pub(crate) const CODES: &[Code] = &[
     row("busy", "too many requests or writes at once", "the registry", "try again after Retry-After"),
     row("unavailable", "the journal or the blobs cannot be reached", "the registry's storage", "try again; the log of the registry shows why"),
     row("internal", "a defect of the registry", "nobody", "report it with the registry's log"),
+];
+
+/// The kinds of a failed call, which tables of cases, logs and metrics name.
+#[rustfmt::skip]
+pub(crate) const FAULTS: &[Code] = &[
+    row("trap", "the filter panicked, or used memory or a table out of bounds", "the filter", "correct it; the message names the place if the filter logs its panics"),
+    row("deadline", "a call took more processor time than its limit", "`limits.time` of its Grant", "do less in one call, or raise the limit"),
+    row("memory", "the filter needed more memory than its limit", "`limits.memory` of its Grant", "keep less, or raise the limit"),
+    row("stack", "the stack of the filter overflowed", "the engine", "recurse less deeply"),
+    row("bad-answer", "an answer or a call of a capability breaks the contract", "the contract", "correct what the message names"),
+    row("breaker-open", "the filter failed too often and is not called for a while", "the proxy", "correct the faults before it; the log has them"),
+    row("remaking", "the last instance failed and the next one is not ready", "the proxy", "wait; the log has the fault before it"),
+    row("lost", "the instance that was shown the beginning of a body failed in another call", "the proxy", "correct the fault of that call; the log has it"),
+    row("instantiate", "no instance could be made", "the engine", "raise `limits.memory` of its Grant, or make fewer calls that wait"),
+    row("no-hook", "the component does not export the hook", "the contract", "export it, or remove what calls it"),
+    row("view-truncated", "the declared fields are larger than a view may be", "the contract", "declare fewer fields"),
 ];

@@ -21,7 +21,7 @@ fn families() -> BTreeSet<&'static str> {
 fn sources() -> Vec<(PathBuf, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let mut files = Vec::new();
-    for wing in ["common", "host", "registry", "cli"] {
+    for wing in ["common", "host", "registry", "cli", "sdk/testkit"] {
         walk(&root.join(wing), &mut files);
     }
     assert!(files.len() > 200, "{}", files.len());
@@ -112,7 +112,7 @@ fn codes_that_refusals_are_made_with_are_of_a_known_family() {
 #[test]
 fn a_code_stands_in_the_table_once_with_all_that_there_is_to_say() {
     let mut seen = BTreeSet::new();
-    for Code { code, meaning, set_by, remedy } in CODES {
+    for Code { code, meaning, set_by, remedy } in CODES.iter().chain(FAULTS) {
         assert!(seen.insert(code), "{code} is there twice");
         for text in [meaning, set_by, remedy] {
             assert!(
@@ -133,9 +133,14 @@ fn a_code_is_found_as_it_is_printed_and_by_its_family_and_others_are_suggested()
         codes("guard").unwrap(),
         ["guard.empty-chain", "guard.blast-radius", "guard.revoke", "guard.approvals"]
     );
-    assert_eq!(find(None).unwrap().len(), CODES.len());
+    assert_eq!(find(None).unwrap().len(), CODES.len() + FAULTS.len());
     let error = codes("trust.treshold").unwrap_err().to_string();
     assert!(error.ends_with("did you mean `trust.threshold`?"), "{error}");
+    let error = codes("nothing.like-it").unwrap_err().to_string();
+    assert_eq!(error, "there is no code nothing.like-it; `tamis explain` lists all");
+    for kind in tamis_engine::CallFault::KINDS {
+        assert_eq!(codes(kind).unwrap(), [kind], "a table of cases names it");
+    }
     let told = whole(&find(Some("assign.rollback")).unwrap()[0]);
     assert!(told.contains("the way out     `tamis reassign`"), "{told}");
 }

@@ -61,13 +61,23 @@ pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) ->
             continue;
         }
         bail!(
-            "{name} {version} already names another artifact: {} in {}, {} here; raise the version of the new one, or overwrite the old one with --replace as long as nobody else has it",
-            Digest::of(&there),
+            "{name} {version} exists already with other bytes, in {}: sign these with a higher version (--version {}), or, as long as nobody else has the old ones, overwrite them with --replace\n  there {}\n  here  {}",
             file.display(),
+            next(version),
+            Digest::of(&there),
             Digest::of(manifest)
         )
     }
     Ok(())
+}
+
+/// The version after this one: the last number by one higher, without what follows it.
+pub(crate) fn next(version: &str) -> String {
+    let core = version.split(['-', '+']).next().unwrap_or(version);
+    let raised = core.rsplit_once('.').and_then(|(before, last)| {
+        Some(format!("{before}.{}", last.parse::<u64>().ok()?.checked_add(1)?))
+    });
+    raised.unwrap_or_else(|| "VERSION".to_owned())
 }
 
 /// Refuses to overwrite the artifact of another filter or version: earlier releases gave several of them one file.
@@ -154,7 +164,7 @@ mod tests {
         let file = |name: &str| store.path().join(file_name(name, "1.0.0"));
         assert!(is_new(&file("a-b/c"), &of("a-b/c"), "a-b/c", "1.0.0").is_ok(), "the same");
         let said = is_new(&file("a-b/c"), b"other", "a-b/c", "1.0.0").unwrap_err().to_string();
-        assert!(said.contains("already names another artifact"), "{said}");
+        assert!(said.contains("exists already with other bytes"), "{said}");
         assert_eq!(file("a/b-c"), former);
         assert!(is_new(&file("a/b-c"), &of("a/b-c"), "a/b-c", "1.0.0").is_ok());
         let said = is_free(&file("a/b-c"), "a/b-c", "1.0.0").unwrap_err().to_string();

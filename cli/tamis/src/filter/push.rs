@@ -58,8 +58,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             && there != digest
         {
             bail!(
-                "{repository}:{version} already names another artifact: {there} in {}, {digest} here; raise the version, or overwrite the old one with --replace as long as nobody else has it",
-                remote.server()
+                "{repository}:{version} exists already with other bytes, in {}: sign these with a higher version (--version {}) and push that, or, as long as nobody else has the old ones, overwrite them with --replace\n  there {there}\n  here  {digest}",
+                remote.server(),
+                super::artifact::next(&version)
             );
         }
     }

@@ -157,9 +157,9 @@ fn a_version_that_is_signed_again_with_other_bytes_is_refused_unless_it_is_to_be
     std::fs::write(here.join("in.wasm"), other.unwrap().component).unwrap();
     let refused = said(&arguments(false));
     for part in [
-        "acme/retry 1.2.3 already names another artifact",
+        "acme/retry 1.2.3 exists already with other bytes",
         "acme-retry-1.2.3.wasm",
-        "raise the version",
+        "--version 1.2.4",
         "--replace",
     ] {
         assert!(refused.contains(part), "{refused}");
