@@ -182,12 +182,15 @@ fn said(problem: &ApiProblem) -> String {
     // When the title repeats a rule, the rule's own line is better: it has its name and its owner.
     let told = problem.refusals.iter().any(|refusal| refusal.rule == title);
     let mut text = if told { "refused".to_owned() } else { title.to_owned() };
-    for refusal in &problem.refusals {
-        let _ = write!(
-            text,
-            "; {}: {} (set by {}): {}",
-            refusal.code, refusal.rule, refusal.set_by, refusal.remedy
-        );
+    for (at, refusal) in problem.refusals.iter().enumerate() {
+        let sign = if told && at == 0 { ":" } else { ";" };
+        let _ = write!(text, "{sign} {}: {}", refusal.code, refusal.rule);
+        if !refusal.set_by.is_empty() && !refusal.rule.contains(&refusal.set_by) {
+            let _ = write!(text, " (set by {})", refusal.set_by);
+        }
+        if !refusal.remedy.is_empty() {
+            let _ = write!(text, "; {}", refusal.remedy);
+        }
     }
     for one in problem.problems.iter().take(SHOWN) {
         let _ = write!(text, "; {}:{}:{}: {}", one.source, one.line, one.column, one.message);
@@ -236,7 +239,7 @@ mod tests {
         let error = ClientError::Refused(Box::new(problem()));
         assert_eq!(
             error.to_string(),
-            "the change is refused; guard.blast-radius: 3 of 4 services would change (set by the blast radius): \
+            "the change is refused; guard.blast-radius: 3 of 4 services would change (set by the blast radius); \
              confirm"
         );
         assert!(error.is_refused_by_rule() && !error.is_not_found());
@@ -261,7 +264,7 @@ mod tests {
     fn a_rule_is_not_told_twice() {
         let rule = problem().refusals.remove(0).rule;
         let error = ClientError::Refused(Box::new(ApiProblem { title: rule, ..problem() }));
-        assert!(error.to_string().starts_with("refused; guard.blast-radius: 3 of 4"), "{error}");
+        assert!(error.to_string().starts_with("refused: guard.blast-radius: 3 of 4"), "{error}");
     }
 
     #[test]

@@ -63,6 +63,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         return Ok(report(&read, &[], found, output));
     }
     between(&read.documents, &nodes, &source.root, &mut problems);
+    let mut faulty = read.unusable.clone();
+    faulty.extend(read.stubs.iter().map(|one| (one.kind(), one.key())));
+    drop_consequences(&mut problems, &read.documents, &faulty);
     let stores = match arguments.store.as_slice() {
         [] => vec![arguments.folder.join(".tamis/store")],
         stores => stores.to_vec(),
@@ -232,6 +235,43 @@ fn examine(
         }
     }
     Ok(())
+}
+
+/// Removes what follows from another problem or repeats it: that an attachment names a Filter that is there and has a fault,
+/// and the same sentence at each of the documents that it is about.
+fn drop_consequences(
+    problems: &mut Vec<Problem>,
+    documents: &[Document],
+    faulty: &[(&'static str, String)],
+) {
+    let named = |one: &Problem| {
+        let key = one.of.as_deref()?.strip_prefix("FilterAttachment/")?;
+        documents.iter().find_map(|document| match &document.resource {
+            Resource::FilterAttachment(spec) if document.key() == key => Some(spec.filter.clone()),
+            _ => None,
+        })
+    };
+    problems.retain(|one| {
+        let is_faulty = |filter: String| faulty.contains(&("Filter", filter));
+        one.code != "filter.unknown" || !named(one).is_some_and(is_faulty)
+    });
+    let mut kept: Vec<Problem> = Vec::new();
+    // The document that was read last is the one that an author added, more often than not.
+    for problem in problems.drain(..).rev() {
+        let same = |one: &Problem| {
+            let about = |one: &Problem| {
+                one.also.iter().map(|it| (it.source.clone(), it.line)).collect::<Vec<_>>()
+            };
+            one.code == problem.code
+                && one.message == problem.message
+                && about(one).contains(&(problem.place.source.clone(), problem.place.line))
+        };
+        if !kept.iter().any(same) {
+            kept.push(problem);
+        }
+    }
+    kept.reverse();
+    *problems = kept;
 }
 
 /// Adds a problem unless it is listed: proxies share documents, and so their problems.

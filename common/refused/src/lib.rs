@@ -93,7 +93,8 @@ impl Refused {
     pub fn sentence(&self) -> String {
         let Self { rule, set_by, remedy, .. } = self;
         let mut text = rule.clone();
-        if !set_by.is_empty() {
+        // A rule that names its owner itself needs no second mention.
+        if !set_by.is_empty() && !rule.contains(set_by.as_str()) {
             // A rule may end with the lines of a document.
             let space = if rule.contains('\n') { '\n' } else { ' ' };
             let _ = write!(text, "{space}(set by {set_by})");
@@ -117,6 +118,7 @@ mod tests {
             ("a", "b", "", "a (set by b)"),
             ("a", "", "", "a"),
             ("a\n1 | x", "b", "c", "a\n1 | x\n(set by b); c"),
+            ("its Grant lacks a", "its Grant", "c", "its Grant lacks a; c"),
         ] {
             assert_eq!(Refused::new("x.y", rule, set_by, remedy).sentence(), sentence);
         }

@@ -73,14 +73,11 @@ impl Checker<'_> {
         }
         let types = types(schema);
         if !types.is_empty() && !types.iter().any(|name| is(node, name)) {
-            let message = format!(
-                "{path} must be {}, found {}",
-                or(&types.iter().map(|t| named(t)).collect::<Vec<_>>()),
-                found(node)
-            );
+            let format = schema.get("format").and_then(Json::as_str).unwrap_or_default();
+            let message =
+                format!("{path} must be {}, found {}", or(&expected(&types, format)), found(node));
             let quote = types.contains(&"string")
                 && matches!(node.value, Value::Int(_) | Value::Float(_) | Value::Bool(_));
-            let format = schema.get("format").and_then(Json::as_str).unwrap_or_default();
             let number = match &node.value {
                 Value::Int(number) => Some(number.to_string()),
                 Value::Float(number) => Some(number.to_string()),
@@ -92,7 +89,8 @@ impl Checker<'_> {
                 (Some(number), Some(unit)) => {
                     Some(format!("write it with its unit, like {number}s or {number}{unit}"))
                 }
-                _ => quote.then(|| "put it in quotes".to_owned()),
+                _ if quote => Some("put it in quotes".to_owned()),
+                _ => example(node, schema, path),
             };
             return;
         }
@@ -131,12 +129,12 @@ impl Checker<'_> {
 
     fn choice(&mut self, node: &YamlNode, allowed: &[&str], path: &str) {
         let Value::Text(text) = &node.value else {
-            let message = format!("{path} must be {}, found {}", or(allowed), found(node));
+            let message = format!("{path} must be {}, found {}", one_of(allowed), found(node));
             self.problem("field.type", node.span, message);
             return;
         };
         if !allowed.contains(&text.as_str()) {
-            let message = format!("{path} must be {}, found `{text}`", or(allowed));
+            let message = format!("{path} must be {}, found `{text}`", one_of(allowed));
             let help = suggestion(text, allowed);
             self.problem("field.choice", node.span, message).help = help;
         }
@@ -213,7 +211,7 @@ impl Checker<'_> {
     /// A known field with nothing behind it is refused if its content has a type, also where the field may be absent: it
     /// would count as absent, and what a template did not fill in, such as a `clientCa`, would protect nothing.
     fn nothing(&mut self, entry: &YamlEntry, schema: &Json, path: &str) {
-        let message = format!("{path} must be {}, found nothing", or(&wanted(schema)));
+        let message = format!("{path} must be {}, found nothing", one_of(&wanted(schema)));
         let help = format!("write its value, or remove `{}` to have its default", entry.key);
         self.problem("field.type", entry.span, message).help = Some(help);
     }
@@ -334,6 +332,42 @@ fn found(node: &YamlNode) -> String {
 
 fn or(words: &[&str]) -> String {
     words.join(" or ")
+}
+
+/// Choices of which a reader takes one.
+fn one_of(words: &[&str]) -> String {
+    if words.len() > 2 { format!("one of {}", words.join(", ")) } else { or(words) }
+}
+
+/// What a value of these types and that format is, in words. That it may also be absent is no rule for what was written.
+fn expected<'a>(types: &[&'a str], format: &str) -> Vec<&'a str> {
+    let real = types.iter().copied().filter(|one| *one != "null");
+    let words: Vec<&str> = real
+        .map(|one| match format::name(format) {
+            Some(name) if one == "string" => name,
+            _ => named(one),
+        })
+        .collect();
+    if words.is_empty() { vec![named("null")] } else { words }
+}
+
+/// A map with the value that stands in its place, where one of its fields takes such a value.
+fn example(node: &YamlNode, schema: &Json, path: &str) -> Option<String> {
+    let value = match &node.value {
+        Value::Int(number) => number.to_string(),
+        Value::Bool(value) => value.to_string(),
+        Value::Text(text) if text.len() <= 40 => format!("{text:?}"),
+        _ => return None,
+    };
+    let takes = |one: &Json| {
+        choices(one).is_empty() && types(one).iter().any(|name| *name != "null" && is(node, name))
+    };
+    let fields = schema.get("properties")?.as_object()?.iter();
+    let mut fitting = fields.filter(|(_, field)| alternatives(field).iter().any(takes));
+    let (field, _) = fitting.next()?;
+    let name = path.rsplit(['.', ']']).next().filter(|name| !name.is_empty());
+    let map = format!("{{ {field}: {value} }}");
+    Some(name.map_or_else(|| format!("write `{map}`"), |name| format!("write `{name}: {map}`")))
 }
 
 #[cfg(test)]

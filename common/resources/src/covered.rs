@@ -23,13 +23,24 @@ impl FilterPlan {
         missing.retain(|rule| covered(rule) && !known.iter().any(|known| **known == *rule));
         let (first, more) = (missing.first()?, missing.len().saturating_sub(1));
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let returned: Vec<String> =
+            known.iter().take(RULES_SHOWN).map(|name| format!("`{name}`")).collect();
+        let returned = match (returned.is_empty(), known.len() > RULES_SHOWN) {
+            (true, _) => "nothing".to_owned(),
+            (false, true) => format!("{}, …", returned.join(", ")),
+            (false, false) => returned.join(", "),
+        };
         let rule = format!(
-            "the router has no rule named `{first}`{more}, and filters attached to it would never be called"
+            "`rules()` of the router {} returned {returned}, but not `{first}`{more}, and filters attached to that rule would never run",
+            self.filter
         );
-        let remedy = "name rules as the configuration does: `NAMESPACE/ROUTE/RULE`, the index of a rule without a name";
+        let remedy = "return `NAMESPACE/ROUTE/RULE` for every rule of its configuration: RULE is the name of the rule or, without one, its number from 0";
         Some(Refused::new("router.rules", rule, "the proxy", remedy))
     }
 }
+
+/// Names that a router returned and a message shows.
+const RULES_SHOWN: usize = 3;
 
 /// The names of a router's rules according to its configuration.
 fn rule_names(config: &Json) -> Vec<String> {

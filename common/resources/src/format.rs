@@ -153,6 +153,16 @@ pub(crate) fn rule(format: &str) -> &'static str {
     }
 }
 
+/// What a text of that format is called.
+pub(crate) fn name(format: &str) -> Option<&'static str> {
+    match format {
+        "gateway-duration" => Some("a duration"),
+        "bytes" => Some("a size"),
+        "rate" => Some("a rate"),
+        _ => None,
+    }
+}
+
 /// The unit that was most likely left out of a text of that format.
 pub(crate) fn unit(format: &str) -> Option<&'static str> {
     (format == "gateway-duration").then_some("ms")

@@ -138,7 +138,7 @@ impl Plan {
         let (asked, most) = (u64::from(declared.body_limit_bytes), grant.limits.body_bytes);
         if buffers && asked > most {
             let rule = format!(
-                "it buffers bodies of up to {asked} bytes, but its grant allows {most}; write `limits: {{ body: {asked} }}` in the grant, or lower the filter's own limit"
+                "it buffers bodies of up to {asked} bytes, but its Grant allows {most}: raise `limits.body` of the Grant, or lower the filter's own limit"
             );
             return Err(EngineError::Interest { filter: self.name(), rule });
         }

@@ -1,7 +1,9 @@
 //! Why a component cannot become a filter, and why a call of one failed.
 
 use crate::Hook;
-use crate::field::{self, UncoveredField};
+use crate::field::{self, GrantPlace, UncoveredField};
+use std::borrow::Cow;
+use std::fmt;
 
 /// A component that was refused, or could not be built into a filter.
 #[derive(Debug, thiserror::Error)]
@@ -23,9 +25,8 @@ pub enum EngineError {
     Grant(#[from] crate::MissingGrant),
     /// It declares fields its grant does not cover.
     #[error(
-        "filter `{filter}` {}, which its grant does not cover; if it should, add to the `spec` of its Grant: {}",
-        lacks.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-        field::additions(lacks)
+        "`{filter}` {}, and its Grant does not allow that",
+        field::listed(lacks.iter().map(ToString::to_string))
     )]
     Field {
         /// Name of the filter.
@@ -64,7 +65,7 @@ pub enum EngineError {
         cause: String,
     },
     /// A call during configuration or the self-test failed.
-    #[error("filter `{filter}` failed its self-test in `{act}`: {fault}")]
+    #[error("`{filter}` failed its self-test in `{act}`: {}", fault.in_self_test())]
     SelfTest {
         /// Name of the filter.
         filter: String,
@@ -87,6 +88,24 @@ impl EngineError {
             Self::Field { .. } => "grant.field",
             Self::Interest { .. } | Self::Configure { .. } => "filter.configure",
             Self::SelfTest { .. } => "filter.selftest",
+        }
+    }
+
+    /// What to write where into the grant of the filter, so that it may run; `None`: no grant is at fault, or its values are
+    /// too high.
+    pub fn grant_remedy(&self, place: GrantPlace<'_>) -> Option<String> {
+        match self {
+            Self::Grant(missing) => Some(missing.remedy(place)),
+            Self::Field { filter, lacks } => Some(field::remedy(filter, lacks, place)),
+            Self::Start(_)
+            | Self::Invalid { .. }
+            | Self::Compile(_)
+            | Self::Ceiling(_)
+            | Self::Scope(_)
+            | Self::Interest { .. }
+            | Self::Configure { .. }
+            | Self::Instantiate { .. }
+            | Self::SelfTest { .. } => None,
         }
     }
 }
@@ -146,47 +165,46 @@ fn list(errors: &[(String, String)]) -> String {
 }
 
 /// Why a call gave no answer. The instance behind it is discarded; the next call has a fresh one.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+///
+/// As text it is a sentence about `it`; [`CallFault::of`] names the hook instead.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CallFault {
-    /// It trapped (a panic, an `unreachable`, memory out of bounds).
-    #[error("it trapped: {0}")]
+    /// It trapped (a panic, an `unreachable`, memory out of bounds): what it did, after its name.
     Trap(String),
     /// It ran longer than its time limit.
-    #[error("it exceeded its time limit of {limit_us} µs")]
     Deadline {
         /// The limit in force.
         limit_us: u64,
     },
     /// It asked for more memory than granted and failed when the request was refused.
-    #[error("it exceeded its limit of {limit_bytes} bytes of memory")]
     Memory {
         /// The limit in force.
         limit_bytes: u64,
     },
     /// Its stack overflowed.
-    #[error("its stack overflowed")]
     Stack,
-    /// Its answer, or a call of a capability, breaks the contract.
-    #[error("it breaks the contract: {0}")]
+    /// Its answer, or a call of a capability, breaks the contract: the rule and the way out.
     BadAnswer(String),
     /// It failed too often recently and is not called.
-    #[error("it failed too often and is not called for now")]
     BreakerOpen,
     /// Its last instance failed and the next one is not ready yet; it is not called until then.
-    #[error("its last instance failed and the next one is not ready yet")]
     Remaking,
     /// The instance that knew the beginning of a body failed; a fresh one is not shown the rest, which could pass unseen.
-    #[error("the instance that saw the beginning of the body failed")]
     Lost,
     /// A fresh instance could not be made.
-    #[error("no instance could be made: {0}")]
     Instantiate(String),
     /// It does not export that hook.
-    #[error("it does not export `{}`", .0.as_str())]
     NoHook(Hook),
     /// The declared fields do not fit into a view.
-    #[error("the declared fields are larger than a view may be")]
     ViewTruncated,
+}
+
+impl std::error::Error for CallFault {}
+
+impl fmt::Display for CallFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "it {}", self.predicate())
+    }
 }
 
 impl CallFault {
@@ -202,6 +220,48 @@ impl CallFault {
         "no-hook",
         "view-truncated",
     ];
+
+    /// The fault in one sentence: `subject` is who failed, such as `on-request` of a filter.
+    pub fn of(&self, subject: &str) -> String {
+        format!("{subject} {}", self.predicate())
+    }
+
+    /// The fault after the name of the function that was tested: a broken rule has a subject of its own.
+    fn in_self_test(&self) -> String {
+        match self {
+            Self::BadAnswer(rule) => rule.clone(),
+            Self::Deadline { limit_us } => format!(
+                "it ran longer than {}: do less there, or raise `limits.configure` of its Grant",
+                time(*limit_us)
+            ),
+            other => other.to_string(),
+        }
+    }
+
+    /// What became of the call, and the way out where it is in a grant.
+    fn predicate(&self) -> Cow<'_, str> {
+        match self {
+            Self::Trap(what) => what.as_str().into(),
+            Self::Deadline { limit_us } => format!(
+                "ran longer than {}, the limit of one call: do less in one call, or raise `limits.time` of its Grant",
+                time(*limit_us)
+            )
+            .into(),
+            Self::Memory { limit_bytes } => format!(
+                "needed more than {} of memory, its limit: keep less, or raise `limits.memory` of its Grant",
+                size(*limit_bytes)
+            )
+            .into(),
+            Self::Stack => "overflowed its stack".into(),
+            Self::BadAnswer(rule) => format!("broke the contract: {rule}").into(),
+            Self::BreakerOpen => "failed too often and is not called for now".into(),
+            Self::Remaking => "has no instance: the last one failed and the next one is not ready yet".into(),
+            Self::Lost => "lost the instance that saw the beginning of the body, which failed in another call: the rest would pass unseen".into(),
+            Self::Instantiate(why) => format!("could not be instantiated: {why}").into(),
+            Self::NoHook(hook) => format!("does not export `{}`", hook.as_str()).into(),
+            Self::ViewTruncated => "declares fields that are larger than a view may be".into(),
+        }
+    }
 
     /// A short name for metrics and records.
     pub fn kind(&self) -> &'static str {
@@ -221,9 +281,46 @@ impl CallFault {
     }
 }
 
+/// A time in the unit in which a Grant states it.
+fn time(us: u64) -> String {
+    if us.is_multiple_of(1_000) {
+        format!("{} ms", us.div_euclid(1_000))
+    } else {
+        format!("{us} µs")
+    }
+}
+
+/// A size in the largest unit that leaves no rest.
+fn size(octets: u64) -> String {
+    const UNITS: [(u64, &str); 2] = [(1024 * 1024, "MiB"), (1024, "KiB")];
+    let fits = |unit: u64| octets.checked_div(unit).filter(|_| octets.is_multiple_of(unit));
+    let count = UNITS.into_iter().find_map(|(unit, name)| Some((fits(unit)?, name)));
+    match count {
+        Some((count, name)) if count > 0 => format!("{count} {name}"),
+        _ => format!("{octets} bytes"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_fault_names_its_hook_and_the_limit_as_a_grant_writes_it() {
+        let of = |fault: CallFault| fault.of("`on-request` of acme/ssn");
+        for (fault, said) in [
+            (CallFault::Deadline { limit_us: 5_000 }, "ran longer than 5 ms, the limit"),
+            (CallFault::Deadline { limit_us: 1_500 }, "ran longer than 1500 µs, the limit"),
+            (CallFault::Memory { limit_bytes: 16 << 20 }, "needed more than 16 MiB of memory"),
+            (CallFault::Memory { limit_bytes: 96 << 10 }, "needed more than 96 KiB of memory"),
+            (CallFault::Memory { limit_bytes: 1_000 }, "needed more than 1000 bytes of memory"),
+            (CallFault::BadAnswer("it has no name".into()), "broke the contract: it has no name"),
+        ] {
+            let text = of(fault.clone());
+            assert!(text.starts_with(&format!("`on-request` of acme/ssn {said}")), "{text}");
+            assert!(fault.to_string().starts_with(&format!("it {said}")), "{fault}");
+        }
+    }
 
     #[test]
     fn what_a_guest_says_acts_on_nobody_who_reads_it() {

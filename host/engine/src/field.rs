@@ -149,28 +149,70 @@ pub struct UncoveredField {
 
 impl fmt::Display for UncoveredField {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} `{}` (`{}`)", self.act, self.field, self.grant)
+        write!(f, "{} `{}`", self.act, self.field)
     }
 }
 
-/// What to add to the `spec` of a grant, in one line: logs and status join lines.
-pub(crate) fn additions(lacks: &[UncoveredField]) -> String {
-    let mut sides: BTreeMap<&str, BTreeMap<&str, Vec<String>>> = BTreeMap::new();
+/// Where the reader of a message finds the grant of a filter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantPlace<'a> {
+    /// In the Grant document of the filter.
+    Document,
+    /// In that file, which was given to a command and contains the Grant.
+    File(&'a str),
+    /// In `grant` of that table of cases.
+    Table(&'a str),
+}
+
+impl GrantPlace<'_> {
+    /// A field of the grant of `filter` in words that lead there.
+    pub fn field(self, path: &str, filter: &str) -> String {
+        match self {
+            Self::Document => format!("`spec.{path}` of the Grant of {filter}"),
+            Self::File(file) => format!("`spec.{path}` in {file}"),
+            Self::Table(file) => format!("`grant.{path}` in {file}"),
+        }
+    }
+}
+
+/// What to add to which fields of a grant, in one line: logs and status join lines. Only entries are printed, never a whole
+/// field: most grants have the field already, and a second one of its name is refused.
+pub(crate) fn remedy(filter: &str, lacks: &[UncoveredField], place: GrantPlace<'_>) -> String {
+    let mut fields: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for lack in lacks {
         let path = lack.grant.path();
-        let (side, field) = path.split_once('.').unwrap_or((path, ""));
-        let values = sides.entry(side).or_default().entry(field).or_default();
-        values.push(lack.grant.value(&lack.field));
+        let (field, entry) = match path.strip_suffix(".body") {
+            Some(side) => (side, "`body: replace`".to_owned()),
+            None => (path, format!("`{}`", lack.grant.value(&lack.field))),
+        };
+        let entries = fields.entry(field).or_default();
+        if !entries.contains(&entry) {
+            entries.push(entry);
+        }
     }
-    let parts = sides.into_iter().map(|(side, fields)| {
-        let fields = fields.iter().map(|(field, values)| match *field {
-            "body" => "body: replace".to_owned(),
-            field => format!("{field}: [{}]", values.join(", ")),
-        });
-        let fields = fields.collect::<Vec<_>>().join(", ");
-        format!("`{side}: {{ {fields} }}`")
+    let last = fields.len().saturating_sub(1);
+    let parts = fields.into_iter().enumerate().map(|(at, (path, entries))| {
+        // The document is named once, at the end.
+        let field = match (place, at == last) {
+            (_, true) => place.field(path, filter),
+            (GrantPlace::Table(_), false) => format!("`grant.{path}`"),
+            (GrantPlace::Document | GrantPlace::File(_), false) => format!("`spec.{path}`"),
+        };
+        let to = if path.contains('.') { "to" } else { "under" };
+        format!("{} {to} {field}", listed(entries))
     });
-    parts.collect::<Vec<_>>().join(" and ")
+    let other = "otherwise run a version that does not need it";
+    format!("to allow it, add {}; {other}", listed(parts))
+}
+
+/// `a`, `a and b`, `a, b and c`.
+pub(crate) fn listed(parts: impl IntoIterator<Item = String>) -> String {
+    let mut parts: Vec<String> = parts.into_iter().collect();
+    match (parts.pop(), parts.is_empty()) {
+        (None, _) => String::new(),
+        (Some(only), true) => only,
+        (Some(last), false) => format!("{} and {last}", parts.join(", ")),
+    }
 }
 
 impl fmt::Display for GrantField {
@@ -214,11 +256,18 @@ mod tests {
         let error = crate::EngineError::Field { filter: "acme/a".into(), lacks: lacks.to_vec() };
         assert_eq!(
             error.to_string(),
-            "filter `acme/a` reads `request:cookie` (`request.readHeaders`), reads `*` (`request.readHeaders`), \
-             reads `@a.b` (`request.attributes`), writes `:path` (`request.writeHeaders`), \
-             writes `trailer:x-sum` (`response.writeTrailers`), reads `response bodies` (`response.body`), which its grant does not cover; if it should, add to the `spec` of its Grant: \
-             `request: { attributes: [a.b], readHeaders: [cookie, \"*\"], writeHeaders: [\":path\"] }` and \
-             `response: { body: replace, writeTrailers: [x-sum] }`"
+            "`acme/a` reads `request:cookie`, reads `*`, reads `@a.b`, writes `:path`, writes `trailer:x-sum` \
+             and reads `response bodies`, and its Grant does not allow that"
         );
+        let said = |place| error.grant_remedy(place).unwrap();
+        assert_eq!(
+            said(GrantPlace::Document),
+            "to allow it, add `a.b` to `spec.request.attributes`, `cookie` and `\"*\"` to `spec.request.readHeaders`, \
+             `\":path\"` to `spec.request.writeHeaders`, `body: replace` under `spec.response` and \
+             `x-sum` to `spec.response.writeTrailers` of the Grant of acme/a; otherwise run a version that does not need it"
+        );
+        assert!(said(GrantPlace::Table("cases.yaml")).contains(
+            "`body: replace` under `grant.response` and `x-sum` to `grant.response.writeTrailers` in cases.yaml"
+        ));
     }
 }

@@ -1,6 +1,7 @@
 //! What a filter may import, read, write and spend. Nothing is allowed implicitly.
 
-use crate::{Hook, Inspection, StateScope};
+use crate::field::listed;
+use crate::{GrantPlace, Hook, Inspection, StateScope};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use tamis_exchange::{HeadSide, TRAILER};
@@ -354,16 +355,24 @@ pub fn check_ceilings(filter: &str, grant: &Grant) -> Result<(), CeilingExcess> 
 /// Capabilities that a component imports and its grant does not allow.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "filter `{filter}` imports `{}`, which its grant does not allow; if it should, add to the `spec` of its Grant: `{grant_yaml}`",
-    imports.join("`, `")
+    "`{filter}` imports {}, and its Grant does not allow that",
+    listed(imports.iter().map(|import| format!("`{import}`")))
 )]
 pub struct MissingGrant {
     /// Names of all these interfaces.
     pub imports: Vec<String>,
     /// Name of the filter.
     pub filter: String,
-    /// What to add to the `spec` of its grant, in one line: logs and status join lines.
-    pub grant_yaml: String,
+}
+
+impl MissingGrant {
+    /// What to add to `imports` of its grant, in one line: logs and status join lines.
+    pub(crate) fn remedy(&self, place: GrantPlace<'_>) -> String {
+        let entries = self.imports.iter().map(|import| format!("`{import}: {}`", example(import)));
+        let field = place.field("imports", &self.filter);
+        let other = "otherwise run a version that does not need it";
+        format!("to allow it, add {} under {field}; {other}", listed(entries))
+    }
 }
 
 /// Checks that every capability a component imports is granted.
@@ -380,10 +389,7 @@ pub fn check_imports(
     if imports.is_empty() {
         return Ok(());
     }
-    let settings = imports.iter().map(|import| format!("{import}: {}", example(import)));
-    let settings = settings.collect::<Vec<_>>().join(", ");
-    let grant_yaml = format!("imports: {{ {settings} }}");
-    Err(MissingGrant { imports, filter: filter.to_owned(), grant_yaml })
+    Err(MissingGrant { imports, filter: filter.to_owned() })
 }
 
 /// Settings without a useful default, which a person has to choose.
@@ -651,10 +657,21 @@ mod tests {
         let error = check_imports("auth/jwt", &inspection, &Grant { imports, ..Grant::default() })
             .unwrap_err();
         assert_eq!(error.imports, ["http-client", "kv"]);
-        let text = error.to_string();
-        assert!(
-            text.contains("filter `auth/jwt`")
-                && text.contains("`imports: { http-client: { hosts: [HOST] }, kv: {} }`")
+        assert_eq!(
+            error.to_string(),
+            "`auth/jwt` imports `http-client` and `kv`, and its Grant does not allow that"
         );
+        let entries = "`http-client: { hosts: [HOST] }` and `kv: {}`";
+        for (place, field) in [
+            (GrantPlace::Document, "`spec.imports` of the Grant of auth/jwt"),
+            (GrantPlace::File("grant.yaml"), "`spec.imports` in grant.yaml"),
+            (GrantPlace::Table("tests/cases.yaml"), "`grant.imports` in tests/cases.yaml"),
+        ] {
+            let said = error.remedy(place);
+            assert!(
+                said.starts_with(&format!("to allow it, add {entries} under {field}; ")),
+                "{said}"
+            );
+        }
     }
 }

@@ -72,6 +72,26 @@ impl Hook {
         }
     }
 
+    /// The function that is called, as its author wrote it; where a hook has two functions, the name of the hook.
+    pub fn function(self) -> &'static str {
+        match self {
+            Self::Request => "on-request",
+            Self::RequestBody => "on-request-body",
+            Self::Response => "on-response",
+            Self::ResponseBody => "on-response-body",
+            Self::Router => "on-route",
+            Self::Retry => "on-failure",
+            Self::Hedge => "plan",
+            Self::CircuitBreaker => "evaluate",
+            Self::Balancer => "weigh",
+            Self::Trailers => "trailers",
+            Self::Finished => "on-finished",
+            Self::Telemetry => "telemetry",
+            Self::Connection => "on-connection",
+            Self::Tick => "on-tick",
+        }
+    }
+
     /// The hook with that WIT name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|hook| hook.as_str() == name)

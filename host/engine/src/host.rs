@@ -5,7 +5,7 @@ use crate::epoch::CallMark;
 use crate::fetch::HttpFetch;
 use crate::key::Key;
 use crate::limiter::{MAX_MEMORY_BYTES, MemoryLimiter};
-use crate::{FilterState, Grant};
+use crate::{FilterState, Grant, Hook};
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -37,6 +37,8 @@ pub(crate) struct Host {
     pub(crate) limiter: MemoryLimiter,
     /// The exchange in progress; 0 between exchanges.
     pub(crate) exchange: u64,
+    /// The hook in progress; `None` while the filter is configured.
+    pub(crate) hook: Option<Hook>,
     /// `metrics.define` is allowed.
     pub(crate) configuring: bool,
     /// By handle.
@@ -71,6 +73,7 @@ impl Host {
             state,
             limiter: MemoryLimiter::new(limit),
             exchange: 0,
+            hook: None,
             configuring: true,
             keys: Vec::new(),
             families: Vec::new(),

@@ -599,7 +599,7 @@ impl Instance {
         }
         let clock = self.clock();
         let Some(running) = self.direct.as_mut() else { return Err(CallFault::Remaking) };
-        running.arm(exchange);
+        running.arm(hook, exchange);
         let start = self.tally.times_next(hook).then(|| clock.now());
         let answer = call(&running.exports, &mut running.store);
         self.settle(hook, answer, start)
@@ -708,7 +708,7 @@ impl Instance {
         }
         self.began = self.clock().now();
         if let Some(running) = self.suspending.as_mut() {
-            running.arm(exchange);
+            running.arm(hook, exchange);
             running.busy = true;
         }
         Ok(())

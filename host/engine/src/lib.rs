@@ -61,7 +61,7 @@ pub use contract::Contract;
 pub use engine::{Allocation, CompiledComponent, Engine};
 pub use error::{CallFault, EngineError};
 pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, HttpFetch};
-pub use field::{GrantField, UncoveredField};
+pub use field::{GrantField, GrantPlace, UncoveredField};
 pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
 pub use grant::{
     CallCacheGrant, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, GrantedFields,

@@ -6,7 +6,7 @@ use crate::host::{self, Host};
 use crate::imports::output::end_line;
 use crate::plan::Plan;
 use crate::trap::classify;
-use crate::{EngineError, FilterState, Grant, abi, deadline};
+use crate::{EngineError, FilterState, Grant, Hook, abi, deadline};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -178,7 +178,9 @@ impl RunningInstance {
         act: &'static str,
         call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
     ) -> Result<R, EngineError> {
-        self.store.data_mut().limiter.refused = false;
+        let host = self.store.data_mut();
+        host.limiter.refused = false;
+        host.hook = Hook::from_name(act);
         let left = u64::try_from(self.building.as_micros()).unwrap_or(u64::MAX);
         host::arm(&mut self.store, plan.settings.grant.limits.configure_us.min(left));
         let since = deadline::used();
@@ -193,8 +195,9 @@ impl RunningInstance {
         EngineError::SelfTest { filter: plan.settings.name.clone(), act, fault }
     }
 
-    pub(crate) fn arm(&mut self, exchange: u64) {
+    pub(crate) fn arm(&mut self, hook: Hook, exchange: u64) {
         let host = self.store.data_mut();
+        host.hook = Some(hook);
         host.exchange = exchange;
         host.sends = 0;
         host.comparisons = 0;

@@ -17,16 +17,28 @@ pub(crate) fn classify(error: &wasmtime::Error, host: &Host, limit_us: u64) -> C
     }
 }
 
-/// Which trap it was, where, and the last error line of the filter: a panic logs its message and place
-/// there.
+/// What the filter did, after its name. A panic logs its message and place as an error, which is all that its author needs;
+/// else which trap it was, where, and the last error line.
 fn trap_text(trap: &Trap, error: &wasmtime::Error, host: &Host) -> String {
+    let words = host.last_words.as_deref();
+    if let Some(panic) = words.filter(|words| words.starts_with("panicked at ")) {
+        return panic.to_owned();
+    }
     let said = trap.to_string();
-    let mut text = said.strip_prefix("wasm trap: ").unwrap_or(&said).to_owned();
+    let name = match trap {
+        Trap::UnreachableCodeReached => "unreachable",
+        _ => said.strip_prefix("wasm trap: ").unwrap_or(&said),
+    };
+    let mut text = format!("stopped with the trap `{name}`");
     if let Some(function) = error.downcast_ref::<WasmBacktrace>().and_then(function) {
         text.push_str(&format!(" in `{function}`"));
     }
-    if let Some(words) = &host.last_words {
-        text.push_str(&format!("; its last error line: {words}"));
+    match words {
+        Some(words) => text.push_str(&format!("; its last error line: {words}")),
+        None if *trap == Trap::UnreachableCodeReached => {
+            text.push_str("; a panic does that: log an error before it, to see where");
+        }
+        None => {}
     }
     text
 }

@@ -6,7 +6,7 @@ mod trailers;
 
 pub use apply::{apply, head_size};
 pub use check::check;
-pub(crate) use check::{name_rule, written_name_rule};
+pub(crate) use check::{in_lower_case, name_rule, written_name_rule};
 pub use trailers::change_trailers;
 
 use crate::fields::is_host_field;
@@ -62,9 +62,9 @@ pub enum Edit {
 
 /// Why a list of edits was refused. None of the edits was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("edit {index} ({what}): {rule}")]
+#[error("its edit {} (`{what}`): {rule}", index.saturating_add(1))]
 pub struct EditError {
-    /// Position in the verdict.
+    /// Position in the verdict, from 0; people read it from 1.
     pub index: usize,
     /// The header, pseudo-header or attribute.
     pub what: String,

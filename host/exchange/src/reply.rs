@@ -1,7 +1,8 @@
 //! A response written by a filter, and its check.
 
 use crate::edit::{
-    FieldLine, MAX_RESPONSE_HEAD_OCTETS, field_octets, is_framing_header, shown, written_name_rule,
+    FieldLine, MAX_RESPONSE_HEAD_OCTETS, field_octets, in_lower_case, is_framing_header, shown,
+    written_name_rule,
 };
 use crate::head_bounds::MAX_FIELDS;
 use http::HeaderValue;
@@ -25,7 +26,7 @@ pub struct Reply {
 pub fn check_reply(reply: &Reply) -> Result<(), String> {
     let status = reply.status;
     if !(200..=599).contains(&status) {
-        return Err(format!("the status {status} of a reply is not between 200 and 599"));
+        return Err(format!("the status {status} of its reply is not between 200 and 599"));
     }
     if has_no_body(status) && !reply.body.is_empty() {
         let octets = reply.body.len();
@@ -40,7 +41,8 @@ pub fn check_reply(reply: &Reply) -> Result<(), String> {
     for field in &reply.headers {
         if let Some(rule) = field_rule(field, reply.body.len()) {
             let name = shown(&field.name);
-            return Err(format!("the header `{}` of a reply: {rule}", name.escape_debug()));
+            let way = way_out(field, rule).unwrap_or_default();
+            return Err(format!("the header `{}` of its reply: {rule}{way}", name.escape_debug()));
         }
         octets = octets.saturating_add(field_octets(field));
     }
@@ -51,6 +53,25 @@ pub fn check_reply(reply: &Reply) -> Result<(), String> {
     }
     Ok(())
 }
+
+/// What of a header is wrong, where the rule alone leaves that open.
+fn way_out(field: &FieldLine, rule: &str) -> Option<String> {
+    if field.name.len() <= MAX_WRITTEN_OCTETS
+        && let Some(lower) = in_lower_case(&field.name)
+    {
+        return Some(format!(": write `{lower}`"));
+    }
+    if rule != VALUE_RULE {
+        return None;
+    }
+    let controls = |octet: &u8| *octet != b'\t' && (*octet < b' ' || *octet == 0x7f);
+    let at = field.value.iter().position(controls)?;
+    let octet = char::from(*field.value.get(at)?);
+    Some(format!("; this one has `{}` at byte {at}, counted from 0", octet.escape_debug()))
+}
+
+/// Bytes of a header's name up to which it is repeated in its right form.
+const MAX_WRITTEN_OCTETS: usize = 80;
 
 /// Whether a response of that status ends with its head, or must not have a body (RFC 9110 §15.3.5, §15.3.6, §15.4.5).
 fn has_no_body(status: u16) -> bool {
@@ -73,12 +94,13 @@ fn field_rule(field: &FieldLine, body: usize) -> Option<&'static str> {
         );
     }
     if HeaderValue::from_bytes(&field.value).is_err() {
-        return Some(
-            "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
-        );
+        return Some(VALUE_RULE);
     }
     None
 }
+
+const VALUE_RULE: &str =
+    "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)";
 
 #[cfg(test)]
 mod tests {

@@ -3,8 +3,8 @@
 
 use std::collections::HashMap;
 use tamis_engine::{
-    EngineError, Grant, Hook, InspectedComponent, Inspection, check_ceilings, check_imports,
-    check_scopes, inspect,
+    CallFault, EngineError, Grant, GrantPlace, Hook, InspectedComponent, Inspection,
+    check_ceilings, check_imports, check_scopes, inspect,
 };
 use tamis_resources::CONFIG_REMEDY;
 use tamis_resources::plan::{FilterPlan, World};
@@ -141,9 +141,11 @@ fn misfit(world: World, inspection: &Inspection) -> Option<String> {
     let lacks = needs.iter().find(|hook| !inspection.has(**hook));
     let beyond = inspection.hooks.iter().find(|hook| !needs.contains(hook) && !may.contains(hook));
     match (lacks, beyond) {
-        (Some(hook), _) => Some(format!("exports no `{}`", hook.as_str())),
+        (Some(hook), _) => {
+            Some(format!("exports no `{}`, which every filter of that world has", hook.as_str()))
+        }
         (None, Some(hook)) => {
-            Some(format!("exports `{}`, which that world does not have", hook.as_str()))
+            Some(format!("also exports `{}`, which that world does not have", hook.as_str()))
         }
         (None, None) => None,
     }
@@ -155,12 +157,20 @@ fn fulfils(filter: &str, world: World, inspection: &Inspection) -> Result<(), Re
     let fitting = WORLDS.iter().filter(|world| misfit(**world, inspection).is_none());
     let fitting: Vec<String> = fitting.map(|world| format!("`world: {world}`")).collect();
     let change = match fitting.as_slice() {
-        [] => "correct `world`".to_owned(),
-        some => format!("write {}", some.join(" or ")),
+        [] => {
+            let hooks: Vec<&str> = inspection.hooks.iter().map(|hook| hook.as_str()).collect();
+            format!(
+                "no world has all that it exports ({}): build a filter for each world",
+                hooks.join(", ")
+            )
+        }
+        some => format!("write {} in the Filter", some.join(" or ")),
     };
-    let rule = format!("the Filter {filter} says `world: {world}`, but its component {why}");
-    let remedy = format!("{change} in that Filter, or pin the intended component");
-    Err(Refused::new("filter.world", rule, "its Filter", remedy))
+    let rule = format!("the Filter {filter} has `world: {world}`, but its component {why}");
+    let remedy = format!(
+        "{change}; if it is the wrong component, pin the right one: in a folder with `tamis filter sign COMPONENT --name {filter} … --pin`, at a registry with `tamis pin`"
+    );
+    Err(Refused::new("filter.world", rule, format!("the Filter {filter}"), remedy))
 }
 
 /// The worlds that a message proposes; nobody's filter needs `everything`.
@@ -200,15 +210,22 @@ pub fn refusal(error: &EngineError) -> Refused {
             ("the engine", "build the filter for this host, or pin another version")
         }
         EngineError::Grant(_) | EngineError::Field { .. } => {
-            ("its grant", "grant it, or pin a version that needs less")
+            let remedy = error.grant_remedy(GrantPlace::Document).unwrap_or_default();
+            return Refused::new(error.code(), error.to_string(), "its Grant", remedy);
         }
         EngineError::Ceiling(_) => ("the proxy", "lower the value in its grant"),
         EngineError::Scope(_) => ("the proxy", "write `scope: proxy` in its grant"),
-        EngineError::Interest { .. } | EngineError::Configure { .. } => {
-            ("the filter", CONFIG_REMEDY)
+        EngineError::Interest { .. } => {
+            ("the contract", "correct what its `configure` returns, or pin another version")
         }
+        EngineError::Configure { .. } => ("the filter", CONFIG_REMEDY),
+        // The fault itself names the limit or the part of the grant.
+        EngineError::SelfTest {
+            fault: CallFault::Deadline { .. } | CallFault::Memory { .. } | CallFault::BadAnswer(_),
+            ..
+        } => ("its self-test", "otherwise pin another version"),
         EngineError::SelfTest { .. } => {
-            ("the self-test", "raise the limits of its grant, or pin another version")
+            ("its self-test", "correct the filter, or pin another version")
         }
     };
     Refused::new(error.code(), error.to_string(), set_by, remedy)

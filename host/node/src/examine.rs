@@ -17,7 +17,8 @@ use tamis_ambient::Clock;
 use tamis_engine::{Exporter, FilterSpan, Secrets};
 use tamis_observe::Metrics;
 use tamis_resources::plan::{FilterPlan, NodePlan};
-use tamis_resources::{Document, NodeName, Problem, fold};
+use tamis_resources::{Document, NodeName, Problem, Resource, fold};
+use tamis_trust::Refused;
 
 /// Discards what a filter exports while it is examined.
 struct NullExporter;
@@ -127,11 +128,18 @@ fn at_its_place(
     let Some(document) = documents.iter().find(of) else {
         return vec![Finding::Note(format!("{}: {said}", filter.attachment))];
     };
-    let problem = |pointer: &str, message: &str| {
-        Finding::Problem(Box::new(document.problem(&code, pointer, message)))
-    };
     if places.is_empty() {
-        return vec![problem("/spec/filter", &said)];
+        let rule = Refused { remedy: String::new(), ..refusal.clone() }.sentence();
+        let mut found = match at_fault(documents, filter, &refusal) {
+            Some((it, pointer)) => {
+                let mut found = it.problem(&code, &pointer, rule);
+                found.also.push(document.place("/spec/filter", "the attachment"));
+                found
+            }
+            None => document.problem(&code, "/spec/filter", rule),
+        };
+        found.help = Some(refusal.remedy).filter(|remedy| !remedy.is_empty());
+        return vec![Finding::Problem(Box::new(found))];
     }
     let at = |(pointer, message): (String, String)| {
         let message = format!("{} refuses this: {message}", filter.filter);
@@ -149,4 +157,32 @@ fn at_its_place(
         Finding::Problem(Box::new(found))
     };
     places.into_iter().map(at).collect()
+}
+
+/// The document that has to change so that a filter runs, and where in it, if that is not its attachment.
+fn at_fault<'a>(
+    documents: &'a [Document],
+    filter: &FilterPlan,
+    refusal: &Refused,
+) -> Option<(&'a Document, String)> {
+    match &*refusal.code {
+        "filter.world" => {
+            let mut all = documents.iter();
+            let found = all.find(|one| one.kind() == "Filter" && one.key() == filter.filter)?;
+            Some((found, "/spec/world".to_owned()))
+        }
+        "grant.import" | "grant.field" | "grant.limit" | "grant.scope" => {
+            let mut all = documents.iter();
+            let of = |one: &&Document| match &one.resource {
+                Resource::Grant(spec) => spec.filter == filter.filter,
+                _ => false,
+            };
+            let found = all.find(of)?;
+            // The way out names the field, with `spec` before it.
+            let field = refusal.remedy.split('`').find(|part| part.starts_with("spec."));
+            let pointer = field.map(|field| format!("/{}", field.replace('.', "/")));
+            Some((found, pointer.unwrap_or_else(|| "/spec".to_owned())))
+        }
+        _ => None,
+    }
 }

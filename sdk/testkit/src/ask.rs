@@ -28,16 +28,19 @@ pub(crate) async fn ask(
     }
     if let Some(quantiles) = &step.hedge {
         exported(filter, Hook::Hedge)?;
-        seen.hedge = Some(instance.hedge(&latencies(quantiles))?);
+        let planned = instance.hedge(&latencies(quantiles));
+        seen.hedge = Some(planned.map_err(StepEnd::failed(Hook::Hedge))?);
     }
     if let Some(event) = &step.circuit_breaker {
         exported(filter, Hook::CircuitBreaker)?;
         let before = event.circuit.map(circuit).unwrap_or_default();
-        seen.circuit = Some(instance.evaluate(0, None, &window(event), before)?);
+        let circuit = instance.evaluate(0, None, &window(event), before);
+        seen.circuit = Some(circuit.map_err(StepEnd::failed(Hook::CircuitBreaker))?);
     }
     if let Some(event) = &step.balancer {
         exported(filter, Hook::Balancer)?;
-        seen.weights = Some(instance.weigh(0, &endpoints(event))?);
+        let weights = instance.weigh(0, &endpoints(event));
+        seen.weights = Some(weights.map_err(StepEnd::failed(Hook::Balancer))?);
     }
     if let Some(event) = &step.telemetry {
         exported(filter, Hook::Telemetry)?;
@@ -49,7 +52,8 @@ pub(crate) async fn ask(
     }
     if step.tick.is_some() {
         exported(filter, Hook::Tick)?;
-        seen.tick = Some(instance.on_tick().await?);
+        let tick = instance.on_tick().await;
+        seen.tick = Some(tick.map_err(StepEnd::failed(Hook::Tick))?);
     }
     Ok(())
 }
@@ -119,7 +123,7 @@ fn retry(
     };
     let mut view = View::default();
     view.fill_request(filter.reads(), exchange);
-    let decision = instance.on_failure(&failure, &view)?;
+    let decision = instance.on_failure(&failure, &view).map_err(StepEnd::failed(Hook::Retry))?;
     seen.reason = decision.reason;
     seen.retry = Some(RetryObservation::Called(decision.verdict));
     Ok(())
@@ -206,7 +210,7 @@ fn telemetry(
         .collect();
     for (kind, number) in KINDS.into_iter().zip(0_u8..) {
         if let Some(names) = names.0.get(&number) {
-            instance.on_names(kind, 0, names)?;
+            instance.on_names(kind, 0, names).map_err(StepEnd::failed(Hook::Telemetry))?;
         }
     }
     let mut kept = x::KeptFields::default();
@@ -218,7 +222,7 @@ fn telemetry(
         view.fill_request(filter.reads(), &exchange);
         kept.add(index, &view);
     }
-    Ok(instance.on_exchanges(&batch, &kept)?)
+    instance.on_exchanges(&batch, &kept).map_err(StepEnd::failed(Hook::Telemetry))
 }
 
 fn summary(
@@ -260,7 +264,7 @@ fn connection(
     }
     let mut view = View::default();
     view.fill_request(filter.reads(), &exchange);
-    let decision = instance.on_connection(&view)?;
+    let decision = instance.on_connection(&view).map_err(StepEnd::failed(Hook::Connection))?;
     seen.reason = decision.reason;
     seen.connection = Some(decision.verdict);
     Ok(())

@@ -116,8 +116,11 @@ impl Check<'_> {
     fn events(&mut self, step: &CaseStep) {
         let events = step.events();
         if let [first, second, ..] = events.as_slice() {
-            let message = format!("`{first}` and `{second}` are two events");
-            self.unless(false, &format!("/{second}"), &message, "write two steps");
+            let message =
+                format!("a step has at most one event, and this one has `{first}` and `{second}`");
+            let help =
+                format!("write a step for each: `steps: [{{ {first}: … }}, {{ {second}: … }}]`");
+            self.unless(false, &format!("/{second}"), &message, &help);
         }
         let exchange = [
             ("response", step.response.is_some()),
@@ -126,8 +129,10 @@ impl Check<'_> {
         ];
         if let Some(event) = events.first() {
             for (name, _) in exchange.into_iter().filter(|one| one.1) {
-                let message = format!("`{name}` is no part of the event `{event}`");
-                self.unless(false, &format!("/{name}"), &message, "write two steps");
+                let message = format!("a step with the event `{event}` has no `{name}`");
+                let help =
+                    format!("write a step for each: `steps: [{{ {event}: … }}, {{ {name}: … }}]`");
+                self.unless(false, &format!("/{name}"), &message, &help);
             }
         }
         let Some(expect) = &step.expect else { return };

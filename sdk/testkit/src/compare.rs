@@ -10,7 +10,7 @@ use crate::shown::{differs, text};
 use crate::text::Lines;
 use crate::walk::bare;
 use std::collections::BTreeMap;
-use tamis_engine::{EngineError, Filter};
+use tamis_engine::{EngineError, Filter, Hook};
 use tamis_exchange::{Choice, Exchange, Reply};
 
 /// Compares the refusal of a configuration with the expected one.
@@ -63,8 +63,9 @@ pub(crate) fn compare(
         let came = seen.reason.as_deref().unwrap_or("none");
         found.push(format!("expected the reason {expected}, got {came}"));
     }
-    if expect.pass == Some(true) && seen.changed {
-        found.push("expected no change, but something changed".to_owned());
+    if expect.pass == Some(true) {
+        let changes = seen.changes.iter();
+        found.extend(changes.map(|change| format!("expected no change, but the filter {change}")));
     }
     if let (Some(expected), Some(exchange)) = (&expect.request, &seen.exchange) {
         request_differs(expected, exchange, seen, &mut found);
@@ -101,13 +102,18 @@ fn faults(expected: Option<&ExpectFault>, seen: &StepObservation) -> Option<Vec<
             let kind = expected.kind();
             vec![format!("expected the fault {kind}, but every call returned a verdict")]
         }
-        (None, Some((kind, text))) => vec![format!("the call failed ({kind}): {text}")],
+        (None, Some((kind, text))) => vec![format!("{text} (the fault `{kind}`)")],
         (None, None) => return None,
     })
 }
 
-const NO_ROUTER: &str =
-    "but no router was called: the filter does not export one, or answered before";
+/// Why no router chose anything.
+fn no_router(filter: &Filter) -> &'static str {
+    match filter.has(Hook::Router) {
+        true => "but no router was called: a hook before it answered",
+        false => "but no router was called: the filter does not export `router`",
+    }
+}
 
 /// Reports a router's choice other than the expected one, which sends the request nowhere.
 fn left_open(wanted: &Choice, choice: Option<&Choice>, filter: &Filter) -> Option<String> {
@@ -120,7 +126,7 @@ fn left_open(wanted: &Choice, choice: Option<&Choice>, filter: &Filter) -> Optio
             format!("but `{rule}` matched")
         }
         Some(Choice::Answer(reply)) => format!("but the router answered {}", reply.status),
-        None => NO_ROUTER.to_owned(),
+        None => no_router(filter).to_owned(),
     };
     let wanted = match wanted {
         Choice::Extend => "the router to leave the request to the one that it extends",
@@ -150,7 +156,7 @@ fn forward_differs(
             return found
                 .push(format!("expected a rule to match, but the router answered {status}"));
         }
-        None => return found.push(format!("expected a rule to match, {NO_ROUTER}")),
+        None => return found.push(format!("expected a rule to match, {}", no_router(filter))),
     };
     let rule = filter.rules().get(selection.rule as usize).map(|rule| &**rule);
     let backend = filter.backends().get(selection.backend as usize).map(String::as_str);

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::{Clock, ManualTime, Random};
 use tamis_engine::{
-    CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant, Hook, Instance,
-    Isolation, OnFailure, Secrets,
+    CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace, Hook,
+    Instance, Isolation, OnFailure, Secrets,
 };
 use tamis_observe::Metrics;
 
@@ -87,9 +87,10 @@ impl CaseRun {
             .steps
             .iter()
             .find_map(|step| step.expect.as_ref().and_then(|expect| expect.configure.as_ref()));
-        let filter = match (filter(compiled, config, grant, state, &stubs), expected) {
+        let name = table.filter.as_deref().unwrap_or("test/filter");
+        let filter = match (filter(compiled, name, config, grant, state, &stubs), expected) {
             (Err(error), Some(expected)) => return Err(refused(&error, expected)),
-            (Err(error), None) => return Err(vec![format!("the filter does not start: {error}")]),
+            (Err(error), None) => return Err(vec![not_started(&error, &table.source)]),
             (Ok(_), Some(_)) => {
                 let why = "the configuration was expected to be refused, and was accepted";
                 return Err(vec![why.to_owned()]);
@@ -168,15 +169,24 @@ fn placed(case: &Case, index: usize, time: u32, times: u32, found: Vec<String>) 
     found.into_iter().map(|one| format!("{place}: {one}")).collect()
 }
 
+/// Why a filter does not start, and what to write into the table if that is all that it lacks.
+fn not_started(error: &EngineError, source: &str) -> String {
+    match error.grant_remedy(GrantPlace::Table(source)) {
+        Some(remedy) => format!("{error}; {remedy}"),
+        None => error.to_string(),
+    }
+}
+
 fn filter(
     compiled: &CompiledComponent,
+    name: &str,
     config: &Value,
     grant: Grant,
     state: FilterState,
     stubs: &Stubs,
 ) -> Result<Filter, EngineError> {
     let options = FilterOptions {
-        name: "test/filter".to_owned(),
+        name: name.to_owned(),
         digest: String::new(),
         version: "0.0.0".to_owned(),
         config_json: config.to_string(),

@@ -1,6 +1,6 @@
 //! What a filter did in a step.
 
-use tamis_engine::{CallFault, FetchRequest};
+use tamis_engine::{CallFault, FetchRequest, Hook};
 use tamis_exchange as x;
 
 /// What a filter did in a step.
@@ -10,7 +10,8 @@ pub(crate) struct StepObservation {
     pub(crate) reason: Option<String>,
     pub(crate) answer: Option<x::Reply>,
     pub(crate) choice: Option<x::Choice>,
-    pub(crate) changed: bool,
+    /// What the filter changed, in words.
+    pub(crate) changes: Vec<String>,
     pub(crate) fault: Option<(&'static str, String)>,
     pub(crate) request_body: Vec<u8>,
     pub(crate) response_body: Vec<u8>,
@@ -46,15 +47,14 @@ pub(crate) enum StepEnd {
     Case(String),
 }
 
-impl From<CallFault> for StepEnd {
-    fn from(fault: CallFault) -> Self {
-        Self::Fault(fault.kind(), fault.to_string())
-    }
-}
-
 impl StepEnd {
-    /// An answer that breaks a rule of the contract.
-    pub(crate) fn breaks(rule: String) -> Self {
-        CallFault::BadAnswer(rule).into()
+    /// A call of that hook that failed.
+    pub(crate) fn failed(hook: Hook) -> impl Fn(CallFault) -> Self {
+        move |fault| Self::Fault(fault.kind(), fault.of(&format!("`{}`", hook.function())))
+    }
+
+    /// An answer of that hook that breaks a rule of the contract.
+    pub(crate) fn breaks<R: ToString>(hook: Hook) -> impl Fn(R) -> Self {
+        move |rule| Self::failed(hook)(CallFault::BadAnswer(rule.to_string()))
     }
 }

@@ -21,6 +21,9 @@ pub struct Table {
     /// File it was read from.
     #[serde(skip)]
     pub(crate) source: String,
+    /// The filter that is tested, `namespace/name`, where a message has to name it.
+    #[serde(skip)]
+    pub filter: Option<String>,
     /// Configuration of the filter, unless a case has its own. Default: `{}`.
     #[serde(default)]
     pub config: Option<Value>,

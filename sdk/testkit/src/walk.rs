@@ -2,6 +2,7 @@
 
 use crate::event::{self, Author, ExchangeEnding, Request, Response};
 use crate::seen::{StepEnd, StepObservation};
+use crate::shown::{edited, replaced};
 use crate::step::CaseStep;
 use crate::text::{Body, Lines};
 use std::collections::BTreeMap;
@@ -48,7 +49,8 @@ impl ExchangeWalk<'_> {
         let mut view = View::default();
         if self.filter.has(Hook::Request) {
             view.fill_request(self.filter.reads(), &self.exchange);
-            let decision = self.instance.on_request_async(&view).await?;
+            let decision = self.instance.on_request_async(&view).await;
+            let decision = decision.map_err(StepEnd::failed(Hook::Request))?;
             self.take_head(decision, HeadSide::Request)?;
         }
         if self.filter.has(Hook::RequestBody) {
@@ -70,7 +72,7 @@ impl ExchangeWalk<'_> {
     fn route(&mut self) -> Result<(), StepEnd> {
         let mut view = View::default();
         view.fill_request(self.filter.reads(), &self.exchange);
-        let choice = self.instance.on_route(&view)?;
+        let choice = self.instance.on_route(&view).map_err(StepEnd::failed(Hook::Router))?;
         if let Choice::Forward(selection) = &choice {
             let writes = self.filter.writes();
             check(&selection.request_edits, writes, HeadSide::Request)
@@ -78,7 +80,7 @@ impl ExchangeWalk<'_> {
                 .and_then(|()| {
                     apply(&selection.request_edits, writes, &mut self.exchange, HeadSide::Request)
                 })
-                .map_err(|error| StepEnd::breaks(error.to_string()))?;
+                .map_err(StepEnd::breaks(Hook::Router))?;
         }
         if let Choice::Answer(reply) = choice {
             return Err(StepEnd::Answer(reply));
@@ -97,7 +99,7 @@ impl ExchangeWalk<'_> {
         if let (true, Some(Choice::Forward(selection))) = (upstream, &self.seen.choice) {
             let writes = self.filter.writes();
             apply(&selection.response_edits, writes, &mut self.exchange, HeadSide::Response)
-                .map_err(|error| StepEnd::breaks(error.to_string()))?;
+                .map_err(StepEnd::breaks(Hook::Router))?;
         }
         let wanted = self.filter.responses();
         if wanted.has_local() {
@@ -112,7 +114,8 @@ impl ExchangeWalk<'_> {
         if self.filter.has(Hook::Response) && sees {
             let mut view = View::default();
             view.fill_response(self.filter.reads(), &self.exchange);
-            let decision = self.instance.on_response(&view)?;
+            let decision = self.instance.on_response(&view);
+            let decision = decision.map_err(StepEnd::failed(Hook::Response))?;
             self.take_head(decision, HeadSide::Response)?;
         }
         let bodiless = self.exchange.method == http::Method::HEAD || !upstream;
@@ -128,10 +131,14 @@ impl ExchangeWalk<'_> {
     /// Takes the decision of a hook on heads.
     fn take_head(&mut self, decision: Decision, side: HeadSide) -> Result<(), StepEnd> {
         self.seen.reason = decision.reason.or(self.seen.reason.take());
+        let hook = match side {
+            HeadSide::Request => Hook::Request,
+            HeadSide::Response => Hook::Response,
+        };
         accept_head(&decision.verdict, self.filter.writes(), &mut self.exchange, side)
-            .map_err(StepEnd::breaks)?;
+            .map_err(StepEnd::breaks(hook))?;
         match decision.verdict {
-            Verdict::Change(edits) => self.seen.changed |= !edits.is_empty(),
+            Verdict::Change(edits) => self.seen.changes.extend(edited(&edits, side)),
             Verdict::Answer(reply) => return Err(StepEnd::Answer(reply)),
             Verdict::Pass | Verdict::Replace(_) | Verdict::Rewrite { .. } | Verdict::Hold => {}
         }
@@ -175,19 +182,20 @@ impl ExchangeWalk<'_> {
         let decision = self.show(&view, &octets, true, side)?;
         self.seen.reason = decision.reason.or(self.seen.reason.take());
         accept_whole_body(&decision.verdict, self.filter.writes(), &mut self.exchange, side)
-            .map_err(StepEnd::breaks)?;
+            .map_err(StepEnd::breaks(body_hook(side)))?;
         match decision.verdict {
             Verdict::Pass | Verdict::Hold => Ok(octets),
             Verdict::Change(edits) => {
-                self.seen.changed |= !edits.is_empty();
+                self.seen.changes.extend(edited(&edits, side));
                 Ok(octets)
             }
             Verdict::Replace(by) => {
-                self.seen.changed = true;
+                self.seen.changes.push(replaced(&by, side));
                 Ok(by)
             }
             Verdict::Rewrite { octets: by, edits } => {
-                self.seen.changed |= by.is_some() || !edits.is_empty();
+                self.seen.changes.extend(by.as_ref().map(|by| replaced(by, side)));
+                self.seen.changes.extend(edited(&edits, side));
                 Ok(by.unwrap_or(octets))
             }
             Verdict::Answer(reply) => Err(StepEnd::Answer(reply)),
@@ -206,17 +214,19 @@ impl ExchangeWalk<'_> {
             let decision = self.show(&view, &octets, last, side)?;
             self.seen.reason = decision.reason.or(self.seen.reason.take());
             if let Some(rule) = chunk_rule(&decision.verdict, octets.len(), limit, last) {
-                return Err(StepEnd::breaks(rule));
+                return Err(StepEnd::breaks(body_hook(side))(rule));
             }
             match decision.verdict {
                 Verdict::Pass | Verdict::Change(_) => kept.extend(octets),
                 Verdict::Hold => held = octets,
                 Verdict::Replace(by) => {
-                    self.seen.changed |= by != octets;
+                    if by != octets {
+                        self.seen.changes.push(replaced(&by, side));
+                    }
                     kept.extend(by);
                 }
                 Verdict::Rewrite { octets: by, .. } => {
-                    self.seen.changed |= by.is_some();
+                    self.seen.changes.extend(by.as_ref().map(|by| replaced(by, side)));
                     kept.extend(by.unwrap_or(octets));
                 }
                 Verdict::Answer(reply) => return Err(StepEnd::Answer(reply)),
@@ -232,14 +242,15 @@ impl ExchangeWalk<'_> {
             let mut view = self.view(side);
             view.add_trailers(self.filter.reads(), &trailers, side);
             let decision = match side {
-                HeadSide::Request => self.instance.on_request_trailers(&view)?,
-                HeadSide::Response => self.instance.on_response_trailers(&view)?,
+                HeadSide::Request => self.instance.on_request_trailers(&view),
+                HeadSide::Response => self.instance.on_response_trailers(&view),
             };
+            let decision = decision.map_err(StepEnd::failed(Hook::Trailers))?;
             self.seen.reason = decision.reason.or(self.seen.reason.take());
             if let Verdict::Change(edits) = decision.verdict {
-                self.seen.changed |= !edits.is_empty();
+                self.seen.changes.extend(edited(&edits, side));
                 change_trailers(&edits, self.filter.writes(), side, &mut trailers)
-                    .map_err(|error| StepEnd::breaks(error.to_string()))?;
+                    .map_err(StepEnd::breaks(Hook::Trailers))?;
             }
         }
         match side {
@@ -265,10 +276,11 @@ impl ExchangeWalk<'_> {
         last: bool,
         side: HeadSide,
     ) -> Result<Decision, StepEnd> {
-        Ok(match side {
-            HeadSide::Request => self.instance.on_request_body(view, octets, last)?,
-            HeadSide::Response => self.instance.on_response_body(view, octets, last)?,
-        })
+        let decision = match side {
+            HeadSide::Request => self.instance.on_request_body(view, octets, last),
+            HeadSide::Response => self.instance.on_response_body(view, octets, last),
+        };
+        decision.map_err(StepEnd::failed(body_hook(side)))
     }
 
     fn final_status(&self, went: &Result<(), StepEnd>) -> u16 {
@@ -304,7 +316,16 @@ impl ExchangeWalk<'_> {
         let mut view = View::default();
         view.fill_request(self.filter.reads(), &self.exchange);
         view.status = ending.status;
-        Ok(self.instance.on_finished(&view, &ending)?)
+        let shown = self.instance.on_finished(&view, &ending);
+        shown.map_err(StepEnd::failed(Hook::Finished))
+    }
+}
+
+/// The hook on the bodies of a side.
+fn body_hook(side: HeadSide) -> Hook {
+    match side {
+        HeadSide::Request => Hook::RequestBody,
+        HeadSide::Response => Hook::ResponseBody,
     }
 }
 

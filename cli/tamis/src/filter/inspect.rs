@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tamis_engine::{
-    Engine, Filter, FilterOptions, FilterState, Grant, Inspection, Isolation, OnFailure,
+    Engine, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace, Inspection,
+    Isolation, OnFailure,
 };
 use tamis_node::StoredArtifact;
 use tamis_observe::Metrics;
@@ -21,7 +22,7 @@ pub(crate) struct Arguments {
     /// The component.
     component: PathBuf,
     /// Configuration (JSON) for which it declares what it reads and writes.
-    #[arg(long, default_value = "{}")]
+    #[arg(long, default_value = NO_CONFIG)]
     config: String,
     /// File of documents with the Grant under which it is tried; default: everything is granted except
     /// hosts and secrets.
@@ -55,7 +56,8 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     };
     let busy = output::busy(format!("compiling {}", path.display()));
     let granted = arguments.grant.as_ref().map(|_| kept(&grant));
-    let declared = declared(&octets, &arguments.config, grant);
+    let shown = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let declared = configured_as(name.unwrap_or(&shown), &octets, &arguments.config, grant);
     drop(busy);
     let value = json!({
         "file": path,
@@ -65,7 +67,10 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
         "hooks": inspection.hooks.iter().map(|hook| hook.as_str()).collect::<Vec<_>>(),
         "imports": inspection.imports,
         "wasi": inspection.wasi,
-        "declared": match declared { Ok(value) => value, Err(why) => json!({ "error": why }) },
+        "declared": match declared {
+            Ok(filter) => declared_of(&filter),
+            Err(error) => json!({ "error": why(&error, arguments) }),
+        },
         "grant": granted,
         "artifact": signed,
     });
@@ -114,10 +119,19 @@ pub(crate) fn configured_under(
     config: &str,
     grant: Grant,
 ) -> Result<Filter, String> {
-    let engine = Engine::new().map_err(|error| error.to_string())?;
-    let compiled = engine.compile(octets, None).map_err(|error| error.to_string())?;
+    configured_as("inspected", octets, config, grant).map_err(|error| error.to_string())
+}
+
+/// As [`configured_under`], with the name that messages have.
+fn configured_as(
+    name: &str,
+    octets: &[u8],
+    config: &str,
+    grant: Grant,
+) -> Result<Filter, EngineError> {
+    let compiled = Engine::new()?.compile(octets, None)?;
     let options = FilterOptions {
-        name: "inspected".to_owned(),
+        name: name.to_owned(),
         digest: String::new(),
         version: String::new(),
         config_json: config.to_owned(),
@@ -127,13 +141,32 @@ pub(crate) fn configured_under(
         failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
-    Filter::new(&compiled, options).map_err(|error| error.to_string())
+    Filter::new(&compiled, options)
 }
 
-/// What it declares when it is configured.
-fn declared(octets: &[u8], config: &str, grant: Grant) -> Result<Value, String> {
-    configured_under(octets, config, grant).map(|filter| declared_of(&filter))
+/// Why it declares nothing, and the way out: an option that was given is corrected in its file, one that was not may be all
+/// that is missing.
+fn why(error: &EngineError, arguments: &Arguments) -> String {
+    let grant = arguments.grant.as_ref().map(|path| path.display().to_string());
+    let place = grant.as_deref().map(GrantPlace::File);
+    let remedy = place.and_then(|place| error.grant_remedy(place));
+    let config = matches!(error, EngineError::Configure { .. }) && arguments.config == NO_CONFIG;
+    let way = match (remedy, grant) {
+        (Some(remedy), _) => Some(remedy),
+        (None, _) if config => Some("give its configuration with --config".to_owned()),
+        (None, Some(file)) if matches!(error, EngineError::SelfTest { .. }) => {
+            Some(format!("its Grant is in {file}"))
+        }
+        (None, None) if matches!(error, EngineError::SelfTest { .. }) => {
+            Some("if it needs its Grant, give the file with --grant".to_owned())
+        }
+        (None, _) => None,
+    };
+    way.map_or_else(|| error.to_string(), |way| format!("{error}; {way}"))
 }
+
+/// The configuration of whoever gives none.
+const NO_CONFIG: &str = "{}";
 
 /// What a configured filter declares.
 pub(crate) fn declared_of(filter: &Filter) -> Value {
@@ -182,12 +215,7 @@ fn text(value: &Value, inspection: &Inspection) -> String {
         row("inert", format!("{} (linked to an empty world)", list("/wasi")));
     }
     match value.pointer("/declared/error").and_then(Value::as_str) {
-        Some(why) => row(
-            "declares",
-            format!(
-                "unknown: {why}; state its configuration with --config and its rights with --grant"
-            ),
-        ),
+        Some(why) => row("declares", format!("unknown, because {why}")),
         None => {
             row("reads", list("/declared/reads"));
             row("writes", list("/declared/writes"));

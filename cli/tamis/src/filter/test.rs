@@ -39,15 +39,19 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Ok(tables) => tables,
         Err(problems) => return Ok(refused(output, &problems)),
     };
-    let component = match &arguments.component {
-        Some(path) => build::read(path)?,
-        None => build::make(&arguments.folder)?.component,
+    let (name, component) = match &arguments.component {
+        Some(path) => (None, build::read(path)?),
+        None => {
+            let built = build::make(&arguments.folder)?;
+            (Some(built.description.name), built.component)
+        }
     };
     let from = arguments.component.as_ref().unwrap_or(&arguments.folder).display().to_string();
     let busy = output::busy(format!("compiling and testing {from}"));
     let compiled = Engine::new()?.compile(&component, None).context(from)?;
     let (mut failed, mut values, mut text) = (0, Vec::new(), String::new());
-    for table in &tables {
+    for mut table in tables {
+        table.filter = name.clone();
         let report = table.run(&compiled);
         failed += report.failed();
         text.push_str(&report.to_string());

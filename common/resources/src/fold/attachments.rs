@@ -277,7 +277,28 @@ impl<'a> Fold<'a> {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
         let message = format!("there is no Filter {}", spec.filter);
         let mut problem = document.problem("filter.unknown", "/spec/filter", message);
-        problem.help = suggestion(&spec.filter, &known);
+        // All names of a namespace begin alike: only what follows tells them apart.
+        let near: Vec<&str> = match spec.filter.split_once('/') {
+            Some((space, name)) => {
+                let of = |one: &&&str| {
+                    one.split_once('/').is_some_and(|(other, last)| {
+                        other == space && suggestion(name, &[last]).is_some()
+                    })
+                };
+                let same: Vec<&str> = known.iter().filter(of).copied().collect();
+                if same.is_empty() {
+                    known
+                        .iter()
+                        .filter(|one| !one.starts_with(&format!("{space}/")))
+                        .copied()
+                        .collect()
+                } else {
+                    same
+                }
+            }
+            None => known,
+        };
+        problem.help = suggestion(&spec.filter, &near);
         (RESOLVED, "FilterNotFound", problem)
     }
 
@@ -488,24 +509,16 @@ impl<'a> Fold<'a> {
                 }
                 let others: Vec<&Attachment<'a>> =
                     all.iter().filter(|(other, _)| other != at).map(|(_, one)| *one).collect();
-                let names: Vec<String> = others.iter().map(|one| one.document.key()).collect();
-                let then = if stays.is_some() {
-                    "the one in force stays"
-                } else {
-                    "none of them applies unless it is in force already"
-                };
-                let message = format!(
-                    "a chain has only one {world}, but there is another: {}; {then}",
-                    names.join(", ")
-                );
+                let kept = stays.and_then(|at| all.get(at)).map(|(_, one)| one.document.key());
+                let message = crowded(world, all.iter().map(|(_, one)| *one), kept.as_deref());
                 if let Some(lost) = lost.get_mut(*at) {
                     *lost = Some(message.clone());
                 }
                 let mut problem = one.document.problem(SECOND, "/spec/filter", message);
                 problem = problem.help(if world == World::RoutePolicy {
-                    "remove one, or let one extend the other (`extend: true`)"
+                    "delete one of the attachments, or write `extend: true` in the one that should fall back to the other"
                 } else {
-                    "remove one, or attach it where the other is not"
+                    "delete one of the attachments, or give it targets that the other does not have"
                 });
                 for other in others {
                     problem = problem.also(other.document.place("/spec/filter", "the other"));
@@ -518,6 +531,37 @@ impl<'a> Fold<'a> {
         }
         lost
     }
+}
+
+/// Why only one of several attachments of a world may serve, and which one does. Which of them is in force is known where
+/// documents are stored, not from the documents: a proxy keeps that over a restart.
+fn crowded<'a: 'b, 'b>(
+    world: World,
+    all: impl Iterator<Item = &'b Attachment<'a>>,
+    kept: Option<&str>,
+) -> String {
+    let all: Vec<String> = all.map(attached_to).collect();
+    let then = match kept {
+        Some(key) => format!("{key} has served before and stays"),
+        None => "a proxy keeps the one that it used before, also over a restart; if it used none of them before, it uses none".to_owned(),
+    };
+    let (count, names) = (all.len(), all.join(" and "));
+    format!(
+        "{count} attachments have filters of the world {world} where only one can serve: {names}; {then}"
+    )
+}
+
+/// An attachment, and what it is attached to.
+fn attached_to(one: &Attachment<'_>) -> String {
+    let target = |target: &crate::kinds::TargetRef| match target.kind {
+        TargetKind::Mesh => "the Mesh".to_owned(),
+        kind => {
+            let name = target.name.as_deref().unwrap_or_default();
+            format!("{kind:?} {}/{name}", one.document.metadata.namespace)
+        }
+    };
+    let targets: Vec<String> = one.spec.target_refs.iter().map(target).collect();
+    format!("{} (attached to {})", one.document.key(), targets.join(", "))
 }
 
 /// The index of a plan in the list, which has each plan once.
@@ -575,7 +619,7 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         );
     }
     if world == World::RoutePolicy && !spec.config.is_null() && !spec.config.is_object() {
-        let message = "the settings of a router are an object: it receives them as `config`, together with its `routes`";
+        let message = "the settings of a router are an object, which it receives as `config` together with its `routes`: write a map, such as `config: { SETTING: VALUE }`";
         refuse("attachment.config", "/spec/config", message);
     }
     refusals

@@ -207,13 +207,17 @@ impl<'a> Fold<'a> {
             }
             lost.push(*at);
             let then = if stays.is_some() {
-                "the one in force stays"
+                "the one that served before stays"
             } else {
-                "none of them applies unless it is in force already"
+                "a proxy keeps the one that it used before, also over a restart; if it used none of them before, all requests are refused"
             };
-            let message =
-                format!("a chain has one filter that receives AuthorizationPolicy; {then}");
-            let mut problem = one.document.problem(SECOND, "/spec/filter", message);
+            let message = format!(
+                "only one filter can receive AuthorizationPolicy for the same exchanges, and there are {}: {then}",
+                whole.len()
+            );
+            let help =
+                "delete one of the attachments, or give it targets that the other does not have";
+            let mut problem = one.document.problem(SECOND, "/spec/filter", message).help(help);
             for (_, other) in whole.iter().filter(|(other, _)| other != at) {
                 problem = problem.also(other.document.place("/spec/filter", "the other"));
             }

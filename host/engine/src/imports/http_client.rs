@@ -6,7 +6,7 @@ use crate::abi::{self, HttpFailure};
 use crate::error::printable;
 use crate::state::responses::ResponseKey;
 use crate::{
-    FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, GrantField, Host,
+    FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, GrantField, Hook, Host,
     HttpClientGrant,
 };
 use std::sync::Arc;
@@ -24,16 +24,15 @@ const MESH: &str = ".mesh";
 
 pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wasmtime::Result<()> {
     if mode != ImportMode::Suspending {
-        return linker.func_wrap("send", |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
-            let host = store.data_mut();
-            host.sends = host.sends.saturating_add(1);
-            let (heads, hooks) =
-                (GrantField::HttpClientDuringRequests, GrantField::HttpClientHooks);
-            let why = format!(
-                "only `tick` may send requests, the hook on request heads (`on-request`) if the grant sets `{heads}: true`, and those of `router`, `response`, and about whole bodies `request-body` and `response-body`, that it names in `{hooks}`; no other hook may"
-            );
-            Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why)),))
-        });
+        return linker.func_wrap(
+            "send",
+            |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
+                let host = store.data_mut();
+                host.sends = host.sends.saturating_add(1);
+                let why = denied_in(host.hook, host.settings.grant.imports.http_client.as_ref());
+                Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why)),))
+            },
+        );
     }
     linker.func_wrap_async(
         "send",
@@ -64,6 +63,42 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wa
     )
 }
 
+const CONFIGURING: &str =
+    "`configure` sends no requests; `tick` is called before the first exchange";
+
+/// Why the hook that runs may send no requests, and what would let it. `None`: the filter is configured.
+fn denied_in(hook: Option<Hook>, grant: Option<&HttpClientGrant>) -> String {
+    let Some(hook) = hook else { return CONFIGURING.to_owned() };
+    let (function, name) = (hook.function(), hook.as_str());
+    if grant.is_some_and(|grant| grant.lets_call(hook)) {
+        return format!(
+            "`{function}` may send requests about whole bodies only: let `configure` return `buffered` for this body"
+        );
+    }
+    let to_allow = match hook {
+        Hook::Request => format!("write `{}: true`", GrantField::HttpClientDuringRequests),
+        Hook::Router | Hook::RequestBody | Hook::Response | Hook::ResponseBody => {
+            format!("add `{name}` to `{}`", GrantField::HttpClientHooks)
+        }
+        Hook::Retry
+        | Hook::Hedge
+        | Hook::CircuitBreaker
+        | Hook::Balancer
+        | Hook::Trailers
+        | Hook::Finished
+        | Hook::Telemetry
+        | Hook::Connection
+        | Hook::Tick => {
+            return format!(
+                "no Grant can let the hook `{name}` send requests: send them in `on-tick`, and keep what `{name}` needs"
+            );
+        }
+    };
+    format!(
+        "`{function}` may not send requests under its Grant: to allow it, {to_allow} in the Grant"
+    )
+}
+
 /// A call that may be made.
 enum Call {
     /// The response was kept; nothing is sent and nothing counts.
@@ -84,9 +119,7 @@ fn keep(host: &Host, key: Option<ResponseKey>, answer: &Result<FetchResponse, Fe
 fn send(host: &mut Host, request: abi::Outgoing) -> Result<Call, HttpFailure> {
     let denied = |why: &str| HttpFailure::Denied(why.to_owned());
     if host.configuring {
-        return Err(denied(
-            "`configure` sends no requests; `tick` is called before the first exchange",
-        ));
+        return Err(denied(CONFIGURING));
     }
     let settings = Arc::clone(&host.settings);
     let grant = settings.grant.imports.http_client.as_ref().ok_or_else(|| denied("not granted"))?;
@@ -208,7 +241,7 @@ fn service(
 fn host(authority: &str, secure: bool, grant: &HttpClientGrant) -> Result<FetchTarget, String> {
     if !secure && !grant.clear_text {
         return Err(format!(
-            "`http:` needs `{}: true` in the grant",
+            "`http:` needs `{}: true` in its Grant",
             GrantField::HttpClientClearText
         ));
     }

@@ -19,7 +19,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
             let grant = host.settings.grant.imports.quota.as_ref().unwrap_or(&default);
             let endless = grant.endless.then_some(&ENDLESS);
             let settings = grant.classes.get(&class).or(endless);
-            let settings = settings.ok_or_else(|| wasmtime::Error::msg(unknown(&class)))?;
+            let settings = settings.ok_or_else(|| wasmtime::Error::msg(unknown(&class, grant)))?;
             // A client may choose the length of a key: a long key is stored as its hash.
             let key = within(key, grant.key_bytes);
             let (quotas, now) = (&host.state.quotas, host.state.clock.now());
@@ -28,10 +28,21 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>) -> wasmtime::Result<()>
     )
 }
 
-fn unknown(class: &str) -> String {
+/// Classes of the grant that are named.
+const MAX_NAMED: usize = 3;
+
+fn unknown(class: &str, grant: &QuotaGrant) -> String {
     let (field, class) = (GrantField::QuotaClasses, printable(class, MAX_SHOWN));
+    let named = grant.classes.keys().take(MAX_NAMED);
+    let known: Vec<String> =
+        named.map(|name| format!("`{}`", printable(name, MAX_SHOWN))).collect();
+    let (has, other) = if known.is_empty() {
+        ("none".to_owned(), "")
+    } else {
+        (known.join(", "), ", or take from a class that is there")
+    };
     format!(
-        "the grant names no quota class `{class}` in `{field}`: add it there, or take from one that is there"
+        "its Grant names no quota class `{class}` in `{field}` (there: {has}): add it there{other}"
     )
 }
 
@@ -41,9 +52,16 @@ mod tests {
 
     #[test]
     fn an_unknown_class_is_named_in_few_characters() {
-        assert!(unknown("burst").contains("`burst`"));
+        let mut grant = QuotaGrant::default();
+        assert!(unknown("burst", &grant).contains("`burst`"));
+        assert!(unknown("burst", &grant).ends_with("(there: none): add it there"));
+        for name in ["a", "b", "c", "d"] {
+            grant.classes.insert(name.repeat(1 << 10), QuotaClass { per_second: 1.0, burst: 1 });
+        }
+        let said = unknown("burst", &grant);
+        assert!(said.contains("(there: `a") && said.ends_with("take from a class that is there"));
         for fill in ["a", "\u{1}", "é", "\n"] {
-            assert!(unknown(&fill.repeat(1 << 20)).len() < 400, "{fill:?}");
+            assert!(unknown(&fill.repeat(1 << 20), &grant).len() < 1_000, "{fill:?}");
         }
     }
 }

@@ -39,12 +39,12 @@ fn open(host: &mut Host, name: String) -> Result<u32, String> {
     if !granted.is_some_and(|g| g.names.contains(&name)) {
         let name = printable(&name, MAX_SHOWN);
         return Err(format!(
-            "the grant does not name the secret `{name}` in `imports.secrets.names`"
+            "its Grant does not name the secret `{name}`: add it to `imports.secrets.names` of the Grant"
         ));
     }
     if host.state.secrets.find(&name).is_none() {
         return Err(format!(
-            "this proxy has no secret `{name}`; provide it with `--secrets` or `--secret`"
+            "this proxy has no secret `{name}`; provide it with `--secret {name}=file:PATH`, or as a file in the folder of `--secrets`"
         ));
     }
     if let Some(at) = host.secrets.iter().position(|n| *n == name) {

@@ -365,14 +365,14 @@ fn what_is_declared_badly_never_serves_and_is_said_in_plain_words() {
     let mut given = given();
     given.grant.limits.configure_us = 200_000;
     for (at, does, code, part) in [
-        ("validate", "loop", "filter.selftest", "`validate`: it exceeded its time limit"),
+        ("validate", "loop", "filter.selftest", "`validate`: it ran longer than"),
         ("validate", "trap", "filter.selftest", "`validate`"),
-        ("validate", "grow", "filter.selftest", "`validate`: it exceeded its limit"),
+        ("validate", "grow", "filter.selftest", "`validate`: it needed more than"),
         ("validate", "import", "filter.selftest", "`validate`"),
         ("validate", "many-errors", "filter.configure", "/\\u{1b}[2J: m\\n\\u{202e}m"),
-        ("configure", "loop", "filter.selftest", "`configure`: it exceeded its time limit"),
+        ("configure", "loop", "filter.selftest", "`configure`: it ran longer than"),
         ("configure", "trap", "filter.selftest", "`configure`"),
-        ("configure", "grow", "filter.selftest", "`configure`: it exceeded its limit"),
+        ("configure", "grow", "filter.selftest", "`configure`: it needed more than"),
         ("configure", "send", "filter.selftest", "`configure`"),
         ("configure", "reads-1000", "filter.configure", "1000 names; at most 256"),
         ("configure", "writes-1000", "filter.configure", "1000 names; at most 256"),

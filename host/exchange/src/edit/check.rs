@@ -60,7 +60,7 @@ pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<
                 if !writes.covers(":path") {
                     return refuse(
                         ":path",
-                        "declare `:path` in `interest.writes`, and let `writeHeaders` of the grant name it",
+                        "the filter may not write it here: add `\":path\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
                     );
                 }
                 if path.len() > MAX_TARGET_OCTETS {
@@ -77,7 +77,7 @@ pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<
                 if !writes.covers(":authority") {
                     return refuse(
                         ":authority",
-                        "declare `:authority` in `interest.writes`, and let `writeHeaders` of the grant name it",
+                        "the filter may not write it here: add `\":authority\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
                     );
                 }
                 if authority.len() > MAX_AUTHORITY_OCTETS {
@@ -117,7 +117,7 @@ pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<
                 if !writes.covers_attribute(name) {
                     return refuse(
                         name,
-                        "declare `@NAME` in `interest.writes`, and let `writeAttributes` of the grant name it",
+                        "the filter may not write it here: add it with `@` before its name to `interest.writes`, where `configure` returns it; if it is there, to `writeAttributes` of this half (request or response) of its Grant",
                     );
                 }
             }
@@ -134,7 +134,7 @@ fn status_rule(status: u16, writes: &WritableFields, side: HeadSide) -> Option<&
     }
     if !writes.covers(":status") {
         return Some(
-            "declare `:status` in `interest.writes`, and let `writeHeaders` of the grant name it",
+            "the filter may not write it here: add `\":status\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
         );
     }
     if !(200..=599).contains(&status) || matches!(status, 204 | 205 | 304) {
@@ -149,7 +149,7 @@ fn method_rule(method: &str, writes: &WritableFields, side: HeadSide) -> Option<
     }
     if !writes.covers(":method") {
         return Some(
-            "declare `:method` in `interest.writes`, and let `writeHeaders` of the grant name it",
+            "the filter may not write it here: add `\":method\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
         );
     }
     if method.len() > MAX_METHOD_OCTETS {
@@ -173,9 +173,9 @@ fn header_rule(name: &str, writes: &WritableFields) -> Option<&'static str> {
     }
     if !writes.covers_header(name) {
         return Some(if is_host_field(name) {
-            "the host writes this header, so `*` does not cover it: name it in `interest.writes` and in `writeHeaders`"
+            "the host writes this header, so `*` does not cover it: add its name to `interest.writes`, where `configure` returns it, and to `writeHeaders` of its Grant"
         } else {
-            "declare the header in `interest.writes`, and let `writeHeaders` of the grant name it"
+            "the filter may not write it here: add the header to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant"
         });
     }
     None
@@ -208,6 +208,12 @@ pub(crate) fn written_name_rule(name: &str) -> Option<&'static str> {
             "it is another spelling of a header that the host writes, and some servers read it as that one (RFC 3875 §4.1.18)",
         )
     })
+}
+
+/// The name as it may be written, if upper case is all that is wrong with it.
+pub(crate) fn in_lower_case(name: &str) -> Option<String> {
+    let lower = name.to_ascii_lowercase();
+    (lower != name && is_lower_case_token(&lower)).then_some(lower)
 }
 
 /// Whether a name is a token (RFC 9110 §5.6.2) without upper case.

@@ -56,7 +56,7 @@ fn trailer_rule(name: &str, value: &[u8], writes: &WritableFields) -> Option<&'s
     }
     if !writes.covers_trailer(name) {
         return Some(
-            "declare `trailer:NAME` in `interest.writes`, and let `writeTrailers` of the grant name it",
+            "the filter may not write it here: add it with `trailer:` before its name to `interest.writes`, where `configure` returns it; if it is there, to `writeTrailers` of this half (request or response) of its Grant",
         );
     }
     if HeaderValue::from_bytes(value).is_err() {

@@ -83,7 +83,7 @@ impl Builder {
         let kept =
             self.good.get(wanted.slot).filter(|good| self.may_keep_running(good, plan, rules));
         if let Some(good) = kept {
-            let detail = format!("{detail}; version {} keeps serving", good.filter.version());
+            let detail = format!("{detail}. Version {} keeps serving", good.filter.version());
             tracing::warn!(attachment = wanted.slot, %code, "{detail}");
             return running(wanted, good, state, Some(detail));
         }

@@ -296,7 +296,7 @@ fn what_ran_before_goes_on_when_its_successor_may_not_run() {
             continue;
         }
         assert!(running(&built).is_same(running(&first)), "{code}");
-        assert!(detail(&built).ends_with("version 1.0.0 keeps serving"), "{}", detail(&built));
+        assert!(detail(&built).ends_with("Version 1.0.0 keeps serving"), "{}", detail(&built));
     }
     let back = only(builder.build_plans(&[good], &policies));
     assert!(running(&back).is_same(running(&first)) && back.status.state.is_serving());
@@ -645,12 +645,12 @@ fn a_router_whose_rules_do_not_cover_what_is_attached_to_them_is_refused_and_the
     }
     // The same filter under configurations with rules that it does not have.
     for (name, rules, scope, missing) in [
-        ("f/r", json!([{ "name": "my-rule-0" }]), "f/r/my-rule-0", "named `f/r/my-rule-0`,"),
-        ("f/r", json!([{ "name": "Admin" }]), "f/r/Admin", "named `f/r/Admin`,"),
-        ("f/r", json!([{ "name": "admin" }, {}, {}]), "f/r/2", "named `f/r/2`,"),
-        ("f/r", json!([{ "name": "a" }, { "name": "b" }]), "f/r/", "named `f/r/a` and 1 more,"),
-        ("f/other", json!([{}]), "f/other/", "named `f/other/0`,"),
-        ("g/r", json!([{ "name": "admin" }]), "g/r/admin", "named `g/r/admin`,"),
+        ("f/r", json!([{ "name": "my-rule-0" }]), "f/r/my-rule-0", "but not `f/r/my-rule-0`,"),
+        ("f/r", json!([{ "name": "Admin" }]), "f/r/Admin", "but not `f/r/Admin`,"),
+        ("f/r", json!([{ "name": "admin" }, {}, {}]), "f/r/2", "but not `f/r/2`,"),
+        ("f/r", json!([{ "name": "a" }, { "name": "b" }]), "f/r/", "but not `f/r/a` and 1 more,"),
+        ("f/other", json!([{}]), "f/other/", "but not `f/other/0`,"),
+        ("g/r", json!([{ "name": "admin" }]), "g/r/admin", "but not `g/r/admin`,"),
     ] {
         let mut other = router.clone();
         other.config = json!({ "routes": [route(name, rules)] }).into();

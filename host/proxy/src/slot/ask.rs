@@ -319,7 +319,7 @@ impl Slot {
             Ok(answer) => Ok(Some(answer)),
             Err(fault) => match self.apply_failure_mode(Q::ON_FAILURE, state.exchange.id, fault) {
                 Ok(()) => Ok(None),
-                Err(fault) => Err(self.stop(&fault, state)),
+                Err(fault) => Err(self.stop(question.hook(), &fault, state)),
             },
         }
     }
@@ -355,14 +355,16 @@ impl Slot {
     /// The end of an exchange that may not continue without an answer of this slot.
     pub(crate) fn stop(
         self: &Rc<Self>,
+        hook: Hook,
         fault: &CallFault,
         state: &mut ExchangeState,
     ) -> ExchangeStop {
         state.answered_by = Some(Rc::clone(self));
-        self.failure("", fault).into()
+        let detail = fault.of(&format!("`{}` of {}", hook.function(), self.name()));
+        Refusal::new(FILTER_FAILED, 503, Fault::Filter, detail).into()
     }
 
-    /// The refusal of an exchange whose filter failed; `place` says where, if not at a head.
+    /// The refusal of an exchange whose filter failed in a part of a body; `place` says so.
     pub(crate) fn failure(&self, place: &str, fault: &CallFault) -> Refusal {
         let detail = format!("filter {}{place}: {fault}", self.name());
         Refusal::new(FILTER_FAILED, 503, Fault::Filter, detail)
@@ -419,7 +421,7 @@ pub(crate) fn apply_router_edits(
     let Some(writes) = router.filter().map(Filter::writes) else { return Ok(()) };
     let Err(error) = apply(edits, writes, &mut state.exchange, side) else { return Ok(()) };
     let fault = router.broke(Hook::Router, error.to_string());
-    Err(router.stop(&fault, state))
+    Err(router.stop(Hook::Router, &fault, state))
 }
 
 const PASS: Decision = Decision { verdict: Verdict::Pass, reason: None };

@@ -48,7 +48,7 @@ fn sentence(problem: &Value) -> String {
     format!("{}: {}{help}", text("code"), text("message"))
 }
 
-const MISTAKES: [FolderMistake; 7] = [
+const MISTAKES: [FolderMistake; 9] = [
     ("missing-import", |f| f.edit("guest.yaml", "kv: {}, ", "")),
     ("missing-imports", |f| f.edit("guest.yaml", "clock: {}, counters: {}, ", "")),
     ("header-not-granted", |f| {
@@ -56,6 +56,8 @@ const MISTAKES: [FolderMistake; 7] = [
     }),
     ("unknown-setting", |f| f.edit("guest.yaml", "do: edit", "do: edit, dont: 1")),
     ("refused-setting", |f| f.edit("guest.yaml", "do: edit", "do: refuse")),
+    ("class-not-granted-to-a-filter", |f| f.edit("guest.yaml", "do: edit", "do: quota-always")),
+    ("panic-in-the-self-test", |f| f.edit("guest.yaml", "do: edit", "do: trap-always")),
     ("another-world", |f| f.edit("guest.yaml", "world: everything", "world: authorizer")),
     ("stranger", |f| {
         assert!(tamis(f.path(), &["keys", "generate", "stranger"]).status.success());
@@ -96,7 +98,8 @@ fn a_mistake_in_a_folder_has_one_text_before_and_after_the_start() {
         assert!(!done.status.success(), "{name}: `tamis check` says nothing");
         let value: Value = serde_json::from_slice(&done.stdout).unwrap();
         let problems = value["problems"].as_array().unwrap();
-        let checked: Vec<String> = problems.iter().map(sentence).collect();
+        let checked = tamis(folder.path(), &["check", "."]);
+        let checked = String::from_utf8_lossy(&checked.stdout).into_owned();
         let code = problems[0]["code"].as_str().unwrap();
         let slot = folder.slot_state("test/guest", &format!("refused:{code}"));
         let served = slot["detail"].as_str().unwrap();
@@ -106,7 +109,7 @@ fn a_mistake_in_a_folder_has_one_text_before_and_after_the_start() {
         if !served.contains(rule) {
             wrong.push(format!("{name}: check says `{message}`, the proxy `{served}`"));
         }
-        let said = format!("tamis check\n  {}\n\nthe proxy\n  {served}\n", checked.join("\n  "));
+        let said = format!("{checked}\nthe proxy\n  {served}\n");
         golden(name, &said, &mut wrong);
         kept.iter().for_each(|(name, text)| folder.write(name, text));
         folder.slot_state("test/guest", "serving");
@@ -115,13 +118,17 @@ fn a_mistake_in_a_folder_has_one_text_before_and_after_the_start() {
 }
 
 /// What a filter answers that no proxy sends, and what it does that ends its call: its name, and the setting of the guest.
-const ANSWERS: [(&str, &str); 6] = [
+const ANSWERS: [(&str, &str); 10] = [
     ("bad-reason", "bad-reason"),
     ("upper-case", "upper-case"),
     ("split", "split"),
     ("long-reply", "long-reply"),
     ("undeclared-write", "edit"),
     ("trap-said", "trap-said"),
+    ("unwrap-on-none", "unwrap-said"),
+    ("instant-now", "clock-said"),
+    ("time-limit", "loop"),
+    ("memory-limit", "grow"),
 ];
 
 #[test]
@@ -138,7 +145,7 @@ fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
     let mut before = "pass";
     for (name, act) in ANSWERS {
         let table = format!(
-            "config: {{ do: {act} }}\ncases: [{{ name: it passes, expect: {{ pass: true }} }}]\n"
+            "grant:\n{GRANT}\nconfig: {{ do: {act} }}\ncases: [{{ name: it passes, expect: {{ pass: true }} }}]\n"
         );
         folder.write("cases.yaml", &table);
         let line = ["filter", "test", "--component", &component, "--cases", "cases.yaml"];
@@ -149,7 +156,9 @@ fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
         folder.edit("guest.yaml", &format!("do: {before}"), &format!("do: {act}"));
         before = act;
         let path = format!("/{act}");
-        let text = tested.split_once("): ").map_or(tested.as_str(), |(_, text)| text);
+        // The proxy names the filter too, and the table the kind of the fault.
+        let fault = tested.strip_prefix("`on-request` ").unwrap_or(&tested);
+        let text = fault.rsplit_once(" (the fault ").map_or(fault, |(text, _)| text);
         // Until the change is in force, requests meet the one before.
         let detail = tamis_e2e::eventually(&format!("the proxy says of {act}: {text}"), || {
             get(&folder.http, &path);
@@ -195,6 +204,112 @@ fn a_second_router_is_left_out_with_a_text_and_the_one_in_force_serves_on() {
     });
     golden("second-router", &format!("{checked}\nthe proxy\n  {served}\n"), &mut wrong);
     assert_eq!(get(&folder.http, "/after").status, 200);
+    // As the text says: a proxy that used neither of them before uses none.
+    let fresh = Folder::gateway(&[backend.address]);
+    fresh.write("second.yaml", SECOND);
+    let _fresh = fresh.start(&[]);
+    assert_eq!(get(&fresh.http, "/first").status, 503);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong with a filter or with its table, as `tamis filter test` shows it: the mistake, the grant of the table, and
+/// the rest of it.
+const TABLES: [(&str, &str, &str); 7] = [
+    (
+        "a change where the table expects none",
+        GRANT,
+        "config: { do: edit, reads: [\":path\"], writes: [x-path] }\ncases: [{ name: a, expect: { pass: true } }]",
+    ),
+    (
+        "an import that the grant of the table does not have",
+        "  imports: { log: {} }",
+        "config: { do: pass }\ncases: [{ name: a, expect: { pass: true } }]",
+    ),
+    (
+        "a call from on-request without duringRequests",
+        GRANT,
+        "config: { do: fetch }\ncases: [{ name: a, expect: { answer: { body: ok } } }]",
+    ),
+    (
+        "a call in clear text",
+        "  imports: { clock: {}, counters: {}, http-client: { hosts: [idp.example], duringRequests: true }, kv: {}, log: {}, metrics: {}, quota: { classes: {} }, records: {} }",
+        "config: { do: fetch-clear }\ncases: [{ name: a, expect: { answer: { body: ok } } }]",
+    ),
+    (
+        "a class of a quota with the field of another release",
+        "  imports: { quota: { classes: { a: { perSecond: 1, burst: 1 } } } }",
+        "config: { do: pass }\ncases: [{ name: a, expect: { pass: true } }]",
+    ),
+    (
+        "an event that the filter has no hook for",
+        GRANT,
+        "config: { do: pass }\ncases: [{ name: a, hedge: {}, expect: { hedge: {} } }]",
+    ),
+    (
+        "an answer that is not a map",
+        GRANT,
+        "config: { do: pass }\ncases: [{ name: a, expect: { answer: 429 } }]",
+    ),
+];
+
+#[test]
+fn a_table_that_fails_says_what_to_do() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let component = guests::behaviour().display().to_string();
+    let mut said = String::new();
+    for (mistake, grant, rest) in TABLES {
+        let table = format!("grant:\n{grant}\n{rest}\n");
+        fs::write(folder.path().join("cases.yaml"), table).unwrap();
+        let line = ["filter", "test", "--component", &component, "--cases", "cases.yaml"];
+        let done = tamis(folder.path(), &line);
+        assert!(!done.status.success(), "{mistake}: it passes");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned()
+            + &String::from_utf8_lossy(&done.stderr);
+        said.push_str(&format!("# {mistake}\n\n{text}\n"));
+    }
+    let mut wrong = Vec::new();
+    golden("tables", &said, &mut wrong);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What is wrong between documents, as `tamis check` shows it.
+const DOCUMENTS: [FolderMistake; 2] = [
+    ("a Filter with a fault of its own", |f| {
+        f.edit("guest.yaml", "world: everything", "world: evrything");
+    }),
+    ("settings of a router that are no map", |f| {
+        f.write("second.yaml", &format!("{SECOND}  extend: true\n  config: 5\n"));
+    }),
+];
+
+#[test]
+fn a_mistake_between_documents_and_a_copied_state_say_what_to_do() {
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    folder.attach("guest", "test/guest", "{ do: pass }", GRANT, "");
+    folder.prepare();
+    guests::sign(&folder, "1.0.0");
+    let mut said = String::new();
+    for (mistake, spoil) in DOCUMENTS {
+        let kept = folder.read("guest.yaml");
+        spoil(&folder);
+        let done = tamis(folder.path(), &["check", "."]);
+        assert!(!done.status.success(), "{mistake}: `tamis check` finds nothing");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        said.push_str(&format!("# {mistake}\n\n{text}\n"));
+        folder.write("guest.yaml", &kept);
+        let _ = fs::remove_file(folder.file("second.yaml"));
+    }
+    let copy = tempfile::TempDir::new().unwrap();
+    let mut copying = std::process::Command::new("cp");
+    assert!(copying.arg("-r").arg(folder.file(".")).arg(copy.path()).status().unwrap().success());
+    let done = tamis(copy.path(), &["up", ".", "--prepare"]);
+    assert!(!done.status.success(), "a copied state is used");
+    let text =
+        String::from_utf8_lossy(&done.stderr).replace(folder.path().to_str().unwrap(), "ORIGINAL");
+    said.push_str(&format!("# a copy of a folder with its state\n\n{text}\n"));
+    let mut wrong = Vec::new();
+    golden("documents", &said, &mut wrong);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use tamis_engine::{GrantField, Imports, Inspection, check_imports};
+use tamis_engine::{EngineError, GrantField, GrantPlace, Imports, Inspection, check_imports};
 use tamis_resources::{narrowed, schemas};
 use tempfile::TempDir;
 
@@ -206,11 +206,11 @@ fn the_grant_that_a_refusal_prints_can_be_written_as_it_stands() {
             size: 0,
         };
         let refused = check_imports("acme/a", &inspection, &Grant::default()).unwrap_err();
-        let text = refused.to_string();
-        let lines = text.split_once("add to the `spec` of its Grant: `").unwrap().1;
+        let text = EngineError::from(refused).grant_remedy(GrantPlace::Document).unwrap();
+        let entry = text.strip_prefix("to allow it, add `").unwrap();
+        let (entry, _) = entry.split_once("` under `spec.imports` of the Grant of acme/a").unwrap();
         let yaml = format!(
-            "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a }}\nspec:\n  filter: acme/a\n  {}\n",
-            lines.trim_end_matches('`')
+            "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a }}\nspec:\n  filter: acme/a\n  imports:\n    {entry}\n",
         );
         let (documents, problems) = parse("printed", &yaml);
         assert!(problems.is_empty() && documents.len() == 1, "{yaml}: {problems:?}");

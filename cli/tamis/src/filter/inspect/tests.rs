@@ -116,7 +116,7 @@ fn a_configuration_it_refuses_leaves_the_rest_to_be_told() {
     let (value, inspection) = inspect(&arguments(&path, r#"{"rutes":[]}"#)).unwrap();
     assert!(value["declared"]["error"].as_str().unwrap().contains("rutes"));
     assert_eq!(value["hooks"], json!(["router"]));
-    assert!(text(&value, &inspection).contains("state its configuration with --config"));
+    assert!(text(&value, &inspection).contains("declares   unknown, because"));
 }
 
 #[test]

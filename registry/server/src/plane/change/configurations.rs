@@ -99,16 +99,21 @@ impl ValidationResult {
             rule: format!("{filter} {version} would not run in {attachment}: {}", one.rule),
             ..one
         });
-        let routes = self.left_out.into_iter();
-        let routes =
-            routes.map(|one| (format!("{} {} {}", one.kind, one.route, one.pointer), one.message));
-        let faults = self.faults.into_iter().chain(routes).map(|(pointer, message)| Refused {
+        let dotted = |pointer: &str| pointer.trim_start_matches('/').replace('/', ".");
+        let routes = self.left_out.into_iter().map(|one| {
+            (format!("{} {} at `{}`", one.kind, one.route, dotted(&one.pointer)), one.message)
+        });
+        let faults = self.faults.into_iter().map(|(pointer, message)| {
+            let at = dotted(&plan.config_place(&pointer));
+            (format!("FilterAttachment {attachment} at `{at}`"), message)
+        });
+        let faults = faults.chain(routes).map(|(place, message)| Refused {
             code: "filter.configure".into(),
-            rule: format!(
-                "{filter} {version} refuses its configuration in {attachment}: {pointer}: {message}"
-            ),
-            set_by: "the filter itself".to_owned(),
-            remedy: "change the configuration first, or pin a version that takes it".to_owned(),
+            rule: format!("{filter} {version} does not accept {place}: {message}"),
+            set_by: filter.clone(),
+            remedy:
+                "change it there and apply the document first, or choose a version that accepts it"
+                    .to_owned(),
         });
         whole
             .into_iter()

@@ -89,9 +89,14 @@ fn filter_problems(
     let attachment = format!("FilterAttachment/{}", plan.attachment);
     let mut problems = Vec::new();
     if let Some(one) = refused {
-        let message = format!("{}; {}", one.rule, one.remedy);
+        // At the attachment, whose owner asks: the Grant may belong to somebody else.
+        let rule = Refused { remedy: String::new(), ..one.clone() }.sentence();
         let at = (attachment.as_str(), "/spec/filter");
-        problems.extend(problem_at(state, change, at, &one.code, message));
+        let found = problem_at(state, change, at, &one.code, rule);
+        problems.extend(found.map(|mut found| {
+            found.help = Some(one.remedy).filter(|remedy| !remedy.is_empty());
+            found
+        }));
     }
     for (pointer, message) in faults {
         let message = format!("{} refuses this: {message}", plan.filter);

@@ -210,7 +210,7 @@ fn routes_that_do_not_fit_together_are_refused_whoever_confirms_them_and_stop_no
     });
     let last = last.expect("there is a bound for all");
     assert!(!taken.is_empty());
-    refused(&last, "it exceeded its limit of 16777216 bytes of memory");
+    refused(&last, "it needed more than 16 MiB of memory");
     let there = registry.ask(&["get", "httproute", "r0", "-n", "much"]);
     assert_eq!(there.status.code(), Some(4), "nothing was taken");
     // What is taken away makes room.

@@ -56,14 +56,21 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
     plane.folder.edit("guest.yaml", "do: refuse", "do: edit");
     // Whoever refuses: the rule, who set it and the way out arrive.
     for (from, to, code, rule, set_by, remedy) in [
-        ("do: edit", "do: trap-always", "filter.selftest", "self-test", "the self-test", "limits"),
+        (
+            "do: edit",
+            "do: trap-always",
+            "filter.selftest",
+            "self-test",
+            "self-test",
+            "correct the filter",
+        ),
         (
             "do: edit",
             "do: configure-loop",
             "filter.selftest",
-            "time limit",
-            "the self-test",
-            "limits",
+            "`limits.configure` of its Grant",
+            "self-test",
+            "pin another version",
         ),
     ] {
         plane.folder.edit("guest.yaml", from, to);
