@@ -1,6 +1,6 @@
 //! Grants in the engine's form.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Map, Value as Json, json};
@@ -214,7 +214,9 @@ pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
     };
     let FieldsPlan { reads, writes } = of(&[&spec.request, &spec.response]);
     let (in_requests, in_responses) = (of(&[&spec.request]), of(&[&spec.response]));
-    let is_one = in_requests == in_responses;
+    let set = |fields: &[String]| fields.iter().cloned().collect::<BTreeSet<_>>();
+    let is_one = set(&in_requests.reads) == set(&in_responses.reads)
+        && set(&in_requests.writes) == set(&in_responses.writes);
     let limits = spec.limits.as_ref();
     let default = LimitsPlan::default();
     let us = |ms: u64| ms.saturating_mul(1_000);

@@ -267,6 +267,10 @@ proptest! {
             let mut plan = crate::grant_plan(spec);
             plan.reads.sort();
             plan.writes.sort();
+            for side in plan.in_requests.iter_mut().chain(&mut plan.in_responses) {
+                side.reads.sort();
+                side.writes.sort();
+            }
             for list in plan.imports.values_mut().filter_map(Json::as_object_mut).flatten() {
                 if let Some(list) = list.1.as_array_mut() {
                     list.sort_by_key(Json::to_string);
