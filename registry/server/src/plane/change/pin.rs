@@ -1,6 +1,6 @@
 //! The way of a pin: this file orders its steps, and no other does.
 
-use tamis_api::{ApiProblem, PinRequest, PinResult, RollbackRequest, UnpinRequest};
+use tamis_api::{ApiProblem, GrowthView, PinRequest, PinResult, RollbackRequest, UnpinRequest};
 use tamis_director::{Change, PinRecord, RequiredRights, ServicePin, State, UnpinRecord};
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name, Version};
@@ -10,7 +10,7 @@ use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
 use crate::plane::parse::{known_digest, name, version};
-use crate::plane::problem::{bad, refused};
+use crate::plane::problem::{bad, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view;
 
@@ -145,8 +145,12 @@ impl Control {
         request: &UnpinRequest,
     ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
-        let change = Change::Unpin(UnpinRecord { service: request.service.clone(), filter });
-        let guards = self.0.rules.guards;
+        let place = (request.service.as_str(), &filter);
+        let digests = unpinned(&self.state(), place);
+        let added = self.added_by_unpin(holder, place, digests).await?;
+        let guards = self.guards_for(&added);
+        let record = UnpinRecord { service: request.service.clone(), filter: filter.clone() };
+        let change = Change::Unpin(record);
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         // Without a pin of its own, a service runs what is pinned for all.
@@ -156,7 +160,14 @@ impl Control {
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
-            let effect = self.effect_or_refusal(state, &change, &caller, planned.as_ref())?;
+            if unpinned(state, place) != digests {
+                let remedy = Some("try again".to_owned());
+                let busy = problem(503, "busy", "somebody changed the pins meanwhile");
+                return Err(ApiProblem { remedy, ..busy });
+            }
+            let effect = self
+                .effect_or_refusal(state, &change, &caller, planned.as_ref())
+                .map_err(|problem| name_capabilities(problem, &added))?;
             Ok((records(change.clone())?, effect))
         };
         let attempt = self.commit(holder, decide).await;
@@ -167,10 +178,35 @@ impl Control {
             subject: change.subject().to_string(),
             pin: None,
             diff: view::diff::diff(effect, Default::default(), holder),
-            grown: Vec::new(),
+            grown: added,
             signers: Vec::new(),
         })
     }
+
+    /// What the pin for all may do and a removed one could not: it takes the place of that one.
+    async fn added_by_unpin(
+        &self,
+        holder: &AuthorizedCaller,
+        place: (&str, &Name),
+        (own, wide): (Option<Digest>, Option<Digest>),
+    ) -> Result<Vec<GrowthView>, ApiProblem> {
+        let (Some(own), Some(wide)) = (own, wide.filter(|wide| Some(*wide) != own)) else {
+            return Ok(Vec::new());
+        };
+        // What is not stored runs nowhere.
+        let Some(artifact) = self.artifact(&wide).await? else { return Ok(Vec::new()) };
+        let component = self.component(&artifact).await?;
+        self.capabilities_added(holder, place, Some(own), component).await
+    }
+}
+
+/// The digests of a filter that are pinned for a service and for all.
+fn unpinned(state: &State, (service, filter): (&str, &Name)) -> (Option<Digest>, Option<Digest>) {
+    let of = |service: &str| {
+        let pin = state.pins().find(|pin| pin.service == service && pin.filter == *filter);
+        pin.map(|pin| pin.digest)
+    };
+    (of(service), of("*"))
 }
 
 impl ResolvedPin {
