@@ -13,6 +13,9 @@ use tamis_resources::{
 use super::claim::{Claim, overlap};
 use super::{RequiredRight, RequiredRights};
 
+/// Documents of one address whose rights a claim of it needs: each of many with one address would ask for all others.
+const MAX_HOLDERS: usize = 16;
+
 /// Documents by `Kind/namespace/name`.
 pub(super) struct Documents<'a> {
     pub(super) by_key: BTreeMap<&'a str, &'a Document>,
@@ -95,7 +98,12 @@ impl<'a> Index<'a> {
             match claim {
                 // Borrowed above.
                 Claim::Identity(_) => {}
-                Claim::Socket(socket) => self.sockets.entry(socket).or_default().push(document),
+                Claim::Socket(socket) => {
+                    let holders = self.sockets.entry(socket).or_default();
+                    if holders.len() < MAX_HOLDERS {
+                        holders.push(document);
+                    }
+                }
                 Claim::Host(gateway, host) => {
                     self.hosts.entry(gateway).or_default().push((host, document));
                 }
