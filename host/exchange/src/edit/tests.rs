@@ -317,8 +317,8 @@ fn trailers_change_where_they_are_declared_and_may_follow_a_body() {
             WritableFields::everything(),
             Ok("x-sum: 1, grpc-status: 7, "),
         ),
-        (vec![set("grpc-status", b"7")], writes(), Err("declare")),
-        (vec![set("x-head", b"7")], writes(), Err("declare")),
+        (vec![set("grpc-status", b"7")], writes(), Err("interest.writes")),
+        (vec![set("x-head", b"7")], writes(), Err("interest.writes")),
         (vec![set("via", b"7")], writes(), Err("routes")),
         (vec![set("set-cookie", b"a")], WritableFields::everything(), Err("routes")),
         (vec![set("content-length", b"1")], WritableFields::everything(), Err("routes")),
@@ -330,7 +330,7 @@ fn trailers_change_where_they_are_declared_and_may_follow_a_body() {
             WritableFields::everything(),
             Err("only fields"),
         ),
-        (vec![set("x-sum", b"2"), set("x-no", b"2")], writes(), Err("declare")),
+        (vec![set("x-sum", b"2"), set("x-no", b"2")], writes(), Err("interest.writes")),
     ] {
         let mut trailers = HeaderMap::new();
         trailers.insert("x-sum", HeaderValue::from_static("1"));
