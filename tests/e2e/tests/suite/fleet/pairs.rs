@@ -104,3 +104,21 @@ fn no_way_to_change_a_pair_takes_one_that_proxies_would_refuse() {
         registry.serves(EDGE, SLOT, &first);
     }
 }
+
+#[test]
+fn no_pin_is_removed_for_one_that_may_do_more_without_an_approval() {
+    let plane = Plane::new(|_| ());
+    let registry = plane.registry("data", &[]);
+    // Pinned for all, and may do more than the second.
+    registry.ready();
+    let brittle = guests::brittle().display().to_string();
+    registry.release_of(&brittle, "test/guest", 2, "local-dev");
+    registry.did(&["pin", "test/edge", "test/guest@2.0.0", "--confirm"]);
+    let unpin = ["unpin", "test/edge", "test/guest", "--confirm"];
+    let refused = registry.ask(&unpin);
+    let text = said(&refused);
+    assert!(!refused.status.success() && text.contains("guard.approvals"), "{text}");
+    assert!(text.contains("it may do more"), "{text}");
+    registry.did(&["pin", "*", "test/guest@2.0.0", "--confirm"]);
+    registry.did(&unpin);
+}
