@@ -355,7 +355,7 @@ fn postgresql_answers_through_two_sidecars_whoever_is_allowed() {
     }
     let refused = mesh.record("db", "the refusal", |one| one["status"] == 403);
     assert_eq!(refused["reason"], "authz.no-rule");
-    assert_eq!(refused["filter"], "test/authz");
+    assert_eq!(refused["filter"], "test/authz/inbound:5432");
 }
 
 #[test]

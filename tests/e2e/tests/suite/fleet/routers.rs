@@ -83,7 +83,7 @@ fn a_router_without_the_rules_that_filters_are_attached_to_is_refused_and_one_th
         assert!(!done.status.success(), "{command}: {said}");
         // A problem of a document has its place in the place of its code.
         assert!(said.contains("router.rules") || said.contains("own.yaml:"), "{command}: {said}");
-        assert!(said.contains("no rule named `test/all/all`"), "{command}: {said}");
+        assert!(said.contains("but not `test/all/all`"), "{command}: {said}");
     }
     kept.iter().for_each(|(name, text)| plane.folder.write(name, text));
 

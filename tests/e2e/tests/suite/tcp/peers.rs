@@ -74,7 +74,10 @@ fn a_guard_that_judges_requests_alone_closes_the_port_and_check_says_so() {
     );
     becomes("the port is closed", &mesh.web.first, false);
     let refused = mesh.record("db", "the refusal", |one| one["reason"] == "tcp.unguarded");
-    assert_eq!((&refused["status"], &refused["filter"]), (&503.into(), &"test/near".into()));
+    assert_eq!(
+        (&refused["status"], &refused["filter"]),
+        (&503.into(), &"test/near/inbound:5432".into())
+    );
     let checked = tamis(mesh.folder.path(), &["check", "."]);
     let said = String::from_utf8_lossy(&checked.stderr).into_owned()
         + &String::from_utf8_lossy(&checked.stdout);
@@ -223,7 +226,10 @@ fn an_open_connection_is_closed_soon_after_policies_refuse_it_and_no_other_is() 
     assert!(refused.elapsed() < Duration::from_secs(5), "{:?}", refused.elapsed());
     echoes(&mut web, "the other one stays");
     let record = mesh.record("db", "its record", |one| one["reason"] == "connection.revoked");
-    assert_eq!((&record["status"], &record["filter"]), (&200.into(), &"test/authz".into()));
+    assert_eq!(
+        (&record["status"], &record["filter"]),
+        (&200.into(), &"test/authz/inbound:5432".into())
+    );
     assert_eq!(record["peer"], "spiffe://test.example/ns/test/service/guest");
     assert!(record["detail"].as_str().unwrap().contains("authz.no-rule"), "{record}");
     // A policy that cannot be used closes what it was to guard, and whoever is there.
