@@ -3,7 +3,7 @@
 use crate::guests::{behaviour, behaviour_bytes, given, view};
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
-use tamis_engine::{BreakerStatus, CallFault, Engine, Grant, Limits, inspect};
+use tamis_engine::{BreakerStatus, CallFault, Engine, Grant, GrantPlace, Limits, inspect};
 
 fn fault(what: &str) -> CallFault {
     let mut given = given();
@@ -113,13 +113,16 @@ fn what_is_not_granted_is_an_error_at_load_that_says_what_to_write() {
     without.grant.imports.kv = None;
     let error = without.does("pass").unwrap_err();
     assert_eq!(error.code(), "grant.import");
-    assert!(error.to_string().contains("imports: { kv: {} }"), "{error}");
+    let remedy = error.grant_remedy(GrantPlace::Document).unwrap();
+    assert!(remedy.contains("`kv: {}`") && remedy.contains("`spec.imports`"), "{remedy}");
 
     let mut narrow = given();
     narrow.grant = Grant { imports: narrow.grant.imports, ..Grant::default() };
     let error = narrow.does("edit").unwrap_err();
     assert_eq!(error.code(), "grant.field");
     assert!(error.to_string().contains("writes `x-path`"), "{error}");
+    let remedy = error.grant_remedy(GrantPlace::Document).unwrap();
+    assert!(remedy.contains("x-path") && remedy.contains("writeHeaders`"), "{remedy}");
     let error = narrow.filter(behaviour(), r#"{"do":"pass","reads":["cookie"]}"#).unwrap_err();
     assert_eq!(error.code(), "grant.field");
 }
@@ -161,7 +164,9 @@ fn a_filter_that_would_state_facts_of_the_host_never_serves() {
         ("via", "writeHeaders"),
     ] {
         let config = format!(r#"{{"do":"pass","writes":["{field}"]}}"#);
-        let said = given.filter(behaviour(), &config).unwrap_err().to_string();
+        let error = given.filter(behaviour(), &config).unwrap_err();
+        let remedy = error.grant_remedy(GrantPlace::Document).unwrap_or_default();
+        let said = format!("{error}; {remedy}");
         assert!(said.contains(part) && said.contains(field), "{said}");
     }
 }
@@ -219,7 +224,7 @@ fn a_body_limit_above_the_grant_is_refused_and_one_within_it_is_taken() {
             (true, Ok(filter)) => assert_eq!(filter.body_limit_bytes(), asked),
             (false, Err(error)) => {
                 assert_eq!(error.code(), "filter.configure", "{error}");
-                assert!(error.to_string().contains("limits: { body: "), "{error}");
+                assert!(error.to_string().contains("`limits.body` of the Grant"), "{error}");
             }
             (_, other) => panic!("{asked} of {grant}: {other:?}"),
         }

@@ -219,13 +219,15 @@ fn a_hook_that_may_not_call_out_is_told_which_hooks_may_and_one_that_may_gets_it
                 continue;
             }
             let said = fault(&given, hook, "send-said").unwrap_err().to_string();
-            for part in [
-                "only `tick`",
-                "`on-request`",
-                "imports.http-client.duringRequests: true",
-                "`imports.http-client.hooks`",
-                "no other hook may",
-            ] {
+            let parts = match hook {
+                "on-request" => ["`on-request`", "imports.http-client.duringRequests: true"],
+                "on-route" => ["`router`", "`imports.http-client.hooks`"],
+                "on-request-body" => ["`request-body`", "`imports.http-client.hooks`"],
+                "on-response" => ["`response`", "`imports.http-client.hooks`"],
+                "on-response-body" => ["`response-body`", "`imports.http-client.hooks`"],
+                _ => ["no Grant can let", "send them in `on-tick`"],
+            };
+            for part in parts {
                 assert!(said.contains(part), "{row}: {part}: {said}");
             }
         }

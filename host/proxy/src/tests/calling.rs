@@ -61,7 +61,7 @@ fn a_filter_calls_a_service_from_every_hook_that_its_grant_names_and_from_no_oth
             (&[at], URL, "200"),
             (&[at], "http://app.test.mesh:80/", "200"),
             (&[at], "http://app.test.mesh:81/", "has no port 81"),
-            (&[], URL, "no other hook may"),
+            (&[], URL, "may not send requests under its Grant"),
             (&[at], "http://other.test.mesh/", "imports.http-client.services"),
         ] {
             let mesh = MeshCalls::default();
