@@ -79,7 +79,7 @@ pub(super) struct Feeder {
     again: Cell<bool>,
     /// What the documents in force plan, for whoever starts proxies.
     pub(super) planned: Arc<Mutex<Option<PlannedDocuments>>>,
-    /// What was applied last.
+    /// What was applied last; `None`: nothing, or what is in force is unknown.
     pub(super) applied: Option<ApplyRequest>,
     /// What the registry has of the folder.
     kept: FeedRecord,
@@ -207,7 +207,7 @@ impl Feeder {
         if self.applied.as_ref() == Some(&request) {
             return false;
         }
-        match self.ask(async |client| client.apply(&request).await) {
+        match self.question(async |client| client.apply(&request).await) {
             Ok(applied) => {
                 let diff = applied.diff;
                 let same = diff.documents_changed.is_empty() && diff.documents_removed.is_empty();
@@ -227,7 +227,12 @@ impl Feeder {
                 *lock(&self.planned) = Some(PlannedDocuments { documents, whole });
                 true
             }
-            Err(why) => {
+            Err(error) => {
+                // Whether they are in force is unknown then, also if the folder returns to what was sent before.
+                if error.is_transient() {
+                    self.applied = None;
+                }
+                let why = said(&error);
                 done.wrongs
                     .push(FolderProblem::new(format!("the documents are not applied: {why}")));
                 false

@@ -159,6 +159,7 @@ fn what_a_registry_does_not_answer_is_sent_again_and_what_it_refuses_is_not() {
     drop(registry);
     fs::write(folder.path().join("a.yaml"), service("a")).unwrap();
     assert!(feeder.pass(), "nobody answers: {:?}", wrongs.lines());
+    assert!(feeder.applied.is_none(), "it is unknown what is in force");
 }
 
 #[test]
