@@ -95,7 +95,7 @@ pub fn finish<H: OidcHost>(
     let present = Cookies::of(seen);
     let login = Login::find(rules, sealer, &answer.state, &present, host.now_ms())
         .ok_or(Refusal::LoginUnknown)?;
-    // From here on this browser begins anew, whatever comes of it.
+    // From here on the login cookie of this browser goes, whatever the provider answers.
     let used = parts(&answer.state).map(|(id, _)| rules.cookies.login(id)).unwrap_or_default();
     let removed = rules.cookies.set(&used, "", 0);
     let refused = |refusal| CallbackRefusal { refusal, cookies: vec![removed.clone()] };

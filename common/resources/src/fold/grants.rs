@@ -198,19 +198,12 @@ impl<'a> Fold<'a> {
 /// The `spec` of a Grant in the engine's form.
 #[must_use]
 pub fn grant_plan(spec: &GrantSpec) -> GrantPlan {
-    let of = |views: &[&Option<GrantedView>]| FieldsPlan {
-        reads: fields(
-            views
-                .iter()
-                .filter_map(|view| view.as_ref())
-                .map(|view| (&view.read_headers, &view.read_trailers, &view.attributes)),
-        ),
-        writes: fields(
-            views
-                .iter()
-                .filter_map(|view| view.as_ref())
-                .map(|view| (&view.write_headers, &view.write_trailers, &view.write_attributes)),
-        ),
+    let of = |views: &[&Option<GrantedView>]| {
+        let views: Vec<&GrantedView> = views.iter().filter_map(|view| view.as_ref()).collect();
+        let read = views.iter().map(|it| (&it.read_headers, &it.read_trailers, &it.attributes));
+        let written =
+            views.iter().map(|it| (&it.write_headers, &it.write_trailers, &it.write_attributes));
+        FieldsPlan { reads: fields(read), writes: fields(written) }
     };
     let FieldsPlan { reads, writes } = of(&[&spec.request, &spec.response]);
     let (in_requests, in_responses) = (of(&[&spec.request]), of(&[&spec.response]));
