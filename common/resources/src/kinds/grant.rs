@@ -68,9 +68,9 @@ shapes! {
         pub filter: String,
         /// Keys that must have signed it, in addition to the trust policy.
         pub signed_by: Option<SignedBy>,
-        /// What it may read and change in requests.
+        /// What it may read and change in requests. In responses, of this it sees `request:NAME` alone.
         pub request: Option<GrantedView>,
-        /// What it may read and change in responses.
+        /// What it may read and change in responses. In requests, its hooks find these fields absent, and an edit of them is a fault.
         pub response: Option<GrantedView>,
         /// Capabilities, each with its settings.
         #[serde(default)]
