@@ -1,7 +1,6 @@
 //! Components that may not run, and hostile components: refused or contained, without effect on traffic.
 
 use crate::guests::{GRANT, sign};
-use std::time::{Duration, Instant};
 use tamis_e2e::{Backend, Folder, RunningProcess, eventually, get, tamis};
 
 /// A gateway with the well-behaved guest on it.
@@ -157,10 +156,8 @@ fn contained(what: &str) {
     eventually("the bad rule serves", || {
         (get(&folder.http, "/bad").header("x-tamis-reason") == Some("filter.failed")).then_some(())
     });
-    let began = Instant::now();
     let reply = get(&folder.http, "/bad");
     assert_eq!((reply.status, reply.header("x-tamis-reason")), (503, Some("filter.failed")));
-    assert!(began.elapsed() < Duration::from_secs(5));
     for _ in 0..20 {
         get(&folder.http, "/bad");
         assert_eq!(get(&folder.http, "/good").status, 200);

@@ -161,6 +161,11 @@ fn metric(admin: &str, parts: &[&str]) -> f64 {
     line.and_then(|line| line.rsplit_once(' ')?.1.parse().ok()).unwrap_or(0.0)
 }
 
+/// Waits for a value of a metric: counts follow what a peer sees, and a peer may ask before.
+fn reaches(admin: &str, parts: &[&str], is: impl Fn(f64) -> bool) {
+    eventually(&format!("the metric {parts:?}"), || is(metric(admin, parts)).then_some(()));
+}
+
 /// A server each of whose connections is served by `serve` on a thread of its own.
 fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -265,7 +270,7 @@ fn a_server_that_speaks_first_is_heard_and_each_side_may_end_before_the_other() 
         ("tamis_tcp_bytes_total", "sender=\"client\"", 8.0),
         ("tamis_tcp_bytes_total", "sender=\"service\"", 23.0),
     ] {
-        assert_eq!(metric(&mesh.admin, &[name, listener, more]), wanted, "{name} {more}");
+        reaches(&mesh.admin, &[name, listener, more], |value| value == wanted);
     }
     // The port for requests is what it was.
     let reply = request(&mesh.web.outbound, "GET", "/", &[("host", "db")], b"");
