@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_ambient::{Clock, Random};
-use tamis_node::{ArtifactStore, Documents, Examiner, Finding, NodeResources, Source};
+use tamis_node::{ArtifactStore, Documents, Finding, NodeResources, PlanExaminer, Source};
 use tamis_resources::plan::World;
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
@@ -225,7 +225,7 @@ fn examine(
     notes: &mut Vec<String>,
 ) -> Result<()> {
     let shared = NodeResources::new(None, Clock::system(), Random::system())?;
-    let mut examiner = Examiner::new(&shared, source.clone(), ArtifactStore::new(stores))?;
+    let mut examiner = PlanExaminer::new(&shared, source.clone(), ArtifactStore::new(stores))?;
     for node in nodes {
         for finding in examiner.look(documents, node) {
             match finding {

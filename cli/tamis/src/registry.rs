@@ -1,8 +1,8 @@
 //! `tamis registry`: runs a registry in the foreground, and manages its tokens.
 
 use crate::ending::EndSignal;
-use crate::examine::Engine;
 use crate::output::{self, Output};
+use crate::registry_engine::RegistryEngine;
 use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use serde_json::json;
@@ -325,7 +325,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         ..RegistryOptions::new(
             arguments.kept.storage()?,
             arguments.listen.clone(),
-            Arc::new(Engine),
+            Arc::new(RegistryEngine),
         )
     };
     let busy = output::busy("opening the registry");

@@ -9,8 +9,8 @@
 //! append at an outdated head is decided again.
 
 mod change;
+mod component_examiner;
 mod control;
-mod examine;
 mod identity;
 mod keys;
 mod parse;
@@ -23,10 +23,10 @@ mod sources;
 mod start;
 mod view;
 
+pub use component_examiner::{ComponentExaminer, Faults};
 pub use control::fleet::ConnectedProxy;
 pub use control::proxy_plan::ProxyPlan;
 pub use control::{Control, Rules};
-pub use examine::{ComponentExaminer, Faults};
 pub use identity::MeshOptions;
 pub(crate) use identity::problems::expired_only_renews;
 pub(crate) use identity::{ProvenProxy, RENEWAL_GRACE};

@@ -4,7 +4,7 @@ use super::admission::FolderAdmission;
 use super::member::Member;
 use super::ports::Ports;
 use super::proof::{self, FolderProof, ProofIssuer};
-use crate::examine::Engine;
+use crate::registry_engine::RegistryEngine;
 use anyhow::{Context as _, Result, bail};
 use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
@@ -63,7 +63,11 @@ impl EmbeddedRegistry {
                 // An approval of growth needs a second person, and there is only one.
                 rules: Rules { growth_approvals: 0, ..Rules::default() },
                 drain: DRAIN,
-                ..RegistryOptions::new(Storage::folder(&kept), listen.clone(), Arc::new(Engine))
+                ..RegistryOptions::new(
+                    Storage::folder(&kept),
+                    listen.clone(),
+                    Arc::new(RegistryEngine),
+                )
             };
             Registry::start(options)
         };

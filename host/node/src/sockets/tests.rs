@@ -287,7 +287,7 @@ fn a_check_of_documents_tells_of_certificates_that_do_not_work() {
     let found = |source: &Source| -> Vec<String> {
         let store = crate::store::ArtifactStore::new(Vec::new());
         let shared = crate::testing::shared();
-        let mut examiner = crate::Examiner::new(&shared, source.clone(), store).unwrap();
+        let mut examiner = crate::PlanExaminer::new(&shared, source.clone(), store).unwrap();
         let node = "sidecar:test/app/0".parse().unwrap();
         let findings = examiner.look(&documents, &node).into_iter();
         findings

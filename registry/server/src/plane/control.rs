@@ -2,8 +2,8 @@
 
 mod activations;
 mod artifacts;
-pub(crate) mod beside;
 pub(crate) mod commit;
+pub(crate) mod compute_turns;
 mod evidence;
 pub(crate) mod fleet;
 mod parts;
@@ -22,11 +22,11 @@ use tamis_oci::Store;
 use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
 
+use crate::plane::component_examiner::ComponentExaminer;
 use crate::plane::control::artifacts::Artifacts;
-use crate::plane::control::beside::Turns;
+use crate::plane::control::compute_turns::Turns;
 use crate::plane::control::fleet::Fleet;
 use crate::plane::control::routers::Routers;
-use crate::plane::examine::ComponentExaminer;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
 use crate::plane::policy::PolicyFolder;

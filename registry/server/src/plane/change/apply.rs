@@ -19,8 +19,8 @@ use super::problems::{DocumentFaults, as_refusal};
 use super::propose::proposal;
 use super::{records, room};
 use crate::plane::control::Control;
-use crate::plane::control::beside::{SMALL_BYTES, Size, StateCopy, Turn, Waiting};
 use crate::plane::control::commit;
+use crate::plane::control::compute_turns::{SMALL_BYTES, Size, StateCopy, Turn, Waiting};
 use crate::plane::problem::{documents, journal, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::sources::{self, ParsedDocuments};
@@ -176,7 +176,7 @@ impl Control {
         let size = Size::of(bytes);
         let (turn, sources) = (self.turn(holder, size).await?, request.sources.clone());
         let parse = move |waiting: &Waiting| sources::parsed(&sources, &|| waiting.go_on());
-        let parsed = self.beside(turn, parse).await??;
+        let parsed = self.compute(turn, parse).await??;
         let ApplyRequest { sources: _, files, removed, prune, confirm } = request;
         let (files, removed) = (files.clone(), removed.clone());
         let (sources, prune, confirm) = (Vec::new(), *prune, *confirm);
@@ -194,7 +194,7 @@ impl Control {
         let preview = move |control: &Self, copy: &mut StateCopy, waiting: &Waiting| {
             control.preview(&asked, copy, waiting)
         };
-        self.beside_state(turn, preview).await?
+        self.compute_on_state(turn, preview).await?
     }
 
     fn preview(

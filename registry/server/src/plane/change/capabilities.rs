@@ -8,7 +8,7 @@ use tamis_director::{Guards, Plans, State};
 use tamis_trust::{Digest, Name};
 
 use crate::plane::control::Control;
-use crate::plane::control::beside::{Size, Waiting};
+use crate::plane::control::compute_turns::{Size, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 
 impl Control {
@@ -31,7 +31,7 @@ impl Control {
         let configs = configurations(&self.state(), &mut self.plans(), service, filter);
         let examine = Arc::clone(&self.0.examine);
         let compare = move |_: &Waiting| examine.capabilities_added(&before, &after, &configs);
-        self.beside(self.turn(holder, Size::Small).await?, compare).await
+        self.compute(self.turn(holder, Size::Small).await?, compare).await
     }
 
     /// The guards for a change that adds these capabilities.

@@ -9,9 +9,9 @@ use tamis_resources::{RouteFault, ValidationFaults, crowded, namespace_shares};
 use tamis_trust::{Digest, Refused};
 
 use super::planned::PlannedChange;
-use crate::plane::control::beside::{Size, Waiting};
+use crate::plane::component_examiner::ComponentExaminer;
+use crate::plane::control::compute_turns::{Size, Waiting};
 use crate::plane::control::{Control, ControlInner};
-use crate::plane::examine::ComponentExaminer;
 use crate::plane::problem::refused;
 use crate::plane::rights::AuthorizedCaller;
 
@@ -58,7 +58,7 @@ impl Control {
             let (control, copy) = (self.clone(), Arc::clone(plan));
             let changed = changed.clone();
             let judge = move |_: &Waiting| validate(&control.0, &component, &copy, &changed);
-            let result = self.beside(self.turn(holder, size).await?, judge).await?;
+            let result = self.compute(self.turn(holder, size).await?, judge).await?;
             if !result.is_empty() {
                 all.push((Arc::clone(plan), result));
             }

@@ -4,7 +4,7 @@ use tamis_api::ApiProblem;
 use tamis_director::{Change, ChangeEffect, State};
 
 use crate::plane::control::Control;
-use crate::plane::control::beside::{Size, StateCopy, Waiting};
+use crate::plane::control::compute_turns::{Size, StateCopy, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 
 /// A change that can be made, as far as rules about its effect allow it.
@@ -36,6 +36,6 @@ impl Control {
             let effect = plans.effect(state, &change).ok()?;
             Some(PlannedChange { decided: state.decided(), effect })
         };
-        self.beside_state(turn, planned).await
+        self.compute_on_state(turn, planned).await
     }
 }

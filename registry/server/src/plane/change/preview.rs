@@ -7,7 +7,7 @@ use tamis_director::{Change, ChangeEffect, Guards, ProposalRecord, RequiredRight
 use tamis_journal::Record;
 use tamis_trust::Refused;
 
-use crate::plane::control::beside::Size;
+use crate::plane::control::compute_turns::Size;
 
 /// What an apply would do, and what it needs.
 pub(super) struct ApplyPreview {

@@ -12,7 +12,7 @@ use tamis_trust::Refused;
 use super::configurations::{PLAN_CODE, ROUTES_CODE, ValidationResult, no_room};
 use super::preview::ApplyPreview;
 use crate::plane::control::Control;
-use crate::plane::control::beside::{StateCopy, Waiting};
+use crate::plane::control::compute_turns::{StateCopy, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view::diff::is_for;
 
@@ -51,7 +51,7 @@ impl Control {
                 });
                 found.flatten().collect()
             };
-            problems.extend(self.beside_state(turn, found).await?);
+            problems.extend(self.compute_on_state(turn, found).await?);
         }
         problems.retain(|one| is_for(holder, one));
         Ok(DocumentFaults { problems, refusals })

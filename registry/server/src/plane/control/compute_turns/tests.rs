@@ -5,8 +5,8 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::*;
+use crate::plane::component_examiner::ComponentExaminer;
 use crate::plane::control::Rules;
-use crate::plane::examine::ComponentExaminer;
 use crate::plane::keys::{Keys, MissingKeys};
 
 struct NoExaminer;
@@ -97,7 +97,7 @@ async fn what_nobody_waits_for_any_more_ends_at_its_next_step_and_gives_its_turn
                 step.recv().unwrap();
                 ended.send(waiting.go_on().is_err()).unwrap();
             };
-            control.beside(turn, compute).await
+            control.compute(turn, compute).await
         });
         begins.await.unwrap();
         if leaves {

@@ -38,7 +38,7 @@ pub enum Finding {
 }
 
 /// Examines plans as the proxies that run them do.
-pub struct Examiner {
+pub struct PlanExaminer {
     builder: Builder,
     source: Source,
     clock: Clock,
@@ -48,7 +48,7 @@ pub struct Examiner {
     seen: HashSet<String>,
 }
 
-impl Examiner {
+impl PlanExaminer {
     /// For documents of a source, with the artifacts of a store.
     ///
     /// # Errors

@@ -9,9 +9,9 @@ mod growth;
 mod validate;
 
 /// The engine of this binary.
-pub(crate) struct Engine;
+pub(crate) struct RegistryEngine;
 
-impl ComponentExaminer for Engine {
+impl ComponentExaminer for RegistryEngine {
     fn check_claims(&self, manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
         tamis_node::check_manifest(manifest, component)
     }

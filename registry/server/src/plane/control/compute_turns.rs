@@ -1,4 +1,4 @@
-//! Computations beside the thread that serves: what follows from many documents takes seconds, and nobody else waits for it.
+//! Turns for computations on other threads: what follows from many documents takes seconds, and nobody else waits for it.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -106,7 +106,7 @@ impl Control {
     ///
     /// # Errors
     /// [`ApiProblem`] when the computation panics.
-    pub(crate) async fn beside<T: Send + 'static>(
+    pub(crate) async fn compute<T: Send + 'static>(
         &self,
         turn: Turn,
         compute: impl FnOnce(&Waiting) -> T + Send + 'static,
@@ -125,7 +125,7 @@ impl Control {
     }
 
     /// The same for what follows from the state. What is found out about proxies is known to all afterwards.
-    pub(crate) async fn beside_state<T: Send + 'static>(
+    pub(crate) async fn compute_on_state<T: Send + 'static>(
         &self,
         turn: Turn,
         compute: impl FnOnce(&Self, &mut StateCopy, &Waiting) -> T + Send + 'static,
@@ -136,7 +136,7 @@ impl Control {
             control.plans().learn(copy.plans);
             value
         };
-        self.beside(turn, compute).await
+        self.compute(turn, compute).await
     }
 
     fn copy(&self) -> StateCopy {
