@@ -1,6 +1,8 @@
 //! A question to the breaker filter about a circuit.
 
-use crate::table::{EndpointState, ServiceState, lock};
+use crate::endpoint_state::EndpointState;
+use crate::lock::lock;
+use crate::service_state::ServiceState;
 use std::sync::Arc;
 use tamis_exchange::{Circuit, Window};
 

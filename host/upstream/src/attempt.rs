@@ -1,13 +1,14 @@
 //! A request in progress to one endpoint: what is counted of it, from its beginning to the end of its response.
 
 use crate::ask::BreakerQuestion;
-use crate::circuit::Ticket;
+use crate::circuit::admission::Ticket;
 use crate::config::Protocol;
+use crate::endpoint_state::EndpointState;
 use crate::endpoints::Endpoint;
 use crate::pool::Pool;
 use crate::pool::http1::Tunnel;
 use crate::pool::http2;
-use crate::table::{EndpointState, ServiceState};
+use crate::service_state::ServiceState;
 use crate::window::Sample;
 use std::rc::Rc;
 use std::sync::Arc;

@@ -1,6 +1,9 @@
-//! The state of a circuit: which attempts pass, and when a decision is due. It never decides itself.
+//! The state of a circuit: its outcomes, and what the breaker filter answered. It never decides itself.
 
-use crate::window::{OutcomeWindow, Sample};
+pub(crate) mod admission;
+pub(crate) mod outcome;
+
+use crate::window::OutcomeWindow;
 use std::time::{Duration, Instant};
 use tamis_exchange::{Circuit, Window};
 
@@ -28,26 +31,6 @@ enum State {
     },
 }
 
-/// Whether an attempt passes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Admission {
-    Pass(Ticket),
-    /// Ask the breaker filter first.
-    Ask,
-    /// Refused for about this long.
-    Refuse(Duration),
-}
-
-/// The state under which an attempt began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ticket {
-    epoch: u64,
-    probe: bool,
-}
-
-/// How long refused callers wait while others probe or decide.
-const SHORT: Duration = Duration::from_millis(50);
-
 impl CircuitState {
     pub(crate) fn new(span: Duration, now: Instant) -> Self {
         Self {
@@ -61,66 +44,6 @@ impl CircuitState {
 
     pub(crate) fn is_closed(&self) -> bool {
         matches!(self.state, State::Closed)
-    }
-
-    pub(crate) fn admit(&mut self, now: Instant) -> Admission {
-        let epoch = self.epoch;
-        match &mut self.state {
-            State::Closed => Admission::Pass(Ticket { epoch, probe: false }),
-            State::Open { until } if now < *until => Admission::Refuse(*until - now),
-            _ if self.asking => Admission::Refuse(SHORT),
-            State::HalfOpen { left, under_way, .. } if *left > 0 => {
-                *left -= 1;
-                *under_way += 1;
-                Admission::Pass(Ticket { epoch, probe: true })
-            }
-            State::HalfOpen { under_way, .. } if *under_way > 0 => Admission::Refuse(SHORT),
-            // Open and expired, or every probe was judged without a decision.
-            State::Open { .. } | State::HalfOpen { .. } => {
-                self.asking = true;
-                Admission::Ask
-            }
-        }
-    }
-
-    /// Admits an attempt whatever the circuit. It counts while the circuit is closed and otherwise not:
-    /// only probes judge a circuit.
-    pub(crate) fn admit_regardless(&self) -> Ticket {
-        Ticket { epoch: self.epoch, probe: false }
-    }
-
-    /// Records the end of an attempt. True when the filter should decide; then [`CircuitState::asking`] is set.
-    pub(crate) fn record(&mut self, ticket: Ticket, sample: Sample, now: Instant) -> bool {
-        let current = ticket.epoch == self.epoch;
-        let look = match &mut self.state {
-            State::Closed => {
-                self.window.record(sample, now);
-                sample.failed || sample.slow
-            }
-            // It began before the circuit opened: it says nothing about the endpoint's current state.
-            State::Open { .. } => false,
-            State::HalfOpen { under_way, since, .. } if current && ticket.probe => {
-                *under_way = under_way.saturating_sub(1);
-                // All probes count as made at once: none is forgotten before the circuit is judged.
-                self.window.record(sample, *since);
-                true
-            }
-            State::HalfOpen { .. } => false,
-        };
-        let ask = look && !self.asking;
-        self.asking |= ask;
-        ask
-    }
-
-    /// An attempt was given up by its own side: a probe may be made again.
-    pub(crate) fn cancel(&mut self, ticket: Ticket) {
-        if let State::HalfOpen { left, under_way, .. } = &mut self.state
-            && ticket.probe
-            && ticket.epoch == self.epoch
-        {
-            *under_way = under_way.saturating_sub(1);
-            *left += 1;
-        }
     }
 
     /// Sets the answer to a question.
@@ -205,7 +128,9 @@ impl CircuitState {
 
 #[cfg(test)]
 mod tests {
+    use super::admission::{Admission, Ticket};
     use super::*;
+    use crate::window::Sample;
     use proptest::prelude::*;
 
     const FAILED: Sample = Sample { failed: true, timed_out: false, slow: false };

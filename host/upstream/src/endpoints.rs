@@ -1,10 +1,11 @@
 //! The endpoints of a service as one worker currently sees them.
 
 use crate::config::{EndpointTarget, ServiceConfig};
+use crate::endpoint_state::EndpointState;
 use crate::pool::Pool;
 use crate::pools::Pools;
 use crate::resolve::{NameResolver, ResolvedName};
-use crate::table::{EndpointState, ServiceState};
+use crate::service_state::ServiceState;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;

@@ -10,14 +10,18 @@ mod budget;
 mod circuit;
 mod config;
 mod dispatch;
+mod endpoint_state;
 mod endpoints;
+mod latency;
+mod lock;
 mod pick;
 mod pool;
 mod pools;
 mod protocol;
 mod resolve;
 mod send;
-mod table;
+mod service_state;
+mod service_table;
 #[cfg(test)]
 mod tests;
 mod upstreams;
@@ -29,10 +33,12 @@ pub use attempt::{Attempt, AttemptOutcome};
 pub use config::{
     EndpointConfig, EndpointTarget, PickAlgorithm, Protocol, ServiceConfig, ServiceSettings,
 };
+pub use endpoint_state::EndpointSnapshot;
 pub use pick::{Pick, PickFailure};
 pub use pool::http1::Tunnel;
 pub use protocol::is_broken_by;
 pub use send::{SendFailure, UpstreamRequest};
-pub use table::{EndpointSnapshot, ServiceSnapshot, ServiceTable};
+pub use service_state::ServiceSnapshot;
+pub use service_table::ServiceTable;
 pub use upstreams::{Upstream, Upstreams};
 pub use weigh::{EndpointView, WeightsError};

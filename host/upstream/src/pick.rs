@@ -3,8 +3,8 @@
 use crate::ask::BreakerQuestion;
 use crate::attempt::Attempt;
 use crate::config::PickAlgorithm;
+use crate::endpoint_state::EndpointLoad;
 use crate::endpoints::Endpoint;
-use crate::table::EndpointLoad;
 use std::sync::atomic::Ordering;
 use tamis_ambient::{Random, mix};
 

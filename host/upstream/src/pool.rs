@@ -5,8 +5,8 @@ pub(crate) mod http2;
 pub(crate) mod place;
 
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
+use crate::endpoint_state::EndpointState;
 use crate::send::SendFailure;
-use crate::table::EndpointState;
 use place::ConnectionPlace;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;

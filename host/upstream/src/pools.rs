@@ -1,8 +1,8 @@
 //! The pools of one worker.
 
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig};
+use crate::endpoint_state::EndpointState;
 use crate::pool::Pool;
-use crate::table::EndpointState;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -2,13 +2,14 @@
 
 use crate::ask::BreakerQuestion;
 use crate::attempt::Attempt;
-use crate::circuit::Admission;
+use crate::circuit::admission::{Admission, Ticket};
 use crate::config::ServiceConfig;
 use crate::endpoints::{Endpoint, Endpoints};
 use crate::pick::{Pick, PickFailure, choose, pick_where_all_closed};
 use crate::pools::Pools;
 use crate::resolve::NameResolver;
-use crate::table::{ServiceState, ServiceTable};
+use crate::service_state::ServiceState;
+use crate::service_table::ServiceTable;
 use crate::weigh::{EndpointView, WeightsError};
 use http::HeaderName;
 use std::cell::Cell;
@@ -255,12 +256,7 @@ impl Upstream {
         Err(PickFailure::CircuitOpen { retry_in_ms })
     }
 
-    fn attempt(
-        &self,
-        endpoint: &Endpoint,
-        ticket: crate::circuit::Ticket,
-        config: &ServiceConfig,
-    ) -> Attempt {
+    fn attempt(&self, endpoint: &Endpoint, ticket: Ticket, config: &ServiceConfig) -> Attempt {
         Attempt::new(&self.state, endpoint, ticket, config.settings.slow_call)
     }
 }

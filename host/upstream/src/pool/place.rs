@@ -1,8 +1,8 @@
 //! Places among an endpoint's connections, shared by all workers.
 
 use super::Pool;
+use crate::endpoint_state::EndpointState;
 use crate::send::SendFailure;
-use crate::table::EndpointState;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;

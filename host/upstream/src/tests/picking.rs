@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::PickAlgorithm;
+use crate::endpoint_state::EndpointState;
 use crate::endpoints::Endpoint;
 use crate::pick::choose;
 use crate::pool::Pool;
-use crate::table::EndpointState;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -45,7 +45,9 @@ fn succeeded(state: &EndpointState, latency_us: u64) {
 }
 
 fn ended(state: &EndpointState, latency_us: u64, failed: bool) {
-    let crate::circuit::Admission::Pass(ticket) = state.admit() else { panic!("it is closed") };
+    let crate::circuit::admission::Admission::Pass(ticket) = state.admit() else {
+        panic!("it is closed")
+    };
     let sample = crate::window::Sample { failed, timed_out: false, slow: false };
     if state.record(ticket, sample, Duration::from_micros(latency_us)) {
         state.change(|state, now| state.unanswered(now));

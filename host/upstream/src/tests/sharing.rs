@@ -35,7 +35,7 @@ impl Client {
             let latency = Duration::from_micros(latency_us(index, self.counts[index]));
             self.counts[index] += 1;
             self.time.advance(latency);
-            self.endpoints[index].state.add_latency(latency, false, self.time.clock().now());
+            self.endpoints[index].state.latency.add(latency, false, self.time.clock().now());
         }
         self.counts.iter().zip(&before).map(|(after, before)| after - before).collect()
     }
