@@ -81,7 +81,7 @@ pub fn is_origin_field(name: &str) -> bool {
 
 /// Whether a field may be a trailer: the host does not write it, it neither routes, authenticates nor describes a message
 /// (RFC 9110 §6.5.1), and it states no origin.
-pub(crate) fn may_follow_a_body(name: &str) -> bool {
+pub fn may_follow_a_body(name: &str) -> bool {
     let is_of_heads = is_host_field(name) || is_origin_field(name);
     !is_of_heads && !is_of(name, NO_TRAILERS, NO_TRAILER_PREFIXES)
 }
@@ -128,6 +128,7 @@ pub(crate) fn remove_other_spellings(headers: &mut HeaderMap, name: &str) {
 }
 
 /// Whether a name has a character that is not a letter, a digit or `-`.
-pub(crate) fn is_odd(name: &str) -> bool {
+#[inline]
+pub fn is_odd(name: &str) -> bool {
     !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
 }

@@ -31,7 +31,6 @@ mod hooks;
 mod host_pattern;
 mod kept;
 mod method;
-mod owners;
 mod prefixes;
 mod refusal;
 mod reply;
@@ -50,7 +49,9 @@ pub use edit::{
 };
 pub use exchange::{Attributes, Exchange, Scheme};
 pub use field_values::trim_values;
-pub use fields::{is_host_field, is_host_look_alike, is_origin_field, is_same_name};
+pub use fields::{
+    is_host_field, is_host_look_alike, is_odd, is_origin_field, is_same_name, may_follow_a_body,
+};
 pub use head_bounds::{HeadBound, HeadBounds, MAX_FIELDS, MAX_HEAD_OCTETS};
 pub use head_side::HeadSide;
 pub use hooks::{
@@ -61,7 +62,6 @@ pub use hooks::{
 pub use host_pattern::HostPattern;
 pub use kept::{KeptFieldSpan, KeptFields, MAX_KEPT_OCTETS};
 pub use method::misspelt_method;
-pub use owners::Owners;
 pub use prefixes::{AddressPrefixes, InvalidPrefix};
 pub use refusal::{Fault, Refusal};
 pub use reply::{Reply, check_reply};

@@ -1,13 +1,14 @@
 //! Bodies on their way through this proxy: what was read whole, and what is sent with hooks.
 
 use crate::body_budget::{BODIES_MAX_BYTES, BudgetSpent, GatheredBody};
+use crate::heads::Owners;
 use crate::slot::{ChunkSlot, TrailerSlot};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
-use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
+use tamis_exchange::{Body, BodyError, Fault, Refusal};
 use tokio::time::Instant;
 
 /// Why a body cannot be read whole.

@@ -1,6 +1,7 @@
 //! The filters of a listener in one worker, by hook, and the targets of their choices.
 
 use crate::generation::ChainLayout;
+use crate::heads::Owners;
 use crate::hedges::Hedges;
 use crate::names::NumberedNames;
 use crate::slot::{LongCallTurns, Slot, Slots};
@@ -9,7 +10,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_engine::{FilterState, Responses};
-use tamis_exchange::{Edit, Owners, Selector};
+use tamis_exchange::{Edit, Selector};
 use tamis_resources::plan::TrafficDirection;
 use tamis_upstream::Upstream;
 

@@ -3,11 +3,11 @@
 
 use crate::arrival::Arrival;
 use crate::connection::Connection;
-use crate::fields::{forwarded, join_cookies, one_length, remove_hop_by_hop, take_retry_mark};
 use crate::generation::ListenerRules;
+use crate::heads::request::{EndedFields, add_own, length, take_ended};
+use crate::heads::{Origin, origin};
 use crate::trace;
 use crate::upgrade::{self, Upgrade};
-use crate::via;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Version};
 use std::borrow::Cow;
@@ -29,7 +29,7 @@ pub(crate) struct DecodedRequest {
     /// The caller is a proxy of the mesh and retries what fails.
     pub(crate) caller_retries: bool,
     /// Whether this proxy made it.
-    pub(crate) origin: via::Origin,
+    pub(crate) origin: Origin,
     /// Declared length of the body.
     pub(crate) length: Option<u64>,
 }
@@ -46,7 +46,7 @@ pub(crate) fn decode(
     if request.version() == Version::HTTP_2 {
         check_fields(request.headers(), shared.limits.gate.max_fields)?;
     }
-    let origin = via::origin(request.headers(), &shared.copy_mark)?;
+    let origin = origin(request.headers(), &shared.copy_mark)?;
     let upgrade = upgrade::requested_upgrade(request, &rules.upgrades)?;
     let (authority, host) = {
         let uri = std::mem::take(request.uri_mut());
@@ -74,17 +74,10 @@ pub(crate) fn decode(
     let length = length(request.headers_mut())?;
     let (method, version) = (request.method().clone(), request.version());
     let mut headers = std::mem::take(request.headers_mut());
-    let trailers = takes_trailers(&headers);
-    remove_hop_by_hop(&mut headers);
-    let caller_retries = take_retry_mark(&mut headers, connection, direction);
-    owners.remove_look_alikes(&mut headers);
-    join_cookies(&mut headers);
-    // The host itself meets the expectation: the client's connection sends 100 when the body is read.
-    headers.remove(header::EXPECT);
-    owners.clean_trailer_names(&mut headers);
+    let EndedFields { trailers, caller_retries } =
+        take_ended(&mut headers, owners, connection, direction);
     let chain = client_chain(&headers, connection, rules);
-    forwarded(&mut headers, connection, direction, host, chain.as_ref());
-    via::add(&mut headers, version);
+    add_own(&mut headers, version, (connection, direction), host, chain.as_ref());
     trace::ensure(&mut headers, shared.random);
     let extended = upgrade.as_ref().is_some_and(|upgrade| upgrade.extended);
     if upgrade.as_ref().is_some_and(|upgrade| extended && upgrade.protocol == "websocket") {
@@ -238,22 +231,6 @@ fn path(
     }
 }
 
-/// Whether `te` has `trailers` in its list (RFC 9110 §10.1.4).
-fn takes_trailers(headers: &HeaderMap) -> bool {
-    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
-    let mut codings = values.flat_map(|value| value.split(','));
-    codings.any(|coding| {
-        let name = coding.split(';').next().unwrap_or_default();
-        name.trim().eq_ignore_ascii_case("trailers")
-    })
-}
-
-/// The declared length of the body.
-fn length(headers: &mut HeaderMap) -> Result<Option<u64>, Refusal> {
-    let wrong = |_| refuse("http.content-length", 400, "`content-length` must be one number");
-    one_length(headers).map_err(wrong)
-}
-
 fn refuse(code: &'static str, status: u16, detail: &str) -> Refusal {
     Refusal::new(code, status, Fault::Client, detail)
 }
@@ -405,19 +382,5 @@ mod tests {
         headers.append(header::HOST, "a".parse().unwrap());
         headers.append(header::HOST, "a".parse().unwrap());
         assert!(authority(&"/".parse().unwrap(), &mut headers, Scheme::Http).is_err());
-    }
-
-    #[test]
-    fn trailers_are_taken_wherever_the_list_says_so() {
-        for (te, taken) in [
-            ("trailers", true),
-            ("trailers, deflate;q=0.5", true),
-            ("deflate, Trailers", true),
-            ("gzip", false),
-            ("xtrailers", false),
-        ] {
-            let headers = HeaderMap::from_iter([(header::TE, te.parse().unwrap())]);
-            assert_eq!(takes_trailers(&headers), taken, "{te}");
-        }
     }
 }

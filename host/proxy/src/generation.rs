@@ -1,12 +1,13 @@
 //! Everything that a worker needs to serve, as one immutable value.
 
+use crate::heads::Owners;
 use crate::shadow::Shadow;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{Filter, OnFailure};
-use tamis_exchange::{AddressPrefixes, HostPattern, Owners, PathRules, Protocols, TrustedProxies};
+use tamis_exchange::{AddressPrefixes, HostPattern, PathRules, Protocols, TrustedProxies};
 use tamis_refused::Refused;
 use tamis_resources::plan::{Phase, TrafficDirection};
 use tamis_transport::{Address, AskedHandshake, AskedProtocol, ServerTls, TcpPort};

@@ -19,8 +19,8 @@
 //!    scope, see it.
 //! 2. `pipeline` alone knows the order of the stages, which return to it; a stage knows the order of its own steps.
 //! 3. `unexpected_content`: waits for the end of a request that must have no content.
-//! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `upgrade`, `fields`, `via` and `trace`)
-//!    normalises the head. The body is read through `client_body`, over HTTP/2 within the bounds of `patience`. From
+//! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `upgrade`, `heads/request` and
+//!    `trace`) normalises the head. The body is read through `client_body`, over HTTP/2 within the bounds of `patience`. From
 //!    here on `exchange` is the one value that travels, and its end is counted whatever happens.
 //! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the
 //!    filters of a slot: it times, counts, checks and shadows a call (`slot/question`, `slot/instances`,
@@ -30,10 +30,10 @@
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
 //!    (`slot/trailer`); whole ones share the memory of `body_budget`, and `exchange/replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `endpoint_choice` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
-//!    be faster when `hedges` is due. What the upstream sends before its response passes `interim`. `breaker` is asked what
+//!    be faster when `hedges` is due. What the upstream sends before its response passes `heads/interim`. `breaker` is asked what
 //!    the end of the attempt means for the circuit; after a failure the retry filter is asked.
 //! 9. `mirror` sends copies, as many at once as `mirror_places` allows.
-//! 10. `respond` asks the response hooks about the head and a whole body; `response_size` bounds the head. Where the
+//! 10. `respond` normalises the head of the response (`heads/response`) and asks the response hooks about it and a whole body; `response_size` bounds the head. Where the
 //!     endpoint agreed to another protocol, `switch` answers the client instead (with the steps of `respond` for the
 //!     head), and `reply` has `tunnel` copy between both sides.
 //! 11. `reply` passes the response to the connection, with `response_body`, which shows chunks and trailers to their
@@ -76,12 +76,11 @@ mod endpoint_choice;
 mod error;
 mod exchange;
 mod failure;
-mod fields;
 mod gate_refusal;
 mod generation;
 mod handshakes;
+mod heads;
 mod hedges;
-mod interim;
 mod latencies;
 mod leaving;
 
@@ -123,7 +122,6 @@ mod traffic;
 mod tunnel;
 mod unexpected_content;
 mod upgrade;
-mod via;
 mod worker;
 
 pub use admin::METRICS;
@@ -134,6 +132,7 @@ pub use generation::{
     Attachment, CaptureRules, ChainLayout, EgressRule, EgressRules, Generation, ListenerConfig,
     ListenerRules, Reasons, SlotOccupant, TcpRules,
 };
+pub use heads::Owners;
 pub use mesh_calls::MeshCalls;
 pub use proxy::{Proxy, ProxyOptions};
 pub use proxy_state::{InheritedSockets, LeaveError};

@@ -1,10 +1,10 @@
 //! Copies of a request to the services that the router names.
 
 use crate::exchange::{ExchangeState, Replay};
+use crate::heads::{Origin, mark_copy};
 use crate::mirror_places::MirrorPlace;
 use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::request_parts::RequestParts;
-use crate::via::{self, Origin};
 use std::rc::Rc;
 use std::time::Duration;
 use tamis_exchange::{Exchange, Selection};
@@ -42,7 +42,7 @@ pub(crate) fn send(
             continue;
         };
         let mut exchange = state.exchange.clone();
-        via::mark_copy(&mut exchange.headers, state.copy_mark());
+        mark_copy(&mut exchange.headers, state.copy_mark());
         let copy = send_copy(Rc::clone(upstream), exchange, body.clone(), place);
         drop(tokio::task::spawn_local(copy));
     }

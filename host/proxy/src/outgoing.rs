@@ -1,7 +1,7 @@
 //! The request as one attempt sends it.
 
 use crate::exchange::Replay;
-use crate::fields::RETRIES;
+use crate::heads::RETRIES;
 use crate::upgrade::{self, Upgrade};
 use http::header::{self, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};

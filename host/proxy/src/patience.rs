@@ -12,7 +12,7 @@ use std::time::Duration;
 use tamis_exchange::{Body, BodyError};
 use tokio::time::Sleep;
 
-use crate::fields::is_grpc;
+use crate::heads::is_grpc;
 
 /// The longest pause of a gRPC call, whose messages come when there is something to say; as long as an
 /// attempt may take at most.

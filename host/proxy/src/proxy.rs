@@ -5,6 +5,7 @@ use crate::admin_access::AdminAccess;
 use crate::counts::{SlotCounts, SlotLedger};
 use crate::error::ProxyError;
 use crate::generation::{Generation, SlotOccupant, SocketKey};
+use crate::heads::CopyMark;
 use crate::mesh_calls::{Door, MeshCalls};
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
@@ -13,7 +14,6 @@ use crate::shadow::{ShadowReport, Shadows};
 use crate::shared::ProxyShared;
 use crate::status::Status;
 use crate::traffic::{Traffic, TrafficCounts};
-use crate::via::CopyMark;
 use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;

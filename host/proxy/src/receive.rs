@@ -4,7 +4,7 @@ use crate::arrival::Arrival;
 use crate::client_body;
 use crate::decode::{self, DecodedRequest};
 use crate::exchange::{ExchangeState, Replay, Retrier, too_large};
-use crate::fields::is_grpc;
+use crate::heads::is_grpc;
 use crate::patience;
 use crate::request_id;
 use crate::request_parts::{RequestParts, WrittenHost};

@@ -1,7 +1,7 @@
 //! The only place where a refusal becomes a response.
 
-use crate::fields::is_grpc;
 use crate::generation::Reasons;
+use crate::heads::is_grpc;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
 

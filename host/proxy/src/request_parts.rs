@@ -1,7 +1,7 @@
 //! The parts of a request that do not belong to its exchange.
 
+use crate::heads::Origin;
 use crate::upgrade::Upgrade;
-use crate::via::Origin;
 use std::sync::Arc;
 use tamis_exchange::Exchange;
 use tamis_transport::InterimSender;

@@ -2,7 +2,7 @@
 
 use crate::body::{HookedBody, UnreadBody, buffered_body, no_room, read_whole};
 use crate::exchange::ExchangeState;
-use crate::fields::{RETRIES, is_grpc, one_length, remove_hop_by_hop};
+use crate::heads::response::{announce_known_trailers, has_no_content, pass_on};
 use crate::local::ANSWERED_BY;
 use crate::request_parts::RequestParts;
 use crate::response_size::check_size;
@@ -11,18 +11,15 @@ use crate::slot::{
     body_slots,
 };
 use crate::stop::ExchangeStop;
-use crate::via;
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{BodyMode, Filter};
-use tamis_exchange::{
-    Body, Fault, HeadBound, HeadSide, Refusal, Selection, Verdict, is_host_look_alike, trim_values,
-};
+use tamis_exchange::{Body, Fault, HeadBound, HeadSide, Refusal, Selection, Verdict};
 
 /// Runs response hooks over an upstream's response and builds the response to the client.
 pub(crate) async fn respond(
@@ -33,12 +30,7 @@ pub(crate) async fn respond(
 ) -> Result<Response<HookedBody>, ExchangeStop> {
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
-    state.chain.owners.clean_trailer_names(&mut headers);
-    if parts.trailers && is_grpc(&headers) && !headers.contains_key(header::TRAILER) {
-        // HTTP/1.1 names trailers before the body; those of gRPC are known.
-        let names = "grpc-status, grpc-message, grpc-status-details-bin";
-        headers.insert(header::TRAILER, HeaderValue::from_static(names));
-    }
+    announce_known_trailers(&mut headers, &state.chain.owners, parts.trailers);
     take_head(state, head.status, headers, head.version);
     show_head(state, selection).await?;
     let is_empty = has_no_content(head.status) || head.status == StatusCode::RESET_CONTENT;
@@ -58,47 +50,13 @@ pub(crate) fn take_head(
     mut headers: HeaderMap,
     version: Version,
 ) {
-    remove_hop_by_hop(&mut headers);
-    if version == Version::HTTP_2 {
-        trim_values(&mut headers);
-    }
-    remove_claims_of_upstream(&mut headers, state.next_is_of_mesh);
-    headers.remove(RETRIES);
-    via::add(&mut headers, version);
-    if has_no_content(status) {
-        // Without a body it states no length; HTTP/1.1 drops it, so HTTP/2 does too (RFC 9110 §8.6).
-        headers.remove(header::CONTENT_LENGTH);
-    }
-    if status == StatusCode::RESET_CONTENT {
-        // It has none, and says so (RFC 9110 §15.3.6).
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    }
-    if one_length(&mut headers).is_err() {
-        // HTTP/2 frames a body without it, and HTTP/1.1 refuses a message with two.
-        headers.remove(header::CONTENT_LENGTH);
-    }
+    pass_on(&mut headers, status, version, state.next_is_of_mesh);
     state.exchange.status = Some(status);
     state.exchange.response_headers = headers;
     if let Some(upstream) = &state.service {
         let taken = upstream.response_limits();
         state.exchange.bounds.response =
             HeadBound::of_received(taken.max_fields, taken.max_head_bytes);
-    }
-}
-
-/// Whether a response of that status ends with its head (RFC 9110 §15.3.5, §15.4.5).
-fn has_no_content(status: StatusCode) -> bool {
-    status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED
-}
-
-/// Removes other spellings of the host's headers, and headers about decisions that only a proxy of the mesh
-/// may set.
-fn remove_claims_of_upstream(headers: &mut HeaderMap, of_mesh: bool) {
-    let claim = |name: &HeaderName| {
-        (!of_mesh && name.as_str().starts_with("x-tamis-")) || is_host_look_alike(name.as_str())
-    };
-    while let Some(name) = headers.keys().find(|name| claim(name)).cloned() {
-        headers.remove(name);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
+use crate::heads::Owners;
 use crate::slot::{ChunkSlot, FILTER_FAILED, ShownChunk, Slot, TrailerSlot};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -10,7 +11,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tamis_exchange::{Body, BodyError, Outcome, Owners};
+use tamis_exchange::{Body, BodyError, Outcome};
 use tokio::time::Sleep;
 
 /// The response body that a connection sends.

@@ -3,12 +3,12 @@
 use crate::body_budget::BodyBudget;
 use crate::counts::SlotLedger;
 use crate::handshakes::FailedHandshakes;
+use crate::heads::CopyMark;
 use crate::leaving::LeavingAddresses;
 use crate::mirror_places::MirrorPlaces;
 use crate::shadow::Shadows;
 use crate::tcp_counts::TcpTraffic;
 use crate::traffic::Traffic;
-use crate::via::CopyMark;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_ambient::{Clock, Random};

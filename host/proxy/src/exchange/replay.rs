@@ -1,5 +1,6 @@
 //! A request body that can be sent again while the host has it complete.
 
+use crate::heads::Owners;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -8,7 +9,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use tamis_exchange::{Body, BodyError, Fault, Owners, Refusal};
+use tamis_exchange::{Body, BodyError, Fault, Refusal};
 
 /// A body is kept for another attempt up to this many bytes (64 KiB, like Envoy's default buffer at the
 /// edge of 32 KiB).

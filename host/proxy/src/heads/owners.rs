@@ -1,11 +1,11 @@
 //! Ownership of fields: the host, a filter that declares to write it, or the sender of the message. A trailer
 //! is owned like the header of that name.
 
-use crate::edit::WritableFields;
-use crate::field_values::trim_values;
-use crate::fields::{is_host_look_alike, is_odd, is_same_name, may_follow_a_body};
-use crate::view::{ReadableFields, Selector, TRAILER};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use tamis_exchange::{
+    ReadableFields, Selector, TRAILER, WritableFields, is_host_look_alike, is_odd, is_same_name,
+    may_follow_a_body, trim_values,
+};
 
 /// Trailers of gRPC, which are part of its protocol ("gRPC over HTTP/2", Responses).
 const GRPC: &[&str] = &["grpc-message", "grpc-status", "grpc-status-details-bin"];

@@ -2,10 +2,10 @@
 //!
 //! No hook sees them: so only the fields pass that early hints are made of, and of them none that has an owner.
 
-use crate::fields::remove_hop_by_hop;
+use super::fields::remove_hop_by_hop;
+use super::owners::Owners;
 use http::StatusCode;
 use http::header::{self, HeaderMap, HeaderName};
-use tamis_exchange::Owners;
 use tamis_transport::InterimSender;
 
 /// What a client can use before the response (RFC 8297 §2): what to load, and what it may load.

@@ -4,7 +4,7 @@
 //! A client can write `via` too. What it writes there gets its request refused, and nothing else: only this proxy knows
 //! the mark of its copies, so nobody who never received one of them keeps a request from being copied.
 
-use crate::fields::append;
+use super::fields::append;
 use http::Version;
 use http::header::{self, HeaderMap, HeaderValue};
 use std::fmt::Write as _;
@@ -95,7 +95,7 @@ fn word(octets: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// Adds this proxy.
-pub(crate) fn add(headers: &mut HeaderMap, version: Version) {
+pub(super) fn add(headers: &mut HeaderMap, version: Version) {
     let element: &'static str = match version {
         Version::HTTP_10 => "1.0 tamis",
         Version::HTTP_2 => "2 tamis",
