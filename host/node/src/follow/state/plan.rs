@@ -1,0 +1,50 @@
+//! The director's plan in the folder, and when its last message arrived.
+
+use std::{fs, io};
+
+use tamis_sync::Replica;
+
+use super::{MAX_BYTES, StateFolder};
+use crate::documents::octets;
+
+const PARTS: &str = "parts.json";
+const LAST_MESSAGE: &str = "heard";
+
+impl StateFolder {
+    /// The last plan. Damaged parts, or all of it, are left out and reported.
+    pub(crate) fn replica(&self) -> Replica {
+        let path = self.root.join(PARTS);
+        if !path.exists() {
+            return Replica::new();
+        }
+        let read = octets(&path, MAX_BYTES)
+            .and_then(|bytes| Replica::from_json(&bytes).map_err(|error| error.to_string()));
+        match read {
+            Ok((replica, damaged)) => {
+                for part in damaged {
+                    tracing::warn!(path = %path.display(), part, "a part is damaged and left out");
+                }
+                replica
+            }
+            Err(why) => {
+                tracing::warn!(path = %path.display(), why, "the stored parts cannot be read");
+                Replica::new()
+            }
+        }
+    }
+
+    pub(crate) fn keep_replica(&self, replica: &Replica) -> io::Result<()> {
+        let bytes = replica.to_json().map_err(io::Error::other)?;
+        self.write(&self.root.join(PARTS), &bytes)
+    }
+
+    /// When the last message of the director arrived, in seconds since the Unix epoch; 0: never.
+    pub(crate) fn last_message(&self) -> u64 {
+        let text = fs::read_to_string(self.root.join(LAST_MESSAGE)).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    pub(crate) fn keep_last_message(&self, seconds: u64) -> io::Result<()> {
+        self.write(&self.root.join(LAST_MESSAGE), seconds.to_string().as_bytes())
+    }
+}
