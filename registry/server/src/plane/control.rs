@@ -1,11 +1,13 @@
 //! A control plane: its parts and its state.
 
 mod activations;
-mod artifacts;
+mod artifact_cache;
+pub(crate) mod artifacts;
 pub(crate) mod commit;
 pub(crate) mod compute_turns;
 mod evidence;
 pub(crate) mod fleet;
+pub(crate) mod known_plans;
 mod parts;
 mod policies;
 pub(crate) mod proxy_plan;
@@ -23,7 +25,7 @@ use tamis_sync::UpstreamParts;
 use tokio::sync::watch;
 
 use crate::plane::component_examiner::ComponentExaminer;
-use crate::plane::control::artifacts::Artifacts;
+use crate::plane::control::artifact_cache::ArtifactCache;
 use crate::plane::control::compute_turns::Turns;
 use crate::plane::control::fleet::Fleet;
 use crate::plane::control::routers::Routers;
@@ -73,7 +75,7 @@ pub(crate) struct ControlInner {
     pub(crate) examine: Arc<dyn ComponentExaminer>,
     pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
-    pub(crate) artifacts: Artifacts,
+    pub(crate) artifacts: ArtifactCache,
     pub(crate) routers: Routers,
     /// The authority of the trust domain; empty in a registry that has none.
     pub(crate) authority: OnceLock<MeshAuthority>,
@@ -114,7 +116,7 @@ impl Control {
             examine,
             policy,
             fleet: Fleet::new(clock.unix_ms()),
-            artifacts: Artifacts::default(),
+            artifacts: ArtifactCache::default(),
             routers: Routers::default(),
             authority: OnceLock::new(),
             renewed: RenewedSvids::default(),

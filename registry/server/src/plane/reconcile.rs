@@ -10,7 +10,7 @@ use tamis_resources::NodeName;
 use tamis_trust::sign_assignment;
 
 use crate::plane::control::Control;
-use crate::plane::control::compute_turns::SLICE;
+use crate::plane::control::known_plans::SLICE;
 use crate::plane::problem::problem;
 
 /// The actor of the director's own decisions.

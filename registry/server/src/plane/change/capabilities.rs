@@ -4,31 +4,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tamis_api::{ApiProblem, GrowthView};
-use tamis_director::{Guards, Plans, State};
-use tamis_trust::{Digest, Name};
+use tamis_director::Guards;
 
 use crate::plane::control::Control;
+use crate::plane::control::artifacts::ReplacedComponent;
 use crate::plane::control::compute_turns::{Size, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 
 impl Control {
-    /// What a digest may do and the previous one could not, under the configurations of the filter in a service (in all
-    /// services for `*`); empty when there was no previous one.
+    /// What a component may do and the one that it replaces could not, under these configurations; empty when it replaces
+    /// none.
     pub(crate) async fn capabilities_added(
         &self,
         holder: &AuthorizedCaller,
-        (service, filter): (&str, &Name),
-        before: Option<Digest>,
+        before: Option<ReplacedComponent>,
         after: Bytes,
+        configs: Vec<String>,
     ) -> Result<Vec<GrowthView>, ApiProblem> {
-        let Some(before) = before else { return Ok(Vec::new()) };
-        let Some(artifact) = self.artifact(&before).await? else {
-            let what = format!("{before} is no longer stored, so they cannot be compared");
-            return Ok(vec![GrowthView { kind: "unknown".to_owned(), what }]);
+        let before = match before {
+            None => return Ok(Vec::new()),
+            Some(ReplacedComponent::Gone(digest)) => {
+                let what = format!("{digest} is no longer stored, so they cannot be compared");
+                return Ok(vec![GrowthView { kind: "unknown".to_owned(), what }]);
+            }
+            Some(ReplacedComponent::Stored(before)) => before,
         };
-        let before = self.component(&artifact).await?;
-        self.know_plans().await;
-        let configs = configurations(&self.state(), &mut self.plans(), service, filter);
         let examine = Arc::clone(&self.0.examine);
         let compare = move |_: &Waiting| examine.capabilities_added(&before, &after, &configs);
         self.compute(self.turn(holder, Size::Small).await?, compare).await
@@ -42,25 +42,4 @@ impl Control {
         }
         guards
     }
-}
-
-/// The configurations of a filter in the proxies of a service (of all services for `*`), each once.
-fn configurations(state: &State, plans: &mut Plans, service: &str, filter: &Name) -> Vec<String> {
-    let mut configs: Vec<String> = Vec::new();
-    for node in state.nodes() {
-        if service != "*" && node.key() != service {
-            continue;
-        }
-        let Some(plan) = plans.node_plan(state, &node) else { continue };
-        for one in plan.filters.iter().filter(|one| one.filter == filter.as_str()) {
-            let config = one.config.to_string();
-            if !configs.contains(&config) {
-                configs.push(config);
-            }
-        }
-    }
-    if configs.is_empty() {
-        configs.push("{}".to_owned());
-    }
-    configs
 }

@@ -10,23 +10,35 @@ use tamis_trust::{Digest, Refused};
 
 use super::planned::PlannedChange;
 use crate::plane::component_examiner::ComponentExaminer;
+use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::control::compute_turns::{Size, Waiting};
 use crate::plane::control::{Control, ControlInner};
 use crate::plane::problem::refused;
 use crate::plane::rights::AuthorizedCaller;
 
+/// The filters that a change starts.
+pub(super) struct StartedFilters<'a> {
+    pub(super) plans: &'a [Arc<FilterPlan>],
+    /// An artifact that was read for the change already; the others are read.
+    pub(super) read: Option<&'a WholeArtifact>,
+    /// The namespaces whose routes are also compared with the share of a namespace in its router.
+    pub(super) changed: &'a BTreeSet<String>,
+}
+
 impl Control {
     /// Whether the filters that a change of pins starts would run in every place: with the grant there, and with the
-    /// configuration. `None`: the change cannot be made at all, and is refused, with its reason, where it is made.
+    /// configuration. A change that cannot be made at all is refused, with its reason, where it is made. `read` was read for
+    /// the change already.
     pub(crate) async fn check_configurations(
         &self,
         holder: &AuthorizedCaller,
-        planned: Option<&PlannedChange>,
+        planned: &PlannedChange,
+        read: Option<&WholeArtifact>,
     ) -> Result<(), ApiProblem> {
-        let Some(PlannedChange { effect, .. }) = planned else { return Ok(()) };
+        let Some(effect) = &planned.effect else { return Ok(()) };
         let mut refusals = Vec::new();
-        let (fresh, changed) = (&effect.fresh, BTreeSet::new());
-        for (plan, result) in self.validate_filters(holder, fresh, &changed, Size::Small).await? {
+        let started = StartedFilters { plans: &effect.fresh, read, changed: &BTreeSet::new() };
+        for (plan, result) in self.validate_filters(holder, started, Size::Small).await? {
             refusals.extend(result.refusals(&plan));
         }
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
@@ -34,23 +46,26 @@ impl Control {
 
     /// What proxies would refuse of filters that would start to run, each with its plan: signatures that its
     /// grant asks for, imports, world, and the filter's own `validate` of the configuration. A component that
-    /// is not here is skipped: a proxy that runs it reports the result. The routes of the namespaces `changed` are also
-    /// compared with the share of a namespace in its router.
+    /// is not here is skipped: a proxy that runs it reports the result.
     pub(super) async fn validate_filters(
         &self,
         holder: &AuthorizedCaller,
-        fresh: &[Arc<FilterPlan>],
-        changed: &BTreeSet<String>,
+        StartedFilters { plans, read, changed }: StartedFilters<'_>,
         size: Size,
     ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
         let mut all = Vec::new();
-        for plan in fresh {
+        for plan in plans {
             let Ok(digest) = plan.digest.parse::<Digest>() else { continue };
-            let Some(artifact) = self.artifact(&digest).await? else { continue };
-            let component = self.component(&artifact).await?;
+            let whole = match read.filter(|read| read.digest == digest) {
+                Some(read) => read.clone(),
+                None => match self.whole_artifact(&digest).await? {
+                    Some(whole) => whole,
+                    None => continue,
+                },
+            };
             let signed_by = plan.signed_by.as_ref();
-            let unsigned =
-                signed_by.and_then(|it| self.missing_signatures(plan, it, &digest, &artifact));
+            let unsigned = signed_by.and_then(|it| self.missing_signatures(plan, it, &whole));
+            let component = whole.component;
             if let Some(refusal) = unsigned {
                 all.push((Arc::clone(plan), ValidationResult::refused(refusal)));
                 continue;

@@ -49,10 +49,10 @@ impl Control {
         state: &State,
         change: &Change,
         caller: &ChangeCaller<'_>,
-        planned: Option<&PlannedChange>,
+        planned: &PlannedChange,
     ) -> Result<ChangeEffect, ApiProblem> {
-        let effect = match planned.filter(|planned| planned.holds_in(state)) {
-            Some(planned) => planned.effect.clone(),
+        let effect = match planned.effect_in(state) {
+            Some(effect) => effect.clone(),
             None => self.plans().effect(state, change).map_err(|error| impossible(&error))?,
         };
         let refusals = self.refusals(state, change, &effect, caller);

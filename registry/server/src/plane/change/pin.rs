@@ -1,6 +1,6 @@
 //! The way of a pin: this file orders its steps, and no other does.
 
-use tamis_api::{ApiProblem, GrowthView, PinRequest, PinResult, RollbackRequest, UnpinRequest};
+use tamis_api::{ApiProblem, PinRequest, PinResult, RollbackRequest, UnpinRequest};
 use tamis_director::{Change, PinRecord, RequiredRights, ServicePin, State, UnpinRecord};
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name, Version};
@@ -9,6 +9,7 @@ use super::guards::{ChangeCaller, name_capabilities};
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
+use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
@@ -89,20 +90,24 @@ impl Control {
         pin: ResolvedPin,
     ) -> Result<PinResult, ApiProblem> {
         let previous = self.previous_digest(&pin)?;
-        let (verified, component) = self.verify_artifact(&pin.filter, &pin.digest).await?;
-        let at = (pin.service.as_str(), &pin.filter);
-        let added = self.capabilities_added(holder, at, previous, component).await?;
-        let guards = self.guards_for(&added);
+        // Read once, for all who judge it.
+        let artifact = self.stored_artifact(&pin.digest).await?;
+        let verified = self.verify_artifact(&pin.filter, &artifact).await?;
         let change = Change::Pin(pin.record(verified.version));
         let needs = RequiredRights::of_services([pin.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
-        let planned = self.planned_change(holder, &change).await?;
-        self.check_configurations(holder, planned.as_ref()).await?;
+        let at = (pin.service.as_str(), &pin.filter);
+        let planned = self.planned_change(holder, &change, at).await?;
+        let before = self.replaced_component(previous).await?;
+        let (component, configs) = (artifact.component.clone(), planned.configs.clone());
+        let added = self.capabilities_added(holder, before, component, configs).await?;
+        let guards = self.guards_for(&added);
+        self.check_configurations(holder, &planned, Some(&artifact)).await?;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
             let effect = self
-                .effect_or_refusal(state, &change, &caller, planned.as_ref())
+                .effect_or_refusal(state, &change, &caller, &planned)
                 .map_err(|problem| name_capabilities(problem, &added))?;
             let nothing = pin.dry_run || pin.is_in_force(state);
             let records = if nothing { Vec::new() } else { records(change.clone())? };
@@ -147,15 +152,24 @@ impl Control {
         let filter = name(&request.filter)?;
         let place = (request.service.as_str(), &filter);
         let digests = unpinned(&self.state(), place);
-        let added = self.added_by_unpin(holder, place, digests).await?;
-        let guards = self.guards_for(&added);
         let record = UnpinRecord { service: request.service.clone(), filter: filter.clone() };
         let change = Change::Unpin(record);
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         // Without a pin of its own, a service runs what is pinned for all.
-        let planned = self.planned_change(holder, &change).await?;
-        self.check_configurations(holder, planned.as_ref()).await?;
+        let planned = self.planned_change(holder, &change, place).await?;
+        let wide = self.taking_its_place(digests).await?;
+        let added = match &wide {
+            // What is not stored runs nowhere.
+            None => Vec::new(),
+            Some(wide) => {
+                let before = self.replaced_component(digests.0).await?;
+                let (component, configs) = (wide.component.clone(), planned.configs.clone());
+                self.capabilities_added(holder, before, component, configs).await?
+            }
+        };
+        let guards = self.guards_for(&added);
+        self.check_configurations(holder, &planned, wide.as_ref()).await?;
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {
@@ -166,7 +180,7 @@ impl Control {
                 return Err(ApiProblem { remedy, ..busy });
             }
             let effect = self
-                .effect_or_refusal(state, &change, &caller, planned.as_ref())
+                .effect_or_refusal(state, &change, &caller, &planned)
                 .map_err(|problem| name_capabilities(problem, &added))?;
             Ok((records(change.clone())?, effect))
         };
@@ -183,20 +197,15 @@ impl Control {
         })
     }
 
-    /// What the pin for all may do and a removed one could not: it takes the place of that one.
-    async fn added_by_unpin(
+    /// What runs in place of a removed pin: the pin for all services, if it has another digest.
+    async fn taking_its_place(
         &self,
-        holder: &AuthorizedCaller,
-        place: (&str, &Name),
         (own, wide): (Option<Digest>, Option<Digest>),
-    ) -> Result<Vec<GrowthView>, ApiProblem> {
-        let (Some(own), Some(wide)) = (own, wide.filter(|wide| Some(*wide) != own)) else {
-            return Ok(Vec::new());
-        };
-        // What is not stored runs nowhere.
-        let Some(artifact) = self.artifact(&wide).await? else { return Ok(Vec::new()) };
-        let component = self.component(&artifact).await?;
-        self.capabilities_added(holder, place, Some(own), component).await
+    ) -> Result<Option<WholeArtifact>, ApiProblem> {
+        match (own, wide) {
+            (Some(own), Some(wide)) if own != wide => self.whole_artifact(&wide).await,
+            _ => Ok(None),
+        }
     }
 }
 

@@ -9,7 +9,9 @@ use tamis_resources::plan::FilterPlan;
 use tamis_resources::{CONFIG_REMEDY, Problem};
 use tamis_trust::Refused;
 
-use super::configurations::{PLAN_CODE, ROUTES_CODE, ValidationResult, no_room};
+use super::configurations::{
+    PLAN_CODE, ROUTES_CODE, StartedFilters, ValidationResult, no_room,
+};
 use super::preview::ApplyPreview;
 use crate::plane::control::Control;
 use crate::plane::control::compute_turns::{StateCopy, Waiting};
@@ -31,8 +33,9 @@ impl Control {
             let refusals = vec![no_room(PLAN_CODE, rule.clone())];
             return Ok(DocumentFaults { problems: Vec::new(), refusals });
         }
-        let (fresh, changed) = (&effect.fresh, namespaces(change));
-        let results = self.validate_filters(holder, fresh, &changed, preview.size).await?;
+        let changed = namespaces(change);
+        let started = StartedFilters { plans: &effect.fresh, read: None, changed: &changed };
+        let results = self.validate_filters(holder, started, preview.size).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
         let mut problems: Vec<Problem> = folded.cloned().collect();

@@ -1,73 +1,91 @@
-//! What the repositories have of a digest: its manifest, the bundles that refer to it, and its component. Each is read once.
+//! Reads what the repositories have of a digest: its manifest, the bundles that refer to it, and its component.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use tamis_api::ApiProblem;
 use tamis_journal::BlobDigest;
 use tamis_resources::MAX_COMPONENT_BYTES;
-use tamis_trust::{
-    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, SignaturePolicy, is_by,
-};
+use tamis_trust::{Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, is_by};
 
 use crate::plane::control::Control;
-use crate::plane::problem::{blob, problem};
+use crate::plane::control::artifact_cache::{
+    Artifact, BUNDLE, CachedArtifact, blob_digest, key_ids,
+};
+use crate::plane::problem::{blob, missing, problem};
 
-/// The type of the manifests that hold signatures: Sigstore bundles of version 0.3.
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// Most referrers of one digest that are read.
 const MAX_REFERRERS: usize = 256;
 /// Most bytes of all bundles of one digest together: a proxy receives them in one line, of at most 4 MiB.
 const MAX_BUNDLES_BYTES: usize = 1 << 20;
-/// Most digests that are kept in memory.
-const MAX_KEPT: usize = 10_000;
-
-/// Everything that a proxy needs to verify a digest, except the component.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Artifact {
-    /// The manifest, byte for byte.
-    pub(crate) manifest: String,
-    /// Bundles, one per line.
-    pub(crate) bundles: Vec<String>,
-    /// Where the log recorded each of them.
-    pub(crate) logged: Vec<Option<u64>>,
+/// An artifact with its component: read once for a change, and passed on to whoever judges it.
+#[derive(Clone)]
+pub(crate) struct WholeArtifact {
+    pub(crate) digest: Digest,
+    pub(crate) artifact: Arc<Artifact>,
+    pub(crate) component: Bytes,
 }
 
-/// Artifacts read before. Manifests never change; bundles may be added, and each is read once.
-#[derive(Default)]
-pub(crate) struct Artifacts(Mutex<BTreeMap<Digest, CachedArtifact>>);
-
-/// An artifact, and the referrers from which its bundles were read.
-struct CachedArtifact {
-    referrers: Vec<BlobDigest>,
-    /// The keys that were trusted when some of many bundles were chosen; `None`: there were few bundles.
-    trusted: Option<Vec<String>>,
-    artifact: Arc<Artifact>,
+/// The component of the digest that a change replaces.
+pub(crate) enum ReplacedComponent {
+    /// Its bytes.
+    Stored(Bytes),
+    /// No repository has it any more.
+    Gone(Digest),
 }
 
 impl Control {
+    /// An artifact with its component.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when no repository has it, or it cannot be read.
+    pub(crate) async fn stored_artifact(
+        &self,
+        digest: &Digest,
+    ) -> Result<WholeArtifact, ApiProblem> {
+        self.whole_artifact(digest).await?.ok_or_else(|| {
+            missing(
+                format!("no repository has a manifest {digest}"),
+                "push the filter first, with `tamis filter push`",
+            )
+        })
+    }
+
+    /// The same; `None` when no repository has it.
+    pub(crate) async fn whole_artifact(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<WholeArtifact>, ApiProblem> {
+        let Some(artifact) = self.artifact(digest).await? else { return Ok(None) };
+        let component = self.component(&artifact).await?;
+        Ok(Some(WholeArtifact { digest: *digest, artifact, component }))
+    }
+
+    /// The component of the digest that a change replaces.
+    pub(crate) async fn replaced_component(
+        &self,
+        digest: Option<Digest>,
+    ) -> Result<Option<ReplacedComponent>, ApiProblem> {
+        let Some(digest) = digest else { return Ok(None) };
+        let replaced = match self.whole_artifact(&digest).await? {
+            Some(whole) => ReplacedComponent::Stored(whole.component),
+            None => ReplacedComponent::Gone(digest),
+        };
+        Ok(Some(replaced))
+    }
+
     /// The artifact of a manifest's digest, from any repository that has it; `None` when no repository has
     /// it.
     pub(crate) async fn artifact(
         &self,
         digest: &Digest,
     ) -> Result<Option<Arc<Artifact>>, ApiProblem> {
+        if let Some(artifact) = self.known_artifact(digest)? {
+            return Ok(Some(artifact));
+        }
         let name = blob_digest(digest)?;
         let referrers = self.0.store.referrers_of(&name, BUNDLE);
         let known: Vec<BlobDigest> = referrers.iter().map(|one| one.digest.clone()).collect();
-        let kept = {
-            let kept = self.0.artifacts.0.lock().unwrap_or_else(PoisonError::into_inner);
-            let same = kept.get(digest).filter(|it| it.referrers == known);
-            same.map(|it| (Arc::clone(&it.artifact), it.trusted.clone()))
-        };
-        match kept {
-            Some((artifact, None)) => return Ok(Some(artifact)),
-            Some((artifact, Some(ids))) if ids == key_ids(&self.policies(&self.state())) => {
-                return Ok(Some(artifact));
-            }
-            Some(_) | None => {}
-        }
         let Some(bytes) = self.manifest_of(&name).await? else { return Ok(None) };
         let Ok(manifest) = String::from_utf8(bytes.to_vec()) else { return Ok(None) };
         let mut found = Vec::new();
@@ -94,14 +112,8 @@ impl Control {
         }
         let (bundles, logged) = found.into_iter().unzip();
         let artifact = Arc::new(Artifact { manifest, bundles, logged });
-        let mut kept = self.0.artifacts.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.len() >= MAX_KEPT {
-            kept.pop_first();
-        }
-        kept.insert(
-            *digest,
-            CachedArtifact { referrers: known, trusted, artifact: Arc::clone(&artifact) },
-        );
+        let cached = CachedArtifact { referrers: known, trusted, artifact: Arc::clone(&artifact) };
+        self.0.artifacts.keep(*digest, cached);
         Ok(Some(artifact))
     }
 
@@ -135,7 +147,7 @@ impl Control {
     }
 
     /// The component that a manifest describes.
-    pub(crate) async fn component(&self, artifact: &Artifact) -> Result<Bytes, ApiProblem> {
+    async fn component(&self, artifact: &Artifact) -> Result<Bytes, ApiProblem> {
         let manifest = Manifest::parse(artifact.manifest.as_bytes())
             .map_err(|error| problem(422, "artifact", error.to_string()))?;
         let digest = blob_digest(&manifest.component_digest())?;
@@ -147,14 +159,4 @@ impl Control {
 fn is_crowded(found: &[(String, Option<u64>)]) -> bool {
     let bytes = found.iter().map(|(bundle, _)| bundle.len()).fold(0, usize::saturating_add);
     found.len() > MAX_BUNDLES || bytes > MAX_BUNDLES_BYTES
-}
-
-/// The ids of the policies' keys, in order.
-fn key_ids(policies: &[SignaturePolicy]) -> Vec<String> {
-    policies.iter().flat_map(SignaturePolicy::keys).map(|key| key.id.to_string()).collect()
-}
-
-fn blob_digest(digest: &Digest) -> Result<BlobDigest, ApiProblem> {
-    let text = digest.to_string();
-    text.parse().map_err(|_| problem(500, "internal", format!("{text} is not a digest")))
 }

@@ -15,8 +15,6 @@ use crate::shares::{Place, Shares};
 const AT_ONCE: usize = 2;
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(30);
-/// How long the thread that serves computes plans before others have their turn.
-pub(crate) const SLICE: Duration = Duration::from_millis(5);
 
 /// The state as it was, and what was known then of the plans of proxies. Nobody waits for who reads it.
 pub(crate) struct StateCopy {
@@ -142,27 +140,6 @@ impl Control {
     fn copy(&self) -> StateCopy {
         let state = self.state();
         StateCopy { state: state.director(), plans: self.plans().clone() }
-    }
-
-    /// Computes the plans of all proxies that are not known, with the turns of others between them: who asks about all of
-    /// them afterwards finds them.
-    pub(crate) async fn know_plans(&self) {
-        let clock = self.0.store.clock();
-        let nodes = self.state().nodes();
-        let mut began = clock.now();
-        for node in nodes {
-            {
-                let state = self.state();
-                let mut plans = self.plans();
-                if !plans.knows(&state, &node) {
-                    plans.node_plan(&state, &node);
-                }
-            }
-            if clock.since(began) > SLICE {
-                tokio::task::yield_now().await;
-                began = clock.now();
-            }
-        }
     }
 }
 

@@ -3,18 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tamis_api::ApiProblem;
 use tamis_director::State;
 use tamis_resources::plan::{FilterPlan, SignedByPlan};
 use tamis_trust::{
-    Digest, Manifest, Name, Refused, Request, SignaturePolicy, VerifiedFilter, code::REVOKED_KEY,
-    verify, verify_manifest,
+    Manifest, Name, Refused, Request, SignaturePolicy, VerifiedFilter, code::REVOKED_KEY, verify,
+    verify_manifest,
 };
 
 use crate::plane::control::Control;
-use crate::plane::control::artifacts::Artifact;
-use crate::plane::problem::{missing, problem, refused};
+use crate::plane::control::artifacts::WholeArtifact;
+use crate::plane::problem::{problem, refused};
 
 impl Control {
     /// Whether a digest may be pinned for a filter: verifies it as a proxy will, under the current
@@ -22,21 +21,14 @@ impl Control {
     pub(crate) async fn verify_artifact(
         &self,
         filter: &Name,
-        digest: &Digest,
-    ) -> Result<(VerifiedFilter, Bytes), ApiProblem> {
+        WholeArtifact { digest, artifact, component }: &WholeArtifact,
+    ) -> Result<VerifiedFilter, ApiProblem> {
         let now = self.now_secs();
         let policies = self.policies(&self.state());
         let policy = self.0.policy.as_ref();
         if let Some(Err(one)) = policy.map(|policy| policy.fresh(filter, now)) {
             return Err(refused(vec![one]));
         }
-        let artifact = self.artifact(digest).await?.ok_or_else(|| {
-            missing(
-                format!("no repository has a manifest {digest}"),
-                "push the filter first, with `tamis filter push`",
-            )
-        })?;
-        let component = self.component(&artifact).await?;
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
         let request = Request {
             pinned: digest,
@@ -48,7 +40,7 @@ impl Control {
             policy_age: policy.map_or(Duration::ZERO, |policy| policy.age(now)),
             now,
         };
-        let verified = verify(&request, &component)
+        let verified = verify(&request, component)
             .map_err(|one| refused(vec![name_revoker(&self.state(), &policies, one)]))?;
         let manifest = Manifest::parse(artifact.manifest.as_bytes())
             .map_err(|error| problem(422, "artifact", error.to_string()))?;
@@ -56,7 +48,7 @@ impl Control {
         let checked =
             tokio::task::spawn_blocking(move || examine.check_claims(&manifest, &bytes)).await;
         match checked {
-            Ok(Ok(())) => Ok((verified, component)),
+            Ok(Ok(())) => Ok(verified),
             Ok(Err(one)) => Err(refused(vec![one])),
             Err(_) => Err(problem(500, "internal", "the component could not be looked into")),
         }
@@ -68,8 +60,7 @@ impl Control {
         &self,
         plan: &FilterPlan,
         signed_by: &SignedByPlan,
-        digest: &Digest,
-        artifact: &Artifact,
+        WholeArtifact { digest, artifact, .. }: &WholeArtifact,
     ) -> Option<Refused> {
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
         let request = Request {

@@ -14,6 +14,7 @@ use tamis_trust::{Digest, Name, Version};
 
 use crate::plane::change::name_capabilities;
 use crate::plane::control::Control;
+use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, refused, unknown};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
@@ -41,15 +42,17 @@ impl Control {
         if let Some(revocation) = self.state().revoked_digests().get(&to) {
             return Err(refused(vec![director::revoked(&filter, &to, revocation)]));
         }
-        let (verified, component) = self.verify_artifact(&filter, &to).await?;
+        let artifact = self.stored_artifact(&to).await?;
+        let verified = self.verify_artifact(&filter, &artifact).await?;
         let version = verified.version.clone();
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
-        self.check_ends(holder, request, (&filter, &version, to)).await?;
+        self.check_ends(holder, request, (&filter, &version), &artifact).await?;
         let service = request.services.first().map_or("*", String::as_str);
-        let added =
-            self.capabilities_added(holder, (service, &filter), Some(from), component).await?;
+        let before = self.replaced_component(Some(from)).await?;
+        let configs = self.configurations_of(holder, (service, &filter)).await?;
+        let added = self.capabilities_added(holder, before, artifact.component, configs).await?;
         let guards = self.guards_for(&added);
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
@@ -97,7 +100,8 @@ impl Control {
         &self,
         holder: &AuthorizedCaller,
         request: &RolloutRequest,
-        (filter, version, digest): (&Name, &Version, Digest),
+        (filter, version): (&Name, &Version),
+        artifact: &WholeArtifact,
     ) -> Result<(), ApiProblem> {
         for service in &request.services {
             holder.must_hold(Verb::Operate, &RequiredRights::of_services([service.as_str()]))?;
@@ -105,12 +109,12 @@ impl Control {
                 service: service.clone(),
                 filter: filter.clone(),
                 version: version.clone(),
-                digest,
+                digest: artifact.digest,
                 allow_older: true,
                 rollback: false,
             });
-            let planned = self.planned_change(holder, &change).await?;
-            self.check_configurations(holder, planned.as_ref()).await?;
+            let planned = self.planned_change(holder, &change, (service, filter)).await?;
+            self.check_configurations(holder, &planned, Some(artifact)).await?;
         }
         Ok(())
     }
