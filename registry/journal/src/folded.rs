@@ -157,6 +157,42 @@ impl<S: Fold> FoldedJournal<S> {
         }
     }
 
+    /// Writes as `actor` the records that `decide` returns; when another process was first, decides again on the new state.
+    /// Between a decision and its append `may` is asked whether the actor still may write. Returns the revision of the
+    /// records (that of the state when there are none), which the state then has.
+    ///
+    /// A future dropped before it returned may or may not have written.
+    ///
+    /// # Errors
+    /// [`CommitFailure`] when `decide` or `may` refuses, or the journal fails.
+    pub async fn commit<R, T, E, F>(
+        &self,
+        actor: &str,
+        mut decide: impl FnMut(&S) -> Result<(R, T), E>,
+        may: impl Fn() -> F,
+    ) -> Result<(u64, T), CommitFailure<E>>
+    where
+        R: AsRef<[Record]>,
+        F: Future<Output = Result<(), E>>,
+    {
+        let mut writer = self.writer(actor).await;
+        loop {
+            let (revision, decided) = {
+                let state = writer.fresh().await.map_err(CommitFailure::Journal)?;
+                (state.revision(), decide(&state))
+            };
+            may().await.map_err(CommitFailure::Refused)?;
+            let (records, value) = decided.map_err(CommitFailure::Refused)?;
+            if records.as_ref().is_empty() {
+                return Ok((revision, value));
+            }
+            let appended = writer.append(revision, records.as_ref()).await;
+            if let Some(revision) = appended.map_err(CommitFailure::Journal)? {
+                return Ok((revision, value));
+            }
+        }
+    }
+
     /// The turn to write as `actor`, once the writers before have ended.
     pub async fn writer<'a>(&'a self, actor: &'a str) -> FoldedWriter<'a, S> {
         FoldedWriter { folded: self, actor, left: ATTEMPTS, _turn: self.writing.lock().await }
@@ -168,6 +204,15 @@ impl<S: Fold> FoldedJournal<S> {
 pub fn causes(error: &dyn Error) -> String {
     let causes = std::iter::successors(error.source(), |error| (*error).source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Why nothing was written.
+#[derive(Debug)]
+pub enum CommitFailure<E> {
+    /// What should be written was refused, or who should write it may not any more.
+    Refused(E),
+    /// The journal cannot be read or written.
+    Journal(JournalError),
 }
 
 /// A turn to write. Decide on [`FoldedWriter::fresh`] state, then [`FoldedWriter::append`]; decide again when that
@@ -297,6 +342,46 @@ mod tests {
         let revision = writer.fresh().await.unwrap().revision();
         assert_eq!(revision, 1);
         assert_eq!(writer.append(revision, &[record()]).await.unwrap(), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_commit_asks_before_each_append_and_is_decided_again_when_it_was_overtaken() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let (one, other) = (open(&folder, time).await, open(&folder, time).await);
+        let asked = std::cell::Cell::new(0);
+        let mut decided = Vec::new();
+        let decide = |times: &Times| {
+            decided.push(times.revision);
+            Ok::<_, &str>(([record()], times.revision))
+        };
+        // Another process writes while the first decision waits.
+        let may = || async {
+            asked.set(asked.get() + 1);
+            let mut writer = other.writer("bob").await;
+            if asked.get() == 1 {
+                assert_eq!(writer.append(0, &[record()]).await.unwrap(), Some(1));
+            }
+            Ok(())
+        };
+        assert_eq!(one.commit("ada", decide, may).await.unwrap(), (2, 1));
+        assert_eq!((decided, asked.get()), (vec![0, 1], 2));
+    }
+
+    #[tokio::test]
+    async fn a_commit_writes_nothing_when_there_is_nothing_or_its_actor_may_not() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let folded = open(&folder, time).await;
+        let may = || std::future::ready(Ok(()));
+        let nothing = |_: &Times| Ok::<_, &str>(([] as [Record; 0], ()));
+        assert_eq!(folded.commit("ada", nothing, may).await.unwrap(), (0, ()));
+        let refused = |_: &Times| Err::<([Record; 1], ()), _>("no");
+        let end = folded.commit("ada", refused, may).await;
+        assert!(matches!(end, Err(CommitFailure::Refused("no"))), "{end:?}");
+        let something = |_: &Times| Ok::<_, &str>(([record()], ()));
+        let may_not = || std::future::ready(Err("ended"));
+        let end = folded.commit("ada", something, may_not).await;
+        assert!(matches!(end, Err(CommitFailure::Refused("ended"))), "{end:?}");
+        assert_eq!(folded.journal().read(0, 1).await.unwrap().len(), 0);
     }
 
     #[tokio::test]

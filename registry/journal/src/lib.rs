@@ -56,7 +56,7 @@ pub use blobs::{BlobListing, Blobs};
 pub use digest::{BlobDigest, DigestAlgorithm, DigestError, Hasher};
 pub use entry::{Entry, MAX_ACTOR_BYTES, MAX_ENTRY_BYTES, MAX_KIND_BYTES, Record};
 pub use error::{BlobError, JournalError};
-pub use folded::{Fold, FoldedJournal, FoldedWriter, causes};
+pub use folded::{CommitFailure, Fold, FoldedJournal, FoldedWriter, causes};
 pub use hash::Hash;
 pub use head::Head;
 pub use journal::{Journal, MAX_READ};

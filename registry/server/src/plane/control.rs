@@ -84,7 +84,7 @@ pub(crate) struct ControlInner {
     computing: Turns,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
-    folded: FoldedJournal<ControlState>,
+    pub(crate) folded: FoldedJournal<ControlState>,
 }
 
 impl Control {

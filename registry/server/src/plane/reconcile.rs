@@ -9,8 +9,9 @@ use tamis_director::{self as director, Event, Judgement, RecordBody};
 use tamis_resources::NodeName;
 use tamis_trust::sign_assignment;
 
-use crate::plane::control::Control;
+use crate::plane::control::commit::{problem_of, records};
 use crate::plane::control::known_plans::SLICE;
+use crate::plane::control::{Control, ControlState};
 use crate::plane::problem::problem;
 
 /// The actor of the director's own decisions.
@@ -105,7 +106,7 @@ impl Control {
         while marks.assigned != Some(due) {
             self.know_plans().await;
             let (_, more) =
-                self.commit(ACTOR, |state| self.assignments(state, now / 1_000)).await?;
+                self.write_decision(|state| self.assignments(state, now / 1_000)).await?;
             if !more {
                 break;
             }
@@ -115,7 +116,7 @@ impl Control {
     }
 
     async fn move_rollout(&self, name: &str, now: u64) -> Result<(), ApiProblem> {
-        let moved = self.commit(ACTOR, |state| {
+        let moved = self.write_decision(|state| {
             let running = state
                 .rollouts()
                 .get(name)
@@ -136,6 +137,19 @@ impl Control {
             tracing::info!(rollout = name, %event, why, "a rollout moved");
         }
         Ok(())
+    }
+
+    /// Writes what the director decides; nobody's token has to hold for it.
+    async fn write_decision<T>(
+        &self,
+        mut decide: impl FnMut(&director::State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
+    ) -> Result<(u64, T), ApiProblem> {
+        let decide = |state: &ControlState| {
+            let (bodies, value) = decide(state)?;
+            Ok((records(&bodies)?, value))
+        };
+        let written = self.0.folded.commit(ACTOR, decide, || std::future::ready(Ok(())));
+        written.await.map_err(problem_of)
     }
 
     /// Signed assignments that are due, and whether there are more than fit in one append.

@@ -9,9 +9,7 @@ use tamis_resources::plan::FilterPlan;
 use tamis_resources::{CONFIG_REMEDY, Problem};
 use tamis_trust::Refused;
 
-use super::configurations::{
-    PLAN_CODE, ROUTES_CODE, StartedFilters, ValidationResult, no_room,
-};
+use super::configurations::{PLAN_CODE, ROUTES_CODE, StartedFilters, ValidationResult, no_room};
 use super::preview::ApplyPreview;
 use crate::plane::control::Control;
 use crate::plane::control::compute_turns::{StateCopy, Waiting};

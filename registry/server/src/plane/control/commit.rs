@@ -1,8 +1,8 @@
-//! The only way to write a change of the control plane.
+//! The only way in which callers write a change of the control plane: as long as their tokens hold.
 
 use tamis_api::ApiProblem;
 use tamis_director::{RecordBody, State};
-use tamis_journal::{JournalError, Record};
+use tamis_journal::{CommitFailure, JournalError, Record};
 use tamis_oci::{Author, Code};
 
 use crate::plane::control::{Control, ControlState};
@@ -31,25 +31,11 @@ impl Control {
     pub(crate) async fn commit_records<'a, R: AsRef<[Record]> + Send + Sync, T>(
         &self,
         author: impl Into<Author<'a>>,
-        mut decide: impl FnMut(&ControlState) -> Result<(R, T), ApiProblem> + Send,
+        decide: impl FnMut(&ControlState) -> Result<(R, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
         let author = author.into();
-        let mut writer = self.0.folded.writer(author.actor()).await;
-        loop {
-            let (head, decided) = {
-                let state = writer.fresh().await.map_err(|error| problem::journal(&error))?;
-                (state.head(), decide(&state))
-            };
-            self.must_still_hold(author).await?;
-            let (written, value) = decided?;
-            if written.as_ref().is_empty() {
-                return Ok((head, value));
-            }
-            let appended = writer.append(head, written.as_ref()).await;
-            if let Some(revision) = appended.map_err(|error| not_written(&error))? {
-                return Ok((revision, value));
-            }
-        }
+        let written = self.0.folded.commit(author.actor(), decide, || self.must_still_hold(author));
+        written.await.map_err(problem_of)
     }
 }
 
@@ -65,6 +51,14 @@ impl Control {
             Code::Unauthorized => problem::ended(author.actor()),
             _ => problem::unreadable(),
         })
+    }
+}
+
+/// The problem of a write that failed.
+pub(crate) fn problem_of(failure: CommitFailure<ApiProblem>) -> ApiProblem {
+    match failure {
+        CommitFailure::Refused(problem) => problem,
+        CommitFailure::Journal(error) => not_written(&error),
     }
 }
 
