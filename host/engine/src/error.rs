@@ -40,6 +40,12 @@ pub enum EngineError {
     /// Its grant has a scope that this host cannot keep.
     #[error(transparent)]
     Scope(#[from] crate::ScopeUnavailable),
+    /// A part of its grant cannot be read.
+    #[error("{0}")]
+    GrantFormat(String),
+    /// It does not implement the world of its Filter document.
+    #[error(transparent)]
+    World(#[from] Box<crate::WorldMismatch>),
     /// The interest that `configure` returned is invalid.
     #[error("filter `{filter}` declares an invalid interest: {rule}")]
     Interest {
@@ -86,6 +92,8 @@ impl EngineError {
             Self::Ceiling(_) => "grant.limit",
             Self::Scope(_) => "grant.scope",
             Self::Field { .. } => "grant.field",
+            Self::GrantFormat(_) => "grant.format",
+            Self::World(_) => "filter.world",
             Self::Interest { .. } | Self::Configure { .. } => "filter.configure",
             Self::SelfTest { .. } => "filter.selftest",
         }
@@ -102,6 +110,8 @@ impl EngineError {
             | Self::Compile(_)
             | Self::Ceiling(_)
             | Self::Scope(_)
+            | Self::GrantFormat(_)
+            | Self::World(_)
             | Self::Interest { .. }
             | Self::Configure { .. }
             | Self::Instantiate { .. }

@@ -18,6 +18,7 @@
 )]
 
 mod abi;
+mod admission;
 mod authority;
 mod breaker;
 mod cache;
@@ -53,7 +54,9 @@ mod secrets;
 mod selftest;
 mod state;
 mod trap;
+mod world;
 
+pub use admission::check_admission;
 pub use authority::{Authority, AuthorityGrowth, Declaration, DeclaredAccess, GrowthKind};
 pub use breaker::BreakerStatus;
 pub use cache::{Cache, CacheFolders};
@@ -80,3 +83,4 @@ pub use scope_check::{ScopeUnavailable, check_scopes};
 pub use secrets::Secrets;
 pub use state::{Exporter, FilterSpan, FilterState, FilterStatistics, HookNumbers};
 pub use tamis_resources::plan::{Isolation, OnFailure};
+pub use world::WorldMismatch;

@@ -1,6 +1,7 @@
 //! Builds running filters from a plan. This file orders the steps of a build, and no other does: what slots should run is
 //! proven, compiled, made and put into its slot.
 
+mod admit;
 mod compile;
 mod guards;
 mod keep;
@@ -9,9 +10,9 @@ mod place;
 mod prove;
 mod slow_refusals;
 
-use crate::allowed::refusal;
 use crate::code::Code;
 use crate::node_resources::NodeResources;
+use crate::refusal_text::refusal;
 use crate::store::ArtifactStore;
 use crate::ticks::{RunningTicks, TickStarter};
 use compile::SlotContent;

@@ -1,7 +1,7 @@
 //! Checks that a chain has at most one router, one retry policy, and so on, whatever worlds their filters claim.
 
-use crate::allowed::by_proxy;
 use crate::build::BuiltAttachment;
+use crate::refusal_text::by_proxy;
 use std::collections::BTreeSet;
 use tamis_engine::Hook;
 use tamis_proxy::{SlotOccupant, SlotState};

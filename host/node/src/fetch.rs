@@ -3,6 +3,7 @@
 
 mod own_addresses;
 
+use crate::refusal_text::by_proxy;
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_util::rt::TokioIo;
@@ -11,9 +12,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::{
-    FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, HttpFetch,
+    FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, Grant, HttpFetch,
 };
-use tamis_proxy::MeshCalls;
+use tamis_proxy::{MeshCalls, Refused};
 use tamis_resources::machine;
 use tamis_transport::{Address, ClientTls, Expectation, ResponseGate, ResponseLimits, connect};
 
@@ -139,11 +140,24 @@ async fn dial(
     Err(last)
 }
 
+/// Checks the authorities that a grant has of its own, if it has any.
+///
+/// # Errors
+/// [`Refused`] with `grant.format` and what is wrong with them.
+pub fn check_granted_authorities(grant: &Grant) -> Result<(), Refused> {
+    let client = grant.imports.http_client.as_ref();
+    let checked = client.and_then(|client| client.ca.as_deref()).map_or(Ok(()), check_authorities);
+    checked.map_err(|why| {
+        let remedy = "write the authorities' certificates there, as they stand in their file";
+        by_proxy("grant.format", why, remedy)
+    })
+}
+
 /// Whether a grant's own authorities can be believed at all.
 ///
 /// # Errors
 /// Names what is wrong with them.
-pub(crate) fn check_authorities(pem: &str) -> Result<(), String> {
+fn check_authorities(pem: &str) -> Result<(), String> {
     if pem.len() > MAX_AUTHORITIES {
         return Err(format!("{GRANTED} has at most {MAX_AUTHORITIES} octets"));
     }

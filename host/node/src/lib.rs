@@ -5,7 +5,6 @@
 //! configured and self-tested before it handles an exchange. A failure is reported in its slot with the broken rule, and
 //! what ran there before keeps running if the current policies still allow it; other slots are not affected.
 
-mod allowed;
 mod build;
 mod certificates;
 mod chains;
@@ -20,22 +19,26 @@ mod node;
 mod node_resources;
 mod plan_examiner;
 mod policies;
+mod refusal_text;
 mod sockets;
 mod staging;
+mod stand_in_secrets;
 mod store;
 #[cfg(test)]
 mod testing;
 mod ticks;
 mod watch;
 
-pub use allowed::{check_allowed, check_claims, check_manifest, refusal, stand_ins};
 pub use certificates::CertificateWatch;
 pub use documents::{Documents, ReadFailure, Source};
 pub use error::NodeError;
+pub use fetch::check_granted_authorities;
 pub use follow::{DirectorLogin, FollowSettings, FollowedNode};
 pub use node::{Node, NodeOptions, Reload};
 pub use node_resources::NodeResources;
 pub use plan_examiner::{Finding, PlanExaminer};
+pub use refusal_text::{false_claim, refusal};
+pub use stand_in_secrets::stand_ins;
 pub use store::{ArtifactStore, StoreIndex, StoredArtifact};
 pub use tamis_engine::{CacheFolders, Secrets};
 pub use tamis_transport::causes;

@@ -1,13 +1,13 @@
 //! Finds what a proxy would refuse, without running one: the same verifier, compiler and `validate`, but
 //! nothing that serves.
 
-use crate::allowed::stand_ins;
 use crate::build::{Builder, PlacedRefusal};
 use crate::fetch::Fetcher;
 use crate::node_resources::NodeResources;
 use crate::policies::policies;
 use crate::sockets::{Membership, Sockets};
 use crate::staging::refused_route;
+use crate::stand_in_secrets::stand_ins;
 use crate::store::ArtifactStore;
 use crate::ticks::TickStarter;
 use crate::{NodeError, Source};

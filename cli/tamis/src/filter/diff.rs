@@ -12,7 +12,7 @@ use tamis_engine::{
     Authority, AuthorityGrowth, Contract, Declaration, DeclaredAccess, Grant, GrowthKind,
     Inspection,
 };
-use tamis_node::{StoredArtifact, check_claims};
+use tamis_node::{StoredArtifact, false_claim};
 use tamis_trust::{Digest, Manifest};
 
 /// Exit code when the second component may do more than the first.
@@ -110,7 +110,8 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
 fn called(artifact: &StoredArtifact, inspection: &Inspection) -> Result<(String, String)> {
     let manifest = Manifest::parse(&artifact.manifest)?;
     manifest.check(&artifact.component)?;
-    check_claims(&manifest, inspection).map_err(|refused| anyhow!("{refused}"))?;
+    let claims = inspection.check_claims(manifest.imports(), manifest.exports());
+    claims.map_err(|claim| anyhow!("{}", false_claim(&claim)))?;
     Ok((manifest.name().to_string(), manifest.version().to_string()))
 }
 

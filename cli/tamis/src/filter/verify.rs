@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tamis_ambient::Clock;
-use tamis_node::{StoredArtifact, check_claims};
+use tamis_node::{StoredArtifact, false_claim};
 use tamis_trust::{
     Digest, Manifest, Refused, Request, SignaturePolicy, VerifiedFilter, bundle_lines, code, verify,
 };
@@ -113,7 +113,8 @@ fn truthful(artifact: &StoredArtifact) -> Result<(), Refused> {
         Manifest::parse(&artifact.manifest).map_err(|error| broken(error.to_string()))?;
     let inspection =
         tamis_engine::inspect(&artifact.component).map_err(|error| broken(error.to_string()))?;
-    check_claims(&manifest, &inspection)
+    let claims = inspection.check_claims(manifest.imports(), manifest.exports());
+    claims.map_err(|claim| false_claim(&claim))
 }
 
 /// A policy that requires all of these keys.

@@ -6,21 +6,22 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use crate::user_state;
 use tamis_engine::{
     Cache, CallFault, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
-    Isolation, OnFailure,
+    Isolation, OnFailure, check_admission,
 };
-use tamis_node::{Secrets, check_allowed, refusal, stand_ins};
+use tamis_node::{Secrets, check_granted_authorities, refusal, stand_ins};
 use tamis_observe::Metrics;
 use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
 use tamis_server::Faults;
-use tamis_trust::Digest;
+use tamis_trust::{Digest, Refused};
 
 pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {
     // Before it is compiled, which may take a minute.
-    if let Err(refused) = check_allowed(component, plan) {
-        return Err(Box::new(Faults { refused, places: ValidationFaults::new() }));
-    }
-    let error = match tried(component, plan) {
+    let grant = match admitted(component, plan) {
+        Ok(grant) => grant,
+        Err(refused) => return Err(Box::new(Faults { refused, places: ValidationFaults::new() })),
+    };
+    let error = match tried(component, plan, grant) {
         Ok(filter) => {
             let lacks = filter.and_then(|filter| plan.uncovered_rules(filter.rules()));
             let places = ValidationFaults::new();
@@ -39,6 +40,8 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
             Err(Box::new(Faults { refused, places }))
         }
         EngineError::Grant(_)
+        | EngineError::GrantFormat(_)
+        | EngineError::World(_)
         | EngineError::Ceiling(_)
         | EngineError::Scope(_)
         | EngineError::Field { .. }
@@ -54,6 +57,19 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
         | EngineError::Instantiate { .. }
         | EngineError::SelfTest { .. } => Ok(()),
     }
+}
+
+/// The grant with which a proxy would admit a component in the place of a plan.
+///
+/// # Errors
+/// [`Refused`] in the words of the proxy.
+fn admitted(component: &[u8], plan: &FilterPlan) -> Result<Grant, Refused> {
+    let by_proxy = |error: EngineError| refusal(&error);
+    let grant = Grant::of_plan(plan).map_err(by_proxy)?;
+    check_granted_authorities(&grant)?;
+    let inspection = tamis_engine::inspect(component).map_err(by_proxy)?;
+    check_admission(plan, &inspection, &grant).map_err(by_proxy)?;
+    Ok(grant)
 }
 
 /// Compiled components: a router is asked about halves of its routes, and is not compiled each time.
@@ -94,17 +110,16 @@ impl Code {
 }
 
 /// Makes a filter as a proxy does, with no host reachable. `None`: this process has no engine.
-fn tried(component: &[u8], plan: &FilterPlan) -> Result<Option<Filter>, EngineError> {
+fn tried(component: &[u8], plan: &FilterPlan, grant: Grant) -> Result<Option<Filter>, EngineError> {
     let Some(code) = code() else { return Ok(None) };
     let compiled = code.compile(component)?;
-    let grant = serde_json::to_value(&plan.grant).and_then(serde_json::from_value::<Grant>);
     let state = FilterState::new(Arc::new(Metrics::new()));
     let options = FilterOptions {
         name: plan.filter.clone(),
         digest: plan.digest.clone(),
         version: plan.version.clone(),
         config_json: plan.config.to_string(),
-        grant: grant.unwrap_or_default(),
+        grant,
         state: Arc::new(state.with_secrets(Secrets::new(stand_ins([plan])))),
         fetch: None,
         failure: OnFailure::Closed,

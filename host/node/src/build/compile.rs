@@ -1,8 +1,9 @@
 //! From proven artifacts to machine code: allowed by the grants of their slots, then compiled, several at once.
 
 use super::Builder;
+use super::admit::admitted;
 use super::prove::{ProvenArtifact, ProvenSlot, UnchangedSlot};
-use crate::allowed::{admitted, inspected, refusal};
+use crate::refusal_text::refusal;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
@@ -131,7 +132,9 @@ impl Builder {
         let digest = digest.to_string();
         let found = match self.code.get(&digest) {
             Some(code) => Ok(ComponentState::Compiled(code)),
-            None => inspected(bytes).map(ComponentState::Inspected),
+            None => InspectedComponent::new(bytes)
+                .map(ComponentState::Inspected)
+                .map_err(|error| refusal(&error)),
         };
         BuildComponent { digest, size: bytes.len(), found, compiled: OnceLock::new() }
     }

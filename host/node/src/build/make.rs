@@ -2,7 +2,7 @@
 
 use super::compile::ReadyArtifact;
 use super::{Builder, PlacedRefusal};
-use crate::allowed::refusal;
+use crate::refusal_text::refusal;
 use serde_json::Value as Json;
 use std::sync::Arc;
 use tamis_engine::{EngineError, Filter, FilterOptions, FilterState, Grant};

@@ -5,7 +5,7 @@ use super::guards::unguarded;
 use super::make::KeptState;
 use super::prove::UnchangedSlot;
 use super::{Builder, BuiltAttachment, Candidate, DesiredSlot, KeptProof, LastGoodFilter, Rules};
-use crate::allowed::by_proxy;
+use crate::refusal_text::by_proxy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tamis_engine::Hook;

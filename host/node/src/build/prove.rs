@@ -1,7 +1,7 @@
 //! From the pin of a slot to an artifact that may run in it: found in the store, and signed as the policies demand.
 
 use super::{Builder, DesiredSlot, Rules};
-use crate::allowed::by_proxy;
+use crate::refusal_text::by_proxy;
 use crate::store::{StoreReading, StoredArtifact};
 use std::collections::BTreeMap;
 use std::sync::Arc;

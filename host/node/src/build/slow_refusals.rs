@@ -70,7 +70,8 @@ mod tests {
     #[test]
     fn what_failed_slowly_is_not_tried_again_until_it_changes_or_its_pause_is_over() {
         let (mut slow, now) = (SlowRefusals::default(), Instant::now());
-        let refusal = || crate::allowed::by_proxy("filter.configure", "it says no", "correct it");
+        let refusal =
+            || crate::refusal_text::by_proxy("filter.configure", "it says no", "correct it");
         let ms = Duration::from_millis;
         for (took, paused) in [(0, 0), (249, 0), (250, 15), (2_000, 120), (600_000, 3_600)] {
             let told = slow.keep("a/b", "one", refusal(), ms(took), now);

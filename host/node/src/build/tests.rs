@@ -1,7 +1,7 @@
 //! One slot at a time: what runs in it, what is reported about it, and what else it affects.
 
 use super::*;
-use crate::allowed::by_proxy;
+use crate::refusal_text::by_proxy;
 use crate::testing::{SigningStore, code, plan};
 use serde_json::json;
 use std::borrow::Borrow;

@@ -8,8 +8,8 @@ use tamis_trust::{
 };
 
 use super::followed::{FollowedPlan, PlanFacts};
-use crate::allowed::by_proxy;
 use crate::build::DesiredSlot;
+use crate::refusal_text::by_proxy;
 
 /// The way out for an assignment that does not match.
 const ASSIGNED_AGAIN: &str =
