@@ -5,7 +5,7 @@
 //! counts.
 //!
 //! Nothing here opens a socket or reads a clock: [`Session`] is the director's half of a stream,
-//! [`Replica`] the proxy's. The lines between them are [`MessageToNode`] and [`MessageFromNode`].
+//! [`HeldParts`] the proxy's. The lines between them are [`MessageToNode`] and [`MessageFromNode`].
 
 // Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
 #![cfg_attr(
@@ -20,9 +20,9 @@
 
 mod assemble;
 mod backoff;
+mod held_parts;
 mod identity;
 mod part;
-mod replica;
 mod report;
 mod session;
 mod shape;
@@ -34,9 +34,9 @@ mod wire;
 
 pub use assemble::{AssembledPlan, PartsError, assemble};
 pub use backoff::Backoff;
+pub use held_parts::{HeldParts, MAX_PARTS, PartsChange};
 pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
 pub use part::{Part, Parts};
-pub use replica::{MAX_PARTS, Replica, ReplicaChange};
 pub use report::{
     CallCounts, ComparisonReport, DifferenceReport, Histogram, IdentityReport, MAX_PROBLEMS,
     NodeReport, ProblemReport, RefusedReport, RunningReport, SlotReport, SlotStatistics,

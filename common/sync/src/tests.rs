@@ -28,8 +28,8 @@ fn outcome(nonce: u64, taken: bool) -> PushOutcome {
     PushOutcome { nonce, taken, why: None, report: report() }
 }
 
-fn hello(replica: &mut Replica) -> Hello {
-    replica.hello("sidecar:shop/a/0", "1.0.0")
+fn hello(held: &mut HeldParts) -> Hello {
+    held.hello("sidecar:shop/a/0", "1.0.0")
 }
 
 /// Bytes on the wire.
@@ -46,8 +46,8 @@ fn g7_a_push_costs_what_changed_and_not_what_there_is() {
         };
         values.iter().map(one).collect()
     };
-    let mut replica = Replica::new();
-    let mut session = Session::new(&hello(&mut replica));
+    let mut held = HeldParts::new();
+    let mut session = Session::new(&hello(&mut held));
     let first = session.push(&all(&values), 1).unwrap();
     let whole = bytes(&first);
     session.acknowledge(&outcome(first[0].nonce, true)).unwrap();
@@ -61,15 +61,15 @@ fn g7_a_push_costs_what_changed_and_not_what_there_is() {
 #[test]
 fn g8_a_reconnect_sends_only_what_differs() {
     let mut values: BTreeMap<u8, u8> = (0..100).map(|name| (name, 0)).collect();
-    let mut replica = Replica::new();
-    let mut session = Session::new(&hello(&mut replica));
+    let mut held = HeldParts::new();
+    let mut session = Session::new(&hello(&mut held));
     for frame in session.push(&parts(&values), 1).unwrap() {
-        if let Some(change) = replica.take(frame).unwrap() {
-            replica.keep(change);
+        if let Some(change) = held.take(frame).unwrap() {
+            held.keep(change);
         }
     }
     for cut in 0..1_000_u64 {
-        let mut session = Session::new(&hello(&mut replica));
+        let mut session = Session::new(&hello(&mut held));
         if cut % 2 == 0 {
             assert_eq!(session.push(&parts(&values), cut), None, "it has everything");
             continue;
@@ -77,18 +77,18 @@ fn g8_a_reconnect_sends_only_what_differs() {
         values.insert(u8::try_from(cut % 100).unwrap(), u8::try_from(cut % 251).unwrap());
         for frame in session.push(&parts(&values), cut).into_iter().flatten() {
             assert!(bytes(std::slice::from_ref(&frame)) < 300);
-            if let Some(change) = replica.take(frame).unwrap() {
-                replica.keep(change);
+            if let Some(change) = held.take(frame).unwrap() {
+                held.keep(change);
             }
         }
     }
-    assert_eq!(replica.parts(), &parts(&values));
+    assert_eq!(held.parts(), &parts(&values));
 }
 
 #[test]
 fn what_was_refused_is_not_sent_again_until_it_is_something_else() {
     let mut values = BTreeMap::from([(1, 1)]);
-    let mut session = Session::new(&hello(&mut Replica::new()));
+    let mut session = Session::new(&hello(&mut HeldParts::new()));
     let nonce = session.push(&parts(&values), 1).unwrap()[0].nonce;
     assert!(session.outstanding());
     assert_eq!(session.push(&parts(&values), 1), None, "it has not answered");
@@ -100,7 +100,7 @@ fn what_was_refused_is_not_sent_again_until_it_is_something_else() {
 
 #[test]
 fn an_answer_to_what_was_not_sent_ends_the_stream() {
-    let mut session = Session::new(&hello(&mut Replica::new()));
+    let mut session = Session::new(&hello(&mut HeldParts::new()));
     assert_eq!(session.acknowledge(&outcome(0, true)), Err(ProtocolError::Nonce(0)));
     let nonce = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap()[0].nonce;
     assert!(session.acknowledge(&outcome(nonce + 1, true)).is_err());
@@ -110,12 +110,12 @@ fn an_answer_to_what_was_not_sent_ends_the_stream() {
 
 #[test]
 fn an_altered_part_is_never_taken() {
-    let mut session = Session::new(&hello(&mut Replica::new()));
+    let mut session = Session::new(&hello(&mut HeldParts::new()));
     let mut frames = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap();
     std::sync::Arc::make_mut(&mut frames[0].upserts[0]).body = json!({ "value": 2 });
-    let mut replica = Replica::new();
-    assert!(matches!(replica.take(frames.remove(0)), Err(ProtocolError::Altered(_))));
-    assert!(replica.parts().is_empty());
+    let mut held = HeldParts::new();
+    assert!(matches!(held.take(frames.remove(0)), Err(ProtocolError::Altered(_))));
+    assert!(held.parts().is_empty());
 }
 
 #[test]
@@ -123,34 +123,34 @@ fn a_change_larger_than_a_frame_is_taken_when_its_last_frame_is_there() {
     let long = "x".repeat(400_000);
     let all: Parts =
         (0..10).map(|name| Part::new(format!("slot/{name}"), json!({ "text": long }))).collect();
-    let mut session = Session::new(&hello(&mut Replica::new()));
+    let mut session = Session::new(&hello(&mut HeldParts::new()));
     let frames = session.push(&all, 1).unwrap();
     assert!(frames.len() > 3);
-    let mut replica = Replica::new();
+    let mut held = HeldParts::new();
     let count = frames.len();
     for (at, frame) in frames.into_iter().enumerate() {
         assert!(serde_json::to_vec(&frame).unwrap().len() < 2 << 20);
-        let change = replica.take(frame).unwrap();
+        let change = held.take(frame).unwrap();
         assert_eq!(change.is_some(), at + 1 == count);
-        change.into_iter().for_each(|change| replica.keep(change));
+        change.into_iter().for_each(|change| held.keep(change));
     }
-    assert_eq!(replica.parts(), &all);
+    assert_eq!(held.parts(), &all);
 }
 
 #[test]
 fn a_damaged_file_gives_up_the_damaged_part_alone() {
-    let mut replica = Replica::new();
-    let mut session = Session::new(&hello(&mut replica));
+    let mut held = HeldParts::new();
+    let mut session = Session::new(&hello(&mut held));
     for frame in session.push(&parts(&BTreeMap::from([(1, 1), (2, 2)])), 7).unwrap() {
-        replica.take(frame).unwrap().into_iter().for_each(|change| replica.keep(change));
+        held.take(frame).unwrap().into_iter().for_each(|change| held.keep(change));
     }
-    let file = String::from_utf8(replica.to_json().unwrap()).unwrap();
-    let (same, bad) = Replica::from_json(file.as_bytes()).unwrap();
-    assert_eq!((same.parts(), same.revision(), bad.len()), (replica.parts(), 7, 0));
+    let file = String::from_utf8(held.to_json().unwrap()).unwrap();
+    let (same, bad) = HeldParts::from_json(file.as_bytes()).unwrap();
+    assert_eq!((same.parts(), same.revision(), bad.len()), (held.parts(), 7, 0));
     let damaged = file.replace("\"value\":2", "\"value\":3");
-    let (rest, bad) = Replica::from_json(damaged.as_bytes()).unwrap();
+    let (rest, bad) = HeldParts::from_json(damaged.as_bytes()).unwrap();
     assert_eq!((rest.parts().len(), bad), (1, vec!["slot/2".to_owned()]));
-    assert!(Replica::from_json(b"rubbish").is_err());
+    assert!(HeldParts::from_json(b"rubbish").is_err());
 }
 
 #[test]
@@ -201,7 +201,7 @@ fn event() -> impl Strategy<Value = Event> {
 struct World {
     values: BTreeMap<u8, u8>,
     ever: Vec<Parts>,
-    replica: Replica,
+    held: HeldParts,
     session: Session,
     /// Frames and answers in transit.
     down: std::collections::VecDeque<Push>,
@@ -210,12 +210,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let mut replica = Replica::new();
-        let session = Session::new(&hello(&mut replica));
+        let mut held = HeldParts::new();
+        let session = Session::new(&hello(&mut held));
         Self {
             values: BTreeMap::new(),
             ever: vec![Parts::default()],
-            replica,
+            held,
             session,
             down: Default::default(),
             up: Default::default(),
@@ -225,16 +225,16 @@ impl World {
     fn cut(&mut self) {
         self.down.clear();
         self.up.clear();
-        self.session = Session::new(&hello(&mut self.replica));
+        self.session = Session::new(&hello(&mut self.held));
     }
 
     /// Any breach of the protocol ends the stream, as in production.
     fn deliver(&mut self, frame: Push) {
         let nonce = frame.nonce;
-        match self.replica.take(frame) {
+        match self.held.take(frame) {
             Ok(None) => {}
             Ok(Some(change)) => {
-                self.replica.keep(change);
+                self.held.keep(change);
                 self.up.push_back(outcome(nonce, true));
             }
             Err(_) => self.cut(),
@@ -275,8 +275,8 @@ impl World {
             }
             Event::Cut => self.cut(),
             Event::Restart => {
-                let file = self.replica.to_json().unwrap();
-                self.replica = Replica::from_json(&file).unwrap().0;
+                let file = self.held.to_json().unwrap();
+                self.held = HeldParts::from_json(&file).unwrap().0;
                 self.cut();
             }
         }
@@ -291,12 +291,12 @@ proptest! {
         let mut world = World::new();
         for event in &events {
             world.happen(event);
-            prop_assert!(world.ever.contains(world.replica.parts()));
+            prop_assert!(world.ever.contains(world.held.parts()));
         }
         for event in [Event::Push, Event::Deliver, Event::Answer].iter().cycle().take(40) {
             world.happen(event);
         }
-        prop_assert_eq!(world.replica.parts(), &parts(&world.values));
+        prop_assert_eq!(world.held.parts(), &parts(&world.values));
     }
 }
 
@@ -312,15 +312,15 @@ fn what_a_proxy_lacks_is_the_same_whether_it_told_or_was_sent_what_it_has() {
         (parts(&[("a", 1)]), parts(&[("a", 1)])),
     ];
     for (has, wanted) in rows {
-        let mut told = hello(&mut Replica::new());
+        let mut told = hello(&mut HeldParts::new());
         told.parts = has.versions();
         let told = Session::new(&told).push(&wanted, 1);
-        let mut replica = Replica::new();
-        let mut session = Session::new(&hello(&mut replica));
+        let mut held = HeldParts::new();
+        let mut session = Session::new(&hello(&mut held));
         for push in session.push(&has, 1).into_iter().flatten() {
-            if let Some(change) = replica.take(push).unwrap() {
+            if let Some(change) = held.take(push).unwrap() {
                 let nonce = change.nonce;
-                replica.keep(change);
+                held.keep(change);
                 session.acknowledge(&outcome(nonce, true)).unwrap();
             }
         }

@@ -40,8 +40,9 @@ impl Plan {
         let mut names = |act,
                          which: fn(
             &crate::exports::Exports,
-        )
-            -> Option<&crate::native::Slot<crate::exports::Names>>| {
+        ) -> Option<
+            &crate::native::CheckedExport<crate::exports::Names>,
+        >| {
             let names = running
                 .configure_call(self, act, |exports, store| {
                     which(exports).map(|slot| slot.call(store, ())).transpose()

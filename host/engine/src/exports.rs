@@ -1,6 +1,6 @@
 //! The functions of a component, looked up and type-checked once per instance.
 
-use crate::native::{Signature, Slot};
+use crate::native::{CheckedExport, Signature};
 use crate::{Contract, Hook, Host, Inspection, abi};
 use abi::v0_1;
 use std::marker::PhantomData;
@@ -83,9 +83,9 @@ impl<C: Lift + Send + Sync + 'static> Signature for OnRoute<C> {
 /// A function whose type differs between versions of the contract.
 pub(crate) enum Versions<A, B> {
     /// Contract 0.1.
-    V0_1(Slot<A>),
+    V0_1(CheckedExport<A>),
     /// Contract 0.2.
-    V0_2(Slot<B>),
+    V0_2(CheckedExport<B>),
 }
 
 /// `on-request` or `on-response` of either version.
@@ -109,8 +109,8 @@ impl ConfigureFunction {
         config: (&str,),
     ) -> wasmtime::Result<Declared> {
         match self {
-            Self::V0_1(slot) => slot.call(store, config).map(declared),
-            Self::V0_2(slot) => slot.call(store, config),
+            Self::V0_1(export) => export.call(store, config).map(declared),
+            Self::V0_2(export) => export.call(store, config),
         }
     }
 
@@ -120,8 +120,8 @@ impl ConfigureFunction {
         config: (&str,),
     ) -> wasmtime::Result<Declared> {
         match self {
-            Self::V0_1(slot) => slot.call_async(store, config).await.map(declared),
-            Self::V0_2(slot) => slot.call_async(store, config).await,
+            Self::V0_1(export) => export.call_async(store, config).await.map(declared),
+            Self::V0_2(export) => export.call_async(store, config).await,
         }
     }
 }
@@ -133,8 +133,8 @@ impl HeadHook {
         seen: (abi::View<'_>,),
     ) -> wasmtime::Result<(HeadAnswer,)> {
         Ok(match self {
-            Self::V0_1(slot) => (HeadAnswer::V0_1(slot.call(store, seen)?.0),),
-            Self::V0_2(slot) => (HeadAnswer::V0_2(slot.call(store, seen)?.0),),
+            Self::V0_1(export) => (HeadAnswer::V0_1(export.call(store, seen)?.0),),
+            Self::V0_2(export) => (HeadAnswer::V0_2(export.call(store, seen)?.0),),
         })
     }
 
@@ -144,8 +144,8 @@ impl HeadHook {
         seen: (abi::View<'_>,),
     ) -> wasmtime::Result<(HeadAnswer,)> {
         Ok(match self {
-            Self::V0_1(slot) => (HeadAnswer::V0_1(slot.call_async(store, seen).await?.0),),
-            Self::V0_2(slot) => (HeadAnswer::V0_2(slot.call_async(store, seen).await?.0),),
+            Self::V0_1(export) => (HeadAnswer::V0_1(export.call_async(store, seen).await?.0),),
+            Self::V0_2(export) => (HeadAnswer::V0_2(export.call_async(store, seen).await?.0),),
         })
     }
 }
@@ -180,8 +180,10 @@ impl BodyHook {
         last: bool,
     ) -> wasmtime::Result<(BodyAnswer,)> {
         Ok(match self {
-            Self::V0_1(slot) => (BodyAnswer::V0_1(slot.call(store, (exchange, octets, last))?.0),),
-            Self::V0_2(slot) => (BodyAnswer::V0_2(slot.call(store, (seen, octets, last))?.0),),
+            Self::V0_1(export) => {
+                (BodyAnswer::V0_1(export.call(store, (exchange, octets, last))?.0),)
+            }
+            Self::V0_2(export) => (BodyAnswer::V0_2(export.call(store, (seen, octets, last))?.0),),
         })
     }
 
@@ -194,12 +196,12 @@ impl BodyHook {
         octets: &[u8],
     ) -> wasmtime::Result<(BodyAnswer,)> {
         Ok(match self {
-            Self::V0_1(slot) => {
-                let answer = slot.call_async(store, (exchange, octets, true)).await?;
+            Self::V0_1(export) => {
+                let answer = export.call_async(store, (exchange, octets, true)).await?;
                 (BodyAnswer::V0_1(answer.0),)
             }
-            Self::V0_2(slot) => {
-                (BodyAnswer::V0_2(slot.call_async(store, (seen, octets, true)).await?.0),)
+            Self::V0_2(export) => {
+                (BodyAnswer::V0_2(export.call_async(store, (seen, octets, true)).await?.0),)
             }
         })
     }
@@ -233,8 +235,8 @@ impl ExchangesHook {
         kept: abi::KeptBatch<'_>,
     ) -> wasmtime::Result<()> {
         match self {
-            Self::V0_1(slot) => slot.call(store, (batch,)),
-            Self::V0_2(slot) => slot.call(store, (batch, kept)),
+            Self::V0_1(export) => export.call(store, (batch,)),
+            Self::V0_2(export) => export.call(store, (batch, kept)),
         }
     }
 }
@@ -246,8 +248,8 @@ impl RouteHook {
         seen: (abi::View<'_>,),
     ) -> wasmtime::Result<(RouteAnswer,)> {
         Ok(match self {
-            Self::V0_1(slot) => (RouteAnswer::V0_1(slot.call(store, seen)?.0),),
-            Self::V0_2(slot) => (RouteAnswer::V0_2(slot.call(store, seen)?.0),),
+            Self::V0_1(export) => (RouteAnswer::V0_1(export.call(store, seen)?.0),),
+            Self::V0_2(export) => (RouteAnswer::V0_2(export.call(store, seen)?.0),),
         })
     }
 
@@ -257,8 +259,8 @@ impl RouteHook {
         seen: (abi::View<'_>,),
     ) -> wasmtime::Result<(RouteAnswer,)> {
         Ok(match self {
-            Self::V0_1(slot) => (RouteAnswer::V0_1(slot.call_async(store, seen).await?.0),),
-            Self::V0_2(slot) => (RouteAnswer::V0_2(slot.call_async(store, seen).await?.0),),
+            Self::V0_1(export) => (RouteAnswer::V0_1(export.call_async(store, seen).await?.0),),
+            Self::V0_2(export) => (RouteAnswer::V0_2(export.call_async(store, seen).await?.0),),
         })
     }
 }
@@ -281,29 +283,29 @@ impl RouteAnswer {
 
 /// Functions of one instance; a hook that is not exported is `None`.
 pub(crate) struct Exports {
-    pub(crate) validate: Slot<Validate>,
+    pub(crate) validate: CheckedExport<Validate>,
     pub(crate) configure: ConfigureFunction,
-    pub(crate) config_schema: Slot<ConfigSchema>,
+    pub(crate) config_schema: CheckedExport<ConfigSchema>,
     pub(crate) on_request: Option<HeadHook>,
     pub(crate) on_response: Option<HeadHook>,
     pub(crate) on_request_body: Option<BodyHook>,
     pub(crate) on_response_body: Option<BodyHook>,
-    pub(crate) backends: Option<Slot<Names>>,
-    pub(crate) rules: Option<Slot<Names>>,
+    pub(crate) backends: Option<CheckedExport<Names>>,
+    pub(crate) rules: Option<CheckedExport<Names>>,
     pub(crate) on_route: Option<RouteHook>,
-    pub(crate) failing_statuses: Option<Slot<FailingStatuses>>,
-    pub(crate) on_failure: Option<Slot<OnFailure>>,
-    pub(crate) plan: Option<Slot<Plan>>,
-    pub(crate) evaluate: Option<Slot<Evaluate>>,
-    pub(crate) weigh: Option<Slot<Weigh>>,
-    pub(crate) on_request_trailers: Option<Slot<OnTrailers>>,
-    pub(crate) on_response_trailers: Option<Slot<OnTrailers>>,
-    pub(crate) on_finished: Option<Slot<OnFinished>>,
-    pub(crate) on_names: Option<Slot<OnNames>>,
+    pub(crate) failing_statuses: Option<CheckedExport<FailingStatuses>>,
+    pub(crate) on_failure: Option<CheckedExport<OnFailure>>,
+    pub(crate) plan: Option<CheckedExport<Plan>>,
+    pub(crate) evaluate: Option<CheckedExport<Evaluate>>,
+    pub(crate) weigh: Option<CheckedExport<Weigh>>,
+    pub(crate) on_request_trailers: Option<CheckedExport<OnTrailers>>,
+    pub(crate) on_response_trailers: Option<CheckedExport<OnTrailers>>,
+    pub(crate) on_finished: Option<CheckedExport<OnFinished>>,
+    pub(crate) on_names: Option<CheckedExport<OnNames>>,
     pub(crate) on_exchanges: Option<ExchangesHook>,
-    pub(crate) connection_backends: Option<Slot<Names>>,
-    pub(crate) on_connection: Option<Slot<OnConnection>>,
-    pub(crate) on_tick: Option<Slot<OnTick>>,
+    pub(crate) connection_backends: Option<CheckedExport<Names>>,
+    pub(crate) on_connection: Option<CheckedExport<OnConnection>>,
+    pub(crate) on_tick: Option<CheckedExport<OnTick>>,
 }
 
 impl Exports {
@@ -315,9 +317,9 @@ impl Exports {
     ) -> wasmtime::Result<Self> {
         let mut finder = Finder { component, inspection, instance, store };
         Ok(Self {
-            validate: finder.slot("lifecycle", "validate")?,
+            validate: finder.export("lifecycle", "validate")?,
             configure: finder.versions("lifecycle", "configure")?,
-            config_schema: finder.slot("lifecycle", "config-schema")?,
+            config_schema: finder.export("lifecycle", "config-schema")?,
             on_request: finder.hooks(Hook::Request, "on-request")?,
             on_response: finder.hooks(Hook::Response, "on-response")?,
             on_request_body: finder.hooks(Hook::RequestBody, "on-request-body")?,
@@ -354,11 +356,11 @@ impl Finder<'_> {
         &mut self,
         hook: Hook,
         function: &str,
-    ) -> wasmtime::Result<Option<Slot<S>>> {
+    ) -> wasmtime::Result<Option<CheckedExport<S>>> {
         if !self.inspection.has(hook) {
             return Ok(None);
         }
-        self.slot(hook.as_str(), function).map(Some)
+        self.export(hook.as_str(), function).map(Some)
     }
 
     fn hooks<A: Signature, B: Signature>(
@@ -379,12 +381,16 @@ impl Finder<'_> {
         function: &str,
     ) -> wasmtime::Result<Versions<A, B>> {
         Ok(match self.inspection.contract {
-            Contract::V0_1 => Versions::V0_1(self.slot(interface, function)?),
-            Contract::V0_2 => Versions::V0_2(self.slot(interface, function)?),
+            Contract::V0_1 => Versions::V0_1(self.export(interface, function)?),
+            Contract::V0_2 => Versions::V0_2(self.export(interface, function)?),
         })
     }
 
-    fn slot<S: Signature>(&mut self, interface: &str, function: &str) -> wasmtime::Result<Slot<S>> {
+    fn export<S: Signature>(
+        &mut self,
+        interface: &str,
+        function: &str,
+    ) -> wasmtime::Result<CheckedExport<S>> {
         let missing = || {
             wasmtime::Error::msg(format!(
                 "it exports `{interface}` without the function `{function}`"
@@ -392,7 +398,7 @@ impl Finder<'_> {
         };
         let index = self.index(interface, function).ok_or_else(missing)?;
         let func = self.instance.get_func(&mut *self.store, index).ok_or_else(missing)?;
-        Slot::check(&*self.store, func).map_err(|e| {
+        CheckedExport::check(&*self.store, func).map_err(|e| {
             e.context(format!("the type of `{interface}.{function}` differs from the contract"))
         })
     }

@@ -27,12 +27,12 @@ pub(crate) trait Signature {
 }
 
 /// An exported function of one instance whose type was checked.
-pub(crate) struct Slot<S> {
+pub(crate) struct CheckedExport<S> {
     func: Func,
     signature: PhantomData<fn() -> S>,
 }
 
-impl<S: Signature> Slot<S> {
+impl<S: Signature> CheckedExport<S> {
     /// Checks the type, once per instance.
     pub(crate) fn check(store: impl AsContext, func: Func) -> wasmtime::Result<Self> {
         func.typed::<S::Params<'static>, S::Return>(store)?;

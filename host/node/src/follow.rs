@@ -127,8 +127,8 @@ impl FollowedNode {
         let state = StateFolder::open(&follow.state)?;
         options.store = state.store();
         options.source.paths.clear();
-        let (name, replica) = (options.name.clone(), state.replica());
-        let followed = FollowedPlan::open(name, &follow, state, replica.parts(), shared.clock)?;
+        let (name, held) = (options.name.clone(), state.held_parts());
+        let followed = FollowedPlan::open(name, &follow, state, held.parts(), shared.clock)?;
         let followed = Arc::new(followed);
         let node = match followed.assembled() {
             // A plan that cannot be served from the folder may be replaced by the director's current one.
@@ -143,7 +143,7 @@ impl FollowedNode {
         let started = Arc::new(NodeStart::default());
         let link = Link {
             follow,
-            replica,
+            held,
             followed,
             started: Arc::clone(&started),
             node: node.as_ref().map(|(node, _)| Arc::clone(node)),

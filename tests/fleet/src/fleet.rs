@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use tamis_sync::{Part, ReplicaChange};
+use tamis_sync::{Part, PartsChange};
 use tamis_trust::{Digest, DirectorKeys, SignaturePolicy};
 
 /// What all of them have in common.
@@ -105,7 +105,7 @@ impl Fleet {
     }
 
     /// Keeps once what others have as well.
-    pub(crate) fn share(&self, change: &mut ReplicaChange, names: &[String]) {
+    pub(crate) fn share(&self, change: &mut PartsChange, names: &[String]) {
         let mut known = locked(&self.parts);
         for name in names {
             let Some(part) = change.parts.get(name) else { continue };

@@ -20,8 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize as _;
 use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
-    Activation, Backoff, MessageFromNode, MessageToNode, NodeReport, Part, Push, PushOutcome,
-    Refused, RefusedReport, Replica, RunningReport, SlotReport,
+    Activation, Backoff, HeldParts, MessageFromNode, MessageToNode, NodeReport, Part, Push,
+    PushOutcome, Refused, RefusedReport, RunningReport, SlotReport,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
@@ -45,7 +45,7 @@ pub(crate) struct Proxy {
     service: String,
     node: String,
     tls: ClientTls,
-    replica: Replica,
+    held: HeldParts,
     seen: VersionFloors,
     slots: BTreeMap<String, (Digest, SlotReport)>,
     /// It was asked not to connect before this moment.
@@ -71,7 +71,7 @@ impl Proxy {
         Ok(Self {
             node: format!("sidecar:{service}/0"),
             tls: tls.with_alpn(&[b"h2"]),
-            replica: Replica::new(),
+            held: HeldParts::new(),
             seen: VersionFloors::default(),
             slots: BTreeMap::new(),
             asked: None,
@@ -106,7 +106,7 @@ impl Proxy {
         let (mut sender, read) = self.connect().await?;
         let (say, lines) = ChannelBody::new(16);
         let release = env!("CARGO_PKG_VERSION");
-        send(&say, &MessageFromNode::Hello(self.replica.hello(&self.node, release))).await?;
+        send(&say, &MessageFromNode::Hello(self.held.hello(&self.node, release))).await?;
         let node = self.node.replace('/', "%2F");
         let request = Request::post(format!("https://director/v1/nodes/{node}/stream"))
             .header(header::CONTENT_TYPE, "application/x-ndjson")
@@ -181,9 +181,9 @@ impl Proxy {
         let nonce = push.nonce;
         let names: Vec<String> = push.upserts.iter().map(|part| part.name.clone()).collect();
         let bytes: usize = push.upserts.iter().map(|part| part.body.to_string().len()).sum();
-        let Some(mut change) = self.replica.take(push)? else { return Ok(None) };
+        let Some(mut change) = self.held.take(push)? else { return Ok(None) };
         self.fleet.share(&mut change, &names);
-        self.replica.keep(change);
+        self.held.keep(change);
         let slots = self.verify();
         let served = ServeEvent {
             at: self.at,
@@ -198,7 +198,7 @@ impl Proxy {
 
     /// Verifies the slots that are new, and runs them from now on.
     fn verify(&mut self) -> Vec<(String, Option<Digest>)> {
-        let parts = self.replica.parts().clone();
+        let parts = self.held.parts().clone();
         let trust = parts.iter().filter(|part| part.name.starts_with("trust/"));
         let policies: Vec<Arc<SignaturePolicy>> =
             trust.filter_map(|part| self.fleet.policy(part)).collect();

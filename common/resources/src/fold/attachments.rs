@@ -29,7 +29,7 @@ const SECOND: &str = "attachment.second";
 type Refusal = (&'static str, &'static str, Problem);
 
 /// A place in which two attachments may not have the same order.
-type Slot = (Target, Phase, i32);
+type OrderedPlace = (Target, Phase, i32);
 
 /// The targets of an attachment, and their problems.
 #[derive(Default)]
@@ -128,7 +128,7 @@ impl<'a> Fold<'a> {
         &mut self,
         all: &[(&'a Document, &'a FilterAttachmentSpec, Targets)],
     ) -> BTreeMap<String, Problem> {
-        let mut claims: Vec<(Slot, Claim<'a>)> = Vec::new();
+        let mut claims: Vec<(OrderedPlace, Claim<'a>)> = Vec::new();
         for (document, spec, targets) in all.iter().filter(|(document, ..)| !document.is_stub()) {
             let mut own: Vec<&Target> = targets.found.iter().filter(|one| !one.all).collect();
             own.sort();

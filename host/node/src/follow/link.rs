@@ -11,8 +11,8 @@ use hyper::client::conn::http2::SendRequest;
 use tamis_ambient::{Clock, Random};
 use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
-    AssembledPlan, Backoff, MessageFromNode, MessageToNode, NodeReport, PartsError, PushOutcome,
-    Replica, ReplicaChange, assemble,
+    AssembledPlan, Backoff, HeldParts, MessageFromNode, MessageToNode, NodeReport, PartsChange,
+    PartsError, PushOutcome, assemble,
 };
 use tamis_transport::causes;
 use tokio::sync::watch;
@@ -37,7 +37,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 pub(crate) struct Link {
     pub(crate) follow: FollowSettings,
     /// The parts of the plan.
-    pub(crate) replica: Replica,
+    pub(crate) held: HeldParts,
     pub(crate) followed: Arc<FollowedPlan>,
     pub(crate) started: Arc<NodeStart>,
     pub(crate) node: Option<Arc<Node>>,
@@ -58,7 +58,7 @@ enum Received {
     /// To end the stream, and not to connect again before this time.
     Refusal(Duration),
     /// To make this change.
-    Change(ReplicaChange),
+    Change(PartsChange),
 }
 
 /// Why a stream ended.
@@ -121,7 +121,7 @@ impl Link {
         };
         let (sender, lines) = ChannelBody::new(16);
         let name = self.followed.name().to_string();
-        let hello = MessageFromNode::Hello(self.replica.hello(&name, &self.follow.release));
+        let hello = MessageFromNode::Hello(self.held.hello(&name, &self.follow.release));
         if let Err(why) = send(&sender, &hello).await {
             return StreamEnd::new(why);
         }
@@ -234,14 +234,14 @@ impl Link {
                 Ok(Received::Refusal(Duration::from_millis(retry_after_ms)))
             }
             MessageToNode::Push(push) => {
-                let change = self.replica.take(push).map_err(|error| error.to_string())?;
+                let change = self.held.take(push).map_err(|error| error.to_string())?;
                 Ok(change.map_or(Received::Nothing, Received::Change))
             }
         }
     }
 
     /// The plan after a change.
-    fn assemble(&self, change: &ReplicaChange) -> Result<AssembledPlan, PartsError> {
+    fn assemble(&self, change: &PartsChange) -> Result<AssembledPlan, PartsError> {
         let assembled = assemble(&change.parts)?;
         let node = &assembled.plan.node;
         if *node != self.followed.name().to_string() {
@@ -253,10 +253,10 @@ impl Link {
 
     /// Adopts a change. If it cannot be written to disk it still takes effect; a restart then resumes from
     /// the previous one.
-    fn adopt(&mut self, change: ReplicaChange, assembled: AssembledPlan) {
+    fn adopt(&mut self, change: PartsChange, assembled: AssembledPlan) {
         self.followed.adopt(assembled, &change.parts);
-        self.replica.keep(change);
-        if let Err(error) = self.followed.state.keep_replica(&self.replica) {
+        self.held.keep(change);
+        if let Err(error) = self.followed.state.keep_parts(&self.held) {
             tracing::warn!(%error, "the director's plan cannot be stored");
         }
     }
@@ -265,7 +265,7 @@ impl Link {
     async fn change(
         &mut self,
         connection: &SendRequest<ChannelBody>,
-        change: ReplicaChange,
+        change: PartsChange,
         reporter: &mut Reporter,
         missing: &mut usize,
     ) -> Result<PushOutcome, String> {

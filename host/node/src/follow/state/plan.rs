@@ -2,7 +2,7 @@
 
 use std::{fs, io};
 
-use tamis_sync::Replica;
+use tamis_sync::HeldParts;
 
 use super::{MAX_BYTES, StateFolder};
 use crate::documents::octets;
@@ -12,29 +12,29 @@ const LAST_MESSAGE: &str = "heard";
 
 impl StateFolder {
     /// The last plan. Damaged parts, or all of it, are left out and reported.
-    pub(crate) fn replica(&self) -> Replica {
+    pub(crate) fn held_parts(&self) -> HeldParts {
         let path = self.root.join(PARTS);
         if !path.exists() {
-            return Replica::new();
+            return HeldParts::new();
         }
         let read = octets(&path, MAX_BYTES)
-            .and_then(|bytes| Replica::from_json(&bytes).map_err(|error| error.to_string()));
+            .and_then(|bytes| HeldParts::from_json(&bytes).map_err(|error| error.to_string()));
         match read {
-            Ok((replica, damaged)) => {
+            Ok((held, damaged)) => {
                 for part in damaged {
                     tracing::warn!(path = %path.display(), part, "a part is damaged and left out");
                 }
-                replica
+                held
             }
             Err(why) => {
                 tracing::warn!(path = %path.display(), why, "the stored parts cannot be read");
-                Replica::new()
+                HeldParts::new()
             }
         }
     }
 
-    pub(crate) fn keep_replica(&self, replica: &Replica) -> io::Result<()> {
-        let bytes = replica.to_json().map_err(io::Error::other)?;
+    pub(crate) fn keep_parts(&self, held: &HeldParts) -> io::Result<()> {
+        let bytes = held.to_json().map_err(io::Error::other)?;
         self.write(&self.root.join(PARTS), &bytes)
     }
 

@@ -13,7 +13,7 @@ pub const MAX_PARTS: usize = 200_000;
 
 /// The parts of a proxy, and those of an incomplete change.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Replica {
+pub struct HeldParts {
     revision: u64,
     parts: Parts,
     /// A change in progress, on top of `parts`.
@@ -27,9 +27,9 @@ struct PendingChange {
     removes: Vec<String>,
 }
 
-/// A complete change: all parts as they will be. It takes effect when the proxy calls [`Replica::keep`].
+/// A complete change: all parts as they will be. It takes effect when the proxy calls [`HeldParts::keep`].
 #[derive(Debug, Clone, PartialEq)]
-pub struct ReplicaChange {
+pub struct PartsChange {
     /// Named in the outcome.
     pub nonce: u64,
     /// The journal's revision behind it.
@@ -38,7 +38,7 @@ pub struct ReplicaChange {
     pub parts: Parts,
 }
 
-/// The file that stores a replica.
+/// The file that stores the parts of a proxy.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -46,8 +46,8 @@ struct File {
     parts: Vec<Part>,
 }
 
-impl Replica {
-    /// A replica without parts.
+impl HeldParts {
+    /// Before the proxy has any.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -82,7 +82,7 @@ impl Replica {
     ///
     /// # Errors
     /// [`ProtocolError`]; the caller must end the stream, and the current parts stay.
-    pub fn take(&mut self, push: Push) -> Result<Option<ReplicaChange>, ProtocolError> {
+    pub fn take(&mut self, push: Push) -> Result<Option<PartsChange>, ProtocolError> {
         let Push { nonce, revision, upserts, removes, last } = push;
         let coming = self.coming.get_or_insert_with(|| PendingChange {
             nonce,
@@ -111,11 +111,11 @@ impl Replica {
         let mut parts = self.parts.clone();
         removes.iter().for_each(|name| parts.remove(name));
         upserts.into_values().for_each(|part| parts.insert(part));
-        Ok(Some(ReplicaChange { nonce, revision, parts }))
+        Ok(Some(PartsChange { nonce, revision, parts }))
     }
 
     /// Adopts a change.
-    pub fn keep(&mut self, change: ReplicaChange) {
+    pub fn keep(&mut self, change: PartsChange) {
         self.revision = change.revision;
         self.parts = change.parts;
     }
@@ -137,7 +137,7 @@ impl Replica {
     pub fn from_json(bytes: &[u8]) -> Result<(Self, Vec<String>), serde_json::Error> {
         let File { revision, parts } = serde_json::from_slice(bytes)?;
         let (good, bad): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(Part::holds);
-        let replica = Self { revision, parts: good.into_iter().collect(), coming: None };
-        Ok((replica, bad.into_iter().map(|part| part.name).collect()))
+        let held = Self { revision, parts: good.into_iter().collect(), coming: None };
+        Ok((held, bad.into_iter().map(|part| part.name).collect()))
     }
 }
