@@ -4,19 +4,22 @@
 //! expensive, so it is done once per proxy and change of the documents. A changed pin only replaces a
 //! digest in the existing plan.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+mod compute;
+mod everything;
+mod shared;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use tamis_resources::plan::{FilterPlan, NodePlan};
 use tamis_resources::{Document, FoldResult, NodeName, Problem, ResourceStatus};
 use tamis_trust::{Digest, Name, Version};
 
-use crate::desired::{DesiredState, ResolvedFilter, fold_with};
-use crate::pins::ALL;
+use crate::desired::{DesiredState, ResolvedFilter};
 use crate::plans::shared::SharedValues;
 pub(crate) use crate::plans::shared::hash_of;
 use crate::state::State;
-use crate::wants::{DesiredSlots, SlotPlan, slot_plans};
+use crate::wants::{DesiredSlots, SlotPlan};
 
 /// A cache over the states of one journal, in the order of their revisions.
 ///
@@ -55,32 +58,6 @@ pub(crate) struct KnownProxy {
 }
 
 impl Plans {
-    /// The result for all documents, over all proxies: every problem once, and conditions that hold when
-    /// they hold for each proxy. It has no plan.
-    pub fn everything(&mut self, state: &State) -> Arc<FoldResult> {
-        let revision = state.desired.revision;
-        self.follow(&state.desired);
-        if let Some((at, known)) = &self.everything
-            && *at == revision
-        {
-            return Arc::clone(known);
-        }
-        let nodes = state.nodes();
-        for node in &nodes {
-            self.known(&state.desired, node);
-        }
-        // No proxy is declared: the result for a proxy that has every pin.
-        let nobody = NodeName::Gateway { key: ALL.to_owned() };
-        let nobody = nodes.is_empty().then(|| self.fold(&state.desired, &nobody));
-        let known = nodes.iter().filter_map(|node| self.nodes.get(node)).map(|known| &**known);
-        let everything = Arc::new(merge(
-            self.statuses.as_ref().map_or(&[][..], |(_, all)| all),
-            known.chain(&nobody),
-        ));
-        self.everything = Some((revision, Arc::clone(&everything)));
-        everything
-    }
-
     /// The desired slots of each of these proxies that the documents declare.
     pub(crate) fn slots_of(
         &mut self,
@@ -153,27 +130,6 @@ impl Plans {
             self.documents = desired.documents.changed;
         }
     }
-
-    fn fold(&mut self, desired: &DesiredState, node: &NodeName) -> KnownProxy {
-        let FoldResult { mut plan, problems, statuses } =
-            fold_with(desired, &mut self.parsed, node);
-        if let Some(plan) = &mut plan {
-            self.shared.share(plan);
-        }
-        let well = |one: &ResourceStatus| one.conditions.iter().all(|condition| condition.status);
-        let unwell = statuses.iter().filter(|one| !well(one)).cloned().collect();
-        if self.statuses.as_ref().is_none_or(|(of, _)| of == node) {
-            self.statuses = Some((node.clone(), statuses.into()));
-        }
-        let slot_plans =
-            plan.as_ref().map(|plan| slot_plans(plan, |filter| self.shared.digest(filter)));
-        let slot_plans = slot_plans.unwrap_or_default();
-        let slots = DesiredSlots::of(desired, node, &slot_plans);
-        let pins = desired.resolve(node).into_iter();
-        let pins = pins.map(|it| (it.filter.clone(), (it.version.clone(), it.digest))).collect();
-        let (revision, plan) = (desired.revision, plan.map(Arc::new));
-        KnownProxy { revision, pins, plan, slot_plans, slots, problems, unwell }
-    }
 }
 
 impl KnownProxy {
@@ -219,36 +175,5 @@ pub(crate) fn repin(plan: &mut Arc<NodePlan>, pins: &[ResolvedFilter<'_>]) {
     }
 }
 
-fn merge<'a>(statuses: &[ResourceStatus], all: impl Iterator<Item = &'a KnownProxy>) -> FoldResult {
-    type Id = (String, String, String);
-    let id = |one: &ResourceStatus| -> Id {
-        (one.kind.clone(), one.namespace.clone(), one.name.clone())
-    };
-    // The lock is the director's own.
-    let documents = |one: &&ResourceStatus| one.kind != "FiltersLock";
-    let mut by_id: BTreeMap<Id, ResourceStatus> =
-        statuses.iter().filter(documents).map(|one| (id(one), one.clone())).collect();
-    let (mut problems, mut seen) = (Vec::new(), BTreeSet::new());
-    for known in all {
-        for problem in &known.problems {
-            let place = (problem.place.source.clone(), problem.message.clone());
-            if seen.insert((problem.code.clone(), place)) {
-                problems.push(problem.clone());
-            }
-        }
-        for one in &known.unwell {
-            let Some(status) = by_id.get_mut(&id(one)) else { continue };
-            for worse in one.conditions.iter().filter(|it| !it.status) {
-                let same = status.conditions.iter_mut().find(|it| it.kind == worse.kind);
-                if let Some(same) = same.filter(|it| it.status) {
-                    *same = worse.clone();
-                }
-            }
-        }
-    }
-    FoldResult { plan: None, problems, statuses: by_id.into_values().collect() }
-}
-
-mod shared;
 #[cfg(test)]
 mod tests;
