@@ -2,7 +2,7 @@
 
 pub use tamis_harness::ports::{SHIFT as PORT_SHIFT, free as free_port};
 pub use tamis_harness::{
-    Answer, Backend, Folder, FolderOptions, Objects, Postgres, ReceivedRequest, Relay, Reply,
-    RunningProcess, command, command_in, eventually, eventually_or, exchange, get, held_back,
-    request, root, tamis, up,
+    Answer, Backend, Chromium, Folder, FolderOptions, Nginx, Objects, Postgres, ReceivedRequest,
+    Relay, Reply, RunningProcess, command, command_in, eventually, eventually_or, exchange, get,
+    held_back, python_environment, request, root, tamis, up,
 };

@@ -26,9 +26,13 @@ mod backend;
 #[cfg(feature = "commands")]
 mod beside;
 #[cfg(feature = "services")]
+mod chromium;
+#[cfg(feature = "services")]
 mod client;
 #[cfg(feature = "services")]
 mod folder;
+#[cfg(feature = "services")]
+mod nginx;
 #[cfg(feature = "services")]
 mod objects;
 #[cfg(feature = "commands")]
@@ -38,6 +42,8 @@ pub mod ports;
 mod postgres;
 #[cfg(feature = "services")]
 mod process;
+#[cfg(feature = "services")]
+mod python;
 #[cfg(feature = "services")]
 mod relay;
 #[cfg(feature = "commands")]
@@ -52,15 +58,21 @@ pub use backend::{Answer, Backend, ReceivedRequest};
 #[cfg(feature = "commands")]
 pub use beside::Process;
 #[cfg(feature = "services")]
+pub use chromium::Chromium;
+#[cfg(feature = "services")]
 pub use client::{Reply, exchange, get, held_back, request};
 #[cfg(feature = "services")]
 pub use folder::{Folder, FolderOptions};
+#[cfg(feature = "services")]
+pub use nginx::Nginx;
 #[cfg(feature = "services")]
 pub use objects::Objects;
 #[cfg(feature = "services")]
 pub use postgres::Postgres;
 #[cfg(feature = "services")]
 pub use process::{RunningProcess, UnreadProcess, command, command_in, tamis, up};
+#[cfg(feature = "services")]
+pub use python::python_environment;
 #[cfg(feature = "services")]
 pub use relay::Relay;
 #[cfg(feature = "services")]

@@ -7,6 +7,8 @@ use tamis_harness::packages;
 const PACKAGES: &[(&str, &str)] = &[
     ("gcc", "links every Rust binary and compiles AWS-LC, the cryptography behind TLS"),
     ("libc6-dev", "the C headers that AWS-LC is compiled against"),
+    ("chromium", "the browser in which the tests log in as a person does"),
+    ("chromium-driver", "opens pages in that browser for the tests, and fills in their forms"),
     ("curl", "the client of tests that need TLS from a chosen address"),
     ("haproxy", "the load balancer in front of the gateway that writes PROXY headers"),
     (

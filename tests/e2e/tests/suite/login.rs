@@ -3,36 +3,16 @@
 use crate::docs::{follow, renumber};
 use crate::policies::attachment_of;
 use std::cell::RefCell;
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
 use tamis_e2e::{
-    Backend, Folder, Reply, RunningProcess, eventually, eventually_or, free_port, get, request,
-    root,
+    Backend, Folder, Reply, RunningProcess, eventually, eventually_or, free_port, get,
+    python_environment, request, root,
 };
-use tamis_harness::{Workspace, shell};
 use tempfile::TempDir;
 
-const PACKAGE: &str = "oidc-provider-mock==0.3.4";
+mod browser;
 
-/// Where the provider's program is, installed below `target/tools` if it is not there.
-fn installed() -> &'static PathBuf {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let environment = Workspace::load().unwrap().tools().join("oidc-provider-mock");
-        let stamp = environment.join("installed");
-        if std::fs::read_to_string(&stamp).is_ok_and(|pin| pin == PACKAGE) {
-            return environment.join("bin/oidc-provider-mock");
-        }
-        let mut venv = shell::command("python3");
-        shell::read(venv.args(["-m", "venv", "--clear"]).arg(&environment)).unwrap();
-        let mut pip = shell::command(environment.join("bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", PACKAGE]);
-        shell::read(&mut pip).unwrap();
-        std::fs::write(stamp, PACKAGE).unwrap();
-        environment.join("bin/oidc-provider-mock")
-    })
-}
+const PACKAGE: &str = "oidc-provider-mock==0.3.4";
 
 /// The provider; ended when dropped.
 struct Provider {
@@ -43,13 +23,15 @@ struct Provider {
 impl Provider {
     fn start(arguments: &[&str]) -> Self {
         let port = free_port();
-        let process = Command::new(installed())
-            .args(["--port", &port.to_string()])
-            .args(arguments)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let process = Command::new(
+            python_environment("oidc-provider-mock", &[PACKAGE]).join("bin/oidc-provider-mock"),
+        )
+        .args(["--port", &port.to_string()])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
         let provider = Self { process, address: format!("127.0.0.1:{port}") };
         eventually("the provider answers", || {
             (get(&provider.address, "/jwks").status == 200).then_some(())

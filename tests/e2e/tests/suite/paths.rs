@@ -1,63 +1,13 @@
 //! Paths and hosts behind the gateway: what its rules match is what the server behind it reads.
 
-use std::process::{Child, Command, Stdio};
-use tamis_e2e::{Backend, Folder, eventually, exchange, free_port, get, request, tamis};
-use tempfile::TempDir;
+use tamis_e2e::{Backend, Folder, Nginx, eventually, exchange, request, tamis};
 
-/// nginx that answers with the location that it found, and with the rule that the gateway found.
-struct Nginx {
-    process: Child,
-    address: std::net::SocketAddr,
-    _folder: TempDir,
-}
-
-impl Nginx {
-    fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        let address = std::net::SocketAddr::from(([127, 0, 0, 1], free_port()));
-        let path = folder.path().display().to_string();
-        let config = NGINX.replace("@FOLDER@", &path).replace("@LISTEN@", &address.to_string());
-        let file = folder.path().join("nginx.conf");
-        std::fs::write(&file, config).unwrap();
-        let process = Command::new("nginx")
-            .arg("-c")
-            .arg(&file)
-            .args(["-e", &format!("{path}/error.log")])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap_or_else(|error| panic!("nginx: {error}; `cargo xtask setup` installs it"));
-        let nginx = Self { process, address, _folder: folder };
-        eventually("nginx answers", || {
-            (get(&nginx.address.to_string(), "/").status == 200).then_some(())
-        });
-        nginx
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-const NGINX: &str = "
-worker_processes 1;
-master_process off;
-daemon off;
-pid @FOLDER@/nginx.pid;
-events { worker_connections 64; }
-http {
-  access_log off;
-  client_body_temp_path @FOLDER@; proxy_temp_path @FOLDER@; fastcgi_temp_path @FOLDER@; uwsgi_temp_path @FOLDER@; scgi_temp_path @FOLDER@;
-  server {
+/// A server that answers with the location that it found, and with the rule that the gateway found.
+const LOCATIONS: &str = "
     listen @LISTEN@;
     location = /admin { return 200 'admin $http_x_rule'; }
     location /admin/ { return 200 'admin $http_x_rule'; }
     location / { return 200 'open $http_x_rule'; }
-  }
-}
 ";
 
 /// Marks the requests that the rule for `/admin` takes, and all others.
@@ -77,7 +27,7 @@ fn with_rules(folder: &Folder) {
 
 #[test]
 fn nginx_behind_the_gateway_reads_no_path_otherwise_than_its_rules_do() {
-    let nginx = Nginx::start();
+    let nginx = Nginx::start(LOCATIONS);
     let folder = Folder::documents(&[nginx.address]);
     with_rules(&folder);
     folder.prepare();
