@@ -36,6 +36,7 @@ use crate::plan::{AddressPlan, NodePlan};
 use crate::problem::Problem;
 use crate::security::Security;
 use crate::stray::GuardedPlaces;
+use external::ExternalChecks;
 
 /// Reads a file that a document names.
 pub(crate) type Files<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
@@ -99,6 +100,8 @@ pub(crate) struct Fold<'a> {
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
     /// The addresses by which DNS names services, by key.
     virtual_addresses: BTreeMap<String, Ipv4Addr>,
+    /// What is asked of hosts outside of the mesh that are reached over TLS.
+    external_checks: ExternalChecks,
     /// What can be guarded; made when a target is not there.
     places: OnceCell<GuardedPlaces>,
 }
@@ -133,6 +136,7 @@ pub fn fold_under<D: Borrow<Document>>(
         problems: Vec::new(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
+        external_checks: ExternalChecks::new(),
         places: OnceCell::new(),
     };
     fold.index(documents);
@@ -163,6 +167,7 @@ pub fn trust_policies<D: Borrow<Document>>(
         problems: Vec::new(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
+        external_checks: ExternalChecks::new(),
         places: OnceCell::new(),
     };
     fold.index(documents);

@@ -163,6 +163,15 @@ const EXTERNAL_SERVICE: &[(&str, FieldReferent)] = &[
     ("/ports/*/port", FieldReferent::Nothing),
     ("/ports/*/protocol", FieldReferent::Nothing),
     ("/addresses/*", FieldReferent::Nothing),
+    ("/ports/*/tls/port", FieldReferent::Nothing),
+    ("/ports/*/tls/caCertificateRefs/*/group", FieldReferent::Nothing),
+    ("/ports/*/tls/caCertificateRefs/*/kind", FieldReferent::Nothing),
+    ("/ports/*/tls/caCertificateRefs/*/name", FieldReferent::File),
+    // What the certificate of the host must say.
+    ("/ports/*/tls/hostname", FieldReferent::Nothing),
+    ("/ports/*/tls/subjectAltNames/*/type", FieldReferent::Nothing),
+    ("/ports/*/tls/subjectAltNames/*/hostname", FieldReferent::Nothing),
+    ("/ports/*/tls/subjectAltNames/*/uri", FieldReferent::Nothing),
 ];
 
 const PARENT: &[(&str, FieldReferent)] =

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
-    AltNameType, BackendAltName, BackendTlsPolicySpec, BackendTlsTarget, ServicePort, ServiceSpec,
+    AltNameType, AuthorityRef, BackendAltName, BackendTlsPolicySpec, BackendTlsTarget, ServicePort,
+    ServiceSpec,
 };
 use crate::plan::{ServerNamePlan, ServerTlsPlan};
 
@@ -127,7 +128,9 @@ impl<'a> Fold<'a> {
             validation.well_known_ca_certificates.is_some(),
         ) {
             (true, true) => Some(None),
-            (false, false) => self.authorities(document, spec).map(Some),
+            (false, false) => self
+                .authorities(document, &validation.ca_certificate_refs, "/spec/validation")
+                .map(Some),
             _ => {
                 let message =
                     "a policy needs either `caCertificateRefs` or `wellKnownCACertificates`";
@@ -136,32 +139,44 @@ impl<'a> Fold<'a> {
                 None
             }
         };
-        let mut names = Some(Vec::new());
-        for (at, one) in validation.subject_alt_names.iter().enumerate() {
-            if let Some(name) = alt_name(one) {
-                names.iter_mut().for_each(|names| names.push(name.clone()));
-                continue;
-            }
-            let message = "a name has `hostname` with type Hostname, and `uri` with type URI, and not the other";
-            let pointer = format!("/spec/validation/subjectAltNames/{at}");
-            let problem = document.problem("backend-tls.name", &pointer, message);
-            self.fail(document, ACCEPTED, "Invalid", problem);
-            names = None;
-        }
+        let names = self.alt_names(document, &validation.subject_alt_names, "/spec/validation");
         let hostname = validation.hostname.clone();
         Some(ServerTlsPlan { hostname, names: names?, authorities: authorities? })
     }
 
-    /// The certificates of the files that a policy names.
-    fn authorities(&mut self, document: &Document, spec: &BackendTlsPolicySpec) -> Option<String> {
+    /// The names that a certificate may have, of the list `subjectAltNames` at `place`, with their faults reported; `None`:
+    /// one of them is wrong.
+    pub(super) fn alt_names(
+        &mut self,
+        document: &Document,
+        names: &[BackendAltName],
+        place: &str,
+    ) -> Option<Vec<ServerNamePlan>> {
+        for (at, _) in names.iter().enumerate().filter(|(_, one)| alt_name(one).is_none()) {
+            let message = "a name has `hostname` with type Hostname, and `uri` with type URI, and not the other";
+            let pointer = format!("{place}/subjectAltNames/{at}");
+            let problem = document.problem("backend-tls.name", &pointer, message);
+            self.fail(document, ACCEPTED, "Invalid", problem);
+        }
+        names.iter().map(alt_name).collect()
+    }
+
+    /// The certificates of the files in the list `caCertificateRefs` at `place`, with their faults reported; `None`: one of
+    /// them has none.
+    pub(super) fn authorities(
+        &mut self,
+        document: &Document,
+        files: &[AuthorityRef],
+        place: &str,
+    ) -> Option<String> {
         let mut all = Some(String::new());
-        for (at, one) in spec.validation.ca_certificate_refs.iter().enumerate() {
+        for (at, one) in files.iter().enumerate() {
             let read = (self.files)(&one.name).and_then(certificates);
             match read {
                 Ok(text) => all.iter_mut().for_each(|all| *all += &text),
                 Err(why) => {
                     let message = format!("no certificates can be read from {}: {why}", one.name);
-                    let pointer = format!("/spec/validation/caCertificateRefs/{at}/name");
+                    let pointer = format!("{place}/caCertificateRefs/{at}/name");
                     let problem = document.problem(AUTHORITY, &pointer, message).help(
                         "name a PEM file with certificates of authorities; until then nothing is sent to the targets",
                     );

@@ -1,6 +1,6 @@
 //! Servers outside of the mesh, as the sidecars of one namespace reach them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use serde_json::Value as Json;
@@ -8,12 +8,31 @@ use serde_json::Value as Json;
 use super::routes::default_route;
 use super::services::protocol;
 use super::{ACCEPTED, Claim, Fold, PlannedProxy};
+use crate::document::Document;
 use crate::format::accepts;
-use crate::kinds::{ExternalPort, ExternalServiceSpec, PortProtocol};
+use crate::kinds::{ExternalPort, ExternalServiceSpec, ExternalTls, PortProtocol};
 use crate::machine::{is_localhost, is_own_machine};
-use crate::plan::{AddressPlan, EndpointPlan, PolicyPlan, ServicePlan};
+use crate::plan::{
+    AddressPlan, EndpointPlan, PolicyPlan, ServerNamePlan, ServerTlsPlan, ServicePlan,
+    UpstreamTlsPlan,
+};
 
 const CODE: &str = "external.invalid";
+/// Port of a host that speaks TLS (RFC 9110 §4.2.2), where a document names no other.
+const TLS_PORT: u16 = 443;
+
+/// The document of a port, as `namespace/name`, and the index of the port there.
+type PortPlace = (String, usize);
+/// What is asked of the certificates of the hosts that are reached over TLS; `None`: it cannot be used.
+pub(super) type ExternalChecks = BTreeMap<PortPlace, Option<CertificateCheck>>;
+
+/// What the certificate of a host must show.
+#[derive(Clone)]
+pub(super) struct CertificateCheck {
+    names: Vec<ServerNamePlan>,
+    /// As PEM; `None`: those of the operating system.
+    authorities: Option<String>,
+}
 
 /// One port of one host outside of the mesh.
 #[derive(Clone)]
@@ -22,6 +41,7 @@ pub(super) struct External<'a> {
     pub(super) host: String,
     pub(super) port: &'a ExternalPort,
     pub(super) addresses: Vec<IpAddr>,
+    place: PortPlace,
 }
 
 impl ExternalPort {
@@ -41,16 +61,35 @@ impl External<'_> {
         self.addresses.iter().map(|address| SocketAddr::new(*address, self.port.port))
     }
 
-    fn service(&self) -> ServicePlan {
-        let number = self.port.port;
-        let endpoint = |address| EndpointPlan { address, weight: 1, tls: None };
-        let mut endpoints: Vec<_> =
-            self.sockets().map(|address| endpoint(AddressPlan::Tcp(address.to_string()))).collect();
-        if endpoints.is_empty() {
-            endpoints.push(endpoint(AddressPlan::Dns(format!("{}:{number}", self.host))));
-        }
-        let protocol = protocol(self.port.protocol, number);
+    fn service(&self, checks: &ExternalChecks) -> ServicePlan {
+        let protocol = protocol(self.port.protocol, self.port.port);
+        let endpoints = match &self.port.tls {
+            None => self.endpoints(self.port.port, None),
+            // Without its check nothing is sent, rather than in clear text or to whoever answers.
+            Some(tls) => match checks.get(&self.place).cloned().flatten() {
+                None => Vec::new(),
+                Some(check) => {
+                    self.endpoints(tls.port.unwrap_or(TLS_PORT), Some(self.server(tls, check)))
+                }
+            },
+        };
         ServicePlan { name: self.name(), protocol, endpoints, policy: PolicyPlan::default() }
+    }
+
+    fn server(&self, tls: &ExternalTls, check: CertificateCheck) -> UpstreamTlsPlan {
+        let hostname = tls.hostname.clone().unwrap_or_else(|| self.host.clone());
+        let CertificateCheck { names, authorities } = check;
+        UpstreamTlsPlan::Server(ServerTlsPlan { hostname, names, authorities })
+    }
+
+    fn endpoints(&self, port: u16, tls: Option<UpstreamTlsPlan>) -> Vec<EndpointPlan> {
+        let addresses = self.addresses.iter().map(|address| SocketAddr::new(*address, port));
+        let mut all: Vec<_> = addresses.map(|one| AddressPlan::Tcp(one.to_string())).collect();
+        if all.is_empty() {
+            all.push(AddressPlan::Dns(format!("{}:{port}", self.host)));
+        }
+        let endpoint = |address| EndpointPlan { address, weight: 1, tls: tls.clone() };
+        all.into_iter().map(endpoint).collect()
     }
 }
 
@@ -81,8 +120,10 @@ impl<'a> Fold<'a> {
             }
             let addresses = addresses(spec);
             for host in spec.hosts.iter().map(|host| host.to_ascii_lowercase()) {
-                for port in spec.ports.iter().filter(|_| is_outside(&host)) {
-                    let one = External { host: host.clone(), port, addresses: addresses.clone() };
+                for (at, port) in spec.ports.iter().enumerate().filter(|_| is_outside(&host)) {
+                    let place = (document.key(), at);
+                    let (host, addresses) = (host.clone(), addresses.clone());
+                    let one = External { host, port, addresses, place };
                     // The one declared first counts; the other is reported.
                     if !all.iter().any(|other| other.name() == one.name()) {
                         all.push(one);
@@ -95,7 +136,7 @@ impl<'a> Fold<'a> {
 
     /// The services of [`Self::externals`].
     pub(super) fn external_services(&self, place: &PlannedProxy<'a>) -> Vec<ServicePlan> {
-        self.externals(place).iter().map(External::service).collect()
+        self.externals(place).iter().map(|one| one.service(&self.external_checks)).collect()
     }
 
     /// Routes of their requests.
@@ -149,10 +190,44 @@ impl<'a> Fold<'a> {
                 let problem = document.problem(CODE, &pointer, message).help(help);
                 self.fail(document, ACCEPTED, "Invalid", problem);
             }
+            for (at, port) in spec.ports.iter().enumerate() {
+                let Some(tls) = &port.tls else { continue };
+                let check =
+                    self.certificate_check(document, port, tls, &format!("/spec/ports/{at}/tls"));
+                self.external_checks.insert((document.key(), at), check);
+            }
         }
         self.contradictions(&claims, "external.conflict", |(_, host, port)| {
             format!("port {port} of {host} is declared by more than one ExternalService of the namespace")
         });
+    }
+}
+
+impl Fold<'_> {
+    /// What `tls` of a port, at `place`, asks of a certificate, with its faults reported; `None`: it cannot be used.
+    fn certificate_check(
+        &mut self,
+        document: &Document,
+        port: &ExternalPort,
+        tls: &ExternalTls,
+        place: &str,
+    ) -> Option<CertificateCheck> {
+        if port.is_tcp() {
+            let message =
+                "octets of a tcp port are carried unread, so the application itself speaks TLS";
+            let problem = document.problem(CODE, place, message).help(
+                "remove `tls`, or write `protocol: http`; until then nothing is sent to the port",
+            );
+            self.fail(document, ACCEPTED, "Invalid", problem);
+            return None;
+        }
+        let names = self.alt_names(document, &tls.subject_alt_names, place);
+        let files = &tls.ca_certificate_refs;
+        let authorities = match files.is_empty() {
+            true => Some(None),
+            false => self.authorities(document, files, place).map(Some),
+        };
+        Some(CertificateCheck { names: names?, authorities: authorities? })
     }
 }
 

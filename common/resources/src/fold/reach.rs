@@ -67,6 +67,7 @@ pub fn guard_reach<'a>(
         problems: Vec::new(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
+        external_checks: BTreeMap::new(),
         places: OnceCell::from(GuardedPlaces::having(own, |kind| has(kind, own))),
     };
     let routes = fold.routes();

@@ -1,6 +1,6 @@
 //! `ExternalService`: servers outside of the mesh that applications may connect to.
 
-use super::PortProtocol;
+use super::{AuthorityRef, BackendAltName, PortProtocol};
 
 shapes! {
     /// Servers outside of the mesh. Applications of the document's namespace may connect to them, through their sidecars,
@@ -26,5 +26,25 @@ shapes! {
         /// `tcp`: octets that nobody reads, such as TLS that the application speaks. Otherwise requests, which the filters of
         /// calls see.
         pub protocol: PortProtocol,
+        /// TLS between the sidecar and the host; default: clear text. Not with `tcp`, of which nothing is read.
+        pub tls: Option<ExternalTls>,
+    }
+    /// TLS to a host, for applications that send their requests in clear text.
+    pub struct ExternalTls {
+        /// Port at which the host speaks TLS; default: 443.
+        #[schemars(range(min = 1))]
+        pub port: Option<u16>,
+        /// Files with certificates of authorities, all of which count; default: the authorities of the operating system of
+        /// the proxy.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "caCertificateRefs")]
+        #[schemars(length(max = 8))]
+        pub ca_certificate_refs: Vec<AuthorityRef>,
+        /// Sent as server name (SNI); default: the host. Without `subjectAltNames` the certificate must be valid for it.
+        #[schemars(extend("format" = "resource-name"))]
+        pub hostname: Option<String>,
+        /// Names of which the certificate must have one; then `hostname` is not compared.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(max = 5))]
+        pub subject_alt_names: Vec<BackendAltName>,
     }
 }

@@ -151,6 +151,14 @@ fn the_files_of_a_document_are_those_of_every_field_that_names_one() {
             .replace("tamis.dev/v1alpha1", "gateway.networking.k8s.io/v1"),
             vec!["a.pem", "b.pem"],
         ),
+        (
+            tamis(
+                "ExternalService",
+                "{ hosts: [a.example], ports: [{ port: 80, protocol: http, tls: { caCertificateRefs: [{ kind: File, name: b.pem }, \
+                 { kind: File, name: a.pem }] } }] }",
+            ),
+            vec!["a.pem", "b.pem"],
+        ),
         (tamis("UpstreamPolicy", &format!("{{ {to_service} }}")), vec![]),
     ];
     for (text, wanted) in &rows {

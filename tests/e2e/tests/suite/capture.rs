@@ -7,12 +7,12 @@ use hosts::{Host, Link, PROXY, possible};
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, Stdio};
-use tamis_e2e::{Folder, Postgres, RunningProcess, eventually};
+use tamis_e2e::{Folder, Postgres, RunningProcess, eventually, tamis};
 use wire::{Recording, not_tls13};
 
 /// A server of HTTP that says which host and which path it was asked for, in words that nobody else writes.
 const SERVER: &str = r#"
-import http.server, socket, sys
+import http.server, socket, ssl, sys
 class Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -25,6 +25,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
 class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 server = Server((sys.argv[1], int(sys.argv[2])), Handler)
+if len(sys.argv) > 4:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[4] + ".crt", sys.argv[4] + ".key")
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 print("ready", flush=True)
 server.serve_forever()
 "#;
@@ -292,6 +296,49 @@ while True:
         break
 "#;
 
+/// The sidecar of `web` speaks TLS to a server outside for an application that speaks none, and sends nothing to one whose
+/// certificate is for another name, or from another authority.
+fn speaks_tls_for_its_application(mesh: &Mesh) {
+    let folder = &mesh.folder;
+    for authority in ["outside-ca", "other-ca"] {
+        let (name, file) = (format!("of-{authority}"), format!("{authority}.crt"));
+        let made =
+            ["keys", "certificate", &name, "--authority", &file, "--host", "outside.example"];
+        assert!(tamis(folder.path(), &made).status.success());
+    }
+    let pair = folder.file("of-outside-ca").display().to_string();
+    let server = ["10.77.0.254", "9443", "tls-application", &pair];
+    let _server = Application::python(&mesh.link.outside, SERVER, &server);
+    let get = "curl -s --max-time 10 -w '%{http_code}' http://outside.example:9002/over-tls";
+    let served = "tls-application has seen host=outside.example:9002 path=/over-tls\n200";
+    let ours = "caCertificateRefs: [{ kind: File, name: outside-ca.crt }]";
+    let named = |host: &str| format!("{ours}, hostname: {host}");
+    let of = |file: &str| format!("caCertificateRefs: [{{ kind: File, name: {file} }}]");
+    for (tls, answer) in [
+        (ours.to_owned(), served),
+        (of("other-ca.crt"), "503"),
+        (named("outside.example"), served),
+        (named("other.example"), "503"),
+        (ours.to_owned(), served),
+        // The authorities of the system.
+        (String::new(), "503"),
+        (ours.to_owned(), served),
+        (of("none.crt"), "503"),
+    ] {
+        folder.write(
+            "external.yaml",
+            &format!(
+                "kind: ExternalService\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: out, namespace: test }}\nspec:\n  \
+                 hosts: [outside.example]\n  ports: [{{ port: 9002, protocol: http, tls: {{ port: 9443, {tls} }} }}]\n"
+            ),
+        );
+        eventually(&format!("{tls}: {answer}"), || {
+            let done = mesh.web.shell(get);
+            (String::from_utf8_lossy(&done.stdout).ends_with(answer)).then_some(())
+        });
+    }
+}
+
 #[test]
 fn what_leaves_the_mesh_is_what_egress_says_and_names_outside_are_asked_of_the_resolver() {
     if !possible() {
@@ -327,6 +374,7 @@ fn what_leaves_the_mesh_is_what_egress_says_and_names_outside_are_asked_of_the_r
         let through = |one: &Value| one["listener"] == listener && one["status"] == 200;
         mesh.record("web", "the declared connection", through);
     }
+    speaks_tls_for_its_application(&mesh);
     // By its address it is as closed as before.
     assert!(!web.shell("curl -sS --max-time 10 http://10.77.0.254:9000/").status.success());
     std::fs::remove_file(mesh.folder.file("external.yaml")).unwrap();
@@ -422,7 +470,7 @@ fn the_page_on_capture_does_what_it_says() {
     let page = std::fs::read_to_string(tamis_e2e::root().join("docs/how-to/capture.md")).unwrap();
     let mut link = Link::new();
     let folder = tempfile::TempDir::new().unwrap();
-    tamis_e2e::tamis(folder.path(), &["--version"]);
+    tamis(folder.path(), &["--version"]);
     let (host, rules) = (link.host("one"), |host: &Host| host.said("nft list ruleset"));
     let binaries = tamis_e2e::root().join("target/debug");
     let mut seen = Vec::new();

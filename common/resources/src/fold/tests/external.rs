@@ -1,7 +1,7 @@
 //! Servers outside of the mesh: who may reach them, under which names and addresses, and mistakes.
 
 use super::*;
-use crate::plan::{CapturedPlan, EndpointPlan};
+use crate::plan::{CapturedPlan, EndpointPlan, ServerNamePlan, ServerTlsPlan};
 
 fn external(namespace: &str, name: &str, spec: &str) -> String {
     format!(
@@ -114,4 +114,93 @@ fn two_documents_of_a_namespace_for_one_port_are_reported_and_of_two_namespaces_
     assert_eq!(codes(&same.problems), ["external.conflict", "external.conflict"]);
     let apart = folded(&two("data", "other"), "sidecar:data/web/0");
     assert_eq!(codes(&apart.problems), Vec::<&str>::new());
+}
+
+const PEM: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+
+fn read(path: &str) -> Result<Vec<u8>, String> {
+    match path {
+        "ca.pem" => Ok(PEM.into()),
+        "text" => Ok(b"no certificate".to_vec()),
+        _ => Err("there is no such file".to_owned()),
+    }
+}
+
+/// How the sidecar reaches port 80 of `a.example`, and the problems.
+fn over_tls(port: &str, more: &str) -> (Vec<EndpointPlan>, Vec<Problem>) {
+    let spec = format!("hosts: [A.example], ports: [{{ port: 80, {port} }}]{more}");
+    let text = caller("data") + &external("data", "a", &spec);
+    let folded = fold(&documents(&text), &"sidecar:data/web/0".parse().unwrap(), &read);
+    let mut services = folded.plan.unwrap().services.into_iter();
+    let service = services.find(|one| one.name == "external/a.example:80").unwrap();
+    (service.endpoints.clone(), folded.problems)
+}
+
+#[test]
+fn a_host_outside_is_reached_over_tls_for_applications_that_speak_none() {
+    let dns = |port: u16| AddressPlan::Dns(format!("a.example:{port}"));
+    let server = |hostname: &str, names: Vec<ServerNamePlan>, authorities: Option<&str>| {
+        let (hostname, authorities) = (hostname.to_owned(), authorities.map(str::to_owned));
+        UpstreamTlsPlan::Server(ServerTlsPlan { hostname, names, authorities })
+    };
+    let system = || server("a.example", Vec::new(), None);
+    let file = "caCertificateRefs: [{ kind: File, name: ca.pem }]";
+    let uri = "subjectAltNames: [{ type: URI, uri: \"spiffe://o/x\" }]";
+    let by_uri = vec![ServerNamePlan::Uri("spiffe://o/x".into())];
+    let known = ", addresses: [\"192.0.2.9\"]";
+    for (port, more, address, tls) in [
+        ("protocol: http".to_owned(), "", dns(80), None),
+        ("protocol: http, tls: {}".to_owned(), "", dns(443), Some(system())),
+        ("protocol: http2, tls: {}".to_owned(), "", dns(443), Some(system())),
+        ("protocol: grpc, tls: { port: 8443 }".to_owned(), "", dns(8443), Some(system())),
+        (
+            format!("protocol: http, tls: {{ {file} }}"),
+            "",
+            dns(443),
+            Some(server("a.example", Vec::new(), Some(PEM))),
+        ),
+        (
+            format!("protocol: http, tls: {{ hostname: b.example, {uri} }}"),
+            "",
+            dns(443),
+            Some(server("b.example", by_uri, None)),
+        ),
+        (
+            "protocol: http, tls: {}".to_owned(),
+            known,
+            AddressPlan::Tcp("192.0.2.9:443".into()),
+            Some(system()),
+        ),
+    ] {
+        let (endpoints, problems) = over_tls(&port, more);
+        assert_eq!(codes(&problems), Vec::<&str>::new(), "{port}");
+        assert_eq!(endpoints, [EndpointPlan { address, weight: 1, tls }], "{port}");
+    }
+}
+
+#[test]
+fn a_host_whose_certificate_cannot_be_checked_is_not_reached() {
+    for (port, code, says) in [
+        (
+            "protocol: http, tls: { caCertificateRefs: [{ kind: File, name: none.pem }] }",
+            "backend-tls.authority",
+            "none.pem",
+        ),
+        (
+            "protocol: http, tls: { caCertificateRefs: [{ kind: File, name: ca.pem }, { kind: File, name: text }] }",
+            "backend-tls.authority",
+            "text",
+        ),
+        (
+            "protocol: http, tls: { subjectAltNames: [{ type: URI, hostname: a.example }] }",
+            "backend-tls.name",
+            "`uri` with type URI",
+        ),
+        ("protocol: tcp, tls: {}", "external.invalid", "the application itself speaks TLS"),
+    ] {
+        let (endpoints, problems) = over_tls(port, "");
+        assert_eq!(codes(&problems), [code], "{port}");
+        assert!(problems[0].message.contains(says), "{port}: {problems:?}");
+        assert_eq!(endpoints, [], "{port}");
+    }
 }

@@ -80,7 +80,10 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
             }],
         }),
         "ExternalService" => json!({
-            "hosts": ["outside.example"], "ports": [{ "port": 443, "protocol": "tcp" }],
+            "hosts": ["outside.example"], "ports": [{
+                "port": 80, "protocol": "http",
+                "tls": { "caCertificateRefs": [{ "kind": "File", "name": format!("{namespace}.pem") }] },
+            }],
             "addresses": ["203.0.113.1"],
         }),
         "HTTPRoute" | "GRPCRoute" => route(),
