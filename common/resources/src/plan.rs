@@ -9,7 +9,7 @@ pub use tamis_refused::Refused;
 
 pub use crate::kinds::{
     Algorithm, AmbiguousPaths, ClientAddressField, Egress, EmptySegments, Isolation,
-    ListenerReasons, OnFailure, PathEscapes, Phase, World,
+    ListenerReasons, OnFailure, PathEscapes, Phase, ProxyHeader, World,
 };
 
 /// Proxies of the release before know the rule of a refusal by another name.
@@ -142,6 +142,9 @@ plans! {
         pub idle_timeout_ms: u64,
         /// Connections at once.
         pub max_connections: u32,
+        /// The header with which the application is sent the address of the caller; `None`: no header.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub proxy_header: Option<ProxyHeader>,
     }
     /// How a listener reads requests and how it reports refusals.
     #[derive(Eq)]

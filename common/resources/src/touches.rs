@@ -137,6 +137,7 @@ const SERVICE: &[(&str, FieldReferent)] = &[
     ("/ports/*/protocol", FieldReferent::Nothing),
     ("/ports/*/idleTimeout", FieldReferent::Nothing),
     ("/ports/*/maxConnections", FieldReferent::Nothing),
+    ("/ports/*/proxyProtocol", FieldReferent::Nothing),
     ("/identity", FieldReferent::Identity),
     ("/upgrades/*", FieldReferent::Nothing),
     ("/endpoints/*/address", FieldReferent::Socket),

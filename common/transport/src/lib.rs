@@ -60,7 +60,7 @@ pub use frames::{IDLE_FRAMES_MAX, MeteredStream};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
 pub use listen::{BoundListener, ListenError, SocketListener, bind, spread};
 pub use message::spare::give_back;
-pub use proxy_protocol::{ProxyHeaderError, read_proxy_header};
+pub use proxy_protocol::{ProxyHeaderError, ProxyHeaderVersion, proxy_header, read_proxy_header};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
     ConnectProtocol, ConnectionInfo, InterimSender, ListenerStage, PendingTunnel, RequestBody,

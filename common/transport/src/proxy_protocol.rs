@@ -2,7 +2,7 @@
 //! else on a connection (HAProxy, "The PROXY protocol", versions 1 and 2).
 //!
 //! Nothing but the header is read, so what follows it may be TLS. Whether the sender may state an address is
-//! for the caller to decide, before it reads.
+//! for the caller to decide, before it reads. [`proxy_header`] makes headers for applications that read them.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,6 +24,45 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 const FIXED: usize = 16;
 /// Longest part of version 2 after that: addresses and further values, which are skipped.
 const MAX_REST: usize = 4096;
+
+/// Version of a PROXY header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyHeaderVersion {
+    /// One line of text (section 2.1).
+    One,
+    /// Binary (section 2.2).
+    Two,
+}
+
+/// The header that states where a client's connection comes from and where it arrived, in this order; `None`: it has no
+/// addresses, as on a Unix socket, so the header is `UNKNOWN` or `LOCAL`.
+///
+/// # Errors
+/// The header does not fit: never with these addresses.
+pub fn proxy_header(
+    version: ProxyHeaderVersion,
+    ends: Option<(SocketAddr, SocketAddr)>,
+) -> io::Result<Vec<u8>> {
+    let plain = |address: SocketAddr| canonical(address.ip(), address.port());
+    let ends = ends.map(|(from, to)| (plain(from), plain(to)));
+    // A header has addresses of one family.
+    let ends = ends.filter(|(from, to)| from.is_ipv4() == to.is_ipv4());
+    match (version, ends) {
+        (ProxyHeaderVersion::One, ends) => {
+            let addresses = ends.map_or(v1::Addresses::Unknown, v1::Addresses::from);
+            Ok(addresses.to_string().into_bytes())
+        }
+        (ProxyHeaderVersion::Two, Some(ends)) => {
+            let proxy = v2::Version::Two | v2::Command::Proxy;
+            v2::Builder::with_addresses(proxy, v2::Protocol::Stream, ends).build()
+        }
+        (ProxyHeaderVersion::Two, None) => {
+            let local = v2::Version::Two | v2::Command::Local;
+            let none = v2::Addresses::Unspecified;
+            v2::Builder::with_addresses(local, v2::Protocol::Unspecified, none).build()
+        }
+    }
+}
 
 /// Why a connection has no usable PROXY header. It is closed without a reply.
 #[derive(Debug, Error)]

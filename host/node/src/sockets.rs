@@ -26,12 +26,12 @@ use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, CapturedPlan, ClientAddressField, ClientAddressPlan,
     DestinationPlan, Egress, EmptySegments, EndpointPlan, ListenerFilesPlan, ListenerPlan,
     ListenerReasons, ListenerRulesPlan, MemberFilesPlan, MemberTlsPlan, NodePlan, OthersPlan,
-    PathEscapes, PolicyPlan, ProtocolPlan, ServerNamePlan, ServerTlsPlan, ServicePlan, TcpPlan,
-    TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    PathEscapes, PolicyPlan, ProtocolPlan, ProxyHeader, ServerNamePlan, ServerTlsPlan, ServicePlan,
+    TcpPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
-    Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ResponseLimits,
-    ServerAltName, ServerTls, SpiffeId, TcpPort,
+    Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ProxyHeaderVersion,
+    ResponseLimits, ServerAltName, ServerTls, SpiffeId, TcpPort,
 };
 use tamis_upstream::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 
@@ -89,6 +89,10 @@ fn carried(plan: &TcpPlan, tls: Option<&ServerTls>) -> Option<(Option<Arc<Server
         asked,
         idle_timeout: Duration::from_millis(plan.idle_timeout_ms),
         max_connections: plan.max_connections,
+        proxy_header: plan.proxy_header.map(|version| match version {
+            ProxyHeader::V1 => ProxyHeaderVersion::One,
+            ProxyHeader::V2 => ProxyHeaderVersion::Two,
+        }),
         egress: None,
     };
     Some((tls, rules))

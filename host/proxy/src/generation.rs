@@ -10,7 +10,9 @@ use tamis_engine::{Filter, OnFailure};
 use tamis_exchange::{AddressPrefixes, HostPattern, PathRules, Protocols, TrustedProxies};
 use tamis_refused::Refused;
 use tamis_resources::plan::{Phase, TrafficDirection};
-use tamis_transport::{Address, AskedHandshake, AskedProtocol, ServerTls, TcpPort};
+use tamis_transport::{
+    Address, AskedHandshake, AskedProtocol, ProxyHeaderVersion, ServerTls, TcpPort,
+};
 use tamis_upstream::ServiceConfig;
 
 /// A socket to listen on.
@@ -72,6 +74,8 @@ pub struct TcpRules {
     pub idle_timeout: Duration,
     /// Connections at once, over all workers.
     pub max_connections: u32,
+    /// The header with which the application is sent the address of the client; `None`: no header.
+    pub proxy_header: Option<ProxyHeaderVersion>,
     /// They go to the address that the application connected to, and not to the service.
     pub egress: Option<Arc<EgressRules>>,
 }

@@ -15,15 +15,17 @@ use crate::tcp_counts::TcpCounts;
 use crate::tcp_refusal::{TcpRefusal, note_refusal};
 use crate::tunnel;
 use http::HeaderMap;
+use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Outcome, Refusal};
 use tamis_transport::{
-    Carried, CarryEnd, ConnectionInfo, HeardAnswer, ListenerStage, PeerAnswer, Shutdown, TcpAnswer,
-    carry,
+    Carried, CarryEnd, ConnectionInfo, HeardAnswer, ListenerStage, PeerAnswer, ProxyHeaderVersion,
+    Shutdown, TcpAnswer, carry, causes, proxy_header,
 };
 use tamis_upstream::Upstream;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 /// The status in records of a connection that was opened: that of a CONNECT (RFC 9110 §9.3.6).
 const OPENED: u16 = 200;
@@ -34,6 +36,8 @@ const UNANSWERED: u16 = 0;
 pub(crate) struct TcpConnection {
     /// Its attributes.
     pub(crate) facts: Exchange,
+    /// Where it comes from, and where it arrived; `None`: a Unix socket.
+    pub(crate) ends: Option<(SocketAddr, SocketAddr)>,
     /// The chain of its listener, in the generation that decided.
     pub(crate) chain: Rc<Chain>,
     /// The rules of its listener.
@@ -76,7 +80,7 @@ pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     shared: &Arc<ProxyShared>,
     ends: ConnectionEnds<impl Fn() -> bool, impl Future<Output = TcpRefusal>>,
 ) {
-    let TcpConnection { facts, chain, rules, decision } = opening;
+    let TcpConnection { facts, ends: addresses, chain, rules, decision } = opening;
     // From here on the end is counted and recorded whatever happens.
     let mut state = ExchangeState::new(facts, &chain, shared, None);
     let counts = shared.tcp.of(&connection.listener);
@@ -99,7 +103,7 @@ pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
             Err(refusal) => refusal.end(state),
         };
     }
-    match open_service(&mut state, decision, &rules).await {
+    match open_service(&mut state, decision, &rules, addresses).await {
         Ok((stream, answer)) => {
             carry_between((client, stream, answer), state, &rules, &counts, ends).await;
         }
@@ -147,6 +151,7 @@ async fn open_service(
     state: &mut ExchangeState,
     decision: Result<TcpService, TcpRefusal>,
     rules: &TcpRules,
+    addresses: Option<(SocketAddr, SocketAddr)>,
 ) -> Result<(impl AsyncRead + AsyncWrite + Unpin + use<>, PeerAnswer), TcpRefusal> {
     let TcpService { service, reason } = decision?;
     state.reason = reason.map(Into::into);
@@ -157,10 +162,28 @@ async fn open_service(
     state.service = Some(Rc::clone(&service));
     let connected = tunnel::connect(state, &service).await;
     state.upstream_time = state.elapsed();
-    connected.map_err(|Refusal { code, status, detail, .. }| {
+    let (mut stream, answer) = connected.map_err(|Refusal { code, status, detail, .. }| {
         state.outcome.insert(Outcome::UPSTREAM_FAILED);
         TcpRefusal { code: code.into(), status, detail, slot: None }
-    })
+    })?;
+    // A service that a hook chose expects no header.
+    if let Some(version) = rules.proxy_header.filter(|_| service.name() == rules.service)
+        && let Err(error) = introduce(&mut stream, version, addresses).await
+    {
+        state.outcome.insert(Outcome::UPSTREAM_FAILED);
+        return Err(TcpRefusal::host("upstream.connect", causes(&error)));
+    }
+    Ok((stream, answer))
+}
+
+/// Sends the application the addresses of a connection before anything else.
+async fn introduce(
+    stream: &mut (impl AsyncWrite + Unpin),
+    version: ProxyHeaderVersion,
+    addresses: Option<(SocketAddr, SocketAddr)>,
+) -> io::Result<()> {
+    stream.write_all(&proxy_header(version, addresses)?).await?;
+    stream.flush().await
 }
 
 /// Ends when the listener is there no more. A drain lets connections live for as long as it takes.

@@ -29,6 +29,8 @@ impl ServicePort {
             asked,
             idle_timeout_ms: self.idle_timeout.map_or(default, |it| it.0).clamp(least, most),
             max_connections: self.max_connections.unwrap_or(CONNECTIONS),
+            // What a caller's sidecar connects to is another sidecar.
+            proxy_header: self.proxy_protocol.filter(|_| asked.is_some()),
         }
     }
 }
@@ -155,6 +157,7 @@ fn faults(spec: &ServiceSpec) -> Vec<Fault> {
         let fields = [
             ("idleTimeout", port.idle_timeout.is_some()),
             ("maxConnections", port.max_connections.is_some()),
+            ("proxyProtocol", port.proxy_protocol.is_some()),
         ];
         for (field, _) in fields.into_iter().filter(|(_, written)| *written && !port.is_tcp()) {
             let message = format!("port {} is not tcp, and `{field}` is for tcp ports", port.port);

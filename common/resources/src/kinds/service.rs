@@ -19,6 +19,16 @@ words! {
 }
 
 words! {
+    /// Version of the PROXY protocol (HAProxy, "The PROXY protocol").
+    pub enum ProxyHeader {
+        /// One line of text.
+        V1,
+        /// Binary.
+        V2,
+    }
+}
+
+words! {
     /// Whether connections may leave the mesh.
     #[serde(rename_all = "kebab-case")]
     pub enum Egress {
@@ -63,6 +73,9 @@ shapes! {
         /// Of `tcp`: connections at once, in each sidecar, of which a caller has at most half; default: 1024.
         #[schemars(range(min = 1, max = 65536))]
         pub max_connections: Option<u32>,
+        /// Of `tcp`: the PROXY header with which the sidecar begins each connection to the application, so that it knows
+        /// the address of the caller's host. Default: no header.
+        pub proxy_protocol: Option<ProxyHeader>,
     }
     /// One place where a service runs.
     pub struct ServiceEndpoint {

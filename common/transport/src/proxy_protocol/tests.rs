@@ -63,6 +63,42 @@ fn the_client_is_what_the_header_states_and_the_rest_stays() {
 }
 
 #[test]
+fn a_header_of_ours_states_the_client_and_is_the_one_of_the_specification() {
+    let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+    for (ends, text, family, octets) in [
+        (
+            Some(("192.0.2.1:4660", "10.0.0.1:80")),
+            "PROXY TCP4 192.0.2.1 10.0.0.1 4660 80\r\n",
+            (0x21, 0x11),
+            V4.to_vec(),
+        ),
+        (
+            Some(("[2001:db8::1]:5", "[2001:db8::2]:80")),
+            "PROXY TCP6 2001:db8::1 2001:db8::2 5 80\r\n",
+            (0x21, 0x21),
+            v6("2001:db8::1"),
+        ),
+        // An address that stands for one of IPv4.
+        (
+            Some(("[::ffff:192.0.2.1]:4660", "10.0.0.1:80")),
+            "PROXY TCP4 192.0.2.1 10.0.0.1 4660 80\r\n",
+            (0x21, 0x11),
+            V4.to_vec(),
+        ),
+        // No header has both families.
+        (Some(("192.0.2.1:5", "[2001:db8::2]:80")), "PROXY UNKNOWN\r\n", (0x20, 0), vec![]),
+        (None, "PROXY UNKNOWN\r\n", (0x20, 0), vec![]),
+    ] {
+        let ends = ends.map(|(from, to)| (at(from), at(to)));
+        let one = proxy_header(ProxyHeaderVersion::One, ends).unwrap();
+        assert_eq!(String::from_utf8(one.clone()).unwrap(), text);
+        let two = proxy_header(ProxyHeaderVersion::Two, ends).unwrap();
+        assert_eq!(two, binary_header(family.0, family.1, &octets), "{ends:?}");
+        assert_eq!(outcome(&[&one, b"rest"]), outcome(&[&two, b"rest"]), "{ends:?}");
+    }
+}
+
+#[test]
 fn what_is_no_header_is_refused_with_a_reason() {
     let long = format!("PROXY UNKNOWN {}\r\n", "a".repeat(MAX_TEXT));
     for (octets, reason) in [

@@ -10,7 +10,7 @@ use crate::tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, HeadBounds, Scheme};
-use tamis_transport::ConnectionInfo;
+use tamis_transport::{Address, ConnectionInfo};
 use tamis_upstream::Upstream;
 
 /// Asks the connection hooks of a chain in their order.
@@ -47,7 +47,12 @@ pub(super) fn admit_tcp(
         reason: asked.reason,
     });
     let (chain, rules) = (Rc::clone(chain), rules.clone());
-    Admission::Tcp(Box::new(TcpConnection { facts, chain, rules, decision }))
+    let arrived = match info.local {
+        Address::Tcp(address) => Some(address),
+        Address::Unix(_) => None,
+    };
+    let ends = info.sender.zip(arrived);
+    Admission::Tcp(Box::new(TcpConnection { facts, ends, chain, rules, decision }))
 }
 
 /// What the hooks let pass.

@@ -13,6 +13,7 @@ use crate::docs::follow;
 
 mod ends;
 mod peers;
+mod proxy_header;
 
 /// Without an answer for this long, a test has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -1,7 +1,7 @@
 //! `tcp` ports: their listeners at both sidecars, and mistakes, each of which leaves a port closed.
 
 use super::*;
-use crate::plan::{ListenerPlan, TcpPlan};
+use crate::plan::{ListenerPlan, ProxyHeader, TcpPlan};
 
 fn service(name: &str, ports: &str, endpoint: &str) -> String {
     format!(
@@ -49,6 +49,7 @@ fn a_port_is_a_listener_at_its_sidecar_and_one_at_each_caller_that_declares_it()
         asked: Some(5432),
         idle_timeout_ms: 300_000,
         max_connections: 9,
+        proxy_header: None,
     };
     assert_eq!(first.tcp.as_ref(), Some(&expected));
     let second = second.tcp.as_ref().unwrap();
@@ -69,6 +70,21 @@ fn a_port_is_a_listener_at_its_sidecar_and_one_at_each_caller_that_declares_it()
     assert_eq!(service.protocol, ProtocolPlan::Tcp { port: 5432 });
     let tls = member(&service.endpoints[0]);
     assert_eq!(tls.expect_identity, "spiffe://shop.example/ns/data/service/db");
+}
+
+#[test]
+fn the_sidecar_of_the_application_alone_writes_a_proxy_header() {
+    let text =
+        db().replace("port: 5432, protocol: tcp", "port: 5432, protocol: tcp, proxyProtocol: V2");
+    let text = text + &web(CALL);
+    for (node, wanted) in [
+        ("sidecar:data/db/0", vec![Some(ProxyHeader::V2), None]),
+        ("sidecar:data/web/0", vec![None]),
+    ] {
+        let plan = folded(&text, node).plan.unwrap();
+        let headers = tcp(&plan).into_iter().map(|one| one.tcp.as_ref().unwrap().proxy_header);
+        assert_eq!(headers.collect::<Vec<_>>(), wanted, "{node}");
+    }
 }
 
 #[test]
@@ -117,6 +133,12 @@ fn a_mistake_is_named_with_its_place_and_opens_nothing() {
             with("{ port: 80, protocol: http, maxConnections: 3 }", PLACES),
             "service.tcp",
             "port 80 is not tcp, and `maxConnections` is for tcp ports",
+            (0, 0),
+        ),
+        (
+            with("{ port: 80, protocol: http, proxyProtocol: V2 }", PLACES),
+            "service.tcp",
+            "port 80 is not tcp, and `proxyProtocol` is for tcp ports",
             (0, 0),
         ),
         (
