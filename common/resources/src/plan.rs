@@ -154,6 +154,9 @@ plans! {
         pub upgrades: Vec<String>,
         /// Whether clients see the code of a refusal.
         pub reasons: ListenerReasons,
+        /// Whether calls of gRPC-Web become calls of gRPC.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        pub grpc_web: bool,
         /// `//` in paths.
         pub empty_segments: EmptySegments,
         /// `%2F` and `%5C` in paths.
@@ -505,6 +508,7 @@ impl Default for ListenerRulesPlan {
         Self {
             upgrades: vec!["websocket".to_owned()],
             reasons: ListenerReasons::Show,
+            grpc_web: false,
             empty_segments: EmptySegments::Merge,
             escaped_slashes: AmbiguousPaths::Refuse,
             parameters: AmbiguousPaths::Refuse,

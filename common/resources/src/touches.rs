@@ -111,6 +111,7 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
     ("/listeners/*/hostname", FieldReferent::Nothing),
     ("/listeners/*/upgrades/*", FieldReferent::Nothing),
     ("/listeners/*/reasons", FieldReferent::Nothing),
+    ("/listeners/*/grpcWeb", FieldReferent::Nothing),
     ("/listeners/*/paths/emptySegments", FieldReferent::Nothing),
     ("/listeners/*/paths/escapedSlashes", FieldReferent::Nothing),
     ("/listeners/*/paths/parameters", FieldReferent::Nothing),

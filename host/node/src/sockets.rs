@@ -62,6 +62,7 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
             ListenerReasons::Show => Reasons::Show,
             ListenerReasons::Hide => Reasons::Hide,
         },
+        grpc_web: plan.grpc_web,
         trusted_proxies: plan.client_address.as_ref().and_then(trusted_proxies),
         hostname: plan.hostname.as_deref().map(HostPattern::new),
         elsewhere: plan.elsewhere.iter().map(|host| HostPattern::new(host)).collect(),

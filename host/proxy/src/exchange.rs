@@ -11,6 +11,7 @@ use crate::body_budget::GatheredBody;
 use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::grpc_web::GrpcWebCall;
 use crate::heads::CopyMark;
 use crate::mirror_places::MirrorPlaces;
 use crate::shared::ProxyShared;
@@ -57,6 +58,8 @@ pub(crate) struct ExchangeState {
     /// The slots that were called.
     pub(crate) calls: HookCalls,
     pub(crate) retried_by: Retrier,
+    /// `None`: it is not a call of gRPC-Web that this proxy translates.
+    pub(crate) grpc_web: Option<GrpcWebCall>,
     /// Identifies the request at every hop; a tunnel of a connection has no id.
     pub(crate) request_id: Option<HeaderValue>,
     /// Whether shadows compare it; `None`: no slot with a shadow was called yet.
@@ -128,6 +131,7 @@ impl ExchangeState {
             upstream_time: Duration::ZERO,
             outcome: Outcome::default(),
             retried_by: Retrier::ThisProxy,
+            grpc_web: None,
             request_id: None,
             sampled: None,
             body: Replay::none(),

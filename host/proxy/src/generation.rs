@@ -102,6 +102,8 @@ pub struct ListenerRules {
     pub upgrades: Protocols,
     /// Whether clients see why they were refused.
     pub reasons: Reasons,
+    /// Whether calls of gRPC-Web become calls of gRPC.
+    pub grpc_web: bool,
     /// Proxies whose statement of the client's address counts; `None`: the peer is the client.
     pub trusted_proxies: Option<TrustedProxies>,
     /// Peers that begin each connection with a PROXY header, and that alone may connect; `None`: no header

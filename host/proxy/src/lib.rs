@@ -20,7 +20,8 @@
 //! 2. `pipeline` alone knows the order of the stages, which return to it; a stage knows the order of its own steps.
 //! 3. `unexpected_content`: waits for the end of a request that must have no content.
 //! 4. `receive` begins the exchange of an `arrival`: `request_id`, then `decode` (with `upgrade`, `heads/request` and
-//!    `trace`) normalises the head. The body is read through `client_body`, over HTTP/2 within the bounds of `patience`. From
+//!    `trace`) normalises the head; where the listener says so, `grpc_web` makes a call of gRPC of one that a browser makes. The
+//!    body is read through `client_body`, over HTTP/2 within the bounds of `patience`. From
 //!    here on `exchange` is the one value that travels, and its end is counted whatever happens.
 //! 5. `decide` asks the request hooks and the router (`route`), and ends with `request_body`. `slot/ask` calls the
 //!    filters of a slot: it times, counts, checks and shadows a call (`slot/question`, `slot/instances`,
@@ -37,7 +38,7 @@
 //!     endpoint agreed to another protocol, `switch` answers the client instead (with the steps of `respond` for the
 //!     head), and `reply` has `tunnel` copy between both sides.
 //! 11. `reply` passes the response to the connection, with `response_body`, which shows chunks and trailers to their
-//!     hooks as they are sent. A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
+//!     hooks as they are sent (and has `grpc_web` put trailers into the body for browsers). A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
 //!     or with a refusal, which `refuse` alone turns into a response; `local` shows both to the response hooks.
 //! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters,
 //!     `counts` and `traffic`, the access record.
@@ -78,6 +79,7 @@ mod exchange;
 mod failure;
 mod gate_refusal;
 mod generation;
+mod grpc_web;
 mod handshakes;
 mod heads;
 mod hedges;

@@ -4,6 +4,7 @@ use crate::arrival::Arrival;
 use crate::client_body;
 use crate::decode::{self, DecodedRequest};
 use crate::exchange::{ExchangeState, Replay, Retrier, too_large};
+use crate::grpc_web::GrpcWebCall;
 use crate::heads::is_grpc;
 use crate::patience;
 use crate::request_id;
@@ -56,9 +57,16 @@ pub(crate) fn receive(
         Some(_) => Body::Empty,
         None => patience::bounded(client_body::body(body), version, &exchange.headers, pause),
     };
+    let web = arrival.rules.grpc_web.then(|| GrpcWebCall::translate(&mut exchange.headers));
+    let web = web.flatten();
+    let body = match web {
+        Some(call) => call.request(body),
+        None => body,
+    };
     let last_hop = last_hop(&mut exchange);
     let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
     state.request_id = Some(request_id);
+    state.grpc_web = web;
     state.retried_by = match (caller_retries, direction) {
         (true, _) => Retrier::Caller,
         (false, TrafficDirection::Inbound) => Retrier::ThisProxyElsewhere,
@@ -72,7 +80,9 @@ pub(crate) fn receive(
         (None, Some(response)) => Err(ExchangeStop::LastHop(Box::new(response))),
         (None, None) => Ok(()),
     };
-    (state, RequestParts { upgrade, trailers, origin, interim, host }, goes_on)
+    // Its browser reads none, and this proxy does.
+    let trailers = trailers || web.is_some();
+    (state, RequestParts { upgrade, connects, trailers, origin, interim, host }, goes_on)
 }
 
 /// Answers OPTIONS and TRACE that may not be forwarded, and decrements the hop count of others (RFC 9110

@@ -32,13 +32,11 @@ pub(crate) async fn reply(
         Err(stop) => local(stop, &mut state, reasons).await.map(HookedBody::from),
     };
     let status = response.status();
-    if parts.upgrade.is_some_and(|upgrade| upgrade.extended) && status.is_success() {
-        // A 2xx would say that the tunnel is open (RFC 8441 §5).
-        let detail = format!("the response has status {status}, so no tunnel opened");
-        let refusal = Refusal::new("request.protocol", 501, Fault::Host, detail);
-        response = local(refusal.into(), &mut state, reasons).await.map(HookedBody::from);
+    if parts.connects && tunnel.is_none() && status.is_success() {
+        response = no_tunnel(&mut state, status, reasons).map(HookedBody::from);
     }
     state.note_head(response.status().as_u16(), response.headers());
+    state.grpc_web.take_if(|call| !call.respond(response.headers_mut()));
     let headers = response.headers_mut();
     if let Some(id) = &state.request_id {
         headers.insert(REQUEST_ID, id.clone());

@@ -3,6 +3,7 @@
 
 use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
+use crate::grpc_web::GrpcWebCall;
 use crate::heads::Owners;
 use crate::slot::{ChunkSlot, FILTER_FAILED, ShownChunk, Slot, TrailerSlot};
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub(crate) struct ResponseBody {
     watching: Vec<TrailerSlot>,
     /// The filter that ended it at the trailers, and why.
     end: Option<(Rc<Slot>, String)>,
+    /// The call of gRPC-Web that it answers.
+    web: Option<GrpcWebCall>,
 }
 
 /// Response body hooks that see chunks.
@@ -46,6 +49,7 @@ impl ResponseBody {
     /// Sends a body, and ends the exchange with it.
     pub(crate) fn new(body: HookedBody, state: Box<ExchangeState>) -> Self {
         let mut body = Self::from(body);
+        body.web = state.grpc_web;
         body.state = Some(state);
         body
     }
@@ -136,6 +140,7 @@ impl From<HookedBody> for ResponseBody {
             owners,
             watching: trailers,
             end: None,
+            web: None,
         }
     }
 }
@@ -192,15 +197,13 @@ impl ChunkHooks {
     }
 }
 
-impl HttpBody for ResponseBody {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
+impl ResponseBody {
+    /// The next frame after all hooks.
+    fn poll_leaving(
+        &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
+        let this = self;
         if let Some(deadline) = this.deadline.as_mut()
             && deadline.as_mut().poll(cx).is_ready()
         {
@@ -254,13 +257,31 @@ impl HttpBody for ResponseBody {
             }
         }
     }
+}
+
+impl HttpBody for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(this.poll_leaving(cx));
+        Poll::Ready(match (frame, this.web) {
+            (Some(Ok(frame)), Some(call)) => Some(Ok(call.part(frame))),
+            (frame, _) => frame,
+        })
+    }
 
     fn is_end_stream(&self) -> bool {
         self.hooks.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        if self.hooks.is_some() { SizeHint::default() } else { self.inner.size_hint() }
+        let as_it_came = self.hooks.is_none() && self.web.is_none();
+        if as_it_came { self.inner.size_hint() } else { SizeHint::default() }
     }
 }
 

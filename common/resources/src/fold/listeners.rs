@@ -302,6 +302,7 @@ fn rules(all: &[Listener], listener: &Listener, ip: std::net::IpAddr) -> Listene
     ListenerRulesPlan {
         upgrades: upgrades(listener.upgrades.as_deref()),
         reasons: listener.reasons.unwrap_or(reasons),
+        grpc_web: listener.grpc_web.unwrap_or(known.grpc_web),
         empty_segments: paths.and_then(|it| it.empty_segments).unwrap_or(known.empty_segments),
         escaped_slashes: paths.and_then(|it| it.escaped_slashes).unwrap_or(known.escaped_slashes),
         parameters: paths.and_then(|it| it.parameters).unwrap_or(known.parameters),

@@ -577,14 +577,16 @@ fn a_listener_that_does_not_say_whom_it_trusts_does_not_listen() {
 }
 
 #[test]
-fn how_a_listener_reads_paths_is_what_its_document_says() {
-    let text =
-        with_listener("paths: { emptySegments: Keep, escapedSlashes: Keep, escapes: Unreserved }");
+fn how_a_listener_reads_requests_is_what_its_document_says() {
+    let text = with_listener(
+        "paths: { emptySegments: Keep, escapedSlashes: Keep, escapes: Unreserved }, grpcWeb: true",
+    );
     let rules = folded(&text, "gateway:shop/edge").plan.unwrap().listeners.remove(0).rules;
     let expected = ListenerRulesPlan {
         empty_segments: EmptySegments::Keep,
         escaped_slashes: AmbiguousPaths::Keep,
         escapes: PathEscapes::Unreserved,
+        grpc_web: true,
         ..ListenerRulesPlan::default()
     };
     assert_eq!(rules, expected);

@@ -110,6 +110,9 @@ shapes! {
         /// Whether clients see the code of a refusal. Default: `Show` where the gateway listens on a
         /// loopback address, `Hide` elsewhere.
         pub reasons: Option<ListenerReasons>,
+        /// Whether calls of gRPC-Web, which browsers make, become calls of gRPC. Filters and services see gRPC.
+        /// Default: false; they pass as they are.
+        pub grpc_web: Option<bool>,
         /// Handling of paths that servers read in more than one way.
         pub paths: Option<ListenerPaths>,
         /// Proxies in front of this listener whose statement of the client's address counts. Default: none; the

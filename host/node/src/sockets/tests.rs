@@ -54,6 +54,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
     let plan = ListenerRulesPlan {
         upgrades,
         reasons: ListenerReasons::Hide,
+        grpc_web: true,
         empty_segments: EmptySegments::Keep,
         escaped_slashes: AmbiguousPaths::Keep,
         parameters: AmbiguousPaths::Keep,
@@ -72,6 +73,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         paths: PathRules::KEEP,
         upgrades: Protocols::new(["shout"]),
         reasons: Reasons::Hide,
+        grpc_web: true,
         trusted_proxies: TrustedProxies::new(ForwardedField::Forwarded, Some(&trusted), Some(2))
             .ok(),
         header_senders: AddressPrefixes::new(&trusted).ok(),

@@ -23,6 +23,7 @@ mod examples;
 mod filter_run;
 mod filters;
 mod fleet;
+mod grpc_web;
 mod guests;
 mod hostile;
 mod http;
