@@ -24,6 +24,7 @@ pub(crate) fn receive(
     content: Result<(), Refusal>,
 ) -> (Box<ExchangeState>, RequestParts, Result<(), ExchangeStop>) {
     let Arrival { connection, chain, direction, shared, .. } = *arrival;
+    let connects = request.method() == Method::CONNECT;
     let request_id = request_id::ensure(request.headers_mut(), shared.random);
     let decoded = content.and_then(|()| decode::decode(&mut request, arrival));
     let decoded = match decoded {
@@ -36,7 +37,8 @@ pub(crate) fn receive(
             }
             let mut state = ExchangeState::new(exchange, chain, shared, Some(connection));
             state.request_id = Some(request_id);
-            return (state, RequestParts::default(), Err(refusal.into()));
+            let parts = RequestParts { connects, ..RequestParts::default() };
+            return (state, parts, Err(refusal.into()));
         }
     };
     let DecodedRequest {

@@ -5,18 +5,29 @@ use crate::body::HookedBody;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::local::local;
-use crate::refuse::REASON_HEADER;
+use crate::refuse::{self, REASON_HEADER};
 use crate::request_id::REQUEST_ID;
 use crate::request_parts::RequestParts;
 use crate::response_body::ResponseBody;
 use crate::stop::ExchangeStop;
 use crate::tunnel;
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use std::sync::Arc;
-use tamis_exchange::{Fault, Refusal};
+use tamis_exchange::{Body, Fault, Refusal};
 
 /// Header with the generation that served the exchange, when enabled.
 const GENERATION_HEADER: HeaderName = HeaderName::from_static("x-tamis-generation");
+
+/// The response to a client whose tunnel did not open, though the response that was to be sent says so. No filter sees it:
+/// one may have written that status. It is not of gRPC, whose refusals have the status 200.
+fn no_tunnel(state: &mut ExchangeState, status: StatusCode, reasons: Reasons) -> Response<Body> {
+    let was = state.reason.take().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let detail = format!("the response has status {status}, so no tunnel opened{was}");
+    let refusal = Refusal::new("request.protocol", 501, Fault::Host, detail);
+    state.reason = Some(refusal.code.into());
+    state.detail = Some(refusal.detail.clone());
+    refuse::response(&refusal, None, reasons)
+}
 
 /// Passes the response to the connection.
 pub(crate) async fn reply(

@@ -10,6 +10,9 @@ use tamis_transport::InterimSender;
 #[derive(Default)]
 pub(crate) struct RequestParts {
     pub(crate) upgrade: Option<Upgrade>,
+    /// Its client asks for a tunnel by CONNECT: a 2xx says that it is open, whatever else the response says
+    /// (RFC 9110 §9.3.6, RFC 8441 §5).
+    pub(crate) connects: bool,
     /// The client accepts trailers (`te: trailers`).
     pub(crate) trailers: bool,
     /// Whether this proxy made it.
