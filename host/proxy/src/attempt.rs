@@ -122,8 +122,15 @@ async fn try_until_sent(
         match retry(&plan, state, &failed).await {
             None => return give_up(state, failed),
             Some((delay, elsewhere)) => {
+                // While it was decided, more of the body may have arrived than is kept.
+                if !plan.template.body.is_replayable() {
+                    return give_up(state, failed);
+                }
                 state.outcome.insert(Outcome::RETRIED);
-                if let Some(response) = failed.response {
+                let is_whole = plan.template.body.has_ended();
+                plan.template.body.end_readers();
+                // A connection whose request was not written whole is of no use any more.
+                if let Some(response) = failed.response.filter(|_| is_whole) {
                     drain(*response);
                 }
                 match state.endpoint.take() {

@@ -40,6 +40,8 @@ struct ReplayState {
     limit_bytes: u64,
     /// Owners of the trailers; `None` if the trailers were checked before.
     owners: Option<Arc<Owners>>,
+    /// The number of the attempt that may read what still arrives.
+    reader: u64,
 }
 
 impl Replay {
@@ -74,6 +76,7 @@ impl Replay {
             bytes_in: 0,
             limit_bytes,
             owners: owners.map(Arc::clone),
+            reader: 0,
         }))))
     }
 
@@ -115,10 +118,20 @@ impl Replay {
         self.shared().map_or(0, |shared| shared.bytes_in)
     }
 
-    /// A body for one attempt.
+    /// Keeps attempts that began before from reading what still arrives: the next attempt needs it. Their requests end
+    /// there, so this is for attempts whose response is not passed on.
+    pub(crate) fn end_readers(&self) {
+        if let Some(mut shared) = self.shared() {
+            shared.reader = shared.reader.saturating_add(1);
+        }
+    }
+
+    /// A body for one attempt. While the body still arrives, it is that of the latest attempt alone.
     pub(crate) fn body(&self) -> Body {
+        self.end_readers();
         let Some(shared) = &self.0 else { return Body::Empty };
-        Body::stream(AttemptBody { shared: Rc::clone(shared), next: 0, done: false })
+        let number = shared.borrow().reader;
+        Body::stream(AttemptBody { shared: Rc::clone(shared), number, next: 0, done: false })
     }
 }
 
@@ -139,6 +152,8 @@ enum BodyBreak {
 
 struct AttemptBody {
     shared: Rc<RefCell<ReplayState>>,
+    /// The attempt that it is for.
+    number: u64,
     next: usize,
     done: bool,
 }
@@ -153,6 +168,9 @@ impl HttpBody for AttemptBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let mut shared = this.shared.borrow_mut();
+        if this.number != shared.reader && !shared.ended {
+            return Poll::Ready(Some(Err(BodyError::Ended("another attempt sends the body"))));
+        }
         if let Some(chunk) = shared.kept.get(this.next) {
             this.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
@@ -276,6 +294,29 @@ mod tests {
         let replay = Replay::new(Body::full(vec![7; REPLAY_MAX_BYTES + 1]), u64::MAX);
         assert_eq!(read(replay.body()).await.len(), REPLAY_MAX_BYTES + 1);
         assert!(!replay.is_replayable());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_still_arrives_is_for_the_latest_attempt_alone() {
+        let (send, source) = Body::channel(4);
+        let piece = |text: &'static str| Ok(Frame::data(Bytes::from(text)));
+        let replay = Replay::new(source, 1024);
+        let mut first = replay.body();
+        send.try_send(piece("one ")).unwrap();
+        assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "one ");
+        // The first waits for more when the second begins.
+        assert!(futures_util::poll!(first.frame()).is_pending());
+        let second = replay.body();
+        let ended = first.frame().await.unwrap();
+        assert!(ended.is_err_and(|error| error.to_string().contains("another attempt")));
+        send.try_send(piece("two")).unwrap();
+        drop(send);
+        assert_eq!(read(second).await, b"one two");
+        // What has arrived whole is read by any number of attempts.
+        let (mut third, mut fourth) = (replay.body(), replay.body());
+        for body in [&mut third, &mut fourth] {
+            assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one ");
+        }
     }
 
     #[tokio::test(flavor = "current_thread")]

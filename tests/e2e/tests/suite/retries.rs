@@ -141,6 +141,76 @@ fn no_upstream_holds_a_client_longer_than_the_longest_backoff() {
     }
 }
 
+/// A server that answers each head at once with 503 and reads nothing more, as one that has too much to do.
+fn answers_early(rest: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut held = Vec::new();
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            if read_head(&mut stream) {
+                let _ = stream.write_all(format!("HTTP/1.1 503 x\r\n{rest}").as_bytes());
+            }
+            held.push(stream);
+        }
+    });
+    address
+}
+
+/// A server that reads a whole body of the length that the head states, and answers with that length.
+fn counts_bodies() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                if !read_head(&mut stream) {
+                    return;
+                }
+                let mut octets = vec![0; UPLOAD];
+                let whole =
+                    stream.read_exact(&mut octets).is_ok() && octets.iter().all(|it| *it == 7);
+                let status = if whole { "200 OK" } else { "500 x" };
+                let _ = stream.write_all(
+                    format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes(),
+                );
+            });
+        }
+    });
+    address
+}
+
+const UPLOAD: usize = 320_000;
+
+#[test]
+fn an_upload_that_one_endpoint_refuses_early_reaches_another_whole() {
+    for rest in [
+        "transfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n",
+        "transfer-encoding: chunked\r\n\r\n4\r\nbusy\r\n0\r\n\r\n",
+        "content-length: 10\r\n\r\n",
+        "content-length: 0\r\n\r\n",
+    ] {
+        let folder = Folder::gateway(&[answers_early(rest), counts_bodies()]);
+        let _gateway = folder.start(&[]);
+        // Each way round at least once: which endpoint comes first is not for the test to choose.
+        for _ in 0..4 {
+            let mut stream = TcpStream::connect(&folder.http).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let head = format!(
+                "PUT / HTTP/1.1\r\nhost: a\r\ncontent-length: {UPLOAD}\r\nconnection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&[7; 10_000]).unwrap();
+            // Time for an early answer; without it the upload is only less of a test.
+            std::thread::sleep(Duration::from_millis(300));
+            stream.write_all(&[7; UPLOAD - 10_000]).unwrap();
+            let mut reply = String::new();
+            let read = stream.read_to_string(&mut reply);
+            assert!(reply.starts_with("HTTP/1.1 200 "), "{rest:?}: {read:?} {reply}");
+        }
+    }
+}
+
 #[test]
 fn what_an_upstream_sends_beside_an_answer_is_bounded_and_asked_for_once() {
     for (answer, endless) in [
