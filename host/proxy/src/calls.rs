@@ -29,6 +29,14 @@ impl SlotSet {
         is_new
     }
 
+    /// Removes a slot.
+    pub(crate) fn remove(&mut self, number: usize) {
+        match bit(number) {
+            Some(bit) => self.low &= !bit,
+            None => self.high.retain(|known| *known != number),
+        }
+    }
+
     /// Whether the slot is in it.
     pub(crate) fn contains(&self, number: usize) -> bool {
         match bit(number) {

@@ -2,7 +2,8 @@
 //!
 //! A filter attached to a route takes part only when that route matches, so the router is called before the
 //! first such filter, and again when an edit changed something that the router reads. Filters of a route
-//! that matches only then run too; an exchange that never settles is refused.
+//! that matches only then run too, and those that read which rule matched are asked about the new one; an exchange that
+//! never settles is refused.
 
 use crate::calls::SlotSet;
 use crate::chain::Chain;
@@ -20,11 +21,11 @@ const ROUNDS_MAX: usize = 4;
 
 /// Runs the request hooks, finds the route of the exchange, and shows a complete body to the filters that want one.
 /// Filters that want chunks see the chunks from then on. If a filter changes something that the router reads, the router
-/// chooses again, and the filters of the new route run that have not run yet.
+/// chooses again, and the filters of the new route run that have not run yet, or that decided about the rule of another.
 pub(crate) async fn decide(
     state: &mut ExchangeState,
 ) -> Result<(Selection, Rc<Upstream>, OutgoingBody), ExchangeStop> {
-    let mut ran = SlotSet::default();
+    let mut ran = AskedSlots::default();
     let mut body = None;
     for _ in 0..ROUNDS_MAX {
         let destination = run_request_hooks(state, &mut ran).await?;
@@ -38,27 +39,54 @@ pub(crate) async fn decide(
     Err(unstable().into())
 }
 
+/// The slots whose request hooks have run.
+#[derive(Default)]
+pub(crate) struct AskedSlots {
+    ran: SlotSet,
+    /// The rule that those were asked about that read it; outer `None`: none of them was.
+    about: Option<Option<u32>>,
+}
+
+impl AskedSlots {
+    /// Notes that a slot is asked, while this rule matches.
+    fn note(&mut self, slot: &Slot, rule: Option<u32>) {
+        self.ran.insert(slot.number);
+        if slot.reads_route() {
+            self.about = Some(rule);
+        }
+    }
+
+    /// Has those asked again that were asked about another rule than the one that matches now.
+    fn follow(&mut self, chain: &Chain, rule: Option<u32>) {
+        if self.about.take_if(|about| *about != rule).is_some() {
+            let readers = chain.request.iter().filter(|slot| slot.reads_route());
+            readers.for_each(|slot| self.ran.remove(slot.number));
+        }
+    }
+}
+
 /// Runs the request hooks that have not run yet, and finds the route of the exchange.
 pub(crate) async fn run_request_hooks(
     state: &mut ExchangeState,
-    ran: &mut SlotSet,
+    asked: &mut AskedSlots,
 ) -> Result<Destination, ExchangeStop> {
     let chain = Rc::clone(&state.chain);
     for _ in 0..ROUNDS_MAX {
         let mut destination = None;
         for slot in &chain.request {
-            if ran.contains(slot.number) {
+            if asked.ran.contains(slot.number) {
                 continue;
             }
             if slot.is_behind_router() {
                 if destination.is_none() {
                     destination = Some(route::ask(state).await?);
+                    asked.follow(&chain, state.rule);
                 }
                 if !state.is_for(slot) {
                     continue;
                 }
             }
-            ran.insert(slot.number);
+            asked.note(slot, state.rule);
             if ask(state, &chain, slot).await? {
                 destination = None;
             }
@@ -67,7 +95,8 @@ pub(crate) async fn run_request_hooks(
             Some(found) => found,
             None => route::ask(state).await?,
         };
-        let mut waiting = chain.request.iter().filter(|slot| !ran.contains(slot.number));
+        asked.follow(&chain, state.rule);
+        let mut waiting = chain.request.iter().filter(|slot| !asked.ran.contains(slot.number));
         if !waiting.any(|slot| state.is_for(slot)) {
             return Ok(found);
         }

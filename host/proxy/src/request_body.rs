@@ -31,8 +31,8 @@ pub(crate) struct HeldBody {
     replay: Replay,
     /// There is a body, and a filter that may want it.
     is_shown: bool,
-    /// By the number of their slots.
-    seen: Vec<usize>,
+    /// By the number of their slots, each with the rule that matched.
+    seen: Vec<(usize, Option<u32>)>,
 }
 
 impl HeldBody {
@@ -46,7 +46,8 @@ impl HeldBody {
         Self { replay, is_shown, seen: Vec::new() }
     }
 
-    /// Passes the complete body to those filters of the exchange that want it so and have not seen it yet.
+    /// Passes the complete body to those filters of the exchange that want it so and have not seen it yet, or have seen it
+    /// while another rule matched that they read.
     /// Returns true if one of them changed something that the router reads.
     ///
     /// # Errors
@@ -59,11 +60,16 @@ impl HeldBody {
         let slots = chain.request_body.as_slice();
         let mut whole =
             body_slots(slots, state.rule_name(), Filter::request_body, BodyMode::Buffered);
-        whole.retain(|slot| !self.seen.contains(&slot.number));
+        let rule = state.rule;
+        // One that reads the rule has not judged the body for another.
+        let judged = |slot: &Rc<Slot>, about: Option<u32>| !slot.reads_route() || about == rule;
+        whole.retain(|slot| {
+            !self.seen.iter().any(|(seen, about)| *seen == slot.number && judged(slot, *about))
+        });
         if whole.is_empty() {
             return Ok(false);
         }
-        self.seen.extend(whole.iter().map(|slot| slot.number));
+        self.seen.extend(whole.iter().map(|slot| (slot.number, rule)));
         let mut moved = false;
         let body = show_whole(state, &whole, self.replay.body(), &mut moved).await?;
         self.replay = Replay::new(body, state.max_body_bytes());

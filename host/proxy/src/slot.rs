@@ -147,6 +147,11 @@ impl Slot {
         self.is_scoped() || self.reads_route
     }
 
+    /// Whether its filter reads which rule of a route matched: what it decided is about that rule alone.
+    pub(crate) fn reads_route(&self) -> bool {
+        self.reads_route
+    }
+
     /// Whether it takes part in exchanges of that rule; `None`: no rule matched.
     pub(crate) fn is_for(&self, rule: Option<&str>) -> bool {
         let Some(scope) = &self.attachment.scope else { return true };

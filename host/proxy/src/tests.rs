@@ -17,9 +17,9 @@ mod trailers;
 mod tunnels;
 mod uploads;
 
-use crate::calls::SlotSet;
 use crate::chain::Chain;
 use crate::counts::SlotLedger;
+use crate::decide::AskedSlots;
 use crate::exchange::ExchangeState;
 use crate::generation::{Attachment, ChainLayout, Generation, SlotOccupant};
 use crate::heads::CopyMark;
@@ -228,7 +228,7 @@ fn exchange(path: &str) -> Exchange {
 
 /// The route of an exchange after its request hooks.
 async fn decided(state: &mut ExchangeState) -> Result<Destination, ExchangeStop> {
-    crate::decide::run_request_hooks(state, &mut SlotSet::default()).await
+    crate::decide::run_request_hooks(state, &mut AskedSlots::default()).await
 }
 
 fn refused<T>(result: Result<T, ExchangeStop>) -> Refusal {

@@ -77,6 +77,35 @@ async fn an_edit_that_moves_the_exchange_brings_the_filters_of_its_new_route_in(
     assert_eq!(state.exchange.path, "/b/2");
 }
 
+/// Counts how often it is asked, in a header.
+fn counts_calls(reads: &str) -> Value {
+    json!({ "reads": [reads], "writes": ["x-added-0"], "add": 1 })
+}
+
+#[tokio::test(flavor = "current_thread")]
+async fn a_filter_that_reads_the_route_is_asked_about_the_route_that_the_exchange_takes() {
+    let moves = |to: &str| attached(&sets("a", Some(to)), Some("ns/a/"), CLOSED);
+    for (reads, to, asked) in [
+        ("@route.name", "/b/2", 2),
+        // The path is another, and the rule is not.
+        ("@route.name", "/a/2", 1),
+        ("@listener.name", "/b/2", 1),
+        (":path", "/b/2", 1),
+    ] {
+        for reader_first in [true, false] {
+            let reader = attached(&counts_calls(reads), None, CLOSED);
+            let mut filters = vec![moves(to), router(&RULES)];
+            filters.insert(usize::from(!reader_first), reader);
+            let world = world(filters);
+            let mut state = world.exchange("/a/1");
+            forwarded(decided(&mut state).await);
+            let seen = state.exchange.headers.get_all("x-added-0").iter().count();
+            // Behind the filter that moves it, it is asked once, about the rule that stays.
+            assert_eq!(seen, if reader_first { asked } else { 1 }, "{reads} {to} {reader_first}");
+        }
+    }
+}
+
 #[tokio::test(flavor = "current_thread")]
 async fn what_never_settles_is_refused() {
     let names: Vec<(String, String)> =

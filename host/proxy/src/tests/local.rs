@@ -206,6 +206,21 @@ fn a_body_decides_about_the_route_and_the_filters_of_that_route_run() {
 }
 
 #[test]
+fn filters_that_read_the_route_are_asked_about_the_one_that_a_body_leads_to() {
+    let moves = json!({ "body": "path", "whole_up_to": 1000, "writes": [":path"] });
+    let reads = json!({ "reads": ["@route.name"], "writes": ["x-added-0"], "add": 1 });
+    let rules = json!([["/a", "ns/a/0"], ["/b", "ns/b/0"]]);
+    let router = named("router", &json!({ "reads": [":path"], "rules": rules }));
+    for (body, asked) in [("/b/2", 2), ("/a/2", 1)] {
+        let filters = vec![named("reads", &reads), named("moves", &moves), router.clone()];
+        let live = LiveProxy::start(filters, ProxyOptions::default());
+        let (status, _, echo) = live.client().post("/a", &[], body);
+        assert_eq!(status, 200, "{echo}");
+        assert_eq!(echo.matches("x-added-0: a").count(), asked, "{body}: {echo}");
+    }
+}
+
+#[test]
 fn a_status_and_a_method_are_changed_with_the_rest_as_it_was() {
     let config = json!({
         "responses": "all", "writes": [":status", ":method"], "response_status": 418,
