@@ -14,7 +14,7 @@ use crate::{
     check_ceilings, check_imports, check_scopes, selftest,
 };
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 use tamis_exchange::{ReadableFields, WritableFields};
 use tamis_resources::plan::{Isolation, OnFailure};
@@ -47,6 +47,19 @@ pub struct Filter {
     pub(crate) supply: Arc<InstanceSupply>,
     /// Calls that wait, of all workers.
     waiting: Arc<AtomicUsize>,
+}
+
+/// A filter that is not kept in use by this.
+pub struct WeakFilter {
+    supply: Weak<InstanceSupply>,
+    waiting: Weak<AtomicUsize>,
+}
+
+impl WeakFilter {
+    /// The filter; `None`: nobody has it any more.
+    pub fn upgrade(&self) -> Option<Filter> {
+        Some(Filter { supply: self.supply.upgrade()?, waiting: self.waiting.upgrade()? })
+    }
 }
 
 /// Processor time for making instances of one filter ahead.
@@ -191,6 +204,22 @@ impl Filter {
                 digest = plan.settings.digest, hook = hook.as_str(), %fault, "a call of a filter failed");
         }
         fault
+    }
+
+    /// The same filter, not kept in use by the holder.
+    pub fn downgrade(&self) -> WeakFilter {
+        let Self { supply, waiting } = self;
+        WeakFilter { supply: Arc::downgrade(supply), waiting: Arc::downgrade(waiting) }
+    }
+
+    /// Has nothing of it called any more, wherever it is in use. Callers check [`Filter::has_ended`] before a call.
+    pub fn end(&self) {
+        self.supply.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether it may not be called any more.
+    pub fn has_ended(&self) -> bool {
+        self.supply.ended.load(Ordering::Relaxed)
     }
 
     /// Whether both are the same filter: the same code, configuration and grant, built once.

@@ -65,7 +65,7 @@ pub use engine::{Allocation, CompiledComponent, Engine};
 pub use error::{CallFault, EngineError};
 pub use fetch::{FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, HttpFetch};
 pub use field::{GrantField, GrantPlace, UncoveredField};
-pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace};
+pub use filter::{Filter, FilterOptions, MAX_WAITING, QueuePlace, WeakFilter};
 pub use grant::{
     CallCacheGrant, CeilingExcess, CountersGrant, ExchangeStateGrant, Grant, GrantedFields,
     HttpClientGrant, Imports, KvGrant, Limits, LogGrant, MetricsGrant, MissingGrant,

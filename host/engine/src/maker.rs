@@ -13,6 +13,7 @@ use crate::Isolation;
 use crate::deadline;
 use crate::plan::Plan;
 use crate::running::RunningInstance;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
@@ -37,6 +38,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The instances of a filter that are ready, the demand for more, and the plan that they are made by.
 pub(crate) struct InstanceSupply {
     pub(crate) plan: Plan,
+    /// Nothing may be called any more.
+    pub(crate) ended: AtomicBool,
     ready: Mutex<Inner>,
 }
 
@@ -62,7 +65,7 @@ enum MakerStep {
 
 impl InstanceSupply {
     pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan, ready: Mutex::default() }
+        Self { plan, ended: AtomicBool::new(false), ready: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

@@ -3,6 +3,7 @@
 
 mod admit;
 mod compile;
+mod former;
 mod guards;
 mod keep;
 mod make;
@@ -16,6 +17,7 @@ use crate::refusal_text::refusal;
 use crate::store::ArtifactStore;
 use crate::ticks::{RunningTicks, TickStarter};
 use compile::SlotContent;
+use former::MadeFilter;
 use make::KeptState;
 use prove::ProvenSlot;
 use serde_json::Value as Json;
@@ -47,6 +49,8 @@ pub(crate) struct Builder {
     pub(crate) ticks: TickStarter,
     states: HashMap<String, KeptState>,
     good: HashMap<String, LastGoodFilter>,
+    /// Those that were made for slots, and may still be in use.
+    made: Vec<MadeFilter>,
     /// By their own slots.
     shadows: HashMap<String, Candidate>,
     slow: SlowRefusals,
@@ -183,6 +187,7 @@ impl Builder {
             ticks,
             states,
             good,
+            made: Vec::new(),
             shadows,
             slow: SlowRefusals::default(),
             verdicts: HashMap::new(),
@@ -209,6 +214,7 @@ impl Builder {
                 self.place_shadow(candidate, content, built);
             }
         }
+        self.end_distrusted(&built, rules);
         self.forget(wanted);
         built
     }
@@ -234,7 +240,7 @@ impl Builder {
 
     /// Whether what runs in a slot was made from what this key stands for.
     fn runs(&self, slot: &str, key: &str) -> bool {
-        self.good.get(slot).is_some_and(|good| good.key == key)
+        self.good.get(slot).is_some_and(|good| good.key == key && !good.filter.has_ended())
             || self.shadows.get(slot).is_some_and(|candidate| candidate.key == key)
     }
 

@@ -1,6 +1,7 @@
 //! What runs goes into its slot: made if it is new, kept if nothing changed, and reported either way.
 
 use super::compile::{ContentRefusal, ReadyArtifact, SlotContent};
+use super::former::MadeFilter;
 use super::guards::unguarded;
 use super::make::KeptState;
 use super::prove::UnchangedSlot;
@@ -118,7 +119,7 @@ impl Builder {
             bundles: proven.artifact.bundles.clone(),
             logged: wanted.logged.to_vec(),
         });
-        Ok(LastGoodFilter {
+        let good = LastGoodFilter {
             key: proven.key.clone(),
             filter,
             config: Arc::clone(&wanted.plan.config),
@@ -126,7 +127,10 @@ impl Builder {
             verified: proven.verified.clone(),
             left_out,
             _ticking: ticking,
-        })
+        };
+        self.made.retain(MadeFilter::is_in_use);
+        self.made.push(MadeFilter::of(&good, &wanted.plan.filter));
+        Ok(good)
     }
 
     /// What runs in a slot already.

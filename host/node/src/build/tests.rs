@@ -368,6 +368,44 @@ fn what_is_revoked_stops_serving_though_it_ran_before() {
 }
 
 #[test]
+fn what_is_not_trusted_any_more_is_not_asked_by_exchanges_that_had_it_before() {
+    let signed = SigningStore::new();
+    let digest = signed.add("retry", "1.0.0");
+    let trusting = [signed.policy(&json!({}))];
+    let revoked = [signed.policy(&json!({ "revokedDigests": [digest.to_string()] }))];
+    let nobody: [SignaturePolicy; 0] = [];
+    let old = [plan("retry", &digest)];
+    let new = [FilterPlan { on_failure: OnFailure::Open, ..plan("retry", &digest) }];
+    for (what, then, policies, ended) in [
+        ("nothing changed", Some(&old), &trusting[..], false),
+        ("another filter is there", Some(&new), &trusting, false),
+        ("it is detached", None, &trusting, false),
+        ("it is revoked", Some(&old), &revoked, true),
+        ("it is revoked, and another filter would be there", Some(&new), &revoked, true),
+        ("it is revoked, and detached", None, &revoked, true),
+        ("nobody is trusted", Some(&old), &nobody, true),
+    ] {
+        let mut builder = signed.builder();
+        let before = running(&only(builder.build_plans(&old, &trusting))).clone();
+        let built = builder.build_plans(then.map_or(&[][..], |then| then), policies);
+        assert_eq!(before.has_ended(), ended, "{what}");
+        for one in built.iter().filter(|one| one.running.is_some()) {
+            assert!(!running(one).has_ended(), "{what}");
+        }
+        // Trusted again, it is made again.
+        let again = running(&only(builder.build_plans(&old, &trusting))).clone();
+        assert!(!again.has_ended(), "{what}");
+    }
+    // It may have left its slot before it was revoked.
+    let mut builder = signed.builder();
+    let before = running(&only(builder.build_plans(&old, &trusting))).clone();
+    builder.build_plans(&new, &trusting);
+    assert!(!before.has_ended());
+    builder.build_plans(&new, &revoked);
+    assert!(before.has_ended());
+}
+
+#[test]
 fn an_attachment_that_is_gone_leaves_nothing_behind() {
     let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];

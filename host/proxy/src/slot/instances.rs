@@ -33,10 +33,19 @@ impl Instances {
         &self,
         hook: impl FnOnce(&mut Instance) -> Result<R, CallFault>,
     ) -> Result<R, CallFault> {
+        self.check_trust()?;
         let since = self.duration.begin();
         let answer = hook(&mut self.direct.borrow_mut());
         self.duration.end(since);
         answer
+    }
+
+    /// An exchange keeps its filters to its end, which may be far away: one that is not trusted any more is not asked.
+    fn check_trust(&self) -> Result<(), CallFault> {
+        if self.filter.has_ended() {
+            return Err(CallFault::Instantiate("the filter is not trusted any more".to_owned()));
+        }
+        Ok(())
     }
 
     #[cfg(test)]
@@ -60,6 +69,7 @@ impl Instances {
         question: &Q,
         view: &View,
     ) -> Result<Q::Answer, CallFault> {
+        self.check_trust()?;
         let _place = self.filter.wait()?;
         let spare = self.spare.borrow_mut().pop();
         let mut instance = spare.unwrap_or_else(|| self.filter.instance());

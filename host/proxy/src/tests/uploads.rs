@@ -147,3 +147,35 @@ fn what_fails_open_ends_no_upload() {
         assert_eq!(upload.response().0, 200, "{}", upload.path);
     }
 }
+
+#[test]
+fn a_filter_that_is_not_trusted_any_more_judges_no_upload_that_it_judged_before() {
+    for (failure, expected) in
+        [(OnFailure::Closed, (503, "filter.failed")), (OnFailure::Open, (200, ""))]
+    {
+        let (upstream, arrived) = upstream();
+        let judge = attached(&json!({ "body": "capitals" }), None, failure);
+        let SlotOccupant::Running(filter) = &judge.occupant else { panic!("it runs") };
+        let filter = filter.clone();
+        let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+        let options = ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() };
+        let live = LiveProxy::before(upstream, vec![judge, router], options);
+        let mut upload = Upload::begin(&live, "/one", &arrived);
+        upload.send("good");
+        loop {
+            let (_, some) = arrived.recv_timeout(PATIENCE).unwrap();
+            if some.contains("GOOD") {
+                break;
+            }
+        }
+        filter.end();
+        match failure {
+            OnFailure::Closed => upload.send("more"),
+            OnFailure::Open | OnFailure::SkipAndAlert => upload.passes("more"),
+        }
+        // What was sent may be read no more.
+        let _ = upload.stream.write_all(b"0\r\n\r\n");
+        let (status, reason) = upload.response();
+        assert_eq!((status, reason.as_str()), expected);
+    }
+}
