@@ -20,10 +20,11 @@ const MAX_SECRETS: usize = 1_000;
 #[derive(clap::Args, Default)]
 pub(crate) struct SecretArguments {
     /// Folder whose files are secrets for filters, each named like its file (such as a mounted Kubernetes
-    /// Secret); changes take effect within seconds.
+    /// Secret); those in a folder NAMESPACE below it are for attachments of that namespace alone. Changes take effect within
+    /// seconds.
     #[arg(id = "secrets", long = "secrets", value_name = "FOLDER")]
     folder: Option<PathBuf>,
-    /// One secret: NAME=file:PATH or NAME=env:VARIABLE.
+    /// One secret: NAME=file:PATH or NAME=env:VARIABLE; with NAMESPACE/NAME it is for attachments of that namespace alone.
     #[arg(id = "secret", long = "secret", value_name = "NAME=SOURCE", value_parser = parse)]
     single: Vec<(String, Source)>,
 }
@@ -36,14 +37,19 @@ enum Source {
 }
 
 fn parse(text: &str) -> Result<(String, Source), String> {
-    let wrong = || "write a secret as NAME=file:PATH or NAME=env:VARIABLE".to_owned();
+    let wrong = || {
+        "write a secret as NAME=file:PATH or NAME=env:VARIABLE, where NAME may be NAMESPACE/NAME"
+            .to_owned()
+    };
     let (name, source) = text.split_once('=').ok_or_else(wrong)?;
     let source = match source.split_once(':') {
         Some(("file", path)) if !path.is_empty() => Source::File(path.into()),
         Some(("env", variable)) if !variable.is_empty() => Source::Environment(variable.to_owned()),
         _ => return Err(wrong()),
     };
-    if name.is_empty() { Err(wrong()) } else { Ok((name.to_owned(), source)) }
+    let parts: Vec<&str> = name.split('/').collect();
+    let is_name = parts.len() <= 2 && !parts.contains(&"");
+    if is_name { Ok((name.to_owned(), source)) } else { Err(wrong()) }
 }
 
 /// Reads all secrets now, and again at intervals. If a later reading fails, the secrets stay as they were.
@@ -114,23 +120,37 @@ pub(crate) fn kept_apart(arguments: &SecretArguments, documents: &Path) -> Resul
     kept(arguments)
 }
 
-/// The files of a folder that are secrets, with their names.
+/// The files of a folder that are secrets, with their names; those of a folder in it have its name in front.
 fn in_folder(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
-    let unread = || format!("the secrets in {} cannot be read", folder.display());
     let mut files = Vec::new();
+    add_folder(folder, None, &mut files)?;
+    Ok(files)
+}
+
+fn add_folder(
+    folder: &Path,
+    namespace: Option<&str>,
+    files: &mut Vec<(String, PathBuf)>,
+) -> Result<()> {
+    let unread = || format!("the secrets in {} cannot be read", folder.display());
     for entry in fs::read_dir(folder).with_context(unread)? {
         let entry = entry.with_context(unread)?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         // Names with a dot in front are how a mounted Secret keeps its versions apart.
-        if name.starts_with('.') || !entry.path().is_file() {
+        if name.starts_with('.') {
             continue;
         }
-        files.push((name, entry.path()));
+        match namespace {
+            None if entry.path().is_dir() => add_folder(&entry.path(), Some(&name), files)?,
+            _ if !entry.path().is_file() => continue,
+            None => files.push((name, entry.path())),
+            Some(namespace) => files.push((format!("{namespace}/{name}"), entry.path())),
+        }
         if files.len() > MAX_SECRETS {
             bail!("{} has more than {MAX_SECRETS} files", folder.display());
         }
     }
-    Ok(files)
+    Ok(())
 }
 
 fn read(folder: Option<&Path>, single: &[(String, Source)]) -> Result<HashMap<String, Vec<u8>>> {
@@ -176,7 +196,19 @@ mod tests {
         let file = Source::File("/run/db".into());
         assert_eq!(parse("db=file:/run/db"), Ok(("db".to_owned(), file)));
         assert_eq!(parse("db=env:DB"), Ok(("db".to_owned(), Source::Environment("DB".to_owned()))));
-        for wrong in ["db", "db=", "=env:A", "db=hunter2", "db=env:", "db=file:", "db=vault:x"] {
+        assert!(parse("shop/db=env:DB").is_ok_and(|(name, _)| name == "shop/db"));
+        for wrong in [
+            "/db=env:A",
+            "shop/=env:A",
+            "a/b/c=env:A",
+            "db",
+            "db=",
+            "=env:A",
+            "db=hunter2",
+            "db=env:",
+            "db=file:",
+            "db=vault:x",
+        ] {
             let said = parse(wrong).unwrap_err();
             assert!(!said.contains("hunter2"), "a value in the wrong place is not repeated");
         }
@@ -187,9 +219,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("db"), "hunter2\n").unwrap();
         fs::write(folder.path().join("..data"), "old").unwrap();
-        fs::create_dir(folder.path().join("more")).unwrap();
+        fs::create_dir_all(folder.path().join("shop/deeper")).unwrap();
+        fs::create_dir(folder.path().join(".hidden")).unwrap();
+        for more in ["shop/db", "shop/..data", "shop/deeper/db", ".hidden/db"] {
+            fs::write(folder.path().join(more), "of shop").unwrap();
+        }
         let values = read(Some(folder.path()), &[]).unwrap();
-        assert_eq!(values, HashMap::from([("db".to_owned(), b"hunter2\n".to_vec())]));
+        let wanted = [("db", "hunter2\n"), ("shop/db", "of shop")];
+        let wanted = wanted.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+        assert_eq!(values, HashMap::from(wanted));
         let twice = [("db".to_owned(), Source::File(folder.path().join("db")))];
         assert!(read(Some(folder.path()), &twice).unwrap_err().to_string().contains("twice"));
         fs::write(folder.path().join("big"), vec![0; 65_537]).unwrap();

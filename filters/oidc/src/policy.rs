@@ -44,8 +44,14 @@ impl Policy {
     /// A policy of checked rules.
     #[must_use]
     pub fn new(rules: Rules) -> Self {
-        // A session of another provider, client or site does not open here, even with the same secret.
-        let context = format!("{}\n{}\n{}", rules.issuer, rules.client_id, rules.callback.origin);
+        // A session of another provider, client or site does not open here, even with the same secret. Endpoints are part of
+        // that: whoever writes them vouches for the issuer, whatever name it has.
+        let endpoints = rules.endpoints.as_ref();
+        let endpoints = endpoints.map(|it| [&it.authorization, &it.token, &it.jwks]);
+        let context = format!(
+            "{}\n{}\n{}\n{endpoints:?}",
+            rules.issuer, rules.client_id, rules.callback.origin
+        );
         let sealer = Sealer::new(&rules.cookie_secrets, context);
         let provider = Provider::new(&rules);
         Self { rules, sealer, provider }
@@ -160,6 +166,10 @@ impl Policy {
         query: &str,
         host: &H,
     ) -> request::Decision {
+        // A login is finished where it began: at the one host of the callback.
+        if !self.rules.callback.is_at(seen.authority().unwrap_or_default()) {
+            return refuse(Refusal::WrongHost);
+        }
         let (rules, sealer) = (&self.rules, &self.sealer);
         let finished = callback::finish(rules, &mut self.provider, sealer, seen, query, host);
         let refused = match finished {

@@ -55,6 +55,11 @@ fn a_callback_without_its_login_is_refused_and_the_provider_is_not_asked() {
             back_with(&format!("code=a&state={one}"), &format!("{mine}; {mine}")),
             "oidc.login-unknown",
         ),
+        (
+            "at another host",
+            back.clone().without(":authority").with(":authority", "evil.example"),
+            "oidc.wrong-host",
+        ),
         ("no state", back_with("code=a", &mine), "oidc.callback-malformed"),
         (
             "state twice",
@@ -286,6 +291,29 @@ fn only_a_page_that_a_person_opens_leads_to_the_login() {
         assert_eq!(seen.reason, reason, "{what}");
         assert_eq!(!seen.location.is_empty(), reason == "oidc.login", "{what}");
         assert_eq!(!seen.cookies.is_empty(), reason == "oidc.login", "{what}");
+    }
+}
+
+#[test]
+fn a_session_opens_only_where_the_same_endpoints_vouch_for_the_issuer() {
+    let of = |endpoints: &[&str; 3]| {
+        let [authorization, token, jwks] =
+            endpoints.map(|path| format!("https://idp.example/{path}"));
+        let mut settings = settings();
+        settings["endpoints"] =
+            json!({ "authorization": authorization, "token": token, "jwks": jwks });
+        settings
+    };
+    let mut sites = vec![settings()];
+    sites.extend([["a", "t", "keys"], ["b", "t", "keys"], ["a", "u", "keys"]].iter().map(of));
+    for (at, own) in sites.iter().enumerate() {
+        let mut scene = scene_of(own);
+        let session = scene.log_in(&json!({}));
+        let page = asked("/").with("cookie", &session);
+        scene.pass(&page);
+        for (_, other) in sites.iter().enumerate().filter(|(other, _)| *other != at) {
+            assert_eq!(scene_of(other).reason(&page), "oidc.login", "{own} {other}");
+        }
     }
 }
 

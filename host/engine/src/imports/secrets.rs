@@ -44,7 +44,7 @@ fn open(host: &mut Host, name: String) -> Result<u32, String> {
     }
     if host.state.secrets.find(&name).is_none() {
         return Err(format!(
-            "this proxy has no secret `{name}`; provide it with `--secret {name}=file:PATH`, or as a file in the folder of `--secrets`"
+            "this proxy has no secret `{name}` for the namespace of the attachment; provide it with `--secret {name}=file:PATH` or `--secret NAMESPACE/{name}=file:PATH`, or as a file in the folder of `--secrets`"
         ));
     }
     if let Some(at) = host.secrets.iter().position(|n| *n == name) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use tamis_engine::{EngineError, Filter, FilterOptions, FilterState, Grant};
 use tamis_proxy::Refused;
 use tamis_resources::RouteFault;
+use tamis_resources::plan::FilterPlan;
 use tamis_trust::VerifiedFilter;
 
 /// The state of a filter in a slot: counters, values, its breaker.
@@ -98,7 +99,7 @@ impl Builder {
             version: proven.verified.version.to_string(),
             config_json: config.map_or_else(|| proven.config.clone(), Json::to_string),
             grant: Grant::clone(&ready.grant),
-            state: self.state(slot, &plan.filter, &signers(&proven.verified)),
+            state: self.state(slot, plan, &signers(&proven.verified)),
             fetch: Some(Arc::clone(&self.fetch)),
             failure: plan.on_failure,
             isolation: plan.isolation,
@@ -106,14 +107,16 @@ impl Builder {
     }
 
     /// What the filter before left in the slot, if it is this one's; else nothing yet.
-    fn state(&self, slot: &str, filter: &str, signers: &[String]) -> Arc<FilterState> {
+    fn state(&self, slot: &str, plan: &FilterPlan, signers: &[String]) -> Arc<FilterState> {
         match self.states.get(slot) {
-            Some(kept) if kept.is_of(filter, signers) => Arc::clone(&kept.state),
+            Some(kept) if kept.is_of(&plan.filter, signers) => Arc::clone(&kept.state),
             _ => {
                 let state = FilterState::new(Arc::clone(&self.metrics));
                 let state = state.with_clock(self.clock, self.random);
                 let state = state.with_exporter(Arc::clone(&self.exporter));
-                Arc::new(state.with_secrets(self.secrets.clone()))
+                // Those of other namespaces are not for the author of this attachment.
+                let namespace = plan.attachment.split('/').next().unwrap_or_default();
+                Arc::new(state.with_secrets(self.secrets.of(namespace)))
             }
         }
     }
