@@ -3,6 +3,7 @@
 mod basic;
 mod counters;
 mod crypto;
+mod escaped;
 mod exchange_state;
 mod http_client;
 mod kv;

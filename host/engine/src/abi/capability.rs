@@ -14,8 +14,8 @@ pub(crate) enum Scope {
     Connection,
 }
 
-#[expect(dead_code, reason = "lifted whole, used in part")]
-#[derive(ComponentType, Lift, Clone, Copy)]
+#[cfg_attr(not(test), expect(dead_code, reason = "lifted whole, used in part"))]
+#[derive(ComponentType, Lift, Debug, Clone, Copy)]
 #[component(enum)]
 #[repr(u8)]
 pub(crate) enum LogLevel {

@@ -1,8 +1,10 @@
 //! `log`, `clock` and `random`.
 
 use super::cut;
+use super::escaped::Escaped;
 use crate::abi::LogLevel;
 use crate::{Host, LogGrant};
+use std::fmt::{self, Write as _};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use wasmtime::StoreContextMut;
@@ -76,26 +78,38 @@ fn longest_line(host: &Host) -> usize {
 struct EscapedFields {
     text: String,
     most: usize,
+    /// Something did not fit.
+    is_cut: bool,
 }
 
 impl EscapedFields {
     fn new(most: usize) -> Self {
-        Self { text: String::new(), most }
+        Self { text: String::new(), most, is_cut: false }
     }
 
     fn is_full(&self) -> bool {
-        self.text.len() >= self.most
+        self.is_cut || self.text.len() >= self.most
     }
 
     fn add(&mut self, name: &str, value: &str) {
-        let space = if self.text.is_empty() { "" } else { " " };
-        let octets = space.chars().chain(name.escape_debug()).chain(['=']);
-        for one in octets.chain(value.escape_debug()) {
-            if self.is_full() {
-                return;
-            }
-            self.text.push(one);
+        if self.is_full() {
+            return;
         }
+        let space = if self.text.is_empty() { "" } else { " " };
+        // No escape is shorter than its character, so what is cut here is beyond the limit anyway.
+        let (name, value) = (Escaped(cut(name, self.most)), Escaped(cut(value, self.most)));
+        // It fails when the line is full, which is no failure of anybody.
+        let _full = write!(self, "{space}{name}={value}");
+    }
+}
+
+impl fmt::Write for EscapedFields {
+    /// Takes what there is room for.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let taken = cut(text, self.most.saturating_sub(self.text.len()));
+        self.text.push_str(taken);
+        self.is_cut |= taken.len() < text.len();
+        if self.is_cut { Err(fmt::Error) } else { Ok(()) }
     }
 }
 
@@ -109,11 +123,12 @@ pub(super) struct WantedLine {
 }
 
 impl WantedLine {
-    /// Counts a line of this level.
+    /// Counts a line of this level, unless nobody is shown lines of this level: those must not use up the rate of the others.
     pub(super) fn take(host: &Host, level: LogLevel) -> Self {
         let default = LogGrant::default();
         let grant = host.settings.grant.imports.log.as_ref().unwrap_or(&default);
         let is_logged = !host.state.is_silent()
+            && is_shown(level)
             && host.state.log.take(1, grant.per_second, Duration::from_secs(1));
         Self { is_last_words: matches!(level, LogLevel::Error), is_logged }
     }
@@ -142,13 +157,26 @@ pub(super) fn line(
     }
 }
 
+/// The target of lines of filters.
+const TARGET: &str = "tamis::filter";
+
+/// Whether the log of this program shows such lines.
+fn is_shown(level: LogLevel) -> bool {
+    match level {
+        LogLevel::Debug => tracing::enabled!(target: TARGET, tracing::Level::DEBUG),
+        LogLevel::Info => tracing::enabled!(target: TARGET, tracing::Level::INFO),
+        LogLevel::Warn => tracing::enabled!(target: TARGET, tracing::Level::WARN),
+        LogLevel::Error => tracing::enabled!(target: TARGET, tracing::Level::ERROR),
+    }
+}
+
 fn write(host: &Host, level: LogLevel, message: &str, fields: &str) {
     let (filter, digest, exchange) = (&host.settings.name, &host.settings.digest, host.exchange);
     let space = if fields.is_empty() { "" } else { " " };
     macro_rules! event {
         ($level:ident) => {
-            tracing::$level!(target: "tamis::filter", filter, digest, exchange,
-                "{}{space}{fields}", message.escape_debug())
+            tracing::$level!(target: TARGET, filter, digest, exchange,
+                "{}{space}{fields}", Escaped(message))
         };
     }
     match level {
@@ -205,7 +233,7 @@ pub(super) mod tests {
     use super::*;
     use crate::host::Settings;
     use crate::{FilterState, Grant};
-    use std::sync::Arc;
+    use std::sync::{Arc, Mutex};
 
     pub(crate) fn host() -> Host {
         let settings = Settings {
@@ -221,6 +249,81 @@ pub(super) mod tests {
         Host::new(Arc::new(settings), Arc::new(state), mark)
     }
 
+    /// A log that shows lines from this level on, and keeps them.
+    pub(crate) struct Shown {
+        from: tracing::Level,
+        lines: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Shown {
+        /// What `act` logs.
+        pub(crate) fn during(from: tracing::Level, act: impl FnOnce()) -> Vec<String> {
+            let lines = Arc::default();
+            let shown = Self { from, lines: Arc::clone(&lines) };
+            tracing::subscriber::with_default(shown, act);
+            let lines = lines.lock().unwrap();
+            lines.clone()
+        }
+    }
+
+    impl tracing::Subscriber for Shown {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            metadata.target() == TARGET && *metadata.level() <= self.from
+        }
+
+        fn event(&self, event: &tracing::Event<'_>) {
+            struct Message(String);
+            impl tracing::field::Visit for Message {
+                fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn fmt::Debug) {
+                    if field.name() == "message" {
+                        self.0 = format!("{value:?}");
+                    }
+                }
+            }
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            self.lines.lock().unwrap().push(message.0);
+        }
+
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    #[test]
+    fn lines_that_nobody_is_shown_leave_the_rate_to_those_that_are() {
+        use tracing::Level;
+        let per_second = LogGrant::default().per_second as usize;
+        for (from, level, shown) in [
+            (Level::WARN, LogLevel::Debug, 0),
+            (Level::WARN, LogLevel::Info, 0),
+            (Level::WARN, LogLevel::Warn, per_second),
+            (Level::WARN, LogLevel::Error, per_second),
+            (Level::DEBUG, LogLevel::Debug, per_second),
+            (Level::DEBUG, LogLevel::Info, per_second),
+        ] {
+            let mut host = host();
+            let lines = Shown::during(from, || {
+                for _ in 0..3 * per_second {
+                    let wanted = WantedLine::take(&host, level);
+                    line(&mut host, level, wanted, "a \"b\"\n", "n=1");
+                }
+            });
+            assert_eq!(lines.len(), shown, "{level:?} from {from}");
+            assert!(lines.iter().all(|line| line == r#"a \"b\"\n n=1"#), "{lines:?}");
+            let after = Shown::during(from, || {
+                let wanted = WantedLine::take(&host, LogLevel::Error);
+                line(&mut host, LogLevel::Error, wanted, "seen", "");
+            });
+            assert_eq!(after.len(), usize::from(shown == 0), "{level:?} from {from}");
+        }
+    }
+
     #[test]
     fn no_more_of_the_fields_of_a_line_is_formatted_than_is_written() {
         for (fields, wanted) in [
@@ -231,6 +334,7 @@ pub(super) mod tests {
             (&[("a", "12345678901234567890")], "a=123456789012345678"),
             (&[("a", "1234567"), ("b", "1234567"), ("c", "")], "a=1234567 b=1234567 "),
             (&[("a", "\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}")], "a=\\u{1}\\u{1}\\u{1}\\u{"),
+            (&[("a", "12345678901234567é"), ("b", "")], "a=12345678901234567"),
         ] {
             let mut escaped = EscapedFields::new(20);
             fields.iter().for_each(|(name, value)| escaped.add(name, value));

@@ -10,13 +10,20 @@ const MAX_LINE: usize = 4096;
 
 /// What a component wrote, perhaps a part of a line: languages write a line in several pieces. Standard output and error are
 /// one text.
-pub(super) fn written(host: &mut Host, octets: &[u8]) {
-    for octet in octets {
-        match octet {
-            b'\n' => end_line(host),
-            octet => host.unfinished_line.push(*octet),
-        }
-        if host.unfinished_line.len() >= MAX_LINE {
+pub(super) fn written(host: &mut Host, mut octets: &[u8]) {
+    while !octets.is_empty() {
+        let room = MAX_LINE.saturating_sub(host.unfinished_line.len()).min(octets.len());
+        let (piece, more) = octets.split_at(room);
+        let line = piece.split(|octet| *octet == b'\n').next().unwrap_or_default();
+        host.unfinished_line.extend_from_slice(line);
+        // Without the end of the line.
+        let is_whole = line.len() < piece.len();
+        octets = if is_whole {
+            octets.get(line.len().saturating_add(1)..).unwrap_or_default()
+        } else {
+            more
+        };
+        if is_whole || host.unfinished_line.len() >= MAX_LINE {
             end_line(host);
         }
     }
@@ -45,7 +52,10 @@ pub(crate) fn end_line(host: &mut Host) {
 fn both_ends(mut words: String, more: &str) -> String {
     const GAP: &str = " … ";
     let space = if words.is_empty() { "" } else { " " };
-    words.push_str(&format!("{space}{}", cut(more, MAX_LINE).trim().escape_debug()));
+    words.push_str(space);
+    for end in ends(more.trim()) {
+        words.extend(end.escape_debug());
+    }
     if words.len() <= MAX_LAST_WORDS {
         return words;
     }
@@ -55,9 +65,18 @@ fn both_ends(mut words: String, more: &str) -> String {
     format!("{start}{GAP}{}", words.get(from..).unwrap_or_default())
 }
 
+/// As much of both ends of a text as a report may show: who prints a lot prints every line of it for nothing.
+fn ends(text: &str) -> [&str; 2] {
+    if text.len() <= 2 * MAX_LAST_WORDS {
+        return [text, ""];
+    }
+    let from = text.ceil_char_boundary(text.len().saturating_sub(MAX_LAST_WORDS));
+    [cut(text, MAX_LAST_WORDS), text.get(from..).unwrap_or_default()]
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::basic::tests::host;
+    use super::super::basic::tests::{Shown, host};
     use super::*;
 
     fn report(written_pieces: &[&[u8]]) -> Option<String> {
@@ -103,13 +122,59 @@ mod tests {
     }
 
     #[test]
+    fn a_report_does_not_depend_on_what_is_left_out_of_it() {
+        let whole = |words: &str, more: &str| {
+            let space = if words.is_empty() { "" } else { " " };
+            let all = format!("{words}{space}{}", more.trim().escape_debug());
+            if all.len() <= MAX_LAST_WORDS {
+                return all;
+            }
+            let start = &all[..all.floor_char_boundary(MAX_LAST_WORDS / 2)];
+            let rest = MAX_LAST_WORDS - start.len() - " … ".len();
+            format!("{start} … {}", &all[all.ceil_char_boundary(all.len() - rest)..])
+        };
+        for words in [String::new(), "first".to_owned(), "w".repeat(300), "w".repeat(512)] {
+            for unit in ["a", "é", "\u{1}", "\"", "e\u{301}", "🦀 "] {
+                for count in [0, 1, 100, 511, 512, 513, 1_024, 1_025, 2_000] {
+                    let more = format!("<{}>", unit.repeat(count));
+                    let seen = both_ends(words.clone(), &more);
+                    assert_eq!(seen, whole(&words, &more), "{unit:?} × {count} after {words}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_end_where_they_end_however_they_are_written() {
+        for (text, lines) in [
+            ("a\nb\n".to_owned(), vec!["a".to_owned(), "b".to_owned()]),
+            ("\n\na\n\n".to_owned(), vec!["a".to_owned()]),
+            ("a".repeat(MAX_LINE), vec!["a".repeat(MAX_LINE)]),
+            (format!("{}\nb", "a".repeat(MAX_LINE)), vec!["a".repeat(MAX_LINE), "b".to_owned()]),
+            (format!("{}b\n", "a".repeat(MAX_LINE)), vec!["a".repeat(MAX_LINE), "b".to_owned()]),
+        ] {
+            for length in [1, 3, MAX_LINE - 1, MAX_LINE, usize::MAX] {
+                let seen = Shown::during(tracing::Level::INFO, || {
+                    let mut host = host();
+                    text.as_bytes().chunks(length).for_each(|piece| written(&mut host, piece));
+                    end_line(&mut host);
+                });
+                assert_eq!(seen, lines, "{length}");
+            }
+        }
+    }
+
+    #[test]
     fn pieces_of_a_line_cost_the_rate_of_one() {
         let mut host = host();
         let per_second = host.settings.grant.imports.log.as_ref().unwrap().per_second;
-        for _ in 0..per_second {
-            written(&mut host, b"seen");
-        }
-        end_line(&mut host);
+        let lines = Shown::during(tracing::Level::INFO, || {
+            for _ in 0..per_second {
+                written(&mut host, b"seen");
+            }
+            end_line(&mut host);
+        });
+        assert_eq!(lines, ["seen".repeat(usize::try_from(per_second).unwrap())]);
         // One of them is taken: as many lines less one are left.
         let left = (0..per_second)
             .filter(|_| host.state.log.take(1, per_second, std::time::Duration::from_secs(1)));
