@@ -27,6 +27,9 @@ use backlog::{FrameBacklog, PartEnds};
 const EARNED: u32 = 4;
 /// Frames that each second adds, for pings on idle connections.
 const EARNED_A_SECOND: u64 = 50;
+/// What a SETTINGS frame takes from the budget: each calls for a frame of ours before anything else may be read (RFC 9113
+/// §6.5.3), and peers send one, and a few more where they adapt their windows.
+const SETTINGS_COST: u32 = 10;
 /// What a frame counts in a turn: as much as so many pieces of content.
 const FRAME_PIECES: usize = 4;
 
@@ -37,6 +40,7 @@ const ENHANCE_YOUR_CALM: [u8; 4] = [0, 0, 0, 0xb];
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
@@ -95,7 +99,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
             io: Some(io),
             received,
             sent,
-            budget: Budget { left: most, most, since: None },
+            budget: Budget { left: most, most, since: Instant::now() },
             turn: ConnectionTurn::default(),
             backlog: FrameBacklog::default(),
             heard: Rc::default(),
@@ -119,7 +123,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
                 // stream that has ended as well as any other frame.
                 HEADERS if *peer == Peer::Client => budget.earn(EARNED),
                 DATA | CONTINUATION if frame.length > 0 || frame.is_end() => {}
-                _ => within &= budget.spend(),
+                SETTINGS if frame.flags & ACK == 0 => within &= budget.spend(SETTINGS_COST),
+                _ => within &= budget.spend(1),
             }
         });
         within.then_some(parts)
@@ -156,8 +161,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
 struct Budget {
     left: u32,
     most: u32,
-    /// When it was first used up, and then when time last added to it.
-    since: Option<Instant>,
+    /// When time last added to it; the clock is read only when it is used up.
+    since: Instant,
 }
 
 impl Budget {
@@ -165,29 +170,15 @@ impl Budget {
         self.left = self.left.saturating_add(frames).min(self.most);
     }
 
-    fn spend(&mut self) -> bool {
-        if self.left == 0 {
-            self.refill();
+    fn spend(&mut self, frames: u32) -> bool {
+        if self.left < frames {
+            let now = Instant::now();
+            let passed = now.saturating_duration_since(std::mem::replace(&mut self.since, now));
+            self.earn(earned_in(passed));
         }
-        match self.left.checked_sub(1) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Reads the clock only when the budget is used up.
-    fn refill(&mut self) {
-        let now = Instant::now();
-        // The first time it is unknown how long the connection was idle before: the budget is refilled
-        // once.
-        let passed = match self.since.replace(now) {
-            Some(since) => now.saturating_duration_since(since),
-            None => return self.earn(self.most),
-        };
-        self.earn(earned_in(passed));
+        let left = self.left.checked_sub(frames);
+        self.left = left.unwrap_or(self.left);
+        left.is_some()
     }
 }
 
@@ -377,7 +368,6 @@ mod tests {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     const RST_STREAM: u8 = 3;
     const PRIORITY: u8 = 2;
-    const SETTINGS: u8 = 4;
     const WINDOW_UPDATE: u8 = 8;
 
     fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -408,21 +398,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn frames_without_use_end_the_connection_whatever_their_kind() {
-        let kinds: [(&str, Vec<u8>); 9] = [
-            ("PING", frame(PING, 0, 0, &[0; 8])),
-            ("SETTINGS", frame(SETTINGS, 0, 0, &[])),
-            ("SETTINGS ACK", frame(SETTINGS, 1, 0, &[])),
-            ("PRIORITY", frame(PRIORITY, 0, 3, &[0; 5])),
-            ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1])),
-            ("RST_STREAM", frame(RST_STREAM, 0, 1, &[0; 4])),
-            ("empty DATA", frame(DATA, 0, 1, &[])),
-            ("empty CONTINUATION", frame(CONTINUATION, 0, 1, &[])),
-            ("unknown", frame(0xbe, 0, 0, &[0; 3])),
+        // What one takes from the budget.
+        let kinds: [(&str, Vec<u8>, usize); 10] = [
+            ("PING", frame(PING, 0, 0, &[0; 8]), 1),
+            ("SETTINGS", frame(SETTINGS, 0, 0, &[]), 10),
+            ("SETTINGS that say something", frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]), 10),
+            ("SETTINGS ACK", frame(SETTINGS, 1, 0, &[]), 1),
+            ("PRIORITY", frame(PRIORITY, 0, 3, &[0; 5]), 1),
+            ("WINDOW_UPDATE", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]), 1),
+            ("RST_STREAM", frame(RST_STREAM, 0, 1, &[0; 4]), 1),
+            ("empty DATA", frame(DATA, 0, 1, &[]), 1),
+            ("empty CONTINUATION", frame(CONTINUATION, 0, 1, &[]), 1),
+            ("unknown", frame(0xbe, 0, 0, &[0; 3]), 1),
         ];
-        for (what, one) in kinds {
-            let (whole, answer) = through(one.repeat(90), 100).await;
+        for (what, one, cost) in kinds {
+            let (whole, answer) = through(one.repeat(100 / cost), 100).await;
             assert!(whole && answer.is_empty(), "{what}");
-            let (whole, answer) = through(one.repeat(300), 100).await;
+            let (whole, answer) = through(one.repeat(100 / cost + 1), 100).await;
             assert!(!whole, "{what}");
             assert_eq!(answer.get(3), Some(&GOAWAY), "{what}");
             assert_eq!(answer.get(13..), Some(&ENHANCE_YOUR_CALM[..]), "{what}");
@@ -502,10 +494,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_we_send_calls_for_frames_of_the_peer_and_so_does_time() {
-        let mut budget = Budget { left: 10, most: 10, since: None };
-        let spent = |budget: &mut Budget| (0..100).filter(|_| budget.spend()).count();
-        assert_eq!(spent(&mut budget), 20, "the first time all is forgiven once");
-        assert!(!budget.spend());
+        let mut budget = Budget { left: 10, most: 10, since: Instant::now() };
+        let spent = |budget: &mut Budget| (0..100).filter(|_| budget.spend(1)).count();
+        assert_eq!(spent(&mut budget), 10);
+        assert!(!budget.spend(1));
         tokio::time::advance(Duration::from_millis(100)).await;
         assert_eq!(spent(&mut budget), 5);
         tokio::time::advance(Duration::from_secs(3600)).await;

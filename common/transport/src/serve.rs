@@ -65,8 +65,8 @@ pub struct ServeLimits {
     pub ping_timeout: Duration,
     /// Unnecessary HTTP/2 frames (PING, SETTINGS, PRIORITY, WINDOW_UPDATE, RST_STREAM, empty DATA and
     /// CONTINUATION, unknown types) that a peer may send beyond what its requests and our responses need;
-    /// 1,000. Each request and each DATA frame that we send adds to the budget up to that, and so does
-    /// time, 50 per second.
+    /// 1,000, of which SETTINGS counts as 10. Each request and each DATA frame that we send adds to the budget up
+    /// to that, and so does time, 50 per second.
     pub max_idle_frames: u32,
 }
 
