@@ -106,7 +106,7 @@ fn written(folder: &Path, mib: usize) -> Result<Body> {
 }
 
 /// The upstream, in this program: reads every body, and answers `/N` with N MiB.
-fn serve() -> Result<String> {
+pub(super) fn serve() -> Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
     std::thread::spawn(move || {

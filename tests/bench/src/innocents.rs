@@ -47,8 +47,10 @@ pub(super) fn measure(bench: &Bench, report: &mut Report, way: &str) -> Result<(
     let mut bad = Some(bad);
     let ways: Vec<_> = ROGUES.iter().filter(|rogue| rogue.name.contains(way)).collect();
     anyhow::ensure!(!ways.is_empty(), "no way is called so: {way}");
+    let each = expected_seconds(rounds(bench), bench.seconds);
+    println!("    {}", expected(ways.len(), each));
+    println!("    {}", super::report::innocents_head());
     for rogue in ways {
-        println!("    {}", rogue.name);
         let listener = match bad.take() {
             Some(listener) => listener,
             None => TcpListener::bind(bad_address)?,
@@ -66,6 +68,31 @@ fn listener() -> Result<TcpListener> {
     Ok(TcpListener::bind("127.0.0.1:0")?)
 }
 
+/// Seconds in which the requests of a new gateway are not representative.
+const WARM_SECONDS: u32 = 1;
+/// Seconds for the start of a gateway, and for the threads of the load and of rogues to begin and to end.
+const START_SECONDS: u32 = 2;
+
+/// Turns of each way.
+fn rounds(bench: &Bench) -> u32 {
+    bench.rounds.min(ROUNDS_MAX)
+}
+
+/// How long all of it takes, in words.
+fn expected(ways: usize, each: u32) -> String {
+    let all = u32::try_from(ways).unwrap_or(u32::MAX).saturating_mul(each);
+    let all = match all {
+        0..120 => format!("{all} s"),
+        _ => format!("{} min", all.div_ceil(60)),
+    };
+    format!("{ways} ways, {each} s each: about {all}; a row is printed as soon as it is known")
+}
+
+/// How long the measurement of one way takes: a turn with rogues and one without in every round.
+fn expected_seconds(rounds: u32, seconds: u32) -> u32 {
+    START_SECONDS + WARM_SECONDS + 2 * rounds * seconds
+}
+
 fn one(
     bench: &Bench,
     report: &mut Report,
@@ -73,42 +100,50 @@ fn one(
     rogue: &'static RogueClient,
 ) -> Result<()> {
     let address: SocketAddr = gateway.address.parse()?;
-    let turn = || -> Result<f64> {
-        let rate = (CONNECTIONS, PER_SECOND);
-        let load = SteadyLoad::start_after(&gateway.address, "", rate, rogues::go_before_rogues);
-        std::thread::sleep(std::time::Duration::from_secs(bench.seconds.into()));
-        let seen = load.end()?;
-        anyhow::ensure!(seen.failed.is_empty(), "innocents failed: {:?}", seen.failed.first());
-        Ok(seen.percentile_us(99))
-    };
-    let mib = |gateway: &RunningServer| -> Result<f64> {
-        #[expect(clippy::cast_precision_loss, reason = "memory of a machine")]
-        Ok(gateway.memory_kib("Rss")? as f64 / 1024.0)
-    };
-    turn()?;
-    let before = mib(gateway)?;
+    p99_us(gateway, WARM_SECONDS)?;
+    let before = resident_mib(gateway)?;
     let (mut quiet, mut loud, mut resident) = (Vec::new(), Vec::new(), before);
-    for _ in 0..bench.rounds.min(ROUNDS_MAX) {
-        quiet.push(turn()?);
+    for round in 1..=rounds(bench) {
+        let without = p99_us(gateway, bench.seconds)?;
         let rogues = rogues::ask(address, rogue, CLIENTS);
-        loud.push(turn()?);
-        resident = resident.max(mib(gateway)?);
+        let with = p99_us(gateway, bench.seconds)?;
+        resident = resident.max(resident_mib(gateway)?);
         drop(rogues);
+        println!("      round {round} of {}: {without:.0} → {with:.0} µs", rounds(bench));
+        quiet.push(without);
+        loud.push(with);
     }
     let ratios: Vec<f64> = loud.iter().zip(&quiet).map(|(loud, quiet)| loud / quiet).collect();
-    report.innocent(json!({
+    let row = json!({
         "name": rogue.name,
         "quietUs": super::median(&quiet),
         "loudUs": super::median(&loud),
         "ratio": super::median(&ratios),
         "residentMib": resident,
         "boundMib": before + GROWN_MAX_MIB,
-    }));
+    });
+    println!("    {}", super::report::innocent_row(&row));
+    report.innocent(row);
     let what = format!("p99 of innocents ÷ quiet, {}", rogue.name);
     report.ratio("I1", &what, &ratios, Bar::at_most(RATIO_MAX));
     let what = format!("memory grown, {}", rogue.name);
     report.figure("I2", &what, "MiB", &[resident - before], Bar::at_most(GROWN_MAX_MIB));
     Ok(())
+}
+
+/// The p99 of innocents over so many seconds, in microseconds.
+fn p99_us(gateway: &RunningServer, seconds: u32) -> Result<f64> {
+    let rate = (CONNECTIONS, PER_SECOND);
+    let load = SteadyLoad::start_after(&gateway.address, "", rate, rogues::go_before_rogues);
+    std::thread::sleep(std::time::Duration::from_secs(seconds.into()));
+    let seen = load.end()?;
+    anyhow::ensure!(seen.failed.is_empty(), "innocents failed: {:?}", seen.failed.first());
+    Ok(seen.percentile_us(99))
+}
+
+fn resident_mib(gateway: &RunningServer) -> Result<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "memory of a machine")]
+    Ok(gateway.memory_kib("Rss")? as f64 / 1024.0)
 }
 
 /// Documents, keys and filters of a gateway with innocents and rogues.
@@ -180,4 +215,17 @@ fn guest() -> Result<PathBuf> {
     let file = target.join("bench-behaviour.wasm");
     std::fs::write(&file, component)?;
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_expected_duration_counts_every_turn() {
+        let each = super::expected_seconds(3, 2);
+        assert_eq!(each, 15);
+        let said = super::expected(20, each);
+        assert!(said.starts_with("20 ways, 15 s each: about 5 min;"), "{said}");
+        let said = super::expected(2, each);
+        assert!(said.starts_with("2 ways, 15 s each: about 30 s;"), "{said}");
+    }
 }

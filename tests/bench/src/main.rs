@@ -19,6 +19,7 @@ mod allocations;
 mod bodies;
 mod calls;
 mod cores;
+mod costs;
 mod cpu;
 mod fleet;
 mod hop;
@@ -58,6 +59,9 @@ struct Arguments {
     /// Another tamis program that takes its turns in `cpu` and `http2`, for a comparison in one run.
     #[arg(long, value_name = "PATH")]
     other: Option<PathBuf>,
+    /// Measure this tamis program and use what is beside it: nothing is built, and the figures are those of its profile.
+    #[arg(long, value_name = "PATH")]
+    binary: Option<PathBuf>,
     /// Of `innocents`, only the ways whose names contain this text.
     #[arg(long, value_name = "TEXT", default_value = "")]
     way: String,
@@ -75,6 +79,9 @@ enum Name {
     Allocations,
     /// P5: one call into a filter, and into the same filter in five languages.
     Calls,
+    /// C1–C4: one filter as a component of contract 0.1 and of the newest one, in turns: a chain of five, a hook with a view, a
+    /// body of 5 MiB; and an exchange while `finished` is used elsewhere.
+    Costs,
     /// P6: a thousand swaps under a constant load.
     Swap,
     /// P7: resident memory of a sidecar.
@@ -101,10 +108,11 @@ enum Name {
     Fleet,
 }
 
-const ALL: [Name; 15] = [
+const ALL: [Name; 16] = [
     Name::Cpu,
     Name::Allocations,
     Name::Calls,
+    Name::Costs,
     Name::Swap,
     Name::Memory,
     Name::Start,
@@ -117,6 +125,13 @@ const ALL: [Name; 15] = [
     Name::Http2,
     Name::Hop,
     Name::Bodies,
+];
+
+/// What a measurement needs beside tamis: arguments of `cargo build`.
+const HELPERS: [(Name, &[&str]); 3] = [
+    (Name::Cpu, &["--package", "tamis-floor"]),
+    (Name::Allocations, &["--package", "tamis-allocations"]),
+    (Name::Costs, &["--package", "tamis-engine", "--examples"]),
 ];
 
 /// What every measurement needs.
@@ -150,22 +165,11 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     let names = if arguments.names.is_empty() { &ALL[..] } else { &arguments.names };
-    shell::step("optimised build", || {
-        shell::run(shell::cargo().args(["xtask", "build", "--release"]))?;
-        shell::run(shell::cargo().args([
-            "build",
-            "--release",
-            "--package",
-            "tamis-floor",
-            "--package",
-            "tamis-allocations",
-        ]))
-    })?;
     let target = Workspace::load()?.target_directory;
     let bench = Bench {
         rounds: arguments.rounds,
         seconds: arguments.seconds,
-        binary: target.join("release/tamis"),
+        binary: program(arguments, names)?,
         other: arguments.other.as_deref().map(fs::canonicalize).transpose()?,
         cores: cores::Cores::take()?,
     };
@@ -182,6 +186,7 @@ fn run(arguments: &Arguments) -> Result<()> {
                 shell::step("guests", || shell::run(shell::cargo().args(["xtask", "guests"])))?;
                 shell::step("calls", || calls::measure(&bench, &mut report))?
             }
+            Name::Costs => shell::step("costs", || costs::measure(&bench, &mut report))?,
             Name::Swap => shell::step("swap", || swap::measure(&bench, &mut report))?,
             Name::Memory => shell::step("memory", || memory::measure(&bench, &mut report))?,
             Name::Start => shell::step("start", || start::measure(&bench, &mut report))?,
@@ -204,6 +209,22 @@ fn run(arguments: &Arguments) -> Result<()> {
     println!("    every round: {}", folder.join("bench.json").display());
     println!("    the picture: {}", folder.join("bench.svg").display());
     Ok(())
+}
+
+/// Builds tamis and what these measurements need beside it, optimised; returns tamis. One that was named is taken as it is, with
+/// what is beside it.
+fn program(arguments: &Arguments, names: &[Name]) -> Result<PathBuf> {
+    if let Some(named) = &arguments.binary {
+        return fs::canonicalize(named).with_context(|| format!("there is no {}", named.display()));
+    }
+    shell::step("optimised build", || {
+        shell::run(shell::cargo().args(["xtask", "build", "--release"]))?;
+        for (_, helper) in HELPERS.iter().filter(|(name, _)| names.contains(name)) {
+            shell::run(shell::cargo().args(["build", "--release"]).args(*helper))?;
+        }
+        Ok(())
+    })?;
+    Ok(Workspace::load()?.target_directory.join("release/tamis"))
 }
 
 /// The middle of values; of an even number, the lower of the two.

@@ -177,27 +177,32 @@ impl Report {
 impl Report {
     fn innocents(&self, out: &mut String) -> std::fmt::Result {
         if !self.innocents.is_empty() {
-            writeln!(
-                out,
-                "\n{:<42}{:>12}{:>10}{:>8}{:>8}{:>11}",
-                "who misbehaves", "quiet p99 µs", "p99 µs", "×", "MiB", "bound MiB"
-            )?;
+            writeln!(out, "\n{}", innocents_head())?;
         }
-        for innocent in &self.innocents {
-            let number = |name: &str| number(innocent, name);
-            writeln!(
-                out,
-                "{:<42}{:>12.0}{:>10.0}{:>8.2}{:>8.1}{:>11.1}",
-                text(innocent, "name"),
-                number("quietUs"),
-                number("loudUs"),
-                number("ratio"),
-                number("residentMib"),
-                number("boundMib")
-            )?;
-        }
-        Ok(())
+        self.innocents.iter().try_for_each(|innocent| writeln!(out, "{}", innocent_row(innocent)))
     }
+}
+
+/// The names of the columns of [`innocent_row`].
+pub(super) fn innocents_head() -> String {
+    format!(
+        "{:<42}{:>12}{:>10}{:>8}{:>8}{:>11}",
+        "who misbehaves", "quiet p99 µs", "p99 µs", "×", "MiB", "bound MiB"
+    )
+}
+
+/// What innocents see of one way to misbehave, as a row of the table.
+pub(super) fn innocent_row(innocent: &Value) -> String {
+    let number = |name: &str| number(innocent, name);
+    format!(
+        "{:<42}{:>12.0}{:>10.0}{:>8.2}{:>8.1}{:>11.1}",
+        text(innocent, "name"),
+        number("quietUs"),
+        number("loudUs"),
+        number("ratio"),
+        number("residentMib"),
+        number("boundMib")
+    )
 }
 
 impl Figure {

@@ -62,17 +62,24 @@ impl<'a> Contest<'a> {
 
     /// Lets each have its turn in every round; the first turn of each does not count.
     pub(super) fn run(&mut self, bench: &Bench) -> Result<()> {
+        self.run_for(bench.rounds, bench.seconds)
+    }
+
+    /// The same, with so many rounds of turns of so many seconds.
+    pub(super) fn run_for(&mut self, rounds: u32, seconds: u32) -> Result<()> {
+        let all = self.0.len() * usize::try_from(1 + rounds * seconds)?;
+        println!("    {} in turns: about {all} s", self.0.len());
         for contender in &mut self.0 {
             // Connections, caches and the branch predictor.
             (contender.send)(1)?;
         }
-        for round in 0..bench.rounds {
-            println!("    round {} of {}", round + 1, bench.rounds);
+        for round in 0..rounds {
+            println!("    round {} of {rounds}", round + 1);
             // The first proxy rotates, so that no proxy always follows the same noise.
             let first = usize::try_from(round)? % self.0.len().max(1);
             self.0.rotate_left(first);
             for contender in &mut self.0 {
-                contender.take_turn(bench.seconds)?;
+                contender.take_turn(seconds)?;
             }
             self.0.rotate_right(first);
         }
