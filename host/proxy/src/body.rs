@@ -1,6 +1,6 @@
 //! Bodies on their way through this proxy: what was read whole, and what is sent with hooks.
 
-use crate::body_budget::{BODIES_MAX_BYTES, BudgetSpent, GatheredBody};
+use crate::body_budget::{BODIES_MAX_BYTES, BodyRoom, BudgetSpent, GatheredBody};
 use crate::heads::Owners;
 use crate::slot::{ChunkSlot, TrailerSlot};
 use bytes::Bytes;
@@ -24,9 +24,10 @@ pub(crate) enum UnreadBody {
 /// Reads a complete body of at most `limit` bytes, with its trailers.
 pub(crate) async fn read_whole(
     mut body: Body,
-    mut octets: GatheredBody,
+    room: BodyRoom,
     limit: usize,
 ) -> Result<(Bytes, Option<HeaderMap>), UnreadBody> {
+    let mut octets = GatheredBody::new(room);
     let mut trailers = None;
     while let Some(frame) = body.frame().await {
         match frame.map_err(UnreadBody::Broken)?.into_data() {
@@ -63,10 +64,12 @@ pub(crate) fn buffered_body(
     body
 }
 
-/// The refusal of an exchange whose body has no room among those that filters see whole.
+/// The refusal of an exchange whose body has no room among those that filters see whole or hold.
 pub(crate) fn no_room(code: &'static str) -> Refusal {
     let mib = BODIES_MAX_BYTES / (1024 * 1024);
-    let detail = format!("the bodies that filters see whole take all of their {mib} MiB");
+    let detail = format!(
+        "of the {mib} MiB for bodies that filters see whole or hold, its client may have no more than is left for others"
+    );
     Refusal::new(code, 503, Fault::Host, detail)
 }
 

@@ -1,5 +1,6 @@
 //! The end of an exchange in the middle of a body: at a chunk, or at the trailers.
 
+use crate::body::no_room;
 use crate::exchange::ExchangeState;
 use crate::slot::Slot;
 use crate::stop::{ExchangeStop, FilterAnswer};
@@ -13,6 +14,8 @@ pub(crate) enum ChunkStop {
     Answered(FilterAnswer),
     /// Its call failed, and the failure mode refuses the exchange.
     Failed(Rc<Slot>, CallFault),
+    /// There is no memory for what it holds.
+    NoRoom,
 }
 
 impl ChunkStop {
@@ -25,6 +28,7 @@ impl ChunkStop {
                 state.answered_by = Some(slot);
                 refusal.into()
             }
+            Self::NoRoom => no_room("request.no-room").into(),
         }
     }
 }

@@ -7,7 +7,7 @@ mod settle;
 pub(crate) use replay::REPLAY_MAX_BYTES;
 pub(crate) use replay::{Replay, too_large};
 
-use crate::body_budget::GatheredBody;
+use crate::body_budget::{BodyRoom, sender};
 use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::connection::Connection;
@@ -180,9 +180,11 @@ impl ExchangeState {
         &self.shared.mirrors
     }
 
-    /// A body that is read whole for filters.
-    pub(crate) fn gathered_body(&self) -> GatheredBody {
-        GatheredBody::new(&self.shared.bodies)
+    /// Where bodies that filters see whole, or hold, take their memory from: what its client may have of it, also for what an
+    /// upstream answers.
+    pub(crate) fn body_room(&self) -> BodyRoom {
+        let sender = sender(self.exchange.attributes.find("source.address"));
+        BodyRoom::new(&self.shared.bodies, sender)
     }
 
     /// It waits for a long call of a filter: pauses after such calls are for others.

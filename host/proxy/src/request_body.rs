@@ -112,7 +112,7 @@ pub(crate) async fn show_whole(
     moved: &mut bool,
 ) -> Result<Body, ExchangeStop> {
     let limit = body_limit(slots);
-    let whole = read_whole(body, state.gathered_body(), limit).await;
+    let whole = read_whole(body, state.body_room(), limit).await;
     let (mut octets, trailers) = whole.map_err(|why| match why {
         UnreadBody::Broken(error) => {
             // The body knows best: it was too long, say, or stalled.
@@ -153,7 +153,7 @@ pub(crate) fn show_chunks(
     if slots.iter().any(|slot| slot.waits_for_turns()) {
         state.wait_for_long_call();
     }
-    let mut slots = ChunkSlot::of(slots, HeadSide::Request, &state.exchange);
+    let mut slots = ChunkSlot::of(slots, HeadSide::Request, &state.exchange, &state.body_room());
     let end = ChunkEnd::default();
     let (send, shown) = Body::channel(1);
     let noted = end.clone();
@@ -193,13 +193,17 @@ async fn show_chunk(
     end: &ChunkEnd,
 ) -> Result<Bytes, BodyError> {
     for filter in slots {
-        filter.slot.turn().await;
+        filter.turn().await;
         match filter.show(octets, last) {
             Ok(ShownChunk::Pass(by)) => octets = by,
             Ok(ShownChunk::Answer(reply, reason)) => {
                 let slot = Rc::clone(&filter.slot);
                 end.note(ChunkStop::Answered(FilterAnswer { slot, reply, reason }));
                 return Err(BodyError::Ended("a filter answered"));
+            }
+            Ok(ShownChunk::NoRoom) => {
+                end.note(ChunkStop::NoRoom);
+                return Err(BodyError::Ended("there is no room for what a filter holds"));
             }
             Err(fault) => {
                 end.note(ChunkStop::Failed(Rc::clone(&filter.slot), fault));

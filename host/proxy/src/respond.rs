@@ -106,7 +106,7 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<HookedBody, 
     trailers.iter().for_each(|one| state.calls.note(one.slot.number));
     announce(&trailers, &mut state.exchange.response_headers);
     check_size(state)?;
-    let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange);
+    let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange, &state.body_room());
     let owners = Some(Arc::clone(&chain.owners));
     Ok(HookedBody { chunks, trailers, owners, ..body.into() })
 }
@@ -118,7 +118,7 @@ async fn show_whole(
     body: Body,
 ) -> Result<Body, ExchangeStop> {
     let limit = body_limit(slots);
-    let whole = read_whole(body, state.gathered_body(), limit).await;
+    let whole = read_whole(body, state.body_room(), limit).await;
     let (mut octets, mut trailers) = whole.map_err(|why| match why {
         UnreadBody::Broken(error) => {
             let protocol = tamis_upstream::is_broken_by(&error);

@@ -1,7 +1,7 @@
 //! The response body on its way to the client: passed through hooks, counted, limited in time. Its end is
 //! the end of the exchange.
 
-use crate::body::HookedBody;
+use crate::body::{HookedBody, no_room};
 use crate::exchange::ExchangeState;
 use crate::grpc_web::GrpcWebCall;
 use crate::heads::Owners;
@@ -25,10 +25,31 @@ pub(crate) struct ResponseBody {
     owners: Option<Arc<Owners>>,
     /// Filters that see the trailers.
     watching: Vec<TrailerSlot>,
-    /// The filter that ended it at the trailers, and why.
-    end: Option<(Rc<Slot>, String)>,
+    /// What ended it at the trailers.
+    end: Option<EarlyEnd>,
     /// The call of gRPC-Web that it answers.
     web: Option<GrpcWebCall>,
+}
+
+/// What ended a body before its end.
+struct EarlyEnd {
+    /// The filter, if one did.
+    slot: Option<Rc<Slot>>,
+    /// The rule.
+    reason: &'static str,
+    why: String,
+}
+
+impl EarlyEnd {
+    fn by(slot: &Rc<Slot>, why: String) -> Self {
+        Self { slot: Some(Rc::clone(slot)), reason: FILTER_FAILED, why }
+    }
+
+    /// There is no memory for what a filter holds.
+    fn without_room() -> Self {
+        let refusal = no_room("response.no-room");
+        Self { slot: None, reason: refusal.code, why: refusal.detail }
+    }
 }
 
 /// Response body hooks that see chunks.
@@ -41,8 +62,8 @@ struct ChunkHooks {
     /// `None`: nothing waits for a turn.
     turn: Option<Pin<Box<dyn Future<Output = ()>>>>,
     trailers: Option<Frame<Bytes>>,
-    /// The filter that ended the body, and why.
-    end: Option<(Rc<Slot>, String)>,
+    /// What ended the body.
+    end: Option<EarlyEnd>,
 }
 
 impl ResponseBody {
@@ -93,7 +114,7 @@ impl ResponseBody {
                     (Ok(_), _) => continue,
                     (Err(fault), _) => format!("in the trailers of the response: {fault}"),
                 };
-                self.end = Some((Rc::clone(&filter.slot), end));
+                self.end = Some(EarlyEnd::by(&filter.slot, end));
                 return Err(BodyError::Ended("a filter failed"));
             }
         }
@@ -104,9 +125,9 @@ impl ResponseBody {
     /// The body ended early; the record names the filter if one ended it.
     fn broken(&mut self) {
         let end = self.hooks.as_mut().and_then(|hooks| hooks.end.take()).or(self.end.take());
-        if let (Some((slot, why)), Some(state)) = (end, self.state.as_mut()) {
-            state.answered_by = Some(slot);
-            state.reason = Some(FILTER_FAILED.into());
+        if let (Some(EarlyEnd { slot, reason, why }), Some(state)) = (end, self.state.as_mut()) {
+            state.answered_by = slot.or(state.answered_by.take());
+            state.reason = Some(reason.into());
             state.detail = Some(why);
         }
         self.ended(Outcome::RESET);
@@ -159,11 +180,11 @@ impl ChunkHooks {
         (!hooks.slots.is_empty()).then_some(hooks)
     }
 
-    /// Ready when the filters may be shown a chunk: at once, unless the calls of one of them take long.
+    /// Ready when the filters may be shown a chunk: at once, unless one of them has to wait for a turn.
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.turn.is_none() {
-            let long = self.slots.iter().find(|one| one.slot.waits_for_turns());
-            let Some(turns) = long.map(|one| one.slot.turns()) else { return Poll::Ready(()) };
+            let owed = self.slots.iter_mut().filter_map(ChunkSlot::owed_turn);
+            let Some(turns) = owed.reduce(|_, turns| turns) else { return Poll::Ready(()) };
             self.turn = Some(Box::pin(async move { turns.next().await }));
         }
         if let Some(turn) = self.turn.as_mut() {
@@ -183,12 +204,16 @@ impl ChunkHooks {
                 Ok(ShownChunk::Answer(..)) => {
                     filter.slot.cells().inspect(|cells| cells.denied());
                     let why = "it refused the rest of the response".to_owned();
-                    self.end = Some((Rc::clone(&filter.slot), why));
+                    self.end = Some(EarlyEnd::by(&filter.slot, why));
                     return Err(BodyError::Ended("a filter refused the rest of the response"));
+                }
+                Ok(ShownChunk::NoRoom) => {
+                    self.end = Some(EarlyEnd::without_room());
+                    return Err(BodyError::Ended("there is no room for what a filter holds"));
                 }
                 Err(fault) => {
                     let why = format!("in a chunk of the response: {fault}");
-                    self.end = Some((Rc::clone(&filter.slot), why));
+                    self.end = Some(EarlyEnd::by(&filter.slot, why));
                     return Err(BodyError::Ended("a filter failed"));
                 }
             }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::body::HookedBody;
+use crate::body_budget::BodyRoom;
 use crate::chunk_end::ChunkStop;
 use crate::request_body::{show_chunks, show_whole};
 use crate::response_body::ResponseBody;
@@ -31,6 +32,11 @@ fn pieces(pieces: &[&[u8]]) -> Body {
 /// A response body that these filters see on its way.
 fn sent(body: Body, chunks: Vec<ChunkSlot>) -> ResponseBody {
     HookedBody { chunks, ..body.into() }.into()
+}
+
+/// Memory of bodies that is enough for all.
+fn room() -> BodyRoom {
+    BodyRoom::new(&Arc::default(), None)
 }
 
 async fn read(body: impl http_body::Body<Data = Bytes, Error = BodyError>) -> (String, bool) {
@@ -125,7 +131,7 @@ fn the_tightest_limit_of_several_filters_counts() {
 fn bodies_that_filters_see_whole_share_a_bound_and_give_it_back() {
     run(async {
         let worker = one(&whole("capitals", 100), CLOSED);
-        let worker = worker.with_bodies(8);
+        let worker = worker.with_bodies(16);
         let (mut first, mut second) = (worker.exchange("/"), worker.exchange("/"));
         let slots = worker.slots(&[0]);
         // The rest of the first does not come: its part waits in memory.
@@ -236,7 +242,7 @@ fn response_chunks_are_shown_too_and_an_answer_comes_too_late() {
             let slots = one(config, failure).slots(&[0]);
             let mut exchange = exchange("/a");
             exchange.status = Some(http::StatusCode::CREATED);
-            let slots = ChunkSlot::of(slots, HeadSide::Response, &exchange);
+            let slots = ChunkSlot::of(slots, HeadSide::Response, &exchange, &room());
             sent(pieces(&[b"he", b"llo"]), slots)
         };
         let capitals = out(&json!({ "body": "capitals" }), CLOSED);
@@ -262,9 +268,9 @@ fn what_filters_with_long_calls_see_waits_for_turns_and_arrives_whole() {
             let worker = one(&json!({ "body": "capitals" }), CLOSED);
             let (body, _) = show_chunks(&mut worker.exchange("/"), long(), pieces(parts));
             assert_eq!(read(body).await, ("HELLO!".to_owned(), true));
-            let slots = ChunkSlot::of(long(), HeadSide::Response, &exchange("/"));
+            let slots = ChunkSlot::of(long(), HeadSide::Response, &exchange("/"), &room());
             assert_eq!(read(sent(pieces(parts), slots)).await, ("HELLO!".to_owned(), true));
-            let slots = ChunkSlot::of(long(), HeadSide::Response, &exchange("/"));
+            let slots = ChunkSlot::of(long(), HeadSide::Response, &exchange("/"), &room());
             let body = Body::full(Bytes::from(parts.concat()));
             assert_eq!(read(sent(body, slots)).await, ("HELLO!".to_owned(), false));
         }
@@ -294,9 +300,83 @@ fn a_chunk_that_a_filter_holds_is_shown_again_in_front_of_the_next() {
             let (body, _) = show_chunks(&mut worker.exchange("/"), slots, self::pieces(pieces));
             let all = format!("[{}]", String::from_utf8(pieces.concat()).unwrap());
             assert_eq!(read(body).await, (all.clone(), true));
-            let slots = ChunkSlot::of(worker.slots(&[0]), HeadSide::Response, &exchange("/"));
+            let slots =
+                ChunkSlot::of(worker.slots(&[0]), HeadSide::Response, &exchange("/"), &room());
             let body = sent(self::pieces(pieces), slots);
             assert_eq!(read(body).await, (all, true));
+        }
+    });
+}
+
+#[test]
+fn what_a_filter_holds_shares_the_bound_of_bodies_and_gives_it_back() {
+    run(async {
+        let worker = one(&json!({ "body": "hold", "hold_up_to": 100 }), CLOSED).with_bodies(16);
+        let from = |address: &'static str| {
+            let mut state = worker.exchange("/");
+            state.exchange.attributes.set("source.address", address);
+            state
+        };
+        let too_much = [&b"hello"[..], b"four"];
+        for _ in 0..3 {
+            let mut state = from("192.0.2.1");
+            let (body, end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&too_much));
+            assert!(body.collect().await.is_err());
+            let stop = end.take().unwrap().into_stop(&mut state);
+            let ExchangeStop::Refused(refusal) = stop else { panic!("answered") };
+            assert_eq!((refusal.code, refusal.status), ("request.no-room", 503));
+            assert!(state.answered_by.is_none(), "no filter did anything wrong");
+            let chunks = ChunkSlot::of(
+                worker.slots(&[0]),
+                HeadSide::Response,
+                &state.exchange,
+                &state.body_room(),
+            );
+            let body = HookedBody { chunks, ..pieces(&too_much).into() };
+            let body = ResponseBody::new(body, state);
+            assert!(body.collect().await.is_err());
+        }
+        // One that waits keeps its part, and another client has its own.
+        let never = futures_util::stream::pending::<Result<Frame<Bytes>, BodyError>>();
+        let part = futures_util::stream::iter([Ok(Frame::data(Bytes::from_static(b"eight ok")))]);
+        let stalls = Body::stream(StreamBody::new(part.chain(never)));
+        let (waits, _end) = show_chunks(&mut from("192.0.2.1"), worker.slots(&[0]), stalls);
+        let mut waits = Box::pin(read(waits));
+        for _ in 0..10 {
+            assert!(futures_util::poll!(&mut waits).is_pending());
+            tokio::task::yield_now().await;
+        }
+        for (address, passes) in [("192.0.2.1", false), ("192.0.2.2", true)] {
+            let mut state = from(address);
+            let (body, _end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&[b"four"]));
+            assert_eq!(body.collect().await.is_ok(), passes, "{address}");
+        }
+    });
+}
+
+#[test]
+fn a_filter_that_is_shown_much_again_waits_for_turns_however_small_chunks_are() {
+    run(async {
+        let worker = one(&json!({ "body": "hold", "hold_up_to": 1 << 20 }), CLOSED);
+        // Bytes that it holds, chunks of one octet until its next call waits.
+        for (held, chunks) in
+            [(0, None), (1_024, Some(63)), (64 * 1_024, Some(1)), (1 << 19, Some(1))]
+        {
+            let slots = worker.slots(&[0]);
+            let slots = ChunkSlot::of(slots, HeadSide::Request, &exchange("/"), &room());
+            let mut slot = slots.into_iter().next().unwrap();
+            slot.show(Bytes::from(vec![b'x'; held]), false).ok().unwrap();
+            let mut waits = (1..100).map(|_| {
+                slot.show(Bytes::from_static(b"x"), false).ok().unwrap();
+                let waits = slot.is_shown_much_again();
+                assert!(!waits || slot.owed_turn().is_some());
+                waits
+            });
+            let first = waits.by_ref().position(|waits| waits).map(|at| at + 1);
+            assert_eq!(first, chunks, "{held}");
+            // And again, after as much.
+            let next = waits.position(|waits| waits).map(|at| at + 1);
+            assert!(next <= chunks, "{held}: {next:?}");
         }
     });
 }
