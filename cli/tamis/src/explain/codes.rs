@@ -159,7 +159,7 @@ pub(crate) const CODES: &[Code] = &[
     row("attachment.tie", "two attachments have the same order, so their sequence is undefined", "the rules of attachments", "give one of them another `order`"),
     row("authorization.rule", "a rule of an AuthorizationPolicy has a condition that nothing can match", "the rules of AuthorizationPolicy", "correct the condition: the message names the form"),
     row("authorization.conflict", "two rules of an AuthorizationPolicy contradict each other", "the rules of AuthorizationPolicy", "keep one: `tamis check` shows both places"),
-    row("authorization.unguarded", "nothing enforces an AuthorizationPolicy at one of its targets", "the rules of AuthorizationPolicy", "attach tamis/authz in the phase authz to the Mesh, or to this target"),
+    row("authorization.unguarded", "nothing enforces an AuthorizationPolicy at one of its targets", "the rules of AuthorizationPolicy", "attach tamis/authz in the phase authz to this target, or to the Mesh if the target is no route"),
     row("authorization.second", "two filters that receive AuthorizationPolicy are attached to one target", "the rules of AuthorizationPolicy", "keep one attachment"),
     row("authorization.place", "a filter that receives AuthorizationPolicy is attached where policies would not hold", "the rules of AuthorizationPolicy", "attach it in the phase `authz` without `direction`"),
     row("attachment.extend", "an attachment of a filter that is no router extends another", "the rules of attachments", "remove `extend`, or give the Filter the world `route-policy`"),

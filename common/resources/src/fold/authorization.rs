@@ -176,9 +176,13 @@ impl<'a> Fold<'a> {
             }
             let message = "nothing enforces this policy here: no FilterAttachment of a filter that receives AuthorizationPolicy has this target";
             let document = policy.guard.document;
-            let problem = document
-                .problem(UNGUARDED, "/spec/targetRefs", message)
-                .help("attach tamis/authz in the phase authz to the Mesh, or to this target");
+            let help = match scope {
+                None => "attach tamis/authz in the phase authz to the Mesh, or to this target",
+                Some(_) => {
+                    "attach tamis/authz in the phase authz to this target itself: one that is attached to the Mesh, or to a Gateway or a Service, is asked before the route is known"
+                }
+            };
+            let problem = document.problem(UNGUARDED, "/spec/targetRefs", message).help(help);
             if policy.mode == AuthorizationMode::Enforce {
                 closed.push(FilterPlan { refused: Some(because(&problem)), ..plan });
             }

@@ -121,6 +121,32 @@ fn a_mistake_closes_its_own_target_and_nothing_else() {
 }
 
 #[test]
+fn what_enforces_a_policy_is_said_for_its_target() {
+    const EDGE: &str = "{ kind: Gateway, name: edge }";
+    const ROUTE: &str = "{ kind: HTTPRoute, name: shop }";
+    // Where the filter is attached, the target, the node, what the help advises.
+    for (attached, target, node, advice) in [
+        ("", PAYMENTS, "sidecar:shop/payments/0", Some("to the Mesh, or to this target")),
+        ("", EDGE, "gateway:shop/edge", Some("to the Mesh, or to this target")),
+        ("", ROUTE, "gateway:shop/edge", Some("to this target itself: one")),
+        (MESH, ROUTE, "gateway:shop/edge", Some("to this target itself: one")),
+        (EDGE, ROUTE, "gateway:shop/edge", Some("to this target itself: one")),
+        (ROUTE, ROUTE, "gateway:shop/edge", None),
+        (MESH, PAYMENTS, "sidecar:shop/payments/0", None),
+    ] {
+        let filter = if attached.is_empty() { String::new() } else { attachment("a", attached) };
+        let folded = folded(&with(&(filter + &policy("p", target, ALLOW))), node);
+        let unguarded = folded.problems.iter().find(|one| one.code == "authorization.unguarded");
+        let help = unguarded.and_then(|one| one.help.as_deref());
+        assert_eq!(help.is_some(), advice.is_some(), "{attached} {target}: {help:?}");
+        assert!(
+            help.unwrap_or_default().contains(advice.unwrap_or_default()),
+            "{target}: {help:?}"
+        );
+    }
+}
+
+#[test]
 fn a_missing_target_and_an_unknown_field_close_as_those_of_a_guard() {
     let missing = with(
         &(attachment("authz", MESH) + &policy("pay", "{ kind: Service, name: paymnts }", ALLOW)),
