@@ -63,9 +63,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         return Ok(report(&read, &[], found, output));
     }
     between(&read.documents, &nodes, &source.root, &mut problems);
-    let mut faulty = read.unusable.clone();
-    faulty.extend(read.stubs.iter().map(|one| (one.kind(), one.key())));
-    drop_consequences(&mut problems, &read.documents, &faulty);
+    drop_consequences(&mut problems, &read.faulty);
     let stores = match arguments.store.as_slice() {
         [] => vec![arguments.folder.join(".tamis/store")],
         stores => stores.to_vec(),
@@ -237,24 +235,11 @@ fn examine(
     Ok(())
 }
 
-/// Removes what follows from another problem or repeats it: that an attachment names a Filter that is there and has a fault,
-/// and the same sentence at each of the documents that it is about.
-fn drop_consequences(
-    problems: &mut Vec<Problem>,
-    documents: &[Document],
-    faulty: &[(&'static str, String)],
-) {
-    let named = |one: &Problem| {
-        let key = one.of.as_deref()?.strip_prefix("FilterAttachment/")?;
-        documents.iter().find_map(|document| match &document.resource {
-            Resource::FilterAttachment(spec) if document.key() == key => Some(spec.filter.clone()),
-            _ => None,
-        })
-    };
-    problems.retain(|one| {
-        let is_faulty = |filter: String| faulty.contains(&("Filter", filter));
-        one.code != "filter.unknown" || !named(one).is_some_and(is_faulty)
-    });
+/// Removes what follows from another problem or repeats it: that something refers to a document that is there and has a fault
+/// of its own, and the same sentence at each of the documents that it is about.
+fn drop_consequences(problems: &mut Vec<Problem>, faulty: &[String]) {
+    let follows = |one: &Problem| one.lacks.as_ref().is_some_and(|lacks| faulty.contains(lacks));
+    problems.retain(|one| !follows(one));
     let mut kept: Vec<Problem> = Vec::new();
     // The document that was read last is the one that an author added, more often than not.
     for problem in problems.drain(..).rev() {

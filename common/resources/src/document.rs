@@ -80,6 +80,9 @@ pub struct ParseResult {
     pub lost: bool,
     /// The kind and the namespace of other documents that cannot be used: without them, only their owner lacks something.
     pub unusable: Vec<(&'static str, String)>,
+    /// All documents with a problem of which kind and name can be read, each in the form of [`Problem::lacks`]: that others
+    /// do not find them is a consequence and no mistake of its own.
+    pub faulty: Vec<String>,
 }
 
 impl Document {
@@ -269,6 +272,7 @@ pub fn read(source_name: &str, text: &str) -> ParseResult {
         match document(&mut checker, &tree) {
             Some(found) => parsed.documents.push(found),
             None => {
+                parsed.faulty.extend(recover::identities(&tree));
                 let why = checker.after(before).map_or("", |one| one.message.as_str());
                 match recover::stub(&tree, why) {
                     Recovery::Lost => parsed.lost = true,

@@ -22,6 +22,11 @@ pub struct Problem {
     pub place: SourcePlace,
     /// The document that it is a problem of, as `Kind/namespace/name`; `None` where no document could be read.
     pub of: Option<String>,
+    /// The document that it refers to and that is not there: `Kind/namespace/name`, `Grant of FILTER`, or `FiltersLock`.
+    /// A document with a fault of its own is not there for the others, so this is the consequence of that fault
+    /// ([`ParseResult::faulty`](crate::ParseResult::faulty)).
+    #[serde(skip)]
+    pub lacks: Option<String>,
     /// Further places involved, possibly in other sources.
     pub also: Vec<SourcePlace>,
     /// The text of `place`, for rendering.
@@ -111,6 +116,7 @@ impl Problem {
             help: None,
             place: SourcePlace::new(source, text, span, "here"),
             of: None,
+            lacks: None,
             also: Vec::new(),
             text: NamedSource::new(source, Arc::clone(text)),
         }
@@ -120,6 +126,13 @@ impl Problem {
     #[must_use]
     pub(crate) fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(shortened(help.into()));
+        self
+    }
+
+    /// Names the document that is not there, in the form of [`Problem::lacks`].
+    #[must_use]
+    pub(crate) fn lacks(mut self, document: impl Into<String>) -> Self {
+        self.lacks = Some(document.into());
         self
     }
 
@@ -137,6 +150,11 @@ impl Problem {
         self.also.push(place);
         self
     }
+}
+
+/// The Grants of a filter, in [`Problem::lacks`]: what needs one does not name it.
+pub(crate) fn grant_of(filter: &str) -> String {
+    format!("Grant of {filter}")
 }
 
 impl Diagnostic for Problem {

@@ -42,6 +42,8 @@ pub struct Documents {
     pub stubs: Vec<Document>,
     /// The kind and the namespace of the documents that cannot be used and have no replacement.
     pub unusable: Vec<(&'static str, String)>,
+    /// All documents with a problem of which kind and name can be read: [`ParseResult::faulty`].
+    pub faulty: Vec<String>,
     /// Files with a part that could not be read at all.
     pub lost: Vec<String>,
     /// Files that look like documents and are not read because of their names, and the way out.
@@ -165,9 +167,10 @@ impl Source {
             let name = below(&file);
             match text(&file) {
                 Ok(text) => {
-                    let ParseResult { documents, problems, stubs, lost, unusable } =
+                    let ParseResult { documents, problems, stubs, lost, unusable, faulty } =
                         tamis_resources::read(&name, &text);
                     read.unusable.extend(unusable);
+                    read.faulty.extend(faulty);
                     read.documents.extend(documents);
                     read.problems.extend(problems);
                     read.stubs.extend(stubs);

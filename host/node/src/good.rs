@@ -113,8 +113,7 @@ impl LastGoodDocuments {
         cold: bool,
         notes: &mut Vec<String>,
     ) -> Result<CompletedDocuments, Vec<String>> {
-        let Documents { mut documents, problems, unreadable, stubs, lost, unusable: _, unread: _ } =
-            read;
+        let Documents { mut documents, problems, unreadable, stubs, lost, .. } = read;
         let mut broken: BTreeSet<&str> =
             problems.iter().map(|it| it.place.source.as_str()).collect();
         broken.extend(unreadable.iter().map(|one| one.path.as_str()));

@@ -153,3 +153,66 @@ fn routes_that_no_router_reads_are_reported() {
         assert_eq!(unrouted(&documents).is_some(), reported, "{text}");
     }
 }
+
+/// A sound mesh in which documents of each kind refer to others.
+const MESH: &str = "\
+kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\
+spec: { ports: [{ port: 80, protocol: http }], endpoints: [{ address: 127.0.0.1:9 }] }\n---\n\
+kind: UpstreamPolicy\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\
+spec: { targetRefs: [{ kind: Service, name: app }] }\n---\n\
+kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: edge, namespace: test }\n\
+spec: { listeners: [{ name: http, port: 8080, protocol: HTTP }] }\n---\n\
+kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: all, namespace: test }\n\
+spec: { parentRefs: [{ name: edge }], rules: [{ backendRefs: [{ name: app, port: 80 }] }] }\n---\n\
+kind: Filter\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: it, namespace: acme }\n\
+spec: { world: authorizer }\n---\n\
+kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: it, namespace: security }\n\
+spec: { filter: acme/it, imports: { http-client: { services: [test/app] } } }\n---\n\
+kind: FiltersLock\napiVersion: tamis.dev/v1alpha1\nfilters: [{ service: \"*\", filter: acme/it, version: 1.0.0, digest: DIGEST }]\n---\n\
+kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: route, namespace: test }\n\
+spec: { targetRefs: [{ kind: HTTPRoute, name: all }], filter: acme/it, phase: authn, order: 1 }\n---\n\
+kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: edge, namespace: test }\n\
+spec: { targetRefs: [{ kind: Gateway, name: edge }], filter: acme/it, phase: transform, order: 2 }\n---\n\
+kind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: app, namespace: test }\n\
+spec: { targetRefs: [{ kind: Service, name: app }], filter: acme/it, phase: transform, order: 3 }\n";
+
+#[test]
+fn that_others_do_not_find_a_document_with_a_fault_is_no_problem_of_its_own() {
+    let mesh = MESH.replace("DIGEST", &format!("sha256:{}", "0".repeat(64)));
+    let folder = TempDir::new().unwrap();
+    let codes = |text: &str, drop: bool| {
+        let read = tamis_resources::read("mesh.yaml", text);
+        let mut problems = read.problems;
+        between(&read.documents, &nodes(&read.documents), folder.path(), &mut problems);
+        if drop {
+            drop_consequences(&mut problems, &read.faulty);
+        }
+        problems.into_iter().map(|one| format!("{}: {}", one.code, one.message)).collect()
+    };
+    let sound: Vec<String> = codes(&mesh, true);
+    assert!(sound.is_empty(), "{sound:#?}");
+    for (kind, sound, faulty, consequence) in [
+        ("Filter", "world: authorizer", "world: authoriser", "there is no Filter acme/it"),
+        ("Filter", "kind: Filter\n", "kind: Fliter\n", "there is no Filter acme/it"),
+        ("Service", "protocol: http }", "protocl: http }", "there is no Service test/app"),
+        ("Gateway", "protocol: HTTP", "protocl: HTTP", "there is no Gateway test/edge"),
+        ("HTTPRoute", "port: 80 }] }] }", "prt: 80 }] }] }", "there is no HTTPRoute test/all"),
+        ("Grant", "imports:", "improts:", "no Grant exists for acme/it"),
+        ("FiltersLock", "version: 1.0.0", "verison: 1.0.0", "acme/it is not pinned"),
+    ] {
+        let text = mesh.replacen(sound, faulty, 1);
+        assert_ne!(text, mesh, "{kind}");
+        let all: Vec<String> = codes(&text, false);
+        assert!(all.iter().any(|one| one.contains(consequence)), "{kind}: {all:#?}");
+        let told: Vec<String> = codes(&text, true);
+        assert!(!told.is_empty(), "{kind}: nothing is reported");
+        assert!(
+            told.iter().all(|one| one.starts_with("field.") || one.starts_with("document.")),
+            "{kind}: {told:#?}"
+        );
+    }
+    // A document that is nowhere, with or without a fault, is missed.
+    let gone: Vec<String> =
+        codes(&mesh.replace("filter: acme/it, phase", "filter: acme/that, phase"), true);
+    assert!(gone.iter().any(|one| one.contains("there is no Filter acme/that")), "{gone:#?}");
+}

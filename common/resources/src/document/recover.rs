@@ -13,6 +13,7 @@ use crate::check::suggestion;
 use crate::format;
 use crate::kinds::{AttachmentDirection, LOCK, OnFailure, Phase, Resource, TargetKind};
 use crate::metadata::{Metadata, default_namespace};
+use crate::problem::grant_of;
 use crate::tree::{Value, YamlEntry, YamlNode};
 
 /// The result for a document that cannot be used.
@@ -340,6 +341,29 @@ pub(crate) fn named(tree: &YamlNode) -> Option<(&'static str, String)> {
     let kind = tree.text("kind").and_then(|kind| KINDS.into_iter().find(|one| *one == kind))?;
     let (metadata, known) = metadata(tree);
     known.then_some((kind, metadata.namespace))
+}
+
+/// Everything that a document with a problem may be looked for as, in the form of [`Problem::lacks`](crate::Problem::lacks).
+pub(crate) fn identities(tree: &YamlNode) -> Vec<String> {
+    let said = near(tree, "kind", &TOP).and_then(text);
+    let Some(kind) = said.and_then(|said| KINDS.into_iter().find(|one| is_like(said, one, &KINDS)))
+    else {
+        return Vec::new();
+    };
+    if kind == LOCK {
+        return vec![LOCK.to_owned()];
+    }
+    let (metadata, known) = metadata(tree);
+    let mut all = Vec::new();
+    if known {
+        all.push(format!("{kind}/{}/{}", metadata.namespace, metadata.name));
+    }
+    if kind == "Grant" {
+        let spec = near(tree, "spec", &TOP);
+        let filter = spec.and_then(|spec| near(spec, "filter", &["filter"])).and_then(text);
+        all.extend(filter.map(grant_of));
+    }
+    all
 }
 
 /// Whether a guard that says no namespace where it belongs may say it elsewhere: it is of the default namespace only where

@@ -15,12 +15,12 @@ use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, Security, longest};
 use crate::check::suggestion;
 use crate::document::{Document, UnusableReach};
 use crate::kinds::{
-    AttachmentDirection, FilterAttachmentSpec, FilterSpec, FiltersLockSpec, GatewaySpec, OnFailure,
-    Phase, Pin, ServiceSpec, Spec as _, TargetKind, World,
+    AttachmentDirection, FilterAttachmentSpec, FilterSpec, FiltersLockSpec, GatewaySpec, LOCK,
+    OnFailure, Phase, Pin, ServiceSpec, Spec as _, TargetKind, World,
 };
 use crate::plan::{FilterPlan, ListenerPlan, Refused};
-use crate::problem::Problem;
-use crate::stray::{CLOSED, GuardedPlaces, MissingReach};
+use crate::problem::{Problem, grant_of};
+use crate::stray::{CLOSED, GuardedPlaces, MissingReach, kind_of};
 
 /// The code for a second filter of a world that a chain has only once.
 const SECOND: &str = "attachment.second";
@@ -228,7 +228,10 @@ impl<'a> Fold<'a> {
             };
             if let Some((message, wider)) = wrong {
                 let pointer = format!("/spec/targetRefs/{at}");
-                let problem = document.problem("attachment.target", &pointer, message);
+                let mut problem = document.problem("attachment.target", &pointer, message);
+                if let (true, Some(kind)) = (wider.all, kind_of(target.kind)) {
+                    problem = problem.lacks(format!("{kind}/{key}"));
+                }
                 if closed {
                     let help = if wider.all {
                         let missing = self.guarded_places().missing(target.kind, &key);
@@ -299,6 +302,7 @@ impl<'a> Fold<'a> {
             None => known,
         };
         problem.help = suggestion(&spec.filter, &near);
+        problem.lacks = Some(format!("Filter/{}", spec.filter));
         (RESOLVED, "FilterNotFound", problem)
     }
 
@@ -323,7 +327,7 @@ impl<'a> Fold<'a> {
             None => {
                 let message = format!("{} is not pinned for {node}", spec.filter);
                 let problem = document.problem("pin.missing", "/spec/filter", message);
-                let problem = problem.help(self.how_to_pin(&spec.filter));
+                let problem = problem.help(self.how_to_pin(&spec.filter)).lacks(LOCK);
                 refusals.push((RESOLVED, "PinMissing", problem));
             }
         }
@@ -333,6 +337,7 @@ impl<'a> Fold<'a> {
         } else {
             let (message, help) = self.no_grant(&spec.filter);
             let problem = document.problem("grant.missing", "/spec/filter", message).help(help);
+            let problem = problem.lacks(grant_of(&spec.filter));
             refusals.push((RESOLVED, "GrantMissing", problem));
         }
         if let Err(message) = inline(Arc::make_mut(&mut plan.config), self.files) {

@@ -90,6 +90,7 @@ impl<'a> Fold<'a> {
         let Some((_, service)) = self.find::<ServiceSpec>(key) else {
             let message = format!("there is no Service {key}");
             let problem = document.problem("ref.missing", &place("name"), message);
+            let problem = problem.lacks(format!("Service/{key}"));
             self.fail(document, RESOLVED, "TargetNotFound", problem);
             return false;
         };

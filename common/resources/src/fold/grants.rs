@@ -13,6 +13,7 @@ use crate::kinds::{
 };
 use crate::narrow::narrowed;
 use crate::plan::{FieldsPlan, GrantPlan, LimitsPlan, SignedByPlan};
+use crate::problem::grant_of;
 
 /// A grant and the keys that must have signed.
 pub(super) type GrantWithSigners = (GrantPlan, Option<SignedByPlan>);
@@ -133,6 +134,7 @@ impl<'a> Fold<'a> {
                     format!("there is no Service {key}, so no call of the filter reaches it");
                 let pointer = format!("/spec/imports/http-client/services/{at}");
                 let problem = document.problem("ref.missing", &pointer, message);
+                let problem = problem.lacks(format!("Service/{key}"));
                 self.fail(document, RESOLVED, "BackendNotFound", problem);
             }
         }
@@ -174,7 +176,9 @@ impl<'a> Fold<'a> {
                 spec.filter
             );
             let problem = document.problem("grant.narrows", "/spec/filter", message);
-            let problem = problem.help("ask whoever writes the documents of security for a Grant");
+            let problem = problem
+                .help("ask whoever writes the documents of security for a Grant")
+                .lacks(grant_of(&spec.filter));
             return self.fail(document, ACCEPTED, "Invalid", problem);
         };
         if asks_too_many(spec) {

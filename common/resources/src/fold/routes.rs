@@ -238,6 +238,10 @@ impl<'a> Fold<'a> {
         };
         let problem =
             document.problem("route.parent", &format!("/spec/parentRefs/{at}/name"), wrong);
+        let problem = match fits {
+            None => problem.lacks(format!("{}/{key}", reference.kind)),
+            Some(_) => problem,
+        };
         self.fail(document, ACCEPTED, "NoMatchingParent", problem);
         None
     }
@@ -332,7 +336,10 @@ impl<'a> Fold<'a> {
             ("RefNotPermitted", message)
         };
         let problem = document.problem("route.backend", &format!("{pointer}/name"), message);
-        let problem = problem.help("until it exists, requests for it get 500");
+        let mut problem = problem.help("until it exists, requests for it get 500");
+        if reason == "BackendNotFound" && self.find::<ServiceSpec>(&key).is_none() {
+            problem = problem.lacks(format!("Service/{key}"));
+        }
         self.fail(document, RESOLVED, reason, problem);
         None
     }

@@ -147,6 +147,7 @@ impl<'a> Fold<'a> {
                 if self.find::<ServiceSpec>(&key).is_none() {
                     let message = format!("there is no Service {key}");
                     let problem = document.problem("ref.missing", &pointer, message);
+                    let problem = problem.lacks(format!("Service/{key}"));
                     self.fail(document, RESOLVED, "TargetNotFound", problem);
                 } else {
                     claims.push((key, Claim { document, pointer }));

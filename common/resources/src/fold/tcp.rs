@@ -12,6 +12,8 @@ use crate::kinds::{OutboundTcp, PortProtocol, ServiceEndpoint, ServicePort, Serv
 use crate::plan::{AddressPlan, TcpPlan};
 
 const CODE: &str = "service.tcp";
+/// The code where the service is not there.
+const MISSING: &str = "ref.missing";
 /// Bounds and default of `idleTimeout`, in milliseconds.
 const IDLE: (u64, u64, u64) = (1_000, 24 * 3_600_000, 3_600_000);
 const CONNECTIONS: u32 = 1_024;
@@ -82,7 +84,7 @@ impl<'a> Fold<'a> {
         let key = format!("{namespace}/{}", declared.name);
         let number = declared.port;
         let Some((_, spec)) = self.find::<ServiceSpec>(&key) else {
-            return Err(("ref.missing", format!("there is no Service {key}")));
+            return Err((MISSING, format!("there is no Service {key}")));
         };
         let port = spec.ports.iter().find(|one| one.port == number);
         match port {
@@ -118,9 +120,14 @@ impl<'a> Fold<'a> {
                     });
                 }
                 if let Err((code, message)) = self.callee(document, declared) {
-                    let problem = document
+                    let mut problem = document
                         .problem(code, &format!("{pointer}/name"), message)
                         .help("write name, namespace and number of a port with `protocol: tcp`; until then nothing listens there");
+                    if code == MISSING {
+                        let own = &document.metadata.namespace;
+                        let namespace = declared.namespace.as_ref().unwrap_or(own);
+                        problem = problem.lacks(format!("Service/{namespace}/{}", declared.name));
+                    }
                     self.fail(document, RESOLVED, "BackendNotFound", problem);
                 }
             }
