@@ -30,7 +30,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::document::{Document, NEW};
-use crate::kinds::{GatewaySpec, IdentityFiles, RolloutSpec, ServiceSpec, Spec};
+use crate::kinds::{GatewaySpec, IdentityFiles, LOCK, RolloutSpec, ServiceSpec, Spec};
 use crate::node_name::NodeName;
 use crate::plan::{AddressPlan, NodePlan};
 use crate::problem::Problem;
@@ -216,7 +216,11 @@ impl<'a> Fold<'a> {
                 for other in all.iter().filter(|one| !std::ptr::eq(**one, *document)) {
                     problem = problem.also(other.place("/metadata/name", "the other"));
                 }
-                let problem = problem.help("keep one of them, or rename one");
+                let problem = problem.help(match document.kind() {
+                    // It has no name of its own.
+                    LOCK => "keep one of them: move the entries of `filters` that only the other has into it, and delete the other",
+                    _ => "keep one of them, or rename one",
+                });
                 if stays.is_none() {
                     self.fail(document, ACCEPTED, "Conflicted", problem);
                 } else {

@@ -309,6 +309,27 @@ fn what_cannot_run_and_fails_closed_stays_in_the_chain_refused() {
 }
 
 #[test]
+fn the_way_out_of_two_documents_of_one_name_can_be_gone() {
+    let route = "kind: Filter\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: route, namespace: tamis }\nspec: { world: route-policy }\n";
+    let lock = "kind: FiltersLock\napiVersion: tamis.dev/v1alpha1\nfilters: []\n";
+    for (what, second, way) in [
+        ("Filter", route, "keep one of them, or rename one"),
+        ("FiltersLock", lock, "delete the other"),
+    ] {
+        let folded = folded(&format!("{}\n---\n{second}", example()), "gateway:shop/edge");
+        let twice: Vec<&Problem> =
+            folded.problems.iter().filter(|one| one.code == "document.duplicate").collect();
+        assert!(!twice.is_empty(), "{what}");
+        for one in twice {
+            let help = one.help.as_deref().unwrap();
+            assert!(one.message.starts_with(what) && help.contains(way), "{what}: {help}");
+            // A lock has no name that could be changed.
+            assert_eq!(help.contains("rename"), what != "FiltersLock", "{help}");
+        }
+    }
+}
+
+#[test]
 fn what_fails_open_and_cannot_run_is_left_out() {
     let text = example().replace("\"filter\":\"tamis/telemetry\"", "\"filter\":\"tamis/other\"");
     let plan = folded(&text, "gateway:shop/edge").plan.unwrap();
