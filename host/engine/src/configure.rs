@@ -1,6 +1,6 @@
 //! What a filter declares: its configuration is validated, and its declaration checked against the contract and the grant.
 
-use crate::error::{MAX_CAUSE, places, printable, short};
+use crate::error::{MAX_CAUSE, printable, short};
 use crate::imports;
 use crate::plan::{Interest, Plan};
 use crate::running::RunningInstance;
@@ -23,7 +23,7 @@ impl Plan {
         let answer = running.configure_call(self, "validate", |exports, store| {
             exports.validate.call(store, (&self.config,))
         })?;
-        answer.0.map_err(|errors| self.refused(errors))
+        answer.0.map_err(|errors| running.refused(self, "validate", errors))
     }
 
     /// Configures an instance against throw-away state, and keeps its declaration. Returns that instance.
@@ -33,7 +33,7 @@ impl Plan {
         let (answer,) = running.configure_call(self, "configure", |exports, store| {
             exports.configure.call(store, (&self.config,))
         })?;
-        let declared = answer.map_err(|errors| self.refused(errors))?;
+        let declared = answer.map_err(|errors| running.refused(self, "configure", errors))?;
         let buckets = self.buckets(&declared)?;
         let interest = self.interest(declared)?;
         running.store.data_mut().configuring = false;
@@ -99,6 +99,20 @@ impl Plan {
         Err(EngineError::Interest { filter: self.name(), rule })
     }
 
+    /// Names of headers are in lower case; attributes are spelt as their authors like.
+    fn in_lower_case(&self, act: &str, names: &[String]) -> Result<(), EngineError> {
+        let upper = |name: &&String| {
+            !name.starts_with('@') && name.bytes().any(|octet| octet.is_ascii_uppercase())
+        };
+        let Some(name) = names.iter().find(upper) else { return Ok(()) };
+        let name = printable(name, LACK_OCTETS);
+        let rule = format!(
+            "`{act}` has `{name}`, and names of headers are in lower case there: write `{}`, also in its Grant",
+            name.to_ascii_lowercase()
+        );
+        Err(EngineError::Interest { filter: self.name(), rule })
+    }
+
     /// `buckets:METRIC` of `interest.extra`: upper bounds, in the metric's unit, separated by commas.
     fn buckets(&self, declared: &abi::Interest) -> Result<HashMap<String, Vec<f64>>, EngineError> {
         let mut all = HashMap::new();
@@ -118,11 +132,6 @@ impl Plan {
         Ok(all)
     }
 
-    fn refused(&self, errors: Vec<abi::ConfigError>) -> EngineError {
-        let errors = places(errors.into_iter().map(|e| (e.pointer, e.message)));
-        EngineError::Configure { filter: self.name(), errors }
-    }
-
     /// Checks the declaration against the contract and the grant.
     fn interest(&self, declared: abi::Interest) -> Result<Interest, EngineError> {
         let grant = &self.settings.grant;
@@ -134,6 +143,9 @@ impl Plan {
         };
         self.few_and_short("reads", &declared.reads)?;
         self.few_and_short("writes", &declared.writes)?;
+        // Before the grant: no entry of a grant would cover these.
+        self.in_lower_case("reads", &declared.reads)?;
+        self.in_lower_case("writes", &declared.writes)?;
         let modes = [declared.request_body, declared.response_body];
         let buffers = modes.iter().any(|mode| *mode != abi::BodyMode::None);
         let (asked, most) = (u64::from(declared.body_limit_bytes), grant.limits.body_bytes);

@@ -62,6 +62,17 @@ pub enum EngineError {
         /// JSON pointer and message of each error, the first 32, shortened.
         errors: Vec<(String, String)>,
     },
+    /// `validate` or `configure` refused the configuration with an empty list of errors. JavaScript turns an exception that
+    /// nobody catches into one.
+    #[error("`{act}` of `{filter}` refused the configuration and gave no reason: its list of errors is empty{}", last_output(output.as_deref()))]
+    NoReason {
+        /// Name of the filter.
+        filter: String,
+        /// Function called.
+        act: &'static str,
+        /// What it wrote to standard output or error before, shortened.
+        output: Option<String>,
+    },
     /// The component could not be linked or instantiated.
     #[error("filter `{filter}` does not start: {cause}")]
     Instantiate {
@@ -94,7 +105,9 @@ impl EngineError {
             Self::Field { .. } => "grant.field",
             Self::GrantFormat(_) => "grant.format",
             Self::World(_) => "filter.world",
-            Self::Interest { .. } | Self::Configure { .. } => "filter.configure",
+            Self::Interest { .. } | Self::Configure { .. } | Self::NoReason { .. } => {
+                "filter.configure"
+            }
             Self::SelfTest { .. } => "filter.selftest",
         }
     }
@@ -114,6 +127,7 @@ impl EngineError {
             | Self::World(_)
             | Self::Interest { .. }
             | Self::Configure { .. }
+            | Self::NoReason { .. }
             | Self::Instantiate { .. }
             | Self::SelfTest { .. } => None,
         }
@@ -161,6 +175,10 @@ pub(crate) fn places(errors: impl IntoIterator<Item = (String, String)>) -> Vec<
         (printable(&pointer, 256), printable(&message, 1_024))
     };
     errors.into_iter().take(MAX_ERRORS).map(plain).collect()
+}
+
+fn last_output(output: Option<&str>) -> String {
+    output.map(|output| format!("; it had written: {output}")).unwrap_or_default()
 }
 
 fn list(errors: &[(String, String)]) -> String {

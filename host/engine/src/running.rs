@@ -164,11 +164,25 @@ impl RunningInstance {
                 self.store.data().state.count_instance();
                 Ok(self)
             }
-            Err(errors) => Err(EngineError::Configure {
-                filter: plan.settings.name.clone(),
-                errors: places(errors.into_iter().map(|e| (e.pointer, e.message))),
-            }),
+            Err(errors) => Err(self.refused(plan, "configure", errors)),
         }
+    }
+
+    /// The refusal of a configuration by `act`, with what the filter wrote if it gave no reason.
+    pub(crate) fn refused(
+        &mut self,
+        plan: &Plan,
+        act: &'static str,
+        errors: Vec<abi::ConfigError>,
+    ) -> EngineError {
+        let filter = plan.settings.name.clone();
+        if errors.is_empty() {
+            end_line(self.store.data_mut());
+            let output = self.store.data_mut().last_words.take();
+            return EngineError::NoReason { filter, act, output };
+        }
+        let errors = places(errors.into_iter().map(|e| (e.pointer, e.message)));
+        EngineError::Configure { filter, errors }
     }
 
     /// Calls a function while the filter is being built, under the time limit of `configure`.

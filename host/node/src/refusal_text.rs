@@ -21,6 +21,9 @@ pub fn false_claim(claim: &str) -> Refused {
     }
 }
 
+/// The way out where a filter refused its configuration with an empty list.
+const NO_REASON_REMEDY: &str = "correct the filter: for each error it must return the place and a message; in JavaScript an exception that nobody catches becomes an empty list: throw an object with `payload: [{ pointer, message }]`, or catch the exception and write it with `console.error`";
+
 /// A refusal of the engine, with who set the rule and the way out.
 #[must_use]
 pub fn refusal(error: &EngineError) -> Refused {
@@ -46,6 +49,7 @@ pub fn refusal(error: &EngineError) -> Refused {
             ("the contract", "correct what its `configure` returns, or pin another version")
         }
         EngineError::Configure { .. } => ("the filter", CONFIG_REMEDY),
+        EngineError::NoReason { .. } => ("the filter", NO_REASON_REMEDY),
         // The fault itself names the limit or the part of the grant.
         EngineError::SelfTest {
             fault: CallFault::Deadline { .. } | CallFault::Memory { .. } | CallFault::BadAnswer(_),

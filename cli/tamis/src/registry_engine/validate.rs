@@ -31,9 +31,7 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
     };
     let refused = refusal(&error);
     match error {
-        EngineError::Configure { errors: places, .. } if !places.is_empty() => {
-            Err(Box::new(Faults { refused, places }))
-        }
+        EngineError::Configure { errors: places, .. } => Err(Box::new(Faults { refused, places })),
         // Other than time, memory does not depend on the machine: every proxy would refuse this configuration.
         EngineError::SelfTest { fault: CallFault::Memory { .. }, .. } => {
             let places = vec![(String::new(), refused.rule.clone())];
@@ -45,7 +43,8 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
         | EngineError::Ceiling(_)
         | EngineError::Scope(_)
         | EngineError::Field { .. }
-        | EngineError::Interest { .. } => {
+        | EngineError::Interest { .. }
+        | EngineError::NoReason { .. } => {
             Err(Box::new(Faults { refused, places: ValidationFaults::new() }))
         }
         // A component that cannot run at all was refused when it was pushed; what else fails may depend
@@ -53,7 +52,6 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
         EngineError::Start(_)
         | EngineError::Invalid { .. }
         | EngineError::Compile(_)
-        | EngineError::Configure { .. }
         | EngineError::Instantiate { .. }
         | EngineError::SelfTest { .. } => Ok(()),
     }

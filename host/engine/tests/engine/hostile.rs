@@ -128,6 +128,39 @@ fn what_is_not_granted_is_an_error_at_load_that_says_what_to_write() {
 }
 
 #[test]
+fn a_header_in_upper_case_is_refused_with_the_spelling_to_write_whatever_the_grant() {
+    let mut narrow = given();
+    narrow.grant = Grant { imports: narrow.grant.imports, ..Grant::default() };
+    let wide = given();
+    for (act, name, way) in [
+        ("reads", "X-Canary", "write `x-canary`"),
+        ("reads", "request:X-Canary", "write `request:x-canary`"),
+        ("reads", "trailer:Grpc-Status", "write `trailer:grpc-status`"),
+        ("reads", ":Path", "write `:path`"),
+        ("writes", "X-Canary", "write `x-canary`"),
+        ("writes", "trailer:X-Sum", "write `trailer:x-sum`"),
+    ] {
+        for given in [&wide, &narrow] {
+            let config = format!(r#"{{"do":"pass","{act}":["{name}"]}}"#);
+            let error = given.filter(behaviour(), &config).unwrap_err();
+            assert_eq!(error.code(), "filter.configure", "{error}");
+            let said = error.to_string();
+            assert!(said.contains(way) && said.contains(&format!("`{act}`")), "{said}");
+        }
+    }
+    // Attributes are spelt as their authors like.
+    assert!(given().filter(behaviour(), r#"{"do":"pass","reads":["@Acme.Seen"]}"#).is_ok());
+}
+
+#[test]
+fn a_refusal_without_a_reason_says_which_function_gave_none() {
+    let error = given().filter(behaviour(), r#"{"do":"refuse-silently"}"#).unwrap_err();
+    assert_eq!(error.code(), "filter.configure");
+    let said = error.to_string();
+    assert!(said.contains("`validate` of `test/guest`") && said.contains("empty"), "{said}");
+}
+
+#[test]
 fn an_answer_that_cannot_be_sent_is_a_fault_with_its_reason() {
     for (what, part) in [
         ("status-99", "status 99"),

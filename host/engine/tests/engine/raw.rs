@@ -39,6 +39,7 @@ struct Core {
     extra: &'static str,
     memory: &'static str,
     realloc: &'static str,
+    validate: &'static str,
     configure: &'static str,
     on_request: &'static str,
     /// After the answer was read.
@@ -51,6 +52,7 @@ impl Default for Core {
             extra: "",
             memory: "1",
             realloc: "(i32.const 4096)",
+            validate: "(i32.const 512)",
             configure: "(i32.const 256)",
             on_request: "(i32.const 1024)",
             post: "",
@@ -60,14 +62,14 @@ impl Default for Core {
 
 impl Core {
     fn component(&self) -> Vec<u8> {
-        let Self { extra, memory, realloc, configure, on_request, post } = self;
+        let Self { extra, memory, realloc, validate, configure, on_request, post } = self;
         let text = format!(
             r#"(module {extra}
             (memory (export "memory") {memory})
             (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) {realloc})
             (func (export "tamis:filter/lifecycle@0.2.0#config-schema") (result i32) (i32.const 512))
             (func (export "tamis:filter/lifecycle@0.2.0#validate") (param i32 i32) (result i32)
-                (i32.const 512))
+                {validate})
             (func (export "tamis:filter/lifecycle@0.2.0#configure") (param i32 i32) (result i32)
                 {configure})
             (func (export "tamis:filter/request@0.2.0#on-request")
@@ -247,6 +249,19 @@ fn output_reaches_the_report_and_what_was_lent_for_it_is_given_back() {
                 assert!(said.contains("no tenant at main.c:7"), "{what}: {said}");
             }
             other => panic!("{what}: {other:?}", other = other.err()),
+        }
+        // An empty list of errors, as JavaScript makes of an exception that nobody catches.
+        let refuses = format!(
+            "{} (i32.store8 (i32.const 700) (i32.const 1)) (i32.const 700)",
+            steps.concat()
+        );
+        let refuses = String::leak(refuses);
+        for (act, core) in [
+            ("validate", Core { extra: IMPORTS, validate: refuses, ..Core::default() }),
+            ("configure", Core { extra: IMPORTS, configure: refuses, ..Core::default() }),
+        ] {
+            let said = core.made().err().unwrap().to_string();
+            assert!(said.contains("no tenant at main.c:7") && said.contains(act), "{what}: {said}");
         }
     }
 }

@@ -125,7 +125,7 @@ impl Builder {
 /// The faults of a configuration in an error.
 fn faults(error: EngineError) -> Vec<(String, String)> {
     match error {
-        EngineError::Configure { errors, .. } if !errors.is_empty() => errors,
+        EngineError::Configure { errors, .. } => errors,
         error => vec![(String::new(), error.to_string())],
     }
 }
