@@ -209,6 +209,19 @@ impl Chain {
         self.backends.get(backend as usize)?.as_ref()
     }
 
+    /// What the routers of the chain call a service, as they return it in `backends`.
+    pub(crate) fn backend_name(&self, backend: u32) -> Option<&str> {
+        let mut at = backend as usize;
+        for router in self.routers().filter_map(|slot| slot.filter()) {
+            let own = router.backends();
+            match own.get(at) {
+                Some(name) => return Some(name),
+                None => at = at.saturating_sub(own.len()),
+            }
+        }
+        None
+    }
+
     /// Whether this proxy may send a request again, or a second time in parallel.
     pub(crate) fn may_send_again(&self) -> bool {
         self.retry.is_some() || self.hedge.is_some()

@@ -85,11 +85,26 @@ pub(crate) fn service(
     state.service = chain.backend(selection.backend).cloned();
     match &state.service {
         Some(upstream) => Ok((selection, Rc::clone(upstream))),
-        None => {
-            let detail = "the router chose a service that this proxy does not know";
-            Err(Refusal::new("route.backend-unknown", 500, Fault::Host, detail).into())
-        }
+        None => Err(unknown_backend(&state.chain, selection.backend).into()),
     }
+}
+
+/// Names of services that a detail lists at most.
+const MAX_LISTED: usize = 8;
+
+/// The refusal of an exchange whose router chose a service that this proxy does not know.
+fn unknown_backend(chain: &Chain, backend: u32) -> Refusal {
+    let name = chain.backend_name(backend).unwrap_or_default();
+    let known = chain.backends.iter().flatten().map(|upstream| upstream.name());
+    let known: Vec<&str> = known.take(MAX_LISTED).collect();
+    let known = match known.as_slice() {
+        [] => "none of its names is one".to_owned(),
+        some => format!("those of its names that are: {}", some.join(", ")),
+    };
+    let detail = format!(
+        "the router chose `{name}` of its `backends`, which is no service of this proxy ({known}); write NAMESPACE/NAME:PORT, with a port of `spec.ports` of that Service"
+    );
+    Refusal::new("route.backend-unknown", 500, Fault::Host, detail)
 }
 
 /// The refusal of an exchange that no rule matches.

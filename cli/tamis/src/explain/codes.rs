@@ -196,7 +196,7 @@ pub(crate) const CODES: &[Code] = &[
     row("retry.budget", "the budget of retries is used up", "the upstream policy", "find out why so many attempts fail"),
     row("route.none", "no router is attached", "the documents in force", "attach a router, such as the built-in `tamis/route`"),
     row("route.unmatched", "no rule matches the request", "the routes in force", "correct the request, or add a rule"),
-    row("route.backend-unknown", "a router chose a service that does not exist", "the router", "correct the route's backend"),
+    row("route.backend-unknown", "a router chose a service that does not exist", "the router", "correct the name in the router's `backends`: NAMESPACE/NAME:PORT, with a port of the Service's `spec.ports`"),
     row("route.unstable", "the filters changed the request so that it was routed again too often", "the proxy", "check which filter changes what the route depends on"),
     row("request.target", "servers read this path in two ways, or the path is invalid", "`paths` of the listener", "correct the request, or set `paths` of the listener to what its upstream needs"),
     row("request.misdirected", "a request over TLS is for a host that is not one of the listener of its connection, or one in clear text for a host whose listener does not listen", "RFC 9110 section 15.5.20", "open a connection with that host as its server name, or correct the listener"),

@@ -18,8 +18,6 @@ pub(super) struct Decisions {
 
 /// Bytes that are read at once; the next look reads on.
 const MAX_BYTES: u64 = 1 << 20;
-/// Columns of output that is not a terminal.
-const COLUMNS: usize = 80;
 
 impl Decisions {
     /// Begins an empty file of records.
@@ -39,7 +37,8 @@ impl Decisions {
     pub(super) fn show(&mut self, output: Output) {
         let columns = match Term::stdout() {
             terminal if terminal.is_term() => usize::from(terminal.size().1),
-            _ => COLUMNS,
+            // A file or a pipe has no width.
+            _ => usize::MAX,
         };
         for record in self.next() {
             let value = serde_json::json!({ "event": "exchange", "record": record });
@@ -62,7 +61,7 @@ impl Decisions {
     }
 }
 
-/// A record in one line that fits a terminal.
+/// A record in one line that fits a terminal; below it, whole, what went wrong and the way out.
 fn line(record: &Value, columns: usize) -> String {
     let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
     let number = |name: &str| record.get(name).and_then(Value::as_f64).unwrap_or_default();
@@ -72,13 +71,15 @@ fn line(record: &Value, columns: usize) -> String {
     let milliseconds = number("duration_us") / 1_000.0;
     let mut line =
         format!("{} {milliseconds:>7.2} ms  {} {}", number("status"), text("method"), text("path"));
-    for name in ["reason", "detail"] {
-        if !text(name).is_empty() {
-            line.push_str("  ");
-            line.push_str(text(name));
-        }
+    if !text("reason").is_empty() {
+        line.push_str("  ");
+        line.push_str(text("reason"));
     }
-    cut(&line, columns)
+    let line = cut(&line, columns);
+    match text("detail") {
+        "" => line,
+        detail => format!("{line}\n    {}", output::one_line(detail)),
+    }
 }
 
 fn cut(line: &str, columns: usize) -> String {
@@ -95,6 +96,12 @@ mod tests {
     fn each_decision_is_one_line_that_fits() {
         let record = json!({ "method": "GET", "path": "/a", "status": 403, "duration_us": 1_234, "reason": "agents.blocked" });
         assert_eq!(line(&record, 80), "403    1.23 ms  GET /a  agents.blocked");
+        let why =
+            "the router chose `kay/canary` of its `backends`, which is no service of this proxy";
+        let record = json!({ "method": "GET", "path": "/a", "status": 500, "duration_us": 1_234, "reason": "route.backend-unknown", "detail": why });
+        let shown = line(&record, 40);
+        let (first, second) = shown.split_once('\n').unwrap();
+        assert!(first.chars().count() <= 40 && second.trim() == why, "{shown}");
         let long = json!({ "method": "GET", "path": "/a\u{1b}[2J".repeat(40), "status": 200, "duration_us": 10 });
         let shown = line(&long, 80);
         assert!(shown.chars().count() <= 80 && !shown.contains('\u{1b}'), "{shown:?}");
