@@ -2,6 +2,8 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::io::IsTerminal as _;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 /// How results are printed.
@@ -74,29 +76,68 @@ pub(crate) fn failed(output: Output, why: &str) {
     }
 }
 
-/// Shows on a terminal what takes a while, until it is dropped.
-pub(crate) struct BusyIndicator(ProgressBar);
+/// Shows what takes a while, until it is dropped.
+pub(crate) enum BusyIndicator {
+    /// On a terminal, from the start.
+    Bar(ProgressBar),
+    /// Elsewhere, as a line on standard error after [`LONG`], unless this is dropped before.
+    Line {
+        #[expect(dead_code, reason = "what waits for it learns that it is dropped")]
+        over: mpsc::Sender<()>,
+    },
+}
 
-/// Shows on a terminal that something is in progress; silent elsewhere.
+/// Time after which a log shows what is in progress.
+const LONG: Duration = Duration::from_secs(1);
+/// How such a line begins.
+const IN_PROGRESS: &str = "… ";
+
+/// Shows that something is in progress.
 pub(crate) fn busy(what: impl Into<String>) -> BusyIndicator {
+    if !std::io::stderr().is_terminal() {
+        let (over, end) = mpsc::channel();
+        let what = what.into();
+        std::thread::spawn(move || {
+            if is_long(&end, LONG) {
+                note(&format!("{IN_PROGRESS}{what}"));
+            }
+        });
+        return BusyIndicator::Line { over };
+    }
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }
     bar.set_message(what.into());
     bar.enable_steady_tick(Duration::from_millis(200));
-    BusyIndicator(bar)
+    BusyIndicator::Bar(bar)
+}
+
+/// Whether nothing is dropped on the other side in that time.
+fn is_long(end: &mpsc::Receiver<()>, time: Duration) -> bool {
+    end.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
 }
 
 impl Drop for BusyIndicator {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        if let Self::Bar(bar) = self {
+            bar.finish_and_clear();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_log_shows_what_takes_long_and_nothing_else() {
+        let (over, end) = mpsc::channel();
+        let busy = BusyIndicator::Line { over };
+        assert!(is_long(&end, Duration::ZERO));
+        drop(busy);
+        assert!(!is_long(&end, Duration::from_secs(600)));
+    }
 
     #[test]
     fn words_of_others_move_no_cursor() {

@@ -38,7 +38,8 @@ pub(crate) struct Arguments {
     /// Port of the gateway, on this machine only.
     #[arg(long, default_value_t = 8080)]
     port: u16,
-    /// Configuration of the filter, as JSON; default: that of its first table of cases.
+    /// Configuration of the filter, as JSON, in one of the forms of `tamis filter inspect`; default: that of its first table
+    /// of cases.
     #[arg(long)]
     config: Option<String>,
     /// File with the Grant of the filter; default: `grant.yaml` of the folder, else the grant of its first table of
@@ -62,7 +63,9 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let place = arguments.folder.join("target/run");
     let run = RunFolder::make(&place, arguments, &built)?;
     let decisions = Decisions::begin(&place)?;
+    let busy = output::busy(format!("compiling {}", built.file.display()));
     let (node, reload) = run.start(&decisions)?;
+    drop(busy);
     let sample = arguments.upstream.is_none();
     let _apps = if sample { Some(apps::start(&run.documents)?) } else { None };
     // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
@@ -85,7 +88,12 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         }
         saved = now;
         match again(&run, arguments) {
-            Ok(()) => told(&node.reload(), output),
+            Ok(()) => {
+                let busy = output::busy("compiling what was saved");
+                let reload = node.reload();
+                drop(busy);
+                told(&reload, output);
+            }
             Err(error) => failed(&error, output),
         }
     }
