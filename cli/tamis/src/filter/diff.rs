@@ -1,7 +1,7 @@
 //! `tamis filter diff`.
 
 use super::grants;
-use super::inspect::configured_under;
+use super::trial::{NO_CONFIG, Trial};
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
     a: PathBuf,
     /// The component that replaces it.
     b: PathBuf,
-    /// File with the configuration (JSON) that both are asked about; default: `{}`.
+    /// File with the configuration (JSON) that both are asked about, as their attachment has it (`tamis filter inspect`);
+    /// default: `{}`.
     #[arg(long)]
     config: Option<PathBuf>,
     /// File of documents with the Grant under which both are tried; default: everything is granted except
@@ -63,7 +64,7 @@ fn compare(arguments: &Arguments) -> Result<FilterComparison> {
     let config = match &arguments.config {
         Some(path) => std::fs::read_to_string(path)
             .with_context(|| format!("the configuration {} cannot be read", path.display()))?,
-        None => "{}".to_owned(),
+        None => NO_CONFIG.to_owned(),
     };
     serde_json::from_str::<serde::de::IgnoredAny>(&config)
         .context("the configuration is not JSON")?;
@@ -92,12 +93,16 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
         })?),
         Err(_) => None,
     };
-    let grant = match grant {
-        Some(grant) => grants::read(grant, called.as_ref().map(|it| it.0.as_str()))?,
+    let name = called.as_ref().map(|it| it.0.as_str());
+    let granted = match grant {
+        Some(grant) => grants::read(grant, name)?,
         None => Grant::everything(),
     };
     let busy = output::busy(format!("compiling {}", path.display()));
-    let declaration = match configured_under(&octets, config, grant) {
+    let shown = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.unwrap_or(&shown);
+    let trial = Trial { name, config, grant: granted, grant_file: grant };
+    let declaration = match trial.run(&octets, &inspection) {
         Ok(filter) => Declaration::Known(DeclaredAccess::of(&filter)),
         Err(why) => Declaration::Unknown(why),
     };
@@ -186,7 +191,7 @@ impl FilterComparison {
             }
         }
         if self.gained.iter().any(|growth| growth.kind == GrowthKind::Unknown) {
-            text.push_str("its declared fields cannot be compared; give its configuration with --config, and its rights with --grant\n");
+            text.push_str("what it declares to read and write cannot be compared\n");
         }
         text.push_str(match self.gained.len() {
             0 => "it may do nothing more than before",

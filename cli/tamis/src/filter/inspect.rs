@@ -1,19 +1,15 @@
 //! `tamis filter inspect`.
 
 use super::grants;
+use super::trial::{NO_CONFIG, Trial};
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use tamis_engine::{
-    Engine, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace, Inspection,
-    Isolation, OnFailure,
-};
+use tamis_engine::{Filter, Grant, Inspection};
 use tamis_node::StoredArtifact;
-use tamis_observe::Metrics;
 use tamis_trust::{Digest, Manifest};
 
 /// Arguments of `inspect`.
@@ -21,7 +17,8 @@ use tamis_trust::{Digest, Manifest};
 pub(crate) struct Arguments {
     /// The component.
     component: PathBuf,
-    /// Configuration (JSON) for which it declares what it reads and writes.
+    /// Configuration (JSON) for which it declares what it reads and writes, as its attachment has it: of a router what it
+    /// receives as `config` beside its routes, or an object of both.
     #[arg(long, default_value = NO_CONFIG)]
     config: String,
     /// File of documents with the Grant under which it is tried; default: everything is granted except
@@ -57,7 +54,13 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     let busy = output::busy(format!("compiling {}", path.display()));
     let granted = arguments.grant.as_ref().map(|_| kept(&grant));
     let shown = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let declared = configured_as(name.unwrap_or(&shown), &octets, &arguments.config, grant);
+    let trial = Trial {
+        name: name.unwrap_or(&shown),
+        config: &arguments.config,
+        grant,
+        grant_file: arguments.grant.as_deref(),
+    };
+    let declared = trial.run(&octets, &inspection);
     drop(busy);
     let value = json!({
         "file": path,
@@ -69,7 +72,7 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
         "wasi": inspection.wasi,
         "declared": match declared {
             Ok(filter) => declared_of(&filter),
-            Err(error) => json!({ "error": why(&error, arguments) }),
+            Err(why) => json!({ "error": why }),
         },
         "grant": granted,
         "artifact": signed,
@@ -107,66 +110,6 @@ fn kept_rows(grant: &Value) -> Vec<(&'static str, String)> {
     }
     rows
 }
-
-/// The component configured with every capability granted and no host reachable.
-pub(crate) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> {
-    configured_under(octets, config, Grant::everything())
-}
-
-/// The component configured under a grant, with no host reachable.
-pub(crate) fn configured_under(
-    octets: &[u8],
-    config: &str,
-    grant: Grant,
-) -> Result<Filter, String> {
-    configured_as("inspected", octets, config, grant).map_err(|error| error.to_string())
-}
-
-/// As [`configured_under`], with the name that messages have.
-fn configured_as(
-    name: &str,
-    octets: &[u8],
-    config: &str,
-    grant: Grant,
-) -> Result<Filter, EngineError> {
-    let compiled = Engine::new()?.compile(octets, None)?;
-    let options = FilterOptions {
-        name: name.to_owned(),
-        digest: String::new(),
-        version: String::new(),
-        config_json: config.to_owned(),
-        grant,
-        state: Arc::new(FilterState::new(Arc::new(Metrics::new()))),
-        fetch: None,
-        failure: OnFailure::Closed,
-        isolation: Isolation::Worker,
-    };
-    Filter::new(&compiled, options)
-}
-
-/// Why it declares nothing, and the way out: an option that was given is corrected in its file, one that was not may be all
-/// that is missing.
-fn why(error: &EngineError, arguments: &Arguments) -> String {
-    let grant = arguments.grant.as_ref().map(|path| path.display().to_string());
-    let place = grant.as_deref().map(GrantPlace::File);
-    let remedy = place.and_then(|place| error.grant_remedy(place));
-    let config = matches!(error, EngineError::Configure { .. }) && arguments.config == NO_CONFIG;
-    let way = match (remedy, grant) {
-        (Some(remedy), _) => Some(remedy),
-        (None, _) if config => Some("give its configuration with --config".to_owned()),
-        (None, Some(file)) if matches!(error, EngineError::SelfTest { .. }) => {
-            Some(format!("its Grant is in {file}"))
-        }
-        (None, None) if matches!(error, EngineError::SelfTest { .. }) => {
-            Some("if it needs its Grant, give the file with --grant".to_owned())
-        }
-        (None, _) => None,
-    };
-    way.map_or_else(|| error.to_string(), |way| format!("{error}; {way}"))
-}
-
-/// The configuration of whoever gives none.
-const NO_CONFIG: &str = "{}";
 
 /// What a configured filter declares.
 pub(crate) fn declared_of(filter: &Filter) -> Value {

@@ -13,12 +13,14 @@ mod push;
 mod run;
 mod sign;
 mod test;
+mod trial;
 mod verify;
 mod world;
 
+pub(crate) use inspect::declared_of;
+pub(crate) use trial::configured;
 #[cfg(test)]
-pub(crate) use inspect::configured_under;
-pub(crate) use inspect::{configured, declared_of};
+pub(crate) use trial::configured_under;
 
 use crate::output::Output;
 use anyhow::Result;

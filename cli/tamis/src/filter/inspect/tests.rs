@@ -113,7 +113,7 @@ fn a_grant_shows_its_rates_and_who_shares_them() {
 fn a_configuration_it_refuses_leaves_the_rest_to_be_told() {
     let folder = folder();
     let path = folder.path().join("route.wasm");
-    let (value, inspection) = inspect(&arguments(&path, r#"{"rutes":[]}"#)).unwrap();
+    let (value, inspection) = inspect(&arguments(&path, r#"{"routes":[{"rutes":[]}]}"#)).unwrap();
     assert!(value["declared"]["error"].as_str().unwrap().contains("rutes"));
     assert_eq!(value["hooks"], json!(["router"]));
     assert!(text(&value, &inspection).contains("declares   unknown, because"));

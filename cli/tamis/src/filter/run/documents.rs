@@ -1,6 +1,7 @@
 //! The documents of a gateway with one filter.
 
 use crate::filter::build::BuiltFilter;
+use crate::filter::trial;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -50,6 +51,18 @@ impl RunDocuments<'_> {
         }
         let gateway = "gateway.networking.k8s.io/v1";
         let own = "tamis.dev/v1alpha1";
+        let target = json!([{ "kind": "Gateway", "name": "gateway" }]);
+        let mut attachment = json!({
+            "targetRefs": target, "filter": name, "phase": phase, "order": 50, "extend": router,
+        });
+        let config = match router {
+            true => trial::of_attachment(Value::clone(config)),
+            false => Value::clone(config),
+        };
+        // A router without settings receives no `config`.
+        if let (Some(attachment), true) = (attachment.as_object_mut(), config != json!({})) {
+            attachment.insert("config".to_owned(), config);
+        }
         let everything = [json!({ "name": "service", "port": 80 })];
         let document = |kind: &str, api: &str, (namespace, name): (&str, &str), spec: Value| {
             json!({
@@ -57,7 +70,6 @@ impl RunDocuments<'_> {
                 "metadata": { "name": name, "namespace": namespace }, "spec": spec,
             })
         };
-        let target = json!([{ "kind": "Gateway", "name": "gateway" }]);
         [
             document(
                 "Gateway",
@@ -114,15 +126,7 @@ impl RunDocuments<'_> {
                 }),
             ),
             document("Filter", own, (namespace, short), json!({ "world": world })),
-            document(
-                "FilterAttachment",
-                own,
-                ("run", "filter"),
-                json!({
-                    "targetRefs": target, "filter": name, "phase": phase, "order": 50,
-                    "config": config, "extend": router,
-                }),
-            ),
+            document("FilterAttachment", own, ("run", "filter"), attachment),
             document("Grant", own, ("run", "filter"), grant),
         ]
         .map(|document| document.to_string())
@@ -140,12 +144,6 @@ impl Rights {
         let table = super::super::test::tables(&folder.join("tests"))?.into_iter().next();
         let table = table.map_or(Ok(Value::Null), |path| yaml(&path))?;
         let config = table.get("config").cloned().unwrap_or_else(|| json!({}));
-        // A router of a table has its settings beside its routes; in a document they are its configuration.
-        let router = built.description.world.as_deref() == Some("route-policy");
-        let config = match config.get("config") {
-            Some(own) if router => own.clone(),
-            _ => config,
-        };
         let own = folder.join("grant.yaml");
         let file = file.or_else(|| own.exists().then_some(own.as_path()));
         let grant = match (file, table.get("grant")) {
