@@ -55,6 +55,7 @@ pub(crate) fn make(folder: &Path) -> Result<BuiltFilter> {
             folder.display()
         );
     }
+    super::lost_output::note(folder);
     let target = target()?;
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo

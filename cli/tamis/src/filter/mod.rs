@@ -7,6 +7,7 @@ mod diff;
 pub(crate) mod grants;
 mod inspect;
 pub(crate) mod lock;
+mod lost_output;
 mod new;
 mod pull;
 mod push;
