@@ -106,7 +106,7 @@ pub(crate) fn start(documents: &[Document]) -> Result<Apps> {
 fn listen(app: &App) -> Result<std::net::TcpListener> {
     let listener = std::net::TcpListener::bind(app.address).with_context(|| {
         format!(
-            "the sample service {} cannot listen on {}; end what uses the port, or run with --no-apps",
+            "the sample service {} cannot listen on {}; end what uses the port, add a number to all ports of the folder (`--port-offset 1000`), or run without sample services (`--no-apps`)",
             app.name, app.address
         )
     })?;
@@ -300,5 +300,26 @@ async fn call(outbound: SocketAddr, service: &str, trace: Option<HeaderValue>) -
         Ok(Ok(answer)) => answer,
         Ok(Err(error)) => json!({ "error": error }),
         Err(_) => no_answer(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_is_taken_is_named_with_the_ways_out() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let text = format!(
+            "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: app, namespace: test }}\n\
+             spec: {{ ports: [{{ port: 80, protocol: http }}], endpoints: [{{ address: {address} }}] }}\n"
+        );
+        let (documents, problems) = tamis_resources::parse("mesh.yaml", &text);
+        assert!(problems.is_empty(), "{problems:?}");
+        let said = format!("{:#}", start(&documents).err().unwrap());
+        for part in ["app", &address.to_string(), "`--port-offset 1000`", "`--no-apps`"] {
+            assert!(said.contains(part), "{said}");
+        }
     }
 }
