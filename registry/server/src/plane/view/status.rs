@@ -190,7 +190,7 @@ fn judge(
     let same = |running: &RunningReport, assigned: &AssignmentRecord| {
         (running.digest, running.config) == (assigned.digest, assigned.config)
     };
-    let (state, refusal, drift) = match (assigned, running, refused) {
+    let (state, refusal, note) = match (assigned, running, refused) {
         (None, None, _) => (SlotStateView::Unassigned, unassigned, None),
         (None, Some(_), _) => {
             let drift = unassigned.is_none().then_some("nothing is assigned to it");
@@ -207,14 +207,14 @@ fn judge(
             };
             (state, Some(refused.why.clone()), None)
         }
-        (Some(_), None, _) => (SlotStateView::Pending, None, None),
+        (Some(_), None, _) => (SlotStateView::Pending, None, Some(PENDING)),
         (Some(assigned), Some(running), _) if running.assignment >= assigned.version => {
             let drift = "it reports that it runs its assignment, but runs something else";
             (SlotStateView::Drift, None, Some(drift))
         }
-        (Some(_), Some(_), _) => (SlotStateView::Pending, None, None),
+        (Some(_), Some(_), _) => (SlotStateView::Pending, None, Some(PENDING_BEHIND)),
     };
-    let why = refusal.as_ref().map(sentence).or(drift.map(str::to_owned));
+    let why = refusal.as_ref().map(sentence).or(note.map(str::to_owned));
     SlotView {
         slot: slot.to_owned(),
         filter,
@@ -225,6 +225,11 @@ fn judge(
         refusal,
     }
 }
+
+/// What a proxy does before it reports, and where to look if that takes long.
+const PENDING: &str = "its proxy has not reported on it yet: it fetches, verifies and compiles it first, which takes up to a minute for a large component; after that, look into the log of the proxy";
+/// The same where another version runs.
+const PENDING_BEHIND: &str = "its proxy has not reported on it yet, and runs the one before until then: it fetches, verifies and compiles it first, which takes up to a minute for a large component; after that, look into the log of the proxy";
 
 /// A refusal in one sentence.
 pub(crate) fn sentence(refusal: &Refused) -> String {
@@ -350,6 +355,9 @@ mod tests {
             let assigned = is_assigned.then(|| assigned(new));
             let told = judge("shop/f", "acme/f".into(), assigned.as_ref(), report.as_ref(), None);
             assert_eq!(told.state, wanted, "{report:?}");
+            let needs_no_reason =
+                matches!(wanted, SlotStateView::Serving | SlotStateView::Unassigned);
+            assert_eq!(told.why.is_none(), needs_no_reason, "{report:?}: {:?}", told.why);
         }
     }
 }
