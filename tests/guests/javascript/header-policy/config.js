@@ -24,6 +24,23 @@ export class ConfigErrors extends Error {
   }
 }
 
+/**
+ * Runs a function of `lifecycle`. An exception that nobody expected would reach the host as an empty list of errors; here it
+ * becomes an error with its message and place.
+ * @template T
+ * @param {() => T} act
+ * @returns {T}
+ */
+export function told(act) {
+  try {
+    return act();
+  } catch (cause) {
+    if (cause instanceof ConfigErrors) throw cause;
+    const place = String(cause?.stack ?? "").split("\n")[0];
+    throw new ConfigErrors([error("", `${cause?.message ?? cause} (${place})`)]);
+  }
+}
+
 function json(text) {
   try {
     return JSON.parse(text);

@@ -1,6 +1,6 @@
 // Requires, removes and sets request headers, and refuses some clients by their user agent.
 
-import { parse } from "./config.js";
+import { parse, told } from "./config.js";
 import schema from "./schema.js";
 
 const encoder = new TextEncoder();
@@ -12,30 +12,32 @@ let policy;
 
 export const lifecycle = {
   configSchema: () => schema,
-  validate: (config) => void parse(config),
-  configure(config) {
-    const { require, remove, set, denyAgents } = parse(config);
-    const reads = [...new Set([...require, ...remove, "user-agent"])];
-    const index = (name) => reads.indexOf(name);
-    policy = {
-      require: require.map(index),
-      remove: [...new Set(remove)].map((name) => ({ index: index(name), edit: edit("remove-header", name) })),
-      set: Object.entries(set).map(([name, value]) => edit("set-header", field(name, value))),
-      agent: index("user-agent"),
-      denied: denyAgents.map((prefix) => encoder.encode(prefix)),
-    };
-    const writes = [...new Set([...remove, ...Object.keys(set), "x-policy-version"])];
-    return {
-      reads,
-      writes,
-      requestBody: "none",
-      responseBody: "none",
-      bodyLimitBytes: 0,
-      responses: "upstream",
-      extra: [],
-    };
-  },
+  validate: (config) => told(() => void parse(config)),
+  configure: (config) => told(() => configured(config)),
 };
+
+function configured(config) {
+  const { require, remove, set, denyAgents } = parse(config);
+  const reads = [...new Set([...require, ...remove, "user-agent"])];
+  const index = (name) => reads.indexOf(name);
+  policy = {
+    require: require.map(index),
+    remove: [...new Set(remove)].map((name) => ({ index: index(name), edit: edit("remove-header", name) })),
+    set: Object.entries(set).map(([name, value]) => edit("set-header", field(name, value))),
+    agent: index("user-agent"),
+    denied: denyAgents.map((prefix) => encoder.encode(prefix)),
+  };
+  const writes = [...new Set([...remove, ...Object.keys(set), "x-policy-version"])];
+  return {
+    reads,
+    writes,
+    requestBody: "none",
+    responseBody: "none",
+    bodyLimitBytes: 0,
+    responses: "upstream",
+    extra: [],
+  };
+}
 
 export const request = {
   onRequest(seen) {
