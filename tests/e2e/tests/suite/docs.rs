@@ -3,6 +3,7 @@
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 use tamis_e2e::{Backend, Folder, eventually, free_port, get, root};
 use tempfile::TempDir;
 
@@ -87,7 +88,12 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
     let gateway = renumber("127.0.0.1:8080", &ports);
     let mut background = Vec::new();
     let mut outputs = Vec::new();
+    // Commands follow each other without a reader, so this is the time of the machine.
+    let (mut began, mut took) = (None, None);
     for (kind, commands) in blocks(&page) {
+        if commands.contains("tamis filter new") {
+            began.get_or_insert_with(Instant::now);
+        }
         // The build commands of the checkout ran before these tests.
         if commands.starts_with("cargo xtask build") {
             tamis_e2e::tamis(folder.path(), &["--version"]);
@@ -123,8 +129,12 @@ fn the_tutorial_followed_by_its_commands_ends_with_a_refused_request() {
             assert!(done.status.success(), "{commands}\n{out}\n{err}");
             Some(out)
         });
+        if commands.contains("-A bad/1.0") {
+            took = began.map(|began| began.elapsed());
+        }
         outputs.push((commands, done));
     }
+    println!("from `tamis filter new` to the refused request: {:?}", took.unwrap());
     let said = |part: &str| {
         let found = outputs.iter().find(|(commands, _)| commands.contains(part));
         found.unwrap_or_else(|| panic!("the tutorial has no `{part}`")).1.clone()

@@ -1,6 +1,7 @@
 //! `tamis filter run`: a filter serves while it is written.
 
 use crate::guests::{self, GRANT};
+use crate::mistakes::golden;
 use serde_json::Value;
 use std::fs;
 use tamis_e2e::{RunningProcess, eventually, free_port, request, tamis};
@@ -39,8 +40,14 @@ fn a_saved_filter_serves_and_a_build_that_fails_leaves_the_last_good_one() {
 
     let code = folder.path().join("agents/src/lib.rs");
     let sound = fs::read_to_string(&code).unwrap();
-    fs::write(&code, sound.replace("reply(403)", "reply(451)")).unwrap();
+    let printing = sound.replace("reply(403)", "{ println!(\"blocked\"); reply(451) }");
+    fs::write(&code, printing).unwrap();
     becomes(451);
+    let errors = running.errors();
+    let noted = errors.lines().find(|line| line.contains("println!")).unwrap_or_default();
+    let mut wrong = Vec::new();
+    golden("println", &format!("{noted}\n"), &mut wrong);
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     fs::write(&code, sound.replace("reply(403)", "reply(")).unwrap();
     running.event("the build fails", |event| event["event"] == "build-failed");
     assert_eq!(ask("bad/1"), 451, "the last good one keeps serving");

@@ -4,6 +4,7 @@
 //! A test named `gNN_…` checks the guarantee of that number.
 
 mod absence;
+mod author;
 mod ended;
 mod hostile;
 mod load;

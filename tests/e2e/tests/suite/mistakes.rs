@@ -11,7 +11,7 @@ type FolderMistake = (&'static str, fn(&Folder));
 
 /// Compares a text with its golden file. What was said is left in `target/mistakes`, to be looked at and copied.
 pub(crate) fn golden(name: &str, said: &str, wrong: &mut Vec<String>) {
-    let said = without_digests(said);
+    let said = without_digests(&without_progress(said));
     let file = root().join(format!("tests/e2e/tests/suite/mistakes/{name}.txt"));
     let expected = fs::read_to_string(&file).unwrap_or_default();
     if expected != said {
@@ -20,6 +20,11 @@ pub(crate) fn golden(name: &str, said: &str, wrong: &mut Vec<String>) {
         fs::write(folder.join(format!("{name}.txt")), &said).unwrap();
         wrong.push(format!("{name} (target/mistakes/{name}.txt):\n{said}"));
     }
+}
+
+/// Without the lines that a slow machine adds: what is in progress for more than a second.
+fn without_progress(text: &str) -> String {
+    text.split_inclusive('\n').filter(|line| !line.starts_with("… ")).collect()
 }
 
 /// What differs in each run: words of 40 letters and more (keys, digests) as `…`, and lines of the guest's source.
@@ -48,14 +53,20 @@ fn sentence(problem: &Value) -> String {
     format!("{}: {}{help}", text("code"), text("message"))
 }
 
-const MISTAKES: [FolderMistake; 9] = [
+const MISTAKES: [FolderMistake; 12] = [
     ("missing-import", |f| f.edit("guest.yaml", "kv: {}, ", "")),
     ("missing-imports", |f| f.edit("guest.yaml", "clock: {}, counters: {}, ", "")),
     ("header-not-granted", |f| {
         f.edit("guest.yaml", "writeHeaders: [\"*\"]", "writeHeaders: [x-b]");
     }),
+    ("header-in-upper-case", |f| {
+        f.edit("guest.yaml", "reads: [\":path\"]", "reads: [X-Canary]");
+        f.edit("guest.yaml", "readHeaders: [\"*\"]", "readHeaders: [X-Canary]");
+    }),
     ("unknown-setting", |f| f.edit("guest.yaml", "do: edit", "do: edit, dont: 1")),
+    ("missing-setting", |f| f.edit("guest.yaml", "do: edit, ", "")),
     ("refused-setting", |f| f.edit("guest.yaml", "do: edit", "do: refuse")),
+    ("refused-without-reason", |f| f.edit("guest.yaml", "do: edit", "do: refuse-silently")),
     ("class-not-granted-to-a-filter", |f| f.edit("guest.yaml", "do: edit", "do: quota-always")),
     ("panic-in-the-self-test", |f| f.edit("guest.yaml", "do: edit", "do: trap-always")),
     ("another-world", |f| f.edit("guest.yaml", "world: everything", "world: authorizer")),
@@ -138,7 +149,7 @@ fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
     folder.attach("guest", "test/guest", "{ do: pass }", GRANT, "");
     folder.prepare();
     guests::sign(&folder, "1.0.0");
-    let _gateway = folder.start(&[]);
+    let gateway = folder.start(&[]);
     folder.slot_state("test/guest", "serving");
     let component = guests::behaviour().display().to_string();
     let mut wrong = Vec::new();
@@ -167,13 +178,45 @@ fn a_wrong_answer_has_one_text_in_a_table_and_in_a_proxy() {
                 records.filter_map(|record| Some(record["detail"].as_str()?.to_owned()));
             details.find(|detail| detail.contains(text))
         });
+        tamis_e2e::eventually(&format!("the log of the proxy has a line with {text}"), || {
+            let told =
+                |line: &str| line.contains("a call of a filter failed") && line.contains(text);
+            gateway.errors().lines().any(told).then_some(())
+        });
         let said = format!("tamis filter test\n  {tested}\n\nthe access record\n  {detail}\n");
         golden(name, &said, &mut wrong);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// A second router beside the built-in one.
+/// A router that extends the built-in one.
+const CANARY: &str = "\
+kind: Filter
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: canary, namespace: acme }
+spec: { world: route-policy }
+---
+kind: FilterAttachment
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: canary, namespace: test }
+spec:
+  targetRefs: [{ kind: Gateway, name: edge }]
+  filter: acme/canary
+  phase: traffic
+  order: 11
+  extend: true
+  config: { path: /cart, canary: 'test/none:80', permille: 1000 }
+---
+kind: Grant
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: canary, namespace: security }
+spec:
+  filter: acme/canary
+  request: { readHeaders: [x-canary, x-client] }
+  imports: { log: {} }
+";
+
+/// One more router beside the built-in one.
 const SECOND: &str = "\
 kind: FilterAttachment
 apiVersion: tamis.dev/v1alpha1
@@ -185,30 +228,69 @@ spec:
   order: 11
 ";
 
+/// Filters of which a chain has one: the name of the text, and the filter.
+const ONLY_ONE: [(&str, &str); 2] =
+    [("second-router", "tamis/route"), ("second-retry-policy", "tamis/retry")];
+
 #[test]
-fn a_second_router_is_left_out_with_a_text_and_the_one_in_force_serves_on() {
+fn a_second_filter_of_its_kind_is_left_out_with_a_text_and_the_one_in_force_serves_on() {
     let backend = Backend::start();
-    let folder = Folder::gateway(&[backend.address]);
-    let _gateway = folder.start(&[]);
-    assert_eq!(get(&folder.http, "/before").status, 200);
     let mut wrong = Vec::new();
-    folder.write("second.yaml", SECOND);
-    let done = tamis(folder.path(), &["check", "."]);
-    assert!(!done.status.success());
-    let checked = String::from_utf8_lossy(&done.stdout).into_owned();
-    let served = tamis_e2e::eventually("the proxy says so", || {
-        let value = get(&folder.admin, "/filters").json();
-        let problems = value["problems"].as_array().cloned().unwrap_or_default();
-        let found = problems.iter().find(|one| one["code"] == "attachment.second");
-        found.map(sentence)
-    });
-    golden("second-router", &format!("{checked}\nthe proxy\n  {served}\n"), &mut wrong);
-    assert_eq!(get(&folder.http, "/after").status, 200);
-    // As the text says: a proxy that used neither of them before uses none.
-    let fresh = Folder::gateway(&[backend.address]);
-    fresh.write("second.yaml", SECOND);
-    let _fresh = fresh.start(&[]);
-    assert_eq!(get(&fresh.http, "/first").status, 503);
+    for (name, filter) in ONLY_ONE {
+        let second = SECOND.replace("tamis/route", filter);
+        let folder = Folder::gateway(&[backend.address]);
+        let _gateway = folder.start(&[]);
+        assert_eq!(get(&folder.http, "/before").status, 200);
+        folder.write("second.yaml", &second);
+        let done = tamis(folder.path(), &["check", "."]);
+        assert!(!done.status.success());
+        let checked = String::from_utf8_lossy(&done.stdout).into_owned();
+        let served = tamis_e2e::eventually("the proxy says so", || {
+            let value = get(&folder.admin, "/filters").json();
+            let problems = value["problems"].as_array().cloned().unwrap_or_default();
+            let found = problems.iter().find(|one| one["code"] == "attachment.second");
+            found.map(sentence)
+        });
+        golden(name, &format!("{checked}\nthe proxy\n  {served}\n"), &mut wrong);
+        assert_eq!(get(&folder.http, "/after").status, 200);
+        // As the text says, a proxy that used neither of them before uses none, and refuses what they fail closed for.
+        let fresh = Folder::gateway(&[backend.address]);
+        fresh.write("second.yaml", &second);
+        let _fresh = fresh.start(&[]);
+        assert_eq!(get(&fresh.http, "/first").status, 503, "{filter}");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Names that a router gives for a service, and no proxy knows.
+const BACKENDS: [&str; 3] = ["test/app", "app:80", "test/app:8080"];
+
+#[test]
+fn a_router_that_names_no_service_is_told_the_name_and_its_form() {
+    let backend = Backend::start();
+    let folder = Folder::documents(&[backend.address]);
+    folder.write("canary.yaml", CANARY);
+    folder.prepare();
+    let component = root().join("target/example-components/canary.wasm");
+    guests::sign_as(&folder, &component, "acme/canary", "1.0.0");
+    let _gateway = folder.start(&[]);
+    let mut said = String::new();
+    let mut before = "test/none:80";
+    for name in BACKENDS {
+        folder.edit("canary.yaml", before, name);
+        before = name;
+        let path = format!("/cart/{}", said.len());
+        let detail = tamis_e2e::eventually(&format!("the proxy says of {name}"), || {
+            assert_eq!(get(&folder.http, &path).status, 500);
+            let records = folder.records().into_iter().filter(|record| record["path"] == path);
+            let mut details =
+                records.filter_map(|record| Some(record["detail"].as_str()?.to_owned()));
+            details.find(|detail| detail.contains(&format!("`{name}`")))
+        });
+        said.push_str(&format!("# {name}\n\n  {detail}\n\n"));
+    }
+    let mut wrong = Vec::new();
+    golden("backend-unknown", &said, &mut wrong);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
@@ -283,7 +365,7 @@ const DOCUMENTS: [FolderMistake; 2] = [
 ];
 
 #[test]
-fn a_mistake_between_documents_and_a_copied_state_say_what_to_do() {
+fn a_mistake_in_a_folder_that_is_no_filters_says_what_to_do() {
     let backend = Backend::start();
     let folder = Folder::documents(&[backend.address]);
     folder.attach("guest", "test/guest", "{ do: pass }", GRANT, "");
@@ -344,6 +426,16 @@ fn mistakes_at_the_command_line_say_what_to_do() {
         run(&["filter", "inspect", &example, "--config", config, "--grant", "grant.yaml"]);
     let declared = said.lines().find(|line| line.starts_with("declares")).unwrap_or(&said);
     golden("class-not-granted", &format!("{declared}\n"), &mut wrong);
+    fs::write(here.join("config.json"), config).unwrap();
+    // The same code twice, in other bytes: a custom section named `v` with one octet.
+    for version in [1, 2] {
+        let mut component = fs::read(&example).unwrap();
+        component.extend([0, 3, 1, b'v', version]);
+        fs::write(here.join(format!("limit-{version}.wasm")), component).unwrap();
+    }
+    let difference = ["filter", "diff", "limit-1.wasm", "limit-2.wasm", "--config", "config.json"];
+    let (_, said) = run(&[&difference[..], &["--grant", "grant.yaml"]].concat());
+    golden("diff-of-what-does-not-start", &said, &mut wrong);
     assert!(run(&["filter", "new", "agents"]).0);
     let table = here.join("agents/tests/cases.yaml");
     for (name, text) in [

@@ -71,7 +71,7 @@ fn no_way_to_change_a_pair_takes_one_that_proxies_would_refuse() {
         refused("rolled back", &back);
         if what == "a setting" {
             let mut wrong = Vec::new();
-            golden("rollback-to-older-settings", &said(&registry.ask(&back)), &mut wrong);
+            golden("rollback-to-older-settings", &said(&registry.tells(&back)), &mut wrong);
             assert!(wrong.is_empty(), "{}", wrong.join("\n"));
         }
         refused(

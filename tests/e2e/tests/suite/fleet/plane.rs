@@ -297,6 +297,11 @@ impl Registry {
         self.asker.ask(arguments)
     }
 
+    /// Runs a command against it as its admin, who reads the output.
+    pub(super) fn tells(&self, arguments: &[&str]) -> Output {
+        self.asker.tells(arguments)
+    }
+
     /// The output of a command that succeeds.
     pub(super) fn did(&self, arguments: &[&str]) -> Value {
         let done = self.ask(arguments);
@@ -391,10 +396,13 @@ impl Registry {
 impl Asker {
     /// Runs a command against the registry.
     pub(super) fn ask(&self, arguments: &[&str]) -> Output {
-        let mut all = arguments.to_vec();
-        let at = ["--registry", &self.url, "--token-file", &self.token, "--output", "json"];
-        all.extend(at);
-        tamis(&self.folder, &all)
+        self.tells(&[arguments, &["--output", "json"]].concat())
+    }
+
+    /// The same, with the output for people.
+    fn tells(&self, arguments: &[&str]) -> Output {
+        let at = ["--registry", &self.url, "--token-file", &self.token];
+        tamis(&self.folder, &[arguments, &at].concat())
     }
 }
 
