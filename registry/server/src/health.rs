@@ -82,10 +82,10 @@ async fn metrics(State(api): State<Api>, caller: Caller) -> Result<Response, Pro
                 continue;
             }
             "tamis_registry_slots" => {
-                for (word, state) in STATES {
+                for state in STATES {
                     let slots = status.proxies.iter().flat_map(|proxy| &proxy.slots);
                     let count = slots.filter(|slot| slot.state == state).count();
-                    let _ = writeln!(page, "{name}{{state=\"{word}\"}} {count}");
+                    let _ = writeln!(page, "{name}{{state=\"{}\"}} {count}", word(state));
                 }
                 continue;
             }
@@ -128,11 +128,40 @@ fn problems(api: &Api, status: &tamis_api::FleetStatus) -> BTreeMap<(&'static st
 /// The most codes that problems are counted by; the rest is `other`.
 const CODES_MAX: usize = 200;
 
-const STATES: [(&str, SlotStateView); 6] = [
-    ("serving", SlotStateView::Serving),
-    ("pending", SlotStateView::Pending),
-    ("kept-last-good", SlotStateView::KeptLastGood),
-    ("refused", SlotStateView::Refused),
-    ("drift", SlotStateView::Drift),
-    ("unassigned", SlotStateView::Unassigned),
+/// Every state that slots are counted by.
+const STATES: [SlotStateView; 7] = [
+    SlotStateView::Serving,
+    SlotStateView::Pending,
+    SlotStateView::KeptLastGood,
+    SlotStateView::Refused,
+    SlotStateView::Drift,
+    SlotStateView::Unassigned,
+    SlotStateView::Disconnected,
 ];
+
+/// The value of the label `state`, as `tamis status --output json` writes it.
+fn word(state: SlotStateView) -> &'static str {
+    match state {
+        SlotStateView::Serving => "serving",
+        SlotStateView::Pending => "pending",
+        SlotStateView::KeptLastGood => "kept-last-good",
+        SlotStateView::Refused => "refused",
+        SlotStateView::Drift => "drift",
+        SlotStateView::Unassigned => "unassigned",
+        SlotStateView::Disconnected => "disconnected",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use utoipa::PartialSchema as _;
+
+    #[test]
+    fn every_state_of_a_slot_is_counted_under_the_word_that_status_writes() {
+        let schema = serde_json::to_value(SlotStateView::schema()).unwrap();
+        let words = STATES.map(word);
+        assert_eq!(schema["enum"], serde_json::json!(words), "{schema}");
+        assert_eq!(serde_json::json!(STATES), serde_json::json!(words));
+    }
+}

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use tamis_e2e::{RunningProcess, eventually, tamis};
+use tamis_e2e::{RunningProcess, eventually, request, tamis};
 
 use super::plane::{EDGE, Plane, Registry, SLOT, json, said};
 
@@ -20,6 +20,19 @@ fn condition(registry: &Registry, kind: &str) -> Value {
     let gateway = registry.did(&["describe", "gateway", "edge", "-n", "test"]);
     let conditions = gateway["conditions"].as_array().unwrap();
     conditions.iter().find(|one| one["type"] == kind).unwrap().clone()
+}
+
+/// How many slots the registry's metrics count in each state.
+fn slot_counts(registry: &Registry) -> Vec<(String, usize)> {
+    let (address, token) = registry.admin();
+    let page = request(&address, "GET", "/metrics", &[("authorization", &token)], b"");
+    assert_eq!(page.status, 200, "{}", page.body);
+    let rows = page.body.lines().filter_map(|line| {
+        let line = line.strip_prefix("tamis_registry_slots{state=\"")?;
+        let (state, count) = line.split_once("\"} ")?;
+        Some((state.to_owned(), count.parse().unwrap()))
+    });
+    rows.collect()
 }
 
 #[test]
@@ -116,8 +129,13 @@ fn problems_of_a_proxy_travel_to_status_and_its_end_is_disconnected_since() {
     gateway.end("-KILL");
     let gone = proxy(&registry, |one| one["connected"] == false);
     assert!(gone["disconnectedMs"].as_u64().is_some_and(|since| since > 0), "{gone}");
-    let states = gone["slots"].as_array().unwrap().iter();
-    assert!(states.into_iter().all(|slot| slot["state"] == "disconnected"), "{gone}");
+    let slots = gone["slots"].as_array().unwrap();
+    assert!(slots.iter().all(|slot| slot["state"] == "disconnected"), "{gone}");
+    // The metrics count the same slots under the same word, and under no other.
+    let counts = slot_counts(&registry);
+    let counted = |word: &str| counts.iter().find(|(state, _)| state == word).map(|one| one.1);
+    assert_eq!(counted("disconnected"), Some(slots.len()), "{counts:?}");
+    assert_eq!(counts.iter().map(|one| one.1).sum::<usize>(), slots.len(), "{counts:?}");
     assert_eq!(condition(&registry, "Programmed")["reason"], "Disconnected");
     // It is also recorded: a registry that restarts still knows it.
     let entry = eventually("the end is in the journal", || {

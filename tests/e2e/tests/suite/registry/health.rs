@@ -49,7 +49,9 @@ fn a_registry_tells_that_it_lives_whether_it_is_ready_and_its_numbers_to_whoever
         assert_eq!(text.matches(&format!("# TYPE {name} {kind}\n")).count(), 1, "{name}: {text}");
         assert_eq!(text.matches(&format!("# HELP {name} ")).count(), 1, "{name}: {text}");
     }
-    for state in ["serving", "pending", "kept-last-good", "refused", "drift", "unassigned"] {
+    for state in
+        ["serving", "pending", "kept-last-good", "refused", "drift", "unassigned", "disconnected"]
+    {
         let line = format!("tamis_registry_slots{{state=\"{state}\"}} 0\n");
         assert!(text.contains(&line), "{line}: {text}");
     }
