@@ -8,8 +8,8 @@ use serde_json::Value as Json;
 pub use tamis_refused::Refused;
 
 pub use crate::kinds::{
-    Algorithm, AmbiguousPaths, ClientAddressField, Egress, EmptySegments, Isolation,
-    ListenerReasons, OnFailure, PathEscapes, Phase, ProxyHeader, World,
+    Algorithm, AmbiguousPaths, ClientAddressField, Egress, EmptySegments, InterimResponses,
+    Isolation, ListenerReasons, OnFailure, PathEscapes, Phase, ProxyHeader, World,
 };
 
 /// Proxies of the release before know the rule of a refusal by another name.
@@ -157,6 +157,8 @@ plans! {
         /// Whether calls of gRPC-Web become calls of gRPC.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         pub grpc_web: bool,
+        /// Which clients get interim responses of upstreams.
+        pub interim_responses: InterimResponses,
         /// `//` in paths.
         pub empty_segments: EmptySegments,
         /// `%2F` and `%5C` in paths.
@@ -509,6 +511,8 @@ impl Default for ListenerRulesPlan {
             upgrades: vec!["websocket".to_owned()],
             reasons: ListenerReasons::Show,
             grpc_web: false,
+            // The clients of a sidecar are its application and other proxies.
+            interim_responses: InterimResponses::All,
             empty_segments: EmptySegments::Merge,
             escaped_slashes: AmbiguousPaths::Refuse,
             parameters: AmbiguousPaths::Refuse,

@@ -112,6 +112,7 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
     ("/listeners/*/upgrades/*", FieldReferent::Nothing),
     ("/listeners/*/reasons", FieldReferent::Nothing),
     ("/listeners/*/grpcWeb", FieldReferent::Nothing),
+    ("/listeners/*/interimResponses", FieldReferent::Nothing),
     ("/listeners/*/paths/emptySegments", FieldReferent::Nothing),
     ("/listeners/*/paths/escapedSlashes", FieldReferent::Nothing),
     ("/listeners/*/paths/parameters", FieldReferent::Nothing),

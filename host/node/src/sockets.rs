@@ -19,15 +19,15 @@ use tamis_exchange::{
     PathRules, Protocols, TrustedProxies,
 };
 use tamis_proxy::{
-    CaptureRules, CertificateStatus, EgressRule, EgressRules, ListenerConfig, ListenerRules,
-    Reasons, TcpRules,
+    CaptureRules, CertificateStatus, EgressRule, EgressRules, InterimClients, ListenerConfig,
+    ListenerRules, Reasons, TcpRules,
 };
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, CapturedPlan, ClientAddressField, ClientAddressPlan,
-    DestinationPlan, Egress, EmptySegments, EndpointPlan, ListenerFilesPlan, ListenerPlan,
-    ListenerReasons, ListenerRulesPlan, MemberFilesPlan, MemberTlsPlan, NodePlan, OthersPlan,
-    PathEscapes, PolicyPlan, ProtocolPlan, ProxyHeader, ServerNamePlan, ServerTlsPlan, ServicePlan,
-    TcpPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    DestinationPlan, Egress, EmptySegments, EndpointPlan, InterimResponses, ListenerFilesPlan,
+    ListenerPlan, ListenerReasons, ListenerRulesPlan, MemberFilesPlan, MemberTlsPlan, NodePlan,
+    OthersPlan, PathEscapes, PolicyPlan, ProtocolPlan, ProxyHeader, ServerNamePlan, ServerTlsPlan,
+    ServicePlan, TcpPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ProxyHeaderVersion,
@@ -63,6 +63,10 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
             ListenerReasons::Hide => Reasons::Hide,
         },
         grpc_web: plan.grpc_web,
+        interim: match plan.interim_responses {
+            InterimResponses::Http2 => InterimClients::Http2,
+            InterimResponses::All => InterimClients::All,
+        },
         trusted_proxies: plan.client_address.as_ref().and_then(trusted_proxies),
         hostname: plan.hostname.as_deref().map(HostPattern::new),
         elsewhere: plan.elsewhere.iter().map(|host| HostPattern::new(host)).collect(),

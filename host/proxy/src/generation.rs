@@ -104,6 +104,8 @@ pub struct ListenerRules {
     pub reasons: Reasons,
     /// Whether calls of gRPC-Web become calls of gRPC.
     pub grpc_web: bool,
+    /// Which clients get interim responses of upstreams.
+    pub interim: InterimClients,
     /// Proxies whose statement of the client's address counts; `None`: the peer is the client.
     pub trusted_proxies: Option<TrustedProxies>,
     /// Peers that begin each connection with a PROXY header, and that alone may connect; `None`: no header
@@ -172,6 +174,16 @@ pub enum Reasons {
     Show,
     /// Only the access record contains it.
     Hide,
+}
+
+/// Which clients get interim responses of upstreams. Some clients of HTTP/1.1 take one for the final response (RFC 8297 §3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum InterimClients {
+    /// Those of HTTP/2.
+    Http2,
+    /// Those of HTTP/1.1 and HTTP/2.
+    #[default]
+    All,
 }
 
 /// The content of a slot: a filter that runs, or the reason why it may not.

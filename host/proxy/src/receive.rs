@@ -4,17 +4,18 @@ use crate::arrival::Arrival;
 use crate::client_body;
 use crate::decode::{self, DecodedRequest};
 use crate::exchange::{ExchangeState, Replay, Retrier, too_large};
+use crate::generation::InterimClients;
 use crate::grpc_web::GrpcWebCall;
 use crate::heads::is_grpc;
 use crate::patience;
 use crate::request_id;
 use crate::request_parts::{RequestParts, WrittenHost};
 use crate::stop::ExchangeStop;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use std::sync::Arc;
 use tamis_exchange::{Body, Exchange, Refusal};
 use tamis_resources::plan::TrafficDirection;
-use tamis_transport::RequestBody;
+use tamis_transport::{InterimSender, RequestBody};
 
 /// Begins the exchange of a request after the check of its content. From here on its end is counted and
 /// recorded in any case, even if the client goes away.
@@ -23,7 +24,7 @@ pub(crate) fn receive(
     mut request: Request<RequestBody>,
     content: Result<(), Refusal>,
 ) -> (Box<ExchangeState>, RequestParts, Result<(), ExchangeStop>) {
-    let Arrival { connection, chain, direction, shared, .. } = *arrival;
+    let Arrival { connection, chain, direction, rules, shared, .. } = *arrival;
     let connects = request.method() == Method::CONNECT;
     let request_id = request_id::ensure(request.headers_mut(), shared.random);
     let decoded = content.and_then(|()| decode::decode(&mut request, arrival));
@@ -53,7 +54,10 @@ pub(crate) fn receive(
     let host = written_host.zip(connection.routed_host());
     let host = host.map(|(written, routed)| WrittenHost { written, routed: Arc::clone(routed) });
     let pause = shared.limits.gate.body_timeout;
-    let interim = request.body().interim();
+    let interim = match (rules.interim, request.version()) {
+        (InterimClients::Http2, version) if version < Version::HTTP_2 => InterimSender::default(),
+        (InterimClients::Http2 | InterimClients::All, _) => request.body().interim(),
+    };
     let (version, body) = (request.version(), request.into_body());
     let body = match upgrade {
         Some(_) => Body::Empty,

@@ -5,7 +5,9 @@ use super::tcp::{Called, application, tcp_ports};
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy};
 use crate::access_rule::prefix;
 use crate::document::Document;
-use crate::kinds::{ClientAddressField, GatewaySpec, Listener, ListenerProtocol, ListenerReasons};
+use crate::kinds::{
+    ClientAddressField, GatewaySpec, InterimResponses, Listener, ListenerProtocol, ListenerReasons,
+};
 use crate::plan::{
     AddressPlan, ChainPlan, ClientAddressPlan, ListenerFilesPlan, ListenerPlan, ListenerRulesPlan,
     TlsPlan, TrafficDirection,
@@ -303,6 +305,7 @@ fn rules(all: &[Listener], listener: &Listener, ip: std::net::IpAddr) -> Listene
         upgrades: upgrades(listener.upgrades.as_deref()),
         reasons: listener.reasons.unwrap_or(reasons),
         grpc_web: listener.grpc_web.unwrap_or(known.grpc_web),
+        interim_responses: listener.interim_responses.unwrap_or(InterimResponses::Http2),
         empty_segments: paths.and_then(|it| it.empty_segments).unwrap_or(known.empty_segments),
         escaped_slashes: paths.and_then(|it| it.escaped_slashes).unwrap_or(known.escaped_slashes),
         parameters: paths.and_then(|it| it.parameters).unwrap_or(known.parameters),

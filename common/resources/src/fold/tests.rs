@@ -14,8 +14,8 @@ use serde_json::json;
 
 use crate::plan::{
     AddressPlan, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
-    EndpointPlan, ListenerReasons, ListenerRulesPlan, MemberTlsPlan, NodePlan, PathEscapes,
-    ProtocolPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    EndpointPlan, InterimResponses, ListenerReasons, ListenerRulesPlan, MemberTlsPlan, NodePlan,
+    PathEscapes, ProtocolPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use crate::{Document, FoldResult, Problem, Security, fold, parse};
 
@@ -551,6 +551,22 @@ fn a_gateway_that_others_can_reach_keeps_its_reasons_to_itself() {
 }
 
 #[test]
+fn clients_of_http1_get_interim_responses_where_the_listener_says_so() {
+    for (field, expected) in [
+        ("reasons: Show", InterimResponses::Http2),
+        ("interimResponses: Http2", InterimResponses::Http2),
+        ("interimResponses: All", InterimResponses::All),
+    ] {
+        let folded = folded(&with_listener(field), "gateway:shop/edge");
+        assert!(folded.problems.is_empty(), "{:?}", folded.problems);
+        let rules = &folded.plan.unwrap().listeners[0].rules;
+        assert_eq!(rules.interim_responses, expected, "{field}");
+    }
+    let sidecar = plan("sidecar:shop/storefront/0").listeners;
+    assert!(sidecar.iter().all(|one| one.rules.interim_responses == InterimResponses::All));
+}
+
+#[test]
 fn a_listener_that_does_not_say_whom_it_trusts_does_not_listen() {
     for (field, place) in [
         ("{}", "clientAddress"),
@@ -608,6 +624,7 @@ fn how_a_listener_reads_requests_is_what_its_document_says() {
         escaped_slashes: AmbiguousPaths::Keep,
         escapes: PathEscapes::Unreserved,
         grpc_web: true,
+        interim_responses: InterimResponses::Http2,
         ..ListenerRulesPlan::default()
     };
     assert_eq!(rules, expected);

@@ -15,6 +15,13 @@ words! {
         /// Only the access record has it.
         Hide,
     }
+    /// Which clients of a listener get the interim responses of upstreams.
+    pub enum InterimResponses {
+        /// Clients of HTTP/2; clients of HTTP/1.1 get the final response alone.
+        Http2,
+        /// Clients of HTTP/1.1 and HTTP/2.
+        All,
+    }
     /// Handling of `//` in a path.
     pub enum EmptySegments {
         /// It becomes one slash.
@@ -113,6 +120,9 @@ shapes! {
         /// Whether calls of gRPC-Web, which browsers make, become calls of gRPC. Filters and services see gRPC.
         /// Default: false; they pass as they are.
         pub grpc_web: Option<bool>,
+        /// Which clients get interim responses of upstreams, such as early hints. Default: `Http2`, since some clients of
+        /// HTTP/1.1 take an interim response for the final one (RFC 8297 §3).
+        pub interim_responses: Option<InterimResponses>,
         /// Handling of paths that servers read in more than one way.
         pub paths: Option<ListenerPaths>,
         /// Proxies in front of this listener whose statement of the client's address counts. Default: none; the

@@ -55,6 +55,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         upgrades,
         reasons: ListenerReasons::Hide,
         grpc_web: true,
+        interim_responses: InterimResponses::Http2,
         empty_segments: EmptySegments::Keep,
         escaped_slashes: AmbiguousPaths::Keep,
         parameters: AmbiguousPaths::Keep,
@@ -74,6 +75,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         upgrades: Protocols::new(["shout"]),
         reasons: Reasons::Hide,
         grpc_web: true,
+        interim: InterimClients::Http2,
         trusted_proxies: TrustedProxies::new(ForwardedField::Forwarded, Some(&trusted), Some(2))
             .ok(),
         header_senders: AddressPrefixes::new(&trusted).ok(),

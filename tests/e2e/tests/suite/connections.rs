@@ -171,7 +171,8 @@ fn hints_over_http2() -> SocketAddr {
 #[test]
 fn early_hints_of_an_upstream_reach_a_client_before_the_last_response() {
     for (protocol, address) in [("http", hints_over_http1()), ("http2", hints_over_http2())] {
-        let options = FolderOptions { protocol, ..FolderOptions::default() };
+        let listener = "interimResponses: All";
+        let options = FolderOptions { protocol, listener, ..FolderOptions::default() };
         let folder = Folder::gateway_with(&[address], &options);
         let _gateway = folder.start(&[]);
         hints_come_first_over_http1(&folder.http);
@@ -179,9 +180,26 @@ fn early_hints_of_an_upstream_reach_a_client_before_the_last_response() {
     }
 }
 
-fn hints_come_first_over_http1(address: &str) {
+#[test]
+fn clients_of_http1_get_early_hints_only_where_the_listener_says_so() {
+    for (protocol, address) in [("http", hints_over_http1()), ("http2", hints_over_http2())] {
+        let options = FolderOptions { protocol, ..FolderOptions::default() };
+        let folder = Folder::gateway_with(&[address], &options);
+        let _gateway = folder.start(&[]);
+        let text = one_request(&folder.http);
+        assert!(text.starts_with("HTTP/1.1 200 OK\r\n") && text.ends_with("last"), "{text}");
+        assert!(!text.contains("preload"), "{protocol}: {text}");
+        hints_come_first_over_http2(&folder.http);
+    }
+}
+
+fn one_request(address: &str) -> String {
     let octets = exchange(address, b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
-    let text = String::from_utf8_lossy(&octets).into_owned();
+    String::from_utf8_lossy(&octets).into_owned()
+}
+
+fn hints_come_first_over_http1(address: &str) {
+    let text = one_request(address);
     // What no hook has seen passes only if it is a hint, and 100 is the gateway's own.
     let hints = "HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n";
     let last = text.strip_prefix(hints).unwrap_or_else(|| panic!("{text}"));
