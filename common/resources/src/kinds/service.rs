@@ -91,7 +91,8 @@ shapes! {
         /// Address at which its sidecar accepts traffic from the mesh.
         #[schemars(extend("format" = "host-port"))]
         pub sidecar: Option<String>,
-        /// Address at which its sidecar accepts traffic from the application.
+        /// Address at which its sidecar accepts traffic from the application. Whoever can connect to it speaks as the
+        /// service: use a loopback address.
         #[schemars(extend("format" = "host-port"))]
         pub outbound: Option<String>,
         /// Addresses at which its sidecar accepts TCP connections from the application, one for each `tcp`
