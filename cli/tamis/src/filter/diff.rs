@@ -1,5 +1,8 @@
 //! `tamis filter diff`.
 
+mod settings;
+
+use self::settings::SettingChange;
 use super::grants;
 use super::trial::{NO_CONFIG, Trial};
 use crate::output::{self, Output};
@@ -38,7 +41,7 @@ pub(crate) struct Arguments {
 /// Prints what the second may do and the first may not; exits with 3 if that is anything.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let compared = compare(arguments)?;
-    output::result(output, &compared.json(), || compared.text());
+    output::answer(output, &compared.json(), || compared.text());
     let grows = !compared.gained.is_empty();
     Ok(if grows { ExitCode::from(GROWS) } else { ExitCode::SUCCESS })
 }
@@ -49,6 +52,8 @@ struct Side {
     inspection: Inspection,
     authority: Authority,
     digest: Digest,
+    /// The JSON Schema of its configuration; `Null`: it gives none, or could not be asked.
+    schema: Value,
     /// Name and version, if there is a manifest next to it.
     called: Option<(String, String)>,
 }
@@ -58,6 +63,8 @@ struct FilterComparison {
     b: Side,
     gained: Vec<AuthorityGrowth>,
     lost: Vec<AuthorityGrowth>,
+    /// How the configurations differ that they take; none while one of them is unknown.
+    settings: Vec<SettingChange>,
 }
 
 fn compare(arguments: &Arguments) -> Result<FilterComparison> {
@@ -72,13 +79,16 @@ fn compare(arguments: &Arguments) -> Result<FilterComparison> {
     let (a, b) = (side(&arguments.a, &config, grant)?, side(&arguments.b, &config, grant)?);
     // Identical bytes have identical capabilities, even undeclared ones.
     if a.digest == b.digest {
-        return Ok(FilterComparison { a, b, gained: Vec::new(), lost: Vec::new() });
+        let (gained, lost, settings) = (Vec::new(), Vec::new(), Vec::new());
+        return Ok(FilterComparison { a, b, gained, lost, settings });
     }
     let gained = b.authority.grows_beyond(&a.authority);
     let mut lost = a.authority.grows_beyond(&b.authority);
     // An unknown may be a gain; report it once, not also as a loss.
     lost.retain(|one| one.kind != GrowthKind::Unknown);
-    Ok(FilterComparison { a, b, gained, lost })
+    let known = a.is_known() && b.is_known();
+    let settings = if known { settings::compare(&a.schema, &b.schema) } else { Vec::new() };
+    Ok(FilterComparison { a, b, gained, lost, settings })
 }
 
 fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
@@ -102,14 +112,17 @@ fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
     let shown = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.unwrap_or(&shown);
     let trial = Trial { name, config, grant: granted, grant_file: grant };
-    let declaration = match trial.run(&octets, &inspection) {
-        Ok(filter) => Declaration::Known(DeclaredAccess::of(&filter)),
-        Err(why) => Declaration::Unknown(why),
+    let (declaration, schema) = match trial.run(&octets, &inspection) {
+        Ok(filter) => {
+            let schema = serde_json::from_str(filter.config_schema()).unwrap_or_default();
+            (Declaration::Known(DeclaredAccess::of(&filter)), schema)
+        }
+        Err(why) => (Declaration::Unknown(why), Value::Null),
     };
     drop(busy);
     let authority = Authority::new(&inspection, declaration);
     let digest = Digest::of(&octets);
-    Ok(Side { file: path.to_owned(), inspection, authority, digest, called })
+    Ok(Side { file: path.to_owned(), inspection, authority, digest, schema, called })
 }
 
 fn called(artifact: &StoredArtifact, inspection: &Inspection) -> Result<(String, String)> {
@@ -137,6 +150,11 @@ impl Side {
         })
     }
 
+    /// Whether it could be asked what it declares.
+    fn is_known(&self) -> bool {
+        matches!(self.authority.declaration, Declaration::Known(_))
+    }
+
     fn title(&self) -> String {
         match &self.called {
             Some((name, version)) => format!("{name} {version}"),
@@ -152,6 +170,7 @@ impl FilterComparison {
             "grows": !self.gained.is_empty(),
             "gained": self.gained,
             "lost": self.lost,
+            "settings": self.settings,
             "moving": self.moving(),
             "wasi": { "gained": only(b, a), "lost": only(a, b) },
             "a": self.a.json(),
@@ -181,6 +200,7 @@ impl FilterComparison {
         if a.contract != b.contract {
             let _ = writeln!(text, "contract {} -> {}", a.contract, b.contract);
         }
+        text.push_str(&settings::text(&self.settings));
         let _ = writeln!(text, "size {} -> {} bytes", a.size, b.size);
         let steps = self.moving();
         if !steps.is_empty() {
@@ -189,6 +209,12 @@ impl FilterComparison {
             for step in steps {
                 let _ = writeln!(text, "  {step}");
             }
+        }
+        if !self.settings.is_empty() {
+            text.push_str("a configuration of the one may be wrong for the other: `tamis check` and `tamis apply` ask the filter\n");
+        }
+        if self.a.digest != self.b.digest && !(self.a.is_known() && self.b.is_known()) {
+            text.push_str("their settings cannot be compared\n");
         }
         if self.gained.iter().any(|growth| growth.kind == GrowthKind::Unknown) {
             text.push_str("what it declares to read and write cannot be compared\n");

@@ -54,8 +54,8 @@ enum Command {
     /// Show what a component is and may do: hooks, imports, declared fields, size, digest, signers.
     #[command(after_help = "Example:\n  tamis filter inspect my-filter/target/my-filter.wasm")]
     Inspect(inspect::Arguments),
-    /// Show what a second component may do and a first may not, from their bytes: exits with 0 if nothing,
-    /// with 3 if anything.
+    /// Show what a second component may do and a first may not, from their bytes, and how their settings differ: exits
+    /// with 0 if it may do nothing more, with 3 if anything.
     #[command(
         after_help = "Example:\n  tamis filter diff store/acme-my-filter-0.1.0.wasm my-filter/target/my-filter.wasm"
     )]

@@ -56,6 +56,29 @@ fn hooks_imports_and_fields_that_are_gained_and_lost_are_named() {
 }
 
 #[test]
+fn settings_that_a_version_gained_or_lost_are_named_in_the_text_and_in_json() {
+    let folder = folder();
+    let compared = compare(&arguments(&folder, "telemetry", "retry")).unwrap();
+    let (text, value) = (compared.text(), compared.json());
+    for line in [
+        "+ setting attempts: integer, default 3, minimum 1",
+        "+ setting statuses[]: integer, maximum 599, minimum 100",
+        "a configuration of the one may be wrong for the other",
+    ] {
+        assert!(text.contains(&format!("\n{line}")), "{line}: {text}");
+    }
+    let attempts = json!({
+        "kind": "new", "setting": "attempts", "allowed": "integer, default 3, minimum 1",
+    });
+    assert!(value["settings"].as_array().unwrap().contains(&attempts), "{value}");
+    let back = compare(&arguments(&folder, "retry", "telemetry")).unwrap().text();
+    assert!(back.contains("\n- setting attempts\n"), "{back}");
+    let same = compare(&arguments(&folder, "retry", "retry")).unwrap();
+    assert!(!same.text().contains("setting"), "{}", same.text());
+    assert_eq!(same.json()["settings"], json!([]));
+}
+
+#[test]
 fn what_cannot_be_configured_may_do_more_for_all_anybody_knows() {
     let folder = folder();
     let mut arguments = arguments(&folder, "telemetry", "retry");
