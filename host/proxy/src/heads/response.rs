@@ -32,8 +32,8 @@ pub(crate) fn pass_on(
     remove_claims_of_upstream(headers, of_mesh);
     headers.remove(RETRIES);
     via::add(headers, version);
-    if has_no_content(status) {
-        // Without a body it states no length; HTTP/1.1 drops it, so HTTP/2 does too (RFC 9110 §8.6).
+    if status == StatusCode::NO_CONTENT {
+        // It states no length; a 304 may, of what it does not send (RFC 9110 §8.6).
         headers.remove(header::CONTENT_LENGTH);
     }
     if status == StatusCode::RESET_CONTENT {
