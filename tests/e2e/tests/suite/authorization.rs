@@ -187,6 +187,42 @@ const RULES: &str = "  allow:
 ";
 
 #[test]
+fn a_sidecar_finds_a_service_by_its_name_in_every_spelling_that_means_it() {
+    let mesh = Mesh::new(&policy("test", "app", APP, ALLOW_ALL));
+    let _running = mesh.start();
+    for (number, (host, sent)) in [
+        ("app", Some("app")),
+        ("app.", Some("app")),
+        ("APP.", Some("app")),
+        ("app:", Some("app")),
+        ("app:80", Some("app")),
+        ("app.:80", Some("app")),
+        ("app.:0080", Some("app")),
+        ("app.test", Some("app.test")),
+        ("app.test.", Some("app.test")),
+        ("app.test.mesh", Some("app.test.mesh")),
+        ("app.test.mesh.:80", Some("app.test.mesh")),
+        ("app.other.", None),
+        ("apps.", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (path, before) = (format!("/spelling?{number}"), mesh.backend.count());
+        let reply = request(&mesh.web, "GET", &path, &[("host", host)], b"");
+        let Some(sent) = sent else {
+            assert_eq!((reply.status, mesh.backend.count()), (404, before), "{host}");
+            continue;
+        };
+        assert_eq!(reply.status, 200, "{host}: {}", reply.body);
+        let seen = mesh.backend.last().unwrap();
+        let found = seen.headers.iter().find(|(name, _)| name == "host").unwrap();
+        assert_eq!(found.1, sent, "{host}");
+        assert_eq!(mesh.record(&path)["authority"], sent, "{host}");
+    }
+}
+
+#[test]
 fn nothing_is_allowed_but_what_a_rule_allows() {
     let mesh = Mesh::new("");
     let running = mesh.start();

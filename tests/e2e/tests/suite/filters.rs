@@ -219,4 +219,24 @@ fn a_filter_that_needs_a_grant_in_its_self_test_is_inspected_and_compared_under_
     }
     let (code, said) = diff(&["--grant", "without.yaml"]);
     assert!(code == Some(3) && said.contains("without.yaml"), "{code:?}: {said}");
+
+    // A table without `grant` gives everything; one that gives no class says which is missing.
+    let test = |grant: &str| {
+        let cases = "cases: [{ name: a, expect: { answer: { status: 200, body: 'true' } } }]\n";
+        write("cases.yaml", &format!("config: {config}\n{grant}{cases}"));
+        let done = tamis(here, &["filter", "test", "--component", &guest, "--cases", "cases.yaml"]);
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        (done.status.success(), said + &String::from_utf8_lossy(&done.stderr))
+    };
+    let (passed, said) = test("");
+    assert!(passed, "{said}");
+    let imports = "clock: {}, counters: {}, http-client: { hosts: [] }, kv: {}, log: {}, metrics: {}, records: {}";
+    for (classes, passes) in [("per-key: { rate: 1/s, burst: 5 }", true), ("", false)] {
+        let grant = format!(
+            "grant: {{ request: {{ readHeaders: [':path'] }}, imports: {{ {imports}, quota: {{ classes: {{ {classes} }} }} }} }}\n"
+        );
+        let (passed, said) = test(&grant);
+        assert_eq!(passed, passes, "{classes}: {said}");
+        assert!(passes || said.contains("no quota class `per-key`"), "{said}");
+    }
 }

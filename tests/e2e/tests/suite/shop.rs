@@ -109,6 +109,57 @@ fn one_command_runs_a_mesh_and_ends_it() {
     assert!(running.end("-INT").success());
 }
 
+/// Where the application of the second endpoint of `payments` listens.
+fn flaky(shop: &Shop) -> String {
+    let text = std::fs::read_to_string(shop.folder.path().join("services.yaml")).unwrap();
+    let payments = text.split("---\n").find(|one| one.contains("name: payments,")).unwrap();
+    let second = payments.split("- address: ").nth(2).unwrap();
+    second.lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn the_flaky_endpoint_fails_in_the_records_and_no_client_notices() {
+    let shop = shop();
+    let _running = up(shop.folder.path(), &[]);
+    // Itself, past the mesh: one request in three fails.
+    let application = flaky(&shop);
+    let seen: Vec<u16> = (0..6).map(|_| get(&application, "/").status).collect();
+    assert_eq!(seen, [200, 200, 503, 200, 200, 503]);
+    // Through the mesh a client sees no failure, while the record of the caller's sidecar shows the second attempt.
+    let record = eventually("a call of payments is tried again", || {
+        let page = get(&shop.http, "/");
+        if page.status == 200 {
+            assert_eq!(page.json()["calls"]["payments"]["status"], 200, "{}", page.body);
+        }
+        let name = ".tamis/access/sidecar-shop-storefront-0.jsonl";
+        let text = std::fs::read_to_string(shop.folder.path().join(name)).ok()?;
+        text.lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .find(|record| record["authority"] == "payments" && record["attempts"] == 2)
+    });
+    assert_eq!((&record["status"], &record["listener"]), (&200.into(), &"outbound".into()));
+}
+
+#[test]
+fn the_registry_of_up_listens_where_it_is_told_to_or_up_does_not_start() {
+    let (first, second) = (shop(), shop());
+    let address = format!("127.0.0.1:{}", free_port());
+    let running = up(first.folder.path(), &["--registry", &address, "--no-apps"]);
+    let event = running.event("the mesh is up", |event| event["event"] == "up");
+    let (url, token) = (&event["registry"]["address"], &event["registry"]["tokenFile"]);
+    assert_eq!(*url, format!("http://{address}"));
+    let (url, token) = (url.as_str().unwrap(), token.as_str().unwrap());
+    let status = ["status", "--registry", url, "--token-file", token, "--output", "json"];
+    let done = tamis(first.folder.path(), &status);
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let status: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!(status["proxies"].as_array().unwrap().len(), 6, "{status}");
+    // An address that was asked for is not exchanged for a free one.
+    let taken = tamis(second.folder.path(), &["up", ".", "--registry", &address, "--no-apps"]);
+    let said = String::from_utf8_lossy(&taken.stderr).into_owned();
+    assert!(!taken.status.success() && said.contains(&address), "{said}");
+}
+
 #[test]
 fn a_broken_guard_that_is_added_while_up_runs_closes_what_it_was_to_guard() {
     let shop = shop();
