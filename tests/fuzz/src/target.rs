@@ -121,14 +121,16 @@ for (const line of lines) {
 }
 ";
 
-    /// What a program reads; `None` where it is not installed.
-    fn read(program: &str, arguments: [&str; 2], lines: &[String]) -> Option<Vec<Vec<u8>>> {
+    /// What a program reads.
+    fn read(program: &str, arguments: [&str; 2], lines: &[String]) -> Vec<Vec<u8>> {
         let spawned = Command::new(program)
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn();
-        let mut child = spawned.ok()?;
+        let mut child = spawned.unwrap_or_else(|error| {
+            panic!("{program} cannot be run ({error}); `cargo xtask setup` installs it")
+        });
         let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
         let output = child.wait_with_output().unwrap();
@@ -138,7 +140,7 @@ for (const line of lines) {
             let pairs = digits.chunks(2).map(|pair| pair.iter().collect::<String>());
             pairs.map(|pair| u8::from_str_radix(&pair, 16).unwrap()).collect()
         };
-        Some(String::from_utf8(output.stdout).unwrap().lines().map(octets).collect())
+        String::from_utf8(output.stdout).unwrap().lines().map(octets).collect()
     }
 
     /// Paths of all pieces that servers have read in two ways.
@@ -207,16 +209,17 @@ for (const line of lines) {
         assert!(sent.len() > 1000, "{}", sent.len());
         let matched: Vec<Vec<u8>> = sent.iter().map(|path| decoded(path)).collect();
         for (program, arguments) in [("python3", ["-c", PYTHON]), ("node", ["-e", NODE])] {
-            let Some(read_sent) = read(program, arguments, &sent) else { continue };
+            let read_sent = read(program, arguments, &sent);
+            assert_eq!(read_sent.len(), sent.len(), "{program} reads every path");
             for ((sent, matched), read) in sent.iter().zip(&matched).zip(&read_sent) {
                 assert_eq!(read, matched, "{program} reads {sent}");
             }
         }
         // And had it been sent as it came, it would have been the same file.
-        if let Some(read_received) = read("python3", ["-c", PYTHON], &received) {
-            for ((path, matched), read) in received.iter().zip(&matched).zip(&read_received) {
-                assert_eq!(read, matched, "python3 reads {path}");
-            }
+        let read_received = read("python3", ["-c", PYTHON], &received);
+        assert_eq!(read_received.len(), received.len());
+        for ((path, matched), read) in received.iter().zip(&matched).zip(&read_received) {
+            assert_eq!(read, matched, "python3 reads {path}");
         }
     }
 }

