@@ -98,6 +98,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
+/// Builds what the suites serve: the language whose tools are the lightest to install, and come with what `setup` installs.
+pub(crate) fn tested() -> Result<()> {
+    run(&Arguments { names: vec!["python".to_owned()] })
+}
+
 impl Language {
     /// Builds unless nothing has changed; hands back a line about the component.
     fn component(&self, filter: &'static str, target: &Path, tools: &Tools) -> Result<String> {

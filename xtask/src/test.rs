@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 
-use crate::{build, deny, docs, filters, fuzz, lint, setup, shell};
+use crate::{build, deny, docs, filters, fuzz, guests, lint, setup, shell};
 
 /// A step: its name, the command that repeats it, and what it does.
 type Step = (&'static str, &'static str, fn() -> Result<()>);
@@ -12,6 +12,7 @@ type Step = (&'static str, &'static str, fn() -> Result<()>);
 const STEPS: &[Step] = &[
     ("setup", "cargo xtask setup", setup::everything),
     ("filters", "cargo xtask filters", filters::all),
+    ("guests", "cargo xtask guests python", guests::tested),
     ("build", "cargo xtask build", || build::binary(false)),
     ("lint", "cargo xtask lint", lint::run),
     ("test", "cargo test --workspace --no-fail-fast", suites),

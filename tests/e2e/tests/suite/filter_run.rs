@@ -4,7 +4,7 @@ use crate::guests::{self, GRANT};
 use crate::mistakes::golden;
 use serde_json::Value;
 use std::fs;
-use tamis_e2e::{RunningProcess, eventually, free_port, request, tamis};
+use tamis_e2e::{RunningProcess, eventually, free_port, request, root, tamis};
 
 fn states(running: &RunningProcess, kind: &str) -> usize {
     running.events().iter().filter(|event| event["event"] == kind).count()
@@ -59,7 +59,7 @@ fn a_saved_filter_serves_and_a_build_that_fails_leaves_the_last_good_one() {
 }
 
 #[test]
-fn a_component_of_another_language_serves_and_is_read_again_when_it_is_written() {
+fn a_component_that_other_tools_write_serves_and_is_read_again_when_it_is_written() {
     let folder = tempfile::TempDir::new().unwrap();
     let text = "name: acme/guest\nversion: 0.1.0\nworld: everything\n";
     fs::write(folder.path().join("filter.yaml"), text).unwrap();
@@ -92,5 +92,53 @@ fn a_component_of_another_language_serves_and_is_read_again_when_it_is_written()
     fs::write(&component, &sound).unwrap();
     eventually("it is read again", || (states(&running, "filter") > before).then_some(()));
     assert_eq!(status(), 200);
+    assert!(running.end("-INT").success());
+}
+
+#[test]
+fn a_filter_in_python_passes_the_table_of_every_language_and_serves() {
+    let component = root().join("target/guests/header-policy-python.wasm");
+    assert!(
+        component.is_file(),
+        "there is no {}: run `cargo xtask guests python`",
+        component.display()
+    );
+    let component = component.to_str().unwrap();
+    let table = root().join("tests/guests/header-policy.yaml");
+    let folder = tempfile::TempDir::new().unwrap();
+    let test = ["filter", "test", "--component", component, "--cases", table.to_str().unwrap()];
+    let tested = tamis(folder.path(), &[&test[..], &["--output", "json"]].concat());
+    let report: Value = serde_json::from_slice(&tested.stdout).unwrap();
+    assert!(tested.status.success() && report["failed"] == 0, "{report}");
+    assert!(report["tables"][0]["cases"].as_array().unwrap().len() > 10, "{report}");
+
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("filter.yaml", "name: acme/header-policy\nversion: 0.1.0\nworld: head-policy\n");
+    write(
+        "grant.yaml",
+        "kind: Grant\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: python, namespace: test }\nspec:\n  \
+         filter: acme/header-policy\n  imports: { log: {}, metrics: {}, clock: {} }\n  \
+         request: { readHeaders: [x-tenant, user-agent], writeHeaders: [x-policy] }\n  \
+         response: { writeHeaders: [x-policy-version] }\n  limits: { memory: 48MiB, time: 1s, configure: 60s }\n",
+    );
+    let config = r#"{"require":["x-tenant"],"set":{"x-policy":"7"},"denyAgents":["curl/7"]}"#;
+    let port = free_port().to_string();
+    let run = ["filter", "run", "--component", component, "--port", &port, "--config", config];
+    let running = RunningProcess::start(folder.path(), &run);
+    running.event("the filter serves", |event| {
+        event["event"] == "filter" && event["state"] == "serving"
+    });
+    let address = format!("127.0.0.1:{port}");
+    let ask = |fields: &[(&str, &str)]| request(&address, "GET", "/a", fields, b"");
+    let passed = ask(&[("x-tenant", "a"), ("x-policy", "forged")]);
+    assert_eq!(passed.status, 200, "{}", passed.body);
+    assert_eq!(passed.header("x-policy-version"), Some("1"));
+    for (fields, status, reason) in [
+        (&[("accept", "*/*")][..], 400, "header-policy.missing"),
+        (&[("x-tenant", "a"), ("user-agent", "curl/7.88.1")], 403, "header-policy.agent"),
+    ] {
+        let refused = ask(fields);
+        assert_eq!((refused.status, refused.header("x-tamis-reason")), (status, Some(reason)));
+    }
     assert!(running.end("-INT").success());
 }
