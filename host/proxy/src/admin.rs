@@ -3,6 +3,7 @@
 //! It listens on a network address and on a unix socket of the proxy's user. Whoever can open the socket is
 //! the operator; [`admin_access`](crate::admin_access) decides which requests from the network are answered.
 
+mod body;
 mod metrics;
 mod pages;
 #[cfg(test)]
@@ -11,12 +12,12 @@ mod tests;
 pub use metrics::METRICS;
 pub(crate) use metrics::metrics;
 
+use self::body::AdminBody;
 use crate::admin_access::AdminDoor;
 use crate::error::ProxyError;
 use crate::proxy_state::{LeaveError, ProxyState};
-use bytes::Bytes;
+use crate::tap::{self, TooManyWatchers};
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -97,7 +98,7 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
                 Err(_gone) => continue,
             },
         };
-        let (inner, limits) = (Arc::clone(inner), Rc::clone(&limits));
+        let (inner, limits, stage) = (Arc::clone(inner), Rc::clone(&limits), ending.clone());
         drop(tokio::task::spawn_local(async move {
             let info = ConnectionInfo {
                 sender: peer,
@@ -105,7 +106,7 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
                 identity: None,
             };
             let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
-                answer(&inner, &door, &request)
+                answer(&inner, &door, &request, &stage)
             };
             let served = serve_connection(plain, Rc::new(info), &limits, handler, ending).await;
             if let Err(error) = served {
@@ -183,6 +184,8 @@ impl Drop for CountedConnection {
 enum PageEffect {
     /// It only reads: GET and HEAD.
     Read,
+    /// It shows the traffic of others as it passes: GET, from whoever may change the proxy.
+    Watch,
     /// It changes the proxy: POST.
     Change,
 }
@@ -191,6 +194,7 @@ impl PageEffect {
     fn methods(self) -> &'static str {
         match self {
             Self::Read => "GET, HEAD",
+            Self::Watch => "GET",
             Self::Change => "POST",
         }
     }
@@ -198,13 +202,14 @@ impl PageEffect {
     fn allows(self, method: &Method) -> bool {
         match self {
             Self::Read => matches!(*method, Method::GET | Method::HEAD),
+            Self::Watch => *method == Method::GET,
             Self::Change => *method == Method::POST,
         }
     }
 }
 
 /// Every page, in the order of the list.
-const PAGES: [(&str, PageEffect, &str); 10] = [
+const PAGES: [(&str, PageEffect, &str); 11] = [
     ("/", PageEffect::Read, "this list"),
     ("/healthz", PageEffect::Read, "the process serves"),
     ("/readyz", PageEffect::Read, "a generation serves and the proxy is not draining"),
@@ -218,6 +223,11 @@ const PAGES: [(&str, PageEffect, &str); 10] = [
     ("/upstreams", PageEffect::Read, "services, endpoints, circuits"),
     ("/routes", PageEffect::Read, "listeners, their chains, and the rules of their routers"),
     (
+        "/tap",
+        PageEffect::Watch,
+        "a line of JSON for each exchange that ends; ?per-second=N says how many at most",
+    ),
+    (
         "/drain",
         PageEffect::Change,
         "send everybody elsewhere, then close; ?seconds=N says after how long",
@@ -227,7 +237,7 @@ const PAGES: [(&str, PageEffect, &str); 10] = [
 
 fn list() -> String {
     let line = |(path, way, what): &(&str, PageEffect, &str)| {
-        let method = if *way == PageEffect::Read { "GET" } else { "POST" };
+        let method = if *way == PageEffect::Change { "POST" } else { "GET" };
         format!("{method:<4} {path:<10} {what}\n")
     };
     PAGES.iter().map(line).collect()
@@ -237,8 +247,9 @@ fn answer<B>(
     inner: &Arc<ProxyState>,
     door: &AdminDoor,
     request: &Request<B>,
-) -> Response<Full<Bytes>> {
-    let mut response = decide(inner, door, request);
+    stage: &Shutdown,
+) -> Response<AdminBody> {
+    let mut response = decide(inner, door, request, stage);
     let headers = response.headers_mut();
     // A page that leads a browser here must not be able to use the response.
     for (name, value) in [
@@ -255,7 +266,8 @@ fn decide<B>(
     inner: &Arc<ProxyState>,
     door: &AdminDoor,
     request: &Request<B>,
-) -> Response<Full<Bytes>> {
+    stage: &Shutdown,
+) -> Response<AdminBody> {
     let path = request.uri().path();
     if let Err(why) = inner.access.admits(door, request) {
         return text(StatusCode::FORBIDDEN, why);
@@ -270,7 +282,7 @@ fn decide<B>(
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));
         return response;
     }
-    if *way == PageEffect::Change
+    if *way != PageEffect::Read
         && let Err((status, why)) = inner.access.may_change(door, request)
     {
         let mut response = text(status, why);
@@ -280,10 +292,13 @@ fn decide<B>(
         }
         return response;
     }
+    if *way == PageEffect::Watch {
+        return watch(inner, request.uri().query(), stage);
+    }
     page(inner, path, request.uri().query())
 }
 
-fn page(inner: &Arc<ProxyState>, path: &str, query: Option<&str>) -> Response<Full<Bytes>> {
+fn page(inner: &Arc<ProxyState>, path: &str, query: Option<&str>) -> Response<AdminBody> {
     match path {
         "/healthz" => text(StatusCode::OK, "ok\n"),
         "/readyz" => match readiness(inner) {
@@ -304,6 +319,31 @@ fn page(inner: &Arc<ProxyState>, path: &str, query: Option<&str>) -> Response<Fu
     }
 }
 
+fn watch(inner: &Arc<ProxyState>, query: Option<&str>, stage: &Shutdown) -> Response<AdminBody> {
+    let most = query.map(|query| query.strip_prefix("per-second=").and_then(|it| it.parse().ok()));
+    let most = match most {
+        None => tap::PER_SECOND,
+        Some(Some(most @ 1..=tap::PER_SECOND_MAX)) => most,
+        Some(_) => {
+            let why = format!("/tap takes ?per-second=N, from 1 to {}\n", tap::PER_SECOND_MAX);
+            return text(StatusCode::BAD_REQUEST, why);
+        }
+    };
+    match inner.shared.taps.watch(most, stage.clone()) {
+        Ok(body) => {
+            let mut response = Response::new(AdminBody::Tap(body));
+            let kind = HeaderValue::from_static("application/x-ndjson");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        Err(TooManyWatchers) => {
+            let why =
+                format!("{} watch already, as many as may; try again later\n", tap::WATCHERS_MAX);
+            text(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
+    }
+}
+
 fn readiness(inner: &ProxyState) -> Result<(), &'static str> {
     if inner.shared.is_draining() {
         return Err("draining");
@@ -311,7 +351,7 @@ fn readiness(inner: &ProxyState) -> Result<(), &'static str> {
     if inner.generation.load().number == 0 { Err("no generation yet") } else { Ok(()) }
 }
 
-fn drain(inner: &Arc<ProxyState>, query: Option<&str>) -> Response<Full<Bytes>> {
+fn drain(inner: &Arc<ProxyState>, query: Option<&str>) -> Response<AdminBody> {
     let lame_duck = match query.map(|query| query.strip_prefix("seconds=")) {
         None => inner.lame_duck,
         Some(seconds) => match seconds.and_then(|seconds| seconds.parse().ok()) {
@@ -327,17 +367,17 @@ fn drain(inner: &Arc<ProxyState>, query: Option<&str>) -> Response<Full<Bytes>> 
     text(StatusCode::ACCEPTED, format!("draining; listeners close in {seconds} s\n"))
 }
 
-fn text(status: StatusCode, content: impl Into<String>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(content.into())));
+fn text(status: StatusCode, content: impl Into<String>) -> Response<AdminBody> {
+    let mut response = Response::new(AdminBody::whole(content.into()));
     *response.status_mut() = status;
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
 }
 
-fn document(value: &Value) -> Response<Full<Bytes>> {
+fn document(value: &Value) -> Response<AdminBody> {
     let content = serde_json::to_vec_pretty(value).unwrap_or_default();
-    let mut response = Response::new(Full::new(Bytes::from(content)));
+    let mut response = Response::new(AdminBody::whole(content));
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

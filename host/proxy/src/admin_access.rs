@@ -2,7 +2,7 @@
 //!
 //! A web page that is open in a browser on the machine can send requests to any address of it. So a request
 //! must name the listener by an address of its own (a page whose name was pointed here sends that name) and
-//! must not come from a page (`Origin`); a request that changes something must carry a token, which pages
+//! must not come from a page (`Origin`); a request that changes something or watches traffic must carry a token, which pages
 //! do not have, or use the unix socket.
 
 use http::{Request, StatusCode, header};
@@ -60,7 +60,7 @@ impl AdminAccess {
         })
     }
 
-    /// Whether the request may change something.
+    /// Whether the request may change something, or watch the traffic of others.
     pub(crate) fn may_change<B>(
         &self,
         door: &AdminDoor,
@@ -70,8 +70,8 @@ impl AdminAccess {
             return Ok(());
         }
         let Some(token) = &self.token else {
-            let why = "changes over the network are refused: use `tamis proxy drain NODE` on the machine, or start the \
-                       proxy with `--admin-token-file FILE`\n";
+            let why = "changes and taps over the network are refused: use `tamis proxy drain NODE` or `tap NODE` on the \
+                       machine, or start the proxy with `--admin-token-file FILE`\n";
             return Err((StatusCode::FORBIDDEN, why.to_owned()));
         };
         let mut shown = request.headers().get_all(header::AUTHORIZATION).iter();
@@ -82,7 +82,7 @@ impl AdminAccess {
         if bearer.is_some_and(|bearer| same(bearer, token.as_bytes())) {
             return Ok(());
         }
-        let why = "this changes what the proxy does: send the token of `--admin-token-file` as \
+        let why = "this changes what the proxy does or shows its traffic: send the token of `--admin-token-file` as \
                    `Authorization: Bearer TOKEN`\n";
         Err((StatusCode::UNAUTHORIZED, why.to_owned()))
     }

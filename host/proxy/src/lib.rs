@@ -41,7 +41,7 @@
 //!     hooks as they are sent (and has `grpc_web` put trailers into the body for browsers). A stage that stops the exchange (`stop`) gets here at once: with the answer of a filter,
 //!     or with a refusal, which `refuse` alone turns into a response; `local` shows both to the response hooks.
 //! 12. `exchange/settle` runs when the response has been read to its end or the client is gone: `telemetry` filters,
-//!     `counts` and `traffic`, the access record.
+//!     `counts` and `traffic`, the access record, which `tap` shows to operators who watch.
 //!
 //! A connection that the kernel led to a sidecar is one of the listener with the address that its application asked for
 //! (`worker/state`); `egress` connects, or refuses, what leaves the mesh.
@@ -113,6 +113,7 @@ mod slot;
 mod status;
 mod stop;
 mod switch;
+mod tap;
 mod tcp;
 mod tcp_counts;
 mod tcp_refusal;

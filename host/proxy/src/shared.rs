@@ -7,6 +7,7 @@ use crate::heads::CopyMark;
 use crate::leaving::LeavingAddresses;
 use crate::mirror_places::MirrorPlaces;
 use crate::shadow::Shadows;
+use crate::tap::Taps;
 use crate::tcp_counts::TcpTraffic;
 use crate::traffic::Traffic;
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(crate) struct ProxyShared {
     /// Over all workers.
     pub(crate) max_connections: u64,
     pub(crate) recorder: Recorder,
+    /// Who watches exchanges.
+    pub(crate) taps: Arc<Taps>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) service_table: ServiceTable,
     pub(crate) ledger: SlotLedger,

@@ -191,6 +191,7 @@ fn shared() -> ProxyShared {
         bodies: Default::default(),
         max_connections: options.max_connections,
         recorder: options.recorder,
+        taps: Arc::default(),
         metrics: options.metrics,
         service_table: options.service_table,
         ledger: SlotLedger::default(),

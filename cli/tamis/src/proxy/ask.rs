@@ -1,6 +1,7 @@
 //! `tamis proxy config NODE` and similar commands: requests to the admin listener of a running proxy.
 
 mod stat;
+mod tap;
 
 use super::run::RunFolder;
 use crate::output::{self, Output};
@@ -42,6 +43,11 @@ pub(super) enum Command {
         after_help = "Examples:\n  tamis proxy stat gateway:shop/edge\n  tamis proxy stat gateway:shop/edge --name tamis_refusals --seconds 30"
     )]
     Stat(stat::Arguments),
+    /// Watch the requests of a proxy as they end, a line each, until Ctrl-C.
+    #[command(
+        after_help = "Examples:\n  tamis proxy tap gateway:shop/edge\n  tamis proxy tap sidecar:shop/payments/0 --per-second 5 --output json"
+    )]
+    Tap(tap::Arguments),
     /// Drain a proxy: make its load balancer send clients elsewhere, then close its listeners and end it.
     #[command(after_help = "Example:\n  tamis proxy drain gateway:shop/edge --seconds 30")]
     Drain(Drain),
@@ -58,7 +64,7 @@ pub(super) struct ProxyAddress {
     /// Its admin listener, when it runs on another machine or as another user: IP:PORT or unix:/PATH.
     #[arg(long, value_name = "ADDRESS")]
     admin: Option<Address>,
-    /// File with the token that its admin listener requires for a drain.
+    /// File with the token that its admin listener requires for a drain and a tap.
     #[arg(long, value_name = "FILE", requires = "admin")]
     admin_token_file: Option<PathBuf>,
     /// Its process id, when several processes run this proxy.
@@ -100,6 +106,7 @@ pub(super) fn run(command: &Command, output: Output) -> Result<ExitCode> {
             output::answer(output, &value, || routes(&value));
         }
         Command::Stat(arguments) => stat::run(arguments, output)?,
+        Command::Tap(arguments) => tap::run(arguments, output)?,
         Command::Drain(drain) => {
             let query = drain.seconds.map(|seconds| format!("?seconds={seconds}"));
             change(&drain.which, &format!("/drain{}", query.unwrap_or_default()), output)?;
@@ -129,6 +136,17 @@ impl<T: Read + Write> Wire for T {}
 impl ProxyAddress {
     /// The body of a successful response.
     fn ask(&self, method: &str, path: &str) -> Result<String> {
+        let wire = self.send(method, path)?;
+        let mut answer = Vec::new();
+        wire.take(ANSWER_MAX).read_to_end(&mut answer).context("the proxy does not respond")?;
+        let answer = String::from_utf8(answer).context("the proxy's response is not text")?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("the response is not HTTP")?;
+        self.accepted(head, body)?;
+        Ok(body.to_owned())
+    }
+
+    /// Sends a request of HTTP/1.0: its response has no chunks, and ends with the connection.
+    fn send(&self, method: &str, path: &str) -> Result<Box<dyn Wire>> {
         let (mut wire, host) = self.connect()?;
         let token = self.admin_token_file.as_ref().map(|path| {
             std::fs::read_to_string(path)
@@ -137,18 +155,18 @@ impl ProxyAddress {
         let token =
             token.transpose()?.map(|token| format!("authorization: Bearer {}\r\n", token.trim()));
         let token = token.unwrap_or_default();
-        let request =
-            format!("{method} {path} HTTP/1.1\r\nhost: {host}\r\n{token}connection: close\r\n\r\n");
+        let request = format!("{method} {path} HTTP/1.0\r\nhost: {host}\r\n{token}\r\n");
         wire.write_all(request.as_bytes()).context("cannot send the request to the proxy")?;
-        let mut answer = Vec::new();
-        wire.take(ANSWER_MAX).read_to_end(&mut answer).context("the proxy does not respond")?;
-        let answer = String::from_utf8(answer).context("the proxy's response is not text")?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("the response is not HTTP")?;
+        Ok(wire)
+    }
+
+    /// Refuses a response whose status is not of success, with its words.
+    fn accepted(&self, head: &str, body: &str) -> Result<()> {
         let status = head.split(' ').nth(1).unwrap_or_default();
         if !status.starts_with('2') {
             bail!("{} says {status}: {}", self.node, output::one_line(body));
         }
-        Ok(body.to_owned())
+        Ok(())
     }
 
     fn connect(&self) -> Result<(Box<dyn Wire>, String)> {

@@ -4,6 +4,7 @@ use super::*;
 use crate::generation::Generation;
 use crate::status::Status;
 use crate::{AdminAccess, Proxy, ProxyOptions};
+use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use tamis_resources::plan::TrafficDirection;
 
@@ -15,6 +16,11 @@ fn proxy(access: AdminAccess) -> Proxy {
     generation.number = 1;
     generation.config = serde_json::json!({ "node": "gateway:test/edge" });
     Proxy::start(ProxyOptions { workers, access, ..ProxyOptions::default() }, generation).unwrap()
+}
+
+/// The stage of a listener that serves.
+fn serving() -> Shutdown {
+    tokio::sync::watch::channel(ListenerStage::Serve).1
 }
 
 fn network() -> AdminDoor {
@@ -32,10 +38,15 @@ fn ask(
     for (name, value) in fields {
         request = request.header(*name, *value);
     }
-    let response = answer(&proxy.inner, door, &request.body(()).unwrap());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let _timers = runtime.enter();
+    let response = answer(&proxy.inner, door, &request.body(()).unwrap(), &serving());
     let (head, body) = response.into_parts();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let body = runtime.block_on(body.collect()).unwrap().to_bytes();
+    let body = match body {
+        AdminBody::Whole(body) => runtime.block_on(body.collect()).unwrap().to_bytes(),
+        // It ends when it is dropped.
+        AdminBody::Tap(_) => Bytes::from_static(b"a tap"),
+    };
     (head.status.as_u16(), String::from_utf8(body.to_vec()).unwrap(), head.headers)
 }
 
@@ -144,7 +155,8 @@ fn a_host_is_named_wherever_a_request_names_one() {
         for host in hosts {
             request = request.header("host", *host);
         }
-        answer(&proxy.inner, &network(), &request.body(()).unwrap()).status().as_u16()
+        let request = request.body(()).unwrap();
+        answer(&proxy.inner, &network(), &request, &serving()).status().as_u16()
     };
     let (old, h1, h2) = (http::Version::HTTP_10, http::Version::HTTP_11, http::Version::HTTP_2);
     for (version, uri, hosts, wanted) in [
@@ -201,6 +213,31 @@ fn what_changes_the_proxy_takes_the_token_or_the_sockets_owner() {
 }
 
 #[test]
+fn who_may_not_change_the_proxy_sees_no_traffic_of_others() {
+    let good = format!("Bearer {TOKEN}");
+    let (local, good) = ([("host", "localhost")], ("authorization", good.as_str()));
+    let (socket, network) = (AdminDoor::Socket, network());
+    let wrong = ("authorization", "Bearer another");
+    for (token, door, shown, wanted) in [
+        (None, &network, None, 403),
+        (None, &network, Some(good), 403),
+        (Some(TOKEN), &network, None, 401),
+        (Some(TOKEN), &network, Some(wrong), 401),
+        (Some(TOKEN), &network, Some(good), 200),
+        (Some(TOKEN), &socket, None, 200),
+        (None, &socket, None, 200),
+    ] {
+        let proxy = proxy(AdminAccess { token: token.map(str::to_owned), hosts: Vec::new() });
+        let fields: Vec<_> = local.into_iter().chain(shown).collect();
+        let (status, body, headers) = ask(&proxy, door, "GET", "/tap", &fields);
+        assert_eq!(status, wanted, "{token:?} {door:?} {shown:?}: {body}");
+        assert_eq!(body == "a tap", wanted == 200, "{body}");
+        assert_eq!(headers.contains_key("www-authenticate"), wanted == 401);
+        assert!(!proxy.inner.shared.taps.is_open(), "a tap that is dropped is closed");
+    }
+}
+
+#[test]
 fn a_wrong_way_names_the_right_one() {
     let proxy = proxy(AdminAccess::default());
     for (method, path, status, allow, said) in [
@@ -209,6 +246,11 @@ fn a_wrong_way_names_the_right_one() {
         ("POST", "/config", 405, Some("GET, HEAD"), "/config takes GET, HEAD"),
         ("GET", "/drain", 405, Some("POST"), "/drain takes POST"),
         ("HEAD", "/undrain", 405, Some("POST"), "/undrain takes POST"),
+        ("HEAD", "/tap", 405, Some("GET"), "/tap takes GET"),
+        ("POST", "/tap", 405, Some("GET"), "/tap takes GET"),
+        ("GET", "/tap?per-second=0", 400, None, "from 1 to 1000"),
+        ("GET", "/tap?per-second=1001", 400, None, "?per-second=N"),
+        ("GET", "/tap?seconds=1", 400, None, "?per-second=N"),
         ("POST", "/drain?seconds=x", 400, None, "?seconds=N"),
         ("POST", "/drain?seconds=99999", 400, None, "3600"),
         ("POST", "/drain?minutes=1", 400, None, "?seconds=N"),

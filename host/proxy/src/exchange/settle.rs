@@ -23,9 +23,7 @@ impl Drop for ExchangeState {
         self.calls.settle(&self.chain.slots, self.status);
         let refused = self.outcome.contains(Outcome::REFUSED_BY_FILTER) || self.detail.is_some();
         self.count(duration, refused);
-        if self.shared.recorder.wants(refused || self.outcome.contains(Outcome::UPSTREAM_FAILED)) {
-            self.record(duration);
-        }
+        self.record(duration, refused || self.outcome.contains(Outcome::UPSTREAM_FAILED));
         give_back(std::mem::take(&mut self.exchange.headers));
         give_back(std::mem::take(&mut self.exchange.response_headers));
         self.exchange.give_back();
@@ -104,8 +102,24 @@ impl ExchangeState {
         }
     }
 
-    fn record(&self, duration: Duration) {
-        self.shared.recorder.record(&AccessRecord {
+    /// Writes the record where the log has one of this exchange, and shows it to whoever watches.
+    fn record(&self, duration: Duration, failed: bool) {
+        let (recorder, taps) = (&self.shared.recorder, &self.shared.taps);
+        let (is_logged, is_watched) = (recorder.wants(failed), taps.is_open());
+        if !is_logged && !is_watched {
+            return;
+        }
+        let record = self.access_record(duration);
+        if is_logged {
+            recorder.record(&record);
+        }
+        if is_watched {
+            taps.show(&record, self.shared.clock.unix_secs());
+        }
+    }
+
+    fn access_record(&self, duration: Duration) -> AccessRecord<'_> {
+        AccessRecord {
             time_unix_us: self.start_unix_us,
             exchange: self.exchange.id,
             trace: trace_id(&self.exchange.headers),
@@ -132,7 +146,7 @@ impl ExchangeState {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             outcome: outcome_words(self.outcome),
-        });
+        }
     }
 
     /// The worker that serves it: the upper part of its id.

@@ -4,7 +4,8 @@
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty};
-use tamis_e2e::{Backend, Folder, RunningProcess, exchange, get};
+use serde_json::Value;
+use tamis_e2e::{Backend, Folder, RunningProcess, eventually, exchange, get, request, tamis};
 
 use crate::connections::over_http2;
 
@@ -108,4 +109,64 @@ fn no_protocol_and_no_form_of_target_leads_a_web_page_past_the_check_of_names() 
     try_all(address, "/v1/apply");
     assert_eq!(get(address, "/readyz").status, 200);
     registry.end("-INT");
+}
+
+/// What a proxy's operator runs to watch it.
+const TAP: [&str; 5] = ["proxy", "tap", "gateway:test/edge", "--run-folder", "run"];
+
+/// Whether a line of a tap shows a request of that path.
+fn shown(path: &'static str) -> impl Fn(&Value) -> bool {
+    move |event| event["path"] == path
+}
+
+#[test]
+fn an_operator_watches_requests_as_they_end_and_nobody_waits_for_who_watches() {
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let gateway = folder.start(&[]);
+    let tap = RunningProcess::start(folder.path(), &TAP);
+    // The tap is open once it shows a request.
+    eventually("a request is shown", || {
+        assert_eq!(get(&folder.http, "/first").status, 200);
+        tap.events().iter().any(shown("/first")).then_some(())
+    });
+    let secret = request(&folder.http, "GET", "/pay?token=secret", &[("host", "a.example")], b"");
+    assert_eq!(secret.status, 200);
+    let seen = tap.event("the request is shown", shown("/pay"));
+    for (field, value) in
+        [("status", Value::from(200)), ("authority", "a.example".into()), ("attempts", 1.into())]
+    {
+        assert_eq!(seen[field], value, "{seen}");
+    }
+    assert!(!seen.to_string().contains("secret"), "{seen}");
+    let record = folder.record("the same in the log", |one| one["exchange"] == seen["exchange"]);
+    assert_eq!(
+        (&record["request_id"], &record["path"]),
+        (&seen["request_id"], &"/pay?token=secret".into())
+    );
+    // A tap that ends leaves its place, and one that ends by itself shows as many as were asked for.
+    drop(tap);
+    let asking = std::thread::scope(|scope| {
+        let few = scope.spawn(|| tamis(folder.path(), &[&TAP[..], &["--count", "2"]].concat()));
+        while !few.is_finished() {
+            assert_eq!(get(&folder.http, "/more").status, 200);
+        }
+        few.join().unwrap()
+    });
+    let said = String::from_utf8_lossy(&asking.stdout).into_owned();
+    assert!(asking.status.success(), "{said}{}", String::from_utf8_lossy(&asking.stderr));
+    assert_eq!(said.lines().filter(|line| line.contains(" 200 GET ")).count(), 2, "{said}");
+
+    // Nothing of it is shown over the network without the token, and the end of the proxy waits for nobody.
+    let reply = get(&folder.admin, "/tap");
+    assert_eq!(reply.status, 403, "{}", reply.body);
+    let tap = RunningProcess::start(folder.path(), &TAP);
+    eventually("it shows", || {
+        assert_eq!(get(&folder.http, "/last").status, 200);
+        tap.events().iter().any(shown("/last")).then_some(())
+    });
+    assert!(gateway.end("-INT").success());
+    eventually("it is told that the proxy ended", || {
+        tap.errors().contains("ended the tap").then_some(())
+    });
 }
