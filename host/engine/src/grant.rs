@@ -446,15 +446,25 @@ impl Imports {
     }
 }
 
-impl HttpClientGrant {
-    /// Whether a hook may send requests and wait for the responses.
-    pub fn lets_call(&self, hook: Hook) -> bool {
+/// What in a grant of `http-client` lets a hook send requests and wait for the responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallCondition {
+    /// The grant itself.
+    Granted,
+    /// `duringRequests`.
+    DuringRequests,
+    /// Its name among the `hooks`.
+    Named,
+    /// Nothing.
+    Never,
+}
+
+impl CallCondition {
+    pub(crate) fn of(hook: Hook) -> Self {
         match hook {
-            Hook::Tick => true,
-            Hook::Request => self.during_requests,
-            Hook::Router | Hook::RequestBody | Hook::Response | Hook::ResponseBody => {
-                self.hooks.iter().any(|named| named == hook.as_str())
-            }
+            Hook::Tick => Self::Granted,
+            Hook::Request => Self::DuringRequests,
+            Hook::Router | Hook::RequestBody | Hook::Response | Hook::ResponseBody => Self::Named,
             Hook::Retry
             | Hook::Hedge
             | Hook::CircuitBreaker
@@ -462,7 +472,19 @@ impl HttpClientGrant {
             | Hook::Trailers
             | Hook::Finished
             | Hook::Telemetry
-            | Hook::Connection => false,
+            | Hook::Connection => Self::Never,
+        }
+    }
+}
+
+impl HttpClientGrant {
+    /// Whether a hook may send requests and wait for the responses.
+    pub fn lets_call(&self, hook: Hook) -> bool {
+        match CallCondition::of(hook) {
+            CallCondition::Granted => true,
+            CallCondition::DuringRequests => self.during_requests,
+            CallCondition::Named => self.hooks.iter().any(|named| named == hook.as_str()),
+            CallCondition::Never => false,
         }
     }
 }

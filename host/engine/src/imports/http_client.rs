@@ -4,6 +4,7 @@
 use super::ImportMode;
 use crate::abi::{self, HttpFailure};
 use crate::error::printable;
+use crate::grant::CallCondition;
 use crate::state::responses::ResponseKey;
 use crate::{
     FetchFailure, FetchFuture, FetchRequest, FetchResponse, FetchTarget, GrantField, Hook, Host,
@@ -75,20 +76,12 @@ fn denied_in(hook: Option<Hook>, grant: Option<&HttpClientGrant>) -> String {
             "`{function}` may send requests about whole bodies only: let `configure` return `buffered` for this body"
         );
     }
-    let to_allow = match hook {
-        Hook::Request => format!("write `{}: true`", GrantField::HttpClientDuringRequests),
-        Hook::Router | Hook::RequestBody | Hook::Response | Hook::ResponseBody => {
-            format!("add `{name}` to `{}`", GrantField::HttpClientHooks)
+    let to_allow = match CallCondition::of(hook) {
+        CallCondition::DuringRequests => {
+            format!("write `{}: true`", GrantField::HttpClientDuringRequests)
         }
-        Hook::Retry
-        | Hook::Hedge
-        | Hook::CircuitBreaker
-        | Hook::Balancer
-        | Hook::Trailers
-        | Hook::Finished
-        | Hook::Telemetry
-        | Hook::Connection
-        | Hook::Tick => {
+        CallCondition::Named => format!("add `{name}` to `{}`", GrantField::HttpClientHooks),
+        CallCondition::Granted | CallCondition::Never => {
             return format!(
                 "no Grant can let the hook `{name}` send requests: send them in `on-tick`, and keep what `{name}` needs"
             );
