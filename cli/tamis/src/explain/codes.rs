@@ -162,6 +162,7 @@ pub(crate) const CODES: &[Code] = &[
     row("authorization.unguarded", "nothing enforces an AuthorizationPolicy at one of its targets", "the rules of AuthorizationPolicy", "attach tamis/authz in the phase authz to this target, or to the Mesh if the target is no route"),
     row("authorization.second", "two filters that receive AuthorizationPolicy are attached to one target", "the rules of AuthorizationPolicy", "keep one attachment"),
     row("authorization.place", "a filter that receives AuthorizationPolicy is attached where policies would not hold", "the rules of AuthorizationPolicy", "attach it in the phase `authz` without `direction`"),
+    row("attachment.phase", "a router, or another filter that is asked at a place of its own, is attached in another phase than `traffic`", "the rules of attachments", "write `phase: traffic`"),
     row("attachment.extend", "an attachment of a filter that is no router extends another", "the rules of attachments", "remove `extend`, or give the Filter the world `route-policy`"),
     row("attachment.config", "the configuration of an attachment is invalid", "the rules of attachments", "correct what the message names"),
     row("attachment.on-failure", "an `authn` or `authz` attachment does not fail closed", "the rule that guards fail closed", "write `onFailure: closed`, or omit it"),

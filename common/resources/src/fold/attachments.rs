@@ -616,6 +616,13 @@ fn misuse(document: &Document, spec: &FilterAttachmentSpec, world: World) -> Vec
         let message = "this kind of filter works on whole chains; attach it to a Gateway, a Service or the Mesh";
         refuse("attachment.scope", "/spec/targetRefs", message);
     }
+    if alone(world) && spec.phase != world.phase() {
+        let message = format!(
+            "a filter of the world {world} is asked when a request needs its decision, and not in a phase: write `phase: {}`",
+            world.phase()
+        );
+        refuse("attachment.phase", "/spec/phase", &message);
+    }
     if spec.extend && world != World::RoutePolicy {
         refuse(
             "attachment.extend",

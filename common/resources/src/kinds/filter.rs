@@ -60,7 +60,28 @@ words! {
     }
 }
 
-shown_as_written! { World }
+shown_as_written! { World Phase }
+
+impl World {
+    /// The phase in which filters of this world are attached, unless a document has a reason for another. The policies that
+    /// a chain asks at a place of their own (routes, retries, hedges, circuits, balancing) have no other.
+    #[must_use]
+    pub fn phase(self) -> Phase {
+        match self {
+            Self::Authorizer | Self::RefreshingAuthorizer => Phase::Authz,
+            Self::ConnectionPolicy => Phase::Connection,
+            Self::TelemetryPolicy => Phase::Observe,
+            Self::RoutePolicy
+            | Self::RetryPolicy
+            | Self::HedgePolicy
+            | Self::BreakerPolicy
+            | Self::BalancePolicy => Phase::Traffic,
+            Self::HeadPolicy | Self::Transformer | Self::MeteringPolicy | Self::Everything => {
+                Phase::Transform
+            }
+        }
+    }
+}
 
 shapes! {
     /// An entry of the catalogue of filters.
@@ -87,7 +108,8 @@ shapes! {
         /// `namespace/name` of a `Filter`.
         #[schemars(extend("format" = "filter-name"))]
         pub filter: String,
-        /// Its position in the chain.
+        /// Its position in the chain. Filters that decide about routes, retries, hedges, circuits or balancing are asked when
+        /// that is decided, whatever their order, and are attached in the phase `traffic`.
         pub phase: Phase,
         /// Filters with lower values come first within the phase. A tie on one target is an error.
         pub order: i32,

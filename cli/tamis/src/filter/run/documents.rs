@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 use std::path::Path;
+use tamis_resources::{Phase, World};
 
 /// The gateway.
 pub(super) const NODE: &str = "gateway:run/gateway";
@@ -37,14 +38,7 @@ impl RunDocuments<'_> {
         let Self { port, upstream, name, world, config, grant } = self;
         let (namespace, short) = name.split_once('/').unwrap_or(("run", name));
         let router = *world == "route-policy";
-        let phase = match *world {
-            "authorizer" | "refreshing-authorizer" => "authz",
-            "connection-policy" => "connection",
-            "telemetry-policy" => "observe",
-            "route-policy" | "retry-policy" | "hedge-policy" | "breaker-policy"
-            | "balance-policy" => "traffic",
-            _ => "transform",
-        };
+        let phase = serde_json::from_value(json!(world)).map_or(Phase::Transform, World::phase);
         let mut grant = Value::clone(grant);
         if let Some(grant) = grant.as_object_mut() {
             grant.insert("filter".to_owned(), json!(name));

@@ -66,3 +66,34 @@ fn what_a_router_cannot_be_is_refused_and_the_others_stay() {
         assert!(problems.iter().any(|found| found == code), "{what}: {problems:?}");
     }
 }
+
+#[test]
+fn what_is_asked_at_a_place_of_its_own_is_in_one_phase_and_all_else_in_any() {
+    let own = ["route", "retry", "hedge", "breaker", "balance"].map(|one| format!("{one}-policy"));
+    let others = ["authorizer", "head-policy", "transformer", "telemetry-policy", "everything"];
+    let worlds = own.iter().map(|one| (one.as_str(), true));
+    for (world, alone) in worlds.chain(others.map(|one| (one, false))) {
+        for phase in ["connection", "authn", "authz", "traffic", "transform", "observe"] {
+            let text = format!(
+                "{}\n---\nkind: Filter\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: it, namespace: shop }}\n\
+                 spec: {{ world: {world} }}\n---\nkind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\n\
+                 metadata: {{ name: it, namespace: shop }}\n\
+                 spec: {{ targetRefs: [{{ kind: Gateway, name: edge }}], filter: shop/it, phase: {phase}, order: 99 }}\n",
+                example()
+            );
+            let folded = folded(&text, "gateway:shop/edge");
+            let problem = folded.problems.iter().find(|one| one.code == "attachment.phase");
+            assert_eq!(problem.is_some(), alone && phase != "traffic", "{world} in {phase}");
+            let words = format!("of the world {world} ");
+            assert!(problem.is_none_or(|one| {
+                one.message.contains(&words) && one.message.contains("write `phase: traffic`")
+            }));
+            // Where a guard may have been meant, the proxy refuses it in the same words.
+            let guards = problem.filter(|_| phase.starts_with("auth"));
+            let plan = folded.plan.unwrap();
+            let planned = plan.filters.iter().find(|one| one.attachment == "shop/it");
+            let refusal = planned.and_then(|one| one.refused.as_ref());
+            assert!(guards.is_none_or(|one| refusal.is_some_and(|it| it.rule == one.message)));
+        }
+    }
+}
