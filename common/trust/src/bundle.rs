@@ -90,15 +90,25 @@ pub(crate) fn hint(bundle: &[u8]) -> Option<KeyId> {
 /// What else it says does not matter.
 #[must_use]
 pub fn is_by(bundle: &[u8], manifest: &Digest, policies: &[SignaturePolicy]) -> bool {
-    let Ok(envelope) = Envelope::parse(bundle) else { return false };
+    signed_by(bundle, manifest, policies).is_some()
+}
+
+/// Whether a bundle says that it is about this manifest, whoever wrote it: its signature is not checked.
+#[must_use]
+pub fn is_about(bundle: &[u8], manifest: &Digest) -> bool {
+    Envelope::parse(bundle).is_ok_and(|envelope| envelope.is_about(manifest))
+}
+
+/// The key that a bundle names, if a policy has that key, the bundle is signed by it and is about this manifest.
+#[must_use]
+pub fn signed_by(bundle: &[u8], manifest: &Digest, policies: &[SignaturePolicy]) -> Option<KeyId> {
+    let envelope = Envelope::parse(bundle).ok()?;
     let keys = policies.iter().flat_map(SignaturePolicy::keys);
     let mut named = keys.filter(|key| envelope.hint == Some(key.id));
     let signed = envelope.signed_bytes();
+    let key = named.find(|key| key.key.verifies(&signed, &envelope.signature))?.id;
     // Bundles of the same key about other manifests are public, so anybody may bring them here.
-    named.any(|key| key.key.verifies(&signed, &envelope.signature))
-        && envelope
-            .statement()
-            .is_ok_and(|statement| statement.subject.iter().any(|one| one.is(manifest)))
+    envelope.is_about(manifest).then_some(key)
 }
 
 impl Envelope {
@@ -127,7 +137,12 @@ impl Envelope {
         pre_authentication_encoding(PAYLOAD_TYPE, &self.payload)
     }
 
-    /// Reads the payload. Only call it after the signature was checked.
+    fn is_about(&self, manifest: &Digest) -> bool {
+        let statement = self.statement();
+        statement.is_ok_and(|statement| statement.subject.iter().any(|one| one.is(manifest)))
+    }
+
+    /// Reads the payload. What it says counts only after the signature was checked.
     pub(crate) fn statement(&self) -> Result<Statement, TrustError> {
         json::read("signed statement", &self.payload, MAX_BUNDLE_BYTES)
     }

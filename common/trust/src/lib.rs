@@ -72,7 +72,7 @@ pub use assign::{
     PLACE_BYTES, VersionFloors, epoch, first_version, sign_assignment, verify_assignment,
     version_words,
 };
-pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines, is_by};
+pub use bundle::{MAX_BUNDLE_BYTES, MAX_BUNDLES, bundle_lines, is_about, is_by, signed_by};
 pub use canonical::config_digest;
 pub use digest::Digest;
 pub use error::TrustError;

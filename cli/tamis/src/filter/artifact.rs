@@ -5,18 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tamis_trust::{BuildInput, Digest, Manifest, PrivateKey, build, sign};
 
-/// Name of the component's file in a store, another for each name and version: `NAMESPACE-NAME-VERSION.wasm`, or with `~`
-/// between the parts where a `-` or `.` in them would leave their ends open. No name and no version has a `~`.
-pub(crate) fn file_name(name: &str, version: &str) -> String {
-    let plain = name
-        .split_once('/')
-        .is_some_and(|(namespace, name)| !namespace.contains('-') && !name.contains(['/', '.']));
-    if plain {
-        former_name(name, version)
-    } else {
-        format!("{}~{version}.wasm", name.replace('/', "~"))
-    }
-}
+pub(crate) use tamis_node::artifact_file_name as file_name;
 
 /// The name that earlier releases gave to the file, the same for several names.
 fn former_name(name: &str, version: &str) -> String {

@@ -117,7 +117,7 @@ impl Builder {
         let proof = Arc::new(KeptProof {
             manifest: proven.artifact.manifest.clone(),
             bundles: proven.artifact.bundles.clone(),
-            logged: wanted.logged.to_vec(),
+            logged: proven.logged.clone(),
         });
         let good = LastGoodFilter {
             key: proven.key.clone(),

@@ -10,9 +10,6 @@ use tamis_ambient::Clock;
 use tamis_proxy::Refused;
 use tamis_trust::{Digest, Request, VerifiedFilter, bundle_lines, verify};
 
-/// The most artifacts of one digest that are looked at; nobody has more folders.
-const MAX_COPIES: usize = 16;
-
 /// What a slot should run, as far as signatures decide.
 pub(super) enum ProvenSlot<'a> {
     /// What runs there already was made from exactly this.
@@ -33,6 +30,8 @@ pub(super) struct ProvenArtifact<'a> {
     pub(super) wanted: &'a DesiredSlot<'a>,
     pub(super) artifact: Arc<StoredArtifact>,
     pub(super) verified: VerifiedFilter,
+    /// Where the log recorded each of its bundles.
+    pub(super) logged: Vec<Option<u64>>,
     pub(super) config: String,
     /// Identifies everything that the filter is made from.
     pub(super) key: String,
@@ -46,7 +45,7 @@ impl Builder {
         wanted: &[&'a DesiredSlot<'a>],
         rules: Rules<'_>,
     ) -> Vec<Result<ProvenSlot<'a>, Refused>> {
-        let mut reading = self.store.reading();
+        let mut reading = self.store.reading(rules.policies);
         let mut order: Vec<(usize, &'a DesiredSlot<'a>)> =
             wanted.iter().copied().enumerate().collect();
         order.sort_by_key(|(_, one)| one.plan.digest.as_str());
@@ -70,7 +69,7 @@ impl Builder {
         &self,
         wanted: &'a DesiredSlot<'a>,
         rules: Rules<'_>,
-        reading: &mut StoreReading,
+        reading: &mut StoreReading<'_>,
     ) -> Result<ProvenArtifact<'a>, Refused> {
         let plan = wanted.plan;
         if let Some(refusal) = wanted.refused.as_ref().or(plan.refused.as_ref()) {
@@ -80,55 +79,39 @@ impl Builder {
             let rule = format!("the pin is not a digest: {error}");
             by_proxy("pin.missing", rule, "pin it by version, or copy the digest whole")
         })?;
-        let (artifact, verified) = self.first_proven(reading, &pinned, wanted, rules)?;
+        let read = reading.artifact(&pinned).ok_or_else(|| self.nowhere(&pinned))?;
+        let artifact = read.map_err(|error| {
+            by_proxy("artifact.unreadable", error, "store the artifact there again")
+        })?;
+        let logged = artifact.logged(wanted.logged);
+        let verified = self.verified(&artifact, &logged, &pinned, wanted, rules)?;
         let config = serde_json::to_string(&plan.config).unwrap_or_default();
         let grant = serde_json::to_string(&plan.grant).unwrap_or_default();
         let key = format!(
             "{pinned} {:?} {:?} {:?} {} {config} {grant}",
             plan.isolation, plan.on_failure, plan.world, plan.filter
         );
-        Ok(ProvenArtifact { wanted, artifact, verified, config, key })
+        Ok(ProvenArtifact { wanted, artifact, verified, logged, config, key })
     }
 
-    /// The first artifact that may run, of those that have the pinned manifest: a copy of the manifest beside another component,
-    /// or without its signatures, takes no filter out of service. The refusal is that of the first.
-    fn first_proven(
+    /// Whether an artifact is what is pinned, and signed as the policies and its grant demand.
+    fn verified(
         &self,
-        reading: &mut StoreReading,
+        artifact: &StoredArtifact,
+        logged: &[Option<u64>],
         pinned: &Digest,
         wanted: &DesiredSlot<'_>,
         rules: Rules<'_>,
-    ) -> Result<(Arc<StoredArtifact>, VerifiedFilter), Refused> {
-        let mut first = None;
-        for read in (0..MAX_COPIES).map_while(|at| reading.copy(pinned, at)) {
-            match self.proven_copy(read, pinned, wanted, rules) {
-                Ok(proven) => return Ok(proven),
-                Err(refusal) => first = first.or(Some(refusal)),
-            }
-        }
-        Err(first.unwrap_or_else(|| self.nowhere(pinned)))
-    }
-
-    fn proven_copy(
-        &self,
-        read: Result<Arc<StoredArtifact>, String>,
-        pinned: &Digest,
-        wanted: &DesiredSlot<'_>,
-        rules: Rules<'_>,
-    ) -> Result<(Arc<StoredArtifact>, VerifiedFilter), Refused> {
+    ) -> Result<VerifiedFilter, Refused> {
         let plan = wanted.plan;
-        let artifact = read.map_err(|error| {
-            by_proxy("artifact.unreadable", error, "store the artifact there again")
-        })?;
         let lines = bundle_lines(&artifact.bundles);
-        let signed =
-            SignedManifest { manifest: &artifact.manifest, bundles: &lines, logged: wanted.logged };
+        let signed = SignedManifest { manifest: &artifact.manifest, bundles: &lines, logged };
         let request = request(pinned, signed, rules, Some(&plan.filter), self.clock)?;
         let verified = verify(&request, &artifact.component)?;
         if let Some(signed_by) = &plan.signed_by {
             verified.enough(&signed_by.keys, signed_by.threshold)?;
         }
-        Ok((artifact, verified))
+        Ok(verified)
     }
 
     /// The refusal of a pin whose artifact is in no folder.

@@ -70,44 +70,100 @@ fn a_signed_and_granted_filter_serves_and_says_who_signed_it() {
     );
 }
 
+/// Writes one of the files of an artifact, or removes it.
+fn put(base: &std::path::Path, end: &str, content: Option<&[u8]>) {
+    let file = format!("{}{end}", base.display());
+    match content {
+        Some(content) => std::fs::write(&file, content).unwrap(),
+        None => drop(std::fs::remove_file(&file)),
+    }
+}
+
 #[test]
-fn a_copy_of_a_manifest_in_the_store_takes_no_filter_out_of_service() {
+fn no_file_of_a_stranger_in_a_store_takes_a_filter_out_of_service() {
     let signed = SigningStore::new();
     let policies = [signed.policy(&json!({}))];
     let plan = plan("retry", &signed.add("retry", "1.0.0"));
     let whole = signed.file("retry");
-    let at = |base: &std::path::Path, end: &str| format!("{}{end}", base.display());
-    let manifest = std::fs::read(at(&whole, ".manifest.json")).unwrap();
-    let bundles = std::fs::read(at(&whole, ".sigstore.json")).unwrap();
-    let component = std::fs::read(&whole).unwrap();
+    let own = |end: &str| std::fs::read(format!("{}{end}", whole.display())).unwrap();
+    let (component, manifest, bundles) = (own(""), own(".manifest.json"), own(".sigstore.json"));
     let other = crate::testing::component("telemetry");
-    // It comes first by its name.
-    let copy = signed.file("a");
-    for (name, component, bundles) in [
-        ("the component of another filter", Some(&other), Some(&bundles)),
-        ("no component", None, Some(&bundles)),
-        ("no signature", Some(&component), None),
-        ("a signature that is none", Some(&component), Some(&component)),
-    ] {
-        std::fs::write(at(&copy, ".manifest.json"), &manifest).unwrap();
-        for (file, content) in
-            [(copy.clone(), component), (at(&copy, ".sigstore.json").into(), bundles)]
-        {
-            match content {
-                Some(content) => std::fs::write(&file, content).unwrap(),
-                None => drop(std::fs::remove_file(&file)),
-            }
+    let mut altered = component.clone();
+    *altered.last_mut().unwrap() ^= 1;
+    let blanks = [bundles.as_slice(), &b" \n".repeat(3 << 20)].concat();
+    let junk = [format!("{{{}}}\n", " ".repeat(4_000)).repeat(1_200).into_bytes(), bundles.clone()]
+        .concat();
+    let long = [vec![b'x'; 5 << 20], b"\n".to_vec(), bundles.clone()].concat();
+    type Content<'a> = Option<&'a [u8]>;
+    // What stands beside copies that come first by their names; and the bundles beside the right component.
+    let rows: [(&str, usize, Content<'_>, Content<'_>, Content<'_>); 11] = [
+        ("the component of another filter", 1, Some(&other), Some(&bundles), Some(&bundles)),
+        ("no component", 1, None, Some(&bundles), Some(&bundles)),
+        ("no signature", 1, Some(&component), None, Some(&bundles)),
+        ("a signature that is none", 1, Some(&component), Some(&component), Some(&bundles)),
+        ("many other components", 100, Some(b"junk"), None, Some(&bundles)),
+        ("many of the same length", 100, Some(&altered), Some(&bundles), Some(&bundles)),
+        ("many without a signature", 100, Some(&component), Some(b"{}\n"), Some(&bundles)),
+        ("many, with a part each", 100, Some(b"junk"), Some(&bundles), None),
+        ("blanks behind the signature", 1, None, None, Some(&blanks)),
+        ("lines before the signature", 1, None, None, Some(&junk)),
+        ("a long line before the signature", 20, Some(&component), Some(&long), Some(&long)),
+    ];
+    for (what, copies, beside, beside_bundles, own_bundles) in rows {
+        let names: Vec<_> = (0..copies).map(|at| signed.file(&format!("a{at:03}"))).collect();
+        for name in &names {
+            put(name, ".manifest.json", Some(&manifest));
+            put(name, "", beside);
+            put(name, ".sigstore.json", beside_bundles);
         }
+        put(&whole, ".sigstore.json", own_bundles);
         let build = || {
             let mut builder = signed.builder();
             only(builder.build_plans(std::slice::from_ref(&plan), &policies))
         };
-        assert_eq!(running(&build()).version(), "1.0.0", "{name}");
-        // Where none can be used, the filter is refused.
-        std::fs::write(&whole, b"").unwrap();
-        assert!(!refused(&build()).is_empty(), "{name}");
-        std::fs::write(&whole, crate::testing::component("retry")).unwrap();
+        assert_eq!(running(&build()).version(), "1.0.0", "{what}");
+        // Where the right component is nowhere, the filter is refused; and where nobody signed it.
+        put(&whole, "", Some(b""));
+        let is_elsewhere = beside == Some(component.as_slice());
+        let runs =
+            build().attached.is_some_and(|it| matches!(it.occupant, SlotOccupant::Running(_)));
+        assert_eq!(runs, is_elsewhere, "{what}");
+        put(&whole, "", Some(&component));
+        names.iter().chain([&whole]).for_each(|name| put(name, ".sigstore.json", None));
+        assert!(refused(&build()).starts_with("trust."), "{what}");
+        for end in ["", ".manifest.json"] {
+            names.iter().for_each(|name| put(name, end, None));
+        }
     }
+}
+
+#[test]
+fn what_is_recorded_of_the_own_bundles_of_a_proxy_is_taken_for_no_others() {
+    let signed = SigningStore::new();
+    let policies = [signed.policy(&json!({}))];
+    let digest = signed.add("retry", "1.0.0");
+    let from = signed.file("retry");
+    let bundle = std::fs::read(format!("{}.sigstore.json", from.display())).unwrap();
+    let own = signed.folder.path().join(format!("{}.wasm", digest.hex()));
+    let logged = [Some(1), Some(2), Some(3)];
+    let places = |own_bundles: &[u8]| {
+        for end in ["", ".manifest.json"] {
+            std::fs::copy(format!("{}{end}", from.display()), format!("{}{end}", own.display()))
+                .unwrap();
+        }
+        put(&own, ".sigstore.json", Some(own_bundles));
+        let builder = signed.builder();
+        let artifact = builder.store.reading(&policies).artifact(&digest).unwrap().unwrap();
+        let lines = tamis_trust::bundle_lines(&artifact.bundles).len();
+        let found = artifact.logged(&logged);
+        assert_eq!(lines, found.len());
+        found
+    };
+    // The second line of its own file is the signature; the same text elsewhere adds nothing.
+    let third = [b"{}\n[]\n".as_slice(), &bundle].concat();
+    assert_eq!(places(&third), [Some(3), Some(1), Some(2)]);
+    assert_eq!(places(b"\n \n{}\n"), [None, Some(1)]);
+    assert_eq!(places(b""), [None]);
 }
 
 #[test]
@@ -748,7 +804,7 @@ fn a_slot_that_failed_slowly_is_not_made_again_while_others_change() {
     let mut builder = signed.builder();
     let wanted = DesiredSlot::of_documents(slot_of(&slow), &slow);
     let rules = Rules { policies: &policies, age: Duration::ZERO };
-    let key = builder.proven(&wanted, rules, &mut builder.store.reading()).map(|it| it.key);
+    let key = builder.proven(&wanted, rules, &mut builder.store.reading(&[])).map(|it| it.key);
     let Ok(key) = key else { panic!("it may run") };
     let refusal = by_proxy("filter.configure", "it says no", "correct it");
     let (took, now) = (Duration::from_secs(2), builder.clock.now());
@@ -781,7 +837,7 @@ fn a_candidate_that_failed_slowly_is_not_made_again_while_others_change() {
     let rules = Rules { policies: &policies, age: Duration::ZERO };
     let name = format!("test/retry{SHADOW}");
     let wanted = of(&candidate, &name, None);
-    let key = builder.proven(&wanted, rules, &mut builder.store.reading()).map(|it| it.key);
+    let key = builder.proven(&wanted, rules, &mut builder.store.reading(&[])).map(|it| it.key);
     let Ok(key) = key else { panic!("it may run") };
     let refusal = by_proxy("filter.configure", "it says no", "correct it");
     let (took, now) = (Duration::from_secs(2), builder.clock.now());

@@ -61,8 +61,8 @@ fn a_file_over_its_limit_is_named_with_the_limit() {
     let folder = TempDir::new().unwrap();
     put(folder.path(), "a.wasm", b"");
     let manifest = std::fs::File::create(folder.path().join("a.wasm.manifest.json")).unwrap();
-    manifest.set_len(MAX_SMALL_BYTES + 1).unwrap();
+    manifest.set_len(MAX_MANIFEST + 1).unwrap();
     let why = StoredArtifact::read(&folder.path().join("a.wasm")).unwrap_err();
-    assert!(why.contains("a.wasm.manifest.json") && why.contains("4194304"), "{why}");
+    assert!(why.contains("a.wasm.manifest.json") && why.contains("1048576"), "{why}");
     assert!(ArtifactStore::new(vec![folder.path().to_owned()]).index().is_empty());
 }
