@@ -62,6 +62,15 @@ pub enum JournalError {
         /// What fails.
         what: &'static str,
     },
+    /// The journal is not the one that was read before: it lost entries, or has others in their place.
+    #[error(
+        "the journal is another one than this process has read: revision {revision} is gone or differs, as after a restored \
+         backup or a failover; restart this process, which then reads the journal as it is"
+    )]
+    Replaced {
+        /// The first revision that is known to be gone or another.
+        revision: u64,
+    },
     /// Storage failed. After a failed append it may be unknown whether it happened: read the head before
     /// trying again.
     #[error("the journal could not {act}")]

@@ -1,13 +1,13 @@
 //! State folded from the journal once, read by everyone in the process, and changed in one way.
 
 use std::error::Error;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use tamis_ambient::Clock;
 use tokio::sync::{Mutex, MutexGuard, watch};
 
-use crate::{Entry, Journal, JournalError, Record};
+use crate::{Entry, Head, Journal, JournalError, Record};
 
 /// How often a write is tried again because somebody else wrote first.
 const ATTEMPTS: u32 = 100;
@@ -38,6 +38,8 @@ pub trait Fold: Default {
 /// * Every entry is applied once and in order, whoever asks for it first.
 /// * Writers of this process take turns; those of others are noticed when appending, and the write is decided again.
 /// * What [`FoldedWriter::append`] wrote is in the state when it returns.
+/// * Every entry links to the one that was folded before it. A journal that does not go on where this process has read it is
+///   read no further, and nothing is written to it: what was folded is of another one.
 #[derive(Debug)]
 pub struct FoldedJournal<S> {
     journal: Journal,
@@ -45,8 +47,10 @@ pub struct FoldedJournal<S> {
     state: RwLock<S>,
     /// The revision folded last, for those who wait for the next.
     revision: watch::Sender<u64>,
-    /// Held by the task that reads the journal, so that every entry is applied once.
-    reading: Mutex<()>,
+    /// Where the state is in the journal. Held by the task that reads it, so that every entry is applied once.
+    reading: Mutex<Head>,
+    /// The revision at which the journal turned out to be another one.
+    replaced: OnceLock<u64>,
     /// Held by the task that writes: writers of one process would only make each other try again.
     writing: Mutex<()>,
 }
@@ -71,6 +75,7 @@ impl<S: Fold> FoldedJournal<S> {
             state: RwLock::new(state),
             revision: watch::Sender::new(0),
             reading: Mutex::default(),
+            replaced: OnceLock::new(),
             writing: Mutex::default(),
         };
         folded.catch_up().await?;
@@ -93,6 +98,17 @@ impl<S: Fold> FoldedJournal<S> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Refuses to go on with the state of a journal that is another one by now.
+    ///
+    /// # Errors
+    /// [`JournalError::Replaced`].
+    pub fn must_hold(&self) -> Result<(), JournalError> {
+        match self.replaced.get() {
+            Some(revision) => Err(JournalError::Replaced { revision: *revision }),
+            None => Ok(()),
+        }
+    }
+
     /// Receives the revision folded last, and every later one.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
@@ -101,13 +117,15 @@ impl<S: Fold> FoldedJournal<S> {
     /// Folds every journal entry written so far.
     ///
     /// # Errors
-    /// As [`Journal::read`]; the state has what was read before.
+    /// As [`Journal::read`]; the state has what was read before. [`JournalError::Replaced`] from then on when the journal
+    /// does not go on where the state is.
     pub async fn catch_up(&self) -> Result<(), JournalError> {
-        let _turn = self.reading.lock().await;
+        let mut head = self.reading.lock().await;
         loop {
-            let after = self.state().revision();
-            let entries = self.journal.read(after, PAGE).await?;
-            let Some(last) = entries.last().map(|entry| entry.revision) else { return Ok(()) };
+            self.must_hold()?;
+            let entries = self.after(&head).await?;
+            let Some(tail) = entries.last() else { return Ok(()) };
+            let last = Head { revision: tail.revision, hash: tail.hash };
             let prepared = Self::prepared(entries).await;
             {
                 let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
@@ -115,8 +133,37 @@ impl<S: Fold> FoldedJournal<S> {
                     state.apply(&entry, prepared);
                 }
             }
-            self.revision.send_replace(last);
+            // Not before they are applied: whoever stops waiting in between leaves them to the next.
+            *head = last;
+            self.revision.send_replace(last.revision);
         }
+    }
+
+    /// The entries after the one that was folded last, which is read again to see that it is still there.
+    async fn after(&self, head: &Head) -> Result<Vec<Entry>, JournalError> {
+        let known = usize::from(head.revision > 0);
+        let from = head.revision.saturating_sub(1);
+        let mut entries = self.journal.read(from, PAGE.saturating_add(known)).await?;
+        let mut at = match entries.first() {
+            _ if known == 0 => *head,
+            Some(same) => Head { revision: same.revision, hash: same.hash },
+            None => Head::default(),
+        };
+        let mut is_one = at == *head;
+        for entry in entries.iter().skip(known) {
+            is_one &= entry.revision == at.revision.saturating_add(1) && entry.previous == at.hash;
+            at = Head { revision: entry.revision, hash: entry.hash };
+        }
+        if !is_one {
+            let revision = *self.replaced.get_or_init(|| head.revision);
+            tracing::error!(
+                revision,
+                "the journal is another one than this process has read; it refuses to go on"
+            );
+            return Err(JournalError::Replaced { revision });
+        }
+        entries.drain(..known.min(entries.len()));
+        Ok(entries)
     }
 
     /// Entries with what follows from each, computed beside this thread if there are many.
@@ -150,6 +197,10 @@ impl<S: Fold> FoldedJournal<S> {
                 self.catch_up().await
             };
             if let Err(error) = news.await {
+                if self.must_hold().is_err() {
+                    // Nothing follows any more.
+                    return std::future::pending().await;
+                }
                 let error = causes(&error);
                 tracing::warn!(error, "the journal cannot be read; trying again");
                 tokio::time::sleep(REST).await;
@@ -246,6 +297,7 @@ impl<S: Fold> FoldedWriter<'_, S> {
         revision: u64,
         records: &[Record],
     ) -> Result<Option<u64>, JournalError> {
+        self.folded.must_hold()?;
         let FoldedJournal { journal, clock, .. } = self.folded;
         match journal.append(Some(revision), clock.unix_ms(), self.actor, records).await {
             Ok(written) => {
@@ -382,6 +434,58 @@ mod tests {
         let end = folded.commit("ada", something, may_not).await;
         assert!(matches!(end, Err(CommitFailure::Refused("ended"))), "{end:?}");
         assert_eq!(folded.journal().read(0, 1).await.unwrap().len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_does_not_go_on_where_it_was_read_is_followed_no_further() {
+        let sql = |folder: &TempDir, text: &str| {
+            let file = rusqlite::Connection::open(folder.path().join("journal.sqlite")).unwrap();
+            file.execute_batch(text).unwrap();
+        };
+        // What happens to the journal behind a process that has read three entries, and how many others then write.
+        let rows = [
+            ("it lost its tail", "DELETE FROM journal WHERE revision >= 3", 0),
+            ("it lost its tail and has others", "DELETE FROM journal WHERE revision >= 3", 1),
+            ("and has more", "DELETE FROM journal WHERE revision >= 3", 3),
+            ("it is empty", "DELETE FROM journal", 0),
+            ("it began again", "DELETE FROM journal", 5),
+        ];
+        for (what, happens, others) in rows {
+            let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+            let folded = open(&folder, time).await;
+            let mut writer = folded.writer("ada").await;
+            writer.append(0, &[record(), record(), record()]).await.unwrap();
+            drop(writer);
+            folded.must_hold().unwrap();
+            sql(&folder, happens);
+            let other = open(&folder, time).await;
+            time.set_unix_time(Duration::from_secs(9));
+            for _ in 0..others {
+                let mut writer = other.writer("bob").await;
+                let revision = writer.fresh().await.unwrap().revision();
+                writer.append(revision, &[record()]).await.unwrap();
+            }
+            // It is noticed without anything that asks.
+            let mut followed = Box::pin(folded.follow());
+            let noticed = async {
+                while folded.must_hold().is_ok() {
+                    tokio::task::yield_now().await;
+                }
+            };
+            tokio::select! { () = &mut followed => panic!("{what}"), () = noticed => {} }
+            drop(followed);
+            let refused = |done: &Result<(), JournalError>| {
+                matches!(done, Err(JournalError::Replaced { revision: 3 }))
+            };
+            assert!(refused(&folded.must_hold()) && refused(&folded.catch_up().await), "{what}");
+            let mut writer = folded.writer("ada").await;
+            assert!(writer.fresh().await.is_err(), "{what}");
+            let written = writer.append(3, &[record()]).await.map(drop);
+            assert!(refused(&written), "{what}: {written:?}");
+            assert_eq!(folded.state().revision(), 3, "{what}");
+            // Another process reads it as it is.
+            open(&folder, time).await.must_hold().unwrap();
+        }
     }
 
     #[tokio::test]

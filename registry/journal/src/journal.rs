@@ -140,7 +140,8 @@ impl Journal {
                 Storage::Sqlite(sqlite) => sqlite.bell(),
                 Storage::Postgres(postgres) => postgres.bell(),
             };
-            if self.head().await?.revision > after {
+            // A journal that went back is news too: whoever follows it must not go on with what it lost.
+            if self.head().await?.revision != after {
                 return Ok(());
             }
             // Without a notification another process may still have appended, so check again.
