@@ -178,6 +178,7 @@ pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
         bail!("{file}");
     }
     if let Some(problem) = read.problems.first() {
+        let problem = problem.printable();
         let (place, more) = (&problem.place, read.problems.len() - 1);
         bail!(
             "{}:{}: {problem}, and {more} more; `tamis check` lists all",

@@ -277,8 +277,8 @@ pub(crate) fn problems(documents: &[Document], root: &Path) -> Vec<Problem> {
 }
 
 fn between(documents: &[Document], nodes: &[NodeName], root: &Path, problems: &mut Vec<Problem>) {
-    let file =
-        |name: &str| std::fs::read(root.join(name)).map_err(|error| format!("{name}: {error}"));
+    let source = Source::new(root, Vec::new());
+    let file = |name: &str| source.file(name);
     // No proxy is declared: report what is wrong for a proxy that has every pin.
     let nobody = [NodeName::Gateway { key: "*".to_owned() }];
     let nodes = if nodes.is_empty() { &nobody } else { nodes };

@@ -11,6 +11,7 @@ pub(crate) fn render(problem: &Problem) -> String {
     } else {
         GraphicalTheme::unicode_nocolor()
     };
+    let problem = &problem.printable();
     let mut text = String::new();
     match GraphicalReportHandler::new_themed(theme)
         .with_links(false)

@@ -67,7 +67,7 @@ pub use limits::MAX_COMPONENT_BYTES;
 pub use metadata::Metadata;
 pub use narrow::narrowed;
 pub use node_name::{NodeName, NodeNameError};
-pub use problem::{Problem, SourcePlace};
+pub use problem::{Problem, SourcePlace, printable};
 pub use room::{
     MAX_ENDPOINTS, MAX_FILTERS, MAX_NAMESPACE_ENDPOINTS, MAX_NAMESPACE_FILTERS,
     MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded, crowded_plan, namespace_shares,

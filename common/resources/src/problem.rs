@@ -1,5 +1,6 @@
 //! A problem of a document: where it is, which rule it breaks, and the way out.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -92,8 +93,38 @@ pub(crate) const MAX_PROBLEMS: usize = 1_000;
 /// Bytes of a message and of a way out: names in a text may be as long as the text, and each problem would repeat them.
 const MAX_MESSAGE: usize = 2_000;
 
-/// The beginning of a text.
-fn shortened(mut text: String) -> String {
+/// A text of somebody else as a terminal may show it: control characters, which could move its cursor or hide what was printed
+/// before (CWE-150), are written as Rust writes them.
+#[must_use]
+pub fn printable(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_unprintable) {
+        return Cow::Borrowed(text);
+    }
+    let written = text.chars().map(|one| {
+        if is_unprintable(one) { one.escape_default().to_string() } else { one.to_string() }
+    });
+    Cow::Owned(written.collect())
+}
+
+fn is_unprintable(one: char) -> bool {
+    one.is_control() && !matches!(one, '\n' | '\t')
+}
+
+/// The same with a mark for each octet of a control character: every place in the text stays where it is.
+fn marked(text: &str) -> String {
+    let mark = |one: char| {
+        if is_unprintable(one) && one != '\r' {
+            "?".repeat(one.len_utf8())
+        } else {
+            one.to_string()
+        }
+    };
+    text.chars().map(mark).collect()
+}
+
+/// The beginning of a text, as a terminal may show it.
+fn shortened(text: String) -> String {
+    let mut text = printable(&text).into_owned();
     if text.len() > MAX_MESSAGE {
         text.truncate(text.floor_char_boundary(MAX_MESSAGE));
         text.push('…');
@@ -136,10 +167,28 @@ impl Problem {
         self
     }
 
+    /// The same problem as a terminal may show it, whatever is in the text of its document and in the name of its file.
+    #[must_use]
+    pub fn printable(&self) -> Self {
+        let named = |place: &SourcePlace| SourcePlace {
+            source: printable(&place.source).into_owned(),
+            label: printable(&place.label).into_owned(),
+            ..place.clone()
+        };
+        let text: Arc<str> = marked(self.text.inner()).into();
+        Self {
+            place: named(&self.place),
+            also: self.also.iter().map(named).collect(),
+            text: NamedSource::new(printable(self.text.name()), text),
+            ..self.clone()
+        }
+    }
+
     /// Place, message and way out on one line, for a log or an error of one line.
     #[must_use]
     pub fn in_one_line(&self) -> String {
         let SourcePlace { source, line, column, .. } = &self.place;
+        let source = printable(source);
         let help = self.help.as_ref().map(|help| format!(" ({help})")).unwrap_or_default();
         format!("{source}:{line}:{column}: {}{help}", self.message)
     }
@@ -182,5 +231,35 @@ impl Diagnostic for Problem {
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let same = self.also.iter().filter(|place| place.source == self.place.source);
         Some(Box::new(std::iter::once(&self.place).chain(same).map(SourcePlace::labeled)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::parse;
+
+    #[test]
+    fn nothing_that_somebody_writes_moves_the_cursor_of_a_terminal() {
+        let controls = |text: &str| text.chars().any(|one| one.is_control() && one != '\n');
+        let name = "b\u{1b}]0;pwn\u{7}\u{1b}[2J.yaml";
+        let escape = "\\e[31mX\\e]0;t\\a";
+        for text in [
+            format!("kind: \"{escape}\"\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a }}\n"),
+            format!("kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: \"{escape}\" }}\nspec: {{}}\n"),
+            "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a, \"\u{9b}31m\": 1 }\nspec: {}\n".to_owned(),
+            "kind: [\u{85}\u{1b}".to_owned(),
+        ] {
+            let (_, problems) = parse(name, &text);
+            assert!(!problems.is_empty(), "{text:?}");
+            for problem in &problems {
+                assert!(!controls(&problem.in_one_line()), "{:?}", problem.in_one_line());
+                let shown = problem.printable();
+                assert!(!controls(&shown.place.source) && !controls(&shown.message), "{shown:?}");
+                assert!(!controls(&shown.text.inner().replace(['\r', '\t'], "")), "{shown:?}");
+                assert_eq!(shown.text.inner().len(), problem.text.inner().len());
+            }
+        }
+        assert_eq!(super::printable("é\n\t"), "é\n\t");
+        assert_eq!(super::printable("a\u{1b}b"), "a\\u{1b}b");
     }
 }

@@ -8,9 +8,10 @@ use look::{PathContent, look};
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tamis_resources::{Document, ParseResult, Problem};
+use tamis_resources::{Document, ParseResult, Problem, printable};
 
 /// The places of documents.
 #[derive(Debug, Clone)]
@@ -61,7 +62,7 @@ pub struct ReadFailure {
 
 impl std::fmt::Display for ReadFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.path, self.why)
+        write!(f, "{}: {}", printable(&self.path), printable(&self.why))
     }
 }
 
@@ -69,6 +70,8 @@ impl std::fmt::Display for ReadFailure {
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Depth to which folders are read.
 const MAX_DEPTH: usize = 8;
+/// Entries of all folders together that are looked at.
+const MAX_ENTRIES: usize = if cfg!(test) { 5_000 } else { 100_000 };
 /// Files with other names that are looked into, of all folders together: a folder of documents may have sources beside it.
 const MAX_OTHERS: usize = 2_000;
 
@@ -140,7 +143,7 @@ impl Source {
                 PathContent::Folder => {
                     // What this program writes has no documents under other names.
                     found.names_others = !path.ends_with(".tamis");
-                    found.collect(path, 0);
+                    found.walk(path);
                 }
                 PathContent::File => found.files.push(path.clone()),
                 // `tamis up` has generated nothing here.
@@ -182,8 +185,11 @@ impl Source {
         Ok(read)
     }
 
-    /// Reads a file that a document names.
-    pub(crate) fn file(&self, name: &str) -> Result<Vec<u8>, String> {
+    /// Reads a file that a document names, of at most 16 MiB.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn file(&self, name: &str) -> Result<Vec<u8>, String> {
         let path = self.path(name);
         octets(&path, MAX_BYTES).map_err(|why| format!("{}: {why}", path.display()))
     }
@@ -252,15 +258,41 @@ struct FolderContent {
     /// Whether files with other names are looked into, and how many have been.
     names_others: bool,
     looked: usize,
+    /// The folders that were read, by device and number. Each is read once, whatever leads to it: a link may lead back.
+    folders: BTreeSet<(u64, u64)>,
+    /// Links to folders, which are read after the folders themselves, with their depths.
+    links: BTreeSet<(PathBuf, usize)>,
+    entries: usize,
 }
 
 impl FolderContent {
+    /// Reads a folder, and then what links in it lead to.
+    fn walk(&mut self, folder: &Path) {
+        self.collect(folder, 0);
+        while let Some((link, depth)) = self.links.pop_first() {
+            self.collect(&link, depth);
+        }
+    }
+
     fn collect(&mut self, folder: &Path, depth: usize) {
+        if let Ok(about) = std::fs::metadata(folder)
+            && !self.folders.insert((about.dev(), about.ino()))
+        {
+            return;
+        }
         let entries = match std::fs::read_dir(folder) {
             Ok(entries) => entries,
             Err(error) => return self.unreadable.push((folder.to_owned(), error.to_string())),
         };
         for entry in entries {
+            self.entries += 1;
+            if self.entries > MAX_ENTRIES {
+                let why = format!(
+                    "there are more than {MAX_ENTRIES} files and folders, the most that are looked at; move what is no document elsewhere"
+                );
+                self.links.clear();
+                return self.unreadable.push((folder.to_owned(), why));
+            }
             match entry {
                 Ok(entry) if entry.file_name().to_string_lossy().starts_with('.') => {}
                 Ok(entry) => self.take(entry.path(), depth),
@@ -274,6 +306,9 @@ impl FolderContent {
 
     fn take(&mut self, path: PathBuf, depth: usize) {
         match look(&path) {
+            PathContent::Folder if depth < MAX_DEPTH && path.is_symlink() => {
+                self.links.insert((path, depth + 1));
+            }
             PathContent::Folder if depth < MAX_DEPTH => self.collect(&path, depth + 1),
             PathContent::Folder => {
                 let why = format!("folders are read to a depth of {MAX_DEPTH}; move it up");

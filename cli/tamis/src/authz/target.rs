@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use tamis_node::Source;
 use tamis_resources::plan::{FilterPlan, ListenerPlan, NodePlan, Phase, Refused, TrafficDirection};
-use tamis_resources::{Document, NodeName, Resource, fold};
+use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
 /// What is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,8 +129,8 @@ impl PolicyFolder {
         let read = source.read().context("no folder given; name the folder with the documents")?;
         let shown = folder.display();
         let unreadable = read.unreadable.first().map(ToString::to_string);
-        let first =
-            read.problems.first().map(|one| format!("{}: {}", one.place.source, one.message));
+        let first = read.problems.first().map(Problem::printable);
+        let first = first.map(|one| format!("{}: {}", one.place.source, one.message));
         if let Some(why) = unreadable.or(first) {
             bail!("{why} (`tamis check {shown}` shows all problems)");
         }
@@ -155,9 +155,7 @@ impl PolicyFolder {
         if !self.documents.iter().any(|one| declared(&one)) {
             bail!("the folder has no {kind} {key}");
         }
-        let folded = fold(&self.documents, &target.node(), &|file| {
-            std::fs::read(self.source.root.join(file)).map_err(|error| format!("{file}: {error}"))
-        });
+        let folded = fold(&self.documents, &target.node(), &|file| self.source.file(file));
         let plan = folded.plan.with_context(|| {
             format!("no proxy serves {kind} {key}: a Service needs an endpoint with a `sidecar`")
         })?;

@@ -16,6 +16,7 @@ pub(crate) fn read(path: &Path, filter: Option<&str>) -> Result<Grant> {
         .with_context(|| format!("the grant {shown} cannot be read"))?;
     let (documents, problems) = parse(&shown.to_string(), &text);
     if let Some(problem) = problems.first() {
+        let problem = problem.printable();
         let place = &problem.place;
         let help = problem.help.as_ref().map(|help| format!("; {help}")).unwrap_or_default();
         bail!("{}:{}:{}: {problem}{help}", place.source, place.line, place.column);

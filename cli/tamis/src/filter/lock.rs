@@ -25,6 +25,7 @@ pub(crate) fn read(path: &Path) -> Result<FiltersLockSpec> {
     let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
     let (documents, problems) = parse(&path.display().to_string(), &text);
     if let Some(problem) = problems.first() {
+        let problem = problem.printable();
         let place = &problem.place;
         bail!("{}:{}:{}: {problem}", place.source, place.line, place.column);
     }

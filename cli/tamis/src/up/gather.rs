@@ -29,6 +29,7 @@ impl FolderProblem {
 
 impl From<&Problem> for FolderProblem {
     fn from(problem: &Problem) -> Self {
+        let problem = &problem.printable();
         let place = &problem.place;
         let at = format!("{}:{}:{}", place.source, place.line, place.column);
         Self { line: format!("{at}: {}", problem.message), text: render(problem) }

@@ -57,6 +57,7 @@ pub(crate) fn run(
         home::open(folder, elsewhere)?;
     }
     let wrong = read.problems.first().map(|problem| {
+        let problem = problem.printable();
         let place = &problem.place;
         format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message)
     });

@@ -221,3 +221,82 @@ fn a_change_concerns_what_is_read_and_nothing_else() {
     source.read().unwrap();
     assert!(!source.concerns(&root.join("more/key.pub")), "no document names it any more");
 }
+
+#[test]
+fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
+    let link = |to: &str, from: std::path::PathBuf| std::os::unix::fs::symlink(to, from).unwrap();
+    let service = |name: &str| {
+        format!(
+            "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: {name} }}\n\
+             spec: {{ ports: [{{ port: 80, protocol: http }}] }}\n"
+        )
+    };
+    type Make<'a> = &'a dyn Fn(&std::path::Path);
+    // What links there are in a folder with two documents, and where the documents are found.
+    let rows: [(&str, Make<'_>, &[&str]); 5] = [
+        ("none", &|_| (), &["a.yaml", "below/b.yaml"]),
+        (
+            "many to the folder itself",
+            &|root| (0..40).for_each(|at| link(".", root.join(format!("l{at}")))),
+            &["a.yaml", "below/b.yaml"],
+        ),
+        (
+            "to each other",
+            &|root| {
+                link("..", root.join("below/up"));
+                link("below", root.join("aside"));
+            },
+            &["a.yaml", "below/b.yaml"],
+        ),
+        (
+            "to a folder elsewhere, twice",
+            &|root| {
+                let other = root.parent().unwrap().join("other");
+                std::fs::create_dir_all(&other).unwrap();
+                std::fs::write(other.join("c.yaml"), service("c")).unwrap();
+                link("../other", root.join("x"));
+                link("../other", root.join("w"));
+            },
+            &["a.yaml", "below/b.yaml", "w/c.yaml"],
+        ),
+        (
+            "to a file, twice",
+            &|root| link("a.yaml", root.join("z.yaml")),
+            &["a.yaml", "below/b.yaml", "z.yaml"],
+        ),
+    ];
+    for (what, make, expected) in rows {
+        let folder = tempfile::TempDir::new().unwrap();
+        let root = folder.path().join("root");
+        std::fs::create_dir_all(root.join("below")).unwrap();
+        std::fs::write(root.join("a.yaml"), service("a")).unwrap();
+        std::fs::write(root.join("below/b.yaml"), service("b")).unwrap();
+        make(&root);
+        let read = Source::folder(&root).read().unwrap();
+        let mut found: Vec<&str> = read.documents.iter().map(|one| &*one.source).collect();
+        found.sort_unstable();
+        assert_eq!((found.as_slice(), read.unreadable.as_slice()), (expected, &[][..]), "{what}");
+    }
+    let folder = tempfile::TempDir::new().unwrap();
+    (0..=MAX_ENTRIES)
+        .for_each(|at| drop(std::fs::File::create(folder.path().join(format!("f{at}"))).unwrap()));
+    let read = Source::folder(folder.path()).read().unwrap();
+    let [many] = read.unreadable.as_slice() else { panic!("{:?}", read.unreadable) };
+    assert!(many.why.contains("more than 5000"), "{many}");
+}
+
+#[test]
+fn a_file_that_a_document_names_is_read_if_it_is_one_and_short() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let source = Source::folder(folder.path());
+    std::fs::write(folder.path().join("k.pub"), "key").unwrap();
+    assert_eq!(source.file("k.pub").unwrap(), b"key");
+    for (name, to) in [("zero", "/dev/zero"), ("folder", "."), ("gone", "nowhere")] {
+        std::os::unix::fs::symlink(to, folder.path().join(name)).unwrap();
+        let why = source.file(name).unwrap_err();
+        assert!(why.contains(name), "{why}");
+    }
+    let long = std::fs::File::create(folder.path().join("long")).unwrap();
+    long.set_len(MAX_BYTES + 1).unwrap();
+    assert!(source.file("long").unwrap_err().contains("16777216"));
+}
