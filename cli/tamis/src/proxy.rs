@@ -4,6 +4,7 @@ mod ask;
 mod join;
 mod records;
 mod run;
+mod start;
 
 use crate::ending::EndSignal;
 use crate::output::{self, Output};
@@ -29,9 +30,11 @@ use tamis_transport::handover::Predecessor;
 use tamis_transport::{Address, ServeLimits};
 use tamis_trust::DirectorKeys;
 
+use join::Admission;
 pub(crate) use join::Joined;
 pub(crate) use records::RecordFile;
 pub(crate) use run::RunFolder;
+use start::{FollowFiles, rehearse, until_started};
 
 /// Arguments of `proxy`.
 #[derive(clap::Args)]
@@ -191,9 +194,10 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 
 fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let named = arguments.node.as_ref();
-    let joined = arguments.join.as_deref().map(|file| Joined::join(file, named)).transpose()?;
-    let name = arguments.node.as_ref().or(joined.as_ref().map(|joined| &joined.node));
-    let Some(name) = name else { bail!("name the proxy with --node") };
+    let admission =
+        arguments.join.as_deref().map(|file| Admission::read(file, named)).transpose()?;
+    let name = arguments.node.clone().or(admission.as_ref().map(|it| it.node.clone()));
+    let Some(name) = &name else { bail!("name the proxy with --node") };
     let run = RunFolder::open(arguments.run_folder.as_deref());
     // Without its run folder a proxy still serves; the note reports what is unavailable.
     let run = run.inspect_err(|error| output::note(&format!("{error:#}"))).ok();
@@ -233,18 +237,27 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         control: run.as_ref().map(|run| run.admin(name)),
         lame_duck: Duration::from_secs(arguments.lame_duck_seconds),
         inherited: inherited.clone(),
-        identity: joined.as_ref().map(|joined| joined.identity.clone()),
         ..ProxyOptions::default()
     };
-    let options = NodeOptions {
+    let mut options = NodeOptions {
         name: name.clone(),
         source: Source::folder(&arguments.root()),
         store: ArtifactStore::new(arguments.store.clone()),
         secrets: secrets::kept(&arguments.secrets)?,
         proxy,
     };
+    let files = arguments.follow_files()?;
+    let joined = match admission {
+        Some(admission) => {
+            rehearse(&options, files.as_ref(), predecessor.as_ref())?;
+            Some(admission.join()?)
+        }
+        None => None,
+    };
+    options.proxy.identity = joined.as_ref().map(|joined| joined.identity.clone());
     let start = Start { arguments, run, predecessor, inherited };
-    if let Some(follow) = arguments.follow(joined.as_ref())? {
+    if let Some(files) = files {
+        let follow = arguments.follow(files, joined.as_ref())?;
         return start.following(&shared, options, follow, output);
     }
     let root = arguments.root();
@@ -255,7 +268,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         ));
     }
     let busy = output::busy(format!("starting {name}"));
-    let (node, reload) = Node::start(&shared, options)?;
+    let (node, reload) = until_started(&options, || Node::start(&shared, options.again()))?;
     drop(busy);
     // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
     let ending = EndSignal::new()?;
@@ -299,8 +312,10 @@ impl Start<'_> {
         output: Output,
     ) -> Result<ExitCode> {
         let busy = output::busy(format!("waiting for {}", follow.director));
-        let (following, reload) =
-            FollowedNode::start(shared, options, follow, move |reload| told(reload, output))?;
+        let (following, reload) = until_started(&options, || {
+            let told = move |reload: &Reload| told(reload, output);
+            FollowedNode::start(shared, options.again(), follow.clone(), told)
+        })?;
         drop(busy);
         let ending = EndSignal::new()?;
         let node = Arc::clone(following.node());
@@ -430,13 +445,13 @@ impl Serve {
         })
     }
 
-    fn follow(&self, joined: Option<&Joined>) -> Result<Option<FollowSettings>> {
+    /// What is read from files to follow a director; `None`: it follows none.
+    fn follow_files(&self) -> Result<Option<FollowFiles>> {
         let (Some(director), Some(state), Some(keys)) =
             (&self.follow, &self.state, &self.director_keys)
         else {
             return Ok(None);
         };
-        let login = self.login(joined)?;
         let text = std::fs::read(keys)
             .with_context(|| format!("the director's keys {} cannot be read", keys.display()))?;
         let keys = DirectorKeys::from_json(&text).with_context(|| format!("{}", keys.display()))?;
@@ -444,15 +459,21 @@ impl Serve {
             std::fs::read(path)
                 .with_context(|| format!("the root {} cannot be read", path.display()))
         });
-        Ok(Some(FollowSettings {
-            policy_root: root.transpose()?,
-            director: director.clone(),
-            login,
-            state: state.clone(),
+        let (director, state) = (director.clone(), state.clone());
+        Ok(Some(FollowFiles { director, state, keys, policy_root: root.transpose()? }))
+    }
+
+    fn follow(&self, files: FollowFiles, joined: Option<&Joined>) -> Result<FollowSettings> {
+        let FollowFiles { director, state, keys, policy_root } = files;
+        Ok(FollowSettings {
+            policy_root,
+            director,
+            login: self.login(joined)?,
+            state,
             keys,
             report_every: Duration::from_secs(self.report_seconds),
             release: env!("CARGO_PKG_VERSION").to_owned(),
-        }))
+        })
     }
 }
 

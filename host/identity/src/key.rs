@@ -24,7 +24,7 @@ impl SvidKey {
     }
 
     /// The key for TLS.
-    pub(crate) fn into_private(self) -> PrivateKeyDer<'static> {
+    pub(crate) fn private(&self) -> PrivateKeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.pair.serialize_der()).into()
     }
 }

@@ -1,6 +1,6 @@
 //! Who a proxy is inside the mesh: its key, how it joins, and how it renews its SVID.
 //!
-//! A [`Registrar`] asks the registry's authority. [`Registrar::join`] exchanges a one-time token for the first
+//! A [`Registrar`] asks the registry's authority. [`Registrar::joining`] exchanges a one-time token for the first
 //! SVID; a [`Renewal`] then replaces it at 50 to 70 percent of its life, with a new key each time. A key is
 //! made here and never leaves the process: the registry gets a request that it signed. While the registry is
 //! away the proxy serves on with what it has, and asks again and again.
@@ -14,5 +14,5 @@ mod renewal;
 mod testing;
 
 pub use error::IdentityError;
-pub use registrar::Registrar;
+pub use registrar::{Joining, Registrar};
 pub use renewal::Renewal;

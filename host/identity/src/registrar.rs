@@ -24,6 +24,29 @@ pub struct Registrar {
     clock: Clock,
 }
 
+/// A proxy that joins. Every attempt has the same key: the registry answers that key again, as long as the token is valid,
+/// so an answer that was lost costs no token.
+pub struct Joining<'a> {
+    registrar: &'a Registrar,
+    tls: ClientTls,
+    token: String,
+    key: SvidKey,
+}
+
+impl Joining<'_> {
+    /// The first SVID, for the token.
+    ///
+    /// # Errors
+    /// [`IdentityError`]. After a refusal the token is useless; after everything else, another attempt may succeed.
+    pub async fn attempt(&self) -> Result<MeshIdentity, IdentityError> {
+        let Self { registrar, tls, token, key } = self;
+        let answer = registrar.ask(tls, JOIN_PATH, Some(token), key).await?;
+        let bundles = bundles_of(&answer)?;
+        MeshIdentity::new(&answer.chain, key.private(), bundles, registrar.unix())
+            .map_err(IdentityError::Svid)
+    }
+}
+
 impl Registrar {
     /// Reads where the registry of a join file is, and who it must be.
     ///
@@ -43,20 +66,16 @@ impl Registrar {
         Ok(Self { node: file.node.clone(), registries, registry_id: id, clock })
     }
 
-    /// The first SVID, for the token of the join file. The token is sent to nobody but a registry that proves
+    /// Prepares to join with the token of the join file. The token is sent to nobody but a registry that proves
     /// its identity with the bundles of the file.
     ///
     /// # Errors
-    /// [`IdentityError`]. After a refusal the token is useless.
-    pub async fn join(&self, file: &JoinFile) -> Result<MeshIdentity, IdentityError> {
+    /// [`IdentityError::File`], [`IdentityError::Key`].
+    pub fn joining(&self, file: &JoinFile) -> Result<Joining<'_>, IdentityError> {
         let bundles = bundles(&file.bundles).map_err(IdentityError::File)?;
         let tls = ClientTls::from_bundles(bundles, self.registry_id.clone(), SERVER_NAME)
             .map_err(|error| IdentityError::File(error.to_string()))?;
-        let key = SvidKey::generate()?;
-        let answer = self.ask(&tls, JOIN_PATH, Some(&file.token), &key).await?;
-        let bundles = bundles_of(&answer)?;
-        MeshIdentity::new(&answer.chain, key.into_private(), bundles, self.unix())
-            .map_err(IdentityError::Svid)
+        Ok(Joining { registrar: self, tls, token: file.token.clone(), key: SvidKey::generate()? })
     }
 
     /// Replaces the SVID of an identity by the next one, with a new key, and its bundles by the current ones.
@@ -71,7 +90,7 @@ impl Registrar {
         let answer = self.ask(&tls, RENEW_PATH, None, &key).await?;
         let bundles = bundles_of(&answer)?;
         identity
-            .replace(&answer.chain, key.into_private(), bundles, self.unix())
+            .replace(&answer.chain, key.private(), bundles, self.unix())
             .map_err(IdentityError::Svid)
     }
 

@@ -17,7 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject as _;
 use tamis_ambient::{Clock, Random};
-use tamis_authority::{CertificateAuthority, JoinLedger, JoinRecord, JoinToken};
+use tamis_authority::{CertificateAuthority, JoinLedger, JoinRecord, JoinToken, request_key};
 use tamis_sync::{JOIN_PATH, JoinFile, SvidAnswer, SvidRequest};
 use tamis_transport::{ClientCertificates, MeshIdentity, ServerTls, SpiffeId};
 use tokio::sync::oneshot;
@@ -32,6 +32,8 @@ pub(crate) struct TestMesh {
     ledger: JoinLedger,
     /// Requests that were answered, by path.
     pub(crate) answered: BTreeMap<String, usize>,
+    /// Whether its next answer to a join does not arrive, and the proxy receives another.
+    pub(crate) loses: bool,
     lifetime: Duration,
 }
 
@@ -49,7 +51,7 @@ impl TestMesh {
         let now = Clock::system().wall();
         let authority = CertificateAuthority::open(folder, &domain, Random::system(), now).unwrap();
         let (ledger, answered) = (JoinLedger::default(), BTreeMap::new());
-        Arc::new(Mutex::new(Self { authority, ledger, answered, lifetime }))
+        Arc::new(Mutex::new(Self { authority, ledger, answered, loses: false, lifetime }))
     }
 
     fn bundles(&self) -> BTreeMap<String, String> {
@@ -70,9 +72,14 @@ impl TestMesh {
         let now = Clock::system();
         if path == JOIN_PATH {
             let token: JoinToken = asked.token.as_deref().unwrap_or_default().parse().unwrap();
-            let used = self.ledger.admit(&token, &asked.node, now.unix_secs());
+            let request = CertificateSigningRequestDer::from_pem_slice(asked.request.as_bytes());
+            let key = request_key(&request.unwrap()).unwrap();
+            let used = self.ledger.admit(&token, &asked.node, Some(&key), now.unix_secs());
             let used = used.map_err(|refusal| format!("{}|{refusal}", refusal.code()))?;
-            self.ledger.apply(&used, now.unix_secs());
+            used.iter().for_each(|used| self.ledger.apply(used, now.unix_secs()));
+            if std::mem::take(&mut self.loses) {
+                return Err("lost|".to_owned());
+            }
         } else if peer.map(SpiffeId::as_str) != Some(PAY) {
             return Err("node.identity|somebody else".to_owned());
         }

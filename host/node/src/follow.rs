@@ -27,9 +27,9 @@ mod state;
 
 pub(crate) use followed::FollowedPlan;
 pub(crate) use outcomes::SlotOutcome;
+pub(crate) use state::StateFolder;
 
 use link::Link;
-use state::StateFolder;
 
 /// How a proxy follows a director.
 #[derive(Debug, Clone)]

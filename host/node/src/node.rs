@@ -38,7 +38,8 @@ pub struct NodeOptions {
 
 impl NodeOptions {
     /// A copy of the options.
-    pub(crate) fn again(&self) -> Self {
+    #[must_use]
+    pub fn again(&self) -> Self {
         Self {
             name: self.name.clone(),
             source: self.source.clone(),

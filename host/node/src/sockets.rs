@@ -495,7 +495,7 @@ fn look(path: &Path) -> String {
     format!("{} {} {written:?} {put:?}", about.ino(), about.len())
 }
 
-fn listen_address(plan: &AddressPlan) -> Result<Address, String> {
+pub(crate) fn listen_address(plan: &AddressPlan) -> Result<Address, String> {
     match plan {
         AddressPlan::Tcp(text) => text.parse().map_err(|error| format!("{error}")),
         AddressPlan::Unix(path) => Ok(Address::Unix(path.into())),

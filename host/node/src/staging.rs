@@ -4,7 +4,7 @@ use crate::NodeError;
 use crate::build::{Builder, BuiltAttachment, DesiredSlot, Rules};
 use crate::documents::Source;
 use crate::follow::{FollowedPlan, SlotOutcome};
-use crate::good::LastGoodDocuments;
+use crate::good::{CompletedDocuments, LastGoodDocuments};
 use crate::policies::policies;
 use crate::sockets::{MissingSvid, PlannedSockets, Sockets};
 use serde_json::json;
@@ -13,7 +13,9 @@ use std::time::Duration;
 use tamis_proxy::{Attachment, CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
 use tamis_resources::plan::{DnsPlan, ListenerPlan, NodePlan};
 use tamis_resources::redact::{redact, without};
-use tamis_resources::{Document, NodeName, Problem, RouteFault, fold, stray_guards};
+use tamis_resources::{
+    Document, NodeName, Problem, ResourceStatus, RouteFault, fold, stray_guards,
+};
 use tamis_sync::{SHADOW, slots_of_filters};
 use tamis_trust::Digest;
 
@@ -61,31 +63,12 @@ impl Staging {
         source: &Source,
         name: &NodeName,
     ) -> Result<StageResult, NodeError> {
-        let read = source.read()?;
-        let mut problems = read.problems.clone();
-        let unread = read.unreadable.iter().chain(&read.unread);
-        let mut notes: Vec<String> = unread.map(ToString::to_string).collect();
         let cold = self.number == 0;
-        let unusable = read.unusable.clone();
-        let completed = self.good.complete(read, cold, &mut notes);
-        let completed = completed.map_err(|files| NodeError::Unready {
-            node: name.to_string(),
-            files,
-            why: why(&problems, &notes),
-        })?;
+        let read = read_plan(&self.good, source, name, cold)?;
+        let ReadPlan { completed, plan, statuses, mut problems, mut notes } = read;
+        let Some(plan) = plan else { return Ok(StageResult::nothing(problems, notes)) };
         let documents = &completed.documents;
-        let folded = fold(documents, name, &|file| source.file(file));
-        problems.extend(folded.problems);
-        let Some(plan) = folded.plan else { return Ok(StageResult::nothing(problems, notes)) };
-        if cold {
-            // What was in force as it is, opens nothing at a start.
-            let strays = stray_guards(documents, &unusable, |one| one.since != 0);
-            if !strays.is_empty() {
-                let (node, why) = (name.to_string(), why(&strays, &[]));
-                return Err(NodeError::Stray { node, why });
-            }
-        }
-        self.good.keep(&completed, &folded.statuses, &mut notes);
+        self.good.keep(&completed, &statuses, &mut notes);
         let policies = policies(&plan, &mut notes);
         let slots = slots_of_filters(&plan);
         let wanted = plan.filters.iter().zip(&slots);
@@ -155,6 +138,52 @@ impl Staging {
             secrets,
         }
     }
+}
+
+/// What documents say about a proxy.
+pub(crate) struct ReadPlan {
+    completed: CompletedDocuments,
+    /// `None`: they do not declare it.
+    pub(crate) plan: Option<NodePlan>,
+    statuses: Vec<ResourceStatus>,
+    pub(crate) problems: Vec<Problem>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// Reads documents, at a `cold` start or later.
+///
+/// # Errors
+/// At a cold start: a part cannot be read, or a guard stands where it guards nothing.
+pub(crate) fn read_plan(
+    good: &LastGoodDocuments,
+    source: &Source,
+    name: &NodeName,
+    cold: bool,
+) -> Result<ReadPlan, NodeError> {
+    let read = source.read()?;
+    let mut problems = read.problems.clone();
+    let unread = read.unreadable.iter().chain(&read.unread);
+    let mut notes: Vec<String> = unread.map(ToString::to_string).collect();
+    let unusable = read.unusable.clone();
+    let completed = good.complete(read, cold, &mut notes);
+    let completed = completed.map_err(|files| NodeError::Unready {
+        node: name.to_string(),
+        files,
+        why: why(&problems, &notes),
+    })?;
+    let documents = &completed.documents;
+    let folded = fold(documents, name, &|file| source.file(file));
+    problems.extend(folded.problems);
+    if cold && folded.plan.is_some() {
+        // What was in force as it is, opens nothing at a start.
+        let strays = stray_guards(documents, &unusable, |one| one.since != 0);
+        if !strays.is_empty() {
+            let (node, why) = (name.to_string(), why(&strays, &[]));
+            return Err(NodeError::Stray { node, why });
+        }
+    }
+    let (plan, statuses) = (folded.plan, folded.statuses);
+    Ok(ReadPlan { completed, plan, statuses, problems, notes })
 }
 
 /// Hash of everything that a generation is made of.

@@ -12,11 +12,11 @@ use tamis_ambient::Random;
 use tamis_transport::{MeshIdentity, SpiffeId, TrustBundles, TrustDomain};
 use tamis_trust::Digest;
 
-use crate::AuthorityError;
 use crate::files::{self, Readers};
 use crate::intermediate::IntermediateAuthority;
 use crate::root::{RootAuthority, serial};
 use crate::validity;
+use crate::{AuthorityError, SvidLineage};
 
 /// How long an SVID is valid, unless an operator decides otherwise.
 pub const SVID_LIFETIME: Duration = Duration::from_secs(3_600);
@@ -186,19 +186,19 @@ impl CertificateAuthority {
     }
 
     /// The same for one proxy, whose name the subject then has as [`node_subject`] writes it: several proxies
-    /// of a service share its id, and each is revoked on its own.
+    /// of a service share its id, and each is revoked on its own. The serial number begins with the lineage, if there is one.
     ///
     /// # Errors
     /// As for [`Self::issue`].
     pub fn issue_to(
         &self,
-        node: &str,
+        member: (&str, Option<SvidLineage>),
         request: &[u8],
         id: &SpiffeId,
         lifetime: Duration,
         now: SystemTime,
     ) -> Result<IssuedSvid, AuthorityError> {
-        self.issue_named(request, id, Some(node), (lifetime, now))
+        self.issue_named(request, id, Some(member), (lifetime, now))
     }
 
     /// The SPIFFE id of the registry, by which proxies recognise it.
@@ -234,7 +234,7 @@ impl CertificateAuthority {
         &self,
         request: &[u8],
         id: &SpiffeId,
-        node: Option<&str>,
+        member: Option<(&str, Option<SvidLineage>)>,
         (lifetime, now): (Duration, SystemTime),
     ) -> Result<IssuedSvid, AuthorityError> {
         self.check_assignable(id)?;
@@ -246,14 +246,14 @@ impl CertificateAuthority {
             });
         }
         let key = read_request(request)?.public_key;
-        self.sign(&self.intermediate, &key, (id, node), (lifetime, now))
+        self.sign(&self.intermediate, &key, (id, member), (lifetime, now))
     }
 
     fn sign(
         &self,
         intermediate: &IntermediateAuthority,
         key: &impl PublicKeyData,
-        (id, node): (&SpiffeId, Option<&str>),
+        (id, member): (&SpiffeId, Option<(&str, Option<SvidLineage>)>),
         (lifetime, now): (Duration, SystemTime),
     ) -> Result<IssuedSvid, AuthorityError> {
         let until = validity::seconds(now).saturating_add(lifetime.as_secs());
@@ -271,11 +271,11 @@ impl CertificateAuthority {
         params.use_authority_key_identifier_extension = true;
         let mut name = DistinguishedName::new();
         name.push(DnType::OrganizationName, self.domain.as_str());
-        if let Some(node) = node {
+        if let Some((node, _)) = member {
             name.push(DnType::CommonName, node_subject(node));
         }
         params.distinguished_name = name;
-        let serial = serial(self.random)?;
+        let serial = serial(self.random, member.and_then(|(_, lineage)| lineage))?;
         let digits = serial.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
         params.serial_number = Some(serial);
         validity::set(&mut params, now, until);
@@ -448,6 +448,15 @@ fn read_intermediate(path: &Path, text: &str) -> Result<IntermediateAuthority, A
     let (certificate, key) = parts(text).ok_or_else(|| broken("it has no certificate".into()))?;
     let certificate = format!("{certificate}\n");
     IntermediateAuthority::from_pem(&certificate, key).map_err(|error| broken(error.to_string()))
+}
+
+/// The key of a certificate request, which its signature proves: the digest of its public key (RFC 5280 §4.1,
+/// `subjectPublicKeyInfo`). `request` is PKCS#10 in DER.
+///
+/// # Errors
+/// [`AuthorityError::Request`].
+pub fn request_key(request: &[u8]) -> Result<Digest, AuthorityError> {
+    Ok(Digest::of(&read_request(request)?.public_key.subject_public_key_info()))
 }
 
 /// Reads a request of a proxy, whose signature proves that it has the key.

@@ -10,7 +10,7 @@ use tamis_trust::Digest;
 use thiserror::Error;
 
 use crate::AuthorityError;
-use crate::validity;
+use crate::{root, validity};
 
 /// Begins every token, so that a scanner for secrets finds it.
 const PREFIX: &str = "tamis-join-";
@@ -66,6 +66,28 @@ impl FromStr for JoinToken {
     }
 }
 
+/// Which join an SVID goes back to: the first half of its serial number says it, of the first SVID and of all that are renewed
+/// from it. A revocation can tell by it whether a proxy joined again, whatever the clocks of replicas say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SvidLineage(pub(crate) [u8; 8]);
+
+impl SvidLineage {
+    /// That of a join, by the hash of its token.
+    #[must_use]
+    pub fn of_token(token: &Digest) -> Self {
+        let mut octets = [0; 8];
+        octets.iter_mut().zip(token.as_bytes()).for_each(|(octet, of_token)| *octet = *of_token);
+        Self(root::positive(octets))
+    }
+
+    /// That of an SVID, by its serial number: 32 hexadecimal digits. `None`: no authority of ours gave it that number.
+    #[must_use]
+    pub fn of_serial(serial: &str) -> Option<Self> {
+        let digits = serial.get(..16).filter(|_| serial.len() == 32)?;
+        Some(Self(u64::from_str_radix(digits, 16).ok()?.to_be_bytes()))
+    }
+}
+
 /// A record about join tokens. The journal contains no token, only hashes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "event")]
@@ -83,8 +105,11 @@ pub enum JoinRecord {
     Used {
         /// Hash of the token.
         token: Digest,
+        /// The key that it was admitted with, as [`request_key`](crate::request_key) names it; `None`: it is not recorded.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<Digest>,
     },
-    /// All unused tokens of a proxy were withdrawn.
+    /// All tokens of a proxy were withdrawn.
     Withdrawn {
         /// The proxy.
         node: String,
@@ -100,6 +125,8 @@ pub struct JoinTokenState {
     pub expires: u64,
     /// When it was used, in seconds since the Unix epoch; `None`: it was not.
     pub used: Option<u64>,
+    /// The key that it was used with; `None`: it is not known.
+    pub key: Option<Digest>,
     /// Whether it was withdrawn.
     pub withdrawn: bool,
 }
@@ -113,7 +140,7 @@ pub enum JoinRefusal {
     /// It was made for another proxy.
     #[error("the join token is for another proxy: make one for this proxy")]
     OtherNode,
-    /// It was used before: whoever sends it again may have stolen it.
+    /// It was used before, with another key: whoever sends it again may have stolen it.
     #[error(
         "the join token was used at {at} and is valid once: if this proxy did not use it then, revoke the identity of {node}; \
          make a new token for a proxy that starts again"
@@ -162,26 +189,28 @@ const KNOWN: u64 = 30 * 24 * 3_600;
 
 impl JoinLedger {
     /// Applies a record written at that second, since the Unix epoch. A token is used once: later uses of it,
-    /// and uses of unknown tokens, change nothing.
+    /// and uses of unknown tokens, change nothing. A token that is withdrawn after it was used admits no more with its key.
     pub fn apply(&mut self, record: &JoinRecord, second: u64) {
         match record {
             JoinRecord::Created { token, node, expires } => {
                 let (node, expires) = (node.clone(), *expires);
-                let state = JoinTokenState { node, expires, used: None, withdrawn: false };
+                let state =
+                    JoinTokenState { node, expires, used: None, key: None, withdrawn: false };
                 if !self.tokens.contains_key(token) {
                     self.tokens.insert(*token, state);
                     self.by_expiry.insert((expires, *token));
                 }
                 self.forget(second);
             }
-            JoinRecord::Used { token } => {
-                if let Some(state) = self.tokens.get_mut(token) {
-                    state.used.get_or_insert(second);
+            JoinRecord::Used { token, key } => {
+                let unused = self.tokens.get_mut(token).filter(|one| one.used.is_none());
+                if let Some(state) = unused {
+                    (state.used, state.key) = (Some(second), *key);
                 }
             }
             JoinRecord::Withdrawn { node } => {
-                let unused = self.tokens.values_mut().filter(|one| one.used.is_none());
-                unused.filter(|one| one.node == *node).for_each(|one| one.withdrawn = true);
+                let own = self.tokens.values_mut().filter(|one| one.node == *node);
+                own.for_each(|one| one.withdrawn = true);
             }
         }
     }
@@ -196,7 +225,10 @@ impl JoinLedger {
         }
     }
 
-    /// Whether a token admits a proxy now; the record to write, before anything is given to the proxy.
+    /// Whether a token admits a proxy with that key now (`None`: with a new one, whichever it is); the record to write, before anything is given to the proxy.
+    ///
+    /// `None`: it did before, with the same key. The proxy may not have received what it got for the token, or have been
+    /// unable to use it; who has neither the token nor the key learns nothing from a second answer.
     ///
     /// # Errors
     /// [`JoinRefusal`].
@@ -204,12 +236,17 @@ impl JoinLedger {
         &self,
         token: &JoinToken,
         node: &str,
+        key: Option<&Digest>,
         now: u64,
-    ) -> Result<JoinRecord, JoinRefusal> {
+    ) -> Result<Option<JoinRecord>, JoinRefusal> {
         let hash = token.hash();
         let state = self.tokens.get(&hash).ok_or(JoinRefusal::Unknown)?;
+        let holds = state.node == node && !state.withdrawn && now < state.expires;
         // Whoever has the token may know that it was replayed, whichever proxy they claim to be.
         if let Some(used) = state.used {
+            if holds && key.is_some() && state.key.as_ref() == key {
+                return Ok(None);
+            }
             let (at, node) = (validity::text(used), state.node.clone());
             return Err(JoinRefusal::Replayed { at, node });
         }
@@ -219,10 +256,10 @@ impl JoinLedger {
         if state.withdrawn {
             return Err(JoinRefusal::Withdrawn);
         }
-        if now >= state.expires {
+        if !holds {
             return Err(JoinRefusal::Expired { at: validity::text(state.expires) });
         }
-        Ok(JoinRecord::Used { token: hash })
+        Ok(Some(JoinRecord::Used { token: hash, key: key.copied() }))
     }
 
     /// All tokens, by hash.

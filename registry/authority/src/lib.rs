@@ -33,10 +33,12 @@ mod validity;
 
 pub use authority::{
     CertificateAuthority, IssuedSvid, SVID_LIFETIME, SVID_LIFETIME_MAX, SVID_LIFETIME_MIN,
-    node_subject,
+    node_subject, request_key,
 };
 pub use error::AuthorityError;
 pub use intermediate::IntermediateAuthority;
-pub use join::{JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState};
+pub use join::{
+    JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState, SvidLineage,
+};
 pub use root::RootAuthority;
 pub use validity::issued;

@@ -10,6 +10,7 @@ use tamis_ambient::Random;
 use tamis_transport::TrustDomain;
 
 use crate::AuthorityError;
+use crate::SvidLineage;
 use crate::intermediate::IntermediateAuthority;
 use crate::validity;
 
@@ -96,7 +97,7 @@ fn authority_params(
     let mut params = CertificateParams::default();
     params.subject_alt_names = vec![SanType::URI(format!("spiffe://{domain}").try_into()?)];
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    params.serial_number = Some(serial(random)?);
+    params.serial_number = Some(serial(random, None)?);
     // Two authorities of one domain need two names: chains are built by name.
     let octets: [u8; 4] = random.octets()?;
     let mut name = DistinguishedName::new();
@@ -107,10 +108,21 @@ fn authority_params(
     Ok(params)
 }
 
-/// A serial number of 127 random bits, which nobody can guess (RFC 5280 §4.1.2.2).
-pub(crate) fn serial(random: Random) -> Result<SerialNumber, AuthorityError> {
-    let mut octets: [u8; 16] = random.octets()?;
-    // Positive, and never shorter.
-    octets[0] = octets[0] & 0x7f | 0x40;
+/// A serial number that nobody can guess (RFC 5280 §4.1.2.2): 126 random bits, or 64 behind the lineage of an SVID.
+pub(crate) fn serial(
+    random: Random,
+    lineage: Option<SvidLineage>,
+) -> Result<SerialNumber, AuthorityError> {
+    let mut octets: [u8; 16] = positive(random.octets()?);
+    let first = lineage.iter().flat_map(|lineage| &lineage.0);
+    octets.iter_mut().zip(first).for_each(|(octet, of_lineage)| *octet = *of_lineage);
     Ok(SerialNumber::from_slice(&octets))
+}
+
+/// The octets of a number that is positive and never shorter.
+pub(crate) fn positive<const N: usize>(mut octets: [u8; N]) -> [u8; N] {
+    if let Some(first) = octets.first_mut() {
+        *first = *first & 0x3f | 0x40;
+    }
+    octets
 }

@@ -3,12 +3,12 @@
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use tamis_ambient::{Clock, Random};
-use tamis_identity::{IdentityError, Registrar, Renewal};
+use tamis_identity::{Registrar, Renewal};
 use tamis_node::DirectorLogin;
 use tamis_resources::NodeName;
 use tamis_sync::{Backoff, JoinFile, MAX_IDENTITY_BYTES};
@@ -32,20 +32,35 @@ pub(crate) struct Joined {
     _renewal: Renewal,
 }
 
-impl Joined {
-    /// Joins with the token of a file, which must be for the proxy that was named, if one was. While no registry can
-    /// be reached it tries again, without an end.
-    pub(super) fn join(path: &Path, named: Option<&NodeName>) -> Result<Self> {
+/// A join file whose token was not used yet.
+pub(super) struct Admission {
+    /// The proxy that the token admits.
+    pub(super) node: NodeName,
+    path: PathBuf,
+    file: JoinFile,
+}
+
+impl Admission {
+    /// Reads a join file, which must be for the proxy that was named, if one was.
+    pub(super) fn read(path: &Path, named: Option<&NodeName>) -> Result<Self> {
         let file = read(path).with_context(|| format!("the join file {}", path.display()))?;
         let node = file.node.parse().with_context(|| format!("{}: its node", path.display()))?;
-        // Before the token is used.
         check(&node, named)?;
+        Ok(Self { node, path: path.to_owned(), file })
+    }
+
+    /// Joins with the token. While no registry can be reached it tries again, without an end. Whatever this process cannot
+    /// do without a registry is known before: its key ends with it, and without the key the token is used up.
+    pub(super) fn join(self) -> Result<Joined> {
+        let Self { node, path, file } = self;
         let busy = output::busy(format!("joining the mesh at {}", file.registry));
-        let joined = Self::with(node, &file).with_context(|| format!("{}", path.display()));
+        let joined = Joined::with(node, &file).with_context(|| format!("{}", path.display()));
         drop(busy);
         joined
     }
+}
 
+impl Joined {
     /// Joins as that proxy, with the token of a join file that is in memory. While no registry can be reached it tries
     /// again, without an end.
     pub(crate) fn with(node: NodeName, file: &JoinFile) -> Result<Self> {
@@ -78,12 +93,13 @@ fn check(node: &NodeName, named: Option<&NodeName>) -> Result<()> {
 
 fn until_joined(registrar: &Registrar, file: &JoinFile, random: Random) -> Result<MeshIdentity> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // One key for all attempts: the registry answers it again, if an answer was lost.
+    let joining = registrar.joining(file)?;
     let mut backoff = Backoff::new(AGAIN, AGAIN_MAX);
     loop {
-        match runtime.block_on(registrar.join(file)) {
+        match runtime.block_on(joining.attempt()) {
             Ok(identity) => return Ok(identity),
-            // Whatever else failed, the token may be used by now.
-            Err(error @ IdentityError::Unreachable(_)) => {
+            Err(error) if !error.is_final() => {
                 let pause = backoff.next(random.number(), None);
                 tracing::warn!(why = causes(&error), ?pause, "the proxy has not joined yet");
                 std::thread::sleep(pause);

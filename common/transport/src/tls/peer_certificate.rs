@@ -8,6 +8,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub struct PeerCertificate {
     /// The first common name of its subject; `None`: it has none.
     pub common_name: Option<String>,
+    /// Its serial number, in hexadecimal digits.
+    pub serial: String,
     /// The first second of its validity, since the Unix epoch.
     pub not_before: i64,
     /// The last second of its validity, since the Unix epoch.
@@ -25,6 +27,7 @@ impl PeerCertificate {
         let common_name = common_name.and_then(|name| name.as_str().ok()).map(str::to_owned);
         let validity = parsed.validity();
         let (from, until) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-        Some(Self { common_name, not_before: from, not_after: until })
+        let digits = parsed.raw_serial().iter().map(|octet| format!("{octet:02x}"));
+        Some(Self { common_name, serial: digits.collect(), not_before: from, not_after: until })
     }
 }

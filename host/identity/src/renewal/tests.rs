@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tamis_ambient::{Clock, ManualTime};
-use tamis_sync::{JOIN_PATH, RENEW_PATH};
+use tamis_sync::{JOIN_PATH, JoinFile, RENEW_PATH};
 use tamis_transport::{ClientCertificates, ClientTls, ServerTls};
 
 use super::*;
@@ -23,16 +23,37 @@ async fn soon(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Joins, as a proxy that has just started.
+async fn joined(registrar: &Registrar, file: &JoinFile) -> Result<MeshIdentity, IdentityError> {
+    registrar.joining(file)?.attempt().await
+}
+
+#[tokio::test]
+async fn an_answer_that_is_lost_is_given_again_to_the_same_key_and_to_no_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = TestRegistry::start(TestMesh::new(folder.path(), HOUR), ANY);
+    let file = registry.join_file();
+    let registrar = Registrar::new(&file, Clock::system()).unwrap();
+    let joining = registrar.joining(&file).unwrap();
+    registry.mesh.lock().unwrap().loses = true;
+    assert!(joining.attempt().await.is_err(), "it is lost");
+    let error = joined(&registrar, &file).await.unwrap_err();
+    assert!(matches!(&error, IdentityError::Refused { code, .. } if code == "join.replayed"));
+    let identity = joining.attempt().await.unwrap();
+    registrar.renew(&identity).await.unwrap();
+    assert_eq!((registry.answered(JOIN_PATH), registry.answered(RENEW_PATH)), (1, 1));
+}
+
 #[tokio::test]
 async fn a_token_gives_one_identity_and_its_replay_is_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let registry = TestRegistry::start(TestMesh::new(folder.path(), HOUR), ANY);
     let file = registry.join_file();
     let registrar = Registrar::new(&file, Clock::system()).unwrap();
-    let identity = registrar.join(&file).await.unwrap();
+    let identity = joined(&registrar, &file).await.unwrap();
     assert_eq!(identity.id().as_str(), PAY);
     let before = identity.facts();
-    let error = registrar.join(&file).await.unwrap_err();
+    let error = joined(&registrar, &file).await.unwrap_err();
     assert!(matches!(&error, IdentityError::Refused { code, .. } if code == "join.replayed"));
     assert!(error.is_final() && error.to_string().contains("valid once"), "{error}");
     assert_eq!(registry.answered(JOIN_PATH), 1);
@@ -53,14 +74,15 @@ async fn no_token_is_sent_to_a_registry_that_does_not_prove_its_identity() {
     let mut other = good.clone();
     other.registry_id = "spiffe://shop.example/registry-2".to_owned();
     for file in [elsewhere, other] {
-        let error = Registrar::new(&file, Clock::system()).unwrap().join(&file).await.unwrap_err();
+        let error =
+            joined(&Registrar::new(&file, Clock::system()).unwrap(), &file).await.unwrap_err();
         assert!(matches!(error, IdentityError::Unreachable(_)), "{error}");
     }
     assert_eq!((registry.answered(JOIN_PATH), impostor.answered(JOIN_PATH)), (0, 0));
     // The token is still good, also where the first of two registries does not answer.
     let mut two = good.clone();
     two.registry = format!("{}, {}", impostor.address, registry.address);
-    Registrar::new(&two, Clock::system()).unwrap().join(&two).await.unwrap();
+    joined(&Registrar::new(&two, Clock::system()).unwrap(), &two).await.unwrap();
     for bad in [("registry", "nowhere"), ("id", "https://shop.example/registry")] {
         let mut file = good.clone();
         match bad {
@@ -79,7 +101,7 @@ async fn svids_are_renewed_over_a_rotation_and_an_outage_and_the_proxy_serves_on
     let registry = TestRegistry::start(mesh, ANY);
     let file = registry.join_file();
     let registrar = Registrar::new(&file, Clock::system()).unwrap();
-    let identity = registrar.join(&file).await.unwrap();
+    let identity = joined(&registrar, &file).await.unwrap();
     let peer = registry.mesh.lock().unwrap().svid("spiffe://shop.example/ns/shop/cart", HOUR);
     let quick = |_: Duration, random: Random| Duration::from_millis(10 + random.below(10));
     let renewal = Renewal::paced(registrar, identity.clone(), Random::seeded(1), quick).unwrap();
@@ -122,7 +144,7 @@ async fn an_svid_that_grew_old_while_the_machine_slept_is_renewed_when_it_wakes_
     let (time, now) = (ManualTime::new(), Clock::system().unix_time());
     time.set_unix_time(now);
     let registrar = Registrar::new(&file, time.clock()).unwrap();
-    let identity = registrar.join(&file).await.unwrap();
+    let identity = joined(&registrar, &file).await.unwrap();
     static WAITS: AtomicBool = AtomicBool::new(false);
     let noted = |life: Duration, random: Random| {
         WAITS.store(true, Ordering::Relaxed);

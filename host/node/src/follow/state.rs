@@ -15,6 +15,7 @@ use crate::store::ArtifactStore;
 
 /// The folder of artifacts in it.
 const STORE: &str = "store";
+const TRIAL: &str = "trial";
 /// Largest file in bytes that is read whole.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -33,6 +34,13 @@ impl StateFolder {
         tamis_private::folder(&store).map_err(failed)?;
         tamis_private::narrow(root).map_err(failed)?;
         Ok(Self { root: root.to_owned() })
+    }
+
+    /// Writes a file, as for a plan, and removes it.
+    pub(crate) fn try_write(&self) -> Result<(), NodeError> {
+        let path = self.root.join(TRIAL);
+        let done = self.write(&path, b"").and_then(|()| fs::remove_file(&path));
+        done.map_err(|source| NodeError::State { path, source })
     }
 
     pub(crate) fn store(&self) -> ArtifactStore {

@@ -159,7 +159,7 @@ fn ids_lifetimes_and_requests_out_of_bounds_are_refused() {
         let refused = issue(&good, own, 60).unwrap_err();
         assert!(matches!(refused, AuthorityError::Reserved { .. }), "{refused}");
         let refused = authority.issue_to(
-            "sidecar:a/b/0",
+            ("sidecar:a/b/0", None),
             &good,
             &own.parse().unwrap(),
             Duration::from_secs(60),
@@ -242,7 +242,15 @@ async fn an_svid_of_a_proxy_names_it_and_the_registry_accepts_it_with_its_own() 
     for (node, subject) in [("sidecar:shop/pay/0", "sidecar:shop/pay/0"), (long.as_str(), "")] {
         let key = KeyPair::generate().unwrap();
         let request = request(&key);
-        let svid = authority.issue_to(node, &request, &PAY.parse().unwrap(), HOUR, now()).unwrap();
+        let lineage = SvidLineage::of_token(&tamis_trust::Digest::of(node.as_bytes()));
+        let (id, member) = (PAY.parse().unwrap(), (node, Some(lineage)));
+        let svid = authority.issue_to(member, &request, &id, HOUR, now()).unwrap();
+        let again = authority.issue_to(member, &request, &id, HOUR, now()).unwrap();
+        let of = |svid: &IssuedSvid| SvidLineage::of_serial(&svid.serial);
+        assert_eq!((of(&svid), of(&again)), (Some(lineage), Some(lineage)));
+        assert_ne!(svid.serial, again.serial);
+        let alone = authority.issue_to((node, None), &request, &id, HOUR, now()).unwrap();
+        assert!(alone.serial.len() == 32 && of(&alone) != Some(lineage));
         let pem = x509_parser::pem::parse_x509_pem(svid.chain.as_bytes()).unwrap().1;
         let (_, leaf) = X509Certificate::from_der(&pem.contents).unwrap();
         let name = leaf.subject().iter_common_name().next().unwrap().as_str().unwrap();

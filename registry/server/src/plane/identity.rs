@@ -15,10 +15,11 @@ mod renewals;
 use std::time::{Duration, SystemTime};
 
 use tamis_api::ApiProblem;
-use tamis_authority::{IssuedSvid, JoinToken, node_subject};
+use tamis_authority::{IssuedSvid, JoinRefusal, JoinToken, SvidLineage, node_subject};
 use tamis_resources::NodeName;
 use tamis_sync::{SvidAnswer, SvidRequest};
 use tamis_transport::{MeshIdentity, PeerCertificate};
+use tamis_trust::Digest;
 
 pub(crate) use authority::MeshAuthority;
 pub use authority::MeshOptions;
@@ -26,7 +27,7 @@ pub(crate) use ledger::IdentityLedger;
 pub(crate) use renewals::RenewedSvids;
 
 use crate::ServerError;
-use crate::plane::control::Control;
+use crate::plane::control::{Control, ControlState};
 use crate::plane::problem::{journal, problem};
 use records::{IdentityRecord, JoinedRecord, SvidRecord};
 
@@ -61,22 +62,37 @@ impl Control {
         let name = node.to_string();
         self.catch_up().await.map_err(|error| journal(&error))?;
         let now = self.now_secs();
+        let admit = |state: &ControlState, key: Option<&Digest>| {
+            state.identities.tokens().admit(&token, &name, key, now)
+        };
         let refused = |refusal| problems::not_admitted(&refusal);
-        // Before anything is signed or said about documents: most of the world has no token.
-        self.state().identities.tokens().admit(&token, &name, now).map_err(refused)?;
+        // Before anything is read, signed or said about documents: most of the world has no token.
+        match admit(&self.state(), None) {
+            Ok(_) | Err(JoinRefusal::Replayed { .. }) => {}
+            Err(refusal) => return Err(refused(refusal)),
+        }
+        let key = MeshAuthority::request_key(&asked.request)?;
+        admit(&self.state(), Some(&key)).map_err(refused)?;
         let (id, bundles) = (self.declared_identity(&node)?, authority.accepted()?);
-        let svid = authority.sign(&name, &id, &asked.request, self.signing_time(&name))?;
-        let record = IdentityRecord::Joined(JoinedRecord {
-            token: token.hash(),
-            svid: recorded(&name, id, &svid),
-        });
-        let record = record.to_record().map_err(|error| unwritten(&error))?;
-        self.commit_records(ACTOR, |state| {
-            state.identities.tokens().admit(&token, &name, now).map_err(refused)?;
-            Ok((vec![record.clone()], ()))
-        })
-        .await?;
-        tracing::info!(node = name, serial = svid.serial, "a proxy joined");
+        let member = (name.as_str(), Some(SvidLineage::of_token(&token.hash())));
+        let svid = authority.sign(member, &id, &asked.request, self.signing_time(&name))?;
+        let signed = recorded(&name, id, &svid);
+        let joined = JoinedRecord { token: token.hash(), key: Some(key), svid: signed.clone() };
+        let record = IdentityRecord::Joined(joined).to_record();
+        let record = record.map_err(|error| unwritten(&error))?;
+        let (_, is_first) = self
+            .commit_records(ACTOR, |state| {
+                let is_first = admit(state, Some(&key)).map_err(refused)?.is_some();
+                Ok((if is_first { vec![record.clone()] } else { Vec::new() }, is_first))
+            })
+            .await?;
+        if is_first {
+            tracing::info!(node = name, serial = svid.serial, "a proxy joined");
+        } else {
+            // With the key that it joined with: recorded like a renewal, a batch at a time.
+            self.0.renewed.add(signed);
+            tracing::info!(node = name, serial = svid.serial, "a proxy asked again for its SVID");
+        }
         Ok(SvidAnswer { chain: svid.chain, bundles })
     }
 
@@ -106,7 +122,8 @@ impl Control {
             return Err(problems::expired(&name));
         }
         let (id, bundles) = (self.declared_identity(&node)?, authority.accepted()?);
-        let svid = authority.sign(&name, &id, &asked.request, self.signing_time(&name))?;
+        let member = (name.as_str(), SvidLineage::of_serial(&shown.serial));
+        let svid = authority.sign(member, &id, &asked.request, self.signing_time(&name))?;
         self.0.renewed.add(recorded(&name, id, &svid));
         Ok(SvidAnswer { chain: svid.chain, bundles })
     }

@@ -9,7 +9,10 @@ use rustls_pki_types::CertificateSigningRequestDer;
 use rustls_pki_types::pem::PemObject as _;
 use tamis_ambient::Random;
 use tamis_api::ApiProblem;
-use tamis_authority::{AuthorityError, CertificateAuthority, IssuedSvid, SVID_LIFETIME, issued};
+use tamis_authority::{
+    AuthorityError, CertificateAuthority, IssuedSvid, SVID_LIFETIME, SvidLineage, issued,
+    request_key,
+};
 use tamis_journal::causes;
 use tamis_transport::{Address, MeshIdentity, SpiffeId, TrustDomain};
 use tamis_trust::Digest;
@@ -143,16 +146,20 @@ impl MeshAuthority {
     /// Signs an SVID for a proxy. `request` is PKCS#10 in PEM.
     pub(crate) fn sign(
         &self,
-        node: &str,
+        (node, lineage): (&str, Option<SvidLineage>),
         id: &str,
         request: &str,
         now: SystemTime,
     ) -> Result<IssuedSvid, ApiProblem> {
         let id: SpiffeId = id.parse().map_err(|error| problems::no_id(node, &error))?;
-        let request = CertificateSigningRequestDer::from_pem_slice(request.as_bytes())
-            .map_err(|_| problems::request("it is not PKCS#10 in PEM"))?;
-        let signed = self.signer().issue_to(node, &request, &id, self.lifetime, now);
+        let request = pkcs10(request)?;
+        let signed = self.signer().issue_to((node, lineage), &request, &id, self.lifetime, now);
         signed.map_err(|error| problems::unsigned(&error))
+    }
+
+    /// The key of a request, PKCS#10 in PEM.
+    pub(crate) fn request_key(request: &str) -> Result<Digest, ApiProblem> {
+        request_key(&pkcs10(request)?).map_err(|error| problems::unsigned(&error))
     }
 
     /// Rotates the intermediate if it was signed before that second.
@@ -189,6 +196,11 @@ impl MeshAuthority {
         let also = authorities(self.client_ca.as_deref())?;
         self.signer().renew_own(&self.own, &also, OWN_LIFETIME, now)
     }
+}
+
+fn pkcs10(request: &str) -> Result<CertificateSigningRequestDer<'static>, ApiProblem> {
+    CertificateSigningRequestDer::from_pem_slice(request.as_bytes())
+        .map_err(|_| problems::request("it is not PKCS#10 in PEM"))
 }
 
 fn authorities(path: Option<&Path>) -> Result<String, AuthorityError> {

@@ -1,9 +1,9 @@
 //! The identities of proxies, computed from the journal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use serde_json::Value;
-use tamis_authority::{JoinLedger, JoinRecord, issued, node_subject};
+use tamis_authority::{JoinLedger, JoinRecord, SvidLineage, issued, node_subject};
 use tamis_transport::PeerCertificate;
 
 use super::records::{AuthorityRecord, IdentityRecord, JoinedRecord, RevokedRecord, SvidRecord};
@@ -18,16 +18,25 @@ pub(crate) struct MemberIdentity {
     pub(crate) recorded_ms: u64,
 }
 
-/// A revocation of all SVIDs that a proxy had.
+/// Joins after a revocation that are known: SVIDs of older ones have expired.
+const MAX_ADMITTED: usize = 64;
+
+/// A revocation of all SVIDs that a proxy has until it joins again with a later token, whenever they were signed: one may be
+/// signed while the revocation is being written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct IdentityRevocation {
     pub(crate) node: String,
-    /// SVIDs that were signed in this second or before are revoked; since the Unix epoch.
+    /// When it was revoked, in seconds since the Unix epoch.
     pub(crate) until: u64,
     pub(crate) by: String,
     pub(crate) reason: String,
     /// Whether a token was made for the proxy since, which admits it again.
     pub(crate) readmitted: bool,
+    /// The joins since, oldest first; the SVIDs that go back to them are not revoked.
+    admitted: VecDeque<SvidLineage>,
+    /// Whether the last join since was admitted by an earlier release, whose SVIDs name no join: then those that were signed
+    /// after the second of the revocation are not revoked.
+    is_former: bool,
 }
 
 /// The identities of proxies. The same entries give the same ledger.
@@ -78,8 +87,15 @@ impl IdentityLedger {
     }
 
     fn joined(&mut self, joined: JoinedRecord, time_ms: u64) {
-        let JoinedRecord { token, svid } = joined;
-        self.tokens.apply(&JoinRecord::Used { token }, time_ms / 1_000);
+        let JoinedRecord { token, key, svid } = joined;
+        if let Some(revocation) = self.revoked.get_mut(&node_subject(&svid.node)) {
+            revocation.is_former = key.is_none();
+            revocation.admitted.push_back(SvidLineage::of_token(&token));
+            if revocation.admitted.len() > MAX_ADMITTED {
+                revocation.admitted.pop_front();
+            }
+        }
+        self.tokens.apply(&JoinRecord::Used { token, key }, time_ms / 1_000);
         let member = MemberIdentity { svid, joined_ms: time_ms, recorded_ms: time_ms };
         self.members.insert(member.svid.node.clone(), member);
     }
@@ -97,7 +113,15 @@ impl IdentityLedger {
         let RevokedRecord { node, reason } = revoked;
         self.tokens.apply(&JoinRecord::Withdrawn { node: node.clone() }, until);
         let (subject, by) = (node_subject(&node), actor.to_owned());
-        let revocation = IdentityRevocation { node, until, by, reason, readmitted: false };
+        let revocation = IdentityRevocation {
+            node,
+            until,
+            by,
+            reason,
+            readmitted: false,
+            admitted: VecDeque::new(),
+            is_former: false,
+        };
         self.revoked.insert(subject, revocation);
     }
 
@@ -127,7 +151,10 @@ impl IdentityLedger {
     /// The revocation of the certificate that a peer showed; `None`: it is not revoked.
     pub(crate) fn revocation_of(&self, shown: &PeerCertificate) -> Option<&IdentityRevocation> {
         let revocation = self.revoked.get(shown.common_name.as_deref()?)?;
-        (issued(shown.not_before) <= revocation.until).then_some(revocation)
+        let lineage = SvidLineage::of_serial(&shown.serial);
+        let has_joined = lineage.is_some_and(|lineage| revocation.admitted.contains(&lineage));
+        let is_later = revocation.is_former && issued(shown.not_before) > revocation.until;
+        (!has_joined && !is_later).then_some(revocation)
     }
 
     pub(crate) fn authority(&self) -> Option<&AuthorityRecord> {

@@ -40,6 +40,9 @@ pub(crate) struct SvidRecord {
 pub(crate) struct JoinedRecord {
     /// The hash of the token.
     pub(crate) token: Digest,
+    /// The key that it joined with; `None`: an earlier release did not record it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<Digest>,
     /// What it got for it.
     #[serde(flatten)]
     pub(crate) svid: SvidRecord,

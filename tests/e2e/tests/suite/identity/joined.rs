@@ -394,6 +394,57 @@ fn a_join_file_that_admits_nobody_ends_the_proxy_with_the_rule_and_the_way_out()
 }
 
 #[test]
+fn a_proxy_that_cannot_start_here_uses_up_no_token() {
+    let shop = Shop::start(&[]);
+    let folder = shop.mesh.folder.path();
+    shop.token(CART, "cart.join", &[]);
+    fs::write(folder.join("a-file"), "").unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    // An option, its value, and words of the refusal.
+    let rows = [
+        ("--state", "a-file", "a-file"),
+        ("--state", "a-file/state", "a-file"),
+        ("--director-keys", "nowhere.json", "nowhere.json"),
+        ("--director-keys", "a-file", "a-file"),
+        ("--policy-root", "nowhere.json", "nowhere.json"),
+        ("--cache", "a-file", "a-file"),
+        ("--access-log-file", "a-file/records", "a-file"),
+        ("--admin-token-file", "nowhere", "nowhere"),
+        ("--admin", &address, &address),
+    ];
+    for (option, value, words) in rows {
+        let mut all = shop.sidecar("cart.join", "state-cart", "cart.jsonl");
+        match all.iter().position(|one| *one == option) {
+            Some(at) => all[at + 1] = value,
+            None => all.extend([option, value]),
+        }
+        let done = tamis(folder, &all);
+        let said = said(&done);
+        assert!(!done.status.success() && said.contains(words), "{option} {value}: {said}");
+    }
+    // What only its plan says is found out after it joined: then it goes on trying.
+    let held = std::net::TcpListener::bind(&shop.cart.outbound).unwrap();
+    let cart = shop.proxy("cart.join", "state-cart");
+    eventually("it says why it does not start", || {
+        let said = cart.errors();
+        (said.contains(&shop.cart.outbound) && said.contains("it has joined and tries again"))
+            .then_some(())
+    });
+    drop(held);
+    cart.event("the sidecar serves", |event| event["event"] == "ready");
+    // The plan is in its state folder now, so the next one is told before it joins.
+    assert!(cart.end("-INT").success());
+    shop.token(CART, "again.join", &[]);
+    let held = std::net::TcpListener::bind(&shop.cart.outbound).unwrap();
+    let done = tamis(folder, &shop.sidecar("again.join", "state-cart", "cart.jsonl"));
+    assert!(!done.status.success() && said(&done).contains(&shop.cart.outbound), "{}", said(&done));
+    drop(held);
+    let cart = shop.proxy("again.join", "state-cart");
+    cart.event("the sidecar serves", |event| event["event"] == "ready");
+}
+
+#[test]
 fn a_proxy_of_another_identity_than_its_document_or_without_one_opens_nothing() {
     let shop = Shop::start(&[]);
     let folder = shop.mesh.folder.path();

@@ -33,9 +33,15 @@ fn joined() -> (&'static str, Value) {
     ("identity-joined", body)
 }
 
-fn shown(name: &str, signed: i64) -> PeerCertificate {
-    let common_name = Some(name.to_owned());
-    PeerCertificate { common_name, not_before: signed - 60, not_after: signed + 3_600 }
+/// A serial number of an SVID that goes back to a token.
+fn serial_of(token: &Digest) -> String {
+    let first = token.as_bytes()[0] & 0x3f | 0x40;
+    format!("{first:02x}{}{}", &token.hex()[2..16], "7".repeat(16))
+}
+
+fn shown(name: &str, serial: &str, signed: i64) -> PeerCertificate {
+    let (common_name, serial) = (Some(name.to_owned()), serial.to_owned());
+    PeerCertificate { common_name, serial, not_before: signed - 60, not_after: signed + 3_600 }
 }
 
 #[test]
@@ -61,26 +67,69 @@ fn a_join_uses_its_token_and_renewals_replace_the_svid_unless_they_are_older() {
 }
 
 #[test]
-fn a_revocation_is_of_the_svids_up_to_it_and_a_later_token_admits_again() {
+fn a_revoked_proxy_is_revoked_until_it_joins_again_whenever_its_svids_were_signed() {
     let revoked = ("identity-revoked", json!({ "node": NODE, "reason": "stolen" }));
     let before = folded(&[created(), joined()]);
     assert!(before.revocation(NODE).is_none());
     let ledger = folded(&[created(), joined(), revoked.clone()]);
     let known = ledger.revocation(NODE).unwrap();
     assert_eq!((known.by.as_str(), known.reason.as_str(), known.until), ("ada", "stolen", 1_002));
-    for (name, signed, refused) in [
-        (NODE, 1_000, true),
-        (NODE, 1_002, true),
-        (NODE, 1_003, false),
-        ("sidecar:shop/pay/1", 1_000, false),
-    ] {
-        let found = ledger.revocation_of(&shown(name, signed)).is_some();
-        assert_eq!(found, refused, "{name} {signed}");
-    }
     assert!(!known.readmitted);
     assert!(folded(&[revoked.clone(), created()]).revocation(NODE).unwrap().readmitted);
-    let unused = folded(&[created(), revoked]);
+    let unused = folded(&[created(), revoked.clone()]);
     assert!(unused.tokens().tokens().all(|(_, one)| one.withdrawn));
+
+    let again = |seed: &[u8], key: Option<Digest>| {
+        let mut body = svid("bb", 2_600);
+        (body["token"], body["key"]) = (json!(Digest::of(seed)), json!(key));
+        ("identity-joined", body)
+    };
+    let key = Some(Digest::of(b"key"));
+    let rejoined = [created(), joined(), revoked.clone(), again(b"second", key)];
+    let twice = [&rejoined[..], &[revoked.clone()]].concat();
+    let third = [&twice[..], &[again(b"third", key)]].concat();
+    let by_former = [created(), joined(), revoked.clone(), again(b"second", None)];
+    let upgraded = [&by_former[..], &[again(b"third", key)]].concat();
+    let (first, second) = (serial_of(&token()), serial_of(&Digest::of(b"second")));
+    let (of_third, other) = (serial_of(&Digest::of(b"third")), "4a".repeat(16));
+    let all = [&first, &second, &of_third, &other, &"1".to_owned()];
+    // Which of these serial numbers are accepted, of SVIDs that were signed before, in and long after the revocation.
+    type Row<'a> = (&'a str, &'a [(&'static str, Value)], [&'a [&'a String]; 3]);
+    let later = all.as_slice();
+    let rows: [Row<'_>; 6] = [
+        ("revoked", &rejoined[..3], [&[], &[], &[]]),
+        ("joined again", &rejoined, [&[&second], &[&second], &[&second]]),
+        ("revoked again", &twice, [&[], &[], &[]]),
+        ("joined once more", &third, [&[&of_third], &[&of_third], &[&of_third]]),
+        ("joined by an earlier release", &by_former, [&[&second], &[&second], later]),
+        (
+            "joined after that",
+            &upgraded,
+            [&[&second, &of_third], &[&second, &of_third], &[&second, &of_third]],
+        ),
+    ];
+    for (what, entries, accepted) in rows {
+        let ledger = folded(entries);
+        for (signed, accepted) in [1_000, 1_002, 9_000].into_iter().zip(accepted) {
+            for serial in all {
+                let refused = ledger.revocation_of(&shown(NODE, serial, signed)).is_some();
+                assert_eq!(refused, !accepted.contains(&serial), "{what}: {serial} of {signed}");
+            }
+        }
+        assert!(ledger.revocation_of(&shown("sidecar:shop/pay/1", &first, 1_000)).is_none());
+    }
+}
+
+#[test]
+fn what_is_remembered_of_joins_after_a_revocation_is_bounded() {
+    let revoked = ("identity-revoked", json!({ "node": NODE, "reason": "stolen" }));
+    let joins = (0..MAX_ADMITTED as u32 + 5).map(|at| {
+        let mut body = svid("bb", 2_600);
+        body["token"] = json!(Digest::of(&at.to_be_bytes()));
+        ("identity-joined", body)
+    });
+    let ledger = folded(&std::iter::once(revoked).chain(joins).collect::<Vec<_>>());
+    assert_eq!(ledger.revocation(NODE).unwrap().admitted.len(), MAX_ADMITTED);
 }
 
 #[test]
