@@ -7,6 +7,7 @@ use tamis_journal::{BlobDigest, Blobs, Fold as _, FoldedJournal, Journal, Journa
 use thiserror::Error;
 
 use crate::access::{self, AnonymousRights, RepositoryPattern, TokenSecret, Verb};
+use crate::ask::TokenInfo;
 use crate::author::Author;
 use crate::change::Change;
 use crate::refusal::OciRefusal;
@@ -186,11 +187,12 @@ impl Store {
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
     pub async fn revoke_token(&self, name: &str) -> Result<(), StoreError> {
-        self.revoke_token_by(OPERATOR, name).await
+        self.revoke_token_by(OPERATOR, name, |_| true).await
     }
 
-    /// The same, by somebody. It takes the tokens along that were made by its bearer, and those made by theirs: none outlives
-    /// the one that it goes back to.
+    /// The same, by somebody, if the token of that name still `is_it` when it ends: a name can be given again meanwhile. It
+    /// takes the tokens along that were made by its bearer, and those made by theirs: none outlives the one that it goes
+    /// back to.
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
@@ -198,10 +200,11 @@ impl Store {
         &self,
         author: impl Into<Author<'a>>,
         name: &str,
+        is_it: impl Fn(&TokenInfo) -> bool,
     ) -> Result<(), StoreError> {
         let known = self
             .commit(author, |view| {
-                let known = view.tokens().contains(name);
+                let known = is_named(view, name, &is_it);
                 let all = if known { view.tokens().made_by(name) } else { Vec::new() };
                 let changes = all.into_iter().map(|name| Change::TokenRevoked { name }).collect();
                 Ok(Decision { changes, present: Vec::new(), value: known })
@@ -210,8 +213,8 @@ impl Store {
         if known { Ok(()) } else { Err(StoreError::TokenUnknown(name.to_owned())) }
     }
 
-    /// Replaces the secret of a token: the old one stops working. The token expires at `expires_ms`;
-    /// `None`: never.
+    /// Replaces the secret of a token, if the token of that name still `is_it` when it is replaced: the old secret stops
+    /// working. The token expires at `expires_ms`; `None`: never.
     ///
     /// # Errors
     /// [`StoreError::TokenUnknown`], [`StoreError::Refused`].
@@ -221,10 +224,11 @@ impl Store {
         name: &str,
         secret: &TokenSecret,
         expires_ms: Option<u64>,
+        is_it: impl Fn(&TokenInfo) -> bool,
     ) -> Result<(), StoreError> {
         let known = self
             .commit(author, |view| {
-                let known = view.tokens().contains(name);
+                let known = is_named(view, name, &is_it);
                 let (name, sha256) = (name.to_owned(), secret.hash());
                 let rotate = Change::TokenRotated { name, sha256, expires_ms };
                 let changes = if known { vec![rotate] } else { Vec::new() };
@@ -246,11 +250,12 @@ impl Store {
     }
 
     /// The result of `look` in the view. If it is `None`, all new entries are applied and `look` runs once more, so that what
-    /// another replica acknowledged is found here at once.
+    /// another replica acknowledged is found here at once. Nothing is looked for in a view of a journal that is another one.
     pub(crate) async fn seek<T>(
         &self,
         look: impl Fn(&RegistryView) -> Option<T>,
     ) -> Result<Option<T>, JournalError> {
+        self.folded.must_hold()?;
         let found = look(&self.view());
         if found.is_some() {
             return Ok(found);
@@ -350,4 +355,9 @@ impl Store {
     pub(crate) fn now_ms(&self) -> u64 {
         self.folded.clock().unix_ms()
     }
+}
+
+/// Whether the token that has this name now is the one that is meant.
+fn is_named(view: &RegistryView, name: &str, is_it: &impl Fn(&TokenInfo) -> bool) -> bool {
+    view.tokens().named(name).is_some_and(|token| is_it(&TokenInfo::from(token)))
 }

@@ -182,8 +182,9 @@ fn rotate(arguments: &Rotate, output: Output) -> Result<()> {
         remote.ask("renewing", async |client| client.rotate_token(name, &request).await)?
     } else {
         let (secret, expires_ms) = (TokenSecret::generate()?, end(*hours));
-        at.existing()?
-            .here(async |store| store.rotate_token_by(OPERATOR, name, &secret, expires_ms).await)?;
+        at.existing()?.here(async |store| {
+            store.rotate_token_by(OPERATOR, name, &secret, expires_ms, |_| true).await
+        })?;
         CreatedToken { name: name.clone(), token: secret.expose().to_owned(), expires_ms }
     };
     output::result(output, &made, || made.token.clone());

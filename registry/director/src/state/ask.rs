@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 
+use tamis_resources::Resource;
 use tamis_trust::{MAX_EPOCH, epoch};
 
 use super::*;
@@ -40,6 +41,19 @@ impl State {
     #[must_use]
     pub fn documents(&self) -> &BTreeMap<String, DocumentInForce> {
         &self.desired.documents.by_key
+    }
+
+    /// Whether a `Grant` that decides names a filter: then it may run wherever somebody attaches it.
+    #[must_use]
+    pub fn is_granted(&self, filter: &Name) -> bool {
+        let grants = self.documents().range("Grant/".to_owned()..);
+        let grants = grants.take_while(|(key, _)| key.starts_with("Grant/"));
+        let mut grants = grants.map(|(_, held)| held);
+        grants.any(|held| {
+            let namespace = held.document.metadata.namespace.as_str();
+            self.desired.security().is_in(namespace)
+                && matches!(held.resource(), Resource::Grant(spec) if spec.filter == filter.as_str())
+        })
     }
 
     /// Files in force, by path.

@@ -24,6 +24,7 @@ use tamis_director::{Change, RecordBody};
 use crate::plane::problem::body;
 
 pub(crate) use guards::name_capabilities;
+pub(crate) use planned::{ATTEMPTS, overtaken};
 
 /// The records of a change.
 fn records(change: Change) -> Result<Vec<RecordBody>, ApiProblem> {

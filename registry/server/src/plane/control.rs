@@ -14,6 +14,8 @@ pub(crate) mod proxy_plan;
 mod resolve;
 mod routers;
 
+pub(crate) use resolve::repository;
+
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLockReadGuard};
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use tamis_api::ApiProblem;
 use tamis_director::{RequiredRight, RequiredRights, State};
-use tamis_oci::{Author, Bearer, RepositoryPattern, Store, Verb};
-use tamis_trust::Digest;
+use tamis_oci::{AnonymousRights, Author, Bearer, RepositoryPattern, Store, Verb};
+use tamis_trust::{Digest, Name};
 
-use crate::plane::control::Control;
+use crate::plane::control::{Control, repository};
 use crate::plane::problem::problem;
 
 /// The place of a token that covers every proxy of every owner; no document can have it.
@@ -42,6 +42,11 @@ impl AuthorizedCaller {
     /// Whether the caller has that right at a place: `namespace/name`, `namespace/*`, or `*`.
     pub(crate) fn may_at(&self, verb: Verb, place: &str) -> bool {
         self.0.may_at(verb, place)
+    }
+
+    /// Whether the caller has any right at a place.
+    pub(crate) fn has_part_in(&self, place: &str) -> bool {
+        Verb::ALL.iter().any(|verb| self.may_at(*verb, place))
     }
 
     /// Whether the caller has all these rights, for all these patterns.
@@ -154,5 +159,33 @@ impl Control {
     #[must_use]
     pub fn decides(&self, holder: &AuthorizedCaller) -> bool {
         holder.is_security(Verb::Operate, &self.0.rules.security)
+    }
+
+    /// Whether the caller may know which artifacts a filter has: by a right at the filter or in its repository, because
+    /// everybody may pull, or because a `Grant` of security offers it to whoever attaches it.
+    pub(crate) fn may_know(&self, holder: &AuthorizedCaller, filter: &Name) -> bool {
+        let state = self.state();
+        self.0.store.limits().anonymous != AnonymousRights::None
+            || holder.has_part_in(filter.as_str())
+            || holder.has_part_in(&repository(&state, filter))
+            || state.is_granted(filter)
+    }
+
+    /// Refuses a caller who may not know which artifacts a filter has, in the same words whether there are any.
+    pub(crate) fn must_know(
+        &self,
+        holder: &AuthorizedCaller,
+        filter: &Name,
+    ) -> Result<(), ApiProblem> {
+        if self.may_know(holder, filter) {
+            return Ok(());
+        }
+        let title = format!(
+            "{} has no right at the filter {filter}, and no Grant of security offers it to others",
+            holder.actor()
+        );
+        let remedy =
+            "ask for a token that covers its repository, or ask security for a Grant of it";
+        Err(ApiProblem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) })
     }
 }

@@ -58,6 +58,7 @@ pub(super) async fn create(
     if verbs.contains(&Verb::Approve) {
         return Err(second_person());
     }
+    names_own(&caller, &request.name)?;
     let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
     let secret = TokenSecret::generate().map_err(|error| unmade(&error.to_string()))?;
     let token = NewToken { name: request.name.clone(), patterns, verbs, expires_ms };
@@ -81,13 +82,17 @@ pub(super) async fn rotate(
 ) -> Answer<CreatedToken> {
     // The holder of a token may rotate it, whatever its rights.
     let itself = caller.0.actor() != "anonymous" && caller.0.actor() == name;
-    if !itself && own(&api, &caller, &name)?.verbs.contains(&Verb::Approve) {
+    let judged = if itself { None } else { Some(own(&api, &caller, &name)?) };
+    if judged.as_ref().is_some_and(|token| token.verbs.contains(&Verb::Approve)) {
         return Err(second_person());
     }
     let request: RotateRequest = body.json().await?;
     let expires_ms = end(api.store.clock().unix_ms(), &caller, request.hours)?;
     let secret = TokenSecret::generate().map_err(|error| unmade(&error.to_string()))?;
-    let done = api.store.rotate_token_by(&caller.0, &name, &secret, expires_ms).await;
+    // Meanwhile somebody may have given the name to another token, with other rights. The caller's own is the same one: what
+    // is written needs it to hold still.
+    let is_it = |now: &TokenInfo| judged.as_ref().is_none_or(|token| token == now);
+    let done = api.store.rotate_token_by(&caller.0, &name, &secret, expires_ms, is_it).await;
     done.map_err(|error| refused(&caller, &error))?;
     Ok(Json(CreatedToken { name, token: secret.expose().to_owned(), expires_ms }))
 }
@@ -105,7 +110,7 @@ pub(super) async fn revoke(
     Path(name): Path<String>,
 ) -> Answer<TokenView> {
     let token = own(&api, &caller, &name)?;
-    let done = api.store.revoke_token_by(&caller.0, &name).await;
+    let done = api.store.revoke_token_by(&caller.0, &name, |now| *now == token).await;
     done.map_err(|error| refused(&caller, &error))?;
     Ok(Json(TokenView {
         name,
@@ -125,6 +130,20 @@ fn second_person() -> ProblemResponse {
     problem(403, "denied", title, "omit `approve`, or ask the operator of the registry")
 }
 
+/// Refuses a name that may be that of a token of others: all tokens have one set of names, and whether others have one is not
+/// for everybody to know.
+fn names_own(caller: &Caller, name: &str) -> Result<(), ProblemResponse> {
+    let maker = caller.0.actor();
+    let is_own = name.strip_prefix(maker).is_some_and(|rest| rest.starts_with('-'));
+    if is_own || caller.0.may_at(Verb::Operate, "*") {
+        return Ok(());
+    }
+    let title = format!(
+        "the name of a token that {maker} makes must begin with `{maker}-`, as everybody shares the names of tokens"
+    );
+    Err(problem(400, "bad-request", title, "name it after the token that makes it"))
+}
+
 /// Whether the caller has all these rights, and `operate` for the same places.
 fn holds(caller: &Caller, verbs: &[Verb], patterns: &[RepositoryPattern]) -> bool {
     caller.0.may_all(&[Verb::Operate], patterns) && caller.0.may_all(verbs, patterns)
@@ -136,10 +155,12 @@ fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, ProblemRespo
     caller.must(Verb::Operate)?;
     let found = api.store.tokens().into_iter().find(|token| token.name == name);
     let found = found.filter(|token| holds(caller, &token.verbs, &token.repositories));
-    found.ok_or_else(|| {
-        let title = "there is no such token within your rights";
-        problem(404, "not-found", title, "`tamis registry token list` lists those that are")
-    })
+    found.ok_or_else(absent)
+}
+
+fn absent() -> ProblemResponse {
+    let title = "there is no such token within your rights";
+    problem(404, "not-found", title, "`tamis registry token list` lists those that are")
 }
 
 /// When a token expires: after so many hours, and never after the caller's token.
@@ -219,9 +240,7 @@ fn refused(caller: &Caller, error: &StoreError) -> ProblemResponse {
         StoreError::Refused(refusal) if refusal.code() == Code::Unauthorized => {
             ended(caller.0.actor()).into()
         }
-        StoreError::TokenUnknown(_) => {
-            problem(404, "not-found", error.to_string(), "`tamis registry token list` lists them")
-        }
+        StoreError::TokenUnknown(_) => absent(),
         _ => {
             tracing::warn!(%error, "a token could not be written");
             problem(503, "unavailable", "the journal cannot be reached or refuses", "try again")

@@ -15,4 +15,5 @@ mod replicas;
 mod rollouts;
 mod routers;
 mod tells;
+mod unseen;
 mod withdrawn;

@@ -20,7 +20,9 @@ use super::propose::proposal;
 use super::{records, room};
 use crate::plane::control::Control;
 use crate::plane::control::commit;
-use crate::plane::control::compute_turns::{SMALL_BYTES, Size, StateCopy, Turn, Waiting};
+use crate::plane::control::compute_turns::{
+    ComputingPlace, SMALL_BYTES, Size, StateCopy, Turn, Waiting,
+};
 use crate::plane::problem::{documents, journal, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::sources::{self, ParsedDocuments};
@@ -62,7 +64,8 @@ impl Control {
     ) -> Result<PlanResult, ApiProblem> {
         let asked = self.asked(holder, request, Purpose::Plan).await?;
         let (preview, diff) = self.previewed(self.turn(holder, asked.size).await?, &asked).await?;
-        let faults = self.document_problems(holder, &preview).await?;
+        let place = ComputingPlace::Own(holder, asked.size);
+        let faults = self.document_problems(holder, &preview, place).await?;
         let mut refusals = preview.refusals.clone();
         refusals.extend(faults.refusals);
         if !request.confirm {
@@ -93,12 +96,12 @@ impl Control {
             Size::Small => ATTEMPTS,
             Size::Large => LARGE_ATTEMPTS,
         };
-        for attempt in 0..attempts {
+        for _ in 0..attempts {
             let turn = self.turn(holder, asked.size).await?;
             let (preview, diff) = self.previewed(turn, &asked).await?;
-            if attempt == 0 {
-                self.check_documents(&asked, &preview).await?;
-            }
+            // Each time: what others changed meanwhile may not fit to it.
+            let place = ComputingPlace::Own(holder, asked.size);
+            self.check_documents(&asked, &preview, place).await?;
             let decide = |state: &State| self.decided(state, &preview, &asked);
             let made = self.commit_records(holder, |state| decide(state)).await;
             let proposal = preview.proposal.clone();
@@ -122,6 +125,7 @@ impl Control {
         loop {
             drop(writer.fresh().await.map_err(|error| journal(&error))?);
             let (preview, diff) = self.previewed(turn.clone(), asked).await?;
+            self.check_documents(asked, &preview, ComputingPlace::In(&turn)).await?;
             let decided = self.decided(&self.state(), &preview, asked);
             self.must_still_hold(holder.into()).await?;
             let (written, holds) = match decided {
@@ -203,15 +207,14 @@ impl Control {
         StateCopy { state, plans }: &mut StateCopy,
         waiting: &Waiting,
     ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
-        let AskedApply { holder, request, parsed, size, purpose } = asked;
-        let (applied, needs) = read_request(holder, request, parsed, state)?;
+        let AskedApply { holder, request, parsed: _, size, purpose } = asked;
+        let (applied, needs) = read_request(asked, state)?;
         // A caller without the right must not learn the problems.
         match purpose {
             Purpose::Apply => holder.must_hold(Verb::Operate, &needs)?,
             Purpose::Plan if holds_all(holder, &needs) => {}
             Purpose::Plan => holder.must_hold(Verb::Observe, &needs)?,
         }
-        room::must_fit(state, &applied)?;
         let keys = view::diff::documents(&applied);
         let empty = applied == director::ApplyRecord::default();
         let change = Change::Apply(applied);
@@ -250,9 +253,10 @@ impl Control {
         &self,
         asked: &AskedApply,
         preview: &Arc<ApplyPreview>,
+        place: ComputingPlace<'_>,
     ) -> Result<(), ApiProblem> {
         let DocumentFaults { problems, refusals } =
-            self.document_problems(&asked.holder, preview).await?;
+            self.document_problems(&asked.holder, preview, place).await?;
         if !refusals.is_empty() {
             return Err(refused(refusals));
         }
@@ -293,9 +297,7 @@ fn overtaken() -> ApiProblem {
 /// What a request applies and removes, and the needs of the whole request, including what would not
 /// change. Pruning removes what the caller may remove.
 fn read_request(
-    holder: &AuthorizedCaller,
-    request: &ApplyRequest,
-    parsed: &ParsedDocuments,
+    AskedApply { holder, request, parsed, purpose, .. }: &AskedApply,
     state: &State,
 ) -> Result<(director::ApplyRecord, RequiredRights), ApiProblem> {
     let removals = state.removals();
@@ -305,14 +307,11 @@ fn read_request(
     };
     let sources::ReadDocuments { mut applied, asked } =
         sources::read(request, parsed, state, &may)?;
-    // The existence and the content of a document are not for everybody to find out.
     let named = asked.documents.iter().map(|one| &one.key).chain(&request.removed);
-    for key in named {
-        let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
-        if !holder.may_at(Verb::Observe, place) {
-            holder.must_hold(Verb::Operate, &RequiredRights::of_services([place]))?;
-        }
-    }
+    must_concern(holder, named, *purpose)?;
+    // Before anything else is computed from the documents, and after it is known that they are the caller's: how much
+    // others have is not for everybody to find out.
+    room::must_fit(state, &applied)?;
     let all = request.prune && holder.may_at(Verb::Operate, "*");
     let orphans = if all { Orphans::All } else { Orphans::OfChange };
     let written: BTreeSet<&String> = applied.files.iter().map(|file| &file.path).collect();
@@ -328,6 +327,22 @@ fn read_request(
     };
     let needs = state.needs(&Change::Apply(asked)).map_err(|error| impossible(&error))?;
     Ok((applied, needs))
+}
+
+/// Refuses a caller who may neither change nor, for a plan, see a document by its own place: its existence and its content
+/// are not for everybody to find out.
+fn must_concern<'a>(
+    holder: &AuthorizedCaller,
+    named: impl Iterator<Item = &'a String>,
+    purpose: Purpose,
+) -> Result<(), ApiProblem> {
+    for key in named {
+        let place = key.split_once('/').map_or(key.as_str(), |(_, place)| place);
+        if purpose == Purpose::Apply || !holder.may_at(Verb::Observe, place) {
+            holder.must_hold(Verb::Operate, &RequiredRights::of_services([place]))?;
+        }
+    }
+    Ok(())
 }
 
 fn holds_all(holder: &AuthorizedCaller, needs: &RequiredRights) -> bool {

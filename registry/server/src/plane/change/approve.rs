@@ -3,7 +3,7 @@
 use tamis_api::{ApiProblem, ApprovalResult, ApproveRequest};
 use tamis_director::{self as director, RecordBody};
 use tamis_oci::Verb;
-use tamis_trust::Refused;
+use tamis_trust::{Digest, Refused};
 
 use crate::plane::control::Control;
 use crate::plane::parse::digest;
@@ -27,16 +27,9 @@ impl Control {
         let body = RecordBody::from(director::ApprovalRecord { subject });
         let (revision, ()) = self
             .commit(holder, |state| {
-                let needs = state.proposed(&subject).ok_or_else(|| {
-                    missing(
-                        format!("nobody proposed {subject}"),
-                        "first request the change: the refusal names the digest to approve",
-                    )
-                })?;
-                if !holder.holds_all(Verb::Approve, needs) {
-                    let title = format!("{actor} may not approve {subject}: it touches more than {actor} may approve");
-                    let remedy = "ask a person who has `approve` for everything that the change touches";
-                    return Err(ApiProblem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) });
+                let needs = state.proposed(&subject);
+                if !needs.is_some_and(|needs| holder.holds_all(Verb::Approve, needs)) {
+                    return Err(unknown(holder, &subject));
                 }
                 if asked_alone(&self.0.store, state, &subject, actor) {
                     return Err(refused(vec![Refused {
@@ -53,4 +46,20 @@ impl Control {
             .await?;
         Ok(ApprovalResult { revision, subject: subject.to_string(), actor: actor.to_owned() })
     }
+}
+
+/// The refusal of a change that nobody proposed, or that the caller may not approve: which of the two is only for callers to
+/// know who may approve everything, and for those nobody proposed it.
+fn unknown(holder: &AuthorizedCaller, subject: &Digest) -> ApiProblem {
+    let actor = holder.actor();
+    if holder.may_at(Verb::Approve, "*") {
+        let remedy = "first request the change: the refusal names the digest to approve";
+        return missing(format!("nobody proposed {subject}"), remedy);
+    }
+    let title = format!(
+        "{actor} may not approve {subject}: nobody proposed it, or it touches more than {actor} may approve"
+    );
+    let remedy = "copy the digest from the refusal of the change, or ask a person who has `approve` for everything that the \
+                  change touches";
+    ApiProblem { remedy: Some(remedy.to_owned()), ..problem(403, "denied", title) }
 }

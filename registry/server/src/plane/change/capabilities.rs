@@ -11,6 +11,9 @@ use crate::plane::control::artifacts::ReplacedComponent;
 use crate::plane::control::compute_turns::{Size, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 
+/// Configurations that are compared before somebody may have left: each runs both components.
+const COMPARED: usize = 16;
+
 impl Control {
     /// What a component may do and the one that it replaces could not, under these configurations; empty when it replaces
     /// none.
@@ -29,9 +32,19 @@ impl Control {
             }
             Some(ReplacedComponent::Stored(before)) => before,
         };
+        let size = if configs.len() <= COMPARED { Size::Small } else { Size::Large };
         let examine = Arc::clone(&self.0.examine);
-        let compare = move |_: &Waiting| examine.capabilities_added(&before, &after, &configs);
-        self.compute(self.turn(holder, Size::Small).await?, compare).await
+        let compare = move |waiting: &Waiting| {
+            let mut added: Vec<GrowthView> = Vec::new();
+            for some in configs.chunks(COMPARED) {
+                waiting.go_on()?;
+                let found = examine.capabilities_added(&before, &after, some);
+                let fresh: Vec<_> = found.into_iter().filter(|one| !added.contains(one)).collect();
+                added.extend(fresh);
+            }
+            Ok(added)
+        };
+        self.compute(self.turn(holder, size).await?, compare).await?
     }
 
     /// The guards for a change that adds these capabilities.

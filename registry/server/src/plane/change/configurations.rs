@@ -11,7 +11,7 @@ use tamis_trust::{Digest, Refused};
 use super::planned::PlannedChange;
 use crate::plane::component_examiner::ComponentExaminer;
 use crate::plane::control::artifacts::WholeArtifact;
-use crate::plane::control::compute_turns::{Size, Waiting};
+use crate::plane::control::compute_turns::{ComputingPlace, Size, Waiting};
 use crate::plane::control::{Control, ControlInner};
 use crate::plane::problem::refused;
 use crate::plane::rights::AuthorizedCaller;
@@ -38,7 +38,8 @@ impl Control {
         let Some(effect) = &planned.effect else { return Ok(()) };
         let mut refusals = Vec::new();
         let started = StartedFilters { plans: &effect.fresh, read, changed: &BTreeSet::new() };
-        for (plan, result) in self.validate_filters(holder, started, Size::Small).await? {
+        let place = ComputingPlace::Own(holder, Size::Small);
+        for (plan, result) in self.validate_filters(started, place).await? {
             refusals.extend(result.refusals(&plan));
         }
         if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
@@ -49,9 +50,8 @@ impl Control {
     /// is not here is skipped: a proxy that runs it reports the result.
     pub(super) async fn validate_filters(
         &self,
-        holder: &AuthorizedCaller,
         StartedFilters { plans, read, changed }: StartedFilters<'_>,
-        size: Size,
+        place: ComputingPlace<'_>,
     ) -> Result<Vec<(Arc<FilterPlan>, ValidationResult)>, ApiProblem> {
         let mut all = Vec::new();
         for plan in plans {
@@ -73,7 +73,7 @@ impl Control {
             let (control, copy) = (self.clone(), Arc::clone(plan));
             let changed = changed.clone();
             let judge = move |_: &Waiting| validate(&control.0, &component, &copy, &changed);
-            let result = self.compute(self.turn(holder, size).await?, judge).await?;
+            let result = self.compute(self.turn_in(place).await?, judge).await?;
             if !result.is_empty() {
                 all.push((Arc::clone(plan), result));
             }

@@ -43,7 +43,7 @@ impl Control {
         director::guard(state, change, effect, caller.guards, &asked).err().unwrap_or_default()
     }
 
-    /// The effect of a change, if nothing refuses it. What was `planned` is used as long as it holds.
+    /// The effect of a change that was planned on this state, if nothing refuses it.
     pub(super) fn effect_or_refusal(
         &self,
         state: &State,
@@ -51,7 +51,7 @@ impl Control {
         caller: &ChangeCaller<'_>,
         planned: &PlannedChange,
     ) -> Result<ChangeEffect, ApiProblem> {
-        let effect = match planned.effect_in(state) {
+        let effect = match &planned.effect {
             Some(effect) => effect.clone(),
             None => self.plans().effect(state, change).map_err(|error| impossible(&error))?,
         };

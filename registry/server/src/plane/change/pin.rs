@@ -6,12 +6,13 @@ use tamis_oci::Verb;
 use tamis_trust::{Digest, Name, Version};
 
 use super::guards::{ChangeCaller, name_capabilities};
+use super::planned::{ATTEMPTS, overtaken};
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::parse::{known_digest, name, version};
-use crate::plane::problem::{bad, problem, refused};
+use crate::plane::problem::{bad, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view;
 
@@ -38,6 +39,7 @@ impl Control {
         request: &PinRequest,
     ) -> Result<PinResult, ApiProblem> {
         let filter = name(&request.filter)?;
+        self.must_know(holder, &filter)?;
         let digest = match (&request.version, &request.digest) {
             (Some(version), None) => self.resolve(&filter, &self::version(version)?).await?,
             (None, Some(digest)) => known_digest(&self.state(), &filter, digest)?,
@@ -89,9 +91,24 @@ impl Control {
         holder: &AuthorizedCaller,
         pin: ResolvedPin,
     ) -> Result<PinResult, ApiProblem> {
-        let previous = self.previous_digest(&pin)?;
+        for _ in 0..ATTEMPTS {
+            if let Some(pinned) = self.try_pin(holder, &pin).await? {
+                return Ok(pinned);
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Pins what is checked against the state; `None`: something else was decided meanwhile.
+    async fn try_pin(
+        &self,
+        holder: &AuthorizedCaller,
+        pin: &ResolvedPin,
+    ) -> Result<Option<PinResult>, ApiProblem> {
+        let decided = self.state().decided();
+        let previous = self.previous_digest(pin)?;
         // Read once, for all who judge it.
-        let artifact = self.stored_artifact(&pin.digest).await?;
+        let artifact = self.stored_artifact(holder, &pin.filter, &pin.digest).await?;
         let verified = self.verify_artifact(&pin.filter, &artifact).await?;
         let change = Change::Pin(pin.record(verified.version));
         let needs = RequiredRights::of_services([pin.service.as_str()]);
@@ -106,26 +123,31 @@ impl Control {
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
+            // Whatever was checked, was checked against that.
+            if state.decided() != decided {
+                return Ok((Vec::new(), None));
+            }
             let effect = self
                 .effect_or_refusal(state, &change, &caller, &planned)
                 .map_err(|problem| name_capabilities(problem, &added))?;
             let nothing = pin.dry_run || pin.is_in_force(state);
             let records = if nothing { Vec::new() } else { records(change.clone())? };
-            Ok((records, view::diff::diff(effect, Default::default(), holder)))
+            Ok((records, Some(view::diff::diff(effect, Default::default(), holder))))
         };
         let attempt = self.commit(holder, decide).await;
         let (revision, diff) =
             self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
+        let Some(diff) = diff else { return Ok(None) };
         let state = self.state();
         let current = pin.current(&state).filter(|_| !pin.dry_run);
-        Ok(PinResult {
+        Ok(Some(PinResult {
             revision,
             subject: change.subject().to_string(),
             pin: current.map(view::pin),
             diff,
             grown: added,
             signers: verified.signers.into_iter().map(|signer| signer.0).collect(),
-        })
+        }))
     }
 
     /// The digest that ran before; `None` when there was none, or it is the same one.
@@ -149,6 +171,21 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &UnpinRequest,
     ) -> Result<PinResult, ApiProblem> {
+        for _ in 0..ATTEMPTS {
+            if let Some(unpinned) = self.try_unpin(holder, request).await? {
+                return Ok(unpinned);
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Removes a pin as it is checked against the state; `None`: something else was decided meanwhile.
+    async fn try_unpin(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &UnpinRequest,
+    ) -> Result<Option<PinResult>, ApiProblem> {
+        let decided = self.state().decided();
         let filter = name(&request.filter)?;
         let place = (request.service.as_str(), &filter);
         let digests = unpinned(&self.state(), place);
@@ -174,27 +211,26 @@ impl Control {
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
-            if unpinned(state, place) != digests {
-                let remedy = Some("try again".to_owned());
-                let busy = problem(503, "busy", "somebody changed the pins meanwhile");
-                return Err(ApiProblem { remedy, ..busy });
+            if state.decided() != decided {
+                return Ok((Vec::new(), None));
             }
             let effect = self
                 .effect_or_refusal(state, &change, &caller, &planned)
                 .map_err(|problem| name_capabilities(problem, &added))?;
-            Ok((records(change.clone())?, effect))
+            Ok((records(change.clone())?, Some(effect)))
         };
         let attempt = self.commit(holder, decide).await;
         let (revision, effect) =
             self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
-        Ok(PinResult {
+        let Some(effect) = effect else { return Ok(None) };
+        Ok(Some(PinResult {
             revision,
             subject: change.subject().to_string(),
             pin: None,
             diff: view::diff::diff(effect, Default::default(), holder),
             grown: added,
             signers: Vec::new(),
-        })
+        }))
     }
 
     /// What runs in place of a removed pin: the pin for all services, if it has another digest.

@@ -1,28 +1,25 @@
 //! What follows from a change before it is made: its effect, and the configurations of the filter that it pins.
 
+use std::collections::BTreeSet;
+
 use tamis_api::ApiProblem;
 use tamis_director::{Change, ChangeEffect, Plans, State};
 use tamis_trust::Name;
 
 use crate::plane::control::Control;
 use crate::plane::control::compute_turns::{Size, StateCopy, Waiting};
+use crate::plane::problem::problem;
 use crate::plane::rights::AuthorizedCaller;
 
-/// A change as it was computed.
+/// How often a change is computed while others write.
+pub(crate) const ATTEMPTS: usize = 5;
+
+/// A change as it was computed. It holds as long as nothing else is decided.
 pub(crate) struct PlannedChange {
-    /// The last decision in the journal when it was computed.
-    decided: u64,
     /// `None` when it cannot be made at all.
     pub(super) effect: Option<ChangeEffect>,
     /// The configurations of the filter where it runs now; see [`Control::planned_change`].
     pub(super) configs: Vec<String>,
-}
-
-impl PlannedChange {
-    /// The effect, if nothing was decided since it was computed: then it is still the same.
-    pub(super) fn effect_in(&self, state: &State) -> Option<&ChangeEffect> {
-        self.effect.as_ref().filter(|_| self.decided == state.decided())
-    }
 }
 
 impl Control {
@@ -40,48 +37,55 @@ impl Control {
         let (turn, change) = (self.turn(holder, Size::Small).await?, change.clone());
         let (service, filter) = (service.to_owned(), filter.clone());
         let planned = move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &Waiting| {
-            let configs = configurations(state, plans, &service, &filter);
-            let effect = plans.effect(state, &change).ok();
-            PlannedChange { decided: state.decided(), effect, configs }
+            let configs = configurations(state, plans, &[service], &filter);
+            PlannedChange { effect: plans.effect(state, &change).ok(), configs }
         };
         self.compute_on_state(turn, planned).await
     }
 
-    /// The configurations of a filter in a service (for all services: `*`).
+    /// The configurations of a filter in these services (for all services: `*`).
     ///
     /// # Errors
     /// [`ApiProblem`] when too many changes are computed at once.
     pub(crate) async fn configurations_of(
         &self,
         holder: &AuthorizedCaller,
-        (service, filter): (&str, &Name),
+        (services, filter): (&[String], &Name),
     ) -> Result<Vec<String>, ApiProblem> {
         let turn = self.turn(holder, Size::Small).await?;
-        let (service, filter) = (service.to_owned(), filter.clone());
+        let (services, filter) = (services.to_vec(), filter.clone());
         let found = move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &Waiting| {
-            configurations(state, plans, &service, &filter)
+            configurations(state, plans, &services, &filter)
         };
         self.compute_on_state(turn, found).await
     }
 }
 
-/// The configurations of a filter in the proxies of a service (of all services for `*`), each once.
-fn configurations(state: &State, plans: &mut Plans, service: &str, filter: &Name) -> Vec<String> {
-    let mut configs: Vec<String> = Vec::new();
+/// The configurations of a filter in the proxies of these services (of all services for `*`), each once.
+fn configurations(
+    state: &State,
+    plans: &mut Plans,
+    services: &[String],
+    filter: &Name,
+) -> Vec<String> {
+    let services: BTreeSet<&str> = services.iter().map(String::as_str).collect();
+    let mut configs = BTreeSet::new();
     for node in state.nodes() {
-        if service != "*" && node.key() != service {
+        if !services.contains("*") && !services.contains(node.key()) {
             continue;
         }
         let Some(plan) = plans.node_plan(state, &node) else { continue };
-        for one in plan.filters.iter().filter(|one| one.filter == filter.as_str()) {
-            let config = one.config.to_string();
-            if !configs.contains(&config) {
-                configs.push(config);
-            }
-        }
+        let here = plan.filters.iter().filter(|one| one.filter == filter.as_str());
+        configs.extend(here.map(|one| one.config.to_string()));
     }
     if configs.is_empty() {
-        configs.push("{}".to_owned());
+        configs.insert("{}".to_owned());
     }
-    configs
+    configs.into_iter().collect()
+}
+
+/// A change that others overtook each time it was computed.
+pub(crate) fn overtaken() -> ApiProblem {
+    let title = "others changed something each time this change was computed; nothing was changed";
+    ApiProblem { remedy: Some("try again".to_owned()), ..problem(503, "busy", title) }
 }

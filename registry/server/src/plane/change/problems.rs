@@ -12,7 +12,7 @@ use tamis_trust::Refused;
 use super::configurations::{PLAN_CODE, ROUTES_CODE, StartedFilters, ValidationResult, no_room};
 use super::preview::ApplyPreview;
 use crate::plane::control::Control;
-use crate::plane::control::compute_turns::{StateCopy, Waiting};
+use crate::plane::control::compute_turns::{ComputingPlace, StateCopy, Waiting};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view::diff::is_for;
 
@@ -23,6 +23,7 @@ impl Control {
         &self,
         holder: &AuthorizedCaller,
         preview: &Arc<ApplyPreview>,
+        place: ComputingPlace<'_>,
     ) -> Result<DocumentFaults, ApiProblem> {
         let ApplyPreview { change, effect, .. } = &**preview;
         // Before anything is asked of so many filters.
@@ -33,7 +34,7 @@ impl Control {
         }
         let changed = namespaces(change);
         let started = StartedFilters { plans: &effect.fresh, read: None, changed: &changed };
-        let results = self.validate_filters(holder, started, preview.size).await?;
+        let results = self.validate_filters(started, place).await?;
         // A filter is pinned after its attachment exists, so a missing pin is not a fault of the documents.
         let folded = effect.problems.iter().filter(|one| one.code != "pin.missing");
         let mut problems: Vec<Problem> = folded.cloned().collect();
@@ -45,7 +46,7 @@ impl Control {
             faulty.push((plan, result));
         }
         if !faulty.is_empty() {
-            let (turn, preview) = (self.turn(holder, preview.size).await?, Arc::clone(preview));
+            let (turn, preview) = (self.turn_in(place).await?, Arc::clone(preview));
             let found = move |_: &Self, copy: &mut StateCopy, _: &Waiting| -> Vec<Problem> {
                 let found = faulty.into_iter().map(|(plan, result)| {
                     filter_problems(&copy.state, &preview.change, &plan, result)

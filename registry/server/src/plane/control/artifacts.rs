@@ -5,14 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 use tamis_api::ApiProblem;
 use tamis_journal::BlobDigest;
+use tamis_oci::Verb;
 use tamis_resources::MAX_COMPONENT_BYTES;
-use tamis_trust::{Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, is_by};
+use tamis_trust::{
+    Digest, MAX_BUNDLE_BYTES, MAX_BUNDLES, MAX_MANIFEST_BYTES, Manifest, Name, is_by,
+};
 
 use crate::plane::control::Control;
 use crate::plane::control::artifact_cache::{
     Artifact, BUNDLE, CachedArtifact, blob_digest, key_ids,
 };
 use crate::plane::problem::{blob, missing, problem};
+use crate::plane::rights::AuthorizedCaller;
 
 /// Most referrers of one digest that are read.
 const MAX_REFERRERS: usize = 256;
@@ -35,15 +39,23 @@ pub(crate) enum ReplacedComponent {
 }
 
 impl Control {
-    /// An artifact with its component.
+    /// An artifact with its component, for a caller who may know that filter. What a manifest of another filter says is only
+    /// for callers who may know that one: for others there is none.
     ///
     /// # Errors
     /// [`ApiProblem`] when no repository has it, or it cannot be read.
     pub(crate) async fn stored_artifact(
         &self,
+        holder: &AuthorizedCaller,
+        filter: &Name,
         digest: &Digest,
     ) -> Result<WholeArtifact, ApiProblem> {
-        self.whole_artifact(digest).await?.ok_or_else(|| {
+        let known = self.artifact(digest).await?;
+        let whole = match known.filter(|it| self.may_read(holder, filter, it)) {
+            Some(_) => self.whole_artifact(digest).await?,
+            None => None,
+        };
+        whole.ok_or_else(|| {
             missing(
                 format!("no repository has a manifest {digest}"),
                 "push the filter first, with `tamis filter push`",
@@ -51,7 +63,17 @@ impl Control {
         })
     }
 
-    /// The same; `None` when no repository has it.
+    /// Whether a caller who may know a filter may know an artifact.
+    fn may_read(&self, holder: &AuthorizedCaller, filter: &Name, artifact: &Artifact) -> bool {
+        match Manifest::parse(artifact.manifest.as_bytes()) {
+            Ok(manifest) if manifest.name() == filter => true,
+            Ok(manifest) => self.may_know(holder, manifest.name()),
+            // Of no filter at all.
+            Err(_) => holder.may_at(Verb::Pull, "*"),
+        }
+    }
+
+    /// An artifact with its component; `None` when no repository has it.
     pub(crate) async fn whole_artifact(
         &self,
         digest: &Digest,

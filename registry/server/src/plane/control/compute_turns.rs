@@ -58,6 +58,15 @@ pub(crate) struct Turn {
     _place: Arc<Place>,
 }
 
+/// Where a computation takes its turn.
+#[derive(Clone, Copy)]
+pub(crate) enum ComputingPlace<'a> {
+    /// It waits for one of the caller.
+    Own(&'a AuthorizedCaller, Size),
+    /// In a turn that the caller has: whoever holds the writer waits for nobody.
+    In(&'a Turn),
+}
+
 /// Whether somebody still waits for a computation.
 pub(crate) struct Waiting(Weak<()>);
 
@@ -98,6 +107,17 @@ impl Control {
         })?;
         self.must_still_hold(holder.into()).await?;
         Ok(Turn { _place: Arc::new(place) })
+    }
+
+    /// A turn in a place.
+    ///
+    /// # Errors
+    /// As for [`Control::turn`].
+    pub(crate) async fn turn_in(&self, place: ComputingPlace<'_>) -> Result<Turn, ApiProblem> {
+        match place {
+            ComputingPlace::Own(holder, size) => self.turn(holder, size).await,
+            ComputingPlace::In(turn) => Ok(turn.clone()),
+        }
     }
 
     /// Computes on another thread.

@@ -42,7 +42,7 @@ impl Control {
 }
 
 /// The repository of a filter's artifacts.
-fn repository(state: &State, filter: &Name) -> String {
+pub(crate) fn repository(state: &State, filter: &Name) -> String {
     let document = state.documents().get(&format!("Filter/{filter}"));
     let named = document.and_then(|held| match held.resource() {
         Resource::Filter(spec) => spec.repository.clone(),

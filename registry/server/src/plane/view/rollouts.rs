@@ -12,12 +12,21 @@ use tamis_oci::Verb;
 use tamis_sync::CallCounts;
 use tamis_trust::{Digest, Name, Version};
 
-use crate::plane::change::name_capabilities;
+use crate::plane::change::{ATTEMPTS, name_capabilities, overtaken};
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, refused, unknown};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
+
+/// What became of the attempt to start a rollout.
+enum RolloutStart {
+    /// Something else was decided since it was checked.
+    Overtaken,
+    /// It would look like this.
+    Preview(Box<RolloutView>),
+    Begun,
+}
 
 /// Refusals that are listed individually.
 const SHOWN: usize = 10;
@@ -32,7 +41,24 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &RolloutRequest,
     ) -> Result<RolloutView, ApiProblem> {
+        for _ in 0..ATTEMPTS {
+            if let Some(begun) = self.try_start_rollout(holder, request).await? {
+                return Ok(begun);
+            }
+        }
+        Err(overtaken())
+    }
+
+    /// Starts what is checked against the state; `None`: something else was decided meanwhile.
+    async fn try_start_rollout(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &RolloutRequest,
+    ) -> Result<Option<RolloutView>, ApiProblem> {
+        let decided = self.state().decided();
         let filter = name(&request.filter)?;
+        self.must_know(holder, &filter)?;
+        names_own(holder, request)?;
         let to = self.candidate(&filter, request).await?;
         self.state().not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
         let from = match &request.from {
@@ -42,16 +68,16 @@ impl Control {
         if let Some(revocation) = self.state().revoked_digests().get(&to) {
             return Err(refused(vec![director::revoked(&filter, &to, revocation)]));
         }
-        let artifact = self.stored_artifact(&to).await?;
+        let artifact = self.stored_artifact(holder, &filter, &to).await?;
         let verified = self.verify_artifact(&filter, &artifact).await?;
         let version = verified.version.clone();
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
         self.check_ends(holder, request, (&filter, &version), &artifact).await?;
-        let service = request.services.first().map_or("*", String::as_str);
         let before = self.replaced_component(Some(from)).await?;
-        let configs = self.configurations_of(holder, (service, &filter)).await?;
+        // Of every service: each of them ends with the candidate, whatever the first has.
+        let configs = self.configurations_of(holder, (&request.services, &filter)).await?;
         let added = self.capabilities_added(holder, before, artifact.component, configs).await?;
         let guards = self.guards_for(&added);
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
@@ -59,26 +85,32 @@ impl Control {
         let actor = holder.actor();
         let done = self.commit(holder, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
+            if state.decided() != decided {
+                return Ok((Vec::new(), RolloutStart::Overtaken));
+            }
             let (store, subject) = (&self.0.store, rollout.subject());
             let agree = may_agree(store, state, &subject, &proposal.needs, actor);
             let (now_ms, consent) = (self.now_ms(), Consent::Given);
             let asked = ChangeRequest { actor, now_ms, consent, may_agree: &agree };
             let guarded = director::guard_rollout(state, &rollout, &guards, &asked);
             if request.dry_run {
-                return Ok((Vec::new(), Some(preview(state, &rollout, now_ms)?)));
+                let preview = preview(state, &rollout, now_ms)?;
+                return Ok((Vec::new(), RolloutStart::Preview(Box::new(preview))));
             }
             guarded.map_err(|one| {
                 let subject = Some(rollout.subject().to_string());
                 name_capabilities(ApiProblem { subject, ..refused(vec![one]) }, &added)
             })?;
             let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
-            Ok((vec![body], None))
+            Ok((vec![body], RolloutStart::Begun))
         });
         let begun = done.await;
-        match self.propose_if_needed(holder, begun, proposal.clone()).await? {
-            (_, Some(preview)) => Ok(preview),
-            (_, None) => self.rollout(&request.name),
-        }
+        let (_, begun) = self.propose_if_needed(holder, begun, proposal.clone()).await?;
+        Ok(match begun {
+            RolloutStart::Overtaken => None,
+            RolloutStart::Preview(preview) => Some(*preview),
+            RolloutStart::Begun => Some(self.rollout(&request.name)?),
+        })
     }
 
     /// The digest that a request wants to roll out.
@@ -168,6 +200,28 @@ impl Control {
         let state = self.state();
         state.rollouts().values().map(|one| view(&state, one, self.now_ms())).collect()
     }
+}
+
+/// Refuses a name that may be that of a rollout of others: all rollouts have one set of names, and whether others have one is
+/// not for everybody to know.
+fn names_own(holder: &AuthorizedCaller, request: &RolloutRequest) -> Result<(), ApiProblem> {
+    if holder.may_with(Verb::Operate, "*") {
+        return Ok(());
+    }
+    let mut spaces = request.services.iter().filter_map(|service| Some(service.split_once('/')?.0));
+    // A namespace has no dot in its name.
+    let is_own = |space| request.name.strip_prefix(space).is_some_and(|rest| rest.starts_with('.'));
+    if spaces.clone().any(is_own) {
+        return Ok(());
+    }
+    let space = spaces.next().unwrap_or("NAMESPACE");
+    let title = format!(
+        "the name of a rollout in {space} must begin with `{space}.`, as all namespaces share the names of rollouts"
+    );
+    Err(bad(
+        title,
+        "name it like `NAMESPACE.FILTER-VERSION`, after the namespace of one of its services",
+    ))
 }
 
 /// The view of a rollout if it started now.

@@ -1,7 +1,8 @@
 //! A version and everything that it would run with are taken as a pair, whichever of the two changes: a pair
 //! that was never asked about would be found out at a restart.
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use tamis_e2e::request;
 
 use super::plane::{EDGE, Plane, Registry, SLOT, said};
 use crate::guests;
@@ -121,4 +122,135 @@ fn no_pin_is_removed_for_one_that_may_do_more_without_an_approval() {
     assert!(text.contains("it may do more"), "{text}");
     registry.did(&["pin", "*", "test/guest@2.0.0", "--confirm"]);
     registry.did(&unpin);
+}
+
+/// The attachment of the second gateway, under whose configuration the second version reads more than the first.
+const MORE: &str = "\
+kind: FilterAttachment
+apiVersion: tamis.dev/v1alpha1
+metadata: { name: more, namespace: test }
+spec:
+  targetRefs: [{ kind: Gateway, name: back }]
+  filter: test/guest
+  phase: transform
+  order: 78
+  config: { do: edit, reads: [\":path\"], writes: [x-path, x-more] }
+";
+
+#[test]
+fn what_a_version_may_do_more_in_any_service_of_a_change_needs_an_approval() {
+    let plane = Plane::new(|folder| {
+        Plane::second_gateway(folder, "back");
+        folder.write("more.yaml", MORE);
+    });
+    let registry = plane.registry("data", &[]);
+    let first = registry.ready();
+    let brittle = guests::brittle().display().to_string();
+    registry.release_of(&brittle, "test/guest", 2, "local-dev");
+    let (edge, back) = ("test/edge", "test/back");
+    let rows: [(&str, &[&str], bool); 7] = [
+        ("rollout", &[back], true),
+        ("rollout", &[edge, back], true),
+        ("rollout", &[back, edge], true),
+        ("rollout", &["*"], true),
+        ("rollout", &[edge], false),
+        ("pin", &[back], true),
+        ("pin", &[edge], false),
+    ];
+    for (at, (how, services, grows)) in rows.into_iter().enumerate() {
+        let name = format!("guest-{at}");
+        let begin = ["rollout", "start", &name, "test/guest@2.0.0", "--wave", "100:1h"];
+        let named: Vec<&str> = services.iter().flat_map(|one| ["--service", one]).collect();
+        let pin = ["pin", services[0], "test/guest@2.0.0", "--confirm"];
+        let rollout = [&begin[..], &named].concat();
+        let asked: &[&str] = if how == "pin" { &pin } else { &rollout };
+        let done = registry.ask(asked);
+        let text = said(&done);
+        assert_eq!(done.status.success(), !grows, "{how} {services:?}: {text}");
+        let named = text.contains("guard.approvals") && text.contains("read x-secret");
+        assert_eq!(named, grows, "{how} {services:?}: {text}");
+        if !grows && how == "rollout" {
+            // It goes back to what was pinned, which needs nobody's agreement.
+            registry.did(&["rollout", "kill", &name, "--why", "a test"]);
+            assert_eq!(pinned(&registry), first.as_str());
+        }
+    }
+}
+
+/// A document of the namespace of these tests, or of security.
+fn document(kind: &str, namespace: &str, name: &str, spec: Value) -> String {
+    let metadata = json!({ "name": name, "namespace": namespace });
+    let whole = json!({ "apiVersion": "tamis.dev/v1alpha1", "kind": kind, "metadata": metadata, "spec": spec });
+    whole.to_string()
+}
+
+/// The Grant of the guest, with these headers to write and these capabilities.
+fn grant(writes: &[&str], imports: &[&str]) -> String {
+    let mut given = json!({
+        "clock": {}, "counters": {}, "http-client": { "hosts": [] }, "log": {}, "metrics": {},
+        "quota": { "classes": {} }, "records": {},
+    });
+    imports.iter().for_each(|name| given[name] = json!({}));
+    let request = json!({ "readHeaders": ["*"], "writeHeaders": writes, "attributes": ["*"] });
+    let spec = json!({
+        "filter": "test/guest", "request": request, "imports": given, "limits": { "time": "20ms" },
+    });
+    document("Grant", "security", "guest", spec)
+}
+
+fn attachment(writes: &[&str]) -> String {
+    let spec = json!({
+        "targetRefs": [{ "kind": "Gateway", "name": "edge" }], "filter": "test/guest",
+        "phase": "transform", "order": 77,
+        "config": { "do": "edit", "reads": [":path"], "writes": writes },
+    });
+    document("FilterAttachment", "test", "guest", spec)
+}
+
+#[test]
+fn of_two_changes_at_once_that_do_not_fit_together_one_is_refused() {
+    let plane = Plane::new(|_| ());
+    let registry = plane.registry("data", &["--growth-approvals", "0"]);
+    registry.ready();
+    let brittle = guests::brittle().display().to_string();
+    registry.release_of(&brittle, "test/guest", 2, "local-dev");
+    let (address, bearer) = registry.admin();
+    let send = |path: &str, body: &Value| {
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        request(&address, "POST", path, &headers, body.to_string().as_bytes())
+    };
+    let apply = |text: &str, confirm: bool| {
+        let sources = [json!({ "source": "one.yaml", "text": text })];
+        ("/v1/apply", json!({ "sources": sources, "confirm": confirm }))
+    };
+    let pin = |version: &str| {
+        let body = json!({
+            "service": "*", "filter": "test/guest", "version": version, "allowOlder": true,
+            "confirm": true,
+        });
+        ("/v1/pins", body)
+    };
+    let (wide, narrow, without) =
+        (grant(&["*"], &["kv"]), grant(&["x-other"], &["kv"]), grant(&["*"], &[]));
+    let (writes, writes_none) = (attachment(&["x-path"]), attachment(&[]));
+    let rows = [
+        ("a Grant and an attachment", apply(&narrow, false), apply(&writes, false)),
+        ("a Grant and a pin", apply(&without, false), pin("1.0.0")),
+    ];
+    for (what, one, other) in rows {
+        for round in 0..6 {
+            for (path, body) in [apply(&wide, true), apply(&writes_none, true), pin("2.0.0")] {
+                let reply = send(path, &body);
+                assert_eq!(reply.status, 200, "{what}: {}", reply.body);
+            }
+            let send = &send;
+            let both = std::thread::scope(|scope| {
+                let all = [&one, &other].map(|(path, body)| scope.spawn(move || send(path, body)));
+                all.map(|one| one.join().unwrap())
+            });
+            let taken = both.iter().filter(|reply| reply.status == 200).count();
+            let said = both.map(|reply| (reply.status, reply.body));
+            assert_eq!(taken, 1, "{what}, round {round}: {said:?}");
+        }
+    }
 }

@@ -4,6 +4,11 @@
 use tamis_sdk::types::Edit;
 use tamis_sdk::{ConfigError, Filter, Interest, Request, View, request};
 
+/// It asks to read [`WANTED`] wherever it may write this.
+const WHERE: &str = "x-more";
+/// What the guest that it takes the place of never reads.
+const WANTED: &str = "x-secret";
+
 /// Takes the configuration of the guest it takes the place of.
 #[derive(serde::Deserialize)]
 struct Settings {
@@ -22,7 +27,8 @@ impl Filter for Brittle {
     const SCHEMA: &'static str = r#"{"type":"object"}"#;
 
     fn configure(settings: Settings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let interest = Interest::reading(settings.reads.iter().map(String::as_str))
+        let more = settings.writes.iter().any(|name| name == WHERE).then_some(WANTED);
+        let interest = Interest::reading(settings.reads.iter().map(String::as_str).chain(more))
             .writing(settings.writes.iter().map(String::as_str));
         Ok((Self { calls: 0 }, interest))
     }

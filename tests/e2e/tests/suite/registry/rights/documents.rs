@@ -589,3 +589,46 @@ fn whoever_observes_one_namespace_learns_nothing_of_others_by_asking_for_what_is
         }
     }
 }
+
+/// What a namespace may have is judged before anything is computed from the documents, and told to nobody else.
+#[test]
+fn too_many_documents_are_refused_before_it_is_computed_whose_rights_they_need() {
+    let folder = TempDir::new().unwrap();
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["operate"]);
+    let seer = token(folder.path(), &[], "seer", "acme/*", &["observe"]);
+    let other = token(folder.path(), &[], "other", "shop/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let service = |at: usize, bytes: usize| {
+        let spec = json!({ "ports": [{ "port": 80, "protocol": "http" }] });
+        let text = document("Service", "acme", &format!("s{at}"), spec).to_string();
+        let text = format!("{text}\n#{}", "x".repeat(bytes));
+        json!({ "source": format!("{at}.yaml"), "text": text })
+    };
+    let mesh = || {
+        let spec = json!({ "targetRefs": [{ "kind": "Mesh" }], "filter": "acme/x", "phase": "authz", "order": 1 });
+        let text = document("FilterAttachment", "acme", "wide", spec).to_string();
+        json!({ "source": "mesh.yaml", "text": text })
+    };
+    let few = || vec![service(0, 10), mesh()];
+    let many = || (0..100).map(|at| service(at, 45_000)).chain([mesh()]).collect::<Vec<_>>();
+    let (room, rights) = ("documents.no-room", "denied");
+    let rows = [
+        ("acme", &acme, "/v1/apply", few(), 403, rights),
+        ("acme", &acme, "/v1/apply", many(), 409, room),
+        ("acme", &acme, "/v1/plan", many(), 409, room),
+        ("somebody who sees it", &seer, "/v1/plan", many(), 409, room),
+        ("somebody else", &other, "/v1/apply", few(), 403, rights),
+        ("somebody else", &other, "/v1/apply", many(), 403, rights),
+        ("somebody else", &other, "/v1/plan", many(), 403, rights),
+    ];
+    for (who, token, path, sources, status, code) in rows {
+        let count = sources.len();
+        let reply = registry.caller(token).post(path, &json!({ "sources": sources }));
+        let what = format!("{who} {path} {count}: {}", reply.body);
+        assert_eq!(reply.status, status, "{what}");
+        let json = reply.json();
+        let found = if status == 409 { &json["refusals"][0]["code"] } else { &json["code"] };
+        assert_eq!(found, code, "{what}");
+        assert!(status == 409 || !reply.body.contains("4194304"), "{what}");
+    }
+}

@@ -155,3 +155,47 @@ fn a_token_that_ends_while_its_request_comes_asks_for_nothing() {
         ]
     });
 }
+
+/// A token whose name is given to another one while a request about it comes is not the one that was asked about.
+#[test]
+fn a_name_that_is_given_again_while_a_rotation_comes_is_of_somebody_else() {
+    let folder = TempDir::new().unwrap();
+    let all = ["pull", "push", "delete", "observe", "operate", "approve"];
+    let admin = token(folder.path(), &[], "root", "*", &all[..5]);
+    let mallory = token(folder.path(), &[], "mallory", "acme/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let admin = registry.caller(&admin);
+    let own = json!({ "repositories": ["acme/*"], "verbs": ["operate", "observe"] });
+    let (more, fewer) = (json!({ "repositories": ["*"] }), json!({ "verbs": ["observe"] }));
+    let with_approve = |name: &str| {
+        // On the machine itself: no token with `approve` is made from afar.
+        token(folder.path(), &[], name, "acme/*", &["operate", "approve"])
+    };
+    let make = |name: &str, changed: &Value| {
+        let mut asks = own.clone();
+        asks["name"] = json!(name);
+        asks.as_object_mut().unwrap().extend(changed.as_object().unwrap().clone());
+        let made = admin.post("/v1/tokens", &asks);
+        assert_eq!(made.status, 200, "{}", made.body);
+        made.json()["token"].as_str().unwrap().to_owned()
+    };
+    let rows: [(&str, &dyn Fn(&str) -> String); 4] = [
+        ("wider", &|name| make(name, &more)),
+        ("with-approve", &|name| with_approve(name)),
+        ("narrower", &|name| make(name, &fewer)),
+        ("the-same", &|name| make(name, &json!({}))),
+    ];
+    for (name, again) in rows {
+        make(name, &json!({}));
+        let write = json_write("POST", &format!("/v1/tokens/{name}/rotate"), &json!({}), 200);
+        let second = std::cell::OnceCell::new();
+        let reply = write.send(&registry, &mallory, || {
+            assert_eq!(admin.send("DELETE", &format!("/v1/tokens/{name}"), &[], b"").status, 200);
+            second.set(again(name)).unwrap();
+        });
+        assert_eq!(reply.status, 404, "{name}: {}", reply.body);
+        assert!(reply.body.contains("no such token within your rights"), "{name}: {}", reply.body);
+        let holds = registry.caller(second.get().unwrap()).get("/v2/").status;
+        assert_eq!(holds, 200, "{name}: its secret is what it was");
+    }
+}

@@ -121,7 +121,7 @@ fn tokens_are_made_listed_renewed_and_ended_from_afar_by_those_who_hold_as_much(
     }
     let named = acme.post("/v1/tokens", &asks("director", "acme/x", "observe", None));
     assert_eq!(named.status, 400, "the registry's own name: {}", named.body);
-    let made = acme.post("/v1/tokens", &asks("ci", "acme/x", "observe", Some(1)));
+    let made = acme.post("/v1/tokens", &asks("acme-ci", "acme/x", "observe", Some(1)));
     assert_eq!(made.status, 200, "{}", made.body);
     let made = made.json();
     assert!(made["expiresMs"].is_u64());
@@ -132,17 +132,17 @@ fn tokens_are_made_listed_renewed_and_ended_from_afar_by_those_who_hold_as_much(
         let all = list.as_array().unwrap().iter();
         all.map(|one| one["name"].as_str().unwrap().to_owned()).collect()
     };
-    assert_eq!(names(acme), ["acme", "ci", "second"]);
+    assert_eq!(names(acme), ["acme", "acme-ci", "second"]);
     // A rotated token must not count as the second person of an approval.
     assert_eq!(acme.post("/v1/tokens/second/rotate", &json!({})).status, 403);
     assert_eq!(registry.caller(&second).get("/v1/tokens").status, 200);
     assert!(!admin.get("/v1/tokens").body.contains("tamis_"));
-    let renewed = acme.post("/v1/tokens/ci/rotate", &json!({ "hours": 2 })).json();
+    let renewed = acme.post("/v1/tokens/acme-ci/rotate", &json!({ "hours": 2 })).json();
     assert_eq!(registry.caller(&first).get("/v1/pins").status, 401);
     let second = renewed["token"].as_str().unwrap().to_owned();
     assert_eq!(registry.caller(&second).get("/v1/pins").status, 200);
     assert_eq!(acme.send("DELETE", "/v1/tokens/root", &[], b"").status, 404);
-    assert_eq!(acme.send("DELETE", "/v1/tokens/ci", &[], b"").status, 200);
+    assert_eq!(acme.send("DELETE", "/v1/tokens/acme-ci", &[], b"").status, 200);
     assert_eq!(registry.caller(&second).get("/v1/pins").status, 401);
 }
 
@@ -296,10 +296,10 @@ fn no_token_outlives_the_one_that_made_it() {
         assert_eq!(made.status, 200, "{}", made.body);
         made.json()["token"].as_str().unwrap().to_owned()
     };
-    let child = make(&acme, "child");
-    let grandchild = make(&child, "grandchild");
+    let child = make(&acme, "acme-child");
+    let grandchild = make(&child, "acme-child-too");
     let renewed =
-        registry.caller(&grandchild).post("/v1/tokens/grandchild/rotate", &json!({})).json();
+        registry.caller(&grandchild).post("/v1/tokens/acme-child-too/rotate", &json!({})).json();
     let renewed = renewed["token"].as_str().unwrap().to_owned();
     let opens = |token: &str| registry.caller(token).get("/v1/pins").status;
     assert_eq!([&acme, &child, &renewed].map(|it| opens(it)), [200; 3]);
