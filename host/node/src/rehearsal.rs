@@ -82,8 +82,8 @@ impl FollowedNode {
         if let Some(root) = policy_root {
             TrustedPolicies::open(root, &state.policy())?;
         }
-        let replica = state.replica();
-        let Ok(assembled) = assemble(replica.parts()) else { return Ok(Vec::new()) };
+        let held = state.held_parts();
+        let Ok(assembled) = assemble(held.parts()) else { return Ok(Vec::new()) };
         let plan = &assembled.plan;
         Ok(wanted(&plan.listeners).into_iter().chain(admin(plan)).collect())
     }

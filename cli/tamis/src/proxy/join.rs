@@ -23,8 +23,6 @@ const AGAIN_MAX: Duration = Duration::from_secs(15);
 
 /// A proxy that joined the mesh; its SVID is renewed until this is dropped.
 pub(crate) struct Joined {
-    /// The proxy that the token admitted.
-    pub(crate) node: NodeName,
     /// Its identity.
     pub(crate) identity: MeshIdentity,
     /// The SPIFFE id of the registry.
@@ -52,9 +50,9 @@ impl Admission {
     /// Joins with the token. While no registry can be reached it tries again, without an end. Whatever this process cannot
     /// do without a registry is known before: its key ends with it, and without the key the token is used up.
     pub(super) fn join(self) -> Result<Joined> {
-        let Self { node, path, file } = self;
+        let Self { path, file, .. } = self;
         let busy = output::busy(format!("joining the mesh at {}", file.registry));
-        let joined = Joined::with(node, &file).with_context(|| format!("{}", path.display()));
+        let joined = Joined::with(&file).with_context(|| format!("{}", path.display()));
         drop(busy);
         joined
     }
@@ -63,14 +61,14 @@ impl Admission {
 impl Joined {
     /// Joins as that proxy, with the token of a join file that is in memory. While no registry can be reached it tries
     /// again, without an end.
-    pub(crate) fn with(node: NodeName, file: &JoinFile) -> Result<Self> {
+    pub(crate) fn with(file: &JoinFile) -> Result<Self> {
         let registry = file.registry_id.parse().context("the SPIFFE id of the registry")?;
         let (clock, random) = (Clock::system(), Random::system());
         let registrar = Registrar::new(file, clock)?;
         let identity = until_joined(&registrar, file, random)?;
         let renewal = Renewal::start(registrar, identity.clone(), random)
             .context("no thread that renews the SVID")?;
-        Ok(Self { node, identity, registry, _renewal: renewal })
+        Ok(Self { identity, registry, _renewal: renewal })
     }
 
     /// How the proxy and the director of its registry prove who they are to each other.

@@ -68,7 +68,7 @@ impl FolderAdmission {
             anyhow::Ok(client.join_token(&request).await?)
         };
         let made = Builder::new_current_thread().enable_all().build()?.block_on(asked)?;
-        Joined::with(node.clone(), &join_file(made))
+        Joined::with(&join_file(made))
     }
 }
 

@@ -224,14 +224,14 @@ fn a_change_concerns_what_is_read_and_nothing_else() {
 
 #[test]
 fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
-    let link = |to: &str, from: std::path::PathBuf| std::os::unix::fs::symlink(to, from).unwrap();
+    let link = |to: &str, from: PathBuf| std::os::unix::fs::symlink(to, from).unwrap();
     let service = |name: &str| {
         format!(
             "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: {name} }}\n\
              spec: {{ ports: [{{ port: 80, protocol: http }}] }}\n"
         )
     };
-    type Make<'a> = &'a dyn Fn(&std::path::Path);
+    type Make<'a> = &'a dyn Fn(&Path);
     // What links there are in a folder with two documents, and where the documents are found.
     let rows: [(&str, Make<'_>, &[&str]); 5] = [
         ("none", &|_| (), &["a.yaml", "below/b.yaml"]),
@@ -266,7 +266,7 @@ fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
         ),
     ];
     for (what, make, expected) in rows {
-        let folder = tempfile::TempDir::new().unwrap();
+        let folder = TempDir::new().unwrap();
         let root = folder.path().join("root");
         std::fs::create_dir_all(root.join("below")).unwrap();
         std::fs::write(root.join("a.yaml"), service("a")).unwrap();
@@ -277,7 +277,7 @@ fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
         found.sort_unstable();
         assert_eq!((found.as_slice(), read.unreadable.as_slice()), (expected, &[][..]), "{what}");
     }
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
     (0..=MAX_ENTRIES)
         .for_each(|at| drop(std::fs::File::create(folder.path().join(format!("f{at}"))).unwrap()));
     let read = Source::folder(folder.path()).read().unwrap();
@@ -287,7 +287,7 @@ fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
 
 #[test]
 fn a_file_that_a_document_names_is_read_if_it_is_one_and_short() {
-    let folder = tempfile::TempDir::new().unwrap();
+    let folder = TempDir::new().unwrap();
     let source = Source::folder(folder.path());
     std::fs::write(folder.path().join("k.pub"), "key").unwrap();
     assert_eq!(source.file("k.pub").unwrap(), b"key");

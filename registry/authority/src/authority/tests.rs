@@ -242,7 +242,7 @@ async fn an_svid_of_a_proxy_names_it_and_the_registry_accepts_it_with_its_own() 
     for (node, subject) in [("sidecar:shop/pay/0", "sidecar:shop/pay/0"), (long.as_str(), "")] {
         let key = KeyPair::generate().unwrap();
         let request = request(&key);
-        let lineage = SvidLineage::of_token(&tamis_trust::Digest::of(node.as_bytes()));
+        let lineage = SvidLineage::of_token(&Digest::of(node.as_bytes()));
         let (id, member) = (PAY.parse().unwrap(), (node, Some(lineage)));
         let svid = authority.issue_to(member, &request, &id, HOUR, now()).unwrap();
         let again = authority.issue_to(member, &request, &id, HOUR, now()).unwrap();

@@ -207,7 +207,7 @@ impl Control {
         StateCopy { state, plans }: &mut StateCopy,
         waiting: &Waiting,
     ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
-        let AskedApply { holder, request, parsed: _, size, purpose } = asked;
+        let AskedApply { holder, request, purpose, .. } = asked;
         let (applied, needs) = read_request(asked, state)?;
         // A caller without the right must not learn the problems.
         match purpose {
@@ -234,7 +234,6 @@ impl Control {
         let preview = ApplyPreview {
             decided,
             head,
-            size: *size,
             change,
             needs,
             guards,

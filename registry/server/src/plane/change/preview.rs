@@ -7,15 +7,11 @@ use tamis_director::{Change, ChangeEffect, Guards, ProposalRecord, RequiredRight
 use tamis_journal::Record;
 use tamis_trust::Refused;
 
-use crate::plane::control::compute_turns::Size;
-
 /// What an apply would do, and what it needs.
 pub(super) struct ApplyPreview {
     /// The last decision in the journal when it was computed, and its end.
     pub(super) decided: u64,
     pub(super) head: u64,
-    /// How much of documents the request had.
-    pub(super) size: Size,
     pub(super) change: Change,
     pub(super) needs: RequiredRights,
     pub(super) guards: Guards,
