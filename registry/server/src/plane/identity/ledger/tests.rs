@@ -86,7 +86,7 @@ fn a_revoked_proxy_is_revoked_until_it_joins_again_whenever_its_svids_were_signe
     };
     let key = Some(Digest::of(b"key"));
     let rejoined = [created(), joined(), revoked.clone(), again(b"second", key)];
-    let twice = [&rejoined[..], &[revoked.clone()]].concat();
+    let twice = [&rejoined[..], std::slice::from_ref(&revoked)].concat();
     let third = [&twice[..], &[again(b"third", key)]].concat();
     let by_former = [created(), joined(), revoked.clone(), again(b"second", None)];
     let upgraded = [&by_former[..], &[again(b"third", key)]].concat();
