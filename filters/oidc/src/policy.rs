@@ -47,10 +47,14 @@ impl Policy {
         // A session of another provider, client or site does not open here, even with the same secret. Endpoints are part of
         // that: whoever writes them vouches for the issuer, whatever name it has.
         let endpoints = rules.endpoints.as_ref();
-        let endpoints = endpoints.map(|it| [&it.authorization, &it.token, &it.jwks]);
+        let endpoints =
+            endpoints.map(|it| format!("\n{}\n{}\n{}", it.authorization, it.token, it.jwks));
         let context = format!(
-            "{}\n{}\n{}\n{endpoints:?}",
-            rules.issuer, rules.client_id, rules.callback.origin
+            "{}\n{}\n{}{}",
+            rules.issuer,
+            rules.client_id,
+            rules.callback.origin,
+            endpoints.unwrap_or_default()
         );
         let sealer = Sealer::new(&rules.cookie_secrets, context);
         let provider = Provider::new(&rules);

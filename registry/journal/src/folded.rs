@@ -191,9 +191,9 @@ impl<S: Fold> FoldedJournal<S> {
     /// Folds what other processes write, for as long as it is polled: one task of every process runs it.
     pub async fn follow(&self) {
         loop {
-            let revision = self.state().revision();
+            let known = *self.reading.lock().await;
             let news = async {
-                self.journal.wait(revision).await?;
+                self.journal.wait(&known).await?;
                 self.catch_up().await
             };
             if let Err(error) = news.await {

@@ -126,22 +126,23 @@ impl Journal {
         }
     }
 
-    /// Returns when the head may have passed `after`, at once if it has. May return early: check and wait
+    /// Returns when the head may be another one than `known`, at once if it is. May return early: check and wait
     /// again.
     ///
     /// Cancel-safe.
     ///
     /// # Errors
     /// As [`Journal::head`].
-    pub async fn wait(&self, after: u64) -> Result<(), JournalError> {
+    pub async fn wait(&self, known: &Head) -> Result<(), JournalError> {
         loop {
             // Subscribed before the check: an append between check and sleep still notifies.
             let mut bell = match &self.storage {
                 Storage::Sqlite(sqlite) => sqlite.bell(),
                 Storage::Postgres(postgres) => postgres.bell(),
             };
-            // A journal that went back is news too: whoever follows it must not go on with what it lost.
-            if self.head().await?.revision != after {
+            // A journal that went back is news too, and one with other entries at the same revision: whoever follows it must
+            // not go on with what it lost.
+            if self.head().await? != *known {
                 return Ok(());
             }
             // Without a notification another process may still have appended, so check again.

@@ -153,13 +153,20 @@ async fn a_waiter_is_woken_by_an_append(store: Store) {
     journal.append(None, 1, "ada", &[note("ding")]).await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap().unwrap();
     // A past event needs no wait.
-    tokio::time::timeout(Duration::from_secs(30), journal.wait(0)).await.unwrap().unwrap();
+    tokio::time::timeout(Duration::from_secs(30), journal.wait(&Head::default()))
+        .await
+        .unwrap()
+        .unwrap();
 }
 
 /// Wake-ups may be spurious, so a waiter checks.
 async fn wait_past(journal: &Journal, after: u64) {
-    while journal.head().await.unwrap().revision <= after {
-        journal.wait(after).await.unwrap();
+    loop {
+        let head = journal.head().await.unwrap();
+        if head.revision > after {
+            return;
+        }
+        journal.wait(&head).await.unwrap();
     }
 }
 

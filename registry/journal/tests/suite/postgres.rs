@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use tamis_harness::Postgres;
-use tamis_journal::{Journal, JournalError, Record};
+use tamis_journal::{Head, Journal, JournalError, Record};
 use tokio_postgres::{Client, NoTls};
 
 async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> {
@@ -80,12 +80,12 @@ async fn servers_that_begin_at_once_share_one_order_and_hear_of_each_other() {
         }
     };
     let follow = async {
-        let mut read = 0;
-        while read < 20 {
-            three.wait(read).await.unwrap();
-            for entry in three.read(read, 5).await.unwrap() {
-                assert_eq!(entry.revision, read + 1);
-                read = entry.revision;
+        let mut read = Head::default();
+        while read.revision < 20 {
+            three.wait(&read).await.unwrap();
+            for entry in three.read(read.revision, 5).await.unwrap() {
+                assert_eq!(entry.revision, read.revision + 1);
+                read = Head { revision: entry.revision, hash: entry.hash };
             }
         }
     };
