@@ -232,12 +232,14 @@ async fn ask_both(
     let next = next(&[&first], names.clock.now());
     let target = name.upgrade()?;
     target.take(first);
+    let is_late = second.is_none();
     if let Some(second) = second {
         target.take(second);
     }
     target.answered.notify_waiters();
     drop(target);
-    if let Ok(late) = tokio::time::timeout_at(next.into(), rest).await {
+    // A question that was answered is not asked a second time.
+    if is_late && let Ok(late) = tokio::time::timeout_at(next.into(), rest).await {
         name.upgrade()?.take(late);
     }
     Some(next)

@@ -391,8 +391,11 @@ fn what_leaves_the_mesh_is_what_egress_says_and_names_outside_are_asked_of_the_r
     });
     assert!(generation() >= before);
     assert_eq!(said, "outside-application has seen host=outside.example:9000 path=/out\n");
-    let record = mesh.record("web", "the connection", |one| one["status"] == 200);
+    let left = |one: &Value| one["status"] == 200 && one["listener"] == "captured:egress";
+    let record = mesh.record("web", "the connection", left);
     assert_eq!(record["endpoint"], "10.77.0.254:9000");
+    // Names were resolved in both families, with every answer in time.
+    assert!(!running.errors().contains("panicked"), "{}", running.errors());
     let sidecar = web.shell("curl -sS --max-time 10 http://10.77.0.2:15006/");
     assert!(!sidecar.status.success());
     mesh.record("web", "the refusal", |one| one["reason"] == "egress.reserved");

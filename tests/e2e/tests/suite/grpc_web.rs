@@ -81,7 +81,7 @@ fn browsers_call_a_grpc_server_where_a_listener_translates_and_nowhere_else() {
     let environment = python_environment("grpc-web", &PACKAGES);
     let server = Server::start(&environment);
     let options = |listener| FolderOptions { listener, protocol: "grpc", ..Default::default() };
-    let folder = Folder::gateway_with(&[server.address], &options(", grpcWeb: true"));
+    let folder = Folder::gateway_with(&[server.address], &options("grpcWeb: true"));
     let _gateway = folder.start(&[]);
     let call = |folder: &Folder| {
         let mut client = Command::new(environment.join("bin/python"));
