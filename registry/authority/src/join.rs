@@ -10,7 +10,7 @@ use tamis_trust::Digest;
 use thiserror::Error;
 
 use crate::AuthorityError;
-use crate::{root, validity};
+use crate::validity;
 
 /// Begins every token, so that a scanner for secrets finds it.
 const PREFIX: &str = "tamis-join-";
@@ -63,28 +63,6 @@ impl FromStr for JoinToken {
         // A digest has the same form: 64 lower-case hexadecimal digits.
         let octets: Digest = format!("sha256:{digits}").parse().map_err(|_| JoinTokenError)?;
         Ok(Self(*octets.as_bytes()))
-    }
-}
-
-/// Which join an SVID goes back to: the first half of its serial number says it, of the first SVID and of all that are renewed
-/// from it. A revocation can tell by it whether a proxy joined again, whatever the clocks of replicas say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SvidLineage(pub(crate) [u8; 8]);
-
-impl SvidLineage {
-    /// That of a join, by the hash of its token.
-    #[must_use]
-    pub fn of_token(token: &Digest) -> Self {
-        let mut octets = [0; 8];
-        octets.iter_mut().zip(token.as_bytes()).for_each(|(octet, of_token)| *octet = *of_token);
-        Self(root::positive(octets))
-    }
-
-    /// That of an SVID, by its serial number: 32 hexadecimal digits. `None`: no authority of ours gave it that number.
-    #[must_use]
-    pub fn of_serial(serial: &str) -> Option<Self> {
-        let digits = serial.get(..16).filter(|_| serial.len() == 32)?;
-        Some(Self(u64::from_str_radix(digits, 16).ok()?.to_be_bytes()))
     }
 }
 

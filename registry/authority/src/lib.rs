@@ -28,6 +28,7 @@ mod error;
 mod files;
 mod intermediate;
 mod join;
+mod lineage;
 mod root;
 mod validity;
 
@@ -37,8 +38,7 @@ pub use authority::{
 };
 pub use error::AuthorityError;
 pub use intermediate::IntermediateAuthority;
-pub use join::{
-    JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState, SvidLineage,
-};
+pub use join::{JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState};
+pub use lineage::SvidLineage;
 pub use root::RootAuthority;
 pub use validity::issued;

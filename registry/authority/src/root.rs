@@ -10,8 +10,8 @@ use tamis_ambient::Random;
 use tamis_transport::TrustDomain;
 
 use crate::AuthorityError;
-use crate::SvidLineage;
 use crate::intermediate::IntermediateAuthority;
+use crate::lineage::{SvidLineage, positive};
 use crate::validity;
 
 /// How long a root is valid.
@@ -117,12 +117,4 @@ pub(crate) fn serial(
     let first = lineage.iter().flat_map(|lineage| &lineage.0);
     octets.iter_mut().zip(first).for_each(|(octet, of_lineage)| *octet = *of_lineage);
     Ok(SerialNumber::from_slice(&octets))
-}
-
-/// The octets of a number that is positive and never shorter.
-pub(crate) fn positive<const N: usize>(mut octets: [u8; N]) -> [u8; N] {
-    if let Some(first) = octets.first_mut() {
-        *first = *first & 0x3f | 0x40;
-    }
-    octets
 }

@@ -14,6 +14,10 @@ use thiserror::Error;
 
 use crate::name::{NameError, Repository};
 
+mod token_info;
+
+pub use token_info::TokenInfo;
+
 /// Prefix of a token, by which scanners for leaked secrets find it.
 const PREFIX: &str = "tamis_";
 /// The longest name of a token, in bytes.

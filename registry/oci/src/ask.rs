@@ -3,7 +3,7 @@
 use http::HeaderMap;
 use tamis_journal::{BlobDigest, Blobs, JournalError};
 
-use crate::access::{Caller, RepositoryPattern, Token, Verb, is_token_name};
+use crate::access::{Caller, RepositoryPattern, Token, TokenInfo, Verb, is_token_name};
 use crate::author::Author;
 use crate::name::{Reference, Repository};
 use crate::store::{Limits, Store};
@@ -72,36 +72,6 @@ impl Bearer {
 impl<'a> From<&'a Bearer> for Author<'a> {
     fn from(bearer: &'a Bearer) -> Self {
         Self::from(&bearer.0)
-    }
-}
-
-/// A token, without its secret.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenInfo {
-    /// Its name, which the journal records as the actor.
-    pub name: String,
-    /// Where its rights apply.
-    pub repositories: Vec<RepositoryPattern>,
-    /// Its verbs.
-    pub verbs: Vec<Verb>,
-    /// When it expires, in milliseconds since the Unix epoch; `None`: never.
-    pub expires_ms: Option<u64>,
-    /// When it was made.
-    pub created_ms: u64,
-    /// Who made it.
-    pub by: String,
-}
-
-impl From<&Token> for TokenInfo {
-    fn from(token: &Token) -> Self {
-        Self {
-            name: token.name.clone(),
-            repositories: token.repositories.clone(),
-            verbs: token.verbs.clone(),
-            expires_ms: token.expires_ms,
-            created_ms: token.created_ms,
-            by: token.by.clone(),
-        }
     }
 }
 

@@ -55,8 +55,8 @@ mod serve;
 mod store;
 mod view;
 
-pub use access::{AnonymousRights, RepositoryPattern, SecretError, TokenSecret, Verb};
-pub use ask::{Bearer, TokenInfo};
+pub use access::{AnonymousRights, RepositoryPattern, SecretError, TokenInfo, TokenSecret, Verb};
+pub use ask::Bearer;
 pub use author::Author;
 pub use collect::{CollectionResult, collect};
 pub use manifest::{ManifestError, OciManifest, Target};

@@ -6,8 +6,8 @@ use tamis_ambient::Clock;
 use tamis_journal::{BlobDigest, Blobs, Fold as _, FoldedJournal, Journal, JournalError};
 use thiserror::Error;
 
+use crate::access::TokenInfo;
 use crate::access::{self, AnonymousRights, RepositoryPattern, TokenSecret, Verb};
-use crate::ask::TokenInfo;
 use crate::author::Author;
 use crate::change::Change;
 use crate::refusal::OciRefusal;

@@ -134,8 +134,8 @@ fn what_cannot_be_looked_at_is_named_with_the_way_out_whatever_it_is_called() {
     symlink("/nonexistent/hidden", root.join(".hidden")).unwrap();
     let source = Source::folder(root);
     let read = source.read().unwrap();
-    // By its second path, too.
-    assert_eq!(names(&read), ["a", "b", "b"]);
+    // By one of its paths.
+    assert_eq!(names(&read), ["a", "b"]);
     let mut unreadable: Vec<&str> = read.unreadable.iter().map(|one| one.path.as_str()).collect();
     unreadable.sort_unstable();
     let mut wanted: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();

@@ -93,7 +93,9 @@ fn a_port_in_use() {
     assert!(!done.status.success());
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(said.contains("http") && said.contains(&folder.http), "{said}");
-    assert_eq!(said.lines().count(), 1, "one line: {said}");
+    // What takes longer than a second says so before.
+    let errors = said.lines().filter(|line| !line.starts_with('…')).count();
+    assert_eq!(errors, 1, "one line: {said}");
 }
 
 #[test]

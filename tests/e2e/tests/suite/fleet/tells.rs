@@ -200,7 +200,9 @@ fn refused(folder: &Path, arguments: &[&str]) -> String {
     let all = [&["registry", "--listen", "127.0.0.1:0"], arguments].concat();
     let done = tamis(folder, &all);
     assert_eq!(done.status.code(), Some(1), "{}", said(&done));
-    assert_eq!(said(&done).lines().count(), 1, "{}", said(&done));
+    let text = said(&done);
+    // What takes longer than a second says so before.
+    assert_eq!(text.lines().filter(|line| !line.starts_with('…')).count(), 1, "{text}");
     said(&done)
 }
 
