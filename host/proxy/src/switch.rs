@@ -47,8 +47,14 @@ pub(crate) async fn switch(
         return Err(Refusal::new("upstream.protocol", 502, Fault::Upstream, detail).into());
     };
     let headers = std::mem::take(incoming.headers_mut());
-    take_head(state, incoming.status(), headers, incoming.version());
+    let switched = incoming.status();
+    take_head(state, switched, headers, incoming.version());
     show_head(state, selection).await?;
+    // Who sets another status does not want the tunnel; the status alone would not close it.
+    if let Some(status) = state.exchange.status.filter(|status| *status != switched) {
+        let detail = format!("a filter set the status {status}, so no tunnel opens");
+        return Err(Refusal::new("request.protocol", 501, Fault::Filter, detail).into());
+    }
     upgrade.upstream = state.take_tunnel();
     let mut headers = std::mem::take(&mut state.exchange.response_headers);
     headers.remove(header::CONTENT_LENGTH);

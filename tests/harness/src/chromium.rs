@@ -1,7 +1,8 @@
 //! Chromium of Debian's package, driven over WebDriver (W3C, "WebDriver"): a browser that people use.
 
+use crate::client::request_of_known_length;
 use crate::ports::free;
-use crate::{Reply, eventually, eventually_or, get, request};
+use crate::{Reply, eventually, eventually_or};
 use serde_json::{Value, json};
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
@@ -34,7 +35,10 @@ impl Chromium {
         let address = format!("127.0.0.1:{port}");
         let mut browser = Self { driver, address, session: String::new(), _profile: profile };
         eventually("chromedriver answers", || {
-            (get(&browser.address, "/status").status == 200).then_some(())
+            let there = std::net::TcpStream::connect(&browser.address).is_ok();
+            there
+                .then(|| browser.call("GET", "/status", &Value::Null))
+                .filter(|reply| reply.status == 200)
         });
         let profile = format!("--user-data-dir={}", browser._profile.path().display());
         // Tests may run as root, for whom the sandbox of Chromium does not start.
@@ -54,7 +58,7 @@ impl Chromium {
     fn call(&self, method: &str, path: &str, content: &Value) -> Reply {
         let body = if method == "POST" { content.to_string() } else { String::new() };
         let headers = [("content-type", "application/json")];
-        request(&self.address, method, path, &headers, body.as_bytes())
+        request_of_known_length(&self.address, method, path, &headers, body.as_bytes())
     }
 
     /// The value of a command of the session.

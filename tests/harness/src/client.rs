@@ -45,6 +45,32 @@ pub fn request(
     parse(&exchange(address, &octets))
 }
 
+/// Any request to a server that states the length of its response and keeps the connection open.
+pub(crate) fn request_of_known_length(
+    address: &str,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Reply {
+    let mut octets = head(address, method, path, headers, body.len());
+    octets.extend_from_slice(body);
+    let mut reply = Vec::new();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    stream.write_all(&octets).unwrap();
+    let mut some = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut some) {
+        reply.extend_from_slice(&some[..length]);
+        let Some(end) = reply.windows(4).position(|it| it == b"\r\n\r\n") else { continue };
+        let stated = parse(&reply).header("content-length").and_then(|it| it.parse().ok());
+        if stated.is_some_and(|stated: usize| reply.len() >= end + 4 + stated) {
+            break;
+        }
+    }
+    parse(&reply)
+}
+
 /// A request whose body is sent once `between` is done, which begins when the server asks for the body (RFC 9110 §10.1.1): by
 /// then it has decided from the head that it wants it.
 pub fn held_back(

@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
+use tamis_exchange::Protocols;
 use tamis_resources::plan::TrafficDirection;
 use tamis_transport::Address;
 use tamis_upstream::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
@@ -162,7 +163,10 @@ fn generation(number: u64, filters: Vec<Attachment>, services: &[ServiceConfig])
         tls: None,
         direction: TrafficDirection::Gateway,
         chain: 0,
-        rules: ListenerRules::default(),
+        rules: ListenerRules {
+            upgrades: Protocols::new(["websocket"]),
+            ..ListenerRules::default()
+        },
         tcp: None,
         captured: None,
     };

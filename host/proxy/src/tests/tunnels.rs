@@ -1,5 +1,6 @@
 //! How long a tunnel lives, and what its record says of its end.
 
+use super::live::LiveProxy;
 use super::*;
 use crate::tunnel::{IDLE, copy, ending};
 use std::future::pending;
@@ -57,5 +58,38 @@ fn the_record_of_a_tunnel_says_why_it_ended() {
         (None, (None, Outcome::RESET)),
     ] {
         assert_eq!(ending(end), wanted);
+    }
+}
+
+#[test]
+fn no_tunnel_opens_where_a_filter_sets_another_status() {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut octets = [0; 4096];
+            // The request is in one piece.
+            let _ = stream.read(&mut octets);
+            let switched = "HTTP/1.1 101 x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+            let _ = stream.write_all(switched.as_bytes());
+        }
+    });
+    for (config, status) in [
+        (json!({ "writes": [":status"] }), "HTTP/1.1 101 "),
+        (json!({ "writes": [":status"], "response_status": 403 }), "HTTP/1.1 501 "),
+        (json!({ "writes": [":status"], "response_status": 200 }), "HTTP/1.1 501 "),
+    ] {
+        let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+        let filters = vec![attached(&config, None, OnFailure::Closed), router];
+        let live = LiveProxy::before(upstream, filters, ProxyOptions::default());
+        let mut stream = live.connect();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        let asked = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+                     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut head = vec![0; status.len()];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(String::from_utf8_lossy(&head), status, "{config}");
     }
 }

@@ -350,7 +350,7 @@ fn an_approval_counts_only_from_whoever_could_make_the_change_and_only_for_what_
         json!({ "ports": [{ "port": 80, "protocol": "http" }] }),
     );
     let never = json!({ "subject": format!("sha256:{}", "0".repeat(64)) });
-    assert_eq!(other.post("/v1/approvals", &never).status, 404);
+    assert_eq!(other.post("/v1/approvals", &never).status, 403);
     let asked = shop.apply(std::slice::from_ref(&own));
     assert_eq!(asked.status, 409, "{}", asked.body);
     let subject = json!({ "subject": asked.json()["subject"] });
