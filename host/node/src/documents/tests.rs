@@ -139,7 +139,6 @@ fn what_cannot_be_looked_at_is_named_with_the_way_out_whatever_it_is_called() {
     let mut unreadable: Vec<&str> = read.unreadable.iter().map(|one| one.path.as_str()).collect();
     unreadable.sort_unstable();
     let mut wanted: Vec<&str> = rows.iter().map(|(name, _)| *name).collect();
-    wanted.push("sound/inner");
     wanted.sort_unstable();
     assert_eq!(unreadable, wanted);
     for one in &read.unreadable {
