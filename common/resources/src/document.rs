@@ -80,7 +80,7 @@ pub struct ParseResult {
     pub lost: bool,
     /// The kind and the namespace of other documents that cannot be used: without them, only their owner lacks something.
     pub unusable: Vec<(&'static str, String)>,
-    /// All documents with a problem of which kind and name can be read, each in the form of [`Problem::lacks`]: that others
+    /// All documents with a problem of which kind and name can be read, each in the form of `Problem::lacks`: that others
     /// do not find them is a consequence and no mistake of its own.
     pub faulty: Vec<String>,
 }
