@@ -2,12 +2,11 @@
 //!
 //! Implements the part of JSON Schema that the schemas of this crate's kinds use.
 
-use std::sync::Arc;
-
 use serde_json::Value as Json;
 
 use crate::format;
 use crate::problem::{MAX_PROBLEMS, Problem};
+use crate::source::SourceText;
 use crate::span::TextSpan;
 use crate::tree::{Value, YamlEntry, YamlNode};
 
@@ -16,7 +15,7 @@ pub(crate) struct Checker<'a> {
     /// Name of the source.
     pub(crate) source: &'a str,
     /// Its text.
-    pub(crate) text: &'a Arc<str>,
+    pub(crate) text: &'a SourceText,
     /// The first [`MAX_PROBLEMS`] that were found.
     problems: Vec<Problem>,
     /// Number of all that were found.
@@ -27,7 +26,7 @@ pub(crate) struct Checker<'a> {
 
 impl<'a> Checker<'a> {
     /// A check of a source, of which these problems are known already.
-    pub(crate) fn new(source: &'a str, text: &'a Arc<str>, problems: Vec<Problem>) -> Self {
+    pub(crate) fn new(source: &'a str, text: &'a SourceText, problems: Vec<Problem>) -> Self {
         Self { source, text, faults: problems.len(), problems, beyond: None }
     }
 }

@@ -13,6 +13,7 @@ use crate::kinds::{self, KindSchema, LOCK, PathMatchType, Resource, call_path};
 use crate::metadata::{Metadata, default_namespace};
 use crate::problem::{Problem, SourcePlace};
 use crate::secrets;
+use crate::source::SourceText;
 use crate::span::TextSpan;
 use crate::tree::{self, Value, YamlNode};
 
@@ -35,7 +36,7 @@ pub struct Document {
     /// Nobody takes requests of others by an edit of what is in force for long.
     pub paths_since: BTreeMap<String, u64>,
     pub(crate) stub: Option<UnusableDocument>,
-    text: Arc<str>,
+    text: SourceText,
     tree: Arc<YamlNode>,
     /// Lines of its source before `text`.
     lines_before: usize,
@@ -249,12 +250,12 @@ pub fn parse(source_name: &str, text: &str) -> (Vec<Document>, Vec<Problem>) {
 #[must_use]
 pub fn read(source_name: &str, text: &str) -> ParseResult {
     if text.len() > MAX_BYTES {
-        let (empty, span) = (Arc::from(""), TextSpan::default());
+        let (empty, span) = (SourceText::from(""), TextSpan::default());
         let message = format!("{source_name} is larger than {MAX_BYTES} bytes; split it");
         let problems = vec![Problem::new("yaml.size", source_name, &empty, span, message)];
         return ParseResult { problems, lost: true, ..ParseResult::default() };
     }
-    let text: Arc<str> = Arc::from(text);
+    let text = SourceText::from(text);
     if let Some(at) = text.find('\0') {
         // YAML has no such character (1.2.2 §5.1): a parser may take it for the end.
         let span = TextSpan { start: at, end: at.saturating_add(1) };
@@ -284,7 +285,7 @@ pub fn read(source_name: &str, text: &str) -> ParseResult {
                         since: NEW,
                         paths_since: BTreeMap::new(),
                         stub: Some(stub),
-                        text: Arc::clone(&text),
+                        text: text.clone(),
                         tree,
                         lines_before: 0,
                     }),
@@ -325,7 +326,7 @@ fn document(checker: &mut Checker<'_>, tree: &Arc<YamlNode>) -> Option<Document>
             resource,
             since: NEW,
             paths_since: BTreeMap::new(),
-            text: Arc::clone(checker.text),
+            text: checker.text.clone(),
             tree: Arc::clone(tree),
             lines_before: 0,
         }),

@@ -8,6 +8,7 @@ mod capture;
 mod external;
 mod grants;
 mod listeners;
+mod problems;
 mod reach;
 mod routes;
 mod services;
@@ -37,6 +38,7 @@ use crate::problem::Problem;
 use crate::security::Security;
 use crate::stray::GuardedPlaces;
 use external::ExternalChecks;
+use problems::FoldProblems;
 
 /// Reads a file that a document names.
 pub(crate) type Files<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
@@ -96,7 +98,7 @@ pub(crate) struct Fold<'a> {
     documents: BTreeMap<(&'static str, String), &'a Document>,
     /// Documents that share kind, namespace and name with others and are not in force.
     doubles: Vec<&'a Document>,
-    problems: Vec<Problem>,
+    problems: FoldProblems,
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
     /// The addresses by which DNS names services, by key.
     virtual_addresses: BTreeMap<String, Ipv4Addr>,
@@ -133,7 +135,7 @@ pub fn fold_under<D: Borrow<Document>>(
         security,
         documents: BTreeMap::new(),
         doubles: Vec::new(),
-        problems: Vec::new(),
+        problems: FoldProblems::default(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
         external_checks: ExternalChecks::new(),
@@ -146,7 +148,7 @@ pub fn fold_under<D: Borrow<Document>>(
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         ResourceStatus { kind: kind.to_owned(), namespace, name, conditions }
     });
-    FoldResult { plan, problems: fold.problems, statuses: statuses.collect() }
+    FoldResult { plan, problems: fold.problems.into_vec(), statuses: statuses.collect() }
 }
 
 /// The trust policies among the documents, as the trust crate reads them; whichever proxy asks, they are the same. Those
@@ -164,7 +166,7 @@ pub fn trust_policies<D: Borrow<Document>>(
         security,
         documents: BTreeMap::new(),
         doubles: Vec::new(),
-        problems: Vec::new(),
+        problems: FoldProblems::default(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
         external_checks: ExternalChecks::new(),
@@ -212,11 +214,10 @@ impl<'a> Fold<'a> {
                     |one| format!("the one of {} stays in force", one.source),
                 );
                 let message = format!("{} {} exists twice; {then}", id.0, id.1);
-                let mut problem = document.problem("document.duplicate", "/metadata/name", message);
-                for other in all.iter().filter(|one| !std::ptr::eq(**one, *document)) {
-                    problem = problem.also(other.place("/metadata/name", "the other"));
-                }
-                let problem = problem.help(match document.kind() {
+                let problem = document.problem("document.duplicate", "/metadata/name", message);
+                let others = all.iter().filter(|one| !std::ptr::eq(**one, *document));
+                let others = others.map(|other| other.place("/metadata/name", "the other"));
+                let problem = problem.also(others).help(match document.kind() {
                     // It has no name of its own.
                     LOCK => "keep one of them: move the entries of `filters` that only the other has into it, and delete the other",
                     _ => "keep one of them, or rename one",
@@ -238,11 +239,23 @@ impl<'a> Fold<'a> {
         code: &str,
         said: impl Fn(&K) -> String,
     ) -> Vec<bool> {
+        let lost = self.contradicted(claims, code, said, None);
+        lost.iter().map(Option::is_some).collect()
+    }
+
+    /// As [`Fold::contradictions`], with the way out; returns the problem of each claim that lost.
+    pub(crate) fn contradicted<K: Ord>(
+        &mut self,
+        claims: &[(K, Claim<'a>)],
+        code: &str,
+        said: impl Fn(&K) -> String,
+        help: Option<&str>,
+    ) -> Vec<Option<Problem>> {
         let mut groups: BTreeMap<&K, Vec<usize>> = BTreeMap::new();
         for (at, (key, _)) in claims.iter().enumerate() {
             groups.entry(key).or_default().push(at);
         }
-        let mut lost = vec![false; claims.len()];
+        let mut lost = vec![None; claims.len()];
         for (key, members) in groups.into_iter().filter(|(_, members)| members.len() > 1) {
             let all: Vec<&Claim<'a>> =
                 members.iter().filter_map(|at| claims.get(*at)).map(|(_, claim)| claim).collect();
@@ -254,15 +267,24 @@ impl<'a> Fold<'a> {
             };
             for (at, claim) in all.iter().enumerate().filter(|(at, _)| Some(*at) != stays) {
                 let message = format!("{}; {then}", said(key));
-                let mut problem = claim.document.problem(code, &claim.pointer, message);
-                for (other, one) in all.iter().enumerate().filter(|(other, _)| *other != at) {
-                    let label = if Some(other) == stays { "this one stays" } else { "the other" };
-                    problem = problem.also(one.document.place(&one.pointer, label));
+                let problem = claim.document.problem(code, &claim.pointer, message);
+                // Of two sides each names the other: all of them would be the square of what is written.
+                let first = stays.and_then(|at| Some((all.get(at)?, "this one stays")));
+                let others = all
+                    .iter()
+                    .enumerate()
+                    .filter(|(other, _)| *other != at && Some(*other) != stays);
+                let others = first.into_iter().chain(others.map(|(_, one)| (one, "the other")));
+                let problem = problem
+                    .also(others.map(|(one, label)| one.document.place(&one.pointer, label)));
+                let problem = match help {
+                    Some(help) => problem.help(help),
+                    None => problem,
+                };
+                if let Some(lost) = members.get(at).and_then(|index| lost.get_mut(*index)) {
+                    *lost = Some(problem.clone());
                 }
                 self.fail(claim.document, ACCEPTED, "Conflicted", problem);
-                if let Some(lost) = members.get(at).and_then(|index| lost.get_mut(*index)) {
-                    *lost = true;
-                }
             }
         }
         lost

@@ -47,6 +47,7 @@ mod rules;
 mod secrets;
 mod security;
 mod sound;
+mod source;
 mod span;
 mod split;
 mod stray;

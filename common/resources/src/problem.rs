@@ -7,6 +7,7 @@ use std::sync::Arc;
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::Serialize;
 
+use crate::source::{SourceText, TextPosition};
 use crate::span::TextSpan;
 
 /// One problem of one document.
@@ -54,20 +55,19 @@ pub struct SourcePlace {
 
 impl SourcePlace {
     /// The part of `span` on its first line.
-    pub(crate) fn new(source: &str, text: &str, span: TextSpan, label: &str) -> Self {
+    pub(crate) fn new(source: &str, text: &SourceText, span: TextSpan, label: &str) -> Self {
         let start = floor(text, span.start);
         let end = floor(text, span.end).max(start);
         let ends = |c| matches!(c, '\r' | '\n');
         let first =
             text.get(start..end).and_then(|part| part.split(ends).next()).map_or(0, str::len);
-        let before = text.get(..start).unwrap_or_default();
-        let line_start = before.rfind(ends).map_or(0, |at| at.saturating_add(1));
+        let TextPosition { line, column } = text.position(start);
         Self {
             source: source.to_owned(),
             start,
             end: start.saturating_add(first),
-            line: lines_before(before).saturating_add(1),
-            column: before.get(line_start..).unwrap_or_default().chars().count().saturating_add(1),
+            line,
+            column,
             label: label.to_owned(),
         }
     }
@@ -77,19 +77,15 @@ impl SourcePlace {
     }
 }
 
-/// The number of line ends (YAML 1.2.2 §5.4) in a text.
-fn lines_before(text: &str) -> usize {
-    let ends = text.bytes().filter(|octet| matches!(octet, b'\r' | b'\n')).count();
-    ends.saturating_sub(text.matches("\r\n").count())
-}
-
 /// The nearest boundary of a character at or before `at`.
 fn floor(text: &str, at: usize) -> usize {
     text.floor_char_boundary(at)
 }
 
-/// Problems that are kept of a source. Nobody reads more, and each costs a pass over the text before it.
+/// Problems that are kept of a source. Nobody reads more.
 pub(crate) const MAX_PROBLEMS: usize = 1_000;
+/// Further places that a problem names: nobody reads more.
+const MAX_PLACES: usize = 8;
 /// Bytes of a message and of a way out: names in a text may be as long as the text, and each problem would repeat them.
 const MAX_MESSAGE: usize = 2_000;
 
@@ -137,7 +133,7 @@ impl Problem {
     pub(crate) fn new(
         code: &str,
         source: &str,
-        text: &Arc<str>,
+        text: &SourceText,
         span: TextSpan,
         message: impl Into<String>,
     ) -> Self {
@@ -149,7 +145,7 @@ impl Problem {
             of: None,
             lacks: None,
             also: Vec::new(),
-            text: NamedSource::new(source, Arc::clone(text)),
+            text: NamedSource::new(source, text.shared()),
         }
     }
 
@@ -193,10 +189,12 @@ impl Problem {
         format!("{source}:{line}:{column}: {}{help}", self.message)
     }
 
-    /// Adds another place that is involved.
+    /// Adds the first other places that are involved. Of two sides of a contradiction each names the other, so that all of
+    /// them would be the square of what is written.
     #[must_use]
-    pub(crate) fn also(mut self, place: SourcePlace) -> Self {
-        self.also.push(place);
+    pub(crate) fn also(mut self, places: impl IntoIterator<Item = SourcePlace>) -> Self {
+        let room = MAX_PLACES.saturating_sub(self.also.len());
+        self.also.extend(places.into_iter().take(room));
         self
     }
 }

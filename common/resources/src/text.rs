@@ -1,12 +1,11 @@
 //! A YAML text that is not a document of a kind, such as a table of cases, read and checked in the same
 //! way.
 
-use std::sync::Arc;
-
 use serde_json::Value as Json;
 
 use crate::check::{Checker, suggestion};
 use crate::problem::Problem;
+use crate::source::SourceText;
 use crate::span::TextSpan;
 use crate::tree::{self, YamlNode};
 
@@ -16,7 +15,7 @@ const MAX_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug, Clone)]
 pub struct CheckedText {
     source: String,
-    text: Arc<str>,
+    text: SourceText,
     tree: YamlNode,
 }
 
@@ -27,7 +26,7 @@ impl CheckedText {
     /// # Errors
     /// All its problems, each with its place.
     pub fn read(source_name: &str, text: &str, schema: &Json) -> Result<Self, Vec<Problem>> {
-        let whole: Arc<str> = Arc::from(if text.len() > MAX_BYTES { "" } else { text });
+        let whole = SourceText::from(if text.len() > MAX_BYTES { "" } else { text });
         let alone = |code: &str, message: String| {
             vec![Problem::new(code, source_name, &whole, TextSpan::default(), message)]
         };

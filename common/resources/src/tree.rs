@@ -3,11 +3,11 @@
 //! Anchors, aliases, tags and duplicate keys are refused, and nesting beyond 64 levels.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
 use crate::problem::{MAX_PROBLEMS, Problem};
+use crate::source::SourceText;
 use crate::span::TextSpan;
 
 const MAX_DEPTH: usize = 64;
@@ -111,7 +111,7 @@ impl YamlNode {
 }
 
 /// Reads all documents; those with problems are left out. Empty documents are skipped.
-pub(crate) fn read(source: &str, text: &Arc<str>) -> (Vec<YamlNode>, Vec<Problem>) {
+pub(crate) fn read(source: &str, text: &SourceText) -> (Vec<YamlNode>, Vec<Problem>) {
     let mut reader = Reader {
         source,
         text,
@@ -158,7 +158,7 @@ enum Open {
 
 struct Reader<'a> {
     source: &'a str,
-    text: &'a Arc<str>,
+    text: &'a SourceText,
     /// Byte offset of each character; `None` when all characters are single bytes.
     offsets: Option<Vec<usize>>,
     open: Vec<Open>,

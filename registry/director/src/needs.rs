@@ -18,6 +18,7 @@ use crate::state::State;
 
 mod claim;
 mod documents;
+mod hosts;
 
 use documents::Documents;
 

@@ -137,18 +137,15 @@ impl<'a> Fold<'a> {
             claims
                 .extend(own.into_iter().map(|it| ((it.clone(), spec.phase, spec.order), claim())));
         }
-        let before = self.problems.len();
-        let lost = self.contradictions(&claims, "attachment.tie", |(_, _, order)| {
+        let said = |(_, _, order): &OrderedPlace| {
             format!("several attachments have order {order} in one phase of one target")
-        });
+        };
+        let help = Some("give one of them another order");
+        let lost = self.contradicted(&claims, "attachment.tie", said, help);
         let mut ties: BTreeMap<String, Problem> = BTreeMap::new();
-        for ((_, claim), _) in claims.iter().zip(lost).filter(|(_, lost)| *lost) {
-            let place = claim.document.place(&claim.pointer, "here");
-            let of = |one: &&mut Problem| one.place == place && one.code == "attachment.tie";
-            let found = self.problems.iter_mut().skip(before).find(of);
-            if let Some(problem) = found {
-                problem.help = Some("give one of them another order".to_owned());
-                ties.insert(claim.document.key(), problem.clone());
+        for ((_, claim), problem) in claims.iter().zip(lost) {
+            if let Some(problem) = problem {
+                ties.entry(claim.document.key()).or_insert(problem);
             }
         }
         ties
@@ -478,13 +475,10 @@ impl<'a> Fold<'a> {
             let problem = document
                 .problem("tcp.unguarded", &pointer, message)
                 .help("attach it to the Services that serve HTTP alone, or put this port into a Service of its own")
-                .also(one.document.place("/spec/targetRefs", "it guards the port here"));
+                .also([one.document.place("/spec/targetRefs", "it guards the port here")]);
             let plan = one.plan.clone();
             closed.push(FilterPlan { refused: Some(because(&problem)), ..plan });
-            let same = |it: &Problem| it.place == problem.place && it.code == problem.code;
-            if !self.problems.iter().any(same) {
-                self.fail(document, ACCEPTED, "Invalid", problem);
-            }
+            self.fail_once(document, ACCEPTED, "Invalid", problem);
         }
         here.retain(|(one, _)| !one.guards_requests_alone());
         closed
@@ -512,8 +506,7 @@ impl<'a> Fold<'a> {
                 if stays == Some(member) {
                     continue;
                 }
-                let others: Vec<&Attachment<'a>> =
-                    all.iter().filter(|(other, _)| other != at).map(|(_, one)| *one).collect();
+                let others = all.iter().filter(|(other, _)| other != at).map(|(_, one)| one);
                 let kept = stays.and_then(|at| all.get(at)).map(|(_, one)| one.document.key());
                 let message = crowded(world, all.iter().map(|(_, one)| *one), kept.as_deref());
                 if let Some(lost) = lost.get_mut(*at) {
@@ -525,13 +518,9 @@ impl<'a> Fold<'a> {
                 } else {
                     "delete one of the attachments, or give it targets that the other does not have"
                 });
-                for other in others {
-                    problem = problem.also(other.document.place("/spec/filter", "the other"));
-                }
-                let same = |it: &Problem| it.place == problem.place && it.code == problem.code;
-                if !self.problems.iter().any(same) {
-                    self.fail(one.document, ACCEPTED, "Conflicted", problem);
-                }
+                problem = problem
+                    .also(others.map(|other| other.document.place("/spec/filter", "the other")));
+                self.fail_once(one.document, ACCEPTED, "Conflicted", problem);
             }
         }
         lost

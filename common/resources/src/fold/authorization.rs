@@ -113,10 +113,9 @@ impl<'a> Fold<'a> {
             }
         }
         for fault in faults.drain(..) {
-            let mut problem = document.problem(fault.code, &fault.pointer, fault.message);
-            if let Some(other) = fault.other {
-                problem = problem.also(document.place(&other, "the other"));
-            }
+            let problem = document.problem(fault.code, &fault.pointer, fault.message);
+            let other = fault.other.map(|other| document.place(&other, "the other"));
+            let problem = problem.also(other);
             first.get_or_insert_with(|| problem.clone());
             self.fail(document, ACCEPTED, "Invalid", problem);
         }
@@ -221,10 +220,10 @@ impl<'a> Fold<'a> {
             );
             let help =
                 "delete one of the attachments, or give it targets that the other does not have";
-            let mut problem = one.document.problem(SECOND, "/spec/filter", message).help(help);
-            for (_, other) in whole.iter().filter(|(other, _)| other != at) {
-                problem = problem.also(other.document.place("/spec/filter", "the other"));
-            }
+            let problem = one.document.problem(SECOND, "/spec/filter", message).help(help);
+            let others = whole.iter().filter(|(other, _)| other != at);
+            let problem = problem
+                .also(others.map(|(_, other)| other.document.place("/spec/filter", "the other")));
             if stays.is_none() {
                 let plan = FilterPlan { refused: Some(because(&problem)), ..one.plan.clone() };
                 closed.push(plan);
@@ -242,15 +241,14 @@ impl<'a> Fold<'a> {
     }
 
     /// Several sockets of a proxy have the same problem.
-    fn fail_once(
+    pub(super) fn fail_once(
         &mut self,
         document: &Document,
         condition: &'static str,
         reason: &str,
         problem: Problem,
     ) {
-        let same = |it: &Problem| it.place == problem.place && it.code == problem.code;
-        if !self.problems.iter().any(same) {
+        if self.problems.is_new(&problem, &problem.code) {
             self.fail(document, condition, reason, problem);
         }
     }

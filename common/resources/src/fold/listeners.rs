@@ -130,7 +130,7 @@ impl<'a> Fold<'a> {
                     let first = format!("/spec/listeners/{first}/{field}");
                     let problem =
                         document.problem("gateway.conflict", &pointer, message).help(help);
-                    Some(problem.also(document.place(&first, "this one listens")))
+                    Some(problem.also([document.place(&first, "this one listens")]))
                 }
                 (None, None) => None,
             };

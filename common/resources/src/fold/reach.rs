@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::authorization::as_guard;
+use super::problems::FoldProblems;
 use super::{Fold, Security};
 use crate::document::Document;
 use crate::kinds::{
@@ -64,7 +65,7 @@ pub fn guard_reach<'a>(
         security: Security::Everybody,
         documents: near(guard, spec, find),
         doubles: Vec::new(),
-        problems: Vec::new(),
+        problems: FoldProblems::default(),
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
         external_checks: BTreeMap::new(),

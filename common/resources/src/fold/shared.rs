@@ -95,14 +95,11 @@ impl Fold<'_> {
         let message =
             format!("the same requests for {hosts} are routed by {}, {then}", names.join(", "));
         let problem = document.problem("route.conflict", &pointer, message);
-        let mut problem =
+        let problem =
             problem.help("change one of the matches, or agree on who routes these requests");
-        for (one, pointer) in others {
-            problem = problem.also(one.place(&pointer, "the other"));
-        }
-        let same =
-            |one: &crate::Problem| one.place == problem.place && one.message == problem.message;
-        if !self.problems.iter().any(same) {
+        let others = others.into_iter();
+        let problem = problem.also(others.map(|(one, pointer)| one.place(&pointer, "the other")));
+        if self.problems.is_new(&problem, &problem.message) {
             self.fail(document, ACCEPTED, "Conflicted", problem);
         }
     }

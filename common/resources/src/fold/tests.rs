@@ -7,6 +7,7 @@ mod closed;
 mod external;
 mod listeners;
 mod narrow;
+mod repeated;
 mod routers;
 mod tcp;
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value as Json, json};
 
+use super::problems::MAX_OF_DOCUMENT;
 use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
 use crate::format::accepts;
@@ -168,5 +169,5 @@ pub fn beyond(document: &Document, spec: &TrustPolicySpec) -> Vec<Problem> {
             "write `{namespace}/*` or `{namespace}/NAME`, or have security write the policy"
         ))
     });
-    problems.collect()
+    problems.take(MAX_OF_DOCUMENT).collect()
 }

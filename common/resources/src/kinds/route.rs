@@ -67,11 +67,11 @@ shapes! {
     /// Routes HTTP requests.
     pub struct HttpRouteSpec {
         /// What it is attached to.
-        #[schemars(length(min = 1))]
+        #[schemars(length(min = 1, max = 32))]
         pub parent_refs: Vec<ParentRef>,
         /// Hosts; empty: all of the listener.
         #[serde(default)]
-        #[schemars(extend("items" = { "type": "string", "format": "hostname" }))]
+        #[schemars(length(max = 256), extend("items" = { "type": "string", "format": "hostname" }))]
         pub hostnames: Vec<String>,
         /// Rules in their order.
         #[schemars(length(min = 1))]
@@ -80,11 +80,11 @@ shapes! {
     /// Routes gRPC calls.
     pub struct GrpcRouteSpec {
         /// What it is attached to.
-        #[schemars(length(min = 1))]
+        #[schemars(length(min = 1, max = 32))]
         pub parent_refs: Vec<ParentRef>,
         /// Hosts; empty: all of the listener.
         #[serde(default)]
-        #[schemars(extend("items" = { "type": "string", "format": "hostname" }))]
+        #[schemars(length(max = 256), extend("items" = { "type": "string", "format": "hostname" }))]
         pub hostnames: Vec<String>,
         /// Rules in their order.
         #[schemars(length(min = 1))]

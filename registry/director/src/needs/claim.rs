@@ -99,18 +99,6 @@ impl Claim {
     }
 }
 
-/// Whether two hosts of one gateway compete for requests; `None` is every host without a route of its own.
-pub(super) fn overlap(one: Option<&str>, other: Option<&str>) -> bool {
-    let under = |host: &str, pattern: &str| {
-        pattern.strip_prefix('*').is_some_and(|suffix| host.ends_with(suffix))
-    };
-    match (one, other) {
-        (None, None) => true,
-        (Some(one), Some(other)) => one == other || under(one, other) || under(other, one),
-        (None, Some(_)) | (Some(_), None) => false,
-    }
-}
-
 /// An address that means the same machine to everybody; names and loopback addresses do not.
 fn socket(text: &str) -> Option<SocketAddr> {
     let address: SocketAddr = text.parse().ok()?;

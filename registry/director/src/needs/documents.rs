@@ -10,7 +10,8 @@ use tamis_resources::{
     TouchTarget, guard_reach, machine,
 };
 
-use super::claim::{Claim, overlap};
+use super::claim::Claim;
+use super::hosts::GatewayHosts;
 use super::{RequiredRight, RequiredRights};
 
 /// Documents of one address whose rights a claim of it needs: each of many with one address would ask for all others.
@@ -39,7 +40,7 @@ struct Index<'a> {
     identities: BTreeMap<&'a str, Vec<&'a Document>>,
     sockets: BTreeMap<SocketAddr, Vec<&'a Document>>,
     /// Hosts of routes, by their gateway.
-    hosts: BTreeMap<String, Vec<(Option<String>, &'a Document)>>,
+    hosts: BTreeMap<String, GatewayHosts<'a>>,
     /// ReferenceGrants, by their namespace.
     grants: BTreeMap<&'a str, Vec<&'a ReferenceGrantSpec>>,
 }
@@ -105,7 +106,7 @@ impl<'a> Index<'a> {
                     }
                 }
                 Claim::Host(gateway, host) => {
-                    self.hosts.entry(gateway).or_default().push((host, document));
+                    self.hosts.entry(gateway).or_default().add(host.as_deref(), document);
                 }
             }
         }
@@ -117,9 +118,8 @@ impl<'a> Index<'a> {
             Claim::Identity(identity) => self.identities.get(identity.as_str()),
             Claim::Socket(socket) => self.sockets.get(socket),
             Claim::Host(gateway, host) => {
-                let all = self.hosts.get(gateway).into_iter().flatten();
-                let same = all.filter(|(held, _)| overlap(host.as_deref(), held.as_deref()));
-                return same.map(|(_, document)| *document).collect();
+                let hosts = self.hosts.get(gateway);
+                return hosts.map(|all| all.competing(host.as_deref())).unwrap_or_default();
             }
         };
         listed.cloned().unwrap_or_default()
