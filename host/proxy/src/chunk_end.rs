@@ -7,6 +7,7 @@ use crate::stop::{ExchangeStop, FilterAnswer};
 use std::cell::RefCell;
 use std::rc::Rc;
 use tamis_engine::CallFault;
+use tamis_exchange::Outcome;
 
 /// The slot that ended an exchange at a chunk or at the trailers, and how.
 pub(crate) enum ChunkStop {
@@ -29,6 +30,28 @@ impl ChunkStop {
                 refusal.into()
             }
             Self::NoRoom => no_room("request.no-room").into(),
+        }
+    }
+}
+
+impl ExchangeState {
+    /// Notes in the record what ended the request's body after the response began, which nothing can replace any more.
+    pub(crate) fn note_body_end(&mut self) {
+        let Some(stop) = self.body_end.take().and_then(|end| end.take()) else { return };
+        match stop.into_stop(self) {
+            ExchangeStop::Answered(FilterAnswer { slot, reply, reason }) => {
+                self.outcome.insert(Outcome::REFUSED_BY_FILTER);
+                self.calls.answered(slot.number, reply.status);
+                self.answered_by = Some(slot);
+                self.reason = reason.map(Into::into).or(self.reason.take());
+                self.detail = Some("it refused the rest of the request".to_owned());
+            }
+            ExchangeStop::Refused(refusal) => {
+                self.outcome.insert(Outcome::REFUSED_BY_FILTER);
+                self.reason = Some(refusal.code.into());
+                self.detail = Some(refusal.detail);
+            }
+            ExchangeStop::LastHop(_) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use tamis_observe::{AccessLog, Recorder};
 
 /// Where access records are written to.
 #[derive(Clone, Default)]
-struct RecordBuffer(Arc<Mutex<Vec<u8>>>);
+pub(super) struct RecordBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl Write for RecordBuffer {
     fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
@@ -23,7 +23,8 @@ impl Write for RecordBuffer {
 }
 
 impl RecordBuffer {
-    fn lines(&self) -> Vec<Value> {
+    /// The records so far.
+    pub(super) fn lines(&self) -> Vec<Value> {
         let text = String::from_utf8(self.0.lock().unwrap().clone()).unwrap();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }

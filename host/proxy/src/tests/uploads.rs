@@ -1,5 +1,6 @@
 //! Uploads that pass through one instance of a filter at the same time.
 
+use super::limits::RecordBuffer;
 use super::live::LiveProxy;
 use super::*;
 use std::io::{Read as _, Write as _};
@@ -7,6 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::num::NonZeroUsize;
 use std::sync::mpsc;
 use std::time::Duration;
+use tamis_observe::{AccessLog, Recorder};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -177,5 +179,61 @@ fn a_filter_that_is_not_trusted_any_more_judges_no_upload_that_it_judged_before(
         let _ = upload.stream.write_all(b"0\r\n\r\n");
         let (status, reason) = upload.response();
         assert_eq!((status, reason.as_str()), expected);
+    }
+}
+
+/// Begins a response as soon as it has a head, as a service that streams does, and ends it with the upload.
+fn streaming() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            std::thread::spawn(move || {
+                let mut octets = [0; 1024];
+                let Ok(1..) = stream.read(&mut octets) else { return };
+                let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
+                // The proxy may be gone by then.
+                let _ = stream.write_all(head.as_bytes());
+                while let Ok(1..) = stream.read(&mut octets) {}
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn what_ends_an_upload_after_the_response_began_is_in_the_record() {
+    for (config, reason, detail) in [
+        (json!({ "body": "answer-bad" }), "walk.body", "it refused the rest of the request"),
+        (json!({ "trap_on_chunk": "bad" }), "filter.failed", "in a part of the body"),
+    ] {
+        let written = RecordBuffer::default();
+        let recorder = Recorder::to(AccessLog::All, written.clone()).unwrap();
+        let judge =
+            Attachment { name: "test/judge".into(), ..attached(&config, None, OnFailure::Closed) };
+        let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+        let options = ProxyOptions { recorder, ..ProxyOptions::default() };
+        let live = LiveProxy::before(streaming(), vec![judge, router], options);
+        let (_, arrived) = mpsc::channel();
+        let mut upload = Upload::begin(&live, "/one", &arrived);
+        let (mut head, mut octets) = (String::new(), [0; 1024]);
+        while !head.contains("begun") {
+            let length = upload.stream.read(&mut octets).unwrap();
+            assert!(length > 0, "{head}");
+            head.push_str(std::str::from_utf8(&octets[..length]).unwrap());
+        }
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        upload.send("bad");
+        assert_eq!(upload.response().0, 0, "the response is cut");
+        let records = live.until(|_| written.lines(), |records| records.len() == 1);
+        let record = &records[0];
+        assert_eq!(
+            (&record["status"], &record["reason"], &record["filter"]),
+            (&json!(200), &json!(reason), &json!("test/judge")),
+            "{record}"
+        );
+        assert!(record["detail"].as_str().unwrap().contains(detail), "{record}");
+        let outcome = record["outcome"].to_string();
+        assert!(outcome.contains("refused-by-filter"), "{record}");
     }
 }

@@ -184,6 +184,9 @@ impl RequestBody for Walk {
                 request_body::Decision::rewrite("other", edits)
             }
             "answer" => request_body::Decision::answer(reply(418).text("no")).because("walk.body"),
+            "answer-bad" if octets == b"bad" => {
+                request_body::Decision::answer(reply(418).text("no")).because("walk.body")
+            }
             _ => request_body::Decision::pass(),
         }
     }
