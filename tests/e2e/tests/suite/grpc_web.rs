@@ -1,8 +1,10 @@
 //! gRPC-Web: a client of PyPI and a browser call a gRPC server of PyPI through a gateway that translates.
 
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 use tamis_e2e::{
     Chromium, Folder, FolderOptions, eventually, free_port, python_environment, request,
 };
@@ -50,7 +52,7 @@ impl Server {
             .spawn()
             .unwrap();
         let server = Self { process, address };
-        eventually("the server accepts", || std::net::TcpStream::connect(address).ok());
+        eventually("the server accepts", || TcpStream::connect(address).ok());
         server
     }
 }
@@ -74,6 +76,33 @@ return [asked.headers.get('content-type'), parts];
 })();
 ";
 
+/// What a call asks, and the message `SERVING` that comes back, as octets and as Base64.
+const QUESTION: &[u8] = b"\0\0\0\0\x06\n\x04shop";
+const QUESTION_TEXT: &[u8] = b"AAAAAAYKBHNob3A=";
+const MESSAGE: &[u8] = b"\0\0\0\0\x02\x08\x01";
+const MESSAGE_TEXT: &[u8] = b"AAAAAAIIAQ==";
+
+/// Watches a service whose state does not change, and returns the open connection once the first message arrived.
+fn watch(gateway: &str, kind: &str, message: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let question = if kind.is_empty() { QUESTION } else { QUESTION_TEXT };
+    let head = format!(
+        "POST /grpc.health.v1.Health/Watch HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web{kind}\r\n\
+         content-length: {}\r\n\r\n",
+        question.len()
+    );
+    stream.write_all(&[head.as_bytes(), question].concat()).unwrap();
+    let (mut received, mut octets) = (Vec::new(), [0; 1024]);
+    while !received.windows(message.len()).any(|part| part == message) {
+        let length = stream.read(&mut octets).unwrap();
+        assert!(length > 0, "{}", received.escape_ascii());
+        received.extend_from_slice(&octets[..length]);
+    }
+    assert!(received.starts_with(b"HTTP/1.1 200 "), "{}", received.escape_ascii());
+    stream
+}
+
 #[test]
 fn browsers_call_a_grpc_server_where_a_listener_translates_and_nowhere_else() {
     let environment = python_environment("grpc-web", &PACKAGES);
@@ -93,6 +122,16 @@ fn browsers_call_a_grpc_server_where_a_listener_translates_and_nowhere_else() {
     // Filters and records see gRPC.
     let record = folder.record("the refused call", |one| one["grpc_status"] == 5);
     assert_eq!(record["path"], "/grpc.health.v1.Health/Check");
+
+    // A stream without an end: each message arrives when it is sent, in both forms.
+    for (kind, message) in [("", MESSAGE), ("-text", MESSAGE_TEXT)] {
+        let stream = watch(&folder.http, kind, message);
+        drop(stream);
+    }
+    let record = folder.record("the stream that the client left", |one| {
+        one["path"] == "/grpc.health.v1.Health/Watch"
+    });
+    assert_eq!(record["outcome"][0], "client-gone", "{record}");
 
     let browser = Chromium::start();
     browser.open(&format!("http://{}/grpc.health.v1.Health/Check", folder.http));
