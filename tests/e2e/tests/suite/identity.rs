@@ -250,6 +250,28 @@ fn a_revoked_proxy_is_refused_everywhere_until_somebody_admits_it_again() {
 }
 
 #[test]
+fn a_proxy_connects_under_its_one_name_only() {
+    let mesh = Mesh::start();
+    let pay = mesh.member(PAY);
+    let zeros = format!("sidecar:shop/pay/{}", "0".repeat(6_000));
+    for other in ["sidecar:shop/pay", "sidecar:shop/pay/00", "sidecar:shop/pay/+0", zeros.as_str()]
+    {
+        let path = format!("/v1/nodes/{}/stream", other.replace('/', "%2F"));
+        let answer = pay.post(&mesh.proxies, &path);
+        assert_eq!(code(&answer), (400, "node.name"), "{other:.40}: {}", answer.1);
+        assert!(answer.1["remedy"].is_string(), "{}", answer.1);
+        // What is recorded of a proxy is recorded under its name, whichever it sends.
+        let (status, answer) = Asked::renewal(other, pay.bundles()).send(&mesh.proxies, Some(&pay));
+        assert_eq!(status, if other == "sidecar:shop/pay" { 200 } else { 400 }, "{answer}");
+    }
+    let answer = pay.post(&mesh.proxies, "/v1/nodes/sidecar:shop%2Fpay%2F0/stream");
+    assert_eq!(code(&answer).1, "node.hello", "{}", answer.1);
+    let known = mesh.did(&["identity", "list"]);
+    let known = known["items"].as_array().unwrap();
+    assert!(known.iter().all(|one| one["node"] == PAY), "{known:?}");
+}
+
+#[test]
 fn an_expired_svid_is_renewed_and_gets_nothing_else() {
     let mesh = Mesh::start();
     let mesh = mesh.again(&["--identity-seconds", "10"]);

@@ -20,13 +20,15 @@ use crate::plane::problem::{missing, problem};
 const ACTOR: &str = "proxies";
 /// Reports in one append.
 const BATCH: usize = 200;
-/// Most names of proxies in one record; each has at most 253 bytes.
-const NAMES: usize = 200;
+/// Bytes of names of proxies in one record; of many proxies, several records are made.
+const NAMES_BYTES: usize = MAX_BODY_BYTES * 3 / 4;
 /// How long a disconnected proxy may take to come back before the disconnection is recorded, in
 /// milliseconds.
 const GRACE_MS: u64 = 5_000;
 /// Bytes of reports of one proxy that are written in a millisecond, in the long run: the journal stores them for ever.
 const PACE: u64 = 4;
+/// The longest text with which a proxy names its release, in characters.
+const MAX_RELEASE_CHARS: usize = 64;
 /// How long a proxy whose report fits into no entry is not asked again, in milliseconds.
 const TOO_LARGE_MS: u64 = 60_000;
 /// The most slots whose counts of one proxy wait to be written.
@@ -104,32 +106,30 @@ impl Control {
     /// # Errors
     /// [`ApiProblem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
     /// another.
-    pub async fn connect(
+    pub(crate) async fn connect(
         &self,
         hello: &Hello,
         identity: Option<&str>,
     ) -> Result<ConnectedProxy, ApiProblem> {
-        self.identify(&hello.node, identity).await?;
-        Ok(self.0.fleet.connect(self.clone(), hello, self.now_ms()))
+        let node = self.identify(&hello.node, identity).await?;
+        Ok(self.0.fleet.connect(self.clone(), &node, &hello.release, self.now_ms()))
     }
 
-    /// Checks that the certificate belongs to the named proxy.
+    /// Checks that the certificate belongs to the named proxy. It has one name: under several, it would count as several.
     ///
     /// # Errors
-    /// [`ApiProblem`] when the name is invalid, no document declares the proxy, or the certificate belongs to
+    /// [`ApiProblem`] when the name is invalid or another spelling, no document declares the proxy, or the certificate belongs to
     /// another.
     pub(crate) async fn identify(
         &self,
         node: &str,
         identity: Option<&str>,
-    ) -> Result<(), ApiProblem> {
-        let node: NodeName = node.parse().map_err(|error| {
-            problem(400, "node.name", format!("{error}; name it gateway:… or sidecar:…"))
-        })?;
+    ) -> Result<NodeName, ApiProblem> {
+        let node = canonical(node)?;
         self.catch_up().await.map_err(|error| crate::plane::problem::journal(&error))?;
         let expected = self.declared_identity(&node)?;
         if identity == Some(expected.as_str()) {
-            return Ok(());
+            return Ok(node);
         }
         let shown = identity.map_or_else(
             || "shows no SPIFFE id".to_owned(),
@@ -208,13 +208,20 @@ impl Fleet {
         self.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn connect(&self, control: Control, hello: &Hello, now_ms: u64) -> ConnectedProxy {
+    fn connect(
+        &self,
+        control: Control,
+        node: &NodeName,
+        release: &str,
+        now_ms: u64,
+    ) -> ConnectedProxy {
+        let node = node.to_string();
         let proxy = {
             let mut members = self.members();
-            let member = members.entry(hello.node.clone()).or_insert_with(Member::new);
+            let member = members.entry(node.clone()).or_insert_with(Member::new);
             member.connections += 1;
             member.connection = Some(member.connections);
-            member.release.clone_from(&hello.release);
+            member.release = release.chars().take(MAX_RELEASE_CHARS).collect();
             member.seen_ms = now_ms;
             // Another replica may have written since what it ran there.
             member.written = None;
@@ -222,7 +229,7 @@ impl Fleet {
             member.plan = watch::Sender::new(Arc::new(ProxyPlan::unknown()));
             ConnectedProxy {
                 control,
-                node: hello.node.clone(),
+                node,
                 connection: member.connections,
                 plan: member.plan.subscribe(),
             }
@@ -308,13 +315,13 @@ impl Fleet {
         }
         let mut all = Vec::new();
         let joined: Vec<String> = joined.cloned().collect();
-        for names in joined.chunks(NAMES) {
-            let (replica, joined) = (replica.id.clone(), names.to_vec());
+        for joined in portions(joined) {
+            let replica = replica.id.clone();
             all.push(NodeConnections { replica, joined, left: Vec::new() });
         }
         for (replica, names) in left {
-            for names in names.chunks(NAMES) {
-                let (replica, left) = (replica.to_owned(), names.to_vec());
+            for left in portions(names) {
+                let replica = replica.to_owned();
                 all.push(NodeConnections { replica, joined: Vec::new(), left });
             }
         }
@@ -352,6 +359,41 @@ impl Fleet {
             }
         }
     }
+}
+
+/// The proxy of that name, if it is written as everybody writes it.
+fn canonical(text: &str) -> Result<NodeName, ApiProblem> {
+    let named = |title: String, remedy: &str| {
+        let remedy = Some(remedy.to_owned());
+        ApiProblem { remedy, ..problem(400, "node.name", title) }
+    };
+    let node: NodeName = text
+        .parse()
+        .map_err(|error| named(format!("{error}"), "name it gateway:… or sidecar:…"))?;
+    if node.to_string() != text {
+        let title = format!("{text} is another spelling of {node}");
+        return Err(named(title, &format!("name it {node}")));
+    }
+    Ok(node)
+}
+
+/// The names in portions that each fit into a record. A longer name is alone in its portion.
+fn portions(names: Vec<String>) -> Vec<Vec<String>> {
+    let (mut portions, mut bytes): (Vec<Vec<String>>, usize) = (Vec::new(), 0);
+    for name in names {
+        let more = name.len() + "\"\",".len();
+        match portions.last_mut() {
+            Some(last) if bytes + more <= NAMES_BYTES => {
+                bytes += more;
+                last.push(name);
+            }
+            _ => {
+                bytes = more;
+                portions.push(vec![name]);
+            }
+        }
+    }
+    portions
 }
 
 /// Whether a report has other slots than the one written last.

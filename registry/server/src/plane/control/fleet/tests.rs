@@ -73,3 +73,70 @@ fn counts_of_slots_that_somebody_makes_up_are_bounded() {
     }
     assert_eq!((pending.counts.len(), pending.shadows.len()), (MAX_PENDING, MAX_PENDING));
 }
+
+#[test]
+fn connections_are_recorded_however_many_proxies_connect_and_however_long_their_names_are() {
+    let label = |at: usize| format!("{at:03}{}", "n".repeat(250));
+    let replica = Replica { id: "a".repeat(16), former: "b".repeat(16) };
+    for (what, count, long) in [("few", 3, false), ("many", 5_000, false), ("long", 600, true)] {
+        let fleet = Fleet::new(0);
+        let name = |at: usize| match long {
+            true => format!("sidecar:{}/{}/{at}", label(at), label(at)),
+            false => format!("sidecar:shop/a/{at}"),
+        };
+        let names: std::collections::BTreeSet<String> = (0..count).map(name).collect();
+        for name in &names {
+            let connected = Member { connection: Some(1), ..Member::new() };
+            fleet.members().insert(name.clone(), connected);
+        }
+        let mut state = State::default();
+        let joined = fleet.connections(&state, &replica, 1);
+        recorded(&mut state, &joined, &names, what);
+        assert!(joined.iter().all(|one| one.left.is_empty()), "{what}");
+        assert_eq!(fleet.connections(&state, &replica, 1), [], "{what}: once");
+        fleet.members().values_mut().for_each(|member| member.connection = None);
+        let left = fleet.connections(&state, &replica, GRACE_MS + 1);
+        recorded(&mut state, &left, &names, what);
+        assert!(left.iter().all(|one| one.joined.is_empty()), "{what}");
+    }
+}
+
+/// Applies records, each of which fits into an entry, and which name each of these proxies once.
+fn recorded(
+    state: &mut State,
+    records: &[NodeConnections],
+    names: &std::collections::BTreeSet<String>,
+    what: &str,
+) {
+    let mut all = Vec::new();
+    for record in records {
+        all.extend(record.joined.iter().chain(&record.left).cloned());
+        let body = RecordBody::from(record.clone());
+        let written = body.to_body().unwrap_or_else(|error| panic!("{what}: {error}"));
+        let next = state.head() + 1;
+        state.apply(next, next, ACTOR, body.kind(), &written);
+    }
+    assert_eq!(all.len(), names.len(), "{what}");
+    assert_eq!(&all.into_iter().collect::<std::collections::BTreeSet<_>>(), names, "{what}");
+}
+
+#[test]
+fn a_proxy_is_named_as_everybody_names_it() {
+    for (text, title) in [
+        ("sidecar:shop/a/0", None),
+        ("gateway:shop/a", None),
+        ("sidecar:shop/a", Some("sidecar:shop/a is another spelling of sidecar:shop/a/0")),
+        ("sidecar:shop/a/00", Some("`sidecar:shop/a/00` is not the name of a proxy")),
+        ("sidecar:shop/a/+0", Some("`sidecar:shop/a/+0` is not the name of a proxy")),
+    ] {
+        let named = canonical(text);
+        let refused = named.err().map(|problem| (problem.status, problem.code, problem.title));
+        match (title, &refused) {
+            (None, None) => {}
+            (Some(title), Some((400, code, said))) => {
+                assert!(code == "node.name" && said.starts_with(title), "{said}");
+            }
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
