@@ -56,6 +56,19 @@ pub enum ServerError {
         /// The folder of the key.
         folder: PathBuf,
     },
+    /// The journal has other keys than this process.
+    #[error(
+        "the keys in {} are not those of this journal, as another replica started with others: copy director.key and log.key \
+         from another replica; if they are lost, start once with --make-new-keys, and give all proxies the new director.json",
+        folder.display()
+    )]
+    OtherKeys {
+        /// The folder of the keys.
+        folder: PathBuf,
+    },
+    /// The entry that names the keys cannot be written.
+    #[error("the keys of the journal cannot be recorded: {0}")]
+    KeysUnwritten(String),
     /// The journal cannot be applied, or the first token cannot be made.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -13,6 +13,7 @@ mod component_examiner;
 mod control;
 mod identity;
 mod keys;
+mod keys_record;
 mod parse;
 mod policy;
 mod problem;

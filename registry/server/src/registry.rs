@@ -263,12 +263,15 @@ async fn open(options: &RegistryOptions) -> Result<(ReadyReport, OpenedRegistry)
     if options.storage.has_own_blobs() {
         control.check_blobs().await?;
     }
-    match (control.signed_the_last(), lost) {
-        (true, _) => {}
-        (false, false) => {
-            return Err(ServerError::OtherDirector { folder: options.storage.folder.clone() });
-        }
-        (false, true) => control.restored("the director has a new key").await?,
+    let folder = options.storage.folder.clone();
+    let signed_the_last = control.signed_the_last();
+    if !signed_the_last && !lost {
+        return Err(ServerError::OtherDirector { folder });
+    }
+    // Before anything is signed: another replica may have started at the same time, with keys of its own.
+    control.claim_keys(&folder, lost).await?;
+    if !signed_the_last {
+        control.restored("the director has a new key").await?;
     }
     if options.restored {
         control.restored("the registry was restored from a backup").await?;

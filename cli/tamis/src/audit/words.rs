@@ -38,6 +38,11 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
         }
         "node-reported" => reported(body),
         "node-connections" => connections(body),
+        "registry-keys" => {
+            let log = of("log");
+            let log = log.split('+').next().unwrap_or_default();
+            format!("signs assignments with key {} and the log {log}", of("director"))
+        }
         "identity-authority" => format!("is the authority of {}", of("domain")),
         "identity-token" => match of("event").as_str() {
             "created" => format!("made a join token for {}", of("node")),
@@ -260,6 +265,11 @@ mod tests {
                 "reassigned",
                 json!({ "service": "*", "epoch": 1, "reason": "restored" }),
                 "had all services assigned again, in epoch 1: restored".to_owned(),
+            ),
+            (
+                "registry-keys",
+                json!({ "director": "AAA=", "log": "tamis-registry+1a+BBB" }),
+                "signs assignments with key AAA= and the log tamis-registry".to_owned(),
             ),
             (
                 "identity-authority",

@@ -33,6 +33,7 @@ use crate::plane::control::fleet::Fleet;
 use crate::plane::control::routers::Routers;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
 use crate::plane::keys::Keys;
+use crate::plane::keys_record::KeysRecord;
 use crate::plane::policy::PolicyFolder;
 
 /// The settings of a control plane.
@@ -187,11 +188,17 @@ pub(crate) struct ControlState {
     /// Shared with those who compute with it beside; a change then copies it.
     director: Arc<State>,
     pub(crate) identities: IdentityLedger,
+    keys: Option<KeysRecord>,
 }
 
 impl ControlState {
     pub(crate) fn director(&self) -> Arc<State> {
         Arc::clone(&self.director)
+    }
+
+    /// The keys that sign for the journal; `None`: it is new, or of an earlier release.
+    pub(crate) fn keys(&self) -> Option<&KeysRecord> {
+        self.keys.as_ref()
     }
 }
 
@@ -217,6 +224,9 @@ impl Fold for ControlState {
     fn apply(&mut self, entry: &Entry, prepared: PreparedRecord) {
         let Entry { revision, time_ms, actor, record, .. } = entry;
         self.identities.apply(*time_ms, actor, &record.kind, &record.body);
+        if let Some(keys) = KeysRecord::read(&record.kind, &record.body) {
+            self.keys = Some(keys);
+        }
         let director = Arc::make_mut(&mut self.director);
         director.apply_prepared(*revision, *time_ms, actor, &record.kind, prepared);
     }

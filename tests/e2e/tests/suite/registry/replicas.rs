@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::thread;
 
-use tamis_e2e::{Objects, Postgres, eventually};
+use tamis_e2e::{Objects, Postgres, RunningProcess, eventually};
 use tempfile::TempDir;
 
 use super::crashes::{missing, push_until_the_end};
@@ -91,6 +91,35 @@ fn g19_killing_either_of_two_replicas_loses_no_acknowledged_push() {
             }
         }
     }
+}
+
+#[test]
+fn of_replicas_that_start_at_once_on_an_empty_database_those_serve_that_have_its_keys() {
+    let shared = SharedStorage::new();
+    let names = ["x", "y", "z"];
+    let start = |name: &str| {
+        let own = ["registry", "--data", name, "--listen", "127.0.0.1:0"];
+        let all: Vec<&str> = own.into_iter().chain(shared.arguments()).collect();
+        RunningProcess::start(shared.folder.path(), &all)
+    };
+    let mut all: Vec<_> = names.iter().map(|name| (*name, start(name))).collect();
+    let serves = |one: &RunningProcess| one.events().iter().any(|event| event["event"] == "ready");
+    let at = eventually("one serves", || all.iter().position(|(_, running)| serves(running)));
+    let (winner, _running) = all.remove(at);
+    let loser = all[0].0;
+    for (name, running) in all {
+        let said = eventually("it says why it does not start", || {
+            running.events().iter().find_map(|event| event["error"].as_str().map(str::to_owned))
+        });
+        assert!(!running.wait().0.success(), "{name}");
+        assert!(said.contains("copy director.key and log.key from another replica"), "{said}");
+    }
+    // With the keys of the one that serves, another one starts.
+    for key in ["director.key", "log.key"] {
+        let from = shared.folder.path().join(winner).join(key);
+        fs::copy(from, shared.folder.path().join(loser).join(key)).unwrap();
+    }
+    start(loser).event("the registry serves", |event| event["event"] == "ready");
 }
 
 #[test]
