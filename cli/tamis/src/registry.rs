@@ -42,6 +42,10 @@ enum Command {
 /// The folder of a registry by default.
 const DATA: &str = ".tamis/registry";
 
+/// What a restored registry cannot know.
+const RESTORED: &str = "what was revoked after the backup is trusted again: revoke such tokens, filters, keys and identities \
+                        again; if nobody knows which, rotate all tokens (docs/how-to/restore.md)";
+
 /// Where a registry stores everything.
 #[derive(clap::Args)]
 struct StorageOptions {
@@ -336,6 +340,9 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     let (address, token) = (registry.address().to_string(), registry.admin_token());
     if let Some(token) = token {
         output::note(&format!("the admin token is in {}", token.display()));
+    }
+    if arguments.restored {
+        output::note(RESTORED);
     }
     let proxies = registry.proxies_address().map(ToString::to_string);
     let ready = json!({

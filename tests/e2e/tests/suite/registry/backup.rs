@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use tamis_e2e::{eventually, tamis};
 use tempfile::TempDir;
 
 use super::{Caller, Registry, token};
@@ -45,4 +46,26 @@ fn g23_a_restored_copy_has_the_same_log_and_serves_the_same_artifacts() {
     // And it continues from there.
     assert!(caller.push("acme/filter", "next", b"another layer"));
     assert_ne!(checkpoint(caller), before);
+}
+
+#[test]
+fn a_restored_registry_trusts_again_what_was_revoked_since_and_says_so() {
+    let (folder, backup) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let secret = token(folder.path(), &[], "leak", "*", &["pull"]);
+    Registry::start(folder.path(), &[]).stop();
+    copy(&folder.path().join("data"), &backup.path().join("data"));
+    let revoke = ["registry", "token", "revoke", "leak", "--data", "data"];
+    assert!(tamis(folder.path(), &revoke).status.success());
+
+    let restored = Registry::start(backup.path(), &["--restored"]);
+    eventually("it says what has to be done", || {
+        let said = restored.running.errors();
+        (said.contains("what was revoked after the backup") && said.contains("rotate all tokens"))
+            .then_some(())
+    });
+    assert_eq!(restored.caller(&secret).get("/v2/").status, 200);
+    assert!(tamis(backup.path(), &revoke).status.success());
+    eventually("it is revoked again", || {
+        (restored.caller(&secret).get("/v2/").status == 401).then_some(())
+    });
 }
