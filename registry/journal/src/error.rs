@@ -71,6 +71,15 @@ pub enum JournalError {
         /// The first revision that is known to be gone or another.
         revision: u64,
     },
+    /// The journal does not answer: what was read of it before is believed no more.
+    #[error(
+        "the journal has not answered for {seconds} seconds, so nobody knows what was revoked since; ask another replica, or try \
+         again once this one reaches its journal"
+    )]
+    Silent {
+        /// How long ago it was read, in seconds.
+        seconds: u64,
+    },
     /// Storage failed. After a failed append it may be unknown whether it happened: read the head before
     /// trying again.
     #[error("the journal could not {act}")]

@@ -1,8 +1,8 @@
 //! State folded from the journal once, read by everyone in the process, and changed in one way.
 
 use std::error::Error;
-use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::sync::{Mutex as StdMutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, Instant};
 
 use tamis_ambient::Clock;
 use tokio::sync::{Mutex, MutexGuard, watch};
@@ -17,6 +17,14 @@ const PAGE: usize = 1_000;
 const FEW: usize = 4;
 /// How long [`FoldedJournal::follow`] rests after the journal failed.
 const REST: Duration = Duration::from_secs(1);
+
+/// How long after the journal was read to its end the state is believed: what another process revokes holds in this one no later
+/// than that. Several times [`SEEN`], so that a journal that is slow for a moment keeps nobody waiting.
+const BELIEVED: Duration = Duration::from_secs(5);
+/// How long whoever needs a state that is believed waits for a journal that was not read for longer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often [`FoldedJournal::follow`] reads a journal to which nobody writes.
+const SEEN: Duration = Duration::from_secs(1);
 
 /// State that entries of a journal make, one after the other.
 pub trait Fold: Default {
@@ -38,6 +46,8 @@ pub trait Fold: Default {
 /// * Every entry is applied once and in order, whoever asks for it first.
 /// * Writers of this process take turns; those of others are noticed when appending, and the write is decided again.
 /// * What [`FoldedWriter::append`] wrote is in the state when it returns.
+/// * The state is believed for a few seconds after the journal was last read: a process that is cut off from it does not know what
+///   others revoke ([`FoldedJournal::must_be_current`]).
 /// * Every entry links to the one that was folded before it. A journal that does not go on where this process has read it is
 ///   read no further, and nothing is written to it: what was folded is of another one.
 #[derive(Debug)]
@@ -49,6 +59,8 @@ pub struct FoldedJournal<S> {
     revision: watch::Sender<u64>,
     /// Where the state is in the journal. Held by the task that reads it, so that every entry is applied once.
     reading: Mutex<Head>,
+    /// When the read began that found nothing after the state.
+    read: StdMutex<Instant>,
     /// The revision at which the journal turned out to be another one.
     replaced: OnceLock<u64>,
     /// Held by the task that writes: writers of one process would only make each other try again.
@@ -75,6 +87,7 @@ impl<S: Fold> FoldedJournal<S> {
             state: RwLock::new(state),
             revision: watch::Sender::new(0),
             reading: Mutex::default(),
+            read: StdMutex::new(clock.now()),
             replaced: OnceLock::new(),
             writing: Mutex::default(),
         };
@@ -109,6 +122,34 @@ impl<S: Fold> FoldedJournal<S> {
         }
     }
 
+    /// Refuses to go on with a state that nobody knows to be current: the journal was not read for some seconds, and cannot be
+    /// read now. Whatever is decided by rights asks for it first.
+    ///
+    /// # Errors
+    /// [`JournalError::Silent`]; as [`FoldedJournal::catch_up`].
+    pub async fn must_be_current(&self) -> Result<(), JournalError> {
+        self.must_be_current_within(PATIENCE).await
+    }
+
+    async fn must_be_current_within(&self, patience: Duration) -> Result<(), JournalError> {
+        self.must_hold()?;
+        if self.clock.since(self.read()) <= BELIEVED {
+            return Ok(());
+        }
+        // Perhaps nobody followed it, or this thread was busy: that is no reason to refuse.
+        match tokio::time::timeout(patience, self.catch_up()).await {
+            Ok(read) => read,
+            Err(_) => {
+                Err(JournalError::Silent { seconds: self.clock.since(self.read()).as_secs() })
+            }
+        }
+    }
+
+    /// When the journal was last read to its end.
+    fn read(&self) -> Instant {
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Receives the revision folded last, and every later one.
     pub fn watch(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
@@ -123,8 +164,12 @@ impl<S: Fold> FoldedJournal<S> {
         let mut head = self.reading.lock().await;
         loop {
             self.must_hold()?;
+            let began = self.clock.now();
             let entries = self.after(&head).await?;
-            let Some(tail) = entries.last() else { return Ok(()) };
+            let Some(tail) = entries.last() else {
+                *self.read.lock().unwrap_or_else(PoisonError::into_inner) = began;
+                return Ok(());
+            };
             let last = Head { revision: tail.revision, hash: tail.hash };
             let prepared = Self::prepared(entries).await;
             {
@@ -193,7 +238,10 @@ impl<S: Fold> FoldedJournal<S> {
         loop {
             let known = *self.reading.lock().await;
             let news = async {
-                self.journal.wait(&known).await?;
+                // However quiet the journal is, it is read again before long.
+                if let Ok(news) = tokio::time::timeout(SEEN, self.journal.wait(&known)).await {
+                    news?;
+                }
                 self.catch_up().await
             };
             if let Err(error) = news.await {
@@ -486,6 +534,63 @@ mod tests {
             // Another process reads it as it is.
             open(&folder, time).await.must_hold().unwrap();
         }
+    }
+
+    #[tokio::test]
+    async fn a_state_is_believed_for_a_few_seconds_and_then_as_long_as_the_journal_answers() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let folded = open(&folder, time).await;
+        let file = rusqlite::Connection::open(folder.path().join("journal.sqlite")).unwrap();
+        let gone = |yes: bool| {
+            let (from, to) = if yes { ("journal", "gone") } else { ("gone", "journal") };
+            file.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).unwrap();
+        };
+        // Nobody follows it: then it is read when it is needed.
+        time.advance(BELIEVED * 100);
+        folded.must_be_current().await.unwrap();
+        gone(true);
+        // Cut off from it, what was read before holds for a few seconds, and no longer.
+        for (after, is_believed) in [
+            (Duration::ZERO, true),
+            (BELIEVED, true),
+            (Duration::from_millis(1), false),
+            (BELIEVED * 100, false),
+        ] {
+            time.advance(after);
+            let current = folded.must_be_current().await;
+            assert_eq!(current.is_ok(), is_believed, "{after:?}: {current:?}");
+        }
+        gone(false);
+        folded.must_be_current().await.unwrap();
+        time.advance(BELIEVED);
+        folded.must_be_current().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_journal_that_does_not_answer_is_waited_for_and_then_the_state_is_believed_no_more() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let folded = open(&folder, time).await;
+        time.advance(BELIEVED * 2);
+        // As behind a read that never comes back.
+        let read = folded.reading.lock().await;
+        let silent = folded.must_be_current_within(Duration::from_millis(1)).await;
+        assert!(matches!(silent, Err(JournalError::Silent { seconds: 10 })), "{silent:?}");
+        drop(read);
+    }
+
+    #[tokio::test]
+    async fn whoever_follows_a_quiet_journal_is_believed_without_reading_it() {
+        let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
+        let folded = open(&folder, time).await;
+        time.advance(BELIEVED * 2);
+        let before = folded.read();
+        let seen = async {
+            while folded.read() == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::select! { () = folded.follow() => {}, () = seen => {} }
+        assert!(time.clock().since(folded.read()) <= BELIEVED);
     }
 
     #[tokio::test]

@@ -211,7 +211,19 @@ impl From<UploadIdError> for OciRefusal {
 
 impl From<JournalError> for OciRefusal {
     fn from(error: JournalError) -> Self {
-        Self::failed("use its journal", &error)
+        let failed = Self::failed("use its journal", &error);
+        match error {
+            JournalError::Storage { .. }
+            | JournalError::Silent { .. }
+            | JournalError::Replaced { .. } => Self {
+                message: "this registry cannot read its journal, so it does not know who may do what; ask another replica, or \
+                          try again; its log shows why"
+                    .to_owned(),
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                ..failed
+            },
+            _ => failed,
+        }
     }
 }
 

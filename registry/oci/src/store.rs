@@ -250,12 +250,13 @@ impl Store {
     }
 
     /// The result of `look` in the view. If it is `None`, all new entries are applied and `look` runs once more, so that what
-    /// another replica acknowledged is found here at once. Nothing is looked for in a view of a journal that is another one.
+    /// another replica acknowledged is found here at once. Nothing is looked for in a view of a journal that is another one, or
+    /// that could not be read for some seconds: others may have revoked what it has.
     pub(crate) async fn seek<T>(
         &self,
         look: impl Fn(&RegistryView) -> Option<T>,
     ) -> Result<Option<T>, JournalError> {
-        self.folded.must_hold()?;
+        self.folded.must_be_current().await?;
         let found = look(&self.view());
         if found.is_some() {
             return Ok(found);

@@ -61,7 +61,7 @@ async fn renew(
         return Err(problem(401, "node.identity", title, "join with a token"));
     }
     // Decided on the head: no body of a revoked proxy is read.
-    control.refuse_revoked(&peer)?;
+    control.refuse_revoked(&peer).await?;
     let asked = read(request.into_body()).await?;
     answer(control.renew_member(&peer, &asked).await)
 }

@@ -115,7 +115,7 @@ impl Control {
         if shown.common_name.as_deref() != Some(node_subject(&name).as_str()) {
             return Err(problems::other_node(&name, shown.common_name.as_deref()));
         }
-        self.refuse_revoked(peer)?;
+        self.refuse_revoked(peer).await?;
         // A connection may be open for longer than that.
         let until = u64::try_from(shown.not_after).unwrap_or(0);
         if self.now_secs() > until.saturating_add(RENEWAL_GRACE.as_secs()) {
@@ -138,8 +138,10 @@ impl Control {
         own.ok_or_else(|| ServerError::Identity("it is not open".to_owned()))
     }
 
-    /// Refuses a peer whose SVID is revoked.
-    pub(crate) fn refuse_revoked(&self, peer: &ProvenProxy) -> Result<(), ApiProblem> {
+    /// Refuses a peer whose SVID is revoked. While the journal cannot be read, another replica may have revoked it: then every
+    /// peer is refused, and keeps what it has.
+    pub(crate) async fn refuse_revoked(&self, peer: &ProvenProxy) -> Result<(), ApiProblem> {
+        self.0.folded.must_be_current().await.map_err(|error| journal(&error))?;
         let state = self.state();
         let shown = peer.certificate.as_ref();
         match shown.and_then(|shown| state.identities.revocation_of(shown)) {

@@ -87,7 +87,7 @@ pub(crate) fn journal(error: &JournalError) -> ApiProblem {
 
 /// The journal cannot be used.
 pub(crate) fn unreadable() -> ApiProblem {
-    let remedy = "try again; what runs keeps running".to_owned();
+    let remedy = "ask another replica, or try again; what runs keeps running".to_owned();
     let title = "the journal cannot be reached or refuses";
     ApiProblem { remedy: Some(remedy), ..problem(503, "unavailable", title) }
 }

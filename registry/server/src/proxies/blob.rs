@@ -20,7 +20,7 @@ pub(super) async fn blob(
     if peer.id.is_none() {
         return Err(stranger());
     }
-    proxies.control.refuse_revoked(&peer)?;
+    proxies.control.refuse_revoked(&peer).await?;
     let digest: BlobDigest = digest.parse().map_err(|_| {
         problem(400, "bad-request", "that is not a digest", "write it as in the manifest")
     })?;

@@ -36,7 +36,7 @@ pub(super) async fn connect(
     let Some(id) = peer.id.as_deref() else { return Err(stranger()) };
     // Decided on the head: no body of an unknown client is read.
     proxies.control.identify(&node, Some(id)).await?;
-    proxies.control.refuse_revoked(&peer)?;
+    proxies.control.refuse_revoked(&peer).await?;
     let mut lines = Lines::new(request.into_body(), proxies.store.clock());
     let hello = match tokio::time::timeout(HELLO, lines.next()).await {
         Ok(Ok(Some(line))) => hello(&line, &node)?,

@@ -49,7 +49,7 @@ impl NodeStream {
                 line = lines.next() => match line? {
                     Some(line) => {
                         last_message = self.clock.now();
-                        self.on_message(&line)?;
+                        self.on_message(&line).await?;
                     }
                     None => return Ok(()),
                 },
@@ -60,8 +60,10 @@ impl NodeStream {
                     if self.clock.since(last_message) > SILENCE {
                         return Err("it was silent for a minute".to_owned());
                     }
-                    // The journal may have a revocation that another replica wrote.
-                    self.control.refuse_revoked(&self.peer).map_err(|problem| problem.title)?;
+                    // The journal may have a revocation that another replica wrote; and a replica that cannot read it ends the
+                    // stream, so that the proxy goes to another one. It keeps its plan meanwhile.
+                    let revoked = self.control.refuse_revoked(&self.peer).await;
+                    revoked.map_err(|problem| problem.title)?;
                     self.send(&MessageToNode::Ping).await?;
                 }
             }
@@ -88,9 +90,10 @@ impl NodeStream {
         Ok(())
     }
 
-    fn on_message(&mut self, line: &[u8]) -> Result<(), String> {
+    async fn on_message(&mut self, line: &[u8]) -> Result<(), String> {
         // What a revoked proxy reports is not recorded any more.
-        self.control.refuse_revoked(&self.peer).map_err(|problem| problem.title)?;
+        let revoked = self.control.refuse_revoked(&self.peer).await;
+        revoked.map_err(|problem| problem.title)?;
         let message = serde_json::from_slice::<MessageFromNode>(line);
         match message.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
             MessageFromNode::Hello(_) => Err("it sent two hello lines".to_owned()),

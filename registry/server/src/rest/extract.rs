@@ -126,7 +126,8 @@ impl FromRequestParts<Api> for Caller {
         let bearer = api.store.bearer(&parts.headers).await.map_err(|error| {
             tracing::error!(%error, "the journal cannot be read");
             let title = "the journal cannot be read, so no token can be checked";
-            problem(503, "unavailable", title, "try again; the log of the registry shows why")
+            let way = "ask another replica, or try again; the log of the registry shows why";
+            problem(503, "unavailable", title, way)
         })?;
         let bearer = bearer.ok_or_else(|| unauthorized("these credentials are unknown"))?;
         Ok(Self(AuthorizedCaller::new(bearer)))

@@ -140,6 +140,45 @@ fn g19_killing_either_of_two_registries_loses_no_acknowledged_pin_and_stalls_no_
 }
 
 #[test]
+fn a_replica_that_is_cut_off_answers_nobody_by_rights_and_its_proxies_go_to_another() {
+    let mut replicas = Replicas::start();
+    // The second one reaches the database by a way of its own, and the gateway is with it.
+    let away = Relay::start();
+    away.to(&[&replicas.server]);
+    let arguments: Vec<String> = replicas
+        .arguments
+        .iter()
+        .map(|one| one.replace(replicas.database.address(), away.address()))
+        .collect();
+    replicas.registries[1].take().unwrap().end();
+    replicas.registries[1] = Some(replica(&replicas.plane, &arguments, &replicas.ways[1]));
+    let second = replicas.registry(0).release(2);
+    let third = replicas.registry(0).release(3);
+    replicas.ways[0].cut();
+    let load = Load::start(&replicas.plane.folder.http);
+    replicas.registry(1).pin(2);
+    replicas.registry(1).serves(EDGE, SLOT, &second);
+    replicas.ways[0].to(&[&replicas.registry(0).proxies]);
+    away.cut();
+
+    eventually("nobody is answered by what it knew", || {
+        let refused = replicas.registry(1).ask(&["pins"]);
+        (!refused.status.success()).then(|| json(&refused)).filter(|told| {
+            let remedy = told["problem"]["remedy"].as_str().unwrap_or_default();
+            told["problem"]["status"] == 503 && remedy.contains("another replica")
+        })
+    });
+    // Its proxy goes to the other one, which directs it; and no request of anybody failed.
+    replicas.registry(0).pin(3);
+    replicas.registry(0).serves(EDGE, SLOT, &third);
+    away.to(&[&replicas.server]);
+    eventually("it answers again", || {
+        replicas.registry(1).ask(&["pins"]).status.success().then_some(())
+    });
+    load.nothing_failed();
+}
+
+#[test]
 fn a_database_that_is_away_fails_changes_with_a_way_out_and_stops_no_traffic() {
     let replicas = Replicas::start();
     let load = Load::start(&replicas.plane.folder.http);
