@@ -30,6 +30,8 @@ pub struct RolloutState {
     pub concerned: usize,
     /// The counts.
     pub tally: RolloutTally,
+    /// What the candidate may do more than the one before, as it was agreed to at the start, each in words.
+    pub grown: Vec<String>,
     /// Why it is in this stage, in words; empty at its beginning.
     pub why: String,
 }

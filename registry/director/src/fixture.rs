@@ -87,7 +87,7 @@ impl World {
     }
 
     pub(crate) fn start(&mut self, rollout: Rollout) {
-        let body = self.state.start(rollout).unwrap();
+        let body = self.state.start(rollout, Vec::new()).unwrap();
         self.append("ada", body);
     }
 

@@ -201,6 +201,9 @@ pub struct ProposalRecord {
 pub struct RolloutStartRecord {
     /// What is rolled out, where and how.
     pub rollout: Rollout,
+    /// What the candidate may do more than the one before, as it was agreed to, each in words.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grown: Vec<String>,
 }
 
 /// A step of a rollout that is not its last.

@@ -15,7 +15,8 @@ use crate::observed::{LastConnection, LastReport, ObservedFleet, SlotRun};
 use crate::pins::{FilterEvent, FilterEventKind, PinOrigin, ServicePin, check, check_service};
 use crate::record::{
     ApplyRecord, AssignmentRecord, PinRecord, ReassignRecord, RecordBody, RecordError,
-    RevocationRecord, RevocationTarget, RolloutEndRecord, RolloutMoveRecord, UnpinRecord, short,
+    RevocationRecord, RevocationTarget, RolloutEndRecord, RolloutMoveRecord, RolloutStartRecord,
+    UnpinRecord, short,
 };
 use crate::rollout::{Rollout, RolloutOutcome, RolloutStage};
 use crate::stamp::JournalStamp;
@@ -181,7 +182,7 @@ impl State {
                 approvals.insert(stamp.actor.clone(), stamp.clone());
                 Ok(())
             }
-            RecordBody::RolloutStarted(started) => self.rollout_started(started.rollout, stamp),
+            RecordBody::RolloutStarted(started) => self.rollout_started(started, stamp),
             RecordBody::RolloutMoved(moved) => self.rollout_moved(&moved, stamp),
             RecordBody::RolloutEnded(ended) => self.rollout_ended(&ended, stamp),
             RecordBody::Revoked(revoked) => {

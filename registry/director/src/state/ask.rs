@@ -299,7 +299,7 @@ impl State {
     ///
     /// # Errors
     /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or [`code::PIN_REVOKED`].
-    pub fn start(&self, rollout: Rollout) -> Result<RecordBody, Refused> {
+    pub fn start(&self, rollout: Rollout, grown: Vec<String>) -> Result<RecordBody, Refused> {
         let spec = rollout.spec();
         let refuse = |code: &'static str, rule: String, remedy: &str| {
             Err(Refused::new(code, rule, "the rules of rollouts", remedy))
@@ -326,7 +326,7 @@ impl State {
             let rule = format!("{} of {service} is not pinned to {}", spec.filter, spec.from);
             return refuse(code::ROLLOUT_FROM, rule, "name the digest that is pinned now");
         }
-        Ok(RolloutStartRecord { rollout }.into())
+        Ok(RolloutStartRecord { rollout, grown }.into())
     }
 
     /// The record that moves a rollout, or ends it if `event` leads to an end.

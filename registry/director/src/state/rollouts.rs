@@ -5,7 +5,7 @@ use super::*;
 impl State {
     pub(super) fn rollout_started(
         &mut self,
-        rollout: Rollout,
+        RolloutStartRecord { rollout, grown }: RolloutStartRecord,
         stamp: &JournalStamp,
     ) -> Result<(), String> {
         let name = rollout.name().to_owned();
@@ -29,6 +29,7 @@ impl State {
             moved: BTreeSet::new(),
             concerned: 0,
             tally: Default::default(),
+            grown,
             why: String::new(),
         };
         self.desired.rollouts.insert(name, state);

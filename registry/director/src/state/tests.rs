@@ -292,7 +292,7 @@ proptest! {
             world.raw(&entry.actor, &entry.kind, entry.body);
         }
         let spec = rollout("last", JWT, "1.0.0", "1.9.0");
-        let Ok(start) = world.state.start(checked(spec)) else { return Ok(()) };
+        let Ok(start) = world.state.start(checked(spec), Vec::new()) else { return Ok(()) };
         let before: Vec<ServicePin> = world.state.pins().cloned().collect();
         let nodes = world.state.nodes();
         let plan = |world: &mut World, node| {
@@ -332,7 +332,8 @@ fn a_rollout_that_is_done_is_the_pin_everywhere_it_was_at_work() {
 #[test]
 fn a_rollout_is_refused_where_it_would_not_start_from_what_is_pinned() {
     let mut world = World::mesh();
-    let code_of = |world: &World, spec| world.state.start(checked(spec)).unwrap_err().code;
+    let code_of =
+        |world: &World, spec| world.state.start(checked(spec), Vec::new()).unwrap_err().code;
     assert_eq!(code_of(&world, rollout("r", JWT, "0.1.0", "1.1.0")), code::ROLLOUT_FROM);
     let mut elsewhere = rollout("r", JWT, "1.0.0", "1.1.0");
     elsewhere.services = vec!["shop/a".to_owned()];

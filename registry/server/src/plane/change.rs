@@ -9,6 +9,7 @@ mod apply;
 mod approve;
 mod capabilities;
 mod configurations;
+mod further;
 mod guards;
 mod pin;
 mod planned;
@@ -23,6 +24,7 @@ use tamis_director::{Change, RecordBody};
 
 use crate::plane::problem::body;
 
+pub(crate) use further::{FurtherCheck, agreed, end};
 pub(crate) use guards::name_capabilities;
 pub(crate) use planned::{ATTEMPTS, overtaken};
 

@@ -9,7 +9,9 @@ use tamis_director::{self as director, Event, Judgement, RecordBody};
 use tamis_resources::NodeName;
 use tamis_trust::sign_assignment;
 
+use crate::plane::change::FurtherCheck;
 use crate::plane::control::commit::{problem_of, records};
+use crate::plane::control::compute_turns::ComputingPlace;
 use crate::plane::control::known_plans::SLICE;
 use crate::plane::control::{Control, ControlState};
 use crate::plane::problem::problem;
@@ -116,13 +118,25 @@ impl Control {
     }
 
     async fn move_rollout(&self, name: &str, now: u64) -> Result<(), ApiProblem> {
+        let passes = {
+            let state = self.state();
+            is_running(&state, name)
+                && matches!(state.judge(name, now), Some(Judgement::Passed { .. }))
+        };
+        let check = if passes { self.checked_further(name).await } else { None };
         let moved = self.write_decision(|state| {
-            let running = state
-                .rollouts()
-                .get(name)
-                .is_some_and(|one| matches!(one.stage, director::RolloutStage::Running(_)));
+            let running = is_running(state, name);
             let (event, why) = match state.judge(name, now) {
-                Some(Judgement::Passed { why }) if running => (Event::Passed, why),
+                Some(Judgement::Passed { why }) if running => match &check {
+                    Some(check) if check.decided == state.decided() => {
+                        match check.refusals.first() {
+                            None => (Event::Passed, why),
+                            Some(one) => (Event::Pause, format!("{}; {}", one.rule, one.remedy)),
+                        }
+                    }
+                    // Something else was decided since, or nobody could check it: at the next turn.
+                    _ => return Ok((Vec::new(), None)),
+                },
                 Some(Judgement::Breached { why, .. }) => (Event::Breached, why),
                 Some(Judgement::Stalled { why }) if running => (Event::Pause, why),
                 _ => return Ok((Vec::new(), None)),
@@ -137,6 +151,23 @@ impl Control {
             tracing::info!(rollout = name, %event, why, "a rollout moved");
         }
         Ok(())
+    }
+
+    /// Whether the documents of now let a rollout go further; `None`: that cannot be known now.
+    async fn checked_further(&self, name: &str) -> Option<FurtherCheck> {
+        let checked = async {
+            let turn = self.turn_of_director().await?;
+            self.check_further(ComputingPlace::In(&turn), name).await
+        };
+        let checked = checked.await.inspect_err(|problem| {
+            tracing::warn!(
+                rollout = name,
+                code = problem.code,
+                "a rollout waits: {}",
+                problem.title
+            );
+        });
+        checked.ok().flatten()
     }
 
     /// Writes what the director decides; nobody's token has to hold for it.
@@ -214,4 +245,9 @@ impl Control {
         self.0.fleet.set_plan(name, Arc::new(plan));
         Ok(())
     }
+}
+
+fn is_running(state: &director::State, name: &str) -> bool {
+    let found = state.rollouts().get(name);
+    found.is_some_and(|one| matches!(one.stage, director::RolloutStage::Running(_)))
 }

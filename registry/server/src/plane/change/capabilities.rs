@@ -8,8 +8,7 @@ use tamis_director::Guards;
 
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::ReplacedComponent;
-use crate::plane::control::compute_turns::{Size, Waiting};
-use crate::plane::rights::AuthorizedCaller;
+use crate::plane::control::compute_turns::{ComputingPlace, Size, Waiting};
 
 /// Configurations that are compared before somebody may have left: each runs both components.
 const COMPARED: usize = 16;
@@ -19,7 +18,7 @@ impl Control {
     /// none.
     pub(crate) async fn capabilities_added(
         &self,
-        holder: &AuthorizedCaller,
+        place: impl Into<ComputingPlace<'_>>,
         before: Option<ReplacedComponent>,
         after: Bytes,
         configs: Vec<String>,
@@ -44,7 +43,7 @@ impl Control {
             }
             Ok(added)
         };
-        self.compute(self.turn(holder, size).await?, compare).await?
+        self.compute(self.turn_in(place.into().sized(size)).await?, compare).await?
     }
 
     /// The guards for a change that adds these capabilities.

@@ -11,10 +11,9 @@ use tamis_trust::{Digest, Refused};
 use super::planned::PlannedChange;
 use crate::plane::component_examiner::ComponentExaminer;
 use crate::plane::control::artifacts::WholeArtifact;
-use crate::plane::control::compute_turns::{ComputingPlace, Size, Waiting};
+use crate::plane::control::compute_turns::{ComputingPlace, Waiting};
 use crate::plane::control::{Control, ControlInner};
 use crate::plane::problem::refused;
-use crate::plane::rights::AuthorizedCaller;
 
 /// The filters that a change starts.
 pub(super) struct StartedFilters<'a> {
@@ -31,18 +30,28 @@ impl Control {
     /// the change already.
     pub(crate) async fn check_configurations(
         &self,
-        holder: &AuthorizedCaller,
+        place: impl Into<ComputingPlace<'_>>,
         planned: &PlannedChange,
         read: Option<&WholeArtifact>,
     ) -> Result<(), ApiProblem> {
-        let Some(effect) = &planned.effect else { return Ok(()) };
+        let refusals = self.refused_configurations(place.into(), planned, read).await?;
+        if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
+    }
+
+    /// The same, with all that refuses it.
+    pub(crate) async fn refused_configurations(
+        &self,
+        place: ComputingPlace<'_>,
+        planned: &PlannedChange,
+        read: Option<&WholeArtifact>,
+    ) -> Result<Vec<Refused>, ApiProblem> {
+        let Some(effect) = &planned.effect else { return Ok(Vec::new()) };
         let mut refusals = Vec::new();
         let started = StartedFilters { plans: &effect.fresh, read, changed: &BTreeSet::new() };
-        let place = ComputingPlace::Own(holder, Size::Small);
         for (plan, result) in self.validate_filters(started, place).await? {
             refusals.extend(result.refusals(&plan));
         }
-        if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
+        Ok(refusals)
     }
 
     /// What proxies would refuse of filters that would start to run, each with its plan: signatures that its

@@ -7,9 +7,8 @@ use tamis_director::{Change, ChangeEffect, Plans, State};
 use tamis_trust::Name;
 
 use crate::plane::control::Control;
-use crate::plane::control::compute_turns::{Size, StateCopy, Waiting};
+use crate::plane::control::compute_turns::{ComputingPlace, StateCopy, Waiting};
 use crate::plane::problem::problem;
-use crate::plane::rights::AuthorizedCaller;
 
 /// How often a change is computed while others write.
 pub(crate) const ATTEMPTS: usize = 5;
@@ -23,18 +22,18 @@ pub(crate) struct PlannedChange {
 }
 
 impl Control {
-    /// The effect of a change of a caller on the current state, which pins a filter in a service or removes its pin (for all
+    /// The effect of a change on the current state, which pins a filter in a service or removes its pin (for all
     /// services: `*`), and the configurations of that filter there.
     ///
     /// # Errors
     /// [`ApiProblem`] when too many changes are computed at once.
     pub(crate) async fn planned_change(
         &self,
-        holder: &AuthorizedCaller,
+        place: impl Into<ComputingPlace<'_>>,
         change: &Change,
         (service, filter): (&str, &Name),
     ) -> Result<PlannedChange, ApiProblem> {
-        let (turn, change) = (self.turn(holder, Size::Small).await?, change.clone());
+        let (turn, change) = (self.turn_in(place.into()).await?, change.clone());
         let (service, filter) = (service.to_owned(), filter.clone());
         let planned = move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &Waiting| {
             let configs = configurations(state, plans, &[service], &filter);
@@ -49,10 +48,10 @@ impl Control {
     /// [`ApiProblem`] when too many changes are computed at once.
     pub(crate) async fn configurations_of(
         &self,
-        holder: &AuthorizedCaller,
+        place: impl Into<ComputingPlace<'_>>,
         (services, filter): (&[String], &Name),
     ) -> Result<Vec<String>, ApiProblem> {
-        let turn = self.turn(holder, Size::Small).await?;
+        let turn = self.turn_in(place.into()).await?;
         let (services, filter) = (services.to_vec(), filter.clone());
         let found = move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &Waiting| {
             configurations(state, plans, &services, &filter)

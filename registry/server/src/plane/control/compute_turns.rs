@@ -67,6 +67,22 @@ pub(crate) enum ComputingPlace<'a> {
     In(&'a Turn),
 }
 
+impl<'a> From<&'a AuthorizedCaller> for ComputingPlace<'a> {
+    fn from(holder: &'a AuthorizedCaller) -> Self {
+        Self::Own(holder, Size::Small)
+    }
+}
+
+impl ComputingPlace<'_> {
+    /// The same for a computation of that size.
+    pub(crate) fn sized(self, size: Size) -> Self {
+        match self {
+            Self::Own(holder, _) => Self::Own(holder, size),
+            Self::In(turn) => Self::In(turn),
+        }
+    }
+}
+
 /// Whether somebody still waits for a computation.
 pub(crate) struct Waiting(Weak<()>);
 
@@ -98,15 +114,18 @@ impl Control {
             Size::Small => small,
             Size::Large => large,
         };
-        let owner = self.0.store.owner(holder.actor());
-        let place = tokio::time::timeout(TURN, places.place(&owner)).await;
-        let place = place.map_err(|_| {
-            let title = "too many changes are computed at once, of this owner or of all";
-            let remedy = Some("try again".to_owned());
-            ApiProblem { remedy, ..problem(503, "busy", title) }
-        })?;
+        let turn = turn_of(places, &self.0.store.owner(holder.actor())).await?;
         self.must_still_hold(holder.into()).await?;
-        Ok(Turn { _place: Arc::new(place) })
+        Ok(turn)
+    }
+
+    /// A turn of the director, which decides about rollouts by itself.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when none comes in time.
+    pub(crate) async fn turn_of_director(&self) -> Result<Turn, ApiProblem> {
+        // No token has that name.
+        turn_of(&self.0.computing.small, "director").await
     }
 
     /// A turn in a place.
@@ -161,6 +180,16 @@ impl Control {
         let state = self.state();
         StateCopy { state: state.director(), plans: self.plans().clone() }
     }
+}
+
+async fn turn_of(places: &Shares, owner: &str) -> Result<Turn, ApiProblem> {
+    let place = tokio::time::timeout(TURN, places.place(owner)).await;
+    let place = place.map_err(|_| {
+        let title = "too many changes are computed at once, of this owner or of all";
+        let remedy = Some("try again".to_owned());
+        ApiProblem { remedy, ..problem(503, "busy", title) }
+    })?;
+    Ok(Turn { _place: Arc::new(place) })
 }
 
 #[cfg(test)]

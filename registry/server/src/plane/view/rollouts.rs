@@ -12,7 +12,7 @@ use tamis_oci::Verb;
 use tamis_sync::CallCounts;
 use tamis_trust::{Digest, Name, Version};
 
-use crate::plane::change::{ATTEMPTS, name_capabilities, overtaken};
+use crate::plane::change::{ATTEMPTS, agreed, end, name_capabilities, overtaken};
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::parse::{known_digest, name, version};
@@ -70,11 +70,10 @@ impl Control {
         }
         let artifact = self.stored_artifact(holder, &filter, &to).await?;
         let verified = self.verify_artifact(&filter, &artifact).await?;
-        let version = verified.version.clone();
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
-        self.check_ends(holder, request, (&filter, &version), &artifact).await?;
+        self.check_ends(holder, &rollout, &artifact).await?;
         let before = self.replaced_component(Some(from)).await?;
         // Of every service: each of them ends with the candidate, whatever the first has.
         let configs = self.configurations_of(holder, (&request.services, &filter)).await?;
@@ -101,7 +100,8 @@ impl Control {
                 let subject = Some(rollout.subject().to_string());
                 name_capabilities(ApiProblem { subject, ..refused(vec![one]) }, &added)
             })?;
-            let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
+            let started = state.start(rollout.clone(), agreed(&added));
+            let body = started.map_err(|one| refused(vec![one]))?;
             Ok((vec![body], RolloutStart::Begun))
         });
         let begun = done.await;
@@ -131,21 +131,14 @@ impl Control {
     async fn check_ends(
         &self,
         holder: &AuthorizedCaller,
-        request: &RolloutRequest,
-        (filter, version): (&Name, &Version),
+        rollout: &Rollout,
         artifact: &WholeArtifact,
     ) -> Result<(), ApiProblem> {
-        for service in &request.services {
+        let spec = rollout.spec();
+        for service in &spec.services {
             holder.must_hold(Verb::Operate, &RequiredRights::of_services([service.as_str()]))?;
-            let change = director::Change::Pin(director::PinRecord {
-                service: service.clone(),
-                filter: filter.clone(),
-                version: version.clone(),
-                digest: artifact.digest,
-                allow_older: true,
-                rollback: false,
-            });
-            let planned = self.planned_change(holder, &change, (service, filter)).await?;
+            let (change, at) = (end(rollout, service), (service.as_str(), &spec.filter));
+            let planned = self.planned_change(holder, &change, at).await?;
             self.check_configurations(holder, &planned, Some(artifact)).await?;
         }
         Ok(())
@@ -174,12 +167,29 @@ impl Control {
             why => format!("{actor}: {why}"),
         };
         self.rollout(name)?;
-        self.commit(holder, |state| {
-            let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
-            Ok((vec![body], ()))
-        })
-        .await?;
-        self.rollout(name)
+        for _ in 0..ATTEMPTS {
+            // Whatever the gates report, what nobody agreed to goes no further.
+            let check = match event {
+                Event::Advance => self.check_further(holder.into(), name).await?,
+                _ => None,
+            };
+            let (_, done) = self
+                .commit(holder, |state| {
+                    let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
+                    match &check {
+                        Some(check) if state.decided() != check.decided => Ok((Vec::new(), false)),
+                        Some(check) if !check.refusals.is_empty() => {
+                            Err(refused(check.refusals.clone()))
+                        }
+                        _ => Ok((vec![body], true)),
+                    }
+                })
+                .await?;
+            if done {
+                return self.rollout(name);
+            }
+        }
+        Err(overtaken())
     }
 
     /// A rollout.
@@ -227,7 +237,7 @@ fn names_own(holder: &AuthorizedCaller, request: &RolloutRequest) -> Result<(), 
 /// The view of a rollout if it started now.
 fn preview(state: &State, rollout: &Rollout, now_ms: u64) -> Result<RolloutView, ApiProblem> {
     let mut then = state.clone();
-    let body = state.start(rollout.clone()).map_err(|one| refused(vec![one]))?;
+    let body = state.start(rollout.clone(), Vec::new()).map_err(|one| refused(vec![one]))?;
     let written = body.to_body().map_err(|error| crate::plane::problem::body(&error))?;
     then.apply(state.head().saturating_add(1), now_ms, "nobody", body.kind(), &written);
     let found = then.rollouts().get(rollout.name());

@@ -2,7 +2,7 @@
 //! that was never asked about would be found out at a restart.
 
 use serde_json::{Value, json};
-use tamis_e2e::request;
+use tamis_e2e::{eventually, request};
 
 use super::plane::{EDGE, Plane, Registry, SLOT, said};
 use crate::guests;
@@ -175,6 +175,37 @@ fn what_a_version_may_do_more_in_any_service_of_a_change_needs_an_approval() {
             assert_eq!(pinned(&registry), first.as_str());
         }
     }
+}
+
+#[test]
+fn a_rollout_goes_no_further_with_documents_under_which_its_candidate_may_do_more_than_was_agreed_to()
+ {
+    let plane = Plane::new(|folder| {
+        Plane::second_gateway(folder, "back");
+    });
+    let registry = plane.registry("data", &[]);
+    registry.ready();
+    let brittle = guests::brittle().display().to_string();
+    registry.release_of(&brittle, "test/guest", 2, "local-dev");
+    let begin = ["rollout", "start", "guest-2", "test/guest@2.0.0", "--service", "*"];
+    registry.did(&[&begin[..], &["--wave", "50:10s", "--wave", "100:1h"]].concat());
+    registry.did(&["rollout", "pause", "guest-2"]);
+    plane.folder.write("more.yaml", MORE);
+    registry.did(&["apply", "-f", ".", "--confirm"]);
+
+    // A person does not take it further, and neither does the director when the bake time is over.
+    let advance = ["rollout", "advance", "guest-2"];
+    let refused = said(&registry.ask(&advance));
+    assert!(refused.contains("rollout.move") && refused.contains("read x-secret"), "{refused}");
+    registry.did(&["rollout", "resume", "guest-2"]);
+    let held = eventually("the director pauses it", || {
+        let view = registry.did(&["rollout", "status", "guest-2"]);
+        view["why"].as_str().unwrap().contains("read x-secret").then_some(view)
+    });
+    assert_eq!(held["stage"], "paused in wave 1", "{held}");
+    // Without them it goes on.
+    registry.did(&["delete", "filterattachment", "more", "-n", "test", "--confirm"]);
+    assert_eq!(registry.did(&advance)["stage"], "in wave 2");
 }
 
 /// A document of the namespace of these tests, or of security.
