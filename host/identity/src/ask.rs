@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, header};
+use http::{HeaderMap, Request, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http2::Builder;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -16,6 +16,8 @@ use crate::IdentityError;
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time limit for an answer.
 const ANSWER: Duration = Duration::from_secs(15);
+/// The longest wait that a registry is granted: an SVID is renewed while it is valid.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(60);
 /// Longest text of a refusal that is repeated, in characters.
 const TEXT_MAX: usize = 300;
 
@@ -28,11 +30,11 @@ pub(crate) async fn ask(
 ) -> Result<SvidAnswer, IdentityError> {
     let stream = reach(registry, tls).await?;
     let asked = tokio::time::timeout(ANSWER, exchange(stream, path, request)).await;
-    let (status, body) = asked
+    let (status, retry_after, body) = asked
         .map_err(|_| IdentityError::Unreachable(format!("{registry}: it does not respond")))?
         .map_err(|why| IdentityError::Unreachable(format!("{registry}: {why}")))?;
     if status != 200 {
-        return Err(refused(status, &body));
+        return Err(refused(status, retry_after, &body));
     }
     serde_json::from_slice(&body).map_err(|error| IdentityError::Answer(error.to_string()))
 }
@@ -55,7 +57,7 @@ async fn exchange(
     stream: Stream,
     path: &str,
     request: &SvidRequest,
-) -> Result<(u16, Bytes), String> {
+) -> Result<(u16, Option<Duration>, Bytes), String> {
     let made = Builder::new(TokioExecutor::new()).handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = made.map_err(|error| causes(&error))?;
     let body = serde_json::to_vec(request).map_err(|error| error.to_string())?;
@@ -68,7 +70,7 @@ async fn exchange(
         let (head, body) = answer.into_parts();
         let body = Limited::new(body, MAX_IDENTITY_BYTES).collect().await;
         let body = body.map_err(|error| error.to_string())?.to_bytes();
-        Ok((head.status.as_u16(), body))
+        Ok((head.status.as_u16(), retry_after(&head.headers), body))
     };
     tokio::pin!(answered);
     tokio::select! {
@@ -79,12 +81,41 @@ async fn exchange(
 }
 
 /// A refusal in the form of the API; its texts are shortened, since the other side chose them.
-fn refused(status: u16, body: &[u8]) -> IdentityError {
+fn refused(status: u16, retry_after: Option<Duration>, body: &[u8]) -> IdentityError {
     let problem: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let text = |name: &str| {
         let text = problem.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
         text.chars().filter(|one| !one.is_control()).take(TEXT_MAX).collect::<String>()
     };
     let (code, title, remedy) = (text("code"), text("title"), text("remedy"));
-    IdentityError::Refused { status, code, title, remedy }
+    IdentityError::Refused { status, code, title, remedy, retry_after }
+}
+
+/// The seconds of `Retry-After` (RFC 9110 §10.2.3); a date counts as nothing.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_that_a_registry_asks_for_is_read_and_bounded() {
+        for (text, seconds) in [
+            ("0", Some(0)),
+            ("7", Some(7)),
+            ("86400", Some(60)),
+            ("99999999999999999999", None),
+            ("-1", None),
+            ("Fri, 31 Dec 1999 23:59:59 GMT", None),
+            ("", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::RETRY_AFTER, text.parse().unwrap());
+            assert_eq!(retry_after(&headers), seconds.map(Duration::from_secs), "{text}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
+    }
 }

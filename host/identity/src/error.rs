@@ -1,5 +1,7 @@
 //! Why a proxy has no new SVID.
 
+use std::time::Duration;
+
 use tamis_transport::TlsError;
 use thiserror::Error;
 
@@ -24,6 +26,8 @@ pub enum IdentityError {
         title: String,
         /// The way out.
         remedy: String,
+        /// How long to wait, as the registry asks, for a minute at most; `None`: it does not say.
+        retry_after: Option<Duration>,
     },
     /// Its answer does not follow the protocol.
     #[error("the answer of the registry cannot be used: {0}")]
@@ -37,6 +41,14 @@ pub enum IdentityError {
 }
 
 impl IdentityError {
+    /// How long the registry asks to wait before another attempt.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Refused { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     /// Whether asking again is useless until somebody acts.
     #[must_use]
     pub fn is_final(&self) -> bool {

@@ -9,7 +9,7 @@ use tamis_sync::Backoff;
 use tamis_transport::{MeshIdentity, causes};
 use tokio::sync::watch;
 
-use crate::Registrar;
+use crate::{IdentityError, Registrar};
 
 /// An SVID is renewed after at least this part of its remaining life, in percent.
 const EARLIEST_PERCENT: u64 = 50;
@@ -86,7 +86,7 @@ async fn renew(
         pass(registrar, now + pause, pause).await;
         let mut backoff = Backoff::new(AGAIN, AGAIN_MAX);
         while let Err(error) = registrar.renew(identity).await {
-            let pause = backoff.next(random.number(), None).max(AGAIN / 10);
+            let pause = pause_after(&error, &mut backoff, random.number());
             let (why, expires) = (causes(&error), identity.facts().expiry());
             let id = identity.id();
             identity.renewal_failed(&why, registrar.now());
@@ -99,6 +99,11 @@ async fn renew(
         }
         tracing::info!(id = %identity.id(), expires = identity.facts().expiry(), "the SVID is renewed");
     }
+}
+
+/// The wait after a failure: no shorter than the registry asks for.
+fn pause_after(error: &IdentityError, backoff: &mut Backoff, random: u64) -> Duration {
+    backoff.next(random, error.retry_after()).max(AGAIN / 10)
 }
 
 /// Waits for that time or until that date, whichever comes first: an SVID expires by the date.

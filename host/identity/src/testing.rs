@@ -34,6 +34,8 @@ pub(crate) struct TestMesh {
     pub(crate) answered: BTreeMap<String, usize>,
     /// Whether its next answer to a join does not arrive, and the proxy receives another.
     pub(crate) loses: bool,
+    /// Whether it refuses renewals because they come too often.
+    pub(crate) paces: bool,
     lifetime: Duration,
 }
 
@@ -51,7 +53,14 @@ impl TestMesh {
         let now = Clock::system().wall();
         let authority = CertificateAuthority::open(folder, &domain, Random::system(), now).unwrap();
         let (ledger, answered) = (JoinLedger::default(), BTreeMap::new());
-        Arc::new(Mutex::new(Self { authority, ledger, answered, loses: false, lifetime }))
+        Arc::new(Mutex::new(Self {
+            authority,
+            ledger,
+            answered,
+            loses: false,
+            paces: false,
+            lifetime,
+        }))
     }
 
     fn bundles(&self) -> BTreeMap<String, String> {
@@ -82,6 +91,8 @@ impl TestMesh {
             }
         } else if peer.map(SpiffeId::as_str) != Some(PAY) {
             return Err("node.identity|somebody else".to_owned());
+        } else if self.paces {
+            return Err("identity.pace|too often".to_owned());
         }
         let request = CertificateSigningRequestDer::from_pem_slice(asked.request.as_bytes());
         let id = PAY.parse().unwrap();
@@ -174,8 +185,10 @@ fn response(answer: Result<SvidAnswer, String>) -> Response<Full<Bytes>> {
         Ok(answer) => (200, serde_json::to_value(answer).unwrap()),
         Err(why) => {
             let (code, title) = why.split_once('|').unwrap();
-            (403, serde_json::json!({ "code": code, "title": title, "remedy": "a way out" }))
+            let status = if code == "identity.pace" { 429 } else { 403 };
+            (status, serde_json::json!({ "code": code, "title": title, "remedy": "a way out" }))
         }
     };
-    Response::builder().status(status).body(Full::new(Bytes::from(body.to_string()))).unwrap()
+    let answer = Response::builder().status(status).header("retry-after", "7");
+    answer.body(Full::new(Bytes::from(body.to_string()))).unwrap()
 }

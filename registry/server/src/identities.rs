@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Extension, Router};
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use tamis_api::ApiProblem;
 use tamis_sync::{JOIN_PATH, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
@@ -60,8 +60,14 @@ async fn renew(
         let title = "a proxy renews its SVID with the current one, and this client shows none";
         return Err(problem(401, "node.identity", title, "join with a token"));
     }
-    // Decided on the head: no body of a revoked proxy is read.
+    // Decided on the head: no body of a revoked proxy is read, and none of one that renews too often.
     control.refuse_revoked(&peer).await?;
+    if let Err((wait, problem)) = control.pace_renewal(&peer) {
+        let mut response = ProblemResponse(problem).into_response();
+        let seconds = HeaderValue::from(wait.as_secs().saturating_add(1));
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        return Ok(response);
+    }
     let asked = read(request.into_body()).await?;
     answer(control.renew_member(&peer, &asked).await)
 }

@@ -68,6 +68,7 @@ pub(crate) const CODES: &[Code] = &[
     row("identity.revoked", "the identity of the proxy was revoked", "whoever revoked it; `tamis identity show` shows who and why", "somebody who decides about security makes a new token: `tamis identity token NODE`"),
     row("identity.other-node", "the SVID was signed for another proxy", "the registry", "each proxy renews its own SVID, with that SVID"),
     row("identity.expired", "the SVID of the proxy has expired: within a day it can still be renewed, and gets nothing else; later it cannot be renewed", "the registry", "after a day, restart the proxy with a new token: `tamis identity token NODE`"),
+    row("identity.pace", "a proxy renews its SVID more often than the registry signs for one proxy", "the registry", "wait as long as Retry-After says; a proxy renews at half of the life of its SVID"),
     row("identity.expiring", "the intermediate expires before any SVID that it could sign", "the authority", "`tamis identity rotate`, on the machine that has the root's key"),
     row("identity.root-offline", "the root's key is not at the registry, so it cannot sign an intermediate", "whoever keeps the root", "sign an intermediate where the root's key is"),
     row("guard.empty-chain", "a chain that has filters would lose all of them", "the guard against emptied chains", "keep an attachment, or `--confirm`"),

@@ -160,6 +160,25 @@ async fn an_svid_that_grew_old_while_the_machine_slept_is_renewed_when_it_wakes_
 }
 
 #[tokio::test]
+async fn a_registry_that_asks_for_patience_is_asked_again_no_earlier_than_it_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = TestRegistry::start(TestMesh::new(folder.path(), HOUR), ANY);
+    let file = registry.join_file();
+    let registrar = Registrar::new(&file, Clock::system()).unwrap();
+    let identity = joined(&registrar, &file).await.unwrap();
+    let before = identity.facts();
+    registry.mesh.lock().unwrap().paces = true;
+    let error = registrar.renew(&identity).await.unwrap_err();
+    assert!(!error.is_final() && identity.facts() == before, "{error}");
+    let mut backoff = Backoff::new(AGAIN, AGAIN_MAX);
+    for random in [0, 1, u64::MAX] {
+        assert!(pause_after(&error, &mut backoff, random) >= Duration::from_secs(7), "{random}");
+    }
+    registry.mesh.lock().unwrap().paces = false;
+    registrar.renew(&identity).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_renewal_for_another_member_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let registry = TestRegistry::start(TestMesh::new(folder.path(), HOUR), ANY);

@@ -31,7 +31,7 @@ use crate::plane::control::artifact_cache::ArtifactCache;
 use crate::plane::control::compute_turns::Turns;
 use crate::plane::control::fleet::Fleet;
 use crate::plane::control::routers::Routers;
-use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewedSvids};
+use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewalPace, RenewedSvids};
 use crate::plane::keys::Keys;
 use crate::plane::keys_record::KeysRecord;
 use crate::plane::policy::PolicyFolder;
@@ -83,6 +83,7 @@ pub(crate) struct ControlInner {
     /// The authority of the trust domain; empty in a registry that has none.
     pub(crate) authority: OnceLock<MeshAuthority>,
     pub(crate) renewed: RenewedSvids,
+    pub(crate) pace: RenewalPace,
     /// The turns of computations beside the thread that serves.
     computing: Turns,
     plans: Mutex<Plans>,
@@ -123,6 +124,7 @@ impl Control {
             routers: Routers::default(),
             authority: OnceLock::new(),
             renewed: RenewedSvids::default(),
+            pace: RenewalPace::default(),
             computing: Turns::default(),
             plans: Mutex::default(),
             upstreams: Mutex::default(),

@@ -8,6 +8,7 @@ mod authority;
 mod ledger;
 mod manage;
 mod own;
+mod pace;
 pub(crate) mod problems;
 mod records;
 mod renewals;
@@ -24,6 +25,7 @@ use tamis_trust::Digest;
 pub(crate) use authority::MeshAuthority;
 pub use authority::MeshOptions;
 pub(crate) use ledger::IdentityLedger;
+pub(crate) use pace::RenewalPace;
 pub(crate) use renewals::RenewedSvids;
 
 use crate::ServerError;
@@ -126,6 +128,18 @@ impl Control {
         let svid = authority.sign(member, &id, &asked.request, self.signing_time(&name))?;
         self.0.renewed.add(recorded(&name, id, &svid));
         Ok(SvidAnswer { chain: svid.chain, bundles })
+    }
+
+    /// Counts a renewal of the proxy that showed this certificate, before anything is read or signed for it.
+    ///
+    /// # Errors
+    /// It renews too often: how long it has to wait, and the refusal.
+    pub(crate) fn pace_renewal(&self, peer: &ProvenProxy) -> Result<(), (Duration, ApiProblem)> {
+        let name = peer.certificate.as_ref().and_then(|shown| shown.common_name.as_deref());
+        let Some((name, authority)) = name.zip(self.0.authority.get()) else { return Ok(()) };
+        let now = self.0.store.clock().now();
+        let paced = self.0.pace.take(name, authority.lifetime(), now);
+        paced.map_err(|wait| (wait, problems::too_often(wait)))
     }
 
     /// The identity with which the registry proves itself to proxies.

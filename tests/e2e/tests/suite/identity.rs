@@ -272,6 +272,26 @@ fn a_proxy_connects_under_its_one_name_only() {
 }
 
 #[test]
+fn a_proxy_renews_a_few_times_at_once_and_then_waits_as_others_do() {
+    let mesh = Mesh::start();
+    let (pay, other) = (mesh.member(PAY), mesh.member(PAY_1));
+    let renewal = |member: &Member, node| Asked::renewal(node, member.bundles());
+    let (mut signed, mut refused) = (0, None);
+    for _ in 0..100 {
+        let answer = renewal(&pay, PAY).send(&mesh.proxies, Some(&pay));
+        match answer.0 {
+            200 => signed += 1,
+            _ => refused = refused.or(Some(answer)),
+        }
+    }
+    let refused = refused.unwrap();
+    assert_eq!(code(&refused), (429, "identity.pace"), "{}", refused.1);
+    // Ten at once, and one in ten seconds.
+    assert!((10..50).contains(&signed), "{signed}");
+    assert_eq!(renewal(&other, PAY_1).send(&mesh.proxies, Some(&other)).0, 200);
+}
+
+#[test]
 fn an_expired_svid_is_renewed_and_gets_nothing_else() {
     let mesh = Mesh::start();
     let mesh = mesh.again(&["--identity-seconds", "10"]);

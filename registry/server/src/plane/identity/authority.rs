@@ -100,6 +100,11 @@ impl MeshAuthority {
         AuthorityRecord { domain, bundle: Digest::of(bundle.as_bytes()) }
     }
 
+    /// How long the SVIDs of proxies are valid.
+    pub(crate) fn lifetime(&self) -> Duration {
+        self.lifetime
+    }
+
     /// The identity with which the registry proves itself.
     pub(crate) fn own(&self) -> &MeshIdentity {
         &self.own

@@ -1,6 +1,7 @@
 //! Refusals about identities, in the form of the API.
 
 use std::fmt;
+use std::time::Duration;
 
 use tamis_api::ApiProblem;
 use tamis_authority::{AuthorityError, JoinRefusal};
@@ -86,6 +87,12 @@ pub(crate) fn expired(node: &str) -> ApiProblem {
     let title = format!("the SVID of {node} expired more than a day ago");
     let way = "restart the proxy with a new token: `tamis identity token NODE`";
     with(403, "identity.expired", title, way)
+}
+
+pub(crate) fn too_often(wait: Duration) -> ApiProblem {
+    let title = format!("this proxy renews its SVID too often; the next one in {wait:.1?}");
+    let way = "come back after Retry-After, and renew at half of the life of an SVID";
+    with(429, "identity.pace", title, way)
 }
 
 /// The refusal of everything but a renewal.
