@@ -37,7 +37,7 @@ use crate::plan::{AddressPlan, NodePlan};
 use crate::problem::Problem;
 use crate::security::Security;
 use crate::stray::GuardedPlaces;
-use external::ExternalChecks;
+use external::{ContestedPorts, ExternalChecks};
 use problems::FoldProblems;
 
 /// Reads a file that a document names.
@@ -104,6 +104,8 @@ pub(crate) struct Fold<'a> {
     virtual_addresses: BTreeMap<String, Ipv4Addr>,
     /// What is asked of hosts outside of the mesh that are reached over TLS.
     external_checks: ExternalChecks,
+    /// Their ports about which documents contradict each other.
+    contested_ports: ContestedPorts,
     /// What can be guarded; made when a target is not there.
     places: OnceCell<GuardedPlaces>,
 }
@@ -139,6 +141,7 @@ pub fn fold_under<D: Borrow<Document>>(
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
         external_checks: ExternalChecks::new(),
+        contested_ports: ContestedPorts::new(),
         places: OnceCell::new(),
     };
     fold.index(documents);
@@ -170,6 +173,7 @@ pub fn trust_policies<D: Borrow<Document>>(
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
         external_checks: ExternalChecks::new(),
+        contested_ports: ContestedPorts::new(),
         places: OnceCell::new(),
     };
     fold.index(documents);

@@ -26,6 +26,11 @@ type PortPlace = (String, usize);
 /// What is asked of the certificates of the hosts that are reached over TLS; `None`: it cannot be used.
 pub(super) type ExternalChecks = BTreeMap<PortPlace, Option<CertificateCheck>>;
 
+/// A port of a host, by the place of the port in its document.
+type PortOfHost = (PortPlace, String);
+/// Ports that nothing may be sent to, because documents contradict each other about them.
+pub(super) type ContestedPorts = BTreeSet<PortOfHost>;
+
 /// What the certificate of a host must show.
 #[derive(Clone)]
 pub(super) struct CertificateCheck {
@@ -123,10 +128,8 @@ impl<'a> Fold<'a> {
                 for (at, port) in spec.ports.iter().enumerate().filter(|_| is_outside(&host)) {
                     let place = (document.key(), at);
                     let (host, addresses) = (host.clone(), addresses.clone());
-                    let one = External { host, port, addresses, place };
-                    // The one declared first counts; the other is reported.
-                    if !all.iter().any(|other| other.name() == one.name()) {
-                        all.push(one);
+                    if !self.contested_ports.contains(&(place.clone(), host.clone())) {
+                        all.push(External { host, port, addresses, place });
                     }
                 }
             }
@@ -149,6 +152,7 @@ impl<'a> Fold<'a> {
     pub(super) fn check_externals(&mut self) {
         let mut claims = Vec::new();
         for (document, spec) in self.all::<ExternalServiceSpec>() {
+            let requests = spec.ports.iter().filter(|port| !port.is_tcp()).count();
             let mut wrong = Vec::new();
             for (at, host) in spec.hosts.iter().enumerate() {
                 let pointer = format!("/spec/hosts/{at}");
@@ -162,10 +166,17 @@ impl<'a> Fold<'a> {
                         "write the whole name of a host, such as api.shop.example",
                     ));
                 }
-                for port in &spec.ports {
-                    let claimed =
-                        (document.metadata.namespace.clone(), host.to_ascii_lowercase(), port.port);
-                    claims.push((claimed, Claim { document, pointer: pointer.clone() }));
+                let host = host.to_ascii_lowercase();
+                for (at, port) in spec.ports.iter().enumerate() {
+                    let one = ((document.key(), at), host.clone());
+                    if requests > 1 && !port.is_tcp() {
+                        // Requests that name the host would go to either of them.
+                        self.contested_ports.insert(one);
+                        continue;
+                    }
+                    let claim = Claim { document, pointer: pointer.clone() };
+                    let space = document.metadata.namespace.clone();
+                    claims.push(((space, host.clone(), port.port), port.is_tcp(), one, claim));
                 }
             }
             for (at, text) in spec.addresses.iter().enumerate() {
@@ -178,7 +189,7 @@ impl<'a> Fold<'a> {
                     ));
                 }
             }
-            if spec.ports.iter().filter(|port| !port.is_tcp()).count() > 1 {
+            if requests > 1 {
                 let message = "only one port may be other than tcp".to_owned();
                 wrong.push((
                     "/spec/ports".to_owned(),
@@ -197,9 +208,30 @@ impl<'a> Fold<'a> {
                 self.external_checks.insert((document.key(), at), check);
             }
         }
-        self.contradictions(&claims, "external.conflict", |(_, host, port)| {
+        // All requests that name a host go to one port of it, whatever port their client connects to.
+        let requests = claims.iter().filter(|(_, is_tcp, ..)| !is_tcp);
+        let requests = requests.map(|((space, host, _), _, one, claim)| {
+            (((space.clone(), host.clone()), claim.clone()), one.clone())
+        });
+        self.contest(requests.unzip(), |(_, host)| {
+            format!("more than one ExternalService of the namespace declares the port for requests to {host}, which name none")
+        });
+        claims.retain(|(_, _, one, _)| !self.contested_ports.contains(one));
+        let ports = claims.into_iter().map(|(port, _, one, claim)| ((port, claim), one));
+        self.contest(ports.unzip(), |(_, host, port)| {
             format!("port {port} of {host} is declared by more than one ExternalService of the namespace")
         });
+    }
+
+    /// Leaves out the ports that lose in a contradiction.
+    fn contest<K: Ord>(
+        &mut self,
+        (claims, ports): (Vec<(K, Claim<'a>)>, Vec<PortOfHost>),
+        said: impl Fn(&K) -> String,
+    ) {
+        let lost = self.contradictions(&claims, "external.conflict", said);
+        let lost = ports.into_iter().zip(lost).filter(|(_, lost)| *lost);
+        self.contested_ports.extend(lost.map(|(one, _)| one));
     }
 }
 

@@ -69,6 +69,7 @@ pub fn guard_reach<'a>(
         statuses: BTreeMap::new(),
         virtual_addresses: BTreeMap::new(),
         external_checks: BTreeMap::new(),
+        contested_ports: BTreeSet::new(),
         places: OnceCell::from(GuardedPlaces::having(own, |kind| has(kind, own))),
     };
     let routes = fold.routes();

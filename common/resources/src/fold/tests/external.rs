@@ -116,6 +116,41 @@ fn two_documents_of_a_namespace_for_one_port_are_reported_and_of_two_namespaces_
     assert_eq!(codes(&apart.problems), Vec::<&str>::new());
 }
 
+#[test]
+fn requests_to_a_host_go_to_the_one_port_that_documents_agree_on_or_to_none() {
+    let clear = "hosts: [A.example], ports: [{ port: 80, protocol: http }]";
+    let other = "hosts: [b.example, a.example], ports: [{ port: 81, protocol: http2 }, { port: 25, protocol: tcp }]";
+    let tls = "hosts: [a.example], ports: [{ port: 80, protocol: http, tls: {} }]";
+    let elsewhere = "hosts: [a.example], ports: [{ port: 90, protocol: grpc, tls: {} }]";
+    let both = "hosts: [a.example], ports: [{ port: 80, protocol: http }, { port: 90, protocol: http, tls: {} }]";
+    let tcp =
+        "hosts: [a.example], ports: [{ port: 80, protocol: tcp }, { port: 25, protocol: tcp }]";
+    for (specs, code, count, left) in [
+        (&[clear, tls][..], "external.conflict", 2, &[][..]),
+        (&[clear, elsewhere], "external.conflict", 2, &[]),
+        (&[tls, other], "external.conflict", 2, &["a.example:25", "b.example:25", "b.example:81"]),
+        (&[both], "external.invalid", 1, &[]),
+        (&[both, tls], "external.invalid", 1, &["a.example:80"]),
+        (&[clear, tcp], "external.conflict", 2, &["a.example:25"]),
+        (
+            &[tls, "hosts: [a.example], ports: [{ port: 25, protocol: tcp }]"],
+            "",
+            0,
+            &["a.example:25", "a.example:80"],
+        ),
+    ] {
+        let documents =
+            specs.iter().enumerate().map(|(at, spec)| external("data", &format!("e{at}"), spec));
+        let text = caller("data") + &documents.collect::<String>();
+        let folded = folded(&text, "sidecar:data/web/0");
+        assert_eq!(codes(&folded.problems), vec![code; count], "{specs:?}");
+        let plan = folded.plan.unwrap();
+        let names = plan.services.iter().filter_map(|one| one.name.strip_prefix("external/"));
+        let names: std::collections::BTreeSet<_> = names.collect();
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), left, "{specs:?}");
+    }
+}
+
 const PEM: &str = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
 
 fn read(path: &str) -> Result<Vec<u8>, String> {
