@@ -20,7 +20,9 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
 use tamis_transport::InterimSender;
-use tamis_upstream::{Attempt, AttemptOutcome, SendFailure, Upstream, UpstreamRequest};
+use tamis_upstream::{
+    Attempt, AttemptOutcome, EndpointLimit, SendFailure, Upstream, UpstreamRequest,
+};
 use tokio::time::error::Elapsed;
 
 /// Bytes read from a failed response so that its connection can be used again.
@@ -248,7 +250,7 @@ fn judge(
                 });
             }
             // A bound of this proxy that clients reach must not open the circuit for requests.
-            if !failure.tunnels {
+            if failure.limit.is_none() {
                 ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Failure));
             }
             Err(without_response(failure))
@@ -276,7 +278,8 @@ fn judge(
 fn without_response(failure: SendFailure) -> AttemptFailure {
     let (code, status) = match failure.cause {
         _ if failure.protocol => ("upstream.protocol", 502),
-        _ if failure.tunnels => ("upstream.tunnels", 503),
+        _ if failure.limit == Some(EndpointLimit::Tunnels) => ("upstream.tunnels", 503),
+        _ if failure.limit == Some(EndpointLimit::Waiting) => ("upstream.overloaded", 503),
         Cause::ConnectFailure => ("upstream.connect", 503),
         Cause::RefusedStream => ("upstream.refused-stream", 503),
         Cause::Reset => ("upstream.reset", 502),
@@ -441,18 +444,19 @@ mod tests {
     #[test]
     fn what_never_left_may_be_sent_again_whatever_its_method_and_what_broke_the_protocol_not() {
         use Cause::{ConnectFailure, Other, RefusedStream, Reset};
-        for (cause, untouched, (protocol, tunnels), code, status) in [
-            (ConnectFailure, true, (false, false), "upstream.connect", 503),
-            (RefusedStream, true, (false, false), "upstream.refused-stream", 503),
+        for (cause, untouched, (protocol, limit), code, status) in [
+            (ConnectFailure, true, (false, None), "upstream.connect", 503),
+            (RefusedStream, true, (false, None), "upstream.refused-stream", 503),
             // A connection that was closed before anything was written on it.
-            (Reset, true, (false, false), "upstream.reset", 502),
-            (Reset, false, (false, false), "upstream.reset", 502),
-            (Other, true, (false, false), "upstream.failed", 502),
-            (Other, true, (false, true), "upstream.tunnels", 503),
-            (Other, false, (true, false), "upstream.protocol", 502),
+            (Reset, true, (false, None), "upstream.reset", 502),
+            (Reset, false, (false, None), "upstream.reset", 502),
+            (Other, true, (false, None), "upstream.failed", 502),
+            (Other, true, (false, Some(EndpointLimit::Tunnels)), "upstream.tunnels", 503),
+            (Other, true, (false, Some(EndpointLimit::Waiting)), "upstream.overloaded", 503),
+            (Other, false, (true, None), "upstream.protocol", 502),
         ] {
             let detail = "why".to_owned();
-            let failure = SendFailure { cause, detail, untouched, protocol, tunnels };
+            let failure = SendFailure { cause, detail, untouched, protocol, limit };
             let failed = without_response(failure);
             assert_eq!((failed.cause, failed.untouched), (cause, untouched), "{code}");
             assert_eq!((failed.refusal.code, failed.refusal.status), (code, status));

@@ -121,9 +121,10 @@ pub(crate) async fn connect(
                 return Ok(connected);
             }
             Err(failure) => {
-                let code = if failure.tunnels { "upstream.tunnels" } else { "upstream.connect" };
+                let is_full = failure.limit.is_some();
+                let code = if is_full { "upstream.tunnels" } else { "upstream.connect" };
                 // A bound of this proxy that clients reach must not open the circuit for requests.
-                if !failure.tunnels {
+                if !is_full {
                     ask_breaker(&chain, upstream, attempt.record(AttemptOutcome::Failure));
                 }
                 last = Some(Refusal::new(code, 503, Fault::Upstream, failure.detail));

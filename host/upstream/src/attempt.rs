@@ -82,6 +82,11 @@ impl Attempt {
         self.pool.is_secure()
     }
 
+    /// Whether requests wait because every connection of the endpoint is in use.
+    pub fn is_crowded(&self) -> bool {
+        self.endpoint.queue.waiting() > 0
+    }
+
     /// Whether it leads to a proxy of the mesh, whose identity is checked.
     pub fn is_of_mesh(&self) -> bool {
         self.pool.is_of_mesh()

@@ -3,8 +3,10 @@
 //! These are values: `circuit/admission` decides by them whether an attempt passes, and `circuit/outcome` writes how it ended.
 
 use crate::circuit::CircuitState;
+use crate::endpoint_queue::EndpointQueue;
 use crate::latency::EndpointLatency;
 use crate::lock::lock;
+
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -37,6 +39,8 @@ pub(crate) struct EndpointState {
     pub(crate) connections: AtomicU32,
     /// Tunnels and requests for one, each of which has a connection.
     pub(crate) tunnels: AtomicU32,
+    /// Requests that wait for one of its connections over HTTP/1.
+    pub(crate) queue: EndpointQueue,
     pub(crate) behind_name: bool,
     pub(crate) latency: EndpointLatency,
 }
@@ -62,6 +66,7 @@ impl EndpointState {
             in_flight: AtomicU32::default(),
             connections: AtomicU32::default(),
             tunnels: AtomicU32::default(),
+            queue: EndpointQueue::default(),
             behind_name,
             latency: EndpointLatency::new(now),
         }

@@ -185,7 +185,7 @@ impl Pool {
                 self.address,
                 waiters.len()
             );
-            return Err(SendFailure::untouched(Cause::Other, detail));
+            return Err(SendFailure::waiting(detail));
         }
         let (send, turn) = oneshot::channel();
         waiters.push_back(send);
@@ -214,8 +214,16 @@ impl Pool {
     }
 }
 
+impl Pool {
+    /// Tells it from the pools of other workers for the same endpoint.
+    pub(crate) fn number(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+}
+
 impl Drop for Pool {
     fn drop(&mut self) {
+        self.state.queue.forget(self.number());
         // The watching task ends once it finds the pool gone.
         self.watcher.take().into_iter().for_each(Waker::wake);
     }

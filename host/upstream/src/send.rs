@@ -17,26 +17,44 @@ pub struct SendFailure {
     pub untouched: bool,
     /// The upstream sent something that is not a valid response. Another attempt would get the same.
     pub protocol: bool,
-    /// There are as many tunnels to the endpoint as there may be. The endpoint has no part in it.
-    pub tunnels: bool,
+    /// There is as much to the endpoint already as there may be. The endpoint has no part in it.
+    pub limit: Option<EndpointLimit>,
+}
+
+/// A limit on what is under way to an endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndpointLimit {
+    /// On tunnels.
+    Tunnels,
+    /// On requests that wait for one of its connections.
+    Waiting,
 }
 
 impl SendFailure {
     pub(crate) fn new(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: false, protocol: false, tunnels: false }
+        Self { cause, detail, untouched: false, protocol: false, limit: None }
     }
 
     pub(crate) fn untouched(cause: Cause, detail: String) -> Self {
-        Self { cause, detail, untouched: true, protocol: false, tunnels: false }
+        Self { cause, detail, untouched: true, protocol: false, limit: None }
     }
 
     pub(crate) fn protocol(detail: String) -> Self {
-        Self { cause: Cause::Other, detail, untouched: false, protocol: true, tunnels: false }
+        Self { cause: Cause::Other, detail, untouched: false, protocol: true, limit: None }
     }
 
     /// No place is left for one more tunnel.
     pub(crate) fn tunnels(detail: String) -> Self {
-        Self { cause: Cause::Other, detail, untouched: true, protocol: false, tunnels: true }
+        Self::limited(EndpointLimit::Tunnels, detail)
+    }
+
+    /// No place is left for one more request that waits for a connection.
+    pub(crate) fn waiting(detail: String) -> Self {
+        Self::limited(EndpointLimit::Waiting, detail)
+    }
+
+    fn limited(limit: EndpointLimit, detail: String) -> Self {
+        Self { limit: Some(limit), ..Self::untouched(Cause::Other, detail) }
     }
 }
 

@@ -232,6 +232,7 @@ async fn take(pool: &Rc<Pool>) -> Result<Lease, SendFailure> {
 /// Waits in the queue. The place in it is kept until the turn comes.
 async fn wait(pool: &Pool) -> Result<PoolTurn, SendFailure> {
     let mut turn = pool.queue()?;
+    let _waits = pool.state.queue.enter();
     loop {
         match tokio::time::timeout(LOOK_AGAIN, &mut turn).await {
             Ok(Ok(turn)) => return Ok(turn),
@@ -278,7 +279,9 @@ fn keep(pool: &Pool, mut connection: Connection) {
             Ok(()) | Err(PoolTurn::Place(_)) => return,
         }
     }
-    if !pool.closed.get() && pool.watched(|cx| connection.poll_ended(cx).is_pending()) {
+    let elsewhere = pool.state.queue.waiting() > 0;
+    if !elsewhere && !pool.closed.get() && pool.watched(|cx| connection.poll_ended(cx).is_pending())
+    {
         let since = pool.state.clock.now();
         pool.idle.borrow_mut().push(IdleConnection { connection, since });
         return;
@@ -301,17 +304,21 @@ fn watch(pool: &Rc<Pool>) {
 fn poll_watch(pool: &Weak<Pool>, cx: &Context<'_>) -> Poll<()> {
     let Some(pool) = pool.upgrade() else { return Poll::Ready(()) };
     pool.watcher.replace(Some(cx.waker().clone()));
+    pool.state.queue.watch(pool.number(), cx.waker());
     sweep(&pool);
     Poll::Pending
 }
 
-/// Closes idle connections that ended, or were idle for too long.
+/// Closes idle connections that ended, were idle for too long, or take places for which requests of other workers wait.
 pub(crate) fn sweep(pool: &Pool) {
     let limit = pool.settings.borrow().idle_timeout;
     let now = pool.state.clock.now();
     let before = pool.idle.borrow().len();
     let mut idle = pool.idle.take();
     pool.watched(|cx| idle.retain_mut(|one| one.is_usable(limit, now, cx)));
+    // The oldest ones; a request of this worker would have taken one.
+    let wanted = pool.state.queue.waiting() as usize;
+    drop(idle.drain(..wanted.min(idle.len())));
     let ended = idle.len() < before;
     pool.idle.replace(idle);
     if ended {

@@ -2,6 +2,7 @@
 
 use super::server::{ServerLog, by_hand, http1, http1_at, read_head, serve_http1, write_ok};
 use super::*;
+use crate::EndpointLimit;
 use std::any::Any;
 use tamis_exchange::Cause;
 use tamis_transport::Address;
@@ -243,7 +244,10 @@ async fn tunnels_leave_half_of_the_connections_to_requests_whatever_opens_them()
                 held.push(open(&upstream, upgrade).await.unwrap());
             }
             let failure = open(&upstream, upgrade).await.map(drop).unwrap_err();
-            assert!(failure.tunnels && failure.untouched, "{what}: {failure}");
+            assert!(
+                failure.limit == Some(EndpointLimit::Tunnels) && failure.untouched,
+                "{what}: {failure}"
+            );
             if protocol == Protocol::Http1 && connections > tunnels {
                 assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "/", "{what}");
             }

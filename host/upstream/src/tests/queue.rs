@@ -71,6 +71,32 @@ async fn one_who_gave_up_passes_the_turn_on() {
 }
 
 #[tokio::test]
+async fn no_idle_connection_of_a_worker_keeps_a_request_of_another_waiting() {
+    on_worker(async {
+        let (target, seen) = http1().await;
+        let table = table();
+        let workers = [(); 3].map(|()| Upstreams::new(table.clone()));
+        let [one, other, third] =
+            workers.each_ref().map(|worker| apply(worker, narrow(target.clone(), 2, 4)));
+        let both = [later(&one, "/a"), later(&other, "/b")];
+        for done in both {
+            done.await.unwrap().unwrap();
+        }
+        // Both places are taken by connections that nobody uses.
+        let waits = [later(&third, "/c"), later(&third, "/d")];
+        for done in waits {
+            let done = tokio::time::timeout(Duration::from_secs(20), done).await;
+            done.expect("it waits for no idle connection").unwrap().unwrap();
+        }
+        // One that is idle where nobody waits stays.
+        let opened = seen.connections.get();
+        fetch(&third, get("/e")).await.unwrap();
+        assert_eq!(seen.connections.get(), opened);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn workers_share_the_places_of_an_endpoint() {
     on_worker(async {
         let (target, seen) = http1().await;

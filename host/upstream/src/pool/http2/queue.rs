@@ -5,7 +5,6 @@ use crate::send::SendFailure;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
-use tamis_exchange::Cause;
 use tokio::sync::Notify;
 
 /// Interval at which places released by other workers are looked for while a request waits.
@@ -71,7 +70,7 @@ impl WaitingRequest {
                 "{} has all its connections in use and {waiting} requests wait (pool.pending)",
                 pool.address
             );
-            return Err(SendFailure::untouched(Cause::Other, detail));
+            return Err(SendFailure::waiting(detail));
         }
         queue.waiting.set(waiting.saturating_add(1));
         Ok(Self(queue))
