@@ -67,7 +67,9 @@ pub use serve::{
     RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError,
     serve_connection, serve_recording_refusals,
 };
-pub use streams::{KeepAlive, PingTimes, ReceivedContent, SendContentError, send_content};
+pub use streams::{
+    KeepAlive, PingTimes, ReceivedContent, SendContentError, ServedBody, send_content,
+};
 pub use tcp_answer::{AnsweredStream, HeardAnswer, PeerAnswer, TcpAnswer};
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{

@@ -35,6 +35,7 @@ use crate::address::Address;
 use crate::first_read::poll_first_read;
 use crate::frames::IDLE_FRAMES_MAX;
 use crate::gate::{GateLimits, RefusedRequest};
+use crate::streams::{PlainBody, ServedBody};
 use crate::tls::PeerIdentity;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -148,6 +149,9 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let handler = async move |request: Request<RequestBody>, info: &ConnectionInfo| {
+        handler(request, info).await.map(PlainBody::new)
+    };
     serve_recording_refusals(io, info, limits, handler, |_refused| None, shutdown).await
 }
 
@@ -167,7 +171,7 @@ pub async fn serve_recording_refusals<IO, H, B>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
-    B: Body<Data = Bytes> + 'static,
+    B: ServedBody + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let negotiated = info.identity.as_ref().and_then(|identity| identity.alpn.as_deref());

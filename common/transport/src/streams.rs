@@ -1,10 +1,14 @@
-//! What both ends of an HTTP/2 connection do with the `h2` crate: content on its streams, and pings.
+//! What both ends of an HTTP/2 connection do with the `h2` crate: content on its streams, pings, and clients that
+//! take nothing of a response.
 
 mod content;
 mod keep_alive;
+mod reader;
 mod send;
 
 pub use content::ReceivedContent;
 pub use keep_alive::{KeepAlive, PingTimes};
-pub(crate) use send::poll_room;
+pub use reader::ServedBody;
+pub(crate) use reader::{PlainBody, ReaderWatch, may_wait};
 pub use send::{SendContentError, send_content};
+pub(crate) use send::{poll_room, send_response};

@@ -2,7 +2,8 @@
 //!
 //! A filter's grant bounds one body. Clients choose how many there are at once, and how slowly they arrive. So one sender may
 //! have as much as it leaves to others: alone half of all, with another one a third each. Whoever opens connection after
-//! connection and sends the last octets never keeps nobody else from having a body looked at.
+//! connection and sends the last octets never keeps nobody else from having a body looked at. Behind a proxy of the mesh the
+//! same holds for its clients among themselves: the proxy says whose requests it sends, and can divide its own share alone.
 
 use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
@@ -12,12 +13,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Bytes of bodies that a proxy holds for filters at once.
 pub(crate) const BODIES_MAX_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Whose bodies they are: an address, or of IPv6 the network of 64 bits that somebody has whole. `None`: peers without an
-/// address, such as those of a Unix socket, all together.
-pub(crate) type BodySender = Option<IpAddr>;
+/// Octets of a body that need no room: an exchange itself takes more.
+const UNCOUNTED: usize = 4_096;
 
-/// The sender with that `source.address`.
-pub(crate) fn sender(address: Option<&str>) -> BodySender {
+/// Whose bodies they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub(crate) struct BodySender {
+    /// The client of this proxy. `None`: peers without an address, such as those of a Unix socket, all together.
+    client: Option<IpAddr>,
+    /// The client of that client, which is a proxy of the mesh and says so.
+    behind: Option<IpAddr>,
+}
+
+impl BodySender {
+    /// The sender with that `source.address`.
+    pub(crate) fn new(address: Option<&str>) -> Self {
+        Self { client: owner(address), behind: None }
+    }
+
+    /// The first sender of a list of addresses (`x-forwarded-for`), whose last one is a proxy of the mesh.
+    pub(crate) fn behind(self, list: Option<&str>) -> Self {
+        let first = list.and_then(|list| list.split(',').next()).map(str::trim);
+        Self { behind: owner(first), ..self }
+    }
+}
+
+/// Who has an address: of IPv6 the network of 64 bits that somebody has whole.
+fn owner(address: Option<&str>) -> Option<IpAddr> {
     Some(match address?.parse().ok()? {
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
             Some(address) => address.into(),
@@ -34,7 +56,7 @@ pub(crate) struct BodyBudget(Mutex<BodyShares>);
 #[derive(Debug)]
 struct BodyShares {
     left: u64,
-    /// Those who have something.
+    /// What clients have, those behind them included, and what each behind them has.
     taken: HashMap<BodySender, u64>,
 }
 
@@ -52,30 +74,49 @@ impl BodyBudget {
 
     fn take(&self, sender: BodySender, bytes: u64) -> bool {
         let mut shares = self.shares();
-        let own = shares.taken.get(&sender).copied().unwrap_or_default().saturating_add(bytes);
+        let then = |shares: &BodyShares, sender| {
+            shares.taken.get(&sender).copied().unwrap_or_default().saturating_add(bytes)
+        };
+        let client = BodySender { behind: None, ..sender };
+        let own = then(&shares, client);
         let Some(left) = shares.left.checked_sub(bytes).filter(|left| own <= *left) else {
             return false;
         };
-        shares.left = left;
-        if own > 0 {
-            shares.taken.insert(sender, own);
+        if sender != client {
+            // What the client could still have, each octet of which leaves one less to others.
+            let its_left = (left - own) / 2;
+            let own = then(&shares, sender);
+            if own > its_left {
+                return false;
+            }
+            shares.note(sender, own);
         }
+        shares.note(client, own);
+        shares.left = left;
         true
     }
 
     fn give_back(&self, sender: BodySender, bytes: u64) {
         let mut shares = self.shares();
         shares.left = shares.left.saturating_add(bytes);
-        if let Some(own) = shares.taken.get_mut(&sender) {
-            *own = own.saturating_sub(bytes);
-            if *own == 0 {
-                shares.taken.remove(&sender);
-            }
+        let client = BodySender { behind: None, ..sender };
+        for one in std::iter::once(client).chain((sender != client).then_some(sender)) {
+            let own = shares.taken.get(&one).copied().unwrap_or_default();
+            shares.note(one, own.saturating_sub(bytes));
         }
     }
 
     fn shares(&self) -> MutexGuard<'_, BodyShares> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl BodyShares {
+    fn note(&mut self, sender: BodySender, bytes: u64) {
+        match bytes {
+            0 => drop(self.taken.remove(&sender)),
+            _ => drop(self.taken.insert(sender, bytes)),
+        }
     }
 }
 
@@ -90,6 +131,50 @@ impl BodyRoom {
     pub(crate) fn new(budget: &Arc<BodyBudget>, sender: BodySender) -> Self {
         Self { budget: Arc::clone(budget), sender }
     }
+
+    /// What a filter wrote in place of a body or a part of one, or as an answer. Clients choose how long it is kept.
+    ///
+    /// # Errors
+    /// [`BudgetSpent`]; nothing is kept.
+    pub(crate) fn keep(&self, octets: Vec<u8>) -> Result<Bytes, BudgetSpent> {
+        if octets.len() <= UNCOUNTED {
+            return Ok(octets.into());
+        }
+        let taken = self.take(octets.len() as u64)?;
+        Ok(Bytes::from_owner(WrittenBody { octets, _taken: taken }))
+    }
+
+    fn take(&self, bytes: u64) -> Result<TakenRoom, BudgetSpent> {
+        let is_there = self.budget.take(self.sender, bytes);
+        is_there.then(|| TakenRoom { bytes, room: self.clone() }).ok_or(BudgetSpent)
+    }
+}
+
+/// Room that is given back when this is dropped.
+#[derive(Debug)]
+struct TakenRoom {
+    bytes: u64,
+    room: BodyRoom,
+}
+
+impl Drop for TakenRoom {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.room.budget.give_back(self.room.sender, self.bytes);
+        }
+    }
+}
+
+/// What a filter wrote, and the room for it.
+struct WrittenBody {
+    octets: Vec<u8>,
+    _taken: TakenRoom,
+}
+
+impl AsRef<[u8]> for WrittenBody {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
 }
 
 /// A body, or a part of one, that is kept for filters. Its bytes are taken from the budget until their memory is given back,
@@ -97,8 +182,7 @@ impl BodyRoom {
 #[derive(Debug)]
 pub(crate) struct GatheredBody {
     octets: BytesMut,
-    taken: u64,
-    room: BodyRoom,
+    taken: TakenRoom,
 }
 
 /// The budget has no room for more.
@@ -107,11 +191,16 @@ pub(crate) struct BudgetSpent;
 
 impl GatheredBody {
     pub(crate) fn new(room: BodyRoom) -> Self {
-        Self { octets: BytesMut::new(), taken: 0, room }
+        Self { octets: BytesMut::new(), taken: TakenRoom { bytes: 0, room } }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.octets.len()
+    }
+
+    /// Where its memory comes from.
+    pub(crate) fn room(&self) -> &BodyRoom {
+        &self.taken.room
     }
 
     /// Adds a piece.
@@ -120,17 +209,18 @@ impl GatheredBody {
     /// [`BudgetSpent`]; what was added before stays.
     pub(crate) fn push(&mut self, piece: &[u8]) -> Result<(), BudgetSpent> {
         let bytes = piece.len() as u64;
-        if !self.room.budget.take(self.room.sender, bytes) {
+        let TakenRoom { bytes: taken, room } = &mut self.taken;
+        if !room.budget.take(room.sender, bytes) {
             return Err(BudgetSpent);
         }
-        self.taken = self.taken.saturating_add(bytes);
+        *taken = taken.saturating_add(bytes);
         self.octets.extend_from_slice(piece);
         Ok(())
     }
 
     /// What was added, which leaves this empty.
     pub(crate) fn take(&mut self) -> Bytes {
-        let empty = Self::new(self.room.clone());
+        let empty = Self::new(self.room().clone());
         std::mem::replace(self, empty).freeze()
     }
 
@@ -146,14 +236,6 @@ impl AsRef<[u8]> for GatheredBody {
     }
 }
 
-impl Drop for GatheredBody {
-    fn drop(&mut self) {
-        if self.taken > 0 {
-            self.room.budget.give_back(self.room.sender, self.taken);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,7 +243,7 @@ mod tests {
     const SENDERS: [&str; 5] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8:0:1::1", "unix"];
 
     fn body(budget: &Arc<BodyBudget>, address: &str) -> GatheredBody {
-        GatheredBody::new(BodyRoom::new(budget, sender(Some(address))))
+        GatheredBody::new(BodyRoom::new(budget, BodySender::new(Some(address))))
     }
 
     fn left(budget: &BodyBudget) -> (u64, usize) {
@@ -202,7 +284,7 @@ mod tests {
                         while one.push(octets).is_ok() {}
                     }
                 }
-                let taken = all.iter().map(|one| one.taken).sum();
+                let taken = all.iter().map(|one| one.taken.bytes).sum();
                 (all, taken)
             };
             let (mut kept, mut shares) = (Vec::new(), Vec::new());
@@ -229,8 +311,48 @@ mod tests {
             ("unix", "unix", true),
             ("unix", "192.0.2.1", false),
         ] {
-            assert_eq!(sender(Some(one)) == sender(Some(other)), same, "{one} {other}");
+            let [found, wanted] = [one, other].map(|it| BodySender::new(Some(it)));
+            assert_eq!(found == wanted, same, "{one} {other}");
         }
-        assert_eq!(sender(None), None);
+        assert_eq!(BodySender::new(None), BodySender::default());
+    }
+
+    #[test]
+    fn clients_behind_a_proxy_leave_room_to_each_other_and_it_leaves_room_to_others() {
+        let budget = Arc::new(BodyBudget::of(1_000));
+        let room = |client: &str, list: &str| {
+            BodyRoom::new(&budget, BodySender::new(Some(client)).behind(Some(list)))
+        };
+        let fill = |room: BodyRoom| {
+            let mut body = GatheredBody::new(room);
+            while body.push(b"x").is_ok() {}
+            body
+        };
+        let behind = ["203.0.113.1, 192.0.2.1", "203.0.113.2", "2001:db8::1,x", "nobody"];
+        let bodies = behind.map(|list| fill(room(SENDERS[0], list)));
+        // Half of what the proxy may have, half of the rest, and so on; what names nobody is of the proxy itself.
+        assert_eq!(bodies.each_ref().map(GatheredBody::len), [250, 125, 62, 63]);
+        // Others are no worse off than beside one client.
+        let other = fill(room(SENDERS[1], "203.0.113.1"));
+        assert_eq!(other.len(), 125);
+        drop((bodies, other));
+        assert_eq!(left(&budget), (1_000, 0));
+    }
+
+    #[test]
+    fn what_a_filter_writes_takes_room_until_its_memory_is_given_back() {
+        let budget = Arc::new(BodyBudget::of(20_000));
+        let room = BodyRoom::new(&budget, BodySender::new(Some(SENDERS[0])));
+        let written = |bytes: usize| room.keep(vec![b'x'; bytes]);
+        let small: Vec<_> = (0..100).map(|_| written(4_096)).collect();
+        assert!(small.iter().all(Result::is_ok));
+        assert_eq!(left(&budget), (20_000, 0));
+        let large = written(8_000).unwrap();
+        assert_eq!((written(8_000), left(&budget)), (Err(BudgetSpent), (12_000, 1)));
+        let part = large.slice(7_000..);
+        drop(large);
+        assert_eq!(left(&budget), (12_000, 1));
+        drop(part);
+        assert_eq!(left(&budget), (20_000, 0));
     }
 }

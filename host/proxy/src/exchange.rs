@@ -7,7 +7,7 @@ mod settle;
 pub(crate) use replay::REPLAY_MAX_BYTES;
 pub(crate) use replay::{Replay, too_large};
 
-use crate::body_budget::{BodyRoom, sender};
+use crate::body_budget::{BodyRoom, BodySender};
 use crate::calls::HookCalls;
 use crate::chain::Chain;
 use crate::chunk_end::ChunkEnd;
@@ -187,7 +187,13 @@ impl ExchangeState {
     /// Where bodies that filters see whole, or hold, take their memory from: what its client may have of it, also for what an
     /// upstream answers.
     pub(crate) fn body_room(&self) -> BodyRoom {
-        let sender = sender(self.exchange.attributes.find("source.address"));
+        let attributes = &self.exchange.attributes;
+        let mut sender = BodySender::new(attributes.find("source.address"));
+        // A proxy of the mesh carries the requests of many.
+        if attributes.find("peer.spiffe-id").is_some() {
+            let list = self.exchange.headers.get("x-forwarded-for");
+            sender = sender.behind(list.and_then(|list| list.to_str().ok()));
+        }
         BodyRoom::new(&self.shared.bodies, sender)
     }
 
@@ -199,6 +205,11 @@ impl ExchangeState {
     /// Keeps the attempt whose response is being sent.
     pub(crate) fn hold(&mut self, attempt: Attempt) {
         self.held = Some(attempt);
+    }
+
+    /// Whether others wait for a connection such as the one that its response comes from.
+    pub(crate) fn endpoint_is_crowded(&self) -> bool {
+        self.held.as_ref().is_some_and(Attempt::is_crowded)
     }
 
     /// The upstream's side of a tunnel, once its protocol changed.

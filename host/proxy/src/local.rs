@@ -1,6 +1,7 @@
 //! Responses that are written in this proxy: a filter's reply, or the host's refusal. The filters that
 //! declared to see them may change their heads and replace them: security headers, CORS, error pages.
 
+use crate::body::no_room;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::refuse;
@@ -51,8 +52,13 @@ pub(crate) async fn local(
                     state.exchange.status.unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 *response.headers_mut() = std::mem::take(&mut state.exchange.response_headers);
             }
-            Err(ExchangeStop::Answered(FilterAnswer { reply, .. })) => {
-                response = refuse::answer(reply, reason.as_deref(), &state.exchange, reasons);
+            Err(ExchangeStop::Answered(FilterAnswer { mut reply, .. })) => {
+                let Ok(body) = state.body_room().keep(std::mem::take(&mut reply.body)) else {
+                    return ExchangeStop::from(no_room("response.no-room"))
+                        .response(state, reasons);
+                };
+                let answer = (reply, body);
+                response = refuse::answer(answer, reason.as_deref(), &state.exchange, reasons);
             }
             Err(stop) => return stop.response(state, reasons),
         }

@@ -2,6 +2,7 @@
 
 use crate::generation::Reasons;
 use crate::heads::is_grpc;
+use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use tamis_exchange::{Body, Exchange, Fault, FieldLine, Refusal, Reply, is_framing_header};
 
@@ -35,9 +36,9 @@ pub(crate) fn response(
     response
 }
 
-/// The response written by a filter.
+/// The response written by a filter, with its body.
 pub(crate) fn answer(
-    reply: Reply,
+    (reply, body): (Reply, Bytes),
     reason: Option<&str>,
     exchange: &Exchange,
     reasons: Reasons,
@@ -50,7 +51,7 @@ pub(crate) fn answer(
     if is_grpc(&exchange.headers) && !reply.headers.iter().any(|h| h.name == "grpc-status") {
         return grpc(status, Fault::Filter, reason.unwrap_or("filter.answer"), reasons);
     }
-    let mut response = Response::new(Body::full(reply.body));
+    let mut response = Response::new(Body::full(body));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     for FieldLine { name, value } in reply.headers {

@@ -2,6 +2,7 @@
 //! while it is sent.
 
 use crate::body::{UnreadBody, buffered_body, no_room, read_whole};
+use crate::body_budget::BudgetSpent;
 use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::exchange::{ExchangeState, Replay};
 use crate::slot::{
@@ -112,7 +113,8 @@ pub(crate) async fn show_whole(
     moved: &mut bool,
 ) -> Result<Body, ExchangeStop> {
     let limit = body_limit(slots);
-    let whole = read_whole(body, state.body_room(), limit).await;
+    let room = state.body_room();
+    let whole = read_whole(body, room.clone(), limit).await;
     let (mut octets, trailers) = whole.map_err(|why| match why {
         UnreadBody::Broken(error) => {
             // The body knows best: it was too long, say, or stalled.
@@ -132,7 +134,9 @@ pub(crate) async fn show_whole(
             *moved |= state.chain.routers_read(edits);
         }
         if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
-            octets = Bytes::from(by);
+            // What it saw gives its room back first.
+            drop(octets);
+            octets = room.keep(by).map_err(|BudgetSpent| no_room("request.no-room"))?;
             replaced = true;
         }
     }

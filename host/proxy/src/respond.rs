@@ -1,6 +1,7 @@
 //! The response back to the client: response hooks, fields, body.
 
 use crate::body::{HookedBody, UnreadBody, buffered_body, no_room, read_whole};
+use crate::body_budget::BudgetSpent;
 use crate::exchange::ExchangeState;
 use crate::heads::response::{announce_known_trailers, has_no_content, pass_on};
 use crate::local::ANSWERED_BY;
@@ -11,7 +12,6 @@ use crate::slot::{
     body_slots,
 };
 use crate::stop::ExchangeStop;
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -118,7 +118,8 @@ async fn show_whole(
     body: Body,
 ) -> Result<Body, ExchangeStop> {
     let limit = body_limit(slots);
-    let whole = read_whole(body, state.body_room(), limit).await;
+    let room = state.body_room();
+    let whole = read_whole(body, room.clone(), limit).await;
     let (mut octets, mut trailers) = whole.map_err(|why| match why {
         UnreadBody::Broken(error) => {
             let protocol = tamis_upstream::is_broken_by(&error);
@@ -134,7 +135,9 @@ async fn show_whole(
     for slot in slots {
         let verdict = slot.decide(&WholeBodyQuestion(HeadSide::Response, &octets), state).await?;
         if let Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } = verdict {
-            octets = Bytes::from(by);
+            // What it saw gives its room back first.
+            drop(octets);
+            octets = room.keep(by).map_err(|BudgetSpent| no_room("response.no-room"))?;
             state.exchange.response_headers.remove(header::CONTENT_LENGTH);
         }
     }

@@ -3,8 +3,8 @@
 
 use crate::body::{HookedBody, no_room};
 use crate::exchange::ExchangeState;
-use crate::grpc_web::GrpcWebCall;
-use crate::heads::Owners;
+use crate::grpc_web::{GrpcWebCall, GrpcWebResponse};
+use crate::heads::{Owners, is_grpc};
 use crate::slot::{ChunkSlot, FILTER_FAILED, ShownChunk, Slot, TrailerSlot};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
@@ -12,7 +12,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tamis_exchange::{Body, BodyError, Outcome};
+use tamis_transport::ServedBody;
 use tokio::time::Sleep;
 
 /// The response body that a connection sends.
@@ -27,8 +29,8 @@ pub(crate) struct ResponseBody {
     watching: Vec<TrailerSlot>,
     /// What ended it at the trailers.
     end: Option<EarlyEnd>,
-    /// The call of gRPC-Web that it answers.
-    web: Option<GrpcWebCall>,
+    /// It answers a call of gRPC-Web.
+    web: Option<GrpcWebResponse>,
 }
 
 /// What ended a body before its end.
@@ -70,7 +72,7 @@ impl ResponseBody {
     /// Sends a body, and ends the exchange with it.
     pub(crate) fn new(body: HookedBody, state: Box<ExchangeState>) -> Self {
         let mut body = Self::from(body);
-        body.web = state.grpc_web;
+        body.web = state.grpc_web.map(GrpcWebCall::response);
         body.state = Some(state);
         body
     }
@@ -293,20 +295,57 @@ impl HttpBody for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        if let Some(piece) = this.web.as_mut().and_then(GrpcWebResponse::next_piece) {
+            return Poll::Ready(Some(Ok(piece)));
+        }
         let frame = ready!(this.poll_leaving(cx));
-        Poll::Ready(match (frame, this.web) {
-            (Some(Ok(frame)), Some(call)) => Some(Ok(call.part(frame))),
+        Poll::Ready(match (frame, this.web.as_mut()) {
+            (Some(Ok(frame)), Some(web)) => Some(web.part(frame).inspect_err(|error| {
+                if let Some(state) = this.state.as_mut() {
+                    state.broke_protocol(error.to_string());
+                }
+                this.broken();
+            })),
             (frame, _) => frame,
         })
     }
 
     fn is_end_stream(&self) -> bool {
-        self.hooks.is_none() && self.inner.is_end_stream()
+        let web = self.web.as_ref().is_none_or(GrpcWebResponse::is_done);
+        web && self.hooks.is_none() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let as_it_came = self.hooks.is_none() && self.web.is_none();
         if as_it_came { self.inner.size_hint() } else { SizeHint::default() }
+    }
+}
+
+/// How long a client may take nothing of a response for which others wait: it holds a connection of a crowded endpoint.
+const PAUSE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(1);
+/// How long a client may take nothing of a response in any case, and of one of gRPC, whose clients may take messages when they
+/// are ready for them.
+const PAUSE_MAX: Duration = Duration::from_secs(60);
+const GRPC_PAUSE_MAX: Duration = Duration::from_secs(3600);
+
+impl ServedBody for ResponseBody {
+    fn may_wait(mut self: Pin<&mut Self>, waited: Duration) -> bool {
+        let Some(state) = self.state.as_mut() else { return waited < PAUSE_MAX };
+        let most = match is_grpc(&state.exchange.headers) {
+            true => GRPC_PAUSE_MAX,
+            false => PAUSE_MAX,
+        };
+        let others_wait = waited >= PAUSE_WHILE_OTHERS_WAIT && state.endpoint_is_crowded();
+        if waited < most && !others_wait {
+            return true;
+        }
+        let seconds = waited.as_secs();
+        let why = if others_wait { ", while others waited for its connection" } else { "" };
+        state.reason = Some("response.unread".into());
+        state.detail =
+            Some(format!("the client took nothing of the response for {seconds} s{why}"));
+        self.ended(Outcome::CLIENT_GONE);
+        false
     }
 }
 

@@ -1,5 +1,6 @@
 //! The end of an exchange before or instead of an upstream, and the response to the client.
 
+use crate::body::no_room;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::refuse;
@@ -45,14 +46,20 @@ impl ExchangeStop {
                 state.detail = Some(refusal.detail.clone());
                 refuse::response(&refusal, Some(&state.exchange), reasons)
             }
-            Self::Answered(FilterAnswer { slot, reply, reason }) => {
+            Self::Answered(FilterAnswer { slot, mut reply, reason }) => {
+                let body = state.body_room().keep(std::mem::take(&mut reply.body));
+                let Ok(body) = body else {
+                    state.answered_by = Some(slot);
+                    return Self::from(no_room("response.no-room")).response(state, reasons);
+                };
                 // A redirect or a page of a filter is an answer, not a refusal.
                 if reply.status >= 400 {
                     state.outcome.insert(Outcome::REFUSED_BY_FILTER);
                 }
                 state.calls.answered(slot.number, reply.status);
                 state.answered_by = Some(slot);
-                let response = refuse::answer(reply, reason.as_deref(), &state.exchange, reasons);
+                let response =
+                    refuse::answer((reply, body), reason.as_deref(), &state.exchange, reasons);
                 if reason.is_some() {
                     state.reason = reason.map(Into::into);
                 }

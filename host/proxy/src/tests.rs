@@ -15,6 +15,7 @@ mod outgoing;
 mod shadows;
 mod trailers;
 mod tunnels;
+mod unread;
 mod uploads;
 
 use crate::chain::Chain;

@@ -213,6 +213,7 @@ pub(crate) const CODES: &[Code] = &[
     row("request.too-large", "the body of a request exceeds its limit", "limits of listener and filters", "send less, or raise the limit"),
     row("response.head-too-large", "the head of a response exceeds its limit after the filters changed it", "limits of filters", "let filters write less"),
     row("response.no-room", "the bodies that filters read whole or hold would take more of the memory for them than their client may have: no more than is left for others", "the proxy", "try again later, let filters buffer less, or let them read chunks"),
+    row("response.unread", "the client took next to nothing of a response for too long: a minute, or a second while other requests waited for a connection of the endpoint", "the proxy", "let the client read what it asked for, or end the request; raise `maxConnections` where many clients are slow"),
     row("response.too-large", "the body of a response is larger than a filter may buffer", "limits of filters", "raise the limit, or do not buffer"),
     row("upstream.connect", "the connection to the upstream failed", "the upstream", "check that the upstream listens, and its certificate"),
     row("upstream.timeout", "the upstream did not respond in time", "the route's timeouts", "check the upstream, or allow more time"),

@@ -88,6 +88,12 @@ impl Outbox {
         self.flushed && self.is_empty()
     }
 
+    /// Octets that are not written yet.
+    pub(crate) fn len(&self) -> usize {
+        let small = self.small.len().saturating_sub(self.start);
+        small.saturating_add(self.piece.len()).saturating_add(self.end.len())
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.start >= self.small.len() && self.piece.is_empty() && self.end.is_empty()
     }

@@ -17,7 +17,8 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderValue;
@@ -36,6 +37,7 @@ use super::tunnel::ServerTunnel;
 use super::{ConnectionInfo, ListenerStage, ServeError, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
 use crate::message::spare;
+use crate::streams::{ReaderWatch, ServedBody, may_wait};
 
 /// Interim responses that wait to be written are left out beyond this.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
@@ -109,7 +111,7 @@ pub(super) async fn serve<IO, H, B>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B>,
-    B: Body<Data = Bytes>,
+    B: ServedBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (reasons, stage) = (limits.reasons, shutdown.clone());
@@ -212,7 +214,7 @@ async fn respond<IO, B>(
 ) -> io::Result<AfterResponse>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
-    B: Body<Data = Bytes>,
+    B: ServedBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (parts, body) = response.into_parts();
@@ -229,8 +231,10 @@ where
     spare::give_back(parts.headers);
     let Some(mut framing) = framing else {
         drop(body);
-        return poll_fn(|cx| socket.borrow_mut().poll_flush(cx)).await.map(|()| after);
+        let mut reader = ReaderWatch::default();
+        return poll_fn(|cx| poll_written(socket, cx, &mut reader, may_wait)).await.map(|()| after);
     };
+    let mut reader = ReaderWatch::default();
     // Dropped with its last piece, before that is written.
     let mut body = std::pin::pin!(Some(body));
     poll_fn(|cx| {
@@ -259,20 +263,42 @@ where
                     body.set(None);
                 }
             }
-            match socket.borrow_mut().poll_flush(cx) {
-                Poll::Ready(Ok(())) => {}
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => return Poll::Pending,
-            }
+            ready!(poll_written(socket, cx, &mut reader, |waited| {
+                match body.as_mut().as_pin_mut() {
+                    Some(body) => body.may_wait(waited),
+                    None => may_wait(waited),
+                }
+            }))?;
             if body.is_none() {
                 return Poll::Ready(Ok(after));
             }
             if pending {
+                reader.nothing_waits();
                 return Poll::Pending;
             }
         }
     })
     .await
+}
+
+/// Writes what is there; fails once the client took next to nothing of it for too long.
+fn poll_written<IO: AsyncRead + AsyncWrite + Unpin>(
+    socket: &RefCell<ServerSocket<IO>>,
+    cx: &mut Context<'_>,
+    reader: &mut ReaderWatch,
+    may_wait: impl FnMut(Duration) -> bool,
+) -> Poll<io::Result<()>> {
+    let mut socket = socket.borrow_mut();
+    let before = socket.outbox.len();
+    let written = socket.poll_flush(cx);
+    reader.took(before.saturating_sub(socket.outbox.len()));
+    if written.is_pending() {
+        drop(socket);
+        ready!(reader.poll_look(cx, may_wait));
+        let unread = "the client took nothing of the response for too long";
+        return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, unread)));
+    }
+    written
 }
 
 /// A piece of a response's body.
@@ -285,7 +311,7 @@ enum Piece {
 /// The next piece.
 fn poll_piece<B>(mut body: Pin<&mut B>, cx: &mut Context<'_>) -> Poll<io::Result<Piece>>
 where
-    B: Body<Data = Bytes>,
+    B: ServedBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     if body.is_end_stream() {

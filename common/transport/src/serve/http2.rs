@@ -17,10 +17,9 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use h2::server::Builder;
 use http::{Request, Response};
-use http_body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use self::body::StreamBody;
@@ -31,7 +30,7 @@ use super::body::RequestBody;
 use super::rewound::PrefixedStream;
 use super::{ConnectionInfo, ListenerStage, ServeError, ServeLimits, Shutdown, reached};
 use crate::frames::MeteredStream;
-use crate::streams::{KeepAlive, PingTimes};
+use crate::streams::{KeepAlive, PingTimes, ServedBody};
 
 /// Bytes that a client may send on a stream, and on all of a connection, before somebody reads them.
 const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
@@ -45,6 +44,10 @@ const SEND_BUFFER_BYTES: usize = 400 * 1024;
 /// Streams that clients reset before they were accepted, and those that we reset because of what clients sent.
 const PENDING_RESETS_MAX: usize = 20;
 const ERROR_RESETS_MAX: usize = 1024;
+/// The same for a proxy with an identity: clients that leave are many, and each would otherwise end the responses of all
+/// others on its connection.
+const PROXY_PENDING_RESETS_MAX: usize = 10_000;
+const PROXY_ERROR_RESETS_MAX: usize = 100_000;
 
 /// Serves the connection to its end.
 pub(super) async fn serve<IO, H, B>(
@@ -57,12 +60,12 @@ pub(super) async fn serve<IO, H, B>(
 where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
     H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
-    B: Body<Data = Bytes> + 'static,
+    B: ServedBody + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let io = MeteredStream::from_client(PrefixedStream::new(io, seen), limits.max_idle_frames);
     let heard = io.heard();
-    let mut connection = builder(limits, Windows::of(&info, limits))
+    let mut connection = builder(limits, PeerLimits::of(&info, limits))
         .handshake(io)
         .await
         .map_err(ServeError::Http2)?;
@@ -101,37 +104,49 @@ where
     .await
 }
 
-/// What a peer may send before somebody reads it, in bytes.
+/// What a peer may send before somebody reads it, in bytes, and how often it may give a stream up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Windows {
+struct PeerLimits {
     stream: u32,
     connection: u32,
+    pending_resets: usize,
+    error_resets: usize,
 }
 
-impl Windows {
+impl PeerLimits {
     fn of(info: &ConnectionInfo, limits: &ServeLimits) -> Self {
         let proved = info.identity.as_ref().is_some_and(|identity| identity.spiffe_id.is_some());
         if !proved {
-            return Self { stream: CLIENT_WINDOW_BYTES, connection: CLIENT_WINDOW_BYTES };
+            return Self {
+                stream: CLIENT_WINDOW_BYTES,
+                connection: CLIENT_WINDOW_BYTES,
+                pending_resets: PENDING_RESETS_MAX,
+                error_resets: ERROR_RESETS_MAX,
+            };
         }
         let stream = PROXY_STREAM_WINDOW_BYTES;
         // The most that a window may be (RFC 9113 §6.9.1).
         let connection = stream.saturating_mul(limits.max_streams).min((1 << 31) - 1);
-        Self { stream, connection: connection.max(stream) }
+        Self {
+            stream,
+            connection: connection.max(stream),
+            pending_resets: PROXY_PENDING_RESETS_MAX,
+            error_resets: PROXY_ERROR_RESETS_MAX,
+        }
     }
 }
 
-fn builder(limits: &ServeLimits, windows: Windows) -> Builder {
+fn builder(limits: &ServeLimits, peer: PeerLimits) -> Builder {
     let mut builder = Builder::new();
     builder
-        .initial_window_size(windows.stream)
-        .initial_connection_window_size(windows.connection)
+        .initial_window_size(peer.stream)
+        .initial_connection_window_size(peer.connection)
         .max_frame_size(FRAME_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_concurrent_streams(limits.max_streams)
         .max_header_list_size(limits.max_header_list_bytes)
-        .max_pending_accept_reset_streams(PENDING_RESETS_MAX)
-        .max_local_error_reset_streams(Some(ERROR_RESETS_MAX))
+        .max_pending_accept_reset_streams(peer.pending_resets)
+        .max_local_error_reset_streams(Some(peer.error_resets))
         .enable_connect_protocol();
     builder
 }

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
@@ -11,12 +12,17 @@ use http::HeaderMap;
 use http_body::Body;
 use thiserror::Error as ThisError;
 
+use super::reader::{ReaderWatch, ServedBody};
+
 /// Why content was not sent to its end.
 #[derive(Debug, ThisError)]
 pub enum SendContentError {
     /// The peer reset the stream, or the connection broke.
     #[error("the peer takes no more of the content")]
     Gone(#[source] h2::Error),
+    /// The peer took nothing of it for too long, and the stream was reset.
+    #[error("the peer took nothing of the content for too long")]
+    Unread,
     /// The body failed, and the stream was reset.
     #[error("the content failed")]
     Body(#[source] Box<dyn Error + Send + Sync>),
@@ -27,12 +33,41 @@ pub enum SendContentError {
 /// # Errors
 /// [`SendContentError`]. A body that fails resets the stream: with `CANCEL` if the stream that it came from was reset with
 /// that, otherwise with `INTERNAL_ERROR`.
-pub async fn send_content<B>(body: B, mut stream: SendStream<Bytes>) -> Result<(), SendContentError>
+pub async fn send_content<B>(body: B, stream: SendStream<Bytes>) -> Result<(), SendContentError>
+where
+    B: Body<Data = Bytes>,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    send(body, stream, |_, _| true).await
+}
+
+/// Sends the body of a response, as [`send_content`]; a client that takes nothing of it for longer than the body allows gets the
+/// stream reset with `CANCEL`.
+///
+/// # Errors
+/// As [`send_content`], and [`SendContentError::Unread`].
+pub(crate) async fn send_response<B>(
+    body: B,
+    stream: SendStream<Bytes>,
+) -> Result<(), SendContentError>
+where
+    B: ServedBody,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    send(body, stream, ServedBody::may_wait).await
+}
+
+async fn send<B>(
+    body: B,
+    mut stream: SendStream<Bytes>,
+    mut may_wait: impl FnMut(Pin<&mut B>, Duration) -> bool,
+) -> Result<(), SendContentError>
 where
     B: Body<Data = Bytes>,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut body = pin!(body);
+    let mut reader = ReaderWatch::default();
     // Taken from the body and not yet sent, and whether it is the last.
     let mut waiting: Option<(Bytes, bool)> = None;
     poll_fn(|cx| {
@@ -42,8 +77,14 @@ where
                 return Poll::Ready(Err(SendContentError::Gone(error)));
             }
             if let Some((octets, last)) = &mut waiting {
-                ready!(poll_room(&mut stream, cx)).map_err(SendContentError::Gone)?;
+                let Poll::Ready(room) = poll_room(&mut stream, cx) else {
+                    ready!(reader.poll_look(cx, |waited| may_wait(body.as_mut(), waited)));
+                    stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(Err(SendContentError::Unread));
+                };
+                room.map_err(SendContentError::Gone)?;
                 let part = octets.split_to(octets.len().min(stream.capacity()));
+                reader.took(part.len());
                 let (whole, last) = (octets.is_empty(), *last);
                 stream.send_data(part, whole && last).map_err(SendContentError::Gone)?;
                 match (whole, last) {
@@ -53,7 +94,11 @@ where
                 }
                 continue;
             }
-            match ready!(poll_piece(body.as_mut(), cx)) {
+            let piece = poll_piece(body.as_mut(), cx);
+            if piece.is_pending() {
+                reader.nothing_waits();
+            }
+            match ready!(piece) {
                 Ok(Piece::Last(octets)) if octets.is_empty() => {
                     return Poll::Ready(
                         stream.send_data(octets, true).map_err(SendContentError::Gone),

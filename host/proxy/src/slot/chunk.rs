@@ -122,9 +122,18 @@ impl ChunkSlot {
             return Ok(ShownChunk::Pass(octets));
         };
         Ok(match verdict {
-            Verdict::Pass | Verdict::Change(_) | Verdict::Hold => ShownChunk::Pass(octets),
-            Verdict::Replace(by) => ShownChunk::Pass(by.into()),
-            Verdict::Rewrite { octets: by, .. } => ShownChunk::Pass(by.map_or(octets, Into::into)),
+            Verdict::Pass
+            | Verdict::Change(_)
+            | Verdict::Hold
+            | Verdict::Rewrite { octets: None, .. } => ShownChunk::Pass(octets),
+            Verdict::Replace(by) | Verdict::Rewrite { octets: Some(by), .. } => {
+                // What it saw gives its room back first.
+                drop(octets);
+                match self.held.room().keep(by) {
+                    Ok(by) => ShownChunk::Pass(by),
+                    Err(spent) => spent.into(),
+                }
+            }
             Verdict::Answer(reply) => ShownChunk::Answer(reply, reason),
         })
     }

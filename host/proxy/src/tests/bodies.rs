@@ -2,11 +2,11 @@
 
 use super::*;
 use crate::body::HookedBody;
-use crate::body_budget::BodyRoom;
+use crate::body_budget::{BodyRoom, BodySender};
 use crate::chunk_end::ChunkStop;
 use crate::request_body::{show_chunks, show_whole};
 use crate::response_body::ResponseBody;
-use crate::slot::ChunkSlot;
+use crate::slot::{ChunkSlot, ShownChunk};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body::Frame;
@@ -36,7 +36,7 @@ fn sent(body: Body, chunks: Vec<ChunkSlot>) -> ResponseBody {
 
 /// Memory of bodies that is enough for all.
 fn room() -> BodyRoom {
-    BodyRoom::new(&Arc::default(), None)
+    BodyRoom::new(&Arc::default(), BodySender::default())
 }
 
 async fn read(body: impl http_body::Body<Data = Bytes, Error = BodyError>) -> (String, bool) {
@@ -150,6 +150,54 @@ fn bodies_that_filters_see_whole_share_a_bound_and_give_it_back() {
         let body = show_whole(&mut second, &slots, pieces(&[b"eight ok"]), &mut false).await;
         assert_eq!(read(body.ok().unwrap()).await.0, "EIGHT OK");
     });
+}
+
+#[test]
+fn what_a_filter_writes_shares_the_bound_of_bodies_and_gives_it_back() {
+    /// Octets that a filter writes here: more than goes without room.
+    const WRITTEN: usize = 5_000;
+    let shows = |mode: &'static str, config: &Value| {
+        let worker = one(config, CLOSED).with_bodies(15_000);
+        run(async {
+            let octets = vec![b'a'; WRITTEN];
+            let show = async |side: &str| {
+                let mut state = worker.exchange("/");
+                let (slots, body) = (worker.slots(&[0]), pieces(&[&octets]));
+                match (mode, side) {
+                    ("whole", _) => match show_whole(&mut state, &slots, body, &mut false).await {
+                        Ok(mut body) => {
+                            Ok(body.frame().await.unwrap().unwrap().into_data().unwrap())
+                        }
+                        Err(_) => Err(()),
+                    },
+                    (_, "request") => {
+                        let (mut body, _end) = show_chunks(&mut state, slots, body);
+                        let frame = body.frame().await.unwrap().map_err(drop);
+                        frame.map(|frame| frame.into_data().unwrap())
+                    }
+                    _ => {
+                        let room = state.body_room();
+                        let mut slots =
+                            ChunkSlot::of(slots, HeadSide::Response, &state.exchange, &room);
+                        match slots[0].show(octets.clone().into(), false) {
+                            Ok(ShownChunk::Pass(octets)) => Ok(octets),
+                            _ => Err(()),
+                        }
+                    }
+                }
+            };
+            for side in ["request", "response"] {
+                // Half of the room is one client's.
+                let kept = show(side).await.unwrap();
+                assert_eq!(&kept[..3], b"AAA");
+                assert!(show(side).await.is_err(), "{mode} {side}");
+                drop(kept);
+                assert!(show(side).await.is_ok(), "{mode} {side}");
+            }
+        });
+    };
+    shows("whole", &whole("capitals", 10_000));
+    shows("chunks", &json!({ "body": "capitals" }));
 }
 
 #[test]

@@ -99,6 +99,16 @@ impl LiveProxy {
         filters: Vec<Attachment>,
         options: ProxyOptions,
     ) -> Self {
+        Self::with_settings(upstream, filters, options, ServiceSettings::default())
+    }
+
+    /// A proxy that sends everything to `upstream`, within these settings.
+    pub(super) fn with_settings(
+        upstream: SocketAddr,
+        filters: Vec<Attachment>,
+        options: ProxyOptions,
+        settings: ServiceSettings,
+    ) -> Self {
         let endpoint = EndpointConfig {
             target: EndpointTarget::Address(Address::Tcp(upstream)),
             weight: 1,
@@ -109,7 +119,7 @@ impl LiveProxy {
             name: "test/app:80".into(),
             protocol: Protocol::Http1,
             endpoints: vec![endpoint],
-            settings: ServiceSettings::default(),
+            settings,
         };
         let services = vec![service];
         let first = generation(1, filters, &services);

@@ -38,7 +38,7 @@ async fn talk<T, B>(
     client: impl AsyncFnOnce(DuplexStream) -> T,
 ) -> (T, Result<(), ServeError>)
 where
-    B: Body<Data = Bytes>,
+    B: ServedBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (near, far) = duplex(1 << 16);
@@ -57,7 +57,7 @@ async fn send<B>(
     handler: impl AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B>,
 ) -> String
 where
-    B: Body<Data = Bytes>,
+    B: ServedBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let client = async |mut io: DuplexStream| {

@@ -10,7 +10,6 @@ use bytes::{Bytes, BytesMut};
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
 use http::{Request, Response};
-use http_body::Body;
 use tamis_ambient::Clock;
 use thiserror::Error as ThisError;
 
@@ -22,7 +21,7 @@ use crate::causes::causes;
 use crate::serve::ConnectionInfo;
 use crate::serve::body::RequestBody;
 use crate::serve::tunnel::ServerTunnel;
-use crate::streams::{SendContentError, send_content};
+use crate::streams::{SendContentError, ServedBody, send_response};
 
 /// Why a stream ended before its response was handed over.
 #[derive(Debug, ThisError)]
@@ -64,7 +63,7 @@ impl Stream {
     pub(super) async fn serve<H, B>(self, handler: Rc<H>, info: Rc<ConnectionInfo>)
     where
         H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B>,
-        B: Body<Data = Bytes>,
+        B: ServedBody,
         B::Error: Into<Box<dyn Error + Send + Sync>>,
     {
         let Self { request, mut respond, side, need, through } = self;
@@ -128,7 +127,7 @@ async fn answer<B>(
     through: Option<RecvStream>,
 ) -> Result<(), StreamError>
 where
-    B: Body<Data = Bytes>,
+    B: ServedBody,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let tunnel = end.0.take_tunnel();
@@ -146,7 +145,7 @@ where
         // Nobody may wait any more: then the stream is reset with it.
         drop(tunnel.send(ServerTunnel::new(stream, BytesMut::new())));
     } else if !ends {
-        send_content(body, stream).await?;
+        send_response(body, stream).await?;
     }
     Ok(())
 }

@@ -4,11 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body::Frame;
+use http_body::{Body as _, Frame};
 use http_body_util::{BodyExt as _, Either, Full, StreamBody as Frames};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::sync::{Notify, watch};
@@ -45,7 +46,7 @@ async fn serving<H, B, T>(
 ) -> (T, Result<(), ServeError>)
 where
     H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
-    B: Body<Data = Bytes> + 'static,
+    B: ServedBody + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let work = LocalSet::new();
@@ -71,7 +72,7 @@ async fn talking<H, B, T>(
 ) -> T
 where
     H: AsyncFn(Request<RequestBody>, &ConnectionInfo) -> Response<B> + 'static,
-    B: Body<Data = Bytes> + 'static,
+    B: ServedBody + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let (outcome, served) = serving(ServeLimits::default(), handler, async |io, stop| {
@@ -435,8 +436,11 @@ fn the_connection_of_a_proxy_has_room_for_what_all_of_its_streams_may_send() {
         (Some(Some("spiffe://shop.example/ns/shop/service/pay")), 128, 256, 256 * 128),
         (Some(Some("spiffe://shop.example/ns/shop/service/pay")), 1, 256, 256),
     ] {
-        let found = Windows::of(&info(who.map(identity)), &limits(streams));
+        let found = PeerLimits::of(&info(who.map(identity)), &limits(streams));
         assert_eq!((found.stream / kib, found.connection / kib), (stream, connection), "{who:?}");
+        // As for what is sent: the clients of a proxy that leave are many.
+        let resets = if who.flatten().is_some() { (10_000, 100_000) } else { (20, 1024) };
+        assert_eq!((found.pending_resets, found.error_resets), resets, "{who:?}");
     }
 }
 
