@@ -138,6 +138,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_journal_of_an_earlier_release_gets_its_entry_once() {
+        let [shared, x, y] = folders();
+        let old = replica(&shared, &x).await;
+        let record = Record { kind: "note".to_owned(), body: serde_json::json!({}) };
+        old.0.journal.append(None, 1, ACTOR, &[record]).await.unwrap();
+        // As it is after an upgrade: entries, and none about keys.
+        let (one, again) = (replica(&shared, &x).await, replica(&shared, &x).await);
+        one.claim_keys(x.path(), false).await.unwrap();
+        again.claim_keys(x.path(), false).await.unwrap();
+        assert_eq!(entries(&one).await, 2);
+        let other = replica(&shared, &y).await.claim_keys(y.path(), false).await;
+        assert!(matches!(other, Err(ServerError::OtherKeys { .. })), "{other:?}");
+    }
+
+    #[tokio::test]
     async fn either_key_alone_makes_another_replica() {
         for name in ["director.key", "log.key"] {
             let [shared, x, y] = folders();
