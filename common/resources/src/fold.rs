@@ -13,6 +13,7 @@ mod reach;
 mod routes;
 mod services;
 mod shared;
+mod streams;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -345,6 +346,7 @@ impl<'a> Fold<'a> {
 
     fn plan(&mut self) -> Option<NodePlan> {
         let routes = self.routes();
+        let streams = self.stream_routes();
         self.check_services();
         self.check_externals();
         self.virtual_addresses = self.assign_addresses();
@@ -359,8 +361,10 @@ impl<'a> Fold<'a> {
             }
             None => (None, None),
         };
-        let services = place.as_ref().map(|place| self.services(place)).unwrap_or_default();
-        let sockets = place.as_ref().map(|place| self.listeners(place)).unwrap_or_default();
+        let services =
+            place.as_ref().map(|place| self.services(place, &streams)).unwrap_or_default();
+        let sockets =
+            place.as_ref().map(|place| self.listeners(place, &streams)).unwrap_or_default();
         let dns = place.as_ref().and_then(|place| self.dns(place));
         let attachments = self.attachments(&routes);
         let policies = self.authorization(&routes);

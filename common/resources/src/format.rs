@@ -149,6 +149,9 @@ pub(crate) fn rule(format: &str) -> &'static str {
         }
         "digest" => "a digest is sha256: and 64 lower-case hex digits",
         "hostname" => "write a hostname such as shop.example or *.shop.example, without port",
+        "server-name" => {
+            "write a server name such as shop.example or *.shop.example, without port; no client asks for an IP address by it (RFC 6066 §3)"
+        }
         _ => "see the schema",
     }
 }
@@ -189,6 +192,7 @@ pub(crate) fn accepts(format: &str, text: &str) -> bool {
             hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }),
         "hostname" => is_name(text.strip_prefix("*.").unwrap_or(text)),
+        "server-name" => accepts("hostname", text) && text.parse::<std::net::IpAddr>().is_err(),
         _ => true,
     }
 }

@@ -47,6 +47,7 @@ mod reference_grant;
 mod rollout;
 mod route;
 mod service;
+mod stream_route;
 mod trust_policy;
 mod upstream_policy;
 
@@ -60,6 +61,7 @@ pub use reference_grant::*;
 pub use rollout::*;
 pub use route::*;
 pub use service::*;
+pub use stream_route::*;
 pub use trust_policy::*;
 pub use upstream_policy::*;
 
@@ -126,6 +128,8 @@ kinds! {
     Gateway(GatewaySpec) in GATEWAY_API,
     HTTPRoute(HttpRouteSpec) in GATEWAY_API,
     GRPCRoute(GrpcRouteSpec) in GATEWAY_API,
+    TLSRoute(TlsRouteSpec) in GATEWAY_API,
+    TCPRoute(TcpRouteSpec) in GATEWAY_API,
     ReferenceGrant(ReferenceGrantSpec) in REFERENCE_API,
     BackendTLSPolicy(BackendTlsPolicySpec) in GATEWAY_API,
     Service(ServiceSpec) in TAMIS_API,

@@ -23,6 +23,8 @@ impl Document {
                 Resource::Gateway(_)
                 | Resource::HTTPRoute(_)
                 | Resource::GRPCRoute(_)
+                | Resource::TLSRoute(_)
+                | Resource::TCPRoute(_)
                 | Resource::ExternalService(_)
                 | Resource::ReferenceGrant(_),
                 _,
@@ -86,9 +88,8 @@ mod tests {
 
     fn read(kind: &str, spec: &str) -> Document {
         let api = match kind {
-            "Gateway" | "HTTPRoute" | "GRPCRoute" | "BackendTLSPolicy" => {
-                "gateway.networking.k8s.io/v1"
-            }
+            "Gateway" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute"
+            | "BackendTLSPolicy" => "gateway.networking.k8s.io/v1",
             "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
             _ => "tamis.dev/v1alpha1",
         };
@@ -100,6 +101,10 @@ mod tests {
         documents.remove(0)
     }
 
+    const STREAM: &str =
+        "parentRefs: [{ name: g }], rules: [{ backendRefs: [{ name: s, port: 1 }] }]";
+    const NAMES: &str = "parentRefs: [{ name: g }], hostnames: [a.example], \
+        rules: [{ backendRefs: [{ name: s, port: 1 }] }]";
     const ROUTE: &str = "parentRefs: [{ name: g }], hostnames: [a.example], rules: [{ matches: [{ path: { value: /pub }, method: GET, \
         headers: [{ name: x-internal, value: s3cret }], queryParams: [{ name: q, value: \"1\" }] }], filters: [], \
         backendRefs: [{ name: s, port: 80 }] }]";
@@ -138,6 +143,13 @@ mod tests {
             ("HTTPRoute", ROUTE, "port: 80 }]", "port: 80, weight: 0 }]", true),
             ("HTTPRoute", ROUTE, "a.example", "b.example", true),
             ("HTTPRoute", ROUTE, "name: g", "name: h", true),
+            ("TLSRoute", NAMES, "", "", false),
+            ("TLSRoute", NAMES, "a.example", "b.example", true),
+            ("TLSRoute", NAMES, "name: s,", "name: other,", true),
+            ("TLSRoute", NAMES, "port: 1 }", "port: 1, weight: 0 }", true),
+            ("TCPRoute", STREAM, "", "", false),
+            ("TCPRoute", STREAM, "name: g", "name: h", true),
+            ("TCPRoute", STREAM, "port: 1 }", "port: 2 }", true),
             ("GRPCRoute", CALLS, "", "", false),
             ("GRPCRoute", CALLS, "service: a.B", "service: a.C", true),
             ("GRPCRoute", CALLS, "name: s,", "name: other,", true),

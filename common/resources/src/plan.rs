@@ -145,6 +145,38 @@ plans! {
         /// The header with which the application is sent the address of the caller; `None`: no header.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub proxy_header: Option<ProxyHeader>,
+        /// Routes of a gateway say where each connection goes; `None`: to the service.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub routed: Option<StreamRoutesPlan>,
+    }
+    /// Where a listener of a gateway sends its connections.
+    #[derive(Eq)]
+    pub struct StreamRoutesPlan {
+        /// Whether the server name of the handshake chooses the route. Without `tls` of the listener the handshake is carried
+        /// on as it is.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        pub by_server_name: bool,
+        /// The routes; a connection that none of them takes is refused.
+        pub routes: Vec<StreamRoutePlan>,
+    }
+    /// Connections that go to the same backends.
+    #[derive(Eq)]
+    pub struct StreamRoutePlan {
+        /// `namespace/name` of the route.
+        pub name: String,
+        /// Its server names, each exact or a wildcard; none: all connections.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub hosts: Vec<String>,
+        /// One is chosen for each connection; none: it is refused.
+        pub backends: Vec<StreamBackendPlan>,
+    }
+    /// A backend of connections.
+    #[derive(Eq)]
+    pub struct StreamBackendPlan {
+        /// `namespace/name:port`; one that is missing has a name that no service has.
+        pub service: String,
+        /// Its share.
+        pub weight: u32,
     }
     /// How a listener reads requests and how it reports refusals.
     #[derive(Eq)]

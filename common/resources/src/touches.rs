@@ -122,11 +122,16 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
     ("/listeners/*/clientAddress/trusted/*", FieldReferent::Nothing),
     ("/listeners/*/clientAddress/hops", FieldReferent::Nothing),
     ("/listeners/*/proxyProtocol/trusted/*", FieldReferent::Nothing),
+    ("/listeners/*/idleTimeout", FieldReferent::Nothing),
+    ("/listeners/*/maxConnections", FieldReferent::Nothing),
+    ("/listeners/*/tls/mode", FieldReferent::Nothing),
     ("/listeners/*/tls/certificate", FieldReferent::Common),
     ("/listeners/*/tls/key", FieldReferent::Common),
     ("/listeners/*/tls/clientCa", FieldReferent::Common),
     // Opens the author's own listener to others.
     ("/listeners/*/allowedRoutes/namespaces/from", FieldReferent::Nothing),
+    ("/listeners/*/allowedRoutes/kinds/*/group", FieldReferent::Nothing),
+    ("/listeners/*/allowedRoutes/kinds/*/kind", FieldReferent::Nothing),
     ("/addresses/*/type", FieldReferent::Nothing),
     ("/addresses/*/value", FieldReferent::Common),
     ("/identity", FieldReferent::Identity),
@@ -471,6 +476,11 @@ pub fn names(kind: &str) -> Option<Vec<(String, FieldReferent)>> {
         "ExternalService" => nest(&mut all, "/spec", EXTERNAL_SERVICE),
         "HTTPRoute" => route(&mut all, HTTP_RULE),
         "GRPCRoute" => route(&mut all, GRPC_RULE),
+        "TLSRoute" => {
+            all.push(("/spec/hostnames/*".to_owned(), FieldReferent::Host));
+            stream_route(&mut all);
+        }
+        "TCPRoute" => stream_route(&mut all),
         "Filter" => nest(&mut all, "/spec", FILTER),
         "FilterAttachment" => nest(&mut all, "/spec", ATTACHMENT),
         "Grant" => {
@@ -504,6 +514,14 @@ fn route(all: &mut Vec<(String, FieldReferent)>, rule: &[(&'static str, FieldRef
         nest(all, filters, ROUTE_FILTER);
         nest(all, &format!("{filters}/requestMirror/backendRef"), &reference("Service"));
     }
+}
+
+fn stream_route(all: &mut Vec<(String, FieldReferent)>) {
+    nest(all, "/spec/parentRefs/*", &reference("Gateway"));
+    nest(all, "/spec/parentRefs/*", PARENT);
+    nest(all, "/spec/rules/*", &[("/name", FieldReferent::Itself)]);
+    nest(all, "/spec/rules/*/backendRefs/*", &reference("Service"));
+    nest(all, "/spec/rules/*/backendRefs/*", BACKEND);
 }
 
 fn nest(all: &mut Vec<(String, FieldReferent)>, base: &str, fields: &[(&str, FieldReferent)]) {

@@ -174,7 +174,9 @@ pub(crate) fn removed(key: &str) -> ApplyRecord {
 pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> DocumentRecord {
     let (namespace, name) = key.split_once('/').unwrap();
     let api = match kind {
-        "Gateway" | "HTTPRoute" | "GRPCRoute" => "gateway.networking.k8s.io/v1",
+        "Gateway" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => {
+            "gateway.networking.k8s.io/v1"
+        }
         "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
         _ => "tamis.dev/v1alpha1",
     };

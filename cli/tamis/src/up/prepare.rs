@@ -130,7 +130,11 @@ impl Maker<'_> {
                     let ca = spec.tls.as_ref().map(|files| files.ca.clone());
                     let ca = ca.unwrap_or_else(|| ".tamis/certs/ca.crt".to_owned());
                     for listener in &spec.listeners {
-                        let Some(tls) = &listener.tls else { continue };
+                        let files = listener.tls.as_ref();
+                        let files = files
+                            .and_then(|tls| Some((tls.certificate.as_ref()?, tls.key.as_ref()?)));
+                        // Where TLS passes through, the service has the certificate.
+                        let Some((certificate, key)) = files else { continue };
                         let mut names = vec![
                             SanType::DnsName("localhost".try_into()?),
                             SanType::DnsName("*.localhost".try_into()?),
@@ -139,7 +143,7 @@ impl Maker<'_> {
                         if let Some(hostname) = &listener.hostname {
                             names.push(SanType::DnsName(hostname.as_str().try_into()?));
                         }
-                        self.certificate(&tls.certificate, &tls.key, &ca, names, "localhost")?;
+                        self.certificate(certificate, key, &ca, names, "localhost")?;
                     }
                 }
                 Resource::Service(spec) => {

@@ -40,10 +40,12 @@ const SETTINGS: [&str; 2] = ["config", "configSchema"];
 const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
 const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
 const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 17] = [
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
+    "TLSRoute",
+    "TCPRoute",
     "ReferenceGrant",
     "BackendTLSPolicy",
     "Service",
@@ -79,7 +81,10 @@ pub(crate) fn annotated(metadata: &Metadata, resource: &Resource) -> Option<Unus
     let why = metadata.annotations.get(STANDS_IN)?.clone();
     let is_one = matches!(
         resource,
-        Resource::FilterAttachment(_) | Resource::HTTPRoute(_) | Resource::GRPCRoute(_)
+        Resource::FilterAttachment(_)
+            | Resource::HTTPRoute(_)
+            | Resource::GRPCRoute(_)
+            | Resource::TLSRoute(_)
     );
     let wide = metadata.annotations.get(CLOSES).is_some_and(|what| what == NAMESPACE);
     let reach = if wide { UnusableReach::Namespace } else { UnusableReach::Targets };
@@ -150,7 +155,7 @@ pub(crate) fn stub(tree: &YamlNode, why: &str) -> Recovery {
         // What it was to guard is refused as by a guard that cannot run.
         Some("AuthorizationPolicy") => guard(tree, why),
         Some(kind) if has_fields_of_guards(tree, kind) => Recovery::Lost,
-        Some(kind @ ("HTTPRoute" | "GRPCRoute")) => route(tree, kind, why),
+        Some(kind @ ("HTTPRoute" | "GRPCRoute" | "TLSRoute")) => route(tree, kind, why),
         Some(_) => Recovery::Nothing,
         None => of_unknown_kind(tree, why),
     }
@@ -165,7 +170,7 @@ fn of_unknown_kind(tree: &YamlNode, why: &str) -> Recovery {
         // It may have been meant to attach a filter, whatever its kind is.
         _ if attaches(tree) => attachment(tree, why),
         Some("AuthorizationPolicy") if has("targetRefs", &ATTACHMENT) => guard(tree, why),
-        Some(kind @ ("HTTPRoute" | "GRPCRoute"))
+        Some(kind @ ("HTTPRoute" | "GRPCRoute" | "TLSRoute"))
             if has("parentRefs", &ROUTE) && !has_fields_of_guards(tree, kind) =>
         {
             route(tree, kind, why)

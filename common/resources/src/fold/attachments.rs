@@ -461,20 +461,39 @@ impl<'a> Fold<'a> {
         here: &mut Vec<Member<'_, 'a>>,
     ) -> Vec<FilterPlan> {
         let mut closed = Vec::new();
-        let PlannedProxy::Sidecar(document, spec, _) = place else { return closed };
         here.retain(|(one, _)| one.is_for_connections());
-        let port = socket.plan.tcp.as_ref().and_then(|tcp| tcp.asked);
-        let at = spec.ports.iter().position(|one| Some(one.port) == port);
+        let (document, pointer, help) = match place {
+            PlannedProxy::Sidecar(document, spec, _) => {
+                let port = socket.plan.tcp.as_ref().and_then(|tcp| tcp.asked);
+                let at = spec.ports.iter().position(|one| Some(one.port) == port);
+                let pointer =
+                    at.map_or_else(|| "/spec".to_owned(), |at| format!("/spec/ports/{at}"));
+                (
+                    document,
+                    pointer,
+                    "attach it to the Services that serve HTTP alone, or put this port into a Service of its own",
+                )
+            }
+            PlannedProxy::Gateway(document, spec) => {
+                let at = spec.listeners.iter().position(|one| one.name == socket.plan.name);
+                let pointer =
+                    at.map_or_else(|| "/spec".to_owned(), |at| format!("/spec/listeners/{at}"));
+                (
+                    document,
+                    pointer,
+                    "attach it to the listeners for HTTP alone, by `sectionName`, or put this listener into a Gateway of its own",
+                )
+            }
+        };
         for (one, _) in here.iter().filter(|(one, _)| one.guards_requests_alone()) {
             let message = format!(
                 "FilterAttachment {} guards requests, and can decide about no connection of `{}`, which stays closed",
                 one.document.key(),
                 socket.plan.name
             );
-            let pointer = at.map_or_else(|| "/spec".to_owned(), |at| format!("/spec/ports/{at}"));
             let problem = document
                 .problem("tcp.unguarded", &pointer, message)
-                .help("attach it to the Services that serve HTTP alone, or put this port into a Service of its own")
+                .help(help)
                 .also([one.document.place("/spec/targetRefs", "it guards the port here")]);
             let plan = one.plan.clone();
             closed.push(FilterPlan { refused: Some(because(&problem)), ..plan });

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use super::tcp::tcp_ports;
 use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
@@ -104,6 +105,18 @@ impl<'a> Fold<'a> {
             return false;
         }
         let named = |name: &String| service.ports.iter().any(|one| one.name.as_ref() == Some(name));
+        let covers =
+            |one: &&ServicePort| target.section_name.is_none() || one.name == target.section_name;
+        if let Some(port) = tcp_ports(service).find(covers) {
+            let message = format!(
+                "port {} of Service {key} is tcp: gateways carry its connections as they are",
+                port.port
+            );
+            let problem = document.problem("backend-tls.tcp", &place("name"), message).help(
+                "write in `sectionName` the name of a port for requests; until then no connection is carried to the tcp port",
+            );
+            self.fail(document, ACCEPTED, "Invalid", problem);
+        }
         match &target.section_name {
             Some(name) if !named(name) => {
                 let message = format!("no port of Service {key} has the name `{name}`");

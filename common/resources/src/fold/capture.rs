@@ -240,7 +240,14 @@ fn outside(external: &External<'_>) -> Reached {
 /// The plan of connections that leave the mesh.
 fn leaving(service: String) -> TcpPlan {
     let (idle_timeout_ms, max_connections) = EGRESS;
-    TcpPlan { service, asked: None, idle_timeout_ms, max_connections, proxy_header: None }
+    TcpPlan {
+        service,
+        asked: None,
+        idle_timeout_ms,
+        max_connections,
+        proxy_header: None,
+        routed: None,
+    }
 }
 
 /// The listeners of one socket.

@@ -1,12 +1,15 @@
 //! Sockets of the proxy, without their chains.
 
+use super::routes::kinds_of;
 use super::services::{local_name, ports};
-use super::tcp::{Called, application, tcp_ports};
-use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy};
+use super::streams::{StreamRoutes, is_stream};
+use super::tcp::{Called, application, idle_fault, listener_plan, tcp_ports};
+use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy, RESOLVED};
 use crate::access_rule::prefix;
 use crate::document::Document;
 use crate::kinds::{
     ClientAddressField, GatewaySpec, InterimResponses, Listener, ListenerProtocol, ListenerReasons,
+    ListenerTls, ListenerTlsMode,
 };
 use crate::plan::{
     AddressPlan, ChainPlan, ClientAddressPlan, ListenerFilesPlan, ListenerPlan, ListenerRulesPlan,
@@ -21,9 +24,13 @@ pub(super) struct Socket<'a> {
 }
 
 impl<'a> Fold<'a> {
-    pub(super) fn listeners(&mut self, place: &PlannedProxy<'a>) -> Vec<Socket<'a>> {
+    pub(super) fn listeners(
+        &mut self,
+        place: &PlannedProxy<'a>,
+        streams: &StreamRoutes<'a>,
+    ) -> Vec<Socket<'a>> {
         match place {
-            PlannedProxy::Gateway(document, spec) => self.gateway(document, spec),
+            PlannedProxy::Gateway(document, spec) => self.gateway(document, spec, streams),
             PlannedProxy::Sidecar(document, spec, index) => {
                 self.check_upgrades(
                     document,
@@ -99,7 +106,12 @@ impl<'a> Fold<'a> {
         sockets
     }
 
-    fn gateway(&mut self, document: &'a Document, spec: &'a GatewaySpec) -> Vec<Socket<'a>> {
+    fn gateway(
+        &mut self,
+        document: &'a Document,
+        spec: &'a GatewaySpec,
+        streams: &StreamRoutes<'a>,
+    ) -> Vec<Socket<'a>> {
         let host = spec.addresses.first().map_or("127.0.0.1", |one| one.value.as_str());
         let Ok(ip) = host.parse::<std::net::IpAddr>() else {
             let message = format!("`{host}` is not an IP address");
@@ -109,13 +121,7 @@ impl<'a> Fold<'a> {
         };
         let mut sockets: Vec<Socket<'a>> = Vec::new();
         for (at, listener) in spec.listeners.iter().enumerate() {
-            let wrong = match (listener.protocol, &listener.tls) {
-                (ListenerProtocol::HTTPS, None) => Some("an HTTPS listener needs `tls`"),
-                (ListenerProtocol::HTTP, Some(_)) => {
-                    Some("an HTTP listener has no `tls`; write HTTPS")
-                }
-                _ => None,
-            };
+            let wrong = wrong_tls(listener);
             let before = spec.listeners.iter().take(at).enumerate();
             let mut taken =
                 before.filter_map(|(nth, other)| Some((nth, conflict(other, listener)?)));
@@ -141,13 +147,10 @@ impl<'a> Fold<'a> {
             if !self.is_client_known(document, listener, at) {
                 continue;
             }
-            let tls = listener.tls.as_ref().map(|tls| {
-                TlsPlan::Files(ListenerFilesPlan {
-                    certificate: tls.certificate.clone(),
-                    key: tls.key.clone(),
-                    client_ca: tls.client_ca.clone(),
-                })
-            });
+            if !self.is_of_protocol(document, listener, at) {
+                continue;
+            }
+            let tls = listener.tls.as_ref().and_then(files);
             let pointer = format!("/spec/listeners/{at}/upgrades");
             self.check_upgrades(
                 document,
@@ -158,9 +161,66 @@ impl<'a> Fold<'a> {
             let address = std::net::SocketAddr::new(ip, listener.port).to_string();
             let named = (listener.name.as_str(), address);
             let rules = rules(&spec.listeners, listener, ip);
-            sockets.push(socket(named, tls, TrafficDirection::Gateway, rules, Some(listener)));
+            let mut socket = socket(named, tls, TrafficDirection::Gateway, rules, Some(listener));
+            socket.plan.tcp = is_stream(listener)
+                .then(|| listener_plan(listener, streams.of(document, listener)));
+            sockets.push(socket);
         }
         sockets
+    }
+
+    /// Names the fields that the protocol of a listener has no use for. Such a listener does not listen: somebody wanted
+    /// what it cannot do.
+    fn is_of_protocol(&mut self, document: &Document, listener: &Listener, at: usize) -> bool {
+        let place = |field: &str| format!("/spec/listeners/{at}/{field}");
+        let protocol = listener.protocol;
+        let of_requests = [
+            ("upgrades", listener.upgrades.is_some()),
+            ("reasons", listener.reasons.is_some()),
+            ("grpcWeb", listener.grpc_web.is_some()),
+            ("interimResponses", listener.interim_responses.is_some()),
+            ("paths", listener.paths.is_some()),
+            ("clientAddress", listener.client_address.is_some()),
+        ];
+        let of_connections = [
+            ("idleTimeout", listener.idle_timeout.is_some()),
+            ("maxConnections", listener.max_connections.is_some()),
+        ];
+        let (stray, what): (&[_], _) = if is_stream(listener) {
+            (&of_requests, "for requests, which a listener of this protocol does not read")
+        } else {
+            (&of_connections, "for listeners with protocol TLS or TCP")
+        };
+        let mut wrong: Vec<(String, String)> = stray
+            .iter()
+            .filter(|(_, written)| *written)
+            .map(|(field, _)| (place(field), format!("`{field}` is {what}")))
+            .collect();
+        if protocol == ListenerProtocol::TCP && listener.hostname.is_some() {
+            let message = "connections of a TCP listener name no host; remove it, or write TLS";
+            wrong.push((place("hostname"), message.to_owned()));
+        }
+        let idle = listener.idle_timeout.filter(|_| is_stream(listener)).and_then(idle_fault);
+        wrong.extend(idle.map(|message| (place("idleTimeout"), message)));
+        let sound = wrong.is_empty();
+        for (pointer, message) in wrong {
+            let problem = document.problem("gateway.listener", &pointer, message);
+            self.fail(document, ACCEPTED, "ListenersNotValid", problem);
+        }
+        let kinds = listener.allowed_routes.as_ref().map(|it| it.kinds.as_slice());
+        for (nth, one) in kinds.unwrap_or_default().iter().enumerate() {
+            if kinds_of(protocol).contains(&one.kind) {
+                continue;
+            }
+            let fitting: Vec<String> = kinds_of(protocol).iter().map(ToString::to_string).collect();
+            let fitting = fitting.join(" and ");
+            let message =
+                format!("a {protocol} listener takes no {}; its kind is {fitting}", one.kind);
+            let pointer = place(&format!("allowedRoutes/kinds/{nth}/kind"));
+            let problem = document.problem("gateway.listener", &pointer, message);
+            self.fail(document, RESOLVED, "InvalidRouteKinds", problem);
+        }
+        sound
     }
 
     /// Names what is wrong with `clientAddress` and `proxyProtocol`. Such a listener does not listen: filters
@@ -213,6 +273,41 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// What is wrong with the TLS of a listener.
+fn wrong_tls(listener: &Listener) -> Option<&'static str> {
+    use ListenerProtocol::{HTTP, HTTPS, TCP, TLS};
+    let tls = listener.tls.as_ref();
+    let passes = |tls: &ListenerTls| tls.mode == Some(ListenerTlsMode::Passthrough);
+    let written = |tls: &ListenerTls| {
+        tls.certificate.is_some() || tls.key.is_some() || tls.client_ca.is_some()
+    };
+    match (listener.protocol, tls) {
+        (HTTPS, None) => Some("an HTTPS listener needs `tls`"),
+        (TLS, None) => Some("a TLS listener needs `tls`; with `mode: Passthrough` no certificate"),
+        (HTTP, Some(_)) => Some("an HTTP listener has no `tls`; write HTTPS"),
+        (TCP, Some(_)) => Some("a TCP listener has no `tls`; write TLS"),
+        (HTTPS, Some(tls)) if passes(tls) => Some(
+            "HTTPS ends TLS at the gateway, since requests are read there; to carry connections on as they are, write protocol TLS",
+        ),
+        (TLS, Some(tls)) if passes(tls) && written(tls) => Some(
+            "with `mode: Passthrough` TLS ends at the service, so `certificate`, `key` and `clientCa` have no use here",
+        ),
+        (HTTPS | TLS, Some(tls)) if !passes(tls) && files(tls).is_none() => {
+            Some("`tls` needs `certificate` and `key`")
+        }
+        (HTTPS | TLS, Some(_)) | (HTTP | TCP, None) => None,
+    }
+}
+
+/// The files of a listener that ends TLS.
+fn files(tls: &ListenerTls) -> Option<TlsPlan> {
+    Some(TlsPlan::Files(ListenerFilesPlan {
+        certificate: tls.certificate.clone()?,
+        key: tls.key.clone()?,
+        client_ca: tls.client_ca.clone(),
+    }))
+}
+
 /// The protocols of a list that may be upgraded to; those of the reference when there is no list.
 fn upgrades(names: Option<&[String]>) -> Vec<String> {
     match names {
@@ -254,6 +349,10 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
     } else if first.protocol != second.protocol {
         let message = format!("port {port} has another protocol in another listener");
         ("protocol", message, "a port has one protocol; write another port")
+    } else if second.protocol == ListenerProtocol::TCP {
+        let message =
+            format!("port {port} has another listener, and nothing tells connections apart");
+        ("port", message, "a port has one TCP listener; write another port")
     } else if first.hostname == second.hostname {
         let host = second
             .hostname

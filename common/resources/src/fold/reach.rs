@@ -126,6 +126,8 @@ fn parents(document: &Document) -> &[ParentRef] {
     match &document.resource {
         Resource::HTTPRoute(spec) => &spec.parent_refs,
         Resource::GRPCRoute(spec) => &spec.parent_refs,
+        Resource::TLSRoute(spec) => &spec.parent_refs,
+        Resource::TCPRoute(spec) => &spec.parent_refs,
         _ => &[],
     }
 }

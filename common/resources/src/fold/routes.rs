@@ -11,8 +11,9 @@ use super::tcp::tcp_ports;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
-    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ParentKind, ParentRef,
-    PathEscapes, ReferenceGrantSpec, RouteFilter, RouteNamespaces, ServiceSpec,
+    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ListenerProtocol, ParentKind,
+    ParentRef, PathEscapes, ReferenceGrantSpec, RouteFilter, RouteKind, RouteNamespaces,
+    ServiceSpec,
 };
 use crate::plan::TrafficDirection;
 use crate::rules::{self, BrokenRule};
@@ -39,7 +40,7 @@ pub(super) struct Parent<'a> {
 }
 
 impl Parent<'_> {
-    fn is_of(&self, listener: &Listener) -> bool {
+    pub(super) fn is_of(&self, listener: &Listener) -> bool {
         self.reference.is_none_or(|reference| {
             reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
                 && reference.port.is_none_or(|port| port == listener.port)
@@ -167,8 +168,9 @@ impl<'a> Fold<'a> {
         let mut parents = Vec::new();
         for (gateway, spec) in self.all::<GatewaySpec>() {
             let key = gateway.key();
-            let takes = |one: &Listener| allowed(from(one), &gateway.metadata.namespace, document);
-            if spec.listeners.iter().any(takes) && !own.iter().any(|one| one.key == key) {
+            let namespace = &gateway.metadata.namespace;
+            let may = |one: &Listener| takes(one, namespace, document);
+            if spec.listeners.iter().any(may) && !own.iter().any(|one| one.key == key) {
                 parents.push(Parent { key, kind: ParentKind::Gateway, reference: None });
             }
         }
@@ -200,7 +202,7 @@ impl<'a> Fold<'a> {
         })
     }
 
-    fn parent(
+    pub(super) fn parent(
         &mut self,
         document: &Document,
         at: usize,
@@ -208,41 +210,36 @@ impl<'a> Fold<'a> {
     ) -> Option<Parent<'a>> {
         let namespace = reference.namespace.as_deref().unwrap_or(&document.metadata.namespace);
         let key = format!("{namespace}/{}", reference.name);
-        let fits = match reference.kind {
-            ParentKind::Gateway => self.find::<GatewaySpec>(&key).map(|(_, spec)| {
-                spec.listeners.iter().any(|listener| {
-                    reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
-                        && reference.port.is_none_or(|port| port == listener.port)
-                        && allowed(from(listener), namespace, document)
-                })
-            }),
+        let refused = match reference.kind {
+            ParentKind::Gateway => self
+                .find::<GatewaySpec>(&key)
+                .map(|(_, spec)| not_taken(spec, reference, (namespace, &key), document)),
             // A producer route: of the service's own namespace.
             ParentKind::Service => self.find::<ServiceSpec>(&key).map(|(_, spec)| {
-                namespace == document.metadata.namespace
+                let fits = namespace == document.metadata.namespace
                     && reference
                         .port
-                        .is_none_or(|port| ports(spec).first().is_some_and(|one| one.port == port))
+                        .is_none_or(|port| ports(spec).first().is_some_and(|one| one.port == port));
+                let why =
+                    format!("Service {key} accepts no route with this section, port and namespace");
+                (!fits).then_some((NO_PARENT, why))
             }),
         };
-        let wrong = match fits {
-            Some(true) => {
+        let (reason, wrong) = match refused {
+            Some(None) => {
                 return Some(Parent { key, kind: reference.kind, reference: Some(reference) });
             }
             // What is wrong with it is reported, and this part of it may be made up.
             _ if document.is_stub() => return None,
-            Some(false) => format!(
-                "{} {key} accepts no route with this section, port and namespace",
-                reference.kind
-            ),
-            None => format!("there is no {} {key}", reference.kind),
+            Some(Some(refused)) => refused,
+            None => (NO_PARENT, format!("there is no {} {key}", reference.kind)),
         };
+        let is_missing = wrong.starts_with("there is no");
         let problem =
             document.problem("route.parent", &format!("/spec/parentRefs/{at}/name"), wrong);
-        let problem = match fits {
-            None => problem.lacks(format!("{}/{key}", reference.kind)),
-            Some(_) => problem,
-        };
-        self.fail(document, ACCEPTED, "NoMatchingParent", problem);
+        let problem =
+            if is_missing { problem.lacks(format!("{}/{key}", reference.kind)) } else { problem };
+        self.fail(document, ACCEPTED, reason, problem);
         None
     }
 
@@ -345,7 +342,7 @@ impl<'a> Fold<'a> {
     }
 
     /// Whether a ReferenceGrant in the service's namespace allows the route to refer to it.
-    fn permitted(&self, route: &Document, namespace: &str, name: &str) -> bool {
+    pub(super) fn permitted(&self, route: &Document, namespace: &str, name: &str) -> bool {
         let from = (route.kind(), route.metadata.namespace.as_str());
         let grants = self.all_in::<ReferenceGrantSpec>(namespace);
         grants.into_iter().any(|grant| grant.permits(from, ("Service", name)))
@@ -433,7 +430,7 @@ impl Route<'_> {
             parent.kind == ParentKind::Gateway
                 && parent.key == gateway
                 && parent.is_of(listener)
-                && allowed(from(listener), namespace, self.document)
+                && takes(listener, namespace, self.document)
         })
     }
 
@@ -461,6 +458,72 @@ fn closed_rule(rule: &Json, left_out: bool) -> Json {
         }
     }
     closed
+}
+
+/// No listener, or no Service, is the one that a route names (Gateway API, `RouteReasonNoMatchingParent`).
+const NO_PARENT: &str = "NoMatchingParent";
+/// Those that a route names take no such route (Gateway API, `RouteReasonNotAllowedByListeners`).
+const NOT_ALLOWED: &str = "NotAllowedByListeners";
+
+/// Why no listener that a route names takes it; `None`: one does.
+fn not_taken(
+    spec: &GatewaySpec,
+    reference: &ParentRef,
+    (namespace, key): (&str, &str),
+    document: &Document,
+) -> Option<(&'static str, String)> {
+    let named: Vec<&Listener> = spec
+        .listeners
+        .iter()
+        .filter(|listener| {
+            reference.section_name.as_ref().is_none_or(|name| *name == listener.name)
+                && reference.port.is_none_or(|port| port == listener.port)
+        })
+        .collect();
+    let kind = document.kind();
+    if named.iter().any(|one| takes(one, namespace, document)) {
+        return None;
+    }
+    if named.is_empty() {
+        let why = format!("Gateway {key} has no listener with this section and port");
+        return Some((NO_PARENT, why));
+    }
+    let why = if named.iter().any(|one| speaks(one, kind)) {
+        format!(
+            "Gateway {key} accepts no {kind} of this namespace there: `allowedRoutes` of the listener says whose"
+        )
+    } else {
+        let protocols: BTreeSet<String> =
+            named.iter().map(|one| one.protocol.to_string()).collect();
+        let protocols = protocols.into_iter().collect::<Vec<_>>().join(" and ");
+        format!(
+            "Gateway {key} accepts no {kind} there: its listeners are for {protocols}, or their `allowedRoutes` leave this kind out"
+        )
+    };
+    Some((NOT_ALLOWED, why))
+}
+
+/// Whether a listener takes a route.
+pub(super) fn takes(listener: &Listener, gateway_namespace: &str, route: &Document) -> bool {
+    speaks(listener, route.kind()) && allowed(from(listener), gateway_namespace, route)
+}
+
+/// Whether a listener takes routes of a kind.
+fn speaks(listener: &Listener, kind: &str) -> bool {
+    let kinds = listener.allowed_routes.as_ref().map(|it| it.kinds.as_slice()).unwrap_or_default();
+    let named = kinds.is_empty() || kinds.iter().any(|one| one.kind.to_string() == kind);
+    named && kinds_of(listener.protocol).iter().any(|one| one.to_string() == kind)
+}
+
+/// The kinds of routes that a protocol has.
+pub(super) fn kinds_of(protocol: ListenerProtocol) -> &'static [RouteKind] {
+    match protocol {
+        ListenerProtocol::HTTP | ListenerProtocol::HTTPS => {
+            &[RouteKind::HTTPRoute, RouteKind::GRPCRoute]
+        }
+        ListenerProtocol::TLS => &[RouteKind::TLSRoute],
+        ListenerProtocol::TCP => &[RouteKind::TCPRoute],
+    }
 }
 
 /// The namespaces whose routes a listener takes.
@@ -522,7 +585,7 @@ fn redirect_to(route: &mut Json, port: u16) {
 }
 
 /// Hostnames of a route that a listener accepts; `None` when there are none.
-fn intersect(listener: Option<&str>, route: &[String]) -> Option<Vec<String>> {
+pub(super) fn intersect(listener: Option<&str>, route: &[String]) -> Option<Vec<String>> {
     let Some(listener) = listener else { return Some(route.to_vec()) };
     if route.is_empty() {
         return Some(vec![listener.to_owned()]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::backend_tls::BackendTls;
+use super::streams::StreamRoutes;
 use super::tcp::{application, tcp_ports};
 use super::{ACCEPTED, Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
@@ -62,8 +63,12 @@ impl<'a> Fold<'a> {
     }
 
     /// All services; the local one first. Of `tcp` ports, only those that this proxy's application calls, which are all
-    /// if its connections are captured.
-    pub(super) fn services(&mut self, place: &PlannedProxy<'a>) -> Vec<ServicePlan> {
+    /// if its connections are captured, and of a gateway those that its routes lead to.
+    pub(super) fn services(
+        &mut self,
+        place: &PlannedProxy<'a>,
+        streams: &StreamRoutes<'a>,
+    ) -> Vec<ServicePlan> {
         let policies = self.policies();
         let backend_tls = self.backend_tls();
         let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
@@ -84,7 +89,7 @@ impl<'a> Fold<'a> {
         }
         let called = self.called(place).into_iter().map(|one| (one.key, one.port));
         let called: Vec<(String, &ServicePort)> =
-            called.chain(self.captured_ports(place)).collect();
+            called.chain(self.captured_ports(place)).chain(streams.ports(place)).collect();
         let mut unreachable = None;
         for (document, spec) in self.all::<ServiceSpec>() {
             let key = document.key();
@@ -103,12 +108,15 @@ impl<'a> Fold<'a> {
             tcp.sort_by_key(|port| port.port);
             tcp.dedup_by_key(|port| port.port);
             for port in tcp {
-                // Never in clear text: an endpoint without a sidecar is none for these.
-                let secure = endpoints.iter().filter(|one| one.tls.is_some());
+                let mut endpoints = carried(place, document, spec, port);
+                if backend_tls.of(&key, port).is_some() {
+                    // Connections are carried as they are, and the policy wants TLS.
+                    endpoints.clear();
+                }
                 plans.push(ServicePlan {
                     name: format!("{key}:{}", port.port),
                     protocol: protocol(port.protocol, port.port),
-                    endpoints: secure.cloned().collect(),
+                    endpoints,
                     policy: policy(&key),
                 });
             }
@@ -173,6 +181,28 @@ fn reached(endpoints: &[EndpointPlan], policy: Option<&BackendTls>) -> Vec<Endpo
             endpoints.iter().cloned().map(|one| EndpointPlan { tls: tls(), ..one }).collect()
         }
     }
+}
+
+/// The endpoints that connections to a `tcp` port are carried to. From inside the mesh never in clear text: an endpoint
+/// without a sidecar is one for gateways alone, whose clients are not of the mesh either.
+fn carried(
+    place: &PlannedProxy<'_>,
+    document: &Document,
+    spec: &ServiceSpec,
+    port: &ServicePort,
+) -> Vec<EndpointPlan> {
+    let endpoint = |endpoint| {
+        let plan = reach(place, document, spec, endpoint).ok()?;
+        match (&plan.tls, place) {
+            (Some(_), _) => Some(plan),
+            (None, PlannedProxy::Gateway(..)) => {
+                let address = application(spec, endpoint, port.port)?;
+                Some(EndpointPlan { address, ..plan })
+            }
+            (None, PlannedProxy::Sidecar(..)) => None,
+        }
+    };
+    spec.endpoints.iter().filter_map(endpoint).collect()
 }
 
 /// Whose identity is missing for mTLS.

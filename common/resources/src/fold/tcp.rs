@@ -1,4 +1,4 @@
-//! Opaque TCP: ports whose connections are carried between two sidecars over mTLS, and read by nobody.
+//! Opaque TCP: ports whose connections are carried between two sidecars over mTLS, or from a gateway, and read by nobody.
 //!
 //! A `tcp` port is a listener of its own at its sidecar's inbound address, which peers ask for in their handshake, and
 //! one at each caller that declares it. A port that cannot be used has no listener: nothing of it is open.
@@ -8,8 +8,11 @@ use std::collections::BTreeSet;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::format::Millis;
-use crate::kinds::{OutboundTcp, PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec};
-use crate::plan::{AddressPlan, TcpPlan};
+use crate::kinds::{
+    Listener, ListenerProtocol, OutboundTcp, PortProtocol, ServiceEndpoint, ServicePort,
+    ServiceSpec,
+};
+use crate::plan::{AddressPlan, StreamRoutePlan, StreamRoutesPlan, TcpPlan};
 
 const CODE: &str = "service.tcp";
 /// The code where the service is not there.
@@ -17,6 +20,30 @@ const MISSING: &str = "ref.missing";
 /// Bounds and default of `idleTimeout`, in milliseconds.
 const IDLE: (u64, u64, u64) = (1_000, 24 * 3_600_000, 3_600_000);
 const CONNECTIONS: u32 = 1_024;
+/// The service of connections that routes send to services.
+const ROUTED: &str = "routed";
+
+/// The plan of a listener of a gateway for connections.
+pub(super) fn listener_plan(listener: &Listener, routes: Vec<StreamRoutePlan>) -> TcpPlan {
+    let (least, most, default) = IDLE;
+    let by_server_name = listener.protocol == ListenerProtocol::TLS;
+    TcpPlan {
+        // No service has this name, so proxies that know no routes refuse every connection.
+        service: ROUTED.to_owned(),
+        asked: None,
+        idle_timeout_ms: listener.idle_timeout.map_or(default, |it| it.0).clamp(least, most),
+        max_connections: listener.max_connections.unwrap_or(CONNECTIONS),
+        proxy_header: None,
+        routed: Some(StreamRoutesPlan { by_server_name, routes }),
+    }
+}
+
+/// What is wrong with the idle timeout of a listener.
+pub(super) fn idle_fault(wanted: Millis) -> Option<String> {
+    let (least, most, _) = IDLE;
+    (!(least..=most).contains(&wanted.0))
+        .then(|| format!("idleTimeout must be from 1s to 24h, not {wanted}"))
+}
 
 impl ServicePort {
     pub(super) fn is_tcp(&self) -> bool {
@@ -33,6 +60,7 @@ impl ServicePort {
             max_connections: self.max_connections.unwrap_or(CONNECTIONS),
             // What a caller's sidecar connects to is another sidecar.
             proxy_header: self.proxy_protocol.filter(|_| asked.is_some()),
+            routed: None,
         }
     }
 }
@@ -92,6 +120,10 @@ impl<'a> Fold<'a> {
             Some(port) if !port.is_tcp() => {
                 Err((CODE, format!("port {number} of Service {key} is not a tcp port")))
             }
+            Some(_) if is_bare(spec) => Err((
+                CODE,
+                format!("Service {key} has no sidecar, so only gateways carry connections to it"),
+            )),
             Some(port) => Ok(Called { declared, key, port }),
         }
     }
@@ -139,6 +171,11 @@ impl<'a> Fold<'a> {
     }
 }
 
+/// Whether a service has endpoints, and no sidecar.
+fn is_bare(spec: &ServiceSpec) -> bool {
+    !spec.endpoints.is_empty() && spec.endpoints.iter().all(|one| one.sidecar.is_none())
+}
+
 /// A fault in a document, and the way out.
 struct Fault {
     pointer: String,
@@ -154,12 +191,12 @@ fn faults(spec: &ServiceSpec) -> Vec<Fault> {
         let mut fault = |field: &str, message: String, help| {
             wrong.push(Fault { pointer: format!("/spec/ports/{at}/{field}"), message, help });
         };
-        if port.is_tcp() && bare {
+        if port.is_tcp() && port.proxy_protocol.is_some() && bare {
             let message = format!(
-                "port {} is tcp, which only sidecars carry, and an endpoint has none",
+                "sidecars write the PROXY header, and an endpoint of port {} has none",
                 port.port
             );
-            fault("protocol", message, "write `sidecar` in each endpoint, or another protocol");
+            fault("proxyProtocol", message, "write `sidecar` in each endpoint, or remove it");
         }
         let fields = [
             ("idleTimeout", port.idle_timeout.is_some()),
@@ -170,11 +207,7 @@ fn faults(spec: &ServiceSpec) -> Vec<Fault> {
             let message = format!("port {} is not tcp, and `{field}` is for tcp ports", port.port);
             fault(field, message, "remove it; an UpstreamPolicy has the limits of HTTP");
         }
-        let (least, most, _) = IDLE;
-        if let Some(Millis(wanted)) = port.idle_timeout
-            && !(least..=most).contains(&wanted)
-        {
-            let message = format!("idleTimeout must be from 1s to 24h, not {}", Millis(wanted));
+        if let Some(message) = port.idle_timeout.and_then(idle_fault) {
             fault("idleTimeout", message, "write a duration within these bounds");
         }
     }

@@ -9,6 +9,7 @@ mod listeners;
 mod narrow;
 mod repeated;
 mod routers;
+mod streams;
 mod tcp;
 
 use serde_json::json;

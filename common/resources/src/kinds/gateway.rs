@@ -1,12 +1,38 @@
 //! `Gateway`: where traffic enters the mesh.
 
+use crate::format::Millis;
+
 words! {
     /// Protocol of a listener.
     pub enum ListenerProtocol {
         /// Clear text.
         HTTP,
-        /// TLS.
+        /// HTTP over TLS.
         HTTPS,
+        /// TLS whose content nobody reads; a `TLSRoute` says where it goes, by the server name of the handshake.
+        TLS,
+        /// Connections that nobody reads; a `TCPRoute` says where they go.
+        TCP,
+    }
+    /// Where TLS ends.
+    #[derive(Default)]
+    pub enum ListenerTlsMode {
+        /// At the gateway.
+        #[default]
+        Terminate,
+        /// At the service: the gateway reads the server name of the handshake and carries everything on as it is.
+        Passthrough,
+    }
+    /// A kind of routes.
+    pub enum RouteKind {
+        /// Requests.
+        HTTPRoute,
+        /// Calls of gRPC.
+        GRPCRoute,
+        /// Connections by server name.
+        TLSRoute,
+        /// Connections of a port.
+        TCPRoute,
     }
     /// Whether clients of a listener see the code of a refusal.
     pub enum ListenerReasons {
@@ -61,13 +87,16 @@ words! {
     }
 }
 
+shown_as_written! { ListenerProtocol RouteKind }
+
 shapes! {
     /// Where traffic enters the mesh.
     pub struct GatewaySpec {
         /// Ignored; every gateway of the documents is served by Tamis.
         pub gateway_class_name: Option<String>,
-        /// At least one. Listeners of one protocol may share a port if their hostnames differ. Those of HTTPS have
-        /// certificates of their own, and handshakes choose among them by server name; requests choose among those of HTTP.
+        /// At least one. Listeners of one protocol may share a port if their hostnames differ, except those of TCP. Those of
+        /// HTTPS have certificates of their own, and handshakes choose among them and among those of TLS by server name;
+        /// requests choose among those of HTTP.
         #[schemars(length(min = 1, max = 64))]
         pub listeners: Vec<Listener>,
         /// Addresses; only the first is used. Default: 127.0.0.1.
@@ -107,9 +136,15 @@ shapes! {
         /// without hostname. Default: all hosts.
         #[schemars(extend("format" = "hostname"))]
         pub hostname: Option<String>,
-        /// Required for HTTPS.
+        /// Required for HTTPS and TLS.
         pub tls: Option<ListenerTls>,
-        /// Namespaces whose routes it accepts; default: the gateway's namespace.
+        /// Without traffic for this long a connection is closed, an eighth later at most; with TLS and TCP only. From `1s` to
+        /// `24h`; default: `1h`.
+        pub idle_timeout: Option<Millis>,
+        /// Connections at once, over all workers; with TLS and TCP only. Default: 1024.
+        #[schemars(range(min = 1, max = 65_536))]
+        pub max_connections: Option<u32>,
+        /// Routes that it accepts; default: those of the gateway's namespace.
         pub allowed_routes: Option<AllowedRoutes>,
         /// Protocols to which requests may be upgraded, over HTTP/1.1 and HTTP/2; default: `websocket`.
         /// HTTP and TLS are never allowed.
@@ -167,20 +202,33 @@ shapes! {
     pub struct AllowedRoutes {
         /// By namespace.
         pub namespaces: Option<FromNamespaces>,
+        /// By kind; default: all that fit the protocol.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(max = 8))]
+        pub kinds: Vec<RouteGroupKind>,
     }
     /// Namespaces of routes.
     pub struct FromNamespaces {
         /// Which.
         pub from: RouteNamespaces,
     }
-    /// Certificate of a listener; paths of PEM files.
+    /// A kind of routes.
+    pub struct RouteGroupKind {
+        /// Group of the kind; ignored.
+        pub group: Option<String>,
+        /// Which.
+        pub kind: RouteKind,
+    }
+    /// TLS of a listener; paths of PEM files.
     pub struct ListenerTls {
-        /// The chain, leaf first.
+        /// Where it ends. `Passthrough` is for protocol TLS, and has no certificate. Default: `Terminate`.
+        pub mode: Option<ListenerTlsMode>,
+        /// The chain, leaf first; required where TLS ends at the gateway.
         #[schemars(length(min = 1))]
-        pub certificate: String,
-        /// The private key of the leaf.
+        pub certificate: Option<String>,
+        /// The private key of the leaf; required where TLS ends at the gateway.
         #[schemars(length(min = 1))]
-        pub key: String,
+        pub key: Option<String>,
         /// If present, clients must show a certificate of this authority; default: no client certificate is
         /// requested.
         pub client_ca: Option<String>,

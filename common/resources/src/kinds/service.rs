@@ -13,7 +13,8 @@ words! {
         Http2,
         /// gRPC, over HTTP/2.
         Grpc,
-        /// Opaque TCP: octets that no filter reads. Only between sidecars, over mTLS.
+        /// Opaque TCP: octets that no filter reads. Between sidecars over mTLS, and from gateways by a `TLSRoute` or a
+        /// `TCPRoute`, also to endpoints without a sidecar.
         Tcp,
     }
 }

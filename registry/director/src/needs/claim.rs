@@ -70,6 +70,7 @@ impl Claim {
         let (parents, hosts): (&[ParentRef], &[String]) = match &document.resource {
             Resource::HTTPRoute(spec) => (&spec.parent_refs, &spec.hostnames),
             Resource::GRPCRoute(spec) => (&spec.parent_refs, &spec.hostnames),
+            Resource::TLSRoute(spec) => (&spec.parent_refs, &spec.hostnames),
             _ => return Vec::new(),
         };
         let own = &document.metadata.namespace;

@@ -340,7 +340,13 @@ impl<'a> Documents<'a> {
         if namespace == from.metadata.namespace {
             return false;
         }
-        let route = matches!(from.resource, Resource::HTTPRoute(_) | Resource::GRPCRoute(_));
+        let route = matches!(
+            from.resource,
+            Resource::HTTPRoute(_)
+                | Resource::GRPCRoute(_)
+                | Resource::TLSRoute(_)
+                | Resource::TCPRoute(_)
+        );
         if route && kind == "Gateway" && self.is_open(key) {
             return true;
         }

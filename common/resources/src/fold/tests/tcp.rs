@@ -50,6 +50,7 @@ fn a_port_is_a_listener_at_its_sidecar_and_one_at_each_caller_that_declares_it()
         idle_timeout_ms: 300_000,
         max_connections: 9,
         proxy_header: None,
+        routed: None,
     };
     assert_eq!(first.tcp.as_ref(), Some(&expected));
     let second = second.tcp.as_ref().unwrap();
@@ -110,7 +111,23 @@ fn a_mistake_is_named_with_its_place_and_opens_nothing() {
     let bare = "address: \"127.0.0.1:7000\", ports: [{ port: 5432, address: \"127.0.0.1:1\" }, { port: 6379, address: \"127.0.0.1:2\" }]";
     for (text, code, place, listeners) in [
         (with(&both, PLACES), "service.tcp", "port 5432 is", (0, 1)),
-        (with(&both, bare), "service.tcp", "port 5432 is tcp, which only sidecars carry", (0, 1)),
+        (
+            with(&both, bare),
+            "service.tcp",
+            "Service data/db has no sidecar, so only gateways carry",
+            (0, 0),
+        ),
+        (
+            with(
+                &format!(
+                    "{HTTP}, {{ port: 5432, protocol: tcp, proxyProtocol: V2 }}, {{ port: 6379, protocol: tcp }}"
+                ),
+                bare,
+            ),
+            "service.tcp",
+            "sidecars write the PROXY header, and an endpoint of port 5432 has none",
+            (0, 0),
+        ),
         (
             with(&format!("{TCP}, {HTTP}"), &whole),
             "service.ports",

@@ -43,7 +43,9 @@ impl Caller<'_> {
 
 fn document(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
     let api = match kind {
-        "Gateway" | "HTTPRoute" | "GRPCRoute" | "BackendTLSPolicy" => GATEWAY_API,
+        "Gateway" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" | "BackendTLSPolicy" => {
+            GATEWAY_API
+        }
         "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
         _ => TAMIS_API,
     };
@@ -87,6 +89,13 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
             "addresses": ["203.0.113.1"],
         }),
         "HTTPRoute" | "GRPCRoute" => route(),
+        "TLSRoute" => json!({
+            "parentRefs": [own("Gateway")], "hostnames": ["own.example"],
+            "rules": [{ "backendRefs": [own("Service")] }],
+        }),
+        "TCPRoute" => json!({
+            "parentRefs": [own("Gateway")], "rules": [{ "backendRefs": [own("Service")] }],
+        }),
         "ReferenceGrant" => json!({
             "from": [{ "kind": "HTTPRoute", "namespace": namespace }], "to": [{ "kind": "Service" }],
         }),

@@ -1,0 +1,301 @@
+//! Connections that gateways carry unread: `TLSRoute` and `TCPRoute`, by the listeners that they are attached to.
+//!
+//! Of several routes for the same connections the one longest in force stays. A route that cannot be used keeps its
+//! server names, so that a wildcard of another route does not get their connections.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::routes::{intersect, takes};
+use super::tcp::tcp_ports;
+use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, Security};
+use crate::document::Document;
+use crate::kinds::{
+    GatewaySpec, Listener, ListenerProtocol, ParentKind, ParentRef, ServicePort, ServiceSpec,
+    StreamBackendRef, StreamRule, TcpRouteSpec, TlsRouteSpec,
+};
+use crate::plan::{StreamBackendPlan, StreamRoutePlan};
+
+/// A listener: `namespace/name` of its gateway, and its name.
+type ListenerKey = (String, String);
+
+/// What each listener for connections carries.
+#[derive(Default)]
+pub(super) struct StreamRoutes<'a> {
+    routes: BTreeMap<ListenerKey, Vec<StreamRoutePlan>>,
+    /// The ports that the routes of a gateway lead to, with `namespace/name` of their Service.
+    ports: BTreeMap<String, Vec<(String, &'a ServicePort)>>,
+}
+
+impl<'a> StreamRoutes<'a> {
+    /// The routes of a listener of a gateway.
+    pub(super) fn of(&self, gateway: &Document, listener: &Listener) -> Vec<StreamRoutePlan> {
+        self.routes.get(&(gateway.key(), listener.name.clone())).cloned().unwrap_or_default()
+    }
+
+    /// The ports that a proxy carries connections to.
+    pub(super) fn ports(&self, place: &PlannedProxy<'_>) -> Vec<(String, &'a ServicePort)> {
+        match place {
+            PlannedProxy::Gateway(document, _) => {
+                self.ports.get(&document.key()).cloned().unwrap_or_default()
+            }
+            PlannedProxy::Sidecar(..) => Vec::new(),
+        }
+    }
+}
+
+/// What a route claims: connections of a listener, all of them or those for a server name.
+type Claimed = (ListenerKey, Option<String>);
+
+/// A route as written.
+struct Written<'a> {
+    document: &'a Document,
+    parents: &'a [ParentRef],
+    /// `None`: a `TCPRoute`, whose connections name nobody.
+    hosts: Option<&'a [String]>,
+    rules: &'a [StreamRule],
+}
+
+impl<'a> Fold<'a> {
+    /// The routes of connections, with their faults reported.
+    pub(super) fn stream_routes(&mut self) -> StreamRoutes<'a> {
+        let tls = self.all::<TlsRouteSpec>().into_iter().map(|(document, spec)| Written {
+            document,
+            parents: &spec.parent_refs,
+            hosts: Some(&spec.hostnames),
+            rules: &spec.rules,
+        });
+        let tcp = self.all::<TcpRouteSpec>().into_iter().map(|(document, spec)| Written {
+            document,
+            parents: &spec.parent_refs,
+            hosts: None,
+            rules: &spec.rules,
+        });
+        let (mut claims, mut of, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut found, mut all) = (StreamRoutes::default(), Vec::new());
+        for (at, written) in tls.chain(tcp).enumerate() {
+            let backends = self.stream_backends(&written);
+            let places = self.places(&written);
+            for ((listener, _), _) in &places {
+                let ports = found.ports.entry(listener.0.clone()).or_default();
+                ports.extend(backends.iter().filter_map(|(_, port)| port.clone()));
+            }
+            of.extend(places.iter().map(|_| at));
+            claims.extend(places);
+            closed.extend(self.kept_closed(&written).into_iter().map(|claim| (at, claim)));
+            all.push((written.document.key(), backends));
+        }
+        let lost = self.contradictions(&claims, "route.conflict", |((gateway, listener), host)| {
+            let of = format!("listener `{listener}` of Gateway {gateway} has more than one");
+            match host {
+                Some(host) => format!("{of} TLSRoute for `{host}`"),
+                None => format!("{of} TCPRoute"),
+            }
+        });
+        let mut kept = Vec::new();
+        let mut taken: BTreeSet<Claimed> = BTreeSet::new();
+        for (((claimed, _), at), lost) in claims.into_iter().zip(of).zip(lost) {
+            taken.insert(claimed.clone());
+            if !lost {
+                kept.push((at, claimed, true));
+            } else {
+                // Where none of them takes effect, a wildcard must not get the connections.
+                closed.push((at, claimed));
+            }
+        }
+        for (at, claimed) in closed {
+            if !kept.iter().any(|(_, known, _)| *known == claimed) {
+                kept.push((at, claimed, false));
+            }
+        }
+        for (at, (listener, host), open) in kept {
+            let Some((name, backends)) = all.get(at) else { continue };
+            let plans: Vec<StreamBackendPlan> = if open {
+                backends.iter().map(|(plan, _)| plan.clone()).collect()
+            } else {
+                Vec::new()
+            };
+            let routes = found.routes.entry(listener).or_default();
+            match routes.iter_mut().find(|one| one.name == *name && one.backends == plans) {
+                Some(route) => route.hosts.extend(host),
+                None => routes.push(StreamRoutePlan {
+                    name: name.clone(),
+                    hosts: host.into_iter().collect(),
+                    backends: plans,
+                }),
+            }
+        }
+        found
+    }
+
+    /// The connections that a route claims.
+    fn places(&mut self, written: &Written<'a>) -> Vec<(Claimed, Claim<'a>)> {
+        let Written { document, parents, hosts, .. } = *written;
+        let mut places: Vec<(Claimed, Claim<'a>)> = Vec::new();
+        for (at, reference) in parents.iter().enumerate() {
+            if reference.kind == ParentKind::Service {
+                let message = format!("a {} is attached to gateways alone", document.kind());
+                let pointer = format!("/spec/parentRefs/{at}/kind");
+                let problem = document.problem("route.parent", &pointer, message);
+                self.fail(document, ACCEPTED, "UnsupportedValue", problem);
+                continue;
+            }
+            let Some(parent) = self.parent(document, at, reference) else { continue };
+            let Some((gateway, spec)) = self.find::<GatewaySpec>(&parent.key) else { continue };
+            let namespace = &gateway.metadata.namespace;
+            let here = spec
+                .listeners
+                .iter()
+                .filter(|one| parent.is_of(one) && takes(one, namespace, document));
+            let mut matches = false;
+            for listener in here {
+                let key = || (parent.key.clone(), listener.name.clone());
+                let claimed = claimed(listener, hosts);
+                matches |= !claimed.is_empty();
+                for (host, pointer) in claimed {
+                    let pointer = pointer.unwrap_or_else(|| format!("/spec/parentRefs/{at}/name"));
+                    let place = (key(), host);
+                    if !places.iter().any(|(known, _)| *known == place) {
+                        places.push((place, Claim { document, pointer }));
+                    }
+                }
+            }
+            if !matches {
+                let message = format!(
+                    "no listener of Gateway {} that this route may be attached to has any of these hostnames",
+                    parent.key
+                );
+                let problem = document
+                    .problem("route.parent", "/spec/hostnames", message)
+                    .help("write a hostname that the `hostname` of the listener covers");
+                self.fail(document, ACCEPTED, "NoMatchingListenerHostname", problem);
+            }
+        }
+        places
+    }
+
+    /// The server names of a route one of whose gateways is not there, at every listener that it may have been meant for:
+    /// otherwise a wildcard of somebody else would get their connections. Only where all documents are of one owner.
+    fn kept_closed(&self, written: &Written<'a>) -> Vec<Claimed> {
+        let Written { document, parents, hosts, .. } = *written;
+        let is_there = |one: &ParentRef| {
+            let namespace = one.namespace.as_ref().unwrap_or(&document.metadata.namespace);
+            one.kind != ParentKind::Gateway
+                || self.find::<GatewaySpec>(&format!("{namespace}/{}", one.name)).is_some()
+        };
+        if self.security != Security::Everybody || hosts.is_none() || parents.iter().all(is_there) {
+            return Vec::new();
+        }
+        let mut all = Vec::new();
+        for (gateway, spec) in self.all::<GatewaySpec>() {
+            let namespace = &gateway.metadata.namespace;
+            for listener in spec.listeners.iter().filter(|one| takes(one, namespace, document)) {
+                let key = || (gateway.key(), listener.name.clone());
+                all.extend(claimed(listener, hosts).into_iter().map(|(host, _)| (key(), host)));
+            }
+        }
+        all
+    }
+
+    /// The backends of a route. One that is missing keeps a name that no service has, so that its share is refused.
+    fn stream_backends(
+        &mut self,
+        written: &Written<'a>,
+    ) -> Vec<(StreamBackendPlan, Option<(String, &'a ServicePort)>)> {
+        let Written { document, rules, .. } = *written;
+        let mut all = Vec::new();
+        for (at, rule) in rules.iter().enumerate() {
+            if rule.backend_refs.is_empty() && !document.is_stub() {
+                let message = "a rule has at least one backend";
+                let pointer = format!("/spec/rules/{at}");
+                let problem = document
+                    .problem("route.invalid", &pointer, message)
+                    .help("write `backendRefs`; until then its connections are refused");
+                self.fail(document, ACCEPTED, "UnsupportedValue", problem);
+            }
+            for (nth, backend) in rule.backend_refs.iter().enumerate() {
+                let pointer = format!("/spec/rules/{at}/backendRefs/{nth}");
+                let found = self.stream_backend(document, &pointer, backend);
+                let service = match &found {
+                    Some((key, port)) => format!("{key}:{}", port.port),
+                    None => format!("unresolved/{}", backend.name),
+                };
+                all.push((
+                    StreamBackendPlan { service, weight: backend.weight.unwrap_or(1) },
+                    found,
+                ));
+            }
+        }
+        all
+    }
+
+    fn stream_backend(
+        &mut self,
+        document: &'a Document,
+        pointer: &str,
+        backend: &StreamBackendRef,
+    ) -> Option<(String, &'a ServicePort)> {
+        let own = &document.metadata.namespace;
+        let namespace = backend.namespace.as_ref().unwrap_or(own);
+        let key = format!("{namespace}/{}", backend.name);
+        let (reason, message) =
+            if namespace == own || self.permitted(document, namespace, &backend.name) {
+                match self.find::<ServiceSpec>(&key) {
+                    None => ("BackendNotFound", format!("there is no Service {key}")),
+                    Some((_, spec)) => match tcp_port(spec, backend.port) {
+                        Ok(port) => return Some((key, port)),
+                        Err((reason, why)) => (reason, format!("Service {key} {why}")),
+                    },
+                }
+            } else {
+                let message =
+                    format!("{key} is in another namespace, and no ReferenceGrant permits it");
+                ("RefNotPermitted", message)
+            };
+        let problem = document.problem("route.backend", &format!("{pointer}/name"), message);
+        let mut problem = problem.help("until it exists, its share of the connections is refused");
+        if reason == "BackendNotFound" && self.find::<ServiceSpec>(&key).is_none() {
+            problem = problem.lacks(format!("Service/{key}"));
+        }
+        self.fail(document, RESOLVED, reason, problem);
+        None
+    }
+}
+
+/// What a route claims of a listener; for a server name with its place in the document.
+fn claimed(listener: &Listener, hosts: Option<&[String]>) -> Vec<(Option<String>, Option<String>)> {
+    let Some(hosts) = hosts else { return vec![(None, None)] };
+    let limit = listener.hostname.as_deref();
+    let each = hosts.iter().enumerate().flat_map(|(at, host)| {
+        let both = intersect(limit, std::slice::from_ref(host)).unwrap_or_default();
+        both.into_iter().map(move |host| (Some(host), Some(format!("/spec/hostnames/{at}"))))
+    });
+    each.collect()
+}
+
+/// The `tcp` port of a service that a route names, or the reason and the message why there is none.
+fn tcp_port(
+    spec: &ServiceSpec,
+    wanted: Option<u16>,
+) -> Result<&ServicePort, (&'static str, String)> {
+    let all: Vec<&ServicePort> = tcp_ports(spec).collect();
+    match (wanted, all.as_slice()) {
+        (None, [one]) => Ok(one),
+        (None, []) => Err(("UnsupportedProtocol", "has no port with `protocol: tcp`".to_owned())),
+        (None, _) => Err(("BackendNotFound", "has several tcp ports; name one".to_owned())),
+        (Some(number), all) => match all.iter().find(|one| one.port == number) {
+            Some(port) => Ok(port),
+            None if spec.ports.iter().any(|one| one.port == number) => Err((
+                "UnsupportedProtocol",
+                format!(
+                    "has a port {number} for requests alone: connections that nobody reads go to ports with `protocol: tcp`"
+                ),
+            )),
+            None => Err(("BackendNotFound", format!("has no port {number}"))),
+        },
+    }
+}
+
+/// Whether a listener carries connections unread.
+pub(super) fn is_stream(listener: &Listener) -> bool {
+    matches!(listener.protocol, ListenerProtocol::TLS | ListenerProtocol::TCP)
+}

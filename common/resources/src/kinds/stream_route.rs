@@ -1,0 +1,56 @@
+//! `TLSRoute` and `TCPRoute`, field by field as in the Gateway API: connections that a gateway carries unread.
+
+use super::{BackendKind, ParentRef};
+
+shapes! {
+    /// Routes TLS connections by the server name of their handshake.
+    pub struct TlsRouteSpec {
+        /// The gateways that it is attached to: their listeners with protocol `TLS`.
+        #[schemars(length(min = 1, max = 32))]
+        pub parent_refs: Vec<ParentRef>,
+        /// Server names (SNI): each a host, or `*.` and a name for all hosts below it; no IP address. A host that is named
+        /// exactly comes before a wildcard, and a longer wildcard before a shorter one.
+        #[schemars(length(min = 1, max = 1024), extend("items" = { "type": "string", "format": "server-name" }))]
+        pub hostnames: Vec<String>,
+        /// One rule.
+        #[schemars(length(min = 1, max = 1))]
+        pub rules: Vec<StreamRule>,
+    }
+    /// Routes the connections of a port.
+    pub struct TcpRouteSpec {
+        /// The gateways that it is attached to: their listeners with protocol `TCP`, each of which has one route.
+        #[schemars(length(min = 1, max = 32))]
+        pub parent_refs: Vec<ParentRef>,
+        /// One rule.
+        #[schemars(length(min = 1, max = 1))]
+        pub rules: Vec<StreamRule>,
+    }
+    /// Where the connections of a route go.
+    pub struct StreamRule {
+        /// Its name; default: its index.
+        #[schemars(extend("format" = "resource-name"))]
+        pub name: Option<String>,
+        /// At least one, of which one is chosen for each connection, by weight. The share of one that is missing is refused.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(min = 1, max = 16))]
+        pub backend_refs: Vec<StreamBackendRef>,
+    }
+    /// A `tcp` port of a Service.
+    pub struct StreamBackendRef {
+        /// Group of the kind; ignored.
+        pub group: Option<String>,
+        /// Default: `Service`.
+        #[serde(default)]
+        pub kind: BackendKind,
+        /// Its name.
+        #[schemars(extend("format" = "resource-name"))]
+        pub name: String,
+        /// Default: the route's namespace; another one must permit it by a `ReferenceGrant`.
+        pub namespace: Option<String>,
+        /// One of its `tcp` ports; optional if it has only one.
+        pub port: Option<u16>,
+        /// Share among the backends of the rule; default: 1.
+        #[schemars(range(max = 1_000_000))]
+        pub weight: Option<u32>,
+    }
+}
