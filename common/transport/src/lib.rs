@@ -63,8 +63,8 @@ pub use message::spare::give_back;
 pub use proxy_protocol::{ProxyHeaderError, ProxyHeaderVersion, proxy_header, read_proxy_header};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnectProtocol, ConnectionInfo, InterimSender, ListenerStage, PendingTunnel, RequestBody,
-    RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError,
+    ConnectProtocol, ConnectionInfo, InterimSender, ListenerStage, PendingTunnel, PrefixedStream,
+    RequestBody, RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError,
     serve_connection, serve_recording_refusals,
 };
 pub use streams::{
@@ -75,6 +75,7 @@ pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, ClientCertificates,
     ClientTls, MeshIdentity, OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal,
-    ServerAltName, ServerTls, SvidRenewals, TcpPort, TlsError, TrustBundles,
+    ServerAltName, ServerTls, SvidRenewals, TcpPort, TlsError, TrustBundles, read_hello,
+    refuse_name,
 };
 pub use turn::yield_turn;

@@ -29,6 +29,7 @@ use tokio::sync::watch;
 pub use self::body::{InterimSender, RequestBody};
 pub use self::http2::ConnectProtocol;
 pub use self::pending::{PendingTunnel, TunnelError};
+pub use self::rewound::PrefixedStream;
 pub use self::side::RequestBodyError;
 pub use self::tunnel::ServerTunnel;
 use crate::address::Address;

@@ -7,6 +7,7 @@ mod bundles;
 mod error;
 mod facts;
 mod files;
+mod hello;
 mod mesh;
 mod peer_certificate;
 mod peers;
@@ -35,6 +36,7 @@ use tokio_rustls::LazyConfigAcceptor;
 pub use self::bundles::TrustBundles;
 pub use self::error::TlsError;
 pub use self::facts::{CertificateFacts, CertificateNeeds};
+pub use self::hello::{read_hello, refuse_name};
 pub use self::mesh::{ClientCertificates, MeshIdentity, SvidRenewals};
 pub use self::peer_certificate::PeerCertificate;
 pub use self::refusal::PeerRefusal;
@@ -181,6 +183,15 @@ impl ServerTls {
     pub fn for_port(&self, port: TcpPort) -> Self {
         let mut tls = self.clone();
         Arc::make_mut(&mut tls.config).alpn_protocols = vec![port.protocol()];
+        tls
+    }
+
+    /// The same for connections whose content nobody reads here: no protocol is agreed on, since nobody here knows which
+    /// ones the service has.
+    #[must_use]
+    pub fn for_any_protocol(&self) -> Self {
+        let mut tls = self.clone();
+        Arc::make_mut(&mut tls.config).alpn_protocols = Vec::new();
         tls
     }
 

@@ -20,14 +20,15 @@ use tamis_exchange::{
 };
 use tamis_proxy::{
     CaptureRules, CertificateStatus, EgressRule, EgressRules, InterimClients, ListenerConfig,
-    ListenerRules, Reasons, TcpRules,
+    ListenerRules, Reasons, StreamBackend, StreamRules, TcpRules,
 };
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, CapturedPlan, ClientAddressField, ClientAddressPlan,
     DestinationPlan, Egress, EmptySegments, EndpointPlan, InterimResponses, ListenerFilesPlan,
     ListenerPlan, ListenerReasons, ListenerRulesPlan, MemberFilesPlan, MemberTlsPlan, NodePlan,
     OthersPlan, PathEscapes, PolicyPlan, ProtocolPlan, ProxyHeader, ServerNamePlan, ServerTlsPlan,
-    ServicePlan, TcpPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    ServicePlan, StreamBackendPlan, StreamRoutesPlan, TcpPlan, TlsPlan, TrafficDirection,
+    UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ProxyHeaderVersion,
@@ -86,6 +87,9 @@ fn carried(plan: &TcpPlan, tls: Option<&ServerTls>) -> Option<(Option<Arc<Server
             let port = TcpPort::new(number)?;
             (Some(Arc::new(tls.for_port(port))), Some(port))
         }
+        (Some(tls), None) if plan.routed.is_some() => {
+            (Some(Arc::new(tls.for_any_protocol())), None)
+        }
         (None, None) => (None, None),
         (Some(_), None) | (None, Some(_)) => return None,
     };
@@ -99,8 +103,22 @@ fn carried(plan: &TcpPlan, tls: Option<&ServerTls>) -> Option<(Option<Arc<Server
             ProxyHeader::V2 => ProxyHeaderVersion::Two,
         }),
         egress: None,
+        routed: plan.routed.as_ref().map(routed),
     };
     Some((tls, rules))
+}
+
+/// Where the routes of a listener send its connections.
+fn routed(plan: &StreamRoutesPlan) -> Arc<StreamRules> {
+    let backend = |one: &StreamBackendPlan| StreamBackend {
+        service: one.service.clone(),
+        weight: one.weight,
+    };
+    let routes = plan
+        .routes
+        .iter()
+        .map(|route| (route.hosts.clone(), route.backends.iter().map(backend).collect()));
+    Arc::new(StreamRules::new(plan.by_server_name, routes))
 }
 
 /// Which captured connections a listener takes. An address that is none is of no connection.

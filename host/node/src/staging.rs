@@ -105,7 +105,12 @@ impl Staging {
                 members.filter_map(|index| places.get(*index).copied().flatten()).collect();
             match &listener.tcp {
                 None => ChainLayout::build(&filters, &members, &services),
-                Some(tcp) => ChainLayout::build_tcp(&filters, &members, &services, &tcp.service),
+                Some(tcp) => {
+                    let routes = tcp.routed.iter().flat_map(|routed| &routed.routes);
+                    let routed = routes.flat_map(|route| &route.backends);
+                    let routed: Vec<String> = routed.map(|one| one.service.clone()).collect();
+                    ChainLayout::build_tcp(&filters, &members, &services, (&tcp.service, &routed))
+                }
             }
         };
         let chains: Vec<ChainLayout> = plan.listeners.iter().map(chain).collect();

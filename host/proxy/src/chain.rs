@@ -59,6 +59,8 @@ pub(crate) struct Chain {
     pub(crate) closed: Vec<Rc<Slot>>,
     /// The service of a `tcp` port.
     pub(crate) tcp: Option<Rc<Upstream>>,
+    /// The services that routes send connections to; `None`: unknown to this proxy.
+    pub(crate) routed: Vec<Option<Rc<Upstream>>>,
     /// Its connections are carried unread.
     pub(crate) unread: bool,
     /// The services that the router chooses from; `None`: unknown to this proxy.
@@ -147,6 +149,7 @@ impl Chain {
             closed: some(&layout.closed),
             unread: layout.unread,
             tcp: layout.tcp.and_then(|at| upstreams.get(at).cloned()),
+            routed: services(&layout.routed),
             backends: services(&layout.backends),
             finished: some(&layout.finished),
             keepers: states,

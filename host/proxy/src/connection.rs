@@ -20,6 +20,15 @@ pub(crate) struct Captured {
     pub(crate) peer: Option<SocketAddr>,
 }
 
+/// What is known of the opening of a connection beside its sender and its TLS.
+#[derive(Default)]
+pub(crate) struct ConnectionOpening {
+    /// `None`: the peer connected to the listener itself.
+    pub(crate) captured: Option<Captured>,
+    /// The server name of a handshake that does not end here.
+    pub(crate) server_name: Option<Arc<str>>,
+}
+
 /// Properties of a connection in the forms that its exchanges need.
 pub(crate) struct Connection {
     /// Its id, from the same counter as exchange ids.
@@ -82,9 +91,12 @@ impl Connection {
         }
     }
 
-    /// The same connection, which the kernel led here.
-    pub(crate) fn with_captured(mut self, captured: Option<Captured>) -> Self {
-        self.captured = captured;
+    /// The same connection, with what is known of its opening.
+    pub(crate) fn opened(mut self, opening: ConnectionOpening) -> Self {
+        self.captured = opening.captured;
+        if opening.server_name.is_some() {
+            self.server_name = opening.server_name;
+        }
         self
     }
 

@@ -2,6 +2,7 @@
 
 use crate::heads::Owners;
 use crate::shadow::Shadow;
+use crate::stream_routes::StreamRules;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,6 +79,8 @@ pub struct TcpRules {
     pub proxy_header: Option<ProxyHeaderVersion>,
     /// They go to the address that the application connected to, and not to the service.
     pub egress: Option<Arc<EgressRules>>,
+    /// Routes say where they go; `None`: to the service.
+    pub routed: Option<Arc<StreamRules>>,
 }
 
 impl ListenerConfig {
@@ -86,10 +89,29 @@ impl ListenerConfig {
     pub(crate) fn has(&self, asked: &AskedHandshake) -> bool {
         match (&self.tcp, asked.protocol) {
             (None, AskedProtocol::Http) => self.rules.is_for(asked.server_name.as_deref()),
+            (Some(TcpRules { routed: Some(_), .. }), _) => {
+                let name = asked.server_name.as_deref();
+                self.is_by_server_name() && self.rules.is_for(name) && self.takes(name)
+            }
             (Some(tcp), AskedProtocol::Tcp(port)) => tcp.asked == Some(port),
             (None, AskedProtocol::Tcp(_) | AskedProtocol::Unclear)
             | (Some(_), AskedProtocol::Http | AskedProtocol::Unclear) => false,
         }
+    }
+}
+
+impl ListenerConfig {
+    /// Whether the first message of a handshake is read for its server name, and nothing after it.
+    pub(crate) fn is_by_server_name(&self) -> bool {
+        self.routed().is_some_and(StreamRules::is_by_server_name)
+    }
+
+    fn takes(&self, name: Option<&str>) -> bool {
+        self.routed().is_some_and(|routes| routes.takes(name))
+    }
+
+    fn routed(&self) -> Option<&StreamRules> {
+        self.tcp.as_ref()?.routed.as_deref()
     }
 }
 
@@ -263,6 +285,8 @@ pub struct ChainLayout {
     pub unread: bool,
     /// Of a `tcp` port: index into [`Generation::services`] of its service.
     pub tcp: Option<usize>,
+    /// The same for each backend of [`TcpRules::routed`].
+    pub routed: Vec<Option<usize>>,
     /// The owners of the fields that its filters write.
     pub owners: Arc<Owners>,
 }
@@ -393,18 +417,19 @@ impl ChainLayout {
 }
 
 impl ChainLayout {
-    /// The chain of a `tcp` port of that service: those that decide about connections or about endpoints, or see the end.
+    /// The chain of a `tcp` port of that service, or of connections that routes send to `routed`: those that decide about connections or about endpoints, or see the end.
     /// A guard that can do neither, or that may not run, closes the port.
     pub fn build_tcp(
         filters: &[Arc<Attachment>],
         members: &[usize],
         services: &[ServiceConfig],
-        service: &str,
+        (service, routed): (&str, &[String]),
     ) -> Self {
         use tamis_engine::Hook;
         let mut chain = Self {
             unread: true,
             tcp: services.iter().position(|one| one.name == service),
+            routed: places(routed, services),
             ..Self::default()
         };
         for &index in members {

@@ -13,7 +13,8 @@
 //!    `worker/requests`; in clear text `worker/host` finds the listener that has the host of each. `connection` is what is
 //!    known of it; `worker/state` holds this worker's part of the generation: chains, slots,
 //!    services. A connection that a hook sends to a service as it is goes through `tunnel`, which uses `endpoint_choice`,
-//!    `breaker` and `exchange` and no other stage; one of a `tcp` port goes through `tcp`, and `tcp_refusal` is why it is
+//!    `breaker` and `exchange` and no other stage; one of a `tcp` port goes through `tcp`, at a gateway to
+//!    the service that `stream_routes` chooses, and `tcp_refusal` is why it is
 //!    closed. After a swap `reconsider` and `worker/admit_again` have open ones judged by the guards that changed. A request that the gate of `tamis-transport` refused
 //!    is recorded as an exchange by `gate_refusal`: only telemetry, and the `finished` hooks of filters without a
 //!    scope, see it.
@@ -112,6 +113,7 @@ mod shared;
 mod slot;
 mod status;
 mod stop;
+mod stream_routes;
 mod switch;
 mod tap;
 mod tcp;
@@ -141,5 +143,6 @@ pub use proxy::{Proxy, ProxyOptions};
 pub use proxy_state::{InheritedSockets, LeaveError};
 pub use shadow::{Difference, Shadow, ShadowReport};
 pub use status::{CertificateStatus, IdentityStatus, SlotState, SlotStatus, Status};
+pub use stream_routes::{StreamBackend, StreamRules};
 pub use tamis_refused::Refused;
 pub use traffic::TrafficCounts;

@@ -41,6 +41,17 @@ impl TcpRefusal {
         Self { code: code.into(), status: FORBIDDEN, detail, slot: None }
     }
 
+    /// No route takes it.
+    pub(crate) fn unrouted() -> Self {
+        Self::host("tcp.unrouted", "no route of the listener takes it".to_owned())
+    }
+
+    /// The route has no backend with a share.
+    pub(crate) fn backendless() -> Self {
+        let detail = "its route has no backend with a weight above 0".to_owned();
+        Self::host("tcp.unrouted", detail)
+    }
+
     /// There is no place for it.
     pub(crate) fn full(full: TcpFull, most: u32) -> Self {
         let detail = match full {

@@ -352,12 +352,15 @@ impl Mesh {
         }
     }
 
-    /// The address of the first clear-text listener of a gateway.
+    /// The address of the first listener of a gateway for requests in clear text.
     pub(crate) fn entrance(&self) -> Option<String> {
         let gateways = self.nodes().filter(|node| matches!(node.name(), NodeName::Gateway { .. }));
         let mut addresses = gateways.flat_map(|node| {
             let generation = node.proxy().generation();
-            let clear = generation.listeners.iter().filter(|listener| listener.tls.is_none());
+            let clear = generation
+                .listeners
+                .iter()
+                .filter(|listener| listener.tls.is_none() && listener.tcp.is_none());
             clear.map(|listener| listener.address.to_string()).collect::<Vec<_>>()
         });
         addresses.next()

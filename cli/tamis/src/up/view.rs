@@ -71,7 +71,11 @@ fn addresses(node: &Node) -> String {
         .listeners
         .iter()
         .map(|listener| {
-            let scheme = if listener.tls.is_some() { "tls" } else { "http" };
+            let scheme = match (&listener.tls, &listener.tcp) {
+                (Some(_), _) => "tls",
+                (None, Some(_)) => "tcp",
+                (None, None) => "http",
+            };
             format!("{} {scheme}://{}", listener.name, listener.address)
         })
         .collect();

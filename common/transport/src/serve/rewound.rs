@@ -9,13 +9,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Reads `seen` first, then `io`.
 #[derive(Debug)]
-pub(super) struct PrefixedStream<IO> {
+pub struct PrefixedStream<IO> {
     io: IO,
     seen: BytesMut,
 }
 
 impl<IO> PrefixedStream<IO> {
-    pub(super) fn new(io: IO, seen: BytesMut) -> Self {
+    pub(crate) fn new(io: IO, seen: BytesMut) -> Self {
         Self { io, seen }
     }
 }

@@ -4,11 +4,13 @@ use crate::chain::{Chain, ConnectionSlot};
 use crate::connection::Connection;
 use crate::generation::TcpRules;
 use crate::slot::FILTER_FAILED;
+use crate::stream_routes::StreamChoice;
 use crate::tcp::{TcpConnection, TcpService};
 use crate::tcp_refusal::TcpRefusal;
 use crate::tunnel;
 use std::rc::Rc;
 use std::sync::Arc;
+use tamis_ambient::Random;
 use tamis_exchange::{Attributes, ConnectionVerdict, Exchange, HeadBounds, Scheme};
 use tamis_transport::{Address, ConnectionInfo};
 use tamis_upstream::Upstream;
@@ -39,12 +41,15 @@ pub(super) fn admit_tcp(
     rules: &TcpRules,
     id: u64,
     connection: &Connection,
-    info: &ConnectionInfo,
+    (info, random): (&ConnectionInfo, Random),
 ) -> Admission {
     let facts = facts(id, connection, info);
-    let decision = judge(chain, &connection.listener, &facts).map(|asked| TcpService {
-        service: asked.service.or_else(|| chain.tcp.clone()),
-        reason: asked.reason,
+    let decision = judge(chain, &connection.listener, &facts).and_then(|asked| {
+        let service = match asked.service {
+            Some(service) => Some(service),
+            None => service(chain, rules, connection, random)?,
+        };
+        Ok(TcpService { service, reason: asked.reason })
     });
     let (chain, rules) = (Rc::clone(chain), rules.clone());
     let arrived = match info.local {
@@ -53,6 +58,21 @@ pub(super) fn admit_tcp(
     };
     let ends = info.sender.zip(arrived);
     Admission::Tcp(Box::new(TcpConnection { facts, ends, chain, rules, decision }))
+}
+
+/// The service of a connection that no hook sends elsewhere; `None`: this proxy does not know it.
+fn service(
+    chain: &Chain,
+    rules: &TcpRules,
+    connection: &Connection,
+    random: Random,
+) -> Result<Option<Rc<Upstream>>, TcpRefusal> {
+    let Some(routes) = &rules.routed else { return Ok(chain.tcp.clone()) };
+    match routes.choose(connection.server_name.as_deref(), random) {
+        StreamChoice::Backend(at) => Ok(chain.routed.get(at).cloned().flatten()),
+        StreamChoice::Unrouted => Err(TcpRefusal::unrouted()),
+        StreamChoice::Backendless => Err(TcpRefusal::backendless()),
+    }
 }
 
 /// What the hooks let pass.

@@ -4,7 +4,7 @@ use super::Worker;
 use super::admit::{Admission, admit, admit_tcp};
 use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
-use crate::connection::{Captured, Connection};
+use crate::connection::{Captured, Connection, ConnectionOpening};
 use crate::generation::{ListenerConfig, Reasons, SocketKey};
 use crate::tcp;
 use crate::tunnel;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_transport::{
     AskedHandshake, ConnectionInfo, GateReasons, ListenerStage, PlainStream, RefusedRequest,
-    RequestBody, ServerTls, Shutdown, serve_recording_refusals,
+    RequestBody, ServerTls, Shutdown, TlsError, read_hello, refuse_name, serve_recording_refusals,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -36,6 +36,7 @@ impl Worker {
         let Some(listener) = state.listeners_of(key).next() else { return };
         let (name, address) = (listener.name.clone(), listener.address.clone());
         let (secure, captured) = (listener.tls.is_some(), listener.captured.is_some());
+        let named = listener.is_by_server_name();
         let rule = SenderRule::of(listener.rules.header_senders.as_ref(), peer);
         // A connection lives long: it must not keep its first generation alive.
         drop(state);
@@ -47,9 +48,12 @@ impl Worker {
         if captured {
             return Box::pin(self.serve_captured(key, plain, info)).await;
         }
+        if named {
+            return Box::pin(self.serve_named(key, plain, info)).await;
+        }
         if !secure {
             let Some(shutdown) = self.shutdown_of(key, &name) else { return };
-            return self.serve_stream(&name, plain, info, None, shutdown).await;
+            return self.serve_stream(&name, plain, info, Default::default(), shutdown).await;
         }
         // Both boxed, so that a connection in clear text needs no room for them.
         match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
@@ -58,7 +62,8 @@ impl Worker {
                 let Some(shutdown) = self.shutdown_of(key, &name) else { return };
                 // Each function it passes has a place for it, so it passes as a pointer.
                 let stream = Box::new(stream);
-                Box::pin(self.serve_stream(&name, stream, info, None, shutdown)).await;
+                let opening = ConnectionOpening::default();
+                Box::pin(self.serve_stream(&name, stream, info, opening, shutdown)).await;
             }
             Err(error) => {
                 self.failed(key, peer, error.reason(), &tamis_transport::causes(&error));
@@ -91,7 +96,56 @@ impl Worker {
         if !carried && !self.may_be_requests(key, &plain, peer, shutdown.clone()).await {
             return;
         }
-        self.serve_stream(&name, plain, info, Some(captured), shutdown).await;
+        let opening = ConnectionOpening { captured: Some(captured), server_name: None };
+        self.serve_stream(&name, plain, info, opening, shutdown).await;
+    }
+
+    /// Serves a connection whose server name chooses its listener and its route. Its TLS ends here where that listener has a
+    /// certificate; else everything, the name included, is carried on as it came.
+    async fn serve_named(
+        self: Rc<Self>,
+        key: &SocketKey,
+        plain: PlainStream,
+        info: ConnectionInfo,
+    ) {
+        let peer = info.sender;
+        let fail = |error: &TlsError| {
+            self.failed(key, peer, error.reason(), &tamis_transport::causes(error));
+        };
+        let (asked, stream) = match read_hello(plain).await {
+            Ok(read) => read,
+            Err(error) => return fail(&error),
+        };
+        let Some((name, tls)) = self.named(key, &asked) else {
+            refuse_name(stream).await;
+            return fail(&TlsError::UnknownName { asked: asked.server_name });
+        };
+        let Some(tls) = tls else {
+            let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+            let server_name = asked.server_name.map(Into::into);
+            let opening = ConnectionOpening { captured: None, server_name };
+            return self.serve_stream(&name, stream, info, opening, shutdown).await;
+        };
+        match tls.accept(stream).await {
+            Ok((stream, identity)) => {
+                let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+                let info = ConnectionInfo { identity: Some(identity), ..info };
+                let (stream, opening) = (Box::new(stream), ConnectionOpening::default());
+                self.serve_stream(&name, stream, info, opening, shutdown).await;
+            }
+            Err(error) => fail(&error),
+        }
+    }
+
+    /// The listener of a socket with a route for what a handshake asks for, and its TLS if that ends there.
+    fn named(
+        &self,
+        key: &SocketKey,
+        asked: &AskedHandshake,
+    ) -> Option<(String, Option<Arc<ServerTls>>)> {
+        let state = self.state();
+        let listener = state.listeners_of(key).find(|one| one.has(asked))?;
+        Some((listener.name.clone(), listener.tls.clone()))
     }
 
     /// Whether a captured connection may be one of requests. One that begins with TLS is not: nobody here could read it.
@@ -140,12 +194,12 @@ impl Worker {
         name: &str,
         io: IO,
         info: ConnectionInfo,
-        captured: Option<Captured>,
+        opening: ConnectionOpening,
         shutdown: Shutdown,
     ) where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let connection = Connection::new(self.id(), name, &info).with_captured(captured);
+        let connection = Connection::new(self.id(), name, &info).opened(opening);
         let judged = match self.admission(name, &connection, &info) {
             Admission::Serve(judged) => judged,
             Admission::Close => return,
@@ -218,7 +272,8 @@ impl Worker {
             if !tcp::is_agreed(rules, info) {
                 return Admission::Close;
             }
-            return admit_tcp(chain, rules, self.id(), connection, info);
+            let by = (info, self.shared.random);
+            return admit_tcp(chain, rules, self.id(), connection, by);
         }
         let one = |listener: &ListenerConfig| {
             let (_, chain) = state.listener(&listener.name)?;
