@@ -42,6 +42,7 @@ mod policies;
 mod registry;
 mod retries;
 mod shop;
+mod streams;
 mod swap;
 mod tcp;
 mod tokens;

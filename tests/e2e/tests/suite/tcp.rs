@@ -168,7 +168,7 @@ fn reaches(admin: &str, parts: &[&str], is: impl Fn(f64) -> bool) {
 }
 
 /// A server each of whose connections is served by `serve` on a thread of its own.
-fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
+pub(crate) fn server(serve: impl Fn(TcpStream) + Clone + Send + 'static) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -199,7 +199,7 @@ fn greeter() -> SocketAddr {
 }
 
 /// A connection that gives up instead of hanging.
-fn dial(address: &str) -> TcpStream {
+pub(crate) fn dial(address: &str) -> TcpStream {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
