@@ -4,18 +4,24 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::part::{Part, Parts};
 use crate::wire::{Hello, PROTOCOL, ProtocolError, Push};
 
-/// Most parts of a proxy.
+/// Most parts of a proxy, and most names of parts that a change removes.
 pub const MAX_PARTS: usize = 200_000;
+/// Most bytes of memory of the parts of a proxy, and of a change in progress, as far as they are counted: twice the longest
+/// request with documents that a registry takes.
+pub const MAX_BYTES: usize = 128 << 20;
 
 /// The parts of a proxy, and those of an incomplete change.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct HeldParts {
     revision: u64,
     parts: Parts,
+    /// [`weight`] of `parts`.
+    bytes: usize,
     /// A change in progress, on top of `parts`.
     coming: Option<PendingChange>,
 }
@@ -25,6 +31,8 @@ struct PendingChange {
     nonce: u64,
     upserts: BTreeMap<String, Arc<Part>>,
     removes: Vec<String>,
+    /// Bytes of memory of everything that arrived of it.
+    bytes: usize,
 }
 
 /// A complete change: all parts as they will be. It takes effect when the proxy calls [`HeldParts::keep`].
@@ -36,6 +44,8 @@ pub struct PartsChange {
     pub revision: u64,
     /// All parts after the change.
     pub parts: Parts,
+    /// [`weight`] of `parts`.
+    bytes: usize,
 }
 
 /// The file that stores the parts of a proxy.
@@ -88,10 +98,15 @@ impl HeldParts {
             nonce,
             upserts: BTreeMap::new(),
             removes: Vec::new(),
+            bytes: 0,
         });
         if coming.nonce != nonce {
             return Err(ProtocolError::Interleaved { within: coming.nonce, got: nonce });
         }
+        let arrived =
+            upserts.iter().map(|part| weight(part)).chain(removes.iter().map(|name| named(name)));
+        coming.bytes = arrived.fold(coming.bytes, usize::saturating_add);
+        must_fit(coming.bytes)?;
         coming.removes.extend(removes);
         for part in upserts {
             if !part.holds() {
@@ -99,7 +114,8 @@ impl HeldParts {
             }
             coming.upserts.insert(part.name.clone(), part);
         }
-        if coming.upserts.len().saturating_add(self.parts.len()) > MAX_PARTS {
+        let parts = coming.upserts.len().saturating_add(self.parts.len());
+        if parts.max(coming.removes.len()) > MAX_PARTS {
             return Err(ProtocolError::TooLarge(MAX_PARTS));
         }
         if !last {
@@ -108,16 +124,25 @@ impl HeldParts {
         let Some(PendingChange { upserts, removes, .. }) = self.coming.take() else {
             return Ok(None);
         };
-        let mut parts = self.parts.clone();
-        removes.iter().for_each(|name| parts.remove(name));
-        upserts.into_values().for_each(|part| parts.insert(part));
-        Ok(Some(PartsChange { nonce, revision, parts }))
+        let (mut parts, mut bytes) = (self.parts.clone(), self.bytes);
+        let known = |parts: &Parts, name: &str| parts.get(name).map_or(0, |part| weight(part));
+        for name in &removes {
+            bytes = bytes.saturating_sub(known(&parts, name));
+            parts.remove(name);
+        }
+        for part in upserts.into_values() {
+            bytes = bytes.saturating_sub(known(&parts, &part.name)).saturating_add(weight(&part));
+            parts.insert(part);
+        }
+        must_fit(bytes)?;
+        Ok(Some(PartsChange { nonce, revision, parts, bytes }))
     }
 
     /// Adopts a change.
     pub fn keep(&mut self, change: PartsChange) {
         self.revision = change.revision;
         self.parts = change.parts;
+        self.bytes = change.bytes;
     }
 
     /// The current parts, for a file.
@@ -137,7 +162,38 @@ impl HeldParts {
     pub fn from_json(bytes: &[u8]) -> Result<(Self, Vec<String>), serde_json::Error> {
         let File { revision, parts } = serde_json::from_slice(bytes)?;
         let (good, bad): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(Part::holds);
-        let held = Self { revision, parts: good.into_iter().collect(), coming: None };
+        let bytes = good.iter().map(weight).fold(0, usize::saturating_add);
+        let held = Self { revision, parts: good.into_iter().collect(), bytes, coming: None };
         Ok((held, bad.into_iter().map(|part| part.name).collect()))
     }
+}
+
+fn must_fit(bytes: usize) -> Result<(), ProtocolError> {
+    if bytes > MAX_BYTES { Err(ProtocolError::TooLong(MAX_BYTES)) } else { Ok(()) }
+}
+
+/// About as many bytes as a part takes in memory: a short text of JSON may become many times as long.
+fn weight(part: &Part) -> usize {
+    let (mut bytes, mut todo) =
+        (named(&part.name).saturating_add(size_of::<Part>()), vec![&part.body]);
+    while let Some(value) = todo.pop() {
+        let own = match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.len(),
+            Value::Array(values) => {
+                todo.extend(values);
+                0
+            }
+            Value::Object(fields) => {
+                todo.extend(fields.values());
+                fields.keys().map(|name| named(name)).fold(0, usize::saturating_add)
+            }
+        };
+        bytes = bytes.saturating_add(size_of::<Value>()).saturating_add(own);
+    }
+    bytes
+}
+
+fn named(name: &str) -> usize {
+    size_of::<String>().saturating_add(name.len())
 }

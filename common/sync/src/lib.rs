@@ -34,7 +34,7 @@ mod wire;
 
 pub use assemble::{AssembledPlan, PartsError, assemble};
 pub use backoff::Backoff;
-pub use held_parts::{HeldParts, MAX_PARTS, PartsChange};
+pub use held_parts::{HeldParts, MAX_BYTES, MAX_PARTS, PartsChange};
 pub use identity::{JOIN_PATH, JoinFile, MAX_IDENTITY_BYTES, RENEW_PATH, SvidAnswer, SvidRequest};
 pub use part::{Part, Parts};
 pub use report::{

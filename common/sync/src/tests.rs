@@ -137,6 +137,61 @@ fn a_change_larger_than_a_frame_is_taken_when_its_last_frame_is_there() {
     assert_eq!(held.parts(), &all);
 }
 
+/// One frame of a change that goes on.
+fn going_on(upserts: Vec<Part>, removes: Vec<String>) -> Push {
+    let upserts = upserts.into_iter().map(std::sync::Arc::new).collect();
+    Push { nonce: 1, revision: 1, upserts, removes, last: false }
+}
+
+/// However a change goes on without an end, it ends the stream before it has taken much of the memory.
+#[test]
+fn a_change_that_never_ends_is_refused_before_it_takes_too_much_memory() {
+    let text = json!("x".repeat(3 << 20));
+    // Each value of a list takes many times its two bytes of JSON.
+    let list = json!(vec![0; 200_000]);
+    let fields: serde_json::Map<_, _> = (0..50_000).map(|at| (at.to_string(), json!([]))).collect();
+    let name = "n".repeat(3 << 20);
+    let part = |at: usize, body: &serde_json::Value| Part::new(format!("slot/{at}"), body.clone());
+    type Frame<'a> = Box<dyn Fn(usize) -> Push + 'a>;
+    let rows: [(&str, Frame<'_>); 6] = [
+        ("texts", Box::new(|at| going_on(vec![part(at, &text)], Vec::new()))),
+        ("one part again and again", Box::new(|_| going_on(vec![part(0, &list)], Vec::new()))),
+        ("lists", Box::new(|at| going_on(vec![part(at, &list)], Vec::new()))),
+        ("fields", Box::new(|at| going_on(vec![part(at, &fields.clone().into())], Vec::new()))),
+        ("names to remove", Box::new(|_| going_on(Vec::new(), vec![name.clone()]))),
+        ("short names to remove", Box::new(|_| going_on(Vec::new(), vec![String::new(); 100_000]))),
+    ];
+    for (what, frame) in rows {
+        let mut held = HeldParts::new();
+        let refused = (0..100).find_map(|at| held.take(frame(at)).err()).expect(what);
+        let by_number = refused == ProtocolError::TooLarge(MAX_PARTS);
+        assert!(by_number || refused == ProtocolError::TooLong(MAX_BYTES), "{what}: {refused}");
+        assert_eq!(by_number, what == "short names to remove");
+        // The next stream begins anew, and takes what fits.
+        hello(&mut held);
+        let taken = held.take(Push { last: true, ..going_on(vec![part(0, &text)], Vec::new()) });
+        assert!(taken.unwrap().is_some(), "{what}");
+    }
+}
+
+/// Nor does it grow by changes that each fit; one that takes as much away as it brings does.
+#[test]
+fn a_plan_grows_no_larger_than_a_proxy_gives_to_it_however_many_changes_it_comes_in() {
+    let list = json!(vec![0; 100_000]);
+    let part = |at: usize| Part::new(format!("slot/{at}"), list.clone());
+    let mut held = HeldParts::new();
+    let mut change = |upserts: Vec<Part>, removes: Vec<String>| {
+        let taken = held.take(Push { last: true, ..going_on(upserts, removes) });
+        taken.map(|change| held.keep(change.unwrap()))
+    };
+    let most = (0..100).find(|at| change(vec![part(*at)], Vec::new()).is_err()).unwrap();
+    assert!((10..60).contains(&most), "{most} of a few MiB each");
+    assert_eq!(change(vec![part(0)], Vec::new()), Ok(()), "the same part again");
+    assert!(change(vec![part(most)], Vec::new()).is_err());
+    assert_eq!(change(vec![part(most)], vec!["slot/0".to_owned()]), Ok(()));
+    assert!(change(vec![part(0)], Vec::new()).is_err());
+}
+
 #[test]
 fn a_damaged_file_gives_up_the_damaged_part_alone() {
     let mut held = HeldParts::new();

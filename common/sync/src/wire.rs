@@ -115,7 +115,10 @@ pub enum ProtocolError {
     /// A part does not match its version.
     #[error("part {0} does not match its version; it was altered on the way")]
     Altered(String),
-    /// A change has more parts than a proxy accepts.
-    #[error("a push has more than {0} parts")]
+    /// A change has more parts than a proxy accepts, or removes more.
+    #[error("a push has or removes more than {0} parts")]
     TooLarge(usize),
+    /// A change, or the plan after it, takes more memory than a proxy gives to one.
+    #[error("a push, or the plan after it, takes more than {0} bytes")]
+    TooLong(usize),
 }
