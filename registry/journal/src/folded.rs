@@ -267,29 +267,14 @@ impl<S: Fold> FoldedJournal<S> {
     pub async fn commit<R, T, E, F>(
         &self,
         actor: &str,
-        mut decide: impl FnMut(&S) -> Result<(R, T), E>,
+        decide: impl FnMut(&S) -> Result<(R, T), E>,
         may: impl Fn() -> F,
     ) -> Result<(u64, T), CommitFailure<E>>
     where
         R: AsRef<[Record]>,
         F: Future<Output = Result<(), E>>,
     {
-        let mut writer = self.writer(actor).await;
-        loop {
-            let (revision, decided) = {
-                let state = writer.fresh().await.map_err(CommitFailure::Journal)?;
-                (state.revision(), decide(&state))
-            };
-            may().await.map_err(CommitFailure::Refused)?;
-            let (records, value) = decided.map_err(CommitFailure::Refused)?;
-            if records.as_ref().is_empty() {
-                return Ok((revision, value));
-            }
-            let appended = writer.append(revision, records.as_ref()).await;
-            if let Some(revision) = appended.map_err(CommitFailure::Journal)? {
-                return Ok((revision, value));
-            }
-        }
+        self.writer(actor).await.commit(decide, may).await
     }
 
     /// The turn to write as `actor`, once the writers before have ended.
@@ -331,6 +316,36 @@ impl<S: Fold> FoldedWriter<'_, S> {
     pub async fn fresh(&self) -> Result<RwLockReadGuard<'_, S>, JournalError> {
         self.folded.catch_up().await?;
         Ok(self.folded.state())
+    }
+
+    /// As [`FoldedJournal::commit`], in this turn, which ends with it.
+    ///
+    /// # Errors
+    /// As [`FoldedJournal::commit`].
+    pub async fn commit<R, T, E, F>(
+        mut self,
+        mut decide: impl FnMut(&S) -> Result<(R, T), E>,
+        may: impl Fn() -> F,
+    ) -> Result<(u64, T), CommitFailure<E>>
+    where
+        R: AsRef<[Record]>,
+        F: Future<Output = Result<(), E>>,
+    {
+        loop {
+            let (revision, decided) = {
+                let state = self.fresh().await.map_err(CommitFailure::Journal)?;
+                (state.revision(), decide(&state))
+            };
+            may().await.map_err(CommitFailure::Refused)?;
+            let (records, value) = decided.map_err(CommitFailure::Refused)?;
+            if records.as_ref().is_empty() {
+                return Ok((revision, value));
+            }
+            let appended = self.append(revision, records.as_ref()).await;
+            if let Some(revision) = appended.map_err(CommitFailure::Journal)? {
+                return Ok((revision, value));
+            }
+        }
     }
 
     /// Appends records that were decided on the state at `revision`, and folds them. `None`: another process wrote

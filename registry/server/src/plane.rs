@@ -11,6 +11,8 @@
 mod change;
 mod component_examiner;
 mod control;
+#[cfg(test)]
+mod fixture;
 mod identity;
 mod keys;
 mod keys_record;

@@ -2,11 +2,13 @@
 //!
 //! Each kind of change has one file that orders its steps: `apply`, `pin`, `reassign`. The other files answer one question
 //! each: what a filter may do that the previous one could not (`capabilities`), whether filters run as planned
-//! (`configurations`), what it changes (`planned`), what is wrong with documents (`problems`), whether a change may be made (`guards`), who has to
+//! (`configurations`), what it changes (`planned`), what is wrong with documents (`problems`), whether a change may be made (`guards`), how
+//! often it is tried while others write (`attempts`), who has to
 //! approve it (`propose`, `approve`), and whether a namespace has room for it (`room`).
 
 mod apply;
 mod approve;
+mod attempts;
 mod capabilities;
 mod configurations;
 mod further;
@@ -24,9 +26,9 @@ use tamis_director::{Change, RecordBody};
 
 use crate::plane::problem::body;
 
+pub(crate) use attempts::{Attempt, Attempts};
 pub(crate) use further::{FurtherCheck, agreed, end};
 pub(crate) use guards::name_capabilities;
-pub(crate) use planned::{ATTEMPTS, overtaken};
 
 /// The records of a change.
 fn records(change: Change) -> Result<Vec<RecordBody>, ApiProblem> {

@@ -9,6 +9,7 @@ use tamis_director::{self as director, RecordBody, RevocationTarget, State};
 use tamis_sync::placed;
 use tamis_trust::{Digest, Refused, Request, SignaturePolicy, verify_manifest};
 
+use crate::plane::change::{Attempt, Attempts};
 use crate::plane::control::Control;
 use crate::plane::parse::digest;
 use crate::plane::problem::{bad, problem, refused};
@@ -39,22 +40,59 @@ impl Control {
             return Err(ApiProblem { remedy, ..problem(403, "denied", title) });
         }
         let what = self.withdrawn(request)?;
-        let stops = self.stops(&what).await?;
-        if request.now && !stops.is_empty() && !request.confirm && !request.dry_run {
-            return Err(refused(vec![asks(&stops)]));
+        let mut attempts = Attempts::new(holder);
+        loop {
+            let attempt = attempts.next(self).await?;
+            if let Some(view) = self.try_revoke(holder, request, &what, attempt).await? {
+                return Ok(view);
+            }
         }
-        let (reason, now) = (request.reason.clone(), request.now);
-        let body = RecordBody::from(director::RevocationRecord { what: what.clone(), reason, now });
-        let revision = if request.dry_run {
-            self.state().head()
-        } else {
-            self.commit(holder, |_| Ok((vec![body.clone()], ()))).await?.0
+    }
+
+    /// Revokes it with what it stops in the state that it is written to; `None`: something else was decided meanwhile, so that
+    /// it may stop more.
+    async fn try_revoke(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &RevokeRequest,
+        what: &RevocationTarget,
+        attempt: Attempt<'_>,
+    ) -> Result<Option<RevocationView>, ApiProblem> {
+        let decided = self.state().decided();
+        let stops = self.stops(what).await?;
+        let asks = request.now && !request.confirm && !stops.is_empty();
+        let body = RecordBody::from(director::RevocationRecord {
+            what: what.clone(),
+            reason: request.reason.clone(),
+            now: request.now,
+        });
+        let decide = |state: &State| {
+            if state.decided() != decided {
+                return Ok((Vec::new(), false));
+            }
+            if request.dry_run {
+                return Ok((Vec::new(), true));
+            }
+            if asks {
+                return Err(refused(vec![must_confirm(&stops)]));
+            }
+            Ok((vec![body.clone()], true))
         };
+        let (revision, written) = attempt.commit(self, decide).await?;
+        Ok(written.then(|| self.revocation(holder, request, (what, revision, stops))))
+    }
+
+    fn revocation(
+        &self,
+        holder: &AuthorizedCaller,
+        request: &RevokeRequest,
+        (what, revision, stops): (&RevocationTarget, u64, Vec<StoppedSlot>),
+    ) -> RevocationView {
         let what = match what {
             RevocationTarget::Digest { digest } => digest.to_string(),
-            RevocationTarget::Key { key, .. } => key,
+            RevocationTarget::Key { key, .. } => key.clone(),
         };
-        Ok(RevocationView {
+        RevocationView {
             what,
             from_index: request.from_index,
             reason: request.reason.clone(),
@@ -63,7 +101,7 @@ impl Control {
             actor: holder.actor().to_owned(),
             now: request.now,
             stops,
-        })
+        }
     }
 
     fn withdrawn(&self, request: &RevokeRequest) -> Result<RevocationTarget, ApiProblem> {
@@ -192,7 +230,7 @@ impl Control {
 }
 
 /// The refusal that lists what would stop, for a caller who has not confirmed it.
-fn asks(stops: &[StoppedSlot]) -> Refused {
+fn must_confirm(stops: &[StoppedSlot]) -> Refused {
     let services: BTreeSet<&str> = stops.iter().map(|stop| stop.service.as_str()).collect();
     let mut named: Vec<&str> = services.iter().copied().take(NAMED).collect();
     if services.len() > NAMED {
@@ -211,3 +249,6 @@ fn asks(stops: &[StoppedSlot]) -> Refused {
             .to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;

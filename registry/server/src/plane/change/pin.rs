@@ -5,8 +5,8 @@ use tamis_director::{Change, PinRecord, RequiredRights, ServicePin, State, Unpin
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name, Version};
 
+use super::attempts::{Attempt, Attempts};
 use super::guards::{ChangeCaller, name_capabilities};
-use super::planned::{ATTEMPTS, overtaken};
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
@@ -91,12 +91,13 @@ impl Control {
         holder: &AuthorizedCaller,
         pin: ResolvedPin,
     ) -> Result<PinResult, ApiProblem> {
-        for _ in 0..ATTEMPTS {
-            if let Some(pinned) = self.try_pin(holder, &pin).await? {
+        let mut attempts = Attempts::new(holder);
+        loop {
+            let attempt = attempts.next(self).await?;
+            if let Some(pinned) = self.try_pin(holder, &pin, attempt).await? {
                 return Ok(pinned);
             }
         }
-        Err(overtaken())
     }
 
     /// Pins what is checked against the state; `None`: something else was decided meanwhile.
@@ -104,6 +105,7 @@ impl Control {
         &self,
         holder: &AuthorizedCaller,
         pin: &ResolvedPin,
+        attempt: Attempt<'_>,
     ) -> Result<Option<PinResult>, ApiProblem> {
         let decided = self.state().decided();
         let previous = self.previous_digest(pin)?;
@@ -114,12 +116,13 @@ impl Control {
         let needs = RequiredRights::of_services([pin.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         let at = (pin.service.as_str(), &pin.filter);
-        let planned = self.planned_change(holder, &change, at).await?;
+        let place = attempt.place();
+        let planned = self.planned_change(place, &change, at).await?;
         let before = self.replaced_component(previous).await?;
         let (component, configs) = (artifact.component.clone(), planned.configs.clone());
-        let added = self.capabilities_added(holder, before, component, configs).await?;
+        let added = self.capabilities_added(place, before, component, configs).await?;
         let guards = self.guards_for(&added);
-        self.check_configurations(holder, &planned, Some(&artifact)).await?;
+        self.check_configurations(place, &planned, Some(&artifact)).await?;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
@@ -134,7 +137,7 @@ impl Control {
             let records = if nothing { Vec::new() } else { records(change.clone())? };
             Ok((records, Some(view::diff::diff(effect, Default::default(), holder))))
         };
-        let attempt = self.commit(holder, decide).await;
+        let attempt = attempt.commit(self, decide).await;
         let (revision, diff) =
             self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
         let Some(diff) = diff else { return Ok(None) };
@@ -171,12 +174,13 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &UnpinRequest,
     ) -> Result<PinResult, ApiProblem> {
-        for _ in 0..ATTEMPTS {
-            if let Some(unpinned) = self.try_unpin(holder, request).await? {
+        let mut attempts = Attempts::new(holder);
+        loop {
+            let attempt = attempts.next(self).await?;
+            if let Some(unpinned) = self.try_unpin(holder, request, attempt).await? {
                 return Ok(unpinned);
             }
         }
-        Err(overtaken())
     }
 
     /// Removes a pin as it is checked against the state; `None`: something else was decided meanwhile.
@@ -184,6 +188,7 @@ impl Control {
         &self,
         holder: &AuthorizedCaller,
         request: &UnpinRequest,
+        attempt: Attempt<'_>,
     ) -> Result<Option<PinResult>, ApiProblem> {
         let decided = self.state().decided();
         let filter = name(&request.filter)?;
@@ -194,7 +199,8 @@ impl Control {
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
         // Without a pin of its own, a service runs what is pinned for all.
-        let planned = self.planned_change(holder, &change, place).await?;
+        let computed = attempt.place();
+        let planned = self.planned_change(computed, &change, place).await?;
         let wide = self.taking_its_place(digests).await?;
         let added = match &wide {
             // What is not stored runs nowhere.
@@ -202,11 +208,11 @@ impl Control {
             Some(wide) => {
                 let before = self.replaced_component(digests.0).await?;
                 let (component, configs) = (wide.component.clone(), planned.configs.clone());
-                self.capabilities_added(holder, before, component, configs).await?
+                self.capabilities_added(computed, before, component, configs).await?
             }
         };
         let guards = self.guards_for(&added);
-        self.check_configurations(holder, &planned, wide.as_ref()).await?;
+        self.check_configurations(computed, &planned, wide.as_ref()).await?;
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {
@@ -219,7 +225,7 @@ impl Control {
                 .map_err(|problem| name_capabilities(problem, &added))?;
             Ok((records(change.clone())?, Some(effect)))
         };
-        let attempt = self.commit(holder, decide).await;
+        let attempt = attempt.commit(self, decide).await;
         let (revision, effect) =
             self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
         let Some(effect) = effect else { return Ok(None) };

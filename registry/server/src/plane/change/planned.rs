@@ -8,10 +8,6 @@ use tamis_trust::Name;
 
 use crate::plane::control::Control;
 use crate::plane::control::compute_turns::{ComputingPlace, StateCopy, Waiting};
-use crate::plane::problem::problem;
-
-/// How often a change is computed while others write.
-pub(crate) const ATTEMPTS: usize = 5;
 
 /// A change as it was computed. It holds as long as nothing else is decided.
 pub(crate) struct PlannedChange {
@@ -81,10 +77,4 @@ fn configurations(
         configs.insert("{}".to_owned());
     }
     configs.into_iter().collect()
-}
-
-/// A change that others overtook each time it was computed.
-pub(crate) fn overtaken() -> ApiProblem {
-    let title = "others changed something each time this change was computed; nothing was changed";
-    ApiProblem { remedy: Some("try again".to_owned()), ..problem(503, "busy", title) }
 }

@@ -2,7 +2,7 @@
 
 use tamis_api::ApiProblem;
 use tamis_director::{RecordBody, State};
-use tamis_journal::{CommitFailure, JournalError, Record};
+use tamis_journal::{CommitFailure, FoldedWriter, JournalError, Record};
 use tamis_oci::{Author, Code};
 
 use crate::plane::control::{Control, ControlState};
@@ -18,13 +18,21 @@ impl Control {
     pub(crate) async fn commit<'a, T>(
         &self,
         author: impl Into<Author<'a>>,
-        mut decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
+        decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
-        let decide = |state: &ControlState| -> Result<(Vec<Record>, T), ApiProblem> {
-            let (bodies, value) = decide(state)?;
-            Ok((records(&bodies)?, value))
-        };
-        self.commit_records(author, decide).await
+        self.commit_records(author, of_bodies(decide)).await
+    }
+
+    /// The same in a turn to write that the caller has, which ends with it.
+    pub(crate) async fn commit_in<'a, T>(
+        &self,
+        writer: FoldedWriter<'_, ControlState>,
+        author: impl Into<Author<'a>>,
+        decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
+    ) -> Result<(u64, T), ApiProblem> {
+        let author = author.into();
+        let written = writer.commit(of_bodies(decide), || self.must_still_hold(author));
+        written.await.map_err(problem_of)
     }
 
     /// The same for records of any kind, decided on the whole state.
@@ -51,6 +59,16 @@ impl Control {
             Code::Unauthorized => problem::ended(author.actor()),
             _ => problem::unreadable(),
         })
+    }
+}
+
+/// A decision with the records of what it writes.
+fn of_bodies<T>(
+    mut decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
+) -> impl FnMut(&ControlState) -> Result<(Vec<Record>, T), ApiProblem> + Send {
+    move |state| {
+        let (bodies, value) = decide(state)?;
+        Ok((records(&bodies)?, value))
     }
 }
 

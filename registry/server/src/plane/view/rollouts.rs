@@ -12,9 +12,10 @@ use tamis_oci::Verb;
 use tamis_sync::CallCounts;
 use tamis_trust::{Digest, Name, Version};
 
-use crate::plane::change::{ATTEMPTS, agreed, end, name_capabilities, overtaken};
+use crate::plane::change::{Attempt, Attempts, agreed, end, name_capabilities};
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
+use crate::plane::control::compute_turns::ComputingPlace;
 use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, refused, unknown};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
@@ -41,12 +42,13 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &RolloutRequest,
     ) -> Result<RolloutView, ApiProblem> {
-        for _ in 0..ATTEMPTS {
-            if let Some(begun) = self.try_start_rollout(holder, request).await? {
+        let mut attempts = Attempts::new(holder);
+        loop {
+            let attempt = attempts.next(self).await?;
+            if let Some(begun) = self.try_start_rollout(holder, request, attempt).await? {
                 return Ok(begun);
             }
         }
-        Err(overtaken())
     }
 
     /// Starts what is checked against the state; `None`: something else was decided meanwhile.
@@ -54,6 +56,7 @@ impl Control {
         &self,
         holder: &AuthorizedCaller,
         request: &RolloutRequest,
+        attempt: Attempt<'_>,
     ) -> Result<Option<RolloutView>, ApiProblem> {
         let decided = self.state().decided();
         let filter = name(&request.filter)?;
@@ -73,16 +76,17 @@ impl Control {
         let spec = spec(request, filter.clone(), from, to, verified.version);
         let rollout =
             Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
-        self.check_ends(holder, &rollout, &artifact).await?;
+        let place = attempt.place();
+        self.check_ends((holder, place), &rollout, &artifact).await?;
         let before = self.replaced_component(Some(from)).await?;
         // Of every service: each of them ends with the candidate, whatever the first has.
-        let configs = self.configurations_of(holder, (&request.services, &filter)).await?;
-        let added = self.capabilities_added(holder, before, artifact.component, configs).await?;
+        let configs = self.configurations_of(place, (&request.services, &filter)).await?;
+        let added = self.capabilities_added(place, before, artifact.component, configs).await?;
         let guards = self.guards_for(&added);
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
-        let done = self.commit(holder, |state| {
+        let done = attempt.commit(self, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
             if state.decided() != decided {
                 return Ok((Vec::new(), RolloutStart::Overtaken));
@@ -130,7 +134,7 @@ impl Control {
     /// it refuses there, no step of the rollout serves.
     async fn check_ends(
         &self,
-        holder: &AuthorizedCaller,
+        (holder, place): (&AuthorizedCaller, ComputingPlace<'_>),
         rollout: &Rollout,
         artifact: &WholeArtifact,
     ) -> Result<(), ApiProblem> {
@@ -138,8 +142,8 @@ impl Control {
         for service in &spec.services {
             holder.must_hold(Verb::Operate, &RequiredRights::of_services([service.as_str()]))?;
             let (change, at) = (end(rollout, service), (service.as_str(), &spec.filter));
-            let planned = self.planned_change(holder, &change, at).await?;
-            self.check_configurations(holder, &planned, Some(artifact)).await?;
+            let planned = self.planned_change(place, &change, at).await?;
+            self.check_configurations(place, &planned, Some(artifact)).await?;
         }
         Ok(())
     }
@@ -167,14 +171,16 @@ impl Control {
             why => format!("{actor}: {why}"),
         };
         self.rollout(name)?;
-        for _ in 0..ATTEMPTS {
+        let mut attempts = Attempts::new(holder);
+        loop {
+            let attempt = attempts.next(self).await?;
             // Whatever the gates report, what nobody agreed to goes no further.
             let check = match event {
-                Event::Advance => self.check_further(holder.into(), name).await?,
+                Event::Advance => self.check_further(attempt.place(), name).await?,
                 _ => None,
             };
-            let (_, done) = self
-                .commit(holder, |state| {
+            let (_, done) = attempt
+                .commit(self, |state| {
                     let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
                     match &check {
                         Some(check) if state.decided() != check.decided => Ok((Vec::new(), false)),
@@ -189,7 +195,6 @@ impl Control {
                 return self.rollout(name);
             }
         }
-        Err(overtaken())
     }
 
     /// A rollout.

@@ -1,0 +1,66 @@
+use serde_json::json;
+use tamis_director::RecordBody;
+
+use super::*;
+use crate::plane::fixture::World;
+
+/// A record after which something else is decided.
+fn revoked(number: usize) -> RecordBody {
+    let digest = tamis_trust::Digest::of(&number.to_be_bytes());
+    let body = json!({ "digest": digest.to_string(), "reason": "a test" });
+    RecordBody::from_body("revoked", &body).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn whoever_decides_something_all_the_time_keeps_nobody_from_a_change() {
+    let world = World::new().await;
+    let (control, holder) = (&world.control, world.holder("acme"));
+    let decide = |number| {
+        let control = control.clone();
+        let write = async move {
+            control.commit("operator", |_| Ok((vec![revoked(number)], ()))).await.unwrap()
+        };
+        tokio::spawn(write)
+    };
+    let (mut attempts, mut made) = (Attempts::new(&holder), 0);
+    let mut others = Vec::new();
+    loop {
+        let attempt = attempts.next(control).await.unwrap();
+        let decided = control.state().decided();
+        let (other, is_alone) = (decide(made), attempt.alone.is_some());
+        made += 1;
+        if is_alone {
+            // It waits, however long this takes.
+            tokio::task::yield_now().await;
+            assert!(!other.is_finished());
+            others.push(other);
+        } else {
+            other.await.unwrap();
+        }
+        let decide = |state: &State| {
+            let holds = state.decided() == decided;
+            Ok((if holds { vec![revoked(1_000)] } else { Vec::new() }, holds))
+        };
+        let (_, written) = attempt.commit(control, decide).await.unwrap();
+        if written {
+            break;
+        }
+    }
+    assert_eq!(made, ATTEMPTS + 1, "the first one for which others wait");
+    for other in others {
+        other.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_other_replicas_overtake_ends_with_a_way_out() {
+    let world = World::new().await;
+    let (control, holder) = (&world.control, world.holder("acme"));
+    let mut attempts = Attempts::new(&holder);
+    for _ in 0..ATTEMPTS + ALONE {
+        drop(attempts.next(control).await.unwrap());
+    }
+    let refused = attempts.next(control).await.err().unwrap();
+    assert_eq!((refused.status, &*refused.code), (503, "busy"));
+    assert!(refused.remedy.is_some());
+}
