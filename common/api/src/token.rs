@@ -66,4 +66,7 @@ pub struct TokenView {
     pub created_ms: u64,
     /// Who made it.
     pub by: String,
+    /// The tokens by which others rotated it since. Revoking one of those, or its maker's, revokes it too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotated_by: Vec<String>,
 }

@@ -1,6 +1,5 @@
 //! Access: tokens and their rights. Only the hash of a token is stored.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -15,8 +14,10 @@ use thiserror::Error;
 use crate::name::{NameError, Repository};
 
 mod token_info;
+mod tokens;
 
 pub use token_info::TokenInfo;
+pub(crate) use tokens::{MAX_TOKENS, Token, Tokens};
 
 /// Prefix of a token, by which scanners for leaked secrets find it.
 const PREFIX: &str = "tamis_";
@@ -140,6 +141,17 @@ impl<'de> Deserialize<'de> for RepositoryPattern {
     }
 }
 
+/// These in their order, each once: a token stores nothing twice.
+pub(crate) fn distinct<T: PartialEq>(all: Vec<T>) -> Vec<T> {
+    let mut found = Vec::with_capacity(all.len());
+    for one in all {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
+}
+
 /// Rights of callers without a token, in every repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AnonymousRights {
@@ -199,111 +211,6 @@ pub(crate) fn is_token_name(text: &str) -> bool {
     }
     let legal = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(legal)
-}
-
-/// The stored facts about a token.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Token {
-    pub(crate) name: String,
-    pub(crate) sha256: Hash,
-    pub(crate) repositories: Vec<RepositoryPattern>,
-    pub(crate) verbs: Vec<Verb>,
-    /// When it expires, in milliseconds since the Unix epoch; `None`: never.
-    pub(crate) expires_ms: Option<u64>,
-    /// When it was made.
-    pub(crate) created_ms: u64,
-    /// Who made it.
-    pub(crate) by: String,
-}
-
-/// All tokens.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Tokens {
-    by_hash: BTreeMap<Hash, Token>,
-}
-
-impl Tokens {
-    /// Adds a token; one of the same name is replaced.
-    pub(crate) fn insert(&mut self, token: Token) {
-        self.remove(&token.name);
-        self.by_hash.insert(token.sha256, token);
-    }
-
-    pub(crate) fn remove(&mut self, name: &str) {
-        self.by_hash.retain(|_, token| token.name != name);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.by_hash.is_empty()
-    }
-
-    /// All tokens, ordered by name.
-    pub(crate) fn all(&self) -> Vec<&Token> {
-        let mut all: Vec<&Token> = self.by_hash.values().collect();
-        all.sort_by(|one, other| one.name.cmp(&other.name));
-        all
-    }
-
-    pub(crate) fn named(&self, name: &str) -> Option<&Token> {
-        self.by_hash.values().find(|token| token.name == name)
-    }
-
-    /// Replaces the secret and the expiry of a token; the old secret stops working. The bearer of another token who does that
-    /// knows the new secret, so the token goes back to that bearer from then on.
-    pub(crate) fn rotate(
-        &mut self,
-        name: &str,
-        sha256: Hash,
-        expires_ms: Option<u64>,
-        actor: &str,
-    ) {
-        if let Some(token) = self.named(name).cloned() {
-            let is_of_another = is_token_name(actor) && actor != name;
-            let by = if is_of_another { actor.to_owned() } else { token.by.clone() };
-            self.insert(Token { sha256, expires_ms, by, ..token });
-        }
-    }
-
-    /// The token of that name and all that go back to it: made by its bearer, or by the bearer of one of those.
-    pub(crate) fn made_by(&self, name: &str) -> Vec<String> {
-        let mut found = vec![name.to_owned()];
-        let mut at = 0;
-        while let Some(maker) = found.get(at).cloned() {
-            let made = self.by_hash.values().filter(|token| token.by == maker);
-            let fresh: Vec<String> = made
-                .filter(|token| !found.contains(&token.name))
-                .map(|token| token.name.clone())
-                .collect();
-            found.extend(fresh);
-            at = usize::saturating_add(at, 1);
-        }
-        found
-    }
-
-    /// Whether the token is there as it was, with the same secret and the same rights, and has not expired.
-    pub(crate) fn has(&self, token: &Token, now_ms: u64) -> bool {
-        self.by_hash.get(&token.sha256).is_some_and(|there| there == token && there.holds(now_ms))
-    }
-
-    pub(crate) fn contains(&self, name: &str) -> bool {
-        self.by_hash.values().any(|token| token.name == name)
-    }
-
-    /// Found by hash, so that the time of a lookup reveals nothing about the secret.
-    fn find(&self, secret: &str, now_ms: u64) -> Option<&Token> {
-        self.by_hash.get(&Hash::of(secret.as_bytes())).filter(|token| token.holds(now_ms))
-    }
-}
-
-impl Token {
-    /// Whether some right of it is for everything.
-    pub(crate) fn covers_everything(&self) -> bool {
-        self.repositories.iter().any(|pattern| pattern.0 == Form::All)
-    }
-
-    pub(crate) fn holds(&self, now_ms: u64) -> bool {
-        self.expires_ms.is_none_or(|expires| now_ms < expires)
-    }
 }
 
 /// The caller of a request.

@@ -1,9 +1,11 @@
 //! Queries of the control plane to the store, outside of the OCI API.
 
+use std::collections::BTreeSet;
+
 use http::HeaderMap;
 use tamis_journal::{BlobDigest, Blobs, JournalError};
 
-use crate::access::{Caller, RepositoryPattern, Token, TokenInfo, Verb, is_token_name};
+use crate::access::{Caller, RepositoryPattern, TokenInfo, Verb};
 use crate::author::Author;
 use crate::name::{Reference, Repository};
 use crate::store::{Limits, Store};
@@ -79,7 +81,13 @@ impl Store {
     /// All tokens, ordered by name.
     #[must_use]
     pub fn tokens(&self) -> Vec<TokenInfo> {
-        self.view().tokens().all().into_iter().map(TokenInfo::from).collect()
+        self.view().tokens().all().map(TokenInfo::from).collect()
+    }
+
+    /// The token of that name, whether it has expired or not.
+    #[must_use]
+    pub fn token(&self, name: &str) -> Option<TokenInfo> {
+        self.view().tokens().named(name).map(TokenInfo::from)
     }
 
     /// The current rights of the token of that name; `None` when there is no such token, or it has expired.
@@ -90,36 +98,19 @@ impl Store {
         Some(Bearer(Caller::Token(token.clone())))
     }
 
-    /// Who is behind the token of that name: the name of the first of the tokens that it goes back to, each of which was made
-    /// by the bearer of the one before. Tokens made on the registry's machine go back to no other.
+    /// Who may be behind the token of that name: the names of the first of the tokens that it goes back to, by which it, or
+    /// one that it goes back to, was made or rotated. Of two tokens that have one of them in common nobody knows that they
+    /// are two persons. Tokens made on the registry's machine are first ones. Never empty: a name that no token has is its own.
     #[must_use]
-    pub fn person(&self, name: &str) -> String {
-        self.first(name, |_| true)
+    pub fn persons(&self, name: &str) -> BTreeSet<String> {
+        self.view().tokens().origins(name, |_| true)
     }
 
-    /// The same, but for tokens made by somebody with a right to everything, which go back to no other: whose share of the
-    /// registry a caller uses up. Tenants make tokens, and no owners.
+    /// The one of them whose share of the registry a caller uses up, the first by name. Tokens made by somebody with a right
+    /// to everything have shares of their own.
     #[must_use]
     pub fn owner(&self, name: &str) -> String {
-        self.first(name, |maker| !maker.covers_everything())
-    }
-
-    /// The first of the tokens that one goes back to, over makers that count.
-    fn first(&self, name: &str, counts: impl Fn(&Token) -> bool) -> String {
-        let view = self.view();
-        let mut names = vec![name];
-        while let Some(token) = names.last().and_then(|name| view.tokens().named(name)) {
-            let by = token.by.as_str();
-            if !is_token_name(by) || view.tokens().named(by).is_some_and(|maker| !counts(maker)) {
-                break;
-            }
-            if names.contains(&by) {
-                // Names that were given again may go round in a circle: it is one person, whoever of it is asked about.
-                return names.iter().min().map_or_else(String::new, |name| (*name).to_owned());
-            }
-            names.push(by);
-        }
-        names.last().map_or_else(String::new, |name| (*name).to_owned())
+        self.view().tokens().owners(name).into_iter().next().unwrap_or_else(|| name.to_owned())
     }
 
     /// The blobs, which include the manifests.

@@ -1,5 +1,6 @@
 //! The store: journal, blobs and the view, and the only way to write artifacts and tokens.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, RwLockReadGuard};
 
 use tamis_ambient::Clock;
@@ -85,6 +86,9 @@ pub enum StoreError {
     /// The name is in use.
     #[error("the token {0:?} exists already; revoke it first or choose another name")]
     TokenExists(String),
+    /// The maker has as many tokens as one may have.
+    #[error("{max} tokens go back to the token {0:?}, which is the most", max = access::MAX_TOKENS)]
+    TokensFull(String),
     /// There is no token of that name.
     #[error("there is no token {0:?}")]
     TokenUnknown(String),
@@ -150,10 +154,10 @@ impl Store {
     }
 
     /// The same, by somebody and optionally with an expiry. Whoever ended the maker's token ended all that it made by then;
-    /// none comes after that.
+    /// none comes after that. To a token without a right to everything only so many go back.
     ///
     /// # Errors
-    /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::Refused`].
+    /// [`StoreError::TokenName`], [`StoreError::TokenExists`], [`StoreError::TokensFull`], [`StoreError::Refused`].
     pub async fn create_token_by<'a>(
         &self,
         author: impl Into<Author<'a>>,
@@ -167,19 +171,17 @@ impl Store {
         let create = Change::TokenCreated {
             name: name.clone(),
             sha256: secret.hash(),
-            repositories: patterns,
-            verbs,
+            repositories: access::distinct(patterns),
+            verbs: access::distinct(verbs),
             expires_ms,
         };
-        let name = name.as_str();
-        let made = self
-            .commit(author, |view| {
-                let free = !view.tokens().contains(name);
-                let changes = if free { vec![create.clone()] } else { Vec::new() };
-                Ok(Decision { changes, present: Vec::new(), value: free })
-            })
-            .await?;
-        if made { Ok(()) } else { Err(StoreError::TokenExists(name.to_owned())) }
+        let (author, name) = (author.into(), name.as_str());
+        self.commit(author, |view| {
+            let may = may_be_made(view, name, author.actor());
+            let changes = if may.is_ok() { vec![create.clone()] } else { Vec::new() };
+            Ok(Decision { changes, present: Vec::new(), value: may })
+        })
+        .await?
     }
 
     /// Revokes a token, on every replica as soon as it reads the entry.
@@ -191,7 +193,7 @@ impl Store {
     }
 
     /// The same, by somebody, if the token of that name still `is_it` when it ends: a name can be given again meanwhile. It
-    /// takes the tokens along that were made by its bearer, and those made by theirs: none outlives the one that it goes
+    /// takes the tokens along that were made or rotated by its bearer, and those by theirs: none outlives one that it goes
     /// back to.
     ///
     /// # Errors
@@ -205,7 +207,7 @@ impl Store {
         let known = self
             .commit(author, |view| {
                 let known = is_named(view, name, &is_it);
-                let all = if known { view.tokens().made_by(name) } else { Vec::new() };
+                let all = if known { view.tokens().going_back_to(name) } else { BTreeSet::new() };
                 let changes = all.into_iter().map(|name| Change::TokenRevoked { name }).collect();
                 Ok(Decision { changes, present: Vec::new(), value: known })
             })
@@ -356,6 +358,14 @@ impl Store {
     pub(crate) fn now_ms(&self) -> u64 {
         self.folded.clock().unix_ms()
     }
+}
+
+/// Whether a token of that name may be made, by this maker.
+fn may_be_made(view: &RegistryView, name: &str, maker: &str) -> Result<(), StoreError> {
+    if view.tokens().contains(name) {
+        return Err(StoreError::TokenExists(name.to_owned()));
+    }
+    view.tokens().full_owner(maker).map_or(Ok(()), |owner| Err(StoreError::TokensFull(owner)))
 }
 
 /// Whether the token that has this name now is the one that is meant.

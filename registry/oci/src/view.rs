@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_journal::{BlobDigest, Entry, Fold};
 
-use crate::access::{Token, Tokens};
+use crate::access::{Token, Tokens, distinct};
 use crate::change::{self, Change};
 use crate::name::{Repository, Tag};
 
@@ -242,11 +242,12 @@ impl RegistryView {
                 self.tokens.insert(Token {
                     name,
                     sha256,
-                    repositories,
-                    verbs,
+                    repositories: distinct(repositories),
+                    verbs: distinct(verbs),
                     expires_ms,
                     created_ms,
                     by,
+                    makers: BTreeSet::new(),
                 });
             }
             Change::TokenRotated { name, sha256, expires_ms } => {

@@ -76,6 +76,7 @@ pub(crate) const CODES: &[Code] = &[
     row("guard.revoke", "a revocation would stop something that runs", "the guard of revocations", "omit `--now`, so that it keeps running; or pin another version first; or `--confirm`"),
     row("guard.approvals", "too few people have approved the change", "the registry's `--approvals` and `--growth-approvals`", "let other people run `tamis approve` with the digest of the change"),
     row("approval.own", "the person who asked for a change approves it too", "the policy about approvals", "let another person approve it"),
+    row("token.no-room", "as many tokens go back to one token as may: made or rotated by its holder, or by the holders of those", "the registry", "revoke tokens that nobody uses, also expired ones; `tamis registry token list` shows them"),
     row("pin.missing", "an attached filter is not pinned, or its pin is not a digest", "the documents in force", "`tamis pin SERVICE FILTER@VERSION`, or, in a folder, `tamis filter sign --pin`"),
     row("pin.duplicate", "a filter is pinned twice for one service", "the lock", "keep one of them"),
     row("pin.revoked", "the digest that is, was or would be pinned is revoked", "whoever revoked it; `tamis revoke list` shows who and why", "pin another version"),

@@ -167,6 +167,7 @@ fn list(at: &TokenRegistry, output: Output) -> Result<()> {
             expired: token.expires_ms.is_some_and(|expires| now >= expires),
             created_ms: token.created_ms,
             by: token.by,
+            rotated_by: token.rotated_by,
         };
         tokens.into_iter().map(view).collect()
     };
@@ -263,7 +264,11 @@ fn listed(tokens: &[TokenView], now: u64) -> String {
             Some(expires) => rfc3339(expires),
         };
         let (places, verbs) = (one.repositories.join(", "), one.verbs.join(", "));
-        [one.name.clone(), places, verbs, ends, ago(now, one.created_ms), one.by.clone()]
+        let by = match one.rotated_by.as_slice() {
+            [] => one.by.clone(),
+            others => format!("{}, rotated by {}", one.by, others.join(", ")),
+        };
+        [one.name.clone(), places, verbs, ends, ago(now, one.created_ms), by]
     };
     let rows: Vec<_> = tokens.iter().map(row).collect();
     table(["NAME", "FOR", "MAY", "ENDS", "MADE", "BY"], &rows)
@@ -283,11 +288,13 @@ mod tests {
             expired,
             created_ms: 0,
             by: "operator".to_owned(),
+            rotated_by: if expired { vec!["ada".to_owned()] } else { Vec::new() },
         };
         let all =
             [token("a", None, false), token("b", Some(1), true), token("c", Some(120_000), false)];
         let text = listed(&all, 60_000);
-        for part in ["never", "ended", "1970-01-01T00:02:00Z", "acme/*, mesh", "1m ago"] {
+        let rotated = "operator, rotated by ada";
+        for part in ["never", "ended", "1970-01-01T00:02:00Z", "acme/*, mesh", "1m ago", rotated] {
             assert!(text.contains(part), "{text}");
         }
         assert_eq!(listed(&[], 0), "there are no tokens\n");

@@ -17,6 +17,8 @@ pub struct TokenInfo {
     pub created_ms: u64,
     /// Who made it.
     pub by: String,
+    /// The other tokens, of those that are there, by which it was rotated since: it goes back to them too.
+    pub rotated_by: Vec<String>,
 }
 
 impl From<&Token> for TokenInfo {
@@ -28,6 +30,7 @@ impl From<&Token> for TokenInfo {
             expires_ms: token.expires_ms,
             created_ms: token.created_ms,
             by: token.by.clone(),
+            rotated_by: token.makers.iter().filter(|maker| **maker != token.by).cloned().collect(),
         }
     }
 }

@@ -127,7 +127,7 @@ impl AuthorizedCaller {
 }
 
 /// Those who agreed to a change and may: they hold `approve` for everything it needs, now, and are another person than
-/// whoever asks, and than each other. The tokens that somebody made of his own are himself.
+/// whoever asks, and than each other. The tokens that somebody made or rotated are himself.
 pub(crate) fn may_agree(
     store: &Store,
     state: &State,
@@ -135,23 +135,28 @@ pub(crate) fn may_agree(
     needs: &[RequiredRight],
     asker: &str,
 ) -> BTreeSet<String> {
-    let mut persons = BTreeSet::from([store.person(asker)]);
+    let mut persons = store.persons(asker);
     let may = state.approved(subject).filter(|(actor, agreed_ms)| {
         let token = store.named(actor);
         // One that got the name of a token that is gone did not agree to anything.
         let token = token.filter(|token| token.created_ms().is_some_and(|made| made <= *agreed_ms));
         let holder = token.map(AuthorizedCaller::new);
-        holder.is_some_and(|holder| holder.holds_all(Verb::Approve, needs))
-            && persons.insert(store.person(actor))
+        if !holder.is_some_and(|holder| holder.holds_all(Verb::Approve, needs)) {
+            return false;
+        }
+        let others = store.persons(actor);
+        let is_another = persons.is_disjoint(&others);
+        persons.extend(others);
+        is_another
     });
     may.map(|(actor, _)| actor.to_owned()).collect()
 }
 
 /// Whether everybody who is known to have asked for a change is this person, by one token or another.
 pub(crate) fn asked_alone(store: &Store, state: &State, subject: &Digest, actor: &str) -> bool {
-    let person = store.person(actor);
+    let persons = store.persons(actor);
     let mut askers = state.askers(subject).peekable();
-    askers.peek().is_some() && askers.all(|asker| store.person(asker) == person)
+    askers.peek().is_some() && askers.all(|asker| !store.persons(asker).is_disjoint(&persons))
 }
 
 impl Control {

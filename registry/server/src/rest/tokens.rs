@@ -3,12 +3,15 @@
 use axum::extract::{Path, State};
 use tamis_api::{ApiProblem, CreatedToken, RotateRequest, TokenRequest, TokenView};
 use tamis_oci::{Code, NewToken, RepositoryPattern, StoreError, TokenInfo, TokenSecret, Verb};
+use tamis_trust::Refused;
 
 use super::Api;
 use super::answer::{Answer, Json, ProblemResponse, problem};
 use super::extract::{Caller, UnreadBody};
-use crate::plane::ended;
+use crate::plane::{ended, refused as refused_by};
 
+/// Most names of repositories, and most verbs, in a request.
+const MAX_NAMES: usize = 100;
 /// The longest lifetime of a token made remotely: ten years.
 const MAX_HOURS: u64 = 24 * 3_660;
 
@@ -21,16 +24,24 @@ pub(super) async fn list(State(api): State<Api>, caller: Caller) -> Answer<Vec<T
     caller.must(Verb::Operate)?;
     let now = api.store.clock().unix_ms();
     let own = |token: &TokenInfo| holds(&caller, &token.verbs, &token.repositories);
-    let tokens = api.store.tokens().into_iter().filter(own).map(|token| TokenView {
+    let tokens = api.store.tokens().into_iter().filter(own).map(|token| {
+        let expired = token.expires_ms.is_some_and(|expires| now >= expires);
+        view(token, expired)
+    });
+    Ok(Json(tokens.collect()))
+}
+
+fn view(token: TokenInfo, expired: bool) -> TokenView {
+    TokenView {
         name: token.name,
         repositories: token.repositories.iter().map(ToString::to_string).collect(),
         verbs: token.verbs.iter().map(|verb| verb.as_str().to_owned()).collect(),
         expires_ms: token.expires_ms,
-        expired: token.expires_ms.is_some_and(|expires| now >= expires),
+        expired,
         created_ms: token.created_ms,
         by: token.by,
-    });
-    Ok(Json(tokens.collect()))
+        rotated_by: token.rotated_by,
+    }
 }
 
 /// Make a token whose rights lie within those of the caller.
@@ -112,15 +123,7 @@ pub(super) async fn revoke(
     let token = own(&api, &caller, &name)?;
     let done = api.store.revoke_token_by(&caller.0, &name, |now| *now == token).await;
     done.map_err(|error| refused(&caller, &error))?;
-    Ok(Json(TokenView {
-        name,
-        repositories: token.repositories.iter().map(ToString::to_string).collect(),
-        verbs: token.verbs.iter().map(|verb| verb.as_str().to_owned()).collect(),
-        expires_ms: token.expires_ms,
-        expired: true,
-        created_ms: token.created_ms,
-        by: token.by,
-    }))
+    Ok(Json(view(token, true)))
 }
 
 /// An approval comes from a second person: a caller who could make that person's token would approve their
@@ -153,8 +156,8 @@ fn holds(caller: &Caller, verbs: &[Verb], patterns: &[RepositoryPattern]) -> boo
 /// revealed.
 fn own(api: &Api, caller: &Caller, name: &str) -> Result<TokenInfo, ProblemResponse> {
     caller.must(Verb::Operate)?;
-    let found = api.store.tokens().into_iter().find(|token| token.name == name);
-    let found = found.filter(|token| holds(caller, &token.verbs, &token.repositories));
+    let found =
+        api.store.token(name).filter(|token| holds(caller, &token.verbs, &token.repositories));
     found.ok_or_else(absent)
 }
 
@@ -191,11 +194,11 @@ fn read<T: std::str::FromStr>(
         let text: String = text.chars().filter(|one| !one.is_control()).take(80).collect();
         problem(400, "bad-request", format!("{text:?} is not {what}"), &format!("write {form}"))
     };
-    if texts.is_empty() || texts.len() > 100 {
+    if texts.is_empty() || texts.len() > MAX_NAMES {
         return Err(problem(
             400,
             "bad-request",
-            format!("1 to 100 times {what}"),
+            format!("1 to {MAX_NAMES} times {what}"),
             &format!("write {form}"),
         ));
     }
@@ -204,28 +207,24 @@ fn read<T: std::str::FromStr>(
 
 fn verbs(texts: &[String]) -> Result<Vec<Verb>, ProblemResponse> {
     let all: Vec<&str> = Verb::ALL.iter().map(|verb| verb.as_str()).collect();
-    let mut verbs = Vec::new();
-    for text in texts {
-        let found = Verb::ALL.into_iter().find(|verb| verb.as_str() == text);
-        let bad = || {
-            problem(
-                400,
-                "bad-request",
-                "the verb does not exist",
-                &format!("the verbs are {}", all.join(", ")),
-            )
-        };
-        verbs.push(found.ok_or_else(bad)?);
+    let bad = |title: &str| {
+        problem(400, "bad-request", title, &format!("the verbs are {}", all.join(", ")))
+    };
+    if texts.is_empty() || texts.len() > MAX_NAMES {
+        return Err(bad("a token needs at least one verb, and each once"));
     }
-    if verbs.is_empty() {
-        return Err(problem(
-            400,
-            "bad-request",
-            "a token needs at least one verb",
-            &format!("the verbs are {}", all.join(", ")),
-        ));
-    }
-    Ok(verbs)
+    let verb = |text: &String| Verb::ALL.into_iter().find(|verb| verb.as_str() == text);
+    texts.iter().map(|text| verb(text).ok_or_else(|| bad("the verb does not exist"))).collect()
+}
+
+fn no_room(full: &StoreError) -> ApiProblem {
+    refused_by(vec![Refused {
+        code: "token.no-room".into(),
+        rule: full.to_string(),
+        set_by: "the limits of a registry that many share".to_owned(),
+        remedy: "revoke tokens that nobody uses, also expired ones: `tamis registry token list` shows them"
+            .to_owned(),
+    }])
 }
 
 fn unmade(why: &str) -> ProblemResponse {
@@ -237,6 +236,7 @@ fn refused(caller: &Caller, error: &StoreError) -> ProblemResponse {
         StoreError::TokenName(_) | StoreError::TokenExists(_) => {
             problem(400, "bad-request", error.to_string(), "choose another name")
         }
+        StoreError::TokensFull(_) => no_room(error).into(),
         StoreError::Refused(refusal) if refusal.code() == Code::Unauthorized => {
             ended(caller.0.actor()).into()
         }

@@ -35,7 +35,7 @@ impl Control {
                     return Err(refused(vec![Refused {
                         code: director::code::APPROVAL_OWN.into(),
                         rule: format!(
-                            "{actor}, or the holder of a token that {actor} made, asked for this change, and nobody approves a change of their own"
+                            "{actor}, or somebody with a token that {actor} made or rotated, requested this change, and nobody may approve their own change"
                         ),
                         set_by: "the policy about approvals".to_owned(),
                         remedy: format!("ask another person to run `tamis approve {subject}`"),

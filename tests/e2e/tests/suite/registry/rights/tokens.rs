@@ -309,3 +309,108 @@ fn no_token_outlives_the_one_that_made_it() {
     let again = make(admin.token.unwrap(), "acme");
     assert_eq!((opens(&again), opens(&child)), (200, 401));
 }
+
+/// Two tokens that rotate each other go back to whoever made them, however often they do.
+#[test]
+fn no_token_shakes_off_the_one_that_it_was_made_by() {
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let mallory =
+        token(folder.path(), &[], "mallory", "acme/*", &["operate", "approve", "observe"]);
+    let second = token(folder.path(), &[], "second", "acme/*", &["approve"]);
+    let registry = Registry::start(folder.path(), &["--approvals", "1"]);
+    let secret = |reply: Reply| -> String {
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        reply.json()["token"].as_str().unwrap().to_owned()
+    };
+    let make = |name: &str| {
+        let asks =
+            json!({ "name": name, "repositories": ["acme/*"], "verbs": ["operate", "observe"] });
+        secret(registry.caller(&mallory).post("/v1/tokens", &asks))
+    };
+    let rotate = |by: &str, name: &str| {
+        secret(registry.caller(by).post(&format!("/v1/tokens/{name}/rotate"), &json!({})))
+    };
+    let (mut one, mut two) = (make("mallory-a"), make("mallory-b"));
+    for _ in 0..2 {
+        two = rotate(&one, "mallory-b");
+        one = rotate(&two, "mallory-a");
+    }
+    for (at, asker) in [&one, &two].into_iter().enumerate() {
+        let spec = json!({ "ports": [{ "port": 80, "protocol": "http" }] });
+        let own = [document("Service", "acme", &format!("own-{at}"), spec)];
+        let asked = registry.caller(asker).apply(&own);
+        assert_eq!(asked.status, 409, "{}", asked.body);
+        let subject = json!({ "subject": asked.json()["subject"] });
+        let agreed = registry.caller(&mallory).post("/v1/approvals", &subject);
+        assert_eq!(agreed.status, 409, "{}", agreed.body);
+        assert_eq!(agreed.json()["refusals"][0]["code"], "approval.own");
+        assert_eq!(registry.caller(asker).apply(&own).status, 409);
+        // By another person it goes through: it was refused for who approved it.
+        assert_eq!(registry.caller(&second).post("/v1/approvals", &subject).status, 200);
+        assert_eq!(registry.caller(asker).apply(&own).status, 200);
+    }
+    let admin = registry.caller(&admin);
+    assert_eq!(admin.send("DELETE", "/v1/tokens/mallory", &[], b"").status, 200);
+    let opens = |token: &str| registry.caller(token).get("/v1/pins").status;
+    assert_eq!([&mallory, &one, &two].map(|it| opens(it)), [401; 3]);
+    assert!(!admin.get("/v1/tokens").body.contains("mallory"));
+}
+
+#[test]
+fn a_tenant_makes_only_so_many_tokens_and_each_stores_nothing_twice() {
+    const MOST: usize = 200;
+    let folder = TempDir::new().unwrap();
+    let admin = token(folder.path(), &[], "root", "*", &ALL);
+    let acme = token(folder.path(), &[], "acme", "acme/*", &["operate", "observe"]);
+    let registry = Registry::start(folder.path(), &[]);
+    let (admin, acme) = (registry.caller(&admin), registry.caller(&acme));
+    let asks = |name: &str| json!({ "name": name, "repositories": vec!["acme/*"; 100], "verbs": vec!["operate"; 100] });
+    let child = acme.post("/v1/tokens", &asks("acme-0"));
+    assert_eq!(child.status, 200, "{}", child.body);
+    let child = child.json()["token"].as_str().unwrap().to_owned();
+    for number in 1..MOST {
+        // Its own tokens make no more of them.
+        let (by, name) = if number % 2 == 0 {
+            (acme, format!("acme-{number}"))
+        } else {
+            (registry.caller(&child), format!("acme-0-{number}"))
+        };
+        let made = by.post("/v1/tokens", &asks(&name));
+        assert_eq!(made.status, 200, "{name}: {}", made.body);
+    }
+    for (by, name) in [(acme, "acme-more"), (registry.caller(&child), "acme-0-more")] {
+        let full = by.post("/v1/tokens", &asks(name));
+        assert_eq!(full.status, 409, "{}", full.body);
+        let problem = full.json();
+        assert_eq!(problem["refusals"][0]["code"], "token.no-room");
+        assert_eq!(problem["title"], "200 tokens go back to the token \"acme\", which is the most");
+        assert!(
+            problem["refusals"][0]["remedy"]
+                .as_str()
+                .unwrap()
+                .contains("tamis registry token list")
+        );
+    }
+    let list = acme.get("/v1/tokens").json();
+    let list = list.as_array().unwrap();
+    assert_eq!(list.len(), MOST + 1);
+    for one in list.iter().filter(|one| one["name"] != "acme") {
+        assert_eq!(
+            (&one["repositories"], &one["verbs"]),
+            (&json!(["acme/*"]), &json!(["operate"]))
+        );
+    }
+    // Whoever has everything makes tokens for others, and one that ends makes room.
+    assert_eq!(admin.post("/v1/tokens", &asks("of-root")).status, 200);
+    assert_eq!(acme.send("DELETE", "/v1/tokens/acme-2", &[], b"").status, 200);
+    assert_eq!(acme.post("/v1/tokens", &asks("acme-more")).status, 200);
+    for (field, times) in [("repositories", 101), ("verbs", 101), ("verbs", 0)] {
+        let mut request = asks("acme-bad");
+        let word = if field == "verbs" { "operate" } else { "acme/*" };
+        request[field] = json!(vec![word; times]);
+        assert_eq!(acme.post("/v1/tokens", &request).status, 400, "{times} {field}");
+    }
+    assert_eq!(admin.send("DELETE", "/v1/tokens/acme", &[], b"").status, 200);
+    assert_eq!(admin.get("/v1/tokens").json().as_array().unwrap().len(), 2);
+}
