@@ -68,7 +68,7 @@ struct RevokeKey {
 /// Options of a revocation.
 #[derive(clap::Args)]
 struct Withdraw {
-    /// Reason, shown to whoever asks later or tries to pin it.
+    /// Reason, shown with the revocation and to people who try to pin it.
     #[arg(long)]
     reason: String,
     /// Stop what runs at once. Default: what runs continues, and nothing new is pinned.

@@ -65,7 +65,7 @@ struct Tamis {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a whole mesh from a folder of resources: gateway, sidecars, sample services.
+    /// Run a whole mesh from a folder of documents: gateway, sidecars, sample services.
     #[command(after_help = "Example:\n  tamis up examples/shop")]
     Up(up::Arguments),
     /// Run one proxy: a gateway, or the sidecar of a service.
@@ -73,7 +73,7 @@ enum Command {
         after_help = "Examples:\n  tamis proxy --node gateway:demo/edge --documents demo --store demo/.tamis/store\n  tamis proxy --join edge.join --follow 127.0.0.1:5001 --state state --director-keys director.json"
     )]
     Proxy(Box<proxy::Arguments>),
-    /// Check a folder of resources and report its errors.
+    /// Check a folder of documents and report its errors.
     #[command(
         after_help = "Examples:\n  tamis check examples/shop\n  tamis check my-team --live --registry https://registry.example:5000 --ca ca.crt"
     )]
@@ -102,16 +102,16 @@ enum Command {
         after_help = "Example:\n  tamis registry --data /var/lib/tamis --listen 127.0.0.1:5000"
     )]
     Registry(Box<registry::Arguments>),
-    /// Show the effect of applying a folder of resources, and the rules that would refuse it: exits with 3 if any would.
+    /// Show the effect of applying a folder of documents, and the rules that would refuse it: exits with 3 if any would.
     #[command(after_help = "Example:\n  tamis plan -f examples/shop")]
     Plan(change::Plan),
-    /// Put a folder of resources in force, all of it or nothing, and show the effect.
+    /// Put a folder of documents in force, all of it or nothing, and show the effect.
     #[command(after_help = "Example:\n  tamis apply -f examples/shop --confirm")]
     Apply(change::Apply),
     /// List the documents in force, or print one.
     #[command(after_help = "Example:\n  tamis get services -n shop")]
     Get(get::GetArguments),
-    /// Show how the texts of a folder of resources differ from those in force: exits with 1 if any does.
+    /// Show how the texts of a folder of documents differ from those in force: exits with 1 if any does.
     #[command(after_help = "Example:\n  tamis diff -f examples/shop")]
     Diff(document::Diff),
     /// Take a document out of force.

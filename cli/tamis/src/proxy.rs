@@ -57,14 +57,14 @@ struct Serve {
     /// `--follow`, too.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["certificate", "key", "ca", "director_id"])]
     join: Option<PathBuf>,
-    /// Folder of resources; paths in them are relative to it, also with `--follow`. Default: the working
+    /// Folder of documents; paths in them are relative to it, also with `--follow`. Default: the working
     /// directory; with `--follow` the folder whose `.tamis` holds the certificate, if there is one.
     #[arg(long)]
     documents: Option<PathBuf>,
     /// Folder of signed filters; may be repeated.
     #[arg(long)]
     store: Vec<PathBuf>,
-    /// Director to follow, HOST:PORT, instead of a folder of resources; several, separated by commas, are
+    /// Director to follow, HOST:PORT, instead of a folder of documents; several, separated by commas, are
     /// tried in turn. Needs `--join`, or `--certificate`, `--key` and `--ca`.
     #[arg(long, value_name = "HOST:PORT", conflicts_with_all = ["store", "no_watch"],
         requires_all = ["state", "director_keys"])]

@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     /// Service or gateway, NAMESPACE/NAME; `*` means all.
     #[arg(value_parser = names::service, default_value = "*")]
     service: String,
-    /// Reason, shown to whoever asks later.
+    /// Reason, shown with the change.
     #[arg(long, default_value = "")]
     reason: String,
     #[command(flatten)]

@@ -28,7 +28,7 @@ enum Command {
     Start(Box<request::RolloutStartArguments>),
     /// Pause: every proxy keeps what it runs until somebody decides.
     #[command(
-        after_help = "Example:\n  tamis rollout pause retry-1.4.2 --why 'looking at a spike'"
+        after_help = "Example:\n  tamis rollout pause retry-1.4.2 --reason 'looking at a spike'"
     )]
     Pause(Move),
     /// Resume after a pause.
@@ -38,10 +38,12 @@ enum Command {
     #[command(after_help = "Example:\n  tamis rollout advance retry-1.4.2")]
     Advance(Move),
     /// Abort: all proxies return to the pinned digest.
-    #[command(after_help = "Example:\n  tamis rollout abort retry-1.4.2 --why 'not needed'")]
+    #[command(after_help = "Example:\n  tamis rollout abort retry-1.4.2 --reason 'not needed'")]
     Abort(Move),
     /// Kill: all proxies return at once, from any step.
-    #[command(after_help = "Example:\n  tamis rollout kill retry-1.4.2 --why 'errors at checkout'")]
+    #[command(
+        after_help = "Example:\n  tamis rollout kill retry-1.4.2 --reason 'errors at checkout'"
+    )]
     Kill(Move),
     /// Show rollouts, or one of them with what it measured.
     #[command(after_help = "Example:\n  tamis rollout status retry-1.4.2 --watch")]
@@ -52,9 +54,9 @@ enum Command {
 struct Move {
     /// Name of the rollout.
     name: String,
-    /// Reason, shown to whoever asks later.
+    /// Reason, shown with the rollout.
     #[arg(long, default_value = "")]
-    why: String,
+    reason: String,
     #[command(flatten)]
     at: RegistryAccess,
 }
@@ -95,7 +97,7 @@ fn begin(start: &request::RolloutStartArguments, output: Output) -> Result<ExitC
 }
 
 fn make(it: &Move, action: RolloutMove, output: Output) -> Result<ExitCode> {
-    let request = MoveRequest { action, why: it.why.clone() };
+    let request = MoveRequest { action, why: it.reason.clone() };
     let remote = it.at.remote()?;
     let view =
         remote.ask("asking", async |client| client.move_rollout(&it.name, &request).await)?;

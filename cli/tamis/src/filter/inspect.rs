@@ -18,7 +18,7 @@ pub(crate) struct Arguments {
     /// The component.
     component: PathBuf,
     /// Configuration (JSON) for which it declares what it reads and writes, as its attachment has it: of a router what it
-    /// receives as `config` beside its routes, or an object of both.
+    /// receives as `config` in addition to its routes, or an object of both.
     #[arg(long, default_value = NO_CONFIG)]
     config: String,
     /// File of documents with the Grant under which it is tried; default: everything is granted except

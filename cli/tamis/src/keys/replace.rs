@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     /// The private key that takes its place; `tamis keys generate` makes one.
     #[arg(long, value_name = "FILE")]
     with: PathBuf,
-    /// Reason, shown to whoever asks later or tries to pin what only the lost key signed.
+    /// Reason, shown with the revocation and to people who try to pin what only the lost key signed.
     #[arg(long)]
     reason: String,
     /// Show what would be signed again and what would stop, and change nothing.

@@ -41,7 +41,7 @@ use tamis_transport::Address;
 /// Arguments of `up`.
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// Folder of resources.
+    /// Folder of documents.
     #[arg(default_value = "examples/shop")]
     folder: PathBuf,
     /// Start no sample services: the endpoints in the resources run already.

@@ -171,7 +171,7 @@ fn what_a_version_may_do_more_in_any_service_of_a_change_needs_an_approval() {
         assert_eq!(named, grows, "{how} {services:?}: {text}");
         if !grows && how == "rollout" {
             // It goes back to what was pinned, which needs nobody's agreement.
-            registry.did(&["rollout", "kill", &name, "--why", "a test"]);
+            registry.did(&["rollout", "kill", &name, "--reason", "a test"]);
             assert_eq!(pinned(&registry), first.as_str());
         }
     }

@@ -87,7 +87,7 @@ fn g14_a_rollback_fetches_nothing_and_the_kill_switch_needs_no_blobs_at_all() {
     registry.serves(EDGE, SLOT, &third);
     registry.without_blobs(|| {
         let began = Instant::now();
-        registry.did(&["rollout", "kill", "guest-kill", "--why", "a test"]);
+        registry.did(&["rollout", "kill", "guest-kill", "--reason", "a test"]);
         registry.serves(EDGE, SLOT, &first);
         println!("killed within {:?}", began.elapsed());
     });
