@@ -91,7 +91,7 @@ pub struct IdentityRevocationView {
 pub struct IdentityRevokeRequest {
     /// The proxy, like `sidecar:shop/pay/0`.
     pub node: String,
-    /// The reason, which the proxy is told.
+    /// The reason; the proxy receives it.
     pub reason: String,
 }
 

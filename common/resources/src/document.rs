@@ -158,7 +158,7 @@ impl Document {
         Self { metadata: Metadata { name, ..self.metadata }, ..self }
     }
 
-    /// Makes it stand in for itself: it is not in force, and what it was to guard stays closed.
+    /// Marks the document as refused: it is not in force, and its targets stay closed.
     #[must_use]
     pub fn refused(self, why: impl Into<String>) -> Self {
         Self {

@@ -33,7 +33,7 @@ pub struct RouteFault {
 }
 
 /// The part of a configuration that a router accepts, and what was left out, as [`RouteVerdicts::sound_routes`] without
-/// what a router said before.
+/// the earlier verdicts of a router.
 pub fn sound_routes(
     config: &Json,
     validate: &mut dyn FnMut(&Json) -> ValidationFaults,

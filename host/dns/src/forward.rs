@@ -42,7 +42,7 @@ pub(crate) async fn ask(
     None
 }
 
-/// Asks one, with a number of ours that applications cannot know, and gives the answer with theirs.
+/// Asks one resolver under a random id of our own, and returns the answer under the application's id.
 async fn ask_one(
     (octets, asked): (&[u8], &Message),
     resolver: SocketAddr,

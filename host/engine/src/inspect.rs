@@ -11,7 +11,7 @@ use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, Wa
 const PACKAGE: &str = "tamis:filter/";
 /// Nested modules and components a file may contain.
 const MAX_NESTED: usize = 256;
-/// Octets of what is said against a component: it quotes it.
+/// Most bytes of a refusal, which quotes the component.
 const MAX_RULE: usize = 1_024;
 /// Imports and exports of the outer component.
 const MAX_NAMES: usize = 256;

@@ -65,7 +65,7 @@ fn has(one: &BuiltAttachment, hook: Hook) -> bool {
 
 fn refuse(one: &mut BuiltAttachment, stays: bool) {
     let rule = "a chain has one router, retry policy, circuit breaker, hedge and balancer, and this would be another";
-    let remedy = "give its Filter the world of what it is for, or take the other out";
+    let remedy = "set `world` of its Filter to the hook that it is for, or detach the other filter";
     let refusal = by_proxy("attachment.second", rule, remedy);
     one.status.state = SlotState::Refused(refusal.clone());
     one.status.detail = Some(refusal.sentence());

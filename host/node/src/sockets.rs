@@ -303,7 +303,9 @@ impl Sockets {
                 None => (tls, None),
                 Some(Some((tls, tcp))) => (tls, Some(tcp)),
                 Some(None) => {
-                    notes.push(format!("listener `{name}`: its port cannot be asked for"));
+                    notes.push(format!(
+                        "listener `{name}`: a `tcp` port needs both a port number and TLS"
+                    ));
                     continue;
                 }
             };

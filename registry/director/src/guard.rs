@@ -194,7 +194,7 @@ fn empty_chain(effect: &ChangeEffect) -> Option<Refused> {
     Some(Refused {
         code: code::EMPTY_CHAIN.into(),
         rule: format!("listener {listener} of {node} would have no filter any more{more}"),
-        set_by: "the guard against emptied chains".to_owned(),
+        set_by: "the safeguard against emptied chains".to_owned(),
         remedy: "keep an attachment, or confirm".to_owned(),
     })
 }

@@ -211,7 +211,7 @@ impl<S: Fold> FoldedJournal<S> {
         Ok(entries)
     }
 
-    /// Entries with what follows from each, computed beside this thread if there are many.
+    /// Entries with what follows from each, computed on another thread if there are many.
     async fn prepared(entries: Vec<Entry>) -> Vec<(Entry, S::Prepared)> {
         let prepare = |entries: Vec<Entry>| -> Vec<(Entry, S::Prepared)> {
             let prepared = |entry: Entry| {

@@ -1,4 +1,4 @@
-//! Places that many want, of which nobody takes more than are left for others.
+//! Permits shared by owners: an owner holds at most as many as are left for others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

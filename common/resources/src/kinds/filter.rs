@@ -88,7 +88,7 @@ shapes! {
     pub struct FilterSpec {
         /// The world that it implements.
         pub world: World,
-        /// Documents that it receives as a part of its configuration, beside the `config` of its attachment; default: no
+        /// Documents that it receives as a part of its configuration, in addition to the `config` of its attachment; default: no
         /// documents. Such a filter is attached in the phase `authz`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub receives: Option<ReceivedKind>,

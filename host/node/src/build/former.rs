@@ -50,7 +50,7 @@ impl Builder {
             {
                 continue;
             }
-            tracing::warn!(filter = made.name, digest = %made.digest, "it is not trusted any more: exchanges that it still sees end");
+            tracing::warn!(filter = made.name, digest = %made.digest, "the policies no longer trust this filter: exchanges that still use it end");
             filter.end();
             ended = true;
         }

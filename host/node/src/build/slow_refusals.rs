@@ -32,7 +32,7 @@ impl SlowRefusals {
         Some(&kept.refusal)
     }
 
-    /// Keeps a refusal that took long; returns it as it is told.
+    /// Keeps a refusal that took long; returns it as it is reported.
     pub(super) fn keep(
         &mut self,
         slot: &str,

@@ -175,7 +175,7 @@ impl<'a> Documents<'a> {
             // Elsewhere they only take away, and only from what is of the namespace.
             let what = if security.is_in(namespace) { "decides" } else { "narrows" };
             needs.add(RequiredRight::Namespace(namespace.clone()), || {
-                format!("{me} {what} what filters may do, which is for whoever holds {namespace}/*")
+                format!("{me} {what} what filters may do: this needs `operate` on {namespace}/*")
             });
             return;
         }

@@ -84,7 +84,7 @@ pub(crate) struct ControlInner {
     pub(crate) authority: OnceLock<MeshAuthority>,
     pub(crate) renewed: RenewedSvids,
     pub(crate) pace: RenewalPace,
-    /// The turns of computations beside the thread that serves.
+    /// The turns of computations on other threads than the one that serves.
     computing: Turns,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
@@ -187,7 +187,7 @@ impl Control {
 /// The state of the director and the identities of proxies, folded from the entries of the journal.
 #[derive(Debug, Default)]
 pub(crate) struct ControlState {
-    /// Shared with those who compute with it beside; a change then copies it.
+    /// Shared with those who compute with it on other threads; a change then copies it.
     director: Arc<State>,
     pub(crate) identities: IdentityLedger,
     keys: Option<KeysRecord>,

@@ -244,7 +244,7 @@ fn must_confirm(stops: &[StoppedSlot]) -> Refused {
             services.len(),
             named.join(", ")
         ),
-        set_by: "the guard of revocations".to_owned(),
+        set_by: "the safeguard of revocations".to_owned(),
         remedy: "omit --now, so that what runs keeps running and nothing new is pinned; or pin another version first; or confirm"
             .to_owned(),
     }

@@ -100,7 +100,7 @@ impl AuthorizedCaller {
         };
         if needs.is_elsewhere(need) {
             let title = format!("{} may not do that: {why}", self.actor());
-            let remedy = "ask their owner to do it, or ask for a token that covers both";
+            let remedy = "ask the owner of those documents, or use a token with rights for both";
             return Err(ApiProblem {
                 remedy: Some(remedy.to_owned()),
                 ..problem(403, "denied", title)

@@ -167,6 +167,6 @@ fn an_operator_watches_requests_as_they_end_and_nobody_waits_for_who_watches() {
     });
     assert!(gateway.end("-INT").success());
     eventually("it is told that the proxy ended", || {
-        tap.errors().contains("ended the tap").then_some(())
+        tap.errors().contains("closed the tap").then_some(())
     });
 }

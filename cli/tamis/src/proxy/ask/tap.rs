@@ -36,7 +36,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<()> {
     while left > 0 {
         // Without requests an empty line comes each second.
         let Some(line) = line(&mut lines)? else {
-            output::note(&format!("{} ended the tap: it ends, or started anew", which.node));
+            output::note(&format!(
+                "{} closed the tap: it is shutting down or was restarted",
+                which.node
+            ));
             return Ok(());
         };
         let Ok(value) = serde_json::from_str::<Value>(&line) else { continue };

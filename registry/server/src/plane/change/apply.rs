@@ -1,6 +1,6 @@
 //! Changes of documents: their preview, and making them.
 //!
-//! What follows from many documents takes seconds, so it is computed beside the thread that serves, on a snapshot of the
+//! What follows from many documents takes seconds, so it is computed on another thread, on a snapshot of the
 //! state. It is written if nothing was decided since.
 
 use std::collections::BTreeSet;

@@ -84,7 +84,7 @@ fn candidate(filter: &FilterPlan, assigned: &AssignmentRecord) -> FilterPlan {
 /// A slot without an assignment: the proxy refuses or skips, as its attachment states.
 fn unassigned(filter: &FilterPlan, why: Option<&Refused>) -> Activation {
     let none = || {
-        let remedy = "wait: it happens automatically; `tamis status` shows when";
+        let remedy = "wait: the director assigns it automatically; `tamis status` shows when";
         let rule = "the director has not assigned it yet";
         Refused::new("assign.missing", rule, "the director", remedy)
     };

@@ -11,18 +11,18 @@ use crate::plane::problem::problem;
 use crate::plane::rights::AuthorizedCaller;
 use crate::shares::{Place, Shares};
 
-/// Computations of one size at the same time. Nobody has more of them than are left for others.
+/// Computations of one size that may run at once; [`Shares`] says who gets them.
 const AT_ONCE: usize = 2;
 /// How long one waits for its turn.
 const TURN: Duration = Duration::from_secs(30);
 
-/// The state as it was, and what was known then of the plans of proxies. Nobody waits for who reads it.
+/// A snapshot of the state and of the plans that were known then; reading it takes no lock.
 pub(crate) struct StateCopy {
     pub(crate) state: Arc<State>,
     pub(crate) plans: Plans,
 }
 
-/// How much a computation is about, beside what is in force.
+/// How much a computation is about, apart from what is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Size {
     /// A pin, or documents of at most [`SMALL_BYTES`].
@@ -185,7 +185,8 @@ impl Control {
 async fn turn_of(places: &Shares, owner: &str) -> Result<Turn, ApiProblem> {
     let place = tokio::time::timeout(TURN, places.place(owner)).await;
     let place = place.map_err(|_| {
-        let title = "too many changes are computed at once, of this owner or of all";
+        let title =
+            "the registry is already computing as many changes as it may, for this owner or in all";
         let remedy = Some("try again".to_owned());
         ApiProblem { remedy, ..problem(503, "busy", title) }
     })?;

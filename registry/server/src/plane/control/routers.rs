@@ -1,4 +1,4 @@
-//! What routers said about the routes of everybody.
+//! Cached verdicts of routers on the routes of all owners.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

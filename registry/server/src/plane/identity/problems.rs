@@ -78,8 +78,10 @@ pub(crate) fn stranger() -> ApiProblem {
 }
 
 pub(crate) fn other_node(node: &str, shown: Option<&str>) -> ApiProblem {
-    let shown = shown.unwrap_or("nobody");
-    let title = format!("the SVID was signed for {shown}, not for {node}");
+    let title = match shown {
+        Some(shown) => format!("the SVID was signed for {shown}, not for {node}"),
+        None => format!("the client showed no SVID, and {node} renews with its own"),
+    };
     with(403, "identity.other-node", title, "each proxy renews its own SVID, with that SVID")
 }
 
