@@ -6,10 +6,12 @@
 
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
-use crate::slot::Slot;
+use crate::route::rule_again;
+use crate::slot::{ROUTE_NAME, Slot};
 use crate::tcp_refusal::TcpRefusal;
 use crate::worker::state::WorkerState;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tamis_ambient::Random;
 use tamis_exchange::{Exchange, Outcome};
@@ -53,20 +55,30 @@ pub(crate) fn are_same<'a>(
 }
 
 /// Ends with the refusal when a guard that a swap changed refuses the request that became a tunnel. `request` is that
-/// request after its hooks, `rule` the rule of a route that matched it.
+/// request after its hooks, `rule` the rule of a route that matched it; the router of each chain is asked for the rule that matches it
+/// there.
 pub(crate) async fn refused_later(
     mut request: Exchange,
     mut judge: Rc<Chain>,
-    rule: Option<String>,
+    mut rule: Option<Arc<str>>,
     listener: &str,
     (mut state, random): (FollowedState, Random),
 ) -> TcpRefusal {
     loop {
         let chain = next_chain(&mut state, listener, random).await;
+        // A request that no rule matches any more is of the rule that it had.
+        let now = rule_again(&chain, &request).await.or_else(|| rule.clone());
+        let moved = now != rule;
+        rule = now;
+        if let (true, Some(rule)) = (moved, &rule) {
+            request.attributes.set(ROUTE_NAME, Arc::clone(rule));
+        }
         let guards = chain.request.iter().filter(|slot| slot.guards());
         for slot in guards.filter(|slot| slot.is_for(rule.as_deref())) {
             let known = judge.request.iter().any(|one| one.is_same(slot));
-            if !known && let Some(refusal) = slot.refuses_again(&mut request).await {
+            // What it decided about another rule is no decision about this one.
+            let judged = known && !(moved && slot.is_behind_router());
+            if !judged && let Some(refusal) = slot.refuses_again(&mut request).await {
                 return refusal;
             }
         }

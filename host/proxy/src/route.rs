@@ -6,7 +6,7 @@ use crate::slot::{RouteQuestion, Slot};
 use crate::stop::{ExchangeStop, FilterAnswer};
 use std::rc::Rc;
 use std::sync::Arc;
-use tamis_exchange::{Choice, Fault, HeadSide, ROUTER_REASON, Refusal, Reply, Selection};
+use tamis_exchange::{Choice, Exchange, Fault, HeadSide, ROUTER_REASON, Refusal, Reply, Selection};
 use tamis_upstream::Upstream;
 
 /// Where the router sends an exchange as it is now.
@@ -41,6 +41,29 @@ pub(crate) async fn ask(state: &mut ExchangeState) -> Result<Destination, Exchan
     let Some(router) = state.chain.router.clone() else { return Ok(Destination::Unmatched) };
     let choice = router.ask_waiting(&RouteQuestion, state).await?.unwrap_or(Choice::Unmatched);
     Ok(chosen(state, router, choice))
+}
+
+/// The rule that a chain has for a request that became a tunnel in another one; `None`: it has none, or answers the request
+/// itself, or cannot choose.
+pub(crate) async fn rule_again(chain: &Chain, request: &Exchange) -> Option<Arc<str>> {
+    let mut rule = None;
+    if let Some(extension) = &chain.extension {
+        match extension.chooses_again(request).await.ok()? {
+            Choice::Extend => {}
+            Choice::Forward(selection) => {
+                let (rules, _) = chain.beyond_router();
+                rule = Some(selection.rule.saturating_add(rules));
+            }
+            Choice::Answer(_) | Choice::Unmatched => return None,
+        }
+    }
+    if rule.is_none()
+        && let Choice::Forward(selection) =
+            chain.router.as_ref()?.chooses_again(request).await.ok()?
+    {
+        rule = Some(selection.rule);
+    }
+    chain.rule_name(rule?).cloned()
 }
 
 /// The destination that a router chose.

@@ -63,7 +63,7 @@ struct ShadowFeed {
 pub(crate) type Slots = Rc<[Rc<Slot>]>;
 
 /// The attribute that names the rule of a route that matched.
-const ROUTE_NAME: &str = "route.name";
+pub(crate) const ROUTE_NAME: &str = "route.name";
 
 /// State that the slots of a worker share.
 pub(crate) struct SlotMaker<'a> {

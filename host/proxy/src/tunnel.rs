@@ -41,7 +41,8 @@ pub(crate) fn carry_upgrade(
                 return state.end(Outcome::RESET);
             }
         };
-        let (judge, rule) = (Rc::clone(&state.chain), state.rule_name().map(str::to_owned));
+        let judge = Rc::clone(&state.chain);
+        let rule = state.rule.and_then(|rule| judge.rule_name(rule)).cloned();
         let followed = (followed, state.random());
         let refused = async {
             match request {

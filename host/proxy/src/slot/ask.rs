@@ -3,7 +3,7 @@
 //! Every hook of an exchange goes through here, except those of the breaker and of telemetry. Only this file passes calls
 //! to the shadow of a slot, checks the answers, and decides what a failed call means.
 
-use super::question::{FailedCallEffect, HeadQuestion, Question};
+use super::question::{FailedCallEffect, HeadQuestion, Question, RouteQuestion};
 use super::{InstanceNumber, Slot};
 use crate::exchange::ExchangeState;
 use crate::stop::{ExchangeStop, FilterAnswer};
@@ -14,8 +14,9 @@ use std::rc::Rc;
 use std::time::Instant;
 use tamis_engine::{CallFault, Filter, Hook, Instance, OnFailure};
 use tamis_exchange::{
-    ConnectionDecision, ConnectionVerdict, Decision, Edit, EditError, Exchange, ExchangeEnding,
-    Fault, HeadSide, ReadableFields, Refusal, Verdict, View, apply, change_trailers,
+    Choice, ConnectionDecision, ConnectionVerdict, Decision, Edit, EditError, Exchange,
+    ExchangeEnding, Fault, HeadSide, ReadableFields, Refusal, Verdict, View, apply,
+    change_trailers,
 };
 
 /// The code of an exchange that ended because a filter failed.
@@ -257,6 +258,25 @@ impl Slot {
             Ok(_) => None,
             Err(fault) => Some(TcpRefusal::undecided(self, FILTER_FAILED, fault.kind().to_owned())),
         }
+    }
+
+    /// Asks the router about a request that became a tunnel, outside of its exchange.
+    pub(crate) async fn chooses_again(
+        self: &Rc<Self>,
+        request: &Exchange,
+    ) -> Result<Choice, CallFault> {
+        let Some(running) = &self.running else { return Ok(Choice::Unmatched) };
+        let filter = &running.instances.filter;
+        if filter.suspends(Hook::Router) {
+            let mut view = View::default();
+            RouteQuestion.show(&mut view, filter.reads(), request);
+            return Box::pin(running.instances.call_waiting(&RouteQuestion, &view)).await;
+        }
+        self.turn().await;
+        self.call_viewing(
+            |view, reads| RouteQuestion.show(view, reads, request),
+            |instance, view| RouteQuestion.call(instance, view),
+        )
     }
 
     /// Shows the end of an exchange. A call that fails is counted and logged; the exchange has ended.

@@ -155,6 +155,36 @@ fn a_websocket_is_closed_soon_after_policies_refuse_its_request_and_no_other_is(
 }
 
 #[test]
+fn a_websocket_is_judged_by_the_route_that_its_request_has_by_now() {
+    let application = raw(|stream, head| shouting(stream, &head));
+    let folder = mesh_with(application, "", "");
+    folder.write("authz.yaml", SWITCH);
+    let open = policy("test", "app", "{ kind: Service, name: app }", "  allow: [{}]\n");
+    folder.write("policies.yaml", &open);
+    folder.prepare();
+    let running = up(folder.path(), &["--no-apps"]);
+    let opened = |path: &str| {
+        let (stream, head) = ask(&folder, path, "websocket");
+        assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
+        stream
+    };
+    let (mut moved, mut stays) = (opened("/ws/one"), opened("/other"));
+    let route = "---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: adm, namespace: test }\n\
+        spec:\n  parentRefs: [{ name: edge }]\n  rules:\n  - { matches: [{ path: { type: PathPrefix, value: /ws } }], backendRefs: [{ name: app, port: 80 }] }\n";
+    let closed = policy("test", "adm", "{ kind: HTTPRoute, name: adm }", "  deny: [{}]\n");
+    folder.write("policies.yaml", &[&open, route, &closed].concat());
+    eventually("the new route is closed", || {
+        (get(&folder.http, "/ws/one").status == 403).then_some(())
+    });
+    eventually("the tunnel is closed", || match shouts(&mut moved, "on") {
+        Some(()) => None,
+        None => Some(()),
+    });
+    shouts(&mut stays, "the other one stays").unwrap();
+    running.end("-INT");
+}
+
+#[test]
 fn silent_websockets_leave_an_endpoint_to_requests() {
     let application = raw(|stream, head| shouting(stream, &head));
     let folder = Folder::documents(&[application]);
