@@ -30,7 +30,7 @@ use tokio::sync::oneshot;
 
 use self::request::RequestFacts;
 use self::response::{AfterResponse, ResponsePlan};
-use self::socket::{RequestArrival, ServerSocket};
+use self::socket::{RequestArrival, ServerSocket, Wait};
 use super::body::RequestBody;
 use super::side::{ExchangeSide, RequestBodyError};
 use super::tunnel::ServerTunnel;
@@ -200,7 +200,7 @@ where
         {
             return Poll::Ready(Err(error));
         }
-        socket.poll_peer_gone(cx).map(Err)
+        socket.poll_peer_gone(cx, Wait::PeerGone).map(Err)
     })
     .await
 }
@@ -249,6 +249,7 @@ where
                     break;
                 };
                 let mut socket = socket.borrow_mut();
+                socket.note_piece();
                 let outbox = &mut socket.outbox;
                 let (data, ended) = match piece {
                     Ok(Piece::Data(data, ended)) => (data, ended.then_some(None)),
@@ -274,7 +275,9 @@ where
             }
             if pending {
                 reader.nothing_waits();
-                return Poll::Pending;
+                // Writing shows that a client left, but nothing may come to write for as long as the upstream likes.
+                let mut socket = socket.borrow_mut();
+                return socket.poll_peer_gone(cx, Wait::PeerLeft).map(Err);
             }
         }
     })

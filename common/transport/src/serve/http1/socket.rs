@@ -28,10 +28,12 @@ const READ_MIN: usize = 8 * 1024;
 const READ_MAX: usize = TURN_BYTES;
 /// After so long without a request a connection gives back the memory that the next one would use.
 const QUIET_AFTER: Duration = Duration::from_secs(1);
+/// Pauses of a response that a client which ended its side waits for: most such clients have left, and the others read on.
+const LEFT_PAUSE: Duration = Duration::from_secs(10);
 
 /// The kind of the current wait; each has its own limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
+pub(super) enum Wait {
     /// For a request, shortly after the one before.
     Soon,
     /// For a request.
@@ -40,6 +42,8 @@ enum Wait {
     Body,
     /// For the response to a client that ended its side.
     PeerGone,
+    /// For the next piece of a response to a client that ended its side.
+    PeerLeft,
 }
 
 /// Result of waiting for a request.
@@ -196,6 +200,7 @@ impl<IO> ServerSocket<IO> {
             Wait::Head => head_timeout,
             Wait::Body => body_timeout,
             Wait::PeerGone => left_timeout,
+            Wait::PeerLeft => LEFT_PAUSE,
         }
     }
 }
@@ -248,7 +253,7 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
                 self.buffer = BytesMut::new();
                 RequestArrival::Nothing
             }
-            Wait::Idle | Wait::Body | Wait::PeerGone => RequestArrival::End,
+            Wait::Idle | Wait::Body | Wait::PeerGone | Wait::PeerLeft => RequestArrival::End,
         })
     }
 
@@ -290,9 +295,16 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
         Poll::Ready(Ok(read))
     }
 
-    /// Ready once the peer that waits for its response counts as gone: its connection broke, or it ended its side and no
-    /// response began for too long. Once a response has begun, writing shows it. Bytes that arrive meanwhile are kept.
-    pub(super) fn poll_peer_gone(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+    /// A piece of the response is there: a peer that ended its side may wait as long again for the next.
+    pub(super) fn note_piece(&mut self) {
+        if matches!(self.waiting, Some((Wait::PeerLeft, _))) {
+            self.waiting = None;
+        }
+    }
+
+    /// Ready once the peer that waits for its response, or for the next piece of it, counts as gone: its connection broke, or
+    /// it ended its side and nothing came for too long. Bytes that arrive meanwhile are kept.
+    pub(super) fn poll_peer_gone(&mut self, cx: &mut Context<'_>, wait: Wait) -> Poll<io::Error> {
         if self.content != Content::Done || !self.buffer.is_empty() {
             return Poll::Pending;
         }
@@ -301,8 +313,8 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
             Ok(0) => {}
             Ok(_) => return Poll::Pending,
         }
-        ready!(self.poll_deadline(cx, Wait::PeerGone));
-        let left = "the peer ended its side and no response began in time";
+        ready!(self.poll_deadline(cx, wait));
+        let left = "the peer ended its side, and nothing of a response came in time";
         Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, left))
     }
 }

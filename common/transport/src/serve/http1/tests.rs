@@ -1,6 +1,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use http::header;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -265,6 +266,39 @@ async fn an_interim_response_is_sent_before_the_last_one_is_known() {
     let (said, ended) = talk(handler, client).await;
     assert_eq!(said, "HTTP/1.1 103 Early Hints\r\n\r\n");
     assert!(matches!(ended, Err(ServeError::Http1(_))), "the client left: {ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_pauses_ends_when_its_client_has_left_and_not_when_it_reads_on() {
+    // Pauses of the response in seconds, whether the client ends its side or leaves, and whether it gets all pieces.
+    for (pause, leaves, whole) in [(9, false, true), (11, false, false), (3_600, true, false)] {
+        let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| {
+            let piece = move |nth: u32| async move {
+                let wait = if nth == 0 { 0 } else { pause };
+                tokio::time::sleep(Duration::from_secs(wait)).await;
+                Ok::<_, io::Error>(Frame::data(Bytes::from_static(b"piece")))
+            };
+            let pieces = futures_util::stream::iter(0..4).then(piece);
+            Response::new(StreamBody::new(Box::pin(pieces)))
+        };
+        let client = async |mut io: DuplexStream| {
+            io.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            if leaves {
+                let mut first = [0; 64];
+                io.read_exact(&mut first).await.unwrap();
+                return 0;
+            }
+            io.shutdown().await.unwrap();
+            let mut all = String::new();
+            io.read_to_string(&mut all).await.unwrap();
+            all.matches("piece").count()
+        };
+        let began = Instant::now();
+        let (pieces, ended) = talk(handler, client).await;
+        assert_eq!((pieces == 4, ended.is_ok()), (whole, whole), "{pause} {leaves}: {ended:?}");
+        // Its time is the test's: nobody waits for what does not come.
+        assert!(began.elapsed() < Duration::from_secs(60), "{pause} {leaves}");
+    }
 }
 
 #[tokio::test]
