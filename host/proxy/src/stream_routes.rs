@@ -98,6 +98,10 @@ impl StreamRules {
         }
         let name = name?.to_ascii_lowercase();
         let name = name.strip_suffix('.').unwrap_or(&name);
+        if name.starts_with('.') {
+            // No name has an empty label; the host of a wildcard begins with one.
+            return None;
+        }
         let wildcards = name.match_indices('.').filter(|(at, _)| *at > 0);
         let wildcards = wildcards.filter_map(|(at, _)| name.get(at..));
         std::iter::once(name).chain(wildcards).find_map(|host| self.hosts.get(host)).copied()
