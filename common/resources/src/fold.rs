@@ -1,5 +1,6 @@
 //! Computes the plan of one proxy from documents. A bad document becomes a problem; the others are used.
 
+mod allowed_routes;
 mod attachment;
 mod attachments;
 mod authorization;

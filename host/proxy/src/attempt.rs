@@ -72,8 +72,6 @@ pub(crate) async fn send(
     // Checked before what was sent: a body that a filter ended is not the client's fault.
     if let Some(end) = &body.end {
         end.check(state)?;
-        // The rest of the body may still be on its way.
-        state.body_end = Some(end.clone());
     }
     Ok(sent?)
 }

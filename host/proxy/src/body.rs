@@ -1,6 +1,7 @@
 //! Bodies on their way through this proxy: what was read whole, and what is sent with hooks.
 
-use crate::body_budget::{BODIES_MAX_BYTES, BodyRoom, BudgetSpent, GatheredBody};
+use crate::body_budget::{BodyRoom, BudgetSpent, GatheredBody};
+use crate::chunk_end::ChunkEnd;
 use crate::heads::Owners;
 use crate::slot::{ChunkSlot, TrailerSlot};
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use std::sync::Arc;
-use tamis_exchange::{Body, BodyError, Fault, Refusal};
+use tamis_exchange::{Body, BodyError};
 use tokio::time::Instant;
 
 /// Why a body cannot be read whole.
@@ -64,15 +65,6 @@ pub(crate) fn buffered_body(
     body
 }
 
-/// The refusal of an exchange whose body has no room among those that filters see whole or hold.
-pub(crate) fn no_room(code: &'static str) -> Refusal {
-    let mib = BODIES_MAX_BYTES / (1024 * 1024);
-    let detail = format!(
-        "of the {mib} MiB for bodies that filters see whole or hold, its client may have no more than is left for others"
-    );
-    Refusal::new(code, 503, Fault::Host, detail)
-}
-
 /// The body of a response before it is sent, and what happens to it on its way.
 pub(crate) struct HookedBody {
     pub(crate) body: Body,
@@ -84,11 +76,20 @@ pub(crate) struct HookedBody {
     pub(crate) owners: Option<Arc<Owners>>,
     /// When it ends, whatever was sent.
     pub(crate) deadline: Option<Instant>,
+    /// Where filters that judge the request's body, the rest of which may still be on its way, note that they ended it.
+    pub(crate) request_end: Option<ChunkEnd>,
 }
 
 impl From<Body> for HookedBody {
     /// A body that passes as it is.
     fn from(body: Body) -> Self {
-        Self { body, chunks: Vec::new(), trailers: Vec::new(), owners: None, deadline: None }
+        Self {
+            body,
+            chunks: Vec::new(),
+            trailers: Vec::new(),
+            owners: None,
+            deadline: None,
+            request_end: None,
+        }
     }
 }

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tamis_exchange::{Fault, Refusal};
 
 /// Bytes of bodies that a proxy holds for filters at once.
 pub(crate) const BODIES_MAX_BYTES: u64 = 256 * 1024 * 1024;
@@ -234,6 +235,15 @@ impl AsRef<[u8]> for GatheredBody {
     fn as_ref(&self) -> &[u8] {
         &self.octets
     }
+}
+
+/// The refusal of an exchange whose body has no room among those that filters see whole or hold.
+pub(crate) fn no_room(code: &'static str) -> Refusal {
+    let mib = BODIES_MAX_BYTES / (1024 * 1024);
+    let detail = format!(
+        "of the {mib} MiB for bodies that filters see whole or hold, its client may have no more than is left for others"
+    );
+    Refusal::new(code, 503, Fault::Host, detail)
 }
 
 #[cfg(test)]

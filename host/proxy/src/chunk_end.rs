@@ -1,6 +1,6 @@
 //! The end of an exchange in the middle of a body: at a chunk, or at the trailers.
 
-use crate::body::no_room;
+use crate::body_budget::no_room;
 use crate::exchange::ExchangeState;
 use crate::slot::Slot;
 use crate::stop::{ExchangeStop, FilterAnswer};
@@ -34,28 +34,6 @@ impl ChunkStop {
     }
 }
 
-impl ExchangeState {
-    /// Notes in the record what ended the request's body after the response began, which nothing can replace any more.
-    pub(crate) fn note_body_end(&mut self) {
-        let Some(stop) = self.body_end.take().and_then(|end| end.take()) else { return };
-        match stop.into_stop(self) {
-            ExchangeStop::Answered(FilterAnswer { slot, reply, reason }) => {
-                self.outcome.insert(Outcome::REFUSED_BY_FILTER);
-                self.calls.answered(slot.number, reply.status);
-                self.answered_by = Some(slot);
-                self.reason = reason.map(Into::into).or(self.reason.take());
-                self.detail = Some("it refused the rest of the request".to_owned());
-            }
-            ExchangeStop::Refused(refusal) => {
-                self.outcome.insert(Outcome::REFUSED_BY_FILTER);
-                self.reason = Some(refusal.code.into());
-                self.detail = Some(refusal.detail);
-            }
-            ExchangeStop::LastHop(_) => {}
-        }
-    }
-}
-
 /// Records the end of an exchange at a chunk.
 #[derive(Clone, Default)]
 pub(crate) struct ChunkEnd(Rc<RefCell<Option<ChunkStop>>>);
@@ -72,6 +50,26 @@ impl ChunkEnd {
     /// The end, if there was one.
     pub(crate) fn take(&self) -> Option<ChunkStop> {
         self.0.take()
+    }
+
+    /// Notes in the record what ended the request's body after the response began, which nothing can replace any more.
+    pub(crate) fn record(&self, state: &mut ExchangeState) {
+        let Some(stop) = self.take() else { return };
+        match stop.into_stop(state) {
+            ExchangeStop::Answered(FilterAnswer { slot, reply, reason }) => {
+                state.outcome.insert(Outcome::REFUSED_BY_FILTER);
+                state.calls.answered(slot.number, reply.status);
+                state.answered_by = Some(slot);
+                state.reason = reason.map(Into::into).or(state.reason.take());
+                state.detail = Some("it refused the rest of the request".to_owned());
+            }
+            ExchangeStop::Refused(refusal) => {
+                state.outcome.insert(Outcome::REFUSED_BY_FILTER);
+                state.reason = Some(refusal.code.into());
+                state.detail = Some(refusal.detail);
+            }
+            ExchangeStop::LastHop(_) => {}
+        }
     }
 
     /// Notes the end.

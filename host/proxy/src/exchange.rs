@@ -10,7 +10,6 @@ pub(crate) use replay::{Replay, too_large};
 use crate::body_budget::{BodyRoom, BodySender};
 use crate::calls::HookCalls;
 use crate::chain::Chain;
-use crate::chunk_end::ChunkEnd;
 use crate::connection::Connection;
 use crate::grpc_web::GrpcWebCall;
 use crate::heads::CopyMark;
@@ -67,8 +66,6 @@ pub(crate) struct ExchangeState {
     pub(crate) sampled: Option<bool>,
     /// The client's body.
     pub(crate) body: Replay,
-    /// Where a filter that judges the body notes that it ended it; `None`: no filter does, or the response has not begun.
-    pub(crate) body_end: Option<ChunkEnd>,
     /// Bytes that came through a tunnel; those of a request body are counted with it.
     pub(crate) bytes_in: u64,
     /// Bytes of the response body sent so far.
@@ -138,7 +135,6 @@ impl ExchangeState {
             request_id: None,
             sampled: None,
             body: Replay::none(),
-            body_end: None,
             bytes_in: 0,
             bytes_out: 0,
             status: 0,

@@ -1,7 +1,7 @@
 //! Responses that are written in this proxy: a filter's reply, or the host's refusal. The filters that
 //! declared to see them may change their heads and replace them: security headers, CORS, error pages.
 
-use crate::body::no_room;
+use crate::body_budget::no_room;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::refuse;

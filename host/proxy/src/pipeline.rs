@@ -48,5 +48,6 @@ async fn forward(
     if switch::opens(parts.upgrade.as_ref(), &response)? {
         return switch::switch(state, &selection, parts, response).await;
     }
-    respond(state, &selection, parts, response).await
+    let response = respond(state, &selection, parts, response).await?;
+    Ok(response.map(|sent| HookedBody { request_end: body.end, ..sent }))
 }

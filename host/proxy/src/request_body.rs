@@ -1,8 +1,8 @@
 //! The request body and its hooks: with the complete body before the request is sent, or chunk by chunk
 //! while it is sent.
 
-use crate::body::{UnreadBody, buffered_body, no_room, read_whole};
-use crate::body_budget::BudgetSpent;
+use crate::body::{UnreadBody, buffered_body, read_whole};
+use crate::body_budget::{BudgetSpent, no_room};
 use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::exchange::{ExchangeState, Replay};
 use crate::slot::{

@@ -1,7 +1,7 @@
 //! The response back to the client: response hooks, fields, body.
 
-use crate::body::{HookedBody, UnreadBody, buffered_body, no_room, read_whole};
-use crate::body_budget::BudgetSpent;
+use crate::body::{HookedBody, UnreadBody, buffered_body, read_whole};
+use crate::body_budget::{BudgetSpent, no_room};
 use crate::exchange::ExchangeState;
 use crate::heads::response::{announce_known_trailers, has_no_content, pass_on};
 use crate::local::ANSWERED_BY;

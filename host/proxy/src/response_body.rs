@@ -1,7 +1,9 @@
 //! The response body on its way to the client: passed through hooks, counted, limited in time. Its end is
 //! the end of the exchange.
 
-use crate::body::{HookedBody, no_room};
+use crate::body::HookedBody;
+use crate::body_budget::no_room;
+use crate::chunk_end::ChunkEnd;
 use crate::exchange::ExchangeState;
 use crate::grpc_web::{GrpcWebCall, GrpcWebResponse};
 use crate::heads::{Owners, is_grpc};
@@ -29,6 +31,8 @@ pub(crate) struct ResponseBody {
     watching: Vec<TrailerSlot>,
     /// What ended it at the trailers.
     end: Option<EarlyEnd>,
+    /// What ended the body of the request meanwhile.
+    request_end: Option<ChunkEnd>,
     /// It answers a call of gRPC-Web.
     web: Option<GrpcWebResponse>,
 }
@@ -136,7 +140,10 @@ impl ResponseBody {
     }
 
     fn ended(&mut self, outcome: Outcome) {
-        if let Some(state) = self.state.take() {
+        if let Some(mut state) = self.state.take() {
+            if let Some(end) = &self.request_end {
+                end.record(&mut state);
+            }
             state.end(outcome);
         }
     }
@@ -154,7 +161,7 @@ impl ResponseBody {
 impl From<HookedBody> for ResponseBody {
     /// A body without an exchange.
     fn from(hooked: HookedBody) -> Self {
-        let HookedBody { body, chunks, trailers, owners, deadline } = hooked;
+        let HookedBody { body, chunks, trailers, owners, deadline, request_end } = hooked;
         Self {
             inner: body,
             state: None,
@@ -163,6 +170,7 @@ impl From<HookedBody> for ResponseBody {
             owners,
             watching: trailers,
             end: None,
+            request_end,
             web: None,
         }
     }

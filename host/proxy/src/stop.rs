@@ -1,6 +1,6 @@
 //! The end of an exchange before or instead of an upstream, and the response to the client.
 
-use crate::body::no_room;
+use crate::body_budget::no_room;
 use crate::exchange::ExchangeState;
 use crate::generation::Reasons;
 use crate::refuse;

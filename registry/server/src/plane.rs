@@ -9,6 +9,7 @@
 //! append at an outdated head is decided again.
 
 mod change;
+mod claim_keys;
 mod component_examiner;
 mod control;
 #[cfg(test)]

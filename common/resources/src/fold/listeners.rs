@@ -1,6 +1,6 @@
 //! Sockets of the proxy, without their chains.
 
-use super::routes::kinds_of;
+use super::allowed_routes::kinds_of;
 use super::services::{local_name, ports};
 use super::streams::{StreamRoutes, is_stream};
 use super::tcp::{Called, application, idle_fault, listener_plan, tcp_ports};

@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
+use super::allowed_routes::{intersect, speaks, takes};
 use super::listeners::Socket;
 use super::services::{local_name, ports};
 use super::tcp::tcp_ports;
 use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
-    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ListenerProtocol, ParentKind,
-    ParentRef, PathEscapes, ReferenceGrantSpec, RouteFilter, RouteKind, RouteNamespaces,
-    ServiceSpec,
+    BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ParentKind, ParentRef,
+    PathEscapes, ReferenceGrantSpec, RouteFilter, ServiceSpec,
 };
 use crate::plan::TrafficDirection;
 use crate::rules::{self, BrokenRule};
@@ -503,38 +503,6 @@ fn not_taken(
     Some((NOT_ALLOWED, why))
 }
 
-/// Whether a listener takes a route.
-pub(super) fn takes(listener: &Listener, gateway_namespace: &str, route: &Document) -> bool {
-    speaks(listener, route.kind()) && allowed(from(listener), gateway_namespace, route)
-}
-
-/// Whether a listener takes routes of a kind.
-fn speaks(listener: &Listener, kind: &str) -> bool {
-    let kinds = listener.allowed_routes.as_ref().map(|it| it.kinds.as_slice()).unwrap_or_default();
-    let named = kinds.is_empty() || kinds.iter().any(|one| one.kind.to_string() == kind);
-    named && kinds_of(listener.protocol).iter().any(|one| one.to_string() == kind)
-}
-
-/// The kinds of routes that a protocol has.
-pub(super) fn kinds_of(protocol: ListenerProtocol) -> &'static [RouteKind] {
-    match protocol {
-        ListenerProtocol::HTTP | ListenerProtocol::HTTPS => {
-            &[RouteKind::HTTPRoute, RouteKind::GRPCRoute]
-        }
-        ListenerProtocol::TLS => &[RouteKind::TLSRoute],
-        ListenerProtocol::TCP => &[RouteKind::TCPRoute],
-    }
-}
-
-/// The namespaces whose routes a listener takes.
-fn from(listener: &Listener) -> Option<RouteNamespaces> {
-    Some(listener.allowed_routes.as_ref()?.namespaces.as_ref()?.from)
-}
-
-fn allowed(from: Option<RouteNamespaces>, gateway_namespace: &str, route: &Document) -> bool {
-    from == Some(RouteNamespaces::All) || route.metadata.namespace == gateway_namespace
-}
-
 fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
     let Some(port) = ports(spec).into_iter().next() else { return Vec::new() };
     vec![default_route(local_name(&document.key(), port.port), Vec::new())]
@@ -582,28 +550,6 @@ fn redirect_to(route: &mut Json, port: u16) {
             redirect.insert("port".to_owned(), port.into());
         }
     }
-}
-
-/// Hostnames of a route that a listener accepts; `None` when there are none.
-pub(super) fn intersect(listener: Option<&str>, route: &[String]) -> Option<Vec<String>> {
-    let Some(listener) = listener else { return Some(route.to_vec()) };
-    if route.is_empty() {
-        return Some(vec![listener.to_owned()]);
-    }
-    let under = |name: &str, pattern: &str| {
-        pattern.strip_prefix('*').is_some_and(|suffix| name.ends_with(suffix))
-    };
-    let both: Vec<String> = route
-        .iter()
-        .filter_map(|host| {
-            if host == listener || under(host, listener) {
-                Some(host.clone())
-            } else {
-                under(listener, host).then(|| listener.to_owned())
-            }
-        })
-        .collect();
-    (!both.is_empty()).then_some(both)
 }
 
 /// The JSON of a part without absent fields.

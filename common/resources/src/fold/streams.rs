@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::routes::{intersect, takes};
+use super::allowed_routes::{intersect, takes};
 use super::tcp::tcp_ports;
 use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, Security};
 use crate::document::Document;

@@ -16,7 +16,6 @@ impl Drop for ExchangeState {
         if !self.complete {
             self.outcome.insert(Outcome::CLIENT_GONE);
         }
-        self.note_body_end();
         let duration = self.elapsed();
         self.bytes_in = self.bytes_in.saturating_add(self.body.bytes_in());
         self.finish(duration);

@@ -172,7 +172,9 @@ fn a_websocket_is_judged_by_the_route_that_its_request_has_by_now() {
     let route = "---\nkind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: { name: adm, namespace: test }\n\
         spec:\n  parentRefs: [{ name: edge }]\n  rules:\n  - { matches: [{ path: { type: PathPrefix, value: /ws } }], backendRefs: [{ name: app, port: 80 }] }\n";
     let closed = policy("test", "adm", "{ kind: HTTPRoute, name: adm }", "  deny: [{}]\n");
-    folder.write("policies.yaml", &[&open, route, &closed].concat());
+    let guard = "---\nkind: FilterAttachment\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: adm, namespace: test }\n\
+        spec: { targetRefs: [{ kind: HTTPRoute, name: adm }], filter: tamis/authz, phase: authz, order: 20 }\n";
+    folder.write("policies.yaml", &[&open, route, &closed, guard].concat());
     eventually("the new route is closed", || {
         (get(&folder.http, "/ws/one").status == 403).then_some(())
     });
