@@ -6,7 +6,8 @@ use bytes::BytesMut;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::{AskedHandshake, HANDSHAKE_TIMEOUT, TlsError, UNRECOGNIZED_NAME, asked};
+use super::server::{UNRECOGNIZED_NAME, asked};
+use super::{AskedHandshake, HANDSHAKE_TIMEOUT, TlsError};
 use crate::serve::PrefixedStream;
 
 /// Longest first message, records and all, in octets. Those of clients have a few thousand at most.

@@ -1,3 +1,6 @@
+use std::path::Path;
+use std::sync::Arc;
+
 use std::path::PathBuf;
 
 use rcgen::{
@@ -113,7 +116,7 @@ fn where_clients_are_verified_none_resumes_a_session() {
             let mut client = shop.client(&ca, Some(SERVER));
             let (chain, key) = (shop.path("client.pem"), shop.path("client.key"));
             client.config = Arc::new(
-                ClientConfig::builder_with_provider(verify::provider())
+                rustls::ClientConfig::builder_with_provider(verify::provider())
                     .with_protocol_versions(&[version])
                     .unwrap()
                     .with_root_certificates(verify::authorities(&ca).unwrap())
