@@ -8,7 +8,7 @@ use crate::format;
 /// The longest name of a proxy, in bytes: two names of at most 253 and the number of an endpoint.
 const MAX_BYTES: usize = "sidecar:".len() + 2 * 253 + "//".len() + 20;
 
-/// Names one proxy. Only [`NodeName::to_string`] is a key: a sidecar without a number is read as the one with 0.
+/// Names one proxy. Only what it displays is a key: a sidecar without a number is read as the one with 0.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum NodeName {
     /// `gateway:NAMESPACE/NAME`: a `Gateway`.
