@@ -167,7 +167,7 @@ fn a_change_that_never_ends_is_refused_before_it_takes_too_much_memory() {
         let by_number = refused == ProtocolError::TooLarge(MAX_PARTS);
         assert!(by_number || refused == ProtocolError::TooLong(MAX_BYTES), "{what}: {refused}");
         assert_eq!(by_number, what == "short names to remove");
-        // The next stream begins anew, and takes what fits.
+        // The next stream of changes starts with an empty budget.
         hello(&mut held);
         let taken = held.take(Push { last: true, ..going_on(vec![part(0, &text)], Vec::new()) });
         assert!(taken.unwrap().is_some(), "{what}");
