@@ -41,6 +41,8 @@ struct Streams {
     open: Cell<u32>,
     /// The peer's limit when the connection was last active.
     allowed: Cell<u32>,
+    /// How many of its responses nobody read to their end.
+    given_up: Cell<u32>,
     last_used: Cell<Instant>,
     clock: Clock,
     queue: Rc<StreamQueue>,
@@ -64,8 +66,17 @@ const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 const CONNECTION_WINDOW_BYTES: u32 = STREAM_WINDOW_BYTES * STREAMS_MAX;
 /// Bytes of requests that wait to be written, on one stream.
 const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+/// Streams that clients gave up whose late frames are expected: they are dropped without a word. Each takes a few hundred
+/// octets until [`GIVEN_UP_EXPECTED`] has passed.
+const GIVEN_UP_KEPT: usize = 10_000;
+/// Time for which late frames of such a stream are expected.
+const GIVEN_UP_EXPECTED: Duration = Duration::from_secs(10);
+/// Streams that clients gave up on a connection before it takes no new ones and ends with those that it has. What is on
+/// its way for them may come late, and each late frame counts towards [`ERROR_RESETS_MAX`]: at most 17 frames of the
+/// usual size for a window of [`STREAM_WINDOW_BYTES`]. So no client that gives up downloads ends those of others.
+const GIVEN_UP_MAX: u32 = 4_096;
 /// Streams that we reset because of what the peer sent, before the connection ends.
-const ERROR_RESETS_MAX: usize = 1024;
+const ERROR_RESETS_MAX: usize = 100_000;
 /// Time limit for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -88,9 +99,9 @@ impl Connection {
         self.streams.open.get() < self.streams.allowed.get().min(STREAMS_MAX)
     }
 
-    /// Whether the peer allows no streams at all: it is about to go.
+    /// Whether it takes no more streams: the peer allows none, for it is about to go, or too many were given up.
     fn is_closing(&self) -> bool {
-        self.streams.allowed.get() == 0
+        self.streams.allowed.get() == 0 || self.streams.given_up.get() >= GIVEN_UP_MAX
     }
 
     fn take(&self) -> (SendRequest<Bytes>, Stream) {
@@ -106,6 +117,27 @@ impl Streams {
         self.open.set(self.open.get().saturating_sub(1));
         self.last_used.set(self.clock.now());
         self.queue.notify();
+    }
+}
+
+/// A response that has not ended. Dropped before [`Self::ended`], it counts as given up.
+struct UnendedResponse(Option<Rc<Streams>>);
+
+impl UnendedResponse {
+    fn of(stream: &Stream) -> Self {
+        Self(Some(Rc::clone(&stream.streams)))
+    }
+
+    fn ended(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for UnendedResponse {
+    fn drop(&mut self) {
+        if let Some(streams) = &self.0 {
+            streams.given_up.set(streams.given_up.get().saturating_add(1));
+        }
     }
 }
 
@@ -218,9 +250,9 @@ async fn connect_or_wait(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream, boo
             }
         }
         if waiting.is_none() {
-            waiting = Some(WaitingRequest::enter(pool)?);
+            waiting = Some((WaitingRequest::enter(pool)?, pool.state.queue.enter()));
         }
-        if let Some(waiting) = &waiting {
+        if let Some((waiting, _)) = &waiting {
             waiting.turn().await;
         }
     }
@@ -248,6 +280,7 @@ async fn open(
     let streams = Rc::new(Streams {
         open: Cell::new(0),
         allowed: Cell::new(STREAMS_MAX),
+        given_up: Cell::new(0),
         last_used: Cell::new(pool.state.clock.now()),
         clock: pool.state.clock,
         queue: Rc::clone(&pool.streams),
@@ -278,6 +311,8 @@ fn builder(head_bytes: usize) -> Builder {
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_reset_streams(GIVEN_UP_KEPT)
+        .reset_stream_duration(GIVEN_UP_EXPECTED)
         .max_local_error_reset_streams(Some(ERROR_RESETS_MAX))
         .enable_push(false);
     builder

@@ -5,6 +5,7 @@ use super::*;
 use bytes::Bytes;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use std::future::poll_fn;
 use tamis_exchange::Cause;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -84,6 +85,29 @@ async fn another_connection_is_opened_when_the_peer_allows_no_more_streams() {
     .await;
 }
 
+#[tokio::test]
+async fn whoever_waits_for_a_stream_is_seen_by_those_that_have_one() {
+    on_worker(async {
+        let (target, seen) = http2(1).await;
+        let mut config = config(Protocol::Http2, [target]);
+        config.settings.max_connections = 1;
+        let (_worker, upstream) = worker(config);
+        let mut first = attempt(&upstream).await;
+        let response = first.send(get("/"), false, || None).await.unwrap();
+        assert!(!first.is_crowded() && !first.crowd().is_there());
+        let waits = spawn_local(async move { fetch(&upstream, get("/second")).await });
+        eventually("a request waits", || first.is_crowded() && first.crowd().is_there()).await;
+        assert_eq!(text(response).await, "/");
+        // The stream is there until the attempt ends.
+        let crowd = first.crowd();
+        drop(first);
+        assert_eq!(waits.await.unwrap().unwrap(), "/second");
+        assert!(!crowd.is_there());
+        assert_eq!(seen.connections.get(), 1);
+    })
+    .await;
+}
+
 /// A server by hand, on the level of frames.
 pub(super) async fn frames<F: Future<Output = ()> + 'static>(
     serve: impl Fn(u32, h2::server::Connection<TcpStream, Bytes>) -> F + 'static,
@@ -135,6 +159,51 @@ async fn after_a_goaway_requests_go_over_a_new_connection() {
             assert_eq!(fetch(&upstream, get("/")).await.unwrap(), "");
         }
         assert!((3..=4).contains(&seen.connections.get()), "{}", seen.connections.get());
+    })
+    .await;
+}
+
+/// Answers `/slow` in two pieces, the second when `released`, and everything else with more than anybody reads.
+async fn downloads(released: Rc<tokio::sync::Notify>) -> (EndpointTarget, Rc<ServerLog>) {
+    frames(move |_, mut connection| {
+        let released = Rc::clone(&released);
+        async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                let mut answer = respond.send_response(Response::new(()), false).unwrap();
+                let slow = request.uri().path() == "/slow";
+                let released = Rc::clone(&released);
+                drop(spawn_local(async move {
+                    if slow {
+                        drop(answer.send_data(Bytes::from_static(b"begun "), false));
+                        released.notified().await;
+                        drop(answer.send_data(Bytes::from_static(b"and ended"), true));
+                    } else {
+                        drop(answer.send_data(Bytes::from(vec![b'x'; 64 * 1024]), false));
+                        poll_fn(|cx| answer.poll_reset(cx)).await.unwrap();
+                    }
+                }));
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn downloads_that_clients_give_up_end_no_other_on_their_connection() {
+    on_worker(async {
+        let released = Rc::new(tokio::sync::Notify::new());
+        let (target, seen) = downloads(Rc::clone(&released)).await;
+        let (_worker, upstream) = worker(config(Protocol::Http2, [target]));
+        let mut attempt = attempt(&upstream).await;
+        let slow = attempt.send(get("/slow"), false, || None).await.unwrap();
+        // More than a connection serves before it takes no new streams.
+        for _ in 0..5_000 {
+            let mut given_up = super::attempt(&upstream).await;
+            drop(given_up.send(get("/large"), false, || None).await.unwrap());
+        }
+        released.notify_one();
+        assert_eq!(text(slow).await, "begun and ended");
+        assert_eq!(seen.connections.get(), 2, "the first takes no new streams after so many");
     })
     .await;
 }

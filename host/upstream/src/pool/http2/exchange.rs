@@ -4,7 +4,7 @@
 //! sent whole gets a task, so that neither direction waits for a reader of the other.
 
 use super::upload::Upload;
-use super::{Stream, failure};
+use super::{Stream, UnendedResponse, failure};
 use crate::send::SendFailure;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -37,6 +37,7 @@ pub(super) async fn exchange(
     let ends = body.is_end_stream();
     let sent = sender.send_request(Request::from_parts(parts, ()), ends);
     let (mut response, send) = sent.map_err(|error| failure(&error))?;
+    let mut unended = UnendedResponse::of(stream);
     if let Some(limit) = opens_within {
         Box::pin(opens(sender, limit)).await?;
     }
@@ -61,9 +62,10 @@ pub(super) async fn exchange(
     });
     let content = ReceivedContent::new(received, &head.headers);
     let body = if content.is_end_stream() {
+        unended.ended();
         Body::Empty
     } else {
-        Body::stream(ResponseContent { content, upload })
+        Body::stream(ResponseContent { content, upload, unended })
     };
     Ok(Response::from_parts(head, body))
 }
@@ -125,6 +127,7 @@ fn poll_head(
 struct ResponseContent {
     content: ReceivedContent,
     upload: Option<AbortHandle>,
+    unended: UnendedResponse,
 }
 
 impl HttpBody for ResponseContent {
@@ -151,9 +154,9 @@ impl HttpBody for ResponseContent {
 impl Drop for ResponseContent {
     fn drop(&mut self) {
         // The endpoint may read on after its response.
-        if !self.content.is_end_stream()
-            && let Some(upload) = &self.upload
-        {
+        if self.content.is_end_stream() {
+            self.unended.ended();
+        } else if let Some(upload) = &self.upload {
             upload.abort();
         }
     }
