@@ -68,7 +68,7 @@ pub use serve::{
     serve_connection, serve_recording_refusals,
 };
 pub use streams::{
-    KeepAlive, PingTimes, ReceivedContent, SendContentError, ServedBody, send_content,
+    KeepAlive, PingTimes, ReceivedContent, SendContentError, ServedBody, UploadPace, send_content,
 };
 pub use tcp_answer::{AnsweredStream, HeardAnswer, PeerAnswer, TcpAnswer};
 pub use tls::spiffe::{SpiffeId, TrustDomain};

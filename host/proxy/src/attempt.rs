@@ -189,9 +189,10 @@ fn again<'a>(
     attempt: &Attempt,
 ) -> impl FnOnce() -> Option<UpstreamRequest> + use<'a> {
     let (template, wire) = (plan.template, WireProperties::of(attempt));
+    let crowd = attempt.crowd();
     move || {
         let endpoint = state.endpoint.as_deref()?;
-        outgoing::request(&state.exchange, template, wire, endpoint).ok()
+        outgoing::request(&state.exchange, template, wire, endpoint, Some(crowd)).ok()
     }
 }
 
@@ -202,8 +203,8 @@ fn prepare(
     attempt: Attempt,
 ) -> Result<PreparedAttempt, AttemptFailure> {
     let endpoint = attempt.endpoint_name();
-    let request =
-        outgoing::request(&state.exchange, plan.template, WireProperties::of(&attempt), &endpoint);
+    let (wire, crowd) = (WireProperties::of(&attempt), Some(attempt.crowd()));
+    let request = outgoing::request(&state.exchange, plan.template, wire, &endpoint, crowd);
     state.endpoint = Some(endpoint);
     state.next_is_of_mesh = attempt.is_of_mesh();
     let request = request.map_err(|refusal| AttemptFailure {
@@ -258,6 +259,7 @@ fn judge(
             let outcome = if bad { AttemptOutcome::Failure } else { AttemptOutcome::Success };
             ask_breaker(chain, upstream, attempt.record(outcome));
             if !asks_about(chain, &response) {
+                template.body.note_response();
                 state.hold(attempt);
                 return Ok(response);
             }

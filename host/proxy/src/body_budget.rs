@@ -40,7 +40,7 @@ impl BodySender {
 }
 
 /// Who has an address: of IPv6 the network of 64 bits that somebody has whole.
-fn owner(address: Option<&str>) -> Option<IpAddr> {
+pub(crate) fn owner(address: Option<&str>) -> Option<IpAddr> {
     Some(match address?.parse().ok()? {
         IpAddr::V6(address) => match address.to_ipv4_mapped() {
             Some(address) => address.into(),
@@ -145,7 +145,11 @@ impl BodyRoom {
         Ok(Bytes::from_owner(WrittenBody { octets, _taken: taken }))
     }
 
-    fn take(&self, bytes: u64) -> Result<TakenRoom, BudgetSpent> {
+    /// Room for octets that are kept elsewhere.
+    ///
+    /// # Errors
+    /// [`BudgetSpent`].
+    pub(crate) fn take(&self, bytes: u64) -> Result<TakenRoom, BudgetSpent> {
         let is_there = self.budget.take(self.sender, bytes);
         is_there.then(|| TakenRoom { bytes, room: self.clone() }).ok_or(BudgetSpent)
     }
@@ -153,7 +157,7 @@ impl BodyRoom {
 
 /// Room that is given back when this is dropped.
 #[derive(Debug)]
-struct TakenRoom {
+pub(crate) struct TakenRoom {
     bytes: u64,
     room: BodyRoom,
 }

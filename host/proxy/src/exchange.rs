@@ -208,6 +208,11 @@ impl ExchangeState {
         self.held.as_ref().is_some_and(Attempt::is_crowded)
     }
 
+    /// Whether its response comes over a connection of HTTP/2.
+    pub(crate) fn comes_over_http2(&self) -> bool {
+        self.held.as_ref().is_some_and(Attempt::is_http2)
+    }
+
     /// The upstream's side of a tunnel, once its protocol changed.
     pub(crate) fn take_tunnel(&mut self) -> Option<Tunnel> {
         self.held.as_mut().and_then(Attempt::take_tunnel)

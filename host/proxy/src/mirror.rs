@@ -58,7 +58,8 @@ async fn send_copy(upstream: Rc<Upstream>, exchange: Exchange, body: Replay, _pl
         host: None,
     };
     let endpoint = attempt.endpoint().to_owned();
-    let request = outgoing::request(&exchange, &template, WireProperties::of(&attempt), &endpoint);
+    let request =
+        outgoing::request(&exchange, &template, WireProperties::of(&attempt), &endpoint, None);
     let Ok(request) = request else { return };
     let sending = tokio::time::timeout(MIRROR_TIME, async {
         let response = attempt.send(request, false, || None).await?;

@@ -9,7 +9,7 @@ use http::{Method, Request};
 use http_body::Body as _;
 use tamis_exchange::{Exchange, Fault, Refusal};
 use tamis_transport::{OutgoingRequest, RequestLine};
-use tamis_upstream::{Attempt, UpstreamRequest};
+use tamis_upstream::{Attempt, EndpointCrowd, UpstreamRequest};
 
 /// The parts that stay the same over the attempts of an exchange.
 pub(crate) struct RequestTemplate<'a> {
@@ -48,14 +48,16 @@ impl WireProperties {
     }
 }
 
-/// Puts the request together, as the connection sends it.
+/// Puts the request together, as the connection sends it. A client that holds the connection by its silence is given up where
+/// a `crowd` waits.
 pub(crate) fn request(
     exchange: &Exchange,
     template: &RequestTemplate<'_>,
     wire: WireProperties,
     endpoint: &str,
+    crowd: Option<EndpointCrowd>,
 ) -> Result<UpstreamRequest, Refusal> {
-    let body = template.body.body();
+    let body = template.body.body(crowd);
     let added = added(exchange, template, wire, body.is_end_stream());
     let added = || added.iter().flatten();
     let replaced = |name: &HeaderName| *name == RETRIES || added().any(|(ours, _)| ours == name);

@@ -72,7 +72,7 @@ impl HeldBody {
         }
         self.seen.extend(whole.iter().map(|slot| (slot.number, rule)));
         let mut moved = false;
-        let body = show_whole(state, &whole, self.replay.body(), &mut moved).await?;
+        let body = show_whole(state, &whole, self.replay.body(None), &mut moved).await?;
         self.replay = Replay::new(body, state.max_body_bytes());
         Ok(moved)
     }
@@ -92,8 +92,8 @@ impl HeldBody {
             return OutgoingBody { replay, end };
         }
         let (mut body, end) = match chunks.is_empty() {
-            true => (replay.body(), ChunkEnd::default()),
-            false => show_chunks(state, chunks, replay.body()),
+            true => (replay.body(None), ChunkEnd::default()),
+            false => show_chunks(state, chunks, replay.body(None)),
         };
         if !trailers.is_empty() {
             trailers.iter().for_each(|one| state.calls.note(one.slot.number));

@@ -2,7 +2,7 @@
 //! the end of the exchange.
 
 use crate::body::HookedBody;
-use crate::body_budget::no_room;
+use crate::body_budget::{TakenRoom, no_room};
 use crate::chunk_end::ChunkEnd;
 use crate::exchange::ExchangeState;
 use crate::grpc_web::{GrpcWebCall, GrpcWebResponse};
@@ -35,6 +35,8 @@ pub(crate) struct ResponseBody {
     request_end: Option<ChunkEnd>,
     /// It answers a call of gRPC-Web.
     web: Option<GrpcWebResponse>,
+    /// The room for what its upstream has sent of it and its client does not take.
+    unread: Option<Box<TakenRoom>>,
 }
 
 /// What ended a body before its end.
@@ -172,6 +174,7 @@ impl From<HookedBody> for ResponseBody {
             end: None,
             request_end,
             web: None,
+            unread: None,
         }
     }
 }
@@ -335,20 +338,41 @@ const PAUSE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(1);
 /// are ready for them.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const GRPC_PAUSE_MAX: Duration = Duration::from_secs(3600);
+/// What an upstream may send of a response over HTTP/2 that nobody reads: the window of its stream, and what there is to keep of
+/// a stream. Of one over HTTP/1 the socket holds it.
+const UNREAD_BYTES: u64 = 280 * 1024;
+
+impl ResponseBody {
+    /// Whether there is room for what its client does not take; asked for only once.
+    fn has_room_unread(&mut self) -> bool {
+        let Some(state) = self.state.as_ref().filter(|state| state.comes_over_http2()) else {
+            return true;
+        };
+        if self.unread.is_none() {
+            self.unread = state.body_room().take(UNREAD_BYTES).ok().map(Box::new);
+        }
+        self.unread.is_some()
+    }
+}
 
 impl ServedBody for ResponseBody {
     fn may_wait(mut self: Pin<&mut Self>, waited: Duration) -> bool {
+        let has_room = self.has_room_unread();
         let Some(state) = self.state.as_mut() else { return waited < PAUSE_MAX };
         let most = match is_grpc(&state.exchange.headers) {
             true => GRPC_PAUSE_MAX,
             false => PAUSE_MAX,
         };
         let others_wait = waited >= PAUSE_WHILE_OTHERS_WAIT && state.endpoint_is_crowded();
-        if waited < most && !others_wait {
+        if waited < most && !others_wait && has_room {
             return true;
         }
         let seconds = waited.as_secs();
-        let why = if others_wait { ", while others waited for its connection" } else { "" };
+        let why = match (others_wait, has_room) {
+            (true, _) => ", while others waited for its connection",
+            (false, false) => ", and had its share of the room for responses that nobody reads",
+            (false, true) => "",
+        };
         state.reason = Some("response.unread".into());
         state.detail =
             Some(format!("the client took nothing of the response for {seconds} s{why}"));

@@ -41,6 +41,23 @@ pub enum AttemptOutcome {
     Timeout,
 }
 
+/// Says whether requests wait for a connection of an endpoint.
+#[derive(Clone)]
+pub struct EndpointCrowd(Arc<EndpointState>);
+
+impl std::fmt::Debug for EndpointCrowd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndpointCrowd").field("endpoint", &self.0.name).finish_non_exhaustive()
+    }
+}
+
+impl EndpointCrowd {
+    /// Whether requests wait because every connection of the endpoint is in use.
+    pub fn is_there(&self) -> bool {
+        self.0.queue.waiting() > 0
+    }
+}
+
 impl Attempt {
     pub(crate) fn new(
         service: &Arc<ServiceState>,
@@ -85,6 +102,11 @@ impl Attempt {
     /// Whether requests wait because every connection of the endpoint is in use.
     pub fn is_crowded(&self) -> bool {
         self.endpoint.queue.waiting() > 0
+    }
+
+    /// The same question, to be asked later.
+    pub fn crowd(&self) -> EndpointCrowd {
+        EndpointCrowd(Arc::clone(&self.endpoint))
     }
 
     /// Whether it leads to a proxy of the mesh, whose identity is checked.

@@ -30,7 +30,7 @@ mod weigh;
 mod window;
 
 pub use ask::BreakerQuestion;
-pub use attempt::{Attempt, AttemptOutcome};
+pub use attempt::{Attempt, AttemptOutcome, EndpointCrowd};
 pub use config::{
     EndpointConfig, EndpointTarget, PickAlgorithm, Protocol, ServiceConfig, ServiceSettings,
 };

@@ -9,7 +9,10 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tamis_exchange::{Body, BodyError, Fault, Refusal};
+use tamis_transport::UploadPace;
+use tamis_upstream::EndpointCrowd;
 
 /// A body is kept for another attempt up to this many bytes (64 KiB, like Envoy's default buffer at the
 /// edge of 32 KiB).
@@ -21,6 +24,11 @@ const CHUNK_COST_BYTES: usize = 128;
 /// A shorter chunk is copied: otherwise it would keep the whole read buffer, which may be a hundred times
 /// its size.
 const COPIED_BELOW_BYTES: usize = 4 * 1024;
+
+/// How long a client may send next to nothing of a body while others wait for a connection such as its request holds: until the
+/// response begins, and after that, when both sides may have something to say only now and then.
+const SILENCE_WHILE_OTHERS_WAIT: Duration = Duration::from_secs(1);
+const SILENCE_AFTER_THE_HEAD: Duration = Duration::from_secs(60);
 
 /// The body as it arrives from the client, shared by the attempts that send it; `None` if there is no body,
 /// as with nearly every request.
@@ -42,6 +50,8 @@ struct ReplayState {
     owners: Option<Arc<Owners>>,
     /// The number of the attempt that may read what still arrives.
     reader: u64,
+    /// The response began.
+    answered: bool,
 }
 
 impl Replay {
@@ -77,6 +87,7 @@ impl Replay {
             limit_bytes,
             owners: owners.map(Arc::clone),
             reader: 0,
+            answered: false,
         }))))
     }
 
@@ -126,12 +137,21 @@ impl Replay {
         }
     }
 
-    /// A body for one attempt. While the body still arrives, it is that of the latest attempt alone.
-    pub(crate) fn body(&self) -> Body {
+    /// The response began: from now on the client may take its time.
+    pub(crate) fn note_response(&self) {
+        if let Some(mut shared) = self.shared() {
+            shared.answered = true;
+        }
+    }
+
+    /// A body for one attempt. While the body still arrives, it is that of the latest attempt alone. A client that sends next
+    /// to nothing of it while others wait for the connection is given up.
+    pub(crate) fn body(&self, crowd: Option<EndpointCrowd>) -> Body {
         self.end_readers();
         let Some(shared) = &self.0 else { return Body::Empty };
         let number = shared.borrow().reader;
-        Body::stream(AttemptBody { shared: Rc::clone(shared), number, next: 0, done: false })
+        let (shared, pace) = (Rc::clone(shared), UploadPace::default());
+        Body::stream(AttemptBody { shared, number, next: 0, done: false, crowd, pace })
     }
 }
 
@@ -156,6 +176,30 @@ struct AttemptBody {
     number: u64,
     next: usize,
     done: bool,
+    crowd: Option<EndpointCrowd>,
+    pace: UploadPace,
+}
+
+impl AttemptBody {
+    /// The next frame of the client; or that it is given up.
+    fn poll_source(
+        &mut self,
+        shared: &mut ReplayState,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut shared.source).poll_frame(cx) {
+            let octets = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            self.pace.came(octets.map_or(0, Bytes::len));
+            return Poll::Ready(frame);
+        }
+        let Some(crowd) = &self.crowd else { return Poll::Pending };
+        let limit = match shared.answered {
+            true => SILENCE_AFTER_THE_HEAD,
+            false => SILENCE_WHILE_OTHERS_WAIT,
+        };
+        let may_wait = |silent| silent < limit || !crowd.is_there();
+        self.pace.poll_look(cx, may_wait).map(|()| Some(Err(BodyError::Stalled { limit })))
+    }
 }
 
 impl HttpBody for AttemptBody {
@@ -167,7 +211,8 @@ impl HttpBody for AttemptBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let mut shared = this.shared.borrow_mut();
+        let shared = Rc::clone(&this.shared);
+        let mut shared = shared.borrow_mut();
         if this.number != shared.reader && !shared.ended {
             return Poll::Ready(Some(Err(BodyError::Ended("another attempt sends the body"))));
         }
@@ -183,7 +228,7 @@ impl HttpBody for AttemptBody {
             let trailers = shared.trailers.clone();
             return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
-        let frame = ready!(Pin::new(&mut shared.source).poll_frame(cx));
+        let frame = ready!(this.poll_source(&mut shared, cx));
         Poll::Ready(match frame {
             None => {
                 shared.ended = true;
@@ -283,16 +328,16 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_small_body_is_sent_again_whole() {
         let replay = Replay::new(Body::full("hello"), 1024);
-        assert_eq!(read(replay.body()).await, b"hello");
+        assert_eq!(read(replay.body(None)).await, b"hello");
         assert!(replay.is_replayable());
-        assert_eq!(read(replay.body()).await, b"hello");
+        assert_eq!(read(replay.body(None)).await, b"hello");
         assert_eq!(replay.bytes_in(), 5);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_large_body_is_sent_once() {
         let replay = Replay::new(Body::full(vec![7; REPLAY_MAX_BYTES + 1]), u64::MAX);
-        assert_eq!(read(replay.body()).await.len(), REPLAY_MAX_BYTES + 1);
+        assert_eq!(read(replay.body(None)).await.len(), REPLAY_MAX_BYTES + 1);
         assert!(!replay.is_replayable());
     }
 
@@ -301,19 +346,19 @@ mod tests {
         let (send, source) = Body::channel(4);
         let piece = |text: &'static str| Ok(Frame::data(Bytes::from(text)));
         let replay = Replay::new(source, 1024);
-        let mut first = replay.body();
+        let mut first = replay.body(None);
         send.try_send(piece("one ")).unwrap();
         assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), "one ");
         // The first waits for more when the second begins.
         assert!(futures_util::poll!(first.frame()).is_pending());
-        let second = replay.body();
+        let second = replay.body(None);
         let ended = first.frame().await.unwrap();
         assert!(ended.is_err_and(|error| error.to_string().contains("another attempt")));
         send.try_send(piece("two")).unwrap();
         drop(send);
         assert_eq!(read(second).await, b"one two");
         // What has arrived whole is read by any number of attempts.
-        let (mut third, mut fourth) = (replay.body(), replay.body());
+        let (mut third, mut fourth) = (replay.body(None), replay.body(None));
         for body in [&mut third, &mut fourth] {
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "one ");
         }
@@ -328,7 +373,7 @@ mod tests {
             .collect();
         let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames));
         let replay = Replay::new(Body::stream(body), u64::MAX);
-        let mut sent = replay.body();
+        let mut sent = replay.body(None);
         let most = REPLAY_MAX_BYTES / CHUNK_COST_BYTES;
         for number in 1..=most {
             sent.frame().await.unwrap().unwrap();
@@ -354,7 +399,7 @@ mod tests {
         let owners = Owners::of(&[tamis_exchange::WritableFields::new(["x-user"])]);
         let replay = Replay::received(body, 10, &Arc::new(owners));
         for _ in 0..2 {
-            let sent = replay.body().collect().await.unwrap();
+            let sent = replay.body(None).collect().await.unwrap();
             let left: Vec<_> = sent.trailers().unwrap().keys().collect();
             assert_eq!(left, ["x-sum"]);
         }
@@ -363,7 +408,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_body_over_the_limit_is_an_error() {
         let replay = Replay::new(Body::full(vec![7; 11]), 10);
-        assert!(replay.body().collect().await.is_err());
+        assert!(replay.body(None).collect().await.is_err());
         assert!(!replay.is_replayable());
     }
 }

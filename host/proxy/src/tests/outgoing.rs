@@ -22,7 +22,7 @@ fn sent(
     wire: WireProperties,
     endpoint: &str,
 ) -> http::Request<Body> {
-    let written = match request(exchange, template, wire, endpoint).unwrap() {
+    let written = match request(exchange, template, wire, endpoint, None).unwrap() {
         UpstreamRequest::Parts(request) => return request,
         UpstreamRequest::Written(request) => String::from_utf8(request.waiting().to_vec()).unwrap(),
     };
@@ -121,7 +121,7 @@ fn what_cannot_be_sent_is_the_clients_fault() {
         body: &body,
         host: None,
     };
-    let refusal = request(&exchange, &template, PLAIN, "a:1").unwrap_err();
+    let refusal = request(&exchange, &template, PLAIN, "a:1", None).unwrap_err();
     assert_eq!((refusal.code, refusal.status), ("request.target", 400));
 }
 
@@ -207,7 +207,7 @@ proptest! {
                 .flat_map(|(n, length)| std::iter::repeat_n(n as u8, *length))
                 .collect();
             let replay = Replay::new(cut(&pieces), limit);
-            let first = replay.body().collect().await;
+            let first = replay.body(None).collect().await;
             if wanted.len() as u64 > limit {
                 prop_assert!(first.is_err());
                 prop_assert_eq!(replay.refusal().unwrap().status, 413);
@@ -221,7 +221,7 @@ proptest! {
             let kept = pieces.iter().filter(|length| **length > 0).map(|length| (*length).max(128));
             prop_assert_eq!(replay.is_replayable(), kept.sum::<usize>() <= REPLAY_MAX_BYTES);
             if replay.is_replayable() {
-                let again = replay.body();
+                let again = replay.body(None);
                 prop_assert_eq!(again.size_hint().exact(), Some(wanted.len() as u64));
                 prop_assert_eq!(again.collect().await.unwrap().to_bytes(), wanted.as_slice());
             }

@@ -5,6 +5,8 @@ use super::live::LiveProxy;
 use super::*;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tamis_observe::{AccessLog, Recorder};
 use tamis_upstream::ServiceSettings;
@@ -77,4 +79,62 @@ fn who_reads_nothing_gives_up_its_connection_where_others_wait_for_one() {
         let detail = record["detail"].as_str().unwrap();
         assert!(detail.contains("while others waited"), "{detail}");
     }
+}
+
+#[test]
+fn who_sends_nothing_gives_up_its_connection_where_others_wait_for_one() {
+    let written = RecordBuffer::default();
+    let recorder = Recorder::to(AccessLog::All, written.clone()).unwrap();
+    let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+    let options = ProxyOptions { recorder, ..ProxyOptions::default() };
+    let settings = ServiceSettings { max_connections: 3, ..ServiceSettings::default() };
+    let uploads = Arc::new(AtomicUsize::new(0));
+    let upstream = silent_upstream(Arc::clone(&uploads));
+    let live = LiveProxy::with_settings(upstream, vec![router], options, settings);
+    // What a client says its body is does not matter.
+    let _clients = ["text/plain", "application/grpc", "application/octet-stream"].map(|kind| {
+        let mut stream = live.connect();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let head = format!("POST /slow HTTP/1.1\r\nhost: a\r\ncontent-type: {kind}\r\n");
+        let piece = "transfer-encoding: chunked\r\n\r\n1\r\nx\r\n";
+        stream.write_all(format!("{head}{piece}").as_bytes()).unwrap();
+        stream
+    });
+    live.until(|_| uploads.load(Ordering::Relaxed), |uploads| *uploads == 3);
+    for _ in 0..3 {
+        let mut other = asks(&live, "/small");
+        assert!(begins(&mut other).starts_with("HTTP/1.1 200 "));
+    }
+    let given_up = |records: &Vec<Value>| {
+        records.iter().filter(|record| record["reason"] == "http.body-timeout").count() >= 1
+    };
+    let records = live.until(|_| written.lines(), given_up);
+    let mut slow = records.iter().filter(|record| record["path"] == "/slow");
+    assert!(slow.all(|record| record["reason"] == "http.body-timeout"), "{records:?}");
+}
+
+/// Answers what is not an upload, and reads and counts uploads for as long as they last.
+fn silent_upstream(uploads: Arc<AtomicUsize>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let uploads = Arc::clone(&uploads);
+            std::thread::spawn(move || {
+                let mut octets = [0; 4096];
+                while let Ok(length @ 1..) = stream.read(&mut octets) {
+                    if !octets[..length].starts_with(b"GET ") {
+                        let begins = octets[..length].starts_with(b"POST ");
+                        uploads.fetch_add(usize::from(begins), Ordering::Relaxed);
+                        continue;
+                    }
+                    let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                    if stream.write_all(answer).is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    address
 }
