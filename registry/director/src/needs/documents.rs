@@ -479,8 +479,15 @@ fn identity_need(id: &str, namespace: &str) -> Option<RequiredRight> {
 /// and names of this machine (RFC 6761 §6.3). What is there may believe whoever comes from the machine itself.
 fn own_machine(document: &Document) -> Vec<&str> {
     let Resource::Service(spec) = &document.resource else { return Vec::new() };
-    let reached = spec.endpoints.iter().map(|one| one.sidecar.as_ref().unwrap_or(&one.address));
-    reached.map(String::as_str).filter(|address| is_own_machine(address)).collect()
+    // Where there is a sidecar it alone is reached, and the addresses of its application are on its own machine.
+    let reached = spec.endpoints.iter().flat_map(|one| match &one.sidecar {
+        Some(sidecar) => vec![sidecar.as_str()],
+        None => {
+            let ports = one.ports.iter().map(|port| port.address.as_str());
+            ports.chain([one.address.as_str()]).collect()
+        }
+    });
+    reached.filter(|address| is_own_machine(address)).collect()
 }
 
 fn is_own_machine(address: &str) -> bool {

@@ -735,9 +735,16 @@ fn an_endpoint_on_the_machine_of_whoever_calls_it_needs_the_mesh() {
         let mut world = World::guarded();
         let found = needs(&world, applied([of(json!({ "address": address }))]));
         assert_eq!(found.contains(&"Mesh".to_owned()), own, "{address}: {found:?}");
+        // Gateways reach the other ports of an application that has no sidecar, too.
+        let port =
+            of(json!({ "address": "10.0.0.1:80", "ports": [{ "port": 7, "address": address }] }));
+        let found = needs(&world, applied([port]));
+        assert_eq!(found.contains(&"Mesh".to_owned()), own, "port at {address}: {found:?}");
         // Other proxies reach the sidecar, and only the sidecar reaches the application.
         if address.parse::<std::net::SocketAddr>().is_ok() {
-            let meshed = of(json!({ "address": "127.0.0.1:80", "sidecar": address }));
+            let ports = json!([{ "port": 7, "address": "127.0.0.1:7" }]);
+            let meshed = json!({ "address": "127.0.0.1:80", "ports": ports, "sidecar": address });
+            let meshed = of(meshed);
             let found = needs(&world, applied([meshed]));
             assert_eq!(found.contains(&"Mesh".to_owned()), own, "{address}: {found:?}");
         }
