@@ -12,7 +12,7 @@ mod tests;
 pub use metrics::METRICS;
 pub(crate) use metrics::metrics;
 
-use self::body::AdminBody;
+use self::body::{AdminBody, UnreadPages};
 use crate::admin_access::AdminDoor;
 use crate::error::ProxyError;
 use crate::proxy_state::{LeaveError, ProxyState};
@@ -37,6 +37,8 @@ use tokio::task::LocalSet;
 const CONNECTIONS_MAX: usize = 256;
 /// Connections of one address; more are closed, so that nobody keeps those out who look after the proxy.
 const CONNECTIONS_OF_ONE_MAX: usize = 64;
+/// Requests at once on a connection of HTTP/2.
+const STREAMS_MAX: u32 = 16;
 /// How long a connection may say nothing between two requests.
 const IDLE_MAX: Duration = Duration::from_secs(15);
 /// How long answers may take after the end was requested; they take milliseconds.
@@ -80,7 +82,8 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
     let open = Rc::new(OpenConnections::default());
     let limits = ServeLimits::default();
     let gate = GateLimits { idle_timeout: IDLE_MAX, ..limits.gate };
-    let limits = Rc::new(ServeLimits { gate, ..limits });
+    let limits = Rc::new(ServeLimits { gate, max_streams: STREAMS_MAX, ..limits });
+    let unread = UnreadPages::default();
     loop {
         let ending = shutdown.clone();
         let (plain, peer) = tokio::select! {
@@ -99,6 +102,7 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
             },
         };
         let (inner, limits, stage) = (Arc::clone(inner), Rc::clone(&limits), ending.clone());
+        let unread = unread.clone();
         drop(tokio::task::spawn_local(async move {
             let info = ConnectionInfo {
                 sender: peer,
@@ -106,7 +110,7 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
                 identity: None,
             };
             let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
-                answer(&inner, &door, &request, &stage)
+                answer(&inner, &door, &request, &stage, &unread)
             };
             let served = serve_connection(plain, Rc::new(info), &limits, handler, ending).await;
             if let Err(error) = served {
@@ -208,6 +212,9 @@ impl PageEffect {
     }
 }
 
+/// Pages that are answered however many others wait: whoever looks after the proxy depends on them.
+const HEALTH: [&str; 2] = ["/healthz", "/readyz"];
+
 /// Every page, in the order of the list.
 const PAGES: [(&str, PageEffect, &str); 11] = [
     ("/", PageEffect::Read, "this list"),
@@ -248,8 +255,13 @@ fn answer<B>(
     door: &AdminDoor,
     request: &Request<B>,
     stage: &Shutdown,
+    unread: &UnreadPages,
 ) -> Response<AdminBody> {
-    let mut response = decide(inner, door, request, stage);
+    let path = request.uri().path();
+    let mut response = match unread.are_too_many() && !HEALTH.contains(&path) {
+        true => text(StatusCode::SERVICE_UNAVAILABLE, "too many pages wait for their readers\n"),
+        false => decide(inner, door, request, stage).map(|body| body.counted(unread)),
+    };
     let headers = response.headers_mut();
     // A page that leads a browser here must not be able to use the response.
     for (name, value) in [

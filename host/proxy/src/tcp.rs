@@ -4,6 +4,7 @@
 //! An application whose connection is refused sees only that it is closed, since nobody knows what it would understand.
 //! The proxy that asked for a port is answered first, and knows ([`TcpAnswer`]). The records say why.
 
+use crate::body_budget::owner;
 use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::egress;
@@ -62,6 +63,16 @@ pub(crate) fn is_agreed(rules: &TcpRules, info: &ConnectionInfo) -> bool {
     }
 }
 
+/// In whose share a connection counts: the identity that was proved, or at a listener of a gateway, which strangers use, the
+/// address that it comes from. `None`: the listener is that of one application.
+fn caller(connection: &Connection, rules: &TcpRules) -> Option<Arc<str>> {
+    let proved = connection.peer_identity.clone();
+    proved.or_else(|| {
+        rules.routed.as_ref()?;
+        owner(Some(&connection.sender_address)).map(|address| address.to_string().into())
+    })
+}
+
 /// What ends a connection beside its sides.
 pub(crate) struct ConnectionEnds<S, R> {
     /// The stage of its listener.
@@ -84,7 +95,7 @@ pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
     // From here on the end is counted and recorded whatever happens.
     let mut state = ExchangeState::new(facts, &chain, shared, None);
     let counts = shared.tcp.of(&connection.listener);
-    let open = counts.open(rules.max_connections, connection.peer_identity.as_ref());
+    let open = counts.open(rules.max_connections, caller(connection, &rules).as_ref());
     let decision = match &open {
         Ok(_) => decision,
         Err(full) => Err(TcpRefusal::full(*full, rules.max_connections)),

@@ -17,7 +17,7 @@ pub(crate) struct TcpCounts {
     pub(crate) sent: AtomicU64,
     /// Octets that clients took of services.
     pub(crate) received: AtomicU64,
-    /// Open connections of each caller that proved its identity; none has an entry without a connection.
+    /// Open connections of each caller that is known by its identity or its address; none has an entry without a connection.
     callers: Mutex<BTreeMap<Arc<str>, u32>>,
 }
 
@@ -48,9 +48,9 @@ pub(crate) enum TcpFull {
 }
 
 impl TcpCounts {
-    /// Counts a connection until it is dropped. The listener has at most `most`, of which a caller that proved its
-    /// identity gets at most half, so that no caller takes them all from the others. A listener whose callers prove
-    /// nothing belongs to one application, which may have all of them.
+    /// Counts a connection until it is dropped. The listener has at most `most`, of which a caller that is known by its
+    /// identity or its address gets at most half, so that no caller takes them all from the others. A listener without such
+    /// callers belongs to one application, which may have all of them.
     ///
     /// # Errors
     /// The bound that is reached.
@@ -102,7 +102,7 @@ impl TcpCounts {
 /// An open connection of a listener.
 pub(crate) struct OpenTcp {
     pub(crate) counts: Arc<TcpCounts>,
-    /// The identity in whose share it counts.
+    /// The caller in whose share it counts.
     caller: Option<Arc<str>>,
 }
 

@@ -1,5 +1,6 @@
 //! Tables of which requests are answered, and the effects of a drain.
 
+use super::body::UNREAD_MAX_BYTES;
 use super::*;
 use crate::generation::Generation;
 use crate::status::Status;
@@ -40,10 +41,11 @@ fn ask(
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let _timers = runtime.enter();
-    let response = answer(&proxy.inner, door, &request.body(()).unwrap(), &serving());
+    let response =
+        answer(&proxy.inner, door, &request.body(()).unwrap(), &serving(), &UnreadPages::default());
     let (head, body) = response.into_parts();
     let body = match body {
-        AdminBody::Whole(body) => runtime.block_on(body.collect()).unwrap().to_bytes(),
+        AdminBody::Whole { body, .. } => runtime.block_on(body.collect()).unwrap().to_bytes(),
         // It ends when it is dropped.
         AdminBody::Tap(_) => Bytes::from_static(b"a tap"),
     };
@@ -156,7 +158,9 @@ fn a_host_is_named_wherever_a_request_names_one() {
             request = request.header("host", *host);
         }
         let request = request.body(()).unwrap();
-        answer(&proxy.inner, &network(), &request, &serving()).status().as_u16()
+        answer(&proxy.inner, &network(), &request, &serving(), &UnreadPages::default())
+            .status()
+            .as_u16()
     };
     let (old, h1, h2) = (http::Version::HTTP_10, http::Version::HTTP_11, http::Version::HTTP_2);
     for (version, uri, hosts, wanted) in [
@@ -363,4 +367,35 @@ fn nobody_keeps_others_from_the_admin_listener() {
     assert!(CountedConnection::new(&open, of(1)).is_some());
     drop(all);
     assert!(open.0.borrow().is_empty(), "whoever is gone is forgotten");
+}
+
+#[test]
+fn pages_that_nobody_reads_keep_further_ones_from_being_made_and_health_is_answered() {
+    let proxy = proxy(AdminAccess { hosts: Vec::new(), token: None });
+    let unread = UnreadPages::default();
+    let status = |path: &str| {
+        let request = Request::builder().uri(path).body(()).unwrap();
+        answer(&proxy.inner, &AdminDoor::Socket, &request, &serving(), &unread)
+    };
+    let mut held = Vec::new();
+    let mut octets = 0;
+    loop {
+        let page = status("/config");
+        if page.status() == StatusCode::SERVICE_UNAVAILABLE {
+            break;
+        }
+        let length = http_body::Body::size_hint(page.body()).lower();
+        assert!(length > 0 && octets < UNREAD_MAX_BYTES);
+        octets += usize::try_from(length).unwrap();
+        held.push(page);
+    }
+    assert!(octets >= UNREAD_MAX_BYTES);
+    for (path, expected) in
+        [("/healthz", 200), ("/readyz", 200), ("/metrics", 503), ("/filters", 503), ("/", 503)]
+    {
+        assert_eq!(status(path).status().as_u16(), expected, "{path}");
+    }
+    // Once they are read or given up there is room again.
+    drop(held);
+    assert_eq!(status("/config").status(), StatusCode::OK);
 }
