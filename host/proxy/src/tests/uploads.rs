@@ -92,11 +92,14 @@ impl<'a> Upload<'a> {
     }
 }
 
-fn live(failure: OnFailure, upstream: SocketAddr) -> LiveProxy {
+fn live(failure: OnFailure, upstream: SocketAddr, written: &RecordBuffer) -> LiveProxy {
     let judge = attached(&json!({ "trap_on_chunk": "bad" }), None, failure);
+    let judge = Attachment { name: "test/judge".into(), ..judge };
     let router = Attachment { name: "test/router".into(), ..router(&[("/", "ns/all/0")]) };
+    let recorder = Recorder::to(AccessLog::All, written.clone()).unwrap();
     // One worker, so that all uploads pass through one instance.
-    let options = ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() };
+    let workers = NonZeroUsize::new(1);
+    let options = ProxyOptions { workers, recorder, ..ProxyOptions::default() };
     LiveProxy::before(upstream, vec![judge, router], options)
 }
 
@@ -105,7 +108,8 @@ fn a_fault_on_one_upload_is_no_fault_of_the_client_of_another() {
     // What others do next, after the fault of the first: one more piece, or the end.
     for next in ["more", ""] {
         let (upstream, arrived) = upstream();
-        let live = live(OnFailure::Closed, upstream);
+        let written = RecordBuffer::default();
+        let live = live(OnFailure::Closed, upstream, &written);
         let mut guilty = Upload::begin(&live, "/guilty", &arrived);
         let mut others = ["/one", "/two"].map(|path| Upload::begin(&live, path, &arrived));
         guilty.passes("good");
@@ -121,6 +125,15 @@ fn a_fault_on_one_upload_is_no_fault_of_the_client_of_another() {
             // Passed, if the filter judges each piece by itself; never blamed on the client.
             assert_eq!((status, reason.as_str()), (503, "filter.failed"), "{next:?}");
         }
+        let records = live.until(|_| written.lines(), |records| records.len() == 3);
+        let line = |path: &str| {
+            let record = records.iter().find(|record| record["path"] == path).unwrap();
+            let [reason, filter, detail] = ["reason", "filter", "detail"]
+                .map(|name| record[name].as_str().unwrap_or_default().to_owned());
+            format!("{path}: {reason}, {filter}\n  {detail}\n")
+        };
+        let said: String = ["/guilty", "/one", "/two"].map(line).concat();
+        assert_eq!(said, include_str!("uploads/fault.txt"), "{next:?}");
         // Those that begin afterwards pass, once there is an instance again.
         let until = std::time::Instant::now() + PATIENCE;
         loop {
@@ -140,7 +153,7 @@ fn a_fault_on_one_upload_is_no_fault_of_the_client_of_another() {
 #[test]
 fn what_fails_open_ends_no_upload() {
     let (upstream, arrived) = upstream();
-    let live = live(OnFailure::Open, upstream);
+    let live = live(OnFailure::Open, upstream, &RecordBuffer::default());
     let mut uploads = ["/one", "/two"].map(|path| Upload::begin(&live, path, &arrived));
     uploads.iter_mut().for_each(|upload| upload.passes("good"));
     uploads[0].passes("bad");

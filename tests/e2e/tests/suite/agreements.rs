@@ -47,7 +47,7 @@ fn application() -> (SocketAddr, Heads) {
 }
 
 /// The shop whose storefront is that application, and the address of the gateway's TLS listener.
-fn shop_with(application: SocketAddr) -> (Shop, SocketAddr) {
+pub(crate) fn shop_with(application: SocketAddr) -> (Shop, SocketAddr) {
     let shop = shop();
     let path = shop.folder.path().join("services.yaml");
     let text = std::fs::read_to_string(&path).unwrap();

@@ -6,6 +6,8 @@ use serde_json::Value;
 use std::fs;
 use tamis_e2e::{Backend, Folder, get, root, tamis};
 
+mod running;
+
 /// A mistake that is in a folder of documents: its name, and what was done to the folder.
 type FolderMistake = (&'static str, fn(&Folder));
 
