@@ -2,7 +2,7 @@
 //!
 //! Over TLS the handshake chooses. Without it each request does, so a connection may have requests for several listeners.
 
-use super::Worker;
+use super::handle::Worker;
 use super::state::WorkerState;
 use crate::connection::Connection;
 use crate::decode::named_host;

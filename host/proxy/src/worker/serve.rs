@@ -1,7 +1,7 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
-use super::Worker;
 use super::admit::{Admission, admit, admit_tcp};
+use super::handle::Worker;
 use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
 use crate::connection::{Captured, Connection, ConnectionOpening};
