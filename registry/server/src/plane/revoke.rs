@@ -78,7 +78,7 @@ impl Control {
             }
             Ok((vec![body.clone()], true))
         };
-        let (revision, written) = attempt.commit(self, decide).await?;
+        let (revision, written) = self.commit_in_turn(attempt.into_turn(), holder, decide).await?;
         Ok(written.then(|| self.revocation(holder, request, (what, revision, stops))))
     }
 
