@@ -17,7 +17,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tamis_api::ApplyRequest;
-use tamis_client::{Artifact, Client, ClientError};
+use tamis_client::{Artifact, Client, ClientError, Overwrite};
 use tamis_node::{ArtifactStore, Source, causes};
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
@@ -290,7 +290,7 @@ impl Feeder {
         let artifact = Artifact { manifest: read.manifest, component: read.component, bundles };
         let name = manifest.name().to_string();
         if !self.ask(async |client| client.has(&name, &artifact).await)? {
-            self.ask(async |client| client.push(&name, &artifact).await)?;
+            self.ask(async |client| client.push(&name, &artifact, Overwrite::Allowed).await)?;
             done.pushed.push(format!("{name} {}", manifest.version()));
         }
         self.there.insert(stamp);
