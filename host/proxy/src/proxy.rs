@@ -1,8 +1,10 @@
 //! The proxy as a handle: start, swap, drain, stop.
 
+mod reports;
+
 use crate::admin;
 use crate::admin_access::AdminAccess;
-use crate::counts::{SlotCounts, SlotLedger};
+use crate::counts::SlotLedger;
 use crate::error::ProxyError;
 use crate::generation::{Generation, SlotOccupant, SocketKey};
 use crate::heads::CopyMark;
@@ -10,10 +12,9 @@ use crate::mesh_calls::{Door, MeshCalls};
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
 };
-use crate::shadow::{ShadowReport, Shadows};
+use crate::shadow::Shadows;
 use crate::shared::ProxyShared;
-use crate::status::Status;
-use crate::traffic::{Traffic, TrafficCounts};
+use crate::traffic::Traffic;
 use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -327,16 +328,6 @@ impl Proxy {
         self.inner.generation.load_full()
     }
 
-    /// Sets what the admin listener shows of slots and problems from now on.
-    pub fn report(&self, status: Status) {
-        self.inner.status.store(Arc::new(status));
-    }
-
-    /// The status that was set last, with the current state of its identity.
-    pub fn status(&self) -> Arc<Status> {
-        self.inner.status_now()
-    }
-
     /// The actual address of a listener: with the port that the system chose if it was 0.
     pub fn address(&self, listener: &str) -> Option<Address> {
         lock(&self.inner.local).get(listener).cloned()
@@ -355,19 +346,6 @@ impl Proxy {
     /// Number of exchanges begun since the start.
     pub fn exchanges(&self) -> u64 {
         self.inner.shared.exchanges.load(Ordering::Relaxed)
-    }
-
-    /// What each digest did in each slot since the start, by slot and digest; compute differences. A digest
-    /// that returns continues its counts. Of those no longer in use, the latest 1,024 are included; each
-    /// exchange is counted when it ends.
-    pub fn slot_counts(&self) -> Vec<SlotCounts> {
-        self.inner.shared.ledger.sum()
-    }
-
-    /// Comparisons of shadows since the previous call, by slot and digest. A shadow that was replaced is
-    /// included until nothing uses it any more.
-    pub fn shadow_reports(&self) -> Vec<ShadowReport> {
-        self.inner.shared.shadows.reports()
     }
 
     /// Whether a drain was requested.
@@ -394,17 +372,6 @@ impl Proxy {
     /// Whether it sends clients elsewhere while still serving them.
     pub fn is_leaving(&self) -> bool {
         lock(&self.inner.drain).stage == ListenerStage::Leave
-    }
-
-    /// Exchanges by outcome, and their durations.
-    pub fn traffic(&self) -> TrafficCounts {
-        self.inner.shared.traffic.sum()
-    }
-
-    /// Sets the state of the connection to the director: whether the stream is open, and when something
-    /// arrived last, in seconds since the Unix epoch.
-    pub fn director(&self, connected: bool, heard: u64) {
-        self.inner.shared.director.note(connected, heard);
     }
 
     /// Open connections.
