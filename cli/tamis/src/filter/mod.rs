@@ -19,7 +19,7 @@ mod verify;
 mod world;
 
 pub(crate) use inspect::declared_of;
-pub(crate) use trial::configured;
+pub(crate) use trial::{configured, configured_from};
 #[cfg(test)]
 pub(crate) use trial::configured_under;
 
