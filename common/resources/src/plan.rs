@@ -216,7 +216,7 @@ plans! {
     /// Proxies whose statement of the client's address counts.
     #[derive(Eq)]
     pub struct ClientAddressPlan {
-        /// The field that they write.
+        /// The header in which these proxies state the client's address.
         pub field: ClientAddressField,
         /// Their addresses and prefixes; `None`: every peer counts.
         #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -107,7 +107,7 @@ impl Rule {
             Self::Threshold => "; let enough of the role's keys sign it",
             Self::Rollback => "; versions never fall: publish a higher one",
             Self::Expired => "; publish it again with a later expiry",
-            Self::Mixed => "; send all files of one state, unaltered",
+            Self::Mixed => "; send all metadata files of one snapshot, unchanged",
         }
     }
 }

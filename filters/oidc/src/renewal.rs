@@ -45,7 +45,7 @@ pub fn end<H: OidcHost>(session: &Session, host: &H) -> Result<(), Refusal> {
     let left_ms = session.left_s(host.now_ms()).saturating_mul(1000);
     let ttl_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).max(1);
     host.write(&state_key(session), ENDED, ttl_ms).map_err(|why| {
-        host.warn(&format!("the end of a session cannot be stored, so it goes on: {why}"));
+        host.warn(&format!("the logout cannot be stored, so the session stays valid: {why}"));
         Refusal::NoRoom
     })
 }

@@ -120,7 +120,7 @@ impl Expression {
     /// Whether it matches the whole text.
     ///
     /// # Errors
-    /// To know it, it would have to look at more than the request allows.
+    /// [`WorkSpent`]: matching needs more steps than the request has left.
     pub fn matches(&self, text: &str, work: &Work) -> Result<bool, WorkSpent> {
         // What lacks a literal part costs nothing.
         if !self.literals.fit(text) {

@@ -31,7 +31,9 @@ const BACKLOG: i32 = 128;
 #[derive(Debug, Error)]
 pub enum AnswererError {
     /// From elsewhere, anybody could ask.
-    #[error("DNS is answered on loopback addresses alone, and {0} is none: write 127.0.0.1:15053")]
+    #[error(
+        "DNS is answered on loopback addresses only, and {0} is not one: write 127.0.0.1:15053"
+    )]
     NotLoopback(SocketAddr),
     /// The system refuses the address.
     #[error("cannot answer DNS at {address}: stop what listens there, or choose another port")]

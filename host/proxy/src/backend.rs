@@ -40,7 +40,7 @@ fn unknown_backend(chain: &Chain, backend: u32) -> Refusal {
     let known = chain.backends.iter().flatten().map(|upstream| upstream.name());
     let known: Vec<&str> = known.take(MAX_LISTED).collect();
     let known = match known.as_slice() {
-        [] => "none of its names is one".to_owned(),
+        [] => "none of its names is a service here".to_owned(),
         some => format!("those of its names that are: {}", some.join(", ")),
     };
     let detail = format!(

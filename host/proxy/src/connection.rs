@@ -20,7 +20,7 @@ pub(crate) struct Captured {
     pub(crate) peer: Option<SocketAddr>,
 }
 
-/// What is known of the opening of a connection beside its sender and its TLS.
+/// What is known of the opening of a connection, apart from its sender and its TLS.
 #[derive(Default)]
 pub(crate) struct ConnectionOpening {
     /// `None`: the peer connected to the listener itself.

@@ -62,7 +62,7 @@ pub(crate) fn is_agreed(rules: &TcpRules, info: &ConnectionInfo) -> bool {
     }
 }
 
-/// What ends a connection beside its sides.
+/// What may end a connection, apart from its two sides.
 pub(crate) struct ConnectionEnds<S, R> {
     /// The stage of its listener.
     pub(crate) shutdown: Shutdown,

@@ -97,9 +97,9 @@ macro_rules! bodies {
 bodies! {
     /// Documents were applied or removed.
     Applied(ApplyRecord) = "applied",
-    /// A filter of a service resolves to this digest.
+    /// A digest was pinned for a filter of a service.
     Pinned(PinRecord) = "pinned",
-    /// It no longer does.
+    /// The pin was removed.
     Unpinned(UnpinRecord) = "unpinned",
     /// A change waits for approvals.
     Proposed(ProposalRecord) = "proposed",

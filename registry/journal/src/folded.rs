@@ -203,7 +203,7 @@ impl<S: Fold> FoldedJournal<S> {
             let revision = *self.replaced.get_or_init(|| head.revision);
             tracing::error!(
                 revision,
-                "the journal is another one than this process has read; it refuses to go on"
+                "the journal is not the one that this process has read; this process stops using it"
             );
             return Err(JournalError::Replaced { revision });
         }

@@ -321,8 +321,9 @@ async fn mesh_socket(
 /// More tokens than an operator makes before a first start.
 const EARLY: usize = 100;
 
-/// Whether a registry served from this journal before: then its keys exist somewhere. Tokens alone, except
-/// the one that a start makes, may have been made before the first start.
+/// Whether a registry served from this journal before: then its keys exist somewhere. A journal that holds only tokens
+/// may be older than the first start, since an operator can make tokens first; the token that a start makes
+/// ([`FIRST_TOKEN`]) proves a start.
 async fn in_use(journal: &Journal) -> Result<bool, JournalError> {
     let entries = journal.read(0, EARLY).await?;
     let served = |entry: &Entry| match entry.record.kind.as_str() {

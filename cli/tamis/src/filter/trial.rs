@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use tamis_engine::{
-    CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace, Hook, Inspection,
-    Isolation, OnFailure,
+    CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace,
+    Hook, Inspection, Isolation, OnFailure,
 };
 use tamis_observe::Metrics;
 
@@ -56,7 +56,7 @@ impl Trial<'_> {
 }
 
 /// Whether a configuration of a router is what it receives as a whole, as in a table of cases: `config` of its attachment
-/// beside the `routes` of its listener. Anything else is that `config` alone.
+/// together with the `routes` of its listener. Anything else is that `config` alone.
 fn is_whole(given: &Map<String, Value>) -> bool {
     !given.is_empty() && given.keys().all(|name| name == "routes" || name == "config")
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::code::code;
 use tamis_engine::{
-    CallFault, EngineError, Filter, FilterOptions, FilterState, Grant,
-    Isolation, OnFailure, check_admission,
+    CallFault, EngineError, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
+    check_admission,
 };
 use tamis_node::{Secrets, check_granted_authorities, refusal, stand_ins};
 use tamis_observe::Metrics;

@@ -214,8 +214,7 @@ impl<'a> Fold<'a> {
             }
             let fitting: Vec<String> = kinds_of(protocol).iter().map(ToString::to_string).collect();
             let fitting = fitting.join(" and ");
-            let message =
-                format!("a {protocol} listener takes no {}; its kind is {fitting}", one.kind);
+            let message = format!("a {protocol} listener accepts {fitting} and no {}", one.kind);
             let pointer = place(&format!("allowedRoutes/kinds/{nth}/kind"));
             let problem = document.problem("gateway.listener", &pointer, message);
             self.fail(document, RESOLVED, "InvalidRouteKinds", problem);
@@ -350,8 +349,9 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
         let message = format!("port {port} has another protocol in another listener");
         ("protocol", message, "a port has one protocol; write another port")
     } else if second.protocol == ListenerProtocol::TCP {
-        let message =
-            format!("port {port} has another listener, and nothing tells connections apart");
+        let message = format!(
+            "port {port} has another listener, and nothing distinguishes their connections"
+        );
         ("port", message, "a port has one TCP listener; write another port")
     } else if first.hostname == second.hostname {
         let host = second

@@ -23,7 +23,7 @@ const CONNECTIONS: u32 = 1_024;
 /// The service of connections that routes send to services.
 const ROUTED: &str = "routed";
 
-/// The plan of a listener of a gateway for connections.
+/// The plan of a gateway's listener with protocol TCP or TLS.
 pub(super) fn listener_plan(listener: &Listener, routes: Vec<StreamRoutePlan>) -> TcpPlan {
     let (least, most, default) = IDLE;
     let by_server_name = listener.protocol == ListenerProtocol::TLS;
@@ -83,7 +83,7 @@ pub(super) fn application(
     Some(address(&found.address))
 }
 
-/// A port that the application of a sidecar connects to, and what says so.
+/// A port that the application of a sidecar connects to, with the declaration that names it.
 pub(super) struct Called<'a> {
     pub(super) declared: &'a OutboundTcp,
     /// `namespace/name` of the service.

@@ -18,7 +18,7 @@ shapes! {
     }
     /// Routes the connections of a port.
     pub struct TcpRouteSpec {
-        /// The gateways that it is attached to: their listeners with protocol `TCP`, each of which has one route.
+        /// The gateways to whose listeners with protocol `TCP` the route is attached. A listener takes one route only.
         #[schemars(length(min = 1, max = 32))]
         pub parent_refs: Vec<ParentRef>,
         /// One rule.

@@ -251,8 +251,8 @@ fn host(authority: &str, secure: bool, grant: &HttpClientGrant) -> Result<FetchT
     Ok(FetchTarget::Host { ca: grant.ca.clone() })
 }
 
-/// Whether a header is between the proxies of the mesh, in any spelling: a filter does not speak for one. A proxy that
-/// forwards `expect` would wait for what nobody sends.
+/// Whether a header is reserved for proxies of the mesh, in any spelling: a filter may not send it. `expect` is one of
+/// them: a proxy that forwards it would wait for something that nobody sends.
 fn is_of_the_mesh(name: &str) -> bool {
     const OWN: &str = "x-tamis-";
     name == "expect" || name.get(..OWN.len()).is_some_and(|start| is_same_name(start, OWN))

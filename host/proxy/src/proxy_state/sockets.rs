@@ -29,7 +29,8 @@ impl InheritedSockets {
         lock(&self.0).clear();
     }
 
-    /// The sockets of an address; if any port is accepted, those of the listener.
+    /// Removes and returns the sockets bound to `address`; for port 0, where the address does not identify a listener,
+    /// only those of the listener `name`.
     pub(crate) fn take(&self, name: &str, address: &Address) -> Vec<BoundListener> {
         let mut all = lock(&self.0);
         let any_port = matches!(address, Address::Tcp(address) if address.port() == 0);

@@ -75,7 +75,7 @@ fn service(
     }
 }
 
-/// What the hooks let pass.
+/// The result of the connection hooks that let a connection pass.
 pub(super) struct Asked {
     /// The service that a hook sends the connection to.
     service: Option<Rc<Upstream>>,

@@ -36,7 +36,7 @@ const LARGE_ATTEMPTS: usize = 5;
 /// What a caller asks for, as another thread takes it.
 struct AskedApply {
     holder: AuthorizedCaller,
-    /// Without its sources, which are parsed.
+    /// The request without its sources; `parsed` has them.
     request: ApplyRequest,
     parsed: ParsedDocuments,
     size: Size,
