@@ -50,7 +50,7 @@ pub mod tls;
 pub(crate) mod turn;
 
 pub use address::{Address, AddressError};
-pub use carry::{Carried, CarryEnd, carry};
+pub use carry::{CarriedOctets, CarryEnd, carry};
 pub use causes::causes;
 pub use client::{
     ClientConnection, ClientTunnel, Http1ClientError, OutgoingRequest, RequestLine, ResponseHead,

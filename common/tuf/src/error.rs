@@ -104,7 +104,9 @@ impl Rule {
     const fn way_out(self) -> &'static str {
         match self {
             Self::Format => "",
-            Self::Threshold => "; let enough of the role's keys sign it",
+            Self::Threshold => {
+                "; let enough of the role's keys sign it"
+            }
             Self::Rollback => "; versions never fall: publish a higher one",
             Self::Expired => "; publish it again with a later expiry",
             Self::Mixed => "; send all metadata files of one snapshot, unchanged",

@@ -31,7 +31,7 @@ mod ticks;
 mod watch;
 
 pub use certificates::CertificateWatch;
-pub use documents::{Documents, ReadFailure, Source};
+pub use documents::{DocumentPlaces, Documents, ReadFailure};
 pub use error::NodeError;
 pub use fetch::check_granted_authorities;
 pub use follow::{DirectorLogin, FollowSettings, FollowedNode};

@@ -8,7 +8,7 @@ use crate::counts::SlotLedger;
 use crate::error::ProxyError;
 use crate::generation::{Generation, SlotOccupant, SocketKey};
 use crate::heads::CopyMark;
-use crate::mesh_calls::{Door, MeshCalls};
+use crate::mesh_calls::{CallSender, MeshCalls};
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
 };
@@ -103,17 +103,17 @@ impl Default for ProxyOptions {
 }
 
 /// The ways into the workers for calls of filters.
-fn doors(
+fn call_senders(
     threads: &[JoinHandle<()>],
     senders: &[mpsc::UnboundedSender<Command>],
-) -> Vec<(ThreadId, Door)> {
+) -> Vec<(ThreadId, CallSender)> {
     let pairs = threads.iter().zip(senders);
-    let doors = pairs.map(|(thread, send)| {
+    let call_senders = pairs.map(|(thread, send)| {
         let send = send.clone();
-        let door: Door = Box::new(move |call| send.send(Command::Call(call)).is_ok());
-        (thread.thread().id(), door)
+        let sender: CallSender = Box::new(move |call| send.send(Command::Call(call)).is_ok());
+        (thread.thread().id(), sender)
     });
-    doors.collect()
+    call_senders.collect()
 }
 
 /// How long the records of the last exchanges may take to be written when a proxy stops.
@@ -178,7 +178,7 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
-        options.mesh_calls.connect(doors(&threads, &senders));
+        options.mesh_calls.connect(call_senders(&threads, &senders));
         let (admin_shutdown, shutdown) = tokio::sync::watch::channel(ListenerStage::Serve);
         let (control_shutdown, end) = tokio::sync::watch::channel(ListenerStage::Serve);
         let inner = Arc::new(ProxyState {

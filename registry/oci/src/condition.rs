@@ -1,5 +1,4 @@
-//! The condition `If-None-Match` (RFC 9110 §13.1.2): what a client has already is not sent again, and not
-//! written over.
+//! The condition `If-None-Match` (RFC 9110 §13.1.2): what a client has already is not sent again, and not written over.
 
 /// What `If-None-Match` says of the current representation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -57,8 +57,8 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    AssignmentTerms, AuthorizedCaller, ComponentExaminer, ConnectedProxy, Control, Faults, Guards,
-    Keys, KeysError, MeshOptions, PolicyFolder, ProxyPlan, Rules, read_apply,
+    AssignmentTerms, AuthorizedCaller, ComponentExaminer, ConnectedProxy, Control, ControlSettings,
+    Faults, Guards, Keys, KeysError, MeshOptions, PolicyFolder, ProxyPlan, read_apply,
 };
 pub use registry::{MissingKeyRule, Registry, RegistryOptions};
 pub use rest::document as openapi;

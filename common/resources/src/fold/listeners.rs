@@ -3,7 +3,7 @@
 use super::allowed_routes::kinds_of;
 use super::services::{local_name, ports};
 use super::streams::{StreamRoutes, is_stream};
-use super::tcp::{Called, application, idle_fault, listener_plan, tcp_ports};
+use super::tcp::{OutboundPort, application, idle_fault, listener_plan, tcp_ports};
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy, RESOLVED};
 use crate::access_rule::prefix;
 use crate::document::Document;
@@ -94,7 +94,7 @@ impl<'a> Fold<'a> {
             plan.tcp = Some(port.tcp_plan(service, Some(number)));
             sockets.push(Socket { plan, listener: None });
         }
-        for Called { declared, key, port } in self.called(place) {
+        for OutboundPort { declared, key, port } in self.called(place) {
             let (namespace, name) = key.split_once('/').unwrap_or_default();
             let listener = format!("outbound:{name}.{namespace}:{}", port.port);
             let (address, rules) = (declared.address.clone(), ListenerRulesPlan::default());

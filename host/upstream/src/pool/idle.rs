@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tamis_transport::ClientConnection;
 
 /// A connection; boxed, because it moves between pool and exchange.
-pub(super) type Connection = Box<ClientConnection<PlacedStream>>;
+pub(crate) type Connection = Box<ClientConnection<PlacedStream>>;
 
 /// An unused connection.
 pub(crate) struct IdleConnection {
@@ -34,7 +34,7 @@ pub(crate) enum PoolTurn {
 }
 
 /// A connection in use. Dropped before it is given back, it is closed and its place is free.
-pub(super) struct Lease {
+pub(crate) struct Lease {
     pub(super) connection: Option<Connection>,
     pool: Rc<Pool>,
     /// Whether it served a request before.
