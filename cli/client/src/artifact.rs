@@ -32,6 +32,16 @@ pub struct Artifact {
     pub bundles: Vec<Vec<u8>>,
 }
 
+/// Whether a push may replace what its version names in the registry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overwrite {
+    /// No. It is looked up before anything is sent, since nothing else stops a push where tags may move. A token that may push
+    /// but not pull cannot look it up; then only the registry's own rule applies.
+    Forbidden,
+    /// Yes, unless the registry forbids it.
+    Allowed,
+}
+
 /// The result of a push.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PushResult {
@@ -87,12 +97,13 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Artifact`] when the manifest does not describe the component or the version cannot be
-    /// a tag, [`ClientError::Oci`] when the registry refuses, for example because the version already names
-    /// another filter.
+    /// a tag, [`ClientError::Released`] when the version names another filter and may not be overwritten,
+    /// [`ClientError::Oci`] when the registry refuses, for example for the same reason.
     pub async fn push(
         &self,
         repository: &str,
         artifact: &Artifact,
+        overwrite: Overwrite,
     ) -> Result<PushResult, ClientError> {
         let repository = checked(repository)?;
         let parsed = parsed(&artifact.manifest)?;
@@ -101,11 +112,17 @@ impl Client {
         })?;
         let tag: ManifestReference =
             parsed.version().to_string().parse().map_err(ClientError::Artifact)?;
+        let digest = parsed.digest();
+        if overwrite == Overwrite::Forbidden
+            && let Ok(Some(there)) = self.released(repository, &parsed.version().to_string()).await
+            && there != digest
+        {
+            return Err(ClientError::Released { there, here: digest });
+        }
         let (config, bytes) = config(&artifact.manifest)?;
         self.ensure(repository, &config, bytes).await?;
         let component = parsed.component_digest();
         self.ensure(repository, &component, Bytes::from(artifact.component.clone())).await?;
-        let digest = parsed.digest();
         self.put_manifest(repository, &ManifestReference::Digest(digest), &artifact.manifest)
             .await?;
         let mut signatures = Vec::new();
@@ -136,7 +153,7 @@ impl Client {
     /// # Errors
     /// [`ClientError::Artifact`] when the version cannot be a tag, [`ClientError::Oci`] when the registry
     /// refuses.
-    pub async fn released(
+    async fn released(
         &self,
         repository: &str,
         version: &str,

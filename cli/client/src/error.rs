@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tamis_api::ApiProblem;
 use tamis_transport::{ConnectError, TlsError};
+use tamis_trust::Digest;
 use thiserror::Error;
 
 use crate::Server;
@@ -15,6 +16,14 @@ use crate::Server;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ClientError {
+    /// A push would replace what its version names.
+    #[error("the version names another filter in the registry, {there}; this one is {here}")]
+    Released {
+        /// The digest that the version names.
+        there: Digest,
+        /// The digest of what was to be pushed.
+        here: Digest,
+    },
     /// TLS needs an authority to trust.
     #[error("{server} speaks TLS; name the file of its authority, in PEM")]
     NoAuthority {

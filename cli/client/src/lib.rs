@@ -26,7 +26,7 @@ mod server;
 #[cfg(test)]
 mod testing;
 
-pub use artifact::{Artifact, BUNDLE_TYPE, PulledFilter, PushResult};
+pub use artifact::{Artifact, BUNDLE_TYPE, Overwrite, PulledFilter, PushResult};
 pub use client::{Client, ClientOptions, OwnFiles};
 pub use error::ClientError;
 pub use oci::ManifestReference;

@@ -15,7 +15,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use tamis_api::{ApplyRequest, FileText, Refused, SourceText};
 use tamis_client::ClientError;
-use tamis_node::Source;
+use tamis_node::DocumentPlaces;
 use tamis_resources::{Document, Resource, fold};
 
 pub(crate) mod diff;
@@ -117,7 +117,7 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
 /// The request for a folder; `None` when documents are invalid, which has been reported by then.
 fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>> {
     let folder = &documents.file;
-    let source = Source::folder(folder);
+    let source = DocumentPlaces::folder(folder);
     let read = source.read().context("no resources to apply; name their folder")?;
     if let Some(file) = read.unreadable.first() {
         bail!("{file}");
@@ -137,7 +137,7 @@ fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>
 }
 
 /// The request for all documents of a folder.
-fn whole(source: &Source, documents: &[Document]) -> Result<ApplyRequest> {
+fn whole(source: &DocumentPlaces, documents: &[Document]) -> Result<ApplyRequest> {
     let mut sources = Vec::new();
     for name in sendable(documents)? {
         let path = source.root.join(name);
@@ -155,7 +155,7 @@ fn whole(source: &Source, documents: &[Document]) -> Result<ApplyRequest> {
 /// # Errors
 /// The registry cannot be asked, or does not let this token see what the documents name.
 pub(crate) fn judged(
-    source: &Source,
+    source: &DocumentPlaces,
     documents: &[Document],
     at: &RegistryAccess,
 ) -> Result<Vec<String>> {
@@ -172,8 +172,9 @@ const PROBLEM: &str = "document.problem";
 
 /// The documents of a folder with their texts, by `Kind/namespace/name`.
 pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
-    let read =
-        Source::folder(folder).read().context("no resources to compare; name their folder")?;
+    let read = DocumentPlaces::folder(folder)
+        .read()
+        .context("no resources to compare; name their folder")?;
     if let Some(file) = read.unreadable.first() {
         bail!("{file}");
     }
@@ -218,7 +219,7 @@ fn sendable(documents: &[Document]) -> Result<BTreeSet<&str>> {
 
 /// The files that the documents name, as far as they exist in the folder; the registry reports missing ones with their
 /// place.
-pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileText>> {
+pub(crate) fn files(source: &DocumentPlaces, documents: &[Document]) -> Result<Vec<FileText>> {
     let named: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
     let outside: RefCell<BTreeSet<String>> = RefCell::default();
     let file = |name: &str| {

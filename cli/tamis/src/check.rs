@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_ambient::{Clock, Random};
-use tamis_node::{ArtifactStore, Documents, Finding, NodeResources, PlanExaminer, Source};
+use tamis_node::{ArtifactStore, DocumentPlaces, Documents, Finding, NodeResources, PlanExaminer};
 use tamis_resources::plan::World;
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
@@ -40,7 +40,7 @@ pub(crate) struct Arguments {
 
 /// Prints every problem with its place; fails if there is one.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
-    let source = Source::folder(&arguments.folder);
+    let source = DocumentPlaces::folder(&arguments.folder);
     let read = source.read().context("no folder given; name the folder with the documents")?;
     let has_nothing = read.problems.is_empty() && read.unreadable.is_empty();
     if read.documents.is_empty() && has_nothing && read.unread.is_empty() {
@@ -217,7 +217,7 @@ impl<'a> Preparation<'a> {
 fn examine(
     documents: &[Document],
     nodes: &[NodeName],
-    source: &Source,
+    source: &DocumentPlaces,
     stores: Vec<PathBuf>,
     problems: &mut Vec<Problem>,
     notes: &mut Vec<String>,
@@ -277,7 +277,7 @@ pub(crate) fn problems(documents: &[Document], root: &Path) -> Vec<Problem> {
 }
 
 fn between(documents: &[Document], nodes: &[NodeName], root: &Path, problems: &mut Vec<Problem>) {
-    let source = Source::new(root, Vec::new());
+    let source = DocumentPlaces::new(root, Vec::new());
     let file = |name: &str| source.file(name);
     // No proxy is declared: report what is wrong for a proxy that has every pin.
     let nobody = [NodeName::Gateway { key: "*".to_owned() }];

@@ -137,12 +137,12 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
     };
     let remote = how.at.remote()?;
     let revoked = remote.ask("revoking", async |client| client.revoke(&request).await)?;
-    output::answer(output, &dated(&revoked), || told(&revoked, how.dry_run));
+    output::answer(output, &dated(&revoked), || revocation_text(&revoked, how.dry_run));
     Ok(ExitCode::SUCCESS)
 }
 
 /// What a revocation did or would do, and where the filter runs.
-fn told(revoked: &RevocationView, dry: bool) -> String {
+fn revocation_text(revoked: &RevocationView, dry: bool) -> String {
     let done = if dry { "would be" } else { "is" };
     let mut text = format!(
         "{} {done} revoked (revision {}): {}\n",

@@ -95,7 +95,7 @@ pub(crate) fn history(
 ) -> Result<ExitCode> {
     let remote = at.remote()?;
     let versions = versions(&remote, (kind, namespace, name))?;
-    output::answer(output, &crate::get::items(&versions), || told(&versions, now_ms()));
+    output::answer(output, &crate::get::items(&versions), || versions_text(&versions, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -113,7 +113,7 @@ fn versions(
     })
 }
 
-fn told(versions: &[DocumentVersion], now: u64) -> String {
+fn versions_text(versions: &[DocumentVersion], now: u64) -> String {
     let row = |one: &DocumentVersion| {
         let what = match (&one.digest, one.back_to) {
             (None, _) => "taken out".to_owned(),
@@ -201,26 +201,30 @@ pub(crate) fn diff(arguments: &Diff, output: Output) -> Result<ExitCode> {
         .iter()
         .map(|one| (format!("{}/{}/{}", one.kind, one.namespace, one.name), one.digest.clone()))
         .collect();
-    let mut told = BTreeMap::new();
+    let mut versions_text = BTreeMap::new();
     for (key, text) in &documents {
         let digest = tamis_trust::Digest::of(text.as_bytes()).to_string();
         if known.get(key) == Some(&digest) {
             continue;
         }
         let before = if known.contains_key(key) { text_of(&remote, key)? } else { String::new() };
-        told.insert(key.clone(), unified(&before, text));
+        versions_text.insert(key.clone(), unified(&before, text));
     }
     for key in known.keys().filter(|key| arguments.prune && !documents.contains_key(*key)) {
-        told.insert(key.clone(), unified(&text_of(&remote, key)?, ""));
+        versions_text.insert(key.clone(), unified(&text_of(&remote, key)?, ""));
     }
-    told.retain(|_, lines| !lines.is_empty());
-    output::answer(output, &told, || {
-        if told.is_empty() {
+    versions_text.retain(|_, lines| !lines.is_empty());
+    output::answer(output, &versions_text, || {
+        if versions_text.is_empty() {
             return "nothing differs\n".to_owned();
         }
-        told.iter().map(|(key, lines)| format!("{key}\n{lines}")).collect::<Vec<_>>().join("\n")
+        versions_text
+            .iter()
+            .map(|(key, lines)| format!("{key}\n{lines}"))
+            .collect::<Vec<_>>()
+            .join("\n")
     });
-    Ok(if told.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if versions_text.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn text_of(remote: &Remote, key: &str) -> Result<String> {
@@ -261,7 +265,7 @@ mod tests {
             version(4, None, None),
         ];
         assert_eq!(
-            told(&all, 240_000),
+            versions_text(&all, 240_000),
             "REVISION  WHEN    BY   WHAT\n\
              1         3m ago  ada  put in force\n\
              2         3m ago  ada  changed\n          spec.weight  90 → 50\n\

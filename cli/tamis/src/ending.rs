@@ -25,9 +25,9 @@ pub(crate) struct EndSignal {
 }
 
 /// Wakes the thread that waits in [`EndSignal::wait`].
-pub(crate) struct EndBell(UnixStream);
+pub(crate) struct EndWaker(UnixStream);
 
-impl EndBell {
+impl EndWaker {
     /// Wakes it now, or makes its next wait end at once.
     pub(crate) fn ring(&self) {
         // Full of bytes that nobody has read yet: it wakes anyway.
@@ -69,8 +69,8 @@ impl EndSignal {
     ///
     /// # Errors
     /// The process has too many open files.
-    pub(crate) fn bell(&self) -> std::io::Result<EndBell> {
-        self.rings.try_clone().map(EndBell)
+    pub(crate) fn bell(&self) -> std::io::Result<EndWaker> {
+        self.rings.try_clone().map(EndWaker)
     }
 
     /// Sleeps until a signal arrives or the bell rings; may return early.

@@ -48,10 +48,10 @@ enum Command {
     #[command(
         after_help = "It needs the verb operate on all of a security namespace.\n\nExample:\n  tamis identity rotate"
     )]
-    Rotate(At),
+    Rotate(RegistryArguments),
     /// Print the authorities that members of the mesh trust, in PEM.
     #[command(after_help = "Example:\n  tamis identity bundle > bundle.pem")]
-    Bundle(At),
+    Bundle(RegistryArguments),
 }
 
 #[derive(clap::Args)]
@@ -94,7 +94,7 @@ struct Revoke {
 }
 
 #[derive(clap::Args)]
-struct At {
+struct RegistryArguments {
     #[command(flatten)]
     at: RegistryAccess,
 }
@@ -114,8 +114,8 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Command::List(List { at }) => list(at, output)?,
         Command::Show(arguments) => show(arguments, output)?,
         Command::Revoke(arguments) => revoke(arguments, output)?,
-        Command::Rotate(At { at }) => rotate(at, output)?,
-        Command::Bundle(At { at }) => bundle(at, output)?,
+        Command::Rotate(RegistryArguments { at }) => rotate(at, output)?,
+        Command::Bundle(RegistryArguments { at }) => bundle(at, output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -109,7 +109,9 @@ pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let pinned = remote.ask("pinning", async |client| client.pin(&request).await)?;
     let (done, made) =
         if *dry_run { ("would be pinned", ChangeState::No) } else { ("pinned", ChangeState::Yes) };
-    output::answer(output, &dated(&pinned), || told(&pinned, service, &release.filter, done, made));
+    output::answer(output, &dated(&pinned), || {
+        pin_report(&pinned, service, &release.filter, done, made)
+    });
     Ok(ExitCode::SUCCESS)
 }
 
@@ -120,8 +122,9 @@ pub(crate) fn unpin(arguments: &UnpinArguments, output: Output) -> Result<ExitCo
     let request = UnpinRequest { service, filter, confirm };
     let remote = how.at.remote()?;
     let pinned = remote.ask("unpinning", async |client| client.unpin(&request).await)?;
-    let told = || told(&pinned, &request.service, &request.filter, "unpinned", ChangeState::Yes);
-    output::answer(output, &dated(&pinned), told);
+    let pin_report =
+        || pin_report(&pinned, &request.service, &request.filter, "unpinned", ChangeState::Yes);
+    output::answer(output, &dated(&pinned), pin_report);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,8 +146,9 @@ pub(crate) fn rollback(arguments: &Rollback, output: Output) -> Result<ExitCode>
     let request = RollbackRequest { service, filter, confirm };
     let remote = how.at.remote()?;
     let pinned = remote.ask("rolling back", async |client| client.rollback(&request).await)?;
-    let told = || told(&pinned, &request.service, &request.filter, "rolled back", ChangeState::Yes);
-    output::answer(output, &dated(&pinned), told);
+    let pin_report =
+        || pin_report(&pinned, &request.service, &request.filter, "rolled back", ChangeState::Yes);
+    output::answer(output, &dated(&pinned), pin_report);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -158,7 +162,13 @@ fn of_document(what: &str) -> Option<&'static str> {
 }
 
 /// What a change of a pin did, and what the new digest may do that the previous one could not.
-fn told(pinned: &PinResult, service: &str, filter: &str, done: &str, made: ChangeState) -> String {
+fn pin_report(
+    pinned: &PinResult,
+    service: &str,
+    filter: &str,
+    done: &str,
+    made: ChangeState,
+) -> String {
     let release = pinned.pin.as_ref().map(|pin| format!(" {}", pin.version)).unwrap_or_default();
     let all = if service == "*" { "all services without a pin of their own" } else { service };
     let mut text = format!("{filter}{release} {done} for {all}");
@@ -261,7 +271,7 @@ mod tests {
     #[test]
     fn a_pin_tells_the_digest_the_signers_and_what_grew() {
         assert_eq!(
-            told(&pinned(), "shop/a", "acme/retry", "pinned", ChangeState::Yes),
+            pin_report(&pinned(), "shop/a", "acme/retry", "pinned", ChangeState::Yes),
             "acme/retry 1.4.2 pinned for shop/a (revision 9)\nsha256:00\nsigned by release\n\
              ! it may do what the previous one could not: import http-client\n\nnothing changes\n"
         );

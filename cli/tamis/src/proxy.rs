@@ -20,8 +20,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode,
-    Node, NodeOptions, NodeResources, Reload, Source, Watch,
+    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, DocumentPlaces, FollowSettings,
+    FollowedNode, Node, NodeOptions, NodeResources, Reload, Watch,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::{AdminAccess, InheritedSockets, ProxyOptions};
@@ -31,7 +31,7 @@ use tamis_transport::{Address, ServeLimits};
 use tamis_trust::DirectorKeys;
 
 use join::Admission;
-pub(crate) use join::Joined;
+pub(crate) use join::JoinedProxy;
 pub(crate) use records::RecordFile;
 pub(crate) use run::RunFolder;
 use start::{FollowFiles, rehearse, until_started};
@@ -241,7 +241,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
     };
     let mut options = NodeOptions {
         name: name.clone(),
-        source: Source::folder(&arguments.root()),
+        source: DocumentPlaces::folder(&arguments.root()),
         store: ArtifactStore::new(arguments.store.clone()),
         secrets: secrets::kept(&arguments.secrets)?,
         proxy,
@@ -291,7 +291,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
 }
 
 fn certificates(node: &Arc<Node>, output: Output) -> Result<CertificateWatch> {
-    Ok(CertificateWatch::start(Arc::clone(node), move |reload| told(reload, output))?)
+    Ok(CertificateWatch::start(Arc::clone(node), move |reload| print_reload(reload, output))?)
 }
 
 /// The start and the end of a proxy, wherever its plan comes from.
@@ -313,13 +313,13 @@ impl Start<'_> {
     ) -> Result<ExitCode> {
         let busy = output::busy(format!("waiting for {}", follow.director));
         let (following, reload) = until_started(&options, || {
-            let told = move |reload: &Reload| told(reload, output);
-            FollowedNode::start(shared, options.again(), follow.clone(), told)
+            let print_reload = move |reload: &Reload| print_reload(reload, output);
+            FollowedNode::start(shared, options.again(), follow.clone(), print_reload)
         })?;
         drop(busy);
         let ending = EndSignal::new()?;
         let node = Arc::clone(following.node());
-        told(&reload, output);
+        print_reload(&reload, output);
         let certificates = certificates(&node, output)?;
         let start = self.serves(&node, output)?;
         start.until_closed(&ending, &node)?;
@@ -429,7 +429,7 @@ impl Serve {
     }
 
     /// How the proxy and the director prove who they are.
-    fn login(&self, joined: Option<&Joined>) -> Result<DirectorLogin> {
+    fn login(&self, joined: Option<&JoinedProxy>) -> Result<DirectorLogin> {
         if let Some(joined) = joined {
             return Ok(joined.login());
         }
@@ -463,7 +463,7 @@ impl Serve {
         Ok(Some(FollowFiles { director, state, keys, policy_root: root.transpose()? }))
     }
 
-    fn follow(&self, files: FollowFiles, joined: Option<&Joined>) -> Result<FollowSettings> {
+    fn follow(&self, files: FollowFiles, joined: Option<&JoinedProxy>) -> Result<FollowSettings> {
         let FollowFiles { director, state, keys, policy_root } = files;
         Ok(FollowSettings {
             policy_root,
@@ -504,7 +504,7 @@ impl ReloadPrinter {
 
     fn tell(&self, reload: &Reload) {
         if self.output == Output::Json {
-            return told(reload, self.output);
+            return print_reload(reload, self.output);
         }
         let now = lines(reload);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -522,7 +522,7 @@ fn beside_dot_tamis(path: &Path) -> Option<PathBuf> {
 
 /// Prints the result of a reload: every problem with its place, every slot that does not run what it
 /// should.
-pub(crate) fn told(reload: &Reload, output: Output) {
+pub(crate) fn print_reload(reload: &Reload, output: Output) {
     if output == Output::Json {
         output::event(output, &event(reload), String::new);
         return;

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_oci::{AnonymousRights, Limits, Versions};
-use tamis_server::{AssignmentTerms, Guards, Rules};
+use tamis_server::{AssignmentTerms, ControlSettings, Guards};
 use tamis_server::{
     MeshOptions, MissingKeyRule, Registry, RegistryOptions, SVID_LIFETIME, SVID_LIFETIME_MAX,
     SVID_LIFETIME_MIN, Storage, TlsFiles,
@@ -256,9 +256,9 @@ impl Serve {
         Ok(Some((folder.clone(), bytes)))
     }
 
-    fn rules(&self) -> Rules {
+    fn rules(&self) -> ControlSettings {
         let lifetime = self.assignment_hours.saturating_mul(3_600);
-        Rules {
+        ControlSettings {
             guards: Guards {
                 approvals: self.approvals,
                 blast_radius_percent: self.blast_radius,

@@ -6,6 +6,7 @@ use tamis_server::{ComponentExaminer, Faults};
 use tamis_trust::{Manifest, Refused};
 
 mod claims;
+mod code;
 mod growth;
 mod validate;
 

@@ -25,4 +25,4 @@ mod clock;
 mod random;
 
 pub use clock::{Clock, ManualTime};
-pub use random::{Random, RandomSourceError, mix};
+pub use random::{Random, RandomSourceError, hex_digits, mix};

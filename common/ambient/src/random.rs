@@ -97,6 +97,18 @@ impl Random {
     }
 }
 
+/// A number as 16 lower-case hexadecimal digits, the highest first: for ids.
+#[must_use]
+pub fn hex_digits(number: u64) -> [u8; 16] {
+    std::array::from_fn(|index| {
+        let shift = 60 - 4 * u32::try_from(index).unwrap_or(0);
+        match (number >> shift) & 0xf {
+            digit @ 0..=9 => b'0' + u8::try_from(digit).unwrap_or(0),
+            digit => b'a' + u8::try_from(digit - 10).unwrap_or(0),
+        }
+    })
+}
+
 /// How far SplitMix64 moves between two numbers: 2⁶⁴ divided by the golden ratio.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -128,6 +140,13 @@ mod tests {
         let random = Random::seeded(0);
         assert_eq!(random.number(), 0xe220_a839_7b1d_cdaf);
         assert_eq!(random.number(), 0x6e78_9e6a_a1b9_65f4);
+    }
+
+    #[test]
+    fn the_digits_of_a_number_are_all_sixteen() {
+        for number in [0, 1, 0x0123_4567_89ab_cdef, u64::MAX] {
+            assert_eq!(hex_digits(number), *format!("{number:016x}").as_bytes());
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod tests;
 mod trust;
 
 pub use grants::grant_plan;
-pub use reach::{FindDocument, GuardReach, HasKind, guard_reach};
+pub use reach::{DocumentLookup, GuardReach, KindLookup, guard_reach};
 pub use trust::beyond as trust_beyond;
 
 use std::borrow::Borrow;

@@ -59,8 +59,8 @@ mod tree;
 
 pub use document::{Document, NEW, ParseResult, parse, read};
 pub use fold::{
-    Condition, FindDocument, FoldResult, GuardReach, HasKind, ResourceStatus, fold, fold_under,
-    grant_plan, guard_reach, trust_beyond, trust_policies,
+    Condition, DocumentLookup, FoldResult, GuardReach, KindLookup, ResourceStatus, fold,
+    fold_under, grant_plan, guard_reach, trust_beyond, trust_policies,
 };
 pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;

@@ -45,8 +45,8 @@ fn least<T: PartialOrd + Copy>(one: Option<T>, other: Option<T>, default: T) -> 
     }
 }
 
-/// The higher of two amounts, where the higher one allows less; one that is not written is the default. `None` when
-/// neither is.
+/// The higher of two amounts, for a setting where a higher amount allows less. A missing amount counts as `default`;
+/// `None` if both are missing.
 fn most<T: Ord + Copy>(one: Option<T>, other: Option<T>, default: T) -> Option<T> {
     match (one, other) {
         (None, None) => None,

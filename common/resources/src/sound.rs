@@ -50,7 +50,7 @@ const MAX_KNOWN_BYTES: usize = 8 << 20;
 /// What a router said about routes, so that a change of one route asks about that one.
 #[derive(Debug, Default)]
 pub struct RouteVerdicts {
-    /// All that a verdict depends on beside the route.
+    /// All that a verdict depends on, except the route.
     about: String,
     settings_are_sound: bool,
     /// By the text of a route.

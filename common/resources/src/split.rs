@@ -30,7 +30,7 @@ fn after_mark(line: &str) -> Option<&str> {
     (rest.is_empty() || rest.starts_with([' ', '\t', '\r', '\n'])).then_some(rest)
 }
 
-/// The parts of a text that contain a document each, and the number of lines before each.
+/// Splits a text into its documents, each with the number of lines before it.
 #[must_use]
 pub fn parts(text: &str) -> Vec<(usize, String)> {
     let mut parts = vec![(0, String::new())];

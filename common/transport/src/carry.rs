@@ -27,12 +27,12 @@ thread_local! {
 
 /// What was carried so far; shared with whoever reports it.
 #[derive(Debug, Default)]
-pub struct Carried {
+pub struct CarriedOctets {
     sent: Cell<u64>,
     received: Cell<u64>,
 }
 
-impl Carried {
+impl CarriedOctets {
     /// Octets of the first connection that the second one took.
     #[must_use]
     pub fn sent(&self) -> u64 {
@@ -65,11 +65,11 @@ pub async fn carry(
     one: impl AsyncRead + AsyncWrite + Unpin,
     other: impl AsyncRead + AsyncWrite + Unpin,
     idle: Duration,
-    carried: &Carried,
+    carried: &CarriedOctets,
     noted: impl Fn(u64, u64),
 ) -> CarryEnd {
     let (one, other) = (RefCell::new(one), RefCell::new(other));
-    let (mut up, mut down) = (Way::default(), Way::default());
+    let (mut up, mut down) = (CopyDirection::default(), CopyDirection::default());
     // A connection whose sides are quick must not keep the others of its worker waiting.
     let mut turn = ConnectionTurn::default();
     let both = std::future::poll_fn(|cx| {
@@ -98,7 +98,7 @@ pub async fn carry(
 }
 
 /// Ends when nothing was carried for that long.
-async fn silence(idle: Duration, carried: &Carried) {
+async fn silence(idle: Duration, carried: &CarriedOctets) {
     let look = idle.checked_div(LOOKS).unwrap_or(idle);
     let (mut looks, mut before) = (0, None);
     while looks < LOOKS {
@@ -111,12 +111,12 @@ async fn silence(idle: Duration, carried: &Carried) {
 
 /// One direction.
 #[derive(Default)]
-struct Way {
+struct CopyDirection {
     /// What was read and not yet taken.
     waiting: Vec<u8>,
     /// How much of it was taken.
     taken: usize,
-    state: WayState,
+    state: DirectionState,
     /// The writer may keep octets back until it is flushed.
     unflushed: bool,
     /// It waits for its next turn, not for a side.
@@ -124,7 +124,7 @@ struct Way {
 }
 
 #[derive(Default, PartialEq)]
-enum WayState {
+enum DirectionState {
     #[default]
     Open,
     /// The reader is at its end, of which the writer does not know yet.
@@ -132,7 +132,7 @@ enum WayState {
     Ended,
 }
 
-impl Way {
+impl CopyDirection {
     fn poll<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
         &mut self,
         (from, to): (&RefCell<R>, &RefCell<W>),
@@ -144,8 +144,8 @@ impl Way {
         self.yields = false;
         loop {
             match self.state {
-                WayState::Ended => return Poll::Ready(Ok(())),
-                WayState::Open | WayState::Ending if !self.waiting.is_empty() => {
+                DirectionState::Ended => return Poll::Ready(Ok(())),
+                DirectionState::Open | DirectionState::Ending if !self.waiting.is_empty() => {
                     let rest = self.waiting.get(self.taken..).unwrap_or_default();
                     let taken = ready!(written(Pin::new(&mut *to).poll_write(cx, rest)))?;
                     self.note(taken, noted);
@@ -154,15 +154,15 @@ impl Way {
                         (self.waiting, self.taken) = (Vec::new(), 0);
                     }
                 }
-                WayState::Ending => {
+                DirectionState::Ending => {
                     ready!(Pin::new(&mut *to).poll_shutdown(cx))?;
-                    self.state = WayState::Ended;
+                    self.state = DirectionState::Ended;
                 }
-                WayState::Open if turn.poll(cx).is_pending() => {
+                DirectionState::Open if turn.poll(cx).is_pending() => {
                     self.yields = true;
                     return Poll::Pending;
                 }
-                WayState::Open => match self.pass(from, to, cx, noted) {
+                DirectionState::Open => match self.pass(from, to, cx, noted) {
                     Poll::Ready(passed) => turn.count_bytes(passed?),
                     Poll::Pending if self.unflushed => {
                         ready!(Pin::new(&mut *to).poll_flush(cx))?;
@@ -188,7 +188,7 @@ impl Way {
             ready!(Pin::new(from).poll_read(cx, &mut read))?;
             let piece = read.filled();
             if piece.is_empty() {
-                self.state = WayState::Ending;
+                self.state = DirectionState::Ending;
                 return Poll::Ready(Ok(0));
             }
             let taken = match written(Pin::new(to).poll_write(cx, piece)) {

@@ -13,7 +13,7 @@
 //! Unix epoch) are arguments, so the CLI, the registry and the proxy decide alike.
 //!
 //! ```
-//! use tamis_trust::{build, sign, verify, BuildInput, Digest, SignaturePolicy, PrivateKey, Request};
+//! use tamis_trust::{build, sign, verify, BuildInput, Digest, SignaturePolicy, PrivateKey, VerificationRequest};
 //!
 //! let component = b"\0asm";
 //! let manifest = build(component, &BuildInput::new("acme/retry", "1.4.2"))?;
@@ -25,7 +25,7 @@
 //!     "keys": [{ "name": "release", "publicKey": key.public_key().to_pem() }],
 //! }).to_string().as_bytes())?;
 //!
-//! let verified = verify(&Request {
+//! let verified = verify(&VerificationRequest {
 //!     pinned: &Digest::of(&manifest),
 //!     name: Some("acme/retry"),
 //!     manifest: &manifest,
@@ -84,4 +84,4 @@ pub use refused::{Refused, code};
 pub use revoke::Revocation;
 pub use sign::sign;
 pub use time::Timestamp;
-pub use verify::{Request, SignerName, VerifiedFilter, verify, verify_manifest};
+pub use verify::{SignerName, VerificationRequest, VerifiedFilter, verify, verify_manifest};

@@ -17,7 +17,7 @@ use crate::{Digest, Manifest, Name, SignaturePolicy, TITLE, TrustError, VERSION,
 
 /// What to verify, by which policies, and when.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct VerificationRequest<'a> {
     /// The digest of the manifest that somebody pinned.
     pub pinned: &'a Digest,
     /// The name that was pinned; `None`: the manifest's own name, under the policy for that name.
@@ -97,7 +97,10 @@ const FORMAT_SETTER: &str = "the artifact format";
 ///
 /// # Errors
 /// [`Refused`], always with the rule, who set it and the way out.
-pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<VerifiedFilter, Refused> {
+pub fn verify(
+    request: &VerificationRequest<'_>,
+    component: &[u8],
+) -> Result<VerifiedFilter, Refused> {
     let (manifest, verified) = check(request)?;
     manifest.check(component).map_err(|error| Refused {
         code: code::ALTERED.into(),
@@ -114,11 +117,11 @@ pub fn verify(request: &Request<'_>, component: &[u8]) -> Result<VerifiedFilter,
 ///
 /// # Errors
 /// [`Refused`], always with the rule, who set it and the way out.
-pub fn verify_manifest(request: &Request<'_>) -> Result<VerifiedFilter, Refused> {
+pub fn verify_manifest(request: &VerificationRequest<'_>) -> Result<VerifiedFilter, Refused> {
     check(request).map(|(_, verified)| verified)
 }
 
-fn check(request: &Request<'_>) -> Result<(Manifest, VerifiedFilter), Refused> {
+fn check(request: &VerificationRequest<'_>) -> Result<(Manifest, VerifiedFilter), Refused> {
     let manifest = pinned_manifest(request)?;
     let policy = policy_for(&manifest, request.policies)?;
     withdrawn(&manifest, request.policies)?;
@@ -134,7 +137,7 @@ fn check(request: &Request<'_>) -> Result<(Manifest, VerifiedFilter), Refused> {
     Ok((manifest, verified))
 }
 
-fn pinned_manifest(request: &Request<'_>) -> Result<Manifest, Refused> {
+fn pinned_manifest(request: &VerificationRequest<'_>) -> Result<Manifest, Refused> {
     let actual = Digest::of(request.manifest);
     if actual != *request.pinned {
         return Err(Refused {
@@ -196,7 +199,7 @@ fn policy_for<'a>(
 
 /// Checks what narrowing policies require in addition to the deciding one. Their keys prove nothing more: signers have the
 /// names that the deciding policy gives them.
-fn narrowed(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
+fn narrowed(manifest: &Manifest, request: &VerificationRequest<'_>) -> Result<(), Refused> {
     let name = manifest.name();
     let narrowing = request.policies.iter().filter(|policy| policy.narrows());
     let narrowing: Vec<&SignaturePolicy> =
@@ -220,12 +223,12 @@ fn set_by(policy: &SignaturePolicy) -> String {
 }
 
 /// Why one bundle does not count.
-struct Miss {
+struct BundleFault {
     code: &'static str,
     why: String,
 }
 
-impl Miss {
+impl BundleFault {
     fn new(code: &'static str, why: impl Into<String>) -> Self {
         Self { code, why: why.into() }
     }
@@ -234,7 +237,7 @@ impl Miss {
 fn signers(
     manifest: &Manifest,
     policy: &SignaturePolicy,
-    request: &Request<'_>,
+    request: &VerificationRequest<'_>,
 ) -> Result<Vec<SignerName>, Refused> {
     let bundles = request.bundles;
     let revoked = Revocations::of(manifest, request.policies);
@@ -342,7 +345,7 @@ fn too_few(
     manifest: &Manifest,
     policy: &SignaturePolicy,
     good: &BTreeSet<SignerName>,
-    misses: &[Miss],
+    misses: &[BundleFault],
     remedy: String,
 ) -> Refused {
     const TELLING: [&str; 6] = [
@@ -386,7 +389,7 @@ fn signer<'a>(
     policy: &'a SignaturePolicy,
     revoked: &Revocations<'_>,
     now: u64,
-) -> Result<&'a TrustedKey, Miss> {
+) -> Result<&'a TrustedKey, BundleFault> {
     let envelope = Envelope::parse(bundle).map_err(|error| format_miss(&error))?;
     let key = key_of(&envelope, tried, logged, policy, revoked)?;
     let statement = envelope.statement().map_err(|error| format_miss(&error))?;
@@ -395,8 +398,8 @@ fn signer<'a>(
     Ok(key)
 }
 
-fn format_miss(error: &TrustError) -> Miss {
-    Miss::new(code::FORMAT, error.to_string())
+fn format_miss(error: &TrustError) -> BundleFault {
+    BundleFault::new(code::FORMAT, error.to_string())
 }
 
 /// The policy's key that verifies the signature; the hint only determines which is tried first.
@@ -406,7 +409,7 @@ fn key_of<'a>(
     logged: Option<u64>,
     policy: &'a SignaturePolicy,
     revoked: &Revocations<'_>,
-) -> Result<&'a TrustedKey, Miss> {
+) -> Result<&'a TrustedKey, BundleFault> {
     let signed = envelope.signed_bytes();
     let hinted = |key: &&TrustedKey| envelope.hint == Some(key.id);
     let first = policy.keys().iter().filter(hinted);
@@ -414,29 +417,33 @@ fn key_of<'a>(
     let found = first.chain(rest).find(|key| key.key.verifies(&signed, &envelope.signature));
     found.ok_or_else(|| {
         let Some(hint) = &envelope.hint else {
-            return Miss::new(code::UNKNOWN_KEY, "a signature was not made by a key of the policy");
+            return BundleFault::new(
+                code::UNKNOWN_KEY,
+                "a signature was not made by a key of the policy",
+            );
         };
         if let Some(why) = revoked.refuse(hint, logged) {
-            return Miss::new(code::REVOKED_KEY, format!("the key {hint} {why}"));
+            return BundleFault::new(code::REVOKED_KEY, format!("the key {hint} {why}"));
         }
         match policy.keys().iter().find(|key| key.id == *hint) {
-            Some(key) => Miss::new(
+            Some(key) => BundleFault::new(
                 code::BAD_SIGNATURE,
                 format!("the signature that names key {:?} does not verify", key.name),
             ),
-            None => {
-                Miss::new(code::UNKNOWN_KEY, format!("the policy does not name the key {hint}"))
-            }
+            None => BundleFault::new(
+                code::UNKNOWN_KEY,
+                format!("the policy does not name the key {hint}"),
+            ),
         }
     })
 }
 
-fn about(statement: &Statement, manifest: &Manifest) -> Result<(), Miss> {
+fn about(statement: &Statement, manifest: &Manifest) -> Result<(), BundleFault> {
     if statement.statement_type != STATEMENT_TYPE {
-        return Err(Miss::new(code::FORMAT, "the statement is not in-toto v1"));
+        return Err(BundleFault::new(code::FORMAT, "the statement is not in-toto v1"));
     }
     if statement.predicate_type != PREDICATE_TYPE {
-        return Err(Miss::new(
+        return Err(BundleFault::new(
             code::WRONG_SUBJECT,
             "the statement has another predicate type: it attests something else than \"sign\"",
         ));
@@ -446,13 +453,16 @@ fn about(statement: &Statement, manifest: &Manifest) -> Result<(), Miss> {
     let subject = match (subjects.next(), subjects.next()) {
         (Some(subject), None) => subject,
         (None, _) => {
-            return Err(Miss::new(code::WRONG_SUBJECT, "the statement is about another digest"));
+            return Err(BundleFault::new(
+                code::WRONG_SUBJECT,
+                "the statement is about another digest",
+            ));
         }
-        _ => return Err(Miss::new(code::FORMAT, "the statement names the digest twice")),
+        _ => return Err(BundleFault::new(code::FORMAT, "the statement names the digest twice")),
     };
     let (name, version) = (manifest.name().to_string(), manifest.version().to_string());
     if !subject.name.is_empty() && subject.name != name {
-        return Err(Miss::new(code::WRONG_NAME, "the subject signed has another name"));
+        return Err(BundleFault::new(code::WRONG_NAME, "the subject signed has another name"));
     }
     // Signing a manifest signs its content, including name and version. A statement that repeats them must
     // match; cosign v2 writes no annotations into bundles, so a statement with neither contradicts neither.
@@ -461,9 +471,9 @@ fn about(statement: &Statement, manifest: &Manifest) -> Result<(), Miss> {
     }
     for (annotation, wanted) in [(TITLE, &name), (VERSION, &version)] {
         if subject.annotations.get(annotation).and_then(|value| value.as_str()) != Some(wanted) {
-            return Err(Miss::new(
+            return Err(BundleFault::new(
                 code::WRONG_NAME,
-                format!("the annotation {annotation} signed must be {wanted:?}"),
+                format!("the signed annotation {annotation} must be {wanted:?}"),
             ));
         }
     }
@@ -475,11 +485,11 @@ fn usable(
     logged: Option<u64>,
     revoked: &Revocations<'_>,
     now: u64,
-) -> Result<(), Miss> {
+) -> Result<(), BundleFault> {
     if let Some(why) = revoked.refuse(&key.id, logged) {
-        return Err(Miss::new(code::REVOKED_KEY, format!("key {:?} {why}", key.name)));
+        return Err(BundleFault::new(code::REVOKED_KEY, format!("key {:?} {why}", key.name)));
     }
-    key.in_time(now).map_err(|why| Miss::new(code::EXPIRED, why))
+    key.in_time(now).map_err(|why| BundleFault::new(code::EXPIRED, why))
 }
 
 #[cfg(test)]

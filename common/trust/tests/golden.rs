@@ -7,7 +7,7 @@
 //! cosign v2.6.4, a key of its own and `--new-bundle-format --tlog-upload=false`: it omits the annotations
 //! from the statement, so name and version are those of the signed manifest.
 
-use tamis_trust::{Digest, Refused, Request, SignaturePolicy, code, verify_manifest};
+use tamis_trust::{Digest, Refused, SignaturePolicy, VerificationRequest, code, verify_manifest};
 
 const MANIFEST: &[u8] = include_bytes!("golden/acme-retry-1.0.0.manifest.json");
 const BUNDLE: &[u8] = include_bytes!("golden/cosign-v3.1.2.bundle.json");
@@ -28,7 +28,7 @@ fn verified(manifest: &[u8], bundle: &[u8]) -> Result<String, Refused> {
             set_by: String::new(),
             remedy: String::new(),
         })?;
-    let verified = verify_manifest(&Request {
+    let verified = verify_manifest(&VerificationRequest {
         pinned: &Digest::of(manifest),
         name: Some("acme/retry"),
         manifest,

@@ -104,10 +104,12 @@ impl Rule {
     const fn way_out(self) -> &'static str {
         match self {
             Self::Format => "",
-            Self::Threshold => "; let enough of the role's keys sign it",
+            Self::Threshold => {
+                "; sign it with as many of the role's keys as its threshold asks for"
+            }
             Self::Rollback => "; versions never fall: publish a higher one",
             Self::Expired => "; publish it again with a later expiry",
-            Self::Mixed => "; send all files of one state, unaltered",
+            Self::Mixed => "; send all metadata files of one snapshot, unchanged",
         }
     }
 }

@@ -31,7 +31,9 @@ const BACKLOG: i32 = 128;
 #[derive(Debug, Error)]
 pub enum AnswererError {
     /// From elsewhere, anybody could ask.
-    #[error("DNS is answered on loopback addresses alone, and {0} is none: write 127.0.0.1:15053")]
+    #[error(
+        "DNS is answered on loopback addresses only, and {0} is not one: write 127.0.0.1:15053"
+    )]
     NotLoopback(SocketAddr),
     /// The system refuses the address.
     #[error("cannot answer DNS at {address}: stop what listens there, or choose another port")]
@@ -112,7 +114,7 @@ fn bound(address: SocketAddr, kind: Type) -> io::Result<Socket> {
 }
 
 /// What all questions of an address share.
-struct Shared {
+struct AnswererState {
     zone: Arc<Mutex<Arc<Zone>>>,
     resolvers: CurrentResolvers,
     random: Random,
@@ -126,7 +128,7 @@ fn serve(
 ) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
-        let shared = Rc::new(Shared {
+        let shared = Rc::new(AnswererState {
             zone,
             resolvers: CurrentResolvers::new(resolvers, clock),
             random,
@@ -143,7 +145,7 @@ fn serve(
     })
 }
 
-async fn answer_datagrams(socket: &Rc<UdpSocket>, shared: &Rc<Shared>) {
+async fn answer_datagrams(socket: &Rc<UdpSocket>, shared: &Rc<AnswererState>) {
     let mut room = vec![0; QUESTION_MAX];
     loop {
         let (length, from) = match socket.recv_from(&mut room).await {
@@ -166,7 +168,7 @@ async fn answer_datagrams(socket: &Rc<UdpSocket>, shared: &Rc<Shared>) {
     }
 }
 
-async fn answer_connections(listener: &TcpListener, shared: &Rc<Shared>) {
+async fn answer_connections(listener: &TcpListener, shared: &Rc<AnswererState>) {
     let places = Rc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let stream = match listener.accept().await {
@@ -186,7 +188,7 @@ async fn answer_connections(listener: &TcpListener, shared: &Rc<Shared>) {
 }
 
 /// Answers the questions of a connection, one after the other.
-async fn answer_connection(mut stream: TcpStream, shared: &Shared) {
+async fn answer_connection(mut stream: TcpStream, shared: &AnswererState) {
     while let Ok(Ok(question)) = tokio::time::timeout(SILENCE, read_framed(&mut stream)).await {
         let Some(answer) = shared.answer(&question, Transport::Tcp).await else { return };
         let written = tokio::time::timeout(SILENCE, write_framed(&mut stream, &answer)).await;
@@ -196,7 +198,7 @@ async fn answer_connection(mut stream: TcpStream, shared: &Shared) {
     }
 }
 
-impl Shared {
+impl AnswererState {
     /// The answer to a message; `None`: it is none that could be answered.
     async fn answer(&self, octets: &[u8], transport: Transport) -> Option<Vec<u8>> {
         let asked = Message::from_vec(octets).ok()?;

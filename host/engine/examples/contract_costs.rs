@@ -4,6 +4,7 @@
 //! `tests/guests/rust/costs`. Each line is a JSON object: `what`, `unit`, and what a call took in each round with the `first` and
 //! the `newest` build.
 
+#![expect(clippy::disallowed_methods, reason = "an example measures in real time")]
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;
@@ -33,8 +34,8 @@ fn main() -> Result<(), Failure> {
     };
     let rounds: u32 = rounds.parse()?;
     let engine = Engine::new()?;
-    let load = |file: &String, config: &str| -> Result<Loaded, Failure> {
-        Loaded::new(&engine, &std::fs::read(file)?, config)
+    let load = |file: &String, config: &str| -> Result<LoadedInstances, Failure> {
+        LoadedInstances::new(&engine, &std::fs::read(file)?, config)
     };
     let heads = "{}";
     let mut pair = [load(first, heads)?, load(newest, heads)?];
@@ -65,9 +66,9 @@ fn main() -> Result<(), Failure> {
 
 /// What each of the two took for one call in each round, in nanoseconds. They take turns, and who is first changes.
 fn turns(
-    pair: &mut [Loaded; 2],
+    pair: &mut [LoadedInstances; 2],
     rounds: u32,
-    act: impl Fn(&mut Loaded) -> Result<f64, Failure>,
+    act: impl Fn(&mut LoadedInstances) -> Result<f64, Failure>,
 ) -> Result<[Vec<f64>; 2], Failure> {
     let [first, newest] = pair;
     act(first)?;
@@ -95,13 +96,13 @@ fn print(what: &str, unit: &str, [first, newest]: &[Vec<f64>; 2], divisor: f64) 
 }
 
 /// As many instances as a chain has filters, and what they are shown.
-struct Loaded {
+struct LoadedInstances {
     instances: Vec<Instance>,
     request: View,
     response: View,
 }
 
-impl Loaded {
+impl LoadedInstances {
     fn new(engine: &Engine, component: &[u8], config: &str) -> Result<Self, Failure> {
         let compiled = engine.compile(component, None)?;
         let mut grant = Grant::everything();

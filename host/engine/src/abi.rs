@@ -24,8 +24,8 @@ mod view;
 pub(crate) use balancer::EndpointState;
 pub(crate) use body::BodyDecision;
 pub(crate) use capability::{
-    Algorithm, Digest, HttpFailure, Incoming, KvEntry, LogLevel, MetricKind, Outgoing,
-    PasswordFailure, Scope,
+    Algorithm, Digest, HttpFailure, KvEntry, LogLevel, MetricKind, PasswordFailure, RequestRecord,
+    ResponseRecord, Scope,
 };
 pub(crate) use circuit_breaker::{Circuit, Window};
 pub(crate) use connection::ConnectionDecision;

@@ -25,7 +25,7 @@ const OLD_KEY_FILE: &str = "cache.key";
 /// The machine code of the largest allowed component is far smaller; a larger file was not written by this
 /// cache.
 const MAX_CODE_BYTES: u64 = 1 << 30;
-/// Tells files apart that threads of this process write at once.
+/// Counts the temporary files of this process: threads that write at once each get a file of their own.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
 /// Folders of compiled code and of its key.

@@ -31,12 +31,12 @@ const ENDED: u8 = 2;
 
 /// The epoch thread of an engine; it ends when this is dropped.
 pub(crate) struct Epochs {
-    shared: Arc<Shared>,
+    shared: Arc<EpochState>,
     thread: Thread,
 }
 
 #[derive(Default)]
-struct Shared {
+struct EpochState {
     marks: Mutex<Vec<Arc<AtomicU8>>>,
     ended: AtomicBool,
     resting: AtomicBool,
@@ -56,7 +56,7 @@ pub(crate) struct RunningCall(Arc<AtomicU8>);
 impl Epochs {
     /// Starts the thread. `advance` increments the epoch.
     pub(crate) fn start(advance: impl Fn() + Send + 'static) -> Result<Arc<Self>, EngineError> {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(EpochState::default());
         let of_thread = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
             .name("tamis-epoch".to_owned())
@@ -90,7 +90,7 @@ impl Drop for Epochs {
     }
 }
 
-impl Shared {
+impl EpochState {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<AtomicU8>>> {
         self.marks.lock().unwrap_or_else(PoisonError::into_inner)
     }

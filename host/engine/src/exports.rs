@@ -95,10 +95,10 @@ pub(crate) type RouteHook = Versions<OnRoute<v0_1::Choice>, OnRoute<abi::Choice>
 /// `configure` of either version.
 pub(crate) type ConfigureFunction = Versions<Configure<v0_1::Interest>, Configure<abi::Interest>>;
 
-type Declared = (Result<abi::Interest, Vec<abi::ConfigError>>,);
+type ConfigureResult = (Result<abi::Interest, Vec<abi::ConfigError>>,);
 
 /// The declaration of 0.1 as one of 0.2.
-fn declared((declared,): (Result<v0_1::Interest, Vec<abi::ConfigError>>,)) -> Declared {
+fn declared((declared,): (Result<v0_1::Interest, Vec<abi::ConfigError>>,)) -> ConfigureResult {
     (declared.map(Into::into),)
 }
 
@@ -107,7 +107,7 @@ impl ConfigureFunction {
         &self,
         store: &mut Store<Host>,
         config: (&str,),
-    ) -> wasmtime::Result<Declared> {
+    ) -> wasmtime::Result<ConfigureResult> {
         match self {
             Self::V0_1(export) => export.call(store, config).map(declared),
             Self::V0_2(export) => export.call(store, config),
@@ -118,7 +118,7 @@ impl ConfigureFunction {
         &self,
         store: &mut Store<Host>,
         config: (&str,),
-    ) -> wasmtime::Result<Declared> {
+    ) -> wasmtime::Result<ConfigureResult> {
         match self {
             Self::V0_1(export) => export.call_async(store, config).await.map(declared),
             Self::V0_2(export) => export.call_async(store, config).await,

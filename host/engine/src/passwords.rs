@@ -102,7 +102,7 @@ impl BoundedHash {
 
 /// Too many comparisons wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Exhausted;
+pub(crate) struct QueueFull;
 
 struct Comparison {
     password: Vec<u8>,
@@ -114,16 +114,16 @@ struct Comparison {
 pub(crate) fn compare(
     password: Vec<u8>,
     hash: BoundedHash,
-) -> Result<oneshot::Receiver<bool>, Exhausted> {
+) -> Result<oneshot::Receiver<bool>, QueueFull> {
     let (result, receiver) = oneshot::channel();
     if password.len() > MAX_PASSWORD {
         // Nobody has it.
         let _ = result.send(false);
         return Ok(receiver);
     }
-    let queue = queue().ok_or(Exhausted)?;
+    let queue = queue().ok_or(QueueFull)?;
     let comparison = Comparison { password, hash, result };
-    queue.try_send(comparison).map_err(|_| Exhausted)?;
+    queue.try_send(comparison).map_err(|_| QueueFull)?;
     Ok(receiver)
 }
 

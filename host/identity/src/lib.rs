@@ -14,5 +14,5 @@ mod renewal;
 mod testing;
 
 pub use error::IdentityError;
-pub use registrar::{Joining, Registrar};
+pub use registrar::{JoiningProxy, Registrar};
 pub use renewal::Renewal;

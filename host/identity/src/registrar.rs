@@ -26,14 +26,14 @@ pub struct Registrar {
 
 /// A proxy that joins. Every attempt has the same key: the registry answers that key again, as long as the token is valid,
 /// so an answer that was lost costs no token.
-pub struct Joining<'a> {
+pub struct JoiningProxy<'a> {
     registrar: &'a Registrar,
     tls: ClientTls,
     token: String,
     key: SvidKey,
 }
 
-impl Joining<'_> {
+impl JoiningProxy<'_> {
     /// The first SVID, for the token.
     ///
     /// # Errors
@@ -71,11 +71,16 @@ impl Registrar {
     ///
     /// # Errors
     /// [`IdentityError::File`], [`IdentityError::Key`].
-    pub fn joining(&self, file: &JoinFile) -> Result<Joining<'_>, IdentityError> {
+    pub fn joining(&self, file: &JoinFile) -> Result<JoiningProxy<'_>, IdentityError> {
         let bundles = bundles(&file.bundles).map_err(IdentityError::File)?;
         let tls = ClientTls::from_bundles(bundles, self.registry_id.clone(), SERVER_NAME)
             .map_err(|error| IdentityError::File(error.to_string()))?;
-        Ok(Joining { registrar: self, tls, token: file.token.clone(), key: SvidKey::generate()? })
+        Ok(JoiningProxy {
+            registrar: self,
+            tls,
+            token: file.token.clone(),
+            key: SvidKey::generate()?,
+        })
     }
 
     /// Replaces the SVID of an identity by the next one, with a new key, and its bundles by the current ones.

@@ -114,7 +114,7 @@ impl<'a> DesiredSlot<'a> {
 
 /// The policies, and how long ago they were known to be in force.
 #[derive(Clone, Copy)]
-pub(crate) struct Rules<'a> {
+pub(crate) struct PoliciesInForce<'a> {
     pub(crate) policies: &'a [SignaturePolicy],
     pub(crate) age: Duration,
 }
@@ -198,7 +198,7 @@ impl Builder {
     pub(crate) fn build(
         &mut self,
         wanted: &[DesiredSlot<'_>],
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> Vec<BuiltAttachment> {
         let shadowed: Vec<(usize, &DesiredSlot<'_>)> = (wanted.iter().enumerate())
             .filter_map(|(at, one)| Some((at, one.shadow.as_deref()?)))
@@ -228,7 +228,7 @@ impl Builder {
         let wanted: Vec<DesiredSlot<'_>> =
             plans.iter().map(|plan| DesiredSlot::of_documents(&plan.attachment, plan)).collect();
         let all: Vec<&DesiredSlot<'_>> = wanted.iter().collect();
-        let proven = self.prove(&all, Rules { policies, age: Duration::ZERO });
+        let proven = self.prove(&all, PoliciesInForce { policies, age: Duration::ZERO });
         let contents = self.compile(&proven).into_iter().zip(&wanted);
         let tried = contents.map(|(content, wanted)| match content {
             Ok(SlotContent::New(ready)) => self.make(&ready).map(|(_, left_out)| left_out),

@@ -18,27 +18,27 @@ pub struct CertificateWatch {
 }
 
 impl CertificateWatch {
-    /// Reloads `node` when a file of its certificates changed; `told` receives the result.
+    /// Reloads `node` when a file of its certificates changed; `on_reload` receives the result.
     ///
     /// # Errors
     /// When the system has no thread.
     pub fn start(
         node: Arc<Node>,
-        told: impl Fn(&Reload) + Send + 'static,
+        on_reload: impl Fn(&Reload) + Send + 'static,
     ) -> Result<Self, NodeError> {
-        Self::every(LOOK, node, told)
+        Self::every(LOOK, node, on_reload)
     }
 
     pub(crate) fn every(
         pause: Duration,
         node: Arc<Node>,
-        told: impl Fn(&Reload) + Send + 'static,
+        on_reload: impl Fn(&Reload) + Send + 'static,
     ) -> Result<Self, NodeError> {
         let (alive, ended) = channel::<()>();
         let run = move || {
             while ended.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 if node.certificates_changed() {
-                    told(&node.reload());
+                    on_reload(&node.reload());
                 }
             }
         };

@@ -15,7 +15,7 @@ use tamis_resources::{Document, ParseResult, Problem, printable};
 
 /// The places of documents.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct DocumentPlaces {
     /// Paths named in documents are relative to it.
     pub root: PathBuf,
     /// Folders (all `*.yaml` and `*.yml` in them, in small letters or capitals, except hidden ones) and single files.
@@ -75,7 +75,7 @@ const MAX_ENTRIES: usize = if cfg!(test) { 5_000 } else { 100_000 };
 /// Files with other names that are looked into, of all folders together: a folder of documents may have sources beside it.
 const MAX_OTHERS: usize = 2_000;
 
-impl Source {
+impl DocumentPlaces {
     /// A folder and what `tamis up` generates in it.
     pub fn folder(root: &Path) -> Self {
         Self::new(root, vec![root.to_owned(), root.join(".tamis")])
@@ -155,7 +155,7 @@ impl Source {
         found.files.dedup();
         let below =
             |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
-        // A link that is removed, or has something behind it again, is a change too.
+        // A broken link is an input too: its removal, or the return of its target, is a change.
         let unreadable = found.unreadable.iter().map(|(path, _)| path);
         self.inputs().now.extend(found.files.iter().chain(unreadable).map(|path| plain(path)));
         let mut read = Documents::default();

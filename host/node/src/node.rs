@@ -2,7 +2,7 @@
 
 use crate::NodeError;
 use crate::build::Builder;
-use crate::documents::{Source, plain};
+use crate::documents::{DocumentPlaces, plain};
 use crate::fetch::Fetcher;
 use crate::follow::FollowedPlan;
 use crate::good::LastGoodDocuments;
@@ -27,7 +27,7 @@ pub struct NodeOptions {
     /// The name of the proxy.
     pub name: NodeName,
     /// Its documents.
-    pub source: Source,
+    pub source: DocumentPlaces,
     /// Its artifacts.
     pub store: ArtifactStore,
     /// Secrets that filters may open by name, if their grant allows it.
@@ -75,7 +75,7 @@ pub struct Reload {
 /// One proxy with its documents, or with the plan of a director.
 pub struct Node {
     name: NodeName,
-    source: Source,
+    source: DocumentPlaces,
     /// The director's plan; `None`: the plan comes from documents.
     followed: Option<Arc<FollowedPlan>>,
     proxy: Proxy,
@@ -217,16 +217,17 @@ impl Node {
     fn report(&self, staged: StageResult, changed: bool) -> Reload {
         let StageResult { problems, mut notes, missing_svid, slots, renewed, certificates, .. } =
             staged;
-        let mut told: Vec<_> =
+        let mut problems_shown: Vec<_> =
             problems.iter().map(|one| serde_json::to_value(one).unwrap_or_default()).collect();
-        told.extend(notes.iter().map(|note| json!({ "code": NODE_PROBLEM, "message": note })));
+        problems_shown
+            .extend(notes.iter().map(|note| json!({ "code": NODE_PROBLEM, "message": note })));
         if let Some(MissingSvid { code, message, help }) = missing_svid {
             notes.push(format!("{message}; {help}"));
-            told.push(json!({ "code": code, "message": message, "help": help }));
+            problems_shown.push(json!({ "code": code, "message": message, "help": help }));
         }
         self.proxy.report(Status {
             slots: slots.clone(),
-            problems: told,
+            problems: problems_shown,
             certificates,
             // The proxy knows it.
             identity: None,

@@ -10,7 +10,7 @@ use crate::staging::refused_route;
 use crate::stand_in_secrets::stand_ins;
 use crate::store::ArtifactStore;
 use crate::ticks::TickStarter;
-use crate::{NodeError, Source};
+use crate::{DocumentPlaces, NodeError};
 use std::collections::HashSet;
 use std::sync::Arc;
 use tamis_ambient::Clock;
@@ -40,7 +40,7 @@ pub enum Finding {
 /// Examines plans as the proxies that run them do.
 pub struct PlanExaminer {
     builder: Builder,
-    source: Source,
+    source: DocumentPlaces,
     clock: Clock,
     /// What stands in for the secrets of the proxies.
     secrets: Secrets,
@@ -55,7 +55,7 @@ impl PlanExaminer {
     /// No thread can be started.
     pub fn new(
         shared: &NodeResources,
-        source: Source,
+        source: DocumentPlaces,
         store: ArtifactStore,
     ) -> Result<Self, NodeError> {
         let secrets = Secrets::default();

@@ -6,7 +6,7 @@ mod svid;
 use svid::SvidSockets;
 pub(crate) use svid::{Membership, MissingSvid};
 
-use crate::documents::Source;
+use crate::documents::DocumentPlaces;
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, HashMap};
 use std::os::unix::fs::MetadataExt as _;
@@ -203,7 +203,7 @@ impl Sockets {
     /// The sockets of a plan. What cannot be used is reported in `notes` and left out.
     pub(crate) fn of_plan(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         plan: &NodePlan,
         notes: &mut Vec<String>,
     ) -> PlannedSockets {
@@ -273,7 +273,7 @@ impl Sockets {
     /// The listeners of a plan; those that cannot listen are reported in `notes` and left out.
     fn listeners(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         plans: &[ListenerPlan],
         notes: &mut Vec<String>,
     ) -> Vec<ListenerConfig> {
@@ -329,7 +329,7 @@ impl Sockets {
 
     fn server(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         listener: &ListenerPlan,
         plan: &ListenerFilesPlan,
         notes: &mut Vec<String>,
@@ -388,7 +388,7 @@ impl Sockets {
     /// out.
     fn services(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         plans: &[impl Borrow<ServicePlan>],
         notes: &mut Vec<String>,
     ) -> Vec<ServiceConfig> {
@@ -426,7 +426,7 @@ impl Sockets {
     /// Why an endpoint is not used; `None`: the reason is reported elsewhere.
     fn endpoint(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         plan: &EndpointPlan,
         notes: &mut Vec<String>,
     ) -> Result<EndpointConfig, Option<String>> {
@@ -453,7 +453,7 @@ impl Sockets {
 
     fn client(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         plan: &MemberTlsPlan,
         files: &MemberFilesPlan,
         notes: &mut Vec<String>,

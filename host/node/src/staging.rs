@@ -1,8 +1,8 @@
 //! From documents or a director's plan to the next generation.
 
 use crate::NodeError;
-use crate::build::{Builder, BuiltAttachment, DesiredSlot, Rules};
-use crate::documents::Source;
+use crate::build::{Builder, BuiltAttachment, DesiredSlot, PoliciesInForce};
+use crate::documents::DocumentPlaces;
 use crate::follow::{FollowedPlan, SlotOutcome};
 use crate::good::{CompletedDocuments, LastGoodDocuments};
 use crate::policies::policies;
@@ -33,7 +33,7 @@ impl Staging {
     /// The next generation, from the documents or from the plan of the director.
     pub(crate) fn stage(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         name: &NodeName,
         followed: Option<&FollowedPlan>,
     ) -> Result<StageResult, NodeError> {
@@ -43,7 +43,7 @@ impl Staging {
         }
     }
 
-    fn stage_followed(&mut self, source: &Source, followed: &FollowedPlan) -> StageResult {
+    fn stage_followed(&mut self, source: &DocumentPlaces, followed: &FollowedPlan) -> StageResult {
         let mut notes = Vec::new();
         let Some(assembled) = followed.assembled() else {
             notes.push("the director has not sent a plan for this proxy yet".to_owned());
@@ -51,7 +51,7 @@ impl Staging {
         };
         let policies = followed.policies(&assembled.plan, &mut notes);
         let wanted = followed.desired_slots(&assembled, &mut notes);
-        let rules = Rules { policies: &policies, age: followed.policy_age() };
+        let rules = PoliciesInForce { policies: &policies, age: followed.policy_age() };
         let built = self.builder.build(&wanted, rules);
         drop(wanted);
         followed.record_outcomes(&assembled, now_runs(&built));
@@ -60,7 +60,7 @@ impl Staging {
 
     fn stage_documents(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         name: &NodeName,
     ) -> Result<StageResult, NodeError> {
         let cold = self.number == 0;
@@ -74,7 +74,9 @@ impl Staging {
         let wanted = plan.filters.iter().zip(&slots);
         let wanted: Vec<DesiredSlot<'_>> =
             wanted.map(|(plan, slot)| DesiredSlot::of_documents(slot, plan)).collect();
-        let built = self.builder.build(&wanted, Rules { policies: &policies, age: Duration::ZERO });
+        let built = self
+            .builder
+            .build(&wanted, PoliciesInForce { policies: &policies, age: Duration::ZERO });
         for one in &built {
             problems.extend(one.left_out.iter().filter_map(|left| refused_route(documents, left)));
         }
@@ -88,7 +90,7 @@ impl Staging {
     /// The generation of a plan whose filters are built.
     fn generate(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         plan: &NodePlan,
         built: Vec<BuiltAttachment>,
         problems: Vec<Problem>,
@@ -161,7 +163,7 @@ pub(crate) struct ReadPlan {
 /// At a cold start: a part cannot be read, or a guard stands where it guards nothing.
 pub(crate) fn read_plan(
     good: &LastGoodDocuments,
-    source: &Source,
+    source: &DocumentPlaces,
     name: &NodeName,
     cold: bool,
 ) -> Result<ReadPlan, NodeError> {
@@ -218,7 +220,7 @@ impl PlacedAttachments {
         let (mut filters, mut places, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         for BuiltAttachment { attached, mut status, left_out, .. } in built {
             if !left_out.is_empty() && status.detail.is_none() {
-                status.detail = Some(told(&left_out));
+                status.detail = Some(left_out_line(&left_out));
             }
             places.push(attached.is_some().then_some(filters.len()));
             filters.extend(attached.map(Arc::new));
@@ -345,7 +347,7 @@ pub(crate) fn refused_route(documents: &[Document], left_out: &RouteFault) -> Op
 }
 
 /// What a router left out, on one line.
-fn told(left_out: &[RouteFault]) -> String {
+fn left_out_line(left_out: &[RouteFault]) -> String {
     let lines: Vec<String> = left_out
         .iter()
         .map(|one| {

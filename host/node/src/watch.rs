@@ -18,14 +18,14 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches `folders` and reloads `node` after a change; `told` receives the result of every reload.
+    /// Watches `folders` and reloads `node` after a change; `on_reload` receives the result of every reload.
     ///
     /// # Errors
     /// The system cannot watch, or a folder does not exist.
     pub fn start(
         node: Arc<Node>,
         folders: &[PathBuf],
-        told: impl Fn(&Reload) + Send + 'static,
+        on_reload: impl Fn(&Reload) + Send + 'static,
     ) -> Result<Self, NodeError> {
         let mut first = true;
         let concerns = node.concerns();
@@ -36,7 +36,7 @@ impl Watch {
             // both.
             let news = reload.changed || *before != *node.proxy().status();
             if !std::mem::take(&mut first) || news {
-                told(&reload);
+                on_reload(&reload);
             }
         };
         Self::folders(folders, concerns, changed)

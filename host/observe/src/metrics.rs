@@ -116,7 +116,7 @@ pub fn shown_name(filter: &str, name: &str) -> String {
             && !text.ends_with('-')
     };
     let word = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric(), "_");
-    // A name that another could be written like gets a number of its own as prefix.
+    // A filter whose name could collide with another's once written with `_` gets a hash of its name as prefix.
     let number = match plain(namespace) && plain(bare) {
         true => String::new(),
         false => format!("h{:016x}__", fnv(filter)),

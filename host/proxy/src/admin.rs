@@ -13,7 +13,7 @@ pub use metrics::METRICS;
 pub(crate) use metrics::metrics;
 
 use self::body::{AdminBody, UnreadPages};
-use crate::admin_access::AdminDoor;
+use crate::admin_access::AdminOrigin;
 use crate::error::ProxyError;
 use crate::proxy_state::{LeaveError, ProxyState};
 use crate::tap::{self, TooManyWatchers};
@@ -90,14 +90,14 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
             accepted = listener.accept() => accepted,
             _ = shutdown.wait_for(|stage| *stage == ListenerStage::End) => return answered(inner).await,
         };
-        let answering = Answering::new(inner);
+        let answering = PendingAnswer::new(inner);
         let Some(counted) = CountedConnection::new(&open, peer.map(|peer| peer.ip())) else {
             continue;
         };
         let door = match &plain {
-            PlainStream::Unix(_) => AdminDoor::Socket,
+            PlainStream::Unix(_) => AdminOrigin::Socket,
             PlainStream::Tcp(stream) => match stream.local_addr() {
-                Ok(local) => AdminDoor::Network(local.ip()),
+                Ok(local) => AdminOrigin::Network(local.ip()),
                 Err(_gone) => continue,
             },
         };
@@ -131,16 +131,16 @@ async fn answered(inner: &ProxyState) {
 }
 
 /// A connection whose answer the end of the process waits for.
-struct Answering(Arc<ProxyState>);
+struct PendingAnswer(Arc<ProxyState>);
 
-impl Answering {
+impl PendingAnswer {
     fn new(inner: &Arc<ProxyState>) -> Self {
         inner.answering.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(inner))
     }
 }
 
-impl Drop for Answering {
+impl Drop for PendingAnswer {
     fn drop(&mut self) {
         self.0.answering.fetch_sub(1, Ordering::Relaxed);
     }
@@ -252,7 +252,7 @@ fn list() -> String {
 
 fn answer<B>(
     inner: &Arc<ProxyState>,
-    door: &AdminDoor,
+    door: &AdminOrigin,
     request: &Request<B>,
     stage: &Shutdown,
     unread: &UnreadPages,
@@ -276,7 +276,7 @@ fn answer<B>(
 
 fn decide<B>(
     inner: &Arc<ProxyState>,
-    door: &AdminDoor,
+    door: &AdminOrigin,
     request: &Request<B>,
     stage: &Shutdown,
 ) -> Response<AdminBody> {

@@ -30,7 +30,7 @@ const FORWARDED: [header::HeaderName; 3] =
 
 /// Where a request came in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum AdminDoor {
+pub(crate) enum AdminOrigin {
     /// A unix socket, which only the proxy's user can open.
     Socket,
     /// A network address: that of the local end of the connection.
@@ -39,7 +39,7 @@ pub(crate) enum AdminDoor {
 
 impl AdminAccess {
     /// Whether the request is answered at all.
-    pub(crate) fn admits<B>(&self, door: &AdminDoor, request: &Request<B>) -> Result<(), String> {
+    pub(crate) fn admits<B>(&self, door: &AdminOrigin, request: &Request<B>) -> Result<(), String> {
         if request.headers().contains_key(header::ORIGIN) {
             return Err(
                 "requests from web pages are refused: this request has an `Origin`\n".into()
@@ -52,7 +52,7 @@ impl AdminAccess {
                 "requests that come through a proxy are refused: this request has `{name}`\n"
             ));
         }
-        let AdminDoor::Network(local) = door else { return Ok(()) };
+        let AdminOrigin::Network(local) = door else { return Ok(()) };
         hosts::check(request, *local, &self.hosts).map_err(|error| {
             format!(
                 "{error}: use {local} or localhost, or start the proxy with `--admin-host NAME`\n"
@@ -63,10 +63,10 @@ impl AdminAccess {
     /// Whether the request may change something, or watch the traffic of others.
     pub(crate) fn may_change<B>(
         &self,
-        door: &AdminDoor,
+        door: &AdminOrigin,
         request: &Request<B>,
     ) -> Result<(), (StatusCode, String)> {
-        if *door == AdminDoor::Socket {
+        if *door == AdminOrigin::Socket {
             return Ok(());
         }
         let Some(token) = &self.token else {

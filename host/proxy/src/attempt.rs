@@ -1,36 +1,31 @@
 //! Sends the request: picks an endpoint, checks its circuit, sends, and asks the retry filter after a
 //! failure.
 
+mod outcome;
+mod prepared;
 mod race;
 
-use crate::breaker::ask_breaker;
 use crate::chain::Chain;
 use crate::endpoint_choice::pick;
 use crate::exchange::{ExchangeState, Replay, Retrier};
 use crate::failure::AttemptFailure;
-use crate::heads::{interim, is_grpc};
+use crate::heads::interim;
 use crate::outgoing::{self, RequestTemplate, WireProperties};
 use crate::request_body::OutgoingBody;
 use crate::request_parts::RequestParts;
 use crate::slot::RetryQuestion;
 use crate::stop::ExchangeStop;
-use http::{HeaderMap, Response, StatusCode, header};
-use http_body::Body as _;
+use http::{HeaderMap, Response, header};
+use outcome::{drain, grpc_status, judge};
+use prepared::{PreparedAttempt, prepare};
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
 use tamis_transport::InterimSender;
-use tamis_upstream::{
-    Attempt, AttemptOutcome, EndpointLimit, SendFailure, Upstream, UpstreamRequest,
-};
-use tokio::time::error::Elapsed;
+use tamis_upstream::{Attempt, Upstream, UpstreamRequest};
 
-/// Bytes read from a failed response so that its connection can be used again.
-const DRAIN_MAX_BYTES: u64 = 64 * 1024;
-/// How long that may take.
-const DRAIN_TIME: Duration = Duration::from_secs(1);
-/// Timeout of an attempt without any other, so that nothing waits for ever for a silent upstream.
-const ATTEMPT_MAX: Duration = Duration::from_secs(3600);
+pub(crate) use outcome::is_failure;
+
 /// No request waits longer than this for its next attempt, whatever the retry filter answers.
 const DELAY_MAX: Duration = Duration::from_secs(60);
 
@@ -45,16 +40,6 @@ struct AttemptPlan<'a> {
     /// names.
     hash: Option<u64>,
     deadline: Option<Instant>,
-}
-
-/// Result of sending: a head, a failure, or a timeout.
-type SendResult = Result<Result<Response<Body>, SendFailure>, Elapsed>;
-
-/// An attempt with its request, not sent yet.
-struct PreparedAttempt {
-    attempt: Attempt,
-    request: UpstreamRequest,
-    limit: Duration,
 }
 
 /// Sends the request until there is a response or no attempt is left.
@@ -196,154 +181,6 @@ fn again<'a>(
     }
 }
 
-/// Puts the request of an attempt together.
-fn prepare(
-    plan: &AttemptPlan<'_>,
-    state: &mut ExchangeState,
-    attempt: Attempt,
-) -> Result<PreparedAttempt, AttemptFailure> {
-    let endpoint = attempt.endpoint_name();
-    let (wire, crowd) = (WireProperties::of(&attempt), Some(attempt.crowd()));
-    let request = outgoing::request(&state.exchange, plan.template, wire, &endpoint, crowd);
-    state.endpoint = Some(endpoint);
-    state.next_is_of_mesh = attempt.is_of_mesh();
-    let request = request.map_err(|refusal| AttemptFailure {
-        cause: Cause::Other,
-        response: None,
-        refusal,
-        untouched: true,
-    })?;
-    let left = plan.deadline.map(|at| at.saturating_duration_since(state.clock.now()));
-    let limit = time_limit(plan.selection.attempt_timeout_ms, left);
-    Ok(PreparedAttempt { attempt, request, limit })
-}
-
-/// Counts the result of an attempt, and decides whether to pass it on.
-fn judge(
-    plan: &AttemptPlan<'_>,
-    state: &mut ExchangeState,
-    mut attempt: Attempt,
-    limit: Duration,
-    sent: SendResult,
-) -> Result<Response<Body>, AttemptFailure> {
-    let AttemptPlan { chain, upstream, template, .. } = *plan;
-    match sent {
-        Err(_elapsed) => {
-            ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Timeout));
-            let detail = format!("no response head within {} ms", limit.as_millis());
-            Err(AttemptFailure {
-                cause: Cause::Timeout,
-                response: None,
-                refusal: Refusal::new("upstream.timeout", 504, Fault::Upstream, detail),
-                untouched: false,
-            })
-        }
-        Ok(Err(failure)) => {
-            if let Some(refusal) = template.body.refusal() {
-                // The client's fault, not the endpoint's: counts as neither success nor failure.
-                return Err(AttemptFailure {
-                    cause: Cause::Other,
-                    response: None,
-                    refusal,
-                    untouched: false,
-                });
-            }
-            // A bound of this proxy that clients reach must not open the circuit for requests.
-            if failure.limit.is_none() {
-                ask_breaker(chain, upstream, attempt.record(AttemptOutcome::Failure));
-            }
-            Err(without_response(failure))
-        }
-        Ok(Ok(response)) => {
-            let bad = is_failure(&response);
-            let outcome = if bad { AttemptOutcome::Failure } else { AttemptOutcome::Success };
-            ask_breaker(chain, upstream, attempt.record(outcome));
-            if !asks_about(chain, &response) {
-                template.body.note_response();
-                state.hold(attempt);
-                return Ok(response);
-            }
-            let detail = format!("status {}", response.status());
-            Err(AttemptFailure {
-                cause: Cause::Status,
-                response: Some(Box::new(response)),
-                refusal: Refusal::new("upstream.status", 502, Fault::Upstream, detail),
-                untouched: false,
-            })
-        }
-    }
-}
-
-/// An attempt without a response.
-fn without_response(failure: SendFailure) -> AttemptFailure {
-    let (code, status) = match failure.cause {
-        _ if failure.protocol => ("upstream.protocol", 502),
-        _ if failure.limit == Some(EndpointLimit::Tunnels) => ("upstream.tunnels", 503),
-        _ if failure.limit == Some(EndpointLimit::Waiting) => ("upstream.overloaded", 503),
-        Cause::ConnectFailure => ("upstream.connect", 503),
-        Cause::RefusedStream => ("upstream.refused-stream", 503),
-        Cause::Reset => ("upstream.reset", 502),
-        Cause::Timeout => ("upstream.timeout", 504),
-        Cause::Status | Cause::Other => ("upstream.failed", 502),
-    };
-    AttemptFailure {
-        cause: failure.cause,
-        response: None,
-        refusal: Refusal::new(code, status, Fault::Upstream, failure.detail),
-        untouched: failure.untouched,
-    }
-}
-
-/// Whether a head arrived that no other attempt could improve on.
-fn is_good(plan: &AttemptPlan<'_>, sent: &SendResult) -> bool {
-    matches!(sent, Ok(Ok(response))
-        if !is_failure(response) && !asks_about(plan.chain, response))
-}
-
-fn time_limit(attempt_ms: u32, left: Option<Duration>) -> Duration {
-    let own = match attempt_ms {
-        0 => ATTEMPT_MAX,
-        ms => Duration::from_millis(ms.into()),
-    };
-    left.map_or(own, |left| left.min(own))
-}
-
-/// Whether statistics count a response as failure: the status reports a server error (RFC 9110 §15.6), or
-/// the gRPC status does. A loop is none of the endpoint: a client that writes `via` itself must not open its circuit.
-pub(crate) fn is_failure(response: &Response<Body>) -> bool {
-    match grpc_status(response.headers()) {
-        // unknown, deadline exceeded, internal, unavailable, data loss
-        Some(status) => matches!(status, 2 | 4 | 13 | 14 | 15),
-        None => {
-            response.status().is_server_error()
-                && response.status() != StatusCode::NOT_IMPLEMENTED
-                && response.status() != StatusCode::HTTP_VERSION_NOT_SUPPORTED
-                && response.status() != StatusCode::LOOP_DETECTED
-        }
-    }
-}
-
-/// `grpc-status` of a response without body.
-fn grpc_status(headers: &HeaderMap) -> Option<u32> {
-    if !is_grpc(headers) {
-        return None;
-    }
-    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
-/// Whether the retry filter wants to be called for this response. About a loop nobody is asked: every proxy in it would
-/// send the request again, so that each adds a factor.
-fn asks_about(chain: &Chain, response: &Response<Body>) -> bool {
-    if response.status() == StatusCode::LOOP_DETECTED {
-        return false;
-    }
-    let retry = chain.retry.as_ref().and_then(|slot| slot.filter());
-    let Some(filter) = retry else { return false };
-    let (statuses, grpc) = filter.failing_statuses();
-    statuses.contains(&response.status().as_u16())
-        || grpc_status(response.headers()).is_some_and(|status| grpc.contains(&status))
-}
-
 /// Whether to retry: after which delay, and whether elsewhere.
 async fn retry(
     plan: &AttemptPlan<'_>,
@@ -416,75 +253,9 @@ fn wait_of(text: &str, now: &impl Fn() -> SystemTime) -> Option<u32> {
     Some(u32::try_from(left.as_millis()).unwrap_or(u32::MAX))
 }
 
-/// Reads the rest of a response that is not passed on, so that its connection can be used again.
-fn drain(response: Response<Body>) {
-    let mut body = response.into_body();
-    if body.is_end_stream() {
-        return;
-    }
-    drop(tokio::task::spawn_local(async move {
-        let reading = async {
-            let mut left = DRAIN_MAX_BYTES;
-            while let Some(Ok(frame)) = http_body_util::BodyExt::frame(&mut body).await {
-                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
-                left = left.saturating_sub(length);
-                if left == 0 {
-                    return;
-                }
-            }
-        };
-        drop(tokio::time::timeout(DRAIN_TIME, reading).await);
-    }));
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_never_left_may_be_sent_again_whatever_its_method_and_what_broke_the_protocol_not() {
-        use Cause::{ConnectFailure, Other, RefusedStream, Reset};
-        for (cause, untouched, (protocol, limit), code, status) in [
-            (ConnectFailure, true, (false, None), "upstream.connect", 503),
-            (RefusedStream, true, (false, None), "upstream.refused-stream", 503),
-            // A connection that was closed before anything was written on it.
-            (Reset, true, (false, None), "upstream.reset", 502),
-            (Reset, false, (false, None), "upstream.reset", 502),
-            (Other, true, (false, None), "upstream.failed", 502),
-            (Other, true, (false, Some(EndpointLimit::Tunnels)), "upstream.tunnels", 503),
-            (Other, true, (false, Some(EndpointLimit::Waiting)), "upstream.overloaded", 503),
-            (Other, false, (true, None), "upstream.protocol", 502),
-        ] {
-            let detail = "why".to_owned();
-            let failure = SendFailure { cause, detail, untouched, protocol, limit };
-            let failed = without_response(failure);
-            assert_eq!((failed.cause, failed.untouched), (cause, untouched), "{code}");
-            assert_eq!((failed.refusal.code, failed.refusal.status), (code, status));
-        }
-    }
-
-    #[test]
-    fn a_status_that_a_client_brings_about_alone_is_no_failure_of_the_endpoint() {
-        for (status, grpc, failed) in [
-            (200, None, false),
-            (404, None, false),
-            (500, None, true),
-            (501, None, false),
-            (503, None, true),
-            (505, None, false),
-            (508, None, false),
-            (200, Some("14"), true),
-            (200, Some("9"), false),
-        ] {
-            let mut response = Response::builder().status(status);
-            if let Some(grpc) = grpc {
-                response = response.header("content-type", "application/grpc");
-                response = response.header("grpc-status", grpc);
-            }
-            let response = response.body(Body::Empty).unwrap();
-            assert_eq!(is_failure(&response), failed, "{status} {grpc:?}");
-        }
-    }
 
     #[test]
     fn what_an_upstream_asks_to_wait_is_read_in_every_form_and_never_as_nothing() {

@@ -13,7 +13,7 @@ use tamis_exchange::NameKind;
 use tamis_upstream::{EndpointView, Upstream};
 
 /// A service that a balancer weighs, and what both were last.
-pub(crate) struct Balancing {
+pub(crate) struct WeighedService {
     slot: Rc<Slot>,
     upstream: Rc<Upstream>,
     names: NumberedNames,
@@ -42,7 +42,7 @@ pub(crate) fn plan(chains: &[ChainLayout]) -> Vec<BalancePlan> {
 }
 
 /// Weighs everything for the first time, as soon as names are resolved.
-pub(crate) fn begin(all: &[Rc<Balancing>]) {
+pub(crate) fn begin(all: &[Rc<WeighedService>]) {
     for balancing in all {
         let balancing = Rc::clone(balancing);
         drop(tokio::task::spawn_local(async move {
@@ -54,7 +54,7 @@ pub(crate) fn begin(all: &[Rc<Balancing>]) {
     }
 }
 
-impl Balancing {
+impl WeighedService {
     pub(crate) fn new(slot: Rc<Slot>, upstream: Rc<Upstream>, names: NumberedNames) -> Self {
         Self { slot, upstream, names, shown: RefCell::default() }
     }

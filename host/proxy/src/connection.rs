@@ -11,7 +11,7 @@ use tamis_transport::ConnectionInfo;
 
 /// What is known of a connection that the kernel led here.
 #[derive(Debug, Clone)]
-pub(crate) struct Captured {
+pub(crate) struct CapturedConnection {
     /// The address that the application connected to.
     pub(crate) destination: SocketAddr,
     /// The host by which its requests are routed, whatever host they name; `None`: it is not read.
@@ -20,11 +20,11 @@ pub(crate) struct Captured {
     pub(crate) peer: Option<SocketAddr>,
 }
 
-/// What is known of the opening of a connection beside its sender and its TLS.
+/// What is known of the opening of a connection, apart from its sender and its TLS.
 #[derive(Default)]
 pub(crate) struct ConnectionOpening {
     /// `None`: the peer connected to the listener itself.
-    pub(crate) captured: Option<Captured>,
+    pub(crate) captured: Option<CapturedConnection>,
     /// The server name of a handshake that does not end here.
     pub(crate) server_name: Option<Arc<str>>,
 }
@@ -56,7 +56,7 @@ pub(crate) struct Connection {
     /// Server name the client asked for.
     pub(crate) server_name: Option<Arc<str>>,
     /// `None`: the peer connected to the listener itself.
-    pub(crate) captured: Option<Captured>,
+    pub(crate) captured: Option<CapturedConnection>,
 }
 
 impl Connection {

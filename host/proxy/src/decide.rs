@@ -5,6 +5,7 @@
 //! that matches only then run too, and those that read which rule matched are asked about the new one; an exchange that
 //! never settles is refused.
 
+use crate::backend;
 use crate::calls::SlotSet;
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
@@ -29,7 +30,7 @@ pub(crate) async fn decide(
     let mut body = None;
     for _ in 0..ROUNDS_MAX {
         let destination = run_request_hooks(state, &mut ran).await?;
-        let (selection, upstream) = route::service(state, destination)?;
+        let (selection, upstream) = backend::service(state, destination)?;
         let mut held = body.take().unwrap_or_else(|| HeldBody::of(state));
         if !held.show(state).await? {
             return Ok((selection, upstream, held.release(state)));

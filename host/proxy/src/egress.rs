@@ -1,9 +1,9 @@
 //! Connections that leave the mesh: to the address that the application asked for, unread, where a rule lets them.
 
-use crate::connection::Captured;
+use crate::connection::CapturedConnection;
 use crate::exchange::ExchangeState;
 use crate::generation::{EgressRule, EgressRules};
-use crate::leaving::{Leaving, LeavingAddresses};
+use crate::leaving::{LeavingAddresses, LeavingConnection};
 use crate::tcp_refusal::TcpRefusal;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,10 +21,10 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) async fn leave(
     state: &mut ExchangeState,
     rules: &EgressRules,
-    captured: Option<&Captured>,
+    captured: Option<&CapturedConnection>,
     leaving: &Arc<LeavingAddresses>,
-) -> Result<(Stream, Leaving), TcpRefusal> {
-    let Some(Captured { destination, peer, .. }) = captured.cloned() else {
+) -> Result<(Stream, LeavingConnection), TcpRefusal> {
+    let Some(CapturedConnection { destination, peer, .. }) = captured.cloned() else {
         let detail = "nobody knows where the application wanted to go".to_owned();
         return Err(TcpRefusal::forbidden("egress.refused", detail));
     };

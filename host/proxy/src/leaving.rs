@@ -10,16 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(crate) struct LeavingAddresses(Mutex<HashSet<SocketAddr>>);
 
 /// A connection that leaves, until it is dropped.
-pub(crate) struct Leaving {
+pub(crate) struct LeavingConnection {
     all: Arc<LeavingAddresses>,
     address: Option<SocketAddr>,
 }
 
 impl LeavingAddresses {
-    pub(crate) fn add(self: &Arc<Self>, address: Option<SocketAddr>) -> Leaving {
+    pub(crate) fn add(self: &Arc<Self>, address: Option<SocketAddr>) -> LeavingConnection {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.extend(address);
-        Leaving { all: Arc::clone(self), address }
+        LeavingConnection { all: Arc::clone(self), address }
     }
 
     pub(crate) fn has(&self, address: Option<SocketAddr>) -> bool {
@@ -28,7 +28,7 @@ impl LeavingAddresses {
     }
 }
 
-impl Drop for Leaving {
+impl Drop for LeavingConnection {
     fn drop(&mut self) {
         let mut all = self.all.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(address) = self.address {

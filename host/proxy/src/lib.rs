@@ -28,7 +28,7 @@
 //!    filters of a slot: it times, counts, checks and shadows a call (`slot/question`, `slot/instances`,
 //!    `shadow/queue`) and alone applies the failure mode; calls that take long wait for their turn (`slot/long_calls`).
 //!    The breaker and telemetry have no failure mode: `breaker` and `telemetry` call them.
-//! 6. `route` asks the router and resolves the service that it chose.
+//! 6. `route` asks the router, and `backend` finds the service that it chose.
 //! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
 //!    (`slot/trailer`); whole ones share the memory of `body_budget`, and `exchange/replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `endpoint_choice` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
@@ -57,10 +57,19 @@
 //! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
 //! parallel, and without a balancer endpoints have the weights that the operator gave them.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test starts its clock somewhere, and waits in real time"
+    )
+)]
+
 mod admin;
 mod admin_access;
 mod arrival;
 mod attempt;
+mod backend;
 mod balance;
 mod body;
 mod body_budget;

@@ -25,23 +25,23 @@ use tokio::time::timeout;
 
 /// Takes the calls of filters to the workers of one proxy. It is made before the proxy, as filters are.
 #[derive(Clone, Default)]
-pub struct MeshCalls(Arc<Doors>);
+pub struct MeshCalls(Arc<WorkerSenders>);
 
 /// The ways into the workers.
 #[derive(Default)]
-struct Doors {
+struct WorkerSenders {
     /// `None`: the proxy has not started.
-    workers: OnceLock<Vec<(ThreadId, Door)>>,
+    workers: OnceLock<Vec<(ThreadId, CallSender)>>,
     /// For calls from other threads.
     turn: AtomicUsize,
 }
 
 /// Passes a call to a worker; false if the worker has ended.
-pub(crate) type Door = Box<dyn Fn(MeshCall) -> bool + Send + Sync>;
+pub(crate) type CallSender = Box<dyn Fn(MeshCall) -> bool + Send + Sync>;
 
 impl MeshCalls {
     /// Calls are made by these workers from now on. The first proxy keeps them.
-    pub(crate) fn connect(&self, workers: Vec<(ThreadId, Door)>) {
+    pub(crate) fn connect(&self, workers: Vec<(ThreadId, CallSender)>) {
         // Two proxies never share it; if they did, the second would have no calls of its own.
         drop(self.0.workers.set(workers));
     }
@@ -60,7 +60,7 @@ impl MeshCalls {
     }
 
     /// The worker that calls from its own thread; otherwise each in turn.
-    fn worker(&self) -> Result<&Door, FetchFailure> {
+    fn worker(&self) -> Result<&CallSender, FetchFailure> {
         let workers = self.0.workers.get().ok_or_else(|| unreachable(NOT_STARTED))?;
         let here = std::thread::current().id();
         let own = workers.iter().find(|(thread, _)| *thread == here);

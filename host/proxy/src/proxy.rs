@@ -1,19 +1,20 @@
 //! The proxy as a handle: start, swap, drain, stop.
 
+mod reports;
+
 use crate::admin;
 use crate::admin_access::AdminAccess;
-use crate::counts::{SlotCounts, SlotLedger};
+use crate::counts::SlotLedger;
 use crate::error::ProxyError;
 use crate::generation::{Generation, SlotOccupant, SocketKey};
 use crate::heads::CopyMark;
-use crate::mesh_calls::{Door, MeshCalls};
+use crate::mesh_calls::{CallSender, MeshCalls};
 use crate::proxy_state::{
     ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
 };
-use crate::shadow::{ShadowReport, Shadows};
+use crate::shadow::Shadows;
 use crate::shared::ProxyShared;
-use crate::status::Status;
-use crate::traffic::{Traffic, TrafficCounts};
+use crate::traffic::Traffic;
 use crate::worker::{self, Command};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
@@ -102,17 +103,17 @@ impl Default for ProxyOptions {
 }
 
 /// The ways into the workers for calls of filters.
-fn doors(
+fn call_senders(
     threads: &[JoinHandle<()>],
     senders: &[mpsc::UnboundedSender<Command>],
-) -> Vec<(ThreadId, Door)> {
+) -> Vec<(ThreadId, CallSender)> {
     let pairs = threads.iter().zip(senders);
-    let doors = pairs.map(|(thread, send)| {
+    let call_senders = pairs.map(|(thread, send)| {
         let send = send.clone();
-        let door: Door = Box::new(move |call| send.send(Command::Call(call)).is_ok());
-        (thread.thread().id(), door)
+        let sender: CallSender = Box::new(move |call| send.send(Command::Call(call)).is_ok());
+        (thread.thread().id(), sender)
     });
-    doors.collect()
+    call_senders.collect()
 }
 
 /// How long the records of the last exchanges may take to be written when a proxy stops.
@@ -177,7 +178,7 @@ impl Proxy {
             threads.push(thread.spawn(run).map_err(ProxyError::Thread)?);
             senders.push(send);
         }
-        options.mesh_calls.connect(doors(&threads, &senders));
+        options.mesh_calls.connect(call_senders(&threads, &senders));
         let (admin_shutdown, shutdown) = tokio::sync::watch::channel(ListenerStage::Serve);
         let (control_shutdown, end) = tokio::sync::watch::channel(ListenerStage::Serve);
         let inner = Arc::new(ProxyState {
@@ -327,16 +328,6 @@ impl Proxy {
         self.inner.generation.load_full()
     }
 
-    /// Sets what the admin listener shows of slots and problems from now on.
-    pub fn report(&self, status: Status) {
-        self.inner.status.store(Arc::new(status));
-    }
-
-    /// The status that was set last, with the current state of its identity.
-    pub fn status(&self) -> Arc<Status> {
-        self.inner.status_now()
-    }
-
     /// The actual address of a listener: with the port that the system chose if it was 0.
     pub fn address(&self, listener: &str) -> Option<Address> {
         lock(&self.inner.local).get(listener).cloned()
@@ -355,19 +346,6 @@ impl Proxy {
     /// Number of exchanges begun since the start.
     pub fn exchanges(&self) -> u64 {
         self.inner.shared.exchanges.load(Ordering::Relaxed)
-    }
-
-    /// What each digest did in each slot since the start, by slot and digest; compute differences. A digest
-    /// that returns continues its counts. Of those no longer in use, the latest 1,024 are included; each
-    /// exchange is counted when it ends.
-    pub fn slot_counts(&self) -> Vec<SlotCounts> {
-        self.inner.shared.ledger.sum()
-    }
-
-    /// Comparisons of shadows since the previous call, by slot and digest. A shadow that was replaced is
-    /// included until nothing uses it any more.
-    pub fn shadow_reports(&self) -> Vec<ShadowReport> {
-        self.inner.shared.shadows.reports()
     }
 
     /// Whether a drain was requested.
@@ -394,17 +372,6 @@ impl Proxy {
     /// Whether it sends clients elsewhere while still serving them.
     pub fn is_leaving(&self) -> bool {
         lock(&self.inner.drain).stage == ListenerStage::Leave
-    }
-
-    /// Exchanges by outcome, and their durations.
-    pub fn traffic(&self) -> TrafficCounts {
-        self.inner.shared.traffic.sum()
-    }
-
-    /// Sets the state of the connection to the director: whether the stream is open, and when something
-    /// arrived last, in seconds since the Unix epoch.
-    pub fn director(&self, connected: bool, heard: u64) {
-        self.inner.shared.director.note(connected, heard);
     }
 
     /// Open connections.

@@ -1,8 +1,7 @@
 //! `x-request-id`: one for each request, the same at every hop, in the response and in the access record.
 
-use crate::trace;
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tamis_ambient::Random;
+use tamis_ambient::{Random, hex_digits};
 use tamis_exchange::header_value;
 
 /// Identifies a request from the first hop to the last, and back.
@@ -19,10 +18,8 @@ pub(crate) fn ensure(headers: &mut HeaderMap, random: Random) -> HeaderValue {
     {
         return id.clone();
     }
-    let mut id = [0_u8; 32];
-    trace::hex(&mut id, 0, random.number());
-    trace::hex(&mut id, 16, random.number());
-    let id = header_value(&id).unwrap_or(HeaderValue::from_static("0"));
+    let id = [random.number(), random.number()].map(hex_digits);
+    let id = header_value(id.as_flattened()).unwrap_or(HeaderValue::from_static("0"));
     headers.insert(REQUEST_ID, id.clone());
     id
 }

@@ -105,7 +105,10 @@ async fn show_body(state: &mut ExchangeState, body: Body) -> Result<HookedBody, 
     let trailers = TrailerSlot::of(trailers, rule, HeadSide::Response, &state.exchange);
     trailers.iter().for_each(|one| state.calls.note(one.slot.number));
     announce(&trailers, &mut state.exchange.response_headers);
-    check_size(state)?;
+    // Nothing else added to the head that was checked.
+    if !whole.is_empty() || !trailers.is_empty() {
+        check_size(state)?;
+    }
     let chunks = ChunkSlot::of(chunks, HeadSide::Response, &state.exchange, &state.body_room());
     let owners = Some(Arc::clone(&chain.owners));
     Ok(HookedBody { chunks, trailers, owners, ..body.into() })

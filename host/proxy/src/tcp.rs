@@ -22,8 +22,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Outcome, Refusal};
 use tamis_transport::{
-    Carried, CarryEnd, ConnectionInfo, HeardAnswer, ListenerStage, PeerAnswer, ProxyHeaderVersion,
-    Shutdown, TcpAnswer, carry, causes, proxy_header,
+    CarriedOctets, CarryEnd, ConnectionInfo, HeardAnswer, ListenerStage, PeerAnswer,
+    ProxyHeaderVersion, Shutdown, TcpAnswer, carry, causes, proxy_header,
 };
 use tamis_upstream::Upstream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -73,7 +73,7 @@ fn caller(connection: &Connection, rules: &TcpRules) -> Option<Arc<str>> {
     })
 }
 
-/// What ends a connection beside its sides.
+/// What may end a connection, apart from its two sides.
 pub(crate) struct ConnectionEnds<S, R> {
     /// The stage of its listener.
     pub(crate) shutdown: Shutdown,
@@ -141,7 +141,8 @@ async fn carry_between<C, S>(
 {
     // What pauses for exchanges that wait for their heads pauses no longer.
     state.note_head(UNANSWERED, &HeaderMap::new());
-    let carrying = Carrying { state: Some(state), answer, carried: Carried::default() };
+    let carrying =
+        CarriedConnection { state: Some(state), answer, carried: CarriedOctets::default() };
     if rules.asked.is_some()
         && let Err(error) = TcpAnswer::Opened.send(&mut client).await
     {
@@ -207,11 +208,11 @@ async fn removed(mut shutdown: Shutdown, is_served: impl Fn() -> bool) {
 }
 
 /// A connection that is being carried; its record has what was carried, also when the process ends first.
-struct Carrying {
+struct CarriedConnection {
     state: Option<Box<ExchangeState>>,
     /// That of the proxy of the service.
     answer: PeerAnswer,
-    carried: Carried,
+    carried: CarriedOctets,
 }
 
 /// Why a connection ends.
@@ -224,7 +225,7 @@ enum CarriedEnd {
     Revoked(TcpRefusal),
 }
 
-impl Carrying {
+impl CarriedConnection {
     fn end(mut self, end: CarriedEnd) {
         let Some(mut state) = self.take() else { return };
         if let Some(outcome) = note_refusal(&mut state, &self.answer) {
@@ -260,7 +261,7 @@ impl Carrying {
     }
 }
 
-impl Drop for Carrying {
+impl Drop for CarriedConnection {
     fn drop(&mut self) {
         if let Some(state) = self.take() {
             state.end(Outcome::RESET);

@@ -2,7 +2,7 @@
 //! hop.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
-use tamis_ambient::Random;
+use tamis_ambient::{Random, hex_digits};
 use tamis_exchange::header_value;
 
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -33,13 +33,13 @@ pub(crate) fn ensure(headers: &mut HeaderMap, random: Random) {
         // The state belongs to a trace that is absent (§3.3).
         headers.remove(&TRACESTATE);
         write(&mut octets, 0, b"00-");
-        hex(&mut octets, 3, random.number() | 1);
-        hex(&mut octets, 19, random.number());
+        write(&mut octets, 3, &hex_digits(random.number() | 1));
+        write(&mut octets, 19, &hex_digits(random.number()));
         let flags: &[u8] = if random.below(SAMPLED_ONE_IN) == 0 { b"-01" } else { b"-00" };
         write(&mut octets, 35, b"-");
         write(&mut octets, 52, flags);
     }
-    hex(&mut octets, 36, random.number() | 1);
+    write(&mut octets, 36, &hex_digits(random.number() | 1));
     if let Ok(value) = header_value(&octets) {
         headers.insert(TRACEPARENT, value);
     }
@@ -71,17 +71,6 @@ fn is_valid(value: &[u8]) -> bool {
 fn write(octets: &mut [u8], at: usize, from: &[u8]) {
     for (to, from) in octets.iter_mut().skip(at).zip(from) {
         *to = *from;
-    }
-}
-
-/// Writes a number as 16 hexadecimal digits.
-pub(crate) fn hex(octets: &mut [u8], at: usize, number: u64) {
-    for (index, to) in octets.iter_mut().skip(at).take(16).enumerate() {
-        let shift = 60 - 4 * u32::try_from(index).unwrap_or(0);
-        *to = match (number >> shift) & 0xf {
-            digit @ 0..=9 => b'0' + u8::try_from(digit).unwrap_or(0),
-            digit => b'a' + u8::try_from(digit - 10).unwrap_or(0),
-        };
     }
 }
 

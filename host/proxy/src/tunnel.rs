@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_exchange::{Exchange, Fault, Outcome, Refusal};
-use tamis_transport::{Carried, CarryEnd, ListenerStage, PeerAnswer, Shutdown, carry};
+use tamis_transport::{CarriedOctets, CarryEnd, ListenerStage, PeerAnswer, Shutdown, carry};
 use tamis_upstream::{AttemptOutcome, Upstream};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -144,7 +144,7 @@ pub(crate) async fn copy(
     (answer, refused): (&PeerAnswer, impl Future<Output = TcpRefusal>),
     shutdown: &mut Shutdown,
 ) {
-    let carried = Carried::default();
+    let carried = CarriedOctets::default();
     let end = tokio::select! {
         end = carry(client, upstream, IDLE, &carried, |_sent, _received| {}) => Ok(Some(end)),
         refusal = refused => Err(refusal),

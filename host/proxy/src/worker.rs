@@ -2,6 +2,7 @@
 
 mod admit;
 mod admit_again;
+mod handle;
 mod host;
 mod requests;
 mod rounds;
@@ -13,17 +14,18 @@ use crate::balance;
 use crate::generation::{Generation, SocketKey};
 use crate::mesh_calls::MeshCall;
 use crate::shared::{ID_BITS, ProxyShared};
+use handle::Worker;
 use rounds::{DueWork, WorkerRounds};
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tamis_transport::{BoundListener, ListenerStage, Shutdown, SocketListener};
+use tamis_transport::{BoundListener, ListenerStage, SocketListener};
 use tamis_upstream::Upstreams;
 use tokio::sync::{mpsc, watch};
-use tokio::task::{AbortHandle, LocalSet};
+use tokio::task::LocalSet;
 
 /// Commands to a worker.
 pub(crate) enum Command {
@@ -43,22 +45,6 @@ pub(crate) enum Command {
     Drain { done: std::sync::mpsc::Sender<()> },
     /// End now.
     Exit,
-}
-
-struct Worker {
-    index: u64,
-    shared: Arc<ProxyShared>,
-    upstreams: Upstreams,
-    state: RefCell<Rc<WorkerState>>,
-    /// The same, for connections that live through swaps.
-    followed: watch::Sender<Rc<WorkerState>>,
-    /// The tasks that accept, one for each socket. Aborted, they close it, except for copies elsewhere.
-    accepting: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
-    /// By sockets and listener: the stage that its connections follow.
-    stages: RefCell<HashMap<(SocketKey, String), watch::Sender<ListenerStage>>>,
-    /// The stage at which new listeners start.
-    stage: Cell<ListenerStage>,
-    next_id: Cell<u64>,
 }
 
 /// Runs a worker until it receives `Exit`. Needs a thread of its own.
@@ -136,17 +122,6 @@ fn place(worker: u64, shared: &ProxyShared) -> WorkerPlace<'_> {
 }
 
 impl Worker {
-    fn state(&self) -> Rc<WorkerState> {
-        Rc::clone(&self.state.borrow())
-    }
-
-    /// The id of a new exchange or connection.
-    fn id(&self) -> u64 {
-        let id = self.next_id.get();
-        self.next_id.set(id.wrapping_add(1));
-        id
-    }
-
     fn switch_to(
         self: &Rc<Self>,
         generation: Arc<Generation>,
@@ -220,12 +195,6 @@ impl Worker {
                 worker.serve_connection(&key, plain, peer).await;
             }));
         }
-    }
-
-    /// The stage that the connections of a listener follow; `None`: it has ended.
-    fn shutdown_of(&self, key: &SocketKey, listener: &str) -> Option<Shutdown> {
-        let stages = self.stages.borrow();
-        stages.get(&(key.clone(), listener.to_owned())).map(watch::Sender::subscribe)
     }
 
     /// Moves all listeners, and future ones, to a stage.

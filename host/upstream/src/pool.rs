@@ -2,11 +2,13 @@
 
 pub(crate) mod http1;
 pub(crate) mod http2;
+mod idle;
 pub(crate) mod place;
 
 use crate::config::{EndpointConfig, EndpointTarget, Protocol, ServiceConfig, ServiceSettings};
 use crate::endpoint_state::EndpointState;
 use crate::send::SendFailure;
+use idle::{IdleConnection, PoolTurn};
 use place::ConnectionPlace;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -35,11 +37,11 @@ pub(crate) struct Pool {
     tls_raw: Option<ClientTls>,
     pub(crate) settings: RefCell<ServiceSettings>,
     pub(crate) state: Arc<EndpointState>,
-    pub(crate) idle: RefCell<Vec<http1::IdleConnection>>,
+    pub(crate) idle: RefCell<Vec<IdleConnection>>,
     /// Wakes the task that watches idle connections; `None` before the first connection.
     pub(crate) watcher: RefCell<Option<Waker>>,
     /// Requests waiting for a connection, longest first.
-    waiters: RefCell<VecDeque<oneshot::Sender<http1::PoolTurn>>>,
+    waiters: RefCell<VecDeque<oneshot::Sender<PoolTurn>>>,
     pub(crate) shared: RefCell<Vec<http2::Connection>>,
     /// Requests that wait for a stream.
     pub(crate) streams: Rc<http2::StreamQueue>,
@@ -154,8 +156,8 @@ impl Pool {
 
     /// Closes connections that were idle for too long, and frees memory that others do not need.
     pub(crate) fn sweep(&self) {
-        http1::sweep(self);
-        http1::shrink(self);
+        idle::sweep(self);
+        idle::shrink(self);
         let limit = self.settings.borrow().idle_timeout;
         let now = self.state.clock.now();
         self.shared.borrow_mut().retain_mut(|shared| shared.is_usable(limit, now));
@@ -176,7 +178,7 @@ impl Pool {
     }
 
     /// Joins the queue for a connection.
-    pub(crate) fn queue(&self) -> Result<oneshot::Receiver<http1::PoolTurn>, SendFailure> {
+    pub(crate) fn queue(&self) -> Result<oneshot::Receiver<PoolTurn>, SendFailure> {
         let mut waiters = self.waiters.borrow_mut();
         waiters.retain(|waiter| !waiter.is_closed());
         if waiters.len() >= self.settings.borrow().max_pending as usize {
@@ -193,7 +195,7 @@ impl Pool {
     }
 
     /// The longest waiting request that has not given up.
-    pub(crate) fn next_waiter(&self) -> Option<oneshot::Sender<http1::PoolTurn>> {
+    pub(crate) fn next_waiter(&self) -> Option<oneshot::Sender<PoolTurn>> {
         let mut waiters = self.waiters.borrow_mut();
         std::iter::from_fn(|| waiters.pop_front()).find(|waiter| !waiter.is_closed())
     }
@@ -209,7 +211,7 @@ impl Pool {
             let Some(place) = ConnectionPlace::take(self) else { return };
             let Some(waiter) = self.next_waiter() else { return };
             // If the receiver has given up meanwhile, the place is free again.
-            drop(waiter.send(http1::PoolTurn::Place(place)));
+            drop(waiter.send(PoolTurn::Place(place)));
         }
     }
 }

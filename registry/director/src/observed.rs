@@ -124,7 +124,7 @@ impl ObservedFleet {
         self.connections.iter()
     }
 
-    /// Services of which a proxy has ever reported.
+    /// The services with at least one proxy that has ever reported.
     pub(crate) fn services(&self) -> impl Iterator<Item = &String> {
         self.services.keys()
     }

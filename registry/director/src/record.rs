@@ -97,9 +97,9 @@ macro_rules! bodies {
 bodies! {
     /// Documents were applied or removed.
     Applied(ApplyRecord) = "applied",
-    /// A filter of a service resolves to this digest.
+    /// A digest was pinned for a filter of a service.
     Pinned(PinRecord) = "pinned",
-    /// It no longer does.
+    /// The pin was removed.
     Unpinned(UnpinRecord) = "unpinned",
     /// A change waits for approvals.
     Proposed(ProposalRecord) = "proposed",
@@ -279,8 +279,8 @@ pub enum RevocationTarget {
     },
 }
 
-/// Assignments from here on are above all earlier ones, including those of a registry whose journal was
-/// lost: an operator decided that this journal is the one to follow.
+/// An operator decided that this journal is the one to follow: the versions of later assignments lie above those of all
+/// earlier ones, including those of a registry whose journal was lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReassignRecord {
     /// `namespace/name` of a service or gateway; `*` for all.

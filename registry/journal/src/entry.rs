@@ -73,7 +73,7 @@ pub(crate) struct StoredEntry {
 
 /// The place of the next entry: after which revision, and not before which time.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Tail {
+pub(crate) struct NextPlace {
     pub(crate) head: Head,
     pub(crate) time_ms: u64,
 }
@@ -102,7 +102,7 @@ pub(crate) fn check(actor: &str, records: &[Record]) -> Result<Vec<CheckedRecord
 
 /// Places records after the tail, one after another.
 pub(crate) fn place(
-    mut tail: Tail,
+    mut tail: NextPlace,
     time_ms: u64,
     actor: &str,
     records: &[CheckedRecord],

@@ -32,13 +32,13 @@ pub trait Fold: Default {
     fn revision(&self) -> u64;
 
     /// What follows from an entry alone.
-    type Prepared: Send + 'static;
+    type PreparedEntry: Send + 'static;
 
     /// Computes what follows from an entry alone, which may take long: nobody waits for it.
-    fn prepare(entry: &Entry) -> Self::Prepared;
+    fn prepare(entry: &Entry) -> Self::PreparedEntry;
 
     /// Applies the entry that follows. It must not panic half way: a reader after it sees what it left.
-    fn apply(&mut self, entry: &Entry, prepared: Self::Prepared);
+    fn apply(&mut self, entry: &Entry, prepared: Self::PreparedEntry);
 }
 
 /// A journal and the state folded from it.
@@ -203,7 +203,7 @@ impl<S: Fold> FoldedJournal<S> {
             let revision = *self.replaced.get_or_init(|| head.revision);
             tracing::error!(
                 revision,
-                "the journal is another one than this process has read; it refuses to go on"
+                "the journal is not the one that this process has read; this process stops using it"
             );
             return Err(JournalError::Replaced { revision });
         }
@@ -212,8 +212,8 @@ impl<S: Fold> FoldedJournal<S> {
     }
 
     /// Entries with what follows from each, computed on another thread if there are many.
-    async fn prepared(entries: Vec<Entry>) -> Vec<(Entry, S::Prepared)> {
-        let prepare = |entries: Vec<Entry>| -> Vec<(Entry, S::Prepared)> {
+    async fn prepared(entries: Vec<Entry>) -> Vec<(Entry, S::PreparedEntry)> {
+        let prepare = |entries: Vec<Entry>| -> Vec<(Entry, S::PreparedEntry)> {
             let prepared = |entry: Entry| {
                 let prepared = S::prepare(&entry);
                 (entry, prepared)
@@ -385,17 +385,17 @@ mod tests {
 
     /// The times of all entries.
     #[derive(Default, Debug)]
-    struct Times {
+    struct EntryTimes {
         revision: u64,
         all: Vec<u64>,
     }
 
-    impl Fold for Times {
+    impl Fold for EntryTimes {
         fn revision(&self) -> u64 {
             self.revision
         }
 
-        type Prepared = u64;
+        type PreparedEntry = u64;
 
         fn prepare(entry: &Entry) -> u64 {
             entry.revision
@@ -409,7 +409,7 @@ mod tests {
         }
     }
 
-    async fn open(folder: &TempDir, time: ManualTime) -> FoldedJournal<Times> {
+    async fn open(folder: &TempDir, time: ManualTime) -> FoldedJournal<EntryTimes> {
         let journal = Journal::sqlite(folder.path()).await.unwrap();
         FoldedJournal::open(journal, time.clock()).await.unwrap()
     }
@@ -465,7 +465,7 @@ mod tests {
         let (one, other) = (open(&folder, time).await, open(&folder, time).await);
         let asked = std::cell::Cell::new(0);
         let mut decided = Vec::new();
-        let decide = |times: &Times| {
+        let decide = |times: &EntryTimes| {
             decided.push(times.revision);
             Ok::<_, &str>(([record()], times.revision))
         };
@@ -487,12 +487,12 @@ mod tests {
         let (folder, time) = (TempDir::new().unwrap(), ManualTime::new());
         let folded = open(&folder, time).await;
         let may = || std::future::ready(Ok(()));
-        let nothing = |_: &Times| Ok::<_, &str>(([] as [Record; 0], ()));
+        let nothing = |_: &EntryTimes| Ok::<_, &str>(([] as [Record; 0], ()));
         assert_eq!(folded.commit("ada", nothing, may).await.unwrap(), (0, ()));
-        let refused = |_: &Times| Err::<([Record; 1], ()), _>("no");
+        let refused = |_: &EntryTimes| Err::<([Record; 1], ()), _>("no");
         let end = folded.commit("ada", refused, may).await;
         assert!(matches!(end, Err(CommitFailure::Refused("no"))), "{end:?}");
-        let something = |_: &Times| Ok::<_, &str>(([record()], ()));
+        let something = |_: &EntryTimes| Ok::<_, &str>(([record()], ()));
         let may_not = || std::future::ready(Err("ended"));
         let end = folded.commit("ada", something, may_not).await;
         assert!(matches!(end, Err(CommitFailure::Refused("ended"))), "{end:?}");

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::entry::{Tail, check};
+use crate::entry::{NextPlace, check};
 use crate::{Entry, Hash, Head, JournalError, Record};
 
 mod postgres;
@@ -158,7 +158,7 @@ impl Journal {
     /// # Errors
     /// [`JournalError::Tampered`] with the first revision that fails; [`JournalError::Storage`].
     pub async fn check(&self) -> Result<Head, JournalError> {
-        let mut tail = Tail::default();
+        let mut tail = NextPlace::default();
         loop {
             let page = self.read(tail.head.revision, CHECK_PAGE).await?;
             if page.is_empty() {
@@ -182,7 +182,7 @@ fn missing(revision: u64) -> JournalError {
 }
 
 /// The tail after `entry`, if the entry follows the given tail.
-fn follow(tail: &Tail, entry: &Entry) -> Result<Tail, JournalError> {
+fn follow(tail: &NextPlace, entry: &Entry) -> Result<NextPlace, JournalError> {
     let tampered = |what| JournalError::Tampered { revision: entry.revision, what };
     if entry.previous != tail.head.hash {
         return Err(tampered("it does not link to the previous entry"));
@@ -190,7 +190,10 @@ fn follow(tail: &Tail, entry: &Entry) -> Result<Tail, JournalError> {
     if entry.time_ms < tail.time_ms {
         return Err(tampered("it is earlier than the previous entry"));
     }
-    Ok(Tail { head: Head { revision: entry.revision, hash: entry.hash }, time_ms: entry.time_ms })
+    Ok(NextPlace {
+        head: Head { revision: entry.revision, hash: entry.hash },
+        time_ms: entry.time_ms,
+    })
 }
 
 /// An append on its way to storage.
@@ -204,7 +207,7 @@ struct Append {
 
 impl Append {
     /// What to write after `tail`, or why not.
-    fn place(&self, tail: Tail) -> Result<Vec<crate::entry::StoredEntry>, JournalError> {
+    fn place(&self, tail: NextPlace) -> Result<Vec<crate::entry::StoredEntry>, JournalError> {
         if self.expect.is_some_and(|expect| expect != tail.head.revision) {
             return Err(JournalError::Conflict { head: tail.head });
         }
@@ -213,12 +216,12 @@ impl Append {
 }
 
 /// The tail described by the columns of the last row.
-fn tail(revision: i64, time_ms: i64, hash: Vec<u8>) -> Result<Tail, JournalError> {
+fn tail(revision: i64, time_ms: i64, hash: Vec<u8>) -> Result<NextPlace, JournalError> {
     let found = u64::try_from(revision).ok().zip(u64::try_from(time_ms).ok());
     let hash = hash.try_into().ok().map(Hash);
     match (found, hash) {
         (Some((revision, time_ms)), Some(hash)) => {
-            Ok(Tail { head: Head { revision, hash }, time_ms })
+            Ok(NextPlace { head: Head { revision, hash }, time_ms })
         }
         _ => Err(JournalError::Tampered {
             revision: u64::try_from(revision).unwrap_or(0),

@@ -311,8 +311,9 @@ impl Store {
         }
     }
 
-    /// Refuses a caller whose token was revoked, replaced or expired since its request came, by every entry that was written
-    /// until now. Whoever then appends to a head from before knows that it held there.
+    /// Reads the journal to its end, then refuses a caller whose token was revoked or replaced, or expired, since its
+    /// request arrived. An append to a head that was read before this check therefore proves that the token was valid at
+    /// that head.
     ///
     /// # Errors
     /// [`OciRefusal`] with [`Code::Unauthorized`](crate::Code::Unauthorized); as [`Store::catch_up`].

@@ -42,7 +42,7 @@ pub struct RegistryView {
 /// The contents of a repository.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Contents {
-    pub(crate) blobs: BTreeMap<BlobDigest, Link>,
+    pub(crate) blobs: BTreeMap<BlobDigest, RepositoryBlob>,
     pub(crate) manifests: BTreeMap<BlobDigest, KeptManifest>,
     pub(crate) tags: BTreeMap<Tag, BlobDigest>,
     /// The last manifest of each version, even if its tag has been deleted.
@@ -54,7 +54,7 @@ pub(crate) struct Contents {
 
 /// A blob in a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct RepositoryBlob {
     pub(crate) size: u64,
     /// When it was last pushed, in milliseconds since the Unix epoch.
     pub(crate) time_ms: u64,
@@ -77,7 +77,7 @@ impl Fold for RegistryView {
         self.revision
     }
 
-    type Prepared = ();
+    type PreparedEntry = ();
 
     fn prepare(_: &Entry) {}
 
@@ -106,7 +106,11 @@ impl RegistryView {
     }
 
     /// The blob in a repository.
-    pub(crate) fn link(&self, repository: &Repository, digest: &BlobDigest) -> Option<Link> {
+    pub(crate) fn link(
+        &self,
+        repository: &Repository,
+        digest: &BlobDigest,
+    ) -> Option<RepositoryBlob> {
         self.repositories.get(repository)?.blobs.get(digest).copied()
     }
 
@@ -190,7 +194,7 @@ impl RegistryView {
             Change::BlobLinked { repository, digest, size } => {
                 self.blob_holders.entry(digest.clone()).or_default().insert(repository.clone());
                 let contents = self.repositories.entry(repository).or_default();
-                contents.blobs.insert(digest, Link { size, time_ms });
+                contents.blobs.insert(digest, RepositoryBlob { size, time_ms });
             }
             Change::BlobUnlinked { repository, digest } => {
                 release(&mut self.blob_holders, &digest, &repository);

@@ -39,6 +39,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test starts its clock somewhere, and waits in real time"
+    )
+)]
+
 mod admin;
 mod certificates;
 mod error;
@@ -57,8 +65,8 @@ pub use certificates::TlsFiles;
 pub use error::ServerError;
 pub use health::METRICS;
 pub use plane::{
-    AssignmentTerms, AuthorizedCaller, ComponentExaminer, ConnectedProxy, Control, Faults, Guards,
-    Keys, KeysError, MeshOptions, PolicyFolder, ProxyPlan, Rules, read_apply,
+    AssignmentTerms, AuthorizedCaller, ComponentExaminer, ConnectedProxy, Control, ControlSettings,
+    Faults, Guards, Keys, KeysError, MeshOptions, PolicyFolder, ProxyPlan, read_apply,
 };
 pub use registry::{MissingKeyRule, Registry, RegistryOptions};
 pub use rest::document as openapi;

@@ -56,7 +56,7 @@ impl Lines {
                 Some(Ok(piece)) => self.rest.extend_from_slice(&piece),
                 Some(Err(error)) => return Err(error.to_string()),
                 None if self.rest.is_empty() => return Ok(None),
-                None => return Err("the last line is not ended".to_owned()),
+                None => return Err("the last line does not end with a line break".to_owned()),
             }
         }
     }

@@ -30,7 +30,7 @@ mod view;
 pub use component_examiner::{ComponentExaminer, Faults};
 pub use control::fleet::ConnectedProxy;
 pub use control::proxy_plan::ProxyPlan;
-pub use control::{Control, Rules};
+pub use control::{Control, ControlSettings};
 pub use identity::MeshOptions;
 pub(crate) use identity::problems::expired_only_renews;
 pub(crate) use identity::{ProvenProxy, RENEWAL_GRACE};

@@ -11,8 +11,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::plane::{
-    ComponentExaminer, Control, Keys, MeshOptions, MissingKeys, PolicyFolder, ProvenProxy,
-    RENEWAL_GRACE, Rules,
+    ComponentExaminer, Control, ControlSettings, Keys, MeshOptions, MissingKeys, PolicyFolder,
+    ProvenProxy, RENEWAL_GRACE,
 };
 use axum::Router;
 use axum::body::Body;
@@ -55,7 +55,7 @@ pub struct RegistryOptions {
     /// Its limits.
     pub limits: Limits,
     /// The rules for changes and assignments.
-    pub rules: Rules,
+    pub rules: ControlSettings,
     /// Folder of signed policy metadata, and the root from which it is trusted; `None`: `TrustPolicy`
     /// documents count.
     pub policy: Option<(PathBuf, Vec<u8>)>,
@@ -102,7 +102,7 @@ impl RegistryOptions {
             proxies: None,
             mesh: None,
             limits: Limits::default(),
-            rules: Rules::default(),
+            rules: ControlSettings::default(),
             policy: None,
             log_origin: "tamis-registry".to_owned(),
             lost_keys: MissingKeyRule::Refuse,
@@ -321,8 +321,9 @@ async fn mesh_socket(
 /// More tokens than an operator makes before a first start.
 const EARLY: usize = 100;
 
-/// Whether a registry served from this journal before: then its keys exist somewhere. Tokens alone, except
-/// the one that a start makes, may have been made before the first start.
+/// Whether a registry served from this journal before: then its keys exist somewhere. A journal that holds only tokens
+/// may be older than the first start, since an operator can make tokens first; the token that a start makes
+/// ([`FIRST_TOKEN`]) proves a start.
 async fn in_use(journal: &Journal) -> Result<bool, JournalError> {
     let entries = journal.read(0, EARLY).await?;
     let served = |entry: &Entry| match entry.record.kind.as_str() {
@@ -350,17 +351,18 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
     let (callers, streams) = (Rc::new(Connections::default()), Rc::new(Connections::default()));
     let hosts: Rc<[String]> = options.hosts.clone().into();
     let clock = store.clock();
-    let listen = |socket, router, tls, local, connections: &Rc<Connections>, most| Listening {
-        socket,
-        router,
-        tls,
-        hosts: Rc::clone(&hosts),
-        local,
-        connections: Rc::clone(connections),
-        most,
-        strangers: None,
-        clock,
-    };
+    let listen =
+        |socket, router, tls, local, connections: &Rc<Connections>, most| ListeningSocket {
+            socket,
+            router,
+            tls,
+            hosts: Rc::clone(&hosts),
+            local,
+            connections: Rc::clone(connections),
+            most,
+            strangers: None,
+            clock,
+        };
     let everybody = rest::router(control.clone(), store.clone())
         .merge(health::router(control.clone(), store.clone()))
         .fallback_service(tamis_oci::router(store.clone()));
@@ -383,7 +385,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
             proxies::router(control.clone(), store).merge(identities::router(control.clone()));
         let router = router.layer(axum::middleware::from_fn(identities::renewal_only));
         let own = listen(socket, router, Some(tls), address, &streams, options.max_proxies);
-        let own = Listening { strangers: Some(Rc::default()), ..own };
+        let own = ListeningSocket { strangers: Some(Rc::default()), ..own };
         drop(spawn_local(own.serve(stop.clone())));
     }
     // An error: the sender is gone, so nobody needs us.
@@ -404,7 +406,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
 }
 
 /// A socket and what it serves.
-struct Listening {
+struct ListeningSocket {
     socket: BoundListener,
     router: Router,
     tls: Option<Tls>,
@@ -429,7 +431,7 @@ const SHORT_IDLE: Duration = Duration::from_secs(5);
 /// ([`SHARE`]), and such a connection is closed when it is idle for [`SHORT_IDLE`].
 const STRANGERS: usize = 256;
 
-impl Listening {
+impl ListeningSocket {
     async fn serve(self, mut stop: Shutdown) {
         let Self { socket, router, tls, hosts, local, connections, most, strangers, clock } = self;
         let listener = match socket.into_listener() {

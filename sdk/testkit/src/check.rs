@@ -93,7 +93,7 @@ impl Check<'_> {
         let Some(expect) = &step.expect else {
             let help = "write what the filter should do; `pass: true` if it should change nothing";
             let what = if is_single { "the case" } else { "the step" };
-            let message = format!("{what} has no `expect`, so it cannot fail");
+            let message = format!("{what} has no `expect`, so nothing in it can fail");
             return self.unless(false, "", &message, help);
         };
         self.expect(expect);
@@ -210,7 +210,7 @@ impl Check<'_> {
     fn expect(&mut self, expect: &Expect) {
         let help = "write what the filter should do; `pass: true` if it should change nothing";
         let says = *expect != Expect::default();
-        self.unless(says, "/expect", "`expect` is empty, so it cannot fail", help);
+        self.unless(says, "/expect", "an empty `expect` cannot fail", help);
         let flags =
             [("pass", expect.pass), ("unmatched", expect.unmatched), ("extend", expect.extend)];
         for (name, said) in flags {

@@ -25,8 +25,8 @@ use tamis_sync::{
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
-    AssignmentRequest, Digest, Request as Wish, SignaturePolicy, VersionFloors, verify_assignment,
-    verify_manifest,
+    AssignmentRequest, Digest, SignaturePolicy, VerificationRequest, VersionFloors,
+    verify_assignment, verify_manifest,
 };
 
 use crate::fleet::{Fleet, ServeEvent};
@@ -258,7 +258,7 @@ impl Proxy {
         let digest: Digest = given.filter.digest.parse()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let bundles: Vec<&[u8]> = given.bundles.iter().map(String::as_bytes).collect();
-        let verified = verify_manifest(&Wish {
+        let verified = verify_manifest(&VerificationRequest {
             pinned: &digest,
             name: Some(&given.filter.filter),
             manifest: manifest.as_bytes(),

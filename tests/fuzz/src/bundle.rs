@@ -2,8 +2,8 @@
 
 use std::sync::LazyLock;
 use tamis_trust::{
-    AssignmentRequest, BuildInput, Digest, DirectorKeys, Manifest, PrivateKey, Request,
-    SignaturePolicy, build, bundle_lines, verify, verify_assignment,
+    AssignmentRequest, BuildInput, Digest, DirectorKeys, Manifest, PrivateKey, SignaturePolicy,
+    VerificationRequest, build, bundle_lines, verify, verify_assignment,
 };
 
 const COMPONENT: &[u8] = b"\0asm";
@@ -43,7 +43,7 @@ pub fn bundle(data: &[u8]) {
 }
 
 fn refused(manifest: &[u8], bundles: &[&[u8]], policy: &SignaturePolicy) {
-    let request = Request {
+    let request = VerificationRequest {
         pinned: &Digest::of(manifest),
         name: None,
         manifest,

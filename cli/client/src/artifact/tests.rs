@@ -72,7 +72,7 @@ fn referrers(things: &HashMap<String, Bytes>, path: &str) -> String {
 async fn what_is_pushed_is_pulled_byte_for_byte_by_tag_and_by_digest() {
     let fake = Registry::start().await;
     let (client, artifact) = (fake.client(), artifact());
-    let pushed = client.push("acme/retry", &artifact).await.unwrap();
+    let pushed = client.push("acme/retry", &artifact, Overwrite::Allowed).await.unwrap();
     assert_eq!((pushed.tag.as_str(), pushed.signatures.len()), ("1.4.2", 1));
     for reference in
         [ManifestReference::Tag("1.4.2".into()), ManifestReference::Digest(pushed.digest)]
@@ -87,12 +87,12 @@ async fn what_is_pushed_is_pulled_byte_for_byte_by_tag_and_by_digest() {
 async fn the_tag_comes_after_everything_it_leads_to_and_nothing_is_sent_twice() {
     let fake = Registry::start().await;
     let (client, artifact) = (fake.client(), artifact());
-    client.push("acme/retry", &artifact).await.unwrap();
+    client.push("acme/retry", &artifact, Overwrite::Allowed).await.unwrap();
     assert_eq!(fake.asked().last().unwrap().path, "/v2/acme/retry/manifests/1.4.2");
     let uploads =
         |fake: &FakeServer| fake.asked().iter().filter(|it| it.method == Method::POST).count();
     let before = uploads(&fake);
-    let again = client.push("acme/retry", &artifact).await.unwrap();
+    let again = client.push("acme/retry", &artifact, Overwrite::Allowed).await.unwrap();
     assert_eq!((uploads(&fake), again.signatures.len()), (before, 1));
 }
 
@@ -101,7 +101,7 @@ async fn a_filter_is_there_when_its_tag_its_bytes_and_its_signatures_are() {
     let fake = Registry::start().await;
     let (client, artifact) = (fake.client(), artifact());
     assert!(!client.has("acme/retry", &artifact).await.unwrap());
-    client.push("acme/retry", &artifact).await.unwrap();
+    client.push("acme/retry", &artifact, Overwrite::Allowed).await.unwrap();
     assert!(client.has("acme/retry", &artifact).await.unwrap());
     let mut signed_again = artifact.clone();
     signed_again.bundles.push(b"{\"another\":1}".to_vec());
@@ -121,7 +121,7 @@ async fn changed_bytes_are_refused_wherever_they_are() {
     let digest = Digest::of(&artifact.manifest);
     for part in ["/manifests/sha256", "/blobs/sha256"] {
         let fake = tampered(part).await;
-        fake.client().push("acme/retry", &artifact).await.unwrap();
+        fake.client().push("acme/retry", &artifact, Overwrite::Allowed).await.unwrap();
         let pulled = fake.client().pull("acme/retry", &ManifestReference::Digest(digest)).await;
         assert!(matches!(pulled.unwrap_err(), ClientError::Tampered { .. }), "{part}");
     }
@@ -134,11 +134,11 @@ async fn what_is_no_filter_is_not_pushed() {
     let other = Artifact { component: b"another".to_vec(), ..whole.clone() };
     let broken = Artifact { manifest: b"{}".to_vec(), ..whole.clone() };
     for bad in [other, broken] {
-        let error = fake.client().push("acme/retry", &bad).await.unwrap_err();
+        let error = fake.client().push("acme/retry", &bad, Overwrite::Allowed).await.unwrap_err();
         assert!(matches!(error, ClientError::Artifact(_)), "{error}");
     }
     for repository in ["", "Acme", "a//b", "a/../b", "a?b"] {
-        fake.client().push(repository, &whole).await.unwrap_err();
+        fake.client().push(repository, &whole, Overwrite::Allowed).await.unwrap_err();
     }
     assert!(fake.asked().is_empty());
 }
@@ -155,7 +155,8 @@ async fn a_registry_cannot_send_the_token_elsewhere() {
         _ => answer(404, ""),
     })
     .await;
-    let error = fake.client().push("acme/retry", &artifact()).await.unwrap_err();
+    let error =
+        fake.client().push("acme/retry", &artifact(), Overwrite::Allowed).await.unwrap_err();
     assert!(error.to_string().contains("another server"), "{error}");
 }
 
@@ -175,7 +176,7 @@ async fn a_version_names_the_manifest_that_was_pushed_under_it_or_none() {
     let fake = Registry::start().await;
     let (client, artifact) = (fake.client(), artifact());
     assert_eq!(client.released("acme/retry", "1.4.2").await.unwrap(), None);
-    let pushed = client.push("acme/retry", &artifact).await.unwrap();
+    let pushed = client.push("acme/retry", &artifact, Overwrite::Allowed).await.unwrap();
     assert_eq!(client.released("acme/retry", "1.4.2").await.unwrap(), Some(pushed.digest));
     assert!(client.released("acme/retry", "1.4.2+build").await.is_err(), "that is no tag");
 }

@@ -42,7 +42,7 @@ pub(super) struct ProofContent {
 /// Checks the files one by one; the first whose proof fails is an error.
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let key = key(&arguments.log_key)?;
-    let mut told = Vec::new();
+    let mut verdicts = Vec::new();
     for path in &arguments.file {
         let named = || format!("the proof {} does not hold", path.display());
         let value = read(path)?;
@@ -55,19 +55,19 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             (self::proof(&proof, &key).with_context(named)?, None)
         };
         let revisions: Vec<u64> = proven.entries.keys().copied().collect();
-        told.push(json!({
+        verdicts.push(json!({
             "file": path, "holds": true, "entries": revisions, "size": proven.size,
             "service": ran.as_ref().map(|ran| &ran.service),
             "runs": ran.as_ref().map(|ran| ran.runs.len()),
         }));
     }
-    output::result(output, &told, || text(&arguments.file, &told));
+    output::result(output, &verdicts, || text(&arguments.file, &verdicts));
     Ok(ExitCode::SUCCESS)
 }
 
-fn text(files: &[PathBuf], told: &[Value]) -> String {
+fn text(files: &[PathBuf], verdicts: &[Value]) -> String {
     let mut text = String::new();
-    for (path, one) in files.iter().zip(told) {
+    for (path, one) in files.iter().zip(verdicts) {
         let entries = one.get("entries").and_then(Value::as_array).map_or(0, Vec::len);
         let size = one.get("size").and_then(Value::as_u64).unwrap_or_default();
         let runs = match (one.get("runs").and_then(Value::as_u64), one.get("service")) {
@@ -90,12 +90,12 @@ fn text(files: &[PathBuf], told: &[Value]) -> String {
 }
 
 fn read(path: &Path) -> Result<Value> {
-    let told = || format!("the proof {} cannot be read", path.display());
-    let length = std::fs::metadata(path).with_context(told)?.len();
+    let unreadable = || format!("the proof {} cannot be read", path.display());
+    let length = std::fs::metadata(path).with_context(unreadable)?.len();
     if length > MAX_BYTES {
         bail!("{} has {length} bytes; a proof has at most {MAX_BYTES}", path.display());
     }
-    let octets = std::fs::read(path).with_context(told)?;
+    let octets = std::fs::read(path).with_context(unreadable)?;
     serde_json::from_slice(&octets).with_context(|| format!("{} is not a proof", path.display()))
 }
 

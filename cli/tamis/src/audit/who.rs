@@ -53,7 +53,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         put(path, &serde_json::to_vec_pretty(&ran)?)?;
     }
     output::answer(output, &dated(&ran), || {
-        let mut text = told(&ran);
+        let mut text = history_text(&ran);
         if key.is_some() && !ran.runs.is_empty() {
             text.push_str("the proof holds: these reports are in the log\n");
         }
@@ -97,7 +97,7 @@ impl Arguments {
 /// Reports cannot prove that nothing ran.
 const UNPROVEN: &str = "this does not prove that nothing ran: the log proves reports, and a proxy may not have reported\n";
 
-fn told(ran: &RunHistory) -> String {
+fn history_text(ran: &RunHistory) -> String {
     let at = match ran.to_ms {
         None => format!("at {}", rfc3339(ran.at_ms)),
         Some(to_ms) => format!("from {} to {}", rfc3339(ran.at_ms), rfc3339(to_ms)),
@@ -151,17 +151,18 @@ mod tests {
             proof,
         };
         assert_eq!(
-            told(&ran),
+            history_text(&ran),
             "shop/a at 1970-01-01T00:01:30Z\n\n\
              PROXY             SLOT   FILTER            DIGEST     FROM                  UNTIL  REPORTED AT REVISION\n\
              sidecar:shop/a/0  retry  acme/retry 1.4.2  sha256:00  1970-01-01T00:01:00Z  now    9\n\n"
         );
         ran.to_ms = Some(150_000);
         assert!(
-            told(&ran).starts_with("shop/a from 1970-01-01T00:01:30Z to 1970-01-01T00:02:30Z\n")
+            history_text(&ran)
+                .starts_with("shop/a from 1970-01-01T00:01:30Z to 1970-01-01T00:02:30Z\n")
         );
         ran.runs.clear();
-        let none = told(&ran);
+        let none = history_text(&ran);
         assert!(none.starts_with("no proxy of shop/a") && none.ends_with(UNPROVEN), "{none}");
     }
 

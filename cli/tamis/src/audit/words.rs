@@ -34,7 +34,7 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
         "reassigned" => {
             let whose =
                 if of("service") == "*" { "all services".to_owned() } else { of("service") };
-            because(format!("had {whose} assigned again, in epoch {}", of("epoch")), &of("reason"))
+            because(format!("assigned {whose} again, in epoch {}", of("epoch")), &of("reason"))
         }
         "node-reported" => reported(body),
         "node-connections" => connections(body),
@@ -264,7 +264,7 @@ mod tests {
             (
                 "reassigned",
                 json!({ "service": "*", "epoch": 1, "reason": "restored" }),
-                "had all services assigned again, in epoch 1: restored".to_owned(),
+                "assigned all services again, in epoch 1: restored".to_owned(),
             ),
             (
                 "registry-keys",

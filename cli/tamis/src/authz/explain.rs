@@ -106,7 +106,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let mut rules = Vec::new();
     for guard in guards {
         if guard.receives && guard.refused.is_none() && applies(&guard, asked.route.as_deref()) {
-            let one = OneByOne { enforcer: &enforcer, config: &guard.config, asked: &asked };
+            let one = RuleByRule { enforcer: &enforcer, config: &guard.config, asked: &asked };
             rules.extend(one.rules()?);
         }
     }
@@ -160,13 +160,13 @@ fn line(decided: &AccessDecision, asked: &AskedRequest) -> Option<String> {
 }
 
 /// Shows the filter one rule, or one condition, at a time.
-struct OneByOne<'a> {
+struct RuleByRule<'a> {
     enforcer: &'a Enforcer,
     config: &'a Value,
     asked: &'a AskedRequest,
 }
 
-impl OneByOne<'_> {
+impl RuleByRule<'_> {
     fn rules(&self) -> Result<Vec<CoveringRule>> {
         let mut all = Vec::new();
         let policies = self.config.get("policies").and_then(Value::as_array);

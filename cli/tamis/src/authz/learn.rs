@@ -61,7 +61,7 @@ impl AccessRecord {
 
 /// What was learned.
 #[derive(Debug, Default)]
-struct Lesson {
+struct LearnedRules {
     /// Methods by path by client.
     wanted: BTreeMap<String, BTreeMap<String, BTreeSet<String>>>,
     /// `tcp` ports by client.
@@ -75,7 +75,7 @@ struct Lesson {
 /// Most different paths and ports of a proposal: who has more should write a prefix.
 const MAX_PATHS: usize = 200;
 
-impl Lesson {
+impl LearnedRules {
     fn add(&mut self, record: &AccessRecord, arguments: &Arguments) {
         if record.listener == "outbound" || record.listener.starts_with("outbound:") {
             return;
@@ -144,7 +144,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let now = when::now_ms();
     let since = arguments.since.as_deref().map(|text| when::moment(text, now)).transpose()?;
     let (since, until) = (since.unwrap_or(0), when::moment(&arguments.until, now)?);
-    let mut lesson = Lesson::default();
+    let mut lesson = LearnedRules::default();
     let mut read = 0_usize;
     for path in &arguments.records {
         let shown = path.display();
@@ -192,7 +192,7 @@ fn policy(to: &CalledTarget, rules: &[Value]) -> Value {
     })
 }
 
-fn text(read: usize, lesson: &Lesson, policy: Option<&Value>) -> String {
+fn text(read: usize, lesson: &LearnedRules, policy: Option<&Value>) -> String {
     let what = if lesson.ports.is_empty() { "requests" } else { "requests and connections" };
     let mut text = format!("# {} of {read} {what} need it.\n", lesson.requests);
     for (why, count) in &lesson.left_out {
@@ -218,7 +218,7 @@ mod tests {
         }
         let all = ["learn", "--to", "shop/pay", "records.jsonl"].iter().chain(more);
         let arguments = Line::parse_from(all).arguments;
-        let mut lesson = Lesson::default();
+        let mut lesson = LearnedRules::default();
         for line in lines {
             lesson.add(&serde_json::from_value(line.clone()).unwrap(), &arguments);
         }

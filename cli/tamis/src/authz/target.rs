@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
-use tamis_node::Source;
+use tamis_node::DocumentPlaces;
 use tamis_resources::plan::{FilterPlan, ListenerPlan, NodePlan, Phase, Refused, TrafficDirection};
 use tamis_resources::{Document, NodeName, Problem, Resource, fold};
 
@@ -116,7 +116,7 @@ const UNGUARDED: &str = "tcp.unguarded";
 /// The documents of a folder, as if every filter that receives policies were signed and pinned.
 pub(super) struct PolicyFolder {
     documents: Vec<Document>,
-    source: Source,
+    source: DocumentPlaces,
 }
 
 impl PolicyFolder {
@@ -125,7 +125,7 @@ impl PolicyFolder {
     /// # Errors
     /// It cannot be read, or a document in it cannot be used.
     pub(super) fn read(folder: &Path) -> Result<Self> {
-        let source = Source::folder(folder);
+        let source = DocumentPlaces::folder(folder);
         let read = source.read().context("no folder given; name the folder with the documents")?;
         let shown = folder.display();
         let unreadable = read.unreadable.first().map(ToString::to_string);

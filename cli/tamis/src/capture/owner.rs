@@ -49,7 +49,7 @@ impl SocketOwner {
     pub(super) fn of_a_proxy(self) -> Result<Self> {
         if let Self::User(0) | Self::Group(0) = self {
             bail!(
-                "a proxy that runs as root cannot be told from other programs of root: run it as a user or group of its own, and name that"
+                "a proxy that runs as root cannot be distinguished from other programs of root: run it as a user or group of its own, and name that"
             );
         }
         Ok(self)

@@ -55,7 +55,7 @@ fn a_folder_without_documents_is_a_mistake_and_not_sound() {
 #[test]
 fn every_gateway_and_every_endpoint_with_a_sidecar_is_a_proxy() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-    let read = Source::folder(&source).read().unwrap();
+    let read = DocumentPlaces::folder(&source).read().unwrap();
     let nodes: Vec<String> = nodes(&read.documents).iter().map(ToString::to_string).collect();
     for node in [
         "gateway:shop/edge",

@@ -128,7 +128,7 @@ pub(crate) const CODES: &[Code] = &[
     row("service.tcp", "a `tcp` port of a Service, or one that its application calls, cannot be carried as written", "the rules of services", "correct the named field; until then nothing listens for it"),
     row("service.capture", "an address at which a sidecar would take captured connections cannot be one", "the rules of services", "write a loopback address of its own, with a port; until then nothing listens there"),
     row("service.virtual-address", "two names would have one address in DNS; the one longer in force keeps it", "the rules of services", "rename one of them, or call it by the address of an endpoint"),
-    row("external.invalid", "an ExternalService names something that is not outside of the mesh, or ports that cannot be told apart", "the rules of ExternalService", "correct the named field; the others count"),
+    row("external.invalid", "an ExternalService names something that is not outside of the mesh, or ports that cannot be distinguished", "the rules of ExternalService", "correct the named field; the others count"),
     row("external.conflict", "two ExternalServices of a namespace declare one port of one host", "the rules of ExternalService", "keep one of them"),
     row("service.ports", "the ports of a Service are invalid", "the rules of services", "correct the named port"),
     row("service.identity", "a Service with sidecars has no identity, or an invalid one", "the rules of services", "write `identity` as a SPIFFE id"),

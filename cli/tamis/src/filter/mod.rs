@@ -19,9 +19,9 @@ mod verify;
 mod world;
 
 pub(crate) use inspect::declared_of;
-pub(crate) use trial::configured;
 #[cfg(test)]
 pub(crate) use trial::configured_under;
+pub(crate) use trial::{configured, configured_from};
 
 use crate::output::Output;
 use anyhow::Result;

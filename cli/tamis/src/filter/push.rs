@@ -2,12 +2,12 @@
 
 use crate::output::{self, Output};
 use crate::remote::RegistryAccess;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tamis_client::Artifact;
-use tamis_trust::{Digest, Manifest, bundle_lines};
+use tamis_client::{Artifact, ClientError, Overwrite};
+use tamis_trust::{Manifest, bundle_lines};
 
 /// Arguments of `push`.
 #[derive(clap::Args)]
@@ -46,26 +46,18 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let (name, version) = (manifest.name().to_string(), manifest.version().to_string());
     let repository = arguments.repository.clone().unwrap_or_else(|| name.clone());
     let artifact = Artifact { manifest: read.manifest, component: read.component, bundles };
-    let digest = Digest::of(&artifact.manifest);
     let remote = arguments.at.remote()?;
-    if !arguments.replace {
-        // Checked before anything is sent: where tags may move, nothing else would stop it. A token that
-        // may push but not pull cannot check; then only the registry's own rule applies.
-        let there = remote.ask(&format!("looking for {name} {version}"), async |client| {
-            client.released(&repository, &version).await
-        });
-        if let Ok(Some(there)) = there
-            && there != digest
-        {
-            bail!(
-                "{repository}:{version} exists already with other bytes, in {}: sign these with a higher version (--version {}) and push that, or, as long as nobody else has the old ones, overwrite them with --replace\n  there {there}\n  here  {digest}",
-                remote.server(),
-                super::artifact::next(&version)
-            );
-        }
-    }
+    let overwrite = if arguments.replace { Overwrite::Allowed } else { Overwrite::Forbidden };
     let pushed = remote.ask(&format!("pushing {name} {version}"), async |client| {
-        client.push(&repository, &artifact).await
+        client.push(&repository, &artifact, overwrite).await
+    });
+    let pushed = pushed.map_err(|error| match error.downcast_ref() {
+        Some(ClientError::Released { there, here }) => anyhow!(
+            "{repository}:{version} exists already with other bytes, in {}: sign these with a higher version (--version {}) and push that, or, as long as nobody else has the old ones, overwrite them with --replace\n  there {there}\n  here  {here}",
+            remote.server(),
+            super::artifact::next(&version)
+        ),
+        _ => error,
     })?;
     let value = json!({
         "name": name, "version": version, "repository": repository, "tag": pushed.tag,

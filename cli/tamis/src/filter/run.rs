@@ -20,7 +20,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
-use tamis_node::{ArtifactStore, Node, NodeOptions, NodeResources, Reload, Secrets, Source};
+use tamis_node::{
+    ArtifactStore, DocumentPlaces, Node, NodeOptions, NodeResources, Reload, Secrets,
+};
 use tamis_observe::{AccessLog, LogFile, Recorder};
 use tamis_proxy::ProxyOptions;
 use tamis_resources::Pin;
@@ -78,7 +80,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             "{name} serves at http://{address}; it is rebuilt whenever its folder is saved, and Ctrl-C ends it"
         )
     });
-    told(&reload, output);
+    print_filter_state(&reload, output);
     let mut decisions = decisions;
     while !ending.within(PAUSE) {
         decisions.show(output);
@@ -92,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
                 let busy = output::busy("compiling what was saved");
                 let reload = node.reload();
                 drop(busy);
-                told(&reload, output);
+                print_filter_state(&reload, output);
             }
             Err(error) => failed(&error, output),
         }
@@ -123,7 +125,7 @@ fn again(run: &RunFolder, arguments: &Arguments) -> Result<()> {
 }
 
 /// Reports whether the filter serves now.
-fn told(reload: &Reload, output: Output) {
+fn print_filter_state(reload: &Reload, output: Output) {
     let slot = reload.slots.iter().find(|slot| slot.attachment == documents::ATTACHMENT);
     let state = slot.map_or_else(|| "absent".to_owned(), |slot| slot.state.to_string());
     let mut why: Vec<String> = slot.and_then(|slot| slot.detail.clone()).into_iter().collect();
@@ -220,7 +222,7 @@ impl RunFolder {
             Recorder::to(AccessLog::All, file).context("access records cannot be written")?;
         let options = NodeOptions {
             name: documents::NODE.parse().context("the name of the gateway")?,
-            source: Source::folder(&self.place),
+            source: DocumentPlaces::folder(&self.place),
             store: ArtifactStore::new(vec![self.place.join(".tamis/store")]),
             secrets: Secrets::default(),
             proxy: ProxyOptions {

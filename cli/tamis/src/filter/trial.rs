@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 use std::path::Path;
 use std::sync::Arc;
 use tamis_engine::{
-    Engine, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace, Hook, Inspection,
-    Isolation, OnFailure,
+    CompiledComponent, Engine, EngineError, Filter, FilterOptions, FilterState, Grant, GrantPlace,
+    Hook, Inspection, Isolation, OnFailure,
 };
 use tamis_observe::Metrics;
 
@@ -56,7 +56,7 @@ impl Trial<'_> {
 }
 
 /// Whether a configuration of a router is what it receives as a whole, as in a table of cases: `config` of its attachment
-/// beside the `routes` of its listener. Anything else is that `config` alone.
+/// together with the `routes` of its listener. Anything else is that `config` alone.
 fn is_whole(given: &Map<String, Value>) -> bool {
     !given.is_empty() && given.keys().all(|name| name == "routes" || name == "config")
 }
@@ -82,6 +82,15 @@ pub(super) fn of_attachment(config: Value) -> Value {
     }
 }
 
+/// A compiled component, configured with every capability granted and no host reachable.
+pub(crate) fn configured_from(
+    compiled: &CompiledComponent,
+    config: &str,
+) -> Result<Filter, String> {
+    let made = make("inspected", compiled, config, Grant::everything());
+    made.map_err(|error| error.to_string())
+}
+
 /// The component configured with every capability granted and no host reachable.
 pub(crate) fn configured(octets: &[u8], config: &str) -> Result<Filter, String> {
     configured_under(octets, config, Grant::everything())
@@ -103,7 +112,15 @@ fn configured_as(
     config: &str,
     grant: Grant,
 ) -> Result<Filter, EngineError> {
-    let compiled = Engine::new()?.compile(octets, None)?;
+    make(name, &Engine::new()?.compile(octets, None)?, config, grant)
+}
+
+fn make(
+    name: &str,
+    compiled: &CompiledComponent,
+    config: &str,
+    grant: Grant,
+) -> Result<Filter, EngineError> {
     let options = FilterOptions {
         name: name.to_owned(),
         digest: String::new(),
@@ -115,7 +132,7 @@ fn configured_as(
         failure: OnFailure::Closed,
         isolation: Isolation::Worker,
     };
-    Filter::new(&compiled, options)
+    Filter::new(compiled, options)
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use std::time::Duration;
 use tamis_ambient::Clock;
 use tamis_node::{StoredArtifact, false_claim};
 use tamis_trust::{
-    Digest, Manifest, Refused, Request, SignaturePolicy, VerifiedFilter, bundle_lines, code, verify,
+    Digest, Manifest, Refused, SignaturePolicy, VerificationRequest, VerifiedFilter, bundle_lines,
+    code, verify,
 };
 
 /// Arguments of `verify`.
@@ -86,7 +87,7 @@ fn judge(arguments: &Arguments) -> Result<Result<VerifiedFilter, Refused>> {
         policies.push(of_keys(&arguments.key)?);
     }
     let digest = arguments.digest.unwrap_or_else(|| Digest::of(&artifact.manifest));
-    let request = Request {
+    let request = VerificationRequest {
         pinned: &digest,
         name: arguments.name.as_deref(),
         manifest: &artifact.manifest,

@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 
 /// A pinned filter.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-struct Pinned {
+struct PinnedFilter {
     filter: String,
     digest: String,
 }
@@ -75,7 +75,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         "lost": after.what, "signed": signed, "stops": after.stops, "revoked": revoked,
     });
     output::result(output, &value, || {
-        let mut text = told(&signed, *dry_run);
+        let mut text = signed_text(&signed, *dry_run);
         text.push_str(&match (stops, *dry_run) {
             (true, false) => untrusted(&after, &key),
             (_, true) => format!("{} slots depend on {lost} now\n", after.stops.len()),
@@ -97,16 +97,23 @@ fn revoke(remote: &Remote, request: &RevokeRequest) -> Result<RevocationView> {
 }
 
 /// What is pinned, and what runs without being pinned, such as the candidate of a rollout.
-fn pinned(remote: &Remote, stops: &[StoppedSlot]) -> Result<BTreeSet<Pinned>> {
+fn pinned(remote: &Remote, stops: &[StoppedSlot]) -> Result<BTreeSet<PinnedFilter>> {
     let pins = remote.ask("reading the pins", async |client| client.pins().await)?;
-    let pins = pins.into_iter().map(|pin| Pinned { filter: pin.filter, digest: pin.digest });
+    let pins = pins.into_iter().map(|pin| PinnedFilter { filter: pin.filter, digest: pin.digest });
     let run = stops.iter();
-    let run = run.map(|stop| Pinned { filter: stop.filter.clone(), digest: stop.digest.clone() });
+    let run =
+        run.map(|stop| PinnedFilter { filter: stop.filter.clone(), digest: stop.digest.clone() });
     Ok(pins.chain(run).collect())
 }
 
 /// Signs an artifact with the new key if the lost one signed it; returns whether it did, or would.
-fn again(remote: &Remote, one: &Pinned, lost: &str, key: &PrivateKey, dry: bool) -> Result<bool> {
+fn again(
+    remote: &Remote,
+    one: &PinnedFilter,
+    lost: &str,
+    key: &PrivateKey,
+    dry: bool,
+) -> Result<bool> {
     let repository = repository(remote, &one.filter)?;
     let digest: Digest = one.digest.parse().with_context(|| one.digest.clone())?;
     let what = format!("looking at {} {}", one.filter, one.digest);
@@ -168,7 +175,7 @@ fn policy_of(key: &PrivateKey) -> Result<SignaturePolicy> {
     Ok(SignaturePolicy::from_json(policy.to_string().as_bytes())?)
 }
 
-fn told(signed: &[Pinned], dry: bool) -> String {
+fn signed_text(signed: &[PinnedFilter], dry: bool) -> String {
     let done = if dry { "would be signed again" } else { "signed again" };
     signed.iter().map(|one| format!("{done}: {} {}\n", one.filter, one.digest)).collect()
 }

@@ -130,8 +130,8 @@ fn change(which: &ProxyAddress, path: &str, output: Output) -> Result<()> {
 }
 
 /// A connection to an admin listener.
-trait Wire: Read + Write {}
-impl<T: Read + Write> Wire for T {}
+trait AdminConnection: Read + Write {}
+impl<T: Read + Write> AdminConnection for T {}
 
 impl ProxyAddress {
     /// The body of a successful response.
@@ -146,7 +146,7 @@ impl ProxyAddress {
     }
 
     /// Sends a request of HTTP/1.0: its response has no chunks, and ends with the connection.
-    fn send(&self, method: &str, path: &str) -> Result<Box<dyn Wire>> {
+    fn send(&self, method: &str, path: &str) -> Result<Box<dyn AdminConnection>> {
         let (mut wire, host) = self.connect()?;
         let token = self.admin_token_file.as_ref().map(|path| {
             std::fs::read_to_string(path)
@@ -169,7 +169,7 @@ impl ProxyAddress {
         Ok(())
     }
 
-    fn connect(&self) -> Result<(Box<dyn Wire>, String)> {
+    fn connect(&self) -> Result<(Box<dyn AdminConnection>, String)> {
         let path = match &self.admin {
             Some(Address::Tcp(address)) => {
                 let stream = TcpStream::connect_timeout(address, PATIENCE)

@@ -22,7 +22,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 const AGAIN_MAX: Duration = Duration::from_secs(15);
 
 /// A proxy that joined the mesh; its SVID is renewed until this is dropped.
-pub(crate) struct Joined {
+pub(crate) struct JoinedProxy {
     /// Its identity.
     pub(crate) identity: MeshIdentity,
     /// The SPIFFE id of the registry.
@@ -49,16 +49,16 @@ impl Admission {
 
     /// Joins with the token. While no registry can be reached it tries again, without an end. Whatever this process cannot
     /// do without a registry is known before: its key ends with it, and without the key the token is used up.
-    pub(super) fn join(self) -> Result<Joined> {
+    pub(super) fn join(self) -> Result<JoinedProxy> {
         let Self { path, file, .. } = self;
         let busy = output::busy(format!("joining the mesh at {}", file.registry));
-        let joined = Joined::with(&file).with_context(|| format!("{}", path.display()));
+        let joined = JoinedProxy::with(&file).with_context(|| format!("{}", path.display()));
         drop(busy);
         joined
     }
 }
 
-impl Joined {
+impl JoinedProxy {
     /// Joins as that proxy, with the token of a join file that is in memory. While no registry can be reached it tries
     /// again, without an end.
     pub(crate) fn with(file: &JoinFile) -> Result<Self> {

@@ -3,7 +3,8 @@
 use tamis_api::GrowthView;
 use tamis_engine::{Authority, AuthorityGrowth, Declaration, DeclaredAccess};
 
-use crate::filter::configured;
+use super::code::code;
+use crate::filter::configured_from;
 
 pub(super) fn capabilities_added(
     before: &[u8],
@@ -26,7 +27,12 @@ pub(super) fn capabilities_added(
 
 fn authority(component: &[u8], config: &str) -> Option<Authority> {
     let inspection = tamis_engine::inspect(component).ok()?;
-    let declaration = match configured(component, config) {
+    let filter = match code().map(|code| code.compile(component)) {
+        None => Err("this process has no engine".to_owned()),
+        Some(Err(error)) => Err(error.to_string()),
+        Some(Ok(compiled)) => configured_from(&compiled, config),
+    };
+    let declaration = match filter {
         Ok(filter) => Declaration::Known(DeclaredAccess::of(&filter)),
         Err(why) => Declaration::Unknown(why),
     };

@@ -1,19 +1,18 @@
 //! Whether a filter would run as planned.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
-use crate::user_state;
+use super::code::code;
 use tamis_engine::{
-    Cache, CallFault, CompiledComponent, EngineError, Filter, FilterOptions, FilterState, Grant,
-    Isolation, OnFailure, check_admission,
+    CallFault, EngineError, Filter, FilterOptions, FilterState, Grant, Isolation, OnFailure,
+    check_admission,
 };
 use tamis_node::{Secrets, check_granted_authorities, refusal, stand_ins};
 use tamis_observe::Metrics;
 use tamis_resources::ValidationFaults;
 use tamis_resources::plan::FilterPlan;
 use tamis_server::Faults;
-use tamis_trust::{Digest, Refused};
+use tamis_trust::Refused;
 
 pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Faults>> {
     // Before it is compiled, which may take a minute.
@@ -68,43 +67,6 @@ fn admitted(component: &[u8], plan: &FilterPlan) -> Result<Grant, Refused> {
     let inspection = tamis_engine::inspect(component).map_err(by_proxy)?;
     check_admission(plan, &inspection, &grant).map_err(by_proxy)?;
     Ok(grant)
-}
-
-/// Compiled components: a router is asked about halves of its routes, and is not compiled each time.
-struct Code {
-    engine: tamis_engine::Engine,
-    /// What commands of this user compiled, such as `tamis up` before it starts this registry.
-    kept: Option<Cache>,
-    compiled: Mutex<VecDeque<(Digest, CompiledComponent)>>,
-}
-
-/// Components kept compiled in memory.
-const CODE_MAX: usize = 16;
-
-fn code() -> Option<&'static Code> {
-    static CODE: OnceLock<Option<Code>> = OnceLock::new();
-    let make = || {
-        let engine = tamis_engine::Engine::new().ok()?;
-        Some(Code { engine, kept: user_state::kept_code(), compiled: Mutex::default() })
-    };
-    CODE.get_or_init(make).as_ref()
-}
-
-impl Code {
-    fn compile(&self, component: &[u8]) -> Result<CompiledComponent, EngineError> {
-        let digest = Digest::of(component);
-        let kept = || self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, compiled)) = kept().iter().find(|(known, _)| *known == digest) {
-            return Ok(compiled.clone());
-        }
-        let compiled = self.engine.compile(component, self.kept.as_ref())?;
-        let mut kept = kept();
-        if kept.len() >= CODE_MAX {
-            kept.pop_front();
-        }
-        kept.push_back((digest, compiled.clone()));
-        Ok(compiled)
-    }
 }
 
 /// Makes a filter as a proxy does, with no host reachable. `None`: this process has no engine.

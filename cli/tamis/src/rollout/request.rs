@@ -48,7 +48,7 @@ pub(crate) struct RolloutStartArguments {
     /// Gate: most slots that may refuse it.
     #[arg(long)]
     max_refusals: Option<u64>,
-    /// Verdicts to compare in the shadow before it decides about requests.
+    /// Number of verdicts of the new digest that are compared in the shadow before it decides about requests.
     #[arg(long)]
     shadow_samples: Option<u64>,
     /// Most compared verdicts that may differ; default: 0.

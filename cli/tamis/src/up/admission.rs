@@ -5,7 +5,7 @@
 
 use crate::identity::join_file;
 use crate::output::one_line;
-use crate::proxy::Joined;
+use crate::proxy::JoinedProxy;
 use anyhow::{Context as _, Result};
 use std::error::Error;
 use std::fmt;
@@ -54,7 +54,7 @@ impl FolderAdmission {
     ///
     /// # Errors
     /// [`RevokedProxy`], what the registry refuses, or a token that cannot be read.
-    pub(super) fn admit(&self, node: &NodeName) -> Result<Joined> {
+    pub(super) fn admit(&self, node: &NodeName) -> Result<JoinedProxy> {
         let client = client(&self.url, &self.token)?;
         let name = node.to_string();
         let asked = async {
@@ -68,14 +68,14 @@ impl FolderAdmission {
             anyhow::Ok(client.join_token(&request).await?)
         };
         let made = Builder::new_current_thread().enable_all().build()?.block_on(asked)?;
-        Joined::with(&join_file(made))
+        JoinedProxy::with(&join_file(made))
     }
 }
 
 /// A client of a folder's registry.
 ///
 /// # Errors
-/// When its token cannot be read.
+/// The token cannot be read, or the address is none of a registry.
 pub(super) fn client(url: &str, token: &Path) -> Result<Client> {
     let text = std::fs::read_to_string(token).with_context(|| {
         let kept = token.parent().unwrap_or(token).display();

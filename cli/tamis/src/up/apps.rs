@@ -70,7 +70,7 @@ struct App {
     address: SocketAddr,
     outbound: Option<SocketAddr>,
     /// What it speaks.
-    speech: Speech,
+    speech: SampleProtocol,
     /// Services that its front page calls.
     calls: Vec<String>,
     /// Services over TCP that each of its pages asks, and where its sidecar accepts connections to them.
@@ -82,13 +82,13 @@ struct App {
 
 /// The protocol of a sample service.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Speech {
+enum SampleProtocol {
     Http,
     /// See [`lines`].
     Lines,
 }
 
-impl Speech {
+impl SampleProtocol {
     fn of(port: &ServicePort) -> Self {
         if port.protocol == PortProtocol::Tcp { Self::Lines } else { Self::Http }
     }
@@ -140,7 +140,7 @@ fn plan(documents: &[Document]) -> Vec<App> {
         })
     };
     let takes_requests = |spec: &ServiceSpec| {
-        spec.ports.first().is_some_and(|first| Speech::of(first) == Speech::Http)
+        spec.ports.first().is_some_and(|first| SampleProtocol::of(first) == SampleProtocol::Http)
     };
     let called = services().filter(|(_, spec)| takes_requests(spec)).map(|(name, _)| name.clone());
     let called: Vec<String> = called.collect();
@@ -176,9 +176,9 @@ fn asks(place: &ServiceEndpoint) -> Vec<(String, SocketAddr)> {
 fn sockets(
     spec: &ServiceSpec,
     place: &ServiceEndpoint,
-) -> impl Iterator<Item = (Speech, SocketAddr)> {
-    let first = spec.ports.first().map(|port| (Speech::of(port), &place.address));
-    let rest = place.ports.iter().map(|one| (Speech::Lines, &one.address));
+) -> impl Iterator<Item = (SampleProtocol, SocketAddr)> {
+    let first = spec.ports.first().map(|port| (SampleProtocol::of(port), &place.address));
+    let rest = place.ports.iter().map(|one| (SampleProtocol::Lines, &one.address));
     let all = first.into_iter().chain(rest);
     let all = all.filter_map(|(speech, text)| Some((speech, text.parse::<SocketAddr>().ok()?)));
     all.filter(|(_, address)| address.ip().is_loopback())
@@ -195,7 +195,7 @@ async fn serve(app: Rc<App>, listener: TcpListener) {
         // A failure only delays responses.
         let _ = stream.set_nodelay(true);
         let (app, count) = (Rc::clone(&app), Rc::clone(&count));
-        if app.speech == Speech::Lines {
+        if app.speech == SampleProtocol::Lines {
             drop(tokio::task::spawn_local(lines::serve(stream)));
             continue;
         }

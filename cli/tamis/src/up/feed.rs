@@ -13,7 +13,7 @@ use feeder::Feeder;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
-use tamis_node::{Source, Watch};
+use tamis_node::{DocumentPlaces, Watch};
 use tamis_resources::{Document, Problem, stray_guards};
 
 mod feeder;
@@ -111,7 +111,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # Errors
 /// Names what cannot be read or may guard nothing, and why.
 pub(crate) fn ready(folder: &Path, registry: &EmbeddedRegistry) -> Result<()> {
-    let read = Source::folder(folder).read()?;
+    let read = DocumentPlaces::folder(folder).read()?;
     let known = feeder::kept(&registry.folder).documents;
     let is_known = |one: &str| known.values().any(|file| Path::new(file).starts_with(one));
     let unreadable = read.unreadable.iter().map(|one| one.path.as_str());

@@ -166,7 +166,7 @@ struct DocumentNames(BTreeMap<String, Vec<String>>);
 
 /// What is done with a document that can be used.
 #[derive(Debug, PartialEq, Eq)]
-enum Use {
+enum DocumentUse {
     /// It is sent.
     Sent,
     /// Another document has its name: the document of that file is in force, or neither if it is unknown which one is.
@@ -185,17 +185,17 @@ impl DocumentNames {
     }
 
     /// Of documents with one name the one in force stays, wherever the others stand; when none is, none counts.
-    fn fate(&self, key: &str, file: &str, known: &DocumentSources) -> Use {
+    fn fate(&self, key: &str, file: &str, known: &DocumentSources) -> DocumentUse {
         let all = self.0.get(key).map(Vec::as_slice).unwrap_or_default();
         let stays = known.get(key);
         let in_it = |file: &String| all.iter().filter(|one| *one == file).count();
         match stays {
-            _ if all.len() < 2 => Use::Sent,
-            Some(stays) if stays == file && in_it(stays) == 1 => Use::Sent,
-            Some(stays) => Use::Double { first: stays.clone(), stays: true },
+            _ if all.len() < 2 => DocumentUse::Sent,
+            Some(stays) if stays == file && in_it(stays) == 1 => DocumentUse::Sent,
+            Some(stays) => DocumentUse::Double { first: stays.clone(), stays: true },
             None => {
                 let other = all.iter().find(|one| *one != file).or(all.first());
-                Use::Double { first: other.cloned().unwrap_or_default(), stays: false }
+                DocumentUse::Double { first: other.cloned().unwrap_or_default(), stays: false }
             }
         }
     }
@@ -215,7 +215,7 @@ impl Sender<'_> {
         let plain = |one: &Document| {
             !matches!(one.resource, Resource::FiltersLock(_))
                 && !one.is_stub()
-                && self.names.fate(&key(one), &file.name, self.known) == Use::Sent
+                && self.names.fate(&key(one), &file.name, self.known) == DocumentUse::Sent
                 && !self.waits(one)
         };
         if let Some(documents) = file.whole.as_ref().filter(|all| all.iter().all(plain)) {
@@ -290,7 +290,7 @@ impl Sender<'_> {
         }
         let key = key(document);
         match self.names.fate(&key, name, self.known) {
-            Use::Sent if self.waits(document) => {
+            DocumentUse::Sent if self.waits(document) => {
                 let (line, unread) = (part.line, &self.unread);
                 gathered.wrongs.push(FolderProblem::new(format!(
                     "{name}:{line}: {key} waits until {unread} can be read, which may hold its guard"
@@ -298,11 +298,11 @@ impl Sender<'_> {
                 gathered.held.insert(key);
                 part.blank()
             }
-            Use::Sent => {
+            DocumentUse::Sent => {
                 gathered.documents.push(document.clone());
                 part.text.clone()
             }
-            Use::Double { first, stays } => {
+            DocumentUse::Double { first, stays } => {
                 let line = part.line;
                 let then = if stays {
                     format!("the one of {first} stays in force")
@@ -365,7 +365,7 @@ pub(crate) fn key(document: &Document) -> String {
 
 /// The text of one document, with the line that begins it.
 struct Part {
-    /// Number of its first line, from 1.
+    /// Number of the document's first line in its file, from 1.
     line: usize,
     text: String,
 }

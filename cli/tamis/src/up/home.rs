@@ -18,7 +18,7 @@ const OWN: [&str; 7] = ["keys", "certs", "registry", "state", "cache", "access",
 
 /// The identity of a `.tamis`.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Home {
+struct FolderIdentity {
     /// The folder that it was made for.
     folder: String,
     device: u64,
@@ -46,11 +46,15 @@ pub(crate) fn open(folder: &Path, elsewhere: ForeignState) -> Result<()> {
     tamis_private::folder(&dot).with_context(|| format!("{shown} cannot be used"))?;
     let about = fs::metadata(&dot).with_context(|| format!("{shown} cannot be read"))?;
     let place = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let now = Home { folder: place.display().to_string(), device: about.dev(), inode: about.ino() };
+    let now = FolderIdentity {
+        folder: place.display().to_string(),
+        device: about.dev(),
+        inode: about.ino(),
+    };
     let note = dot.join(HOME);
-    let before: Option<Home> =
+    let before: Option<FolderIdentity> =
         fs::read(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());
-    let same = |before: &Home| (before.device, before.inode) == (now.device, now.inode);
+    let same = |before: &FolderIdentity| (before.device, before.inode) == (now.device, now.inode);
     let own = is_new
         || before.as_ref().is_some_and(same)
         || (before.is_none() && !OWN.iter().any(|name| dot.join(name).exists()));
@@ -107,7 +111,7 @@ pub(crate) fn is_copy(folder: &Path) -> bool {
     let (Ok(about), Ok(text)) = (fs::metadata(&dot), fs::read(dot.join(HOME))) else {
         return false;
     };
-    let before: Option<Home> = serde_json::from_slice(&text).ok();
+    let before: Option<FolderIdentity> = serde_json::from_slice(&text).ok();
     before.is_some_and(|before| (before.device, before.inode) != (about.dev(), about.ino()))
 }
 

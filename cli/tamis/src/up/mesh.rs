@@ -8,7 +8,7 @@ use super::proof::{ProofIssuer, ProxyProof};
 use super::registry::EmbeddedRegistry;
 use crate::declared;
 use crate::output::{self, Output};
-use crate::proxy::{Joined, RecordFile, RunFolder, told};
+use crate::proxy::{JoinedProxy, RecordFile, RunFolder, print_reload};
 use crate::user_state;
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -20,8 +20,8 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 use tamis_ambient::{Clock, Random};
 use tamis_node::{
-    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, FollowSettings, FollowedNode,
-    Node, NodeOptions, NodeResources, Secrets, Source, causes,
+    ArtifactStore, CacheFolders, CertificateWatch, DirectorLogin, DocumentPlaces, FollowSettings,
+    FollowedNode, Node, NodeOptions, NodeResources, Secrets, causes,
 };
 use tamis_observe::AccessLog;
 use tamis_proxy::ProxyOptions;
@@ -60,7 +60,7 @@ struct Proxy {
     following: FollowedNode,
     certificates: CertificateWatch,
     /// Its SVID, if it has one.
-    joined: Option<Joined>,
+    joined: Option<JoinedProxy>,
 }
 
 /// The settings for starting a proxy that are not in its document.
@@ -136,20 +136,20 @@ impl Setup {
         proxy.identity = joined.as_ref().map(|joined| joined.identity.clone());
         let options = NodeOptions {
             name: member.name.clone(),
-            source: Source::folder(folder),
+            source: DocumentPlaces::folder(folder),
             store: ArtifactStore::new(Vec::new()),
             secrets: self.given.secrets.clone(),
             proxy,
         };
         let state = folder.join(".tamis/state").join(short);
         forget(&state)?;
-        let told_later = move |reload: &_| told(reload, output);
+        let print_later = move |reload: &_| print_reload(reload, output);
         let (following, reload) =
-            FollowedNode::start(&self.shared, options, self.follow(login, state), told_later)
+            FollowedNode::start(&self.shared, options, self.follow(login, state), print_later)
                 .with_context(|| format!("{name} does not start"))?;
-        told(&reload, output);
+        print_reload(&reload, output);
         let node = Arc::clone(following.node());
-        let renewed = move |reload: &_| told(reload, output);
+        let renewed = move |reload: &_| print_reload(reload, output);
         let certificates = CertificateWatch::start(Arc::clone(&node), renewed)?;
         Ok(Proxy { node, following, certificates, joined })
     }

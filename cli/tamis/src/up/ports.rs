@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use tamis_node::{Documents, Source};
+use tamis_node::{DocumentPlaces, Documents};
 use tamis_resources::{Document, Resource, ServiceEndpoint, parse};
 
 /// The number that ports are moved by.
@@ -19,7 +19,7 @@ pub(crate) struct Ports {
 impl Ports {
     /// The documents of a folder, with their ports moved.
     pub(crate) fn read(self, folder: &Path) -> Result<Documents> {
-        let mut read = Source::folder(folder).read()?;
+        let mut read = DocumentPlaces::folder(folder).read()?;
         if self.offset == 0 {
             return Ok(read);
         }

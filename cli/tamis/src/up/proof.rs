@@ -8,7 +8,7 @@ use super::admission::FolderAdmission;
 use super::member::{self, Member};
 use crate::certificates;
 use crate::private_file;
-use crate::proxy::Joined;
+use crate::proxy::JoinedProxy;
 use anyhow::{Context as _, Result, bail};
 use rcgen::SanType;
 use std::fs;
@@ -92,7 +92,7 @@ fn own_files(kept: &Path) -> [PathBuf; 2] {
 pub(super) struct ProxyProof {
     pub(super) login: DirectorLogin,
     /// Its identity, which is renewed until this is dropped; `None`: it has files only.
-    pub(super) joined: Option<Joined>,
+    pub(super) joined: Option<JoinedProxy>,
 }
 
 /// Gives proxies of a running folder what they show.

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_oci::{Limits, Versions};
-use tamis_server::{MeshOptions, Registry, RegistryOptions, Rules, ServerError, Storage, TlsFiles};
+use tamis_server::{
+    ControlSettings, MeshOptions, Registry, RegistryOptions, ServerError, Storage, TlsFiles,
+};
 use tamis_transport::{Address, TrustDomain};
 use tamis_trust::DirectorKeys;
 
@@ -61,7 +63,7 @@ impl EmbeddedRegistry {
                 // On a developer's machine a version is signed again and again until it is right.
                 limits: Limits { versions: Versions::Mutable, ..Limits::default() },
                 // An approval of growth needs a second person, and there is only one.
-                rules: Rules { growth_approvals: 0, ..Rules::default() },
+                rules: ControlSettings { growth_approvals: 0, ..ControlSettings::default() },
                 drain: DRAIN,
                 ..RegistryOptions::new(
                     Storage::folder(&kept),

@@ -158,8 +158,8 @@ impl<'a> Fold<'a> {
         Some(ServerTlsPlan { hostname, names: names?, authorities: authorities? })
     }
 
-    /// The names that a certificate may have, of the list `subjectAltNames` at `place`, with their faults reported; `None`:
-    /// one of them is wrong.
+    /// Reads the list `subjectAltNames` at `place`: the names that a certificate may have. Reports each faulty name;
+    /// `None` if there is one.
     pub(super) fn alt_names(
         &mut self,
         document: &Document,

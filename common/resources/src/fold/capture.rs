@@ -32,7 +32,7 @@ const EGRESS: (u64, u32) = (3_600_000, 1_024);
 
 /// What an address leads to.
 #[derive(Clone, PartialEq)]
-enum Reached {
+enum AddressMeaning {
     /// A service with requests, by the host that routes them.
     Requests(String),
     /// A port whose connections nobody reads.
@@ -46,7 +46,7 @@ enum Reached {
 /// What the addresses that an application may connect to mean.
 #[derive(Default)]
 struct Addresses {
-    services: BTreeMap<SocketAddr, Reached>,
+    services: BTreeMap<SocketAddr, AddressMeaning>,
     /// Those of sidecars, which only proxies connect to, and those that mean more than one service.
     refused: BTreeSet<SocketAddr>,
 }
@@ -190,7 +190,7 @@ impl<'a> Fold<'a> {
 
 impl Addresses {
     /// Addresses that lead somewhere. One that leads elsewhere as well leads nowhere.
-    fn add(&mut self, addresses: impl IntoIterator<Item = SocketAddr>, to: &Reached) {
+    fn add(&mut self, addresses: impl IntoIterator<Item = SocketAddr>, to: &AddressMeaning) {
         for address in addresses {
             let known = self.services.insert(address, to.clone());
             self.refused.extend(known.filter(|other| other != to).map(|_| address));
@@ -218,23 +218,23 @@ impl Addresses {
 }
 
 /// What a port of a service is.
-fn inside(key: &str, port: &ServicePort) -> Reached {
+fn inside(key: &str, port: &ServicePort) -> AddressMeaning {
     if !port.is_tcp() {
-        return Reached::Requests(mesh_name(key));
+        return AddressMeaning::Requests(mesh_name(key));
     }
     let (namespace, name) = key.split_once('/').unwrap_or_default();
     let number = port.port;
     let plan = port.tcp_plan(format!("{key}:{number}"), None);
-    Reached::Unread { name: format!("{name}.{namespace}:{number}"), plan }
+    AddressMeaning::Unread { name: format!("{name}.{namespace}:{number}"), plan }
 }
 
 /// What a port outside of the mesh is.
-fn outside(external: &External<'_>) -> Reached {
+fn outside(external: &External<'_>) -> AddressMeaning {
     if !external.port.is_tcp() {
-        return Reached::Requests(external.host.clone());
+        return AddressMeaning::Requests(external.host.clone());
     }
     let name = format!("{}:{}", external.host, external.port.port);
-    Reached::Unread { name, plan: leaving(external.name()) }
+    AddressMeaning::Unread { name, plan: leaving(external.name()) }
 }
 
 /// The plan of connections that leave the mesh.
@@ -258,16 +258,16 @@ struct Listeners<'b> {
 
 impl Listeners<'_> {
     /// The addresses of its family: the kernel leads no others here.
-    fn services(&self) -> impl Iterator<Item = (&SocketAddr, &Reached)> {
+    fn services(&self) -> impl Iterator<Item = (&SocketAddr, &AddressMeaning)> {
         self.addresses.services.iter().filter(|(it, _)| it.is_ipv4() == self.own.is_ipv4())
     }
 
     fn of_requests<'a>(&self, rules: ListenerRulesPlan) -> Socket<'a> {
         let destinations = self.services().filter_map(|(address, reached)| match reached {
-            Reached::Requests(host) => {
+            AddressMeaning::Requests(host) => {
                 Some(DestinationPlan { address: address.to_string(), host: Some(host.clone()) })
             }
-            Reached::Unread { .. } => None,
+            AddressMeaning::Unread { .. } => None,
         });
         let captured = CapturedPlan { destinations: destinations.collect(), others: None };
         self.listener("", rules, None, captured)
@@ -276,7 +276,7 @@ impl Listeners<'_> {
     fn of_tcp<'a>(&self) -> Vec<Socket<'a>> {
         let mut by_name: BTreeMap<&str, (&TcpPlan, Vec<DestinationPlan>)> = BTreeMap::new();
         for (address, reached) in self.services() {
-            let Reached::Unread { name, plan } = reached else { continue };
+            let AddressMeaning::Unread { name, plan } = reached else { continue };
             let (_, all) = by_name.entry(name).or_insert_with(|| (plan, Vec::new()));
             all.push(DestinationPlan { address: address.to_string(), host: None });
         }

@@ -3,7 +3,7 @@
 use super::allowed_routes::kinds_of;
 use super::services::{local_name, ports};
 use super::streams::{StreamRoutes, is_stream};
-use super::tcp::{Called, application, idle_fault, listener_plan, tcp_ports};
+use super::tcp::{OutboundPort, application, idle_fault, listener_plan, tcp_ports};
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy, RESOLVED};
 use crate::access_rule::prefix;
 use crate::document::Document;
@@ -94,7 +94,7 @@ impl<'a> Fold<'a> {
             plan.tcp = Some(port.tcp_plan(service, Some(number)));
             sockets.push(Socket { plan, listener: None });
         }
-        for Called { declared, key, port } in self.called(place) {
+        for OutboundPort { declared, key, port } in self.called(place) {
             let (namespace, name) = key.split_once('/').unwrap_or_default();
             let listener = format!("outbound:{name}.{namespace}:{}", port.port);
             let (address, rules) = (declared.address.clone(), ListenerRulesPlan::default());
@@ -214,8 +214,7 @@ impl<'a> Fold<'a> {
             }
             let fitting: Vec<String> = kinds_of(protocol).iter().map(ToString::to_string).collect();
             let fitting = fitting.join(" and ");
-            let message =
-                format!("a {protocol} listener takes no {}; its kind is {fitting}", one.kind);
+            let message = format!("a {protocol} listener accepts {fitting} and no {}", one.kind);
             let pointer = place(&format!("allowedRoutes/kinds/{nth}/kind"));
             let problem = document.problem("gateway.listener", &pointer, message);
             self.fail(document, RESOLVED, "InvalidRouteKinds", problem);
@@ -350,8 +349,9 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
         let message = format!("port {port} has another protocol in another listener");
         ("protocol", message, "a port has one protocol; write another port")
     } else if second.protocol == ListenerProtocol::TCP {
-        let message =
-            format!("port {port} has another listener, and nothing tells connections apart");
+        let message = format!(
+            "port {port} has another listener, and nothing distinguishes their connections"
+        );
         ("port", message, "a port has one TCP listener; write another port")
     } else if first.hostname == second.hostname {
         let host = second

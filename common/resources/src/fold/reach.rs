@@ -30,10 +30,10 @@ pub enum GuardReach {
 }
 
 /// Finds a document by its kind and its `namespace/name`.
-pub type FindDocument<'f, 'a> = &'f dyn Fn(&str, &str) -> Option<&'a Document>;
+pub type DocumentLookup<'f, 'a> = &'f dyn Fn(&str, &str) -> Option<&'a Document>;
 
 /// Whether there is a document of a kind in a namespace.
-pub type HasKind<'f> = &'f dyn Fn(&str, &str) -> bool;
+pub type KindLookup<'f> = &'f dyn Fn(&str, &str) -> bool;
 
 /// What a document closes beyond its targets: a guard of something that is not there closes whatever it may have been meant
 /// for, one that stands in for a guard that cannot be used whatever that one may have been for, and a guard of a route
@@ -45,8 +45,8 @@ pub type HasKind<'f> = &'f dyn Fn(&str, &str) -> bool;
 #[must_use]
 pub fn guard_reach<'a>(
     guard: &'a Document,
-    find: FindDocument<'_, 'a>,
-    has: HasKind<'_>,
+    find: DocumentLookup<'_, 'a>,
+    has: KindLookup<'_>,
 ) -> BTreeSet<GuardReach> {
     let policy;
     let spec = match &guard.resource {
@@ -102,7 +102,7 @@ pub fn guard_reach<'a>(
 fn near<'a>(
     guard: &Document,
     spec: &FilterAttachmentSpec,
-    find: FindDocument<'_, 'a>,
+    find: DocumentLookup<'_, 'a>,
 ) -> BTreeMap<(&'static str, String), &'a Document> {
     let mut near = BTreeMap::new();
     let mut add = |kind: &str, key: &str| {

@@ -44,10 +44,10 @@ impl<'a> StreamRoutes<'a> {
 }
 
 /// What a route claims: connections of a listener, all of them or those for a server name.
-type Claimed = (ListenerKey, Option<String>);
+type ConnectionClaim = (ListenerKey, Option<String>);
 
 /// A route as written.
-struct Written<'a> {
+struct UnreadRoute<'a> {
     document: &'a Document,
     parents: &'a [ParentRef],
     /// `None`: a `TCPRoute`, whose connections name nobody.
@@ -58,13 +58,13 @@ struct Written<'a> {
 impl<'a> Fold<'a> {
     /// The routes of connections, with their faults reported.
     pub(super) fn stream_routes(&mut self) -> StreamRoutes<'a> {
-        let tls = self.all::<TlsRouteSpec>().into_iter().map(|(document, spec)| Written {
+        let tls = self.all::<TlsRouteSpec>().into_iter().map(|(document, spec)| UnreadRoute {
             document,
             parents: &spec.parent_refs,
             hosts: Some(&spec.hostnames),
             rules: &spec.rules,
         });
-        let tcp = self.all::<TcpRouteSpec>().into_iter().map(|(document, spec)| Written {
+        let tcp = self.all::<TcpRouteSpec>().into_iter().map(|(document, spec)| UnreadRoute {
             document,
             parents: &spec.parent_refs,
             hosts: None,
@@ -92,7 +92,7 @@ impl<'a> Fold<'a> {
             }
         });
         let mut kept = Vec::new();
-        let mut taken: BTreeSet<Claimed> = BTreeSet::new();
+        let mut taken: BTreeSet<ConnectionClaim> = BTreeSet::new();
         for (((claimed, _), at), lost) in claims.into_iter().zip(of).zip(lost) {
             taken.insert(claimed.clone());
             if !lost {
@@ -128,9 +128,9 @@ impl<'a> Fold<'a> {
     }
 
     /// The connections that a route claims.
-    fn places(&mut self, written: &Written<'a>) -> Vec<(Claimed, Claim<'a>)> {
-        let Written { document, parents, hosts, .. } = *written;
-        let mut places: Vec<(Claimed, Claim<'a>)> = Vec::new();
+    fn places(&mut self, written: &UnreadRoute<'a>) -> Vec<(ConnectionClaim, Claim<'a>)> {
+        let UnreadRoute { document, parents, hosts, .. } = *written;
+        let mut places: Vec<(ConnectionClaim, Claim<'a>)> = Vec::new();
         for (at, reference) in parents.iter().enumerate() {
             if reference.kind == ParentKind::Service {
                 let message = format!("a {} is attached to gateways alone", document.kind());
@@ -175,8 +175,8 @@ impl<'a> Fold<'a> {
 
     /// The server names of a route one of whose gateways is not there, at every listener that it may have been meant for:
     /// otherwise a wildcard of somebody else would get their connections. Only where all documents are of one owner.
-    fn kept_closed(&self, written: &Written<'a>) -> Vec<Claimed> {
-        let Written { document, parents, hosts, .. } = *written;
+    fn kept_closed(&self, written: &UnreadRoute<'a>) -> Vec<ConnectionClaim> {
+        let UnreadRoute { document, parents, hosts, .. } = *written;
         let is_there = |one: &ParentRef| {
             let namespace = one.namespace.as_ref().unwrap_or(&document.metadata.namespace);
             one.kind != ParentKind::Gateway
@@ -199,9 +199,9 @@ impl<'a> Fold<'a> {
     /// The backends of a route. One that is missing keeps a name that no service has, so that its share is refused.
     fn stream_backends(
         &mut self,
-        written: &Written<'a>,
+        written: &UnreadRoute<'a>,
     ) -> Vec<(StreamBackendPlan, Option<(String, &'a ServicePort)>)> {
-        let Written { document, rules, .. } = *written;
+        let UnreadRoute { document, rules, .. } = *written;
         let mut all = Vec::new();
         for (at, rule) in rules.iter().enumerate() {
             if rule.backend_refs.is_empty() && !document.is_stub() {

@@ -23,7 +23,7 @@ const CONNECTIONS: u32 = 1_024;
 /// The service of connections that routes send to services.
 const ROUTED: &str = "routed";
 
-/// The plan of a listener of a gateway for connections.
+/// The plan of a gateway's listener with protocol TCP or TLS.
 pub(super) fn listener_plan(listener: &Listener, routes: Vec<StreamRoutePlan>) -> TcpPlan {
     let (least, most, default) = IDLE;
     let by_server_name = listener.protocol == ListenerProtocol::TLS;
@@ -83,8 +83,8 @@ pub(super) fn application(
     Some(address(&found.address))
 }
 
-/// A port that the application of a sidecar connects to, and what says so.
-pub(super) struct Called<'a> {
+/// A port that the application of a sidecar connects to, with the declaration that names it.
+pub(super) struct OutboundPort<'a> {
     pub(super) declared: &'a OutboundTcp,
     /// `namespace/name` of the service.
     pub(super) key: String,
@@ -94,7 +94,7 @@ pub(super) struct Called<'a> {
 impl<'a> Fold<'a> {
     /// The ports that the application of this sidecar connects to. Those that cannot be reached over mTLS, or that share
     /// an address, are left out.
-    pub(super) fn called(&self, place: &PlannedProxy<'a>) -> Vec<Called<'a>> {
+    pub(super) fn called(&self, place: &PlannedProxy<'a>) -> Vec<OutboundPort<'a>> {
         let PlannedProxy::Sidecar(document, spec, index) = place else { return Vec::new() };
         let Some(endpoint) = spec.endpoints.get(*index) else { return Vec::new() };
         let all = endpoint.outbound_tcp.iter().enumerate();
@@ -107,7 +107,7 @@ impl<'a> Fold<'a> {
         &self,
         document: &Document,
         declared: &'a OutboundTcp,
-    ) -> Result<Called<'a>, (&'static str, String)> {
+    ) -> Result<OutboundPort<'a>, (&'static str, String)> {
         let namespace = declared.namespace.as_ref().unwrap_or(&document.metadata.namespace);
         let key = format!("{namespace}/{}", declared.name);
         let number = declared.port;
@@ -124,7 +124,7 @@ impl<'a> Fold<'a> {
                 CODE,
                 format!("Service {key} has no sidecar, so only gateways carry connections to it"),
             )),
-            Some(port) => Ok(Called { declared, key, port }),
+            Some(port) => Ok(OutboundPort { declared, key, port }),
         }
     }
 

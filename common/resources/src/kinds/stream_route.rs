@@ -5,7 +5,7 @@ use super::{BackendKind, ParentRef};
 shapes! {
     /// Routes TLS connections by the server name of their handshake.
     pub struct TlsRouteSpec {
-        /// The gateways that it is attached to: their listeners with protocol `TLS`.
+        /// The gateways to whose listeners with protocol `TLS` the route is attached.
         #[schemars(length(min = 1, max = 32))]
         pub parent_refs: Vec<ParentRef>,
         /// Server names (SNI): each a host, or `*.` and a name for all hosts below it; no IP address. A host that is named
@@ -18,7 +18,7 @@ shapes! {
     }
     /// Routes the connections of a port.
     pub struct TcpRouteSpec {
-        /// The gateways that it is attached to: their listeners with protocol `TCP`, each of which has one route.
+        /// The gateways to whose listeners with protocol `TCP` the route is attached. A listener takes one route only.
         #[schemars(length(min = 1, max = 32))]
         pub parent_refs: Vec<ParentRef>,
         /// One rule.

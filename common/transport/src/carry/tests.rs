@@ -11,7 +11,7 @@ async fn through<T>(
     both: impl AsyncFnOnce(DuplexStream, DuplexStream) -> T,
 ) -> (T, CarryEnd, (u64, u64)) {
     let ((client, one), (other, server)) = (duplex(buffer), duplex(buffer));
-    let (carried, noted) = (Carried::default(), Cell::new((0, 0)));
+    let (carried, noted) = (CarriedOctets::default(), Cell::new((0, 0)));
     let note = |sent, received| noted.set((noted.get().0 + sent, noted.get().1 + received));
     let (said, end) = tokio::join!(both(client, server), carry(one, other, idle, &carried, note));
     assert_eq!(
@@ -136,9 +136,9 @@ async fn a_connection_that_breaks_ends_the_other() {
 
 #[tokio::test]
 async fn a_connection_on_which_nothing_waits_holds_no_room() {
-    let way = Way::default();
+    let way = CopyDirection::default();
     assert_eq!(way.waiting.capacity(), 0);
-    assert!(size_of::<Way>() <= 64, "{}", size_of::<Way>());
+    assert!(size_of::<CopyDirection>() <= 64, "{}", size_of::<CopyDirection>());
 }
 
 /// A side that always has something to send, and takes everything.
@@ -178,7 +178,7 @@ impl AsyncWrite for Endless {
 #[tokio::test]
 async fn two_sides_that_are_always_ready_let_others_have_their_turn() {
     const LOOKS: u64 = 50;
-    let carried = Carried::default();
+    let carried = CarriedOctets::default();
     let others = async {
         for _ in 0..LOOKS {
             tokio::task::yield_now().await;

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 
 use http::{Request, header};
+use http_body::Frame;
 use http_body_util::{Full, StreamBody};
 use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
 

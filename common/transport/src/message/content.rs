@@ -90,8 +90,8 @@ impl Content {
                 _ => break,
             }
             match self.step(buffer) {
-                Ok(Stepped::On) => {}
-                Ok(Stepped::Frame(frame)) => {
+                Ok(ContentStep::On) => {}
+                Ok(ContentStep::Frame(frame)) => {
                     let Ok(data) = frame.into_data() else { break };
                     turn.count_piece();
                     let all = gathered.get_or_insert_with(|| {
@@ -101,7 +101,7 @@ impl Content {
                     });
                     all.extend_from_slice(&data);
                 }
-                Ok(Stepped::More) | Err(_) => break,
+                Ok(ContentStep::More) | Err(_) => break,
             }
         }
         gathered.map_or(first, BytesMut::freeze)
@@ -113,28 +113,28 @@ impl Content {
     ) -> Result<Option<Frame<Bytes>>, GateRefusal> {
         loop {
             match self.step(buffer)? {
-                Stepped::On => {}
-                Stepped::Frame(frame) => return Ok(Some(frame)),
-                Stepped::More => return Ok(None),
+                ContentStep::On => {}
+                ContentStep::Frame(frame) => return Ok(Some(frame)),
+                ContentStep::More => return Ok(None),
             }
         }
     }
 
-    fn step(&mut self, buffer: &mut BytesMut) -> Result<Stepped, GateRefusal> {
+    fn step(&mut self, buffer: &mut BytesMut) -> Result<ContentStep, GateRefusal> {
         let body = match self {
-            Self::Done => return Ok(Stepped::More),
-            Self::UntilClose if buffer.is_empty() => return Ok(Stepped::More),
+            Self::Done => return Ok(ContentStep::More),
+            Self::UntilClose if buffer.is_empty() => return Ok(ContentStep::More),
             Self::UntilClose => {
                 let data = buffer.split().freeze();
-                return Ok(Stepped::Frame(Frame::data(data)));
+                return Ok(ContentStep::Frame(Frame::data(data)));
             }
             Self::Framed(body) | Self::Trailers(body, _) => *body,
         };
-        let Some((taken, next)) = body.step(buffer)? else { return Ok(Stepped::More) };
+        let Some((taken, next)) = body.step(buffer)? else { return Ok(ContentStep::More) };
         match body {
             Body::Length(_) | Body::ChunkData(_) => {
                 *self = if next == Body::Done { Self::Done } else { Self::Framed(next) };
-                Ok(Stepped::Frame(Frame::data(buffer.split_to(taken).freeze())))
+                Ok(ContentStep::Frame(Frame::data(buffer.split_to(taken).freeze())))
             }
             Body::Trailer(..) => self.take_trailer(buffer.split_to(taken).freeze(), next),
             Body::ChunkSize | Body::ChunkEnd | Body::Done => {
@@ -145,20 +145,20 @@ impl Content {
                     buffer.advance(2);
                     *self = Self::Done;
                 }
-                Ok(Stepped::On)
+                Ok(ContentStep::On)
             }
         }
     }
 
     /// Takes a line of trailers that was judged, or the empty one after them.
-    fn take_trailer(&mut self, line: Bytes, next: Body) -> Result<Stepped, GateRefusal> {
+    fn take_trailer(&mut self, line: Bytes, next: Body) -> Result<ContentStep, GateRefusal> {
         let mut trailers = match std::mem::replace(self, Self::Done) {
             Self::Trailers(_, trailers) => trailers,
             Self::Framed(_) | Self::UntilClose | Self::Done => Box::default(),
         };
         if next == Body::Done {
             let frame = (!trailers.is_empty()).then(|| Frame::trailers(*trailers));
-            return Ok(frame.map_or(Stepped::On, Stepped::Frame));
+            return Ok(frame.map_or(ContentStep::On, ContentStep::Frame));
         }
         let text = line.strip_suffix(b"\r\n").unwrap_or(&line);
         let (name, value) = split_field(text).map_err(|_| GateRefusal::Trailer)?;
@@ -166,12 +166,12 @@ impl Content {
         let value = HeaderValue::from_bytes(value).map_err(|_| GateRefusal::Trailer)?;
         trailers.append(name, value);
         *self = Self::Trailers(next, trailers);
-        Ok(Stepped::On)
+        Ok(ContentStep::On)
     }
 }
 
 /// Result of a step through content.
-enum Stepped {
+enum ContentStep {
     /// A line was read; go on.
     On,
     Frame(Frame<Bytes>),

@@ -7,18 +7,18 @@ use std::cell::RefCell;
 use http::HeaderName;
 use http::header::InvalidHeaderName;
 
-/// Places for names on a thread. A name replaces the one that was at its place, so a peer that invents names gains nothing and
-/// costs the others one reading more.
+/// Names that a thread remembers. A new name replaces the one at its place, so a peer that invents names makes others
+/// parse theirs once more, and no memory grows.
 const PLACES: usize = 128;
 
 /// A longer name is read each time.
 const OCTETS_MAX: usize = 40;
 
 /// A spelling, and the name it is.
-type Known = Option<(Box<[u8]>, HeaderName)>;
+type SpelledName = Option<(Box<[u8]>, HeaderName)>;
 
 thread_local! {
-    static KNOWN: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+    static KNOWN: RefCell<Vec<SpelledName>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The name with that spelling.

@@ -55,9 +55,9 @@ impl RequestBody {
     #[must_use]
     pub fn interim(&self) -> InterimSender {
         InterimSender(match &self.0 {
-            Source::Empty => InterimWay::Nowhere,
-            Source::Http1(body) => InterimWay::Http1(Rc::clone(&body.side), body.exchange),
-            Source::Http2(body) => InterimWay::Http2(Rc::clone(body.side())),
+            Source::Empty => InterimTarget::Nowhere,
+            Source::Http1(body) => InterimTarget::Http1(Rc::clone(&body.side), body.exchange),
+            Source::Http2(body) => InterimTarget::Http2(Rc::clone(body.side())),
         })
     }
 }
@@ -110,10 +110,10 @@ impl Body for RequestBody {
 /// Sends interim responses (1xx) to the client of a request. To clients before HTTP/1.1, and once the final response has
 /// begun, it sends nothing: an interim response may always be left out (RFC 9110 §15.2).
 #[derive(Clone, Default)]
-pub struct InterimSender(InterimWay);
+pub struct InterimSender(InterimTarget);
 
 #[derive(Clone, Default)]
-enum InterimWay {
+enum InterimTarget {
     #[default]
     Nowhere,
     Http1(Rc<dyn ExchangeSide>, u64),
@@ -129,9 +129,9 @@ impl InterimSender {
             return;
         }
         match &self.0 {
-            InterimWay::Nowhere => {}
-            InterimWay::Http1(side, exchange) => side.send_interim(*exchange, status, headers),
-            InterimWay::Http2(side) => side.send_interim(status, headers),
+            InterimTarget::Nowhere => {}
+            InterimTarget::Http1(side, exchange) => side.send_interim(*exchange, status, headers),
+            InterimTarget::Http2(side) => side.send_interim(status, headers),
         }
     }
 
@@ -139,9 +139,9 @@ impl InterimSender {
     #[must_use]
     pub fn is_open(&self) -> bool {
         match &self.0 {
-            InterimWay::Nowhere => false,
-            InterimWay::Http1(side, exchange) => side.takes_interim(*exchange),
-            InterimWay::Http2(side) => side.takes_interim(),
+            InterimTarget::Nowhere => false,
+            InterimTarget::Http1(side, exchange) => side.takes_interim(*exchange),
+            InterimTarget::Http2(side) => side.takes_interim(),
         }
     }
 }
@@ -149,9 +149,9 @@ impl InterimSender {
 impl fmt::Debug for InterimSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.0 {
-            InterimWay::Nowhere => "InterimSender::Nowhere",
-            InterimWay::Http1(..) => "InterimSender::Http1",
-            InterimWay::Http2(_) => "InterimSender::Http2",
+            InterimTarget::Nowhere => "InterimSender::Nowhere",
+            InterimTarget::Http1(..) => "InterimSender::Http1",
+            InterimTarget::Http2(_) => "InterimSender::Http2",
         })
     }
 }

@@ -7,6 +7,7 @@
 
 mod request;
 mod response;
+mod side;
 mod socket;
 #[cfg(test)]
 mod tests;
@@ -22,73 +23,21 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::HeaderValue;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::{Body, Frame};
+use http::{HeaderMap, Request, Response};
+use http_body::Body;
 use tamis_ambient::Clock;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::oneshot;
 
 use self::request::RequestFacts;
 use self::response::{AfterResponse, ResponsePlan};
 use self::socket::{RequestArrival, ServerSocket, Wait};
 use super::body::RequestBody;
-use super::side::{ExchangeSide, RequestBodyError};
+use super::side::ExchangeSide;
 use super::tunnel::ServerTunnel;
 use super::{ConnectionInfo, ListenerStage, ServeError, Shutdown, linger, reached};
 use crate::gate::{GateLimits, RefusedRequest};
 use crate::message::spare;
 use crate::streams::{ReaderWatch, ServedBody, may_wait};
-
-/// Interim responses that wait to be written are left out beyond this.
-const INTERIM_BYTES_MAX: usize = 64 * 1024;
-
-impl<IO: AsyncRead + AsyncWrite + Unpin> ExchangeSide for RefCell<ServerSocket<IO>> {
-    fn poll_frame(
-        &self,
-        exchange: u64,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, RequestBodyError>>> {
-        let mut socket = self.borrow_mut();
-        if socket.exchange != exchange {
-            return Poll::Ready(Some(Err(RequestBodyError::Over)));
-        }
-        socket.poll_frame(cx)
-    }
-
-    fn content_left(&self, exchange: u64) -> Option<u64> {
-        let socket = self.borrow();
-        if socket.exchange == exchange { socket.content.left() } else { None }
-    }
-
-    fn tunnel(&self, exchange: u64) -> Option<oneshot::Receiver<ServerTunnel>> {
-        let mut socket = self.borrow_mut();
-        let held = socket.exchange == exchange && socket.facts.is_some_and(|facts| facts.held);
-        held.then(|| {
-            let (send, receive) = oneshot::channel();
-            socket.tunnel = Some(send);
-            receive
-        })
-    }
-
-    fn takes_interim(&self, exchange: u64) -> bool {
-        let socket = self.borrow();
-        let new = socket.facts.is_some_and(|facts| !facts.old);
-        socket.exchange == exchange && new && !socket.replied
-    }
-
-    fn send_interim(&self, exchange: u64, status: StatusCode, headers: &HeaderMap) {
-        if !self.takes_interim(exchange) {
-            return;
-        }
-        let mut socket = self.borrow_mut();
-        if socket.outbox.waiting().len() < INTERIM_BYTES_MAX {
-            response::put_interim(&mut socket.outbox, status, headers);
-            if let Some(driver) = &socket.driver {
-                driver.wake_by_ref();
-            }
-        }
-    }
-}
 
 /// The connection's own hold on its socket: a body that somebody keeps for longer does not keep the socket open.
 struct SocketOwner<IO>(Rc<RefCell<ServerSocket<IO>>>);

@@ -1,5 +1,7 @@
 //! Pings on a silent connection: a peer that is gone does not say so.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -32,7 +34,7 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// With the pings of a connection; `heard` is set by each read.
+    /// Keeps a connection alive with its `pings`. Each read of the connection sets `heard`.
     #[must_use]
     pub fn new(pings: Option<PingPong>, heard: Rc<Cell<bool>>, times: PingTimes) -> Self {
         let timer = Box::pin(tokio::time::sleep(times.interval));

@@ -169,7 +169,8 @@ impl ClientTls {
         self
     }
 
-    /// Does the handshake with a server, within 10 s, and ends the connection: for a check of both sides.
+    /// Does a handshake with a server within 10 s, then closes the connection. Checks that the two sides accept each
+    /// other.
     ///
     /// # Errors
     /// [`TlsError::Handshake`] or [`TlsError::Timeout`].

@@ -9,7 +9,8 @@ use super::*;
 use crate::bundle::MAX_BUNDLES;
 use crate::refused::{Refused, code};
 use crate::{
-    BuildInput, Request, SignaturePolicy, Timestamp, build, config_digest, sign, verify_manifest,
+    BuildInput, SignaturePolicy, Timestamp, VerificationRequest, build, config_digest, sign,
+    verify_manifest,
 };
 
 const NOW: u64 = 1_800_000_000;
@@ -209,7 +210,7 @@ fn author_and_director_never_pass_for_each_other_even_with_one_key() {
     });
     let policy = SignaturePolicy::from_json(policy.to_string().as_bytes()).unwrap();
     let verify = |bundle: &str| {
-        verify_manifest(&Request {
+        verify_manifest(&VerificationRequest {
             pinned: &scene.assignment.manifest,
             name: None,
             manifest: &manifest,

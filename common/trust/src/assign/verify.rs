@@ -224,8 +224,10 @@ fn admits(
 ) -> Result<(), (usize, Refused)> {
     let Assignment { service, slot, manifest, config, version, issued, expires, .. } = assignment;
     let asked_config = config_digest(request.config);
-    let remedy =
-        format!("let the director assign {} again for what should run now", place(request));
+    let remedy = format!(
+        "let the director issue a new assignment for {}, with what should run there now",
+        place(request)
+    );
     let latest_start = request.now.saturating_add(CLOCK_SKEW_SECONDS);
     let rules = [
         (

@@ -68,8 +68,16 @@ impl Scene {
     ) -> Result<VerifiedFilter, Refused> {
         let (pinned, manifest) = (&Digest::of(&self.manifest), &self.manifest);
         let (name, now) = (Some("acme/retry"), NOW);
-        let request =
-            Request { pinned, name, manifest, bundles, logged, policies, policy_age, now };
+        let request = VerificationRequest {
+            pinned,
+            name,
+            manifest,
+            bundles,
+            logged,
+            policies,
+            policy_age,
+            now,
+        };
         verify(&request, COMPONENT)
     }
 
@@ -391,7 +399,7 @@ fn a_refusal_says_which_rule_who_set_it_and_the_way_out() {
 fn the_pinned_name_is_the_manifests() {
     let scene = scene(1);
     let (pinned, good) = (Digest::of(&scene.manifest), scene.sign(0));
-    let request = Request {
+    let request = VerificationRequest {
         pinned: &pinned,
         name: Some("acme/other"),
         manifest: &scene.manifest,
@@ -402,9 +410,9 @@ fn the_pinned_name_is_the_manifests() {
         now: NOW,
     };
     assert_eq!(verify(&request, COMPONENT).unwrap_err().code, code::WRONG_NAME);
-    assert!(verify_manifest(&Request { name: None, ..request }).is_ok());
+    assert!(verify_manifest(&VerificationRequest { name: None, ..request }).is_ok());
     assert_eq!(
-        verify(&Request { name: None, ..request }, b"other").unwrap_err().code,
+        verify(&VerificationRequest { name: None, ..request }, b"other").unwrap_err().code,
         code::ALTERED
     );
 }
@@ -423,7 +431,7 @@ fn no_changed_byte_is_accepted_as_a_different_statement() {
         let bundles = &[bundle];
         let name = Some("acme/retry");
         let (logged, policy_age) = (&[], Duration::ZERO);
-        let request = Request {
+        let request = VerificationRequest {
             pinned: &pinned,
             name,
             manifest,

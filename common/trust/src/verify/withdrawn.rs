@@ -3,7 +3,7 @@
 //!
 //! All policies that cover a filter count here, not only the one that decides which keys must sign.
 
-use super::{Request, set_by};
+use super::{VerificationRequest, set_by};
 use crate::refused::{Refused, code};
 use crate::{KeyId, Manifest, SignaturePolicy};
 
@@ -40,7 +40,7 @@ pub(super) fn withdrawn(manifest: &Manifest, policies: &[SignaturePolicy]) -> Re
 }
 
 /// The strictest bound counts: a more specific policy must not relax the bound of a wider one.
-pub(super) fn fresh(manifest: &Manifest, request: &Request<'_>) -> Result<(), Refused> {
+pub(super) fn fresh(manifest: &Manifest, request: &VerificationRequest<'_>) -> Result<(), Refused> {
     let name = manifest.name();
     let speaking = request.policies.iter().filter(|policy| policy.covers(name).is_some());
     let bounds = speaking.filter_map(|policy| Some((policy.staleness_bound()?, policy)));

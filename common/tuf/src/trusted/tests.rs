@@ -3,8 +3,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tamis_trust::{
-    BuildInput, Digest, KeyId, PrivateKey, Refused, Request, Revocation, VerifiedFilter, build,
-    code, sign, verify,
+    BuildInput, Digest, KeyId, PrivateKey, Refused, Revocation, VerificationRequest,
+    VerifiedFilter, build, code, sign, verify,
 };
 
 use super::*;
@@ -24,7 +24,7 @@ fn ask(
     let manifest = build(component, &BuildInput::new(name, "1.0.0")).unwrap();
     let bundle = sign(key, &manifest).unwrap();
     let policies = node.policies();
-    let request = Request {
+    let request = VerificationRequest {
         pinned: &Digest::of(&manifest),
         name: Some(name),
         manifest: &manifest,

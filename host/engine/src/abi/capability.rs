@@ -14,7 +14,13 @@ pub(crate) enum Scope {
     Connection,
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "lifted whole, used in part"))]
+#[cfg_attr(
+    not(test),
+    expect(
+        dead_code,
+        reason = "the contract's enum is lifted whole, and the host uses only some of its cases"
+    )
+)]
 #[derive(ComponentType, Lift, Debug, Clone, Copy)]
 #[component(enum)]
 #[repr(u8)]
@@ -96,7 +102,7 @@ pub(crate) struct KvEntry {
 
 #[derive(ComponentType, Lift)]
 #[component(record)]
-pub(crate) struct Outgoing {
+pub(crate) struct RequestRecord {
     pub(crate) method: String,
     pub(crate) url: String,
     pub(crate) headers: Vec<Field>,
@@ -107,7 +113,7 @@ pub(crate) struct Outgoing {
 
 #[derive(ComponentType, Lower)]
 #[component(record)]
-pub(crate) struct Incoming {
+pub(crate) struct ResponseRecord {
     pub(crate) status: u16,
     pub(crate) headers: Vec<Field>,
     pub(crate) body: Vec<u8>,

@@ -1,7 +1,7 @@
 //! `log`, `clock` and `random`.
 
 use super::cut;
-use super::escaped::Escaped;
+use super::escaped::EscapedText;
 use crate::abi::LogLevel;
 use crate::{Host, LogGrant};
 use std::fmt::{self, Write as _};
@@ -97,7 +97,7 @@ impl EscapedFields {
         }
         let space = if self.text.is_empty() { "" } else { " " };
         // No escape is shorter than its character, so what is cut here is beyond the limit anyway.
-        let (name, value) = (Escaped(cut(name, self.most)), Escaped(cut(value, self.most)));
+        let (name, value) = (EscapedText(cut(name, self.most)), EscapedText(cut(value, self.most)));
         // It fails when the line is full, which is no failure of anybody.
         let _full = write!(self, "{space}{name}={value}");
     }
@@ -176,7 +176,7 @@ fn write(host: &Host, level: LogLevel, message: &str, fields: &str) {
     macro_rules! event {
         ($level:ident) => {
             tracing::$level!(target: TARGET, filter, digest, exchange,
-                "{}{space}{fields}", Escaped(message))
+                "{}{space}{fields}", EscapedText(message))
         };
     }
     match level {

@@ -5,9 +5,9 @@ use std::fmt;
 /// Shows text as [`str::escape_debug`] does, and copies in one piece what needs no escape. A line of the log is formatted by
 /// the worker, and a filter may write as many lines at once as its Grant allows in a second: with a step for each character,
 /// these stopped every other exchange of the worker for milliseconds.
-pub(super) struct Escaped<'a>(pub(super) &'a str);
+pub(super) struct EscapedText<'a>(pub(super) &'a str);
 
-impl fmt::Display for Escaped<'_> {
+impl fmt::Display for EscapedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
         while let Some(at) = rest.bytes().position(|octet| !is_plain(octet)) {
@@ -71,22 +71,22 @@ mod tests {
             "é\u{301}x\u{202e}y",
             "\u{9b}31m \u{feff}",
         ] {
-            assert_eq!(Escaped(text).to_string(), text.escape_debug().to_string(), "{text:?}");
+            assert_eq!(EscapedText(text).to_string(), text.escape_debug().to_string(), "{text:?}");
         }
     }
 
     proptest! {
         #[test]
         fn any_text_is_shown_so(text in "[a-c\"\\\\\\u{301}\\u{1b}é\\n]{0,24}|\\PC{0,16}|.{0,16}") {
-            prop_assert_eq!(Escaped(&text).to_string(), text.escape_debug().to_string());
+            prop_assert_eq!(EscapedText(&text).to_string(), text.escape_debug().to_string());
         }
     }
 
     /// Counts the pieces in which text arrives.
     #[derive(Default)]
-    struct Pieces(usize);
+    struct PieceCount(usize);
 
-    impl fmt::Write for Pieces {
+    impl fmt::Write for PieceCount {
         fn write_str(&mut self, _: &str) -> fmt::Result {
             self.0 += 1;
             Ok(())
@@ -97,8 +97,8 @@ mod tests {
     fn plain_text_is_one_piece_however_long_it_is() {
         let long = "x".repeat(4_000);
         for (text, most) in [(long.clone(), 2), (format!("{long}\n{long}"), 8)] {
-            let mut pieces = Pieces::default();
-            fmt::write(&mut pieces, format_args!("{}", Escaped(&text))).unwrap();
+            let mut pieces = PieceCount::default();
+            fmt::write(&mut pieces, format_args!("{}", EscapedText(&text))).unwrap();
             assert!(pieces.0 <= most, "{} pieces", pieces.0);
         }
     }

@@ -27,17 +27,17 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wa
     if mode != ImportMode::Suspending {
         return linker.func_wrap(
             "send",
-            |mut store: StoreContextMut<'_, Host>, (_,): (abi::Outgoing,)| {
+            |mut store: StoreContextMut<'_, Host>, (_,): (abi::RequestRecord,)| {
                 let host = store.data_mut();
                 host.sends = host.sends.saturating_add(1);
                 let why = denied_in(host.hook, host.settings.grant.imports.http_client.as_ref());
-                Ok((Err::<abi::Incoming, _>(HttpFailure::Denied(why)),))
+                Ok((Err::<abi::ResponseRecord, _>(HttpFailure::Denied(why)),))
             },
         );
     }
     linker.func_wrap_async(
         "send",
-        |mut store: StoreContextMut<'_, Host>, (request,): (abi::Outgoing,)| {
+        |mut store: StoreContextMut<'_, Host>, (request,): (abi::RequestRecord,)| {
             Box::new(async move {
                 let answer = send(store.data_mut(), request);
                 let clock = store.data().state.clock;
@@ -109,7 +109,7 @@ fn keep(host: &Host, key: Option<ResponseKey>, answer: &Result<FetchResponse, Fe
     }
 }
 
-fn send(host: &mut Host, request: abi::Outgoing) -> Result<Call, HttpFailure> {
+fn send(host: &mut Host, request: abi::RequestRecord) -> Result<Call, HttpFailure> {
     let denied = |why: &str| HttpFailure::Denied(why.to_owned());
     if host.configuring {
         return Err(denied(CONFIGURING));
@@ -135,7 +135,10 @@ fn send(host: &mut Host, request: abi::Outgoing) -> Result<Call, HttpFailure> {
 }
 
 /// Checks a request against the grant and the rules of HTTP.
-fn bound(request: abi::Outgoing, grant: &HttpClientGrant) -> Result<FetchRequest, HttpFailure> {
+fn bound(
+    request: abi::RequestRecord,
+    grant: &HttpClientGrant,
+) -> Result<FetchRequest, HttpFailure> {
     let denied = |why: String| Err(HttpFailure::Denied(why));
     if http::Method::from_bytes(request.method.as_bytes()).is_err()
         || request.method.eq_ignore_ascii_case("CONNECT")
@@ -251,8 +254,8 @@ fn host(authority: &str, secure: bool, grant: &HttpClientGrant) -> Result<FetchT
     Ok(FetchTarget::Host { ca: grant.ca.clone() })
 }
 
-/// Whether a header is between the proxies of the mesh, in any spelling: a filter does not speak for one. A proxy that
-/// forwards `expect` would wait for what nobody sends.
+/// Whether a header is reserved for proxies of the mesh, in any spelling: a filter may not send it. `expect` is one of
+/// them: a proxy that forwards it would wait for something that nobody sends.
 fn is_of_the_mesh(name: &str) -> bool {
     const OWN: &str = "x-tamis-";
     name == "expect" || name.get(..OWN.len()).is_some_and(|start| is_same_name(start, OWN))
@@ -275,9 +278,9 @@ fn authority(url: &str) -> Option<(String, bool)> {
     plain.then(|| (authority.to_ascii_lowercase(), secure))
 }
 
-fn incoming(incoming: FetchResponse) -> abi::Incoming {
+fn incoming(incoming: FetchResponse) -> abi::ResponseRecord {
     let headers = incoming.headers.into_iter();
-    abi::Incoming {
+    abi::ResponseRecord {
         status: incoming.status,
         headers: headers.map(|(name, value)| abi::Field { name, value }).collect(),
         body: incoming.body,
@@ -296,8 +299,8 @@ fn failure(failure: FetchFailure) -> HttpFailure {
 mod tests {
     use super::*;
 
-    fn request(url: &str) -> abi::Outgoing {
-        abi::Outgoing {
+    fn request(url: &str) -> abi::RequestRecord {
+        abi::RequestRecord {
             method: "GET".into(),
             url: url.into(),
             headers: vec![],
@@ -386,10 +389,10 @@ mod tests {
         let whole = || request("https://a.example/");
         let long = format!("https://a.example/{}", "a".repeat(9_000));
         for (what, request) in [
-            ("a body", abi::Outgoing { body: vec![0; grant.max_bytes + 1], ..whole() }),
+            ("a body", abi::RequestRecord { body: vec![0; grant.max_bytes + 1], ..whole() }),
             ("a URL", request(&long)),
-            ("a header", abi::Outgoing { headers: vec![field(200_000)], ..whole() }),
-            ("headers", abi::Outgoing { headers: vec![field(1); 1_000], ..whole() }),
+            ("a header", abi::RequestRecord { headers: vec![field(200_000)], ..whole() }),
+            ("headers", abi::RequestRecord { headers: vec![field(1); 1_000], ..whole() }),
         ] {
             assert!(matches!(bound(request, &grant), Err(HttpFailure::Denied(_))), "{what}");
         }

@@ -2,7 +2,7 @@
 //! end with their next call, for as long as the exchange may last.
 
 use super::prove::{SignedManifest, request};
-use super::{Builder, BuiltAttachment, KeptProof, LastGoodFilter, Rules};
+use super::{Builder, BuiltAttachment, KeptProof, LastGoodFilter, PoliciesInForce};
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_engine::WeakFilter;
@@ -36,7 +36,7 @@ impl MadeFilter {
 impl Builder {
     /// Ends the filters that the policies do not trust any more, wherever exchanges are still shown to them. Those that
     /// run in a slot were proven by this build.
-    pub(super) fn end_distrusted(&mut self, built: &[BuiltAttachment], rules: Rules<'_>) {
+    pub(super) fn end_distrusted(&mut self, built: &[BuiltAttachment], rules: PoliciesInForce<'_>) {
         let running = |slot: &BuiltAttachment| {
             slot.running.as_ref()?;
             self.good.get(&slot.status.attachment).map(|good| &good.filter)
@@ -67,10 +67,10 @@ impl Builder {
         proof: &KeptProof,
         digest: &Digest,
         name: &str,
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> bool {
         let lines = bundle_lines(&proof.bundles);
-        let rules = Rules { age: Duration::ZERO, ..rules };
+        let rules = PoliciesInForce { age: Duration::ZERO, ..rules };
         let signed =
             SignedManifest { manifest: &proof.manifest, bundles: &lines, logged: &proof.logged };
         request(digest, signed, rules, Some(name), self.clock)

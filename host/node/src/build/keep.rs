@@ -1,6 +1,6 @@
 //! Whether what ran in a slot before may keep running, when what should run there may not.
 
-use super::{Builder, LastGoodFilter, Rules};
+use super::{Builder, LastGoodFilter, PoliciesInForce};
 use tamis_resources::plan::FilterPlan;
 
 impl Builder {
@@ -9,7 +9,7 @@ impl Builder {
         &self,
         good: &LastGoodFilter,
         plan: &FilterPlan,
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> bool {
         self.is_trusted(&good.proof, &good.verified.digest, &plan.filter, rules)
             && plan.uncovered_rules(good.filter.rules()).is_none()

@@ -5,7 +5,9 @@ use super::former::MadeFilter;
 use super::guards::unguarded;
 use super::make::KeptState;
 use super::prove::UnchangedSlot;
-use super::{Builder, BuiltAttachment, Candidate, DesiredSlot, KeptProof, LastGoodFilter, Rules};
+use super::{
+    Builder, BuiltAttachment, Candidate, DesiredSlot, KeptProof, LastGoodFilter, PoliciesInForce,
+};
 use crate::refusal_text::by_proxy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ impl Builder {
         &mut self,
         wanted: &[DesiredSlot<'_>],
         contents: impl Iterator<Item = Content<'a>>,
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> Vec<BuiltAttachment> {
         // Routers first: a guard of a route that its router refuses no longer guards anything specific.
         let (routers, others): (Vec<_>, Vec<_>) = wanted
@@ -55,7 +57,7 @@ impl Builder {
         &mut self,
         wanted: &DesiredSlot<'_>,
         content: Content<'_>,
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> BuiltAttachment {
         match self.running_filter(wanted, content) {
             Err(refusal) => self.refused(wanted, refusal, rules),
@@ -76,7 +78,7 @@ impl Builder {
         &self,
         wanted: &DesiredSlot<'_>,
         refusal: Refused,
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> BuiltAttachment {
         let plan = wanted.plan;
         let (code, detail) = (refusal.code.clone(), refusal.sentence());
@@ -105,7 +107,7 @@ impl Builder {
         let ready = match content {
             Ok(SlotContent::New(ready)) => ready,
             Ok(SlotContent::Unchanged(unchanged)) => return self.unchanged(wanted, unchanged),
-            Err(refusal) => return Err(self.told(wanted.slot, refusal)),
+            Err(refusal) => return Err(self.note_slow_refusal(wanted.slot, refusal)),
         };
         let made = |builder: &mut Self| builder.make(&ready).map_err(|faulty| faulty.refusal);
         let (filter, left_out) = self.timed(&ready, made)?;
@@ -183,7 +185,7 @@ impl Builder {
         content: Content<'_>,
     ) -> Result<&Candidate, Refused> {
         match content {
-            Err(refusal) => return Err(self.told(wanted.slot, refusal)),
+            Err(refusal) => return Err(self.note_slow_refusal(wanted.slot, refusal)),
             Ok(SlotContent::Unchanged(_)) => {}
             Ok(SlotContent::New(ready)) => {
                 let filter = self.timed(&ready, |builder| builder.make_shadow(slot, &ready))?;
@@ -214,7 +216,7 @@ impl Builder {
     }
 
     /// A refusal as it is reported; the same holds for one of the compiler that took long.
-    fn told(&mut self, slot: &str, refusal: ContentRefusal) -> Refused {
+    fn note_slow_refusal(&mut self, slot: &str, refusal: ContentRefusal) -> Refused {
         let ContentRefusal { refusal, compiled } = refusal;
         match compiled {
             Some((key, took)) => self.slow.keep(slot, &key, refusal, took, self.clock.now()),

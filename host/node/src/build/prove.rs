@@ -1,6 +1,6 @@
 //! From the pin of a slot to an artifact that may run in it: found in the store, and signed as the policies demand.
 
-use super::{Builder, DesiredSlot, Rules};
+use super::{Builder, DesiredSlot, PoliciesInForce};
 use crate::refusal_text::by_proxy;
 use crate::store::{StoreReading, StoredArtifact};
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 use tamis_ambient::Clock;
 use tamis_proxy::Refused;
-use tamis_trust::{Digest, Request, VerifiedFilter, bundle_lines, verify};
+use tamis_trust::{Digest, VerificationRequest, VerifiedFilter, bundle_lines, verify};
 
 /// What a slot should run, as far as signatures decide.
 pub(super) enum ProvenSlot<'a> {
@@ -43,7 +43,7 @@ impl Builder {
     pub(super) fn prove<'a>(
         &self,
         wanted: &[&'a DesiredSlot<'a>],
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> Vec<Result<ProvenSlot<'a>, Refused>> {
         let mut reading = self.store.reading(rules.policies);
         let mut order: Vec<(usize, &'a DesiredSlot<'a>)> =
@@ -68,7 +68,7 @@ impl Builder {
     pub(super) fn proven<'a>(
         &self,
         wanted: &'a DesiredSlot<'a>,
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
         reading: &mut StoreReading<'_>,
     ) -> Result<ProvenArtifact<'a>, Refused> {
         let plan = wanted.plan;
@@ -101,7 +101,7 @@ impl Builder {
         logged: &[Option<u64>],
         pinned: &Digest,
         wanted: &DesiredSlot<'_>,
-        rules: Rules<'_>,
+        rules: PoliciesInForce<'_>,
     ) -> Result<VerifiedFilter, Refused> {
         let plan = wanted.plan;
         let lines = bundle_lines(&artifact.bundles);
@@ -139,15 +139,15 @@ pub(super) struct SignedManifest<'a> {
 pub(super) fn request<'a>(
     pinned: &'a Digest,
     signed: SignedManifest<'a>,
-    rules: Rules<'a>,
+    rules: PoliciesInForce<'a>,
     name: Option<&'a str>,
     clock: Clock,
-) -> Result<Request<'a>, Refused> {
+) -> Result<VerificationRequest<'a>, Refused> {
     let now = clock.wall().duration_since(UNIX_EPOCH).map_err(|_| {
         let rule = "the clock of this machine is before 1970, and expiry depends on it";
         by_proxy("trust.clock", rule, "set the clock")
     })?;
-    Ok(Request {
+    Ok(VerificationRequest {
         pinned,
         name,
         manifest: signed.manifest,

@@ -19,7 +19,7 @@ impl Builder {
     ) -> Vec<BuiltAttachment> {
         let of = |plan| DesiredSlot::of_documents(slot_of(plan), plan);
         let wanted: Vec<DesiredSlot<'_>> = plans.iter().map(|plan| of(plan.borrow())).collect();
-        self.build(&wanted, Rules { policies, age: Duration::ZERO })
+        self.build(&wanted, PoliciesInForce { policies, age: Duration::ZERO })
     }
 }
 
@@ -220,7 +220,7 @@ fn an_attachment_that_differs_between_listeners_keeps_what_ran_in_each() {
         let wanted = slots.iter().zip(&node.filters);
         let wanted: Vec<_> =
             wanted.map(|(slot, plan)| DesiredSlot::of_documents(slot, plan)).collect();
-        builder.build(&wanted, Rules { policies: &policies, age: Duration::ZERO })
+        builder.build(&wanted, PoliciesInForce { policies: &policies, age: Duration::ZERO })
     };
     let first = build([json!({ "attempts": 2 }), json!({ "attempts": 3 })]);
     let again = build([json!({ "attempts": 2 }), json!({ "attempt": 3 })]);
@@ -246,7 +246,7 @@ fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
     builder.code = Code::default();
     let missing = |builder: &Builder, policies: &[SignaturePolicy]| -> Vec<String> {
         let all: Vec<&DesiredSlot<'_>> = wanted.iter().collect();
-        let proven = builder.prove(&all, Rules { policies, age: Duration::ZERO });
+        let proven = builder.prove(&all, PoliciesInForce { policies, age: Duration::ZERO });
         let admitted = builder.admit_all(&proven);
         compile::missing(&admitted).iter().map(|component| component.digest.clone()).collect()
     };
@@ -256,7 +256,7 @@ fn only_what_may_run_is_compiled_ahead_and_each_component_once() {
     let strangers = [SigningStore::new().policy(&json!({}))];
     assert_eq!(missing(&builder, &strangers), [""; 0], "nothing is compiled before it is verified");
 
-    builder.build(&wanted, Rules { policies: &policies, age: Duration::ZERO });
+    builder.build(&wanted, PoliciesInForce { policies: &policies, age: Duration::ZERO });
     let mut expected = [retry, breaker];
     expected.sort();
     assert_eq!(builder.code.digests(), expected);
@@ -521,7 +521,7 @@ fn a_candidate_stays_in_the_shadow_of_its_slot_until_it_changes() {
         let of =
             |plan, slot, shadow| DesiredSlot { slot, plan, refused: None, logged: &[], shadow };
         let candidate = candidate.map(|plan| Box::new(of(plan, "test/retry~shadow", None)));
-        let rules = Rules { policies: &policies, age: Duration::ZERO };
+        let rules = PoliciesInForce { policies: &policies, age: Duration::ZERO };
         only(builder.build(&[of(&plan, "test/retry", candidate)], rules))
     };
     let built = build(Some(&other));
@@ -554,7 +554,7 @@ fn a_candidate_that_may_not_run_leaves_its_slot_as_it_is() {
     let of = |plan, slot, shadow| DesiredSlot { slot, plan, refused: None, logged: &[], shadow };
     let wanted =
         of(&serving, "test/retry", Some(Box::new(of(&candidate, "test/retry~shadow", None))));
-    let rules = Rules { policies: &policies, age: Duration::ZERO };
+    let rules = PoliciesInForce { policies: &policies, age: Duration::ZERO };
     let built = only(builder.build(&[wanted], rules));
     assert_eq!(
         (running(&built).version(), built.status.state.to_string().as_str()),
@@ -803,7 +803,7 @@ fn a_slot_that_failed_slowly_is_not_made_again_while_others_change() {
     let (mut slow, other) = (plan("retry", &digest), plan("circuit-breaker", &other));
     let mut builder = signed.builder();
     let wanted = DesiredSlot::of_documents(slot_of(&slow), &slow);
-    let rules = Rules { policies: &policies, age: Duration::ZERO };
+    let rules = PoliciesInForce { policies: &policies, age: Duration::ZERO };
     let key = builder.proven(&wanted, rules, &mut builder.store.reading(&[])).map(|it| it.key);
     let Ok(key) = key else { panic!("it may run") };
     let refusal = by_proxy("filter.configure", "it says no", "correct it");
@@ -834,7 +834,7 @@ fn a_candidate_that_failed_slowly_is_not_made_again_while_others_change() {
     let other = plan("circuit-breaker", &signed.add("circuit-breaker", "1.0.0"));
     let (serving, mut candidate) = (plan("retry", &first), plan("retry", &second));
     let mut builder = signed.builder();
-    let rules = Rules { policies: &policies, age: Duration::ZERO };
+    let rules = PoliciesInForce { policies: &policies, age: Duration::ZERO };
     let name = format!("test/retry{SHADOW}");
     let wanted = of(&candidate, &name, None);
     let key = builder.proven(&wanted, rules, &mut builder.store.reading(&[])).map(|it| it.key);

@@ -36,7 +36,7 @@ fn all_files_of_all_folders_are_read_in_order_and_hidden_ones_are_not() {
         (".git/e.yaml", &service("e")),
         ("notes.txt", "no document"),
     ]);
-    let read = Source::folder(folder.path()).read().unwrap();
+    let read = DocumentPlaces::folder(folder.path()).read().unwrap();
     assert_eq!(names(&read), ["d", "a", "aa", "b", "f", "g", "c"]);
     assert!(read.problems.is_empty() && read.unreadable.is_empty());
     assert_eq!(read.documents[6].source, "sub/c.yaml");
@@ -46,7 +46,7 @@ fn all_files_of_all_folders_are_read_in_order_and_hidden_ones_are_not() {
 fn a_bad_file_leaves_the_others_and_is_named_with_its_place() {
     let folder = folder(&[("a.yaml", &service("a")), ("bad.yaml", "kind: Gateway\n  bad: [\n")]);
     std::fs::write(folder.path().join("binary.yaml"), [b'a', 0xff]).unwrap();
-    let read = Source::folder(folder.path()).read().unwrap();
+    let read = DocumentPlaces::folder(folder.path()).read().unwrap();
     assert_eq!(names(&read), ["a"]);
     assert_eq!(read.problems.len(), 1);
     assert_eq!(
@@ -65,7 +65,7 @@ fn what_is_left_out_is_told() {
     std::fs::write(too_deep.join("deeper.yaml"), service("deeper")).unwrap();
     // A folder whose name looks like that of a file is still a folder.
     std::fs::create_dir(folder.path().join("folder.yaml")).unwrap();
-    let read = Source::folder(folder.path()).read().unwrap();
+    let read = DocumentPlaces::folder(folder.path()).read().unwrap();
     assert_eq!(names(&read), ["deep"]);
     assert_eq!(read.unreadable.len(), 1);
     assert_eq!(read.unreadable[0].path, "1/2/3/4/5/6/7/8/9");
@@ -91,7 +91,7 @@ fn a_document_under_another_name_is_named_with_the_way_out_and_read_by_nobody() 
     // Nobody writes to it: whoever opens it waits for ever.
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
-    let source = Source::folder(folder.path());
+    let source = DocumentPlaces::folder(folder.path());
     let read = source.read().unwrap();
     assert_eq!(names(&read), ["a"]);
     let unread: Vec<&str> = read.unread.iter().map(|one| one.path.as_str()).collect();
@@ -132,7 +132,7 @@ fn what_cannot_be_looked_at_is_named_with_the_way_out_whatever_it_is_called() {
         symlink(to, root.join(name)).unwrap();
     }
     symlink("/nonexistent/hidden", root.join(".hidden")).unwrap();
-    let source = Source::folder(root);
+    let source = DocumentPlaces::folder(root);
     let read = source.read().unwrap();
     // By one of its paths.
     assert_eq!(names(&read), ["a", "b"]);
@@ -157,7 +157,7 @@ fn what_cannot_be_looked_at_is_named_with_the_way_out_whatever_it_is_called() {
 fn a_root_that_is_no_folder_is_an_error_that_names_it() {
     let folder = folder(&[("file", "")]);
     for name in ["file", "nowhere"] {
-        let error = Source::folder(&folder.path().join(name)).read().unwrap_err();
+        let error = DocumentPlaces::folder(&folder.path().join(name)).read().unwrap_err();
         assert!(error.to_string().contains(name), "{error}");
     }
 }
@@ -165,7 +165,7 @@ fn a_root_that_is_no_folder_is_an_error_that_names_it() {
 #[test]
 fn a_file_that_documents_name_is_read_below_the_root_and_what_is_no_file_is_not() {
     let folder = folder(&[("keys/a.json", "{}")]);
-    let source = Source::folder(folder.path());
+    let source = DocumentPlaces::folder(folder.path());
     assert_eq!(source.file("keys/a.json").unwrap(), b"{}");
     for name in ["keys", "keys/b.json", "/dev/null"] {
         let why = source.file(name).unwrap_err();
@@ -189,7 +189,7 @@ fn a_change_concerns_what_is_read_and_nothing_else() {
         std::fs::create_dir_all(root.join(sub)).unwrap();
     }
     std::fs::write(root.join("more/mesh.yaml"), "").unwrap();
-    let source = Source::folder(root);
+    let source = DocumentPlaces::folder(root);
     source.read().unwrap();
     // Named, whether it is there or not.
     assert!(source.file("more/../more/key.pub").is_err());
@@ -210,7 +210,7 @@ fn a_change_concerns_what_is_read_and_nothing_else() {
         assert_eq!(source.concerns(&root.join(path)), concerns, "{path}");
     }
     // A folder that is named from the current one is watched by its whole path.
-    let near = Source::new(Path::new("."), Vec::new());
+    let near = DocumentPlaces::new(Path::new("."), Vec::new());
     assert!(near.file("more/key.pub").is_err());
     assert!(near.concerns(&std::env::current_dir().unwrap().join("./more/key.pub")));
     std::fs::remove_dir_all(root.join("more")).unwrap();
@@ -271,7 +271,7 @@ fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
         std::fs::write(root.join("a.yaml"), service("a")).unwrap();
         std::fs::write(root.join("below/b.yaml"), service("b")).unwrap();
         make(&root);
-        let read = Source::folder(&root).read().unwrap();
+        let read = DocumentPlaces::folder(&root).read().unwrap();
         let mut found: Vec<&str> = read.documents.iter().map(|one| &*one.source).collect();
         found.sort_unstable();
         assert_eq!((found.as_slice(), read.unreadable.as_slice()), (expected, &[][..]), "{what}");
@@ -279,7 +279,7 @@ fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
     let folder = TempDir::new().unwrap();
     (0..=MAX_ENTRIES)
         .for_each(|at| drop(std::fs::File::create(folder.path().join(format!("f{at}"))).unwrap()));
-    let read = Source::folder(folder.path()).read().unwrap();
+    let read = DocumentPlaces::folder(folder.path()).read().unwrap();
     let [many] = read.unreadable.as_slice() else { panic!("{:?}", read.unreadable) };
     assert!(many.why.contains("more than 5000"), "{many}");
 }
@@ -287,7 +287,7 @@ fn a_folder_is_read_once_whatever_leads_to_it_and_the_read_has_an_end() {
 #[test]
 fn a_file_that_a_document_names_is_read_if_it_is_one_and_short() {
     let folder = TempDir::new().unwrap();
-    let source = Source::folder(folder.path());
+    let source = DocumentPlaces::folder(folder.path());
     std::fs::write(folder.path().join("k.pub"), "key").unwrap();
     assert_eq!(source.file("k.pub").unwrap(), b"key");
     for (name, to) in [("zero", "/dev/zero"), ("folder", "."), ("gone", "nowhere")] {

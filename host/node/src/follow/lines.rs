@@ -40,7 +40,7 @@ impl Lines {
             }
             match self.body.frame().await {
                 None if self.rest.is_empty() => return Ok(None),
-                None => return Err("the last line is not ended".to_owned()),
+                None => return Err("the last line does not end with a line break".to_owned()),
                 Some(Err(error)) => return Err(causes(&error)),
                 Some(Ok(frame)) => {
                     let piece = frame.into_data().unwrap_or_default();

@@ -52,7 +52,7 @@ pub(crate) struct Link {
 }
 
 /// What a line of the director asks for.
-enum Received {
+enum DirectorRequest {
     /// Nothing: it is a sign of life, or a part of a change.
     Nothing,
     /// To end the stream, and not to connect again before this time.
@@ -194,9 +194,9 @@ impl Link {
                     self.note(true);
                     *worked = true;
                     match self.on_message(&line)? {
-                        Received::Nothing => {}
-                        Received::Refusal(retry_after) => return Ok(Some(retry_after)),
-                        Received::Change(change) => {
+                        DirectorRequest::Nothing => {}
+                        DirectorRequest::Refusal(retry_after) => return Ok(Some(retry_after)),
+                        DirectorRequest::Change(change) => {
                             let outcome = self.change(connection, change, reporter, &mut missing).await?;
                             send(sender, &MessageFromNode::Outcome(outcome)).await?;
                             again = clock.now() + AGAIN;
@@ -225,17 +225,17 @@ impl Link {
     }
 
     /// Processes a line of the director.
-    fn on_message(&mut self, line: &[u8]) -> Result<Received, String> {
+    fn on_message(&mut self, line: &[u8]) -> Result<DirectorRequest, String> {
         let message = serde_json::from_slice::<MessageToNode>(line);
         match message.map_err(|error| format!("a line does not follow the protocol: {error}"))? {
-            MessageToNode::Ping => Ok(Received::Nothing),
+            MessageToNode::Ping => Ok(DirectorRequest::Nothing),
             MessageToNode::Refused { code, rule, remedy, retry_after_ms } => {
                 tracing::warn!(code, rule, remedy, "the director refuses this proxy");
-                Ok(Received::Refusal(Duration::from_millis(retry_after_ms)))
+                Ok(DirectorRequest::Refusal(Duration::from_millis(retry_after_ms)))
             }
             MessageToNode::Push(push) => {
                 let change = self.held.take(push).map_err(|error| error.to_string())?;
-                Ok(change.map_or(Received::Nothing, Received::Change))
+                Ok(change.map_or(DirectorRequest::Nothing, DirectorRequest::Change))
             }
         }
     }
@@ -343,7 +343,10 @@ impl Link {
 async fn send(sender: &FrameSender, message: &MessageFromNode) -> Result<(), String> {
     let mut line = serde_json::to_vec(message).map_err(|error| error.to_string())?;
     line.push(b'\n');
-    sender.send(Ok(Frame::data(line.into()))).await.map_err(|_| "it no longer reads".to_owned())
+    sender
+        .send(Ok(Frame::data(line.into())))
+        .await
+        .map_err(|_| "the director no longer reads what this proxy sends".to_owned())
 }
 
 /// The response of a director that refuses the proxy.

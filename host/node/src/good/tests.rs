@@ -272,7 +272,7 @@ fn while_a_part_cannot_be_read_nothing_new_is_served_and_all_else_changes() {
             let guard_before = fs::read(folder.path().join(guard)).ok();
             write(&folder, guard, content);
             write(&folder, file, &text);
-            let read = crate::Source::folder(folder.path()).read().unwrap();
+            let read = crate::DocumentPlaces::folder(folder.path()).read().unwrap();
             let (good, _) = LastGoodDocuments::open(folder.path(), &name);
             let mut notes = Vec::new();
             let all = good.complete(read, false, &mut notes).unwrap().documents;
@@ -421,7 +421,7 @@ fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called
         for round in 0..20 {
             let (mut good, note) = LastGoodDocuments::open(folder.path(), &name);
             assert_eq!(note, None);
-            let read = crate::Source::folder(folder.path()).read().unwrap();
+            let read = crate::DocumentPlaces::folder(folder.path()).read().unwrap();
             let completed = good.complete(read, true, &mut Vec::new()).unwrap();
             let folded =
                 tamis_resources::fold(&completed.documents, &name, &|_| Err(String::new()));
@@ -439,7 +439,7 @@ fn of_two_documents_of_one_name_the_one_in_force_stays_whatever_files_are_called
 #[test]
 fn documents_are_kept_as_they_were_written() {
     let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/shop");
-    let read = crate::Source::new(&shop, vec![shop.clone()]).read().unwrap();
+    let read = crate::DocumentPlaces::new(&shop, vec![shop.clone()]).read().unwrap();
     assert!(read.documents.len() > 10);
     for document in read.documents {
         let texts = vec![(document.line(), document.text().to_owned())];
@@ -459,7 +459,7 @@ fn a_guard_that_moves_into_a_part_that_cannot_be_read_stays_wherever_it_was() {
     node.shutdown(std::time::Duration::ZERO);
     let name = NodeName::Gateway { key: "test/edge".to_owned() };
     let guarded = || {
-        let read = crate::Source::folder(folder.path()).read().unwrap();
+        let read = crate::DocumentPlaces::folder(folder.path()).read().unwrap();
         let (good, _) = LastGoodDocuments::open(folder.path(), &name);
         let all = good.complete(read, false, &mut Vec::new()).unwrap().documents;
         all.iter().any(|one| one.kind() == "FilterAttachment" && !one.is_stub())

@@ -37,7 +37,7 @@ pub(crate) fn start(folder: &Path) -> Result<(Node, Reload), NodeError> {
     let shared = NodeResources { code: Code::default(), ..shared() };
     let options = NodeOptions {
         name: "gateway:test/edge".parse().unwrap(),
-        source: Source::folder(folder),
+        source: DocumentPlaces::folder(folder),
         store: ArtifactStore::new(vec![folder.join("store")]),
         secrets: Secrets::default(),
         proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },

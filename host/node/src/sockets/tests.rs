@@ -9,14 +9,14 @@ use tempfile::TempDir;
 const PEER: &str = "spiffe://test.example/ns/test/service/app";
 
 /// A folder with an authority `ca.crt` and a pair `own.crt`, `own.key` that it signed.
-fn certified() -> (TempDir, Source) {
+fn certified() -> (TempDir, DocumentPlaces) {
     let folder = TempDir::new().unwrap();
-    let source = Source::folder(folder.path());
+    let source = DocumentPlaces::folder(folder.path());
     renew(&source);
     (folder, source)
 }
 
-fn renew(source: &Source) {
+fn renew(source: &DocumentPlaces) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -231,7 +231,7 @@ fn connections_are_kept_while_the_certificate_is_the_same_and_never_in_clear_tex
 
 /// Writes a pair that the authority in `ca.crt` did not sign, or that differs from the previous one in a
 /// given way.
-fn replace(source: &Source, names: &[&str], change: impl FnOnce(&mut CertificateParams)) {
+fn replace(source: &DocumentPlaces, names: &[&str], change: impl FnOnce(&mut CertificateParams)) {
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -251,7 +251,7 @@ fn replace(source: &Source, names: &[&str], change: impl FnOnce(&mut Certificate
 }
 
 /// What breaks the certificate of a source.
-type Break = fn(&Source);
+type Break = fn(&DocumentPlaces);
 
 /// Ways in which a certificate does not work, with a part of the message for each.
 fn breaks() -> [(&'static str, Break); 6] {
@@ -288,7 +288,7 @@ fn a_check_of_documents_tells_of_certificates_that_do_not_work() {
     );
     let (documents, problems) = tamis_resources::parse("app.yaml", &text);
     assert!(problems.is_empty(), "{problems:?}");
-    let found = |source: &Source| -> Vec<String> {
+    let found = |source: &DocumentPlaces| -> Vec<String> {
         let store = crate::store::ArtifactStore::new(Vec::new());
         let shared = crate::testing::shared();
         let mut examiner = crate::PlanExaminer::new(&shared, source.clone(), store).unwrap();

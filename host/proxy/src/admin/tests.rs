@@ -24,13 +24,13 @@ fn serving() -> Shutdown {
     tokio::sync::watch::channel(ListenerStage::Serve).1
 }
 
-fn network() -> AdminDoor {
-    AdminDoor::Network("10.1.2.3".parse().unwrap())
+fn network() -> AdminOrigin {
+    AdminOrigin::Network("10.1.2.3".parse().unwrap())
 }
 
 fn ask(
     proxy: &Proxy,
-    door: &AdminDoor,
+    door: &AdminOrigin,
     method: &str,
     path: &str,
     fields: &[(&str, &str)],
@@ -56,7 +56,7 @@ fn ask(
 fn no_request_that_a_proxy_forwarded_is_answered_by_any_door() {
     let proxy = proxy(AdminAccess { hosts: Vec::new(), token: Some(TOKEN.to_owned()) });
     let token = format!("Bearer {TOKEN}");
-    for door in [AdminDoor::Socket, network()] {
+    for door in [AdminOrigin::Socket, network()] {
         for (name, value) in [
             ("via", "1.1 tamis"),
             ("forwarded", "for=a"),
@@ -212,7 +212,7 @@ fn what_changes_the_proxy_takes_the_token_or_the_sockets_owner() {
     let proxy = proxy(AdminAccess { token: Some(String::new()), hosts: Vec::new() });
     let fields = [("host", "localhost"), ("authorization", "Bearer ")];
     assert_eq!(ask(&proxy, &network(), "POST", "/drain", &fields).0, 401);
-    assert_eq!(ask(&proxy, &AdminDoor::Socket, "POST", "/drain?seconds=60", &[]).0, 202);
+    assert_eq!(ask(&proxy, &AdminOrigin::Socket, "POST", "/drain?seconds=60", &[]).0, 202);
     assert!(proxy.is_draining());
 }
 
@@ -220,7 +220,7 @@ fn what_changes_the_proxy_takes_the_token_or_the_sockets_owner() {
 fn who_may_not_change_the_proxy_sees_no_traffic_of_others() {
     let good = format!("Bearer {TOKEN}");
     let (local, good) = ([("host", "localhost")], ("authorization", good.as_str()));
-    let (socket, network) = (AdminDoor::Socket, network());
+    let (socket, network) = (AdminOrigin::Socket, network());
     let wrong = ("authorization", "Bearer another");
     for (token, door, shown, wanted) in [
         (None, &network, None, 403),
@@ -259,7 +259,7 @@ fn a_wrong_way_names_the_right_one() {
         ("POST", "/drain?seconds=99999", 400, None, "3600"),
         ("POST", "/drain?minutes=1", 400, None, "?seconds=N"),
     ] {
-        let (got, body, headers) = ask(&proxy, &AdminDoor::Socket, method, path, &[]);
+        let (got, body, headers) = ask(&proxy, &AdminOrigin::Socket, method, path, &[]);
         assert_eq!(got, status, "{method} {path}");
         assert!(body.contains(said), "{method} {path}: {body}");
         assert_eq!(headers.get("allow").and_then(|allow| allow.to_str().ok()), allow);
@@ -271,8 +271,8 @@ fn a_wrong_way_names_the_right_one() {
 #[test]
 fn a_drain_can_be_called_off_while_listeners_are_open_and_not_later() {
     let proxy = proxy(AdminAccess::default());
-    let ready = || ask(&proxy, &AdminDoor::Socket, "GET", "/readyz", &[]).0;
-    let post = |path| ask(&proxy, &AdminDoor::Socket, "POST", path, &[]).0;
+    let ready = || ask(&proxy, &AdminOrigin::Socket, "GET", "/readyz", &[]).0;
+    let post = |path| ask(&proxy, &AdminOrigin::Socket, "POST", path, &[]).0;
     assert_eq!((ready(), post("/drain?seconds=3600"), ready()), (200, 202, 503));
     assert!(!proxy.has_closed());
     assert_eq!((post("/undrain"), ready()), (200, 200));
@@ -281,7 +281,7 @@ fn a_drain_can_be_called_off_while_listeners_are_open_and_not_later() {
     // A drain that the process itself began ends it.
     let proxy = self::proxy(AdminAccess::default());
     proxy.leave(Duration::from_secs(3_600));
-    assert_eq!(ask(&proxy, &AdminDoor::Socket, "POST", "/undrain", &[]).0, 409);
+    assert_eq!(ask(&proxy, &AdminOrigin::Socket, "POST", "/undrain", &[]).0, 409);
 }
 
 #[test]
@@ -305,7 +305,7 @@ fn every_metric_is_told_once_and_with_what_it_means() {
     traffic.refused(TrafficDirection::Inbound, "jwt.missing");
     // Filters choose reasons: no text of theirs ends a line or a label.
     traffic.refused(TrafficDirection::Outbound, "a\"} 1\nforged 1\\");
-    let (_, text, _) = ask(&proxy, &AdminDoor::Socket, "GET", "/metrics", &[]);
+    let (_, text, _) = ask(&proxy, &AdminOrigin::Socket, "GET", "/metrics", &[]);
     for (name, kind, _) in METRICS {
         let line = format!("# TYPE {name} {kind}\n");
         // A proxy that has not joined the mesh has no SVID.
@@ -375,7 +375,7 @@ fn pages_that_nobody_reads_keep_further_ones_from_being_made_and_health_is_answe
     let unread = UnreadPages::default();
     let status = |path: &str| {
         let request = Request::builder().uri(path).body(()).unwrap();
-        answer(&proxy.inner, &AdminDoor::Socket, &request, &serving(), &unread)
+        answer(&proxy.inner, &AdminOrigin::Socket, &request, &serving(), &unread)
     };
     let mut held = Vec::new();
     let mut octets = 0;

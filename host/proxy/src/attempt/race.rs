@@ -3,7 +3,9 @@
 //! Limits that the hedge filter cannot override: the method must be idempotent, the host must have the
 //! complete body (it is sent twice), another endpoint must be free, and the retry budget must allow it.
 
-use super::{AttemptPlan, PreparedAttempt, drain, is_good, judge, prepare};
+use super::AttemptPlan;
+use super::outcome::{drain, is_good, judge};
+use super::prepared::{PreparedAttempt, prepare};
 use crate::endpoint_choice::pick;
 use crate::exchange::{ExchangeState, Retrier};
 use crate::failure::AttemptFailure;

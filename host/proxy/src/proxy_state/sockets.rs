@@ -29,7 +29,8 @@ impl InheritedSockets {
         lock(&self.0).clear();
     }
 
-    /// The sockets of an address; if any port is accepted, those of the listener.
+    /// Removes and returns the sockets bound to `address`; for port 0, where the address does not identify a listener,
+    /// only those of the listener `name`.
     pub(crate) fn take(&self, name: &str, address: &Address) -> Vec<BoundListener> {
         let mut all = lock(&self.0);
         let any_port = matches!(address, Address::Tcp(address) if address.port() == 0);
@@ -42,9 +43,9 @@ impl InheritedSockets {
 
 /// The sockets of an address: the workers accept from their own; these are copies for a successor.
 pub(crate) struct BoundSockets {
-    /// The first listener for which they were bound.
+    /// Name of the listener for which the sockets were bound first.
     pub(crate) listener: String,
-    /// With the port that the system chose.
+    /// The address with the port that the system chose, where the listener left it open.
     pub(crate) local: Option<Address>,
     pub(crate) copies: Vec<BoundListener>,
 }

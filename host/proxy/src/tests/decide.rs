@@ -1,8 +1,8 @@
 //! Request hooks in their order, scopes, failure modes, and the fields that the router reads.
 
 use super::*;
+use crate::backend;
 use crate::generation::Reasons;
-use crate::route;
 use crate::stop::FilterAnswer;
 use tamis_exchange::{Edit, FieldLine, Outcome, Reply};
 use tamis_refused::Refused;
@@ -185,11 +185,11 @@ async fn without_a_router_or_a_rule_nothing_is_matched() {
     let nowhere = worker(vec![router(&RULES)], ChainLayout::default());
     let found = decided(&mut nowhere.exchange("/a")).await;
     assert!(matches!(found, Ok(Destination::Unmatched)));
-    assert_eq!(route::unmatched(nowhere.chain()).code, "route.none");
+    assert_eq!(backend::unmatched(nowhere.chain()).code, "route.none");
     let world = world(vec![router(&RULES)]);
     let found = decided(&mut world.exchange("/c")).await;
     assert!(matches!(found, Ok(Destination::Unmatched)));
-    assert_eq!(route::unmatched(world.chain()).code, "route.unmatched");
+    assert_eq!(backend::unmatched(world.chain()).code, "route.unmatched");
 }
 
 #[test]

@@ -25,8 +25,8 @@ pub(super) fn admit(
 ) -> Admission {
     let facts = facts(id, connection, info);
     match ask(chain, listener, &facts) {
-        Ok(Asked { service: None, .. }) => Admission::Serve(Some(Rc::clone(chain))),
-        Ok(Asked { service: Some(service), reason }) => {
+        Ok(AdmittedConnection { service: None, .. }) => Admission::Serve(Some(Rc::clone(chain))),
+        Ok(AdmittedConnection { service: Some(service), reason }) => {
             let chain = Rc::clone(chain);
             Admission::Tunnel(Box::new(tunnel::Forward { facts, chain, service, reason }))
         }
@@ -75,8 +75,8 @@ fn service(
     }
 }
 
-/// What the hooks let pass.
-pub(super) struct Asked {
+/// The result of the connection hooks that let a connection pass.
+pub(super) struct AdmittedConnection {
     /// The service that a hook sends the connection to.
     service: Option<Rc<Upstream>>,
     /// The reason of the last hook that gave one.
@@ -84,14 +84,18 @@ pub(super) struct Asked {
 }
 
 /// What the hooks of a chain, and those of its slots that close it, decide about a connection.
-pub(super) fn judge(chain: &Chain, listener: &str, facts: &Exchange) -> Result<Asked, TcpRefusal> {
+pub(super) fn judge(
+    chain: &Chain,
+    listener: &str,
+    facts: &Exchange,
+) -> Result<AdmittedConnection, TcpRefusal> {
     match chain.closed.first() {
         Some(slot) => Err(slot.closes()),
         None => ask(chain, listener, facts),
     }
 }
 
-fn ask(chain: &Chain, listener: &str, facts: &Exchange) -> Result<Asked, TcpRefusal> {
+fn ask(chain: &Chain, listener: &str, facts: &Exchange) -> Result<AdmittedConnection, TcpRefusal> {
     let mut said = None;
     for ConnectionSlot { slot, backends } in &chain.connection {
         let attachment = slot.name();
@@ -128,11 +132,11 @@ fn ask(chain: &Chain, listener: &str, facts: &Exchange) -> Result<Asked, TcpRefu
                     let detail = format!("its backend {backend} is not known here");
                     return Err(TcpRefusal::undecided(slot, "upstream.no-endpoint", detail));
                 }
-                return Ok(Asked { service, reason });
+                return Ok(AdmittedConnection { service, reason });
             }
         }
     }
-    Ok(Asked { service: None, reason: said })
+    Ok(AdmittedConnection { service: None, reason: said })
 }
 
 /// What happens to a connection.

@@ -1,7 +1,7 @@
 //! Asks the connection hooks again about a connection that is open, after a swap that changed them.
 
-use super::Worker;
 use super::admit::{facts, judge};
+use super::handle::Worker;
 use crate::chain::Chain;
 use crate::connection::Connection;
 use crate::reconsider::{FollowedState, are_same, next_chain};

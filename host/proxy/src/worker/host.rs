@@ -2,7 +2,7 @@
 //!
 //! Over TLS the handshake chooses. Without it each request does, so a connection may have requests for several listeners.
 
-use super::Worker;
+use super::handle::Worker;
 use super::state::WorkerState;
 use crate::connection::Connection;
 use crate::decode::named_host;
@@ -23,8 +23,8 @@ impl ConnectionHosts {
         Self { first, others: RefCell::default() }
     }
 
-    /// The connection at the listener that has the host of a request. A host that no listener has stays with the first,
-    /// which refuses it, or has no route for it.
+    /// The connection as the listener that serves the request's host sees it. A host that no listener has stays with the
+    /// first, which refuses it, or has no route for it.
     pub(super) fn of(
         &self,
         worker: &Worker,

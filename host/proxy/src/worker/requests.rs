@@ -1,7 +1,7 @@
 //! The requests of one connection. Each is served by the chain that its listener has when it arrives: the worker may have
 //! switched to another generation since the one before. In clear text its listener is the one that has its host.
 
-use super::Worker;
+use super::handle::Worker;
 use super::host::ConnectionHosts;
 use crate::arrival::Arrival;
 use crate::body::HookedBody;

@@ -1,10 +1,10 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
-use super::Worker;
 use super::admit::{Admission, admit, admit_tcp};
+use super::handle::Worker;
 use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
-use crate::connection::{Captured, Connection, ConnectionOpening};
+use crate::connection::{CapturedConnection, Connection, ConnectionOpening};
 use crate::generation::{ListenerConfig, Reasons, SocketKey};
 use crate::tcp;
 use crate::tunnel;
@@ -90,7 +90,7 @@ impl Worker {
         let state = self.state();
         let Some((listener, host)) = state.captured(key, destination) else { return };
         let (name, carried) = (listener.name.clone(), listener.tcp.is_some());
-        let captured = Captured { destination, host: host.cloned(), peer };
+        let captured = CapturedConnection { destination, host: host.cloned(), peer };
         drop(state);
         let Some(shutdown) = self.shutdown_of(key, &name) else { return };
         if !carried && !self.may_be_requests(key, &plain, peer, shutdown.clone()).await {

@@ -1,6 +1,6 @@
 //! One worker's part of a generation: its slots, its chains, its services.
 
-use crate::balance::{self, Balancing};
+use crate::balance::{self, WeighedService};
 use crate::chain::{Chain, ChainPlace};
 use crate::counts::SlotLedger;
 use crate::generation::{ChainLayout, Generation, ListenerConfig, SocketKey};
@@ -37,7 +37,7 @@ pub(crate) struct WorkerState {
     /// By the numbers of the generation's chains.
     pub(crate) chains: Vec<Rc<Chain>>,
     /// Services that a balancer weighs.
-    pub(crate) balanced: Vec<Rc<Balancing>>,
+    pub(crate) balanced: Vec<Rc<WeighedService>>,
     /// All services of the generation.
     pub(crate) services: Vec<Rc<Upstream>>,
     /// Made when a filter calls the first of them.
@@ -96,7 +96,7 @@ impl WorkerState {
         let balanced = balance::plan(&generation.chains).into_iter().filter_map(|plan| {
             let (slot, upstream) = (slots.get(plan.filter)?, upstreams.get(plan.service)?);
             let names = names.clone();
-            Some(Rc::new(Balancing::new(Rc::clone(slot), Rc::clone(upstream), names)))
+            Some(Rc::new(WeighedService::new(Rc::clone(slot), Rc::clone(upstream), names)))
         });
         let balanced = balanced.collect();
         let listeners = generation.listeners.iter().enumerate();

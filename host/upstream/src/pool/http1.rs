@@ -6,6 +6,7 @@
 mod body;
 
 use super::Pool;
+use super::idle::{Lease, PoolTurn, last_used, watch};
 use super::place::{ConnectionPlace, PlacedStream, TunnelPlace};
 use crate::config::Protocol;
 use crate::protocol;
@@ -15,77 +16,14 @@ use http::{HeaderMap, Response, StatusCode};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use tamis_exchange::{Body, Cause};
 use tamis_transport::{
     ClientConnection, ClientTunnel, Http1ClientError, OutgoingRequest, ResponseHead, causes,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-/// A connection; boxed, because it moves between pool and exchange.
-pub(crate) type Connection = Box<ClientConnection<PlacedStream>>;
-
-/// An unused connection.
-pub(crate) struct IdleConnection {
-    connection: Connection,
-    since: Instant,
-}
-
-impl IdleConnection {
-    /// Whether it is open and was not idle for too long. `cx` is woken when it ends.
-    fn is_usable(&mut self, limit: Duration, now: Instant, cx: &mut Context<'_>) -> bool {
-        let idle = now.saturating_duration_since(self.since);
-        idle < limit && self.connection.poll_ended(cx).is_pending()
-    }
-}
-
-/// What a waiting request gets.
-pub(crate) enum PoolTurn {
-    /// A connection that another request has released.
-    Connection(Connection),
-    /// Permission to open one.
-    Place(ConnectionPlace),
-}
-
-/// A connection in use. Dropped before it is given back, it is closed and its place is free.
-pub(crate) struct Lease {
-    connection: Option<Connection>,
-    pool: Rc<Pool>,
-    /// Whether it served a request before.
-    reused: bool,
-}
-
-impl Lease {
-    fn new(pool: &Rc<Pool>, connection: Connection, reused: bool) -> Self {
-        Self { connection: Some(connection), pool: Rc::clone(pool), reused }
-    }
-
-    /// The connection; `None` only once it was taken out.
-    fn connection(&mut self) -> Option<&mut Connection> {
-        self.connection.as_mut()
-    }
-
-    /// Returns it to the pool if another request may follow.
-    fn give_back(mut self) {
-        let Some(connection) = self.connection.take() else { return };
-        if connection.is_reusable() {
-            keep(&self.pool, connection);
-        } else {
-            drop(connection);
-            self.pool.offer();
-        }
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        if self.connection.take().is_some() {
-            self.pool.offer();
-        }
-    }
-}
 
 /// An upstream's side of a tunnel. It keeps its place among the endpoint's connections, and that among its tunnels.
 pub struct Tunnel {
@@ -124,8 +62,8 @@ impl AsyncWrite for Tunnel {
 /// Interval at which places released by other workers are looked for while a request waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the
-/// request once more; it is called only when a reused connection turned out to be broken. Interim responses are passed to
+/// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the same request a
+/// second time; it is called only when a reused connection turned out to be broken. Interim responses are passed to
 /// `interim` as they arrive. A request for a tunnel comes with its place, which is free again if it becomes none.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
@@ -243,18 +181,6 @@ async fn wait(pool: &Pool) -> Result<PoolTurn, SendFailure> {
     }
 }
 
-/// The most recently used connection, so that others can grow old and be closed.
-fn last_used(pool: &Pool) -> Option<Connection> {
-    let limit = pool.settings.borrow().idle_timeout;
-    let now = pool.state.clock.now();
-    loop {
-        let mut last = pool.idle.borrow_mut().pop()?;
-        if pool.watched(|cx| last.is_usable(limit, now, cx)) {
-            return Some(last.connection);
-        }
-    }
-}
-
 /// Opens a connection.
 async fn open(pool: &Rc<Pool>, place: ConnectionPlace) -> Result<Lease, SendFailure> {
     let stream = match pool.open(Protocol::Http1).await {
@@ -269,64 +195,4 @@ async fn open(pool: &Rc<Pool>, place: ConnectionPlace) -> Result<Lease, SendFail
     let limits = pool.settings.borrow().response;
     let connection = ClientConnection::new(PlacedStream::new(stream, place), limits);
     Ok(Lease::new(pool, Box::new(connection), false))
-}
-
-/// Gives the connection to the request that has waited longest, or stores it as idle.
-fn keep(pool: &Pool, mut connection: Connection) {
-    while let Some(waiter) = pool.next_waiter() {
-        match waiter.send(PoolTurn::Connection(connection)) {
-            Err(PoolTurn::Connection(back)) => connection = back,
-            Ok(()) | Err(PoolTurn::Place(_)) => return,
-        }
-    }
-    let elsewhere = pool.state.queue.waiting() > 0;
-    if !elsewhere && !pool.closed.get() && pool.watched(|cx| connection.poll_ended(cx).is_pending())
-    {
-        let since = pool.state.clock.now();
-        pool.idle.borrow_mut().push(IdleConnection { connection, since });
-        return;
-    }
-    drop(connection);
-    pool.offer();
-}
-
-/// Notices the end of the pool's idle connections, all of them in one task.
-fn watch(pool: &Rc<Pool>) {
-    if pool.watcher.borrow().is_some() {
-        return;
-    }
-    // Until the task runs.
-    pool.watcher.replace(Some(Waker::noop().clone()));
-    let pool = Rc::downgrade(pool);
-    drop(tokio::task::spawn_local(poll_fn(move |cx| poll_watch(&pool, cx))));
-}
-
-fn poll_watch(pool: &Weak<Pool>, cx: &Context<'_>) -> Poll<()> {
-    let Some(pool) = pool.upgrade() else { return Poll::Ready(()) };
-    pool.watcher.replace(Some(cx.waker().clone()));
-    pool.state.queue.watch(pool.number(), cx.waker());
-    sweep(&pool);
-    Poll::Pending
-}
-
-/// Closes idle connections that ended, were idle for too long, or take places for which requests of other workers wait.
-pub(crate) fn sweep(pool: &Pool) {
-    let limit = pool.settings.borrow().idle_timeout;
-    let now = pool.state.clock.now();
-    let before = pool.idle.borrow().len();
-    let mut idle = pool.idle.take();
-    pool.watched(|cx| idle.retain_mut(|one| one.is_usable(limit, now, cx)));
-    // The oldest ones; a request of this worker would have taken one.
-    let wanted = pool.state.queue.waiting() as usize;
-    drop(idle.drain(..wanted.min(idle.len())));
-    let ended = idle.len() < before;
-    pool.idle.replace(idle);
-    if ended {
-        pool.offer();
-    }
-}
-
-/// Frees the memory that idle connections hold for their next response.
-pub(crate) fn shrink(pool: &Pool) {
-    pool.idle.borrow_mut().iter_mut().for_each(|one| one.connection.shrink());
 }

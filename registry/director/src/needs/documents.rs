@@ -246,8 +246,9 @@ impl<'a> Documents<'a> {
         self.shifts(guards.copied(), before, &format!("with {key} as it would be"), needs);
     }
 
-    /// The same for guards of something that is not there: what they close depends on the kinds that their namespace has,
-    /// and so on its first and its last document of each kind, whatever the name. `keys` are all that changes.
+    /// The same for guards whose target does not exist. Such a guard closes everything of its target's kind in its
+    /// namespace, or, if there is nothing of that kind, everything: so only the first and the last document of a kind in
+    /// a namespace matter, whatever their names. `keys` names every document that changes.
     pub(super) fn closes_kinds<'k>(
         &self,
         keys: impl Iterator<Item = &'k str>,

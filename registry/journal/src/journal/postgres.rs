@@ -14,7 +14,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{AsyncMessage, Client, Config, GenericClient, IsolationLevel, NoTls};
 
 use super::{Append, tail};
-use crate::entry::{Row, Tail};
+use crate::entry::{NextPlace, Row};
 use crate::{Head, JournalError};
 
 /// The advisory lock of appends: an arbitrary number that no other user of this database takes.
@@ -244,11 +244,11 @@ async fn head(held: &Option<Client>) -> Result<Head, Failure> {
     Ok(last(client(held)?).await?.head)
 }
 
-async fn last(client: &impl GenericClient) -> Result<Tail, Failure> {
+async fn last(client: &impl GenericClient) -> Result<NextPlace, Failure> {
     let storage = Failure::of("read its head");
     let sql = "SELECT revision, time_ms, hash FROM journal ORDER BY revision DESC LIMIT 1";
     let Some(row) = client.query_opt(sql, &[]).await.map_err(&storage)? else {
-        return Ok(Tail::default());
+        return Ok(NextPlace::default());
     };
     let revision = row.try_get(0).map_err(&storage)?;
     let time_ms = row.try_get(1).map_err(&storage)?;

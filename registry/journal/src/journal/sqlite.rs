@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use tokio::sync::watch;
 
 use super::{Append, tail};
-use crate::entry::{Row, Tail};
+use crate::entry::{NextPlace, Row};
 use crate::private::{close_file, private_file, private_folder};
 use crate::{Head, JournalError};
 
@@ -152,14 +152,14 @@ fn append(connection: &mut Connection, request: &Append) -> Result<Head, Journal
     Ok(head)
 }
 
-fn last(connection: &Connection) -> Result<Tail, JournalError> {
+fn last(connection: &Connection) -> Result<NextPlace, JournalError> {
     let storage = |source: rusqlite::Error| JournalError::other("read its head", source);
     let sql = "SELECT revision, time_ms, hash FROM journal ORDER BY revision DESC LIMIT 1";
     let mut select = connection.prepare_cached(sql).map_err(storage)?;
     let row = select.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
     match row.optional().map_err(storage)? {
         Some((revision, time_ms, hash)) => tail(revision, time_ms, hash),
-        None => Ok(Tail::default()),
+        None => Ok(NextPlace::default()),
     }
 }
 

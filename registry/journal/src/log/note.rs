@@ -162,7 +162,7 @@ impl NoteVerifier {
             note.rfind("\n\n").and_then(|place| note.split_at_checked(place.checked_add(1)?));
         let (text, rest) = split.ok_or(LogError::Note("it has no signature"))?;
         let lines = rest.strip_prefix('\n').and_then(|lines| lines.strip_suffix('\n'));
-        let lines = lines.ok_or(LogError::Note("its last line is not ended"))?;
+        let lines = lines.ok_or(LogError::Note("its last line does not end with a line break"))?;
         let mut signed = false;
         for line in lines.split('\n') {
             signed |= self.signed(text, line)?;

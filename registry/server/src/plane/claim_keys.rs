@@ -48,7 +48,7 @@ mod tests {
 
     use super::*;
     use crate::plane::keys::Keys;
-    use crate::plane::{ComponentExaminer, MissingKeys, Rules};
+    use crate::plane::{ComponentExaminer, ControlSettings, MissingKeys};
 
     struct NoComponents;
 
@@ -68,7 +68,9 @@ mod tests {
         let blobs = Blobs::files(shared.path()).await.unwrap();
         let store = Store::open(journal, blobs, Limits::default(), Clock::system()).await.unwrap();
         let keys = Keys::open(own.path(), "log", MissingKeys::Made).unwrap();
-        Control::open(store, keys, Rules::default(), Arc::new(NoComponents), None).await.unwrap()
+        Control::open(store, keys, ControlSettings::default(), Arc::new(NoComponents), None)
+            .await
+            .unwrap()
     }
 
     fn folders() -> [TempDir; 3] {

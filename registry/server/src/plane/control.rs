@@ -38,7 +38,7 @@ use crate::plane::policy::PolicyFolder;
 
 /// The settings of a control plane.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct ControlSettings {
     /// The guards for changes.
     pub guards: Guards,
     /// Number of other people who must approve a digest that may do more than the previous one; 1.
@@ -46,11 +46,11 @@ pub struct Rules {
     /// How long assignments are valid.
     pub terms: AssignmentTerms,
     /// The namespaces whose grants and trust policies decide: whoever may operate all of one decides what filters may do.
-    /// Those of other namespaces only narrow them; `security`. Replicas of one journal have the same.
+    /// Those of other namespaces only narrow them; `security`. All replicas of one journal must have the same setting.
     pub security: Vec<String>,
 }
 
-impl Default for Rules {
+impl Default for ControlSettings {
     fn default() -> Self {
         Self {
             guards: Guards::default(),
@@ -74,7 +74,7 @@ pub(crate) struct ControlInner {
     pub(crate) blobs: Blobs,
     pub(crate) log: Log,
     pub(crate) keys: Keys,
-    pub(crate) rules: Rules,
+    pub(crate) rules: ControlSettings,
     pub(crate) examine: Arc<dyn ComponentExaminer>,
     pub(crate) policy: Option<PolicyFolder>,
     pub(crate) fleet: Fleet,
@@ -100,7 +100,7 @@ impl Control {
     pub async fn open(
         store: Store,
         keys: Keys,
-        rules: Rules,
+        rules: ControlSettings,
         examine: Arc<dyn ComponentExaminer>,
         policy: Option<PolicyFolder>,
     ) -> Result<Self, LogError> {
@@ -217,7 +217,7 @@ impl Fold for ControlState {
         self.director.head()
     }
 
-    type Prepared = PreparedRecord;
+    type PreparedEntry = PreparedRecord;
 
     fn prepare(entry: &Entry) -> PreparedRecord {
         PreparedRecord::of(&entry.record.kind, &entry.record.body)

@@ -8,7 +8,7 @@ use tamis_trust::{Manifest, Refused};
 use tempfile::TempDir;
 
 use crate::plane::component_examiner::ComponentExaminer;
-use crate::plane::control::{Control, Rules};
+use crate::plane::control::{Control, ControlSettings};
 use crate::plane::keys::{Keys, MissingKeys};
 use crate::plane::rights::AuthorizedCaller;
 
@@ -40,7 +40,7 @@ impl World {
         let clock = tamis_ambient::Clock::system();
         let store = Store::open(journal, blobs, Limits::default(), clock).await.unwrap();
         let keys = Keys::open(folder.path(), "registry.example/log", MissingKeys::Made).unwrap();
-        let (rules, examine) = (Rules::default(), Arc::new(NoExaminer));
+        let (rules, examine) = (ControlSettings::default(), Arc::new(NoExaminer));
         let control = Control::open(store, keys, rules, examine, None).await.unwrap();
         let world = Self { _folder: folder, control };
         world.make("operator".into(), "acme", "acme/*").await;

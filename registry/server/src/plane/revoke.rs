@@ -7,7 +7,7 @@ use serde_json::Value;
 use tamis_api::{ApiProblem, RevocationView, RevokeRequest, StoppedSlot};
 use tamis_director::{self as director, RecordBody, RevocationTarget, State};
 use tamis_sync::placed;
-use tamis_trust::{Digest, Refused, Request, SignaturePolicy, verify_manifest};
+use tamis_trust::{Digest, Refused, SignaturePolicy, VerificationRequest, verify_manifest};
 
 use crate::plane::change::{Attempt, Attempts};
 use crate::plane::control::Control;
@@ -78,7 +78,7 @@ impl Control {
             }
             Ok((vec![body.clone()], true))
         };
-        let (revision, written) = attempt.commit(self, decide).await?;
+        let (revision, written) = self.commit_in_turn(attempt.into_turn(), holder, decide).await?;
         Ok(written.then(|| self.revocation(holder, request, (what, revision, stops))))
     }
 
@@ -195,7 +195,7 @@ impl Control {
     ) -> Result<bool, ApiProblem> {
         let Some(artifact) = self.artifact(digest).await? else { return Ok(false) };
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
-        let request = Request {
+        let request = VerificationRequest {
             pinned: digest,
             name: None,
             manifest: artifact.manifest.as_bytes(),

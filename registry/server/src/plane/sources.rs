@@ -46,10 +46,10 @@ pub(crate) struct ReadDocuments {
     pub(crate) asked: ApplyRecord,
 }
 
-/// Reads the sources of a request. It may take seconds, so `go_on` is asked before each of them.
+/// Reads the sources of a request. It may take seconds, so `check_caller` is asked before each of them.
 pub(crate) fn parsed(
     sources: &[SourceText],
-    go_on: &dyn Fn() -> Result<(), ApiProblem>,
+    check_caller: &dyn Fn() -> Result<(), ApiProblem>,
 ) -> Result<ParsedDocuments, ApiProblem> {
     if sources.len() > MAX_SOURCES {
         return Err(too_many());
@@ -60,7 +60,7 @@ pub(crate) fn parsed(
     let mut found: BTreeMap<String, (DocumentRecord, SourcePlace)> = BTreeMap::new();
     let (mut problems, mut twice) = (Vec::new(), Vec::new());
     for source in sources {
-        go_on()?;
+        check_caller()?;
         let (parsed, wrong) = parse(&source.source, &source.text);
         if !wrong.is_empty() {
             problems.extend(wrong);

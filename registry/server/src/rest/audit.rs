@@ -34,7 +34,7 @@ fn hundred() -> usize {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[into_params(parameter_in = Query, rename_all = "camelCase")]
-pub(super) struct Moment {
+pub(super) struct HistoryMoment {
     /// `namespace/name` of a service or gateway.
     service: String,
     /// The moment, or the start of a range; milliseconds since the Unix epoch.
@@ -77,7 +77,7 @@ pub(super) async fn log(
 }
 
 /// What ran for a service at a moment, with proof.
-#[utoipa::path(get, path = "/v1/who-ran", tag = "audit", params(Moment), responses(
+#[utoipa::path(get, path = "/v1/who-ran", tag = "audit", params(HistoryMoment), responses(
     (status = 200, body = RunHistory),
     (status = "4XX", body = ApiProblem, content_type = "application/problem+json"),
     (status = 503, body = ApiProblem, content_type = "application/problem+json"),
@@ -85,7 +85,7 @@ pub(super) async fn log(
 pub(super) async fn who_ran(
     State(api): State<Api>,
     caller: Caller,
-    QueryOf(moment): QueryOf<Moment>,
+    QueryOf(moment): QueryOf<HistoryMoment>,
 ) -> Answer<RunHistory> {
     caller.must_at(Verb::Observe, &moment.service)?;
     Ok(Json(api.control.who_ran(&caller.0, &moment.service, moment.at_ms, moment.to_ms).await?))

@@ -17,8 +17,8 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use tamis_api::ApplyRequest;
-use tamis_client::{Artifact, Client, ClientError};
-use tamis_node::{ArtifactStore, Source, causes};
+use tamis_client::{Artifact, Client, ClientError, Overwrite};
+use tamis_node::{ArtifactStore, DocumentPlaces, causes};
 use tamis_trust::{Digest, Manifest, bundle_lines};
 use tokio::runtime::Runtime;
 
@@ -193,7 +193,7 @@ impl Feeder {
         let past = self.kept.stand_ins.difference(&stand_ins);
         let past = past.filter(|key| !here.contains_key(*key));
         let removed: Vec<String> = gone.map(|(key, _)| key).chain(past).cloned().collect();
-        let files = match files(&Source::folder(&self.folder), &gathered.documents) {
+        let files = match files(&DocumentPlaces::folder(&self.folder), &gathered.documents) {
             Ok(files) => files,
             Err(error) => {
                 done.wrongs.push(FolderProblem::new(one_line(&causes(error.as_ref()))));
@@ -290,7 +290,7 @@ impl Feeder {
         let artifact = Artifact { manifest: read.manifest, component: read.component, bundles };
         let name = manifest.name().to_string();
         if !self.ask(async |client| client.has(&name, &artifact).await)? {
-            self.ask(async |client| client.push(&name, &artifact).await)?;
+            self.ask(async |client| client.push(&name, &artifact, Overwrite::Allowed).await)?;
             done.pushed.push(format!("{name} {}", manifest.version()));
         }
         self.there.insert(stamp);

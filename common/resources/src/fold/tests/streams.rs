@@ -266,7 +266,7 @@ fn a_listener_that_cannot_be_as_written_does_not_listen() {
         assert!(folded.plan.unwrap().listeners.is_empty(), "{listener}");
     }
     for (second, says) in [
-        ("name: b, port: 5432, protocol: TCP", "nothing tells connections apart"),
+        ("name: b, port: 5432, protocol: TCP", "nothing distinguishes their connections"),
         ("name: b, port: 5432, protocol: HTTP", "has another protocol"),
     ] {
         let folded = folded(&gateway(&format!("{{ {TCP} }}, {{ {second} }}")), NODE);
@@ -278,7 +278,11 @@ fn a_listener_that_cannot_be_as_written_does_not_listen() {
     let kinds = of("allowedRoutes: { kinds: [{ kind: TCPRoute }, { kind: HTTPRoute }] }", TCP);
     let folded = folded(&gateway(&format!("{{ {kinds} }}")), NODE);
     let [problem] = &folded.problems[..] else { panic!("{:#?}", folded.problems) };
-    assert!(problem.message.contains("a TCP listener takes no HTTPRoute"), "{}", problem.message);
+    assert!(
+        problem.message.contains("a TCP listener accepts TCPRoute and no HTTPRoute"),
+        "{}",
+        problem.message
+    );
     assert_eq!(folded.plan.unwrap().listeners.len(), 1);
 }
 

@@ -2,7 +2,8 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use http::header;
+use http::{StatusCode, header};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::sync::watch;
@@ -12,6 +13,7 @@ use tokio::time::Instant;
 use super::*;
 use crate::address::Address;
 use crate::gate::GateRefusal;
+use crate::serve::side::RequestBodyError;
 
 type Reply = Response<StreamBody<Frames>>;
 type Frames = futures_util::stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, io::Error>>>;

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use super::director::Director;
 use crate::follow::*;
 use crate::testing::{SigningStore, plan, shared};
-use crate::{ArtifactStore, Secrets, Source};
+use crate::{ArtifactStore, DocumentPlaces, Secrets};
 
 const NODE: &str = "gateway:test/edge";
 pub(crate) const RETRY: &str = "test/retry";
@@ -44,7 +44,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     pub(crate) fn new() -> Self {
         let (folder, address) = crate::node::tests::folder();
-        let source = Source::folder(folder.path());
+        let source = DocumentPlaces::folder(folder.path());
         let documents = source.read().unwrap().documents;
         let name = NODE.parse().unwrap();
         let mut plan = fold(&documents, &name, &|file| source.file(file)).plan.unwrap();
@@ -143,7 +143,7 @@ impl Fleet {
         let shared = shared();
         let options = NodeOptions {
             name: NODE.parse().unwrap(),
-            source: Source::folder(self.director.folder.path()),
+            source: DocumentPlaces::folder(self.director.folder.path()),
             store: ArtifactStore::new(Vec::new()),
             secrets: Secrets::default(),
             proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },

@@ -15,7 +15,7 @@ use tamis_transport::{Address, CertificateFacts, TrustBundles, connect};
 
 use super::super::Sockets;
 use super::*;
-use crate::Source;
+use crate::DocumentPlaces;
 
 const PAY: &str = "spiffe://shop.example/ns/shop/service/pay";
 const CART: &str = "spiffe://shop.example/ns/shop/service/cart";
@@ -83,7 +83,7 @@ fn plan() -> NodePlan {
 /// Names of listeners, addresses of endpoints with TLS, notes.
 fn opened(membership: Membership) -> (Vec<String>, usize, Vec<String>) {
     let (plan, mut notes) = (plan(), Vec::new());
-    let source = Source::folder(Path::new("."));
+    let source = DocumentPlaces::folder(Path::new("."));
     let mut sockets = Sockets::new(Clock::system(), membership);
     sockets.begin(plan.identity.as_deref());
     let listeners = sockets.listeners(&source, &plan.listeners, &mut notes);
@@ -123,7 +123,7 @@ async fn a_renewal_changes_no_socket_and_counts_from_the_next_handshake_on() {
     let authority = MeshAuthority::new();
     let (pay, cart) = (authority.member(PAY), authority.member(CART));
     let (plan, mut notes) = (plan(), Vec::new());
-    let source = Source::folder(Path::new("."));
+    let source = DocumentPlaces::folder(Path::new("."));
     let mut sockets = Sockets::new(Clock::system(), Membership::Joined(pay.clone()));
     sockets.begin(plan.identity.as_deref());
     let mut tls = || {

@@ -1,6 +1,6 @@
 //! The content of a response on its way from its connection.
 
-use super::Lease;
+use crate::pool::idle::Lease;
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::future::poll_fn;

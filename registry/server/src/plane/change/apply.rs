@@ -21,7 +21,7 @@ use super::{records, room};
 use crate::plane::control::Control;
 use crate::plane::control::commit;
 use crate::plane::control::compute_turns::{
-    ComputingPlace, SMALL_BYTES, Size, StateCopy, Turn, Waiting,
+    CallerPresence, ComputingPlace, SMALL_BYTES, Size, StateCopy, Turn,
 };
 use crate::plane::problem::{documents, journal, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
@@ -36,7 +36,7 @@ const LARGE_ATTEMPTS: usize = 5;
 /// What a caller asks for, as another thread takes it.
 struct AskedApply {
     holder: AuthorizedCaller,
-    /// Without its sources, which are parsed.
+    /// The request without its sources; `parsed` has them.
     request: ApplyRequest,
     parsed: ParsedDocuments,
     size: Size,
@@ -179,7 +179,8 @@ impl Control {
         let bytes = request.sources.iter().map(|one| one.text.len()).sum();
         let size = Size::of(bytes);
         let (turn, sources) = (self.turn(holder, size).await?, request.sources.clone());
-        let parse = move |waiting: &Waiting| sources::parsed(&sources, &|| waiting.go_on());
+        let parse =
+            move |caller: &CallerPresence| sources::parsed(&sources, &|| caller.check_caller());
         let parsed = self.compute(turn, parse).await??;
         let ApplyRequest { sources: _, files, removed, prune, confirm } = request;
         let (files, removed) = (files.clone(), removed.clone());
@@ -195,8 +196,8 @@ impl Control {
         asked: &Arc<AskedApply>,
     ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
         let asked = Arc::clone(asked);
-        let preview = move |control: &Self, copy: &mut StateCopy, waiting: &Waiting| {
-            control.preview(&asked, copy, waiting)
+        let preview = move |control: &Self, copy: &mut StateCopy, caller: &CallerPresence| {
+            control.preview(&asked, copy, caller)
         };
         self.compute_on_state(turn, preview).await?
     }
@@ -205,7 +206,7 @@ impl Control {
         &self,
         asked: &AskedApply,
         StateCopy { state, plans }: &mut StateCopy,
-        waiting: &Waiting,
+        caller: &CallerPresence,
     ) -> Result<(Arc<ApplyPreview>, Diff), ApiProblem> {
         let AskedApply { holder, request, purpose, .. } = asked;
         let (applied, needs) = read_request(asked, state)?;
@@ -219,9 +220,9 @@ impl Control {
         let empty = applied == director::ApplyRecord::default();
         let change = Change::Apply(applied);
         let (guards, added) = self.document_guards(state, &change)?;
-        waiting.go_on()?;
+        caller.check_caller()?;
         let effect = plans.effect(state, &change).map_err(|error| impossible(&error))?;
-        waiting.go_on()?;
+        caller.check_caller()?;
         let caller =
             ChangeCaller { holder, needs: &needs, guards: &guards, confirm: request.confirm };
         let refusals = self.refusals(state, &change, &effect, &caller);

@@ -4,11 +4,10 @@
 //! [`ATTEMPTS`] times the others wait: nobody is kept from a change by people who make small ones all the time.
 
 use tamis_api::ApiProblem;
-use tamis_director::{RecordBody, State};
-use tamis_journal::FoldedWriter;
 
-use crate::plane::control::compute_turns::{ComputingPlace, Size, Turn};
-use crate::plane::control::{Control, ControlState};
+use crate::plane::control::Control;
+use crate::plane::control::commit::WriteTurn;
+use crate::plane::control::compute_turns::{ComputingPlace, Size};
 use crate::plane::problem::{journal, problem};
 use crate::plane::rights::AuthorizedCaller;
 
@@ -27,7 +26,7 @@ pub(crate) struct Attempts<'a> {
 pub(crate) struct Attempt<'a> {
     holder: &'a AuthorizedCaller,
     /// Where everybody else waits for it: the turns to compute and to write.
-    alone: Option<(Turn, FoldedWriter<'a, ControlState>)>,
+    alone: Option<WriteTurn<'a>>,
 }
 
 impl<'a> Attempts<'a> {
@@ -49,35 +48,25 @@ impl<'a> Attempts<'a> {
             return Err(overtaken());
         }
         // First: whoever writes waits for nobody.
-        let turn = control.turn(holder, Size::Small).await?;
+        let computing = control.turn(holder, Size::Small).await?;
         let writer = control.writer(holder.actor()).await;
         drop(writer.fresh().await.map_err(|error| journal(&error))?);
-        Ok(Attempt { holder, alone: Some((turn, writer)) })
+        Ok(Attempt { holder, alone: Some(WriteTurn { computing, writer }) })
     }
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
     /// Where it is computed.
     pub(crate) fn place(&self) -> ComputingPlace<'_> {
         match &self.alone {
             None => ComputingPlace::Own(self.holder, Size::Small),
-            Some((turn, _)) => ComputingPlace::In(turn),
+            Some(turn) => ComputingPlace::In(&turn.computing),
         }
     }
 
-    /// Writes what is decided; see [`Control::commit`].
-    ///
-    /// # Errors
-    /// As for [`Control::commit`].
-    pub(crate) async fn commit<T>(
-        self,
-        control: &Control,
-        decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
-    ) -> Result<(u64, T), ApiProblem> {
-        match self.alone {
-            None => control.commit(self.holder, decide).await,
-            Some((_turn, writer)) => control.commit_in(writer, self.holder, decide).await,
-        }
+    /// Ends it: the turn to write, where everybody else waits for it.
+    pub(crate) fn into_turn(self) -> Option<WriteTurn<'a>> {
+        self.alone
     }
 }
 

@@ -8,7 +8,7 @@ use tamis_director::Guards;
 
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::ReplacedComponent;
-use crate::plane::control::compute_turns::{ComputingPlace, Size, Waiting};
+use crate::plane::control::compute_turns::{CallerPresence, ComputingPlace, Size};
 
 /// Configurations that are compared before somebody may have left: each runs both components.
 const COMPARED: usize = 16;
@@ -33,10 +33,10 @@ impl Control {
         };
         let size = if configs.len() <= COMPARED { Size::Small } else { Size::Large };
         let examine = Arc::clone(&self.0.examine);
-        let compare = move |waiting: &Waiting| {
+        let compare = move |caller: &CallerPresence| {
             let mut added: Vec<GrowthView> = Vec::new();
             for some in configs.chunks(COMPARED) {
-                waiting.go_on()?;
+                caller.check_caller()?;
                 let found = examine.capabilities_added(&before, &after, some);
                 let fresh: Vec<_> = found.into_iter().filter(|one| !added.contains(one)).collect();
                 added.extend(fresh);

@@ -11,7 +11,7 @@ use tamis_trust::{Digest, Refused};
 use super::planned::PlannedChange;
 use crate::plane::component_examiner::ComponentExaminer;
 use crate::plane::control::artifacts::WholeArtifact;
-use crate::plane::control::compute_turns::{ComputingPlace, Waiting};
+use crate::plane::control::compute_turns::{CallerPresence, ComputingPlace};
 use crate::plane::control::{Control, ControlInner};
 use crate::plane::problem::refused;
 
@@ -81,7 +81,7 @@ impl Control {
             }
             let (control, copy) = (self.clone(), Arc::clone(plan));
             let changed = changed.clone();
-            let judge = move |_: &Waiting| validate(&control.0, &component, &copy, &changed);
+            let judge = move |_: &CallerPresence| validate(&control.0, &component, &copy, &changed);
             let result = self.compute(self.turn_in(place).await?, judge).await?;
             if !result.is_empty() {
                 all.push((Arc::clone(plan), result));

@@ -137,9 +137,9 @@ impl Control {
             let records = if nothing { Vec::new() } else { records(change.clone())? };
             Ok((records, Some(view::diff::diff(effect, Default::default(), holder))))
         };
-        let attempt = attempt.commit(self, decide).await;
+        let committed = self.commit_in_turn(attempt.into_turn(), holder, decide).await;
         let (revision, diff) =
-            self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
+            self.propose_if_needed(holder, committed, proposal(&change, &needs)).await?;
         let Some(diff) = diff else { return Ok(None) };
         let state = self.state();
         let current = pin.current(&state).filter(|_| !pin.dry_run);
@@ -225,9 +225,9 @@ impl Control {
                 .map_err(|problem| name_capabilities(problem, &added))?;
             Ok((records(change.clone())?, Some(effect)))
         };
-        let attempt = attempt.commit(self, decide).await;
+        let committed = self.commit_in_turn(attempt.into_turn(), holder, decide).await;
         let (revision, effect) =
-            self.propose_if_needed(holder, attempt, proposal(&change, &needs)).await?;
+            self.propose_if_needed(holder, committed, proposal(&change, &needs)).await?;
         let Some(effect) = effect else { return Ok(None) };
         Ok(Some(PinResult {
             revision,

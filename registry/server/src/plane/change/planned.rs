@@ -7,7 +7,7 @@ use tamis_director::{Change, ChangeEffect, Plans, State};
 use tamis_trust::Name;
 
 use crate::plane::control::Control;
-use crate::plane::control::compute_turns::{ComputingPlace, StateCopy, Waiting};
+use crate::plane::control::compute_turns::{CallerPresence, ComputingPlace, StateCopy};
 
 /// A change as it was computed. It holds as long as nothing else is decided.
 pub(crate) struct PlannedChange {
@@ -31,10 +31,11 @@ impl Control {
     ) -> Result<PlannedChange, ApiProblem> {
         let (turn, change) = (self.turn_in(place.into()).await?, change.clone());
         let (service, filter) = (service.to_owned(), filter.clone());
-        let planned = move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &Waiting| {
-            let configs = configurations(state, plans, &[service], &filter);
-            PlannedChange { effect: plans.effect(state, &change).ok(), configs }
-        };
+        let planned =
+            move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &CallerPresence| {
+                let configs = configurations(state, plans, &[service], &filter);
+                PlannedChange { effect: plans.effect(state, &change).ok(), configs }
+            };
         self.compute_on_state(turn, planned).await
     }
 
@@ -49,9 +50,10 @@ impl Control {
     ) -> Result<Vec<String>, ApiProblem> {
         let turn = self.turn_in(place.into()).await?;
         let (services, filter) = (services.to_vec(), filter.clone());
-        let found = move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &Waiting| {
-            configurations(state, plans, &services, &filter)
-        };
+        let found =
+            move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &CallerPresence| {
+                configurations(state, plans, &services, &filter)
+            };
         self.compute_on_state(turn, found).await
     }
 }

@@ -12,7 +12,7 @@ use tamis_trust::Refused;
 use super::configurations::{PLAN_CODE, ROUTES_CODE, StartedFilters, ValidationResult, no_room};
 use super::preview::ApplyPreview;
 use crate::plane::control::Control;
-use crate::plane::control::compute_turns::{ComputingPlace, StateCopy, Waiting};
+use crate::plane::control::compute_turns::{CallerPresence, ComputingPlace, StateCopy};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view::diff::is_for;
 
@@ -47,7 +47,7 @@ impl Control {
         }
         if !faulty.is_empty() {
             let (turn, preview) = (self.turn_in(place).await?, Arc::clone(preview));
-            let found = move |_: &Self, copy: &mut StateCopy, _: &Waiting| -> Vec<Problem> {
+            let found = move |_: &Self, copy: &mut StateCopy, _: &CallerPresence| -> Vec<Problem> {
                 let found = faulty.into_iter().map(|(plan, result)| {
                     filter_problems(&copy.state, &preview.change, &plan, result)
                 });

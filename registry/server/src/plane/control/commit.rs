@@ -5,8 +5,17 @@ use tamis_director::{RecordBody, State};
 use tamis_journal::{CommitFailure, FoldedWriter, JournalError, Record};
 use tamis_oci::{Author, Code};
 
+use crate::plane::control::compute_turns::Turn;
 use crate::plane::control::{Control, ControlState};
 use crate::plane::problem;
+
+/// The turns of a caller for whom everybody else waits: to compute, and to write.
+pub(crate) struct WriteTurn<'a> {
+    /// Where it computes.
+    pub(crate) computing: Turn,
+    /// What it writes with.
+    pub(crate) writer: FoldedWriter<'a, ControlState>,
+}
 
 impl Control {
     /// Appends the records that `decide` returns; if another writer was first, calls `decide` again on the
@@ -21,6 +30,21 @@ impl Control {
         decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
         self.commit_records(author, of_bodies(decide)).await
+    }
+
+    /// The same in the turns of the caller, if it has them; they end with it.
+    pub(crate) async fn commit_in_turn<'a, T>(
+        &self,
+        turn: Option<WriteTurn<'_>>,
+        author: impl Into<Author<'a>>,
+        decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
+    ) -> Result<(u64, T), ApiProblem> {
+        match turn {
+            None => self.commit(author, decide).await,
+            Some(WriteTurn { computing: _computing, writer }) => {
+                self.commit_in(writer, author, decide).await
+            }
+        }
     }
 
     /// The same in a turn to write that the caller has, which ends with it.

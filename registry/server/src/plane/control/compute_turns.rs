@@ -84,14 +84,14 @@ impl ComputingPlace<'_> {
 }
 
 /// Whether somebody still waits for a computation.
-pub(crate) struct Waiting(Weak<()>);
+pub(crate) struct CallerPresence(Weak<()>);
 
-impl Waiting {
+impl CallerPresence {
     /// Ends a computation between two of its steps when nobody waits for its result any more.
     ///
     /// # Errors
     /// [`ApiProblem`], which nobody sees.
-    pub(crate) fn go_on(&self) -> Result<(), ApiProblem> {
+    pub(crate) fn check_caller(&self) -> Result<(), ApiProblem> {
         if self.0.strong_count() > 0 {
             return Ok(());
         }
@@ -146,13 +146,13 @@ impl Control {
     pub(crate) async fn compute<T: Send + 'static>(
         &self,
         turn: Turn,
-        compute: impl FnOnce(&Waiting) -> T + Send + 'static,
+        compute: impl FnOnce(&CallerPresence) -> T + Send + 'static,
     ) -> Result<T, ApiProblem> {
         // Dropped with this future, when whoever asked leaves.
         let asks = Arc::new(());
-        let waiting = Waiting(Arc::downgrade(&asks));
+        let caller = CallerPresence(Arc::downgrade(&asks));
         let compute = move || {
-            let value = compute(&waiting);
+            let value = compute(&caller);
             drop(turn);
             value
         };
@@ -165,11 +165,11 @@ impl Control {
     pub(crate) async fn compute_on_state<T: Send + 'static>(
         &self,
         turn: Turn,
-        compute: impl FnOnce(&Self, &mut StateCopy, &Waiting) -> T + Send + 'static,
+        compute: impl FnOnce(&Self, &mut StateCopy, &CallerPresence) -> T + Send + 'static,
     ) -> Result<T, ApiProblem> {
         let (control, mut copy) = (self.clone(), self.copy());
-        let compute = move |waiting: &Waiting| {
-            let value = compute(&control, &mut copy, waiting);
+        let compute = move |caller: &CallerPresence| {
+            let value = compute(&control, &mut copy, caller);
             control.plans().learn(copy.plans);
             value
         };

@@ -7,8 +7,8 @@ use tamis_api::ApiProblem;
 use tamis_director::State;
 use tamis_resources::plan::{FilterPlan, SignedByPlan};
 use tamis_trust::{
-    Manifest, Name, Refused, Request, SignaturePolicy, VerifiedFilter, code::REVOKED_KEY, verify,
-    verify_manifest,
+    Manifest, Name, Refused, SignaturePolicy, VerificationRequest, VerifiedFilter,
+    code::REVOKED_KEY, verify, verify_manifest,
 };
 
 use crate::plane::control::Control;
@@ -30,7 +30,7 @@ impl Control {
             return Err(refused(vec![one]));
         }
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
-        let request = Request {
+        let request = VerificationRequest {
             pinned: digest,
             name: Some(filter.as_str()),
             manifest: artifact.manifest.as_bytes(),
@@ -63,7 +63,7 @@ impl Control {
         WholeArtifact { digest, artifact, .. }: &WholeArtifact,
     ) -> Option<Refused> {
         let lines: Vec<&[u8]> = artifact.bundles.iter().map(String::as_bytes).collect();
-        let request = Request {
+        let request = VerificationRequest {
             pinned: digest,
             name: Some(&plan.filter),
             manifest: artifact.manifest.as_bytes(),

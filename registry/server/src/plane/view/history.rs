@@ -21,8 +21,8 @@ impl Control {
         pins.map(super::pin).collect()
     }
 
-    /// What is revoked: digests, then keys. A caller who may not see everything sees only digests that were
-    /// ever pinned for what they may see.
+    /// The revocations in force: of digests, then of keys. A caller who may not see everything sees only digests that
+    /// were ever pinned for what they may see.
     #[must_use]
     pub fn revocations(&self, holder: &AuthorizedCaller) -> Vec<RevocationView> {
         let state = self.state();

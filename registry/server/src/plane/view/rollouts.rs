@@ -86,7 +86,7 @@ impl Control {
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
-        let done = attempt.commit(self, |state| {
+        let done = self.commit_in_turn(attempt.into_turn(), holder, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
             if state.decided() != decided {
                 return Ok((Vec::new(), RolloutStart::Overtaken));
@@ -179,8 +179,8 @@ impl Control {
                 Event::Advance => self.check_further(attempt.place(), name).await?,
                 _ => None,
             };
-            let (_, done) = attempt
-                .commit(self, |state| {
+            let (_, done) = self
+                .commit_in_turn(attempt.into_turn(), holder, |state| {
                     let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
                     match &check {
                         Some(check) if state.decided() != check.decided => Ok((Vec::new(), false)),

@@ -36,10 +36,10 @@ async fn what_nobody_waits_for_any_more_ends_at_its_next_step_and_gives_its_turn
         let (ended, ends) = oneshot::channel();
         let control = world.control.clone();
         let asks = tokio::spawn(async move {
-            let compute = move |waiting: &Waiting| {
+            let compute = move |caller: &CallerPresence| {
                 begun.send(()).unwrap();
                 step.recv().unwrap();
-                ended.send(waiting.go_on().is_err()).unwrap();
+                ended.send(caller.check_caller().is_err()).unwrap();
             };
             control.compute(turn, compute).await
         });
