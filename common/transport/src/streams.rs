@@ -7,8 +7,9 @@ mod reader;
 mod send;
 
 pub use content::ReceivedContent;
+pub(crate) use content::are_within_bounds;
 pub use keep_alive::{KeepAlive, PingTimes};
 pub use reader::ServedBody;
 pub(crate) use reader::{PlainBody, ReaderWatch, may_wait};
 pub use send::{SendContentError, send_content};
-pub(crate) use send::{poll_room, send_response};
+pub(crate) use send::{Piece, gives_up, poll_piece, poll_room, send_response};
