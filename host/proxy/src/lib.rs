@@ -84,6 +84,7 @@ mod grpc_web;
 mod handshakes;
 mod heads;
 mod hedges;
+mod http3_ports;
 mod latencies;
 mod leaving;
 
@@ -134,8 +135,8 @@ pub use admin_access::AdminAccess;
 pub use counts::SlotCounts;
 pub use error::ProxyError;
 pub use generation::{
-    Attachment, CaptureRules, ChainLayout, EgressRule, EgressRules, Generation, InterimClients,
-    ListenerConfig, ListenerRules, Reasons, SlotOccupant, TcpRules,
+    Attachment, CaptureRules, ChainLayout, EgressRule, EgressRules, Generation, Http3Rules,
+    InterimClients, ListenerConfig, ListenerRules, Reasons, SlotOccupant, TcpRules,
 };
 pub use heads::Owners;
 pub use mesh_calls::MeshCalls;

@@ -188,6 +188,7 @@ impl Proxy {
             lame_duck: options.lame_duck,
             workers: senders,
             bound: Mutex::default(),
+            http3: Mutex::default(),
             inherited: options.inherited,
             local: Mutex::default(),
             admin: Mutex::default(),
@@ -319,6 +320,9 @@ impl Proxy {
                 .map_err(|_| ProxyError::Worker(TAKE_MAX))?;
         }
         inner.shared.service_table.retain(&services);
+        if !closed {
+            inner.follow_http3(&inner.generation.load_full(), &bound);
+        }
         Ok(())
     }
 
@@ -330,6 +334,11 @@ impl Proxy {
     /// Sets what the admin listener shows of slots and problems from now on.
     pub fn report(&self, status: Status) {
         self.inner.status.store(Arc::new(status));
+    }
+
+    /// Why HTTP/3 is not served where a listener should serve it; each with its listener and the way out.
+    pub fn http3_problems(&self) -> Vec<String> {
+        lock(&self.inner.http3).problems()
     }
 
     /// The status that was set last, with the current state of its identity.

@@ -6,6 +6,7 @@ mod sockets;
 
 use crate::admin_access::AdminAccess;
 use crate::generation::{Generation, SocketKey};
+use crate::http3_ports::Http3Ports;
 use crate::shared::ProxyShared;
 use crate::status::Status;
 use crate::worker::Command;
@@ -31,6 +32,8 @@ pub(crate) struct ProxyState {
     pub(crate) lame_duck: Duration,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) bound: Mutex<HashMap<SocketKey, BoundSockets>>,
+    /// The UDP ports; locked after `bound`.
+    pub(crate) http3: Mutex<Http3Ports>,
     pub(crate) inherited: InheritedSockets,
     /// Addresses with the port the system chose.
     pub(crate) local: Mutex<HashMap<String, Address>>,

@@ -3,6 +3,7 @@
 mod admit;
 mod admit_again;
 mod host;
+mod quic;
 mod requests;
 mod rounds;
 mod sender;
@@ -13,6 +14,7 @@ use crate::balance;
 use crate::generation::{Generation, SocketKey};
 use crate::mesh_calls::MeshCall;
 use crate::shared::{ID_BITS, ProxyShared};
+use quic::WorkerQuic;
 use rounds::{DueWork, WorkerRounds};
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
@@ -20,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tamis_transport::{BoundListener, ListenerStage, Shutdown, SocketListener};
+use tamis_transport::{BoundListener, BoundUdp, ListenerStage, Shutdown, SocketListener};
 use tamis_upstream::Upstreams;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, LocalSet};
@@ -33,6 +35,8 @@ pub(crate) enum Command {
         sockets: Vec<(SocketKey, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
     },
+    /// Serve HTTP/3 at these sockets too, if a listener of the generation still does.
+    ServeQuic { sockets: Vec<(SocketKey, BoundUdp)> },
     /// A filter calls a service of the mesh.
     Call(MeshCall),
     /// Send clients elsewhere while still serving them; close the listeners or continue to accept.
@@ -45,6 +49,23 @@ pub(crate) enum Command {
     Exit,
 }
 
+/// Where connections of a listener come in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ListenerPlace {
+    pub(crate) key: SocketKey,
+    pub(crate) listener: String,
+    pub(crate) way: ListenerWay,
+}
+
+/// What carries connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ListenerWay {
+    /// TCP, or a unix socket.
+    Stream,
+    /// UDP.
+    Quic,
+}
+
 struct Worker {
     index: u64,
     shared: Arc<ProxyShared>,
@@ -54,8 +75,10 @@ struct Worker {
     followed: watch::Sender<Rc<WorkerState>>,
     /// The tasks that accept, one for each socket. Aborted, they close it, except for copies elsewhere.
     accepting: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
+    /// The sockets for HTTP/3.
+    quic: RefCell<HashMap<SocketKey, Rc<WorkerQuic>>>,
     /// By sockets and listener: the stage that its connections follow.
-    stages: RefCell<HashMap<(SocketKey, String), watch::Sender<ListenerStage>>>,
+    stages: RefCell<HashMap<ListenerPlace, watch::Sender<ListenerStage>>>,
     /// The stage at which new listeners start.
     stage: Cell<ListenerStage>,
     next_id: Cell<u64>,
@@ -84,6 +107,7 @@ pub(crate) fn run(
             followed: watch::Sender::new(Rc::clone(&state)),
             state: RefCell::new(state),
             accepting: RefCell::default(),
+            quic: RefCell::default(),
             stages: RefCell::default(),
             stage: Cell::new(ListenerStage::Serve),
             // 0 is the exchange of self-tests.
@@ -108,6 +132,7 @@ pub(crate) fn run(
                     // Nobody waits any more if the proxy was dropped meanwhile.
                     let _ = taken.send(());
                 }
+                Some(Command::ServeQuic { sockets }) => worker.serve_udp(sockets),
                 Some(Command::Call(call)) => {
                     let callee = worker.state().callee(&call);
                     let answered = call.answer(callee, worker.shared.clock);
@@ -127,6 +152,7 @@ pub(crate) fn run(
             }
         }
         worker.state().flush();
+        worker.close_quic().await;
     });
     Ok(())
 }
@@ -162,6 +188,7 @@ impl Worker {
         state.review_statistics();
         balance::begin(&state.balanced);
         self.follow(&state);
+        self.follow_quic();
         for (key, sockets) in sockets {
             self.listen(key, sockets);
         }
@@ -169,9 +196,9 @@ impl Worker {
 
     /// Ends the listeners and closes the sockets that a generation no longer has, and begins new listeners.
     fn follow(&self, state: &WorkerState) {
-        let here: HashSet<(SocketKey, String)> = state.listener_places().collect();
+        let here: HashSet<ListenerPlace> = state.listener_places().collect();
         self.accepting.borrow_mut().retain(|key, tasks| {
-            let stays = here.iter().any(|(one, _)| one == key);
+            let stays = here.iter().any(|one| one.key == *key);
             if !stays {
                 tasks.drain(..).for_each(|task| task.abort());
             }
@@ -223,14 +250,21 @@ impl Worker {
     }
 
     /// The stage that the connections of a listener follow; `None`: it has ended.
-    fn shutdown_of(&self, key: &SocketKey, listener: &str) -> Option<Shutdown> {
+    fn shutdown_of(
+        &self,
+        way: ListenerWay,
+        key: &SocketKey,
+        listener: &str,
+    ) -> Option<Shutdown> {
         let stages = self.stages.borrow();
-        stages.get(&(key.clone(), listener.to_owned())).map(watch::Sender::subscribe)
+        let place = ListenerPlace { key: key.clone(), listener: listener.to_owned(), way };
+        stages.get(&place).map(watch::Sender::subscribe)
     }
 
     /// Moves all listeners, and future ones, to a stage.
     fn reach(&self, stage: ListenerStage, accept: bool) {
         self.stage.set(stage);
+        self.quic.borrow().values().for_each(|quic| quic.refuse(!accept));
         if !accept {
             let mut accepting = self.accepting.borrow_mut();
             accepting.values_mut().flat_map(|tasks| tasks.drain(..)).for_each(|task| task.abort());

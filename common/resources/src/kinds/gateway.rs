@@ -166,6 +166,16 @@ shapes! {
         /// Load balancers that begin each connection with a PROXY header, version 1 or 2. Connections of others,
         /// and connections without the header, are closed. Default: none; no header is read.
         pub proxy_protocol: Option<ProxyProtocol>,
+        /// HTTP/3 on the UDP port of the same number, with HTTPS only, and not together with `proxyProtocol`: load balancers
+        /// write no header over UDP. Default: HTTP/1.1 and HTTP/2 alone.
+        pub http3: Option<ListenerHttp3>,
+    }
+    /// HTTP/3 of a listener.
+    pub struct ListenerHttp3 {
+        /// Whether responses over TCP name it in `Alt-Svc` (RFC 7838), by which clients find it. Default: true.
+        pub advertise: Option<bool>,
+        /// How long clients may remember that. From `1s` to `720h`; default: `24h`.
+        pub max_age: Option<Millis>,
     }
     /// Load balancers that write PROXY headers.
     pub struct ProxyProtocol {
