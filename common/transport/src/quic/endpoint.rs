@@ -49,6 +49,8 @@ pub struct QuicEndpoint {
 /// A handshake that is to be answered.
 pub struct QuicHandshake {
     incoming: Incoming,
+    /// Its client has shown that it has its address.
+    proved: bool,
     handshake: HandshakePlace,
     place: AddressPlace,
 }
@@ -119,7 +121,7 @@ impl QuicEndpoint {
                 Admission::Prove if incoming.may_retry() => drop(incoming.retry()),
                 Admission::Prove | Admission::Answer => {
                     let (handshake, place) = self.places.take(client);
-                    return Some(QuicHandshake { incoming, handshake, place });
+                    return Some(QuicHandshake { incoming, proved, handshake, place });
                 }
             }
         }
@@ -142,6 +144,11 @@ impl QuicHandshake {
         self.incoming.remote_address()
     }
 
+    /// Whether the client has shown that it has its address.
+    pub fn has_proved(&self) -> bool {
+        self.proved
+    }
+
     /// Refuses it.
     pub fn refuse(self) {
         self.incoming.refuse();
@@ -152,7 +159,7 @@ impl QuicHandshake {
     /// # Errors
     /// [`TlsError::Quic`], [`TlsError::UnknownName`] or [`TlsError::Timeout`].
     pub async fn finish(self) -> Result<(QuicConnection, String, PeerIdentity), TlsError> {
-        let Self { incoming, handshake, place } = self;
+        let Self { incoming, handshake, place, .. } = self;
         let connecting = incoming.accept().map_err(TlsError::of_quic)?;
         let connection = tokio::time::timeout(HANDSHAKE_TIMEOUT, connecting).await;
         drop(handshake);
