@@ -69,9 +69,9 @@ pub use quic::{
 };
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnectProtocol, ConnectionInfo, Http3Error, InterimSender, ListenerStage, PendingTunnel, PrefixedStream,
-    RequestBody, RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError,
-    serve_connection, serve_quic, serve_recording_refusals,
+    ConnectProtocol, ConnectionInfo, Http3Error, InterimSender, ListenerStage, PendingTunnel,
+    PrefixedStream, RequestBody, RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown,
+    TunnelError, serve_connection, serve_quic, serve_recording_refusals,
 };
 pub use streams::{
     KeepAlive, PingTimes, ReceivedContent, SendContentError, ServedBody, send_content,

@@ -55,7 +55,11 @@ pub(crate) fn decode(
         named?
     };
     if authority.is_empty() && request.version() >= Version::HTTP_2 {
-        return Err(refuse("request.host", 400, "the request names no host (RFC 9113 §8.3.1, RFC 9114 §4.3.1)"));
+        return Err(refuse(
+            "request.host",
+            400,
+            "the request names no host (RFC 9113 §8.3.1, RFC 9114 §4.3.1)",
+        ));
     }
     // Where a connection goes was decided when the application chose its address, which a host in a request must not
     // change.

@@ -250,12 +250,7 @@ impl Worker {
     }
 
     /// The stage that the connections of a listener follow; `None`: it has ended.
-    fn shutdown_of(
-        &self,
-        way: ListenerWay,
-        key: &SocketKey,
-        listener: &str,
-    ) -> Option<Shutdown> {
+    fn shutdown_of(&self, way: ListenerWay, key: &SocketKey, listener: &str) -> Option<Shutdown> {
         let stages = self.stages.borrow();
         let place = ListenerPlace { key: key.clone(), listener: listener.to_owned(), way };
         stages.get(&place).map(watch::Sender::subscribe)

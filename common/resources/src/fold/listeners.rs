@@ -13,8 +13,8 @@ use crate::kinds::{
     ListenerTls, ListenerTlsMode,
 };
 use crate::plan::{
-    AddressPlan, ChainPlan, ClientAddressPlan, Http3Plan, ListenerFilesPlan, ListenerPlan, ListenerRulesPlan,
-    TlsPlan, TrafficDirection,
+    AddressPlan, ChainPlan, ClientAddressPlan, Http3Plan, ListenerFilesPlan, ListenerPlan,
+    ListenerRulesPlan, TlsPlan, TrafficDirection,
 };
 
 /// A socket, and for a gateway the listener it belongs to.

@@ -16,8 +16,8 @@ use serde_json::json;
 
 use crate::plan::{
     AddressPlan, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
-    EndpointPlan, Http3Plan, InterimResponses, ListenerReasons, ListenerRulesPlan, MemberTlsPlan, NodePlan,
-    PathEscapes, ProtocolPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    EndpointPlan, Http3Plan, InterimResponses, ListenerReasons, ListenerRulesPlan, MemberTlsPlan,
+    NodePlan, PathEscapes, ProtocolPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use crate::{Document, FoldResult, Problem, Security, fold, parse};
 
@@ -635,7 +635,8 @@ fn how_a_listener_reads_requests_is_what_its_document_says() {
 /// The example with an HTTPS listener that has these fields.
 fn with_secure_listener(more: &str) -> String {
     let plain = "name: http, port: 8080, protocol: HTTP, ";
-    let secure = "name: http, port: 8080, protocol: HTTPS, tls: { certificate: a.crt, key: a.key }, ";
+    let secure =
+        "name: http, port: 8080, protocol: HTTPS, tls: { certificate: a.crt, key: a.key }, ";
     let text = with_listener(more);
     assert!(text.contains(plain));
     text.replace(plain, secure)

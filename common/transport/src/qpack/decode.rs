@@ -124,8 +124,13 @@ mod tests {
             &name,
             &[1, b'1', 0x20 | 1, b'b', 0],
         ];
-        let fields =
-            [(":method", "GET"), (":path", "/a"), ("user-agent", "secret"), ("x-a", "1"), ("b", "")];
+        let fields = [
+            (":method", "GET"),
+            (":path", "/a"),
+            ("user-agent", "secret"),
+            ("x-a", "1"),
+            ("b", ""),
+        ];
         assert_eq!(read(&section.concat(), 1_000).unwrap(), pairs(&fields));
     }
 

@@ -132,7 +132,8 @@ pub(super) enum Known {
 /// The place of a field in the table.
 pub(super) fn find(name: &str, value: &[u8]) -> Option<Known> {
     let places = PLACES.get(name)?;
-    let is_whole = |index: &&u8| field(u64::from(**index)).is_some_and(|it| it.1.as_bytes() == value);
+    let is_whole =
+        |index: &&u8| field(u64::from(**index)).is_some_and(|it| it.1.as_bytes() == value);
     match places.iter().find(is_whole) {
         Some(index) => Some(Known::Field(*index)),
         None => places.first().copied().map(Known::Name),

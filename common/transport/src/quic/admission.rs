@@ -111,11 +111,8 @@ mod tests {
         let places = Rc::new(Places::default());
         let mut held = Vec::new();
         for number in 0..HANDSHAKES_MAX {
-            let wanted = if number < HANDSHAKES_UNPROVED_MAX {
-                Admission::Answer
-            } else {
-                Admission::Prove
-            };
+            let wanted =
+                if number < HANDSHAKES_UNPROVED_MAX { Admission::Answer } else { Admission::Prove };
             assert_eq!(places.judge(client(number), false), wanted);
             assert_eq!(places.judge(client(number), true), Admission::Answer);
             held.push(places.take(client(number)));

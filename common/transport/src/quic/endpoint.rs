@@ -62,11 +62,7 @@ impl QuicEndpoint {
     ///
     /// # Errors
     /// The runtime cannot watch the socket, or TLS cannot be set up.
-    pub fn new(
-        socket: BoundUdp,
-        limits: &ServeLimits,
-        choose: ChooseListener,
-    ) -> io::Result<Self> {
+    pub fn new(socket: BoundUdp, limits: &ServeLimits, choose: ChooseListener) -> io::Result<Self> {
         let mut config = ServerConfig::with_crypto(chosen(choose)?);
         let mut tokens = ValidationTokenConfig::default();
         // Addresses are proved when it is needed, and not beforehand.
@@ -111,8 +107,7 @@ impl QuicEndpoint {
     pub async fn accept(&self) -> Option<QuicHandshake> {
         loop {
             let incoming = self.endpoint.accept().await?;
-            let (client, proved) =
-                (incoming.remote_address(), incoming.remote_address_validated());
+            let (client, proved) = (incoming.remote_address(), incoming.remote_address_validated());
             let admission = self.places.judge(client, proved);
             match admission {
                 _ if self.refuses.get() => incoming.refuse(),

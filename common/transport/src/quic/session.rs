@@ -2,6 +2,7 @@
 //! several listeners, each with its certificate and its rule for those of clients.
 
 use std::any::Any;
+use std::fmt;
 use std::sync::Arc;
 
 use quinn_proto::crypto::{
@@ -24,7 +25,7 @@ const NO_APPLICATION_PROTOCOL: u8 = 120;
 const HELLO_MAX: usize = 16 * 1024;
 
 /// A listener that serves HTTP/3, as handshakes choose it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct QuicListener {
     name: Arc<str>,
     config: Arc<QuicServerConfig>,
@@ -37,6 +38,12 @@ impl QuicListener {
     /// [`TlsError::Setup`].
     pub fn new(name: &str, tls: &ServerTls) -> Result<Self, TlsError> {
         Ok(Self { name: name.into(), config: tls.for_quic()? })
+    }
+}
+
+impl fmt::Debug for QuicListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("QuicListener").field(&self.name).finish()
     }
 }
 
@@ -187,7 +194,12 @@ impl Session for ChosenSession {
     }
 
     /// Only clients receive one.
-    fn is_valid_retry(&self, _orig_dst_cid: &ConnectionId, _header: &[u8], _payload: &[u8]) -> bool {
+    fn is_valid_retry(
+        &self,
+        _orig_dst_cid: &ConnectionId,
+        _header: &[u8],
+        _payload: &[u8],
+    ) -> bool {
         false
     }
 

@@ -111,7 +111,7 @@ pub enum TlsError {
     Handshake(#[source] io::Error),
     /// The handshake of a connection of QUIC failed.
     #[error("the handshake of QUIC failed")]
-    Quic(#[source] quinn::ConnectionError),
+    Quic(#[source] ConnectionError),
     /// The client asked for a server name that is not served here.
     #[error("the client asked for {}, which is not a host of this listener", asked.as_deref().unwrap_or("no server name"))]
     UnknownName {

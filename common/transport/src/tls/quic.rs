@@ -38,7 +38,8 @@ impl ServerTls {
 }
 
 fn quic(config: ServerConfig) -> Result<Arc<QuicServerConfig>, TlsError> {
-    let unusable = |_| TlsError::Setup(rustls::Error::General("no cipher suite for QUIC".to_owned()));
+    let unusable =
+        |_| TlsError::Setup(rustls::Error::General("no cipher suite for QUIC".to_owned()));
     QuicServerConfig::try_from(config).map(Arc::new).map_err(unusable)
 }
 

@@ -1,9 +1,9 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
-use super::{ListenerWay, Worker};
 use super::admit::{Admission, admit, admit_tcp};
 use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
+use super::{ListenerWay, Worker};
 use crate::chain::Chain;
 use crate::connection::{Captured, Connection, ConnectionOpening};
 use crate::generation::{ListenerConfig, Reasons, SocketKey};
@@ -16,7 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_transport::{
     AskedHandshake, ConnectionInfo, GateReasons, ListenerStage, PlainStream, RefusedRequest,
-    RequestBody, ServeError, ServerTls, Shutdown, TlsError, read_hello, refuse_name, serve_recording_refusals,
+    RequestBody, ServeError, ServerTls, Shutdown, TlsError, read_hello, refuse_name,
+    serve_recording_refusals,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -60,7 +61,9 @@ impl Worker {
         match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
             Ok((name, stream, identity)) => {
                 let info = ConnectionInfo { identity: Some(identity), ..info };
-                let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else { return };
+                let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else {
+                    return;
+                };
                 // Each function it passes has a place for it, so it passes as a pointer.
                 let stream = Box::new(stream);
                 let opening = ConnectionOpening::default();
@@ -129,7 +132,9 @@ impl Worker {
         };
         match tls.accept(stream).await {
             Ok((stream, identity)) => {
-                let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else { return };
+                let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else {
+                    return;
+                };
                 let info = ConnectionInfo { identity: Some(identity), ..info };
                 let (stream, opening) = (Box::new(stream), ConnectionOpening::default());
                 self.serve_stream(&name, stream, info, opening, shutdown).await;
@@ -183,7 +188,13 @@ impl Worker {
     }
 
     /// Counts and logs a connection that ended before its first request.
-    pub(super) fn failed(&self, key: &SocketKey, peer: Option<SocketAddr>, reason: &'static str, error: &str) {
+    pub(super) fn failed(
+        &self,
+        key: &SocketKey,
+        peer: Option<SocketAddr>,
+        reason: &'static str,
+        error: &str,
+    ) {
         let state = self.state();
         let names: Vec<&str> = state.listeners_of(key).map(|one| one.name.as_str()).collect();
         let names = names.join(", ");
@@ -271,7 +282,12 @@ impl Worker {
     }
 
     /// Calls the connection hooks; without any, no view is built.
-    pub(super) fn admission(&self, name: &str, connection: &Connection, info: &ConnectionInfo) -> Admission {
+    pub(super) fn admission(
+        &self,
+        name: &str,
+        connection: &Connection,
+        info: &ConnectionInfo,
+    ) -> Admission {
         let state = self.state();
         let Some((listener, chain)) = state.listener(name) else { return Admission::Close };
         if let Some(rules) = &listener.tcp {

@@ -139,11 +139,8 @@ impl WorkerState {
     /// Where connections of its listeners come in.
     pub(crate) fn listener_places(&self) -> impl Iterator<Item = ListenerPlace> {
         self.generation.listeners.iter().flat_map(|one| {
-            let place = |way| ListenerPlace {
-                key: SocketKey::of(one),
-                listener: one.name.clone(),
-                way,
-            };
+            let place =
+                |way| ListenerPlace { key: SocketKey::of(one), listener: one.name.clone(), way };
             let quic = one.serves_http3().then(|| place(ListenerWay::Quic));
             std::iter::once(place(ListenerWay::Stream)).chain(quic)
         })

@@ -5,9 +5,7 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
-use tamis_e2e::{
-    Answer, Backend, Folder, FolderOptions, eventually, python_environment, tamis,
-};
+use tamis_e2e::{Answer, Backend, Folder, FolderOptions, eventually, python_environment, tamis};
 
 use crate::grpc_web;
 use crate::policies::attachment_of;
@@ -99,7 +97,9 @@ fn curl_finds_http3_by_alt_svc_and_requests_pass_the_same_pipeline() {
         let of = seen.headers.iter().filter(|(known, _)| known == name);
         of.map(|(_, value)| value.as_str()).collect()
     };
-    assert!(!seen.headers.iter().any(|(name, _)| name.starts_with("x-tamis-") || name.contains('_')));
+    assert!(
+        !seen.headers.iter().any(|(name, _)| name.starts_with("x-tamis-") || name.contains('_'))
+    );
     assert_eq!(values("x-forwarded-for"), ["127.0.0.1"]);
     assert_eq!(values("x-forwarded-proto"), ["https"]);
     assert_eq!(values("via"), ["3 tamis"]);
@@ -159,7 +159,7 @@ fn many_streams_large_heads_and_calls_of_grpc_are_served() {
     let _gateway = folder.start(&[]);
     served(&folder);
     let known = aioquic(&folder, &["grpc", "shop"]);
-    assert_eq!(known["message"], "0000000002" .to_owned() + "0801", "{known}");
+    assert_eq!(known["message"], "0000000002".to_owned() + "0801", "{known}");
     assert_eq!(known["trailers"]["grpc-status"], "0", "{known}");
     let unknown = aioquic(&folder, &["grpc", "nobody"]);
     let status = unknown["trailers"]["grpc-status"].as_str();
@@ -230,7 +230,14 @@ fn a_swap_and_a_renewed_certificate_fail_no_request_and_a_drain_ends_connections
     let old = serial(&folder);
     let renewed = tamis(
         folder.path(),
-        &["keys", "certificate", ".tamis/certs/server", "--authority", ".tamis/certs/ca.crt", "--renew"],
+        &[
+            "keys",
+            "certificate",
+            ".tamis/certs/server",
+            "--authority",
+            ".tamis/certs/ca.crt",
+            "--renew",
+        ],
     );
     assert!(renewed.status.success(), "{}", String::from_utf8_lossy(&renewed.stderr));
     eventually("the new certificate is shown", || (serial(&folder) != old).then_some(()));
@@ -245,8 +252,7 @@ fn a_swap_and_a_renewed_certificate_fail_no_request_and_a_drain_ends_connections
     let count = backend.count();
     eventually("it is on its way", || (backend.count() > count).then_some(()));
     folder.drain("0");
-    let slow: Value =
-        serde_json::from_slice(&slow.wait_with_output().unwrap().stdout).unwrap();
+    let slow: Value = serde_json::from_slice(&slow.wait_with_output().unwrap().stdout).unwrap();
     assert_eq!(slow, json!({ "status": 200, "closed": 0x100 }));
     drop(gateway);
 }

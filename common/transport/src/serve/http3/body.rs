@@ -69,16 +69,7 @@ impl StreamBody {
     /// No content.
     pub(super) fn empty(side: Rc<StreamSide>) -> Self {
         let (flaw, left) = (Rc::default(), Some(0));
-        Self {
-            side,
-            flaw,
-            reader: None,
-            first: None,
-            trailers: None,
-            left,
-            waits: false,
-            most: 0,
-        }
+        Self { side, flaw, reader: None, first: None, trailers: None, left, waits: false, most: 0 }
     }
 
     pub(in crate::serve) fn side(&self) -> &Rc<StreamSide> {
@@ -167,4 +158,3 @@ impl StreamBody {
         if self.reader.is_none() { Some(0) } else { self.left }
     }
 }
-

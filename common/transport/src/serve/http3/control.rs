@@ -143,7 +143,9 @@ async fn control(reader: &mut FrameReader, state: &ConnectionState) -> Result<()
                 }
                 let mut payload = BytesMut::new();
                 poll_fn(|cx| reader.poll_whole(&mut payload, cx)).await?;
-                pushes.take(kind, payload.freeze()).map_err(|(code, rule)| state.fail(code, rule))?;
+                pushes
+                    .take(kind, payload.freeze())
+                    .map_err(|(code, rule)| state.fail(code, rule))?;
             }
             frames::DATA | frames::HEADERS | frames::PUSH_PROMISE => {
                 let rule = "a frame stands where its type has no place";

@@ -205,13 +205,17 @@ mod tests {
 
     #[test]
     fn a_good_head_is_a_request() {
-        let request = read(&get(&[("accept", "a"), ("te", "trailers"), ("cookie", "a=1")])).unwrap();
+        let request =
+            read(&get(&[("accept", "a"), ("te", "trailers"), ("cookie", "a=1")])).unwrap();
         assert_eq!((request.method(), request.version()), (&Method::GET, Version::HTTP_3));
         assert_eq!(request.uri(), "https://a/");
         assert_eq!(request.headers().len(), 3);
         let bare = [&without(":authority")[..], &[("host", "a")]].concat();
         let bare = read(&bare).unwrap();
-        assert_eq!((bare.uri().to_string(), &bare.headers()["host"]), ("/".to_owned(), &"a".parse().unwrap()));
+        assert_eq!(
+            (bare.uri().to_string(), &bare.headers()["host"]),
+            ("/".to_owned(), &"a".parse().unwrap())
+        );
         let connect = read(&[(":method", "CONNECT"), (":authority", "a:1")]).unwrap();
         assert_eq!(connect.uri(), "a:1");
         let mut extended = get(&[]);

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Request, Response, StatusCode};
-use http_body::Body as _;
 use quinn::{RecvStream, SendStream};
 use tamis_ambient::Clock;
 use thiserror::Error as ThisError;
@@ -85,7 +84,7 @@ pub(super) async fn serve<H, B>(
     let mut writer = StreamWriter::new(send);
     let reader = RequestReader::new(receive, Rc::clone(&state), limits.section);
     let outcome = match arrive(reader, &mut writer, limits).await {
-        Ok(Some(arrived)) => respond(arrived, writer, (&state, open), &handler, &info).await,
+        Ok(Some(arrived)) => respond(arrived, writer, (&state, open), &*handler, &info).await,
         // It was refused, in full.
         Ok(None) => {
             writer.taken().await;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use futures_util::stream;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use http_body::{Body as _, Frame};
+use http_body::Frame;
 use http_body_util::{BodyExt as _, Either, Full, StreamBody as Frames};
 use quinn::{ClientConfig, Endpoint, ReadToEndError, VarInt};
 use quinn_proto::crypto::rustls::QuicClientConfig;
@@ -154,7 +154,7 @@ struct Answer {
 /// Takes frames apart.
 fn frames_of(mut octets: &[u8]) -> Vec<(u64, Vec<u8>)> {
     let mut all = Vec::new();
-    let mut take = |octets: &mut &[u8]| {
+    let take = |octets: &mut &[u8]| {
         let length = 1_usize << (octets[0] >> 6);
         let value = integer(&octets[..length]).unwrap();
         *octets = &octets[length..];
@@ -230,9 +230,8 @@ async fn a_request_is_answered_and_so_are_a_thousand() {
         let answer = client.ask(&request("GET", "/a", &[])).await.unwrap();
         assert_eq!((answer.heads, answer.content), (vec![200], b"/a".to_vec()));
         for _ in 0..10 {
-            let asked = (0..100).map(|_| async {
-                client.ask(&request("GET", "/b", &[])).await.unwrap().content
-            });
+            let asked = (0..100)
+                .map(|_| async { client.ask(&request("GET", "/b", &[])).await.unwrap().content });
             let answers = futures_util::future::join_all(asked).await;
             assert!(answers.iter().all(|content| content == b"/b"));
         }
@@ -487,9 +486,8 @@ async fn handlers_are_dropped_when_their_client_wants_no_more() {
 
 #[tokio::test]
 async fn a_client_that_gives_up_more_than_it_is_answered_is_sent_away() {
-    let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| {
-        pending::<Response<Content>>().await
-    };
+    let handler =
+        async |_: Request<RequestBody>, _: &ConnectionInfo| pending::<Response<Content>>().await;
     let limits = ServeLimits { max_idle_frames: 100, ..ServeLimits::default() };
     let (given_up, served) = serving(limits, handler, async |client| {
         let mut given_up = 0;
@@ -575,7 +573,7 @@ async fn a_client_that_does_not_read_makes_us_keep_a_bounded_part_of_a_response(
         let mut before = usize::MAX;
         while before != made.get() || before == 0 {
             before = made.get();
-            tokio::time::sleep(Duration::from_millis(100)).await;
+            sleep(Duration::from_millis(100)).await;
         }
         // The window that a client of quinn opens for a stream, and what we keep.
         assert!(before < 6 << 20, "{before}");
@@ -599,7 +597,8 @@ async fn a_listener_that_leaves_answers_what_was_on_its_way_and_ends() {
     };
     let (_, served) = serving(ServeLimits::default(), handler, async |client| {
         let mut control = client.connection.accept_uni().await.unwrap();
-        let slow = client.ask(&request("GET", "/slow", &[]));
+        let asked = request("GET", "/slow", &[]);
+        let slow = client.ask(&asked);
         let leave = async {
             begun.notified().await;
             client.stage.send_replace(ListenerStage::Leave);
@@ -659,7 +658,8 @@ async fn a_head_that_does_not_end_is_given_up() {
 #[tokio::test]
 async fn a_body_that_fails_resets_its_stream_and_no_other() {
     let canceled: Failure = Box::new(h2::Error::from(h2::Reason::CANCEL));
-    let failures = RefCell::new(vec![("broke".into(), Code::Internal), (canceled, Code::RequestCancelled)]);
+    let failures =
+        RefCell::new(vec![("broke".into(), Code::Internal), (canceled, Code::RequestCancelled)]);
     let codes: Vec<u64> = failures.borrow().iter().rev().map(|(_, code)| *code as u64).collect();
     let handler = async move |request: Request<RequestBody>, _: &ConnectionInfo| {
         if request.uri().path() == "/good" {
@@ -680,7 +680,8 @@ async fn a_body_that_fails_resets_its_stream_and_no_other() {
 #[tokio::test]
 async fn a_tunnel_is_the_content_of_its_stream() {
     let handler = async |mut request: Request<RequestBody>, _: &ConnectionInfo| {
-        let protocol = request.extensions().get::<ConnectProtocol>().map(|it| it.as_str().to_owned());
+        let protocol =
+            request.extensions().get::<ConnectProtocol>().map(|it| it.as_str().to_owned());
         if protocol.as_deref() != Some("websocket") {
             let mut refused = whole("");
             *refused.status_mut() = StatusCode::NOT_IMPLEMENTED;
@@ -725,7 +726,7 @@ async fn the_client_of_another_library_is_understood_and_understands() {
     };
     serving(ServeLimits::default(), handler, async |client| {
         let quic = h3_quinn::Connection::new(client.connection.clone());
-        let (mut driver, mut sender) = h3::client::new(quic).await.unwrap();
+        let (mut driver, sender) = h3::client::new(quic).await.unwrap();
         let driven = spawn_local(async move { driver.wait_idle().await });
         let asked = (0..20).map(|number| {
             let mut sender = sender.clone();
