@@ -84,7 +84,6 @@ mod grpc_web;
 mod handshakes;
 mod heads;
 mod hedges;
-mod http3_ports;
 mod latencies;
 mod leaving;
 

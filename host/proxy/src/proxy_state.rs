@@ -1,12 +1,12 @@
 //! State that the handle of a proxy and its admin listener share.
 
+mod http3;
 mod leave;
 mod member;
 mod sockets;
 
 use crate::admin_access::AdminAccess;
 use crate::generation::{Generation, SocketKey};
-use crate::http3_ports::Http3Ports;
 use crate::shared::ProxyShared;
 use crate::status::Status;
 use crate::worker::Command;
@@ -18,6 +18,7 @@ use std::time::Duration;
 use tamis_transport::{Address, ListenerStage};
 use tokio::sync::mpsc;
 
+use http3::Http3Ports;
 pub use leave::LeaveError;
 pub(crate) use leave::{Drain, STEP};
 pub use sockets::InheritedSockets;

@@ -1,8 +1,8 @@
 //! The UDP ports of listeners that serve HTTP/3. One that cannot be used stops nothing: TCP serves on, a problem says why, and
 //! it is tried again until it can.
 
+use super::{BoundSockets, ProxyState, lock};
 use crate::generation::{Generation, SocketKey};
-use crate::proxy_state::{BoundSockets, ProxyState, lock};
 use crate::worker::Command;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
