@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use tamis_e2e::{Answer, Backend, Folder, FolderOptions, eventually, python_environment, tamis};
 
+use crate::docs::{follow, renumber};
 use crate::grpc_web;
 use crate::policies::attachment_of;
 
@@ -287,5 +288,39 @@ fn a_udp_port_in_use_is_a_problem_while_tcp_serves_and_is_taken_once_it_is_free(
     let successor = folder.start(&["--take-over"]);
     successor.event("it is told", |event| event.to_string().contains(&said));
     assert!(gateway.wait().0.success());
+    served(&folder);
+}
+
+#[test]
+fn the_page_on_http3_does_what_it_says() {
+    let page = std::fs::read_to_string(root().join("docs/how-to/http3.md")).unwrap();
+    let backend = Backend::start();
+    let folder = Folder::gateway(&[backend.address]);
+    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
+    let ports =
+        [("8443".to_owned(), port(&folder.https)), ("15090".to_owned(), port(&folder.admin))];
+    let page = renumber(&page.replace("\":8443", "\":@"), &ports);
+    let page = page.replace("\":@", &format!("\":{}", ports[0].1));
+    // The listener of the page, whole.
+    let listener = page.split_once("```yaml\nlisteners:\n").unwrap().1.split_once("```").unwrap().0;
+    let mesh = folder.read("mesh.yaml");
+    let (before, after) = mesh.split_once("    - name: https\n").unwrap();
+    let (_, after) = after.split_once("  admin:").unwrap();
+    let lines: String = listener.lines().map(|line| format!("  {line}\n")).collect();
+    folder.write("mesh.yaml", &format!("{before}{lines}  admin:{after}"));
+    let _gateway = folder.start(&[]);
+    served(&folder);
+    let (seen, problem) = page.split_once("## When it is not served").unwrap();
+    let outputs = follow(folder.path(), seen, |_, said| said.contains("h3="));
+    let shown = page.split_once("```text\n").unwrap().1.split_once("```").unwrap().0;
+    assert_eq!(outputs[0].1.replace('\r', ""), shown);
+    // The same where the port is taken.
+    folder.edit("mesh.yaml", "      http3: { maxAge: 24h }\n", "");
+    let held = eventually("the port is free", || UdpSocket::bind(&folder.https).ok());
+    folder.edit("mesh.yaml", "protocol: HTTPS\n", "protocol: HTTPS\n      http3: {}\n");
+    let outputs = follow(folder.path(), problem, |_, said| said.contains("UDP"));
+    let said = format!("HTTP/3 is not served: UDP {} is already in use: stop", folder.https);
+    assert!(outputs[0].1.starts_with(&said), "{outputs:?}");
+    drop(held);
     served(&folder);
 }
