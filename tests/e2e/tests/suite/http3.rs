@@ -299,8 +299,7 @@ fn the_page_on_http3_does_what_it_says() {
     let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
     let ports =
         [("8443".to_owned(), port(&folder.https)), ("15090".to_owned(), port(&folder.admin))];
-    let page = renumber(&page.replace("\":8443", "\":@"), &ports);
-    let page = page.replace("\":@", &format!("\":{}", ports[0].1));
+    let page = renumber(&page, &ports);
     // The listener of the page, whole.
     let listener = page.split_once("```yaml\nlisteners:\n").unwrap().1.split_once("```").unwrap().0;
     let mesh = folder.read("mesh.yaml");

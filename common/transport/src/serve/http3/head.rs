@@ -121,7 +121,11 @@ impl Parts {
         }
         match name {
             b":method" => set(&mut self.method, Method::from_bytes(value).ok()),
-            b":scheme" => set(&mut self.scheme, Scheme::try_from(value).ok()),
+            // An empty one would pass for one.
+            b":scheme" => {
+                let scheme = Some(value).filter(|scheme| !scheme.is_empty());
+                set(&mut self.scheme, scheme.and_then(|scheme| Scheme::try_from(scheme).ok()))
+            }
             b":authority" => set(&mut self.authority, Authority::try_from(value).ok()),
             b":path" => {
                 let path = Some(value).filter(|path| !path.is_empty());

@@ -59,7 +59,7 @@ async fn echo(request: Request<RequestBody>, _: &ConnectionInfo) -> Response<Con
 /// The client's side of a test.
 struct Client {
     connection: Connection,
-    endpoint: Endpoint,
+    _endpoint: Endpoint,
     stage: watch::Sender<ListenerStage>,
 }
 
@@ -122,7 +122,7 @@ where
         });
         let endpoint = Endpoint::client("127.0.0.1:0".parse().unwrap()).unwrap();
         let connection = endpoint.connect_with(config, address, "a.test").unwrap().await.unwrap();
-        let sides = Client { connection, endpoint, stage };
+        let sides = Client { connection, _endpoint: endpoint, stage };
         let out = client(&sides).await;
         sides.connection.close(VarInt::from_u32(0x100), b"");
         (out, served.await.unwrap())
@@ -372,7 +372,7 @@ async fn what_breaks_the_protocol_ends_the_connection() {
     }
     // The end of what a connection needs.
     for kind in [0, 2, 3] {
-        serving(ServeLimits::default(), echo, async |client| {
+        let (_, _served) = serving(ServeLimits::default(), echo, async |client| {
             let octets = if kind == 0 { control(&[&settings]) } else { vec![kind] };
             client.tell(&octets).await.finish().unwrap();
             assert_eq!(client.closed().await, Code::ClosedCriticalStream as u64, "{kind}");
@@ -383,7 +383,7 @@ async fn what_breaks_the_protocol_ends_the_connection() {
 
 #[tokio::test]
 async fn what_means_nothing_in_one_direction_is_stopped_and_ends_nothing() {
-    serving(ServeLimits::default(), echo, async |client| {
+    let (_, _served) = serving(ServeLimits::default(), echo, async |client| {
         let control = [&[0][..], &frame(frames::SETTINGS, &[0x1, 0x40, 0x64, 0x21, 3])].concat();
         let _control = client.tell(&[&control[..], &frame(0x21, b"a")].concat()).await;
         // An encoder that says that it will not refer to anything, and a decoder that gave up two streams.
@@ -401,7 +401,7 @@ async fn what_means_nothing_in_one_direction_is_stopped_and_ends_nothing() {
 #[tokio::test]
 async fn a_head_beyond_its_bound_is_answered_431_whatever_way_it_is_too_large() {
     let limits = ServeLimits { max_header_list_bytes: 1_000, ..ServeLimits::default() };
-    serving(limits, echo, async |client| {
+    let (_, _served) = serving(limits, echo, async |client| {
         let long = "a".repeat(600);
         let many: Vec<(&str, &str)> = vec![("a", "b"); 40];
         for octets in [
@@ -429,7 +429,7 @@ async fn interim_responses_come_before_the_last_one() {
         let content = request.into_body().collect().await.unwrap().to_bytes();
         whole(content)
     };
-    serving(ServeLimits::default(), handler, async |client| {
+    let (_, _served) = serving(ServeLimits::default(), handler, async |client| {
         let answer = client.ask(&request("GET", "/", &[])).await.unwrap();
         assert_eq!(answer.heads, [103, 200]);
         // One that waits to be asked for its content.
@@ -467,7 +467,7 @@ async fn handlers_are_dropped_when_their_client_wants_no_more() {
         started.notify_one();
         pending::<Response<Content>>().await
     };
-    serving(ServeLimits::default(), handler, async |client| {
+    let (_, _served) = serving(ServeLimits::default(), handler, async |client| {
         // It stops reading; and the connection ends.
         for closes in [false, true] {
             let (mut send, mut receive) = client.connection.open_bi().await.unwrap();
@@ -510,7 +510,7 @@ async fn a_client_that_gives_up_more_than_it_is_answered_is_sent_away() {
 async fn frames_without_end_that_mean_nothing_send_a_client_away() {
     for unit in [frame(0x21, b""), frame(frames::DATA, b"")] {
         let limits = ServeLimits { max_idle_frames: 100, ..ServeLimits::default() };
-        serving(limits, echo, async |client| {
+        let (_, _served) = serving(limits, echo, async |client| {
             let octets = [request("POST", "/", &[]), unit.repeat(10_000)].concat();
             let _sent_away = client.ask(&octets).await;
             assert_eq!(client.closed().await, Code::ExcessiveLoad as u64, "{unit:?}");
@@ -528,7 +528,7 @@ async fn no_more_streams_are_open_than_allowed_and_no_more_content_waits() {
         goes_on.notified().await;
         whole("")
     };
-    serving(limits, handler, async |client| {
+    let (_, _served) = serving(limits, handler, async |client| {
         let mut streams = Vec::new();
         for _ in 0..3 {
             streams.push(client.connection.open_bi().await.unwrap());
@@ -566,7 +566,7 @@ async fn a_client_that_does_not_read_makes_us_keep_a_bounded_part_of_a_response(
         });
         Response::new(Frames::new(endless))
     };
-    serving(ServeLimits::default(), handler, async |client| {
+    let (_, _served) = serving(ServeLimits::default(), handler, async |client| {
         let (mut send, receive) = client.connection.open_bi().await.unwrap();
         send.write_all(&request("GET", "/", &[])).await.unwrap();
         send.finish().unwrap();
@@ -644,7 +644,7 @@ async fn a_connection_without_requests_ends_as_if_the_listener_left() {
 async fn a_head_that_does_not_end_is_given_up() {
     let mut limits = ServeLimits::default();
     limits.gate.head_timeout = Duration::from_millis(100);
-    serving(limits, echo, async |client| {
+    let (_, _served) = serving(limits, echo, async |client| {
         let (mut send, mut receive) = client.connection.open_bi().await.unwrap();
         send.write_all(&request("GET", "/", &[])[..5]).await.unwrap();
         let reset = receive.read_to_end(10).await;
@@ -668,7 +668,7 @@ async fn a_body_that_fails_resets_its_stream_and_no_other() {
         let (failure, _) = failures.borrow_mut().pop().unwrap();
         pieces(vec![Ok(Frame::data(Bytes::from_static(b"some"))), Err(failure)])
     };
-    serving(ServeLimits::default(), handler, async |client| {
+    let (_, _served) = serving(ServeLimits::default(), handler, async |client| {
         for code in codes {
             assert_eq!(client.ask(&request("GET", "/", &[])).await, Err(code));
             assert_eq!(client.ask(&request("GET", "/good", &[])).await.unwrap().content, b"good");
@@ -699,7 +699,7 @@ async fn a_tunnel_is_the_content_of_its_stream() {
         }));
         whole("")
     };
-    serving(ServeLimits::default(), handler, async |client| {
+    let (_, _served) = serving(ServeLimits::default(), handler, async |client| {
         let head = request("CONNECT", "/", &[(":protocol", "websocket")]);
         // The pseudo-header has to come before other fields, and it does.
         let content = [frame(frames::DATA, b"hel"), frame(frames::DATA, b"loworld")].concat();
@@ -724,7 +724,7 @@ async fn the_client_of_another_library_is_understood_and_understands() {
         response.headers_mut().insert("content-type", HeaderValue::from_static("text/plain"));
         response
     };
-    serving(ServeLimits::default(), handler, async |client| {
+    let (_, _served) = serving(ServeLimits::default(), handler, async |client| {
         let quic = h3_quinn::Connection::new(client.connection.clone());
         let (mut driver, sender) = h3::client::new(quic).await.unwrap();
         let driven = spawn_local(async move { driver.wait_idle().await });
