@@ -148,6 +148,7 @@ impl Worker {
             Err(error) => return self.failed(key, client, error.reason(), &causes(&error)),
         };
         let Some(shutdown) = self.shutdown_of(ListenerWay::Quic, key, &name) else { return };
+        self.shared.http3_connections_total.fetch_add(1, Ordering::Relaxed);
         let (local, identity) = (key.address().clone(), Some(identity));
         let info = ConnectionInfo { sender: client, local, identity };
         self.serve_streams(&name, quic, info, shutdown).await;

@@ -85,6 +85,7 @@ fn curl_finds_http3_by_alt_svc_and_requests_pass_the_same_pipeline() {
     let second = curl(&folder, "/b", json!({ "cache": cache }));
     assert_eq!((&second["version"], &second["status"]), (&json!(3), &json!(200)), "{second}");
     assert_eq!(second["body"], "/b");
+    assert!(folder.metric(&["tamis_http3_connections_total"]).unwrap() >= 1.0);
     assert_eq!(second["headers"]["alt-svc"], Value::Null, "it is there already");
 
     // What a request says of itself that only a proxy may say does not get through.
