@@ -43,9 +43,9 @@ words! {
     }
     /// Which clients of a listener get the interim responses of upstreams.
     pub enum InterimResponses {
-        /// Clients of HTTP/2; clients of HTTP/1.1 get the final response alone.
+        /// Clients of HTTP/2 and HTTP/3; clients of HTTP/1.1 get the final response alone.
         Http2,
-        /// Clients of HTTP/1.1 and HTTP/2.
+        /// Clients of HTTP/1.1 and later.
         All,
     }
     /// Handling of `//` in a path.
@@ -146,7 +146,7 @@ shapes! {
         pub max_connections: Option<u32>,
         /// Routes that it accepts; default: those of the gateway's namespace.
         pub allowed_routes: Option<AllowedRoutes>,
-        /// Protocols to which requests may be upgraded, over HTTP/1.1 and HTTP/2; default: `websocket`.
+        /// Protocols to which requests may be upgraded, over HTTP/1.1 and later; default: `websocket`.
         /// HTTP and TLS are never allowed.
         pub upgrades: Option<Vec<String>>,
         /// Whether clients see the code of a refusal. Default: `Show` where the gateway listens on a

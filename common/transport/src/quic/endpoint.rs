@@ -163,7 +163,7 @@ impl QuicHandshake {
         let facts = connection.handshake_data().and_then(|data| data.downcast().ok());
         let leaf = connection.peer_identity().and_then(|identity| identity.downcast().ok());
         let connection = QuicConnection::new(connection, place);
-        let Some(facts) = facts else { return Err(TlsError::Timeout) };
+        let Some(facts) = facts else { return Err(TlsError::UnknownName { asked: None }) };
         let HandshakeFacts { listener, server_name, protocol } = *facts;
         let leaf: Option<Box<Vec<CertificateDer<'static>>>> = leaf;
         let leaf = leaf.and_then(|chain| chain.into_iter().next());
