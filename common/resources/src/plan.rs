@@ -212,6 +212,16 @@ plans! {
         /// header is read.
         #[serde(skip_serializing_if = "Option::is_none")]
         pub proxy_protocol: Option<Vec<String>>,
+        /// HTTP/3 on the UDP port of the same number; `None`: it is not served.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        pub http3: Option<Http3Plan>,
+    }
+    /// HTTP/3 of a listener.
+    #[derive(Eq)]
+    pub struct Http3Plan {
+        /// How long clients may remember it, in seconds, as responses over TCP tell them; `None`: none tells them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub advertised_for: Option<u64>,
     }
     /// Proxies whose statement of the client's address counts.
     #[derive(Eq)]
@@ -551,6 +561,7 @@ impl Default for ListenerRulesPlan {
             escapes: PathEscapes::Segment,
             client_address: None,
             proxy_protocol: None,
+            http3: None,
             hostname: None,
             elsewhere: Vec::new(),
         }

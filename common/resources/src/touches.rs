@@ -122,6 +122,8 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
     ("/listeners/*/clientAddress/trusted/*", FieldReferent::Nothing),
     ("/listeners/*/clientAddress/hops", FieldReferent::Nothing),
     ("/listeners/*/proxyProtocol/trusted/*", FieldReferent::Nothing),
+    ("/listeners/*/http3/advertise", FieldReferent::Nothing),
+    ("/listeners/*/http3/maxAge", FieldReferent::Nothing),
     ("/listeners/*/idleTimeout", FieldReferent::Nothing),
     ("/listeners/*/maxConnections", FieldReferent::Nothing),
     ("/listeners/*/tls/mode", FieldReferent::Nothing),

@@ -14,11 +14,10 @@ use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Instant;
 
+use crate::budget::Budget;
 use crate::serve::linger;
 use crate::turn::ConnectionTurn;
 use backlog::{FrameBacklog, PartEnds};
@@ -27,8 +26,6 @@ use backlog::{FrameBacklog, PartEnds};
 /// return, or a DATA frame that we send, which peers answer with WINDOW_UPDATE for the stream and for the
 /// connection, and some with a PING.
 const EARNED: u32 = 4;
-/// Frames that each second adds, for pings on idle connections.
-const EARNED_A_SECOND: u64 = 50;
 /// What a SETTINGS frame takes from the budget: each calls for a frame of ours before anything else may be read (RFC 9113
 /// §6.5.3), and peers send one, and a few more where they adapt their windows.
 const SETTINGS_COST: u32 = 10;
@@ -101,7 +98,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
             io: Some(io),
             received,
             sent,
-            budget: Budget { left: most, most, since: Instant::now() },
+            budget: Budget::new(most),
             turn: ConnectionTurn::default(),
             backlog: FrameBacklog::default(),
             heard: Rc::default(),
@@ -156,38 +153,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin + 'static> MeteredStream<IO> {
         };
         io::Error::new(kind, "the peer sends more unnecessary frames than allowed")
     }
-}
-
-/// How many unnecessary frames a peer may still send.
-#[derive(Debug)]
-struct Budget {
-    left: u32,
-    most: u32,
-    /// When time last added to it; the clock is read only when it is used up.
-    since: Instant,
-}
-
-impl Budget {
-    fn earn(&mut self, frames: u32) {
-        self.left = self.left.saturating_add(frames).min(self.most);
-    }
-
-    fn spend(&mut self, frames: u32) -> bool {
-        if self.left < frames {
-            let now = Instant::now();
-            let passed = now.saturating_duration_since(std::mem::replace(&mut self.since, now));
-            self.earn(earned_in(passed));
-        }
-        let left = self.left.checked_sub(frames);
-        self.left = left.unwrap_or(self.left);
-        left.is_some()
-    }
-}
-
-fn earned_in(passed: Duration) -> u32 {
-    let milliseconds = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
-    let earned = milliseconds.saturating_mul(EARNED_A_SECOND).checked_div(1_000);
-    earned.and_then(|earned| u32::try_from(earned).ok()).unwrap_or(u32::MAX)
 }
 
 /// The position of the next byte in a stream of frames.
@@ -495,15 +460,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_we_send_calls_for_frames_of_the_peer_and_so_does_time() {
-        let mut budget = Budget { left: 10, most: 10, since: Instant::now() };
-        let spent = |budget: &mut Budget| (0..100).filter(|_| budget.spend(1)).count();
-        assert_eq!(spent(&mut budget), 10);
-        assert!(!budget.spend(1));
-        tokio::time::advance(Duration::from_millis(100)).await;
-        assert_eq!(spent(&mut budget), 5);
-        tokio::time::advance(Duration::from_secs(3600)).await;
-        assert_eq!(spent(&mut budget), 10);
+    async fn what_we_send_calls_for_frames_of_the_peer() {
         let (_client, server) = tokio::io::duplex(1 << 16);
         let mut metered = MeteredStream::from_client(server, 10);
         metered.budget.left = 0;

@@ -36,6 +36,7 @@
 )]
 
 pub mod address;
+mod budget;
 mod captured;
 mod carry;
 mod causes;
@@ -49,6 +50,8 @@ pub mod hosts;
 pub mod listen;
 mod message;
 pub mod proxy_protocol;
+mod qpack;
+pub mod quic;
 pub mod response;
 pub mod serve;
 mod streams;
@@ -68,11 +71,14 @@ pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedReque
 pub use listen::{BoundListener, ListenError, SocketListener, bind, spread};
 pub use message::spare::give_back;
 pub use proxy_protocol::{ProxyHeaderError, ProxyHeaderVersion, proxy_header, read_proxy_header};
+pub use quic::{
+    BoundUdp, ChooseListener, QuicConnection, QuicEndpoint, QuicHandshake, QuicListener, bind_udp,
+};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
-    ConnectProtocol, ConnectionInfo, InterimSender, ListenerStage, PendingTunnel, PrefixedStream,
-    RequestBody, RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown, TunnelError,
-    serve_connection, serve_recording_refusals,
+    ConnectProtocol, ConnectionInfo, Http3Error, InterimSender, ListenerStage, PendingTunnel,
+    PrefixedStream, RequestBody, RequestBodyError, ServeError, ServeLimits, ServerTunnel, Shutdown,
+    TunnelError, serve_connection, serve_quic, serve_recording_refusals,
 };
 pub use streams::{
     KeepAlive, PingTimes, ReceivedContent, SendContentError, ServedBody, UploadPace, send_content,

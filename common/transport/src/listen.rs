@@ -62,6 +62,32 @@ pub enum ListenError {
         /// The requested path.
         path: PathBuf,
     },
+    /// Another process uses the UDP port.
+    #[error(
+        "UDP {address} is already in use: stop the other process (`ss -lpun` names it), or choose another port"
+    )]
+    UdpInUse {
+        /// The requested address.
+        address: SocketAddr,
+    },
+    /// The operating system does not allow this user to use the UDP port.
+    #[error(
+        "UDP {address} needs more rights: choose a port from 1024 up, or grant CAP_NET_BIND_SERVICE"
+    )]
+    UdpDenied {
+        /// The requested address.
+        address: SocketAddr,
+    },
+    /// The UDP port cannot be used for another reason.
+    #[error(
+        "cannot receive on UDP {address}: check that the address belongs to this machine, and that UDP is allowed"
+    )]
+    UdpBind {
+        /// The requested address.
+        address: SocketAddr,
+        /// The operating system's error.
+        source: io::Error,
+    },
     /// Any other error; usually the address does not belong to this machine.
     #[error("cannot listen on {address}: check that the address belongs to this machine")]
     Bind {

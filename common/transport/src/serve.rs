@@ -4,10 +4,13 @@ mod body;
 mod date;
 mod http1;
 mod http2;
+mod http3;
 pub(crate) mod linger;
 mod pending;
 mod rewound;
 mod side;
+mod stream_head;
+mod stream_side;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -27,10 +30,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 pub use self::body::{InterimSender, RequestBody};
-pub use self::http2::ConnectProtocol;
+pub use self::http3::{Http3Error, serve_quic};
 pub use self::pending::{PendingTunnel, TunnelError};
 pub use self::rewound::PrefixedStream;
 pub use self::side::RequestBodyError;
+pub use self::stream_head::ConnectProtocol;
 pub use self::tunnel::ServerTunnel;
 use crate::address::Address;
 use crate::first_read::poll_first_read;
@@ -117,6 +121,9 @@ pub enum ServeError {
     /// The peer left, broke the protocol, or a body failed.
     #[error("the connection broke")]
     Http2(#[source] h2::Error),
+    /// The peer left, or broke the protocol.
+    #[error("the connection broke")]
+    Http3(#[source] Http3Error),
     /// The peer did not answer a ping.
     #[error("the peer of a silent connection did not answer a ping")]
     Silent,

@@ -225,6 +225,8 @@ impl Node {
             notes.push(format!("{message}; {help}"));
             problems_shown.push(json!({ "code": code, "message": message, "help": help }));
         }
+        // The status has them by itself, for as long as they last.
+        notes.extend(self.proxy.http3_problems());
         self.proxy.report(Status {
             slots: slots.clone(),
             problems: problems_shown,

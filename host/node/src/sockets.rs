@@ -19,8 +19,8 @@ use tamis_exchange::{
     PathRules, Protocols, TrustedProxies,
 };
 use tamis_proxy::{
-    CaptureRules, CertificateStatus, EgressRule, EgressRules, InterimClients, ListenerConfig,
-    ListenerRules, Reasons, StreamBackend, StreamRules, TcpRules,
+    CaptureRules, CertificateStatus, EgressRule, EgressRules, Http3Rules, InterimClients,
+    ListenerConfig, ListenerRules, Reasons, StreamBackend, StreamRules, TcpRules,
 };
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, CapturedPlan, ClientAddressField, ClientAddressPlan,
@@ -76,6 +76,7 @@ fn rules(plan: &ListenerRulesPlan) -> ListenerRules {
             .proxy_protocol
             .as_deref()
             .map(|trusted| AddressPrefixes::new(trusted).unwrap_or_default()),
+        http3: plan.http3.as_ref().map(|http3| Http3Rules { advertised_for: http3.advertised_for }),
     }
 }
 

@@ -43,7 +43,7 @@ pub(crate) fn decode(
     let Arrival { connection, chain, direction, rules, shared, id, .. } = *arrival;
     let owners = &chain.owners;
     check_method(request.method())?;
-    if request.version() == Version::HTTP_2 {
+    if request.version() >= Version::HTTP_2 {
         check_fields(request.headers(), shared.limits.gate.max_fields)?;
     }
     let origin = origin(request.headers(), &shared.copy_mark)?;
@@ -54,8 +54,12 @@ pub(crate) fn decode(
         *request.uri_mut() = uri;
         named?
     };
-    if authority.is_empty() && request.version() == Version::HTTP_2 {
-        return Err(refuse("request.host", 400, "the request names no host (RFC 9113 §8.3.1)"));
+    if authority.is_empty() && request.version() >= Version::HTTP_2 {
+        return Err(refuse(
+            "request.host",
+            400,
+            "the request names no host (RFC 9113 §8.3.1, RFC 9114 §4.3.1)",
+        ));
     }
     // Where a connection goes was decided when the application chose its address, which a host in a request must not
     // change.
@@ -118,9 +122,9 @@ fn check_method(method: &Method) -> Result<(), Refusal> {
 }
 
 /// The rules that the gate checks for HTTP/1: how many fields a head has, and no blank at an end of a value (RFC 9113
-/// §8.2.1). Servers of HTTP/1 do not read such a blank, so they would receive another value than policies saw.
+/// §8.2.1, RFC 9114 §10.3). Servers of HTTP/1 do not read such a blank, so they would receive another value than policies saw.
 fn check_fields(headers: &HeaderMap, max_fields: usize) -> Result<(), Refusal> {
-    // HTTP/2 may send a cookie as several fields, which count as the one that they become.
+    // HTTP/2 and HTTP/3 may send a cookie as several fields, which count as the one that they become.
     let crumbs = headers.get_all(header::COOKIE).iter().count().saturating_sub(1);
     if headers.len().saturating_sub(crumbs) > max_fields {
         let detail = format!("the head has more than {max_fields} fields");
@@ -219,7 +223,7 @@ fn path(
     match uri.path_and_query() {
         Some(path) if path.as_str() == "*" && *method == Method::OPTIONS => Ok("*".to_owned()),
         // An absolute target may have a query and no path, which is `/` (RFC 9112 §3.2.1).
-        Some(path) if path.as_str().starts_with('?') && version != Version::HTTP_2 => {
+        Some(path) if path.as_str().starts_with('?') && version < Version::HTTP_2 => {
             let rooted = format!("/{path}");
             Ok(text(normal_path(&rooted, rules).map_err(wrong)?))
         }

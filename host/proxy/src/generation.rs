@@ -101,6 +101,12 @@ impl ListenerConfig {
 }
 
 impl ListenerConfig {
+    /// Whether it serves HTTP/3: without its own TLS, or where connections are not read, there is none.
+    pub(crate) fn serves_http3(&self) -> bool {
+        let headed = self.rules.header_senders.is_some();
+        self.rules.http3.is_some() && self.tls.is_some() && self.tcp.is_none() && !headed
+    }
+
     /// Whether the first message of a handshake is read for its server name, and nothing after it.
     pub(crate) fn is_by_server_name(&self) -> bool {
         self.routed().is_some_and(StreamRules::is_by_server_name)
@@ -138,6 +144,15 @@ pub struct ListenerRules {
     pub hostname: Option<HostPattern>,
     /// Those of its hosts that another listener of its port has, whether that one listens or not.
     pub elsewhere: Vec<HostPattern>,
+    /// HTTP/3 on the UDP port of the same number; `None`: it is not served.
+    pub http3: Option<Http3Rules>,
+}
+
+/// HTTP/3 of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Http3Rules {
+    /// How long clients may remember it, in seconds, as responses over TCP tell them; `None`: none tells them.
+    pub advertised_for: Option<u64>,
 }
 
 impl ListenerRules {
@@ -201,9 +216,9 @@ pub enum Reasons {
 /// Which clients get interim responses of upstreams. Some clients of HTTP/1.1 take one for the final response (RFC 8297 §3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum InterimClients {
-    /// Those of HTTP/2.
+    /// Those of HTTP/2 and HTTP/3.
     Http2,
-    /// Those of HTTP/1.1 and HTTP/2.
+    /// Those of HTTP/1.1 and later.
     #[default]
     All,
 }

@@ -143,8 +143,8 @@ pub use admin_access::AdminAccess;
 pub use counts::SlotCounts;
 pub use error::ProxyError;
 pub use generation::{
-    Attachment, CaptureRules, ChainLayout, EgressRule, EgressRules, Generation, InterimClients,
-    ListenerConfig, ListenerRules, Reasons, SlotOccupant, TcpRules,
+    Attachment, CaptureRules, ChainLayout, EgressRule, EgressRules, Generation, Http3Rules,
+    InterimClients, ListenerConfig, ListenerRules, Reasons, SlotOccupant, TcpRules,
 };
 pub use heads::Owners;
 pub use mesh_calls::MeshCalls;

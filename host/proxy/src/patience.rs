@@ -1,7 +1,7 @@
-//! How long the proxy waits for the next piece of a body that a client sends over HTTP/2.
+//! How long the proxy waits for the next piece of a body that a client sends over HTTP/2 or HTTP/3.
 //!
-//! Over HTTP/1 the gate keeps this time (`GateLimits::body_timeout`). An HTTP/2 connection has none for each
-//! stream: it stays alive by its pings while a stream of it holds a request, its buffers and an upstream.
+//! Over HTTP/1 the gate keeps this time (`GateLimits::body_timeout`). A connection with streams has none for
+//! each: it stays alive by its pings while a stream of it holds a request, its buffers and an upstream.
 
 use bytes::Bytes;
 use http::{HeaderMap, Version};
@@ -20,7 +20,7 @@ const GRPC_PAUSE_MAX: Duration = Duration::from_secs(3600);
 
 /// The body of a request, with a bound for its pauses.
 pub(crate) fn bounded(body: Body, version: Version, head: &HeaderMap, pause: Duration) -> Body {
-    if version != Version::HTTP_2 || body.is_end_stream() {
+    if version < Version::HTTP_2 || body.is_end_stream() {
         return body;
     }
     let limit = if is_grpc(head) { GRPC_PAUSE_MAX } else { pause };
@@ -86,6 +86,7 @@ mod tests {
             ("a silent call", Version::HTTP_2, "application/grpc", None, Some(GRPC_PAUSE_MAX)),
             ("another spelling", Version::HTTP_2, "application/grp", None, Some(minute)),
             // There the gate keeps the time.
+            ("HTTP/3", Version::HTTP_3, "text/plain", None, Some(minute)),
             ("HTTP/1", Version::HTTP_11, "text/plain", None, None),
         ] {
             let (send, body) = Body::channel(1);

@@ -154,6 +154,7 @@ impl Proxy {
             draining: false.into(),
             connections: 0.into(),
             connections_total: 0.into(),
+            http3_connections_total: 0.into(),
             handshakes_failed: Default::default(),
             copy_mark: CopyMark::new(options.random),
             mirrors: Default::default(),
@@ -189,6 +190,7 @@ impl Proxy {
             lame_duck: options.lame_duck,
             workers: senders,
             bound: Mutex::default(),
+            http3: Mutex::default(),
             inherited: options.inherited,
             local: Mutex::default(),
             admin: Mutex::default(),
@@ -320,12 +322,20 @@ impl Proxy {
                 .map_err(|_| ProxyError::Worker(TAKE_MAX))?;
         }
         inner.shared.service_table.retain(&services);
+        if !closed {
+            inner.follow_http3(&inner.generation.load_full(), &bound);
+        }
         Ok(())
     }
 
     /// The generation that serves now.
     pub fn generation(&self) -> Arc<Generation> {
         self.inner.generation.load_full()
+    }
+
+    /// Why HTTP/3 is not served where a listener should serve it; each with its listener and the way out.
+    pub fn http3_problems(&self) -> Vec<String> {
+        lock(&self.inner.http3).problems()
     }
 
     /// The actual address of a listener: with the port that the system chose if it was 0.

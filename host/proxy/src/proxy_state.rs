@@ -1,5 +1,6 @@
 //! State that the handle of a proxy and its admin listener share.
 
+mod http3;
 mod leave;
 mod member;
 mod sockets;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use tamis_transport::{Address, ListenerStage};
 use tokio::sync::mpsc;
 
+use http3::Http3Ports;
 pub use leave::LeaveError;
 pub(crate) use leave::{Drain, STEP};
 pub use sockets::InheritedSockets;
@@ -31,6 +33,8 @@ pub(crate) struct ProxyState {
     pub(crate) lame_duck: Duration,
     pub(crate) workers: Vec<mpsc::UnboundedSender<Command>>,
     pub(crate) bound: Mutex<HashMap<SocketKey, BoundSockets>>,
+    /// The UDP ports; locked after `bound`.
+    pub(crate) http3: Mutex<Http3Ports>,
     pub(crate) inherited: InheritedSockets,
     /// Addresses with the port the system chose.
     pub(crate) local: Mutex<HashMap<String, Address>>,

@@ -43,6 +43,8 @@ pub(crate) struct ProxyShared {
     pub(crate) draining: AtomicBool,
     pub(crate) connections: AtomicU64,
     pub(crate) connections_total: AtomicU64,
+    /// Those of HTTP/3, once their handshake is complete.
+    pub(crate) http3_connections_total: AtomicU64,
     pub(crate) handshakes_failed: FailedHandshakes,
     pub(crate) exchanges: AtomicU64,
     /// In the copies of requests that this proxy makes.

@@ -201,6 +201,7 @@ fn shared() -> ProxyShared {
         draining: false.into(),
         connections: 0.into(),
         connections_total: 0.into(),
+        http3_connections_total: 0.into(),
         handshakes_failed: Default::default(),
         copy_mark: CopyMark::new(options.random),
         mirrors: Default::default(),

@@ -1,7 +1,7 @@
 //! Content where none is expected.
 //!
 //! Servers disagree whether GET, HEAD and TRACE have content: one that does not read it takes it for the next request on the
-//! connection. HTTP/1.1 states in the head whether there is any, and the gate refuses it; HTTP/2 may leave that open until the
+//! connection. HTTP/1.1 states in the head whether there is any, and the gate refuses it; HTTP/2 and HTTP/3 may leave that open until the
 //! stream ends, so the end is waited for here.
 
 use bytes::Bytes;
@@ -21,7 +21,7 @@ where
     B::Error: std::fmt::Display,
 {
     let bodiless = [Method::GET, Method::HEAD, Method::TRACE].contains(request.method());
-    if !bodiless || request.version() != Version::HTTP_2 || request.body().is_end_stream() {
+    if !bodiless || request.version() < Version::HTTP_2 || request.body().is_end_stream() {
         return Ok(());
     }
     if request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length != "0") {
@@ -76,8 +76,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_method_without_content_goes_on_once_there_is_none() {
         let refused = Some(("http.unexpected-body", 400));
-        for method in ["GET", "HEAD", "TRACE"] {
-            let two = Version::HTTP_2;
+        let streams = [Version::HTTP_2, Version::HTTP_3];
+        for (method, two) in
+            ["GET", "HEAD", "TRACE"].iter().flat_map(|method| streams.map(|it| (*method, it)))
+        {
             assert_eq!(checked(method, two, Full::from("a")).await, refused, "{method}");
             assert_eq!(checked(method, two, Empty::<Bytes>::new()).await, None, "{method}");
             let frames = |octets: [&'static str; 2]| {

@@ -4,6 +4,7 @@ mod admit;
 mod admit_again;
 mod handle;
 mod host;
+mod quic;
 mod requests;
 mod rounds;
 mod sender;
@@ -14,7 +15,8 @@ use crate::balance;
 use crate::generation::{Generation, SocketKey};
 use crate::mesh_calls::MeshCall;
 use crate::shared::{ID_BITS, ProxyShared};
-use handle::Worker;
+use handle::{ListenerPlace, ListenerWay, Worker};
+use quic::WorkerQuic;
 use rounds::{DueWork, WorkerRounds};
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};
@@ -22,7 +24,7 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tamis_transport::{BoundListener, ListenerStage, SocketListener};
+use tamis_transport::{BoundListener, BoundUdp, ListenerStage, SocketListener};
 use tamis_upstream::Upstreams;
 use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
@@ -35,6 +37,8 @@ pub(crate) enum Command {
         sockets: Vec<(SocketKey, Vec<BoundListener>)>,
         taken: std::sync::mpsc::Sender<()>,
     },
+    /// Serve HTTP/3 at these sockets too, if a listener of the generation still does.
+    ServeQuic { sockets: Vec<(SocketKey, BoundUdp)> },
     /// A filter calls a service of the mesh.
     Call(MeshCall),
     /// Send clients elsewhere while still serving them; close the listeners or continue to accept.
@@ -70,6 +74,7 @@ pub(crate) fn run(
             followed: watch::Sender::new(Rc::clone(&state)),
             state: RefCell::new(state),
             accepting: RefCell::default(),
+            quic: RefCell::default(),
             stages: RefCell::default(),
             stage: Cell::new(ListenerStage::Serve),
             // 0 is the exchange of self-tests.
@@ -94,6 +99,7 @@ pub(crate) fn run(
                     // Nobody waits any more if the proxy was dropped meanwhile.
                     let _ = taken.send(());
                 }
+                Some(Command::ServeQuic { sockets }) => worker.serve_udp(sockets),
                 Some(Command::Call(call)) => {
                     let callee = worker.state().callee(&call);
                     let answered = call.answer(callee, worker.shared.clock);
@@ -113,6 +119,7 @@ pub(crate) fn run(
             }
         }
         worker.state().flush();
+        worker.close_quic().await;
     });
     Ok(())
 }
@@ -137,6 +144,7 @@ impl Worker {
         state.review_statistics();
         balance::begin(&state.balanced);
         self.follow(&state);
+        self.follow_quic();
         for (key, sockets) in sockets {
             self.listen(key, sockets);
         }
@@ -144,9 +152,9 @@ impl Worker {
 
     /// Ends the listeners and closes the sockets that a generation no longer has, and begins new listeners.
     fn follow(&self, state: &WorkerState) {
-        let here: HashSet<(SocketKey, String)> = state.listener_places().collect();
+        let here: HashSet<ListenerPlace> = state.listener_places().collect();
         self.accepting.borrow_mut().retain(|key, tasks| {
-            let stays = here.iter().any(|(one, _)| one == key);
+            let stays = here.iter().any(|one| one.key == *key);
             if !stays {
                 tasks.drain(..).for_each(|task| task.abort());
             }
@@ -200,6 +208,7 @@ impl Worker {
     /// Moves all listeners, and future ones, to a stage.
     fn reach(&self, stage: ListenerStage, accept: bool) {
         self.stage.set(stage);
+        self.quic.borrow().values().for_each(|quic| quic.refuse(!accept));
         if !accept {
             let mut accepting = self.accepting.borrow_mut();
             accepting.values_mut().flat_map(|tasks| tasks.drain(..)).for_each(|task| task.abort());

@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 pub enum Answer {
     /// With this status.
     Status(u16),
+    /// With 200 and the body that it received.
+    Echo,
     /// With 200 after a while.
     Slow(Duration),
 }
@@ -116,10 +118,12 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
         headers: headers.collect(),
         body,
     };
-    *state.last.lock().unwrap() = Some(seen);
     let how = *state.answer.lock().unwrap();
-    let mut response = Response::new(Full::new(Bytes::from(path)));
+    let body = if matches!(how, Answer::Echo) { seen.body.clone() } else { path.into() };
+    *state.last.lock().unwrap() = Some(seen);
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     match how {
+        Answer::Echo => {}
         Answer::Status(status) => *response.status_mut() = StatusCode::from_u16(status).unwrap(),
         Answer::Slow(time) => tokio::time::sleep(time).await,
     }

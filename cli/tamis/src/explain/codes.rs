@@ -142,6 +142,7 @@ pub(crate) const CODES: &[Code] = &[
     row("backend-tls.tcp", "a BackendTLSPolicy is for a `tcp` port, whose connections gateways carry as they are", "the rules of BackendTLSPolicy", "write in `sectionName` the name of a port for requests; until then no connection is carried to the tcp port"),
     row("gateway.conflict", "two listeners of a Gateway exclude each other; the first one listens", "the rules of gateways", "give them different ports, or different hostnames"),
     row("gateway.listener", "a listener of a Gateway is invalid", "the rules of gateways", "correct the named listener"),
+    row("listener.http3", "a listener should serve HTTP/3, and its UDP port cannot be used; HTTP/1.1 and HTTP/2 are served", "the proxy", "read the message: it names the port and the way out; it is tried again every second"),
     row("gateway.address", "a proxy cannot listen on an address of a Gateway", "the rules of gateways", "write an IP address, or omit it"),
     row("gateway.client-address", "a listener does not state correctly which proxies it trusts with the client's address", "the rules of gateways", "write `trusted` addresses or prefixes, `hops`, or both"),
     row("gateway.upgrade", "a listener allows a protocol that must not be tunnelled", "the rules of gateways", "remove it: HTTP and TLS are never tunnelled"),

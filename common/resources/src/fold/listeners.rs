@@ -7,13 +7,14 @@ use super::tcp::{OutboundPort, application, idle_fault, listener_plan, tcp_ports
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy, RESOLVED};
 use crate::access_rule::prefix;
 use crate::document::Document;
+use crate::format::Millis;
 use crate::kinds::{
     ClientAddressField, GatewaySpec, InterimResponses, Listener, ListenerProtocol, ListenerReasons,
     ListenerTls, ListenerTlsMode,
 };
 use crate::plan::{
-    AddressPlan, ChainPlan, ClientAddressPlan, ListenerFilesPlan, ListenerPlan, ListenerRulesPlan,
-    TlsPlan, TrafficDirection,
+    AddressPlan, ChainPlan, ClientAddressPlan, Http3Plan, ListenerFilesPlan, ListenerPlan,
+    ListenerRulesPlan, TlsPlan, TrafficDirection,
 };
 
 /// A socket, and for a gateway the listener it belongs to.
@@ -181,6 +182,7 @@ impl<'a> Fold<'a> {
             ("interimResponses", listener.interim_responses.is_some()),
             ("paths", listener.paths.is_some()),
             ("clientAddress", listener.client_address.is_some()),
+            ("http3", listener.http3.is_some()),
         ];
         let of_connections = [
             ("idleTimeout", listener.idle_timeout.is_some()),
@@ -200,6 +202,7 @@ impl<'a> Fold<'a> {
             let message = "connections of a TCP listener name no host; remove it, or write TLS";
             wrong.push((place("hostname"), message.to_owned()));
         }
+        wrong.extend(http3_faults(listener).map(|(field, message)| (place(field), message)));
         let idle = listener.idle_timeout.filter(|_| is_stream(listener)).and_then(idle_fault);
         wrong.extend(idle.map(|message| (place("idleTimeout"), message)));
         let sound = wrong.is_empty();
@@ -270,6 +273,35 @@ impl<'a> Fold<'a> {
             }
         }
     }
+}
+
+/// How long clients may remember that a listener serves HTTP/3: the least, the most, and the default in milliseconds.
+const HTTP3_AGE: (Millis, Millis, Millis) =
+    (Millis(1_000), Millis(720 * 3_600_000), Millis(24 * 3_600_000));
+
+/// What is wrong with the HTTP/3 of a listener, each with its field.
+fn http3_faults(listener: &Listener) -> impl Iterator<Item = (&'static str, String)> {
+    let http3 = listener.http3.as_ref().filter(|_| !is_stream(listener));
+    let clear = http3.filter(|_| listener.protocol == ListenerProtocol::HTTP).map(|_| {
+        let message = "HTTP/3 has TLS in it; write protocol HTTPS and `tls`, or remove `http3`";
+        ("http3", message.to_owned())
+    });
+    let headed = http3.filter(|_| listener.proxy_protocol.is_some()).map(|_| {
+        let message = "load balancers write no PROXY header over UDP, so `proxyProtocol` and `http3` exclude each other; remove one of them, or serve HTTP/3 at a port of its own";
+        ("http3", message.to_owned())
+    });
+    let (least, most, _) = HTTP3_AGE;
+    let age = http3.and_then(|http3| http3.max_age).filter(|age| !(least..=most).contains(age));
+    let age = age.map(|age| ("http3/maxAge", format!("maxAge must be from 1s to 720h, not {age}")));
+    clear.into_iter().chain(headed).chain(age)
+}
+
+/// The plan of HTTP/3.
+fn http3(listener: &Listener) -> Option<Http3Plan> {
+    let http3 = listener.http3.as_ref()?;
+    let (_, _, default) = HTTP3_AGE;
+    let seconds = http3.max_age.unwrap_or(default).0 / 1_000;
+    Some(Http3Plan { advertised_for: http3.advertise.unwrap_or(true).then_some(seconds) })
 }
 
 /// What is wrong with the TLS of a listener.
@@ -417,6 +449,7 @@ fn rules(all: &[Listener], listener: &Listener, ip: std::net::IpAddr) -> Listene
         hostname: listener.hostname.clone(),
         elsewhere: elsewhere(all, listener),
         proxy_protocol: listener.proxy_protocol.as_ref().map(|it| it.trusted.clone()),
+        http3: http3(listener),
     }
 }
 

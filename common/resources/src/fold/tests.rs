@@ -16,8 +16,8 @@ use serde_json::json;
 
 use crate::plan::{
     AddressPlan, AmbiguousPaths, ClientAddressField, ClientAddressPlan, EmptySegments,
-    EndpointPlan, InterimResponses, ListenerReasons, ListenerRulesPlan, MemberTlsPlan, NodePlan,
-    PathEscapes, ProtocolPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
+    EndpointPlan, Http3Plan, InterimResponses, ListenerReasons, ListenerRulesPlan, MemberTlsPlan,
+    NodePlan, PathEscapes, ProtocolPlan, TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use crate::{Document, FoldResult, Problem, Security, fold, parse};
 
@@ -630,6 +630,54 @@ fn how_a_listener_reads_requests_is_what_its_document_says() {
         ..ListenerRulesPlan::default()
     };
     assert_eq!(rules, expected);
+}
+
+/// The example with an HTTPS listener that has these fields.
+fn with_secure_listener(more: &str) -> String {
+    let plain = "name: http, port: 8080, protocol: HTTP, ";
+    let secure =
+        "name: http, port: 8080, protocol: HTTPS, tls: { certificate: a.crt, key: a.key }, ";
+    let text = with_listener(more);
+    assert!(text.contains(plain));
+    text.replace(plain, secure)
+}
+
+#[test]
+fn http3_is_served_beside_https_and_named_for_a_day() {
+    for (field, advertised_for) in [
+        ("http3: {}", Some(86_400)),
+        ("http3: { maxAge: 90s }", Some(90)),
+        ("http3: { advertise: true, maxAge: 720h }", Some(2_592_000)),
+        ("http3: { advertise: false, maxAge: 1h }", None),
+    ] {
+        let folded = folded(&with_secure_listener(field), "gateway:shop/edge");
+        let rules = &folded.plan.unwrap().listeners[0].rules;
+        assert_eq!(rules.http3, Some(Http3Plan { advertised_for }), "{field}");
+    }
+    let none = folded(&with_secure_listener("reasons: Show"), "gateway:shop/edge");
+    assert_eq!(none.plan.unwrap().listeners[0].rules.http3, None);
+}
+
+#[test]
+fn http3_that_nobody_could_reach_or_trust_does_not_listen() {
+    for (text, place, says) in [
+        (with_listener("http3: {}"), "http3", "write protocol HTTPS"),
+        (
+            with_secure_listener("http3: {}, proxyProtocol: { trusted: [10.0.0.9] }"),
+            "http3",
+            "no PROXY header over UDP",
+        ),
+        (with_secure_listener("http3: { maxAge: 1ms }"), "http3/maxAge", "from 1s to 720h"),
+        (with_secure_listener("http3: { maxAge: 721h }"), "http3/maxAge", "from 1s to 720h"),
+    ] {
+        let folded = folded(&text, "gateway:shop/edge");
+        let wrong: Vec<_> =
+            folded.problems.iter().filter(|one| one.code == "gateway.listener").collect();
+        let [problem] = &wrong[..] else { panic!("{text}: {:#?}", folded.problems) };
+        assert!(problem.message.contains(says), "{place}: {}", problem.message);
+        assert!(folded.plan.unwrap().listeners.is_empty(), "{place}");
+    }
+    assert!(!parse("shop.yaml", &with_secure_listener("http3: { port: 1 }")).1.is_empty());
 }
 
 #[test]

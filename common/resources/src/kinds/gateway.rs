@@ -43,9 +43,9 @@ words! {
     }
     /// Which clients of a listener get the interim responses of upstreams.
     pub enum InterimResponses {
-        /// Clients of HTTP/2; clients of HTTP/1.1 get the final response alone.
+        /// Clients of HTTP/2 and HTTP/3; clients of HTTP/1.1 get the final response alone.
         Http2,
-        /// Clients of HTTP/1.1 and HTTP/2.
+        /// Clients of HTTP/1.1 and later.
         All,
     }
     /// Handling of `//` in a path.
@@ -146,7 +146,7 @@ shapes! {
         pub max_connections: Option<u32>,
         /// Routes that it accepts; default: those of the gateway's namespace.
         pub allowed_routes: Option<AllowedRoutes>,
-        /// Protocols to which requests may be upgraded, over HTTP/1.1 and HTTP/2; default: `websocket`.
+        /// Protocols to which requests may be upgraded, over HTTP/1.1 and later; default: `websocket`.
         /// HTTP and TLS are never allowed.
         pub upgrades: Option<Vec<String>>,
         /// Whether clients see the code of a refusal. Default: `Show` where the gateway listens on a
@@ -166,6 +166,16 @@ shapes! {
         /// Load balancers that begin each connection with a PROXY header, version 1 or 2. Connections of others,
         /// and connections without the header, are closed. Default: none; no header is read.
         pub proxy_protocol: Option<ProxyProtocol>,
+        /// HTTP/3 on the UDP port of the same number, with HTTPS only, and not together with `proxyProtocol`: load balancers
+        /// write no header over UDP. Default: HTTP/1.1 and HTTP/2 alone.
+        pub http3: Option<ListenerHttp3>,
+    }
+    /// HTTP/3 of a listener.
+    pub struct ListenerHttp3 {
+        /// Whether responses over TCP name it in `Alt-Svc` (RFC 7838), by which clients find it. Default: true.
+        pub advertise: Option<bool>,
+        /// How long clients may remember that. From `1s` to `720h`; default: `24h`.
+        pub max_age: Option<Millis>,
     }
     /// Load balancers that write PROXY headers.
     pub struct ProxyProtocol {

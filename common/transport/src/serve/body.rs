@@ -10,8 +10,10 @@ use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 
-use super::http2::{StreamBody, StreamSide};
+use super::http2::StreamBody;
+use super::http3::StreamBody as Http3Body;
 use super::side::{ExchangeSide, RequestBodyError};
+use super::stream_side::StreamSide;
 use super::tunnel::ServerTunnel;
 
 /// A request body. Polling is the back-pressure: what nobody polls is not read.
@@ -24,6 +26,7 @@ enum Source {
     Empty,
     Http1(Http1Body),
     Http2(StreamBody),
+    Http3(Http3Body),
 }
 
 /// The exchange of a connection that reads one request at a time.
@@ -42,12 +45,17 @@ impl RequestBody {
         Self(Source::Http2(body))
     }
 
+    pub(super) fn http3(body: Http3Body) -> Self {
+        Self(Source::Http3(body))
+    }
+
     /// The tunnel that the request asks for, if it asks for one; once.
     pub(super) fn tunnel(&self) -> Option<oneshot::Receiver<ServerTunnel>> {
         match &self.0 {
             Source::Empty => None,
             Source::Http1(body) => body.side.tunnel(body.exchange),
             Source::Http2(body) => body.side().tunnel(),
+            Source::Http3(body) => body.side().tunnel(),
         }
     }
 
@@ -57,7 +65,8 @@ impl RequestBody {
         InterimSender(match &self.0 {
             Source::Empty => InterimTarget::Nowhere,
             Source::Http1(body) => InterimTarget::Http1(Rc::clone(&body.side), body.exchange),
-            Source::Http2(body) => InterimTarget::Http2(Rc::clone(body.side())),
+            Source::Http2(body) => InterimTarget::Stream(Rc::clone(body.side())),
+            Source::Http3(body) => InterimTarget::Stream(Rc::clone(body.side())),
         })
     }
 }
@@ -68,6 +77,7 @@ impl fmt::Debug for RequestBody {
             Source::Empty => "RequestBody::Empty",
             Source::Http1(_) => "RequestBody::Http1",
             Source::Http2(_) => "RequestBody::Http2",
+            Source::Http3(_) => "RequestBody::Http3",
         })
     }
 }
@@ -86,6 +96,9 @@ impl Body for RequestBody {
             Source::Http2(body) => {
                 body.poll_frame(cx).map(|frame| frame.map(|it| it.map_err(RequestBodyError::Http2)))
             }
+            Source::Http3(body) => {
+                body.poll_frame(cx).map(|frame| frame.map(|it| it.map_err(RequestBodyError::Http3)))
+            }
         }
     }
 
@@ -94,6 +107,7 @@ impl Body for RequestBody {
             Source::Empty => true,
             Source::Http1(body) => body.side.content_left(body.exchange) == Some(0),
             Source::Http2(body) => body.is_end_stream(),
+            Source::Http3(body) => body.is_end_stream(),
         }
     }
 
@@ -102,6 +116,7 @@ impl Body for RequestBody {
             Source::Empty => Some(0),
             Source::Http1(body) => body.side.content_left(body.exchange),
             Source::Http2(body) => body.left(),
+            Source::Http3(body) => body.left(),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
@@ -117,7 +132,7 @@ enum InterimTarget {
     #[default]
     Nowhere,
     Http1(Rc<dyn ExchangeSide>, u64),
-    Http2(Rc<StreamSide>),
+    Stream(Rc<StreamSide>),
 }
 
 impl InterimSender {
@@ -131,7 +146,7 @@ impl InterimSender {
         match &self.0 {
             InterimTarget::Nowhere => {}
             InterimTarget::Http1(side, exchange) => side.send_interim(*exchange, status, headers),
-            InterimTarget::Http2(side) => side.send_interim(status, headers),
+            InterimTarget::Stream(side) => side.send_interim(status, headers),
         }
     }
 
@@ -141,7 +156,7 @@ impl InterimSender {
         match &self.0 {
             InterimTarget::Nowhere => false,
             InterimTarget::Http1(side, exchange) => side.takes_interim(*exchange),
-            InterimTarget::Http2(side) => side.takes_interim(),
+            InterimTarget::Stream(side) => side.takes_interim(),
         }
     }
 }
@@ -151,7 +166,7 @@ impl fmt::Debug for InterimSender {
         f.write_str(match &self.0 {
             InterimTarget::Nowhere => "InterimSender::Nowhere",
             InterimTarget::Http1(..) => "InterimSender::Http1",
-            InterimTarget::Http2(_) => "InterimSender::Http2",
+            InterimTarget::Stream(_) => "InterimSender::Stream",
         })
     }
 }

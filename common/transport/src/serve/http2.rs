@@ -4,8 +4,6 @@
 //! Nothing is said about a stream that `h2` finds malformed: it is reset before anybody sees its request.
 
 mod body;
-mod head;
-mod side;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -23,8 +21,6 @@ use http::{Request, Response};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(super) use self::body::StreamBody;
-pub use self::head::ConnectProtocol;
-pub(super) use self::side::StreamSide;
 use self::stream::Stream;
 use super::body::RequestBody;
 use super::rewound::PrefixedStream;

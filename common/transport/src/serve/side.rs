@@ -8,6 +8,7 @@ use http_body::Frame;
 use thiserror::Error as ThisError;
 use tokio::sync::oneshot;
 
+use super::http3::Http3Error;
 use super::tunnel::ServerTunnel;
 use crate::gate::GateRefusal;
 
@@ -26,6 +27,9 @@ pub enum RequestBodyError {
     /// The HTTP/2 stream failed.
     #[error("the stream of the body failed")]
     Http2(#[source] h2::Error),
+    /// The HTTP/3 stream failed.
+    #[error("the stream of the body failed")]
+    Http3(#[source] Http3Error),
 }
 
 /// What a request body may do with a connection that reads one request at a time.

@@ -85,7 +85,7 @@ impl ReceivedContent {
 }
 
 /// Whether there are as few trailers, and as short ones, as HTTP/1.1 may have.
-fn are_within_bounds(trailers: &HeaderMap) -> bool {
+pub(crate) fn are_within_bounds(trailers: &HeaderMap) -> bool {
     let octets = trailers.iter().map(|(name, value)| {
         let (name, value) = (name.as_str().len(), value.len());
         // With `: ` and the end of a line.

@@ -131,15 +131,17 @@ where
 }
 
 /// A piece of a body.
-enum Piece {
+pub(crate) enum Piece {
+    /// Some octets.
     Data(Bytes),
     /// The last one, or no octets after the last one.
     Last(Bytes),
+    /// What ends it.
     Trailers(HeaderMap),
 }
 
 /// The next piece. An empty one says nothing, unless it is the last.
-fn poll_piece<B>(
+pub(crate) fn poll_piece<B>(
     mut body: Pin<&mut B>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Piece, Box<dyn Error + Send + Sync>>>
@@ -185,12 +187,17 @@ pub(crate) fn poll_room(
 /// not. `REFUSED_STREAM` would say that nothing was processed, and `HTTP_1_1_REQUIRED` ask for the same over another version,
 /// so that a peer would send a request again that was passed on (RFC 9113 §8.7, §7).
 fn reason(error: &(dyn Error + 'static)) -> Reason {
+    if gives_up(error) { Reason::CANCEL } else { Reason::INTERNAL_ERROR }
+}
+
+/// Whether a body failed because the other side gave it up.
+pub(crate) fn gives_up(error: &(dyn Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {
         if error.downcast_ref::<h2::Error>().and_then(h2::Error::reason) == Some(Reason::CANCEL) {
-            return Reason::CANCEL;
+            return true;
         }
         next = error.source();
     }
-    Reason::INTERNAL_ERROR
+    false
 }

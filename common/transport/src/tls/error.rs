@@ -3,11 +3,15 @@
 use std::io;
 use std::path::PathBuf;
 
+use quinn::ConnectionError;
 use rustls::{CertificateError, Error as TlsLibraryError};
 use thiserror::Error;
 
 use super::HANDSHAKE_TIMEOUT;
 use super::refusal::{PeerRefusal, refusal_of};
+
+/// The first of the codes of QUIC that are alerts of TLS (RFC 9001 §4.8).
+const FIRST_ALERT: u64 = 0x100;
 
 /// Why TLS cannot be set up, or why a handshake failed.
 #[derive(Debug, Error)]
@@ -105,6 +109,9 @@ pub enum TlsError {
     /// The handshake failed: the peer left, does not use TLS, or does not have the expected identity.
     #[error("the TLS handshake failed")]
     Handshake(#[source] io::Error),
+    /// The handshake of a connection of QUIC failed.
+    #[error("the handshake of QUIC failed")]
+    Quic(#[source] ConnectionError),
     /// The client asked for a server name that is not served here.
     #[error("the client asked for {}, which is not a host of this listener", asked.as_deref().unwrap_or("no server name"))]
     UnknownName {
@@ -144,7 +151,16 @@ impl TlsError {
             Self::UnknownName { .. } => "unknown-name",
             Self::UnknownPort { .. } => "unknown-port",
             Self::Handshake(_) => self.library().map_or("closed", reason_of),
+            Self::Quic(error) => reason_of_quic(error),
             _ => "other",
+        }
+    }
+
+    /// That of a connection that did not come about.
+    pub(crate) fn of_quic(error: ConnectionError) -> Self {
+        match error {
+            ConnectionError::TimedOut => Self::Timeout,
+            error => Self::Quic(error),
         }
     }
 
@@ -154,6 +170,25 @@ impl TlsError {
             Self::Handshake(error) => error.get_ref()?.downcast_ref(),
             _ => None,
         }
+    }
+}
+
+/// The reasons of connections over TCP, as far as an alert tells them apart (RFC 8446 §6.2, RFC 9001 §4.8).
+fn reason_of_quic(error: &ConnectionError) -> &'static str {
+    match error {
+        ConnectionError::TransportError(error) => {
+            match u64::from(error.code).checked_sub(FIRST_ALERT) {
+                Some(40 | 70 | 71 | 120) => "incompatible",
+                Some(45) => "expired",
+                Some(48) => "chain",
+                Some(42..=46 | 51) => "certificate",
+                Some(112) => "unknown-name",
+                Some(116) => "no-certificate",
+                _ => "other",
+            }
+        }
+        ConnectionError::ConnectionClosed(_) => "refused-by-peer",
+        _ => "closed",
     }
 }
 

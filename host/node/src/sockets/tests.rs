@@ -3,7 +3,7 @@
 use super::*;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, SanType};
 use tamis_ambient::Clock;
-use tamis_resources::plan::ChainPlan;
+use tamis_resources::plan::{ChainPlan, Http3Plan};
 use tempfile::TempDir;
 
 const PEER: &str = "spiffe://test.example/ns/test/service/app";
@@ -68,6 +68,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         proxy_protocol: Some(vec!["10.0.0.0/8".to_owned()]),
         hostname: Some("*.shop.example".to_owned()),
         elsewhere: vec!["a.shop.example".to_owned()],
+        http3: Some(Http3Plan { advertised_for: Some(60) }),
     };
     let trusted = ["10.0.0.0/8".to_owned()];
     let expected = ListenerRules {
@@ -81,6 +82,7 @@ fn the_rules_of_a_listener_are_those_of_its_plan_and_none_carries_http() {
         header_senders: AddressPrefixes::new(&trusted).ok(),
         hostname: Some(HostPattern::new("*.shop.example")),
         elsewhere: vec![HostPattern::new("a.shop.example")],
+        http3: Some(Http3Rules { advertised_for: Some(60) }),
     };
     assert_eq!(rules(&plan), expected);
     let invalid = ListenerRulesPlan {

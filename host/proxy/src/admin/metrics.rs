@@ -59,6 +59,11 @@ pub const METRICS: [(&str, &str, &str); 42] = [
     ("tamis_connections", "gauge", "Open connections."),
     ("tamis_connections_total", "counter", "Connections accepted."),
     (
+        "tamis_http3_connections_total",
+        "counter",
+        "Connections of HTTP/3 whose handshake was completed; they are among all connections too.",
+    ),
+    (
         "tamis_handshakes_failed_total",
         "counter",
         "Connections that ended before their first request, since the TLS handshake or the PROXY header failed or nobody could serve what was captured, by reason: `not-captured`, `tls-to-http`, `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
@@ -269,6 +274,7 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
     let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
     page.one("tamis_connections", read(&shared.connections));
     page.one("tamis_connections_total", read(&shared.connections_total));
+    page.one("tamis_http3_connections_total", read(&shared.http3_connections_total));
     page.family("tamis_handshakes_failed_total");
     for (reason, count) in shared.handshakes_failed.counts() {
         page.series("tamis_handshakes_failed_total", &[("reason", reason)], count);

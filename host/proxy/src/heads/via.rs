@@ -99,6 +99,7 @@ pub(super) fn add(headers: &mut HeaderMap, version: Version) {
     let element: &'static str = match version {
         Version::HTTP_10 => "1.0 tamis",
         Version::HTTP_2 => "2 tamis",
+        Version::HTTP_3 => "3 tamis",
         _ => "1.1 tamis",
     };
     if headers.contains_key(header::VIA) {

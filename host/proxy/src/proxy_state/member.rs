@@ -1,4 +1,5 @@
-//! The identity of the proxy inside the mesh, as its status shows it.
+//! What the status of a proxy shows beside that of its documents: its identity inside the mesh, and UDP ports that it cannot
+//! use.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +7,11 @@ use std::time::Duration;
 use serde_json::json;
 use tamis_transport::MeshIdentity;
 
-use super::ProxyState;
+use super::{ProxyState, lock};
 use crate::status::{CertificateStatus, IdentityStatus, Status};
 
+/// The code of a problem with a UDP port of HTTP/3.
+const HTTP3: &str = "listener.http3";
 /// The code of a problem with the renewal of the SVID.
 const RENEWAL: &str = "identity.renewal";
 
@@ -16,8 +19,14 @@ impl ProxyState {
     /// The status of the documents, with what is known of the proxy's identity now.
     pub(crate) fn status_now(&self) -> Arc<Status> {
         let status = self.status.load_full();
-        let Some(identity) = &self.shared.identity else { return status };
+        let unserved = lock(&self.http3).problems();
+        if self.shared.identity.is_none() && unserved.is_empty() {
+            return status;
+        }
         let mut status = Status::clone(&status);
+        let unserved = unserved.iter().map(|text| json!({ "code": HTTP3, "message": text }));
+        status.problems.extend(unserved);
+        let Some(identity) = &self.shared.identity else { return Arc::new(status) };
         let now = self.identity_now(identity);
         let facts = identity.facts();
         status.certificates.push(CertificateStatus {

@@ -1,5 +1,6 @@
 //! What the tasks of a worker look up in it.
 
+use super::quic::WorkerQuic;
 use super::state::WorkerState;
 use crate::generation::SocketKey;
 use crate::shared::ProxyShared;
@@ -12,6 +13,23 @@ use tamis_upstream::Upstreams;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
+/// Where connections of a listener come in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct ListenerPlace {
+    pub(super) key: SocketKey,
+    pub(super) listener: String,
+    pub(super) way: ListenerWay,
+}
+
+/// What carries connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum ListenerWay {
+    /// TCP, or a unix socket.
+    Stream,
+    /// UDP.
+    Quic,
+}
+
 /// A worker, shared by its connections and exchanges.
 pub(super) struct Worker {
     pub(super) index: u64,
@@ -22,8 +40,10 @@ pub(super) struct Worker {
     pub(super) followed: watch::Sender<Rc<WorkerState>>,
     /// The tasks that accept, one for each socket. Aborted, they close it, except for copies elsewhere.
     pub(super) accepting: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
+    /// The sockets for HTTP/3.
+    pub(super) quic: RefCell<HashMap<SocketKey, Rc<WorkerQuic>>>,
     /// By sockets and listener: the stage that its connections follow.
-    pub(super) stages: RefCell<HashMap<(SocketKey, String), watch::Sender<ListenerStage>>>,
+    pub(super) stages: RefCell<HashMap<ListenerPlace, watch::Sender<ListenerStage>>>,
     /// The stage at which new listeners start.
     pub(super) stage: Cell<ListenerStage>,
     pub(super) next_id: Cell<u64>,
@@ -42,8 +62,14 @@ impl Worker {
     }
 
     /// The stage that the connections of a listener follow; `None`: it has ended.
-    pub(super) fn shutdown_of(&self, key: &SocketKey, listener: &str) -> Option<Shutdown> {
+    pub(super) fn shutdown_of(
+        &self,
+        way: ListenerWay,
+        key: &SocketKey,
+        listener: &str,
+    ) -> Option<Shutdown> {
         let stages = self.stages.borrow();
-        stages.get(&(key.clone(), listener.to_owned())).map(watch::Sender::subscribe)
+        let place = ListenerPlace { key: key.clone(), listener: listener.to_owned(), way };
+        stages.get(&place).map(watch::Sender::subscribe)
     }
 }

@@ -12,7 +12,7 @@ use crate::generation::{ListenerConfig, Reasons};
 use crate::pipeline::serve;
 use crate::refuse;
 use crate::response_body::ResponseBody;
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Request, Response, Version, header};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use tamis_exchange::{Fault, Refusal};
@@ -43,7 +43,12 @@ impl ConnectionRequests {
             return response.map(|body| HookedBody::from(body).into());
         };
         self.worker.shared.exchanges.fetch_add(1, Ordering::Relaxed);
-        serve(self.arrival(&connection, listener, chain), request).await
+        let is_alternative = request.version() == Version::HTTP_3;
+        let mut response = serve(self.arrival(&connection, listener, chain), request).await;
+        if !is_alternative && let Some(alternative) = self.worker.alternative(listener) {
+            response.headers_mut().insert(header::ALT_SVC, alternative);
+        }
+        response
     }
 
     /// Records one that the gate refused; returns its id.

@@ -1,9 +1,11 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
 use super::admit::{Admission, admit, admit_tcp};
+use super::handle::ListenerWay;
 use super::handle::Worker;
 use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
+use crate::chain::Chain;
 use crate::connection::{CapturedConnection, Connection, ConnectionOpening};
 use crate::generation::{ListenerConfig, Reasons, SocketKey};
 use crate::tcp;
@@ -15,7 +17,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_transport::{
     AskedHandshake, ConnectionInfo, GateReasons, ListenerStage, PlainStream, RefusedRequest,
-    RequestBody, ServerTls, Shutdown, TlsError, read_hello, refuse_name, serve_recording_refusals,
+    RequestBody, ServeError, ServerTls, Shutdown, TlsError, read_hello, refuse_name,
+    serve_recording_refusals,
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -52,14 +55,16 @@ impl Worker {
             return Box::pin(self.serve_named(key, plain, info)).await;
         }
         if !secure {
-            let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+            let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else { return };
             return self.serve_stream(&name, plain, info, Default::default(), shutdown).await;
         }
         // Both boxed, so that a connection in clear text needs no room for them.
         match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
             Ok((name, stream, identity)) => {
                 let info = ConnectionInfo { identity: Some(identity), ..info };
-                let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+                let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else {
+                    return;
+                };
                 // Each function it passes has a place for it, so it passes as a pointer.
                 let stream = Box::new(stream);
                 let opening = ConnectionOpening::default();
@@ -92,7 +97,7 @@ impl Worker {
         let (name, carried) = (listener.name.clone(), listener.tcp.is_some());
         let captured = CapturedConnection { destination, host: host.cloned(), peer };
         drop(state);
-        let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+        let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else { return };
         if !carried && !self.may_be_requests(key, &plain, peer, shutdown.clone()).await {
             return;
         }
@@ -121,14 +126,16 @@ impl Worker {
             return fail(&TlsError::UnknownName { asked: asked.server_name });
         };
         let Some(tls) = tls else {
-            let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+            let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else { return };
             let server_name = asked.server_name.map(Into::into);
             let opening = ConnectionOpening { captured: None, server_name };
             return self.serve_stream(&name, stream, info, opening, shutdown).await;
         };
         match tls.accept(stream).await {
             Ok((stream, identity)) => {
-                let Some(shutdown) = self.shutdown_of(key, &name) else { return };
+                let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else {
+                    return;
+                };
                 let info = ConnectionInfo { identity: Some(identity), ..info };
                 let (stream, opening) = (Box::new(stream), ConnectionOpening::default());
                 self.serve_stream(&name, stream, info, opening, shutdown).await;
@@ -182,7 +189,13 @@ impl Worker {
     }
 
     /// Counts and logs a connection that ended before its first request.
-    fn failed(&self, key: &SocketKey, peer: Option<SocketAddr>, reason: &'static str, error: &str) {
+    pub(super) fn failed(
+        &self,
+        key: &SocketKey,
+        peer: Option<SocketAddr>,
+        reason: &'static str,
+        error: &str,
+    ) {
         let state = self.state();
         let names: Vec<&str> = state.listeners_of(key).map(|one| one.name.as_str()).collect();
         let names = names.join(", ");
@@ -240,22 +253,10 @@ impl Worker {
             None => serve_recording_refusals(io, info, &limits, handler, refused, shutdown).await,
             // Boxed, so that connections that no hook admitted need no room for it.
             Some(judged) => {
-                let again = (Rc::clone(&self), Rc::clone(&connection), Rc::clone(&info));
-                let state = self.followed.subscribe();
+                let again = (judged, Rc::clone(&connection), Rc::clone(&info));
                 let served =
                     serve_recording_refusals(io, info, &limits, handler, refused, shutdown);
-                Box::pin(async move {
-                    let (worker, connection, info) = again;
-                    tokio::select! {
-                        served = served => served,
-                        refusal = worker.refused_later(judged, &connection, &info, state) => {
-                            let (listener, code) = (&connection.listener, refusal.code);
-                            tracing::info!(%listener, %code, "an open connection is closed: since a change its hook refuses it");
-                            Ok(())
-                        }
-                    }
-                })
-                .await
+                Box::pin(self.unless_refused(again, served)).await
             }
         };
         if let Err(error) = served {
@@ -264,8 +265,30 @@ impl Worker {
         }
     }
 
+    /// Serves a connection that hooks admitted, until those of a later generation refuse it.
+    pub(super) async fn unless_refused(
+        &self,
+        (judged, connection, info): (Rc<Chain>, Rc<Connection>, Rc<ConnectionInfo>),
+        served: impl Future<Output = Result<(), ServeError>>,
+    ) -> Result<(), ServeError> {
+        let state = self.followed.subscribe();
+        tokio::select! {
+            served = served => served,
+            refusal = self.refused_later(judged, &connection, &info, state) => {
+                let (listener, code) = (&connection.listener, refusal.code);
+                tracing::info!(%listener, %code, "an open connection is closed: since a change its hook refuses it");
+                Ok(())
+            }
+        }
+    }
+
     /// Calls the connection hooks; without any, no view is built.
-    fn admission(&self, name: &str, connection: &Connection, info: &ConnectionInfo) -> Admission {
+    pub(super) fn admission(
+        &self,
+        name: &str,
+        connection: &Connection,
+        info: &ConnectionInfo,
+    ) -> Admission {
         let state = self.state();
         let Some((listener, chain)) = state.listener(name) else { return Admission::Close };
         if let Some(rules) = &listener.tcp {

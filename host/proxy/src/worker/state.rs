@@ -10,6 +10,7 @@ use crate::names::NumberedNames;
 use crate::shadow::{ExchangeSampler, Shadows};
 use crate::slot::{LongCallTurns, Slot, SlotMaker, Slots};
 use crate::telemetry::Telemetry;
+use crate::worker::{ListenerPlace, ListenerWay};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -135,9 +136,14 @@ impl WorkerState {
         callees.find(call)
     }
 
-    /// Its listeners, with what tells their sockets apart.
-    pub(crate) fn listener_places(&self) -> impl Iterator<Item = (SocketKey, String)> {
-        self.generation.listeners.iter().map(|one| (SocketKey::of(one), one.name.clone()))
+    /// Where connections of its listeners come in.
+    pub(crate) fn listener_places(&self) -> impl Iterator<Item = ListenerPlace> {
+        self.generation.listeners.iter().flat_map(|one| {
+            let place =
+                |way| ListenerPlace { key: SocketKey::of(one), listener: one.name.clone(), way };
+            let quic = one.serves_http3().then(|| place(ListenerWay::Quic));
+            std::iter::once(place(ListenerWay::Stream)).chain(quic)
+        })
     }
 
     /// The listeners of a socket, of which a host has at most one.

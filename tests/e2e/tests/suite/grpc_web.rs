@@ -39,13 +39,19 @@ except grpc.RpcError as error:
     print(error.code().name)
 ";
 
-struct Server {
+/// A server of the health service of gRPC.
+pub(crate) struct Server {
     process: Child,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
+}
+
+/// The Python of the server.
+pub(crate) fn environment() -> std::path::PathBuf {
+    python_environment("grpc-web", &PACKAGES)
 }
 
 impl Server {
-    fn start(environment: &Path) -> Self {
+    pub(crate) fn start(environment: &Path) -> Self {
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let process = Command::new(environment.join("bin/python"))
             .args(["-c", SERVER, &address.to_string()])
@@ -105,7 +111,7 @@ fn watch(gateway: &str, kind: &str, message: &[u8]) -> TcpStream {
 
 #[test]
 fn browsers_call_a_grpc_server_where_a_listener_translates_and_nowhere_else() {
-    let environment = python_environment("grpc-web", &PACKAGES);
+    let environment = environment();
     let server = Server::start(&environment);
     let options = |listener| FolderOptions { listener, protocol: "grpc", ..Default::default() };
     let folder = Folder::gateway_with(&[server.address], &options("grpcWeb: true"));

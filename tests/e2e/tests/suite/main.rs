@@ -27,6 +27,7 @@ mod grpc_web;
 mod guests;
 mod hostile;
 mod http;
+mod http3;
 mod identity;
 mod lifecycle;
 mod listener_hosts;

@@ -252,6 +252,7 @@ fn a_listener_that_cannot_be_as_written_does_not_listen() {
         (PASS.replace("TLS,", "HTTPS,"), "HTTPS ends TLS at the gateway"),
         (of("grpcWeb: true", PASS), "`grpcWeb` is for requests"),
         (of("upgrades: [websocket]", TCP), "`upgrades` is for requests"),
+        (of("http3: {}", PASS), "`http3` is for requests"),
         (of("clientAddress: { hops: 1 }", TCP), "`clientAddress` is for requests"),
         (of("idleTimeout: 25h", TCP), "idleTimeout must be from 1s to 24h"),
         (

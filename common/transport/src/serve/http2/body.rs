@@ -5,11 +5,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use h2::RecvStream;
-use http::{HeaderMap, StatusCode, header};
+use http::{HeaderMap, StatusCode};
 use http_body::Frame;
 
-use super::side::StreamSide;
-use crate::message::field::list_contains;
+use crate::serve::stream_side::{StreamSide, expects_continue};
 use crate::streams::ReceivedContent;
 
 /// The content of a request.
@@ -55,10 +54,4 @@ impl StreamBody {
     pub(in crate::serve) fn left(&self) -> Option<u64> {
         self.content.left()
     }
-}
-
-/// Whether the client sends content only once it is asked to (RFC 9110 §10.1.1).
-fn expects_continue(headers: &HeaderMap) -> bool {
-    let mut lists = headers.get_all(header::EXPECT).iter();
-    lists.any(|list| list_contains(list.as_bytes(), b"100-continue"))
 }

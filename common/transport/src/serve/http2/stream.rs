@@ -14,12 +14,12 @@ use tamis_ambient::Clock;
 use thiserror::Error as ThisError;
 
 use super::body::StreamBody;
-use super::head::{self, AfterHead, ResponseNeed};
-use super::side::StreamSide;
 use super::tunnel::StreamTunnel;
 use crate::causes::causes;
 use crate::serve::ConnectionInfo;
 use crate::serve::body::RequestBody;
+use crate::serve::stream_head::{self, AfterHead, ConnectProtocol, ResponseNeed};
+use crate::serve::stream_side::StreamSide;
 use crate::serve::tunnel::ServerTunnel;
 use crate::streams::{SendContentError, ServedBody, send_response};
 
@@ -46,7 +46,10 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(mut request: Request<RecvStream>, respond: SendResponse<Bytes>) -> Self {
-        let need = ResponseNeed::of(&mut request);
+        let need = ResponseNeed::of(request.method());
+        if let Some(protocol) = request.extensions_mut().remove::<h2::ext::Protocol>() {
+            request.extensions_mut().insert(ConnectProtocol::sent(protocol.as_str()));
+        }
         let side = Rc::new(StreamSide::new(need == ResponseNeed::Tunnel));
         let (parts, stream) = request.into_parts();
         let (body, through) = if need == ResponseNeed::Tunnel {
@@ -134,7 +137,7 @@ where
     drop(end);
     let (mut parts, body) = response.into_parts();
     let hint = body.size_hint();
-    let after = head::prepare(&mut parts, need, tunnel.is_some(), &hint, Clock::system());
+    let after = stream_head::prepare(&mut parts, need, tunnel.is_some(), &hint, Clock::system());
     let ends = after == AfterHead::End || (after == AfterHead::Content && body.is_end_stream());
     let stream = respond.send_response(Response::from_parts(parts, ()), ends).map_err(|error| {
         respond.send_reset(Reason::INTERNAL_ERROR);

@@ -17,7 +17,7 @@ use tokio::task::{LocalSet, spawn_local};
 
 use super::*;
 use crate::address::Address;
-use crate::serve::{InterimSender, PendingTunnel, serve_connection};
+use crate::serve::{ConnectProtocol, InterimSender, PendingTunnel, serve_connection};
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Pieces = stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Failure>>>;

@@ -1,16 +1,17 @@
-//! Heads on a stream: what a request asks of its response, and what a response may not say over HTTP/2 (RFC 9113 §8.2, §8.3).
+//! Heads on a stream of HTTP/2 or HTTP/3: what a request asks of its response, and what a response may not say there (RFC 9113
+//! §8.2, §8.3; RFC 9114 §4.2, §4.3).
 
 use std::borrow::Cow;
 
 use http::header::{self, HeaderMap, HeaderName};
 use http::response::Parts;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
 use http_body::SizeHint;
 use tamis_ambient::Clock;
 
-use crate::serve::date;
+use super::date;
 
-/// The protocol that an extended CONNECT asks for (RFC 8441 §4); an extension of its request.
+/// The protocol that an extended CONNECT asks for (RFC 8441 §4, RFC 9220 §3); an extension of its request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectProtocol(Cow<'static, str>);
 
@@ -19,6 +20,11 @@ impl ConnectProtocol {
     #[must_use]
     pub const fn from_static(name: &'static str) -> Self {
         Self(Cow::Borrowed(name))
+    }
+
+    /// That of a name that was sent.
+    pub(super) fn sent(name: &str) -> Self {
+        Self(Cow::Owned(name.to_owned()))
     }
 
     /// Its name as it was sent.
@@ -40,17 +46,10 @@ pub(super) enum ResponseNeed {
 }
 
 impl ResponseNeed {
-    pub(super) fn of<B>(request: &mut Request<B>) -> Self {
-        match *request.method() {
+    pub(super) fn of(method: &Method) -> Self {
+        match *method {
             Method::HEAD => Self::Head,
-            Method::CONNECT => {
-                let protocol = request.extensions_mut().remove::<h2::ext::Protocol>();
-                if let Some(protocol) = protocol {
-                    let name = Cow::Owned(protocol.as_str().to_owned());
-                    request.extensions_mut().insert(ConnectProtocol(name));
-                }
-                Self::Tunnel
-            }
+            Method::CONNECT => Self::Tunnel,
             _ => Self::Content,
         }
     }
@@ -67,7 +66,7 @@ pub(super) enum AfterHead {
     Tunnel,
 }
 
-/// Makes a head one of HTTP/2, and says what follows it. `tunnel`: somebody waits for the tunnel.
+/// Makes a head one of a stream, and says what follows it. `tunnel`: somebody waits for the tunnel.
 pub(super) fn prepare(
     head: &mut Parts,
     need: ResponseNeed,
@@ -110,7 +109,7 @@ fn put_date(headers: &mut HeaderMap, clock: Clock) {
     }
 }
 
-/// Whether a field is one of an HTTP/1 connection (RFC 9113 §8.2.2).
+/// Whether a field is one of an HTTP/1 connection (RFC 9113 §8.2.2, RFC 9114 §4.2).
 pub(super) fn is_of_connection(name: &HeaderName) -> bool {
     [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, header::TE].contains(name)
         || ["keep-alive", "proxy-connection"].contains(&name.as_str())

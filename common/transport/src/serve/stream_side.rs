@@ -1,4 +1,4 @@
-//! What the handler of a stream and its task have in common.
+//! What the handler of a stream of HTTP/2 or HTTP/3 and its task have in common.
 
 use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
@@ -7,14 +7,16 @@ use http::header::{self, HeaderMap};
 use http::{Response, StatusCode};
 use tokio::sync::oneshot;
 
-use crate::serve::tunnel::ServerTunnel;
+use super::stream_head::is_of_connection;
+use super::tunnel::ServerTunnel;
+use crate::message::field::list_contains;
 
 /// Fields of the interim responses to one request, in bytes; one beyond that is left out. Its head is not subject to flow
 /// control, so a client that does not read makes us keep it.
 const INTERIM_BYTES_MAX: usize = 64 * 1024;
 
 /// The side of a stream that its handler sees.
-pub(in crate::serve) struct StreamSide {
+pub(super) struct StreamSide {
     /// Whether the final response has not begun.
     open: Cell<bool>,
     /// Interim responses that were not sent yet, in their order.
@@ -40,7 +42,7 @@ impl StreamSide {
     }
 
     /// The tunnel, where the request asks for one; once.
-    pub(in crate::serve) fn tunnel(&self) -> Option<oneshot::Receiver<ServerTunnel>> {
+    pub(super) fn tunnel(&self) -> Option<oneshot::Receiver<ServerTunnel>> {
         self.connects.then(|| {
             let (send, receive) = oneshot::channel();
             self.tunnel.set(Some(send));
@@ -54,12 +56,12 @@ impl StreamSide {
     }
 
     /// Whether an interim response would be sent.
-    pub(in crate::serve) fn takes_interim(&self) -> bool {
+    pub(super) fn takes_interim(&self) -> bool {
         self.open.get()
     }
 
     /// Sends one.
-    pub(in crate::serve) fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
+    pub(super) fn send_interim(&self, status: StatusCode, headers: &HeaderMap) {
         if !self.open.get() {
             return;
         }
@@ -101,7 +103,13 @@ impl StreamSide {
     }
 }
 
-/// Whether a field may stand in a head that is followed by another one, over HTTP/2.
+/// Whether the client sends content only once it is asked to (RFC 9110 §10.1.1).
+pub(super) fn expects_continue(headers: &HeaderMap) -> bool {
+    let mut lists = headers.get_all(header::EXPECT).iter();
+    lists.any(|list| list_contains(list.as_bytes(), b"100-continue"))
+}
+
+/// Whether a field may stand in a head that is followed by another one, on a stream.
 fn is_of_message(name: &header::HeaderName) -> bool {
-    *name != header::CONTENT_LENGTH && !super::head::is_of_connection(name)
+    *name != header::CONTENT_LENGTH && !is_of_connection(name)
 }

@@ -1,0 +1,17 @@
+//! QPACK (RFC 9204) without a dynamic table: each field section is read and written by itself.
+//!
+//! We announce a table of no bytes, so a peer has nothing to refer to but the static table, and no stream waits for another
+//! one. What that costs is the repetition of long values; what it saves is memory that peers fill, and their control over
+//! the order in which we read.
+
+mod decode;
+mod encode;
+mod huffman;
+mod integer;
+mod static_table;
+
+pub(crate) use self::decode::{SectionError, decode};
+pub(crate) use self::encode::encode;
+
+/// What a field counts beside its name and value (RFC 9114 §4.2.2).
+const FIELD_OVERHEAD: usize = 32;
