@@ -59,7 +59,7 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     };
     let remote = arguments.at.remote()?;
     let planned = remote.ask("planning", async |client| client.plan(&request).await)?;
-    output::answer(output, &planned, || {
+    output::result(output, &planned, || {
         let mut text = diff::text(&planned.diff, ChangeState::No);
         if !planned.refusals.is_empty() {
             text.push_str("\nWith these options it would be refused:\n");
@@ -95,13 +95,13 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
                 let planned = remote.ask("planning", async |client| client.plan(&request).await);
                 // The refusal is the message that matters; a failure to get its plan is not reported.
                 if let Ok(planned) = planned {
-                    output::line(&output::plain(&diff::text(&planned.diff, ChangeState::No)));
+                    output::line(&diff::text(&planned.diff, ChangeState::No));
                 }
             }
             return Err(error);
         }
     };
-    output::answer(output, &applied, || {
+    output::result(output, &applied, || {
         let changed = !applied.diff.documents_changed.is_empty()
             || !applied.diff.documents_removed.is_empty();
         let end = if changed {
@@ -125,7 +125,7 @@ fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>
     read.unread.iter().for_each(|file| output::note(&file.to_string()));
     if !read.problems.is_empty() {
         let value = json!({ "problems": read.problems });
-        output::result(output, &value, || read.problems.iter().map(render).collect());
+        output::drawn_result(output, &value, || read.problems.iter().map(render).collect());
         output::note("nothing was sent: correct the documents first");
         return Ok(None);
     }

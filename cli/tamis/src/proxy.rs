@@ -527,17 +527,18 @@ pub(crate) fn told(reload: &Reload, output: Output) {
         output::event(output, &event(reload), String::new);
         return;
     }
-    lines(reload).iter().for_each(|line| output::note(line));
+    lines(reload).iter().for_each(|line| output::drawn_note(line));
 }
 
 fn lines(reload: &Reload) -> Vec<String> {
     let mut lines: Vec<String> = reload.problems.iter().map(problem_text::render).collect();
-    let whose = |line: &String| format!("{}: {line}", reload.node);
+    let whose = |line: &String| output::plain(&format!("{}: {line}", reload.node)).into_owned();
     lines.extend(reload.notes.iter().map(whose));
     lines.extend(reload.renewed.iter().map(whose));
     for slot in reload.slots.iter().filter(|slot| !slot.state.is_serving()) {
         let detail = slot.detail.as_deref().unwrap_or_default();
-        lines.push(format!("{}: {} {}: {detail}", reload.node, slot.attachment, slot.state));
+        let line = format!("{}: {} {}: {detail}", reload.node, slot.attachment, slot.state);
+        lines.push(output::plain(&line).into_owned());
     }
     if reload.changed {
         lines.push(format!("{}: generation {}", reload.node, reload.generation));

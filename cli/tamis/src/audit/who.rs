@@ -52,7 +52,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     if let Some(path) = &arguments.proof {
         put(path, &serde_json::to_vec_pretty(&ran)?)?;
     }
-    output::answer(output, &dated(&ran), || {
+    output::result(output, &dated(&ran), || {
         let mut text = told(&ran);
         if key.is_some() && !ran.runs.is_empty() {
             text.push_str("the proof holds: these reports are in the log\n");

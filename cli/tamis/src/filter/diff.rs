@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
 /// Prints what the second may do and the first may not; exits with 3 if that is anything.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let compared = compare(arguments)?;
-    output::answer(output, &compared.json(), || compared.text());
+    output::result(output, &compared.json(), || compared.text());
     let grows = !compared.gained.is_empty();
     Ok(if grows { ExitCode::from(GROWS) } else { ExitCode::SUCCESS })
 }

@@ -78,7 +78,7 @@ fn read(cases: &[PathBuf]) -> Result<Result<Vec<Table>, Vec<Problem>>> {
 
 /// Prints the problems of tables, as `tamis check` prints those of documents.
 fn refused(output: Output, problems: &[Problem]) -> ExitCode {
-    output::result(output, &json!({ "problems": problems }), || {
+    output::drawn_result(output, &json!({ "problems": problems }), || {
         problems.iter().map(crate::problem_text::render).collect()
     });
     ExitCode::FAILURE

@@ -3,6 +3,7 @@
 
 use super::ports::Ports;
 use crate::check::problems;
+use crate::output::plain;
 use crate::problem_text::render;
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +23,7 @@ pub(crate) struct FolderProblem {
 impl FolderProblem {
     /// A problem without source text.
     pub(crate) fn new(line: impl Into<String>) -> Self {
-        let line = line.into();
+        let line = plain(&line.into()).into_owned();
         Self { text: line.clone(), line }
     }
 }

@@ -100,7 +100,9 @@ impl Feeder {
     ) -> Result<Self> {
         let sent = registry.folder.join(SENT);
         // A damaged file counts as a missing one: the whole lock is sent.
-        let pins = std::fs::read(&sent).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let pins = std::fs::read(&sent)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
         Ok(Self {
             folder: folder.to_owned(),
             ports,
@@ -303,7 +305,7 @@ impl Feeder {
         let mended = !self.wrongs.lines().iter().all(|line| lines.contains(line));
         let news = self.wrongs.replace(done.wrongs);
         if self.output == Output::Text {
-            news.iter().for_each(|one| output::note(&one.text));
+            news.iter().for_each(|one| output::drawn_note(&one.text));
             return;
         }
         if !(nothing && news.is_empty() && !mended) {
