@@ -33,11 +33,11 @@ enum Command {
         after_help = "Example:\n  tamis keys certificate registry --authority ca.crt --id spiffe://shop.example/registry --host 127.0.0.1"
     )]
     Certificate(Certificate),
-    /// Put a new signing key in the place of one that was lost or stolen: signs everything pinned again, checks
-    /// that nothing depends on the old key, and revokes it. What is done already is left alone: after a step
-    /// that needs you, run it again.
+    /// Put a new signing key in the place of one that was lost or stolen: signs what was in force before that again, lists the
+    /// rest, checks that nothing depends on the old key, and revokes it. What is done already is left alone: after a
+    /// step that needs you, run it again.
     #[command(
-        after_help = "Example:\n  tamis keys replace release --with release-2.key --reason 'laptop stolen'"
+        after_help = "Example:\n  tamis keys replace release --with release-2.key --stolen-since 2027-01-31 --reason 'laptop stolen'"
     )]
     Replace(replace::Arguments),
 }
