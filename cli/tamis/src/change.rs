@@ -2,6 +2,7 @@
 
 use crate::declared::nodes;
 use crate::failure::REFUSED;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::problem_text::render;
 use crate::remote::RegistryAccess;
@@ -10,7 +11,6 @@ use diff::ChangeState;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use tamis_api::{ApplyRequest, FileText, Refused, SourceText};
@@ -141,7 +141,7 @@ fn whole(source: &Source, documents: &[Document]) -> Result<ApplyRequest> {
     let mut sources = Vec::new();
     for name in sendable(documents)? {
         let path = source.root.join(name);
-        let text = std::fs::read_to_string(&path);
+        let text = named_file::text(&path);
         let text = text.with_context(|| format!("{} cannot be read", path.display()))?;
         sources.push(SourceText { source: name.to_owned(), text });
     }
@@ -189,7 +189,7 @@ pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut texts = BTreeMap::new();
     for name in sendable(&read.documents)? {
         let path = folder.join(name);
-        let text = std::fs::read_to_string(&path)
+        let text = named_file::text(&path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
         for (document, text) in tamis_resources::texts(name, &text) {
             texts.insert(format!("{}/{}", document.kind(), document.key()), text);
@@ -222,7 +222,7 @@ pub(crate) fn files(source: &Source, documents: &[Document]) -> Result<Vec<FileT
     let named: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
     let outside: RefCell<BTreeSet<String>> = RefCell::default();
     let file = |name: &str| {
-        let octets = match named_file(&source.root, name) {
+        let octets = match file_of_document(&source.root, name) {
             Ok(octets) => octets,
             Err(NamedFileFault::Outside) => {
                 outside.borrow_mut().insert(name.to_owned());
@@ -268,7 +268,7 @@ const MAX_FILE: u64 = 4 << 20;
 
 /// The content of a file that a document names, in the folder itself: no absolute path, no `..`, and no link that leads
 /// out of it.
-fn named_file(root: &Path, name: &str) -> Result<Vec<u8>, NamedFileFault> {
+fn file_of_document(root: &Path, name: &str) -> Result<Vec<u8>, NamedFileFault> {
     let unreadable = |error: std::io::Error| NamedFileFault::Unreadable(error.to_string());
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if !Path::new(name).components().all(plain) {
@@ -279,16 +279,7 @@ fn named_file(root: &Path, name: &str) -> Result<Vec<u8>, NamedFileFault> {
     if !path.starts_with(&root) {
         return Err(NamedFileFault::Outside);
     }
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(NamedFileFault::Unreadable("it is not a file".to_owned()));
-    }
-    let mut octets = Vec::new();
-    let file = std::fs::File::open(&path).map_err(unreadable)?;
-    file.take(MAX_FILE.saturating_add(1)).read_to_end(&mut octets).map_err(unreadable)?;
-    if u64::try_from(octets.len()).unwrap_or(u64::MAX) > MAX_FILE {
-        return Err(NamedFileFault::Unreadable(format!("it has more than {MAX_FILE} bytes")));
-    }
-    Ok(octets)
+    named_file::up_to(&path, MAX_FILE).map_err(unreadable)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `tamis keys`: signing keys, and certificates for machines of one's own.
 
 use crate::certificates;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::private_file;
 use anyhow::{Context as _, Result, bail};
@@ -197,14 +198,14 @@ pub(crate) fn generate(name: &Path) -> Result<KeyPairFiles> {
 
 /// Reads a private key.
 pub(crate) fn read_private(path: &Path) -> Result<PrivateKey> {
-    let text = std::fs::read_to_string(path)
+    let text = named_file::text(path)
         .with_context(|| format!("the key {} cannot be read", path.display()))?;
     PrivateKey::from_pem(&text).with_context(|| format!("{} is not a private key", path.display()))
 }
 
 /// Reads a public key.
 pub(crate) fn read_public(path: &Path) -> Result<PublicKey> {
-    let text = std::fs::read_to_string(path)
+    let text = named_file::text(path)
         .with_context(|| format!("the key {} cannot be read", path.display()))?;
     PublicKey::from_pem(&text).with_context(|| format!("{} is not a public key", path.display()))
 }

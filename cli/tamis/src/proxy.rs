@@ -7,6 +7,7 @@ mod run;
 mod start;
 
 use crate::ending::EndSignal;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::problem_text;
 use crate::secrets;
@@ -414,7 +415,7 @@ impl Serve {
 
     fn access(&self) -> Result<AdminAccess> {
         let token = self.admin_token_file.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
+            let text = named_file::text(path)
                 .with_context(|| format!("the admin token {} cannot be read", path.display()))?;
             let token = text.trim().to_owned();
             if token.len() < TOKEN_MIN || token.contains(char::is_whitespace) {
@@ -452,11 +453,11 @@ impl Serve {
         else {
             return Ok(None);
         };
-        let text = std::fs::read(keys)
+        let text = named_file::octets(keys)
             .with_context(|| format!("the director's keys {} cannot be read", keys.display()))?;
         let keys = DirectorKeys::from_json(&text).with_context(|| format!("{}", keys.display()))?;
         let root = self.policy_root.as_ref().map(|path| {
-            std::fs::read(path)
+            named_file::octets(path)
                 .with_context(|| format!("the root {} cannot be read", path.display()))
         });
         let (director, state) = (director.clone(), state.clone());

@@ -4,6 +4,7 @@
 //! that each run in the answer was reported by that proxy in one of these entries. No proof can show that
 //! the answer is complete: that takes the whole log, whose tiles are served below `/log/`.
 
+use crate::named_file;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, anyhow, bail};
 use serde_json::{Value, json};
@@ -91,11 +92,7 @@ fn text(files: &[PathBuf], told: &[Value]) -> String {
 
 fn read(path: &Path) -> Result<Value> {
     let told = || format!("the proof {} cannot be read", path.display());
-    let length = std::fs::metadata(path).with_context(told)?.len();
-    if length > MAX_BYTES {
-        bail!("{} has {length} bytes; a proof has at most {MAX_BYTES}", path.display());
-    }
-    let octets = std::fs::read(path).with_context(told)?;
+    let octets = named_file::up_to(path, MAX_BYTES).with_context(told)?;
     serde_json::from_slice(&octets).with_context(|| format!("{} is not a proof", path.display()))
 }
 
@@ -105,7 +102,7 @@ pub(super) fn key(text: &str) -> Result<NoteVerifier> {
     if let Ok(key) = written {
         return Ok(key);
     }
-    let file = std::fs::read_to_string(text).with_context(|| {
+    let file = named_file::text(text).with_context(|| {
         format!("{text} is neither the key of a log (NAME+ID+BASE64) nor a file with one")
     })?;
     Ok(NoteVerifier::parse(file.trim())?)

@@ -4,6 +4,7 @@ mod stat;
 mod tap;
 
 use super::run::RunFolder;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::table::{short, table};
 use anyhow::{Context as _, Result, bail};
@@ -149,7 +150,7 @@ impl ProxyAddress {
     fn send(&self, method: &str, path: &str) -> Result<Box<dyn Wire>> {
         let (mut wire, host) = self.connect()?;
         let token = self.admin_token_file.as_ref().map(|path| {
-            std::fs::read_to_string(path)
+            named_file::text(path)
                 .with_context(|| format!("the admin token {} cannot be read", path.display()))
         });
         let token =

@@ -35,6 +35,7 @@ mod loops;
 mod lost_key;
 mod messages;
 mod mistakes;
+mod named_files;
 mod passwords;
 mod paths;
 mod planted;
