@@ -8,6 +8,7 @@ use tamis_director::{RecordBody, State};
 use tamis_journal::FoldedWriter;
 
 use crate::plane::control::compute_turns::{ComputingPlace, Size, Turn};
+use crate::plane::control::precedence::Decision;
 use crate::plane::control::{Control, ControlState};
 use crate::plane::problem::{journal, problem};
 use crate::plane::rights::AuthorizedCaller;
@@ -20,19 +21,29 @@ const ALONE: usize = 5;
 /// The attempts of a change of a caller.
 pub(crate) struct Attempts<'a> {
     holder: &'a AuthorizedCaller,
+    /// It waits for no large change of another.
+    is_urgent: bool,
     made: usize,
 }
 
 /// One of them.
 pub(crate) struct Attempt<'a> {
     holder: &'a AuthorizedCaller,
+    is_urgent: bool,
     /// Where everybody else waits for it: the turns to compute and to write.
     alone: Option<(Turn, FoldedWriter<'a, ControlState>)>,
+    /// What a large change of another waits for while this is alone.
+    decision: Option<Decision<'a>>,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(holder: &'a AuthorizedCaller) -> Self {
-        Self { holder, made: 0 }
+        Self { holder, is_urgent: false, made: 0 }
+    }
+
+    /// Those of a change that waits for no large change of another.
+    pub(crate) fn urgent(holder: &'a AuthorizedCaller) -> Self {
+        Self { holder, is_urgent: true, made: 0 }
     }
 
     /// The next one.
@@ -40,19 +51,20 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// [`ApiProblem`] when others overtook all of them, or there is no turn for it.
     pub(crate) async fn next(&mut self, control: &'a Control) -> Result<Attempt<'a>, ApiProblem> {
-        let holder = self.holder;
+        let Self { holder, is_urgent, .. } = *self;
         self.made = self.made.saturating_add(1);
         if self.made <= ATTEMPTS {
-            return Ok(Attempt { holder, alone: None });
+            return Ok(Attempt { holder, is_urgent, alone: None, decision: None });
         }
         if self.made > ATTEMPTS.saturating_add(ALONE) {
             return Err(overtaken());
         }
         // First: whoever writes waits for nobody.
+        let decision = if is_urgent { None } else { Some(control.decision().await) };
         let turn = control.turn(holder, Size::Small).await?;
         let writer = control.writer(holder.actor()).await;
         drop(writer.fresh().await.map_err(|error| journal(&error))?);
-        Ok(Attempt { holder, alone: Some((turn, writer)) })
+        Ok(Attempt { holder, is_urgent, alone: Some((turn, writer)), decision })
     }
 }
 
@@ -74,6 +86,10 @@ impl Attempt<'_> {
         control: &Control,
         decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
+        let _decision = match self.decision {
+            None if !self.is_urgent => Some(control.decision().await),
+            held => held,
+        };
         match self.alone {
             None => control.commit(self.holder, decide).await,
             Some((_turn, writer)) => control.commit_in(writer, self.holder, decide).await,

@@ -171,7 +171,11 @@ impl Control {
             why => format!("{actor}: {why}"),
         };
         self.rollout(name)?;
-        let mut attempts = Attempts::new(holder);
+        let mut attempts = match event {
+            // What it moves may do harm now.
+            Event::Abort | Event::Kill => Attempts::urgent(holder),
+            _ => Attempts::new(holder),
+        };
         loop {
             let attempt = attempts.next(self).await?;
             // Whatever the gates report, what nobody agreed to goes no further.
