@@ -51,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         Command::Verify(arguments) => verify::run(arguments, output),
         Command::Key(Key { at }) => {
             let key = at.remote()?.ask("reading", async |client| client.log_key().await)?;
-            output::answer(output, &json!({ "key": key }), || key.clone());
+            output::result(output, &json!({ "key": key }), || key.clone());
             Ok(ExitCode::SUCCESS)
         }
     }

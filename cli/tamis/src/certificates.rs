@@ -1,5 +1,6 @@
 //! Certificates for machines of one's own: an authority, and the certificates it signs.
 
+use crate::named_file;
 use crate::private_file;
 use anyhow::{Context as _, Result};
 use rcgen::{
@@ -43,7 +44,7 @@ pub(crate) fn make_authority(ca: &Path) -> Result<()> {
 pub(crate) fn authority(ca: &Path) -> Result<Issuer<'static, KeyPair>> {
     let key = key_of(ca);
     let read = |path: &Path| {
-        fs::read_to_string(path).with_context(|| {
+        named_file::text(path).with_context(|| {
             format!("{} cannot be read; without it no certificate can be made", path.display())
         })
     };

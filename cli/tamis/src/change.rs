@@ -2,6 +2,7 @@
 
 use crate::declared::nodes;
 use crate::failure::REFUSED;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::problem_text::render;
 use crate::remote::RegistryAccess;
@@ -10,7 +11,6 @@ use diff::ChangeState;
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read as _;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 use tamis_api::{ApplyRequest, FileText, Refused, SourceText};
@@ -59,7 +59,7 @@ pub(crate) fn plan(arguments: &Plan, output: Output) -> Result<ExitCode> {
     };
     let remote = arguments.at.remote()?;
     let planned = remote.ask("planning", async |client| client.plan(&request).await)?;
-    output::answer(output, &planned, || {
+    output::result(output, &planned, || {
         let mut text = diff::text(&planned.diff, ChangeState::No);
         if !planned.refusals.is_empty() {
             text.push_str("\nWith these options it would be refused:\n");
@@ -95,13 +95,13 @@ pub(crate) fn apply(arguments: &Apply, output: Output) -> Result<ExitCode> {
                 let planned = remote.ask("planning", async |client| client.plan(&request).await);
                 // The refusal is the message that matters; a failure to get its plan is not reported.
                 if let Ok(planned) = planned {
-                    output::line(&output::plain(&diff::text(&planned.diff, ChangeState::No)));
+                    output::line(&diff::text(&planned.diff, ChangeState::No));
                 }
             }
             return Err(error);
         }
     };
-    output::answer(output, &applied, || {
+    output::result(output, &applied, || {
         let changed = !applied.diff.documents_changed.is_empty()
             || !applied.diff.documents_removed.is_empty();
         let end = if changed {
@@ -125,7 +125,7 @@ fn request(documents: &Documents, output: Output) -> Result<Option<ApplyRequest>
     read.unread.iter().for_each(|file| output::note(&file.to_string()));
     if !read.problems.is_empty() {
         let value = json!({ "problems": read.problems });
-        output::result(output, &value, || read.problems.iter().map(render).collect());
+        output::drawn_result(output, &value, || read.problems.iter().map(render).collect());
         output::note("nothing was sent: correct the documents first");
         return Ok(None);
     }
@@ -141,7 +141,7 @@ fn whole(source: &DocumentPlaces, documents: &[Document]) -> Result<ApplyRequest
     let mut sources = Vec::new();
     for name in sendable(documents)? {
         let path = source.root.join(name);
-        let text = std::fs::read_to_string(&path);
+        let text = named_file::text(&path);
         let text = text.with_context(|| format!("{} cannot be read", path.display()))?;
         sources.push(SourceText { source: name.to_owned(), text });
     }
@@ -190,7 +190,7 @@ pub(crate) fn texts(folder: &Path) -> Result<BTreeMap<String, String>> {
     let mut texts = BTreeMap::new();
     for name in sendable(&read.documents)? {
         let path = folder.join(name);
-        let text = std::fs::read_to_string(&path)
+        let text = named_file::text(&path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
         for (document, text) in tamis_resources::texts(name, &text) {
             texts.insert(format!("{}/{}", document.kind(), document.key()), text);
@@ -223,7 +223,7 @@ pub(crate) fn files(source: &DocumentPlaces, documents: &[Document]) -> Result<V
     let named: RefCell<BTreeMap<String, Vec<u8>>> = RefCell::default();
     let outside: RefCell<BTreeSet<String>> = RefCell::default();
     let file = |name: &str| {
-        let octets = match named_file(&source.root, name) {
+        let octets = match file_of_document(&source.root, name) {
             Ok(octets) => octets,
             Err(NamedFileFault::Outside) => {
                 outside.borrow_mut().insert(name.to_owned());
@@ -269,7 +269,7 @@ const MAX_FILE: u64 = 4 << 20;
 
 /// The content of a file that a document names, in the folder itself: no absolute path, no `..`, and no link that leads
 /// out of it.
-fn named_file(root: &Path, name: &str) -> Result<Vec<u8>, NamedFileFault> {
+fn file_of_document(root: &Path, name: &str) -> Result<Vec<u8>, NamedFileFault> {
     let unreadable = |error: std::io::Error| NamedFileFault::Unreadable(error.to_string());
     let plain = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
     if !Path::new(name).components().all(plain) {
@@ -280,16 +280,7 @@ fn named_file(root: &Path, name: &str) -> Result<Vec<u8>, NamedFileFault> {
     if !path.starts_with(&root) {
         return Err(NamedFileFault::Outside);
     }
-    if !path.metadata().map_err(unreadable)?.is_file() {
-        return Err(NamedFileFault::Unreadable("it is not a file".to_owned()));
-    }
-    let mut octets = Vec::new();
-    let file = std::fs::File::open(&path).map_err(unreadable)?;
-    file.take(MAX_FILE.saturating_add(1)).read_to_end(&mut octets).map_err(unreadable)?;
-    if u64::try_from(octets.len()).unwrap_or(u64::MAX) > MAX_FILE {
-        return Err(NamedFileFault::Unreadable(format!("it has more than {MAX_FILE} bytes")));
-    }
-    Ok(octets)
+    named_file::up_to(&path, MAX_FILE).map_err(unreadable)
 }
 
 #[cfg(test)]

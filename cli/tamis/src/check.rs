@@ -95,13 +95,13 @@ fn report(read: &Documents, nodes: &[NodeName], notes: Vec<String>, output: Outp
         "unreadable": read.unreadable.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "unread": read.unread.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
-    output::result(output, &value, || {
+    output::drawn_result(output, &value, || {
         let mut text = problems.iter().map(render).collect::<String>();
         for file in left_out() {
-            let _ = writeln!(text, "{file}");
+            let _ = writeln!(text, "{}", output::plain(&file.to_string()));
         }
         for note in &notes {
-            let _ = writeln!(text, "{note}");
+            let _ = writeln!(text, "{}", output::plain(note));
         }
         if sound {
             let documents = table::count(read.documents.len(), "document", "documents");

@@ -109,7 +109,7 @@ pub(crate) fn approve(arguments: &Approve, output: Output) -> Result<ExitCode> {
     let request = ApproveRequest { subject: arguments.subject.to_string() };
     let remote = arguments.at.remote()?;
     let approved = remote.ask("approving", async |client| client.approve(&request).await)?;
-    output::answer(output, &approved, || {
+    output::result(output, &approved, || {
         format!(
             "{} approves {} (revision {}); the approval counts when another person asks for that change, not when {} does",
             approved.actor, approved.subject, approved.revision, approved.actor
@@ -124,7 +124,7 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
         RevocationSubject::List(List { at }) => {
             let remote = at.remote()?;
             let all = remote.ask("reading", async |client| client.revocations().await)?;
-            output::answer(output, &items(&all), || listed(&all, now_ms()));
+            output::result(output, &items(&all), || listed(&all, now_ms()));
             return Ok(ExitCode::SUCCESS);
         }
         RevocationSubject::Digest(RevokeDigest { digest, how }) => {
@@ -137,7 +137,7 @@ pub(crate) fn revoke(arguments: &Revoke, output: Output) -> Result<ExitCode> {
     };
     let remote = how.at.remote()?;
     let revoked = remote.ask("revoking", async |client| client.revoke(&request).await)?;
-    output::answer(output, &dated(&revoked), || revocation_text(&revoked, how.dry_run));
+    output::result(output, &dated(&revoked), || revocation_text(&revoked, how.dry_run));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -52,11 +52,11 @@ pub(crate) fn delete(arguments: &Delete, output: Output) -> Result<ExitCode> {
     let request = ApplyRequest { removed, confirm, ..ApplyRequest::default() };
     if arguments.dry_run {
         let planned = remote.ask("planning", async |client| client.plan(&request).await)?;
-        output::answer(output, &planned, || diff::text(&planned.diff, ChangeState::No));
+        output::result(output, &planned, || diff::text(&planned.diff, ChangeState::No));
         return Ok(ExitCode::SUCCESS);
     }
     let applied = remote.ask("deleting", async |client| client.apply(&request).await)?;
-    output::answer(output, &applied, || taken_out(&applied));
+    output::result(output, &applied, || taken_out(&applied));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn history(
 ) -> Result<ExitCode> {
     let remote = at.remote()?;
     let versions = versions(&remote, (kind, namespace, name))?;
-    output::answer(output, &crate::get::items(&versions), || versions_text(&versions, now_ms()));
+    output::result(output, &crate::get::items(&versions), || versions_text(&versions, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -154,7 +154,7 @@ pub(crate) fn rollback(
     let sources = vec![SourceText { source: text.source, text: text.text }];
     let request = ApplyRequest { sources, confirm, ..ApplyRequest::default() };
     let applied = remote.ask("rolling back", async |client| client.apply(&request).await)?;
-    output::answer(output, &dated(&applied), || {
+    output::result(output, &dated(&applied), || {
         format!(
             "{kind} {namespace}/{name} rolled back to what it was at revision {revision} (revision {})\n\n{}",
             applied.revision,
@@ -214,7 +214,7 @@ pub(crate) fn diff(arguments: &Diff, output: Output) -> Result<ExitCode> {
         versions_text.insert(key.clone(), unified(&text_of(&remote, key)?, ""));
     }
     versions_text.retain(|_, lines| !lines.is_empty());
-    output::answer(output, &versions_text, || {
+    output::result(output, &versions_text, || {
         if versions_text.is_empty() {
             return "nothing differs\n".to_owned();
         }

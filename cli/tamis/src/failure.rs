@@ -16,7 +16,7 @@ pub(crate) fn tell(output: Output, error: &anyhow::Error) -> ExitCode {
     let said = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());
     match (output, said.and_then(ClientError::problem)) {
         (Output::Json, Some(problem)) => {
-            output::line(&json!({ "error": why, "problem": problem }).to_string());
+            output::event(output, &json!({ "error": why, "problem": problem }), String::new);
         }
         _ => output::failed(output, &why),
     }

@@ -80,14 +80,14 @@ pub(crate) fn get(arguments: &GetArguments, output: Output) -> Result<ExitCode> 
                     kind == Kind::All || matches!(kind, Kind::One(kind) if one.kind == kind);
                 of_kind && namespace.is_none_or(|namespace| one.namespace == *namespace)
             });
-            output::answer(output, &dated(&list), || listed(&list.items, now_ms()));
+            output::result(output, &dated(&list), || listed(&list.items, now_ms()));
             return Ok(ExitCode::SUCCESS);
         }
     };
     let namespace = arguments.namespace.as_deref().unwrap_or("default");
     let found =
         remote.ask("reading", async |client| client.resource(kind, namespace, name).await)?;
-    output::answer(output, &dated(&found), || found.text.clone());
+    output::result(output, &dated(&found), || found.text.clone());
     Ok(ExitCode::SUCCESS)
 }
 
@@ -117,7 +117,7 @@ pub(crate) fn describe(arguments: &Describe, output: Output) -> Result<ExitCode>
     let remote = arguments.at.remote()?;
     let found =
         remote.ask("reading", async |client| client.resource(kind, namespace, name).await)?;
-    output::answer(output, &dated(&found), || described(&found, now_ms()));
+    output::result(output, &dated(&found), || described(&found, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 

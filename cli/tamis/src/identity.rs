@@ -134,7 +134,7 @@ fn token(arguments: &Token, output: Output) -> Result<()> {
     };
     private_file::replace(path, format!("{file}\n").as_bytes())?;
     let written = json!({ "node": node, "file": path, "expiresMs": expires_ms });
-    output::answer(output, &dated(&written), || {
+    output::result(output, &dated(&written), || {
         let (path, until) = (path.display(), rfc3339(expires_ms));
         format!("{node} can join once with {path}, until {until}\n")
     });
@@ -149,7 +149,7 @@ pub(crate) fn join_file(made: CreatedJoinToken) -> JoinFile {
 
 fn list(at: &RegistryAccess, output: Output) -> Result<()> {
     let all = at.remote()?.ask("reading", async |client| client.identities(None).await)?;
-    output::answer(output, &items(&all), || text::listed(&all, now_ms()));
+    output::result(output, &items(&all), || text::listed(&all, now_ms()));
     Ok(())
 }
 
@@ -176,14 +176,14 @@ fn revoke(arguments: &Revoke, output: Output) -> Result<()> {
 }
 
 fn shown(output: Output, one: &IdentityView) {
-    output::answer(output, &dated(one), || text::one(one, now_ms()));
+    output::result(output, &dated(one), || text::one(one, now_ms()));
 }
 
 fn rotate(at: &RegistryAccess, output: Output) -> Result<()> {
     let remote = at.remote()?;
     let now: AuthorityView =
         remote.ask("rotating", async |client| client.rotate_intermediate().await)?;
-    output::answer(output, &dated(&now), || {
+    output::result(output, &dated(&now), || {
         let until = rfc3339(now.intermediate_until_ms);
         format!("a new intermediate of {} signs until {until}\n", now.trust_domain)
     });

@@ -1,6 +1,7 @@
 //! `tamis keys`: signing keys, and certificates for machines of one's own.
 
 use crate::certificates;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::private_file;
 use anyhow::{Context as _, Result, bail};
@@ -33,11 +34,11 @@ enum Command {
         after_help = "Example:\n  tamis keys certificate registry --authority ca.crt --id spiffe://shop.example/registry --host 127.0.0.1"
     )]
     Certificate(Certificate),
-    /// Put a new signing key in the place of one that was lost or stolen: signs everything pinned again, checks
-    /// that nothing depends on the old key, and revokes it. What is done already is left alone: after a step
-    /// that needs you, run it again.
+    /// Put a new signing key in the place of one that was lost or stolen: signs what was in force before that again, lists the
+    /// rest, checks that nothing depends on the old key, and revokes it. What is done already is left alone: after a
+    /// step that needs you, run it again.
     #[command(
-        after_help = "Example:\n  tamis keys replace release --with release-2.key --reason 'laptop stolen'"
+        after_help = "Example:\n  tamis keys replace release --with release-2.key --stolen-since 2027-01-31 --reason 'laptop stolen'"
     )]
     Replace(replace::Arguments),
 }
@@ -197,14 +198,14 @@ pub(crate) fn generate(name: &Path) -> Result<KeyPairFiles> {
 
 /// Reads a private key.
 pub(crate) fn read_private(path: &Path) -> Result<PrivateKey> {
-    let text = std::fs::read_to_string(path)
+    let text = named_file::text(path)
         .with_context(|| format!("the key {} cannot be read", path.display()))?;
     PrivateKey::from_pem(&text).with_context(|| format!("{} is not a private key", path.display()))
 }
 
 /// Reads a public key.
 pub(crate) fn read_public(path: &Path) -> Result<PublicKey> {
-    let text = std::fs::read_to_string(path)
+    let text = named_file::text(path)
         .with_context(|| format!("the key {} cannot be read", path.display()))?;
     PublicKey::from_pem(&text).with_context(|| format!("{} is not a public key", path.display()))
 }

@@ -1,6 +1,7 @@
 //! Log lines on stderr; `TAMIS_LOG` sets the level (default: `warn`).
 
 use std::fmt::{self, Debug, Write as _};
+use tamis_resources::acts_on_screen;
 use tracing::field::Field;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -75,7 +76,7 @@ impl<W: fmt::Write> fmt::Write for HarmlessWriter<W> {
             self.0.write_str(harmless)?;
             rest = more.chars();
             match rest.next() {
-                Some(one) if is_command(one) => write!(self.0, "{}", one.escape_default())?,
+                Some(one) if acts_on_screen(one) => write!(self.0, "{}", one.escape_default())?,
                 Some(one) => self.0.write_char(one)?,
                 None => {}
             }
@@ -84,14 +85,10 @@ impl<W: fmt::Write> fmt::Write for HarmlessWriter<W> {
     }
 }
 
-/// Whether a control character may begin with this octet in UTF-8: one of ASCII, or the first of U+0080 to U+00BF.
+/// Whether a character that acts on a screen may begin with this octet in UTF-8. Those that may, and the characters that they
+/// begin: ASCII, U+0080 to U+00BF, U+0600 to U+063F, U+1000 to U+2FFF, U+F000 to U+FFFF, U+C0000 to U+FFFFF.
 fn may_begin_command(octet: u8) -> bool {
-    octet.is_ascii_control() || octet == 0xc2
-}
-
-/// Control characters except those that messages of several lines have.
-fn is_command(one: char) -> bool {
-    one.is_control() && !matches!(one, '\n' | '\t')
+    octet.is_ascii_control() || matches!(octet, 0xc2 | 0xd8 | 0xe1 | 0xe2 | 0xef | 0xf3)
 }
 
 #[cfg(test)]
@@ -139,12 +136,22 @@ mod tests {
     }
 
     #[test]
+    fn every_character_that_acts_on_a_screen_begins_with_an_octet_that_is_looked_at() {
+        for one in ('\0'..=char::MAX).filter(|one| acts_on_screen(*one)) {
+            let first = one.to_string().as_bytes()[0];
+            assert!(may_begin_command(first), "{one:?}");
+        }
+    }
+
+    #[test]
     fn text_of_strangers_commands_no_terminal() {
         for (text, shown) in [
             ("\u{1b}[2J", "\\u{1b}[2J"),
             ("a\u{7}\u{8}\u{c}\u{7f}b", "a\\u{7}\\u{8}\\u{c}\\u{7f}b"),
             ("\u{9b}31m", "\\u{9b}31m"),
             ("over\rwritten", "over\\rwritten"),
+            ("a\u{202e}b\u{2066}c", "a\\u{202e}b\\u{2066}c"),
+            ("a\u{feff}b\u{e0041}c\u{2014}", "a\\u{feff}b\\u{e0041}c\u{2014}"),
             ("two\n\tlines é «\u{1f980}»", "two\n\tlines é «\u{1f980}»"),
             ("", ""),
         ] {

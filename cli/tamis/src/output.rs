@@ -2,9 +2,11 @@
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::io::IsTerminal as _;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
+use tamis_resources::{printable, printable_json};
 
 /// How results are printed.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -17,47 +19,59 @@ pub(crate) enum Output {
 
 /// Prints a result in the requested form.
 pub(crate) fn result<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
-    match output {
-        Output::Text => line(&text()),
-        Output::Json => line(&serde_json::to_string_pretty(value).unwrap_or_default()),
-    }
+    drawn_result(output, value, || plain(&text()).into_owned());
 }
 
-/// Prints a registry's response in the requested form, without control characters that could move the
-/// cursor or reorder a line.
-pub(crate) fn answer<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
-    result(output, value, || plain(&text()));
+/// The same with a [`drawn`] text.
+pub(crate) fn drawn_result<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
+    match output {
+        Output::Text => drawn(&text()),
+        Output::Json => {
+            let json = serde_json::to_string_pretty(value).unwrap_or_default();
+            drawn(&printable_json(&json));
+        }
+    }
 }
 
 /// Prints one event of a command that keeps running.
 pub(crate) fn event<T: Serialize>(output: Output, value: &T, text: impl FnOnce() -> String) {
     match output {
         Output::Text => line(&text()),
-        Output::Json => line(&serde_json::to_string(value).unwrap_or_default()),
+        Output::Json => {
+            drawn(&printable_json(&serde_json::to_string(value).unwrap_or_default()));
+        }
     }
 }
 
-/// Prints text; a closed pipe is not an error.
+/// Prints text, as [`plain`] text; a closed pipe is not an error.
 pub(crate) fn line(text: &str) {
+    drawn(&plain(text));
+}
+
+/// Prints a text that commands the terminal itself: the parts of others in it must be [`plain`].
+pub(crate) fn drawn(text: &str) {
     use std::io::Write as _;
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{}", text.trim_end_matches('\n'));
     let _ = out.flush();
 }
 
-/// Prints a note in addition to the result.
+/// Prints a note in addition to the result, as [`plain`] text.
 pub(crate) fn note(text: &str) {
+    drawn_note(&plain(text));
+}
+
+/// The same with a [`drawn`] text.
+pub(crate) fn drawn_note(text: &str) {
     use std::io::Write as _;
     // When stderr is closed, there is nowhere to report that.
     let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end_matches('\n'));
 }
 
-/// A text without what terminals act on: control characters other than line breaks and tabs, and those that
-/// change the direction of writing. Parts of the text come from others.
-pub(crate) fn plain(text: &str) -> String {
-    let turns = |one| matches!(one, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    let acts = |one: char| one.is_control() && !matches!(one, '\n' | '\t');
-    text.chars().map(|one| if acts(one) || turns(one) { '\u{fffd}' } else { one }).collect()
+/// A text without what terminals act on, which is written out: parts of a text come from others. [`line()`] and [`note`] print
+/// all text so.
+pub(crate) fn plain(text: &str) -> Cow<'_, str> {
+    printable(text)
 }
 
 /// A text on one line: messages of tools, registries and the system may contain line breaks.
@@ -72,7 +86,7 @@ pub(crate) fn failed(output: Output, why: &str) {
     let why = one_line(why);
     match output {
         Output::Text => note(&format!("error: {why}")),
-        Output::Json => line(&serde_json::json!({ "error": why }).to_string()),
+        Output::Json => event(output, &serde_json::json!({ "error": why }), String::new),
     }
 }
 
@@ -108,7 +122,7 @@ pub(crate) fn busy(what: impl Into<String>) -> BusyIndicator {
     if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
         bar.set_style(style);
     }
-    bar.set_message(what.into());
+    bar.set_message(plain(&what.into()).into_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     BusyIndicator::Bar(bar)
 }
@@ -142,7 +156,7 @@ mod tests {
     #[test]
     fn words_of_others_move_no_cursor() {
         let hostile = "a\u{1b}[2Jb\rc\u{9b}d\u{202e}e\tf\ng";
-        assert_eq!(plain(hostile), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d\u{fffd}e\tf\ng");
-        assert_eq!(one_line("a\u{1b}\n\n b "), "a\u{fffd}; b");
+        assert_eq!(plain(hostile), "a\\u{1b}[2Jb\\rc\\u{9b}d\\u{202e}e\tf\ng");
+        assert_eq!(one_line("a\u{1b}\n\n b "), "a\\u{1b}; b");
     }
 }

@@ -109,7 +109,7 @@ pub(crate) fn pin(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let pinned = remote.ask("pinning", async |client| client.pin(&request).await)?;
     let (done, made) =
         if *dry_run { ("would be pinned", ChangeState::No) } else { ("pinned", ChangeState::Yes) };
-    output::answer(output, &dated(&pinned), || {
+    output::result(output, &dated(&pinned), || {
         pin_report(&pinned, service, &release.filter, done, made)
     });
     Ok(ExitCode::SUCCESS)
@@ -124,7 +124,7 @@ pub(crate) fn unpin(arguments: &UnpinArguments, output: Output) -> Result<ExitCo
     let pinned = remote.ask("unpinning", async |client| client.unpin(&request).await)?;
     let pin_report =
         || pin_report(&pinned, &request.service, &request.filter, "unpinned", ChangeState::Yes);
-    output::answer(output, &dated(&pinned), pin_report);
+    output::result(output, &dated(&pinned), pin_report);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -148,7 +148,7 @@ pub(crate) fn rollback(arguments: &Rollback, output: Output) -> Result<ExitCode>
     let pinned = remote.ask("rolling back", async |client| client.rollback(&request).await)?;
     let pin_report =
         || pin_report(&pinned, &request.service, &request.filter, "rolled back", ChangeState::Yes);
-    output::answer(output, &dated(&pinned), pin_report);
+    output::result(output, &dated(&pinned), pin_report);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -195,7 +195,7 @@ fn pin_report(
 pub(crate) fn pins(arguments: &PinsArguments, output: Output) -> Result<ExitCode> {
     let remote = arguments.at.remote()?;
     let pins = remote.ask("reading", async |client| client.pins().await)?;
-    output::answer(output, &items(&pins), || listed(&pins, now_ms()));
+    output::result(output, &items(&pins), || listed(&pins, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -225,7 +225,7 @@ pub(crate) fn history(arguments: &History, output: Output) -> Result<ExitCode> {
     let remote = at.remote()?;
     let happened =
         remote.ask("reading", async |client| client.history(service, filter.as_deref()).await)?;
-    output::answer(output, &items(&happened), || past(&happened, now_ms()));
+    output::result(output, &items(&happened), || past(&happened, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 

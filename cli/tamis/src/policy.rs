@@ -1,5 +1,6 @@
 //! `tamis policy`: writes and checks the trust policies of an organisation as signed metadata.
 
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::{keys, table, when};
 use anyhow::{Context as _, Result};
@@ -46,7 +47,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             changed(&open()?, output, |all| all.undelegate(namespace, now))?;
         }
         Command::Set { namespace, file } => {
-            let document = std::fs::read(file)
+            let document = named_file::octets(file)
                 .with_context(|| format!("the policy {} cannot be read", file.display()))?;
             changed(&open()?, output, |all| all.set(namespace, &document, now).map(|_| ()))?;
         }
@@ -171,7 +172,7 @@ fn verify(
     output: Output,
 ) -> Result<()> {
     let root = match root {
-        Some(path) => std::fs::read(path)
+        Some(path) => named_file::octets(path)
             .with_context(|| format!("the root {} cannot be read", path.display()))?,
         None => repository.first_root()?,
     };

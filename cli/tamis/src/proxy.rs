@@ -7,6 +7,7 @@ mod run;
 mod start;
 
 use crate::ending::EndSignal;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::problem_text;
 use crate::secrets;
@@ -414,7 +415,7 @@ impl Serve {
 
     fn access(&self) -> Result<AdminAccess> {
         let token = self.admin_token_file.as_ref().map(|path| {
-            let text = std::fs::read_to_string(path)
+            let text = named_file::text(path)
                 .with_context(|| format!("the admin token {} cannot be read", path.display()))?;
             let token = text.trim().to_owned();
             if token.len() < TOKEN_MIN || token.contains(char::is_whitespace) {
@@ -452,11 +453,11 @@ impl Serve {
         else {
             return Ok(None);
         };
-        let text = std::fs::read(keys)
+        let text = named_file::octets(keys)
             .with_context(|| format!("the director's keys {} cannot be read", keys.display()))?;
         let keys = DirectorKeys::from_json(&text).with_context(|| format!("{}", keys.display()))?;
         let root = self.policy_root.as_ref().map(|path| {
-            std::fs::read(path)
+            named_file::octets(path)
                 .with_context(|| format!("the root {} cannot be read", path.display()))
         });
         let (director, state) = (director.clone(), state.clone());
@@ -527,17 +528,18 @@ pub(crate) fn print_reload(reload: &Reload, output: Output) {
         output::event(output, &event(reload), String::new);
         return;
     }
-    lines(reload).iter().for_each(|line| output::note(line));
+    lines(reload).iter().for_each(|line| output::drawn_note(line));
 }
 
 fn lines(reload: &Reload) -> Vec<String> {
     let mut lines: Vec<String> = reload.problems.iter().map(problem_text::render).collect();
-    let whose = |line: &String| format!("{}: {line}", reload.node);
+    let whose = |line: &String| output::plain(&format!("{}: {line}", reload.node)).into_owned();
     lines.extend(reload.notes.iter().map(whose));
     lines.extend(reload.renewed.iter().map(whose));
     for slot in reload.slots.iter().filter(|slot| !slot.state.is_serving()) {
         let detail = slot.detail.as_deref().unwrap_or_default();
-        lines.push(format!("{}: {} {}: {detail}", reload.node, slot.attachment, slot.state));
+        let line = format!("{}: {} {}: {detail}", reload.node, slot.attachment, slot.state);
+        lines.push(output::plain(&line).into_owned());
     }
     if reload.changed {
         lines.push(format!("{}: generation {}", reload.node, reload.generation));

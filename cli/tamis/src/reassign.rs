@@ -27,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         ReassignRequest { service: arguments.service.clone(), reason: arguments.reason.clone() };
     let remote = arguments.at.remote()?;
     let done = remote.ask("assigning", async |client| client.reassign(&request).await)?;
-    output::answer(output, &done, || {
+    output::result(output, &done, || {
         let whose = if done.service == "*" { "all services" } else { &done.service };
         format!(
             "every slot of {whose} ({}) is assigned again, in epoch {} (revision {})\n\

@@ -2,6 +2,7 @@
 
 mod filters;
 
+use crate::named_file;
 use crate::output;
 use anyhow::{Context as _, Result};
 use clap::{Arg, Command};
@@ -39,7 +40,7 @@ pub(crate) fn run(arguments: &Arguments, program: Command) -> Result<ExitCode> {
     let mut stale = Vec::new();
     for (name, text) in pages {
         let path = arguments.folder.join(name);
-        if std::fs::read_to_string(&path).is_ok_and(|found| found == text) {
+        if named_file::text(&path).is_ok_and(|found| found == text) {
             continue;
         }
         if arguments.check {

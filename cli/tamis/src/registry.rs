@@ -1,6 +1,7 @@
 //! `tamis registry`: runs a registry in the foreground, and manages its tokens.
 
 use crate::ending::EndSignal;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::registry_engine::RegistryEngine;
 use anyhow::{Context as _, Result, bail};
@@ -203,8 +204,8 @@ impl StorageOptions {
     /// Options come from a file, since everybody on the machine can read command lines.
     fn options(&self) -> Result<Vec<(String, String)>> {
         let Some(path) = &self.blobs_options else { return Ok(Vec::new()) };
-        let text = std::fs::read_to_string(path)
-            .with_context(|| format!("{} cannot be read", path.display()))?;
+        let text =
+            named_file::text(path).with_context(|| format!("{} cannot be read", path.display()))?;
         let mut options = Vec::new();
         for (index, line) in text.lines().enumerate() {
             let line = line.trim();
@@ -251,7 +252,7 @@ impl Serve {
 
     fn policy(&self) -> Result<Option<(PathBuf, Vec<u8>)>> {
         let (Some(folder), Some(root)) = (&self.policy, &self.policy_root) else { return Ok(None) };
-        let bytes = std::fs::read(root)
+        let bytes = named_file::octets(root)
             .with_context(|| format!("the root {} cannot be read", root.display()))?;
         Ok(Some((folder.clone(), bytes)))
     }

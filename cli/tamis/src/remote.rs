@@ -1,5 +1,6 @@
 //! The registry that commands use: its address and the caller's credentials.
 
+use crate::named_file;
 use crate::output;
 use anyhow::{Context as _, Result, bail};
 use std::path::PathBuf;
@@ -79,7 +80,7 @@ impl RegistryAccess {
 
     fn token(&self) -> Result<Option<String>> {
         if let Some(path) = &self.token_file {
-            let text = std::fs::read_to_string(path);
+            let text = named_file::text(path);
             let text =
                 text.with_context(|| format!("the token {} cannot be read", path.display()))?;
             if text.trim().is_empty() {

@@ -89,7 +89,7 @@ fn begin(start: &request::RolloutStartArguments, output: Output) -> Result<ExitC
     let request = start.request()?;
     let remote = start.at.remote()?;
     let view = remote.ask("starting", async |client| client.start_rollout(&request).await)?;
-    output::answer(output, &dated(&view), || {
+    output::result(output, &dated(&view), || {
         let text = view::text(&view, now_ms());
         if start.dry_run { format!("only checked, nothing was started\n{text}") } else { text }
     });
@@ -101,7 +101,7 @@ fn make(it: &Move, action: RolloutMove, output: Output) -> Result<ExitCode> {
     let remote = it.at.remote()?;
     let view =
         remote.ask("asking", async |client| client.move_rollout(&it.name, &request).await)?;
-    output::answer(output, &dated(&view), || view::text(&view, now_ms()));
+    output::result(output, &dated(&view), || view::text(&view, now_ms()));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -109,7 +109,7 @@ fn status(it: &Status, output: Output) -> Result<ExitCode> {
     let remote = it.at.remote()?;
     let Some(name) = &it.name else {
         let all = remote.ask("reading", async |client| client.rollouts().await)?;
-        output::answer(output, &items(&all), || view::table_of(&all, now_ms()));
+        output::result(output, &items(&all), || view::table_of(&all, now_ms()));
         return Ok(ExitCode::SUCCESS);
     };
     let look = || remote.ask("reading", async |client| client.rollout(name).await);
@@ -126,6 +126,6 @@ fn status(it: &Status, output: Output) -> Result<ExitCode> {
         });
     }
     let view = look()?;
-    output::answer(output, &dated(&view), || view::text(&view, now_ms()));
+    output::result(output, &dated(&view), || view::text(&view, now_ms()));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,9 +1,9 @@
 //! Secrets for filters: from a folder, from files, from the environment; read again while the proxy runs.
 
+use crate::named_file;
 use anyhow::{Context as _, Result, bail};
 use std::collections::HashMap;
 use std::fs;
-use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -177,14 +177,7 @@ fn read(folder: Option<&Path>, single: &[(String, Source)]) -> Result<HashMap<St
 /// The content of a file, unchanged: a line break at its end is part of the secret.
 fn file(path: &Path) -> Result<Vec<u8>> {
     let unread = || format!("the secret {} cannot be read", path.display());
-    let mut value = Vec::new();
-    let file = fs::File::open(path).with_context(unread)?;
-    // It is read, not asked for its length: a device has none.
-    file.take(MAX_BYTES + 1).read_to_end(&mut value).with_context(unread)?;
-    if u64::try_from(value.len()).unwrap_or(u64::MAX) > MAX_BYTES {
-        bail!("the secret {} is longer than {MAX_BYTES} bytes", path.display());
-    }
-    Ok(value)
+    named_file::up_to(path, MAX_BYTES).with_context(unread)
 }
 
 #[cfg(test)]
@@ -231,8 +224,8 @@ mod tests {
         let twice = [("db".to_owned(), Source::File(folder.path().join("db")))];
         assert!(read(Some(folder.path()), &twice).unwrap_err().to_string().contains("twice"));
         fs::write(folder.path().join("big"), vec![0; 65_537]).unwrap();
-        let said = read(Some(folder.path()), &[]).unwrap_err().to_string();
-        assert!(said.contains("big is longer"), "{said}");
+        let said = format!("{:#}", read(Some(folder.path()), &[]).unwrap_err());
+        assert!(said.contains("big cannot be read: it is longer than 65536 bytes"), "{said}");
         assert!(read(Some(&folder.path().join("none")), &[]).is_err());
     }
 

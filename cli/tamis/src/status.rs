@@ -97,7 +97,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         });
     }
     let status = ask(&remote, arguments)?;
-    output::answer(output, &dated(&status), || text::text(&status, arguments.part()));
+    output::result(output, &dated(&status), || text::text(&status, arguments.part()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn watch(
                     let size = (usize::from(rows), usize::from(columns));
                     output::line(&fitting(&output::plain(&found.text), size));
                 } else if last.as_ref() != Some(&found.key) {
-                    output::event(output, &found.value, || output::plain(&found.text));
+                    output::event(output, &found.value, || found.text.clone());
                 }
                 if found.over {
                     return Ok(ExitCode::SUCCESS);

@@ -76,6 +76,16 @@ pub struct RunView {
     pub seen_ms: u64,
     /// The journal's revision of the first report of it.
     pub revision: u64,
+    /// That of the report before, if its moment is the beginning: the proxy said an earlier one, and its clock counts only
+    /// between its reports.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_revision: Option<u64>,
+    /// That of the last report of it. 0: the registry is of an earlier release, and the moments have no proof.
+    #[serde(default)]
+    pub seen_revision: u64,
+    /// That of the report which shows the end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until_revision: Option<u64>,
 }
 
 /// Proof that entries are in the log. It can be checked offline with only the log's public key.

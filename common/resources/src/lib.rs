@@ -44,6 +44,7 @@ mod problem;
 pub mod redact;
 mod room;
 mod rules;
+mod screen;
 mod secrets;
 mod security;
 mod sound;
@@ -68,11 +69,12 @@ pub use limits::MAX_COMPONENT_BYTES;
 pub use metadata::Metadata;
 pub use narrow::narrowed;
 pub use node_name::{NodeName, NodeNameError};
-pub use problem::{Problem, SourcePlace, printable};
+pub use problem::{Problem, SourcePlace};
 pub use room::{
     MAX_ENDPOINTS, MAX_FILTERS, MAX_NAMESPACE_ENDPOINTS, MAX_NAMESPACE_FILTERS,
     MAX_NAMESPACE_ROUTES_BYTES, MAX_ROUTES_BYTES, crowded, crowded_plan, namespace_shares,
 };
+pub use screen::{acts_on_screen, printable, printable_json};
 pub use secrets::{SecretKind, secret_of};
 pub use security::Security;
 pub use sound::{

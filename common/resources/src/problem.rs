@@ -1,12 +1,12 @@
 //! A problem of a document: where it is, which rule it breaks, and the way out.
 
-use std::borrow::Cow;
 use std::fmt::Display;
 use std::sync::Arc;
 
 use miette::{Diagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 use serde::Serialize;
 
+use crate::screen::{acts_on_screen, printable};
 use crate::source::{SourceText, TextPosition};
 use crate::span::TextSpan;
 
@@ -89,27 +89,11 @@ const MAX_PLACES: usize = 8;
 /// Bytes of a message and of a way out: names in a text may be as long as the text, and each problem would repeat them.
 const MAX_MESSAGE: usize = 2_000;
 
-/// A text of somebody else as a terminal may show it: control characters, which could move its cursor or hide what was printed
-/// before (CWE-150), are written as Rust writes them.
-#[must_use]
-pub fn printable(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unprintable) {
-        return Cow::Borrowed(text);
-    }
-    let written = text.chars().map(|one| {
-        if is_unprintable(one) { one.escape_default().to_string() } else { one.to_string() }
-    });
-    Cow::Owned(written.collect())
-}
-
-fn is_unprintable(one: char) -> bool {
-    one.is_control() && !matches!(one, '\n' | '\t')
-}
-
-/// The same with a mark for each octet of a control character: every place in the text stays where it is.
+/// A text as a terminal may show it, with a mark for each octet of what acts on a screen: every place in the text stays where
+/// it is.
 fn marked(text: &str) -> String {
     let mark = |one: char| {
-        if is_unprintable(one) && one != '\r' {
+        if acts_on_screen(one) && one != '\r' {
             "?".repeat(one.len_utf8())
         } else {
             one.to_string()
@@ -234,18 +218,20 @@ impl Diagnostic for Problem {
 
 #[cfg(test)]
 mod tests {
-    use crate::parse;
+    use crate::{acts_on_screen, parse, printable};
 
     #[test]
     fn nothing_that_somebody_writes_moves_the_cursor_of_a_terminal() {
-        let controls = |text: &str| text.chars().any(|one| one.is_control() && one != '\n');
-        let name = "b\u{1b}]0;pwn\u{7}\u{1b}[2J.yaml";
+        let controls = |text: &str| text.chars().any(acts_on_screen);
+        let name = "b\u{1b}]0;pwn\u{7}\u{1b}[2J\u{202e}.yaml";
         let escape = "\\e[31mX\\e]0;t\\a";
         for text in [
             format!("kind: \"{escape}\"\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: a }}\n"),
             format!("kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: \"{escape}\" }}\nspec: {{}}\n"),
             "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a, \"\u{9b}31m\": 1 }\nspec: {}\n".to_owned(),
             "kind: [\u{85}\u{1b}".to_owned(),
+            "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a, \"\u{202e}\u{2066}\": 1 }\nspec: {}\n".to_owned(),
+            "kind: \"\u{202e}\u{200b}\"\napiVersion: tamis.dev/v1alpha1\nmetadata: { name: a }\n".to_owned(),
         ] {
             let (_, problems) = parse(name, &text);
             assert!(!problems.is_empty(), "{text:?}");
@@ -257,7 +243,7 @@ mod tests {
                 assert_eq!(shown.text.inner().len(), problem.text.inner().len());
             }
         }
-        assert_eq!(super::printable("é\n\t"), "é\n\t");
-        assert_eq!(super::printable("a\u{1b}b"), "a\\u{1b}b");
+        assert_eq!(printable("é\n\t"), "é\n\t");
+        assert_eq!(printable("a\u{1b}b"), "a\\u{1b}b");
     }
 }

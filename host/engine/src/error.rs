@@ -4,6 +4,7 @@ use crate::Hook;
 use crate::field::{self, GrantPlace, UncoveredField};
 use std::borrow::Cow;
 use std::fmt;
+use tamis_resources::acts_on_screen;
 
 /// A component that was refused, or could not be built into a filter.
 #[derive(Debug, thiserror::Error)]
@@ -148,10 +149,7 @@ pub(crate) fn short(text: &str, max: usize) -> &str {
 /// A text of a guest, safe to show: at most `max` octets, with characters that act on a reader's screen escaped. Control
 /// characters move the cursor of a terminal and end lines of a log; marks of direction reorder the text around them.
 pub(crate) fn printable(text: &str, max: usize) -> String {
-    let acts = |one: char| {
-        let turns = matches!(one, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        one.is_control() || turns || matches!(one, '\u{2028}' | '\u{2029}')
-    };
+    let acts = |one: char| one.is_control() || acts_on_screen(one);
     let mut shown = String::new();
     for one in short(text, max).chars() {
         let before = shown.len();

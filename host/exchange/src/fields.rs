@@ -5,6 +5,7 @@
 //! and have one owner.
 
 use http::header::{HeaderMap, HeaderName};
+use std::collections::HashMap;
 
 /// Fields that only the host writes, or that belong to one connection.
 const HOST: &[&str] = &[
@@ -110,25 +111,170 @@ fn is_of(name: &str, names: &[&str], prefixes: &[&str]) -> bool {
 
 /// Whether two names are one to a server that turns names into variables.
 pub fn is_same_name(one: &str, other: &str) -> bool {
-    let fold = |octet: u8| match octet.is_ascii_alphanumeric() {
-        true => octet.to_ascii_lowercase(),
-        false => b'-',
-    };
     one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
 }
 
-/// Removes the fields of a head that are another spelling of `name`.
-pub(crate) fn remove_other_spellings(headers: &mut HeaderMap, name: &str) {
-    let other = |known: &HeaderName| {
-        known.as_str().len() == name.len() && *known != *name && is_same_name(known.as_str(), name)
-    };
-    while let Some(alike) = headers.keys().find(|known| other(known)).cloned() {
-        headers.remove(alike);
+/// The names of a head that have a character other than letters, digits and `-`: they alone make that a name has several
+/// spellings. However many names and edits there are, each is looked at a few times only.
+#[derive(Debug, Default)]
+pub(crate) struct OddNames {
+    /// By their spelling with `-`.
+    known: HashMap<String, Vec<HeaderName>>,
+    /// Names that were looked at.
+    #[cfg(test)]
+    looked: usize,
+}
+
+impl OddNames {
+    /// Those of a head.
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut all = Self::default();
+        headers.keys().for_each(|name| all.note(name));
+        all
     }
+
+    /// Notes a name that the head has from now on.
+    pub(crate) fn note(&mut self, name: &HeaderName) {
+        self.look();
+        if is_odd(name.as_str()) {
+            let alike = self.known.entry(folded(name.as_str())).or_default();
+            // One at most after `remove_others`, which is this name.
+            if alike.last() != Some(name) {
+                alike.push(name.clone());
+            }
+        }
+    }
+
+    /// Removes the fields of the head that are another spelling of `name`.
+    pub(crate) fn remove_others(&mut self, headers: &mut HeaderMap, name: &str) {
+        let is_odd = is_odd(name);
+        self.look();
+        if self.known.is_empty() && !is_odd {
+            return;
+        }
+        let plain = folded(name);
+        if is_odd {
+            headers.remove(plain.as_str());
+        }
+        let Some(alike) = self.known.get_mut(&plain) else { return };
+        let mut itself = None;
+        for one in std::mem::take(alike) {
+            #[cfg(test)]
+            {
+                self.looked += 1;
+            }
+            if one == *name {
+                itself = Some(one);
+            } else {
+                headers.remove(one);
+            }
+        }
+        alike.extend(itself);
+    }
+
+    fn look(&mut self) {
+        #[cfg(test)]
+        {
+            self.looked += 1;
+        }
+    }
+}
+
+/// The spelling of a name in which every character that is neither a letter nor a digit is `-`.
+fn folded(name: &str) -> String {
+    name.bytes().map(|octet| char::from(fold(octet))).collect()
+}
+
+fn fold(octet: u8) -> u8 {
+    if octet.is_ascii_alphanumeric() { octet.to_ascii_lowercase() } else { b'-' }
 }
 
 /// Whether a name has a character that is not a letter, a digit or `-`.
 #[inline]
 pub fn is_odd(name: &str) -> bool {
     !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+    use proptest::prelude::*;
+
+    /// The same by the meaning of the words: every name is compared with every other.
+    fn remove_by_comparing(headers: &mut HeaderMap, name: &str) {
+        let other = |known: &&HeaderName| **known != *name && is_same_name(known.as_str(), name);
+        while let Some(alike) = headers.keys().find(other).cloned() {
+            headers.remove(alike);
+        }
+    }
+
+    fn name(text: &str) -> HeaderName {
+        text.parse().unwrap()
+    }
+
+    fn head<'a>(names: impl IntoIterator<Item = &'a str>) -> HeaderMap {
+        let value = HeaderValue::from_static("a");
+        names.into_iter().map(|one| (name(one), value.clone())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn other_spellings_are_those_that_a_comparison_finds(
+            before in prop::collection::vec("[ab][-_.][ab][-_.]?", 0..12),
+            edits in prop::collection::vec(("[ab][-_.][ab][-_.]?", any::<bool>()), 0..12),
+        ) {
+            let mut headers = head(before.iter().map(String::as_str));
+            let mut compared = headers.clone();
+            let mut odd = OddNames::of(&headers);
+            for (text, removes) in edits {
+                odd.remove_others(&mut headers, &text);
+                remove_by_comparing(&mut compared, &text);
+                if removes {
+                    headers.remove(text.as_str());
+                    compared.remove(text.as_str());
+                } else {
+                    headers.append(name(&text), HeaderValue::from_static("b"));
+                    compared.append(name(&text), HeaderValue::from_static("b"));
+                    odd.note(&name(&text));
+                }
+                prop_assert_eq!(&headers, &compared);
+            }
+        }
+    }
+
+    #[test]
+    fn the_names_that_are_looked_at_are_as_many_as_names_and_edits() {
+        const EDITS: usize = 1_024;
+        let plain = |at: usize| format!("x-name-{at}");
+        let odd = |at: usize| format!("x_name_{at}");
+        // As many spellings of one name as there are names.
+        let spelt = |at: usize| {
+            (0..12).map(|bit| if at >> bit & 1 == 0 { "a-" } else { "a_" }).collect::<String>()
+        };
+        type Naming<'a> = &'a dyn Fn(usize) -> String;
+        let rows: [(&str, Naming<'_>, Naming<'_>); 6] = [
+            ("plain, plain", &plain, &plain),
+            ("plain, odd", &plain, &odd),
+            ("odd, plain", &odd, &plain),
+            ("odd, odd", &odd, &odd),
+            ("spellings of one name, one of them", &spelt, &|_| spelt(3)),
+            ("spellings of one name, each", &spelt, &spelt),
+        ];
+        for (what, before, edited) in rows {
+            for names in [0, 100, 1_000] {
+                let before: Vec<String> = (0..names).map(before).collect();
+                let mut headers = head(before.iter().map(String::as_str));
+                let mut all = OddNames::of(&headers);
+                for at in 0..EDITS {
+                    let edited = edited(at);
+                    all.remove_others(&mut headers, &edited);
+                    headers.insert(name(&edited), HeaderValue::from_static("b"));
+                    all.note(&name(&edited));
+                }
+                let most = names + 4 * EDITS;
+                assert!(all.looked <= most, "{what}, {names}: {} of {most}", all.looked);
+            }
+        }
+    }
 }

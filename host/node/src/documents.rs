@@ -6,7 +6,7 @@ mod unread;
 use crate::NodeError;
 use look::{PathContent, look};
 use std::collections::BTreeSet;
-use std::io::Read as _;
+use std::io::ErrorKind;
 use std::ops::Bound;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
@@ -235,17 +235,10 @@ fn text(file: &Path) -> Result<String, String> {
 /// Reads a file of at most `limit` bytes. Anything other than a file (such as a pipe) could keep a reader
 /// waiting for ever.
 pub(crate) fn octets(path: &Path, limit: u64) -> Result<Vec<u8>, String> {
-    let said = |error: std::io::Error| error.to_string();
-    if !std::fs::metadata(path).map_err(said)?.is_file() {
-        return Err("this is not a file".to_owned());
-    }
-    let mut octets = Vec::new();
-    let file = std::fs::File::open(path).map_err(said)?;
-    file.take(limit.saturating_add(1)).read_to_end(&mut octets).map_err(said)?;
-    if octets.len() as u64 > limit {
-        return Err(format!("longer than {limit} bytes, the most that is read; split it"));
-    }
-    Ok(octets)
+    tamis_private::read_regular(path, limit).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => format!("{error}; split it"),
+        _ => error.to_string(),
+    })
 }
 
 /// The result of walking through folders.

@@ -29,8 +29,9 @@
 //!    `shadow/queue`) and alone applies the failure mode; calls that take long wait for their turn (`slot/long_calls`).
 //!    The breaker and telemetry have no failure mode: `breaker` and `telemetry` call them.
 //! 6. `route` asks the router, and `backend` finds the service that it chose.
-//! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`) with its trailers
-//!    (`slot/trailer`); whole ones share the memory of `body_budget`, and `exchange/replay` keeps what an attempt may send again.
+//! 7. `request_body` shows the body to its hooks, whole, or chunk by chunk (`slot/chunk`, small ones together where a
+//!    filter reads much of the head: `gathered_chunks`) with its trailers (`slot/trailer`); whole ones share the memory of
+//!    `body_budget`, and `exchange/replay` keeps what an attempt may send again.
 //! 8. `attempt` sends: `endpoint_choice` picks an endpoint, `outgoing` writes the request, `attempt/race` sends a second one to
 //!    be faster when `hedges` is due. What the upstream sends before its response passes `heads/interim`. `breaker` is asked what
 //!    the end of the attempt means for the circuit; after a failure the retry filter is asked.
@@ -88,6 +89,7 @@ mod error;
 mod exchange;
 mod failure;
 mod gate_refusal;
+mod gathered_chunks;
 mod generation;
 mod grpc_web;
 mod handshakes;

@@ -5,6 +5,7 @@ use crate::body::{UnreadBody, buffered_body, read_whole};
 use crate::body_budget::{BudgetSpent, no_room};
 use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::exchange::{ExchangeState, Replay};
+use crate::gathered_chunks::gathered;
 use crate::slot::{
     ChunkSlot, ShownChunk, Slot, TrailerSlot, WholeBodyQuestion, body_limit, body_slots,
 };
@@ -150,7 +151,7 @@ pub(crate) async fn show_whole(
 pub(crate) fn show_chunks(
     state: &mut ExchangeState,
     slots: Vec<Rc<Slot>>,
-    mut body: Body,
+    body: Body,
 ) -> (Body, ChunkEnd) {
     state.exchange.headers.remove(header::CONTENT_LENGTH);
     slots.iter().for_each(|slot| state.calls.note(slot.number));
@@ -158,6 +159,7 @@ pub(crate) fn show_chunks(
         state.wait_for_long_call();
     }
     let mut slots = ChunkSlot::of(slots, HeadSide::Request, &state.exchange, &state.body_room());
+    let mut body = gathered(body, &slots);
     let end = ChunkEnd::default();
     let (send, shown) = Body::channel(1);
     let noted = end.clone();

@@ -5,6 +5,7 @@ use crate::body::HookedBody;
 use crate::body_budget::{TakenRoom, no_room};
 use crate::chunk_end::ChunkEnd;
 use crate::exchange::ExchangeState;
+use crate::gathered_chunks::gathered;
 use crate::grpc_web::{GrpcWebCall, GrpcWebResponse};
 use crate::heads::{Owners, is_grpc};
 use crate::slot::{ChunkSlot, FILTER_FAILED, ShownChunk, Slot, TrailerSlot};
@@ -165,7 +166,7 @@ impl From<HookedBody> for ResponseBody {
     fn from(hooked: HookedBody) -> Self {
         let HookedBody { body, chunks, trailers, owners, deadline, request_end } = hooked;
         Self {
-            inner: body,
+            inner: gathered(body, &chunks),
             state: None,
             hooks: ChunkHooks::of(chunks),
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),

@@ -47,6 +47,7 @@ mod node_wants;
 mod observed;
 mod order;
 mod pins;
+mod places;
 mod plans;
 mod ratio;
 mod record;
@@ -73,6 +74,7 @@ pub use needs::{Orphans, Removals, RequiredRights};
 pub use node_wants::{NodeWants, for_node};
 pub use observed::{LastConnection, LastReport, SlotRun};
 pub use pins::{FilterEvent, FilterEventKind, ServicePin};
+pub use places::has_places;
 pub use plans::Plans;
 pub use record::{
     ApplyRecord, ApprovalRecord, AssignmentRecord, DocumentRecord, FileRecord, MAX_BODY_BYTES,

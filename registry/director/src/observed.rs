@@ -31,6 +31,12 @@ pub struct SlotRun {
     pub seen_ms: u64,
     /// The journal's revision of the first report of it.
     pub revision: u64,
+    /// That of the report before, if its moment is the beginning: the node said an earlier one.
+    pub from_revision: Option<u64>,
+    /// That of the last report of it.
+    pub seen_revision: u64,
+    /// That of the report which shows the end; none while there is no end.
+    pub until_revision: Option<u64>,
 }
 
 /// The last report of a node.
@@ -65,8 +71,17 @@ pub(crate) struct ObservedFleet {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Node {
     last: Option<LastReport>,
+    /// Where that report is in the journal.
+    place: Option<ReportPlace>,
     /// By slot, each in the order of time; only the last one may have no end.
     runs: BTreeMap<String, Vec<SlotRun>>,
+}
+
+/// Where a report is in the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct ReportPlace {
+    revision: u64,
+    time_ms: u64,
 }
 
 impl ObservedFleet {
@@ -75,7 +90,7 @@ impl ObservedFleet {
         let time_ms = stamp.time_ms;
         let nodes = self.services.entry(name.key().to_owned()).or_default();
         let node = nodes.entry(name.to_string()).or_default();
-        let before_ms = node.last.as_ref().map_or(0, |last| last.time_ms);
+        let before = node.place;
         // Of two reports about one slot the first counts.
         let mut slots: BTreeMap<String, SlotReport> = BTreeMap::new();
         for slot in &report.slots {
@@ -85,18 +100,20 @@ impl ObservedFleet {
             let goes_on = slots.get(slot).is_some_and(|now| now.running.is_some());
             if let (false, Some(open)) = (goes_on, open(runs)) {
                 open.until_ms = Some(time_ms);
+                open.until_revision = Some(stamp.revision);
             }
         }
         for slot in slots.values() {
             if let Some(running) = &slot.running {
                 let runs = node.runs.entry(slot.slot.clone()).or_default();
-                let now = ran(name, slot, running, before_ms, stamp);
+                let now = ran(name, slot, running, before, stamp);
                 go_on(runs, now);
             }
         }
         for runs in node.runs.values_mut() {
             runs.retain(|one| one.until_ms.is_none_or(|until| one.from_ms < until));
         }
+        node.place = Some(ReportPlace { revision: stamp.revision, time_ms });
         node.last = Some(LastReport { time_ms, slots, problems: report.problems.clone() });
     }
 
@@ -151,9 +168,11 @@ fn ran(
     name: &NodeName,
     slot: &SlotReport,
     running: &RunningReport,
-    before_ms: u64,
+    before: Option<ReportPlace>,
     stamp: &JournalStamp,
 ) -> SlotRun {
+    let before_ms = before.map_or(0, |before| before.time_ms);
+    let bound = before.filter(|_| running.since_ms < before_ms);
     SlotRun {
         node: name.to_string(),
         slot: slot.slot.clone(),
@@ -164,16 +183,19 @@ fn ran(
         until_ms: None,
         seen_ms: stamp.time_ms,
         revision: stamp.revision,
+        from_revision: bound.map(|before| before.revision),
+        seen_revision: stamp.revision,
+        until_revision: None,
     }
 }
 
 fn go_on(runs: &mut Vec<SlotRun>, now: SlotRun) {
     if let Some(open) = open(runs) {
         if open.digest == now.digest && open.filter == now.filter {
-            open.seen_ms = now.seen_ms;
+            (open.seen_ms, open.seen_revision) = (now.seen_ms, now.seen_revision);
             return;
         }
-        open.until_ms = Some(now.from_ms);
+        (open.until_ms, open.until_revision) = (Some(now.from_ms), Some(now.revision));
     }
     runs.push(now);
 }

@@ -55,7 +55,7 @@ impl Journal {
     /// `url` is a connection string of libpq, `postgres://USER:PASSWORD@HOST:PORT/DATABASE`. TLS is not
     /// supported: reach the server over loopback, a Unix socket or an encrypted network. A server that does
     /// not respond for 20 seconds counts as lost, unless the address sets `connect_timeout` and
-    /// `tcp_user_timeout`. A connection pooler must pool sessions.
+    /// `tcp_user_timeout`, which then bounds each answer too. A connection pooler must pool sessions.
     ///
     /// # Errors
     /// [`JournalError::Storage`] when the server cannot be reached or the table cannot be created.

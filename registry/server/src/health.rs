@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -29,13 +30,20 @@ fn text(status: StatusCode, body: &str) -> Response {
     typed(status, "text/plain; version=0.0.4; charset=utf-8", body.as_bytes().to_vec())
 }
 
+/// How long readiness waits for the journal: less than whoever asks waits for readiness.
+const READY_WITHIN: Duration = Duration::from_secs(3);
+
 /// Ready once the journal can be read, which responses depend on.
 async fn ready(State(api): State<Api>) -> Response {
-    match api.control.catch_up().await {
-        Ok(()) => text(StatusCode::OK, "ready\n"),
-        Err(error) => {
+    match tokio::time::timeout(READY_WITHIN, api.control.catch_up()).await {
+        Ok(Ok(())) => text(StatusCode::OK, "ready\n"),
+        Ok(Err(error)) => {
             tracing::warn!(%error, "the registry is not ready: the journal cannot be read");
             text(StatusCode::SERVICE_UNAVAILABLE, "the journal cannot be read; see the log\n")
+        }
+        Err(_) => {
+            tracing::warn!("the registry is not ready: the journal does not respond");
+            text(StatusCode::SERVICE_UNAVAILABLE, "the journal does not respond\n")
         }
     }
 }

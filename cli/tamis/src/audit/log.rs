@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             Err(error) => return Err(error),
         };
         for entry in &found {
-            output::event(output, &dated(entry), || output::plain(&line(entry, width())));
+            output::event(output, &dated(entry), || line(entry, width()));
         }
         // Entries in between may be visible only to other tokens.
         let looked = found.last().map_or(after, |last| last.revision).max(until);
@@ -97,9 +97,10 @@ fn line(entry: &LogEntry, width: Option<usize>) -> String {
     let LogEntry { revision, time_ms, actor, kind, body, hash: _ } = entry;
     let what = words::sentence(kind, body);
     let text = format!("{revision:>6}  {}  {actor:<12}  {what}", rfc3339(*time_ms));
+    let text = output::plain(&text);
     match width {
         Some(width) => console::truncate_str(&text, width, "…").into_owned(),
-        None => text,
+        None => text.into_owned(),
     }
 }
 

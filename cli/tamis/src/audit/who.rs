@@ -46,13 +46,14 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let remote = arguments.registry.remote()?;
     let service = &arguments.service;
     let ran = remote.ask("asking", async |client| client.who_ran(service, at_ms, to_ms).await)?;
+    verify::answers(&ran, service, at_ms, to_ms).context("the answer does not hold")?;
     if let Some(key) = &key {
         verify::who_ran(&ran, key).context("the answer does not hold")?;
     }
     if let Some(path) = &arguments.proof {
         put(path, &serde_json::to_vec_pretty(&ran)?)?;
     }
-    output::answer(output, &dated(&ran), || {
+    output::result(output, &dated(&ran), || {
         let mut text = history_text(&ran);
         if key.is_some() && !ran.runs.is_empty() {
             text.push_str("the proof holds: these reports are in the log\n");
@@ -115,7 +116,7 @@ fn history_text(ran: &RunHistory) -> String {
             format!("{} {}", one.filter, one.version),
             short(&one.digest),
             rfc3339(one.from_ms),
-            one.until_ms.map_or_else(|| "now".to_owned(), rfc3339),
+            one.until_ms.map_or_else(|| format!("at least {}", rfc3339(one.seen_ms)), rfc3339),
             one.revision.to_string(),
         ]
     };
@@ -141,6 +142,9 @@ mod tests {
             until_ms: None,
             seen_ms: 120_000,
             revision: 9,
+            from_revision: None,
+            seen_revision: 10,
+            until_revision: None,
         };
         let proof = Proof { key: String::new(), checkpoint: String::new(), entries: Vec::new() };
         let mut ran = RunHistory {
@@ -153,8 +157,8 @@ mod tests {
         assert_eq!(
             history_text(&ran),
             "shop/a at 1970-01-01T00:01:30Z\n\n\
-             PROXY             SLOT   FILTER            DIGEST     FROM                  UNTIL  REPORTED AT REVISION\n\
-             sidecar:shop/a/0  retry  acme/retry 1.4.2  sha256:00  1970-01-01T00:01:00Z  now    9\n\n"
+             PROXY             SLOT   FILTER            DIGEST     FROM                  UNTIL                          REPORTED AT REVISION\n\
+             sidecar:shop/a/0  retry  acme/retry 1.4.2  sha256:00  1970-01-01T00:01:00Z  at least 1970-01-01T00:02:00Z  9\n\n"
         );
         ran.to_ms = Some(150_000);
         assert!(
@@ -164,6 +168,65 @@ mod tests {
         ran.runs.clear();
         let none = history_text(&ran);
         assert!(none.starts_with("no proxy of shop/a") && none.ends_with(UNPROVEN), "{none}");
+    }
+
+    /// A registry that gives the same answer to every question.
+    fn lies(answer: &RunHistory) -> String {
+        use std::io::{Read as _, Write as _};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let body = serde_json::to_string(answer).unwrap();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                let (mut head, mut octets) = (Vec::new(), [0; 1_024]);
+                while !head.windows(4).any(|end| end == b"\r\n\r\n") {
+                    match stream.read(&mut octets) {
+                        Ok(read @ 1..) => head.extend_from_slice(&octets[..read]),
+                        _ => break,
+                    }
+                }
+                let length = body.len();
+                let _ = write!(
+                    stream,
+                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                );
+            }
+        });
+        url
+    }
+
+    #[test]
+    fn a_registry_that_answers_another_question_is_not_believed() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(flatten)]
+            arguments: Arguments,
+        }
+        let proof = Proof { key: String::new(), checkpoint: String::new(), entries: Vec::new() };
+        let nothing = |service: &str, at_ms, to_ms| RunHistory {
+            service: service.into(),
+            at_ms,
+            to_ms,
+            runs: Vec::new(),
+            proof: proof.clone(),
+        };
+        for (answer, says) in [
+            (nothing("shop/a", 60_000, None), None),
+            (nothing("shop/b", 60_000, None), Some("what ran for shop/b")),
+            (nothing("shop/a", 61_000, None), Some("at 1970-01-01T00:01:01Z")),
+            (nothing("shop/a", 60_000, Some(61_000)), Some("from 1970-01-01T00:01:00Z to")),
+        ] {
+            let url = lies(&answer);
+            let all = ["who-ran", "shop/a", "--at", "1970-01-01T00:01:00Z", "--registry", &url];
+            let line = <Line as clap::Parser>::parse_from(all);
+            let said = run(&line.arguments, Output::Json).map_err(|error| format!("{error:#}"));
+            match (said, says) {
+                (Ok(_), None) => {}
+                (Err(said), Some(says)) => assert!(said.contains(says), "{said}"),
+                (said, _) => panic!("{answer:?}: {said:?}"),
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `tamis authz learn`: the least policy that allows what access records show would be refused.
 
 use super::target::CalledTarget;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::when;
 use anyhow::{Context as _, Result, bail};
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -74,6 +75,8 @@ struct LearnedRules {
 
 /// Most different paths and ports of a proposal: who has more should write a prefix.
 const MAX_PATHS: usize = 200;
+/// Octets of a record at most; what is longer is none.
+const LINE_MAX: u64 = 1 << 20;
 
 impl LearnedRules {
     fn add(&mut self, record: &AccessRecord, arguments: &Arguments) {
@@ -146,12 +149,17 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let (since, until) = (since.unwrap_or(0), when::moment(&arguments.until, now)?);
     let mut lesson = LearnedRules::default();
     let mut read = 0_usize;
+    let mut line = Vec::new();
     for path in &arguments.records {
         let shown = path.display();
-        let file = std::fs::File::open(path)
-            .with_context(|| format!("the records {shown} cannot be read"))?;
-        for line in BufReader::new(file).split(b'\n') {
-            let line = line.with_context(|| format!("the records {shown} cannot be read"))?;
+        let unread = || format!("the records {shown} cannot be read");
+        let mut records = BufReader::new(named_file::open(path).with_context(unread)?);
+        loop {
+            line.clear();
+            let mut rest = (&mut records).take(LINE_MAX);
+            if rest.read_until(b'\n', &mut line).with_context(unread)? == 0 {
+                break;
+            }
             // Records that filters write are in the same file, and the last line may be incomplete.
             let Ok(record) = serde_json::from_slice::<AccessRecord>(&line) else { continue };
             let ms = record.time_unix_us / 1_000;

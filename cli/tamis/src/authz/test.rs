@@ -2,6 +2,7 @@
 
 use super::ask::{AccessDecision, AccessOutcome, AskedRequest, Enforcer};
 use super::target::PolicyFolder;
+use crate::named_file;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
@@ -78,7 +79,7 @@ fn request(map: Map<String, Value>) -> Result<AskedRequest> {
 /// Asks about every case; fails if a decision is another than expected.
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let file = arguments.cases.display();
-    let text = std::fs::read_to_string(&arguments.cases)
+    let text = named_file::text(&arguments.cases)
         .with_context(|| format!("the cases {file} cannot be read"))?;
     let table: AccessTable = serde_norway::from_str(&text).with_context(|| file.to_string())?;
     if table.cases.is_empty() || table.cases.len() > MAX_CASES {

@@ -91,7 +91,7 @@ fn no_file_outside_of_the_folder_is_read_whatever_names_it() {
         ("nothing", "unreadable"),
         ("", "unreadable"),
     ] {
-        let found = match named_file(&root, name) {
+        let found = match file_of_document(&root, name) {
             Ok(octets) => {
                 assert_eq!(octets, b"a", "{name}");
                 "read"

@@ -1,5 +1,6 @@
 //! The files of a signed filter: component, manifest and signatures, in one folder.
 
+use crate::named_file;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -34,7 +35,9 @@ pub(crate) fn beside(component: &Path, ending: &str) -> PathBuf {
 
 /// Whether exactly this artifact is there, with a signature.
 pub(crate) fn is_there(file: &Path, manifest: &[u8], component: &[u8]) -> bool {
-    let same = |path: PathBuf, octets: &[u8]| fs::read(path).is_ok_and(|found| found == octets);
+    let same = |path: PathBuf, octets: &[u8]| {
+        named_file::component(path).is_ok_and(|found| found == octets)
+    };
     same(file.to_owned(), component)
         && same(beside(file, ".manifest.json"), manifest)
         && beside(file, ".sigstore.json").exists()
@@ -45,7 +48,7 @@ pub(crate) fn is_there(file: &Path, manifest: &[u8], component: &[u8]) -> bool {
 pub(crate) fn is_new(file: &Path, manifest: &[u8], name: &str, version: &str) -> Result<()> {
     let former = file.with_file_name(former_name(name, version));
     for file in [file, &former] {
-        let Ok(there) = fs::read(beside(file, ".manifest.json")) else { continue };
+        let Ok(there) = named_file::octets(beside(file, ".manifest.json")) else { continue };
         if there == manifest || is_of_another(&there, name, version) {
             continue;
         }
@@ -71,7 +74,7 @@ pub(crate) fn next(version: &str) -> String {
 
 /// Refuses to overwrite the artifact of another filter or version: earlier releases gave several of them one file.
 pub(crate) fn is_free(file: &Path, name: &str, version: &str) -> Result<()> {
-    match fs::read(beside(file, ".manifest.json")) {
+    match named_file::octets(beside(file, ".manifest.json")) {
         Ok(there) if is_of_another(&there, name, version) => bail!(
             "{} holds another filter than {name} {version}; store that one again (`tamis filter pull` or `tamis filter sign`), which gives it a file of its own, and remove this one, or use another store",
             file.display()

@@ -1,6 +1,7 @@
 //! `tamis filter build`: compiles a crate into a component.
 
 use crate::builtin::Description;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::user_state;
 use anyhow::{Context as _, Result, bail};
@@ -76,7 +77,7 @@ pub(crate) fn make(folder: &Path) -> Result<BuiltFilter> {
     }
     let module = module(&built.stdout)
         .context("cargo built no WebAssembly; `crate-type` in Cargo.toml must have \"cdylib\"")?;
-    let octets = std::fs::read(&module).with_context(|| format!("{}", module.display()))?;
+    let octets = named_file::component(&module).with_context(|| format!("{}", module.display()))?;
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&octets)
@@ -113,7 +114,8 @@ pub(crate) fn taken(folder: &Path, file: &Path) -> Result<BuiltFilter> {
 /// # Errors
 /// It cannot be read.
 pub(crate) fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("the component {} cannot be read", file.display()))
+    named_file::component(file)
+        .with_context(|| format!("the component {} cannot be read", file.display()))
 }
 
 /// The author's description of the filter in a folder.
@@ -122,7 +124,7 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>> {
 /// `filter.yaml` is missing or invalid.
 pub(crate) fn description(folder: &Path) -> Result<Description> {
     let path = folder.join("filter.yaml");
-    let text = std::fs::read_to_string(&path).with_context(|| {
+    let text = named_file::text(&path).with_context(|| {
         format!(
             "{} cannot be read; write `name: NAMESPACE/NAME`, `version: 0.1.0` and `world: WORLD` into it, or let `tamis filter new` make a folder in Rust that has one",
             path.display()

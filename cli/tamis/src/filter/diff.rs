@@ -5,6 +5,7 @@ mod settings;
 use self::settings::SettingChange;
 use super::grants;
 use super::trial::{NO_CONFIG, Trial};
+use crate::named_file;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, anyhow};
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ pub(crate) struct Arguments {
 /// Prints what the second may do and the first may not; exits with 3 if that is anything.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let compared = compare(arguments)?;
-    output::answer(output, &compared.json(), || compared.text());
+    output::result(output, &compared.json(), || compared.text());
     let grows = !compared.gained.is_empty();
     Ok(if grows { ExitCode::from(GROWS) } else { ExitCode::SUCCESS })
 }
@@ -69,7 +70,7 @@ struct FilterComparison {
 
 fn compare(arguments: &Arguments) -> Result<FilterComparison> {
     let config = match &arguments.config {
-        Some(path) => std::fs::read_to_string(path)
+        Some(path) => named_file::text(path)
             .with_context(|| format!("the configuration {} cannot be read", path.display()))?,
         None => NO_CONFIG.to_owned(),
     };
@@ -92,7 +93,7 @@ fn compare(arguments: &Arguments) -> Result<FilterComparison> {
 }
 
 fn side(path: &Path, config: &str, grant: Option<&Path>) -> Result<Side> {
-    let octets = std::fs::read(path)
+    let octets = named_file::component(path)
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;

@@ -1,5 +1,6 @@
 //! A Grant read from a file, for commands that check a component on a developer's machine.
 
+use crate::named_file;
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use tamis_engine::Grant;
@@ -12,8 +13,8 @@ use tamis_resources::{GrantSpec, Resource, grant_plan, parse};
 /// The file cannot be read, has a problem, or has no such Grant.
 pub(crate) fn read(path: &Path, filter: Option<&str>) -> Result<Grant> {
     let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("the grant {shown} cannot be read"))?;
+    let text =
+        named_file::text(path).with_context(|| format!("the grant {shown} cannot be read"))?;
     let (documents, problems) = parse(&shown.to_string(), &text);
     if let Some(problem) = problems.first() {
         let problem = problem.printable();

@@ -2,6 +2,7 @@
 
 use super::grants;
 use super::trial::{NO_CONFIG, Trial};
+use crate::named_file;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -41,7 +42,7 @@ fn inspect(arguments: &Arguments) -> Result<(Value, Inspection)> {
     let path = &arguments.component;
     serde_json::from_str::<serde::de::IgnoredAny>(&arguments.config)
         .context("--config is not JSON")?;
-    let octets = std::fs::read(path)
+    let octets = named_file::component(path)
         .with_context(|| format!("the component {} cannot be read", path.display()))?;
     let inspection =
         tamis_engine::inspect(&octets).with_context(|| format!("{}", path.display()))?;

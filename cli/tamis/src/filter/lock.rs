@@ -1,6 +1,7 @@
 //! `filters.lock.yaml`: every filter name resolved to a digest.
 
 use super::artifact::put;
+use crate::named_file;
 use anyhow::{Context as _, Result, bail};
 use std::path::Path;
 use tamis_resources::{FiltersLockSpec, Pin, Resource, TAMIS_API, parse};
@@ -22,7 +23,7 @@ pub(crate) fn read(path: &Path) -> Result<FiltersLockSpec> {
     if !path.exists() {
         return Ok(FiltersLockSpec { filters: Vec::new() });
     }
-    let text = std::fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    let text = named_file::text(path).with_context(|| format!("{}", path.display()))?;
     let (documents, problems) = parse(&path.display().to_string(), &text);
     if let Some(problem) = problems.first() {
         let problem = problem.printable();

@@ -3,6 +3,7 @@
 //! The target of filters in Rust has no standard output: what `println!` and its likes write is dropped without a word. Text
 //! is searched and not code: a call that a macro makes is not found, and one in a string is.
 
+use crate::named_file;
 use crate::output;
 use std::path::Path;
 
@@ -36,7 +37,7 @@ fn search(folder: &Path, depth: usize, calls: &mut Vec<String>) {
             search(&path, depth.saturating_add(1), calls);
         } else if name.ends_with(".rs") && name != "tests.rs" && name != "main.rs" {
             // What cannot be read is reported by the compiler.
-            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let text = named_file::text(&path).unwrap_or_default();
             calls.extend(calls_in(&text).map(|(line, called)| {
                 format!(
                     "{}:{line}: `{called}!` writes nowhere: a filter has no standard output; write `tamis_sdk::log::write(tamis_sdk::log::Level::Info, &format!(…))`, and grant `log`",

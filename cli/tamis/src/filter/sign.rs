@@ -2,6 +2,7 @@
 
 use super::{artifact, lock};
 use crate::keys;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::user_state;
 use anyhow::{Context as _, Result, bail};
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
         lock::is_document(path)?;
         lock::read(path).context("it cannot be pinned, so nothing is signed")?;
     }
-    let octets = std::fs::read(component)
+    let octets = named_file::component(component)
         .with_context(|| format!("the component {} cannot be read", component.display()))?;
     let manifest = artifact::manifest(&octets, name, version)
         .with_context(|| format!("{} cannot be signed", component.display()))?;

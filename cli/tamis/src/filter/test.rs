@@ -1,6 +1,7 @@
 //! `tamis filter test`: runs tables of cases through the proxy's engine.
 
 use super::build;
+use crate::named_file;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -66,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 fn read(cases: &[PathBuf]) -> Result<Result<Vec<Table>, Vec<Problem>>> {
     let (mut tables, mut problems) = (Vec::new(), Vec::new());
     for path in cases {
-        let text = std::fs::read_to_string(path)
+        let text = named_file::text(path)
             .with_context(|| format!("the cases {} cannot be read", path.display()))?;
         match Table::parse(&path.display().to_string(), &text) {
             Ok(table) => tables.push(table),
@@ -78,7 +79,7 @@ fn read(cases: &[PathBuf]) -> Result<Result<Vec<Table>, Vec<Problem>>> {
 
 /// Prints the problems of tables, as `tamis check` prints those of documents.
 fn refused(output: Output, problems: &[Problem]) -> ExitCode {
-    output::result(output, &json!({ "problems": problems }), || {
+    output::drawn_result(output, &json!({ "problems": problems }), || {
         problems.iter().map(crate::problem_text::render).collect()
     });
     ExitCode::FAILURE

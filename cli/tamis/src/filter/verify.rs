@@ -1,6 +1,7 @@
 //! `tamis filter verify`.
 
 use crate::keys;
+use crate::named_file;
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
@@ -76,7 +77,7 @@ fn judge(arguments: &Arguments) -> Result<Result<VerifiedFilter, Refused>> {
     };
     let mut policies = Vec::new();
     for path in &arguments.policy {
-        let octets = std::fs::read(path)
+        let octets = named_file::octets(path)
             .with_context(|| format!("the policy {} cannot be read", path.display()))?;
         policies.push(
             SignaturePolicy::from_json(&octets)

@@ -4,6 +4,7 @@ mod stat;
 mod tap;
 
 use super::run::RunFolder;
+use crate::named_file;
 use crate::output::{self, Output};
 use crate::table::{short, table};
 use anyhow::{Context as _, Result, bail};
@@ -89,21 +90,21 @@ pub(super) fn run(command: &Command, output: Output) -> Result<ExitCode> {
     match command {
         Command::Config(which) => {
             let value = look(which, "/config")?;
-            output::answer(output, &value, || {
+            output::result(output, &value, || {
                 serde_json::to_string_pretty(&value).unwrap_or_default()
             });
         }
         Command::Filters(which) => {
             let value = look(which, "/filters")?;
-            output::answer(output, &value, || filters(&value));
+            output::result(output, &value, || filters(&value));
         }
         Command::Upstreams(which) => {
             let value = look(which, "/upstreams")?;
-            output::answer(output, &value, || upstreams(&value));
+            output::result(output, &value, || upstreams(&value));
         }
         Command::Routes(which) => {
             let value = look(which, "/routes")?;
-            output::answer(output, &value, || routes(&value));
+            output::result(output, &value, || routes(&value));
         }
         Command::Stat(arguments) => stat::run(arguments, output)?,
         Command::Tap(arguments) => tap::run(arguments, output)?,
@@ -125,7 +126,7 @@ fn change(which: &ProxyAddress, path: &str, output: Output) -> Result<()> {
     let said = which.ask("POST", path)?;
     let node = which.node.to_string();
     let value = serde_json::json!({ "node": node, "said": said.trim() });
-    output::answer(output, &value, || format!("{node}: {}", said.trim()));
+    output::result(output, &value, || format!("{node}: {}", said.trim()));
     Ok(())
 }
 
@@ -149,7 +150,7 @@ impl ProxyAddress {
     fn send(&self, method: &str, path: &str) -> Result<Box<dyn AdminConnection>> {
         let (mut wire, host) = self.connect()?;
         let token = self.admin_token_file.as_ref().map(|path| {
-            std::fs::read_to_string(path)
+            named_file::text(path)
                 .with_context(|| format!("the admin token {} cannot be read", path.display()))
         });
         let token =

@@ -1,6 +1,6 @@
 //! How a proxy joins the mesh: it gets its identity from the registry, for a one-time token.
 
-use std::fs::File;
+use crate::named_file;
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -110,7 +110,7 @@ fn until_joined(registrar: &Registrar, file: &JoinFile, random: Random) -> Resul
 }
 
 fn read(path: &Path) -> Result<JoinFile> {
-    let file = File::open(path).context("it cannot be read")?;
+    let file = named_file::open(path).context("it cannot be read")?;
     if file.metadata()?.permissions().mode() & 0o077 != 0 {
         output::note(&format!(
             "{}: others may read this join file: whoever uses its token first becomes this proxy; `chmod 600` it",

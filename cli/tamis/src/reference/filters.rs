@@ -6,6 +6,7 @@
 use super::{MADE, options, resolved};
 use crate::builtin::{self, Builtin};
 use crate::filter::{configured, declared_of};
+use crate::named_file;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::fmt::Write as _;
@@ -30,9 +31,8 @@ pub(super) fn pages(folder: &Path) -> Result<Vec<(String, String)>> {
 }
 
 fn page(builtin: &Builtin, sources: &Path) -> Result<String> {
-    let read = |name: &str| {
-        std::fs::read_to_string(sources.join(name)).with_context(|| format!("{name} of it"))
-    };
+    let read =
+        |name: &str| named_file::text(sources.join(name)).with_context(|| format!("{name} of it"));
     let (readme, grant) = (read("README.md")?, read("grant.yaml")?);
     let schema: Value = serde_json::from_str(&read("schema.json")?).context("its schema")?;
     let (title, words) = readme.split_once('\n').context("its README has no title")?;

@@ -171,7 +171,7 @@ fn list(at: &TokenRegistry, output: Output) -> Result<()> {
         };
         tokens.into_iter().map(view).collect()
     };
-    output::answer(output, &items(&tokens), || listed(&tokens, now_ms()));
+    output::result(output, &items(&tokens), || listed(&tokens, now_ms()));
     Ok(())
 }
 

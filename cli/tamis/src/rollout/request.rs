@@ -1,5 +1,6 @@
 //! The description of a rollout, from arguments or from a file.
 
+use crate::named_file;
 use crate::names::{self, Release};
 use crate::remote::RegistryAccess;
 use anyhow::{Context as _, Result, bail};
@@ -135,7 +136,7 @@ impl RolloutStartArguments {
 }
 
 fn read(path: &Path) -> Result<RolloutRequest> {
-    let text = std::fs::read_to_string(path)
+    let text = named_file::text(path)
         .with_context(|| format!("the rollout {} cannot be read", path.display()))?;
     parse(&path.display().to_string(), &text)
 }

@@ -4,6 +4,7 @@
 //! a new one.
 
 use crate::identity::join_file;
+use crate::named_file;
 use crate::output::one_line;
 use crate::proxy::JoinedProxy;
 use anyhow::{Context as _, Result};
@@ -77,7 +78,7 @@ impl FolderAdmission {
 /// # Errors
 /// The token cannot be read, or the address is none of a registry.
 pub(super) fn client(url: &str, token: &Path) -> Result<Client> {
-    let text = std::fs::read_to_string(token).with_context(|| {
+    let text = named_file::text(token).with_context(|| {
         let kept = token.parent().unwrap_or(token).display();
         let token = token.display();
         format!("the token {token} cannot be read; restore it, or remove {kept} to start from an empty registry")

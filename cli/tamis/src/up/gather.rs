@@ -3,6 +3,8 @@
 
 use super::ports::Ports;
 use crate::check::problems;
+use crate::named_file;
+use crate::output::plain;
 use crate::problem_text::render;
 use anyhow::{Context as _, Result};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +24,7 @@ pub(crate) struct FolderProblem {
 impl FolderProblem {
     /// A problem without source text.
     pub(crate) fn new(line: impl Into<String>) -> Self {
-        let line = line.into();
+        let line = plain(&line.into()).into_owned();
         Self { text: line.clone(), line }
     }
 }
@@ -107,7 +109,7 @@ pub(crate) fn gather(
     let mut files = Vec::new();
     for name in names {
         let path = folder.join(&name);
-        let text = std::fs::read_to_string(&path)
+        let text = named_file::text(&path)
             .with_context(|| format!("{} cannot be read", path.display()))?;
         files.push(File::new(&name, ports.moved(&name, &text)?));
     }

@@ -4,6 +4,7 @@
 //! So the folder contains a note of its own identity; a `.tamis` with keys and without a matching note is
 //! not trusted.
 
+use crate::named_file;
 use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -53,7 +54,7 @@ pub(crate) fn open(folder: &Path, elsewhere: ForeignState) -> Result<()> {
     };
     let note = dot.join(HOME);
     let before: Option<FolderIdentity> =
-        fs::read(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        named_file::octets(&note).ok().and_then(|text| serde_json::from_slice(&text).ok());
     let same = |before: &FolderIdentity| (before.device, before.inode) == (now.device, now.inode);
     let own = is_new
         || before.as_ref().is_some_and(same)
@@ -108,7 +109,7 @@ fn link(folder: &Path, depth: usize) -> Result<Option<PathBuf>> {
 /// For commands that read a `.tamis` without owning it: whether it is a copy.
 pub(crate) fn is_copy(folder: &Path) -> bool {
     let dot = folder.join(".tamis");
-    let (Ok(about), Ok(text)) = (fs::metadata(&dot), fs::read(dot.join(HOME))) else {
+    let (Ok(about), Ok(text)) = (fs::metadata(&dot), named_file::octets(dot.join(HOME))) else {
         return false;
     };
     let before: Option<FolderIdentity> = serde_json::from_slice(&text).ok();

@@ -1,5 +1,6 @@
 //! A second instance of the same mesh on one machine: every port of the folder, moved by a number.
 
+use crate::named_file;
 use anyhow::{Context as _, Result, bail};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -29,7 +30,7 @@ impl Ports {
         }
         for name in files.into_keys() {
             let path = folder.join(&name);
-            let text = std::fs::read_to_string(&path)
+            let text = named_file::text(&path)
                 .with_context(|| format!("{} cannot be read", path.display()))?;
             // The problems of the file have been reported before.
             read.documents.extend(parse(&name, &self.moved(&name, &text)?).0);

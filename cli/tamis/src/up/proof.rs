@@ -7,6 +7,7 @@
 use super::admission::FolderAdmission;
 use super::member::{self, Member};
 use crate::certificates;
+use crate::named_file;
 use crate::private_file;
 use crate::proxy::JoinedProxy;
 use anyhow::{Context as _, Result, bail};
@@ -172,7 +173,7 @@ impl ProofIssuer {
         let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
         let (path, roots) = (self.folder.join(ca), self.kept.join(AUTHORITY).join(ROOTS));
         let read = |path: &Path| {
-            fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
+            named_file::text(path).with_context(|| format!("{} cannot be read", path.display()))
         };
         let (known, root) = (read(&path)?, read(&roots)?);
         if known.contains(root.trim()) {

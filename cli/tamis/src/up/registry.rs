@@ -4,6 +4,7 @@ use super::admission::FolderAdmission;
 use super::member::Member;
 use super::ports::Ports;
 use super::proof::{self, FolderProof, ProofIssuer};
+use crate::named_file;
 use crate::registry_engine::RegistryEngine;
 use anyhow::{Context as _, Result, bail};
 use std::fs::{self, File, TryLockError};
@@ -95,7 +96,8 @@ impl EmbeddedRegistry {
     /// The keys that sign its assignments.
     pub(crate) fn keys(&self) -> Result<DirectorKeys> {
         let path = self.registry.director_document();
-        let text = fs::read(path).with_context(|| format!("{} cannot be read", path.display()))?;
+        let text = named_file::octets(path)
+            .with_context(|| format!("{} cannot be read", path.display()))?;
         DirectorKeys::from_json(&text).with_context(|| format!("{}", path.display()))
     }
 

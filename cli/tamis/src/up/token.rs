@@ -1,5 +1,6 @@
 //! Tokens of the sample issuer (RFC 7515, ES256), to try a filter that requires tokens.
 
+use crate::named_file;
 use anyhow::{Context as _, Result, anyhow};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _};
@@ -31,7 +32,7 @@ impl Key {
 
     /// A key that was stored.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let pkcs8 = std::fs::read(path).with_context(|| format!("{}", path.display()))?;
+        let pkcs8 = named_file::octets(path).with_context(|| format!("{}", path.display()))?;
         Self::of(pkcs8).with_context(|| format!("{} is not a private key", path.display()))
     }
 

@@ -119,7 +119,7 @@ impl View {
         let up = Clock::system().since(self.began);
         let lines = picture(&rows, around, up, width.into(), height.into());
         // Cursor home, the rest of each line erased, and everything below erased: the view never scrolls.
-        output::line(&format!("\x1b[2J\x1b[H{}", lines.join("\n")));
+        output::drawn(&format!("\x1b[2J\x1b[H{}", lines.join("\n")));
     }
 
     fn row(&mut self, node: &Node) -> Row {
@@ -322,7 +322,7 @@ fn commands(tries: &[Suggestion], width: usize, room: usize, lines: &mut Vec<Str
 
 /// Names from documents must not move the cursor.
 fn plain(line: &str) -> String {
-    line.chars().filter(|c| !c.is_control()).collect()
+    output::plain(line).replace(['\n', '\t'], " ")
 }
 
 fn cut(line: &str, width: usize) -> String {

@@ -15,6 +15,7 @@ use crate::kinds::{
     BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ParentKind, ParentRef,
     PathEscapes, ReferenceGrantSpec, RouteFilter, ServiceSpec,
 };
+use crate::node_name::NodeName;
 use crate::plan::TrafficDirection;
 use crate::rules::{self, BrokenRule};
 
@@ -22,6 +23,7 @@ use crate::rules::{self, BrokenRule};
 pub(super) struct Route<'a> {
     pub(super) document: &'a Document,
     pub(super) hostnames: &'a [String],
+    /// As its router reads them; null for a route that this proxy does not serve.
     pub(super) rules: Vec<Json>,
     /// Names of rules, to which section names refer.
     pub(super) names: Vec<Option<&'a str>>,
@@ -51,6 +53,7 @@ impl Parent<'_> {
 /// A rule in parts: its JSON without backends, and its references.
 struct Parts<'a> {
     name: Option<&'a str>,
+    /// Null where nobody reads it.
     json: Json,
     backends: &'a [BackendRef],
     filters: &'a [RouteFilter],
@@ -66,9 +69,10 @@ impl<'a> Fold<'a> {
     pub(super) fn routes(&mut self) -> Vec<Route<'a>> {
         let mut routes = Vec::new();
         for (document, spec) in self.all::<HttpRouteSpec>() {
+            let is_here = self.is_here(document, &spec.parent_refs);
             let parts = spec.rules.iter().map(|rule| Parts {
                 name: rule.name.as_deref(),
-                json: bare(rule),
+                json: if is_here { bare(rule) } else { Json::Null },
                 backends: &rule.backend_refs,
                 filters: &rule.filters,
             });
@@ -79,9 +83,10 @@ impl<'a> Fold<'a> {
             routes.extend(self.claim(document, of, &routes));
         }
         for (document, spec) in self.all::<GrpcRouteSpec>() {
+            let is_here = self.is_here(document, &spec.parent_refs);
             let parts = spec.rules.iter().map(|rule| Parts {
                 name: rule.name.as_deref(),
-                json: bare(rule),
+                json: if is_here { bare(rule) } else { Json::Null },
                 backends: &rule.backend_refs,
                 filters: &rule.filters,
             });
@@ -178,6 +183,20 @@ impl<'a> Fold<'a> {
         let route =
             Route { document, hostnames, rules, names: Vec::new(), parents, left_out: true };
         (!route.parents.is_empty()).then_some(route)
+    }
+
+    /// Whether this proxy may serve a route: a gateway those that name it, a sidecar those of services. Rules of others are
+    /// never read, and writing them would cost the routes of all, times the proxies of all.
+    fn is_here(&self, document: &Document, parents: &[ParentRef]) -> bool {
+        parents.iter().any(|parent| match (parent.kind, self.node) {
+            (ParentKind::Service, NodeName::Sidecar { .. }) => true,
+            (ParentKind::Gateway, NodeName::Gateway { key }) => {
+                let namespace = parent.namespace.as_ref().unwrap_or(&document.metadata.namespace);
+                key.split_once('/') == Some((namespace.as_str(), parent.name.as_str()))
+            }
+            (ParentKind::Service, NodeName::Gateway { .. })
+            | (ParentKind::Gateway, NodeName::Sidecar { .. }) => false,
+        })
     }
 
     /// Whether one of the listeners that a route may be attached to decodes the escapes of every character that a segment

@@ -4,7 +4,7 @@ use super::{
     Edit, EditError, FIELD_OCTETS, FieldLine, HeadSide, MAX_ATTRIBUTES, MAX_ATTRIBUTES_OCTETS,
     WritableFields, field_octets, is_method_apart, shown,
 };
-use crate::fields::remove_other_spellings;
+use crate::fields::OddNames;
 use crate::{Exchange, HeadBound, PathRules, header_value, normal_authority, normal_path};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 
@@ -111,26 +111,29 @@ fn change(
     writes: &WritableFields,
     headers: &mut HeaderMap,
 ) -> Result<(), EditError> {
+    let mut odd = OddNames::of(headers);
     for (index, edit) in edits.iter().enumerate() {
         let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
         // The map itself has a limit and returns an error there: the head of a client may be close to it.
         let done = match edit {
             Edit::SetHeader(field) => match line(field, writes) {
                 Some((name, value)) => {
-                    remove_other_spellings(headers, name.as_str());
+                    odd.remove_others(headers, name.as_str());
+                    odd.note(&name);
                     headers.try_insert(name, value).map(drop)
                 }
                 None => return refuse(&field.name, "it was not checked"),
             },
             Edit::AddHeader(field) => match line(field, writes) {
                 Some((name, value)) => {
-                    remove_other_spellings(headers, name.as_str());
+                    odd.remove_others(headers, name.as_str());
+                    odd.note(&name);
                     headers.try_append(name, value).map(drop)
                 }
                 None => return refuse(&field.name, "it was not checked"),
             },
             Edit::RemoveHeader(name) => {
-                remove_other_spellings(headers, name);
+                odd.remove_others(headers, name);
                 headers.remove(name.as_str());
                 Ok(())
             }

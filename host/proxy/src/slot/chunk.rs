@@ -69,6 +69,12 @@ impl ChunkSlot {
         slots.into_iter().map(|slot| Self::new(slot, side, exchange, room)).collect()
     }
 
+    /// Octets of the head that each call is passed, with their places.
+    pub(crate) fn view_octets(&self) -> usize {
+        let places = size_of_val(self.view.spans.as_slice());
+        self.view.octets.len().saturating_add(places)
+    }
+
     /// The turns for one of which its next call has to wait, if its calls take long or if it was shown much again.
     pub(crate) fn owed_turn(&mut self) -> Option<LongCallTurns> {
         let owes = self.is_shown_much_again() || self.slot.waits_for_turns();

@@ -430,6 +430,30 @@ fn a_filter_that_is_shown_much_again_waits_for_turns_however_small_chunks_are() 
 }
 
 #[test]
+fn a_filter_that_reads_a_large_head_is_not_called_for_each_octet_of_a_body() {
+    const OCTETS: usize = 5_000;
+    let octets = vec![b'x'; OCTETS];
+    let one_by_one: Vec<&[u8]> = octets.chunks(1).collect();
+    // Octets of the head, and the calls for content and for its end.
+    for (head, calls) in [(100, OCTETS + 1), (58_000, 2), (200_000, 2)] {
+        run(async {
+            // It writes one octet at each call: the path, or the first of the status.
+            let worker = one(&json!({ "body": "seen", "reads": [":path", "*"] }), CLOSED);
+            let mut state = worker.exchange("/");
+            let large: http::HeaderValue = "h".repeat(head).parse().unwrap();
+            state.exchange.headers.insert("x-large", large.clone());
+            state.exchange.response_headers.insert("x-large", large);
+            let (body, _end) = show_chunks(&mut state, worker.slots(&[0]), pieces(&one_by_one));
+            assert_eq!(read(body).await, ("/".repeat(calls), true), "{head}");
+            let slots = worker.slots(&[0]);
+            let slots = ChunkSlot::of(slots, HeadSide::Response, &state.exchange, &room());
+            let body = read(sent(pieces(&one_by_one), slots)).await;
+            assert_eq!(body, ("0".repeat(calls), true), "{head}");
+        });
+    }
+}
+
+#[test]
 fn what_a_filter_may_not_do_with_a_chunk_is_a_fault() {
     run(async {
         let holds = |most: u32| json!({ "body": "hold", "hold_up_to": most });

@@ -38,6 +38,7 @@ fn who_ran_is_known_to_the_millisecond_a_node_says() {
     let run = runs[0];
     assert_eq!((run.from_ms, run.until_ms), (START_MS + 17, Some(START_MS + 30)));
     assert_eq!((run.revision, run.seen_ms), (5, START_MS + 20));
+    assert_eq!((run.from_revision, run.seen_revision, run.until_revision), (None, 5, Some(6)));
     assert!(world.state.who_ran("shop/b", (START_MS + 20, START_MS + 20)).is_empty());
 }
 
@@ -48,6 +49,12 @@ fn a_clock_that_is_wrong_is_believed_between_two_reports_only() {
     assert_eq!(ran(&world, 10), [digest(JWT, "1.1.0")]);
     assert_eq!(ran(&world, 29), [digest(JWT, "1.1.0")]);
     assert_eq!(ran(&world, 30), [digest(JWT, "1.2.0")]);
+    let runs = world.state.who_ran("shop/a", (START_MS, START_MS + 30));
+    let revisions =
+        |one: &&SlotRun| (one.from_revision, one.revision, one.seen_revision, one.until_revision);
+    let revisions: Vec<_> = runs.iter().map(revisions).collect();
+    // The first began and ended at one report, and so is none.
+    assert_eq!(revisions, [(Some(4), 5, 5, Some(6)), (None, 6, 6, None)]);
 }
 
 #[test]

@@ -8,9 +8,10 @@ use std::str::FromStr as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::sync::{Mutex, MutexGuard, watch};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, Config, GenericClient, IsolationLevel, NoTls};
 
 use super::{Append, tail};
@@ -21,7 +22,8 @@ use crate::{Head, JournalError};
 const LOCK: &str = "SELECT pg_advisory_xact_lock(7881702169121)";
 
 /// How long a server may be silent before the connection counts as lost, unless the address sets another
-/// time.
+/// time (`tcp_user_timeout`). That option itself sees only machines that are gone: one whose server stands still takes every
+/// query, and answers none.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The lock comes first: two servers that start at the same time would both create the table.
@@ -48,6 +50,8 @@ pub(super) struct Postgres {
 enum Failure {
     /// The connection was lost and nothing can have been written: another attempt is safe.
     Lost(tokio_postgres::Error),
+    /// The server does not respond. Another attempt would wait as long again.
+    Silent(JournalError),
     Final(JournalError),
 }
 
@@ -83,22 +87,26 @@ impl Postgres {
         let journal = Self { config: Arc::new(config), client: Arc::default(), bell };
         let storage = |error| JournalError::other("make its table", error);
         let mut client = journal.connected().await?;
-        if let Some(client) = client.as_mut() {
-            let transaction = client.transaction().await.map_err(storage)?;
-            transaction.batch_execute(LOCK).await.map_err(storage)?;
-            transaction.batch_execute(SCHEMA).await.map_err(storage)?;
-            transaction.commit().await.map_err(storage)?;
-        }
+        let made = async {
+            let Some(client) = client.as_mut() else { return Ok(()) };
+            let transaction = client.transaction().await?;
+            transaction.batch_execute(LOCK).await?;
+            transaction.batch_execute(SCHEMA).await?;
+            transaction.commit().await
+        };
+        let made = tokio::time::timeout(journal.patience(), made).await;
+        made.map_err(|_| silent("make its table", journal.patience()))?.map_err(storage)?;
         drop(client);
         Ok(journal)
     }
 
     pub(super) async fn append(&self, request: Append) -> Result<Head, JournalError> {
         let mut held = self.connected().await?;
-        let mut done = append(&mut held, &request).await;
+        let patience = self.patience();
+        let mut done = append(&mut held, &request, patience).await;
         if matches!(done, Err(Failure::Lost(_))) {
             held = self.again(held).await?;
-            done = append(&mut held, &request).await;
+            done = append(&mut held, &request, patience).await;
         }
         settle("append", &mut held, done)
     }
@@ -108,22 +116,29 @@ impl Postgres {
         let Ok(after) = i64::try_from(after) else { return Ok(Vec::new()) };
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut held = self.connected().await?;
-        let mut done = rows(&held, after, limit).await;
+        let patience = self.patience();
+        let mut done = rows(&held, after, limit, patience).await;
         if matches!(done, Err(Failure::Lost(_))) {
             held = self.again(held).await?;
-            done = rows(&held, after, limit).await;
+            done = rows(&held, after, limit, patience).await;
         }
         settle("read", &mut held, done)
     }
 
     pub(super) async fn head(&self) -> Result<Head, JournalError> {
         let mut held = self.connected().await?;
-        let mut done = head(&held).await;
+        let patience = self.patience();
+        let mut done = head(&held, patience).await;
         if matches!(done, Err(Failure::Lost(_))) {
             held = self.again(held).await?;
-            done = head(&held).await;
+            done = head(&held, patience).await;
         }
         settle("read its head", &mut held, done)
+    }
+
+    /// How long the server may be silent.
+    fn patience(&self) -> Duration {
+        self.config.get_tcp_user_timeout().copied().unwrap_or(PATIENCE)
     }
 
     /// Notifies of appends by anybody, while the connection lasts.
@@ -151,8 +166,12 @@ impl Postgres {
     }
 
     async fn connect(&self) -> Result<Client, JournalError> {
-        let storage = |error| JournalError::other("connect to PostgreSQL", error);
-        let (client, mut connection) = self.config.connect(NoTls).await.map_err(storage)?;
+        const ACT: &str = "connect to PostgreSQL";
+        let storage = |error| JournalError::other(ACT, error);
+        let unheard = |_| silent(ACT, self.patience());
+        // The time to connect that the configuration has is that of TCP alone.
+        let connected = tokio::time::timeout(self.patience(), self.config.connect(NoTls)).await;
+        let (client, mut connection) = connected.map_err(unheard)?.map_err(storage)?;
         let bell = self.bell.clone();
         // Ends with the connection, which ends when the client is dropped.
         tokio::spawn(async move {
@@ -165,7 +184,8 @@ impl Postgres {
         });
         // Whatever the server's default: acknowledged means durable.
         let session = "SET synchronous_commit TO on; LISTEN tamis_journal";
-        client.batch_execute(session).await.map_err(storage)?;
+        let set = tokio::time::timeout(self.patience(), client.batch_execute(session)).await;
+        set.map_err(unheard)?.map_err(storage)?;
         Ok(client)
     }
 }
@@ -181,8 +201,29 @@ fn settle<T>(
             *held = None;
             JournalError::other(act, error)
         }
+        Failure::Silent(error) => {
+            *held = None;
+            error
+        }
         Failure::Final(error) => error,
     })
+}
+
+/// The answer of a query, if it comes in time.
+async fn answer<T>(
+    act: &'static str,
+    patience: Duration,
+    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Failure> {
+    match tokio::time::timeout(patience, query).await {
+        Ok(done) => done.map_err(Failure::of(act)),
+        Err(_) => Err(Failure::Silent(silent(act, patience))),
+    }
+}
+
+fn silent(act: &'static str, patience: Duration) -> JournalError {
+    let seconds = patience.as_secs();
+    JournalError::other(act, format!("PostgreSQL did not respond for {seconds} s"))
 }
 
 fn lost(error: &tokio_postgres::Error) -> bool {
@@ -205,17 +246,21 @@ fn no_connection() -> Failure {
     Failure::Final(JournalError::other("connect to PostgreSQL", "there is no connection"))
 }
 
-async fn append(held: &mut Option<Client>, request: &Append) -> Result<Head, Failure> {
+async fn append(
+    held: &mut Option<Client>,
+    request: &Append,
+    patience: Duration,
+) -> Result<Head, Failure> {
+    const ACT: &str = "append";
     let client = held.as_mut().ok_or_else(no_connection)?;
-    let storage = Failure::of("append");
     // Read committed: what the lock waited for is visible once the lock is held.
     let begin = client.build_transaction().isolation_level(IsolationLevel::ReadCommitted);
-    let transaction = begin.start().await.map_err(&storage)?;
-    transaction.batch_execute(LOCK).await.map_err(&storage)?;
-    let tail = last(&transaction).await?;
+    let transaction = answer(ACT, patience, begin.start()).await?;
+    answer(ACT, patience, transaction.batch_execute(LOCK)).await?;
+    let tail = last(&transaction, patience).await?;
     let mut head = tail.head;
     let sql = "INSERT INTO journal VALUES ($1, $2, $3, $4, $5, $6, $7)";
-    let insert = transaction.prepare(sql).await.map_err(&storage)?;
+    let insert = answer(ACT, patience, transaction.prepare(sql)).await?;
     for written in request.place(tail)? {
         let entry = written.entry;
         // Both fit: the time was checked, and revisions count up from 1.
@@ -223,31 +268,30 @@ async fn append(held: &mut Option<Client>, request: &Append) -> Result<Head, Fai
         let time_ms = i64::try_from(entry.time_ms).unwrap_or(i64::MAX);
         let (previous, hash) = (entry.previous.0.as_slice(), entry.hash.0.as_slice());
         let kind = entry.record.kind;
-        transaction
-            .execute(
-                &insert,
-                &[&revision, &time_ms, &entry.actor, &kind, &written.body, &previous, &hash],
-            )
-            .await
-            .map_err(&storage)?;
+        let values: [&(dyn ToSql + Sync); 7] =
+            [&revision, &time_ms, &entry.actor, &kind, &written.body, &previous, &hash];
+        answer(ACT, patience, transaction.execute(&insert, &values)).await?;
         head = Head { revision: entry.revision, hash: entry.hash };
     }
     // A notification without content: it may be lost, and readers check by themselves.
-    transaction.batch_execute("NOTIFY tamis_journal").await.map_err(&storage)?;
+    answer(ACT, patience, transaction.batch_execute("NOTIFY tamis_journal")).await?;
     // From here on a lost connection leaves open whether the append happened, so it is not tried again.
-    let commit = transaction.commit().await;
-    commit.map_err(|error| Failure::Final(JournalError::other("append", error)))?;
-    Ok(head)
+    match answer(ACT, patience, transaction.commit()).await {
+        Ok(()) => Ok(head),
+        Err(Failure::Lost(error)) => Err(Failure::Final(JournalError::other(ACT, error))),
+        Err(failure) => Err(failure),
+    }
 }
 
-async fn head(held: &Option<Client>) -> Result<Head, Failure> {
-    Ok(last(client(held)?).await?.head)
+async fn head(held: &Option<Client>, patience: Duration) -> Result<Head, Failure> {
+    Ok(last(client(held)?, patience).await?.head)
 }
 
-async fn last(client: &impl GenericClient) -> Result<NextPlace, Failure> {
-    let storage = Failure::of("read its head");
+async fn last(client: &impl GenericClient, patience: Duration) -> Result<NextPlace, Failure> {
+    const ACT: &str = "read its head";
+    let storage = Failure::of(ACT);
     let sql = "SELECT revision, time_ms, hash FROM journal ORDER BY revision DESC LIMIT 1";
-    let Some(row) = client.query_opt(sql, &[]).await.map_err(&storage)? else {
+    let Some(row) = answer(ACT, patience, client.query_opt(sql, &[])).await? else {
         return Ok(NextPlace::default());
     };
     let revision = row.try_get(0).map_err(&storage)?;
@@ -255,11 +299,18 @@ async fn last(client: &impl GenericClient) -> Result<NextPlace, Failure> {
     Ok(tail(revision, time_ms, row.try_get(2).map_err(&storage)?)?)
 }
 
-async fn rows(held: &Option<Client>, after: i64, limit: i64) -> Result<Vec<Row>, Failure> {
-    let storage = Failure::of("read");
+async fn rows(
+    held: &Option<Client>,
+    after: i64,
+    limit: i64,
+    patience: Duration,
+) -> Result<Vec<Row>, Failure> {
+    const ACT: &str = "read";
+    let storage = Failure::of(ACT);
     let sql = "SELECT revision, time_ms, actor, kind, body, previous, hash FROM journal
                WHERE revision > $1 ORDER BY revision LIMIT $2";
-    let found = client(held)?.query(sql, &[&after, &limit]).await.map_err(&storage)?;
+    let found = client(held)?.query_raw(sql, [after, limit]);
+    let mut found = std::pin::pin!(answer(ACT, patience, found).await?);
     let row = |row: tokio_postgres::Row| {
         Ok(Row {
             revision: row.try_get(0)?,
@@ -271,5 +322,10 @@ async fn rows(held: &Option<Client>, after: i64, limit: i64) -> Result<Vec<Row>,
             hash: row.try_get(6)?,
         })
     };
-    found.into_iter().map(|found| row(found).map_err(&storage)).collect()
+    let mut rows = Vec::new();
+    // Many rows take their time: the server is silent when none comes.
+    while let Some(found) = answer(ACT, patience, found.try_next()).await? {
+        rows.push(row(found).map_err(&storage)?);
+    }
+    Ok(rows)
 }

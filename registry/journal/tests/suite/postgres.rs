@@ -1,7 +1,7 @@
 //! Promises of the journal in a PostgreSQL server.
 
 use serde_json::json;
-use tamis_harness::Postgres;
+use tamis_harness::{Postgres, Relay};
 use tamis_journal::{Head, Journal, JournalError, Record};
 use tokio_postgres::{Client, NoTls};
 
@@ -66,6 +66,42 @@ async fn a_lost_connection_is_made_again() {
         assert_eq!(journal.read(turn, 10).await.unwrap().len(), 1);
     }
     assert_eq!(journal.check().await.unwrap().revision, 5);
+}
+
+#[tokio::test]
+async fn a_server_that_stands_still_keeps_nobody_waiting_and_is_used_again_when_it_goes_on() {
+    let (server, relay) = (Postgres::shared(), Relay::start());
+    let url = server.database();
+    let (_, place) = url.split_once('@').unwrap();
+    let (address, database) = place.split_once('/').unwrap();
+    relay.to(&[address]);
+    let through = format!("postgres://tamis@{}/{database}", relay.address());
+    let journal = Journal::postgres(&format!("{through}?tcp_user_timeout=1")).await.unwrap();
+    let head = journal.append(Some(0), 1, "ada", &[note(1)]).await.unwrap();
+    let ends = async |act: &str| {
+        let limit = std::time::Duration::from_secs(300);
+        let done = async {
+            match act {
+                "head" => journal.head().await.map(drop),
+                "read" => journal.read(0, 10).await.map(drop),
+                _ => journal.append(Some(9), 1, "ada", &[note(2)]).await.map(drop),
+            }
+        };
+        tokio::time::timeout(limit, done).await.unwrap_or_else(|_| panic!("{act} waits for ever"))
+    };
+    for act in ["head", "read", "append"] {
+        // A connection that was open before, and one that is opened now.
+        assert_eq!(journal.head().await.unwrap(), head, "{act}");
+        relay.hold(true);
+        for _ in 0..2 {
+            let said = ends(act).await.unwrap_err();
+            let said = std::error::Error::source(&said).unwrap().to_string();
+            assert_eq!(said, "PostgreSQL did not respond for 1 s", "{act}");
+        }
+        relay.hold(false);
+    }
+    assert_eq!(journal.append(Some(1), 1, "ada", &[note(3)]).await.unwrap().revision, 2);
+    assert_eq!(journal.check().await.unwrap().revision, 2);
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ pub(crate) mod fleet;
 pub(crate) mod known_plans;
 mod parts;
 mod policies;
+pub(crate) mod precedence;
 pub(crate) mod proxy_plan;
 mod resolve;
 mod routers;
@@ -30,6 +31,7 @@ use crate::plane::component_examiner::ComponentExaminer;
 use crate::plane::control::artifact_cache::ArtifactCache;
 use crate::plane::control::compute_turns::Turns;
 use crate::plane::control::fleet::Fleet;
+use crate::plane::control::precedence::Precedence;
 use crate::plane::control::routers::Routers;
 use crate::plane::identity::{IdentityLedger, MeshAuthority, RenewalPace, RenewedSvids};
 use crate::plane::keys::Keys;
@@ -86,6 +88,8 @@ pub(crate) struct ControlInner {
     pub(crate) pace: RenewalPace,
     /// The turns of computations on other threads than the one that serves.
     computing: Turns,
+    /// Which change the others wait for.
+    precedence: Precedence,
     plans: Mutex<Plans>,
     upstreams: Mutex<UpstreamParts>,
     pub(crate) folded: FoldedJournal<ControlState>,
@@ -126,6 +130,7 @@ impl Control {
             renewed: RenewedSvids::default(),
             pace: RenewalPace::default(),
             computing: Turns::default(),
+            precedence: Precedence::default(),
             plans: Mutex::default(),
             upstreams: Mutex::default(),
             folded,

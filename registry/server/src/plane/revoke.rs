@@ -40,7 +40,8 @@ impl Control {
             return Err(ApiProblem { remedy, ..problem(403, "denied", title) });
         }
         let what = self.withdrawn(request)?;
-        let mut attempts = Attempts::new(holder);
+        // What is revoked may do harm now.
+        let mut attempts = Attempts::urgent(holder);
         loop {
             let attempt = attempts.next(self).await?;
             if let Some(view) = self.try_revoke(holder, request, &what, attempt).await? {
@@ -78,7 +79,8 @@ impl Control {
             }
             Ok((vec![body.clone()], true))
         };
-        let (revision, written) = self.commit_in_turn(attempt.into_turn(), holder, decide).await?;
+        let (revision, written) =
+            self.commit_in_turn(attempt.into_turn(self).await, holder, decide).await?;
         Ok(written.then(|| self.revocation(holder, request, (what, revision, stops))))
     }
 

@@ -10,8 +10,9 @@ fn a_lost_key_is_replaced_by_one_command_that_stops_where_somebody_is_needed() {
     let plane = Plane::ready(&[]);
     let made = tamis(plane.folder.path(), &["keys", "generate", "release-2"]);
     assert!(made.status.success(), "{}", said(&made));
-    let command =
+    let unsure =
         ["keys", "replace", "local-dev", "--with", "release-2.key", "--reason", "laptop stolen"];
+    let command = [&unsure[..], &["--stolen-since", "now"]].concat();
     let filters = |value: &Value| -> Vec<String> {
         let all = value["signed"].as_array().unwrap().iter();
         all.map(|one| one["filter"].as_str().unwrap().to_owned()).collect()
@@ -19,12 +20,32 @@ fn a_lost_key_is_replaced_by_one_command_that_stops_where_somebody_is_needed() {
     let revocations = || plane.did(&["revoke", "list"])["items"].as_array().unwrap().len();
     let pins = plane.did(&["pins"]);
 
+    // Whoever has the key may have pinned what is pinned: nobody says that it was in force before.
+    for since in [&[][..], &["--stolen-since", "1h"]] {
+        let asked = plane.ask(&[&unsure[..], since].concat());
+        assert_eq!(asked.status.code(), Some(3), "{}", said(&asked));
+        let asked = json(&asked);
+        assert_eq!(filters(&asked), Vec::<String>::new(), "{asked}");
+        let unproven = asked["unproven"].as_array().unwrap();
+        assert_eq!(unproven.len(), 4, "{asked}");
+        assert!(unproven.iter().all(|one| one["pins"][0]["actor"].is_string()), "{asked}");
+        assert_eq!(asked["revoked"], false, "{asked}");
+    }
+    let unknown = format!("sha256:{}", "0".repeat(64));
+    let (_, error) = plane.failed(&[&unsure[..], &["--sign", &unknown]].concat());
+    assert!(error.contains("nothing that is pinned or runs"), "{error}");
+    // One of them somebody knows.
+    let known = pins["items"][0]["digest"].as_str().unwrap();
+    let one = plane.did(&[&unsure[..], &["--sign", known, "--dry-run"]].concat());
+    assert_eq!(filters(&one).len(), 1, "{one}");
+    assert_eq!(one["unproven"].as_array().unwrap().len(), 3, "{one}");
+
     // It shows what it would do, and does nothing.
     let dry = plane.did(&[&command[..], &["--dry-run"]].concat());
     assert_eq!(filters(&dry).len(), 4, "{dry}");
     assert_eq!(dry["revoked"], false, "{dry}");
     // With the lost key itself it begins nothing.
-    let mut itself = command;
+    let mut itself = command.clone();
     itself[4] = ".tamis/keys/local-dev.key";
     let (_, error) = plane.failed(&itself);
     assert!(error.contains("is the lost key itself"), "{error}");

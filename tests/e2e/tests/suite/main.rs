@@ -36,6 +36,7 @@ mod loops;
 mod lost_key;
 mod messages;
 mod mistakes;
+mod named_files;
 mod passwords;
 mod paths;
 mod planted;

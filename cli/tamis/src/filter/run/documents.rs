@@ -2,6 +2,7 @@
 
 use crate::filter::build::BuiltFilter;
 use crate::filter::trial;
+use crate::named_file;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
@@ -150,8 +151,8 @@ impl Rights {
 }
 
 fn yaml(path: &Path) -> Result<Value> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("{} cannot be read", path.display()))?;
+    let text =
+        named_file::text(path).with_context(|| format!("{} cannot be read", path.display()))?;
     serde_norway::from_str(&text).with_context(|| format!("{}", path.display()))
 }
 

@@ -102,7 +102,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<()> {
         .collect();
     let node = arguments.which.node.to_string();
     let value = json!({ "node": node, "seconds": arguments.seconds, "items": items });
-    output::answer(output, &value, || text(&rows));
+    output::result(output, &value, || text(&rows));
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 
 use super::{FolderProblems, PlannedDocuments, lock};
 use crate::change::files;
+use crate::named_file;
 use crate::output::{self, Output, one_line};
 use crate::up::admission::client;
 use crate::up::gather::{
@@ -40,9 +41,12 @@ pub(super) struct FeedRecord {
     pub(super) stand_ins: BTreeSet<String>,
 }
 
+/// Octets of such a record at most: it has the texts of all documents of a folder.
+const RECORD_MAX: u64 = 256 << 20;
+
 /// What a registry held of its folder at the end of its last run. Damaged state counts as unknown, so that nothing is removed because of it.
 pub(super) fn kept(registry: &Path) -> FeedRecord {
-    let text = std::fs::read(registry.join(KNOWN)).ok();
+    let text = named_file::up_to(registry.join(KNOWN), RECORD_MAX).ok();
     text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default()
 }
 
@@ -100,7 +104,9 @@ impl Feeder {
     ) -> Result<Self> {
         let sent = registry.folder.join(SENT);
         // A damaged file counts as a missing one: the whole lock is sent.
-        let pins = std::fs::read(&sent).ok().and_then(|text| serde_json::from_slice(&text).ok());
+        let pins = named_file::up_to(&sent, RECORD_MAX)
+            .ok()
+            .and_then(|text| serde_json::from_slice(&text).ok());
         Ok(Self {
             folder: folder.to_owned(),
             ports,
@@ -303,7 +309,7 @@ impl Feeder {
         let mended = !self.wrongs.lines().iter().all(|line| lines.contains(line));
         let news = self.wrongs.replace(done.wrongs);
         if self.output == Output::Text {
-            news.iter().for_each(|one| output::note(&one.text));
+            news.iter().for_each(|one| output::drawn_note(&one.text));
             return;
         }
         if !(nothing && news.is_empty() && !mended) {

@@ -1,7 +1,7 @@
 //! Changes of documents: their preview, and making them.
 //!
 //! What follows from many documents takes seconds, so it is computed on another thread, on a snapshot of the
-//! state. It is written if nothing was decided since.
+//! state. It is written if nothing was decided since. After some attempts that others overtook, others wait for one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -30,8 +30,8 @@ use crate::plane::view;
 
 /// How often a small apply is computed while others write; afterwards others wait for it, which takes a moment.
 const ATTEMPTS: usize = 2;
-/// How often a large one is: nobody else waits for it, so it is refused afterwards and may come again, in small parts.
-const LARGE_ATTEMPTS: usize = 5;
+/// How often one is computed while other callers wait: the registry itself decides too, as do other replicas.
+const ALONE: usize = 5;
 
 /// What a caller asks for, as another thread takes it.
 struct AskedApply {
@@ -92,18 +92,16 @@ impl Control {
         request: &ApplyRequest,
     ) -> Result<ApplyResult, ApiProblem> {
         let asked = self.asked(holder, request, Purpose::Apply).await?;
-        let attempts = match asked.size {
-            Size::Small => ATTEMPTS,
-            Size::Large => LARGE_ATTEMPTS,
-        };
-        for _ in 0..attempts {
+        for _ in 0..ATTEMPTS {
             let turn = self.turn(holder, asked.size).await?;
             let (preview, diff) = self.previewed(turn, &asked).await?;
             // Each time: what others changed meanwhile may not fit to it.
             let place = ComputingPlace::Own(holder, asked.size);
             self.check_documents(&asked, &preview, place).await?;
-            let decide = |state: &State| self.decided(state, &preview, &asked);
-            let made = self.commit_records(holder, |state| decide(state)).await;
+            let made = {
+                let _decision = self.decision().await;
+                self.commit_apply(&preview, &asked).await
+            };
             let proposal = preview.proposal.clone();
             let (revision, holds) = self.propose_if_needed(holder, made, proposal).await?;
             if holds {
@@ -112,14 +110,55 @@ impl Control {
         }
         match asked.size {
             Size::Small => self.apply_alone(&asked).await,
-            Size::Large => Err(overtaken()),
+            Size::Large => self.apply_with_precedence(&asked).await,
         }
+    }
+
+    /// Writes an apply if its preview still holds, and tells whether it does.
+    async fn commit_apply(
+        &self,
+        preview: &ApplyPreview,
+        asked: &AskedApply,
+    ) -> Result<(u64, bool), ApiProblem> {
+        let decide = |state: &State| self.decided(state, preview, asked);
+        self.commit_records(&asked.holder, |state| decide(state)).await
+    }
+
+    /// Applies what others overtook, if it is large: nothing else is decided for callers meanwhile, and everything else is
+    /// written.
+    async fn apply_with_precedence(
+        &self,
+        asked: &Arc<AskedApply>,
+    ) -> Result<ApplyResult, ApiProblem> {
+        let holder = &asked.holder;
+        let precedent = self.precedence(holder).await?;
+        for _ in 0..ALONE {
+            let computed = async {
+                let turn = self.turn(holder, asked.size).await?;
+                let (preview, diff) = self.previewed(turn.clone(), asked).await?;
+                self.check_documents(asked, &preview, ComputingPlace::In(&turn)).await?;
+                Ok::<_, ApiProblem>((preview, diff))
+            };
+            let computed = tokio::time::timeout_at(precedent.ends(), computed).await;
+            let (preview, diff) = computed.map_err(|_| overtaken())??;
+            match self.commit_apply(&preview, asked).await {
+                Ok((revision, true)) => return Ok(ApplyResult { revision, diff }),
+                Ok((_, false)) => {}
+                Err(problem) => {
+                    drop(precedent);
+                    let proposal = preview.proposal.clone();
+                    return self.propose_if_needed(holder, Err(problem), proposal).await;
+                }
+            }
+        }
+        Err(overtaken())
     }
 
     /// Applies what others overtook, if it is small: nobody else writes meanwhile.
     async fn apply_alone(&self, asked: &Arc<AskedApply>) -> Result<ApplyResult, ApiProblem> {
         let holder = &asked.holder;
         // First: whoever writes waits for nobody.
+        let _decision = self.decision().await;
         let turn = self.turn(holder, asked.size).await?;
         let mut writer = self.writer(holder.actor()).await;
         loop {

@@ -6,8 +6,9 @@
 use tamis_api::ApiProblem;
 
 use crate::plane::control::Control;
-use crate::plane::control::commit::WriteTurn;
+use crate::plane::control::commit::{AloneTurn, WriteTurn};
 use crate::plane::control::compute_turns::{ComputingPlace, Size};
+use crate::plane::control::precedence::Decision;
 use crate::plane::problem::{journal, problem};
 use crate::plane::rights::AuthorizedCaller;
 
@@ -19,19 +20,29 @@ const ALONE: usize = 5;
 /// The attempts of a change of a caller.
 pub(crate) struct Attempts<'a> {
     holder: &'a AuthorizedCaller,
+    /// It waits for no large change of another.
+    is_urgent: bool,
     made: usize,
 }
 
 /// One of them.
 pub(crate) struct Attempt<'a> {
     holder: &'a AuthorizedCaller,
+    is_urgent: bool,
     /// Where everybody else waits for it: the turns to compute and to write.
-    alone: Option<WriteTurn<'a>>,
+    alone: Option<AloneTurn<'a>>,
+    /// What a large change of another waits for while this is alone.
+    decision: Option<Decision<'a>>,
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(holder: &'a AuthorizedCaller) -> Self {
-        Self { holder, made: 0 }
+        Self { holder, is_urgent: false, made: 0 }
+    }
+
+    /// Those of a change that waits for no large change of another.
+    pub(crate) fn urgent(holder: &'a AuthorizedCaller) -> Self {
+        Self { holder, is_urgent: true, made: 0 }
     }
 
     /// The next one.
@@ -39,19 +50,20 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// [`ApiProblem`] when others overtook all of them, or there is no turn for it.
     pub(crate) async fn next(&mut self, control: &'a Control) -> Result<Attempt<'a>, ApiProblem> {
-        let holder = self.holder;
+        let Self { holder, is_urgent, .. } = *self;
         self.made = self.made.saturating_add(1);
         if self.made <= ATTEMPTS {
-            return Ok(Attempt { holder, alone: None });
+            return Ok(Attempt { holder, is_urgent, alone: None, decision: None });
         }
         if self.made > ATTEMPTS.saturating_add(ALONE) {
             return Err(overtaken());
         }
         // First: whoever writes waits for nobody.
+        let decision = if is_urgent { None } else { Some(control.decision().await) };
         let computing = control.turn(holder, Size::Small).await?;
         let writer = control.writer(holder.actor()).await;
         drop(writer.fresh().await.map_err(|error| journal(&error))?);
-        Ok(Attempt { holder, alone: Some(WriteTurn { computing, writer }) })
+        Ok(Attempt { holder, is_urgent, alone: Some(AloneTurn { computing, writer }), decision })
     }
 }
 
@@ -64,9 +76,13 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// Ends it: the turn to write, where everybody else waits for it.
-    pub(crate) fn into_turn(self) -> Option<WriteTurn<'a>> {
-        self.alone
+    /// Ends it: the turn to write.
+    pub(crate) async fn into_turn(self, control: &'a Control) -> WriteTurn<'a> {
+        let decision = match self.decision {
+            None if !self.is_urgent => Some(control.decision().await),
+            held => held,
+        };
+        WriteTurn { alone: self.alone, decision }
     }
 }
 

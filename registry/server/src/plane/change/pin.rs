@@ -137,7 +137,7 @@ impl Control {
             let records = if nothing { Vec::new() } else { records(change.clone())? };
             Ok((records, Some(view::diff::diff(effect, Default::default(), holder))))
         };
-        let committed = self.commit_in_turn(attempt.into_turn(), holder, decide).await;
+        let committed = self.commit_in_turn(attempt.into_turn(self).await, holder, decide).await;
         let (revision, diff) =
             self.propose_if_needed(holder, committed, proposal(&change, &needs)).await?;
         let Some(diff) = diff else { return Ok(None) };
@@ -225,7 +225,7 @@ impl Control {
                 .map_err(|problem| name_capabilities(problem, &added))?;
             Ok((records(change.clone())?, Some(effect)))
         };
-        let committed = self.commit_in_turn(attempt.into_turn(), holder, decide).await;
+        let committed = self.commit_in_turn(attempt.into_turn(self).await, holder, decide).await;
         let (revision, effect) =
             self.propose_if_needed(holder, committed, proposal(&change, &needs)).await?;
         let Some(effect) = effect else { return Ok(None) };

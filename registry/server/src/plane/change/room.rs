@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tamis_api::ApiProblem;
-use tamis_director::{ApplyRecord, State};
+use tamis_director::{ApplyRecord, State, has_places};
 use tamis_trust::Refused;
 
 use crate::plane::problem::refused;
@@ -13,26 +13,34 @@ use crate::plane::problem::refused;
 const MAX_DOCUMENTS: usize = 10_000;
 /// Bytes of their texts.
 const MAX_BYTES: usize = 4 << 20;
+/// Gateways of a namespace: each is a proxy, whose plan is computed from all documents.
+const MAX_GATEWAYS: usize = 256;
+/// Listeners that the routes of a namespace are on, counted for each route: each has a copy of the route.
+const MAX_PLACES: usize = 16_384;
 
 /// What a namespace has.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Content {
     documents: usize,
     bytes: usize,
+    gateways: usize,
 }
 
 impl Content {
-    fn add(&mut self, text: &str) {
+    fn add(&mut self, key: &str, text: &str) {
         self.documents = self.documents.saturating_add(1);
         self.bytes = self.bytes.saturating_add(text.len());
+        self.gateways = self.gateways.saturating_add(usize::from(key.starts_with("Gateway/")));
     }
 
     fn fits(self) -> bool {
-        self.documents <= MAX_DOCUMENTS && self.bytes <= MAX_BYTES
+        self.documents <= MAX_DOCUMENTS && self.bytes <= MAX_BYTES && self.gateways <= MAX_GATEWAYS
     }
 
     fn exceeds(self, other: Self) -> bool {
-        self.documents > other.documents || self.bytes > other.bytes
+        self.documents > other.documents
+            || self.bytes > other.bytes
+            || self.gateways > other.gateways
     }
 }
 
@@ -48,19 +56,21 @@ pub(super) fn must_fit(state: &State, applied: &ApplyRecord) -> Result<(), ApiPr
     let mut now: BTreeMap<&str, Content> = BTreeMap::new();
     let mut then: BTreeMap<&str, Content> = BTreeMap::new();
     for one in &applied.documents {
-        then.entry(namespace(&one.key)).or_default().add(&one.text);
+        then.entry(namespace(&one.key)).or_default().add(&one.key, &one.text);
     }
     for (key, one) in state.documents() {
         let Some(then) = then.get_mut(namespace(key)) else { continue };
-        now.entry(namespace(key)).or_default().add(&one.text);
+        now.entry(namespace(key)).or_default().add(key, &one.text);
         if !replaced.contains(key.as_str()) {
-            then.add(&one.text);
+            then.add(key, &one.text);
         }
     }
     let over = then.into_iter().filter(|(namespace, then)| {
         !then.fits() && then.exceeds(now.get(namespace).copied().unwrap_or_default())
     });
-    let refusals: Vec<Refused> = over.map(|(namespace, then)| no_room(namespace, then)).collect();
+    let mut refusals: Vec<Refused> =
+        over.map(|(namespace, then)| no_room(namespace, then)).collect();
+    refusals.extend(crowded_routes(state, applied));
     if refusals.is_empty() { Ok(()) } else { Err(refused(refusals)) }
 }
 
@@ -69,14 +79,51 @@ fn namespace(key: &str) -> &str {
     key.split('/').nth(1).unwrap_or_default()
 }
 
-fn no_room(namespace: &str, Content { documents, bytes }: Content) -> Refused {
-    Refused {
-        code: "documents.no-room".into(),
+/// Namespaces whose routes would be on more listeners than they may, and than before: their product with the gateways
+/// grows faster than the documents.
+fn crowded_routes(state: &State, applied: &ApplyRecord) -> Vec<Refused> {
+    if !has_places(applied) {
+        return Vec::new();
+    }
+    let mut over = state.route_places(Some(applied));
+    over.retain(|_, places| *places > MAX_PLACES);
+    if over.is_empty() {
+        return Vec::new();
+    }
+    let before = state.route_places(None);
+    let grown = over
+        .into_iter()
+        .filter(|(namespace, places)| *places > before.get(namespace).copied().unwrap_or_default());
+    let refused = |(namespace, places)| {
+        Refused {
+        code: CODE.into(),
         rule: format!(
-            "namespace {namespace} would have {documents} documents of {bytes} bytes, and a namespace has at most \
-             {MAX_DOCUMENTS} of {MAX_BYTES}"
+            "the routes of namespace {namespace} would be on {places} listeners, counted for each route, and those of a \
+             namespace are on at most {MAX_PLACES}"
         ),
-        set_by: "the limits of a control plane that many namespaces share".to_owned(),
+        set_by: SET_BY.to_owned(),
+        remedy: "name the listener in `parentRefs` (`sectionName`), attach routes to fewer gateways, or put several rules \
+                 into one route".to_owned(),
+    }
+    };
+    grown.map(refused).collect()
+}
+
+const CODE: &str = "documents.no-room";
+const SET_BY: &str = "the limits of a control plane that many namespaces share";
+
+fn no_room(namespace: &str, Content { documents, bytes, gateways }: Content) -> Refused {
+    let gateways = match gateways > MAX_GATEWAYS {
+        true => format!(", {gateways} of them gateways"),
+        false => String::new(),
+    };
+    Refused {
+        code: CODE.into(),
+        rule: format!(
+            "namespace {namespace} would have {documents} documents of {bytes} bytes{gateways}, and a namespace has at most \
+             {MAX_DOCUMENTS} of {MAX_BYTES}, {MAX_GATEWAYS} of them gateways"
+        ),
+        set_by: SET_BY.to_owned(),
         remedy: "apply fewer or shorter documents, or give some of the services a namespace of their own".to_owned(),
     }
 }
@@ -88,24 +135,106 @@ mod tests {
 
     use super::*;
 
+    fn record(key: String, text: String) -> DocumentRecord {
+        DocumentRecord {
+            key,
+            source: String::new(),
+            lines_before: 0,
+            digest: Digest::of(text.as_bytes()),
+            text,
+            parsed: tamis_director::ParsedOnce::default(),
+        }
+    }
+
+    /// Gateways of a namespace, each with so many listeners.
+    fn gateways(namespace: &str, numbers: std::ops::Range<usize>, listeners: u16) -> ApplyRecord {
+        let one = |at: usize| {
+            let listeners = (0..listeners)
+                .map(|at| format!("{{ name: l{at}, port: {}, protocol: HTTP }}", 8_000 + at));
+            let text = format!(
+                "kind: Gateway\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: g{at}, namespace: {namespace} }}\n\
+                 spec: {{ gatewayClassName: tamis, listeners: [{}] }}\n",
+                listeners.collect::<Vec<_>>().join(", ")
+            );
+            record(format!("Gateway/{namespace}/g{at}"), text)
+        };
+        ApplyRecord { documents: numbers.map(one).collect(), ..ApplyRecord::default() }
+    }
+
+    /// Routes of a namespace, each on the first gateways of another.
+    fn routes(
+        namespace: &str,
+        numbers: std::ops::Range<usize>,
+        (of, gateways): (&str, usize),
+        section: &str,
+    ) -> ApplyRecord {
+        let one = |at: usize| {
+            let parents = (0..gateways)
+                .map(|at| format!("{{ kind: Gateway, name: g{at}, namespace: {of}{section} }}"));
+            let text = format!(
+                "kind: HTTPRoute\napiVersion: gateway.networking.k8s.io/v1\nmetadata: {{ name: r{at}, namespace: {namespace} }}\n\
+                 spec:\n  parentRefs: [{}]\n  rules: [{{ backendRefs: [{{ name: a, port: 80 }}] }}]\n",
+                parents.collect::<Vec<_>>().join(", ")
+            );
+            record(format!("HTTPRoute/{namespace}/r{at}"), text)
+        };
+        ApplyRecord { documents: numbers.map(one).collect(), ..ApplyRecord::default() }
+    }
+
+    fn put(state: &mut State, applied: ApplyRecord) {
+        for part in applied.pack().unwrap() {
+            let body = serde_json::to_value(&part).unwrap();
+            state.apply(state.head() + 1, 1, "ada", "applied", &body);
+        }
+        assert_eq!(state.faults().1, 0, "{:?}", state.faults().0);
+    }
+
+    #[test]
+    fn gateways_and_the_listeners_that_routes_are_on_have_a_bound_in_each_namespace() {
+        let mut state = State::default();
+        // Each of its routes is on 128 listeners.
+        put(&mut state, gateways("infra", 0..32, 4));
+        put(&mut state, routes("full", 0..128, ("infra", 32), ""));
+        put(&mut state, routes("half", 0..64, ("infra", 32), ""));
+        let (named, port) = (", sectionName: l1", ", port: 8001");
+        let rows = [
+            ("as many gateways as may be", gateways("edge", 0..256, 1), None),
+            ("more gateways", gateways("edge", 0..257, 1), Some("257 of them gateways")),
+            ("one route more", routes("full", 128..129, ("infra", 1), named), Some("on 16385")),
+            ("others instead", routes("full", 0..128, ("infra", 32), ""), None),
+            ("fewer of each", routes("full", 0..128, ("infra", 31), ""), None),
+            ("up to the bound", routes("half", 64..128, ("infra", 32), ""), None),
+            ("beyond the bound", routes("half", 64..129, ("infra", 32), ""), Some("on 16512")),
+            ("one listener of each", routes("half", 64..300, ("infra", 32), named), None),
+            ("one port of each", routes("half", 64..300, ("infra", 32), port), None),
+            ("what is not there", routes("half", 64..300, ("gone", 32), ""), None),
+            ("too much of it", routes("half", 64..400, ("gone", 32), ""), Some("namespace half")),
+            ("more listeners below", gateways("infra", 0..1, 5), Some("namespace full")),
+            ("fewer listeners below", gateways("infra", 0..1, 3), None),
+            ("another namespace", routes("other", 0..128, ("infra", 32), ""), None),
+        ];
+        for (what, applied, says) in rows {
+            let found = must_fit(&state, &applied).err();
+            assert_eq!(found.is_some(), says.is_some(), "{what}: {found:?}");
+            if let (Some(problem), Some(says)) = (found, says) {
+                let refusal = &problem.refusals[0];
+                assert_eq!(refusal.code, "documents.no-room", "{what}");
+                assert!(refusal.rule.contains(says), "{what}: {}", refusal.rule);
+            }
+        }
+    }
+
     /// Services of a namespace, each of so many bytes.
     fn services(namespace: &str, numbers: std::ops::Range<usize>, bytes: usize) -> ApplyRecord {
-        let record = |at: usize| {
+        let one = |at: usize| {
             let mut text = format!(
                 "kind: Service\napiVersion: tamis.dev/v1alpha1\nmetadata: {{ name: s{at}, namespace: {namespace} }}\n\
                  spec:\n  ports: [{{ port: 80, protocol: http }}]\n#"
             );
             text.extend(std::iter::repeat_n('x', bytes.saturating_sub(text.len())));
-            DocumentRecord {
-                key: format!("Service/{namespace}/s{at}"),
-                source: String::new(),
-                lines_before: 0,
-                digest: Digest::of(text.as_bytes()),
-                text,
-                parsed: tamis_director::ParsedOnce::default(),
-            }
+            record(format!("Service/{namespace}/s{at}"), text)
         };
-        ApplyRecord { documents: numbers.map(record).collect(), ..ApplyRecord::default() }
+        ApplyRecord { documents: numbers.map(one).collect(), ..ApplyRecord::default() }
     }
 
     fn removed(namespace: &str, numbers: std::ops::Range<usize>) -> ApplyRecord {

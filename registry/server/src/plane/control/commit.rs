@@ -6,11 +6,20 @@ use tamis_journal::{CommitFailure, FoldedWriter, JournalError, Record};
 use tamis_oci::{Author, Code};
 
 use crate::plane::control::compute_turns::Turn;
+use crate::plane::control::precedence::Decision;
 use crate::plane::control::{Control, ControlState};
 use crate::plane::problem;
 
-/// The turns of a caller for whom everybody else waits: to compute, and to write.
+/// The turn in which a change is written.
 pub(crate) struct WriteTurn<'a> {
+    /// `None`: it is written beside others.
+    pub(crate) alone: Option<AloneTurn<'a>>,
+    /// `None`: it waits for no large change of another.
+    pub(crate) decision: Option<Decision<'a>>,
+}
+
+/// The turns of a caller for whom everybody else waits: to compute, and to write.
+pub(crate) struct AloneTurn<'a> {
     /// Where it computes.
     pub(crate) computing: Turn,
     /// What it writes with.
@@ -32,16 +41,16 @@ impl Control {
         self.commit_records(author, of_bodies(decide)).await
     }
 
-    /// The same in the turns of the caller, if it has them; they end with it.
+    /// The same in a turn of the caller, which ends with it.
     pub(crate) async fn commit_in_turn<'a, T>(
         &self,
-        turn: Option<WriteTurn<'_>>,
+        WriteTurn { alone, decision: _decision }: WriteTurn<'_>,
         author: impl Into<Author<'a>>,
         decide: impl FnMut(&State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,
     ) -> Result<(u64, T), ApiProblem> {
-        match turn {
+        match alone {
             None => self.commit(author, decide).await,
-            Some(WriteTurn { computing: _computing, writer }) => {
+            Some(AloneTurn { computing: _computing, writer }) => {
                 self.commit_in(writer, author, decide).await
             }
         }

@@ -99,11 +99,18 @@ impl Control {
                         until_ms: ran.until_ms,
                         seen_ms: ran.seen_ms,
                         revision: ran.revision,
+                        from_revision: ran.from_revision,
+                        seen_revision: ran.seen_revision,
+                        until_revision: ran.until_revision,
                     }
                 });
             runs.collect()
         };
-        let revisions: BTreeSet<u64> = runs.iter().map(|ran| ran.revision).collect();
+        let revisions = runs.iter().flat_map(|ran| {
+            let others = [Some(ran.seen_revision), ran.from_revision, ran.until_revision];
+            std::iter::once(ran.revision).chain(others.into_iter().flatten())
+        });
+        let revisions: BTreeSet<u64> = revisions.collect();
         let proof = self.prove(revisions).await?;
         Ok(RunHistory { service: service.to_owned(), at_ms, to_ms, runs, proof })
     }

@@ -86,7 +86,7 @@ impl Control {
         let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
-        let done = self.commit_in_turn(attempt.into_turn(), holder, |state| {
+        let done = self.commit_in_turn(attempt.into_turn(self).await, holder, |state| {
             holder.must_hold(Verb::Operate, &needs)?;
             if state.decided() != decided {
                 return Ok((Vec::new(), RolloutStart::Overtaken));
@@ -171,7 +171,11 @@ impl Control {
             why => format!("{actor}: {why}"),
         };
         self.rollout(name)?;
-        let mut attempts = Attempts::new(holder);
+        let mut attempts = match event {
+            // What it moves may do harm now.
+            Event::Abort | Event::Kill => Attempts::urgent(holder),
+            _ => Attempts::new(holder),
+        };
         loop {
             let attempt = attempts.next(self).await?;
             // Whatever the gates report, what nobody agreed to goes no further.
@@ -180,7 +184,7 @@ impl Control {
                 _ => None,
             };
             let (_, done) = self
-                .commit_in_turn(attempt.into_turn(), holder, |state| {
+                .commit_in_turn(attempt.into_turn(self).await, holder, |state| {
                     let body = state.step(name, event, &why).map_err(|one| refused(vec![one]))?;
                     match &check {
                         Some(check) if state.decided() != check.decided => Ok((Vec::new(), false)),

@@ -1,6 +1,7 @@
 //! What a registry tells those who watch it.
 
 use super::{Registry, token};
+use tamis_e2e::{Postgres, Relay, eventually};
 use tempfile::TempDir;
 
 #[test]
@@ -96,3 +97,32 @@ spec:
   parentRefs: [{ kind: Gateway, name: edge }]
   rules: [{ backendRefs: [{ name: gone, port: 80 }] }]
 ";
+
+#[test]
+fn a_registry_whose_database_stands_still_says_soon_that_it_is_not_ready() {
+    let (folder, postgres, relay) = (TempDir::new().unwrap(), Postgres::shared(), Relay::start());
+    let url = postgres.database();
+    let (user, place) = url.split_once('@').unwrap();
+    let (address, database) = place.split_once('/').unwrap();
+    relay.to(&[address]);
+    let through = format!("{user}@{}/{database}", relay.address());
+    let registry = Registry::start(folder.path(), &["--database-url", &through]);
+    let ready = || {
+        let reply = registry.anonymous().get("/readyz");
+        (reply.status, reply.body)
+    };
+    assert_eq!(ready(), (200, "ready\n".to_owned()));
+    relay.hold(true);
+    // It answers, well before it takes the connection for lost; many askers at once wait no longer than one.
+    for _ in 0..2 {
+        let asked: Vec<_> = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..4).map(|_| scope.spawn(ready)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for one in asked {
+            assert_eq!(one, (503, "the journal does not respond\n".to_owned()));
+        }
+    }
+    relay.hold(false);
+    eventually("it is ready again", || (ready().0 == 200).then_some(()));
+}

@@ -41,8 +41,10 @@ async fn whoever_decides_something_all_the_time_keeps_nobody_from_a_change() {
             let holds = state.decided() == decided;
             Ok((if holds { vec![revoked(1_000)] } else { Vec::new() }, holds))
         };
-        let (_, written) =
-            control.commit_in_turn(attempt.into_turn(), &holder, decide).await.unwrap();
+        let (_, written) = control
+            .commit_in_turn(attempt.into_turn(&control).await, &holder, decide)
+            .await
+            .unwrap();
         if written {
             break;
         }
