@@ -45,7 +45,7 @@ pub enum KeylessRequestRule {
 
 /// The configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct ApiKeyRules {
     /// Secret with the list of keys.
     pub secret: String,
     /// In lower case.
@@ -61,7 +61,7 @@ pub struct Rules {
 /// Bytes of the name of a parameter.
 const MAX_NAME_OCTETS: usize = 64;
 
-impl Rules {
+impl ApiKeyRules {
     /// Checks settings.
     ///
     /// # Errors

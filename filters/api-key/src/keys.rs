@@ -14,12 +14,12 @@ const MAX_NAME_OCTETS: usize = 64;
 
 /// Hashes and consumers, in the order of the list.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Keys {
+pub struct KeyList {
     entries: Vec<([u8; HASH_OCTETS], String)>,
 }
 
 /// Consumers only.
-impl fmt::Debug for Keys {
+impl fmt::Debug for KeyList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.entries.iter().map(|(_, name)| name)).finish()
     }
@@ -27,7 +27,7 @@ impl fmt::Debug for Keys {
 
 /// What is wrong with a list. Nothing of its content is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeysError {
+pub enum KeyListError {
     /// No line has a key.
     Empty,
     /// More than [`MAX_KEYS`].
@@ -40,7 +40,7 @@ pub enum KeysError {
     Twice(usize),
 }
 
-impl fmt::Display for KeysError {
+impl fmt::Display for KeyListError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => {
@@ -62,15 +62,15 @@ impl fmt::Display for KeysError {
     }
 }
 
-impl std::error::Error for KeysError {}
+impl std::error::Error for KeyListError {}
 
-impl Keys {
+impl KeyList {
     /// Parses a list; empty lines and those that begin with `#` are comments.
     ///
     /// # Errors
     /// The first line that is wrong.
-    pub fn parse(octets: &[u8]) -> Result<Self, KeysError> {
-        let text = std::str::from_utf8(octets).map_err(|_| KeysError::Text)?;
+    pub fn parse(octets: &[u8]) -> Result<Self, KeyListError> {
+        let text = std::str::from_utf8(octets).map_err(|_| KeyListError::Text)?;
         let (mut entries, mut known) = (Vec::new(), HashSet::new());
         for (index, line) in text.lines().map(str::trim).enumerate() {
             if line.is_empty() || line.starts_with('#') {
@@ -80,18 +80,18 @@ impl Keys {
             let mut words = line.split_ascii_whitespace();
             let (name, hash) = match (words.next(), words.next(), words.next()) {
                 (Some(name), Some(hash), None) if is_name(name) => (name, hash),
-                _ => return Err(KeysError::Line(number)),
+                _ => return Err(KeyListError::Line(number)),
             };
-            let hash = parse_hash(hash).ok_or(KeysError::Line(number))?;
+            let hash = parse_hash(hash).ok_or(KeyListError::Line(number))?;
             if !known.insert(hash) {
-                return Err(KeysError::Twice(number));
+                return Err(KeyListError::Twice(number));
             }
             if entries.len() == MAX_KEYS {
-                return Err(KeysError::Many);
+                return Err(KeyListError::Many);
             }
             entries.push((hash, name.to_owned()));
         }
-        if entries.is_empty() { Err(KeysError::Empty) } else { Ok(Self { entries }) }
+        if entries.is_empty() { Err(KeyListError::Empty) } else { Ok(Self { entries }) }
     }
 
     /// The consumer of a key by its hash. Compares with every entry, whatever was found before, so that the

@@ -13,8 +13,8 @@ pub mod keys;
 pub mod policy;
 pub mod shown;
 
-use config::{ApiKeySettings, Rules};
-use policy::{KeyDecision, Policy, Source};
+use config::{ApiKeyRules, ApiKeySettings};
+use policy::{ApiKeyHost, ApiKeyPolicy, KeyDecision};
 
 /// The attribute that names the consumer of an accepted key.
 pub const CONSUMER: &str = "api-key.consumer";
@@ -22,7 +22,7 @@ pub const CONSUMER: &str = "api-key.consumer";
 /// The filter as a component.
 #[derive(Debug)]
 pub struct ApiKey {
-    policy: Policy,
+    policy: ApiKeyPolicy,
 }
 
 /// The capabilities of the component.
@@ -43,7 +43,7 @@ impl ListSource for Imports {
     }
 }
 
-impl Source for Imports {
+impl ApiKeyHost for Imports {
     fn sha256(&self, octets: &[u8]) -> Vec<u8> {
         crypto::hash(crypto::Digest::Sha256, octets)
     }
@@ -54,13 +54,13 @@ impl Filter for ApiKey {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &ApiKeySettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        ApiKeyRules::check(settings).map(drop)
     }
 
     fn configure(settings: ApiKeySettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = ApiKeyRules::check(&settings)?;
         let interest = rules.interest();
-        Ok((Self { policy: Policy::new(rules) }, interest))
+        Ok((Self { policy: ApiKeyPolicy::new(rules) }, interest))
     }
 }
 

@@ -7,19 +7,19 @@ use tamis_callers::name::known_as;
 use tamis_sdk::{Edit, View};
 
 use crate::CONSUMER;
-use crate::config::{KeylessRequestRule, Rules};
-use crate::keys::Keys;
+use crate::config::{ApiKeyRules, KeylessRequestRule};
+use crate::keys::KeyList;
 use crate::shown::{self, PresentedKeys};
 
 /// What this filter requires of its host: imports in a component, plain values in tests.
-pub trait Source: ListSource {
+pub trait ApiKeyHost: ListSource {
     /// The hash of a key.
     fn sha256(&self, octets: &[u8]) -> Vec<u8>;
 }
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum ApiKeyRefusal {
     /// No key, and one is required.
     Missing,
     /// More than one key.
@@ -30,7 +30,7 @@ pub enum Refusal {
     NoKeys,
 }
 
-impl Refusal {
+impl ApiKeyRefusal {
     /// The rule behind it.
     #[must_use]
     pub fn reason(self) -> &'static str {
@@ -52,7 +52,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for ApiKeyRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "a key is required",
@@ -69,41 +69,41 @@ pub enum KeyDecision {
     /// It passes with these changes.
     Passes(Vec<Edit>),
     /// It is refused.
-    Refused(Refusal),
+    Refused(ApiKeyRefusal),
 }
 
 /// Rules and the list of keys.
 #[derive(Debug)]
-pub struct Policy {
-    rules: Rules,
-    keys: SecretList<Keys>,
+pub struct ApiKeyPolicy {
+    rules: ApiKeyRules,
+    keys: SecretList<KeyList>,
 }
 
-impl Policy {
+impl ApiKeyPolicy {
     /// A policy that has not read its keys yet.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
-        let read = |list: &[u8]| Keys::parse(list).map_err(|error| error.to_string());
+    pub fn new(rules: ApiKeyRules) -> Self {
+        let read = |list: &[u8]| KeyList::parse(list).map_err(|error| error.to_string());
         Self { keys: SecretList::new(rules.secret.clone(), "keys", read), rules }
     }
 
     /// Decides about a request.
-    pub fn decide(&mut self, seen: View<'_>, source: &impl Source) -> KeyDecision {
+    pub fn decide(&mut self, seen: View<'_>, source: &impl ApiKeyHost) -> KeyDecision {
         let shown = shown::find(&self.rules, seen);
         let (key, path) = match shown {
-            PresentedKeys::Many => return KeyDecision::Refused(Refusal::Ambiguous),
+            PresentedKeys::Many => return KeyDecision::Refused(ApiKeyRefusal::Ambiguous),
             PresentedKeys::None if self.rules.absent == KeylessRequestRule::Refused => {
-                return KeyDecision::Refused(Refusal::Missing);
+                return KeyDecision::Refused(ApiKeyRefusal::Missing);
             }
             PresentedKeys::None => return KeyDecision::Passes(edits(&self.rules, None)),
             PresentedKeys::One { key, path } => (key, path),
         };
         let hash = source.sha256(&key);
         let Some(keys) = self.keys.now(source) else {
-            return KeyDecision::Refused(Refusal::NoKeys);
+            return KeyDecision::Refused(ApiKeyRefusal::NoKeys);
         };
         let Some(consumer) = keys.consumer(&hash) else {
-            return KeyDecision::Refused(Refusal::Unknown);
+            return KeyDecision::Refused(ApiKeyRefusal::Unknown);
         };
         let mut edits = edits(&self.rules, Some(consumer));
         edits.push(match path {
@@ -115,6 +115,6 @@ impl Policy {
 }
 
 /// What changes for an accepted key, or for a request without one.
-fn edits(rules: &Rules, consumer: Option<&str>) -> Vec<Edit> {
+fn edits(rules: &ApiKeyRules, consumer: Option<&str>) -> Vec<Edit> {
     known_as(CONSUMER, rules.consumer_header.as_deref(), consumer)
 }

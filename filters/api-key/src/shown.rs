@@ -2,7 +2,7 @@
 
 use tamis_sdk::View;
 
-use crate::config::Rules;
+use crate::config::ApiKeyRules;
 
 /// Bytes of a key; a longer one is nobody's.
 const MAX_KEY_OCTETS: usize = 512;
@@ -25,7 +25,7 @@ pub enum PresentedKeys {
 
 /// Finds the key of a request.
 #[must_use]
-pub fn find(rules: &Rules, seen: View<'_>) -> PresentedKeys {
+pub fn find(rules: &ApiKeyRules, seen: View<'_>) -> PresentedKeys {
     let mut headers = seen.headers(&rules.header);
     let header = headers.next();
     if headers.next().is_some() {

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use tamis_sdk::{Config, Edit, view::packed};
 
 use super::*;
-use keys::{Keys, KeysError, MAX_KEYS};
+use keys::{KeyList, KeyListError, MAX_KEYS};
 
 /// A host whose hash is no hash: a key of 32 bytes is its own, others are padded.
 struct Host {
@@ -29,7 +29,7 @@ impl ListSource for Host {
     }
 }
 
-impl Source for Host {
+impl ApiKeyHost for Host {
     fn sha256(&self, octets: &[u8]) -> Vec<u8> {
         let mut hash = octets.to_vec();
         hash.resize(32, 0);
@@ -51,16 +51,21 @@ fn host(list: &str) -> Host {
     }
 }
 
-fn policy(config: &str) -> (Policy, Vec<String>) {
-    let rules = Rules::check(&Config::parse(config).unwrap()).unwrap();
+fn policy(config: &str) -> (ApiKeyPolicy, Vec<String>) {
+    let rules = ApiKeyRules::check(&Config::parse(config).unwrap()).unwrap();
     let reads = rules.interest().reads;
-    (Policy::new(rules), reads)
+    (ApiKeyPolicy::new(rules), reads)
 }
 
 const BOTH: &str = r#"{"secretName":"s","query":"key","consumerHeader":"X-Consumer"}"#;
 
 /// The decision in short: the reason of a refusal, or the edits.
-fn decide(policy: &mut Policy, reads: &[String], fields: &[(&str, &str)], host: &Host) -> String {
+fn decide(
+    policy: &mut ApiKeyPolicy,
+    reads: &[String],
+    fields: &[(&str, &str)],
+    host: &Host,
+) -> String {
     let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let raw = packed(reads, &fields);
     match policy.decide(View::new(&raw, reads), host) {
@@ -169,20 +174,20 @@ fn a_list_is_lines_of_a_consumer_and_a_hash() {
         (format!("# keys\n\n shop\t{hash} \r\n"), Ok(1)),
         (format!("shop {}", hash.to_uppercase()), Ok(1)),
         (format!("shop {hash}\nshop {}", "cd".repeat(32)), Ok(2)),
-        (format!("shop {hash}\ntill {hash}"), Err(KeysError::Twice(2))),
-        (format!("shop {hash} x"), Err(KeysError::Line(1))),
-        (format!("shop {hash}0"), Err(KeysError::Line(1))),
-        (format!("shop {}", "xy".repeat(32)), Err(KeysError::Line(1))),
-        (format!("\nshöp {hash}"), Err(KeysError::Line(2))),
-        (format!("{} {hash}", "a".repeat(65)), Err(KeysError::Line(1))),
-        (String::new(), Err(KeysError::Empty)),
+        (format!("shop {hash}\ntill {hash}"), Err(KeyListError::Twice(2))),
+        (format!("shop {hash} x"), Err(KeyListError::Line(1))),
+        (format!("shop {hash}0"), Err(KeyListError::Line(1))),
+        (format!("shop {}", "xy".repeat(32)), Err(KeyListError::Line(1))),
+        (format!("\nshöp {hash}"), Err(KeyListError::Line(2))),
+        (format!("{} {hash}", "a".repeat(65)), Err(KeyListError::Line(1))),
+        (String::new(), Err(KeyListError::Empty)),
     ] {
-        let count =
-            Keys::parse(list.as_bytes()).map(|keys| format!("{keys:?}").matches('"').count() / 2);
+        let count = KeyList::parse(list.as_bytes())
+            .map(|keys| format!("{keys:?}").matches('"').count() / 2);
         assert_eq!(count, expected, "{list}");
     }
     let many: String = (0..=MAX_KEYS).map(|number| format!("a {number:064x}\n")).collect();
-    assert_eq!(Keys::parse(many.as_bytes()), Err(KeysError::Many));
+    assert_eq!(KeyList::parse(many.as_bytes()), Err(KeyListError::Many));
 }
 
 #[test]
@@ -197,7 +202,7 @@ fn each_mistake_is_reported_at_its_place() {
         (r#"{"secretName":"s","consumerHeader":"x-forwarded-for"}"#, "/consumerHeader"),
         (r#"{"secretName":"s","consumerHeader":"authorization"}"#, "/consumerHeader"),
     ] {
-        let errors = Rules::check(&Config::parse(config).unwrap()).unwrap_err();
+        let errors = ApiKeyRules::check(&Config::parse(config).unwrap()).unwrap_err();
         assert_eq!(errors[0].pointer, pointer, "{config}: {errors:?}");
     }
 }
@@ -205,7 +210,7 @@ fn each_mistake_is_reported_at_its_place() {
 proptest! {
     #[test]
     fn any_octets_are_a_list_or_refused(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
-        if let Err(error) = Keys::parse(&octets) {
+        if let Err(error) = KeyList::parse(&octets) {
             prop_assert!(!error.to_string().is_empty());
         }
     }
@@ -216,7 +221,7 @@ proptest! {
             let digits: String = hash.iter().map(|octet| format!("{octet:02x}")).collect();
             format!("c{number} {digits}\n")
         }).collect();
-        let keys = Keys::parse(list.as_bytes()).unwrap();
+        let keys = KeyList::parse(list.as_bytes()).unwrap();
         for (number, hash) in hashes.iter().enumerate() {
             prop_assert_eq!(keys.consumer(hash), Some(&*format!("c{number}")));
             let mut other = *hash;
@@ -232,7 +237,7 @@ proptest! {
     fn no_key_stays_in_a_query(pairs in proptest::collection::vec(("(key|k%65y|x|)", "(=[a-z%+]{0,5})?"), 0..6)) {
         let query: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}{value}")).collect();
         let path = format!("/p?{}", query.join("&"));
-        let rules = Rules::check(&Config::parse(BOTH).unwrap()).unwrap();
+        let rules = ApiKeyRules::check(&Config::parse(BOTH).unwrap()).unwrap();
         let reads = rules.interest().reads;
         let raw = packed(&reads, &[(":path", path.as_bytes())]);
         match shown::find(&rules, View::new(&raw, &reads)) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::config::{PathKind, Policy, Rule, Values};
+use crate::config::{AuthzPolicy, AuthzRule, PathConditionKind, Values};
 use crate::members::listed;
 
 /// What becomes of a request that a rule covers.
@@ -38,21 +38,25 @@ pub fn schema(headers: &BTreeSet<String>, claims: &BTreeSet<String>) -> String {
 
 /// A rule as a policy.
 #[must_use]
-pub fn rule(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> String {
+pub fn rule(rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> String {
     policy("request", rule, effect, scope)
 }
 
 /// A rule as a policy about the connections of `tcp` ports. `None`: it says nothing about them. Of octets that nobody reads no
 /// condition on a request holds, and only a rule that names a port opens one.
 #[must_use]
-pub fn connection_rule(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> Option<String> {
+pub fn connection_rule(
+    rule: &AuthzRule,
+    effect: Effect,
+    scope: Option<&[String]>,
+) -> Option<String> {
     let of_requests = [rule.methods.len(), rule.paths.len(), rule.headers.len(), rule.claims.len()];
     let is_named = effect == Effect::Forbid || !rule.ports.is_empty();
     let covers = is_named && scope.is_none() && of_requests == [0; 4];
     covers.then(|| policy("connect", rule, effect, None))
 }
 
-fn policy(action: &str, rule: &Rule, effect: Effect, scope: Option<&[String]>) -> String {
+fn policy(action: &str, rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> String {
     let conditions = conditions(rule, effect, scope);
     let word = match effect {
         Effect::Permit => "permit",
@@ -78,7 +82,7 @@ pub struct CompiledRule {
 
 /// All rules of a policy as Cedar.
 #[must_use]
-pub fn rules(policy: &Policy) -> Vec<CompiledRule> {
+pub fn rules(policy: &AuthzPolicy) -> Vec<CompiledRule> {
     let lists = [(Effect::Permit, "allow", &policy.allow), (Effect::Forbid, "deny", &policy.deny)];
     let (mut all, scope) = (Vec::new(), policy.scope.as_deref());
     for (effect, list, rules) in lists {
@@ -94,7 +98,7 @@ pub fn rules(policy: &Policy) -> Vec<CompiledRule> {
     all
 }
 
-fn conditions(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> Vec<String> {
+fn conditions(rule: &AuthzRule, effect: Effect, scope: Option<&[String]>) -> Vec<String> {
     let mut all = Vec::new();
     if let Some(scope) = scope {
         let one = |entry: &String| match entry.ends_with('/') {
@@ -126,9 +130,11 @@ fn conditions(rule: &Rule, effect: Effect, scope: Option<&[String]>) -> Vec<Stri
     }
     if !rule.paths.is_empty() {
         let one = |path: &crate::config::Path| match path.kind {
-            PathKind::Exact => format!("context.path == {}", literal(&path.value)),
-            PathKind::Template => format!("context.templates.contains({})", literal(&path.value)),
-            PathKind::PathPrefix => match path.value.trim_end_matches('/') {
+            PathConditionKind::Exact => format!("context.path == {}", literal(&path.value)),
+            PathConditionKind::Template => {
+                format!("context.templates.contains({})", literal(&path.value))
+            }
+            PathConditionKind::PathPrefix => match path.value.trim_end_matches('/') {
                 "" => "true".to_owned(),
                 own => format!(
                     "context.path == {} || context.path like {}",

@@ -11,37 +11,37 @@ use serde::{Deserialize, Deserializer};
 #[serde(deny_unknown_fields, default)]
 pub struct AuthzSettings {
     /// The policies, in the order of their names.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<AuthzPolicy>,
     /// What they guard.
-    pub guarded: Guarded,
+    pub guarded: GuardedTarget,
     /// The port of each listener.
     pub ports: std::collections::BTreeMap<String, u16>,
     /// Whether it decides about the connections of these listeners instead of requests.
     pub connections: bool,
     /// What the attachment says.
-    pub config: Own,
+    pub config: AuthzConfig,
 }
 
 /// The `config` of the attachment.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Own {
+pub struct AuthzConfig {
     /// `audit`: every request passes, and records state what would be refused. Default: `enforce`.
-    pub mode: Mode,
+    pub mode: Enforcement,
     /// Combinations whose decision is remembered; default: 4096.
     pub remember: usize,
 }
 
-impl Default for Own {
+impl Default for AuthzConfig {
     fn default() -> Self {
-        Self { mode: Mode::Enforce, remember: 4096 }
+        Self { mode: Enforcement::Enforce, remember: 4096 }
     }
 }
 
 /// Whether something is refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Mode {
+pub enum Enforcement {
     /// It is.
     #[default]
     Enforce,
@@ -52,7 +52,7 @@ pub enum Mode {
 /// What is guarded.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Guarded {
+pub struct GuardedTarget {
     /// The kind of its document.
     pub kind: GuardedKind,
     /// `namespace/name`.
@@ -83,17 +83,17 @@ impl GuardedKind {
 /// An `AuthorizationPolicy`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Policy {
+pub struct AuthzPolicy {
     /// `namespace/name`.
     pub name: String,
     /// Whether it decides.
-    pub mode: Mode,
+    pub mode: Enforcement,
     /// Rules of routes to which it applies: `ns/route/` (all of a route) or `ns/route/rule`; `None`: everything.
     pub scope: Option<Vec<String>>,
     /// Rules of which one must cover a request.
-    pub allow: Vec<Rule>,
+    pub allow: Vec<AuthzRule>,
     /// Rules of which none may.
-    pub deny: Vec<Rule>,
+    pub deny: Vec<AuthzRule>,
     /// Policies in Cedar.
     pub cedar: Option<Cedar>,
 }
@@ -101,7 +101,7 @@ pub struct Policy {
 /// Conditions that must all hold; an absent list is none, and an empty one is refused.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub struct Rule {
+pub struct AuthzRule {
     /// Its name; default: its index.
     pub name: Option<String>,
     /// SPIFFE ids.
@@ -133,14 +133,14 @@ pub struct Rule {
 pub struct Path {
     /// How it is compared.
     #[serde(rename = "type")]
-    pub kind: PathKind,
+    pub kind: PathConditionKind,
     /// In normal form.
     pub value: String,
 }
 
 /// How a path is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum PathKind {
+pub enum PathConditionKind {
     /// Equal.
     Exact,
     /// Equal or below.

@@ -10,8 +10,8 @@ use cedar_policy::{
 use tamis_sdk::ConfigError;
 
 use crate::compile::{self, CompiledRule};
-use crate::config::{AuthzSettings, Mode};
-use crate::looks::{Looks, Seen};
+use crate::config::{AuthzSettings, Enforcement};
+use crate::looks::{RequestFacts, RuleConditions};
 
 /// Longest reason of the contract.
 const MAX_REASON: usize = 64;
@@ -27,7 +27,7 @@ pub struct Ruling {
 
 /// Why a set of policies allows or refuses.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum RulingCause {
     /// A rule allows it.
     Allowed(String),
     /// A rule refuses it.
@@ -41,7 +41,7 @@ pub enum Cause {
 /// Checked policies.
 #[derive(Debug)]
 pub struct Judge {
-    looks: Looks,
+    looks: RuleConditions,
     schema: String,
     requests: JudgedPolicies,
     /// About the connections of `tcp` ports.
@@ -76,13 +76,13 @@ impl Judge {
     /// # Errors
     /// All errors, each with its JSON pointer.
     pub fn new(settings: &AuthzSettings) -> Result<Self, Vec<ConfigError>> {
-        let looks = Looks::of(settings);
+        let looks = RuleConditions::of(settings);
         let schema = compile::schema(&looks.headers, &looks.claims);
         let (checked, _) = Schema::from_cedarschema_str(&schema)
             .map_err(|error| vec![ConfigError::at("", format!("the schema: {error}"))])?;
         let validator = Validator::new(checked);
         let connect = action("connect")?;
-        let mut sets = Sets { connect: Some(connect.clone()), ..Sets::default() };
+        let mut sets = PolicySets { connect: Some(connect.clone()), ..PolicySets::default() };
         let mut errors = Vec::new();
         for (at, policy) in settings.policies.iter().enumerate() {
             if let Err(error) = sets.add(policy, &validator) {
@@ -96,8 +96,8 @@ impl Judge {
             let kind = type_name(kind)?;
             Ok(EntityUid::from_type_name_and_id(kind, EntityId::new(id)))
         };
-        let audits = settings.policies.iter().any(|one| one.mode == Mode::Audit);
-        let enforces = settings.policies.iter().any(|one| one.mode == Mode::Enforce);
+        let audits = settings.policies.iter().any(|one| one.mode == Enforcement::Audit);
+        let enforces = settings.policies.iter().any(|one| one.mode == Enforcement::Enforce);
         let judged = |action, sets: ModeSets| JudgedPolicies {
             action,
             enforced: sets.enforced,
@@ -108,7 +108,7 @@ impl Judge {
             schema,
             requests: judged(action("request")?, sets.requests),
             connections: judged(connect, sets.connections),
-            audit: settings.config.mode == Mode::Audit || (audits && !enforces),
+            audit: settings.config.mode == Enforcement::Audit || (audits && !enforces),
             order: sets.order,
             names: Names { identity: type_name("Identity")?, anonymous: uid("Anonymous", "")? },
             resource: uid(settings.guarded.kind.as_str(), &settings.guarded.name)?,
@@ -118,7 +118,7 @@ impl Judge {
 
     /// What the policies look at.
     #[must_use]
-    pub fn looks(&self) -> &Looks {
+    pub fn looks(&self) -> &RuleConditions {
         &self.looks
     }
 
@@ -145,17 +145,17 @@ impl Judge {
 
     /// Decides about a request.
     #[must_use]
-    pub fn rule(&self, seen: &Seen<'_>) -> Ruling {
+    pub fn rule(&self, seen: &RequestFacts<'_>) -> Ruling {
         self.judge(&self.requests, seen)
     }
 
     /// Decides about a connection of a `tcp` port, which has no method, no path, no headers and no claims.
     #[must_use]
-    pub fn rule_connection(&self, seen: &Seen<'_>) -> Ruling {
+    pub fn rule_connection(&self, seen: &RequestFacts<'_>) -> Ruling {
         self.judge(&self.connections, seen)
     }
 
-    fn judge(&self, policies: &JudgedPolicies, seen: &Seen<'_>) -> Ruling {
+    fn judge(&self, policies: &JudgedPolicies, seen: &RequestFacts<'_>) -> Ruling {
         let action = &policies.action;
         let enforced = self.cause((&policies.enforced, action), seen);
         let whole = match &policies.all {
@@ -163,45 +163,56 @@ impl Judge {
             None => enforced.clone(),
         };
         match (self.audit, &enforced, &whole) {
-            (true, _, Cause::Allowed(rule)) => ruling(true, "authz.allowed", rule),
-            (false, Cause::Allowed(rule), Cause::Allowed(_)) => ruling(true, "authz.allowed", rule),
+            (true, _, RulingCause::Allowed(rule)) => ruling(true, "authz.allowed", rule),
+            (false, RulingCause::Allowed(rule), RulingCause::Allowed(_)) => {
+                ruling(true, "authz.allowed", rule)
+            }
             // Reported, and not refused.
-            (true, _, Cause::Denied(rule)) | (false, Cause::Allowed(_), Cause::Denied(rule)) => {
+            (true, _, RulingCause::Denied(rule))
+            | (false, RulingCause::Allowed(_), RulingCause::Denied(rule)) => {
                 ruling(true, "authz.audit.denied", rule)
             }
-            (true, _, Cause::Nothing) | (false, Cause::Allowed(_), Cause::Nothing) => {
+            (true, _, RulingCause::Nothing)
+            | (false, RulingCause::Allowed(_), RulingCause::Nothing) => {
                 ruling(true, "authz.audit.no-rule", "")
             }
-            (true, _, Cause::Fault) | (false, Cause::Allowed(_), Cause::Fault) => {
+            (true, _, RulingCause::Fault)
+            | (false, RulingCause::Allowed(_), RulingCause::Fault) => {
                 ruling(true, "authz.audit.fault", "")
             }
-            (false, Cause::Denied(rule), _) => ruling(false, "authz.denied", rule),
-            (false, Cause::Nothing, _) => ruling(false, "authz.no-rule", ""),
-            (false, Cause::Fault, _) => ruling(false, "authz.fault", ""),
+            (false, RulingCause::Denied(rule), _) => ruling(false, "authz.denied", rule),
+            (false, RulingCause::Nothing, _) => ruling(false, "authz.no-rule", ""),
+            (false, RulingCause::Fault, _) => ruling(false, "authz.fault", ""),
         }
     }
 
     /// What a set of policies says. A policy that cannot be evaluated refuses: Cedar would skip it.
-    fn cause(&self, (set, action): (&PolicySet, &EntityUid), seen: &Seen<'_>) -> Cause {
+    fn cause(
+        &self,
+        (set, action): (&PolicySet, &EntityUid),
+        seen: &RequestFacts<'_>,
+    ) -> RulingCause {
         // A list that policies see only a part of may hide what one of them forbids.
         if seen.crowded {
-            return Cause::Fault;
+            return RulingCause::Fault;
         }
-        let Some((request, entities)) = self.request(action, seen) else { return Cause::Fault };
+        let Some((request, entities)) = self.request(action, seen) else {
+            return RulingCause::Fault;
+        };
         let response = self.authorizer.is_authorized(&request, set, &entities);
         if response.diagnostics().errors().next().is_some() {
-            return Cause::Fault;
+            return RulingCause::Fault;
         }
         let ids = response.diagnostics().reason().map(AsRef::<str>::as_ref);
         let first = ids.min_by_key(|id| self.order.get(*id).copied().unwrap_or(usize::MAX));
         match (response.decision(), first) {
-            (Decision::Allow, Some(id)) => Cause::Allowed(id.to_owned()),
-            (Decision::Deny, Some(id)) => Cause::Denied(id.to_owned()),
-            (Decision::Allow | Decision::Deny, None) => Cause::Nothing,
+            (Decision::Allow, Some(id)) => RulingCause::Allowed(id.to_owned()),
+            (Decision::Deny, Some(id)) => RulingCause::Denied(id.to_owned()),
+            (Decision::Allow | Decision::Deny, None) => RulingCause::Nothing,
         }
     }
 
-    fn request(&self, action: &EntityUid, seen: &Seen<'_>) -> Option<(Request, Entities)> {
+    fn request(&self, action: &EntityUid, seen: &RequestFacts<'_>) -> Option<(Request, Entities)> {
         let (principal, attributes) = match seen.identity {
             None => (self.names.anonymous.clone(), HashMap::new()),
             Some(id) => {
@@ -224,7 +235,7 @@ impl Judge {
         Some((request, entities))
     }
 
-    fn context(&self, seen: &Seen<'_>) -> Option<Context> {
+    fn context(&self, seen: &RequestFacts<'_>) -> Option<Context> {
         let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
         let templates = self.looks.templates(seen.path);
         let members: Vec<Vec<&str>> =
@@ -263,7 +274,7 @@ impl Judge {
 
 /// The sets of policies while they are collected.
 #[derive(Default)]
-struct Sets {
+struct PolicySets {
     requests: ModeSets,
     connections: ModeSets,
     /// The action that only policies about connections name.
@@ -279,19 +290,19 @@ struct ModeSets {
 }
 
 impl ModeSets {
-    fn insert(&mut self, policy: Policy, mode: Mode) -> Result<(), String> {
-        if mode == Mode::Enforce {
+    fn insert(&mut self, policy: Policy, mode: Enforcement) -> Result<(), String> {
+        if mode == Enforcement::Enforce {
             self.enforced.add(policy.clone()).map_err(|error| error.to_string())?;
         }
         self.all.add(policy).map_err(|error| error.to_string())
     }
 }
 
-impl Sets {
+impl PolicySets {
     /// Adds the policies of a document; the error has the rest of its pointer.
     fn add(
         &mut self,
-        policy: &crate::config::Policy,
+        policy: &crate::config::AuthzPolicy,
         validator: &Validator,
     ) -> Result<(), (String, String)> {
         let name = policy.name.replace('/', ".");

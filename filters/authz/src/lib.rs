@@ -18,9 +18,9 @@ mod members;
 pub mod memory;
 mod spellings;
 
-use config::{AuthzSettings, Guarded};
+use config::{AuthzSettings, GuardedTarget};
 use judge::{Judge, Ruling};
-use looks::Seen;
+use looks::RequestFacts;
 use members::{members, text};
 use memory::Memory;
 
@@ -41,13 +41,13 @@ pub struct Authz {
     /// Of connections, which have combinations of their own.
     connections: Memory,
     decides_connections: bool,
-    guarded: Guarded,
+    guarded: GuardedTarget,
     ports: std::collections::BTreeMap<String, u16>,
     key: Vec<u8>,
 }
 
 /// A decision, and what the log says about it.
-pub struct Decided {
+pub struct LoggedRuling {
     /// The ruling.
     pub ruling: std::rc::Rc<Ruling>,
     /// A line for the log; `None` for a request that is allowed.
@@ -88,7 +88,7 @@ impl Authz {
     }
 
     /// Decides about a request.
-    pub fn decide(&mut self, view: View<'_>) -> Decided {
+    pub fn decide(&mut self, view: View<'_>) -> LoggedRuling {
         let seen = self.seen(view);
         self.judge.looks().write(&seen, &mut self.key);
         let Self { judge, memory, key, guarded, .. } = self;
@@ -97,22 +97,22 @@ impl Authz {
         let asked = view.exchange() != 0;
         let reported = !ruling.passes || ruling.reason.starts_with("authz.audit");
         let line = (asked && reported).then(|| line(guarded, &ruling, &seen));
-        Decided { ruling, line }
+        LoggedRuling { ruling, line }
     }
 
     /// Decides about a connection of a `tcp` port.
-    pub fn decide_connection(&mut self, view: View<'_>) -> Decided {
-        let seen = Seen { method: "", path: "", ..self.seen(view) };
+    pub fn decide_connection(&mut self, view: View<'_>) -> LoggedRuling {
+        let seen = RequestFacts { method: "", path: "", ..self.seen(view) };
         self.judge.looks().write(&seen, &mut self.key);
         let Self { judge, connections, key, guarded, .. } = self;
         let ruling = connections.get(key, || judge.rule_connection(&seen));
         let asked = view.exchange() != 0;
         let reported = !ruling.passes || ruling.reason.starts_with("authz.audit");
         let line = (asked && reported).then(|| connection_line(guarded, &ruling, &seen));
-        Decided { ruling, line }
+        LoggedRuling { ruling, line }
     }
 
-    fn seen<'a>(&self, view: View<'a>) -> Seen<'a> {
+    fn seen<'a>(&self, view: View<'a>) -> RequestFacts<'a> {
         let looks = self.judge.looks();
         let path = view.path().unwrap_or_default();
         let address = view.attribute(ADDRESS);
@@ -125,7 +125,7 @@ impl Authz {
             true => Vec::new(),
             false => claims(view.attribute(CLAIMS).unwrap_or_default(), &looks.claims),
         };
-        Seen {
+        RequestFacts {
             identity: view.attribute(IDENTITY),
             method: view.method_name(),
             path: path.split('?').next().unwrap_or_default(),
@@ -162,7 +162,7 @@ fn claims(text: &str, names: &std::collections::BTreeSet<String>) -> Vec<Vec<Str
 }
 
 /// What was refused, and the line that would allow it. Everything that a client chose is quoted.
-fn line(guarded: &Guarded, ruling: &Ruling, seen: &Seen<'_>) -> String {
+fn line(guarded: &GuardedTarget, ruling: &Ruling, seen: &RequestFacts<'_>) -> String {
     let quoted =
         |text: &str| serde_json::Value::String(text.chars().take(MAX_SHOWN).collect()).to_string();
     let (path, method) = (quoted(seen.path), quoted(seen.method));
@@ -181,7 +181,7 @@ fn line(guarded: &Guarded, ruling: &Ruling, seen: &Seen<'_>) -> String {
 }
 
 /// The same for a connection.
-fn connection_line(guarded: &Guarded, ruling: &Ruling, seen: &Seen<'_>) -> String {
+fn connection_line(guarded: &GuardedTarget, ruling: &Ruling, seen: &RequestFacts<'_>) -> String {
     let quoted = |text: &str| serde_json::Value::String(text.to_owned()).to_string();
     let who = seen.identity.map_or_else(|| "a client without an id".to_owned(), quoted);
     let (kind, name) = (guarded.kind.as_str(), &guarded.name);
@@ -214,7 +214,7 @@ impl Filter for Authz {
 
 impl Request for Authz {
     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
-        let Decided { ruling, line } = self.decide(seen);
+        let LoggedRuling { ruling, line } = self.decide(seen);
         if let Some(line) = line {
             log::write(log::Level::Warn, &line);
         }
@@ -233,7 +233,7 @@ impl Connection for Authz {
     }
 
     fn on_connection(&mut self, seen: View<'_>) -> connection::Decision {
-        let Decided { ruling, line } = self.decide_connection(seen);
+        let LoggedRuling { ruling, line } = self.decide_connection(seen);
         if let Some(line) = line {
             log::write(log::Level::Warn, &line);
         }

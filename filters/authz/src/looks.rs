@@ -6,12 +6,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::config::{AuthzSettings, PathKind, Values};
+use crate::config::{AuthzSettings, PathConditionKind, Values};
 use crate::members::listed;
 
 /// A request, as policies see it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Seen<'a> {
+pub struct RequestFacts<'a> {
     /// SPIFFE id of the client.
     pub identity: Option<&'a str>,
     /// Method.
@@ -26,13 +26,13 @@ pub struct Seen<'a> {
     pub port: Option<u16>,
     /// The rule of a route that matched.
     pub route: Option<&'a str>,
-    /// Lines of the headers that policies name, in the order of [`Looks::headers`].
+    /// Lines of the headers that policies name, in the order of [`RuleConditions::headers`].
     pub headers: Vec<Vec<&'a str>>,
     /// Members of the lists on those lines.
     pub members: Vec<Vec<Cow<'a, str>>>,
     /// One of those headers has more members than policies look at.
     pub crowded: bool,
-    /// Values of the claims that policies name, in the order of [`Looks::claims`].
+    /// Values of the claims that policies name, in the order of [`RuleConditions::claims`].
     pub claims: Vec<Vec<String>>,
 }
 
@@ -66,7 +66,7 @@ impl HeaderCondition {
 
 /// The conditions of all rules, each once.
 #[derive(Clone, Debug, Default)]
-pub struct Looks {
+pub struct RuleConditions {
     identities: BTreeSet<String>,
     methods: BTreeSet<String>,
     exact: BTreeSet<String>,
@@ -88,7 +88,7 @@ pub struct Looks {
     free_routes: bool,
 }
 
-impl Looks {
+impl RuleConditions {
     /// What the policies look at.
     #[must_use]
     pub fn of(settings: &AuthzSettings) -> Self {
@@ -100,9 +100,9 @@ impl Looks {
                 looks.methods.extend(rule.methods.iter().cloned());
                 for path in &rule.paths {
                     let of = match path.kind {
-                        PathKind::Exact => &mut looks.exact,
-                        PathKind::PathPrefix => &mut looks.prefixes,
-                        PathKind::Template => &mut looks.templates,
+                        PathConditionKind::Exact => &mut looks.exact,
+                        PathConditionKind::PathPrefix => &mut looks.prefixes,
+                        PathConditionKind::Template => &mut looks.templates,
                     };
                     of.insert(path.value.clone());
                 }
@@ -160,9 +160,9 @@ impl Looks {
 
     /// Writes the combination of a request: one bit for each condition, and the request itself where free policies may look
     /// at anything.
-    pub fn write(&self, seen: &Seen<'_>, key: &mut Vec<u8>) {
+    pub fn write(&self, seen: &RequestFacts<'_>, key: &mut Vec<u8>) {
         key.clear();
-        let mut bits = Bits { key, byte: 0, count: 0 };
+        let mut bits = ConditionBits { key, byte: 0, count: 0 };
         bits.add(seen.identity.is_some());
         for pattern in &self.identities {
             bits.add(seen.identity.is_some_and(|id| match pattern.strip_suffix('*') {
@@ -202,7 +202,7 @@ impl Looks {
         }
     }
 
-    fn write_all(&self, seen: &Seen<'_>, key: &mut Vec<u8>) {
+    fn write_all(&self, seen: &RequestFacts<'_>, key: &mut Vec<u8>) {
         let mut text = |part: &str| {
             key.extend_from_slice(&u32::try_from(part.len()).unwrap_or(u32::MAX).to_le_bytes());
             key.extend_from_slice(part.as_bytes());
@@ -229,13 +229,13 @@ impl Looks {
     }
 }
 
-struct Bits<'a> {
+struct ConditionBits<'a> {
     key: &'a mut Vec<u8>,
     byte: u8,
     count: u8,
 }
 
-impl Bits<'_> {
+impl ConditionBits<'_> {
     fn add(&mut self, bit: bool) {
         self.byte = self.byte << 1 | u8::from(bit);
         self.count += 1;

@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::spellings::{credentials, is_credentials, spellings};
-
-/// Members of a header that policies look at, in all their readings: each evaluation of a policy costs as much as there are.
-pub(crate) const MAX_MEMBERS: usize = 256;
+use crate::spellings::{MAX_MEMBERS, credentials, is_credentials, spellings};
 
 /// Octets that are blanks in Latin-1, which some servers read fields as.
 const LATIN_BLANKS: [u8; 2] = [0x85, 0xa0];

@@ -3,7 +3,8 @@
 //! RFC 6265 §5.4 says how a client writes a cookie, and no document says how a server reads what no client writes. Here is what
 //! common ones take: `http.cookies` of Python (and Django), the package `cookie` of npm, PHP.
 
-use crate::members::MAX_MEMBERS;
+/// Members of a header that policies look at, in all their readings: each evaluation of a policy costs as much as there are.
+pub(crate) const MAX_MEMBERS: usize = 256;
 
 /// Whether a header has a scheme in any case before its credentials (RFC 9110 §11.1, §11.4).
 pub(crate) fn is_credentials(name: &str) -> bool {

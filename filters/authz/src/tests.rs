@@ -628,7 +628,7 @@ fn enforced(policies: &Value, modes: &[&str]) -> String {
         .filter(|one| modes.contains(&one["mode"].as_str().unwrap()))
         .collect();
     let one = |policy: &Value| -> String {
-        let policy: config::Policy = serde_json::from_value(policy.clone()).unwrap();
+        let policy: config::AuthzPolicy = serde_json::from_value(policy.clone()).unwrap();
         compile::rules(&policy).into_iter().map(|rule| rule.request + "\n").collect()
     };
     chosen.into_iter().map(one).collect()

@@ -51,7 +51,7 @@ pub enum AnonymousRequestRule {
 
 /// The configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct BasicAuthRules {
     /// Secret with the list of users.
     pub secret: String,
     /// The challenge of a refusal (RFC 7617 §2).
@@ -69,7 +69,7 @@ const MAX_REALM_OCTETS: usize = 64;
 /// Longest memory of a right password.
 const MAX_MEMORY: Duration = Duration::from_secs(3600);
 
-impl Rules {
+impl BasicAuthRules {
     /// Checks settings.
     ///
     /// # Errors

@@ -16,8 +16,8 @@ pub mod credentials;
 pub mod policy;
 pub mod users;
 
-use config::{BasicAuthSettings, Rules};
-use policy::{ComparisonFault, Policy, Source, UserDecision};
+use config::{BasicAuthRules, BasicAuthSettings};
+use policy::{BasicAuthHost, BasicAuthPolicy, ComparisonFault, UserDecision};
 
 /// The attribute that names the user.
 pub const USER: &str = "basic-auth.user";
@@ -27,7 +27,7 @@ pub const CREDENTIALS: &str = "authorization";
 /// The filter as a component.
 #[derive(Debug)]
 pub struct BasicAuth {
-    policy: Policy,
+    policy: BasicAuthPolicy,
 }
 
 /// The capabilities of the component.
@@ -48,7 +48,7 @@ impl ListSource for Imports {
     }
 }
 
-impl Source for Imports {
+impl BasicAuthHost for Imports {
     fn sha256(&self, octets: &[u8]) -> Vec<u8> {
         crypto::hash(crypto::Digest::Sha256, octets)
     }
@@ -77,13 +77,13 @@ impl Filter for BasicAuth {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &BasicAuthSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        BasicAuthRules::check(settings).map(drop)
     }
 
     fn configure(settings: BasicAuthSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = BasicAuthRules::check(&settings)?;
         let interest = rules.interest();
-        Ok((Self { policy: Policy::new(rules) }, interest))
+        Ok((Self { policy: BasicAuthPolicy::new(rules) }, interest))
     }
 }
 

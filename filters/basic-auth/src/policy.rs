@@ -6,7 +6,7 @@ use tamis_callers::list::{ListSource, SecretList};
 use tamis_callers::name::known_as;
 use tamis_sdk::{Edit, View};
 
-use crate::config::{AnonymousRequestRule, Rules};
+use crate::config::{AnonymousRequestRule, BasicAuthRules};
 use crate::credentials::{self, PresentedCredentials};
 use crate::users::Users;
 use crate::{CREDENTIALS, USER};
@@ -21,7 +21,7 @@ pub enum ComparisonFault {
 }
 
 /// What this filter requires of its host: imports in a component, plain values in tests.
-pub trait Source: ListSource {
+pub trait BasicAuthHost: ListSource {
     /// The SHA-256 of octets.
     fn sha256(&self, octets: &[u8]) -> Vec<u8>;
     /// Whether the hash was made of the password; takes its time.
@@ -37,7 +37,7 @@ pub trait Source: ListSource {
 
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum BasicAuthRefusal {
     /// No credentials of this scheme, and they are required.
     Missing,
     /// Credentials of another form than RFC 7617.
@@ -52,7 +52,7 @@ pub enum Refusal {
     Busy,
 }
 
-impl Refusal {
+impl BasicAuthRefusal {
     /// The rule behind it.
     #[must_use]
     pub fn reason(self) -> &'static str {
@@ -76,7 +76,7 @@ impl Refusal {
     }
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for BasicAuthRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Missing => "a user and a password are required",
@@ -95,20 +95,20 @@ pub enum UserDecision {
     /// It passes with these changes.
     Passes(Vec<Edit>),
     /// It is refused.
-    Refused(Refusal),
+    Refused(BasicAuthRefusal),
 }
 
 /// Rules and the list of users.
 #[derive(Debug)]
-pub struct Policy {
-    rules: Rules,
+pub struct BasicAuthPolicy {
+    rules: BasicAuthRules,
     users: SecretList<Users>,
 }
 
-impl Policy {
+impl BasicAuthPolicy {
     /// A policy that has not read its users yet.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: BasicAuthRules) -> Self {
         let read = |list: &[u8]| Users::parse(list).map_err(|error| error.to_string());
         Self { users: SecretList::new(rules.secret.clone(), "users", read), rules }
     }
@@ -120,12 +120,16 @@ impl Policy {
     }
 
     /// Decides about a request.
-    pub fn decide(&mut self, seen: View<'_>, source: &impl Source) -> UserDecision {
+    pub fn decide(&mut self, seen: View<'_>, source: &impl BasicAuthHost) -> UserDecision {
         let (user, password) = match credentials::find(seen) {
-            PresentedCredentials::Many => return UserDecision::Refused(Refusal::Ambiguous),
-            PresentedCredentials::Malformed => return UserDecision::Refused(Refusal::Malformed),
+            PresentedCredentials::Many => {
+                return UserDecision::Refused(BasicAuthRefusal::Ambiguous);
+            }
+            PresentedCredentials::Malformed => {
+                return UserDecision::Refused(BasicAuthRefusal::Malformed);
+            }
             PresentedCredentials::None if self.rules.absent == AnonymousRequestRule::Refused => {
-                return UserDecision::Refused(Refusal::Missing);
+                return UserDecision::Refused(BasicAuthRefusal::Missing);
             }
             PresentedCredentials::None => {
                 return UserDecision::Passes(self.known_as(None));
@@ -142,8 +146,13 @@ impl Policy {
         }
     }
 
-    fn check(&mut self, user: &str, password: &[u8], source: &impl Source) -> Result<(), Refusal> {
-        let users = self.users.now(source).ok_or(Refusal::NoUsers)?;
+    fn check(
+        &mut self,
+        user: &str,
+        password: &[u8],
+        source: &impl BasicAuthHost,
+    ) -> Result<(), BasicAuthRefusal> {
+        let users = self.users.now(source).ok_or(BasicAuthRefusal::NoUsers)?;
         let known = users.hash(user);
         let hash = known.unwrap_or_else(|| users.first_hash());
         let proof = proof(user, password, hash, source);
@@ -157,12 +166,12 @@ impl Policy {
                 }
                 Ok(())
             }
-            Ok(_) => Err(Refusal::Wrong),
-            Err(ComparisonFault::Busy) => Err(Refusal::Busy),
+            Ok(_) => Err(BasicAuthRefusal::Wrong),
+            Err(ComparisonFault::Busy) => Err(BasicAuthRefusal::Busy),
             Err(ComparisonFault::Unusable(why)) => {
                 let secret = &self.rules.secret;
                 source.warn(&format!("a hash in the secret `{secret}` cannot be used: {why}"));
-                Err(Refusal::NoUsers)
+                Err(BasicAuthRefusal::NoUsers)
             }
         }
     }
@@ -174,7 +183,7 @@ impl Policy {
 
 /// What is remembered of a right password. The slow hash, which has a salt of its own, is part of it: a new password or
 /// another salt makes another proof.
-fn proof(user: &str, password: &[u8], hash: &str, source: &impl Source) -> String {
+fn proof(user: &str, password: &[u8], hash: &str, source: &impl BasicAuthHost) -> String {
     let octets = [hash.as_bytes(), user.as_bytes(), password].join(&0);
     source.sha256(&octets).iter().map(|octet| format!("{octet:02x}")).collect()
 }

@@ -32,7 +32,7 @@ impl ListSource for Host {
     }
 }
 
-impl Source for Host {
+impl BasicAuthHost for Host {
     fn sha256(&self, octets: &[u8]) -> Vec<u8> {
         octets.to_vec()
     }
@@ -62,14 +62,19 @@ fn host(list: &str) -> Host {
     }
 }
 
-fn policy(config: &str) -> (Policy, Vec<String>) {
-    let rules = Rules::check(&Config::parse(config).unwrap()).unwrap();
+fn policy(config: &str) -> (BasicAuthPolicy, Vec<String>) {
+    let rules = BasicAuthRules::check(&Config::parse(config).unwrap()).unwrap();
     let reads = rules.interest().reads;
-    (Policy::new(rules), reads)
+    (BasicAuthPolicy::new(rules), reads)
 }
 
 /// The reason of a refusal; otherwise how often the decision names the user.
-fn decide(policy: &mut Policy, reads: &[String], credentials: &str, host: &Host) -> String {
+fn decide(
+    policy: &mut BasicAuthPolicy,
+    reads: &[String],
+    credentials: &str,
+    host: &Host,
+) -> String {
     let value = format!("Basic {}", STANDARD.encode(credentials));
     let raw = packed(reads, &[(CREDENTIALS, value.as_bytes())]);
     match policy.decide(View::new(&raw, reads), host) {

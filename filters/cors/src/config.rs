@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use tamis_sdk::ConfigError;
 
-use crate::origin::{Origin, Pattern};
+use crate::origin::{Origin, OriginPattern};
 
 /// The configuration: the fields of the Gateway API's `HTTPCORSFilter`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -36,8 +36,8 @@ pub enum AllowedNames {
 
 /// The configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
-    origins: Vec<Pattern>,
+pub struct CorsRules {
+    origins: Vec<OriginPattern>,
     /// Whether requests may carry credentials.
     pub credentials: bool,
     /// Methods.
@@ -59,13 +59,14 @@ const MAX_AGE: u32 = 86_400;
 /// Seconds, as the Gateway API says.
 const USUAL_AGE: u32 = 5;
 
-impl Rules {
+impl CorsRules {
     /// Checks settings.
     ///
     /// # Errors
     /// All errors, each with its JSON pointer and the way out.
     pub fn check(settings: &CorsSettings) -> Result<Self, Vec<ConfigError>> {
-        let mut checked = Checked { errors: Vec::new(), credentials: settings.allow_credentials };
+        let mut checked =
+            ConfigChecks { errors: Vec::new(), credentials: settings.allow_credentials };
         let origins = checked.origins(&settings.allow_origins);
         let methods = checked.names("/allowMethods", &settings.allow_methods);
         let headers = checked.names("/allowHeaders", &settings.allow_headers);
@@ -107,25 +108,25 @@ impl Rules {
     /// (Fetch §3.2.5).
     #[must_use]
     pub fn is_same_for_all(&self) -> bool {
-        !self.credentials && self.origins.contains(&Pattern::Every)
+        !self.credentials && self.origins.contains(&OriginPattern::Every)
     }
 }
 
-struct Checked {
+struct ConfigChecks {
     errors: Vec<ConfigError>,
     credentials: bool,
 }
 
-impl Checked {
-    fn origins(&mut self, written: &[String]) -> Vec<Pattern> {
+impl ConfigChecks {
+    fn origins(&mut self, written: &[String]) -> Vec<OriginPattern> {
         self.count("/allowOrigins", written.len());
         if written.is_empty() {
             self.refuse("/allowOrigins", "name at least one origin, such as https://shop.example");
         }
         let mut origins = Vec::new();
         for (index, text) in written.iter().enumerate() {
-            match Pattern::parse(text) {
-                Ok(Pattern::Every) if written.len() > 1 => self.refuse(
+            match OriginPattern::parse(text) {
+                Ok(OriginPattern::Every) if written.len() > 1 => self.refuse(
                     &format!("/allowOrigins/{index}"),
                     "`*` stands alone: it contains every other origin",
                 ),

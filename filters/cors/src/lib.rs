@@ -13,7 +13,7 @@ use tamis_sdk::{
 pub mod config;
 pub mod origin;
 
-use config::{AllowedNames, CorsSettings, Rules};
+use config::{AllowedNames, CorsRules, CorsSettings};
 use origin::Origin;
 
 const ALLOW_ORIGIN: &str = "access-control-allow-origin";
@@ -28,13 +28,13 @@ const MAX_ASKED_OCTETS: usize = 4096;
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct Cors {
-    rules: Rules,
+    rules: CorsRules,
 }
 
 impl Cors {
     /// A policy of checked rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: CorsRules) -> Self {
         Self { rules }
     }
 
@@ -106,11 +106,11 @@ impl Filter for Cors {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &CorsSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        CorsRules::check(settings).map(drop)
     }
 
     fn configure(settings: CorsSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = CorsRules::check(&settings)?;
         let interest = Interest::reading([
             "origin",
             "request:origin",

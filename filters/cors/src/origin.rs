@@ -66,7 +66,7 @@ fn default_port(scheme: &str) -> Option<u16> {
 
 /// Origins that are allowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Pattern {
+pub enum OriginPattern {
     /// `*`: every origin.
     Every,
     /// One origin.
@@ -88,7 +88,7 @@ impl fmt::Display for PatternError {
 
 impl std::error::Error for PatternError {}
 
-impl Pattern {
+impl OriginPattern {
     /// Parses a pattern.
     ///
     /// # Errors

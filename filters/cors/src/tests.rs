@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use tamis_sdk::{Config, view::packed};
 
 use super::*;
-use origin::Pattern;
+use origin::OriginPattern;
 
 #[test]
 fn an_origin_is_a_scheme_a_host_and_a_port() {
@@ -63,7 +63,7 @@ fn a_wildcard_is_any_number_of_labels_and_not_the_host_itself() {
     ] {
         let origin = Origin::parse(text.as_bytes());
         let contains =
-            origin.is_some_and(|origin| Pattern::parse(pattern).unwrap().contains(&origin));
+            origin.is_some_and(|origin| OriginPattern::parse(pattern).unwrap().contains(&origin));
         assert_eq!(contains, expected, "{pattern} {text}");
     }
 }
@@ -87,7 +87,7 @@ fn each_mistake_is_reported_at_its_place() {
         (r#"{"allowOrigins":["*"],"maxAge":86401}"#, "/maxAge", "86400"),
     ] {
         let settings: CorsSettings = Config::parse(config).unwrap();
-        let errors = Rules::check(&settings).unwrap_err();
+        let errors = CorsRules::check(&settings).unwrap_err();
         assert_eq!(errors[0].pointer, pointer, "{config}: {errors:?}");
         assert!(errors[0].message.contains(part), "{config}: {errors:?}");
     }
@@ -159,14 +159,14 @@ proptest! {
     fn any_octets_are_an_origin_or_none(octets in proptest::collection::vec(any::<u8>(), 0..80)) {
         if let Some(origin) = Origin::parse(&octets) {
             prop_assert!(octets.is_ascii());
-            prop_assert!(Pattern::Every.contains(&origin));
+            prop_assert!(OriginPattern::Every.contains(&origin));
         }
     }
 
     #[test]
     fn what_is_below_a_host_ends_with_it(host in "[a-z./:@\\[\\]-]{0,24}") {
         let text = format!("https://{host}");
-        let below = Pattern::parse("https://*.shop.example").unwrap();
+        let below = OriginPattern::parse("https://*.shop.example").unwrap();
         if Origin::parse(text.as_bytes()).is_some_and(|origin| below.contains(&origin)) {
             let name = text.trim_end_matches(":443");
             prop_assert!(name.ends_with(".shop.example"), "{}", text);

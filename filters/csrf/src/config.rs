@@ -15,7 +15,7 @@ pub struct CsrfSettings {
 
 /// The configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct CsrfRules {
     /// In lower case.
     trusted: Vec<Vec<u8>>,
 }
@@ -23,7 +23,7 @@ pub struct Rules {
 /// Trusted origins.
 const MAX_ORIGINS: usize = 64;
 
-impl Rules {
+impl CsrfRules {
     /// Checks settings.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Method, Request, View, reply, req
 pub mod config;
 pub mod origin;
 
-use config::{CsrfSettings, Rules};
+use config::{CsrfRules, CsrfSettings};
 
 const SITE: &str = "sec-fetch-site";
 /// Every handshake of a WebSocket over HTTP/1.1 has it (RFC 6455 §4.1), and the host adds it to one over HTTP/2.
@@ -19,13 +19,13 @@ const WEBSOCKET: &str = "sec-websocket-key";
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct Csrf {
-    rules: Rules,
+    rules: CsrfRules,
 }
 
 impl Csrf {
     /// A policy of checked rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: CsrfRules) -> Self {
         Self { rules }
     }
 
@@ -36,7 +36,9 @@ impl Csrf {
             return None;
         }
         let (site, origin) = match (once(seen, SITE), once(seen, "origin")) {
-            (Once::Twice, _) | (_, Once::Twice) => return Some("csrf.ambiguous"),
+            (FieldOccurrence::Twice, _) | (_, FieldOccurrence::Twice) => {
+                return Some("csrf.ambiguous");
+            }
             (site, origin) => (site.value(), origin.value()),
         };
         match (site, origin) {
@@ -62,13 +64,13 @@ fn is_safe(seen: View<'_>) -> bool {
 
 /// Occurrences of a field that has one value.
 #[derive(Clone, Copy)]
-enum Once<'a> {
+enum FieldOccurrence<'a> {
     Absent,
     Value(&'a [u8]),
     Twice,
 }
 
-impl<'a> Once<'a> {
+impl<'a> FieldOccurrence<'a> {
     fn value(self) -> Option<&'a [u8]> {
         match self {
             Self::Value(value) => Some(value),
@@ -77,12 +79,12 @@ impl<'a> Once<'a> {
     }
 }
 
-fn once<'a>(seen: View<'a>, name: &str) -> Once<'a> {
+fn once<'a>(seen: View<'a>, name: &str) -> FieldOccurrence<'a> {
     let mut values = seen.headers(name);
     match (values.next(), values.next()) {
-        (None, _) => Once::Absent,
-        (Some(value), None) => Once::Value(value),
-        (Some(_), Some(_)) => Once::Twice,
+        (None, _) => FieldOccurrence::Absent,
+        (Some(value), None) => FieldOccurrence::Value(value),
+        (Some(_), Some(_)) => FieldOccurrence::Twice,
     }
 }
 
@@ -91,11 +93,11 @@ impl Filter for Csrf {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &CsrfSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        CsrfRules::check(settings).map(drop)
     }
 
     fn configure(settings: CsrfSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = CsrfRules::check(&settings)?;
         Ok((Self::new(rules), Interest::reading([SITE, "origin", WEBSOCKET, ":authority"])))
     }
 }

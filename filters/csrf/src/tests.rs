@@ -103,13 +103,13 @@ fn each_mistake_is_reported_at_its_place() {
         "https://:1",
     ] {
         let config = format!(r#"{{"trustedOrigins":["https://a","{text}"]}}"#);
-        let errors = Rules::check(&Config::parse(&config).unwrap()).unwrap_err();
+        let errors = CsrfRules::check(&Config::parse(&config).unwrap()).unwrap_err();
         assert_eq!(errors[0].pointer, "/trustedOrigins/1", "{text}");
         assert!(errors[0].message.contains("http(s)://HOST[:PORT]"), "{text}");
     }
     let many = vec!["\"https://a\""; 65].join(",");
     let settings = Config::parse(&format!(r#"{{"trustedOrigins":[{many}]}}"#)).unwrap();
-    assert_eq!(Rules::check(&settings).unwrap_err()[0].pointer, "/trustedOrigins");
+    assert_eq!(CsrfRules::check(&settings).unwrap_err()[0].pointer, "/trustedOrigins");
 }
 
 proptest! {

@@ -3,7 +3,7 @@
 use tamis_sdk::http_client::{Incoming, Outgoing};
 use tamis_sdk::{Edit, Field, Reply, View, reply};
 
-use crate::config::{ADDRESS, Rules};
+use crate::config::{ADDRESS, ExtAuthzRules};
 
 /// Sends requests: the host's client, or a value in tests.
 pub trait CheckService {
@@ -31,7 +31,7 @@ const MAX_SAME: usize = 16;
 const MAX_BODY_OCTETS: usize = 64 * 1024;
 
 /// Asks about a request.
-pub fn check(rules: &Rules, seen: View<'_>, ask: &impl CheckService) -> CheckOutcome {
+pub fn check(rules: &ExtAuthzRules, seen: View<'_>, ask: &impl CheckService) -> CheckOutcome {
     let unavailable = |why: String| {
         CheckOutcome::Unavailable(why, reply(503).text("this request cannot be checked now\n"))
     };
@@ -47,7 +47,7 @@ pub fn check(rules: &Rules, seen: View<'_>, ask: &impl CheckService) -> CheckOut
 }
 
 /// Method and path of the request, and who asks. The path is what filters before this one made of it.
-fn question(rules: &Rules, seen: View<'_>) -> Outgoing {
+fn question(rules: &ExtAuthzRules, seen: View<'_>) -> Outgoing {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &[u8]| {
         headers.push(Field { name: name.to_owned(), value: value.to_vec() });
@@ -75,7 +75,7 @@ fn question(rules: &Rules, seen: View<'_>) -> Outgoing {
 
 /// Fields of the answer for the upstream. One that the answer lacks is removed: what a client wrote there must
 /// not pass for the word of the service.
-fn edits(rules: &Rules, answer: &Incoming) -> Vec<Edit> {
+fn edits(rules: &ExtAuthzRules, answer: &Incoming) -> Vec<Edit> {
     let mut edits = Vec::new();
     for name in &rules.pass {
         edits.push(Edit::remove(name.as_str()));
@@ -86,7 +86,7 @@ fn edits(rules: &Rules, answer: &Incoming) -> Vec<Edit> {
 }
 
 /// The reply of the service, with the fields that clients may see.
-fn refusal(rules: &Rules, answer: Incoming) -> Reply {
+fn refusal(rules: &ExtAuthzRules, answer: Incoming) -> Reply {
     let mut refusal = reply(answer.status);
     for name in &rules.tell {
         let fields = answer.headers.iter().filter(|field| field.name == *name).take(MAX_SAME);

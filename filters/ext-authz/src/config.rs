@@ -41,7 +41,7 @@ fn usual_client() -> Vec<String> {
 
 /// The configuration, checked; names are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct ExtAuthzRules {
     /// Without a `/` at its end.
     pub url: String,
     /// Of a check, in milliseconds.
@@ -63,7 +63,7 @@ const MAX_URL_OCTETS: usize = 2048;
 /// Milliseconds that a request may wait for its check.
 const MAX_TIMEOUT_MS: u32 = 10_000;
 
-impl Rules {
+impl ExtAuthzRules {
     /// Checks settings.
     ///
     /// # Errors

@@ -11,12 +11,12 @@ pub mod check;
 pub mod config;
 
 use check::{CheckOutcome, CheckService};
-use config::{ExtAuthzSettings, Rules};
+use config::{ExtAuthzRules, ExtAuthzSettings};
 
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct ExtAuthz {
-    rules: Rules,
+    rules: ExtAuthzRules,
 }
 
 /// The host's client.
@@ -40,11 +40,11 @@ impl Filter for ExtAuthz {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &ExtAuthzSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        ExtAuthzRules::check(settings).map(drop)
     }
 
     fn configure(settings: ExtAuthzSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = ExtAuthzRules::check(&settings)?;
         let interest = rules.interest();
         Ok((Self { rules }, interest))
     }

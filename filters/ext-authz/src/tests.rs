@@ -36,7 +36,7 @@ fn service(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Service {
 const CONFIG: &str = r#"{"url":"https://authz:8443/check/","upstreamHeaders":["X-User"]}"#;
 
 fn asked(service: &Service, fields: &[(&str, &str)]) -> CheckOutcome {
-    let rules = Rules::check(&Config::parse(CONFIG).unwrap()).unwrap();
+    let rules = ExtAuthzRules::check(&Config::parse(CONFIG).unwrap()).unwrap();
     let reads = rules.interest().reads;
     let fields: Vec<_> = fields.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
     let raw = packed(&reads, &fields);
@@ -150,7 +150,8 @@ fn each_mistake_is_reported_at_its_place() {
         (r#""url":"https://a","upstreamHeaders":["X_Forwarded_For"]"#, "/upstreamHeaders/0"),
         (r#""url":"https://a","clientHeaders":["Content-Length"]"#, "/clientHeaders/0"),
     ] {
-        let errors = Rules::check(&Config::parse(&format!("{{{members}}}")).unwrap()).unwrap_err();
+        let errors =
+            ExtAuthzRules::check(&Config::parse(&format!("{{{members}}}")).unwrap()).unwrap_err();
         assert_eq!(errors[0].pointer, pointer, "{members}: {errors:?}");
     }
 }
@@ -165,7 +166,7 @@ proptest! {
     #[test]
     fn any_text_is_an_address_or_refused(text in "(https?://)?[!-~]{0,30}") {
         let settings = serde_json::json!({ "url": text }).to_string();
-        if let Ok(rules) = Rules::check(&Config::parse(&settings).unwrap()) {
+        if let Ok(rules) = ExtAuthzRules::check(&Config::parse(&settings).unwrap()) {
             prop_assert!(rules.url.starts_with("http") && !rules.url.contains(['?', '#', '@']));
         }
     }

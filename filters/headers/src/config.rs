@@ -55,17 +55,17 @@ pub enum ResponseOrigin {
 
 /// Changes of both heads, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct HeaderRules {
     /// Of requests.
-    pub request: Vec<Change>,
+    pub request: Vec<HeaderChange>,
     /// Of responses.
-    pub response: Vec<Change>,
+    pub response: Vec<HeaderChange>,
     responses: ResponseOrigin,
 }
 
 /// One change; names are in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum HeaderChange {
     /// Replaces every field of the name.
     Set(String, Template),
     /// Adds a field.
@@ -74,7 +74,7 @@ pub enum Change {
     Remove(String),
 }
 
-impl Change {
+impl HeaderChange {
     fn name(&self) -> &str {
         match self {
             Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name) => name,
@@ -119,7 +119,7 @@ const HOST: [&str; 19] = [
 ];
 const HOST_PREFIXES: [&str; 2] = ["x-forwarded-", "x-tamis-"];
 
-impl Rules {
+impl HeaderRules {
     /// Checks settings.
     ///
     /// # Errors
@@ -145,11 +145,11 @@ impl Rules {
     pub fn interest(&self) -> Interest {
         let all = || self.request.iter().chain(&self.response);
         let mut reads: Vec<&str> = all()
-            .filter_map(Change::value)
+            .filter_map(HeaderChange::value)
             .flat_map(|value| value.facts())
             .map(|f| f.attribute())
             .collect();
-        let mut writes: Vec<&str> = all().map(Change::name).collect();
+        let mut writes: Vec<&str> = all().map(HeaderChange::name).collect();
         for names in [&mut reads, &mut writes] {
             names.sort_unstable();
             names.dedup();
@@ -162,17 +162,19 @@ impl Rules {
     }
 }
 
-fn changes(at: &str, head: &HeadSettings, errors: &mut Vec<ConfigError>) -> Vec<Change> {
-    let mut checked = Checked { changes: Vec::new(), errors };
+fn changes(at: &str, head: &HeadSettings, errors: &mut Vec<ConfigError>) -> Vec<HeaderChange> {
+    let mut checked = ChangeChecks { changes: Vec::new(), errors };
     for (index, field) in head.set.iter().enumerate() {
-        checked.field(&format!("{at}/set/{index}"), field, Change::Set);
+        checked.field(&format!("{at}/set/{index}"), field, HeaderChange::Set);
     }
     for (index, field) in head.add.iter().enumerate() {
-        checked.field(&format!("{at}/add/{index}"), field, Change::Add);
+        checked.field(&format!("{at}/add/{index}"), field, HeaderChange::Add);
     }
     for (index, name) in head.remove.iter().enumerate() {
-        if let Some(name) = checked.name(&format!("{at}/remove/{index}"), name, Again::Refused) {
-            checked.changes.push(Change::Remove(name));
+        if let Some(name) =
+            checked.name(&format!("{at}/remove/{index}"), name, DuplicateRule::Refused)
+        {
+            checked.changes.push(HeaderChange::Remove(name));
         }
     }
     let count = checked.changes.len();
@@ -186,22 +188,28 @@ fn changes(at: &str, head: &HeadSettings, errors: &mut Vec<ConfigError>) -> Vec<
 
 /// Whether a name may stand in one list twice: only fields that are added may.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Again {
+enum DuplicateRule {
     Refused,
     Added,
 }
 
-struct Checked<'a> {
-    changes: Vec<Change>,
+struct ChangeChecks<'a> {
+    changes: Vec<HeaderChange>,
     errors: &'a mut Vec<ConfigError>,
 }
 
-impl Checked<'_> {
-    fn field(&mut self, at: &str, field: &FieldSettings, change: fn(String, Template) -> Change) {
+impl ChangeChecks<'_> {
+    fn field(
+        &mut self,
+        at: &str,
+        field: &FieldSettings,
+        change: fn(String, Template) -> HeaderChange,
+    ) {
         let value = Template::parse(&field.value).map_err(|error| {
             self.errors.push(ConfigError::at(format!("{at}/value"), error.to_string()));
         });
-        let again = if at.contains("/add/") { Again::Added } else { Again::Refused };
+        let again =
+            if at.contains("/add/") { DuplicateRule::Added } else { DuplicateRule::Refused };
         let name = self.name(&format!("{at}/name"), &field.name, again);
         if let (Some(name), Ok(value)) = (name, value) {
             self.changes.push(change(name, value));
@@ -209,10 +217,11 @@ impl Checked<'_> {
     }
 
     /// The name in lower case, if it may be written.
-    fn name(&mut self, at: &str, name: &str, again: Again) -> Option<String> {
+    fn name(&mut self, at: &str, name: &str, again: DuplicateRule) -> Option<String> {
         let lower = name.to_ascii_lowercase();
         let twice = self.changes.iter().any(|change| {
-            change.name() == lower && !(again == Again::Added && matches!(change, Change::Add(..)))
+            change.name() == lower
+                && !(again == DuplicateRule::Added && matches!(change, HeaderChange::Add(..)))
         });
         let why = if !is_token(&lower) {
             "this is not the name of a header: letters, digits and `-`, at most 256"

@@ -8,18 +8,18 @@ use tamis_sdk::{ConfigError, Edit, Filter, Interest, Request, Response, View, re
 pub mod config;
 pub mod template;
 
-use config::{Change, HeadersSettings, Rules};
+use config::{HeaderChange, HeaderRules, HeadersSettings};
 
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct Headers {
-    rules: Rules,
+    rules: HeaderRules,
 }
 
 impl Headers {
     /// A policy of checked rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: HeaderRules) -> Self {
         Self { rules }
     }
 }
@@ -29,11 +29,11 @@ impl Filter for Headers {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &HeadersSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        HeaderRules::check(settings).map(drop)
     }
 
     fn configure(settings: HeadersSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = HeaderRules::check(&settings)?;
         let interest = rules.interest();
         Ok((Self::new(rules), interest))
     }
@@ -53,16 +53,18 @@ impl Response for Headers {
 
 /// The edits of one head. A field whose value names an absent attribute is removed rather than set: what
 /// the sender wrote there must not pass for the host's word.
-fn edits(changes: &[Change], seen: View<'_>) -> Vec<Edit> {
+fn edits(changes: &[HeaderChange], seen: View<'_>) -> Vec<Edit> {
     changes
         .iter()
         .filter_map(|change| match change {
-            Change::Set(name, value) => Some(match value.text(seen) {
+            HeaderChange::Set(name, value) => Some(match value.text(seen) {
                 Some(text) => Edit::set(name.as_str(), text),
                 None => Edit::remove(name.as_str()),
             }),
-            Change::Add(name, value) => value.text(seen).map(|text| Edit::add(name.as_str(), text)),
-            Change::Remove(name) => Some(Edit::remove(name.as_str())),
+            HeaderChange::Add(name, value) => {
+                value.text(seen).map(|text| Edit::add(name.as_str(), text))
+            }
+            HeaderChange::Remove(name) => Some(Edit::remove(name.as_str())),
         })
         .collect()
 }

@@ -6,7 +6,7 @@ use tamis_sdk::View;
 
 /// An attribute that a value may name. The host sets each of them; neither a client nor a filter can.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fact {
+pub enum TemplateAttribute {
     /// IP address of the client.
     SourceAddress,
     /// Listener that accepted the connection.
@@ -21,7 +21,7 @@ pub enum Fact {
     RouteName,
 }
 
-impl Fact {
+impl TemplateAttribute {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::SourceAddress,
@@ -64,7 +64,7 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
-    Fact(Fact),
+    Attribute(TemplateAttribute),
 }
 
 /// Why a text is not a value.
@@ -94,7 +94,8 @@ impl fmt::Display for TemplateError {
                 "a brace is open or stands alone: write {{ and }} for the characters themselves",
             ),
             Self::Unknown(name) => {
-                let known: Vec<&str> = Fact::ALL.iter().map(|fact| fact.name()).collect();
+                let known: Vec<&str> =
+                    TemplateAttribute::ALL.iter().map(|fact| fact.name()).collect();
                 write!(
                     f,
                     "there is no placeholder {name:?}; there are {}, and {{{{ stands for a brace",
@@ -132,11 +133,12 @@ impl Template {
             }
             let inner = brace.strip_prefix('{').ok_or(TemplateError::Brace)?;
             let (name, after) = inner.split_once('}').ok_or(TemplateError::Brace)?;
-            let fact = Fact::named(name).ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
+            let fact = TemplateAttribute::named(name)
+                .ok_or_else(|| TemplateError::Unknown(name.to_owned()))?;
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
             }
-            parts.push(Part::Fact(fact));
+            parts.push(Part::Attribute(fact));
             rest = after;
         }
         plain.push_str(rest);
@@ -147,9 +149,9 @@ impl Template {
     }
 
     /// The attributes that it names, in order.
-    pub fn facts(&self) -> impl Iterator<Item = Fact> {
+    pub fn facts(&self) -> impl Iterator<Item = TemplateAttribute> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Fact(fact) => Some(*fact),
+            Part::Attribute(fact) => Some(*fact),
             Part::Text(_) => None,
         })
     }
@@ -161,7 +163,9 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(text) => value.extend_from_slice(text.as_bytes()),
-                Part::Fact(fact) => value.extend_from_slice(seen.header(fact.attribute())?),
+                Part::Attribute(fact) => {
+                    value.extend_from_slice(seen.header(fact.attribute())?);
+                }
             }
         }
         (value.len() <= MAX_OCTETS && is_field_value(&value)).then_some(value)

@@ -6,11 +6,11 @@ use tamis_sdk::{Config, Edit, Filter as _, Request as _, View, request, view::pa
 use tamis_sdk::Responses;
 
 use super::*;
-use template::{Fact, Template, TemplateError};
+use template::{Template, TemplateAttribute, TemplateError};
 
 fn errors(config: &str) -> Vec<(String, String)> {
     let settings: HeadersSettings = Config::parse(config).expect("it parses");
-    let errors = Rules::check(&settings).expect_err("it is refused");
+    let errors = HeaderRules::check(&settings).expect_err("it is refused");
     errors.into_iter().map(|error| (error.pointer, error.message)).collect()
 }
 
@@ -109,7 +109,7 @@ proptest! {
     fn any_text_is_a_value_or_refused(text in "\\PC{0,60}") {
         if let Ok(template) = Template::parse(&text) {
             prop_assert!(text.is_ascii());
-            prop_assert!(template.facts().all(|fact| Fact::ALL.contains(&fact)));
+            prop_assert!(template.facts().all(|fact| TemplateAttribute::ALL.contains(&fact)));
         }
     }
 

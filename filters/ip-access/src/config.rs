@@ -31,7 +31,7 @@ pub enum UnlistedAddressRule {
 
 /// The configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct IpAccessRules {
     /// All prefixes.
     pub prefixes: Prefixes,
     /// For peers on a Unix socket; `None`: as for an address in no prefix.
@@ -43,7 +43,7 @@ pub struct Rules {
 /// Entries of both lists.
 const MAX_ENTRIES: usize = 10_000;
 
-impl Rules {
+impl IpAccessRules {
     /// Checks settings.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Request, View, reply, request};
 pub mod config;
 pub mod prefixes;
 
-use config::{IpAccessSettings, Rules};
+use config::{IpAccessRules, IpAccessSettings};
 use prefixes::Access;
 
 const ADDRESS: &str = "@source.address";
@@ -20,13 +20,13 @@ pub const UNIX: &str = "unix";
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct IpAccess {
-    rules: Rules,
+    rules: IpAccessRules,
 }
 
 impl IpAccess {
     /// A policy of checked rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: IpAccessRules) -> Self {
         Self { rules }
     }
 
@@ -54,11 +54,11 @@ impl Filter for IpAccess {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &IpAccessSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        IpAccessRules::check(settings).map(drop)
     }
 
     fn configure(settings: IpAccessSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        Ok((Self::new(Rules::check(&settings)?), Interest::reading([ADDRESS])))
+        Ok((Self::new(IpAccessRules::check(&settings)?), Interest::reading([ADDRESS])))
     }
 }
 

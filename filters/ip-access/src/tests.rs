@@ -59,13 +59,13 @@ fn each_mistake_is_reported_at_its_place() {
         (r#"{"allow":["unix"],"deny":["unix"]}"#, "/deny/0", "twice"),
         (r#"{"allow":["::/64"]}"#, "/allow/0", "write the prefixes of IPv4"),
     ] {
-        let errors = Rules::check(&Config::parse(config).unwrap()).unwrap_err();
+        let errors = IpAccessRules::check(&Config::parse(config).unwrap()).unwrap_err();
         assert_eq!(errors[0].pointer, pointer, "{config}: {errors:?}");
         assert!(errors[0].message.contains(part), "{config}: {errors:?}");
     }
     let many: Vec<String> = (0..=10_000).map(|n| format!("\"{}\"", Ipv4Addr::from(n))).collect();
     let config = format!(r#"{{"allow":[{}]}}"#, many.join(","));
-    let errors = Rules::check(&Config::parse(&config).unwrap()).unwrap_err();
+    let errors = IpAccessRules::check(&Config::parse(&config).unwrap()).unwrap_err();
     assert!(errors[0].message.contains("join prefixes"), "{errors:?}");
 }
 

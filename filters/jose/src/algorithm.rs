@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 /// A signature algorithm of RFC 7518 or RFC 8037. `none` is not one, so that it cannot be allowed by mistake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
-pub enum Algorithm {
+pub enum SigningAlgorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     #[serde(rename = "RS256")]
     Rs256,
@@ -63,7 +63,7 @@ pub enum KeyKind {
     Symmetric,
 }
 
-impl Algorithm {
+impl SigningAlgorithm {
     /// Every algorithm, in the order of RFC 7518.
     pub const ALL: [Self; 13] = [
         Self::Rs256,

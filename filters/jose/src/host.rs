@@ -1,6 +1,6 @@
 //! What the checks of tokens require of a host: imports in a component, plain values in tests.
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::SigningAlgorithm;
 
 /// Native cryptography over key handles (`crypto`).
 pub trait Verify {
@@ -11,7 +11,13 @@ pub trait Verify {
     fn import_key(&self, jwk: &str) -> Result<u32, String>;
 
     /// Whether `signature` is a signature of this message by this key.
-    fn verify(&self, key: u32, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool;
+    fn verify(
+        &self,
+        key: u32,
+        algorithm: SigningAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool;
 
     /// SHA-256 of the message.
     fn sha256(&self, message: &[u8]) -> Vec<u8>;
@@ -30,7 +36,7 @@ pub struct StoredValue {
 }
 
 /// Values shared by the instances of a filter (`kv`).
-pub trait Store {
+pub trait SharedStore {
     /// The value, if there is one that has not expired.
     fn read(&self, key: &str) -> Option<StoredValue>;
 

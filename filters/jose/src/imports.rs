@@ -2,22 +2,28 @@
 
 use tamis_sdk::{Field, crypto, http_client, kv};
 
-use crate::algorithm::Algorithm;
-use crate::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
+use crate::algorithm::SigningAlgorithm;
+use crate::host::{Fetch, FetchedResponse, SharedStore, StoredValue, Verify};
 
 /// Time that a server has to send a document, in milliseconds.
 const FETCH_TIMEOUT_MS: u32 = 5000;
 
 /// The capabilities of a component.
 #[derive(Clone, Copy, Debug)]
-pub struct Imports;
+pub struct HostImports;
 
-impl Verify for Imports {
+impl Verify for HostImports {
     fn import_key(&self, jwk: &str) -> Result<u32, String> {
         crypto::import_jwk(jwk)
     }
 
-    fn verify(&self, key: u32, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    fn verify(
+        &self,
+        key: u32,
+        algorithm: SigningAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         crypto::verify(key, import(algorithm), message, signature)
     }
 
@@ -30,7 +36,7 @@ impl Verify for Imports {
     }
 }
 
-impl Store for Imports {
+impl SharedStore for HostImports {
     fn read(&self, key: &str) -> Option<StoredValue> {
         kv::read(key).map(|entry| StoredValue { value: entry.value, version: entry.version })
     }
@@ -44,7 +50,7 @@ impl Store for Imports {
     }
 }
 
-impl Fetch for Imports {
+impl Fetch for HostImports {
     fn fetch(&self, url: &str) -> Result<FetchedResponse, String> {
         let request = http_client::Outgoing {
             method: "GET".to_owned(),
@@ -73,20 +79,20 @@ pub fn why(failure: http_client::Failure) -> String {
     }
 }
 
-fn import(algorithm: Algorithm) -> crypto::Algorithm {
+fn import(algorithm: SigningAlgorithm) -> crypto::Algorithm {
     match algorithm {
-        Algorithm::Rs256 => crypto::Algorithm::Rs256,
-        Algorithm::Rs384 => crypto::Algorithm::Rs384,
-        Algorithm::Rs512 => crypto::Algorithm::Rs512,
-        Algorithm::Ps256 => crypto::Algorithm::Ps256,
-        Algorithm::Ps384 => crypto::Algorithm::Ps384,
-        Algorithm::Ps512 => crypto::Algorithm::Ps512,
-        Algorithm::Es256 => crypto::Algorithm::Es256,
-        Algorithm::Es384 => crypto::Algorithm::Es384,
-        Algorithm::Es512 => crypto::Algorithm::Es512,
-        Algorithm::EdDsa => crypto::Algorithm::Eddsa,
-        Algorithm::Hs256 => crypto::Algorithm::Hs256,
-        Algorithm::Hs384 => crypto::Algorithm::Hs384,
-        Algorithm::Hs512 => crypto::Algorithm::Hs512,
+        SigningAlgorithm::Rs256 => crypto::Algorithm::Rs256,
+        SigningAlgorithm::Rs384 => crypto::Algorithm::Rs384,
+        SigningAlgorithm::Rs512 => crypto::Algorithm::Rs512,
+        SigningAlgorithm::Ps256 => crypto::Algorithm::Ps256,
+        SigningAlgorithm::Ps384 => crypto::Algorithm::Ps384,
+        SigningAlgorithm::Ps512 => crypto::Algorithm::Ps512,
+        SigningAlgorithm::Es256 => crypto::Algorithm::Es256,
+        SigningAlgorithm::Es384 => crypto::Algorithm::Es384,
+        SigningAlgorithm::Es512 => crypto::Algorithm::Es512,
+        SigningAlgorithm::EdDsa => crypto::Algorithm::Eddsa,
+        SigningAlgorithm::Hs256 => crypto::Algorithm::Hs256,
+        SigningAlgorithm::Hs384 => crypto::Algorithm::Hs384,
+        SigningAlgorithm::Hs512 => crypto::Algorithm::Hs512,
     }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Number, Value};
 /// The bytes are not UTF-8, not JSON, not an object, followed by more, or repeat a name.
 pub fn unique_object(octets: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     let mut reader = serde_json::Deserializer::from_slice(octets);
-    let value = Unique.deserialize(&mut reader)?;
+    let value = UniqueMembers.deserialize(&mut reader)?;
     reader.end()?;
     match value {
         Value::Object(members) => Ok(members),
@@ -24,9 +24,9 @@ pub fn unique_object(octets: &[u8]) -> Result<Map<String, Value>, serde_json::Er
     }
 }
 
-struct Unique;
+struct UniqueMembers;
 
-impl<'de> DeserializeSeed<'de> for Unique {
+impl<'de> DeserializeSeed<'de> for UniqueMembers {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, reader: D) -> Result<Value, D::Error> {
@@ -34,7 +34,7 @@ impl<'de> DeserializeSeed<'de> for Unique {
     }
 }
 
-impl<'de> Visitor<'de> for Unique {
+impl<'de> Visitor<'de> for UniqueMembers {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

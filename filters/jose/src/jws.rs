@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 
-use crate::algorithm::Algorithm;
+use crate::algorithm::SigningAlgorithm;
 use crate::fault::TokenFault;
 use crate::host::Verify;
 use crate::json::unique_object;
-use crate::keys::{Key, Ring};
+use crate::keys::{ImportedKeys, Key};
 
 /// Longest token that is accepted, in bytes.
 pub const LONGEST_TOKEN: usize = 16 * 1024;
@@ -19,7 +19,7 @@ const MOST_TRIES: usize = 8;
 /// A parsed token. Nothing in it is trusted before [`Token::check`].
 #[derive(Debug)]
 pub struct Token<'a> {
-    algorithm: Option<Algorithm>,
+    algorithm: Option<SigningAlgorithm>,
     key_id: Option<String>,
     signed: &'a [u8],
     payload: Vec<u8>,
@@ -54,7 +54,7 @@ impl<'a> Token<'a> {
             Some(Value::String(name)) if name.eq_ignore_ascii_case("none") => {
                 return Err(TokenFault::AlgNone);
             }
-            Some(Value::String(name)) => Algorithm::named(name),
+            Some(Value::String(name)) => SigningAlgorithm::named(name),
             _ => return Err(TokenFault::Malformed("the header names no algorithm")),
         };
         let key_id = match header.get("kid") {
@@ -85,8 +85,8 @@ impl<'a> Token<'a> {
     /// [`TokenFault::AlgNotAllowed`], [`TokenFault::UnknownKey`] or [`TokenFault::BadSignature`].
     pub fn check<V: Verify>(
         &self,
-        ring: &Ring,
-        allowed: &[Algorithm],
+        ring: &ImportedKeys,
+        allowed: &[SigningAlgorithm],
         crypto: &V,
     ) -> Result<(), TokenFault> {
         let algorithm = self

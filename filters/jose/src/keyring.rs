@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::host::{Store, StoredValue, Verify};
-use crate::keys::{KeySet, KeySetError, Ring, Source};
+use crate::host::{SharedStore, StoredValue, Verify};
+use crate::keys::{ImportedKeys, KeyOrigin, KeySet, KeySetError};
 
 /// Time between two reads of the store, in milliseconds.
 const LOOK_EVERY_MS: u64 = 1000;
@@ -13,7 +13,7 @@ const WISH_TTL_MS: u32 = 60_000;
 
 /// Where keys come from.
 #[derive(Clone, Debug)]
-pub enum Keys {
+pub enum IssuerKeys {
     /// Written in the configuration.
     Inline(KeySet),
     /// Fetched, and again after `refresh`.
@@ -41,16 +41,16 @@ pub fn wish_key(url: &str) -> String {
 #[derive(Debug)]
 pub enum Keyring {
     /// From the configuration: never change.
-    Fixed(Ring),
+    Fixed(ImportedKeys),
     /// From the store: change when `tick` writes there.
-    Followed(Followed),
+    Followed(FollowedKeys),
 }
 
 /// Keys that follow the store.
 #[derive(Debug)]
-pub struct Followed {
+pub struct FollowedKeys {
     url: String,
-    ring: Option<Ring>,
+    ring: Option<ImportedKeys>,
     seen: Option<StoredValue>,
     looked_ms: Option<u64>,
     wished_ms: Option<u64>,
@@ -58,7 +58,7 @@ pub struct Followed {
 
 /// Whether keys changed since the last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum KeyringChange {
     /// They are unchanged.
     Same,
     /// They changed: tokens verified with the previous keys must be verified again.
@@ -70,10 +70,10 @@ impl Keyring {
     ///
     /// # Errors
     /// The host refuses all inline keys.
-    pub fn new<V: Verify>(keys: &Keys, crypto: &V) -> Result<Self, KeySetError> {
+    pub fn new<V: Verify>(keys: &IssuerKeys, crypto: &V) -> Result<Self, KeySetError> {
         match keys {
-            Keys::Inline(set) => set.clone().import(crypto).map(Self::Fixed),
-            Keys::Url { url, .. } => Ok(Self::at(url)),
+            IssuerKeys::Inline(set) => set.clone().import(crypto).map(Self::Fixed),
+            IssuerKeys::Url { url, .. } => Ok(Self::at(url)),
         }
     }
 
@@ -81,12 +81,18 @@ impl Keyring {
     #[must_use]
     pub fn at(url: &str) -> Self {
         let url = url.to_owned();
-        Self::Followed(Followed { url, ring: None, seen: None, looked_ms: None, wished_ms: None })
+        Self::Followed(FollowedKeys {
+            url,
+            ring: None,
+            seen: None,
+            looked_ms: None,
+            wished_ms: None,
+        })
     }
 
     /// The keys, if there are any yet.
     #[must_use]
-    pub fn ring(&self) -> Option<&Ring> {
+    pub fn ring(&self) -> Option<&ImportedKeys> {
         match self {
             Self::Fixed(ring) => Some(ring),
             Self::Followed(followed) => followed.ring.as_ref(),
@@ -106,9 +112,9 @@ impl Keyring {
     }
 
     /// Checks whether the keys changed, at most once a second.
-    pub fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
+    pub fn look<H: Verify + SharedStore>(&mut self, now_ms: u64, host: &H) -> KeyringChange {
         match self {
-            Self::Fixed(_) => Change::Same,
+            Self::Fixed(_) => KeyringChange::Same,
             Self::Followed(followed) => followed.look(now_ms, host),
         }
     }
@@ -121,7 +127,7 @@ impl Keyring {
     }
 
     /// Requests newer keys because a token names an unknown key, at most once a second.
-    pub fn wish<S: Store>(&mut self, now_ms: u64, store: &S) {
+    pub fn wish<S: SharedStore>(&mut self, now_ms: u64, store: &S) {
         if let Self::Followed(followed) = self
             && is_due(followed.wished_ms, now_ms)
         {
@@ -132,15 +138,15 @@ impl Keyring {
     }
 }
 
-impl Followed {
-    fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
+impl FollowedKeys {
+    fn look<H: Verify + SharedStore>(&mut self, now_ms: u64, host: &H) -> KeyringChange {
         if !is_due(self.looked_ms, now_ms) {
-            return Change::Same;
+            return KeyringChange::Same;
         }
         self.looked_ms = Some(now_ms);
         let stored = host.read(&document_key(&self.url));
         if stored == self.seen {
-            return Change::Same;
+            return KeyringChange::Same;
         }
         let same_keys = match (&stored, &self.seen) {
             (Some(new), Some(old)) => document(&new.value) == document(&old.value),
@@ -148,17 +154,17 @@ impl Followed {
         };
         self.seen = stored;
         if same_keys {
-            return Change::Same;
+            return KeyringChange::Same;
         }
         let ring = self
             .seen
             .as_ref()
-            .and_then(|stored| KeySet::parse(document(&stored.value), Source::Fetched).ok())
+            .and_then(|stored| KeySet::parse(document(&stored.value), KeyOrigin::Fetched).ok())
             .and_then(|set| set.import(host).ok());
         if let Some(old) = std::mem::replace(&mut self.ring, ring) {
             old.release(host);
         }
-        Change::Other
+        KeyringChange::Other
     }
 }
 

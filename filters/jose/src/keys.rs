@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::algorithm::{Algorithm, KeyKind};
+use crate::algorithm::{KeyKind, SigningAlgorithm};
 use crate::host::Verify;
 use crate::json::unique_object;
 use crate::roca;
@@ -20,7 +20,7 @@ const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
 /// Origin of a key set. Symmetric keys are accepted only in a configuration: one that a server publishes is
 /// public, and anybody could sign with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum KeyOrigin {
     /// Written in the configuration.
     Inline,
     /// Fetched from an address.
@@ -51,7 +51,7 @@ pub enum KeySetError {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Key {
     id: Option<String>,
-    algorithm: Option<Algorithm>,
+    algorithm: Option<SigningAlgorithm>,
     kind: KeyKind,
     secret_length: usize,
     public: String,
@@ -66,7 +66,7 @@ impl Key {
 
     /// Whether the algorithm may be used with this key: its kind, its own `alg`, its length.
     #[must_use]
-    pub fn fits(&self, algorithm: Algorithm) -> bool {
+    pub fn fits(&self, algorithm: SigningAlgorithm) -> bool {
         algorithm.key_kind() == self.kind
             && self.algorithm.is_none_or(|own| own == algorithm)
             && self.secret_length >= algorithm.least_secret_length()
@@ -85,7 +85,7 @@ impl KeySet {
     ///
     /// # Errors
     /// The text is not a set, is ambiguous, or no key is left.
-    pub fn parse(text: &[u8], source: Source) -> Result<Self, KeySetError> {
+    pub fn parse(text: &[u8], source: KeyOrigin) -> Result<Self, KeySetError> {
         let members = unique_object(text).map_err(|_| KeySetError::Format)?;
         Self::from_members(&members, source)
     }
@@ -94,7 +94,10 @@ impl KeySet {
     ///
     /// # Errors
     /// As [`KeySet::parse`].
-    pub fn from_members(members: &Map<String, Value>, source: Source) -> Result<Self, KeySetError> {
+    pub fn from_members(
+        members: &Map<String, Value>,
+        source: KeyOrigin,
+    ) -> Result<Self, KeySetError> {
         let listed: Vec<&Map<String, Value>> = match members.get("keys") {
             Some(Value::Array(keys)) => keys.iter().filter_map(Value::as_object).collect(),
             Some(_) => return Err(KeySetError::Format),
@@ -128,7 +131,7 @@ impl KeySet {
     ///
     /// # Errors
     /// [`KeySetError::NoneUsable`] when the host refuses all of them.
-    pub fn import<V: Verify>(self, crypto: &V) -> Result<Ring, KeySetError> {
+    pub fn import<V: Verify>(self, crypto: &V) -> Result<ImportedKeys, KeySetError> {
         let mut left_out = String::new();
         let mut keys = Vec::with_capacity(self.keys.len());
         for key in self.keys {
@@ -137,17 +140,21 @@ impl KeySet {
                 Err(why) => drop(write!(left_out, "{why}; ")),
             }
         }
-        if keys.is_empty() { Err(KeySetError::NoneUsable(left_out)) } else { Ok(Ring { keys }) }
+        if keys.is_empty() {
+            Err(KeySetError::NoneUsable(left_out))
+        } else {
+            Ok(ImportedKeys { keys })
+        }
     }
 }
 
 /// Imported keys of one issuer.
 #[derive(Debug)]
-pub struct Ring {
+pub struct ImportedKeys {
     keys: Vec<(Key, u32)>,
 }
 
-impl Ring {
+impl ImportedKeys {
     /// The keys with their handles.
     pub fn keys(&self) -> impl Iterator<Item = (&Key, u32)> + Clone {
         self.keys.iter().map(|(key, handle)| (key, *handle))
@@ -177,7 +184,7 @@ fn refuse_repeated_ids(listed: &[&Map<String, Value>]) -> Result<(), KeySetError
     Ok(())
 }
 
-fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static str> {
+fn read_key(jwk: &Map<String, Value>, source: KeyOrigin) -> Result<Key, &'static str> {
     if !matches!(text(jwk, "use")?, None | Some("sig")) {
         return Err("`use` is not `sig`");
     }
@@ -191,7 +198,9 @@ fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static st
     }
     let algorithm = match text(jwk, "alg")? {
         None => None,
-        Some(name) => Some(Algorithm::named(name).ok_or("`alg` is not a signature algorithm")?),
+        Some(name) => {
+            Some(SigningAlgorithm::named(name).ok_or("`alg` is not a signature algorithm")?)
+        }
     };
     let id = text(jwk, "kid")?.map(str::to_owned);
     let (kind, secret_length, members) = match text(jwk, "kty")? {
@@ -201,7 +210,7 @@ fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static st
             (kind, 0, members)
         }
         Some("OKP") => (KeyKind::Ed25519, 0, edwards(jwk)?),
-        Some("oct") if source == Source::Fetched => {
+        Some("oct") if source == KeyOrigin::Fetched => {
             return Err("a symmetric key is accepted only in the configuration");
         }
         Some("oct") => (KeyKind::Symmetric, octets(jwk, "k")?.len(), vec!["kty", "k"]),
@@ -211,7 +220,7 @@ fn read_key(jwk: &Map<String, Value>, source: Source) -> Result<Key, &'static st
         return Err("`alg` does not fit the key type");
     }
     if kind == KeyKind::Symmetric {
-        let least = algorithm.unwrap_or(Algorithm::Hs256).least_secret_length();
+        let least = algorithm.unwrap_or(SigningAlgorithm::Hs256).least_secret_length();
         if secret_length < least {
             return Err("the symmetric key is shorter than the hash (RFC 7518 §3.2)");
         }

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use crate::host::{Fetch, Store};
+use crate::host::{Fetch, SharedStore};
 use crate::keyring::{document_key, envelope, fetched_ms, wish_key};
-use crate::keys::{KeySet, Source};
+use crate::keys::{KeyOrigin, KeySet};
 
 /// Time to the next call: short, because each call checks for requests for newer keys.
 const TICK_MS: u32 = 1000;
@@ -23,12 +23,12 @@ const LONGEST_DOCUMENT: usize = 256 * 1024;
 /// Keeps the stored key sets fresh.
 #[derive(Debug)]
 pub struct Refresher {
-    places: Vec<Place>,
+    places: Vec<RefreshTarget>,
 }
 
 /// An address whose document is kept fresh.
 #[derive(Debug)]
-pub struct Place {
+pub struct RefreshTarget {
     /// What is there, for the log: `keys`.
     what: &'static str,
     url: String,
@@ -51,9 +51,9 @@ impl Refresher {
     /// occurs twice.
     #[must_use]
     pub fn new<'a>(sets: impl IntoIterator<Item = (&'a str, Duration)>) -> Self {
-        let mut places: Vec<Place> = Vec::new();
+        let mut places: Vec<RefreshTarget> = Vec::new();
         for (url, refresh) in sets {
-            let new = Place::new("keys", url, refresh);
+            let new = RefreshTarget::new("keys", url, refresh);
             match places.iter_mut().find(|place| place.url == url) {
                 Some(place) => place.refresh_ms = place.refresh_ms.min(new.refresh_ms),
                 None => places.push(new),
@@ -64,7 +64,7 @@ impl Refresher {
 
     /// Fetches the sets that are due: never fetched, older than their refresh time, or requested. The time
     /// of the last fetch is in the store, so several instances that tick share the work.
-    pub fn tick<H: Store + Fetch>(&mut self, now_ms: u64, host: &H) -> RefreshRound {
+    pub fn tick<H: SharedStore + Fetch>(&mut self, now_ms: u64, host: &H) -> RefreshRound {
         let failures = self
             .places
             .iter_mut()
@@ -79,10 +79,10 @@ impl Refresher {
 /// # Errors
 /// Why it is none.
 pub fn is_key_set(body: &[u8]) -> Result<(), String> {
-    KeySet::parse(body, Source::Fetched).map(drop).map_err(|error| error.to_string())
+    KeySet::parse(body, KeyOrigin::Fetched).map(drop).map_err(|error| error.to_string())
 }
 
-impl Place {
+impl RefreshTarget {
     /// An address that was not fetched yet. `what` names its document in the log, such as `keys`.
     #[must_use]
     pub fn new(what: &'static str, url: &str, refresh: Duration) -> Self {
@@ -103,7 +103,7 @@ impl Place {
 
     /// Fetches the document if it is due, and stores it if `check` accepts it. Returns a line for the log where that
     /// fails; the next attempt is then a while later.
-    pub fn visit<H: Store + Fetch>(
+    pub fn visit<H: SharedStore + Fetch>(
         &mut self,
         now_ms: u64,
         host: &H,
@@ -132,7 +132,7 @@ impl Place {
         }
     }
 
-    fn is_due<S: Store>(&self, now_ms: u64, store: &S) -> bool {
+    fn is_due<S: SharedStore>(&self, now_ms: u64, store: &S) -> bool {
         let Some(stored) = store.read(&document_key(&self.url)) else { return true };
         // A fetch in the future means that the clock was set back; do not wait for it.
         let age = now_ms.abs_diff(fetched_ms(&stored.value));
@@ -145,7 +145,7 @@ impl Place {
     ///
     /// # Errors
     /// Why there is no newer document; the stored one stays.
-    pub fn renew_early<H: Store + Fetch>(
+    pub fn renew_early<H: SharedStore + Fetch>(
         &self,
         now_ms: u64,
         host: &H,
@@ -159,7 +159,7 @@ impl Place {
         self.renew(now_ms, host, check)
     }
 
-    fn renew<H: Store + Fetch>(
+    fn renew<H: SharedStore + Fetch>(
         &self,
         now_ms: u64,
         host: &H,

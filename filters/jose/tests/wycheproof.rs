@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
-use tamis_jose::algorithm::Algorithm;
+use tamis_jose::algorithm::SigningAlgorithm;
 use tamis_jose::jws::Token;
-use tamis_jose::keys::{KeySet, Source};
+use tamis_jose::keys::{KeyOrigin, KeySet};
 
 #[cfg(test)]
 #[path = "harness/native.rs"]
@@ -122,11 +122,11 @@ fn prove(vectors: &BTreeMap<u64, Vector>, id: u64, dispute: Dispute) {
 
 /// The check without claims: key or set → keys → token → signature, every algorithm allowed.
 fn verifies(key: &Value, token: &str, native: &Native) -> bool {
-    let ring = KeySet::parse(key.to_string().as_bytes(), Source::Inline)
+    let ring = KeySet::parse(key.to_string().as_bytes(), KeyOrigin::Inline)
         .and_then(|set| set.import(native));
     let token = Token::parse(token.as_bytes());
     match (ring, token) {
-        (Ok(ring), Ok(token)) => token.check(&ring, &Algorithm::ALL, native).is_ok(),
+        (Ok(ring), Ok(token)) => token.check(&ring, &SigningAlgorithm::ALL, native).is_ok(),
         _ => false,
     }
 }

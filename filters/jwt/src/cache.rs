@@ -21,14 +21,14 @@ const HASHED: usize = 24;
 
 /// Remembers the claims of verified tokens.
 #[derive(Debug)]
-pub struct Cache {
+pub struct TokenCache {
     half: usize,
     seed: u64,
     young: Map,
     old: Map,
 }
 
-type Map = HashMap<u64, Entry, BuildHasherDefault<Hashed>>;
+type Map = HashMap<u64, Entry, BuildHasherDefault<KeyHasher>>;
 
 /// A token, or the digest of a long one, and its claims.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Entry {
     accepted: AcceptedClaims,
 }
 
-impl Cache {
+impl TokenCache {
     /// A cache of at most `size` tokens (0: no cache). The seed prevents outsiders from choosing colliding
     /// tokens.
     #[must_use]
@@ -136,9 +136,9 @@ fn known_by<'a, V: Verify>(token: &'a [u8], crypto: &V) -> Cow<'a, [u8]> {
 
 /// A hasher for keys that are hashes already.
 #[derive(Clone, Copy, Debug, Default)]
-struct Hashed(u64);
+struct KeyHasher(u64);
 
-impl Hasher for Hashed {
+impl Hasher for KeyHasher {
     fn write(&mut self, octets: &[u8]) {
         // Keys are u64; other input is folded in.
         for octet in octets {

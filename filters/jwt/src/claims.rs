@@ -5,7 +5,7 @@ use tamis_jose::claims::{date, header_value, is_meant_for, seconds};
 use tamis_jose::fault::TokenFault;
 
 use crate::config::Issuer;
-use crate::refusal::Refusal;
+use crate::refusal::JwtRefusal;
 
 /// The claims of a verified token that matter.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,14 +24,14 @@ impl AcceptedClaims {
     /// Checks whether the token is valid at this time.
     ///
     /// # Errors
-    /// [`Refusal::Expired`] or [`Refusal::NotYet`].
-    pub fn check_time(&self, now_ms: u64) -> Result<(), Refusal> {
+    /// [`JwtRefusal::Expired`] or [`JwtRefusal::NotYet`].
+    pub fn check_time(&self, now_ms: u64) -> Result<(), JwtRefusal> {
         let now = seconds(now_ms);
         if now >= self.expires {
-            return Err(Refusal::Expired);
+            return Err(JwtRefusal::Expired);
         }
         if now < self.not_before {
-            return Err(Refusal::NotYet);
+            return Err(JwtRefusal::NotYet);
         }
         Ok(())
     }
@@ -46,7 +46,7 @@ pub fn judge(
     issuer: &Issuer,
     for_filters: &[String],
     now_ms: u64,
-) -> Result<AcceptedClaims, Refusal> {
+) -> Result<AcceptedClaims, JwtRefusal> {
     let skew = issuer.clock_skew.as_secs_f64();
     let expires =
         date(claims, "exp")?.ok_or(TokenFault::Malformed("the token has no expiry"))? + skew;
@@ -57,7 +57,7 @@ pub fn judge(
     let accepted = AcceptedClaims { not_before, expires, headers, attribute };
     accepted.check_time(now_ms)?;
     if !is_meant_for(claims.get("aud"), &issuer.audiences) {
-        return Err(Refusal::WrongAudience);
+        return Err(JwtRefusal::WrongAudience);
     }
     Ok(accepted)
 }
@@ -69,7 +69,10 @@ fn attribute(claims: &Map<String, Value>, names: &[String]) -> Option<String> {
     (!names.is_empty()).then(|| Value::Object(all()).to_string())
 }
 
-fn headers(claims: &Map<String, Value>, issuer: &Issuer) -> Result<Vec<(usize, String)>, Refusal> {
+fn headers(
+    claims: &Map<String, Value>,
+    issuer: &Issuer,
+) -> Result<Vec<(usize, String)>, JwtRefusal> {
     let mut headers = Vec::new();
     for carried in &issuer.claims_to_headers {
         let value = claims.get(&carried.claim).map(header_value).transpose()?.flatten();

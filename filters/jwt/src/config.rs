@@ -1,12 +1,12 @@
-//! The configuration: as written ([`JwtSettings`]) and as checked ([`Rules`]).
+//! The configuration: as written ([`JwtSettings`]) and as checked ([`JwtRules`]).
 
 use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
-use tamis_jose::algorithm::{Algorithm, KeyKind};
-use tamis_jose::keyring::Keys;
-use tamis_jose::keys::{KeySet, Source};
+use tamis_jose::algorithm::{KeyKind, SigningAlgorithm};
+use tamis_jose::keyring::IssuerKeys;
+use tamis_jose::keys::{KeyOrigin, KeySet};
 use tamis_jose::names::{is_header_name, is_reserved, is_safe_address};
 use tamis_sdk::{ConfigError, GatewayDuration};
 
@@ -32,7 +32,7 @@ pub struct JwtSettings {
 struct IssuerSettings {
     issuer: String,
     audiences: Vec<String>,
-    algorithms: Vec<Algorithm>,
+    algorithms: Vec<SigningAlgorithm>,
     jwks: JwksSettings,
     #[serde(default)]
     claims_to_headers: Vec<ClaimSettings>,
@@ -101,7 +101,7 @@ pub enum TokenForwarding {
 
 /// The configuration, checked.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct JwtRules {
     /// At least one; their names differ.
     pub issuers: Vec<Issuer>,
     /// Requests without a token.
@@ -133,9 +133,9 @@ pub struct Issuer {
     /// At least one.
     pub audiences: Vec<String>,
     /// At least one.
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<SigningAlgorithm>,
     /// Where its keys come from.
-    pub keys: Keys,
+    pub keys: IssuerKeys,
     /// Claims that become headers for the upstream.
     pub claims_to_headers: Vec<CarriedClaim>,
     /// Tolerated difference of clocks.
@@ -147,7 +147,7 @@ pub struct Issuer {
 pub struct CarriedClaim {
     /// Name of the claim, at the top level of the payload.
     pub claim: String,
-    /// Index into [`Rules::claim_headers`].
+    /// Index into [`JwtRules::claim_headers`].
     pub header: usize,
 }
 
@@ -157,7 +157,7 @@ const LONGEST_REFRESH: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_SKEW: Duration = Duration::from_secs(3600);
 const USUAL_REFRESH: Duration = Duration::from_secs(300);
 
-impl Rules {
+impl JwtRules {
     /// Checks settings.
     ///
     /// # Errors
@@ -187,7 +187,7 @@ impl Rules {
                     "an earlier issuer has this name: merge the two",
                 ));
             }
-            let mut checked = Checked { at, errors: &mut errors };
+            let mut checked = IssuerChecks { at, errors: &mut errors };
             let claims = checked.claims(written, &token_header, &mut claim_headers);
             issuers.extend(checked.issuer(written, claims));
         }
@@ -217,19 +217,19 @@ impl Rules {
     /// The addresses of key sets, each with the time between two fetches.
     pub fn fetched(&self) -> impl Iterator<Item = (&str, Duration)> {
         self.issuers.iter().filter_map(|issuer| match &issuer.keys {
-            Keys::Url { url, refresh } => Some((url.as_str(), *refresh)),
-            Keys::Inline(_) => None,
+            IssuerKeys::Url { url, refresh } => Some((url.as_str(), *refresh)),
+            IssuerKeys::Inline(_) => None,
         })
     }
 }
 
 /// The checks of one issuer; every error has its JSON pointer.
-struct Checked<'a> {
+struct IssuerChecks<'a> {
     at: String,
     errors: &'a mut Vec<ConfigError>,
 }
 
-impl Checked<'_> {
+impl IssuerChecks<'_> {
     fn issuer(&mut self, written: &IssuerSettings, claims: Vec<CarriedClaim>) -> Option<Issuer> {
         if written.audiences.is_empty() {
             self.refuse(
@@ -254,11 +254,11 @@ impl Checked<'_> {
         })
     }
 
-    fn keys(&mut self, written: &IssuerSettings) -> Option<Keys> {
+    fn keys(&mut self, written: &IssuerSettings) -> Option<IssuerKeys> {
         let jwks = &written.jwks;
         match (&jwks.inline, &jwks.url) {
-            (Some(members), None) => match KeySet::from_members(members, Source::Inline) {
-                Ok(set) => Some(Keys::Inline(set)),
+            (Some(members), None) => match KeySet::from_members(members, KeyOrigin::Inline) {
+                Ok(set) => Some(IssuerKeys::Inline(set)),
                 Err(why) => {
                     self.refuse("jwks/inline", why.to_string());
                     None
@@ -281,7 +281,7 @@ impl Checked<'_> {
                         "HS algorithms need a secret key, which is not published: use `jwks.inline`",
                     );
                 }
-                Some(Keys::Url { url: url.clone(), refresh })
+                Some(IssuerKeys::Url { url: url.clone(), refresh })
             }
             (Some(_), Some(_)) | (None, None) => {
                 self.refuse("jwks", "give either `inline` or `url`");

@@ -1,31 +1,35 @@
 //! The decision about one request.
 
 use tamis_jose::fault::TokenFault;
-use tamis_jose::host::{Store, Verify};
+use tamis_jose::host::{SharedStore, Verify};
 use tamis_jose::json::unique_object;
 use tamis_jose::jws::Token;
-use tamis_jose::keyring::{Change, Keyring};
+use tamis_jose::keyring::{Keyring, KeyringChange};
 use tamis_sdk::{ConfigError, Edit, View, reply, request};
 
-use crate::cache::Cache;
+use crate::cache::TokenCache;
 use crate::claims::{AcceptedClaims, judge};
-use crate::config::{CLAIMS, MissingTokenRule, Rules, TokenForwarding};
-use crate::refusal::Refusal;
+use crate::config::{CLAIMS, JwtRules, MissingTokenRule, TokenForwarding};
+use crate::refusal::JwtRefusal;
 
 /// Rules, keys and remembered tokens of one instance.
 #[derive(Debug)]
-pub struct Policy {
-    rules: Rules,
+pub struct JwtPolicy {
+    rules: JwtRules,
     keyrings: Vec<Keyring>,
-    cache: Cache,
+    cache: TokenCache,
 }
 
-impl Policy {
+impl JwtPolicy {
     /// Imports the inline keys. `seed` is for the hash of the cache.
     ///
     /// # Errors
     /// The host refuses all inline keys of an issuer.
-    pub fn new<V: Verify>(rules: Rules, seed: u64, crypto: &V) -> Result<Self, Vec<ConfigError>> {
+    pub fn new<V: Verify>(
+        rules: JwtRules,
+        seed: u64,
+        crypto: &V,
+    ) -> Result<Self, Vec<ConfigError>> {
         let mut keyrings = Vec::with_capacity(rules.issuers.len());
         for (index, issuer) in rules.issuers.iter().enumerate() {
             let keyring = Keyring::new(&issuer.keys, crypto).map_err(|error| {
@@ -33,12 +37,12 @@ impl Policy {
             })?;
             keyrings.push(keyring);
         }
-        let cache = Cache::new(rules.cache_size, seed);
+        let cache = TokenCache::new(rules.cache_size, seed);
         Ok(Self { rules, keyrings, cache })
     }
 
     /// Decides about a request. Claim headers that the client sent never pass.
-    pub fn decide<H: Verify + Store>(
+    pub fn decide<H: Verify + SharedStore>(
         &mut self,
         seen: View<'_>,
         now_ms: u64,
@@ -50,7 +54,7 @@ impl Policy {
         };
         let Some(token) = token else {
             return match self.rules.absent {
-                MissingTokenRule::Refused => refuse(Refusal::Missing),
+                MissingTokenRule::Refused => refuse(JwtRefusal::Missing),
                 MissingTokenRule::Passes => {
                     request::Decision::change(claim_edits(&self.rules, None, seen))
                 }
@@ -58,7 +62,7 @@ impl Policy {
         };
         let Self { rules, keyrings, cache } = self;
         let mut issuers = Issuers { rules, keyrings };
-        if issuers.look(now_ms, host) == Change::Other {
+        if issuers.look(now_ms, host) == KeyringChange::Other {
             cache.clear();
         }
         let edits = match cache.find(token, host) {
@@ -72,7 +76,7 @@ impl Policy {
         match edits {
             Ok(edits) => request::Decision::change(edits),
             Err(refusal) => {
-                if refusal == Refusal::Expired {
+                if refusal == JwtRefusal::Expired {
                     cache.forget(token, host);
                 }
                 refuse(refusal)
@@ -89,34 +93,38 @@ impl Policy {
 
 /// The issuers with their keys.
 struct Issuers<'a> {
-    rules: &'a Rules,
+    rules: &'a JwtRules,
     keyrings: &'a mut [Keyring],
 }
 
 impl Issuers<'_> {
-    fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) -> Change {
+    fn look<H: Verify + SharedStore>(&mut self, now_ms: u64, host: &H) -> KeyringChange {
         let look = |keyring: &mut Keyring| keyring.look(now_ms, host);
         // Every keyring checks: the loop must not stop at the first change.
         let changes = self.keyrings.iter_mut().map(look);
-        changes.fold(Change::Same, |all, one| if one == Change::Other { one } else { all })
+        changes.fold(
+            KeyringChange::Same,
+            |all, one| if one == KeyringChange::Other { one } else { all },
+        )
     }
 
     /// Checks a token that is not remembered. Its issuer is read before the signature is checked, but only
     /// to choose the keys.
-    fn accept<H: Verify + Store>(
+    fn accept<H: Verify + SharedStore>(
         &mut self,
         text: &[u8],
         now_ms: u64,
         host: &H,
-    ) -> Result<AcceptedClaims, Refusal> {
+    ) -> Result<AcceptedClaims, JwtRefusal> {
         let token = Token::parse(text)?;
         let claims = unique_object(token.payload())
             .map_err(|_| TokenFault::Malformed("the claims are not a JSON object"))?;
-        let name = claims.get("iss").and_then(|name| name.as_str()).ok_or(Refusal::WrongIssuer)?;
+        let name =
+            claims.get("iss").and_then(|name| name.as_str()).ok_or(JwtRefusal::WrongIssuer)?;
         let mut known = self.rules.issuers.iter().zip(self.keyrings.iter_mut());
         let (issuer, keyring) =
-            known.find(|(issuer, _)| issuer.name == name).ok_or(Refusal::WrongIssuer)?;
-        let ring = keyring.ring().ok_or(Refusal::NoKeys)?;
+            known.find(|(issuer, _)| issuer.name == name).ok_or(JwtRefusal::WrongIssuer)?;
+        let ring = keyring.ring().ok_or(JwtRefusal::NoKeys)?;
         let checked = token.check(ring, &issuer.algorithms, host);
         // Without a key id, a new key shows as a signature that no key verifies.
         let rotated = match checked {
@@ -133,11 +141,11 @@ impl Issuers<'_> {
 }
 
 /// The token of a request; `None` if the field has another scheme (`Basic …`).
-fn find_token<'a>(rules: &Rules, seen: View<'a>) -> Result<Option<&'a [u8]>, Refusal> {
+fn find_token<'a>(rules: &JwtRules, seen: View<'a>) -> Result<Option<&'a [u8]>, JwtRefusal> {
     let mut fields = seen.headers(&rules.token_header);
     let Some(field) = fields.next() else { return Ok(None) };
     if fields.next().is_some() {
-        return Err(Refusal::Ambiguous);
+        return Err(JwtRefusal::Ambiguous);
     }
     let prefix = rules.token_prefix.as_bytes();
     let Some((start, rest)) = field.split_at_checked(prefix.len()) else { return Ok(None) };
@@ -148,7 +156,7 @@ fn find_token<'a>(rules: &Rules, seen: View<'a>) -> Result<Option<&'a [u8]>, Ref
     Ok(Some(rest.trim_ascii()))
 }
 
-fn edits(rules: &Rules, accepted: &AcceptedClaims, seen: View<'_>) -> Vec<Edit> {
+fn edits(rules: &JwtRules, accepted: &AcceptedClaims, seen: View<'_>) -> Vec<Edit> {
     let mut edits = claim_edits(rules, Some(accepted), seen);
     if let Some(claims) = &accepted.attribute {
         edits.push(Edit::attribute(CLAIMS, claims.as_str()));
@@ -161,7 +169,7 @@ fn edits(rules: &Rules, accepted: &AcceptedClaims, seen: View<'_>) -> Vec<Edit> 
 }
 
 /// Sets the headers for which the token has claims, and removes those that the client sent for others.
-fn claim_edits(rules: &Rules, accepted: Option<&AcceptedClaims>, seen: View<'_>) -> Vec<Edit> {
+fn claim_edits(rules: &JwtRules, accepted: Option<&AcceptedClaims>, seen: View<'_>) -> Vec<Edit> {
     let mut edits = Vec::with_capacity(rules.claim_headers.len() + 1);
     for (index, name) in rules.claim_headers.iter().enumerate() {
         let claims = accepted.into_iter().flat_map(|accepted| &accepted.headers);
@@ -174,7 +182,7 @@ fn claim_edits(rules: &Rules, accepted: Option<&AcceptedClaims>, seen: View<'_>)
     edits
 }
 
-fn refuse(refusal: Refusal) -> request::Decision {
+fn refuse(refusal: JwtRefusal) -> request::Decision {
     let (name, value) = refusal.header();
     request::Decision::answer(reply(refusal.status()).header(name, value)).because(refusal.reason())
 }

@@ -5,7 +5,7 @@ use thiserror::Error;
 
 /// Why a request is refused. The text goes into the challenge: it never quotes the token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum JwtRefusal {
     /// No token, and one is required.
     #[error("a token is required")]
     Missing,
@@ -32,7 +32,7 @@ pub enum Refusal {
     NoKeys,
 }
 
-impl Refusal {
+impl JwtRefusal {
     /// The rule id for the decision trail.
     #[must_use]
     pub fn reason(self) -> &'static str {

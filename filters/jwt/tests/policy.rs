@@ -16,14 +16,14 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tamis_filter_jwt::component::interest;
-use tamis_filter_jwt::config::Rules;
-use tamis_filter_jwt::policy::Policy;
-use tamis_jose::algorithm::Algorithm;
+use tamis_filter_jwt::config::JwtRules;
+use tamis_filter_jwt::policy::JwtPolicy;
+use tamis_jose::algorithm::SigningAlgorithm;
 use tamis_jose::fault::TokenFault;
-use tamis_jose::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
+use tamis_jose::host::{Fetch, FetchedResponse, SharedStore, StoredValue, Verify};
 use tamis_jose::jws::Token;
 use tamis_jose::keyring::wish_key;
-use tamis_jose::keys::{KeySet, Source};
+use tamis_jose::keys::{KeyOrigin, KeySet};
 use tamis_jose::refresh::Refresher;
 use tamis_sdk::{Config, Edit, View, request, view::packed};
 
@@ -50,7 +50,13 @@ impl Verify for Host {
     fn import_key(&self, jwk: &str) -> Result<u32, String> {
         self.native.import_key(jwk)
     }
-    fn verify(&self, key: u32, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    fn verify(
+        &self,
+        key: u32,
+        algorithm: SigningAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         self.native.verify(key, algorithm, message, signature)
     }
     fn sha256(&self, message: &[u8]) -> Vec<u8> {
@@ -61,7 +67,7 @@ impl Verify for Host {
     }
 }
 
-impl Store for Host {
+impl SharedStore for Host {
     fn read(&self, key: &str) -> Option<StoredValue> {
         self.stored.borrow().get(key).cloned()
     }
@@ -87,7 +93,7 @@ impl Fetch for Host {
 
 /// A policy, its host and its time.
 struct Scene {
-    policy: Policy,
+    policy: JwtPolicy,
     refresher: Refresher,
     reads: Vec<String>,
     host: Host,
@@ -106,10 +112,10 @@ impl Scene {
             }],
         });
         change(&mut config);
-        let rules = Rules::check(&Config::parse(&config.to_string()).unwrap()).unwrap();
+        let rules = JwtRules::check(&Config::parse(&config.to_string()).unwrap()).unwrap();
         let (host, reads) = (Host::default(), interest(&rules).reads);
         let refresher = Refresher::new(rules.fetched());
-        let policy = Policy::new(rules, 1, &host).unwrap();
+        let policy = JwtPolicy::new(rules, 1, &host).unwrap();
         host.native.take_counts();
         Self { policy, refresher, reads, host, now_ms: NOW * 1000 }
     }
@@ -159,9 +165,9 @@ fn sign_text(header: &str, payload: &str) -> String {
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(mac))
 }
 
-fn check(key: &str, token: &str, allowed: Algorithm) -> Result<(), TokenFault> {
+fn check(key: &str, token: &str, allowed: SigningAlgorithm) -> Result<(), TokenFault> {
     let native = Native::default();
-    let ring = KeySet::parse(key.as_bytes(), Source::Inline).unwrap().import(&native).unwrap();
+    let ring = KeySet::parse(key.as_bytes(), KeyOrigin::Inline).unwrap().import(&native).unwrap();
     Token::parse(token.as_bytes())?.check(&ring, &[allowed], &native)
 }
 

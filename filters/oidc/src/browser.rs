@@ -22,10 +22,10 @@ pub fn navigates(seen: View<'_>) -> bool {
         return false;
     }
     match only(seen, "sec-fetch-mode") {
-        Only::One(mode) => mode == b"navigate",
-        Only::Many => false,
+        SingleField::One(mode) => mode == b"navigate",
+        SingleField::Many => false,
         // Browsers before Fetch Metadata, and those without TLS.
-        Only::None => seen.headers("accept").any(accepts_html),
+        SingleField::None => seen.headers("accept").any(accepts_html),
     }
 }
 
@@ -41,27 +41,31 @@ fn accepts_html(accept: &[u8]) -> bool {
 #[must_use]
 pub fn is_same_origin(seen: View<'_>, origin: &str) -> bool {
     match (only(seen, "sec-fetch-site"), only(seen, "origin")) {
-        (Only::One(site), Only::None) => site == b"same-origin",
-        (Only::One(site), Only::One(named)) => {
+        (SingleField::One(site), SingleField::None) => site == b"same-origin",
+        (SingleField::One(site), SingleField::One(named)) => {
             site == b"same-origin" && named.eq_ignore_ascii_case(origin.as_bytes())
         }
-        (Only::None, Only::One(named)) => named.eq_ignore_ascii_case(origin.as_bytes()),
-        (Only::None, Only::None) | (Only::Many, _) | (_, Only::Many) => false,
+        (SingleField::None, SingleField::One(named)) => {
+            named.eq_ignore_ascii_case(origin.as_bytes())
+        }
+        (SingleField::None, SingleField::None)
+        | (SingleField::Many, _)
+        | (_, SingleField::Many) => false,
     }
 }
 
 /// A field that may occur once.
-enum Only<'a> {
+enum SingleField<'a> {
     None,
     One(&'a [u8]),
     Many,
 }
 
-fn only<'a>(seen: View<'a>, name: &str) -> Only<'a> {
+fn only<'a>(seen: View<'a>, name: &str) -> SingleField<'a> {
     let mut fields = seen.headers(name);
     match (fields.next(), fields.next()) {
-        (None, _) => Only::None,
-        (Some(one), None) => Only::One(one),
-        (Some(_), Some(_)) => Only::Many,
+        (None, _) => SingleField::None,
+        (Some(one), None) => SingleField::One(one),
+        (Some(_), Some(_)) => SingleField::Many,
     }
 }

@@ -2,16 +2,16 @@
 
 use tamis_sdk::{Method, View};
 
-use crate::config::Rules;
+use crate::config::OidcRules;
 use crate::cookies::Cookies;
-use crate::host::{Claimed, OidcHost};
+use crate::host::{KeyWriteResult, OidcHost};
 use crate::id_token::{ExpectedIdToken, IdTokenFault};
-use crate::login::{LOGIN_S, Login, Redirect, parts};
+use crate::login::{LOGIN_S, Login, LoginRedirect, parts};
 use crate::provider::Provider;
-use crate::refusal::Refusal;
+use crate::refusal::OidcRefusal;
 use crate::renewal::checked;
 use crate::seal::Sealer;
-use crate::session::Session;
+use crate::session::OidcSession;
 use crate::tokens::{self, ProviderTokens, TokenFailure, TokenGrant};
 
 /// Longest query of a callback.
@@ -65,13 +65,13 @@ impl CallbackAnswer {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CallbackRefusal {
     /// Why.
-    pub refusal: Refusal,
+    pub refusal: OidcRefusal,
     /// Lines for `set-cookie`.
     pub cookies: Vec<String>,
 }
 
-impl From<Refusal> for CallbackRefusal {
-    fn from(refusal: Refusal) -> Self {
+impl From<OidcRefusal> for CallbackRefusal {
+    fn from(refusal: OidcRefusal) -> Self {
         Self { refusal, cookies: Vec::new() }
     }
 }
@@ -81,20 +81,20 @@ impl From<Refusal> for CallbackRefusal {
 /// # Errors
 /// Why there is no session.
 pub fn finish<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     provider: &mut Provider,
     sealer: &Sealer,
     seen: View<'_>,
     query: &str,
     host: &H,
-) -> Result<Redirect, CallbackRefusal> {
+) -> Result<LoginRedirect, CallbackRefusal> {
     if seen.method() != Method::Get {
-        return Err(Refusal::CallbackMalformed.into());
+        return Err(OidcRefusal::CallbackMalformed.into());
     }
-    let answer = CallbackAnswer::parse(query).ok_or(Refusal::CallbackMalformed)?;
+    let answer = CallbackAnswer::parse(query).ok_or(OidcRefusal::CallbackMalformed)?;
     let present = Cookies::of(seen);
     let login = Login::find(rules, sealer, &answer.state, &present, host.now_ms())
-        .ok_or(Refusal::LoginUnknown)?;
+        .ok_or(OidcRefusal::LoginUnknown)?;
     // From here on the login cookie of this browser goes, whatever the provider answers.
     let used = parts(&answer.state).map(|(id, _)| rules.cookies.login(id)).unwrap_or_default();
     let removed = rules.cookies.set(&used, "", 0);
@@ -102,68 +102,72 @@ pub fn finish<H: OidcHost>(
     let session = match session(rules, provider, &answer, &login, host) {
         Ok(session) => session,
         // Its code is still good: the browser may load the page again.
-        Err(Refusal::NoRoom) => return Err(Refusal::NoRoom.into()),
+        Err(OidcRefusal::NoRoom) => return Err(OidcRefusal::NoRoom.into()),
         Err(refusal) => return Err(refused(refusal)),
     };
-    let sealed = session.seal(sealer, host).ok_or_else(|| refused(Refusal::NoKey))?;
+    let sealed = session.seal(sealer, host).ok_or_else(|| refused(OidcRefusal::NoKey))?;
     let left_s = session.left_s(host.now_ms());
     let mut cookies = rules
         .cookies
         .set_session(&sealed, left_s, &present)
-        .ok_or_else(|| refused(Refusal::SessionTooLarge))?;
+        .ok_or_else(|| refused(OidcRefusal::SessionTooLarge))?;
     cookies.push(removed);
     // An absolute address: whatever the path is, it is one of this site.
-    Ok(Redirect { location: format!("{}{}", rules.callback.origin, login.path), cookies })
+    Ok(LoginRedirect { location: format!("{}{}", rules.callback.origin, login.path), cookies })
 }
 
 fn session<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     provider: &mut Provider,
     answer: &CallbackAnswer,
     login: &Login,
     host: &H,
-) -> Result<Session, Refusal> {
-    let endpoints = provider.endpoints().ok_or(Refusal::NoProvider)?.clone();
+) -> Result<OidcSession, OidcRefusal> {
+    let endpoints = provider.endpoints().ok_or(OidcRefusal::NoProvider)?.clone();
     check_issuer(rules, endpoints.names_issuer, answer)?;
-    let Some(code) = &answer.code else { return Err(Refusal::ProviderRefused) };
+    let Some(code) = &answer.code else { return Err(OidcRefusal::ProviderRefused) };
     let key = format!("login:{}", answer.state);
     let ttl_ms = u32::try_from(LOGIN_S.saturating_mul(1000)).unwrap_or(u32::MAX);
     match host.claim(&key, ttl_ms) {
-        Claimed::First => {}
-        Claimed::Taken => return Err(Refusal::Replayed),
-        Claimed::NoRoom => return Err(Refusal::NoRoom),
+        KeyWriteResult::First => {}
+        KeyWriteResult::Taken => return Err(OidcRefusal::Replayed),
+        KeyWriteResult::NoRoom => return Err(OidcRefusal::NoRoom),
     }
     let grant = TokenGrant::Code { code, verifier: &login.verifier };
     let tokens = exchanged(rules, &endpoints.token, grant, host);
     // A code that the provider does not take finishes no login. So whoever has no account leaves nothing in the store, whose
     // room is that of all others.
     let tokens = tokens.inspect_err(|_| host.remove(&key))?;
-    let text = tokens.id_token.as_ref().ok_or(Refusal::IdToken(IdTokenFault::Malformed))?;
+    let text = tokens.id_token.as_ref().ok_or(OidcRefusal::IdToken(IdTokenFault::Malformed))?;
     let claims = checked(rules, provider, text, ExpectedIdToken::Login(&login.nonce), host)?;
-    Ok(Session::begin(rules, claims, login.nonce.clone(), tokens, host))
+    Ok(OidcSession::begin(rules, claims, login.nonce.clone(), tokens, host))
 }
 
 /// The tokens for a code.
 fn exchanged<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     endpoint: &str,
     grant: TokenGrant<'_>,
     host: &H,
-) -> Result<ProviderTokens, Refusal> {
+) -> Result<ProviderTokens, OidcRefusal> {
     tokens::ask(rules, endpoint, grant, host).map_err(|why| match why {
-        TokenFailure::Refused => Refusal::CodeRefused,
+        TokenFailure::Refused => OidcRefusal::CodeRefused,
         TokenFailure::Unavailable(why) => {
             host.warn(&format!("a code cannot be exchanged: {why}"));
-            Refusal::Unavailable
+            OidcRefusal::Unavailable
         }
     })
 }
 
 /// Whether the provider that was asked is the one that answers (RFC 9207 §2.4).
-fn check_issuer(rules: &Rules, named: bool, answer: &CallbackAnswer) -> Result<(), Refusal> {
+fn check_issuer(
+    rules: &OidcRules,
+    named: bool,
+    answer: &CallbackAnswer,
+) -> Result<(), OidcRefusal> {
     match &answer.issuer {
         Some(issuer) if *issuer == rules.issuer => Ok(()),
         None if !named => Ok(()),
-        Some(_) | None => Err(Refusal::CallbackIssuer),
+        Some(_) | None => Err(OidcRefusal::CallbackIssuer),
     }
 }

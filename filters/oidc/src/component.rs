@@ -1,17 +1,17 @@
 //! The filter as a component: implements the traits of [`crate::host`] with imports, and exports the hooks.
 
-use tamis_jose::algorithm::Algorithm;
-use tamis_jose::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
-use tamis_jose::imports::{Imports as JoseImports, why};
+use tamis_jose::algorithm::SigningAlgorithm;
+use tamis_jose::host::{Fetch, FetchedResponse, SharedStore, StoredValue, Verify};
+use tamis_jose::imports::{HostImports, why};
 use tamis_sdk::{
     ConfigError, Field, Filter, Interest, Request, Response, Tick, View, clock, exchange_state,
     http_client, kv, log, random, request, response, secrets,
 };
 
-use crate::config::{OidcSettings, Rules};
+use crate::config::{OidcRules, OidcSettings};
 use crate::cookies::with_cookies;
-use crate::host::{Claimed, FormPost, OidcHost};
-use crate::policy::Policy;
+use crate::host::{FormPost, KeyWriteResult, OidcHost};
+use crate::policy::OidcPolicy;
 use crate::provider::ProviderRefresher;
 
 /// Key of the lines that the hook on requests leaves for the one on responses.
@@ -20,7 +20,7 @@ const KEPT: &str = "cookies";
 /// The built-in `oidc` policy.
 #[derive(Debug)]
 pub struct Oidc {
-    policy: Policy,
+    policy: OidcPolicy,
     refresher: ProviderRefresher,
 }
 
@@ -29,14 +29,14 @@ impl Filter for Oidc {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &OidcSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        OidcRules::check(settings).map(drop)
     }
 
     fn configure(settings: OidcSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = OidcRules::check(&settings)?;
         let interest = rules.interest();
         let refresher = ProviderRefresher::new(&rules);
-        Ok((Self { policy: Policy::new(rules), refresher }, interest))
+        Ok((Self { policy: OidcPolicy::new(rules), refresher }, interest))
     }
 }
 
@@ -78,39 +78,45 @@ struct Imports;
 
 impl Verify for Imports {
     fn import_key(&self, jwk: &str) -> Result<u32, String> {
-        JoseImports.import_key(jwk)
+        HostImports.import_key(jwk)
     }
 
-    fn verify(&self, key: u32, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
-        JoseImports.verify(key, algorithm, message, signature)
+    fn verify(
+        &self,
+        key: u32,
+        algorithm: SigningAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        HostImports.verify(key, algorithm, message, signature)
     }
 
     fn sha256(&self, message: &[u8]) -> Vec<u8> {
-        JoseImports.sha256(message)
+        HostImports.sha256(message)
     }
 
     fn drop_key(&self, key: u32) {
-        JoseImports.drop_key(key);
+        HostImports.drop_key(key);
     }
 }
 
-impl Store for Imports {
+impl SharedStore for Imports {
     fn read(&self, key: &str) -> Option<StoredValue> {
-        JoseImports.read(key)
+        HostImports.read(key)
     }
 
     fn write(&self, key: &str, value: &[u8], ttl_ms: u32) -> Result<(), String> {
-        JoseImports.write(key, value, ttl_ms)
+        HostImports.write(key, value, ttl_ms)
     }
 
     fn remove(&self, key: &str) {
-        JoseImports.remove(key);
+        HostImports.remove(key);
     }
 }
 
 impl Fetch for Imports {
     fn fetch(&self, url: &str) -> Result<FetchedResponse, String> {
-        JoseImports.fetch(url)
+        HostImports.fetch(url)
     }
 }
 
@@ -151,11 +157,11 @@ impl OidcHost for Imports {
         Ok(FetchedResponse { status: answer.status, body: answer.body })
     }
 
-    fn claim(&self, key: &str, ttl_ms: u32) -> Claimed {
+    fn claim(&self, key: &str, ttl_ms: u32) -> KeyWriteResult {
         match kv::swap(key, 0, b"1", ttl_ms) {
-            Ok(_) => Claimed::First,
-            Err(Some(_)) => Claimed::Taken,
-            Err(None) => Claimed::NoRoom,
+            Ok(_) => KeyWriteResult::First,
+            Err(Some(_)) => KeyWriteResult::Taken,
+            Err(None) => KeyWriteResult::NoRoom,
         }
     }
 

@@ -1,20 +1,20 @@
-//! The configuration: as written ([`OidcSettings`]) and as checked ([`Rules`]).
+//! The configuration: as written ([`OidcSettings`]) and as checked ([`OidcRules`]).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tamis_jose::algorithm::Algorithm;
+use tamis_jose::algorithm::SigningAlgorithm;
 use tamis_jose::names::is_safe_address;
 use tamis_sdk::{ConfigError, GatewayDuration, Interest, Responses};
 
 use crate::browser;
 use crate::cookies::{CACHE_RULES, COOKIE, CookieNames, SET_COOKIE};
-use crate::provider::Endpoints;
+use crate::endpoints::Endpoints;
 
 mod checks;
 
-use checks::Checked;
+use checks::ConfigChecks;
 
 /// The attribute with claims of a verified token, as a JSON object: the one of `tamis/jwt`, so that rules about claims hold
 /// for both.
@@ -41,7 +41,7 @@ pub struct OidcSettings {
     #[serde(default)]
     authorization_parameters: BTreeMap<String, String>,
     #[serde(default = "algorithms")]
-    algorithms: Vec<Algorithm>,
+    algorithms: Vec<SigningAlgorithm>,
     #[serde(default = "clock_skew")]
     clock_skew: GatewayDuration,
     #[serde(default = "session_length")]
@@ -111,8 +111,8 @@ fn scopes() -> Vec<String> {
     vec!["openid".to_owned()]
 }
 
-fn algorithms() -> Vec<Algorithm> {
-    vec![Algorithm::Rs256]
+fn algorithms() -> Vec<SigningAlgorithm> {
+    vec![SigningAlgorithm::Rs256]
 }
 
 fn clock_skew() -> GatewayDuration {
@@ -192,7 +192,7 @@ pub struct LogoutRules {
 
 /// The configuration, checked.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub struct OidcRules {
     /// Compared with `iss` exactly.
     pub issuer: String,
     /// `None`: they are in the metadata.
@@ -212,7 +212,7 @@ pub struct Rules {
     /// Further parameters of the question.
     pub parameters: BTreeMap<String, String>,
     /// Algorithms of ID tokens.
-    pub algorithms: Vec<Algorithm>,
+    pub algorithms: Vec<SigningAlgorithm>,
     /// Tolerated difference of clocks, in seconds.
     pub skew_s: f64,
     /// Length of a session, in seconds.
@@ -283,13 +283,13 @@ fn is_page(path: &str) -> bool {
         && segments.all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
-impl Rules {
+impl OidcRules {
     /// Checks settings.
     ///
     /// # Errors
     /// All errors, each with its JSON pointer.
     pub fn check(settings: &OidcSettings) -> Result<Self, Vec<ConfigError>> {
-        let mut checked = Checked::default();
+        let mut checked = ConfigChecks::default();
         let callback = checked.callback(settings);
         let endpoints = checked.provider(settings);
         let client_authentication = checked.client(settings);

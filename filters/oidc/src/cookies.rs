@@ -47,12 +47,12 @@ pub enum PresentedSession {
 /// All cookies of a request, in order.
 #[derive(Clone, Debug)]
 pub struct Cookies<'a> {
-    pairs: Vec<Pair<'a>>,
+    pairs: Vec<CookiePair<'a>>,
 }
 
 /// One cookie.
 #[derive(Clone, Copy, Debug)]
-struct Pair<'a> {
+struct CookiePair<'a> {
     /// As it was sent.
     whole: &'a [u8],
     name: &'a [u8],
@@ -70,7 +70,7 @@ impl<'a> Cookies<'a> {
                 let end = pair.iter().position(|octet| *octet == b'=').unwrap_or(pair.len());
                 let (name, rest) = pair.split_at_checked(end).unwrap_or((pair, &[]));
                 let value = rest.get(1..).unwrap_or_default();
-                pairs.push(Pair { whole: pair, name, value });
+                pairs.push(CookiePair { whole: pair, name, value });
             }
         }
         Self { pairs }

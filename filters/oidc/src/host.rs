@@ -1,6 +1,6 @@
 //! What this filter requires of its host: imports in a component, plain values in tests.
 
-use tamis_jose::host::{Fetch, FetchedResponse, Store, Verify};
+use tamis_jose::host::{Fetch, FetchedResponse, SharedStore, Verify};
 
 /// A form that is sent to the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct FormPost {
 
 /// Whether a caller is the first who wrote a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claimed {
+pub enum KeyWriteResult {
     /// It is.
     First,
     /// Another one wrote it before.
@@ -27,7 +27,7 @@ pub enum Claimed {
 }
 
 /// The capabilities of this filter.
-pub trait OidcHost: Verify + Store + Fetch {
+pub trait OidcHost: Verify + SharedStore + Fetch {
     /// Milliseconds since 1970.
     fn now_ms(&self) -> u64;
 
@@ -53,7 +53,7 @@ pub trait OidcHost: Verify + Store + Fetch {
     fn post(&self, post: &FormPost) -> Result<FetchedResponse, String>;
 
     /// Writes a key that nobody wrote before; it expires after this many milliseconds.
-    fn claim(&self, key: &str, ttl_ms: u32) -> Claimed;
+    fn claim(&self, key: &str, ttl_ms: u32) -> KeyWriteResult;
 
     /// A line for the operator.
     fn warn(&self, line: &str);

@@ -7,9 +7,9 @@ use tamis_jose::fault::TokenFault;
 use tamis_jose::host::Verify;
 use tamis_jose::json::unique_object;
 use tamis_jose::jws::Token;
-use tamis_jose::keys::Ring;
+use tamis_jose::keys::ImportedKeys;
 
-use crate::config::Rules;
+use crate::config::OidcRules;
 
 /// Octets of a `sub` (OpenID Connect Core §2: at most 255).
 const LONGEST_SUBJECT: usize = 255;
@@ -85,9 +85,9 @@ pub enum ExpectedIdToken<'a> {
 /// # Errors
 /// The first rule that it breaks.
 pub fn verified<V: Verify>(
-    rules: &Rules,
+    rules: &OidcRules,
     text: &str,
-    ring: &Ring,
+    ring: &ImportedKeys,
     expected: ExpectedIdToken<'_>,
     now_ms: u64,
     crypto: &V,

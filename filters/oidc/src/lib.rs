@@ -14,6 +14,7 @@ pub mod callback;
 pub mod component;
 pub mod config;
 pub mod cookies;
+pub mod endpoints;
 pub mod host;
 pub mod id_token;
 pub mod login;

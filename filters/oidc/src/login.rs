@@ -8,10 +8,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq as _;
 
-use crate::config::Rules;
+use crate::config::OidcRules;
 use crate::cookies::Cookies;
+use crate::endpoints::Endpoints;
 use crate::host::OidcHost;
-use crate::provider::Endpoints;
 use crate::seal::{Purpose, Sealer};
 
 /// How long a login may take, in seconds.
@@ -49,7 +49,7 @@ pub struct Login {
 
 /// Where a browser is sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Redirect {
+pub struct LoginRedirect {
     /// An absolute address.
     pub location: String,
     /// Lines for `set-cookie`.
@@ -63,13 +63,13 @@ pub(crate) fn encoded(octets: &[u8]) -> String {
 
 /// Begins a login. `None` without keys.
 pub fn begin<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     endpoints: &Endpoints,
     sealer: &Sealer,
     path: &str,
     present: &Cookies<'_>,
     host: &H,
-) -> Option<Redirect> {
+) -> Option<LoginRedirect> {
     let random = |octets| encoded(&host.random(octets));
     let id = random(ID_OCTETS);
     let login = Login {
@@ -87,12 +87,12 @@ pub fn begin<H: OidcHost>(
         cookies.extend(others.into_iter().map(|name| rules.cookies.set(name, "", 0)));
     }
     let location = question(rules, endpoints, &login, &format!("{id}.{}", login.secret), host);
-    Some(Redirect { location, cookies })
+    Some(LoginRedirect { location, cookies })
 }
 
 /// The address of the provider's login, with what it is asked (OpenID Connect Core §3.1.2.1).
 fn question<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     endpoints: &Endpoints,
     login: &Login,
     state: &str,
@@ -121,7 +121,7 @@ pub(crate) fn with_query(address: &str, query: &str) -> String {
 
 /// The path that a login returns to: one of this site, which no reader takes for another host, or `/`.
 #[must_use]
-pub fn return_path<'a>(rules: &Rules, path: &'a str) -> &'a str {
+pub fn return_path<'a>(rules: &OidcRules, path: &'a str) -> &'a str {
     let plain = |octet: u8| octet.is_ascii_graphic() && octet != b'\\';
     let is_page = path.starts_with('/')
         && !path.starts_with("//")
@@ -145,7 +145,7 @@ impl Login {
     /// The login that a browser brings back with this `state`. `None`: it did not begin one here, or too long ago.
     #[must_use]
     pub fn find(
-        rules: &Rules,
+        rules: &OidcRules,
         sealer: &Sealer,
         state: &str,
         present: &Cookies<'_>,

@@ -3,19 +3,19 @@
 use tamis_sdk::{Method, View};
 
 use crate::browser;
-use crate::config::{LogoutRules, Rules};
+use crate::config::{LogoutRules, OidcRules};
 use crate::cookies::{Cookies, PresentedSession};
 use crate::host::OidcHost;
 use crate::login::with_query;
 use crate::provider::Provider;
-use crate::refusal::Refusal;
+use crate::refusal::OidcRefusal;
 use crate::renewal;
 use crate::seal::Sealer;
-use crate::session::Session;
+use crate::session::OidcSession;
 
 /// A session that ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LoggedOut {
+pub struct EndedSession {
     /// Where the browser goes; `None`: it stays here.
     pub location: Option<String>,
     /// Lines for `set-cookie`.
@@ -25,22 +25,22 @@ pub struct LoggedOut {
 /// Ends the session of a request. Only a page of this site may ask for it: a form, or a link.
 ///
 /// # Errors
-/// [`Refusal::LogoutCrossSite`]; [`Refusal::NoRoom`]: nothing has ended.
+/// [`OidcRefusal::LogoutCrossSite`]; [`OidcRefusal::NoRoom`]: nothing has ended.
 pub fn end<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     logout: &LogoutRules,
     provider: &Provider,
     sealer: &Sealer,
     seen: View<'_>,
     host: &H,
-) -> Result<LoggedOut, Refusal> {
+) -> Result<EndedSession, OidcRefusal> {
     let asks = matches!(seen.method(), Method::Post | Method::Get);
     if !asks || !browser::is_same_origin(seen, &rules.callback.origin) {
-        return Err(Refusal::LogoutCrossSite);
+        return Err(OidcRefusal::LogoutCrossSite);
     }
     let present = Cookies::of(seen);
     let session = match rules.cookies.session(&present) {
-        PresentedSession::Whole(sealed) => Session::open(sealer, &sealed, host.now_ms()).ok(),
+        PresentedSession::Whole(sealed) => OidcSession::open(sealer, &sealed, host.now_ms()).ok(),
         PresentedSession::None | PresentedSession::Broken => None,
     };
     if let Some(session) = &session {
@@ -51,10 +51,15 @@ pub fn end<H: OidcHost>(
         (Some(address), Some(session)) => Some(question(rules, logout, address, &session)),
         _ => logout.return_to.clone(),
     };
-    Ok(LoggedOut { location, cookies: rules.cookies.remove_session(&present) })
+    Ok(EndedSession { location, cookies: rules.cookies.remove_session(&present) })
 }
 
-fn question(rules: &Rules, logout: &LogoutRules, address: &str, session: &Session) -> String {
+fn question(
+    rules: &OidcRules,
+    logout: &LogoutRules,
+    address: &str,
+    session: &OidcSession,
+) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.append_pair("client_id", &rules.client_id);
     if let Some(place) = &logout.return_to {

@@ -6,21 +6,21 @@ use tamis_sdk::{Edit, Reply, View, reply, request};
 
 use crate::browser;
 use crate::callback;
-use crate::config::{CLAIMS, MissingSessionRule, Rules};
+use crate::config::{CLAIMS, MissingSessionRule, OidcRules};
 use crate::cookies::{COOKIE, Cookies, PresentedSession};
 use crate::host::OidcHost;
 use crate::login;
 use crate::logout;
 use crate::provider::Provider;
-use crate::refusal::Refusal;
-use crate::renewal::{self, Standing};
+use crate::refusal::OidcRefusal;
+use crate::renewal::{self, CheckedSession};
 use crate::seal::Sealer;
-use crate::session::{Session, SessionFault};
+use crate::session::{OidcSession, SessionFault};
 
 /// Rules, keys and the provider as one instance knows them.
 #[derive(Debug)]
-pub struct Policy {
-    rules: Rules,
+pub struct OidcPolicy {
+    rules: OidcRules,
     sealer: Sealer,
     provider: Provider,
 }
@@ -40,10 +40,10 @@ impl From<request::Decision> for OidcDecision {
     }
 }
 
-impl Policy {
+impl OidcPolicy {
     /// A policy of checked rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: OidcRules) -> Self {
         // A session of another provider, client or site does not open here, even with the same secret. Endpoints are part of
         // that: whoever writes them vouches for the issuer, whatever name it has.
         let endpoints = rules.endpoints.as_ref();
@@ -65,7 +65,7 @@ impl Policy {
     pub fn decide<H: OidcHost>(&mut self, seen: View<'_>, host: &H) -> OidcDecision {
         if let Err(why) = self.sealer.look(host) {
             host.warn(&format!("no session can be opened: {why}"));
-            return refuse(Refusal::NoKey).into();
+            return refuse(OidcRefusal::NoKey).into();
         }
         self.provider.look(host.now_ms(), host);
         let path = seen.path().unwrap_or("/");
@@ -84,25 +84,34 @@ impl Policy {
     }
 
     /// The session of a request, confirmed.
-    fn session<H: OidcHost>(&mut self, seen: View<'_>, host: &H) -> Result<Standing, Refusal> {
+    fn session<H: OidcHost>(
+        &mut self,
+        seen: View<'_>,
+        host: &H,
+    ) -> Result<CheckedSession, OidcRefusal> {
         let sealed = match self.rules.cookies.session(&Cookies::of(seen)) {
-            PresentedSession::None => return Err(Refusal::NoSession),
-            PresentedSession::Broken => return Err(Refusal::SessionInvalid),
+            PresentedSession::None => return Err(OidcRefusal::NoSession),
+            PresentedSession::Broken => return Err(OidcRefusal::SessionInvalid),
             PresentedSession::Whole(sealed) => sealed,
         };
-        let session = Session::open(&self.sealer, &sealed, host.now_ms());
+        let session = OidcSession::open(&self.sealer, &sealed, host.now_ms());
         let session = session.map_err(|fault| match fault {
-            SessionFault::Invalid => Refusal::SessionInvalid,
-            SessionFault::Expired => Refusal::SessionExpired,
+            SessionFault::Invalid => OidcRefusal::SessionInvalid,
+            SessionFault::Expired => OidcRefusal::SessionExpired,
         })?;
         renewal::confirm(&self.rules, &mut self.provider, &self.sealer, session, host)
     }
 
-    fn pass<H: OidcHost>(&self, seen: View<'_>, standing: Standing, host: &H) -> OidcDecision {
+    fn pass<H: OidcHost>(
+        &self,
+        seen: View<'_>,
+        standing: CheckedSession,
+        host: &H,
+    ) -> OidcDecision {
         let present = Cookies::of(seen);
         let (session, renewed) = match standing {
-            Standing::Same(session) => (session, false),
-            Standing::Newer(session) => (session, true),
+            CheckedSession::Same(session) => (session, false),
+            CheckedSession::Newer(session) => (session, true),
         };
         let mut cookies = Vec::new();
         if renewed {
@@ -124,7 +133,7 @@ impl Policy {
         &self,
         seen: View<'_>,
         path: &str,
-        refusal: Refusal,
+        refusal: OidcRefusal,
         host: &H,
     ) -> OidcDecision {
         let present = Cookies::of(seen);
@@ -153,14 +162,14 @@ impl Policy {
     ) -> request::Decision {
         // The cookie of a login is for this host alone, and the provider sends the browser to the one of the callback.
         if !self.rules.callback.is_at(seen.authority().unwrap_or_default()) {
-            return refuse(Refusal::WrongHost);
+            return refuse(OidcRefusal::WrongHost);
         }
         let Some(endpoints) = self.provider.endpoints() else {
-            return refuse(Refusal::NoProvider);
+            return refuse(OidcRefusal::NoProvider);
         };
         match login::begin(&self.rules, endpoints, &self.sealer, path, present, host) {
             Some(login) => redirect(302, &login, "oidc.login"),
-            None => refuse(Refusal::NoKey),
+            None => refuse(OidcRefusal::NoKey),
         }
     }
 
@@ -172,7 +181,7 @@ impl Policy {
     ) -> request::Decision {
         // A login is finished where it began: at the one host of the callback.
         if !self.rules.callback.is_at(seen.authority().unwrap_or_default()) {
-            return refuse(Refusal::WrongHost);
+            return refuse(OidcRefusal::WrongHost);
         }
         let (rules, sealer) = (&self.rules, &self.sealer);
         let finished = callback::finish(rules, &mut self.provider, sealer, seen, query, host);
@@ -181,11 +190,11 @@ impl Policy {
             Err(refused) => refused,
         };
         // Somebody who goes back to the page of a login that is finished has a session, and wants to use it.
-        if matches!(refused.refusal, Refusal::LoginUnknown | Refusal::Replayed)
+        if matches!(refused.refusal, OidcRefusal::LoginUnknown | OidcRefusal::Replayed)
             && self.session(seen, host).is_ok()
         {
             let location = format!("{}/", self.rules.callback.origin);
-            let home = login::Redirect { location, cookies: refused.cookies };
+            let home = login::LoginRedirect { location, cookies: refused.cookies };
             return redirect(303, &home, "oidc.logged-in");
         }
         let mut answer = answer(refused.refusal);
@@ -223,7 +232,7 @@ impl Policy {
     }
 }
 
-fn answer(refusal: Refusal) -> Reply {
+fn answer(refusal: OidcRefusal) -> Reply {
     let answer = reply(refusal.status())
         .header("cache-control", "no-store")
         .header("referrer-policy", "no-referrer");
@@ -231,14 +240,14 @@ fn answer(refusal: Refusal) -> Reply {
     answer.text(format!("{refusal}\n"))
 }
 
-fn refuse(refusal: Refusal) -> request::Decision {
+fn refuse(refusal: OidcRefusal) -> request::Decision {
     request::Decision::answer(answer(refusal)).because(refusal.reason())
 }
 
 /// As [`refuse`]; a page is loaded again by itself where a moment helps.
-fn refuse_to(seen: View<'_>, refusal: Refusal) -> request::Decision {
+fn refuse_to(seen: View<'_>, refusal: OidcRefusal) -> request::Decision {
     let mut answer = answer(refusal);
-    if refusal == Refusal::Renewing && browser::navigates(seen) {
+    if refusal == OidcRefusal::Renewing && browser::navigates(seen) {
         answer = answer.header("refresh", "1");
     }
     request::Decision::answer(answer).because(refusal.reason())
@@ -246,7 +255,7 @@ fn refuse_to(seen: View<'_>, refusal: Refusal) -> request::Decision {
 
 /// The code in the address of a callback, and what a login returns to, are for nobody else: neither caches nor the page of the
 /// next address see them.
-fn redirect(status: u16, to: &login::Redirect, reason: &str) -> request::Decision {
+fn redirect(status: u16, to: &login::LoginRedirect, reason: &str) -> request::Decision {
     let mut answer = reply(status)
         .header("location", to.location.as_str())
         .header("cache-control", "no-store")
@@ -257,10 +266,10 @@ fn redirect(status: u16, to: &login::Redirect, reason: &str) -> request::Decisio
     request::Decision::answer(answer).because(reason)
 }
 
-fn logged_out(ended: logout::LoggedOut) -> request::Decision {
+fn logged_out(ended: logout::EndedSession) -> request::Decision {
     let reason = "oidc.logout";
     if let Some(location) = ended.location {
-        let to = login::Redirect { location, cookies: ended.cookies };
+        let to = login::LoginRedirect { location, cookies: ended.cookies };
         return redirect(303, &to, reason);
     }
     let mut answer = reply(200).header("cache-control", "no-store");

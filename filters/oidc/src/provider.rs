@@ -3,68 +3,17 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
-use tamis_jose::host::{Fetch, Store, Verify};
-use tamis_jose::json::unique_object;
+use tamis_jose::host::{Fetch, SharedStore, Verify};
 use tamis_jose::keyring::{Keyring, document, document_key};
-use tamis_jose::names::is_safe_address;
-use tamis_jose::refresh::{Place, is_key_set};
+use tamis_jose::refresh::{RefreshTarget, is_key_set};
 
-use crate::config::Rules;
+use crate::config::OidcRules;
+use crate::endpoints::Endpoints;
 
 /// Time between two reads of the store, in milliseconds.
 const LOOK_EVERY_MS: u64 = 1000;
 /// Time between two looks of the background at what is due, in milliseconds.
 const TICK_MS: u32 = 1000;
-
-/// The endpoints of a provider.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Endpoints {
-    /// Where people log in.
-    pub authorization: String,
-    /// Where a code becomes tokens.
-    pub token: String,
-    /// Its keys.
-    pub jwks: String,
-    /// Where people log out (OpenID Connect RP-Initiated Logout 1.0).
-    pub end_session: Option<String>,
-    /// Whether its answers name it (RFC 9207).
-    pub names_issuer: bool,
-}
-
-impl Endpoints {
-    /// Reads metadata.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn parse(text: &[u8], issuer: &str) -> Result<Self, String> {
-        let members = unique_object(text).map_err(|_| "it is not a JSON object".to_owned())?;
-        // Metadata of another issuer would send people and codes there (Discovery §4.3).
-        if members.get("issuer").and_then(Value::as_str) != Some(issuer) {
-            return Err(format!("its `issuer` is not {issuer}, letter by letter"));
-        }
-        let wanted =
-            |name: &str| address(&members, name)?.ok_or_else(|| format!("it has no `{name}`"));
-        let flag = members.get("authorization_response_iss_parameter_supported");
-        Ok(Self {
-            authorization: wanted("authorization_endpoint")?,
-            token: wanted("token_endpoint")?,
-            jwks: wanted("jwks_uri")?,
-            end_session: address(&members, "end_session_endpoint")?,
-            names_issuer: flag == Some(&Value::Bool(true)),
-        })
-    }
-}
-
-fn address(members: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
-    match members.get(name) {
-        None => Ok(None),
-        Some(Value::String(url)) if is_safe_address(url) && !url.contains('#') => {
-            Ok(Some(url.clone()))
-        }
-        Some(_) => Err(format!("its `{name}` is not an https: URL")),
-    }
-}
 
 /// The address of an issuer's metadata.
 #[must_use]
@@ -78,19 +27,19 @@ pub struct Provider {
     issuer: String,
     refresh: Duration,
     /// `None`: the endpoints are those of the configuration.
-    metadata: Option<Followed>,
-    known: Option<Known>,
+    metadata: Option<FollowedMetadata>,
+    known: Option<KnownProvider>,
 }
 
 #[derive(Debug)]
-struct Followed {
+struct FollowedMetadata {
     url: String,
     version: Option<u64>,
     looked_ms: Option<u64>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownProvider {
     endpoints: Endpoints,
     keyring: Keyring,
 }
@@ -98,9 +47,9 @@ struct Known {
 impl Provider {
     /// The provider of a configuration.
     #[must_use]
-    pub fn new(rules: &Rules) -> Self {
-        let known = rules.endpoints.clone().map(Known::new);
-        let metadata = known.is_none().then(|| Followed {
+    pub fn new(rules: &OidcRules) -> Self {
+        let known = rules.endpoints.clone().map(KnownProvider::new);
+        let metadata = known.is_none().then(|| FollowedMetadata {
             url: metadata_address(&rules.issuer),
             version: None,
             looked_ms: None,
@@ -109,7 +58,7 @@ impl Provider {
     }
 
     /// Takes over what the background fetched, at most once a second.
-    pub fn look<H: Verify + Store>(&mut self, now_ms: u64, host: &H) {
+    pub fn look<H: Verify + SharedStore>(&mut self, now_ms: u64, host: &H) {
         if let Some(followed) = &mut self.metadata {
             let due = followed.looked_ms.is_none_or(|at| now_ms.abs_diff(at) >= LOOK_EVERY_MS);
             if due {
@@ -136,7 +85,7 @@ impl Provider {
                 known.endpoints = endpoints;
             }
             (known, endpoints) => {
-                if let Some(old) = std::mem::replace(known, endpoints.map(Known::new)) {
+                if let Some(old) = std::mem::replace(known, endpoints.map(KnownProvider::new)) {
                     old.keyring.release(crypto);
                 }
             }
@@ -159,13 +108,13 @@ impl Provider {
     ///
     /// # Errors
     /// Why the keys are still the old ones.
-    pub fn renew_keys<H: Verify + Store + Fetch>(
+    pub fn renew_keys<H: Verify + SharedStore + Fetch>(
         &mut self,
         now_ms: u64,
         host: &H,
     ) -> Result<(), String> {
         let known = self.known.as_mut().ok_or("the provider is not known")?;
-        let place = Place::new("keys", &known.endpoints.jwks, self.refresh);
+        let place = RefreshTarget::new("keys", &known.endpoints.jwks, self.refresh);
         place.renew_early(now_ms, host, &is_key_set)?;
         known.keyring.hurry();
         let _ = known.keyring.look(now_ms, host);
@@ -173,7 +122,7 @@ impl Provider {
     }
 }
 
-impl Known {
+impl KnownProvider {
     fn new(endpoints: Endpoints) -> Self {
         let keyring = Keyring::at(&endpoints.jwks);
         Self { endpoints, keyring }
@@ -185,15 +134,15 @@ impl Known {
 pub struct ProviderRefresher {
     issuer: String,
     refresh: Duration,
-    metadata: Option<Place>,
-    keys: Option<Place>,
+    metadata: Option<RefreshTarget>,
+    keys: Option<RefreshTarget>,
 }
 
 impl ProviderRefresher {
     /// For the provider of a configuration.
     #[must_use]
-    pub fn new(rules: &Rules) -> Self {
-        let place = |what, url: &str| Place::new(what, url, rules.refresh);
+    pub fn new(rules: &OidcRules) -> Self {
+        let place = |what, url: &str| RefreshTarget::new(what, url, rules.refresh);
         let metadata = match rules.endpoints {
             Some(_) => None,
             None => Some(place("metadata", &metadata_address(&rules.issuer))),
@@ -203,7 +152,7 @@ impl ProviderRefresher {
     }
 
     /// Fetches what is due. Returns lines for the log, and the delay to the next call in milliseconds.
-    pub fn tick<H: Store + Fetch>(&mut self, now_ms: u64, host: &H) -> (Vec<String>, u32) {
+    pub fn tick<H: SharedStore + Fetch>(&mut self, now_ms: u64, host: &H) -> (Vec<String>, u32) {
         let mut failures = Vec::new();
         if let Some(place) = &mut self.metadata {
             let issuer = &self.issuer;
@@ -215,7 +164,7 @@ impl ProviderRefresher {
             if let Some(endpoints) = read
                 && self.keys.as_ref().is_none_or(|keys| keys.url() != endpoints.jwks)
             {
-                self.keys = Some(Place::new("keys", &endpoints.jwks, self.refresh));
+                self.keys = Some(RefreshTarget::new("keys", &endpoints.jwks, self.refresh));
             }
         }
         if let Some(place) = &mut self.keys {

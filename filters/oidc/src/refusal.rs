@@ -6,7 +6,7 @@ use crate::id_token::IdTokenFault;
 
 /// Why a request is refused. The text is the body of the answer: it quotes nothing of the request, of a token or of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum OidcRefusal {
     /// The request has no session, and cannot be sent to the login.
     #[error("this request needs a session: open the page in a browser and log in")]
     NoSession,
@@ -66,7 +66,7 @@ pub enum Refusal {
     LogoutCrossSite,
 }
 
-impl Refusal {
+impl OidcRefusal {
     /// The rule id for the decision trail.
     #[must_use]
     pub fn reason(self) -> &'static str {

@@ -4,13 +4,13 @@
 //! received. A browser that sends several requests at once has the same cookie in all of them, and a provider that
 //! replaces refresh tokens would take the second use of one for a theft.
 
-use crate::config::Rules;
-use crate::host::{Claimed, OidcHost};
+use crate::config::OidcRules;
+use crate::host::{KeyWriteResult, OidcHost};
 use crate::id_token::{self, ExpectedIdToken};
 use crate::provider::Provider;
-use crate::refusal::Refusal;
+use crate::refusal::OidcRefusal;
 use crate::seal::Sealer;
-use crate::session::Session;
+use crate::session::OidcSession;
 use crate::tokens::{self, TokenFailure, TokenGrant};
 
 /// In the store: the session ended.
@@ -22,31 +22,31 @@ const PAUSE_MS: u32 = 5_000;
 
 /// What became of the session of a request.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Standing {
+pub enum CheckedSession {
     /// It passes as it is.
-    Same(Session),
+    Same(OidcSession),
     /// It passes, and the browser receives a newer one.
-    Newer(Session),
+    Newer(OidcSession),
 }
 
-fn state_key(session: &Session) -> String {
+fn state_key(session: &OidcSession) -> String {
     format!("session:{}", session.id)
 }
 
-fn turn_key(session: &Session) -> String {
+fn turn_key(session: &OidcSession) -> String {
     format!("turn:{}", session.id)
 }
 
 /// Ends a session, also for those who kept a copy of its cookie.
 ///
 /// # Errors
-/// [`Refusal::NoRoom`]: it cannot be stored, so the session goes on.
-pub fn end<H: OidcHost>(session: &Session, host: &H) -> Result<(), Refusal> {
+/// [`OidcRefusal::NoRoom`]: it cannot be stored, so the session goes on.
+pub fn end<H: OidcHost>(session: &OidcSession, host: &H) -> Result<(), OidcRefusal> {
     let left_ms = session.left_s(host.now_ms()).saturating_mul(1000);
     let ttl_ms = u32::try_from(left_ms).unwrap_or(u32::MAX).max(1);
     host.write(&state_key(session), ENDED, ttl_ms).map_err(|why| {
         host.warn(&format!("the logout cannot be stored, so the session stays valid: {why}"));
-        Refusal::NoRoom
+        OidcRefusal::NoRoom
     })
 }
 
@@ -55,64 +55,64 @@ pub fn end<H: OidcHost>(session: &Session, host: &H) -> Result<(), Refusal> {
 /// # Errors
 /// The session does not pass.
 pub fn confirm<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     provider: &mut Provider,
     sealer: &Sealer,
-    session: Session,
+    session: OidcSession,
     host: &H,
-) -> Result<Standing, Refusal> {
+) -> Result<CheckedSession, OidcRefusal> {
     let now_ms = host.now_ms();
     let standing = match host.read(&state_key(&session)) {
-        None => Standing::Same(session),
-        Some(stored) if stored.value == ENDED => return Err(Refusal::SessionEnded),
+        None => CheckedSession::Same(session),
+        Some(stored) if stored.value == ENDED => return Err(OidcRefusal::SessionEnded),
         Some(stored) => match newer(sealer, &stored.value, &session, now_ms) {
-            Some(newer) => Standing::Newer(newer),
-            None => Standing::Same(session),
+            Some(newer) => CheckedSession::Newer(newer),
+            None => CheckedSession::Same(session),
         },
     };
-    let (Standing::Same(session) | Standing::Newer(session)) = &standing;
+    let (CheckedSession::Same(session) | CheckedSession::Newer(session)) = &standing;
     if !session.is_due(now_ms) {
         return Ok(standing);
     }
     let waiting = |refusal| if session.is_confirmed(now_ms) { None } else { Some(refusal) };
     let pause_ms = rules.timeout_ms.saturating_add(PAUSE_MS);
     match host.claim(&turn_key(session), pause_ms) {
-        Claimed::First => {}
-        Claimed::Taken => return waiting(Refusal::Renewing).map_or(Ok(standing), Err),
+        KeyWriteResult::First => {}
+        KeyWriteResult::Taken => return waiting(OidcRefusal::Renewing).map_or(Ok(standing), Err),
         // Who cannot say that it asks does not: the second use of a refresh token would end the session.
-        Claimed::NoRoom => {
+        KeyWriteResult::NoRoom => {
             host.warn("a session is not renewed: the store has no room");
-            return waiting(Refusal::NoRoom).map_or(Ok(standing), Err);
+            return waiting(OidcRefusal::NoRoom).map_or(Ok(standing), Err);
         }
     }
     match renew(rules, provider, session, host) {
         Ok(renewed) => {
             keep(sealer, &renewed, host);
-            Ok(Standing::Newer(renewed))
+            Ok(CheckedSession::Newer(renewed))
         }
         Err(RenewalFailure::Ended) => {
             // Without room each request of it asks the provider again, and hears the same.
             let _ = end(session, host);
-            Err(Refusal::SessionEnded)
+            Err(OidcRefusal::SessionEnded)
         }
         // The turn stays taken for a while, so that a provider in trouble is not asked by every request.
         Err(RenewalFailure::Unavailable(why)) => {
             host.warn(&format!("a session cannot be renewed: {why}"));
-            waiting(Refusal::Unavailable).map_or(Ok(standing), Err)
+            waiting(OidcRefusal::Unavailable).map_or(Ok(standing), Err)
         }
     }
 }
 
 /// The session in the store, if it is a later one than that of the cookie.
-fn newer(sealer: &Sealer, stored: &[u8], than: &Session, now_ms: u64) -> Option<Session> {
+fn newer(sealer: &Sealer, stored: &[u8], than: &OidcSession, now_ms: u64) -> Option<OidcSession> {
     let sealed = std::str::from_utf8(stored).ok()?;
-    let session = Session::open(sealer, sealed, now_ms).ok()?;
+    let session = OidcSession::open(sealer, sealed, now_ms).ok()?;
     (session.id == than.id && session.renewals > than.renewals).then_some(session)
 }
 
 /// Lets other requests with the older cookie have the renewed session, and the next renewal its turn. Where they cannot have
 /// it, the turn stays taken for a while, so that they do not use its older token at once.
-fn keep<H: OidcHost>(sealer: &Sealer, renewed: &Session, host: &H) {
+fn keep<H: OidcHost>(sealer: &Sealer, renewed: &OidcSession, host: &H) {
     let Some(sealed) = renewed.seal(sealer, host) else { return };
     match host.write(&state_key(renewed), sealed.as_bytes(), RENEWED_MS) {
         Ok(()) => host.remove(&turn_key(renewed)),
@@ -130,11 +130,11 @@ enum RenewalFailure {
 }
 
 fn renew<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     provider: &mut Provider,
-    session: &Session,
+    session: &OidcSession,
     host: &H,
-) -> Result<Session, RenewalFailure> {
+) -> Result<OidcSession, RenewalFailure> {
     let unavailable = |why: &str| RenewalFailure::Unavailable(why.to_owned());
     let renewal = session.renewal.as_ref().ok_or_else(|| unavailable("it has no token"))?;
     let endpoints = provider.endpoints().ok_or_else(|| unavailable("no metadata yet"))?;
@@ -151,7 +151,7 @@ fn renew<H: OidcHost>(
             let expected = ExpectedIdToken::Renewal { nonce: &session.nonce, subject };
             let checked = checked(rules, provider, text, expected, host);
             Some(checked.map_err(|refusal| match refusal {
-                Refusal::NoProvider => unavailable("the keys of the provider are not known"),
+                OidcRefusal::NoProvider => unavailable("the keys of the provider are not known"),
                 other => {
                     host.warn(&format!("a session ends: {}", other.reason()));
                     RenewalFailure::Ended
@@ -167,23 +167,25 @@ fn renew<H: OidcHost>(
 /// # Errors
 /// The token does not hold, or there are no keys.
 pub(crate) fn checked<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     provider: &mut Provider,
     text: &str,
     expected: ExpectedIdToken<'_>,
     host: &H,
-) -> Result<serde_json::Map<String, serde_json::Value>, Refusal> {
+) -> Result<serde_json::Map<String, serde_json::Value>, OidcRefusal> {
     let now_ms = host.now_ms();
     let check = |provider: &Provider| {
         let ring = provider.keyring().and_then(|keyring| keyring.ring());
-        let ring = ring.ok_or(Refusal::NoProvider)?;
-        id_token::verified(rules, text, ring, expected, now_ms, host).map_err(Refusal::IdToken)
+        let ring = ring.ok_or(OidcRefusal::NoProvider)?;
+        id_token::verified(rules, text, ring, expected, now_ms, host).map_err(OidcRefusal::IdToken)
     };
     let first = check(provider);
     let outdated = matches!(
         first,
-        Err(Refusal::NoProvider
-            | Refusal::IdToken(id_token::IdTokenFault::Key | id_token::IdTokenFault::Signature))
+        Err(OidcRefusal::NoProvider
+            | OidcRefusal::IdToken(
+                id_token::IdTokenFault::Key | id_token::IdTokenFault::Signature
+            ))
     );
     if !outdated {
         return first;

@@ -24,7 +24,7 @@ const LONGEST: usize = 16 * 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A session.
-    Session,
+    OidcSession,
     /// A login in progress.
     Login,
 }
@@ -32,7 +32,7 @@ pub enum Purpose {
 impl Purpose {
     fn label(self) -> &'static str {
         match self {
-            Self::Session => "tamis/oidc 1 session",
+            Self::OidcSession => "tamis/oidc 1 session",
             Self::Login => "tamis/oidc 1 login",
         }
     }
@@ -54,7 +54,7 @@ struct DerivedKeys {
 impl DerivedKeys {
     fn of(&self, purpose: Purpose) -> &XChaCha20Poly1305 {
         match purpose {
-            Purpose::Session => &self.session,
+            Purpose::OidcSession => &self.session,
             Purpose::Login => &self.login,
         }
     }
@@ -134,5 +134,5 @@ fn derived<H: OidcHost>(secret: &str, host: &H) -> Result<DerivedKeys, String> {
         let octets = host.derive(secret, purpose.label())?;
         XChaCha20Poly1305::new_from_slice(&octets).map_err(|_| "the host derives no key".to_owned())
     };
-    Ok(DerivedKeys { session: key(Purpose::Session)?, login: key(Purpose::Login)? })
+    Ok(DerivedKeys { session: key(Purpose::OidcSession)?, login: key(Purpose::Login)? })
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::config::Rules;
+use crate::config::OidcRules;
 use crate::host::OidcHost;
 use crate::seal::{Purpose, Sealer};
 use crate::tokens::ProviderTokens;
@@ -19,7 +19,7 @@ const SHORTEST_LIFETIME_S: u64 = 10;
 
 /// A session, as it is sealed in its cookie. Times are seconds since 1970.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Session {
+pub struct OidcSession {
     /// Names it for this proxy, whatever cookie it is in.
     #[serde(rename = "i")]
     pub id: String,
@@ -66,11 +66,11 @@ pub enum SessionFault {
     Expired,
 }
 
-impl Session {
+impl OidcSession {
     /// A new session, with an id that nobody had before.
     #[must_use]
     pub fn begin<H: OidcHost>(
-        rules: &Rules,
+        rules: &OidcRules,
         claims: Map<String, Value>,
         nonce: String,
         tokens: ProviderTokens,
@@ -93,7 +93,7 @@ impl Session {
     #[must_use]
     pub fn renewed<H: OidcHost>(
         mut self,
-        rules: &Rules,
+        rules: &OidcRules,
         claims: Option<Map<String, Value>>,
         tokens: ProviderTokens,
         host: &H,
@@ -107,7 +107,7 @@ impl Session {
 
     fn confirmed<H: OidcHost>(
         mut self,
-        rules: &Rules,
+        rules: &OidcRules,
         tokens: ProviderTokens,
         now_s: u64,
         host: &H,
@@ -136,7 +136,7 @@ impl Session {
     /// # Errors
     /// It was not sealed here, or is over.
     pub fn open(sealer: &Sealer, sealed: &str, now_ms: u64) -> Result<Self, SessionFault> {
-        let text = sealer.open(Purpose::Session, sealed).ok_or(SessionFault::Invalid)?;
+        let text = sealer.open(Purpose::OidcSession, sealed).ok_or(SessionFault::Invalid)?;
         let session: Self = serde_json::from_slice(&text).map_err(|_| SessionFault::Invalid)?;
         if now_ms / 1000 >= session.ends_s {
             return Err(SessionFault::Expired);
@@ -147,7 +147,7 @@ impl Session {
     /// The text of its cookie; `None` without keys.
     pub fn seal<H: OidcHost>(&self, sealer: &Sealer, host: &H) -> Option<String> {
         let text = serde_json::to_vec(self).ok()?;
-        sealer.seal(Purpose::Session, &text, host)
+        sealer.seal(Purpose::OidcSession, &text, host)
     }
 
     /// Seconds until it ends.
@@ -170,7 +170,7 @@ impl Session {
 }
 
 /// The claims that a request or a later check needs.
-fn kept(rules: &Rules, mut claims: Map<String, Value>) -> Map<String, Value> {
+fn kept(rules: &OidcRules, mut claims: Map<String, Value>) -> Map<String, Value> {
     claims.retain(|name, _| name == "sub" || rules.keeps(name));
     claims
 }

@@ -9,13 +9,13 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPai
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use tamis_jose::algorithm::Algorithm;
-use tamis_jose::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
+use tamis_jose::algorithm::SigningAlgorithm;
+use tamis_jose::host::{Fetch, FetchedResponse, SharedStore, StoredValue, Verify};
 use tamis_sdk::{Config, Edit, Method, View, request, view::packed};
 
-use crate::config::Rules;
-use crate::host::{Claimed, FormPost, OidcHost};
-use crate::policy::{OidcDecision, Policy};
+use crate::config::OidcRules;
+use crate::host::{FormPost, KeyWriteResult, OidcHost};
+use crate::policy::{OidcDecision, OidcPolicy};
 use crate::provider::ProviderRefresher;
 
 #[path = "../../jose/tests/harness/native.rs"]
@@ -55,7 +55,13 @@ impl Verify for Host {
     fn import_key(&self, jwk: &str) -> Result<u32, String> {
         self.native.import_key(jwk)
     }
-    fn verify(&self, key: u32, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    fn verify(
+        &self,
+        key: u32,
+        algorithm: SigningAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         self.native.verify(key, algorithm, message, signature)
     }
     fn sha256(&self, message: &[u8]) -> Vec<u8> {
@@ -66,7 +72,7 @@ impl Verify for Host {
     }
 }
 
-impl Store for Host {
+impl SharedStore for Host {
     fn read(&self, key: &str) -> Option<StoredValue> {
         let stored = self.stored.borrow();
         let (value, ends_ms) = stored.get(key)?;
@@ -120,13 +126,13 @@ impl OidcHost for Host {
         let (status, body) = self.answer.borrow().clone()?;
         Ok(FetchedResponse { status, body: body.to_string().into_bytes() })
     }
-    fn claim(&self, key: &str, ttl_ms: u32) -> Claimed {
+    fn claim(&self, key: &str, ttl_ms: u32) -> KeyWriteResult {
         if self.read(key).is_some() {
-            return Claimed::Taken;
+            return KeyWriteResult::Taken;
         }
         match self.write(key, b"1", ttl_ms) {
-            Ok(()) => Claimed::First,
-            Err(_) => Claimed::NoRoom,
+            Ok(()) => KeyWriteResult::First,
+            Err(_) => KeyWriteResult::NoRoom,
         }
     }
     fn warn(&self, line: &str) {
@@ -138,7 +144,7 @@ impl OidcHost for Host {
 struct Scene {
     host: Host,
     key: EcdsaKeyPair,
-    policy: Policy,
+    policy: OidcPolicy,
     reads: Vec<String>,
     refresher: ProviderRefresher,
 }
@@ -187,8 +193,8 @@ fn settings() -> Value {
     })
 }
 
-fn rules(settings: &Value) -> Rules {
-    Rules::check(&Config::parse(&settings.to_string()).unwrap()).unwrap()
+fn rules(settings: &Value) -> OidcRules {
+    OidcRules::check(&Config::parse(&settings.to_string()).unwrap()).unwrap()
 }
 
 fn metadata() -> Value {
@@ -226,7 +232,7 @@ fn scene_of(settings: &Value) -> Scene {
     };
     let rules = rules(settings);
     let (reads, refresher) = (rules.interest().reads, ProviderRefresher::new(&rules));
-    let mut scene = Scene { host, key, policy: Policy::new(rules), reads, refresher };
+    let mut scene = Scene { host, key, policy: OidcPolicy::new(rules), reads, refresher };
     scene.tick();
     scene
 }

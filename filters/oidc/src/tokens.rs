@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tamis_jose::host::FetchedResponse;
 use tamis_jose::json::unique_object;
 
-use crate::config::{ClientAuthentication, Rules};
+use crate::config::{ClientAuthentication, OidcRules};
 use crate::host::{FormPost, OidcHost};
 
 /// Longest token that is taken from an answer.
@@ -62,7 +62,7 @@ pub enum TokenFailure {
 /// # Errors
 /// There are no tokens.
 pub fn ask<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     endpoint: &str,
     grant: TokenGrant<'_>,
     host: &H,
@@ -73,7 +73,7 @@ pub fn ask<H: OidcHost>(
 }
 
 fn question<H: OidcHost>(
-    rules: &Rules,
+    rules: &OidcRules,
     endpoint: &str,
     grant: TokenGrant<'_>,
     host: &H,

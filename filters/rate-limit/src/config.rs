@@ -1,12 +1,11 @@
 //! What the operator writes, and the rules that it becomes.
 
-use std::time::Duration;
-
 use serde::Deserialize;
 use tamis_sdk::{ConfigError, GatewayDuration};
 
 use crate::fields;
 use crate::key::ADDRESS;
+use crate::limit::{Limit, MissingFieldRule};
 
 /// The configuration.
 #[derive(Clone, Debug, Deserialize)]
@@ -54,43 +53,13 @@ fn half() -> u8 {
     64
 }
 
-/// What becomes of a request without one of the fields of a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MissingFieldRule {
-    /// All requests without the field share a bucket.
-    #[default]
-    Share,
-    /// The limit does not apply.
-    Skip,
-}
-
 /// The configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rules {
+pub struct RateLimitRules {
     /// In order.
     pub limits: Vec<Limit>,
     /// The value of `RateLimit-Policy`.
     pub policy: Option<String>,
-}
-
-/// One limit, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Limit {
-    /// Class of the Grant.
-    pub class: String,
-    /// As `interest.reads` names them.
-    pub fields: Vec<String>,
-    /// See [`LimitSettings::absent`].
-    pub absent: MissingFieldRule,
-    /// At least 1.
-    pub tokens: u32,
-    /// At most 128.
-    pub ipv6_prefix_length: u8,
-    /// See [`LimitSettings::quota`].
-    pub quota: Option<u32>,
-    /// See [`LimitSettings::window`]; whole seconds.
-    pub window: Option<Duration>,
 }
 
 /// Limits: each is a call to the host for every request.
@@ -104,7 +73,7 @@ const MAX_NAME_OCTETS: usize = 64;
 /// Largest number of a structured field (RFC 9651 §3.3.1) that is also a count of requests.
 const MAX_QUOTA: u32 = 1_000_000_000;
 
-impl Rules {
+impl RateLimitRules {
     /// Checks settings.
     ///
     /// # Errors

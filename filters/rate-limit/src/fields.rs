@@ -3,8 +3,8 @@
 
 use std::fmt::Write as _;
 
-use crate::Outcome;
-use crate::config::Limit;
+use crate::LimitOutcome;
+use crate::limit::Limit;
 
 /// What is left.
 pub const REMAINING: &str = "ratelimit";
@@ -31,9 +31,9 @@ fn separator(before: &str) -> &'static str {
 
 /// The value of `RateLimit` as the limits are asked.
 #[derive(Clone, Debug, Default)]
-pub struct Remaining(String);
+pub struct RateLimitHeader(String);
 
-impl Remaining {
+impl RateLimitHeader {
     /// A limit let the request pass; so many more of its kind may follow at once.
     pub fn passes(&mut self, class: &str, requests: u32) {
         let _ = write!(self.0, "{}\"{class}\";r={requests}", separator(&self.0));
@@ -41,13 +41,13 @@ impl Remaining {
 
     /// A limit refused the request.
     #[must_use]
-    pub fn refused(mut self, class: &str, wait_ms: u32) -> Outcome {
+    pub fn refused(mut self, class: &str, wait_ms: u32) -> LimitOutcome {
         let after = (wait_ms < u32::MAX).then(|| wait_ms.div_ceil(1000).max(1));
         let _ = write!(self.0, "{}\"{class}\";r=0", separator(&self.0));
         if let Some(seconds) = after {
             let _ = write!(self.0, ";t={seconds}");
         }
-        Outcome::Refused { remaining: self.0, after }
+        LimitOutcome::Refused { remaining: self.0, after }
     }
 
     /// The value; `None`: no limit was asked.

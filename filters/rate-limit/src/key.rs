@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use tamis_sdk::View;
 
-use crate::config::{Limit, MissingFieldRule};
+use crate::limit::{Limit, MissingFieldRule};
 
 /// The address of the peer.
 pub const ADDRESS: &str = "@source.address";

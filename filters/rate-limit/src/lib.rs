@@ -12,9 +12,10 @@ use tamis_sdk::{
 pub mod config;
 pub mod fields;
 pub mod key;
+pub mod limit;
 
-use config::{RateLimitSettings, Rules};
-use fields::{POLICY, REMAINING, Remaining};
+use config::{RateLimitRules, RateLimitSettings};
+use fields::{POLICY, REMAINING, RateLimitHeader};
 
 /// Key of the value that the hook on requests leaves for the one on responses.
 const KEPT: &str = "remaining";
@@ -30,9 +31,9 @@ pub trait Buckets {
 
 /// The buckets of the host.
 #[derive(Clone, Copy, Debug)]
-pub struct Host;
+pub struct RateLimitHost;
 
-impl Buckets for Host {
+impl Buckets for RateLimitHost {
     fn take(&self, class: &str, key: &str, tokens: u32) -> Result<u32, u32> {
         quota::take(class, key, tokens)
     }
@@ -41,12 +42,12 @@ impl Buckets for Host {
 /// The policy.
 #[derive(Clone, Debug)]
 pub struct RateLimit {
-    rules: Rules,
+    rules: RateLimitRules,
 }
 
 /// What became of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LimitOutcome {
     /// It passes; the value of `RateLimit`, if a bucket was asked.
     Passes(Option<String>),
     /// A bucket is empty.
@@ -61,14 +62,14 @@ pub enum Outcome {
 impl RateLimit {
     /// A policy of checked rules.
     #[must_use]
-    pub fn new(rules: Rules) -> Self {
+    pub fn new(rules: RateLimitRules) -> Self {
         Self { rules }
     }
 
     /// Asks the bucket of each limit, in order, until one is empty. Tokens that were taken before stay
     /// taken: a client that is refused still counts where it was let pass.
-    pub fn ask(&self, seen: View<'_>, buckets: &impl Buckets) -> Outcome {
-        let mut left = Remaining::default();
+    pub fn ask(&self, seen: View<'_>, buckets: &impl Buckets) -> LimitOutcome {
+        let mut left = RateLimitHeader::default();
         for limit in &self.rules.limits {
             let Some(key) = key::of(limit, seen) else { continue };
             match buckets.take(&limit.class, &key, limit.tokens) {
@@ -76,7 +77,7 @@ impl RateLimit {
                 Err(wait_ms) => return left.refused(&limit.class, wait_ms),
             }
         }
-        Outcome::Passes(left.value())
+        LimitOutcome::Passes(left.value())
     }
 
     fn answer(&self, remaining: String, after: Option<u32>) -> request::Decision {
@@ -97,14 +98,14 @@ impl Filter for RateLimit {
     const SCHEMA: &'static str = include_str!("../schema.json");
 
     fn check(settings: &RateLimitSettings) -> Result<(), Vec<ConfigError>> {
-        Rules::check(settings).map(drop)
+        RateLimitRules::check(settings).map(drop)
     }
 
     fn configure(settings: RateLimitSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let rules = Rules::check(&settings)?;
+        let rules = RateLimitRules::check(&settings)?;
         for limit in &rules.limits {
             // A class that the Grant does not name is a trap: at load, and not at the first request.
-            let _ = Host.take(&limit.class, "", 0);
+            let _ = RateLimitHost.take(&limit.class, "", 0);
         }
         let interest = Interest::reading(rules.reads().iter().map(String::as_str))
             .writing([REMAINING, POLICY]);
@@ -114,10 +115,10 @@ impl Filter for RateLimit {
 
 impl Request for RateLimit {
     fn on_request(&mut self, seen: View<'_>) -> request::Decision {
-        match self.ask(seen, &Host) {
-            Outcome::Refused { remaining, after } => self.answer(remaining, after),
-            Outcome::Passes(None) => request::Decision::pass(),
-            Outcome::Passes(Some(value)) => {
+        match self.ask(seen, &RateLimitHost) {
+            LimitOutcome::Refused { remaining, after } => self.answer(remaining, after),
+            LimitOutcome::Passes(None) => request::Decision::pass(),
+            LimitOutcome::Passes(Some(value)) => {
                 // Without room for it, the response lacks the field; the request was counted.
                 let _ =
                     exchange_state::write(exchange_state::Scope::Exchange, KEPT, value.as_bytes());

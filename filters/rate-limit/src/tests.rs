@@ -30,18 +30,18 @@ fn buckets(size: u32) -> Fixed {
     Fixed { size, taken: RefCell::default() }
 }
 
-fn rules(config: &str) -> Rules {
-    Rules::check(&Config::parse(config).unwrap()).unwrap()
+fn rules(config: &str) -> RateLimitRules {
+    RateLimitRules::check(&Config::parse(config).unwrap()).unwrap()
 }
 
-fn ask(rules: &Rules, fields: &[(&str, &[u8])], buckets: &Fixed) -> Outcome {
+fn ask(rules: &RateLimitRules, fields: &[(&str, &[u8])], buckets: &Fixed) -> LimitOutcome {
     let reads = rules.reads();
     let raw = packed(&reads, fields);
     RateLimit::new(rules.clone()).ask(View::new(&raw, &reads), buckets)
 }
 
-fn passes(value: &str) -> Outcome {
-    Outcome::Passes(Some(value.to_owned()))
+fn passes(value: &str) -> LimitOutcome {
+    LimitOutcome::Passes(Some(value.to_owned()))
 }
 
 #[test]
@@ -50,7 +50,8 @@ fn a_client_that_took_its_tokens_waits_and_another_does_not() {
     let from = |address: &str| ask(&rules, &[("@source.address", address.as_bytes())], &buckets);
     assert_eq!(from("192.0.2.1"), passes(r#""client";r=1"#));
     assert_eq!(from("::ffff:192.0.2.1"), passes(r#""client";r=0"#));
-    let refused = Outcome::Refused { remaining: r#""client";r=0;t=2"#.to_owned(), after: Some(2) };
+    let refused =
+        LimitOutcome::Refused { remaining: r#""client";r=0;t=2"#.to_owned(), after: Some(2) };
     assert_eq!(from("192.0.2.1"), refused);
     assert_eq!(from("192.0.2.2"), passes(r#""client";r=1"#));
 }
@@ -84,17 +85,20 @@ fn limits_are_asked_in_order_and_each_is_named() {
     let user: [(&str, &[u8]); 1] = [("x-user", b"ann")];
     assert_eq!(ask(&rules, &user, &buckets), passes(r#""user";r=6, "all";r=1"#));
     assert_eq!(ask(&rules, &[], &buckets), passes(r#""all";r=0"#));
-    let refused =
-        Outcome::Refused { remaining: r#""user";r=5, "all";r=0;t=2"#.to_owned(), after: Some(2) };
+    let refused = LimitOutcome::Refused {
+        remaining: r#""user";r=5, "all";r=0;t=2"#.to_owned(),
+        after: Some(2),
+    };
     assert_eq!(ask(&rules, &user, &buckets), refused);
 }
 
 #[test]
 fn a_wait_without_end_is_not_promised_an_end() {
-    let refused = Remaining::default().refused("c", u32::MAX);
-    assert_eq!(refused, Outcome::Refused { remaining: r#""c";r=0"#.to_owned(), after: None });
+    let refused = RateLimitHeader::default().refused("c", u32::MAX);
+    assert_eq!(refused, LimitOutcome::Refused { remaining: r#""c";r=0"#.to_owned(), after: None });
     for (wait_ms, seconds) in [(0, 1), (1, 1), (1000, 1), (1001, 2), (u32::MAX - 1, 4_294_968)] {
-        let Outcome::Refused { after, .. } = Remaining::default().refused("c", wait_ms) else {
+        let LimitOutcome::Refused { after, .. } = RateLimitHeader::default().refused("c", wait_ms)
+        else {
             panic!()
         };
         assert_eq!(after, Some(seconds), "{wait_ms}");
@@ -134,7 +138,7 @@ fn each_mistake_is_reported_at_its_place() {
         (r#"{"class":"a","quota":1,"window":"500ms"}"#, "/limits/0/window", "whole seconds"),
     ] {
         let settings = Config::parse(&format!(r#"{{"limits":[{limit}]}}"#)).unwrap();
-        let errors = Rules::check(&settings).unwrap_err();
+        let errors = RateLimitRules::check(&settings).unwrap_err();
         assert_eq!(errors[0].pointer, pointer, "{limit}: {errors:?}");
         assert!(errors[0].message.contains(part), "{limit}: {errors:?}");
     }

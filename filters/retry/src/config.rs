@@ -20,10 +20,10 @@ pub struct RetrySettings {
     /// gRPC codes that count as failure. Default 14 (unavailable).
     pub grpc_statuses: Option<Vec<u32>>,
     /// How long to wait.
-    pub backoff: Option<Backoff>,
+    pub backoff: Option<RetryBackoff>,
     /// Also retry requests that may have taken effect. Default no.
     pub non_idempotent: Option<bool>,
-    /// Wait as long as the upstream's `retry-after` asks; if that is longer than [`Backoff::max`], pass the
+    /// Wait as long as the upstream's `retry-after` asks; if that is longer than [`RetryBackoff::max`], pass the
     /// response on instead. Default yes.
     pub honor_retry_after: Option<bool>,
     /// Overrides for rules, by `namespace/route/rule`.
@@ -43,7 +43,7 @@ pub struct Override {
     /// See [`RetrySettings::grpc_statuses`].
     pub grpc_statuses: Option<Vec<u32>>,
     /// See [`RetrySettings::backoff`].
-    pub backoff: Option<Backoff>,
+    pub backoff: Option<RetryBackoff>,
     /// See [`RetrySettings::non_idempotent`].
     pub non_idempotent: Option<bool>,
     /// See [`RetrySettings::honor_retry_after`].
@@ -84,7 +84,7 @@ impl RetryCondition {
 /// Waits double from `base` up to `max`; the actual wait is a random part of each.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Backoff {
+pub struct RetryBackoff {
     /// Before the second attempt.
     #[serde(default = "base")]
     pub base: GatewayDuration,
@@ -103,7 +103,7 @@ fn max() -> GatewayDuration {
 
 /// The settings that apply to one rule.
 #[derive(Clone, Debug)]
-pub struct Policy {
+pub struct RuleRetryPolicy {
     /// Attempts in total.
     pub attempts: u32,
     /// Failures that are retried.
@@ -113,14 +113,14 @@ pub struct Policy {
     /// gRPC codes that count as failure.
     pub grpc_statuses: Vec<u32>,
     /// How long to wait.
-    pub backoff: Backoff,
+    pub backoff: RetryBackoff,
     /// Whether requests that may have taken effect are retried.
     pub non_idempotent: bool,
     /// Whether `retry-after` is respected.
     pub honor_retry_after: bool,
 }
 
-impl Default for Policy {
+impl Default for RuleRetryPolicy {
     fn default() -> Self {
         Self {
             attempts: 3,
@@ -132,14 +132,14 @@ impl Default for Policy {
             ],
             statuses: vec![502, 503, 504],
             grpc_statuses: vec![14],
-            backoff: Backoff { base: base(), max: max() },
+            backoff: RetryBackoff { base: base(), max: max() },
             non_idempotent: false,
             honor_retry_after: true,
         }
     }
 }
 
-impl Policy {
+impl RuleRetryPolicy {
     /// This policy with the overrides of a rule.
     #[must_use]
     pub fn with(&self, rule: &Override) -> Self {
@@ -181,8 +181,8 @@ impl Policy {
 impl RetrySettings {
     /// The policy of rules without overrides, and the policies of the others.
     #[must_use]
-    pub fn policies(&self) -> (Policy, HashMap<String, Policy>) {
-        let shared = Policy::default().with(&Override {
+    pub fn policies(&self) -> (RuleRetryPolicy, HashMap<String, RuleRetryPolicy>) {
+        let shared = RuleRetryPolicy::default().with(&Override {
             attempts: self.attempts,
             retry_on: self.retry_on.clone(),
             statuses: self.statuses.clone(),

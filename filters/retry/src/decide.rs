@@ -2,11 +2,11 @@
 
 use tamis_sdk::retry::{Cause, Decision, Failure, Verdict};
 
-use crate::config::{Policy, RetryCondition};
+use crate::config::{RetryCondition, RuleRetryPolicy};
 
 /// Whether and when to retry. `random` is any number, all equally likely.
 #[must_use]
-pub fn decide(policy: &Policy, failure: &Failure, random: u64) -> Decision {
+pub fn decide(policy: &RuleRetryPolicy, failure: &Failure, random: u64) -> Decision {
     match refusal(policy, failure) {
         Some(reason) => give_up(reason),
         None => wait(policy, failure, random),
@@ -14,7 +14,7 @@ pub fn decide(policy: &Policy, failure: &Failure, random: u64) -> Decision {
 }
 
 /// Why the failure is not retried, if so.
-fn refusal(policy: &Policy, failure: &Failure) -> Option<&'static str> {
+fn refusal(policy: &RuleRetryPolicy, failure: &Failure) -> Option<&'static str> {
     let wanted = RetryCondition::of(failure.cause).is_some_and(|on| policy.retry_on.contains(&on));
     if !wanted || !status_counts(policy, failure) {
         return Some("retry.not-configured");
@@ -34,13 +34,13 @@ fn refusal(policy: &Policy, failure: &Failure) -> Option<&'static str> {
     (failure.budget_left == 0).then_some("retry.budget-empty")
 }
 
-fn status_counts(policy: &Policy, failure: &Failure) -> bool {
+fn status_counts(policy: &RuleRetryPolicy, failure: &Failure) -> bool {
     failure.cause != Cause::Status
         || policy.statuses.contains(&failure.status)
         || failure.grpc_status.is_some_and(|code| policy.grpc_statuses.contains(&code))
 }
 
-fn wait(policy: &Policy, failure: &Failure, random: u64) -> Decision {
+fn wait(policy: &RuleRetryPolicy, failure: &Failure, random: u64) -> Decision {
     let asked = failure.retry_after_ms.filter(|_| policy.honor_retry_after);
     if asked.is_some_and(|asked| asked > policy.backoff.max.millis()) {
         // An upstream does not determine how long a client waits here: the client gets the response, and
@@ -69,7 +69,7 @@ fn wait(policy: &Policy, failure: &Failure, random: u64) -> Decision {
 
 /// Full jitter: anything from zero to the doubled base, so that the retries of many clients do not
 /// coincide.
-fn backoff_ms(policy: &Policy, attempt: u32, random: u64) -> u32 {
+fn backoff_ms(policy: &RuleRetryPolicy, attempt: u32, random: u64) -> u32 {
     let factor = 1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
     let longest = policy.backoff.base.millis().saturating_mul(factor);
     let longest = longest.min(policy.backoff.max.millis());

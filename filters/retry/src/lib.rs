@@ -10,7 +10,7 @@ use tamis_sdk::{ConfigError, Filter, Interest, Retry, View, random};
 pub mod config;
 pub mod decide;
 
-use config::{Policy, RetryCondition, RetrySettings};
+use config::{RetryCondition, RetrySettings, RuleRetryPolicy};
 
 /// The attribute that names the matched rule as `namespace/route/rule`.
 const RULE: &str = "@route.name";
@@ -18,8 +18,8 @@ const RULE: &str = "@route.name";
 /// The policy: one for all rules, and those of rules with overrides.
 #[derive(Debug)]
 pub struct RetryPolicy {
-    shared: Policy,
-    rules: HashMap<String, Policy>,
+    shared: RuleRetryPolicy,
+    rules: HashMap<String, RuleRetryPolicy>,
 }
 
 impl RetryPolicy {
@@ -32,7 +32,7 @@ impl RetryPolicy {
 
     /// The policy that applies to an exchange.
     #[must_use]
-    pub fn of(&self, seen: View<'_>) -> &Policy {
+    pub fn of(&self, seen: View<'_>) -> &RuleRetryPolicy {
         seen.attribute(RULE).and_then(|rule| self.rules.get(rule)).unwrap_or(&self.shared)
     }
 }

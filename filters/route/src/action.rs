@@ -5,8 +5,8 @@ use tamis_sdk::{ConfigError, reply, router};
 
 use crate::condition::TooLong;
 use crate::config::{
-    Filter, FilterKind, Fraction, HeaderModifier, Mirror, PathModifier, PathModifierKind, Redirect,
-    Rule,
+    FilterKind, HeaderEdits, MirrorFilter, MirrorShare, PathChange, PathChangeKind, RedirectFilter,
+    RouteRule, RuleFilter,
 };
 use crate::pattern::without_port;
 
@@ -24,7 +24,7 @@ pub struct Action {
     changes: Changes,
     backends: Vec<Backend>,
     total_weight: u64,
-    redirect: Option<Redirect>,
+    redirect: Option<RedirectFilter>,
     request_timeout_ms: u32,
     attempt_timeout_ms: u32,
 }
@@ -42,12 +42,12 @@ struct Changes {
     request: Vec<Edit>,
     response: Vec<Edit>,
     mirrors: Vec<router::Mirror>,
-    path: Option<PathModifier>,
+    path: Option<PathChange>,
 }
 
 /// The parts of the request that an action needs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Target<'a> {
+pub struct RequestTarget<'a> {
     /// Number of the exchange; decides between weighted backends.
     pub exchange: u64,
     /// `http` or `https`.
@@ -68,7 +68,7 @@ impl Action {
     /// # Errors
     /// Each filter that is incomplete or not allowed in its place; `pointer` is the place of the rule.
     pub fn new(
-        rule: &Rule,
+        rule: &RouteRule,
         services: &mut Services,
         pointer: &str,
     ) -> Result<Self, Vec<ConfigError>> {
@@ -104,7 +104,7 @@ impl Action {
 
     /// The choice for one request.
     #[must_use]
-    pub fn choose(&self, rule: u32, target: &Target<'_>) -> router::Choice {
+    pub fn choose(&self, rule: u32, target: &RequestTarget<'_>) -> router::Choice {
         if let Some(redirect) = &self.redirect {
             return router::Choice::Answer(redirected(redirect, target));
         }
@@ -163,7 +163,7 @@ impl Action {
         &self,
         rule: u32,
         backend: &Backend,
-        target: &Target<'_>,
+        target: &RequestTarget<'_>,
     ) -> Option<router::Selection> {
         let both = [&self.changes, &backend.changes];
         let path = both.iter().rev().find_map(|changes| changes.path.as_ref());
@@ -236,7 +236,7 @@ impl Services {
 impl Changes {
     fn take(
         &mut self,
-        filter: &Filter,
+        filter: &RuleFilter,
         services: &mut Services,
         pointer: &str,
     ) -> Result<(), ConfigError> {
@@ -280,7 +280,7 @@ impl Changes {
     }
 }
 
-fn modify(edits: &mut Vec<Edit>, modifier: &HeaderModifier) {
+fn modify(edits: &mut Vec<Edit>, modifier: &HeaderEdits) {
     let name = |name: &str| name.to_ascii_lowercase();
     edits.extend(modifier.set.iter().map(|h| Edit::set(name(&h.name), h.value.clone())));
     edits.extend(modifier.add.iter().map(|h| Edit::add(name(&h.name), h.value.clone())));
@@ -300,11 +300,13 @@ fn written(edit: &Edit) -> &str {
 }
 
 /// Share of a mirror in thousandths; 1000 when neither field is set.
-fn share(mirror: &Mirror, pointer: &str) -> Result<u32, ConfigError> {
+fn share(mirror: &MirrorFilter, pointer: &str) -> Result<u32, ConfigError> {
     let (part, whole, field) = match (mirror.percent, mirror.fraction) {
         (None, None) => (1, 1, ""),
         (Some(percent), None) => (percent, 100, "/percent"),
-        (None, Some(Fraction { numerator, denominator })) => (numerator, denominator, "/fraction"),
+        (None, Some(MirrorShare { numerator, denominator })) => {
+            (numerator, denominator, "/fraction")
+        }
         (Some(_), Some(_)) => {
             return Err(ConfigError::at(pointer, "set percent or fraction, not both"));
         }
@@ -316,10 +318,10 @@ fn share(mirror: &Mirror, pointer: &str) -> Result<u32, ConfigError> {
 }
 
 fn checked_redirect(
-    filter: &Filter,
+    filter: &RuleFilter,
     pointer: &str,
     errors: &mut Vec<ConfigError>,
-) -> Option<Redirect> {
+) -> Option<RedirectFilter> {
     let Some(redirect) = &filter.request_redirect else {
         let message = "this filter type requires the field \"requestRedirect\"";
         errors.push(ConfigError::at(pointer, message));
@@ -338,10 +340,10 @@ fn checked_redirect(
     Some(redirect.clone())
 }
 
-fn check_path(path: &PathModifier, pointer: &str) -> Result<(), ConfigError> {
+fn check_path(path: &PathChange, pointer: &str) -> Result<(), ConfigError> {
     let (value, field) = match path.kind {
-        PathModifierKind::ReplaceFullPath => (&path.replace_full_path, "replaceFullPath"),
-        PathModifierKind::ReplacePrefixMatch => (&path.replace_prefix_match, "replacePrefixMatch"),
+        PathChangeKind::ReplaceFullPath => (&path.replace_full_path, "replaceFullPath"),
+        PathChangeKind::ReplacePrefixMatch => (&path.replace_prefix_match, "replacePrefixMatch"),
     };
     match value {
         Some(_) => Ok(()),
@@ -350,10 +352,10 @@ fn check_path(path: &PathModifier, pointer: &str) -> Result<(), ConfigError> {
 }
 
 /// Path and query after a change of the path.
-fn rewritten(modifier: &PathModifier, target: &Target<'_>) -> String {
+fn rewritten(modifier: &PathChange, target: &RequestTarget<'_>) -> String {
     let mut path = match modifier.kind {
-        PathModifierKind::ReplaceFullPath => modifier.replace_full_path.clone().unwrap_or_default(),
-        PathModifierKind::ReplacePrefixMatch => {
+        PathChangeKind::ReplaceFullPath => modifier.replace_full_path.clone().unwrap_or_default(),
+        PathChangeKind::ReplacePrefixMatch => {
             let new = modifier.replace_prefix_match.as_deref().unwrap_or_default();
             let rest = target.path.strip_prefix(target.prefix.unwrap_or_default());
             new.trim_end_matches('/').to_owned() + rest.unwrap_or(target.path)
@@ -374,7 +376,7 @@ fn with_query(mut path: String, query: &str) -> String {
 }
 
 /// Gateway API, `HTTPRequestRedirectFilter`: a port that the scheme implies is left out.
-fn redirected(redirect: &Redirect, target: &Target<'_>) -> Reply {
+fn redirected(redirect: &RedirectFilter, target: &RequestTarget<'_>) -> Reply {
     let scheme = redirect.scheme.as_deref().unwrap_or(target.scheme);
     let asked_host = without_port(target.authority);
     let host = redirect.hostname.as_deref().unwrap_or(asked_host);

@@ -5,9 +5,9 @@ use std::cmp::Reverse;
 
 use tamis_sdk::{ConfigError, View};
 
-use crate::config::{GrpcMethod, Kind, Match, MethodMatch, PathKind, ValueKind, ValueMatch};
+use crate::config::{GrpcMethod, Kind, Match, MethodMatch, PathMatchKind, ValueKind, ValueMatcher};
 use crate::literal::Affixes;
-use crate::pattern::{Expression, Pattern, Work, WorkSpent, query_value};
+use crate::pattern::{Expression, ValuePattern, WorkBudget, WorkSpent, query_value};
 
 /// The parts of a request that conditions look at.
 pub struct RoutedRequest<'a> {
@@ -18,7 +18,7 @@ pub struct RoutedRequest<'a> {
     /// Headers and method.
     pub view: View<'a>,
     /// What expressions may still cost.
-    pub work: Work,
+    pub work: WorkBudget,
 }
 
 /// The part of a request that is too long for the expressions of the routes.
@@ -40,22 +40,22 @@ pub enum PathPlace {
     /// The path matches the expression.
     Path(Box<Expression>),
     /// Service and method of a gRPC path match; `None`: any.
-    Call(Option<Pattern>, Option<Pattern>),
+    Call(Option<ValuePattern>, Option<ValuePattern>),
 }
 
 /// One compiled match.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub struct RouteCondition {
     /// Its place in the index.
     pub place: PathPlace,
     /// Characters of the path or service condition, then of the method condition.
     pub length: (usize, usize),
     method: Option<String>,
-    headers: Vec<(String, Pattern)>,
-    query: Vec<(String, Pattern)>,
+    headers: Vec<(String, ValuePattern)>,
+    query: Vec<(String, ValuePattern)>,
 }
 
-impl Condition {
+impl RouteCondition {
     /// Compiles a match; `pointer` is its place in the configuration.
     ///
     /// # Errors
@@ -98,8 +98,9 @@ impl Condition {
 
     /// How every path begins and ends for which its expressions hold.
     pub(crate) fn affixes(&self) -> Affixes {
-        let of =
-            |pattern: &Option<Pattern>| pattern.as_ref().map(Pattern::affixes).unwrap_or_default();
+        let of = |pattern: &Option<ValuePattern>| {
+            pattern.as_ref().map(ValuePattern::affixes).unwrap_or_default()
+        };
         match &self.place {
             PathPlace::Exact(path) => {
                 Affixes { prefix: path.clone(), suffix: path.clone(), inner: Vec::new() }
@@ -205,7 +206,7 @@ const REGISTERED: [&str; 9] =
 fn header_matches(
     asked: &RoutedRequest<'_>,
     name: &str,
-    pattern: &Pattern,
+    pattern: &ValuePattern,
 ) -> Result<bool, WorkSpent> {
     let mut values = asked.view.headers(name);
     let Some(first) = values.next() else {
@@ -225,20 +226,20 @@ fn call_of(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix('/')?.split_once('/').filter(|(_, method)| !method.contains('/'))
 }
 
-type Placed = (PathPlace, (usize, usize));
+type SpannedPath = (PathPlace, (usize, usize));
 
-fn path_place(from: &Match, pointer: &str) -> Result<Placed, ConfigError> {
+fn path_place(from: &Match, pointer: &str) -> Result<SpannedPath, ConfigError> {
     let Some(path) = &from.path else {
         return Ok((PathPlace::Prefix(String::new()), (0, 0)));
     };
     let pointer = format!("{pointer}/path/value");
-    if path.kind != PathKind::RegularExpression && !path.value.starts_with('/') {
+    if path.kind != PathMatchKind::RegularExpression && !path.value.starts_with('/') {
         return Err(ConfigError::at(pointer, "a path must begin with \"/\""));
     }
     let place = match path.kind {
-        PathKind::Exact => PathPlace::Exact(path.value.clone()),
-        PathKind::PathPrefix => PathPlace::Prefix(path.value.trim_end_matches('/').to_owned()),
-        PathKind::RegularExpression => {
+        PathMatchKind::Exact => PathPlace::Exact(path.value.clone()),
+        PathMatchKind::PathPrefix => PathPlace::Prefix(path.value.trim_end_matches('/').to_owned()),
+        PathMatchKind::RegularExpression => {
             PathPlace::Path(Box::new(Expression::new(&path.value, &pointer)?))
         }
     };
@@ -250,7 +251,7 @@ fn path_place(from: &Match, pointer: &str) -> Result<Placed, ConfigError> {
     Ok((place, (length, 0)))
 }
 
-fn grpc_place(grpc: &GrpcMethod, pointer: &str) -> Result<Placed, ConfigError> {
+fn grpc_place(grpc: &GrpcMethod, pointer: &str) -> Result<SpannedPath, ConfigError> {
     let service = grpc.service.as_deref().filter(|name| !name.is_empty());
     let method = grpc.method.as_deref().filter(|name| !name.is_empty());
     let length = (service.map_or(0, str::len), method.map_or(0, str::len));
@@ -262,7 +263,8 @@ fn grpc_place(grpc: &GrpcMethod, pointer: &str) -> Result<Placed, ConfigError> {
         (ValueKind::Exact, Some(service), None) => PathPlace::Prefix(format!("/{service}")),
         (kind, service, method) => {
             let pattern = |part: Option<&str>, field: &str| {
-                part.map(|text| Pattern::new(kind, text, &format!("{pointer}/{field}"))).transpose()
+                part.map(|text| ValuePattern::new(kind, text, &format!("{pointer}/{field}")))
+                    .transpose()
             };
             PathPlace::Call(pattern(service, "service")?, pattern(method, "method")?)
         }
@@ -272,15 +274,15 @@ fn grpc_place(grpc: &GrpcMethod, pointer: &str) -> Result<Placed, ConfigError> {
 
 /// Of entries with the same name only the first counts (Gateway API, `HTTPHeaderMatch.name`).
 fn patterns(
-    from: &[ValueMatch],
+    from: &[ValueMatcher],
     pointer: &str,
     name_of: impl Fn(&str) -> String,
-) -> Result<Vec<(String, Pattern)>, ConfigError> {
-    let mut out: Vec<(String, Pattern)> = Vec::with_capacity(from.len());
+) -> Result<Vec<(String, ValuePattern)>, ConfigError> {
+    let mut out: Vec<(String, ValuePattern)> = Vec::with_capacity(from.len());
     for (index, wanted) in from.iter().enumerate() {
         let name = name_of(&wanted.name);
         let pattern =
-            Pattern::new(wanted.kind, &wanted.value, &format!("{pointer}/{index}/value"))?;
+            ValuePattern::new(wanted.kind, &wanted.value, &format!("{pointer}/{index}/value"))?;
         if !out.iter().any(|(known, _)| *known == name) {
             out.push((name, pattern));
         }
@@ -302,12 +304,12 @@ mod tests {
             let json =
                 serde_json::json!({"headers": [{"type": kind, "name": "x-a", "value": wanted}]});
             let wanted: Match = serde_json::from_value(json).unwrap();
-            let condition = Condition::new(Kind::Http, &wanted, "").unwrap();
+            let condition = RouteCondition::new(Kind::Http, &wanted, "").unwrap();
             let holds = |lines: &[&[u8]]| {
                 let fields: Vec<_> = lines.iter().map(|line| ("x-a", *line)).collect();
                 let raw = packed(&reads, &fields);
                 let view = View::new(&raw, &reads);
-                let work = Work::default();
+                let work = WorkBudget::default();
                 condition.holds(&RoutedRequest { path: "/", query: "", view, work }).unwrap()
             };
             assert!(holds(&[b"a, b"]) && holds(&[b"a", b"b"]) && holds(&[b"a,b"]), "{wanted:?}");

@@ -29,7 +29,7 @@ pub struct Route {
     pub hostnames: Vec<String>,
     /// Rules in their order.
     #[serde(default)]
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RouteRule>,
 }
 
 /// Kind of a route.
@@ -47,7 +47,7 @@ pub enum Kind {
 /// One rule: any of its matches leads to its filters and backends.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Rule {
+pub struct RouteRule {
     /// Its name; default: its index.
     pub name: Option<String>,
     /// Alternatives; empty: matches everything.
@@ -55,10 +55,10 @@ pub struct Rule {
     pub matches: Vec<Match>,
     /// What happens to the request and the response.
     #[serde(default)]
-    pub filters: Vec<Filter>,
+    pub filters: Vec<RuleFilter>,
     /// Where requests are sent.
     #[serde(default)]
-    pub backend_refs: Vec<BackendRef>,
+    pub backend_refs: Vec<RouteBackend>,
     /// Time limits.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -69,24 +69,24 @@ pub struct Rule {
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 pub struct Match {
     /// Default: the prefix `/`.
-    pub path: Option<PathMatch>,
+    pub path: Option<PathMatcher>,
     /// HTTP method, or gRPC service and method.
     pub method: Option<MethodMatch>,
     /// Header conditions.
     #[serde(default)]
-    pub headers: Vec<ValueMatch>,
+    pub headers: Vec<ValueMatcher>,
     /// Query parameter conditions.
     #[serde(default)]
-    pub query_params: Vec<ValueMatch>,
+    pub query_params: Vec<ValueMatcher>,
 }
 
 /// Condition on the path.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PathMatch {
+pub struct PathMatcher {
     /// How `value` is compared.
     #[serde(rename = "type", default)]
-    pub kind: PathKind,
+    pub kind: PathMatchKind,
     /// A path or an expression.
     #[serde(default = "root")]
     pub value: String,
@@ -98,7 +98,7 @@ fn root() -> String {
 
 /// How a path is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-pub enum PathKind {
+pub enum PathMatchKind {
     /// Equal.
     Exact,
     /// Equal element by element up to the end of the value.
@@ -158,7 +158,7 @@ impl<'de> Visitor<'de> for MethodVisitor {
 /// Condition on a header or a query parameter.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ValueMatch {
+pub struct ValueMatcher {
     /// How `value` is compared.
     #[serde(rename = "type", default)]
     pub kind: ValueKind,
@@ -181,7 +181,7 @@ pub enum ValueKind {
 /// One backend of a rule.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct BackendRef {
+pub struct RouteBackend {
     /// `namespace/name:port`.
     pub service: String,
     /// Share among the backends of the rule; 0: no requests.
@@ -189,7 +189,7 @@ pub struct BackendRef {
     pub weight: u32,
     /// Applied to requests that are sent here, after those of the rule.
     #[serde(default)]
-    pub filters: Vec<Filter>,
+    pub filters: Vec<RuleFilter>,
 }
 
 fn one() -> u32 {
@@ -209,18 +209,18 @@ pub struct Timeouts {
 /// One filter of a rule or backend; the field with the name of its type is set.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Filter {
+pub struct RuleFilter {
     /// Which field is set.
     #[serde(rename = "type")]
     pub kind: FilterKind,
     /// For `RequestHeaderModifier`.
-    pub request_header_modifier: Option<HeaderModifier>,
+    pub request_header_modifier: Option<HeaderEdits>,
     /// For `ResponseHeaderModifier`.
-    pub response_header_modifier: Option<HeaderModifier>,
+    pub response_header_modifier: Option<HeaderEdits>,
     /// For `RequestMirror`.
-    pub request_mirror: Option<Mirror>,
+    pub request_mirror: Option<MirrorFilter>,
     /// For `RequestRedirect`.
-    pub request_redirect: Option<Redirect>,
+    pub request_redirect: Option<RedirectFilter>,
     /// For `URLRewrite`.
     pub url_rewrite: Option<Rewrite>,
 }
@@ -244,7 +244,7 @@ pub enum FilterKind {
 /// Header changes.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct HeaderModifier {
+pub struct HeaderEdits {
     /// Replaces.
     #[serde(default)]
     pub set: Vec<Header>,
@@ -269,19 +269,19 @@ pub struct Header {
 /// A copy of requests.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Mirror {
+pub struct MirrorFilter {
     /// Where the copy is sent.
-    pub backend_ref: MirrorRef,
+    pub backend_ref: MirrorBackend,
     /// Share in percent, 0 to 100.
     pub percent: Option<u32>,
     /// Share as a fraction.
-    pub fraction: Option<Fraction>,
+    pub fraction: Option<MirrorShare>,
 }
 
 /// Where mirrored requests are sent.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct MirrorRef {
+pub struct MirrorBackend {
     /// `namespace/name:port`.
     pub service: String,
 }
@@ -289,7 +289,7 @@ pub struct MirrorRef {
 /// A share.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Fraction {
+pub struct MirrorShare {
     /// Numerator.
     pub numerator: u32,
     /// Denominator; default: 100.
@@ -304,13 +304,13 @@ fn hundred() -> u32 {
 /// A redirect; parts that are absent stay as in the request.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct Redirect {
+pub struct RedirectFilter {
     /// `http` or `https`.
     pub scheme: Option<String>,
     /// Host without port.
     pub hostname: Option<String>,
     /// New path.
-    pub path: Option<PathModifier>,
+    pub path: Option<PathChange>,
     /// Port; with a scheme and no port, the default port of that scheme.
     pub port: Option<u16>,
     /// 301, 302, 303, 307 or 308; default: 302.
@@ -324,16 +324,16 @@ pub struct Rewrite {
     /// New authority.
     pub hostname: Option<String>,
     /// New path.
-    pub path: Option<PathModifier>,
+    pub path: Option<PathChange>,
 }
 
 /// A new path; the query stays.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
-pub struct PathModifier {
+pub struct PathChange {
     /// Which field is set.
     #[serde(rename = "type")]
-    pub kind: PathModifierKind,
+    pub kind: PathChangeKind,
     /// For `ReplaceFullPath`.
     pub replace_full_path: Option<String>,
     /// For `ReplacePrefixMatch`.
@@ -342,7 +342,7 @@ pub struct PathModifier {
 
 /// How a path changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-pub enum PathModifierKind {
+pub enum PathChangeKind {
     /// The complete path.
     ReplaceFullPath,
     /// The part a `PathPrefix` matched.

@@ -12,16 +12,16 @@ pub mod pattern;
 pub mod table;
 mod trie;
 
-use action::{Action, Services, Target, too_long};
-use condition::{Condition, RoutedRequest};
-use config::{Match, Route, RouteSettings, Rule};
-use pattern::Work;
-use table::Table;
+use action::{Action, RequestTarget, Services, too_long};
+use condition::{RouteCondition, RoutedRequest};
+use config::{Match, Route, RouteRule, RouteSettings};
+use pattern::WorkBudget;
+use table::RouteTable;
 
 /// All routes, compiled.
 #[derive(Debug)]
 pub struct RoutePolicy {
-    table: Table,
+    table: RouteTable,
     actions: Vec<Action>,
     rules: Vec<String>,
     backends: Vec<String>,
@@ -33,7 +33,7 @@ impl RoutePolicy {
     /// # Errors
     /// All errors, each with its place.
     pub fn compile(settings: &RouteSettings) -> Result<(Self, Interest), Vec<ConfigError>> {
-        let mut building = Building::default();
+        let mut building = PolicyBuilder::default();
         for (index, route) in settings.routes.iter().enumerate() {
             building.route(route, &format!("/routes/{index}"));
         }
@@ -45,7 +45,7 @@ impl RoutePolicy {
     pub fn route(&self, seen: View<'_>) -> router::Choice {
         let (path, query) = split_path(seen.path().unwrap_or("/"));
         let authority = seen.authority().unwrap_or_default();
-        let asked = RoutedRequest { path, query, view: seen, work: Work::default() };
+        let asked = RoutedRequest { path, query, view: seen, work: WorkBudget::default() };
         let found = match self.table.find(authority, &asked) {
             Ok(Some(found)) => found,
             Ok(None) => return router::Choice::Unmatched,
@@ -54,7 +54,7 @@ impl RoutePolicy {
         let Some(action) = self.actions.get(found.rule) else {
             return router::Choice::Unmatched;
         };
-        let target = Target {
+        let target = RequestTarget {
             exchange: seen.exchange(),
             scheme: seen.text(":scheme").unwrap_or("http"),
             authority,
@@ -72,8 +72,8 @@ fn split_path(path: &str) -> (&str, &str) {
 
 /// A policy being compiled.
 #[derive(Default)]
-struct Building {
-    table: Table,
+struct PolicyBuilder {
+    table: RouteTable,
     actions: Vec<Action>,
     rules: Vec<String>,
     services: Services,
@@ -81,7 +81,7 @@ struct Building {
     errors: Vec<ConfigError>,
 }
 
-impl Building {
+impl PolicyBuilder {
     fn route(&mut self, route: &Route, pointer: &str) {
         if !route.hostnames.is_empty() {
             self.read(":authority");
@@ -98,7 +98,7 @@ impl Building {
         }
     }
 
-    fn rule(&mut self, route: &Route, index: usize, rule: &Rule, pointer: &str) {
+    fn rule(&mut self, route: &Route, index: usize, rule: &RouteRule, pointer: &str) {
         let number = self.actions.len();
         let name = rule.name.clone().unwrap_or_else(|| index.to_string());
         self.rules.push(format!("{}/{name}", route.name));
@@ -117,14 +117,14 @@ impl Building {
         let everything = [Match::default()];
         let matches = if rule.matches.is_empty() { &everything[..] } else { &rule.matches };
         for (at, wanted) in matches.iter().enumerate() {
-            match Condition::new(route.kind, wanted, &format!("{pointer}/matches/{at}")) {
+            match RouteCondition::new(route.kind, wanted, &format!("{pointer}/matches/{at}")) {
                 Ok(condition) => self.condition(route, condition, number),
                 Err(error) => self.errors.push(error),
             }
         }
     }
 
-    fn condition(&mut self, route: &Route, condition: Condition, rule: usize) {
+    fn condition(&mut self, route: &Route, condition: RouteCondition, rule: usize) {
         if condition.reads_path() {
             self.read(":path");
         }

@@ -11,14 +11,14 @@ use crate::literal::Affixes;
 
 /// A value to be equal to, or an expression the whole value must match.
 #[derive(Clone, Debug)]
-pub enum Pattern {
+pub enum ValuePattern {
     /// Equal.
     Exact(String),
     /// Matches; anchored at both ends.
     Expression(Box<Expression>),
 }
 
-impl Pattern {
+impl ValuePattern {
     /// Compiles a condition; `pointer` is its place in the configuration.
     ///
     /// # Errors
@@ -36,7 +36,7 @@ impl Pattern {
     ///
     /// # Errors
     /// To know it, the expression would have to look at more than the request allows.
-    pub fn matches(&self, value: &[u8], work: &Work) -> Result<bool, WorkSpent> {
+    pub fn matches(&self, value: &[u8], work: &WorkBudget) -> Result<bool, WorkSpent> {
         match self {
             Self::Exact(wanted) => Ok(wanted.as_bytes() == value),
             Self::Expression(expression) => match std::str::from_utf8(value) {
@@ -76,7 +76,7 @@ impl Pattern {
 /// An expression that must match a complete text, and what it costs to ask it.
 ///
 /// Matching takes up to as many steps as the expression has states, for each character. A client chooses the text, and all
-/// routes share the time of the router, so an expression looks only at texts for which the request has [`Work`] left.
+/// routes share the time of the router, so an expression looks only at texts for which the request has [`WorkBudget`] left.
 #[derive(Clone, Debug)]
 pub struct Expression {
     regex: Regex,
@@ -121,7 +121,7 @@ impl Expression {
     ///
     /// # Errors
     /// [`WorkSpent`]: matching needs more steps than the request has left.
-    pub fn matches(&self, text: &str, work: &Work) -> Result<bool, WorkSpent> {
+    pub fn matches(&self, text: &str, work: &WorkBudget) -> Result<bool, WorkSpent> {
         // What lacks a literal part costs nothing.
         if !self.literals.fit(text) {
             return Ok(false);
@@ -138,7 +138,7 @@ impl Expression {
 
 /// What the expressions of all routes may cost for one request: their states times the bytes of the texts that they look at.
 #[derive(Debug)]
-pub struct Work(Cell<usize>);
+pub struct WorkBudget(Cell<usize>);
 
 /// An expression would have to look at more than the request allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,13 +147,13 @@ pub struct WorkSpent;
 /// Steps for one request: at most 3 ms, of the 5 ms that a router has.
 const MAX_STEPS: usize = 1 << 17;
 
-impl Default for Work {
+impl Default for WorkBudget {
     fn default() -> Self {
         Self(Cell::new(MAX_STEPS))
     }
 }
 
-impl Work {
+impl WorkBudget {
     fn take(&self, steps: usize) -> Result<(), WorkSpent> {
         let left = self.0.get().checked_sub(steps).ok_or(WorkSpent)?;
         self.0.set(left);
@@ -240,10 +240,10 @@ mod tests {
 
     #[test]
     fn an_expression_matches_the_whole_value() {
-        let pattern = Pattern::new(ValueKind::RegularExpression, "a|b", "/x").unwrap();
-        let matches = |value: &[u8]| pattern.matches(value, &Work::default());
+        let pattern = ValuePattern::new(ValueKind::RegularExpression, "a|b", "/x").unwrap();
+        let matches = |value: &[u8]| pattern.matches(value, &WorkBudget::default());
         assert_eq!((matches(b"a"), matches(b"b"), matches(b"ab")), (Ok(true), Ok(true), Ok(false)));
-        let error = Pattern::new(ValueKind::RegularExpression, "a)(b", "/x").unwrap_err();
+        let error = ValuePattern::new(ValueKind::RegularExpression, "a)(b", "/x").unwrap_err();
         assert_eq!(error.pointer, "/x");
     }
 
@@ -272,17 +272,17 @@ mod tests {
             ("[\\w.+-]+@[\\w-]+(\\.[\\w-]+)+", "someone@mail.example.com", Ok(true)),
         ] {
             let expression = Expression::new(text, "").unwrap();
-            assert_eq!(expression.matches(value, &Work::default()), answer, "{text}");
+            assert_eq!(expression.matches(value, &WorkBudget::default()), answer, "{text}");
         }
     }
 
     #[test]
     fn all_expressions_of_a_request_share_its_work() {
-        let (expression, work) = (Expression::new("[a-z]*", "").unwrap(), Work::default());
+        let (expression, work) = (Expression::new("[a-z]*", "").unwrap(), WorkBudget::default());
         let value = "a".repeat(1_000);
         let asked = (0..1_000).take_while(|_| expression.matches(&value, &work).is_ok()).count();
         assert!((2..=MAX_STEPS / 1_000 / 3).contains(&asked), "{asked}");
-        assert_eq!(expression.matches("1", &work), expression.matches("1", &Work::default()));
+        assert_eq!(expression.matches("1", &work), expression.matches("1", &WorkBudget::default()));
     }
 
     #[test]
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_list_of_many_members_is_compared_without_being_copied() {
-        let exact = Pattern::Exact("a, b".to_owned());
+        let exact = ValuePattern::Exact("a, b".to_owned());
         for (value, same) in
             [("a,b", true), ("a , b", true), ("a", false), ("a,b,c", false), ("a,,b", false)]
         {

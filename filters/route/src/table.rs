@@ -6,14 +6,14 @@
 
 use std::collections::HashMap;
 
-use crate::condition::{Condition, PathPlace, RoutedRequest, TooLong};
+use crate::condition::{PathPlace, RouteCondition, RoutedRequest, TooLong};
 use crate::pattern::host_of;
 use crate::trie::Trie;
 
 /// Conditions by host, then path.
 #[derive(Debug, Default)]
-pub struct Table {
-    conditions: Vec<(Condition, usize)>,
+pub struct RouteTable {
+    conditions: Vec<(RouteCondition, usize)>,
     exact_hosts: HashMap<String, Paths>,
     /// Key: the text after `*.`.
     wildcard_hosts: HashMap<String, Paths>,
@@ -30,11 +30,11 @@ pub struct MatchedCondition<'t> {
     pub prefix: Option<&'t str>,
 }
 
-impl Table {
+impl RouteTable {
     /// Adds a condition that leads to a rule, for each of these hosts; empty: every host.
     ///
     /// Conditions of equal precedence keep the order in which they are added.
-    pub fn insert(&mut self, hosts: &[String], condition: Condition, rule: usize) {
+    pub fn insert(&mut self, hosts: &[String], condition: RouteCondition, rule: usize) {
         let id = self.conditions.len();
         if hosts.is_empty() {
             self.any_host.insert(&condition, id);
@@ -97,9 +97,9 @@ impl Table {
 /// Conditions of one host by path. The lists hold ids, in the order in which they are tried.
 #[derive(Debug, Default)]
 struct Paths {
-    tree: Trie<Here>,
+    tree: Trie<PathConditions>,
     /// Conditions with expressions over the path or the gRPC service: after equal paths, before prefixes.
-    patterns: Vec<Tried>,
+    patterns: Vec<ExpressionCondition>,
     /// gRPC methods of any service.
     methods: Vec<usize>,
     everything: Vec<usize>,
@@ -107,7 +107,7 @@ struct Paths {
 
 /// A condition with an expression.
 #[derive(Debug)]
-struct Tried {
+struct ExpressionCondition {
     id: usize,
     /// With which every path ends for which it holds.
     suffix: String,
@@ -115,7 +115,7 @@ struct Tried {
 
 /// What a path leads to when it reaches, or passes, a place in the tree.
 #[derive(Debug, Default)]
-struct Here {
+struct PathConditions {
     /// Of the path that ends here.
     exact: Vec<usize>,
     /// Of paths that end here or continue with a slash.
@@ -126,7 +126,7 @@ struct Here {
 
 /// The conditions that a path can fulfil.
 #[derive(Default)]
-struct Ways<'t> {
+struct PathCandidates<'t> {
     exact: &'t [usize],
     /// Positions in `patterns`.
     patterns: Vec<usize>,
@@ -137,20 +137,20 @@ struct Ways<'t> {
 }
 
 impl Paths {
-    fn insert(&mut self, condition: &Condition, id: usize) {
+    fn insert(&mut self, condition: &RouteCondition, id: usize) {
         match &condition.place {
             PathPlace::Exact(path) => self.tree.entry(path).exact.push(id),
             PathPlace::Prefix(prefix) if prefix.is_empty() => self.everything.push(id),
             PathPlace::Prefix(prefix) => self.tree.entry(prefix).prefix.push(id),
             PathPlace::Path(_) | PathPlace::Call(Some(_), _) => {
-                self.patterns.push(Tried { id, suffix: condition.affixes().suffix });
+                self.patterns.push(ExpressionCondition { id, suffix: condition.affixes().suffix });
             }
             PathPlace::Call(None, _) => self.methods.push(id),
         }
     }
 
     /// Sorts by precedence; then positions are final, and the tree can refer to them.
-    fn finish(&mut self, conditions: &[(Condition, usize)]) {
+    fn finish(&mut self, conditions: &[(RouteCondition, usize)]) {
         // Stable: equal conditions keep the order of insertion.
         let rank = |id: usize| conditions.get(id).map(|(condition, _)| condition.rank());
         let in_tree = self.tree.values_mut().flat_map(|here| [&mut here.exact, &mut here.prefix]);
@@ -169,7 +169,7 @@ impl Paths {
 
     fn find<'t>(
         &'t self,
-        conditions: &'t [(Condition, usize)],
+        conditions: &'t [(RouteCondition, usize)],
         asked: &RoutedRequest<'_>,
     ) -> Option<Result<MatchedCondition<'t>, TooLong>> {
         let one = |id: &usize| conditions.get(*id).and_then(|(it, rule)| found(it, *rule, asked));
@@ -188,8 +188,8 @@ impl Paths {
     }
 
     /// One walk along the path.
-    fn ways(&self, path: &str) -> Ways<'_> {
-        let mut ways = Ways::default();
+    fn ways(&self, path: &str) -> PathCandidates<'_> {
+        let mut ways = PathCandidates::default();
         self.tree.walk(path, |length, here| {
             let next = path.as_bytes().get(length);
             if next.is_none() {
@@ -211,7 +211,7 @@ impl Paths {
 
 /// What a condition leads to if it holds, except for an exact path or a prefix, which the index has checked.
 fn found<'t>(
-    condition: &'t Condition,
+    condition: &'t RouteCondition,
     rule: usize,
     asked: &RoutedRequest<'_>,
 ) -> Option<Result<MatchedCondition<'t>, TooLong>> {

@@ -18,9 +18,9 @@ use series::MetricBoard;
 
 /// The host's metrics.
 #[derive(Debug)]
-pub struct Host;
+pub struct TelemetryHost;
 
-impl Meter for Host {
+impl Meter for TelemetryHost {
     fn define(
         &mut self,
         kind: metrics::Kind,
@@ -79,7 +79,7 @@ impl<M: Meter> TelemetryPolicy<M> {
     }
 }
 
-impl Filter for TelemetryPolicy<Host> {
+impl Filter for TelemetryPolicy<TelemetryHost> {
     type Settings = TelemetrySettings;
     const SCHEMA: &'static str = include_str!("../schema.json");
 
@@ -94,11 +94,11 @@ impl Filter for TelemetryPolicy<Host> {
             name: format!("buckets:{}", series::DURATION),
             value: settings.buckets_text(),
         });
-        Ok((Self::new(&settings, Host)?, interest))
+        Ok((Self::new(&settings, TelemetryHost)?, interest))
     }
 }
 
-impl Telemetry for TelemetryPolicy<Host> {
+impl Telemetry for TelemetryPolicy<TelemetryHost> {
     fn on_names(&mut self, kind: NameKind, first: u32, names: Vec<String>) {
         self.learn(kind, first, names);
     }
@@ -108,7 +108,7 @@ impl Telemetry for TelemetryPolicy<Host> {
     }
 }
 
-tamis_sdk::export_telemetry!(TelemetryPolicy<Host>);
+tamis_sdk::export_telemetry!(TelemetryPolicy<TelemetryHost>);
 
 #[cfg(test)]
 mod tests;

@@ -116,7 +116,7 @@ fn a_renamed_id_gets_a_series_of_its_own() {
 #[test]
 fn wrong_settings_are_refused_at_their_place() {
     let settings = Config::parse(r#"{"labels":["route","route"],"buckets_ms":[5,1]}"#).unwrap();
-    let errors = TelemetryPolicy::<Host>::check(&settings).unwrap_err();
+    let errors = TelemetryPolicy::<TelemetryHost>::check(&settings).unwrap_err();
     let places: Vec<&str> = errors.iter().map(|error| error.pointer.as_str()).collect();
     assert_eq!(places, ["/labels/1", "/buckets_ms/1"]);
     let errors = Config::parse::<TelemetrySettings>(r#"{"labels":["path"]}"#).unwrap_err();
@@ -126,7 +126,8 @@ fn wrong_settings_are_refused_at_their_place() {
 
 #[test]
 fn the_schema_is_json() {
-    let schema: serde_json::Value = serde_json::from_str(TelemetryPolicy::<Host>::SCHEMA).unwrap();
+    let schema: serde_json::Value =
+        serde_json::from_str(TelemetryPolicy::<TelemetryHost>::SCHEMA).unwrap();
     assert_eq!(schema["additionalProperties"], false);
 }
 

@@ -315,8 +315,17 @@ pub(crate) fn workspace() -> PathBuf {
 
 /// The folders of the crates that ship, like `host/proxy`.
 pub(crate) fn shipped() -> Vec<String> {
+    crates_of(&["common", "host", "registry", "cli", "sdk"])
+}
+
+/// The folders of the crates that ship, and of the built-in filters.
+pub(crate) fn with_filters() -> Vec<String> {
+    crates_of(&["common", "host", "registry", "cli", "sdk", "filters"])
+}
+
+fn crates_of(wings: &[&str]) -> Vec<String> {
     let mut found = Vec::new();
-    for wing in ["common", "host", "registry", "cli", "sdk"] {
+    for wing in wings {
         for entry in std::fs::read_dir(workspace().join(wing)).expect("a wing of the workspace") {
             let name = entry.expect("an entry").file_name().into_string().expect("a plain name");
             if workspace().join(wing).join(&name).join("Cargo.toml").exists() {

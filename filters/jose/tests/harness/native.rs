@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use aws_lc_rs::{digest, hmac, signature};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use tamis_jose::algorithm::Algorithm;
+use tamis_jose::algorithm::SigningAlgorithm;
 use tamis_jose::host::Verify;
 
 /// Keys by handle, and counts of signature checks.
@@ -43,7 +43,13 @@ impl Verify for Native {
         u32::try_from(keys.len() - 1).map_err(|error| error.to_string())
     }
 
-    fn verify(&self, key: u32, algorithm: Algorithm, message: &[u8], signature: &[u8]) -> bool {
+    fn verify(
+        &self,
+        key: u32,
+        algorithm: SigningAlgorithm,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
         self.count();
         self.checks.set(self.checks.get() + 1);
         let keys = self.keys.borrow();
@@ -59,7 +65,7 @@ impl Verify for Native {
             }),
             NativeKey::Ed25519(point) => {
                 let key = signature::UnparsedPublicKey::new(&signature::ED25519, point);
-                algorithm == Algorithm::EdDsa && key.verify(message, signature).is_ok()
+                algorithm == SigningAlgorithm::EdDsa && key.verify(message, signature).is_ok()
             }
             NativeKey::Secret(secret) => mac_rule(algorithm).is_some_and(|rule| {
                 hmac::verify(&hmac::Key::new(rule, secret), message, signature).is_ok()
@@ -107,32 +113,32 @@ fn read(jwk: &str) -> Result<NativeKey, String> {
     }
 }
 
-fn rsa_rule(algorithm: Algorithm) -> Option<&'static signature::RsaParameters> {
+fn rsa_rule(algorithm: SigningAlgorithm) -> Option<&'static signature::RsaParameters> {
     match algorithm {
-        Algorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
-        Algorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
-        Algorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
-        Algorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
-        Algorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
-        Algorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
+        SigningAlgorithm::Rs256 => Some(&signature::RSA_PKCS1_2048_8192_SHA256),
+        SigningAlgorithm::Rs384 => Some(&signature::RSA_PKCS1_2048_8192_SHA384),
+        SigningAlgorithm::Rs512 => Some(&signature::RSA_PKCS1_2048_8192_SHA512),
+        SigningAlgorithm::Ps256 => Some(&signature::RSA_PSS_2048_8192_SHA256),
+        SigningAlgorithm::Ps384 => Some(&signature::RSA_PSS_2048_8192_SHA384),
+        SigningAlgorithm::Ps512 => Some(&signature::RSA_PSS_2048_8192_SHA512),
         _ => None,
     }
 }
 
-fn ec_rule(algorithm: Algorithm) -> Option<&'static signature::EcdsaVerificationAlgorithm> {
+fn ec_rule(algorithm: SigningAlgorithm) -> Option<&'static signature::EcdsaVerificationAlgorithm> {
     match algorithm {
-        Algorithm::Es256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
-        Algorithm::Es384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
-        Algorithm::Es512 => Some(&signature::ECDSA_P521_SHA512_FIXED),
+        SigningAlgorithm::Es256 => Some(&signature::ECDSA_P256_SHA256_FIXED),
+        SigningAlgorithm::Es384 => Some(&signature::ECDSA_P384_SHA384_FIXED),
+        SigningAlgorithm::Es512 => Some(&signature::ECDSA_P521_SHA512_FIXED),
         _ => None,
     }
 }
 
-fn mac_rule(algorithm: Algorithm) -> Option<hmac::Algorithm> {
+fn mac_rule(algorithm: SigningAlgorithm) -> Option<hmac::Algorithm> {
     match algorithm {
-        Algorithm::Hs256 => Some(hmac::HMAC_SHA256),
-        Algorithm::Hs384 => Some(hmac::HMAC_SHA384),
-        Algorithm::Hs512 => Some(hmac::HMAC_SHA512),
+        SigningAlgorithm::Hs256 => Some(hmac::HMAC_SHA256),
+        SigningAlgorithm::Hs384 => Some(hmac::HMAC_SHA384),
+        SigningAlgorithm::Hs512 => Some(hmac::HMAC_SHA512),
         _ => None,
     }
 }

@@ -6,8 +6,8 @@ use super::*;
 
 const KEY: &str = r#"{"kty":"oct","k":"AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"}"#;
 
-fn check(text: &str) -> Result<Rules, Vec<ConfigError>> {
-    Rules::check(&Config::parse(text)?)
+fn check(text: &str) -> Result<JwtRules, Vec<ConfigError>> {
+    JwtRules::check(&Config::parse(text)?)
 }
 
 fn pointers(text: &str) -> Vec<String> {

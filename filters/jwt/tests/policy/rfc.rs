@@ -32,22 +32,22 @@ fn the_examples_of_rfc_7515_appendix_a_verify() {
         "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q",
     );
     let es512 = "eyJhbGciOiJFUzUxMiJ9.UGF5bG9hZA.AdwMgeerwtHoh-l192l60hp9wAHZFVJbLfD_UxMi70cwnZOYaRI1bKPWROc-mZZqwqT2SI-KGDKB34XO0aw_7XdtAG8GaSwFKdCAPZgoXD2YBJZCPEX3xKpRwcdOO8KpEHwJjyqOgzDO7iKvU8vcnwNrmxYbSW9ERBXukOXolLzeO_Jn";
-    assert_eq!(check(HS, &hs256(), Algorithm::Hs256), Ok(()));
-    assert_eq!(check(RSA, &rs256, Algorithm::Rs256), Ok(()));
-    assert_eq!(check(P256, &es256, Algorithm::Es256), Ok(()));
-    assert_eq!(check(P521, es512, Algorithm::Es512), Ok(()));
+    assert_eq!(check(HS, &hs256(), SigningAlgorithm::Hs256), Ok(()));
+    assert_eq!(check(RSA, &rs256, SigningAlgorithm::Rs256), Ok(()));
+    assert_eq!(check(P256, &es256, SigningAlgorithm::Es256), Ok(()));
+    assert_eq!(check(P521, es512, SigningAlgorithm::Es512), Ok(()));
 }
 
 #[test]
 fn the_example_of_rfc_8037_appendix_a_verifies() {
     let token = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc.hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
-    assert_eq!(check(ED, token, Algorithm::EdDsa), Ok(()));
+    assert_eq!(check(ED, token, SigningAlgorithm::EdDsa), Ok(()));
 }
 
 #[test]
 fn the_unsecured_example_is_refused() {
     assert_eq!(
-        check(HS, &token("eyJhbGciOiJub25lIn0", ""), Algorithm::Hs256),
+        check(HS, &token("eyJhbGciOiJub25lIn0", ""), SigningAlgorithm::Hs256),
         Err(TokenFault::AlgNone)
     );
 }
@@ -55,14 +55,14 @@ fn the_unsecured_example_is_refused() {
 #[test]
 fn a_public_key_is_no_secret() {
     // RS/HS confusion: the token says HS256, the issuer has an RSA key and, by mistake, allows HS256.
-    assert_eq!(check(RSA, &hs256(), Algorithm::Hs256), Err(TokenFault::UnknownKey));
-    assert_eq!(check(HS, &hs256(), Algorithm::Rs256), Err(TokenFault::AlgNotAllowed));
+    assert_eq!(check(RSA, &hs256(), SigningAlgorithm::Hs256), Err(TokenFault::UnknownKey));
+    assert_eq!(check(HS, &hs256(), SigningAlgorithm::Rs256), Err(TokenFault::AlgNotAllowed));
 }
 
 #[test]
 fn a_published_secret_is_not_believed() {
-    assert!(KeySet::parse(HS.as_bytes(), Source::Fetched).is_err());
-    assert!(KeySet::parse(RSA.as_bytes(), Source::Fetched).is_ok());
+    assert!(KeySet::parse(HS.as_bytes(), KeyOrigin::Fetched).is_err());
+    assert!(KeySet::parse(RSA.as_bytes(), KeyOrigin::Fetched).is_ok());
 }
 
 #[test]
@@ -73,8 +73,9 @@ fn no_flipped_bit_verifies() {
         other[bit / 8] ^= 1 << (bit % 8);
         let Ok(parsed) = Token::parse(&other) else { continue };
         let native = Native::default();
-        let ring = KeySet::parse(HS.as_bytes(), Source::Inline).unwrap().import(&native).unwrap();
-        assert!(parsed.check(&ring, &Algorithm::ALL, &native).is_err(), "bit {bit}");
+        let ring =
+            KeySet::parse(HS.as_bytes(), KeyOrigin::Inline).unwrap().import(&native).unwrap();
+        assert!(parsed.check(&ring, &SigningAlgorithm::ALL, &native).is_err(), "bit {bit}");
     }
 }
 
@@ -88,6 +89,6 @@ fn a_p384_signature_verifies_with_its_own_key_alone() {
     let point = pair.public_key().as_ref();
     let (x, y) = (URL_SAFE_NO_PAD.encode(&point[1..49]), URL_SAFE_NO_PAD.encode(&point[49..]));
     let key = json!({"kty": "EC", "crv": "P-384", "x": x, "y": y}).to_string();
-    assert_eq!(check(&key, &token, Algorithm::Es384), Ok(()));
-    assert_eq!(check(P256, &token, Algorithm::Es384), Err(TokenFault::UnknownKey));
+    assert_eq!(check(&key, &token, SigningAlgorithm::Es384), Ok(()));
+    assert_eq!(check(P256, &token, SigningAlgorithm::Es384), Err(TokenFault::UnknownKey));
 }

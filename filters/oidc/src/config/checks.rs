@@ -11,7 +11,7 @@ use super::{
     LONGEST_URL, LogoutRules, OidcSettings, is_page,
 };
 use crate::cookies::{CACHE_RULES, COOKIE, SET_COOKIE};
-use crate::provider::Endpoints;
+use crate::endpoints::Endpoints;
 
 const MOST_SECRETS: usize = 4;
 const MOST_CLAIMS: usize = 64;
@@ -41,12 +41,12 @@ const TAKEN_PARAMETERS: [&str; 11] = [
 
 /// The checks; every error has its JSON pointer.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(super) struct ConfigChecks {
     /// What was found so far.
     pub(super) errors: Vec<ConfigError>,
 }
 
-impl Checked {
+impl ConfigChecks {
     fn refuse(&mut self, at: impl Into<String>, why: impl Into<String>) {
         self.errors.push(ConfigError::at(at, why));
     }

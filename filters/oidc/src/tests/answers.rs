@@ -1,7 +1,7 @@
 //! What the provider sends: tokens, ID tokens, metadata.
 
 use super::*;
-use crate::provider::Endpoints;
+use crate::endpoints::Endpoints;
 
 #[test]
 fn an_id_token_holds_or_is_refused_with_the_rule_that_it_breaks() {

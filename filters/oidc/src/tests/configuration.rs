@@ -7,7 +7,7 @@ fn pointers(settings: &Value) -> Vec<String> {
         Ok(settings) => settings,
         Err(errors) => return errors.into_iter().map(|error| error.pointer).collect(),
     };
-    let errors = Rules::check(&settings).err().unwrap_or_default();
+    let errors = OidcRules::check(&settings).err().unwrap_or_default();
     errors.into_iter().map(|error| error.pointer).collect()
 }
 

@@ -16,23 +16,27 @@ fn a_text_opens_as_it_was_sealed_and_in_no_other_way() {
     let scene = scene();
     let host = &scene.host;
     let own = sealer(host, &["new", "old"], "here");
-    let sealed = own.seal(Purpose::Session, b"text", host).unwrap();
-    assert_ne!(own.seal(Purpose::Session, b"text", host).unwrap(), sealed, "a nonce is used once");
+    let sealed = own.seal(Purpose::OidcSession, b"text", host).unwrap();
+    assert_ne!(
+        own.seal(Purpose::OidcSession, b"text", host).unwrap(),
+        sealed,
+        "a nonce is used once"
+    );
     for (what, by, purpose, opens) in [
-        ("as it was sealed", &own, Purpose::Session, true),
+        ("as it was sealed", &own, Purpose::OidcSession, true),
         ("for another purpose", &own, Purpose::Login, false),
-        ("elsewhere", &sealer(host, &["new"], "there"), Purpose::Session, false),
-        ("with the other secret", &sealer(host, &["old"], "here"), Purpose::Session, false),
+        ("elsewhere", &sealer(host, &["new"], "there"), Purpose::OidcSession, false),
+        ("with the other secret", &sealer(host, &["old"], "here"), Purpose::OidcSession, false),
         (
             "with a newer secret before",
             &sealer(host, &["old", "new"], "here"),
-            Purpose::Session,
+            Purpose::OidcSession,
             true,
         ),
         (
             "without asking for secrets",
             &Sealer::new(&["new".to_owned()], "here".to_owned()),
-            Purpose::Session,
+            Purpose::OidcSession,
             false,
         ),
     ] {
@@ -43,12 +47,12 @@ fn a_text_opens_as_it_was_sealed_and_in_no_other_way() {
         other[at] = if other[at] == b'A' { b'B' } else { b'A' };
         let other = String::from_utf8(other).unwrap();
         // The last character has unused bits, of which only zeros are accepted.
-        assert_eq!(own.open(Purpose::Session, &other), None, "{at}");
-        assert_eq!(own.open(Purpose::Session, &sealed[..at]), None, "{at}");
+        assert_eq!(own.open(Purpose::OidcSession, &other), None, "{at}");
+        assert_eq!(own.open(Purpose::OidcSession, &sealed[..at]), None, "{at}");
     }
     for text in ["", ".", "AAAA", &"A".repeat(20_000), &format!("{sealed}="), &format!("{sealed}A")]
     {
-        assert_eq!(own.open(Purpose::Session, text), None, "{text:.40}");
+        assert_eq!(own.open(Purpose::OidcSession, text), None, "{text:.40}");
     }
 }
 

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Backoff;
+use crate::config::RetryBackoff;
 use tamis_sdk::GatewayDuration;
 
 fn failure(cause: Cause) -> Failure {
@@ -21,7 +21,7 @@ fn failure(cause: Cause) -> Failure {
 }
 
 fn reason(failure: &Failure) -> String {
-    decide(&Policy::default(), failure, 7).reason.unwrap()
+    decide(&RuleRetryPolicy::default(), failure, 7).reason.unwrap()
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn a_failure_is_given_up_for_the_first_reason_that_holds() {
         (Failure { retry_after_ms: Some(9), remaining_ms: 9, ..status }, "retry.no-time"),
     ] {
         assert_eq!(reason(&failure), expected);
-        assert_eq!(decide(&Policy::default(), &failure, 7).verdict, Verdict::GiveUp);
+        assert_eq!(decide(&RuleRetryPolicy::default(), &failure, 7).verdict, Verdict::GiveUp);
     }
 }
 
@@ -46,11 +46,14 @@ fn a_failure_is_given_up_for_the_first_reason_that_holds() {
 fn what_never_reached_the_upstream_is_safe_to_send_again() {
     for cause in [Cause::ConnectFailure, Cause::RefusedStream] {
         let post = Failure { idempotent: false, ..failure(cause) };
-        assert!(matches!(decide(&Policy::default(), &post, 7).verdict, Verdict::Elsewhere(_)));
+        assert!(matches!(
+            decide(&RuleRetryPolicy::default(), &post, 7).verdict,
+            Verdict::Elsewhere(_)
+        ));
     }
     let post = Failure { idempotent: false, ..failure(Cause::Reset) };
     assert_eq!(reason(&post), "retry.not-idempotent");
-    let daring = Policy { non_idempotent: true, ..Policy::default() };
+    let daring = RuleRetryPolicy { non_idempotent: true, ..RuleRetryPolicy::default() };
     assert!(matches!(decide(&daring, &post, 7).verdict, Verdict::Elsewhere(_)));
 }
 
@@ -63,13 +66,16 @@ fn a_grpc_code_counts_like_a_status() {
 
 #[test]
 fn the_upstreams_wish_is_followed_unless_told_otherwise() {
-    let patient = Policy {
-        backoff: Backoff { max: GatewayDuration::from_millis(2_000), ..Policy::default().backoff },
-        ..Policy::default()
+    let patient = RuleRetryPolicy {
+        backoff: RetryBackoff {
+            max: GatewayDuration::from_millis(2_000),
+            ..RuleRetryPolicy::default().backoff
+        },
+        ..RuleRetryPolicy::default()
     };
     let asked = Failure { retry_after_ms: Some(1_000), ..failure(Cause::Status) };
     assert_eq!(decide(&patient, &asked, 7).verdict, Verdict::Again(1_000));
-    let deaf = Policy { honor_retry_after: false, ..Policy::default() };
+    let deaf = RuleRetryPolicy { honor_retry_after: false, ..RuleRetryPolicy::default() };
     assert_eq!(decide(&deaf, &asked, 7).verdict, Verdict::Elsewhere(7));
 }
 
@@ -84,14 +90,14 @@ fn no_upstream_makes_a_client_wait_longer_than_the_longest_backoff() {
         (u32::MAX, false),
     ] {
         let failure = Failure { retry_after_ms: Some(asked), ..failure(Cause::Status) };
-        let decision = decide(&Policy::default(), &failure, 7);
+        let decision = decide(&RuleRetryPolicy::default(), &failure, 7);
         if waits {
             assert_eq!(decision.verdict, Verdict::Again(asked));
         } else {
             assert_eq!(decision.verdict, Verdict::GiveUp, "{asked}");
             assert_eq!(decision.reason.as_deref(), Some("retry.after-too-long"));
         }
-        let deaf = Policy { honor_retry_after: false, ..Policy::default() };
+        let deaf = RuleRetryPolicy { honor_retry_after: false, ..RuleRetryPolicy::default() };
         assert!(matches!(decide(&deaf, &failure, 7).verdict, Verdict::Elsewhere(_)));
     }
 }
@@ -101,7 +107,7 @@ proptest! {
     fn a_wait_stays_within_bounds(
         attempt in 1..9_u32, random in any::<u64>(), remaining_ms in 0..300_u32,
     ) {
-        let policy = Policy { attempts: 10, ..Policy::default() };
+        let policy = RuleRetryPolicy { attempts: 10, ..RuleRetryPolicy::default() };
         let seen = Failure { attempt, remaining_ms, ..failure(Cause::Reset) };
         match decide(&policy, &seen, random).verdict {
             Verdict::Elsewhere(delay) => {
@@ -116,6 +122,6 @@ proptest! {
     #[test]
     fn no_budget_no_retry(attempt in 0..5_u32, random in any::<u64>()) {
         let seen = Failure { attempt, budget_left: 0, ..failure(Cause::ConnectFailure) };
-        prop_assert_eq!(decide(&Policy::default(), &seen, random).verdict, Verdict::GiveUp);
+        prop_assert_eq!(decide(&RuleRetryPolicy::default(), &seen, random).verdict, Verdict::GiveUp);
     }
 }

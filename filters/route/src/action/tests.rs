@@ -1,16 +1,16 @@
 use super::*;
 
 fn action(rule: &str) -> Result<(Action, Vec<String>), Vec<ConfigError>> {
-    let rule: Rule = serde_json::from_str(rule).unwrap();
+    let rule: RouteRule = serde_json::from_str(rule).unwrap();
     let mut services = Services::default();
     Action::new(&rule, &mut services, "/r").map(|action| (action, services.into_names()))
 }
 
-fn choose(rule: &str, target: &Target<'_>) -> router::Choice {
+fn choose(rule: &str, target: &RequestTarget<'_>) -> router::Choice {
     action(rule).unwrap().0.choose(7, target)
 }
 
-fn forwarded(rule: &str, target: &Target<'_>) -> router::Selection {
+fn forwarded(rule: &str, target: &RequestTarget<'_>) -> router::Selection {
     match choose(rule, target) {
         router::Choice::Forward(selection) => selection,
         other => panic!("{other:?}"),
@@ -20,13 +20,13 @@ fn forwarded(rule: &str, target: &Target<'_>) -> router::Selection {
 fn location(redirect: &str, authority: &str) -> String {
     let rule =
         format!(r#"{{"filters":[{{"type":"RequestRedirect","requestRedirect":{redirect}}}]}}"#);
-    let target = Target {
+    let target = RequestTarget {
         scheme: "http",
         authority,
         path: "/foo/bar",
         query: "q",
         prefix: Some("/foo"),
-        ..Target::default()
+        ..RequestTarget::default()
     };
     match choose(&rule, &target) {
         router::Choice::Answer(reply) => String::from_utf8(reply.headers[0].value.clone()).unwrap(),
@@ -48,12 +48,12 @@ fn a_prefix_is_replaced_as_the_gateway_api_tabulates() {
         ("/foo", "/foo", "/", "/"),
         ("/a", "", "/v1", "/v1/a"),
     ] {
-        let modifier = PathModifier {
-            kind: PathModifierKind::ReplacePrefixMatch,
+        let modifier = PathChange {
+            kind: PathChangeKind::ReplacePrefixMatch,
             replace_full_path: None,
             replace_prefix_match: Some(new.to_owned()),
         };
-        let target = Target { path, prefix: Some(prefix), ..Target::default() };
+        let target = RequestTarget { path, prefix: Some(prefix), ..RequestTarget::default() };
         assert_eq!(rewritten(&modifier, &target), out, "{path} {prefix} {new}");
     }
 }
@@ -85,7 +85,7 @@ fn weights_share_and_zero_takes_none() {
     let (action, services) = action(rule).unwrap();
     let mut taken = [0_u32; 3];
     for exchange in 0..10_000 {
-        let target = Target { exchange, ..Target::default() };
+        let target = RequestTarget { exchange, ..RequestTarget::default() };
         let router::Choice::Forward(selection) = action.choose(0, &target) else { panic!() };
         taken[selection.backend as usize] += 1;
     }
@@ -96,7 +96,7 @@ fn weights_share_and_zero_takes_none() {
 #[test]
 fn no_backend_to_take_is_a_500() {
     for rule in ["{}", r#"{"backendRefs":[{"service":"a/a:1","weight":0}]}"#] {
-        let choice = choose(rule, &Target::default());
+        let choice = choose(rule, &RequestTarget::default());
         assert_eq!(choice, router::Choice::Answer(no_backend()), "{rule}");
         let answer = no_backend();
         let reason = answer.headers.iter().find(|field| field.name == "x-tamis-reason").unwrap();
@@ -115,7 +115,7 @@ fn filters_of_rule_and_backend_become_edits_in_order() {
         {"type":"RequestMirror","requestMirror":{"backendRef":{"service":"a/m:1"},"percent":25}}],
         "backendRefs":[{"service":"a/a:1","filters":[
             {"type":"RequestHeaderModifier","requestHeaderModifier":{"set":[{"name":"x-a","value":"3"}]}}]}]}"#;
-    let selection = forwarded(rule, &Target { path: "/", ..Target::default() });
+    let selection = forwarded(rule, &RequestTarget { path: "/", ..RequestTarget::default() });
     assert_eq!(
         selection.request_edits,
         [
@@ -174,13 +174,13 @@ fn what_a_client_makes_too_long_is_answered_and_no_edit_of_it_is_a_fault() {
         (redirect.to_owned(), long(63 * 1024), "", false),
         (redirect.to_owned(), long(100), &"q".repeat(65_000), false),
     ] {
-        let target = Target {
+        let target = RequestTarget {
             scheme: "http",
             authority: "h",
             path: &path,
             query,
             prefix: Some("/a"),
-            ..Target::default()
+            ..RequestTarget::default()
         };
         let answer = match choose(&rule, &target) {
             router::Choice::Forward(_) => None,

@@ -2,8 +2,8 @@ use proptest::prelude::*;
 use tamis_sdk::view::packed;
 
 use super::*;
-use crate::config::{Kind, Match, PathKind, RouteSettings};
-use crate::pattern::Work;
+use crate::config::{Kind, Match, PathMatchKind, RouteSettings};
+use crate::pattern::WorkBudget;
 use tamis_sdk::View;
 
 /// One match as text, and its parts for the reference.
@@ -11,14 +11,14 @@ use tamis_sdk::View;
 struct Plain {
     hosts: Vec<String>,
     path: String,
-    kind: PathKind,
+    kind: PathMatchKind,
     method: bool,
     headers: usize,
     query: usize,
 }
 
 /// Paths, prefixes and expressions that overlap in many ways.
-fn path() -> impl Strategy<Value = (PathKind, &'static str)> {
+fn path() -> impl Strategy<Value = (PathMatchKind, &'static str)> {
     let plain = prop::sample::select(vec!["/", "/a", "/a/", "/a/b", "/ab", "/a/b/c"]);
     let expression = prop::sample::select(vec![
         "/a/.*",
@@ -33,8 +33,8 @@ fn path() -> impl Strategy<Value = (PathKind, &'static str)> {
         "",
     ]);
     prop_oneof![
-        (prop::sample::select(vec![PathKind::Exact, PathKind::PathPrefix]), plain),
-        (Just(PathKind::RegularExpression), expression),
+        (prop::sample::select(vec![PathMatchKind::Exact, PathMatchKind::PathPrefix]), plain),
+        (Just(PathMatchKind::RegularExpression), expression),
     ]
 }
 
@@ -53,7 +53,7 @@ fn plain() -> impl Strategy<Value = Plain> {
         })
 }
 
-fn condition(plain: &Plain) -> Condition {
+fn condition(plain: &Plain) -> RouteCondition {
     let value = |names: &[&str], count: usize| -> Vec<serde_json::Value> {
         names.iter().take(count).map(|n| serde_json::json!({"name": n, "value": "1"})).collect()
     };
@@ -66,7 +66,7 @@ fn condition(plain: &Plain) -> Condition {
         json["method"] = "POST".into();
     }
     let wanted: Match = serde_json::from_value(json).unwrap();
-    Condition::new(Kind::Http, &wanted, "").unwrap()
+    RouteCondition::new(Kind::Http, &wanted, "").unwrap()
 }
 
 /// The specification, implemented literally: everything that matches, then the comparisons in its order.
@@ -93,12 +93,15 @@ fn reference(
     };
     let path_rank = |plain: &Plain| -> Option<(u8, usize)> {
         match plain.kind {
-            PathKind::Exact => (plain.path == path).then_some((2, 0)),
-            PathKind::RegularExpression => {
+            PathMatchKind::Exact => (plain.path == path).then_some((2, 0)),
+            PathMatchKind::RegularExpression => {
                 let expression = crate::pattern::Expression::new(&plain.path, "").unwrap();
-                expression.matches(path, &Work::default()).unwrap().then_some((1, plain.path.len()))
+                expression
+                    .matches(path, &WorkBudget::default())
+                    .unwrap()
+                    .then_some((1, plain.path.len()))
             }
-            PathKind::PathPrefix => {
+            PathMatchKind::PathPrefix => {
                 let parts = |text: &str| -> Vec<String> {
                     text.split('/').skip(1).map(str::to_owned).collect()
                 };
@@ -133,7 +136,7 @@ proptest! {
         headers in 0..3_usize,
         query in any::<bool>(),
     ) {
-        let mut table = Table::default();
+        let mut table = RouteTable::default();
         for (index, plain) in all.iter().enumerate() {
             table.insert(&plain.hosts, condition(plain), index);
         }
@@ -146,7 +149,7 @@ proptest! {
             raw.method = tamis_sdk::Method::Post;
         }
         let (query_text, view) = (if query { "q=1" } else { "" }, View::new(&raw, &reads));
-        let asked = RoutedRequest { path, query: query_text, view, work: Work::default() };
+        let asked = RoutedRequest { path, query: query_text, view, work: WorkBudget::default() };
         let found = table.find(&format!("{host}:8443"), &asked).unwrap().map(|found| found.rule);
         prop_assert_eq!(found, reference(&all, host, path, post, headers, query));
     }
@@ -154,16 +157,20 @@ proptest! {
 
 fn found(routes: &str, authority: &str, path: &str) -> Option<usize> {
     let settings: RouteSettings = serde_json::from_str(routes).unwrap();
-    let mut table = Table::default();
+    let mut table = RouteTable::default();
     for (index, route) in settings.routes.iter().enumerate() {
         for wanted in route.rules.iter().flat_map(|rule| &rule.matches) {
-            table.insert(&route.hostnames, Condition::new(route.kind, wanted, "").unwrap(), index);
+            table.insert(
+                &route.hostnames,
+                RouteCondition::new(route.kind, wanted, "").unwrap(),
+                index,
+            );
         }
     }
     table.finish();
     let raw = packed(&[], &[]);
     let view = View::new(&raw, &[]);
-    let asked = RoutedRequest { path, query: "", view, work: Work::default() };
+    let asked = RoutedRequest { path, query: "", view, work: WorkBudget::default() };
     table.find(authority, &asked).unwrap().map(|found| found.rule)
 }
 
@@ -209,10 +216,10 @@ fn what_a_path_does_not_reach_is_not_tried() {
     let settings: RouteSettings =
         serde_json::from_str(&format!(r#"{{"routes":[{{"name":"a","rules":[{rules}]}}]}}"#))
             .unwrap();
-    let mut table = Table::default();
+    let mut table = RouteTable::default();
     for (rule, one) in settings.routes[0].rules.iter().enumerate() {
         for wanted in &one.matches {
-            table.insert(&[], Condition::new(Kind::Http, wanted, "").unwrap(), rule);
+            table.insert(&[], RouteCondition::new(Kind::Http, wanted, "").unwrap(), rule);
         }
     }
     table.finish();
