@@ -32,7 +32,7 @@ enum Command {
     /// entries report.
     #[command(after_help = "Example:\n  tamis audit verify proof.json --log-key log.pub")]
     Verify(verify::Arguments),
-    /// Print the public key of the log. Keep it, so that you can compare it when you need it.
+    /// Print the public key of the log. Keep a copy: a proof is checked against the key that you kept.
     #[command(after_help = "Example:\n  tamis audit key > log.pub")]
     Key(Key),
 }

@@ -218,7 +218,7 @@ plans! {
     pub struct ClientAddressPlan {
         /// The header in which these proxies state the client's address.
         pub field: ClientAddressField,
-        /// Their addresses and prefixes; `None`: every peer counts.
+        /// Addresses and prefixes of these proxies; `None`: every peer counts as one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub trusted: Option<Vec<String>>,
         /// Their number; `None`: they are known by their addresses.

@@ -1,7 +1,7 @@
 //! The text of a source, with an index that finds the line and the column of an octet without a pass over the text.
 //!
-//! A source can have as many problems as it has words. A pass over the text for each of them would let a few kilobytes of
-//! somebody else cost minutes.
+//! A source can have as many problems as it has words. With a pass over the text for each problem, a few kilobytes from a
+//! stranger would cost minutes.
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};

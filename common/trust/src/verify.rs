@@ -473,7 +473,7 @@ fn about(statement: &Statement, manifest: &Manifest) -> Result<(), BundleFault> 
         if subject.annotations.get(annotation).and_then(|value| value.as_str()) != Some(wanted) {
             return Err(BundleFault::new(
                 code::WRONG_NAME,
-                format!("the annotation {annotation} signed must be {wanted:?}"),
+                format!("the signed annotation {annotation} must be {wanted:?}"),
             ));
         }
     }

@@ -105,7 +105,7 @@ impl Rule {
         match self {
             Self::Format => "",
             Self::Threshold => {
-                "; let enough of the role's keys sign it"
+                "; sign it with as many of the role's keys as its threshold asks for"
             }
             Self::Rollback => "; versions never fall: publish a higher one",
             Self::Expired => "; publish it again with a later expiry",

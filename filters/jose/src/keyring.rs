@@ -14,9 +14,9 @@ const WISH_TTL_MS: u32 = 60_000;
 /// Where keys come from.
 #[derive(Clone, Debug)]
 pub enum IssuerKeys {
-    /// Written in the configuration.
+    /// Keys that are written in the configuration.
     Inline(KeySet),
-    /// Fetched, and again after `refresh`.
+    /// Keys that are fetched, and fetched again after `refresh`.
     Url {
         /// The address of the key set.
         url: String,

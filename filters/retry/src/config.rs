@@ -67,7 +67,7 @@ pub enum RetryCondition {
 }
 
 impl RetryCondition {
-    /// The kind of a cause; `None` is never retried.
+    /// The condition that a cause of failure belongs to; `None`: a failure that is never retried.
     #[must_use]
     pub fn of(cause: Cause) -> Option<Self> {
         match cause {

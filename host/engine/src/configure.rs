@@ -209,7 +209,7 @@ impl Plan {
 /// Fields that a filter may read, and write. The host searches them with each request and each edit, in time
 /// that no limit of the filter covers; a filter that needs more declares `*`.
 const MAX_DECLARED: usize = 256;
-/// Names that a filter may declare of another kind: rules, backends.
+/// Rules and backends that a filter may declare by name.
 const MAX_NAMES: usize = 10_000;
 /// Bytes of such a name.
 const MAX_NAME_BYTES: usize = 1_024;

@@ -28,7 +28,7 @@ impl Contract {
         format!("tamis:filter/{name}@{}.0", self.as_str())
     }
 
-    /// Whether one of its interfaces may have that name; what it has is decided elsewhere.
+    /// Whether this version may have an interface of that name. Whether the interface exists is checked elsewhere.
     pub(crate) fn may_have(self, interface: &str) -> bool {
         self != Self::V0_1
             || !matches!(interface, "finished" | "exchange-state" | "passwords" | "trailers")

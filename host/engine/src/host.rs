@@ -39,7 +39,7 @@ pub(crate) struct Host {
     pub(crate) exchange: u64,
     /// The hook in progress; `None` while the filter is configured.
     pub(crate) hook: Option<Hook>,
-    /// `metrics.define` is allowed.
+    /// Whether `configure` runs, the only function that may call `metrics.define`.
     pub(crate) configuring: bool,
     /// By handle.
     pub(crate) keys: Vec<Option<Key>>,

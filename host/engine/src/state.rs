@@ -274,8 +274,8 @@ impl FilterState {
     }
 
     /// State for a candidate in the shadow of the filter with this state: the same secrets, the `kv` values of that
-    /// filter until the candidate writes its own, and empty counters and quotas of its own. What it measures, exports and
-    /// logs reaches nobody.
+    /// filter until the candidate writes its own, and empty counters and quotas of its own. The candidate's metrics,
+    /// exports and log lines are dropped.
     pub(crate) fn shadow(self: &Arc<Self>) -> Self {
         Self { of: Some(Arc::clone(self)), ..self.scratch() }
     }

@@ -32,7 +32,7 @@ pub enum IdentityError {
     /// Its answer does not follow the protocol.
     #[error("the answer of the registry cannot be used: {0}")]
     Answer(String),
-    /// The SVID in its answer would be refused by peers, or is of another proxy.
+    /// Peers would refuse the SVID in the registry's answer, or it belongs to another proxy.
     #[error("the SVID in the answer of the registry cannot be used")]
     Svid(#[source] TlsError),
     /// The installed cryptography makes no key.

@@ -155,7 +155,7 @@ impl DocumentPlaces {
         found.files.dedup();
         let below =
             |path: &Path| path.strip_prefix(&self.root).unwrap_or(path).display().to_string();
-        // A link that is removed, or has something behind it again, is a change too.
+        // A broken link is an input too: its removal, or the return of its target, is a change.
         let unreadable = found.unreadable.iter().map(|(path, _)| path);
         self.inputs().now.extend(found.files.iter().chain(unreadable).map(|path| plain(path)));
         let mut read = Documents::default();

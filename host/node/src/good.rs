@@ -57,7 +57,7 @@ struct GoodFile {
     /// Files of which not everything is known.
     #[serde(default)]
     partly: BTreeSet<String>,
-    /// Kind, `namespace/name`, and what is in force of it.
+    /// Documents by kind and `namespace/name`, each with its version in force.
     held: Vec<(String, String, HeldDocument)>,
 }
 

@@ -143,7 +143,7 @@ struct Entries {
 struct Entry {
     /// By worker.
     cells: BTreeMap<u64, Arc<SlotCells>>,
-    /// Rises with every generation that uses the entry.
+    /// When the entry was last asked for, as a running number: the entry with the lowest one is forgotten first.
     wanted: u64,
 }
 

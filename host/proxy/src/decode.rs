@@ -169,7 +169,8 @@ fn beginning(text: &str) -> &str {
     text.get(..end.unwrap_or(0)).unwrap_or_default()
 }
 
-/// The way of a request from its client to the sender of the connection; `None`: the sender is the client.
+/// The proxies that a request has passed, from its client to the sender of the connection; `None`: the sender is the
+/// client.
 fn client_chain(
     headers: &HeaderMap,
     connection: &Connection,

@@ -38,7 +38,7 @@ impl TcpTraffic {
     }
 }
 
-/// Why a connection has no place.
+/// The limit that leaves no place for a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TcpFull {
     /// The listener has all its connections.

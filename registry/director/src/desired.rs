@@ -203,7 +203,7 @@ impl Folder<'_> {
     }
 }
 
-/// The plan of a node: `documents` are those of `desired`, and unchanged afterwards.
+/// The plan of a node. `documents` are the documents of `desired`; they are the same again when it returns.
 pub(crate) fn fold_with(
     desired: &DesiredState,
     documents: &mut Vec<Arc<Document>>,

@@ -279,8 +279,8 @@ pub enum RevocationTarget {
     },
 }
 
-/// Assignments from here on are above all earlier ones, including those of a registry whose journal was lost: an operator
-/// decided that this journal is the one to follow.
+/// An operator decided that this journal is the one to follow: the versions of later assignments lie above those of all
+/// earlier ones, including those of a registry whose journal was lost.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReassignRecord {
     /// `namespace/name` of a service or gateway; `*` for all.

@@ -6,7 +6,7 @@ use crate::order::{Lane, SlotOrder};
 use crate::refused::{Refused, code};
 use crate::wants::DesiredSlots;
 
-/// The combined orders of all proxies of a service. Where they disagree, nothing is assigned.
+/// The combined orders of all proxies of a service. Where the orders of two proxies disagree, nothing is assigned.
 pub(crate) fn combined_orders<'a>(
     service: &str,
     all: impl Iterator<Item = &'a DesiredSlots>,

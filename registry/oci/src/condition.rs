@@ -1,4 +1,5 @@
-//! The condition `If-None-Match` (RFC 9110 §13.1.2): what a client has already is not sent again, and not written over.
+//! The condition `If-None-Match` (RFC 9110 §13.1.2): content that a client has already is not sent again, and content
+//! that exists is not overwritten.
 
 /// What `If-None-Match` says of the current representation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

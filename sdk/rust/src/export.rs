@@ -245,7 +245,7 @@ roles! {
     export_head_policy: request, response;
     /// Exports a filter that changes heads and bodies in both directions.
     export_transformer: request, request_body, response, response_body;
-    /// Exports a filter that keeps account of exchanges ([`Request`](crate::Request), [`Finished`](crate::Finished)).
+    /// Exports a filter that counts exchanges ([`Request`](crate::Request), [`Finished`](crate::Finished)).
     export_metering_policy: request, finished;
     /// Exports a [`Router`](crate::Router).
     export_router: router;

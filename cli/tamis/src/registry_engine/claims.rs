@@ -5,7 +5,7 @@ use tamis_trust::{Manifest, Refused, code};
 /// Whether the component has the imports and exports that its manifest states, and no others.
 ///
 /// # Errors
-/// The first that differs, or that it is no filter.
+/// The first claim that differs from the component; or the component is not a filter.
 pub(super) fn check_claims(manifest: &Manifest, component: &[u8]) -> Result<(), Refused> {
     let inspection = tamis_engine::inspect(component).map_err(|error| Refused {
         code: code::FORMAT.into(),

@@ -75,7 +75,7 @@ impl FolderAdmission {
 /// A client of a folder's registry.
 ///
 /// # Errors
-/// The proxy's join token cannot be read.
+/// The token cannot be read, or the address is none of a registry.
 pub(super) fn client(url: &str, token: &Path) -> Result<Client> {
     let text = std::fs::read_to_string(token).with_context(|| {
         let kept = token.parent().unwrap_or(token).display();

@@ -365,7 +365,7 @@ pub(crate) fn key(document: &Document) -> String {
 
 /// The text of one document, with the line that begins it.
 struct Part {
-    /// Number of its first line, from 1.
+    /// Number of the document's first line in its file, from 1.
     line: usize,
     text: String,
 }

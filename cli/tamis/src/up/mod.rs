@@ -112,7 +112,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let busy = output::busy("filling the registry");
     let feeding = FolderFeed::start(folder, ports, &prepared.store, &registry, output)?;
     drop(busy);
-    // A file whose rights change while a proxy uses it would look renewed.
+    // Before a proxy starts: to one that runs, a file whose rights change would look like a renewed one.
     narrow(folder)?;
     let given = mesh::ProxySettings { secrets, name_generation: arguments.name_generation };
     let mut mesh = mesh::start(folder, &members, &registry, given, output)?;

@@ -7,8 +7,8 @@ use std::cell::RefCell;
 use http::HeaderName;
 use http::header::InvalidHeaderName;
 
-/// Places for names on a thread. A name replaces the one that was at its place, so a peer that invents names gains
-/// nothing and costs the others one reading more.
+/// Names that a thread remembers. A new name replaces the one at its place, so a peer that invents names makes others
+/// parse theirs once more, and no memory grows.
 const PLACES: usize = 128;
 
 /// A longer name is read each time.

@@ -32,7 +32,7 @@ pub struct KeepAlive {
 }
 
 impl KeepAlive {
-    /// With the pings of a connection; `heard` is set by each read.
+    /// Keeps a connection alive with its `pings`. Each read of the connection sets `heard`.
     #[must_use]
     pub fn new(pings: Option<PingPong>, heard: Rc<Cell<bool>>, times: PingTimes) -> Self {
         let timer = Box::pin(tokio::time::sleep(times.interval));

@@ -225,7 +225,7 @@ fn admits(
     let Assignment { service, slot, manifest, config, version, issued, expires, .. } = assignment;
     let asked_config = config_digest(request.config);
     let remedy = format!(
-        "let the director assign {} again for what should run now",
+        "let the director issue a new assignment for {}, with what should run there now",
         place(request)
     );
     let latest_start = request.now.saturating_add(CLOCK_SKEW_SECONDS);

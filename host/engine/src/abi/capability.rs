@@ -18,7 +18,7 @@ pub(crate) enum Scope {
     not(test),
     expect(
         dead_code,
-        reason = "lifted whole, used in part"
+        reason = "the contract's enum is lifted whole, and the host uses only some of its cases"
     )
 )]
 #[derive(ComponentType, Lift, Debug, Clone, Copy)]

@@ -346,7 +346,7 @@ async fn send(sender: &FrameSender, message: &MessageFromNode) -> Result<(), Str
     sender
         .send(Ok(Frame::data(line.into())))
         .await
-        .map_err(|_| "it no longer reads".to_owned())
+        .map_err(|_| "the director no longer reads what this proxy sends".to_owned())
 }
 
 /// The response of a director that refuses the proxy.

@@ -1,4 +1,4 @@
-//! Bundles out of files that anybody may have written to: those that count, found within bounds.
+//! Chooses the bundles that count from a file that anybody may have written to, within bounds of time and size.
 
 use std::collections::BTreeMap;
 use std::fs::File;

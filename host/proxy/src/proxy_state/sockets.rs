@@ -43,9 +43,9 @@ impl InheritedSockets {
 
 /// The sockets of an address: the workers accept from their own; these are copies for a successor.
 pub(crate) struct BoundSockets {
-    /// The first listener for which they were bound.
+    /// Name of the listener for which the sockets were bound first.
     pub(crate) listener: String,
-    /// With the port that the system chose.
+    /// The address with the port that the system chose, where the listener left it open.
     pub(crate) local: Option<Address>,
     pub(crate) copies: Vec<BoundListener>,
 }

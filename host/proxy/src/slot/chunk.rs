@@ -44,7 +44,7 @@ impl From<BudgetSpent> for ShownChunk {
 }
 
 impl ChunkSlot {
-    /// The filter of a slot, before the first chunk of the body of a request or response.
+    /// Prepares the filter of a slot for the first chunk of the body of a request or response.
     pub(crate) fn new(
         slot: Rc<Slot>,
         side: HeadSide,

@@ -62,9 +62,9 @@ impl AsyncWrite for Tunnel {
 /// Interval at which places released by other workers are looked for while a request waits.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
-/// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the request once
-/// more; it is called only when a reused connection turned out to be broken. Interim responses are passed to `interim` as
-/// they arrive. A request for a tunnel comes with its place, which is free again if it becomes none.
+/// Sends on an idle connection or a new one; with the tunnel, if the protocol changed. `again` makes the same request a
+/// second time; it is called only when a reused connection turned out to be broken. Interim responses are passed to
+/// `interim` as they arrive. A request for a tunnel comes with its place, which is free again if it becomes none.
 pub(crate) async fn send(
     pool: &Rc<Pool>,
     (mut request, place): (OutgoingRequest<Body>, Option<TunnelPlace>),

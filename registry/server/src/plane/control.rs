@@ -46,7 +46,7 @@ pub struct ControlSettings {
     /// How long assignments are valid.
     pub terms: AssignmentTerms,
     /// The namespaces whose grants and trust policies decide: whoever may operate all of one decides what filters may do.
-    /// Those of other namespaces only narrow them; `security`. Replicas of one journal have the same.
+    /// Those of other namespaces only narrow them; `security`. All replicas of one journal must have the same setting.
     pub security: Vec<String>,
 }
 
