@@ -1,5 +1,7 @@
 //! Two clocks in one value: the monotonic one for spans and limits, the wall clock for what is written down.
 
+#![expect(clippy::disallowed_methods, reason = "the one door to the clocks of the machine")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -17,6 +17,13 @@
 //! # Ok::<(), tamis_transport::address::AddressError>(())
 //! ```
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test starts its clock somewhere, and waits in real time"
+    )
+)]
 // Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
 #![cfg_attr(
     not(test),

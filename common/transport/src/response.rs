@@ -10,6 +10,8 @@
 //! It also makes sure that a response that has already arrived is not lost when writing the rest of the
 //! request fails: the failure is reported once the response was read.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 pub(crate) mod head;
 mod refusal;
 #[cfg(test)]

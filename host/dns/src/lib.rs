@@ -13,6 +13,13 @@
 //! # Ok::<(), std::net::AddrParseError>(())
 //! ```
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test starts its clock somewhere, and waits in real time"
+    )
+)]
 // Octets of applications and resolvers are read here: no sum wraps and no cast loses a part, unnoticed.
 #![cfg_attr(
     not(test),

@@ -3,6 +3,7 @@
 //! `cargo run --release -p tamis-engine --example call_cost [--json] [COMPONENT [CONFIG_JSON]]`; without a component
 //! the built-in route policy from `target/components`.
 
+#![expect(clippy::disallowed_methods, reason = "an example measures in real time")]
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;

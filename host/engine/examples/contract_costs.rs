@@ -4,6 +4,7 @@
 //! `tests/guests/rust/costs`. Each line is a JSON object: `what`, `unit`, and what a call took in each round with the `first` and
 //! the `newest` build.
 
+#![expect(clippy::disallowed_methods, reason = "an example measures in real time")]
 #![expect(clippy::print_stdout, reason = "printing is its purpose")]
 
 use std::error::Error;

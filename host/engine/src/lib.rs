@@ -6,6 +6,13 @@
 //! calls an [`Instance`] of it. A call that fails returns a [`CallFault`] and never panics; its instance is
 //! dropped and the next call has a fresh one. [`FilterState`] holds what outlives instances.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test starts its clock somewhere, and waits in real time"
+    )
+)]
 // Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
 #![cfg_attr(
     not(test),

@@ -57,6 +57,14 @@
 //! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
 //! parallel, and without a balancer endpoints have the weights that the operator gave them.
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test starts its clock somewhere, and waits in real time"
+    )
+)]
+
 mod admin;
 mod admin_access;
 mod arrival;

@@ -4,6 +4,14 @@
 //! generations; connections belong to one worker's [`Upstreams`]. This crate enforces circuits and budgets
 //! but decides nothing about them: when a decision is due it returns an [`BreakerQuestion`].
 
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test starts its clock somewhere, and waits in real time"
+    )
+)]
+
 mod ask;
 mod attempt;
 mod budget;

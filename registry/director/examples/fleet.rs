@@ -1,5 +1,7 @@
 //! Measures a director with a large fleet: `cargo run -p tamis-director --example fleet [SERVICES]`.
 
+#![expect(clippy::disallowed_methods, reason = "an example measures in real time")]
+
 use std::io::Write;
 use std::time::Instant;
 

@@ -1,4 +1,7 @@
 //! Time and randomness are values that somebody passes: only `common/ambient` reads the machine's.
+//!
+//! `clippy.toml` forbids the clocks too, in tests as well. This test stays, for what clippy cannot say: it reads the random
+//! source as well, and it fails when a crate that ships gets an exception that is not listed here.
 
 use crate::source::{Crate, shipped, workspace};
 

@@ -1,5 +1,7 @@
 //! Pings on a silent connection: a peer that is gone does not say so.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::cell::Cell;
 use std::pin::Pin;
 use std::rc::Rc;

@@ -1,5 +1,7 @@
 //! How long a response waits for a client that takes nothing of it.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! The guarantees of the engine, shown with well-behaved and hostile guests.
+#![expect(clippy::disallowed_methods, reason = "a test waits in real time")]
 #![expect(
     clippy::unwrap_used,
     clippy::panic,

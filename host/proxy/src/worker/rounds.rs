@@ -1,5 +1,7 @@
 //! The periodic work of a worker. It wakes the worker only while there is some.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;

@@ -1,5 +1,7 @@
 //! A folder and its registry, without proxies.
 
+#![expect(clippy::disallowed_methods, reason = "a test waits in real time")]
+
 use super::*;
 use crate::certificates;
 use crate::up::member::members;

@@ -1,5 +1,7 @@
 //! One connection: the bytes that arrived, the request they belong to, and what waits to be written.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
