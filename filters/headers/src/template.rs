@@ -64,7 +64,7 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Part {
     Text(String),
-    TemplateAttribute(TemplateAttribute),
+    Attribute(TemplateAttribute),
 }
 
 /// Why a text is not a value.
@@ -138,7 +138,7 @@ impl Template {
             if !plain.is_empty() {
                 parts.push(Part::Text(std::mem::take(&mut plain)));
             }
-            parts.push(Part::TemplateAttribute(fact));
+            parts.push(Part::Attribute(fact));
             rest = after;
         }
         plain.push_str(rest);
@@ -151,7 +151,7 @@ impl Template {
     /// The attributes that it names, in order.
     pub fn facts(&self) -> impl Iterator<Item = TemplateAttribute> {
         self.parts.iter().filter_map(|part| match part {
-            Part::TemplateAttribute(fact) => Some(*fact),
+            Part::Attribute(fact) => Some(*fact),
             Part::Text(_) => None,
         })
     }
@@ -163,8 +163,8 @@ impl Template {
         for part in &self.parts {
             match part {
                 Part::Text(text) => value.extend_from_slice(text.as_bytes()),
-                Part::TemplateAttribute(fact) => {
-                    value.extend_from_slice(seen.header(fact.attribute())?)
+                Part::Attribute(fact) => {
+                    value.extend_from_slice(seen.header(fact.attribute())?);
                 }
             }
         }
