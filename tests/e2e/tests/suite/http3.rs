@@ -91,7 +91,7 @@ fn curl_finds_http3_by_alt_svc_and_requests_pass_the_same_pipeline() {
     // What a request says of itself that only a proxy may say does not get through.
     let forged = json!({ "version": "3only", "headers": {
         "x-forwarded-for": "203.0.113.9", "forwarded": "for=203.0.113.9", "x-tamis-identity": "spiffe://a/b",
-        "x-tamis-peer": "spiffe://a/b", "x_tamis_peer": "a", "cookie": "a=1; b=2",
+        "x-tamis-peer": "spiffe://a/b", "x_forwarded_for": "203.0.113.9", "cookie": "a=1; b=2",
     }});
     assert_eq!(curl(&folder, "/forged", forged)["status"], 200);
     let seen = backend.last().unwrap();
