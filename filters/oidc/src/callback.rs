@@ -129,7 +129,7 @@ fn session<H: OidcHost>(
     let key = format!("login:{}", answer.state);
     let ttl_ms = u32::try_from(LOGIN_S.saturating_mul(1000)).unwrap_or(u32::MAX);
     match host.claim(&key, ttl_ms) {
-        Claimed::First => {}
+        Claimed::First(_) => {}
         Claimed::Taken => return Err(Refusal::Replayed),
         Claimed::NoRoom => return Err(Refusal::NoRoom),
     }

@@ -14,7 +14,7 @@ use tamis_jose::host::{Fetch, FetchedResponse, Store, StoredValue, Verify};
 use tamis_sdk::{Config, Edit, Method, View, request, view::packed};
 
 use crate::config::Rules;
-use crate::host::{Claimed, FormPost, OidcHost};
+use crate::host::{FormPost, OidcHost, SwapFault};
 use crate::policy::{OidcDecision, Policy};
 use crate::provider::ProviderRefresher;
 
@@ -49,7 +49,12 @@ struct Host {
     posts: RefCell<Vec<FormPost>>,
     answer: RefCell<Result<(u16, Value), String>>,
     lines: RefCell<Vec<String>>,
+    /// What happens while the provider is asked.
+    meanwhile: RefCell<Option<Meanwhile>>,
 }
+
+/// What other requests do while one waits.
+type Meanwhile = Box<dyn FnOnce(&Host)>;
 
 impl Verify for Host {
     fn import_key(&self, jwk: &str) -> Result<u32, String> {
@@ -117,17 +122,19 @@ impl OidcHost for Host {
     }
     fn post(&self, post: &FormPost) -> Result<FetchedResponse, String> {
         self.posts.borrow_mut().push(post.clone());
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile(self);
+        }
         let (status, body) = self.answer.borrow().clone()?;
         Ok(FetchedResponse { status, body: body.to_string().into_bytes() })
     }
-    fn claim(&self, key: &str, ttl_ms: u32) -> Claimed {
-        if self.read(key).is_some() {
-            return Claimed::Taken;
+    fn swap(&self, key: &str, expect: u64, value: &[u8], ttl_ms: u32) -> Result<u64, SwapFault> {
+        let stored = self.read(key);
+        if stored.as_ref().map_or(0, |stored| stored.version) != expect {
+            return Err(SwapFault::Changed(stored));
         }
-        match self.write(key, b"1", ttl_ms) {
-            Ok(()) => Claimed::First,
-            Err(_) => Claimed::NoRoom,
-        }
+        self.write(key, value, ttl_ms).map_err(|_| SwapFault::NoRoom)?;
+        Ok(self.versions.get())
     }
     fn warn(&self, line: &str) {
         self.lines.borrow_mut().push(line.to_owned());
@@ -223,6 +230,7 @@ fn scene_of(settings: &Value) -> Scene {
         posts: RefCell::default(),
         answer: RefCell::new(Err("nobody answers".to_owned())),
         lines: RefCell::default(),
+        meanwhile: RefCell::default(),
     };
     let rules = rules(settings);
     let (reads, refresher) = (rules.interest().reads, ProviderRefresher::new(&rules));
@@ -252,11 +260,13 @@ impl Scene {
     }
 
     fn decide(&mut self, asked: &Asked) -> OidcDecision {
-        let fields: Vec<(&str, &[u8])> =
-            asked.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-        let mut raw = packed(&self.reads, &fields);
-        raw.method = asked.method;
-        self.policy.decide(View::new(&raw, &self.reads), &self.host)
+        decide(&mut self.policy, &self.reads, &self.host, asked)
+    }
+
+    /// Another worker, for what happens while this one waits.
+    fn worker(&self) -> impl FnMut(&Host, &Asked) -> OidcDecision + 'static {
+        let (mut policy, reads) = (Policy::new(rules(&settings())), self.reads.clone());
+        move |host, asked| decide(&mut policy, &reads, host, asked)
     }
 
     /// The answer of the filter.
@@ -336,6 +346,14 @@ impl Scene {
         assert_eq!((done.status, done.reason.as_str()), (303, "oidc.logged-in"), "{done:?}");
         cookie(&done.cookies)
     }
+}
+
+fn decide(policy: &mut Policy, reads: &[String], host: &Host, asked: &Asked) -> OidcDecision {
+    let fields: Vec<(&str, &[u8])> =
+        asked.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let mut raw = packed(reads, &fields);
+    raw.method = asked.method;
+    policy.decide(View::new(&raw, reads), host)
 }
 
 /// The parameter of an address, decoded.
