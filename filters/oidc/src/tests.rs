@@ -457,14 +457,14 @@ fn a_secret_of_the_client_goes_where_the_configuration_says() {
 
 #[test]
 fn without_the_need_of_a_session_requests_pass_without_claims() {
-    // People log in where a session is required, and are known elsewhere on the site too.
-    let kept = scene().log_in(&json!({}));
     let mut settings = settings();
-    settings["required"] = false.into();
+    settings["optionalPaths"] = json!(["/open", "/a/b/"]);
     let mut scene = scene_of(&settings);
+    let kept = scene.log_in(&json!({}));
+    // People are known there too.
     for (cookie, known) in [(kept.as_str(), true), ("__Host-oidc=1.x; a=b", false), ("a=b", false)]
     {
-        let (edits, _) = scene.pass(&asked("/").with("cookie", cookie).with("x-user", "root"));
+        let (edits, _) = scene.pass(&asked("/open").with("cookie", cookie).with("x-user", "root"));
         let user = if known { Edit::set("x-user", "ada") } else { Edit::remove("x-user") };
         assert!(edits.contains(&user), "{cookie}: {edits:?}");
         let attribute = edits.iter().any(|edit| matches!(edit, Edit::SetAttribute(_)));
@@ -472,4 +472,75 @@ fn without_the_need_of_a_session_requests_pass_without_claims() {
         let sealed = format!("{edits:?}").contains("__Host-oidc");
         assert!(!sealed, "{cookie}: {edits:?}");
     }
+    // A logout counts there at once.
+    let form = asked("/logout").by(Method::Post).with("origin", "https://shop.example");
+    assert_eq!(scene.answer(&form.with("cookie", &kept)).reason, "oidc.logout");
+    let (edits, _) = scene.pass(&asked("/open").with("cookie", &kept));
+    assert!(edits.contains(&Edit::remove("x-user")), "{edits:?}");
+    assert_eq!(scene.reason(&asked("/x").with("cookie", &kept)), "oidc.login");
+}
+
+#[test]
+fn a_path_is_optional_only_where_each_reader_finds_it_there() {
+    let scene_with = |paths: &Value| {
+        let mut settings = settings();
+        settings["optionalPaths"] = paths.clone();
+        scene_of(&settings)
+    };
+    let mut scene = scene_with(&json!(["/open", "/a/b/"]));
+    for path in [
+        "/open",
+        "/open/",
+        "/open?x=/../..",
+        "/open/x.html",
+        "/open/...",
+        "/open/.well-known/x",
+        "/open/%20a/%C3%A4",
+        "/open/a@b:c,d=e",
+        "/a/b",
+        "/a/b/c",
+    ] {
+        assert_eq!(scene.reason(&asked(path)), "passes", "{path}");
+    }
+    for path in [
+        "/",
+        "/x",
+        "/opening",
+        "/Open",
+        "/open%2fx",
+        "/open/..",
+        "/open/../x",
+        "/open/./x",
+        "/open/.",
+        "/open//x",
+        "//open",
+        "/open/%2e%2e/x",
+        "/open/%2E./x",
+        "/open/%252e%252e/x",
+        "/open/%5c../x",
+        "/open/..\\x",
+        "/open/..;/x",
+        "/open/;x",
+        "/open/%3b",
+        "/open/%3f",
+        "/open/%00",
+        "/open/%",
+        "/open/%a",
+        "/open/%zz",
+        "/open/%+1",
+        "/open#x",
+        "/a",
+        "/a/bc",
+        "open",
+        "*",
+        "",
+    ] {
+        assert_eq!(scene.reason(&asked(path)), "oidc.login", "{path}");
+    }
+    let mut all = scene_with(&json!(["/"]));
+    assert_eq!(all.reason(&asked("/any/page")), "passes");
+    assert_eq!(all.reason(&asked("/")), "passes");
+    assert_eq!(all.reason(&asked("/any/../page")), "oidc.login");
+    let mut none = scene_with(&json!([]));
+    assert_eq!(none.reason(&asked("/")), "oidc.login");
 }
