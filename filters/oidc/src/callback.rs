@@ -129,7 +129,7 @@ fn session<H: OidcHost>(
     let key = format!("login:{}", answer.state);
     let ttl_ms = u32::try_from(LOGIN_S.saturating_mul(1000)).unwrap_or(u32::MAX);
     match host.claim(&key, ttl_ms) {
-        KeyWriteResult::First => {}
+        KeyWriteResult::First(_) => {}
         KeyWriteResult::Taken => return Err(OidcRefusal::Replayed),
         KeyWriteResult::NoRoom => return Err(OidcRefusal::NoRoom),
     }

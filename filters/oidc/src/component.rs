@@ -10,7 +10,7 @@ use tamis_sdk::{
 
 use crate::config::{OidcRules, OidcSettings};
 use crate::cookies::with_cookies;
-use crate::host::{FormPost, KeyWriteResult, OidcHost};
+use crate::host::{FormPost, OidcHost, SwapFault};
 use crate::policy::OidcPolicy;
 use crate::provider::ProviderRefresher;
 
@@ -157,12 +157,15 @@ impl OidcHost for Imports {
         Ok(FetchedResponse { status: answer.status, body: answer.body })
     }
 
-    fn claim(&self, key: &str, ttl_ms: u32) -> KeyWriteResult {
-        match kv::swap(key, 0, b"1", ttl_ms) {
-            Ok(_) => KeyWriteResult::First,
-            Err(Some(_)) => KeyWriteResult::Taken,
-            Err(None) => KeyWriteResult::NoRoom,
-        }
+    fn swap(&self, key: &str, expect: u64, value: &[u8], ttl_ms: u32) -> Result<u64, SwapFault> {
+        kv::swap(key, expect, value, ttl_ms).map_err(|stored| {
+            // What is stored has the version that was expected: so it was not written for another reason.
+            if stored.as_ref().map_or(0, |entry| entry.version) == expect {
+                return SwapFault::NoRoom;
+            }
+            let stored = stored.map(|it| StoredValue { value: it.value, version: it.version });
+            SwapFault::Changed(stored)
+        })
     }
 
     fn warn(&self, line: &str) {

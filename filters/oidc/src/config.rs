@@ -52,8 +52,8 @@ pub struct OidcSettings {
     timeout: GatewayDuration,
     #[serde(default = "refresh")]
     refresh: GatewayDuration,
-    #[serde(default = "yes")]
-    required: bool,
+    #[serde(default)]
+    optional_paths: Vec<String>,
     #[serde(default)]
     claims_to_headers: Vec<ClaimSettings>,
     #[serde(default)]
@@ -99,10 +99,6 @@ struct LogoutSettings {
     send_id_token: bool,
 }
 
-fn yes() -> bool {
-    true
-}
-
 fn cookie_name() -> String {
     "oidc".to_owned()
 }
@@ -133,15 +129,6 @@ fn timeout() -> GatewayDuration {
 
 fn refresh() -> GatewayDuration {
     GatewayDuration::from_millis(300_000)
-}
-
-/// Requests without a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingSessionRule {
-    /// A page leads to the login; everything else is refused.
-    Refused,
-    /// They pass, without claims.
-    Passes,
 }
 
 /// How the token endpoint knows this client; each names a secret of the host.
@@ -223,8 +210,8 @@ pub struct OidcRules {
     pub timeout_ms: u32,
     /// Time between two fetches of metadata and keys.
     pub refresh: Duration,
-    /// Requests without a session.
-    pub absent: MissingSessionRule,
+    /// Where requests without a session pass, without claims; elsewhere a page leads to the login, and all else is refused.
+    pub optional: Vec<OptionalPath>,
     /// Claims for the upstream.
     pub claims_to_headers: Vec<ClaimHeader>,
     /// Claims for other filters, in the attribute [`CLAIMS`].
@@ -283,6 +270,49 @@ fn is_page(path: &str) -> bool {
         && segments.all(|segment| !matches!(segment, "" | "." | ".."))
 }
 
+/// A path, and all below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionalPath {
+    /// Without a slash at its end.
+    base: String,
+}
+
+impl OptionalPath {
+    fn new(path: &str) -> Self {
+        Self { base: path.trim_end_matches('/').to_owned() }
+    }
+
+    /// Whether a request's path, without its query, is this one or below it. One that another reader might take for a path
+    /// elsewhere is not: with dot or empty segments, backslashes, parameters, or an encoded octet that could become one of these.
+    #[must_use]
+    pub fn covers(&self, page: &str) -> bool {
+        let below = page.strip_prefix(&self.base);
+        below.is_some_and(|below| below.is_empty() || below.starts_with('/')) && is_plain(page)
+    }
+}
+
+/// Whether all readers of a path take it for the same one.
+fn is_plain(page: &str) -> bool {
+    let mut octets = page.bytes();
+    while let Some(octet) = octets.next() {
+        let digit = |octet: Option<u8>| char::from(octet?).to_digit(16);
+        let octet = match octet {
+            b'%' => match (digit(octets.next()), digit(octets.next())) {
+                (Some(high), Some(low)) => u8::try_from(high * 16 + low).unwrap_or_default(),
+                _ => return false,
+            },
+            b'/' | b'.' => continue,
+            octet => octet,
+        };
+        if octet.is_ascii_control() || b"/.\\%;?#".contains(&octet) {
+            return false;
+        }
+    }
+    let (end, segments) = page.rsplit_once('/').map_or((page, ""), |(before, end)| (end, before));
+    let dots = |segment: &str| matches!(segment, "." | "..");
+    !dots(end) && segments.split('/').skip(1).all(|segment| !segment.is_empty() && !dots(segment))
+}
+
 impl OidcRules {
     /// Checks settings.
     ///
@@ -298,6 +328,7 @@ impl OidcRules {
         checked.times(settings);
         let claims_to_headers = checked.claims(settings);
         let logout = checked.logout(settings, callback.as_ref());
+        checked.optional(settings);
         let Some(callback) = callback.filter(|_| checked.errors.is_empty()) else {
             return Err(checked.errors);
         };
@@ -317,14 +348,17 @@ impl OidcRules {
             renew_before_s: settings.renew_before.0.as_secs(),
             timeout_ms: settings.timeout.millis(),
             refresh: settings.refresh.0,
-            absent: match settings.required {
-                true => MissingSessionRule::Refused,
-                false => MissingSessionRule::Passes,
-            },
+            optional: settings.optional_paths.iter().map(|path| OptionalPath::new(path)).collect(),
             claims_to_headers,
             claims_to_attribute: settings.claims_to_attribute.clone(),
             logout,
         })
+    }
+
+    /// Whether a request for this path, without its query, passes without a session.
+    #[must_use]
+    pub fn is_optional(&self, page: &str) -> bool {
+        self.optional.iter().any(|optional| optional.covers(page))
     }
 
     /// Whether a session keeps a claim.

@@ -1,6 +1,6 @@
 //! What this filter requires of its host: imports in a component, plain values in tests.
 
-use tamis_jose::host::{Fetch, FetchedResponse, SharedStore, Verify};
+use tamis_jose::host::{Fetch, FetchedResponse, SharedStore, StoredValue, Verify};
 
 /// A form that is sent to the provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,11 +18,20 @@ pub struct FormPost {
 /// Whether a caller is the first who wrote a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyWriteResult {
-    /// It is.
-    First,
+    /// It is; the version of what it wrote.
+    First(u64),
     /// Another one wrote it before.
     Taken,
     /// The store has no room, so nobody knows.
+    NoRoom,
+}
+
+/// Why a value was not put in the place of the one that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SwapFault {
+    /// Somebody wrote meanwhile, or the time of the value was over: what is there now.
+    Changed(Option<StoredValue>),
+    /// The store has no room.
     NoRoom,
 }
 
@@ -53,7 +62,19 @@ pub trait OidcHost: Verify + SharedStore + Fetch {
     fn post(&self, post: &FormPost) -> Result<FetchedResponse, String>;
 
     /// Writes a key that nobody wrote before; it expires after this many milliseconds.
-    fn claim(&self, key: &str, ttl_ms: u32) -> KeyWriteResult;
+    fn claim(&self, key: &str, ttl_ms: u32) -> KeyWriteResult {
+        match self.swap(key, 0, b"1", ttl_ms) {
+            Ok(version) => KeyWriteResult::First(version),
+            Err(SwapFault::Changed(_)) => KeyWriteResult::Taken,
+            Err(SwapFault::NoRoom) => KeyWriteResult::NoRoom,
+        }
+    }
+
+    /// Writes a key whose version is still `expect` (0: absent); it expires after this many milliseconds.
+    ///
+    /// # Errors
+    /// It has another version, or there is no room.
+    fn swap(&self, key: &str, expect: u64, value: &[u8], ttl_ms: u32) -> Result<u64, SwapFault>;
 
     /// A line for the operator.
     fn warn(&self, line: &str);

@@ -6,7 +6,7 @@ use tamis_sdk::{Edit, Reply, View, reply, request};
 
 use crate::browser;
 use crate::callback;
-use crate::config::{CLAIMS, MissingSessionRule, OidcRules};
+use crate::config::{CLAIMS, OidcRules};
 use crate::cookies::{COOKIE, Cookies, PresentedSession};
 use crate::host::OidcHost;
 use crate::login;
@@ -79,7 +79,7 @@ impl OidcPolicy {
         }
         match self.session(seen, host) {
             Ok(standing) => self.pass(seen, standing, host),
-            Err(refusal) => self.without_session(seen, path, refusal, host),
+            Err(refusal) => self.without_session(seen, (path, page), refusal, host),
         }
     }
 
@@ -132,7 +132,7 @@ impl OidcPolicy {
     fn without_session<H: OidcHost>(
         &self,
         seen: View<'_>,
-        path: &str,
+        (path, page): (&str, &str),
         refusal: OidcRefusal,
         host: &H,
     ) -> OidcDecision {
@@ -140,7 +140,7 @@ impl OidcPolicy {
         if refusal.status() != 401 {
             return refuse_to(seen, refusal).into();
         }
-        if self.rules.absent == MissingSessionRule::Passes {
+        if self.rules.is_optional(page) {
             return request::Decision::change(self.edits(&present, None)).into();
         }
         if browser::navigates(seen) {

@@ -5,7 +5,7 @@
 //! replaces refresh tokens would take the second use of one for a theft.
 
 use crate::config::OidcRules;
-use crate::host::{KeyWriteResult, OidcHost};
+use crate::host::{KeyWriteResult, OidcHost, SwapFault};
 use crate::id_token::{self, ExpectedIdToken};
 use crate::provider::Provider;
 use crate::refusal::OidcRefusal;
@@ -19,6 +19,8 @@ const ENDED: &[u8] = b"ended";
 const RENEWED_MS: u32 = 120_000;
 /// How long nobody asks again after an attempt that failed, in milliseconds.
 const PAUSE_MS: u32 = 5_000;
+/// How often a renewed session is offered to the store, in which others write meanwhile.
+const OFFERS: u32 = 4;
 
 /// What became of the session of a request.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,7 +64,9 @@ pub fn confirm<H: OidcHost>(
     host: &H,
 ) -> Result<CheckedSession, OidcRefusal> {
     let now_ms = host.now_ms();
-    let standing = match host.read(&state_key(&session)) {
+    let stored = host.read(&state_key(&session));
+    let version = stored.as_ref().map_or(0, |stored| stored.version);
+    let standing = match stored {
         None => CheckedSession::Same(session),
         Some(stored) if stored.value == ENDED => return Err(OidcRefusal::SessionEnded),
         Some(stored) => match newer(sealer, &stored.value, &session, now_ms) {
@@ -76,20 +80,18 @@ pub fn confirm<H: OidcHost>(
     }
     let waiting = |refusal| if session.is_confirmed(now_ms) { None } else { Some(refusal) };
     let pause_ms = rules.timeout_ms.saturating_add(PAUSE_MS);
-    match host.claim(&turn_key(session), pause_ms) {
-        KeyWriteResult::First => {}
+    let turn = match host.claim(&turn_key(session), pause_ms) {
+        KeyWriteResult::First(turn) => turn,
         KeyWriteResult::Taken => return waiting(OidcRefusal::Renewing).map_or(Ok(standing), Err),
         // Who cannot say that it asks does not: the second use of a refresh token would end the session.
         KeyWriteResult::NoRoom => {
             host.warn("a session is not renewed: the store has no room");
             return waiting(OidcRefusal::NoRoom).map_or(Ok(standing), Err);
         }
-    }
+    };
+    // The provider takes its time, in which a logout may be served.
     match renew(rules, provider, session, host) {
-        Ok(renewed) => {
-            keep(sealer, &renewed, host);
-            Ok(CheckedSession::Newer(renewed))
-        }
+        Ok(renewed) => keep(sealer, renewed, version, turn, host).map(CheckedSession::Newer),
         Err(RenewalFailure::Ended) => {
             // Without room each request of it asks the provider again, and hears the same.
             let _ = end(session, host);
@@ -98,6 +100,7 @@ pub fn confirm<H: OidcHost>(
         // The turn stays taken for a while, so that a provider in trouble is not asked by every request.
         Err(RenewalFailure::Unavailable(why)) => {
             host.warn(&format!("a session cannot be renewed: {why}"));
+            still_on(session, host)?;
             waiting(OidcRefusal::Unavailable).map_or(Ok(standing), Err)
         }
     }
@@ -111,15 +114,59 @@ fn newer(sealer: &Sealer, stored: &[u8], than: &OidcSession, now_ms: u64) -> Opt
 }
 
 /// Lets other requests with the older cookie have the renewed session, and the next renewal its turn. Where they cannot have
-/// it, the turn stays taken for a while, so that they do not use its older token at once.
-fn keep<H: OidcHost>(sealer: &Sealer, renewed: &OidcSession, host: &H) {
-    let Some(sealed) = renewed.seal(sealer, host) else { return };
-    match host.write(&state_key(renewed), sealed.as_bytes(), RENEWED_MS) {
-        Ok(()) => host.remove(&turn_key(renewed)),
-        Err(why) => {
-            host.warn(&format!("a renewed session cannot be shared with other requests: {why}"));
+/// it, the turn stays taken for a while, so that they do not use its older token at once. `version` is what the store had
+/// before the provider was asked: nothing that was written since, as the end of the session, is overwritten unseen.
+///
+/// # Errors
+/// [`OidcRefusal::SessionEnded`]: it ended while the provider was asked.
+fn keep<H: OidcHost>(
+    sealer: &Sealer,
+    renewed: OidcSession,
+    mut version: u64,
+    turn: u64,
+    host: &H,
+) -> Result<OidcSession, OidcRefusal> {
+    let key = state_key(&renewed);
+    for _ in 0..OFFERS {
+        let Some(sealed) = renewed.seal(sealer, host) else { break };
+        match host.swap(&key, version, sealed.as_bytes(), RENEWED_MS) {
+            Ok(_) => {
+                release(&renewed, turn, host);
+                return Ok(renewed);
+            }
+            Err(SwapFault::Changed(None)) => version = 0,
+            Err(SwapFault::Changed(Some(stored))) if stored.value == ENDED => {
+                return Err(OidcRefusal::SessionEnded);
+            }
+            Err(SwapFault::Changed(Some(stored))) => {
+                if let Some(later) = newer(sealer, &stored.value, &renewed, host.now_ms()) {
+                    return Ok(later);
+                }
+                version = stored.version;
+            }
+            Err(SwapFault::NoRoom) => break,
         }
     }
+    still_on(&renewed, host)?;
+    host.warn("a renewed session cannot be shared with other requests: the store has no room");
+    Ok(renewed)
+}
+
+/// Gives a turn back, unless its time was over and another request has it by now.
+fn release<H: OidcHost>(session: &OidcSession, turn: u64, host: &H) {
+    let key = turn_key(session);
+    if host.read(&key).is_some_and(|stored| stored.version == turn) {
+        host.remove(&key);
+    }
+}
+
+/// Looks again whether a session ended.
+///
+/// # Errors
+/// [`OidcRefusal::SessionEnded`].
+fn still_on<H: OidcHost>(session: &OidcSession, host: &H) -> Result<(), OidcRefusal> {
+    let ended = host.read(&state_key(session)).is_some_and(|stored| stored.value == ENDED);
+    if ended { Err(OidcRefusal::SessionEnded) } else { Ok(()) }
 }
 
 enum RenewalFailure {

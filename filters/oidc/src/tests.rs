@@ -14,7 +14,7 @@ use tamis_jose::host::{Fetch, FetchedResponse, SharedStore, StoredValue, Verify}
 use tamis_sdk::{Config, Edit, Method, View, request, view::packed};
 
 use crate::config::OidcRules;
-use crate::host::{FormPost, KeyWriteResult, OidcHost};
+use crate::host::{FormPost, OidcHost, SwapFault};
 use crate::policy::{OidcDecision, OidcPolicy};
 use crate::provider::ProviderRefresher;
 
@@ -49,7 +49,12 @@ struct Host {
     posts: RefCell<Vec<FormPost>>,
     answer: RefCell<Result<(u16, Value), String>>,
     lines: RefCell<Vec<String>>,
+    /// What happens while the provider is asked.
+    meanwhile: RefCell<Option<Meanwhile>>,
 }
+
+/// What other requests do while one waits.
+type Meanwhile = Box<dyn FnOnce(&Host)>;
 
 impl Verify for Host {
     fn import_key(&self, jwk: &str) -> Result<u32, String> {
@@ -123,17 +128,19 @@ impl OidcHost for Host {
     }
     fn post(&self, post: &FormPost) -> Result<FetchedResponse, String> {
         self.posts.borrow_mut().push(post.clone());
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile(self);
+        }
         let (status, body) = self.answer.borrow().clone()?;
         Ok(FetchedResponse { status, body: body.to_string().into_bytes() })
     }
-    fn claim(&self, key: &str, ttl_ms: u32) -> KeyWriteResult {
-        if self.read(key).is_some() {
-            return KeyWriteResult::Taken;
+    fn swap(&self, key: &str, expect: u64, value: &[u8], ttl_ms: u32) -> Result<u64, SwapFault> {
+        let stored = self.read(key);
+        if stored.as_ref().map_or(0, |stored| stored.version) != expect {
+            return Err(SwapFault::Changed(stored));
         }
-        match self.write(key, b"1", ttl_ms) {
-            Ok(()) => KeyWriteResult::First,
-            Err(_) => KeyWriteResult::NoRoom,
-        }
+        self.write(key, value, ttl_ms).map_err(|_| SwapFault::NoRoom)?;
+        Ok(self.versions.get())
     }
     fn warn(&self, line: &str) {
         self.lines.borrow_mut().push(line.to_owned());
@@ -229,6 +236,7 @@ fn scene_of(settings: &Value) -> Scene {
         posts: RefCell::default(),
         answer: RefCell::new(Err("nobody answers".to_owned())),
         lines: RefCell::default(),
+        meanwhile: RefCell::default(),
     };
     let rules = rules(settings);
     let (reads, refresher) = (rules.interest().reads, ProviderRefresher::new(&rules));
@@ -258,11 +266,13 @@ impl Scene {
     }
 
     fn decide(&mut self, asked: &Asked) -> OidcDecision {
-        let fields: Vec<(&str, &[u8])> =
-            asked.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
-        let mut raw = packed(&self.reads, &fields);
-        raw.method = asked.method;
-        self.policy.decide(View::new(&raw, &self.reads), &self.host)
+        decide(&mut self.policy, &self.reads, &self.host, asked)
+    }
+
+    /// Another worker, for what happens while this one waits.
+    fn worker(&self) -> impl FnMut(&Host, &Asked) -> OidcDecision + 'static {
+        let (mut policy, reads) = (OidcPolicy::new(rules(&settings())), self.reads.clone());
+        move |host, asked| decide(&mut policy, &reads, host, asked)
     }
 
     /// The answer of the filter.
@@ -342,6 +352,14 @@ impl Scene {
         assert_eq!((done.status, done.reason.as_str()), (303, "oidc.logged-in"), "{done:?}");
         cookie(&done.cookies)
     }
+}
+
+fn decide(policy: &mut OidcPolicy, reads: &[String], host: &Host, asked: &Asked) -> OidcDecision {
+    let fields: Vec<(&str, &[u8])> =
+        asked.fields.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    let mut raw = packed(reads, &fields);
+    raw.method = asked.method;
+    policy.decide(View::new(&raw, reads), host)
 }
 
 /// The parameter of an address, decoded.
@@ -445,14 +463,14 @@ fn a_secret_of_the_client_goes_where_the_configuration_says() {
 
 #[test]
 fn without_the_need_of_a_session_requests_pass_without_claims() {
-    // People log in where a session is required, and are known elsewhere on the site too.
-    let kept = scene().log_in(&json!({}));
     let mut settings = settings();
-    settings["required"] = false.into();
+    settings["optionalPaths"] = json!(["/open", "/a/b/"]);
     let mut scene = scene_of(&settings);
+    let kept = scene.log_in(&json!({}));
+    // People are known there too.
     for (cookie, known) in [(kept.as_str(), true), ("__Host-oidc=1.x; a=b", false), ("a=b", false)]
     {
-        let (edits, _) = scene.pass(&asked("/").with("cookie", cookie).with("x-user", "root"));
+        let (edits, _) = scene.pass(&asked("/open").with("cookie", cookie).with("x-user", "root"));
         let user = if known { Edit::set("x-user", "ada") } else { Edit::remove("x-user") };
         assert!(edits.contains(&user), "{cookie}: {edits:?}");
         let attribute = edits.iter().any(|edit| matches!(edit, Edit::SetAttribute(_)));
@@ -460,4 +478,75 @@ fn without_the_need_of_a_session_requests_pass_without_claims() {
         let sealed = format!("{edits:?}").contains("__Host-oidc");
         assert!(!sealed, "{cookie}: {edits:?}");
     }
+    // A logout counts there at once.
+    let form = asked("/logout").by(Method::Post).with("origin", "https://shop.example");
+    assert_eq!(scene.answer(&form.with("cookie", &kept)).reason, "oidc.logout");
+    let (edits, _) = scene.pass(&asked("/open").with("cookie", &kept));
+    assert!(edits.contains(&Edit::remove("x-user")), "{edits:?}");
+    assert_eq!(scene.reason(&asked("/x").with("cookie", &kept)), "oidc.login");
+}
+
+#[test]
+fn a_path_is_optional_only_where_each_reader_finds_it_there() {
+    let scene_with = |paths: &Value| {
+        let mut settings = settings();
+        settings["optionalPaths"] = paths.clone();
+        scene_of(&settings)
+    };
+    let mut scene = scene_with(&json!(["/open", "/a/b/"]));
+    for path in [
+        "/open",
+        "/open/",
+        "/open?x=/../..",
+        "/open/x.html",
+        "/open/...",
+        "/open/.well-known/x",
+        "/open/%20a/%C3%A4",
+        "/open/a@b:c,d=e",
+        "/a/b",
+        "/a/b/c",
+    ] {
+        assert_eq!(scene.reason(&asked(path)), "passes", "{path}");
+    }
+    for path in [
+        "/",
+        "/x",
+        "/opening",
+        "/Open",
+        "/open%2fx",
+        "/open/..",
+        "/open/../x",
+        "/open/./x",
+        "/open/.",
+        "/open//x",
+        "//open",
+        "/open/%2e%2e/x",
+        "/open/%2E./x",
+        "/open/%252e%252e/x",
+        "/open/%5c../x",
+        "/open/..\\x",
+        "/open/..;/x",
+        "/open/;x",
+        "/open/%3b",
+        "/open/%3f",
+        "/open/%00",
+        "/open/%",
+        "/open/%a",
+        "/open/%zz",
+        "/open/%+1",
+        "/open#x",
+        "/a",
+        "/a/bc",
+        "open",
+        "*",
+        "",
+    ] {
+        assert_eq!(scene.reason(&asked(path)), "oidc.login", "{path}");
+    }
+    let mut all = scene_with(&json!(["/"]));
+    assert_eq!(all.reason(&asked("/any/page")), "passes");
+    assert_eq!(all.reason(&asked("/")), "passes");
+    assert_eq!(all.reason(&asked("/any/../page")), "oidc.login");
+    let mut none = scene_with(&json!([]));
+    assert_eq!(none.reason(&asked("/")), "oidc.login");
 }

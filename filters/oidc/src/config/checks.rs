@@ -16,6 +16,7 @@ use crate::endpoints::Endpoints;
 const MOST_SECRETS: usize = 4;
 const MOST_CLAIMS: usize = 64;
 const MOST_SCOPES: usize = 32;
+const MOST_PATHS: usize = 64;
 const LONGEST_SKEW: Duration = Duration::from_secs(600);
 const SESSION: std::ops::RangeInclusive<Duration> =
     Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
@@ -144,6 +145,21 @@ impl ConfigChecks {
         let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-_".contains(&octet);
         if !(1..=32).contains(&name.len()) || !name.bytes().all(plain) {
             self.refuse("/cookieName", "a name has 1 to 32 letters, digits, `-` and `_`");
+        }
+    }
+
+    pub(super) fn optional(&mut self, settings: &OidcSettings) {
+        if settings.optional_paths.len() > MOST_PATHS {
+            self.refuse("/optionalPaths", format!("at most {MOST_PATHS} paths"));
+        }
+        for (index, path) in settings.optional_paths.iter().enumerate() {
+            let base = path.strip_suffix('/').unwrap_or(path);
+            if path != "/" && (base.is_empty() || !is_page(base)) {
+                self.refuse(
+                    format!("/optionalPaths/{index}"),
+                    "write a path such as /open, without a query, encoding, empty or dot segments; it stands for all below it too, and / for all",
+                );
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! Sessions that go on, end at the provider, or end here.
 
 use super::*;
+use crate::host::KeyWriteResult;
 
 /// Tokens that live for five minutes.
 fn renewable() -> Value {
@@ -168,6 +169,101 @@ fn a_logout_ends_the_session_here_for_each_copy_and_at_the_provider() {
     // Without a session there is nothing to end at the provider.
     let seen = scene.answer(&form.clone());
     assert_eq!((seen.location.as_str(), seen.cookies.len()), ("https://shop.example/bye", 0));
+}
+
+#[test]
+fn a_logout_while_the_provider_is_asked_counts_whatever_it_answers() {
+    type Answer = fn(&Scene);
+    fn renewed(scene: &Scene) {
+        let mut claims = scene.claims("unused");
+        claims.as_object_mut().unwrap().remove("nonce");
+        scene.answers(&claims, &json!({ "refresh_token": "next", "expires_in": 300 }));
+    }
+    fn without_token(scene: &Scene) {
+        scene.answers(&scene.claims("unused"), &json!({ "expires_in": 300, "id_token": null }));
+    }
+    fn refused(scene: &Scene) {
+        *scene.host.answer.borrow_mut() = Ok((400, json!({ "error": "invalid_grant" })));
+    }
+    fn silent(scene: &Scene) {
+        *scene.host.answer.borrow_mut() = Err("no connection".to_owned());
+    }
+    let answers: [(&str, Answer); 4] = [
+        ("renewed", renewed),
+        ("renewed, without an ID token", without_token),
+        ("refused", refused),
+        ("no answer", silent),
+    ];
+    for (what, answer) in answers {
+        // The store knows nothing of the session yet, or an earlier renewal of it; and has room for the end alone, or more.
+        for (renewals, room) in [(0, true), (1, true), (0, false), (1, false)] {
+            let case = format!("{what}, after {renewals} renewals, room: {room}");
+            let mut scene = scene();
+            let mut session = scene.log_in(&renewable());
+            scene.wait_s(240);
+            for _ in 0..renewals {
+                // These tokens are due again while the store still has what they renewed.
+                let more = json!({ "id_token": null, "refresh_token": "next", "expires_in": 120 });
+                scene.answers(&scene.claims("unused"), &more);
+                session = cookie(&scene.pass(&with(&session)).1);
+                scene.wait_s(110);
+            }
+            answer(&scene);
+            if !room {
+                // The turn and the end.
+                scene.host.entries.set(scene.host.stored.borrow().len() + 2);
+            }
+            let form = asked("/logout").by(Method::Post).with("origin", "https://shop.example");
+            let form = form.with("cookie", &session);
+            let mut worker = scene.worker();
+            *scene.host.meanwhile.borrow_mut() = Some(Box::new(move |host| {
+                assert_eq!(worker(host, &form).decision.reason.as_deref(), Some("oidc.logout"));
+            }));
+            let decided = scene.decide(&with(&session));
+            assert!(scene.host.meanwhile.take().is_none(), "{case}: the provider was not asked");
+            let reason = decided.decision.reason.clone().unwrap_or_default();
+            assert_eq!(reason, "oidc.session-ended", "{case}");
+            assert!(decided.cookies.is_empty() && !format!("{decided:?}").contains("__Host-oidc="));
+            for waited_s in [0, 130, 3600] {
+                scene.wait_s(waited_s);
+                assert_eq!(scene.reason(&with(&session)), "oidc.session-ended", "{case}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_renewed_session_is_shared_whatever_was_written_and_forgotten_meanwhile() {
+    let mut scene = scene();
+    let first = scene.log_in(&json!({ "refresh_token": "first", "expires_in": 300 }));
+    scene.wait_s(240);
+    scene.answers(
+        &scene.claims("unused"),
+        &json!({ "id_token": null, "refresh_token": "second", "expires_in": 20 }),
+    );
+    let second = cookie(&scene.pass(&with(&first)).1);
+    scene.wait_s(15);
+    scene.host.posts.take();
+    scene.answers(
+        &scene.claims("unused"),
+        &json!({ "id_token": null, "refresh_token": "third", "expires_in": 300 }),
+    );
+    // What the store had of the session is over when the provider answers, and so is the turn: another request has it.
+    *scene.host.meanwhile.borrow_mut() = Some(Box::new(|host| {
+        host.now_ms.set(host.now_ms.get() + 130_000);
+        let turn =
+            host.stored.borrow().keys().find(|key| key.starts_with("turn:")).cloned().unwrap();
+        assert!(matches!(host.claim(&turn, 60_000), KeyWriteResult::First(_)));
+    }));
+    let third = cookie(&scene.pass(&with(&second)).1);
+    assert_eq!(scene.host.posts.take().len(), 1);
+    for older in [&first, &second] {
+        assert_eq!(scene.pass(&with(older)).1.len(), 1, "it receives the renewed one");
+    }
+    assert_eq!(scene.pass(&with(&third)).1, Vec::<String>::new());
+    let kept = scene.host.stored.borrow().keys().any(|key| key.starts_with("turn:"));
+    assert!(kept, "the turn of the other request is its own");
+    assert!(scene.host.posts.take().is_empty());
 }
 
 #[test]
