@@ -140,6 +140,8 @@ pub(crate) const CODES: &[Code] = &[
     row("backend-tls.mesh", "a BackendTLSPolicy is for a Service with sidecars, which are reached over mTLS", "the rules of BackendTLSPolicy", "remove the target, or the sidecars"),
     row("backend-tls.conflict", "several BackendTLSPolicies are for one port of a Service; the one longest in force stays, if one is", "the rules of BackendTLSPolicy", "keep one; where none is in force, nothing is sent there"),
     row("backend-tls.tcp", "a BackendTLSPolicy is for a `tcp` port, whose connections gateways carry as they are", "the rules of BackendTLSPolicy", "write in `sectionName` the name of a port for requests; until then no connection is carried to the tcp port"),
+    row("acme.order", "an order at an ACME server failed; the certificate in use stays, and a listener without one refuses handshakes", "the proxy, with the words of the server", "read the message and its way out; the order is placed again by itself, and at once after a change of the Gateway"),
+    row("gateway.acme", "a Gateway cannot order certificates, or wants one host in two ways; those in use stay", "the rules of gateways", "correct the field that is named: agree to the terms, name a file with certificates, or one challenge for each host"),
     row("gateway.conflict", "two listeners of a Gateway exclude each other; the first one listens", "the rules of gateways", "give them different ports, or different hostnames"),
     row("gateway.listener", "a listener of a Gateway is invalid", "the rules of gateways", "correct the named listener"),
     row("gateway.address", "a proxy cannot listen on an address of a Gateway", "the rules of gateways", "write an IP address, or omit it"),

@@ -223,6 +223,7 @@ impl RunFolder {
             source: Source::folder(&self.place),
             store: ArtifactStore::new(vec![self.place.join(".tamis/store")]),
             secrets: Secrets::default(),
+            certificates: None,
             proxy: ProxyOptions {
                 workers: std::num::NonZeroUsize::new(1),
                 recorder,
