@@ -245,6 +245,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         source: DocumentPlaces::folder(&arguments.root()),
         store: ArtifactStore::new(arguments.store.clone()),
         secrets: secrets::kept(&arguments.secrets)?,
+        certificates: arguments.state.as_ref().map(|state| state.join("acme")),
         proxy,
     };
     let files = arguments.follow_files()?;

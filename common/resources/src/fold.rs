@@ -1,5 +1,7 @@
 //! Computes the plan of one proxy from documents. A bad document becomes a problem; the others are used.
 
+mod acme;
+mod acme_listener;
 mod allowed_routes;
 mod attachment;
 mod attachments;
@@ -367,6 +369,7 @@ impl<'a> Fold<'a> {
         let sockets =
             place.as_ref().map(|place| self.listeners(place, &streams)).unwrap_or_default();
         let dns = place.as_ref().and_then(|place| self.dns(place));
+        let acme = place.as_ref().and_then(|place| self.acme(place, &sockets));
         let attachments = self.attachments(&routes);
         let policies = self.authorization(&routes);
         let place = place?;
@@ -374,7 +377,7 @@ impl<'a> Fold<'a> {
         let services = services.into_iter().map(Arc::new).collect();
         let filters = filters.into_iter().map(Arc::new).collect();
         let node = self.node.to_string();
-        Some(NodePlan { node, identity, listeners, services, filters, admin, dns, trust })
+        Some(NodePlan { node, identity, listeners, services, filters, admin, dns, acme, trust })
     }
 
     /// Documents of a folder take effect at once, so a rollout among them would have no effect.

@@ -148,6 +148,9 @@ pub(crate) fn rule(format: &str) -> &'static str {
             "write the service as namespace/name, or `*` for all that have no pin of their own"
         }
         "digest" => "a digest is sha256: and 64 lower-case hex digits",
+        "acme-directory" => {
+            "write the URL of a directory, such as https://acme.example/directory: https, a name or an IP address, and printable ASCII without user, query or fragment"
+        }
         "hostname" => "write a hostname such as shop.example or *.shop.example, without port",
         "server-name" => {
             "write a server name such as shop.example or *.shop.example, without port; no client asks for an IP address by it (RFC 6066 §3)"
@@ -191,6 +194,7 @@ pub(crate) fn accepts(format: &str, text: &str) -> bool {
         "digest" => text.strip_prefix("sha256:").is_some_and(|hex| {
             hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
         }),
+        "acme-directory" => is_directory(text),
         "hostname" => is_name(text.strip_prefix("*.").unwrap_or(text)),
         "server-name" => accepts("hostname", text) && text.parse::<std::net::IpAddr>().is_err(),
         _ => true,
@@ -215,6 +219,23 @@ const MAX_SPIFFE_ID: usize = 2048;
 fn is_segment(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
     !matches!(text, "" | "." | "..") && text.bytes().all(inner)
+}
+
+/// Whether a text is the URL of an ACME directory: one that everybody reads in the same way.
+fn is_directory(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("https://") else { return false };
+    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    let bracketed = |host: &str| {
+        let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        inner.is_some_and(|inner| inner.parse::<std::net::Ipv6Addr>().is_ok())
+    };
+    let is_host = |host: &str| is_name(host) || bracketed(host);
+    let with_port = authority.rsplit_once(':').is_some_and(|(host, port)| {
+        let digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        is_host(host) && digits && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    let plain = |byte: u8| byte.is_ascii_graphic() && !b"?#\\\"<>^`{|}".contains(&byte);
+    (is_host(authority) || with_port) && path.bytes().all(plain)
 }
 
 fn is_name(text: &str) -> bool {
@@ -252,6 +273,31 @@ mod tests {
             (&long, false),
         ] {
             assert_eq!(accepts("spiffe-id", text), fits, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_directory_is_a_url_that_everybody_reads_in_the_same_way() {
+        for (text, fits) in [
+            ("https://acme.example/directory", true),
+            ("https://acme.example:14000/dir", true),
+            ("https://127.0.0.1:14000/dir", true),
+            ("https://[::1]:14000/dir", true),
+            ("https://acme.example", true),
+            ("http://acme.example/directory", false),
+            ("https://user@acme.example/directory", false),
+            ("https://acme.example:0/directory", false),
+            ("https://acme.example:+1/directory", false),
+            ("https://acme.example:65536/directory", false),
+            ("https://acme.example/directory?a=b", false),
+            ("https://acme.example/directory#a", false),
+            ("https://acme.example/a b", false),
+            ("https://acme.example\\@evil.example/", false),
+            ("https://ACME.example/", false),
+            ("https:///directory", false),
+            ("acme.example/directory", false),
+        ] {
+            assert_eq!(accepts("acme-directory", text), fits, "{text}");
         }
     }
 

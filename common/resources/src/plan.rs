@@ -8,8 +8,9 @@ use serde_json::Value as Json;
 pub use tamis_refused::Refused;
 
 pub use crate::kinds::{
-    Algorithm, AmbiguousPaths, ClientAddressField, Egress, EmptySegments, InterimResponses,
-    Isolation, ListenerReasons, OnFailure, PathEscapes, Phase, ProxyHeader, World,
+    AcmeChallenge, Algorithm, AmbiguousPaths, ClientAddressField, Egress, EmptySegments,
+    InterimResponses, Isolation, ListenerReasons, OnFailure, PathEscapes, Phase, ProxyHeader,
+    World,
 };
 
 /// Proxies of the release before know the rule of a refusal by another name.
@@ -49,6 +50,9 @@ plans! {
         /// The DNS that it answers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub dns: Option<DnsPlan>,
+        /// The certificates that it orders.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub acme: Option<AcmePlan>,
         /// Trust policies, in the form of the trust crate.
         pub trust: Vec<Json>,
     }
@@ -59,6 +63,20 @@ plans! {
         pub addresses: Vec<String>,
         /// IPv4 addresses by name, in lower case.
         pub names: BTreeMap<String, String>,
+    }
+    /// Certificates that a gateway orders from an ACME server.
+    #[derive(Eq)]
+    pub struct AcmePlan {
+        /// The URL of the directory.
+        pub directory: String,
+        /// Email addresses to which the server may write.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        pub contact: Vec<String>,
+        /// PEM text: the authorities of the directory's own certificate; `None`: those of the operating system.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub authorities: Option<String>,
+        /// How each host is shown to be the gateway's, by host. No host is a wildcard.
+        pub hosts: BTreeMap<String, AcmeChallenge>,
     }
     /// A socket address in one of its forms.
     #[derive(Eq, Hash)]
@@ -245,6 +263,17 @@ plans! {
             /// SPIFFE id that the SVID must have.
             svid: String,
         },
+        /// With the certificate for a host of [`AcmePlan::hosts`], once there is one.
+        Acme(ListenerAcmePlan),
+    }
+    /// A listener whose certificate comes from an ACME server.
+    #[serde(deny_unknown_fields)]
+    pub struct ListenerAcmePlan {
+        /// The host.
+        pub host: String,
+        /// Peers must show a certificate of this authority: path of a PEM file.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub client_ca: Option<String>,
     }
     /// The certificate of a listener; paths of PEM files.
     pub struct ListenerFilesPlan {

@@ -127,6 +127,7 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
     ("/listeners/*/idleTimeout", FieldReferent::Nothing),
     ("/listeners/*/maxConnections", FieldReferent::Nothing),
     ("/listeners/*/tls/mode", FieldReferent::Nothing),
+    ("/listeners/*/tls/acme", FieldReferent::Nothing),
     ("/listeners/*/tls/certificate", FieldReferent::Common),
     ("/listeners/*/tls/key", FieldReferent::Common),
     ("/listeners/*/tls/clientCa", FieldReferent::Common),
@@ -137,6 +138,11 @@ const GATEWAY: &[(&str, FieldReferent)] = &[
     ("/addresses/*/type", FieldReferent::Nothing),
     ("/addresses/*/value", FieldReferent::Common),
     ("/identity", FieldReferent::Identity),
+    // Whom the author's own gateway asks for certificates; that server decides whose a host is.
+    ("/acme/directory", FieldReferent::Common),
+    ("/acme/contact/*", FieldReferent::Nothing),
+    ("/acme/termsOfServiceAgreed", FieldReferent::Nothing),
+    ("/acme/ca", FieldReferent::File),
     ("/admin", FieldReferent::Common),
 ];
 

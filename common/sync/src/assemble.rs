@@ -85,6 +85,7 @@ pub fn assemble(parts: &Parts) -> Result<AssembledPlan, PartsError> {
         filters,
         admin: node.admin,
         dns: node.dns,
+        acme: node.acme,
         trust: below(parts, TRUST).map(|(_, part)| part.body.clone()).collect(),
     };
     Ok(AssembledPlan { plan, slot_of_filter, slots, shadows })

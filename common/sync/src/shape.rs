@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tamis_resources::plan::{
-    AddressPlan, CapturedPlan, DnsPlan, FilterPlan, ListenerRulesPlan, TcpPlan, TlsPlan,
+    AcmePlan, AddressPlan, CapturedPlan, DnsPlan, FilterPlan, ListenerRulesPlan, TcpPlan, TlsPlan,
     TrafficDirection,
 };
 
@@ -45,6 +45,8 @@ pub(crate) struct NodePart {
     pub(crate) admin: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) dns: Option<DnsPlan>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) acme: Option<AcmePlan>,
 }
 
 /// A listener whose chain is a list of slots in order.

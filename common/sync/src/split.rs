@@ -101,6 +101,7 @@ fn own(plan: &NodePlan) -> Vec<Part> {
         identity: plan.identity.clone(),
         admin: plan.admin.clone(),
         dns: plan.dns.clone(),
+        acme: plan.acme.clone(),
     };
     parts.extend(part(NODE.to_owned(), &node));
     let named = named(plan);

@@ -86,9 +86,9 @@ pub use streams::{
 pub use tcp_answer::{AnsweredStream, HeardAnswer, PeerAnswer, TcpAnswer};
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
-    AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, ClientCertificates,
-    ClientTls, MeshIdentity, OwnCertificate, PeerCertificate, PeerIdentity, PeerRefusal,
-    ServerAltName, ServerTls, SvidRenewals, TcpPort, TlsError, TrustBundles, read_hello,
-    refuse_name,
+    AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, CertificateOrders,
+    ClientCertificates, ClientTls, LiveChallenge, MeshIdentity, OrderState, OwnCertificate,
+    PeerCertificate, PeerIdentity, PeerRefusal, ServerAltName, ServerTls, SvidRenewals, TcpPort,
+    TlsError, TrustBundles, read_hello, refuse_challenge, refuse_name,
 };
 pub use turn::yield_turn;

@@ -3,6 +3,7 @@
 //! A [`ServerTls`] or [`ClientTls`] never changes: new files make a new value, which belongs to a new
 //! generation, and connections keep the one they began with.
 
+mod acme;
 mod bundles;
 mod client;
 mod error;
@@ -30,11 +31,12 @@ use std::time::Duration;
 
 use rustls::{CommonState, ProtocolVersion};
 
+pub use self::acme::{CertificateOrders, LiveChallenge, OrderState};
 pub use self::bundles::TrustBundles;
 pub use self::client::{ClientTls, OwnCertificate};
 pub use self::error::TlsError;
 pub use self::facts::{CertificateFacts, CertificateNeeds};
-pub use self::hello::{read_hello, refuse_name};
+pub use self::hello::{read_hello, refuse_challenge, refuse_name};
 pub use self::mesh::{ClientCertificates, MeshIdentity, SvidRenewals};
 pub use self::peer_certificate::PeerCertificate;
 pub(crate) use self::quic::read_bare_hello;

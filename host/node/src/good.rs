@@ -247,7 +247,7 @@ impl LastGoodDocuments {
 
 /// A name for files, another for each proxy: `gateway-NAMESPACE-NAME`, or `gateway-NAMESPACE~NAME` where a `-` in the
 /// namespace would leave its end open. No name has a `~`.
-fn file_name(node: &NodeName) -> String {
+pub(crate) fn file_name(node: &NodeName) -> String {
     let (kind, key, end) = match node {
         NodeName::Gateway { key } => ("gateway", key, String::new()),
         NodeName::Sidecar { key, index } => ("sidecar", key, format!("-{index}")),

@@ -22,6 +22,7 @@ mod error;
 mod fetch;
 mod follow;
 mod good;
+mod issuance;
 mod names;
 mod node;
 mod node_resources;

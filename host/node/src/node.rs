@@ -5,7 +5,8 @@ use crate::build::Builder;
 use crate::documents::{DocumentPlaces, plain};
 use crate::fetch::Fetcher;
 use crate::follow::FollowedPlan;
-use crate::good::LastGoodDocuments;
+use crate::good::{LastGoodDocuments, file_name};
+use crate::issuance::{Issuance, kept};
 use crate::names::AnsweredNames;
 use crate::node_resources::NodeResources;
 use crate::sockets::{MissingSvid, Sockets};
@@ -21,6 +22,7 @@ use tamis_engine::{Exporter, FilterSpan, Secrets};
 use tamis_observe::Recorder;
 use tamis_proxy::{MeshCalls, Proxy, ProxyOptions, SlotStatus, Status};
 use tamis_resources::{NodeName, Problem};
+use tamis_transport::CertificateOrders;
 
 /// The options of a node.
 pub struct NodeOptions {
@@ -32,6 +34,9 @@ pub struct NodeOptions {
     pub store: ArtifactStore,
     /// Secrets that filters may open by name, if their grant allows it.
     pub secrets: Secrets,
+    /// Where the certificates that it orders are kept, each proxy in a folder of its own; default: `.tamis/acme` below the root
+    /// of its source.
+    pub certificates: Option<PathBuf>,
     /// Options of its proxy; its admin address comes from the documents unless one is given.
     pub proxy: ProxyOptions,
 }
@@ -45,6 +50,7 @@ impl NodeOptions {
             source: self.source.clone(),
             store: self.store.clone(),
             secrets: self.secrets.clone(),
+            certificates: self.certificates.clone(),
             proxy: self.proxy.clone(),
         }
     }
@@ -81,6 +87,7 @@ pub struct Node {
     proxy: Proxy,
     staging: Mutex<Staging>,
     names: Mutex<AnsweredNames>,
+    issuance: Mutex<Issuance>,
 }
 
 /// Writes filters' own records and spans to the access log.
@@ -123,9 +130,12 @@ impl Node {
         options: NodeOptions,
         followed: Option<Arc<FollowedPlan>>,
     ) -> Result<(Self, Reload), NodeError> {
-        let NodeOptions { name, source, store, secrets, mut proxy } = options;
+        let NodeOptions { name, source, store, secrets, certificates, mut proxy } = options;
         // Each proxy has its own way into the mesh.
         proxy.mesh_calls = MeshCalls::default();
+        proxy.orders = CertificateOrders::default();
+        let folder = certificates.unwrap_or_else(|| source.root.join(".tamis/acme"));
+        let kept = kept(folder, &file_name(&name));
         let builder = Builder::new(
             shared,
             store,
@@ -138,7 +148,8 @@ impl Node {
         let (good, distrust) = LastGoodDocuments::open(&source.root, &name);
         let mut staging = Staging {
             builder,
-            sockets: Sockets::new(shared.clock, proxy.identity.clone().into()),
+            sockets: Sockets::new(shared.clock, proxy.identity.clone().into())
+                .with_ordered(kept.clone()),
             good,
             number: 0,
             revision: String::new(),
@@ -153,10 +164,14 @@ impl Node {
             proxy.admin = staged.admin.as_ref().and_then(|address| address.parse().ok());
         }
         let mut names = AnsweredNames::new(shared.clock, proxy.random);
+        let orders = proxy.orders.clone();
+        let mut issuance = Issuance::new(kept, orders, (shared.clock, proxy.random));
         let proxy = Proxy::start(proxy, generation)?;
         names.follow(staged.dns.as_ref(), &mut staged.notes);
+        issuance.follow(staged.acme.as_ref(), &mut staged.notes);
         let (staging, names) = (Mutex::new(staging), Mutex::new(names));
-        let node = Self { name, source, followed, proxy, staging, names };
+        let issuance = Mutex::new(issuance);
+        let node = Self { name, source, followed, proxy, staging, names, issuance };
         let reload = node.report(staged, true);
         Ok((node, reload))
     }
@@ -183,11 +198,11 @@ impl Node {
                         .to_owned(),
                 );
             }
-            Some(generation) if generation.number == before.0 => self.follow_names(&mut staged),
+            Some(generation) if generation.number == before.0 => self.follow_beside(&mut staged),
             Some(generation) => match self.proxy.swap(generation) {
                 Ok(()) => {
                     changed = true;
-                    self.follow_names(&mut staged);
+                    self.follow_beside(&mut staged);
                 }
                 Err(error) => {
                     (staging.number, staging.revision) = before;
@@ -204,8 +219,10 @@ impl Node {
         self.staging.lock().unwrap_or_else(PoisonError::into_inner).sockets.changed()
     }
 
-    /// Answers DNS as the plan in force says.
-    fn follow_names(&self, staged: &mut StageResult) {
+    /// Answers DNS and orders certificates as the plan in force says.
+    fn follow_beside(&self, staged: &mut StageResult) {
+        let mut issuance = self.issuance.lock().unwrap_or_else(PoisonError::into_inner);
+        issuance.follow(staged.acme.as_ref(), &mut staged.notes);
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.follow(staged.dns.as_ref(), &mut staged.notes);
     }
@@ -231,8 +248,9 @@ impl Node {
             slots: slots.clone(),
             problems: problems_shown,
             certificates,
-            // The proxy knows it.
+            // The proxy knows them.
             identity: None,
+            orders: Vec::new(),
         });
         Reload {
             node: self.name.to_string(),

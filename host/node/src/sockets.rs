@@ -8,11 +8,12 @@ pub(crate) use svid::{Membership, MissingSvid};
 
 use crate::documents::DocumentPlaces;
 use std::borrow::Borrow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tamis_acme::KeptCertificates;
 use tamis_ambient::Clock;
 use tamis_exchange::{
     AddressPrefixes, AmbiguityRule, EmptySegmentRule, Escapes, ForwardedField, HostPattern,
@@ -24,11 +25,11 @@ use tamis_proxy::{
 };
 use tamis_resources::plan::{
     AddressPlan, Algorithm, AmbiguousPaths, CapturedPlan, ClientAddressField, ClientAddressPlan,
-    DestinationPlan, Egress, EmptySegments, EndpointPlan, InterimResponses, ListenerFilesPlan,
-    ListenerPlan, ListenerReasons, ListenerRulesPlan, MemberFilesPlan, MemberTlsPlan, NodePlan,
-    OthersPlan, PathEscapes, PolicyPlan, ProtocolPlan, ProxyHeader, ServerNamePlan, ServerTlsPlan,
-    ServicePlan, StreamBackendPlan, StreamRoutesPlan, TcpPlan, TlsPlan, TrafficDirection,
-    UpstreamTlsPlan,
+    DestinationPlan, Egress, EmptySegments, EndpointPlan, InterimResponses, ListenerAcmePlan,
+    ListenerFilesPlan, ListenerPlan, ListenerReasons, ListenerRulesPlan, MemberFilesPlan,
+    MemberTlsPlan, NodePlan, OthersPlan, PathEscapes, PolicyPlan, ProtocolPlan, ProxyHeader,
+    ServerNamePlan, ServerTlsPlan, ServicePlan, StreamBackendPlan, StreamRoutesPlan, TcpPlan,
+    TlsPlan, TrafficDirection, UpstreamTlsPlan,
 };
 use tamis_transport::{
     Address, CertificateFacts, CertificateNeeds, ClientTls, OwnCertificate, ProxyHeaderVersion,
@@ -162,6 +163,10 @@ pub(crate) struct Sockets {
     looked: BTreeMap<PathBuf, String>,
     /// Renewed certificates, one per line.
     renewed: Vec<String>,
+    /// Certificates that this proxy orders; `None`: documents are examined without a proxy.
+    ordered: Option<KeptCertificates>,
+    /// Listeners without a certificate so far.
+    awaiting: HashSet<String>,
 }
 
 /// The sockets of a plan, and what is known of their certificates.
@@ -187,6 +192,22 @@ struct UsedCertificate<T> {
     tls: Arc<T>,
 }
 
+/// The certificate that a listener is to have.
+#[derive(Clone, Copy)]
+struct WantedCertificate<'a> {
+    files: &'a ListenerFilesPlan,
+    /// A host that it must be for; `None`: any.
+    host: Option<&'a str>,
+    /// What becomes of the listener without it.
+    otherwise: &'static str,
+}
+
+impl<'a> WantedCertificate<'a> {
+    fn of_files(files: &'a ListenerFilesPlan) -> Self {
+        Self { files, host: None, otherwise: "it does not listen" }
+    }
+}
+
 impl Sockets {
     /// No certificate in use yet.
     pub(crate) fn new(clock: Clock, membership: Membership) -> Self {
@@ -198,7 +219,14 @@ impl Sockets {
             clients: HashMap::new(),
             looked: BTreeMap::new(),
             renewed: Vec::new(),
+            ordered: None,
+            awaiting: HashSet::new(),
         }
+    }
+
+    /// The same, with the certificates that the proxy orders.
+    pub(crate) fn with_ordered(self, ordered: KeptCertificates) -> Self {
+        Self { ordered: Some(ordered), ..self }
     }
 
     /// The sockets of a plan. What cannot be used is reported in `notes` and left out.
@@ -292,7 +320,10 @@ impl Sockets {
                 None => None,
                 Some(tls) => {
                     let tls = match tls {
-                        TlsPlan::Files(files) => self.server(source, plan, files, notes),
+                        TlsPlan::Files(files) => {
+                            self.server(source, plan, WantedCertificate::of_files(files), notes)
+                        }
+                        TlsPlan::Acme(acme) => self.ordered(source, plan, acme, notes),
                         TlsPlan::Svid { svid } => self.svid.server(svid, notes),
                     };
                     // A listener with TLS never listens without it.
@@ -332,9 +363,10 @@ impl Sockets {
         &mut self,
         source: &DocumentPlaces,
         listener: &ListenerPlan,
-        plan: &ListenerFilesPlan,
+        wanted: WantedCertificate<'_>,
         notes: &mut Vec<String>,
     ) -> Option<Arc<ServerTls>> {
+        let plan = wanted.files;
         let name = listener.name.as_str();
         let (certificate, key) = (source.path(&plan.certificate), source.path(&plan.key));
         let client_ca = plan.client_ca.as_ref().map(|path| source.path(path));
@@ -353,7 +385,7 @@ impl Sockets {
         let facts = same_file.map(|used| used.tls.facts());
         let needs = CertificateNeeds {
             now: Some(self.clock.wall()),
-            name: self.identity.as_deref().filter(|_| mesh),
+            name: self.identity.as_deref().filter(|_| mesh).or(wanted.host),
             authority: client_ca.as_deref().filter(|_| mesh),
             before: facts.as_deref(),
         };
@@ -361,10 +393,11 @@ impl Sockets {
         let tls = tls.and_then(|tls| tls.check(&certificate, &needs).map(|()| tls));
         match tls {
             Ok(tls) => {
-                if before.is_some() {
+                if before.is_some() || self.awaiting.remove(name) {
                     let (file, expires) = (&plan.certificate, tls.facts().expiry());
+                    let renewed = if before.is_some() { "renewed" } else { "new" };
                     self.renewed.push(format!(
-                        "listener `{name}` uses the renewed {file}; it expires at {expires}"
+                        "listener `{name}` uses the {renewed} {file}; it expires at {expires}"
                     ));
                 }
                 let (tls, file) = (Arc::new(tls), plan.certificate.clone());
@@ -377,10 +410,53 @@ impl Sockets {
                 let then = if kept.is_some() {
                     "the previous certificate stays in use"
                 } else {
-                    "it does not listen"
+                    wanted.otherwise
                 };
                 notes.push(format!("listener `{name}`: {}; {then}", causes(&error)));
                 kept
+            }
+        }
+    }
+
+    /// TLS of a listener whose certificate this proxy orders: with the one that is kept, or refusing every handshake until
+    /// there is one.
+    fn ordered(
+        &mut self,
+        source: &Source,
+        listener: &ListenerPlan,
+        plan: &ListenerAcmePlan,
+        notes: &mut Vec<String>,
+    ) -> Option<Arc<ServerTls>> {
+        let (name, host) = (listener.name.as_str(), plan.host.as_str());
+        // What it has may be for another host, which its document named before.
+        let fits = |used: &UsedCertificate<ServerTls>| used.tls.facts().names.contains(&plan.host);
+        if self.servers.get(name).is_some_and(|used| !fits(used)) {
+            self.servers.remove(name);
+        }
+        let file = self.ordered.as_ref().map(|kept| kept.file(host));
+        if let Some(file) = file {
+            if file.exists() || self.servers.contains_key(name) {
+                let certificate = file.display().to_string();
+                let (key, client_ca) = (certificate.clone(), plan.client_ca.clone());
+                let files = ListenerFilesPlan { certificate, key, client_ca };
+                let wanted = WantedCertificate {
+                    files: &files,
+                    host: Some(host),
+                    otherwise: "its handshakes are refused until an order gives a new one",
+                };
+                if let Some(tls) = self.server(source, listener, wanted, notes) {
+                    return Some(tls);
+                }
+            }
+            // Looked at again, until it is there.
+            self.made_of(std::iter::once(file.as_path()));
+        }
+        self.awaiting.insert(name.to_owned());
+        match ServerTls::awaiting(host) {
+            Ok(tls) => Some(Arc::new(tls)),
+            Err(error) => {
+                notes.push(format!("listener `{name}`: {}; it does not listen", causes(&error)));
+                None
             }
         }
     }

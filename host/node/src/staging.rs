@@ -11,7 +11,7 @@ use serde_json::json;
 use std::sync::Arc;
 use std::time::Duration;
 use tamis_proxy::{Attachment, CertificateStatus, ChainLayout, Generation, SlotState, SlotStatus};
-use tamis_resources::plan::{DnsPlan, ListenerPlan, NodePlan};
+use tamis_resources::plan::{AcmePlan, DnsPlan, ListenerPlan, NodePlan};
 use tamis_resources::redact::{redact, without};
 use tamis_resources::{
     Document, NodeName, Problem, ResourceStatus, RouteFault, fold, stray_guards,
@@ -140,6 +140,7 @@ impl Staging {
             slots,
             admin: plan.admin.clone(),
             dns: plan.dns.clone(),
+            acme: plan.acme.clone(),
             renewed: sockets.renewed,
             certificates: sockets.certificates,
             secrets,
@@ -242,6 +243,8 @@ pub(crate) struct StageResult {
     pub(crate) admin: Option<String>,
     /// The DNS to answer.
     pub(crate) dns: Option<DnsPlan>,
+    /// The certificates to order.
+    pub(crate) acme: Option<AcmePlan>,
     /// See [`Reload::renewed`](crate::Reload::renewed).
     pub(crate) renewed: Vec<String>,
     pub(crate) certificates: Vec<CertificateStatus>,
@@ -259,6 +262,7 @@ impl StageResult {
             slots: Vec::new(),
             admin: None,
             dns: None,
+            acme: None,
             renewed: Vec::new(),
             certificates: Vec::new(),
             secrets: Vec::new(),

@@ -94,6 +94,8 @@ impl ListenerConfig {
                 self.is_by_server_name() && self.rules.is_for(name) && self.takes(name)
             }
             (Some(tcp), AskedProtocol::Tcp(port)) => tcp.asked == Some(port),
+            // A live challenge of ours is looked for before any listener.
+            (_, AskedProtocol::AcmeChallenge) => false,
             (None, AskedProtocol::Tcp(_) | AskedProtocol::Unclear)
             | (Some(_), AskedProtocol::Http | AskedProtocol::Unclear) => false,
         }

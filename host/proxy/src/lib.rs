@@ -153,7 +153,7 @@ pub use mesh_calls::MeshCalls;
 pub use proxy::{Proxy, ProxyOptions};
 pub use proxy_state::{InheritedSockets, LeaveError};
 pub use shadow::{Difference, Shadow, ShadowReport};
-pub use status::{CertificateStatus, IdentityStatus, SlotState, SlotStatus, Status};
+pub use status::{CertificateStatus, IdentityStatus, OrderStatus, SlotState, SlotStatus, Status};
 pub use stream_routes::{StreamBackend, StreamRules};
 pub use tamis_refused::Refused;
 pub use traffic::TrafficCounts;

@@ -29,7 +29,8 @@ use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::handover::HandoverSocket;
 use tamis_transport::{
-    Address, BoundListener, ListenError, ListenerStage, MeshIdentity, ServeLimits,
+    Address, BoundListener, CertificateOrders, ListenError, ListenerStage, MeshIdentity,
+    ServeLimits,
 };
 use tamis_upstream::ServiceTable;
 use tokio::sync::mpsc;
@@ -73,6 +74,8 @@ pub struct ProxyOptions {
     pub inherited: InheritedSockets,
     /// Its identity inside the mesh, for its status and metrics; `None`: it has not joined.
     pub identity: Option<MeshIdentity>,
+    /// Its orders of certificates: what it shows an ACME server, and how they go. Of this proxy alone.
+    pub orders: CertificateOrders,
     /// What its filters call services of the mesh with; of this proxy alone.
     pub mesh_calls: MeshCalls,
 }
@@ -97,6 +100,7 @@ impl Default for ProxyOptions {
             lame_duck: Duration::from_secs(5),
             inherited: InheritedSockets::default(),
             identity: None,
+            orders: CertificateOrders::default(),
             mesh_calls: MeshCalls::default(),
         }
     }
@@ -164,6 +168,7 @@ impl Proxy {
             leaving: Default::default(),
             director: Default::default(),
             identity: options.identity,
+            orders: options.orders,
         });
         let empty = Arc::new(Generation::empty());
         let (mut senders, mut threads) = (Vec::new(), Vec::new());

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_ambient::{Clock, Random};
 use tamis_exchange::{HeadBound, HeadBounds};
 use tamis_observe::{Metrics, Recorder};
-use tamis_transport::{MeshIdentity, ServeLimits};
+use tamis_transport::{CertificateOrders, MeshIdentity, ServeLimits};
 use tamis_upstream::ServiceTable;
 
 /// Exchange ids contain the worker above this bit, so that no two workers use the same id.
@@ -58,6 +58,8 @@ pub(crate) struct ProxyShared {
     pub(crate) director: Director,
     /// Its identity inside the mesh; `None`: it has not joined.
     pub(crate) identity: Option<MeshIdentity>,
+    /// Its orders of certificates.
+    pub(crate) orders: CertificateOrders,
 }
 
 /// The connection to the director.

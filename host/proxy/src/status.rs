@@ -19,6 +19,29 @@ pub struct Status {
     /// Its identity inside the mesh; `None`: it has not joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityStatus>,
+    /// Its orders of certificates.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub orders: Vec<OrderStatus>,
+}
+
+/// The orders of certificates for a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderStatus {
+    /// The host.
+    pub host: String,
+    /// When the certificate that is kept expires, in seconds since the Unix epoch; `None`: there is none yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_after: Option<i64>,
+    /// When the next order is due, in seconds since the Unix epoch.
+    pub due: u64,
+    /// Orders that gave a certificate.
+    pub fulfilled: u64,
+    /// Orders that failed.
+    pub failed: u64,
+    /// Why the last one failed; `None`: it did not fail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// The identity of a proxy inside the mesh.

@@ -10,6 +10,10 @@ const PACKAGES: &[(&str, &str)] = &[
     ("chromium", "the browser in which the tests log in as a person does"),
     ("chromium-driver", "opens pages in that browser for the tests, and fills in their forms"),
     ("curl", "the client of tests that need TLS from a chosen address"),
+    (
+        "pebble",
+        "the ACME server from which gateways of the tests get certificates, with the DNS it asks",
+    ),
     ("haproxy", "the load balancer in front of the gateway that writes PROXY headers"),
     (
         "nginx-light",

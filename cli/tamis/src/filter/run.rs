@@ -225,6 +225,7 @@ impl RunFolder {
             source: DocumentPlaces::folder(&self.place),
             store: ArtifactStore::new(vec![self.place.join(".tamis/store")]),
             secrets: Secrets::default(),
+            certificates: None,
             proxy: ProxyOptions {
                 workers: std::num::NonZeroUsize::new(1),
                 recorder,

@@ -139,6 +139,7 @@ impl Setup {
             source: DocumentPlaces::folder(folder),
             store: ArtifactStore::new(Vec::new()),
             secrets: self.given.secrets.clone(),
+            certificates: None,
             proxy,
         };
         let state = folder.join(".tamis/state").join(short);

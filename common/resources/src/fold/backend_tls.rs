@@ -204,7 +204,7 @@ impl<'a> Fold<'a> {
 }
 
 /// The certificates of a PEM file, with a line feed at the end.
-fn certificates(bytes: Vec<u8>) -> Result<String, String> {
+pub(super) fn certificates(bytes: Vec<u8>) -> Result<String, String> {
     if bytes.len() > MAX_AUTHORITY {
         return Err("it is longer than 64 KiB".to_owned());
     }

@@ -1,5 +1,6 @@
 //! Sockets of the proxy, without their chains.
 
+use super::acme_listener::wrong_acme;
 use super::allowed_routes::kinds_of;
 use super::services::{local_name, ports};
 use super::streams::{StreamRoutes, is_stream};
@@ -13,8 +14,8 @@ use crate::kinds::{
     ListenerTls, ListenerTlsMode,
 };
 use crate::plan::{
-    AddressPlan, ChainPlan, ClientAddressPlan, Http3Plan, ListenerFilesPlan, ListenerPlan,
-    ListenerRulesPlan, TlsPlan, TrafficDirection,
+    AddressPlan, ChainPlan, ClientAddressPlan, Http3Plan, ListenerAcmePlan, ListenerFilesPlan,
+    ListenerPlan, ListenerRulesPlan, TlsPlan, TrafficDirection,
 };
 
 /// A socket, and for a gateway the listener it belongs to.
@@ -122,7 +123,7 @@ impl<'a> Fold<'a> {
         };
         let mut sockets: Vec<Socket<'a>> = Vec::new();
         for (at, listener) in spec.listeners.iter().enumerate() {
-            let wrong = wrong_tls(listener);
+            let wrong = wrong_acme(spec, listener).or_else(|| wrong_tls(listener));
             let before = spec.listeners.iter().take(at).enumerate();
             let mut taken =
                 before.filter_map(|(nth, other)| Some((nth, conflict(other, listener)?)));
@@ -151,7 +152,7 @@ impl<'a> Fold<'a> {
             if !self.is_of_protocol(document, listener, at) {
                 continue;
             }
-            let tls = listener.tls.as_ref().and_then(files);
+            let tls = listener.tls.as_ref().and_then(|tls| end_of(listener, tls));
             let pointer = format!("/spec/listeners/{at}/upgrades");
             self.check_upgrades(
                 document,
@@ -310,7 +311,10 @@ fn wrong_tls(listener: &Listener) -> Option<&'static str> {
     let tls = listener.tls.as_ref();
     let passes = |tls: &ListenerTls| tls.mode == Some(ListenerTlsMode::Passthrough);
     let written = |tls: &ListenerTls| {
-        tls.certificate.is_some() || tls.key.is_some() || tls.client_ca.is_some()
+        tls.certificate.is_some()
+            || tls.key.is_some()
+            || tls.client_ca.is_some()
+            || tls.acme.is_some()
     };
     match (listener.protocol, tls) {
         (HTTPS, None) => Some("an HTTPS listener needs `tls`"),
@@ -321,17 +325,21 @@ fn wrong_tls(listener: &Listener) -> Option<&'static str> {
             "HTTPS ends TLS at the gateway, since requests are read there; to carry connections on as they are, write protocol TLS",
         ),
         (TLS, Some(tls)) if passes(tls) && written(tls) => Some(
-            "with `mode: Passthrough` TLS ends at the service, so `certificate`, `key` and `clientCa` have no use here",
+            "with `mode: Passthrough` TLS ends at the service, so `certificate`, `key`, `clientCa` and `acme` have no use here",
         ),
-        (HTTPS | TLS, Some(tls)) if !passes(tls) && files(tls).is_none() => {
-            Some("`tls` needs `certificate` and `key`")
+        (HTTPS | TLS, Some(tls)) if !passes(tls) && end_of(listener, tls).is_none() => {
+            Some("`tls` needs `certificate` and `key`, or `acme`")
         }
         (HTTPS | TLS, Some(_)) | (HTTP | TCP, None) => None,
     }
 }
 
-/// The files of a listener that ends TLS.
-fn files(tls: &ListenerTls) -> Option<TlsPlan> {
+/// The certificate of a listener that ends TLS.
+fn end_of(listener: &Listener, tls: &ListenerTls) -> Option<TlsPlan> {
+    if tls.acme.is_some() {
+        let (host, client_ca) = (listener.hostname.clone()?, tls.client_ca.clone());
+        return Some(TlsPlan::Acme(ListenerAcmePlan { host, client_ca }));
+    }
     Some(TlsPlan::Files(ListenerFilesPlan {
         certificate: tls.certificate.clone()?,
         key: tls.key.clone()?,

@@ -1,5 +1,6 @@
 //! The example folds without a problem; a fault is reported and affects nothing else.
 
+mod acme;
 mod authorization;
 mod backend_tls;
 mod capture;

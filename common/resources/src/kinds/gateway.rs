@@ -23,6 +23,16 @@ words! {
         /// At the service: the gateway reads the server name of the handshake and carries everything on as it is.
         Passthrough,
     }
+    /// How an ACME server is shown that a host leads to the gateway.
+    pub enum AcmeChallenge {
+        /// By the answer to a request that it sends to port 80 of the host (RFC 8555 §8.3). The gateway needs a listener for
+        /// HTTP that has the host.
+        #[serde(rename = "http-01")]
+        Http01,
+        /// By a certificate in a handshake that it begins at port 443 of the host (RFC 8737).
+        #[serde(rename = "tls-alpn-01")]
+        TlsAlpn01,
+    }
     /// A kind of routes.
     pub enum RouteKind {
         /// Requests.
@@ -87,7 +97,7 @@ words! {
     }
 }
 
-shown_as_written! { ListenerProtocol RouteKind }
+shown_as_written! { AcmeChallenge ListenerProtocol RouteKind }
 
 shapes! {
     /// Where traffic enters the mesh.
@@ -107,9 +117,28 @@ shapes! {
         pub identity: Option<String>,
         /// Files with which it proves that identity. Default: the SVID that it gets when it joins the mesh.
         pub tls: Option<IdentityFiles>,
+        /// Where listeners with `tls.acme` get their certificates. Default: nowhere.
+        pub acme: Option<Acme>,
         /// Address of the admin listener.
         #[schemars(extend("format" = "host-port"))]
         pub admin: Option<String>,
+    }
+    /// An authority that gives certificates by itself (ACME, RFC 8555).
+    pub struct Acme {
+        /// The URL of its directory, such as `https://acme-v02.api.letsencrypt.org/directory`. Only this scheme, host and port
+        /// are ever asked.
+        #[schemars(length(max = 2048), extend("format" = "acme-directory"))]
+        pub directory: String,
+        /// Email addresses to which it may write, without `mailto:`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[schemars(length(max = 8))]
+        pub contact: Vec<String>,
+        /// Whether you agree to its terms of service, which its directory names. It must be `true`.
+        pub terms_of_service_agreed: bool,
+        /// PEM file with the authorities that sign the certificate of the directory itself. Default: those of the operating
+        /// system.
+        #[schemars(length(min = 1))]
+        pub ca: Option<String>,
     }
     /// An address to listen on.
     pub struct GatewayAddress {
@@ -233,10 +262,13 @@ shapes! {
     pub struct ListenerTls {
         /// Where it ends. `Passthrough` is for protocol TLS, and has no certificate. Default: `Terminate`.
         pub mode: Option<ListenerTlsMode>,
-        /// The chain, leaf first; required where TLS ends at the gateway.
+        /// The certificate for `hostname` comes from the server of `spec.acme`, which is shown in this way that the host is
+        /// ours. `certificate` and `key` are not written then.
+        pub acme: Option<AcmeChallenge>,
+        /// The chain, leaf first; required where TLS ends at the gateway, or `acme`.
         #[schemars(length(min = 1))]
         pub certificate: Option<String>,
-        /// The private key of the leaf; required where TLS ends at the gateway.
+        /// The private key of the leaf; required with `certificate`.
         #[schemars(length(min = 1))]
         pub key: Option<String>,
         /// If present, clients must show a certificate of this authority; default: no client certificate is

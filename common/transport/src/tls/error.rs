@@ -124,6 +124,20 @@ pub enum TlsError {
         /// The port; `None`: what it asked for is none.
         port: Option<u16>,
     },
+    /// An ACME server asked for a challenge that no order awaits.
+    #[error("an ACME server asked for the challenge of {}, for which no order is live", asked.as_deref().unwrap_or("no server name"))]
+    NoChallenge {
+        /// The server name; `None`: it named none.
+        asked: Option<String>,
+    },
+    /// The listener has no certificate yet.
+    #[error(
+        "the certificate for {host} is ordered and not there yet; `/config` says how the order goes"
+    )]
+    NoCertificate {
+        /// The host.
+        host: String,
+    },
     /// The handshake took too long.
     #[error("the TLS handshake took longer than {HANDSHAKE_TIMEOUT:?}")]
     Timeout,
@@ -150,6 +164,8 @@ impl TlsError {
             Self::Timeout => "timeout",
             Self::UnknownName { .. } => "unknown-name",
             Self::UnknownPort { .. } => "unknown-port",
+            Self::NoChallenge { .. } => "no-challenge",
+            Self::NoCertificate { .. } => "awaits-certificate",
             Self::Handshake(_) => self.library().map_or("closed", reason_of),
             Self::Quic(error) => reason_of_quic(error),
             _ => "other",

@@ -54,6 +54,11 @@ impl CertificateFacts {
         Self::of(&chain).ok_or_else(unreadable)
     }
 
+    /// Those of a certificate for a host that is not there yet.
+    pub(super) fn awaited(host: &str) -> Self {
+        Self { names: vec![host.to_owned()], not_before: 0, not_after: 0 }
+    }
+
     /// The facts of a chain, leaf first; `None` when it cannot be read.
     pub(super) fn of(chain: &[CertificateDer<'_>]) -> Option<Self> {
         let mut facts: Option<Self> = None;

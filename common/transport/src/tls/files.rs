@@ -24,7 +24,12 @@ pub(super) fn certificates_of(
 }
 
 pub(super) fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
-    PrivateKeyDer::from_pem_slice(&read(path)?)
+    key_of(path, &read(path)?)
+}
+
+/// That of a text; `path` is where it stands.
+pub(super) fn key_of(path: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_slice(text)
         .map_err(|_| TlsError::Pem { path: path.to_owned(), wanted: "private key" })
 }
 

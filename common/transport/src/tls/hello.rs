@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use super::server::{UNRECOGNIZED_NAME, asked};
+use super::server::{NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME, asked, refuse};
 use super::{AskedHandshake, HANDSHAKE_TIMEOUT, TlsError};
 use crate::serve::PrefixedStream;
 
@@ -30,9 +30,12 @@ pub async fn read_hello<IO: AsyncRead + AsyncWrite + Unpin>(
 
 /// Ends a connection whose server name nobody takes, with the alert `unrecognized_name` (RFC 6066 §3).
 pub async fn refuse_name<IO: AsyncWrite + Unpin>(mut io: IO) {
-    // The connection ends anyway, with the alert or without.
-    let _gone = io.write_all(&UNRECOGNIZED_NAME).await;
-    let _gone = io.shutdown().await;
+    refuse(&mut io, &UNRECOGNIZED_NAME).await;
+}
+
+/// Ends a connection that asks for a challenge of which nobody knows, with the alert `no_application_protocol` (RFC 7301 §3.2).
+pub async fn refuse_challenge<IO: AsyncWrite + Unpin>(mut io: IO) {
+    refuse(&mut io, &NO_APPLICATION_PROTOCOL).await;
 }
 
 async fn read<IO: AsyncRead + AsyncWrite + Unpin>(

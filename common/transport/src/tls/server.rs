@@ -2,9 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::ServerConfig;
-use rustls::server::{Acceptor, ClientHello};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCertUsingSni};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -16,7 +17,8 @@ use super::{
 
 /// Fatal alerts as records of their own (RFC 8446 §5.1 and §6): nothing is encrypted yet.
 pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
-const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+pub(super) const NO_APPLICATION_PROTOCOL: [u8; 7] = [21, 3, 3, 0, 2, 2, 120];
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 /// What a client asks for in the first message of its handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,10 +85,56 @@ impl ServerTls {
         Ok(Self { config, shown: ShownCertificate::Svid(identity.clone()) })
     }
 
+    /// A listener whose certificate for a host is ordered and not there yet: every handshake is refused with the alert
+    /// `internal_error`.
+    ///
+    /// # Errors
+    /// [`TlsError::Setup`].
+    pub fn awaiting(host: &str) -> Result<Self, TlsError> {
+        let config = ServerConfig::builder_with_provider(verify::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(ResolvesServerCertUsingSni::new()));
+        let shown = ShownCertificate::Awaited(Arc::new(CertificateFacts::awaited(host)));
+        Ok(Self { config: Arc::new(config), shown })
+    }
+
+    /// Why nobody can shake hands yet; `None`: it has a certificate.
+    fn awaited(&self) -> Option<TlsError> {
+        let ShownCertificate::Awaited(facts) = &self.shown else { return None };
+        Some(TlsError::NoCertificate { host: facts.names.join(", ") })
+    }
+
     /// The facts of its certificate; of the current one, when it is an SVID.
     #[must_use]
     pub fn facts(&self) -> Arc<CertificateFacts> {
         self.shown.facts()
+    }
+
+    /// Reads PEM text: a chain, leaf first, and its key. It serves nobody: whoever writes a certificate where a listener
+    /// reads it tries it before.
+    ///
+    /// # Errors
+    /// [`TlsError`]: `place` stands for the file. A certificate that is not valid at `now`, or not for `name`, is one too.
+    pub fn try_pem(
+        text: &str,
+        place: &Path,
+        name: &str,
+        now: SystemTime,
+    ) -> Result<CertificateFacts, TlsError> {
+        let chain = files::certificates_of(place, text.as_bytes())?;
+        let shown = ShownChain::new(place, &chain)?;
+        let secret = files::key_of(place, text.as_bytes())?;
+        let needs = CertificateNeeds { now: Some(now), name: Some(name), ..Default::default() };
+        shown.facts.check(place, &needs)?;
+        ServerConfig::builder_with_provider(verify::provider())
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?
+            .with_no_client_auth()
+            .with_single_cert(chain, secret)
+            .map_err(|source| files::pair(place, place, source))?;
+        Ok(CertificateFacts::clone(&shown.facts))
     }
 
     /// Checks that its certificate, from that file, works where it will be used. An SVID was checked when it
@@ -126,18 +174,23 @@ impl ServerTls {
     /// [`TlsError::Handshake`] or [`TlsError::Timeout`]; the connection is unusable.
     pub async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
         &self,
-        io: IO,
+        mut io: IO,
     ) -> Result<(ServerStream<IO>, PeerIdentity), TlsError> {
+        if let Some(error) = self.awaited() {
+            refuse(&mut io, &INTERNAL_ERROR).await;
+            return Err(error);
+        }
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&self.config));
         Ok(identified(deadline(acceptor.accept(io)).await?))
     }
 
     /// The same for a socket with several configurations: `choose` gives the one for what the client asks for, and what
     /// belongs to it. Clients for which there is none get the alert `unrecognized_name` (RFC 6066 §3), or
-    /// `no_application_protocol` (RFC 7301 §3.2) when they ask for an opaque port, and see no certificate.
+    /// `no_application_protocol` (RFC 7301 §3.2) when they ask for an opaque port or a challenge, and see no certificate.
     ///
     /// # Errors
-    /// [`TlsError::UnknownName`], [`TlsError::UnknownPort`], [`TlsError::Handshake`] or [`TlsError::Timeout`].
+    /// [`TlsError::UnknownName`], [`TlsError::UnknownPort`], [`TlsError::NoChallenge`], [`TlsError::NoCertificate`],
+    /// [`TlsError::Handshake`] or [`TlsError::Timeout`].
     pub async fn accept_chosen<IO: AsyncRead + AsyncWrite + Unpin, T>(
         io: IO,
         choose: impl FnOnce(&AskedHandshake) -> Option<(T, Arc<Self>)>,
@@ -152,6 +205,10 @@ impl ServerTls {
                         let asked = asked.server_name;
                         (UNRECOGNIZED_NAME, TlsError::UnknownName { asked })
                     }
+                    AskedProtocol::AcmeChallenge => {
+                        let asked = asked.server_name;
+                        (NO_APPLICATION_PROTOCOL, TlsError::NoChallenge { asked })
+                    }
                     AskedProtocol::Tcp(port) => {
                         let port = Some(port.number());
                         (NO_APPLICATION_PROTOCOL, TlsError::UnknownPort { port })
@@ -160,11 +217,13 @@ impl ServerTls {
                         (NO_APPLICATION_PROTOCOL, TlsError::UnknownPort { port: None })
                     }
                 };
-                // The connection ends anyway, with the alert or without.
-                let _gone = start.io.write_all(&alert).await;
-                let _gone = start.io.shutdown().await;
+                refuse(&mut start.io, &alert).await;
                 return Err(error);
             };
+            if let Some(error) = tls.awaited() {
+                refuse(&mut start.io, &INTERNAL_ERROR).await;
+                return Err(error);
+            }
             let stream = start.into_stream(Arc::clone(&tls.config)).await;
             Ok((chosen, stream.map_err(TlsError::Handshake)?))
         };
@@ -173,6 +232,13 @@ impl ServerTls {
         let (stream, identity) = identified(stream);
         Ok((chosen, stream, identity))
     }
+}
+
+/// Ends a connection with an alert.
+pub(super) async fn refuse(io: &mut (impl AsyncWrite + Unpin), alert: &[u8]) {
+    // The connection ends anyway, with the alert or without.
+    let _gone = io.write_all(alert).await;
+    let _gone = io.shutdown().await;
 }
 
 pub(super) fn asked(hello: &ClientHello<'_>) -> AskedHandshake {

@@ -14,6 +14,8 @@ pub(super) enum ShownCertificate {
     Chain(ShownChain),
     /// The current SVID.
     Svid(MeshIdentity),
+    /// None yet: it is ordered, for the name in these facts.
+    Awaited(Arc<CertificateFacts>),
 }
 
 impl ShownCertificate {
@@ -21,6 +23,7 @@ impl ShownCertificate {
         match self {
             Self::Chain(shown) => Arc::clone(&shown.facts),
             Self::Svid(identity) => identity.facts(),
+            Self::Awaited(facts) => Arc::clone(facts),
         }
     }
 }

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+/// The protocol of the handshakes in which an ACME server looks for its certificate (RFC 8737 §3).
+pub(super) const ACME_TLS: &[u8] = b"acme-tls/1";
 /// What the names of all versions begin with.
 const FAMILY: &[u8] = b"tamis-tcp/";
 /// What the names of this version begin with.
@@ -54,6 +56,8 @@ impl fmt::Display for TcpPort {
 pub enum AskedProtocol {
     /// HTTP, in any version, also by saying nothing.
     Http,
+    /// The certificate of a challenge, and nothing else: an ACME server looks whether a host is ours (RFC 8737).
+    AcmeChallenge,
     /// An opaque port, and nothing else.
     Tcp(TcpPort),
     /// An opaque port in a form that has no clear meaning: another version, no number, or beside something else. It gets
@@ -65,14 +69,17 @@ impl AskedProtocol {
     /// What the names that a client offers mean.
     pub fn of<'a>(offered: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let (mut all, mut opaque, mut port) = (0_usize, false, None);
+        let mut challenge = false;
         for name in offered {
             all = all.saturating_add(1);
+            challenge |= name == ACME_TLS;
             if name.starts_with(FAMILY) {
                 opaque = true;
                 port = TcpPort::read(name);
             }
         }
         match (opaque, port, all) {
+            (false, _, 1) if challenge => Self::AcmeChallenge,
             (false, _, _) => Self::Http,
             (true, Some(port), 1) => Self::Tcp(port),
             (true, _, _) => Self::Unclear,
@@ -91,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_port_is_asked_for_by_one_name_alone_and_everything_near_it_gets_nothing() {
-        use AskedProtocol::{Http, Tcp, Unclear};
+        use AskedProtocol::{AcmeChallenge, Http, Tcp, Unclear};
         for (offered, meant) in [
             (&["tamis-tcp/1:5432"][..], Tcp(port(5432))),
             (&["tamis-tcp/1:1"], Tcp(port(1))),
@@ -99,6 +106,11 @@ mod tests {
             (&[], Http),
             (&["h2"], Http),
             (&["h2", "http/1.1"], Http),
+            (&["acme-tls/1"], AcmeChallenge),
+            (&["acme-tls/1", "h2"], Http),
+            (&["acme-tls/1", "acme-tls/1"], Http),
+            (&["acme-tls/1", "tamis-tcp/1:5432"], Unclear),
+            (&["acme-tls/2"], Http),
             (&["tamis-tcp"], Http),
             (&["TAMIS-TCP/1:80"], Http),
             (&[" tamis-tcp/1:80"], Http),

@@ -4,7 +4,11 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, ExtendedKeyUsagePurpose, IsCa, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{DigitallySignedStruct, SignatureScheme};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{ClientTls, MeshIdentity, PeerIdentity, ServerTls, TlsError, TrustBundles};
@@ -98,4 +102,63 @@ pub(super) async fn shake(
         Ok(identity)
     };
     tokio::join!(serve, connect)
+}
+
+/// What a client that offers these protocols sees in a handshake for a name: the chain, whoever signed it, and the protocol.
+pub(super) async fn client_offering(
+    io: tokio::io::DuplexStream,
+    name: &str,
+    offered: &[&[u8]],
+) -> std::io::Result<(Vec<CertificateDer<'static>>, Option<Vec<u8>>)> {
+    let mut config = rustls::ClientConfig::builder_with_provider(super::verify::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyServer))
+        .with_no_client_auth();
+    config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, io).await?;
+    let (_, state) = stream.get_ref();
+    let chain = state.peer_certificates().unwrap_or_default().to_vec();
+    Ok((chain, state.alpn_protocol().map(<[u8]>::to_vec)))
+}
+
+/// Believes every server.
+#[derive(Debug)]
+struct AnyServer;
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        super::verify::provider().signature_verification_algorithms.supported_schemes()
+    }
 }

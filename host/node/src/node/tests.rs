@@ -40,6 +40,7 @@ pub(crate) fn start(folder: &Path) -> Result<(Node, Reload), NodeError> {
         source: DocumentPlaces::folder(folder),
         store: ArtifactStore::new(vec![folder.join("store")]),
         secrets: Secrets::default(),
+        certificates: None,
         proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },
     };
     Node::start(&shared, options)

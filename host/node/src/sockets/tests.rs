@@ -368,3 +368,58 @@ fn a_certificate_that_never_worked_is_not_used() {
     );
     assert!(notes[0].contains("expired at 2001") && notes[0].ends_with("it does not listen"));
 }
+
+/// A certificate for a host with its key, as an order leaves it.
+fn ordered_pem(host: &str) -> String {
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(vec![host.to_owned()]).unwrap().self_signed(&key).unwrap();
+    format!("{}{}", key.serialize_pem(), own.pem())
+}
+
+fn awaiting(host: &str) -> ListenerPlan {
+    let acme = ListenerAcmePlan { host: host.to_owned(), client_ca: None };
+    let tls = Some(TlsPlan::Acme(acme));
+    ListenerPlan { tls, ..listener("https", tcp("127.0.0.1:1"), false) }
+}
+
+#[test]
+fn a_listener_awaits_the_certificate_of_its_host_takes_it_when_it_is_there_and_no_other() {
+    let (folder, source) = certified();
+    let kept = KeptCertificates::new(folder.path().join("acme"));
+    std::fs::create_dir(folder.path().join("acme")).unwrap();
+    let fresh = || Sockets::new(Clock::system(), Membership::Absent).with_ordered(kept.clone());
+    let names = |sockets: &mut Sockets, host: &str, notes: &mut Vec<String>| {
+        sockets.begin(None);
+        let listeners = sockets.listeners(&source, &[awaiting(host)], notes);
+        let facts = listeners[0].tls.as_ref().unwrap().facts();
+        (facts.not_after > 0).then(|| facts.names.clone())
+    };
+    let (mut sockets, mut notes) = (fresh(), Vec::new());
+    assert_eq!(names(&mut sockets, "pay.example", &mut notes), None);
+    assert!(notes.is_empty() && !sockets.changed() && sockets.certificates().is_empty());
+
+    std::fs::write(kept.file("pay.example"), ordered_pem("pay.example")).unwrap();
+    assert!(sockets.changed());
+    let pay = Some(vec!["pay.example".to_owned()]);
+    assert_eq!(names(&mut sockets, "pay.example", &mut notes), pay);
+    assert!(sockets.renewed[0].contains("listener `https` uses the new "), "{:?}", sockets.renewed);
+    assert_eq!(sockets.certificates().len(), 1);
+
+    std::fs::write(kept.file("pay.example"), ordered_pem("evil.example")).unwrap();
+    assert_eq!(names(&mut sockets, "pay.example", &mut notes), pay);
+    assert!(notes[0].ends_with("the previous certificate stays in use"), "{notes:?}");
+    notes.clear();
+    assert_eq!(
+        names(&mut fresh(), "pay.example", &mut notes),
+        None,
+        "at a start there is no other"
+    );
+    assert!(notes[0].ends_with("its handshakes are refused until an order gives a new one"));
+
+    // Another host is not served with the certificate of the one before.
+    std::fs::write(kept.file("pay.example"), ordered_pem("pay.example")).unwrap();
+    notes.clear();
+    assert_eq!(names(&mut sockets, "pay.example", &mut notes), pay);
+    assert_eq!(names(&mut sockets, "shop.example", &mut notes), None);
+    assert!(notes.is_empty(), "{notes:?}");
+}

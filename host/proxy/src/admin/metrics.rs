@@ -2,7 +2,7 @@
 
 use crate::generation::{Attachment, SlotOccupant};
 use crate::proxy_state::ProxyState;
-use crate::status::SlotStatus;
+use crate::status::{OrderStatus, SlotStatus};
 use crate::traffic::{CLASSES, DIRECTIONS};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use tamis_exchange::Circuit;
 use tamis_upstream::ServiceSnapshot;
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 42] = [
+pub const METRICS: [(&str, &str, &str); 45] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
@@ -29,6 +29,17 @@ pub const METRICS: [(&str, &str, &str); 42] = [
         "tamis_slot_drift",
         "gauge",
         "1 for each slot that does not run the assigned version, by attachment, filter, state and code; absent when all do.",
+    ),
+    (
+        "tamis_acme_orders_total",
+        "counter",
+        "Orders at an ACME server that gave a certificate, by host.",
+    ),
+    ("tamis_acme_orders_failed_total", "counter", "Orders at an ACME server that failed, by host."),
+    (
+        "tamis_acme_order_due_seconds",
+        "gauge",
+        "When the next order at an ACME server is due, in seconds since the Unix epoch, by host.",
     ),
     (
         "tamis_certificate_not_after_seconds",
@@ -66,7 +77,7 @@ pub const METRICS: [(&str, &str, &str); 42] = [
     (
         "tamis_handshakes_failed_total",
         "counter",
-        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed or nobody could serve what was captured, by reason: `not-captured`, `tls-to-http`, `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
+        "Connections that ended before their first request, since the TLS handshake or the PROXY header failed or nobody could serve what was captured, by reason: `not-captured`, `tls-to-http`, `proxy-peer`, `proxy-header-absent`, `proxy-header`, `unknown-name`, `unknown-port`, `no-challenge`, `awaits-certificate`, `expired`, `not-yet-valid`, `foreign-domain`, `usage`, `chain`, `no-certificate`, `no-id`, `several-ids`, `invalid-id`, `no-path`, `authority`, `plaintext`, `incompatible`, `refused-by-peer`, `certificate`, `closed`, `timeout`, `other`.",
     ),
     ("tamis_tcp_connections", "gauge", "Open connections of `tcp` ports, by listener."),
     (
@@ -229,6 +240,17 @@ fn state(inner: &ProxyState, page: &mut Page) {
         page.one("tamis_svid_seconds_left", identity.seconds_left);
         page.one("tamis_svid_renewals_total", identity.renewed);
         page.one("tamis_svid_renewals_failed_total", identity.failed);
+    }
+    let orders: [(&str, fn(&OrderStatus) -> u64); 3] = [
+        ("tamis_acme_orders_total", |one| one.fulfilled),
+        ("tamis_acme_orders_failed_total", |one| one.failed),
+        ("tamis_acme_order_due_seconds", |one| one.due),
+    ];
+    for (name, value) in orders {
+        page.family(name);
+        for one in &status.orders {
+            page.series(name, &[("host", one.host.as_str())], value(one));
+        }
     }
     if let Some((connected, heard)) = shared.director.read() {
         page.one("tamis_director_connected", u8::from(connected));

@@ -15,6 +15,7 @@ pub(super) fn config(inner: &ProxyState) -> Value {
         "problems": status.problems,
         "certificates": status.certificates,
         "identity": status.identity,
+        "orders": status.orders,
         "plan": generation.config,
     })
 }

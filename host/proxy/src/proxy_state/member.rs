@@ -1,32 +1,49 @@
-//! What the status of a proxy shows beside that of its documents: its identity inside the mesh, and UDP ports that it cannot
-//! use.
+//! What the status of a proxy shows beside that of its documents: its identity inside the mesh, its orders of certificates, and
+//! UDP ports that it cannot use.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use tamis_transport::MeshIdentity;
+use tamis_transport::{MeshIdentity, OrderState};
 
 use super::{ProxyState, lock};
-use crate::status::{CertificateStatus, IdentityStatus, Status};
+use crate::status::{CertificateStatus, IdentityStatus, OrderStatus, Status};
 
 /// The code of a problem with a UDP port of HTTP/3.
 const HTTP3: &str = "listener.http3";
 /// The code of a problem with the renewal of the SVID.
 const RENEWAL: &str = "identity.renewal";
+/// The code of an order of a certificate that failed.
+const ORDER: &str = "acme.order";
 
 impl ProxyState {
-    /// The status of the documents, with what is known of the proxy's identity now.
+    /// The status of the documents, with what is known now of the proxy's identity and of its orders.
     pub(crate) fn status_now(&self) -> Arc<Status> {
         let status = self.status.load_full();
+        let orders = self.shared.orders.states().all();
         let unserved = lock(&self.http3).problems();
-        if self.shared.identity.is_none() && unserved.is_empty() {
+        if self.shared.identity.is_none() && orders.is_empty() && unserved.is_empty() {
             return status;
         }
         let mut status = Status::clone(&status);
         let unserved = unserved.iter().map(|text| json!({ "code": HTTP3, "message": text }));
         status.problems.extend(unserved);
-        let Some(identity) = &self.shared.identity else { return Arc::new(status) };
+        self.add_identity(&mut status);
+        for (host, order) in orders {
+            if let Some((why, help)) = &order.problem {
+                let message = order_problem(&host, order.not_after, why);
+                status.problems.push(json!({ "code": ORDER, "message": message, "help": help }));
+            }
+            let OrderState { fulfilled, failed, not_after, due, problem } = order;
+            let problem = problem.map(|(why, _)| why);
+            status.orders.push(OrderStatus { host, not_after, due, fulfilled, failed, problem });
+        }
+        Arc::new(status)
+    }
+
+    fn add_identity(&self, status: &mut Status) {
+        let Some(identity) = &self.shared.identity else { return };
         let now = self.identity_now(identity);
         let facts = identity.facts();
         status.certificates.push(CertificateStatus {
@@ -39,7 +56,6 @@ impl ProxyState {
         let problem = now.problem.iter().map(|text| json!({ "code": RENEWAL, "message": text }));
         status.problems.extend(problem);
         status.identity = Some(now);
-        Arc::new(status)
     }
 
     fn identity_now(&self, identity: &MeshIdentity) -> IdentityStatus {
@@ -54,6 +70,18 @@ impl ProxyState {
             last_renewal: renewals.last,
             failed: renewals.failed,
             problem: renewals.problem,
+        }
+    }
+}
+
+/// Says the same as long as the reason is the same: a text that changes would be a new problem.
+fn order_problem(host: &str, not_after: Option<i64>, why: &str) -> String {
+    match not_after {
+        None => {
+            format!("there is no certificate for {host} yet, so its handshakes are refused: {why}")
+        }
+        Some(_) => {
+            format!("the certificate for {host} cannot be renewed and stays in use: {why}")
         }
     }
 }

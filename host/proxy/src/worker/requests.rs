@@ -7,15 +7,17 @@ use crate::arrival::Arrival;
 use crate::body::HookedBody;
 use crate::chain::Chain;
 use crate::connection::Connection;
+use crate::decode::named_host;
 use crate::gate_refusal;
 use crate::generation::{ListenerConfig, Reasons};
 use crate::pipeline::serve;
 use crate::refuse;
 use crate::response_body::ResponseBody;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Method, Request, Response, Version, header};
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
-use tamis_exchange::{Fault, Refusal};
+use tamis_exchange::{Body, Fault, Refusal};
+use tamis_resources::plan::TrafficDirection;
 use tamis_transport::{RefusedRequest, RequestBody, Shutdown};
 
 /// What the requests of a connection have in common.
@@ -34,6 +36,9 @@ impl ConnectionRequests {
 
     /// Serves one.
     pub(super) async fn serve(&self, request: Request<RequestBody>) -> Response<ResponseBody> {
+        if let Some(answer) = self.challenge(&request) {
+            return answer;
+        }
         let state = self.worker.state();
         let connection = self.hosts.of(&self.worker, &state, &request);
         let Some((listener, chain)) = state.listener(&connection.listener) else {
@@ -49,6 +54,28 @@ impl ConnectionRequests {
             response.headers_mut().insert(header::ALT_SVC, alternative);
         }
         response
+    }
+
+    /// The answer to a request of an ACME server that a live order awaits, at a listener of a gateway in clear text. It is
+    /// nobody's route, and no filter sees it.
+    fn challenge(&self, request: &Request<RequestBody>) -> Option<Response<ResponseBody>> {
+        let orders = &self.worker.shared.orders;
+        if orders.is_quiet() || request.method() != Method::GET {
+            return None;
+        }
+        let state = self.worker.state();
+        let (listener, _) = state.listener(&self.connection.listener)?;
+        if listener.direction != TrafficDirection::Gateway || listener.tls.is_some() {
+            return None;
+        }
+        let named = named_host(request)?;
+        let host = named.split_once(':').map_or(named.as_str(), |(host, _)| host);
+        let answer = orders.answer(host, request.uri().path())?;
+        tracing::info!(host, "an ACME server asked for the answer of a challenge");
+        let mut response = Response::new(Body::full(answer));
+        let kind = HeaderValue::from_static("application/octet-stream");
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Some(response.map(|body| HookedBody::from(body).into()))
     }
 
     /// Records one that the gate refused; returns its id.

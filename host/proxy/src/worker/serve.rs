@@ -16,11 +16,26 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tamis_transport::{
-    AskedHandshake, ConnectionInfo, GateReasons, ListenerStage, PlainStream, RefusedRequest,
-    RequestBody, ServeError, ServerTls, Shutdown, TlsError, read_hello, refuse_name,
-    serve_recording_refusals,
+    AskedHandshake, AskedProtocol, ConnectionInfo, GateReasons, ListenerStage, PlainStream,
+    RefusedRequest, RequestBody, ServeError, ServerTls, Shutdown, TlsError, read_hello,
+    refuse_challenge, refuse_name, serve_recording_refusals,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+
+/// What a handshake is for.
+enum Handshake {
+    /// The listener of that name.
+    Listener(String),
+    /// An ACME server looks at the certificate of a challenge.
+    Challenge,
+}
+
+/// Ends a connection whose handshake was all that an ACME server wanted.
+async fn challenged(mut stream: impl AsyncWrite + Unpin, peer: Option<SocketAddr>) {
+    tracing::info!(?peer, "an ACME server saw the certificate of a challenge");
+    // It may be gone.
+    let _gone = stream.shutdown().await;
+}
 
 impl Worker {
     /// Serves one connection to its end.
@@ -60,7 +75,8 @@ impl Worker {
         }
         // Both boxed, so that a connection in clear text needs no room for them.
         match Box::pin(ServerTls::accept_chosen(plain, |asked| self.chosen(key, asked))).await {
-            Ok((name, stream, identity)) => {
+            Ok((Handshake::Challenge, stream, _)) => challenged(stream, peer).await,
+            Ok((Handshake::Listener(name), stream, identity)) => {
                 let info = ConnectionInfo { identity: Some(identity), ..info };
                 let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else {
                     return;
@@ -121,10 +137,21 @@ impl Worker {
             Ok(read) => read,
             Err(error) => return fail(&error),
         };
+        if let Some(tls) = self.shared.orders.handshake(&asked) {
+            return match tls.accept(stream).await {
+                Ok((stream, _)) => challenged(stream, peer).await,
+                Err(error) => fail(&error),
+            };
+        }
         let Some((name, tls)) = self.named(key, &asked) else {
             refuse_name(stream).await;
             return fail(&TlsError::UnknownName { asked: asked.server_name });
         };
+        // One whose TLS ends at the service may have an order of its own.
+        if tls.is_some() && asked.protocol == AskedProtocol::AcmeChallenge {
+            refuse_challenge(stream).await;
+            return fail(&TlsError::NoChallenge { asked: asked.server_name });
+        }
         let Some(tls) = tls else {
             let Some(shutdown) = self.shutdown_of(ListenerWay::Stream, key, &name) else { return };
             let server_name = asked.server_name.map(Into::into);
@@ -182,10 +209,18 @@ impl Worker {
     }
 
     /// The listener of a socket that has what a handshake asks for, and its TLS.
-    fn chosen(&self, key: &SocketKey, asked: &AskedHandshake) -> Option<(String, Arc<ServerTls>)> {
+    fn chosen(
+        &self,
+        key: &SocketKey,
+        asked: &AskedHandshake,
+    ) -> Option<(Handshake, Arc<ServerTls>)> {
+        if let Some(tls) = self.shared.orders.handshake(asked) {
+            return Some((Handshake::Challenge, tls));
+        }
         let state = self.state();
         let listener = state.listeners_of(key).find(|one| one.has(asked))?;
-        Some((listener.name.clone(), Arc::clone(listener.tls.as_ref()?)))
+        let name = Handshake::Listener(listener.name.clone());
+        Some((name, Arc::clone(listener.tls.as_ref()?)))
     }
 
     /// Counts and logs a connection that ended before its first request.

@@ -256,9 +256,15 @@ fn the_page_on_draining_and_upgrading_does_what_it_says() {
 fn the_page_on_certificates_does_what_it_says() {
     let page = std::fs::read_to_string(root().join("docs/how-to/certificates.md")).unwrap();
     let folder = TempDir::new().unwrap();
+    let ports = ["8080", "8443", "14000", "15000", "8053", "8055"];
+    let ports = ports.map(|port| (port.to_owned(), free_port().to_string()));
     tamis_e2e::tamis(folder.path(), &["--version"]);
-    let outputs = follow(folder.path(), &page, |_, _| true);
+    let outputs = follow(folder.path(), &renumber(&page, &ports), |commands, out| {
+        let ordered = ["DNS:shop.example", "DNS:pay.example"];
+        !commands.contains("s_client") || ordered.iter().all(|name| out.contains(name))
+    });
     assert!(outputs[0].1.contains("edge.crt  for 90 days"), "{outputs:?}");
+    assert!(outputs.last().unwrap().1.contains("notAfter="), "{outputs:?}");
 }
 
 #[test]

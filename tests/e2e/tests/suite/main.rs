@@ -7,6 +7,7 @@
     reason = "helpers of tests: what is wrong here fails the test"
 )]
 
+mod acme;
 mod admin;
 mod agreements;
 mod author;

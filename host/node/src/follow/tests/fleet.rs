@@ -146,6 +146,7 @@ impl Fleet {
             source: DocumentPlaces::folder(self.director.folder.path()),
             store: ArtifactStore::new(Vec::new()),
             secrets: Secrets::default(),
+            certificates: None,
             proxy: ProxyOptions { workers: NonZeroUsize::new(1), ..ProxyOptions::default() },
         };
         let mut follow = self.director.follow(self.state.path());

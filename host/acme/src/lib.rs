@@ -1,0 +1,27 @@
+//! Orders certificates of hosts from an ACME server (RFC 8555), keeps them, and renews them.
+//!
+//! An [`CertificateIssuer`] follows [`IssuerSettings`]: for each host it places an order when two thirds of the life of its certificate
+//! are over, or when there is none, shows the server that the host is ours through the
+//! [`CertificateOrders`](tamis_transport::CertificateOrders) of the proxy, and writes the new certificate beside its key into a
+//! file of its folder, which the proxy reads. A certificate that would not work never replaces one.
+//!
+//! The server is a stranger. Only its directory's scheme, host and port are ever asked, no redirect is followed, and sizes,
+//! waits and texts are bounded. The only crate that uses `instant-acme`.
+
+mod account;
+mod challenge;
+mod directory;
+mod directory_error;
+mod error;
+mod issuer;
+mod kept;
+mod order;
+mod pace;
+mod text;
+
+pub use challenge::Challenge;
+pub use directory_error::DirectoryError;
+pub use error::AcmeError;
+pub use issuer::{CertificateIssuer, IssuerOptions, IssuerSettings};
+pub use kept::KeptCertificates;
+pub use pace::Pace;
