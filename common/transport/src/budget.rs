@@ -1,5 +1,7 @@
 //! How many frames that are of no use a peer of HTTP/2 or HTTP/3 may send.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::time::Duration;
 
 use tokio::time::Instant;

@@ -5,8 +5,6 @@
 //! every byte on unchanged. A peer that uses up its budget gets GOAWAY with ENHANCE_YOUR_CALM (§7), and the
 //! connection ends.
 
-#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
-
 mod backlog;
 
 use std::cell::Cell;

@@ -4,6 +4,11 @@
 //! are long: the head of one who sends octet by octet would be copied for each octet. So filters whose view is large are shown
 //! larger chunks: those that have arrived anyway, and what arrives until the copies fit into a rate.
 
+#![cfg_attr(
+    not(test),
+    expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")
+)]
+
 use crate::slot::ChunkSlot;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body as HttpBody, Frame};

@@ -211,6 +211,7 @@ fn shared() -> ProxyShared {
         leaving: Default::default(),
         director: Default::default(),
         identity: None,
+        orders: options.orders,
     }
 }
 

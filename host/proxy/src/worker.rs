@@ -16,7 +16,6 @@ use crate::generation::{Generation, SocketKey};
 use crate::mesh_calls::MeshCall;
 use crate::shared::{ID_BITS, ProxyShared};
 use handle::{ListenerPlace, ListenerWay, Worker};
-use quic::WorkerQuic;
 use rounds::{DueWork, WorkerRounds};
 use state::{WorkerPlace, WorkerState};
 use std::cell::{Cell, RefCell};

@@ -90,7 +90,7 @@ impl ServerConfig for ChosenConfig {
         params: &TransportParameters,
     ) -> Box<dyn Session> {
         let seen = Vec::new();
-        Box::new(ChosenSession::Unchosen { config: self, version, params: *params, seen })
+        Box::new(ChosenSession::Unchosen { config: self, version, params: Box::new(*params), seen })
     }
 }
 
@@ -99,7 +99,7 @@ enum ChosenSession {
     Unchosen {
         config: Arc<ChosenConfig>,
         version: u32,
-        params: TransportParameters,
+        params: Box<TransportParameters>,
         /// The first message, as far as it has come.
         seen: Vec<u8>,
     },
@@ -162,7 +162,7 @@ impl Session for ChosenSession {
         let Some(asked) = asked(seen)? else { return Ok(false) };
         let chosen = match asked.protocol {
             AskedProtocol::Http => (config.choose)(&asked),
-            AskedProtocol::Tcp(_) | AskedProtocol::Unclear => {
+            AskedProtocol::Tcp(_) | AskedProtocol::AcmeChallenge | AskedProtocol::Unclear => {
                 return Err(alert(NO_APPLICATION_PROTOCOL, "no such protocol over QUIC"));
             }
         };

@@ -26,7 +26,7 @@ enum Source {
     Empty,
     Http1(Http1Body),
     Http2(StreamBody),
-    Http3(Http3Body),
+    Http3(Box<Http3Body>),
 }
 
 /// The exchange of a connection that reads one request at a time.
@@ -46,7 +46,7 @@ impl RequestBody {
     }
 
     pub(super) fn http3(body: Http3Body) -> Self {
-        Self(Source::Http3(body))
+        Self(Source::Http3(Box::new(body)))
     }
 
     /// The tunnel that the request asks for, if it asks for one; once.

@@ -3,6 +3,8 @@
 //!
 //! Nothing is said about a stream whose request is malformed: it is reset before anybody sees it, as over HTTP/2.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 mod body;
 mod code;
 mod control;

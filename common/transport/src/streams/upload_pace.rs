@@ -1,5 +1,7 @@
 //! How long a request waits for a client that sends nothing of its body.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::future::Future as _;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

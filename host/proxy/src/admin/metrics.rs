@@ -11,7 +11,7 @@ use tamis_exchange::Circuit;
 use tamis_upstream::ServiceSnapshot;
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 45] = [
+pub const METRICS: [(&str, &str, &str); 46] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
@@ -241,7 +241,8 @@ fn state(inner: &ProxyState, page: &mut Page) {
         page.one("tamis_svid_renewals_total", identity.renewed);
         page.one("tamis_svid_renewals_failed_total", identity.failed);
     }
-    let orders: [(&str, fn(&OrderStatus) -> u64); 3] = [
+    type OrderFigure = fn(&OrderStatus) -> u64;
+    let orders: [(&str, OrderFigure); 3] = [
         ("tamis_acme_orders_total", |one| one.fulfilled),
         ("tamis_acme_orders_failed_total", |one| one.failed),
         ("tamis_acme_order_due_seconds", |one| one.due),

@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 /// Where connections of a listener come in.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct ListenerPlace {
+pub(crate) struct ListenerPlace {
     pub(super) key: SocketKey,
     pub(super) listener: String,
     pub(super) way: ListenerWay,
@@ -23,7 +23,7 @@ pub(super) struct ListenerPlace {
 
 /// What carries connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum ListenerWay {
+pub(crate) enum ListenerWay {
     /// TCP, or a unix socket.
     Stream,
     /// UDP.

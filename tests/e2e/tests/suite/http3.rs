@@ -5,7 +5,9 @@ use std::net::UdpSocket;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
-use tamis_e2e::{Answer, Backend, Folder, FolderOptions, eventually, python_environment, tamis};
+use tamis_e2e::{
+    Answer, Backend, Folder, FolderOptions, eventually, python_environment, root, tamis,
+};
 
 use crate::docs::{follow, renumber};
 use crate::grpc_web;

@@ -152,7 +152,7 @@ fn a_directory_that_is_no_url_and_a_challenge_that_is_none_are_named_at_their_pl
         (gateway(ACME, &https("a", 443, "a.example", "dns-01")), "dns-01"),
         (gateway(&format!("{ACME}, email: a@b.c"), HTTP), "email"),
     ] {
-        let (_, problems) = crate::document::parse("a.yaml", &text);
+        let (_, problems) = parse("a.yaml", &text);
         let told = format!("{problems:?}");
         assert!(problems.len() == 1 && told.contains(says), "{told}");
     }

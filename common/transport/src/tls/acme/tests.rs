@@ -97,7 +97,7 @@ async fn the_handshake_of_a_challenge_agrees_on_its_protocol_and_no_other_client
         match seen {
             Ok((chain, protocol)) => {
                 assert!(is_shown, "{offered:?}");
-                assert_eq!(chain, [certificate.clone()]);
+                assert_eq!(chain, std::slice::from_ref(&certificate));
                 assert_eq!(protocol.as_deref(), Some(ACME_TLS));
             }
             Err(_) => assert!(!is_shown, "{offered:?}"),

@@ -7,6 +7,8 @@
 //!
 //! What the registry decides by itself, and what cannot wait, such as a revocation, waits for no precedence.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

@@ -42,7 +42,7 @@ async fn whoever_decides_something_all_the_time_keeps_nobody_from_a_change() {
             Ok((if holds { vec![revoked(1_000)] } else { Vec::new() }, holds))
         };
         let (_, written) = control
-            .commit_in_turn(attempt.into_turn(&control).await, &holder, decide)
+            .commit_in_turn(attempt.into_turn(control).await, &holder, decide)
             .await
             .unwrap();
         if written {
