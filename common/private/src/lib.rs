@@ -7,13 +7,13 @@
 //!
 //! * [`folder()`], [`narrow`]: a folder with secrets, and what was in it before.
 //! * [`trusted_folder`]: one whose content is believed, with everything above it.
-//! * [`file()`], [`put`], [`appended`]: files that are written from their beginning, replaced, and extended.
+//! * [`file()`], [`put`], [`put_readable`], [`appended`]: files that are written from their beginning, replaced, and extended.
 //! * [`open_existing`], [`create_new`], [`is_ours`]: the parts of a reader that checks what it has opened.
 
 mod file;
 mod folder;
 mod owner;
 
-pub use file::{appended, create_new, file, open_existing, put};
+pub use file::{appended, create_new, file, open_existing, put, put_readable};
 pub use folder::{folder, narrow, trusted_folder};
 pub use owner::{OTHERS, OTHERS_WRITE, effective_user, is_ours};
