@@ -36,8 +36,8 @@ pub(crate) fn make_authority(ca: &Path) -> Result<()> {
     params.not_after = now + Duration::days(10 * DAYS);
     let pair = KeyPair::generate()?;
     let made = params.self_signed(&pair)?;
-    private_file::write(&key_of(ca), pair.serialize_pem().as_bytes())?;
-    fs::write(ca, made.pem()).with_context(|| format!("{} cannot be written", ca.display()))
+    private_file::replace(&key_of(ca), pair.serialize_pem().as_bytes())?;
+    open(ca, &made.pem())
 }
 
 /// Reads an authority and its key.
@@ -82,8 +82,11 @@ pub(crate) fn issue(
     // Each file is written next to the old one and renamed. A reader in between gets the old pair, or a
     // pair that does not match, which it detects.
     private_file::replace(key, pair.serialize_pem().as_bytes())?;
-    let beside = certificate.with_extension("new");
-    fs::write(&beside, signed.pem())
-        .and_then(|()| fs::rename(&beside, certificate))
+    open(certificate, &signed.pem())
+}
+
+/// Replaces a certificate, which is no secret.
+fn open(certificate: &Path, pem: &str) -> Result<()> {
+    tamis_private::put_readable(certificate, pem.as_bytes())
         .with_context(|| format!("{} cannot be written", certificate.display()))
 }

@@ -191,7 +191,7 @@ pub(crate) fn generate(name: &Path) -> Result<KeyPairFiles> {
     }
     let made = PrivateKey::generate()?;
     private_file::create(&key, made.to_pem()?.as_bytes())?;
-    std::fs::write(&public, made.public_key().to_pem())
+    tamis_private::put_readable(&public, made.public_key().to_pem().as_bytes())
         .with_context(|| format!("{} cannot be written", public.display()))?;
     Ok(KeyPairFiles { key, public, id: made.public_key().id().to_string() })
 }

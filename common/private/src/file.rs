@@ -1,16 +1,23 @@
 //! Files that only their owner can read and write.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions, Permissions};
+use std::hash::{BuildHasher as _, RandomState};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{
     FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use crate::owner::{denied, effective_user, is_own_or_roots, owned, parents_are_safe};
+
+/// Characters of a name that the name of its new file repeats, of at most four octets each.
+const NAME_MAX: usize = 50;
+/// How often another name is tried.
+const TRIES: u32 = 8;
 
 /// Opens a file for its owner only, and empties it; an existing one is closed to others before anything is
 /// written. A link to another file is not followed, and a file with a second name is left as it is.
@@ -18,15 +25,29 @@ use crate::owner::{denied, effective_user, is_own_or_roots, owned, parents_are_s
 /// # Errors
 /// The system's error, or that the name is a link.
 pub fn file(path: &Path) -> io::Result<File> {
-    // Emptied only once it is known which file it is.
-    let file =
-        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+    let linked = || {
+        let path = path.display();
+        let why = format!("{path} is a link to another file, which is not overwritten; remove it");
+        io::Error::new(io::ErrorKind::PermissionDenied, why)
+    };
+    // Emptied only once it is known which file it is. Nothing is created behind a link either, and nobody waits for the reader
+    // of a pipe.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let opened = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path);
+    let file = match opened {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::LOOP) => return Err(linked()),
+        opened => opened?,
+    };
     let (opened, named) = (file.metadata()?, fs::symlink_metadata(path)?);
     let same = (opened.dev(), opened.ino()) == (named.dev(), named.ino());
     if !same || opened.nlink() > 1 {
-        let path = path.display();
-        let why = format!("{path} is a link to another file, which is not overwritten; remove it");
-        return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+        return Err(linked());
     }
     owned(path, &opened, effective_user()?)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -34,17 +55,56 @@ pub fn file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Puts a file in the place of the one that is there, for its owner alone: a crash leaves the old one or the new one.
+/// Puts a file in the place of the one that is there, for its owner alone: a crash leaves the old one or the new one. A link in
+/// its place is replaced, and what it points to stays as it is.
 ///
 /// # Errors
 /// What the system says.
 pub fn put(path: &Path, octets: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension(format!("{}.new", std::process::id()));
-    let written = file(&beside).and_then(|mut file| {
-        file.write_all(octets)?;
-        file.sync_all()
-    });
-    written.and_then(|()| fs::rename(&beside, path)).inspect_err(|_| drop(fs::remove_file(&beside)))
+    replace(path, octets, 0o600)
+}
+
+/// As [`put`], for everybody to read whom the umask of this process lets.
+///
+/// # Errors
+/// What the system says.
+pub fn put_readable(path: &Path, octets: &[u8]) -> io::Result<()> {
+    replace(path, octets, 0o644)
+}
+
+fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    let name = path.file_name().ok_or_else(|| denied(path, "it names no file"))?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or_else(|| Path::new("."));
+    let (beside, mut new) = beside(folder, name, mode)?;
+    let written = new
+        .write_all(octets)
+        .and_then(|()| new.sync_all())
+        .and_then(|()| fs::rename(&beside, path))
+        .inspect_err(|_| drop(fs::remove_file(&beside)));
+    written?;
+    // The new name survives a loss of power too. Not every folder can be opened or synced, and the file is there.
+    drop(File::open(folder).and_then(|folder| folder.sync_all()));
+    Ok(())
+}
+
+/// A new file in a folder, whose name nobody can foresee: what was planted there is neither written through nor in the way.
+fn beside(folder: &Path, name: &OsStr, mode: u32) -> io::Result<(PathBuf, File)> {
+    let mut tries = 0;
+    loop {
+        let number = RandomState::new().hash_one((std::process::id(), tries));
+        let mut beside = OsString::from(".");
+        // The longest names leave no room for more.
+        beside.push(name.to_string_lossy().chars().take(NAME_MAX).collect::<String>());
+        beside.push(format!(".{number:016x}.new"));
+        let beside = folder.join(beside);
+        match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {
+                tries += 1;
+            }
+            opened => return opened.map(|file| (beside, file)),
+        }
+    }
 }
 
 /// Opens a file to add to it, or creates it, with these permissions, such as 0o600; those of an existing one are narrowed
@@ -141,6 +201,67 @@ mod tests {
         assert_eq!(mode(&at("mine")), 0o644, "not even its mode");
         symlink(at("nowhere"), at("dangling")).unwrap();
         assert!(file(&at("dangling")).is_err());
+        assert!(!at("nowhere").exists(), "nothing is created behind a link");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            at("pipe"),
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+        .unwrap();
+        assert!(file(&at("pipe")).is_err(), "nobody waits for its reader");
+    }
+
+    #[test]
+    fn a_file_is_put_in_the_place_of_whatever_has_its_name() {
+        type Put = fn(&Path, &[u8]) -> io::Result<()>;
+        for (put, most) in [(put as Put, 0o600), (put_readable, 0o644)] {
+            let root = TempDir::new().unwrap();
+            let at = |name: &str| root.path().join(name);
+            fs::write(at("mine"), "precious").unwrap();
+            let rows: [(&str, &dyn Fn(&Path)); 6] = [
+                ("nothing", &|_| {}),
+                ("a file", &|path| fs::write(path, "old, and longer than the new one").unwrap()),
+                ("a file for others", &|path| {
+                    fs::write(path, "old").unwrap();
+                    fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
+                }),
+                ("a link to a file", &|path| symlink(at("mine"), path).unwrap()),
+                ("a link to nothing", &|path| symlink(at("nowhere"), path).unwrap()),
+                ("a second name", &|path| fs::hard_link(at("mine"), path).unwrap()),
+            ];
+            for (name, plant) in rows {
+                // The names that earlier releases wrote to first.
+                for planted in [format!("n.{}.new", std::process::id()), "n.new".to_owned()] {
+                    drop(fs::remove_file(at(&planted)));
+                    symlink(at("nowhere"), at(&planted)).unwrap();
+                }
+                let path = at("n.txt");
+                plant(&path);
+                put(&path, b"new").unwrap();
+                let found = fs::symlink_metadata(&path).unwrap();
+                assert!(found.is_file() && found.nlink() == 1, "{name}");
+                // The umask of the test may leave others out.
+                let mode = found.mode() & 0o777;
+                assert!(mode & !most == 0 && mode & 0o600 == 0o600, "{name}: {mode:o}");
+                assert_eq!(fs::read_to_string(&path).unwrap(), "new", "{name}");
+                assert_eq!(fs::read_to_string(at("mine")).unwrap(), "precious", "{name}");
+                assert!(!at("nowhere").exists(), "{name}");
+                fs::remove_file(&path).unwrap();
+            }
+            let left = fs::read_dir(root.path()).unwrap().count();
+            assert_eq!(left, 3, "the file and the two links of before, and nothing of ours");
+            fs::create_dir(at("folder")).unwrap();
+            for refused in ["folder", "no/folder", ".."] {
+                assert!(put(&at(refused), b"new").is_err(), "{refused}");
+            }
+            assert_eq!(fs::read_dir(root.path()).unwrap().count(), 4, "a failure leaves nothing");
+            let longest = "n".repeat(255);
+            put(&at(&longest), b"new").unwrap();
+            let wide = "\u{1f980}".repeat(63);
+            put(&at(&wide), b"new").unwrap();
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The file that stores the trusted state: one file, so that it changes as a whole.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{ErrorKind, Write as _};
+use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -62,14 +62,24 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<(), TufError> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(".new");
-    let write = || {
-        let mut file = File::create(&temporary)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        File::open(folder)?.sync_all()
-    };
-    write().map_err(failed)
+    tamis_private::put_readable(path, bytes).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_written_through_a_link_that_somebody_planted() {
+        for planted in ["x.json", "x.json.new"] {
+            let (root, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let target = out.path().join("target");
+            fs::write(&target, "precious").unwrap();
+            std::os::unix::fs::symlink(&target, root.path().join(planted)).unwrap();
+            let path = root.path().join("x.json");
+            replace(&path, b"new").unwrap();
+            assert_eq!(fs::read(&path).unwrap(), b"new");
+            assert_eq!(fs::read_to_string(&target).unwrap(), "precious", "{planted}");
+        }
+    }
 }

@@ -1,8 +1,7 @@
 //! The files of an authority: secrets are readable by their owner only, and each file is replaced as a whole.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use crate::AuthorityError;
@@ -38,25 +37,11 @@ pub(crate) fn read(path: &Path) -> Result<Option<String>, AuthorityError> {
 
 /// Replaces a file; whoever reads it gets the old one or the new one.
 pub(crate) fn write(path: &Path, text: &str, readers: Readers) -> Result<(), AuthorityError> {
-    let temporary = path.with_extension("new");
-    let mode = match readers {
-        Readers::Owner => 0o600,
-        Readers::Everybody => 0o644,
+    let put = match readers {
+        Readers::Owner => tamis_private::put,
+        Readers::Everybody => tamis_private::put_readable,
     };
-    let write = || {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(mode).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        // The new name survives a loss of power too.
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-    };
-    write().map_err(|source| failed(path, source))
+    put(path, text.as_bytes()).map_err(|source| failed(path, source))
 }
 
 fn failed(path: &Path, source: io::Error) -> AuthorityError {

@@ -14,6 +14,9 @@ use crate::change::Change;
 use crate::refusal::OciRefusal;
 use crate::view::RegistryView;
 
+/// How often a write is decided again because the blobs that it needs must be looked for again.
+const LOOKS: u32 = 5;
+
 /// The actor for what is done on the machine itself.
 const OPERATOR: &str = "operator";
 
@@ -114,6 +117,39 @@ pub(crate) struct Decision<T> {
     pub(crate) present: Vec<BlobDigest>,
     /// The result for the caller.
     pub(crate) value: T,
+}
+
+impl<T> Decision<T> {
+    /// The blobs that must be in storage: none where nothing has to change.
+    fn needed(&self) -> BTreeSet<BlobDigest> {
+        let present = self.present.iter().filter(|_| !self.changes.is_empty());
+        present.cloned().collect()
+    }
+}
+
+/// What became of a turn to write.
+enum Written<T> {
+    /// The changes are in the view.
+    Done(T),
+    /// Nothing was written: these blobs, of which none is condemned at that revision, must be looked for first.
+    Unseen(u64, BTreeSet<BlobDigest>),
+}
+
+/// Blobs that storage had after a revision at which none of them was condemned.
+///
+/// A blob is removed only between an entry that condemns it and one that records that it is collected. So one that storage had
+/// after that revision is there for as long as no later entry condemns any.
+struct SeenBlobs {
+    blobs: BTreeSet<BlobDigest>,
+    revision: u64,
+}
+
+impl SeenBlobs {
+    /// Whether these blobs are in storage, where the last entry that condemned any is that one. The caller knows that none of
+    /// them is condemned.
+    fn has(&self, needed: &BTreeSet<BlobDigest>, condemned_at: u64) -> bool {
+        needed.is_empty() || (condemned_at <= self.revision && needed.is_subset(&self.blobs))
+    }
 }
 
 impl Store {
@@ -278,6 +314,31 @@ impl Store {
         mut decide: impl FnMut(&RegistryView) -> Result<Decision<T>, OciRefusal>,
     ) -> Result<T, OciRefusal> {
         let author = author.into();
+        // What will be written is guessed from the view as it is, so that storage is asked before the turn.
+        let (mut revision, mut needed) = {
+            let view = self.view();
+            let mut needed = decide(&view).map(|guess| guess.needed()).unwrap_or_default();
+            // One that is about to be removed may be there now and gone in a moment.
+            needed.retain(|digest| !view.condemned().contains_key(digest));
+            (view.revision(), needed)
+        };
+        for _ in 0..LOOKS {
+            let seen = self.look_for(needed, revision).await?;
+            match self.write(author, &mut decide, &seen).await? {
+                Written::Done(value) => return Ok(value),
+                Written::Unseen(at, others) => (revision, needed) = (at, others),
+            }
+        }
+        Err(OciRefusal::later("blobs are being removed from storage right now; try again"))
+    }
+
+    /// One turn to write. Storage is not asked in it: all writers of this process would wait for that, and storage may be slow.
+    async fn write<T>(
+        &self,
+        author: Author<'_>,
+        decide: &mut impl FnMut(&RegistryView) -> Result<Decision<T>, OciRefusal>,
+        seen: &SeenBlobs,
+    ) -> Result<Written<T>, OciRefusal> {
         let mut writer = self.folded.writer(author.actor()).await;
         loop {
             let (revision, decision) = {
@@ -289,19 +350,18 @@ impl Store {
                         "the blob is being removed from storage right now; push it again",
                     ));
                 }
+                if !seen.has(&decision.needed(), view.condemned_at()) {
+                    return Ok(Written::Unseen(view.revision(), decision.needed()));
+                }
                 (view.revision(), decision)
             };
             if decision.changes.is_empty() {
-                return Ok(decision.value);
+                return Ok(Written::Done(decision.value));
             }
-            // A blob is removed only between an entry that condemns it and one that records that it is
-            // collected. There is no such open pair at `revision`, and none can begin before our entry: a
-            // blob that exists now stays.
-            self.check_present(&decision.present).await?;
             let records: Option<Vec<_>> = decision.changes.iter().map(Change::record).collect();
             let records = records.unwrap_or_default();
             match writer.append(revision, &records).await {
-                Ok(Some(_)) => return Ok(decision.value),
+                Ok(Some(_)) => return Ok(Written::Done(decision.value)),
                 Ok(None) => {}
                 Err(JournalError::Conflict { .. }) => {
                     return Err(OciRefusal::later("too many writes at the same time; try again"));
@@ -309,6 +369,22 @@ impl Store {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Looks for blobs, of which none is condemned at that revision.
+    async fn look_for(
+        &self,
+        needed: BTreeSet<BlobDigest>,
+        revision: u64,
+    ) -> Result<SeenBlobs, OciRefusal> {
+        for digest in &needed {
+            if self.blobs.stat(digest).await?.is_none() {
+                return Err(OciRefusal::later(
+                    "the blob was removed from storage meanwhile; push it again",
+                ));
+            }
+        }
+        Ok(SeenBlobs { blobs: needed, revision })
     }
 
     /// Reads the journal to its end, then refuses a caller whose token was revoked or replaced, or expired, since its
@@ -323,17 +399,6 @@ impl Store {
         }
         self.catch_up().await?;
         author.must_hold(self.view().tokens(), self.now_ms())
-    }
-
-    async fn check_present(&self, digests: &[BlobDigest]) -> Result<(), OciRefusal> {
-        for digest in digests {
-            if self.blobs.stat(digest).await?.is_none() {
-                return Err(OciRefusal::later(
-                    "the blob was removed from storage meanwhile; push it again",
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// Applies every journal entry written so far, also by other replicas.
@@ -373,3 +438,6 @@ fn may_be_made(view: &RegistryView, name: &str, maker: &str) -> Result<(), Store
 fn is_named(view: &RegistryView, name: &str, is_it: &impl Fn(&TokenInfo) -> bool) -> bool {
     view.tokens().named(name).is_some_and(|token| is_it(&TokenInfo::from(token)))
 }
+
+#[cfg(test)]
+mod tests;

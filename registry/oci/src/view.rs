@@ -32,6 +32,8 @@ pub struct RegistryView {
     manifest_holders: BTreeMap<BlobDigest, BTreeSet<Repository>>,
     /// Blobs about to be removed, and since when.
     condemned: BTreeMap<BlobDigest, u64>,
+    /// The last revision that condemned any.
+    condemned_at: u64,
     /// Digests that records of other kinds name.
     foreign: BTreeSet<BlobDigest>,
     /// The last revision that added or removed a manifest with a subject.
@@ -129,6 +131,11 @@ impl RegistryView {
     /// Blobs that are about to be removed from storage, and since when.
     pub(crate) fn condemned(&self) -> &BTreeMap<BlobDigest, u64> {
         &self.condemned
+    }
+
+    /// The last revision that condemned a blob; 0: none did.
+    pub(crate) fn condemned_at(&self) -> u64 {
+        self.condemned_at
     }
 
     /// The links that no manifest needs, last pushed before that time.
@@ -236,6 +243,7 @@ impl RegistryView {
                 });
             }
             Change::BlobsCondemned { digests } => {
+                self.condemned_at = self.revision;
                 self.condemned.extend(digests.into_iter().map(|digest| (digest, time_ms)));
             }
             Change::BlobsCollected { digests } => {

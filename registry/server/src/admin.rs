@@ -1,8 +1,7 @@
 //! The first token, with which an operator can make others remotely.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use tamis_journal::private_folder;
@@ -43,13 +42,5 @@ pub(crate) async fn first_token(
 fn keep(path: &Path, secret: &str) -> io::Result<()> {
     // With journal and blobs elsewhere, nothing else has created the folder.
     path.parent().map_or(Ok(()), private_folder)?;
-    let temporary = path.with_extension("new");
-    match fs::remove_file(&temporary) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-    writeln!(file, "{secret}")?;
-    file.sync_all()?;
-    fs::rename(&temporary, path)
+    tamis_private::put(path, format!("{secret}\n").as_bytes())
 }

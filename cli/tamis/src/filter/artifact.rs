@@ -108,11 +108,9 @@ pub(crate) fn write(
     put(file, component)
 }
 
-/// Writes to a temporary file and renames it: a reader sees the whole file or no file.
+/// Writes a file for everybody to read: a reader sees the whole file or no file.
 pub(crate) fn put(path: &Path, octets: &[u8]) -> Result<()> {
-    let temporary = beside(path, &format!(".{}.tmp", std::process::id()));
-    fs::write(&temporary, octets)
-        .and_then(|()| fs::rename(&temporary, path))
+    tamis_private::put_readable(path, octets)
         .with_context(|| format!("{} cannot be written", path.display()))
 }
 

@@ -84,7 +84,7 @@ impl EmbeddedRegistry {
             bail!("the registry of the folder has no address for proxies");
         };
         let url = format!("http://{}", registry.address());
-        fs::write(kept.join("address"), format!("{url}\n"))
+        tamis_private::put(&kept.join("address"), format!("{url}\n").as_bytes())
             .with_context(|| format!("{} cannot be written", kept.join("address").display()))?;
         let token = kept.join("admin.token");
         // The journal contains configurations, and those contain secrets.

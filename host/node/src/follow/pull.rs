@@ -1,7 +1,6 @@
 //! Fetches components by digest: they are hashed while they arrive, and kept if they match.
 
-use std::fs::{self, File};
-use std::io::Write as _;
+use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,7 +14,6 @@ use tamis_trust::{Digest, Manifest};
 use tokio::time::timeout_at;
 
 use super::followed::FollowedPlan;
-use super::state::with_suffix;
 
 /// Time limit for fetching everything that is missing. Meanwhile the director receives no message, and
 /// disconnects a proxy that is silent for 60 seconds.
@@ -89,12 +87,5 @@ async fn fetch(
         }
     }
     manifest.check(&bytes).map_err(|error| error.to_string())?;
-    let new = with_suffix(path, ".new");
-    let write = || {
-        let mut file = File::create(&new)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().map_err(|error: std::io::Error| error.to_string())
+    tamis_private::put(path, &bytes).map_err(|error| error.to_string())
 }

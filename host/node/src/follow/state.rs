@@ -6,8 +6,8 @@ mod floors;
 mod plan;
 mod tidy;
 
-use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::NodeError;
@@ -54,13 +54,7 @@ impl StateFolder {
 
     /// Writes to a temporary file and renames it: a crash leaves the old file or the new one.
     fn write(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let new = with_suffix(path, ".new");
-        let mut file = tamis_private::file(&new)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&new, path)?;
-        // Names are stored in the folder, so it is synced too.
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        tamis_private::put(path, bytes)
     }
 }
 

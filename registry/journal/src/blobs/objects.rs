@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::TryStreamExt as _;
@@ -26,6 +27,12 @@ use crate::{BlobDigest, BlobError, UploadId};
 const PART: usize = 16 * 1024 * 1024;
 /// Parts uploaded at the same time.
 const PARTS_UNDER_WAY: usize = 3;
+/// How long the store may take for an answer, tries of the client included, and for each piece of a body or of a list. Whoever
+/// waits for it may keep others waiting.
+const ANSWER: Duration = Duration::from_secs(15);
+/// How long it may take to store the bytes of one request.
+const STORED: Duration = Duration::from_secs(120);
+const FINISH: &str = "finish an upload";
 /// The marker's name, which is not an offset.
 const BEGUN: &str = "begun";
 
@@ -35,11 +42,69 @@ pub(super) struct Objects {
     prefix: String,
 }
 
+/// What a store does that it must not.
+#[derive(Debug, thiserror::Error)]
+enum StoreFault {
+    #[error("it did not answer within {} seconds", .0.as_secs())]
+    Late(Duration),
+    #[error("it sent another number of bytes than it had listed for {0}")]
+    Size(Path),
+    #[error("it listed chunks that do not follow each other at {0}")]
+    Gap(Path),
+}
+
+/// What the store answers, within a time.
+async fn timely<T>(
+    limit: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let late = |_| Error::Generic { store: "S3", source: StoreFault::Late(limit).into() };
+    tokio::time::timeout(limit, answer).await.unwrap_or_else(|over| Err(late(over)))
+}
+
+/// A body or a list, each piece of which comes within a time.
+fn steady<T: Send + 'static>(
+    limit: Duration,
+    stream: BoxStream<'static, Result<T, Error>>,
+) -> BoxStream<'static, Result<T, Error>> {
+    let next = move |stream: Option<BoxStream<'static, Result<T, Error>>>| async move {
+        let mut stream = stream?;
+        match timely(limit, stream.try_next()).await {
+            Ok(Some(piece)) => Some((Ok(piece), Some(stream))),
+            Ok(None) => None,
+            // Nothing follows a fault.
+            Err(fault) => Some((Err(fault), None)),
+        }
+    };
+    futures_util::stream::unfold(Some(stream), next).boxed()
+}
+
 /// A chunk of an upload.
 struct Chunk {
     offset: u64,
     size: u64,
     path: Path,
+}
+
+/// The bytes of a chunk, as many as were listed. A store that sends more could fill the memory, and would make its own fault look
+/// like the client's.
+struct ListedBytes<'a> {
+    pieces: BoxStream<'static, Result<Bytes, Error>>,
+    left: u64,
+    path: &'a Path,
+}
+
+impl ListedBytes<'_> {
+    async fn next(&mut self) -> Result<Option<Bytes>, BlobError> {
+        let other = || BlobError::storage(FINISH)(StoreFault::Size(self.path.clone()));
+        let piece = self.pieces.try_next().await.map_err(BlobError::storage(FINISH))?;
+        match &piece {
+            Some(piece) => self.left = self.left.checked_sub(length(piece)).ok_or_else(other)?,
+            None if self.left > 0 => return Err(other()),
+            None => {}
+        }
+        Ok(piece)
+    }
 }
 
 impl Objects {
@@ -68,7 +133,7 @@ impl Objects {
     pub(super) async fn begin(&self, owner: &str) -> Result<UploadId, BlobError> {
         let upload = UploadId::random(owner).map_err(BlobError::storage("draw an upload id"))?;
         let marker = self.upload(&upload).join(BEGUN);
-        let put = self.store.put(&marker, Bytes::new().into()).await;
+        let put = timely(ANSWER, self.store.put(&marker, Bytes::new().into())).await;
         put.map_err(BlobError::storage("begin an upload"))?;
         Ok(upload)
     }
@@ -95,10 +160,11 @@ impl Objects {
         let path = self.upload(upload).join(format!("{offset:020}"));
         // Of two writers at one place, only one creates the object.
         let create = PutOptions::from(PutMode::Create);
-        match self.store.put_opts(&path, chunk.clone().into(), create).await {
+        let put = self.store.put_opts(&path, chunk.clone().into(), create);
+        match timely(STORED, put).await {
             Ok(_) => Ok(after),
             // A client that repeats a request whose response was lost finds its own object.
-            Err(Error::AlreadyExists { .. }) if self.whole(&path).await? == chunk => Ok(after),
+            Err(Error::AlreadyExists { .. }) if self.is_same(&path, &chunk).await? => Ok(after),
             Err(Error::AlreadyExists { .. }) => {
                 Err(BlobError::OutOfOrder { expected: self.size(upload).await? })
             }
@@ -112,11 +178,21 @@ impl Objects {
         digest: &BlobDigest,
     ) -> Result<u64, BlobError> {
         let chunks = self.chunks(upload).await?;
-        let size = end(&chunks);
+        let mut size = 0_u64;
+        for chunk in &chunks {
+            if chunk.offset != size {
+                let gap = StoreFault::Gap(chunk.path.clone());
+                return Err(BlobError::storage(FINISH)(gap));
+            }
+            size = size.saturating_add(chunk.size);
+        }
         if usize::try_from(size).is_ok_and(|size| size <= PART) {
             let mut bytes = BytesMut::new();
             for chunk in &chunks {
-                bytes.extend_from_slice(&self.whole(&chunk.path).await?);
+                let mut stream = self.bytes_of(chunk).await?;
+                while let Some(piece) = stream.next().await? {
+                    bytes.extend_from_slice(&piece);
+                }
             }
             super::verify(digest, &bytes)?;
             self.put(digest, bytes.freeze()).await?;
@@ -129,15 +205,18 @@ impl Objects {
 
     /// Writes the chunks as one object, in parts; nothing of it is visible unless all of it has the digest.
     async fn compose(&self, chunks: &[Chunk], digest: &BlobDigest) -> Result<(), BlobError> {
-        let act = "finish an upload";
-        let begun = self.store.put_multipart(&self.blob(digest)).await;
+        let act = FINISH;
+        let begun = timely(ANSWER, self.store.put_multipart(&self.blob(digest))).await;
         let parts = begun.map_err(BlobError::storage(act))?;
         let mut parts = WriteMultipart::new_with_chunk_size(parts, PART);
         match self.pass(chunks, digest, &mut parts).await {
-            Ok(()) => parts.finish().await.map(drop).map_err(BlobError::storage(act)),
+            Ok(()) => {
+                let finished = timely(STORED, parts.finish()).await;
+                finished.map(drop).map_err(BlobError::storage(act))
+            }
             Err(error) => {
                 // The first error is the one to report; the bucket expires parts that are left behind.
-                let _ = parts.abort().await;
+                let _ = timely(ANSWER, parts.abort()).await;
                 Err(error)
             }
         }
@@ -149,14 +228,13 @@ impl Objects {
         digest: &BlobDigest,
         parts: &mut WriteMultipart,
     ) -> Result<(), BlobError> {
-        let act = "finish an upload";
+        let act = FINISH;
         let mut hasher = digest.hasher();
         for chunk in chunks {
-            let got = self.store.get(&chunk.path).await.map_err(BlobError::storage(act))?;
-            let mut stream = got.into_stream();
-            while let Some(bytes) = stream.try_next().await.map_err(BlobError::storage(act))? {
+            let mut stream = self.bytes_of(chunk).await?;
+            while let Some(bytes) = stream.next().await? {
                 hasher.update(&bytes);
-                let room = parts.wait_for_capacity(PARTS_UNDER_WAY).await;
+                let room = timely(STORED, parts.wait_for_capacity(PARTS_UNDER_WAY)).await;
                 room.map_err(BlobError::storage(act))?;
                 parts.put(bytes);
             }
@@ -173,12 +251,12 @@ impl Objects {
 
     /// The caller has verified the bytes.
     pub(super) async fn put(&self, digest: &BlobDigest, bytes: Bytes) -> Result<(), BlobError> {
-        let put = self.store.put(&self.blob(digest), bytes.into()).await;
+        let put = timely(STORED, self.store.put(&self.blob(digest), bytes.into())).await;
         put.map(drop).map_err(BlobError::storage("store a blob"))
     }
 
     pub(super) async fn stat(&self, digest: &BlobDigest) -> Result<Option<u64>, BlobError> {
-        match self.store.head(&self.blob(digest)).await {
+        match timely(ANSWER, self.store.head(&self.blob(digest))).await {
             Ok(found) => Ok(Some(found.size)),
             Err(Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(BlobError::storage("look at a blob")(error)),
@@ -197,8 +275,10 @@ impl Objects {
             let size = size.ok_or_else(|| BlobError::NotFound(digest.clone()))?;
             options.range = Some(within(range, size)?.into());
         }
-        match self.store.get_opts(&self.blob(digest), options).await {
-            Ok(got) => Ok(got.into_stream().map_err(BlobError::storage(act)).boxed()),
+        match timely(ANSWER, self.store.get_opts(&self.blob(digest), options)).await {
+            Ok(got) => {
+                Ok(steady(ANSWER, got.into_stream()).map_err(BlobError::storage(act)).boxed())
+            }
             Err(Error::NotFound { .. }) => Err(BlobError::NotFound(digest.clone())),
             Err(error) => Err(BlobError::storage(act)(error)),
         }
@@ -274,20 +354,39 @@ impl Objects {
     }
 
     async fn remove(&self, path: &Path) -> Result<(), BlobError> {
-        match self.store.delete(path).await {
+        match timely(ANSWER, self.store.delete(path)).await {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(BlobError::storage("delete an object")(error)),
         }
     }
 
-    async fn whole(&self, path: &Path) -> Result<Bytes, BlobError> {
-        let act = "finish an upload";
-        let got = self.store.get(path).await.map_err(BlobError::storage(act))?;
-        got.bytes().await.map_err(BlobError::storage(act))
+    /// Whether an object has exactly these bytes. No more of it is read than that takes.
+    async fn is_same(&self, path: &Path, bytes: &[u8]) -> Result<bool, BlobError> {
+        let act = "read a chunk";
+        let got = timely(ANSWER, self.store.get(path)).await.map_err(BlobError::storage(act))?;
+        let (mut stream, mut rest) = (steady(ANSWER, got.into_stream()), bytes);
+        while let Some(piece) = stream.try_next().await.map_err(BlobError::storage(act))? {
+            match rest.strip_prefix(&piece[..]) {
+                Some(after) => rest = after,
+                None => return Ok(false),
+            }
+        }
+        Ok(rest.is_empty())
+    }
+
+    /// The bytes of a chunk.
+    async fn bytes_of<'a>(&self, chunk: &'a Chunk) -> Result<ListedBytes<'a>, BlobError> {
+        let got = timely(ANSWER, self.store.get(&chunk.path)).await;
+        let got = got.map_err(BlobError::storage(FINISH))?;
+        Ok(ListedBytes {
+            pieces: steady(ANSWER, got.into_stream()),
+            left: chunk.size,
+            path: &chunk.path,
+        })
     }
 
     async fn listed(&self, folder: &Path) -> Result<Vec<ObjectMeta>, BlobError> {
-        let objects = self.store.list(Some(folder)).try_collect().await;
+        let objects = steady(ANSWER, self.store.list(Some(folder))).try_collect().await;
         objects.map_err(BlobError::storage("list objects"))
     }
 
@@ -312,4 +411,29 @@ fn end(chunks: &[Chunk]) -> u64 {
 
 fn written_ms(object: &ObjectMeta) -> u64 {
     u64::try_from(object.last_modified.timestamp_millis()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_store_that_does_not_answer_is_waited_for_no_longer_than_that() {
+        let limit = Duration::from_millis(1);
+        let late = |fault: Error| {
+            let text = BlobError::storage("look at a blob")(fault);
+            let text = crate::folded::causes(&text);
+            assert!(text.contains("did not answer"), "{text}");
+        };
+        late(timely::<()>(limit, std::future::pending()).await.unwrap_err());
+        let first = stream::iter([Ok::<u8, Error>(1)]);
+        let mut pieces = steady(limit, first.chain(stream::pending()).boxed());
+        assert_eq!(pieces.try_next().await.unwrap(), Some(1));
+        late(pieces.try_next().await.unwrap_err());
+        assert_eq!(pieces.try_next().await.unwrap(), None, "nothing follows a fault");
+        let answered = timely(Duration::from_secs(60), std::future::ready(Ok(1))).await;
+        assert_eq!(answered.unwrap(), 1);
+    }
 }

@@ -1,8 +1,7 @@
 //! The signing keys of a control plane.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
@@ -182,19 +181,8 @@ fn log(folder: &Path, origin: &str) -> Result<NoteKey, KeysError> {
 
 /// Writes a new file that only its owner can read.
 fn secret(path: &Path, text: &str) -> Result<(), KeysError> {
-    let temporary = path.with_extension("new");
-    let write = || {
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file =
-            OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    };
-    write().map_err(|source| KeysError::File { path: path.to_owned(), source })
+    tamis_private::put(path, text.as_bytes())
+        .map_err(|source| KeysError::File { path: path.to_owned(), source })
 }
 
 /// Writes a file that anybody may read, unless it has this content already.
@@ -202,7 +190,8 @@ fn open(path: &Path, text: &str) -> Result<(), KeysError> {
     if fs::read_to_string(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
-    fs::write(path, text).map_err(|source| KeysError::File { path: path.to_owned(), source })
+    tamis_private::put_readable(path, text.as_bytes())
+        .map_err(|source| KeysError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -228,6 +217,18 @@ mod tests {
         let document = fs::read(one.director_document()).unwrap();
         let keys = DirectorKeys::from_json(&document).unwrap();
         assert_eq!(keys.keys()[0].key, one.director.public_key());
+    }
+
+    #[test]
+    fn no_key_is_written_through_a_link_that_somebody_planted() {
+        for planted in ["log.pub", "director.pub", "director.json", "log.new", "director.new"] {
+            let (folder, out) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let target = out.path().join("target");
+            fs::write(&target, "precious").unwrap();
+            std::os::unix::fs::symlink(&target, folder.path().join(planted)).unwrap();
+            drop(Keys::open(folder.path(), "log", MissingKeys::Made).unwrap());
+            assert_eq!(fs::read_to_string(&target).unwrap(), "precious", "{planted}");
+        }
     }
 
     #[test]
