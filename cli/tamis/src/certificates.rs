@@ -7,7 +7,6 @@ use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use std::fs;
 use std::path::{Path, PathBuf};
 use tamis_ambient::Clock;
 use time::{Duration, OffsetDateTime};

@@ -220,7 +220,8 @@ mod tests {
             let root = TempDir::new().unwrap();
             let at = |name: &str| root.path().join(name);
             fs::write(at("mine"), "precious").unwrap();
-            let rows: [(&str, &dyn Fn(&Path)); 6] = [
+            type Preparation<'a> = &'a dyn Fn(&Path);
+            let rows: [(&str, Preparation<'_>); 6] = [
                 ("nothing", &|_| {}),
                 ("a file", &|path| fs::write(path, "old, and longer than the new one").unwrap()),
                 ("a file for others", &|path| {

@@ -422,7 +422,7 @@ impl Sockets {
     /// there is one.
     fn ordered(
         &mut self,
-        source: &Source,
+        source: &DocumentPlaces,
         listener: &ListenerPlan,
         plan: &ListenerAcmePlan,
         notes: &mut Vec<String>,

@@ -137,13 +137,19 @@ fn wider_grant(before: &GrantSpec, after: &GrantSpec) -> Vec<String> {
 fn wider(before: Option<&Json>, after: &Json, path: &str, found: &mut Vec<String>) {
     let before = before.filter(|before| !before.is_null());
     match after {
-        Json::Null | Json::Bool(false) => {}
+        Json::Null => found.extend(before.into_iter().flat_map(|was| defaults_again(was, path))),
+        Json::Bool(false) => {}
         Json::Object(map) => {
+            for (name, was) in before.and_then(Json::as_object).into_iter().flatten() {
+                if !map.contains_key(name) {
+                    found.extend(defaults_again(was, &joined(path, name)));
+                }
+            }
             if before.is_none() && map.values().all(Json::is_null) && !path.is_empty() {
                 found.push(path.to_owned());
             }
             for (name, value) in map {
-                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                let path = joined(path, name);
                 // A new capability is one item, whatever its settings.
                 match before.and_then(|before| before.get(name)).filter(|it| !it.is_null()) {
                     None if value.is_object() && path.starts_with("imports.") => found.push(path),
@@ -154,7 +160,10 @@ fn wider(before: Option<&Json>, after: &Json, path: &str, found: &mut Vec<String
         Json::Array(items) => {
             let none = Vec::new();
             let old = before.and_then(Json::as_array).unwrap_or(&none);
-            let all = old.iter().any(|item| item == "*");
+            // The star of what may be written covers neither pseudo-headers nor the fields of the host, so a name beside it,
+            // or in its place, may be more.
+            let reads = !path.contains("write");
+            let all = reads && old.iter().any(|item| item == "*");
             let more = items.iter().filter(|item| {
                 let pseudo = item.as_str().is_some_and(|item| item.starts_with(':'));
                 !old.contains(item) && (!all || pseudo)
@@ -166,20 +175,39 @@ fn wider(before: Option<&Json>, after: &Json, path: &str, found: &mut Vec<String
     }
 }
 
+fn joined(path: &str, name: &str) -> String {
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
+}
+
+/// The amounts that are bounded no longer by what was written, but by what holds where nothing is: it may be more. A capability
+/// that is taken away takes its amounts along.
+fn defaults_again(was: &Json, path: &str) -> Vec<String> {
+    match was {
+        Json::Object(amounts) if path == "limits" => amounts
+            .iter()
+            .flat_map(|(name, was)| defaults_again(was, &joined(path, name)))
+            .collect(),
+        was if amount(was).is_some() => vec![format!("{path}, which has its default again")],
+        _ => Vec::new(),
+    }
+}
+
+/// A number, a time, a size or a rate, for comparison with another of its kind.
+fn amount(json: &Json) -> Option<f64> {
+    if let Some(number) = json.as_f64() {
+        return Some(number);
+    }
+    let text = json.as_str()?;
+    #[expect(clippy::cast_precision_loss, reason = "amounts are compared, not kept")]
+    let whole = |number: u64| number as f64;
+    Millis::parse(text)
+        .map(|it| whole(it.0))
+        .or_else(|| Bytes::parse(text).map(|it| whole(it.0)))
+        .or_else(|| Rate::parse(text).map(|it| it.0))
+}
+
 /// Whether a setting is an amount that fell.
 fn is_less(before: Option<&Json>, after: &Json) -> bool {
-    let amount = |json: &Json| -> Option<f64> {
-        if let Some(number) = json.as_f64() {
-            return Some(number);
-        }
-        let text = json.as_str()?;
-        #[expect(clippy::cast_precision_loss, reason = "amounts are compared, not kept")]
-        let whole = |number: u64| number as f64;
-        Millis::parse(text)
-            .map(|it| whole(it.0))
-            .or_else(|| Bytes::parse(text).map(|it| whole(it.0)))
-            .or_else(|| Rate::parse(text).map(|it| it.0))
-    };
     // What a setting says that is not written.
     if after == "none" || (before.is_none() && after == "proxy") {
         return true;
@@ -208,8 +236,9 @@ fn trust(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> {
     patterns.sort_unstable();
     patterns.dedup();
     let mut grown = Vec::new();
-    for pattern in patterns {
-        let Ok(name) = example(pattern).parse::<Name>() else { continue };
+    for pattern in &patterns {
+        let name = example(pattern, &patterns).and_then(|name| name.parse::<Name>().ok());
+        let Some(name) = name else { continue };
         let what = match (decides(&old, &name), decides(&new, &name)) {
             (Some(was), Some(will)) => wider_trust(was, will),
             // No key was trusted before this change, but one was earlier.
@@ -221,19 +250,26 @@ fn trust(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> {
         let both = decides(&old, &name).is_some() && decides(&new, &name).is_some();
         let lifted = if both { lifted(&old, &new, &name) } else { Vec::new() };
         let what = what.into_iter().chain(lifted).chain(loosened(&old, &new, &name));
-        grown.extend(what.map(|what| (pattern.to_owned(), what)));
+        grown.extend(what.map(|what| ((*pattern).to_owned(), what)));
     }
     grown
 }
 
-/// A name that matches a pattern and is unlikely to match another.
-fn example(pattern: &str) -> String {
-    match pattern {
-        "*" => "zz-any/zz-any".to_owned(),
-        _ => pattern
-            .strip_suffix('*')
-            .map_or_else(|| pattern.to_owned(), |base| format!("{base}zz-any")),
-    }
+/// A name that matches a pattern and none of those that are closer: what holds for it holds for all such names. Every pattern
+/// has an example of its own, so no change of what a pattern decides hides behind a closer one.
+fn example(pattern: &str, patterns: &[&str]) -> Option<String> {
+    let Some(base) = pattern.strip_suffix('*') else { return Some(pattern.to_owned()) };
+    let is_closer = |other: &str, name: &str| match other.strip_suffix('*') {
+        Some(other) => other.len() > base.len() && name.starts_with(other),
+        None => other == name,
+    };
+    // Each of the others is closer for one of these at most.
+    let names = (0..=patterns.len()).map(|number| match base {
+        "" => format!("any-{number}/any-{number}"),
+        base => format!("{base}any-{number}"),
+    });
+    let mut names = names.filter(|name| !patterns.iter().any(|other| is_closer(other, name)));
+    names.next()
 }
 
 /// The policy that decides on a filter; `None` also when two are equally specific.

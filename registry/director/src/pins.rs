@@ -164,6 +164,12 @@ impl Pins {
         last.map_or(0, |last| last.stamp.revision)
     }
 
+    /// Every service that events of a filter are about by its own name.
+    pub(crate) fn services(&self, filter: &Name) -> BTreeSet<&str> {
+        let all = self.history.get(filter).into_iter().flatten();
+        all.flat_map(|one| &one.services).map(String::as_str).filter(|one| *one != ALL).collect()
+    }
+
     /// Every digest that was ever pinned or rolled out.
     pub(crate) fn digests(&self, filter: &Name) -> BTreeSet<Digest> {
         let all = self.history.get(filter).into_iter().flatten();

@@ -2,7 +2,6 @@
 
 use crate::named_file;
 use anyhow::{Context as _, Result, bail};
-use std::fs;
 use std::path::{Path, PathBuf};
 use tamis_trust::{BuildInput, Digest, Manifest, PrivateKey, build, sign};
 
@@ -116,6 +115,8 @@ pub(crate) fn put(path: &Path, octets: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use super::proof::{self, FolderProof, ProofIssuer};
 use crate::named_file;
 use crate::registry_engine::RegistryEngine;
 use anyhow::{Context as _, Result, bail};
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

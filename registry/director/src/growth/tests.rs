@@ -50,6 +50,14 @@ fn a_grant_that_allows_more_grows_and_one_that_allows_less_does_not() {
         ("/imports/counters/scope", json!("proxy"), None),
         ("/imports/counters/scope", json!("fleet"), Some("imports.counters.scope")),
         ("/imports", json!({}), None),
+        // What is bounded no longer by what was written has its default, which may be more.
+        ("/limits/time", Value::Null, Some("limits.time, which has its default again")),
+        (
+            "/imports/http-client/timeout",
+            Value::Null,
+            Some("imports.http-client.timeout, which has its default again"),
+        ),
+        ("/imports/http-client", Value::Null, None),
         ("/limits/time", json!("4ms"), None),
         ("/limits/time", json!("6ms"), Some("limits.time")),
         ("/limits/memory", json!("16MiB"), Some("limits.memory")),
@@ -129,6 +137,25 @@ fn a_trust_policy_that_believes_more_grows_and_one_that_believes_less_does_not()
     closer["threshold"] = json!(1);
     closer["revokedKeys"] = json!([]);
     assert!(!grown(&world, policy("y", &closer)).is_empty());
+    // Whatever closer policies decide meanwhile, a pattern is judged by names that no other decides about.
+    let mut shadows =
+        vec!["any-0/*".to_owned(), "any-1/any-1".to_owned(), "zz-any/zz-any".to_owned()];
+    for pattern in ["*", "acme/*", "acme/deep/*"] {
+        let base = pattern.trim_end_matches('*');
+        shadows.extend(
+            (0..3).map(|number| format!("{base}any-{number}")).filter(|it| it.contains('/')),
+        );
+        let mut shadowed = World::guarded();
+        let mut believed = spec.clone();
+        believed["namespaces"] = json!([pattern]);
+        shadowed.append("ada", applied([policy("x", &believed)]));
+        let mut shadow = spec.clone();
+        shadow["namespaces"] = json!(shadows);
+        believed["keys"] = keys(&[&three, &two]);
+        let both = applied([policy("x", &believed), policy("shadow", &shadow)]);
+        let found = shadowed.state.growth(&both).unwrap();
+        assert!(found.iter().any(|(about, _)| about == pattern), "{pattern}: {found:?}");
+    }
     // Trusting no key any more is not growth; trusting one again is.
     assert!(world.state.growth(&removed("TrustPolicy/security/x")).unwrap().is_empty());
     world.append("ada", removed("TrustPolicy/security/x"));
@@ -192,4 +219,23 @@ fn a_trust_policy_of_a_tenant_decides_nothing_and_asks_for_agreement_when_it_ask
         assert_eq!(!grown(&world, own(&after)).is_empty(), grows, "{after}");
     }
     assert!(!world.state.growth(&removed("TrustPolicy/acme/x")).unwrap().is_empty());
+}
+
+#[test]
+fn a_star_of_what_may_be_written_covers_no_name_beside_it_or_in_its_place() {
+    for (before, after, grows) in [
+        (json!(["*"]), json!(["*", "x-forwarded-for"]), true),
+        (json!(["*"]), json!(["via"]), true),
+        (json!(["*"]), json!(["*", ":path"]), true),
+        (json!(["*", "via"]), json!(["*"]), false),
+        (json!(["a", "b"]), json!(["b"]), false),
+    ] {
+        for side in ["request", "response"] {
+            let spec = |names: &Value| grant(&json!({ side: { "writeHeaders": names } }));
+            let mut world = World::guarded();
+            world.append("ada", applied([spec(&before)]));
+            let found = grown(&world, spec(&after));
+            assert_eq!(!found.is_empty(), grows, "{before} {after}: {found:?}");
+        }
+    }
 }

@@ -137,6 +137,15 @@ impl State {
         self.desired.pins.timeline(service, filter).last().map(|(_, digest)| *digest)
     }
 
+    /// The digests that ran last in services which have no pin of their own any more, and so would follow one for all.
+    #[must_use]
+    pub fn pinned_last_of_followers(&self, filter: &Name) -> BTreeSet<Digest> {
+        let services = self.desired.pins.services(filter).into_iter();
+        let follows = |pin: &ServicePin| pin.service == crate::pins::ALL;
+        let followers = services.filter(|service| self.pin(service, filter).is_none_or(follows));
+        followers.filter_map(|service| self.pinned_last(service, filter)).collect()
+    }
+
     /// The proxies that the current step of a rollout moves and leaves; `None` when there is no such
     /// rollout.
     #[must_use]

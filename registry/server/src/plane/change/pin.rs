@@ -1,5 +1,7 @@
 //! The way of a pin: this file orders its steps, and no other does.
 
+use std::collections::BTreeSet;
+
 use tamis_api::{ApiProblem, PinRequest, PinResult, RollbackRequest, UnpinRequest};
 use tamis_director::{Change, PinRecord, RequiredRights, ServicePin, State, UnpinRecord};
 use tamis_oci::Verb;
@@ -108,7 +110,7 @@ impl Control {
         attempt: Attempt<'_>,
     ) -> Result<Option<PinResult>, ApiProblem> {
         let decided = self.state().decided();
-        let previous = self.previous_digest(pin)?;
+        let previous = self.previous_digests(pin)?;
         // Read once, for all who judge it.
         let artifact = self.stored_artifact(holder, &pin.filter, &pin.digest).await?;
         let verified = self.verify_artifact(&pin.filter, &artifact).await?;
@@ -118,9 +120,17 @@ impl Control {
         let at = (pin.service.as_str(), &pin.filter);
         let place = attempt.place();
         let planned = self.planned_change(place, &change, at).await?;
-        let before = self.replaced_component(previous).await?;
-        let (component, configs) = (artifact.component.clone(), planned.configs.clone());
-        let added = self.capabilities_added(place, before, component, configs).await?;
+        let mut added = Vec::new();
+        for before in previous {
+            let before = self.replaced_component(Some(before)).await?;
+            let (component, configs) = (artifact.component.clone(), planned.configs.clone());
+            let place = attempt.place();
+            for one in self.capabilities_added(place, before, component, configs).await? {
+                if !added.contains(&one) {
+                    added.push(one);
+                }
+            }
+        }
         let guards = self.guards_for(&added);
         self.check_configurations(place, &planned, Some(&artifact)).await?;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
@@ -153,8 +163,8 @@ impl Control {
         }))
     }
 
-    /// The digest that ran before; `None` when there was none, or it is the same one.
-    fn previous_digest(&self, pin: &ResolvedPin) -> Result<Option<Digest>, ApiProblem> {
+    /// The other digests that ran before: of the service, or of all that would follow a pin for every service.
+    fn previous_digests(&self, pin: &ResolvedPin) -> Result<BTreeSet<Digest>, ApiProblem> {
         let ResolvedPin { service, filter, digest, .. } = pin;
         let state = self.state();
         // Checked before the policies, which know that it is revoked, but neither by whom nor why.
@@ -162,7 +172,12 @@ impl Control {
         // A removed pin is remembered: a wider one pinned later counts as growth.
         let previous = state.pin(service, filter).map(|pin| pin.digest);
         let previous = previous.or_else(|| state.pinned_last(service, filter));
-        Ok(previous.filter(|previous| previous != digest))
+        let mut previous: BTreeSet<Digest> = previous.into_iter().collect();
+        if service == "*" {
+            previous.extend(state.pinned_last_of_followers(filter));
+        }
+        previous.remove(digest);
+        Ok(previous)
     }
 
     /// Removes a pin.
