@@ -5,6 +5,7 @@ mod admit_again;
 mod handle;
 mod host;
 mod quic;
+mod quic_socket;
 mod requests;
 mod rounds;
 mod sender;

@@ -287,7 +287,7 @@ fn a_mistake_in_a_table_is_found_before_a_build_with_its_place_and_the_way_out()
             "",
         ),
         // Its sense.
-        (one("expect: {}"), 3, "`expect` is empty", "`pass: true`"),
+        (one("expect: {}"), 3, "an empty `expect` cannot fail", "`pass: true`"),
         (expect("pass: false"), 3, "`pass` must be true or absent", ""),
         (expect("unmatched: false"), 3, "`unmatched` must be true or absent", ""),
         (expect("extend: false"), 3, "`extend` must be true or absent", ""),

@@ -135,6 +135,15 @@ fn the_files_of_a_document_are_those_of_every_field_that_names_one() {
         ),
         (
             tamis(
+                "Gateway",
+                "{ gatewayClassName: tamis, addresses: [{ value: 127.0.0.1 }], listeners: [{ name: a, port: 80, protocol: HTTP }], \
+                 acme: { directory: 'https://a.example/d', termsOfServiceAgreed: true, ca: ca.pem } }",
+            )
+            .replace("tamis.dev/v1alpha1", "gateway.networking.k8s.io/v1"),
+            vec!["ca.pem"],
+        ),
+        (
+            tamis(
                 "TrustPolicy",
                 "{ namespaces: [a/f], keys: [{ name: k, publicKeyFile: k.pub }, { name: l, publicKeyFile: l.pub }], threshold: 1 }",
             ),

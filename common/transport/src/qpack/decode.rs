@@ -1,19 +1,7 @@
 //! Reads a field section (RFC 9204 §4.5).
 
-use super::{FIELD_OVERHEAD, huffman, integer, static_table};
+use super::{FIELD_OVERHEAD, SectionError, huffman, integer, static_table};
 use std::borrow::Cow;
-use thiserror::Error;
-
-/// Why a section is not read to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum SectionError {
-    /// It is no section, or refers to the dynamic table, which is empty (RFC 9204 §2.2.3).
-    #[error("the field section cannot be decoded")]
-    Broken,
-    /// Its fields are longer than allowed.
-    #[error("the field section is too large")]
-    TooLarge,
-}
 
 /// A part of a field: of the static table, or as it was sent.
 type Part = Cow<'static, [u8]>;

@@ -1,6 +1,6 @@
 //! Integers that begin in the last bits of an octet (RFC 7541 §5.1, RFC 9204 §4.1.1).
 
-use super::decode::SectionError;
+use super::SectionError;
 
 /// Octets after the first one: enough for every length that a section may have.
 const MORE_MAX: usize = 5;

@@ -1,6 +1,6 @@
 //! What the tasks of a worker look up in it.
 
-use super::quic::WorkerQuic;
+use super::quic_socket::WorkerQuic;
 use super::state::WorkerState;
 use crate::generation::SocketKey;
 use crate::shared::ProxyShared;

@@ -2,12 +2,12 @@
 //! all others.
 
 use super::admit::Admission;
+use super::quic_socket::WorkerQuic;
 use super::requests::ConnectionRequests;
 use super::{ListenerWay, OpenConnection, Worker};
 use crate::connection::Connection;
 use crate::generation::{ListenerConfig, SocketKey};
 use http::{HeaderValue, Request};
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,38 +16,9 @@ use tamis_transport::{
     AskedHandshake, BoundUdp, ChooseListener, ConnectionInfo, ListenerStage, QuicConnection,
     QuicEndpoint, QuicHandshake, QuicListener, RequestBody, Shutdown, causes, serve_quic,
 };
-use tokio::sync::Notify;
 
 /// How long clients may take to hear that their connections end with the process.
 const FAREWELL_MAX: Duration = Duration::from_millis(100);
-
-/// A worker's UDP socket.
-pub(super) struct WorkerQuic {
-    endpoint: QuicEndpoint,
-    port: u16,
-    /// No listener serves HTTP/3 here any more.
-    retired: Notify,
-    /// The last `Alt-Svc`, by the seconds in it.
-    advertised: RefCell<Option<(u64, HeaderValue)>>,
-}
-
-impl WorkerQuic {
-    /// Refuses new connections, or takes them again.
-    pub(super) fn refuse(&self, refuses: bool) {
-        self.endpoint.refuse(refuses);
-    }
-
-    /// What `Alt-Svc` says for so many seconds (RFC 7838 §3).
-    fn advertise(&self, seconds: u64) -> Option<HeaderValue> {
-        let mut advertised = self.advertised.borrow_mut();
-        if let Some((_, value)) = advertised.as_ref().filter(|(known, _)| *known == seconds) {
-            return Some(value.clone());
-        }
-        let text = format!("h3=\":{}\"; ma={seconds}", self.port);
-        let value = HeaderValue::try_from(text).ok()?;
-        Some(advertised.insert((seconds, value)).1.clone())
-    }
-}
 
 impl Worker {
     /// Serves HTTP/3 at these sockets.
@@ -64,8 +35,7 @@ impl Worker {
                 }
             };
             endpoint.refuse(self.stage.get() == ListenerStage::End);
-            let (retired, advertised) = (Notify::new(), RefCell::default());
-            let quic = Rc::new(WorkerQuic { endpoint, port, retired, advertised });
+            let quic = Rc::new(WorkerQuic::new(endpoint, port));
             self.quic.borrow_mut().insert(key.clone(), Rc::clone(&quic));
             drop(tokio::task::spawn_local(Rc::clone(self).accept_quic(Rc::new(key), quic)));
         }

@@ -67,8 +67,12 @@ async fn others_decide_again_for_as_long_as_a_large_change_took() {
         drop(first);
         // Another owner's comes next, and no sooner than that.
         drop(control.precedence(&world.holder("other")).await.unwrap());
-        assert_eq!(Instant::now() - ended, took);
-        assert_eq!(deciding.await.unwrap(), ended, "whoever decides waited for it alone");
+        // Timers of the runtime are rounded up to their ticks.
+        let tick = Duration::from_millis(20);
+        let rested = Instant::now() - ended;
+        assert!((took..took + tick).contains(&rested), "{rested:?}");
+        let waited = deciding.await.unwrap() - ended;
+        assert!(waited < tick, "whoever decides waited for it alone: {waited:?}");
     }
 }
 
