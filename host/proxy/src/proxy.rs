@@ -235,13 +235,10 @@ impl Proxy {
     }
 
     fn control(&self, path: &Path, shutdown: tamis_transport::Shutdown) -> Result<(), ProxyError> {
-        use std::os::unix::fs::PermissionsExt as _;
+        // The folder excludes everybody else; the mode of the socket does so too if it is moved.
         let Some(socket) = admin::bound(&Address::Unix(path.to_owned()), None)? else {
             return Ok(());
         };
-        // The folder excludes everybody else; the mode of the socket does so too if it is moved.
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
-            .map_err(|source| ProxyError::Handover { path: path.to_owned(), source })?;
         admin::start(socket, Arc::clone(&self.inner), shutdown)
     }
 

@@ -399,3 +399,16 @@ fn pages_that_nobody_reads_keep_further_ones_from_being_made_and_health_is_answe
     drop(held);
     assert_eq!(status("/config").status(), StatusCode::OK);
 }
+
+#[test]
+fn a_unix_socket_is_for_the_user_of_the_proxy_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("admin");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let _context = runtime.enter();
+    let _socket = bound(&Address::Unix(path.clone()), None).unwrap().unwrap();
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (ours, _other) = UnixStream::pair().unwrap();
+    assert!(is_operator(&ours));
+}
