@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::LazyLock;
 use tamis_e2e::{
-    Answer, Backend, Folder, FolderOptions, eventually, python_environment, root, tamis,
+    Answer, Backend, Folder, FolderOptions, eventually, get, python_environment, root, tamis,
 };
 
 use crate::docs::{follow, renumber};
@@ -81,10 +81,10 @@ fn curl_finds_http3_by_alt_svc_and_requests_pass_the_same_pipeline() {
 
     // Over TCP a response names it; with the cache of that a client comes over UDP the next time.
     let cache = folder.file("alt-svc.txt");
-    let first = curl(&folder, "/a", json!({ "cache": cache }));
+    let first = curl(&folder, "/a", json!({ "cache": cache, "version": "any" }));
     assert_eq!((&first["version"], &first["status"]), (&json!(2), &json!(200)), "{first}");
     assert_eq!(first["headers"]["alt-svc"], format!("h3=\":{port}\"; ma=7200"));
-    let second = curl(&folder, "/b", json!({ "cache": cache }));
+    let second = curl(&folder, "/b", json!({ "cache": cache, "version": "any" }));
     assert_eq!((&second["version"], &second["status"]), (&json!(3), &json!(200)), "{second}");
     assert_eq!(second["body"], "/b");
     assert!(folder.metric(&["tamis_http3_connections_total"]).unwrap() >= 1.0);
@@ -320,6 +320,10 @@ fn the_page_on_http3_does_what_it_says() {
     folder.edit("mesh.yaml", "      http3: { maxAge: 24h }\n", "");
     let held = eventually("the port is free", || UdpSocket::bind(&folder.https).ok());
     folder.edit("mesh.yaml", "protocol: HTTPS\n", "protocol: HTTPS\n      http3: {}\n");
+    eventually("the problem is shown", || {
+        let shown = get(&folder.admin, "/config").json().to_string();
+        shown.contains("HTTP/3 is not served").then_some(())
+    });
     let outputs = follow(folder.path(), problem, |_, said| said.contains("UDP"));
     let said = format!("HTTP/3 is not served: UDP {} is already in use: stop", folder.https);
     assert!(outputs[0].1.starts_with(&said), "{outputs:?}");

@@ -82,7 +82,7 @@ async def streams(client, count, rounds):
 
 
 async def head(client, size):
-    answer = await client.ask("GET", "/", [("x-large", "a" * int(size))])
+    answer = await client.ask("GET", "/", [(f"x-large-{part}", "a" * 4000) for part in range(int(size) // 4000)])
     return {"status": answer.get("status"), "reset": answer.get("reset")}
 
 

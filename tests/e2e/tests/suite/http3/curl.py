@@ -6,7 +6,7 @@ from io import BytesIO
 
 from curl_cffi import Curl, CurlError, CurlHttpVersion, CurlInfo, CurlOpt
 
-VERSIONS = {"2": CurlHttpVersion.V2TLS, "3": CurlHttpVersion.V3, "3only": CurlHttpVersion.V3ONLY}
+VERSIONS = {"any": 0, "2": CurlHttpVersion.V2TLS, "3": CurlHttpVersion.V3, "3only": CurlHttpVersion.V3ONLY}
 
 url, options = sys.argv[1], json.loads(sys.argv[2])
 curl, body, head = Curl(), BytesIO(), BytesIO()

@@ -72,7 +72,10 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
         "Gateway" => json!({
             "listeners": [{ "name": "http", "port": 8080, "protocol": "HTTP" }],
             "identity": format!("spiffe://m/ns/{namespace}/example"), "tls": tls,
-            "acme": { "directory": "https://acme.example/dir", "termsOfServiceAgreed": true },
+            "acme": {
+                "directory": "https://acme.example/dir", "termsOfServiceAgreed": true,
+                "ca": format!("{namespace}.pem"),
+            },
         }),
         "Service" => json!({
             "ports": [{ "port": 80, "protocol": "http" }, { "port": 81, "protocol": "tcp" }],
