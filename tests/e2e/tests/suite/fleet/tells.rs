@@ -73,7 +73,9 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
         assert_eq!(slot["running"]["digest"], first.as_str(), "{does}: what ran goes on");
         // The same state at the proxy's own listener.
         let own = plane.slot_says(SLOT, &format!("refused:{code}"));
-        let detail = format!("{rule} (set by {set_by}); {remedy}. Version 1.0.0 keeps serving");
+        // That its self-test says so stands in the rule.
+        let by = if set_by == "the filter" { " (set by the filter)" } else { "" };
+        let detail = format!("{rule}{by}; {remedy}. Version 1.0.0 keeps serving");
         assert_eq!(own["detail"], detail.as_str(), "{does}");
         let programmed = condition(&registry, "Programmed");
         assert_eq!(programmed["status"], false, "{does}: {programmed}");
