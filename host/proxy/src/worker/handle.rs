@@ -1,5 +1,6 @@
 //! What the tasks of a worker look up in it.
 
+use super::listener_place::{ListenerPlace, ListenerWay};
 use super::quic_socket::WorkerQuic;
 use super::state::WorkerState;
 use crate::generation::SocketKey;
@@ -12,23 +13,6 @@ use tamis_transport::{ListenerStage, Shutdown};
 use tamis_upstream::Upstreams;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-
-/// Where connections of a listener come in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct ListenerPlace {
-    pub(super) key: SocketKey,
-    pub(super) listener: String,
-    pub(super) way: ListenerWay,
-}
-
-/// What carries connections.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum ListenerWay {
-    /// TCP, or a unix socket.
-    Stream,
-    /// UDP.
-    Quic,
-}
 
 /// A worker, shared by its connections and exchanges.
 pub(super) struct Worker {

@@ -1,8 +1,8 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
 use super::admit::{Admission, admit, admit_tcp};
-use super::handle::ListenerWay;
 use super::handle::Worker;
+use super::listener_place::ListenerWay;
 use super::requests::ConnectionRequests;
 use super::sender::SenderRule;
 use crate::chain::Chain;

@@ -10,7 +10,7 @@ use crate::names::NumberedNames;
 use crate::shadow::{ExchangeSampler, Shadows};
 use crate::slot::{LongCallTurns, Slot, SlotMaker, Slots};
 use crate::telemetry::Telemetry;
-use crate::worker::{ListenerPlace, ListenerWay};
+use crate::worker::listener_place::{ListenerPlace, ListenerWay};
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
