@@ -55,13 +55,6 @@ fn a_refusal_comes_whole_from_the_proxy_to_status_and_describe() {
             "its self-test",
             "correct the filter, or pin another version",
         ),
-        (
-            "configure-loop",
-            "filter.selftest",
-            "`test/guest` failed its self-test in `configure`: it ran longer than 2000 ms: do less there, or raise `limits.configure` of its Grant",
-            "its self-test",
-            "otherwise pin another version",
-        ),
     ] {
         plane.folder.edit("guest.yaml", "do: edit", &format!("do: {does}"));
         registry.did(&["apply", "-f", ".", "--confirm"]);
