@@ -197,7 +197,7 @@ fn what_floods_is_bounded_and_others_are_served_meanwhile() {
     });
 }
 
-/// Requests without end on one connection after another, until it is told to stop.
+/// A client that sends requests on one connection after another until its input ends.
 struct Load(Child);
 
 impl Load {
