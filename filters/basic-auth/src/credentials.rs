@@ -35,12 +35,25 @@ pub fn find(seen: View<'_>) -> PresentedCredentials {
     if fields.next().is_some() {
         return PresentedCredentials::Many;
     }
-    let end = field.iter().position(|octet| *octet == b' ').unwrap_or(field.len());
-    let (scheme, rest) = field.split_at_checked(end).unwrap_or((field, &[]));
+    let start = field.iter().position(is_token_octet).unwrap_or(field.len());
+    let (before, named) = field.split_at_checked(start).unwrap_or((field, &[]));
+    let end = named.iter().position(|octet| !is_token_octet(octet)).unwrap_or(named.len());
+    let (scheme, rest) = named.split_at_checked(end).unwrap_or((named, &[]));
     if !scheme.eq_ignore_ascii_case(b"basic") {
         return PresentedCredentials::None;
     }
-    decoded(rest.trim_ascii()).unwrap_or(PresentedCredentials::Malformed)
+    // Servers that split a field at any blank read credentials where RFC 9110 §11.4 gives none: those are of this scheme too.
+    match rest {
+        [b' ', rest @ ..] if before.is_empty() => {
+            decoded(rest.trim_ascii()).unwrap_or(PresentedCredentials::Malformed)
+        }
+        _ => PresentedCredentials::Malformed,
+    }
+}
+
+/// Whether an octet may stand in a token (RFC 9110 §5.6.2), such as the name of a scheme.
+fn is_token_octet(octet: &u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(octet)
 }
 
 /// `None` for what is not `user:password` in Base64, or has a control character in it.

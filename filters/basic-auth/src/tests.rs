@@ -180,7 +180,14 @@ fn credentials_have_the_form_of_the_standard_or_are_refused() {
         // `ada:o\0ne`, `a\nda:one`.
         ("Basic YWRhOm8AbmU=", "basic-auth.malformed"),
         ("Basic YQpkYTpvbmU=", "basic-auth.malformed"),
+        // What a server that splits at any blank takes for the scheme.
+        ("Basic\tYWRhOm9uZQ==", "basic-auth.malformed"),
+        ("Basic\u{a0}YWRhOm9uZQ==", "basic-auth.malformed"),
+        ("Basic\u{85}YWRhOm9uZQ==", "basic-auth.malformed"),
+        ("\u{a0}basic YWRhOm9uZQ==", "basic-auth.malformed"),
+        ("Basic,YWRhOm9uZQ==", "basic-auth.malformed"),
         ("Basicx YWRhOm9uZQ==", "basic-auth.missing"),
+        ("Basic-x YWRhOm9uZQ==", "basic-auth.missing"),
         ("", "basic-auth.missing"),
         ("Digest username=ada", "basic-auth.missing"),
     ] {

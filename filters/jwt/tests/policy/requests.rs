@@ -119,3 +119,36 @@ fn a_forwarded_token_stays() {
     let expected = request::Decision::change(vec![Edit::set("x-user", "ann")]);
     assert_eq!(scene.show(&sign(&claims())), expected);
 }
+
+#[test]
+fn what_a_server_may_take_for_a_bearer_token_is_no_other_scheme() {
+    let mut scene = Scene::new(|config| config["required"] = json!(false));
+    let token = sign(&claims());
+    for (before, between, reason) in [
+        ("", " ", None),
+        ("", "   ", None),
+        ("", "\t", Some("jwt.malformed")),
+        ("", "\u{a0}", Some("jwt.malformed")),
+        ("", "\u{85}", Some("jwt.malformed")),
+        ("", "\u{3000}", Some("jwt.malformed")),
+        ("", ",", Some("jwt.malformed")),
+        ("", "\"", Some("jwt.malformed")),
+        ("\u{a0}", " ", Some("jwt.malformed")),
+        ("\u{85}\t", " ", Some("jwt.malformed")),
+    ] {
+        for scheme in ["Bearer", "bearer"] {
+            let field = format!("{before}{scheme}{between}{token}");
+            let decision = scene.ask(&[("authorization", field.as_bytes())]);
+            assert_eq!(decision.reason.as_deref(), reason, "{field}");
+        }
+    }
+    for field in ["Bearer", "Bearer\u{a0}"] {
+        let decision = scene.ask(&[("authorization", field.as_bytes())]);
+        assert_eq!(decision.reason.as_deref(), Some("jwt.malformed"), "{field}");
+    }
+    for field in [&format!("Bearer-x {token}"), &format!("BearerX{token}"), "Basic eA==", "", "\t"]
+    {
+        let decision = scene.ask(&[("authorization", field.as_bytes())]);
+        assert_eq!(decision, request::Decision::pass(), "{field}");
+    }
+}
