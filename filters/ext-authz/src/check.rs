@@ -21,6 +21,8 @@ pub enum CheckOutcome {
     Passes(Vec<Edit>),
     /// The service refused it with this reply.
     Refused(Reply),
+    /// The service was not asked: an application may read another value of this field than the service.
+    Ambiguous(String),
     /// The service gave no answer; why, and the reply for the client, which does not say it.
     Unavailable(String, Reply),
 }
@@ -30,11 +32,37 @@ const MAX_SAME: usize = 16;
 /// Bytes of the body of a refusal.
 const MAX_BODY_OCTETS: usize = 64 * 1024;
 
+/// Fields whose several lines are one list to everybody (RFC 9110 §5.3), or that the host joins (`cookie`). Of any other field an
+/// application may take one line, and the service another.
+const LISTS: &[&str] = &[
+    "accept",
+    "accept-charset",
+    "accept-encoding",
+    "accept-language",
+    "cache-control",
+    "content-encoding",
+    "content-language",
+    "cookie",
+    "if-match",
+    "if-none-match",
+    "pragma",
+    "prefer",
+];
+
+/// A header of `requestHeaders` that a request has more than once though it is no list.
+fn ambiguous<'a>(rules: &'a ExtAuthzRules, seen: View<'_>) -> Option<&'a str> {
+    let single = rules.ask.iter().filter(|name| !LISTS.contains(&name.as_str()));
+    single.map(String::as_str).find(|name| seen.headers(name).nth(1).is_some())
+}
+
 /// Asks about a request.
 pub fn check(rules: &ExtAuthzRules, seen: View<'_>, ask: &impl CheckService) -> CheckOutcome {
     let unavailable = |why: String| {
         CheckOutcome::Unavailable(why, reply(503).text("this request cannot be checked now\n"))
     };
+    if let Some(name) = ambiguous(rules, seen) {
+        return CheckOutcome::Ambiguous(name.to_owned());
+    }
     let answer = match ask.send(&question(rules, seen)) {
         Ok(answer) => answer,
         Err(why) => return unavailable(why),

@@ -5,7 +5,7 @@
 //! status of 2xx lets the request pass; any other below 500 is the answer for the client; everything else,
 //! silence included, refuses ([`check`]). It never fails open.
 
-use tamis_sdk::{ConfigError, Filter, Interest, Request, View, http_client, log, request};
+use tamis_sdk::{ConfigError, Filter, Interest, Request, View, http_client, log, reply, request};
 
 pub mod check;
 pub mod config;
@@ -56,6 +56,10 @@ impl Request for ExtAuthz {
             CheckOutcome::Passes(edits) => request::Decision::change(edits),
             CheckOutcome::Refused(reply) => {
                 request::Decision::answer(reply).because("ext-authz.denied")
+            }
+            CheckOutcome::Ambiguous(name) => {
+                let text = format!("the request has more than one {name}\n");
+                request::Decision::answer(reply(400).text(text)).because("ext-authz.ambiguous")
             }
             CheckOutcome::Unavailable(why, reply) => {
                 log::write(log::Level::Warn, &format!("the check failed: {why}"));

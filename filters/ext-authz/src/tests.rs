@@ -54,7 +54,6 @@ fn the_service_is_told_what_is_configured_and_who_asks() {
             (":scheme", "https"),
             ("@source.address", "192.0.2.1"),
             ("authorization", "Bearer a"),
-            ("authorization", "Bearer b"),
             ("cookie", "secret"),
             ("x-forwarded-for", "6.6.6.6"),
         ],
@@ -71,12 +70,39 @@ fn the_service_is_told_what_is_configured_and_who_asks() {
         told,
         [
             "authorization: Bearer a",
-            "authorization: Bearer b",
             "x-forwarded-host: shop.example",
             "x-forwarded-proto: https",
             "x-forwarded-for: 192.0.2.1",
         ]
     );
+}
+
+#[test]
+fn nobody_is_asked_about_a_field_of_which_an_application_may_read_another_line() {
+    let rules = |names: &str| {
+        let config = CONFIG.replacen('{', &format!(r#"{{"requestHeaders":[{names}],"#), 1);
+        ExtAuthzRules::check(&Config::parse(&config).unwrap()).unwrap()
+    };
+    for (asked, lines, refused) in [
+        (r#""authorization""#, &["authorization", "authorization"][..], Some("authorization")),
+        (r#""authorization""#, &["authorization"], None),
+        (r#""authorization""#, &["x-tenant", "x-tenant"], None),
+        (r#""X-Tenant", "cookie""#, &["cookie", "x-tenant", "x-tenant"], Some("x-tenant")),
+        (r#""accept", "prefer""#, &["accept", "accept", "prefer", "prefer"], None),
+        (r#""origin""#, &["origin", "origin"], Some("origin")),
+    ] {
+        let (rules, service) = (rules(asked), service(200, &[], b""));
+        let reads = rules.interest().reads;
+        let fields: Vec<_> = lines.iter().map(|name| (*name, b"a".as_slice())).collect();
+        let raw = packed(&reads, &fields);
+        let outcome = check::check(&rules, View::new(&raw, &reads), &service);
+        let ambiguous = match &outcome {
+            CheckOutcome::Ambiguous(name) => Some(name.as_str()),
+            _ => None,
+        };
+        assert_eq!(ambiguous, refused, "{asked}");
+        assert_eq!(service.asked.borrow().is_none(), refused.is_some(), "{asked}");
+    }
 }
 
 #[test]
