@@ -11,7 +11,7 @@ pub use content::ReceivedContent;
 pub(crate) use content::are_within_bounds;
 pub use keep_alive::{KeepAlive, PingTimes};
 pub use reader::ServedBody;
-pub(crate) use reader::{PlainBody, ReaderWatch, may_wait};
+pub(crate) use reader::{LOOK, PlainBody, ReaderWatch, TAKEN_MIN, may_wait};
 pub(crate) use send::{Piece, gives_up, poll_piece, poll_room, send_response};
 pub use send::{SendContentError, send_content};
 pub use upload_pace::UploadPace;

@@ -10,6 +10,9 @@ use std::rc::Rc;
 pub(super) const HANDSHAKES_UNPROVED_MAX: usize = 32;
 /// Handshakes in progress at once.
 pub(super) const HANDSHAKES_MAX: usize = 1_024;
+/// Handshakes in progress of one address: whoever has shown it leaves the others to others. Senders that are forged have no more
+/// than [`HANDSHAKES_UNPROVED_MAX`] together, so nobody takes those of somebody else.
+pub(super) const HANDSHAKES_OF_ADDRESS_MAX: usize = 128;
 /// Connections and handshakes of one address, of IPv6 a network of 64 bits.
 pub(super) const OF_ADDRESS_MAX: usize = 1_024;
 
@@ -28,15 +31,26 @@ pub(super) enum Admission {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     handshakes: Cell<usize>,
-    by_address: RefCell<HashMap<IpAddr, usize>>,
+    by_address: RefCell<HashMap<IpAddr, OfAddress>>,
+}
+
+/// What one address has.
+#[derive(Debug, Clone, Copy, Default)]
+struct OfAddress {
+    /// Connections and handshakes.
+    all: usize,
+    handshakes: usize,
 }
 
 impl Places {
     /// What becomes of a handshake of a client that has, or has not, shown that it has the address.
     pub(super) fn judge(&self, client: SocketAddr, proved: bool) -> Admission {
-        let taken = self.by_address.borrow().get(&counted(client.ip())).copied().unwrap_or(0);
+        let own = self.by_address.borrow().get(&counted(client.ip())).copied().unwrap_or_default();
         let handshakes = self.handshakes.get();
-        if taken >= OF_ADDRESS_MAX || handshakes >= HANDSHAKES_MAX {
+        if own.all >= OF_ADDRESS_MAX
+            || own.handshakes >= HANDSHAKES_OF_ADDRESS_MAX
+            || handshakes >= HANDSHAKES_MAX
+        {
             return Admission::Refuse;
         }
         if proved || handshakes < HANDSHAKES_UNPROVED_MAX {
@@ -49,11 +63,12 @@ impl Places {
     pub(super) fn take(self: &Rc<Self>, client: SocketAddr) -> (HandshakePlace, AddressPlace) {
         let address = counted(client.ip());
         let mut by_address = self.by_address.borrow_mut();
-        let taken = by_address.entry(address).or_default();
-        *taken = taken.saturating_add(1);
+        let own = by_address.entry(address).or_default();
+        own.all = own.all.saturating_add(1);
+        own.handshakes = own.handshakes.saturating_add(1);
         self.handshakes.set(self.handshakes.get().saturating_add(1));
-        let places = Rc::clone(self);
-        (HandshakePlace(Rc::clone(self)), AddressPlace { places, address })
+        let handshake = HandshakePlace { places: Rc::clone(self), address };
+        (handshake, AddressPlace { places: Rc::clone(self), address })
     }
 }
 
@@ -70,11 +85,18 @@ fn counted(address: IpAddr) -> IpAddr {
 
 /// A handshake in progress.
 #[derive(Debug)]
-pub(super) struct HandshakePlace(Rc<Places>);
+pub(super) struct HandshakePlace {
+    places: Rc<Places>,
+    address: IpAddr,
+}
 
 impl Drop for HandshakePlace {
     fn drop(&mut self) {
-        self.0.handshakes.set(self.0.handshakes.get().saturating_sub(1));
+        self.places.handshakes.set(self.places.handshakes.get().saturating_sub(1));
+        // An address without a connection or handshake is not known any more.
+        if let Some(own) = self.places.by_address.borrow_mut().get_mut(&self.address) {
+            own.handshakes = own.handshakes.saturating_sub(1);
+        }
     }
 }
 
@@ -88,9 +110,9 @@ pub(super) struct AddressPlace {
 impl Drop for AddressPlace {
     fn drop(&mut self) {
         let mut by_address = self.places.by_address.borrow_mut();
-        if let Some(taken) = by_address.get_mut(&self.address) {
-            *taken = taken.saturating_sub(1);
-            if *taken == 0 {
+        if let Some(own) = by_address.get_mut(&self.address) {
+            own.all = own.all.saturating_sub(1);
+            if own.all == 0 {
                 by_address.remove(&self.address);
             }
         }
@@ -130,13 +152,36 @@ mod tests {
     fn an_address_has_so_many_connections_and_ipv6_counts_by_network() {
         let places = Rc::new(Places::default());
         let of = |text: &str| -> SocketAddr { text.parse().unwrap() };
-        let connections: Vec<_> = (0..OF_ADDRESS_MAX)
-            .map(|number| places.take(of(&format!("[2001:db8::{number:x}]:1"))).1)
-            .collect();
+        let mut connections = Vec::new();
+        for number in 0..OF_ADDRESS_MAX {
+            let client = of(&format!("[2001:db8::{number:x}]:1"));
+            assert_eq!(places.judge(client, true), Admission::Answer, "{number}");
+            connections.push(places.take(client).1);
+        }
         assert_eq!(places.judge(of("[2001:db8::ffff:1]:9"), true), Admission::Refuse);
         assert_eq!(places.judge(of("[2001:db8:0:1::1]:9"), true), Admission::Answer);
         assert_eq!(places.judge(of("192.0.2.1:9"), true), Admission::Answer);
         drop(connections);
         assert_eq!(places.judge(of("[2001:db8::1]:9"), true), Admission::Answer);
+    }
+
+    #[test]
+    fn handshakes_that_one_address_leaves_open_are_a_part_of_all() {
+        let places = Rc::new(Places::default());
+        let slow: SocketAddr = "192.0.2.1:1".parse().unwrap();
+        let mut open = Vec::new();
+        while places.judge(slow, true) == Admission::Answer {
+            open.push(places.take(slow));
+        }
+        assert_eq!(open.len(), HANDSHAKES_OF_ADDRESS_MAX);
+        for number in 0..100 {
+            assert_eq!(places.judge(client(number), true), Admission::Answer, "{number}");
+        }
+        // One that is done leaves its place among the handshakes to the next.
+        let (handshake, _connection) = open.pop().unwrap();
+        drop(handshake);
+        assert_eq!(places.judge(slow, true), Admission::Answer);
+        drop(open);
+        assert_eq!(places.handshakes.get(), 0);
     }
 }

@@ -24,8 +24,9 @@ use crate::tls::{PeerIdentity, TlsError};
 const VERSION_1: u32 = 1;
 /// Bytes that a client may send on a stream, and on all of a connection, before somebody reads them; as over HTTP/2.
 const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
-/// Bytes of responses of a connection that are not acknowledged.
-const SEND_BYTES: u64 = 2 * 1024 * 1024;
+/// Bytes of responses of a connection that are not acknowledged. They are in no budget, so they are few: enough for 10 MB a second
+/// over 50 ms.
+pub(crate) const SEND_BYTES: u64 = 512 * 1024;
 /// Streams in one direction that a client may have open: it needs three (RFC 9114 §6.2), and some open another one that means
 /// nothing.
 const CLIENT_UNI_STREAMS: u32 = 8;

@@ -5,6 +5,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
 
+mod acknowledged;
 mod body;
 mod code;
 mod control;
@@ -151,7 +152,8 @@ impl Server {
         self.next_request = self.next_request.max(id.saturating_add(ID_STEP));
         let (state, served) = (Rc::clone(&self.state), (Rc::clone(handler), Rc::clone(info)));
         // The end of the connection ends its streams, so nobody waits for the handle.
-        drop(tokio::task::spawn_local(stream::serve((send, receive), state, self.streams, served)));
+        let streams = (self.quic().clone(), send, receive);
+        drop(tokio::task::spawn_local(stream::serve(streams, state, self.streams, served)));
     }
 
     /// Says that requests should go elsewhere. The last one is named a round trip later, so that those in transit are answered.

@@ -11,10 +11,10 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep};
 
 /// Between two looks at a client that is waited for.
-pub(super) const LOOK: Duration = Duration::from_secs(1);
+pub(crate) const LOOK: Duration = Duration::from_secs(1);
 /// Octets that a client has to take between two looks to count as one that reads: a byte now and then would keep what the
 /// response holds for ever.
-pub(super) const TAKEN_MIN: usize = 4 * 1024;
+pub(crate) const TAKEN_MIN: usize = 4 * 1024;
 /// How long a client may take nothing, unless the body says otherwise: as long as nginx's `send_timeout`.
 const READER_PAUSE_MAX: Duration = Duration::from_secs(60);
 

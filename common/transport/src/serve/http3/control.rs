@@ -90,7 +90,14 @@ pub(super) fn accept(stream: RecvStream, state: Rc<ConnectionState>) {
 
 async fn listen(mut reader: FrameReader) -> Result<(), Http3Error> {
     let state = Rc::clone(reader.state());
-    let Some(kind) = poll_fn(|cx| reader.poll_integer(cx)).await? else { return Ok(()) };
+    let kind = match poll_fn(|cx| reader.poll_integer(cx)).await {
+        Ok(Some(kind)) => kind,
+        // It is of no use either, whatever its type was to be.
+        ended => {
+            state.spend()?;
+            return ended.map(drop);
+        }
+    };
     let critical = match kind {
         CONTROL | ENCODER | DECODER => {
             if !state.begin(kind) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use http::{Request, Response, StatusCode};
-use quinn::{RecvStream, SendStream};
+use quinn::{Connection, RecvStream, SendStream};
 use tamis_ambient::Clock;
 use thiserror::Error as ThisError;
 
@@ -45,6 +45,9 @@ enum StreamError {
     /// The client gave it up, or its connection broke.
     #[error("the client is gone")]
     Gone(#[source] Http3Error),
+    /// The client wants no more of a response that had begun, or its connection broke.
+    #[error("the client left its response")]
+    Left(#[source] Http3Error),
     /// What the client sent breaks a rule.
     #[error("the request is malformed: {0}")]
     Malformed(&'static str),
@@ -71,7 +74,7 @@ struct Arrived {
 
 /// Serves a stream to its end. Handler and response are dropped when the client gives the stream up.
 pub(super) async fn serve<H, B>(
-    (send, receive): (SendStream, RecvStream),
+    (connection, send, receive): (Connection, SendStream, RecvStream),
     state: Rc<ConnectionState>,
     limits: StreamLimits,
     (handler, info): (Rc<H>, Rc<ConnectionInfo>),
@@ -81,7 +84,7 @@ pub(super) async fn serve<H, B>(
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let open = state.open();
-    let mut writer = StreamWriter::new(send);
+    let mut writer = StreamWriter::new(send, connection);
     let reader = RequestReader::new(receive, Rc::clone(&state), limits.section);
     let outcome = match arrive(reader, &mut writer, limits).await {
         Ok(Some(arrived)) => respond(arrived, writer, (&state, open), &*handler, &info).await,
@@ -123,7 +126,7 @@ async fn arrive(
         }
     };
     match head {
-        Ok(head) => request(head, reader, writer, limits.section).await.map(Some),
+        Ok(head) => request(head, reader, writer, limits).await.map(Some),
         Err(HeadError::Malformed(rule)) => {
             end_both(&mut reader, writer, Code::Message);
             Err(StreamError::Malformed(rule))
@@ -170,7 +173,7 @@ async fn request(
     head: Request<()>,
     mut reader: RequestReader,
     writer: &mut StreamWriter,
-    most: usize,
+    limits: StreamLimits,
 ) -> Result<Arrived, StreamError> {
     let need = ResponseNeed::of(head.method());
     let side = Rc::new(StreamSide::new(need == ResponseNeed::Tunnel));
@@ -184,10 +187,14 @@ async fn request(
     }
     // The head was judged, its length among it.
     let length = head::content_length(&parts.headers).unwrap_or_default();
-    // The end of the stream mostly comes with the head, and then there is no content.
-    let first = match poll_fn(|cx| Poll::Ready(reader.poll_part(cx))).await {
-        Poll::Ready(part) => Some(part.map_err(StreamError::Gone)?),
-        Poll::Pending => None,
+    let first = match length {
+        // Nobody reads what is stated to be nothing, so it is looked at here.
+        Some(0) => Some(no_content(&mut reader, writer, limits.head_timeout).await?),
+        // The end of the stream mostly comes with the head, and then there is no content.
+        _ => match poll_fn(|cx| Poll::Ready(reader.poll_part(cx))).await {
+            Poll::Ready(part) => Some(part.map_err(StreamError::Gone)?),
+            Poll::Pending => None,
+        },
     };
     let body = match first {
         Some(Part::End) if length.unwrap_or(0) == 0 => StreamBody::empty(Rc::clone(&side)),
@@ -196,13 +203,40 @@ async fn request(
             return Err(StreamError::Malformed("content is as long as its head says"));
         }
         first => {
-            let begun = BegunContent { reader, first, length, most };
+            let begun = BegunContent { reader, first, length, most: limits.section };
             StreamBody::new(Rc::clone(&side), begun, &parts.headers)
         }
     };
     let flaw = body.flaw();
     let request = Request::from_parts(parts, RequestBody::http3(body));
     Ok(Arrived { request, side, flaw, need, through: None })
+}
+
+/// What follows a head that states no content: the end, or trailers. It has to come in the time of a head.
+async fn no_content(
+    reader: &mut RequestReader,
+    writer: &mut StreamWriter,
+    time: Duration,
+) -> Result<Part, StreamError> {
+    let part = poll_fn(|cx| {
+        loop {
+            match ready!(reader.poll_part(cx)) {
+                Ok(Part::Content(octets)) if octets.is_empty() => {}
+                part => return Poll::Ready(part),
+            }
+        }
+    });
+    match tokio::time::timeout(time, part).await {
+        Ok(Ok(Part::Content(_))) => {
+            end_both(reader, writer, Code::Message);
+            Err(StreamError::Malformed("content is as long as its head says"))
+        }
+        Ok(part) => part.map_err(StreamError::Gone),
+        Err(_elapsed) => {
+            end_both(reader, writer, Code::RequestIncomplete);
+            Err(StreamError::Late)
+        }
+    }
 }
 
 /// Whatever way a stream ends, nothing wakes its task after that.
@@ -239,6 +273,8 @@ where
     writer.put_section(&head::response(parts.status, &parts.headers));
     match (after, tunnel, through) {
         (AfterHead::Tunnel, Some(tunnel), Some(through)) => {
+            // The client waits for it, and whoever has the tunnel may wait for the client.
+            poll_fn(|cx| Poll::Ready(writer.write_some(cx))).await.map_err(StreamError::Left)?;
             let stream = StreamTunnel::new(writer, through, open);
             // Nobody may wait any more: then the stream is reset with it.
             drop(tunnel.send(ServerTunnel::new(stream, BytesMut::new())));
@@ -295,7 +331,7 @@ where
     poll_fn(|cx| {
         loop {
             if let Poll::Ready(gone) = writer.poll_gone(cx) {
-                return Poll::Ready(Err(StreamError::Gone(gone)));
+                return Poll::Ready(Err(StreamError::Left(gone)));
             }
             if writer.has_waiting() {
                 let Poll::Ready(written) = writer.poll_write(cx) else {
@@ -306,7 +342,7 @@ where
                     writer.reset(Code::RequestCancelled);
                     return Poll::Ready(Err(StreamError::Unread));
                 };
-                reader.took(written.map_err(StreamError::Gone)?);
+                reader.took(written.map_err(StreamError::Left)?);
                 continue;
             }
             let Some(body) = body.as_mut().as_pin_mut().filter(|_| !last) else {

@@ -298,6 +298,7 @@ async fn what_has_no_one_reading_ends_its_stream_alone() {
         (get(&[("content-length", "1"), ("content-length", "2")]), MESSAGE),
         (post("2", b"a"), MESSAGE),
         (post("1", b"ab"), MESSAGE),
+        (post("0", b"a"), MESSAGE),
         (trailed(&[(":path", "/")]), MESSAGE),
         (trailed(&[("connection", "close")]), MESSAGE),
         (trailed(&[("a", "b"); 33]), MESSAGE),
@@ -507,6 +508,26 @@ async fn a_client_that_gives_up_more_than_it_is_answered_is_sent_away() {
 }
 
 #[tokio::test]
+async fn a_client_may_leave_as_many_responses_as_it_likes_once_they_began() {
+    let handler = async |_: Request<RequestBody>, _: &ConnectionInfo| {
+        let endless = || Ok::<_, Failure>(Frame::data(Bytes::from_static(&[0; 1_000])));
+        Response::new(Frames::new(stream::repeat_with(endless)))
+    };
+    let limits = ServeLimits { max_idle_frames: 100, ..ServeLimits::default() };
+    let (_, _served) = serving(limits, handler, async |client| {
+        for number in 0..500 {
+            let (mut send, mut receive) = client.connection.open_bi().await.unwrap();
+            send.write_all(&request("GET", "/", &[])).await.unwrap();
+            send.finish().unwrap();
+            receive.read_exact(&mut [0; 1_000]).await.unwrap();
+            receive.stop(VarInt::from_u32(0x10c)).unwrap();
+            assert!(client.connection.close_reason().is_none(), "{number}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn frames_without_end_that_mean_nothing_send_a_client_away() {
     for unit in [frame(0x21, b""), frame(frames::DATA, b"")] {
         let limits = ServeLimits { max_idle_frames: 100, ..ServeLimits::default() };
@@ -514,6 +535,27 @@ async fn frames_without_end_that_mean_nothing_send_a_client_away() {
             let octets = [request("POST", "/", &[]), unit.repeat(10_000)].concat();
             let _sent_away = client.ask(&octets).await;
             assert_eq!(client.closed().await, Code::ExcessiveLoad as u64, "{unit:?}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn streams_in_one_direction_without_end_send_a_client_away_whether_they_have_a_type_or_not() {
+    for octets in [&[][..], &[0x21]] {
+        let limits = ServeLimits { max_idle_frames: 100, ..ServeLimits::default() };
+        let (_, _served) = serving(limits, echo, async |client| {
+            for number in 0..10_000 {
+                let Ok(mut stream) = client.connection.open_uni().await else { break };
+                // Both fail once the client was sent away.
+                let _written = stream.write_all(octets).await;
+                let _ended = if number % 2 == 0 {
+                    stream.finish()
+                } else {
+                    stream.reset(VarInt::from_u32(0))
+                };
+            }
+            assert_eq!(client.closed().await, Code::ExcessiveLoad as u64, "{octets:?}");
         })
         .await;
     }
@@ -710,6 +752,37 @@ async fn a_tunnel_is_the_content_of_its_stream() {
         let plain = section(&[(":method", "CONNECT"), (":authority", "a.test:1")]);
         let plain = client.ask(&frame(frames::HEADERS, &plain)).await.unwrap();
         assert_eq!(plain.heads, [501]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_tunnel_is_open_before_either_side_says_anything() {
+    let handler = async |mut request: Request<RequestBody>, _: &ConnectionInfo| {
+        let tunnel = PendingTunnel::of(&mut request);
+        drop(spawn_local(async move {
+            let mut tunnel = tunnel.await.unwrap();
+            let mut octets = [0; 1];
+            // It writes nothing before the client did.
+            tunnel.read_exact(&mut octets).await.unwrap();
+            tunnel.write_all(&octets).await.unwrap();
+            tunnel.shutdown().await.unwrap();
+        }));
+        whole("")
+    };
+    let (_, _served) = serving(ServeLimits::default(), handler, async |client| {
+        let (mut send, mut receive) = client.connection.open_bi().await.unwrap();
+        send.write_all(&request("CONNECT", "/", &[(":protocol", "websocket")])).await.unwrap();
+        let mut octets = vec![0; 2];
+        receive.read_exact(&mut octets).await.unwrap();
+        let mut rest = vec![0; usize::from(octets[1])];
+        receive.read_exact(&mut rest).await.unwrap();
+        octets.append(&mut rest);
+        assert_eq!(answer_of(&octets).heads, [200]);
+        send.write_all(&frame(frames::DATA, b"a")).await.unwrap();
+        send.finish().unwrap();
+        let octets = receive.read_to_end(100).await.unwrap();
+        assert_eq!(answer_of(&octets).content, b"a");
     })
     .await;
 }

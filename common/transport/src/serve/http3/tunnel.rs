@@ -47,6 +47,8 @@ impl AsyncRead for StreamTunnel {
         out: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        // What the client's window had no room for: nobody may write anything more before something is read.
+        this.writer.write_some(cx).map_err(failed)?;
         while this.read.is_empty() && !this.read_all {
             match ready!(this.reader.poll_part(cx)).map_err(failed)? {
                 Part::Content(octets) => this.read = octets,

@@ -6,16 +6,19 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use quinn::{SendStream, StoppedError, VarInt, WriteError};
+use quinn::{Connection, SendStream, StoppedError, VarInt, WriteError};
 
+use super::acknowledged::AcknowledgementWatch;
 use super::code::Code;
 use super::error::Http3Error;
 use super::frames;
+use crate::streams::LOOK;
 
 type Stopped = Pin<Box<dyn Future<Output = Result<Option<VarInt>, StoppedError>>>>;
 
 /// Sends frames on a stream.
 pub(super) struct StreamWriter {
+    connection: Connection,
     stream: SendStream,
     /// Ready once the client takes no more, or has all.
     stopped: Stopped,
@@ -26,9 +29,9 @@ pub(super) struct StreamWriter {
 }
 
 impl StreamWriter {
-    pub(super) fn new(stream: SendStream) -> Self {
+    pub(super) fn new(stream: SendStream, connection: Connection) -> Self {
         let stopped = Box::pin(stream.stopped());
-        Self { stream, stopped, waiting: VecDeque::new(), over: false }
+        Self { connection, stream, stopped, waiting: VecDeque::new(), over: false }
     }
 
     /// A field section follows.
@@ -87,9 +90,19 @@ impl StreamWriter {
         let _ended = self.stream.finish();
     }
 
-    /// Waits until the client has everything, or takes no more.
+    /// Waits until the client has everything, or takes no more. One that takes next to nothing of it for too long loses the rest:
+    /// QUIC keeps what was not acknowledged.
     pub(super) async fn taken(&mut self) {
-        let _stopped = self.stopped.as_mut().await;
+        let mut watch: Option<AcknowledgementWatch> = None;
+        while tokio::time::timeout(LOOK, self.stopped.as_mut()).await.is_err() {
+            let stats = self.connection.stats();
+            let (acks, sent) = (stats.frame_rx.acks, stats.udp_tx.bytes);
+            let watch = watch.get_or_insert_with(|| AcknowledgementWatch::new(acks, sent));
+            if !watch.may_wait(acks, sent) {
+                self.reset(Code::RequestCancelled);
+                return;
+            }
+        }
     }
 
     /// Ends the stream before its time.
