@@ -11,6 +11,9 @@ use tokio::time::{Instant, Sleep};
 
 use super::reader::{LOOK, TAKEN_MIN};
 
+/// Looks for which what came at once may last: uploads come in bursts, and one that is quicker than it has to be may pause.
+const BURST_LOOKS: usize = 8;
+
 /// Watches a client whose body is waited for; costs nothing while there is something to read. Only the time counts in which
 /// somebody waits for the client, so that nobody is blamed for an upstream that does not read.
 #[derive(Debug, Default)]
@@ -19,7 +22,7 @@ pub struct UploadPace {
     waits: Option<(Instant, Pin<Box<Sleep>>)>,
     /// Time waited since the last look.
     waited: Duration,
-    /// Octets that came since the last look.
+    /// Octets that came since the last look, and what is left of those before.
     came: usize,
     /// Time for which it has sent next to nothing.
     silent: Duration,
@@ -35,7 +38,7 @@ impl UploadPace {
     }
 
     /// Ready once the client has sent less than 4 KiB a second for longer than `may_wait` allows, which is asked about once in
-    /// each second; call it while the client is waited for.
+    /// each second; call it while the client is waited for. What it sent before beyond that counts for up to 8 seconds.
     pub fn poll_look(
         &mut self,
         cx: &mut Context<'_>,
@@ -49,7 +52,9 @@ impl UploadPace {
             };
             ready!(look.as_mut().poll(cx));
             (self.waits, self.waited) = (None, Duration::ZERO);
-            let sends = std::mem::take(&mut self.came) >= TAKEN_MIN;
+            let left = self.came.checked_sub(TAKEN_MIN);
+            self.came = left.unwrap_or(0).min(TAKEN_MIN.saturating_mul(BURST_LOOKS));
+            let sends = left.is_some();
             self.silent = if sends { Duration::ZERO } else { self.silent.saturating_add(LOOK) };
             if !sends && !may_wait(self.silent) {
                 return Poll::Ready(());
@@ -63,12 +68,11 @@ mod tests {
     use super::*;
     use std::future::poll_fn;
 
-    /// Seconds after which a client is given up that sends so many octets each half second, to somebody who needs so long
-    /// for each piece.
-    async fn given_up(sends: usize, needs: Duration) -> Option<u64> {
+    /// Seconds after which a client is given up that sends so many octets at once, to somebody who needs so long for each piece.
+    async fn given_up(sends: usize, each: Duration, needs: Duration) -> Option<u64> {
         let began = Instant::now();
         let mut pace = UploadPace::default();
-        let mut tick = tokio::time::interval(Duration::from_millis(500));
+        let mut tick = tokio::time::interval(each);
         let ended = async {
             loop {
                 let over = poll_fn(|cx| {
@@ -90,16 +94,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_sends_next_to_nothing_is_waited_for_as_long_as_allowed() {
-        for (sends, needs, over) in [
-            (0, 0, Some(5)),
-            (1, 0, Some(5)),
-            (1_000, 0, Some(5)),
-            (2_048, 0, None),
+        for (sends, each, needs, over) in [
+            (0, 500, 0, Some(5)),
+            (1, 500, 0, Some(5)),
+            (1_000, 500, 0, Some(5)),
+            (2_048, 500, 0, None),
+            // Bursts, by what they come to.
+            (40 << 10, 2_000, 0, None),
+            (64 << 10, 1_500, 0, None),
+            (36 << 10, 9_000, 0, None),
+            (1 << 20, 20_000, 0, Some(14)),
             // Whoever reads slowly waits for nobody: the next piece is there.
-            (1, 1_000, None),
+            (1, 500, 1_000, None),
         ] {
-            let found = given_up(sends, Duration::from_millis(needs)).await;
-            assert_eq!(found, over, "{sends} octets, {needs} ms");
+            let [each, needs] = [each, needs].map(Duration::from_millis);
+            let found = given_up(sends, each, needs).await;
+            assert_eq!(found, over, "{sends} octets each {each:?}, {needs:?}");
         }
     }
 }
