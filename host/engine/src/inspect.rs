@@ -2,7 +2,7 @@
 
 use crate::error::printable;
 use crate::inspection::Inspection;
-use crate::{Contract, EngineError, Hook};
+use crate::{Contract, EngineError, Hook, function_bounds};
 use std::sync::Arc;
 use tamis_resources::MAX_COMPONENT_BYTES;
 use wasmparser::{ComponentExternalKind, Encoding, Parser, Payload, Validator, WasmFeatures};
@@ -44,8 +44,8 @@ impl<'a> InspectedComponent<'a> {
 /// Reads and validates a component without compiling or running anything.
 ///
 /// # Errors
-/// The bytes are not a valid component, are too long, are precompiled code, do not export `lifecycle`, or
-/// import something unknown to this host.
+/// The bytes are not a valid component, are too long, are precompiled code, do not export `lifecycle`,
+/// import something unknown to this host, or have functions that would take the compiler too long.
 pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
     let invalid = |rule: String| Err(EngineError::Invalid { rule });
     if bytes.len() as u64 > MAX_COMPONENT_BYTES {
@@ -89,6 +89,9 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, EngineError> {
     found.contract = contract.unwrap_or(Contract::NEWEST);
     if let Err(error) = Validator::new_with_features(features()).validate_all(bytes) {
         return invalid(printable(&error.to_string(), MAX_RULE));
+    }
+    if let Err(rule) = function_bounds::check(bytes) {
+        return invalid(printable(&rule, MAX_RULE));
     }
     found.hooks.sort_unstable();
     found.hooks.dedup();

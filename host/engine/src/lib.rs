@@ -41,6 +41,7 @@ mod exports;
 mod fetch;
 mod field;
 mod filter;
+mod function_bounds;
 mod grant;
 mod hooks;
 mod host;
