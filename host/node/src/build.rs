@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::node_resources::NodeResources;
 use crate::refusal_text::refusal;
 use crate::store::ArtifactStore;
-use crate::ticks::{RunningTicks, TickStarter};
+use crate::ticks::{FirstTicks, RunningTicks, TickStarter};
 use compile::SlotContent;
 use former::MadeFilter;
 use make::KeptState;
@@ -47,6 +47,8 @@ pub(crate) struct Builder {
     pub(crate) fetch: Arc<dyn HttpFetch>,
     pub(crate) secrets: Secrets,
     pub(crate) ticks: TickStarter,
+    /// Of the filters that this build makes.
+    first_ticks: FirstTicks,
     states: HashMap<String, KeptState>,
     good: HashMap<String, LastGoodFilter>,
     /// Those that were made for slots, and may still be in use.
@@ -185,6 +187,7 @@ impl Builder {
             fetch,
             secrets,
             ticks,
+            first_ticks: FirstTicks::default(),
             states,
             good,
             made: Vec::new(),
@@ -214,6 +217,7 @@ impl Builder {
                 self.place_shadow(candidate, content, built);
             }
         }
+        self.first_ticks.wait(self.clock);
         self.end_distrusted(&built, rules);
         self.forget(wanted);
         built

@@ -114,8 +114,10 @@ impl Builder {
         let ReadyArtifact { proven, .. } = ready;
         let kept = KeptState::of(&filter, &proven.verified);
         self.states.insert(wanted.slot.to_owned(), kept);
-        // What it fetches before its first exchange (such as keys) is available when the exchange comes.
-        let ticking = filter.has(Hook::Tick).then(|| Arc::new(self.ticks.start(&filter)));
+        // What it fetches before its first exchange (such as keys) is available when the exchange comes: the end of the build
+        // waits for it.
+        let Self { ticks, first_ticks, .. } = self;
+        let ticking = filter.has(Hook::Tick).then(|| Arc::new(ticks.start(&filter, first_ticks)));
         let proof = Arc::new(KeptProof {
             manifest: proven.artifact.manifest.clone(),
             bundles: proven.artifact.bundles.clone(),

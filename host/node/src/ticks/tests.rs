@@ -24,7 +24,7 @@ impl HttpFetch for CountingClient {
     }
 }
 
-fn jwt(fetch: Arc<CountingClient>) -> Filter {
+fn jwt(fetch: Arc<dyn HttpFetch>) -> Filter {
     let config = json!({ "issuers": [{
         "issuer": "https://idp.example", "audiences": ["test"], "algorithms": ["ES256"],
         "jwks": { "url": "https://idp.example/keys", "refresh": "5m" },
@@ -51,10 +51,12 @@ fn jwt(fetch: Arc<CountingClient>) -> Filter {
 #[test]
 fn the_first_tick_is_done_when_a_filter_is_staged_and_its_work_ends_with_it() {
     let fetch = Arc::new(CountingClient::default());
-    let filter = jwt(Arc::clone(&fetch));
+    let filter = jwt(Arc::clone(&fetch) as _);
     assert_eq!(fetch.0.load(Ordering::SeqCst), 0, "the self-test calls nobody");
     let ticks = TickStarter::new().unwrap();
-    let ticking = ticks.start(&filter);
+    let mut firsts = FirstTicks::default();
+    let ticking = ticks.start(&filter, &mut firsts);
+    firsts.wait(Clock::system());
     assert!(fetch.0.load(Ordering::SeqCst) >= 1, "keys are fetched before the first exchange");
 
     drop((ticking, filter));
@@ -69,8 +71,33 @@ fn the_first_tick_is_done_when_a_filter_is_staged_and_its_work_ends_with_it() {
 fn filters_that_work_in_the_background_do_not_hold_each_other_up() {
     let (one, two) = (Arc::new(CountingClient::default()), Arc::new(CountingClient::default()));
     let ticks = TickStarter::new().unwrap();
-    let first = ticks.start(&jwt(Arc::clone(&one)));
-    let second = ticks.clone().start(&jwt(Arc::clone(&two)));
+    let mut firsts = FirstTicks::default();
+    let first = ticks.start(&jwt(Arc::clone(&one) as _), &mut firsts);
+    let second = ticks.clone().start(&jwt(Arc::clone(&two) as _), &mut firsts);
+    firsts.wait(Clock::system());
     assert!(one.0.load(Ordering::SeqCst) >= 1 && two.0.load(Ordering::SeqCst) >= 1);
     drop((first, second));
+}
+
+/// A client whose server never answers.
+struct SilentClient;
+
+impl HttpFetch for SilentClient {
+    fn fetch(&self, _: FetchRequest) -> FetchFuture {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn however_many_first_ticks_hang_a_change_waits_once() {
+    let ticks = TickStarter::new().unwrap();
+    let mut firsts = FirstTicks::default();
+    let running: Vec<_> =
+        (0..4).map(|_| ticks.start(&jwt(Arc::new(SilentClient)), &mut firsts)).collect();
+    let began = Instant::now();
+    firsts.wait(Clock::system());
+    // One after the other they would take 20 s.
+    let took = began.elapsed();
+    assert!(took < FIRST_MAX * 3, "{took:?}");
+    drop(running);
 }
