@@ -330,16 +330,6 @@ impl Proxy {
         Ok(())
     }
 
-    /// The generation that serves now.
-    pub fn generation(&self) -> Arc<Generation> {
-        self.inner.generation.load_full()
-    }
-
-    /// Why HTTP/3 is not served where a listener should serve it; each with its listener and the way out.
-    pub fn http3_problems(&self) -> Vec<String> {
-        lock(&self.inner.http3).problems()
-    }
-
     /// The actual address of a listener: with the port that the system chose if it was 0.
     pub fn address(&self, listener: &str) -> Option<Address> {
         lock(&self.inner.local).get(listener).cloned()
