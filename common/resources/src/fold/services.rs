@@ -14,54 +14,6 @@ use crate::plan::{
 };
 
 impl<'a> Fold<'a> {
-    /// Checks what a schema cannot express about services.
-    pub(super) fn check_services(&mut self) {
-        for (document, spec) in self.all::<ServiceSpec>() {
-            let mut seen = Vec::new();
-            for (at, port) in spec.ports.iter().enumerate() {
-                let before = spec.ports.iter().take(at);
-                if let Some(name) = &port.name
-                    && before.into_iter().any(|other| other.name.as_ref() == Some(name))
-                {
-                    let message = format!("two ports have the name `{name}`; write another");
-                    let pointer = format!("/spec/ports/{at}/name");
-                    let problem = document.problem("service.ports", &pointer, message);
-                    self.fail(document, ACCEPTED, "Invalid", problem);
-                }
-                if seen.contains(&port.port) {
-                    let message = format!("port {} is listed twice; keep one", port.port);
-                    let problem = document.problem(
-                        "service.ports",
-                        &format!("/spec/ports/{at}/port"),
-                        message,
-                    );
-                    self.fail(document, ACCEPTED, "Invalid", problem);
-                }
-                seen.push(port.port);
-            }
-            self.check_tcp(document, spec);
-            self.check_capture(document, spec);
-            if !is_meshed(spec) {
-                continue;
-            }
-            if spec.ports.iter().skip(1).any(|port| !port.is_tcp()) {
-                let message =
-                    "of a service with sidecars, only the first port may be other than tcp";
-                let problem = document
-                    .problem("service.ports", "/spec/ports", message)
-                    .help("write this port first, and one Service for each further port");
-                self.fail(document, ACCEPTED, "Invalid", problem);
-            }
-            if spec.identity.is_none() {
-                let message = "a service with sidecars needs `identity`: the mesh uses only mTLS";
-                let problem = document.problem("service.identity", "/spec", message).help(
-                    "write `identity`, a SPIFFE id; its sidecars prove it with the SVID that they join the mesh with, or with the files in `tls`",
-                );
-                self.fail(document, ACCEPTED, "Invalid", problem);
-            }
-        }
-    }
-
     /// All services; the local one first. Of `tcp` ports, only those that this proxy's application calls, which are all
     /// if its connections are captured, and of a gateway those that its routes lead to.
     pub(super) fn services(
@@ -143,6 +95,17 @@ impl<'a> Fold<'a> {
             self.fail(document, RESOLVED, "InvalidCertificateRef", problem);
         }
         plans
+    }
+
+    /// The `tcp` ports that a sidecar must reach because its application may connect to any.
+    fn captured_ports(&self, place: &PlannedProxy<'a>) -> Vec<(String, &'a ServicePort)> {
+        if place.capture().is_none() {
+            return Vec::new();
+        }
+        let services = self.all::<ServiceSpec>().into_iter();
+        let ports = services
+            .flat_map(|(document, spec)| tcp_ports(spec).map(move |port| (document.key(), port)));
+        ports.collect()
     }
 
     fn policies(&mut self) -> BTreeMap<String, PolicyPlan> {
@@ -245,7 +208,7 @@ pub(super) fn ports(spec: &ServiceSpec) -> Vec<&ServicePort> {
     spec.ports.iter().take(most).filter(|port| !port.is_tcp()).collect()
 }
 
-fn is_meshed(spec: &ServiceSpec) -> bool {
+pub(super) fn is_meshed(spec: &ServiceSpec) -> bool {
     spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some())
 }
 
