@@ -17,6 +17,7 @@ mod grants;
 mod listeners;
 mod problems;
 mod reach;
+mod router_config;
 mod routes;
 mod service_checks;
 mod services;
