@@ -8,7 +8,7 @@ use tamis_director::{
     LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, RecordBody, State,
 };
 use tamis_resources::NodeName;
-use tamis_sync::{CallCounts, ComparisonReport, Hello, NodeReport, PushOutcome, SlotStatistics};
+use tamis_sync::{CallCounts, ChangeOutcome, ComparisonReport, Hello, NodeReport, SlotStatistics};
 use tokio::sync::watch;
 
 use crate::plane::control::Control;
@@ -504,7 +504,7 @@ impl ConnectedProxy {
     ///
     /// # Errors
     /// [`ApiProblem`] when it names another proxy.
-    pub fn outcome(&self, outcome: PushOutcome, revision: u64) -> Result<(), ApiProblem> {
+    pub fn outcome(&self, outcome: ChangeOutcome, revision: u64) -> Result<(), ApiProblem> {
         let why = if outcome.taken { None } else { Some(outcome.why.unwrap_or_default()) };
         self.with(|member| {
             member.accepted_revision =
