@@ -8,6 +8,9 @@
 //! assert_eq!(refused.sentence(), "it has no pin (set by the lock); write one with `tamis pin`");
 //! ```
 
+// Whoever reads a function has all of it in view; a table says that it is one.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 

@@ -5,6 +5,9 @@
 //! what its page may read, and the response says so. The fields of the protocol belong to this filter; what
 //! an upstream writes there is replaced.
 
+// Whoever reads a function has all of it in view; a table says that it is one.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 use tamis_sdk::{
     ConfigError, Edit, Filter, Interest, Method, Reply, Request, Response, Responses, View, reply,
     request, response,

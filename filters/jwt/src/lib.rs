@@ -8,6 +8,9 @@
 //!
 //! The logic knows the host only through the traits in [`tamis_jose::host`], so that it runs natively in tests.
 
+// Whoever reads a function has all of it in view; a table says that it is one.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 pub mod cache;
 pub mod claims;
 pub mod component;

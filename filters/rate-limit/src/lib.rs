@@ -4,6 +4,9 @@
 //! for ([`key`]). Clients learn what is left from `RateLimit` and `RateLimit-Policy`
 //! (draft-ietf-httpapi-ratelimit-headers-10; [`fields`]).
 
+// Whoever reads a function has all of it in view; a table says that it is one.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
+
 use tamis_sdk::{
     ConfigError, Edit, Filter, Interest, Request, Response, View, exchange_state, quota, reply,
     request, response,

@@ -4,6 +4,8 @@
 //! [`Recorder`], which drops records rather than delay a request. Nothing here opens a socket: who serves the text of the
 //! metrics is the caller's choice.
 
+// Whoever reads a function has all of it in view; a table says that it is one.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,
     expect(

@@ -4,6 +4,8 @@
 //! generations; connections belong to one worker's [`Upstreams`]. This crate enforces circuits and budgets
 //! but decides nothing about them: when a decision is due it returns an [`BreakerQuestion`].
 
+// Whoever reads a function has all of it in view; a table says that it is one.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,
     expect(

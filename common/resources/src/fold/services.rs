@@ -24,21 +24,7 @@ impl<'a> Fold<'a> {
         let policies = self.policies();
         let backend_tls = self.backend_tls();
         let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
-        let mut plans = Vec::new();
-        if let PlannedProxy::Sidecar(document, spec, index) = place
-            && let Some(endpoint) = spec.endpoints.get(*index)
-        {
-            let key = document.key();
-            for port in ports(spec).into_iter().take(1).chain(tcp_ports(spec)) {
-                let Some(address) = application(spec, endpoint, port.port) else { continue };
-                plans.push(ServicePlan {
-                    name: local_name(&key, port.port),
-                    protocol: protocol(port.protocol, port.port),
-                    endpoints: vec![EndpointPlan { address, weight: 1, tls: None }],
-                    policy: policy(&key),
-                });
-            }
-        }
+        let mut plans = applications(place, &policy);
         let called = self.called(place).into_iter().map(|one| (one.key, one.port));
         let called: Vec<(String, &ServicePort)> =
             called.chain(self.captured_ports(place)).chain(streams.ports(place)).collect();
@@ -132,6 +118,23 @@ impl<'a> Fold<'a> {
         let kept = claims.into_iter().zip(found).zip(lost).filter(|(_, lost)| !lost);
         kept.map(|(((key, _), policy), _)| (key, policy)).collect()
     }
+}
+
+/// The application behind a sidecar: a service for each of its ports.
+fn applications(place: &PlannedProxy<'_>, policy: &dyn Fn(&str) -> PolicyPlan) -> Vec<ServicePlan> {
+    let PlannedProxy::Sidecar(document, spec, index) = place else { return Vec::new() };
+    let Some(endpoint) = spec.endpoints.get(*index) else { return Vec::new() };
+    let key = document.key();
+    let plan = |port: &ServicePort| {
+        let address = application(spec, endpoint, port.port)?;
+        Some(ServicePlan {
+            name: local_name(&key, port.port),
+            protocol: protocol(port.protocol, port.port),
+            endpoints: vec![EndpointPlan { address, weight: 1, tls: None }],
+            policy: policy(&key),
+        })
+    };
+    ports(spec).into_iter().take(1).chain(tcp_ports(spec)).filter_map(plan).collect()
 }
 
 /// Endpoints as a policy has them reached.

@@ -4,7 +4,7 @@ use super::attachment::{Target, guards};
 use super::routes::Route;
 use super::{Fold, RESOLVED};
 use crate::document::{Document, UnusableReach};
-use crate::kinds::{FilterAttachmentSpec, GatewaySpec, ServiceSpec, TargetKind};
+use crate::kinds::{FilterAttachmentSpec, GatewaySpec, ServiceSpec, TargetKind, TargetRef};
 use crate::problem::Problem;
 use crate::stray::{CLOSED, GuardedPlaces, MissingReach, kind_of};
 
@@ -44,86 +44,73 @@ impl Fold<'_> {
         for (at, target) in spec.target_refs.iter().enumerate() {
             let name = target.name.as_deref().unwrap_or_default();
             let key = format!("{space}/{name}");
-            let section = target.section_name.as_deref();
-            let missing = |what: String, wider: Target| Some((what, wider));
-            let whole = Target { kind: target.kind, key: key.clone(), section: None, all: false };
-            let wrong = match target.kind {
-                TargetKind::Mesh => (target.name.is_some() || section.is_some())
-                    .then(|| ("Mesh has no name and no section".to_owned(), Target::mesh())),
-                TargetKind::Service => match self.find::<ServiceSpec>(&key) {
-                    None => missing(
-                        format!("there is no Service {key}"),
-                        Target::all(target.kind, space),
-                    ),
-                    Some(_) => section.map(|_| ("a Service has no sections".to_owned(), whole)),
-                },
-                TargetKind::Gateway => match self.find::<GatewaySpec>(&key) {
-                    None => missing(
-                        format!("there is no Gateway {key}"),
-                        Target::all(target.kind, space),
-                    ),
-                    Some((_, gateway)) => section
-                        .filter(|name| !gateway.listeners.iter().any(|one| one.name == *name))
-                        .map(|name| (format!("Gateway {key} has no listener `{name}`"), whole)),
-                },
+            let missing = match target.kind {
+                TargetKind::Mesh => misnamed_mesh(target),
+                TargetKind::Service => self.missing_service(target, &key),
+                TargetKind::Gateway => self.missing_gateway(target, &key),
                 TargetKind::HTTPRoute | TargetKind::GRPCRoute => {
-                    let kind = if target.kind == TargetKind::HTTPRoute {
-                        "HTTPRoute"
-                    } else {
-                        "GRPCRoute"
-                    };
-                    let found = routes
-                        .iter()
-                        .find(|one| one.document.kind() == kind && one.document.has_key(&key));
-                    let all = Target::all(target.kind, space);
-                    match found {
-                        None => missing(format!("there is no {kind} {key}"), all),
-                        Some(route) if route.left_out => {
-                            missing(format!("{kind} {key} cannot be used as it is written"), all)
-                        }
-                        Some(route) if closed && route.hangs_on_a_service() => {
-                            // Only the caller's proxy applies this route, so the filter would run only for
-                            // callers that have a proxy.
-                            targets.found.extend(route.callees().map(Target::service));
-                            let what = format!(
-                                "{kind} {key} routes calls between services, which only the caller's proxy applies: a caller without a proxy would bypass this filter"
-                            );
-                            missing(what, whole)
-                        }
-                        Some(route) => section
-                            .filter(|name| !route.names.contains(&Some(name)))
-                            .map(|name| (format!("{kind} {key} has no rule `{name}`"), whole)),
-                    }
+                    let kind = RouteKind { name: format!("{:?}", target.kind), closed };
+                    let callees = &mut targets.found;
+                    missing_route(target, &key, &kind, routes, callees)
                 }
             };
-            if let Some((message, wider)) = wrong {
-                let pointer = format!("/spec/targetRefs/{at}");
-                let mut problem = document.problem("attachment.target", &pointer, message);
-                if let (true, Some(kind)) = (wider.all, kind_of(target.kind)) {
-                    problem = problem.lacks(format!("{kind}/{key}"));
-                }
-                if closed {
-                    let help = if wider.all {
-                        let missing = self.guarded_places().missing(target.kind, &key);
-                        if missing.reach == MissingReach::Namespace {
-                            targets.found.extend(Target::everything(space));
-                        }
-                        missing.help
-                    } else {
-                        CLOSED.to_owned()
-                    };
-                    targets.found.push(wider);
-                    targets.unguarded.get_or_insert(problem.help(help));
-                    continue;
-                }
+            let Some(MissingTarget { message, wider }) = missing else {
+                let key = if target.kind == TargetKind::Mesh { String::new() } else { key };
+                let section = target.section_name.clone();
+                targets.found.push(Target { kind: target.kind, key, section, all: false });
+                continue;
+            };
+            let pointer = format!("/spec/targetRefs/{at}");
+            let mut problem = document.problem("attachment.target", &pointer, message);
+            if let (true, Some(kind)) = (wider.all, kind_of(target.kind)) {
+                problem = problem.lacks(format!("{kind}/{key}"));
+            }
+            if !closed {
                 self.fail(document, RESOLVED, "TargetNotFound", problem);
                 continue;
             }
-            let key = if target.kind == TargetKind::Mesh { String::new() } else { key };
-            let section = target.section_name.clone();
-            targets.found.push(Target { kind: target.kind, key, section, all: false });
+            let help = if wider.all {
+                let missing = self.guarded_places().missing(target.kind, &key);
+                if missing.reach == MissingReach::Namespace {
+                    targets.found.extend(Target::everything(space));
+                }
+                missing.help
+            } else {
+                CLOSED.to_owned()
+            };
+            targets.found.push(wider);
+            targets.unguarded.get_or_insert(problem.help(help));
         }
         targets
+    }
+
+    fn missing_service(&self, target: &TargetRef, key: &str) -> Option<MissingTarget> {
+        if self.find::<ServiceSpec>(key).is_none() {
+            let message = format!("there is no Service {key}");
+            return Some(MissingTarget {
+                message,
+                wider: Target::all(target.kind, namespace(key)),
+            });
+        }
+        target.section_name.as_ref()?;
+        let message = "a Service has no sections".to_owned();
+        Some(MissingTarget { message, wider: whole(target, key) })
+    }
+
+    fn missing_gateway(&self, target: &TargetRef, key: &str) -> Option<MissingTarget> {
+        let Some((_, gateway)) = self.find::<GatewaySpec>(key) else {
+            let message = format!("there is no Gateway {key}");
+            return Some(MissingTarget {
+                message,
+                wider: Target::all(target.kind, namespace(key)),
+            });
+        };
+        let section = target.section_name.as_deref()?;
+        if gateway.listeners.iter().any(|one| one.name == section) {
+            return None;
+        }
+        let message = format!("Gateway {key} has no listener `{section}`");
+        Some(MissingTarget { message, wider: whole(target, key) })
     }
 
     fn guarded_places(&self) -> &GuardedPlaces {
@@ -132,4 +119,67 @@ impl Fold<'_> {
             GuardedPlaces::of(all, self.security)
         })
     }
+}
+
+/// A target that is not there, and what is guarded instead of it.
+struct MissingTarget {
+    message: String,
+    wider: Target,
+}
+
+/// How a target names a route.
+struct RouteKind {
+    name: String,
+    /// Whether the attachment guards: it must cover every request that the route means.
+    closed: bool,
+}
+
+fn namespace(key: &str) -> &str {
+    key.split_once('/').map_or("", |(namespace, _)| namespace)
+}
+
+/// The target without its section.
+fn whole(target: &TargetRef, key: &str) -> Target {
+    Target { kind: target.kind, key: key.to_owned(), section: None, all: false }
+}
+
+fn misnamed_mesh(target: &TargetRef) -> Option<MissingTarget> {
+    let named = target.name.is_some() || target.section_name.is_some();
+    let message = "Mesh has no name and no section".to_owned();
+    named.then(|| MissingTarget { message, wider: Target::mesh() })
+}
+
+/// Why there is no such route. For a guard, the services that a route between services leads to are added to `callees`.
+fn missing_route(
+    target: &TargetRef,
+    key: &str,
+    RouteKind { name: kind, closed }: &RouteKind,
+    routes: &[Route<'_>],
+    callees: &mut Vec<Target>,
+) -> Option<MissingTarget> {
+    let all = || Target::all(target.kind, namespace(key));
+    let mut routes = routes.iter();
+    let found = routes.find(|one| one.document.kind() == kind && one.document.has_key(key));
+    let Some(route) = found else {
+        let message = format!("there is no {kind} {key}");
+        return Some(MissingTarget { message, wider: all() });
+    };
+    if route.left_out {
+        let message = format!("{kind} {key} cannot be used as it is written");
+        return Some(MissingTarget { message, wider: all() });
+    }
+    if *closed && route.hangs_on_a_service() {
+        // Only the caller's proxy applies this route, so the filter would run only for callers that have a proxy.
+        callees.extend(route.callees().map(Target::service));
+        let message = format!(
+            "{kind} {key} routes calls between services, which only the caller's proxy applies: a caller without a proxy would bypass this filter"
+        );
+        return Some(MissingTarget { message, wider: whole(target, key) });
+    }
+    let section = target.section_name.as_deref()?;
+    if route.names.contains(&Some(section)) {
+        return None;
+    }
+    let message = format!("{kind} {key} has no rule `{section}`");
+    Some(MissingTarget { message, wider: whole(target, key) })
 }
