@@ -202,7 +202,7 @@ impl Document {
         asked.iter().filter_map(|(kind, value)| self.path_key(*kind, value)).collect()
     }
 
-    /// Since when it asks for this path.
+    /// Since when this document has had a match for this path.
     pub(crate) fn path_since(&self, kind: PathMatchType, value: &str) -> u64 {
         let key = self.path_key(kind, value);
         let since = key.and_then(|key| self.paths_since.get(&key));

@@ -73,7 +73,8 @@ fn is_wider(now: &ServiceSpec, before: &ServiceSpec) -> bool {
         || !now.endpoints.iter().all(|endpoint| known.contains(&unplaced(endpoint)))
 }
 
-/// An endpoint without its addresses and its share. Whether it has a sidecar remains: without one, nothing in it guards.
+/// An endpoint without its addresses and its share, but with the fact whether it has a sidecar: without a sidecar nothing
+/// guards it.
 fn unplaced(endpoint: &ServiceEndpoint) -> ServiceEndpoint {
     let mut one = endpoint.clone();
     one.address.clear();

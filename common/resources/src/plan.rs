@@ -531,7 +531,7 @@ impl NodePlan {
 }
 
 impl FilterPlan {
-    /// Whether its configuration consists of routes: it is the plan of a router.
+    /// Whether this is the plan of a router, whose configuration consists of routes.
     #[must_use]
     pub fn has_routes(&self) -> bool {
         self.config.get("routes").is_some_and(Json::is_array)

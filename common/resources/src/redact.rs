@@ -152,7 +152,7 @@ fn take(text: &mut String, taken: &mut Vec<String>) {
 }
 
 fn string(text: &mut String, taken: &mut Vec<String>) {
-    // A document inside a document, such as a key set as text.
+    // The text may be JSON itself, such as a key set.
     if text.trim_start().starts_with(['{', '['])
         && let Ok(mut inner) = serde_json::from_str::<Value>(text)
     {

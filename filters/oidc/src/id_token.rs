@@ -25,7 +25,7 @@ pub enum IdTokenFault {
     Key,
     /// The signature is wrong.
     Signature,
-    /// `iss` is another one.
+    /// `iss` names another issuer than the provider.
     Issuer,
     /// `aud` or `azp` names another client.
     Audience,

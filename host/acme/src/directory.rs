@@ -164,7 +164,7 @@ impl Origin {
         tokio::pin!(answered);
         tokio::select! {
             outcome = &mut answered => outcome,
-            // The connection ends before the answer, or with it.
+            // The connection ended first; the answer is there too, or an error.
             _ = connection => answered.await,
         }
     }

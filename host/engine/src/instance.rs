@@ -334,7 +334,7 @@ impl Instance {
     /// Calls `on-finished` with the end of an exchange.
     ///
     /// # Errors
-    /// Any fault; the exchange has ended whatever it is.
+    /// Any fault of the call. The exchange has ended anyway.
     pub fn on_finished(
         &mut self,
         view: &x::View,

@@ -259,7 +259,7 @@ struct FolderContent {
 }
 
 impl FolderContent {
-    /// Reads a folder, and then what links in it lead to.
+    /// Reads a folder, then the files and folders that links in it lead to.
     fn walk(&mut self, folder: &Path) {
         self.collect(folder, 0);
         while let Some((link, depth)) = self.links.pop_first() {

@@ -1,4 +1,4 @@
-//! The service of what the router chose, and the refusals where there is none.
+//! The service that the router chose, and the refusal where there is no such service.
 
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;

@@ -35,7 +35,7 @@ pub(crate) async fn leave(
     match connect(&Address::Tcp(destination), None, CONNECT).await {
         Ok(stream) => {
             let left = leaving.add(stream.local_address());
-            // Again: the connection before this one may have been entered only now.
+            // Checked again: the connection that led here may have been added only meanwhile.
             circular(leaving, destination, peer)?;
             Ok((stream, left))
         }

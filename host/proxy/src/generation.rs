@@ -94,7 +94,7 @@ impl ListenerConfig {
                 self.is_by_server_name() && self.rules.is_for(name) && self.takes(name)
             }
             (Some(tcp), AskedProtocol::Tcp(port)) => tcp.asked == Some(port),
-            // A live challenge of ours is looked for before any listener.
+            // A challenge of an order of this proxy was found before listeners are asked.
             (_, AskedProtocol::AcmeChallenge) => false,
             (None, AskedProtocol::Tcp(_) | AskedProtocol::Unclear)
             | (Some(_), AskedProtocol::Http | AskedProtocol::Unclear) => false,

@@ -100,7 +100,7 @@ pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         Ok(_) => decision,
         Err(full) => Err(TcpRefusal::full(*full, rules.max_connections)),
     };
-    // A hook may send a connection that would leave to a service.
+    // A hook may have sent a connection that would leave the mesh to a service.
     if let (Some(egress), Ok(TcpService { service: None, reason })) = (&rules.egress, &decision) {
         state.reason = reason.clone().map(Into::into);
         let left = egress::leave(&mut state, egress, connection.captured.as_ref(), &shared.leaving);

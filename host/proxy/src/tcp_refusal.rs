@@ -41,9 +41,9 @@ impl TcpRefusal {
         Self { code: code.into(), status: FORBIDDEN, detail, slot: None }
     }
 
-    /// No route takes it.
+    /// No route of the listener matches the connection.
     pub(crate) fn unrouted() -> Self {
-        Self::host("tcp.unrouted", "no route of the listener takes it".to_owned())
+        Self::host("tcp.unrouted", "no route of the listener matches the connection".to_owned())
     }
 
     /// The route has no backend with a share.

@@ -51,7 +51,7 @@ pub(crate) fn run(
     elsewhere: ForeignState,
     output: Output,
 ) -> Result<PreparedFolder> {
-    // Before anything is made: a folder that does not exist gets no `.tamis`.
+    // The documents are read before anything is made, so that a folder that does not exist gets no `.tamis`.
     let read = ports.read(folder).context("no resources to run; name their folder")?;
     if !read.documents.is_empty() || folder.join(".tamis").exists() {
         home::open(folder, elsewhere)?;

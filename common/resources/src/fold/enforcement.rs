@@ -50,7 +50,7 @@ impl<'a> Fold<'a> {
                 continue;
             }
             let covered = here.iter().any(|(one, of)| one.receives && covers(of, &scope));
-            // A policy of the whole mesh says nothing about a gateway that enforces no policies.
+            // A policy for the whole mesh does not apply to a gateway where no filter enforces policies.
             let aside = at_gateway && scope.is_none() && !names(&policy.guard);
             if covered || aside {
                 continue;

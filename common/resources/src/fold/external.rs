@@ -69,7 +69,8 @@ impl External<'_> {
         let protocol = protocol(self.port.protocol, self.port.port);
         let endpoints = match &self.port.tls {
             None => self.endpoints(self.port.port, None),
-            // Without its check nothing is sent, rather than in clear text or to whoever answers.
+            // If its certificate cannot be checked, nothing is sent: neither in clear text nor to whoever
+            // answers.
             Some(tls) => match checks.get(&self.place).cloned().flatten() {
                 None => Vec::new(),
                 Some(check) => {

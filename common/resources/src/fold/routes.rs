@@ -247,7 +247,7 @@ impl<'a> Fold<'a> {
             Some(None) => {
                 return Some(Parent { key, kind: reference.kind, reference: Some(reference) });
             }
-            // What is wrong with it is reported, and this part of it may be made up.
+            // The problem of an unreadable document is reported already, and its parents may stand for others.
             _ if document.is_stub() => return None,
             Some(Some(refused)) => refused,
             None => (NO_PARENT, format!("there is no {} {key}", reference.kind)),

@@ -124,7 +124,7 @@ impl Control {
     /// # Errors
     /// [`ApiProblem`] when none comes in time.
     pub(crate) async fn turn_of_director(&self) -> Result<Turn, ApiProblem> {
-        // No token has that name.
+        // The turns of callers have the names of their tokens, and no token has this name.
         turn_of(&self.0.computing.small, "director").await
     }
 
