@@ -234,7 +234,7 @@ fn main() -> ExitCode {
         Some(Command::Completions(arguments)) => completions::run(&arguments, Tamis::command()),
         Some(Command::Reference(arguments)) => reference::run(&arguments, Tamis::command()),
     };
-    done.unwrap_or_else(|error| failure::tell(output, &error))
+    done.unwrap_or_else(|error| failure::report(output, &error))
 }
 
 /// Exit code of a command line that makes no sense.

@@ -130,7 +130,7 @@ pub fn appended(path: &Path, mode: u32) -> io::Result<File> {
     };
     let found = file.metadata()?;
     if !found.is_file() {
-        // Such as /dev/null, or the terminal. Somebody else's pipe has somebody else at its end.
+        // Such as /dev/null, or the terminal. A pipe of another user is not safe: that user reads it.
         let safe = found.file_type().is_char_device() || is_own_or_roots(&found, user);
         return if safe { Ok(file) } else { owned(path, &found, user).map(|()| file) };
     }

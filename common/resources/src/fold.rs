@@ -117,9 +117,9 @@ pub(crate) struct Fold<'a> {
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
     /// The addresses by which DNS names services, by key.
     virtual_addresses: BTreeMap<String, Ipv4Addr>,
-    /// What is asked of hosts outside of the mesh that are reached over TLS.
+    /// The checks of certificates of hosts outside of the mesh that are reached over TLS.
     external_checks: ExternalChecks,
-    /// Their ports about which documents contradict each other.
+    /// Ports of such hosts about which documents contradict each other.
     contested_ports: ContestedPorts,
     /// What can be guarded; made when a target is not there.
     places: OnceCell<GuardedPlaces>,

@@ -14,7 +14,7 @@ impl Document {
     /// Whether it may open something that its version in force does not; `None`: it has none.
     #[must_use]
     pub fn opens_more(&self, before: Option<&Self>) -> bool {
-        if before.is_some_and(|before| before.says_the_same(self)) {
+        if before.is_some_and(|before| before.has_same_content(self)) {
             return false;
         }
         let before = before.map(|before| &before.resource);

@@ -237,7 +237,7 @@ plans! {
     /// HTTP/3 of a listener.
     #[derive(Eq)]
     pub struct Http3Plan {
-        /// How long clients may remember it, in seconds, as responses over TCP tell them; `None`: none tells them.
+        /// How long clients may remember HTTP/3, in seconds, as responses over TCP state it; `None`: no response mentions it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub advertised_for: Option<u64>,
     }

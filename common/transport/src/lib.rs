@@ -85,7 +85,7 @@ pub use serve::{
 pub use streams::{
     KeepAlive, PingTimes, ReceivedContent, SendContentError, ServedBody, UploadPace, send_content,
 };
-pub use tcp_answer::{AnsweredStream, HeardAnswer, PeerAnswer, TcpAnswer};
+pub use tcp_answer::{AnsweredStream, PeerAnswer, ReceivedAnswer, TcpAnswer};
 pub use tls::spiffe::{SpiffeId, TrustDomain};
 pub use tls::{
     AskedHandshake, AskedProtocol, CertificateFacts, CertificateNeeds, CertificateOrders,

@@ -142,7 +142,7 @@ impl Response for Cors {
             Some(origin) => self.granted(origin),
             None => [ALLOW_ORIGIN, ALLOW_CREDENTIALS, EXPOSE_HEADERS].map(Edit::remove).to_vec(),
         };
-        // Without an origin too: a cache must not give that response to a page of another origin.
+        // `vary` is added without an origin too: a cache must not give that response to a page of another origin.
         if !self.rules.is_same_for_all() && !varies(seen) {
             edits.push(Edit::add("vary", "origin"));
         }

@@ -56,7 +56,7 @@ pub(crate) fn may_leave(rules: &EgressRules, destination: SocketAddr) -> Result<
     }
     if rules.rule == EgressRule::Refuse {
         let detail = format!(
-            "{destination} is no address of the mesh, and the egress of this endpoint is registry-only"
+            "{destination} is not an address of the mesh, and the egress of this endpoint is registry-only"
         );
         return Err(TcpRefusal::forbidden("egress.refused", detail));
     }

@@ -74,9 +74,10 @@ pub struct ProxyOptions {
     pub inherited: InheritedSockets,
     /// Its identity inside the mesh, for its status and metrics; `None`: it has not joined.
     pub identity: Option<MeshIdentity>,
-    /// Its orders of certificates: what it shows an ACME server, and how they go. Of this proxy alone.
+    /// Its orders of certificates: what it shows an ACME server, and the state of each order. No other
+    /// proxy shares them.
     pub orders: CertificateOrders,
-    /// What its filters call services of the mesh with; of this proxy alone.
+    /// The connections by which its filters call services of the mesh. No other proxy shares them.
     pub mesh_calls: MeshCalls,
 }
 

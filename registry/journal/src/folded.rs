@@ -178,7 +178,8 @@ impl<S: Fold> FoldedJournal<S> {
                     state.apply(&entry, prepared);
                 }
             }
-            // Not before they are applied: whoever stops waiting in between leaves them to the next.
+            // The head moves only after the entries are applied: if this call is cancelled in between, the next call applies
+            // them.
             *head = last;
             self.revision.send_replace(last.revision);
         }

@@ -344,7 +344,7 @@ impl Sender<'_> {
             gathered.held.insert(own);
             return part.blank();
         }
-        // Two that cannot be read have no name that tells them apart.
+        // Two documents that cannot be read have no names by which they differ.
         let there = |all: &[Document], own: &str| all.iter().any(|one| key(one) == own);
         let stub = if there(&gathered.stand_ins, &own) {
             let at = gathered.stand_ins.len();

@@ -16,7 +16,7 @@ impl<'a> Fold<'a> {
                 let pointer = format!("/spec/hosts/{at}");
                 if !is_outside(host) {
                     let message = format!(
-                        "`{host}` is no host outside of the mesh: it is a pattern, an address of this machine, or ends with `.mesh`"
+                        "`{host}` is not a host outside of the mesh: it is a pattern, an address of this machine, or ends with `.mesh`"
                     );
                     wrong.push((
                         pointer.clone(),
@@ -39,7 +39,7 @@ impl<'a> Fold<'a> {
             }
             for (at, text) in spec.addresses.iter().enumerate() {
                 if address(text).is_none() {
-                    let message = format!("`{text}` is no IP address of another machine");
+                    let message = format!("`{text}` is not the IP address of another machine");
                     wrong.push((
                         format!("/spec/addresses/{at}"),
                         message,

@@ -271,7 +271,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
     put(
         "secrets",
         spec.secrets.as_ref().map(|it| {
-            said(&[("names", Some(json!(it.names))), ("reveal", it.reveal.map(Json::from))])
+            stated(&[("names", Some(json!(it.names))), ("reveal", it.reveal.map(Json::from))])
         }),
     );
     put("log", spec.log.as_ref().map(plain));
@@ -288,7 +288,7 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
 }
 
 fn http_client(it: &HttpClientSettings) -> Json {
-    said(&[
+    stated(&[
         ("hosts", Some(json!(it.hosts))),
         // Left out where there is none: a proxy that does not know the setting runs the filter too.
         ("services", (!it.services.is_empty()).then(|| json!(it.services))),
@@ -305,7 +305,7 @@ fn http_client(it: &HttpClientSettings) -> Json {
 }
 
 fn kv(it: &KvSettings) -> Json {
-    said(&[
+    stated(&[
         ("entries", it.entries.map(Json::from)),
         ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
         ("valueBytes", it.value_bytes.map(|it| json!(it.0))),
@@ -317,7 +317,7 @@ fn quota(it: &QuotaSettings) -> Json {
     let classes = it.classes.iter().map(|(name, class)| {
         (name.clone(), json!({ "perSecond": class.rate.0, "burst": class.burst }))
     });
-    said(&[
+    stated(&[
         ("classes", Some(Json::Object(classes.collect::<Map<String, Json>>()))),
         ("scope", it.scope.and_then(beyond_proxy)),
         ("keys", it.keys.map(Json::from)),
@@ -327,7 +327,7 @@ fn quota(it: &QuotaSettings) -> Json {
 }
 
 fn counters(it: &CountersSettings) -> Json {
-    said(&[
+    stated(&[
         ("scope", it.scope.and_then(beyond_proxy)),
         ("keys", it.keys.map(Json::from)),
         ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
@@ -341,7 +341,7 @@ fn call_cache(cache: &CallCacheSettings) -> Json {
         cache.headers.iter().map(|name| name.to_ascii_lowercase()).collect();
     headers.sort();
     headers.dedup();
-    said(&[
+    stated(&[
         ("ttlMs", Some(json!(cache.ttl.0))),
         ("headers", Some(json!(headers))),
         ("entries", cache.entries.map(Json::from)),
@@ -363,7 +363,7 @@ fn plain<T: Serialize>(settings: &T) -> Json {
     json
 }
 
-fn said(fields: &[(&str, Option<Json>)]) -> Json {
+fn stated(fields: &[(&str, Option<Json>)]) -> Json {
     let said = fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?)));
     Json::Object(said.collect())
 }

@@ -235,7 +235,7 @@ fn capture_fault(endpoint: &ServiceEndpoint, list: &[String], at: usize) -> Opti
     }
 }
 
-/// Whether an address of DNS is one of captured connections too: they would be told apart, and people would not.
+/// Whether an address for DNS is also one for captured connections. The kernel would distinguish the two, and people would not.
 fn in_both(endpoint: &ServiceEndpoint, text: &String) -> bool {
     let capture = endpoint.capture.as_ref();
     capture.is_some_and(|it| it.outbound.contains(text) && it.dns.contains(text))

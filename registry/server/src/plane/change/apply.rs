@@ -114,7 +114,7 @@ impl Control {
         }
     }
 
-    /// Writes an apply if its preview still holds, and tells whether it does.
+    /// Writes an apply if its preview still holds; returns whether it does.
     async fn commit_apply(
         &self,
         preview: &ApplyPreview,

@@ -136,7 +136,7 @@ impl Control {
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
-            // Whatever was checked, was checked against that.
+            // All checks were made against the state at `decided`.
             if state.decided() != decided {
                 return Ok((Vec::new(), None));
             }

@@ -66,7 +66,7 @@ struct Member {
     last: Option<NodeReport>,
     /// The report that was written last, before its texts were cut to fit.
     written: Option<NodeReport>,
-    /// Nothing more of it is written until then; milliseconds since the Unix epoch.
+    /// Until this moment no other report of the proxy is written; milliseconds since the Unix epoch.
     quiet_until_ms: u64,
     /// Its counts since the last report that was written.
     pending: PendingCounts,
