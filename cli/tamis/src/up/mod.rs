@@ -199,7 +199,7 @@ pub(crate) fn folder_keys(folder: &Path) -> Result<Vec<tamis_resources::Document
 }
 
 /// The proxies of a folder; each of them can be started.
-fn members(folder: &Path, prepared: &prepare::PreparedFolder) -> Result<Vec<Member>> {
+fn members(folder: &Path, prepared: &PreparedFolder) -> Result<Vec<Member>> {
     let shown = folder.display();
     if prepared.documents.is_empty() && prepared.wrong.is_none() {
         bail!(

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::backend_tls::BackendTls;
 use super::streams::StreamRoutes;
 use super::tcp::{application, tcp_ports};
-use super::{ACCEPTED, Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
+use super::{Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
 use crate::plan::{
