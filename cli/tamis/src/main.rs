@@ -3,7 +3,7 @@
 //!
 //! One file for each command. Only this crate reads the environment and prints; decisions stand in the other crates.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,

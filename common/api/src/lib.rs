@@ -5,7 +5,7 @@
 //!
 //! Unknown fields in requests are refused; responses may gain fields.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod audit;

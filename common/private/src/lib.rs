@@ -11,7 +11,7 @@
 //! * [`open_regular`], [`read_regular`]: files that somebody names, whatever else has that name.
 //! * [`open_existing`], [`create_new`], [`is_ours`]: the parts of a reader that checks what it has opened.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod file;

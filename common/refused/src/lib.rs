@@ -8,7 +8,7 @@
 //! assert_eq!(refused.sentence(), "it has no pin (set by the lock); write one with `tamis pin`");
 //! ```
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use std::borrow::Cow;

@@ -4,7 +4,7 @@
 //! header or in the query ([`shown`]), hashed by the host, and compared with every known hash in constant
 //! time. The upstream receives the name of the consumer, never the key.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use tamis_callers::answer::refused;

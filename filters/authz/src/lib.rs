@@ -4,7 +4,7 @@
 //! finite, so each combination of it is evaluated once and remembered ([`looks`], [`memory`]). What no rule allows is
 //! refused.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use std::net::IpAddr;

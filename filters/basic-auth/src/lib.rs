@@ -5,7 +5,7 @@
 //! while the request waits and its worker does not. A password that was right is remembered for a while ([`policy`]). The
 //! upstream receives the name of the user, never the password.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use tamis_callers::answer::refused;

@@ -3,7 +3,7 @@
 //! [`list`] reads the secret again each second, [`name`] says what an accepted name changes in a request, [`anonymous`] what
 //! becomes of a request without one, and [`answer`] how a caller is refused.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod anonymous;

@@ -5,7 +5,7 @@
 //! what its page may read, and the response says so. The fields of the protocol belong to this filter; what
 //! an upstream writes there is replaced.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use tamis_sdk::{

@@ -3,7 +3,7 @@
 //! [`config`] checks what the operator writes: a field that the host owns is refused there, before any
 //! exchange. A value may name attributes of the host ([`template`]), which no client can choose.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use tamis_sdk::{ConfigError, Edit, Filter, Interest, Request, Response, View, request, response};

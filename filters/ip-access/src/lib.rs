@@ -3,7 +3,7 @@
 //! The address is the attribute `@source.address`, which the host determines; no header of a
 //! client is looked at. Of all prefixes that contain the address, the longest decides ([`prefixes`]).
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use std::net::IpAddr;

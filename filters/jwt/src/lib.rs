@@ -8,7 +8,7 @@
 //!
 //! The logic knows the host only through the traits in [`tamis_jose::host`], so that it runs natively in tests.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 pub mod cache;

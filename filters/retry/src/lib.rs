@@ -2,7 +2,7 @@
 //!
 //! The host keeps the retry budget; this policy respects it. It is stateless.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use std::collections::HashMap;

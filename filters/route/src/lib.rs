@@ -2,7 +2,7 @@
 //!
 //! Reads only those parts of a request that its routes look at. Refuses configurations with unknown fields.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 use tamis_sdk::{ConfigError, Filter, Interest, Router, View, router};

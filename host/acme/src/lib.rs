@@ -8,7 +8,7 @@
 //! The server is a stranger. Only its directory's scheme, host and port are ever asked, no redirect is followed, and sizes,
 //! waits and texts are bounded. The only crate that uses `instant-acme`.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,

@@ -6,7 +6,7 @@
 //! calls an [`Instance`] of it. A call that fails returns a [`CallFault`] and never panics; its instance is
 //! dropped and the next call has a fresh one. [`FilterState`] holds what outlives instances.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,

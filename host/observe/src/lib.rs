@@ -4,7 +4,7 @@
 //! [`Recorder`], which drops records rather than delay a request. Nothing here opens a socket: who serves the text of the
 //! metrics is the caller's choice.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,

@@ -29,7 +29,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod assign;

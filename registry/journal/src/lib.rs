@@ -27,7 +27,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 // Octets of strangers are read here: no sum wraps and no cast loses a part, unnoticed.
 #![cfg_attr(

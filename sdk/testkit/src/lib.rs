@@ -13,7 +13,7 @@
 //!
 //! `docs/reference/cases.md` describes the fields of a table; it is generated from the types here. Mistakes in a table are reported before a component is loaded, with their place and the way out. A case without an expectation cannot fail, and is refused.
 
-// Whoever reads a function has all of it in view; a table says that it is one.
+// A whole function fits into view; one that is a table expects this lint, with its reason.
 #![cfg_attr(not(test), warn(clippy::too_many_lines))]
 
 mod ask;
