@@ -370,7 +370,7 @@ fn what_a_proxy_lacks_is_the_same_whether_it_told_or_was_sent_what_it_has() {
     for (has, wanted) in rows {
         let mut told = hello(&mut HeldParts::new());
         told.parts = has.versions();
-        let told = Session::new(&told).push(&wanted, 1);
+        let told = Session::new(&told).frames(&wanted, 1);
         let mut held = HeldParts::new();
         let mut session = Session::new(&hello(&mut held));
         for push in session.frames(&has, 1).into_iter().flatten() {
