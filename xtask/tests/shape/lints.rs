@@ -43,6 +43,6 @@ fn no_function_that_ships_is_longer_than_a_reader_can_hold() {
     }
     for file in ["clippy.toml", "cli/tamis/clippy.toml"] {
         let text = std::fs::read_to_string(workspace().join(file)).unwrap();
-        assert!(text.lines().any(|line| line == "too-many-lines-threshold = 75"), "{file}");
+        assert!(text.lines().any(|line| line == "too-many-lines-threshold = 80"), "{file}");
     }
 }
