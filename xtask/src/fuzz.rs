@@ -100,7 +100,7 @@ fn guided(targets: &[&str], arguments: &Arguments) -> Result<()> {
         }
     }
     println!(
-        "==> building the guided targets; at the first time a minute, many for hooks and documents"
+        "==> building the guided targets: the first build takes a minute, and many minutes for hooks and documents"
     );
     shell::run(&mut build)?;
     let mut broken = Vec::new();

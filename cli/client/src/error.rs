@@ -110,7 +110,7 @@ pub enum ClientError {
         what: String,
     },
     /// The control plane refuses.
-    #[error("{}", said(.0))]
+    #[error("{}", shown(.0))]
     Refused(Box<ApiProblem>),
     /// The OCI API refuses.
     #[error("{path}: {message} ({code})")]
@@ -186,7 +186,7 @@ const APPROVALS: &str = "guard.approvals";
 const SHOWN: usize = 3;
 
 /// A problem on one line: what is refused, by which rules, who set them, the ways out.
-fn said(problem: &ApiProblem) -> String {
+fn shown(problem: &ApiProblem) -> String {
     let title = problem.title.trim_end_matches('.');
     // When the title repeats a rule, the rule's own line is better: it has its name and its owner.
     let told = problem.refusals.iter().any(|refusal| refusal.rule == title);

@@ -30,7 +30,7 @@ pub(crate) struct EndWaker(UnixStream);
 impl EndWaker {
     /// Wakes it now, or makes its next wait end at once.
     pub(crate) fn ring(&self) {
-        // Full of bytes that nobody has read yet: it wakes anyway.
+        // A write fails only where unread bytes fill the pipe, and those wake the reader too.
         let _ = (&self.0).write(&[0]);
     }
 }
@@ -42,7 +42,7 @@ impl EndSignal {
         let gently = Arc::new(AtomicBool::new(false));
         let (waits, rings) = UnixStream::pair().context("cannot listen for signals")?;
         rings.set_nonblocking(true).context("cannot listen for signals")?;
-        // Set before the other flag, so that whoever finds that one set can read this one.
+        // This flag is set before the other: whoever finds the other one set can rely on this one.
         flag::register(SIGTERM, Arc::clone(&gently)).context("cannot listen for signals")?;
         for signal in [SIGINT, SIGTERM] {
             // In this order: the first signal finds the flag clear and sets it, the second finds it set.

@@ -11,7 +11,7 @@ pub(crate) const REFUSED: u8 = 3;
 const NOT_FOUND: u8 = 4;
 
 /// Prints why a command failed and returns its exit code.
-pub(crate) fn tell(output: Output, error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(output: Output, error: &anyhow::Error) -> ExitCode {
     let why = output::one_line(&tamis_node::causes(error.as_ref()));
     let said = error.chain().find_map(|cause| cause.downcast_ref::<ClientError>());
     match (output, said.and_then(ClientError::problem)) {

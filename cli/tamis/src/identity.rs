@@ -36,7 +36,7 @@ enum Command {
     /// List the proxies that have an identity, a token or a revocation.
     #[command(after_help = "Example:\n  tamis identity list")]
     List(List),
-    /// Say everything about the identity of one proxy.
+    /// Show everything about the identity of one proxy.
     #[command(after_help = "Example:\n  tamis identity show sidecar:shop/payments/0")]
     Show(Show),
     /// Revoke all identities and unused tokens that a proxy has now.

@@ -127,7 +127,7 @@ pub(crate) fn busy(what: impl Into<String>) -> BusyIndicator {
     BusyIndicator::Bar(bar)
 }
 
-/// Whether nothing is dropped on the other side in that time.
+/// Whether the sender still exists after that time: then the work takes long.
 fn is_long(end: &mpsc::Receiver<()>, time: Duration) -> bool {
     end.recv_timeout(time) == Err(RecvTimeoutError::Timeout)
 }

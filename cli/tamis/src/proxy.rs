@@ -216,29 +216,11 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         Clock::system(),
         Random::system(),
     )?;
-    let limits = ServeLimits { max_streams: arguments.max_streams, ..ServeLimits::default() };
-    let limits = ServeLimits {
-        gate: tamis_transport::GateLimits {
-            max_head_bytes: arguments.max_head_bytes as usize,
-            max_fields: arguments.max_fields as usize,
-            ..limits.gate
-        },
-        max_header_list_bytes: arguments.max_head_bytes,
-        ..limits
-    };
     let proxy = ProxyOptions {
-        workers: arguments.workers,
-        limits,
-        max_body_bytes: arguments.max_body_bytes,
-        max_connections: arguments.max_connections,
         recorder: records.recorder(arguments.access_log.mode())?,
-        name_generation: arguments.name_generation,
-        admin: arguments.admin.clone(),
-        access: arguments.access()?,
         control: run.as_ref().map(|run| run.admin(name)),
-        lame_duck: Duration::from_secs(arguments.lame_duck_seconds),
         inherited: inherited.clone(),
-        ..ProxyOptions::default()
+        ..arguments.proxy_options()?
     };
     let mut options = NodeOptions {
         name: name.clone(),
@@ -262,34 +244,7 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
         let follow = arguments.follow(files, joined.as_ref())?;
         return start.following(&shared, options, follow, output);
     }
-    let root = arguments.root();
-    if crate::up::is_copy(&root) {
-        let folder = root.display();
-        output::note(&format!(
-            "{folder}/.tamis is a copy: whoever has the original also has its keys"
-        ));
-    }
-    let busy = output::busy(format!("starting {name}"));
-    let (node, reload) = until_started(&options, || Node::start(&shared, options.again()))?;
-    drop(busy);
-    // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
-    let ending = EndSignal::new()?;
-    let node = Arc::new(node);
-    let teller = ReloadPrinter::new(output);
-    teller.tell(&reload);
-    let watch = if arguments.no_watch {
-        None
-    } else {
-        let folders = node.folders();
-        let tell = move |reload: &Reload| teller.tell(reload);
-        let documents = Watch::start(Arc::clone(&node), &folders, tell)?;
-        Some((documents, certificates(&node, output)?))
-    };
-    let start = start.serves(&node, output)?;
-    start.until_closed(&ending, &node)?;
-    drop(watch);
-    start.end(&node);
-    Ok(ExitCode::SUCCESS)
+    start.reading(&shared, &options, output)
 }
 
 fn certificates(node: &Arc<Node>, output: Output) -> Result<CertificateWatch> {
@@ -305,6 +260,43 @@ struct Start<'a> {
 }
 
 impl Start<'_> {
+    /// Runs a proxy that makes its plan of a folder of documents.
+    fn reading(
+        self,
+        shared: &NodeResources,
+        options: &NodeOptions,
+        output: Output,
+    ) -> Result<ExitCode> {
+        let root = self.arguments.root();
+        if crate::up::is_copy(&root) {
+            let folder = root.display();
+            output::note(&format!(
+                "{folder}/.tamis is a copy: whoever has the original also has its keys"
+            ));
+        }
+        let busy = output::busy(format!("starting {}", options.name));
+        let (node, reload) = until_started(options, || Node::start(shared, options.again()))?;
+        drop(busy);
+        // Until here Ctrl-C ends the process at once: there is nothing in progress to finish.
+        let ending = EndSignal::new()?;
+        let node = Arc::new(node);
+        let printer = ReloadPrinter::new(output);
+        printer.print(&reload);
+        let watch = if self.arguments.no_watch {
+            None
+        } else {
+            let folders = node.folders();
+            let print = move |reload: &Reload| printer.print(reload);
+            let documents = Watch::start(Arc::clone(&node), &folders, print)?;
+            Some((documents, certificates(&node, output)?))
+        };
+        let start = self.serves(&node, output)?;
+        start.until_closed(&ending, &node)?;
+        drop(watch);
+        start.end(&node);
+        Ok(ExitCode::SUCCESS)
+    }
+
     /// Runs a proxy that receives its plan from a director.
     fn following(
         self,
@@ -389,6 +381,35 @@ const ANSWERED: Duration = Duration::from_secs(1);
 const TOKEN_MIN: usize = 16;
 
 impl Serve {
+    /// The options that arguments set, without those that come of the run folder.
+    ///
+    /// # Errors
+    /// The rules of the admin listener cannot be used.
+    fn proxy_options(&self) -> Result<ProxyOptions> {
+        let limits = ServeLimits::default();
+        let gate = tamis_transport::GateLimits {
+            max_head_bytes: self.max_head_bytes as usize,
+            max_fields: self.max_fields as usize,
+            ..limits.gate
+        };
+        Ok(ProxyOptions {
+            workers: self.workers,
+            limits: ServeLimits {
+                gate,
+                max_streams: self.max_streams,
+                max_header_list_bytes: self.max_head_bytes,
+                ..limits
+            },
+            max_body_bytes: self.max_body_bytes,
+            max_connections: self.max_connections,
+            name_generation: self.name_generation,
+            admin: self.admin.clone(),
+            access: self.access()?,
+            lame_duck: Duration::from_secs(self.lame_duck_seconds),
+            ..ProxyOptions::default()
+        })
+    }
+
     /// The folder that paths in documents are relative to.
     fn root(&self) -> PathBuf {
         let said = self.documents.clone();
@@ -504,7 +525,7 @@ impl ReloadPrinter {
         Self { output, last: Mutex::default() }
     }
 
-    fn tell(&self, reload: &Reload) {
+    fn print(&self, reload: &Reload) {
         if self.output == Output::Json {
             return print_reload(reload, self.output);
         }

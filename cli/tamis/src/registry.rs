@@ -272,6 +272,55 @@ impl Serve {
     }
 }
 
+impl Serve {
+    /// The options of the registry.
+    ///
+    /// # Errors
+    /// A file or the store that an argument names cannot be used.
+    fn options(&self) -> Result<RegistryOptions> {
+        let tls = self.certificate.clone().zip(self.key.clone());
+        let tls = tls.map(|(certificate, key)| TlsFiles { certificate, key, client_ca: None });
+        let lost_keys =
+            if self.make_new_keys { MissingKeyRule::MakeNew } else { MissingKeyRule::Refuse };
+        Ok(RegistryOptions {
+            tls,
+            hosts: self.host.clone(),
+            proxies: self.proxies()?,
+            mesh: self.mesh(),
+            rules: self.rules(),
+            policy: self.policy()?,
+            log_origin: self.log_origin.clone(),
+            lost_keys,
+            restored: self.restored,
+            limits: self.limits(),
+            grace: Duration::from_secs(self.grace_hours.saturating_mul(3_600)),
+            drain: Duration::from_secs(self.drain_seconds),
+            ..RegistryOptions::new(
+                self.kept.storage()?,
+                self.listen.clone(),
+                Arc::new(RegistryEngine),
+            )
+        })
+    }
+
+    fn limits(&self) -> Limits {
+        let anonymous = match self.anonymous {
+            AnonymousVerbs::None => AnonymousRights::None,
+            AnonymousVerbs::Pull => AnonymousRights::Pull,
+            AnonymousVerbs::Push => AnonymousRights::Push,
+        };
+        let versions = if self.mutable_tags { Versions::Mutable } else { Versions::Immutable };
+        Limits {
+            max_blob_bytes: self.max_blob_bytes,
+            max_manifest_bytes: self.max_manifest_bytes,
+            max_referrers: self.max_referrers,
+            versions,
+            anonymous,
+            ..Limits::default()
+        }
+    }
+}
+
 /// Runs the registry until it receives a signal to end, or runs a command about tokens.
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     match &arguments.command {
@@ -281,20 +330,6 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
 }
 
 fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
-    let tls = match (&arguments.certificate, &arguments.key) {
-        (Some(certificate), Some(key)) => {
-            let (certificate, key) = (certificate.clone(), key.clone());
-            Some(TlsFiles { certificate, key, client_ca: None })
-        }
-        _ => None,
-    };
-    let anonymous = match arguments.anonymous {
-        AnonymousVerbs::None => AnonymousRights::None,
-        AnonymousVerbs::Pull => AnonymousRights::Pull,
-        AnonymousVerbs::Push => AnonymousRights::Push,
-    };
-    let versions = if arguments.mutable_tags { Versions::Mutable } else { Versions::Immutable };
-    let scheme = if tls.is_some() { "https" } else { "http" };
     // The journal contains configurations, and those contain secrets.
     let data = arguments.kept.folder();
     let closed = || {
@@ -303,36 +338,8 @@ fn serve(arguments: &Serve, output: Output) -> Result<ExitCode> {
             .with_context(|| format!("{} cannot be made private to its owner", data.display()))
     };
     closed()?;
-    let options = RegistryOptions {
-        tls,
-        hosts: arguments.host.clone(),
-        proxies: arguments.proxies()?,
-        mesh: arguments.mesh(),
-        rules: arguments.rules(),
-        policy: arguments.policy()?,
-        log_origin: arguments.log_origin.clone(),
-        lost_keys: if arguments.make_new_keys {
-            MissingKeyRule::MakeNew
-        } else {
-            MissingKeyRule::Refuse
-        },
-        restored: arguments.restored,
-        limits: Limits {
-            max_blob_bytes: arguments.max_blob_bytes,
-            max_manifest_bytes: arguments.max_manifest_bytes,
-            max_referrers: arguments.max_referrers,
-            versions,
-            anonymous,
-            ..Limits::default()
-        },
-        grace: Duration::from_secs(arguments.grace_hours.saturating_mul(3_600)),
-        drain: Duration::from_secs(arguments.drain_seconds),
-        ..RegistryOptions::new(
-            arguments.kept.storage()?,
-            arguments.listen.clone(),
-            Arc::new(RegistryEngine),
-        )
-    };
+    let options = arguments.options()?;
+    let scheme = if options.tls.is_some() { "https" } else { "http" };
     let busy = output::busy("opening the registry");
     let registry = Registry::start(options)?;
     drop(busy);

@@ -104,7 +104,7 @@ impl ManualTime {
     #[must_use]
     #[expect(
         clippy::new_without_default,
-        reason = "each call makes another time: it is no empty value"
+        reason = "each call returns another time, so this is not an empty value"
     )]
     pub fn new() -> Self {
         Self(Box::leak(Box::new(TestClocks {

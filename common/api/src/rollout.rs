@@ -14,10 +14,10 @@ pub struct RolloutRequest {
     /// The digest that is pinned now; by default looked up, if the services agree on one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// Version of the new digest; its tag is resolved once, now. Either this or `digest`.
+    /// Version of the new digest; its tag is resolved once, now. Write either this or `digest`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The new digest. Either this or `version`.
+    /// The new digest. Write either this or `version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
     /// `namespace/name` of services and gateways; a single `*` means all that have `from` pinned.

@@ -83,7 +83,8 @@ fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
         .and_then(|()| fs::rename(&beside, path))
         .inspect_err(|_| drop(fs::remove_file(&beside)));
     written?;
-    // The new name survives a loss of power too. Not every folder can be opened or synced, and the file is there.
+    // So that the new name survives a loss of power too. Not every folder can be opened or synced; the file is in place even
+    // then.
     drop(File::open(folder).and_then(|folder| folder.sync_all()));
     Ok(())
 }
@@ -94,7 +95,7 @@ fn beside(folder: &Path, name: &OsStr, mode: u32) -> io::Result<(PathBuf, File)>
     loop {
         let number = RandomState::new().hash_one((std::process::id(), tries));
         let mut beside = OsString::from(".");
-        // The longest names leave no room for more.
+        // The longest names leave no room for a suffix, so the name is cut.
         beside.push(name.to_string_lossy().chars().take(NAME_MAX).collect::<String>());
         beside.push(format!(".{number:016x}.new"));
         let beside = folder.join(beside);
@@ -129,7 +130,7 @@ pub fn appended(path: &Path, mode: u32) -> io::Result<File> {
     };
     let found = file.metadata()?;
     if !found.is_file() {
-        // Such as /dev/null, or the terminal. Somebody else's pipe has somebody else at its end.
+        // Such as /dev/null, or the terminal. A pipe of another user is not safe: that user reads it.
         let safe = found.file_type().is_char_device() || is_own_or_roots(&found, user);
         return if safe { Ok(file) } else { owned(path, &found, user).map(|()| file) };
     }

@@ -107,7 +107,7 @@ fn narrow_to(path: &Path, user: u32, depth: usize) -> io::Result<()> {
         let path = entry?.path();
         let found = match fs::symlink_metadata(&path) {
             Ok(found) => found,
-            // Renamed or removed meanwhile.
+            // It was renamed or removed since the folder was listed.
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             Err(error) => return Err(error),
         };
@@ -139,7 +139,7 @@ fn narrow_to(path: &Path, user: u32, depth: usize) -> io::Result<()> {
 pub fn trusted_folder(path: &Path, user: u32) -> io::Result<PathBuf> {
     let path = named(path)?;
     make(&path, user)?;
-    // First: what others can put another thing in the place of is not worth a look.
+    // The parents come first: where others can replace the folder, looking at it proves nothing.
     parents_are_safe(&path, user)?;
     let found = path.symlink_metadata()?;
     if found.is_symlink() {

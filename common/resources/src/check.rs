@@ -210,7 +210,7 @@ impl Checker<'_> {
     /// A known field with nothing behind it is refused if its content has a type, also where the field may be absent: it
     /// would count as absent, and what a template did not fill in, such as a `clientCa`, would protect nothing.
     fn nothing(&mut self, entry: &YamlEntry, schema: &Json, path: &str) {
-        let message = format!("{path} must be {}, found nothing", one_of(&wanted(schema)));
+        let message = format!("{path} must be {}, and has no value", one_of(&wanted(schema)));
         let help = format!("write its value, or remove `{}` to have its default", entry.key);
         self.problem("field.type", entry.span, message).help = Some(help);
     }

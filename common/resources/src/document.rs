@@ -133,7 +133,7 @@ impl Document {
 
     /// Whether both have the same content, wherever they are written.
     #[must_use]
-    pub fn says_the_same(&self, other: &Self) -> bool {
+    pub fn has_same_content(&self, other: &Self) -> bool {
         self.kind() == other.kind()
             && self.metadata == other.metadata
             && self.resource == other.resource
@@ -202,7 +202,7 @@ impl Document {
         asked.iter().filter_map(|(kind, value)| self.path_key(*kind, value)).collect()
     }
 
-    /// Since when it asks for this path.
+    /// Since when this document has had a match for this path.
     pub(crate) fn path_since(&self, kind: PathMatchType, value: &str) -> u64 {
         let key = self.path_key(kind, value);
         let since = key.and_then(|key| self.paths_since.get(&key));
@@ -346,7 +346,7 @@ fn wrong(checker: &mut Checker<'_>, tree: &YamlNode, resource: &Resource) -> boo
         problem.help = Some(secret.way_out().to_owned());
     }
     for (pointer, text) in addresses::reserved(resource) {
-        let message = format!("`{text}` is no address of a machine");
+        let message = format!("`{text}` is not the address of a machine");
         let problem = checker.problem("document.virtual-address", tree.place(&pointer), message);
         problem.help = Some(addresses::WAY_OUT.to_owned());
     }

@@ -8,19 +8,27 @@ mod attachments;
 mod authorization;
 mod backend_tls;
 mod capture;
+mod chains;
+mod dns;
+mod enforcement;
 mod external;
+mod external_checks;
 mod grants;
 mod listeners;
 mod problems;
 mod reach;
+mod router_config;
 mod routes;
+mod service_checks;
 mod services;
 mod shared;
 mod streams;
+mod targets;
 mod tcp;
 #[cfg(test)]
 mod tests;
 mod trust;
+mod virtual_addresses;
 
 pub use grants::grant_plan;
 pub use reach::{DocumentLookup, GuardReach, KindLookup, guard_reach};
@@ -29,18 +37,21 @@ pub use trust::beyond as trust_beyond;
 use std::borrow::Borrow;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::document::{Document, NEW};
-use crate::kinds::{GatewaySpec, IdentityFiles, LOCK, RolloutSpec, ServiceSpec, Spec};
+use crate::kinds::{
+    EndpointCapture, GatewaySpec, IdentityFiles, LOCK, RolloutSpec, ServiceSpec, Spec,
+};
 use crate::node_name::NodeName;
-use crate::plan::{AddressPlan, NodePlan};
+use crate::plan::{AddressPlan, NodePlan, Refused};
 use crate::problem::Problem;
 use crate::security::Security;
 use crate::stray::GuardedPlaces;
+use attachment::refused;
 use external::{ContestedPorts, ExternalChecks};
 use problems::FoldProblems;
 
@@ -106,9 +117,9 @@ pub(crate) struct Fold<'a> {
     statuses: BTreeMap<(&'static str, String), Vec<Condition>>,
     /// The addresses by which DNS names services, by key.
     virtual_addresses: BTreeMap<String, Ipv4Addr>,
-    /// What is asked of hosts outside of the mesh that are reached over TLS.
+    /// The checks of certificates of hosts outside of the mesh that are reached over TLS.
     external_checks: ExternalChecks,
-    /// Their ports about which documents contradict each other.
+    /// Ports of such hosts about which documents contradict each other.
     contested_ports: ContestedPorts,
     /// What can be guarded; made when a target is not there.
     places: OnceCell<GuardedPlaces>,
@@ -135,20 +146,7 @@ pub fn fold_under<D: Borrow<Document>>(
     files: &dyn Fn(&str) -> Result<Vec<u8>, String>,
     security: Security<'_>,
 ) -> FoldResult {
-    let mut fold = Fold {
-        node,
-        files,
-        security,
-        documents: BTreeMap::new(),
-        doubles: Vec::new(),
-        problems: FoldProblems::default(),
-        statuses: BTreeMap::new(),
-        virtual_addresses: BTreeMap::new(),
-        external_checks: ExternalChecks::new(),
-        contested_ports: ContestedPorts::new(),
-        places: OnceCell::new(),
-    };
-    fold.index(documents);
+    let mut fold = Fold::of(documents, node, files, security);
     let plan = fold.plan();
     let statuses = fold.statuses.into_iter().map(|((kind, key), conditions)| {
         let (namespace, name) = key.split_once('/').unwrap_or(("", &key));
@@ -167,24 +165,35 @@ pub fn trust_policies<D: Borrow<Document>>(
     security: Security<'_>,
 ) -> Vec<serde_json::Value> {
     let node = NodeName::Gateway { key: String::new() };
-    let mut fold = Fold {
-        node: &node,
-        files,
-        security,
-        documents: BTreeMap::new(),
-        doubles: Vec::new(),
-        problems: FoldProblems::default(),
-        statuses: BTreeMap::new(),
-        virtual_addresses: BTreeMap::new(),
-        external_checks: ExternalChecks::new(),
-        contested_ports: ContestedPorts::new(),
-        places: OnceCell::new(),
-    };
-    fold.index(documents);
+    let mut fold = Fold::of(documents, &node, files, security);
     fold.trust()
 }
 
 impl<'a> Fold<'a> {
+    /// The documents by kind and key, of which no plan is made yet.
+    fn of<D: Borrow<Document>>(
+        documents: &'a [D],
+        node: &'a NodeName,
+        files: Files<'a>,
+        security: Security<'a>,
+    ) -> Self {
+        let mut fold = Self {
+            node,
+            files,
+            security,
+            documents: BTreeMap::new(),
+            doubles: Vec::new(),
+            problems: FoldProblems::default(),
+            statuses: BTreeMap::new(),
+            virtual_addresses: BTreeMap::new(),
+            external_checks: ExternalChecks::new(),
+            contested_ports: ContestedPorts::new(),
+            places: OnceCell::new(),
+        };
+        fold.index(documents);
+        fold
+    }
+
     /// Of documents with one kind, namespace and name, the one longest in force stays; if none is in force,
     /// none takes effect.
     fn index<D: Borrow<Document>>(&mut self, documents: &'a [D]) {
@@ -347,6 +356,19 @@ impl<'a> Fold<'a> {
         self.problems.push(problem);
     }
 
+    /// Several sockets of a proxy have the same problem.
+    fn fail_once(
+        &mut self,
+        document: &Document,
+        condition: &'static str,
+        reason: &str,
+        problem: Problem,
+    ) {
+        if self.problems.is_new(&problem, &problem.code) {
+            self.fail(document, condition, reason, problem);
+        }
+    }
+
     fn plan(&mut self) -> Option<NodePlan> {
         let routes = self.routes();
         let streams = self.stream_routes();
@@ -414,6 +436,14 @@ impl<'a> Fold<'a> {
     }
 }
 
+fn because(problem: &Problem) -> Refused {
+    let plan = refused(&problem.code, problem.message.clone());
+    match &problem.help {
+        Some(help) => Refused { remedy: help.clone(), ..plan },
+        None => plan,
+    }
+}
+
 /// A claim that only one document may make.
 #[derive(Clone)]
 pub(crate) struct Claim<'a> {
@@ -455,13 +485,33 @@ impl<'a> PlannedProxy<'a> {
             (None, identity) => identity.as_deref().map(IdentityProof::Svid),
         }
     }
+
+    /// What its document says about captured connections; `None`: it captures none, or is a gateway.
+    fn capture(&self) -> Option<&'a EndpointCapture> {
+        let Self::Sidecar(_, spec, index) = self else { return None };
+        spec.endpoints.get(*index)?.capture.as_ref()
+    }
+}
+
+/// The addresses of a document at which captured connections, or questions for names, may arrive: one of each family.
+fn usable_addresses(addresses: &[String]) -> Vec<SocketAddr> {
+    let mut found: Vec<SocketAddr> = Vec::new();
+    for address in addresses.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
+        if address.ip().is_loopback()
+            && address.port() != 0
+            && found.iter().all(|one| one.is_ipv4() != address.is_ipv4())
+        {
+            found.push(address);
+        }
+    }
+    found
 }
 
 /// An endpoint's address in its typed form.
 pub(crate) fn address(text: &str) -> AddressPlan {
     match text.strip_prefix("unix:") {
         Some(path) => AddressPlan::Unix(path.to_owned()),
-        None if text.parse::<std::net::SocketAddr>().is_ok() => AddressPlan::Tcp(text.to_owned()),
+        None if text.parse::<SocketAddr>().is_ok() => AddressPlan::Tcp(text.to_owned()),
         None => AddressPlan::Dns(text.to_owned()),
     }
 }

@@ -73,8 +73,8 @@ fn common<T: Clone + PartialEq>(one: &[T], other: &[T]) -> Vec<T> {
     found
 }
 
-/// Keys that are in both, and the higher number of them: whatever satisfies that satisfies each. With too few keys in both
-/// nothing does.
+/// The keys that are in both, and the higher of the two thresholds: what satisfies the result satisfies each of them. If too
+/// few keys are in both, nothing satisfies it.
 fn signers(one: Option<&SignedBy>, other: Option<&SignedBy>) -> Option<SignedBy> {
     let (one, other) = match (one, other) {
         (None, found) | (found, None) => return found.cloned(),

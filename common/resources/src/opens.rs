@@ -14,7 +14,7 @@ impl Document {
     /// Whether it may open something that its version in force does not; `None`: it has none.
     #[must_use]
     pub fn opens_more(&self, before: Option<&Self>) -> bool {
-        if before.is_some_and(|before| before.says_the_same(self)) {
+        if before.is_some_and(|before| before.has_same_content(self)) {
             return false;
         }
         let before = before.map(|before| &before.resource);
@@ -73,7 +73,8 @@ fn is_wider(now: &ServiceSpec, before: &ServiceSpec) -> bool {
         || !now.endpoints.iter().all(|endpoint| known.contains(&unplaced(endpoint)))
 }
 
-/// An endpoint without its addresses and its share. Whether it has a sidecar remains: without one, nothing in it guards.
+/// An endpoint without its addresses and its share, but with the fact whether it has a sidecar: without a sidecar nothing
+/// guards it.
 fn unplaced(endpoint: &ServiceEndpoint) -> ServiceEndpoint {
     let mut one = endpoint.clone();
     one.address.clear();

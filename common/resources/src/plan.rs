@@ -237,7 +237,7 @@ plans! {
     /// HTTP/3 of a listener.
     #[derive(Eq)]
     pub struct Http3Plan {
-        /// How long clients may remember it, in seconds, as responses over TCP tell them; `None`: none tells them.
+        /// How long clients may remember HTTP/3, in seconds, as responses over TCP state it; `None`: no response mentions it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub advertised_for: Option<u64>,
     }
@@ -531,7 +531,7 @@ impl NodePlan {
 }
 
 impl FilterPlan {
-    /// Whether its configuration consists of routes: it is the plan of a router.
+    /// Whether this is the plan of a router, whose configuration consists of routes.
     #[must_use]
     pub fn has_routes(&self) -> bool {
         self.config.get("routes").is_some_and(Json::is_array)

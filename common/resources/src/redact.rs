@@ -3,7 +3,7 @@
 //! The author of a filter defines its configuration, so no list of names covers all secrets. Secrets are
 //! recognised by their nature: private members of keys (RFC 7517), private keys and tokens by their form,
 //! values of fields named as secrets in any notation, credentials in addresses, and text that looks random.
-//! The replacement states the length of the hidden text, so that an empty one can be told from a wrong one.
+//! The replacement states the length of the hidden text, so that an empty value differs from a wrong one.
 
 use serde_json::{Map, Value};
 
@@ -152,7 +152,7 @@ fn take(text: &mut String, taken: &mut Vec<String>) {
 }
 
 fn string(text: &mut String, taken: &mut Vec<String>) {
-    // A document inside a document, such as a key set as text.
+    // The text may be JSON itself, such as a key set.
     if text.trim_start().starts_with(['{', '['])
         && let Ok(mut inner) = serde_json::from_str::<Value>(text)
     {

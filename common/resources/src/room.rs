@@ -115,7 +115,7 @@ pub fn crowded(config: &Json) -> Option<String> {
     }
     let all = bytes.values().fold(0, |sum: usize, bytes| sum.saturating_add(*bytes));
     (all > MAX_ROUTES_BYTES).then(|| {
-        format!("the routes of one router would have {all} bytes, and they have at most {MAX_ROUTES_BYTES}")
+        format!("the routes of one router would have {all} bytes; at most {MAX_ROUTES_BYTES} are allowed")
     })
 }
 

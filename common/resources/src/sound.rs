@@ -98,7 +98,7 @@ impl RouteVerdicts {
             config
         };
         self.follow(format!("{settings}\n{about}"));
-        // Without any route, only what is beside them can be at fault: the router's own settings.
+        // Without any route, only the router's own settings can be at fault.
         let more = config.as_object().is_some_and(|map| map.keys().any(|name| name != "routes"));
         if more && !self.settings_are_sound && !validate(&with(Vec::new())).is_empty() {
             return (config.clone(), Vec::new());

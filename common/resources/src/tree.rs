@@ -93,7 +93,7 @@ impl YamlNode {
         span
     }
 
-    /// The same value without places.
+    /// The same value, without the places in the text.
     #[must_use]
     pub fn to_json(&self) -> serde_json::Value {
         match &self.value {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::part::{Part, Parts};
-use crate::wire::{Hello, PROTOCOL, ProtocolError, Push};
+use crate::wire::{Hello, PROTOCOL, PartsFrame, ProtocolError};
 
 /// Most parts of a proxy, and most names of parts that a change removes.
 pub const MAX_PARTS: usize = 200_000;
@@ -92,8 +92,8 @@ impl HeldParts {
     ///
     /// # Errors
     /// [`ProtocolError`]; the caller must end the stream, and the current parts stay.
-    pub fn take(&mut self, push: Push) -> Result<Option<PartsChange>, ProtocolError> {
-        let Push { nonce, revision, upserts, removes, last } = push;
+    pub fn take(&mut self, frame: PartsFrame) -> Result<Option<PartsChange>, ProtocolError> {
+        let PartsFrame { nonce, revision, upserts, removes, last } = frame;
         let coming = self.coming.get_or_insert_with(|| PendingChange {
             nonce,
             upserts: BTreeMap::new(),

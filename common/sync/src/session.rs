@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tamis_trust::Digest;
 
 use crate::part::{Part, Parts};
-use crate::wire::{Hello, ProtocolError, Push, PushOutcome};
+use crate::wire::{ChangeOutcome, Hello, PartsFrame, ProtocolError};
 
 /// Approximate bytes of parts per frame; a larger part gets a frame of its own.
 const FRAME_BYTES: usize = 1 << 20;
@@ -61,7 +61,7 @@ impl Session {
 
     /// The frames that change the proxy's parts to `wanted`; `None` when it has them, refused them, or has
     /// not answered yet.
-    pub fn push(&mut self, wanted: &Parts, revision: u64) -> Option<Vec<Push>> {
+    pub fn frames(&mut self, wanted: &Parts, revision: u64) -> Option<Vec<PartsFrame>> {
         if self.sent.is_some() {
             return None;
         }
@@ -77,13 +77,18 @@ impl Session {
             return None;
         }
         self.nonce = self.nonce.wrapping_add(1);
-        let mut frames =
-            vec![Push { nonce: self.nonce, revision, upserts: Vec::new(), removes, last: false }];
+        let mut frames = vec![PartsFrame {
+            nonce: self.nonce,
+            revision,
+            upserts: Vec::new(),
+            removes,
+            last: false,
+        }];
         let mut bytes = 0_usize;
         for part in upserts {
             let size = part.name.len().saturating_add(part.body.to_string().len());
             if bytes > 0 && bytes.saturating_add(size) > FRAME_BYTES {
-                frames.push(Push {
+                frames.push(PartsFrame {
                     nonce: self.nonce,
                     revision,
                     upserts: Vec::new(),
@@ -108,7 +113,7 @@ impl Session {
     ///
     /// # Errors
     /// [`ProtocolError::Nonce`] when it names another change.
-    pub fn acknowledge(&mut self, outcome: &PushOutcome) -> Result<(), ProtocolError> {
+    pub fn acknowledge(&mut self, outcome: &ChangeOutcome) -> Result<(), ProtocolError> {
         if outcome.nonce != self.nonce {
             return Err(ProtocolError::Nonce(outcome.nonce));
         }

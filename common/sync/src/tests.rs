@@ -24,8 +24,8 @@ fn report() -> NodeReport {
     }
 }
 
-fn outcome(nonce: u64, taken: bool) -> PushOutcome {
-    PushOutcome { nonce, taken, why: None, report: report() }
+fn outcome(nonce: u64, taken: bool) -> ChangeOutcome {
+    ChangeOutcome { nonce, taken, why: None, report: report() }
 }
 
 fn hello(held: &mut HeldParts) -> Hello {
@@ -33,7 +33,7 @@ fn hello(held: &mut HeldParts) -> Hello {
 }
 
 /// Bytes on the wire.
-fn bytes(frames: &[Push]) -> usize {
+fn bytes(frames: &[PartsFrame]) -> usize {
     frames.iter().map(|frame| serde_json::to_vec(frame).unwrap().len()).sum()
 }
 
@@ -48,11 +48,11 @@ fn g7_a_push_costs_what_changed_and_not_what_there_is() {
     };
     let mut held = HeldParts::new();
     let mut session = Session::new(&hello(&mut held));
-    let first = session.push(&all(&values), 1).unwrap();
+    let first = session.frames(&all(&values), 1).unwrap();
     let whole = bytes(&first);
     session.acknowledge(&outcome(first[0].nonce, true)).unwrap();
     values.insert(4_711, 1);
-    let second = session.push(&all(&values), 2).unwrap();
+    let second = session.frames(&all(&values), 2).unwrap();
     let one = bytes(&second);
     assert_eq!(second.iter().map(|frame| frame.upserts.len()).sum::<usize>(), 1);
     assert!(one < 300 && whole > 1_000_000, "{one} of {whole} bytes");
@@ -63,7 +63,7 @@ fn g8_a_reconnect_sends_only_what_differs() {
     let mut values: BTreeMap<u8, u8> = (0..100).map(|name| (name, 0)).collect();
     let mut held = HeldParts::new();
     let mut session = Session::new(&hello(&mut held));
-    for frame in session.push(&parts(&values), 1).unwrap() {
+    for frame in session.frames(&parts(&values), 1).unwrap() {
         if let Some(change) = held.take(frame).unwrap() {
             held.keep(change);
         }
@@ -71,11 +71,11 @@ fn g8_a_reconnect_sends_only_what_differs() {
     for cut in 0..1_000_u64 {
         let mut session = Session::new(&hello(&mut held));
         if cut % 2 == 0 {
-            assert_eq!(session.push(&parts(&values), cut), None, "it has everything");
+            assert_eq!(session.frames(&parts(&values), cut), None, "it has everything");
             continue;
         }
         values.insert(u8::try_from(cut % 100).unwrap(), u8::try_from(cut % 251).unwrap());
-        for frame in session.push(&parts(&values), cut).into_iter().flatten() {
+        for frame in session.frames(&parts(&values), cut).into_iter().flatten() {
             assert!(bytes(std::slice::from_ref(&frame)) < 300);
             if let Some(change) = held.take(frame).unwrap() {
                 held.keep(change);
@@ -89,20 +89,20 @@ fn g8_a_reconnect_sends_only_what_differs() {
 fn what_was_refused_is_not_sent_again_until_it_is_something_else() {
     let mut values = BTreeMap::from([(1, 1)]);
     let mut session = Session::new(&hello(&mut HeldParts::new()));
-    let nonce = session.push(&parts(&values), 1).unwrap()[0].nonce;
+    let nonce = session.frames(&parts(&values), 1).unwrap()[0].nonce;
     assert!(session.outstanding());
-    assert_eq!(session.push(&parts(&values), 1), None, "it has not answered");
+    assert_eq!(session.frames(&parts(&values), 1), None, "it has not answered");
     session.acknowledge(&outcome(nonce, false)).unwrap();
-    assert_eq!(session.push(&parts(&values), 1), None, "it refused that");
+    assert_eq!(session.frames(&parts(&values), 1), None, "it refused that");
     values.insert(2, 2);
-    assert!(session.push(&parts(&values), 2).is_some());
+    assert!(session.frames(&parts(&values), 2).is_some());
 }
 
 #[test]
 fn an_answer_to_what_was_not_sent_ends_the_stream() {
     let mut session = Session::new(&hello(&mut HeldParts::new()));
     assert_eq!(session.acknowledge(&outcome(0, true)), Err(ProtocolError::Nonce(0)));
-    let nonce = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap()[0].nonce;
+    let nonce = session.frames(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap()[0].nonce;
     assert!(session.acknowledge(&outcome(nonce + 1, true)).is_err());
     session.acknowledge(&outcome(nonce, true)).unwrap();
     assert!(session.acknowledge(&outcome(nonce, true)).is_err(), "twice");
@@ -111,7 +111,7 @@ fn an_answer_to_what_was_not_sent_ends_the_stream() {
 #[test]
 fn an_altered_part_is_never_taken() {
     let mut session = Session::new(&hello(&mut HeldParts::new()));
-    let mut frames = session.push(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap();
+    let mut frames = session.frames(&parts(&BTreeMap::from([(1, 1)])), 1).unwrap();
     std::sync::Arc::make_mut(&mut frames[0].upserts[0]).body = json!({ "value": 2 });
     let mut held = HeldParts::new();
     assert!(matches!(held.take(frames.remove(0)), Err(ProtocolError::Altered(_))));
@@ -124,7 +124,7 @@ fn a_change_larger_than_a_frame_is_taken_when_its_last_frame_is_there() {
     let all: Parts =
         (0..10).map(|name| Part::new(format!("slot/{name}"), json!({ "text": long }))).collect();
     let mut session = Session::new(&hello(&mut HeldParts::new()));
-    let frames = session.push(&all, 1).unwrap();
+    let frames = session.frames(&all, 1).unwrap();
     assert!(frames.len() > 3);
     let mut held = HeldParts::new();
     let count = frames.len();
@@ -138,9 +138,9 @@ fn a_change_larger_than_a_frame_is_taken_when_its_last_frame_is_there() {
 }
 
 /// One frame of a change that goes on.
-fn going_on(upserts: Vec<Part>, removes: Vec<String>) -> Push {
+fn going_on(upserts: Vec<Part>, removes: Vec<String>) -> PartsFrame {
     let upserts = upserts.into_iter().map(std::sync::Arc::new).collect();
-    Push { nonce: 1, revision: 1, upserts, removes, last: false }
+    PartsFrame { nonce: 1, revision: 1, upserts, removes, last: false }
 }
 
 /// However a change goes on without an end, it ends the stream before it has taken much of the memory.
@@ -152,7 +152,7 @@ fn a_change_that_never_ends_is_refused_before_it_takes_too_much_memory() {
     let fields: serde_json::Map<_, _> = (0..50_000).map(|at| (at.to_string(), json!([]))).collect();
     let name = "n".repeat(3 << 20);
     let part = |at: usize, body: &serde_json::Value| Part::new(format!("slot/{at}"), body.clone());
-    type Frame<'a> = Box<dyn Fn(usize) -> Push + 'a>;
+    type Frame<'a> = Box<dyn Fn(usize) -> PartsFrame + 'a>;
     let rows: [(&str, Frame<'_>); 6] = [
         ("texts", Box::new(|at| going_on(vec![part(at, &text)], Vec::new()))),
         ("one part again and again", Box::new(|_| going_on(vec![part(0, &list)], Vec::new()))),
@@ -169,7 +169,8 @@ fn a_change_that_never_ends_is_refused_before_it_takes_too_much_memory() {
         assert_eq!(by_number, what == "short names to remove");
         // The next stream of changes starts with an empty budget.
         hello(&mut held);
-        let taken = held.take(Push { last: true, ..going_on(vec![part(0, &text)], Vec::new()) });
+        let taken =
+            held.take(PartsFrame { last: true, ..going_on(vec![part(0, &text)], Vec::new()) });
         assert!(taken.unwrap().is_some(), "{what}");
     }
 }
@@ -181,7 +182,7 @@ fn a_plan_grows_no_larger_than_a_proxy_gives_to_it_however_many_changes_it_comes
     let part = |at: usize| Part::new(format!("slot/{at}"), list.clone());
     let mut held = HeldParts::new();
     let mut change = |upserts: Vec<Part>, removes: Vec<String>| {
-        let taken = held.take(Push { last: true, ..going_on(upserts, removes) });
+        let taken = held.take(PartsFrame { last: true, ..going_on(upserts, removes) });
         taken.map(|change| held.keep(change.unwrap()))
     };
     let most = (0..100).find(|at| change(vec![part(*at)], Vec::new()).is_err()).unwrap();
@@ -196,7 +197,7 @@ fn a_plan_grows_no_larger_than_a_proxy_gives_to_it_however_many_changes_it_comes
 fn a_damaged_file_gives_up_the_damaged_part_alone() {
     let mut held = HeldParts::new();
     let mut session = Session::new(&hello(&mut held));
-    for frame in session.push(&parts(&BTreeMap::from([(1, 1), (2, 2)])), 7).unwrap() {
+    for frame in session.frames(&parts(&BTreeMap::from([(1, 1), (2, 2)])), 7).unwrap() {
         held.take(frame).unwrap().into_iter().for_each(|change| held.keep(change));
     }
     let file = String::from_utf8(held.to_json().unwrap()).unwrap();
@@ -228,7 +229,7 @@ enum Event {
     /// Another plan is wanted.
     Want(u8, Option<u8>),
     /// The director sends what there is to send.
-    Push,
+    Send,
     /// The next frame arrives.
     Deliver,
     /// The frame arrives twice.
@@ -244,7 +245,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         3 => (0_u8..6, proptest::option::of(0_u8..3)).prop_map(|(name, to)| Event::Want(name, to)),
-        3 => Just(Event::Push),
+        3 => Just(Event::Send),
         4 => Just(Event::Deliver),
         1 => Just(Event::Twice),
         3 => Just(Event::Answer),
@@ -259,8 +260,8 @@ struct World {
     held: HeldParts,
     session: Session,
     /// Frames and answers in transit.
-    down: std::collections::VecDeque<Push>,
-    up: std::collections::VecDeque<PushOutcome>,
+    down: std::collections::VecDeque<PartsFrame>,
+    up: std::collections::VecDeque<ChangeOutcome>,
 }
 
 impl World {
@@ -284,7 +285,7 @@ impl World {
     }
 
     /// Any breach of the protocol ends the stream, as in production.
-    fn deliver(&mut self, frame: Push) {
+    fn deliver(&mut self, frame: PartsFrame) {
         let nonce = frame.nonce;
         match self.held.take(frame) {
             Ok(None) => {}
@@ -306,8 +307,8 @@ impl World {
                 self.values.remove(name);
                 self.ever.push(parts(&self.values));
             }
-            Event::Push => {
-                let frames = self.session.push(&parts(&self.values), 1);
+            Event::Send => {
+                let frames = self.session.frames(&parts(&self.values), 1);
                 self.down.extend(frames.into_iter().flatten());
             }
             Event::Deliver => {
@@ -348,7 +349,7 @@ proptest! {
             world.happen(event);
             prop_assert!(world.ever.contains(world.held.parts()));
         }
-        for event in [Event::Push, Event::Deliver, Event::Answer].iter().cycle().take(40) {
+        for event in [Event::Send, Event::Deliver, Event::Answer].iter().cycle().take(40) {
             world.happen(event);
         }
         prop_assert_eq!(world.held.parts(), &parts(&world.values));
@@ -369,18 +370,18 @@ fn what_a_proxy_lacks_is_the_same_whether_it_told_or_was_sent_what_it_has() {
     for (has, wanted) in rows {
         let mut told = hello(&mut HeldParts::new());
         told.parts = has.versions();
-        let told = Session::new(&told).push(&wanted, 1);
+        let told = Session::new(&told).frames(&wanted, 1);
         let mut held = HeldParts::new();
         let mut session = Session::new(&hello(&mut held));
-        for push in session.push(&has, 1).into_iter().flatten() {
+        for push in session.frames(&has, 1).into_iter().flatten() {
             if let Some(change) = held.take(push).unwrap() {
                 let nonce = change.nonce;
                 held.keep(change);
                 session.acknowledge(&outcome(nonce, true)).unwrap();
             }
         }
-        let sent = session.push(&wanted, 1);
-        let content = |frames: Option<Vec<Push>>| {
+        let sent = session.frames(&wanted, 1);
+        let content = |frames: Option<Vec<PartsFrame>>| {
             let frames = frames.into_iter().flatten();
             frames.map(|one| (one.upserts, one.removes)).collect::<Vec<_>>()
         };

@@ -19,8 +19,8 @@ pub const PROTOCOL: u32 = 1;
 pub enum MessageFromNode {
     /// Its name and what it has; only as the first line.
     Hello(Hello),
-    /// The outcome of a push.
-    Outcome(PushOutcome),
+    /// What became of a change.
+    Outcome(ChangeOutcome),
     /// What it runs and its counts.
     Report(NodeReport),
 }
@@ -44,10 +44,10 @@ pub struct Hello {
     pub checkpoint: Option<String>,
 }
 
-/// The outcome of a push.
+/// What became of a change.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PushOutcome {
-    /// The push.
+pub struct ChangeOutcome {
+    /// The number of the change.
     pub nonce: u64,
     /// Whether its parts form a plan, which is now in use. Individual slots may still have refused their
     /// content.
@@ -64,7 +64,8 @@ pub struct PushOutcome {
 #[serde(rename_all = "kebab-case")]
 pub enum MessageToNode {
     /// A change of its plan.
-    Push(Push),
+    #[serde(rename = "push")]
+    Parts(PartsFrame),
     /// The proxy is not served, and the stream ends.
     Refused {
         /// Stable name of the rule.
@@ -83,7 +84,7 @@ pub enum MessageToNode {
 /// A part of a change. Frames with one nonce form one change, which is accepted when the last frame has
 /// arrived, or not at all.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Push {
+pub struct PartsFrame {
     /// The number of the change; it rises within a stream.
     pub nonce: u64,
     /// The journal's revision behind it.
@@ -102,10 +103,10 @@ pub struct Push {
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProtocolError {
     /// An answer to a change that is not in progress.
-    #[error("the answer is for push {0}, which is not the one in progress")]
+    #[error("the answer is for change {0}, which is not the one in progress")]
     Nonce(u64),
     /// A frame of another change inside a change.
-    #[error("push {got} comes in the middle of push {within}")]
+    #[error("a frame of change {got} comes in the middle of change {within}")]
     Interleaved {
         /// The incomplete change.
         within: u64,
@@ -116,9 +117,9 @@ pub enum ProtocolError {
     #[error("part {0} does not match its version; it was altered on the way")]
     Altered(String),
     /// A change has more parts than a proxy accepts, or removes more.
-    #[error("a push has or removes more than {0} parts")]
+    #[error("a change has or removes more than {0} parts")]
     TooLarge(usize),
     /// A change, or the plan after it, takes more memory than a proxy gives to one.
-    #[error("a push, or the plan after it, takes more than {0} bytes")]
+    #[error("a change, or the plan after it, takes more than {0} bytes")]
     TooLong(usize),
 }

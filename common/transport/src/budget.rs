@@ -29,7 +29,7 @@ impl Budget {
         self.left = self.left.saturating_add(frames).min(self.most);
     }
 
-    /// Takes what an unnecessary one costs; whether there was enough.
+    /// Takes the cost of an unnecessary frame from the budget; returns whether the budget was large enough.
     pub(crate) fn spend(&mut self, frames: u32) -> bool {
         if self.left < frames {
             let now = Instant::now();

@@ -58,7 +58,7 @@ pub enum CarryEnd {
 }
 
 /// Carries until both sides are done, one breaks, or neither sends nor takes anything for `idle` (at most an eighth
-/// longer). `noted` hears of the octets of each write: those of `one`, and those of `other`.
+/// longer). `noted` is called with the octets of each write: those of `one`, and those of `other`.
 ///
 /// Cancel-safe: dropping the future drops what was read and not yet written.
 pub async fn carry(

@@ -20,7 +20,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut as _, Bytes, BytesMut};
+use bytes::{BufMut as _, Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, Version};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
@@ -28,6 +28,7 @@ use tokio::time::Sleep;
 pub use self::outgoing::{OutgoingRequest, RequestLine};
 use self::receive::{Head, refusal_of};
 use crate::message::content::Content;
+use crate::prefixed_stream::PrefixedStream;
 use crate::response::{Expectation, ResponseLimits, ResponseRefusal};
 use crate::turn::{ConnectionTurn, TURN_BYTES};
 
@@ -159,8 +160,8 @@ impl<IO> ClientConnection<IO> {
     }
 
     /// The stream, and what was read from it since the protocol changed.
-    pub fn into_tunnel(self) -> ClientTunnel<IO> {
-        ClientTunnel { io: self.io, read: self.buffer }
+    pub fn into_tunnel(self) -> PrefixedStream<IO> {
+        PrefixedStream::new(self.io, self.buffer)
     }
 }
 
@@ -356,61 +357,5 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ClientConnection<IO> {
             }
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-/// A connection whose protocol changed; what had arrived is read first.
-#[derive(Debug)]
-pub struct ClientTunnel<IO> {
-    io: IO,
-    read: BytesMut,
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for ClientTunnel<IO> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.read.is_empty() {
-            return Pin::new(&mut this.io).poll_read(cx, out);
-        }
-        let bytes = this.read.split_to(this.read.len().min(out.remaining()));
-        out.put_slice(bytes.chunk());
-        if this.read.is_empty() {
-            this.read = BytesMut::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for ClientTunnel<IO> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
     }
 }

@@ -60,7 +60,7 @@ pub enum ConnectError {
     },
 }
 
-/// Connects, and does the TLS handshake if `tls` is given, within `timeout` altogether.
+/// Connects, and does the TLS handshake if `tls` is given; both together take at most `timeout`.
 ///
 /// Cancel-safe: dropping the future closes the socket.
 ///

@@ -52,9 +52,9 @@ pub const IDLE_FRAMES_MAX: u32 = 1_000;
 /// The sender of the counted frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Peer {
-    /// Its requests are useful.
+    /// A client: requests are what it is expected to send.
     Client,
-    /// Its content is useful. Its heads are paid for by the requests that they answer.
+    /// A server: content is what it is expected to send. The requests that we sent pay for the heads that answer them.
     Server,
 }
 

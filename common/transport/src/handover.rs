@@ -132,7 +132,7 @@ fn is_left_behind(path: &Path, address: &SockAddr) -> io::Result<bool> {
         return Ok(false);
     }
     let asked = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
-    // A queue that is full is one of a process that lives; it is not waited for.
+    // A full queue belongs to a process that lives, so there is no need to wait for it.
     asked.set_nonblocking(true)?;
     let refused = asked.connect(address);
     Ok(refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))

@@ -26,5 +26,5 @@ pub(crate) enum SectionError {
     TooLarge,
 }
 
-/// What a field counts beside its name and value (RFC 9114 §4.2.2).
+/// What a field counts in addition to its name and value (RFC 9114 §4.2.2).
 const FIELD_OVERHEAD: usize = 32;

@@ -1,4 +1,5 @@
-//! The gate between an upstream's socket and hyper's HTTP/1 client.
+//! The gate between the socket of a server that filters call and hyper's HTTP/1 client; the rules that it checks are those of
+//! [`crate::client`], which reads the responses of upstreams.
 //!
 //! It finds the ends of heads and bodies itself and passes to hyper only bytes it has checked: a response
 //! that two readers could frame in two ways, that belongs to no request, or that carries more in addition
@@ -294,8 +295,8 @@ impl<IO> ResponseGate<IO> {
 
     /// The result for a writer after a failed write.
     ///
-    /// What is left of a request whose response is complete goes nowhere, and the writer gets no error until the
-    /// response is parsed; the next request gets it at once.
+    /// The rest of a request whose response is complete is dropped, and the writer gets no error until the response is parsed.
+    /// The next request gets the error at once.
     fn after_failure(
         &mut self,
         cx: &mut Context<'_>,

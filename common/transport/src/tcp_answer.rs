@@ -1,7 +1,7 @@
 //! The answer of a proxy that another one asked for a `tcp` port: one octet, before any octet of the service.
 //!
 //! The handshake agrees on the port ([`crate::TcpPort`]). Who may connect, and whether the service can be reached, is known
-//! after it. Without an answer the proxy that asked could not tell a refusal from a service that closes at once.
+//! after it. Without an answer a refusal would look like a service that closes at once to the proxy that asked.
 
 use std::io;
 use std::pin::Pin;
@@ -63,9 +63,9 @@ impl TcpAnswer {
     }
 }
 
-/// What was heard of a peer that was asked for a port.
+/// What was received from a peer that was asked for a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeardAnswer {
+pub enum ReceivedAnswer {
     /// Its answer.
     Answered(TcpAnswer),
     /// An octet that is no answer.
@@ -76,27 +76,27 @@ pub enum HeardAnswer {
 
 /// The answer to a connection, shared with whoever reports it.
 #[derive(Debug, Clone, Default)]
-pub struct PeerAnswer(Arc<OnceLock<HeardAnswer>>);
+pub struct PeerAnswer(Arc<OnceLock<ReceivedAnswer>>);
 
 impl PeerAnswer {
     /// That of a connection whose peer is the service itself, which gives none.
     #[must_use]
     pub fn opened() -> Self {
-        Self(Arc::new(OnceLock::from(HeardAnswer::Answered(TcpAnswer::Opened))))
+        Self(Arc::new(OnceLock::from(ReceivedAnswer::Answered(TcpAnswer::Opened))))
     }
 
-    /// What was heard; `None`: nothing yet.
+    /// What was received; `None`: nothing yet.
     #[must_use]
-    pub fn heard(&self) -> Option<HeardAnswer> {
+    pub fn received(&self) -> Option<ReceivedAnswer> {
         self.0.get().copied()
     }
 
-    fn hear(&self, polled: &io::Result<()>, octets: &[u8]) -> HeardAnswer {
+    fn receive(&self, polled: &io::Result<()>, octets: &[u8]) -> ReceivedAnswer {
         *self.0.get_or_init(|| match (polled, octets) {
             (Ok(()), [octet]) => {
-                TcpAnswer::read(*octet).map_or(HeardAnswer::Unclear, HeardAnswer::Answered)
+                TcpAnswer::read(*octet).map_or(ReceivedAnswer::Unclear, ReceivedAnswer::Answered)
             }
-            _ => HeardAnswer::Missing,
+            _ => ReceivedAnswer::Missing,
         })
     }
 }
@@ -122,16 +122,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for AnsweredStream<S> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let heard = match self.answer.heard() {
+        let heard = match self.answer.received() {
             Some(heard) => heard,
             None => {
                 let mut octet = [0];
                 let mut read = ReadBuf::new(&mut octet);
                 let polled = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read));
-                self.answer.hear(&polled, read.filled())
+                self.answer.receive(&polled, read.filled())
             }
         };
-        if heard != HeardAnswer::Answered(TcpAnswer::Opened) {
+        if heard != ReceivedAnswer::Answered(TcpAnswer::Opened) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
         }
         Pin::new(&mut self.stream).poll_read(cx, buf)

@@ -171,7 +171,9 @@ impl Assignment {
             return Err(broken("the statement is not in-toto v1"));
         }
         if statement.predicate_type != ASSIGNMENT_TYPE {
-            return Err(broken("the statement has another predicate type: it assigns nothing"));
+            return Err(broken(
+                "the statement is not an assignment: it has another predicate type",
+            ));
         }
         let [subject] = statement.subject.as_slice() else {
             return Err(broken("there must be exactly one subject"));

@@ -283,11 +283,17 @@ fn config_of(descriptor: &Descriptor) -> Result<Config, TrustError> {
             "the config must be embedded as data; `tamis filter sign` writes it so".to_owned(),
         )
     })?;
-    let bytes = STANDARD
-        .decode(data)
-        .map_err(|_| TrustError::Manifest("the config's data is not base64".to_owned()))?;
-    require(bytes.len() as u64 == descriptor.size, "the config's data has another size")?;
-    require(Digest::of(&bytes) == descriptor.digest, "the config's data has another digest")?;
+    let bytes = STANDARD.decode(data).map_err(|_| {
+        TrustError::Manifest("the inline data of the config is not base64".to_owned())
+    })?;
+    require(
+        bytes.len() as u64 == descriptor.size,
+        "the inline data of the config has another size than the manifest states",
+    )?;
+    require(
+        Digest::of(&bytes) == descriptor.digest,
+        "the inline data of the config has another digest than the manifest states",
+    )?;
     json::read("config of the manifest", &bytes, MAX_MANIFEST_BYTES)
 }
 

@@ -131,7 +131,7 @@ impl TryFrom<Document> for SignaturePolicy {
 }
 
 impl SignaturePolicy {
-    /// Reads a policy; one that is wrong trusts nobody about what it speaks of, and why it is wrong is told. Left out, a
+    /// Reads a policy; a policy with a fault trusts nobody for what it covers, and the fault is reported. Left out, a
     /// wider policy would count in its place. What it withdraws stays withdrawn, also where a closer one decides.
     #[must_use]
     pub fn read_or_nobody(document: &serde_json::Value) -> (Self, Option<TrustError>) {

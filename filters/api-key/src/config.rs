@@ -1,6 +1,7 @@
 //! What the operator writes, and the rules that it becomes.
 
 use serde::Deserialize;
+use tamis_callers::anonymous::AnonymousRequestRule;
 use tamis_callers::name::{is_plain, may_carry};
 use tamis_sdk::{ConfigError, Interest};
 
@@ -34,15 +35,6 @@ fn yes() -> bool {
     true
 }
 
-/// Requests without a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeylessRequestRule {
-    /// They are refused.
-    Refused,
-    /// They pass, without a consumer.
-    Passes,
-}
-
 /// The configuration, checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKeyRules {
@@ -53,7 +45,7 @@ pub struct ApiKeyRules {
     /// As it is without escapes.
     pub query: Option<String>,
     /// What becomes of a request without a key.
-    pub absent: KeylessRequestRule,
+    pub absent: AnonymousRequestRule,
     /// In lower case.
     pub consumer_header: Option<String>,
 }
@@ -105,11 +97,7 @@ impl ApiKeyRules {
             secret: settings.secret_name.clone(),
             header,
             query: settings.query.clone(),
-            absent: if settings.required {
-                KeylessRequestRule::Refused
-            } else {
-                KeylessRequestRule::Passes
-            },
+            absent: AnonymousRequestRule::of(settings.required),
             consumer_header,
         })
     }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use subtle::{Choice, ConditionallySelectable as _, ConstantTimeEq as _};
+use tamis_callers::list;
 
 /// Bytes of a hash.
 const HASH_OCTETS: usize = 32;
@@ -18,7 +19,7 @@ pub struct KeyList {
     entries: Vec<([u8; HASH_OCTETS], String)>,
 }
 
-/// Consumers only.
+/// Shows the names of consumers only.
 impl fmt::Debug for KeyList {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.entries.iter().map(|(_, name)| name)).finish()
@@ -70,13 +71,8 @@ impl KeyList {
     /// # Errors
     /// The first line that is wrong.
     pub fn parse(octets: &[u8]) -> Result<Self, KeyListError> {
-        let text = std::str::from_utf8(octets).map_err(|_| KeyListError::Text)?;
         let (mut entries, mut known) = (Vec::new(), HashSet::new());
-        for (index, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let number = index.saturating_add(1);
+        for (number, line) in list::entries(octets).ok_or(KeyListError::Text)? {
             let mut words = line.split_ascii_whitespace();
             let (name, hash) = match (words.next(), words.next(), words.next()) {
                 (Some(name), Some(hash), None) if is_name(name) => (name, hash),

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
+use tamis_callers::anonymous::AnonymousRequestRule;
 use tamis_callers::list::{ListSource, SecretList};
 use tamis_callers::name::known_as;
 use tamis_sdk::{Edit, View};
 
 use crate::CONSUMER;
-use crate::config::{ApiKeyRules, KeylessRequestRule};
+use crate::config::ApiKeyRules;
 use crate::keys::KeyList;
 use crate::shown::{self, PresentedKeys};
 
@@ -92,7 +93,7 @@ impl ApiKeyPolicy {
         let shown = shown::find(&self.rules, seen);
         let (key, path) = match shown {
             PresentedKeys::Many => return KeyDecision::Refused(ApiKeyRefusal::Ambiguous),
-            PresentedKeys::None if self.rules.absent == KeylessRequestRule::Refused => {
+            PresentedKeys::None if self.rules.absent == AnonymousRequestRule::Refused => {
                 return KeyDecision::Refused(ApiKeyRefusal::Missing);
             }
             PresentedKeys::None => return KeyDecision::Passes(edits(&self.rules, None)),

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 
 use proptest::prelude::*;
+use tamis_callers::list::ListSource;
 use tamis_sdk::{Config, Edit, view::packed};
 
 use super::*;

@@ -166,7 +166,7 @@ fn entries<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Ve
     from.deserialize_seq(Entries(PhantomData))
 }
 
-/// Reads the list itself, so that an error has its place.
+/// Reads the entries of a list one by one, so that an error names the entry.
 struct Entries<T>(PhantomData<T>);
 
 impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {

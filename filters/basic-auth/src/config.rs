@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tamis_callers::anonymous::AnonymousRequestRule;
 use tamis_callers::name::may_carry;
 use tamis_sdk::{ConfigError, GatewayDuration, Interest};
 
@@ -38,15 +39,6 @@ fn yes() -> bool {
 
 fn usual_memory() -> GatewayDuration {
     GatewayDuration::from_millis(5 * 60 * 1000)
-}
-
-/// Requests without credentials of this scheme.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnonymousRequestRule {
-    /// They are refused.
-    Refused,
-    /// They pass, without a user.
-    Passes,
 }
 
 /// The configuration, checked.
@@ -108,11 +100,7 @@ impl BasicAuthRules {
         Ok(Self {
             secret: settings.secret_name.clone(),
             challenge: format!("Basic realm=\"{}\", charset=\"UTF-8\"", settings.realm),
-            absent: if settings.required {
-                AnonymousRequestRule::Refused
-            } else {
-                AnonymousRequestRule::Passes
-            },
+            absent: AnonymousRequestRule::of(settings.required),
             user_header,
             remember_ms: settings.remember_for.millis(),
         })

@@ -2,11 +2,12 @@
 
 use std::fmt;
 
+use tamis_callers::anonymous::AnonymousRequestRule;
 use tamis_callers::list::{ListSource, SecretList};
 use tamis_callers::name::known_as;
 use tamis_sdk::{Edit, View};
 
-use crate::config::{AnonymousRequestRule, BasicAuthRules};
+use crate::config::BasicAuthRules;
 use crate::credentials::{self, PresentedCredentials};
 use crate::users::Users;
 use crate::{CREDENTIALS, USER};

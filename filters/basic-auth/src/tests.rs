@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proptest::prelude::*;
+use tamis_callers::list::ListSource;
 use tamis_sdk::{Config, Edit, view::packed};
 
 use super::*;

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use tamis_callers::list;
+
 /// Users of a list.
 pub const MAX_USERS: usize = 1024;
 /// Bytes of a user's name.
@@ -18,7 +20,7 @@ pub struct Users {
     first: String,
 }
 
-/// The number of users only.
+/// Shows only how many users there are.
 impl fmt::Debug for Users {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Users").field("number", &self.hashes.len()).finish_non_exhaustive()
@@ -76,13 +78,8 @@ impl Users {
     /// # Errors
     /// The first line that is wrong.
     pub fn parse(octets: &[u8]) -> Result<Self, UsersError> {
-        let text = std::str::from_utf8(octets).map_err(|_| UsersError::Text)?;
         let (mut hashes, mut first) = (HashMap::new(), None);
-        for (index, line) in text.lines().map(str::trim).enumerate() {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
-            }
-            let number = index.saturating_add(1);
+        for (number, line) in list::entries(octets).ok_or(UsersError::Text)? {
             let (name, hash) = line.split_once(':').ok_or(UsersError::Line(number))?;
             if !is_name(name) || hash.is_empty() {
                 return Err(UsersError::Line(number));

@@ -1,6 +1,6 @@
 //! A list of callers in a secret.
 
-use tamis_sdk::secrets;
+use tamis_sdk::{clock, log, secrets};
 
 /// How long a list is used before the secret is read again.
 const FRESH_US: u64 = 1_000_000;
@@ -18,14 +18,33 @@ pub trait ListSource {
     fn warn(&self, line: &str);
 }
 
-/// The value of a secret, for a component.
-///
-/// # Errors
-/// Why it has none, and the way out.
-pub fn revealed(secret: &str) -> Result<Vec<u8>, String> {
-    secrets::reveal(secrets::open(secret)?).ok_or_else(|| {
-        "the grant lets the filter use the list of hashes, and not read it: set `imports.secrets.reveal`".to_owned()
-    })
+/// The imports of a component.
+#[derive(Clone, Copy, Debug)]
+pub struct ListImports;
+
+impl ListSource for ListImports {
+    fn now_us(&self) -> u64 {
+        clock::monotonic_us()
+    }
+
+    fn list(&self, secret: &str) -> Result<Vec<u8>, String> {
+        secrets::reveal(secrets::open(secret)?).ok_or_else(|| {
+            "the grant lets the filter use the list of hashes, and not read it: set `imports.secrets.reveal`".to_owned()
+        })
+    }
+
+    fn warn(&self, line: &str) {
+        log::write(log::Level::Error, line);
+    }
+}
+
+/// The entries of a list, each a line with its number from 1; empty lines and those that begin with `#` are comments. `None`:
+/// it is not text in UTF-8.
+#[must_use]
+pub fn entries(octets: &[u8]) -> Option<impl Iterator<Item = (usize, &str)>> {
+    let lines = std::str::from_utf8(octets).ok()?.lines().map(str::trim);
+    let entries = (1_usize..).zip(lines);
+    Some(entries.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')))
 }
 
 /// How the octets of a list are read.

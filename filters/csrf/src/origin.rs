@@ -9,7 +9,7 @@ pub fn is_origin(text: &str) -> bool {
 }
 
 /// Whether an origin is that of an authority, whatever its scheme: in front of a gateway TLS may end, and a
-/// page of `http` cannot be told from one of `https` then.
+/// page of `http` then looks the same as one of `https`.
 #[must_use]
 pub fn is_of(origin: &[u8], authority: &[u8]) -> bool {
     let Some((scheme, host)) = split(origin) else { return false };

@@ -93,7 +93,7 @@ impl ExtAuthzRules {
         Ok(Self { url, timeout_ms, ask, pass, tell })
     }
 
-    /// Reads what the service is told, and writes what it says for the upstream.
+    /// Reads the fields that the service receives, and writes those that it returns for the upstream.
     #[must_use]
     pub fn interest(&self) -> Interest {
         let facts = [":method", ":path", ":authority", ":scheme", ADDRESS];

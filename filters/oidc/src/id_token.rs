@@ -25,7 +25,7 @@ pub enum IdTokenFault {
     Key,
     /// The signature is wrong.
     Signature,
-    /// `iss` is another one.
+    /// `iss` names another issuer than the provider.
     Issuer,
     /// `aud` or `azp` names another client.
     Audience,
@@ -102,7 +102,7 @@ pub fn verified<V: Verify>(
     check_time(&claims, rules.skew_s, now_ms)?;
     check_login(&claims, expected)?;
     for carried in &rules.claims_to_headers {
-        // Whom the upstream cannot be told about does not pass as nobody.
+        // A person whose name cannot be sent to the upstream is refused, and does not pass without a name.
         claims.get(&carried.claim).map(header_value).transpose()?;
     }
     Ok(claims)

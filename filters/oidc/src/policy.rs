@@ -45,7 +45,7 @@ impl OidcPolicy {
     #[must_use]
     pub fn new(rules: OidcRules) -> Self {
         // A session of another provider, client or site does not open here, even with the same secret. Endpoints are part of
-        // that: whoever writes them vouches for the issuer, whatever name it has.
+        // the key: whoever writes endpoints decides who the issuer is, whatever its name.
         let endpoints = rules.endpoints.as_ref();
         let endpoints =
             endpoints.map(|it| format!("\n{}\n{}\n{}", it.authorization, it.token, it.jwks));

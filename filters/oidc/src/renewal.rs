@@ -93,7 +93,7 @@ pub fn confirm<H: OidcHost>(
     match renew(rules, provider, session, host) {
         Ok(renewed) => keep(sealer, renewed, version, turn, host).map(CheckedSession::Newer),
         Err(RenewalFailure::Ended) => {
-            // Without room each request of it asks the provider again, and hears the same.
+            // Without room, each request of the session asks the provider again and gets the same answer.
             let _ = end(session, host);
             Err(OidcRefusal::SessionEnded)
         }

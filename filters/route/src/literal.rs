@@ -23,7 +23,7 @@ impl Affixes {
         reader.read().unwrap_or_default()
     }
 
-    /// Whether a text has all of them: one that lacks a part is not matched.
+    /// Whether a text contains all literal parts; a text that lacks one cannot match.
     #[must_use]
     pub(crate) fn fit(&self, text: &str) -> bool {
         let mut rest = text;

@@ -130,7 +130,7 @@ struct PathCandidates<'t> {
     exact: &'t [usize],
     /// Positions in `patterns`.
     patterns: Vec<usize>,
-    /// Of the longest prefix that covers the path element by element …
+    /// Routes of the longest prefix that covers the path element by element …
     longest: &'t [usize],
     /// … and of the others, shortest first.
     shorter: Vec<&'t [usize]>,

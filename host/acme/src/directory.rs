@@ -59,7 +59,7 @@ impl Directory {
     /// # Errors
     /// [`AcmeError::Authorities`], or [`AcmeError::Answer`] for a URL that is none.
     pub(crate) fn new(url: &str, authorities: Option<&str>) -> Result<Self, AcmeError> {
-        let wrong = || AcmeError::Answer(format!("{} is no https URL", shortened(url)));
+        let wrong = || AcmeError::Answer(format!("{} is not an https URL", shortened(url)));
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let authority = origin(&uri).ok_or_else(wrong)?;
         let name = uri.host().unwrap_or_default().trim_matches(['[', ']']);
@@ -164,7 +164,7 @@ impl Origin {
         tokio::pin!(answered);
         tokio::select! {
             outcome = &mut answered => outcome,
-            // The connection ends before the answer, or with it.
+            // The connection ended first; the answer is there too, or an error.
             _ = connection => answered.await,
         }
     }

@@ -90,7 +90,7 @@ impl AcmeError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Directory(_) | Self::Authorities(_) => {
-                "check `spec.acme.directory`, the way to it, and `spec.acme.ca` if an authority of your own signs its certificate; it is tried again by itself"
+                "check `spec.acme.directory`, the way to it, and `spec.acme.ca` if an authority of your own signs its certificate; the proxy tries again by itself"
             }
             Self::Refused { kind, .. } => match kind.as_str() {
                 "rateLimited" => {

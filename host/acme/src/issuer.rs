@@ -69,7 +69,7 @@ impl CertificateIssuer {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
             LocalSet::new().block_on(&runtime, follow(Rc::new(options), receive));
-            // A name that is being looked up may take long.
+            // A look-up of a name that is in progress may take long, so it is not awaited.
             runtime.shutdown_background();
         };
         let thread = std::thread::Builder::new().name("tamis-acme".to_owned()).spawn(run)?;
@@ -196,7 +196,7 @@ impl Server {
 /// Orders a certificate for a host whenever one is due.
 async fn look_after(server: Rc<Server>, host: String, way: Challenge) {
     let IssuerOptions { kept, orders, clock, random, pace } = &*server.options;
-    // Failures in a row of one kind: a server that was away for long has refused nothing yet.
+    // Failures in a row of the same kind: while a server was unreachable, it has refused nothing.
     let mut failures = (false, 0_u32);
     let facts = kept.facts(&host);
     let mut due = facts.as_ref().map_or(0, |facts| pace::due(facts, *random));

@@ -19,7 +19,7 @@ pub struct KeptCertificates {
 }
 
 impl KeptCertificates {
-    /// In that folder, which need not exist.
+    /// The certificates in a folder, which need not exist.
     #[must_use]
     pub fn new(folder: PathBuf) -> Self {
         Self { folder }

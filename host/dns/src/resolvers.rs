@@ -7,7 +7,7 @@ use tamis_ambient::Clock;
 
 /// The port of resolvers that `resolv.conf` names (RFC 1035 §4.2).
 const PORT: u16 = 53;
-/// How long a list counts before the file is read again.
+/// How long a list of resolvers is used before its file is read again.
 const READ_AGAIN: Duration = Duration::from_secs(5);
 
 /// Whom questions are forwarded to.

@@ -43,7 +43,7 @@ pub struct DeclaredAccess {
     pub request_body: BodyMode,
     /// How it sees response bodies.
     pub response_body: BodyMode,
-    /// Longest buffered body it sees.
+    /// The longest body that it buffers, in bytes.
     pub body_limit_bytes: u32,
     /// Which responses its hook on response heads sees.
     pub responses: Responses,
@@ -143,8 +143,8 @@ impl Authority {
         }
     }
 
-    /// What this authority allows and `other` does not, sorted; empty when it allows nothing more. Call it
-    /// the other way round for what was lost.
+    /// What this authority allows and `other` does not, sorted; empty when it allows nothing more. With the two exchanged, it
+    /// says what was lost.
     ///
     /// In doubt it reports growth: two ways to see a body are never equal, `request:NAME` is covered by
     /// itself alone, and an unknown declaration on either side is growth.

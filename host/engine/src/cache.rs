@@ -62,7 +62,7 @@ impl Cache {
     ///
     /// # Errors
     /// A folder or the key belongs to another user, is a symbolic link, or could be replaced by another
-    /// user; others can read the key; or a file cannot be created. The text names the file and what to do.
+    /// user; others can read the key; or a file cannot be created. The text of the error names the file and the way out.
     pub fn open(folders: CacheFolders<'_>) -> io::Result<Self> {
         let user = effective_user()?;
         let state = trusted_folder(folders.state, user)?;
@@ -208,7 +208,7 @@ fn make_secret(path: &Path) -> io::Result<Vec<u8>> {
         io::Error::other("the operating system provides no randomness for the cache's key")
     })?;
     let beside = path.with_extension("new");
-    // One that a process left which ended while it wrote it: whoever is here has the turn.
+    // Removes a file that another process left when it ended while writing. This process has the turn now.
     drop(fs::remove_file(&beside));
     let written = create_new(&beside).and_then(|mut file| {
         file.write_all(&octets)?;

@@ -69,7 +69,7 @@ impl Plan {
             let rule = format!("it names more than {MAX_STATUSES} failing statuses");
             return Err(EngineError::Interest { filter: self.name(), rule });
         }
-        // Set once: the cell is empty until here.
+        // The cell was empty until here, so this cannot fail.
         drop(self.settings.buckets.set(buckets));
         self.config_schema = schema;
         self.interest = interest;

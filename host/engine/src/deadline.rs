@@ -8,7 +8,7 @@
 
 #![expect(
     clippy::disallowed_methods,
-    reason = "the processor time of a thread is what a filter may use; no clock of a test stands for it"
+    reason = "a filter is limited by the processor time of its thread, which no clock of a test can replace"
 )]
 
 use rustix::time::{ClockId, clock_gettime};

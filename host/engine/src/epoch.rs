@@ -44,7 +44,7 @@ struct EpochState {
     passed: AtomicU64,
 }
 
-/// States of one store whether a call runs in it. The thread lives as long as any mark.
+/// Says whether a call runs in one store. The thread that counts epochs lives as long as any mark.
 pub(crate) struct CallMark {
     state: Arc<AtomicU8>,
     epochs: Arc<Epochs>,
@@ -119,7 +119,7 @@ impl EpochState {
         // The other owner of a mark is its store; without it no call can begin.
         marks.retain(|mark| Arc::strong_count(mark) > 1);
         marks.iter().fold(true, |quiet, mark| {
-            // Fails when a call runs, or none ran since the last look.
+            // The exchange fails while a call runs, and where no call ran since the last look.
             let ended =
                 mark.compare_exchange(ENDED, QUIET, Ordering::AcqRel, Ordering::Acquire).err();
             ended == Some(QUIET) && quiet

@@ -192,7 +192,7 @@ pub(crate) fn remedy(filter: &str, lacks: &[UncoveredField], place: GrantPlace<'
     }
     let last = fields.len().saturating_sub(1);
     let parts = fields.into_iter().enumerate().map(|(at, (path, entries))| {
-        // The document is named once, at the end.
+        // The document is named once, with the last field.
         let field = match (place, at == last) {
             (_, true) => place.field(path, filter),
             (GrantPlace::Table(_), false) => format!("`grant.{path}`"),

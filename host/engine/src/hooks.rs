@@ -124,10 +124,10 @@ impl BodyMode {
 /// Which responses a hook on response heads sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Responses {
-    /// Those of upstreams.
+    /// Responses of upstreams.
     #[default]
     Upstream,
-    /// Those that filters and the host write.
+    /// Responses that filters and the host write.
     Local,
     /// Every response that leaves.
     All,

@@ -334,7 +334,7 @@ impl Instance {
     /// Calls `on-finished` with the end of an exchange.
     ///
     /// # Errors
-    /// Any fault; the exchange has ended whatever it is.
+    /// Any fault of the call. The exchange has ended anyway.
     pub fn on_finished(
         &mut self,
         view: &x::View,
@@ -639,7 +639,7 @@ impl Instance {
         start: Option<Instant>,
     ) -> Result<R, CallFault> {
         self.tally.count(hook, start.map(|start| self.clock().since(start)));
-        self.tell_memory();
+        self.report_memory();
         if let Some(running) = self.direct.as_mut() {
             end_line(running.store.data_mut());
         }
@@ -663,7 +663,7 @@ impl Instance {
         }
     }
 
-    fn tell_memory(&mut self) {
+    fn report_memory(&mut self) {
         let of = |running: &Option<RunningInstance>| {
             running.as_ref().map_or(0, |running| running.store.data().limiter.used_bytes)
         };
@@ -722,7 +722,7 @@ impl Instance {
         let waited = self.suspending.as_ref().map(|running| running.store.data().waited);
         let took = self.clock().since(self.began).saturating_sub(waited.unwrap_or_default());
         self.tally.count(hook, Some(took));
-        self.tell_memory();
+        self.report_memory();
         if let Some(running) = self.suspending.as_mut() {
             end_line(running.store.data_mut());
         }

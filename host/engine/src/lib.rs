@@ -6,6 +6,8 @@
 //! calls an [`Instance`] of it. A call that fails returns a [`CallFault`] and never panics; its instance is
 //! dropped and the next call has a fresh one. [`FilterState`] holds what outlives instances.
 
+// A whole function fits into view; one that is a table expects this lint, with its reason.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,
     expect(

@@ -66,7 +66,7 @@ pub struct FilterState {
     pub(crate) breaker: FilterBreaker,
     /// Set for a shadow: the state of the filter it shadows, read only.
     pub(crate) of: Option<Arc<Self>>,
-    /// What the filter logs reaches nobody.
+    /// Whether what the filter logs is dropped.
     silent: bool,
     /// Faults by hook, of all instances.
     faults: [AtomicU64; Hook::ALL.len()],

@@ -126,7 +126,7 @@ pub(crate) struct OddNames {
 }
 
 impl OddNames {
-    /// Those of a head.
+    /// The odd names in a head.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let mut all = Self::default();
         headers.keys().for_each(|name| all.note(name));
@@ -138,7 +138,7 @@ impl OddNames {
         self.look();
         if is_odd(name.as_str()) {
             let alike = self.known.entry(folded(name.as_str())).or_default();
-            // One at most after `remove_others`, which is this name.
+            // After `remove_others` at most one name is left, and it is this one.
             if alike.last() != Some(name) {
                 alike.push(name.clone());
             }

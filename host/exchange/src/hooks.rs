@@ -208,7 +208,7 @@ pub enum NameKind {
     Filter,
 }
 
-/// How an exchange ended; bits of the contract's `outcome` flags, in its order.
+/// How an exchange ended: the bits of the contract's `outcome` flags, in the order of the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome(pub u8);
 

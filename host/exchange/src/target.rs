@@ -111,7 +111,7 @@ pub enum TargetError {
     /// More than 65,534 octets once normalised.
     #[error("path and query must have at most 65,534 octets with all escapes")]
     TooLong,
-    /// Not HOST or HOST:PORT.
+    /// The authority is not HOST or HOST:PORT.
     #[error("an authority must be HOST or HOST:PORT without user info (RFC 9110 §7.2)")]
     Authority,
 }

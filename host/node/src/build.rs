@@ -51,9 +51,9 @@ pub(crate) struct Builder {
     first_ticks: FirstTicks,
     states: HashMap<String, KeptState>,
     good: HashMap<String, LastGoodFilter>,
-    /// Those that were made for slots, and may still be in use.
+    /// The filters that were made for slots and may still be in use.
     made: Vec<MadeFilter>,
-    /// By their own slots.
+    /// The candidates that are shadows, by the name of their slot.
     shadows: HashMap<String, Candidate>,
     slow: SlowRefusals,
     /// What the routers of slots said about routes.

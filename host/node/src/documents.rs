@@ -72,7 +72,7 @@ const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const MAX_DEPTH: usize = 8;
 /// Entries of all folders together that are looked at.
 const MAX_ENTRIES: usize = if cfg!(test) { 5_000 } else { 100_000 };
-/// Files with other names that are looked into, of all folders together: a folder of documents may have sources beside it.
+/// How many files with other names are read, of all folders together: a folder may contain sources as well as documents.
 const MAX_OTHERS: usize = 2_000;
 
 impl DocumentPlaces {
@@ -259,7 +259,7 @@ struct FolderContent {
 }
 
 impl FolderContent {
-    /// Reads a folder, and then what links in it lead to.
+    /// Reads a folder, then the files and folders that links in it lead to.
     fn walk(&mut self, folder: &Path) {
         self.collect(folder, 0);
         while let Some((link, depth)) = self.links.pop_first() {
@@ -281,7 +281,7 @@ impl FolderContent {
             self.entries += 1;
             if self.entries > MAX_ENTRIES {
                 let why = format!(
-                    "there are more than {MAX_ENTRIES} files and folders, the most that are looked at; move what is no document elsewhere"
+                    "there are more than {MAX_ENTRIES} files and folders, which is the limit; move everything that is not a document elsewhere"
                 );
                 self.links.clear();
                 return self.unreadable.push((folder.to_owned(), why));

@@ -25,7 +25,7 @@ pub enum NodeError {
     },
     /// A guard stands in a namespace where nothing can be guarded, so it is unknown what it guards.
     #[error(
-        "`{node}` does not start: a guard stands in a namespace where it guards nothing: {why}"
+        "`{node}` does not start: a document that guards is in a namespace that has nothing to guard: {why}"
     )]
     Stray {
         /// Its name.

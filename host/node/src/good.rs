@@ -174,7 +174,7 @@ impl LastGoodDocuments {
     fn since(&self, document: &Document) -> u64 {
         match self.held.get(&id(document)) {
             None => NEW,
-            Some(held) if held.digest == says(document) => 0,
+            Some(held) if held.digest == content_digest(document) => 0,
             Some(held) if held.source == document.source => CHANGED,
             Some(_) => MOVED,
         }
@@ -206,7 +206,10 @@ impl LastGoodDocuments {
             let id = id(document);
             // For several with one name, and for refused ones, what was in force before is kept.
             if counts.get(&id) == Some(&1) && !refused.contains(&id) {
-                let held = HeldDocument { source: document.source.clone(), digest: says(document) };
+                let held = HeldDocument {
+                    source: document.source.clone(),
+                    digest: content_digest(document),
+                };
                 self.held.insert(id, held);
             }
         }
@@ -261,7 +264,7 @@ fn id(document: &Document) -> Id {
     (document.kind().to_owned(), document.key())
 }
 
-fn says(document: &Document) -> String {
+fn content_digest(document: &Document) -> String {
     Digest::of(document.text().trim().as_bytes()).hex()
 }
 

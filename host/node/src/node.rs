@@ -242,7 +242,7 @@ impl Node {
             notes.push(format!("{message}; {help}"));
             problems_shown.push(json!({ "code": code, "message": message, "help": help }));
         }
-        // The status has them by itself, for as long as they last.
+        // The status shows these problems by itself, as long as they last, so only people need them as notes.
         notes.extend(self.proxy.http3_problems());
         self.proxy.report(Status {
             slots: slots.clone(),

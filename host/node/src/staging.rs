@@ -183,7 +183,7 @@ pub(crate) fn read_plan(
     let folded = fold(documents, name, &|file| source.file(file));
     problems.extend(folded.problems);
     if cold && folded.plan.is_some() {
-        // What was in force as it is, opens nothing at a start.
+        // A document that was in force unchanged opens nothing at a start.
         let strays = stray_guards(documents, &unusable, |one| one.since != 0);
         if !strays.is_empty() {
             let (node, why) = (name.to_string(), why(&strays, &[]));

@@ -294,26 +294,9 @@ impl Metrics {
                 "all metrics of a filter take at most 16 MiB on the page; define fewer, with fewer labels and bounds",
             ));
         }
-        let failed =
-            |e: prometheus::Error| MetricError { name: name.to_owned(), rule: e.to_string() };
-        let vector = match kind {
-            MetricKind::Counter => {
-                let vector = CounterVec::new(Opts::new(name, help), labels).map_err(failed)?;
-                self.registry.register(Box::new(vector.clone())).map_err(failed)?;
-                Vector::Counter(vector)
-            }
-            MetricKind::Gauge => {
-                let vector = GaugeVec::new(Opts::new(name, help), labels).map_err(failed)?;
-                self.registry.register(Box::new(vector.clone())).map_err(failed)?;
-                Vector::Gauge(vector)
-            }
-            MetricKind::Histogram => {
-                let options = HistogramOpts::new(name, help).buckets(buckets.to_vec());
-                let vector = HistogramVec::new(options, labels).map_err(failed)?;
-                self.registry.register(Box::new(vector.clone())).map_err(failed)?;
-                Vector::Histogram(vector)
-            }
-        };
+        let vector = self.registered(kind, Opts::new(name, help), labels, buckets);
+        let vector =
+            vector.map_err(|e| MetricError { name: name.to_owned(), rule: e.to_string() })?;
         let family = Arc::new(Family {
             owner: owner.map(str::to_owned),
             kind,
@@ -328,6 +311,34 @@ impl Metrics {
         });
         families.insert(name.to_owned(), Arc::clone(&family));
         Ok(family)
+    }
+
+    /// The series of a new metric, which the page shows from now on.
+    fn registered(
+        &self,
+        kind: MetricKind,
+        options: Opts,
+        labels: &[&str],
+        buckets: &[f64],
+    ) -> Result<Vector, prometheus::Error> {
+        Ok(match kind {
+            MetricKind::Counter => {
+                let vector = CounterVec::new(options, labels)?;
+                self.registry.register(Box::new(vector.clone()))?;
+                Vector::Counter(vector)
+            }
+            MetricKind::Gauge => {
+                let vector = GaugeVec::new(options, labels)?;
+                self.registry.register(Box::new(vector.clone()))?;
+                Vector::Gauge(vector)
+            }
+            MetricKind::Histogram => {
+                let options = HistogramOpts::from(options).buckets(buckets.to_vec());
+                let vector = HistogramVec::new(options, labels)?;
+                self.registry.register(Box::new(vector.clone()))?;
+                Vector::Histogram(vector)
+            }
+        })
     }
 
     fn octets_of(&self, owner: &str) -> Arc<AtomicUsize> {

@@ -239,7 +239,7 @@ impl Recorder {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        // First: the writer may have it before this goes on.
+        // Counted before it is sent: the writer may receive the line before this thread goes on.
         self.waiting.more(whose, size);
         if let Err(error) = lines.try_send(WriterMessage::Line(Line { whose, octets })) {
             self.waiting.less(whose, size);

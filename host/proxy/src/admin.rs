@@ -420,6 +420,8 @@ fn document(value: &Value) -> Response<AdminBody> {
 pub(crate) fn check_hosts(hosts: &[String]) -> Result<(), String> {
     match hosts.iter().find(|host| !tamis_transport::hosts::is_host(host)) {
         None => Ok(()),
-        Some(host) => Err(format!("`{host}` is no host name; write it without scheme and port")),
+        Some(host) => {
+            Err(format!("`{host}` is not a host name; write the name without scheme and port"))
+        }
     }
 }

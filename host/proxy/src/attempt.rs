@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime};
 use tamis_exchange::{Body, Cause, Failure, Fault, Outcome, Refusal, RetryVerdict, Selection};
 use tamis_transport::InterimSender;
-use tamis_upstream::{Attempt, Upstream, UpstreamRequest};
+use tamis_upstream::{EndpointCrowd, Upstream, UpstreamRequest};
 
 pub(crate) use outcome::is_failure;
 
@@ -158,9 +158,9 @@ async fn once(
     if let Some(delay) = race::delay(plan, state) {
         return Box::pin(race::race(plan, state, ready, delay, tried)).await;
     }
-    let PreparedAttempt { mut attempt, request, limit } = ready;
+    let PreparedAttempt { mut attempt, request, limit, wire, crowd } = ready;
     let upgrade = plan.template.upgrade.is_some();
-    let again = again(plan, state, &attempt);
+    let again = again(plan, state, wire, crowd);
     let hint = |status, headers| interim::pass(plan.interim, &plan.chain.owners, status, headers);
     let sent = attempt.send_passing_interim(request, upgrade, again, &hint);
     let sent = tokio::time::timeout(limit, sent).await;
@@ -171,10 +171,10 @@ async fn once(
 fn again<'a>(
     plan: &AttemptPlan<'a>,
     state: &'a ExchangeState,
-    attempt: &Attempt,
+    wire: WireProperties,
+    crowd: EndpointCrowd,
 ) -> impl FnOnce() -> Option<UpstreamRequest> + use<'a> {
-    let (template, wire) = (plan.template, WireProperties::of(attempt));
-    let crowd = attempt.crowd();
+    let template = plan.template;
     move || {
         let endpoint = state.endpoint.as_deref()?;
         outgoing::request(&state.exchange, template, wire, endpoint, Some(crowd)).ok()

@@ -1,4 +1,4 @@
-//! The service of what the router chose, and the refusals where there is none.
+//! The service that the router chose, and the refusal where there is no such service.
 
 use crate::chain::Chain;
 use crate::exchange::ExchangeState;
@@ -44,7 +44,7 @@ fn unknown_backend(chain: &Chain, backend: u32) -> Refusal {
         some => format!("those of its names that are: {}", some.join(", ")),
     };
     let detail = format!(
-        "the router chose `{name}` of its `backends`, which is no service of this proxy ({known}); write NAMESPACE/NAME:PORT, with a port of `spec.ports` of that Service"
+        "the router chose `{name}` of its `backends`, which is not a service of this proxy ({known}); write NAMESPACE/NAME:PORT, with a port of `spec.ports` of that Service"
     );
     Refusal::new("route.backend-unknown", 500, Fault::Host, detail)
 }

@@ -84,7 +84,7 @@ impl BodyBudget {
             return false;
         };
         if sender != client {
-            // What the client could still have, each octet of which leaves one less to others.
+            // What the client could still take: each octet that it takes leaves one less to others.
             let its_left = (left - own) / 2;
             let own = then(&shares, sender);
             if own > its_left {
@@ -245,7 +245,7 @@ impl AsRef<[u8]> for GatheredBody {
 pub(crate) fn no_room(code: &'static str) -> Refusal {
     let mib = BODIES_MAX_BYTES / (1024 * 1024);
     let detail = format!(
-        "of the {mib} MiB for bodies that filters see whole or hold, its client may have no more than is left for others"
+        "filters may hold {mib} MiB of bodies, and one client at most as much of that as is left for others"
     );
     Refusal::new(code, 503, Fault::Host, detail)
 }

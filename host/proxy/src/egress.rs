@@ -35,7 +35,7 @@ pub(crate) async fn leave(
     match connect(&Address::Tcp(destination), None, CONNECT).await {
         Ok(stream) => {
             let left = leaving.add(stream.local_address());
-            // Again: the connection before this one may have been entered only now.
+            // Checked again: the connection that led here may have been added only meanwhile.
             circular(leaving, destination, peer)?;
             Ok((stream, left))
         }
@@ -56,7 +56,7 @@ pub(crate) fn may_leave(rules: &EgressRules, destination: SocketAddr) -> Result<
     }
     if rules.rule == EgressRule::Refuse {
         let detail = format!(
-            "{destination} is no address of the mesh, and the egress of this endpoint is registry-only"
+            "{destination} is not an address of the mesh, and the egress of this endpoint is registry-only"
         );
         return Err(TcpRefusal::forbidden("egress.refused", detail));
     }

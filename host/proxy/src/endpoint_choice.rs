@@ -42,7 +42,10 @@ pub(crate) async fn pick(
                 return Err(refuse("upstream.unresolved", 503, Cause::ConnectFailure, detail));
             }
             Err(PickFailure::Overloaded) => {
-                let detail = format!("{} already has its maximum of requests", upstream.name());
+                let detail = format!(
+                    "service {} already has as many requests as its policy allows",
+                    upstream.name()
+                );
                 return Err(refuse("upstream.overloaded", 503, Cause::Other, detail));
             }
         }

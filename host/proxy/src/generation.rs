@@ -94,7 +94,7 @@ impl ListenerConfig {
                 self.is_by_server_name() && self.rules.is_for(name) && self.takes(name)
             }
             (Some(tcp), AskedProtocol::Tcp(port)) => tcp.asked == Some(port),
-            // A live challenge of ours is looked for before any listener.
+            // A challenge of an order of this proxy was found before listeners are asked.
             (_, AskedProtocol::AcmeChallenge) => false,
             (None, AskedProtocol::Tcp(_) | AskedProtocol::Unclear)
             | (Some(_), AskedProtocol::Http | AskedProtocol::Unclear) => false,
@@ -144,7 +144,7 @@ pub struct ListenerRules {
     /// Its only hosts, over TLS in handshakes and requests; `None`: any. Without TLS it chooses among the listeners of a
     /// port, and routes decide.
     pub hostname: Option<HostPattern>,
-    /// Those of its hosts that another listener of its port has, whether that one listens or not.
+    /// Hosts of this listener that another listener of the same port has, whether that listener is open or not.
     pub elsewhere: Vec<HostPattern>,
     /// HTTP/3 on the UDP port of the same number; `None`: it is not served.
     pub http3: Option<Http3Rules>,
@@ -153,7 +153,7 @@ pub struct ListenerRules {
 /// HTTP/3 of a listener.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Http3Rules {
-    /// How long clients may remember it, in seconds, as responses over TCP tell them; `None`: none tells them.
+    /// How long clients may remember HTTP/3, in seconds, as responses over TCP state it; `None`: no response mentions it.
     pub advertised_for: Option<u64>,
 }
 

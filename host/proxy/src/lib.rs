@@ -58,6 +58,8 @@
 //! is final, without a breaker filter circuits stay closed, without a hedge filter nothing is sent twice in
 //! parallel, and without a balancer endpoints have the weights that the operator gave them.
 
+// A whole function fits into view; one that is a table expects this lint, with its reason.
+#![cfg_attr(not(test), warn(clippy::too_many_lines))]
 #![cfg_attr(
     test,
     expect(

@@ -201,7 +201,8 @@ fn message_headers(request: &FetchRequest) -> Result<HeaderMap, FetchFailure> {
     for (name, value) in &request.headers {
         let field = HeaderName::from_bytes(name.as_bytes()).ok();
         let field = field.zip(HeaderValue::from_bytes(value).ok());
-        let (name, value) = field.ok_or_else(|| unreachable(format!("`{name}` is no header")))?;
+        let (name, value) =
+            field.ok_or_else(|| unreachable(format!("`{name}` is not a header")))?;
         headers.append(name, value);
     }
     let kind = headers.get(header::CONTENT_TYPE);

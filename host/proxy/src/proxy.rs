@@ -74,9 +74,10 @@ pub struct ProxyOptions {
     pub inherited: InheritedSockets,
     /// Its identity inside the mesh, for its status and metrics; `None`: it has not joined.
     pub identity: Option<MeshIdentity>,
-    /// Its orders of certificates: what it shows an ACME server, and how they go. Of this proxy alone.
+    /// Its orders of certificates: what it shows an ACME server, and the state of each order. No other
+    /// proxy shares them.
     pub orders: CertificateOrders,
-    /// What its filters call services of the mesh with; of this proxy alone.
+    /// The connections by which its filters call services of the mesh. No other proxy shares them.
     pub mesh_calls: MeshCalls,
 }
 
@@ -328,16 +329,6 @@ impl Proxy {
             inner.follow_http3(&inner.generation.load_full(), &bound);
         }
         Ok(())
-    }
-
-    /// The generation that serves now.
-    pub fn generation(&self) -> Arc<Generation> {
-        self.inner.generation.load_full()
-    }
-
-    /// Why HTTP/3 is not served where a listener should serve it; each with its listener and the way out.
-    pub fn http3_problems(&self) -> Vec<String> {
-        lock(&self.inner.http3).problems()
     }
 
     /// The actual address of a listener: with the port that the system chose if it was 0.

@@ -66,7 +66,7 @@ pub(crate) async fn refused_later(
 ) -> TcpRefusal {
     loop {
         let chain = next_chain(&mut state, listener, random).await;
-        // A request that no rule matches any more is of the rule that it had.
+        // A request that no rule matches any more keeps the rule that it had.
         let now = rule_again(&chain, &request).await.or_else(|| rule.clone());
         let moved = now != rule;
         rule = now;

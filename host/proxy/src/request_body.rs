@@ -63,7 +63,7 @@ impl HeldBody {
         let mut whole =
             body_slots(slots, state.rule_name(), Filter::request_body, BodyMode::Buffered);
         let rule = state.rule;
-        // One that reads the rule has not judged the body for another.
+        // A filter that reads the rule has judged the body for that rule only.
         let judged = |slot: &Rc<Slot>, about: Option<u32>| !slot.reads_route() || about == rule;
         whole.retain(|slot| {
             !self.seen.iter().any(|(seen, about)| *seen == slot.number && judged(slot, *about))

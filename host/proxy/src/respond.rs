@@ -31,9 +31,9 @@ pub(crate) async fn respond(
     let (head, body) = response.into_parts();
     let mut headers = head.headers;
     announce_known_trailers(&mut headers, &state.chain.owners, parts.trailers);
+    let is_empty = has_no_content(head.status) || head.status == StatusCode::RESET_CONTENT;
     take_head(state, head.status, headers, head.version);
     show_head(state, selection).await?;
-    let is_empty = has_no_content(head.status) || head.status == StatusCode::RESET_CONTENT;
     let body = if is_empty { Body::Empty } else { body };
     let body = show_body(state, body).await?;
     let deadline = deadline(state, selection);

@@ -47,7 +47,7 @@ pub(crate) struct ProxyShared {
     pub(crate) http3_connections_total: AtomicU64,
     pub(crate) handshakes_failed: FailedHandshakes,
     pub(crate) exchanges: AtomicU64,
-    /// In the copies of requests that this proxy makes.
+    /// The mark by which this proxy knows the copies of requests that it made.
     pub(crate) copy_mark: CopyMark,
     /// Copies of requests.
     pub(crate) mirrors: Arc<MirrorPlaces>,

@@ -127,7 +127,7 @@ impl SlotState {
         matches!(self, Self::Serving)
     }
 
-    /// Why it does not; `None` if it does.
+    /// Why the slot does not serve; `None` if it serves.
     #[must_use]
     pub fn refusal(&self) -> Option<&Refused> {
         match self {

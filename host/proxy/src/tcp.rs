@@ -22,8 +22,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tamis_exchange::{Exchange, Outcome, Refusal};
 use tamis_transport::{
-    CarriedOctets, CarryEnd, ConnectionInfo, HeardAnswer, ListenerStage, PeerAnswer,
-    ProxyHeaderVersion, Shutdown, TcpAnswer, carry, causes, proxy_header,
+    CarriedOctets, CarryEnd, ConnectionInfo, ListenerStage, PeerAnswer, ProxyHeaderVersion,
+    ReceivedAnswer, Shutdown, TcpAnswer, carry, causes, proxy_header,
 };
 use tamis_upstream::Upstream;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
@@ -100,7 +100,7 @@ pub(crate) async fn serve<IO: AsyncRead + AsyncWrite + Unpin>(
         Ok(_) => decision,
         Err(full) => Err(TcpRefusal::full(*full, rules.max_connections)),
     };
-    // A hook may send a connection that would leave to a service.
+    // A hook may have sent a connection that would leave the mesh to a service.
     if let (Some(egress), Ok(TcpService { service: None, reason })) = (&rules.egress, &decision) {
         state.reason = reason.clone().map(Into::into);
         let left = egress::leave(&mut state, egress, connection.captured.as_ref(), &shared.leaving);
@@ -252,7 +252,7 @@ impl CarriedConnection {
 
     fn take(&mut self) -> Option<Box<ExchangeState>> {
         let mut state = self.state.take()?;
-        if self.answer.heard() == Some(HeardAnswer::Answered(TcpAnswer::Opened)) {
+        if self.answer.received() == Some(ReceivedAnswer::Answered(TcpAnswer::Opened)) {
             state.note_head(OPENED, &HeaderMap::new());
         }
         state.bytes_in = state.bytes_in.saturating_add(self.carried.sent());

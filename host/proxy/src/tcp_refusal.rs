@@ -7,7 +7,7 @@ use http::HeaderMap;
 use std::borrow::Cow;
 use std::rc::Rc;
 use tamis_exchange::Outcome;
-use tamis_transport::{HeardAnswer, PeerAnswer, TcpAnswer};
+use tamis_transport::{PeerAnswer, ReceivedAnswer, TcpAnswer};
 
 const FORBIDDEN: u16 = 403;
 const BAD_GATEWAY: u16 = 502;
@@ -41,9 +41,9 @@ impl TcpRefusal {
         Self { code: code.into(), status: FORBIDDEN, detail, slot: None }
     }
 
-    /// No route takes it.
+    /// No route of the listener matches the connection.
     pub(crate) fn unrouted() -> Self {
-        Self::host("tcp.unrouted", "no route of the listener takes it".to_owned())
+        Self::host("tcp.unrouted", "no route of the listener matches the connection".to_owned())
     }
 
     /// The route has no backend with a share.
@@ -95,27 +95,27 @@ impl TcpRefusal {
 /// Notes the refusal of the proxy of a service, and returns its outcome; `None`: the connection was opened, or nothing was
 /// heard of it.
 pub(crate) fn note_refusal(state: &mut ExchangeState, answer: &PeerAnswer) -> Option<Outcome> {
-    let (code, status, detail, outcome) = match answer.heard()? {
-        HeardAnswer::Answered(TcpAnswer::Opened) => return None,
-        HeardAnswer::Answered(TcpAnswer::Refused) => (
+    let (code, status, detail, outcome) = match answer.received()? {
+        ReceivedAnswer::Answered(TcpAnswer::Opened) => return None,
+        ReceivedAnswer::Answered(TcpAnswer::Refused) => (
             "tcp.refused",
             FORBIDDEN,
             "the proxy of the service refuses it; its record says why",
             Outcome::default(),
         ),
-        HeardAnswer::Answered(TcpAnswer::Unavailable) => (
+        ReceivedAnswer::Answered(TcpAnswer::Unavailable) => (
             "tcp.unavailable",
             UNAVAILABLE,
             "the proxy of the service cannot open it; its record says why",
             Outcome::UPSTREAM_FAILED,
         ),
-        HeardAnswer::Unclear => (
+        ReceivedAnswer::Unclear => (
             "upstream.protocol",
             BAD_GATEWAY,
-            "the proxy of the service answered with an octet that is no answer",
+            "the proxy of the service sent an octet that is not an answer",
             Outcome::UPSTREAM_FAILED,
         ),
-        HeardAnswer::Missing => (
+        ReceivedAnswer::Missing => (
             "tcp.unanswered",
             UNAVAILABLE,
             "the connection ended before the proxy of the service answered",

@@ -83,7 +83,7 @@ impl EndpointLatency {
         let age = if age > u32::MAX / 2 { 0 } else { u64::from(age) };
         let halves = u32::try_from(age / HALF_LIFE_MS).unwrap_or(u32::MAX);
         let whole = value.checked_shr(halves).unwrap_or(0);
-        // Linear between two halvings.
+        // Between two halvings the value falls linearly.
         let decayed = whole - whole * (age % HALF_LIFE_MS) / HALF_LIFE_MS / 2;
         u32::try_from(decayed).unwrap_or(u32::MAX).max(u32::from(value > 0))
     }

@@ -81,7 +81,7 @@ impl Answer {
         let [v4, v6] = &mut self.families;
         let (family, other) = if found.family == Family::V4 { (v4, v6) } else { (v6, v4) };
         if found.addresses.is_empty() && other.as_ref().is_none_or(Vec::is_empty) {
-            // What the other family failed with says more.
+            // The failure of the other family, if there is one, says more.
             let unknown = || "the name server knows no address".to_owned();
             self.failure.get_or_insert_with(unknown);
             return;

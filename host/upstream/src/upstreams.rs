@@ -146,7 +146,8 @@ impl Upstream {
     /// endpoint with a configured weight of 0 stays at 0.
     ///
     /// # Errors
-    /// There is not one weight per endpoint, or all would be 0: the weights then stay as they are.
+    /// The number of weights differs from that of endpoints, or all would be 0. The weights then stay as
+    /// they are.
     pub fn set_weights(&self, weights: &[u32]) -> Result<(), WeightsError> {
         let endpoints = self.endpoints.known();
         if endpoints.len() != weights.len() {

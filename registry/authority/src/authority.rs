@@ -32,7 +32,7 @@ const TRIAL: &str = "trial";
 const REGISTRY: &str = "registry";
 /// Longest common name in a subject.
 const COMMON_NAME_MAX: usize = 64;
-/// Lifetime of that SVID.
+/// Lifetime of the SVID that an imported intermediate signs as a trial.
 const TRIAL_LIFETIME: Duration = Duration::from_secs(60);
 
 /// An SVID and its facts.

@@ -187,7 +187,10 @@ impl Documents {
     }
 
     pub(crate) fn file(&self, path: &str) -> Result<Vec<u8>, String> {
-        let file = self.files.get(path).ok_or("it was not applied; apply it with the documents")?;
+        let file = self
+            .files
+            .get(path)
+            .ok_or("the file was not applied; apply it together with the documents")?;
         Ok(file.text.as_bytes().to_vec())
     }
 }

@@ -81,7 +81,7 @@ fn grants(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> 
             grown.extend(least.into_iter().map(|what| ((*filter).to_owned(), what)));
         }
     }
-    // What a namespace took away from its own and takes away no more.
+    // Grants of a namespace that narrowed its own filters, and do so no longer, widen them.
     for (namespace, grants) in &old_narrowing {
         for (filter, were) in grants {
             let are = new_narrowing.get(namespace).and_then(|it| it.get(filter));

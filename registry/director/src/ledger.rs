@@ -34,7 +34,7 @@ impl AssignmentLedger {
         let slot = self.slots.entry((assigned.service.clone(), assigned.slot.clone())).or_default();
         if assigned.version <= slot.highest {
             return Err(format!(
-                "version {} of slot {} of {} does not rise above {}; draft it again",
+                "the assignment of slot {1} of {2} has version {0}, which is not above {3}, the highest so far; draft it again",
                 assigned.version, assigned.slot, assigned.service, slot.highest
             ));
         }

@@ -164,7 +164,7 @@ impl State {
         for key in keys() {
             let (old, new) = (before.by_key.get(key.as_str()), fresh.get(key).copied());
             if old.is_none() && new.is_none() {
-                // There is nothing to remove; whose it would be is not revealed either.
+                // There is nothing to remove, and the caller does not learn whose it would be.
                 needs.add(place(key), || format!("it names {key}"));
             }
             if let Some(old) = old {

@@ -107,7 +107,7 @@ impl<S: Fold> FoldedJournal<S> {
 
     /// The state as it is now. Not to be held across an await.
     pub fn state(&self) -> RwLockReadGuard<'_, S> {
-        // Nothing that changes the state can stop half way: a poisoned lock holds a whole state.
+        // No change of the state can stop halfway, so the state is complete even if the lock is poisoned.
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -178,7 +178,8 @@ impl<S: Fold> FoldedJournal<S> {
                     state.apply(&entry, prepared);
                 }
             }
-            // Not before they are applied: whoever stops waiting in between leaves them to the next.
+            // The head moves only after the entries are applied: if this call is cancelled in between, the next call applies
+            // them.
             *head = last;
             self.revision.send_replace(last.revision);
         }

@@ -98,9 +98,10 @@ impl Store {
         Some(Bearer(Caller::Token(token.clone())))
     }
 
-    /// Who may be behind the token of that name: the names of the first of the tokens that it goes back to, by which it, or
-    /// one that it goes back to, was made or rotated. Of two tokens that have one of them in common nobody knows that they
-    /// are two persons. Tokens made on the registry's machine are first ones. Never empty: a name that no token has is its own.
+    /// Who may be behind the token of that name: the names of the first of the tokens that it goes back to, by which it, or one
+    /// that it goes back to, was made or rotated. Of two tokens that have one of them in common nobody knows that they are two
+    /// persons. Tokens made on the registry's machine are first ones. Never empty: for a name that no token has, it is that
+    /// name.
     #[must_use]
     pub fn persons(&self, name: &str) -> BTreeSet<String> {
         self.view().tokens().origins(name, |_| true)

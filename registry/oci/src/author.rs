@@ -33,7 +33,7 @@ impl<'a> Author<'a> {
         matches!(self.0, Kind::Caller(_))
     }
 
-    /// Refuses a caller whose token is not there any more as it was when the request came.
+    /// Refuses a caller whose token was revoked or changed after the request arrived.
     pub(crate) fn must_hold(self, tokens: &Tokens, now_ms: u64) -> Result<(), OciRefusal> {
         let Kind::Caller(Caller::Token(token)) = self.0 else { return Ok(()) };
         if tokens.has(token, now_ms) {

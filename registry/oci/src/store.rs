@@ -137,8 +137,8 @@ enum Written<T> {
 
 /// Blobs that storage had after a revision at which none of them was condemned.
 ///
-/// A blob is removed only between an entry that condemns it and one that records that it is collected. So one that storage had
-/// after that revision is there for as long as no later entry condemns any.
+/// A blob is removed only between an entry that condemns it and one that records that it is collected. So a blob that storage
+/// had after that revision is there until a later entry condemns one.
 struct SeenBlobs {
     blobs: BTreeSet<BlobDigest>,
     revision: u64,
@@ -434,7 +434,7 @@ fn may_be_made(view: &RegistryView, name: &str, maker: &str) -> Result<(), Store
     view.tokens().full_owner(maker).map_or(Ok(()), |owner| Err(StoreError::TokensFull(owner)))
 }
 
-/// Whether the token that has this name now is the one that is meant.
+/// Whether the token with this name is still the expected one.
 fn is_named(view: &RegistryView, name: &str, is_it: &impl Fn(&TokenInfo) -> bool) -> bool {
     view.tokens().named(name).is_some_and(|token| is_it(&TokenInfo::from(token)))
 }

@@ -287,7 +287,7 @@ impl Contents {
     }
 
     fn put(&mut self, digest: BlobDigest, mut kept: KeptManifest, tags: Vec<Tag>) {
-        // Even if pushed again, it has existed since the first push.
+        // A manifest that is pushed again counts as stored since its first push.
         if let Some(before) = self.manifests.get(&digest) {
             kept.revision = before.revision;
         }

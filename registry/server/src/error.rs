@@ -120,7 +120,7 @@ pub enum ServerError {
     /// A record about identities cannot be written.
     #[error("the authority cannot be recorded: {0}")]
     Identity(String),
-    /// Proxies cannot be told where the registry is.
+    /// There is no address that proxies could use for the registry.
     #[error(
         "proxies cannot connect to {0}: give the address at which they reach this registry, --proxies-advertise HOST:PORT"
     )]

@@ -23,7 +23,7 @@ pub(crate) struct Lines {
     /// Number of bytes of `rest` known to contain no line break.
     looked: usize,
     clock: Clock,
-    /// Bytes that were read and are not made up for by time yet; nothing is read while there are more than [`BURST`].
+    /// Bytes that were read ahead of the allowed rate; while there are more than [`BURST`], nothing is read.
     owed: usize,
     /// When `owed` was computed.
     since: Instant,

@@ -388,7 +388,7 @@ async fn serve(options: &RegistryOptions, opened: OpenedRegistry, mut stop: Shut
         let own = ListeningSocket { strangers: Some(Rc::default()), ..own };
         drop(spawn_local(own.serve(stop.clone())));
     }
-    // An error: the sender is gone, so nobody needs us.
+    // An error means that the sender is gone, so the registry is not needed any more.
     let _ = stop.wait_for(|stage| *stage == ListenerStage::End).await;
     drop(everybody.await);
     // Streams of proxies end with this process; proxies reconnect to the next.

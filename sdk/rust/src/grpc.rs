@@ -132,10 +132,10 @@ pub fn message(incoming: &Incoming) -> Result<Vec<u8>, UnaryFailure> {
     };
     let length = prefix.get(1..).and_then(|length| length.try_into().ok()).map(u32::from_be_bytes);
     if prefix.first() != Some(&0) {
-        return malformed("its message is compressed, which nobody asked for");
+        return malformed("its message is compressed, although the call does not accept that");
     }
     if length.and_then(|length| usize::try_from(length).ok()) != Some(message.len()) {
-        return malformed("it has not exactly one whole message");
+        return malformed("it does not consist of exactly one complete message");
     }
     Ok(message.to_vec())
 }

@@ -72,7 +72,7 @@ impl Check<'_> {
             self.unless(
                 !(answers && stub.failure.is_some()),
                 &format!("{place}/failure"),
-                "an answer that fails has no status, header and body",
+                "an answer with `failure` cannot also have a status, headers or a body",
                 "write two answers",
             );
             self.headers(&stub.headers, &format!("{place}/headers"), true);

@@ -20,8 +20,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use serde::Deserialize as _;
 use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
-    Activation, Backoff, HeldParts, MessageFromNode, MessageToNode, NodeReport, Part, Push,
-    PushOutcome, Refused, RefusedReport, RunningReport, SlotReport,
+    Activation, Backoff, ChangeOutcome, HeldParts, MessageFromNode, MessageToNode, NodeReport,
+    Part, PartsFrame, Refused, RefusedReport, RunningReport, SlotReport,
 };
 use tamis_transport::{Address, ClientTls, OwnCertificate, connect};
 use tamis_trust::{
@@ -161,8 +161,8 @@ impl Proxy {
                         MessageToNode::Refused { retry_after_ms, .. } => {
                             return Ok(Some(Duration::from_millis(retry_after_ms)));
                         }
-                        MessageToNode::Push(push) => {
-                            let Some((outcome, mut served)) = self.take(push)? else { continue };
+                        MessageToNode::Parts(frame) => {
+                            let Some((outcome, mut served)) = self.take(frame)? else { continue };
                             let now = read.load(Ordering::Relaxed);
                             served.bytes = now.saturating_sub(before);
                             before = now;
@@ -177,11 +177,11 @@ impl Proxy {
     }
 
     /// Accepts a frame; returns the answer and the report once the change is complete.
-    fn take(&mut self, push: Push) -> Result<Option<(PushOutcome, ServeEvent)>> {
-        let nonce = push.nonce;
-        let names: Vec<String> = push.upserts.iter().map(|part| part.name.clone()).collect();
-        let bytes: usize = push.upserts.iter().map(|part| part.body.to_string().len()).sum();
-        let Some(mut change) = self.held.take(push)? else { return Ok(None) };
+    fn take(&mut self, frame: PartsFrame) -> Result<Option<(ChangeOutcome, ServeEvent)>> {
+        let nonce = frame.nonce;
+        let names: Vec<String> = frame.upserts.iter().map(|part| part.name.clone()).collect();
+        let bytes: usize = frame.upserts.iter().map(|part| part.body.to_string().len()).sum();
+        let Some(mut change) = self.held.take(frame)? else { return Ok(None) };
         self.fleet.share(&mut change, &names);
         self.held.keep(change);
         let slots = self.verify();
@@ -192,7 +192,7 @@ impl Proxy {
             bytes: 0,
             parts_bytes: u64::try_from(bytes)?,
         };
-        let outcome = PushOutcome { nonce, taken: true, why: None, report: self.report() };
+        let outcome = ChangeOutcome { nonce, taken: true, why: None, report: self.report() };
         Ok(Some((outcome, served)))
     }
 

@@ -110,7 +110,7 @@ fn encode(module: &[u8]) -> Result<Vec<u8>> {
             )
         })
         .and_then(|mut encoder| encoder.encode())
-        .context("the module is no filter of this contract")
+        .context("the module is not a filter of this contract")
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

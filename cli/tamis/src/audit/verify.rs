@@ -150,7 +150,7 @@ pub(super) fn who_ran(ran: &RunHistory, key: &NoteVerifier) -> Result<ProofConte
     for run in &ran.runs {
         reported(ran, run, &proven).with_context(|| format!("{} {}", run.node, run.slot))?;
         if !told.insert((&run.node, &run.slot, run.revision)) {
-            bail!("{} {}: entry {} is told twice", run.node, run.slot, run.revision);
+            bail!("{} {}: entry {} appears twice", run.node, run.slot, run.revision);
         }
     }
     Ok(proven)
@@ -235,7 +235,7 @@ fn ends(run: &RunView, seen: &Report<'_>, proven: &ProofContent) -> Result<()> {
     let (until_ms, revision) = match (run.until_ms, run.until_revision) {
         (None, None) => return Ok(()),
         (Some(until_ms), Some(revision)) => (until_ms, revision),
-        (Some(_), None) | (None, Some(_)) => bail!("it has no entry, or no moment"),
+        (Some(_), None) | (None, Some(_)) => bail!("its end lacks the journal entry or the time"),
     };
     let end = Report::of(run, revision, proven)?;
     if revision <= run.seen_revision || end.time_ms < seen.time_ms {

@@ -45,7 +45,7 @@ fn nft(arguments: &[&str], input: &str) -> Result<Output> {
             Err(error) => return Err(error).with_context(|| format!("cannot run {program}")),
         };
         if let Some(mut to) = child.stdin.take() {
-            // One that ends before it has read says why.
+            // A program that ends before it has read its input reports why itself.
             let _ended = to.write_all(input.as_bytes());
         }
         return child.wait_with_output().with_context(|| format!("cannot run {program}"));

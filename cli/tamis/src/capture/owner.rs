@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, bail};
 use nix::unistd::{Group, User};
 use std::fmt;
 
-/// What tells the sockets of one program from those of others.
+/// What distinguishes the sockets of one program from those of others.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum SocketOwner {
     /// Those of a user, by its number.

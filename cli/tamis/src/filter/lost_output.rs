@@ -36,7 +36,7 @@ fn search(folder: &Path, depth: usize, calls: &mut Vec<String>) {
         if path.is_dir() && depth < MAX_DEPTH && name != "bin" && name != "tests" {
             search(&path, depth.saturating_add(1), calls);
         } else if name.ends_with(".rs") && name != "tests.rs" && name != "main.rs" {
-            // What cannot be read is reported by the compiler.
+            // The compiler reports files that cannot be read.
             let text = named_file::text(&path).unwrap_or_default();
             calls.extend(calls_in(&text).map(|(line, called)| {
                 format!(

@@ -213,7 +213,7 @@ async fn serve(app: Rc<App>, listener: TcpListener) {
 
 async fn answer(app: &App, count: &AtomicU64, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let (head, body) = request.into_parts();
-    // A request whose body breaks off still gets a response; the connection ends by itself.
+    // A request whose body is cut off still gets a response; its connection ends without our help.
     let received = body.collect().await.map_or(0, |body| body.to_bytes().len());
     tokio::time::sleep(app.delay).await;
     let number = count.fetch_add(1, Ordering::Relaxed) + 1;

@@ -129,7 +129,10 @@ pub(crate) fn ready(folder: &Path, registry: &EmbeddedRegistry) -> Result<()> {
     let all: Vec<Document> = read.documents.into_iter().chain(read.stubs).collect();
     let strays = stray_guards(&all, &read.unusable, |_| true);
     if !strays.is_empty() {
-        bail!("a guard stands in a namespace where it guards nothing: {}", lines(&strays));
+        bail!(
+            "a document that guards is in a namespace that has nothing to guard: {}",
+            lines(&strays)
+        );
     }
     Ok(())
 }

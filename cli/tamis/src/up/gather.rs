@@ -244,7 +244,7 @@ impl Sender<'_> {
         parsed: &ParseResult,
     ) -> String {
         if let Some(problem) = parsed.problems.first() {
-            // Told already, unless the file was sound a moment ago, or is sound as a whole alone.
+            // The problem was reported already, unless the file was sound a moment ago, or only the whole of it is sound.
             if gathered.broken.insert(name.to_owned()) {
                 let message = &problem.message;
                 let line = part.line + problem.place.line.saturating_sub(1);
@@ -252,13 +252,13 @@ impl Sender<'_> {
             }
         }
         match (parsed.documents.as_slice(), parsed.stubs.as_slice()) {
-            // Only comments, or nothing that anything stands in for.
+            // The part has only comments, or nothing that could be replaced.
             ([], []) if parsed.problems.is_empty() => part.text.clone(),
             ([], []) => part.blank(),
             ([one], []) if parsed.problems.is_empty() => self.document(gathered, name, part, one),
             ([], [stub]) => self.stand_in(gathered, part, stub.clone()),
             (documents, stubs) => {
-                // The parser found an end of a document where no line says so: each has a text of its own.
+                // The parser found the end of a document where no line marks it, so each document gets a text of its own.
                 let own = |one: &Document| Part {
                     line: part.line,
                     text: format!("---\n{}\n", one.text()),
@@ -344,7 +344,7 @@ impl Sender<'_> {
             gathered.held.insert(own);
             return part.blank();
         }
-        // Two that cannot be read have no name that tells them apart.
+        // Two documents that cannot be read have no names by which they differ.
         let there = |all: &[Document], own: &str| all.iter().any(|one| key(one) == own);
         let stub = if there(&gathered.stand_ins, &own) {
             let at = gathered.stand_ins.len();

@@ -219,7 +219,7 @@ impl Proxy {
         drop((following, certificates));
         node.proxy().drain();
         node.proxy().wait_idle(LEAVE);
-        // Whoever still looks at it lets go within a picture; its listeners are closed already.
+        // The live view may hold it until the next frame; its listeners are closed already.
         if let Some(node) = Arc::into_inner(node) {
             node.shutdown(Duration::ZERO);
         }

@@ -26,6 +26,7 @@ use home::ForeignState;
 pub(crate) use home::is_copy;
 use member::Member;
 use ports::Ports;
+use prepare::PreparedFolder;
 pub(crate) use prepare::makes_key;
 use registry::EmbeddedRegistry;
 use serde_json::json;
@@ -88,18 +89,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let prepared = prepare::run(folder, ports, elsewhere, output)?;
     compile(&prepared.signed);
     if arguments.prepare {
-        if let Some(wrong) = &prepared.wrong {
-            let shown = folder.display();
-            bail!(
-                "{shown} is prepared as far as it can be read: {wrong}; `tamis check {shown}` lists the problems"
-            );
-        }
-        let value = json!({ "event": "prepared", "folder": folder, "store": prepared.store, "token": prepared.token });
-        let shown = folder.display();
-        output::event(output, &value, || {
-            format!("{shown} is prepared; `tamis up {shown}` runs it")
-        });
-        return Ok(ExitCode::SUCCESS);
+        return report_prepared(folder, &prepared, output);
     }
     let members = members(folder, &prepared)?;
     // Before anything runs: a secret that cannot be read is one that a filter would miss.
@@ -112,7 +102,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let busy = output::busy("filling the registry");
     let feeding = FolderFeed::start(folder, ports, &prepared.store, &registry, output)?;
     drop(busy);
-    // Before a proxy starts: to one that runs, a file whose rights change would look like a renewed one.
+    // Rights are narrowed before a proxy starts: a running proxy would take a file whose rights change for a renewed one.
     narrow(folder)?;
     let given = mesh::ProxySettings { secrets, name_generation: arguments.name_generation };
     let mut mesh = mesh::start(folder, &members, &registry, given, output)?;
@@ -167,6 +157,22 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says that a folder is prepared.
+///
+/// # Errors
+/// Not all of its documents could be read.
+fn report_prepared(folder: &Path, prepared: &PreparedFolder, output: Output) -> Result<ExitCode> {
+    let shown = folder.display();
+    if let Some(wrong) = &prepared.wrong {
+        bail!(
+            "{shown} is prepared as far as it can be read: {wrong}; `tamis check {shown}` lists the problems"
+        );
+    }
+    let value = json!({ "event": "prepared", "folder": folder, "store": prepared.store, "token": prepared.token });
+    output::event(output, &value, || format!("{shown} is prepared; `tamis up {shown}` runs it"));
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Compiles components that were signed now: once for the registry, for all proxies, and for the next folder.
 fn compile(signed: &[&[u8]]) {
     if !signed.is_empty() {
@@ -193,7 +199,7 @@ pub(crate) fn folder_keys(folder: &Path) -> Result<Vec<tamis_resources::Document
 }
 
 /// The proxies of a folder; each of them can be started.
-fn members(folder: &Path, prepared: &prepare::PreparedFolder) -> Result<Vec<Member>> {
+fn members(folder: &Path, prepared: &PreparedFolder) -> Result<Vec<Member>> {
     let shown = folder.display();
     if prepared.documents.is_empty() && prepared.wrong.is_none() {
         bail!(

@@ -51,7 +51,7 @@ pub(crate) fn run(
     elsewhere: ForeignState,
     output: Output,
 ) -> Result<PreparedFolder> {
-    // Before anything is made: a folder that does not exist gets no `.tamis`.
+    // The documents are read before anything is made, so that a folder that does not exist gets no `.tamis`.
     let read = ports.read(folder).context("no resources to run; name their folder")?;
     if !read.documents.is_empty() || folder.join(".tamis").exists() {
         home::open(folder, elsewhere)?;
@@ -72,7 +72,7 @@ pub(crate) fn run(
     let filters = match key {
         Some(key) => made.filters(&documents, &store, &key, &mut signed)?,
         None => {
-            made.say_unsigned(&documents)?;
+            made.report_unsigned(&documents)?;
             Vec::new()
         }
     };
@@ -94,7 +94,7 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn say(&self, what: &str) {
+    fn report(&self, what: &str) {
         if self.output == Output::Text {
             output::note(what);
         }
@@ -176,7 +176,7 @@ impl Maker<'_> {
         let issuer = self.authority(ca)?;
         let (key, path) = (self.path(key)?, self.path(certificate)?);
         certificates::issue(&issuer, &path, &key, names, common_name)?;
-        self.say(&format!("made {certificate}"));
+        self.report(&format!("made {certificate}"));
         Ok(())
     }
 
@@ -185,7 +185,7 @@ impl Maker<'_> {
     fn authority(&self, ca: &str) -> Result<Issuer<'static, KeyPair>> {
         if self.is_missing(ca) {
             certificates::make_authority(&self.path(ca)?)?;
-            self.say(&format!("made {ca}, the certificate authority of this folder"));
+            self.report(&format!("made {ca}, the certificate authority of this folder"));
         }
         certificates::authority(&self.folder.join(ca))
     }
@@ -200,7 +200,7 @@ impl Maker<'_> {
                 let Some(name) = file.strip_suffix(".pub") else { continue };
                 if self.is_missing(file) {
                     keys::generate(&self.path(name)?)?;
-                    self.say(&format!("made {name}.key, which signs the built-in filters"));
+                    self.report(&format!("made {name}.key, which signs the built-in filters"));
                 }
                 let key = self.folder.join(format!("{name}.key"));
                 if first.is_none() && file.starts_with(".tamis/") && key.exists() {
@@ -212,13 +212,13 @@ impl Maker<'_> {
     }
 
     /// Says which built-in filters stay unsigned, and what would change that.
-    fn say_unsigned(&self, documents: &[Document]) -> Result<()> {
+    fn report_unsigned(&self, documents: &[Document]) -> Result<()> {
         let attached = attached(documents);
         let mut unsigned = builtin::all()?;
         unsigned.retain(|one| attached.contains(&one.name.as_str()));
         if !unsigned.is_empty() {
             let names: Vec<String> = unsigned.into_iter().map(|one| one.name).collect();
-            self.say(&format!(
+            self.report(&format!(
                 "not signed: {}; write a TrustPolicy with `publicKeyFile: {OWN_KEY}`: that key is made, and signs built-in filters",
                 names.join(", ")
             ));
@@ -241,7 +241,7 @@ impl Maker<'_> {
                     let made = token::Key::generate()?;
                     private_file::write(&self.path(&key)?, made.pkcs8())?;
                     private_file::write(&self.path(file)?, made.key_set().to_string().as_bytes())?;
-                    self.say(&format!("made {file}, the keys of the sample issuer"));
+                    self.report(&format!("made {file}, the keys of the sample issuer"));
                 }
                 let key = self.folder.join(&key);
                 if token.is_none() && key.exists() {
@@ -292,7 +292,7 @@ impl Maker<'_> {
             if !keep && !artifact::is_there(&file, &manifest, component) {
                 artifact::write(&file, component, &manifest, &[key])?;
                 signed.push(component);
-                self.say(&format!("signed {name} {version}"));
+                self.report(&format!("signed {name} {version}"));
             }
             if !keep && pinned.is_none_or(|pin| pin.digest != digest) {
                 let pin = Pin {
@@ -311,7 +311,7 @@ impl Maker<'_> {
         }
         if changed {
             filter::lock::write(&lock, &FiltersLockSpec { filters: pins })?;
-            self.say("pinned them in .tamis/filters.lock.yaml");
+            self.report("pinned them in .tamis/filters.lock.yaml");
         }
         Ok(filters)
     }

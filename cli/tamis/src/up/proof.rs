@@ -2,7 +2,7 @@
 //!
 //! Where a proxy has no certificate files the registry is the authority of the mesh, and every proxy joins it. Where
 //! all have files, the registry has a file, too. Both together work as long as each side trusts the authority of the
-//! other: the registry tells its members about the authority of the files, and its own root is added to theirs.
+//! other: the registry sends its members the authority of the files, and its own root is added to theirs.
 
 use super::admission::FolderAdmission;
 use super::member::{self, Member};
@@ -141,7 +141,7 @@ impl ProofIssuer {
                 Ok(ProxyProof { login, joined: None })
             }
             (FolderProof::Files { .. }, None) => bail!(
-                "{name} has no certificate files, and when `tamis up` started all proxies had, so its registry is no authority: start `tamis up` again"
+                "{name} has no certificate files. When `tamis up` started, all proxies had such files, so its registry signs no identities: start `tamis up` again"
             ),
             (FolderProof::Authority { files, .. }, own) => {
                 self.trusted(member, files.as_deref(), own.as_ref().map(|own| own.ca.as_str()))?;

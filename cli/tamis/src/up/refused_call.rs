@@ -35,7 +35,7 @@ const PATH: &str = "/";
 
 impl RefusedCall {
     /// The first one: of a service that no rule for the called one covers. `None`: nothing enforces policies on the whole
-    /// mesh, or it cannot be told from the documents alone what is refused.
+    /// mesh, or the documents alone do not show what is refused.
     pub(super) fn of(documents: &[Document]) -> Option<Self> {
         if !documents.iter().any(|one| enforces(one, documents)) {
             return None;

@@ -77,7 +77,7 @@ fn nothing_behind_any_field_of_any_kind_is_refused_at_its_place_with_a_way_out()
                 let of_kind = ["kind", "apiVersion"].contains(&place.as_str());
                 let is_it = |one: &crate::Problem| {
                     let says = one.message.starts_with(&format!("{place} must be "))
-                        && one.message.ends_with(", found nothing");
+                        && one.message.ends_with(", and has no value");
                     of_kind || (says && one.code == "field.type" && one.help.is_some())
                 };
                 assert!(problems.iter().any(is_it), "{kind} {place}: {text}: {problems:#?}");

@@ -110,7 +110,8 @@ pub(crate) fn written(document: &Document) -> Option<String> {
             UnusableReach::Targets => {}
         }
         if targets.is_empty() {
-            // A document has at least one; what is not there adds nothing to the namespace that is closed.
+            // A document has at least one target. A target that does not exist closes nothing beyond the namespace, which is
+            // closed anyway.
             targets.push(json!({ "kind": TargetKind::HTTPRoute, "name": "unreadable" }));
         }
     }

@@ -87,7 +87,8 @@ impl<'a> Fold<'a> {
             wrong.push(("/spec/acme/termsOfServiceAgreed".to_owned(), message.to_owned()));
         }
         for (at, one) in acme.contact.iter().enumerate().filter(|(_, one)| !is_email(one)) {
-            let message = format!("`{one}` is no email address; write one such as ops@example.com");
+            let message =
+                format!("`{one}` is not an email address; write one such as ops@example.com");
             wrong.push((format!("/spec/acme/contact/{at}"), message));
         }
         let agreed = wrong.is_empty();

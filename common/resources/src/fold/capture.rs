@@ -8,25 +8,22 @@
 //! for what is left alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hasher as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
-use fnv::FnvHasher;
+use std::net::{IpAddr, SocketAddr};
 
 use super::external::External;
 use super::listeners::{Socket, socket};
 use super::services::ports;
 use super::tcp::{application, tcp_ports};
-use super::{ACCEPTED, Claim, Fold, PlannedProxy};
+use super::virtual_addresses::mesh_name;
+use super::{Fold, PlannedProxy, usable_addresses};
 use crate::document::Document;
-use crate::kinds::{Egress, EndpointCapture, ServiceEndpoint, ServicePort, ServiceSpec};
-use crate::machine::{VIRTUAL, VIRTUAL_BITS, is_own_machine, is_private};
+use crate::kinds::{Egress, ServiceEndpoint, ServicePort, ServiceSpec};
+use crate::machine::{is_own_machine, is_private};
 use crate::plan::{
-    AddressPlan, CapturedPlan, DestinationPlan, DnsPlan, ListenerRulesPlan, OthersPlan, TcpPlan,
+    AddressPlan, CapturedPlan, DestinationPlan, ListenerRulesPlan, OthersPlan, TcpPlan,
     TrafficDirection,
 };
 
-const CODE: &str = "service.capture";
 /// Bounds on connections that leave the mesh, of each sidecar.
 const EGRESS: (u64, u32) = (3_600_000, 1_024);
 
@@ -58,63 +55,16 @@ impl<'a> Fold<'a> {
         place: &PlannedProxy<'a>,
         rules: &ListenerRulesPlan,
     ) -> Vec<Socket<'a>> {
-        let Some(capture) = capture(place) else { return Vec::new() };
+        let Some(capture) = place.capture() else { return Vec::new() };
         let addresses = self.addresses(place);
         let mut sockets = Vec::new();
-        for own in usable(&capture.outbound) {
+        for own in usable_addresses(&capture.outbound) {
             let listeners = Listeners { own, addresses: &addresses };
             sockets.push(listeners.of_requests(rules.clone()));
             sockets.extend(listeners.of_tcp());
             sockets.push(listeners.of_others(capture.egress.unwrap_or(Egress::RegistryOnly)));
         }
         sockets
-    }
-
-    /// The `tcp` ports that a sidecar must reach because its application may connect to any.
-    pub(super) fn captured_ports(
-        &self,
-        place: &PlannedProxy<'a>,
-    ) -> Vec<(String, &'a ServicePort)> {
-        if capture(place).is_none() {
-            return Vec::new();
-        }
-        let services = self.all::<ServiceSpec>().into_iter();
-        let ports = services
-            .flat_map(|(document, spec)| tcp_ports(spec).map(move |port| (document.key(), port)));
-        ports.collect()
-    }
-
-    /// The DNS that a sidecar answers.
-    pub(super) fn dns(&self, place: &PlannedProxy<'a>) -> Option<DnsPlan> {
-        let addresses = usable(&capture(place)?.dns);
-        let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-        let outside: BTreeSet<String> =
-            self.externals(place).into_iter().map(|it| it.host).collect();
-        let name = |key: &String| match key.contains('/') {
-            true => Some(mesh_name(key)),
-            false => outside.get(key).cloned(),
-        };
-        let names = self.virtual_addresses.iter();
-        let names = names.filter_map(|(key, it)| Some((name(key)?, it.to_string()))).collect();
-        (!addresses.is_empty()).then_some(DnsPlan { addresses, names })
-    }
-
-    /// The address of each service by which DNS names it: computed from its name, so that every proxy answers the same and
-    /// goes on to do so. Two names that lead to one address are rare, and may be chosen: then the service longest in force
-    /// keeps it, and the other has none.
-    pub(super) fn assign_addresses(&mut self) -> BTreeMap<String, Ipv4Addr> {
-        let services = self.all::<ServiceSpec>().into_iter().map(|(document, _)| {
-            (document.key(), Claim { document, pointer: "/metadata/name".to_owned() })
-        });
-        // A host has no slash, and every service has one.
-        let named: Vec<_> = services.chain(self.external_hosts()).collect();
-        let claims: Vec<(Ipv4Addr, Claim<'a>)> =
-            named.iter().map(|(name, claim)| (virtual_address(name), claim.clone())).collect();
-        let lost = self.contradictions(&claims, "service.virtual-address", |address| {
-            format!("several names would have the address {address} in DNS")
-        });
-        let kept = named.into_iter().zip(lost).filter(|(_, lost)| !lost);
-        kept.map(|((name, _), _)| (name.clone(), virtual_address(&name))).collect()
     }
 
     /// Where the addresses lead that an application may connect to.
@@ -153,38 +103,6 @@ impl<'a> Fold<'a> {
     /// anybody's connections to their own machine, such as to the metadata of its cloud, elsewhere.
     fn may_lead(&self, document: &Document, address: IpAddr, is_own: bool) -> bool {
         self.decides(document) || (!is_own_machine(address) && (is_own || is_private(address)))
-    }
-
-    /// Checks the addresses of captured connections.
-    pub(super) fn check_capture(&mut self, document: &'a Document, spec: &'a ServiceSpec) {
-        for (at, endpoint) in spec.endpoints.iter().enumerate() {
-            let Some(capture) = &endpoint.capture else { continue };
-            let base = format!("/spec/endpoints/{at}/capture");
-            let mut wrong = Vec::new();
-            if endpoint.sidecar.is_none() {
-                wrong.push((
-                    base.clone(),
-                    "an endpoint without `sidecar` has nothing that could take connections"
-                        .to_owned(),
-                    "write `sidecar`, or remove `capture`",
-                ));
-            }
-            for (field, list) in [("outbound", &capture.outbound), ("dns", &capture.dns)] {
-                for (nth, text) in list.iter().enumerate() {
-                    let Some(message) = fault(endpoint, list, nth) else { continue };
-                    let help = "write a loopback address of its own, with a port: \"127.0.0.1:15001\", and for IPv6 \"[::1]:15001\"";
-                    wrong.push((
-                        format!("{base}/{field}/{nth}"),
-                        format!("`{text}` {message}"),
-                        help,
-                    ));
-                }
-            }
-            for (pointer, message, help) in wrong {
-                let problem = document.problem(CODE, &pointer, message).help(help);
-                self.fail(document, ACCEPTED, "Invalid", problem);
-            }
-        }
     }
 }
 
@@ -314,25 +232,6 @@ impl Listeners<'_> {
     }
 }
 
-fn capture<'a>(place: &PlannedProxy<'a>) -> Option<&'a EndpointCapture> {
-    let PlannedProxy::Sidecar(_, spec, index) = place else { return None };
-    spec.endpoints.get(*index)?.capture.as_ref()
-}
-
-/// The addresses of a document at which something may listen.
-fn usable(addresses: &[String]) -> Vec<SocketAddr> {
-    let mut found: Vec<SocketAddr> = Vec::new();
-    for address in addresses.iter().filter_map(|text| text.parse::<SocketAddr>().ok()) {
-        if address.ip().is_loopback()
-            && address.port() != 0
-            && found.iter().all(|one| one.is_ipv4() != address.is_ipv4())
-        {
-            found.push(address);
-        }
-    }
-    found
-}
-
 /// Where an endpoint serves the ports of its service, as other machines reach it. Without a sidecar only requests are
 /// carried.
 fn served<'a>(
@@ -347,49 +246,4 @@ fn served<'a>(
     };
     let far = |one: &SocketAddr| !one.ip().is_loopback() && !one.ip().is_unspecified();
     requests.chain(tcp).filter_map(|port| Some((address(port).filter(far)?, port))).collect()
-}
-
-/// What is wrong with an address of captured connections.
-fn fault(endpoint: &ServiceEndpoint, list: &[String], at: usize) -> Option<&'static str> {
-    let text = list.get(at)?;
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        return Some("is not an IP address with a port");
-    };
-    let same = |other: &&String| {
-        other.parse().is_ok_and(|other: SocketAddr| other.is_ipv4() == address.is_ipv4())
-    };
-    let others = [&endpoint.sidecar, &endpoint.outbound, &endpoint.admin].into_iter().flatten();
-    let mut others = others.chain(endpoint.outbound_tcp.iter().map(|one| &one.address));
-    if !address.ip().is_loopback() || address.port() == 0 {
-        Some(
-            "is no loopback address with a port: from elsewhere anybody could connect with the identity of the service",
-        )
-    } else if list.iter().take(at).any(|other| same(&other)) {
-        Some("is the second address of its family")
-    } else if others.any(|other| other == text) || in_both(endpoint, text) {
-        Some("is the address of another listener of this endpoint")
-    } else {
-        None
-    }
-}
-
-/// Whether an address of DNS is one of captured connections too: they would be told apart, and people would not.
-fn in_both(endpoint: &ServiceEndpoint, text: &String) -> bool {
-    let capture = endpoint.capture.as_ref();
-    capture.is_some_and(|it| it.outbound.contains(text) && it.dns.contains(text))
-}
-
-fn virtual_address(key: &str) -> Ipv4Addr {
-    let mut hasher = FnvHasher::default();
-    hasher.write(key.as_bytes());
-    let sum = hasher.finish();
-    // The upper half of the sum spreads better over short names; both together best.
-    let mixed = (sum ^ (sum >> 32)) & ((1 << VIRTUAL_BITS) - 1);
-    Ipv4Addr::from(VIRTUAL | u32::try_from(mixed).unwrap_or_default())
-}
-
-/// The name under which every caller may call a service.
-pub(super) fn mesh_name(key: &str) -> String {
-    let (namespace, name) = key.split_once('/').unwrap_or_default();
-    format!("{name}.{namespace}.mesh")
 }

@@ -7,8 +7,7 @@ use serde_json::Value as Json;
 
 use super::routes::default_route;
 use super::services::protocol;
-use super::{ACCEPTED, Claim, Fold, PlannedProxy};
-use crate::document::Document;
+use super::{Claim, Fold, PlannedProxy};
 use crate::format::accepts;
 use crate::kinds::{ExternalPort, ExternalServiceSpec, ExternalTls, PortProtocol};
 use crate::machine::{is_localhost, is_own_machine};
@@ -17,26 +16,26 @@ use crate::plan::{
     UpstreamTlsPlan,
 };
 
-const CODE: &str = "external.invalid";
+pub(super) const CODE: &str = "external.invalid";
 /// Port of a host that speaks TLS (RFC 9110 §4.2.2), where a document names no other.
 const TLS_PORT: u16 = 443;
 
 /// The document of a port, as `namespace/name`, and the index of the port there.
-type PortPlace = (String, usize);
+pub(super) type PortPlace = (String, usize);
 /// What is asked of the certificates of the hosts that are reached over TLS; `None`: it cannot be used.
 pub(super) type ExternalChecks = BTreeMap<PortPlace, Option<CertificateCheck>>;
 
 /// A port of a host, by the place of the port in its document.
-type PortOfHost = (PortPlace, String);
+pub(super) type PortOfHost = (PortPlace, String);
 /// Ports that nothing may be sent to, because documents contradict each other about them.
 pub(super) type ContestedPorts = BTreeSet<PortOfHost>;
 
 /// What the certificate of a host must show.
 #[derive(Clone)]
 pub(super) struct CertificateCheck {
-    names: Vec<ServerNamePlan>,
+    pub(super) names: Vec<ServerNamePlan>,
     /// As PEM; `None`: those of the operating system.
-    authorities: Option<String>,
+    pub(super) authorities: Option<String>,
 }
 
 /// One port of one host outside of the mesh.
@@ -70,7 +69,8 @@ impl External<'_> {
         let protocol = protocol(self.port.protocol, self.port.port);
         let endpoints = match &self.port.tls {
             None => self.endpoints(self.port.port, None),
-            // Without its check nothing is sent, rather than in clear text or to whoever answers.
+            // If its certificate cannot be checked, nothing is sent: neither in clear text nor to whoever
+            // answers.
             Some(tls) => match checks.get(&self.place).cloned().flatten() {
                 None => Vec::new(),
                 Some(check) => {
@@ -147,133 +147,21 @@ impl<'a> Fold<'a> {
         let requests = self.externals(place).into_iter().filter(|one| !one.port.is_tcp());
         requests.map(|one| default_route(one.name(), vec![one.host.clone()])).collect()
     }
-
-    /// Checks what a schema cannot express.
-    pub(super) fn check_externals(&mut self) {
-        let mut claims = Vec::new();
-        for (document, spec) in self.all::<ExternalServiceSpec>() {
-            let requests = spec.ports.iter().filter(|port| !port.is_tcp()).count();
-            let mut wrong = Vec::new();
-            for (at, host) in spec.hosts.iter().enumerate() {
-                let pointer = format!("/spec/hosts/{at}");
-                if !is_outside(host) {
-                    let message = format!(
-                        "`{host}` is no host outside of the mesh: it is a pattern, an address of this machine, or ends with `.mesh`"
-                    );
-                    wrong.push((
-                        pointer.clone(),
-                        message,
-                        "write the whole name of a host, such as api.shop.example",
-                    ));
-                }
-                let host = host.to_ascii_lowercase();
-                for (at, port) in spec.ports.iter().enumerate() {
-                    let one = ((document.key(), at), host.clone());
-                    if requests > 1 && !port.is_tcp() {
-                        // Requests that name the host would go to either of them.
-                        self.contested_ports.insert(one);
-                        continue;
-                    }
-                    let claim = Claim { document, pointer: pointer.clone() };
-                    let space = document.metadata.namespace.clone();
-                    claims.push(((space, host.clone(), port.port), port.is_tcp(), one, claim));
-                }
-            }
-            for (at, text) in spec.addresses.iter().enumerate() {
-                if address(text).is_none() {
-                    let message = format!("`{text}` is no IP address of another machine");
-                    wrong.push((
-                        format!("/spec/addresses/{at}"),
-                        message,
-                        "write an IP address without port, or remove it",
-                    ));
-                }
-            }
-            if requests > 1 {
-                let message = "only one port may be other than tcp".to_owned();
-                wrong.push((
-                    "/spec/ports".to_owned(),
-                    message,
-                    "write one document for each further port of requests, with hosts of its own",
-                ));
-            }
-            for (pointer, message, help) in wrong {
-                let problem = document.problem(CODE, &pointer, message).help(help);
-                self.fail(document, ACCEPTED, "Invalid", problem);
-            }
-            for (at, port) in spec.ports.iter().enumerate() {
-                let Some(tls) = &port.tls else { continue };
-                let check =
-                    self.certificate_check(document, port, tls, &format!("/spec/ports/{at}/tls"));
-                self.external_checks.insert((document.key(), at), check);
-            }
-        }
-        // All requests that name a host go to one port of it, whatever port their client connects to.
-        let requests = claims.iter().filter(|(_, is_tcp, ..)| !is_tcp);
-        let requests = requests.map(|((space, host, _), _, one, claim)| {
-            (((space.clone(), host.clone()), claim.clone()), one.clone())
-        });
-        self.contest(requests.unzip(), |(_, host)| {
-            format!("more than one ExternalService of the namespace declares the port for requests to {host}, which name none")
-        });
-        claims.retain(|(_, _, one, _)| !self.contested_ports.contains(one));
-        let ports = claims.into_iter().map(|(port, _, one, claim)| ((port, claim), one));
-        self.contest(ports.unzip(), |(_, host, port)| {
-            format!("port {port} of {host} is declared by more than one ExternalService of the namespace")
-        });
-    }
-
-    /// Leaves out the ports that lose in a contradiction.
-    fn contest<K: Ord>(
-        &mut self,
-        (claims, ports): (Vec<(K, Claim<'a>)>, Vec<PortOfHost>),
-        said: impl Fn(&K) -> String,
-    ) {
-        let lost = self.contradictions(&claims, "external.conflict", said);
-        let lost = ports.into_iter().zip(lost).filter(|(_, lost)| *lost);
-        self.contested_ports.extend(lost.map(|(one, _)| one));
-    }
 }
 
-impl Fold<'_> {
-    /// What `tls` of a port, at `place`, asks of a certificate, with its faults reported; `None`: it cannot be used.
-    fn certificate_check(
-        &mut self,
-        document: &Document,
-        port: &ExternalPort,
-        tls: &ExternalTls,
-        place: &str,
-    ) -> Option<CertificateCheck> {
-        if port.is_tcp() {
-            let message =
-                "octets of a tcp port are carried unread, so the application itself speaks TLS";
-            let problem = document.problem(CODE, place, message).help(
-                "remove `tls`, or write `protocol: http`; until then nothing is sent to the port",
-            );
-            self.fail(document, ACCEPTED, "Invalid", problem);
-            return None;
-        }
-        let names = self.alt_names(document, &tls.subject_alt_names, place);
-        let files = &tls.ca_certificate_refs;
-        let authorities = match files.is_empty() {
-            true => Some(None),
-            false => self.authorities(document, files, place).map(Some),
-        };
-        Some(CertificateCheck { names: names?, authorities: authorities? })
-    }
-}
+impl Fold<'_> {}
 
 fn addresses(spec: &ExternalServiceSpec) -> Vec<IpAddr> {
     spec.addresses.iter().filter_map(|text| address(text)).collect()
 }
 
 /// An address of another machine.
-fn address(text: &str) -> Option<IpAddr> {
+pub(super) fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok().filter(|address| !is_own_machine(*address))
 }
 
 /// Whether a host is one name outside of the mesh and of this machine.
-fn is_outside(host: &str) -> bool {
+pub(super) fn is_outside(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let mesh = host == "mesh" || host.ends_with(".mesh");
     !mesh

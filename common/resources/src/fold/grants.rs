@@ -8,8 +8,8 @@ use serde_json::{Map, Value as Json, json};
 use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
-    BodyAccess, CallCacheSettings, GrantSpec, GrantedImports, GrantedScope, GrantedView,
-    ServiceSpec, SignedBy,
+    BodyAccess, CallCacheSettings, CountersSettings, GrantSpec, GrantedImports, GrantedScope,
+    GrantedView, HttpClientSettings, KvSettings, QuotaSettings, ServiceSpec, SignedBy,
 };
 use crate::narrow::narrowed;
 use crate::plan::{FieldsPlan, GrantPlan, LimitsPlan, SignedByPlan};
@@ -140,7 +140,7 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// Why a filter may do nothing, and the way out: there is no Grant, or none of those that there are counts.
+    /// Why a filter may do nothing, and the way out: it has no Grant, or no Grant that counts.
     pub(super) fn no_grant(&self, filter: &str) -> (String, String) {
         let all = self.all::<GrantSpec>();
         let mut all = all.iter().filter(|(_, spec)| spec.filter == filter);
@@ -265,55 +265,13 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
             imports.insert(name.to_owned(), settings);
         }
     };
-    put(
-        "http-client",
-        spec.http_client.as_ref().map(|it| {
-            said(&[
-                ("hosts", Some(json!(it.hosts))),
-                // Left out where there is none: a proxy that does not know the setting runs the filter too.
-                ("services", (!it.services.is_empty()).then(|| json!(it.services))),
-                ("timeoutMs", it.timeout.map(|it| json!(it.0))),
-                ("perMinute", it.per_minute.map(Json::from)),
-                ("maxBytes", it.max_bytes.map(|it| json!(it.0))),
-                ("duringRequests", it.during_requests.map(Json::from)),
-                ("hooks", (!it.hooks.is_empty()).then(|| json!(it.hooks))),
-                ("concurrent", it.concurrent.map(Json::from)),
-                ("cache", it.cache.as_ref().map(call_cache)),
-                ("clearText", it.clear_text.map(Json::from)),
-                ("ca", it.ca.as_ref().map(|ca| json!(ca))),
-            ])
-        }),
-    );
-    put(
-        "kv",
-        spec.kv.as_ref().map(|it| {
-            said(&[
-                ("entries", it.entries.map(Json::from)),
-                ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
-                ("valueBytes", it.value_bytes.map(|it| json!(it.0))),
-                ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
-            ])
-        }),
-    );
-    put(
-        "quota",
-        spec.quota.as_ref().map(|it| {
-            let classes = it.classes.iter().map(|(name, class)| {
-                (name.clone(), json!({ "perSecond": class.rate.0, "burst": class.burst }))
-            });
-            said(&[
-                ("classes", Some(Json::Object(classes.collect::<Map<String, Json>>()))),
-                ("scope", it.scope.and_then(beyond_proxy)),
-                ("keys", it.keys.map(Json::from)),
-                ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
-                ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
-            ])
-        }),
-    );
+    put("http-client", spec.http_client.as_ref().map(http_client));
+    put("kv", spec.kv.as_ref().map(kv));
+    put("quota", spec.quota.as_ref().map(quota));
     put(
         "secrets",
         spec.secrets.as_ref().map(|it| {
-            said(&[("names", Some(json!(it.names))), ("reveal", it.reveal.map(Json::from))])
+            stated(&[("names", Some(json!(it.names))), ("reveal", it.reveal.map(Json::from))])
         }),
     );
     put("log", spec.log.as_ref().map(plain));
@@ -323,20 +281,58 @@ fn imports(spec: &GrantedImports) -> BTreeMap<String, Json> {
     put("crypto", spec.crypto.as_ref().map(plain));
     put("passwords", spec.passwords.as_ref().map(plain));
     put("exchange-state", spec.exchange_state.as_ref().map(plain));
-    put(
-        "counters",
-        spec.counters.as_ref().map(|it| {
-            said(&[
-                ("scope", it.scope.and_then(beyond_proxy)),
-                ("keys", it.keys.map(Json::from)),
-                ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
-                ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
-            ])
-        }),
-    );
+    put("counters", spec.counters.as_ref().map(counters));
     put("spans", spec.spans.as_ref().map(plain));
     put("records", spec.records.as_ref().map(plain));
     imports
+}
+
+fn http_client(it: &HttpClientSettings) -> Json {
+    stated(&[
+        ("hosts", Some(json!(it.hosts))),
+        // Left out where there is none: a proxy that does not know the setting runs the filter too.
+        ("services", (!it.services.is_empty()).then(|| json!(it.services))),
+        ("timeoutMs", it.timeout.map(|it| json!(it.0))),
+        ("perMinute", it.per_minute.map(Json::from)),
+        ("maxBytes", it.max_bytes.map(|it| json!(it.0))),
+        ("duringRequests", it.during_requests.map(Json::from)),
+        ("hooks", (!it.hooks.is_empty()).then(|| json!(it.hooks))),
+        ("concurrent", it.concurrent.map(Json::from)),
+        ("cache", it.cache.as_ref().map(call_cache)),
+        ("clearText", it.clear_text.map(Json::from)),
+        ("ca", it.ca.as_ref().map(|ca| json!(ca))),
+    ])
+}
+
+fn kv(it: &KvSettings) -> Json {
+    stated(&[
+        ("entries", it.entries.map(Json::from)),
+        ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
+        ("valueBytes", it.value_bytes.map(|it| json!(it.0))),
+        ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
+    ])
+}
+
+fn quota(it: &QuotaSettings) -> Json {
+    let classes = it.classes.iter().map(|(name, class)| {
+        (name.clone(), json!({ "perSecond": class.rate.0, "burst": class.burst }))
+    });
+    stated(&[
+        ("classes", Some(Json::Object(classes.collect::<Map<String, Json>>()))),
+        ("scope", it.scope.and_then(beyond_proxy)),
+        ("keys", it.keys.map(Json::from)),
+        ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
+        ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
+    ])
+}
+
+fn counters(it: &CountersSettings) -> Json {
+    stated(&[
+        ("scope", it.scope.and_then(beyond_proxy)),
+        ("keys", it.keys.map(Json::from)),
+        ("keyBytes", it.key_bytes.map(|it| json!(it.0))),
+        ("totalBytes", it.total_bytes.map(|it| json!(it.0))),
+    ])
 }
 
 /// Headers in lower case, in one order.
@@ -345,7 +341,7 @@ fn call_cache(cache: &CallCacheSettings) -> Json {
         cache.headers.iter().map(|name| name.to_ascii_lowercase()).collect();
     headers.sort();
     headers.dedup();
-    said(&[
+    stated(&[
         ("ttlMs", Some(json!(cache.ttl.0))),
         ("headers", Some(json!(headers))),
         ("entries", cache.entries.map(Json::from)),
@@ -367,7 +363,7 @@ fn plain<T: Serialize>(settings: &T) -> Json {
     json
 }
 
-fn said(fields: &[(&str, Option<Json>)]) -> Json {
+fn stated(fields: &[(&str, Option<Json>)]) -> Json {
     let said = fields.iter().filter_map(|(name, value)| Some(((*name).to_owned(), value.clone()?)));
     Json::Object(said.collect())
 }

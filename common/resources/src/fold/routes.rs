@@ -1,22 +1,21 @@
-//! Routes, resolved, and the configuration of the router of each socket.
+//! Routes, resolved.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use serde_json::{Value as Json, json};
 
-use super::allowed_routes::{intersect, speaks, takes};
+use super::allowed_routes::{speaks, takes};
 use super::listeners::Socket;
-use super::services::{local_name, ports};
+use super::services::ports;
 use super::tcp::tcp_ports;
-use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, Security};
+use super::{ACCEPTED, Fold, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
     BackendRef, GatewaySpec, GrpcRouteSpec, HttpRouteSpec, Listener, ParentKind, ParentRef,
     PathEscapes, ReferenceGrantSpec, RouteFilter, ServiceSpec,
 };
 use crate::node_name::NodeName;
-use crate::plan::TrafficDirection;
 use crate::rules::{self, BrokenRule};
 
 /// A route whose backends are resolved.
@@ -248,7 +247,7 @@ impl<'a> Fold<'a> {
             Some(None) => {
                 return Some(Parent { key, kind: reference.kind, reference: Some(reference) });
             }
-            // What is wrong with it is reported, and this part of it may be made up.
+            // The problem of an unreadable document is reported already, and its parents may stand for others.
             _ if document.is_stub() => return None,
             Some(Some(refused)) => refused,
             None => (NO_PARENT, format!("there is no {} {key}", reference.kind)),
@@ -366,69 +365,6 @@ impl<'a> Fold<'a> {
         let grants = self.all_in::<ReferenceGrantSpec>(namespace);
         grants.into_iter().any(|grant| grant.permits(from, ("Service", name)))
     }
-
-    /// The configuration of the router of a socket.
-    pub(super) fn router_config(
-        &mut self,
-        place: &PlannedProxy<'_>,
-        socket: &Socket<'_>,
-        routes: &[Route<'_>],
-    ) -> Json {
-        let routes = match (place, socket.plan.direction) {
-            (PlannedProxy::Sidecar(document, spec, _), TrafficDirection::Inbound) => {
-                inbound(document, spec)
-            }
-            (PlannedProxy::Sidecar(document, ..), _) => {
-                let inside = self.outbound(document, routes).into_iter();
-                inside.chain(self.external_routes(place)).collect()
-            }
-            (PlannedProxy::Gateway(document, _), _) => {
-                let limit = socket.listener.and_then(|one| one.hostname.as_deref());
-                let here =
-                    routes.iter().filter(|one| one.hangs_on_listener(&document.key(), socket));
-                let here: Vec<_> = here
-                    .filter_map(|route| Some((route, intersect(limit, route.hostnames)?)))
-                    .collect();
-                let mut routes = self.shared(document, here);
-                if let Some(listener) = socket.listener {
-                    routes.iter_mut().for_each(|json| redirect_to(json, listener.port));
-                }
-                routes
-            }
-        };
-        object([("routes", Json::Array(routes))])
-    }
-
-    /// Mesh routes, then the default route of each service without any (for a service with routes,
-    /// unmatched requests get 404, as GAMMA requires).
-    fn outbound(&self, caller: &Document, routes: &[Route<'_>]) -> Vec<Json> {
-        let services = |parents: &[Parent<'_>]| -> Vec<String> {
-            let meshed = parents.iter().filter(|parent| parent.kind == ParentKind::Service);
-            meshed.map(|parent| parent.key.clone()).collect()
-        };
-        let mut out = Vec::new();
-        for route in routes {
-            let keys = services(&route.parents);
-            let found = keys.iter().filter_map(|key| self.find::<ServiceSpec>(key));
-            let hosts: Vec<_> = found.flat_map(|(service, _)| hostnames(service, caller)).collect();
-            if !hosts.is_empty() {
-                out.push(route.json(hosts));
-            }
-        }
-        let routed: BTreeSet<_> =
-            routes.iter().flat_map(|route| services(&route.parents)).collect();
-        for (document, spec) in self.all::<ServiceSpec>() {
-            let key = document.key();
-            let first = ports(spec).into_iter().next();
-            let Some(port) = first.filter(|_| !routed.contains(&key)) else {
-                continue;
-            };
-            // No route can have this name: names have no colon.
-            let name = format!("{key}:{}", port.port);
-            out.push(default_route(name, hostnames(document, caller)));
-        }
-        out
-    }
 }
 
 impl Route<'_> {
@@ -522,11 +458,6 @@ fn not_taken(
     Some((NOT_ALLOWED, why))
 }
 
-fn inbound(document: &Document, spec: &ServiceSpec) -> Vec<Json> {
-    let Some(port) = ports(spec).into_iter().next() else { return Vec::new() };
-    vec![default_route(local_name(&document.key(), port.port), Vec::new())]
-}
-
 /// All requests to one service.
 pub(super) fn default_route(service: String, hostnames: Vec<String>) -> Json {
     let backend = object([("service", service.clone().into()), ("weight", 1.into())]);
@@ -543,32 +474,6 @@ pub(super) fn default_route(service: String, hostnames: Vec<String>) -> Json {
 /// route to every service.
 pub(super) fn object<const N: usize>(fields: [(&str, Json); N]) -> Json {
     fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
-}
-
-/// The hosts under which a caller may call a service, with or without port: by its bare name within one
-/// namespace.
-fn hostnames(service: &Document, caller: &Document) -> Vec<String> {
-    let (name, namespace) = (&service.metadata.name, &service.metadata.namespace);
-    let near = (*namespace == caller.metadata.namespace).then(|| name.clone());
-    let far = [format!("{name}.{namespace}"), format!("{name}.{namespace}.mesh")];
-    near.into_iter().chain(far).collect()
-}
-
-/// Gives redirects that name neither scheme nor port the port of their listener (Gateway API,
-/// `HTTPRequestRedirectFilter.port`), whatever the client writes into `host`.
-fn redirect_to(route: &mut Json, port: u16) {
-    let rules = route.get_mut("rules").and_then(Json::as_array_mut).into_iter().flatten();
-    let filters =
-        rules.filter_map(|rule| rule.get_mut("filters").and_then(Json::as_array_mut)).flatten();
-    for filter in filters {
-        let redirect = filter.get_mut("requestRedirect").and_then(Json::as_object_mut);
-        if let Some(redirect) = redirect
-            && !redirect.contains_key("port")
-            && !redirect.contains_key("scheme")
-        {
-            redirect.insert("port".to_owned(), port.into());
-        }
-    }
 }
 
 /// The JSON of a part without absent fields.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::backend_tls::BackendTls;
 use super::streams::StreamRoutes;
 use super::tcp::{application, tcp_ports};
-use super::{ACCEPTED, Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
+use super::{Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
 use crate::plan::{
@@ -14,54 +14,6 @@ use crate::plan::{
 };
 
 impl<'a> Fold<'a> {
-    /// Checks what a schema cannot express about services.
-    pub(super) fn check_services(&mut self) {
-        for (document, spec) in self.all::<ServiceSpec>() {
-            let mut seen = Vec::new();
-            for (at, port) in spec.ports.iter().enumerate() {
-                let before = spec.ports.iter().take(at);
-                if let Some(name) = &port.name
-                    && before.into_iter().any(|other| other.name.as_ref() == Some(name))
-                {
-                    let message = format!("two ports have the name `{name}`; write another");
-                    let pointer = format!("/spec/ports/{at}/name");
-                    let problem = document.problem("service.ports", &pointer, message);
-                    self.fail(document, ACCEPTED, "Invalid", problem);
-                }
-                if seen.contains(&port.port) {
-                    let message = format!("port {} is listed twice; keep one", port.port);
-                    let problem = document.problem(
-                        "service.ports",
-                        &format!("/spec/ports/{at}/port"),
-                        message,
-                    );
-                    self.fail(document, ACCEPTED, "Invalid", problem);
-                }
-                seen.push(port.port);
-            }
-            self.check_tcp(document, spec);
-            self.check_capture(document, spec);
-            if !is_meshed(spec) {
-                continue;
-            }
-            if spec.ports.iter().skip(1).any(|port| !port.is_tcp()) {
-                let message =
-                    "of a service with sidecars, only the first port may be other than tcp";
-                let problem = document
-                    .problem("service.ports", "/spec/ports", message)
-                    .help("write this port first, and one Service for each further port");
-                self.fail(document, ACCEPTED, "Invalid", problem);
-            }
-            if spec.identity.is_none() {
-                let message = "a service with sidecars needs `identity`: the mesh uses only mTLS";
-                let problem = document.problem("service.identity", "/spec", message).help(
-                    "write `identity`, a SPIFFE id; its sidecars prove it with the SVID that they join the mesh with, or with the files in `tls`",
-                );
-                self.fail(document, ACCEPTED, "Invalid", problem);
-            }
-        }
-    }
-
     /// All services; the local one first. Of `tcp` ports, only those that this proxy's application calls, which are all
     /// if its connections are captured, and of a gateway those that its routes lead to.
     pub(super) fn services(
@@ -72,21 +24,7 @@ impl<'a> Fold<'a> {
         let policies = self.policies();
         let backend_tls = self.backend_tls();
         let policy = |key: &str| policies.get(key).cloned().unwrap_or_default();
-        let mut plans = Vec::new();
-        if let PlannedProxy::Sidecar(document, spec, index) = place
-            && let Some(endpoint) = spec.endpoints.get(*index)
-        {
-            let key = document.key();
-            for port in ports(spec).into_iter().take(1).chain(tcp_ports(spec)) {
-                let Some(address) = application(spec, endpoint, port.port) else { continue };
-                plans.push(ServicePlan {
-                    name: local_name(&key, port.port),
-                    protocol: protocol(port.protocol, port.port),
-                    endpoints: vec![EndpointPlan { address, weight: 1, tls: None }],
-                    policy: policy(&key),
-                });
-            }
-        }
+        let mut plans = applications(place, &policy);
         let called = self.called(place).into_iter().map(|one| (one.key, one.port));
         let called: Vec<(String, &ServicePort)> =
             called.chain(self.captured_ports(place)).chain(streams.ports(place)).collect();
@@ -145,6 +83,17 @@ impl<'a> Fold<'a> {
         plans
     }
 
+    /// The `tcp` ports that a sidecar must reach because its application may connect to any.
+    fn captured_ports(&self, place: &PlannedProxy<'a>) -> Vec<(String, &'a ServicePort)> {
+        if place.capture().is_none() {
+            return Vec::new();
+        }
+        let services = self.all::<ServiceSpec>().into_iter();
+        let ports = services
+            .flat_map(|(document, spec)| tcp_ports(spec).map(move |port| (document.key(), port)));
+        ports.collect()
+    }
+
     fn policies(&mut self) -> BTreeMap<String, PolicyPlan> {
         let mut claims = Vec::new();
         let mut found = Vec::new();
@@ -169,6 +118,23 @@ impl<'a> Fold<'a> {
         let kept = claims.into_iter().zip(found).zip(lost).filter(|(_, lost)| !lost);
         kept.map(|(((key, _), policy), _)| (key, policy)).collect()
     }
+}
+
+/// The application behind a sidecar: a service for each of its ports.
+fn applications(place: &PlannedProxy<'_>, policy: &dyn Fn(&str) -> PolicyPlan) -> Vec<ServicePlan> {
+    let PlannedProxy::Sidecar(document, spec, index) = place else { return Vec::new() };
+    let Some(endpoint) = spec.endpoints.get(*index) else { return Vec::new() };
+    let key = document.key();
+    let plan = |port: &ServicePort| {
+        let address = application(spec, endpoint, port.port)?;
+        Some(ServicePlan {
+            name: local_name(&key, port.port),
+            protocol: protocol(port.protocol, port.port),
+            endpoints: vec![EndpointPlan { address, weight: 1, tls: None }],
+            policy: policy(&key),
+        })
+    };
+    ports(spec).into_iter().take(1).chain(tcp_ports(spec)).filter_map(plan).collect()
 }
 
 /// Endpoints as a policy has them reached.
@@ -245,7 +211,7 @@ pub(super) fn ports(spec: &ServiceSpec) -> Vec<&ServicePort> {
     spec.ports.iter().take(most).filter(|port| !port.is_tcp()).collect()
 }
 
-fn is_meshed(spec: &ServiceSpec) -> bool {
+pub(super) fn is_meshed(spec: &ServiceSpec) -> bool {
     spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some())
 }
 

@@ -151,7 +151,7 @@ fn overtaken(gateway: &Document, here: &[(&Route<'_>, Vec<String>)]) -> Vec<Capt
                 _ if !meets => None,
                 (Ordering::Less, _) => None,
                 (Ordering::Greater, _) => Some(Some(other.namespace.to_owned())),
-                // Nobody knows who was first: a prefix comes behind expressions, and that is all.
+                // Both are in force equally long. A prefix is matched after expressions, so it takes nothing from them.
                 (Ordering::Equal, false) => None,
                 (Ordering::Equal, true) if own(one) => None,
                 (Ordering::Equal, true) => Some(own(other).then(|| other.namespace.to_owned())),

@@ -133,7 +133,7 @@ impl<'a> Fold<'a> {
         let mut places: Vec<(ConnectionClaim, Claim<'a>)> = Vec::new();
         for (at, reference) in parents.iter().enumerate() {
             if reference.kind == ParentKind::Service {
-                let message = format!("a {} is attached to gateways alone", document.kind());
+                let message = format!("a {} can only be attached to gateways", document.kind());
                 let pointer = format!("/spec/parentRefs/{at}/kind");
                 let problem = document.problem("route.parent", &pointer, message);
                 self.fail(document, ACCEPTED, "UnsupportedValue", problem);

@@ -3,9 +3,7 @@
 //! A `tcp` port is a listener of its own at its sidecar's inbound address, which peers ask for in their handshake, and
 //! one at each caller that declares it. A port that cannot be used has no listener: nothing of it is open.
 
-use std::collections::BTreeSet;
-
-use super::{ACCEPTED, Fold, PlannedProxy, RESOLVED, address};
+use super::{Fold, PlannedProxy, address};
 use crate::document::Document;
 use crate::format::Millis;
 use crate::kinds::{
@@ -14,9 +12,9 @@ use crate::kinds::{
 };
 use crate::plan::{AddressPlan, StreamRoutePlan, StreamRoutesPlan, TcpPlan};
 
-const CODE: &str = "service.tcp";
+pub(super) const CODE: &str = "service.tcp";
 /// The code where the service is not there.
-const MISSING: &str = "ref.missing";
+pub(super) const MISSING: &str = "ref.missing";
 /// Bounds and default of `idleTimeout`, in milliseconds.
 const IDLE: (u64, u64, u64) = (1_000, 24 * 3_600_000, 3_600_000);
 const CONNECTIONS: u32 = 1_024;
@@ -103,7 +101,7 @@ impl<'a> Fold<'a> {
     }
 
     /// The port that an application calls, or the reason and the message why there is no such port.
-    fn callee(
+    pub(super) fn callee(
         &self,
         document: &Document,
         declared: &'a OutboundTcp,
@@ -127,48 +125,6 @@ impl<'a> Fold<'a> {
             Some(port) => Ok(OutboundPort { declared, key, port }),
         }
     }
-
-    /// Checks the `tcp` ports of a service, and the ports that its application calls.
-    pub(super) fn check_tcp(&mut self, document: &'a Document, spec: &'a ServiceSpec) {
-        let mut wrong = faults(spec);
-        for (at, endpoint) in spec.endpoints.iter().enumerate() {
-            let base = format!("/spec/endpoints/{at}");
-            missing_addresses(spec, endpoint, &base, &mut wrong);
-            if endpoint.sidecar.is_none() && !endpoint.outbound_tcp.is_empty() {
-                wrong.push(Fault {
-                    pointer: format!("{base}/outboundTcp"),
-                    message: "an endpoint without `sidecar` has nothing that could accept these"
-                        .to_owned(),
-                    help: "write `sidecar`, or remove `outboundTcp`",
-                });
-            }
-            for (nth, declared) in endpoint.outbound_tcp.iter().enumerate() {
-                let pointer = format!("{base}/outboundTcp/{nth}");
-                if let Some(other) = taken(endpoint, nth) {
-                    wrong.push(Fault {
-                        pointer: format!("{pointer}/address"),
-                        message: format!("{} is also the address of {other}", declared.address),
-                        help: "give each listener of a sidecar an address of its own",
-                    });
-                }
-                if let Err((code, message)) = self.callee(document, declared) {
-                    let mut problem = document
-                        .problem(code, &format!("{pointer}/name"), message)
-                        .help("write name, namespace and number of a port with `protocol: tcp`; until then nothing listens there");
-                    if code == MISSING {
-                        let own = &document.metadata.namespace;
-                        let namespace = declared.namespace.as_ref().unwrap_or(own);
-                        problem = problem.lacks(format!("Service/{namespace}/{}", declared.name));
-                    }
-                    self.fail(document, RESOLVED, "BackendNotFound", problem);
-                }
-            }
-        }
-        for Fault { pointer, message, help } in wrong {
-            let problem = document.problem(CODE, &pointer, message).help(help);
-            self.fail(document, ACCEPTED, "Invalid", problem);
-        }
-    }
 }
 
 /// Whether a service has endpoints, and no sidecar.
@@ -176,84 +132,8 @@ fn is_bare(spec: &ServiceSpec) -> bool {
     !spec.endpoints.is_empty() && spec.endpoints.iter().all(|one| one.sidecar.is_none())
 }
 
-/// A fault in a document, and the way out.
-struct Fault {
-    pointer: String,
-    message: String,
-    help: &'static str,
-}
-
-/// The faults of the list of ports.
-fn faults(spec: &ServiceSpec) -> Vec<Fault> {
-    let mut wrong = Vec::new();
-    let bare = spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_none());
-    for (at, port) in spec.ports.iter().enumerate() {
-        let mut fault = |field: &str, message: String, help| {
-            wrong.push(Fault { pointer: format!("/spec/ports/{at}/{field}"), message, help });
-        };
-        if port.is_tcp() && port.proxy_protocol.is_some() && bare {
-            let message = format!(
-                "sidecars write the PROXY header, and an endpoint of port {} has none",
-                port.port
-            );
-            fault("proxyProtocol", message, "write `sidecar` in each endpoint, or remove it");
-        }
-        let fields = [
-            ("idleTimeout", port.idle_timeout.is_some()),
-            ("maxConnections", port.max_connections.is_some()),
-            ("proxyProtocol", port.proxy_protocol.is_some()),
-        ];
-        for (field, _) in fields.into_iter().filter(|(_, written)| *written && !port.is_tcp()) {
-            let message = format!("port {} is not tcp, and `{field}` is for tcp ports", port.port);
-            fault(field, message, "remove it; an UpstreamPolicy has the limits of HTTP");
-        }
-        if let Some(message) = port.idle_timeout.and_then(idle_fault) {
-            fault("idleTimeout", message, "write a duration within these bounds");
-        }
-    }
-    wrong
-}
-
-/// The ports of which an endpoint does not say where they are, and the addresses of ports that the service does not have.
-fn missing_addresses(
-    spec: &ServiceSpec,
-    endpoint: &ServiceEndpoint,
-    base: &str,
-    wrong: &mut Vec<Fault>,
-) {
-    let wanted: BTreeSet<u16> =
-        spec.ports.iter().skip(1).filter(|port| port.is_tcp()).map(|port| port.port).collect();
-    let mut seen = BTreeSet::new();
-    for (at, one) in endpoint.ports.iter().enumerate() {
-        let pointer = format!("{base}/ports/{at}/port");
-        if !wanted.contains(&one.port) {
-            wrong.push(Fault {
-                pointer,
-                message: format!(
-                    "port {} is not a tcp port of the service after its first port",
-                    one.port
-                ),
-                help: "remove it; the first port is at `address`",
-            });
-        } else if !seen.insert(one.port) {
-            wrong.push(Fault {
-                pointer,
-                message: format!("port {} is listed twice; keep one", one.port),
-                help: "an endpoint has one address for each port",
-            });
-        }
-    }
-    for port in wanted.difference(&seen) {
-        wrong.push(Fault {
-            pointer: format!("{base}/address"),
-            message: format!("the endpoint does not say where its port {port} is"),
-            help: "add it under `ports` of the endpoint: `{ port: 5432, address: \"127.0.0.1:5432\" }`",
-        });
-    }
-}
-
 /// What else of an endpoint listens at the address of an `outboundTcp`; of two of them, the second is at fault.
-fn taken(endpoint: &ServiceEndpoint, at: usize) -> Option<&'static str> {
+pub(super) fn taken(endpoint: &ServiceEndpoint, at: usize) -> Option<&'static str> {
     let own = &endpoint.outbound_tcp.get(at)?.address;
     let others = [
         ("`sidecar`", &endpoint.sidecar),

@@ -109,7 +109,11 @@ impl RolloutSpec {
         if self.version.is_some() == self.digest.is_some() {
             let pointer = if self.version.is_some() { "/spec/version" } else { "/spec" };
             let message = "a rollout needs exactly one of `version` and `digest`".to_owned();
-            wrong.push((pointer.to_owned(), message, "write the one to roll out"));
+            wrong.push((
+                pointer.to_owned(),
+                message,
+                "write the one that names what is rolled out",
+            ));
         }
         let first = self.waves.first().is_some_and(|wave| wave.percent == 100);
         if first && self.gates.compare() {

@@ -84,7 +84,7 @@ fn has_connection_option(headers: &HeaderMap, token: &str) -> bool {
     tokens.any(|one| one.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
 }
 
-/// What a broken rule of framing is in a response.
+/// The refusal of a response that breaks a rule of framing.
 pub(super) fn refusal_of(refusal: GateRefusal) -> ResponseRefusal {
     match refusal {
         GateRefusal::Chunk | GateRefusal::LineEnd => ResponseRefusal::Chunk,

@@ -58,7 +58,7 @@ static CODE: LazyLock<Code> = LazyLock::new(|| {
     Code { by_length, symbols }
 });
 
-/// A string that is not one of this code.
+/// A string that is not valid in the Huffman code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NotHuffman;
 

@@ -228,7 +228,7 @@ fn asked(seen: &[u8]) -> Result<Option<AskedHandshake>, TransportError> {
     if length > HELLO_MAX {
         return Err(alert(DECODE_ERROR, "the first message is too long"));
     }
-    // With its own header.
+    // The message includes its own header of four bytes.
     let Some(message) = seen.get(..length.saturating_add(4)) else { return Ok(None) };
     let asked = read_bare_hello(message);
     asked.map(Some).ok_or_else(|| alert(DECODE_ERROR, "the first message cannot be read"))

@@ -23,9 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub(super) use self::body::StreamBody;
 use self::stream::Stream;
 use super::body::RequestBody;
-use super::rewound::PrefixedStream;
 use super::{ConnectionInfo, ListenerStage, ServeError, ServeLimits, Shutdown, reached};
 use crate::frames::MeteredStream;
+use crate::prefixed_stream::PrefixedStream;
 use crate::streams::{KeepAlive, PingTimes, ServedBody};
 
 /// Bytes that a client may send on a stream, and on all of a connection, before somebody reads them.

@@ -92,7 +92,7 @@ pub(super) fn prepare(
     if head.status == StatusCode::NO_CONTENT {
         head.headers.remove(header::CONTENT_LENGTH);
     }
-    // To HEAD it says what GET would get (RFC 9110 §8.6); an empty body says nothing about that.
+    // The length in a response to HEAD is that of GET (RFC 9110 §8.6), which an empty body does not show.
     let length = body.exact().filter(|length| !bare && *length > 0);
     if let Some(length) = length
         && !head.headers.contains_key(header::CONTENT_LENGTH)

@@ -41,7 +41,7 @@ impl KeepAlive {
         Self { pings, heard, times, last: Instant::now(), timer, asked: false }
     }
 
-    /// Notes when the peer was last heard. Call it after the connection has read what there was.
+    /// Notes when something of the peer arrived last. Call it after the connection has read what there was.
     pub fn note_heard(&mut self) {
         if self.heard.take() {
             self.last = Instant::now();

@@ -1,19 +1,19 @@
 //! What each first octet means, and what becomes of the rest.
 
 use super::*;
-use HeardAnswer::{Answered, Missing, Unclear};
+use ReceivedAnswer::{Answered, Missing, Unclear};
 use TcpAnswer::{Opened, Refused, Unavailable};
 
 /// The answer of a peer that sends these octets, and the octets of it that were read.
-async fn heard(octets: &[u8]) -> (Option<HeardAnswer>, io::Result<Vec<u8>>) {
+async fn heard(octets: &[u8]) -> (Option<ReceivedAnswer>, io::Result<Vec<u8>>) {
     let answer = PeerAnswer::default();
     let mut stream = AnsweredStream::new(octets, answer.clone());
-    assert_eq!(answer.heard(), None);
+    assert_eq!(answer.received(), None);
     let mut rest = Vec::new();
     let read = stream.read_to_end(&mut rest).await;
     let again = stream.read_to_end(&mut Vec::new()).await;
     assert_eq!(read.is_ok(), again.is_ok(), "a connection that is not opened never is");
-    (answer.heard(), read.map(|_| rest))
+    (answer.received(), read.map(|_| rest))
 }
 
 #[tokio::test]
@@ -53,7 +53,7 @@ async fn each_answer_is_heard_as_it_was_sent_and_the_last_one_ends_the_connectio
         let mut far = AnsweredStream::new(far, answer.clone());
         near.write_all(b"x").await.unwrap();
         let read = far.read_u8().await;
-        assert_eq!((answer.heard(), read.is_ok()), (Some(Answered(sent)), sent == Opened));
+        assert_eq!((answer.received(), read.is_ok()), (Some(Answered(sent)), sent == Opened));
     }
 }
 

@@ -21,7 +21,7 @@ use super::{AskedHandshake, AskedProtocol, ServerTls, TlsError, verify};
 /// What the paths of an ACME server's requests begin with (RFC 8555 §8.3).
 const CHALLENGE_PATH: &str = "/.well-known/acme-challenge/";
 
-/// The orders of a proxy at an ACME server. Cheap to clone; all clones are one.
+/// The orders of a proxy at an ACME server. Cheap to clone: all clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct CertificateOrders(Arc<Orders>);
 

@@ -119,7 +119,7 @@ pub enum TlsError {
         asked: Option<String>,
     },
     /// The client asked for an opaque port that is not served here.
-    #[error("the client asked for {}, which is not a tcp port of this service", port.map_or_else(|| "something that is no tcp port".to_owned(), |port| format!("port {port}")))]
+    #[error("the client asked for {}, which is not a tcp port of this service", port.map_or_else(|| "something that is not a tcp port".to_owned(), |port| format!("port {port}")))]
     UnknownPort {
         /// The port; `None`: what it asked for is none.
         port: Option<u16>,

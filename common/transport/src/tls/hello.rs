@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use super::server::{NO_APPLICATION_PROTOCOL, UNRECOGNIZED_NAME, asked, refuse};
 use super::{AskedHandshake, HANDSHAKE_TIMEOUT, TlsError};
-use crate::serve::PrefixedStream;
+use crate::prefixed_stream::PrefixedStream;
 
 /// Longest first message, records and all, in octets. Those of clients have a few thousand at most.
 const HELLO_MAX: usize = 32 * 1024;

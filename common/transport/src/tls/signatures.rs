@@ -36,7 +36,7 @@ impl Signatures {
         verify_tls13_signature(message, leaf, signature, &self.0)
     }
 
-    /// What a peer is told that it may use.
+    /// The algorithms that are offered to a peer.
     pub(super) fn schemes(self) -> Vec<SignatureScheme> {
         self.0.supported_schemes()
     }

@@ -233,7 +233,7 @@ impl ServerAltName {
     }
 }
 
-/// How a server proves that it is the expected one, beside a certificate of an authority.
+/// How a server proves that it is the expected one, in addition to a certificate of an authority.
 #[derive(Debug)]
 enum ServerProof {
     /// With this SPIFFE id.

@@ -101,7 +101,7 @@ fn named(document: &Value, name: &str) -> Option<KeyId> {
     let keys = document.get("keys")?.as_array()?.iter();
     let keys = keys.filter_map(|key| serde_json::from_value::<KeyDocument>(key.clone()).ok());
     let mut of = keys.filter(|key| key.name == name);
-    // Of two, either may be meant.
+    // If two keys have the name, either may be meant.
     let (first, None) = (of.next()?, of.next()) else { return None };
     Some(PublicKey::from_pem(&first.public_key).ok()?.id())
 }

@@ -136,8 +136,8 @@ impl PolicyRepository {
     }
 
     /// Delegates a namespace and all below it to keys of its own. The role `targets` delegates it, or, with
-    /// `by`, a delegated namespace. An existing document moves to the new role, which is staged for its
-    /// keys to sign.
+    /// `by`, a delegated namespace. A policy of the namespace that exists already moves to the new role,
+    /// whose metadata is staged until its keys sign it.
     ///
     /// # Errors
     /// It is delegated already, is not within `by`, or the threshold does not fit the keys.

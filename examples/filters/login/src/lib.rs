@@ -103,7 +103,7 @@ impl Login {
         .because("login.sent-away")
     }
 
-    /// Back from it: the state must be the one of this browser, and the code good for a user.
+    /// The browser comes back from the login: the state must be that of this browser, and the code must name a user.
     fn back(&self, secret: u32, query: &str, cookies: &str) -> request::Decision {
         let value = |name: &str| {
             query.split('&').find_map(|pair| pair.split_once('=').filter(|(n, _)| *n == name))

@@ -113,7 +113,7 @@ impl fmt::Write for EscapedFields {
     }
 }
 
-/// What a line that a filter writes is wanted for.
+/// The purposes for which a line of a filter is kept.
 #[derive(Clone, Copy)]
 pub(super) struct WantedLine {
     /// The last error line before a failure is what the filter's author needs.

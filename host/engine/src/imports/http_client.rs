@@ -53,7 +53,7 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wa
                 };
                 let host = store.data_mut();
                 host.waited = host.waited.saturating_add(clock.since(since));
-                // Waiting is not computing: after each response the guest gets its full time limit again,
+                // Time spent waiting does not count as computing: after each response the guest gets its full time limit again,
                 // at most MAX_PER_CALL times.
                 let limit_us = store.data().settings.grant.limits.time_us;
                 let epochs = store.data_mut().deadline.again(limit_us);

@@ -110,7 +110,7 @@ fn named(host: &Host, path: &str, params: &[Val]) -> wasmtime::Result<Option<Val
     let ok = |value| Val::Result(Ok(Some(Box::new(value))));
     Ok(Some(match path {
         "wasi:clocks/monotonic-clock.now" => {
-            // Never zero: Go takes a clock that says so for broken, and does not start.
+            // The clock never returns zero: Go takes such a clock for broken and does not start.
             Val::U64(basic::monotonic_ms(host).saturating_add(1).saturating_mul(1_000_000))
         }
         "wasi:clocks/monotonic-clock.resolution" => Val::U64(1_000_000),
@@ -133,7 +133,7 @@ fn named(host: &Host, path: &str, params: &[Val]) -> wasmtime::Result<Option<Val
         }
         // Room for output that is discarded; zero would make a writer wait for ever.
         "wasi:io/streams.[method]output-stream.check-write" => ok(Val::U64(1 << 20)),
-        // The end of input, rather than an empty read that would be repeated.
+        // Reading returns the end of the input: after an empty read the guest would read again.
         "wasi:io/streams.[method]input-stream.read"
         | "wasi:io/streams.[method]input-stream.blocking-read"
         | "wasi:io/streams.[method]input-stream.skip"

@@ -11,7 +11,7 @@ const TELLING: [&str; 4] = ["authorization", "cookie", "proxy-authorization", "r
 /// Memory of a response besides its octets.
 const OVERHEAD: usize = 128;
 
-/// What tells one response from another, as a hash: clients may choose parts of it.
+/// What distinguishes one response from another, as a hash: clients may choose parts of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ResponseKey([u8; 32]);
 

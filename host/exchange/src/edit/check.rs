@@ -9,6 +9,7 @@ use crate::method::misspelt_method;
 use crate::target::MAX_TARGET_OCTETS;
 use crate::{PathRules, Scheme, normal_authority, normal_path};
 use http::Method;
+use std::borrow::Cow;
 
 /// Bytes of a header's name in an edit or a reply.
 const MAX_NAME_OCTETS: usize = 256;
@@ -34,96 +35,89 @@ pub fn check(edits: &[Edit], writes: &WritableFields, side: HeadSide) -> Result<
         });
     }
     for (index, edit) in edits.iter().enumerate() {
-        let refuse = |what: &str, rule| Err(EditError { index, what: shown(what), rule });
-        match edit {
-            Edit::SetHeader(field) | Edit::AddHeader(field) => {
-                let rule = written_name_rule(&field.name);
-                if let Some(rule) = rule.or_else(|| header_rule(&field.name, writes)) {
-                    return refuse(&field.name, rule);
-                }
-                if !is_field_value(&field.value) {
-                    return refuse(
-                        &field.name,
-                        "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
-                    );
-                }
-            }
-            Edit::RemoveHeader(name) => {
-                if let Some(rule) = header_rule(name, writes) {
-                    return refuse(name, rule);
-                }
-            }
-            Edit::SetPath(_) | Edit::SetAuthority(_) if side == HeadSide::Response => {
-                return refuse(":path", "only requests have a path and an authority");
-            }
-            Edit::SetPath(path) => {
-                if !writes.covers(":path") {
-                    return refuse(
-                        ":path",
-                        "the filter may not write it here: add `\":path\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
-                    );
-                }
-                if path.len() > MAX_TARGET_OCTETS {
-                    return refuse(":path", "a path may have at most 65,534 bytes");
-                }
-                if normal_path(path, PathRules::KEEP).is_err() {
-                    return refuse(
-                        ":path",
-                        "a path must start with `/` and be visible ASCII without `#` and `\\`; `%` needs two hexadecimal digits, `%00` and disguised dot segments are not allowed; at most 65,534 octets with its escapes",
-                    );
-                }
-            }
-            Edit::SetAuthority(authority) => {
-                if !writes.covers(":authority") {
-                    return refuse(
-                        ":authority",
-                        "the filter may not write it here: add `\":authority\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
-                    );
-                }
-                if authority.len() > MAX_AUTHORITY_OCTETS {
-                    return refuse(":authority", "an authority may have at most 260 bytes");
-                }
-                if normal_authority(authority, Scheme::Http).is_err() {
-                    return refuse(
-                        ":authority",
-                        "an authority must be HOST or HOST:PORT without user info",
-                    );
-                }
-            }
-            Edit::SetStatus(status) => {
-                if let Some(rule) = status_rule(*status, writes, side) {
-                    return refuse(":status", rule);
-                }
-            }
-            Edit::SetMethod(method) => {
-                if let Some(rule) = method_rule(method, writes, side) {
-                    return refuse(":method", rule);
-                }
-            }
-            Edit::SetAttribute { name, .. } => {
-                if name.len() > MAX_ATTRIBUTE_NAME_OCTETS {
-                    return refuse(name, "the name of an attribute may have at most 128 bytes");
-                }
-                let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
-                if name.is_empty() || !name.bytes().all(plain) {
-                    return refuse(
-                        &name.escape_debug().to_string(),
-                        "the name of an attribute is letters, digits, `.`, `_`, `-` and `/`",
-                    );
-                }
-                if is_host_attribute(name) {
-                    return refuse(name, "only the host may set it; choose another attribute");
-                }
-                if !writes.covers_attribute(name) {
-                    return refuse(
-                        name,
-                        "the filter may not write it here: add it with `@` before its name to `interest.writes`, where `configure` returns it; if it is there, to `writeAttributes` of this half (request or response) of its Grant",
-                    );
-                }
-            }
+        if let Some((what, rule)) = fault(edit, writes, side) {
+            return Err(EditError { index, what: shown(&what), rule });
         }
     }
     Ok(())
+}
+
+/// What an edit changes although it may not, and the rule that forbids it.
+fn fault<'a>(
+    edit: &'a Edit,
+    writes: &WritableFields,
+    side: HeadSide,
+) -> Option<(Cow<'a, str>, &'static str)> {
+    let (what, rule) = match edit {
+        Edit::SetHeader(field) | Edit::AddHeader(field) => {
+            (field.name.as_str(), field_rule(&field.name, &field.value, writes))
+        }
+        Edit::RemoveHeader(name) => (name.as_str(), header_rule(name, writes)),
+        Edit::SetPath(_) | Edit::SetAuthority(_) if side == HeadSide::Response => {
+            (":path", Some("only requests have a path and an authority"))
+        }
+        Edit::SetPath(path) => (":path", path_rule(path, writes)),
+        Edit::SetAuthority(authority) => (":authority", authority_rule(authority, writes)),
+        Edit::SetStatus(status) => (":status", status_rule(*status, writes, side)),
+        Edit::SetMethod(method) => (":method", method_rule(method, writes, side)),
+        Edit::SetAttribute { name, .. } => return attribute_fault(name, writes),
+    };
+    rule.map(|rule| (what.into(), rule))
+}
+
+fn field_rule(name: &str, value: &[u8], writes: &WritableFields) -> Option<&'static str> {
+    written_name_rule(name).or_else(|| header_rule(name, writes)).or_else(|| {
+        (!is_field_value(value)).then_some(
+            "a value must not contain CR, LF, NUL or other control characters (RFC 9110 §5.5)",
+        )
+    })
+}
+
+fn path_rule(path: &str, writes: &WritableFields) -> Option<&'static str> {
+    if !writes.covers(":path") {
+        return Some(
+            "the filter may not write it here: add `\":path\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
+        );
+    }
+    if path.len() > MAX_TARGET_OCTETS {
+        return Some("a path may have at most 65,534 bytes");
+    }
+    normal_path(path, PathRules::KEEP).is_err().then_some(
+        "a path must start with `/` and be visible ASCII without `#` and `\\`; `%` needs two hexadecimal digits, `%00` and disguised dot segments are not allowed; at most 65,534 octets with its escapes",
+    )
+}
+
+fn authority_rule(authority: &str, writes: &WritableFields) -> Option<&'static str> {
+    if !writes.covers(":authority") {
+        return Some(
+            "the filter may not write it here: add `\":authority\"` to `interest.writes`, where `configure` returns it; if it is there, to `writeHeaders` of this half (request or response) of its Grant",
+        );
+    }
+    if authority.len() > MAX_AUTHORITY_OCTETS {
+        return Some("an authority may have at most 260 bytes");
+    }
+    let wrong = normal_authority(authority, Scheme::Http).is_err();
+    wrong.then_some("an authority must be HOST or HOST:PORT without user info")
+}
+
+fn attribute_fault<'a>(
+    name: &'a str,
+    writes: &WritableFields,
+) -> Option<(Cow<'a, str>, &'static str)> {
+    if name.len() > MAX_ATTRIBUTE_NAME_OCTETS {
+        return Some((name.into(), "the name of an attribute may have at most 128 bytes"));
+    }
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-/".contains(&b);
+    if name.is_empty() || !name.bytes().all(plain) {
+        let escaped = name.escape_debug().to_string();
+        let rule = "the name of an attribute is letters, digits, `.`, `_`, `-` and `/`";
+        return Some((escaped.into(), rule));
+    }
+    if is_host_attribute(name) {
+        return Some((name.into(), "only the host may set it; choose another attribute"));
+    }
+    let rule = "the filter may not write it here: add it with `@` before its name to `interest.writes`, where `configure` returns it; if it is there, to `writeAttributes` of this half (request or response) of its Grant";
+    (!writes.covers_attribute(name)).then_some((name.into(), rule))
 }
 
 /// A response keeps its body when its status changes, so its new status must be one that has a body

@@ -49,7 +49,8 @@ impl FollowedPlan {
             let (plan, logged) = (&activation.filter, activation.logged.as_slice());
             all.push(DesiredSlot { slot, plan, refused, logged, shadow });
         }
-        // Before anything runs under a higher version: a crash must not forget it.
+        // The floors are stored before anything runs under a higher version, so that a crash does not
+        // forget that version.
         if rose && let Err(error) = self.state.keep_floors(floors) {
             notes.push(format!(
                 "the versions seen cannot be stored ({error}); make room in the state folder"
@@ -90,7 +91,7 @@ impl FollowedPlan {
         })?;
         if assignment.mode != mode {
             let rule = format!(
-                "it is assigned to {}, but should {}",
+                "its assignment is to {}, and the plan has it {}",
                 purpose(assignment.mode),
                 purpose(mode)
             );

@@ -11,8 +11,8 @@ use hyper::client::conn::http2::SendRequest;
 use tamis_ambient::{Clock, Random};
 use tamis_exchange::{ChannelBody, FrameSender};
 use tamis_sync::{
-    AssembledPlan, Backoff, HeldParts, MessageFromNode, MessageToNode, NodeReport, PartsChange,
-    PartsError, PushOutcome, assemble,
+    AssembledPlan, Backoff, ChangeOutcome, HeldParts, MessageFromNode, MessageToNode, NodeReport,
+    PartsChange, PartsError, assemble,
 };
 use tamis_transport::causes;
 use tokio::sync::watch;
@@ -233,8 +233,8 @@ impl Link {
                 tracing::warn!(code, rule, remedy, "the director refuses this proxy");
                 Ok(DirectorRequest::Refusal(Duration::from_millis(retry_after_ms)))
             }
-            MessageToNode::Push(push) => {
-                let change = self.held.take(push).map_err(|error| error.to_string())?;
+            MessageToNode::Parts(frame) => {
+                let change = self.held.take(frame).map_err(|error| error.to_string())?;
                 Ok(change.map_or(DirectorRequest::Nothing, DirectorRequest::Change))
             }
         }
@@ -268,13 +268,18 @@ impl Link {
         change: PartsChange,
         reporter: &mut Reporter,
         missing: &mut usize,
-    ) -> Result<PushOutcome, String> {
+    ) -> Result<ChangeOutcome, String> {
         let nonce = change.nonce;
         let assembled = match self.assemble(&change) {
             Ok(assembled) => assembled,
             Err(error) => {
                 let why = Some(error.to_string());
-                return Ok(PushOutcome { nonce, taken: false, why, report: self.report(reporter) });
+                return Ok(ChangeOutcome {
+                    nonce,
+                    taken: false,
+                    why,
+                    report: self.report(reporter),
+                });
             }
         };
         *missing = pull::components(connection, &self.followed, &assembled).await;
@@ -284,7 +289,7 @@ impl Link {
         self.adopt(change, assembled);
         self.reload().await?;
         self.followed.state.tidy(&named);
-        Ok(PushOutcome { nonce, taken: true, why: None, report: self.report(reporter) })
+        Ok(ChangeOutcome { nonce, taken: true, why: None, report: self.report(reporter) })
     }
 
     /// Stages the plan: starts the proxy with it, or swaps. On another thread, since compiling takes a

@@ -43,7 +43,7 @@ impl FollowedPlan {
                         RunningReport { digest, config, version: release, assignment, since_ms };
                     running.insert(slot, now);
                 }
-                // It keeps its last good one.
+                // The slot keeps its last good filter.
                 (Some(_), _) => {}
                 (None, _) => drop(running.remove(&slot)),
             }

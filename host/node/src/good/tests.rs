@@ -445,7 +445,7 @@ fn documents_are_kept_as_they_were_written() {
         let texts = vec![(document.line(), document.text().to_owned())];
         let (again, whole) = restored(&document.source, texts);
         assert!(whole && again.len() == 1, "{}", document.text());
-        assert!(again[0].says_the_same(&document), "{}", document.text());
+        assert!(again[0].has_same_content(&document), "{}", document.text());
         assert_eq!(again[0].line(), document.line());
     }
 }

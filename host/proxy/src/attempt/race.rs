@@ -33,7 +33,7 @@ pub(super) async fn race(
     delay: Duration,
     tried: &[String],
 ) -> Result<Response<Body>, AttemptFailure> {
-    let PreparedAttempt { attempt: mut one, request, limit } = first;
+    let PreparedAttempt { attempt: mut one, request, limit, .. } = first;
     let spare = copy(&request);
     let again = || spare;
     let mut sending = Box::pin(tokio::time::timeout(limit, one.send(request, false, again)));
@@ -51,7 +51,7 @@ pub(super) async fn race(
     state.attempts += 1;
     state.outcome.insert(Outcome::HEDGED);
     let second_endpoint = state.endpoint.clone();
-    let PreparedAttempt { attempt: mut other, request, limit: other_limit } = second;
+    let PreparedAttempt { attempt: mut other, request, limit: other_limit, .. } = second;
     let spare = copy(&request);
     let again = || spare;
     let sending_beside = other.send(request, false, again);

@@ -2,6 +2,8 @@
 
 use super::Proxy;
 use crate::counts::SlotCounts;
+use crate::generation::Generation;
+use crate::proxy_state::lock;
 use crate::shadow::ShadowReport;
 use crate::status::Status;
 use crate::traffic::TrafficCounts;
@@ -16,6 +18,16 @@ impl Proxy {
     /// The status that was set last, with the current state of its identity.
     pub fn status(&self) -> Arc<Status> {
         self.inner.status_now()
+    }
+
+    /// The generation that serves now.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.inner.generation.load_full()
+    }
+
+    /// Why HTTP/3 is not served where a listener should serve it; each with its listener and the way out.
+    pub fn http3_problems(&self) -> Vec<String> {
+        lock(&self.inner.http3).problems()
     }
 
     /// What each digest did in each slot since the start, by slot and digest; compute differences. A digest

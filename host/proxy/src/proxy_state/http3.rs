@@ -48,7 +48,7 @@ impl Http3Ports {
 
 impl ProxyState {
     /// Binds the UDP ports that a generation wants and that are not bound yet; the workers give up those that it does not want
-    /// any more. Called with the lock on `bound` held, after the workers were told to switch.
+    /// any more. Called with the lock on `bound` held, after the workers received the order to switch.
     pub(crate) fn follow_http3(
         self: &Arc<Self>,
         generation: &Generation,

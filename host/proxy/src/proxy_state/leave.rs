@@ -43,7 +43,7 @@ const DONE_MAX: Duration = Duration::from_secs(2);
 
 impl ProxyState {
     /// Sends a command to every worker, and waits until they have carried it out.
-    fn tell(&self, command: impl Fn(Sender<()>) -> Command) {
+    fn send_all(&self, command: impl Fn(Sender<()>) -> Command) {
         let (done, wait) = channel();
         for worker in &self.workers {
             // Fails when the worker is gone; then there is nothing to wait for.
@@ -66,7 +66,7 @@ impl ProxyState {
         self.shared.draining.store(true, Ordering::Relaxed);
         // Copies keep a socket open as well.
         lock(&self.bound).values_mut().for_each(|bound| bound.copies.clear());
-        self.tell(|done| Command::Drain { done });
+        self.send_all(|done| Command::Drain { done });
         drain.stage = ListenerStage::End;
         drain.close();
     }
@@ -84,7 +84,7 @@ impl ProxyState {
         }
         drain.stage = ListenerStage::Leave;
         let accept = !drain.closed;
-        self.tell(|done| Command::Leave { accept, done });
+        self.send_all(|done| Command::Leave { accept, done });
         let (number, inner) = (drain.number, Arc::downgrade(self));
         drop(drain);
         let end = move || end_later(&inner, number, lame_duck);
@@ -103,7 +103,7 @@ impl ProxyState {
         drain.number += 1;
         drain.stage = ListenerStage::Serve;
         self.shared.draining.store(false, Ordering::Relaxed);
-        self.tell(|_| Command::Stay);
+        self.send_all(|_| Command::Stay);
         Ok(())
     }
 
@@ -116,7 +116,7 @@ impl ProxyState {
         {
             let mut drain = lock(&self.drain);
             self.shared.draining.store(true, Ordering::Relaxed);
-            self.tell(|done| Command::Leave { accept: false, done });
+            self.send_all(|done| Command::Leave { accept: false, done });
             drain.last = true;
             drain.close();
         }

@@ -1,5 +1,5 @@
-//! What the status of a proxy shows beside that of its documents: its identity inside the mesh, its orders of certificates, and
-//! UDP ports that it cannot use.
+//! What the status of a proxy shows in addition to that of its documents: its identity inside the mesh, its orders of
+//! certificates, and UDP ports that it cannot use.
 
 use std::sync::Arc;
 use std::time::Duration;

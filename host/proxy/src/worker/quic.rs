@@ -17,7 +17,7 @@ use tamis_transport::{
     QuicEndpoint, QuicHandshake, QuicListener, RequestBody, Shutdown, causes, serve_quic,
 };
 
-/// How long clients may take to hear that their connections end with the process.
+/// How long the messages may take by which clients learn that their connections end with the process.
 const FAREWELL_MAX: Duration = Duration::from_millis(100);
 
 impl Worker {
@@ -173,7 +173,7 @@ impl Worker {
         quic.advertise(seconds)
     }
 
-    /// Closes what is left at the end of the process, and lets clients hear it.
+    /// Closes what is left at the end of the process, and waits until clients could receive the message.
     pub(super) async fn close_quic(&self) {
         for quic in self.quic.take().into_values() {
             quic.endpoint.close();

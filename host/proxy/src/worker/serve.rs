@@ -147,7 +147,7 @@ impl Worker {
             refuse_name(stream).await;
             return fail(&TlsError::UnknownName { asked: asked.server_name });
         };
-        // One whose TLS ends at the service may have an order of its own.
+        // A service whose TLS ends at itself may have ordered its own certificate.
         if tls.is_some() && asked.protocol == AskedProtocol::AcmeChallenge {
             refuse_challenge(stream).await;
             return fail(&TlsError::NoChallenge { asked: asked.server_name });
@@ -341,8 +341,8 @@ impl Worker {
         if !state.is_chosen_by_requests(listener) {
             return one(listener).unwrap_or(Admission::Serve(None));
         }
-        // The host is not known yet, so the hooks of all listeners that a request may be for are asked. One that forwards
-        // connections unread cannot have only those of its hosts.
+        // The host is not known yet, so the hooks of all listeners that a request may be for are asked. A listener whose hooks
+        // send connections to a service unread would get those for other hosts too.
         let mut judged = None;
         for asked in state.beside(listener).filter_map(one) {
             match asked {

@@ -42,7 +42,8 @@ impl CircuitState {
             State::Open { .. } => false,
             State::HalfOpen { under_way, since, .. } if current && ticket.probe => {
                 *under_way = under_way.saturating_sub(1);
-                // All probes count as made at once: none is forgotten before the circuit is judged.
+                // All probes are recorded at the same moment, so that none leaves the window before the
+                // circuit is judged.
                 self.window.record(sample, *since);
                 true
             }

@@ -21,13 +21,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tamis_exchange::{Body, Cause};
 use tamis_transport::{
-    ClientConnection, ClientTunnel, Http1ClientError, OutgoingRequest, ResponseHead, causes,
+    ClientConnection, Http1ClientError, OutgoingRequest, PrefixedStream, ResponseHead, causes,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// An upstream's side of a tunnel. It keeps its place among the endpoint's connections, and that among its tunnels.
 pub struct Tunnel {
-    io: Box<ClientTunnel<PlacedStream>>,
+    io: Box<PrefixedStream<PlacedStream>>,
     _place: Option<TunnelPlace>,
 }
 

@@ -4,7 +4,7 @@ use super::*;
 use crate::WeightsError;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use tamis_transport::{HeardAnswer, TcpAnswer};
+use tamis_transport::{ReceivedAnswer, TcpAnswer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 fn at(port: u16) -> EndpointTarget {
@@ -106,8 +106,8 @@ async fn a_raw_connection_keeps_its_place_until_it_is_dropped() {
         let (_worker, upstream) = worker(narrow);
         let (mut stream, answer) = attempt(&upstream).await.connect().await.unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
-        let opened = HeardAnswer::Answered(TcpAnswer::Opened);
-        assert_eq!(answer.heard(), Some(opened), "nobody answers but proxies of tcp ports");
+        let opened = ReceivedAnswer::Answered(TcpAnswer::Opened);
+        assert_eq!(answer.received(), Some(opened), "nobody answers but proxies of tcp ports");
         stream.write_all(b"no http").await.unwrap();
         let mut octets = [0; 7];
         other.read_exact(&mut octets).await.unwrap();

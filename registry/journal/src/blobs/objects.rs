@@ -72,7 +72,7 @@ fn steady<T: Send + 'static>(
         match timely(limit, stream.try_next()).await {
             Ok(Some(piece)) => Some((Ok(piece), Some(stream))),
             Ok(None) => None,
-            // Nothing follows a fault.
+            // After a fault the stream ends.
             Err(fault) => Some((Err(fault), None)),
         }
     };

@@ -169,7 +169,7 @@ impl Postgres {
         const ACT: &str = "connect to PostgreSQL";
         let storage = |error| JournalError::other(ACT, error);
         let unheard = |_| silent(ACT, self.patience());
-        // The time to connect that the configuration has is that of TCP alone.
+        // `connect_timeout` of the configuration limits TCP alone.
         let connected = tokio::time::timeout(self.patience(), self.config.connect(NoTls)).await;
         let (client, mut connection) = connected.map_err(unheard)?.map_err(storage)?;
         let bell = self.bell.clone();
@@ -182,7 +182,7 @@ impl Postgres {
                 }
             }
         });
-        // Whatever the server's default: acknowledged means durable.
+        // Whatever the server's default is, an acknowledged commit must be durable.
         let session = "SET synchronous_commit TO on; LISTEN tamis_journal";
         let set = tokio::time::timeout(self.patience(), client.batch_execute(session)).await;
         set.map_err(unheard)?.map_err(storage)?;

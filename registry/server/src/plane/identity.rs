@@ -68,7 +68,8 @@ impl Control {
             state.identities.tokens().admit(&token, &name, key, now)
         };
         let refused = |refusal| problems::not_admitted(&refusal);
-        // Before anything is read, signed or said about documents: most of the world has no token.
+        // The token is checked before anything is read, signed or answered about documents: most callers of a public address
+        // have none.
         match admit(&self.state(), None) {
             Ok(_) | Err(JoinRefusal::Replayed { .. }) => {}
             Err(refusal) => return Err(refused(refusal)),

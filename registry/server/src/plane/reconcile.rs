@@ -134,7 +134,7 @@ impl Control {
                             Some(one) => (Event::Pause, format!("{}; {}", one.rule, one.remedy)),
                         }
                     }
-                    // Something else was decided since, or nobody could check it: at the next turn.
+                    // Something else was decided meanwhile, or it could not be checked: the next turn tries again.
                     _ => return Ok((Vec::new(), None)),
                 },
                 Some(Judgement::Breached { why, .. }) => (Event::Breached, why),
@@ -170,7 +170,7 @@ impl Control {
         checked.ok().flatten()
     }
 
-    /// Writes what the director decides; nobody's token has to hold for it.
+    /// Writes what the director decides, for which no token is needed.
     async fn write_decision<T>(
         &self,
         mut decide: impl FnMut(&director::State) -> Result<(Vec<RecordBody>, T), ApiProblem> + Send,

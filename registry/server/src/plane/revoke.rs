@@ -222,7 +222,10 @@ impl Control {
         ids.dedup();
         match ids.as_slice() {
             [id] => Ok(id.clone()),
-            [] => Err(bad(format!("no policy has a key {key:?}"), "name it by its id")),
+            [] => Err(bad(
+                format!("no trust policy has a key with the name {key:?}"),
+                "name it by its id",
+            )),
             many => Err(bad(
                 format!("{} keys have the name {key:?}", many.len()),
                 format!("name one by its id: {}", many.join(", ")),

@@ -39,7 +39,7 @@ impl AuthorizedCaller {
         self.0.may(verb)
     }
 
-    /// Whether the caller has that right at a place: `namespace/name`, `namespace/*`, or `*`.
+    /// Whether the caller may do `verb` at a place: `namespace/name`, `namespace/*`, or `*`.
     pub(crate) fn may_at(&self, verb: Verb, place: &str) -> bool {
         self.0.may_at(verb, place)
     }

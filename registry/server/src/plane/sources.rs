@@ -192,7 +192,7 @@ fn files(request: &ApplyRequest) -> Result<Vec<FileRecord>, ApiProblem> {
         }
         if let Some(secret) = secret_of(&file.text) {
             let title = format!(
-                "file {} holds {}, and applied documents stay in the journal for ever, where others can read them",
+                "file {} contains {}: what is applied stays in the journal for ever, where others can read it",
                 file.path,
                 secret.name()
             );

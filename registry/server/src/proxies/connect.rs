@@ -64,7 +64,7 @@ pub(super) async fn connect(
         to_node,
         settling: Some(settling),
         connected: proxies.store.clock().now(),
-        pushed: Vec::new(),
+        unanswered: Vec::new(),
     };
     drop(tokio::spawn(async move {
         if let Err(why) = stream.run(lines).await {

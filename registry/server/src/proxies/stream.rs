@@ -16,7 +16,7 @@ use crate::shares::Place;
 const PING: Duration = Duration::from_secs(15);
 /// How long a proxy may be silent: it reports every 10 seconds.
 const SILENCE: Duration = Duration::from_secs(60);
-/// How long a proxy keeps its place among those that catch up: one that never answers a push keeps it from nobody.
+/// How long a proxy keeps its place among those that catch up: one that never answers a change keeps it from nobody.
 const SETTLED: Duration = Duration::from_secs(10);
 
 /// A stream in progress.
@@ -31,8 +31,8 @@ pub(super) struct NodeStream {
     pub(super) settling: Option<Place>,
     /// When it connected.
     pub(super) connected: Instant,
-    /// Nonces without an answer, with the revision of each push.
-    pub(super) pushed: Vec<(u64, u64)>,
+    /// Nonces without an answer, with the revision of each change.
+    pub(super) unanswered: Vec<(u64, u64)>,
 }
 
 impl NodeStream {
@@ -42,7 +42,7 @@ impl NodeStream {
         ping.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut last_message = self.clock.now();
         loop {
-            self.push().await?;
+            self.send_changes().await?;
             let settles = SETTLED.saturating_sub(self.clock.since(self.connected));
             tokio::select! {
                 () = tokio::time::sleep(settles), if self.settling.is_some() => self.settling = None,
@@ -70,18 +70,18 @@ impl NodeStream {
         }
     }
 
-    /// Sends the changed parts, unless the previous push is not answered yet.
-    async fn push(&mut self) -> Result<(), String> {
+    /// Sends the changed parts, unless the previous change is not answered yet.
+    async fn send_changes(&mut self) -> Result<(), String> {
         let plan = Arc::clone(&self.proxy.plan().borrow_and_update());
         if !plan.is_known() {
             return Ok(());
         }
-        if let Some(frames) = self.session.push(&plan.parts, plan.revision) {
+        if let Some(frames) = self.session.frames(&plan.parts, plan.revision) {
             for frame in frames {
                 if frame.last {
-                    self.pushed.push((frame.nonce, plan.revision));
+                    self.unanswered.push((frame.nonce, plan.revision));
                 }
-                self.send(&MessageToNode::Push(frame)).await?;
+                self.send(&MessageToNode::Parts(frame)).await?;
             }
         } else if !self.session.outstanding() {
             self.proxy.current(plan.revision);
@@ -99,9 +99,9 @@ impl NodeStream {
             MessageFromNode::Hello(_) => Err("it sent two hello lines".to_owned()),
             MessageFromNode::Outcome(outcome) => {
                 self.session.acknowledge(&outcome).map_err(|error| error.to_string())?;
-                let push = self.pushed.iter().find(|(nonce, _)| *nonce == outcome.nonce);
-                let revision = push.map_or(0, |(_, revision)| *revision);
-                self.pushed.retain(|(nonce, _)| *nonce > outcome.nonce);
+                let change = self.unanswered.iter().find(|(nonce, _)| *nonce == outcome.nonce);
+                let revision = change.map_or(0, |(_, revision)| *revision);
+                self.unanswered.retain(|(nonce, _)| *nonce > outcome.nonce);
                 self.settling = None;
                 self.proxy.outcome(outcome, revision).map_err(|problem| problem.title)
             }

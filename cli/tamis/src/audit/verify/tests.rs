@@ -195,8 +195,16 @@ fn an_answer_that_says_more_than_its_entries_is_found() {
         ("ends later", |run| run.until_ms = Some(2_300), "its end: the answer says"),
         ("ends earlier", |run| run.until_ms = Some(2_100), "its end: the answer says"),
         ("ends at the report", |run| run.until_ms = Some(2_500), "its end: the answer says"),
-        ("no entry of the end", |run| run.until_revision = None, "no entry, or no moment"),
-        ("no moment of the end", |run| run.until_ms = None, "no entry, or no moment"),
+        (
+            "no entry of the end",
+            |run| run.until_revision = None,
+            "its end lacks the journal entry or the time",
+        ),
+        (
+            "no moment of the end",
+            |run| run.until_ms = None,
+            "its end lacks the journal entry or the time",
+        ),
         (
             "ends at a later report",
             |run| (run.until_ms, run.until_revision) = (Some(9_000), Some(8)),
@@ -232,7 +240,7 @@ fn an_answer_that_says_more_than_its_entries_is_found() {
     let said = refused(|ran| ran.at_ms = 2_200);
     assert!(said.contains("not those of the question"), "{said}");
     let said = refused(|ran| ran.runs.push(ran.runs[0].clone()));
-    assert!(said.contains("entry 4 is told twice"), "{said}");
+    assert!(said.contains("entry 4 appears twice"), "{said}");
 }
 
 #[test]

@@ -98,7 +98,7 @@ mod tests {
         let record = json!({ "method": "GET", "path": "/a", "status": 403, "duration_us": 1_234, "reason": "agents.blocked" });
         assert_eq!(line(&record, 80), "403    1.23 ms  GET /a  agents.blocked");
         let why =
-            "the router chose `kay/canary` of its `backends`, which is no service of this proxy";
+            "the router chose `kay/canary` of its `backends`, which is not a service of this proxy";
         let record = json!({ "method": "GET", "path": "/a", "status": 500, "duration_us": 1_234, "reason": "route.backend-unknown", "detail": why });
         let shown = line(&record, 40);
         let (first, second) = shown.split_once('\n').unwrap();

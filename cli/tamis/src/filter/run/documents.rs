@@ -14,6 +14,9 @@ pub(super) const NODE: &str = "gateway:run/gateway";
 /// The attachment of the filter.
 pub(super) const ATTACHMENT: &str = "run/filter";
 
+const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+const OWN_API: &str = "tamis.dev/v1alpha1";
+
 /// What the documents say.
 pub(super) struct RunDocuments<'a> {
     pub(super) port: u16,
@@ -36,7 +39,74 @@ pub(super) struct Rights {
 impl RunDocuments<'_> {
     /// The documents, in YAML (of which JSON is a part).
     pub(super) fn text(&self) -> String {
-        let Self { port, upstream, name, world, config, grant } = self;
+        let documents = self.surroundings().into_iter().chain(self.filter());
+        documents.map(|document| document.to_string()).collect::<Vec<_>>().join("\n---\n")
+    }
+
+    /// The gateway with its route, service, router and trust.
+    fn surroundings(&self) -> [Value; 7] {
+        let everything = [json!({ "name": "service", "port": 80 })];
+        [
+            document(
+                "Gateway",
+                GATEWAY_API,
+                ("run", "gateway"),
+                json!({
+                    "addresses": [{ "type": "IPAddress", "value": "127.0.0.1" }],
+                    "listeners": [{ "name": "http", "port": self.port, "protocol": "HTTP" }],
+                }),
+            ),
+            document(
+                "Service",
+                OWN_API,
+                ("run", "service"),
+                json!({
+                    "ports": [{ "port": 80, "protocol": "http" }],
+                    "endpoints": [{ "address": self.upstream.to_string() }],
+                }),
+            ),
+            document(
+                "HTTPRoute",
+                GATEWAY_API,
+                ("run", "everything"),
+                json!({
+                    "parentRefs": [{ "kind": "Gateway", "name": "gateway" }],
+                    "rules": [{ "name": "everything", "backendRefs": everything }],
+                }),
+            ),
+            document(
+                "TrustPolicy",
+                OWN_API,
+                ("run", "run"),
+                json!({
+                    "namespaces": ["*"], "threshold": 1,
+                    "keys": [{ "name": "local-dev", "publicKeyFile": ".tamis/keys/local-dev.pub" }],
+                }),
+            ),
+            document("Filter", OWN_API, ("tamis", "route"), json!({ "world": "route-policy" })),
+            document(
+                "FilterAttachment",
+                OWN_API,
+                ("run", "route"),
+                json!({
+                    "targetRefs": targets(), "filter": "tamis/route", "phase": "traffic", "order": 100,
+                }),
+            ),
+            document(
+                "Grant",
+                OWN_API,
+                ("run", "route"),
+                json!({
+                    "filter": "tamis/route", "imports": { "log": {} },
+                    "request": { "readHeaders": ["*"], "attributes": ["*"] },
+                }),
+            ),
+        ]
+    }
+
+    /// The filter, its attachment and its Grant.
+    fn filter(&self) -> [Value; 3] {
+        let Self { name, world, config, grant, .. } = self;
         let (namespace, short) = name.split_once('/').unwrap_or(("run", name));
         let router = *world == "route-policy";
         let phase = serde_json::from_value(json!(world)).map_or(Phase::Transform, World::phase);
@@ -44,11 +114,8 @@ impl RunDocuments<'_> {
         if let Some(grant) = grant.as_object_mut() {
             grant.insert("filter".to_owned(), json!(name));
         }
-        let gateway = "gateway.networking.k8s.io/v1";
-        let own = "tamis.dev/v1alpha1";
-        let target = json!([{ "kind": "Gateway", "name": "gateway" }]);
         let mut attachment = json!({
-            "targetRefs": target, "filter": name, "phase": phase, "order": 50, "extend": router,
+            "targetRefs": targets(), "filter": name, "phase": phase, "order": 50, "extend": router,
         });
         let config = match router {
             true => trial::of_attachment(Value::clone(config)),
@@ -58,75 +125,23 @@ impl RunDocuments<'_> {
         if let (Some(attachment), true) = (attachment.as_object_mut(), config != json!({})) {
             attachment.insert("config".to_owned(), config);
         }
-        let everything = [json!({ "name": "service", "port": 80 })];
-        let document = |kind: &str, api: &str, (namespace, name): (&str, &str), spec: Value| {
-            json!({
-                "kind": kind, "apiVersion": api,
-                "metadata": { "name": name, "namespace": namespace }, "spec": spec,
-            })
-        };
         [
-            document(
-                "Gateway",
-                gateway,
-                ("run", "gateway"),
-                json!({
-                    "addresses": [{ "type": "IPAddress", "value": "127.0.0.1" }],
-                    "listeners": [{ "name": "http", "port": port, "protocol": "HTTP" }],
-                }),
-            ),
-            document(
-                "Service",
-                own,
-                ("run", "service"),
-                json!({
-                    "ports": [{ "port": 80, "protocol": "http" }],
-                    "endpoints": [{ "address": upstream.to_string() }],
-                }),
-            ),
-            document(
-                "HTTPRoute",
-                gateway,
-                ("run", "everything"),
-                json!({
-                    "parentRefs": [{ "kind": "Gateway", "name": "gateway" }],
-                    "rules": [{ "name": "everything", "backendRefs": everything }],
-                }),
-            ),
-            document(
-                "TrustPolicy",
-                own,
-                ("run", "run"),
-                json!({
-                    "namespaces": ["*"], "threshold": 1,
-                    "keys": [{ "name": "local-dev", "publicKeyFile": ".tamis/keys/local-dev.pub" }],
-                }),
-            ),
-            document("Filter", own, ("tamis", "route"), json!({ "world": "route-policy" })),
-            document(
-                "FilterAttachment",
-                own,
-                ("run", "route"),
-                json!({
-                    "targetRefs": target, "filter": "tamis/route", "phase": "traffic", "order": 100,
-                }),
-            ),
-            document(
-                "Grant",
-                own,
-                ("run", "route"),
-                json!({
-                    "filter": "tamis/route", "imports": { "log": {} },
-                    "request": { "readHeaders": ["*"], "attributes": ["*"] },
-                }),
-            ),
-            document("Filter", own, (namespace, short), json!({ "world": world })),
-            document("FilterAttachment", own, ("run", "filter"), attachment),
-            document("Grant", own, ("run", "filter"), grant),
+            document("Filter", OWN_API, (namespace, short), json!({ "world": world })),
+            document("FilterAttachment", OWN_API, ("run", "filter"), attachment),
+            document("Grant", OWN_API, ("run", "filter"), grant),
         ]
-        .map(|document| document.to_string())
-        .join("\n---\n")
     }
+}
+
+fn document(kind: &str, api: &str, (namespace, name): (&str, &str), spec: Value) -> Value {
+    json!({
+        "kind": kind, "apiVersion": api,
+        "metadata": { "name": name, "namespace": namespace }, "spec": spec,
+    })
+}
+
+fn targets() -> Value {
+    json!([{ "kind": "Gateway", "name": "gateway" }])
 }
 
 impl Rights {

@@ -54,7 +54,7 @@ fn series(page: &str) -> Vec<Series> {
         let Ok(value) = value.parse::<f64>() else { continue };
         let family = name.split('{').next().unwrap_or(name);
         let of = |family: &str| counters.get(family).copied();
-        // The parts of a histogram are told under its own name.
+        // The parts of a histogram are shown under its name.
         let parts = ["_bucket", "_sum", "_count"];
         let parts = parts.iter().find_map(|end| family.strip_suffix(end).and_then(of));
         let counts = of(family).or(parts).unwrap_or(false);

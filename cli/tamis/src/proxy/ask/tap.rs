@@ -64,7 +64,7 @@ fn head(lines: &mut impl BufRead) -> Result<String> {
 /// The next line; `None`: there is no more.
 fn line(lines: &mut impl BufRead) -> Result<Option<String>> {
     let mut line = String::new();
-    let read = lines.take(LINE_MAX).read_line(&mut line).context("the proxy says nothing more")?;
+    let read = lines.take(LINE_MAX).read_line(&mut line).context("the proxy sends no more")?;
     Ok((read > 0).then_some(line))
 }
 

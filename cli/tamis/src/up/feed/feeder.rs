@@ -130,7 +130,7 @@ impl Feeder {
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>,
     ) -> Result<T, String> {
-        self.question(question).map_err(|error| said(&error))
+        self.question(question).map_err(|error| shown_error(&error))
     }
 
     pub(super) fn question<T>(
@@ -155,16 +155,15 @@ impl Feeder {
             Ok(gathered) => self.send(&gathered, &mut done),
             Err(error) => done.wrongs.push(FolderProblem::new(one_line(&causes(error.as_ref())))),
         }
-        self.tell(done);
+        self.report(done);
         self.again.get()
     }
 
     fn send(&mut self, gathered: &FolderDocuments, done: &mut PassResult) {
         done.wrongs.extend(gathered.wrongs.iter().cloned());
         self.push(gathered, done);
-        // Pins before documents: what a new document attaches must exist. The first time it is the other
-        // way round, since documents name the trusted keys; and a refused pin may have waited for exactly
-        // that.
+        // Pins before documents: what a new document attaches must exist. The first time documents go before pins, since
+        // documents name the trusted keys. A pin that was refused before may have waited for those.
         let first = self.applied.is_none();
         let mut refused = if first { Vec::new() } else { self.pin(gathered, done) };
         let changed = self.apply(gathered, done);
@@ -234,11 +233,11 @@ impl Feeder {
                 true
             }
             Err(error) => {
-                // Whether they are in force is unknown then, also if the folder returns to what was sent before.
+                // It is then unknown whether the documents are in force, even if the folder returns to what was sent before.
                 if error.is_transient() {
                     self.applied = None;
                 }
-                let why = said(&error);
+                let why = shown_error(&error);
                 done.wrongs
                     .push(FolderProblem::new(format!("the documents are not applied: {why}")));
                 false
@@ -303,7 +302,7 @@ impl Feeder {
         Ok(())
     }
 
-    fn tell(&self, done: PassResult) {
+    fn report(&self, done: PassResult) {
         let nothing = done.is_nothing();
         let lines: Vec<String> = done.wrongs.iter().map(|one| one.line.clone()).collect();
         let mended = !self.wrongs.lines().iter().all(|line| lines.contains(line));
@@ -323,6 +322,6 @@ impl Feeder {
 }
 
 /// An error on one line.
-pub(super) fn said(error: &ClientError) -> String {
+pub(super) fn shown_error(error: &ClientError) -> String {
     one_line(&causes(error))
 }

@@ -1,6 +1,6 @@
 //! Pins: those that the lock changes are sent, those that somebody changed in the registry stay.
 
-use super::feeder::{Feeder, PassResult, said};
+use super::feeder::{Feeder, PassResult, shown_error};
 use crate::up::gather::{FolderDocuments, FolderProblem};
 use std::collections::BTreeSet;
 use tamis_api::{PinRequest, UnpinRequest};
@@ -44,7 +44,7 @@ impl Feeder {
                 };
                 let Pin { service, filter, version, .. } = pin;
                 if let Err(error) = self.question(async |client| client.pin(&request).await) {
-                    let (why, then) = (said(&error), then(&error));
+                    let (why, then) = (shown_error(&error), then(&error));
                     let line = format!(
                         "{file}: {filter} {version} is not pinned for {service}: {why}; what runs keeps running{then}"
                     );

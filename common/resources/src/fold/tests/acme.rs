@@ -117,9 +117,9 @@ fn settings_with_which_no_order_can_be_placed_leave_listeners_with_what_they_hav
     let listener = https("a", 443, "a.example", "tls-alpn-01");
     for (acme, code, says) in [
         (ACME.replace("true", "false"), "gateway.acme", "before you agree to the terms"),
-        (format!("{ACME}, contact: [\"ops\"]"), "gateway.acme", "`ops` is no email address"),
-        (format!("{ACME}, contact: [\"a@b.c?cc=d@e.f\"]"), "gateway.acme", "no email address"),
-        (format!("{ACME}, contact: [\"mailto:a@b.c\"]"), "gateway.acme", "no email address"),
+        (format!("{ACME}, contact: [\"ops\"]"), "gateway.acme", "`ops` is not an email address"),
+        (format!("{ACME}, contact: [\"a@b.c?cc=d@e.f\"]"), "gateway.acme", "not an email address"),
+        (format!("{ACME}, contact: [\"mailto:a@b.c\"]"), "gateway.acme", "not an email address"),
         (
             format!("{ACME}, ca: gone.pem"),
             "gateway.acme",

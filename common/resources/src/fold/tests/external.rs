@@ -69,7 +69,7 @@ fn what_is_no_server_outside_is_named_and_leads_nowhere() {
         (format!("hosts: [mesh], {tcp}"), "external.invalid", "`.mesh`"),
         (format!("hosts: [\"*.shop.example\"], {tcp}"), "external.invalid", "a pattern"),
         (format!("hosts: [a.localhost], {tcp}"), "external.invalid", "this machine"),
-        (format!("hosts: [\"192.0.2.1\"], {tcp}"), "external.invalid", "no host"),
+        (format!("hosts: [\"192.0.2.1\"], {tcp}"), "external.invalid", "not a host"),
         (
             format!("hosts: [a.example], {tcp}, addresses: [\"127.0.0.1\"]"),
             "external.invalid",

@@ -180,7 +180,7 @@ fn a_mistake_is_named_with_its_place_and_its_condition() {
             tls("{ kind: Service, name: db }", "a.b", DB),
             accepted,
             "UnsupportedValue",
-            "a TLSRoute is attached to gateways alone",
+            "a TLSRoute can only be attached to gateways",
         ),
         // Where it leads.
         (TCP, tcp(EDGE, "{ name: nobody }"), resolved, "BackendNotFound", "no Service f/nobody"),

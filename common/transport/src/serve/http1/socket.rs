@@ -316,7 +316,7 @@ impl<IO: AsyncRead + Unpin> ServerSocket<IO> {
             Ok(_) => return Poll::Pending,
         }
         ready!(self.poll_deadline(cx, wait));
-        let left = "the peer ended its side, and nothing of a response came in time";
+        let left = "the client ended its side of the connection, and the response did not begin within the time that is left then";
         Poll::Ready(io::Error::new(io::ErrorKind::ConnectionAborted, left))
     }
 }

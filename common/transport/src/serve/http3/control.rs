@@ -101,7 +101,7 @@ async fn listen(mut reader: FrameReader) -> Result<(), Http3Error> {
     let critical = match kind {
         CONTROL | ENCODER | DECODER => {
             if !state.begin(kind) {
-                let rule = "a client opens one stream of each kind";
+                let rule = "a client may open only one stream of each kind";
                 return Err(state.fail(Code::StreamCreation, rule));
             }
             let ended = match kind {

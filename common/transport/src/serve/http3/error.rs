@@ -8,7 +8,7 @@ pub enum Http3Error {
     /// What the client sent breaks a rule, and ends its stream or its connection.
     #[error("the client broke a rule of HTTP/3: {rule} (code {code:#x})")]
     Broken {
-        /// The code that the client is told (RFC 9114 §8.1).
+        /// The code that the client receives (RFC 9114 §8.1).
         code: u32,
         /// The rule.
         rule: &'static str,

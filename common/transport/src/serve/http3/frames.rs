@@ -189,7 +189,7 @@ impl FrameReader {
     /// Asks the client to send no more.
     pub(super) fn stop(&mut self, code: Code) {
         if !std::mem::replace(&mut self.ended, true) {
-            // It fails only if the stream has ended.
+            // Stopping fails only if the stream has ended.
             let _ended = self.stream.stop(code.number());
         }
     }

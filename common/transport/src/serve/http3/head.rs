@@ -100,8 +100,9 @@ fn each(fields: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
 fn append(fields: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), HeadError> {
     let name = HeaderName::from_lowercase(name)
         .map_err(|_| HeadError::Malformed("the name of a field is a token in lower case"))?;
-    let value = HeaderValue::from_bytes(value)
-        .map_err(|_| HeadError::Malformed("the value of a field has no such octets"))?;
+    let value = HeaderValue::from_bytes(value).map_err(|_| {
+        HeadError::Malformed("the value of a field contains octets that are not allowed")
+    })?;
     if is_of_connection(&name) && !(name == header::TE && value == "trailers") {
         return Err(HeadError::Malformed("fields of an HTTP/1 connection have no place here"));
     }

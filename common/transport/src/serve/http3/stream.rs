@@ -88,7 +88,7 @@ pub(super) async fn serve<H, B>(
     let reader = RequestReader::new(receive, Rc::clone(&state), limits.section);
     let outcome = match arrive(reader, &mut writer, limits).await {
         Ok(Some(arrived)) => respond(arrived, writer, (&state, open), &*handler, &info).await,
-        // It was refused, in full.
+        // The request was refused, and the refusal is written completely.
         Ok(None) => {
             writer.taken().await;
             Ok(())

@@ -272,10 +272,10 @@ async fn stream(shared: Arc<DirectorState>, mut body: Incoming, say: FrameSender
         let woken = shared.wake.notified();
         tokio::pin!(woken);
         woken.as_mut().enable();
-        let frames = shared.heard(|world| session.push(&world.wanted, world.revision));
-        for push in frames.into_iter().flatten() {
-            let sent = push.upserts.len();
-            let mut bytes = serde_json::to_vec(&MessageToNode::Push(push)).unwrap();
+        let frames = shared.heard(|world| session.frames(&world.wanted, world.revision));
+        for frame in frames.into_iter().flatten() {
+            let sent = frame.upserts.len();
+            let mut bytes = serde_json::to_vec(&MessageToNode::Parts(frame)).unwrap();
             bytes.push(b'\n');
             if let Some(Lie::Half) = lie {
                 bytes.truncate(bytes.len() / 2);

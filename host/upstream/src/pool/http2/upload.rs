@@ -37,7 +37,7 @@ impl Upload {
         self.sending.as_mut().poll(cx).map(drop)
     }
 
-    /// Goes on in a task of its own, beside the response.
+    /// Goes on in a task of its own, while the response arrives.
     pub(super) fn spawn(self, streams: &Rc<Streams>) -> (Rc<UploadBesideResponse>, AbortHandle) {
         let upload = Rc::new(UploadBesideResponse {
             streams: Rc::clone(streams),

@@ -114,7 +114,7 @@ impl Control {
         }
     }
 
-    /// Writes an apply if its preview still holds, and tells whether it does.
+    /// Writes an apply if its preview still holds; returns whether it does.
     async fn commit_apply(
         &self,
         preview: &ApplyPreview,
@@ -328,8 +328,9 @@ impl Control {
 fn overtaken() -> ApiProblem {
     let title = "others changed something each time this change was computed; nothing was changed";
     let kib = SMALL_BYTES >> 10;
-    let remedy =
-        format!("try again, or apply it in parts of at most {kib} KiB, for which others wait");
+    let remedy = format!(
+        "try again, or apply it in parts of at most {kib} KiB: other changes wait for parts of that size"
+    );
     ApiProblem { remedy: Some(remedy), ..problem(503, "busy", title) }
 }
 

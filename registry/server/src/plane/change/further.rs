@@ -125,7 +125,10 @@ fn growth(rollout: &Rollout, added: &[GrowthView], agreed: &[String]) -> Option<
 
 fn gone(rollout: &Rollout) -> Refused {
     let spec = rollout.spec();
-    let rule = format!("no repository has {} of {} any more", spec.to, spec.filter);
+    let rule = format!(
+        "no repository of this registry has the artifact {} of the filter {} any more",
+        spec.to, spec.filter
+    );
     let remedy = "push it again, or abort the rollout";
     Refused::new(director::code::ROLLOUT_MOVE, rule, "the rules of rollouts", remedy)
 }

@@ -136,7 +136,7 @@ impl Control {
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
-            // Whatever was checked, was checked against that.
+            // All checks were made against the state at `decided`.
             if state.decided() != decided {
                 return Ok((Vec::new(), None));
             }
@@ -167,7 +167,7 @@ impl Control {
     fn previous_digests(&self, pin: &ResolvedPin) -> Result<BTreeSet<Digest>, ApiProblem> {
         let ResolvedPin { service, filter, digest, .. } = pin;
         let state = self.state();
-        // Checked before the policies, which know that it is revoked, but neither by whom nor why.
+        // Revocations are checked before the policies, which know that a digest is revoked, but not by whom or why.
         state.not_revoked(filter, digest).map_err(|one| refused(vec![one]))?;
         // A removed pin is remembered: a wider one pinned later counts as growth.
         let previous = state.pin(service, filter).map(|pin| pin.digest);

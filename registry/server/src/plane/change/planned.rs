@@ -11,7 +11,7 @@ use crate::plane::control::compute_turns::{CallerPresence, ComputingPlace, State
 
 /// A change as it was computed. It holds as long as nothing else is decided.
 pub(crate) struct PlannedChange {
-    /// `None` when it cannot be made at all.
+    /// What the change does; `None` when it cannot be made at all.
     pub(super) effect: Option<ChangeEffect>,
     /// The configurations of the filter where it runs now; see [`Control::planned_change`].
     pub(super) configs: Vec<String>,

@@ -91,7 +91,7 @@ fn filter_problems(
     let attachment = format!("FilterAttachment/{}", plan.attachment);
     let mut problems = Vec::new();
     if let Some(one) = refused {
-        // At the attachment, whose owner asks: the Grant may belong to somebody else.
+        // The problem is reported at the attachment, which belongs to the caller: the Grant may belong to somebody else.
         let rule = Refused { remedy: String::new(), ..one.clone() }.sentence();
         let at = (attachment.as_str(), "/spec/filter");
         let found = problem_at(state, change, at, &one.code, rule);
@@ -151,7 +151,7 @@ pub(super) fn as_refusal(problem: &Problem) -> Refused {
     Refused {
         code: "document.problem".into(),
         rule: format!("{}:{}:{}: {}", place.source, place.line, place.column, problem.message),
-        set_by: "the rule that no document is left out without a report".to_owned(),
+        set_by: "the rule that a change reports whatever it leaves out".to_owned(),
         remedy: problem.help.clone().unwrap_or_else(|| "correct it, or confirm".to_owned()),
     }
 }

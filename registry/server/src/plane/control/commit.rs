@@ -12,7 +12,7 @@ use crate::plane::problem;
 
 /// The turn in which a change is written.
 pub(crate) struct WriteTurn<'a> {
-    /// `None`: it is written beside others.
+    /// `None`: it is written at the same time as others.
     pub(crate) alone: Option<AloneTurn<'a>>,
     /// `None`: it waits for no large change of another.
     pub(crate) decision: Option<Decision<'a>>,

@@ -95,7 +95,7 @@ impl CallerPresence {
         if self.0.strong_count() > 0 {
             return Ok(());
         }
-        Err(problem(503, "busy", "whoever asked for it left"))
+        Err(problem(503, "busy", "the caller left before it was computed"))
     }
 }
 
@@ -124,7 +124,7 @@ impl Control {
     /// # Errors
     /// [`ApiProblem`] when none comes in time.
     pub(crate) async fn turn_of_director(&self) -> Result<Turn, ApiProblem> {
-        // No token has that name.
+        // The turns of callers have the names of their tokens, and no token has this name.
         turn_of(&self.0.computing.small, "director").await
     }
 
@@ -148,7 +148,7 @@ impl Control {
         turn: Turn,
         compute: impl FnOnce(&CallerPresence) -> T + Send + 'static,
     ) -> Result<T, ApiProblem> {
-        // Dropped with this future, when whoever asked leaves.
+        // This value is dropped with the future, when the caller leaves.
         let asks = Arc::new(());
         let caller = CallerPresence(Arc::downgrade(&asks));
         let compute = move || {

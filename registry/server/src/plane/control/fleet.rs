@@ -8,7 +8,7 @@ use tamis_director::{
     LastConnection, LastReport, MAX_BODY_BYTES, NodeConnections, RecordBody, State,
 };
 use tamis_resources::NodeName;
-use tamis_sync::{CallCounts, ComparisonReport, Hello, NodeReport, PushOutcome, SlotStatistics};
+use tamis_sync::{CallCounts, ChangeOutcome, ComparisonReport, Hello, NodeReport, SlotStatistics};
 use tokio::sync::watch;
 
 use crate::plane::control::Control;
@@ -66,7 +66,7 @@ struct Member {
     last: Option<NodeReport>,
     /// The report that was written last, before its texts were cut to fit.
     written: Option<NodeReport>,
-    /// Nothing more of it is written until then; milliseconds since the Unix epoch.
+    /// Until this moment no other report of the proxy is written; milliseconds since the Unix epoch.
     quiet_until_ms: u64,
     /// Its counts since the last report that was written.
     pending: PendingCounts,
@@ -504,7 +504,7 @@ impl ConnectedProxy {
     ///
     /// # Errors
     /// [`ApiProblem`] when it names another proxy.
-    pub fn outcome(&self, outcome: PushOutcome, revision: u64) -> Result<(), ApiProblem> {
+    pub fn outcome(&self, outcome: ChangeOutcome, revision: u64) -> Result<(), ApiProblem> {
         let why = if outcome.taken { None } else { Some(outcome.why.unwrap_or_default()) };
         self.with(|member| {
             member.accepted_revision =

@@ -69,7 +69,8 @@ pub(crate) struct RevokedRecord {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct RotatedRecord {
-    /// Whether a person asked for it: then every replica rotates. Otherwise one replica's was half over.
+    /// Whether a person asked for the rotation: then every replica rotates. Otherwise half of the lifetime
+    /// of one replica's intermediate was over.
     pub(crate) asked: bool,
 }
 

@@ -113,7 +113,7 @@ impl Control {
         let key = format!("{kind}/{namespace}/{name}");
         let none = || {
             missing(
-                format!("revision {revision} did not put {key} in force"),
+                format!("revision {revision} put no version of {key} in force"),
                 format!("`tamis history {kind} {name} -n {namespace}` lists those that did"),
             )
         };

@@ -79,7 +79,7 @@ impl Control {
         let place = attempt.place();
         self.check_ends((holder, place), &rollout, &artifact).await?;
         let before = self.replaced_component(Some(from)).await?;
-        // Of every service: each of them ends with the candidate, whatever the first has.
+        // The configurations of all services are checked: each service ends with the candidate, whatever the first one has.
         let configs = self.configurations_of(place, (&request.services, &filter)).await?;
         let added = self.capabilities_added(place, before, artifact.component, configs).await?;
         let guards = self.guards_for(&added);

@@ -97,7 +97,7 @@ fn a_protection_with_nothing_behind_its_name_is_refused_and_not_taken_for_absent
             assert!(found.documents.is_empty(), "{kind} {spec} with {nothing:?}");
             let [problem] = &found.problems[..] else { panic!("{:#?}", found.problems) };
             assert_eq!((problem.code.as_str(), problem.place.line), ("field.type", 4), "{spec}");
-            assert!(problem.message.ends_with("found nothing"), "{}", problem.message);
+            assert!(problem.message.ends_with("and has no value"), "{}", problem.message);
             let help = problem.help.as_deref().unwrap_or_default();
             assert!(help.contains("or remove `"), "{spec}: {help}");
             // What closes instead is written without such fields, or it could not be read again.

@@ -1,4 +1,5 @@
-//! A stream some bytes of which were already read.
+//! A stream of which some bytes were read already: the first of a connection, until it is known what it speaks, or what had
+//! arrived when its protocol changed.
 
 use std::io;
 use std::pin::Pin;
@@ -32,6 +33,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for PrefixedStream<IO> {
         }
         let bytes = this.seen.split_to(this.seen.len().min(out.remaining()));
         out.put_slice(bytes.chunk());
+        if this.seen.is_empty() {
+            // A connection may live long, and needs the memory no more.
+            this.seen = BytesMut::new();
+        }
         Poll::Ready(Ok(()))
     }
 }

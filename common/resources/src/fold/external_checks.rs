@@ -1,0 +1,122 @@
+//! What is checked of servers outside of the mesh, and which of their ports nothing is sent to.
+
+use super::external::{CODE, CertificateCheck, PortOfHost, address, is_outside};
+use super::{ACCEPTED, Claim, Fold};
+use crate::document::Document;
+use crate::kinds::{ExternalPort, ExternalServiceSpec, ExternalTls};
+
+impl<'a> Fold<'a> {
+    /// Checks what a schema cannot express.
+    pub(super) fn check_externals(&mut self) {
+        let mut claims = Vec::new();
+        for (document, spec) in self.all::<ExternalServiceSpec>() {
+            let requests = spec.ports.iter().filter(|port| !port.is_tcp()).count();
+            let mut wrong = Vec::new();
+            for (at, host) in spec.hosts.iter().enumerate() {
+                let pointer = format!("/spec/hosts/{at}");
+                if !is_outside(host) {
+                    let message = format!(
+                        "`{host}` is not a host outside of the mesh: it is a pattern, an address of this machine, or ends with `.mesh`"
+                    );
+                    wrong.push((
+                        pointer.clone(),
+                        message,
+                        "write the whole name of a host, such as api.shop.example",
+                    ));
+                }
+                let host = host.to_ascii_lowercase();
+                for (at, port) in spec.ports.iter().enumerate() {
+                    let one = ((document.key(), at), host.clone());
+                    if requests > 1 && !port.is_tcp() {
+                        // Requests that name the host would go to either of them.
+                        self.contested_ports.insert(one);
+                        continue;
+                    }
+                    let claim = Claim { document, pointer: pointer.clone() };
+                    let space = document.metadata.namespace.clone();
+                    claims.push(((space, host.clone(), port.port), port.is_tcp(), one, claim));
+                }
+            }
+            for (at, text) in spec.addresses.iter().enumerate() {
+                if address(text).is_none() {
+                    let message = format!("`{text}` is not the IP address of another machine");
+                    wrong.push((
+                        format!("/spec/addresses/{at}"),
+                        message,
+                        "write an IP address without port, or remove it",
+                    ));
+                }
+            }
+            if requests > 1 {
+                let message = "only one port may be other than tcp".to_owned();
+                wrong.push((
+                    "/spec/ports".to_owned(),
+                    message,
+                    "write one document for each further port of requests, with hosts of its own",
+                ));
+            }
+            for (pointer, message, help) in wrong {
+                let problem = document.problem(CODE, &pointer, message).help(help);
+                self.fail(document, ACCEPTED, "Invalid", problem);
+            }
+            for (at, port) in spec.ports.iter().enumerate() {
+                let Some(tls) = &port.tls else { continue };
+                let check =
+                    self.certificate_check(document, port, tls, &format!("/spec/ports/{at}/tls"));
+                self.external_checks.insert((document.key(), at), check);
+            }
+        }
+        // All requests that name a host go to one port of it, whatever port their client connects to.
+        let requests = claims.iter().filter(|(_, is_tcp, ..)| !is_tcp);
+        let requests = requests.map(|((space, host, _), _, one, claim)| {
+            (((space.clone(), host.clone()), claim.clone()), one.clone())
+        });
+        self.contest(requests.unzip(), |(_, host)| {
+            format!("more than one ExternalService of the namespace declares the port for requests to {host}, which name none")
+        });
+        claims.retain(|(_, _, one, _)| !self.contested_ports.contains(one));
+        let ports = claims.into_iter().map(|(port, _, one, claim)| ((port, claim), one));
+        self.contest(ports.unzip(), |(_, host, port)| {
+            format!("port {port} of {host} is declared by more than one ExternalService of the namespace")
+        });
+    }
+
+    /// Leaves out the ports that lose in a contradiction.
+    fn contest<K: Ord>(
+        &mut self,
+        (claims, ports): (Vec<(K, Claim<'a>)>, Vec<PortOfHost>),
+        said: impl Fn(&K) -> String,
+    ) {
+        let lost = self.contradictions(&claims, "external.conflict", said);
+        let lost = ports.into_iter().zip(lost).filter(|(_, lost)| *lost);
+        self.contested_ports.extend(lost.map(|(one, _)| one));
+    }
+}
+
+impl Fold<'_> {
+    /// What `tls` of a port, at `place`, asks of a certificate, with its faults reported; `None`: it cannot be used.
+    fn certificate_check(
+        &mut self,
+        document: &Document,
+        port: &ExternalPort,
+        tls: &ExternalTls,
+        place: &str,
+    ) -> Option<CertificateCheck> {
+        if port.is_tcp() {
+            let message =
+                "octets of a tcp port are carried unread, so the application itself speaks TLS";
+            let problem = document.problem(CODE, place, message).help(
+                "remove `tls`, or write `protocol: http`; until then nothing is sent to the port",
+            );
+            self.fail(document, ACCEPTED, "Invalid", problem);
+            return None;
+        }
+        let names = self.alt_names(document, &tls.subject_alt_names, place);
+        let files = &tls.ca_certificate_refs;
+        let authorities = match files.is_empty() {
+            true => Some(None),
+            false => self.authorities(document, files, place).map(Some),
+        };
+        Some(CertificateCheck { names: names?, authorities: authorities? })
+    }
+}
