@@ -85,6 +85,7 @@ pub(crate) const CODES: &[Code] = &[
     row("rollback.none", "there is no earlier pin to return to", "the journal", "pin the version that should run"),
     row("rollout.name", "a rollout of that name exists or existed", "the rules of rollouts", "choose another name"),
     row("rollout.busy", "another rollout of that filter is in progress", "the rules of rollouts", "wait until it ends, or end it"),
+    row("rollout.service", "a rollout names more than 256 services, or one that no document declares", "the rules of rollouts", "correct the names, apply the services first, or write `*` to mean all that have the old digest pinned"),
     row("rollout.from", "`--from` differs from the digest that is pinned", "the rules of rollouts", "name the digest that is pinned now, or omit `--from`"),
     row("rollout.move", "the rollout's state does not allow that move", "the rules of rollouts", "`tamis rollout status` shows its state"),
     row("rollout.invalid", "the numbers of a Rollout contradict each other or are out of range", "the rules of rollouts", "correct the named field"),
