@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value as Json;
-use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed};
+use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed, uncovered_names};
 use tamis_trust::{Name, Revocation, SignaturePolicy};
 
 use crate::change::{Change, PlanError, changed};
@@ -158,17 +158,19 @@ fn wider(before: Option<&Json>, after: &Json, path: &str, found: &mut Vec<String
             }
         }
         Json::Array(items) => {
-            let none = Vec::new();
-            let old = before.and_then(Json::as_array).unwrap_or(&none);
-            // The star of what may be written covers neither pseudo-headers nor the fields of the host, so a name beside it,
-            // or in its place, may be more.
-            let reads = !path.contains("write");
-            let all = reads && old.iter().any(|item| item == "*");
-            let more = items.iter().filter(|item| {
-                let pseudo = item.as_str().is_some_and(|item| item.starts_with(':'));
-                !old.contains(item) && (!all || pseudo)
-            });
-            found.extend(more.map(|item| format!("{path} {}", item.as_str().unwrap_or_default())));
+            let texts = |items: &[Json]| -> Vec<String> {
+                items.iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
+            };
+            let old = texts(before.and_then(Json::as_array).map_or(&[], Vec::as_slice));
+            let items = texts(items);
+            let field = path.rsplit('.').next().unwrap_or_default();
+            // A star means all in a view, and nothing elsewhere.
+            let view = path.starts_with("request.") || path.starts_with("response.");
+            let more = match uncovered_names(field, &old, &items).filter(|_| view) {
+                Some(more) => more,
+                None => items.into_iter().filter(|item| !old.contains(item)).collect(),
+            };
+            found.extend(more.into_iter().map(|item| format!("{path} {item}")));
         }
         _ if before == Some(after) || is_less(before, after) => {}
         _ => found.push(path.to_owned()),

@@ -222,20 +222,63 @@ fn a_trust_policy_of_a_tenant_decides_nothing_and_asks_for_agreement_when_it_ask
 }
 
 #[test]
-fn a_star_of_what_may_be_written_covers_no_name_beside_it_or_in_its_place() {
+fn a_star_covers_the_names_that_it_means_and_no_others() {
+    /// The lists of a view.
+    const ALL: [&str; 6] = [
+        "readHeaders",
+        "writeHeaders",
+        "readTrailers",
+        "writeTrailers",
+        "attributes",
+        "writeAttributes",
+    ];
+    const HEADERS: &[&str] = &["readHeaders", "writeHeaders"];
+    const WRITTEN: &[&str] = &["writeHeaders"];
+    const NAMES: &[&str] = &["readHeaders", "writeHeaders", "readTrailers", "writeTrailers"];
+    // Before, after, and the lists in which that is more.
     for (before, after, grows) in [
-        (json!(["*"]), json!(["*", "x-forwarded-for"]), true),
-        (json!(["*"]), json!(["via"]), true),
-        (json!(["*"]), json!(["*", ":path"]), true),
-        (json!(["*", "via"]), json!(["*"]), false),
-        (json!(["a", "b"]), json!(["b"]), false),
+        (json!(["*"]), json!(["x-team"]), &[][..]),
+        (json!(["*"]), json!(["x-team", "x-user", "*"]), &[]),
+        (json!(["*"]), json!([]), &[]),
+        (json!(["*"]), json!(["*", "x-forwarded-for"]), WRITTEN),
+        (json!(["*"]), json!(["x-team", "via"]), WRITTEN),
+        // In any spelling of the host's names.
+        (json!(["*"]), json!(["Via"]), WRITTEN),
+        (json!(["*"]), json!(["x_forwarded_for"]), WRITTEN),
+        (json!(["*"]), json!(["X-Tamis-Peer"]), WRITTEN),
+        (json!(["*"]), json!(["*", ":path"]), HEADERS),
+        (json!(["*", "via"]), json!(["*"]), &[]),
+        (json!(["*", "via"]), json!(["VIA", "x-team"]), &[]),
+        (json!(["a", "b"]), json!(["b"]), &[]),
+        (json!(["a"]), json!(["*"]), &ALL),
+        // Headers and trailers have no case, and attributes have.
+        (json!(["x-team"]), json!(["X-Team"]), &["attributes", "writeAttributes"]),
+        (json!(["team"]), json!(["@team"]), NAMES),
+        // There are no stars behind a beginning: such a name is one name, which nothing has.
+        (json!(["*"]), json!(["x-team-*"]), &[]),
+        (json!(["*"]), json!(["x-forwarded-*"]), WRITTEN),
+        (json!(["x-team-*"]), json!(["x-team-a"]), &ALL),
+        (json!(["x-*"]), json!(["*"]), &ALL),
+        (json!(["**"]), json!(["x-team"]), &ALL),
     ] {
-        for side in ["request", "response"] {
-            let spec = |names: &Value| grant(&json!({ side: { "writeHeaders": names } }));
+        for (side, field) in ["request", "response"].iter().flat_map(|s| ALL.map(|f| (s, f))) {
+            let spec = |names: &Value| grant(&json!({ *side: { field: names } }));
             let mut world = World::guarded();
             world.append("ada", applied([spec(&before)]));
             let found = grown(&world, spec(&after));
-            assert_eq!(!found.is_empty(), grows, "{before} {after}: {found:?}");
+            let grows = grows.contains(&field);
+            assert_eq!(!found.is_empty(), grows, "{side}.{field} {before} {after}: {found:?}");
         }
+    }
+}
+
+#[test]
+fn a_star_means_nothing_where_names_are_exact() {
+    for (capability, field) in [("http-client", "hosts"), ("secrets", "names")] {
+        let spec = |name: &str| grant(&json!({ "imports": { capability: { field: [name] } } }));
+        let mut world = World::guarded();
+        world.append("ada", applied([spec("*")]));
+        let wanted = format!("imports.{capability}.{field} shop.example");
+        assert_eq!(grown(&world, spec("shop.example")), [wanted], "{capability}.{field}");
     }
 }
