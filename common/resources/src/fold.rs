@@ -11,6 +11,7 @@ mod capture;
 mod external;
 mod grants;
 mod listeners;
+mod memories;
 mod problems;
 mod reach;
 mod routes;

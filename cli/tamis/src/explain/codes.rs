@@ -162,6 +162,7 @@ pub(crate) const CODES: &[Code] = &[
     row("attachment.target", "a target of an attachment does not exist", "the rules of attachments", "apply it, or correct the name"),
     row("attachment.scope", "an attachment has a scope where scopes are not allowed", "the rules of attachments", "remove the section, or attach to the route"),
     row("attachment.second", "a chain has a second router, retry policy, breaker, hedge policy or balancer", "the rules of attachments", "keep one"),
+    row("attachment.shared-secret", "two attachments of `tamis/oidc` have a cookie secret for one site, so a session that ended at one would pass at the other", "the rules of attachments", "let one attachment name all routes of the site, or give each secrets of its own"),
     row("attachment.tie", "two attachments have the same order, so their sequence is undefined", "the rules of attachments", "give one of them another `order`"),
     row("authorization.rule", "a rule of an AuthorizationPolicy has a condition that nothing can match", "the rules of AuthorizationPolicy", "correct the condition: the message names the form"),
     row("authorization.conflict", "two rules of an AuthorizationPolicy contradict each other", "the rules of AuthorizationPolicy", "keep one: `tamis check` shows both places"),
