@@ -61,7 +61,7 @@ pub(crate) const CODES: &[Code] = &[
     row("join.other-node", "the join token was made for another proxy", "the person who made the join token", "make one for this proxy: `tamis identity token NODE`"),
     row("join.replayed", "the join token was used before, and is valid once", "the registry", "if this proxy did not use it, `tamis identity revoke NODE`; make a new token for a proxy that starts again"),
     row("join.expired", "the join token is too old", "the person who made the join token", "`tamis identity token NODE` makes a new one"),
-    row("join.withdrawn", "the join token was withdrawn: its proxy was revoked, or the registry was restored from a backup", "the person who revoked the proxy, or the registry", "`tamis identity token NODE` makes a new one"),
+    row("join.withdrawn", "the join token was withdrawn: its proxy was revoked, the registry was restored from a backup, or the token that made it was revoked, replaced or expired", "the person who revoked the proxy, or the registry", "`tamis identity token NODE` makes a new one"),
     row("identity.no-authority", "the registry signs no identities", "the operator of the registry", "start it with --trust-domain, or give proxies certificate files"),
     row("identity.request", "the certificate request of a proxy cannot be used", "the authority", "send PKCS#10 in PEM, signed by its own key: P-256, P-384 or Ed25519"),
     row("identity.domain", "the identity in the document of the proxy is outside the trust domain, or belongs to the registry itself", "the authority", "write `identity` as spiffe://TRUST-DOMAIN/ns/NAMESPACE/NAME"),
