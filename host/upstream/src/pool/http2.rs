@@ -365,7 +365,8 @@ fn find(pool: &Pool) -> Option<(SendRequest<Bytes>, Stream)> {
     let mut shared = pool.shared.borrow_mut();
     // Requests on one that is closing go on.
     shared.retain_mut(|one| {
-        !one.is_closed() && !one.is_closing() && !(one.is_worn() && one.is_idle())
+        let is_worn_out = one.is_worn() && one.is_idle();
+        !one.is_closed() && !one.is_closing() && !is_worn_out
     });
     shared.iter().find(|one| one.has_room() && !one.is_worn()).map(Connection::take)
 }
