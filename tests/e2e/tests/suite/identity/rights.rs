@@ -96,11 +96,11 @@ fn a_join_token_ends_with_the_token_that_made_it() {
             false,
         ),
         // It was made by one that ends, and ends with it.
-        ("made", &|_| of_token("revoke", "maker", &[]), false),
+        ("maker-ci", &|_| of_token("revoke", "maker", &[]), false),
     ];
     let maker = token(&mesh, "maker", "shop/*", &["observe", "operate"]);
     for (name, end, admits) in rows {
-        let file = if name == "made" {
+        let file = if name == "maker-ci" {
             let made = mesh.ask(
                 &[&["registry", "token", "create", name][..], &rights, &["--token-file", &maker]]
                     .concat(),
