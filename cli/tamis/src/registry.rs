@@ -68,7 +68,8 @@ struct StorageOptions {
 struct Serve {
     #[command(flatten)]
     kept: StorageOptions,
-    /// Address to listen on; one that other machines can reach requires a certificate.
+    /// Address to listen on; one that other machines can reach requires a certificate. A unix socket
+    /// (unix:/absolute/path) is for the user of the registry and for root.
     #[arg(long, default_value = "127.0.0.1:5000")]
     listen: Address,
     /// Host name that clear-text requests may carry, in addition to the address, loopback addresses and

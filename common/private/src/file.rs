@@ -8,16 +8,25 @@ use std::os::unix::fs::{
     FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
 };
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use rustix::fs::OFlags;
+use rustix::fs::{CWD, OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::owner::{denied, effective_user, is_own_or_roots, owned, parents_are_safe};
+use crate::owner::{
+    OTHERS_WRITE, denied, effective_user, is_ours, is_own_or_roots, owned, parents_are_safe,
+};
 
 /// Characters of a name that the name of its new file repeats, of at most four octets each.
 const NAME_MAX: usize = 50;
 /// How often another name is tried.
 const TRIES: u32 = 8;
+/// How the name of a file ends that has not got its own yet. No other program gives such names, so what has one may be removed.
+const NEW: &str = ".tamis-new";
+/// A new file that is older was left by a process that ended: they are written within moments.
+const LEFT_AFTER: Duration = Duration::from_secs(60 * 60);
+/// Entries of a folder among which such files are looked for.
+const ENTRIES_MAX: usize = 4_096;
 
 /// Opens a file for its owner only, and empties it; an existing one is closed to others before anything is
 /// written. A link to another file is not followed, and a file with a second name is left as it is.
@@ -55,8 +64,9 @@ pub fn file(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Puts a file in the place of the one that is there, for its owner alone: a crash leaves the old one or the new one. A link in
-/// its place is replaced, and what it points to stays as it is.
+/// Puts a file in the place of the one that is there, for its owner alone: a crash leaves the old one or the new one, and at
+/// worst a hidden file beside it, which a later put into the folder removes. A link in its place is replaced, and what it
+/// points to stays as it is.
 ///
 /// # Errors
 /// What the system says.
@@ -72,21 +82,88 @@ pub fn put_readable(path: &Path, octets: &[u8]) -> io::Result<()> {
     replace(path, octets, 0o644)
 }
 
+/// As [`put`], unless something has the name: of those that put at once, one is the first. Whether it is there now.
+///
+/// # Errors
+/// What the system says.
+pub fn put_first(path: &Path, octets: &[u8]) -> io::Result<bool> {
+    match written_to(path, octets, 0o600, rename_to_free) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+        put => put.map(|()| true),
+    }
+}
+
 fn replace(path: &Path, octets: &[u8], mode: u32) -> io::Result<()> {
+    written_to(path, octets, mode, |from, to| fs::rename(from, to))
+}
+
+/// Renames a file to a name that nothing has.
+fn rename_to_free(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // A file system that cannot promise it, as some networks' are.
+        Err(Errno::INVAL | Errno::NOSYS) if to.symlink_metadata().is_ok() => {
+            Err(io::ErrorKind::AlreadyExists.into())
+        }
+        Err(Errno::INVAL | Errno::NOSYS) => fs::rename(from, to),
+        done => Ok(done?),
+    }
+}
+
+/// Writes a file of another name and gives it its own.
+fn written_to(
+    path: &Path,
+    octets: &[u8],
+    mode: u32,
+    rename: fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
     let name = path.file_name().ok_or_else(|| denied(path, "it names no file"))?;
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or_else(|| Path::new("."));
     let (beside, mut new) = beside(folder, name, mode)?;
+    // First: a full disk has room again.
+    drop(remove_left(folder, &new));
     let written = new
         .write_all(octets)
         .and_then(|()| new.sync_all())
-        .and_then(|()| fs::rename(&beside, path))
+        .and_then(|()| rename(&beside, path))
         .inspect_err(|_| drop(fs::remove_file(&beside)));
     written?;
     // So that the new name survives a loss of power too. Not every folder can be opened or synced; the file is in place even
     // then.
     drop(File::open(folder).and_then(|folder| folder.sync_all()));
     Ok(())
+}
+
+/// Removes what processes left in a folder that ended before they renamed their new file. The folder's own clock decides,
+/// which gave `new` its time: what is younger may still be written.
+fn remove_left(folder: &Path, new: &File) -> io::Result<()> {
+    let (user, now) = (effective_user()?, new.metadata()?.modified()?);
+    for entry in fs::read_dir(folder)?.take(ENTRIES_MAX) {
+        let entry = entry?;
+        if !is_name_of_new(&entry.file_name()) {
+            continue;
+        }
+        // Of the link itself, if it is one.
+        let Ok(found) = entry.metadata() else { continue };
+        let age = now.duration_since(found.modified()?).unwrap_or_default();
+        if is_ours(&found, user, OTHERS_WRITE).is_ok() && age > LEFT_AFTER {
+            // Another process may have removed it.
+            drop(fs::remove_file(entry.path()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`beside`] gives such names: `.NAME.HEX.tamis-new`.
+fn is_name_of_new(name: &OsStr) -> bool {
+    let parts = || {
+        let named = name.to_str()?.strip_prefix('.')?.strip_suffix(NEW)?;
+        named.rsplit_once('.')
+    };
+    parts().is_some_and(|(name, number)| {
+        let is_hex = |octet: u8| matches!(octet, b'0'..=b'9' | b'a'..=b'f');
+        !name.is_empty() && number.len() == 16 && number.bytes().all(is_hex)
+    })
 }
 
 /// A new file in a folder, whose name nobody can foresee: what was planted there is neither written through nor in the way.
@@ -97,7 +174,7 @@ fn beside(folder: &Path, name: &OsStr, mode: u32) -> io::Result<(PathBuf, File)>
         let mut beside = OsString::from(".");
         // The longest names leave no room for a suffix, so the name is cut.
         beside.push(name.to_string_lossy().chars().take(NAME_MAX).collect::<String>());
-        beside.push(format!(".{number:016x}.new"));
+        beside.push(format!(".{number:016x}{NEW}"));
         let beside = folder.join(beside);
         match OpenOptions::new().write(true).create_new(true).mode(mode).open(&beside) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && tries < TRIES => {
@@ -264,6 +341,74 @@ mod tests {
             let wide = "\u{1f980}".repeat(63);
             put(&at(&wide), b"new").unwrap();
         }
+    }
+
+    #[test]
+    fn what_a_crash_left_is_removed_by_a_later_put_and_nothing_else_is() {
+        let root = TempDir::new().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let old = LEFT_AFTER + Duration::from_secs(60);
+        let young = LEFT_AFTER - Duration::from_secs(60);
+        let now = fs::metadata(root.path()).unwrap().modified().unwrap();
+        let aged = |name: &str, age: Duration| {
+            fs::write(at(name), "half").unwrap();
+            File::options().write(true).open(at(name)).unwrap().set_modified(now - age).unwrap();
+        };
+        // Of whatever file it was to become: that one may never be put again.
+        let left = [".x.0123456789abcdef.tamis-new", ".a.b.fedcba9876543210.tamis-new"];
+        let others = [
+            (".y.0123456789abcdef.tamis-new", young),
+            // A clock that was ahead.
+            (".z.0123456789abcdef.tamis-new", Duration::ZERO),
+            (".x.0123456789abcdef.new", old),
+            (".x.0123456789ABCDEF.tamis-new", old),
+            (".x.123456789abcdef.tamis-new", old),
+            (".0123456789abcdef.tamis-new", old),
+            ("x.0123456789abcdef.tamis-new", old),
+            (".x.0123456789abcdef.tamis-new.txt", old),
+            ("x", old),
+        ];
+        left.iter().for_each(|name| aged(name, old));
+        others.iter().for_each(|(name, age)| aged(name, *age));
+        // What has two names, is a link, or is a folder, no put has made.
+        aged("mine", old);
+        fs::hard_link(at("mine"), at(".m.0123456789abcdef.tamis-new")).unwrap();
+        symlink(at("mine"), at(".l.0123456789abcdef.tamis-new")).unwrap();
+        fs::create_dir(at(".d.0123456789abcdef.tamis-new")).unwrap();
+        let names = || {
+            let names = fs::read_dir(root.path()).unwrap();
+            let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            names.collect::<std::collections::BTreeSet<String>>()
+        };
+        let mut expected = names();
+        expected.insert("n".to_owned());
+        left.iter().for_each(|name| assert!(expected.remove(*name), "{name}"));
+        put(&at("n"), b"new").unwrap();
+        assert_eq!(names(), expected);
+        assert_eq!(fs::read_to_string(at("mine")).unwrap(), "half");
+    }
+
+    #[test]
+    fn the_first_of_those_that_put_at_once_wins_and_leaves_nothing_beside() {
+        let root = TempDir::new().unwrap();
+        let path = root.path().join("n");
+        let first = std::thread::scope(|scope| {
+            let put = |number: u8| {
+                let path = &path;
+                scope.spawn(move || (number, put_first(path, &[number]).unwrap()))
+            };
+            let all: Vec<_> = (0..8).map(put).collect();
+            let all = all.into_iter().map(|one| one.join().unwrap());
+            all.filter_map(|(number, is_first)| is_first.then_some(number)).collect::<Vec<u8>>()
+        });
+        assert_eq!(fs::read(&path).unwrap(), first, "one was first, and its octets stand");
+        assert_eq!((first.len(), mode(&path)), (1, 0o600));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+        // Whatever has the name keeps it, and nothing is created behind a link.
+        fs::remove_file(&path).unwrap();
+        symlink(root.path().join("nowhere"), &path).unwrap();
+        assert!(!put_first(&path, b"new").unwrap());
+        assert!(path.is_symlink() && fs::read_dir(root.path()).unwrap().count() == 1);
     }
 
     #[test]

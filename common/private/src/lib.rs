@@ -7,7 +7,8 @@
 //!
 //! * [`folder()`], [`narrow`]: a folder with secrets, and what was in it before.
 //! * [`trusted_folder`]: one whose content is believed, with everything above it.
-//! * [`file()`], [`put`], [`put_readable`], [`appended`]: files that are written from their beginning, replaced, and extended.
+//! * [`file()`], [`put`], [`put_first`], [`put_readable`], [`appended`]: files that are written from their beginning, replaced,
+//!   and extended.
 //! * [`open_regular`], [`read_regular`]: files that somebody names, whatever else has that name.
 //! * [`open_existing`], [`create_new`], [`is_ours`]: the parts of a reader that checks what it has opened.
 
@@ -19,7 +20,7 @@ mod folder;
 mod owner;
 mod regular;
 
-pub use file::{appended, create_new, file, open_existing, put, put_readable};
+pub use file::{appended, create_new, file, open_existing, put, put_first, put_readable};
 pub use folder::{folder, narrow, trusted_folder};
 pub use owner::{OTHERS, OTHERS_WRITE, effective_user, is_ours};
 pub use regular::{open_regular, read_regular};

@@ -15,6 +15,7 @@ mod external;
 mod external_checks;
 mod grants;
 mod listeners;
+mod memories;
 mod problems;
 mod reach;
 mod router_config;

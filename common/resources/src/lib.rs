@@ -69,7 +69,7 @@ pub use format::{Bytes, Millis, Rate};
 pub use kinds::*;
 pub use limits::MAX_COMPONENT_BYTES;
 pub use metadata::Metadata;
-pub use narrow::narrowed;
+pub use narrow::{narrowed, uncovered_names};
 pub use node_name::{NodeName, NodeNameError};
 pub use problem::{Problem, SourcePlace};
 pub use room::{

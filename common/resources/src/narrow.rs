@@ -102,38 +102,78 @@ fn view(one: &GrantedView, other: &GrantedView) -> GrantedView {
         (BodyAccess::Replace, BodyAccess::Replace) => BodyAccess::Replace,
         (BodyAccess::None | BodyAccess::Replace, _) => BodyAccess::None,
     };
-    let pseudo = |name: &str| name.starts_with(':');
-    let named = |name: &str| pseudo(name) || is_of_the_host(name);
     GrantedView {
-        read_headers: names(read_headers, &other.read_headers, lower, pseudo),
-        write_headers: names(write_headers, &other.write_headers, lower, named),
-        read_trailers: names(read_trailers, &other.read_trailers, lower, |_| false),
-        write_trailers: names(write_trailers, &other.write_trailers, lower, |_| false),
-        attributes: names(attributes, &other.attributes, attribute, |_| false),
-        write_attributes: names(write_attributes, &other.write_attributes, attribute, |_| false),
+        read_headers: READ_HEADERS.both(read_headers, &other.read_headers),
+        write_headers: WRITE_HEADERS.both(write_headers, &other.write_headers),
+        read_trailers: TRAILERS.both(read_trailers, &other.read_trailers),
+        write_trailers: TRAILERS.both(write_trailers, &other.write_trailers),
+        attributes: ATTRIBUTES.both(attributes, &other.attributes),
+        write_attributes: ATTRIBUTES.both(write_attributes, &other.write_attributes),
         body,
     }
 }
 
-/// Names that both cover. `*` covers all but those that have to be `named`.
-fn names(
-    one: &[String],
-    other: &[String],
+/// What the names of a list of a view mean.
+struct NameRule {
+    /// The form in which names are compared.
     form: fn(&str) -> String,
-    named: impl Fn(&str) -> bool,
-) -> Vec<String> {
-    let forms = |all: &[String]| -> Vec<String> { all.iter().map(|name| form(name)).collect() };
-    let (one, other) = (forms(one), forms(other));
-    let covers = |all: &[String], name: &String| {
-        all.contains(name) || (!named(name) && all.iter().any(|it| it == "*"))
-    };
-    let mut found: Vec<String> = Vec::new();
-    for name in one.iter().chain(&other) {
-        if !found.contains(name) && covers(&one, name) && covers(&other, name) {
-            found.push(name.clone());
+    /// Whether a name has to be written: `*` does not cover it.
+    named: fn(&str) -> bool,
+}
+
+const READ_HEADERS: NameRule = NameRule { form: lower, named: is_pseudo };
+const WRITE_HEADERS: NameRule =
+    NameRule { form: lower, named: |name| is_pseudo(name) || is_of_the_host(name) };
+const TRAILERS: NameRule = NameRule { form: lower, named: |_| false };
+/// The host's own are never set, so that a name of one is no more than `*`.
+const ATTRIBUTES: NameRule = NameRule { form: attribute, named: |_| false };
+
+impl NameRule {
+    /// That of a field of a view, by its name in a document; `None` for another field.
+    fn of(field: &str) -> Option<Self> {
+        match field {
+            "readHeaders" => Some(READ_HEADERS),
+            "writeHeaders" => Some(WRITE_HEADERS),
+            "readTrailers" | "writeTrailers" => Some(TRAILERS),
+            "attributes" | "writeAttributes" => Some(ATTRIBUTES),
+            _ => None,
         }
     }
-    found
+
+    fn forms(&self, all: &[String]) -> Vec<String> {
+        all.iter().map(|name| (self.form)(name)).collect()
+    }
+
+    /// Whether these names, in their form, cover one.
+    fn covers(&self, all: &[String], name: &String) -> bool {
+        all.contains(name) || (!(self.named)(name) && all.iter().any(|it| it == "*"))
+    }
+
+    /// Names that both cover.
+    fn both(&self, one: &[String], other: &[String]) -> Vec<String> {
+        let (one, other) = (self.forms(one), self.forms(other));
+        let mut found: Vec<String> = Vec::new();
+        for name in one.iter().chain(&other) {
+            if !found.contains(name) && self.covers(&one, name) && self.covers(&other, name) {
+                found.push(name.clone());
+            }
+        }
+        found
+    }
+}
+
+/// Which names of a list in the view of a Grant are not covered by another such list: they are more than it allows. `field` is
+/// the list's name in a document, such as `writeHeaders`; `None` when no list of a view has that name.
+#[must_use]
+pub fn uncovered_names(field: &str, by: &[String], names: &[String]) -> Option<Vec<String>> {
+    let rule = NameRule::of(field)?;
+    let by = rule.forms(by);
+    let more = names.iter().filter(|name| !rule.covers(&by, &(rule.form)(name)));
+    Some(more.cloned().collect())
+}
+
+fn is_pseudo(name: &str) -> bool {
+    name.starts_with(':')
 }
 
 fn lower(name: &str) -> String {

@@ -16,6 +16,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::fs::Mode;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::Address;
@@ -60,6 +61,8 @@ impl HandoverSocket {
     pub fn bind(path: &Path) -> io::Result<Self> {
         let address = SockAddr::unix(path)?;
         let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None)?;
+        // Its file takes this mode, whatever the umask says.
+        rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
         if let Err(error) = socket.bind(&address) {
             if error.kind() != io::ErrorKind::AddrInUse || !is_left_behind(path, &address)? {
                 return Err(error);

@@ -69,7 +69,9 @@ pub use client::{ClientConnection, Http1ClientError, OutgoingRequest, RequestLin
 pub use connect::{ConnectError, PlainStream, Stream, connect};
 pub use frames::{IDLE_FRAMES_MAX, MeteredStream};
 pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedRequest};
-pub use listen::{BoundListener, ListenError, SocketListener, bind, spread};
+pub use listen::{
+    BoundListener, ListenError, SocketListener, bind, bind_private, is_own_user, spread,
+};
 pub use message::spare::give_back;
 pub use prefixed_stream::PrefixedStream;
 pub use proxy_protocol::{ProxyHeaderError, ProxyHeaderVersion, proxy_header, read_proxy_header};

@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, SockRef, Socket, Type};
+use rustix::fs::Mode;
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
 use thiserror::Error;
 
 use crate::address::Address;
@@ -118,6 +119,33 @@ pub fn bind(address: &Address, workers: NonZeroUsize) -> Result<Vec<BoundListene
             bind_unix(path, workers).map_err(|source| explain(address, source))
         }
     }
+}
+
+/// As [`bind`] for one worker; a unix socket is for the user of this process alone from its first moment, whatever the umask says.
+/// Those who serve it still ask [`is_own_user`]: a folder may give others rights by its own rules.
+///
+/// # Errors
+/// [`ListenError`] names the address and the way out.
+pub fn bind_private(address: &Address) -> Result<BoundListener, ListenError> {
+    let explained = |source| explain(address, source);
+    match address {
+        Address::Tcp(wanted) => {
+            let socket = tcp_socket(*wanted, SocketSharing::Alone).map_err(explained)?;
+            socket.listen(BACKLOG).map_err(explained)?;
+            Ok(BoundListener::Tcp(socket.into()))
+        }
+        Address::Unix(path) => {
+            remove_stale(address, path)?;
+            bind_private_unix(path).map(BoundListener::Unix).map_err(explained)
+        }
+    }
+}
+
+/// Whether the process at the other end of a unix socket runs as the user of this one, or as root.
+#[must_use]
+pub fn is_own_user(stream: &tokio::net::UnixStream) -> bool {
+    let (own, peer) = (tamis_private::effective_user(), stream.peer_cred());
+    matches!((own, peer.map(|peer| peer.uid())), (Ok(own), Ok(peer)) if peer == own || peer == 0)
 }
 
 /// Gives each of `workers` at least one of `sockets`, and uses all of them: connections wait in the queue
@@ -289,16 +317,36 @@ fn bind_unix(path: &Path, workers: NonZeroUsize) -> io::Result<Vec<BoundListener
     Ok(listeners)
 }
 
+fn bind_private_unix(path: &Path) -> io::Result<std::os::unix::net::UnixListener> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // Before it has a name: the file takes the mode of the socket, less what the umask takes away (unix(7)). A mode that is
+    // set by name comes later, and may be that of what somebody put in its place.
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
 fn remove_stale(address: &Address, path: &Path) -> Result<(), ListenError> {
     use std::os::unix::fs::FileTypeExt;
     let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
     if !found.file_type().is_socket() {
         return Err(ListenError::NotASocket { path: path.to_owned() });
     }
-    if StdUnixStream::connect(path).is_ok() {
-        return Err(ListenError::InUse { address: address.clone() });
+    match StdUnixStream::connect(path) {
+        Ok(_) => Err(ListenError::InUse { address: address.clone() }),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|source| explain(address, source))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        // Its queue is full: somebody listens.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(ListenError::InUse { address: address.clone() })
+        }
+        // Of another user, who may listen: it is not ours to remove.
+        Err(source) => Err(explain(address, source)),
     }
-    std::fs::remove_file(path).map_err(|source| explain(address, source))
 }
 
 fn explain(address: &Address, source: io::Error) -> ListenError {
@@ -313,9 +361,54 @@ fn explain(address: &Address, source: io::Error) -> ListenError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
 
     fn two() -> NonZeroUsize {
         NonZeroUsize::new(2).unwrap()
+    }
+
+    /// What the test below runs in processes of their own, as a umask is of the whole process.
+    #[test]
+    fn binds_the_private_socket_it_is_told_of() {
+        let Some(path) = std::env::var_os("TAMIS_TEST_SOCKET").map(PathBuf::from) else { return };
+        let address = Address::Unix(path.clone());
+        // The second time it takes the place of one that nobody listens on.
+        for _ in 0..2 {
+            drop(bind_private(&address).unwrap());
+            let mode = std::fs::symlink_metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_private_socket_is_its_users_alone_whatever_the_umask() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = std::env::current_exe().unwrap();
+        for umask in ["000", "022", "077", "177"] {
+            let told = std::process::Command::new("sh")
+                .args(["-c", "umask $0 && exec \"$@\"", umask])
+                .arg(&own)
+                .args(["--exact", "listen::tests::binds_the_private_socket_it_is_told_of"])
+                .env("TAMIS_TEST_SOCKET", folder.path().join(umask))
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&told.stdout).into_owned();
+            assert!(told.status.success() && said.contains("1 passed"), "{umask}: {said}");
+            assert!(folder.path().join(umask).exists(), "it was bound");
+        }
+        // What is no socket is no socket's place, and a link leads nowhere.
+        let mine = folder.path().join("mine");
+        std::fs::write(&mine, "precious").unwrap();
+        std::os::unix::fs::symlink(&mine, folder.path().join("link")).unwrap();
+        for planted in ["mine", "link"] {
+            let address = Address::Unix(folder.path().join(planted));
+            assert!(matches!(bind_private(&address), Err(ListenError::NotASocket { .. })));
+        }
+        assert_eq!(std::fs::read_to_string(&mine).unwrap(), "precious");
+        // Of two processes one listens.
+        let held = bind_private(&Address::Unix(folder.path().join("held"))).unwrap();
+        let other = bind_private(&Address::Unix(folder.path().join("held")));
+        assert!(matches!(other, Err(ListenError::InUse { .. })), "{held:?}");
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub struct ServeLimits {
     /// 1,000, of which SETTINGS counts as 10. Each request and each DATA frame that we send adds to the budget up
     /// to that, and so does time, 50 per second.
     pub max_idle_frames: u32,
+    /// Whether the peer is a proxy by its place, such as a load balancer: its HTTP/2 connection has room for many clients, as
+    /// that of a proxy with an identity has. No.
+    pub many_clients: bool,
 }
 
 impl Default for ServeLimits {
@@ -83,6 +86,7 @@ impl Default for ServeLimits {
             ping_interval: Duration::from_secs(30),
             ping_timeout: Duration::from_secs(20),
             max_idle_frames: IDLE_FRAMES_MAX,
+            many_clients: false,
         }
     }
 }

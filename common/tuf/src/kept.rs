@@ -26,15 +26,11 @@ struct CacheFile {
 pub(crate) fn read(path: &Path) -> Result<Option<BTreeMap<String, Vec<u8>>>, TufError> {
     let failed = |source| TufError::File { path: path.to_owned(), act: "cannot be read", source };
     let broken = |reason: String| TufError::Kept { path: path.to_owned(), reason };
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.len() > MAX_BYTES => {
-            return Err(broken(format!("it has more than {MAX_BYTES} bytes")));
-        }
-        Ok(_) => {}
+    let bytes = match tamis_private::read_regular(path, MAX_BYTES) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(error)),
-    }
-    let bytes = fs::read(path).map_err(failed)?;
+    };
     let kept: CacheFile =
         serde_json::from_slice(&bytes).map_err(|error| broken(error.to_string()))?;
     if kept.format != FORMAT {

@@ -38,6 +38,8 @@ pub use publish::PublishResult;
 const METADATA: &str = "metadata";
 const DOCUMENTS: &str = "targets";
 const STAGED: &str = "staged";
+/// The longest file of a repository that is read, in bytes; far more than any accepted one.
+const FILE_MAX: u64 = 64 << 20;
 pub(crate) const TARGETS_FILE: &str = "targets.json";
 
 /// A folder of metadata. The module's documentation describes its layout.
@@ -292,7 +294,7 @@ impl PolicyRepository {
     /// A file of a folder; `None` when it does not exist.
     fn read(&self, folder: &str, file: &str) -> Result<Option<Vec<u8>>, TufError> {
         let path = self.folder.join(folder).join(file);
-        match fs::read(&path) {
+        match tamis_private::read_regular(&path, FILE_MAX) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(source) => Err(TufError::File { path, act: "cannot be read", source }),

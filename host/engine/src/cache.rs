@@ -11,11 +11,14 @@ use aws_lc_rs::hmac;
 use rustix::fs::FlockOperation;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tamis_ambient::Random;
 use tamis_private::{
-    OTHERS, OTHERS_WRITE, create_new, effective_user, is_ours, open_existing, trusted_folder,
+    OTHERS, OTHERS_WRITE, create_new, effective_user, is_ours, open_existing, put, put_first,
+    read_regular, trusted_folder,
 };
 
 const MAC_BYTES: usize = 32;
@@ -25,6 +28,11 @@ const OLD_KEY_FILE: &str = "cache.key";
 /// The machine code of the largest allowed component is far smaller; a larger file was not written by this
 /// cache.
 const MAX_CODE_BYTES: u64 = 1 << 30;
+/// The longest file that names a machine; they have 33 bytes (machine-id(5)).
+const MACHINE_ID_MAX: u64 = 4_096;
+/// How often the key is looked for, while other processes write it, and for how long each waits for another.
+const TRIES: usize = 100;
+const MOMENT: Duration = Duration::from_millis(10);
 /// Counts the temporary files of this process: threads that write at once each get a file of their own.
 static WRITTEN: AtomicU64 = AtomicU64::new(0);
 
@@ -171,52 +179,79 @@ impl SealedFile {
 fn bound_to_this_machine(secret: &[u8], user: u32) -> hmac::Key {
     let machine = ["/etc/machine-id", "/var/lib/dbus/machine-id"]
         .iter()
-        .find_map(|path| fs::read(path).ok())
+        .find_map(|path| read_regular(Path::new(path), MACHINE_ID_MAX).ok())
         .unwrap_or_default();
     let purpose = [b"tamis compiled code 1\0".as_slice(), &machine, b"\0", &user.to_le_bytes()];
     let bound = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), &purpose.concat());
     hmac::Key::new(hmac::HMAC_SHA256, bound.as_ref())
 }
 
-/// Reads the secret, or creates it. The file is opened once and checked through its handle: a file that
-/// replaces it later changes nothing. Processes that start at once take turns, so that all have one key.
+/// Reads the secret, or creates it: of processes that start at once, all have that of the first. Nothing is waited for that
+/// another user could hold: a lock on a folder that others can open would let them stop every start.
 fn secret(state: &Path, user: u32) -> io::Result<Vec<u8>> {
     let path = state.join(KEY_FILE);
-    let turn = File::open(state).map_err(|error| at(state, &error.to_string()))?;
-    // Ends with `turn`, however this process ends.
-    rustix::fs::flock(&turn, FlockOperation::LockExclusive)
-        .map_err(|error| at(state, &format!("it cannot be locked: {error}")))?;
-    match open_existing(&path) {
-        Ok(file) => {
-            is_ours(&file.metadata()?, user, OTHERS).map_err(|why| at(&path, &why))?;
-            let mut octets = Vec::new();
-            file.take(const { MAC_BYTES as u64 + 1 }).read_to_end(&mut octets)?;
-            if octets.len() == MAC_BYTES {
-                return Ok(octets);
-            }
+    for _ in 0..TRIES {
+        match kept(&path, user)? {
+            KeptSecret::Whole(octets) => return Ok(octets),
+            KeptSecret::Missing => drop(put_first(&path, &new_secret()?).map_err(failed(&path))?),
+            KeptSecret::Broken(file) => mend(&path, &file).map_err(failed(&path))?,
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(at(&path, &error.to_string())),
     }
-    // The file is missing, or does not contain a whole key.
-    make_secret(&path)
+    // Somebody writes it again and again.
+    Err(at(
+        &path,
+        "it contains no key, and another process keeps one from being written; remove it",
+    ))
 }
 
-fn make_secret(path: &Path) -> io::Result<Vec<u8>> {
+/// What has the name of the secret.
+enum KeptSecret {
+    Whole(Vec<u8>),
+    /// A file of this user alone without a whole key.
+    Broken(File),
+    Missing,
+}
+
+/// Looks for the secret. The file is opened once and checked through its handle: a file that replaces it later changes nothing.
+fn kept(path: &Path, user: u32) -> io::Result<KeptSecret> {
+    let file = match open_existing(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(KeptSecret::Missing),
+        opened => opened.map_err(failed(path))?,
+    };
+    is_ours(&file.metadata()?, user, OTHERS).map_err(|why| at(path, &why))?;
+    let mut octets = Vec::new();
+    (&file).take(const { MAC_BYTES as u64 + 1 }).read_to_end(&mut octets)?;
+    Ok(match octets.len() {
+        MAC_BYTES => KeptSecret::Whole(octets),
+        _ => KeptSecret::Broken(file),
+    })
+}
+
+/// Replaces a file without a whole key by one with a key, or waits a moment while another process does. This lock is on a file
+/// that no other user can open, and is tried, not waited for.
+fn mend(path: &Path, broken: &File) -> io::Result<()> {
+    if rustix::fs::flock(broken, FlockOperation::NonBlockingLockExclusive).is_err() {
+        std::thread::sleep(MOMENT);
+        return Ok(());
+    }
+    let (held, there) = (broken.metadata()?, fs::symlink_metadata(path)?);
+    // Else whoever had the lock before has replaced it.
+    if (held.dev(), held.ino()) == (there.dev(), there.ino()) {
+        put(path, &new_secret()?)?;
+    }
+    Ok(())
+}
+
+fn new_secret() -> io::Result<Vec<u8>> {
     let mut octets = vec![0; MAC_BYTES];
     Random::system().fill(&mut octets).map_err(|_| {
         io::Error::other("the operating system provides no randomness for the cache's key")
     })?;
-    let beside = path.with_extension("new");
-    // Removes a file that another process left when it ended while writing. This process has the turn now.
-    drop(fs::remove_file(&beside));
-    let written = create_new(&beside).and_then(|mut file| {
-        file.write_all(&octets)?;
-        file.sync_all()?;
-        fs::rename(&beside, path)
-    });
-    written.map_err(|error| at(path, &error.to_string()))?;
     Ok(octets)
+}
+
+fn failed(path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |error| at(path, &error.to_string())
 }
 
 fn at(path: &Path, why: &str) -> io::Error {

@@ -106,6 +106,13 @@ impl TrustedProxies {
         }
     }
 
+    /// Whether an address is named as one of theirs: a connection from there carries the requests of many clients. With a
+    /// number of hops alone nobody is.
+    #[must_use]
+    pub fn names(&self, peer: IpAddr) -> bool {
+        self.addresses.as_ref().is_some_and(|addresses| addresses.contains(peer))
+    }
+
     fn trusts(&self, address: IpAddr) -> bool {
         self.addresses.as_ref().is_none_or(|addresses| addresses.contains(address))
     }

@@ -129,7 +129,8 @@ impl TestRegistry {
         let token = JoinToken::generate(Random::system()).unwrap();
         let mut mesh = self.mesh.lock().unwrap();
         let (node, expires) = (NODE.to_owned(), u64::MAX);
-        mesh.ledger.apply(&JoinRecord::Created { token: token.hash(), node, expires }, 0);
+        mesh.ledger
+            .apply(&JoinRecord::Created { token: token.hash(), node, expires, maker: None }, 0);
         JoinFile {
             node: NODE.to_owned(),
             token: token.reveal(),

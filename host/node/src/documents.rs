@@ -47,6 +47,8 @@ pub struct Documents {
     pub faulty: Vec<String>,
     /// Files with a part that could not be read at all.
     pub lost: Vec<String>,
+    /// Files without any document, such as those with comments alone.
+    pub empty: Vec<String>,
     /// Files that look like documents and are not read because of their names, and the way out.
     pub unread: Vec<ReadFailure>,
 }
@@ -169,9 +171,18 @@ impl DocumentPlaces {
         for file in found.files {
             let name = below(&file);
             match text(&file) {
+                // What a full disk or a crash leaves, or somebody who is about to write.
+                Ok(text) if is_blank(&text) => {
+                    let why = "it is empty: write its documents, or remove it".to_owned();
+                    read.unreadable.push(ReadFailure { path: name, why });
+                }
                 Ok(text) => {
                     let ParseResult { documents, problems, stubs, lost, unusable, faulty } =
                         tamis_resources::read(&name, &text);
+                    let nothing = documents.is_empty() && problems.is_empty() && stubs.is_empty();
+                    if nothing && unusable.is_empty() && !lost {
+                        read.empty.push(name.clone());
+                    }
                     read.unusable.extend(unusable);
                     read.faulty.extend(faulty);
                     read.documents.extend(documents);
@@ -225,6 +236,10 @@ fn is_document(path: &Path) -> bool {
     path.extension().is_some_and(|ending| {
         ending.eq_ignore_ascii_case("yaml") || ending.eq_ignore_ascii_case("yml")
     })
+}
+
+fn is_blank(text: &str) -> bool {
+    text.trim_start_matches('\u{feff}').trim().is_empty()
 }
 
 fn text(file: &Path) -> Result<String, String> {

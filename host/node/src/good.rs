@@ -113,10 +113,17 @@ impl LastGoodDocuments {
         cold: bool,
         notes: &mut Vec<String>,
     ) -> Result<CompletedDocuments, Vec<String>> {
-        let Documents { mut documents, problems, unreadable, stubs, lost, .. } = read;
+        let Documents { mut documents, problems, unreadable, stubs, lost, empty, .. } = read;
+        // Somebody writes them, or could not: whoever wants them out of force removes the file.
+        let emptied = |file: &&String| self.documents.get(*file).is_some_and(|was| !was.is_empty());
+        let emptied: Vec<&str> = empty.iter().filter(emptied).map(String::as_str).collect();
+        notes.extend(emptied.iter().map(|file| {
+            format!("{file}: it has no document any more: write them, or remove the file")
+        }));
         let mut broken: BTreeSet<&str> =
             problems.iter().map(|it| it.place.source.as_str()).collect();
         broken.extend(unreadable.iter().map(|one| one.path.as_str()));
+        broken.extend(emptied.iter().copied());
         // Files in a folder that cannot be read count as broken.
         let within = |file: &str, one: &str| Path::new(file).starts_with(one);
         let known = |one: &str| {
@@ -124,7 +131,8 @@ impl LastGoodDocuments {
             files.peek().is_some() && files.all(|file| !self.partly.contains(file))
         };
         let unreadable_now = unreadable.iter().map(|one| one.path.as_str());
-        let unread: Vec<&str> = lost.iter().map(String::as_str).chain(unreadable_now).collect();
+        let unread = lost.iter().map(String::as_str).chain(unreadable_now).chain(emptied);
+        let unread: Vec<&str> = unread.collect();
         let unknown: Vec<String> =
             unread.iter().filter(|one| !known(one)).map(|one| (*one).to_owned()).collect();
         if cold && !unknown.is_empty() {

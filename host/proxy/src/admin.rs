@@ -21,19 +21,15 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use serde_json::Value;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::fs::{self, Permissions};
 use std::net::IpAddr;
-use std::num::NonZeroUsize;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tamis_transport::{
-    Address, BoundListener, ConnectionInfo, GateLimits, ListenError, ListenerStage, PlainStream,
-    RequestBody, ServeLimits, Shutdown, SocketListener, bind, serve_connection,
+    Address, BoundListener, ConnectionInfo, GateLimits, ListenerStage, PlainStream, RequestBody,
+    ServeLimits, Shutdown, SocketListener, bind_private, is_own_user, serve_connection,
 };
-use tokio::net::UnixStream;
 use tokio::task::LocalSet;
 
 /// Connections at the same time; further ones are closed.
@@ -49,8 +45,7 @@ const ANSWERED_MAX: Duration = Duration::from_secs(1);
 /// The longest lame-duck time that a drain may request: an hour.
 const LAME_DUCK_MAX: u64 = 3_600;
 
-/// Binds the admin listener, or uses the inherited socket. A unix socket is for the user of the proxy alone, whatever the
-/// umask says.
+/// Binds the admin listener, or uses the inherited socket. A unix socket is for the user of the proxy alone.
 pub(crate) fn bound(
     address: &Address,
     handed: Option<BoundListener>,
@@ -59,20 +54,7 @@ pub(crate) fn bound(
         return Ok(handed);
     }
     let failed = |source| ProxyError::Listen { listener: "admin".to_owned(), source };
-    let socket = bind(address, NonZeroUsize::MIN).map_err(failed)?.pop();
-    if let Address::Unix(path) = address {
-        fs::set_permissions(path, Permissions::from_mode(0o600))
-            .map_err(|source| failed(ListenError::Bind { address: address.clone(), source }))?;
-    }
-    Ok(socket)
-}
-
-/// Whether the process at the other end of a unix socket runs as the user of this one, or as root. It may have connected before
-/// the socket had its mode.
-fn is_operator(stream: &UnixStream) -> bool {
-    let own = fs::metadata("/proc/self").map(|about| about.uid());
-    let peer = stream.peer_cred().map(|peer| peer.uid());
-    matches!((own, peer), (Ok(own), Ok(peer)) if peer == own || peer == 0)
+    bind_private(address).map(Some).map_err(failed)
 }
 
 /// Serves it on a separate thread until `shutdown`.
@@ -112,7 +94,7 @@ async fn serve(listener: &SocketListener, inner: &Arc<ProxyState>, mut shutdown:
             continue;
         };
         let door = match &plain {
-            PlainStream::Unix(stream) if is_operator(stream) => AdminOrigin::Socket,
+            PlainStream::Unix(stream) if is_own_user(stream) => AdminOrigin::Socket,
             PlainStream::Unix(_) => continue,
             PlainStream::Tcp(stream) => match stream.local_addr() {
                 Ok(local) => AdminOrigin::Network(local.ip()),

@@ -1,6 +1,5 @@
 //! The files of an authority: secrets are readable by their owner only, and each file is replaced as a whole.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -23,16 +22,15 @@ pub(crate) fn folder(path: &Path) -> Result<(), AuthorityError> {
 
 /// The text of a file; `None` when it does not exist.
 pub(crate) fn read(path: &Path) -> Result<Option<String>, AuthorityError> {
-    let length = match fs::metadata(path) {
-        Ok(about) => about.len(),
+    let octets = match tamis_private::read_regular(path, MAX_BYTES) {
+        Ok(octets) => octets,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(path, source)),
     };
-    if length > MAX_BYTES {
-        let rule = format!("it has {length} bytes, more than {MAX_BYTES}");
-        return Err(AuthorityError::Broken { path: path.to_owned(), rule });
-    }
-    fs::read_to_string(path).map(Some).map_err(|source| failed(path, source))
+    String::from_utf8(octets).map(Some).map_err(|_| {
+        let rule = "it is not text".to_owned();
+        AuthorityError::Broken { path: path.to_owned(), rule }
+    })
 }
 
 /// Replaces a file; whoever reads it gets the old one or the new one.

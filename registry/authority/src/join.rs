@@ -78,6 +78,9 @@ pub enum JoinRecord {
         node: String,
         /// Valid before this second, since the Unix epoch.
         expires: u64,
+        /// The token of the registry by which it was made, with which it ends; `None`: none made it, or an earlier release did.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        maker: Option<JoinMaker>,
     },
     /// A proxy was admitted with it.
     Used {
@@ -94,6 +97,16 @@ pub enum JoinRecord {
     },
 }
 
+/// A token of the registry. Another one of that name was made at another time; one that is rotated stays the same.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct JoinMaker {
+    /// Its name.
+    pub name: String,
+    /// When it was made, in milliseconds since the Unix epoch.
+    pub created_ms: u64,
+}
+
 /// A token that was made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JoinTokenState {
@@ -107,6 +120,8 @@ pub struct JoinTokenState {
     pub key: Option<Digest>,
     /// Whether it was withdrawn.
     pub withdrawn: bool,
+    /// The token of the registry with which it ends.
+    pub maker: Option<JoinMaker>,
 }
 
 /// Why a join token admits nobody.
@@ -138,6 +153,14 @@ pub enum JoinRefusal {
     /// An operator withdrew it.
     #[error("the join token was withdrawn: make a new one")]
     Withdrawn,
+    /// The token of the registry by which it was made is not there any more.
+    #[error(
+        "the token {maker:?}, which made the join token, was revoked or replaced, or it expired: make a new one with another"
+    )]
+    MakerEnded {
+        /// Its name.
+        maker: String,
+    },
 }
 
 impl JoinRefusal {
@@ -149,7 +172,7 @@ impl JoinRefusal {
             Self::OtherNode => "join.other-node",
             Self::Replayed { .. } => "join.replayed",
             Self::Expired { .. } => "join.expired",
-            Self::Withdrawn => "join.withdrawn",
+            Self::Withdrawn | Self::MakerEnded { .. } => "join.withdrawn",
         }
     }
 }
@@ -170,10 +193,10 @@ impl JoinLedger {
     /// and uses of unknown tokens, change nothing. A token that is withdrawn after it was used admits no more with its key.
     pub fn apply(&mut self, record: &JoinRecord, second: u64) {
         match record {
-            JoinRecord::Created { token, node, expires } => {
-                let (node, expires) = (node.clone(), *expires);
-                let state =
-                    JoinTokenState { node, expires, used: None, key: None, withdrawn: false };
+            JoinRecord::Created { token, node, expires, maker } => {
+                let (node, expires, maker) = (node.clone(), *expires, maker.clone());
+                let (used, key, withdrawn) = (None, None, false);
+                let state = JoinTokenState { node, expires, used, key, withdrawn, maker };
                 if !self.tokens.contains_key(token) {
                     self.tokens.insert(*token, state);
                     self.by_expiry.insert((expires, *token));
@@ -238,6 +261,12 @@ impl JoinLedger {
             return Err(JoinRefusal::Expired { at: validity::text(state.expires) });
         }
         Ok(Some(JoinRecord::Used { token: hash, key: key.copied() }))
+    }
+
+    /// The token of the registry with which a join token ends.
+    #[must_use]
+    pub fn maker(&self, token: &JoinToken) -> Option<&JoinMaker> {
+        self.tokens.get(&token.hash())?.maker.as_ref()
     }
 
     /// All tokens, by hash.

@@ -41,7 +41,9 @@ pub use authority::{
 };
 pub use error::AuthorityError;
 pub use intermediate::IntermediateAuthority;
-pub use join::{JoinLedger, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState};
+pub use join::{
+    JoinLedger, JoinMaker, JoinRecord, JoinRefusal, JoinToken, JoinTokenError, JoinTokenState,
+};
 pub use lineage::SvidLineage;
 pub use root::RootAuthority;
 pub use validity::issued;

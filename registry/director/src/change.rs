@@ -65,6 +65,20 @@ fn first(problems: &[Problem]) -> String {
     problems.first().map(ToString::to_string).unwrap_or_default()
 }
 
+/// The state after all these pins; one that cannot be made changes nothing.
+pub(crate) fn pinned(before: &DesiredState, pins: &[PinRecord], state: &State) -> DesiredState {
+    let mut after = before.clone();
+    let stamp = next_stamp(state);
+    for pin in pins.iter().filter(|pin| check(pin).is_ok()) {
+        after.pins.pin(ServicePin::of(pin.clone(), stamp.clone()), PinOrigin::Hand);
+    }
+    after
+}
+
+fn next_stamp(state: &State) -> JournalStamp {
+    JournalStamp { revision: state.head() + 1, time_ms: state.time_ms(), actor: String::new() }
+}
+
 /// The state after `change`.
 pub(crate) fn changed(
     before: &DesiredState,
@@ -72,8 +86,7 @@ pub(crate) fn changed(
     state: &State,
 ) -> Result<DesiredState, PlanError> {
     let mut after = before.clone();
-    let stamp =
-        JournalStamp { revision: state.head() + 1, time_ms: state.time_ms(), actor: String::new() };
+    let stamp = next_stamp(state);
     match change {
         Change::Apply(applied) => {
             let (mut problems, mut rules) = (Vec::new(), Vec::new());
@@ -93,9 +106,7 @@ pub(crate) fn changed(
         }
         Change::Pin(pinned) => {
             check(pinned).map_err(PlanError::Rule)?;
-            let PinRecord { service, filter, version, digest, allow_older: _, rollback: _ } =
-                pinned.clone();
-            after.pins.pin(ServicePin { service, filter, version, digest, stamp }, PinOrigin::Hand);
+            after.pins.pin(ServicePin::of(pinned.clone(), stamp), PinOrigin::Hand);
         }
         Change::Unpin(unpinned) => {
             check_service(&unpinned.service).map_err(PlanError::Rule)?;

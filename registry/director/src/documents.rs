@@ -66,8 +66,9 @@ pub struct FileInForce {
 pub(crate) struct Documents {
     pub(crate) by_key: BTreeMap<String, DocumentInForce>,
     pub(crate) files: BTreeMap<String, FileInForce>,
-    /// Grants that were taken out, by filter and namespace: one that comes later is compared with the last of them.
-    pub(crate) retired: BTreeMap<String, BTreeMap<String, GrantSpec>>,
+    /// Grants that were taken out, by filter and namespace, with the revision that did: one that comes later is compared with
+    /// the last of them.
+    pub(crate) retired: BTreeMap<String, BTreeMap<String, (u64, GrantSpec)>>,
     /// Whether a TrustPolicy was ever removed.
     pub(crate) retired_trust: bool,
     /// The last revision that changed any of them.
@@ -92,7 +93,7 @@ impl Documents {
     ) -> Vec<(String, DocumentRefusal)> {
         self.changed = stamp.revision;
         for key in &applied.removed {
-            self.retire(key);
+            self.retire(key, stamp.revision);
         }
         for path in &applied.removed_files {
             self.files.remove(path);
@@ -115,7 +116,7 @@ impl Documents {
                         let since = known.copied().unwrap_or(stamp.revision);
                         document.paths_since.insert(path, since);
                     }
-                    self.retire(&one.key);
+                    self.retire(&one.key, stamp.revision);
                     let (digest, text) = (one.digest, Arc::from(one.text.as_str()));
                     let document = Arc::new(document);
                     let held = DocumentInForce { digest, text, stamp: stamp.clone(), document };
@@ -127,12 +128,12 @@ impl Documents {
         refused
     }
 
-    fn retire(&mut self, key: &str) {
+    fn retire(&mut self, key: &str, revision: u64) {
         let Some(document) = self.by_key.remove(key).map(|held| held.document) else { return };
         match &document.resource {
             Resource::Grant(spec) => {
                 let of = self.retired.entry(spec.filter.clone()).or_default();
-                of.insert(document.metadata.namespace.clone(), spec.clone());
+                of.insert(document.metadata.namespace.clone(), (revision, spec.clone()));
             }
             Resource::TrustPolicy(_) => self.retired_trust = true,
             _ => {}

@@ -10,11 +10,12 @@ use tamis_resources::{NodeName, Problem};
 use tamis_sync::placed;
 use tamis_trust::{Digest, config_digest};
 
-use crate::change::{Change, PlanError, changed};
+use crate::change::{Change, PlanError, changed, pinned};
 use crate::desired::{DesiredState, Folder};
 use crate::documents::value;
 use crate::fields::{FieldEffect, fields};
 use crate::plans::{Plans, hash_of, repin};
+use crate::record::PinRecord;
 use crate::state::State;
 
 /// The effect of a change on proxies.
@@ -153,20 +154,29 @@ impl Plans {
     /// [`PlanError`] when the change cannot be made at all. Problems that leave a slot refused or a
     /// document unused are part of the [`ChangeEffect`].
     pub fn effect(&mut self, state: &State, change: &Change) -> Result<ChangeEffect, PlanError> {
-        let before = &state.desired;
-        let after = changed(before, change, state)?;
+        let after = changed(&state.desired, change, state)?;
+        Ok(self.effect_between(&state.desired, &after))
+    }
+
+    /// The effect of all these pins together, as where a rollout ends: however many there are, it is computed once. A pin that
+    /// cannot be made has none.
+    pub fn effect_of_pins(&mut self, state: &State, pins: &[PinRecord]) -> ChangeEffect {
+        self.effect_between(&state.desired, &pinned(&state.desired, pins, state))
+    }
+
+    fn effect_between(&mut self, before: &DesiredState, after: &DesiredState) -> ChangeEffect {
         let mut there = after.folder();
         let here = before.documents.nodes();
         let services: BTreeSet<&str> = here.iter().map(NodeName::key).collect();
         let (mut effect, mut known) = (ChangeEffect::default(), BTreeSet::new());
         let mut seen = SeenParts::default();
-        effect.documents = documents(before, &after);
+        effect.documents = documents(before, after);
         effect.services = services.len();
         let fresh = after.documents.nodes().into_iter();
         let fresh: Vec<NodeName> = fresh.filter(|node| !before.documents.has(node)).collect();
         let mut problems = Vec::new();
         for node in here.iter().chain(&fresh) {
-            let Some(pair) = self.pair((before, &after), &mut there, node) else { continue };
+            let Some(pair) = self.pair((before, after), &mut there, node) else { continue };
             known.extend(pair.known.iter().map(identity));
             problems.extend(pair.problems);
             let (before, after) = (pair.before.as_deref(), pair.after.as_deref());
@@ -182,7 +192,7 @@ impl Plans {
         effect
             .slots
             .sort_by(|one, other| (&one.service, &one.slot).cmp(&(&other.service, &other.slot)));
-        Ok(effect)
+        effect
     }
 
     /// A proxy before and after a change; `None` when nothing about it changes. `there` computes plans of

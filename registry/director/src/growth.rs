@@ -4,11 +4,11 @@
 //! Something decided for the first time is not growth, just as a first pin is not. A removed document is
 //! remembered, so that removing it and adding a wider one counts as growth.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value as Json;
-use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed};
-use tamis_trust::{Name, Revocation, SignaturePolicy};
+use tamis_resources::{Bytes, GrantSpec, Millis, Rate, Resource, narrowed, uncovered_names};
+use tamis_trust::{KeyId, Name, Revocation, SignaturePolicy, TrustedKey};
 
 use crate::change::{Change, PlanError, changed};
 use crate::desired::DesiredState;
@@ -65,11 +65,9 @@ fn grants(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> 
     let ((old, old_narrowing), (new, new_narrowing)) = (granted(before), granted(after));
     let mut grown = Vec::new();
     for (filter, specs) in &new {
-        let retired = before.documents.retired.get(*filter).into_iter().flatten();
-        let retired = retired.filter(|(namespace, _)| before.security().is_in(namespace));
         let known: Vec<&GrantSpec> = match old.get(filter) {
             Some(known) => known.clone(),
-            None => retired.map(|(_, spec)| spec).collect(),
+            None => retired(before, filter),
         };
         if known.is_empty() {
             continue;
@@ -100,6 +98,17 @@ fn grants(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> 
         }
     }
     grown
+}
+
+/// The grants for a filter that were in force last: those that the last change took out which took out any. One that gave way to
+/// another earlier is no measure, whichever namespace it was in.
+fn retired<'a>(desired: &'a DesiredState, filter: &str) -> Vec<&'a GrantSpec> {
+    let all = desired.documents.retired.get(filter).into_iter().flatten();
+    let decided = all.filter(|(namespace, _)| desired.security().is_in(namespace));
+    let decided: Vec<&(u64, GrantSpec)> = decided.map(|(_, retired)| retired).collect();
+    let last = decided.iter().map(|(revision, _)| *revision).max();
+    let of_last = decided.into_iter().filter(|(revision, _)| Some(*revision) == last);
+    of_last.map(|(_, spec)| spec).collect()
 }
 
 /// What `after` allows and `before` does not.
@@ -158,17 +167,19 @@ fn wider(before: Option<&Json>, after: &Json, path: &str, found: &mut Vec<String
             }
         }
         Json::Array(items) => {
-            let none = Vec::new();
-            let old = before.and_then(Json::as_array).unwrap_or(&none);
-            // The star of what may be written covers neither pseudo-headers nor the fields of the host, so a name beside it,
-            // or in its place, may be more.
-            let reads = !path.contains("write");
-            let all = reads && old.iter().any(|item| item == "*");
-            let more = items.iter().filter(|item| {
-                let pseudo = item.as_str().is_some_and(|item| item.starts_with(':'));
-                !old.contains(item) && (!all || pseudo)
-            });
-            found.extend(more.map(|item| format!("{path} {}", item.as_str().unwrap_or_default())));
+            let texts = |items: &[Json]| -> Vec<String> {
+                items.iter().map(|item| item.as_str().unwrap_or_default().to_owned()).collect()
+            };
+            let old = texts(before.and_then(Json::as_array).map_or(&[], Vec::as_slice));
+            let items = texts(items);
+            let field = path.rsplit('.').next().unwrap_or_default();
+            // A star means all in a view, and nothing elsewhere.
+            let view = path.starts_with("request.") || path.starts_with("response.");
+            let more = match uncovered_names(field, &old, &items).filter(|_| view) {
+                Some(more) => more,
+                None => items.into_iter().filter(|item| !old.contains(item)).collect(),
+            };
+            found.extend(more.into_iter().map(|item| format!("{path} {item}")));
         }
         _ if before == Some(after) || is_less(before, after) => {}
         _ => found.push(path.to_owned()),
@@ -225,6 +236,7 @@ fn policies(desired: &DesiredState) -> Vec<SignaturePolicy> {
 
 fn trust(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> {
     let (old, new) = (policies(before), policies(after));
+    let asked: BTreeSet<&str> = [before, after].into_iter().flat_map(asked_keys).collect();
     let mut patterns: Vec<&str> = old
         .iter()
         .chain(&new)
@@ -240,7 +252,11 @@ fn trust(before: &DesiredState, after: &DesiredState) -> Vec<(String, String)> {
         let name = example(pattern, &patterns).and_then(|name| name.parse::<Name>().ok());
         let Some(name) = name else { continue };
         let what = match (decides(&old, &name), decides(&new, &name)) {
-            (Some(was), Some(will)) => wider_trust(was, will),
+            (Some(was), Some(will)) => {
+                let mut what = wider_trust(was, will);
+                what.extend(renamed(was, will, &asked));
+                what
+            }
             // No key was trusted before this change, but one was earlier.
             (None, Some(will)) if before.documents.retired_trust => {
                 will.keys().iter().map(|key| format!("key {}", key.name)).collect()
@@ -278,6 +294,29 @@ fn decides<'a>(policies: &'a [SignaturePolicy], name: &Name) -> Option<&'a Signa
     let closest = deciding().filter_map(|policy| policy.covers(name)).max()?;
     let mut best = deciding().filter(|policy| policy.covers(name) == Some(closest));
     best.next().filter(|_| best.next().is_none())
+}
+
+/// Names of keys that grants ask for, those that were taken out among them: they may come back.
+fn asked_keys(desired: &DesiredState) -> impl Iterator<Item = &str> {
+    let documents = &desired.documents;
+    let grants = documents.by_key.values().filter_map(|held| match held.resource() {
+        Resource::Grant(spec) => Some(spec),
+        _ => None,
+    });
+    let retired = documents.retired.values().flat_map(BTreeMap::values).map(|(_, spec)| spec);
+    let signed_by = grants.chain(retired).filter_map(|spec| spec.signed_by.as_ref());
+    signed_by.flat_map(|signed_by| signed_by.keys.iter().map(String::as_str))
+}
+
+/// Keys that are trusted already, under a name by which grants ask for another: they would do as that one.
+fn renamed(was: &SignaturePolicy, will: &SignaturePolicy, asked: &BTreeSet<&str>) -> Vec<String> {
+    let is_known = |id: &KeyId| was.keys().iter().any(|known| known.id == *id);
+    let has_name = |key: &&TrustedKey| {
+        was.keys().iter().any(|known| known.id == key.id && known.name == key.name)
+    };
+    let others = will.keys().iter().filter(|key| is_known(&key.id) && !has_name(key));
+    let others = others.filter(|key| asked.contains(key.name.as_str()));
+    others.map(|key| format!("key {}, by which grants ask for another one", key.name)).collect()
 }
 
 fn wider_trust(was: &SignaturePolicy, will: &SignaturePolicy) -> Vec<String> {

@@ -88,8 +88,8 @@ pub use record::{
 pub use refused::{Refused, code};
 pub use rollout::{
     BreachAction, CauseCount, Cohort, Differences, Event, GateBreach, GateSpec, IllegalMove,
-    Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_WAVES, PROGRESS_MS, Rollout,
-    RolloutError, RolloutOutcome, RolloutStage, RolloutStep, RolloutTally, RolloutTerms,
+    Judgement, MAX_BAKE_MS, MAX_CAUSES, MAX_EXAMPLES, MAX_SERVICES, MAX_WAVES, PROGRESS_MS,
+    Rollout, RolloutError, RolloutOutcome, RolloutStage, RolloutStep, RolloutTally, RolloutTerms,
     ShadowSpec, WaveSpec, judge, rank, share,
 };
 pub use stamp::JournalStamp;

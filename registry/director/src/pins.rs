@@ -28,6 +28,14 @@ pub struct ServicePin {
     pub stamp: JournalStamp,
 }
 
+impl ServicePin {
+    /// That of a record.
+    pub(crate) fn of(record: PinRecord, stamp: JournalStamp) -> Self {
+        let PinRecord { service, filter, version, digest, allow_older: _, rollback: _ } = record;
+        Self { service, filter, version, digest, stamp }
+    }
+}
+
 /// An event of a filter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FilterEvent {

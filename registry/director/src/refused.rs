@@ -26,6 +26,8 @@ pub mod code {
     pub const ROLLOUT_BUSY: &str = "rollout.busy";
     /// It would not start from what is pinned.
     pub const ROLLOUT_FROM: &str = "rollout.from";
+    /// It names too many services, or one that there is not.
+    pub const ROLLOUT_SERVICE: &str = "rollout.service";
     /// It does not allow that move.
     pub const ROLLOUT_MOVE: &str = "rollout.move";
     /// There is no such service.

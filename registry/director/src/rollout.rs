@@ -21,6 +21,8 @@ pub use wave::{rank, share};
 
 /// Most waves of a rollout.
 pub const MAX_WAVES: usize = 16;
+/// Most services that a new rollout names.
+pub const MAX_SERVICES: usize = 256;
 /// The longest bake time of a wave: 30 days, in milliseconds.
 pub const MAX_BAKE_MS: u64 = 30 * 24 * 3_600_000;
 

@@ -3,7 +3,6 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
@@ -23,7 +22,8 @@ use tamis_journal::{Entry, Journal, JournalError};
 use tamis_oci::{Limits, Store, collect};
 use tamis_transport::{
     Address, BoundListener, ClientCertificates, ConnectionInfo, ListenerStage, PeerCertificate,
-    PlainStream, RequestBody, ServeLimits, ServerTls, Shutdown, bind, hosts, serve_connection,
+    PlainStream, RequestBody, ServeLimits, ServerTls, Shutdown, bind_private, hosts, is_own_user,
+    serve_connection,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{LocalSet, spawn_local};
@@ -335,7 +335,7 @@ async fn in_use(journal: &Journal) -> Result<bool, JournalError> {
 }
 
 fn bound(listen: &Address) -> Result<(BoundListener, Address), ServerError> {
-    let socket = bind(listen, NonZeroUsize::MIN)?.pop().ok_or(ServerError::Ended)?;
+    let socket = bind_private(listen)?;
     let address = socket.local_address().map_err(ServerError::Run)?;
     Ok((socket, address))
 }
@@ -447,6 +447,9 @@ impl ListeningSocket {
                 accepted = accepted => accepted,
                 _ = stop.wait_for(|stage| *stage == ListenerStage::End) => return,
             };
+            if matches!(&plain, PlainStream::Unix(stream) if !is_own_user(stream)) {
+                continue;
+            }
             let network = peer.filter(|_| strangers.is_none()).map(|peer| network(peer.ip()));
             if network.is_some_and(|one| connections.of(one) >= (most / SHARE).max(1)) {
                 tracing::debug!(
@@ -688,6 +691,19 @@ mod tests {
         assert_eq!([of("2001:db8::9"), of("2001:db8:0:1::9")], [2, 1]);
         drop(open);
         assert_eq!((all.count.get(), all.of.borrow().len()), (0, 0));
+    }
+
+    #[test]
+    fn its_unix_socket_is_its_users_alone_for_callers_and_for_proxies() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["callers", "proxies"] {
+            let path = folder.path().join(name);
+            let (_socket, address) = bound(&Address::Unix(path.clone())).unwrap();
+            assert_eq!(address, Address::Unix(path.clone()));
+            let mode = std::fs::metadata(&path).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod clocks;
 mod cycles;
+mod files;
 mod host_fields;
 mod lints;
 mod names;

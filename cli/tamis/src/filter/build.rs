@@ -87,11 +87,26 @@ pub(crate) fn make(folder: &Path) -> Result<BuiltFilter> {
         super::contract::fits(&tamis_engine::inspect(&component)?, world)?;
     }
     let name = description.name.rsplit('/').next().unwrap_or(&description.name);
-    let target = folder.join("target");
+    let target = made_folder(folder)?;
     std::fs::create_dir_all(&target).with_context(|| format!("{}", target.display()))?;
     let file = target.join(format!("{name}.wasm"));
     super::artifact::put(&file, &component)?;
     Ok(BuiltFilter { description, file, component })
+}
+
+/// The folder for what is made of a filter's folder. No link there is followed: whoever made the folder chose where it leads.
+///
+/// # Errors
+/// It is a link.
+pub(super) fn made_folder(folder: &Path) -> Result<PathBuf> {
+    let target = folder.join("target");
+    if target.is_symlink() {
+        bail!(
+            "{} is a link, and nothing is written behind it; remove it, or set CARGO_TARGET_DIR to have cargo build elsewhere",
+            target.display()
+        );
+    }
+    Ok(target)
 }
 
 /// A filter that was built by the tools of its language.

@@ -5,7 +5,9 @@ use crate::builtin::{SDK, WIT};
 use crate::output::{self, Output};
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
-use std::fs;
+use std::fs::{self, DirBuilder, File};
+use std::io::{ErrorKind, Write as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tamis_trust::Name;
@@ -38,9 +40,6 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let name = folder.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     named(name)?;
     format!("{}/{name}", arguments.namespace).parse::<Name>().context("--namespace")?;
-    if folder.exists() {
-        bail!("{} exists already; choose another name or remove it", folder.display());
-    }
     let template = arguments.world.template();
     let fill = |text: &str| {
         text.replace("@ABOUT@", template.about)
@@ -50,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
             .replace("@NAMESPACE@", &arguments.namespace)
             .replace("@VERSION@", env!("CARGO_PKG_VERSION"))
     };
+    make(folder)?;
     for (path, text) in [
         ("Cargo.toml", fill(CARGO)),
         ("src/lib.rs", fill(template.code)),
@@ -166,12 +166,29 @@ fn named(name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Makes the folder, which nobody else can write to. Whatever has its name already, be it a link to nothing, stays as it is.
+fn make(folder: &Path) -> Result<()> {
+    let cannot = || format!("{} cannot be made", folder.display());
+    if let Some(parent) = folder.parent() {
+        fs::create_dir_all(parent).with_context(cannot)?;
+    }
+    match DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            bail!("{} exists already; choose another name or remove it", folder.display())
+        }
+        made => made.with_context(cannot),
+    }
+}
+
+/// Writes a new file of the folder.
 fn write(path: &Path, text: &str) -> Result<()> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent)
             .with_context(|| format!("{} cannot be made", parent.display()))?;
     }
-    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+    File::create_new(path)
+        .and_then(|mut file| file.write_all(text.as_bytes()))
+        .with_context(|| format!("{} cannot be written", path.display()))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use changes::ChangeTimes;
 use decisions::Decisions;
 use documents::{Rights, RunDocuments};
 use serde_json::json;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -62,7 +63,7 @@ const DRAIN: Duration = Duration::from_secs(2);
 pub(crate) fn run(arguments: &Arguments, output: Output) -> Result<ExitCode> {
     let built = built(arguments)?;
     let mut saved = times(arguments);
-    let place = arguments.folder.join("target/run");
+    let place = build::made_folder(&arguments.folder)?.join("run");
     let run = RunFolder::make(&place, arguments, &built)?;
     let decisions = Decisions::begin(&place)?;
     let busy = output::busy(format!("compiling {}", built.file.display()));
@@ -144,6 +145,19 @@ fn failed(error: &anyhow::Error, output: Output) {
     output::event(output, &value, || format!("{why}; the last good one keeps serving"));
 }
 
+/// Makes an empty folder for this user alone; what an earlier run left is removed. A link in its place is removed itself, and what
+/// it leads to stays.
+fn anew(place: &Path) -> Result<()> {
+    match std::fs::symlink_metadata(place) {
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(place),
+        Ok(_) => std::fs::remove_file(place),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+    .with_context(|| format!("{} cannot be removed", place.display()))?;
+    tamis_private::folder(place).with_context(|| format!("{} cannot be made", place.display()))
+}
+
 /// The folder that the gateway runs from: documents, keys, signed filters, records.
 struct RunFolder {
     place: PathBuf,
@@ -153,12 +167,7 @@ struct RunFolder {
 impl RunFolder {
     /// Makes the folder; one that is there from an earlier run is removed first.
     fn make(place: &Path, arguments: &Arguments, built: &BuiltFilter) -> Result<Self> {
-        if place.exists() {
-            std::fs::remove_dir_all(place)
-                .with_context(|| format!("{} cannot be removed", place.display()))?;
-        }
-        std::fs::create_dir_all(place)
-            .with_context(|| format!("{} cannot be made", place.display()))?;
+        anew(place)?;
         let mut run = Self { place: place.to_owned(), documents: Vec::new() };
         run.write(arguments, built)?;
         run.documents = folder_keys(place)?;
@@ -245,5 +254,62 @@ fn free_address() -> Result<SocketAddr> {
     match free {
         Ok(address) => Ok(address),
         Err(error) => bail!("no port is free for the sample service: {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use tempfile::TempDir;
+
+    #[test]
+    fn a_run_begins_in_an_empty_folder_and_follows_no_link() {
+        type Plant<'a> = &'a dyn Fn(&Path);
+        let out = TempDir::new().unwrap();
+        let mine = out.path().join("mine");
+        fs::write(&mine, "precious").unwrap();
+        let rows: [(&str, Plant<'_>); 5] = [
+            ("nothing", &|_| {}),
+            ("an earlier run", &|place| {
+                fs::create_dir_all(place.join(".tamis")).unwrap();
+                symlink(&mine, place.join("access.jsonl")).unwrap();
+                symlink(out.path(), place.join(".tamis/store")).unwrap();
+            }),
+            ("a link to a folder", &|place| symlink(out.path(), place).unwrap()),
+            ("a link to nothing", &|place| symlink(out.path().join("new"), place).unwrap()),
+            ("a file", &|place| fs::write(place, "").unwrap()),
+        ];
+        for (what, plant) in rows {
+            let filter = TempDir::new().unwrap();
+            let place = build::made_folder(filter.path()).unwrap().join("run");
+            fs::create_dir(filter.path().join("target")).unwrap();
+            plant(&place);
+            anew(&place).unwrap();
+            let found = fs::symlink_metadata(&place).unwrap();
+            assert!(found.is_dir(), "{what}");
+            assert_eq!(found.permissions().mode() & 0o777, 0o700, "{what}");
+            assert_eq!(fs::read_dir(&place).unwrap().count(), 0, "{what}");
+            let began = Decisions::begin(&place).unwrap();
+            let mode = fs::metadata(began.path()).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{what}");
+            // What is put in the way once the run has begun.
+            fs::remove_file(began.path()).unwrap();
+            symlink(&mine, began.path()).unwrap();
+            assert!(Decisions::begin(&place).is_err(), "{what}");
+            assert_eq!(fs::read_to_string(&mine).unwrap(), "precious", "{what}");
+            assert_eq!(fs::read_dir(out.path()).unwrap().count(), 1, "{what}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_made_or_removed_behind_a_link_in_the_place_of_the_folder_for_what_is_made() {
+        let (filter, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        fs::create_dir(out.path().join("run")).unwrap();
+        symlink(out.path(), filter.path().join("target")).unwrap();
+        let said = build::made_folder(filter.path()).unwrap_err().to_string();
+        assert!(said.contains("is a link") && said.contains("remove it"), "{said}");
+        assert!(out.path().join("run").exists());
     }
 }

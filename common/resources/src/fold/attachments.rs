@@ -36,6 +36,7 @@ impl<'a> Fold<'a> {
             all.push((document, spec, self.targets(document, spec, routes)));
         }
         let ties = self.ties(&all);
+        let shared = self.shared_memories(all.iter().map(|(document, spec, _)| (*document, *spec)));
         let mut out = Vec::new();
         for (document, spec, Targets { found: targets, unguarded }) in all {
             let filter = self.find::<FilterSpec>(&spec.filter);
@@ -64,7 +65,9 @@ impl<'a> Fold<'a> {
                 refusals.extend(self.resolve(document, spec, &grants, here, &mut plan));
             }
             let first = refusals.first().map(|(_, _, problem)| problem);
-            if let Some(problem) = first.or(ties.get(&document.key())) {
+            if let Some(problem) =
+                first.or(ties.get(&document.key())).or(shared.get(&document.key()))
+            {
                 let (code, rule) = (problem.code.clone(), problem.message.clone());
                 let remedy = problem.help.clone().unwrap_or_default();
                 plan.refused = Some(Refused::new(code, rule, DOCUMENTS, remedy));

@@ -7,6 +7,7 @@ mod capture;
 mod closed;
 mod external;
 mod listeners;
+mod memories;
 mod narrow;
 mod repeated;
 mod routers;

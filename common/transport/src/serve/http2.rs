@@ -30,7 +30,7 @@ use crate::streams::{KeepAlive, PingTimes, ServedBody};
 
 /// Bytes that a client may send on a stream, and on all of a connection, before somebody reads them.
 const CLIENT_WINDOW_BYTES: u32 = 1024 * 1024;
-/// The same for a stream of a proxy with an identity. Its connection carries requests of many clients, and has room for what
+/// The same for a stream of a proxy with an identity, or that its listener names. Its connection carries requests of many clients, and has room for what
 /// all of its streams may send: otherwise a few uploads that nobody reads would stop all others.
 const PROXY_STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The longest frame that a client may send.
@@ -40,7 +40,7 @@ const SEND_BUFFER_BYTES: usize = 400 * 1024;
 /// Streams that clients reset before they were accepted, and those that we reset because of what clients sent.
 const PENDING_RESETS_MAX: usize = 20;
 const ERROR_RESETS_MAX: usize = 1024;
-/// The same for a proxy with an identity: clients that leave are many, and each would otherwise end the responses of all
+/// The same for such a proxy: clients that leave are many, and each would otherwise end the responses of all
 /// others on its connection.
 const PROXY_PENDING_RESETS_MAX: usize = 10_000;
 const PROXY_ERROR_RESETS_MAX: usize = 100_000;
@@ -112,7 +112,7 @@ struct PeerLimits {
 impl PeerLimits {
     fn of(info: &ConnectionInfo, limits: &ServeLimits) -> Self {
         let proved = info.identity.as_ref().is_some_and(|identity| identity.spiffe_id.is_some());
-        if !proved {
+        if !proved && !limits.many_clients {
             return Self {
                 stream: CLIENT_WINDOW_BYTES,
                 connection: CLIENT_WINDOW_BYTES,

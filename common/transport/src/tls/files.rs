@@ -7,6 +7,9 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::TlsError;
 
+/// The longest file that is read: those with all authorities of a system have a few hundred kilobytes.
+const MAX_BYTES: u64 = 4 << 20;
+
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     certificates_of(path, &read(path)?)
 }
@@ -38,5 +41,6 @@ pub(super) fn pair(certificate: &Path, key: &Path, source: rustls::Error) -> Tls
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read { path: path.to_owned(), source })
+    tamis_private::read_regular(path, MAX_BYTES)
+        .map_err(|source| TlsError::Read { path: path.to_owned(), source })
 }

@@ -227,6 +227,48 @@ fn errors_name_the_file() {
 }
 
 #[test]
+fn what_is_no_file_or_has_no_end_is_read_for_no_field() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let shop = shop();
+    let path = |name: &str| shop.path(name);
+    mknodat(CWD, path("pipe"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(path("socket")).unwrap();
+    std::fs::create_dir(path("folder")).unwrap();
+    std::fs::File::create(path("huge")).unwrap().set_len(1 << 40).unwrap();
+    std::os::unix::fs::symlink("/dev/zero", path("zero")).unwrap();
+    let (server, key, ca) = (path("server.pem"), path("server.key"), path("ca.pem"));
+    let server_tls = |certificate: &Path, key: &Path, ca: &Path| {
+        ServerTls::from_files(certificate, key, Some(ca)).map(drop)
+    };
+    let client_tls = |certificate: &Path, key: &Path, ca: &Path| {
+        let own = Some(OwnCertificate { certificate, key });
+        ClientTls::from_files(own, ca, None, "localhost").map(drop)
+    };
+    type Reader<'a> = &'a dyn Fn(&Path) -> Result<(), TlsError>;
+    let fields: [(&str, Reader<'_>); 7] = [
+        ("a server's certificate", &|file| server_tls(file, &key, &ca)),
+        ("a server's key", &|file| server_tls(&server, file, &ca)),
+        ("the authorities of clients", &|file| server_tls(&server, &key, file)),
+        ("a client's certificate", &|file| client_tls(file, &key, &ca)),
+        ("a client's key", &|file| client_tls(&server, file, &ca)),
+        ("the authorities of servers", &|file| client_tls(&server, &key, file)),
+        ("what is told of a certificate", &|file| CertificateFacts::read(file).map(drop)),
+    ];
+    for (field, read) in fields {
+        for (name, why) in [
+            ("pipe", "it is a pipe, not a file"),
+            ("socket", "it is a socket, not a file"),
+            ("folder", "it is a folder, not a file"),
+            ("zero", "it is a device, not a file"),
+            ("huge", "it is longer than"),
+        ] {
+            let said = crate::causes(&read(&path(name)).unwrap_err());
+            assert!(said.contains(why) && said.contains(name), "{field}: {said}");
+        }
+    }
+}
+
+#[test]
 fn a_certificate_that_does_not_work_is_refused_before_it_is_put_into_use() {
     let (shop, stranger) = (shop(), shop());
     let (ca, other) = (shop.path("ca.pem"), stranger.path("ca.pem"));

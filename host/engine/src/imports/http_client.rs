@@ -49,7 +49,8 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wa
                         keep(store.data(), key, &answer);
                         answer.map(incoming).map_err(failure)
                     }
-                    Err(failure) => Err(failure),
+                    // Nothing was waited for, and nothing bounds how often a guest asks for what it may not have.
+                    Err(failure) => return Ok((Err(failure),)),
                 };
                 let host = store.data_mut();
                 host.waited = host.waited.saturating_add(clock.since(since));

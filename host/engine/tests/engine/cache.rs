@@ -237,6 +237,55 @@ fn processes_that_start_at_once_have_one_key_and_never_a_half_one() {
 }
 
 #[test]
+fn no_lock_that_another_user_can_take_makes_a_start_wait() {
+    must_be_root();
+    // As a stranger holds them, who needs to read no more than the name: this test waits for ever where one counts.
+    let held = |path: &Path| {
+        let file = fs::File::open(path).unwrap();
+        file.lock().unwrap();
+        file
+    };
+    type Preparation = fn(&Place);
+    let rows: [(&str, Preparation); 4] = [
+        ("a first start", |_| {}),
+        ("a key", |place| drop(place.open().unwrap())),
+        ("a key nobody finished", |place| {
+            drop(place.open().unwrap());
+            fs::write(place.key(), b"half").unwrap();
+        }),
+        ("a lock of that name", |place| fs::write(place.state.join("lock"), "").unwrap()),
+    ];
+    for (what, prepare) in rows {
+        let place = Place::new();
+        for folder in [&place.code, &place.state] {
+            fs::create_dir_all(folder).unwrap();
+            set_mode(folder, 0o755);
+        }
+        prepare(&place);
+        let open_to_all = [&place.code, &place.state].map(|path| held(path));
+        let inside = fs::read_dir(&place.state).unwrap().map(|entry| entry.unwrap().path());
+        let inside: Vec<_> =
+            inside.filter(|path| mode(path) & 0o077 != 0).map(|path| held(&path)).collect();
+        assert!(was_cached(&place.open().unwrap()) || was_cached(&place.open().unwrap()), "{what}");
+        drop((open_to_all, inside));
+        let key = place.state.join("compiled-code.key");
+        assert_eq!(mode(&key), 0o600, "{what}: nobody else can open it");
+    }
+}
+
+#[test]
+fn a_key_that_is_being_mended_is_waited_for_with_a_bound() {
+    let place = Place::filled();
+    fs::write(place.key(), b"half").unwrap();
+    // Another process of this user, which stands still.
+    let stopped = fs::File::open(place.key()).unwrap();
+    stopped.lock().unwrap();
+    assert!(refusal(&place).contains("compiled-code.key"));
+    drop(stopped);
+    assert!(place.open().is_ok());
+}
+
+#[test]
 fn threads_that_write_the_same_code_at_once_leave_it_whole() {
     let place = Place::new();
     let cache = place.open().unwrap();

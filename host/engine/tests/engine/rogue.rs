@@ -454,6 +454,38 @@ async fn a_request_reaches_the_host_that_was_granted_and_by_no_spelling_another(
     assert!(!text.contains("was sent"), "{text}");
 }
 
+/// What waits gets its time again after each response. What is refused waits for nothing, and there is no end of it.
+#[tokio::test]
+async fn a_guest_that_asks_for_what_it_may_not_send_has_the_time_of_one_call() {
+    for does in ["send-what-is-denied", "send-what-is-malformed", "send-for-ever"] {
+        for per_minute in [0, 3, 1_000] {
+            let mut given = given();
+            given.fetch = Some(Arc::new(Ready));
+            given.grant.imports.http_client = Some(HttpClientGrant {
+                hosts: vec!["idp.example".into()],
+                during_requests: true,
+                per_minute,
+                ..Default::default()
+            });
+            for hook in ["on-request", "on-tick"] {
+                let filter = made(&given, hook, does).unwrap();
+                let mut instance = filter.instantiate().unwrap();
+                let seen = view(filter.reads(), 1, "/a");
+                let fault = match hook {
+                    "on-request" => instance.on_request_async(&seen).await.unwrap_err(),
+                    // The first tick is the self-test's.
+                    _ => match instance.on_tick().await {
+                        Ok(_) => instance.on_tick().await.unwrap_err(),
+                        Err(fault) => fault,
+                    },
+                };
+                let is_over = matches!(fault, CallFault::Deadline { .. });
+                assert!(is_over, "{hook} {does} {per_minute}: {fault}");
+            }
+        }
+    }
+}
+
 #[test]
 fn calls_that_wait_take_no_more_than_their_part_of_what_all_share() {
     let given = given();

@@ -150,6 +150,27 @@ fn a_chain_is_written_as_the_other_field_too() {
 }
 
 #[test]
+fn only_an_address_that_is_named_is_that_of_a_proxy() {
+    let named = |trusted: Option<&[&str]>, hops, peer: &str| {
+        let trusted = trusted.map(|all| all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>());
+        let proxies = TrustedProxies::new(ForwardedField::Forwarded, trusted.as_deref(), hops);
+        proxies.unwrap().names(peer.parse().unwrap())
+    };
+    for (trusted, hops, peer, is_named) in [
+        (Some(&["10.0.0.7", "2001:db8::/64"][..]), None, "10.0.0.7", true),
+        (Some(&["10.0.0.7", "2001:db8::/64"]), Some(2), "2001:db8::9", true),
+        (Some(&["10.0.0.7"]), None, "::ffff:10.0.0.7", true),
+        (Some(&["10.0.0.7"]), Some(1), "10.0.0.8", false),
+        // Whoever connects may be a client.
+        (None, Some(1), "10.0.0.7", false),
+        (None, None, "10.0.0.7", false),
+        (Some(&[]), None, "10.0.0.7", false),
+    ] {
+        assert_eq!(named(trusted, hops, peer), is_named, "{trusted:?} {hops:?} {peer}");
+    }
+}
+
+#[test]
 fn only_a_trusted_peer_is_believed_and_only_its_field() {
     let trusted = proxies(ForwardedField::XForwardedFor, &["10.0.0.0/24", "192.0.2.7"], None);
     let said = headers(ForwardedField::XForwardedFor, &["198.51.100.1"]);

@@ -3,7 +3,6 @@
 //! A guard in such a file guards nothing, so it is named. It is not read: a folder has other JSON too, and a copy with
 //! another ending is one that somebody took out of force.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -16,12 +15,10 @@ pub(crate) const WAY_OUT: &str = "it looks like a document and is not read: end 
 
 /// Whether a file begins as a document does. One that cannot be read does not.
 pub(super) fn looks_like_document(path: &Path) -> bool {
-    // A pipe would keep the reader waiting.
-    if !path.metadata().is_ok_and(|found| found.is_file()) {
-        return false;
-    }
     let mut head = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
+    // A pipe would keep the reader waiting.
+    let read = tamis_private::open_regular(path)
+        .and_then(|file| file.take(HEAD_BYTES).read_to_end(&mut head));
     read.is_ok() && !head.contains(&0) && begins_as_document(&String::from_utf8_lossy(&head))
 }
 

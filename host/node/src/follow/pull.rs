@@ -9,6 +9,7 @@ use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::SendRequest;
 use tamis_exchange::ChannelBody;
+use tamis_private::read_regular;
 use tamis_resources::MAX_COMPONENT_BYTES;
 use tamis_trust::{Digest, Manifest};
 use tokio::time::timeout_at;
@@ -55,7 +56,7 @@ pub(crate) async fn components(
 }
 
 fn manifest_holds(path: &Path, manifest: &Manifest) -> bool {
-    fs::read(path).is_ok_and(|bytes| manifest.check(&bytes).is_ok())
+    read_regular(path, MAX_COMPONENT_BYTES).is_ok_and(|bytes| manifest.check(&bytes).is_ok())
 }
 
 async fn fetch(

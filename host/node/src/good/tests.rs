@@ -473,3 +473,54 @@ fn a_guard_that_moves_into_a_part_that_cannot_be_read_stays_wherever_it_was() {
     write(&folder, "app.yaml", &service("app"));
     assert!(!guarded(), "it is gone");
 }
+
+#[test]
+fn a_file_that_lost_its_documents_guards_what_it_guarded_until_it_is_removed() {
+    // What is left of the file, and whether a proxy that never saw it whole starts.
+    for (what, left, starts) in [
+        ("nothing, as on a full disk", "", false),
+        ("blanks", " \n\t\r\n", false),
+        ("a mark of the encoding", "\u{feff}\n", false),
+        ("a comment", "# guards the admin pages\n", true),
+        ("the beginning of a document", "---\n", true),
+        ("comments between documents", "# one\n---\n# two\n", true),
+    ] {
+        let (place, _) = folder();
+        write(&place, "guard.yaml", GUARD);
+        let (node, _) = start(place.path()).unwrap();
+        assert_eq!(closed(&node), ["test/guard"], "{what}");
+        write(&place, "guard.yaml", left);
+        for _ in 0..2 {
+            let reload = node.reload();
+            assert_eq!(closed(&node), ["test/guard"], "{what}");
+            let told = format!("{reload:?}");
+            assert!(told.contains("guard.yaml") && told.contains("remove"), "{what}: {told}");
+        }
+        node.shutdown(std::time::Duration::ZERO);
+        let (node, _) = start(place.path()).unwrap();
+        assert_eq!(closed(&node), ["test/guard"], "{what}, at a cold start");
+        // Written again with less is what somebody wants, and so is a file that is gone.
+        write(&place, "guard.yaml", &service("other"));
+        node.reload();
+        assert_eq!(closed(&node), [""; 0], "{what}");
+        write(&place, "guard.yaml", GUARD);
+        node.reload();
+        write(&place, "guard.yaml", left);
+        node.reload();
+        assert_eq!(closed(&node), ["test/guard"], "{what}");
+        fs::remove_file(place.path().join("guard.yaml")).unwrap();
+        node.reload();
+        assert_eq!(closed(&node), [""; 0], "{what}");
+        node.shutdown(std::time::Duration::ZERO);
+        // Nobody knows what it had.
+        let (fresh, _) = folder();
+        write(&fresh, "guard.yaml", left);
+        match start(fresh.path()) {
+            Err(NodeError::Unready { files, .. }) => {
+                assert!(!starts, "{what}");
+                assert_eq!(files, ["guard.yaml"], "{what}");
+            }
+            started => assert!(started.is_ok() && starts, "{what}"),
+        }
+    }
+}

@@ -1,7 +1,6 @@
 //! Chooses the bundles that count from a file that anybody may have written to, within bounds of time and size.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
@@ -65,13 +64,11 @@ impl<'a> BundleChoice<'a> {
     /// Reads a file of bundles, as far as its bytes are not too many for all files together. A file that is not there has
     /// none.
     pub(super) fn read(&mut self, path: &Path, places: Places) -> std::io::Result<()> {
-        match std::fs::metadata(path) {
-            Ok(about) if about.is_file() => {}
-            Ok(_) => return Err(std::io::Error::other("this is not a file")),
+        let file = match tamis_private::open_regular(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
-        }
-        let mut reader = BufReader::new(File::open(path)?.take(self.unread));
+            opened => opened?,
+        };
+        let mut reader = BufReader::new(file.take(self.unread));
         let (mut line, mut at) = (OpenLine::default(), 0);
         loop {
             let buffer = reader.fill_buf()?;

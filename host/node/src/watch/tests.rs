@@ -133,3 +133,45 @@ fn what_does_not_matter_is_not_told_and_the_start_is() {
     std::fs::write(folder.path().join("b"), "b").unwrap();
     assert!(told.recv_timeout(LONG).unwrap(), "a change that does not matter was told");
 }
+
+/// Whoever writes a file again truncates it first, and may write slowly.
+#[test]
+fn a_file_is_read_when_it_is_closed_and_not_while_it_is_half_written() {
+    use std::io::Write as _;
+    let (folder, _) = folder();
+    let path = folder.path().join("app.yaml");
+    std::fs::write(&path, service("app")).unwrap();
+    let node = node(folder.path());
+    let (_watch, told) = watched(folder.path(), &node);
+    // The watch has begun once it tells of this.
+    std::fs::write(folder.path().join("first.yaml"), service("first")).unwrap();
+    told.recv_timeout(LONG).unwrap();
+    while told.recv_timeout(QUIET * 10).is_ok() {}
+    // The beginning is a document with a problem, and the whole has none.
+    let mut file = std::fs::File::create(&path).unwrap();
+    file.write_all(b"kind: [\n").unwrap();
+    file.flush().unwrap();
+    std::fs::write(folder.path().join("whole.yaml"), service("whole")).unwrap();
+    // Much longer than it takes to notice a change that is complete.
+    while let Ok(reload) = told.recv_timeout(QUIET * 20) {
+        assert!(reload.problems.is_empty(), "{reload:?}");
+    }
+    file.set_len(0).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    file.write_all(service("app").as_bytes()).unwrap();
+    drop(file);
+    let reload = told.recv_timeout(LONG).unwrap();
+    assert!(reload.problems.is_empty(), "{reload:?}");
+}
+
+#[test]
+fn a_file_that_is_kept_open_is_waited_for_with_a_bound() {
+    use std::io::Write as _;
+    let (folder, _) = folder();
+    let node = node(folder.path());
+    let (_watch, told) = watched(folder.path(), &node);
+    let mut file = std::fs::File::create(folder.path().join("bad.yaml")).unwrap();
+    file.write_all(b"kind: [\n").unwrap();
+    while told.recv_timeout(LONG).unwrap().problems.is_empty() {}
+    drop(file);
+}

@@ -7,7 +7,11 @@ use crate::status::Status;
 use crate::{AdminAccess, Proxy, ProxyOptions};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
+use std::fs;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::PermissionsExt as _;
 use tamis_resources::plan::TrafficDirection;
+use tokio::net::UnixStream;
 
 const TOKEN: &str = "a-token-of-this-test";
 
@@ -410,5 +414,5 @@ fn a_unix_socket_is_for_the_user_of_the_proxy_alone() {
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let (ours, _other) = UnixStream::pair().unwrap();
-    assert!(is_operator(&ours));
+    assert!(is_own_user(&ours));
 }

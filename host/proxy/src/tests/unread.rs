@@ -3,13 +3,21 @@
 use super::limits::RecordBuffer;
 use super::live::LiveProxy;
 use super::*;
+use crate::response_body::ResponseBody;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tamis_ambient::{Clock, Random};
+use tamis_exchange::Body;
 use tamis_observe::{AccessLog, Recorder};
-use tamis_upstream::ServiceSettings;
+use tamis_transport::{Address, ServedBody as _};
+use tamis_upstream::{
+    EndpointConfig, EndpointTarget, Pick, Protocol, ServiceConfig, ServiceSettings, ServiceTable,
+    Upstreams,
+};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 /// More than all buffers between an upstream and a client hold.
@@ -48,6 +56,62 @@ fn begins(stream: &mut TcpStream) -> String {
     let mut octets = [0; 256];
     let length = stream.read(&mut octets).unwrap();
     String::from_utf8_lossy(&octets[..length]).into_owned()
+}
+
+/// A response of an endpoint that speaks this protocol, of which this client takes nothing.
+async fn untaken(worker: &TestWorker, protocol: Protocol, client: &str) -> Pin<Box<ResponseBody>> {
+    let upstreams = Upstreams::new(ServiceTable::new(Clock::system(), Random::system()));
+    let address: Address = "127.0.0.1:9".parse().unwrap();
+    let endpoint = EndpointConfig {
+        target: EndpointTarget::Address(address),
+        weight: 1,
+        tls: None,
+        tls_key: String::new(),
+    };
+    let service = ServiceConfig {
+        name: "test/app:80".into(),
+        protocol,
+        endpoints: vec![endpoint],
+        settings: ServiceSettings::default(),
+    };
+    let upstream = upstreams.apply(&Arc::new(vec![service])).remove(0);
+    let Ok(Pick::Attempt(attempt)) = upstream.pick(&[], None).await else { panic!("no attempt") };
+    let mut state = worker.exchange("/");
+    state.exchange.attributes.set("source.address", client.to_owned());
+    state.hold(attempt);
+    Box::pin(ResponseBody::new(Body::Empty.into(), state))
+}
+
+#[test]
+fn what_an_upstream_sends_over_http2_and_nobody_takes_counts_as_its_clients_share_of_bodies() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        // Four windows of a stream, with what there is to keep of each.
+        let worker = worker(Vec::new(), ChainLayout::default()).with_bodies(4 * 280 * 1024);
+        let waits = |response: &mut Pin<Box<ResponseBody>>, seconds| {
+            response.as_mut().may_wait(Duration::from_secs(seconds))
+        };
+        let of = async |client: &str| untaken(&worker, Protocol::Http2, client).await;
+        let [mut one, mut two, mut three] =
+            [of("192.0.2.1").await, of("192.0.2.1").await, of("192.0.2.1").await];
+        assert!(waits(&mut one, 1) && waits(&mut two, 1));
+        assert!(!waits(&mut three, 1), "one client has half of all, and leaves as much to others");
+        // A look at a response that waits takes its share once.
+        assert!(waits(&mut one, 2) && waits(&mut two, 59));
+        let mut other = of("192.0.2.2").await;
+        assert!(waits(&mut other, 1), "another client has its own share");
+        assert!(!waits(&mut of("192.0.2.2").await, 1));
+        // The sockets hold what comes over HTTP/1.
+        for _ in 0..8 {
+            let mut response = untaken(&worker, Protocol::Http1, "192.0.2.1").await;
+            assert!(waits(&mut response, 1));
+        }
+        drop(one);
+        assert!(!waits(&mut two, 60), "it had as long as anybody");
+        drop((two, other));
+        let [mut one, mut two] = [of("192.0.2.1").await, of("192.0.2.1").await];
+        assert!(waits(&mut one, 1) && waits(&mut two, 1), "what ended gave its share back");
+    });
 }
 
 #[test]

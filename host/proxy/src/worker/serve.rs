@@ -272,6 +272,7 @@ impl Worker {
         };
         let connection = Rc::new(connection);
         let mut limits = self.shared.limits.clone();
+        limits.many_clients = self.is_named_proxy(name, &info);
         if !self.shows_reasons(name) {
             limits.gate.reasons = GateReasons::Hide;
         }
@@ -353,6 +354,13 @@ impl Worker {
             }
         }
         Admission::Serve(judged)
+    }
+
+    /// Whether a connection comes from a proxy whose address that listener names: many clients share it.
+    fn is_named_proxy(&self, name: &str, info: &ConnectionInfo) -> bool {
+        let state = self.state();
+        let proxies = state.listener(name).and_then(|(it, _)| it.rules.trusted_proxies.as_ref());
+        proxies.zip(info.sender).is_some_and(|(proxies, sender)| proxies.names(sender.ip()))
     }
 
     /// Whether clients of that listener see why they were refused.

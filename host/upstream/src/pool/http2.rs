@@ -71,8 +71,9 @@ const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 const GIVEN_UP_KEPT: usize = 10_000;
 /// Time for which late frames of such a stream are expected.
 const GIVEN_UP_EXPECTED: Duration = Duration::from_secs(10);
-/// Streams that clients gave up on a connection before it takes no new ones and ends with those that it has. What is on
-/// its way for them may come late, and each late frame counts towards [`ERROR_RESETS_MAX`]: at most 17 frames of the
+/// Streams that clients gave up on a connection before it takes no new ones where there may be another connection, and ends with
+/// those that it has. It keeps its place until then; where all places are taken it goes on, as otherwise a few long responses on
+/// such connections would keep everybody from the endpoint. What is on its way for them may come late, and each late frame counts towards [`ERROR_RESETS_MAX`]: at most 17 frames of the
 /// usual size for a window of [`STREAM_WINDOW_BYTES`]. So no client that gives up downloads ends those of others.
 const GIVEN_UP_MAX: u32 = 4_096;
 /// Streams that we reset because of what the peer sent, before the connection ends.
@@ -99,9 +100,18 @@ impl Connection {
         self.streams.open.get() < self.streams.allowed.get().min(STREAMS_MAX)
     }
 
-    /// Whether it takes no more streams: the peer allows none, for it is about to go, or too many were given up.
+    /// Whether it takes no more streams: the peer allows none, for it is about to go.
     fn is_closing(&self) -> bool {
-        self.streams.allowed.get() == 0 || self.streams.given_up.get() >= GIVEN_UP_MAX
+        self.streams.allowed.get() == 0
+    }
+
+    /// Whether so many were given up on it that another takes its place, as soon as there may be another.
+    fn is_worn(&self) -> bool {
+        self.streams.given_up.get() >= GIVEN_UP_MAX
+    }
+
+    fn is_idle(&self) -> bool {
+        self.streams.open.get() == 0
     }
 
     fn take(&self) -> (SendRequest<Bytes>, Stream) {
@@ -248,6 +258,11 @@ async fn connect_or_wait(pool: &Pool) -> Result<(SendRequest<Bytes>, Stream, boo
                     },
                 );
             }
+            if (waiting.is_some() || pool.streams.is_empty())
+                && let Some((sender, stream)) = find_worn(pool)
+            {
+                return Ok((sender, stream, false));
+            }
         }
         if waiting.is_none() {
             waiting = Some((WaitingRequest::enter(pool)?, pool.state.queue.enter()));
@@ -349,8 +364,18 @@ async fn drive<IO: AsyncRead + AsyncWrite + Unpin>(
 fn find(pool: &Pool) -> Option<(SendRequest<Bytes>, Stream)> {
     let mut shared = pool.shared.borrow_mut();
     // Requests on one that is closing go on.
-    shared.retain_mut(|one| !one.is_closed() && !one.is_closing());
-    shared.iter().find(|one| one.has_room()).map(Connection::take)
+    shared.retain_mut(|one| {
+        let is_worn_out = one.is_worn() && one.is_idle();
+        !one.is_closed() && !one.is_closing() && !is_worn_out
+    });
+    shared.iter().find(|one| one.has_room() && !one.is_worn()).map(Connection::take)
+}
+
+/// The least worn connection with room: for those who find no other and may open none.
+fn find_worn(pool: &Pool) -> Option<(SendRequest<Bytes>, Stream)> {
+    let shared = pool.shared.borrow();
+    let worn = shared.iter().filter(|one| one.has_room() && one.is_worn());
+    worn.min_by_key(|one| one.streams.given_up.get()).map(Connection::take)
 }
 
 /// What an error of a stream or its connection means for another attempt (RFC 9113 §8.7). A stream that the

@@ -209,6 +209,33 @@ async fn downloads_that_clients_give_up_end_no_other_on_their_connection() {
 }
 
 #[tokio::test]
+async fn downloads_that_clients_give_up_keep_nobody_from_an_endpoint_without_another_place() {
+    on_worker(async {
+        let released = Rc::new(tokio::sync::Notify::new());
+        let (target, seen) = downloads(Rc::clone(&released)).await;
+        let mut config = config(Protocol::Http2, [target]);
+        config.settings.max_connections = 1;
+        let (_worker, upstream) = worker(config);
+        let mut attempt = attempt(&upstream).await;
+        let slow = attempt.send(get("/slow"), false, || None).await.unwrap();
+        for _ in 0..5_000 {
+            let mut given_up = super::attempt(&upstream).await;
+            drop(given_up.send(get("/large"), false, || None).await.unwrap());
+        }
+        // The long response holds the only place, and others are served beside it.
+        assert_eq!(seen.connections.get(), 1);
+        released.notify_one();
+        assert_eq!(text(slow).await, "begun and ended");
+        drop(attempt);
+        // Nothing is on it any more: another takes its place.
+        let mut after = super::attempt(&upstream).await;
+        drop(after.send(get("/large"), false, || None).await.unwrap());
+        assert_eq!(seen.connections.get(), 2);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_connection_that_breaks_is_a_reset_of_its_streams() {
     on_worker(async {
         let (target, _) = frames(|_, mut connection| async move {

@@ -223,6 +223,25 @@ fn keys_are_for_their_owner_and_a_broken_file_is_named_and_never_replaced() {
         assert_eq!(std::fs::read(path(name)).unwrap(), b"rubbish");
         std::fs::write(path(name), good).unwrap();
     }
+    // What is no file, and one without an end.
+    for name in ["root.pem", "intermediate.pem"] {
+        let good = std::fs::read(path(name)).unwrap();
+        for (planted, why) in [("/dev/zero", "a device"), ("/", "a folder")] {
+            std::fs::remove_file(path(name)).unwrap();
+            std::os::unix::fs::symlink(planted, path(name)).unwrap();
+            let Some(AuthorityError::File { source, .. }) = open(&folder).err() else {
+                panic!("{name}: {planted}");
+            };
+            assert!(source.to_string().contains(why), "{name}: {source}");
+        }
+        std::fs::remove_file(path(name)).unwrap();
+        std::fs::File::create(path(name)).unwrap().set_len(1 << 40).unwrap();
+        let Some(AuthorityError::File { source, .. }) = open(&folder).err() else {
+            panic!("{name}");
+        };
+        assert!(source.to_string().contains("longer than"), "{name}: {source}");
+        std::fs::write(path(name), good).unwrap();
+    }
     // Another trust domain.
     let other = "bank.example".parse().unwrap();
     let error = CertificateAuthority::open(folder.path(), &other, Random::system(), now());

@@ -12,7 +12,8 @@ fn used(token: &JoinToken) -> JoinRecord {
 
 fn created(ledger: &mut JoinLedger, seed: u64, expires: u64) -> JoinToken {
     let token = JoinToken::generate(Random::seeded(seed)).unwrap();
-    let record = JoinRecord::Created { token: token.hash(), node: NODE.to_owned(), expires };
+    let record =
+        JoinRecord::Created { token: token.hash(), node: NODE.to_owned(), expires, maker: None };
     ledger.apply(&record, 100);
     token
 }
@@ -114,7 +115,12 @@ fn a_token_is_read_by_the_letter_and_never_shown_by_accident() {
 fn a_record_survives_the_journal_and_contains_no_token() {
     let token = JoinToken::generate(Random::seeded(1)).unwrap();
     let records = [
-        JoinRecord::Created { token: token.hash(), node: NODE.to_owned(), expires: 200 },
+        JoinRecord::Created {
+            token: token.hash(),
+            node: NODE.to_owned(),
+            expires: 200,
+            maker: None,
+        },
         used(&token),
         JoinRecord::Used { token: token.hash(), key: None },
         JoinRecord::Withdrawn { node: NODE.to_owned() },
@@ -134,9 +140,12 @@ fn a_token_is_forgotten_a_month_after_it_expired() {
     for (second, known) in [(200 + KNOWN, 2), (201 + KNOWN, 1)] {
         let (node, expires) = (NODE.to_owned(), second + 10);
         let token = fresh.hash();
-        ledger.apply(&JoinRecord::Created { token, node, expires }, second);
+        ledger.apply(&JoinRecord::Created { token, node, expires, maker: None }, second);
         let third = JoinToken::generate(Random::seeded(second)).unwrap().hash();
-        ledger.apply(&JoinRecord::Created { token: third, node: NODE.to_owned(), expires }, second);
+        ledger.apply(
+            &JoinRecord::Created { token: third, node: NODE.to_owned(), expires, maker: None },
+            second,
+        );
         let there = ledger.tokens().filter(|(hash, _)| [old.hash(), fresh.hash()].contains(hash));
         assert_eq!(there.count(), known, "{second}");
     }

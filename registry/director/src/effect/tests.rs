@@ -5,7 +5,7 @@ use super::*;
 use crate::fixture::{
     JWT, ROUTE, World, applied, document, entry, guard_of, pinned, removed, service, unpinned,
 };
-use crate::record::{ApplyRecord, RecordBody};
+use crate::record::{ApplyRecord, PinRecord, RecordBody};
 
 fn diff(world: &mut World, change: impl Into<RecordBody>) -> ChangeEffect {
     let change = change_of(change.into()).unwrap();
@@ -30,6 +30,31 @@ fn slots_of(diff: &ChangeEffect) -> Vec<(&str, &str, usize, String)> {
     };
     let rows = diff.slots.iter();
     rows.map(|one| (one.service.as_str(), one.slot.as_str(), one.nodes.len(), row(one))).collect()
+}
+
+/// Where a rollout ends, its services have one effect together, which is that of each of them.
+#[test]
+fn many_pins_have_the_effect_of_each_of_them_and_one_that_cannot_be_made_has_none() {
+    let mut world = World::mesh();
+    let pin = |service: &str| pinned(service, JWT, "1.1.0");
+    let [a, b] = ["shop/a", "shop/b"].map(pin);
+    let alone =
+        |world: &World, pin: &PinRecord| effect(&world.state, &Change::Pin(pin.clone())).unwrap();
+    let (of_a, of_b) = (alone(&world, &a), alone(&world, &b));
+    let wrong = PinRecord { service: "no name".to_owned(), ..a.clone() };
+    assert!(effect(&world.state, &Change::Pin(wrong.clone())).is_err());
+    let both = world.plans.effect_of_pins(&world.state, &[a, wrong, b]);
+    let slots = |all: &[&ChangeEffect]| {
+        let mut slots: Vec<_> =
+            all.iter().flat_map(|one| &one.slots).map(|one| format!("{one:?}")).collect();
+        slots.sort();
+        slots
+    };
+    assert!(!of_a.slots.is_empty() && !of_b.slots.is_empty());
+    assert_eq!(slots(&[&both]), slots(&[&of_a, &of_b]));
+    let touched: BTreeSet<String> = of_a.touched.union(&of_b.touched).cloned().collect();
+    assert_eq!(both.touched, touched);
+    assert!(world.plans.effect_of_pins(&world.state, &[]).is_empty());
 }
 
 #[test]

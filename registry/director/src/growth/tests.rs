@@ -2,7 +2,8 @@ use serde_json::{Value, json};
 use tamis_trust::PrivateKey;
 
 use crate::fixture::{World, applied, document, removed};
-use crate::record::DocumentRecord;
+use crate::record::{ApplyRecord, DocumentRecord};
+use crate::state::State;
 
 fn grant(spec: &Value) -> DocumentRecord {
     let mut spec = spec.clone();
@@ -222,20 +223,150 @@ fn a_trust_policy_of_a_tenant_decides_nothing_and_asks_for_agreement_when_it_ask
 }
 
 #[test]
-fn a_star_of_what_may_be_written_covers_no_name_beside_it_or_in_its_place() {
-    for (before, after, grows) in [
-        (json!(["*"]), json!(["*", "x-forwarded-for"]), true),
-        (json!(["*"]), json!(["via"]), true),
-        (json!(["*"]), json!(["*", ":path"]), true),
-        (json!(["*", "via"]), json!(["*"]), false),
-        (json!(["a", "b"]), json!(["b"]), false),
+fn a_grant_that_gave_way_to_another_is_no_measure_whichever_namespace_it_was_in() {
+    let (wide, narrow) = (json!({ "imports": { "log": {}, "crypto": {} } }), json!({}));
+    let grant = |space: &str, spec: &Value| {
+        let mut spec = spec.clone();
+        spec["filter"] = json!("acme/x");
+        document("Grant", &format!("{space}/x"), &spec)
+    };
+    for (first, second, third) in [
+        ("security", "sec2", "sec2"),
+        ("security", "sec2", "security"),
+        ("security", "security", "sec2"),
+        ("sec2", "security", "security"),
     ] {
-        for side in ["request", "response"] {
-            let spec = |names: &Value| grant(&json!({ side: { "writeHeaders": names } }));
+        let spaces = ["security".to_owned(), "sec2".to_owned()];
+        let mut world = World { state: State::under(&spaces), ..World::guarded() };
+        world.append("ada", applied([grant(first, &wide)]));
+        // In one change, so that there is always one.
+        let mut replaced = applied([grant(second, &narrow)]);
+        if first != second {
+            replaced.removed = vec![format!("Grant/{first}/x")];
+        }
+        world.append("ada", replaced);
+        world.append("ada", removed(&format!("Grant/{second}/x")));
+        assert!(grown(&world, grant(third, &narrow)).is_empty(), "{first} {second} {third}");
+        let found = grown(&world, grant(third, &wide));
+        assert_eq!(found, ["imports.log", "imports.crypto"], "{first} {second} {third}");
+    }
+    // Two that were taken out together were in force together.
+    let spaces = ["security".to_owned(), "sec2".to_owned()];
+    let mut world = World { state: State::under(&spaces), ..World::guarded() };
+    world.append("ada", applied([grant("security", &wide), grant("sec2", &narrow)]));
+    let both = vec!["Grant/security/x".to_owned(), "Grant/sec2/x".to_owned()];
+    world.append("ada", ApplyRecord { removed: both, ..ApplyRecord::default() });
+    assert!(grown(&world, grant("sec2", &wide)).is_empty());
+}
+
+#[test]
+fn no_key_takes_the_name_by_which_a_grant_asks_for_another_without_agreement() {
+    let pem = || PrivateKey::generate().unwrap().public_key().to_pem();
+    let (one, two) = (pem(), pem());
+    let policy = |patterns: &[&str], keys: &[(&str, &String)]| {
+        let keys: Vec<Value> =
+            keys.iter().map(|(name, key)| json!({ "name": name, "publicKey": key })).collect();
+        let spec = json!({ "namespaces": patterns, "keys": keys, "threshold": 1 });
+        document("TrustPolicy", &format!("security/{}", patterns[0].len()), &spec)
+    };
+    let before = [("lead", &one), ("junior", &two)];
+    let asks = |name: &str| grant(&json!({ "signedBy": { "keys": [name] } }));
+    // Where the grant asks for `lead`: a later policy, and whether it is more.
+    let rows: [(&str, &[&str], &[(&str, &String)], bool); 8] = [
+        ("the same, in another order", &["*"], &[("junior", &two), ("lead", &one)], false),
+        ("names exchanged", &["*"], &[("lead", &two), ("junior", &one)], true),
+        (
+            "a name twice, as no policy may have it",
+            &["*"],
+            &[("lead", &one), ("lead", &two)],
+            false,
+        ),
+        ("the name alone", &["*"], &[("lead", &two)], true),
+        ("a name that nobody asks for", &["*"], &[("lead", &one), ("trainee", &two)], false),
+        ("a name gone", &["*"], &[("former", &one), ("junior", &two)], false),
+        ("a closer policy", &["acme/*"], &[("lead", &two), ("junior", &one)], true),
+        ("a closer policy with the same", &["acme/*"], &[("lead", &one), ("junior", &two)], false),
+    ];
+    for (what, patterns, keys, grows) in rows {
+        let mut world = World::guarded();
+        world.append("ada", applied([policy(&["*"], &before), asks("lead")]));
+        let found = grown(&world, policy(patterns, keys));
+        assert_eq!(!found.is_empty(), grows, "{what}: {found:?}");
+        // A grant that is away for a moment asks again when it is back.
+        world.append("ada", removed("Grant/security/x"));
+        let found = grown(&world, policy(patterns, keys));
+        assert_eq!(!found.is_empty(), grows, "{what}, without the grant: {found:?}");
+    }
+    // In two steps it is the second one.
+    let mut world = World::guarded();
+    world.append("ada", applied([policy(&["*"], &before), asks("lead")]));
+    world.append("ada", applied([policy(&["*"], &[("former", &one), ("junior", &two)])]));
+    let found = grown(&world, policy(&["*"], &[("former", &one), ("lead", &two)]));
+    assert_eq!(found, ["key lead, by which grants ask for another one"]);
+    // Nobody asked for any.
+    let mut world = World::guarded();
+    world.append("ada", applied([policy(&["*"], &before)]));
+    assert!(grown(&world, policy(&["*"], &[("lead", &two), ("junior", &one)])).is_empty());
+}
+
+#[test]
+fn a_star_covers_the_names_that_it_means_and_no_others() {
+    /// The lists of a view.
+    const ALL: [&str; 6] = [
+        "readHeaders",
+        "writeHeaders",
+        "readTrailers",
+        "writeTrailers",
+        "attributes",
+        "writeAttributes",
+    ];
+    const HEADERS: &[&str] = &["readHeaders", "writeHeaders"];
+    const WRITTEN: &[&str] = &["writeHeaders"];
+    const NAMES: &[&str] = &["readHeaders", "writeHeaders", "readTrailers", "writeTrailers"];
+    // Before, after, and the lists in which that is more.
+    for (before, after, grows) in [
+        (json!(["*"]), json!(["x-team"]), &[][..]),
+        (json!(["*"]), json!(["x-team", "x-user", "*"]), &[]),
+        (json!(["*"]), json!([]), &[]),
+        (json!(["*"]), json!(["*", "x-forwarded-for"]), WRITTEN),
+        (json!(["*"]), json!(["x-team", "via"]), WRITTEN),
+        // In any spelling of the host's names.
+        (json!(["*"]), json!(["Via"]), WRITTEN),
+        (json!(["*"]), json!(["x_forwarded_for"]), WRITTEN),
+        (json!(["*"]), json!(["X-Tamis-Peer"]), WRITTEN),
+        (json!(["*"]), json!(["*", ":path"]), HEADERS),
+        (json!(["*", "via"]), json!(["*"]), &[]),
+        (json!(["*", "via"]), json!(["VIA", "x-team"]), &[]),
+        (json!(["a", "b"]), json!(["b"]), &[]),
+        (json!(["a"]), json!(["*"]), &ALL),
+        // Headers and trailers have no case, and attributes have.
+        (json!(["x-team"]), json!(["X-Team"]), &["attributes", "writeAttributes"]),
+        (json!(["team"]), json!(["@team"]), NAMES),
+        // There are no stars behind a beginning: such a name is one name, which nothing has.
+        (json!(["*"]), json!(["x-team-*"]), &[]),
+        (json!(["*"]), json!(["x-forwarded-*"]), WRITTEN),
+        (json!(["x-team-*"]), json!(["x-team-a"]), &ALL),
+        (json!(["x-*"]), json!(["*"]), &ALL),
+        (json!(["**"]), json!(["x-team"]), &ALL),
+    ] {
+        for (side, field) in ["request", "response"].iter().flat_map(|s| ALL.map(|f| (s, f))) {
+            let spec = |names: &Value| grant(&json!({ *side: { field: names } }));
             let mut world = World::guarded();
             world.append("ada", applied([spec(&before)]));
             let found = grown(&world, spec(&after));
-            assert_eq!(!found.is_empty(), grows, "{before} {after}: {found:?}");
+            let grows = grows.contains(&field);
+            assert_eq!(!found.is_empty(), grows, "{side}.{field} {before} {after}: {found:?}");
         }
+    }
+}
+
+#[test]
+fn a_star_means_nothing_where_names_are_exact() {
+    for (capability, field) in [("http-client", "hosts"), ("secrets", "names")] {
+        let spec = |name: &str| grant(&json!({ "imports": { capability: { field: [name] } } }));
+        let mut world = World::guarded();
+        world.append("ada", applied([spec("*")]));
+        let wanted = format!("imports.{capability}.{field} shop.example");
+        assert_eq!(grown(&world, spec("shop.example")), [wanted], "{capability}.{field}");
     }
 }

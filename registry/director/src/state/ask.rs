@@ -10,7 +10,10 @@ use crate::documents::PastDocument;
 use crate::need::RequiredRight;
 use crate::record::{ProposalRecord, ReassignRecord, RolloutStartRecord, short};
 use crate::refused::{Refused, code};
-use crate::rollout::{Cohort, Event, Judgement, judge};
+use crate::rollout::{Cohort, Event, Judgement, MAX_SERVICES, judge};
+
+/// Services that a refusal names.
+const NAMED: usize = 3;
 
 impl State {
     /// The last revision applied; 0 before the first.
@@ -307,8 +310,18 @@ impl State {
     /// The record that starts a rollout.
     ///
     /// # Errors
-    /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or [`code::PIN_REVOKED`].
+    /// As [`State::may_start`].
     pub fn start(&self, rollout: Rollout, grown: Vec<String>) -> Result<RecordBody, Refused> {
+        self.may_start(&rollout)?;
+        Ok(RolloutStartRecord { rollout, grown }.into())
+    }
+
+    /// Whether a rollout may start here, as far as that takes no computation: it is asked before anything is computed for one.
+    ///
+    /// # Errors
+    /// [`code::ROLLOUT_NAME`], [`code::ROLLOUT_SERVICE`], [`code::ROLLOUT_BUSY`], [`code::ROLLOUT_FROM`] or
+    /// [`code::PIN_REVOKED`].
+    pub fn may_start(&self, rollout: &Rollout) -> Result<(), Refused> {
         let spec = rollout.spec();
         let refuse = |code: &'static str, rule: String, remedy: &str| {
             Err(Refused::new(code, rule, "the rules of rollouts", remedy))
@@ -317,7 +330,10 @@ impl State {
             let rule = format!("a rollout {} exists or existed already", spec.name);
             return refuse(code::ROLLOUT_NAME, rule, "choose another name");
         }
-        if let Some(other) = self.desired.overlapping(&rollout) {
+        if let Some((rule, remedy)) = self.unknown_services(&spec.services) {
+            return refuse(code::ROLLOUT_SERVICE, rule, remedy);
+        }
+        if let Some(other) = self.desired.overlapping(rollout) {
             let rule =
                 format!("rollout {} of {} is in progress", other.rollout.name(), spec.filter);
             return refuse(code::ROLLOUT_BUSY, rule, "wait until it ends, or end it");
@@ -335,7 +351,29 @@ impl State {
             let rule = format!("{} of {service} is not pinned to {}", spec.filter, spec.from);
             return refuse(code::ROLLOUT_FROM, rule, "name the digest that is pinned now");
         }
-        Ok(RolloutStartRecord { rollout, grown }.into())
+        Ok(())
+    }
+
+    /// What is wrong with the services that a rollout names, and the way out.
+    fn unknown_services(&self, services: &[String]) -> Option<(String, &'static str)> {
+        if services.len() > MAX_SERVICES {
+            let rule = format!("it names {} services, {MAX_SERVICES} at most", services.len());
+            let remedy = "write \"*\" to mean all that have `from` pinned, or start several, one after another";
+            return Some((rule, remedy));
+        }
+        let documents = &self.desired.documents.by_key;
+        let is_known = |service: &&String| {
+            let declares = |kind: &str| documents.contains_key(&format!("{kind}/{service}"));
+            *service == crate::pins::ALL || declares("Service") || declares("Gateway")
+        };
+        let unknown: Vec<&String> = services.iter().filter(|service| !is_known(service)).collect();
+        let named: Vec<String> = unknown.iter().take(NAMED).map(|one| short(one)).collect();
+        let rest = match unknown.len().saturating_sub(named.len()) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let rule = format!("no document declares {}{rest}", named.join(", "));
+        (!named.is_empty()).then_some((rule, "correct the names, or apply the services first"))
     }
 
     /// The record that moves a rollout, or ends it if `event` leads to an end.

@@ -7,12 +7,12 @@ use crate::change::Change;
 use crate::drift::drift;
 use crate::fixture::{
     Entry, JWT, ROUTE, START_MS, World, applied, checked, digest, document, entry, mangled, name,
-    pinned, report, rollout, service, unpinned,
+    pinned, removed, report, rollout, service, unpinned,
 };
 use crate::guard::{ChangeRequest, Consent, Guards, guard};
-use crate::record::FileRecord;
+use crate::record::{FileRecord, PinRecord};
 use crate::refused::code;
-use crate::rollout::Event;
+use crate::rollout::{Event, RolloutTerms};
 
 fn fold(entries: &[Entry]) -> State {
     let mut state = State::default();
@@ -327,6 +327,97 @@ fn a_rollout_that_is_done_is_the_pin_everywhere_it_was_at_work() {
     let pins: Vec<_> = pins.map(|pin| (pin.service.as_str(), pin.version.to_string())).collect();
     // Another digest than the one it started from is a person's decision, and stays.
     assert_eq!(pins, [("*", "1.1.0".to_owned()), ("shop/b", "0.9.0".to_owned())]);
+}
+
+#[test]
+fn a_pin_for_all_follows_what_ran_last_wherever_it_would_run() {
+    type Steps<'a> = &'a [(&'a str, Option<&'a str>)];
+    // Pins and, without a version, removals; then what a pin for all is compared with.
+    let rows: [(&str, Steps<'_>, &[&str]); 8] = [
+        ("nothing was pinned", &[], &[]),
+        ("a service has its own pin, and keeps it", &[("shop/a", Some("1.0.0"))], &[]),
+        (
+            "its pin was removed: it would follow",
+            &[("shop/a", Some("1.0.0")), ("shop/a", None)],
+            &["1.0.0"],
+        ),
+        (
+            "of several pins the last one ran",
+            &[("shop/a", Some("1.0.0")), ("shop/a", Some("0.9.0")), ("shop/a", None)],
+            &["0.9.0"],
+        ),
+        (
+            "each of those that would follow",
+            &[
+                ("shop/a", Some("1.0.0")),
+                ("shop/b", Some("1.1.0")),
+                ("shop/a", None),
+                ("shop/b", None),
+            ],
+            &["1.0.0", "1.1.0"],
+        ),
+        (
+            "one follows, and one keeps its own",
+            &[("shop/a", Some("1.0.0")), ("shop/b", Some("1.1.0")), ("shop/a", None)],
+            &["1.0.0"],
+        ),
+        (
+            "one that was pinned again keeps that",
+            &[("shop/a", Some("1.0.0")), ("shop/a", None), ("shop/a", Some("1.1.0"))],
+            &[],
+        ),
+        // What it followed ran last.
+        (
+            "it followed a pin for all, which was removed as well",
+            &[("*", Some("1.2.0")), ("shop/a", Some("1.0.0")), ("shop/a", None), ("*", None)],
+            &["1.2.0"],
+        ),
+    ];
+    for (what, steps, wanted) in rows {
+        let mut world = World::empty();
+        for (service, version) in steps {
+            match version {
+                Some(version) => {
+                    let pin = PinRecord { allow_older: true, ..pinned(service, ROUTE, version) };
+                    world.append("ada", pin);
+                }
+                None => world.append("ada", unpinned(service, ROUTE)),
+            }
+        }
+        let found = world.state.pinned_last_of_followers(&ROUTE.parse().unwrap());
+        let wanted = wanted.iter().map(|version| digest(ROUTE, version)).collect();
+        assert_eq!(found, wanted, "{what}");
+    }
+}
+
+#[test]
+fn a_rollout_of_services_that_there_are_not_is_refused_with_the_first_of_them() {
+    let mut world = World::mesh();
+    let refusal = |world: &World, services: Vec<String>| {
+        let spec = RolloutTerms { services, ..rollout("r", JWT, "1.0.0", "1.1.0") };
+        let refused = world.state.may_start(&checked(spec)).unwrap_err();
+        assert_eq!(refused.code, code::ROLLOUT_SERVICE);
+        refused.rule
+    };
+    let named = |count: usize| (0..count).map(|number| format!("shop/no{number}")).collect();
+    for (count, shown) in [
+        (1, "no document declares shop/no0"),
+        (3, "no document declares shop/no0, shop/no1, shop/no2"),
+        (4, "no document declares shop/no0, shop/no1, shop/no2 and 1 more"),
+        (256, "no document declares shop/no0, shop/no1, shop/no2 and 253 more"),
+        (257, "it names 257 services, 256 at most"),
+        (900, "it names 900 services, 256 at most"),
+    ] {
+        assert_eq!(refusal(&world, named(count)), shown);
+    }
+    // Beside those that there are, and after its documents are gone.
+    let services = || vec!["shop/a".to_owned(), "shop/no".to_owned()];
+    assert_eq!(refusal(&world, services()), "no document declares shop/no");
+    let all = vec!["*".to_owned()];
+    let everywhere = RolloutTerms { services: all, ..rollout("r", JWT, "1.0.0", "1.1.0") };
+    assert!(world.state.may_start(&checked(everywhere)).is_ok());
+    world.append("ada", removed("Service/shop/a"));
+    assert_eq!(refusal(&world, vec!["shop/a".to_owned()]), "no document declares shop/a");
 }
 
 #[test]

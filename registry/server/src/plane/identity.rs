@@ -16,7 +16,7 @@ mod renewals;
 use std::time::{Duration, SystemTime};
 
 use tamis_api::ApiProblem;
-use tamis_authority::{IssuedSvid, JoinRefusal, JoinToken, SvidLineage, node_subject};
+use tamis_authority::{IssuedSvid, JoinMaker, JoinRefusal, JoinToken, SvidLineage, node_subject};
 use tamis_resources::NodeName;
 use tamis_sync::{SvidAnswer, SvidRequest};
 use tamis_transport::{MeshIdentity, PeerCertificate};
@@ -29,6 +29,7 @@ pub(crate) use pace::RenewalPace;
 pub(crate) use renewals::RenewedSvids;
 
 use crate::ServerError;
+use crate::plane::control::commit::problem_of;
 use crate::plane::control::{Control, ControlState};
 use crate::plane::problem::{journal, problem};
 use records::{IdentityRecord, JoinedRecord, SvidRecord};
@@ -76,6 +77,8 @@ impl Control {
         }
         let key = MeshAuthority::request_key(&asked.request)?;
         admit(&self.state(), Some(&key)).map_err(refused)?;
+        let maker = self.state().identities.tokens().maker(&token).cloned();
+        self.maker_must_hold(maker.as_ref()).await?;
         let (id, bundles) = (self.declared_identity(&node)?, authority.accepted()?);
         let member = (name.as_str(), Some(SvidLineage::of_token(&token.hash())));
         let svid = authority.sign(member, &id, &asked.request, self.signing_time(&name))?;
@@ -83,12 +86,14 @@ impl Control {
         let joined = JoinedRecord { token: token.hash(), key: Some(key), svid: signed.clone() };
         let record = IdentityRecord::Joined(joined).to_record();
         let record = record.map_err(|error| unwritten(&error))?;
-        let (_, is_first) = self
-            .commit_records(ACTOR, |state| {
-                let is_first = admit(state, Some(&key)).map_err(refused)?.is_some();
-                Ok((if is_first { vec![record.clone()] } else { Vec::new() }, is_first))
-            })
-            .await?;
+        let decide = |state: &ControlState| {
+            let is_first = admit(state, Some(&key)).map_err(refused)?.is_some();
+            Ok((if is_first { vec![record.clone()] } else { Vec::new() }, is_first))
+        };
+        // Asked again between the decision and its append: a token that ends meanwhile ends in an entry before it.
+        let may = || self.maker_must_hold(maker.as_ref());
+        let joined = self.0.folded.commit(ACTOR, decide, may).await;
+        let (_, is_first) = joined.map_err(problem_of)?;
         if is_first {
             tracing::info!(node = name, serial = svid.serial, "a proxy joined");
         } else {
@@ -97,6 +102,18 @@ impl Control {
             tracing::info!(node = name, serial = svid.serial, "a proxy asked again for its SVID");
         }
         Ok(SvidAnswer { chain: svid.chain, bundles })
+    }
+
+    /// Refuses a join token whose maker's token is not there any more: it ends with that one, as the tokens do that it made.
+    async fn maker_must_hold(&self, maker: Option<&JoinMaker>) -> Result<(), ApiProblem> {
+        let Some(maker) = maker else { return Ok(()) };
+        self.0.store.catch_up().await.map_err(|error| journal(&error))?;
+        let there = self.0.store.named(&maker.name).and_then(|token| token.created_ms());
+        if there == Some(maker.created_ms) {
+            return Ok(());
+        }
+        let maker = maker.name.clone();
+        Err(problems::not_admitted(&JoinRefusal::MakerEnded { maker }))
     }
 
     /// The next SVID of a proxy that shows its current one.

@@ -1,14 +1,17 @@
 //! The signing keys of a control plane.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 use tamis_journal::log::{LogError, NoteKey};
 use tamis_journal::private_folder;
+use tamis_private::read_regular;
 use tamis_trust::{Digest, PrivateKey};
 use thiserror::Error;
+
+/// The longest file of keys that is read.
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// Keys that are read from a folder, or made there at the first start.
 ///
@@ -115,7 +118,7 @@ impl Keys {
     /// Whether the director's key made one of these signatures over an assignment.
     #[must_use]
     pub fn signed(&self, envelopes: &[String]) -> bool {
-        let director = fs::read(&self.documents).ok();
+        let director = read_regular(&self.documents, MAX_BYTES).ok();
         let director = director.and_then(|bytes| tamis_trust::DirectorKeys::from_json(&bytes).ok());
         let Some(director) = director else { return false };
         envelopes.iter().any(|envelope| director.signed(envelope.as_bytes()))
@@ -130,7 +133,7 @@ impl Keys {
 
 fn replica(folder: &Path) -> Result<Replica, KeysError> {
     let path = folder.join("replica");
-    let former = fs::read_to_string(&path).unwrap_or_default().trim().chars().take(64).collect();
+    let former = text(&path).unwrap_or_default().trim().chars().take(64).collect();
     let id: String =
         NoteKey::random_seed()?.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
     open(&path, &format!("{id}\n"))?;
@@ -140,7 +143,7 @@ fn replica(folder: &Path) -> Result<Replica, KeysError> {
 fn director(folder: &Path) -> Result<PrivateKey, KeysError> {
     let path = folder.join("director.key");
     let failed = |source| KeysError::Director { path: path.clone(), source };
-    let key = match fs::read_to_string(&path) {
+    let key = match text(&path) {
         Ok(text) => PrivateKey::from_pem(&text).map_err(failed)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let key = PrivateKey::generate().map_err(failed)?;
@@ -159,7 +162,7 @@ fn director(folder: &Path) -> Result<PrivateKey, KeysError> {
 
 fn log(folder: &Path, origin: &str) -> Result<NoteKey, KeysError> {
     let path = folder.join("log.key");
-    let text = match fs::read_to_string(&path) {
+    let text = match text(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let seed = NoteKey::random_seed()?;
@@ -179,6 +182,12 @@ fn log(folder: &Path, origin: &str) -> Result<NoteKey, KeysError> {
     Ok(key)
 }
 
+/// The text of a file, as long as it is a file.
+fn text(path: &Path) -> io::Result<String> {
+    String::from_utf8(read_regular(path, MAX_BYTES)?)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
 /// Writes a new file that only its owner can read.
 fn secret(path: &Path, text: &str) -> Result<(), KeysError> {
     tamis_private::put(path, text.as_bytes())
@@ -187,7 +196,7 @@ fn secret(path: &Path, text: &str) -> Result<(), KeysError> {
 
 /// Writes a file that anybody may read, unless it has this content already.
 fn open(path: &Path, text: &str) -> Result<(), KeysError> {
-    if fs::read_to_string(path).is_ok_and(|there| there == text) {
+    if self::text(path).is_ok_and(|there| there == text) {
         return Ok(());
     }
     tamis_private::put_readable(path, text.as_bytes())
@@ -196,6 +205,7 @@ fn open(path: &Path, text: &str) -> Result<(), KeysError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use tamis_trust::DirectorKeys;
@@ -265,6 +275,53 @@ mod tests {
         let envelope = tamis_trust::sign_assignment(&one.director, &assignment).unwrap();
         assert!(one.signed(std::slice::from_ref(&envelope)));
         assert!(!other.signed(&[envelope]) && !one.signed(&["{}".to_owned()]) && !one.signed(&[]));
+    }
+
+    /// A key that is no file, or has no end, is waited for and read by nobody.
+    #[test]
+    fn what_is_no_file_is_refused_for_a_key_and_replaced_for_what_is_made_of_one() {
+        use std::os::unix::fs::symlink;
+        use std::os::unix::net::UnixListener;
+        type Plant<'a> = &'a dyn Fn(&Path);
+        let plants: [(&str, Plant<'_>); 5] = [
+            ("a device", &|path| symlink("/dev/zero", path).unwrap()),
+            ("a pipe", &|path| {
+                let made = std::process::Command::new("mkfifo").arg(path).status().unwrap();
+                assert!(made.success());
+            }),
+            ("a socket", &|path| drop(UnixListener::bind(path).unwrap())),
+            ("a folder", &|path| fs::create_dir(path).unwrap()),
+            ("longer than", &|path| {
+                fs::File::create(path).unwrap().set_len(1 << 40).unwrap();
+            }),
+        ];
+        for (what, plant) in plants {
+            for (name, is_key) in [
+                ("director.key", true),
+                ("log.key", true),
+                ("director.json", false),
+                ("log.pub", false),
+                ("replica", false),
+            ] {
+                let folder = tempfile::tempdir().unwrap();
+                plant(&folder.path().join(name));
+                let opened = Keys::open(folder.path(), "log", MissingKeys::Made);
+                // No file takes the place of a folder.
+                if !is_key && what != "a folder" {
+                    let found = fs::symlink_metadata(folder.path().join(name)).unwrap();
+                    assert!(
+                        opened.is_ok() && found.is_file() && found.len() < 1_000,
+                        "{what} {name}"
+                    );
+                    continue;
+                }
+                let Some(KeysError::File { path, source }) = opened.err() else {
+                    panic!("{what} {name}");
+                };
+                assert_eq!(path, folder.path().join(name), "{what}");
+                assert!(!is_key || source.to_string().contains(what), "{what} {name}: {source}");
+            }
+        }
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl Control {
         attempt: Attempt<'_>,
     ) -> Result<Option<RevocationView>, ApiProblem> {
         let decided = self.state().decided();
-        let stops = self.stops(what).await?;
+        let stops = attempt.within(self.stops(what)).await?;
         let asks = request.now && !request.confirm && !stops.is_empty();
         let body = RecordBody::from(director::RevocationRecord {
             what: what.clone(),

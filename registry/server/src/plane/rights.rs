@@ -34,6 +34,11 @@ impl AuthorizedCaller {
         self.0.actor()
     }
 
+    /// When the caller's token was made, in milliseconds since the Unix epoch; `None`: the caller has none.
+    pub(crate) fn created_ms(&self) -> Option<u64> {
+        self.0.created_ms()
+    }
+
     /// Whether the caller has that right anywhere.
     pub(crate) fn may(&self, verb: Verb) -> bool {
         self.0.may(verb)

@@ -1,6 +1,7 @@
 //! The control plane from a terminal: documents in force, pins, rollouts, revocations, and the proof of
 //! what ran.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Output;
 
@@ -527,6 +528,8 @@ fn the_registry_is_reached_over_tls_and_over_a_unix_socket_and_by_no_stranger() 
 
     let socket = format!("unix:{}", folder.path().join("s").display());
     let (_, running) = start(&["--listen", &socket]);
+    let mode = std::fs::metadata(folder.path().join("s")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "whoever may open it may try tokens");
     let pins = run(&[&["pins", "--registry", &socket], &token[..]].concat());
     assert!(pins.status.success(), "{}", said(&pins));
     assert!(running.end("-INT").success());

@@ -25,6 +25,7 @@ const COMMANDS: &[&[&str]] = &[
     &["pins", "--registry", "http://127.0.0.1:1", "--token-file", FILE],
     &["policy", "set", "acme", FILE],
     &["registry", "--blobs", "s3://bucket", "--blobs-options", FILE],
+    &["registry", "--data", "d", "--certificate", FILE, "--key", "a.key"],
     &["rollout", "start", "--file", FILE],
 ];
 

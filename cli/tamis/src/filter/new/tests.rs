@@ -82,6 +82,31 @@ fn a_folder_is_whole_with_every_blank_filled_and_is_made_once() {
 }
 
 #[test]
+fn whatever_has_the_name_already_stays_as_it_is() {
+    use std::os::unix::fs::symlink;
+    let (root, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let mine = out.path().join("mine");
+    type Plant<'a> = &'a dyn Fn(&std::path::Path);
+    let rows: [(&str, Plant<'_>); 5] = [
+        ("a file", &|path| fs::write(path, "precious").unwrap()),
+        ("an empty folder", &|path| fs::create_dir(path).unwrap()),
+        ("a link to a folder", &|path| symlink(out.path(), path).unwrap()),
+        ("a link to nothing", &|path| symlink(&mine, path).unwrap()),
+        ("a link to itself", &|path| symlink(path, path).unwrap()),
+    ];
+    for (number, (what, plant)) in rows.into_iter().enumerate() {
+        let folder = root.path().join(format!("filter{number}"));
+        plant(&folder);
+        let said = format!("{:#}", make(folder.clone(), "acme").unwrap_err());
+        assert!(said.contains("exists already"), "{what}: {said}");
+        let kept = folder.symlink_metadata().unwrap();
+        assert_eq!(kept.is_symlink(), what.contains("link"), "{what}");
+        assert!(!folder.join("Cargo.toml").exists(), "{what}");
+    }
+    assert_eq!(fs::read_dir(out.path()).unwrap().count(), 0, "nothing is written behind a link");
+}
+
+#[test]
 fn a_place_that_cannot_be_written_is_named() {
     let root = TempDir::new().unwrap();
     fs::write(root.path().join("file"), "").unwrap();

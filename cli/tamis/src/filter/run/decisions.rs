@@ -24,7 +24,7 @@ impl Decisions {
     /// Begins an empty file of records.
     pub(super) fn begin(place: &Path) -> Result<Self> {
         let path = place.join("access.jsonl");
-        let made = File::create(&path).and_then(|_| named_file::open(&path));
+        let made = tamis_private::file(&path).and_then(|_| named_file::open(&path));
         let file = made.with_context(|| format!("{} cannot be written", path.display()))?;
         Ok(Self { path, file, rest: Vec::new() })
     }

@@ -426,20 +426,30 @@ fn the_connection_of_a_proxy_has_room_for_what_all_of_its_streams_may_send() {
         sni: None,
         tls_version: "TLSv1.3",
     };
-    let limits = |max_streams| ServeLimits { max_streams, ..ServeLimits::default() };
+    let limits = |max_streams, many_clients| ServeLimits {
+        max_streams,
+        many_clients,
+        ..ServeLimits::default()
+    };
     let info =
         |identity| ConnectionInfo { identity, sender: None, local: Address::Unix("/test".into()) };
     let (client, kib) = (1024, 1024);
-    for (who, streams, stream, connection) in [
-        (None, 128, client, client),
-        (Some(None), 128, client, client),
-        (Some(Some("spiffe://shop.example/ns/shop/service/pay")), 128, 256, 256 * 128),
-        (Some(Some("spiffe://shop.example/ns/shop/service/pay")), 1, 256, 256),
+    let id = "spiffe://shop.example/ns/shop/service/pay";
+    for (who, named, streams, stream, connection) in [
+        (None, false, 128, client, client),
+        (Some(None), false, 128, client, client),
+        (Some(Some(id)), false, 128, 256, 256 * 128),
+        (Some(Some(id)), false, 1, 256, 256),
+        // A load balancer that the listener names, in clear text and over TLS.
+        (None, true, 128, 256, 256 * 128),
+        (Some(None), true, 128, 256, 256 * 128),
+        (Some(Some(id)), true, 1, 256, 256),
     ] {
-        let found = PeerLimits::of(&info(who.map(identity)), &limits(streams));
+        let found = PeerLimits::of(&info(who.map(identity)), &limits(streams, named));
         assert_eq!((found.stream / kib, found.connection / kib), (stream, connection), "{who:?}");
         // As for what is sent: the clients of a proxy that leave are many.
-        let resets = if who.flatten().is_some() { (10_000, 100_000) } else { (20, 1024) };
+        let many = named || who.flatten().is_some();
+        let resets = if many { (10_000, 100_000) } else { (20, 1024) };
         assert_eq!((found.pending_resets, found.error_resets), resets, "{who:?}");
     }
 }

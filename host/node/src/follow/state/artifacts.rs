@@ -1,8 +1,9 @@
 //! The artifacts in the folder: components by the digests of their manifests, with what speaks for them.
 
+use std::io;
 use std::path::PathBuf;
-use std::{fs, io};
 
+use tamis_private::read_regular;
 use tamis_sync::Activation;
 use tamis_trust::Digest;
 
@@ -22,7 +23,8 @@ impl StateFolder {
         let files = [(MANIFEST, text.clone()), (BUNDLES, slot.bundles.join("\n"))];
         for (suffix, text) in files {
             let path = with_suffix(&component, suffix);
-            if fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+            let there = read_regular(&path, text.len() as u64);
+            if there.is_ok_and(|there| there == text.as_bytes()) {
                 continue;
             }
             self.write(&path, text.as_bytes())?;

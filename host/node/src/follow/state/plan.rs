@@ -1,7 +1,8 @@
 //! The director's plan in the folder, and when its last message arrived.
 
-use std::{fs, io};
+use std::io;
 
+use tamis_private::read_regular;
 use tamis_sync::HeldParts;
 
 use super::{MAX_BYTES, StateFolder};
@@ -9,6 +10,8 @@ use crate::documents::octets;
 
 const PARTS: &str = "parts.json";
 const LAST_MESSAGE: &str = "heard";
+/// It has a number of seconds.
+const LAST_MESSAGE_MAX: u64 = 64;
 
 impl StateFolder {
     /// The last plan. Damaged parts, or all of it, are left out and reported.
@@ -40,8 +43,9 @@ impl StateFolder {
 
     /// When the last message of the director arrived, in seconds since the Unix epoch; 0: never.
     pub(crate) fn last_message(&self) -> u64 {
-        let text = fs::read_to_string(self.root.join(LAST_MESSAGE)).unwrap_or_default();
-        text.trim().parse().unwrap_or(0)
+        let octets = read_regular(&self.root.join(LAST_MESSAGE), LAST_MESSAGE_MAX);
+        let text = octets.ok().and_then(|octets| String::from_utf8(octets).ok());
+        text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
     }
 
     pub(crate) fn keep_last_message(&self, seconds: u64) -> io::Result<()> {

@@ -3,6 +3,8 @@
 //! What follows from many documents takes seconds, so it is computed on another thread, on a snapshot of the
 //! state. It is written if nothing was decided since. After some attempts that others overtook, others wait for one.
 
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -10,7 +12,9 @@ use tamis_api::{ApiProblem, ApplyRequest, ApplyResult, Diff, GrowthView, PlanRes
 use tamis_director::{self as director, Change, Guards, Orphans, RequiredRights, State};
 use tamis_journal::Record;
 use tamis_oci::Verb;
+use tokio::time::Instant;
 
+use super::attempts::too_long;
 use super::guards::{
     ChangeCaller, impossible, name_capabilities, name_capabilities_in, refused_change,
 };
@@ -23,6 +27,7 @@ use crate::plane::control::commit;
 use crate::plane::control::compute_turns::{
     CallerPresence, ComputingPlace, SMALL_BYTES, Size, StateCopy, Turn,
 };
+use crate::plane::control::precedence::LONGEST;
 use crate::plane::problem::{documents, journal, problem, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::sources::{self, ParsedDocuments};
@@ -161,10 +166,16 @@ impl Control {
         let _decision = self.decision().await;
         let turn = self.turn(holder, asked.size).await?;
         let mut writer = self.writer(holder.actor()).await;
+        let ends = Instant::now() + LONGEST;
         loop {
             drop(writer.fresh().await.map_err(|error| journal(&error))?);
-            let (preview, diff) = self.previewed(turn.clone(), asked).await?;
-            self.check_documents(asked, &preview, ComputingPlace::In(&turn)).await?;
+            let computed = async {
+                let (preview, diff) = self.previewed(turn.clone(), asked).await?;
+                self.check_documents(asked, &preview, ComputingPlace::In(&turn)).await?;
+                Ok::<_, ApiProblem>((preview, diff))
+            };
+            let computed = tokio::time::timeout_at(ends, computed).await;
+            let (preview, diff) = computed.map_err(|_| too_long())??;
             let decided = self.decided(&self.state(), &preview, asked);
             self.must_still_hold(holder.into()).await?;
             let (written, holds) = match decided {

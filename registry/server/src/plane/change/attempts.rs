@@ -1,14 +1,21 @@
 //! Attempts of a change that is checked while others write.
 //!
 //! What was checked holds as long as nothing else is decided. So a change that others overtake is checked again, and after
-//! [`ATTEMPTS`] times the others wait: nobody is kept from a change by people who make small ones all the time.
+//! [`ATTEMPTS`] times the others wait: nobody is kept from a change by people who make small ones all the time. They wait for
+//! [`LONGEST`] at most, whatever the change has to read and compute.
+
+#![expect(clippy::disallowed_methods, reason = "timers of the runtime, which a test pauses")]
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tamis_api::ApiProblem;
+use tokio::time::Instant;
 
 use crate::plane::control::Control;
 use crate::plane::control::commit::{AloneTurn, WriteTurn};
 use crate::plane::control::compute_turns::{ComputingPlace, Size};
-use crate::plane::control::precedence::Decision;
+use crate::plane::control::precedence::{Decision, LONGEST};
 use crate::plane::problem::{journal, problem};
 use crate::plane::rights::AuthorizedCaller;
 
@@ -23,7 +30,12 @@ pub(crate) struct Attempts<'a> {
     /// It waits for no large change of another.
     is_urgent: bool,
     made: usize,
+    left: TimeLeft,
 }
+
+/// How long others still wait for the attempts of a change, all together.
+#[derive(Clone)]
+struct TimeLeft(Arc<Mutex<Duration>>);
 
 /// One of them.
 pub(crate) struct Attempt<'a> {
@@ -33,16 +45,32 @@ pub(crate) struct Attempt<'a> {
     alone: Option<AloneTurn<'a>>,
     /// What a large change of another waits for while this is alone.
     decision: Option<Decision<'a>>,
+    left: TimeLeft,
+}
+
+impl TimeLeft {
+    fn whole() -> Self {
+        Self(Arc::new(Mutex::new(LONGEST)))
+    }
+
+    fn now(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spend(&self, time: Duration) {
+        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = left.saturating_sub(time);
+    }
 }
 
 impl<'a> Attempts<'a> {
     pub(crate) fn new(holder: &'a AuthorizedCaller) -> Self {
-        Self { holder, is_urgent: false, made: 0 }
+        Self { holder, is_urgent: false, made: 0, left: TimeLeft::whole() }
     }
 
     /// Those of a change that waits for no large change of another.
     pub(crate) fn urgent(holder: &'a AuthorizedCaller) -> Self {
-        Self { holder, is_urgent: true, made: 0 }
+        Self { holder, is_urgent: true, made: 0, left: TimeLeft::whole() }
     }
 
     /// The next one.
@@ -50,10 +78,10 @@ impl<'a> Attempts<'a> {
     /// # Errors
     /// [`ApiProblem`] when others overtook all of them, or there is no turn for it.
     pub(crate) async fn next(&mut self, control: &'a Control) -> Result<Attempt<'a>, ApiProblem> {
-        let Self { holder, is_urgent, .. } = *self;
+        let (holder, is_urgent, left) = (self.holder, self.is_urgent, self.left.clone());
         self.made = self.made.saturating_add(1);
         if self.made <= ATTEMPTS {
-            return Ok(Attempt { holder, is_urgent, alone: None, decision: None });
+            return Ok(Attempt { holder, is_urgent, alone: None, decision: None, left });
         }
         if self.made > ATTEMPTS.saturating_add(ALONE) {
             return Err(overtaken());
@@ -63,7 +91,8 @@ impl<'a> Attempts<'a> {
         let computing = control.turn(holder, Size::Small).await?;
         let writer = control.writer(holder.actor()).await;
         drop(writer.fresh().await.map_err(|error| journal(&error))?);
-        Ok(Attempt { holder, is_urgent, alone: Some(AloneTurn { computing, writer }), decision })
+        let alone = Some(AloneTurn { computing, writer });
+        Ok(Attempt { holder, is_urgent, alone, decision, left })
     }
 }
 
@@ -74,6 +103,23 @@ impl<'a> Attempt<'a> {
             None => ComputingPlace::Own(self.holder, Size::Small),
             Some(turn) => ComputingPlace::In(&turn.computing),
         }
+    }
+
+    /// Reads and computes what it is about; where others wait for it, no longer than they do for all attempts of this change.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] of `check`, or when it takes too long.
+    pub(crate) async fn within<T>(
+        &self,
+        check: impl Future<Output = Result<T, ApiProblem>>,
+    ) -> Result<T, ApiProblem> {
+        if self.alone.is_none() {
+            return check.await;
+        }
+        let began = Instant::now();
+        let checked = tokio::time::timeout(self.left.now(), check).await;
+        self.left.spend(began.elapsed());
+        checked.map_err(|_| too_long())?
     }
 
     /// Ends it: the turn to write.
@@ -88,6 +134,13 @@ impl<'a> Attempt<'a> {
 
 fn overtaken() -> ApiProblem {
     let title = "others changed something each time this change was computed; nothing was changed";
+    ApiProblem { remedy: Some("try again".to_owned()), ..problem(503, "busy", title) }
+}
+
+/// A change whose artifacts or computations take longer than others may have to wait.
+pub(super) fn too_long() -> ApiProblem {
+    let title = "others change something each time this change is computed, and what it needs cannot be read and computed while \
+                 they wait; nothing was changed";
     ApiProblem { remedy: Some("try again".to_owned()), ..problem(503, "busy", title) }
 }
 

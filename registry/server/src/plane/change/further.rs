@@ -1,9 +1,10 @@
 //! Whether a rollout may go further: documents may have changed since its candidate was checked and agreed to.
 
 use tamis_api::{ApiProblem, GrowthView};
-use tamis_director::{self as director, Change, PinRecord, Rollout};
+use tamis_director::{self as director, PinRecord, Rollout};
 use tamis_trust::Refused;
 
+use super::planned::PlannedChange;
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
 use crate::plane::control::compute_turns::ComputingPlace;
@@ -42,8 +43,10 @@ impl Control {
         let refusals = match self.whole_artifact(&spec.to).await? {
             None => vec![gone(&rollout)],
             Some(candidate) => {
-                let mut refusals = self.refused_ends(place, &rollout, &candidate).await?;
-                let added = self.rollout_growth(place, &rollout, candidate).await?;
+                let planned = self.planned_ends(place, &rollout).await?;
+                let mut refusals =
+                    self.refused_configurations(place, &planned, Some(&candidate)).await?;
+                let added = self.rollout_growth(place, &rollout, (candidate, &planned)).await?;
                 refusals.extend(growth(&rollout, &added, &agreed));
                 refusals
             }
@@ -51,49 +54,45 @@ impl Control {
         Ok(Some(FurtherCheck { decided, refusals }))
     }
 
-    /// What refuses the candidate in any service where the rollout ends.
-    async fn refused_ends(
+    /// What follows where a rollout ends, which is where its candidate would be pinned: of all its services, computed once.
+    ///
+    /// # Errors
+    /// [`ApiProblem`] when too many changes are computed at once.
+    pub(crate) async fn planned_ends(
         &self,
         place: ComputingPlace<'_>,
         rollout: &Rollout,
-        candidate: &WholeArtifact,
-    ) -> Result<Vec<Refused>, ApiProblem> {
-        let mut refusals = Vec::new();
-        for service in &rollout.spec().services {
-            let change = end(rollout, service);
-            let at = (service.as_str(), &rollout.spec().filter);
-            let planned = self.planned_change(place, &change, at).await?;
-            refusals.extend(self.refused_configurations(place, &planned, Some(candidate)).await?);
-        }
-        Ok(refusals)
+    ) -> Result<PlannedChange, ApiProblem> {
+        let spec = rollout.spec();
+        let ends = spec.services.iter().map(|service| end(rollout, service)).collect();
+        self.planned_pins(place, ends, &spec.filter).await
     }
 
-    /// What the candidate may do and the one before could not, in every service of the rollout.
-    async fn rollout_growth(
+    /// What the candidate may do and the one before could not, in every service of the rollout: each of them ends with the
+    /// candidate, whatever the first has.
+    pub(crate) async fn rollout_growth(
         &self,
         place: ComputingPlace<'_>,
         rollout: &Rollout,
-        candidate: WholeArtifact,
+        (candidate, planned): (WholeArtifact, &PlannedChange),
     ) -> Result<Vec<GrowthView>, ApiProblem> {
-        let spec = rollout.spec();
-        let before = self.replaced_component(Some(spec.from)).await?;
-        // Of every service: each of them ends with the candidate, whatever the first has.
-        let configs = self.configurations_of(place, (&spec.services, &spec.filter)).await?;
-        self.capabilities_added(place, before, candidate.component, configs).await
+        let before = self.replaced_component(Some(rollout.spec().from)).await?;
+        let (component, configs) = (candidate.component, planned.configs.clone());
+        self.capabilities_added(place, before, component, configs).await
     }
 }
 
 /// The pin with which a rollout ends in a service.
-pub(crate) fn end(rollout: &Rollout, service: &str) -> Change {
+fn end(rollout: &Rollout, service: &str) -> PinRecord {
     let spec = rollout.spec();
-    Change::Pin(PinRecord {
+    PinRecord {
         service: service.to_owned(),
         filter: spec.filter.clone(),
         version: spec.version.clone(),
         digest: spec.to,
         allow_older: true,
         rollback: false,
-    })
+    }
 }
 
 /// What a candidate may do more, as a rollout keeps it.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use tamis_api::{ApiProblem, PinRequest, PinResult, RollbackRequest, UnpinRequest};
+use tamis_api::{ApiProblem, GrowthView, PinRequest, PinResult, RollbackRequest, UnpinRequest};
 use tamis_director::{Change, PinRecord, RequiredRights, ServicePin, State, UnpinRecord};
 use tamis_oci::Verb;
 use tamis_trust::{Digest, Name, Version};
 
 use super::attempts::{Attempt, Attempts};
 use super::guards::{ChangeCaller, name_capabilities};
+use super::planned::PlannedChange;
 use super::propose::proposal;
 use super::records;
 use crate::plane::control::Control;
@@ -17,6 +18,15 @@ use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, refused};
 use crate::plane::rights::AuthorizedCaller;
 use crate::plane::view;
+
+/// What was found about a pin. It holds as long as nothing else is decided.
+struct PinCheck {
+    change: Change,
+    signers: Vec<String>,
+    planned: PlannedChange,
+    /// What it may do that those before could not.
+    added: Vec<GrowthView>,
+}
 
 /// A request for a pin whose digest is known.
 struct ResolvedPin {
@@ -93,10 +103,14 @@ impl Control {
         holder: &AuthorizedCaller,
         pin: ResolvedPin,
     ) -> Result<PinResult, ApiProblem> {
+        // Checked before the artifact is read, and by the policies, which know that it is revoked, but neither by whom nor why.
+        self.must_be_pinnable(&pin)?;
+        // Read once, for all who judge it, and before anybody waits for this change.
+        let artifact = self.stored_artifact(holder, &pin.filter, &pin.digest).await?;
         let mut attempts = Attempts::new(holder);
         loop {
             let attempt = attempts.next(self).await?;
-            if let Some(pinned) = self.try_pin(holder, &pin, attempt).await? {
+            if let Some(pinned) = self.try_pin(holder, (&pin, &artifact), attempt).await? {
                 return Ok(pinned);
             }
         }
@@ -106,33 +120,14 @@ impl Control {
     async fn try_pin(
         &self,
         holder: &AuthorizedCaller,
-        pin: &ResolvedPin,
+        (pin, artifact): (&ResolvedPin, &WholeArtifact),
         attempt: Attempt<'_>,
     ) -> Result<Option<PinResult>, ApiProblem> {
         let decided = self.state().decided();
-        let previous = self.previous_digests(pin)?;
-        // Read once, for all who judge it.
-        let artifact = self.stored_artifact(holder, &pin.filter, &pin.digest).await?;
-        let verified = self.verify_artifact(&pin.filter, &artifact).await?;
-        let change = Change::Pin(pin.record(verified.version));
         let needs = RequiredRights::of_services([pin.service.as_str()]);
-        holder.must_hold(Verb::Operate, &needs)?;
-        let at = (pin.service.as_str(), &pin.filter);
-        let place = attempt.place();
-        let planned = self.planned_change(place, &change, at).await?;
-        let mut added = Vec::new();
-        for before in previous {
-            let before = self.replaced_component(Some(before)).await?;
-            let (component, configs) = (artifact.component.clone(), planned.configs.clone());
-            let place = attempt.place();
-            for one in self.capabilities_added(place, before, component, configs).await? {
-                if !added.contains(&one) {
-                    added.push(one);
-                }
-            }
-        }
+        let checked = attempt.within(self.check_pin(holder, (pin, artifact), &needs, &attempt));
+        let PinCheck { change, signers, planned, added } = checked.await?;
         let guards = self.guards_for(&added);
-        self.check_configurations(place, &planned, Some(&artifact)).await?;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm: pin.confirm };
         let decide = |state: &State| {
             holder.must_hold(Verb::Operate, &needs)?;
@@ -159,16 +154,50 @@ impl Control {
             pin: current.map(view::pin),
             diff,
             grown: added,
-            signers: verified.signers.into_iter().map(|signer| signer.0).collect(),
+            signers,
         }))
     }
 
+    /// What a pin is about, on the state of now.
+    async fn check_pin(
+        &self,
+        holder: &AuthorizedCaller,
+        (pin, artifact): (&ResolvedPin, &WholeArtifact),
+        needs: &RequiredRights,
+        attempt: &Attempt<'_>,
+    ) -> Result<PinCheck, ApiProblem> {
+        self.must_be_pinnable(pin)?;
+        let previous = self.previous_digests(pin);
+        let verified = self.verify_artifact(&pin.filter, artifact).await?;
+        let change = Change::Pin(pin.record(verified.version));
+        holder.must_hold(Verb::Operate, needs)?;
+        let (at, place) = ((pin.service.as_str(), &pin.filter), attempt.place());
+        let planned = self.planned_change(place, &change, at).await?;
+        let mut added = Vec::new();
+        for before in previous {
+            let before = self.replaced_component(Some(before)).await?;
+            let (component, configs) = (artifact.component.clone(), planned.configs.clone());
+            for one in self.capabilities_added(place, before, component, configs).await? {
+                if !added.contains(&one) {
+                    added.push(one);
+                }
+            }
+        }
+        self.check_configurations(place, &planned, Some(artifact)).await?;
+        let signers = verified.signers.into_iter().map(|signer| signer.0).collect();
+        Ok(PinCheck { change, signers, planned, added })
+    }
+
+    fn must_be_pinnable(&self, pin: &ResolvedPin) -> Result<(), ApiProblem> {
+        // Revocations are checked before the policies, which know that a digest is revoked, but not by whom or why.
+        let allowed = self.state().not_revoked(&pin.filter, &pin.digest);
+        allowed.map_err(|one| refused(vec![one]))
+    }
+
     /// The other digests that ran before: of the service, or of all that would follow a pin for every service.
-    fn previous_digests(&self, pin: &ResolvedPin) -> Result<BTreeSet<Digest>, ApiProblem> {
+    fn previous_digests(&self, pin: &ResolvedPin) -> BTreeSet<Digest> {
         let ResolvedPin { service, filter, digest, .. } = pin;
         let state = self.state();
-        // Revocations are checked before the policies, which know that a digest is revoked, but not by whom or why.
-        state.not_revoked(filter, digest).map_err(|one| refused(vec![one]))?;
         // A removed pin is remembered: a wider one pinned later counts as growth.
         let previous = state.pin(service, filter).map(|pin| pin.digest);
         let previous = previous.or_else(|| state.pinned_last(service, filter));
@@ -177,7 +206,7 @@ impl Control {
             previous.extend(state.pinned_last_of_followers(filter));
         }
         previous.remove(digest);
-        Ok(previous)
+        previous
     }
 
     /// Removes a pin.
@@ -213,21 +242,25 @@ impl Control {
         let change = Change::Unpin(record);
         let needs = RequiredRights::of_services([request.service.as_str()]);
         holder.must_hold(Verb::Operate, &needs)?;
-        // Without a pin of its own, a service runs what is pinned for all.
-        let computed = attempt.place();
-        let planned = self.planned_change(computed, &change, place).await?;
-        let wide = self.taking_its_place(digests).await?;
-        let added = match &wide {
-            // What is not stored runs nowhere.
-            None => Vec::new(),
-            Some(wide) => {
-                let before = self.replaced_component(digests.0).await?;
-                let (component, configs) = (wide.component.clone(), planned.configs.clone());
-                self.capabilities_added(computed, before, component, configs).await?
-            }
+        let check = async {
+            // Without a pin of its own, a service runs what is pinned for all.
+            let computed = attempt.place();
+            let planned = self.planned_change(computed, &change, place).await?;
+            let wide = self.taking_its_place(digests).await?;
+            let added = match &wide {
+                // What is not stored runs nowhere.
+                None => Vec::new(),
+                Some(wide) => {
+                    let before = self.replaced_component(digests.0).await?;
+                    let (component, configs) = (wide.component.clone(), planned.configs.clone());
+                    self.capabilities_added(computed, before, component, configs).await?
+                }
+            };
+            self.check_configurations(computed, &planned, wide.as_ref()).await?;
+            Ok((planned, added))
         };
+        let (planned, added) = attempt.within(check).await?;
         let guards = self.guards_for(&added);
-        self.check_configurations(computed, &planned, wide.as_ref()).await?;
         let confirm = request.confirm;
         let caller = ChangeCaller { holder, needs: &needs, guards: &guards, confirm };
         let decide = |state: &State| {

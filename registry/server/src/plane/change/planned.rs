@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use tamis_api::ApiProblem;
-use tamis_director::{Change, ChangeEffect, Plans, State};
+use tamis_director::{Change, ChangeEffect, PinRecord, Plans, State};
 use tamis_trust::Name;
 
 use crate::plane::control::Control;
@@ -39,22 +39,24 @@ impl Control {
         self.compute_on_state(turn, planned).await
     }
 
-    /// The configurations of a filter in these services (for all services: `*`).
+    /// The effect of all these pins together, and the configurations of the filter that they pin in their services.
     ///
     /// # Errors
     /// [`ApiProblem`] when too many changes are computed at once.
-    pub(crate) async fn configurations_of(
+    pub(crate) async fn planned_pins(
         &self,
         place: impl Into<ComputingPlace<'_>>,
-        (services, filter): (&[String], &Name),
-    ) -> Result<Vec<String>, ApiProblem> {
-        let turn = self.turn_in(place.into()).await?;
-        let (services, filter) = (services.to_vec(), filter.clone());
-        let found =
+        pins: Vec<PinRecord>,
+        filter: &Name,
+    ) -> Result<PlannedChange, ApiProblem> {
+        let (turn, filter) = (self.turn_in(place.into()).await?, filter.clone());
+        let planned =
             move |_: &Self, StateCopy { state, plans }: &mut StateCopy, _: &CallerPresence| {
-                configurations(state, plans, &services, &filter)
+                let services: Vec<String> = pins.iter().map(|pin| pin.service.clone()).collect();
+                let configs = configurations(state, plans, &services, &filter);
+                PlannedChange { effect: Some(plans.effect_of_pins(state, &pins)), configs }
             };
-        self.compute_on_state(turn, found).await
+        self.compute_on_state(turn, planned).await
     }
 }
 

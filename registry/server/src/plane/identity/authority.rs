@@ -1,6 +1,7 @@
 //! The authority of the trust domain in this process, and the SVID with which the registry proves itself.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -23,6 +24,8 @@ use crate::plane::problem::problem;
 
 /// The folder of the authority, in the folder of the registry.
 const FOLDER: &str = "authority";
+/// The longest file of further authorities, in bytes.
+const AUTHORITIES_MAX: u64 = 4 << 20;
 /// Lifetime of the registry's own SVID.
 const OWN_LIFETIME: Duration = SVID_LIFETIME;
 
@@ -210,6 +213,8 @@ fn pkcs10(request: &str) -> Result<CertificateSigningRequestDer<'static>, ApiPro
 
 fn authorities(path: Option<&Path>) -> Result<String, AuthorityError> {
     let Some(path) = path else { return Ok(String::new()) };
-    std::fs::read_to_string(path)
-        .map_err(|source| AuthorityError::File { path: path.to_owned(), source })
+    let failed = |source| AuthorityError::File { path: path.to_owned(), source };
+    let octets = tamis_private::read_regular(path, AUTHORITIES_MAX).map_err(failed)?;
+    String::from_utf8(octets)
+        .map_err(|error| failed(io::Error::new(io::ErrorKind::InvalidData, error)))
 }

@@ -7,7 +7,7 @@ use tamis_api::{
     ApiProblem, AuthorityView, CreatedJoinToken, IdentityRevocationView, IdentityRevokeRequest,
     IdentityView, JoinTokenRequest, ProxyIdentity,
 };
-use tamis_authority::{JoinRecord, JoinToken};
+use tamis_authority::{JoinMaker, JoinRecord, JoinToken};
 use tamis_oci::Verb;
 use tamis_resources::NodeName;
 use tamis_transport::SpiffeId;
@@ -52,8 +52,13 @@ impl Control {
         assignable(&name, &self.declared_identity(&node)?, authority)?;
         let token = JoinToken::generate(Random::system());
         let token = token.map_err(|error| problems::unsigned(&error))?;
-        let expires = self.now_secs().saturating_add(ttl);
-        let made = JoinRecord::Created { token: token.hash(), node: name.clone(), expires };
+        let until = self.now_secs().saturating_add(ttl);
+        // It ends with the token of whoever makes it, which may be sooner.
+        let expires = holder.expires_ms().map_or(until, |ms| until.min(ms / 1_000));
+        let maker = holder
+            .created_ms()
+            .map(|created_ms| JoinMaker { name: holder.actor().to_owned(), created_ms });
+        let made = JoinRecord::Created { token: token.hash(), node: name.clone(), expires, maker };
         let made = IdentityRecord::Token(made).to_record().map_err(|error| unwritten(&error))?;
         let decides = self.decides(holder);
         self.commit_records(holder, |state| match state.identities.revocation(&name) {

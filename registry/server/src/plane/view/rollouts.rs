@@ -12,13 +12,20 @@ use tamis_oci::Verb;
 use tamis_sync::CallCounts;
 use tamis_trust::{Digest, Name, Version};
 
-use crate::plane::change::{Attempt, Attempts, agreed, end, name_capabilities};
+use crate::plane::change::{Attempt, Attempts, agreed, name_capabilities};
 use crate::plane::control::Control;
 use crate::plane::control::artifacts::WholeArtifact;
-use crate::plane::control::compute_turns::ComputingPlace;
 use crate::plane::parse::{known_digest, name, version};
 use crate::plane::problem::{bad, refused, unknown};
 use crate::plane::rights::{AuthorizedCaller, may_agree};
+
+/// A rollout that somebody asks for, with its candidate.
+struct AskedRollout<'a> {
+    request: &'a RolloutRequest,
+    filter: Name,
+    needs: RequiredRights,
+    artifact: WholeArtifact,
+}
 
 /// What became of the attempt to start a rollout.
 enum RolloutStart {
@@ -42,10 +49,20 @@ impl Control {
         holder: &AuthorizedCaller,
         request: &RolloutRequest,
     ) -> Result<RolloutView, ApiProblem> {
+        let filter = name(&request.filter)?;
+        self.must_know(holder, &filter)?;
+        names_own(holder, request)?;
+        let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
+        holder.must_hold(Verb::Operate, &needs)?;
+        let to = self.candidate(&filter, request).await?;
+        self.state().not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
+        // Read once, and before anybody waits for this change.
+        let artifact = self.stored_artifact(holder, &filter, &to).await?;
+        let asked = AskedRollout { request, filter, needs, artifact };
         let mut attempts = Attempts::new(holder);
         loop {
             let attempt = attempts.next(self).await?;
-            if let Some(begun) = self.try_start_rollout(holder, request, attempt).await? {
+            if let Some(begun) = self.try_start_rollout(holder, &asked, attempt).await? {
                 return Ok(begun);
             }
         }
@@ -55,39 +72,39 @@ impl Control {
     async fn try_start_rollout(
         &self,
         holder: &AuthorizedCaller,
-        request: &RolloutRequest,
+        asked: &AskedRollout<'_>,
         attempt: Attempt<'_>,
     ) -> Result<Option<RolloutView>, ApiProblem> {
-        let decided = self.state().decided();
-        let filter = name(&request.filter)?;
-        self.must_know(holder, &filter)?;
-        names_own(holder, request)?;
-        let to = self.candidate(&filter, request).await?;
-        self.state().not_revoked(&filter, &to).map_err(|one| refused(vec![one]))?;
+        let AskedRollout { request, filter, needs, artifact } = asked;
+        let (decided, to) = (self.state().decided(), artifact.digest);
+        self.state().not_revoked(filter, &to).map_err(|one| refused(vec![one]))?;
         let from = match &request.from {
-            Some(from) => known_digest(&self.state(), &filter, from)?,
-            None => pinned_now(&self.state(), &request.services, &filter)?,
+            Some(from) => known_digest(&self.state(), filter, from)?,
+            None => pinned_now(&self.state(), &request.services, filter)?,
         };
         if let Some(revocation) = self.state().revoked_digests().get(&to) {
-            return Err(refused(vec![director::revoked(&filter, &to, revocation)]));
+            return Err(refused(vec![director::revoked(filter, &to, revocation)]));
         }
-        let artifact = self.stored_artifact(holder, &filter, &to).await?;
-        let verified = self.verify_artifact(&filter, &artifact).await?;
-        let spec = spec(request, filter.clone(), from, to, verified.version);
-        let rollout =
-            Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
-        let place = attempt.place();
-        self.check_ends((holder, place), &rollout, &artifact).await?;
-        let before = self.replaced_component(Some(from)).await?;
-        // The configurations of all services are checked: each service ends with the candidate, whatever the first one has.
-        let configs = self.configurations_of(place, (&request.services, &filter)).await?;
-        let added = self.capabilities_added(place, before, artifact.component, configs).await?;
+        let check = async {
+            let verified = self.verify_artifact(filter, artifact).await?;
+            let spec = spec(request, filter.clone(), from, to, verified.version);
+            let rollout =
+                Rollout::try_from(spec).map_err(|error| bad(error.rule.clone(), error.remedy))?;
+            // Before anything is computed for as many services as it names.
+            self.state().may_start(&rollout).map_err(|one| refused(vec![one]))?;
+            let place = attempt.place();
+            // What the candidate refuses where the rollout ends, no step of the rollout serves.
+            let planned = self.planned_ends(place, &rollout).await?;
+            self.check_configurations(place, &planned, Some(artifact)).await?;
+            let added = self.rollout_growth(place, &rollout, (artifact.clone(), &planned)).await?;
+            Ok((rollout, added))
+        };
+        let (rollout, added) = attempt.within(check).await?;
         let guards = self.guards_for(&added);
-        let needs = RequiredRights::of_services(request.services.iter().map(String::as_str));
         let proposal = director::ProposalRecord { subject: rollout.subject(), needs: needs.kept() };
         let actor = holder.actor();
         let done = self.commit_in_turn(attempt.into_turn(self).await, holder, |state| {
-            holder.must_hold(Verb::Operate, &needs)?;
+            holder.must_hold(Verb::Operate, needs)?;
             if state.decided() != decided {
                 return Ok((Vec::new(), RolloutStart::Overtaken));
             }
@@ -130,24 +147,6 @@ impl Control {
         }
     }
 
-    /// Whether the candidate would run in every service. Where a rollout ends is where the candidate would be pinned: what
-    /// it refuses there, no step of the rollout serves.
-    async fn check_ends(
-        &self,
-        (holder, place): (&AuthorizedCaller, ComputingPlace<'_>),
-        rollout: &Rollout,
-        artifact: &WholeArtifact,
-    ) -> Result<(), ApiProblem> {
-        let spec = rollout.spec();
-        for service in &spec.services {
-            holder.must_hold(Verb::Operate, &RequiredRights::of_services([service.as_str()]))?;
-            let (change, at) = (end(rollout, service), (service.as_str(), &spec.filter));
-            let planned = self.planned_change(place, &change, at).await?;
-            self.check_configurations(place, &planned, Some(artifact)).await?;
-        }
-        Ok(())
-    }
-
     /// Moves a rollout.
     ///
     /// # Errors
@@ -180,7 +179,7 @@ impl Control {
             let attempt = attempts.next(self).await?;
             // Whatever the gates report, what nobody agreed to goes no further.
             let check = match event {
-                Event::Advance => self.check_further(attempt.place(), name).await?,
+                Event::Advance => attempt.within(self.check_further(attempt.place(), name)).await?,
                 _ => None,
             };
             let (_, done) = self

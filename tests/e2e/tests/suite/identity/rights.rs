@@ -4,6 +4,7 @@ use serde_json::Value;
 use tamis_e2e::{RunningProcess, eventually, tamis};
 use tempfile::TempDir;
 
+use super::member::Asked;
 use super::{CART, Mesh, PAY, PAY_1, service};
 use crate::control::said;
 
@@ -68,6 +69,60 @@ fn who_may_make_tokens_revoke_and_rotate() {
         for node in [PAY, CART] {
             let told = log.contains(&format!("{node}\""));
             assert_eq!(told, seen.contains(&node), "{file} {node}: {log}");
+        }
+    }
+}
+
+#[test]
+fn a_join_token_ends_with_the_token_that_made_it() {
+    let mesh = Mesh::start();
+    let of_token = |command: &str, name: &str, more: &[&str]| {
+        let all = [&["registry", "token", command, name, "--data", "data"], more].concat();
+        let done = tamis(mesh.folder.path(), &all);
+        assert!(done.status.success(), "{}", said(&done));
+    };
+    let rights = ["--repository", "shop/*", "--verb", "operate"];
+    type End<'a> = &'a dyn Fn(&str);
+    let rows: [(&str, End<'_>, bool); 5] = [
+        ("kept", &|_| {}, true),
+        ("rotated", &|name| of_token("rotate", name, &[]), true),
+        ("revoked", &|name| of_token("revoke", name, &[]), false),
+        (
+            "replaced",
+            &|name| {
+                of_token("revoke", name, &[]);
+                of_token("create", name, &rights);
+            },
+            false,
+        ),
+        // It was made by one that ends, and ends with it.
+        ("maker-ci", &|_| of_token("revoke", "maker", &[]), false),
+    ];
+    let maker = token(&mesh, "maker", "shop/*", &["observe", "operate"]);
+    for (name, end, admits) in rows {
+        let file = if name == "maker-ci" {
+            let made = mesh.ask(
+                &[&["registry", "token", "create", name][..], &rights, &["--token-file", &maker]]
+                    .concat(),
+            );
+            assert!(made.status.success(), "{}", said(&made));
+            let read: Value = serde_json::from_slice(&made.stdout).unwrap();
+            let file = format!("{name}.token");
+            std::fs::write(mesh.folder.path().join(&file), read["token"].as_str().unwrap())
+                .unwrap();
+            file
+        } else {
+            token(&mesh, name, "shop/*", &["observe", "operate"])
+        };
+        let join = mesh.did(&["identity", "token", PAY, "--token-file", &file]);
+        let asked = Asked::join(&join);
+        end(name);
+        let (status, answer) = asked.send(&mesh.proxies, None);
+        assert_eq!(status == 200, admits, "{name}: {answer}");
+        if !admits {
+            assert_eq!(answer["code"], "join.withdrawn", "{name}");
+            let title = answer["title"].as_str().unwrap();
+            assert!(title.contains(&format!("{name:?}")), "{title}");
         }
     }
 }

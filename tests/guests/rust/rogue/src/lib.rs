@@ -63,6 +63,15 @@ impl Rogue {
                 self.waste.push(vec![1; 1 << 20]);
             },
             "send-said" => panic!("{:?}", send("GET", "https://idp.example/keys").err()),
+            "send-what-is-denied" => loop {
+                std::hint::black_box(send("GET", "https://no.example/").is_err());
+            },
+            "send-what-is-malformed" => loop {
+                std::hint::black_box(send("GET", "no").is_err());
+            },
+            "send-for-ever" => loop {
+                std::hint::black_box(send("GET", "https://idp.example/keys").is_err());
+            },
             "hash-flood" => loop {
                 std::hint::black_box(crypto::hash(crypto::Digest::Sha512, &vec![7; 12 << 20]));
             },

@@ -67,3 +67,43 @@ async fn a_change_that_other_replicas_overtake_ends_with_a_way_out() {
     assert_eq!((refused.status, &*refused.code), (503, "busy"));
     assert!(refused.remedy.is_some());
 }
+
+#[tokio::test]
+async fn others_wait_for_all_attempts_of_a_change_together_no_longer_than_a_bound() {
+    let world = World::new().await;
+    let (control, holder) = (&world.control, world.holder("acme"));
+    // As long as a store that is slow, on the clock of a test.
+    let slow = async |attempt: &Attempt<'_>, time: Duration| {
+        tokio::time::pause();
+        let read = attempt.within(async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        });
+        let read = read.await;
+        tokio::time::resume();
+        read
+    };
+    let mut attempts = Attempts::new(&holder);
+    for _ in 0..ATTEMPTS {
+        let attempt = attempts.next(control).await.unwrap();
+        assert!(slow(&attempt, LONGEST * 2).await.is_ok(), "nobody waits for it");
+    }
+    let attempt = attempts.next(control).await.unwrap();
+    assert!(slow(&attempt, LONGEST / 2).await.is_ok());
+    // What follows is part of the same wait.
+    assert!(slow(&attempt, LONGEST / 4).await.is_ok());
+    drop(attempt);
+    let attempt = attempts.next(control).await.unwrap();
+    let refused = slow(&attempt, LONGEST / 2).await.unwrap_err();
+    assert_eq!((refused.status, &*refused.code), (503, "busy"));
+    assert!(refused.title.contains("nothing was changed") && refused.remedy.is_some());
+    drop(attempt);
+    // Another change has its own time, and nobody waits any more.
+    control.commit("operator", |_| Ok((vec![revoked(1)], ()))).await.unwrap();
+    let mut others = Attempts::new(&holder);
+    for _ in 0..ATTEMPTS {
+        drop(others.next(control).await.unwrap());
+    }
+    let attempt = others.next(control).await.unwrap();
+    assert!(slow(&attempt, LONGEST / 2).await.is_ok());
+}
