@@ -272,7 +272,8 @@ fn no_key_takes_the_name_by_which_a_grant_asks_for_another_without_agreement() {
     let before = [("lead", &one), ("junior", &two)];
     let asks = |name: &str| grant(&json!({ "signedBy": { "keys": [name] } }));
     // Where the grant asks for `lead`: a later policy, and whether it is more.
-    let rows: [(&str, &[&str], &[(&str, &String)], bool); 8] = [
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [(&'a str, &'a String)], bool);
+    let rows: [Row<'_>; 8] = [
         ("the same, in another order", &["*"], &[("junior", &two), ("lead", &one)], false),
         ("names exchanged", &["*"], &[("lead", &two), ("junior", &one)], true),
         (

@@ -86,7 +86,7 @@ fn whatever_has_the_name_already_stays_as_it_is() {
     use std::os::unix::fs::symlink;
     let (root, out) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let mine = out.path().join("mine");
-    type Plant<'a> = &'a dyn Fn(&std::path::Path);
+    type Plant<'a> = &'a dyn Fn(&Path);
     let rows: [(&str, Plant<'_>); 5] = [
         ("a file", &|path| fs::write(path, "precious").unwrap()),
         ("an empty folder", &|path| fs::create_dir(path).unwrap()),

@@ -167,7 +167,7 @@ fn nobody_claims_the_identity_of_another_namespace_of_the_mesh_or_of_the_registr
     }
     // A token made before the identity changed brings no such SVID.
     assert!(apply("spiffe://shop.example/ns/other/service/new", &admin).status.success());
-    let asked = super::Asked::join(&mesh.join_file("sidecar:other/new/0"));
+    let asked = Asked::join(&mesh.join_file("sidecar:other/new/0"));
     assert!(apply("spiffe://shop.example/registry", &admin).status.success());
     let answer = asked.send(&mesh.proxies, None);
     assert_eq!(super::code(&answer), (409, "identity.domain"), "{answer:?}");
