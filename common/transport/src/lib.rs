@@ -58,6 +58,7 @@ mod streams;
 mod tcp_answer;
 pub mod tls;
 pub(crate) mod turn;
+mod udp;
 
 pub use address::{Address, AddressError};
 pub use carry::{CarriedOctets, CarryEnd, carry};
@@ -71,9 +72,7 @@ pub use gate::{ConnectMethod, GateLimits, GateReasons, GateRefusal, RefusedReque
 pub use listen::{BoundListener, ListenError, SocketListener, bind, spread};
 pub use message::spare::give_back;
 pub use proxy_protocol::{ProxyHeaderError, ProxyHeaderVersion, proxy_header, read_proxy_header};
-pub use quic::{
-    BoundUdp, ChooseListener, QuicConnection, QuicEndpoint, QuicHandshake, QuicListener, bind_udp,
-};
+pub use quic::{ChooseListener, QuicConnection, QuicEndpoint, QuicHandshake, QuicListener};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
     ConnectProtocol, ConnectionInfo, Http3Error, InterimSender, ListenerStage, PendingTunnel,
@@ -92,3 +91,4 @@ pub use tls::{
     TlsError, TrustBundles, read_hello, refuse_challenge, refuse_name,
 };
 pub use turn::yield_turn;
+pub use udp::{BoundUdp, UdpPeer, UdpPort, bind_udp};
