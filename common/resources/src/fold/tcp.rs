@@ -1,4 +1,5 @@
-//! Opaque TCP: ports whose connections are carried between two sidecars over mTLS, or from a gateway, and read by nobody.
+//! Opaque TCP: ports whose connections are carried between two sidecars over mTLS, or from a gateway, and read by nobody. And
+//! UDP, whose datagrams only gateways carry.
 //!
 //! A `tcp` port is a listener of its own at its sidecar's inbound address, which peers ask for in their handshake, and
 //! one at each caller that declares it. A port that cannot be used has no listener: nothing of it is open.
@@ -15,18 +16,26 @@ use crate::kinds::{
 use crate::plan::{AddressPlan, StreamRoutePlan, StreamRoutesPlan, TcpPlan};
 
 const CODE: &str = "service.tcp";
+/// The same for a `udp` port.
+const UDP: &str = "service.udp";
 /// The code where the service is not there.
 const MISSING: &str = "ref.missing";
 /// Bounds and default of `idleTimeout`, in milliseconds.
 const IDLE: (u64, u64, u64) = (1_000, 24 * 3_600_000, 3_600_000);
+/// The default of a listener for UDP, in milliseconds: a client that is gone says nothing.
+const UDP_IDLE: u64 = 60_000;
 const CONNECTIONS: u32 = 1_024;
 /// The service of connections that routes send to services.
 const ROUTED: &str = "routed";
 
-/// The plan of a gateway's listener with protocol TCP or TLS.
+/// The plan of a gateway's listener with protocol TCP, TLS or UDP.
 pub(super) fn listener_plan(listener: &Listener, routes: Vec<StreamRoutePlan>) -> TcpPlan {
     let (least, most, default) = IDLE;
+    let is_udp = listener.protocol == ListenerProtocol::UDP;
+    let default = if is_udp { UDP_IDLE } else { default };
     let by_server_name = listener.protocol == ListenerProtocol::TLS;
+    let routes = StreamRoutesPlan { by_server_name, routes };
+    let (routed, datagrams) = if is_udp { (None, Some(routes)) } else { (Some(routes), None) };
     TcpPlan {
         // No service has this name, so proxies that know no routes refuse every connection.
         service: ROUTED.to_owned(),
@@ -34,7 +43,8 @@ pub(super) fn listener_plan(listener: &Listener, routes: Vec<StreamRoutePlan>) -
         idle_timeout_ms: listener.idle_timeout.map_or(default, |it| it.0).clamp(least, most),
         max_connections: listener.max_connections.unwrap_or(CONNECTIONS),
         proxy_header: None,
-        routed: Some(StreamRoutesPlan { by_server_name, routes }),
+        routed,
+        datagrams,
     }
 }
 
@@ -50,6 +60,15 @@ impl ServicePort {
         self.protocol == PortProtocol::Tcp
     }
 
+    pub(super) fn is_udp(&self) -> bool {
+        self.protocol == PortProtocol::Udp
+    }
+
+    /// Whether nobody reads what is sent there.
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_tcp() || self.is_udp()
+    }
+
     /// The plan of a listener for this port.
     pub(super) fn tcp_plan(&self, service: String, asked: Option<u16>) -> TcpPlan {
         let (least, most, default) = IDLE;
@@ -61,6 +80,7 @@ impl ServicePort {
             // What a caller's sidecar connects to is another sidecar.
             proxy_header: self.proxy_protocol.filter(|_| asked.is_some()),
             routed: None,
+            datagrams: None,
         }
     }
 }
@@ -68,6 +88,17 @@ impl ServicePort {
 /// The `tcp` ports of a service.
 pub(super) fn tcp_ports(spec: &ServiceSpec) -> impl Iterator<Item = &ServicePort> {
     spec.ports.iter().filter(|port| port.is_tcp())
+}
+
+/// The `udp` ports of a service.
+pub(super) fn udp_ports(spec: &ServiceSpec) -> impl Iterator<Item = &ServicePort> {
+    spec.ports.iter().filter(|port| port.is_udp())
+}
+
+/// The name under which plans have a port that nobody reads: one number may be that of a `tcp` and of a `udp` port.
+pub(super) fn unread_name(key: &str, port: &ServicePort) -> String {
+    let kind = if port.is_udp() { "/udp" } else { "" };
+    format!("{key}:{}{kind}", port.port)
 }
 
 /// Where the application serves a port; `None`: the endpoint does not say.
@@ -114,7 +145,8 @@ impl<'a> Fold<'a> {
         let Some((_, spec)) = self.find::<ServiceSpec>(&key) else {
             return Err((MISSING, format!("there is no Service {key}")));
         };
-        let port = spec.ports.iter().find(|one| one.port == number);
+        let of_number = || spec.ports.iter().filter(|one| one.port == number);
+        let port = of_number().find(|one| one.is_tcp()).or_else(|| of_number().next());
         match port {
             None => Err((CODE, format!("Service {key} has no port {number}"))),
             Some(port) if !port.is_tcp() => {
@@ -136,6 +168,7 @@ impl<'a> Fold<'a> {
             missing_addresses(spec, endpoint, &base, &mut wrong);
             if endpoint.sidecar.is_none() && !endpoint.outbound_tcp.is_empty() {
                 wrong.push(Fault {
+                    code: CODE,
                     pointer: format!("{base}/outboundTcp"),
                     message: "an endpoint without `sidecar` has nothing that could accept these"
                         .to_owned(),
@@ -146,6 +179,7 @@ impl<'a> Fold<'a> {
                 let pointer = format!("{base}/outboundTcp/{nth}");
                 if let Some(other) = taken(endpoint, nth) {
                     wrong.push(Fault {
+                        code: CODE,
                         pointer: format!("{pointer}/address"),
                         message: format!("{} is also the address of {other}", declared.address),
                         help: "give each listener of a sidecar an address of its own",
@@ -164,8 +198,9 @@ impl<'a> Fold<'a> {
                 }
             }
         }
-        for Fault { pointer, message, help } in wrong {
-            let problem = document.problem(CODE, &pointer, message).help(help);
+        wrong.extend(udp_faults(spec));
+        for Fault { code, pointer, message, help } in wrong {
+            let problem = document.problem(code, &pointer, message).help(help);
             self.fail(document, ACCEPTED, "Invalid", problem);
         }
     }
@@ -178,6 +213,7 @@ fn is_bare(spec: &ServiceSpec) -> bool {
 
 /// A fault in a document, and the way out.
 struct Fault {
+    code: &'static str,
     pointer: String,
     message: String,
     help: &'static str,
@@ -189,7 +225,8 @@ fn faults(spec: &ServiceSpec) -> Vec<Fault> {
     let bare = spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_none());
     for (at, port) in spec.ports.iter().enumerate() {
         let mut fault = |field: &str, message: String, help| {
-            wrong.push(Fault { pointer: format!("/spec/ports/{at}/{field}"), message, help });
+            let pointer = format!("/spec/ports/{at}/{field}");
+            wrong.push(Fault { code: CODE, pointer, message, help });
         };
         if port.is_tcp() && port.proxy_protocol.is_some() && bare {
             let message = format!(
@@ -214,6 +251,36 @@ fn faults(spec: &ServiceSpec) -> Vec<Fault> {
     wrong
 }
 
+/// What is wrong with the `udp` ports of a service: gateways alone carry them, and to addresses.
+fn udp_faults(spec: &ServiceSpec) -> Vec<Fault> {
+    let mut wrong = Vec::new();
+    for (at, port) in spec.ports.iter().enumerate().filter(|(_, port)| port.is_udp()) {
+        if spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some()) {
+            wrong.push(Fault {
+                code: UDP,
+                pointer: format!("/spec/ports/{at}/protocol"),
+                message: format!(
+                    "sidecars carry no UDP, and an endpoint of port {} has one",
+                    port.port
+                ),
+                help: "write a Service of its own for the udp port, with endpoints without `sidecar`",
+            });
+        }
+        for (nth, endpoint) in spec.endpoints.iter().enumerate() {
+            let Some(AddressPlan::Unix(path)) = application(spec, endpoint, port.port) else {
+                continue;
+            };
+            wrong.push(Fault {
+                code: UDP,
+                pointer: format!("/spec/endpoints/{nth}/address"),
+                message: format!("port {} is udp, and unix:{path} takes no UDP", port.port),
+                help: "write `IP:PORT` or `host.name:PORT`",
+            });
+        }
+    }
+    wrong
+}
+
 /// The ports of which an endpoint does not say where they are, and the addresses of ports that the service does not have.
 fn missing_addresses(
     spec: &ServiceSpec,
@@ -222,21 +289,26 @@ fn missing_addresses(
     wrong: &mut Vec<Fault>,
 ) {
     let wanted: BTreeSet<u16> =
-        spec.ports.iter().skip(1).filter(|port| port.is_tcp()).map(|port| port.port).collect();
+        spec.ports.iter().skip(1).filter(|port| port.is_unread()).map(|port| port.port).collect();
+    // A `tcp` and a `udp` port of one number are at one address.
+    let first = spec.ports.first().map(|port| port.port);
+    let wanted: BTreeSet<u16> = wanted.into_iter().filter(|port| Some(*port) != first).collect();
     let mut seen = BTreeSet::new();
     for (at, one) in endpoint.ports.iter().enumerate() {
         let pointer = format!("{base}/ports/{at}/port");
         if !wanted.contains(&one.port) {
             wrong.push(Fault {
+                code: CODE,
                 pointer,
                 message: format!(
-                    "port {} is not a tcp port of the service after its first port",
+                    "port {} is not a tcp or udp port of the service after its first port",
                     one.port
                 ),
                 help: "remove it; the first port is at `address`",
             });
         } else if !seen.insert(one.port) {
             wrong.push(Fault {
+                code: CODE,
                 pointer,
                 message: format!("port {} is listed twice; keep one", one.port),
                 help: "an endpoint has one address for each port",
@@ -245,6 +317,7 @@ fn missing_addresses(
     }
     for port in wanted.difference(&seen) {
         wrong.push(Fault {
+            code: CODE,
             pointer: format!("{base}/address"),
             message: format!("the endpoint does not say where its port {port} is"),
             help: "add it under `ports` of the endpoint: `{ port: 5432, address: \"127.0.0.1:5432\" }`",
