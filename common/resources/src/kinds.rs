@@ -69,6 +69,8 @@ pub use upstream_policy::*;
 pub const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
 /// `apiVersion` of `ReferenceGrant`, which is a beta in the Gateway API's standard channel.
 pub const REFERENCE_API: &str = "gateway.networking.k8s.io/v1beta1";
+/// `apiVersion` of `UDPRoute`, which is in the Gateway API's experimental channel.
+pub const EXPERIMENTAL_API: &str = "gateway.networking.k8s.io/v1alpha2";
 /// `apiVersion` of this project's kinds.
 pub const TAMIS_API: &str = "tamis.dev/v1alpha1";
 
@@ -130,6 +132,7 @@ kinds! {
     GRPCRoute(GrpcRouteSpec) in GATEWAY_API,
     TLSRoute(TlsRouteSpec) in GATEWAY_API,
     TCPRoute(TcpRouteSpec) in GATEWAY_API,
+    UDPRoute(UdpRouteSpec) in EXPERIMENTAL_API,
     ReferenceGrant(ReferenceGrantSpec) in REFERENCE_API,
     BackendTLSPolicy(BackendTlsPolicySpec) in GATEWAY_API,
     Service(ServiceSpec) in TAMIS_API,

@@ -25,6 +25,7 @@ impl Document {
                 | Resource::GRPCRoute(_)
                 | Resource::TLSRoute(_)
                 | Resource::TCPRoute(_)
+                | Resource::UDPRoute(_)
                 | Resource::ExternalService(_)
                 | Resource::ReferenceGrant(_),
                 _,
@@ -91,6 +92,7 @@ mod tests {
         let api = match kind {
             "Gateway" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute"
             | "BackendTLSPolicy" => "gateway.networking.k8s.io/v1",
+            "UDPRoute" => "gateway.networking.k8s.io/v1alpha2",
             "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
             _ => "tamis.dev/v1alpha1",
         };
@@ -151,6 +153,9 @@ mod tests {
             ("TCPRoute", STREAM, "", "", false),
             ("TCPRoute", STREAM, "name: g", "name: h", true),
             ("TCPRoute", STREAM, "port: 1 }", "port: 2 }", true),
+            ("UDPRoute", STREAM, "", "", false),
+            ("UDPRoute", STREAM, "name: g", "name: h", true),
+            ("UDPRoute", STREAM, "port: 1 }", "port: 2 }", true),
             ("GRPCRoute", CALLS, "", "", false),
             ("GRPCRoute", CALLS, "service: a.B", "service: a.C", true),
             ("GRPCRoute", CALLS, "name: s,", "name: other,", true),

@@ -166,6 +166,10 @@ plans! {
         /// Routes of a gateway say where each connection goes; `None`: to the service.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub routed: Option<StreamRoutesPlan>,
+        /// It takes datagrams of UDP and no connections, and these routes say where each session goes; `None`: it takes
+        /// connections.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub datagrams: Option<StreamRoutesPlan>,
     }
     /// Where a listener of a gateway sends its connections.
     #[derive(Eq)]
@@ -191,7 +195,7 @@ plans! {
     /// A backend of connections.
     #[derive(Eq)]
     pub struct StreamBackendPlan {
-        /// `namespace/name:port`; one that is missing has a name that no service has.
+        /// `namespace/name:port`, with `/udp` after it for a `udp` port; one that is missing has a name that no service has.
         pub service: String,
         /// Its share.
         pub weight: u32,
@@ -396,7 +400,7 @@ plans! {
         Http1,
         /// HTTP/2.
         Http2,
-        /// Opaque TCP.
+        /// Opaque TCP, or UDP from a listener for datagrams.
         Tcp {
             /// The service's port, which is asked for in the handshake with its sidecar.
             port: u16,
@@ -405,7 +409,7 @@ plans! {
     /// One port of a service, as this proxy reaches it.
     #[derive(Eq, Hash)]
     pub struct ServicePlan {
-        /// `namespace/name:port`, or `local/namespace/name:port` for the application of a sidecar.
+        /// `namespace/name:port`, with `/udp` after it for a `udp` port, or `local/namespace/name:port` for the application of a sidecar.
         pub name: String,
         /// Protocol for its requests.
         pub protocol: ProtocolPlan,

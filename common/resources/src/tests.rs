@@ -49,7 +49,7 @@ fn all_errors_of_a_document_come_at_once_each_with_its_place() {
             "3:19 field.type metadata.name must be text, found the number 7 (put it in quotes)",
             "3:22 field.unknown metadata has no field `nmae` (did you mean `name`?)",
             "5:19 field.range spec.ports[0].port must be at most 65535 (-)",
-            "5:36 field.choice spec.ports[0].protocol must be one of http, http2, grpc, tcp, found `htp` (did you mean `http`?)",
+            "5:36 field.choice spec.ports[0].protocol must be one of http, http2, grpc, tcp, udp, found `htp` (did you mean `http`?)",
         ]
     );
 }
@@ -114,7 +114,7 @@ fn documents_past_the_limit_are_refused() {
 #[test]
 fn every_kind_has_a_closed_schema() {
     let all = schemas();
-    assert_eq!(all.len(), 17);
+    assert_eq!(all.len(), 18);
     for (kind, schema) in all {
         assert_eq!(schema["additionalProperties"], false, "{kind}");
         assert!(!schema.to_string().contains("$ref"), "{kind}");

@@ -488,7 +488,7 @@ pub fn names(kind: &str) -> Option<Vec<(String, FieldReferent)>> {
             all.push(("/spec/hostnames/*".to_owned(), FieldReferent::Host));
             stream_route(&mut all);
         }
-        "TCPRoute" => stream_route(&mut all),
+        "TCPRoute" | "UDPRoute" => stream_route(&mut all),
         "Filter" => nest(&mut all, "/spec", FILTER),
         "FilterAttachment" => nest(&mut all, "/spec", ATTACHMENT),
         "Grant" => {

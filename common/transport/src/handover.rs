@@ -1,4 +1,5 @@
-//! Hands listening sockets from one process to its successor, so that no connection is refused in between.
+//! Hands listening sockets and UDP ports from one process to its successor, so that no connection is refused in between, and no
+//! datagram is lost.
 //!
 //! For a while both processes share the sockets: either of them accepts the connections in their queues.
 //! The successor reports when it serves, and then the old process closes its copies.
@@ -21,6 +22,7 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::address::Address;
 use crate::listen::BoundListener;
+use crate::udp::BoundUdp;
 
 /// Time limit for the other side.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,7 +38,29 @@ const TAKE: &[u8] = b"take";
 const END: &[u8] = b"end";
 const SERVING: &[u8] = b"serving";
 
-/// A listening socket with its listener's name.
+/// A socket that passes to another process.
+#[derive(Debug)]
+pub enum HandedSocket {
+    /// One that accepts connections.
+    Listener(BoundListener),
+    /// One that takes datagrams.
+    Udp(BoundUdp),
+}
+
+impl HandedSocket {
+    /// A duplicate of the socket: it stays open until both are closed.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Listener(listener) => listener.try_clone().map(Self::Listener),
+            Self::Udp(port) => port.try_clone().map(Self::Udp),
+        }
+    }
+}
+
+/// A socket with its listener's name.
 #[derive(Debug)]
 pub struct NamedSocket {
     /// The listener's name; without a line break.
@@ -44,7 +68,7 @@ pub struct NamedSocket {
     /// The configured address; with port 0 it differs from the bound one.
     pub address: Address,
     /// The socket.
-    pub socket: BoundListener,
+    pub socket: HandedSocket,
 }
 
 /// The socket at which successors ask.
@@ -141,7 +165,7 @@ fn is_left_behind(path: &Path, address: &SockAddr) -> io::Result<bool> {
     Ok(refused.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused))
 }
 
-fn handed(message: &[u8], socket: BoundListener) -> io::Result<NamedSocket> {
+fn handed(message: &[u8], socket: HandedSocket) -> io::Result<NamedSocket> {
     let text = std::str::from_utf8(message).map_err(|_| unexpected())?;
     let (name, address) = text.split_once('\n').ok_or_else(unexpected)?;
     let address = address.parse().map_err(|_| unexpected())?;

@@ -61,6 +61,7 @@ mod streams;
 mod tcp_answer;
 pub mod tls;
 pub(crate) mod turn;
+mod udp;
 
 pub use address::{Address, AddressError};
 pub use carry::{CarriedOctets, CarryEnd, carry};
@@ -75,9 +76,7 @@ pub use listen::{
 pub use message::spare::give_back;
 pub use prefixed_stream::PrefixedStream;
 pub use proxy_protocol::{ProxyHeaderError, ProxyHeaderVersion, proxy_header, read_proxy_header};
-pub use quic::{
-    BoundUdp, ChooseListener, QuicConnection, QuicEndpoint, QuicHandshake, QuicListener, bind_udp,
-};
+pub use quic::{ChooseListener, QuicConnection, QuicEndpoint, QuicHandshake, QuicListener};
 pub use response::{Expectation, ResponseControl, ResponseGate, ResponseLimits, ResponseRefusal};
 pub use serve::{
     ConnectProtocol, ConnectionInfo, Http3Error, InterimSender, ListenerStage, PendingTunnel,
@@ -96,3 +95,4 @@ pub use tls::{
     TlsError, TrustBundles, read_hello, refuse_challenge, refuse_name,
 };
 pub use turn::yield_turn;
+pub use udp::{BoundUdp, UdpPeer, UdpPort, bind_udp};

@@ -9,10 +9,8 @@ mod admission;
 mod connection;
 mod endpoint;
 mod session;
-mod socket;
 
 pub use self::connection::QuicConnection;
 pub(crate) use self::endpoint::SEND_BYTES;
 pub use self::endpoint::{QuicEndpoint, QuicHandshake};
 pub use self::session::{ChooseListener, QuicListener};
-pub use self::socket::{BoundUdp, bind_udp};

@@ -105,7 +105,8 @@ fn carried(plan: &TcpPlan, tls: Option<&ServerTls>) -> Option<(Option<Arc<Server
             ProxyHeader::V2 => ProxyHeaderVersion::Two,
         }),
         egress: None,
-        routed: plan.routed.as_ref().map(routed),
+        routed: plan.routed.as_ref().or(plan.datagrams.as_ref()).map(routed),
+        datagrams: plan.datagrams.is_some(),
     };
     Some((tls, rules))
 }

@@ -108,7 +108,8 @@ impl Staging {
             match &listener.tcp {
                 None => ChainLayout::build(&filters, &members, &services),
                 Some(tcp) => {
-                    let routes = tcp.routed.iter().flat_map(|routed| &routed.routes);
+                    let routed = tcp.routed.as_ref().or(tcp.datagrams.as_ref());
+                    let routes = routed.into_iter().flat_map(|routed| &routed.routes);
                     let routed = routes.flat_map(|route| &route.backends);
                     let routed: Vec<String> = routed.map(|one| one.service.clone()).collect();
                     ChainLayout::build_tcp(&filters, &members, &services, (&tcp.service, &routed))

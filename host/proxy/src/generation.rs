@@ -73,7 +73,7 @@ pub struct TcpRules {
     pub asked: Option<TcpPort>,
     /// Without traffic for this long a connection is closed.
     pub idle_timeout: Duration,
-    /// Connections at once, over all workers.
+    /// Connections or sessions at once, over all workers.
     pub max_connections: u32,
     /// The header with which the application is sent the address of the client; `None`: no header.
     pub proxy_header: Option<ProxyHeaderVersion>,
@@ -81,6 +81,8 @@ pub struct TcpRules {
     pub egress: Option<Arc<EgressRules>>,
     /// Routes say where they go; `None`: to the service.
     pub routed: Option<Arc<StreamRules>>,
+    /// It takes datagrams of UDP, and no connections.
+    pub datagrams: bool,
 }
 
 impl ListenerConfig {
@@ -107,6 +109,11 @@ impl ListenerConfig {
     pub(crate) fn serves_http3(&self) -> bool {
         let headed = self.rules.header_senders.is_some();
         self.rules.http3.is_some() && self.tls.is_some() && self.tcp.is_none() && !headed
+    }
+
+    /// Whether it takes datagrams, and no connections.
+    pub(crate) fn takes_datagrams(&self) -> bool {
+        self.tcp.as_ref().is_some_and(|rules| rules.datagrams)
     }
 
     /// Whether the first message of a handshake is read for its server name, and nothing after it.
@@ -189,6 +196,8 @@ pub(crate) struct SocketKey {
     address: Address,
     /// The listener, if the system chooses its port.
     listener: Option<String>,
+    /// Whether they are sockets of UDP.
+    datagrams: bool,
 }
 
 impl SocketKey {
@@ -196,7 +205,8 @@ impl SocketKey {
     pub(crate) fn of(listener: &ListenerConfig) -> Self {
         let chosen = matches!(&listener.address, Address::Tcp(address) if address.port() == 0);
         let name = chosen.then(|| listener.name.clone());
-        Self { address: listener.address.clone(), listener: name }
+        let datagrams = listener.takes_datagrams();
+        Self { address: listener.address.clone(), listener: name, datagrams }
     }
 
     /// The address as configured.

@@ -48,6 +48,10 @@
 //! A connection that the kernel led to a sidecar is one of the listener with the address that its application asked for
 //! (`worker/state`); `egress` connects, or refuses, what leaves the mesh.
 //!
+//! Datagrams of a listener for UDP are read by `worker/udp`, which asks the connection hooks when a client sends its first one
+//! and knows its session from then on (`worker/udp_sessions`). `udp` chooses its endpoint (`endpoint_choice`, `breaker`), and
+//! `udp_session` sends datagrams on; those that come before there is an endpoint wait in `udp_waiting`. `udp_counts` counts.
+//!
 //! Calls of filters to services of the mesh (`mesh_calls`) are made on a worker too, with `endpoint_choice` and `breaker`, and
 //! pass none of these rooms.
 //!
@@ -138,6 +142,10 @@ mod tests;
 mod trace;
 mod traffic;
 mod tunnel;
+mod udp;
+mod udp_counts;
+mod udp_session;
+mod udp_waiting;
 mod unexpected_content;
 mod upgrade;
 mod worker;

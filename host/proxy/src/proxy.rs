@@ -10,12 +10,13 @@ use crate::generation::{Generation, SlotOccupant, SocketKey};
 use crate::heads::CopyMark;
 use crate::mesh_calls::{CallSender, MeshCalls};
 use crate::proxy_state::{
-    ADMIN, AdminBound, BoundSockets, InheritedSockets, ProxyState, STEP, copies, handed, lock,
+    ADMIN, AdminBound, BoundSockets, InheritedSockets, ListenerSockets, ProxyState, STEP, handed,
+    lock,
 };
 use crate::shadow::Shadows;
 use crate::shared::ProxyShared;
 use crate::traffic::Traffic;
-use crate::worker::{self, Command};
+use crate::worker::{self, Command, WorkerSockets};
 use arc_swap::ArcSwap;
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -29,8 +30,7 @@ use tamis_engine::Filter;
 use tamis_observe::{Metrics, Recorder};
 use tamis_transport::handover::HandoverSocket;
 use tamis_transport::{
-    Address, BoundListener, CertificateOrders, ListenError, ListenerStage, MeshIdentity,
-    ServeLimits,
+    Address, CertificateOrders, ListenError, ListenerStage, MeshIdentity, ServeLimits,
 };
 use tamis_upstream::ServiceTable;
 use tokio::sync::mpsc;
@@ -166,6 +166,7 @@ impl Proxy {
             exchanges: 0.into(),
             traffic: Traffic::new(count.get()),
             tcp: Default::default(),
+            udp: Default::default(),
             leaving: Default::default(),
             director: Default::default(),
             identity: options.identity,
@@ -282,7 +283,7 @@ impl Proxy {
         let closed = lock(&inner.drain).closed;
         let mut bound = lock(&inner.bound);
         inner.shared.shadows.expect(generation.shadows()).map_err(ProxyError::Thread)?;
-        let mut batches: Vec<Vec<(SocketKey, Vec<BoundListener>)>> =
+        let mut batches: Vec<Vec<(SocketKey, WorkerSockets)>> =
             inner.workers.iter().map(|_| Vec::new()).collect();
         let mut new: HashMap<SocketKey, BoundSockets> = HashMap::new();
         for listener in &generation.listeners {
@@ -291,9 +292,7 @@ impl Proxy {
             if closed || bound.contains_key(&key) || new.contains_key(&key) {
                 continue;
             }
-            let sockets = inner.sockets(listener)?;
-            let local = sockets.iter().flatten().find_map(|socket| socket.local_address().ok());
-            let copies = copies(&listener.name, &sockets)?;
+            let ListenerSockets { local, copies, sockets } = inner.sockets(listener)?;
             for (batch, sockets) in batches.iter_mut().zip(sockets) {
                 batch.push((key.clone(), sockets));
             }

@@ -22,7 +22,7 @@ use http3::Http3Ports;
 pub use leave::LeaveError;
 pub(crate) use leave::{Drain, STEP};
 pub use sockets::InheritedSockets;
-pub(crate) use sockets::{ADMIN, AdminBound, BoundSockets, copies, handed};
+pub(crate) use sockets::{ADMIN, AdminBound, BoundSockets, ListenerSockets, handed};
 
 /// What the handle and the admin listener share.
 pub(crate) struct ProxyState {

@@ -10,6 +10,7 @@ use crate::shadow::Shadows;
 use crate::tap::Taps;
 use crate::tcp_counts::TcpTraffic;
 use crate::traffic::Traffic;
+use crate::udp_counts::UdpTraffic;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use tamis_ambient::{Clock, Random};
@@ -53,6 +54,7 @@ pub(crate) struct ProxyShared {
     pub(crate) mirrors: Arc<MirrorPlaces>,
     pub(crate) traffic: Traffic,
     pub(crate) tcp: TcpTraffic,
+    pub(crate) udp: UdpTraffic,
     /// The own addresses of connections that leave the mesh.
     pub(crate) leaving: Arc<LeavingAddresses>,
     pub(crate) director: Director,

@@ -41,15 +41,33 @@ impl TcpRefusal {
         Self { code: code.into(), status: FORBIDDEN, detail, slot: None }
     }
 
-    /// No route of the listener matches the connection.
-    pub(crate) fn unrouted() -> Self {
-        Self::host("tcp.unrouted", "no route of the listener matches the connection".to_owned())
+    /// No route of the listener matches the connection, or the session of datagrams.
+    pub(crate) fn unrouted(datagrams: bool) -> Self {
+        let detail = "no route of the listener matches it";
+        Self::host(unrouted(datagrams), detail.to_owned())
     }
 
     /// The route has no backend with a share.
-    pub(crate) fn backendless() -> Self {
-        let detail = "its route has no backend with a weight above 0".to_owned();
-        Self::host("tcp.unrouted", detail)
+    pub(crate) fn backendless(datagrams: bool) -> Self {
+        let detail = "its route has no backend with a weight above 0";
+        Self::host(unrouted(datagrams), detail.to_owned())
+    }
+
+    /// A hook sends a session of datagrams elsewhere.
+    pub(crate) fn not_connected() -> Self {
+        let detail = "its hook sends it to a service, which only connections can go to";
+        Self::host("upstream.no-endpoint", detail.to_owned())
+    }
+
+    /// There is no place for a session of datagrams.
+    pub(crate) fn full_of_sessions(full: TcpFull, most: u32) -> Self {
+        let detail = match full {
+            TcpFull::Listener => format!("the listener has {most} sessions, its maximum"),
+            TcpFull::Caller(share) => {
+                format!("its client has {share} sessions, its share of the {most} of the listener")
+            }
+        };
+        Self::host("udp.full", detail)
     }
 
     /// There is no place for it.
@@ -90,6 +108,10 @@ impl TcpRefusal {
         state.answered_by = slot;
         state.note_head(status, &HeaderMap::new());
     }
+}
+
+fn unrouted(datagrams: bool) -> &'static str {
+    if datagrams { "udp.unrouted" } else { "tcp.unrouted" }
 }
 
 /// Notes the refusal of the proxy of a service, and returns its outcome; `None`: the connection was opened, or nothing was

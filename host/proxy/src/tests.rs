@@ -208,6 +208,7 @@ fn shared() -> ProxyShared {
         exchanges: 0.into(),
         traffic: Traffic::new(1),
         tcp: Default::default(),
+        udp: Default::default(),
         leaving: Default::default(),
         director: Default::default(),
         identity: None,

@@ -12,6 +12,8 @@ mod rounds;
 mod sender;
 mod serve;
 pub(crate) mod state;
+mod udp;
+mod udp_sessions;
 
 use crate::balance;
 use crate::generation::{Generation, SocketKey};
@@ -36,7 +38,7 @@ pub(crate) enum Command {
     /// Serve this generation from the next request on; answer when it does.
     SwitchTo {
         generation: Arc<Generation>,
-        sockets: Vec<(SocketKey, Vec<BoundListener>)>,
+        sockets: Vec<(SocketKey, WorkerSockets)>,
         taken: std::sync::mpsc::Sender<()>,
     },
     /// Serve HTTP/3 at these sockets too, if a listener of the generation still does.
@@ -51,6 +53,14 @@ pub(crate) enum Command {
     Drain { done: std::sync::mpsc::Sender<()> },
     /// End now.
     Exit,
+}
+
+/// The sockets of a listener for a worker.
+pub(crate) enum WorkerSockets {
+    /// It accepts connections.
+    Listeners(Vec<BoundListener>),
+    /// It reads datagrams.
+    Udp(Vec<BoundUdp>),
 }
 
 /// Runs a worker until it receives `Exit`. Needs a thread of its own.
@@ -77,6 +87,8 @@ pub(crate) fn run(
             state: RefCell::new(state),
             accepting: RefCell::default(),
             quic: RefCell::default(),
+            reading: RefCell::default(),
+            waiting_room: Default::default(),
             stages: RefCell::default(),
             stage: Cell::new(ListenerStage::Serve),
             // 0 is the exchange of self-tests.
@@ -134,7 +146,7 @@ impl Worker {
     fn switch_to(
         self: &Rc<Self>,
         generation: Arc<Generation>,
-        sockets: Vec<(SocketKey, Vec<BoundListener>)>,
+        sockets: Vec<(SocketKey, WorkerSockets)>,
     ) {
         let before = self.state();
         let upstreams = self.upstreams.apply(&generation.services);
@@ -148,20 +160,25 @@ impl Worker {
         self.follow(&state);
         self.follow_quic();
         for (key, sockets) in sockets {
-            self.listen(key, sockets);
+            match sockets {
+                WorkerSockets::Listeners(sockets) => self.listen(key, sockets),
+                WorkerSockets::Udp(sockets) => self.serve_ports(&key, sockets),
+            }
         }
     }
 
     /// Ends the listeners and closes the sockets that a generation no longer has, and begins new listeners.
     fn follow(&self, state: &WorkerState) {
         let here: HashSet<ListenerPlace> = state.listener_places().collect();
-        self.accepting.borrow_mut().retain(|key, tasks| {
-            let stays = here.iter().any(|one| one.key == *key);
-            if !stays {
-                tasks.drain(..).for_each(|task| task.abort());
-            }
-            stays
-        });
+        for tasks in [&self.accepting, &self.reading] {
+            tasks.borrow_mut().retain(|key, tasks| {
+                let stays = here.iter().any(|one| one.key == *key);
+                if !stays {
+                    tasks.drain(..).for_each(|task| task.abort());
+                }
+                stays
+            });
+        }
         let mut stages = self.stages.borrow_mut();
         stages.retain(|place, stage| {
             let stays = here.contains(place);
@@ -214,6 +231,11 @@ impl Worker {
         if !accept {
             let mut accepting = self.accepting.borrow_mut();
             accepting.values_mut().flat_map(|tasks| tasks.drain(..)).for_each(|task| task.abort());
+        }
+        // Another process reads the datagrams from now on. Without one, those of open sessions are read to their end.
+        if !accept && stage == ListenerStage::Leave {
+            let mut reading = self.reading.borrow_mut();
+            reading.values_mut().flat_map(|tasks| tasks.drain(..)).for_each(|task| task.abort());
         }
         for listener in self.stages.borrow().values() {
             listener.send_replace(stage);

@@ -19,6 +19,7 @@ mod attempt;
 mod budget;
 mod circuit;
 mod config;
+mod datagrams;
 mod dispatch;
 mod endpoint_queue;
 mod endpoint_state;
@@ -44,6 +45,7 @@ pub use attempt::{Attempt, AttemptOutcome, EndpointCrowd};
 pub use config::{
     EndpointConfig, EndpointTarget, PickAlgorithm, Protocol, ServiceConfig, ServiceSettings,
 };
+pub use datagrams::UpstreamDatagrams;
 pub use endpoint_state::EndpointSnapshot;
 pub use pick::{Pick, PickFailure};
 pub use pool::http1::Tunnel;

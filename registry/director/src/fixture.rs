@@ -177,6 +177,7 @@ pub(crate) fn document(kind: &str, key: &str, spec: &Value) -> DocumentRecord {
         "Gateway" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" => {
             "gateway.networking.k8s.io/v1"
         }
+        "UDPRoute" => "gateway.networking.k8s.io/v1alpha2",
         "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
         _ => "tamis.dev/v1alpha1",
     };

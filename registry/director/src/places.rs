@@ -10,7 +10,8 @@ use crate::record::ApplyRecord;
 use crate::state::State;
 
 /// The kinds that decide how many places there are.
-const KINDS: [&str; 5] = ["GRPCRoute/", "Gateway/", "HTTPRoute/", "TCPRoute/", "TLSRoute/"];
+const KINDS: [&str; 6] =
+    ["GRPCRoute/", "Gateway/", "HTTPRoute/", "TCPRoute/", "TLSRoute/", "UDPRoute/"];
 
 /// Whether a change may add places.
 #[must_use]
@@ -67,6 +68,7 @@ fn parents(document: &Document) -> &[ParentRef] {
         Resource::GRPCRoute(spec) => &spec.parent_refs,
         Resource::TLSRoute(spec) => &spec.parent_refs,
         Resource::TCPRoute(spec) => &spec.parent_refs,
+        Resource::UDPRoute(spec) => &spec.parent_refs,
         _ => &[],
     }
 }

@@ -89,8 +89,13 @@ enum SampleProtocol {
 }
 
 impl SampleProtocol {
-    fn of(port: &ServicePort) -> Self {
-        if port.protocol == PortProtocol::Tcp { Self::Lines } else { Self::Http }
+    /// `None`: there is no sample service for it.
+    fn of(port: &ServicePort) -> Option<Self> {
+        match port.protocol {
+            PortProtocol::Tcp => Some(Self::Lines),
+            PortProtocol::Udp => None,
+            PortProtocol::Http | PortProtocol::Http2 | PortProtocol::Grpc => Some(Self::Http),
+        }
     }
 }
 
@@ -140,7 +145,7 @@ fn plan(documents: &[Document]) -> Vec<App> {
         })
     };
     let takes_requests = |spec: &ServiceSpec| {
-        spec.ports.first().is_some_and(|first| SampleProtocol::of(first) == SampleProtocol::Http)
+        spec.ports.first().and_then(SampleProtocol::of) == Some(SampleProtocol::Http)
     };
     let called = services().filter(|(_, spec)| takes_requests(spec)).map(|(name, _)| name.clone());
     let called: Vec<String> = called.collect();
@@ -177,9 +182,16 @@ fn sockets(
     spec: &ServiceSpec,
     place: &ServiceEndpoint,
 ) -> impl Iterator<Item = (SampleProtocol, SocketAddr)> {
-    let first = spec.ports.first().map(|port| (SampleProtocol::of(port), &place.address));
-    let rest = place.ports.iter().map(|one| (SampleProtocol::Lines, &one.address));
-    let all = first.into_iter().chain(rest);
+    let first = spec.ports.first().into_iter();
+    let first = first.filter_map(|port| Some((SampleProtocol::of(port)?, &place.address)));
+    let lines = |number: u16| {
+        spec.ports
+            .iter()
+            .any(|one| one.port == number && SampleProtocol::of(one) == Some(SampleProtocol::Lines))
+    };
+    let rest = place.ports.iter().filter(move |one| lines(one.port));
+    let rest = rest.map(|one| (SampleProtocol::Lines, &one.address));
+    let all = first.chain(rest);
     let all = all.filter_map(|(speech, text)| Some((speech, text.parse::<SocketAddr>().ok()?)));
     all.filter(|(_, address)| address.ip().is_loopback())
 }

@@ -47,7 +47,9 @@ impl RefusedCall {
             let space = &policy.metadata.namespace;
             let called = service(documents, space, name)?;
             let called_runs = called.endpoints.iter().any(|one| one.sidecar.is_some())
-                && called.ports.first().is_some_and(|one| one.protocol != PortProtocol::Tcp);
+                && called.ports.first().is_some_and(|one| {
+                    !matches!(one.protocol, PortProtocol::Tcp | PortProtocol::Udp)
+                });
             let rules = about(documents, space, name)?;
             let callers = documents.iter().filter(|one| one.metadata.namespace == *space);
             callers.filter(|_| called_runs).find_map(|one| {

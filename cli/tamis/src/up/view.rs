@@ -73,6 +73,7 @@ fn addresses(node: &Node) -> String {
         .map(|listener| {
             let scheme = match (&listener.tls, &listener.tcp) {
                 (Some(_), _) => "tls",
+                (None, Some(rules)) if rules.datagrams => "udp",
                 (None, Some(_)) => "tcp",
                 (None, None) => "http",
             };

@@ -40,12 +40,13 @@ const SETTINGS: [&str; 2] = ["config", "configSchema"];
 const TARGET: [&str; 4] = ["group", "kind", "name", "sectionName"];
 const ROUTE: [&str; 3] = ["parentRefs", "hostnames", "rules"];
 const PARENT: [&str; 6] = ["group", "kind", "name", "namespace", "sectionName", "port"];
-const KINDS: [&str; 17] = [
+const KINDS: [&str; 18] = [
     "Gateway",
     "HTTPRoute",
     "GRPCRoute",
     "TLSRoute",
     "TCPRoute",
+    "UDPRoute",
     "ReferenceGrant",
     "BackendTLSPolicy",
     "Service",

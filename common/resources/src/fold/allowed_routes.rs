@@ -23,6 +23,7 @@ pub(super) fn kinds_of(protocol: ListenerProtocol) -> &'static [RouteKind] {
         }
         ListenerProtocol::TLS => &[RouteKind::TLSRoute],
         ListenerProtocol::TCP => &[RouteKind::TCPRoute],
+        ListenerProtocol::UDP => &[RouteKind::UDPRoute],
     }
 }
 

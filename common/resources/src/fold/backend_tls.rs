@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tcp::tcp_ports;
+use super::tcp::{tcp_ports, udp_ports};
 use super::{ACCEPTED, Claim, Fold, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{
@@ -107,11 +107,15 @@ impl<'a> Fold<'a> {
         let named = |name: &String| service.ports.iter().any(|one| one.name.as_ref() == Some(name));
         let covers =
             |one: &&ServicePort| target.section_name.is_none() || one.name == target.section_name;
-        if let Some(port) = tcp_ports(service).find(covers) {
-            let message = format!(
-                "port {} of Service {key} is tcp: gateways carry its connections as they are",
-                port.port
-            );
+        if let Some(port) = tcp_ports(service).chain(udp_ports(service)).find(covers) {
+            let message = if port.is_udp() {
+                format!("port {} of Service {key} is udp, and TLS is of connections", port.port)
+            } else {
+                format!(
+                    "port {} of Service {key} is tcp: gateways carry its connections as they are",
+                    port.port
+                )
+            };
             let problem = document.problem("backend-tls.tcp", &place("name"), message).help(
                 "write in `sectionName` the name of a port for requests; until then no connection is carried to the tcp port",
             );

@@ -165,6 +165,7 @@ fn leaving(service: String) -> TcpPlan {
         max_connections,
         proxy_header: None,
         routed: None,
+        datagrams: None,
     }
 }
 

@@ -52,6 +52,14 @@ impl ExternalPort {
     pub(super) fn is_tcp(&self) -> bool {
         self.protocol == PortProtocol::Tcp
     }
+
+    pub(super) fn is_udp(&self) -> bool {
+        self.protocol == PortProtocol::Udp
+    }
+
+    pub(super) fn is_read(&self) -> bool {
+        !self.is_tcp() && !self.is_udp()
+    }
 }
 
 impl External<'_> {
@@ -148,8 +156,6 @@ impl<'a> Fold<'a> {
         requests.map(|one| default_route(one.name(), vec![one.host.clone()])).collect()
     }
 }
-
-impl Fold<'_> {}
 
 fn addresses(spec: &ExternalServiceSpec) -> Vec<IpAddr> {
     spec.addresses.iter().filter_map(|text| address(text)).collect()

@@ -10,7 +10,7 @@ impl<'a> Fold<'a> {
     pub(super) fn check_externals(&mut self) {
         let mut claims = Vec::new();
         for (document, spec) in self.all::<ExternalServiceSpec>() {
-            let requests = spec.ports.iter().filter(|port| !port.is_tcp()).count();
+            let requests = spec.ports.iter().filter(|port| port.is_read()).count();
             let mut wrong = Vec::new();
             for (at, host) in spec.hosts.iter().enumerate() {
                 let pointer = format!("/spec/hosts/{at}");
@@ -27,14 +27,23 @@ impl<'a> Fold<'a> {
                 let host = host.to_ascii_lowercase();
                 for (at, port) in spec.ports.iter().enumerate() {
                     let one = ((document.key(), at), host.clone());
-                    if requests > 1 && !port.is_tcp() {
-                        // Requests that name the host would go to either of them.
+                    if requests > 1 && port.is_read() || port.is_udp() {
+                        // Requests that name the host would go to either of them, and datagrams to none.
                         self.contested_ports.insert(one);
                         continue;
                     }
                     let claim = Claim { document, pointer: pointer.clone() };
                     let space = document.metadata.namespace.clone();
                     claims.push(((space, host.clone(), port.port), port.is_tcp(), one, claim));
+                }
+            }
+            for (at, port) in spec.ports.iter().enumerate() {
+                if port.is_udp() {
+                    wrong.push((
+                        format!("/spec/ports/{at}/protocol"),
+                        format!("port {} is udp, and sidecars carry no UDP", port.port),
+                        "write tcp or a protocol of requests, or remove the port",
+                    ));
                 }
             }
             for (at, text) in spec.addresses.iter().enumerate() {

@@ -3,7 +3,7 @@
 use super::acme_listener::wrong_acme;
 use super::allowed_routes::kinds_of;
 use super::services::{local_name, ports};
-use super::streams::{StreamRoutes, is_stream};
+use super::streams::{StreamRoutes, is_unread};
 use super::tcp::{OutboundPort, application, idle_fault, listener_plan, tcp_ports};
 use super::{ACCEPTED, Fold, IdentityProof, PlannedProxy, RESOLVED};
 use crate::access_rule::prefix;
@@ -164,7 +164,7 @@ impl<'a> Fold<'a> {
             let named = (listener.name.as_str(), address);
             let rules = rules(&spec.listeners, listener, ip);
             let mut socket = socket(named, tls, TrafficDirection::Gateway, rules, Some(listener));
-            socket.plan.tcp = is_stream(listener)
+            socket.plan.tcp = is_unread(listener)
                 .then(|| listener_plan(listener, streams.of(document, listener)));
             sockets.push(socket);
         }
@@ -189,10 +189,10 @@ impl<'a> Fold<'a> {
             ("idleTimeout", listener.idle_timeout.is_some()),
             ("maxConnections", listener.max_connections.is_some()),
         ];
-        let (stray, what): (&[_], _) = if is_stream(listener) {
+        let (stray, what): (&[_], _) = if is_unread(listener) {
             (&of_requests, "for requests, which a listener of this protocol does not read")
         } else {
-            (&of_connections, "for listeners with protocol TLS or TCP")
+            (&of_connections, "for listeners with protocol TLS, TCP or UDP")
         };
         let mut wrong: Vec<(String, String)> = stray
             .iter()
@@ -203,8 +203,16 @@ impl<'a> Fold<'a> {
             let message = "connections of a TCP listener name no host; remove it, or write TLS";
             wrong.push((place("hostname"), message.to_owned()));
         }
+        if protocol == ListenerProtocol::UDP && listener.hostname.is_some() {
+            let message = "datagrams of a UDP listener name no host; remove it";
+            wrong.push((place("hostname"), message.to_owned()));
+        }
+        if protocol == ListenerProtocol::UDP && listener.proxy_protocol.is_some() {
+            let message = "load balancers write no PROXY header over UDP; remove it";
+            wrong.push((place("proxyProtocol"), message.to_owned()));
+        }
         wrong.extend(http3_faults(listener).map(|(field, message)| (place(field), message)));
-        let idle = listener.idle_timeout.filter(|_| is_stream(listener)).and_then(idle_fault);
+        let idle = listener.idle_timeout.filter(|_| is_unread(listener)).and_then(idle_fault);
         wrong.extend(idle.map(|message| (place("idleTimeout"), message)));
         let sound = wrong.is_empty();
         for (pointer, message) in wrong {
@@ -282,7 +290,7 @@ const HTTP3_AGE: (Millis, Millis, Millis) =
 
 /// What is wrong with the HTTP/3 of a listener, each with its field.
 fn http3_faults(listener: &Listener) -> impl Iterator<Item = (&'static str, String)> {
-    let http3 = listener.http3.as_ref().filter(|_| !is_stream(listener));
+    let http3 = listener.http3.as_ref().filter(|_| !is_unread(listener));
     let clear = http3.filter(|_| listener.protocol == ListenerProtocol::HTTP).map(|_| {
         let message = "HTTP/3 has TLS in it; write protocol HTTPS and `tls`, or remove `http3`";
         ("http3", message.to_owned())
@@ -307,7 +315,7 @@ fn http3(listener: &Listener) -> Option<Http3Plan> {
 
 /// What is wrong with the TLS of a listener.
 fn wrong_tls(listener: &Listener) -> Option<&'static str> {
-    use ListenerProtocol::{HTTP, HTTPS, TCP, TLS};
+    use ListenerProtocol::{HTTP, HTTPS, TCP, TLS, UDP};
     let tls = listener.tls.as_ref();
     let passes = |tls: &ListenerTls| tls.mode == Some(ListenerTlsMode::Passthrough);
     let written = |tls: &ListenerTls| {
@@ -321,6 +329,7 @@ fn wrong_tls(listener: &Listener) -> Option<&'static str> {
         (TLS, None) => Some("a TLS listener needs `tls`; with `mode: Passthrough` no certificate"),
         (HTTP, Some(_)) => Some("an HTTP listener has no `tls`; write HTTPS"),
         (TCP, Some(_)) => Some("a TCP listener has no `tls`; write TLS"),
+        (UDP, Some(_)) => Some("a UDP listener has no `tls`; remove it"),
         (HTTPS, Some(tls)) if passes(tls) => Some(
             "HTTPS ends TLS at the gateway, since requests are read there; to carry connections on as they are, write protocol TLS",
         ),
@@ -330,7 +339,7 @@ fn wrong_tls(listener: &Listener) -> Option<&'static str> {
         (HTTPS | TLS, Some(tls)) if !passes(tls) && end_of(listener, tls).is_none() => {
             Some("`tls` needs `certificate` and `key`, or `acme`")
         }
-        (HTTPS | TLS, Some(_)) | (HTTP | TCP, None) => None,
+        (HTTPS | TLS, Some(_)) | (HTTP | TCP | UDP, None) => None,
     }
 }
 
@@ -376,6 +385,10 @@ struct Conflict {
     help: &'static str,
 }
 
+fn is_udp(listener: &Listener) -> bool {
+    listener.protocol == ListenerProtocol::UDP
+}
+
 /// The conflict of a listener with one before it. A port may have several listeners of one protocol, which hosts tell
 /// apart: over TLS those of handshakes, in clear text those of requests.
 fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
@@ -385,9 +398,19 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
         ("name", message, "write another name: each name of a listener must be unique")
     } else if first.port != port {
         return None;
+    } else if is_udp(first) != is_udp(second) {
+        let http3 = if is_udp(first) { second } else { first };
+        if http3.http3.is_none() {
+            return None;
+        }
+        let message = format!("UDP port {port} is that of the HTTP/3 of listener `{}`", http3.name);
+        ("port", message, "write another port, or remove `http3`")
     } else if first.protocol != second.protocol {
         let message = format!("port {port} has another protocol in another listener");
-        ("protocol", message, "a port has one protocol; write another port")
+        ("protocol", message, "a port has one protocol over TCP; write another port")
+    } else if is_udp(second) {
+        let message = format!("port {port} has another listener for UDP");
+        ("port", message, "a port has one UDP listener; write another port")
     } else if second.protocol == ListenerProtocol::TCP {
         let message = format!(
             "port {port} has another listener, and nothing distinguishes their connections"

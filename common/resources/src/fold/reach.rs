@@ -128,6 +128,7 @@ fn parents(document: &Document) -> &[ParentRef] {
         Resource::GRPCRoute(spec) => &spec.parent_refs,
         Resource::TLSRoute(spec) => &spec.parent_refs,
         Resource::TCPRoute(spec) => &spec.parent_refs,
+        Resource::UDPRoute(spec) => &spec.parent_refs,
         _ => &[],
     }
 }

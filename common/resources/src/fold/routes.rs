@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::allowed_routes::{speaks, takes};
 use super::listeners::Socket;
 use super::services::ports;
-use super::tcp::tcp_ports;
+use super::tcp::{tcp_ports, udp_ports};
 use super::{ACCEPTED, Fold, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
@@ -338,6 +338,12 @@ impl<'a> Fold<'a> {
                         "BackendNotFound",
                         format!(
                             "port {port} of Service {key} is tcp: no request can be sent there"
+                        ),
+                    ),
+                    (Some(port), _) if udp_ports(spec).any(|one| one.port == port) => (
+                        "BackendNotFound",
+                        format!(
+                            "port {port} of Service {key} is udp: no request can be sent there"
                         ),
                     ),
                     (Some(port), _) => {

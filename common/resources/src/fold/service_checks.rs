@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use super::services::is_meshed;
-use super::tcp::{CODE as TCP, MISSING, idle_fault, taken};
+use super::tcp::{CODE as TCP, MISSING, application, idle_fault, taken};
 use super::{ACCEPTED, Fold, RESOLVED};
 use crate::document::Document;
 use crate::kinds::{ServiceEndpoint, ServiceSpec};
+use crate::plan::AddressPlan;
 
+/// The code of a `udp` port.
+const UDP: &str = "service.udp";
 const CAPTURE: &str = "service.capture";
 
 impl<'a> Fold<'a> {
@@ -26,7 +29,7 @@ impl<'a> Fold<'a> {
                     let problem = document.problem("service.ports", &pointer, message);
                     self.fail(document, ACCEPTED, "Invalid", problem);
                 }
-                if seen.contains(&port.port) {
+                if seen.contains(&(port.port, port.is_udp())) {
                     let message = format!("port {} is listed twice; keep one", port.port);
                     let problem = document.problem(
                         "service.ports",
@@ -35,14 +38,14 @@ impl<'a> Fold<'a> {
                     );
                     self.fail(document, ACCEPTED, "Invalid", problem);
                 }
-                seen.push(port.port);
+                seen.push((port.port, port.is_udp()));
             }
             self.check_tcp(document, spec);
             self.check_capture(document, spec);
             if !is_meshed(spec) {
                 continue;
             }
-            if spec.ports.iter().skip(1).any(|port| !port.is_tcp()) {
+            if spec.ports.iter().skip(1).any(|port| !port.is_unread()) {
                 let message =
                     "of a service with sidecars, only the first port may be other than tcp";
                 let problem = document
@@ -68,6 +71,7 @@ impl<'a> Fold<'a> {
             missing_addresses(spec, endpoint, &base, &mut wrong);
             if endpoint.sidecar.is_none() && !endpoint.outbound_tcp.is_empty() {
                 wrong.push(Fault {
+                    code: TCP,
                     pointer: format!("{base}/outboundTcp"),
                     message: "an endpoint without `sidecar` has nothing that could accept these"
                         .to_owned(),
@@ -78,6 +82,7 @@ impl<'a> Fold<'a> {
                 let pointer = format!("{base}/outboundTcp/{nth}");
                 if let Some(other) = taken(endpoint, nth) {
                     wrong.push(Fault {
+                        code: TCP,
                         pointer: format!("{pointer}/address"),
                         message: format!("{} is also the address of {other}", declared.address),
                         help: "give each listener of a sidecar an address of its own",
@@ -96,8 +101,9 @@ impl<'a> Fold<'a> {
                 }
             }
         }
-        for Fault { pointer, message, help } in wrong {
-            let problem = document.problem(TCP, &pointer, message).help(help);
+        wrong.extend(udp_faults(spec));
+        for Fault { code, pointer, message, help } in wrong {
+            let problem = document.problem(code, &pointer, message).help(help);
             self.fail(document, ACCEPTED, "Invalid", problem);
         }
     }
@@ -137,6 +143,7 @@ impl<'a> Fold<'a> {
 
 /// A fault in a document, and the way out.
 struct Fault {
+    code: &'static str,
     pointer: String,
     message: String,
     help: &'static str,
@@ -148,7 +155,8 @@ fn faults(spec: &ServiceSpec) -> Vec<Fault> {
     let bare = spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_none());
     for (at, port) in spec.ports.iter().enumerate() {
         let mut fault = |field: &str, message: String, help| {
-            wrong.push(Fault { pointer: format!("/spec/ports/{at}/{field}"), message, help });
+            let pointer = format!("/spec/ports/{at}/{field}");
+            wrong.push(Fault { code: TCP, pointer, message, help });
         };
         if port.is_tcp() && port.proxy_protocol.is_some() && bare {
             let message = format!(
@@ -173,6 +181,36 @@ fn faults(spec: &ServiceSpec) -> Vec<Fault> {
     wrong
 }
 
+/// What is wrong with the `udp` ports of a service: gateways alone carry them, and to addresses.
+fn udp_faults(spec: &ServiceSpec) -> Vec<Fault> {
+    let mut wrong = Vec::new();
+    for (at, port) in spec.ports.iter().enumerate().filter(|(_, port)| port.is_udp()) {
+        if spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some()) {
+            wrong.push(Fault {
+                code: UDP,
+                pointer: format!("/spec/ports/{at}/protocol"),
+                message: format!(
+                    "sidecars carry no UDP, and an endpoint of port {} has one",
+                    port.port
+                ),
+                help: "write a Service of its own for the udp port, with endpoints without `sidecar`",
+            });
+        }
+        for (nth, endpoint) in spec.endpoints.iter().enumerate() {
+            let Some(AddressPlan::Unix(path)) = application(spec, endpoint, port.port) else {
+                continue;
+            };
+            wrong.push(Fault {
+                code: UDP,
+                pointer: format!("/spec/endpoints/{nth}/address"),
+                message: format!("port {} is udp, and unix:{path} takes no UDP", port.port),
+                help: "write `IP:PORT` or `host.name:PORT`",
+            });
+        }
+    }
+    wrong
+}
+
 /// The ports of which an endpoint does not say where they are, and the addresses of ports that the service does not have.
 fn missing_addresses(
     spec: &ServiceSpec,
@@ -181,21 +219,26 @@ fn missing_addresses(
     wrong: &mut Vec<Fault>,
 ) {
     let wanted: BTreeSet<u16> =
-        spec.ports.iter().skip(1).filter(|port| port.is_tcp()).map(|port| port.port).collect();
+        spec.ports.iter().skip(1).filter(|port| port.is_unread()).map(|port| port.port).collect();
+    // A `tcp` and a `udp` port of one number are at one address.
+    let first = spec.ports.first().map(|port| port.port);
+    let wanted: BTreeSet<u16> = wanted.into_iter().filter(|port| Some(*port) != first).collect();
     let mut seen = BTreeSet::new();
     for (at, one) in endpoint.ports.iter().enumerate() {
         let pointer = format!("{base}/ports/{at}/port");
         if !wanted.contains(&one.port) {
             wrong.push(Fault {
+                code: TCP,
                 pointer,
                 message: format!(
-                    "port {} is not a tcp port of the service after its first port",
+                    "port {} is not a tcp or udp port of the service after its first port",
                     one.port
                 ),
                 help: "remove it; the first port is at `address`",
             });
         } else if !seen.insert(one.port) {
             wrong.push(Fault {
+                code: TCP,
                 pointer,
                 message: format!("port {} is listed twice; keep one", one.port),
                 help: "an endpoint has one address for each port",
@@ -204,6 +247,7 @@ fn missing_addresses(
     }
     for port in wanted.difference(&seen) {
         wrong.push(Fault {
+            code: TCP,
             pointer: format!("{base}/address"),
             message: format!("the endpoint does not say where its port {port} is"),
             help: "add it under `ports` of the endpoint: `{ port: 5432, address: \"127.0.0.1:5432\" }`",

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::backend_tls::BackendTls;
 use super::streams::StreamRoutes;
-use super::tcp::{application, tcp_ports};
+use super::tcp::{application, tcp_ports, unread_name};
 use super::{Claim, Fold, IdentityProof, PlannedProxy, RESOLVED, address};
 use crate::document::Document;
 use crate::kinds::{PortProtocol, ServiceEndpoint, ServicePort, ServiceSpec, UpstreamPolicySpec};
@@ -41,18 +41,18 @@ impl<'a> Fold<'a> {
                 }
             }
             let meshed = !endpoints.is_empty() && endpoints.iter().all(|one| one.tls.is_some());
-            let mut tcp: Vec<&ServicePort> =
+            let mut unread: Vec<&ServicePort> =
                 called.iter().filter(|(one, _)| *one == key).map(|(_, port)| *port).collect();
-            tcp.sort_by_key(|port| port.port);
-            tcp.dedup_by_key(|port| port.port);
-            for port in tcp {
+            unread.sort_by_key(|port| (port.port, port.is_udp()));
+            unread.dedup_by_key(|port| (port.port, port.is_udp()));
+            for port in unread {
                 let mut endpoints = carried(place, document, spec, port);
                 if backend_tls.of(&key, port).is_some() {
                     // Connections are carried as they are, and the policy wants TLS.
                     endpoints.clear();
                 }
                 plans.push(ServicePlan {
-                    name: format!("{key}:{}", port.port),
+                    name: unread_name(&key, port),
                     protocol: protocol(port.protocol, port.port),
                     endpoints,
                     policy: policy(&key),
@@ -160,6 +160,8 @@ fn carried(
     let endpoint = |endpoint| {
         let plan = reach(place, document, spec, endpoint).ok()?;
         match (&plan.tls, place) {
+            // Over mTLS there are connections alone.
+            (Some(_), _) if port.is_udp() => None,
             (Some(_), _) => Some(plan),
             (None, PlannedProxy::Gateway(..)) => {
                 let address = application(spec, endpoint, port.port)?;
@@ -208,7 +210,7 @@ fn reach(
 /// The ports that routes may name, none of which is opaque: with sidecars only the first.
 pub(super) fn ports(spec: &ServiceSpec) -> Vec<&ServicePort> {
     let most = if is_meshed(spec) { 1 } else { spec.ports.len() };
-    spec.ports.iter().take(most).filter(|port| !port.is_tcp()).collect()
+    spec.ports.iter().take(most).filter(|port| !port.is_unread()).collect()
 }
 
 pub(super) fn is_meshed(spec: &ServiceSpec) -> bool {
@@ -224,7 +226,7 @@ pub(super) fn protocol(protocol: PortProtocol, port: u16) -> ProtocolPlan {
     match protocol {
         PortProtocol::Http => ProtocolPlan::Http1,
         PortProtocol::Http2 | PortProtocol::Grpc => ProtocolPlan::Http2,
-        PortProtocol::Tcp => ProtocolPlan::Tcp { port },
+        PortProtocol::Tcp | PortProtocol::Udp => ProtocolPlan::Tcp { port },
     }
 }
 

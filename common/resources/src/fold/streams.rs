@@ -1,4 +1,5 @@
-//! Connections that gateways carry unread: `TLSRoute` and `TCPRoute`, by the listeners that they are attached to.
+//! Connections and datagrams that gateways carry unread: `TLSRoute`, `TCPRoute` and `UDPRoute`, by the listeners that they are
+//! attached to.
 //!
 //! Of several routes for the same connections the one longest in force stays. A route that cannot be used keeps its
 //! server names, so that a wildcard of another route does not get their connections.
@@ -6,12 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::allowed_routes::{intersect, takes};
-use super::tcp::tcp_ports;
+use super::tcp::{tcp_ports, udp_ports, unread_name};
 use super::{ACCEPTED, Claim, Fold, PlannedProxy, RESOLVED, Security};
 use crate::document::Document;
 use crate::kinds::{
-    GatewaySpec, Listener, ListenerProtocol, ParentKind, ParentRef, ServicePort, ServiceSpec,
-    StreamBackendRef, StreamRule, TcpRouteSpec, TlsRouteSpec,
+    GatewaySpec, Listener, ListenerProtocol, ParentKind, ParentRef, PortProtocol, ServicePort,
+    ServiceSpec, StreamBackendRef, StreamRule, TcpRouteSpec, TlsRouteSpec, UdpRouteSpec,
 };
 use crate::plan::{StreamBackendPlan, StreamRoutePlan};
 
@@ -50,8 +51,10 @@ type ConnectionClaim = (ListenerKey, Option<String>);
 struct UnreadRoute<'a> {
     document: &'a Document,
     parents: &'a [ParentRef],
-    /// `None`: a `TCPRoute`, whose connections name nobody.
+    /// `None`: a `TCPRoute` or a `UDPRoute`, whose connections and datagrams name nobody.
     hosts: Option<&'a [String]>,
+    /// That of the ports that it leads to.
+    protocol: PortProtocol,
     rules: &'a [StreamRule],
 }
 
@@ -62,17 +65,26 @@ impl<'a> Fold<'a> {
             document,
             parents: &spec.parent_refs,
             hosts: Some(&spec.hostnames),
+            protocol: PortProtocol::Tcp,
             rules: &spec.rules,
         });
         let tcp = self.all::<TcpRouteSpec>().into_iter().map(|(document, spec)| UnreadRoute {
             document,
             parents: &spec.parent_refs,
             hosts: None,
+            protocol: PortProtocol::Tcp,
+            rules: &spec.rules,
+        });
+        let udp = self.all::<UdpRouteSpec>().into_iter().map(|(document, spec)| UnreadRoute {
+            document,
+            parents: &spec.parent_refs,
+            hosts: None,
+            protocol: PortProtocol::Udp,
             rules: &spec.rules,
         });
         let (mut claims, mut of, mut closed) = (Vec::new(), Vec::new(), Vec::new());
         let (mut found, mut all) = (StreamRoutes::default(), Vec::new());
-        for (at, written) in tls.chain(tcp).enumerate() {
+        for (at, written) in tls.chain(tcp).chain(udp).enumerate() {
             let backends = self.stream_backends(&written);
             let places = self.places(&written);
             for ((listener, _), _) in &places {
@@ -88,7 +100,7 @@ impl<'a> Fold<'a> {
             let of = format!("listener `{listener}` of Gateway {gateway} has more than one");
             match host {
                 Some(host) => format!("{of} TLSRoute for `{host}`"),
-                None => format!("{of} TCPRoute"),
+                None => format!("{of} route"),
             }
         });
         let mut kept = Vec::new();
@@ -201,7 +213,7 @@ impl<'a> Fold<'a> {
         &mut self,
         written: &UnreadRoute<'a>,
     ) -> Vec<(StreamBackendPlan, Option<(String, &'a ServicePort)>)> {
-        let UnreadRoute { document, rules, .. } = *written;
+        let UnreadRoute { document, rules, protocol, .. } = *written;
         let mut all = Vec::new();
         for (at, rule) in rules.iter().enumerate() {
             if rule.backend_refs.is_empty() && !document.is_stub() {
@@ -209,14 +221,14 @@ impl<'a> Fold<'a> {
                 let pointer = format!("/spec/rules/{at}");
                 let problem = document
                     .problem("route.invalid", &pointer, message)
-                    .help("write `backendRefs`; until then its connections are refused");
+                    .help("write `backendRefs`; until then all that comes for it is refused");
                 self.fail(document, ACCEPTED, "UnsupportedValue", problem);
             }
             for (nth, backend) in rule.backend_refs.iter().enumerate() {
                 let pointer = format!("/spec/rules/{at}/backendRefs/{nth}");
-                let found = self.stream_backend(document, &pointer, backend);
+                let found = self.stream_backend(document, &pointer, backend, protocol);
                 let service = match &found {
-                    Some((key, port)) => format!("{key}:{}", port.port),
+                    Some((key, port)) => unread_name(key, port),
                     None => format!("unresolved/{}", backend.name),
                 };
                 all.push((
@@ -233,6 +245,7 @@ impl<'a> Fold<'a> {
         document: &'a Document,
         pointer: &str,
         backend: &StreamBackendRef,
+        protocol: PortProtocol,
     ) -> Option<(String, &'a ServicePort)> {
         let own = &document.metadata.namespace;
         let namespace = backend.namespace.as_ref().unwrap_or(own);
@@ -241,7 +254,7 @@ impl<'a> Fold<'a> {
             if namespace == own || self.permitted(document, namespace, &backend.name) {
                 match self.find::<ServiceSpec>(&key) {
                     None => ("BackendNotFound", format!("there is no Service {key}")),
-                    Some((_, spec)) => match tcp_port(spec, backend.port) {
+                    Some((_, spec)) => match unread_port(spec, backend.port, protocol) {
                         Ok(port) => return Some((key, port)),
                         Err((reason, why)) => (reason, format!("Service {key} {why}")),
                     },
@@ -252,7 +265,11 @@ impl<'a> Fold<'a> {
                 ("RefNotPermitted", message)
             };
         let problem = document.problem("route.backend", &format!("{pointer}/name"), message);
-        let mut problem = problem.help("until it exists, its share of the connections is refused");
+        let mut problem = problem.help(if protocol == PortProtocol::Udp {
+            "until it exists, its share of the sessions is refused"
+        } else {
+            "until it exists, its share of the connections is refused"
+        });
         if reason == "BackendNotFound" && self.find::<ServiceSpec>(&key).is_none() {
             problem = problem.lacks(format!("Service/{key}"));
         }
@@ -272,30 +289,47 @@ fn claimed(listener: &Listener, hosts: Option<&[String]>) -> Vec<(Option<String>
     each.collect()
 }
 
-/// The `tcp` port of a service that a route names, or the reason and the message why there is none.
-fn tcp_port(
+/// The `tcp` or `udp` port of a service that a route names, or the reason and the message why there is none.
+fn unread_port(
     spec: &ServiceSpec,
     wanted: Option<u16>,
+    protocol: PortProtocol,
 ) -> Result<&ServicePort, (&'static str, String)> {
-    let all: Vec<&ServicePort> = tcp_ports(spec).collect();
-    match (wanted, all.as_slice()) {
-        (None, [one]) => Ok(one),
-        (None, []) => Err(("UnsupportedProtocol", "has no port with `protocol: tcp`".to_owned())),
-        (None, _) => Err(("BackendNotFound", "has several tcp ports; name one".to_owned())),
+    let (all, word, what): (Vec<&ServicePort>, _, _) = if protocol == PortProtocol::Udp {
+        (udp_ports(spec).collect(), "udp", "datagrams")
+    } else {
+        (tcp_ports(spec).collect(), "tcp", "connections that nobody reads")
+    };
+    let port = match (wanted, all.as_slice()) {
+        (None, [one]) => *one,
+        (None, []) => {
+            return Err(("UnsupportedProtocol", format!("has no port with `protocol: {word}`")));
+        }
+        (None, _) => {
+            return Err(("BackendNotFound", format!("has several {word} ports; name one")));
+        }
         (Some(number), all) => match all.iter().find(|one| one.port == number) {
-            Some(port) => Ok(port),
-            None if spec.ports.iter().any(|one| one.port == number) => Err((
-                "UnsupportedProtocol",
-                format!(
-                    "has a port {number} for requests alone: connections that nobody reads go to ports with `protocol: tcp`"
-                ),
-            )),
-            None => Err(("BackendNotFound", format!("has no port {number}"))),
+            Some(port) => *port,
+            None if spec.ports.iter().any(|one| one.port == number) => {
+                let why = format!(
+                    "has a port {number} of another protocol: {what} go to ports with `protocol: {word}`"
+                );
+                return Err(("UnsupportedProtocol", why));
+            }
+            None => return Err(("BackendNotFound", format!("has no port {number}"))),
         },
+    };
+    if port.is_udp() && spec.endpoints.iter().any(|endpoint| endpoint.sidecar.is_some()) {
+        let why = format!("has sidecars, which carry no UDP, also not to its port {}", port.port);
+        return Err(("UnsupportedProtocol", why));
     }
+    Ok(port)
 }
 
-/// Whether a listener carries connections unread.
-pub(super) fn is_stream(listener: &Listener) -> bool {
-    matches!(listener.protocol, ListenerProtocol::TLS | ListenerProtocol::TCP)
+/// Whether a listener carries connections or datagrams unread.
+pub(super) fn is_unread(listener: &Listener) -> bool {
+    matches!(
+        listener.protocol,
+        ListenerProtocol::TLS | ListenerProtocol::TCP | ListenerProtocol::UDP
+    )
 }

@@ -1,4 +1,5 @@
-//! Opaque TCP: ports whose connections are carried between two sidecars over mTLS, or from a gateway, and read by nobody.
+//! Opaque TCP: ports whose connections are carried between two sidecars over mTLS, or from a gateway, and read by nobody. And
+//! UDP, whose datagrams only gateways carry.
 //!
 //! A `tcp` port is a listener of its own at its sidecar's inbound address, which peers ask for in their handshake, and
 //! one at each caller that declares it. A port that cannot be used has no listener: nothing of it is open.
@@ -17,14 +18,20 @@ pub(super) const CODE: &str = "service.tcp";
 pub(super) const MISSING: &str = "ref.missing";
 /// Bounds and default of `idleTimeout`, in milliseconds.
 const IDLE: (u64, u64, u64) = (1_000, 24 * 3_600_000, 3_600_000);
+/// The default of a listener for UDP, in milliseconds: a client that is gone says nothing.
+const UDP_IDLE: u64 = 60_000;
 const CONNECTIONS: u32 = 1_024;
 /// The service of connections that routes send to services.
 const ROUTED: &str = "routed";
 
-/// The plan of a gateway's listener with protocol TCP or TLS.
+/// The plan of a gateway's listener with protocol TCP, TLS or UDP.
 pub(super) fn listener_plan(listener: &Listener, routes: Vec<StreamRoutePlan>) -> TcpPlan {
     let (least, most, default) = IDLE;
+    let is_udp = listener.protocol == ListenerProtocol::UDP;
+    let default = if is_udp { UDP_IDLE } else { default };
     let by_server_name = listener.protocol == ListenerProtocol::TLS;
+    let routes = StreamRoutesPlan { by_server_name, routes };
+    let (routed, datagrams) = if is_udp { (None, Some(routes)) } else { (Some(routes), None) };
     TcpPlan {
         // No service has this name, so proxies that know no routes refuse every connection.
         service: ROUTED.to_owned(),
@@ -32,7 +39,8 @@ pub(super) fn listener_plan(listener: &Listener, routes: Vec<StreamRoutePlan>) -
         idle_timeout_ms: listener.idle_timeout.map_or(default, |it| it.0).clamp(least, most),
         max_connections: listener.max_connections.unwrap_or(CONNECTIONS),
         proxy_header: None,
-        routed: Some(StreamRoutesPlan { by_server_name, routes }),
+        routed,
+        datagrams,
     }
 }
 
@@ -48,6 +56,15 @@ impl ServicePort {
         self.protocol == PortProtocol::Tcp
     }
 
+    pub(super) fn is_udp(&self) -> bool {
+        self.protocol == PortProtocol::Udp
+    }
+
+    /// Whether nobody reads what is sent there.
+    pub(super) fn is_unread(&self) -> bool {
+        self.is_tcp() || self.is_udp()
+    }
+
     /// The plan of a listener for this port.
     pub(super) fn tcp_plan(&self, service: String, asked: Option<u16>) -> TcpPlan {
         let (least, most, default) = IDLE;
@@ -59,6 +76,7 @@ impl ServicePort {
             // What a caller's sidecar connects to is another sidecar.
             proxy_header: self.proxy_protocol.filter(|_| asked.is_some()),
             routed: None,
+            datagrams: None,
         }
     }
 }
@@ -66,6 +84,17 @@ impl ServicePort {
 /// The `tcp` ports of a service.
 pub(super) fn tcp_ports(spec: &ServiceSpec) -> impl Iterator<Item = &ServicePort> {
     spec.ports.iter().filter(|port| port.is_tcp())
+}
+
+/// The `udp` ports of a service.
+pub(super) fn udp_ports(spec: &ServiceSpec) -> impl Iterator<Item = &ServicePort> {
+    spec.ports.iter().filter(|port| port.is_udp())
+}
+
+/// The name under which plans have a port that nobody reads: one number may be that of a `tcp` and of a `udp` port.
+pub(super) fn unread_name(key: &str, port: &ServicePort) -> String {
+    let kind = if port.is_udp() { "/udp" } else { "" };
+    format!("{key}:{}{kind}", port.port)
 }
 
 /// Where the application serves a port; `None`: the endpoint does not say.
@@ -112,7 +141,8 @@ impl<'a> Fold<'a> {
         let Some((_, spec)) = self.find::<ServiceSpec>(&key) else {
             return Err((MISSING, format!("there is no Service {key}")));
         };
-        let port = spec.ports.iter().find(|one| one.port == number);
+        let of_number = || spec.ports.iter().filter(|one| one.port == number);
+        let port = of_number().find(|one| one.is_tcp()).or_else(|| of_number().next());
         match port {
             None => Err((CODE, format!("Service {key} has no port {number}"))),
             Some(port) if !port.is_tcp() => {

@@ -5,6 +5,7 @@ mod authorization;
 mod backend_tls;
 mod capture;
 mod closed;
+mod datagrams;
 mod external;
 mod listeners;
 mod memories;

@@ -13,6 +13,8 @@ words! {
         TLS,
         /// Connections that nobody reads; a `TCPRoute` says where they go.
         TCP,
+        /// Datagrams that nobody reads; a `UDPRoute` says where they go.
+        UDP,
     }
     /// Where TLS ends.
     #[derive(Default)]
@@ -43,6 +45,8 @@ words! {
         TLSRoute,
         /// Connections of a port.
         TCPRoute,
+        /// Datagrams of a port.
+        UDPRoute,
     }
     /// Whether clients of a listener see the code of a refusal.
     pub enum ListenerReasons {
@@ -104,7 +108,8 @@ shapes! {
     pub struct GatewaySpec {
         /// Ignored; every gateway of the documents is served by Tamis.
         pub gateway_class_name: Option<String>,
-        /// At least one. Listeners of one protocol may share a port if their hostnames differ, except those of TCP. Those of
+        /// At least one. Listeners of one protocol may share a port if their hostnames differ, except those of TCP and UDP. A listener for UDP may
+        /// have the number of another one's port, where that one serves no HTTP/3. Those of
         /// HTTPS have certificates of their own, and handshakes choose among them and among those of TLS by server name;
         /// requests choose among those of HTTP.
         #[schemars(length(min = 1, max = 64))]
@@ -167,10 +172,11 @@ shapes! {
         pub hostname: Option<String>,
         /// Required for HTTPS and TLS.
         pub tls: Option<ListenerTls>,
-        /// Without traffic for this long a connection is closed, an eighth later at most; with TLS and TCP only. From `1s` to
-        /// `24h`; default: `1h`.
+        /// Without traffic for this long a connection is closed, or a session of UDP ends, an eighth later at most; with TLS,
+        /// TCP and UDP only. From `1s` to `24h`; default: `1h`, of UDP `1m`.
         pub idle_timeout: Option<Millis>,
-        /// Connections at once, over all workers; with TLS and TCP only. Default: 1024.
+        /// Connections at once, or sessions of UDP, over all workers; with TLS, TCP and UDP only. A client has at most half of
+        /// them. Default: 1024.
         #[schemars(range(min = 1, max = 65_536))]
         pub max_connections: Option<u32>,
         /// Routes that it accepts; default: those of the gateway's namespace.

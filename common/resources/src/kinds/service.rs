@@ -16,6 +16,8 @@ words! {
         /// Opaque TCP: octets that no filter reads. Between sidecars over mTLS, and from gateways by a `TLSRoute` or a
         /// `TCPRoute`, also to endpoints without a sidecar.
         Tcp,
+        /// Datagrams that no filter reads; from gateways by a `UDPRoute`, to endpoints without a sidecar.
+        Udp,
     }
 }
 

@@ -7,9 +7,11 @@ use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use socket2::{MaybeUninitSlice, MsgHdr, MsgHdrMut, SockAddr, Socket};
+use socket2::{MaybeUninitSlice, MsgHdr, MsgHdrMut, SockAddr, Socket, Type};
 
+use super::HandedSocket;
 use crate::listen::BoundListener;
+use crate::udp::BoundUdp;
 
 /// Length, level, type (cmsg(3)); the data follows at once, as its alignment is that of the length.
 const HEADER: usize = size_of::<usize>() + 2 * size_of::<i32>();
@@ -17,11 +19,12 @@ const WHOLE: usize = HEADER + size_of::<RawFd>();
 /// More than the message with one descriptor needs, so that a message with more of them is noticed.
 const ROOM: usize = HEADER + 16 * size_of::<RawFd>();
 
-/// Sends `text` and a listening socket.
-pub(super) fn send(stream: &Socket, text: &[u8], listener: &BoundListener) -> io::Result<()> {
-    let descriptor: BorrowedFd<'_> = match listener {
-        BoundListener::Tcp(listener) => listener.as_fd(),
-        BoundListener::Unix(listener) => listener.as_fd(),
+/// Sends `text` and a socket.
+pub(super) fn send(stream: &Socket, text: &[u8], socket: &HandedSocket) -> io::Result<()> {
+    let descriptor: BorrowedFd<'_> = match socket {
+        HandedSocket::Listener(BoundListener::Tcp(listener)) => listener.as_fd(),
+        HandedSocket::Listener(BoundListener::Unix(listener)) => listener.as_fd(),
+        HandedSocket::Udp(port) => port.as_fd(),
     };
     let mut control = Vec::with_capacity(WHOLE.next_multiple_of(size_of::<usize>()));
     control.extend(WHOLE.to_ne_bytes());
@@ -34,11 +37,8 @@ pub(super) fn send(stream: &Socket, text: &[u8], listener: &BoundListener) -> io
     stream.sendmsg(&message, libc::MSG_NOSIGNAL).map(drop)
 }
 
-/// The next message, and the listening socket that came with it, if any.
-pub(super) fn receive(
-    stream: &Socket,
-    most: usize,
-) -> io::Result<(Vec<u8>, Option<BoundListener>)> {
+/// The next message, and the socket that came with it, if any.
+pub(super) fn receive(stream: &Socket, most: usize) -> io::Result<(Vec<u8>, Option<HandedSocket>)> {
     let mut text = vec![MaybeUninit::new(0_u8); most];
     let mut control = [MaybeUninit::new(0_u8); ROOM];
     let (length, control_length, truncated) = {
@@ -56,7 +56,7 @@ pub(super) fn receive(
     let text = octets(text.get(..length).unwrap_or_default());
     match <[OwnedFd; 1]>::try_from(descriptors) {
         _ if truncated => Err(io::ErrorKind::InvalidData.into()),
-        Ok([descriptor]) => Ok((text, Some(listener(descriptor)?))),
+        Ok([descriptor]) => Ok((text, Some(handed(descriptor)?))),
         Err(none) if none.is_empty() => Ok((text, None)),
         Err(_several) => Err(io::ErrorKind::InvalidData.into()),
     }
@@ -93,16 +93,21 @@ fn octet(octet: MaybeUninit<u8>) -> u8 {
     unsafe { octet.assume_init() }
 }
 
-/// A descriptor as a listener; one that does not listen is refused.
-fn listener(descriptor: OwnedFd) -> io::Result<BoundListener> {
+/// A descriptor as a listener or a UDP port; any other one is refused.
+fn handed(descriptor: OwnedFd) -> io::Result<HandedSocket> {
     let socket = Socket::from(descriptor);
+    if socket.r#type()? == Type::DGRAM {
+        return BoundUdp::of_other(socket).map(HandedSocket::Udp);
+    }
     if !socket.is_listener()? {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a listening socket"));
     }
     socket.set_nonblocking(true)?;
     let address: SockAddr = socket.local_addr()?;
-    if address.is_unix() {
-        return Ok(BoundListener::Unix(socket.into()));
-    }
-    Ok(BoundListener::Tcp(socket.into()))
+    let listener = if address.is_unix() {
+        BoundListener::Unix(socket.into())
+    } else {
+        BoundListener::Tcp(socket.into())
+    };
+    Ok(HandedSocket::Listener(listener))
 }

@@ -26,7 +26,11 @@ fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
         let unix = unix.into_iter().map(|socket| ("local", local.clone(), socket));
         let all = tcp.chain(unix);
         Ok(all
-            .map(|(name, address, socket)| NamedSocket { name: name.to_owned(), address, socket })
+            .map(|(name, address, socket)| NamedSocket {
+                name: name.to_owned(),
+                address,
+                socket: HandedSocket::Listener(socket),
+            })
             .collect())
     };
     let given = std::thread::spawn(move || giver.give(handed));
@@ -37,7 +41,7 @@ fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
     assert_eq!((names.len(), names[0], names[2].0), (3, ("http", &any), "local"));
     let mut accepted = 0;
     for one in taken {
-        let BoundListener::Tcp(listener) = one.socket else { continue };
+        let HandedSocket::Listener(BoundListener::Tcp(listener)) = one.socket else { continue };
         assert_eq!(listener.local_addr().unwrap(), address);
         while let Ok((mut stream, _)) = listener.accept() {
             stream.write_all(b"x").unwrap();
@@ -49,6 +53,33 @@ fn a_successor_has_the_very_sockets_and_what_waits_in_their_queues() {
         let mut octet = [0];
         stream.read_exact(&mut octet).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_successor_reads_what_waits_at_a_udp_port() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("give");
+    let port = crate::udp::bind_udp("127.0.0.1:0".parse().unwrap(), count(1)).unwrap().remove(0);
+    let there = port.local_address().unwrap();
+    let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.send_to(b"early", there).unwrap();
+    let giver = HandoverSocket::bind(&path).unwrap();
+    let (name, address) = ("dns".to_owned(), Address::Tcp(there));
+    let socket = HandedSocket::Udp(port);
+    let given =
+        std::thread::spawn(move || giver.give(|| Ok(vec![NamedSocket { name, address, socket }])));
+    let (predecessor, mut taken) = Predecessor::ask(&path).unwrap();
+    predecessor.serving().unwrap();
+    given.join().unwrap().unwrap();
+    let HandedSocket::Udp(taken) = taken.remove(0).socket else { panic!("no UDP port") };
+    let taken = taken.into_port().unwrap();
+    taken.readable().await.unwrap();
+    let mut room = [0; 8];
+    let from = client.local_addr().unwrap();
+    assert_eq!(taken.receive(&mut room).unwrap(), Some((5, from)));
+    assert!(taken.send(&room[..5], from).unwrap());
+    let (length, sender) = client.recv_from(&mut room).unwrap();
+    assert_eq!((&room[..length], sender), (&b"early"[..], there));
 }
 
 #[test]

@@ -16,9 +16,9 @@ use rustls_pki_types::CertificateDer;
 use super::admission::{AddressPlace, Admission, HandshakePlace, Places};
 use super::connection::QuicConnection;
 use super::session::{ChooseListener, ChosenConfig, HandshakeFacts};
-use super::socket::BoundUdp;
 use crate::serve::ServeLimits;
 use crate::tls::{PeerIdentity, TlsError};
+use crate::udp::BoundUdp;
 
 /// QUIC version 1 (RFC 9000 §15).
 const VERSION_1: u32 = 1;

@@ -4,6 +4,7 @@ use crate::generation::{Attachment, SlotOccupant};
 use crate::proxy_state::ProxyState;
 use crate::status::{OrderStatus, SlotStatus};
 use crate::traffic::{CLASSES, DIRECTIONS};
+use crate::udp_counts::UdpCounts;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,7 @@ use tamis_exchange::Circuit;
 use tamis_upstream::ServiceSnapshot;
 
 /// The host's own metrics: name, type, help. Filters define theirs themselves.
-pub const METRICS: [(&str, &str, &str); 46] = [
+pub const METRICS: [(&str, &str, &str); 51] = [
     ("tamis_build_info", "gauge", "1, with the release as `version`."),
     ("tamis_generation", "gauge", "Generation in use."),
     ("tamis_ready", "gauge", "1 when the proxy serves and is not draining, as in `/readyz`."),
@@ -89,6 +90,27 @@ pub const METRICS: [(&str, &str, &str); 46] = [
         "tamis_tcp_bytes_total",
         "counter",
         "Bytes carried for `tcp` ports, by listener and sender: `client` or `service`.",
+    ),
+    ("tamis_udp_sessions", "gauge", "Open sessions of listeners for UDP, by listener."),
+    (
+        "tamis_udp_sessions_total",
+        "counter",
+        "Sessions of listeners for UDP, those refused among them, by listener; `tamis_refusals_total` has the reasons.",
+    ),
+    (
+        "tamis_udp_datagrams_total",
+        "counter",
+        "Datagrams sent on by listeners for UDP, by listener and sender: `client` or `service`.",
+    ),
+    (
+        "tamis_udp_bytes_total",
+        "counter",
+        "Bytes of these datagrams, by listener and sender: `client` or `service`.",
+    ),
+    (
+        "tamis_udp_dropped_total",
+        "counter",
+        "Datagrams that listeners for UDP did not send on, by listener and reason: `refused` (the session is refused), `full` (there is no place for another session), `waiting` (too many wait for the endpoint of their session), `draining` (the proxy takes no new sessions), `unsent` (the system has no room for it, or does not send one so large).",
     ),
     ("tamis_exchanges_total", "counter", "Exchanges begun."),
     (
@@ -303,6 +325,7 @@ fn traffic(inner: &ProxyState, page: &mut Page) {
         page.series("tamis_handshakes_failed_total", &[("reason", reason)], count);
     }
     tcp(inner, page);
+    udp(inner, page);
     page.one("tamis_exchanges_total", read(&shared.exchanges));
     page.one("tamis_records_dropped_total", shared.recorder.dropped());
     page.one("tamis_mirrors_skipped_total", shared.mirrors.skipped());
@@ -338,6 +361,39 @@ fn tcp(inner: &ProxyState, page: &mut Page) {
         for (sender, number) in [("client", &counts.sent), ("service", &counts.received)] {
             let labels = [("listener", &**listener), ("sender", sender)];
             page.series("tamis_tcp_bytes_total", &labels, read(number));
+        }
+    }
+}
+
+/// Datagrams that are carried unread.
+fn udp(inner: &ProxyState, page: &mut Page) {
+    let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+    let all = inner.shared.udp.all();
+    page.family("tamis_udp_sessions");
+    for (listener, counts) in &all {
+        let open = read(&counts.sessions.open);
+        page.series("tamis_udp_sessions", &[("listener", listener)], open);
+    }
+    page.family("tamis_udp_sessions_total");
+    for (listener, counts) in &all {
+        let total = read(&counts.sessions.total);
+        page.series("tamis_udp_sessions_total", &[("listener", listener)], total);
+    }
+    let mut by_sender = |name, of: fn(&UdpCounts) -> [&AtomicU64; 2]| {
+        page.family(name);
+        for (listener, counts) in &all {
+            for (sender, number) in ["client", "service"].into_iter().zip(of(counts)) {
+                page.series(name, &[("listener", &**listener), ("sender", sender)], read(number));
+            }
+        }
+    };
+    by_sender("tamis_udp_datagrams_total", |counts| [&counts.sent, &counts.received]);
+    by_sender("tamis_udp_bytes_total", |counts| [&counts.sessions.sent, &counts.sessions.received]);
+    page.family("tamis_udp_dropped_total");
+    for (listener, counts) in &all {
+        for (reason, count) in counts.dropped() {
+            let labels = [("listener", &**listener), ("reason", reason)];
+            page.series("tamis_udp_dropped_total", &labels, count);
         }
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn admit_tcp(
     let facts = facts(id, connection, info);
     let decision = judge(chain, &connection.listener, &facts).and_then(|asked| {
         let service = match asked.service {
+            Some(_) if rules.datagrams => return Err(TcpRefusal::not_connected()),
             Some(service) => Some(service),
             None => service(chain, rules, connection, random)?,
         };
@@ -70,8 +71,8 @@ fn service(
     let Some(routes) = &rules.routed else { return Ok(chain.tcp.clone()) };
     match routes.choose(connection.server_name.as_deref(), random) {
         StreamChoice::Backend(at) => Ok(chain.routed.get(at).cloned().flatten()),
-        StreamChoice::Unrouted => Err(TcpRefusal::unrouted()),
-        StreamChoice::Backendless => Err(TcpRefusal::backendless()),
+        StreamChoice::Unrouted => Err(TcpRefusal::unrouted(rules.datagrams)),
+        StreamChoice::Backendless => Err(TcpRefusal::backendless(rules.datagrams)),
     }
 }
 

@@ -5,6 +5,7 @@ use super::quic_socket::WorkerQuic;
 use super::state::WorkerState;
 use crate::generation::SocketKey;
 use crate::shared::ProxyShared;
+use crate::udp_waiting::WaitingRoom;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -26,6 +27,11 @@ pub(super) struct Worker {
     pub(super) accepting: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
     /// The sockets for HTTP/3.
     pub(super) quic: RefCell<HashMap<SocketKey, Rc<WorkerQuic>>>,
+    /// The tasks that read from UDP ports, one for each socket. Aborted, they close it, except for copies elsewhere and for sessions
+    /// that still answer their clients.
+    pub(super) reading: RefCell<HashMap<SocketKey, Vec<AbortHandle>>>,
+    /// For datagrams of sessions whose endpoint is not chosen yet.
+    pub(super) waiting_room: WaitingRoom,
     /// By sockets and listener: the stage that its connections follow.
     pub(super) stages: RefCell<HashMap<ListenerPlace, watch::Sender<ListenerStage>>>,
     /// The stage at which new listeners start.

@@ -15,6 +15,8 @@ pub(crate) struct ListenerPlace {
 pub(crate) enum ListenerWay {
     /// TCP, or a unix socket.
     Stream,
-    /// UDP.
+    /// QUIC, over UDP.
     Quic,
+    /// UDP, unread.
+    Datagrams,
 }

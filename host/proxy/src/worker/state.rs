@@ -142,7 +142,9 @@ impl WorkerState {
             let place =
                 |way| ListenerPlace { key: SocketKey::of(one), listener: one.name.clone(), way };
             let quic = one.serves_http3().then(|| place(ListenerWay::Quic));
-            std::iter::once(place(ListenerWay::Stream)).chain(quic)
+            let way =
+                if one.takes_datagrams() { ListenerWay::Datagrams } else { ListenerWay::Stream };
+            std::iter::once(place(way)).chain(quic)
         })
     }
 

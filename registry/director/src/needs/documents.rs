@@ -347,6 +347,7 @@ impl<'a> Documents<'a> {
                 | Resource::GRPCRoute(_)
                 | Resource::TLSRoute(_)
                 | Resource::TCPRoute(_)
+                | Resource::UDPRoute(_)
         );
         if route && kind == "Gateway" && self.is_open(key) {
             return true;

@@ -19,6 +19,7 @@ mod capture;
 mod client_addresses;
 mod connections;
 mod control;
+mod datagrams;
 mod docs;
 mod examples;
 mod filter_run;

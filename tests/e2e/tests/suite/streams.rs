@@ -516,7 +516,7 @@ fn a_mistake_is_one_clear_error_with_its_place_and_everything_else_serves_on() {
             "a second route",
             route("TCPRoute", "x", "port", "", "{ name: two }"),
             "route.conflict",
-            "has more than one TCPRoute",
+            "has more than one route",
         ),
         (
             "two rules",
@@ -527,9 +527,11 @@ fn a_mistake_is_one_clear_error_with_its_place_and_everything_else_serves_on() {
         ),
         (
             "a UDPRoute",
-            route("TCPRoute", "x", "port", "", "{ name: two }").replace("TCPRoute", "UDPRoute"),
-            "document.kind",
-            "UDPRoute",
+            route("TCPRoute", "x", "port", "", "{ name: two }")
+                .replace("TCPRoute", "UDPRoute")
+                .replace("k8s.io/v1", "k8s.io/v1alpha2"),
+            "route.parent",
+            "its listeners are for TCP",
         ),
     ] {
         edge.folder.write("bad.yaml", &text);
@@ -553,18 +555,23 @@ fn a_mistake_is_one_clear_error_with_its_place_and_everything_else_serves_on() {
 fn the_page_on_routes_of_connections_does_what_it_says() {
     let page = std::fs::read_to_string(root().join("docs/how-to/tls-and-tcp-routes.md")).unwrap();
     let mut moved = page;
-    for port in ["9443", "9444", "5432", "8443", "6543"] {
+    for port in ["9443", "9444", "5432", "8443", "6543", "5353", "5300"] {
         moved = moved.replace(port, &free_port().to_string());
     }
     let folder = tempfile::TempDir::new().unwrap();
     tamis(folder.path(), &["--version"]);
     let outputs = follow(folder.path(), &moved, |commands, out| {
-        let wanted =
-            [("-brief", "Verification: OK"), ("ask.py", "hello"), ("nobody.example", "112")];
+        let wanted = [
+            ("-brief", "Verification: OK"),
+            ("ask.py", "hello"),
+            ("query.py", "answer to question"),
+            ("nobody.example", "112"),
+        ];
         wanted.iter().all(|(part, says)| {
             !commands.contains(part) || commands.contains("cat >") || out.contains(says)
         })
     });
     let said = |part: &str| outputs.iter().any(|(commands, _)| commands.contains(part));
-    assert!(said("python3 ask.py") && said("nobody.example"), "{outputs:?}");
+    let all = ["python3 ask.py", "python3 query.py", "nobody.example"];
+    assert!(all.into_iter().all(said), "{outputs:?}");
 }

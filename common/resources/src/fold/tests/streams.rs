@@ -3,12 +3,13 @@
 use super::*;
 use crate::plan::{ListenerPlan, StreamBackendPlan, StreamRoutePlan, TcpPlan};
 
-const NODE: &str = "gateway:f/edge";
+pub(super) const NODE: &str = "gateway:f/edge";
 
-fn document(kind: &str, name: &str, spec: &str) -> String {
+pub(super) fn document(kind: &str, name: &str, spec: &str) -> String {
     let api = match kind {
         "Service" => "tamis.dev/v1alpha1",
         "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
+        "UDPRoute" => "gateway.networking.k8s.io/v1alpha2",
         _ => "gateway.networking.k8s.io/v1",
     };
     let (namespace, name) = name.split_once('/').unwrap_or(("f", name));
@@ -17,7 +18,7 @@ fn document(kind: &str, name: &str, spec: &str) -> String {
     )
 }
 
-fn gateway(listeners: &str) -> String {
+pub(super) fn gateway(listeners: &str) -> String {
     let identity = "identity: \"spiffe://shop.example/ns/f/gateway/edge\"";
     document("Gateway", "edge", &format!("{identity}, listeners: [{listeners}]"))
 }
@@ -36,17 +37,17 @@ fn services() -> String {
 const PASS: &str = "name: pass, port: 443, protocol: TLS, tls: { mode: Passthrough }";
 const TCP: &str = "name: db, port: 5432, protocol: TCP";
 
-fn route(kind: &str, name: &str, of: &str, hosts: &str, backends: &str) -> String {
+pub(super) fn route(kind: &str, name: &str, of: &str, hosts: &str, backends: &str) -> String {
     let hosts = if hosts.is_empty() { String::new() } else { format!("hostnames: [{hosts}], ") };
     let spec = format!("parentRefs: [{of}], {hosts}rules: [{{ backendRefs: [{backends}] }}]");
     document(kind, name, &spec)
 }
 
-const EDGE: &str = "{ name: edge }";
+pub(super) const EDGE: &str = "{ name: edge }";
 const OLD: &str = "{ name: old, port: 5432 }";
 const DB: &str = "{ name: db }";
 
-fn listener<'a>(plan: &'a NodePlan, name: &str) -> &'a ListenerPlan {
+pub(super) fn listener<'a>(plan: &'a NodePlan, name: &str) -> &'a ListenerPlan {
     plan.listeners.iter().find(|one| one.name == name).unwrap()
 }
 
@@ -191,7 +192,7 @@ fn a_mistake_is_named_with_its_place_and_its_condition() {
             tcp(EDGE, "{ name: old, port: 80 }"),
             resolved,
             "UnsupportedProtocol",
-            "has a port 80 for requests alone",
+            "has a port 80 of another protocol",
         ),
         (
             TCP,
@@ -257,7 +258,7 @@ fn a_listener_that_cannot_be_as_written_does_not_listen() {
         (of("idleTimeout: 25h", TCP), "idleTimeout must be from 1s to 24h"),
         (
             "name: a, port: 1, protocol: HTTP, maxConnections: 3".to_owned(),
-            "`maxConnections` is for listeners with protocol TLS or TCP",
+            "`maxConnections` is for listeners with protocol TLS, TCP or UDP",
         ),
     ] {
         let folded = folded(&gateway(&format!("{{ {listener} }}")), NODE);

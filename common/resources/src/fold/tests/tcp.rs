@@ -51,6 +51,7 @@ fn a_port_is_a_listener_at_its_sidecar_and_one_at_each_caller_that_declares_it()
         max_connections: 9,
         proxy_header: None,
         routed: None,
+        datagrams: None,
     };
     assert_eq!(first.tcp.as_ref(), Some(&expected));
     let second = second.tcp.as_ref().unwrap();
@@ -161,7 +162,7 @@ fn a_mistake_is_named_with_its_place_and_opens_nothing() {
         (
             with(&format!("{HTTP}, {{ port: 5432, protocol: tcp }}"), &whole),
             "service.tcp",
-            "port 6379 is not a tcp port of the service after its first port",
+            "port 6379 is not a tcp or udp port of the service after its first port",
             (1, 1),
         ),
         (

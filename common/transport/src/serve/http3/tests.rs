@@ -21,9 +21,10 @@ use super::frames::{frame, integer, put_integer};
 use super::*;
 use crate::address::Address;
 use crate::qpack;
-use crate::quic::{QuicEndpoint, QuicListener, bind_udp};
+use crate::quic::{QuicEndpoint, QuicListener};
 use crate::serve::{ConnectProtocol, PendingTunnel};
 use crate::tls::ServerTls;
+use crate::udp::bind_udp;
 
 type Failure = Box<dyn Error + Send + Sync>;
 type Pieces = stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Failure>>>;

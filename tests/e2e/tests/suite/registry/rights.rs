@@ -46,6 +46,7 @@ fn document(kind: &str, namespace: &str, name: &str, spec: Value) -> Value {
         "Gateway" | "HTTPRoute" | "GRPCRoute" | "TLSRoute" | "TCPRoute" | "BackendTLSPolicy" => {
             GATEWAY_API
         }
+        "UDPRoute" => "gateway.networking.k8s.io/v1alpha2",
         "ReferenceGrant" => "gateway.networking.k8s.io/v1beta1",
         _ => TAMIS_API,
     };
@@ -97,7 +98,7 @@ fn example(kind: &str, namespace: &str) -> Option<Value> {
             "parentRefs": [own("Gateway")], "hostnames": ["own.example"],
             "rules": [{ "backendRefs": [own("Service")] }],
         }),
-        "TCPRoute" => json!({
+        "TCPRoute" | "UDPRoute" => json!({
             "parentRefs": [own("Gateway")], "rules": [{ "backendRefs": [own("Service")] }],
         }),
         "ReferenceGrant" => json!({
