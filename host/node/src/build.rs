@@ -18,7 +18,7 @@ use crate::store::ArtifactStore;
 use crate::ticks::{FirstTicks, RunningTicks, TickStarter};
 use compile::SlotContent;
 use former::MadeFilter;
-use make::KeptState;
+use make::{KeptState, forget_states};
 use prove::ProvenSlot;
 use serde_json::Value as Json;
 use slow_refusals::SlowRefusals;
@@ -269,7 +269,7 @@ impl Builder {
             wanted.iter().any(|one| one.shadow.as_ref().is_some_and(|shadow| shadow.slot == name))
         };
         self.good.retain(|name, _| live(name));
-        self.states.retain(|name, _| live(name));
+        forget_states(&mut self.states, live, self.clock.now());
         self.shadows.retain(|name, _| shadowed(name));
         // Those of a candidate that is gone stay as long as its slot: it may come back.
         let either = |name: &str| live(name.strip_suffix(SHADOW).unwrap_or(name));
