@@ -49,6 +49,8 @@ pub(crate) struct Builder {
     pub(crate) ticks: TickStarter,
     /// Of the filters that this build makes.
     first_ticks: FirstTicks,
+    /// How many workers call its filters.
+    pub(crate) workers: usize,
     states: HashMap<String, KeptState>,
     good: HashMap<String, LastGoodFilter>,
     /// Those that were made for slots, and may still be in use.
@@ -188,6 +190,7 @@ impl Builder {
             secrets,
             ticks,
             first_ticks: FirstTicks::default(),
+            workers: 1,
             states,
             good,
             made: Vec::new(),

@@ -149,6 +149,7 @@ impl Builder {
                 let state = state.with_exporter(Arc::clone(&self.exporter));
                 // Those of other namespaces are not for the author of this attachment.
                 let namespace = plan.attachment.split('/').next().unwrap_or_default();
+                let state = state.with_owner(namespace, self.workers);
                 Arc::new(state.with_secrets(self.secrets.of(namespace)))
             }
         }
