@@ -228,6 +228,11 @@ impl Filter {
         Arc::ptr_eq(&self.supply, &other.supply)
     }
 
+    /// Epochs of its engine, of a millisecond each, that passed while calls ran.
+    pub fn epochs(&self) -> u64 {
+        self.plan().compiled.engine.epochs()
+    }
+
     /// Hooks it exports.
     pub fn hooks(&self) -> &[Hook] {
         &self.plan().compiled.inspection.hooks
