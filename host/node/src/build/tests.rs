@@ -499,7 +499,8 @@ fn what_a_filter_remembers_outlives_a_moment_without_its_slot_and_no_more_than_t
         let time = tamis_ambient::ManualTime::new();
         let mut builder = signed.builder();
         builder.clock = time.clock();
-        let before = running(&only(builder.build_plans(&[here.clone()], &policies))).clone();
+        let before =
+            running(&only(builder.build_plans(std::slice::from_ref(&here), &policies))).clone();
         for plans in meanwhile {
             builder.build_plans(plans, &policies);
             time.advance(Duration::from_millis(10));
@@ -507,13 +508,15 @@ fn what_a_filter_remembers_outlives_a_moment_without_its_slot_and_no_more_than_t
         time.advance(lasts);
         // Another change, which forgets what is due.
         builder.build_plans(none, &policies);
-        let after = running(&only(builder.build_plans(&[here.clone()], &policies))).clone();
+        let after =
+            running(&only(builder.build_plans(std::slice::from_ref(&here), &policies))).clone();
         assert_eq!(Arc::ptr_eq(before.state(), after.state()), same, "{what}");
         assert!(builder.states.len() <= 1 + 2 * 16, "{what}: {}", builder.states.len());
     }
     // Another filter of the same attachment remembers nothing of it.
     let mut builder = signed.builder();
-    let before = running(&only(builder.build_plans(&[here.clone()], &policies))).clone();
+    let before =
+        running(&only(builder.build_plans(std::slice::from_ref(&here), &policies))).clone();
     builder.build_plans(none, &policies);
     let breaker = signed.add("circuit-breaker", "1.0.0");
     let other = plan("circuit-breaker", &breaker);
