@@ -293,10 +293,11 @@ fn calls(one: &HttpClientSettings, other: &HttpClientSettings) -> HttpClientSett
 
 fn kept_responses(one: &CallCacheSettings, other: &CallCacheSettings) -> CallCacheSettings {
     let CallCacheSettings { ttl, headers, entries, total_bytes } = one;
-    // What one of them tells apart is apart.
-    let mut told: Vec<String> = headers.iter().chain(&other.headers).map(|it| lower(it)).collect();
+    // A header that is named lets more responses be kept, those of requests with `authorization` among them; what tells them
+    // apart are all headers of a request, whatever is named here.
+    let lowered = |all: &[String]| -> Vec<String> { all.iter().map(|it| lower(it)).collect() };
+    let mut told = common(&lowered(headers), &lowered(&other.headers));
     told.sort();
-    told.dedup();
     CallCacheSettings {
         ttl: (*ttl).min(other.ttl),
         headers: told,

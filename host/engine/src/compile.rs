@@ -2,7 +2,9 @@
 //! compiled here.
 
 use crate::engine::CompiledComponent;
+use crate::engine::{MAX_MEMORIES, MAX_TABLES};
 use crate::error::{MAX_CAUSE, printable};
+use crate::room::InstanceNeeds;
 use crate::{Cache, Engine, EngineError, InspectedComponent, native};
 use aws_lc_rs::digest;
 use std::hash::{Hash, Hasher};
@@ -34,20 +36,23 @@ impl Engine {
     ) -> Result<CompiledComponent, EngineError> {
         let InspectedComponent { bytes, inspection } = component;
         let name = self.cache_name(bytes);
-        let done = |component, cached| CompiledComponent {
-            engine: self.clone(),
-            component,
-            inspection: Arc::clone(inspection),
-            cached,
+        let done = |component: Component, cached| {
+            Ok(CompiledComponent {
+                engine: self.clone(),
+                needs: needs(&component)?,
+                component,
+                inspection: Arc::clone(inspection),
+                cached,
+            })
         };
         if let Some(component) = cache
             .and_then(|c| c.read(&name))
             .and_then(|sealed| native::load(self.wasmtime(), &sealed))
         {
-            return Ok(done(component, true));
+            return done(component, true);
         }
         let component = Component::from_binary(self.wasmtime(), bytes)
-            .map_err(|e| EngineError::Compile(printable(&format!("{e:#}"), MAX_CAUSE)))?;
+            .map_err(|e| EngineError::Compile(compile_fault(&format!("{e:#}"))))?;
         if let Some(cache) = cache {
             match component.serialize() {
                 Ok(code) => cache.write(&name, &code),
@@ -56,7 +61,7 @@ impl Engine {
                 }
             }
         }
-        Ok(done(component, false))
+        done(component, false)
     }
 
     /// File name from digest, engine version and flags, so that the file of another build is not even
@@ -72,6 +77,46 @@ impl Engine {
             hex(engine.as_ref().get(..8).unwrap_or_default())
         )
     }
+}
+
+/// What one instance of a component takes of the room for all.
+///
+/// # Errors
+/// More than one component may have.
+fn needs(component: &Component) -> Result<InstanceNeeds, EngineError> {
+    let required = component.resources_required();
+    let required = required.ok_or_else(|| EngineError::Invalid {
+        rule: "it imports a core module; build a component that contains its modules".to_owned(),
+    })?;
+    let needs = InstanceNeeds {
+        instances: 1,
+        memories: required.num_memories,
+        tables: required.num_tables,
+    };
+    for (what, number, most) in
+        [("tables", needs.tables, MAX_TABLES), ("memories", needs.memories, MAX_MEMORIES)]
+    {
+        if number > most {
+            return Err(EngineError::Invalid { rule: too_many(number, what, most) });
+        }
+    }
+    Ok(needs)
+}
+
+fn too_many(number: u32, what: &str, most: u32) -> String {
+    format!(
+        "each of its instances has {number} {what}; at most {most} are allowed, since all filters share the room for them: link its modules into one"
+    )
+}
+
+/// What the compiler says, and the way out where the rule is the pool's.
+fn compile_fault(said: &str) -> String {
+    let remedy = if said.contains("in the pooling allocator") {
+        ". All filters share that room: link its modules into fewer"
+    } else {
+        ""
+    };
+    format!("{}{remedy}", printable(said, MAX_CAUSE))
 }
 
 struct Sha256Hasher(digest::Context);

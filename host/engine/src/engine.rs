@@ -2,6 +2,7 @@
 
 use crate::epoch::Epochs;
 use crate::limiter::MAX_MEMORY_BYTES;
+use crate::room::{InstanceNeeds, InstanceRoom};
 use crate::{EngineError, Host};
 use std::sync::Arc;
 use wasmtime::{
@@ -24,6 +25,10 @@ pub struct Engine {
     inner: wasmtime::Engine,
     allocation: Allocation,
     epochs: Arc<Epochs>,
+    /// For instances that workers hold, taken when a filter is made.
+    pub(crate) kept: Arc<InstanceRoom>,
+    /// For instances of calls that wait, taken one by one.
+    pub(crate) waiting: Arc<InstanceRoom>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -52,7 +57,8 @@ impl Engine {
             }
         };
         let epochs = epochs(&inner)?;
-        Ok(Self { inner, allocation, epochs })
+        let (kept, waiting) = (InstanceRoom::new(KEPT), InstanceRoom::new(WAITING));
+        Ok(Self { inner, allocation, epochs, kept, waiting })
     }
 
     /// The allocator in use.
@@ -104,17 +110,34 @@ fn config(pool: Option<&PoolingAllocationConfig>) -> Config {
     config
 }
 
-/// Sized for 16 workers × 20 filters × 2 generations, half of that for spare and tested instances, and for
-/// 16 filters all of whose calls wait ([`crate::MAX_WAITING`]); reserves address space only, no memory until
-/// used.
+/// Tables of one component: what Rust, Go, JavaScript and Python make has two.
+pub(crate) const MAX_TABLES: u32 = 8;
+/// Memories of one component: what they make has one, and one more for an adapter.
+pub(crate) const MAX_MEMORIES: u32 = 4;
+/// Core instances of one component: what `componentize-py` makes has 14, and one for each library.
+const MAX_CORE_INSTANCES: u32 = 64;
+/// Room for what workers hold: 16 workers × 100 filters × 2 generations, and their spares.
+const KEPT: InstanceNeeds = InstanceNeeds { instances: 4_000, memories: 4_800, tables: 9_600 };
+/// Room for calls that wait: 16 filters all of whose calls do ([`crate::MAX_WAITING`]).
+const WAITING: InstanceNeeds = InstanceNeeds { instances: 1_024, memories: 1_200, tables: 3_000 };
+/// In addition, for what nobody holds: instances in which a filter is tested before it is taken, a few at once.
+const TESTED: InstanceNeeds = InstanceNeeds { instances: 32, memories: 128, tables: 256 };
+
+/// Sized for the rooms; reserves address space only, no memory until used.
 fn pool() -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(1_984)
-        .total_core_instances(12_000)
-        .total_memories(2_400)
-        .total_tables(6_000)
-        .total_stacks(1_024)
-        .max_core_instances_per_component(64)
+    let sum = |of: fn(InstanceNeeds) -> u32| {
+        [KEPT, WAITING, TESTED].map(of).into_iter().fold(0, u32::saturating_add)
+    };
+    let instances = sum(|room| room.instances);
+    pool.total_component_instances(instances)
+        // A number only: none is reserved.
+        .total_core_instances(instances.saturating_mul(MAX_CORE_INSTANCES))
+        .total_memories(sum(|room| room.memories))
+        .total_tables(sum(|room| room.tables))
+        .total_stacks(WAITING.instances.saturating_add(TESTED.instances))
+        .max_core_instances_per_component(MAX_CORE_INSTANCES)
+        // Beyond these the pool refuses before the rule that has better words.
         .max_memories_per_component(8)
         .max_tables_per_component(64)
         .max_component_instance_size(4 * 1024 * 1024)
@@ -142,6 +165,8 @@ pub struct CompiledComponent {
     pub(crate) engine: Engine,
     pub(crate) component: wasmtime::component::Component,
     pub(crate) inspection: Arc<crate::Inspection>,
+    /// Of one instance.
+    pub(crate) needs: InstanceNeeds,
     /// Whether it was read from the cache.
     pub(crate) cached: bool,
 }

@@ -74,6 +74,14 @@ pub enum EngineError {
         /// What it wrote to standard output or error before, shortened.
         output: Option<String>,
     },
+    /// The room for instances that all filters share is taken, or its owner has its share of it.
+    #[error("filter `{filter}` does not start: {shortage}")]
+    NoRoom {
+        /// Name of the filter.
+        filter: String,
+        /// What is short, and whose share it exceeds.
+        shortage: crate::RoomShortage,
+    },
     /// The component could not be linked or instantiated.
     #[error("filter `{filter}` does not start: {cause}")]
     Instantiate {
@@ -109,6 +117,7 @@ impl EngineError {
             Self::Interest { .. } | Self::Configure { .. } | Self::NoReason { .. } => {
                 "filter.configure"
             }
+            Self::NoRoom { .. } => "filter.no-room",
             Self::SelfTest { .. } => "filter.selftest",
         }
     }
@@ -129,6 +138,7 @@ impl EngineError {
             | Self::Interest { .. }
             | Self::Configure { .. }
             | Self::NoReason { .. }
+            | Self::NoRoom { .. }
             | Self::Instantiate { .. }
             | Self::SelfTest { .. } => None,
         }

@@ -137,6 +137,7 @@ impl Filter {
             failing: (Vec::new(), Vec::new()),
             config_schema: String::new(),
         };
+        let share = plan.take_room()?;
         plan.validate()?;
         let mut tested = plan.configure()?;
         selftest::run(&plan, &mut tested)?;
@@ -144,7 +145,7 @@ impl Filter {
         // The first instance is configured against the real state: a conflict, such as a metric name that
         // another filter owns, shows now.
         let first = RunningInstance::configured(&plan, &plan.direct, &plan.state)?;
-        let supply = Arc::new(InstanceSupply::new(plan));
+        let supply = Arc::new(InstanceSupply::new(plan, share));
         supply.put(first);
         Ok(Self { supply, waiting: Arc::default() })
     }
@@ -225,6 +226,11 @@ impl Filter {
     /// Whether both are the same filter: the same code, configuration and grant, built once.
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.supply, &other.supply)
+    }
+
+    /// Epochs of its engine, of a millisecond each, that passed while calls ran.
+    pub fn epochs(&self) -> u64 {
+        self.plan().compiled.engine.epochs()
     }
 
     /// Hooks it exports.

@@ -8,11 +8,11 @@
 //! Instances that are expensive, or cannot be made, are made with longer pauses in between: making them
 //! uses at most a tenth of a processor.
 
-use crate::CallFault;
-use crate::Isolation;
 use crate::deadline;
 use crate::plan::Plan;
+use crate::room::RoomShare;
 use crate::running::RunningInstance;
+use crate::{CallFault, EngineError, Isolation};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Poll, Waker};
@@ -41,6 +41,8 @@ pub(crate) struct InstanceSupply {
     /// Nothing may be called any more.
     pub(crate) ended: AtomicBool,
     ready: Mutex<Inner>,
+    /// For the instances of its workers. Dropped last.
+    _share: RoomShare,
 }
 
 #[derive(Default)]
@@ -64,8 +66,8 @@ enum MakerStep {
 }
 
 impl InstanceSupply {
-    pub(crate) fn new(plan: Plan) -> Self {
-        Self { plan, ended: AtomicBool::new(false), ready: Mutex::default() }
+    pub(crate) fn new(plan: Plan, share: RoomShare) -> Self {
+        Self { plan, ended: AtomicBool::new(false), ready: Mutex::default(), _share: share }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -84,15 +86,35 @@ impl InstanceSupply {
     }
 }
 
-impl Inner {
-    fn next(&self, plan: &Plan, now: Instant) -> MakerStep {
-        let spare = match plan.isolation {
+/// Instances of a filter beside those of its workers and its spares: those of its ticks and of its telemetry.
+const APART: usize = 2;
+
+impl Plan {
+    /// Spare instances that are kept ready.
+    fn spare(&self) -> usize {
+        match self.isolation {
             Isolation::Worker => SPARE,
             Isolation::Request => SPARE_PER_REQUEST,
-        };
+        }
+    }
+
+    /// Takes room for all instances that its workers may hold at once.
+    ///
+    /// # Errors
+    /// [`EngineError::NoRoom`].
+    pub(crate) fn take_room(&self) -> Result<RoomShare, EngineError> {
+        let owner = &self.state.owner;
+        let count = owner.workers.saturating_add(self.spare()).saturating_add(APART);
+        let taken = self.compiled.engine.kept.take(&owner.name, self.compiled.needs.times(count));
+        taken.map_err(|shortage| EngineError::NoRoom { filter: self.name(), shortage })
+    }
+}
+
+impl Inner {
+    fn next(&self, plan: &Plan, now: Instant) -> MakerStep {
         let wanted = if self.suspending.len() < self.waiting.len() {
             MakerStep::Suspending
-        } else if self.direct.len() < self.lacking.saturating_add(spare) {
+        } else if self.direct.len() < self.lacking.saturating_add(plan.spare()) {
             MakerStep::Direct
         } else {
             return MakerStep::Nothing;
@@ -216,6 +238,13 @@ fn make(weak: &Weak<InstanceSupply>) {
         };
         let cost = deadline::used().saturating_sub(began);
         let mut inner = supply.lock();
+        if let Err(EngineError::NoRoom { shortage, .. }) = &made {
+            // No fault of the filter's code: whoever waits is refused, and room may come at any moment.
+            tracing::debug!(target: "tamis::filter", filter = plan.settings.name, "{shortage}");
+            inner.not_before = plan.state.clock.now().checked_add(RETRY);
+            wake(&mut inner);
+            continue;
+        }
         inner.pause(plan, made.is_ok(), cost);
         match made {
             Ok(running)

@@ -1,12 +1,17 @@
 //! Passwords against their hashes. Such a hash is slow by intent, so threads of their own compare, at most half as many as
-//! the machine has cores, and a caller waits for the result without a thread.
+//! the machine has cores, and a caller waits for the result without a thread. Filters take turns: their hashes say how long each turn is.
+
+mod turns;
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, Params, PasswordVerifier as _};
 use futures_channel::oneshot;
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+use tamis_ambient::Clock;
+use turns::Turns;
+pub(crate) use turns::{QueueFull, TurnOwner};
 
 /// Bytes of a password: more than anybody types, and cheap to copy.
 const MAX_PASSWORD: usize = 512;
@@ -100,18 +105,29 @@ impl BoundedHash {
     }
 }
 
-/// Too many comparisons wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct QueueFull;
+/// Longest wait for a turn: who asked has been given up by then.
+const WAIT_MAX: Duration = Duration::from_secs(10);
 
 struct Comparison {
     password: Vec<u8>,
     hash: BoundedHash,
     result: oneshot::Sender<bool>,
+    clock: Clock,
+    since: Instant,
 }
 
-/// Compares on another thread. Who drops the result before a thread began saves the work.
+impl Comparison {
+    /// Whether somebody waits for it, and not for too long.
+    fn is_wanted(&self) -> bool {
+        !self.result.is_canceled() && self.clock.since(self.since) <= WAIT_MAX
+    }
+}
+
+/// Compares on another thread, in the turn of `owner`. Who drops the result before a thread began saves the work; it is
+/// cancelled when the turn does not come in time.
 pub(crate) fn compare(
+    owner: &TurnOwner,
+    clock: Clock,
     password: Vec<u8>,
     hash: BoundedHash,
 ) -> Result<oneshot::Receiver<bool>, QueueFull> {
@@ -122,37 +138,59 @@ pub(crate) fn compare(
         return Ok(receiver);
     }
     let queue = queue().ok_or(QueueFull)?;
-    let comparison = Comparison { password, hash, result };
-    queue.try_send(comparison).map_err(|_| QueueFull)?;
+    let comparison = Comparison { password, hash, result, clock, since: clock.now() };
+    queue.lock().push(owner, comparison)?;
+    queue.more.notify_one();
     Ok(receiver)
 }
 
-/// The queue of all comparisons, and its threads when it is used for the first time. `None` where no thread can be made.
-fn queue() -> Option<&'static SyncSender<Comparison>> {
-    static QUEUE: OnceLock<Option<SyncSender<Comparison>>> = OnceLock::new();
-    QUEUE
-        .get_or_init(|| {
-            let (sender, receiver) = sync_channel(MAX_WAITING);
-            let receiver = Arc::new(Mutex::new(receiver));
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            let make = |_| {
-                let receiver = Arc::clone(&receiver);
-                let thread = std::thread::Builder::new().name("tamis-passwords".to_owned());
-                thread.spawn(move || serve(&receiver)).is_ok()
-            };
-            let made = (0..(cores / 2).max(1)).map(make).filter(|made| *made).count();
-            (made > 0).then_some(sender)
-        })
-        .as_ref()
+/// All comparisons that wait.
+struct ComparisonQueue {
+    turns: Mutex<Turns<Comparison>>,
+    more: Condvar,
 }
 
-fn serve(comparisons: &Mutex<Receiver<Comparison>>) {
-    loop {
-        let next = comparisons.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(Comparison { password, hash, result }) = next else { return };
-        if !result.is_canceled() {
-            let _ = result.send(hash.is_of(&password));
+impl ComparisonQueue {
+    fn lock(&self) -> MutexGuard<'_, Turns<Comparison>> {
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the next comparison that somebody waits for.
+    fn next(&self) -> Comparison {
+        let mut turns = self.lock();
+        loop {
+            turns.retain(Comparison::is_wanted);
+            match turns.pop() {
+                Some(next) => return next,
+                None => turns = self.more.wait(turns).unwrap_or_else(PoisonError::into_inner),
+            }
         }
+    }
+}
+
+/// The queue of all comparisons, and its threads when it is used for the first time. `None` where no thread can be made.
+fn queue() -> Option<&'static ComparisonQueue> {
+    static QUEUE: OnceLock<Option<Arc<ComparisonQueue>>> = OnceLock::new();
+    QUEUE
+        .get_or_init(|| {
+            let (turns, more) = (Mutex::new(Turns::new(MAX_WAITING)), Condvar::new());
+            let queue = Arc::new(ComparisonQueue { turns, more });
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            let make = |_| {
+                let queue = Arc::clone(&queue);
+                let thread = std::thread::Builder::new().name("tamis-passwords".to_owned());
+                thread.spawn(move || serve(&queue)).is_ok()
+            };
+            let made = (0..(cores / 2).max(1)).map(make).filter(|made| *made).count();
+            (made > 0).then_some(queue)
+        })
+        .as_deref()
+}
+
+fn serve(queue: &ComparisonQueue) {
+    loop {
+        let Comparison { password, hash, result, .. } = queue.next();
+        let _ = result.send(hash.is_of(&password));
     }
 }
 
@@ -207,6 +245,33 @@ mod tests {
         }
     }
 
+    fn asked(password: Vec<u8>, hash: BoundedHash) -> oneshot::Receiver<bool> {
+        let owner = TurnOwner { namespace: "a".into(), filter: 1 };
+        compare(&owner, Clock::system(), password, hash).unwrap()
+    }
+
+    #[test]
+    fn who_waits_longer_than_the_limit_is_given_up_and_so_is_who_left() {
+        let time = tamis_ambient::ManualTime::new();
+        let (clock, owner) = (time.clock(), TurnOwner { namespace: "a".into(), filter: 1 });
+        let queue = ComparisonQueue { turns: Mutex::new(Turns::new(16)), more: Condvar::new() };
+        let ask = |password: &str| {
+            let (result, receiver) = oneshot::channel();
+            let hash = BoundedHash::parse(HASHES[0]).unwrap();
+            let (password, since) = (password.into(), clock.now());
+            let one = Comparison { password, hash, result, clock, since };
+            queue.lock().push(&owner, one).unwrap();
+            receiver
+        };
+        let mut old = ask("old");
+        time.advance(Duration::from_secs(6));
+        let (left, mut new) = (ask("left"), ask("new"));
+        drop(left);
+        time.advance(Duration::from_secs(5));
+        assert_eq!(queue.next().password, b"new");
+        assert!(old.try_recv().is_err() && new.try_recv().is_err());
+    }
+
     #[tokio::test]
     async fn a_password_is_of_the_hash_that_was_made_of_it_and_of_no_other() {
         for hash in HASHES {
@@ -217,12 +282,12 @@ mod tests {
                 ("", false),
             ] {
                 let hash = BoundedHash::parse(hash).unwrap();
-                let result = compare(password.into(), hash).unwrap().await;
+                let result = asked(password.into(), hash).await;
                 assert_eq!(result, Ok(same), "{password}");
             }
         }
         let hash = BoundedHash::parse(HASHES[0]).unwrap();
-        assert_eq!(compare(vec![b'a'; 513], hash).unwrap().await, Ok(false));
+        assert_eq!(asked(vec![b'a'; 513], hash).await, Ok(false));
     }
 
     proptest::proptest! {

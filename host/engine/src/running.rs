@@ -5,6 +5,7 @@ use crate::exports::Exports;
 use crate::host::{self, Host};
 use crate::imports::output::end_line;
 use crate::plan::Plan;
+use crate::room::RoomShare;
 use crate::trap::classify;
 use crate::{EngineError, FilterState, Grant, Hook, abi, deadline};
 use std::pin::pin;
@@ -45,6 +46,8 @@ pub(crate) struct RunningInstance {
     pub(crate) busy: bool,
     /// Processor time that is left for calls while the filter is being built.
     building: Duration,
+    /// For an instance that calls wait in. Dropped after the store.
+    _share: Option<RoomShare>,
 }
 
 /// How many times the limit of `configure` all calls of an instance may take together while the filter is being built: a
@@ -84,7 +87,7 @@ impl RunningInstance {
             .map(|exports| {
                 let limit = Duration::from_micros(plan.settings.grant.limits.configure_us);
                 let building = limit.saturating_mul(BUILDING_LIMITS);
-                Self { exports, busy: false, store, building }
+                Self { exports, busy: false, store, building, _share: None }
             })
     }
 
@@ -141,11 +144,14 @@ impl RunningInstance {
                 (plan.settings.name.clone(), "`configure` may not suspend".to_owned());
             return Err(EngineError::Instantiate { filter, cause });
         };
+        let share = plan.compiled.engine.waiting.take(&plan.state.owner.name, plan.compiled.needs);
+        let share =
+            share.map_err(|shortage| EngineError::NoRoom { filter: plan.name(), shortage })?;
         let mut store = Self::store(plan, &plan.state);
         let running = store.data().mark.running();
         let instance = pre.instantiate_async(&mut store).await;
         drop(running);
-        let mut running = Self::found(plan, store, instance)?;
+        let mut running = Self { _share: Some(share), ..Self::found(plan, store, instance)? };
         let answer =
             running.exports.configure.call_async(&mut running.store, (&plan.config,)).await;
         let (answer,) = answer.map_err(|e| running.failed(plan, "configure", &e))?;

@@ -9,6 +9,7 @@ pub(crate) mod responses;
 
 use crate::breaker::FilterBreaker;
 use crate::limiter::RateLimiter;
+use crate::room::InstanceOwner;
 use crate::{Hook, Secrets};
 use counters::Counters;
 use exchange_values::ExchangeValues;
@@ -64,6 +65,8 @@ pub struct FilterState {
     pub(crate) fetches: RateLimiter,
     pub(crate) responses: KeptResponses,
     pub(crate) breaker: FilterBreaker,
+    /// In whose name its instances and comparisons take room.
+    pub(crate) owner: InstanceOwner,
     /// Set for a shadow: the state of the filter it shadows, read only.
     pub(crate) of: Option<Arc<Self>>,
     /// Whether what the filter logs is dropped.
@@ -203,6 +206,7 @@ impl FilterState {
             fetches: RateLimiter::default(),
             responses: KeptResponses::default(),
             breaker: FilterBreaker::default(),
+            owner: InstanceOwner::default(),
             of: None,
             silent: false,
             faults: Default::default(),
@@ -227,6 +231,14 @@ impl FilterState {
         ] {
             *limiter = RateLimiter::new(clock);
         }
+        self
+    }
+
+    /// Takes room for instances, for that many workers, and turns of comparisons in the name of `owner`: the namespace of
+    /// the attachment. Nobody gets more than is left for others.
+    #[must_use]
+    pub fn with_owner(mut self, owner: &str, workers: usize) -> Self {
+        self.owner = InstanceOwner { name: Arc::from(owner), workers };
         self
     }
 
@@ -277,7 +289,9 @@ impl FilterState {
     /// filter until the candidate writes its own, and empty counters and quotas of its own. The candidate's metrics,
     /// exports and log lines are dropped.
     pub(crate) fn shadow(self: &Arc<Self>) -> Self {
-        Self { of: Some(Arc::clone(self)), ..self.scratch() }
+        // One thread calls it.
+        let owner = InstanceOwner { workers: 1, ..self.owner.clone() };
+        Self { of: Some(Arc::clone(self)), owner, ..self.scratch() }
     }
 
     /// Whether the effects of the filter are hidden.

@@ -18,7 +18,7 @@ use crate::store::ArtifactStore;
 use crate::ticks::{FirstTicks, RunningTicks, TickStarter};
 use compile::SlotContent;
 use former::MadeFilter;
-use make::KeptState;
+use make::{KeptState, forget_states};
 use prove::ProvenSlot;
 use serde_json::Value as Json;
 use slow_refusals::SlowRefusals;
@@ -49,6 +49,8 @@ pub(crate) struct Builder {
     pub(crate) ticks: TickStarter,
     /// Of the filters that this build makes.
     first_ticks: FirstTicks,
+    /// How many workers call its filters.
+    pub(crate) workers: usize,
     states: HashMap<String, KeptState>,
     good: HashMap<String, LastGoodFilter>,
     /// The filters that were made for slots and may still be in use.
@@ -188,6 +190,7 @@ impl Builder {
             secrets,
             ticks,
             first_ticks: FirstTicks::default(),
+            workers: 1,
             states,
             good,
             made: Vec::new(),
@@ -269,7 +272,7 @@ impl Builder {
             wanted.iter().any(|one| one.shadow.as_ref().is_some_and(|shadow| shadow.slot == name))
         };
         self.good.retain(|name, _| live(name));
-        self.states.retain(|name, _| live(name));
+        forget_states(&mut self.states, live, self.clock.now());
         self.shadows.retain(|name, _| shadowed(name));
         // Those of a candidate that is gone stay as long as its slot: it may come back.
         let either = |name: &str| live(name.strip_suffix(SHADOW).unwrap_or(name));

@@ -136,7 +136,8 @@ impl Node {
         proxy.orders = CertificateOrders::default();
         let folder = certificates.unwrap_or_else(|| source.root.join(".tamis/acme"));
         let kept = kept(folder, &file_name(&name));
-        let builder = Builder::new(
+        let workers = proxy.worker_count().get();
+        let mut builder = Builder::new(
             shared,
             store,
             Arc::clone(&proxy.metrics),
@@ -145,6 +146,7 @@ impl Node {
             secrets,
             TickStarter::new()?,
         );
+        builder.workers = workers;
         let (good, distrust) = LastGoodDocuments::open(&source.root, &name);
         let mut staging = Staging {
             builder,

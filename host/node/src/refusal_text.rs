@@ -32,6 +32,9 @@ pub fn refusal(error: &EngineError) -> Refused {
         EngineError::Invalid { .. } | EngineError::Compile(_) | EngineError::Instantiate { .. } => {
             ("the engine", "build the filter for this host, or pin another version")
         }
+        EngineError::NoRoom { .. } => {
+            ("the engine", "attach fewer filters there, or filters with fewer tables and memories")
+        }
         EngineError::Grant(_) | EngineError::Field { .. } => {
             let remedy = error.grant_remedy(GrantPlace::Document).unwrap_or_default();
             return Refused::new(error.code(), error.to_string(), "its Grant", remedy);

@@ -99,6 +99,11 @@ pub(crate) struct ChainPlace {
 }
 
 impl Chain {
+    /// Drops what its filters kept for an exchange.
+    pub(crate) fn end(&self, exchange: u64) {
+        self.keepers.iter().for_each(|state| state.end(exchange));
+    }
+
     /// The chain of that layout.
     pub(crate) fn new(
         place: ChainPlace,

@@ -81,6 +81,15 @@ pub struct ProxyOptions {
     pub mesh_calls: MeshCalls,
 }
 
+impl ProxyOptions {
+    /// How many workers serve: as many as the machine has cores, where nothing is said.
+    #[must_use]
+    pub fn worker_count(&self) -> NonZeroUsize {
+        let count = self.workers.or_else(|| std::thread::available_parallelism().ok());
+        count.unwrap_or(NonZeroUsize::MIN)
+    }
+}
+
 impl Default for ProxyOptions {
     fn default() -> Self {
         Self {
@@ -139,8 +148,7 @@ impl Proxy {
     /// A listener cannot be bound (then nothing serves), or a thread cannot be started.
     pub fn start(options: ProxyOptions, generation: Generation) -> Result<Self, ProxyError> {
         admin::check_hosts(&options.access.hosts).map_err(ProxyError::AdminHost)?;
-        let count = options.workers.or_else(|| std::thread::available_parallelism().ok());
-        let count = count.unwrap_or(NonZeroUsize::MIN);
+        let count = options.worker_count();
         options.metrics.reserve(admin::METRICS.iter().map(|(name, _, _)| *name));
         let shared = Arc::new(ProxyShared {
             clock: options.clock,

@@ -7,7 +7,8 @@ use crate::chunk_end::{ChunkEnd, ChunkStop};
 use crate::exchange::{ExchangeState, Replay};
 use crate::gathered_chunks::gathered;
 use crate::slot::{
-    ChunkSlot, ShownChunk, Slot, TrailerSlot, WholeBodyQuestion, body_limit, body_slots,
+    ChunkSlot, HeldTrailers, ShownChunk, Slot, TrailerSlot, WholeBodyQuestion, body_limit,
+    body_slots,
 };
 use crate::stop::{ExchangeStop, FilterAnswer};
 use bytes::Bytes;
@@ -99,7 +100,12 @@ impl HeldBody {
         if !trailers.is_empty() {
             trailers.iter().for_each(|one| state.calls.note(one.slot.number));
             let end = end.clone();
-            body = Body::stream(WatchedBody { inner: body, slots: trailers, end });
+            body = Body::stream(WatchedBody {
+                inner: body,
+                slots: trailers,
+                held: HeldTrailers::default(),
+                end,
+            });
         }
         OutgoingBody { replay: Replay::new(body, state.max_body_bytes()), end: Some(end) }
     }
@@ -224,6 +230,7 @@ async fn show_chunk(
 struct WatchedBody {
     inner: Body,
     slots: Vec<TrailerSlot>,
+    held: HeldTrailers,
     /// Where the end is noted if a filter causes one.
     end: ChunkEnd,
 }
@@ -250,12 +257,23 @@ impl HttpBody for WatchedBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.inner).poll_frame(cx));
-        Poll::Ready(frame.map(|frame| frame.and_then(|frame| this.show(frame))))
+        loop {
+            if let Some(trailers) = ready!(this.held.poll(cx)) {
+                return Poll::Ready(Some(this.show(trailers)));
+            }
+            let Some(frame) = ready!(Pin::new(&mut this.inner).poll_frame(cx)) else {
+                return Poll::Ready(None);
+            };
+            match frame.map(|frame| this.held.keep(frame, &this.slots)) {
+                Ok(Some(frame)) => return Poll::Ready(Some(this.show(frame))),
+                Ok(None) => {}
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.held.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

@@ -8,7 +8,7 @@ use crate::exchange::ExchangeState;
 use crate::gathered_chunks::gathered;
 use crate::grpc_web::{GrpcWebCall, GrpcWebResponse};
 use crate::heads::{Owners, is_grpc};
-use crate::slot::{ChunkSlot, FILTER_FAILED, ShownChunk, Slot, TrailerSlot};
+use crate::slot::{ChunkSlot, FILTER_FAILED, HeldTrailers, ShownChunk, Slot, TrailerSlot};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use std::pin::Pin;
@@ -30,6 +30,8 @@ pub(crate) struct ResponseBody {
     owners: Option<Arc<Owners>>,
     /// Filters that see the trailers.
     watching: Vec<TrailerSlot>,
+    /// Those that wait for their turn.
+    held: HeldTrailers,
     /// What ended it at the trailers.
     end: Option<EarlyEnd>,
     /// What ended the body of the request meanwhile.
@@ -172,6 +174,7 @@ impl From<HookedBody> for ResponseBody {
             deadline: deadline.map(|at| Box::pin(tokio::time::sleep_until(at))),
             owners,
             watching: trailers,
+            held: HeldTrailers::default(),
             end: None,
             request_end,
             web: None,
@@ -252,7 +255,12 @@ impl ResponseBody {
         loop {
             if let Some(hooks) = this.hooks.as_mut()
                 && let Some(trailers) = hooks.trailers.take()
+                && let Some(trailers) = this.held.keep(trailers, &this.watching)
             {
+                let trailers = this.leaving(trailers).inspect_err(|_| this.broken());
+                return Poll::Ready(Some(trailers));
+            }
+            if let Some(trailers) = ready!(this.held.poll(cx)) {
                 let trailers = this.leaving(trailers).inspect_err(|_| this.broken());
                 return Poll::Ready(Some(trailers));
             }
@@ -281,6 +289,7 @@ impl ResponseBody {
                 // A filter swallowed the chunk.
                 Ok(frame) if frame.data_ref().is_some_and(Bytes::is_empty) => {}
                 Ok(frame) => {
+                    let Some(frame) = this.held.keep(frame, &this.watching) else { continue };
                     let frame = this.leaving(frame).inspect_err(|_| this.broken());
                     return Poll::Ready(Some(frame));
                 }
@@ -324,7 +333,7 @@ impl HttpBody for ResponseBody {
 
     fn is_end_stream(&self) -> bool {
         let web = self.web.as_ref().is_none_or(GrpcWebResponse::is_done);
-        web && self.hooks.is_none() && self.inner.is_end_stream()
+        web && self.hooks.is_none() && self.held.is_empty() && self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

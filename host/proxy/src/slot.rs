@@ -6,6 +6,7 @@
 
 mod ask;
 mod chunk;
+mod ended;
 mod instances;
 mod long_calls;
 mod question;
@@ -13,9 +14,10 @@ mod trailer;
 
 pub(crate) use ask::{FILTER_FAILED, apply_router_edits};
 pub(crate) use chunk::{ChunkSlot, ShownChunk};
+pub(crate) use ended::EndedExchange;
 pub(crate) use long_calls::{LongCallTurns, UndelayedExchange};
 pub(crate) use question::{HeadQuestion, RetryQuestion, RouteQuestion, WholeBodyQuestion};
-pub(crate) use trailer::TrailerSlot;
+pub(crate) use trailer::{HeldTrailers, TrailerSlot};
 
 use crate::counts::SlotCells;
 use crate::generation::{Attachment, SlotOccupant};

@@ -94,6 +94,9 @@ pub(crate) fn run(
             // 0 is the exchange of self-tests.
             next_id: Cell::new((index << ID_BITS) | 1),
         });
+        let turns = worker.state().turns();
+        let later = turns.clone();
+        drop(tokio::task::spawn_local(async move { later.make_later_calls().await }));
         let mut rounds = WorkerRounds::new(worker.state().pending());
         loop {
             let reviews = worker.state().reviews_statistics();
@@ -134,6 +137,7 @@ pub(crate) fn run(
         }
         worker.state().flush();
         worker.close_quic().await;
+        turns.make_last_calls();
     });
     Ok(())
 }

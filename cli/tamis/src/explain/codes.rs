@@ -179,6 +179,7 @@ pub(crate) const CODES: &[Code] = &[
     row("filter.invalid", "this host cannot run the component", "the engine", "build it for this host, or pin another version"),
     row("filter.configure", "the filter rejects its configuration", "the filter", "correct `config` of the attachment: the message names the field"),
     row("filter.selftest", "the filter failed its self-test", "the self-test", "do what the fault says (correct the filter, or raise the limit or add the class to its Grant), or pin another version"),
+    row("filter.no-room", "the instances of the filter need more of the room that all filters of a proxy share than is left, or than its namespace may take", "the engine", "attach fewer filters in that namespace, or filters with fewer tables and memories"),
     row("filter.refused", "a filter that must run is refused, so what it guards is refused too", "the documents in force", "`tamis status --problems` shows why"),
     row("filter.denied", "a filter closed a connection and named no rule", "the filter", "read what its description says about connections"),
     row("filter.failed", "a filter failed on an exchange, and it fails closed", "the attachment's `onFailure`", "look at its faults in the metrics; pin another version"),

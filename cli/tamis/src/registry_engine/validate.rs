@@ -51,6 +51,7 @@ pub(super) fn validate(component: &[u8], plan: &FilterPlan) -> Result<(), Box<Fa
         EngineError::Start(_)
         | EngineError::Invalid { .. }
         | EngineError::Compile(_)
+        | EngineError::NoRoom { .. }
         | EngineError::Instantiate { .. }
         | EngineError::SelfTest { .. } => Ok(()),
     }

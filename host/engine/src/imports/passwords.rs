@@ -3,7 +3,8 @@
 use super::ImportMode;
 use crate::Host;
 use crate::abi::PasswordFailure;
-use crate::passwords::{self, BoundedHash};
+use crate::passwords::{self, BoundedHash, TurnOwner};
+use std::sync::Arc;
 use wasmtime::StoreContextMut;
 use wasmtime::component::LinkerInstance;
 
@@ -39,10 +40,12 @@ pub(super) fn add(linker: &mut LinkerInstance<'_, Host>, mode: ImportMode) -> wa
                     Ok(hash) => hash,
                     Err(fault) => return Ok((Err(PasswordFailure::Hash(fault.to_string())),)),
                 };
-                let Ok(comparing) = passwords::compare(password, hash) else {
+                let (namespace, clock) = (Arc::clone(&host.state.owner.name), host.state.clock);
+                // Its state is of one attachment, and there as long as anything of it waits.
+                let owner = TurnOwner { namespace, filter: Arc::as_ptr(&host.state).addr() };
+                let Ok(comparing) = passwords::compare(&owner, clock, password, hash) else {
                     return Ok((Err(PasswordFailure::Exhausted),));
                 };
-                let clock = host.state.clock;
                 let since = clock.now();
                 let answer = comparing.await.map_err(|_| PasswordFailure::Exhausted);
                 let host = store.data_mut();

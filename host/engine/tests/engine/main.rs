@@ -14,3 +14,4 @@ mod imports;
 mod policies;
 mod raw;
 mod rogue;
+mod room;

@@ -4,7 +4,9 @@ use super::compile::ReadyArtifact;
 use super::{Builder, PlacedRefusal};
 use crate::refusal_text::refusal;
 use serde_json::Value as Json;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tamis_engine::{EngineError, Filter, FilterOptions, FilterState, Grant};
 use tamis_proxy::Refused;
 use tamis_resources::RouteFault;
@@ -16,13 +18,44 @@ pub(super) struct KeptState {
     pub(super) filter: String,
     pub(super) signers: Vec<String>,
     pub(super) state: Arc<FilterState>,
+    /// When its slot was first gone; `None`: it is there.
+    pub(super) gone: Option<Instant>,
+}
+
+/// For how long the state of a slot that is gone is kept: its document may be written anew, or be named again.
+const GONE_MAX: Duration = Duration::from_secs(3_600);
+/// How many such states of one namespace are kept.
+const GONE_OF_NAMESPACE_MAX: usize = 16;
+
+/// Forgets states whose slots have been gone for long, and the oldest where one namespace has many of them.
+pub(super) fn forget_states(
+    states: &mut HashMap<String, KeptState>,
+    live: impl Fn(&str) -> bool,
+    now: Instant,
+) {
+    for (slot, kept) in states.iter_mut() {
+        kept.gone = if live(slot) { None } else { kept.gone.or(Some(now)) };
+    }
+    let namespace = |slot: &str| slot.split('/').next().unwrap_or_default().to_owned();
+    let mut gone: Vec<(Instant, String)> =
+        states.iter().filter_map(|(slot, kept)| Some((kept.gone?, slot.clone()))).collect();
+    gone.sort_by(|one, other| other.cmp(one));
+    let mut kept: HashMap<String, usize> = HashMap::new();
+    for (since, slot) in gone {
+        let of_namespace = kept.entry(namespace(&slot)).or_default();
+        *of_namespace = of_namespace.saturating_add(1);
+        let long = now.saturating_duration_since(since) > GONE_MAX;
+        if long || *of_namespace > GONE_OF_NAMESPACE_MAX {
+            states.remove(&slot);
+        }
+    }
 }
 
 impl KeptState {
     /// The state of a filter of that artifact.
     pub(super) fn of(filter: &Filter, verified: &VerifiedFilter) -> Self {
         let (filter, state) = (filter.name().to_owned(), Arc::clone(filter.state()));
-        Self { filter, signers: signers(verified), state }
+        Self { filter, signers: signers(verified), state, gone: None }
     }
 
     /// Whether a filter may continue with this state: it has the same name, and one of the keys that signed
@@ -116,6 +149,7 @@ impl Builder {
                 let state = state.with_exporter(Arc::clone(&self.exporter));
                 // Those of other namespaces are not for the author of this attachment.
                 let namespace = plan.attachment.split('/').next().unwrap_or_default();
+                let state = state.with_owner(namespace, self.workers);
                 Arc::new(state.with_secrets(self.secrets.of(namespace)))
             }
         }

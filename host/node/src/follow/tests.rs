@@ -346,9 +346,25 @@ fn kept_parts_that_were_altered_are_not_believed() {
     assert!(!std::fs::read_to_string(&path).unwrap().contains("\"open\""));
     drop(following);
 
-    std::fs::write(fleet.state.path().join("seen.json"), "rubbish").unwrap();
-    let error = fleet.try_start(|_| {}).err().unwrap();
-    assert!(tamis_transport::causes(&error).contains("seen.json"), "{error}");
+    let seen = fleet.state.path().join("seen.json");
+    for (content, what) in [
+        ("rubbish", "it is damaged"),
+        ("", "it is empty"),
+        ("\0\0\0\0", "it is damaged"),
+        ("null", "it is damaged"),
+        ("{", "it is damaged"),
+    ] {
+        std::fs::write(&seen, content).unwrap();
+        let error = tamis_transport::causes(&fleet.try_start(|_| {}).err().unwrap());
+        for part in ["seen.json", what, "put it back from a copy", "remove it"] {
+            assert!(error.contains(part), "{content:?}: {error}");
+        }
+    }
+    // The way out is one.
+    std::fs::remove_file(&seen).unwrap();
+    let following = fleet.start();
+    fleet.serves(RETRY, &first.digest);
+    assert_eq!(state(&following, RETRY), "serving");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The end of an exchange: the counts, the summary for telemetry filters, the access record for people.
 
 use super::ExchangeState;
+use crate::slot::{EndedExchange, Slot};
 use http::HeaderMap;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,16 +37,25 @@ impl ExchangeState {
         let chain = Rc::clone(&self.chain);
         if !chain.finished.is_empty() {
             let ending = self.ending(duration);
+            let mut long: Vec<Rc<Slot>> = Vec::new();
             for slot in &chain.finished {
                 if self.is_for(slot) {
                     self.calls.note(slot.number);
-                    slot.finished(&self.exchange, &ending);
+                    if slot.waits_for_turns() {
+                        long.push(Rc::clone(slot));
+                    } else {
+                        slot.finished(&self.exchange, &ending);
+                    }
                 }
             }
+            if !long.is_empty() {
+                let exchange = self.exchange.clone();
+                let ended = Rc::new(EndedExchange { exchange, ending, chain });
+                long.iter().for_each(|slot| slot.finished_later(&ended));
+                return;
+            }
         }
-        for state in &chain.keepers {
-            state.end(self.exchange.id);
-        }
+        chain.end(self.exchange.id);
     }
 
     fn ending(&self, duration: Duration) -> ExchangeEnding {

@@ -92,6 +92,9 @@ impl Slot {
             self.turn_in(state).await;
             return self.ask(question, state);
         };
+        if running.instances.are_waiting_calls_long() {
+            state.wait_for_long_call();
+        }
         let since = state.calls.begin(self.number);
         let mut view = View::default();
         question.show(&mut view, running.instances.filter.reads(), &state.exchange);

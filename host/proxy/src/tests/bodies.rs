@@ -6,7 +6,7 @@ use crate::body_budget::{BodyRoom, BodySender};
 use crate::chunk_end::ChunkStop;
 use crate::request_body::{show_chunks, show_whole};
 use crate::response_body::ResponseBody;
-use crate::slot::{ChunkSlot, ShownChunk};
+use crate::slot::{ChunkSlot, HeldTrailers, ShownChunk, TrailerSlot};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use http_body::Frame;
@@ -321,6 +321,36 @@ fn what_filters_with_long_calls_see_waits_for_turns_and_arrives_whole() {
             let slots = ChunkSlot::of(long(), HeadSide::Response, &exchange("/"), &room());
             let body = Body::full(Bytes::from(parts.concat()));
             assert_eq!(read(sent(body, slots)).await, ("HELLO!".to_owned(), false));
+        }
+    });
+}
+
+#[test]
+fn trailers_wait_for_the_turn_of_filters_with_long_calls_and_arrive() {
+    run(async {
+        for (long, held) in [(false, false), (true, true)] {
+            let filter = Filter::new(ledger(), options(&json!({}), "sha256:02")).unwrap();
+            let occupant = SlotOccupant::Running(filter);
+            let filters = vec![Attachment { occupant, ..attached(&json!({}), None, CLOSED) }];
+            let worker = worker(filters, ChainLayout::default());
+            let slots = worker.slots(&[0]);
+            if long {
+                slots.iter().for_each(|slot| slot.take_calls_as_long());
+            }
+            let trailers = || TrailerSlot::of(&slots, None, HeadSide::Response, &exchange("/"));
+            // Who has the turn keeps the trailers back.
+            let (frame, mut kept) = (Frame::trailers(HeaderMap::new()), HeldTrailers::default());
+            assert_eq!(kept.keep(frame, &trailers()).is_none(), held);
+            assert_eq!(kept.is_empty(), !held);
+            assert!(
+                kept.keep(Frame::data(Bytes::new()), &trailers()).is_some(),
+                "chunks do not wait"
+            );
+            for parts in [&[&b"hello"[..]][..], &[b"he", b"llo"], &[]] {
+                let body = HookedBody { trailers: trailers(), ..pieces(parts).into() };
+                let (text, trailed) = read(ResponseBody::from(body)).await;
+                assert_eq!((text, trailed), (String::from_utf8(parts.concat()).unwrap(), true));
+            }
         }
     });
 }

@@ -155,3 +155,42 @@ fn telemetry_receives_the_fields_that_it_declares_of_each_exchange() {
         assert_eq!(live.until(ask, |line| !line.is_empty()), says, "{path}");
     }
 }
+
+/// How often a filter was shown an end.
+fn shown(slot: &Slot) -> u64 {
+    let numbers = slot.filter().unwrap().state().statistics();
+    let hook = numbers.hooks.iter().find(|one| one.hook == tamis_engine::Hook::Finished);
+    hook.map_or(0, |hook| hook.calls)
+}
+
+#[test]
+fn a_filter_whose_calls_take_long_is_shown_ends_in_turns_and_only_so_many_wait() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    tokio::task::LocalSet::new().block_on(&runtime, async {
+        for (exchanges, in_turns) in [(3, 3), (256, 256), (300, 256)] {
+            let layout = ChainLayout { finished: vec![0], ..ChainLayout::default() };
+            let worker = worker(vec![kept(&json!({}), Grant::everything())], layout);
+            let slot = worker.slots(&[0]).remove(0);
+            slot.take_calls_as_long();
+            for _ in 0..exchanges {
+                drop(worker.exchange("/a"));
+            }
+            let row = format!("{exchanges} exchanges");
+            assert_eq!(shown(&slot), 0, "{row}");
+            let turns = slot.turns();
+            let task = tokio::task::spawn_local(async move { turns.make_later_calls().await });
+            while shown(&slot) < in_turns {
+                tokio::task::yield_now().await;
+            }
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(shown(&slot), in_turns, "{row}");
+            // Those that were shown leave room for the next.
+            drop(worker.exchange("/a"));
+            slot.turns().make_last_calls();
+            assert_eq!(shown(&slot), in_turns + 1, "{row}");
+            task.abort();
+        }
+    });
+}

@@ -96,6 +96,13 @@ pub(super) fn judge(
     }
 }
 
+/// Waits for the turns of those hooks of a chain that take long; judge right after it.
+pub(super) async fn turns(chain: &Chain) {
+    for ConnectionSlot { slot, .. } in &chain.connection {
+        slot.turn().await;
+    }
+}
+
 fn ask(chain: &Chain, listener: &str, facts: &Exchange) -> Result<AdmittedConnection, TcpRefusal> {
     let mut said = None;
     for ConnectionSlot { slot, backends } in &chain.connection {

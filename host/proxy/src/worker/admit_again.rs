@@ -1,6 +1,6 @@
 //! Asks the connection hooks again about a connection that is open, after a swap that changed them.
 
-use super::admit::{facts, judge};
+use super::admit::{facts, judge, turns};
 use super::handle::Worker;
 use crate::chain::Chain;
 use crate::connection::Connection;
@@ -21,6 +21,7 @@ impl Worker {
         loop {
             let chain = next_chain(&mut state, &connection.listener, self.shared.random).await;
             if !are_hooks_same(&judged, &chain) {
+                turns(&chain).await;
                 let facts = facts(self.id(), connection, info);
                 if let Err(refusal) = judge(&chain, &connection.listener, &facts) {
                     return refusal;

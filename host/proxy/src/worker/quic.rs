@@ -132,6 +132,7 @@ impl Worker {
         shutdown: Shutdown,
     ) {
         let connection = Connection::new(self.id(), name, &info);
+        self.admission_turns(name).await;
         let judged = match self.admission(name, &connection, &info) {
             Admission::Serve(judged) => judged,
             // Its streams are requests, so there is nothing to carry on as it is.

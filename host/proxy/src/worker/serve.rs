@@ -1,6 +1,6 @@
 //! Serves one connection of a worker: its sender, the handshake, the connection hooks, then its requests.
 
-use super::admit::{Admission, admit, admit_tcp};
+use super::admit::{Admission, admit, admit_tcp, turns};
 use super::handle::Worker;
 use super::listener_place::ListenerWay;
 use super::requests::ConnectionRequests;
@@ -248,6 +248,7 @@ impl Worker {
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let connection = Connection::new(self.id(), name, &info).opened(opening);
+        self.admission_turns(name).await;
         let judged = match self.admission(name, &connection, &info) {
             Admission::Serve(judged) => judged,
             Admission::Close => return,
@@ -314,6 +315,20 @@ impl Worker {
                 let (listener, code) = (&connection.listener, refusal.code);
                 tracing::info!(%listener, %code, "an open connection is closed: since a change its hook refuses it");
                 Ok(())
+            }
+        }
+    }
+
+    /// Waits for the turns of the connection hooks that take long.
+    pub(super) async fn admission_turns(&self, name: &str) {
+        let state = self.state();
+        let Some((listener, chain)) = state.listener(name) else { return };
+        if !state.is_chosen_by_requests(listener) {
+            return turns(chain).await;
+        }
+        for one in state.beside(listener) {
+            if let Some((_, chain)) = state.listener(&one.name) {
+                turns(chain).await;
             }
         }
     }

@@ -124,6 +124,11 @@ impl WorkerState {
         }
     }
 
+    /// The turns of long calls in its worker.
+    pub(crate) fn turns(&self) -> LongCallTurns {
+        self.long_calls.clone()
+    }
+
     /// The listener of that name and its chain.
     pub(crate) fn listener(&self, name: &str) -> Option<(&ListenerConfig, &Rc<Chain>)> {
         let listener = self.generation.listeners.get(*self.listeners.get(name)?)?;

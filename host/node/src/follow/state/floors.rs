@@ -10,6 +10,14 @@ use crate::documents::octets;
 
 const FLOORS: &str = "seen.json";
 
+/// What is wrong with the file, and the way out. It is written whole or not at all, so somebody else wrote it.
+fn damaged(is_empty: bool, error: &serde_json::Error) -> String {
+    let what = if is_empty { "it is empty".to_owned() } else { format!("it is damaged: {error}") };
+    format!(
+        "{what}. It has the highest versions that the registry assigned, without which an older assignment could be brought back: put it back from a copy; or, where the registry and the way to it are trusted, remove it, and the versions that come next are the lowest from then on"
+    )
+}
+
 impl StateFolder {
     /// The highest versions seen.
     ///
@@ -22,7 +30,10 @@ impl StateFolder {
             return Ok(VersionFloors::default());
         }
         let read = octets(&path, MAX_BYTES).map_err(io::Error::other);
-        let floors = read.and_then(|bytes| Ok(serde_json::from_slice(&bytes)?));
+        let floors = read.and_then(|bytes| {
+            let read = serde_json::from_slice(&bytes);
+            read.map_err(|error| io::Error::other(damaged(bytes.is_empty(), &error)))
+        });
         floors.map_err(|source| NodeError::State { path, source })
     }
 
