@@ -280,14 +280,8 @@ mod tests {
         symlink(at("nowhere"), at("dangling")).unwrap();
         assert!(file(&at("dangling")).is_err());
         assert!(!at("nowhere").exists(), "nothing is created behind a link");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            at("pipe"),
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::RWXU,
-            0,
-        )
-        .unwrap();
+        rustix::fs::mknodat(CWD, at("pipe"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+            .unwrap();
         assert!(file(&at("pipe")).is_err(), "nobody waits for its reader");
     }
 

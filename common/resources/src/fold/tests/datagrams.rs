@@ -286,7 +286,7 @@ fn a_route_of_datagrams_has_one_rule_and_known_fields() {
         ("rules:", "hostnames: [a.example], rules:", "field.unknown", "hostnames"),
         ("v1alpha2", "v1", "document.version", ""),
     ] {
-        let (_, problems) = crate::parse("f.yaml", &good.replace(from, to));
+        let (_, problems) = parse("f.yaml", &good.replace(from, to));
         let text = good.replace(from, to);
         let found = problems.iter().find(|one| one.code == code);
         let found = found.unwrap_or_else(|| panic!("{to}: {problems:#?}"));
