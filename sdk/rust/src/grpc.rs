@@ -248,8 +248,8 @@ mod tests {
             (&[GRPC, OK], b"", "no message"),
             (&[GRPC, OK], b"\0\0\0\0", "no message"),
             (&[GRPC, OK], b"\x01\0\0\0\x02hi", "compressed"),
-            (&[GRPC, OK], b"\0\0\0\0\x03hi", "one whole message"),
-            (&[GRPC, OK], b"\0\0\0\0\x02hi\0\0\0\0\0", "one whole message"),
+            (&[GRPC, OK], b"\0\0\0\0\x03hi", "exactly one complete message"),
+            (&[GRPC, OK], b"\0\0\0\0\x02hi\0\0\0\0\0", "exactly one complete message"),
             (
                 &[
                     GRPC,

@@ -400,9 +400,7 @@ fn conflict(first: &Listener, second: &Listener) -> Option<Conflict> {
         return None;
     } else if is_udp(first) != is_udp(second) {
         let http3 = if is_udp(first) { second } else { first };
-        if http3.http3.is_none() {
-            return None;
-        }
+        http3.http3.as_ref()?;
         let message = format!("UDP port {port} is that of the HTTP/3 of listener `{}`", http3.name);
         ("port", message, "write another port, or remove `http3`")
     } else if first.protocol != second.protocol {

@@ -65,7 +65,7 @@ fn a_table_that_cannot_be_met_is_refused_at_its_place_with_the_way_out() {
         (
             "- name: a\n  given: { http: [{ url: 'https://a/', status: 200, failure: timeout }] }\n  expect: { pass: true }",
             3,
-            "has no status",
+            "cannot also have a status",
             "two answers",
         ),
         (

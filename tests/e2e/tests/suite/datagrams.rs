@@ -267,7 +267,7 @@ fn changes_and_a_new_process_under_traffic_lose_no_datagram() {
                     ask(&client, &format!("{number}-{round}"));
                     asked.fetch_add(1, Ordering::Relaxed);
                     round += 1;
-                    if round % 50 == 0 {
+                    if round.is_multiple_of(50) {
                         client = edge.client();
                         fresh.fetch_add(1, Ordering::Relaxed);
                     }

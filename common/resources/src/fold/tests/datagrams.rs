@@ -323,7 +323,7 @@ fn a_listener_for_datagrams_that_cannot_be_as_written_does_not_listen() {
             let said: Vec<&str> = folded.problems.iter().map(|one| one.message.as_str()).collect();
             match says {
                 Some(says) => {
-                    assert!(said.len() == 1 && said[0].contains(says), "{both}: {said:?}")
+                    assert!(said.len() == 1 && said[0].contains(says), "{both}: {said:?}");
                 }
                 None => assert!(said.is_empty(), "{both}: {said:?}"),
             }
