@@ -113,9 +113,14 @@ impl Mesh {
         mesh
     }
 
-    /// Puts policies in the place of those before.
+    /// Puts policies in the place of those before. Without any the file goes: one that is empty is what a full disk leaves.
     fn set(&self, policies: &str) {
-        self.folder.write("policies.yaml", policies);
+        if policies.is_empty() {
+            // There may have been none before.
+            let _gone = std::fs::remove_file(self.folder.file("policies.yaml"));
+        } else {
+            self.folder.write("policies.yaml", policies);
+        }
     }
 
     fn start(&self) -> Running {

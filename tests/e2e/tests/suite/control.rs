@@ -313,7 +313,7 @@ fn a_moved_tag_moves_nothing_and_a_version_stays_what_it_is() {
 fn guards_ask_first_and_somebody_else_has_to_agree_where_the_rule_says_so() {
     let plane = Plane::ready(&[]).again(&["--approvals", "1"]);
     let bob = token(&plane, "bob", &["observe", "approve"]);
-    plane.folder.write("attachments.yaml", "");
+    std::fs::remove_file(plane.folder.file("attachments.yaml")).unwrap();
     let (code, error) = plane.failed(&["apply", "-f", ".", "--prune", "--confirm"]);
     assert!(code == 3 && error.contains("approve"), "{code}: {error}");
     let subject = plane.ask(&["plan", "-f", ".", "--prune"]);

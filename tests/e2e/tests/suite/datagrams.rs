@@ -36,7 +36,7 @@ impl Answerer {
     }
 }
 
-/// A gateway `edge` with a listener `dns` for UDP.
+/// A gateway `datagrams` with a listener `dns` for UDP.
 struct Edge {
     folder: Folder,
     admin: String,
@@ -63,7 +63,7 @@ fn service(name: &str, endpoints: &[SocketAddr]) -> String {
 }
 
 fn route(backends: &str) -> String {
-    let parent = "{ name: edge, sectionName: dns }";
+    let parent = "{ name: datagrams, sectionName: dns }";
     let spec = format!("parentRefs: [{parent}], rules: [{{ backendRefs: [{backends}] }}]");
     document("UDPRoute", "r", &spec)
 }
@@ -85,11 +85,11 @@ impl Edge {
         let spec = format!(
             "admin: \"{admin}\", listeners: [{{ name: dns, port: {port}, protocol: UDP{fields} }}{more}]"
         );
-        folder.write("edge.yaml", &document("Gateway", "edge", &spec));
+        folder.write("datagrams.yaml", &document("Gateway", "datagrams", &spec));
     }
 
     fn start(&self, more: &[&str]) -> RunningProcess {
-        let all = ["proxy", "--node", "gateway:test/edge", "--documents", "."];
+        let all = ["proxy", "--node", "gateway:test/datagrams", "--documents", "."];
         let rest = ["--store", ".tamis/store", "--cache", ".tamis/cache", "--run-folder", "run"];
         let log = ["--access-log-file", "access.jsonl", "--workers", "2"];
         let all = [&all[..], &rest, &log, more].concat();
@@ -256,7 +256,8 @@ fn changes_and_a_new_process_under_traffic_lose_no_datagram() {
     let edge = Edge::new("", "", &documents("{ name: one }"));
     let old = edge.start(&["--lame-duck-seconds", "1"]);
     let (stop, asked, fresh) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
-    std::thread::scope(|scope| {
+    // It answers until the last client has its answer.
+    let _new = std::thread::scope(|scope| {
         for number in 0..8 {
             let (edge, stop, asked, fresh) = (&edge, &stop, &asked, &fresh);
             scope.spawn(move || {
@@ -288,6 +289,10 @@ fn changes_and_a_new_process_under_traffic_lose_no_datagram() {
             edge.folder.write("routes.yaml", &documents(backends));
             edge.listen("", &format!(", {{ name: other, port: {port}, protocol: UDP }}"));
             more("it serves after a change");
+            // A port that one process is about to bind is no port that it can hand over.
+            eventually("the listener is there", || {
+                get(&edge.admin, "/routes").body.contains(&port.to_string()).then_some(())
+            });
         }
         eventually("new sessions follow the route", || {
             (ask(&edge.client(), "q").0 == "two").then_some(())
@@ -298,7 +303,7 @@ fn changes_and_a_new_process_under_traffic_lose_no_datagram() {
         assert!(status.success(), "{said}");
         more("the new one serves alone");
         stop.store(true, Ordering::Relaxed);
-        drop(new);
+        new
     });
     for reason in ["full", "waiting", "draining", "unsent", "refused"] {
         let of = format!("reason=\"{reason}\"");
@@ -315,7 +320,7 @@ fn a_policy_decides_about_sessions_and_ends_those_that_it_refuses_since_a_change
         super::authorization::policy(
             "test",
             "edge",
-            "{ kind: Gateway, name: edge }",
+            "{ kind: Gateway, name: datagrams }",
             &format!("  allow: [{{ addresses: [{address}], ports: [{}] }}]\n", edge.port),
         )
     };
@@ -381,10 +386,10 @@ fn a_gone_endpoint_is_recorded_and_a_removed_listener_ends_its_sessions() {
     edge.folder.write("routes.yaml", &(service("one", &[one.address]) + &route("{ name: one }")));
     eventually("it is answered", || answered(&client));
     edge.folder.write(
-        "edge.yaml",
+        "datagrams.yaml",
         &document(
             "Gateway",
-            "edge",
+            "datagrams",
             &format!(
                 "admin: \"{}\", listeners: [{{ name: other, port: {}, protocol: UDP }}]",
                 edge.admin,

@@ -72,7 +72,7 @@ fn what_could_be_read_two_ways_is_refused_and_never_forwarded() {
 fn an_empty_chain_answers_404_and_an_open_circuit_or_no_upstream_503() {
     let backend = Backend::start();
     let folder = Folder::gateway(&[backend.address]);
-    folder.write("attachments.yaml", "");
+    std::fs::remove_file(folder.file("attachments.yaml")).unwrap();
     let _gateway = folder.start(&[]);
     let reply = get(&folder.http, "/");
     assert_eq!((reply.status, reply.header("x-tamis-reason")), (404, Some("route.none")));
