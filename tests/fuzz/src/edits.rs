@@ -11,8 +11,11 @@ const VERDICTS_MAX: usize = 64;
 /// Edits of one verdict before repetition.
 const EDITS_MAX: usize = 256;
 
-/// Takes bytes one after the other; zeros when there are no more.
-struct Octets<'a>(&'a [u8]);
+/// Octets that an input is blown up to at most, so that its time is that of what is tested.
+const BLOWN_UP_MAX: usize = 64 << 20;
+
+/// Takes bytes one after the other; zeros when there are no more. Counts what long values came to.
+struct Octets<'a>(&'a [u8], usize);
 
 impl<'a> Octets<'a> {
     fn byte(&mut self) -> u8 {
@@ -30,12 +33,15 @@ impl<'a> Octets<'a> {
     /// Usually short, and sometimes as long as an attacker would make it.
     fn octets(&mut self) -> Vec<u8> {
         let size = usize::from(self.byte());
-        match size {
-            0xff => vec![b'a'; 363_000],
-            0xfe => vec![b'a'; 70_000],
-            0xfd => vec![b'a'; 4_000],
-            _ => self.some(size % 32).to_vec(),
-        }
+        let long = match size {
+            _ if self.1 > BLOWN_UP_MAX => 0,
+            0xff => 363_000,
+            0xfe => 70_000,
+            0xfd => 4_000,
+            _ => 0,
+        };
+        self.1 += long;
+        if long > 0 { vec![b'a'; long] } else { self.some(size % 32).to_vec() }
     }
 
     fn text(&mut self) -> String {
@@ -113,7 +119,7 @@ fn facts(exchange: &Exchange) -> (Option<String>, Vec<(String, Vec<u8>)>) {
 
 /// A chain of filters edits a head. The first byte selects its original size.
 pub fn edits(data: &[u8]) {
-    let mut octets = Octets(data);
+    let mut octets = Octets(data, 0);
     let mut exchange = Exchange {
         id: 1,
         method: http::Method::GET,

@@ -6,7 +6,6 @@ use super::handle::Worker;
 use super::state::WorkerState;
 use crate::connection::Connection;
 use crate::decode::named_host;
-use crate::generation::{ListenerConfig, SocketKey};
 use http::Request;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -52,20 +51,5 @@ impl ConnectionHosts {
         let new = Rc::new(self.first.at(worker.id(), listener));
         others.push(Rc::clone(&new));
         new
-    }
-}
-
-impl WorkerState {
-    /// Whether requests choose among the listeners of a listener's socket.
-    pub(super) fn is_chosen_by_requests(&self, one: &ListenerConfig) -> bool {
-        one.tls.is_none() && !one.rules.has_all_hosts() && self.beside(one).nth(1).is_some()
-    }
-
-    /// The listeners of a listener's socket, itself among them.
-    pub(super) fn beside<'a>(
-        &'a self,
-        one: &ListenerConfig,
-    ) -> impl Iterator<Item = &'a ListenerConfig> + use<'a> {
-        self.listeners_of(&SocketKey::of(one))
     }
 }

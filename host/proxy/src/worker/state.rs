@@ -291,3 +291,18 @@ fn hedges(
     });
     Some(kept.unwrap_or_else(|| Rc::new(Hedges::new(rules, clock))))
 }
+
+impl WorkerState {
+    /// Whether requests choose among the listeners of a listener's socket.
+    pub(super) fn is_chosen_by_requests(&self, one: &ListenerConfig) -> bool {
+        one.tls.is_none() && !one.rules.has_all_hosts() && self.beside(one).nth(1).is_some()
+    }
+
+    /// The listeners of a listener's socket, itself among them.
+    pub(super) fn beside<'a>(
+        &'a self,
+        one: &ListenerConfig,
+    ) -> impl Iterator<Item = &'a ListenerConfig> + use<'a> {
+        self.listeners_of(&SocketKey::of(one))
+    }
+}
