@@ -147,7 +147,7 @@ fn failed(error: &anyhow::Error, output: Output) {
 
 /// Makes an empty folder for this user alone; what an earlier run left is removed. A link in its place is removed itself, and what
 /// it leads to stays.
-fn anew(place: &Path) -> Result<()> {
+fn make_empty(place: &Path) -> Result<()> {
     match std::fs::symlink_metadata(place) {
         Ok(found) if found.is_dir() => std::fs::remove_dir_all(place),
         Ok(_) => std::fs::remove_file(place),
@@ -167,7 +167,7 @@ struct RunFolder {
 impl RunFolder {
     /// Makes the folder; one that is there from an earlier run is removed first.
     fn make(place: &Path, arguments: &Arguments, built: &BuiltFilter) -> Result<Self> {
-        anew(place)?;
+        make_empty(place)?;
         let mut run = Self { place: place.to_owned(), documents: Vec::new() };
         run.write(arguments, built)?;
         run.documents = folder_keys(place)?;
@@ -286,7 +286,7 @@ mod tests {
             let place = build::made_folder(filter.path()).unwrap().join("run");
             fs::create_dir(filter.path().join("target")).unwrap();
             plant(&place);
-            anew(&place).unwrap();
+            make_empty(&place).unwrap();
             let found = fs::symlink_metadata(&place).unwrap();
             assert!(found.is_dir(), "{what}");
             assert_eq!(found.permissions().mode() & 0o777, 0o700, "{what}");

@@ -22,7 +22,7 @@ pub(super) struct KeptState {
     pub(super) gone: Option<Instant>,
 }
 
-/// For how long the state of a slot that is gone is kept: its document may be written anew, or be named again.
+/// The time for which the proxy keeps the state of a slot that is gone: the document may come back, or get its name back.
 const GONE_MAX: Duration = Duration::from_secs(3_600);
 /// How many such states of one namespace are kept.
 const GONE_OF_NAMESPACE_MAX: usize = 16;
